@@ -1,1 +1,44 @@
-//! proto
+//! The contract of Tipline: events, the digest chain, positions, receipts, policies, and the
+//! names and bytes they have on the wire and at rest.
+//!
+//! It is what every part of Tipline, and every program that reads its log without Tipline,
+//! agrees on. It is not a client: there is no I/O, no clock, no randomness and no async here.
+//! Hard limits are in [`limits`].
+
+mod digest;
+mod entry;
+mod event;
+mod hash;
+mod hex;
+mod identity;
+pub mod limits;
+mod links;
+mod name;
+mod parts;
+mod policy;
+mod position;
+mod receipt;
+pub mod subject;
+mod time;
+mod wire;
+
+#[rustfmt::skip]
+#[path = "gen/tipline.v1.rs"]
+#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated; the schema has the docs")]
+mod generated;
+#[cfg(test)]
+mod tests;
+
+pub use digest::Digest;
+pub use entry::Entry;
+pub use event::{Event, InvalidLabel, Kind, Label, PayloadTooLarge};
+pub use hash::{Hash, InvalidBytes, Key, TransactionId};
+pub use identity::{Chain, InstanceId, Lineage, LogIdentity, OutboxId};
+pub use links::{LinkError, Links, LinksState};
+pub use name::{ChainName, ConsumerName, InvalidName, LogName};
+pub use parts::{Assembler, MAX_ENTRY_OVERHEAD, split};
+pub use policy::{InvalidPolicy, Policy};
+pub use position::{Cursor, Position, Tip};
+pub use receipt::{Announcement, Level, Reached, Receipt, Role, UnknownLevel};
+pub use time::Timestamp;
+pub use wire::DecodeError;

@@ -1,0 +1,120 @@
+//! Errors of a log, by what the caller must do.
+
+use tipline_proto::{DecodeError, Lineage};
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a log did not answer, or answered with something that must not be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogError {
+    /// Out of reach for now: connection, election, time-out. Try again, with a growing pause.
+    #[error("the log at {place} does not answer: {what}")]
+    Unavailable {
+        /// Address of the log.
+        place: String,
+        /// What was being done.
+        what: String,
+        /// What went wrong.
+        source: Option<Source>,
+    },
+    /// There is no such log. It is never created because opening it failed: an empty log in
+    /// the place of a lost one is the worst answer. Check the address, or run `tipline init`.
+    #[error("there is no log at {place}: {hint}")]
+    NotFound {
+        /// Address of the log.
+        place: String,
+        /// What to do.
+        hint: String,
+    },
+    /// `init` found a log that is there already. Nothing was changed.
+    #[error("there is a log at {place} already: {what}; to use it, leave out init")]
+    AlreadyExists {
+        /// Address of the log.
+        place: String,
+        /// What is there.
+        what: String,
+    },
+    /// The log is another one than the caller's. Never go on: two histories would mix.
+    #[error("the log at {place} has lineage {found}, not {expected}: it is another log")]
+    WrongLineage {
+        /// Address of the log.
+        place: String,
+        /// The lineage that was asked for.
+        expected: Lineage,
+        /// The lineage that is there.
+        found: Lineage,
+    },
+    /// The log no longer holds what was asked for, or not yet.
+    #[error("the log holds entries {first} to {last}, not {asked}")]
+    OutOfRange {
+        /// Index that was asked for.
+        asked: u64,
+        /// First index it holds.
+        first: u64,
+        /// Last index it holds; `first - 1` if it holds none.
+        last: u64,
+    },
+    /// Bytes in the log are not what was written. Stop, and compare with another copy.
+    #[error("the log at {place} is damaged at {at}")]
+    Damaged {
+        /// Address of the log.
+        place: String,
+        /// Which entry, message or row.
+        at: String,
+        /// What is wrong there.
+        source: Option<Source>,
+    },
+    /// The log cannot be used as it is: settings, version, permissions. Trying again does not
+    /// help; the message says what to change.
+    #[error("the log at {place} cannot be used: {why}")]
+    Unusable {
+        /// Address of the log.
+        place: String,
+        /// What is wrong, and what to do.
+        why: String,
+        /// What went wrong.
+        source: Option<Source>,
+    },
+    /// Durability is in doubt: a write or an fsync failed. The handle refuses further work;
+    /// open the log anew after the cause is removed, and read the tail.
+    #[error("the log at {place} stopped after a failed write: {what}")]
+    Failed {
+        /// Address of the log.
+        place: String,
+        /// What failed.
+        what: String,
+        /// What went wrong.
+        source: Option<Source>,
+    },
+}
+
+impl LogError {
+    /// Whether the same call may succeed later without anyone's doing.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, LogError::Unavailable { .. })
+    }
+
+    /// Bytes in the log that do not decode.
+    pub fn damaged(place: impl Into<String>, at: impl Into<String>, source: DecodeError) -> Self {
+        Self::Damaged { place: place.into(), at: at.into(), source: Some(Box::new(source)) }
+    }
+}
+
+/// Why a unit was not appended, or may not have been.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// The log's tail is not the one that was expected. Nothing was written. Read the tail:
+    /// it decides.
+    #[error(
+        "the log's tail is not the expected one: another writer, or an append that was in doubt"
+    )]
+    Conflict,
+    /// It is not known whether the unit was written. Read the tail: it decides.
+    #[error("it is not known whether the append was stored")]
+    Doubt(#[source] LogError),
+    /// The unit can never be written as it is. Nothing was written. Trying again does not help.
+    #[error("the log refuses the append")]
+    Refused(#[source] LogError),
+}

@@ -1,0 +1,180 @@
+//! The specification of a log, as traits.
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use tipline_proto::{
+    Announcement, ConsumerName, Entry, LogIdentity, OutboxId, Position, Receipt, Timestamp,
+};
+
+use crate::error::{AppendError, LogError};
+use crate::preflight::Preflight;
+
+/// The end of a log, as the one who decides about appends knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tail {
+    /// The position directly behind the newest entry; the origin of an empty log.
+    pub position: Position,
+    /// Epoch of the newest entry; 0 in an empty log.
+    pub epoch: u64,
+    /// Commit time of the newest entry.
+    pub time: Timestamp,
+    /// Outbox sequence up to which the log is complete; 0 in an empty log.
+    pub outbox_sequence: u64,
+    /// The outbox of the newest epoch; `None` in an empty log.
+    pub outbox: Option<OutboxId>,
+    /// What the log itself expects of the next append: the broker's own sequence. Opaque; it
+    /// comes from [`Appender::tail`] or [`Appender::append`] and goes into `append`.
+    pub fence: u64,
+}
+
+/// Which entries a log holds: `first..=last`; none if `last < first`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Index of the oldest entry it holds; of the next one if it holds none.
+    pub first: u64,
+    /// Index of the newest entry.
+    pub last: u64,
+}
+
+/// The writing side of a log.
+///
+/// There is one writer at a time: not because the log allows only one, but because every
+/// append names the tail it expects, and so of two writers one loses.
+#[async_trait]
+pub trait Appender: Send + Sync + Debug {
+    /// The tail, from whoever decides about appends (the leader), never from a copy that may
+    /// be behind: an append that was acknowledged to anyone before this call is in it.
+    ///
+    /// The newest entry's bytes are checked to be an entry; that it chains is not.
+    async fn tail(&self) -> Result<Tail, LogError>;
+
+    /// Appends a unit behind `after`: all of it or nothing.
+    ///
+    /// `unit` is at least one entry, sealed in a row behind `after.position`, at most
+    /// [`tipline_proto::limits::MAX_UNIT_MESSAGES`] messages of
+    /// [`Appender::messages`] together, and, if it is more than one entry, at most
+    /// [`tipline_proto::limits::MAX_UNIT_BYTES`] of payload. A unit that is empty, not in a
+    /// row, or over a limit is `Refused`.
+    ///
+    /// On `Ok` the unit is as durable as the log is (see [`Appender::preflight`]), and the
+    /// result is the new tail. An event that is larger than a message becomes several
+    /// messages; no reader ever sees a part of a unit.
+    ///
+    /// If the log's tail is not `after`, the answer is `Conflict` and nothing is written:
+    /// this alone gives order, exactly-once and fencing.
+    ///
+    /// There is at most one append under way per handle: callers wait for one before they
+    /// start the next. A cancelled append is in doubt: read the tail.
+    async fn append(&self, after: &Tail, unit: &[Entry]) -> Result<Tail, AppendError>;
+
+    /// How many messages of the log the entry takes: 1 unless it is larger than a message.
+    fn messages(&self, entry: &Entry) -> usize;
+
+    /// Compares the log's settings, as they are now, with those of a log that loses nothing.
+    async fn preflight(&self) -> Result<Preflight, LogError>;
+}
+
+/// The reading side of a log.
+#[async_trait]
+pub trait Reader: Send + Sync + Debug {
+    /// What the log is.
+    fn identity(&self) -> &LogIdentity;
+
+    /// Which entries the log holds now.
+    async fn extent(&self) -> Result<Extent, LogError>;
+
+    /// One entry by its index.
+    ///
+    /// # Errors
+    /// `OutOfRange` if the log does not hold it.
+    async fn entry(&self, index: u64) -> Result<Entry, LogError>;
+
+    /// Follows the log from the entry behind `after` on, for ever.
+    ///
+    /// `name` is the consumer, for operators to see on the broker; `None` for a passing
+    /// reader such as an audit. A second subscription under the same name ends the first,
+    /// which gets `Unusable`.
+    ///
+    /// # Errors
+    /// `OutOfRange` if entry `after + 1` is no longer held, or if `after` is beyond the
+    /// tail. A subscription may start at the tail and wait.
+    async fn subscribe(
+        &self,
+        name: Option<&ConsumerName>,
+        after: u64,
+    ) -> Result<Box<dyn Subscription>, LogError>;
+}
+
+/// Entries as they arrive.
+#[async_trait]
+pub trait Subscription: Send {
+    /// Waits until there is at least one entry and gives all that have arrived, in the
+    /// order of the log, up to [`tipline_proto::limits::MAX_APPLY_EVENTS`] and
+    /// [`tipline_proto::limits::MAX_APPLY_BYTES`] (one entry may be larger alone).
+    ///
+    /// An entry may come twice, and after a fault entries may be missing in between: the
+    /// caller compares indices, and subscribes again behind what it has. Entries are whole,
+    /// and their bytes decode; that they chain is for the caller to verify.
+    ///
+    /// Cancelling loses nothing: what was not returned comes with the next call.
+    ///
+    /// # Errors
+    /// After any error the subscription is over; subscribe again if it is retryable.
+    async fn next(&mut self) -> Result<Vec<Entry>, LogError>;
+
+    /// Tells the log that everything up to `index` is durable at this consumer. A courtesy
+    /// to operators and flow control: nothing depends on the log remembering it. Returns
+    /// without waiting for the log.
+    ///
+    /// # Errors
+    /// As for [`Subscription::next`].
+    async fn acknowledge(&mut self, index: u64) -> Result<(), LogError>;
+}
+
+/// The newest receipt of every consumer, and the newest announcement of the primary.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Board {
+    /// Sorted by consumer name; one each.
+    pub receipts: Vec<Receipt>,
+    /// What the primary last said of itself.
+    pub primary: Option<Announcement>,
+}
+
+/// Receipts beside a log.
+#[async_trait]
+pub trait Receipts: Send + Sync + Debug {
+    /// Puts a consumer's receipt in the place of its older one. On `Ok` the log has it. A
+    /// receipt of another lineage is refused with `WrongLineage`.
+    async fn put_receipt(&self, receipt: &Receipt) -> Result<(), LogError>;
+
+    /// Puts the primary's announcement in the place of its older one.
+    async fn announce(&self, announcement: &Announcement) -> Result<(), LogError>;
+
+    /// Forgets a consumer that is gone for good. `Ok` too if there is none of this name.
+    async fn forget(&self, consumer: &ConsumerName) -> Result<(), LogError>;
+
+    /// The newest of each, now: every put that returned `Ok` before this call is in it.
+    async fn board(&self) -> Result<Board, LogError>;
+
+    /// Follows the changes: the first [`BoardFeed::next`] gives the newest of each at once,
+    /// then every change is pushed.
+    async fn follow_board(&self) -> Result<Box<dyn BoardFeed>, LogError>;
+}
+
+/// The board, pushed as it changes.
+#[async_trait]
+pub trait BoardFeed: Send {
+    /// The first call gives the board as it is, empty or not; later calls wait for a change
+    /// and give the whole board again. Changes that come together may be given together;
+    /// the newest of each consumer is never left out. Cancelling loses nothing.
+    ///
+    /// # Errors
+    /// After any error the feed is over; follow again if it is retryable.
+    async fn next(&mut self) -> Result<Board, LogError>;
+}
+
+/// A whole log.
+pub trait Log: Appender + Reader + Receipts {}
+
+impl<T: Appender + Reader + Receipts> Log for T {}

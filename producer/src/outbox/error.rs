@@ -1,0 +1,77 @@
+//! Errors of an outbox, by what the caller must do.
+
+use tipline_proto::{LinkError, PayloadTooLarge};
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why an outbox did not take an event, or did not give it out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OutboxError {
+    /// The event does not follow from the ones before it. It was not enqueued: in the log it
+    /// would stop every consumer. Correct the node.
+    #[error("{event} was not enqueued")]
+    DoesNotLink {
+        /// Which event.
+        event: String,
+        /// What does not link.
+        source: LinkError,
+    },
+    /// The event is over a limit. It was not enqueued.
+    #[error(transparent)]
+    TooLarge(#[from] PayloadTooLarge),
+    /// As many events or bytes wait as the outbox may hold: the log has been away for long.
+    /// The event was not enqueued. Hold the commit back, or end without replication; going on
+    /// without the event leaves a hole that nothing can fill.
+    #[error(
+        "the outbox {place} is full: {events} events with {bytes} bytes wait for the log; see why the log does not take them"
+    )]
+    Full {
+        /// Which outbox.
+        place: String,
+        /// How many events wait.
+        events: u64,
+        /// How many payload bytes wait.
+        bytes: u64,
+    },
+    /// Rows were asked for that are gone. The log lost what it had acknowledged, or the outbox is another one.
+    #[error("the outbox {place} holds rows from {first} on, not {asked}")]
+    Trimmed {
+        /// Which outbox.
+        place: String,
+        /// Row that was asked for.
+        asked: u64,
+        /// Oldest row that is held.
+        first: u64,
+    },
+    /// What is there is not an outbox of Tipline, or cannot be one. The message says what to change.
+    #[error("{place} is not a usable outbox: {why}")]
+    Unusable {
+        /// Which outbox.
+        place: String,
+        /// What is wrong, and what to do.
+        why: String,
+        /// What went wrong.
+        source: Option<Source>,
+    },
+    /// Something in the outbox, or in the files that it refers to, is not what was enqueued.
+    #[error("the outbox {place} is damaged at {at}")]
+    Damaged {
+        /// Which outbox.
+        place: String,
+        /// Which row or file.
+        at: String,
+        /// What is wrong there.
+        source: Option<Source>,
+    },
+    /// A read or a write failed. Try again if the cause may pass (a lock), else remove it.
+    #[error("the outbox {place} failed: {what}")]
+    Failed {
+        /// Which outbox.
+        place: String,
+        /// What was being done.
+        what: String,
+        /// What went wrong.
+        source: Option<Source>,
+    },
+}

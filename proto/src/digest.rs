@@ -1,0 +1,166 @@
+//! The hash chain. Two parties with the same digest at the same index hold the same history.
+//!
+//! # Canonical preimage
+//!
+//! Every digest is plain BLAKE3 (32 bytes) over the bytes below. All numbers are
+//! big-endian. `text<n>` is a length of 2 bytes and then that many bytes.
+//!
+//! The **origin**, the digest at index 0, before the first entry of a log:
+//!
+//! | bytes | field |
+//! |---|---|
+//! | 17 | ASCII `tipline.origin.v1` |
+//! | 16 | lineage |
+//! | 2 + n | chain name |
+//! | 2 + n | genesis hash |
+//!
+//! An **entry**:
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 16 | ASCII `tipline.entry.v1` |
+//! | 16 | 32 | digest of the entry before it, or the origin |
+//! | 48 | 8 | index |
+//! | 56 | 8 | epoch |
+//! | 64 | 8 | commit time, microseconds since 1970 |
+//! | 72 | 8 | outbox sequence |
+//! | 80 | 1 | kind ([`Kind`]'s number) |
+//! | 81 | 8 | height: of the block, of the proven block, or that remains after a rollback; otherwise 0 |
+//! | 89 | 2 + n | block hash, proven block's hash, transaction id, key, remaining hash, mark's or primary's name |
+//! | … | 2 + n | parent hash, or the outbox id of an epoch start; otherwise empty |
+//! | … | 1 | 1 for an erased record, otherwise 0 |
+//! | … | 8 | length of the payload |
+//! | … | 32 | BLAKE3 of the payload |
+//!
+//! The lineage is in every digest by way of the origin. The outbox sequence is in it because
+//! a publisher resumes by it: a field that decides must not be one that can be altered unseen.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::event::{Event, Kind};
+use crate::hash::InvalidBytes;
+use crate::hex;
+use crate::identity::LogIdentity;
+use crate::time::Timestamp;
+
+const ORIGIN_TAG: &[u8] = b"tipline.origin.v1";
+const ENTRY_TAG: &[u8] = b"tipline.entry.v1";
+
+/// A BLAKE3 digest of the hash chain.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// A digest of these 32 bytes.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The digest before the first entry of a log.
+    pub fn origin(log: &LogIdentity) -> Self {
+        let mut preimage = Vec::with_capacity(192);
+        preimage.extend_from_slice(ORIGIN_TAG);
+        preimage.extend_from_slice(log.lineage.as_bytes());
+        put_text(&mut preimage, log.chain.name.as_str().as_bytes());
+        put_text(&mut preimage, log.chain.genesis.as_ref());
+        Self(blake3::hash(&preimage).into())
+    }
+}
+
+/// What an entry's digest covers, besides the entry before it.
+pub(crate) struct Preimage<'a> {
+    pub(crate) previous: Digest,
+    pub(crate) index: u64,
+    pub(crate) epoch: u64,
+    pub(crate) time: Timestamp,
+    pub(crate) outbox_sequence: u64,
+    pub(crate) event: &'a Event,
+}
+
+impl Preimage<'_> {
+    pub(crate) fn digest(&self) -> Digest {
+        let fields = Fields::of(self.event);
+        let payload = self.event.payload();
+        let mut preimage = Vec::with_capacity(512);
+        preimage.extend_from_slice(ENTRY_TAG);
+        preimage.extend_from_slice(self.previous.as_bytes());
+        preimage.extend_from_slice(&self.index.to_be_bytes());
+        preimage.extend_from_slice(&self.epoch.to_be_bytes());
+        preimage.extend_from_slice(&self.time.as_micros().to_be_bytes());
+        preimage.extend_from_slice(&self.outbox_sequence.to_be_bytes());
+        preimage.push(fields.kind as u8);
+        preimage.extend_from_slice(&fields.height.to_be_bytes());
+        put_text(&mut preimage, fields.first);
+        put_text(&mut preimage, fields.second);
+        preimage.push(u8::from(fields.erased));
+        preimage.extend_from_slice(&(payload.len() as u64).to_be_bytes());
+        preimage.extend_from_slice(blake3::hash(payload).as_bytes());
+        Digest(blake3::hash(&preimage).into())
+    }
+}
+
+struct Fields<'a> {
+    kind: Kind,
+    height: u64,
+    first: &'a [u8],
+    second: &'a [u8],
+    erased: bool,
+}
+
+impl<'a> Fields<'a> {
+    fn of(event: &'a Event) -> Self {
+        let (height, first, second): (u64, &[u8], &[u8]) = match event {
+            Event::EpochStarted { primary, outbox } => {
+                (0, primary.as_str().as_bytes(), outbox.as_bytes())
+            }
+            Event::BlockCommitted { height, hash, parent_hash, .. } => {
+                (*height, hash.as_ref(), parent_hash.as_ref())
+            }
+            Event::BlockProven { height, block_hash, .. } => (*height, block_hash.as_ref(), &[]),
+            Event::TransactionValidated { id, .. } => (0, id.as_ref(), &[]),
+            Event::StateRecorded { key, .. } => (0, key.as_ref(), &[]),
+            Event::RolledBack { to_height, to_hash } => (*to_height, to_hash.as_ref(), &[]),
+            Event::Marked { name } => (0, name.as_str().as_bytes(), &[]),
+        };
+        let erased = matches!(event, Event::StateRecorded { value: None, .. });
+        Self { kind: event.kind(), height, first, second, erased }
+    }
+}
+
+fn put_text(preimage: &mut Vec<u8>, text: &[u8]) {
+    // Every text of the contract has a limit of at most 256 bytes, held by its type.
+    debug_assert!(text.len() <= usize::from(u16::MAX));
+    preimage.extend_from_slice(&(text.len() as u16).to_be_bytes());
+    preimage.extend_from_slice(text);
+}
+
+impl FromStr for Digest {
+    type Err = InvalidBytes;
+    /// Reads 64 hex digits.
+    fn from_str(given: &str) -> Result<Self, InvalidBytes> {
+        hex::decode_array(given).map(Self).ok_or_else(|| InvalidBytes::Hex {
+            what: "digest (64 hex digits)",
+            given: given.to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for Digest {
+    /// Hex, all of it; the first 4 bytes with `{:#}`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = if f.alternate() { &self.0[..4] } else { &self.0[..] };
+        hex::fmt(shown, f)
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        hex::fmt(&self.0, f)
+    }
+}

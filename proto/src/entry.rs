@@ -1,0 +1,69 @@
+//! Entries: events at their place in the log.
+
+use crate::digest::{Digest, Preimage};
+use crate::event::Event;
+use crate::position::Position;
+use crate::time::Timestamp;
+
+/// An event at its place in the log, sealed by the digest chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Dense number in the log, from 1. Never reused.
+    pub index: u64,
+    /// Incarnation of the primary that wrote it, from 1.
+    pub epoch: u64,
+    /// The primary's commit time.
+    pub time: Timestamp,
+    /// Sequence of the event in the primary's outbox, from 1. Of an [`Event::EpochStarted`]:
+    /// the sequence up to which the log is complete, 0 for none.
+    pub outbox_sequence: u64,
+    /// The digest chain up to and including this entry.
+    pub digest: Digest,
+    /// What happened.
+    pub event: Event,
+}
+
+impl Entry {
+    /// Seals an event as the next one behind `previous`.
+    ///
+    /// The same arguments always give the same digest: an event that is published again
+    /// after a doubt is recognised by it.
+    pub fn seal(
+        previous: &Position,
+        epoch: u64,
+        time: Timestamp,
+        outbox_sequence: u64,
+        event: Event,
+    ) -> Entry {
+        let index = previous.index + 1;
+        let preimage = Preimage {
+            previous: previous.digest,
+            index,
+            epoch,
+            time,
+            outbox_sequence,
+            event: &event,
+        };
+        let digest = preimage.digest();
+        Entry { index, epoch, time, outbox_sequence, digest, event }
+    }
+
+    /// Whether this is the entry directly behind `previous`, unaltered: its index is the
+    /// next one, and its digest is what its content and `previous` give. Hashes the payload.
+    pub fn follows(&self, previous: &Position) -> bool {
+        let preimage = Preimage {
+            previous: previous.digest,
+            index: self.index,
+            epoch: self.epoch,
+            time: self.time,
+            outbox_sequence: self.outbox_sequence,
+            event: &self.event,
+        };
+        self.index == previous.index + 1 && self.digest == preimage.digest()
+    }
+
+    /// The position directly behind this entry.
+    pub fn position(&self) -> Position {
+        Position { index: self.index, digest: self.digest }
+    }
+}

@@ -1,0 +1,102 @@
+//! Opaque byte strings of the chain: hashes, ids, keys.
+
+use std::fmt;
+use std::str::FromStr;
+
+use bytes::Bytes;
+
+use crate::hex;
+use crate::limits::{MAX_HASH_BYTES, MAX_KEY_BYTES};
+
+/// A byte string whose length is outside its limits, or text that is not hex.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidBytes {
+    /// Give a value whose length is in range.
+    #[error("a {what} of {length} bytes; it must have 1 to {max}")]
+    Length {
+        /// What was given.
+        what: &'static str,
+        /// How long it is.
+        length: usize,
+        /// How long it may be.
+        max: usize,
+    },
+    /// Give an even number of the digits 0-9 and a-f.
+    #[error("{given:?} is not a {what} in hex: give an even number of the digits 0-9 and a-f")]
+    Hex {
+        /// What was expected.
+        what: &'static str,
+        /// What was given.
+        given: String,
+    },
+}
+
+macro_rules! opaque {
+    ($(#[$doc:meta])* $type:ident, $what:literal, $max:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $type(Bytes);
+
+        impl $type {
+            /// Takes the bytes, without copying, if their length is in range.
+            pub fn new(bytes: impl Into<Bytes>) -> Result<Self, InvalidBytes> {
+                let bytes = bytes.into();
+                if (1..=$max).contains(&bytes.len()) {
+                    Ok(Self(bytes))
+                } else {
+                    Err(InvalidBytes::Length { what: $what, length: bytes.len(), max: $max })
+                }
+            }
+
+            /// The bytes, shared and not copied.
+            pub fn to_bytes(&self) -> Bytes {
+                self.0.clone()
+            }
+        }
+
+        impl AsRef<[u8]> for $type {
+            fn as_ref(&self) -> &[u8] {
+                &self.0
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = InvalidBytes;
+            /// Reads hex.
+            fn from_str(given: &str) -> Result<Self, InvalidBytes> {
+                let bytes = hex::decode(given)
+                    .ok_or_else(|| InvalidBytes::Hex { what: $what, given: given.to_owned() })?;
+                Self::new(bytes)
+            }
+        }
+
+        impl fmt::Display for $type {
+            /// Hex, all of it.
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                hex::fmt(&self.0, f)
+            }
+        }
+
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                hex::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+opaque! {
+    /// A hash of the chain, opaque to Tipline: 1 to 64 bytes.
+    Hash, "hash", MAX_HASH_BYTES
+}
+
+opaque! {
+    /// The id of a transaction, opaque to Tipline: 1 to 64 bytes.
+    TransactionId, "transaction id", MAX_HASH_BYTES
+}
+
+opaque! {
+    /// The key of a recorded state: 1 to 256 bytes.
+    Key, "key", MAX_KEY_BYTES
+}

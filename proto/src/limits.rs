@@ -1,0 +1,34 @@
+//! Limits of the contract. Whatever is over one of them is refused with an
+//! error that names it; nothing is cut off silently.
+
+/// Largest payload of one event: 64 MiB. A Miden block is typically below
+/// 0.5 MB, a Bitcoin block below 4 MB.
+pub const MAX_PAYLOAD_BYTES: usize = 64 << 20;
+/// Longest hash, transaction id included: 64 bytes (SHA-512).
+pub const MAX_HASH_BYTES: usize = 64;
+/// Longest key of a recorded state.
+pub const MAX_KEY_BYTES: usize = 256;
+/// Longest log or consumer name.
+pub const MAX_NAME_BYTES: usize = 32;
+/// Longest chain name.
+pub const MAX_CHAIN_NAME_BYTES: usize = 64;
+/// Longest name of a mark or of a primary.
+pub const MAX_LABEL_BYTES: usize = 256;
+/// Longest text in a receipt or an announcement: a failure, a store's place.
+pub const MAX_TEXT_BYTES: usize = 4096;
+/// Most messages in a unit, which is appended all or nothing. It is the broker's
+/// limit for an atomic batch; at one block and one proof every 3 s, 25 minutes of a chain.
+pub const MAX_UNIT_MESSAGES: usize = 1000;
+/// Most payload bytes in a unit of more than one event: 16 MiB.
+pub const MAX_UNIT_BYTES: usize = 16 << 20;
+/// Most events in a batch that a store applies at once.
+pub const MAX_APPLY_EVENTS: usize = 1000;
+/// Most payload bytes in a batch of more than one event that a store applies at once: 32 MiB.
+pub const MAX_APPLY_BYTES: usize = 32 << 20;
+/// Most receipts a consumer sends per second.
+pub const MAX_RECEIPTS_PER_SECOND: u32 = 200;
+/// Most events waiting in an outbox, by default: 83 hours of a chain with one
+/// block every 3 s and no proofs.
+pub const OUTBOX_EVENTS: u64 = 100_000;
+/// Most payload bytes waiting in an outbox, by default: 10 GiB.
+pub const OUTBOX_BYTES: u64 = 10 << 30;

@@ -1,0 +1,232 @@
+//! How blocks, proofs and rollbacks link: a pure rule, the same for whoever writes events and
+//! whoever applies them.
+
+use std::collections::BTreeSet;
+
+use crate::event::Event;
+use crate::hash::Hash;
+use crate::position::Tip;
+
+/// The chain as far as it is known: what the next event must link to.
+///
+/// It knows no block but the tip, so it is small: whoever asks looks up the one block that
+/// an event refers to ([`Links::refers_to`]) and hands its hash in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Links {
+    genesis: Hash,
+    base: Option<Tip>,
+    tip: Option<Tip>,
+    proof_tip: Option<u64>,
+    proven_above: BTreeSet<u64>,
+}
+
+/// What a store or an outbox remembers of its links, to go on after a restart.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LinksState {
+    /// The parent of the first block; `None` before it, and if it has height 0.
+    pub base: Option<Tip>,
+    /// The newest block, as in the cursor.
+    pub tip: Option<Tip>,
+    /// As in the cursor.
+    pub proof_tip: Option<u64>,
+    /// Heights above the proof tip that have their proof.
+    pub proven_above: BTreeSet<u64>,
+}
+
+/// An event that does not link to the chain. It must not be written, and if it was, it must
+/// not be applied: the primary's history is wrong at this place.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// The first block is not of this chain.
+    #[error(
+        "block {height} belongs to another chain: it starts from genesis {found}, this chain's is {genesis}"
+    )]
+    WrongGenesis {
+        /// Height of the block, 0 or 1.
+        height: u64,
+        /// The genesis it has, or names as its parent.
+        found: Hash,
+        /// The genesis of this chain.
+        genesis: Hash,
+    },
+    /// Heights are missing, or come again without a rollback.
+    #[error("block {height} does not follow the tip at height {tip}: the next block is {}; to replace blocks, roll back first", tip + 1)]
+    WrongHeight {
+        /// Height of the block.
+        height: u64,
+        /// Height of the tip.
+        tip: u64,
+    },
+    /// The block builds on another history.
+    #[error("block {height} names parent {parent}, but the block at height {} is {tip_hash}; to replace blocks, roll back first", height - 1)]
+    WrongParent {
+        /// Height of the block.
+        height: u64,
+        /// The parent it names.
+        parent: Hash,
+        /// The hash of the tip.
+        tip_hash: Hash,
+    },
+    /// A proof for a block that is not there, or no more.
+    #[error("the proof names block {height} ({block_hash}), which is not in the chain: {}", found_text(found.as_ref()))]
+    UnknownBlock {
+        /// Height the proof is for.
+        height: u64,
+        /// Hash the proof is for.
+        block_hash: Hash,
+        /// The block that is at this height.
+        found: Option<Hash>,
+    },
+    /// A rollback to a block that is not there, or that leaves the tip where it is.
+    #[error("cannot roll back to block {to_height} ({to_hash}): {}", found_text(found.as_ref()))]
+    WrongRollback {
+        /// Height that should remain.
+        to_height: u64,
+        /// Hash that should remain.
+        to_hash: Hash,
+        /// The block that is at this height.
+        found: Option<Hash>,
+    },
+}
+
+fn found_text(found: Option<&Hash>) -> String {
+    match found {
+        Some(hash) => format!("the block at this height is {hash}"),
+        None => "there is no such height below the tip".to_owned(),
+    }
+}
+
+impl Links {
+    /// Nothing known yet: the first block may have any height; at height 0 it must be the
+    /// genesis, at height 1 its parent must be.
+    pub fn new(genesis: Hash) -> Self {
+        Self::resume(genesis, LinksState::default())
+    }
+
+    /// Goes on from what a store or an outbox remembers.
+    pub fn resume(genesis: Hash, state: LinksState) -> Self {
+        let LinksState { base, tip, proof_tip, proven_above } = state;
+        Self { genesis, base, tip, proof_tip, proven_above }
+    }
+
+    /// The newest block; `None` before the first.
+    pub fn tip(&self) -> Option<&Tip> {
+        self.tip.as_ref()
+    }
+
+    /// Highest height at or below which every block has its proof.
+    pub fn proof_tip(&self) -> Option<u64> {
+        self.proof_tip
+    }
+
+    /// The height of the block that `event` refers to, if the answer of [`Links::admit`]
+    /// depends on its hash.
+    pub fn refers_to(&self, event: &Event) -> Option<u64> {
+        let height = match event {
+            Event::BlockProven { height, .. } => *height,
+            Event::RolledBack { to_height, .. } => *to_height,
+            _ => return None,
+        };
+        let above_base = self.base.as_ref().is_none_or(|base| height > base.height);
+        let below_tip = self.tip.as_ref().is_some_and(|tip| height <= tip.height);
+        (above_base && below_tip).then_some(height)
+    }
+
+    /// Takes the event in, if it links. `referred` is the hash of the block at the height
+    /// that [`Links::refers_to`] gave, `None` if it gave none or there is no such block.
+    ///
+    /// # Errors
+    /// The event does not link; nothing has changed.
+    pub fn admit(&mut self, event: &Event, referred: Option<&Hash>) -> Result<(), LinkError> {
+        match event {
+            Event::BlockCommitted { height, hash, parent_hash, .. } => {
+                self.admit_block(*height, hash, parent_hash)
+            }
+            Event::BlockProven { height, block_hash, .. } => {
+                self.admit_proof(*height, block_hash, referred)
+            }
+            Event::RolledBack { to_height, to_hash } => {
+                self.admit_rollback(*to_height, to_hash, referred)
+            }
+            Event::EpochStarted { .. }
+            | Event::TransactionValidated { .. }
+            | Event::StateRecorded { .. }
+            | Event::Marked { .. } => Ok(()),
+        }
+    }
+
+    fn admit_block(&mut self, height: u64, hash: &Hash, parent: &Hash) -> Result<(), LinkError> {
+        match &self.tip {
+            None => self.admit_first(height, hash, parent)?,
+            Some(tip) if tip.height.checked_add(1) != Some(height) => {
+                return Err(LinkError::WrongHeight { height, tip: tip.height });
+            }
+            Some(tip) if tip.hash != *parent => {
+                let (parent, tip_hash) = (parent.clone(), tip.hash.clone());
+                return Err(LinkError::WrongParent { height, parent, tip_hash });
+            }
+            Some(_) => {}
+        }
+        self.tip = Some(Tip { height, hash: hash.clone() });
+        Ok(())
+    }
+
+    fn admit_first(&mut self, height: u64, hash: &Hash, parent: &Hash) -> Result<(), LinkError> {
+        let names_genesis = match height {
+            0 => Some(hash),
+            1 => Some(parent),
+            _ => None,
+        };
+        if let Some(found) = names_genesis.filter(|found| **found != self.genesis) {
+            let (found, genesis) = (found.clone(), self.genesis.clone());
+            return Err(LinkError::WrongGenesis { height, found, genesis });
+        }
+        self.base = height.checked_sub(1).map(|height| Tip { height, hash: parent.clone() });
+        self.proof_tip = height.checked_sub(1);
+        Ok(())
+    }
+
+    fn admit_proof(
+        &mut self,
+        height: u64,
+        block_hash: &Hash,
+        referred: Option<&Hash>,
+    ) -> Result<(), LinkError> {
+        if referred != Some(block_hash) {
+            let (block_hash, found) = (block_hash.clone(), referred.cloned());
+            return Err(LinkError::UnknownBlock { height, block_hash, found });
+        }
+        if self.proof_tip.is_none_or(|proven| height > proven) {
+            self.proven_above.insert(height);
+        }
+        while let Some(next) = self.proof_tip.map_or(Some(0), |proven| proven.checked_add(1)) {
+            if !self.proven_above.remove(&next) {
+                break;
+            }
+            self.proof_tip = Some(next);
+        }
+        Ok(())
+    }
+
+    fn admit_rollback(
+        &mut self,
+        to_height: u64,
+        to_hash: &Hash,
+        referred: Option<&Hash>,
+    ) -> Result<(), LinkError> {
+        let remaining = match &self.base {
+            Some(base) if base.height == to_height => Some(&base.hash),
+            _ => referred,
+        };
+        let below_tip = self.tip.as_ref().is_some_and(|tip| to_height < tip.height);
+        if !below_tip || remaining != Some(to_hash) {
+            let (to_hash, found) = (to_hash.clone(), remaining.cloned());
+            return Err(LinkError::WrongRollback { to_height, to_hash, found });
+        }
+        self.tip = Some(Tip { height: to_height, hash: to_hash.clone() });
+        self.proof_tip = self.proof_tip.map(|proven| proven.min(to_height));
+        self.proven_above.retain(|height| *height <= to_height);
+        Ok(())
+    }
+}

@@ -1,0 +1,85 @@
+//! Events that are larger than a message of the log: cut into parts, and put together.
+//!
+//! The parts before the last are the beginning of the payload, raw. The last part is an
+//! encoded entry with the end of the payload: whoever reads only the newest message of a log
+//! knows its tail.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::entry::Entry;
+use crate::limits::MAX_PAYLOAD_BYTES;
+use crate::wire::{self, DecodeError};
+
+/// Most bytes an encoded entry has besides its payload.
+pub const MAX_ENTRY_OVERHEAD: usize = 1024;
+
+/// Cuts an encoded entry into messages of at most `max_message` bytes each: the raw parts in
+/// order, then the one that carries the entry. One message if it fits.
+///
+/// `max_message` is taken as at least twice [`MAX_ENTRY_OVERHEAD`].
+pub fn split(entry: &Entry, max_message: usize) -> Vec<Bytes> {
+    let room = max_message.max(2 * MAX_ENTRY_OVERHEAD);
+    let payload = entry.event.payload();
+    if payload.len() + MAX_ENTRY_OVERHEAD <= room {
+        return vec![wire::encode_entry(entry, payload.clone())];
+    }
+    let last = payload.len() - (room - MAX_ENTRY_OVERHEAD);
+    let mut messages: Vec<Bytes> =
+        (0..last).step_by(room).map(|start| payload.slice(start..last.min(start + room))).collect();
+    messages.push(wire::encode_entry(entry, payload.slice(last..)));
+    messages
+}
+
+/// Puts the parts of one event together.
+#[derive(Debug, Default)]
+pub struct Assembler {
+    parts: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl Assembler {
+    /// Whether parts wait for their last one.
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// How many parts wait for their last one.
+    pub fn len(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Takes a part that is not the last one.
+    ///
+    /// # Errors
+    /// The parts are together larger than an event may be: they are dropped.
+    pub fn push(&mut self, part: Bytes) -> Result<(), DecodeError> {
+        self.bytes += part.len();
+        if self.bytes > MAX_PAYLOAD_BYTES {
+            *self = Self::default();
+            return Err(DecodeError::too_large());
+        }
+        self.parts.push(part);
+        Ok(())
+    }
+
+    /// Takes the last part, or a message that is whole by itself, and gives the entry. The
+    /// payload of a whole message is shared with it, not copied.
+    ///
+    /// # Errors
+    /// The message is not an entry, or the parts do not make up its payload. The parts that
+    /// were waiting are dropped in any case.
+    pub fn finish(&mut self, last: Bytes) -> Result<Entry, DecodeError> {
+        let Self { parts, bytes } = std::mem::take(self);
+        wire::decode_entry(last, |end| {
+            if parts.is_empty() {
+                return end;
+            }
+            let mut payload = BytesMut::with_capacity(bytes + end.len());
+            for part in parts {
+                payload.extend_from_slice(&part);
+            }
+            payload.extend_from_slice(&end);
+            payload.freeze()
+        })
+    }
+}

@@ -1,0 +1,180 @@
+//! Receipts: how a primary knows what is safe, where, and up to which block.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::identity::{InstanceId, Lineage};
+use crate::name::ConsumerName;
+use crate::position::{Position, Tip};
+use crate::time::Timestamp;
+
+/// How safe data is in a consumer's store. A higher level includes the lower ones. The
+/// numbers are persisted: keep stable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Level {
+    /// Written; a crash may lose it.
+    Applied = 1,
+    /// Fsynced.
+    Durable = 2,
+    /// Read back from where it was written, and hashed.
+    Verified = 3,
+    /// Verified, in another failure domain.
+    Offsite = 4,
+}
+
+impl Level {
+    /// Every level, from the lowest.
+    pub const ALL: [Level; 4] = [Level::Applied, Level::Durable, Level::Verified, Level::Offsite];
+
+    /// The level as it stands in policies.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Level::Applied => "applied",
+            Level::Durable => "durable",
+            Level::Verified => "verified",
+            Level::Offsite => "offsite",
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Text that names no level.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a level: use applied, durable, verified or offsite")]
+pub struct UnknownLevel(pub(crate) String);
+
+impl FromStr for Level {
+    type Err = UnknownLevel;
+    fn from_str(given: &str) -> Result<Self, UnknownLevel> {
+        let found = Level::ALL.into_iter().find(|level| level.as_str() == given);
+        found.ok_or_else(|| UnknownLevel(given.to_owned()))
+    }
+}
+
+/// What a consumer is for. The numbers are persisted: keep stable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Role {
+    /// Serves reads.
+    Replica = 1,
+    /// Exists to be restored from.
+    Backup = 2,
+    /// Writes segments to object storage.
+    Archive = 3,
+    /// Checks the log.
+    Audit = 4,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Role; 4] = [Role::Replica, Role::Backup, Role::Archive, Role::Audit];
+
+    /// The role as it is printed.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Role::Replica => "replica",
+            Role::Backup => "backup",
+            Role::Archive => "archive",
+            Role::Audit => "audit",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// How far a consumer is, at each level. A position reached at a level counts for the
+/// levels below it too.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reached([Option<Position>; 4]);
+
+impl Reached {
+    /// Everything up to `position` is at `level`, nothing is known of higher levels.
+    pub fn up_to(position: Position, level: Level) -> Self {
+        let mut reached = Self::default();
+        reached.set(level, position);
+        reached
+    }
+
+    /// Says that everything up to `position` is at `level`.
+    pub fn set(&mut self, level: Level, position: Position) {
+        self.0[level as usize - 1] = Some(position);
+    }
+
+    /// What was said of exactly this level.
+    pub fn said(&self, level: Level) -> Option<Position> {
+        self.0[level as usize - 1]
+    }
+
+    /// The furthest position that is at `level` or higher; `None` if nothing is.
+    pub fn at(&self, level: Level) -> Option<Position> {
+        self.0[level as usize - 1..].iter().flatten().max_by_key(|p| p.index).copied()
+    }
+
+    /// The highest level that anything has reached, and how far.
+    pub fn highest(&self) -> Option<(Level, Position)> {
+        Level::ALL.into_iter().rev().find_map(|level| Some((level, self.said(level)?)))
+    }
+}
+
+/// A consumer's cumulative acknowledgement: everything up to a position is at a level in
+/// its store. The newest receipt of a consumer replaces all before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The log it is about.
+    pub lineage: Lineage,
+    /// Who sends it.
+    pub consumer: ConsumerName,
+    /// What the consumer is for.
+    pub role: Role,
+    /// The run of the consumer that sends it.
+    pub instance: InstanceId,
+    /// How far it is.
+    pub reached: Reached,
+    /// Newest block in the store.
+    pub block_tip: Option<Tip>,
+    /// As in [`crate::Cursor::proof_tip`].
+    pub proof_tip: Option<u64>,
+    /// When it was sent, by the consumer's clock. Receipts are repeated while nothing
+    /// happens, so its age tells whether the consumer lives.
+    pub time: Timestamp,
+    /// Why the consumer stopped; `None` while it runs.
+    pub failure: Option<String>,
+    /// The store, for people: kind and place.
+    pub store: String,
+}
+
+/// What the primary says of itself, so that others know the newest block and whether the
+/// primary lives. The newest one replaces all before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// The log it is about.
+    pub lineage: Lineage,
+    /// The primary's name.
+    pub primary: crate::event::Label,
+    /// Its epoch.
+    pub epoch: u64,
+    /// Newest position it knows to be in the log.
+    pub tail: Position,
+    /// Newest block it published.
+    pub block_tip: Option<Tip>,
+    /// As in [`crate::Cursor::proof_tip`].
+    pub proof_tip: Option<u64>,
+    /// Events in the outbox that are not in the log yet.
+    pub outbox_events: u64,
+    /// Their payload bytes.
+    pub outbox_bytes: u64,
+    /// When it was sent, by the primary's clock. Repeated while nothing happens.
+    pub time: Timestamp,
+    /// Why the primary stopped; `None` while it runs.
+    pub failure: Option<String>,
+}

@@ -1,0 +1,391 @@
+//! From and to bytes. Generated types stop here: what comes out of this file cannot be in a
+//! wrong state, and every input that is not exactly right is an error, never a panic.
+
+use bytes::Bytes;
+use prost::Message;
+
+use crate::digest::Digest;
+use crate::entry::Entry;
+use crate::event::{Event, Label};
+use crate::generated as pb;
+use crate::hash::{Hash, Key, TransactionId};
+use crate::identity::{InstanceId, Lineage, OutboxId};
+use crate::limits::{MAX_PAYLOAD_BYTES, MAX_TEXT_BYTES};
+use crate::position::{Cursor, Position, Tip};
+use crate::receipt::{Announcement, Level, Reached, Receipt, Role};
+use crate::time::Timestamp;
+
+/// Bytes that are not what they should be: written by something else, damaged, or by a newer
+/// version. Never skip them; find out where they come from.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// Not the message at all.
+    #[error("the bytes are not a Tipline {message}")]
+    Malformed {
+        /// What was expected.
+        message: &'static str,
+        /// What is wrong with them.
+        source: prost::DecodeError,
+    },
+    /// A field that must be there is not.
+    #[error("a Tipline {message} without {field}; a newer version may have written it")]
+    Missing {
+        /// Which message.
+        message: &'static str,
+        /// Which field.
+        field: &'static str,
+    },
+    /// A field has a value that it cannot have.
+    #[error("a Tipline {message} whose {field} cannot be")]
+    Invalid {
+        /// Which message.
+        message: &'static str,
+        /// Which field.
+        field: &'static str,
+        /// What is wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl DecodeError {
+    pub(crate) fn too_large() -> Self {
+        let source = format!("the parts have over {MAX_PAYLOAD_BYTES} bytes together").into();
+        Self::Invalid { message: "entry", field: "payload", source }
+    }
+}
+
+/// The fields of one message, taken out one by one.
+struct Fields(&'static str);
+
+impl Fields {
+    fn need<T>(&self, field: &'static str, value: Option<T>) -> Result<T, DecodeError> {
+        value.ok_or(DecodeError::Missing { message: self.0, field })
+    }
+
+    fn number(&self, field: &'static str, value: u64) -> Result<u64, DecodeError> {
+        self.need(field, (value > 0).then_some(value))
+    }
+
+    fn check<T, E>(&self, field: &'static str, value: Result<T, E>) -> Result<T, DecodeError>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        value.map_err(|e| DecodeError::Invalid { message: self.0, field, source: e.into() })
+    }
+
+    fn array<const N: usize>(
+        &self,
+        field: &'static str,
+        value: &[u8],
+    ) -> Result<[u8; N], DecodeError> {
+        self.check(field, value.try_into().map_err(|_| format!("{} bytes, not {N}", value.len())))
+    }
+
+    fn digest(&self, value: &[u8]) -> Result<Digest, DecodeError> {
+        Ok(Digest::from_bytes(self.array("digest", value)?))
+    }
+
+    fn hash(&self, field: &'static str, value: Bytes) -> Result<Hash, DecodeError> {
+        self.check(field, Hash::new(value))
+    }
+
+    fn lineage(&self, value: &[u8]) -> Result<Lineage, DecodeError> {
+        Ok(Lineage::from_bytes(self.array("lineage", value)?))
+    }
+
+    fn position(&self, value: Option<pb::Position>) -> Result<Position, DecodeError> {
+        let value = self.need("position", value)?;
+        Ok(Position { index: value.index, digest: self.digest(&value.digest)? })
+    }
+
+    fn tip(&self, value: Option<pb::Tip>) -> Result<Option<Tip>, DecodeError> {
+        let tip = |t: pb::Tip| Ok(Tip { height: t.height, hash: self.hash("hash", t.hash)? });
+        value.map(tip).transpose()
+    }
+
+    fn text(&self, field: &'static str, value: String) -> Result<String, DecodeError> {
+        let length = value.len();
+        let fits = (length <= MAX_TEXT_BYTES).then_some(value);
+        self.check(field, fits.ok_or_else(|| format!("{length} bytes, over {MAX_TEXT_BYTES}")))
+    }
+
+    fn failure(&self, value: String) -> Result<Option<String>, DecodeError> {
+        Ok(Some(self.text("failure", value)?).filter(|text| !text.is_empty()))
+    }
+}
+
+fn decode<M: Message + Default>(message: &'static str, bytes: Bytes) -> Result<M, DecodeError> {
+    M::decode(bytes).map_err(|source| DecodeError::Malformed { message, source })
+}
+
+/// Cuts a text that people read down to its limit, at a character.
+fn shorten(text: &str) -> String {
+    let fits = |(at, c): &(usize, char)| at + c.len_utf8() <= MAX_TEXT_BYTES;
+    text.char_indices().take_while(fits).map(|(_, c)| c).collect()
+}
+
+fn put_position(position: &Position) -> pb::Position {
+    pb::Position {
+        index: position.index,
+        digest: Bytes::copy_from_slice(position.digest.as_bytes()),
+    }
+}
+
+fn put_tip(tip: &Tip) -> pb::Tip {
+    pb::Tip { height: tip.height, hash: tip.hash.to_bytes() }
+}
+
+/// Encodes an entry with the given (end of its) payload.
+pub(crate) fn encode_entry(entry: &Entry, payload: Bytes) -> Bytes {
+    let message = pb::Entry {
+        index: entry.index,
+        epoch: entry.epoch,
+        time_us: entry.time.as_micros(),
+        outbox_sequence: entry.outbox_sequence,
+        digest: Bytes::copy_from_slice(entry.digest.as_bytes()),
+        payload,
+        payload_length: entry.event.payload().len() as u64,
+        event: Some(put_event(&entry.event)),
+    };
+    message.encode_to_vec().into()
+}
+
+fn put_event(event: &Event) -> pb::entry::Event {
+    use pb::entry::Event as Pb;
+    match event {
+        Event::EpochStarted { primary, outbox } => Pb::EpochStarted(pb::EpochStarted {
+            primary: primary.as_str().to_owned(),
+            outbox: Bytes::copy_from_slice(outbox.as_bytes()),
+        }),
+        Event::BlockCommitted { height, hash, parent_hash, .. } => {
+            Pb::BlockCommitted(pb::BlockCommitted {
+                height: *height,
+                hash: hash.to_bytes(),
+                parent_hash: parent_hash.to_bytes(),
+            })
+        }
+        Event::BlockProven { height, block_hash, .. } => {
+            Pb::BlockProven(pb::BlockProven { height: *height, block_hash: block_hash.to_bytes() })
+        }
+        Event::TransactionValidated { id, .. } => {
+            Pb::TransactionValidated(pb::TransactionValidated { id: id.to_bytes() })
+        }
+        Event::StateRecorded { key, value } => {
+            Pb::StateRecorded(pb::StateRecorded { key: key.to_bytes(), erased: value.is_none() })
+        }
+        Event::RolledBack { to_height, to_hash } => {
+            Pb::RolledBack(pb::RolledBack { to_height: *to_height, to_hash: to_hash.to_bytes() })
+        }
+        Event::Marked { name } => Pb::Marked(pb::Marked { name: name.as_str().to_owned() }),
+    }
+}
+
+/// Decodes an entry; `complete` is given the payload of the message and answers the whole one.
+pub(crate) fn decode_entry(
+    bytes: Bytes,
+    complete: impl FnOnce(Bytes) -> Bytes,
+) -> Result<Entry, DecodeError> {
+    let fields = Fields("entry");
+    let message: pb::Entry = decode("entry", bytes)?;
+    let payload = complete(message.payload);
+    let length = payload.len() as u64;
+    if length != message.payload_length || length > MAX_PAYLOAD_BYTES as u64 {
+        let said = message.payload_length;
+        let why = format!(
+            "{length} bytes are there, {said} were written, {MAX_PAYLOAD_BYTES} are allowed"
+        );
+        return Err(DecodeError::Invalid {
+            message: "entry",
+            field: "payload",
+            source: why.into(),
+        });
+    }
+    Ok(Entry {
+        index: fields.number("index", message.index)?,
+        epoch: fields.number("epoch", message.epoch)?,
+        time: Timestamp::from_micros(message.time_us),
+        outbox_sequence: message.outbox_sequence,
+        digest: fields.digest(&message.digest)?,
+        event: take_event(&fields, fields.need("an event", message.event)?, payload)?,
+    })
+}
+
+fn take_event(
+    fields: &Fields,
+    event: pb::entry::Event,
+    payload: Bytes,
+) -> Result<Event, DecodeError> {
+    use pb::entry::Event as Pb;
+    let empty = payload.is_empty();
+    let event = match event {
+        Pb::BlockCommitted(m) => {
+            return Ok(Event::BlockCommitted {
+                height: m.height,
+                hash: fields.hash("hash", m.hash)?,
+                parent_hash: fields.hash("parent hash", m.parent_hash)?,
+                payload,
+            });
+        }
+        Pb::BlockProven(m) => {
+            let block_hash = fields.hash("block hash", m.block_hash)?;
+            return Ok(Event::BlockProven { height: m.height, block_hash, payload });
+        }
+        Pb::TransactionValidated(m) => {
+            let id = fields.check("id", TransactionId::new(m.id))?;
+            return Ok(Event::TransactionValidated { id, payload });
+        }
+        Pb::StateRecorded(m) if !m.erased => {
+            let key = fields.check("key", Key::new(m.key))?;
+            return Ok(Event::StateRecorded { key, value: Some(payload) });
+        }
+        Pb::StateRecorded(m) => {
+            Event::StateRecorded { key: fields.check("key", Key::new(m.key))?, value: None }
+        }
+        Pb::EpochStarted(m) => Event::EpochStarted {
+            primary: fields.check("primary", Label::new(&m.primary))?,
+            outbox: OutboxId::from_bytes(fields.array("outbox", &m.outbox)?),
+        },
+        Pb::RolledBack(m) => Event::RolledBack {
+            to_height: m.to_height,
+            to_hash: fields.hash("remaining hash", m.to_hash)?,
+        },
+        Pb::Marked(m) => Event::Marked { name: fields.check("name", Label::new(&m.name))? },
+    };
+    let no_payload = if empty { Ok(event) } else { Err("it has none") };
+    fields.check("payload", no_payload)
+}
+
+impl Entry {
+    /// The bytes of the entry, payload and all, as stores and archives keep it.
+    pub fn encode(&self) -> Bytes {
+        encode_entry(self, self.event.payload().clone())
+    }
+
+    /// Reads an entry. Its payload shares `bytes`, it is not copied. Whether the digest is
+    /// right is not looked at: see [`Entry::follows`].
+    ///
+    /// # Errors
+    /// The bytes are not exactly one entry.
+    pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
+        decode_entry(bytes, |payload| payload)
+    }
+}
+
+impl Cursor {
+    /// The bytes of the cursor, as stores keep it.
+    pub fn encode(&self) -> Bytes {
+        let message = pb::Cursor {
+            position: Some(put_position(&self.position)),
+            block_tip: self.block_tip.as_ref().map(put_tip),
+            proof_tip: self.proof_tip,
+            epoch: self.epoch,
+        };
+        message.encode_to_vec().into()
+    }
+
+    /// Reads a cursor.
+    ///
+    /// # Errors
+    /// The bytes are not exactly one cursor.
+    pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
+        let fields = Fields("cursor");
+        let message: pb::Cursor = decode("cursor", bytes)?;
+        Ok(Self {
+            position: fields.position(message.position)?,
+            epoch: message.epoch,
+            block_tip: fields.tip(message.block_tip)?,
+            proof_tip: message.proof_tip,
+        })
+    }
+}
+
+impl Receipt {
+    /// The bytes of the receipt. Texts over their limit are cut.
+    pub fn encode(&self) -> Bytes {
+        let reached = Level::ALL.into_iter().filter_map(|level| {
+            let position = Some(put_position(&self.reached.said(level)?));
+            Some(pb::Reached { level: level as i32, position })
+        });
+        let message = pb::Receipt {
+            lineage: Bytes::copy_from_slice(self.lineage.as_bytes()),
+            consumer: self.consumer.as_str().to_owned(),
+            role: self.role as i32,
+            instance: Bytes::copy_from_slice(self.instance.as_bytes()),
+            reached: reached.collect(),
+            block_tip: self.block_tip.as_ref().map(put_tip),
+            proof_tip: self.proof_tip,
+            time_us: self.time.as_micros(),
+            failure: self.failure.as_deref().map(shorten).unwrap_or_default(),
+            store: shorten(&self.store),
+        };
+        message.encode_to_vec().into()
+    }
+
+    /// Reads a receipt.
+    ///
+    /// # Errors
+    /// The bytes are not exactly one receipt.
+    pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
+        let fields = Fields("receipt");
+        let message: pb::Receipt = decode("receipt", bytes)?;
+        let mut reached = Reached::default();
+        for said in message.reached {
+            let level = Level::ALL.into_iter().find(|level| *level as i32 == said.level);
+            reached.set(fields.need("a known level", level)?, fields.position(said.position)?);
+        }
+        let role = Role::ALL.into_iter().find(|role| *role as i32 == message.role);
+        Ok(Self {
+            lineage: fields.lineage(&message.lineage)?,
+            consumer: fields.check("consumer", message.consumer.parse())?,
+            role: fields.need("a known role", role)?,
+            instance: InstanceId::from_bytes(fields.array("instance", &message.instance)?),
+            reached,
+            block_tip: fields.tip(message.block_tip)?,
+            proof_tip: message.proof_tip,
+            time: Timestamp::from_micros(message.time_us),
+            failure: fields.failure(message.failure)?,
+            store: fields.text("store", message.store)?,
+        })
+    }
+}
+
+impl Announcement {
+    /// The bytes of the announcement. Texts over their limit are cut.
+    pub fn encode(&self) -> Bytes {
+        let message = pb::Announcement {
+            lineage: Bytes::copy_from_slice(self.lineage.as_bytes()),
+            primary: self.primary.as_str().to_owned(),
+            epoch: self.epoch,
+            tail: Some(put_position(&self.tail)),
+            block_tip: self.block_tip.as_ref().map(put_tip),
+            proof_tip: self.proof_tip,
+            outbox_events: self.outbox_events,
+            outbox_bytes: self.outbox_bytes,
+            time_us: self.time.as_micros(),
+            failure: self.failure.as_deref().map(shorten).unwrap_or_default(),
+        };
+        message.encode_to_vec().into()
+    }
+
+    /// Reads an announcement.
+    ///
+    /// # Errors
+    /// The bytes are not exactly one announcement.
+    pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
+        let fields = Fields("announcement");
+        let message: pb::Announcement = decode("announcement", bytes)?;
+        Ok(Self {
+            lineage: fields.lineage(&message.lineage)?,
+            primary: fields.check("primary", Label::new(&message.primary))?,
+            epoch: message.epoch,
+            tail: fields.position(message.tail)?,
+            block_tip: fields.tip(message.block_tip)?,
+            proof_tip: message.proof_tip,
+            outbox_events: message.outbox_events,
+            outbox_bytes: message.outbox_bytes,
+            time: Timestamp::from_micros(message.time_us),
+            failure: fields.failure(message.failure)?,
+        })
+    }
+}
