@@ -176,15 +176,59 @@ fn whole_line(text: &str, part: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::whole_line;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+    use std::time::Duration;
+
+    use super::{Tipline, whole_line};
+
+    const WITHIN: Duration = Duration::from_secs(20);
+
+    /// A shell in the place of the program.
+    fn shell(script: &str) -> Tipline {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        Tipline { command }
+    }
 
     #[test]
     fn a_line_that_is_still_being_written_does_not_count() {
         assert_eq!(whole_line("up at 127.0.0.1:80", "up"), None);
-        assert_eq!(
-            whole_line("one\nup at 127.0.0.1:8080\ntw", "up").unwrap(),
-            "up at 127.0.0.1:8080"
-        );
+        let line = whole_line("one\nup at 127.0.0.1:8080\ntw", "up").unwrap();
+        assert_eq!(line, "up at 127.0.0.1:8080");
         assert_eq!(whole_line("one\n", "two"), None);
+    }
+
+    #[tokio::test]
+    async fn both_outputs_are_kept_apart_and_the_status_is_told() {
+        let script = "echo data; echo trouble >&2; exit 7";
+        let finished = shell(script).finish(WITHIN).await;
+        assert_eq!(finished.status.code(), Some(7));
+        assert_eq!(
+            (finished.stdout.as_str(), finished.stderr.as_str()),
+            ("data\n", "trouble\n")
+        );
+    }
+
+    #[tokio::test]
+    async fn it_can_be_awaited_asked_to_end_and_killed() {
+        let script = "trap 'echo bye; exit 3' TERM; echo up >&2; while :; do sleep 0.01; done";
+        let mut asked = shell(script).spawn();
+        assert_eq!(asked.line_with("up", WITHIN).await, "up");
+        asked.process.terminate();
+        assert_eq!(asked.line_with("bye", WITHIN).await, "bye");
+        assert_eq!(asked.finish(WITHIN).await.status.code(), Some(3));
+
+        let mut killed = shell(script).spawn();
+        killed.line_with("up", WITHIN).await;
+        killed.process.pause();
+        killed.process.kill();
+        assert_eq!(killed.process.status().unwrap().signal(), Some(9));
+    }
+
+    #[tokio::test]
+    #[should_panic = "prints a line with \"up\": it ended without: exit status: 1"]
+    async fn waiting_for_a_line_of_one_that_failed_does_not_wait_for_long() {
+        shell("exit 1").spawn().line_with("up", WITHIN).await;
     }
 }
