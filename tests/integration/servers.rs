@@ -176,7 +176,10 @@ async fn a_server_does_not_outlive_a_test_process_that_was_killed() {
         println!("up at {}", nats.url());
         std::future::pending::<()>().await;
     }
+    // What a killed process leaves behind goes with this directory.
+    let dir = tempfile::tempdir().unwrap();
     let mut process = again("servers::a_server_does_not_outlive_a_test_process_that_was_killed")
+        .env("TMPDIR", dir.path())
         .spawn()
         .unwrap();
     let address = address_printed_by(&mut process);
