@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::io::retry_on_intr;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::eventually;
 use crate::leash::Leash;
@@ -87,9 +88,18 @@ impl Process {
         self.status = Some(status);
     }
 
-    /// SIGSTOP: it keeps its connections and its files, and does nothing.
+    /// SIGSTOP: it keeps its connections and its files, and does nothing more
+    /// from the return on.
     pub fn pause(&mut self) {
         self.signal(Signal::STOP);
+        // The signal is on its way to every thread: a busy one may still go on
+        // for a while. The parent is told when the last has stopped. An end is
+        // left there to be seen by `status`.
+        let child = WaitId::Pid(Pid::from_child(&self.child));
+        let wanted = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        if let Err(error) = retry_on_intr(|| waitid(child.clone(), wanted)) {
+            panic!("cannot wait until {} has stopped: {error}", self.name);
+        }
     }
 
     /// SIGCONT: it goes on after [`pause`](Process::pause).

@@ -100,8 +100,8 @@ impl Nats {
         self.process.kill();
     }
 
-    /// SIGSTOP: connections stay open and nobody answers, as behind a dead
-    /// network.
+    /// SIGSTOP: connections stay open and, from the return on, nobody answers,
+    /// as behind a dead network.
     pub fn pause(&mut self) {
         self.process.pause();
     }
