@@ -87,7 +87,11 @@ impl Fields {
     }
 
     fn hash(&self, field: &'static str, value: Bytes) -> Result<Hash, DecodeError> {
-        self.check(field, Hash::new(value))
+        self.check(field, Hash::new(unshared(&value)))
+    }
+
+    fn key(&self, value: Bytes) -> Result<Key, DecodeError> {
+        self.check("key", Key::new(unshared(&value)))
     }
 
     fn lineage(&self, value: &[u8]) -> Result<Lineage, DecodeError> {
@@ -127,6 +131,12 @@ fn shorten(text: &str) -> String {
 
 fn put_position(position: &Position) -> pb::Position {
     pb::Position {
+/// Hashes and keys live on in tips, cursors and maps. They must not hold on to the message
+/// they came in, which may have 64 MiB.
+fn unshared(value: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(value)
+}
+
         index: position.index,
         digest: Bytes::copy_from_slice(position.digest.as_bytes()),
     }
@@ -232,15 +242,11 @@ fn take_event(
             return Ok(Event::BlockProven { height: m.height, block_hash, payload });
         }
         Pb::TransactionValidated(m) => {
-            let id = fields.check("id", TransactionId::new(m.id))?;
+            let id = fields.check("id", TransactionId::new(unshared(&m.id)))?;
             return Ok(Event::TransactionValidated { id, payload });
         }
         Pb::StateRecorded(m) if !m.erased => {
-            let key = fields.check("key", Key::new(m.key))?;
-            return Ok(Event::StateRecorded { key, value: Some(payload) });
-        }
-        Pb::StateRecorded(m) => {
-            Event::StateRecorded { key: fields.check("key", Key::new(m.key))?, value: None }
+            return Ok(Event::StateRecorded { key: fields.key(m.key)?, value: Some(payload) });
         }
         Pb::EpochStarted(m) => Event::EpochStarted {
             primary: fields.check("primary", Label::new(&m.primary))?,
@@ -262,8 +268,9 @@ impl Entry {
         encode_entry(self, self.event.payload().clone())
     }
 
-    /// Reads an entry. Its payload shares `bytes`, it is not copied. Whether the digest is
-    /// right is not looked at: see [`Entry::follows`].
+    /// Reads an entry. Its payload shares `bytes`, it is not copied; its hashes and keys are,
+    /// so that they may be kept. Whether the digest is right is not looked at: see
+    /// [`Entry::follows`].
     ///
     /// # Errors
     /// The bytes are not exactly one entry.
@@ -281,6 +288,7 @@ impl Cursor {
             proof_tip: self.proof_tip,
             epoch: self.epoch,
         };
+        Pb::StateRecorded(m) => Event::StateRecorded { key: fields.key(m.key)?, value: None },
         message.encode_to_vec().into()
     }
 
