@@ -6,7 +6,7 @@ use prost::Message;
 
 use crate::digest::Digest;
 use crate::entry::Entry;
-use crate::event::{Event, Label};
+use crate::event::{Event, Kind, Label};
 use crate::generated as pb;
 use crate::hash::{Hash, Key, TransactionId};
 use crate::identity::{InstanceId, Lineage, OutboxId};
@@ -35,6 +35,14 @@ pub enum DecodeError {
         message: &'static str,
         /// Which field.
         field: &'static str,
+    },
+    /// It holds more than the message: fields that this version does not know, or fields twice.
+    #[error("a Tipline {message} with {bytes} bytes too many: a newer version may have written it")]
+    Excess {
+        /// Which message.
+        message: &'static str,
+        /// How many bytes are not accounted for.
+        bytes: usize,
     },
     /// A field has a value that it cannot have.
     #[error("a Tipline {message} whose {field} cannot be")]
@@ -98,8 +106,12 @@ impl Fields {
         Ok(Lineage::from_bytes(self.array("lineage", value)?))
     }
 
-    fn position(&self, value: Option<pb::Position>) -> Result<Position, DecodeError> {
-        let value = self.need("position", value)?;
+    fn position(
+        &self,
+        field: &'static str,
+        value: Option<pb::Position>,
+    ) -> Result<Position, DecodeError> {
+        let value = self.need(field, value)?;
         Ok(Position { index: value.index, digest: self.digest(&value.digest)? })
     }
 
@@ -119,8 +131,28 @@ impl Fields {
     }
 }
 
+/// Hashes and keys live on in tips, cursors and maps. They must not hold on to the message
+/// they came in, which may have 64 MiB.
+fn unshared(value: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(value)
+}
+
 fn decode<M: Message + Default>(message: &'static str, bytes: Bytes) -> Result<M, DecodeError> {
     M::decode(bytes).map_err(|source| DecodeError::Malformed { message, source })
+}
+
+/// For what is kept and copied on: what this version does not know would be lost on the way.
+/// In no encoding has a message fewer bytes than in ours, so the length tells.
+fn decode_exactly<M: Message + Default>(
+    message: &'static str,
+    bytes: Bytes,
+) -> Result<M, DecodeError> {
+    let length = bytes.len();
+    let decoded: M = decode(message, bytes)?;
+    match length.saturating_sub(decoded.encoded_len()) {
+        0 => Ok(decoded),
+        bytes => Err(DecodeError::Excess { message, bytes }),
+    }
 }
 
 /// Cuts a text that people read down to its limit, at a character.
@@ -131,12 +163,6 @@ fn shorten(text: &str) -> String {
 
 fn put_position(position: &Position) -> pb::Position {
     pb::Position {
-/// Hashes and keys live on in tips, cursors and maps. They must not hold on to the message
-/// they came in, which may have 64 MiB.
-fn unshared(value: &Bytes) -> Bytes {
-    Bytes::copy_from_slice(value)
-}
-
         index: position.index,
         digest: Bytes::copy_from_slice(position.digest.as_bytes()),
     }
@@ -197,7 +223,7 @@ pub(crate) fn decode_entry(
     complete: impl FnOnce(Bytes) -> Bytes,
 ) -> Result<Entry, DecodeError> {
     let fields = Fields("entry");
-    let message: pb::Entry = decode("entry", bytes)?;
+    let message: pb::Entry = decode_exactly("entry", bytes)?;
     let payload = complete(message.payload);
     let length = payload.len() as u64;
     if length != message.payload_length || length > MAX_PAYLOAD_BYTES as u64 {
@@ -211,13 +237,17 @@ pub(crate) fn decode_entry(
             source: why.into(),
         });
     }
+    let event = take_event(&fields, fields.need("an event", message.event)?, payload)?;
+    if event.kind() != Kind::EpochStarted {
+        fields.number("outbox sequence", message.outbox_sequence)?;
+    }
     Ok(Entry {
         index: fields.number("index", message.index)?,
         epoch: fields.number("epoch", message.epoch)?,
         time: Timestamp::from_micros(message.time_us),
         outbox_sequence: message.outbox_sequence,
         digest: fields.digest(&message.digest)?,
-        event: take_event(&fields, fields.need("an event", message.event)?, payload)?,
+        event,
     })
 }
 
@@ -248,6 +278,7 @@ fn take_event(
         Pb::StateRecorded(m) if !m.erased => {
             return Ok(Event::StateRecorded { key: fields.key(m.key)?, value: Some(payload) });
         }
+        Pb::StateRecorded(m) => Event::StateRecorded { key: fields.key(m.key)?, value: None },
         Pb::EpochStarted(m) => Event::EpochStarted {
             primary: fields.check("primary", Label::new(&m.primary))?,
             outbox: OutboxId::from_bytes(fields.array("outbox", &m.outbox)?),
@@ -273,7 +304,7 @@ impl Entry {
     /// [`Entry::follows`].
     ///
     /// # Errors
-    /// The bytes are not exactly one entry.
+    /// The bytes are not exactly one entry, or hold fields that this version does not know.
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
         decode_entry(bytes, |payload| payload)
     }
@@ -288,19 +319,18 @@ impl Cursor {
             proof_tip: self.proof_tip,
             epoch: self.epoch,
         };
-        Pb::StateRecorded(m) => Event::StateRecorded { key: fields.key(m.key)?, value: None },
         message.encode_to_vec().into()
     }
 
     /// Reads a cursor.
     ///
     /// # Errors
-    /// The bytes are not exactly one cursor.
+    /// The bytes are not exactly one cursor, or hold fields that this version does not know.
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
         let fields = Fields("cursor");
-        let message: pb::Cursor = decode("cursor", bytes)?;
+        let message: pb::Cursor = decode_exactly("cursor", bytes)?;
         Ok(Self {
-            position: fields.position(message.position)?,
+            position: fields.position("position", message.position)?,
             epoch: message.epoch,
             block_tip: fields.tip(message.block_tip)?,
             proof_tip: message.proof_tip,
@@ -330,17 +360,22 @@ impl Receipt {
         message.encode_to_vec().into()
     }
 
-    /// Reads a receipt.
+    /// Reads a receipt. Fields that a newer version added are ignored, so that consumers can
+    /// be upgraded before their primary.
     ///
     /// # Errors
-    /// The bytes are not exactly one receipt.
+    /// The bytes are not a receipt.
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
         let fields = Fields("receipt");
         let message: pb::Receipt = decode("receipt", bytes)?;
         let mut reached = Reached::default();
         for said in message.reached {
             let level = Level::ALL.into_iter().find(|level| *level as i32 == said.level);
-            reached.set(fields.need("a known level", level)?, fields.position(said.position)?);
+            let level = fields.need("a known level", level)?;
+            if reached.said(level).is_some() {
+                fields.check("reached", Err(format!("{level} comes twice")))?;
+            }
+            reached.set(level, fields.position("position", said.position)?);
         }
         let role = Role::ALL.into_iter().find(|role| *role as i32 == message.role);
         Ok(Self {
@@ -376,10 +411,11 @@ impl Announcement {
         message.encode_to_vec().into()
     }
 
-    /// Reads an announcement.
+    /// Reads an announcement. Fields that a newer version added are ignored, so that a
+    /// primary can be upgraded before its consumers.
     ///
     /// # Errors
-    /// The bytes are not exactly one announcement.
+    /// The bytes are not an announcement.
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
         let fields = Fields("announcement");
         let message: pb::Announcement = decode("announcement", bytes)?;
@@ -387,7 +423,7 @@ impl Announcement {
             lineage: fields.lineage(&message.lineage)?,
             primary: fields.check("primary", Label::new(&message.primary))?,
             epoch: message.epoch,
-            tail: fields.position(message.tail)?,
+            tail: fields.position("tail", message.tail)?,
             block_tip: fields.tip(message.block_tip)?,
             proof_tip: message.proof_tip,
             outbox_events: message.outbox_events,
