@@ -155,6 +155,15 @@ fn decode_exactly<M: Message + Default>(
     }
 }
 
+/// The reason of a failure. There always is one: an empty text says that nothing failed.
+fn put_failure(failure: Option<&str>) -> String {
+    match failure {
+        Some("") => "no reason given".to_owned(),
+        Some(reason) => shorten(reason),
+        None => String::new(),
+    }
+}
+
 /// Cuts a text that people read down to its limit, at a character.
 fn shorten(text: &str) -> String {
     let fits = |(at, c): &(usize, char)| at + c.len_utf8() <= MAX_TEXT_BYTES;
@@ -339,7 +348,8 @@ impl Cursor {
 }
 
 impl Receipt {
-    /// The bytes of the receipt. Texts over their limit are cut.
+    /// The bytes of the receipt. Texts over their limit are cut, and a failure without a
+    /// reason is given one.
     pub fn encode(&self) -> Bytes {
         let reached = Level::ALL.into_iter().filter_map(|level| {
             let position = Some(put_position(&self.reached.said(level)?));
@@ -354,7 +364,7 @@ impl Receipt {
             block_tip: self.block_tip.as_ref().map(put_tip),
             proof_tip: self.proof_tip,
             time_us: self.time.as_micros(),
-            failure: self.failure.as_deref().map(shorten).unwrap_or_default(),
+            failure: put_failure(self.failure.as_deref()),
             store: shorten(&self.store),
         };
         message.encode_to_vec().into()
@@ -394,7 +404,8 @@ impl Receipt {
 }
 
 impl Announcement {
-    /// The bytes of the announcement. Texts over their limit are cut.
+    /// The bytes of the announcement. Texts over their limit are cut, and a failure without
+    /// a reason is given one.
     pub fn encode(&self) -> Bytes {
         let message = pb::Announcement {
             lineage: Bytes::copy_from_slice(self.lineage.as_bytes()),
@@ -406,7 +417,7 @@ impl Announcement {
             outbox_events: self.outbox_events,
             outbox_bytes: self.outbox_bytes,
             time_us: self.time.as_micros(),
-            failure: self.failure.as_deref().map(shorten).unwrap_or_default(),
+            failure: put_failure(self.failure.as_deref()),
         };
         message.encode_to_vec().into()
     }
