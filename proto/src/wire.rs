@@ -57,9 +57,8 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
-    pub(crate) fn too_large() -> Self {
-        let source = format!("the parts have over {MAX_PAYLOAD_BYTES} bytes together").into();
-        Self::Invalid { message: "entry", field: "payload", source }
+    pub(crate) fn payload(why: String) -> Self {
+        Self::Invalid { message: "entry", field: "payload", source: why.into() }
     }
 }
 
@@ -237,14 +236,9 @@ pub(crate) fn decode_entry(
     let length = payload.len() as u64;
     if length != message.payload_length || length > MAX_PAYLOAD_BYTES as u64 {
         let said = message.payload_length;
-        let why = format!(
+        return Err(DecodeError::payload(format!(
             "{length} bytes are there, {said} were written, {MAX_PAYLOAD_BYTES} are allowed"
-        );
-        return Err(DecodeError::Invalid {
-            message: "entry",
-            field: "payload",
-            source: why.into(),
-        });
+        )));
     }
     let event = take_event(&fields, fields.need("an event", message.event)?, payload)?;
     if event.kind() != Kind::EpochStarted {
