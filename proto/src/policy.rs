@@ -1,5 +1,6 @@
 //! Policies: which receipts make an event *backed up*.
 //!
+use std::collections::BTreeSet;
 //! ```text
 //! policy  = clause *( "and" clause )
 //! clause  = "any" NUMBER "of" pattern *( "," pattern ) "at" level
@@ -53,20 +54,25 @@ pub enum InvalidPolicy {
     #[error(transparent)]
     Level(#[from] UnknownLevel),
     /// A pattern can match no consumer name.
-    #[error("{0:?} can match no consumer: use the characters a-z, 0-9, - and *, at most 32")]
+    #[error("{0:?} names no consumer: use at most 32 of the characters a-z, 0-9, - and *")]
     Pattern(String),
     /// More consumers are asked for than the names allow.
-    #[error("any {count} of {named} can never be fulfilled: only {named} consumers are named")]
+    #[error(
+        "`any {count} of {pool}` can never be fulfilled: it names {named} different {}",
+        if *named == 1 { "consumer" } else { "consumers" }
+    )]
     TooMany {
         /// How many are asked for.
         count: u32,
-        /// How many are named.
+        /// How many different ones are named.
         named: usize,
     },
 }
 
 impl Policy {
     /// The index up to which every event is backed up, given how far each consumer is; 0 if
+        /// Their names.
+        pool: String,
     /// nothing is. Receipts that do not agree with the primary's digests must be left out by
     /// the caller, and every consumer must come once.
     pub fn backed_up<'a, I>(&self, consumers: I) -> u64
@@ -156,23 +162,35 @@ fn clause(words: &mut Words<'_>) -> Result<Clause, InvalidPolicy> {
         .ok_or_else(|| unexpected("how many consumers, from 1", word))?;
     keyword(words, "of", "`of`")?;
     let mut pool = vec![pattern(words)?];
+        .filter(|word| word.bytes().all(|digit| digit.is_ascii_digit()))
     while words.next_if(|word| *word == ",").is_some() {
         pool.push(pattern(words)?);
     }
     keyword(words, "at", "`,` or `at`")?;
     let level = words.next().ok_or_else(|| unexpected("a level", None))?.parse()?;
-    let all_exact = pool.iter().all(|pattern| !pattern.0.contains('*'));
-    if all_exact && count as usize > pool.len() {
-        return Err(InvalidPolicy::TooMany { count, named: pool.len() });
-    }
+    check_fulfillable(count, &pool)?;
     Ok(Clause { count, pool, level })
 }
 
 fn pattern(words: &mut Words<'_>) -> Result<Pattern, InvalidPolicy> {
-    let word = words.next().ok_or_else(|| unexpected("a consumer's name", None))?;
+    let word = words.next();
+    let Some(word) = word.filter(|word| *word != ",") else {
+        return Err(unexpected("a consumer's name", word));
+    };
     let usable = word.len() <= MAX_NAME_BYTES
         && word.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'*'));
     if usable { Ok(Pattern(word.into())) } else { Err(InvalidPolicy::Pattern(word.to_owned())) }
+fn check_fulfillable(count: u32, pool: &[Pattern]) -> Result<(), InvalidPolicy> {
+    let names: BTreeSet<&str> = pool.iter().map(|pattern| &*pattern.0).collect();
+    let named = names.len();
+    let open = names.iter().any(|name| name.contains('*'));
+    if open || count as usize <= named {
+        return Ok(());
+    }
+    let pool = names.into_iter().collect::<Vec<_>>().join(", ");
+    Err(InvalidPolicy::TooMany { count, named, pool })
+}
+
 }
 
 fn keyword(
