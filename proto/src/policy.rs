@@ -1,17 +1,6 @@
 //! Policies: which receipts make an event *backed up*.
-//!
-use std::collections::BTreeSet;
-//! ```text
-//! policy  = clause *( "and" clause )
-//! clause  = "any" NUMBER "of" pattern *( "," pattern ) "at" level
-//! pattern = a consumer name in which * stands for any characters
-//! level   = "applied" | "durable" | "verified" | "offsite"
-//! ```
-//!
-//! `any 2 of backup-*, archive at durable` is fulfilled by two different consumers out of
-//! the pool that the patterns name, as in Postgres' `ANY 2 (…)` for synchronous standbys.
-//! To ask for two pools at once: `any 2 of backup-* at durable and any 1 of archive at verified`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -19,7 +8,23 @@ use crate::limits::MAX_NAME_BYTES;
 use crate::name::ConsumerName;
 use crate::receipt::{Level, Reached, UnknownLevel};
 
-/// Which receipts make an event backed up. See the module for its text form.
+/// Which receipts make an event *backed up*.
+///
+/// ```text
+/// policy  = clause *( "and" clause )
+/// clause  = "any" NUMBER "of" pattern *( "," pattern ) "at" level
+/// pattern = a consumer name in which * stands for any characters, or for none
+/// level   = "applied" | "durable" | "verified" | "offsite"
+/// ```
+///
+/// `any 2 of backup-*, archive at durable` is fulfilled by two different consumers out of
+/// the pool that the patterns name, as in Postgres' `ANY 2 (…)` for synchronous standbys. A
+/// consumer counts once, however many patterns name it.
+///
+/// Every clause must be fulfilled, each on its own:
+/// `any 2 of backup-* at durable and any 1 of archive at verified` asks for two pools at once.
+///
+/// [`FromStr`] reads it, [`fmt::Display`] writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     clauses: Vec<Clause>,
@@ -66,13 +71,13 @@ pub enum InvalidPolicy {
         count: u32,
         /// How many different ones are named.
         named: usize,
+        /// Their names.
+        pool: String,
     },
 }
 
 impl Policy {
     /// The index up to which every event is backed up, given how far each consumer is; 0 if
-        /// Their names.
-        pool: String,
     /// nothing is. Receipts that do not agree with the primary's digests must be left out by
     /// the caller, and every consumer must come once.
     pub fn backed_up<'a, I>(&self, consumers: I) -> u64
@@ -157,12 +162,12 @@ fn clause(words: &mut Words<'_>) -> Result<Clause, InvalidPolicy> {
     keyword(words, "any", "`any`")?;
     let word = words.next();
     let count = word
+        .filter(|word| word.bytes().all(|digit| digit.is_ascii_digit()))
         .and_then(|word| word.parse::<u32>().ok())
         .filter(|count| *count > 0)
         .ok_or_else(|| unexpected("how many consumers, from 1", word))?;
     keyword(words, "of", "`of`")?;
     let mut pool = vec![pattern(words)?];
-        .filter(|word| word.bytes().all(|digit| digit.is_ascii_digit()))
     while words.next_if(|word| *word == ",").is_some() {
         pool.push(pattern(words)?);
     }
@@ -172,14 +177,6 @@ fn clause(words: &mut Words<'_>) -> Result<Clause, InvalidPolicy> {
     Ok(Clause { count, pool, level })
 }
 
-fn pattern(words: &mut Words<'_>) -> Result<Pattern, InvalidPolicy> {
-    let word = words.next();
-    let Some(word) = word.filter(|word| *word != ",") else {
-        return Err(unexpected("a consumer's name", word));
-    };
-    let usable = word.len() <= MAX_NAME_BYTES
-        && word.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'*'));
-    if usable { Ok(Pattern(word.into())) } else { Err(InvalidPolicy::Pattern(word.to_owned())) }
 fn check_fulfillable(count: u32, pool: &[Pattern]) -> Result<(), InvalidPolicy> {
     let names: BTreeSet<&str> = pool.iter().map(|pattern| &*pattern.0).collect();
     let named = names.len();
@@ -191,6 +188,14 @@ fn check_fulfillable(count: u32, pool: &[Pattern]) -> Result<(), InvalidPolicy> 
     Err(InvalidPolicy::TooMany { count, named, pool })
 }
 
+fn pattern(words: &mut Words<'_>) -> Result<Pattern, InvalidPolicy> {
+    let word = words.next();
+    let Some(word) = word.filter(|word| *word != ",") else {
+        return Err(unexpected("a consumer's name", word));
+    };
+    let usable = word.len() <= MAX_NAME_BYTES
+        && word.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'*'));
+    if usable { Ok(Pattern(word.into())) } else { Err(InvalidPolicy::Pattern(word.to_owned())) }
 }
 
 fn keyword(
