@@ -48,6 +48,12 @@ impl SqliteStore {
         Ok(Self { place, path, connection, identity, cursor, wal_bytes, poisoned, _lock: lock })
     }
 
+    /// For tests: to make it fail as a full or broken medium does.
+    #[cfg(test)]
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     fn check_usable(&self) -> Result<(), StoreError> {
         match &self.poisoned {
             None => Ok(()),

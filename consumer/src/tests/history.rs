@@ -133,6 +133,12 @@ impl Writer {
         self.seal(Event::BlockCommitted { height, hash, parent_hash, payload });
     }
 
+    /// The first block, at this height.
+    pub(super) fn block_at(&mut self, height: u64) {
+        let (hash, parent_hash) = (self.any_hash(), self.any_hash());
+        self.seal(Event::BlockCommitted { height, hash, parent_hash, payload: Bytes::new() });
+    }
+
     /// A proof of any block: late, out of order, sometimes again.
     pub(super) fn proof(&mut self) {
         let Some((lowest, highest)) = self.heights() else { return };
