@@ -2,4 +2,6 @@
 
 mod outbox;
 
-pub use outbox::{Outbox, OutboxError, Pending, Row};
+pub use outbox::{MemoryOutbox, Outbox, OutboxError, Pending, Row};
+#[cfg(feature = "sqlite")]
+pub use outbox::{OutboxTable, PayloadSource, SCHEMA, SqliteOutbox};
