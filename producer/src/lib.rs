@@ -1,5 +1,20 @@
 //! The part of Tipline that a node embeds: outbox, publisher, backup status.
 
+mod board;
+mod digests;
+mod ended;
 mod outbox;
+mod producer;
+mod progress;
+mod publisher;
+mod settings;
+mod status;
+mod ticket;
 
+pub use ended::Ended;
 pub use outbox::{Outbox, OutboxError, Pending, Row};
+pub use producer::Producer;
+pub use progress::{Progress, Stage};
+pub use settings::{Continue, ProducerSettings, Trim};
+pub use status::{BackupStatus, ConsumerStatus, Standing};
+pub use ticket::Ticket;
