@@ -1,6 +1,10 @@
 mod history;
 mod model;
 #[cfg(feature = "sqlite")]
+mod replicate;
+#[cfg(feature = "sqlite")]
+mod rigged;
+#[cfg(feature = "sqlite")]
 mod speed;
 #[cfg(feature = "sqlite")]
 mod sqlite;
