@@ -6,5 +6,6 @@
 )]
 
 mod forgotten;
+mod jetstream;
 mod real_blocks;
 mod servers;
