@@ -7,5 +7,6 @@
 
 mod forgotten;
 mod jetstream;
+mod jetstream_conformance;
 mod real_blocks;
 mod servers;
