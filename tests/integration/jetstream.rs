@@ -11,10 +11,12 @@ use tipline_log::{AppendError, Appender, LogError, Reader, Receipts, Subscriptio
 use tipline_proto::limits::{MAX_PAYLOAD_BYTES, MAX_UNIT_MESSAGES};
 use tipline_proto::subject::{Subject, events_stream, receipts_stream};
 use tipline_proto::{
-    Chain, ConsumerName, Entry, Event, Hash, Key, Kind, Label, Lineage, LogIdentity, LogName,
-    OutboxId, Position, Timestamp,
+    Chain, ConsumerName, Entry, Event, Hash, InstanceId, Key, Kind, Label, Level, Lineage,
+    LogIdentity, LogName, OutboxId, Position, Reached, Receipt, Role, Timestamp,
 };
 use tipline_tests::{Cluster, Nats, NatsOptions, Rng, SyncInterval, eventually};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
 
 /// For what takes a moment; an election takes 5 to 9 s.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -376,6 +378,164 @@ async fn a_cluster_changes_its_leader() {
     let last = writer.tail.position.index;
     assert_eq!(writer.log.tail().await.unwrap(), writer.tail);
     assert!(read_all(&writer.log, last).await == writer.written);
+}
+
+#[tokio::test]
+async fn followers_get_over_what_happens_to_a_cluster() {
+    let mut cluster = Cluster::start(NatsOptions::default()).await;
+    let options = options(&cluster.url());
+    let log = JetStreamLog::create(&options, &identity(1), 3).await.unwrap();
+    let named = JetStreamLog::open(&options).await.unwrap();
+    let passing = JetStreamLog::open(&options).await.unwrap();
+    let board = JetStreamLog::open(&options).await.unwrap();
+    let mut writer = Writer::claim(Arc::new(log)).await;
+    let rounds = Cluster::SIZE as u64;
+    let last = 1 + rounds * 151;
+    let consumer: ConsumerName = "replica-1".parse().unwrap();
+    let writing = async {
+        for node in 0..Cluster::SIZE {
+            cluster.node(node).kill();
+            for _ in 0..50 {
+                writer.insist([sized(1000)]).await;
+            }
+            writer.insist((0..100).map(|_| sized(1000))).await;
+            writer.insist([sized(3 << 20)]).await;
+            let log = writer.log.clone();
+            let receipt = receipt("replica-1", node as u64 + 1);
+            eventually("a receipt is put", WITHIN, async || log.put_receipt(&receipt).await).await;
+            cluster.node(node).restart().await;
+            cluster.wait_ready().await;
+        }
+        writer.written
+    };
+    let (written, named, passing, ()) = tokio::join!(
+        writing,
+        follow(&named, Some(&consumer), last),
+        follow(&passing, None, last),
+        follow_board(&board, rounds),
+    );
+    assert_eq!(written.len() as u64, last);
+    assert!(named == written);
+    assert!(passing == written);
+}
+
+/// Follows up to `last` as a consumer does, subscribing again wherever it has to.
+async fn follow(log: &JetStreamLog, name: Option<&ConsumerName>, last: u64) -> Vec<Entry> {
+    let (mut read, mut again) = (Vec::new(), 0);
+    while (read.len() as u64) < last {
+        let after = read.len() as u64;
+        let subscribe = async || log.subscribe(name, after).await;
+        let mut subscription = eventually("subscribed", WITHIN, subscribe).await;
+        while (read.len() as u64) < last {
+            match next(&mut subscription).await {
+                Ok(batch) => {
+                    for entry in batch {
+                        assert_eq!(entry.index, read.len() as u64 + 1);
+                        subscription.acknowledge(entry.index).await.unwrap();
+                        read.push(entry);
+                    }
+                }
+                Err(error) => {
+                    assert!(error.is_retryable(), "{error:?}");
+                    again += 1;
+                    break;
+                }
+            }
+        }
+    }
+    println!("{name:?}: subscribed again {again} times");
+    read
+}
+
+/// Follows the board until the receipt of `replica-1` is at `last`.
+async fn follow_board(log: &JetStreamLog, last: u64) {
+    loop {
+        let follow = async || log.follow_board().await;
+        let mut feed = eventually("followed", WITHIN, follow).await;
+        loop {
+            let next = tokio::time::timeout(WITHIN, feed.next()).await.expect("a board in time");
+            match next {
+                Ok(board) if board.receipts == [receipt("replica-1", last)] => return,
+                Ok(_) => {}
+                Err(error) => {
+                    assert!(error.is_retryable(), "{error:?}");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+fn receipt(consumer: &str, index: u64) -> Receipt {
+    let position = Position { index, ..Position::origin(&identity(1)) };
+    Receipt {
+        lineage: identity(1).lineage,
+        consumer: consumer.parse().unwrap(),
+        role: Role::Replica,
+        instance: InstanceId::from_bytes([2; 16]),
+        reached: Reached::up_to(position, Level::Durable),
+        block_tip: None,
+        proof_tip: None,
+        time: Timestamp::from_micros(index),
+        failure: None,
+        store: "test".into(),
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_stands_still_is_noticed() {
+    let (mut server, log) = started().await;
+    let mut writer = Writer::claim(Arc::new(log)).await;
+    let mut subscription = writer.log.subscribe(None, 1).await.unwrap();
+    server.pause();
+    // A dead connection is noticed by its heartbeats, and nothing waits for ever before.
+    let unit = seal(&writer.tail, writer.epoch, [sized(1)]);
+    let doubt = writer.log.append(&writer.tail, &unit).await.unwrap_err();
+    assert!(matches!(doubt, AppendError::Doubt(_)), "{doubt:?}");
+    assert!(writer.log.tail().await.unwrap_err().is_retryable());
+    assert!(writer.log.put_receipt(&receipt("replica-1", 1)).await.unwrap_err().is_retryable());
+    assert!(next(&mut subscription).await.unwrap_err().is_retryable());
+    server.resume();
+    // The append that was in doubt may have arrived: the tail decides, once it stands still.
+    writer.insist([sized(1)]).await;
+    writer.insist([sized(2)]).await;
+    assert!(read_all(&writer.log, 3).await == writer.written);
+}
+
+/// A server of another kind: it says what it is, answers pings, and `reply` to a login.
+async fn pretend(version: &str, reply: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("nats://{}", listener.local_addr().unwrap());
+    let info = format!(
+        "INFO {{\"server_id\":\"x\",\"version\":{version:?},\"max_payload\":1048576,\"proto\":1,\
+         \"headers\":true}}\r\n"
+    );
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (read, mut write) = stream.into_split();
+            write.write_all(info.as_bytes()).await.unwrap();
+            let mut lines = BufReader::new(read).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                if line.starts_with("PING") && write.write_all(reply.as_bytes()).await.is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn a_server_that_will_not_do_is_named() {
+    let old = pretend("2.11.9", "PONG\r\n").await;
+    let error = JetStreamLog::open(&options(&old)).await.unwrap_err();
+    assert!(matches!(error, LogError::Unusable { .. }), "{error:?}");
+    assert!(error.to_string().contains("2.11.9") && error.to_string().contains("2.12"), "{error}");
+
+    let closed = pretend("2.15.1", "-ERR 'Authorization Violation'\r\n").await;
+    let error = JetStreamLog::open(&options(&closed)).await.unwrap_err();
+    assert!(matches!(error, LogError::Unusable { .. }), "{error:?}");
+    assert!(error.to_string().contains("refuses the login"), "{error}");
 }
 
 #[tokio::test]
