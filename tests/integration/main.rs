@@ -6,6 +6,8 @@
 )]
 
 mod forgotten;
+mod jetstream;
+mod jetstream_conformance;
 mod publishing;
 mod real_blocks;
 mod servers;
