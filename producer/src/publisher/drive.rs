@@ -109,8 +109,9 @@ type Work = Pin<Box<dyn Future<Output = Option<Input>> + Send>>;
 async fn publish(publisher: &Arc<Publisher>, ready: Ready) -> Ended {
     let Ready { log, digests, board } = ready;
     let mut core = Core::new(publisher.settings.primary.clone(), publisher.outbox.id());
-    let mut driver =
-        Driver { publisher: Arc::clone(publisher), log, digests, work: FuturesUnordered::new() };
+    let publisher = Arc::clone(publisher);
+    let work = FuturesUnordered::new();
+    let mut driver = Driver { publisher, log, digests, work, looked: Instant::now() };
     driver.wait_for_rows(Duration::ZERO);
     driver.wait_for_drain();
     driver.wait_for_challenge();
