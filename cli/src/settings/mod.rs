@@ -1,0 +1,73 @@
+//! Settings: `tipline.toml`, then the environment, then flags; later ones win.
+//!
+//! There is one definition for all three: the command line of [`crate::args`]. A *setting* is
+//! an option with an environment twin. Its key in the file is its long flag: at the top if the
+//! option belongs to every command, otherwise in the table of its command. The file's values
+//! become the options' defaults, so that precedence, types and help texts have one source.
+
+mod environment;
+mod file;
+mod parsed;
+mod suggest;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{ArgMatches, Command};
+
+pub(crate) use file::BadFile;
+pub(crate) use parsed::Parsed;
+pub(crate) use suggest::nearest;
+
+/// Read if it is in the working directory and no other file is named.
+const FILE: &str = "tipline.toml";
+
+/// Settings that cannot be used. Nothing was started.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BadSettings {
+    /// The command line is wrong, or asks for help: clap prints that itself.
+    #[error(transparent)]
+    Arguments(#[from] clap::Error),
+    #[error(transparent)]
+    File(#[from] BadFile),
+    #[error(transparent)]
+    Environment(#[from] environment::UnknownVariable),
+}
+
+/// Puts the three layers together.
+pub(crate) fn load(
+    command: Command,
+    arguments: Vec<OsString>,
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<ArgMatches, BadSettings> {
+    // Help needs neither a file nor an environment that is right.
+    let first = command.clone().ignore_errors(true).try_get_matches_from(&arguments);
+    let file = match first {
+        Ok(matches) => matches.get_one::<PathBuf>("config").cloned(),
+        Err(error) if is_help(&error) => return Err(error.into()),
+        Err(_) => None,
+    };
+    environment::check(&command, variables)?;
+    let command = match file {
+        Some(file) => file::apply(command, &file)?,
+        None if std::path::Path::new(FILE).exists() => file::apply(command, FILE.as_ref())?,
+        None => command,
+    };
+    Ok(command.try_get_matches_from(&arguments)?)
+}
+
+fn is_help(error: &clap::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    )
+}
+
+/// The options of a command that can be set in the file and the environment.
+fn settings(command: &Command) -> impl Iterator<Item = (&str, &clap::Arg)> {
+    let options = command.get_arguments().filter(|arg| arg.get_env().is_some());
+    options.filter_map(|arg| Some((arg.get_long()?, arg))).filter(|(key, _)| *key != "config")
+}
