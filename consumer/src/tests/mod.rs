@@ -1,0 +1,5 @@
+mod history;
+mod model;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+mod verify;
