@@ -51,6 +51,19 @@ impl Failure {
         })
     }
 
+    /// Whether the log is there, and refuses.
+    pub(crate) fn is_log_unusable(&self) -> bool {
+        causes(&*self.error).any(|cause| {
+            matches!(cause.downcast_ref::<LogError>(), Some(LogError::Unusable { .. }))
+        })
+    }
+
+    /// All of it in one line.
+    pub(crate) fn one_line(&self) -> String {
+        let advice = self.advice.iter().flat_map(|advice| ["; ", advice.as_str()]);
+        chain(&*self.error) + &advice.collect::<String>()
+    }
+
     /// Writes it to standard error: the error, its causes below each other, what to do.
     pub(crate) fn print(&self) -> Exit {
         let mut text = format!("{ERROR}error:{ERROR:#} {}\n", self.error);
@@ -90,5 +103,5 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
 fn causes<'a>(
     error: &'a (dyn Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error| error.source())
+    std::iter::successors(Some(error), |error| (*error).source())
 }

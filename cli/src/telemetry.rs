@@ -4,7 +4,6 @@ use std::io::{IsTerminal, stderr};
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::time::UtcTime;
 
 use crate::report::Failure;
 use crate::terminal::AboveTheLine;

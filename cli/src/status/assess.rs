@@ -255,7 +255,7 @@ fn all_well(fleet: &Fleet) -> String {
     let who = list(&roles.collect::<Vec<_>>());
     match keepers().filter_map(|consumer| consumer.block).min() {
         Some(height) => format!("every block up to {} is in {who}", number(height)),
-        None => format!("no block yet; {who} wait for the first"),
+        None => format!("no block yet; ready for the first: {who}"),
     }
 }
 

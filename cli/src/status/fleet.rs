@@ -26,6 +26,22 @@ pub(crate) struct Fleet {
     pub(crate) shortfalls: Vec<ShortfallView>,
 }
 
+impl Fleet {
+    /// Whether nothing but time has passed.
+    pub(crate) fn is_same_but_for_time(&self, other: &Fleet) -> bool {
+        self.timeless() == other.timeless()
+    }
+
+    fn timeless(&self) -> Fleet {
+        let mut fleet = self.clone();
+        fleet.summary.clear();
+        fleet.reasons.clear();
+        fleet.consumers.iter_mut().for_each(|consumer| consumer.age = Duration::ZERO);
+        fleet.primary.iter_mut().for_each(|primary| primary.age = Duration::ZERO);
+        fleet
+    }
+}
+
 /// How the fleet is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]

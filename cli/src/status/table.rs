@@ -1,7 +1,5 @@
 //! The fleet as people read it.
 
-use std::fmt::Write;
-
 use anstyle::{AnsiColor, Style};
 
 use super::fleet::{ConsumerView, Fleet, LogView, PrimaryView, State, Verdict};
@@ -26,6 +24,9 @@ pub(super) fn render(fleet: &Fleet) -> String {
     field(&mut text, "log", &log(&fleet.log));
     if let Some(identity) = chain(&fleet.log) {
         field(&mut text, "chain", &identity);
+    }
+    if let Some(tail) = tail(&fleet.log) {
+        field(&mut text, "tail", &tail);
     }
     if let Some(primary) = &fleet.primary {
         field(&mut text, "primary", &self::primary(primary));
@@ -52,8 +53,7 @@ pub(super) fn render(fleet: &Fleet) -> String {
 }
 
 fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
-    // Writing to a string cannot fail.
-    drop(text.write_fmt(line));
+    text.push_str(&std::fmt::format(line));
     text.push('\n');
 }
 
@@ -70,11 +70,12 @@ fn log(log: &LogView) -> String {
             _ => format!(", events {} to {}", number(first), number(last)),
         });
     }
-    if let (Some(last), Some(digest)) = (log.last, &log.digest) {
-        // The form that `--continue-at` takes.
-        text.push_str(&format!(" ({last}@{})", digest.get(..8).unwrap_or(digest)));
-    }
     text
+}
+
+/// In the form that `--continue-at` takes.
+fn tail(log: &LogView) -> Option<String> {
+    Some(format!("{}@{}, epoch {}", log.last?, log.digest.as_ref()?, log.epoch?))
 }
 
 fn chain(log: &LogView) -> Option<String> {
