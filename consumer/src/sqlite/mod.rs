@@ -20,6 +20,9 @@
 //! ```sql
 //! -- Blocks without a proof:
 //! SELECT height, hex(hash) FROM blocks WHERE height NOT IN (SELECT height FROM proofs);
+//! -- A block by its hash: the index is on 8 bytes out of the middle of it.
+//! SELECT height FROM blocks WHERE hash = :hash
+//!     AND substr(hash, length(hash) / 2 + 1, 8) = substr(:hash, length(:hash) / 2 + 1, 8);
 //! ```
 //!
 //! # How it is kept
@@ -46,4 +49,6 @@ mod schema;
 mod write;
 
 pub use read::SqliteReader;
+#[cfg(test)]
+pub(crate) use schema::BLOCK_BY_HASH;
 pub use write::SqliteStore;

@@ -10,7 +10,7 @@ use tipline_proto::{
 };
 
 use super::fault::fault;
-use super::open;
+use super::{open, schema};
 use crate::store::{
     StoreError, StoreIdentity, StoreReader, StoredBlock, StoredLinks, StoredMark, StoredProof,
     StoredRecord, StoredTransaction,
@@ -102,8 +102,7 @@ impl StoreReader for SqliteReader {
     }
 
     fn block_by_hash(&self, hash: &Hash) -> Result<Option<StoredBlock>, StoreError> {
-        let sql = "SELECT height, hash, parent_hash, log_index, epoch, time_us, payload \
-            FROM blocks WHERE hash = ? ORDER BY height DESC LIMIT 1";
+        let sql = schema::BLOCK_BY_HASH;
         self.one(|| format!("block {hash}"), sql, [hash.as_ref()], block)
     }
 

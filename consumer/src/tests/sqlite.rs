@@ -377,3 +377,13 @@ fn a_store_whose_writer_vanished_in_the_middle_is_as_behind_its_last_batch() {
     left.apply(&batch(&mut model, &entries[50..])).unwrap();
     model.assert_is(&*left.reader().unwrap(), "and gone on");
 }
+
+#[test]
+fn blocks_are_found_by_hash_through_the_index() {
+    let (_directory, path) = place();
+    let store = created(&path);
+    let sql = format!("EXPLAIN QUERY PLAN {}", crate::sqlite::BLOCK_BY_HASH);
+    let plan: String =
+        store.connection().query_row(&sql, [[1_u8; 32]], |row| row.get("detail")).unwrap();
+    assert!(plan.contains("USING INDEX blocks_by_hash"), "{plan}");
+}
