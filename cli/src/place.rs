@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tipline_log::embedded::EmbeddedLog;
 use tipline_log::jetstream::{JetStreamLog, JetStreamOptions};
 use tipline_log::{Log, LogError};
 use tipline_proto::{LogIdentity, LogName};
@@ -57,9 +58,6 @@ impl Place {
     }
 
     /// The log's name: the last part of a NATS address. An embedded log is alone in its file.
-    ///
-    /// # Panics
-    /// Never: the name is a good one.
     pub(crate) fn log_name(&self) -> Result<LogName, tipline_proto::InvalidName> {
         match &self.address {
             LogAddress::Nats(nats) => Ok(nats.name().clone()),
@@ -70,7 +68,7 @@ impl Place {
     /// Opens the log.
     pub(crate) async fn open(&self) -> Result<Arc<dyn Log>, LogError> {
         match &self.kind {
-            Kind::Embedded(path) => not_here(path),
+            Kind::Embedded(path) => Ok(Arc::new(EmbeddedLog::open(path).await?)),
             Kind::JetStream(options) => Ok(Arc::new(JetStreamLog::open(options).await?)),
         }
     }
@@ -97,7 +95,7 @@ impl Place {
         replicas: usize,
     ) -> Result<Arc<dyn Log>, LogError> {
         match &self.kind {
-            Kind::Embedded(path) => not_here(path),
+            Kind::Embedded(path) => Ok(Arc::new(EmbeddedLog::create(path, identity).await?)),
             Kind::JetStream(options) => {
                 Ok(Arc::new(JetStreamLog::create(options, identity, replicas).await?))
             }
@@ -114,8 +112,4 @@ impl Place {
             "check the address; if the log was never created: tipline init{flag} --chain NAME --genesis HEX"
         ))
     }
-}
-
-fn not_here(path: &PathBuf) -> Result<Arc<dyn Log>, LogError> {
-    Err(LogError::NotFound { place: format!("embedded:{}", path.display()), hint: "x".into() })
 }
