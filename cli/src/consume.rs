@@ -103,7 +103,7 @@ fn line(progress: &Progress, clock: &Clock, rate: &mut Rate) -> String {
         Phase::Following => "following",
         Phase::LogAway(_) => "waiting for the log",
         Phase::StoreHeld(_) => "waiting for the store",
-        Phase::Stopped | Phase::Failed(_) => "stopped",
+        _ => "stopped",
     };
     let Some(cursor) = &progress.cursor else {
         return phase.to_owned();

@@ -1,9 +1,13 @@
 //! `tipline primary`: publishes a node's blocks, without a line of code in the node.
 
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tipline_log::system_clock;
+use tipline_log::{Log, LogError, system_clock};
 use tipline_producer::{
     BackupStatus, Continue, Ended, Producer, ProducerSettings, Progress, Stage, Standing,
 };
@@ -24,6 +28,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// A consumer this close to the newest block counts as caught up.
 const CLOSE: u64 = 2;
 
+type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
 /// Options of `tipline primary`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -40,6 +46,12 @@ pub(crate) struct PrimaryArgs {
     /// blk*.dat
     #[arg(long, env = "TIPLINE_SOURCE", value_name = "SOURCE", value_parser = Parsed::<Source>::new())]
     source: Source,
+
+    /// Where the outbox keeps its index [default: .tipline-outbox.sqlite beside the blocks]
+    ///
+    /// It belongs to the blocks: whoever loses it must say where the outbox continues.
+    #[arg(long, env = "TIPLINE_INDEX", value_name = "FILE")]
+    index: Option<PathBuf>,
 
     /// Name of this primary, for people
     #[arg(long, env = "TIPLINE_NAME", value_name = "NAME", default_value = "primary")]
@@ -66,31 +78,45 @@ pub(crate) async fn run(shared: &Shared, args: PrimaryArgs) -> Result<Exit, Fail
     settings.continue_at = args.continue_at.zip(args.continue_sequence).map(|(at, sequence)| {
         Continue { position: at.0, sequence }
     });
-    let source = source::open(&args.source, &place, &stop).await;
-    let Some(source) = source.map_err(|failure| place.explain(failure))? else {
+    let Some(log) = stop.run_until_cancelled(place.open_patiently()).await else {
         return Ok(Exit::Ok);
     };
-    let connect = {
-        let place = place.clone();
-        move || {
-            let place = place.clone();
-            async move { place.open().await }
-        }
-    };
-    let producer = Producer::start(connect, source.outbox, settings, system_clock())?;
-    source.wake.by(producer.waker());
+    let log = log.map_err(|error| place.explain(error.into()))?;
+    // Every block links to the genesis, and the log knows which.
+    let genesis = log.identity().chain.genesis.clone();
+    let opened = source::open(args.source.clone(), args.index, genesis).await?;
+    let connect = connect(log, place.clone());
+    let producer = Producer::start(connect, opened.outbox, settings, system_clock())?;
     tracing::info!(log = %place.address(), source = %args.source, "publishing as {}", args.name);
     let (progress, backups) = (producer.progress(), producer.backup_status());
     let mut rate = Rate::default();
     let ended = tokio::select! {
         ended = producer.ended() => Some(ended),
         () = stop.cancelled() => None,
+        () = source::wake(&producer, opened.wake) => None,
         () = progress::show(|| line(&progress.borrow(), &backups.borrow(), &mut rate)) => None,
     };
     progress::done();
     match ended {
         Some(ended) => Err(explain(ended, &place)),
         None => drain(producer, &place).await,
+    }
+}
+
+/// Gives the log that is open already; behind that, opens it anew.
+fn connect(
+    log: Arc<dyn Log>,
+    place: Place,
+) -> impl FnMut() -> BoxFuture<Result<Arc<dyn Log>, LogError>> + Send {
+    let mut open = Some(log);
+    move || {
+        let (open, place) = (open.take(), place.clone());
+        Box::pin(async move {
+            match open {
+                Some(log) => Ok(log),
+                None => place.open().await,
+            }
+        })
     }
 }
 

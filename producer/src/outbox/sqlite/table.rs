@@ -34,13 +34,6 @@ impl fmt::Debug for OutboxTable {
     }
 }
 
-/// How the payload of a row is kept.
-enum Keep<'a> {
-    Payload,
-    Reference(&'a str),
-    Both(&'a str),
-}
-
 impl OutboxTable {
     /// Creates the tables if they are not there, all or nothing, and binds the outbox to its
     /// chain by the hash of the genesis block. In a transaction of the caller's it takes
@@ -96,7 +89,7 @@ impl OutboxTable {
     /// [`OutboxError::Refused`], or [`OutboxError::Failed`] if SQLite refused. Nothing was
     /// enqueued then, and the transaction is as it was.
     pub fn enqueue(&self, tx: &Transaction<'_>, event: &Event) -> Result<u64, OutboxError> {
-        self.insert(tx, event, Keep::Payload)
+        self.insert(tx, event, None)
     }
 
     /// Enqueues an event whose payload the node keeps elsewhere already, where
@@ -112,18 +105,7 @@ impl OutboxTable {
         event: &Event,
         reference: &str,
     ) -> Result<u64, OutboxError> {
-        self.insert(tx, event, Keep::Reference(reference))
-    }
-
-    /// As [`OutboxTable::enqueue_reference`], with a copy of the payload in the row.
-    #[cfg_attr(not(feature = "directory"), expect(dead_code, reason = "for views over files"))]
-    pub(in crate::outbox) fn enqueue_copy(
-        &self,
-        tx: &Transaction<'_>,
-        event: &Event,
-        reference: &str,
-    ) -> Result<u64, OutboxError> {
-        self.insert(tx, event, Keep::Both(reference))
+        self.insert(tx, event, Some(reference))
     }
 
     /// Changes how much may wait in the outbox: events, and bytes of their payloads. The
@@ -148,20 +130,15 @@ impl OutboxTable {
         &self,
         tx: &Transaction<'_>,
         event: &Event,
-        keep: Keep<'_>,
+        reference: Option<&str>,
     ) -> Result<u64, OutboxError> {
         event.check_limits()?;
         let refused = |why| OutboxError::Refused { event: event.to_string(), why };
         let row = Columns::of(event).map_err(refused)?;
-        let (payload, reference) = match keep {
-            Keep::Payload => (row.payload, None),
-            Keep::Reference(reference) => (None, Some(reference)),
-            Keep::Both(reference) => (row.payload, Some(reference)),
-        };
-        let referred = match (reference, row.payload) {
+        let (payload, referred) = match (reference, row.payload) {
+            (None, payload) => (payload, None),
+            (Some(_), Some(payload)) => (None, Some(payload)),
             (Some(_), None) => return Err(refused("it has no payload to refer to")),
-            (Some(_), Some(payload)) => Some(payload),
-            (None, _) => None,
         };
         let hash = referred.map(|payload| *blake3::hash(payload).as_bytes());
         let inserted = tx.prepare_cached(INSERT).and_then(|mut statement| {

@@ -1,0 +1,26 @@
+//! Errors about files.
+
+use std::io;
+use std::path::Path;
+
+use crate::outbox::OutboxError;
+
+/// Something about a file is not what it must be.
+pub(in crate::outbox) fn damaged(
+    place: &str,
+    path: &Path,
+    why: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> OutboxError {
+    let at = path.display().to_string();
+    OutboxError::Damaged { place: place.to_owned(), at, source: Some(why.into()) }
+}
+
+/// A file could not be read now.
+pub(in crate::outbox) fn io_failed(
+    place: &str,
+    what: &str,
+    path: &Path,
+) -> impl FnOnce(io::Error) -> OutboxError {
+    let (place, what) = (place.to_owned(), format!("{what} {}", path.display()));
+    move |source| OutboxError::Failed { place, what, source: Some(source.into()) }
+}
