@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::address::LogAddress;
 use crate::consume::ConsumeArgs;
@@ -28,14 +28,22 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
+/// The command line as it is parsed and shown.
+pub(crate) fn command() -> clap::Command {
+    // Values are not shown in help texts: they may be secret, and they are not the help.
+    let quiet = |command: clap::Command| command.mut_args(|arg| arg.hide_env_values(true));
+    quiet(Args::command()).mut_subcommands(quiet)
+}
+
 /// Options of every command.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Shared {
     /// The log: embedded:PATH for one file on this machine, or nats://HOST:PORT/NAME
     ///
     /// Several servers have commas between: nats://a:4222,b:4222,c:4222/mainnet. With tls://
     /// the connection must be encrypted.
-    #[arg(long, global = true, env = "TIPLINE_LOG", value_name = "ADDRESS", hide_env_values = true)]
+    #[arg(long, global = true, env = "TIPLINE_LOG", value_name = "ADDRESS")]
     #[arg(value_parser = Parsed::<LogAddress>::new(), default_value = DEFAULT_LOG)]
     pub(crate) log: LogAddress,
 

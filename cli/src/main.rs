@@ -21,7 +21,7 @@ mod text;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::FromArgMatches;
 use tipline_proto::Role;
 
 use crate::args::{Args, Command};
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
 
 fn arguments() -> Result<Args, BadSettings> {
     let arguments = std::env::args_os().collect();
-    let matches = settings::load(Args::command(), arguments, std::env::vars_os())?;
+    let matches = settings::load(args::command(), arguments, std::env::vars_os())?;
     Ok(Args::from_arg_matches(&matches)?)
 }
 

@@ -20,7 +20,7 @@ pub(crate) struct NatsArgs {
     /// Password of the user. Give it by the environment or the file: other users of the
     /// machine see flags
     #[arg(long, global = true, env = "TIPLINE_NATS_PASSWORD", value_name = "PASSWORD")]
-    #[arg(hide_short_help = true, hide_env_values = true, hide_default_value = true)]
+    #[arg(hide_short_help = true, hide_default_value = true)]
     #[arg(value_parser = Parsed::<Secret>::new())]
     nats_password: Option<Secret>,
 

@@ -109,7 +109,7 @@ impl Place {
         }
         let flag = self.flag();
         failure.advise(format!(
-            "check the address; if the log was never created: tipline init{flag} --chain NAME --genesis HEX"
+            "if it was never created: tipline init{flag} --chain NAME --genesis HEX"
         ))
     }
 }

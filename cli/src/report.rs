@@ -58,10 +58,9 @@ impl Failure {
         })
     }
 
-    /// All of it in one line.
-    pub(crate) fn one_line(&self) -> String {
-        let advice = self.advice.iter().flat_map(|advice| ["; ", advice.as_str()]);
-        chain(&*self.error) + &advice.collect::<String>()
+    /// The error with its causes in one line, and what to do.
+    pub(crate) fn into_parts(self) -> (String, Option<String>) {
+        (chain(&*self.error), self.advice)
     }
 
     /// Writes it to standard error: the error, its causes below each other, what to do.

@@ -60,14 +60,12 @@ fn is_service_link(name: &str) -> bool {
 mod tests {
     use std::ffi::OsString;
 
-    use clap::CommandFactory;
-
     use super::{check, known};
-    use crate::args::Args;
+    use crate::args::command;
 
     fn told(name: &str) -> Option<String> {
         let variables = [(OsString::from(name), OsString::from("x"))].into_iter();
-        check(&Args::command(), variables).err().map(|error| error.to_string())
+        check(&command(), variables).err().map(|error| error.to_string())
     }
 
     #[test]
@@ -76,7 +74,7 @@ mod tests {
             told("TIPLINE_STOR").as_deref(),
             Some("unknown environment variable TIPLINE_STOR: did you mean TIPLINE_STORE?")
         );
-        let all = known(&Args::command()).join(", ");
+        let all = known(&command()).join(", ");
         assert_eq!(
             told("TIPLINE_QQ"),
             Some(format!(

@@ -167,14 +167,12 @@ fn hint(root: &Command, owner: &Command, section: Option<&str>, key: &str) -> St
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::File;
-    use crate::args::Args;
+    use crate::args::command;
 
     fn told(text: &str) -> String {
         let file = File { name: "tipline.toml".into(), text };
-        file.apply(Args::command()).unwrap_err().to_string()
+        file.apply(command()).unwrap_err().to_string()
     }
 
     #[test]

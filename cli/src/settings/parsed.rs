@@ -52,7 +52,7 @@ where
             None => "it is not UTF-8".to_owned(),
         };
         let place = arg.map(|arg| place(arg, source)).unwrap_or_default();
-        Err(clap::Error::raw(ErrorKind::ValueValidation, format!("{place}: {why}")).with_cmd(cmd))
+        Err(cmd.clone().error(ErrorKind::ValueValidation, format!("{place}: {why}")))
     }
 }
 

@@ -56,6 +56,7 @@ pub(super) fn assess(seen: &Seen, now: Timestamp, thresholds: &Thresholds) -> Fl
         verdict: Verdict::Well,
         summary: String::new(),
         reasons: Vec::new(),
+        advice: None,
         log: log_view(seen),
         tip: tip.map(|tip| TipView { height: tip.height, hash: tip.hash.to_string() }),
         primary,
@@ -67,11 +68,12 @@ pub(super) fn assess(seen: &Seen, now: Timestamp, thresholds: &Thresholds) -> Fl
 }
 
 /// A log that cannot be read.
-pub(super) fn unreadable(address: String, why: String) -> Fleet {
+pub(super) fn unreadable(address: String, why: String, advice: Option<String>) -> Fleet {
     Fleet {
         verdict: Verdict::Broken,
         summary: why.clone(),
         reasons: vec![why],
+        advice,
         log: LogView { address, ..LogView::default() },
         tip: None,
         primary: None,

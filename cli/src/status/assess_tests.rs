@@ -268,8 +268,12 @@ replica-1  replica  durable  1,010  1,009  5 blocks, 10 events   75 s ago  silen
 
 #[test]
 fn a_log_that_cannot_be_read_is_broken() {
-    let fleet = unreadable("embedded:x".into(), "there is no log at embedded:x".into());
-    assert_eq!(plain(&fleet), "BROKEN: there is no log at embedded:x\n\nlog      embedded:x\n");
+    let why = "there is no log at embedded:x".to_owned();
+    let fleet = unreadable("embedded:x".into(), why, Some("tipline init".into()));
+    assert_eq!(
+        plain(&fleet),
+        "BROKEN: there is no log at embedded:x\n\nto do    tipline init\nlog      embedded:x\n"
+    );
 }
 
 #[test]
@@ -279,6 +283,7 @@ fn the_names_of_the_json_are_stable() {
         "verdict": "well",
         "summary": "every block up to 1,015 is in 1 backup",
         "reasons": [],
+        "advice": null,
         "log": {
             "address": "nats://127.0.0.1:4222/mainnet",
             "chain": "mainnet",

@@ -14,6 +14,8 @@ pub(crate) struct Fleet {
     pub(crate) summary: String,
     /// What is wrong, one sentence each, the worst first; empty if all is well.
     pub(crate) reasons: Vec<String>,
+    /// What to do, where one thing is wrong that a command mends.
+    pub(crate) advice: Option<String>,
     /// The log.
     pub(crate) log: LogView,
     /// The newest block of the fleet; `null` before the first.

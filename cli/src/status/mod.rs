@@ -39,8 +39,8 @@ DEGRADED  someone is silent, too far behind, has failed, or is missing; or the l
           what it acknowledges, and that was not accepted by --accept-shortfalls
 BROKEN    the log cannot be read, lost events, or a consumer holds another history
 
-The object of --json: verdict, summary, reasons[]; log {address, chain, genesis, lineage, first,
-last, digest, epoch}; tip {height, hash}; primary {name, state, epoch, index, block,
+The object of --json: verdict, summary, reasons[], advice; log {address, chain, genesis, lineage,
+first, last, digest, epoch}; tip {height, hash}; primary {name, state, epoch, index, block,
 outbox_events, outbox_bytes, age_ms, failure}; consumers[] {name, role, state, level, index,
 block, proof, lag_blocks, lag_events, age_ms, failure, store}; shortfalls[] {found, risk, remedy,
 accepted}. A state is well, behind, silent, stranded, failed, ahead or diverged. What is not
@@ -103,7 +103,10 @@ impl Judge {
     fn fleet(&self, place: &Place, seen: Result<assess::Seen, Failure>) -> Fleet {
         match seen {
             Ok(seen) => assess(&seen, (self.clock)(), &self.thresholds),
-            Err(failure) => unreadable(place.address(), place.explain(failure).one_line()),
+            Err(failure) => {
+                let (why, advice) = place.explain(failure).into_parts();
+                unreadable(place.address(), why, advice)
+            }
         }
     }
 }

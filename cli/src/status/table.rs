@@ -21,6 +21,9 @@ pub(super) fn render(fleet: &Fleet) -> String {
     };
     line(&mut text, format_args!("{style}{word}{style:#}: {}", fleet.summary));
     line(&mut text, format_args!(""));
+    if let Some(advice) = &fleet.advice {
+        field(&mut text, "to do", advice);
+    }
     field(&mut text, "log", &log(&fleet.log));
     if let Some(identity) = chain(&fleet.log) {
         field(&mut text, "chain", &identity);
