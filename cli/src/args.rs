@@ -57,7 +57,7 @@ pub(crate) struct Shared {
 
     /// What is logged to standard error: error, warn, info, debug, or per module as in RUST_LOG
     #[arg(long, global = true, env = "TIPLINE_LOG_LEVEL", value_name = "LEVEL")]
-    #[arg(default_value = "info", hide_short_help = true)]
+    #[arg(default_value = "info,async_nats=off", hide_short_help = true)]
     pub(crate) log_level: String,
 
     /// The form of these logs

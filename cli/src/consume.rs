@@ -109,8 +109,10 @@ fn line(progress: &Progress, clock: &Clock, rate: &mut Rate) -> String {
         return phase.to_owned();
     };
     let block = cursor.block_tip.as_ref();
-    let block = block.map_or("no block yet".to_owned(), |tip| format!("block {}", number(tip.height)));
-    let proof = cursor.proof_tip.map_or(String::new(), |p| format!(", proven to {}", number(p)));
+    let block =
+        block.map_or("no block yet".to_owned(), |tip| format!("block {}", number(tip.height)));
+    let proof = cursor.proof_tip.filter(|height| *height > 0);
+    let proof = proof.map_or(String::new(), |height| format!(", proven to {}", number(height)));
     let behind = match progress.behind() {
         None | Some(0) => "caught up".to_owned(),
         Some(events) => {

@@ -1,6 +1,5 @@
 //! `tipline forget`: removes a consumer that is gone for good.
 
-use std::io::Write;
 use std::time::Duration;
 
 use tipline_log::system_clock;
@@ -8,11 +7,11 @@ use tipline_proto::ConsumerName;
 
 use crate::args::Shared;
 use crate::place::Place;
-use crate::report::{Exit, Failure, Sentence};
+use crate::report::{Exit, Failure, Sentence, say};
 use crate::settings::{Parsed, nearest};
 use crate::text::age;
 
-/// Whoever was heard of since may still run.
+/// Whoever was heard of since then still runs, or may.
 const ALIVE: Duration = Duration::from_secs(15);
 
 /// Options of `tipline forget`.
@@ -22,7 +21,7 @@ Examples:
   tipline forget replica-3
   tipline forget backup-2 --log nats://127.0.0.1:4222/mainnet
 
-Its store is not touched. If it still runs, it comes back with its next receipt.")]
+Its store is not touched. One that was heard of in the last 15 s is not forgotten.")]
 pub(crate) struct ForgetArgs {
     /// Name of the consumer
     #[arg(value_parser = Parsed::<ConsumerName>::new())]
@@ -44,13 +43,15 @@ pub(crate) async fn run(shared: &Shared, args: ForgetArgs) -> Result<Exit, Failu
         let text = format!("{} knows no consumer {}: {hint}", place.address(), args.name);
         return Err(Sentence(text).into());
     };
-    log.forget(&args.name).await?;
-    let mut out = anstream::stdout().lock();
-    writeln!(out, "forgot {} {}", receipt.role, args.name)?;
     let silent = system_clock()().since(receipt.time);
     if silent < ALIVE {
-        let age = age(silent);
-        writeln!(out, "it sent a receipt {age} ago: if it still runs, it comes back with the next")?;
+        let text = format!("{} was heard of {} ago: it still runs", args.name, age(silent));
+        let seconds = ALIVE.as_secs();
+        let advice =
+            format!("stop it for good, and run this again when it is silent for {seconds} s");
+        return Err(Failure::from(Sentence(text)).advise(advice));
     }
+    log.forget(&args.name).await?;
+    say(&format!("forgot {} {}\n", receipt.role, args.name))?;
     Ok(Exit::Ok)
 }

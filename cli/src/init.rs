@@ -1,14 +1,12 @@
 //! `tipline init`: creates a log, once, on purpose.
 
-use std::io::Write;
-
 use tipline_log::{Log, LogError, Preflight};
 use tipline_proto::{Chain, ChainName, Hash, Lineage, LogIdentity};
 
 use crate::address::LogAddress;
 use crate::args::Shared;
 use crate::place::Place;
-use crate::report::{Exit, Failure, Sentence};
+use crate::report::{Exit, Failure, Sentence, not_durable, say};
 use crate::settings::Parsed;
 
 /// Copies on a cluster, if nothing else is said.
@@ -54,12 +52,11 @@ pub(crate) async fn run(shared: &Shared, args: InitArgs) -> Result<Exit, Failure
         Err(error) => return Err(with_advice(error.into(), replicas)),
     };
     let preflight = log.preflight().await?;
-    print(&place, &*log, created, &preflight, shared.accept_shortfalls)?;
+    say(&text(&place, &*log, created, &preflight, shared.accept_shortfalls))?;
     if preflight.is_durable() || shared.accept_shortfalls {
         return Ok(Exit::Ok);
     }
-    let text = format!("the log at {} can lose what it acknowledges", place.address());
-    Err(Failure::from(Sentence(text)).advise(
+    Err(not_durable(&place, &[]).advise(
         "remove what falls short and run this again, the log is still empty; or accept it by \
          --accept-shortfalls, here and for the primary",
     ))
@@ -80,9 +77,8 @@ fn replicas(shared: &Shared, args: &InitArgs) -> Result<usize, Failure> {
         LogAddress::Nats(_) if replicas < REPLICAS && !shared.accept_shortfalls => {
             let copies = crate::text::count(replicas as u64, "copy").replace("copys", "copies");
             let text = format!("{copies} of a log can be lost with the disks that it is on");
-            Err(Failure::from(Sentence(text)).advise(
-                "use three servers and --replicas 3, or accept it by --accept-shortfalls",
-            ))
+            Err(Failure::from(Sentence(text))
+                .advise("use three servers and --replicas 3, or accept it by --accept-shortfalls"))
         }
         _ => Ok(replicas),
     }
@@ -105,31 +101,31 @@ fn with_advice(failure: Failure, replicas: usize) -> Failure {
     failure.advise("on a single server: --replicas 1 --accept-shortfalls")
 }
 
-fn print(
+fn text(
     place: &Place,
     log: &dyn Log,
     created: bool,
     preflight: &Preflight,
     accepted: bool,
-) -> std::io::Result<()> {
+) -> String {
     let LogIdentity { chain, lineage, .. } = log.identity();
     let what = if created { "created" } else { "there already, and empty:" };
-    let mut out = anstream::stdout().lock();
-    writeln!(out, "{what} {}", place.address())?;
-    writeln!(out, "  chain    {}", chain.name)?;
-    writeln!(out, "  genesis  {}", chain.genesis)?;
-    writeln!(out, "  lineage  {lineage}")?;
-    writeln!(out, "\npreflight")?;
+    let mut text = format!(
+        "{what} {}\n  chain    {}\n  genesis  {}\n  lineage  {lineage}\n\npreflight\n",
+        place.address(),
+        chain.name,
+        chain.genesis
+    );
     for line in &preflight.good {
-        writeln!(out, "  good     {line}")?;
+        text.push_str(&format!("  good     {line}\n"));
     }
     let word = if accepted { "accepted" } else { "short   " };
     for shortfall in &preflight.shortfalls {
-        writeln!(out, "  {word} {shortfall}")?;
+        text.push_str(&format!("  {word} {shortfall}\n"));
     }
     if preflight.is_durable() || accepted {
         let flag = place.flag();
-        writeln!(out, "\nnext: tipline primary{flag} --source dir:PATH")?;
+        text.push_str(&format!("\nnext: tipline primary{flag} --source dir:PATH\n"));
     }
-    Ok(())
+    text
 }

@@ -27,6 +27,7 @@ use tipline_proto::Role;
 use crate::args::{Args, Command};
 use crate::report::{Exit, Failure};
 use crate::settings::BadSettings;
+use crate::telemetry::LogFormat;
 
 fn main() -> ExitCode {
     let args = match arguments() {
@@ -35,8 +36,11 @@ fn main() -> ExitCode {
         Err(BadSettings::Arguments(error)) => error.exit(),
         Err(error) => return Failure::from(error).print().into(),
     };
+    let format = args.shared.log_format;
     match start(args) {
         Ok(exit) => exit.into(),
+        // Whoever reads JSON must be able to read all of it.
+        Err(failure) if format == LogFormat::Json => failure.log().into(),
         Err(failure) => failure.print().into(),
     }
 }

@@ -76,7 +76,8 @@ impl NatsArgs {
             _ => return Err(contradiction("nats-cert and nats-key go together: give both")),
         };
         let monitor = self.nats_monitor.as_deref().unwrap_or_default();
-        options.monitor = monitor.split(',').filter(|url| !url.is_empty()).map(Into::into).collect();
+        options.monitor =
+            monitor.split(',').filter(|url| !url.is_empty()).map(Into::into).collect();
         Ok(options)
     }
 

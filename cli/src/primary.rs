@@ -11,13 +11,13 @@ use tipline_log::{Log, LogError, system_clock};
 use tipline_producer::{
     BackupStatus, Continue, Ended, Producer, ProducerSettings, Progress, Stage, Standing,
 };
-use tipline_proto::{Digest, InvalidBytes, Label, Position};
+use tipline_proto::{Digest, InvalidBytes, InvalidLabel, Label, Position};
 
 use crate::address::Source;
 use crate::args::Shared;
 use crate::place::Place;
 use crate::progress::{self, Rate};
-use crate::report::{Exit, Failure};
+use crate::report::{Exit, Failure, not_durable};
 use crate::settings::Parsed;
 use crate::source;
 use crate::stop;
@@ -53,10 +53,10 @@ pub(crate) struct PrimaryArgs {
     #[arg(long, env = "TIPLINE_INDEX", value_name = "FILE")]
     index: Option<PathBuf>,
 
-    /// Name of this primary, for people
-    #[arg(long, env = "TIPLINE_NAME", value_name = "NAME", default_value = "primary")]
+    /// Name of this primary, for people [default: the machine's name]
+    #[arg(long, env = "TIPLINE_NAME", value_name = "NAME")]
     #[arg(value_parser = Parsed::<Label>::new())]
-    name: Label,
+    name: Option<Label>,
 
     /// Where a new outbox goes on with a log that has events already: the log's tail, as status
     /// shows it
@@ -73,11 +73,16 @@ pub(crate) struct PrimaryArgs {
 pub(crate) async fn run(shared: &Shared, args: PrimaryArgs) -> Result<Exit, Failure> {
     let stop = stop::on_signal()?;
     let place = Place::new(shared, "primary")?;
-    let mut settings = ProducerSettings::new(args.name.clone());
+    let name = match args.name {
+        Some(name) => name,
+        None => machine_name()?,
+    };
+    let mut settings = ProducerSettings::new(name.clone());
     settings.accept_shortfalls = shared.accept_shortfalls;
-    settings.continue_at = args.continue_at.zip(args.continue_sequence).map(|(at, sequence)| {
-        Continue { position: at.0, sequence }
-    });
+    settings.continue_at = args
+        .continue_at
+        .zip(args.continue_sequence)
+        .map(|(at, sequence)| Continue { position: at.0, sequence });
     let Some(log) = stop.run_until_cancelled(place.open_patiently()).await else {
         return Ok(Exit::Ok);
     };
@@ -87,7 +92,7 @@ pub(crate) async fn run(shared: &Shared, args: PrimaryArgs) -> Result<Exit, Fail
     let opened = source::open(args.source.clone(), args.index, genesis).await?;
     let connect = connect(log, place.clone());
     let producer = Producer::start(connect, opened.outbox, settings, system_clock())?;
-    tracing::info!(log = %place.address(), source = %args.source, "publishing as {}", args.name);
+    tracing::info!(log = %place.address(), source = %args.source, "publishing as {name}");
     let (progress, backups) = (producer.progress(), producer.backup_status());
     let mut rate = Rate::default();
     let ended = tokio::select! {
@@ -101,6 +106,10 @@ pub(crate) async fn run(shared: &Shared, args: PrimaryArgs) -> Result<Exit, Fail
         Some(ended) => Err(explain(ended, &place)),
         None => drain(producer, &place).await,
     }
+}
+
+fn machine_name() -> Result<Label, InvalidLabel> {
+    rustix::system::uname().nodename().to_string_lossy().parse()
 }
 
 /// Gives the log that is open already; behind that, opens it anew.
@@ -134,27 +143,20 @@ async fn drain(producer: Producer, place: &Place) -> Result<Exit, Failure> {
 }
 
 fn explain(ended: Ended, place: &Place) -> Failure {
-    let advice = match &ended {
-        Ended::Fenced { .. } => Some(
+    match &ended {
+        Ended::Fenced { .. } => Failure::from(ended).advise(
             "nothing is lost: what is not in the log is in the outbox. Find out which of the two \
-             primaries is to go on, and start only that one"
-                .to_owned(),
+             primaries is to go on, and start only that one",
         ),
-        Ended::NotDurable { .. } => Some(
-            "remove what falls short, or accept it by --accept-shortfalls; status shows it then"
-                .to_owned(),
-        ),
-        Ended::OtherOutbox { .. } => Some(format!(
-            "if it is: --continue-at INDEX@DIGEST --continue-sequence N, with the tail that \
-             `tipline status{}` shows",
-            place.flag()
-        )),
-        _ => None,
-    };
-    let failure = place.explain(ended.into());
-    match advice {
-        Some(advice) => failure.advise(advice),
-        None => failure,
+        Ended::NotDurable { shortfalls } => not_durable(place, shortfalls),
+        Ended::OtherOutbox { .. } => {
+            let flag = place.flag();
+            Failure::from(ended).advise(format!(
+                "if it is: --continue-at INDEX@DIGEST --continue-sequence N, with the tail that \
+                 `tipline status{flag}` shows"
+            ))
+        }
+        _ => place.explain(ended.into()),
     }
 }
 

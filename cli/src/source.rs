@@ -34,7 +34,9 @@ pub(crate) async fn open(
                 let settings = DirectorySettings { root, index, genesis };
                 FileOutbox::directory(settings, Box::new(ContentHash), clock, waker)
             }
-            Source::Blk(path) => FileOutbox::blk(BlkSettings { path, index, genesis }, clock, waker),
+            Source::Blk(path) => {
+                FileOutbox::blk(BlkSettings { path, index, genesis }, clock, waker)
+            }
         }
     };
     let outbox = tokio::task::spawn_blocking(open).await??;

@@ -42,23 +42,11 @@ pub(crate) fn list(items: &[String]) -> String {
     }
 }
 
-/// `512 B`, `1.5 KiB`, `64.0 MiB`
-pub(crate) fn bytes(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    for unit in ["B", "KiB", "MiB"] {
-        if value < 1024.0 {
-            return if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") };
-        }
-        value /= 1024.0;
-    }
-    format!("{value:.1} GiB")
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use super::{age, bytes, count, list, number};
+    use super::{age, count, list, number};
 
     #[test]
     fn ages_are_short() {
@@ -73,8 +61,10 @@ mod tests {
         assert_eq!(texts, ["0", "999", "1,000", "1,234,567"]);
         assert_eq!(count(1, "block"), "1 block");
         assert_eq!(count(2_000, "block"), "2,000 blocks");
-        assert_eq!([bytes(512), bytes(1536), bytes(3 << 30)], ["512 B", "1.5 KiB", "3.0 GiB"]);
         let words = ["a", "b", "c"].map(str::to_owned);
-        assert_eq!([list(&words[..1]), list(&words[..2]), list(&words)], ["a", "a and b", "a, b and c"]);
+        assert_eq!(
+            [list(&words[..1]), list(&words[..2]), list(&words)],
+            ["a", "a and b", "a, b and c"]
+        );
     }
 }

@@ -41,9 +41,13 @@ pub(crate) struct UserPassword {
 pub(crate) enum BadLog {
     #[error("unknown log {given:?}: use embedded:PATH or nats://HOST:PORT/NAME{hint}")]
     Unknown { given: String, hint: String },
-    #[error("the log {given:?} has no path: use embedded:PATH, for example embedded:tipline.log.db")]
+    #[error(
+        "the log {given:?} has no path: use embedded:PATH, for example embedded:tipline.log.db"
+    )]
     NoPath { given: String },
-    #[error("the address {given} names no log: put its name behind the host, as in {given}/mainnet")]
+    #[error(
+        "the address {given} names no log: put its name behind the host, as in {given}/mainnet"
+    )]
     NoName { given: String },
     #[error("the address {given} has no host: use nats://HOST:PORT/NAME")]
     NoHost { given: String },
@@ -102,8 +106,9 @@ impl NatsAddress {
             let given = given.trim_end_matches('/').to_owned();
             return Err(BadLog::NoName { given });
         }
-        let name = name.parse().map_err(|error: tipline_proto::InvalidName| {
-            BadLog::Name { given, why: error.to_string() }
+        let name = name.parse().map_err(|error: tipline_proto::InvalidName| BadLog::Name {
+            given,
+            why: error.to_string(),
         })?;
         Ok(Self { tls, login, hosts, name })
     }

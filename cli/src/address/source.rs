@@ -67,7 +67,8 @@ mod tests {
     #[test]
     fn what_is_no_source_is_told_what_would_be_one() {
         let refused = |given: &str| given.parse::<Source>().unwrap_err().to_string();
-        let usage = "use dir:PATH for a directory of block files or blk:FILE for Bitcoin Core's blk*.dat";
+        let usage =
+            "use dir:PATH for a directory of block files or blk:FILE for Bitcoin Core's blk*.dat";
         assert_eq!(refused("/node"), format!("unknown source \"/node\": {usage}"));
         assert_eq!(
             refused("blk0:f.dat"),

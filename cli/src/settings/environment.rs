@@ -77,9 +77,7 @@ mod tests {
         let all = known(&command()).join(", ");
         assert_eq!(
             told("TIPLINE_QQ"),
-            Some(format!(
-                "unknown environment variable TIPLINE_QQ: unset it, or use one of {all}"
-            ))
+            Some(format!("unknown environment variable TIPLINE_QQ: unset it, or use one of {all}"))
         );
     }
 

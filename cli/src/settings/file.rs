@@ -127,7 +127,8 @@ fn with_article(kind: &str) -> String {
 
 /// Whether the option takes the value, found out by an option of its own.
 fn check(arg: &Arg, value: &str) -> Result<(), String> {
-    let alone = arg.clone().required(false).global(false).env(None::<&str>).default_value(value.to_owned());
+    let alone =
+        arg.clone().required(false).global(false).env(None::<&str>).default_value(value.to_owned());
     let command = Command::new("file").no_binary_name(true).arg(alone);
     match command.try_get_matches_from([""; 0]) {
         Ok(_) => Ok(()),

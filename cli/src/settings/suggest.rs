@@ -5,9 +5,8 @@ pub(crate) fn nearest<'a>(
     given: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    let likeness = |candidate: &str| {
-        strsim::jaro_winkler(&given.to_lowercase(), &candidate.to_lowercase())
-    };
+    let likeness =
+        |candidate: &str| strsim::jaro_winkler(&given.to_lowercase(), &candidate.to_lowercase());
     candidates
         .into_iter()
         .map(|candidate| (likeness(candidate), candidate))

@@ -92,7 +92,7 @@ pub(crate) struct PrimaryView {
     pub(crate) block: Option<u64>,
     /// Events in its outbox that are not in the log yet.
     pub(crate) outbox_events: u64,
-    /// Their payload bytes.
+    /// Payload bytes of all events that the outbox holds, logged ones that are kept included.
     pub(crate) outbox_bytes: u64,
     /// How long ago it announced itself.
     #[serde(rename = "age_ms", serialize_with = "milliseconds")]

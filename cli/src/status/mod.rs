@@ -7,7 +7,6 @@ mod look;
 mod table;
 mod watch;
 
-use std::io::Write;
 use std::time::Duration;
 
 use tipline_log::{Clock, system_clock};
@@ -17,7 +16,7 @@ use self::fleet::{Fleet, Verdict};
 use self::look::Observer;
 use crate::args::Shared;
 use crate::place::Place;
-use crate::report::{Exit, Failure};
+use crate::report::{Exit, Failure, say};
 use crate::settings::Parsed;
 
 /// How long the log may take to answer.
@@ -85,7 +84,7 @@ pub(crate) async fn run(shared: &Shared, args: StatusArgs) -> Result<Exit, Failu
     let fleet = judge.fleet(&place, look::within(PATIENCE, &place, seen).await);
     let mut text = String::new();
     show(&mut text, &fleet, args.json)?;
-    anstream::stdout().write_all(text.as_bytes())?;
+    say(&text)?;
     Ok(match fleet.verdict {
         Verdict::Well => Exit::Ok,
         Verdict::Degraded => Exit::Degraded,

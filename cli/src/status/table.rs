@@ -2,8 +2,8 @@
 
 use anstyle::{AnsiColor, Style};
 
-use super::fleet::{ConsumerView, Fleet, LogView, PrimaryView, State, Verdict};
-use crate::text::{age, bytes, count, number};
+use super::fleet::{ConsumerView, Fleet, LogView, PrimaryView, ShortfallView, State, Verdict};
+use crate::text::{age, count, number};
 
 const HEAD: [&str; 8] = ["NAME", "ROLE", "LEVEL", "BLOCK", "PROOF", "LAG", "HEARD", "STATE"];
 /// Columns of numbers, which stand at the right.
@@ -35,8 +35,11 @@ pub(super) fn render(fleet: &Fleet) -> String {
         field(&mut text, "primary", &self::primary(primary));
     }
     for shortfall in &fleet.shortfalls {
-        let name = if shortfall.accepted { "accepted" } else { "at risk" };
-        let what = format!("{}: {}; {}", shortfall.found, shortfall.risk, shortfall.remedy);
+        let ShortfallView { found, risk, remedy, accepted } = shortfall;
+        let (name, what) = match accepted {
+            true => ("accepted", format!("{found}: {risk}")),
+            false => ("at risk", format!("{found}: {risk}; {remedy}")),
+        };
         field(&mut text, name, &what);
     }
     if !fleet.consumers.is_empty() {
@@ -90,11 +93,7 @@ fn primary(primary: &PrimaryView) -> String {
     let block = primary.block.map_or("no block yet".to_owned(), |b| format!("block {}", number(b)));
     let outbox = match primary.outbox_events {
         0 => "outbox empty".to_owned(),
-        waiting => format!(
-            "{} waiting in the outbox ({})",
-            count(waiting, "event"),
-            bytes(primary.outbox_bytes)
-        ),
+        waiting => format!("{} waiting in the outbox", count(waiting, "event")),
     };
     format!(
         "{}, epoch {}, {block}, {outbox}, heard {} ago",

@@ -10,7 +10,7 @@ use super::fleet::Fleet;
 use super::look::{Observer, within};
 use super::{Judge, PATIENCE, show};
 use crate::place::Place;
-use crate::report::{Exit, Failure};
+use crate::report::{Exit, Failure, say};
 use crate::stop;
 
 const TICK: Duration = Duration::from_secs(1);
@@ -128,7 +128,7 @@ impl Screen {
         write!(stdout(), "\x1b[?25h\x1b[?1049l")?;
         let mut text = String::new();
         show(&mut text, fleet, false)?;
-        anstream::stdout().write_all(text.as_bytes())?;
+        say(&text)?;
         Ok(())
     }
 }
