@@ -110,3 +110,11 @@ Exit codes:
     2  failed, or started wrongly; status: broken
     3  fenced: a newer primary has claimed the log; do not restart this one by itself
   130  ended at once by a second Ctrl-C";
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_does_not_contradict_itself() {
+        super::command().debug_assert();
+    }
+}

@@ -3,6 +3,7 @@
 mod address;
 mod args;
 mod consume;
+#[path = "demo_stub.rs"]
 mod demo;
 mod forget;
 mod init;
