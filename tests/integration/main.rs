@@ -5,6 +5,7 @@
     reason = "a test fails by panicking, in its helper functions too"
 )]
 
+mod cli;
 mod forgotten;
 mod jetstream;
 mod jetstream_conformance;
