@@ -2,6 +2,7 @@
 //! `proptest-regressions/`, to be committed with the fix.
 
 mod arbitrary;
+mod digest;
 mod examples;
 mod generated;
 mod golden;
