@@ -2,7 +2,10 @@
 //! `proptest-regressions/`, to be committed with the fix.
 
 mod arbitrary;
+mod decode;
 mod digest;
 mod examples;
 mod generated;
 mod golden;
+mod shared;
+mod wire;
