@@ -7,5 +7,7 @@ mod digest;
 mod examples;
 mod generated;
 mod golden;
+mod parts;
 mod shared;
+mod text;
 mod wire;
