@@ -7,6 +7,8 @@ mod digest;
 mod examples;
 mod generated;
 mod golden;
+mod links;
+mod numbers;
 mod parts;
 mod shared;
 mod text;
