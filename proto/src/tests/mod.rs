@@ -10,6 +10,8 @@ mod golden;
 mod links;
 mod numbers;
 mod parts;
+mod policy;
+mod reached;
 mod shared;
 mod text;
 mod wire;
