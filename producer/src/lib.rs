@@ -12,7 +12,9 @@ mod status;
 mod ticket;
 
 pub use ended::Ended;
-pub use outbox::{Outbox, OutboxError, Pending, Row};
+pub use outbox::{MemoryOutbox, Outbox, OutboxError, Pending, Row};
+#[cfg(feature = "sqlite")]
+pub use outbox::{OutboxTable, PayloadSource, SCHEMA, SqliteOutbox};
 pub use producer::Producer;
 pub use progress::{Progress, Stage};
 pub use settings::{Continue, ProducerSettings, Trim};

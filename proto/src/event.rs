@@ -152,7 +152,7 @@ impl Event {
         if length <= MAX_PAYLOAD_BYTES {
             return Ok(());
         }
-        Err(PayloadTooLarge { what: self.to_string(), length })
+        Err(PayloadTooLarge::new(self.to_string(), length as u64))
     }
 }
 
@@ -163,7 +163,15 @@ impl Event {
 )]
 pub struct PayloadTooLarge {
     what: String,
-    length: usize,
+    length: u64,
+}
+
+impl PayloadTooLarge {
+    /// What was to become a payload has `length` bytes: a file, for example, that is not even
+    /// read because of it.
+    pub fn new(what: impl Into<String>, length: u64) -> Self {
+        Self { what: what.into(), length }
+    }
 }
 
 /// For messages to people: `block 17 (6fe28c0a)`, with the whole hash.

@@ -122,6 +122,11 @@ impl Links {
         self.tip.as_ref()
     }
 
+    /// The parent of the first block; `None` before it, and if it has height 0.
+    pub fn base(&self) -> Option<&Tip> {
+        self.base.as_ref()
+    }
+
     /// Highest height at or below which every block has its proof.
     pub fn proof_tip(&self) -> Option<u64> {
         self.proof_tip

@@ -4,6 +4,8 @@ use bytes::{Bytes, BytesMut};
 
 use crate::entry::Entry;
 use crate::limits::{MAX_PAYLOAD_BYTES, MAX_UNIT_MESSAGES};
+use crate::position::Position;
+use crate::time::Timestamp;
 use crate::wire::{self, DecodeError};
 
 /// Most bytes an encoded entry has besides its payload.
@@ -29,6 +31,30 @@ pub fn split(entry: &Entry, max_message: usize) -> Vec<Bytes> {
         (0..last).step_by(room).map(|start| payload.slice(start..last.min(start + room))).collect();
     messages.push(wire::encode_entry(entry, payload.slice(last..)));
     messages
+}
+
+/// What the last part of an event tells without the parts before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The position directly behind the entry.
+    pub position: Position,
+    /// As in [`Entry::epoch`].
+    pub epoch: u64,
+    /// As in [`Entry::time`].
+    pub time: Timestamp,
+    /// As in [`Entry::outbox_sequence`].
+    pub outbox_sequence: u64,
+}
+
+impl Head {
+    /// Reads the last part of an event, or a message that is whole by itself. Whether its
+    /// payload is complete is not looked at.
+    ///
+    /// # Errors
+    /// The message is not an entry.
+    pub fn decode(last: Bytes) -> Result<Self, DecodeError> {
+        wire::decode_head(last)
+    }
 }
 
 /// Puts the parts of one event together.
@@ -90,5 +116,32 @@ impl Assembler {
             payload.extend_from_slice(&end);
             payload.freeze()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+    use crate::event::Event;
+    use crate::hash::TransactionId;
+
+    #[test]
+    fn the_last_part_tells_the_tail() {
+        let previous = Position { index: 6, digest: Digest::from_bytes([7; 32]) };
+        let id = TransactionId::new(&b"id"[..]).unwrap();
+        let event = Event::TransactionValidated { id, payload: vec![1; 9000].into() };
+        let entry = Entry::seal(&previous, 3, Timestamp::from_micros(5), 4, event);
+        let expected = Head {
+            position: entry.position(),
+            epoch: 3,
+            time: entry.time,
+            outbox_sequence: 4,
+        };
+        for max_message in [4096, 1 << 20] {
+            let last = split(&entry, max_message).pop().unwrap();
+            assert_eq!(Head::decode(last).unwrap(), expected);
+        }
+        assert!(Head::decode(Bytes::from_static(b"nonsense")).is_err());
     }
 }

@@ -11,6 +11,7 @@ use crate::generated as pb;
 use crate::hash::{Hash, Key, TransactionId};
 use crate::identity::{InstanceId, Lineage, OutboxId};
 use crate::limits::{MAX_PAYLOAD_BYTES, MAX_TEXT_BYTES};
+use crate::parts::Head;
 use crate::position::{Cursor, Position, Tip};
 use crate::receipt::{Announcement, Level, Reached, Receipt, Role};
 use crate::time::Timestamp;
@@ -223,6 +224,19 @@ fn put_event(event: &Event) -> pb::entry::Event {
         }
         Event::Marked { name } => Pb::Marked(pb::Marked { name: name.as_str().to_owned() }),
     }
+}
+
+/// Decodes what an entry says of its place, whichever part of its payload is there.
+pub(crate) fn decode_head(bytes: Bytes) -> Result<Head, DecodeError> {
+    let fields = Fields("entry");
+    let message: pb::Entry = decode("entry", bytes)?;
+    let index = fields.number("index", message.index)?;
+    let position = Position { index, digest: fields.digest(&message.digest)? };
+    let epoch = fields.number("epoch", message.epoch)?;
+    let time = Timestamp::from_micros(message.time_us);
+    let outbox_sequence = message.outbox_sequence;
+    take_event(&fields, fields.need("an event", message.event)?, message.payload)?;
+    Ok(Head { position, epoch, time, outbox_sequence })
 }
 
 /// Decodes an entry; `complete` is given the payload of the message and answers the whole one.

@@ -18,8 +18,5 @@ fn every_file_in_this_directory_is_a_module_of_main() {
         .filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'))
         .map(str::to_owned)
         .collect();
-    assert_eq!(
-        there, run,
-        "left: files in integration/, right: `mod` lines of main.rs"
-    );
+    assert_eq!(there, run, "left: files in integration/, right: `mod` lines of main.rs");
 }

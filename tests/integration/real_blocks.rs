@@ -19,23 +19,14 @@ fn bitcoin_blocks_1_to_255_link_from_genesis_on() {
 fn hashes_are_those_that_every_explorer_shows() {
     let blocks = bitcoin_blocks();
     let hash = |height: usize| blocks[height - 1].shown_hash();
-    assert_eq!(
-        hash(1),
-        "00000000839a8e6886ab5951d76f411475428afc90947ee320161bbf18eb6048"
-    );
-    assert_eq!(
-        hash(170),
-        "00000000d1145790a8694403d4063f323d499e655c83426834d4ce2f8dd4a2ee"
-    );
+    assert_eq!(hash(1), "00000000839a8e6886ab5951d76f411475428afc90947ee320161bbf18eb6048");
+    assert_eq!(hash(170), "00000000d1145790a8694403d4063f323d499e655c83426834d4ce2f8dd4a2ee");
 }
 
 #[test]
 fn the_records_make_up_the_whole_file() {
     let file = std::fs::read(bitcoin_blocks_path()).unwrap();
-    let records: usize = bitcoin_blocks()
-        .iter()
-        .map(|block| 8 + block.bytes.len())
-        .sum();
+    let records: usize = bitcoin_blocks().iter().map(|block| 8 + block.bytes.len()).sum();
     assert_eq!(records, file.len());
 }
 

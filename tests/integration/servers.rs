@@ -29,29 +29,16 @@ async fn make_stream(js: &jetstream::Context, replicas: usize) -> stream::Stream
 }
 
 async fn publish(js: &jetstream::Context, text: &'static str) -> Result<u64, String> {
-    let sent = js
-        .publish("kept.a", text.into())
-        .await
-        .map_err(|e| e.to_string())?;
-    sent.await
-        .map(|ack| ack.sequence)
-        .map_err(|e| e.to_string())
+    let sent = js.publish("kept.a", text.into()).await.map_err(|e| e.to_string())?;
+    sent.await.map(|ack| ack.sequence).map_err(|e| e.to_string())
 }
 
 async fn stored(js: &jetstream::Context) -> Vec<String> {
     let mut stream = js.get_stream("kept").await.expect("the stream is there");
-    let last = stream
-        .info()
-        .await
-        .expect("the stream tells of itself")
-        .state
-        .last_sequence;
+    let last = stream.info().await.expect("the stream tells of itself").state.last_sequence;
     let mut texts = Vec::new();
     for sequence in 1..=last {
-        let message = stream
-            .get_raw_message(sequence)
-            .await
-            .expect("the message is there");
+        let message = stream.get_raw_message(sequence).await.expect("the message is there");
         texts.push(String::from_utf8(message.payload.to_vec()).unwrap());
     }
     texts
@@ -68,20 +55,15 @@ async fn a_killed_server_comes_back_at_its_address_with_its_data() {
     nats.kill();
     assert!(!nats.is_running());
     let address = url.strip_prefix("nats://").unwrap();
-    assert!(
-        TcpStream::connect(address).is_err(),
-        "still there after SIGKILL"
-    );
+    assert!(TcpStream::connect(address).is_err(), "still there after SIGKILL");
 
     nats.restart().await;
     assert_eq!(nats.url(), url);
     assert_eq!(stored(&connect(&url).await).await, ["before"]);
 
     // The client of before has reconnected by itself.
-    eventually("the old client publishes again", WITHIN, async || {
-        publish(&js, "after").await
-    })
-    .await;
+    eventually("the old client publishes again", WITHIN, async || publish(&js, "after").await)
+        .await;
     nats.stop().await;
     nats.restart().await;
     let texts = stored(&connect(&url).await).await;
@@ -98,41 +80,23 @@ async fn a_paused_server_is_silent_and_goes_on_where_it_was() {
     nats.pause();
     assert!(nats.is_running());
     let silent = publish(&js, "meanwhile");
-    assert!(
-        tokio::time::timeout(Duration::from_millis(300), silent)
-            .await
-            .is_err()
-    );
+    assert!(tokio::time::timeout(Duration::from_millis(300), silent).await.is_err());
     nats.resume();
 
-    eventually("it answers again", WITHIN, async || {
-        publish(&js, "later").await
-    })
-    .await;
-    assert_eq!(
-        stored(&js).await.first().map(String::as_str),
-        Some("meanwhile")
-    );
+    eventually("it answers again", WITHIN, async || publish(&js, "later").await).await;
+    assert_eq!(stored(&js).await.first().map(String::as_str), Some("meanwhile"));
 }
 
 #[tokio::test]
 async fn the_options_reach_the_server() {
     let told = async |options: NatsOptions| {
         let nats = Nats::start(options).await;
-        let varz = http_get(&format!("{}/varz", nats.monitor_url()))
-            .await
-            .unwrap();
+        let varz = http_get(&format!("{}/varz", nats.monitor_url())).await.unwrap();
         let varz: serde_json::Value = serde_json::from_str(&varz.body).unwrap();
-        (
-            varz["max_payload"].clone(),
-            varz["jetstream"]["config"]["sync_always"] == true,
-        )
+        (varz["max_payload"].clone(), varz["jetstream"]["config"]["sync_always"] == true)
     };
     assert_eq!(told(NatsOptions::default()).await, (1_048_576.into(), true));
-    let other = NatsOptions {
-        sync: SyncInterval::ServerDefault,
-        max_payload: 8 << 20,
-    };
+    let other = NatsOptions { sync: SyncInterval::ServerDefault, max_payload: 8 << 20 };
     assert_eq!(told(other).await, (8_388_608.into(), false));
 }
 
@@ -145,24 +109,16 @@ async fn a_cluster_keeps_going_without_its_leader_and_takes_it_back() {
 
     let leader = cluster.stream_leader("kept").await;
     cluster.node(leader).kill();
-    eventually("two of three store", WITHIN, async || {
-        publish(&js, "by two").await
-    })
-    .await;
+    eventually("two of three store", WITHIN, async || publish(&js, "by two").await).await;
     assert_ne!(cluster.stream_leader("kept").await, leader);
 
     cluster.node(leader).restart().await;
     cluster.wait_ready().await;
     // A majority that needs the one that was away.
     let leader_now = cluster.stream_leader("kept").await;
-    let third = (0..Cluster::SIZE)
-        .find(|&i| i != leader && i != leader_now)
-        .unwrap();
+    let third = (0..Cluster::SIZE).find(|&i| i != leader && i != leader_now).unwrap();
     cluster.node(third).kill();
-    eventually("the other two store", WITHIN, async || {
-        publish(&js, "again").await
-    })
-    .await;
+    eventually("the other two store", WITHIN, async || publish(&js, "again").await).await;
 
     let texts = stored(&connect(&cluster.url()).await).await;
     assert_eq!(texts.first().map(String::as_str), Some("by three"));
@@ -201,9 +157,8 @@ async fn a_failing_test_shows_the_end_of_the_servers_log() {
         let _nats = Nats::start(NatsOptions::default()).await;
         panic!("as told");
     }
-    let output = again("servers::a_failing_test_shows_the_end_of_the_servers_log")
-        .output()
-        .unwrap();
+    let output =
+        again("servers::a_failing_test_shows_the_end_of_the_servers_log").output().unwrap();
     assert!(!output.status.success());
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(stderr.contains("---- nats nats.log: last"), "{stderr}");
@@ -213,9 +168,7 @@ async fn a_failing_test_shows_the_end_of_the_servers_log() {
 /// This test program once more, with one test only, in its other role.
 fn again(test: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args([test, "--exact", "--nocapture"])
-        .env(ROLE, "1");
+    command.args([test, "--exact", "--nocapture"]).env(ROLE, "1");
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -224,9 +177,6 @@ fn address_printed_by(process: &mut Child) -> String {
     let lines = BufReader::new(process.stdout.take().unwrap()).lines();
     lines
         .map(|line| line.unwrap())
-        .find_map(|line| {
-            line.split_once("up at nats://")
-                .map(|(_, address)| address.to_owned())
-        })
+        .find_map(|line| line.split_once("up at nats://").map(|(_, address)| address.to_owned()))
         .expect("the address of the server")
 }

@@ -61,15 +61,11 @@ pub fn parse_blk(file: &Bytes) -> Result<Vec<RawBlock>, BlkError> {
     while offset < file.len() {
         let wrong = |what| BlkError { offset, what };
         let record = &file[offset..];
-        let (magic, rest) = record
-            .split_first_chunk()
-            .ok_or(wrong("cut off in the magic"))?;
+        let (magic, rest) = record.split_first_chunk().ok_or(wrong("cut off in the magic"))?;
         if *magic != MAGIC {
             return Err(wrong("does not begin with the magic"));
         }
-        let (length, rest) = rest
-            .split_first_chunk()
-            .ok_or(wrong("cut off in the length"))?;
+        let (length, rest) = rest.split_first_chunk().ok_or(wrong("cut off in the length"))?;
         let length = u32::from_le_bytes(*length) as usize;
         if length < HEADER {
             return Err(wrong("shorter than a block's header"));
@@ -77,9 +73,7 @@ pub fn parse_blk(file: &Bytes) -> Result<Vec<RawBlock>, BlkError> {
         let block = rest.get(..length).ok_or(wrong("cut off in the block"))?;
         blocks.push(RawBlock {
             hash: Sha256::digest(Sha256::digest(&block[..HEADER])).into(),
-            parent: block[4..36]
-                .try_into()
-                .map_err(|_| wrong("has no parent"))?,
+            parent: block[4..36].try_into().map_err(|_| wrong("has no parent"))?,
             bytes: file.slice_ref(block),
         });
         offset += 8 + length;
@@ -89,13 +83,7 @@ pub fn parse_blk(file: &Bytes) -> Result<Vec<RawBlock>, BlkError> {
 
 /// Where the file with Bitcoin mainnet's blocks 1 to 255 lies.
 pub fn bitcoin_blocks_path() -> PathBuf {
-    [
-        env!("CARGO_MANIFEST_DIR"),
-        "data",
-        "bitcoin-mainnet-1-255.blk.dat",
-    ]
-    .iter()
-    .collect()
+    [env!("CARGO_MANIFEST_DIR"), "data", "bitcoin-mainnet-1-255.blk.dat"].iter().collect()
 }
 
 /// Bitcoin mainnet's blocks 1 to 255; the block of height `h` is at `h - 1`.
@@ -110,8 +98,5 @@ pub fn bitcoin_blocks() -> Vec<RawBlock> {
 }
 
 fn shown(hash: &[u8; 32]) -> String {
-    hash.iter()
-        .rev()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hash.iter().rev().map(|byte| format!("{byte:02x}")).collect()
 }

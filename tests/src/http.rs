@@ -25,9 +25,7 @@ pub struct HttpReply {
 /// When nothing listens there, or the answer is not HTTP.
 pub async fn http_get(url: &str) -> io::Result<HttpReply> {
     let invalid = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("{url}: {why}"));
-    let rest = url
-        .strip_prefix("http://")
-        .ok_or_else(|| invalid("does not begin with http://"))?;
+    let rest = url.strip_prefix("http://").ok_or_else(|| invalid("does not begin with http://"))?;
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
 
     let mut stream = TcpStream::connect(host).await?;
@@ -44,16 +42,8 @@ pub async fn http_get(url: &str) -> io::Result<HttpReply> {
 
 fn parse(answer: &str) -> Option<HttpReply> {
     let (head, body) = answer.split_once("\r\n\r\n")?;
-    let status = head
-        .strip_prefix("HTTP/1.")?
-        .split(' ')
-        .nth(1)?
-        .parse()
-        .ok()?;
-    Some(HttpReply {
-        status,
-        body: body.to_owned(),
-    })
+    let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
+    Some(HttpReply { status, body: body.to_owned() })
 }
 
 #[cfg(test)]

@@ -31,10 +31,7 @@ impl Port {
     pub fn reserve() -> Port {
         let (number, held) =
             reserve().unwrap_or_else(|error| panic!("cannot reserve a port of 127.0.0.1: {error}"));
-        Port {
-            number,
-            _held: cfg!(target_os = "linux").then_some(held),
-        }
+        Port { number, _held: cfg!(target_os = "linux").then_some(held) }
     }
 
     /// The number.

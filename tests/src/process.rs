@@ -37,23 +37,14 @@ impl Process {
 
     /// Like [`spawn`](Process::spawn), with a file for each output.
     pub fn spawn_split(name: &str, mut command: Command, stdout: &Path, stderr: &Path) -> Process {
-        command
-            .stdin(Stdio::null())
-            .stdout(append_to(stdout))
-            .stderr(append_to(stderr));
+        command.stdin(Stdio::null()).stdout(append_to(stdout)).stderr(append_to(stderr));
         let child = command
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {name} ({command:?}): {error}"));
         let leash = Some(Leash::on(child.id()));
         let mut outputs = vec![stdout.to_owned(), stderr.to_owned()];
         outputs.dedup();
-        Process {
-            name: name.to_owned(),
-            child,
-            leash,
-            status: None,
-            outputs,
-        }
+        Process { name: name.to_owned(), child, leash, status: None, outputs }
     }
 
     /// The process id.
@@ -128,10 +119,7 @@ impl Process {
 
     fn signal(&mut self, signal: Signal) {
         if let Some(status) = self.status() {
-            panic!(
-                "cannot send {signal:?} to {}: it has ended: {status}",
-                self.name
-            );
+            panic!("cannot send {signal:?} to {}: it has ended: {status}", self.name);
         }
         // Not reaped yet, so the number is still that of our child.
         if let Err(error) = kill_process(Pid::from_child(&self.child), signal) {

@@ -34,10 +34,7 @@ impl Rng {
 
     /// The source of this seed.
     pub fn new(seed: u64) -> Rng {
-        Rng {
-            seed,
-            source: StdRng::seed_from_u64(seed),
-        }
+        Rng { seed, source: StdRng::seed_from_u64(seed) }
     }
 
     /// The seed it was made of.
@@ -82,11 +79,7 @@ mod tests {
         let draw = |seed| {
             let mut rng = Rng::new(seed);
             let mut other = rng.fork();
-            (
-                rng.within(0..=u64::MAX),
-                rng.bytes(20),
-                other.within(0..=u64::MAX),
-            )
+            (rng.within(0..=u64::MAX), rng.bytes(20), other.within(0..=u64::MAX))
         };
         assert_eq!(draw(1), draw(1));
         assert_ne!(draw(1), draw(2));

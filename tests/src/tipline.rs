@@ -52,12 +52,7 @@ impl Tipline {
         let dir = TempDir::new().unwrap_or_else(|error| panic!("no temporary directory: {error}"));
         let (stdout, stderr) = (dir.path().join("stdout"), dir.path().join("stderr"));
         let process = Process::spawn_split("tipline", self.command, &stdout, &stderr);
-        Running {
-            process,
-            stdout,
-            stderr,
-            _dir: dir,
-        }
+        Running { process, stdout, stderr, _dir: dir }
     }
 
     /// Starts it and waits until it ends.
@@ -102,18 +97,13 @@ impl Running {
             // The order matters: what it printed last is there once it has ended.
             let ended = self.process.status();
             let printed = [self.stdout(), self.stderr()];
-            match (
-                printed.iter().find_map(|text| whole_line(text, part)),
-                ended,
-            ) {
+            match (printed.iter().find_map(|text| whole_line(text, part)), ended) {
                 (Some(line), _) => Ok(Ok(line)),
                 (None, Some(status)) => Ok(Err(status)),
                 (None, None) => Err("not yet"),
             }
         });
-        found
-            .await
-            .unwrap_or_else(|status| panic!("{what}: it ended without: {status}"))
+        found.await.unwrap_or_else(|status| panic!("{what}: it ended without: {status}"))
     }
 
     /// Waits until it has ended by itself.
@@ -122,11 +112,7 @@ impl Running {
     /// When it still runs after `within`.
     pub async fn finish(mut self, within: Duration) -> Finished {
         let status = self.process.wait(within).await;
-        Finished {
-            status,
-            stdout: self.stdout(),
-            stderr: self.stderr(),
-        }
+        Finished { status, stdout: self.stdout(), stderr: self.stderr() }
     }
 }
 
@@ -149,15 +135,12 @@ fn program() -> PathBuf {
         let own = std::env::current_exe().ok()?;
         Some(own.ancestors().nth(2)?.join("tipline"))
     };
-    named
-        .or_else(built)
-        .filter(|program| program.is_file())
-        .unwrap_or_else(|| {
-            panic!(
-                "no tipline program. Run ./tests/run, or first `cargo build`, \
+    named.or_else(built).filter(|program| program.is_file()).unwrap_or_else(|| {
+        panic!(
+            "no tipline program. Run ./tests/run, or first `cargo build`, \
              or name one by TIPLINE_BIN=/path/to/tipline."
-            )
-        })
+        )
+    })
 }
 
 fn text(file: &Path) -> String {
@@ -168,10 +151,7 @@ fn text(file: &Path) -> String {
 
 fn whole_line(text: &str, part: &str) -> Option<String> {
     let (whole, _unfinished) = text.rsplit_once('\n')?;
-    whole
-        .lines()
-        .find(|line| line.contains(part))
-        .map(str::to_owned)
+    whole.lines().find(|line| line.contains(part)).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -204,10 +184,7 @@ mod tests {
         let script = "echo data; echo trouble >&2; exit 7";
         let finished = shell(script).finish(WITHIN).await;
         assert_eq!(finished.status.code(), Some(7));
-        assert_eq!(
-            (finished.stdout.as_str(), finished.stderr.as_str()),
-            ("data\n", "trouble\n")
-        );
+        assert_eq!((finished.stdout.as_str(), finished.stderr.as_str()), ("data\n", "trouble\n"));
     }
 
     #[tokio::test]

@@ -17,6 +17,14 @@ pub enum OutboxError {
         /// What does not link.
         source: LinkError,
     },
+    /// The event is none that a node writes. It was not enqueued. Correct the node.
+    #[error("{event} was not enqueued: {why}")]
+    Refused {
+        /// Which event.
+        event: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// The event is over a limit. It was not enqueued.
     #[error(transparent)]
     TooLarge(#[from] PayloadTooLarge),

@@ -10,11 +10,7 @@ const REQUIREMENTS: &str = include_str!("../../requirements.txt");
 pub(super) fn find() -> PathBuf {
     if let Some(named) = std::env::var_os("TIPLINE_NATS_SERVER") {
         let named = PathBuf::from(named);
-        assert!(
-            named.is_file(),
-            "TIPLINE_NATS_SERVER={}: no such file",
-            named.display()
-        );
+        assert!(named.is_file(), "TIPLINE_NATS_SERVER={}: no such file", named.display());
         return named;
     }
     installed().or_else(on_path).unwrap_or_else(|| {
@@ -52,13 +48,7 @@ fn version() -> &'static str {
 mod tests {
     #[test]
     fn the_pinned_version_is_a_plain_number() {
-        let parts: Vec<u32> = super::version()
-            .split('.')
-            .map(|p| p.parse().unwrap())
-            .collect();
-        assert!(
-            parts.as_slice() >= [2, 12].as_slice(),
-            "atomic batches came with 2.12"
-        );
+        let parts: Vec<u32> = super::version().split('.').map(|p| p.parse().unwrap()).collect();
+        assert!(parts.as_slice() >= [2, 12].as_slice(), "atomic batches came with 2.12");
     }
 }

@@ -34,20 +34,14 @@ impl Cluster {
         let nodes = ports.into_iter().zip(1..).map(|(port, i)| {
             Nats::launch(&format!("nats-{i}"), &options, Some((&name, port, &routes)))
         });
-        let cluster = Cluster {
-            nodes: nodes.collect(),
-        };
+        let cluster = Cluster { nodes: nodes.collect() };
         cluster.wait_ready().await;
         cluster
     }
 
     /// All three addresses, with commas between, as clients take them.
     pub fn url(&self) -> String {
-        self.nodes
-            .iter()
-            .map(Nats::url)
-            .collect::<Vec<_>>()
-            .join(",")
+        self.nodes.iter().map(Nats::url).collect::<Vec<_>>().join(",")
     }
 
     /// One of the servers, counted from 0.
@@ -66,10 +60,7 @@ impl Cluster {
     /// # Panics
     /// When that takes longer than 45 s.
     pub async fn wait_ready(&self) {
-        eventually("all of the cluster is ready", PATIENCE, async || {
-            self.ready().await
-        })
-        .await;
+        eventually("all of the cluster is ready", PATIENCE, async || self.ready().await).await;
     }
 
     /// Which server leads the stream `stream` now; waits while it has none.

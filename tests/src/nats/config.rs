@@ -26,10 +26,7 @@ pub struct NatsOptions {
 impl Default for NatsOptions {
     /// `sync_interval: always`, and messages up to 1 MiB, the server's own default.
     fn default() -> Self {
-        NatsOptions {
-            sync: SyncInterval::Always,
-            max_payload: 1 << 20,
-        }
+        NatsOptions { sync: SyncInterval::Always, max_payload: 1 << 20 }
     }
 }
 
@@ -61,12 +58,7 @@ pub(super) fn render(
          jetstream {{ store_dir: {store:?}, {sync} }}\n",
         options.max_payload,
     );
-    if let Some(Membership {
-        cluster,
-        listen,
-        routes,
-    }) = member
-    {
+    if let Some(Membership { cluster, listen, routes }) = member {
         text.push_str(&format!(
             "cluster {{ name: {cluster:?}, listen: \"{listen}\", routes: {routes:?} }}\n"
         ));

@@ -47,31 +47,14 @@ impl Nats {
     ) -> Nats {
         let dir = TempDir::new().unwrap_or_else(|error| panic!("no temporary directory: {error}"));
         let (client, monitor) = (Port::reserve(), Port::reserve());
-        let membership = member.as_ref().map(|(cluster, listen, routes)| Membership {
-            cluster,
-            listen,
-            routes,
-        });
+        let membership =
+            member.as_ref().map(|(cluster, listen, routes)| Membership { cluster, listen, routes });
         let store = dir.path().join("store");
-        let text = config::render(
-            name,
-            options,
-            &client,
-            &monitor,
-            &store,
-            membership.as_ref(),
-        );
+        let text = config::render(name, options, &client, &monitor, &store, membership.as_ref());
         std::fs::write(dir.path().join("nats.conf"), text)
             .unwrap_or_else(|error| panic!("cannot write nats.conf: {error}"));
         let process = spawn(name, &dir);
-        Nats {
-            process,
-            name: name.to_owned(),
-            client,
-            monitor,
-            _route: member.map(|m| m.1),
-            dir,
-        }
+        Nats { process, name: name.to_owned(), client, monitor, _route: member.map(|m| m.1), dir }
     }
 
     /// Where clients connect, as `nats://127.0.0.1:PORT`. It stays the same

@@ -1,0 +1,7 @@
+mod history;
+mod model;
+#[cfg(feature = "sqlite")]
+mod speed;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+mod verify;

@@ -1,0 +1,3 @@
+//! The embedded log keeps the promises.
+
+mod on_disk;

@@ -1,0 +1,33 @@
+//! The outbox as tables of the node's own SQLite database.
+//!
+//! The schema is [`SCHEMA`], the file `docs/outbox.sql`, which says column by column what it
+//! means. Everything an outbox must refuse is refused by its triggers, so that a
+//! node in any language, with any SQL library, gets the same outbox by plain `INSERT`s.
+//! A node in Rust has two handles:
+//!
+//! - [`OutboxTable`] on its own connection: creates the tables, and enqueues events in the
+//!   transaction that commits what they tell of. An event is enqueued exactly if that
+//!   transaction commits, and as durably.
+//! - [`SqliteOutbox`] on a connection of its own, for the publisher. It holds the database's
+//!   write lock only while it removes rows that are logged, some at a time, and without waiting
+//!   for the disk: a node's commit waits for that a few milliseconds at most.
+//!
+//! The database must be in WAL mode: otherwise every read of the publisher would hold up the
+//! node, and the other way round.
+
+mod extent;
+mod failure;
+mod payload;
+mod read;
+mod row;
+mod state;
+mod table;
+mod trim;
+
+pub use payload::PayloadSource;
+pub use read::SqliteOutbox;
+pub(super) use row::{from_i64, to_i64};
+pub use table::{OutboxTable, SCHEMA};
+
+#[cfg(test)]
+mod tests;

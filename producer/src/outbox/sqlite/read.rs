@@ -1,0 +1,277 @@
+//! The publisher's side.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
+use tipline_proto::{OutboxId, Timestamp};
+
+use super::extent::extent;
+use super::failure::failed;
+use super::row::{Head, from_i64, to_i64};
+use super::state::State;
+use super::{PayloadSource, trim};
+use crate::outbox::{Outbox, OutboxError, Pending, Row};
+
+/// How long a call waits for the node's commit before it fails, to be tried again.
+const BUSY: Duration = Duration::from_millis(250);
+
+const SELECT: &str = "SELECT sequence, coalesce(payload_length, length(payload), 0), time_us, \
+    kind, height, hash, parent_hash, key, name, payload_ref, payload_hash, payload \
+    FROM tipline_outbox WHERE sequence > ?1 AND sequence <= ?2 ORDER BY sequence";
+
+/// The publisher's side of the outbox in a node's SQLite database, on a connection of its own.
+/// The node's side is [`super::OutboxTable`].
+#[derive(Debug)]
+pub struct SqliteOutbox {
+    conn: Connection,
+    id: OutboxId,
+    place: String,
+    payloads: Option<Box<dyn PayloadSource>>,
+}
+
+impl SqliteOutbox {
+    /// Opens the outbox in this database. It must have been installed
+    /// ([`super::OutboxTable::install`], [`super::SCHEMA`]), and be in WAL mode.
+    ///
+    /// # Errors
+    /// [`OutboxError::Unusable`] says what to change; [`OutboxError::Failed`] if SQLite refused.
+    pub fn open(path: &Path) -> Result<Self, OutboxError> {
+        Self::open_as(path, None, &format!("sqlite:{}", path.display()))
+    }
+
+    /// As [`SqliteOutbox::open`], for rows whose payloads are kept elsewhere.
+    ///
+    /// # Errors
+    /// As [`SqliteOutbox::open`].
+    pub fn open_with(path: &Path, payloads: Box<dyn PayloadSource>) -> Result<Self, OutboxError> {
+        Self::open_as(path, Some(payloads), &format!("sqlite:{}", path.display()))
+    }
+
+    pub(in crate::outbox) fn open_as(
+        path: &Path,
+        payloads: Option<Box<dyn PayloadSource>>,
+        place: &str,
+    ) -> Result<Self, OutboxError> {
+        let unusable = |why: &str, source: Option<rusqlite::Error>| OutboxError::Unusable {
+            place: place.to_owned(),
+            why: why.to_owned(),
+            source: source.map(Into::into),
+        };
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn = Connection::open_with_flags(path, flags).map_err(|error| {
+            unusable("the database cannot be opened; the node creates it", Some(error))
+        })?;
+        conn.busy_timeout(BUSY).map_err(failed(place, "opening it"))?;
+        let mode: String = conn
+            .query_row("PRAGMA journal_mode", [], |row| row.get(0))
+            .map_err(|error| unusable("SQLite cannot read it", Some(error)))?;
+        if !mode.eq_ignore_ascii_case("wal") {
+            let why = format!(
+                "its journal mode is {mode}, in which the publisher would hold up the node: run \
+                 PRAGMA journal_mode = WAL on the node's database"
+            );
+            return Err(unusable(&why, None));
+        }
+        prepare(&conn).map_err(failed(place, "opening it"))?;
+        let id = State::read(&conn, place)?.id;
+        Ok(Self { conn, id, place: place.to_owned(), payloads })
+    }
+
+    /// The rows behind `after`, without the payloads that are kept elsewhere, from one
+    /// short read transaction.
+    fn rows(
+        &mut self,
+        after: u64,
+        max_rows: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<Found>, OutboxError> {
+        let place = &self.place;
+        let tx = self.conn.transaction().map_err(failed(place, "reading rows"))?;
+        let state = State::read(&tx, place)?;
+        if after < state.trimmed {
+            let first = state.trimmed + 1;
+            return Err(OutboxError::Trimmed { place: place.clone(), asked: after + 1, first });
+        }
+        let wanted = state.last.saturating_sub(after).min(max_rows as u64);
+        let found = select(&tx, after, max_rows, max_bytes)
+            .map_err(failed(place, &format!("the rows behind {after}")))?;
+        let due = after + 1..=after + wanted;
+        let dense = found.iter().zip(due).all(|(row, sequence)| row.sequence == sequence);
+        if !dense || found.len() as u64 > wanted || (found.is_empty() && wanted > 0) {
+            let why = "rows are missing or too many: something else than the publisher wrote here";
+            return Err(OutboxError::Damaged {
+                place: place.clone(),
+                at: format!("the rows behind {after}"),
+                source: Some(why.into()),
+            });
+        }
+        Ok(found)
+    }
+
+    fn complete(&self, found: Found) -> Result<Row, OutboxError> {
+        let Found { sequence, time, head, payload, referred, .. } = found;
+        let damaged = |at: String, source: Box<dyn std::error::Error + Send + Sync>| {
+            OutboxError::Damaged { place: self.place.clone(), at, source: Some(source) }
+        };
+        let payload = match (payload, referred) {
+            (payload, None) => payload,
+            (Some(payload), Some(referred)) => {
+                let at = format!("row {sequence}");
+                Some(referred.check(payload).map_err(|why| damaged(at, why.into()))?)
+            }
+            (None, Some(referred)) => Some(self.fetch(sequence, &referred)?),
+        };
+        let event = head.event(payload);
+        let event = event.map_err(|error| damaged(format!("row {sequence}"), error.into()))?;
+        Ok(Row { sequence, time, event })
+    }
+
+    fn fetch(&self, sequence: u64, referred: &Referred) -> Result<Bytes, OutboxError> {
+        let at = format!("row {sequence}, whose payload is at {}", referred.reference);
+        let place = self.place.clone();
+        let Some(payloads) = &self.payloads else {
+            let why = format!("the payload of {at}: open it with a source of payloads");
+            return Err(OutboxError::Unusable { place, why, source: None });
+        };
+        match payloads.read(&referred.reference) {
+            Ok(payload) => referred.check(payload).map_err(|why| OutboxError::Damaged {
+                place,
+                at,
+                source: Some(why.into()),
+            }),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound
+                        | io::ErrorKind::UnexpectedEof
+                        | io::ErrorKind::InvalidData
+                        | io::ErrorKind::InvalidInput
+                ) =>
+            {
+                Err(OutboxError::Damaged { place, at, source: Some(error.into()) })
+            }
+            Err(error) => Err(OutboxError::Failed {
+                place,
+                what: format!("reading {at}"),
+                source: Some(error.into()),
+            }),
+        }
+    }
+}
+
+impl Outbox for SqliteOutbox {
+    fn id(&self) -> OutboxId {
+        self.id
+    }
+
+    fn place(&self) -> String {
+        self.place.clone()
+    }
+
+    fn pending(&mut self) -> Result<Pending, OutboxError> {
+        let state = State::read(&self.conn, &self.place)?;
+        Ok(Pending { first: state.trimmed + 1, last: state.last, bytes: state.bytes })
+    }
+
+    fn read(
+        &mut self,
+        after: u64,
+        max_rows: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<Row>, OutboxError> {
+        let mut rows = Vec::new();
+        for found in self.rows(after, max_rows, max_bytes)? {
+            match self.complete(found) {
+                Ok(row) => rows.push(row),
+                Err(error) if rows.is_empty() => return Err(error),
+                // What is before it is whole; whoever asks for the row itself gets the error.
+                Err(_) => break,
+            }
+        }
+        Ok(rows)
+    }
+
+    fn trim(&mut self, sequence: u64) -> Result<(), OutboxError> {
+        trim::trim(&mut self.conn, &self.place, sequence)
+    }
+}
+
+/// A row as the table has it.
+struct Found {
+    sequence: u64,
+    time: Timestamp,
+    head: Head,
+    payload: Option<Bytes>,
+    referred: Option<Referred>,
+}
+
+/// What a row says about the payload that it refers to.
+struct Referred {
+    reference: String,
+    hash: Vec<u8>,
+    length: u64,
+}
+
+impl Referred {
+    fn check(&self, payload: Bytes) -> Result<Bytes, String> {
+        if payload.len() as u64 != self.length {
+            return Err(format!(
+                "it has {} bytes, {} were enqueued: restore what was there",
+                payload.len(),
+                self.length
+            ));
+        }
+        let found = blake3::hash(&payload);
+        if found.as_bytes().as_slice() != self.hash {
+            return Err(format!(
+                "its BLAKE3 is {found}, not that of what was enqueued: restore what was there"
+            ));
+        }
+        Ok(payload)
+    }
+}
+
+/// No commit of this connection waits for the disk, and it leaves checkpoints to the node.
+fn prepare(conn: &Connection) -> rusqlite::Result<()> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    conn.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0;")
+}
+
+fn select(
+    conn: &Connection,
+    after: u64,
+    max_rows: usize,
+    max_bytes: usize,
+) -> rusqlite::Result<Vec<Found>> {
+    let Some(end) = extent(conn, after..u64::MAX, max_rows, max_bytes as u64)?.end else {
+        return Ok(Vec::new());
+    };
+    let mut statement = conn.prepare_cached(SELECT)?;
+    statement.query_and_then([to_i64(after), to_i64(end)], take)?.collect()
+}
+
+fn take(row: &rusqlite::Row<'_>) -> rusqlite::Result<Found> {
+    let hash: Option<Vec<u8>> = row.get(10)?;
+    let reference: Option<String> = row.get(9)?;
+    let length = from_i64(row.get(1)?);
+    let referred =
+        hash.map(|hash| Referred { reference: reference.unwrap_or_default(), hash, length });
+    let head = Head {
+        kind: row.get(3)?,
+        height: row.get(4)?,
+        hash: row.get(5)?,
+        parent_hash: row.get(6)?,
+        key: row.get(7)?,
+        name: row.get(8)?,
+    };
+    Ok(Found {
+        sequence: from_i64(row.get(0)?),
+        time: Timestamp::from_micros(from_i64(row.get(2)?)),
+        head,
+        payload: row.get::<_, Option<Vec<u8>>>(11)?.map(Bytes::from),
+        referred,
+    })
+}

@@ -1,0 +1,228 @@
+//! The node's side: creating the tables, and enqueueing in the node's own transaction.
+
+use std::fmt;
+
+use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
+use tipline_log::Clock;
+use tipline_proto::{Event, Hash, Links};
+
+use super::failure::failed;
+use super::row::{Columns, from_i64, to_i64};
+use super::state::State;
+use crate::outbox::OutboxError;
+
+/// The schema of the outbox: the file `docs/outbox.sql`, for a node that has migrations of
+/// its own. It may run again at any time. [`OutboxTable::install`] runs it.
+pub const SCHEMA: &str = include_str!("../../../docs/outbox.sql");
+
+const INSERT: &str = "INSERT INTO tipline_outbox \
+    (time_us, kind, height, hash, parent_hash, key, name, \
+     payload_ref, payload_hash, payload_length, payload) \
+    VALUES (:time_us, :kind, :height, :hash, :parent_hash, :key, :name, \
+     :payload_ref, :payload_hash, :payload_length, :payload)";
+
+/// The node's side of the outbox in its SQLite database. Cheap to clone; it holds no connection.
+#[derive(Clone)]
+pub struct OutboxTable {
+    clock: Clock,
+    place: String,
+}
+
+impl fmt::Debug for OutboxTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutboxTable").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+/// How the payload of a row is kept.
+enum Keep<'a> {
+    Payload,
+    Reference(&'a str),
+    Both(&'a str),
+}
+
+impl OutboxTable {
+    /// Creates the tables if they are not there, all or nothing, and binds the outbox to its
+    /// chain by the hash of the genesis block. In a transaction of the caller's it takes
+    /// part in that one. Commit times come from `clock`.
+    ///
+    /// # Errors
+    /// [`OutboxError::Unusable`] if the outbox that is there belongs to another chain or has
+    /// another version; [`OutboxError::Failed`] if SQLite refused.
+    pub fn install(
+        conn: &Connection,
+        genesis: &Hash,
+        clock: Clock,
+    ) -> Result<OutboxTable, OutboxError> {
+        let place = format!("sqlite:{}", conn.path().unwrap_or_default());
+        let genesis_bytes = genesis.as_ref();
+        let create = || {
+            conn.execute_batch("SAVEPOINT tipline_install")?;
+            conn.execute_batch(SCHEMA)?;
+            conn.execute(
+                "INSERT OR IGNORE INTO tipline_outbox_state (genesis) VALUES (?1)",
+                [genesis_bytes],
+            )?;
+            conn.execute_batch("RELEASE tipline_install")
+        };
+        if let Err(error) = create() {
+            // If that fails too, the savepoint is gone already, with everything in it.
+            drop(conn.execute_batch("ROLLBACK TO tipline_install; RELEASE tipline_install"));
+            return Err(failed(&place, "creating its tables")(error));
+        }
+        let state = State::read(conn, &place)?;
+        if state.genesis != *genesis {
+            let why = format!(
+                "it belongs to the chain with genesis {}, not {genesis}: give the database of \
+                 this chain, or start it anew",
+                state.genesis
+            );
+            return Err(OutboxError::Unusable { place, why, source: None });
+        }
+        Ok(OutboxTable { clock, place })
+    }
+
+    /// The same outbox under another name in messages.
+    pub(in crate::outbox) fn named(mut self, place: &str) -> Self {
+        place.clone_into(&mut self.place);
+        self
+    }
+
+    /// Enqueues an event: it will be published exactly if the transaction commits. Answers
+    /// its sequence, by which its way can be followed once the transaction has committed.
+    ///
+    /// # Errors
+    /// [`OutboxError::DoesNotLink`], [`OutboxError::TooLarge`], [`OutboxError::Full`],
+    /// [`OutboxError::Refused`], or [`OutboxError::Failed`] if SQLite refused. Nothing was
+    /// enqueued then, and the transaction is as it was.
+    pub fn enqueue(&self, tx: &Transaction<'_>, event: &Event) -> Result<u64, OutboxError> {
+        self.insert(tx, event, Keep::Payload)
+    }
+
+    /// Enqueues an event whose payload the node keeps elsewhere already, where
+    /// `reference` says (1 to 4,096 bytes): the row has its length and BLAKE3 only. It must
+    /// stay there until the row is removed, and [`super::SqliteOutbox::open_with`] needs a
+    /// [`super::PayloadSource`] that finds it.
+    ///
+    /// # Errors
+    /// As [`OutboxTable::enqueue`]; [`OutboxError::Refused`] for an event without payload.
+    pub fn enqueue_reference(
+        &self,
+        tx: &Transaction<'_>,
+        event: &Event,
+        reference: &str,
+    ) -> Result<u64, OutboxError> {
+        self.insert(tx, event, Keep::Reference(reference))
+    }
+
+    /// As [`OutboxTable::enqueue_reference`], with a copy of the payload in the row.
+    #[cfg_attr(not(feature = "directory"), expect(dead_code, reason = "for views over files"))]
+    pub(in crate::outbox) fn enqueue_copy(
+        &self,
+        tx: &Transaction<'_>,
+        event: &Event,
+        reference: &str,
+    ) -> Result<u64, OutboxError> {
+        self.insert(tx, event, Keep::Both(reference))
+    }
+
+    /// Changes how much may wait in the outbox: events, and bytes of their payloads. The
+    /// defaults are [`tipline_proto::limits::OUTBOX_EVENTS`] and
+    /// [`tipline_proto::limits::OUTBOX_BYTES`].
+    ///
+    /// # Errors
+    /// [`OutboxError::Failed`] if SQLite refused.
+    pub fn set_limits(
+        &self,
+        conn: &Connection,
+        events: u64,
+        bytes: u64,
+    ) -> Result<(), OutboxError> {
+        let sql = "UPDATE tipline_outbox_state SET max_events = ?1, max_bytes = ?2";
+        conn.execute(sql, [to_i64(events), to_i64(bytes)])
+            .map_err(failed(&self.place, "changing its limits"))?;
+        Ok(())
+    }
+
+    fn insert(
+        &self,
+        tx: &Transaction<'_>,
+        event: &Event,
+        keep: Keep<'_>,
+    ) -> Result<u64, OutboxError> {
+        event.check_limits()?;
+        let refused = |why| OutboxError::Refused { event: event.to_string(), why };
+        let row = Columns::of(event).map_err(refused)?;
+        let (payload, reference) = match keep {
+            Keep::Payload => (row.payload, None),
+            Keep::Reference(reference) => (None, Some(reference)),
+            Keep::Both(reference) => (row.payload, Some(reference)),
+        };
+        let referred = match (reference, row.payload) {
+            (Some(_), None) => return Err(refused("it has no payload to refer to")),
+            (Some(_), Some(payload)) => Some(payload),
+            (None, _) => None,
+        };
+        let hash = referred.map(|payload| *blake3::hash(payload).as_bytes());
+        let inserted = tx.prepare_cached(INSERT).and_then(|mut statement| {
+            statement.execute(named_params! {
+                ":time_us": to_i64((self.clock)().as_micros()),
+                ":kind": row.kind,
+                ":height": row.height,
+                ":hash": row.hash,
+                ":parent_hash": row.parent_hash,
+                ":key": row.key,
+                ":name": row.name,
+                ":payload_ref": reference,
+                ":payload_hash": hash,
+                ":payload_length": referred.map(|payload| to_i64(payload.len() as u64)),
+                ":payload": payload.map(|payload| payload.as_ref()),
+            })
+        });
+        match inserted {
+            Ok(_) => Ok(from_i64(tx.last_insert_rowid())),
+            Err(error) => Err(self.explain(tx, event, error)),
+        }
+    }
+
+    /// Why the triggers refused an event. They decide; this only finds the words, by the same
+    /// rule in Rust.
+    fn explain(&self, tx: &Transaction<'_>, event: &Event, error: rusqlite::Error) -> OutboxError {
+        if error.sqlite_error_code() != Some(rusqlite::ErrorCode::ConstraintViolation) {
+            return failed(&self.place, "enqueueing an event")(error);
+        }
+        let state = match State::read(tx, &self.place) {
+            Ok(state) => state,
+            Err(unusable) => return unusable,
+        };
+        let mut links = Links::resume(state.genesis.clone(), state.links());
+        let referred = match self.block(tx, links.refers_to(event)) {
+            Ok(hash) => hash,
+            Err(error) => return error,
+        };
+        if let Err(source) = links.admit(event, referred.as_ref()) {
+            return OutboxError::DoesNotLink { event: event.to_string(), source };
+        }
+        let events = state.last - state.trimmed;
+        let bytes = state.bytes;
+        if events >= state.max_events || bytes + event.payload().len() as u64 > state.max_bytes {
+            return OutboxError::Full { place: self.place.clone(), events, bytes };
+        }
+        failed(&self.place, "enqueueing an event")(error)
+    }
+
+    /// The hash of the block at a height, if the outbox still knows it.
+    fn block(&self, tx: &Connection, height: Option<u64>) -> Result<Option<Hash>, OutboxError> {
+        let Some(height) = height else {
+            return Ok(None);
+        };
+        let sql = "SELECT hash FROM tipline_block WHERE height = ?1";
+        let found = tx
+            .prepare_cached(sql)
+            .and_then(|mut statement| {
+                statement.query_row([to_i64(height)], |row| row.get::<_, Vec<u8>>(0)).optional()
+            })
+            .map_err(failed(&self.place, "reading tipline_block"))?;
+        Ok(found.and_then(|hash| Hash::new(hash).ok()))
+    }
+}

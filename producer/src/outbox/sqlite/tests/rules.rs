@@ -1,0 +1,214 @@
+//! The triggers accept and refuse exactly what the contract's `Links` does, whoever writes.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use rusqlite::{Connection, params};
+use tipline_proto::{Event, Hash, Links};
+
+use super::Node;
+use crate::outbox::OutboxError;
+use crate::outbox::conformance::{self, Subject, block, genesis, hash, proof, rollback};
+
+/// Forgotten below: small, so that random chains outgrow it.
+const WINDOW: u64 = 4;
+
+/// The rule in Rust: `Links`, and the blocks that are not forgotten.
+struct Model {
+    links: Links,
+    blocks: BTreeMap<u64, Hash>,
+}
+
+impl Model {
+    fn admits(&mut self, event: &Event) -> bool {
+        let referred = self.links.refers_to(event).and_then(|height| self.blocks.get(&height));
+        let admitted = self.links.admit(event, referred).is_ok();
+        match event {
+            Event::BlockCommitted { height, hash, .. } if admitted => {
+                self.blocks.insert(*height, hash.clone());
+                self.blocks = self.blocks.split_off(&height.saturating_sub(WINDOW));
+            }
+            Event::RolledBack { to_height, .. } if admitted => {
+                self.blocks.split_off(&(to_height + 1));
+            }
+            _ => {}
+        }
+        admitted
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Try {
+    /// On the tip, whatever that is: keeps chains growing.
+    Next {
+        variant: u8,
+    },
+    Block {
+        height: u64,
+        variant: u8,
+        parent: u8,
+    },
+    Proof {
+        height: u64,
+        variant: u8,
+    },
+    Rollback {
+        height: u64,
+        variant: u8,
+    },
+}
+
+fn tries() -> impl Strategy<Value = Vec<Try>> {
+    let variant = 0..2_u8;
+    let one = prop_oneof![
+        4 => variant.clone().prop_map(|variant| Try::Next { variant }),
+        1 => (0..9_u64, variant.clone(), variant.clone())
+            .prop_map(|(height, variant, parent)| Try::Block { height, variant, parent }),
+        2 => (0..9_u64, variant.clone()).prop_map(|(height, variant)| Try::Proof { height, variant }),
+        1 => (0..9_u64, variant).prop_map(|(height, variant)| Try::Rollback { height, variant }),
+    ];
+    prop::collection::vec(one, 1..40)
+}
+
+fn event(given: &Try, links: &Links) -> Event {
+    match *given {
+        Try::Next { variant } => {
+            let (height, parent_hash) =
+                links.tip().map_or((1, genesis()), |tip| (tip.height + 1, tip.hash.clone()));
+            let payload = vec![variant; 10].into();
+            Event::BlockCommitted { height, hash: hash(height, variant), parent_hash, payload }
+        }
+        Try::Block { height, variant, parent } => block(height, variant, parent),
+        Try::Proof { height, variant } => proof(height, variant),
+        Try::Rollback { height, variant } => rollback(height, variant),
+    }
+}
+
+/// What a node in another language does.
+fn insert(conn: &Connection, event: &Event) -> rusqlite::Result<usize> {
+    match event {
+        Event::BlockCommitted { height, hash, parent_hash, payload } => conn.execute(
+            "INSERT INTO tipline_outbox (kind, height, hash, parent_hash, payload)
+             VALUES ('block_committed', ?1, ?2, ?3, ?4)",
+            params![*height as i64, hash.as_ref(), parent_hash.as_ref(), payload.as_ref()],
+        ),
+        Event::BlockProven { height, block_hash, payload } => conn.execute(
+            "INSERT OR IGNORE INTO tipline_outbox (kind, height, hash, payload)
+             VALUES ('block_proven', ?1, ?2, ?3)",
+            params![*height as i64, block_hash.as_ref(), payload.as_ref()],
+        ),
+        Event::RolledBack { to_height, to_hash } => conn.execute(
+            "INSERT OR REPLACE INTO tipline_outbox (kind, height, hash)
+             VALUES ('rolled_back', ?1, ?2)",
+            params![*to_height as i64, to_hash.as_ref()],
+        ),
+        other => panic!("{other} is not among the random ones"),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+
+    #[test]
+    fn triggers_accept_what_links_accepts(tries in tries(), raw in any::<bool>()) {
+        let mut node = Node::new();
+        node.conn.execute("UPDATE tipline_outbox_state SET window = ?1", [WINDOW as i64]).unwrap();
+        let mut model = Model { links: Links::new(genesis()), blocks: BTreeMap::new() };
+        let mut accepted = Vec::new();
+        for given in &tries {
+            let event = event(given, &model.links);
+            let admits = model.admits(&event);
+            if raw {
+                let inserted = insert(&node.conn, &event);
+                prop_assert_eq!(inserted.is_ok(), admits, "{} gave {:?}", event, inserted);
+            } else {
+                match node.enqueue(&event) {
+                    Ok(_) => prop_assert!(admits, "{} was enqueued", event),
+                    Err(OutboxError::DoesNotLink { .. }) => prop_assert!(!admits, "{} was refused", event),
+                    Err(other) => prop_assert!(false, "{event} gave {other:?}"),
+                }
+            }
+            accepted.extend(admits.then_some(event));
+        }
+        conformance::gives(node.outbox(), &accepted);
+        let known = node.conn.query_row("SELECT count(*) FROM tipline_block", [], |row| row.get(0));
+        prop_assert_eq!(known, Ok(model.blocks.len() as i64), "nothing is remembered for ever");
+    }
+}
+
+#[test]
+fn every_malformed_row_is_refused_and_says_why() {
+    let mut node = Node::new();
+    node.enqueue(&block(1, 0, 0)).unwrap();
+    let long = format!("(kind, name) VALUES ('marked', '{}')", "n".repeat(257));
+    let rows = [
+        ("(kind) VALUES ('epoch_started')", "no such kind of event"),
+        ("(kind) VALUES (NULL)", "no such kind of event"),
+        ("(kind, height) VALUES ('marked', 1)", "has no height"),
+        ("(kind, height) VALUES ('block_proven', -1)", "height must be"),
+        ("(kind, height) VALUES ('block_proven', 'one')", "height must be"),
+        ("(kind, height) VALUES ('block_proven', NULL)", "height must be"),
+        ("(kind, height, hash, payload) VALUES ('block_proven', 1, 'text', x'')", "hash must be"),
+        ("(kind, height, hash, payload) VALUES ('block_proven', 1, x'', x'')", "hash must be"),
+        (
+            "(kind, height, hash, payload) VALUES ('block_proven', 1, x'aa', NULL)",
+            "payload is NULL",
+        ),
+        ("(kind, height, hash, payload) VALUES ('block_proven', 1, x'aa', 't')", "must be a blob"),
+        (
+            "(kind, height, hash, payload) VALUES ('block_proven', 1, x'aa', x'')",
+            "not in the chain",
+        ),
+        (
+            "(kind, height, hash, parent_hash) VALUES ('block_proven', 1, x'aa', x'aa')",
+            "parent_hash",
+        ),
+        ("(kind, height, hash, payload) VALUES ('rolled_back', 0, x'aa', x'')", "has no payload"),
+        ("(kind, key, payload) VALUES ('state_recorded', 'text', x'')", "key must be"),
+        ("(kind, key, name) VALUES ('state_recorded', x'aa', 'name')", "only a mark"),
+        ("(kind, key, hash) VALUES ('state_recorded', x'aa', x'aa')", "has no hash"),
+        ("(kind, hash, payload_ref) VALUES ('transaction_validated', x'aa', 'r')", "payload_hash"),
+        (
+            "(kind, hash, payload, payload_length) VALUES ('transaction_validated', x'aa', x'', 1)",
+            "payload_ref refers",
+        ),
+        ("(kind, name) VALUES ('marked', '')", "name must be"),
+        (&long, "name must be"),
+        ("(kind, name) VALUES ('marked', 'a' || char(10))", "name must be"),
+        ("(kind, name) VALUES ('marked', 'a' || char(133))", "name must be"),
+        ("(kind, name) VALUES ('marked', 'a' || char(0))", "name must be"),
+        ("(kind, name, time_us) VALUES ('marked', 'a', 'now')", "time_us"),
+        ("(kind, name, sequence) VALUES ('marked', 'a', 1)", "numbers its rows itself"),
+        ("(kind, name, sequence) VALUES ('marked', 'a', 3)", "numbers its rows itself"),
+        (
+            "(kind, hash, payload) VALUES ('transaction_validated', x'aa', zeroblob(67108865))",
+            "64 MiB",
+        ),
+    ];
+    for (row, why) in rows {
+        for verb in ["INSERT", "INSERT OR IGNORE", "INSERT OR REPLACE"] {
+            let refused = node.conn.execute(&format!("{verb} INTO tipline_outbox {row}"), []);
+            let message = refused.expect_err(row).to_string();
+            assert!(message.starts_with("tipline: ") && message.contains(why), "{row}: {message}");
+        }
+    }
+    conformance::gives(node.outbox(), &[block(1, 0, 0)]);
+    assert_eq!(node.enqueue(&block(2, 0, 0)).unwrap(), 2, "no number was lost");
+}
+
+#[test]
+fn rows_that_wait_are_neither_changed_nor_deleted() {
+    let mut node = Node::new();
+    conformance::fill(&mut node, &[1, 2].map(|height| block(height, 0, 0)));
+    for forbidden in [
+        "DELETE FROM tipline_outbox",
+        "DELETE FROM tipline_outbox WHERE sequence = 1",
+        "UPDATE tipline_outbox SET hash = x'aa'",
+        "UPDATE tipline_outbox SET payload = x'aa'",
+        "UPDATE tipline_outbox SET sequence = 9 WHERE sequence = 2",
+    ] {
+        let message = node.conn.execute(forbidden, []).expect_err(forbidden).to_string();
+        assert!(message.starts_with("tipline: rows of the outbox"), "{forbidden}: {message}");
+    }
+    conformance::gives(node.outbox(), &[block(1, 0, 0), block(2, 0, 0)]);
+}
