@@ -6,7 +6,7 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use tipline_proto::{Announcement, Assembler, Cursor, DecodeError, Entry, Receipt, split};
+use tipline_proto::{Announcement, Assembler, Cursor, DecodeError, Entry, Head, Receipt, split};
 
 fuzz_target!(|bytes: &[u8]| {
     let bytes = Bytes::copy_from_slice(bytes);
@@ -17,6 +17,10 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(entry) = Entry::decode(bytes.clone()) {
         assert_eq!(entry.encode().len(), bytes.len(), "all of it was understood");
         assert_eq!(assemble(split(&entry, 0)), entry);
+        assert_eq!(Head::decode(bytes.clone()).expect("of an entry").position, entry.position());
+    }
+    if let Ok(head) = Head::decode(bytes.clone()) {
+        assert!(head.position.index > 0);
     }
     halves(&bytes);
 });

@@ -14,8 +14,8 @@ use super::{arbitrary, examples};
 use crate::subject::{Part, Subject};
 use crate::{
     Announcement, Assembler, ChainName, ConsumerName, Cursor, DecodeError, Digest, Entry, Hash,
-    InstanceId, Key, Label, Level, Lineage, LogName, OutboxId, Policy, Receipt, TransactionId,
-    split,
+    Head, InstanceId, Key, Label, Level, Lineage, LogName, OutboxId, Policy, Receipt,
+    TransactionId, split,
 };
 
 fn stable<T: Debug + PartialEq>(
@@ -36,6 +36,10 @@ fn decode_as_everything(bytes: &Bytes) {
     stable(bytes, Announcement::decode, Announcement::encode);
     if let Ok(entry) = Entry::decode(bytes.clone()) {
         assert_eq!(entry.encode().len(), bytes.len(), "all of it was understood");
+        assert_eq!(Head::decode(bytes.clone()).unwrap().position, entry.position());
+    }
+    if let Ok(head) = Head::decode(bytes.clone()) {
+        assert!(head.position.index > 0);
     }
     let mut assembler = Assembler::default();
     assert_eq!(assembler.push(bytes.clone()).is_ok(), !bytes.is_empty());

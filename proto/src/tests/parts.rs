@@ -2,14 +2,16 @@
 
 use bytes::Bytes;
 use proptest::{prop_assert, prop_assert_eq, proptest};
+use prost::Message;
 
 use super::{arbitrary, examples};
+use crate::generated as pb;
 use crate::limits::{
     MAX_HASH_BYTES, MAX_KEY_BYTES, MAX_LABEL_BYTES, MAX_PAYLOAD_BYTES, MAX_UNIT_MESSAGES,
 };
 use crate::{
-    Assembler, Digest, Entry, Event, Hash, Key, Label, MAX_ENTRY_OVERHEAD, OutboxId, Position,
-    Timestamp, TransactionId, split,
+    Assembler, DecodeError, Digest, Entry, Event, Hash, Head, Key, Label, MAX_ENTRY_OVERHEAD,
+    OutboxId, Position, Timestamp, TransactionId, split,
 };
 
 fn assemble(messages: Vec<Bytes>) -> Entry {
@@ -27,6 +29,11 @@ fn assemble(messages: Vec<Bytes>) -> Entry {
     unreachable!("there is a last message")
 }
 
+fn head(entry: &Entry) -> Head {
+    let Entry { epoch, time, outbox_sequence, .. } = *entry;
+    Head { position: entry.position(), epoch, time, outbox_sequence }
+}
+
 fn with_payload(length: usize) -> Entry {
     let payload = (0..length).map(|n| (n % 251) as u8).collect();
     let id = TransactionId::new(&b"tx"[..]).unwrap();
@@ -40,6 +47,7 @@ proptest! {
         let messages = split(&entry, max_message);
         let limit = max_message.max(2 * MAX_ENTRY_OVERHEAD);
         prop_assert!(messages.iter().all(|message| (1..=limit).contains(&message.len())));
+        prop_assert_eq!(Head::decode(messages.last().unwrap().clone()).unwrap(), head(&entry));
         prop_assert_eq!(assemble(messages), entry);
     }
 
@@ -164,6 +172,29 @@ fn what_waits_is_bounded_in_bytes_and_in_count() {
     let error = assembler.push(Bytes::new()).unwrap_err();
     assert_eq!(reason(&error), "a part of it is empty");
     assert!(assembler.is_empty());
+}
+
+/// A publisher resumes by it, so it may not be more lenient than whoever reads the entry.
+#[test]
+fn a_head_is_read_as_strictly_as_its_entry() {
+    let last = split(&with_payload(9000), 4096).pop().unwrap();
+    assert_eq!(Head::decode(last.clone()).unwrap(), head(&with_payload(9000)));
+    assert!(Entry::decode(last.clone()).is_err(), "the beginning of the payload is not here");
+
+    let tampered = |tamper: fn(&mut pb::Entry)| {
+        let mut message = pb::Entry::decode(last.clone()).unwrap();
+        tamper(&mut message);
+        Head::decode(message.encode_to_vec().into()).unwrap_err().to_string()
+    };
+    let without =
+        |field| format!("a Tipline entry without {field}; a newer version may have written it");
+    assert_eq!(tampered(|message| message.index = 0), without("index"));
+    assert_eq!(tampered(|message| message.epoch = 0), without("epoch"));
+    assert_eq!(tampered(|message| message.outbox_sequence = 0), without("outbox sequence"));
+    assert_eq!(tampered(|message| message.event = None), without("an event"));
+    let twice = Bytes::from([&last[..], &last[..]].concat());
+    assert!(matches!(Head::decode(twice).unwrap_err(), DecodeError::Excess { .. }));
+    assert!(Head::decode(Bytes::from_static(b"nonsense")).is_err());
 }
 
 #[test]
