@@ -115,6 +115,20 @@ fn a_position_shows_its_index_and_the_beginning_of_its_digest() {
 }
 
 #[test]
+fn names_are_made_of_letters_digits_and_hyphens_only() {
+    for c in (0..=0x17f).filter_map(char::from_u32) {
+        let usable = matches!(c, 'a'..='z' | '0'..='9' | '-');
+        for name in [format!("{c}"), format!("x{c}y")] {
+            assert_eq!(name.parse::<LogName>().is_ok(), usable, "{name:?}");
+            assert_eq!(name.parse::<ConsumerName>().is_ok(), usable, "{name:?}");
+            let text = !c.is_control();
+            assert_eq!(name.parse::<ChainName>().is_ok(), text, "{name:?}");
+            assert_eq!(name.parse::<Label>().is_ok(), text, "{name:?}");
+        }
+    }
+}
+
+#[test]
 fn errors_say_what_would_fit() {
     let error = |text: &str| text.parse::<LogName>().unwrap_err().to_string();
     let rule = "use 1 to 32 of the characters a-z, 0-9 and -";
