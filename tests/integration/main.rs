@@ -6,5 +6,6 @@
 )]
 
 mod forgotten;
+mod publishing;
 mod real_blocks;
 mod servers;
