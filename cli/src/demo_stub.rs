@@ -4,6 +4,7 @@ use crate::report::{Exit, Failure, Sentence};
 
 /// Options of `tipline demo`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  tipline demo")]
 pub(crate) struct DemoArgs {}
 
 /// Runs it.
