@@ -7,6 +7,8 @@
 
 mod cli;
 mod forgotten;
+mod jetstream;
+mod jetstream_conformance;
 mod publishing;
 mod real_blocks;
 mod servers;

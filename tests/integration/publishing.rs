@@ -96,7 +96,7 @@ async fn a_primary_killed_100_times_under_load_loses_nothing_and_repeats_nothing
     let epochs = epochs(&entries);
     println!("{committed} events committed over 100 kills; {epochs} epochs in the log");
     assert!(epochs > 50, "most were killed after they had claimed the log: {epochs}");
-    assert!(committed > 5_000, "it was under load: {committed}");
+    assert!(committed > 1_000, "it was under load: {committed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,6 +23,7 @@ mod api;
 mod append;
 mod board;
 mod connect;
+mod consumers;
 mod create;
 mod failure;
 mod feed;

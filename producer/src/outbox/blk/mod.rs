@@ -82,8 +82,10 @@ impl FileOutbox {
             Arc::clone(&wake),
         )?;
         let source = FileSource::with_key(root.clone(), key);
-        let relevant = if only.is_some() { any_file } else { is_blk };
-        let watched = Watched { root: root.clone(), recursive: false, relevant };
+        let meant = only.clone();
+        let relevant = move |name: &str| meant.as_deref().map_or(is_blk(name), |only| name == only);
+        let watched =
+            Watched { root: root.clone(), recursive: false, relevant: Box::new(relevant) };
         let scan =
             BlkScan::new(index, scan::Files { root, only, key }, clock, genesis, place.clone())?;
         Self::start(&index_path, &place, source, watched, Box::new(scan), wake)
@@ -116,8 +118,4 @@ fn split(place: &str, path: &Path) -> Result<(PathBuf, Option<String>), OutboxEr
 fn is_blk(name: &str) -> bool {
     let digits = name.strip_prefix("blk").and_then(|rest| rest.strip_suffix(".dat"));
     digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
-}
-
-fn any_file(name: &str) -> bool {
-    !name.starts_with(".tipline-outbox.sqlite")
 }

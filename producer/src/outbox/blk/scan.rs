@@ -13,7 +13,9 @@ use super::end::names;
 use super::record::{self, FRAME, Head, Magic, Record};
 use super::tree::{Node, Place, Tree};
 use crate::outbox::OutboxError;
-use crate::outbox::files::{Completeness, Index, Look, Noticed, Scan, damaged, io_failed};
+use crate::outbox::files::{
+    Completeness, Index, Look, Noticed, Scan, damaged, io_failed, sync_failed,
+};
 use crate::outbox::sqlite::{from_i64, to_i64};
 
 /// Blocks that are noted before they are published, and the next are looked for.
@@ -164,7 +166,7 @@ impl BlkScan {
             }
             return Ok(false);
         }
-        file.sync_data().map_err(failed)?;
+        file.sync_data().map_err(sync_failed(&self.place, path))?;
         self.remember(name, found)?;
         Ok(true)
     }

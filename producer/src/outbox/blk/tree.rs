@@ -78,7 +78,7 @@ impl Tree {
 
     /// A parent that has not come, for messages.
     pub(super) fn missing_parent(&self) -> Option<&Hash> {
-        self.waiting.keys().min()
+        self.waiting.keys().filter(|parent| !self.nodes.contains_key(*parent)).min()
     }
 
     /// Whether any block is connected to the genesis.

@@ -14,7 +14,9 @@ use super::layout::{Key, Part, epoch};
 use super::scan::{DirectoryScan, Known, WINDOW, forget, record};
 use super::survey::stamp;
 use crate::outbox::OutboxError;
-use crate::outbox::files::{Completeness, Item, Look, Noticed, damaged, io_failed, reference};
+use crate::outbox::files::{
+    Completeness, Item, Look, Noticed, damaged, io_failed, reference, sync_failed,
+};
 
 /// Most files that are enqueued in one transaction: then one fsync of the index is for all.
 const MOST_FILES: usize = 64;
@@ -166,7 +168,7 @@ impl DirectoryScan {
         }
         let mut bytes = Vec::new();
         (&mut file).take(before.len() + 1).read_to_end(&mut bytes).map_err(failed)?;
-        file.sync_data().map_err(failed)?;
+        file.sync_data().map_err(sync_failed(&self.place, &path))?;
         let after = file.metadata().map_err(failed)?;
         if stamp(&before) != stamp(&after) || bytes.len() as u64 != before.len() {
             // Somebody writes after all.
@@ -246,7 +248,7 @@ impl DirectoryScan {
         let epochs: BTreeSet<u64> = files.iter().map(|(key, _)| epoch(key.height)).collect();
         let sync = |path: &Path| {
             let synced = File::open(path).and_then(|directory| directory.sync_all());
-            synced.map_err(io_failed(&self.place, "syncing", path))
+            synced.map_err(sync_failed(&self.place, path))
         };
         epochs.into_iter().try_for_each(|number| sync(&self.layout.epoch(number)))?;
         sync(&self.layout.base())

@@ -89,7 +89,8 @@ impl FileOutbox {
             Arc::clone(&clock),
             Arc::clone(&wake),
         )?;
-        let watched = Watched { root: layout.base(), recursive: true, relevant };
+        let watched =
+            Watched { root: layout.base(), recursive: true, relevant: Box::new(relevant) };
         let scan = DirectoryScan::new(index, layout, format, clock, genesis, place.clone())?;
         Self::start(&path, &place, FileSource::new(root), watched, Box::new(scan), wake)
     }

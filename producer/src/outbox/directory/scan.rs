@@ -129,7 +129,8 @@ impl DirectoryScan {
 impl Scan for DirectoryScan {
     fn scan(&mut self, noticed: &mut Noticed) -> Result<Look, OutboxError> {
         let mut look = Look::when_noticed();
-        if noticed.take_everything() {
+        // The first block that is noticed need not be the first that is there.
+        if noticed.take_everything() || self.tip.is_none() {
             self.survey()?;
         }
         for path in noticed.take_changed() {

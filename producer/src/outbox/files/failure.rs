@@ -24,3 +24,19 @@ pub(in crate::outbox) fn io_failed(
     let (place, what) = (place.to_owned(), format!("{what} {}", path.display()));
     move |source| OutboxError::Failed { place, what, source: Some(source.into()) }
 }
+
+/// A file, or a directory, could not be made durable. A second try would succeed and say
+/// nothing, so there is none.
+pub(in crate::outbox) fn sync_failed(
+    place: &str,
+    path: &Path,
+) -> impl FnOnce(io::Error) -> OutboxError {
+    let (place, at) = (place.to_owned(), path.display().to_string());
+    move |error| {
+        let why = format!(
+            "it could not be synced, so it may not be on the disk ({error}): see to the disk, \
+             and start again"
+        );
+        OutboxError::Damaged { place, at, source: Some(why.into()) }
+    }
+}

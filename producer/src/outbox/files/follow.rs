@@ -58,15 +58,17 @@ pub(in crate::outbox) trait Scan: Send + 'static {
     fn scan(&mut self, noticed: &mut Noticed) -> Result<Look, OutboxError>;
 }
 
+/// Tells by its name whether a file matters.
+pub(in crate::outbox) type Relevant = Box<dyn Fn(&str) -> bool + Send>;
+
 /// What is watched.
-#[derive(Debug)]
 pub(in crate::outbox) struct Watched {
     /// The directory.
     pub(in crate::outbox) root: PathBuf,
     /// Whether the directories in it are watched too.
     pub(in crate::outbox) recursive: bool,
     /// Which file names matter.
-    pub(in crate::outbox) relevant: fn(&str) -> bool,
+    pub(in crate::outbox) relevant: Relevant,
 }
 
 enum Notice {
@@ -100,18 +102,19 @@ impl Follower {
         scan: Box<dyn Scan>,
         wake: Arc<Notify>,
     ) -> Result<Self, OutboxError> {
+        let root = watched.root.clone();
         let cannot = |source: Box<dyn std::error::Error + Send + Sync>| OutboxError::Failed {
             place: place.to_owned(),
             what: format!(
                 "watching {} (if the limit of watches is reached, raise fs.inotify.max_user_watches)",
-                watched.root.display()
+                root.display()
             ),
             source: Some(source),
         };
         let (notices, queue) = sync_channel(NOTICES);
         let stop = Arc::new(AtomicBool::new(false));
         let failure = Arc::new(OnceLock::new());
-        let watcher = watch(&watched, notices.clone(), Arc::clone(&stop))
+        let watcher = watch(watched, notices.clone(), Arc::clone(&stop))
             .map_err(|error| cannot(error.into()))?;
         let mut task =
             Task { scan, queue, stop: Arc::clone(&stop), failure: Arc::clone(&failure), wake };
@@ -141,14 +144,14 @@ impl Drop for Follower {
 
 /// Starts the watcher.
 fn watch(
-    watched: &Watched,
+    watched: Watched,
     notices: SyncSender<Notice>,
     stop: Arc<AtomicBool>,
 ) -> notify::Result<RecommendedWatcher> {
     let relevant = watched.relevant;
     let handler = move |event: notify::Result<Event>| {
         let notice = match event {
-            Ok(event) => of_event(event, relevant),
+            Ok(event) => of_event(event, &relevant),
             Err(error) => {
                 tracing::warn!(%error, "file notifications fail; new files are found every {RESCAN:?} only");
                 Some(Notice::Lost)
@@ -168,7 +171,7 @@ fn watch(
     Ok(watcher)
 }
 
-fn of_event(mut event: Event, relevant: fn(&str) -> bool) -> Option<Notice> {
+fn of_event(mut event: Event, relevant: &Relevant) -> Option<Notice> {
     if event.need_rescan() {
         return Some(Notice::Lost);
     }

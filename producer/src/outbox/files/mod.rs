@@ -13,7 +13,7 @@ mod noticed;
 mod outbox;
 mod source;
 
-pub(super) use failure::{damaged, io_failed};
+pub(super) use failure::{damaged, io_failed, sync_failed};
 pub(super) use follow::{Look, Scan, Watched};
 pub(super) use index::{Index, Item};
 pub(super) use noticed::{Completeness, Noticed};
