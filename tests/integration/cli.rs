@@ -87,7 +87,7 @@ async fn mistakes_on_the_command_line_are_explained() {
         ("backup --name b", "required arguments were not provided", "--store"),
         ("backup --name B --store sqlite:b", "--name: consumer name \"B\" is not usable", "a-z"),
         ("status --silent-after soon", "--silent-after: ", "Usage"),
-        ("status --max-lag -1", "--max-lag", "Usage"),
+        ("status --max-lag many", "--max-lag: invalid digit found in string", "Usage"),
         ("init --chain x --genesis xyz", "--genesis: \"xyz\" is not a hash in hex", "Usage"),
         ("primary --source /blocks", "--source: unknown source \"/blocks\": use dir:PATH", "blk"),
     ];
