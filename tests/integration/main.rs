@@ -5,6 +5,10 @@
     reason = "a test fails by panicking, in its helper functions too"
 )]
 
+mod cli;
 mod forgotten;
+mod jetstream;
+mod jetstream_conformance;
+mod publishing;
 mod real_blocks;
 mod servers;

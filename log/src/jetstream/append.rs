@@ -11,8 +11,8 @@ use std::time::Duration;
 use async_nats::Message;
 use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::response::Response;
+use tipline_proto::Entry;
 use tipline_proto::subject::Subject;
-use tipline_proto::{Entry, Event};
 
 use super::JetStreamLog;
 use super::failure;
@@ -20,6 +20,7 @@ use super::inbox::Attempt;
 use super::unit::{self, Draft};
 use crate::error::{AppendError, LogError};
 use crate::spec::Tail;
+use crate::unit::check_unit;
 
 /// Silence for this long leaves an append in doubt.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -37,10 +38,10 @@ impl JetStreamLog {
         after: &Tail,
         unit: &[Entry],
     ) -> Result<Tail, AppendError> {
-        let drafts = unit::cut(&after.position, unit, self.max_message()).map_err(|why| {
-            let place = self.link.place.clone();
-            AppendError::Refused(LogError::Unusable { place, why, source: None })
-        })?;
+        let max_message = self.max_message();
+        check_unit(&after.position, unit, |entry| unit::messages(entry, max_message))
+            .map_err(AppendError::Refused)?;
+        let drafts = unit::cut(unit, max_message);
         let mut inbox = self.acknowledgements.lock().await;
         let mut attempt = inbox.begin(&self.link).map_err(AppendError::Doubt)?;
         let reply = match drafts.as_slice() {
@@ -48,7 +49,7 @@ impl JetStreamLog {
             batch => self.publish_batch(&mut attempt, after.fence, batch).await?,
         };
         let fence = self.acknowledged(&reply, after.fence + drafts.len() as u64)?;
-        Ok(new_tail(after, unit, fence))
+        Ok(unit.iter().fold(after.clone(), |tail, entry| tail.behind(entry, fence)))
     }
 
     async fn publish_one(
@@ -176,18 +177,4 @@ impl JetStreamLog {
     fn subject(&self, draft: &Draft) -> String {
         Subject::Event(self.identity.name.clone(), draft.kind).to_string()
     }
-}
-
-fn new_tail(after: &Tail, unit: &[Entry], fence: u64) -> Tail {
-    let mut tail = Tail { fence, ..after.clone() };
-    for entry in unit {
-        tail.position = entry.position();
-        tail.epoch = entry.epoch;
-        tail.time = entry.time;
-        tail.outbox_sequence = entry.outbox_sequence;
-        if let Event::EpochStarted { outbox, .. } = &entry.event {
-            tail.outbox = Some(*outbox);
-        }
-    }
-    tail
 }

@@ -19,8 +19,8 @@ use tipline_proto::{Announcement, ConsumerName, Lineage, Receipt};
 use super::JetStreamLog;
 use super::api::StreamRef;
 use super::connect::Link;
-use super::failure;
 use super::feed::{self, Feed};
+use super::{consumers, failure};
 use crate::error::LogError;
 use crate::spec::{Board, BoardFeed};
 
@@ -62,7 +62,7 @@ impl JetStreamLog {
     }
 
     pub(super) async fn forget_consumer(&self, consumer: &ConsumerName) -> Result<(), LogError> {
-        feed::delete(&self.link, &self.events, consumer.as_str()).await?;
+        consumers::delete(&self.link, &self.events, consumer.as_str()).await?;
         let subject = Subject::Receipt(self.identity.name.clone(), consumer.clone());
         match self.receipt_stream().last(&subject.to_string()).await? {
             Some(message) if !message.payload.is_empty() => self.post(subject, Bytes::new()).await,

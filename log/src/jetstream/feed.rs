@@ -6,19 +6,18 @@
 //! disconnect, messages dropped here, a jump in the consumer's numbers, a heartbeat that
 //! stays away, and, while nothing comes, a server that says it sent more than arrived.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::pull::{self, MessagesErrorKind};
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, Info, PullConsumer};
-use async_nats::jetstream::stream::{ConsumerError, ConsumerErrorKind};
+use async_nats::jetstream::consumer::{Info, PullConsumer};
 use async_nats::jetstream::{ErrorCode, Message};
 use futures_util::{FutureExt, StreamExt};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::connect::{Link, Losses};
-use super::failure;
+use super::{consumers, failure};
 use crate::error::LogError;
 
 /// A standing request is for at most this many messages; two of them can overlap by half,
@@ -33,20 +32,14 @@ const EXPIRES: Duration = Duration::from_secs(30);
 const QUIET: Duration = Duration::from_secs(15);
 /// … and what it says it sent may take this long to arrive.
 const UNDER_WAY: Duration = Duration::from_secs(2);
-/// A passing consumer is forgotten by the server when nobody asks for this long.
-const PASSING: Duration = Duration::from_secs(60);
-/// Nothing is ever sent again because it was not acknowledged: stores take their time, and
-/// what may be lost is fetched by a new feed.
-const ACK_WAIT: Duration = Duration::from_secs(24 * 3600);
-const METADATA_INSTANCE: &str = "tipline-instance";
-
 /// Messages of a stream from a sequence on, in order and without a hole.
 pub(super) struct Feed {
-    link: std::sync::Arc<Link>,
+    link: Arc<Link>,
+    /// `None` for a passing reader.
+    name: Option<String>,
     consumer: PullConsumer,
     messages: pull::Stream,
     losses: Losses,
-    instance: String,
     trouble: Option<Trouble>,
     /// How many messages have arrived; the server numbers them from 1.
     arrived: u64,
@@ -75,20 +68,14 @@ impl Feed {
     /// Follows a stream from `start` on. With a `name`, the consumer is there for operators
     /// to see, and takes the place of one with the same name.
     pub(super) async fn open(
-        link: &std::sync::Arc<Link>,
+        link: &Arc<Link>,
         stream: &str,
         name: Option<&str>,
         start: u64,
     ) -> Result<Self, LogError> {
         link.connected().await?;
         let losses = link.losses();
-        if let Some(name) = name {
-            delete(link, stream, name).await?;
-        }
-        let instance = link.client.new_inbox();
-        let config = config(name, &instance, start);
-        let created = link.context.create_consumer_on_stream(config, stream).await;
-        let consumer = created.map_err(|error| refusal(link, stream, error))?;
+        let consumer = consumers::make(link, stream, name, start).await?;
         let largest = link.client.max_payload();
         let messages = consumer
             .stream()
@@ -99,9 +86,10 @@ impl Feed {
             .messages()
             .await
             .map_err(|error| link.unavailable("ask for messages", Some(Box::new(error))))?;
-        let (link, ask_at) = (link.clone(), Instant::now() + QUIET);
+        let (link, name) = (link.clone(), name.map(str::to_owned));
+        let ask_at = Instant::now() + QUIET;
         let (trouble, arrived, suspected) = (None, 0, None);
-        Ok(Self { link, consumer, messages, losses, instance, trouble, arrived, suspected, ask_at })
+        Ok(Self { link, name, consumer, messages, losses, trouble, arrived, suspected, ask_at })
     }
 
     /// Waits for the next message. Cancelling loses nothing. After an error the feed is over.
@@ -161,20 +149,21 @@ impl Feed {
         None
     }
 
-    /// What the trouble means. Another consumer of the same name shows in many ways.
+    /// What the trouble means. A consumer that is gone shows in several ways.
     async fn diagnose(&mut self) -> LogError {
-        let found = match &self.trouble {
+        let gone = match &self.trouble {
             Some(Trouble::Interrupted(error))
                 if error.kind() == MessagesErrorKind::ConsumerDeleted =>
             {
-                return self.taken();
+                Some(self.gone())
             }
-            _ => self.ask_info().await.and_then(|info| self.check_owner(&info)),
+            _ => self.ask_info().await.err().filter(|error| !error.is_retryable()),
         };
-        if let Err(taken @ LogError::Unusable { .. }) = found {
-            return taken;
+        let trouble = self.trouble.take();
+        if let Some(gone) = gone {
+            return gone;
         }
-        match self.trouble.take() {
+        match trouble {
             Some(Trouble::Interrupted(error)) => {
                 self.link.unavailable("follow", Some(Box::new(error)))
             }
@@ -190,7 +179,6 @@ impl Feed {
     /// Nothing came for a while: is that because nothing was sent?
     async fn ask(&mut self) -> Result<(), LogError> {
         let info = self.ask_info().await?;
-        self.check_owner(&info)?;
         let lost = info.delivered.consumer_sequence > self.arrived;
         if lost && self.suspected == Some(self.arrived) {
             return Err(self.link.unavailable("follow: messages were lost on the way", None));
@@ -206,64 +194,16 @@ impl Feed {
         let subject = format!("CONSUMER.INFO.{stream}.{name}");
         match self.link.ask("ask for a consumer", subject, &json!({})).await? {
             Ok(info) => Ok(info),
-            Err(error) if error.error_code() == ErrorCode::CONSUMER_NOT_FOUND => Err(self.taken()),
+            Err(error) if error.error_code() == ErrorCode::CONSUMER_NOT_FOUND => Err(self.gone()),
             Err(error) => Err(failure::of_api(&self.link.place, "tell of a consumer", error)),
         }
     }
 
-    fn check_owner(&self, info: &Info) -> Result<(), LogError> {
-        let owner = info.config.metadata.get(METADATA_INSTANCE);
-        if owner == Some(&self.instance) { Ok(()) } else { Err(self.taken()) }
-    }
-
-    fn taken(&self) -> LogError {
-        let name = &self.consumer.cached_info().name;
-        LogError::Unusable {
-            place: self.link.place.clone(),
-            why: format!(
-                "consumer {name} was deleted, or taken over by another one of the same name; \
-                 give every consumer a name of its own"
-            ),
-            source: None,
+    /// The consumer is gone. One without a name goes with the server that had it.
+    fn gone(&self) -> LogError {
+        match &self.name {
+            Some(name) => consumers::taken(&self.link, name),
+            None => self.link.unavailable("follow: the passing consumer is gone", None),
         }
-    }
-}
-
-/// Deletes a consumer, if it is there.
-pub(super) async fn delete(link: &Link, stream: &str, name: &str) -> Result<(), LogError> {
-    let subject = format!("CONSUMER.DELETE.{stream}.{name}");
-    match link.ask::<Value>("delete a consumer", subject, &json!({})).await? {
-        Err(error) if error.error_code() != ErrorCode::CONSUMER_NOT_FOUND => {
-            Err(failure::of_api(&link.place, "delete a consumer", error))
-        }
-        Ok(_) | Err(_) => Ok(()),
-    }
-}
-
-fn config(name: Option<&str>, instance: &str, start: u64) -> pull::Config {
-    let metadata = HashMap::from([(METADATA_INSTANCE.to_owned(), instance.to_owned())]);
-    let common = pull::Config {
-        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: start },
-        metadata,
-        ..pull::Config::default()
-    };
-    match name {
-        Some(name) => pull::Config {
-            durable_name: Some(name.to_owned()),
-            ack_policy: AckPolicy::All,
-            ack_wait: ACK_WAIT,
-            // Nothing depends on acknowledgements, so nothing waits for them.
-            max_ack_pending: -1,
-            ..common
-        },
-        None => pull::Config { ack_policy: AckPolicy::None, inactive_threshold: PASSING, ..common },
-    }
-}
-
-fn refusal(link: &Link, stream: &str, error: ConsumerError) -> LogError {
-    let what = format!("make a consumer of stream {stream}");
-    match error.kind() {
-        ConsumerErrorKind::JetStream(error) => failure::of_api(&link.place, &what, error),
-        _ => link.unavailable(&what, Some(Box::new(error))),
     }
 }

@@ -2,7 +2,7 @@
 
 use async_nats::jetstream::message::StreamMessage;
 use tipline_proto::subject::Subject;
-use tipline_proto::{Entry, Event, Head, Kind, OutboxId, Position, Timestamp};
+use tipline_proto::{Entry, Event, Head, Kind, OutboxId};
 
 use super::JetStreamLog;
 use super::parts;
@@ -27,7 +27,7 @@ impl JetStreamLog {
             let state = self.event_stream().info().await?.state;
             let last = state.last_sequence;
             if last == 0 {
-                return Ok(self.empty_tail());
+                return Ok(Tail::origin(&self.identity));
             }
             if state.messages == 0 {
                 return Err(self.event_stream().wrong(last, "the stream was emptied"));
@@ -49,17 +49,6 @@ impl JetStreamLog {
             return Ok(tail_of(&head, claim, last));
         }
         Err(self.link.unavailable("hold still while its tail is read", None))
-    }
-
-    fn empty_tail(&self) -> Tail {
-        Tail {
-            position: Position::origin(&self.identity),
-            epoch: 0,
-            time: Timestamp::default(),
-            outbox_sequence: 0,
-            outbox: None,
-            fence: 0,
-        }
     }
 
     /// The head of an entry whose last message this is.

@@ -6,9 +6,8 @@ use async_nats::header::{
     NATS_EXPECTED_STREAM,
 };
 use bytes::Bytes;
-use tipline_proto::limits::{MAX_UNIT_BYTES, MAX_UNIT_MESSAGES};
 use tipline_proto::subject::{HEADER_INDEX, HEADER_PART, Part};
-use tipline_proto::{Entry, Kind, MAX_ENTRY_OVERHEAD, Position, split};
+use tipline_proto::{Entry, Kind, MAX_ENTRY_OVERHEAD, split};
 
 /// A message of a unit, before it has the headers of an attempt.
 #[derive(Debug)]
@@ -19,27 +18,12 @@ pub(super) struct Draft {
     part: Option<Part>,
 }
 
-/// Cuts a unit into messages of at most `max_message` bytes.
-///
-/// # Errors
-/// What is wrong with the unit, as a text.
-pub(super) fn cut(
-    after: &Position,
-    unit: &[Entry],
-    max_message: usize,
-) -> Result<Vec<Draft>, String> {
-    check(after, unit)?;
-    let total: usize = unit.iter().map(|entry| messages(entry, max_message)).sum();
-    if total > MAX_UNIT_MESSAGES {
-        return Err(format!(
-            "the unit takes {total} messages of {max_message} bytes, over {MAX_UNIT_MESSAGES}; \
-             append fewer entries at once, or raise max_payload on the servers"
-        ));
-    }
-    let mut drafts = Vec::with_capacity(total);
+/// Cuts a unit, which is one, into messages of at most `max_message` bytes.
+pub(super) fn cut(unit: &[Entry], max_message: usize) -> Vec<Draft> {
+    let mut drafts = Vec::with_capacity(unit.len());
     for entry in unit {
         let payloads = split(entry, max_message);
-        // At most MAX_UNIT_MESSAGES, as was just checked.
+        // A unit has at most MAX_UNIT_MESSAGES.
         let of = u32::try_from(payloads.len()).unwrap_or(u32::MAX);
         let (kind, index) = (entry.event.kind(), entry.index);
         drafts.extend(payloads.into_iter().zip(1..).map(|(payload, number)| {
@@ -47,7 +31,7 @@ pub(super) fn cut(
             Draft { kind, payload, index, part }
         }));
     }
-    Ok(drafts)
+    drafts
 }
 
 /// How many messages the entry takes; what `split` would give, without doing it.
@@ -58,25 +42,6 @@ pub(super) fn messages(entry: &Entry, max_message: usize) -> usize {
         None | Some(0) => 1,
         Some(before_last) => before_last.div_ceil(room) + 1,
     }
-}
-
-fn check(after: &Position, unit: &[Entry]) -> Result<(), String> {
-    if unit.is_empty() {
-        return Err("the unit is empty".into());
-    }
-    let bytes: usize = unit.iter().map(|entry| entry.event.payload().len()).sum();
-    if unit.len() > 1 && bytes > MAX_UNIT_BYTES {
-        return Err(format!("the unit has {bytes} bytes of payload, over {MAX_UNIT_BYTES}"));
-    }
-    let mut position = *after;
-    for entry in unit {
-        entry.event.check_limits().map_err(|error| error.to_string())?;
-        if !entry.follows(&position) {
-            return Err(format!("entry {} was not sealed behind {position}", entry.index));
-        }
-        position = entry.position();
-    }
-    Ok(())
 }
 
 impl Draft {
@@ -121,7 +86,7 @@ impl Draft {
 
 #[cfg(test)]
 mod tests {
-    use tipline_proto::{Digest, Event, Key, Timestamp};
+    use tipline_proto::{Digest, Event, Key, Position, Timestamp};
 
     use super::*;
 
@@ -149,7 +114,7 @@ mod tests {
     #[test]
     fn parts_carry_number_and_index() {
         let entry = seal(&origin(), 10_000);
-        let drafts = cut(&origin(), std::slice::from_ref(&entry), 4096).unwrap();
+        let drafts = cut(std::slice::from_ref(&entry), 4096);
         assert_eq!(drafts.len(), 3);
         let first = drafts[0].batch_headers("s", 9, "id", 1, 3);
         assert_eq!(first.get(HEADER_PART).unwrap().as_str(), "1/3");
@@ -159,21 +124,5 @@ mod tests {
         let last = drafts[2].batch_headers("s", 9, "id", 3, 3);
         assert_eq!(last.get(NATS_BATCH_COMMIT).unwrap().as_str(), "1");
         assert!(last.get(NATS_EXPECTED_LAST_SEQUENCE).is_none());
-    }
-
-    #[test]
-    fn refuses_what_is_not_a_unit() {
-        let first = seal(&origin(), 1);
-        let second = seal(&first.position(), 1);
-        assert!(cut(&origin(), &[], 4096).is_err());
-        assert!(cut(&origin(), &[second.clone(), first.clone()], 4096).is_err());
-        assert!(cut(&first.position(), std::slice::from_ref(&first), 4096).is_err());
-        let mut forged = second.clone();
-        forged.outbox_sequence = 2;
-        assert!(cut(&origin(), &[first.clone(), forged], 4096).is_err());
-        let large = seal(&second.position(), MAX_UNIT_BYTES);
-        assert!(cut(&origin(), &[first, second.clone(), large.clone()], 1 << 20).is_err());
-        assert!(cut(&second.position(), std::slice::from_ref(&large), 1 << 20).is_ok());
-        assert!(cut(&second.position(), &[large], 4096).is_err());
     }
 }
