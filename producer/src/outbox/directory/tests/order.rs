@@ -74,8 +74,9 @@ fn a_writer_that_is_slower_than_the_settling_time_is_waited_for() {
     node.rename_in(Key::proof(1), "p1 again");
     let events = node.events(&mut outbox, 3);
     assert_eq!(events[2], proof(1, "p1 again", "b1"));
+    slow.write_all(b" and half").unwrap();
     drop(slow);
-    assert_eq!(node.events(&mut outbox, 4)[3], block(2, "half", "b1"));
+    assert_eq!(node.events(&mut outbox, 4)[3], block(2, "half and half", "b1"));
 }
 
 #[test]
