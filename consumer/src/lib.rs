@@ -1,8 +1,65 @@
-//! The part of Tipline inside replicas and backups: replicate, verify, stores.
+//! The part of Tipline inside replicas and backups.
+//!
+//! A [`Consumer`] is pushed the entries of a log, verifies each one, applies them to a [`Store`]
+//! in batches, and acknowledges with receipts what is durable there: so the primary knows,
+//! without asking, what is safe, where, and up to which block.
+//!
+//! ```text
+//! log ──► verify ──► store.apply (atomic, fsynced, with the cursor) ──► receipt
+//! ```
+//!
+//! # It is
+//! - exactly once in effect: the store's own cursor is the truth, what comes again is ignored;
+//! - fail-stop: an entry that does not follow, fork, gap or wrong link, stops the consumer in
+//!   front of it and is named; nothing is ever skipped;
+//! - patient: while the log is away or the store is full it tries again, for ever, and says so;
+//! - for any medium: a node's own store implements [`Store`] and [`StoreReader`].
+//!
+//! # It is not
+//! - a consensus or an execution client: payloads are opaque, and that a block is valid is for
+//!   the chain to know;
+//! - a copy of the log: a store keeps what the chain is now, not how it came to be.
+//!
+//! # Hard limits
+//! - A batch has at most 1,000 entries or 32 MiB of payload; one entry may be larger alone, up to 64 MiB.
+//! - In memory are at most one batch each of arrived, verifying and applying entries, and two
+//!   that wait: 160 MiB at most.
+//! - At most 200 receipts per second, always the newest; the level is `durable`.
+//! - A log that no longer holds its first entry cannot fill a new store.
+//!
+//! Features: `sqlite` is the store in one SQLite file, `bundled` compiles SQLite in.
 
+mod apply;
+mod backoff;
+mod check;
+mod consumer;
+mod content;
+mod error;
+mod follow;
+mod progress;
+mod queue;
+mod receipts;
+mod refusal;
+mod replicate;
+mod resume;
+mod settings;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod store;
+#[cfg(test)]
+mod tests;
+mod verify;
 
+pub use consumer::Consumer;
+pub use content::content_digest;
+pub use error::ConsumerError;
+pub use progress::{Phase, Progress};
+pub use refusal::{Refusal, VerifyError};
+pub use settings::ConsumerSettings;
+#[cfg(feature = "sqlite")]
+pub use sqlite::{SqliteReader, SqliteStore};
 pub use store::{
     Batch, Store, StoreError, StoreIdentity, StoreReader, StoredBlock, StoredLinks, StoredMark,
     StoredProof, StoredRecord, StoredTransaction,
 };
+pub use verify::{LookUp, REMEMBERED_POSITIONS, Verdict, Verifier};

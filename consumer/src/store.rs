@@ -91,6 +91,9 @@ pub trait Store: Send + Debug {
 /// Every call sees a state between two batches, at least as new as the last one whose `apply`
 /// had returned. `None` means that there is no such thing in the store.
 pub trait StoreReader: Send + Debug {
+    /// Kind and place, for people, as of the store.
+    fn place(&self) -> String;
+
     /// How far the store is; `None` before it is created for a log.
     fn cursor(&self) -> Result<Option<Cursor>, StoreError>;
 
@@ -120,6 +123,16 @@ pub trait StoreReader: Send + Debug {
 
     /// The keys of all recorded states, behind `after`, in order, at most `limit`.
     fn keys(&self, after: Option<&Key>, limit: usize) -> Result<Vec<Key>, StoreError>;
+
+    /// The ids of all transactions, behind `after`, in order, at most `limit`.
+    fn transaction_ids(
+        &self,
+        after: Option<&TransactionId>,
+        limit: usize,
+    ) -> Result<Vec<TransactionId>, StoreError>;
+
+    /// The names of all marks, behind `after`, in the order of their bytes, at most `limit`.
+    fn marks(&self, after: Option<&Label>, limit: usize) -> Result<Vec<Label>, StoreError>;
 
     /// A mark.
     fn mark(&self, name: &Label) -> Result<Option<StoredMark>, StoreError>;
@@ -280,4 +293,12 @@ pub enum StoreError {
         /// What went wrong.
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later, with nothing lost until then: someone makes
+    /// room, or whoever else has the store lets go of it.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, StoreError::Full { .. } | StoreError::InUse { .. })
+    }
 }

@@ -76,6 +76,13 @@ pub enum LogError {
         /// What went wrong.
         source: Option<Source>,
     },
+    /// The unit can never be appended: it is empty, over a limit, or not sealed in a row. A
+    /// mistake of the caller; only in [`AppendError::Refused`].
+    #[error("the unit cannot be appended: {why}")]
+    BadUnit {
+        /// What is wrong with it, and what to do.
+        why: String,
+    },
     /// Durability is in doubt: a write or an fsync failed. The handle refuses further work;
     /// open the log anew after the cause is removed, and read the tail.
     #[error("the log at {place} stopped after a failed write: {what}")]

@@ -27,6 +27,7 @@ pub mod jetstream;
 pub mod memory;
 mod preflight;
 mod spec;
+mod unit;
 
 pub use clock::{Clock, system_clock};
 pub use error::{AppendError, LogError};

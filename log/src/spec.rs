@@ -148,7 +148,8 @@ pub trait Receipts: Send + Sync + Debug {
     /// receipt of another lineage is refused with `WrongLineage`.
     async fn put_receipt(&self, receipt: &Receipt) -> Result<(), LogError>;
 
-    /// Puts the primary's announcement in the place of its older one.
+    /// Puts the primary's announcement in the place of its older one. An announcement of
+    /// another lineage is refused with `WrongLineage`.
     async fn announce(&self, announcement: &Announcement) -> Result<(), LogError>;
 
     /// Forgets a consumer that is gone for good. `Ok` too if there is none of this name.

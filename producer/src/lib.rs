@@ -1,7 +1,17 @@
 //! The part of Tipline that a node embeds: outbox, publisher, backup status.
 
+mod board;
+mod digests;
+mod ended;
 mod outbox;
+mod producer;
+mod progress;
+mod publisher;
+mod settings;
+mod status;
+mod ticket;
 
+pub use ended::Ended;
 #[cfg(feature = "directory")]
 pub use outbox::{
     BlkBlock, BlkBlocks, BlkSettings, BlockFormat, BlockHeader, ContentHash, DirectorySettings,
@@ -10,3 +20,8 @@ pub use outbox::{
 pub use outbox::{MemoryOutbox, Outbox, OutboxError, Pending, Row};
 #[cfg(feature = "sqlite")]
 pub use outbox::{OutboxTable, PayloadSource, SCHEMA, SqliteOutbox};
+pub use producer::Producer;
+pub use progress::{Progress, Stage};
+pub use settings::{Continue, ProducerSettings, Trim};
+pub use status::{BackupStatus, ConsumerStatus, Standing};
+pub use ticket::Ticket;

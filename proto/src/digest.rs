@@ -1,39 +1,4 @@
-//! The hash chain. Two parties with the same digest at the same index hold the same history.
-//!
-//! # Canonical preimage
-//!
-//! Every digest is plain BLAKE3 (32 bytes) over the bytes below. All numbers are
-//! big-endian. `text<n>` is a length of 2 bytes and then that many bytes.
-//!
-//! The **origin**, the digest at index 0, before the first entry of a log:
-//!
-//! | bytes | field |
-//! |---|---|
-//! | 17 | ASCII `tipline.origin.v1` |
-//! | 16 | lineage |
-//! | 2 + n | chain name |
-//! | 2 + n | genesis hash |
-//!
-//! An **entry**:
-//!
-//! | offset | bytes | field |
-//! |---|---|---|
-//! | 0 | 16 | ASCII `tipline.entry.v1` |
-//! | 16 | 32 | digest of the entry before it, or the origin |
-//! | 48 | 8 | index |
-//! | 56 | 8 | epoch |
-//! | 64 | 8 | commit time, microseconds since 1970 |
-//! | 72 | 8 | outbox sequence |
-//! | 80 | 1 | kind ([`Kind`]'s number) |
-//! | 81 | 8 | height: of the block, of the proven block, or that remains after a rollback; otherwise 0 |
-//! | 89 | 2 + n | block hash, proven block's hash, transaction id, key, remaining hash, mark's or primary's name |
-//! | … | 2 + n | parent hash, or the outbox id of an epoch start; otherwise empty |
-//! | … | 1 | 1 for an erased record, otherwise 0 |
-//! | … | 8 | length of the payload |
-//! | … | 32 | BLAKE3 of the payload |
-//!
-//! The lineage is in every digest by way of the origin. The outbox sequence is in it because
-//! a publisher resumes by it: a field that decides must not be one that can be altered unseen.
+//! The hash chain.
 
 use std::fmt;
 use std::str::FromStr;
@@ -47,7 +12,43 @@ use crate::time::Timestamp;
 const ORIGIN_TAG: &[u8] = b"tipline.origin.v1";
 const ENTRY_TAG: &[u8] = b"tipline.entry.v1";
 
-/// A BLAKE3 digest of the hash chain.
+/// A BLAKE3 digest of the hash chain. Two parties with the same digest at the same index hold
+/// the same history.
+///
+/// # Canonical preimage
+///
+/// Every digest is plain BLAKE3 (32 bytes) over the bytes below. All numbers are
+/// big-endian. `2 + n` is a length n in 2 bytes and then n bytes.
+///
+/// The **origin**, the digest at index 0, before the first entry of a log:
+///
+/// | bytes | field |
+/// |---|---|
+/// | 17 | ASCII `tipline.origin.v1` |
+/// | 16 | lineage |
+/// | 2 + n | chain name |
+/// | 2 + n | genesis hash |
+///
+/// An **entry**:
+///
+/// | offset | bytes | field |
+/// |---|---|---|
+/// | 0 | 16 | ASCII `tipline.entry.v1` |
+/// | 16 | 32 | digest of the entry before it, or the origin |
+/// | 48 | 8 | index |
+/// | 56 | 8 | epoch |
+/// | 64 | 8 | commit time, microseconds since 1970 |
+/// | 72 | 8 | outbox sequence |
+/// | 80 | 1 | kind: the number of [`Kind`] |
+/// | 81 | 8 | height: of the block, of the proven block, or that remains after a rollback; otherwise 0 |
+/// | 89 | 2 + n | block hash, proven block's hash, transaction id, key, remaining hash, mark's or primary's name |
+/// | … | 2 + n | parent hash, or the outbox id of an epoch start; otherwise empty |
+/// | … | 1 | 1 for an erased record, otherwise 0 |
+/// | … | 8 | length of the payload |
+/// | … | 32 | BLAKE3 of the payload |
+///
+/// The lineage is in every digest by way of the origin. The outbox sequence is in it because
+/// a publisher resumes by it: a field that decides must not be one that can be altered unseen.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 

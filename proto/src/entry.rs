@@ -27,7 +27,8 @@ impl Entry {
     /// Seals an event as the next one behind `previous`.
     ///
     /// The same arguments always give the same digest: an event that is published again
-    /// after a doubt is recognised by it.
+    /// after a doubt is recognised by it. Behind the largest index there is no next one: what
+    /// is sealed there has that index again, and follows nothing.
     pub fn seal(
         previous: &Position,
         epoch: u64,
@@ -35,7 +36,7 @@ impl Entry {
         outbox_sequence: u64,
         event: Event,
     ) -> Entry {
-        let index = previous.index + 1;
+        let index = previous.index.saturating_add(1);
         let preimage = Preimage {
             previous: previous.digest,
             index,
@@ -51,6 +52,9 @@ impl Entry {
     /// Whether this is the entry directly behind `previous`, unaltered: its index is the
     /// next one, and its digest is what its content and `previous` give. Hashes the payload.
     pub fn follows(&self, previous: &Position) -> bool {
+        if previous.index.checked_add(1) != Some(self.index) {
+            return false;
+        }
         let preimage = Preimage {
             previous: previous.digest,
             index: self.index,
@@ -59,7 +63,7 @@ impl Entry {
             outbox_sequence: self.outbox_sequence,
             event: &self.event,
         };
-        self.index == previous.index + 1 && self.digest == preimage.digest()
+        self.digest == preimage.digest()
     }
 
     /// The position directly behind this entry.

@@ -174,7 +174,7 @@ impl PayloadTooLarge {
     }
 }
 
-/// For messages to people: `block 17 (6fe28c0a…)`.
+/// For messages to people: `block 17 (6fe28c0a)`, with the whole hash.
 impl std::fmt::Display for Event {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

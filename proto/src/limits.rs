@@ -4,6 +4,8 @@
 /// Largest payload of one event: 64 MiB. A Miden block is typically below
 /// 0.5 MB, a Bitcoin block below 4 MB.
 pub const MAX_PAYLOAD_BYTES: usize = 64 << 20;
+/// Highest block: 2⁶³ − 1, the largest number that SQL databases hold.
+pub const MAX_HEIGHT: u64 = i64::MAX as u64;
 /// Longest hash, transaction id included: 64 bytes (SHA-512).
 pub const MAX_HASH_BYTES: usize = 64;
 /// Longest key of a recorded state.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::event::Event;
 use crate::hash::Hash;
+use crate::limits::MAX_HEIGHT;
 use crate::position::Tip;
 
 /// The chain as far as it is known: what the next event must link to.
@@ -50,8 +51,14 @@ pub enum LinkError {
         /// The genesis of this chain.
         genesis: Hash,
     },
+    /// The number is damaged, or is no height at all.
+    #[error("block {height} is above the largest height there can be, {MAX_HEIGHT}")]
+    HeightTooLarge {
+        /// Height of the block.
+        height: u64,
+    },
     /// Heights are missing, or come again without a rollback.
-    #[error("block {height} does not follow the tip at height {tip}: the next block is {}; to replace blocks, roll back first", tip + 1)]
+    #[error("block {height} does not follow the tip at height {tip}: the next block is {}; to replace blocks, roll back first", tip.saturating_add(1))]
     WrongHeight {
         /// Height of the block.
         height: u64,
@@ -59,7 +66,7 @@ pub enum LinkError {
         tip: u64,
     },
     /// The block builds on another history.
-    #[error("block {height} names parent {parent}, but the block at height {} is {tip_hash}; to replace blocks, roll back first", height - 1)]
+    #[error("block {height} names parent {parent}, but the block at height {} is {tip_hash}; to replace blocks, roll back first", height.saturating_sub(1))]
     WrongParent {
         /// Height of the block.
         height: u64,
@@ -115,6 +122,11 @@ impl Links {
         self.tip.as_ref()
     }
 
+    /// The parent of the first block; `None` before it, and if it has height 0.
+    pub fn base(&self) -> Option<&Tip> {
+        self.base.as_ref()
+    }
+
     /// Highest height at or below which every block has its proof.
     pub fn proof_tip(&self) -> Option<u64> {
         self.proof_tip
@@ -123,22 +135,24 @@ impl Links {
     /// The height of the block that `event` refers to, if the answer of [`Links::admit`]
     /// depends on its hash.
     pub fn refers_to(&self, event: &Event) -> Option<u64> {
-        let height = match event {
-            Event::BlockProven { height, .. } => *height,
-            Event::RolledBack { to_height, .. } => *to_height,
+        let tip = self.tip.as_ref()?.height;
+        let (height, there) = match event {
+            Event::BlockProven { height, .. } => (*height, *height <= tip),
+            Event::RolledBack { to_height, .. } => (*to_height, *to_height < tip),
             _ => return None,
         };
         let above_base = self.base.as_ref().is_none_or(|base| height > base.height);
-        let below_tip = self.tip.as_ref().is_some_and(|tip| height <= tip.height);
-        (above_base && below_tip).then_some(height)
+        (above_base && there).then_some(height)
     }
 
     /// Takes the event in, if it links. `referred` is the hash of the block at the height
-    /// that [`Links::refers_to`] gave, `None` if it gave none or there is no such block.
+    /// that [`Links::refers_to`] gave, `None` if there is no such block. It is not looked at
+    /// if `refers_to` gave none: a block that a rollback left behind somewhere is void.
     ///
     /// # Errors
     /// The event does not link; nothing has changed.
     pub fn admit(&mut self, event: &Event, referred: Option<&Hash>) -> Result<(), LinkError> {
+        let referred = self.refers_to(event).and(referred);
         match event {
             Event::BlockCommitted { height, hash, parent_hash, .. } => {
                 self.admit_block(*height, hash, parent_hash)
@@ -157,6 +171,9 @@ impl Links {
     }
 
     fn admit_block(&mut self, height: u64, hash: &Hash, parent: &Hash) -> Result<(), LinkError> {
+        if height > MAX_HEIGHT {
+            return Err(LinkError::HeightTooLarge { height });
+        }
         match &self.tip {
             None => self.admit_first(height, hash, parent)?,
             Some(tip) if tip.height.checked_add(1) != Some(height) => {

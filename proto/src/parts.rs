@@ -1,22 +1,25 @@
 //! Events that are larger than a message of the log: cut into parts, and put together.
-//!
-//! The parts before the last are the beginning of the payload, raw. The last part is an
-//! encoded entry with the end of the payload: whoever reads only the newest message of a log
-//! knows its tail.
 
 use bytes::{Bytes, BytesMut};
 
 use crate::entry::Entry;
-use crate::limits::MAX_PAYLOAD_BYTES;
+use crate::limits::{MAX_PAYLOAD_BYTES, MAX_UNIT_MESSAGES};
+use crate::position::Position;
+use crate::time::Timestamp;
 use crate::wire::{self, DecodeError};
 
 /// Most bytes an encoded entry has besides its payload.
 pub const MAX_ENTRY_OVERHEAD: usize = 1024;
 
-/// Cuts an encoded entry into messages of at most `max_message` bytes each: the raw parts in
-/// order, then the one that carries the entry. One message if it fits.
+/// Cuts an encoded entry into messages of at most `max_message` bytes each. One message if it
+/// fits. Otherwise the parts before the last are the beginning of the payload, raw, and the
+/// last part is an encoded entry with the end of the payload: whoever reads only the newest
+/// message of a log knows its tail.
 ///
-/// `max_message` is taken as at least twice [`MAX_ENTRY_OVERHEAD`].
+/// `max_message` is taken as at least twice [`MAX_ENTRY_OVERHEAD`]. What a broker adds of its
+/// own, such as headers, is for the caller to subtract. So is a refusal of more than
+/// [`MAX_UNIT_MESSAGES`] parts, which no [`Assembler`] takes: for the largest event that needs
+/// messages of 66 KiB.
 pub fn split(entry: &Entry, max_message: usize) -> Vec<Bytes> {
     let room = max_message.max(2 * MAX_ENTRY_OVERHEAD);
     let payload = entry.event.payload();
@@ -28,6 +31,31 @@ pub fn split(entry: &Entry, max_message: usize) -> Vec<Bytes> {
         (0..last).step_by(room).map(|start| payload.slice(start..last.min(start + room))).collect();
     messages.push(wire::encode_entry(entry, payload.slice(last..)));
     messages
+}
+
+/// What the last part of an event tells without the parts before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The position directly behind the entry.
+    pub position: Position,
+    /// As in [`Entry::epoch`].
+    pub epoch: u64,
+    /// As in [`Entry::time`].
+    pub time: Timestamp,
+    /// As in [`Entry::outbox_sequence`].
+    pub outbox_sequence: u64,
+}
+
+impl Head {
+    /// Reads the last part of an event, or a message that is whole by itself. Whether its
+    /// payload is complete is not looked at.
+    ///
+    /// # Errors
+    /// The message is not exactly an entry: what [`Entry::decode`] refuses, this does, too,
+    /// but for the length of the payload.
+    pub fn decode(last: Bytes) -> Result<Self, DecodeError> {
+        wire::decode_head(last)
+    }
 }
 
 /// Puts the parts of one event together.
@@ -51,15 +79,23 @@ impl Assembler {
     /// Takes a part that is not the last one.
     ///
     /// # Errors
-    /// The parts are together larger than an event may be: they are dropped.
+    /// The part is empty, or with it the parts are larger or more than those of an event may
+    /// be: all of them are dropped.
     pub fn push(&mut self, part: Bytes) -> Result<(), DecodeError> {
-        self.bytes += part.len();
-        if self.bytes > MAX_PAYLOAD_BYTES {
-            *self = Self::default();
-            return Err(DecodeError::too_large());
-        }
-        self.parts.push(part);
-        Ok(())
+        let bytes = self.bytes.saturating_add(part.len());
+        let refusal = if part.is_empty() {
+            "a part of it is empty".to_owned()
+        } else if bytes > MAX_PAYLOAD_BYTES {
+            format!("its parts have over {MAX_PAYLOAD_BYTES} bytes together")
+        } else if self.parts.len() + 1 == MAX_UNIT_MESSAGES {
+            format!("it has over {MAX_UNIT_MESSAGES} parts")
+        } else {
+            self.bytes = bytes;
+            self.parts.push(part);
+            return Ok(());
+        };
+        *self = Self::default();
+        Err(DecodeError::payload(refusal))
     }
 
     /// Takes the last part, or a message that is whole by itself, and gives the entry. The

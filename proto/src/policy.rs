@@ -1,16 +1,6 @@
 //! Policies: which receipts make an event *backed up*.
-//!
-//! ```text
-//! policy  = clause *( "and" clause )
-//! clause  = "any" NUMBER "of" pattern *( "," pattern ) "at" level
-//! pattern = a consumer name in which * stands for any characters
-//! level   = "applied" | "durable" | "verified" | "offsite"
-//! ```
-//!
-//! `any 2 of backup-*, archive at durable` is fulfilled by two different consumers out of
-//! the pool that the patterns name, as in Postgres' `ANY 2 (…)` for synchronous standbys.
-//! To ask for two pools at once: `any 2 of backup-* at durable and any 1 of archive at verified`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -18,7 +8,23 @@ use crate::limits::MAX_NAME_BYTES;
 use crate::name::ConsumerName;
 use crate::receipt::{Level, Reached, UnknownLevel};
 
-/// Which receipts make an event backed up. See the module for its text form.
+/// Which receipts make an event *backed up*.
+///
+/// ```text
+/// policy  = clause *( "and" clause )
+/// clause  = "any" NUMBER "of" pattern *( "," pattern ) "at" level
+/// pattern = a consumer name in which * stands for any characters, or for none
+/// level   = "applied" | "durable" | "verified" | "offsite"
+/// ```
+///
+/// `any 2 of backup-*, archive at durable` is fulfilled by two different consumers out of
+/// the pool that the patterns name, as in Postgres' `ANY 2 (…)` for synchronous standbys. A
+/// consumer counts once, however many patterns name it.
+///
+/// Every clause must be fulfilled, each on its own:
+/// `any 2 of backup-* at durable and any 1 of archive at verified` asks for two pools at once.
+///
+/// [`FromStr`] reads it, [`fmt::Display`] writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     clauses: Vec<Clause>,
@@ -53,15 +59,17 @@ pub enum InvalidPolicy {
     #[error(transparent)]
     Level(#[from] UnknownLevel),
     /// A pattern can match no consumer name.
-    #[error("{0:?} can match no consumer: use the characters a-z, 0-9, - and *, at most 32")]
+    #[error("{0:?} names no consumer: use at most 32 of the characters a-z, 0-9, - and *")]
     Pattern(String),
     /// More consumers are asked for than the names allow.
-    #[error("any {count} of {named} can never be fulfilled: only {named} consumers are named")]
+    #[error("`any {count} of {pool}` can never be fulfilled: it names only {named}")]
     TooMany {
         /// How many are asked for.
         count: u32,
-        /// How many are named.
+        /// How many different ones are named.
         named: usize,
+        /// Their names.
+        pool: String,
     },
 }
 
@@ -151,6 +159,7 @@ fn clause(words: &mut Words<'_>) -> Result<Clause, InvalidPolicy> {
     keyword(words, "any", "`any`")?;
     let word = words.next();
     let count = word
+        .filter(|word| word.bytes().all(|digit| digit.is_ascii_digit()))
         .and_then(|word| word.parse::<u32>().ok())
         .filter(|count| *count > 0)
         .ok_or_else(|| unexpected("how many consumers, from 1", word))?;
@@ -161,15 +170,26 @@ fn clause(words: &mut Words<'_>) -> Result<Clause, InvalidPolicy> {
     }
     keyword(words, "at", "`,` or `at`")?;
     let level = words.next().ok_or_else(|| unexpected("a level", None))?.parse()?;
-    let all_exact = pool.iter().all(|pattern| !pattern.0.contains('*'));
-    if all_exact && count as usize > pool.len() {
-        return Err(InvalidPolicy::TooMany { count, named: pool.len() });
-    }
+    check_fulfillable(count, &pool)?;
     Ok(Clause { count, pool, level })
 }
 
+fn check_fulfillable(count: u32, pool: &[Pattern]) -> Result<(), InvalidPolicy> {
+    let names: BTreeSet<&str> = pool.iter().map(|pattern| &*pattern.0).collect();
+    let named = names.len();
+    let open = names.iter().any(|name| name.contains('*'));
+    if open || count as usize <= named {
+        return Ok(());
+    }
+    let pool = names.into_iter().collect::<Vec<_>>().join(", ");
+    Err(InvalidPolicy::TooMany { count, named, pool })
+}
+
 fn pattern(words: &mut Words<'_>) -> Result<Pattern, InvalidPolicy> {
-    let word = words.next().ok_or_else(|| unexpected("a consumer's name", None))?;
+    let word = words.next();
+    let Some(word) = word.filter(|word| *word != ",") else {
+        return Err(unexpected("a consumer's name", word));
+    };
     let usable = word.len() <= MAX_NAME_BYTES
         && word.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'*'));
     if usable { Ok(Pattern(word.into())) } else { Err(InvalidPolicy::Pattern(word.to_owned())) }

@@ -6,11 +6,12 @@ use prost::Message;
 
 use crate::digest::Digest;
 use crate::entry::Entry;
-use crate::event::{Event, Label};
+use crate::event::{Event, Kind, Label};
 use crate::generated as pb;
 use crate::hash::{Hash, Key, TransactionId};
 use crate::identity::{InstanceId, Lineage, OutboxId};
 use crate::limits::{MAX_PAYLOAD_BYTES, MAX_TEXT_BYTES};
+use crate::parts::Head;
 use crate::position::{Cursor, Position, Tip};
 use crate::receipt::{Announcement, Level, Reached, Receipt, Role};
 use crate::time::Timestamp;
@@ -36,6 +37,14 @@ pub enum DecodeError {
         /// Which field.
         field: &'static str,
     },
+    /// It holds more than the message: fields that this version does not know, or fields twice.
+    #[error("a Tipline {message} with {bytes} bytes too many: a newer version may have written it")]
+    Excess {
+        /// Which message.
+        message: &'static str,
+        /// How many bytes are not accounted for.
+        bytes: usize,
+    },
     /// A field has a value that it cannot have.
     #[error("a Tipline {message} whose {field} cannot be")]
     Invalid {
@@ -49,9 +58,8 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
-    pub(crate) fn too_large() -> Self {
-        let source = format!("the parts have over {MAX_PAYLOAD_BYTES} bytes together").into();
-        Self::Invalid { message: "entry", field: "payload", source }
+    pub(crate) fn payload(why: String) -> Self {
+        Self::Invalid { message: "entry", field: "payload", source: why.into() }
     }
 }
 
@@ -87,15 +95,23 @@ impl Fields {
     }
 
     fn hash(&self, field: &'static str, value: Bytes) -> Result<Hash, DecodeError> {
-        self.check(field, Hash::new(value))
+        self.check(field, Hash::new(unshared(&value)))
+    }
+
+    fn key(&self, value: Bytes) -> Result<Key, DecodeError> {
+        self.check("key", Key::new(unshared(&value)))
     }
 
     fn lineage(&self, value: &[u8]) -> Result<Lineage, DecodeError> {
         Ok(Lineage::from_bytes(self.array("lineage", value)?))
     }
 
-    fn position(&self, value: Option<pb::Position>) -> Result<Position, DecodeError> {
-        let value = self.need("position", value)?;
+    fn position(
+        &self,
+        field: &'static str,
+        value: Option<pb::Position>,
+    ) -> Result<Position, DecodeError> {
+        let value = self.need(field, value)?;
         Ok(Position { index: value.index, digest: self.digest(&value.digest)? })
     }
 
@@ -115,8 +131,37 @@ impl Fields {
     }
 }
 
+/// Hashes and keys live on in tips, cursors and maps. They must not hold on to the message
+/// they came in, which may have 64 MiB.
+fn unshared(value: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(value)
+}
+
 fn decode<M: Message + Default>(message: &'static str, bytes: Bytes) -> Result<M, DecodeError> {
     M::decode(bytes).map_err(|source| DecodeError::Malformed { message, source })
+}
+
+/// For what is kept and copied on: what this version does not know would be lost on the way.
+/// In no encoding has a message fewer bytes than in ours, so the length tells.
+fn decode_exactly<M: Message + Default>(
+    message: &'static str,
+    bytes: Bytes,
+) -> Result<M, DecodeError> {
+    let length = bytes.len();
+    let decoded: M = decode(message, bytes)?;
+    match length.saturating_sub(decoded.encoded_len()) {
+        0 => Ok(decoded),
+        bytes => Err(DecodeError::Excess { message, bytes }),
+    }
+}
+
+/// The reason of a failure. There always is one: an empty text says that nothing failed.
+fn put_failure(failure: Option<&str>) -> String {
+    match failure {
+        Some("") => "no reason given".to_owned(),
+        Some(reason) => shorten(reason),
+        None => String::new(),
+    }
 }
 
 /// Cuts a text that people read down to its limit, at a character.
@@ -181,25 +226,36 @@ fn put_event(event: &Event) -> pb::entry::Event {
     }
 }
 
+/// Decodes what an entry says of its place, whichever part of its payload is there.
+pub(crate) fn decode_head(bytes: Bytes) -> Result<Head, DecodeError> {
+    let mut message: pb::Entry = decode_exactly("entry", bytes)?;
+    let part = std::mem::take(&mut message.payload);
+    let entry = take_entry(message, part)?;
+    let (position, Entry { epoch, time, outbox_sequence, .. }) = (entry.position(), entry);
+    Ok(Head { position, epoch, time, outbox_sequence })
+}
+
 /// Decodes an entry; `complete` is given the payload of the message and answers the whole one.
 pub(crate) fn decode_entry(
     bytes: Bytes,
     complete: impl FnOnce(Bytes) -> Bytes,
 ) -> Result<Entry, DecodeError> {
-    let fields = Fields("entry");
-    let message: pb::Entry = decode("entry", bytes)?;
-    let payload = complete(message.payload);
-    let length = payload.len() as u64;
-    if length != message.payload_length || length > MAX_PAYLOAD_BYTES as u64 {
-        let said = message.payload_length;
-        let why = format!(
+    let mut message: pb::Entry = decode_exactly("entry", bytes)?;
+    let payload = complete(std::mem::take(&mut message.payload));
+    let (length, said) = (payload.len() as u64, message.payload_length);
+    if length != said || length > MAX_PAYLOAD_BYTES as u64 {
+        return Err(DecodeError::payload(format!(
             "{length} bytes are there, {said} were written, {MAX_PAYLOAD_BYTES} are allowed"
-        );
-        return Err(DecodeError::Invalid {
-            message: "entry",
-            field: "payload",
-            source: why.into(),
-        });
+        )));
+    }
+    take_entry(message, payload)
+}
+
+fn take_entry(message: pb::Entry, payload: Bytes) -> Result<Entry, DecodeError> {
+    let fields = Fields("entry");
+    let event = take_event(&fields, fields.need("an event", message.event)?, payload)?;
+    if event.kind() != Kind::EpochStarted {
+        fields.number("outbox sequence", message.outbox_sequence)?;
     }
     Ok(Entry {
         index: fields.number("index", message.index)?,
@@ -207,7 +263,7 @@ pub(crate) fn decode_entry(
         time: Timestamp::from_micros(message.time_us),
         outbox_sequence: message.outbox_sequence,
         digest: fields.digest(&message.digest)?,
-        event: take_event(&fields, fields.need("an event", message.event)?, payload)?,
+        event,
     })
 }
 
@@ -232,16 +288,13 @@ fn take_event(
             return Ok(Event::BlockProven { height: m.height, block_hash, payload });
         }
         Pb::TransactionValidated(m) => {
-            let id = fields.check("id", TransactionId::new(m.id))?;
+            let id = fields.check("id", TransactionId::new(unshared(&m.id)))?;
             return Ok(Event::TransactionValidated { id, payload });
         }
         Pb::StateRecorded(m) if !m.erased => {
-            let key = fields.check("key", Key::new(m.key))?;
-            return Ok(Event::StateRecorded { key, value: Some(payload) });
+            return Ok(Event::StateRecorded { key: fields.key(m.key)?, value: Some(payload) });
         }
-        Pb::StateRecorded(m) => {
-            Event::StateRecorded { key: fields.check("key", Key::new(m.key))?, value: None }
-        }
+        Pb::StateRecorded(m) => Event::StateRecorded { key: fields.key(m.key)?, value: None },
         Pb::EpochStarted(m) => Event::EpochStarted {
             primary: fields.check("primary", Label::new(&m.primary))?,
             outbox: OutboxId::from_bytes(fields.array("outbox", &m.outbox)?),
@@ -262,11 +315,12 @@ impl Entry {
         encode_entry(self, self.event.payload().clone())
     }
 
-    /// Reads an entry. Its payload shares `bytes`, it is not copied. Whether the digest is
-    /// right is not looked at: see [`Entry::follows`].
+    /// Reads an entry. Its payload shares `bytes`, it is not copied; its hashes and keys are,
+    /// so that they may be kept. Whether the digest is right is not looked at: see
+    /// [`Entry::follows`].
     ///
     /// # Errors
-    /// The bytes are not exactly one entry.
+    /// The bytes are not exactly one entry, or hold fields that this version does not know.
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
         decode_entry(bytes, |payload| payload)
     }
@@ -287,12 +341,12 @@ impl Cursor {
     /// Reads a cursor.
     ///
     /// # Errors
-    /// The bytes are not exactly one cursor.
+    /// The bytes are not exactly one cursor, or hold fields that this version does not know.
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
         let fields = Fields("cursor");
-        let message: pb::Cursor = decode("cursor", bytes)?;
+        let message: pb::Cursor = decode_exactly("cursor", bytes)?;
         Ok(Self {
-            position: fields.position(message.position)?,
+            position: fields.position("position", message.position)?,
             epoch: message.epoch,
             block_tip: fields.tip(message.block_tip)?,
             proof_tip: message.proof_tip,
@@ -301,7 +355,8 @@ impl Cursor {
 }
 
 impl Receipt {
-    /// The bytes of the receipt. Texts over their limit are cut.
+    /// The bytes of the receipt. Texts over their limit are cut, and a failure without a
+    /// reason is given one.
     pub fn encode(&self) -> Bytes {
         let reached = Level::ALL.into_iter().filter_map(|level| {
             let position = Some(put_position(&self.reached.said(level)?));
@@ -316,23 +371,28 @@ impl Receipt {
             block_tip: self.block_tip.as_ref().map(put_tip),
             proof_tip: self.proof_tip,
             time_us: self.time.as_micros(),
-            failure: self.failure.as_deref().map(shorten).unwrap_or_default(),
+            failure: put_failure(self.failure.as_deref()),
             store: shorten(&self.store),
         };
         message.encode_to_vec().into()
     }
 
-    /// Reads a receipt.
+    /// Reads a receipt. Fields that a newer version added are ignored, so that consumers can
+    /// be upgraded before their primary.
     ///
     /// # Errors
-    /// The bytes are not exactly one receipt.
+    /// The bytes are not a receipt.
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
         let fields = Fields("receipt");
         let message: pb::Receipt = decode("receipt", bytes)?;
         let mut reached = Reached::default();
         for said in message.reached {
             let level = Level::ALL.into_iter().find(|level| *level as i32 == said.level);
-            reached.set(fields.need("a known level", level)?, fields.position(said.position)?);
+            let level = fields.need("a known level", level)?;
+            if reached.said(level).is_some() {
+                fields.check("reached", Err(format!("{level} comes twice")))?;
+            }
+            reached.set(level, fields.position("position", said.position)?);
         }
         let role = Role::ALL.into_iter().find(|role| *role as i32 == message.role);
         Ok(Self {
@@ -351,7 +411,8 @@ impl Receipt {
 }
 
 impl Announcement {
-    /// The bytes of the announcement. Texts over their limit are cut.
+    /// The bytes of the announcement. Texts over their limit are cut, and a failure without
+    /// a reason is given one.
     pub fn encode(&self) -> Bytes {
         let message = pb::Announcement {
             lineage: Bytes::copy_from_slice(self.lineage.as_bytes()),
@@ -363,15 +424,16 @@ impl Announcement {
             outbox_events: self.outbox_events,
             outbox_bytes: self.outbox_bytes,
             time_us: self.time.as_micros(),
-            failure: self.failure.as_deref().map(shorten).unwrap_or_default(),
+            failure: put_failure(self.failure.as_deref()),
         };
         message.encode_to_vec().into()
     }
 
-    /// Reads an announcement.
+    /// Reads an announcement. Fields that a newer version added are ignored, so that a
+    /// primary can be upgraded before its consumers.
     ///
     /// # Errors
-    /// The bytes are not exactly one announcement.
+    /// The bytes are not an announcement.
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
         let fields = Fields("announcement");
         let message: pb::Announcement = decode("announcement", bytes)?;
@@ -379,7 +441,7 @@ impl Announcement {
             lineage: fields.lineage(&message.lineage)?,
             primary: fields.check("primary", Label::new(&message.primary))?,
             epoch: message.epoch,
-            tail: fields.position(message.tail)?,
+            tail: fields.position("tail", message.tail)?,
             block_tip: fields.tip(message.block_tip)?,
             proof_tip: message.proof_tip,
             outbox_events: message.outbox_events,

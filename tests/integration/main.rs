@@ -1,1 +1,14 @@
-//! Integration tests.
+//! The integration tests, one file for each feature of the product.
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in its helper functions too"
+)]
+
+mod cli;
+mod forgotten;
+mod jetstream;
+mod jetstream_conformance;
+mod publishing;
+mod real_blocks;
+mod servers;

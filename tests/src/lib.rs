@@ -1,1 +1,41 @@
-//! tests
+//! What the integration tests of Tipline stand on: real servers and real
+//! processes as children, real blocks, and randomness that can be repeated.
+//!
+//! It is a harness: whatever goes wrong in here fails the test by a panic that
+//! says what and where. It is not part of the product, and nothing in the
+//! product depends on it. Linux and macOS only.
+//!
+//! Whatever a test starts ends with the test: on drop, and also when the test
+//! process itself is killed. When the test panics, the last lines of every
+//! child's output are printed with the failure.
+#![expect(
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a harness fails a test by panicking, and explains by printing"
+)]
+
+mod blocks;
+mod eventually;
+mod http;
+mod invariants;
+mod leash;
+mod nats;
+mod port;
+mod process;
+mod seed;
+mod tipline;
+mod toy;
+
+pub use blocks::{BlkError, RawBlock, bitcoin_blocks, bitcoin_blocks_path, parse_blk};
+pub use eventually::eventually;
+pub use http::{HttpReply, http_get};
+pub use invariants::{check_log, check_store, read_log};
+pub use nats::{Cluster, Nats, NatsOptions, SyncInterval};
+pub use port::Port;
+pub use process::Process;
+pub use seed::Rng;
+pub use tipline::{Finished, Running, Tipline};
+pub use toy::{
+    LatencyFile, ToyNode, open_log, toy_chain, toy_hash, toy_history, toy_log, toy_payload,
+};

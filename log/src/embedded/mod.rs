@@ -1,1 +1,365 @@
-//! One SQLite file.
+//! The log in one SQLite file, for one machine.
+//!
+//! It needs no server. Several processes of the machine may have it open, one of them to
+//! append; readers are pushed new entries by file notification. It is not a broker and does
+//! not want to be one: there is one copy, on one disk, and no network.
+//!
+//! # What is durable when
+//! | call | when it returns `Ok` |
+//! |---|---|
+//! | [`EmbeddedLog::create`] | the file, its content and its name in the directory are fsynced |
+//! | `append` | the write-ahead log with the whole unit is fsynced (`synchronous = FULL`) |
+//! | `put_receipt`, `announce`, `forget` | every process sees it, and it outlives this one. A power failure may take it back: it is fsynced with the next append or checkpoint. What is left is an older receipt, which claims less, and a consumer repeats its own. So receipts cost the appends no fsync |
+//!
+//! After a write or an fsync failed, and after the file was removed or replaced while open,
+//! the handle answers everything with `Failed`: open the log anew. A full disk is not such a
+//! failure: the unit is rolled back, the answer is `Doubt` with a retryable source, and the
+//! log goes on when there is room again. So is a lock that another process holds for
+//! over 5 s.
+//!
+//! # The file
+//! SQLite in WAL mode; `application_id` 0x54704C67 (`TpLg`), `user_version` 1; mode 0600.
+//! ```sql
+//! log          (one, contract, name, chain, genesis, lineage)  -- one row
+//! entry        (number, digest, claim, bytes)  -- the index; the entry's digest; index of
+//!              -- the newest EpochStarted up to here, or 0; Entry::encode
+//! receipt      (consumer, bytes)               -- Receipt::encode
+//! announcement (one, bytes)                    -- one row or none; Announcement::encode
+//! subscriber   (consumer, generation)          -- how often this name has subscribed
+//! ```
+//! Beside it are SQLite's `-wal` and `-shm`, which belong to it (copy all or use SQLite's
+//! backup), and `-bell-entries` and `-bell-board`, which hold nothing: writing to them
+//! tells the other processes. They are made anew when the log is opened.
+//!
+//! Readers check each entry against the digest of the one before it, because SQLite has no
+//! checksums: a byte that changed on disk is `Damaged`, with the index.
+//!
+//! # Limits
+//! Entries have no messages: [`Appender::messages`] is always 1. A machine without file
+//! notification (some network and container file systems) is told after
+//! [`LOOK_AGAIN`]. Readers hold no transaction while they wait, so the write-ahead log is
+//! brought home every 4 MiB; only a foreign program that reads for long makes it grow.
+
+mod bell;
+mod files;
+mod place;
+mod sqlite;
+mod subscription;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tipline_proto::{Announcement, ConsumerName, Entry, Lineage, LogIdentity, Position, Receipt};
+use tokio::task::JoinHandle;
+
+use self::bell::Bells;
+use self::sqlite::{Database, Purpose};
+use self::subscription::{EmbeddedFeed, EmbeddedSubscription};
+use self::writer::{RECEIPT_BYTES, Writer};
+use crate::error::{AppendError, LogError};
+use crate::preflight::Preflight;
+use crate::spec::{Appender, Board, BoardFeed, Extent, Reader, Receipts, Subscription, Tail};
+use crate::unit::check_unit;
+
+/// Readers are pushed what is new. If a push was lost, because the machine has no file
+/// notification or another process died between its commit and the push, they see it after
+/// this long at the latest.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// A log in one SQLite file. Clones are the same handle.
+#[derive(Clone)]
+pub struct EmbeddedLog {
+    inner: Arc<Inner>,
+}
+
+/// A handle: one thread that writes, one connection that reads, and the bells.
+struct Inner {
+    path: PathBuf,
+    place: String,
+    identity: LogIdentity,
+    writer: Writer,
+    reader: Arc<Mutex<Database>>,
+    bells: Bells,
+    /// Begun by the first subscription: who only writes need not watch.
+    watcher: Mutex<Option<notify::RecommendedWatcher>>,
+}
+
+impl EmbeddedLog {
+    /// Creates an empty log at `path` and opens it. The directory must exist. On `Ok` the log
+    /// is fsynced, its name included; a crash before that leaves a whole log or none.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if anything is at `path`: nothing is ever replaced. `Unusable` if the
+    /// file cannot be made there, or if a write-ahead log without its log is beside it.
+    pub async fn create(
+        path: impl Into<PathBuf>,
+        identity: &LogIdentity,
+    ) -> Result<Self, LogError> {
+        let (path, identity) = (path.into(), identity.clone());
+        blocking(move || {
+            files::create(&path, &place_of(&path), &identity)?;
+            Self::open_now(&path)
+        })
+        .await
+    }
+
+    /// Opens the log at `path`. Compare its lineage, [`Reader::identity`], with the one you
+    /// know.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no file: none is created. `Unusable` if it is not a log, is of a
+    /// newer version, or its permissions do not do. `Damaged` if it was a log.
+    pub async fn open(path: impl Into<PathBuf>) -> Result<Self, LogError> {
+        let path = path.into();
+        blocking(move || Self::open_now(&path)).await
+    }
+
+    /// Path of the log's file, without links and dots.
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    fn open_now(path: &Path) -> Result<Self, LogError> {
+        let place = place_of(path);
+        let path = files::find(path, &place)?;
+        let reader = Database::open(&path, &place, Purpose::Reading)?;
+        let bells = Bells::open(&path).map_err(|error| LogError::Unusable {
+            place: place.clone(),
+            why: "files beside it cannot be written: check the permissions of its directory"
+                .to_owned(),
+            source: Some(error.into()),
+        })?;
+        let inner = Inner {
+            writer: Writer::start(path.clone(), &place)?,
+            identity: reader.identity().clone(),
+            reader: Arc::new(Mutex::new(reader)),
+            path,
+            place,
+            bells,
+            watcher: Mutex::new(None),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+}
+
+fn place_of(path: &Path) -> String {
+    format!("embedded:{}", path.display())
+}
+
+/// Does what blocks on a thread that may be blocked.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LogError> + Send + 'static,
+) -> Result<T, LogError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(ended_early(error)))
+}
+
+/// Blocking work panicked, or the runtime is being shut down.
+fn ended_early(error: tokio::task::JoinError) -> LogError {
+    LogError::Failed {
+        place: "embedded".to_owned(),
+        what: "its blocking work ended early".to_owned(),
+        source: Some(error.into()),
+    }
+}
+
+impl Inner {
+    /// Begins to read, on a thread that may be blocked.
+    fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Database) -> Result<T, LogError> + Send + 'static,
+    ) -> JoinHandle<Result<T, LogError>> {
+        let (reader, poison) = (Arc::clone(&self.reader), self.writer.poison().clone());
+        tokio::task::spawn_blocking(move || {
+            poison.check()?;
+            read(&reader.lock().unwrap_or_else(PoisonError::into_inner))
+        })
+    }
+
+    fn watch(&self) -> Result<(), LogError> {
+        let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
+        if watcher.is_none() {
+            let watching = self.bells.watch().map_err(|error| LogError::Unusable {
+                place: self.place.clone(),
+                why: "the system gives no file notification: on Linux, raise fs.inotify.max_user_instances".to_owned(),
+                source: Some(error.into()),
+            })?;
+            *watcher = Some(watching);
+        }
+        Ok(())
+    }
+
+    fn check_lineage(&self, expected: Lineage) -> Result<(), LogError> {
+        let found = self.identity.lineage;
+        if found == expected {
+            return Ok(());
+        }
+        Err(LogError::WrongLineage { place: self.place.clone(), expected, found })
+    }
+
+    fn out_of_range(&self, extent: Extent, asked: u64) -> LogError {
+        LogError::OutOfRange { asked, first: extent.first, last: extent.last }
+    }
+}
+
+#[async_trait]
+impl Appender for EmbeddedLog {
+    async fn tail(&self) -> Result<Tail, LogError> {
+        // On the writing thread: behind an append whose caller stopped waiting.
+        self.inner.writer.call(|desk| desk.entries.tail()).await
+    }
+
+    async fn append(&self, after: &Tail, unit: &[Entry]) -> Result<Tail, AppendError> {
+        let (inner, after, unit) = (Arc::clone(&self.inner), after.clone(), unit.to_vec());
+        let append = move |desk: &mut writer::Desk| {
+            if let Err(error) = check_unit(&after.position, &unit, |_| 1) {
+                return Ok(Err(AppendError::Refused(error)));
+            }
+            let Some(tail) = desk.entries.append(&after, &unit)? else {
+                return Ok(Err(AppendError::Conflict));
+            };
+            desk.wrote(unit.iter().map(written_bytes).sum());
+            inner.bells.entries.ring();
+            Ok(Ok(tail))
+        };
+        self.inner.writer.call(append).await.map_err(AppendError::Doubt)?
+    }
+
+    fn messages(&self, _entry: &Entry) -> usize {
+        1
+    }
+
+    async fn preflight(&self) -> Result<Preflight, LogError> {
+        let synchronous =
+            self.inner.writer.call(|desk| desk.entries.setting("synchronous")).await?;
+        let path = self.inner.path.clone();
+        self.inner
+            .read(move |log| {
+                Ok(place::preflight(&path, &log.setting("journal_mode")?, &synchronous))
+            })
+            .await
+            .unwrap_or_else(|error| Err(ended_early(error)))
+    }
+}
+
+/// About what an entry takes in the write-ahead log.
+fn written_bytes(entry: &Entry) -> u64 {
+    entry.event.payload().len() as u64 + 256
+}
+
+#[async_trait]
+impl Reader for EmbeddedLog {
+    fn identity(&self) -> &LogIdentity {
+        &self.inner.identity
+    }
+
+    async fn extent(&self) -> Result<Extent, LogError> {
+        self.inner.read(Database::extent).await.unwrap_or_else(|error| Err(ended_early(error)))
+    }
+
+    async fn entry(&self, index: u64) -> Result<Entry, LogError> {
+        let inner = Arc::clone(&self.inner);
+        let read = move |log: &Database| match log.entry(index)? {
+            Some(entry) => Ok(entry),
+            None => Err(inner.out_of_range(log.extent()?, index)),
+        };
+        self.inner.read(read).await.unwrap_or_else(|error| Err(ended_early(error)))
+    }
+
+    async fn subscribe(
+        &self,
+        name: Option<&ConsumerName>,
+        after: u64,
+    ) -> Result<Box<dyn Subscription>, LogError> {
+        let inner = Arc::clone(&self.inner);
+        let open = move || -> Result<(Database, Position), LogError> {
+            inner.writer.poison().check()?;
+            inner.watch()?;
+            let database = Database::open(&inner.path, &inner.place, Purpose::Reading)?;
+            let start = database.position(after)?;
+            let out_of_range = |extent| inner.out_of_range(extent, after.saturating_add(1));
+            let start = start.ok_or(()).or_else(|()| Err(out_of_range(database.extent()?)))?;
+            Ok((database, start))
+        };
+        let (database, start) = blocking(open).await?;
+        let name = match name.cloned() {
+            None => None,
+            Some(name) => Some(self.take_over(name).await?),
+        };
+        Ok(Box::new(EmbeddedSubscription::new(Arc::clone(&self.inner), database, name, start)))
+    }
+}
+
+impl EmbeddedLog {
+    async fn take_over(&self, name: ConsumerName) -> Result<(ConsumerName, i64), LogError> {
+        let inner = Arc::clone(&self.inner);
+        let take_over = move |desk: &mut writer::Desk| {
+            let generation = desk.board.take_over(&name)?;
+            desk.wrote(RECEIPT_BYTES);
+            inner.bells.entries.ring();
+            Ok((name, generation))
+        };
+        self.inner.writer.call(take_over).await
+    }
+
+    /// Changes the board, and tells everyone.
+    async fn change_board(
+        &self,
+        change: impl FnOnce(&Database) -> Result<(), LogError> + Send + 'static,
+    ) -> Result<(), LogError> {
+        let inner = Arc::clone(&self.inner);
+        let change = move |desk: &mut writer::Desk| {
+            change(&desk.board)?;
+            desk.wrote(RECEIPT_BYTES);
+            inner.bells.board.ring();
+            Ok(())
+        };
+        self.inner.writer.call(change).await
+    }
+}
+
+#[async_trait]
+impl Receipts for EmbeddedLog {
+    async fn put_receipt(&self, receipt: &Receipt) -> Result<(), LogError> {
+        self.inner.check_lineage(receipt.lineage)?;
+        let receipt = receipt.clone();
+        self.change_board(move |board| board.put_receipt(&receipt)).await
+    }
+
+    async fn announce(&self, announcement: &Announcement) -> Result<(), LogError> {
+        self.inner.check_lineage(announcement.lineage)?;
+        let announcement = announcement.clone();
+        self.change_board(move |board| board.announce(&announcement)).await
+    }
+
+    async fn forget(&self, consumer: &ConsumerName) -> Result<(), LogError> {
+        let consumer = consumer.clone();
+        self.change_board(move |board| board.forget(&consumer)).await
+    }
+
+    async fn board(&self) -> Result<Board, LogError> {
+        self.inner.read(Database::board).await.unwrap_or_else(|error| Err(ended_early(error)))
+    }
+
+    async fn follow_board(&self) -> Result<Box<dyn BoardFeed>, LogError> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || {
+            inner.writer.poison().check()?;
+            inner.watch()
+        })
+        .await?;
+        Ok(Box::new(EmbeddedFeed::new(Arc::clone(&self.inner))))
+    }
+}
+
+impl fmt::Debug for EmbeddedLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { path, identity, .. } = &*self.inner;
+        f.debug_struct("EmbeddedLog").field("path", path).field("name", &identity.name).finish()
+    }
+}

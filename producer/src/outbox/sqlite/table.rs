@@ -48,20 +48,9 @@ impl OutboxTable {
         clock: Clock,
     ) -> Result<OutboxTable, OutboxError> {
         let place = format!("sqlite:{}", conn.path().unwrap_or_default());
-        let genesis_bytes = genesis.as_ref();
-        let create = || {
-            conn.execute_batch("SAVEPOINT tipline_install")?;
-            conn.execute_batch(SCHEMA)?;
-            conn.execute(
-                "INSERT OR IGNORE INTO tipline_outbox_state (genesis) VALUES (?1)",
-                [genesis_bytes],
-            )?;
-            conn.execute_batch("RELEASE tipline_install")
-        };
-        if let Err(error) = create() {
-            // If that fails too, the savepoint is gone already, with everything in it.
-            drop(conn.execute_batch("ROLLBACK TO tipline_install; RELEASE tipline_install"));
-            return Err(failed(&place, "creating its tables")(error));
+        let installed = is_installed(conn).map_err(failed(&place, "looking for its tables"))?;
+        if !installed {
+            create(conn, genesis).map_err(failed(&place, "creating its tables"))?;
         }
         let state = State::read(conn, &place)?;
         if state.genesis != *genesis {
@@ -203,4 +192,34 @@ impl OutboxTable {
             .map_err(failed(&self.place, "reading tipline_block"))?;
         Ok(found.and_then(|hash| Hash::new(hash).ok()))
     }
+}
+
+/// Looks without the write lock: a node that is started again must not wait for one.
+fn is_installed(conn: &Connection) -> rusqlite::Result<bool> {
+    let table = "SELECT count(*) FROM sqlite_schema WHERE name = 'tipline_outbox_state'";
+    let row = "SELECT count(*) FROM tipline_outbox_state";
+    let count = |sql| conn.query_row(sql, [], |row| row.get::<_, i64>(0));
+    Ok(count(table)? > 0 && count(row)? > 0)
+}
+
+/// All or nothing; in the caller's transaction if there is one.
+fn create(conn: &Connection, genesis: &Hash) -> rusqlite::Result<()> {
+    // Not deferred: to go from reading to writing fails at once if somebody else writes.
+    let (begin, commit, rollback) = if conn.is_autocommit() {
+        ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")
+    } else {
+        let rollback = "ROLLBACK TO tipline_install; RELEASE tipline_install";
+        ("SAVEPOINT tipline_install", "RELEASE tipline_install", rollback)
+    };
+    conn.execute_batch(begin)?;
+    let bind = "INSERT OR IGNORE INTO tipline_outbox_state (genesis) VALUES (?1)";
+    let created = conn
+        .execute_batch(SCHEMA)
+        .and_then(|()| conn.execute(bind, [genesis.as_ref()]))
+        .and_then(|_| conn.execute_batch(commit));
+    if created.is_err() {
+        // If that fails too, the transaction is gone already, with everything in it.
+        drop(conn.execute_batch(rollback));
+    }
+    created
 }

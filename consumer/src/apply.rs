@@ -1,0 +1,88 @@
+//! The store's own thread: its calls block, and one is under way at a time.
+
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+
+use tokio::sync::oneshot;
+
+use crate::error::ConsumerError;
+use crate::store::Store;
+
+type Job = Box<dyn FnOnce(&mut dyn Store) + Send>;
+
+/// A store on a thread of its own. If a call panics the thread ends, the store is closed, and
+/// every later call gives [`ConsumerError::Panicked`].
+#[derive(Debug)]
+pub(crate) struct StoreThread {
+    place: String,
+    jobs: SyncSender<Job>,
+    ended: oneshot::Receiver<()>,
+}
+
+/// The answer to a call, when it is there.
+#[derive(Debug)]
+pub(crate) struct Answer<T> {
+    place: String,
+    answer: oneshot::Receiver<T>,
+}
+
+impl StoreThread {
+    /// Takes the store to a new thread.
+    pub(crate) fn start(store: Box<dyn Store>) -> Result<Self, ConsumerError> {
+        let place = store.place();
+        let (jobs, queue) = sync_channel::<Job>(1);
+        let (end, ended) = oneshot::channel();
+        let run = move || {
+            // Declared first, dropped last, also in a panic: it tells that the store is closed.
+            let _end: oneshot::Sender<()> = end;
+            let mut store = store;
+            while let Ok(job) = queue.recv() {
+                job(&mut *store);
+            }
+        };
+        match thread::Builder::new().name("tipline-store".to_owned()).spawn(run) {
+            Ok(_) => Ok(Self { place, jobs, ended }),
+            Err(_) => Err(panicked(&place)),
+        }
+    }
+
+    /// Kind and place of the store, for people.
+    pub(crate) fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// Starts a call. The one before it must have been answered.
+    pub(crate) fn call<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut dyn Store) -> T + Send + 'static,
+    ) -> Answer<T> {
+        let (answered, answer) = oneshot::channel();
+        let job = Box::new(move |store: &mut dyn Store| {
+            let result = job(store);
+            // Whoever asked may have stopped waiting.
+            drop(answered.send(result));
+        });
+        // If the thread has ended, the job is dropped and its answer never comes: that is how
+        // the caller learns it.
+        drop(self.jobs.try_send(job));
+        Answer { place: self.place.clone(), answer }
+    }
+
+    /// Lets the call that is under way end, and waits until the store is closed.
+    pub(crate) async fn close(self) {
+        drop(self.jobs);
+        // An error is the end, too: nothing is ever sent.
+        drop(self.ended.await);
+    }
+}
+
+impl<T> Answer<T> {
+    /// Waits for the answer. Cancelling loses nothing; must not be called again after it.
+    pub(crate) async fn get(&mut self) -> Result<T, ConsumerError> {
+        (&mut self.answer).await.map_err(|_| panicked(&self.place))
+    }
+}
+
+fn panicked(place: &str) -> ConsumerError {
+    ConsumerError::Panicked { what: format!("the thread of the store {place}") }
+}

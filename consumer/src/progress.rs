@@ -1,0 +1,87 @@
+//! How far a consumer is, and how it fares.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tipline_proto::{Cursor, Timestamp};
+
+use crate::error::ConsumerError;
+
+/// How far a consumer is, and how it fares. The newest one replaces all before it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Progress {
+    /// What it is doing.
+    pub phase: Phase,
+    /// How far the store is durable; `None` until it was found to belong to the log.
+    pub cursor: Option<Cursor>,
+    /// Index of the newest entry that is known to be in the log. The log may have more while
+    /// it is out of reach.
+    pub tail: Option<u64>,
+    /// Commit time, at the primary, of the newest entry applied in this run.
+    pub committed: Option<Timestamp>,
+    /// Entries applied in this run.
+    pub applied: u64,
+    /// Entries of this run that had been applied before, and were ignored.
+    pub duplicates: u64,
+    /// Entries of this run that a fenced primary wrote, and that were ignored.
+    pub void: u64,
+}
+
+/// What a consumer is doing.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Phase {
+    /// It compares the store with the log.
+    Joining,
+    /// Entries are pushed to it, and it applies them.
+    Following,
+    /// The log is out of reach, for the reason given. It tries again, for ever.
+    LogAway(String),
+    /// The store has no room or is in someone's hands, for the reason given. It tries again,
+    /// for ever, and loses nothing.
+    StoreHeld(String),
+    /// It was shut down.
+    Stopped,
+    /// It stopped for good.
+    Failed(Arc<ConsumerError>),
+}
+
+impl Phase {
+    /// Whether nothing is wrong.
+    pub fn is_healthy(&self) -> bool {
+        matches!(self, Phase::Joining | Phase::Following | Phase::Stopped)
+    }
+
+    /// Whether it has ended.
+    pub fn is_ended(&self) -> bool {
+        matches!(self, Phase::Stopped | Phase::Failed(_))
+    }
+}
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        Self {
+            phase: Phase::Joining,
+            cursor: None,
+            tail: None,
+            committed: None,
+            applied: 0,
+            duplicates: 0,
+            void: 0,
+        }
+    }
+
+    /// How many known entries the store does not have yet; `None` while that is not known.
+    pub fn behind(&self) -> Option<u64> {
+        Some(self.tail?.saturating_sub(self.cursor.as_ref()?.position.index))
+    }
+
+    /// How old the newest applied entry is while there are newer ones; zero when there are none.
+    pub fn lag(&self, now: Timestamp) -> Duration {
+        match (self.behind(), self.committed) {
+            (Some(1..), Some(committed)) => now.since(committed),
+            _ => Duration::ZERO,
+        }
+    }
+}

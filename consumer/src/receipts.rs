@@ -1,0 +1,173 @@
+//! Receipts: a task of its own, which applying never waits for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tipline_log::{Clock, Log};
+use tipline_proto::limits::MAX_RECEIPTS_PER_SECOND;
+use tipline_proto::{Cursor, InstanceId, Level, Reached, Receipt};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::backoff::Backoff;
+use crate::error::chain;
+use crate::progress::{Phase, Progress};
+use crate::settings::ConsumerSettings;
+
+/// Least time between two receipts.
+const SPACING: Duration = Duration::from_micros(1_000_000 / MAX_RECEIPTS_PER_SECOND as u64);
+/// How long a consumer that stops tries to send its last receipt. The next run repeats it.
+const LAST: Duration = Duration::from_secs(2);
+
+/// The task that sends receipts: the newest at once, so many a second at most, and repeated
+/// while nothing happens.
+#[derive(Debug)]
+pub(crate) struct Receipts {
+    task: JoinHandle<()>,
+    last: oneshot::Sender<Option<String>>,
+}
+
+/// Who sends receipts, of what, and where to.
+pub(crate) struct Issuer {
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) settings: ConsumerSettings,
+    pub(crate) instance: InstanceId,
+    pub(crate) store: String,
+    pub(crate) clock: Clock,
+}
+
+impl Receipts {
+    /// Starts the task, which sends what `progress` says.
+    pub(crate) fn start(issuer: Issuer, progress: watch::Receiver<Progress>) -> Self {
+        let (last, end) = oneshot::channel();
+        let now = Instant::now();
+        let (sent, backoff) = (None, Backoff::default());
+        let sending = Sending { issuer, progress, sent, next: now, repeat: now, backoff };
+        Self { task: tokio::spawn(sending.run(end)), last }
+    }
+
+    /// Sends the last receipt, if that is possible within 2 s, and ends the task.
+    pub(crate) async fn finish(self, failure: Option<String>) {
+        let Self { mut task, last } = self;
+        // If the task is gone there is nothing to finish.
+        drop(last.send(failure));
+        if timeout(LAST, &mut task).await.is_err() {
+            task.abort();
+        }
+    }
+}
+
+/// What a receipt tells. A new one is due when it differs from what was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct News {
+    cursor: Option<Cursor>,
+    failure: Option<String>,
+}
+
+struct Sending {
+    issuer: Issuer,
+    progress: watch::Receiver<Progress>,
+    sent: Option<News>,
+    /// Not before this.
+    next: Instant,
+    /// Not after this.
+    repeat: Instant,
+    backoff: Backoff,
+}
+
+impl Sending {
+    async fn run(mut self, mut end: oneshot::Receiver<Option<String>>) {
+        loop {
+            tokio::select! {
+                biased;
+                last = &mut end => return self.finish(last).await,
+                () = self.due() => {}
+            }
+            let news = News::of(&self.progress.borrow_and_update());
+            self.send(news).await;
+        }
+    }
+
+    /// The consumer has stopped; without a word if it was dropped.
+    async fn finish(mut self, last: Result<Option<String>, oneshot::error::RecvError>) {
+        if let Ok(failure) = last {
+            let cursor = self.progress.borrow().cursor.clone();
+            self.send(News { cursor, failure }).await;
+        }
+    }
+
+    /// Waits until a receipt is due: there is news, or the newest one is to be repeated; and
+    /// until the next one may be sent. Nothing is due before the store belongs to the log.
+    async fn due(&mut self) {
+        let sent = &self.sent;
+        let is_news = |progress: &Progress| {
+            progress.cursor.is_some() && sent.as_ref() != Some(&News::of(progress))
+        };
+        let news = async {
+            if self.progress.wait_for(is_news).await.is_err() {
+                std::future::pending().await
+            }
+        };
+        tokio::select! {
+            () = news => {}
+            () = sleep_until(self.repeat), if sent.is_some() => {}
+        }
+        sleep_until(self.next).await;
+    }
+
+    async fn send(&mut self, news: News) {
+        let receipt = self.issuer.receipt(&news);
+        let started = Instant::now();
+        match self.issuer.log.put_receipt(&receipt).await {
+            Ok(()) => {
+                if self.backoff.is_pausing() {
+                    tracing::info!(consumer = %receipt.consumer, "receipts are sent again");
+                }
+                self.backoff.reset();
+                self.sent = Some(news);
+                self.next = started + SPACING;
+                self.repeat = started + self.issuer.settings.heartbeat;
+            }
+            Err(error) => {
+                if !self.backoff.is_pausing() {
+                    let error = chain(&error);
+                    tracing::warn!(consumer = %receipt.consumer, error,
+                        "a receipt cannot be sent; applying goes on, and it is tried again");
+                }
+                self.sent = None;
+                self.next = started + self.backoff.next();
+            }
+        }
+    }
+}
+
+impl News {
+    fn of(progress: &Progress) -> Self {
+        let failure = match &progress.phase {
+            Phase::StoreHeld(why) => Some(why.clone()),
+            _ => None,
+        };
+        Self { cursor: progress.cursor.clone(), failure }
+    }
+}
+
+impl Issuer {
+    /// What a store says it has applied is durable: that is what [`crate::Store::apply`] promises.
+    fn receipt(&self, news: &News) -> Receipt {
+        let cursor = news.cursor.as_ref();
+        let reached = cursor.map(|cursor| Reached::up_to(cursor.position, Level::Durable));
+        Receipt {
+            lineage: self.log.identity().lineage,
+            consumer: self.settings.name.clone(),
+            role: self.settings.role,
+            instance: self.instance,
+            reached: reached.unwrap_or_default(),
+            block_tip: cursor.and_then(|cursor| cursor.block_tip.clone()),
+            proof_tip: cursor.and_then(|cursor| cursor.proof_tip),
+            time: (self.clock)(),
+            failure: news.failure.clone(),
+            store: self.store.clone(),
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The store in one SQLite file: schema and promises are with [`SqliteStore`].
+
+mod fault;
+mod lock;
+mod open;
+mod read;
+mod schema;
+mod write;
+
+pub use read::SqliteReader;
+#[cfg(test)]
+pub(crate) use schema::BLOCK_BY_HASH;
+pub use write::SqliteStore;

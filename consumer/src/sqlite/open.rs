@@ -1,0 +1,198 @@
+//! Opening: what is there is looked at before anything is changed.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior};
+
+use super::fault::fault;
+use super::lock::{WriterLock, private};
+use super::schema;
+use crate::store::StoreError;
+
+/// Pages of 8 KiB: a quarter fewer frames and overflow pointers than with 4 KiB for payloads of
+/// tens of KiB, and still few bytes written for a small one.
+const PAGE_BYTES: u32 = 8192;
+/// What a connection keeps in memory, in KiB: a common batch stays in it until it commits.
+const WRITER_CACHE_KIB: i64 = 16 << 10;
+/// Somebody else's transaction on the file is waited for this long.
+const BUSY: Duration = Duration::from_secs(5);
+/// Most distinct statements that a connection prepares.
+const STATEMENTS: usize = 32;
+/// The WAL file is cut back to this after it was larger.
+pub(super) const WAL_BYTES: usize = 64 << 20;
+
+/// A store's file, opened for writing.
+pub(super) struct Opened {
+    pub(super) place: String,
+    pub(super) path: PathBuf,
+    pub(super) connection: Connection,
+    pub(super) lock: WriterLock,
+}
+
+/// Opens the file for the one writer; makes it if there is none.
+pub(super) fn for_writing(path: &Path) -> Result<Opened, StoreError> {
+    let place = place(path);
+    let unusable = |why: &str, source: io::Error| unusable(&place, why, Some(Box::new(source)));
+    let path = resolve(path, &place)?;
+    let lock = WriterLock::take(&path)
+        .map_err(|e| unusable("its lock file cannot be written: check the permissions", e))?
+        .ok_or_else(|| StoreError::InUse { place: place.clone() })?;
+    make(&path).map_err(|e| unusable("the file cannot be made: check the permissions", e))?;
+    let mut connection = connect(&path, &place, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let fail = |what: &str, e: rusqlite::Error| opening(&place, what, e);
+    // Whatever this file is, closing it must not change it before it is known to be a store.
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        .map_err(|e| fail("setting up the connection", e))?;
+    let found = inspect(&connection, &place)?;
+    if connection.is_readonly(MAIN_DB).map_err(|e| fail("looking at the file", e))? {
+        return Err(self::unusable(
+            &place,
+            "the file cannot be written: check the permissions",
+            None,
+        ));
+    }
+    set_up_writer(&connection).map_err(|e| fail("setting up the connection", e))?;
+    if found == Found::Nothing {
+        create_tables(&mut connection).map_err(|e| fail("making the tables", e))?;
+    }
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
+        .map_err(|e| fail("setting up the connection", e))?;
+    Ok(Opened { place, path, connection, lock })
+}
+
+/// Opens the file for reading.
+pub(super) fn for_reading(path: &Path, place: &str) -> Result<Connection, StoreError> {
+    if !path.is_file() {
+        return Err(unusable(place, "there is no such file: check the path", None));
+    }
+    let connection = connect(path, place, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    if inspect(&connection, place)? == Found::Nothing {
+        return Err(unusable(place, "it is empty: let a replica or a backup write it first", None));
+    }
+    connection
+        .pragma_update(None, "cell_size_check", true)
+        .map_err(|e| opening(place, "setting up the connection", e))?;
+    Ok(connection)
+}
+
+/// The store, for people.
+pub(super) fn place(path: &Path) -> String {
+    format!("sqlite:{}", path.display())
+}
+
+/// One name for one file, so that two writers meet at one lock.
+fn resolve(path: &Path, place: &str) -> Result<PathBuf, StoreError> {
+    if path.is_dir() {
+        let why = "it is a directory: give the path of a file in it";
+        return Err(unusable(place, why, None));
+    }
+    if let Ok(found) = fs::canonicalize(path) {
+        return Ok(found);
+    }
+    let why = "it is not the path of a file: give one";
+    let name = path.file_name().ok_or_else(|| unusable(place, why, None))?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = fs::canonicalize(parent.unwrap_or(Path::new("."))).map_err(|e| {
+        unusable(place, "its directory cannot be opened: make it first", Some(Box::new(e)))
+    })?;
+    Ok(parent.join(name))
+}
+
+/// Makes an empty file for its owner only, durably, if there is none.
+fn make(path: &Path) -> io::Result<()> {
+    match private(OpenOptions::new().write(true).create_new(true)).open(path) {
+        Ok(_) => path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all()),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+fn connect(path: &Path, place: &str, flags: OpenFlags) -> Result<Connection, StoreError> {
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .map_err(|e| opening(place, "opening the file", e))?;
+    connection.busy_timeout(BUSY).map_err(|e| opening(place, "setting up the connection", e))?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(connection)
+}
+
+#[derive(PartialEq, Eq)]
+enum Found {
+    /// A new file, or an SQLite file with nothing in it.
+    Nothing,
+    Store,
+}
+
+fn inspect(connection: &Connection, place: &str) -> Result<Found, StoreError> {
+    let header = "SELECT (SELECT application_id FROM pragma_application_id), \
+        (SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM sqlite_schema)";
+    let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    let (application_id, version, tables): (i32, i32, i64) = connection
+        .query_row(header, [], row)
+        .map_err(|e| opening(place, "reading its header", e))?;
+    match (application_id, version, tables) {
+        (0, 0, 0) => Ok(Found::Nothing),
+        (schema::APPLICATION_ID, schema::VERSION, _) => Ok(Found::Store),
+        (schema::APPLICATION_ID, version, _) => {
+            let ours = schema::VERSION;
+            let why = format!(
+                "its schema has version {version}, this program knows version {ours}: use the program that wrote it, or a newer one"
+            );
+            Err(unusable(place, &why, None))
+        }
+        _ => {
+            let why = "it is an SQLite file, but not a store of Tipline: give another path";
+            Err(unusable(place, why, None))
+        }
+    }
+}
+
+fn set_up_writer(connection: &Connection) -> rusqlite::Result<()> {
+    // The first takes effect in an empty file only.
+    connection.pragma_update(None, "page_size", PAGE_BYTES)?;
+    connection
+        .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0))?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    // Where fsync does not reach the medium, this does.
+    connection.pragma_update(None, "fullfsync", true)?;
+    connection.pragma_update(None, "checkpoint_fullfsync", true)?;
+    // SQLite hides errors of its own checkpoints, so they are made explicitly.
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
+    connection.pragma_update_and_check(None, "journal_size_limit", WAL_BYTES as i64, |_| Ok(()))?;
+    connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+    connection.pragma_update(None, "cell_size_check", true)
+}
+
+fn create_tables(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute_batch(schema::CREATE)?;
+    transaction.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", schema::VERSION)?;
+    transaction.commit()
+}
+
+/// An error while opening: most often it is not a store at all, or in someone's hands.
+fn opening(place: &str, what: &str, error: rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => {
+            unusable(place, "it is not an SQLite file: give another path", Some(Box::new(error)))
+        }
+        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
+            unusable(place, "it cannot be opened: check the permissions", Some(Box::new(error)))
+        }
+        _ => fault(place, what, error),
+    }
+}
+
+fn unusable(
+    place: &str,
+    why: &str,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+) -> StoreError {
+    StoreError::Unusable { place: place.to_owned(), why: why.to_owned(), source }
+}

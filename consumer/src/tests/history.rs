@@ -1,0 +1,189 @@
+//! Histories that a primary could have written, by chance.
+
+use bytes::Bytes;
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt, SeedableRng};
+use tipline_proto::{
+    Chain, Entry, Event, Hash, Key, Label, Lineage, LogIdentity, OutboxId, Timestamp, Tip,
+    TransactionId,
+};
+
+use super::model::Model;
+
+pub(super) fn log() -> LogIdentity {
+    log_with_lineage(7)
+}
+
+pub(super) fn log_with_lineage(byte: u8) -> LogIdentity {
+    LogIdentity {
+        name: "store".parse().unwrap(),
+        chain: Chain { name: "test".parse().unwrap(), genesis: hash(&[0; 32]) },
+        lineage: Lineage::from_bytes([byte; 16]),
+    }
+}
+
+pub(super) fn hash(bytes: &[u8]) -> Hash {
+    Hash::new(bytes.to_vec()).unwrap()
+}
+
+/// Writes entries as a primary does, keeping the model of what they make.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) model: Model,
+    pub(super) entries: Vec<Entry>,
+    rng: StdRng,
+    max_payload: usize,
+}
+
+impl Writer {
+    pub(super) fn new(seed: u64) -> Self {
+        Self::of(&log(), seed)
+    }
+
+    pub(super) fn of(log: &LogIdentity, seed: u64) -> Self {
+        let rng = StdRng::seed_from_u64(seed);
+        Self { model: Model::new(log), entries: Vec::new(), rng, max_payload: 200 }
+    }
+
+    /// Another writer with the same history so far.
+    pub(super) fn twin(&self, seed: u64) -> Self {
+        let (model, entries) = (self.model.clone(), self.entries.clone());
+        Self { model, entries, ..Self::new(seed) }
+    }
+
+    /// Any number of blocks, one after the other, each of so many bytes, behind a claim.
+    pub(super) fn blocks(count: u64, bytes: usize) -> Self {
+        let mut writer = Self::new(count);
+        writer.claim();
+        (0..count).for_each(|_| writer.block_of(bytes));
+        writer
+    }
+
+    /// A history of `count` entries in which everything happens.
+    pub(super) fn history(seed: u64, count: usize) -> Self {
+        let mut writer = Self::new(seed);
+        writer.claim();
+        while writer.entries.len() < count {
+            writer.step();
+        }
+        writer
+    }
+
+    pub(super) fn step(&mut self) {
+        match self.rng.random_range(0..100) {
+            0..45 => self.block(),
+            45..75 => self.proof(),
+            75..83 => self.transaction(),
+            83..90 => self.record(),
+            90..93 => self.mark(),
+            93..97 => self.rollback(),
+            _ => self.claim(),
+        }
+    }
+
+    pub(super) fn seal(&mut self, event: Event) {
+        let claim = u64::from(matches!(event, Event::EpochStarted { .. }));
+        let epoch = self.model.cursor.epoch + claim;
+        let index = self.model.cursor.position.index + 1;
+        let time = Timestamp::from_micros(1_700_000_000_000_000 + index * 1000);
+        let entry = Entry::seal(&self.model.cursor.position, epoch, time, index, event);
+        self.model.apply(&entry);
+        self.entries.push(entry);
+    }
+
+    pub(super) fn claim(&mut self) {
+        let primary = Label::new("primary").unwrap();
+        self.seal(Event::EpochStarted { primary, outbox: OutboxId::from_bytes([1; 16]) });
+    }
+
+    fn payload(&mut self) -> Bytes {
+        let length = self.rng.random_range(0..=self.max_payload);
+        self.payload_of(length)
+    }
+
+    fn payload_of(&mut self, length: usize) -> Bytes {
+        let mut payload = vec![0; length];
+        self.rng.fill_bytes(&mut payload);
+        payload.into()
+    }
+
+    fn any_hash(&mut self) -> Hash {
+        let mut bytes = vec![0; self.rng.random_range(8..=64)];
+        self.rng.fill_bytes(&mut bytes);
+        hash(&bytes)
+    }
+
+    pub(super) fn block(&mut self) {
+        let length = self.rng.random_range(0..=self.max_payload);
+        self.block_of(length);
+    }
+
+    pub(super) fn block_of(&mut self, bytes: usize) {
+        let (height, parent_hash) = match &self.model.cursor.block_tip {
+            Some(Tip { height, hash }) => (height + 1, hash.clone()),
+            // The first block may be the genesis, the one above it, or any.
+            None => match self.rng.random_range(0..3) {
+                0 => (0, hash(&[9; 20])),
+                1 => (1, hash(&[0; 32])),
+                _ => (1000, hash(&[9; 20])),
+            },
+        };
+        let hash = if height == 0 { hash(&[0; 32]) } else { self.any_hash() };
+        let payload = self.payload_of(bytes);
+        self.seal(Event::BlockCommitted { height, hash, parent_hash, payload });
+    }
+
+    /// The first block, at this height.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn block_at(&mut self, height: u64) {
+        let (hash, parent_hash) = (self.any_hash(), self.any_hash());
+        self.seal(Event::BlockCommitted { height, hash, parent_hash, payload: Bytes::new() });
+    }
+
+    /// A proof of any block: late, out of order, sometimes again.
+    pub(super) fn proof(&mut self) {
+        let Some((lowest, highest)) = self.heights() else { return };
+        // Mostly one of the oldest that has none, so that the proof tip moves.
+        let next = self.model.cursor.proof_tip.map_or(0, |tip| tip + 1).clamp(lowest, highest);
+        let height = match self.rng.random_range(0..10) {
+            0 => self.rng.random_range(lowest..=highest),
+            _ => self.rng.random_range(next..=highest.min(next + 4)),
+        };
+        let block_hash = self.model.block_hash(height).unwrap();
+        let payload = self.payload();
+        self.seal(Event::BlockProven { height, block_hash, payload });
+    }
+
+    fn heights(&self) -> Option<(u64, u64)> {
+        let blocks = &self.model.blocks;
+        blocks.keys().next().copied().zip(blocks.keys().next_back().copied())
+    }
+
+    pub(super) fn transaction(&mut self) {
+        let id = TransactionId::new(vec![self.rng.random_range(0..50)]).unwrap();
+        let payload = self.payload();
+        self.seal(Event::TransactionValidated { id, payload });
+    }
+
+    pub(super) fn record(&mut self) {
+        let key = Key::new(vec![b'k', self.rng.random_range(0..20)]).unwrap();
+        let value = if self.rng.random_bool(0.3) { None } else { Some(self.payload()) };
+        self.seal(Event::StateRecorded { key, value });
+    }
+
+    pub(super) fn mark(&mut self) {
+        let name = Label::new(&format!("mark {}", self.rng.random_range(0..10))).unwrap();
+        self.seal(Event::Marked { name });
+    }
+
+    /// Mostly by a few blocks, sometimes by all of them.
+    pub(super) fn rollback(&mut self) {
+        let Some((lowest, highest)) = self.heights() else { return };
+        let depth = if self.rng.random_bool(0.1) { u64::MAX } else { self.rng.random_range(1..5) };
+        let to_height = highest.saturating_sub(depth).max(lowest.saturating_sub(1));
+        let base = self.model.base.clone().filter(|base| base.height == to_height);
+        let remaining = self.model.block_hash(to_height).or(base.map(|base| base.hash));
+        let Some(to_hash) = remaining.filter(|_| to_height < highest) else { return };
+        self.seal(Event::RolledBack { to_height, to_hash });
+    }
+}

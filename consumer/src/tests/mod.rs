@@ -1,0 +1,17 @@
+mod history;
+mod model;
+#[cfg(feature = "sqlite")]
+mod receipts;
+#[cfg(feature = "sqlite")]
+mod refuse;
+#[cfg(feature = "sqlite")]
+mod replicate;
+#[cfg(feature = "sqlite")]
+mod rigged;
+#[cfg(feature = "sqlite")]
+mod running;
+#[cfg(feature = "sqlite")]
+mod speed;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+mod verify;

@@ -1,0 +1,139 @@
+//! Receipts, the announcement, and following them.
+
+use std::time::Duration;
+
+use tipline_proto::{Announcement, Label, Lineage, LogIdentity, Position, Timestamp};
+use tokio::time::{Instant, timeout};
+
+use super::script::{consumer, identity, receipt};
+use super::{Fixture, PUSH_LIMIT};
+use crate::error::LogError;
+use crate::spec::Board;
+
+fn announcement_of(log: &LogIdentity, epoch: u64) -> Announcement {
+    Announcement {
+        lineage: log.lineage,
+        primary: Label::new("primary").unwrap(),
+        epoch,
+        tail: Position::origin(log),
+        block_tip: None,
+        proof_tip: None,
+        outbox_events: 3,
+        outbox_bytes: 4096,
+        time: Timestamp::from_micros(5),
+        failure: Some("disk full".to_owned()),
+    }
+}
+
+/// The newest of each consumer, sorted by name; a consumer can be forgotten.
+pub(super) async fn receipts(fixture: &dyn Fixture) {
+    let identity = identity("receipts");
+    let log = fixture.create(&identity).await;
+    let other = fixture.open().await;
+    for (name, index) in [("replica-2", 1), ("replica-1", 1), ("replica-1", 2), ("archive", 9)] {
+        log.put_receipt(&receipt(&identity, name, index)).await.unwrap();
+    }
+    // Newest is what was put last, not what is furthest: a store may have been restored.
+    other.put_receipt(&receipt(&identity, "archive", 4)).await.unwrap();
+    let of = |name, index| receipt(&identity, name, index);
+    let all = vec![of("archive", 4), of("replica-1", 2), of("replica-2", 1)];
+    assert_eq!(log.board().await.unwrap(), Board { receipts: all.clone(), primary: None });
+    assert_eq!(other.board().await.unwrap().receipts, all);
+
+    other.forget(&consumer("replica-1")).await.unwrap();
+    other.forget(&consumer("replica-1")).await.unwrap();
+    other.forget(&consumer("nobody")).await.unwrap();
+    assert_eq!(log.board().await.unwrap().receipts, [of("archive", 4), of("replica-2", 1)]);
+    // It may come back.
+    log.put_receipt(&of("replica-1", 1)).await.unwrap();
+    assert_eq!(other.board().await.unwrap().receipts.len(), 3);
+}
+
+/// What is about another log is refused.
+pub(super) async fn wrong_lineage(fixture: &dyn Fixture) {
+    let identity = identity("wrong_lineage");
+    let log = fixture.create(&identity).await;
+    let foreign = LogIdentity { lineage: Lineage::from_bytes([0xEE; 16]), ..identity.clone() };
+    let answers = [
+        log.put_receipt(&receipt(&foreign, "replica-1", 1)).await,
+        log.announce(&announcement_of(&foreign, 1)).await,
+    ];
+    for answer in answers {
+        let Err(LogError::WrongLineage { expected, found, .. }) = answer else {
+            panic!("not refused: {answer:?}");
+        };
+        assert_eq!((expected, found), (foreign.lineage, identity.lineage));
+    }
+    assert_eq!(log.board().await.unwrap(), Board::default());
+}
+
+/// The newest announcement of the primary.
+pub(super) async fn announcement(fixture: &dyn Fixture) {
+    let identity = identity("announcement");
+    let log = fixture.create(&identity).await;
+    for epoch in [1, 2, 3] {
+        log.announce(&announcement_of(&identity, epoch)).await.unwrap();
+    }
+    let expected = Board { receipts: Vec::new(), primary: Some(announcement_of(&identity, 3)) };
+    assert_eq!(log.board().await.unwrap(), expected);
+    assert_eq!(fixture.open().await.board().await.unwrap(), expected);
+}
+
+/// The board first, empty or not, and then each change, pushed, whoever makes it.
+pub(super) async fn feed(fixture: &dyn Fixture) {
+    let identity = identity("feed");
+    let log = fixture.create(&identity).await;
+    let other = fixture.open().await;
+    let mut feed = log.follow_board().await.unwrap();
+    assert_eq!(feed.next().await.unwrap(), Board::default());
+    let nothing = timeout(Duration::from_millis(50), feed.next()).await;
+    assert!(nothing.is_err(), "nothing changed, and the feed gave {nothing:?}");
+
+    for index in 1..=10 {
+        other.put_receipt(&receipt(&identity, "replica-1", index)).await.unwrap();
+        let put = Instant::now();
+        let board = feed.next().await.unwrap();
+        assert!(put.elapsed() < PUSH_LIMIT, "it took {:?} to be told", put.elapsed());
+        assert_eq!(board.receipts, [receipt(&identity, "replica-1", index)]);
+    }
+    other.announce(&announcement_of(&identity, 1)).await.unwrap();
+    assert_eq!(feed.next().await.unwrap().primary, Some(announcement_of(&identity, 1)));
+    other.forget(&consumer("replica-1")).await.unwrap();
+    let left = Board { receipts: Vec::new(), primary: Some(announcement_of(&identity, 1)) };
+    assert_eq!(feed.next().await.unwrap(), left);
+    // A feed that starts later has it all at once.
+    assert_eq!(other.follow_board().await.unwrap().next().await.unwrap(), left);
+}
+
+/// However many receipts come, the newest of each arrives; what was seen never goes back.
+pub(super) async fn flood(fixture: &dyn Fixture) {
+    let identity = identity("flood");
+    let log = fixture.create(&identity).await;
+    let other = fixture.open().await;
+    let mut feed = log.follow_board().await.unwrap();
+    assert_eq!(feed.next().await.unwrap(), Board::default());
+    let names = ["archive", "replica-1", "replica-2", "replica-3"];
+    let newest: Vec<_> = names.iter().map(|name| receipt(&identity, name, 250)).collect();
+    let flooding = tokio::spawn(async move {
+        for index in 1..=250 {
+            for name in names {
+                other.put_receipt(&receipt(&identity, name, index)).await.unwrap();
+            }
+        }
+    });
+    let mut seen: Vec<u64> = Vec::new();
+    loop {
+        // Given up midway now and then: nothing may be lost by it.
+        let Ok(board) = timeout(Duration::from_millis(1), feed.next()).await else { continue };
+        let receipts = board.unwrap().receipts;
+        let times: Vec<u64> = receipts.iter().map(|r| r.time.as_micros()).collect();
+        let back = seen.iter().zip(&times).any(|(before, now)| before > now);
+        assert!(!back && times.len() >= seen.len(), "went back from {seen:?} to {times:?}");
+        seen = times;
+        if receipts == newest {
+            break;
+        }
+    }
+    flooding.await.unwrap();
+    assert_eq!(log.board().await.unwrap().receipts, newest);
+}

@@ -1,0 +1,152 @@
+//! What the cases write: a chain that is made up, always the same.
+
+use bytes::Bytes;
+use tipline_proto::{
+    Chain, ConsumerName, Entry, Event, Hash, InstanceId, Label, Level, Lineage, LogIdentity,
+    OutboxId, Position, Reached, Receipt, Role, Timestamp,
+};
+
+use crate::spec::{Log, Subscription, Tail};
+
+/// The identity of the log of one case.
+pub(super) fn identity(case: &str) -> LogIdentity {
+    let mut lineage = [7; 16];
+    for (at, byte) in case.bytes().enumerate() {
+        lineage[at % 16] ^= byte;
+    }
+    LogIdentity {
+        name: case.replace('_', "-").parse().unwrap(),
+        chain: Chain {
+            name: "Conformance".parse().unwrap(),
+            genesis: Hash::new(vec![1; 32]).unwrap(),
+        },
+        lineage: Lineage::from_bytes(lineage),
+    }
+}
+
+pub(super) fn consumer(name: &str) -> ConsumerName {
+    name.parse().unwrap()
+}
+
+/// A receipt of `name` for `log`: durable up to index `index`.
+pub(super) fn receipt(log: &LogIdentity, name: &str, index: u64) -> Receipt {
+    let position = Position { index, digest: Position::origin(log).digest };
+    Receipt {
+        lineage: log.lineage,
+        consumer: consumer(name),
+        role: Role::Replica,
+        instance: InstanceId::from_bytes([3; 16]),
+        reached: Reached::up_to(position, Level::Durable),
+        block_tip: None,
+        proof_tip: None,
+        time: Timestamp::from_micros(index),
+        failure: None,
+        store: "memory".to_owned(),
+    }
+}
+
+/// Bytes that do not compress and do not repeat, different for each `seed`.
+pub(super) fn payload(seed: u64, length: usize) -> Bytes {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let words = (0..length.div_ceil(8)).flat_map(|_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    });
+    words.take(length).collect::<Vec<u8>>().into()
+}
+
+/// A primary: seals one event behind the other.
+#[derive(Clone)]
+pub(super) struct Script {
+    position: Position,
+    epoch: u64,
+    sequence: u64,
+    height: u64,
+    outbox: OutboxId,
+}
+
+impl Script {
+    /// A primary that goes on behind `tail`, in the epoch after.
+    pub(super) fn behind(tail: &Tail, outbox: u8) -> Self {
+        Self {
+            position: tail.position,
+            epoch: tail.epoch + 1,
+            sequence: tail.outbox_sequence,
+            height: tail.outbox_sequence,
+            outbox: OutboxId::from_bytes([outbox; 16]),
+        }
+    }
+
+    pub(super) fn seal(&mut self, event: Event) -> Entry {
+        let time = Timestamp::from_micros(1_700_000_000_000_000 + self.position.index);
+        let entry = Entry::seal(&self.position, self.epoch, time, self.sequence, event);
+        self.position = entry.position();
+        entry
+    }
+
+    pub(super) fn claim(&mut self) -> Entry {
+        let outbox = self.outbox;
+        self.seal(Event::EpochStarted { primary: Label::new("primary").unwrap(), outbox })
+    }
+
+    pub(super) fn publish(&mut self, event: Event) -> Entry {
+        self.sequence += 1;
+        self.seal(event)
+    }
+
+    pub(super) fn block(&mut self, length: usize) -> Entry {
+        self.height += 1;
+        let (hash, parent_hash) = (hash(self.height), hash(self.height - 1));
+        let payload = payload(self.height, length);
+        self.publish(Event::BlockCommitted { height: self.height, hash, parent_hash, payload })
+    }
+
+    pub(super) fn blocks(&mut self, count: usize, length: usize) -> Vec<Entry> {
+        (0..count).map(|_| self.block(length)).collect()
+    }
+}
+
+pub(super) fn hash(height: u64) -> Hash {
+    Hash::new(height.to_be_bytes().to_vec()).unwrap()
+}
+
+/// Claims an empty log and writes `count` small blocks to it. Gives the primary, the tail,
+/// and all that is in the log.
+pub(super) async fn filled(log: &dyn Log, count: usize) -> (Script, Tail, Vec<Entry>) {
+    let tail = log.tail().await.unwrap();
+    let mut script = Script::behind(&tail, 1);
+    let mut entries = vec![script.claim()];
+    let mut tail = log.append(&tail, &entries).await.unwrap();
+    let blocks = script.blocks(count, 100);
+    for unit in blocks.chunks(500) {
+        tail = log.append(&tail, unit).await.unwrap();
+    }
+    entries.extend(blocks);
+    (script, tail, entries)
+}
+
+/// Takes from the subscription until `count` entries are there.
+pub(super) async fn take(subscription: &mut dyn Subscription, count: usize) -> Vec<Entry> {
+    let mut taken = Vec::new();
+    while taken.len() < count {
+        let batch = subscription.next().await.unwrap();
+        assert!(!batch.is_empty(), "a batch without an entry");
+        taken.extend(batch);
+    }
+    taken
+}
+
+/// Compares without printing megabytes.
+pub(super) fn assert_same(found: &[Entry], expected: &[Entry]) {
+    let indices = |entries: &[Entry]| entries.iter().map(|entry| entry.index).collect::<Vec<_>>();
+    assert_eq!(indices(found), indices(expected), "other entries, or in another order");
+    let differs = found.iter().zip(expected).find(|(found, expected)| found != expected);
+    if let Some((found, expected)) = differs {
+        panic!(
+            "entry {} is {}, not {}, or not in every byte",
+            found.index, found.event, expected.event
+        );
+    }
+}

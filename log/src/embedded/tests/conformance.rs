@@ -1,0 +1,41 @@
+//! The conformance suite, on real files.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tipline_proto::LogIdentity;
+
+use crate::conformance::Fixture;
+use crate::embedded::EmbeddedLog;
+use crate::spec::Log;
+
+struct OnDisk(tempfile::TempDir);
+
+impl OnDisk {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("log.db")
+    }
+}
+
+#[async_trait]
+impl Fixture for OnDisk {
+    async fn create(&self, identity: &LogIdentity) -> Arc<dyn Log> {
+        Arc::new(EmbeddedLog::create(self.path(), identity).await.unwrap())
+    }
+
+    async fn open(&self) -> Arc<dyn Log> {
+        Arc::new(EmbeddedLog::open(self.path()).await.unwrap())
+    }
+
+    fn max_message(&self) -> usize {
+        // There is none. A page, for what lies in one and what does not.
+        4096
+    }
+}
+
+crate::log_conformance!(OnDisk::new());

@@ -1,0 +1,161 @@
+//! The one thread of a handle that writes.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::files::{self, FileMark};
+use super::sqlite::{Database, Purpose};
+use crate::error::LogError;
+
+/// Jobs that may wait for the thread; then callers wait to hand theirs in.
+const QUEUE: usize = 64;
+/// After this much the write-ahead log is brought home: 4 MiB, as SQLite does by default.
+const CHECKPOINT_BYTES: u64 = 4 << 20;
+/// About what a receipt takes in the write-ahead log: two pages.
+pub(super) const RECEIPT_BYTES: u64 = 8192;
+/// A write-ahead log of this many pages (1 GiB) that cannot be brought home is worth a warning.
+const LONG_WAL_PAGES: i64 = (1 << 30) / 4096;
+
+type Job = Box<dyn FnOnce(&mut Desk) + Send>;
+
+/// Hands jobs to the thread.
+#[derive(Clone)]
+pub(super) struct Writer {
+    jobs: mpsc::Sender<Job>,
+    poison: Poison,
+}
+
+/// What the thread has.
+pub(super) struct Desk {
+    // Closed first: closing `entries` brings the write-ahead log home, if nobody else has it.
+    pub(super) board: Database,
+    pub(super) entries: Database,
+    file: FileMark,
+    poison: Poison,
+    /// Bytes written since the last checkpoint.
+    written: u64,
+}
+
+/// Says that a write failed, and which: then nothing of this handle may be used any more.
+#[derive(Clone)]
+pub(super) struct Poison {
+    place: Arc<str>,
+    failed: Arc<OnceLock<String>>,
+}
+
+impl Poison {
+    pub(super) fn check(&self) -> Result<(), LogError> {
+        match self.failed.get() {
+            None => Ok(()),
+            Some(what) => Err(self.failed(format!("{what}; open the log anew"))),
+        }
+    }
+
+    fn failed(&self, what: String) -> LogError {
+        LogError::Failed { place: self.place.to_string(), what, source: None }
+    }
+
+    /// Looks at what a job ended with: a failed write is for good.
+    fn note<T>(&self, result: &Result<T, LogError>) {
+        if let Err(LogError::Failed { what, .. }) = result {
+            // The first failure stays: it is the cause.
+            self.failed.get_or_init(|| what.clone());
+        }
+    }
+}
+
+impl Writer {
+    /// Opens the two writing connections and starts the thread. It ends when the last
+    /// `Writer` of it is dropped and every job is done.
+    pub(super) fn start(path: PathBuf, place: &str) -> Result<Self, LogError> {
+        let entries = Database::open(&path, place, Purpose::Entries)?;
+        let board = Database::open(&path, place, Purpose::Board)?;
+        let unusable = |why: &str, source: std::io::Error| LogError::Unusable {
+            place: place.to_owned(),
+            why: why.to_owned(),
+            source: Some(source.into()),
+        };
+        // Processes that never live long enough must not make it longer and longer.
+        let written = files::write_ahead_log_length(&path);
+        let file = FileMark::of(path).map_err(|e| unusable("the file cannot be looked at", e))?;
+        let poison = Poison { place: place.into(), failed: Arc::default() };
+        let mut desk = Desk { board, entries, file, poison: poison.clone(), written };
+        let (jobs, mut waiting) = mpsc::channel::<Job>(QUEUE);
+        std::thread::Builder::new()
+            .name("tipline-log".to_owned())
+            .spawn(move || {
+                while let Some(job) = waiting.blocking_recv() {
+                    job(&mut desk);
+                    desk.checkpoint_if_due();
+                }
+            })
+            .map_err(|error| unusable("its thread cannot be started", error))?;
+        Ok(Self { jobs, poison })
+    }
+
+    pub(super) fn poison(&self) -> &Poison {
+        &self.poison
+    }
+
+    /// Has the job done behind those that were handed in before, and waits for it. If the
+    /// caller stops waiting, a job that has begun is finished all the same.
+    pub(super) async fn call<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Desk) -> Result<T, LogError> + Send + 'static,
+    ) -> Result<T, LogError> {
+        let (answer, answered) = oneshot::channel();
+        let run = move |desk: &mut Desk| {
+            if answer.is_closed() {
+                return;
+            }
+            let result = desk.ready().and_then(|()| job(desk));
+            desk.poison.note(&result);
+            // Whoever waited may have left; it knows that it is in doubt.
+            drop(answer.send(result));
+        };
+        let gone = || self.poison.failed("the writing thread has ended".to_owned());
+        self.jobs.send(Box::new(run)).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+}
+
+impl Desk {
+    fn ready(&self) -> Result<(), LogError> {
+        self.poison.check()?;
+        if self.file.is_still_there() {
+            return Ok(());
+        }
+        Err(self.poison.failed("its file was removed or replaced while it was open".to_owned()))
+    }
+
+    /// Notes how much was written, for the next checkpoint.
+    pub(super) fn wrote(&mut self, bytes: u64) {
+        self.written += bytes;
+    }
+
+    /// Keeps the write-ahead log short. After the caller has its answer: it costs two fsyncs.
+    fn checkpoint_if_due(&mut self) {
+        if self.written < CHECKPOINT_BYTES || self.poison.check().is_err() {
+            return;
+        }
+        self.written = 0;
+        let result = self.entries.checkpoint();
+        self.poison.note(&result);
+        match result {
+            Ok(done) if done.home < done.pages && done.pages > LONG_WAL_PAGES => tracing::warn!(
+                log = %self.poison.place,
+                pages = done.pages,
+                "the write-ahead log grows: some process reads the log's file in one long transaction"
+            ),
+            // A failed write is told to whoever calls next.
+            Ok(_) | Err(LogError::Failed { .. }) => {}
+            Err(error) => tracing::warn!(
+                log = %self.poison.place,
+                %error,
+                "the write-ahead log was not brought home, it grows until that works"
+            ),
+        }
+    }
+}

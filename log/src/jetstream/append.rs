@@ -1,0 +1,180 @@
+//! Appending a unit, all of it or nothing.
+//!
+//! One message is a plain publish, several are an atomic batch (ADR-50): staged by the
+//! server, stored together by the message that commits. The first one names the stream's
+//! last sequence as the writer knows it; the server compares it when it stores. A message
+//! that is sent late, by a client that reconnected, finds another last sequence and is
+//! refused, and a batch has a name that no other has.
+
+use std::time::Duration;
+
+use async_nats::Message;
+use async_nats::jetstream::publish::PublishAck;
+use async_nats::jetstream::response::Response;
+use tipline_proto::Entry;
+use tipline_proto::subject::Subject;
+
+use super::JetStreamLog;
+use super::failure;
+use super::inbox::Attempt;
+use super::unit::{self, Draft};
+use crate::error::{AppendError, LogError};
+use crate::spec::Tail;
+use crate::unit::check_unit;
+
+/// Silence for this long leaves an append in doubt.
+const SILENCE: Duration = Duration::from_secs(2);
+/// Bytes per second that a batch is stored with at the very least.
+const SLOWEST: usize = 8 << 20;
+/// In a batch, the server is asked for a sign of life after this many bytes or messages …
+const CHECKPOINT_BYTES: usize = 1 << 20;
+const CHECKPOINT_MESSAGES: usize = 100;
+/// … and is at most this many signs behind before we wait for it.
+const CHECKPOINTS_AHEAD: usize = 4;
+
+impl JetStreamLog {
+    pub(super) async fn append_unit(
+        &self,
+        after: &Tail,
+        unit: &[Entry],
+    ) -> Result<Tail, AppendError> {
+        let max_message = self.max_message();
+        check_unit(&after.position, unit, |entry| unit::messages(entry, max_message))
+            .map_err(AppendError::Refused)?;
+        let drafts = unit::cut(unit, max_message);
+        let mut inbox = self.acknowledgements.lock().await;
+        let mut attempt = inbox.begin(&self.link).map_err(AppendError::Doubt)?;
+        let reply = match drafts.as_slice() {
+            [only] => self.publish_one(&mut attempt, after.fence, only).await?,
+            batch => self.publish_batch(&mut attempt, after.fence, batch).await?,
+        };
+        let fence = self.acknowledged(&reply, after.fence + drafts.len() as u64)?;
+        Ok(unit.iter().fold(after.clone(), |tail, entry| tail.behind(entry, fence)))
+    }
+
+    async fn publish_one(
+        &self,
+        attempt: &mut Attempt<'_>,
+        fence: u64,
+        draft: &Draft,
+    ) -> Result<Message, AppendError> {
+        let subject = self.subject(draft);
+        let headers = draft.first_headers(&self.events, fence);
+        let reply = attempt.reply_to(1);
+        let sent = self.link.client.publish_with_reply_and_headers(
+            subject,
+            reply,
+            headers,
+            draft.payload.clone(),
+        );
+        self.sent(sent).await?;
+        let (_, message) = attempt.reply(SILENCE).await.map_err(AppendError::Doubt)?;
+        Ok(message)
+    }
+
+    async fn publish_batch(
+        &self,
+        attempt: &mut Attempt<'_>,
+        fence: u64,
+        batch: &[Draft],
+    ) -> Result<Message, AppendError> {
+        let (id, of) = (attempt.id(), batch.len());
+        let (mut bytes, mut messages, mut ahead) = (0, 0, 0);
+        for (draft, number) in batch.iter().zip(1..) {
+            attempt.check().map_err(AppendError::Doubt)?;
+            let subject = self.subject(draft);
+            let headers = draft.batch_headers(&self.events, fence, &id, number, of);
+            let payload = draft.payload.clone();
+            bytes += payload.len();
+            messages += 1;
+            let is_checkpoint = number == 1
+                || number == of
+                || bytes >= CHECKPOINT_BYTES
+                || messages >= CHECKPOINT_MESSAGES;
+            if !is_checkpoint {
+                let client = &self.link.client;
+                self.sent(client.publish_with_headers(subject, headers, payload)).await?;
+                continue;
+            }
+            (bytes, messages) = (0, 0);
+            let reply = attempt.reply_to(number);
+            let client = &self.link.client;
+            self.sent(client.publish_with_reply_and_headers(subject, reply, headers, payload))
+                .await?;
+            ahead += 1;
+            while number < of && ahead > CHECKPOINTS_AHEAD {
+                self.sign_of_life(attempt).await?;
+                ahead -= 1;
+            }
+        }
+        let stored: usize = batch.iter().map(|draft| draft.payload.len()).sum();
+        let patience = SILENCE + Duration::from_secs((stored / SLOWEST) as u64);
+        loop {
+            let (number, message) = attempt.reply(patience).await.map_err(AppendError::Doubt)?;
+            if number == of {
+                return Ok(message);
+            }
+            self.staged(&message)?;
+        }
+    }
+
+    async fn sign_of_life(&self, attempt: &mut Attempt<'_>) -> Result<(), AppendError> {
+        let (_, message) = attempt.reply(SILENCE).await.map_err(AppendError::Doubt)?;
+        self.staged(&message)
+    }
+
+    /// A message of a batch that is not the last is answered by nothing, or an error: then
+    /// the batch is void, because a gap is in it.
+    fn staged(&self, message: &Message) -> Result<(), AppendError> {
+        if message.payload.is_empty() {
+            return Ok(());
+        }
+        self.parse(message).map(drop)
+    }
+
+    /// Checks the acknowledgement of a unit's last message.
+    fn acknowledged(&self, message: &Message, expected: u64) -> Result<u64, AppendError> {
+        let ack = self.parse(message)?;
+        if ack.stream == self.events && ack.sequence == expected && !ack.duplicate {
+            return Ok(ack.sequence);
+        }
+        Err(AppendError::Doubt(LogError::Unusable {
+            place: self.link.place.clone(),
+            why: format!(
+                "stream {} acknowledges sequence {}, where stream {} and {expected} were due",
+                ack.stream, ack.sequence, self.events
+            ),
+            source: None,
+        }))
+    }
+
+    fn parse(&self, message: &Message) -> Result<PublishAck, AppendError> {
+        match serde_json::from_slice(&message.payload) {
+            Ok(Response::Ok(ack)) => Ok(ack),
+            Ok(Response::Err { error }) => Err(failure::of_append(&self.link.place, error)),
+            Err(error) => Err(AppendError::Doubt(
+                self.link.unavailable("acknowledge in a form that is known", Some(Box::new(error))),
+            )),
+        }
+    }
+
+    /// Hands a message to the client. Its queue is longer than a unit, so this waits only
+    /// behind something else that is in doubt.
+    async fn sent(
+        &self,
+        publish: impl Future<Output = Result<(), async_nats::PublishError>>,
+    ) -> Result<(), AppendError> {
+        let error = match tokio::time::timeout(SILENCE, publish).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error,
+            Err(_) => {
+                return Err(AppendError::Doubt(self.link.unavailable("take messages", None)));
+            }
+        };
+        Err(AppendError::Doubt(self.link.unavailable("take a message", Some(Box::new(error)))))
+    }
+
+    fn subject(&self, draft: &Draft) -> String {
+        Subject::Event(self.identity.name.clone(), draft.kind).to_string()
+    }
+}

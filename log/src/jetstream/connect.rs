@@ -1,0 +1,266 @@
+//! The connection: made once, kept for ever, watched.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::Duration;
+
+use async_nats::jetstream::{self, context::ContextBuilder};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
+use tokio::sync::watch;
+
+use super::options::{JetStreamOptions, Login};
+use crate::error::LogError;
+
+/// A dead connection is noticed after three of these.
+const PING_INTERVAL: Duration = Duration::from_secs(3);
+/// Time for connecting, and for one request to the API. A new leader takes 5 to 9 s: whoever
+/// asked before is told, and asks again.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a request waits for a connection that is away before it fails.
+const RECONNECT_PATIENCE: Duration = Duration::from_secs(2);
+const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
+const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// Commands that wait for the socket. A unit is at most 1,000 messages.
+const COMMANDS: usize = 2048;
+/// Messages that wait for one subscription: more than twice of what a standing request asks
+/// for, because beyond it the client drops them.
+const ARRIVALS: usize = 4096;
+
+/// A connection to the servers, with what is needed to speak of it in errors.
+pub(super) struct Link {
+    pub(super) client: Client,
+    pub(super) context: jetstream::Context,
+    /// The log's address for people, without any password.
+    pub(super) place: String,
+    pulse: watch::Receiver<Pulse>,
+}
+
+/// How the connection is.
+#[derive(Debug, Clone, Copy)]
+struct Pulse {
+    connected: bool,
+    /// How often something sent to us may have been lost: disconnected, or dropped.
+    losses: u64,
+}
+
+/// Tells whether anything sent to us may have been lost since it was made.
+pub(super) struct Losses {
+    pulse: watch::Receiver<Pulse>,
+    seen: u64,
+}
+
+impl Link {
+    /// Connects.
+    ///
+    /// # Errors
+    /// `Unavailable` if no server answers; `Unusable` if one does and refuses.
+    pub(super) async fn connect(options: &JetStreamOptions) -> Result<Self, LogError> {
+        let addresses = addresses(options)?;
+        let place = place(&addresses, options);
+        let (pulse_tx, pulse) = watch::channel(Pulse { connected: true, losses: 0 });
+        let connecting = connect_options(options, &place).await?;
+        let client = connecting
+            .event_callback(on_event(place.clone(), pulse_tx))
+            .connect(addresses.as_slice())
+            .await
+            .map_err(|error| refusal(&place, error))?;
+        let context = ContextBuilder::new().timeout(PATIENCE).build(client.clone());
+        Ok(Self { client, context, place, pulse })
+    }
+
+    /// Waits until there is a connection, for a short while.
+    pub(super) async fn connected(&self) -> Result<(), LogError> {
+        let mut pulse = self.pulse.clone();
+        let connected = pulse.wait_for(|pulse| pulse.connected);
+        match tokio::time::timeout(RECONNECT_PATIENCE, connected).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(self.unavailable("reconnect", None)),
+        }
+    }
+
+    /// Whether there is a connection, as far as is known.
+    pub(super) fn is_connected(&self) -> bool {
+        self.pulse.borrow().connected
+    }
+
+    /// From now on.
+    pub(super) fn losses(&self) -> Losses {
+        let seen = self.pulse.borrow().losses;
+        Losses { pulse: self.pulse.clone(), seen }
+    }
+
+    /// The log is out of reach for now.
+    pub(super) fn unavailable(
+        &self,
+        what: &str,
+        source: Option<super::failure::Source>,
+    ) -> LogError {
+        LogError::Unavailable { place: self.place.clone(), what: what.to_owned(), source }
+    }
+}
+
+impl Losses {
+    /// Whether something may have been lost.
+    pub(super) fn any(&self) -> bool {
+        self.pulse.borrow().losses != self.seen
+    }
+
+    /// Waits until something may have been lost.
+    pub(super) async fn occur(&mut self) {
+        let seen = self.seen;
+        // An error means that the client is closed: everything from here on is lost.
+        let _closed = self.pulse.wait_for(|pulse| pulse.losses != seen).await.is_err();
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+fn addresses(options: &JetStreamOptions) -> Result<Vec<ServerAddr>, LogError> {
+    let parse = |url: &str| {
+        url.trim().parse::<ServerAddr>().map_err(|error| LogError::Unusable {
+            place: without_password(url),
+            why: "this is not an address of a NATS server; it reads nats://host:4222".into(),
+            source: Some(Box::new(error)),
+        })
+    };
+    options.url.split(',').map(parse).collect()
+}
+
+fn without_password(url: &str) -> String {
+    match (url.find("://"), url.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme < at => {
+            format!("{}{}", &url[..scheme + 3], &url[at + 1..])
+        }
+        _ => url.to_owned(),
+    }
+}
+
+fn place(addresses: &[ServerAddr], options: &JetStreamOptions) -> String {
+    let hosts: Vec<String> =
+        addresses.iter().map(|a| format!("{}:{}", a.host(), a.port())).collect();
+    format!("nats://{}/{}", hosts.join(","), options.log)
+}
+
+async fn connect_options(
+    options: &JetStreamOptions,
+    place: &str,
+) -> Result<ConnectOptions, LogError> {
+    let unreadable = |file: &std::path::Path, error: std::io::Error| LogError::Unusable {
+        place: place.to_owned(),
+        why: format!("the login cannot be read from {}", file.display()),
+        source: Some(Box::new(error)),
+    };
+    let mut connecting = ConnectOptions::new();
+    connecting = match &options.login {
+        Login::None => connecting,
+        Login::Credentials(file) => {
+            connecting.credentials_file(file).await.map_err(|error| unreadable(file, error))?
+        }
+        Login::NkeySeed(file) => {
+            let seed = std::fs::read_to_string(file).map_err(|error| unreadable(file, error))?;
+            connecting.nkey(seed.trim().to_owned())
+        }
+        Login::Password { user, password } => {
+            connecting.user_and_password(user.clone(), password.clone())
+        }
+    };
+    if let Some(file) = &options.tls_ca {
+        connecting = connecting.add_root_certificates(file.clone());
+    }
+    if let Some((certificate, key)) = &options.tls_identity {
+        connecting = connecting.add_client_certificate(certificate.clone(), key.clone());
+    }
+    Ok(connecting
+        .name(format!("tipline {}", options.purpose))
+        .connection_timeout(PATIENCE)
+        .ping_interval(PING_INTERVAL)
+        .client_capacity(COMMANDS)
+        .subscription_capacity(ARRIVALS)
+        .max_reconnects(None)
+        .reconnect_delay_callback(reconnect_pause))
+}
+
+/// The first attempt at once; then doubling, with jitter so that a fleet does not come back
+/// in one moment.
+fn reconnect_pause(attempt: usize) -> Duration {
+    if attempt <= 1 {
+        return Duration::ZERO;
+    }
+    let doublings = u32::try_from(attempt - 2).unwrap_or(u32::MAX).min(16);
+    let pause = RECONNECT_PAUSE.saturating_mul(1 << doublings).min(RECONNECT_PAUSE_MAX);
+    // The standard library keys every hasher at random: enough randomness for a pause.
+    let percent = RandomState::new().build_hasher().finish() % 50;
+    pause.mul_f64(0.75 + percent as f64 / 100.0)
+}
+
+fn on_event(
+    place: String,
+    pulse: watch::Sender<Pulse>,
+) -> impl Fn(Event) -> std::future::Ready<()> + Send + Sync + 'static {
+    move |event| {
+        match event {
+            Event::Connected => pulse.send_modify(|pulse| pulse.connected = true),
+            Event::Disconnected | Event::Closed => {
+                tracing::warn!(%place, "the connection to the log is lost; reconnecting");
+                pulse.send_modify(|pulse| {
+                    pulse.connected = false;
+                    pulse.losses += 1;
+                });
+            }
+            Event::SlowConsumer(_) => {
+                tracing::warn!(%place, "messages of the log were dropped here; asking for them again");
+                pulse.send_modify(|pulse| pulse.losses += 1);
+            }
+            Event::ServerError(error) => {
+                tracing::warn!(%place, %error, "the log's server complains")
+            }
+            Event::ClientError(error) => tracing::debug!(%place, %error, "no connection yet"),
+            Event::LameDuckMode | Event::Draining => {}
+        }
+        std::future::ready(())
+    }
+}
+
+fn refusal(place: &str, error: async_nats::ConnectError) -> LogError {
+    let (place, kind) = (place.to_owned(), error.kind());
+    let why = match kind {
+        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+            "the server refuses the login; check user, password, nkey or credentials file"
+        }
+        ConnectErrorKind::Tls => "TLS fails; check the certificates and the server's name",
+        ConnectErrorKind::ServerParse => "the address cannot be read",
+        _ => {
+            let source = Some(Box::new(error) as _);
+            return LogError::Unavailable { place, what: "connect".into(), source };
+        }
+    };
+    LogError::Unusable { place, why: why.into(), source: Some(Box::new(error)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_password_in_messages() {
+        assert_eq!(without_password("nats://u:p@ss@host:1"), "nats://host:1");
+        assert_eq!(without_password("nats://host:1"), "nats://host:1");
+        let login = Login::Password { user: "u".into(), password: "secret".into() };
+        assert!(!format!("{login:?}").contains("secret"));
+    }
+
+    #[test]
+    fn pauses_grow_to_a_bound() {
+        assert_eq!(reconnect_pause(0), Duration::ZERO);
+        assert_eq!(reconnect_pause(1), Duration::ZERO);
+        for attempt in 2..100 {
+            let pause = reconnect_pause(attempt);
+            assert!(pause >= RECONNECT_PAUSE.mul_f64(0.75), "{attempt}: {pause:?}");
+            assert!(pause <= RECONNECT_PAUSE_MAX.mul_f64(1.25), "{attempt}: {pause:?}");
+        }
+    }
+}

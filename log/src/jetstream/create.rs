@@ -1,0 +1,175 @@
+//! Making a log, and opening one that is there.
+
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::stream::{Config, Info};
+use serde_json::json;
+use tipline_proto::subject::{events_stream, receipts_stream};
+use tipline_proto::{Lineage, LogIdentity, LogName};
+
+use super::api::StreamRef;
+use super::connect::Link;
+use super::{failure, streams};
+use crate::error::LogError;
+
+/// The first version with atomic batches.
+const MIN_SERVER: (u32, u32) = (2, 12);
+
+/// Makes the streams of a log. The stream of the events comes first, because a server makes
+/// a stream of one name only once: it decides who of two wins. A log without the stream of
+/// its receipts is one whose making was cut short: it is completed as what it was begun.
+pub(super) async fn create(
+    link: &Link,
+    identity: &LogIdentity,
+    replicas: usize,
+) -> Result<LogIdentity, LogError> {
+    check_server(link)?;
+    let (events, receipts) = (events_stream(&identity.name), receipts_stream(&identity.name));
+    let events = StreamRef { link, name: &events };
+    let receipts = StreamRef { link, name: &receipts };
+    if let Some(info) = events.find().await? {
+        let found = streams::identity(&link.place, &identity.name, &info.config)?;
+        let unfinished = receipts.find().await?.is_none() && found.chain == identity.chain;
+        if !unfinished {
+            return Err(exists(link, &found));
+        }
+        let replicas = info.config.num_replicas;
+        make(link, &streams::receipts(&found, replicas)).await?;
+        return Ok(found);
+    }
+    if let Some(info) = receipts.find().await? {
+        let found = streams::identity(&link.place, &identity.name, &info.config)?;
+        return Err(LogError::AlreadyExists {
+            place: link.place.clone(),
+            what: format!(
+                "receipts of lineage {}, whose events are gone; find out why, and delete stream {} \
+                 if the log is really to begin anew",
+                found.lineage, receipts.name
+            ),
+        });
+    }
+    make(link, &streams::events(identity, replicas)).await?;
+    make(link, &streams::receipts(identity, replicas)).await?;
+    Ok(identity.clone())
+}
+
+/// Finds the streams of a log, and what log it is. Makes nothing.
+pub(super) async fn open(link: &Link, name: &LogName) -> Result<LogIdentity, LogError> {
+    check_server(link)?;
+    let identity = identity_of(link, name, &events_stream(name)).await?;
+    let beside = identity_of(link, name, &receipts_stream(name)).await?;
+    if beside.lineage == identity.lineage {
+        return Ok(identity);
+    }
+    Err(LogError::Unusable {
+        place: link.place.clone(),
+        why: format!(
+            "its events are of lineage {}, its receipts of {}; delete stream {} and run \
+             `tipline init` again, which makes that one anew",
+            identity.lineage,
+            beside.lineage,
+            receipts_stream(name)
+        ),
+        source: None,
+    })
+}
+
+/// Removes the streams of a log, if it is of this lineage. The events go last: what is left
+/// after a cut is a log without receipts, which can be removed again.
+pub(super) async fn delete(link: &Link, name: &LogName, lineage: Lineage) -> Result<(), LogError> {
+    let found = identity_of(link, name, &events_stream(name)).await?.lineage;
+    if found != lineage {
+        let place = link.place.clone();
+        return Err(LogError::WrongLineage { place, expected: lineage, found });
+    }
+    for stream in [receipts_stream(name), events_stream(name)] {
+        let stream = StreamRef { link, name: &stream };
+        if stream.find().await?.is_some() {
+            let what = format!("delete stream {}", stream.name);
+            let subject = format!("STREAM.DELETE.{}", stream.name);
+            link.demand::<serde_json::Value>(&what, subject, &json!({})).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn identity_of(link: &Link, name: &LogName, stream: &str) -> Result<LogIdentity, LogError> {
+    let found = StreamRef { link, name: stream }.find().await?;
+    let info = found.ok_or_else(|| LogError::NotFound {
+        place: link.place.clone(),
+        hint: format!(
+            "there is no stream {stream}; check the name of the log, or run `tipline init` if it \
+             was never made or not to its end"
+        ),
+    })?;
+    streams::identity(&link.place, name, &info.config)
+}
+
+async fn make(link: &Link, config: &Config) -> Result<(), LogError> {
+    let what = format!("make stream {}", config.name);
+    let subject = format!("STREAM.CREATE.{}", config.name);
+    match link.ask::<Info>(&what, subject, &json!(config)).await? {
+        Ok(_) => Ok(()),
+        Err(error) if error.error_code() == ErrorCode::STREAM_NAME_EXIST => {
+            Err(LogError::AlreadyExists {
+                place: link.place.clone(),
+                what: format!("stream {}, made by somebody else just now", config.name),
+            })
+        }
+        Err(error) => Err(refusal(link, &what, error)),
+    }
+}
+
+/// A server that will not make a stream says so with codes of all kinds, 500 included.
+fn refusal(link: &Link, what: &str, error: async_nats::jetstream::Error) -> LogError {
+    match error.code() {
+        400..=407 | 410..=428 | 500 => LogError::Unusable {
+            place: link.place.clone(),
+            why: format!("the server refuses to {what}; replicas need as many servers"),
+            source: Some(Box::new(error)),
+        },
+        _ => failure::of_api(&link.place, what, error),
+    }
+}
+
+fn exists(link: &Link, found: &LogIdentity) -> LogError {
+    LogError::AlreadyExists {
+        place: link.place.clone(),
+        what: format!("chain {}, lineage {}", found.chain.name, found.lineage),
+    }
+}
+
+fn check_server(link: &Link) -> Result<(), LogError> {
+    let version = link.client.server_info().version;
+    if parse_version(&version).is_some_and(|found| found >= MIN_SERVER) {
+        return Ok(());
+    }
+    let (major, minor) = MIN_SERVER;
+    Err(LogError::Unusable {
+        place: link.place.clone(),
+        why: format!(
+            "the server has version {version:?}; Tipline needs {major}.{minor} or newer, because \
+             older ones cannot publish a batch all or nothing"
+        ),
+        source: None,
+    })
+}
+
+/// Major and minor number.
+fn parse_version(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.trim_start_matches('v').split('.');
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_as_numbers() {
+        assert!(parse_version("2.9.25").unwrap() < MIN_SERVER);
+        assert!(parse_version("2.12.0-RC.1").unwrap() >= MIN_SERVER);
+        assert!(parse_version("2.15.1").unwrap() >= MIN_SERVER);
+        assert!(parse_version("3.0.0").unwrap() >= MIN_SERVER);
+        assert_eq!(parse_version("unknown"), None);
+    }
+}

@@ -1,0 +1,209 @@
+//! Messages of a stream as they arrive.
+//!
+//! A pull consumer with a standing request: the server sends on arrival, never more than
+//! fits here. Its memory of what was acknowledged is not relied upon. Whatever may have been
+//! lost on the way ends the feed, so that what came through it is always without a hole: a
+//! disconnect, messages dropped here, a jump in the consumer's numbers, a heartbeat that
+//! stays away, and, while nothing comes, a server that says it sent more than arrived.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::pull::{self, MessagesErrorKind};
+use async_nats::jetstream::consumer::{Info, PullConsumer};
+use async_nats::jetstream::{ErrorCode, Message};
+use futures_util::{FutureExt, StreamExt};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::connect::{Link, Losses};
+use super::{consumers, failure};
+use crate::error::LogError;
+
+/// A standing request is for at most this many messages; two of them can overlap by half,
+/// and must fit into the subscription.
+const REQUEST_MESSAGES: usize = 1000;
+/// … and at most this many bytes, or two of the largest messages: a request for less than
+/// one message hangs for ever.
+const REQUEST_BYTES: usize = 16 << 20;
+const HEARTBEAT: Duration = Duration::from_secs(5);
+const EXPIRES: Duration = Duration::from_secs(30);
+/// After this long without a message the server is asked what it sent …
+const QUIET: Duration = Duration::from_secs(15);
+/// … and what it says it sent may take this long to arrive.
+const UNDER_WAY: Duration = Duration::from_secs(2);
+/// Messages of a stream from a sequence on, in order and without a hole.
+pub(super) struct Feed {
+    link: Arc<Link>,
+    /// `None` for a passing reader.
+    name: Option<String>,
+    consumer: PullConsumer,
+    messages: pull::Stream,
+    losses: Losses,
+    trouble: Option<Trouble>,
+    /// How many messages have arrived; the server numbers them from 1.
+    arrived: u64,
+    /// What `arrived` was when the server said that it had sent more.
+    suspected: Option<u64>,
+    ask_at: Instant,
+}
+
+/// What ends a feed.
+enum Trouble {
+    Interrupted(pull::MessagesError),
+    Unnumbered(failure::Source),
+    /// The message with this number came too early.
+    Gap(u64),
+    Ended,
+}
+
+/// A message of the feed.
+pub(super) struct Arrival {
+    pub(super) message: Message,
+    /// Its sequence in the stream.
+    pub(super) sequence: u64,
+}
+
+impl Feed {
+    /// Follows a stream from `start` on. With a `name`, the consumer is there for operators
+    /// to see, and takes the place of one with the same name.
+    pub(super) async fn open(
+        link: &Arc<Link>,
+        stream: &str,
+        name: Option<&str>,
+        start: u64,
+    ) -> Result<Self, LogError> {
+        link.connected().await?;
+        let losses = link.losses();
+        let consumer = consumers::make(link, stream, name, start).await?;
+        let largest = link.client.max_payload();
+        let messages = consumer
+            .stream()
+            .max_messages_per_batch(REQUEST_MESSAGES)
+            .max_bytes_per_batch(REQUEST_BYTES.max(2 * (largest + 1024)))
+            .heartbeat(HEARTBEAT)
+            .expires(EXPIRES)
+            .messages()
+            .await
+            .map_err(|error| link.unavailable("ask for messages", Some(Box::new(error))))?;
+        let (link, name) = (link.clone(), name.map(str::to_owned));
+        let ask_at = Instant::now() + QUIET;
+        let (trouble, arrived, suspected) = (None, 0, None);
+        Ok(Self { link, name, consumer, messages, losses, trouble, arrived, suspected, ask_at })
+    }
+
+    /// Waits for the next message. Cancelling loses nothing. After an error the feed is over.
+    pub(super) async fn next(&mut self) -> Result<Arrival, LogError> {
+        loop {
+            if self.trouble.is_some() {
+                return Err(self.diagnose().await);
+            }
+            let ask_at = self.ask_at;
+            tokio::select! {
+                biased;
+                item = self.messages.next() => {
+                    if let Some(arrival) = self.take(item) {
+                        return Ok(arrival);
+                    }
+                }
+                () = self.losses.occur() => {
+                    return Err(self.link.unavailable("follow: the connection was lost", None));
+                }
+                () = tokio::time::sleep_until(ask_at) => self.ask().await?,
+            }
+        }
+    }
+
+    /// The next message if it is here already. Trouble comes with the next wait.
+    pub(super) fn ready(&mut self) -> Option<Arrival> {
+        while self.trouble.is_none() {
+            let item = self.messages.next().now_or_never()?;
+            if let Some(arrival) = self.take(item) {
+                return Some(arrival);
+            }
+        }
+        None
+    }
+
+    /// Counts a message; `None` if it is one that came before, or in trouble.
+    fn take(&mut self, item: Option<Result<Message, pull::MessagesError>>) -> Option<Arrival> {
+        let message = match item {
+            Some(Ok(message)) => message,
+            Some(Err(error)) => return self.stop(Trouble::Interrupted(error)),
+            None => return self.stop(Trouble::Ended),
+        };
+        let (number, sequence, again) = match message.info() {
+            Ok(info) => (info.consumer_sequence, info.stream_sequence, info.delivered > 1),
+            Err(error) => return self.stop(Trouble::Unnumbered(error)),
+        };
+        if number != self.arrived + 1 {
+            return self.stop(Trouble::Gap(number));
+        }
+        self.arrived = number;
+        self.ask_at = Instant::now() + QUIET;
+        (!again).then_some(Arrival { message, sequence })
+    }
+
+    fn stop(&mut self, trouble: Trouble) -> Option<Arrival> {
+        self.trouble = Some(trouble);
+        None
+    }
+
+    /// What the trouble means. A consumer that is gone shows in several ways.
+    async fn diagnose(&mut self) -> LogError {
+        let gone = match &self.trouble {
+            Some(Trouble::Interrupted(error))
+                if error.kind() == MessagesErrorKind::ConsumerDeleted =>
+            {
+                Some(self.gone())
+            }
+            _ => self.ask_info().await.err().filter(|error| !error.is_retryable()),
+        };
+        let trouble = self.trouble.take();
+        if let Some(gone) = gone {
+            return gone;
+        }
+        match trouble {
+            Some(Trouble::Interrupted(error)) => {
+                self.link.unavailable("follow", Some(Box::new(error)))
+            }
+            Some(Trouble::Gap(number)) => {
+                let what = format!("follow: message {number} came behind {}", self.arrived);
+                self.link.unavailable(&what, None)
+            }
+            Some(Trouble::Unnumbered(error)) => self.link.unavailable("follow", Some(error)),
+            Some(Trouble::Ended) | None => self.link.unavailable("follow: the feed ended", None),
+        }
+    }
+
+    /// Nothing came for a while: is that because nothing was sent?
+    async fn ask(&mut self) -> Result<(), LogError> {
+        let info = self.ask_info().await?;
+        let lost = info.delivered.consumer_sequence > self.arrived;
+        if lost && self.suspected == Some(self.arrived) {
+            return Err(self.link.unavailable("follow: messages were lost on the way", None));
+        }
+        self.suspected = lost.then_some(self.arrived);
+        self.ask_at = Instant::now() + if lost { UNDER_WAY } else { QUIET };
+        Ok(())
+    }
+
+    async fn ask_info(&self) -> Result<Info, LogError> {
+        let info = self.consumer.cached_info();
+        let (stream, name) = (&info.stream_name, &info.name);
+        let subject = format!("CONSUMER.INFO.{stream}.{name}");
+        match self.link.ask("ask for a consumer", subject, &json!({})).await? {
+            Ok(info) => Ok(info),
+            Err(error) if error.error_code() == ErrorCode::CONSUMER_NOT_FOUND => Err(self.gone()),
+            Err(error) => Err(failure::of_api(&self.link.place, "tell of a consumer", error)),
+        }
+    }
+
+    /// The consumer is gone. One without a name goes with the server that had it.
+    fn gone(&self) -> LogError {
+        match &self.name {
+            Some(name) => consumers::taken(&self.link, name),
+            None => self.link.unavailable("follow: the passing consumer is gone", None),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! From the index of an entry to its messages.
+//!
+//! Every entry takes at least one message, and messages are not deleted in between. So an
+//! entry of index `i` that is known to be at sequence `s` puts a bound on every other: index
+//! `i + n` is at `s + n` or behind it. In a log without large events the first look finds it.
+//!
+//! An entry of a lower epoch behind a higher claim is void. None should ever be there; a
+//! search that meets one goes by the valid entry before it.
+
+use async_nats::jetstream::message::StreamMessage;
+use bytes::Bytes;
+use tipline_proto::{Assembler, Entry};
+
+use super::JetStreamLog;
+use super::parts;
+use crate::error::LogError;
+use crate::spec::{Extent, Tail};
+
+/// How often the oldest entry may be trimmed away while it is looked at.
+const ATTEMPTS: usize = 5;
+
+/// An entry and the messages it takes.
+#[derive(Debug, Clone)]
+pub(super) struct Spot {
+    pub(super) index: u64,
+    epoch: u64,
+    /// Sequence of its first message.
+    pub(super) start: u64,
+    /// Sequence of its last message.
+    pub(super) end: u64,
+    last: Bytes,
+}
+
+/// The oldest entry that is there in full, and the tail.
+pub(super) struct Bounds {
+    /// `None` if no entry is there.
+    oldest: Option<Spot>,
+    pub(super) tail: Tail,
+}
+
+impl Bounds {
+    pub(super) fn extent(&self) -> Extent {
+        let last = self.tail.position.index;
+        let first = self.oldest.as_ref().map_or(last + 1, |spot| spot.index);
+        Extent { first, last }
+    }
+
+    pub(super) fn out_of_range(&self, asked: u64) -> LogError {
+        let Extent { first, last } = self.extent();
+        LogError::OutOfRange { asked, first, last }
+    }
+}
+
+impl JetStreamLog {
+    pub(super) async fn bounds(&self) -> Result<Bounds, LogError> {
+        for _ in 0..ATTEMPTS {
+            let tail = self.read_tail().await?;
+            if tail.fence == 0 {
+                return Ok(Bounds { oldest: None, tail });
+            }
+            let first = self.event_stream().info().await?.state.first_sequence;
+            let Some(mut spot) = self.spot_at(first).await? else { continue };
+            // Trimming in the middle of a large event leaves some of its parts.
+            if spot.start < first {
+                match self.spot_at(spot.end + 1).await? {
+                    Some(next) => spot = next,
+                    None => continue,
+                }
+            }
+            return Ok(Bounds { oldest: Some(spot), tail });
+        }
+        Err(self.link.unavailable("hold still while its oldest entry is read", None))
+    }
+
+    /// Finds the entry of this index.
+    ///
+    /// # Errors
+    /// `OutOfRange` if the log does not hold it.
+    pub(super) async fn locate(&self, bounds: &Bounds, index: u64) -> Result<Spot, LogError> {
+        let Extent { first, last } = bounds.extent();
+        let Some(oldest) = bounds.oldest.clone().filter(|_| (first..=last).contains(&index)) else {
+            return Err(bounds.out_of_range(index));
+        };
+        if oldest.index == index {
+            return Ok(oldest);
+        }
+        // The last message of the entry is between these two, inclusive.
+        let mut low = oldest.end + (index - first);
+        let mut high = bounds.tail.fence.saturating_sub(last - index);
+        while low <= high {
+            let middle = low + (high - low) / 2;
+            let spot = self.settled(middle, oldest.start, &bounds.tail).await?;
+            if spot.index == index {
+                return Ok(spot);
+            }
+            if spot.index < index {
+                low = (middle + 1).max(spot.end + (index - spot.index));
+            } else {
+                high = spot.start.saturating_sub(spot.index - index);
+            }
+        }
+        Err(self.event_stream().wrong(low, format!("entry {index} is not where it must be")))
+    }
+
+    /// The whole entry at a spot.
+    pub(super) async fn fetch(&self, spot: &Spot) -> Result<Entry, LogError> {
+        let mut assembler = Assembler::default();
+        for sequence in spot.start..spot.end {
+            let message = self.held(sequence).await?;
+            assembler
+                .push(message.payload)
+                .map_err(|error| self.event_stream().damaged(sequence, error))?;
+        }
+        assembler
+            .finish(spot.last.clone())
+            .map_err(|error| self.event_stream().damaged(spot.end, error))
+    }
+
+    /// The newest valid entry with a message at or before `sequence`.
+    async fn settled(&self, sequence: u64, first: u64, tail: &Tail) -> Result<Spot, LogError> {
+        let mut sequence = sequence;
+        while sequence >= first {
+            let Some(spot) = self.spot_at(sequence).await? else { break };
+            if !self.is_void(&spot, tail).await? {
+                return Ok(spot);
+            }
+            tracing::warn!(
+                place = %self.link.place, index = spot.index, epoch = spot.epoch,
+                "the log has a void entry, written behind a newer claim"
+            );
+            sequence = spot.start - 1;
+        }
+        // It was there when the search began: trimmed meanwhile.
+        Err(self.link.unavailable("hold still while it is searched", None))
+    }
+
+    /// Whether a higher epoch had begun before the entry. The claims of a log rise by one
+    /// each, so the next claim behind the entry tells which epoch the entry fell into.
+    async fn is_void(&self, spot: &Spot, tail: &Tail) -> Result<bool, LogError> {
+        if spot.epoch >= tail.epoch {
+            return Ok(false);
+        }
+        let next = self.event_stream().next(&self.claims(), spot.end + 1).await?;
+        let epoch_then = match next {
+            Some(claim) => self.head_of(&claim)?.epoch.saturating_sub(1),
+            None => tail.epoch,
+        };
+        Ok(spot.epoch < epoch_then)
+    }
+
+    /// The entry that the message with this sequence is of; `None` if it is not held.
+    async fn spot_at(&self, sequence: u64) -> Result<Option<Spot>, LogError> {
+        let Some(mut message) = self.event_stream().message(sequence).await? else {
+            return Ok(None);
+        };
+        let part = parts::of(&message.headers)
+            .map_err(|error| self.event_stream().wrong(sequence, error.to_string()))?;
+        let (mut start, mut end) = (sequence, sequence);
+        if let Some((part, _)) = part {
+            start = sequence.saturating_sub(u64::from(part.number() - 1));
+            end = sequence + u64::from(part.of() - part.number());
+        }
+        if end != sequence {
+            message = self.held(end).await?;
+        }
+        let head = self.head_of(&message)?;
+        let (index, epoch) = (head.position.index, head.epoch);
+        if part.is_some_and(|(_, said)| said != index) {
+            let why = format!("it is said to be of another entry than {index}");
+            return Err(self.event_stream().wrong(sequence, why));
+        }
+        Ok(Some(Spot { index, epoch, start, end, last: message.payload }))
+    }
+
+    /// A message that must be there, because another part of its event is.
+    async fn held(&self, sequence: u64) -> Result<StreamMessage, LogError> {
+        let message = self.event_stream().message(sequence).await?;
+        message.ok_or_else(|| self.event_stream().wrong(sequence, "it is gone"))
+    }
+}

@@ -1,0 +1,147 @@
+//! The two streams of a log: their settings, and the identity in their metadata.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use async_nats::jetstream::stream::{
+    Compression, Config, DiscardPolicy, RetentionPolicy, StorageType,
+};
+use tipline_proto::subject::{
+    CONTRACT_VERSION, METADATA_CHAIN, METADATA_CONTRACT, METADATA_GENESIS, METADATA_LINEAGE,
+    Subject, events_stream, receipts_stream,
+};
+use tipline_proto::{Chain, LogIdentity, LogName};
+
+use crate::error::LogError;
+
+/// The server's least. Nothing depends on it: there are no message ids.
+const DUPLICATE_WINDOW: Duration = Duration::from_millis(100);
+
+/// Settings of the stream of the events: it loses nothing and forgets nothing. Purging is
+/// not denied, because retention trims by it.
+pub(super) fn events(identity: &LogIdentity, replicas: usize) -> Config {
+    Config {
+        name: events_stream(&identity.name),
+        description: Some(format!("Tipline: events of {}", identity.chain.name)),
+        subjects: vec![Subject::events(&identity.name)],
+        discard: DiscardPolicy::New,
+        deny_delete: true,
+        allow_atomic_publish: true,
+        ..common(identity, replicas)
+    }
+}
+
+/// Settings of the stream of the receipts: it keeps the newest of each subject.
+pub(super) fn receipts(identity: &LogIdentity, replicas: usize) -> Config {
+    let primary = Subject::Primary(identity.name.clone()).to_string();
+    Config {
+        name: receipts_stream(&identity.name),
+        description: Some(format!("Tipline: receipts of {}", identity.chain.name)),
+        subjects: vec![Subject::receipts(&identity.name), primary],
+        discard: DiscardPolicy::Old,
+        max_messages_per_subject: 1,
+        ..common(identity, replicas)
+    }
+}
+
+fn common(identity: &LogIdentity, replicas: usize) -> Config {
+    Config {
+        storage: StorageType::File,
+        retention: RetentionPolicy::Limits,
+        num_replicas: replicas,
+        compression: Some(Compression::None),
+        duplicate_window: DUPLICATE_WINDOW,
+        allow_direct: true,
+        metadata: metadata(identity),
+        ..Config::default()
+    }
+}
+
+fn metadata(identity: &LogIdentity) -> HashMap<String, String> {
+    HashMap::from([
+        (METADATA_CONTRACT.into(), CONTRACT_VERSION.into()),
+        (METADATA_LINEAGE.into(), identity.lineage.to_string()),
+        (METADATA_CHAIN.into(), identity.chain.name.to_string()),
+        (METADATA_GENESIS.into(), identity.chain.genesis.to_string()),
+    ])
+}
+
+/// Reads a log's identity from a stream's metadata.
+pub(super) fn identity(
+    place: &str,
+    name: &LogName,
+    config: &Config,
+) -> Result<LogIdentity, LogError> {
+    let unusable = |why: String, source: Option<super::failure::Source>| LogError::Unusable {
+        place: place.to_owned(),
+        why,
+        source,
+    };
+    let field = |key: &str| {
+        config.metadata.get(key).ok_or_else(|| {
+            let stream = &config.name;
+            unusable(format!("stream {stream} has no {key}: Tipline did not make it"), None)
+        })
+    };
+    let contract = field(METADATA_CONTRACT)?;
+    if contract != CONTRACT_VERSION {
+        let why = format!(
+            "it has version {contract} of the contract, this program has {CONTRACT_VERSION}; \
+             use a newer program"
+        );
+        return Err(unusable(why, None));
+    }
+    let wrong = |key: &'static str| {
+        let stream = config.name.clone();
+        move |source| unusable(format!("stream {stream} has a {key} that cannot be"), Some(source))
+    };
+    let lineage = field(METADATA_LINEAGE)?.parse();
+    let chain = field(METADATA_CHAIN)?.parse();
+    let genesis = field(METADATA_GENESIS)?.parse();
+    Ok(LogIdentity {
+        name: name.clone(),
+        lineage: lineage.map_err(|e| wrong(METADATA_LINEAGE)(Box::new(e) as _))?,
+        chain: Chain {
+            name: chain.map_err(|e| wrong(METADATA_CHAIN)(Box::new(e) as _))?,
+            genesis: genesis.map_err(|e| wrong(METADATA_GENESIS)(Box::new(e) as _))?,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tipline_proto::{Hash, Lineage};
+
+    use super::*;
+
+    fn sample() -> LogIdentity {
+        LogIdentity {
+            name: "store".parse().unwrap(),
+            chain: Chain {
+                name: "test net".parse().unwrap(),
+                genesis: Hash::new(&b"genesis"[..]).unwrap(),
+            },
+            lineage: Lineage::from_bytes([9; 16]),
+        }
+    }
+
+    #[test]
+    fn identity_comes_back_from_either_stream() {
+        let sample = sample();
+        for config in [events(&sample, 3), receipts(&sample, 3)] {
+            assert_eq!(identity("p", &sample.name, &config).unwrap(), sample);
+        }
+    }
+
+    #[test]
+    fn a_foreign_stream_and_a_newer_contract_are_refused() {
+        let sample = sample();
+        let mut config = events(&sample, 1);
+        config.metadata.insert(METADATA_CONTRACT.into(), "2".into());
+        let newer = identity("p", &sample.name, &config).unwrap_err();
+        assert!(newer.to_string().contains("version 2"), "{newer}");
+        config.metadata.clear();
+        let foreign = identity("p", &sample.name, &config).unwrap_err();
+        assert!(foreign.to_string().contains("did not make it"), "{foreign}");
+    }
+}

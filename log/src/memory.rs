@@ -1,1 +1,0 @@
-//! A log in memory, for simulation and tests.

@@ -1,0 +1,59 @@
+//! What can go wrong, on demand.
+
+use std::time::Duration;
+
+use super::MemoryLog;
+
+/// What the next append meets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AppendFault {
+    /// It is stored, but the answer is [`crate::AppendError::Doubt`].
+    StoredInDoubt,
+    /// It is not stored, and the answer is [`crate::AppendError::Doubt`].
+    LostInDoubt,
+    /// The answer is [`crate::AppendError::Doubt`], and it is not stored until the next
+    /// append arrives: then it is stored first, if the tail is still the one it expects.
+    LateInDoubt,
+    /// It is looked at only after this long, by tokio's clock.
+    Delayed(Duration),
+}
+
+/// What every open subscription meets at its next [`crate::Subscription::next`]. Those opened
+/// later do not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DeliveryFault {
+    /// The newest so many entries come again.
+    Repeat(u64),
+    /// The next so many entries never come.
+    Skip(u64),
+    /// It ends with [`crate::LogError::Unavailable`].
+    End,
+}
+
+impl MemoryLog {
+    /// The next append that has no fault yet meets this one. Several calls line up.
+    pub fn fail_append(&self, fault: AppendFault) {
+        self.shared.state().append_faults.push_back(fault);
+    }
+
+    /// Whether the log answers. While it does not, every call is `Unavailable` (an append is
+    /// `Doubt`, and not stored), subscriptions wait, and nothing is lost.
+    pub fn set_available(&self, available: bool) {
+        self.shared.state().available = available;
+        self.shared.entries.send_replace(());
+        self.shared.board.send_replace(());
+    }
+
+    /// Loses every entry behind `last`, as a broker that did not fsync what it acknowledged.
+    pub fn truncate(&self, last: u64) {
+        self.shared.state().truncate(last);
+    }
+
+    /// Every subscription that is open now meets this fault.
+    pub fn fail_delivery(&self, fault: DeliveryFault) {
+        self.shared.state().delivery_faults.push(fault);
+        self.shared.entries.send_replace(());
+    }
+}

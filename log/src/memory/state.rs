@@ -1,0 +1,126 @@
+//! What a log in memory remembers.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use tipline_proto::limits::{MAX_APPLY_BYTES, MAX_APPLY_EVENTS};
+use tipline_proto::{Announcement, ConsumerName, Entry, LogIdentity, Receipt, split};
+
+use super::MAX_MESSAGE_BYTES;
+use super::faults::{AppendFault, DeliveryFault};
+use crate::error::AppendError;
+use crate::spec::{Board, Extent, Tail};
+
+pub(super) struct State {
+    entries: Vec<Entry>,
+    /// The tails before the first entry, behind it, and behind each one after.
+    tails: Vec<Tail>,
+    receipts: BTreeMap<ConsumerName, Receipt>,
+    pub(super) primary: Option<Announcement>,
+    /// How often each consumer has subscribed: only the newest subscription goes on.
+    generations: BTreeMap<ConsumerName, u64>,
+    pub(super) available: bool,
+    pub(super) append_faults: VecDeque<AppendFault>,
+    /// An append that arrives with the next one.
+    pub(super) late: Option<(Tail, Vec<Entry>)>,
+    pub(super) delivery_faults: Vec<DeliveryFault>,
+}
+
+impl State {
+    pub(super) fn new(identity: &LogIdentity) -> Self {
+        Self {
+            entries: Vec::new(),
+            tails: vec![Tail::origin(identity)],
+            receipts: BTreeMap::new(),
+            primary: None,
+            generations: BTreeMap::new(),
+            available: true,
+            append_faults: VecDeque::new(),
+            late: None,
+            delivery_faults: Vec::new(),
+        }
+    }
+
+    pub(super) fn tail(&self) -> Tail {
+        self.tails[self.entries.len()].clone()
+    }
+
+    pub(super) fn extent(&self) -> Extent {
+        Extent { first: 1, last: self.entries.len() as u64 }
+    }
+
+    pub(super) fn entry(&self, index: u64) -> Option<&Entry> {
+        self.entries.get(usize::try_from(index.checked_sub(1)?).ok()?)
+    }
+
+    pub(super) fn next_fault(&mut self) -> Option<AppendFault> {
+        self.append_faults.pop_front()
+    }
+
+    /// Stores a unit that was checked, if the tail is the expected one.
+    pub(super) fn store(&mut self, after: &Tail, unit: &[Entry]) -> Result<Tail, AppendError> {
+        let mut tail = self.tail();
+        if (tail.position, tail.fence) != (after.position, after.fence) {
+            return Err(AppendError::Conflict);
+        }
+        for entry in unit {
+            // Like a broker's, the fence counts messages, so that nobody takes it for an index.
+            let messages = split(entry, MAX_MESSAGE_BYTES).len() as u64;
+            tail = tail.behind(entry, tail.fence + messages);
+            self.tails.push(tail.clone());
+            self.entries.push(entry.clone());
+        }
+        Ok(tail)
+    }
+
+    /// Stores the append that was held back. Whoever sent it heard nothing but doubt, so
+    /// nobody hears that it was too late either.
+    pub(super) fn store_late(&mut self) {
+        if let Some((after, unit)) = self.late.take() {
+            drop(self.store(&after, &unit));
+        }
+    }
+
+    pub(super) fn truncate(&mut self, last: u64) {
+        let last = usize::try_from(last).unwrap_or(usize::MAX).min(self.entries.len());
+        self.entries.truncate(last);
+        self.tails.truncate(last + 1);
+    }
+
+    /// The entries behind `after`, as many as one batch may have.
+    pub(super) fn batch(&self, after: u64) -> Vec<Entry> {
+        let start = usize::try_from(after).unwrap_or(usize::MAX).min(self.entries.len());
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        for entry in self.entries[start..].iter().take(MAX_APPLY_EVENTS) {
+            bytes += entry.event.payload().len();
+            if bytes > MAX_APPLY_BYTES && !batch.is_empty() {
+                break;
+            }
+            batch.push(entry.clone());
+        }
+        batch
+    }
+
+    /// Makes a new subscription the only one of this consumer.
+    pub(super) fn take_over(&mut self, name: &ConsumerName) -> u64 {
+        let generation = self.generations.entry(name.clone()).or_default();
+        *generation += 1;
+        *generation
+    }
+
+    pub(super) fn generation(&self, name: &ConsumerName) -> Option<u64> {
+        self.generations.get(name).copied()
+    }
+
+    pub(super) fn put_receipt(&mut self, receipt: &Receipt) {
+        self.receipts.insert(receipt.consumer.clone(), receipt.clone());
+    }
+
+    pub(super) fn forget(&mut self, consumer: &ConsumerName) {
+        self.receipts.remove(consumer);
+    }
+
+    pub(super) fn board(&self) -> Board {
+        Board { receipts: self.receipts.values().cloned().collect(), primary: self.primary.clone() }
+    }
+}

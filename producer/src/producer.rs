@@ -1,0 +1,141 @@
+//! The handle that a node holds.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tipline_log::{Clock, Log, LogError};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::ended::Ended;
+use crate::outbox::Outbox;
+use crate::progress::{Progress, Stage};
+use crate::publisher::{self, OutboxWorker, Publisher};
+use crate::settings::ProducerSettings;
+use crate::status::BackupStatus;
+use crate::ticket::Ticket;
+
+/// A running producer: one task and one thread that bring the outbox into the log. Nothing
+/// here waits for the network but what is awaited, and the node's commits never do.
+///
+/// Dropping it stops publishing without draining. Nothing is lost: what is not in the log
+/// is in the outbox, and the next start goes on there.
+#[derive(Debug)]
+pub struct Producer {
+    wake: Arc<Notify>,
+    drain: CancellationToken,
+    progress: watch::Receiver<Progress>,
+    status: watch::Receiver<BackupStatus>,
+    task: JoinHandle<()>,
+}
+
+impl Producer {
+    /// Starts publishing what is in `outbox`. Returns at once and does not need the log to be
+    /// there: `connect` opens it, and is called again, with a pause of 50 ms to 1 s, for as
+    /// long as its error is retryable. Ask [`Producer::ready`] for the outcome.
+    ///
+    /// Before anything is published the receipts of all consumers are read, and the log's
+    /// durability is checked. Then this primary claims the log, which fences every other one.
+    ///
+    /// Must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// The thread for the outbox could not be started.
+    pub fn start<C, F>(
+        mut connect: C,
+        outbox: Box<dyn Outbox>,
+        settings: ProducerSettings,
+        clock: Clock,
+    ) -> std::io::Result<Self>
+    where
+        C: FnMut() -> F + Send + 'static,
+        F: Future<Output = Result<Arc<dyn Log>, LogError>> + Send + 'static,
+    {
+        let (progress_sender, progress) = watch::channel(Progress::default());
+        let (status_sender, status) = watch::channel(BackupStatus::default());
+        let wake = Arc::new(Notify::new());
+        let drain = CancellationToken::new();
+        let publisher = Publisher {
+            outbox: OutboxWorker::spawn(outbox)?,
+            settings,
+            clock,
+            wake: Arc::clone(&wake),
+            challenge: Notify::new(),
+            drain: drain.clone(),
+            progress: progress_sender,
+            status: status_sender,
+        };
+        let connect = Box::new(move || Box::pin(connect()) as _);
+        let task = tokio::spawn(publisher::run(publisher, connect));
+        Ok(Self { wake, drain, progress, status, task })
+    }
+
+    /// Says that events were committed to the outbox, and gives a ticket for the one of this
+    /// sequence. Call it behind the commit; it neither waits nor fails.
+    pub fn committed(&self, sequence: u64) -> Ticket {
+        self.wake.notify_one();
+        Ticket::new(sequence, self.progress.clone(), self.status.clone())
+    }
+
+    /// What wakes the publisher, for an outbox that notices new events by itself.
+    pub fn waker(&self) -> Arc<Notify> {
+        Arc::clone(&self.wake)
+    }
+
+    /// Waits until this primary holds the log.
+    ///
+    /// # Errors
+    /// It ended before that: fenced, refused, or shut down.
+    pub async fn ready(&self) -> Result<(), Ended> {
+        let mut progress = self.progress.clone();
+        let done = |p: &Progress| p.claim.is_some() || matches!(p.stage, Stage::Ended(_));
+        match progress.wait_for(done).await.as_ref().map(|progress| &progress.stage) {
+            Ok(Stage::Ended(ended)) => Err(ended.clone()),
+            Ok(_) => Ok(()),
+            Err(_) => Err(Ended::Panicked),
+        }
+    }
+
+    /// How far publishing is, and how it is going.
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.clone()
+    }
+
+    /// What is backed up, where, and up to which event: pushed by every receipt.
+    pub fn backup_status(&self) -> watch::Receiver<BackupStatus> {
+        self.status.clone()
+    }
+
+    /// Waits until publishing has ended, for whatever reason.
+    pub async fn ended(&self) -> Ended {
+        let mut progress = self.progress.clone();
+        let ended = |progress: &Progress| matches!(progress.stage, Stage::Ended(_));
+        match progress.wait_for(ended).await.as_ref().map(|progress| &progress.stage) {
+            Ok(Stage::Ended(ended)) => ended.clone(),
+            _ => Ended::Panicked,
+        }
+    }
+
+    /// Publishes what is in the outbox, then stops; after `deadline` it stops in any case.
+    ///
+    /// Returns how many events were left in the outbox, for the next start.
+    ///
+    /// # Errors
+    /// It had ended before, for another reason.
+    pub async fn shutdown(self, deadline: Duration) -> Result<u64, Ended> {
+        self.drain.cancel();
+        let ended = tokio::time::timeout(deadline, self.ended()).await;
+        match ended {
+            Ok(Ended::Stopped) | Err(_) => Ok(self.progress.borrow().waiting_events),
+            Ok(ended) => Err(ended),
+        }
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

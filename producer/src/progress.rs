@@ -1,0 +1,75 @@
+//! How far publishing is.
+
+use tipline_proto::{Position, Tip};
+
+use crate::ended::Ended;
+
+/// How far the publisher is. Watch it with [`crate::Producer::progress`].
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Progress {
+    /// What it is doing.
+    pub stage: Stage,
+    /// Epoch of this primary; 0 before its claim.
+    pub epoch: u64,
+    /// The newest position that is known to be in the log.
+    pub tail: Option<Position>,
+    /// Outbox sequence up to which the log is complete.
+    pub logged: u64,
+    /// Newest block in the log, where it is known.
+    pub block_tip: Option<Tip>,
+    /// Rows that the log does not have yet, when last looked at.
+    pub waiting_events: u64,
+    /// Payload bytes of all rows that the outbox holds, logged ones that are kept included.
+    pub held_bytes: u64,
+    /// Units that were appended since the start.
+    pub units: u64,
+    /// Times the log was found to have lost what it had acknowledged. More than zero: wake a person.
+    pub losses: u64,
+    /// Index of the claim, and outbox sequence at it: entries behind it are rows behind that.
+    pub(crate) claim: Option<Anchor>,
+}
+
+/// An entry behind which log and outbox run in parallel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Anchor {
+    pub(crate) index: u64,
+    pub(crate) sequence: u64,
+}
+
+impl Progress {
+    /// Index of the entry that carries a row of the outbox, or of one behind it if the row was
+    /// published by an earlier epoch; `None` before the claim.
+    pub(crate) fn index_of(&self, sequence: u64) -> Option<u64> {
+        let claim = self.claim?;
+        Some(claim.index + sequence.saturating_sub(claim.sequence))
+    }
+
+    /// Highest row that the entries up to `index` carry for certain.
+    pub(crate) fn sequence_at(&self, index: u64) -> u64 {
+        match self.claim {
+            Some(claim) if index >= claim.index => claim.sequence + (index - claim.index),
+            _ => 0,
+        }
+    }
+}
+
+/// What the publisher is doing.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub enum Stage {
+    /// It is reaching for the log, reading the board and claiming the log.
+    #[default]
+    Starting,
+    /// It publishes, or waits for something to publish.
+    Publishing,
+    /// The log does not answer, or its answer is in doubt. Events wait in the outbox.
+    Retrying {
+        /// How many attempts have failed in a row.
+        attempt: u32,
+        /// What failed last.
+        why: String,
+    },
+    /// It will not go on.
+    Ended(Ended),
+}

@@ -1,0 +1,421 @@
+//! The publisher's protocol: a function of (state, input), without clock, log or disk.
+//!
+//! ```text
+//!            ┌────────── conflict, doubt ───────────┐
+//!            ▼                                      │
+//! start ─► Surveying ─► Claiming ─► Idle ◄──────► Sending ─► Idle …
+//!                                    ▲              │ conflict, doubt
+//!                                    │              ▼
+//!                                    └───────── Resolving ──► Fenced, Halted
+//! ```
+//! One unit is in flight. The next one is prepared meanwhile, and sent when the answer is
+//! here. After anything but a clear answer only the log's tail decides.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tipline_log::{AppendError, LogError, Tail};
+use tipline_proto::{Entry, Event, Label, OutboxId, Position, Timestamp};
+
+use crate::ended::{self, Ended};
+
+/// Entries that are appended together.
+pub(crate) type Unit = Arc<[Entry]>;
+
+/// What happened.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// Answer to [`Command::Survey`].
+    Surveyed(Result<Survey, Obstacle>),
+    /// Answer to [`Command::ReadTail`].
+    TailRead(Result<TailRead, Obstacle>),
+    /// Answer to [`Command::Append`].
+    Appended(Result<Tail, AppendError>),
+    /// Answer to [`Command::Prepare`]: the next unit, empty if no row waits.
+    Prepared { request: u64, unit: Result<Unit, Obstacle> },
+    /// The pause of [`Command::Pause`] is over.
+    Resumed,
+    /// Rows may have been enqueued.
+    Woken,
+    /// Another primary speaks of a higher epoch.
+    Challenged,
+    /// Send what is in the outbox, then end.
+    Drain,
+}
+
+/// What to do next. There is at most one of `Survey`, `ReadTail`, `Append` and `Pause` under
+/// way at a time, and at most one `Prepare` besides.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Read the tail and check that this outbox continues the log.
+    Survey,
+    /// Read the tail.
+    ReadTail,
+    /// Append the unit behind the tail.
+    Append { after: Tail, unit: Unit },
+    /// Read rows behind outbox sequence `after`, and seal them behind `behind` in `epoch`.
+    Prepare { request: u64, after: u64, behind: Position, epoch: u64 },
+    /// Come back after this time.
+    Pause(Duration),
+    /// This primary holds the log from `claim` on.
+    Claimed { claim: Entry },
+    /// These entries are in the log.
+    Logged { unit: Unit },
+    /// The log lost what it had acknowledged: an alarm.
+    LostData { acknowledged: Position, found: Tail },
+    /// Whatever was retried is over.
+    Settled,
+    /// An attempt failed and will be made again: for the log of the process.
+    Retrying { attempt: u32, why: String },
+    /// Nothing more will come.
+    End(Ended),
+}
+
+/// The tail before a claim.
+#[derive(Debug)]
+pub(crate) struct Survey {
+    pub(crate) tail: Tail,
+    /// Outbox sequence up to which the log is complete, in the numbers of this outbox.
+    pub(crate) complete_to: u64,
+    pub(crate) now: Timestamp,
+}
+
+/// The tail after a claim.
+#[derive(Debug)]
+pub(crate) struct TailRead {
+    pub(crate) tail: Tail,
+    /// Whether this position is one that this primary wrote or claimed behind.
+    pub(crate) ours: bool,
+}
+
+/// Why a step did not succeed.
+#[derive(Debug)]
+pub(crate) enum Obstacle {
+    /// Try again after a pause.
+    Passing(String),
+    /// Trying again does not help.
+    Final(Ended),
+}
+
+impl From<LogError> for Obstacle {
+    fn from(error: LogError) -> Self {
+        if error.is_retryable() {
+            Obstacle::Passing(ended::chain(&error))
+        } else {
+            Obstacle::Final(Ended::log(error))
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Phase {
+    Surveying,
+    Claiming(Entry),
+    Idle,
+    Sending(Unit),
+    Resolving(Unit),
+    Ended,
+}
+
+#[derive(Debug)]
+pub(crate) struct Core {
+    primary: Label,
+    outbox: OutboxId,
+    phase: Phase,
+    /// The claim that was last tried.
+    claim: Option<Entry>,
+    /// Epoch this primary holds; 0 before the claim.
+    epoch: u64,
+    /// Newest tail that is known to be this primary's.
+    tail: Option<Tail>,
+    prepared: Option<Unit>,
+    /// Number of the `Prepare` that is under way.
+    preparing: Option<u64>,
+    requests: u64,
+    woken: bool,
+    draining: bool,
+    attempt: u32,
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+impl Core {
+    pub(crate) fn new(primary: Label, outbox: OutboxId) -> Self {
+        Self {
+            primary,
+            outbox,
+            phase: Phase::Surveying,
+            claim: None,
+            epoch: 0,
+            tail: None,
+            prepared: None,
+            preparing: None,
+            requests: 0,
+            woken: false,
+            draining: false,
+            attempt: 0,
+        }
+    }
+
+    pub(crate) fn start(&mut self) -> Vec<Command> {
+        vec![Command::Survey]
+    }
+
+    pub(crate) fn step(&mut self, input: Input) -> Vec<Command> {
+        if matches!(self.phase, Phase::Ended) {
+            return vec![];
+        }
+        match input {
+            Input::Surveyed(Ok(survey)) => self.surveyed(survey),
+            Input::TailRead(Ok(read)) => self.resolve(read),
+            Input::Surveyed(Err(obstacle)) | Input::TailRead(Err(obstacle)) => {
+                self.hindered(obstacle)
+            }
+            Input::Appended(result) => self.appended(result),
+            Input::Prepared { request, unit } => self.on_prepared(request, unit),
+            Input::Resumed => vec![match self.phase {
+                Phase::Resolving(_) => Command::ReadTail,
+                _ => Command::Survey,
+            }],
+            Input::Woken => {
+                self.woken = true;
+                self.prepare()
+            }
+            Input::Challenged => self.challenged(),
+            Input::Drain => {
+                self.draining = true;
+                self.woken = true;
+                self.prepare()
+            }
+        }
+    }
+
+    /// If nothing is in flight, nobody tells whether this primary is fenced: look.
+    fn challenged(&mut self) -> Vec<Command> {
+        if !matches!(self.phase, Phase::Idle) {
+            return vec![];
+        }
+        self.phase = Phase::Resolving([].into());
+        vec![Command::ReadTail]
+    }
+
+    fn surveyed(&mut self, Survey { tail, complete_to, now }: Survey) -> Vec<Command> {
+        // An attempt that was in doubt may have been stored after all.
+        if let Some(claim) = self.claim.take_if(|claim| claim.position() == tail.position) {
+            return self.claimed(claim, tail);
+        }
+        let event = Event::EpochStarted { primary: self.primary.clone(), outbox: self.outbox };
+        // Our own epoch counts too: the log may have lost our claim, but someone has seen it.
+        let epoch = tail.epoch.max(self.epoch) + 1;
+        let claim = Entry::seal(&tail.position, epoch, now, complete_to, event);
+        self.claim = Some(claim.clone());
+        self.phase = Phase::Claiming(claim.clone());
+        vec![Command::Append { after: tail, unit: [claim].into() }]
+    }
+
+    fn claimed(&mut self, claim: Entry, tail: Tail) -> Vec<Command> {
+        self.epoch = claim.epoch;
+        self.attempt = 0;
+        self.forget_prepared();
+        self.tail = Some(tail);
+        self.phase = Phase::Idle;
+        self.woken = true;
+        let mut commands = vec![Command::Claimed { claim }];
+        commands.extend(self.prepare());
+        commands
+    }
+
+    fn appended(&mut self, result: Result<Tail, AppendError>) -> Vec<Command> {
+        let phase = std::mem::replace(&mut self.phase, Phase::Idle);
+        match (phase, result) {
+            (Phase::Claiming(claim), Ok(tail)) => self.claimed(claim, tail),
+            (Phase::Claiming(_), Err(AppendError::Conflict)) => {
+                // Someone else wrote: read again at once, a busy writer leaves short gaps.
+                self.phase = Phase::Surveying;
+                vec![Command::Survey]
+            }
+            (Phase::Claiming(_), Err(AppendError::Doubt(error))) => {
+                self.phase = Phase::Surveying;
+                self.pause(ended::chain(&error))
+            }
+            (Phase::Sending(unit), Ok(tail)) => self.logged(unit, tail),
+            (Phase::Sending(unit), Err(AppendError::Conflict)) => {
+                self.phase = Phase::Resolving(unit);
+                vec![Command::ReadTail]
+            }
+            (Phase::Sending(unit), Err(AppendError::Doubt(error))) => {
+                self.phase = Phase::Resolving(unit);
+                self.pause(ended::chain(&error))
+            }
+            (_, Err(error)) => self.end(Ended::refused(error)),
+            (phase, Ok(_)) => {
+                self.phase = phase;
+                self.end(Ended::halted("the log answered an append that was not under way"))
+            }
+        }
+    }
+
+    fn logged(&mut self, unit: Unit, tail: Tail) -> Vec<Command> {
+        self.attempt = 0;
+        self.tail = Some(tail);
+        self.phase = Phase::Idle;
+        self.woken |= self.draining;
+        let mut commands = vec![Command::Logged { unit }];
+        commands.extend(self.send_prepared());
+        commands.extend(self.prepare());
+        commands
+    }
+
+    /// After a conflict or a doubt: the tail alone decides.
+    fn resolve(&mut self, TailRead { tail: found, ours }: TailRead) -> Vec<Command> {
+        let Phase::Resolving(unit) = std::mem::replace(&mut self.phase, Phase::Idle) else {
+            return self.end(Ended::halted("a tail was read that nobody had asked for"));
+        };
+        let Some(known) = self.tail.clone() else {
+            return self.end(Ended::halted("there was no tail to compare with"));
+        };
+        if found.epoch > self.epoch {
+            return self.end(Ended::Fenced { epoch: self.epoch, by: found.epoch });
+        }
+        if unit.last().is_some_and(|last| last.position() == found.position) {
+            return self.logged(unit, found);
+        }
+        if found.position == known.position && unit.is_empty() {
+            let mut commands = self.send_prepared();
+            commands.extend(self.prepare());
+            return commands;
+        }
+        if found.position == known.position {
+            self.tail = Some(found.clone());
+            self.phase = Phase::Sending(unit.clone());
+            return vec![Command::Append { after: found, unit }];
+        }
+        if found.position.index < known.position.index && ours {
+            return self.republish(known.position, found);
+        }
+        let expected = known.position;
+        self.end(Ended::halted(format!(
+            "the log's tail is {} of epoch {}, but this primary of epoch {} left it at {expected}: \
+             something else writes to the log, or its history was altered; compare it with a \
+             backup before anything is published again",
+            found.position, found.epoch, self.epoch,
+        )))
+    }
+
+    /// The log lost what it had acknowledged. The outbox has it still, or says that it has not.
+    fn republish(&mut self, acknowledged: Position, found: Tail) -> Vec<Command> {
+        self.forget_prepared();
+        let mut commands = vec![Command::LostData { acknowledged, found: found.clone() }];
+        if found.epoch < self.epoch {
+            self.claim = None;
+            self.phase = Phase::Surveying;
+            commands.push(Command::Survey);
+            return commands;
+        }
+        self.tail = Some(found);
+        self.phase = Phase::Idle;
+        self.woken = true;
+        commands.extend(self.prepare());
+        commands
+    }
+
+    fn on_prepared(&mut self, request: u64, unit: Result<Unit, Obstacle>) -> Vec<Command> {
+        if self.preparing != Some(request) {
+            return vec![];
+        }
+        self.preparing = None;
+        let mut commands = self.settle(unit.is_ok());
+        commands.extend(match unit {
+            Ok(unit) if unit.is_empty() && self.woken => self.prepare(),
+            Ok(unit) if unit.is_empty() => self.drained(),
+            Ok(unit) => {
+                self.woken = true;
+                self.prepared = Some(unit);
+                let mut commands = self.send_prepared();
+                commands.extend(self.prepare());
+                commands
+            }
+            Err(Obstacle::Final(ended)) => self.end(ended),
+            Err(Obstacle::Passing(why)) => {
+                // The next wake-up, at the latest the periodic one, tries again.
+                self.attempt += 1;
+                vec![Command::Retrying { attempt: self.attempt, why }]
+            }
+        });
+        commands
+    }
+
+    /// Reading rows had failed, and does no more.
+    fn settle(&mut self, read: bool) -> Vec<Command> {
+        if read && self.attempt > 0 && matches!(self.phase, Phase::Idle) {
+            self.attempt = 0;
+            return vec![Command::Settled];
+        }
+        vec![]
+    }
+
+    fn drained(&mut self) -> Vec<Command> {
+        if self.draining && matches!(self.phase, Phase::Idle) {
+            return self.end(Ended::Stopped);
+        }
+        vec![]
+    }
+
+    fn send_prepared(&mut self) -> Vec<Command> {
+        let (Phase::Idle, Some(after)) = (&self.phase, self.tail.clone()) else {
+            return vec![];
+        };
+        let Some(unit) = self.prepared.take() else {
+            return vec![];
+        };
+        self.phase = Phase::Sending(unit.clone());
+        vec![Command::Append { after, unit }]
+    }
+
+    /// Asks for the unit behind the one that is in flight, if there may be one.
+    fn prepare(&mut self) -> Vec<Command> {
+        if !self.woken || self.prepared.is_some() || self.preparing.is_some() {
+            return vec![];
+        }
+        let in_flight = match &self.phase {
+            Phase::Idle => None,
+            Phase::Sending(unit) | Phase::Resolving(unit) => unit.last(),
+            Phase::Surveying | Phase::Claiming(_) | Phase::Ended => return vec![],
+        };
+        let Some(tail) = &self.tail else {
+            return vec![];
+        };
+        let (after, behind) = match in_flight {
+            Some(last) => (last.outbox_sequence, last.position()),
+            None => (tail.outbox_sequence, tail.position),
+        };
+        self.woken = false;
+        self.requests += 1;
+        self.preparing = Some(self.requests);
+        vec![Command::Prepare { request: self.requests, after, behind, epoch: self.epoch }]
+    }
+
+    fn forget_prepared(&mut self) {
+        self.prepared = None;
+        self.preparing = None;
+    }
+
+    fn hindered(&mut self, obstacle: Obstacle) -> Vec<Command> {
+        match obstacle {
+            Obstacle::Passing(why) => self.pause(why),
+            Obstacle::Final(ended) => self.end(ended),
+        }
+    }
+
+    fn pause(&mut self, why: String) -> Vec<Command> {
+        let pause = FIRST_PAUSE.saturating_mul(1 << self.attempt.min(10)).min(LONGEST_PAUSE);
+        self.attempt += 1;
+        vec![Command::Retrying { attempt: self.attempt, why }, Command::Pause(pause)]
+    }
+
+    fn end(&mut self, ended: Ended) -> Vec<Command> {
+        self.phase = Phase::Ended;
+        vec![Command::End(ended)]
+    }
+}

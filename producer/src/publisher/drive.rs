@@ -1,0 +1,323 @@
+//! The publisher's task: carries out what the core says, and tells it what came of it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tipline_log::{Clock, Log, LogError};
+use tipline_proto::Position;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::core::{Command, Core, Input, Obstacle, Survey, TailRead};
+use super::resume;
+use super::worker::OutboxWorker;
+use crate::board::{self, BoardWatch};
+use crate::digests::Digests;
+use crate::ended::{Ended, chain};
+use crate::progress::{Anchor, Progress, Stage};
+use crate::settings::{ProducerSettings, Trim};
+use crate::status::BackupStatus;
+
+/// Opens the log, again and again until it is there.
+pub(crate) type Connect =
+    Box<dyn FnMut() -> Pin<Box<dyn Future<Output = Result<Arc<dyn Log>, LogError>> + Send>> + Send>;
+
+/// Rows are looked for this often, should a wake-up have been missed: by a node that
+/// enqueues from another process, or forgets to call.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Everything a publisher works with.
+pub(crate) struct Publisher {
+    pub(crate) outbox: OutboxWorker,
+    pub(crate) settings: ProducerSettings,
+    pub(crate) clock: Clock,
+    pub(crate) wake: Arc<Notify>,
+    /// Another primary was heard of.
+    pub(crate) challenge: Notify,
+    pub(crate) drain: CancellationToken,
+    pub(crate) progress: watch::Sender<Progress>,
+    pub(crate) status: watch::Sender<BackupStatus>,
+}
+
+/// Publishes until it ends. The end is in the progress, for everyone.
+pub(crate) async fn run(publisher: Publisher, connect: Connect) {
+    let publisher = Arc::new(publisher);
+    let ended = match start(&publisher, connect).await {
+        Ok(ready) => publish(&publisher, ready).await,
+        Err(ended) => ended,
+    };
+    publisher.tidy(None).await;
+    if !ended.is_stopped() {
+        tracing::error!(primary = %publisher.settings.primary, "publishing ended: {}", chain(&ended));
+    }
+    publisher.progress.send_modify(|progress| progress.stage = Stage::Ended(ended));
+}
+
+struct Ready {
+    log: Arc<dyn Log>,
+    digests: Arc<Digests>,
+    board: BoardWatch,
+}
+
+/// Opens the log and reads the board: everything is known before anything is published.
+async fn start(publisher: &Arc<Publisher>, mut connect: Connect) -> Result<Ready, Ended> {
+    let mut attempt = 0;
+    loop {
+        let tried = async {
+            let log = connect().await?;
+            let preflight = log.preflight().await?;
+            if !preflight.is_durable() && !publisher.settings.accept_shortfalls {
+                let shortfalls = preflight.shortfalls;
+                return Err(Obstacle::Final(Ended::NotDurable { shortfalls }));
+            }
+            let digests = Arc::new(Digests::default());
+            let tail = log.tail().await?;
+            let block_tip = resume::newest_block(&*log, &tail).await?;
+            publisher.progress.send_modify(|progress| {
+                progress.tail = Some(tail.position);
+                progress.block_tip = block_tip;
+            });
+            let shortfalls = preflight.shortfalls;
+            let board = board::watch(publisher, &log, &digests, shortfalls).await?;
+            Ok(Ready { log, digests, board })
+        };
+        attempt += 1;
+        let why = tokio::select! {
+            tried = tried => match tried {
+                Ok(ready) => return Ok(ready),
+                Err(Obstacle::Final(ended)) => return Err(ended),
+                Err(Obstacle::Passing(why)) => why,
+            },
+            () = publisher.drain.cancelled() => return Err(Ended::Stopped),
+        };
+        publisher.retrying(attempt, why);
+        let pause = Duration::from_millis(50 << attempt.min(5)).min(LONGEST_PAUSE);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = publisher.drain.cancelled() => return Err(Ended::Stopped),
+        }
+    }
+}
+
+type Work = Pin<Box<dyn Future<Output = Option<Input>> + Send>>;
+
+async fn publish(publisher: &Arc<Publisher>, ready: Ready) -> Ended {
+    let Ready { log, digests, board } = ready;
+    let mut core = Core::new(publisher.settings.primary.clone(), publisher.outbox.id());
+    let publisher = Arc::clone(publisher);
+    let work = FuturesUnordered::new();
+    let mut driver = Driver { publisher, log, digests, work, looked: Instant::now() };
+    driver.wait_for_rows(Duration::ZERO);
+    driver.wait_for_drain();
+    driver.wait_for_challenge();
+    let mut commands = core.start();
+    loop {
+        for command in commands {
+            if let Some(ended) = driver.carry_out(command) {
+                board.close(&ended).await;
+                return ended;
+            }
+        }
+        // The wait for rows is always there, so the work never runs out.
+        let input = driver.work.next().await.flatten();
+        match input {
+            Some(Input::Woken) => {
+                driver.look();
+                driver.wait_for_rows(LOOK_AGAIN);
+            }
+            Some(Input::Challenged) => driver.wait_for_challenge(),
+            _ => {}
+        }
+        commands = input.map(|input| core.step(input)).unwrap_or_default();
+    }
+}
+
+struct Driver {
+    publisher: Arc<Publisher>,
+    log: Arc<dyn Log>,
+    digests: Arc<Digests>,
+    work: FuturesUnordered<Work>,
+    /// When it was last looked how much waits in the outbox.
+    looked: Instant,
+}
+
+impl Driver {
+    fn carry_out(&mut self, command: Command) -> Option<Ended> {
+        match command {
+            Command::Survey => self.survey(),
+            Command::ReadTail => self.read_tail(),
+            Command::Append { after, unit } => {
+                let log = Arc::clone(&self.log);
+                self.push(async move { Input::Appended(log.append(&after, &unit).await) });
+            }
+            Command::Prepare { request, after, behind, epoch } => {
+                let (log, outbox) = (Arc::clone(&self.log), self.publisher.outbox.clone());
+                self.push(async move {
+                    let unit = outbox.prepare(log, after, behind, epoch).await;
+                    Input::Prepared { request, unit }
+                });
+            }
+            Command::Pause(pause) => self.push(async move {
+                tokio::time::sleep(pause).await;
+                Input::Resumed
+            }),
+            Command::Claimed { claim } => {
+                let sequence = claim.outbox_sequence;
+                let anchor = Anchor { index: claim.index, sequence };
+                tracing::info!(epoch = claim.epoch, index = claim.index, "claimed the log");
+                self.publisher.progress.send_modify(|progress| {
+                    progress.epoch = claim.epoch;
+                    progress.claim = Some(anchor);
+                });
+                self.advance(claim.position(), sequence);
+            }
+            Command::Logged { unit } => {
+                for entry in &unit[..] {
+                    self.digests.push(entry.position());
+                }
+                if let Some(tip) = unit.iter().rev().find_map(|e| resume::block_tip(&e.event)) {
+                    self.publisher.progress.send_modify(|progress| progress.block_tip = Some(tip));
+                }
+                if let Some(last) = unit.last() {
+                    self.publisher.progress.send_modify(|progress| progress.units += 1);
+                    self.advance(last.position(), last.outbox_sequence);
+                }
+            }
+            Command::LostData { acknowledged, found } => {
+                tracing::error!(
+                    %acknowledged, found = %found.position,
+                    "the log lost entries that it had acknowledged; publishing them again from the outbox"
+                );
+                self.publisher.progress.send_modify(|progress| {
+                    progress.losses += 1;
+                    progress.tail = Some(found.position);
+                    progress.logged = found.outbox_sequence;
+                });
+            }
+            Command::Settled => {
+                self.publisher.progress.send_modify(|progress| progress.stage = Stage::Publishing)
+            }
+            Command::Retrying { attempt, why } => self.publisher.retrying(attempt, why),
+            Command::End(ended) => return Some(ended),
+        }
+        None
+    }
+
+    fn survey(&mut self) {
+        let (log, publisher) = (Arc::clone(&self.log), Arc::clone(&self.publisher));
+        let digests = Arc::clone(&self.digests);
+        self.push(async move {
+            let surveyed = async {
+                let tail = log.tail().await?;
+                let continue_at = publisher.settings.continue_at;
+                let complete_to =
+                    resume::complete_to(&*log, &tail, &publisher.outbox, continue_at).await?;
+                digests.push(tail.position);
+                Ok(Survey { tail, complete_to, now: (publisher.clock)() })
+            };
+            Input::Surveyed(surveyed.await)
+        });
+    }
+
+    fn read_tail(&mut self) {
+        let (log, digests) = (Arc::clone(&self.log), Arc::clone(&self.digests));
+        self.push(async move {
+            let read = log.tail().await.map_err(Obstacle::from);
+            Input::TailRead(read.map(|tail| {
+                let ours = digests.at(tail.position.index) == Some(tail.position.digest);
+                TailRead { tail, ours }
+            }))
+        });
+    }
+
+    /// The log is complete up to here: tell everyone, and tidy the outbox.
+    fn advance(&mut self, tail: Position, logged: u64) {
+        self.digests.push(tail);
+        self.publisher.progress.send_modify(|progress| {
+            progress.stage = Stage::Publishing;
+            progress.tail = Some(tail);
+            progress.logged = logged;
+        });
+        let trim = self.publisher.settings.trim == Trim::Logged;
+        self.tidy(trim.then_some(logged));
+    }
+
+    /// The gauge of what waits must move while the log is away, too.
+    fn look(&mut self) {
+        if self.looked.elapsed() > LOOK_AGAIN / 4 {
+            self.tidy(None);
+        }
+    }
+
+    fn tidy(&mut self, trim: Option<u64>) {
+        self.looked = Instant::now();
+        let publisher = Arc::clone(&self.publisher);
+        self.work.push(Box::pin(async move {
+            publisher.tidy(trim).await;
+            None
+        }));
+    }
+
+    fn wait_for_rows(&mut self, at_most: Duration) {
+        let publisher = Arc::clone(&self.publisher);
+        self.push(async move {
+            // Both answers mean the same: look.
+            drop(tokio::time::timeout(at_most, publisher.wake.notified()).await);
+            Input::Woken
+        });
+    }
+
+    fn wait_for_drain(&mut self) {
+        let drain = self.publisher.drain.clone();
+        self.push(async move {
+            drain.cancelled().await;
+            Input::Drain
+        });
+    }
+
+    fn wait_for_challenge(&mut self) {
+        let publisher = Arc::clone(&self.publisher);
+        self.push(async move {
+            publisher.challenge.notified().await;
+            Input::Challenged
+        });
+    }
+
+    fn push(&mut self, work: impl Future<Output = Input> + Send + 'static) {
+        self.work.push(Box::pin(async move { Some(work.await) }));
+    }
+}
+
+impl Publisher {
+    fn retrying(&self, attempt: u32, why: String) {
+        // The first of a row is news; the ones behind it are in the progress.
+        if attempt == 1 {
+            tracing::warn!(primary = %self.settings.primary, "the log is in doubt, trying again: {why}");
+        }
+        self.progress.send_modify(|progress| progress.stage = Stage::Retrying { attempt, why });
+    }
+
+    /// Trims the outbox, and looks how much waits in it.
+    pub(crate) async fn tidy(&self, trim: Option<u64>) {
+        let tidied = async {
+            if let Some(sequence) = trim {
+                self.outbox.trim(sequence).await?;
+            }
+            self.outbox.pending().await
+        };
+        match tidied.await {
+            Ok(pending) => self.progress.send_modify(|progress| {
+                progress.waiting_events = pending.last.saturating_sub(progress.logged);
+                progress.held_bytes = pending.bytes;
+            }),
+            // Rows stay a little longer, because the node is writing; the gauge shows it.
+            // Whatever is really wrong with the outbox shows when rows are read.
+            Err(obstacle) => tracing::debug!("the outbox was not tidied: {obstacle:?}"),
+        }
+    }
+}

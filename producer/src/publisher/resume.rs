@@ -1,0 +1,120 @@
+//! Before a claim: does this outbox continue this log, and from which row?
+
+use tipline_log::{Log, LogError, Tail};
+use tipline_proto::{Entry, Event, Tip};
+
+use super::core::Obstacle;
+use super::worker::OutboxWorker;
+use crate::ended::Ended;
+use crate::settings::Continue;
+
+/// How far back the newest block is looked for: over so many proofs and other events.
+const LOOK_BACK: u64 = 10_000;
+
+/// The outbox sequence up to which the log is complete, in the numbers of this outbox.
+pub(super) async fn complete_to(
+    log: &dyn Log,
+    tail: &Tail,
+    outbox: &OutboxWorker,
+    continue_at: Option<Continue>,
+) -> Result<u64, Obstacle> {
+    match tail.outbox {
+        None => Ok(0),
+        Some(logged) if logged == outbox.id() => {
+            check_same_history(log, tail, outbox).await?;
+            Ok(tail.outbox_sequence)
+        }
+        Some(logged) => {
+            let Some(at) = continue_at else {
+                let (sequence, own) = (tail.outbox_sequence, outbox.id());
+                return Err(Obstacle::Final(Ended::OtherOutbox { logged, sequence, own }));
+            };
+            if at.position != tail.position {
+                let why = format!(
+                    "this outbox was to continue behind {}, but the log ends at {}: look at what \
+                     was published since, and say where it continues",
+                    at.position, tail.position
+                );
+                return Err(Obstacle::Final(Ended::halted(why)));
+            }
+            outbox.must_follow(newest_block(log, tail).await?).await?;
+            Ok(at.sequence)
+        }
+    }
+}
+
+/// The log's newest row is the outbox's row of this number. A node that was restored from an
+/// older copy has fewer rows, or others.
+async fn check_same_history(
+    log: &dyn Log,
+    tail: &Tail,
+    outbox: &OutboxWorker,
+) -> Result<(), Obstacle> {
+    let pending = outbox.pending().await?;
+    let sequence = tail.outbox_sequence;
+    if pending.last < sequence {
+        let why = format!(
+            "the log has row {sequence} of this outbox, which ends at row {}: the node's database \
+             is older than the log; was it restored? Bring it up to the log first, and give it a \
+             new outbox that says where it continues",
+            pending.last
+        );
+        return Err(Obstacle::Final(Ended::halted(why)));
+    }
+    if sequence < pending.first {
+        return Ok(());
+    }
+    let Some(row) = outbox.row(sequence).await? else {
+        return Ok(());
+    };
+    let logged = newest(log, tail, |event| !matches!(event, Event::EpochStarted { .. })).await?;
+    let Some(logged) = logged.filter(|entry| entry.outbox_sequence == sequence) else {
+        return Ok(());
+    };
+    if logged.event == row.event && logged.time == row.time {
+        return Ok(());
+    }
+    let why = format!(
+        "row {sequence} of the outbox is {}, but the log has {} for it: the node's database is \
+         not the one that was published from; was it restored? Give it a new outbox that says \
+         where it continues",
+        row.event, logged.event
+    );
+    Err(Obstacle::Final(Ended::halted(why)))
+}
+
+/// The newest block of the log; `None` if there is none within reach.
+pub(super) async fn newest_block(log: &dyn Log, tail: &Tail) -> Result<Option<Tip>, LogError> {
+    let is_block =
+        |event: &Event| matches!(event, Event::BlockCommitted { .. } | Event::RolledBack { .. });
+    let found = newest(log, tail, is_block).await?;
+    Ok(found.and_then(|entry| block_tip(&entry.event)))
+}
+
+/// The block tip behind an event that changes it.
+pub(super) fn block_tip(event: &Event) -> Option<Tip> {
+    match event {
+        Event::BlockCommitted { height, hash, .. } => {
+            Some(Tip { height: *height, hash: hash.clone() })
+        }
+        Event::RolledBack { to_height, to_hash } => {
+            Some(Tip { height: *to_height, hash: to_hash.clone() })
+        }
+        _ => None,
+    }
+}
+
+async fn newest(
+    log: &dyn Log,
+    tail: &Tail,
+    wanted: impl Fn(&Event) -> bool + Send,
+) -> Result<Option<Entry>, LogError> {
+    let first = log.extent().await?.first.max(tail.position.index.saturating_sub(LOOK_BACK));
+    for index in (first..=tail.position.index).rev() {
+        let entry = log.entry(index).await?;
+        if wanted(&entry.event) {
+            return Ok(Some(entry));
+        }
+    }
+    Ok(None)
+}

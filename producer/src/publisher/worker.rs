@@ -1,0 +1,175 @@
+//! The outbox on a thread of its own, because its calls block.
+
+use std::sync::Arc;
+use std::thread;
+
+use tipline_log::Log;
+use tipline_proto::limits::{MAX_UNIT_BYTES, MAX_UNIT_MESSAGES};
+use tipline_proto::{Entry, Event, OutboxId, Position, Tip};
+use tokio::sync::{mpsc, oneshot};
+
+use super::core::{Obstacle, Unit};
+use crate::ended::{Ended, chain};
+use crate::outbox::{Outbox, OutboxError, Pending, Row};
+
+/// Logged rows that stay in the outbox in any case, to be published again should the log
+/// lose them: 50 minutes of a chain with one block every 3 s.
+const KEPT_ROWS: u64 = 1000;
+
+type Job = Box<dyn FnOnce(&mut Worker) + Send>;
+
+/// The thread with the outbox. It ends when the last handle is dropped.
+#[derive(Debug, Clone)]
+pub(crate) struct OutboxWorker {
+    id: OutboxId,
+    jobs: mpsc::Sender<Job>,
+}
+
+struct Worker {
+    outbox: Box<dyn Outbox>,
+    /// Rows up to here are trimmed.
+    trimmed: u64,
+    /// What the first block must follow, where this outbox is new to the log.
+    must_follow: Option<Tip>,
+}
+
+impl OutboxWorker {
+    pub(crate) fn spawn(outbox: Box<dyn Outbox>) -> std::io::Result<Self> {
+        let id = outbox.id();
+        // One job of the publisher and one of the status task, and room for a trim of each.
+        let (jobs, mut queue) = mpsc::channel::<Job>(4);
+        let mut worker = Worker { outbox, trimmed: 0, must_follow: None };
+        thread::Builder::new().name("tipline-outbox".into()).spawn(move || {
+            while let Some(job) = queue.blocking_recv() {
+                job(&mut worker);
+            }
+        })?;
+        Ok(Self { id, jobs })
+    }
+
+    pub(crate) fn id(&self) -> OutboxId {
+        self.id
+    }
+
+    pub(crate) async fn pending(&self) -> Result<Pending, Obstacle> {
+        self.run(|worker| worker.outbox.pending()).await?.map_err(obstacle)
+    }
+
+    /// The row of this sequence, if it is held.
+    pub(crate) async fn row(&self, sequence: u64) -> Result<Option<Row>, Obstacle> {
+        let read = self.run(move |worker| worker.outbox.read(sequence.saturating_sub(1), 1, 0));
+        Ok(read.await?.map_err(obstacle)?.pop())
+    }
+
+    /// From now on the first block that is prepared must follow this one.
+    pub(crate) async fn must_follow(&self, tip: Option<Tip>) -> Result<(), Obstacle> {
+        self.run(|worker| worker.must_follow = tip).await
+    }
+
+    /// The next unit, sealed.
+    pub(crate) async fn prepare(
+        &self,
+        log: Arc<dyn Log>,
+        after: u64,
+        behind: Position,
+        epoch: u64,
+    ) -> Result<Unit, Obstacle> {
+        self.run(move |worker| worker.prepare(&*log, after, behind, epoch)).await?
+    }
+
+    /// Drops rows up to `sequence`, except the newest that are kept in any case.
+    pub(crate) async fn trim(&self, sequence: u64) -> Result<(), Obstacle> {
+        self.run(move |worker| worker.trim(sequence)).await?.map_err(obstacle)
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Worker) -> T + Send + 'static,
+    ) -> Result<T, Obstacle> {
+        let (reply, answer) = oneshot::channel();
+        let job: Job = Box::new(move |worker| {
+            // Nobody waits any more if the publisher was dropped: nothing to tell.
+            drop(reply.send(job(worker)));
+        });
+        let sent = self.jobs.send(job).await;
+        if sent.is_err() {
+            return Err(Obstacle::Final(Ended::Panicked));
+        }
+        answer.await.map_err(|_| Obstacle::Final(Ended::Panicked))
+    }
+}
+
+impl Worker {
+    fn prepare(
+        &mut self,
+        log: &dyn Log,
+        after: u64,
+        behind: Position,
+        epoch: u64,
+    ) -> Result<Unit, Obstacle> {
+        let rows = self.outbox.read(after, MAX_UNIT_MESSAGES, MAX_UNIT_BYTES).map_err(obstacle)?;
+        let mut unit: Vec<Entry> = Vec::with_capacity(rows.len());
+        let mut behind = behind;
+        let mut messages = 0;
+        for (row, expected) in rows.into_iter().zip(after + 1..) {
+            if row.sequence != expected {
+                let place = self.outbox.place();
+                let why = format!(
+                    "the outbox {place} gave row {} where {expected} was due: it is damaged",
+                    row.sequence
+                );
+                return Err(Obstacle::Final(Ended::halted(why)));
+            }
+            self.check_follows(&row)?;
+            let entry = Entry::seal(&behind, epoch, row.time, row.sequence, row.event);
+            messages += log.messages(&entry);
+            if messages > MAX_UNIT_MESSAGES && !unit.is_empty() {
+                break;
+            }
+            behind = entry.position();
+            unit.push(entry);
+        }
+        Ok(unit.into())
+    }
+
+    fn check_follows(&mut self, row: &Row) -> Result<(), Obstacle> {
+        let Some(tip) = &self.must_follow else {
+            return Ok(());
+        };
+        let follows = match &row.event {
+            Event::BlockCommitted { height, parent_hash, .. } => {
+                tip.height.checked_add(1) == Some(*height) && tip.hash == *parent_hash
+            }
+            Event::RolledBack { to_height, .. } => *to_height < tip.height,
+            _ => return Ok(()),
+        };
+        if !follows {
+            let why = format!(
+                "row {} of the outbox, {}, does not follow the log's newest block {tip}: \
+                 the outbox does not continue here",
+                row.sequence, row.event
+            );
+            return Err(Obstacle::Final(Ended::halted(why)));
+        }
+        self.must_follow = None;
+        Ok(())
+    }
+
+    fn trim(&mut self, sequence: u64) -> Result<(), OutboxError> {
+        let sequence = sequence.saturating_sub(KEPT_ROWS);
+        // In steps, so that the node's database is not written to for every unit.
+        if sequence < self.trimmed + KEPT_ROWS / 10 {
+            return Ok(());
+        }
+        self.outbox.trim(sequence)?;
+        self.trimmed = sequence;
+        Ok(())
+    }
+}
+
+fn obstacle(error: OutboxError) -> Obstacle {
+    match error {
+        OutboxError::Failed { .. } => Obstacle::Passing(chain(&error)),
+        error => Obstacle::Final(Ended::outbox(error)),
+    }
+}

@@ -1,0 +1,82 @@
+//! Tickets: accepted and durable are two different awaits.
+
+use tipline_proto::Policy;
+use tokio::sync::watch;
+
+use crate::ended::Ended;
+use crate::progress::{Progress, Stage};
+use crate::status::BackupStatus;
+
+/// A claim on the fate of one event of the outbox. Dropping it changes nothing.
+#[derive(Debug, Clone)]
+pub struct Ticket {
+    sequence: u64,
+    progress: watch::Receiver<Progress>,
+    status: watch::Receiver<BackupStatus>,
+}
+
+impl Ticket {
+    pub(crate) fn new(
+        sequence: u64,
+        progress: watch::Receiver<Progress>,
+        status: watch::Receiver<BackupStatus>,
+    ) -> Self {
+        Self { sequence, progress, status }
+    }
+
+    /// Sequence of the event in the outbox.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Waits until the log has the event, as durable as the log is: with three replicas and
+    /// synced writes, until a majority has fsynced it. For as long as it takes: put a
+    /// time-out around it if the caller has one. Cancelling it changes nothing.
+    ///
+    /// Returns the index up to which the log must be read to have the event.
+    ///
+    /// # Errors
+    /// The publisher ended before. The event is still in the outbox; whether it is in the
+    /// log too is for the next publisher to find out.
+    pub async fn logged(&self) -> Result<u64, Ended> {
+        let mut progress = self.progress.clone();
+        let done = |progress: &Progress| {
+            progress.claim.is_some() && progress.logged >= self.sequence
+                || matches!(progress.stage, Stage::Ended(_))
+        };
+        let Ok(progress) = progress.wait_for(done).await else {
+            return Err(Ended::Panicked);
+        };
+        if progress.logged >= self.sequence
+            && let Some(index) = progress.index_of(self.sequence)
+        {
+            return Ok(index);
+        }
+        match &progress.stage {
+            Stage::Ended(ended) => Err(ended.clone()),
+            _ => Err(Ended::Panicked),
+        }
+    }
+
+    /// Waits until the event is backed up under a policy: receipts that agree with this
+    /// primary's history say so. Otherwise as [`Ticket::logged`].
+    ///
+    /// # Errors
+    /// As for [`Ticket::logged`]: receipts are not received any more then.
+    pub async fn backed_up(&self, policy: &Policy) -> Result<(), Ended> {
+        let index = self.logged().await?;
+        let mut status = self.status.clone();
+        let mut progress = self.progress.clone();
+        let ended = |progress: &Progress| matches!(progress.stage, Stage::Ended(_));
+        tokio::select! {
+            biased;
+            backed_up = status.wait_for(|status| status.backed_up(policy) >= index) => {
+                backed_up.map(|_| ()).map_err(|_| Ended::Panicked)
+            }
+            end = progress.wait_for(ended) => match end.as_ref().map(|end| &end.stage) {
+                Ok(Stage::Ended(ended)) => Err(ended.clone()),
+                _ => Err(Ended::Panicked),
+            },
+        }
+    }
+}

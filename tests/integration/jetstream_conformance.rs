@@ -1,0 +1,70 @@
+//! JetStream keeps what the traits of a log promise: on one server, and on three.
+
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use tipline_log::Log;
+use tipline_log::conformance::Fixture;
+use tipline_log::jetstream::{JetStreamLog, JetStreamOptions};
+use tipline_proto::{LogIdentity, LogName};
+use tipline_tests::{Cluster, Nats, NatsOptions};
+use tokio::sync::OnceCell;
+
+/// A log on servers that run.
+struct OnServers<T> {
+    _servers: T,
+    url: String,
+    replicas: usize,
+    name: OnceLock<LogName>,
+}
+
+impl<T> OnServers<T> {
+    fn new(servers: T, url: String, replicas: usize) -> Self {
+        OnServers { _servers: servers, url, replicas, name: OnceLock::new() }
+    }
+}
+
+#[async_trait]
+impl<T: Send + Sync> Fixture for OnServers<T> {
+    async fn create(&self, identity: &LogIdentity) -> Arc<dyn Log> {
+        let name = self.name.get_or_init(|| identity.name.clone());
+        let options = JetStreamOptions::new(&self.url, name.clone());
+        Arc::new(JetStreamLog::create(&options, identity, self.replicas).await.unwrap())
+    }
+
+    async fn open(&self) -> Arc<dyn Log> {
+        let name = self.name.get().expect("created first").clone();
+        let options = JetStreamOptions::new(&self.url, name);
+        Arc::new(JetStreamLog::open(&options).await.unwrap())
+    }
+
+    fn max_message(&self) -> usize {
+        1 << 20
+    }
+}
+
+mod on_one_server {
+    use super::*;
+
+    async fn fixture() -> OnServers<Nats> {
+        let server = Nats::start(NatsOptions::default()).await;
+        let url = server.url();
+        OnServers::new(server, url, 1)
+    }
+
+    tipline_log::log_conformance!(fixture().await);
+}
+
+mod on_three_servers {
+    use super::*;
+
+    /// All cases share it: each has a log of its own name.
+    static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+
+    async fn fixture() -> OnServers<()> {
+        let cluster = CLUSTER.get_or_init(|| Cluster::start(NatsOptions::default())).await;
+        OnServers::new((), cluster.url(), 3)
+    }
+
+    tipline_log::log_conformance!(fixture().await);
+}

@@ -1,0 +1,110 @@
+//! Three servers.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use super::{Nats, NatsOptions, monitor};
+use crate::{Port, eventually};
+
+/// The first election takes one to a few seconds, one after a kill 5 to 10 s;
+/// the rest is for a machine that is busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(45);
+
+/// A cluster of three `nats-server` processes, for streams with three replicas.
+#[derive(Debug)]
+pub struct Cluster {
+    nodes: Vec<Nats>,
+}
+
+impl Cluster {
+    /// How many servers it has.
+    pub const SIZE: usize = 3;
+
+    /// Starts the servers, all with the same options, and waits until streams
+    /// with three replicas can be made.
+    ///
+    /// # Panics
+    /// When that takes longer than 45 s.
+    pub async fn start(options: NatsOptions) -> Cluster {
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("test-{}-{number}", std::process::id());
+        let ports: Vec<Port> = (0..Cluster::SIZE).map(|_| Port::reserve()).collect();
+        let routes: Vec<String> = ports.iter().map(|port| format!("nats://{port}")).collect();
+        let nodes = ports.into_iter().zip(1..).map(|(port, i)| {
+            Nats::launch(&format!("nats-{i}"), &options, Some((&name, port, &routes)))
+        });
+        let cluster = Cluster { nodes: nodes.collect() };
+        cluster.wait_ready().await;
+        cluster
+    }
+
+    /// All three addresses, with commas between, as clients take them.
+    pub fn url(&self) -> String {
+        self.nodes.iter().map(Nats::url).collect::<Vec<_>>().join(",")
+    }
+
+    /// One of the servers, counted from 0.
+    pub fn node(&mut self, i: usize) -> &mut Nats {
+        &mut self.nodes[i]
+    }
+
+    /// All three, in order.
+    pub fn nodes(&mut self) -> &mut [Nats] {
+        &mut self.nodes
+    }
+
+    /// Waits until all three servers are there, know one leader and are
+    /// current. Call it after servers have been brought back.
+    ///
+    /// # Panics
+    /// When that takes longer than 45 s.
+    pub async fn wait_ready(&self) {
+        eventually("all of the cluster is ready", PATIENCE, async || self.ready().await).await;
+    }
+
+    /// Which server leads the stream `stream` now; waits while it has none.
+    /// Paused and killed servers are not asked.
+    ///
+    /// # Panics
+    /// When no leader is known within 45 s.
+    pub async fn stream_leader(&self, stream: &str) -> usize {
+        let what = format!("stream {stream} has a leader");
+        eventually(&what, PATIENCE, async || self.leader_of(stream).await).await
+    }
+
+    async fn ready(&self) -> Result<(), String> {
+        let mut incomplete = String::from("nobody leads");
+        let mut complete = false;
+        for node in &self.nodes {
+            monitor::healthy(&node.monitor_url())
+                .await
+                .map_err(|e| format!("{}: {e}", node.name()))?;
+            let jsz = monitor::jetstream(&node.monitor_url(), false).await?;
+            match monitor::complete_meta_leader(&jsz, Cluster::SIZE) {
+                Ok(leader) => complete |= leader == node.name(),
+                Err(why) => incomplete = why,
+            }
+        }
+        if complete { Ok(()) } else { Err(incomplete) }
+    }
+
+    /// A server is believed only about itself: others may tell of a leader
+    /// that is gone.
+    async fn leader_of(&self, stream: &str) -> Result<usize, String> {
+        let mut newest = String::from("no server says that it leads it");
+        for (i, node) in self.nodes.iter().enumerate() {
+            let url = node.monitor_url();
+            let asked = monitor::jetstream(&url, true);
+            match tokio::time::timeout(Duration::from_secs(1), asked).await {
+                Ok(Ok(jsz)) if monitor::stream_leader(&jsz, stream) == Some(node.name()) => {
+                    return Ok(i);
+                }
+                Ok(Ok(_)) => {}
+                Ok(Err(why)) => newest = format!("{}: {why}", node.name()),
+                Err(_) => newest = format!("{} does not answer", node.name()),
+            }
+        }
+        Err(newest)
+    }
+}

@@ -1,0 +1,138 @@
+//! One server.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::config::Membership;
+use super::{NatsOptions, binary, config, monitor};
+use crate::{Port, Process, eventually};
+
+/// Time for a server to start or to end by itself. It takes some 20 ms; the
+/// rest is for a machine that is busy with other tests.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running `nats-server` with JetStream, on the loopback only, with a
+/// directory and ports of its own. Killed and removed when dropped.
+#[derive(Debug)]
+pub struct Nats {
+    // Before the directory: its output, which lies there, is printed on drop.
+    process: Process,
+    name: String,
+    client: Port,
+    monitor: Port,
+    _route: Option<Port>,
+    dir: TempDir,
+}
+
+impl Nats {
+    /// Starts a server and waits until it serves JetStream.
+    ///
+    /// # Panics
+    /// When there is no `nats-server` or it does not start.
+    pub async fn start(options: NatsOptions) -> Nats {
+        let server = Nats::launch("nats", &options, None);
+        server.wait_healthy().await;
+        server
+    }
+
+    /// Starts a server and does not wait. `member` says where it belongs:
+    /// the cluster's name, its own port for routes, and everybody's.
+    pub(super) fn launch(
+        name: &str,
+        options: &NatsOptions,
+        member: Option<(&str, Port, &[String])>,
+    ) -> Nats {
+        let dir = TempDir::new().unwrap_or_else(|error| panic!("no temporary directory: {error}"));
+        let (client, monitor) = (Port::reserve(), Port::reserve());
+        let membership =
+            member.as_ref().map(|(cluster, listen, routes)| Membership { cluster, listen, routes });
+        let store = dir.path().join("store");
+        let text = config::render(name, options, &client, &monitor, &store, membership.as_ref());
+        std::fs::write(dir.path().join("nats.conf"), text)
+            .unwrap_or_else(|error| panic!("cannot write nats.conf: {error}"));
+        let process = spawn(name, &dir);
+        Nats { process, name: name.to_owned(), client, monitor, _route: member.map(|m| m.1), dir }
+    }
+
+    /// Where clients connect, as `nats://127.0.0.1:PORT`. It stays the same
+    /// over [`restart`](Nats::restart).
+    pub fn url(&self) -> String {
+        format!("nats://{}", self.client)
+    }
+
+    /// Where it tells of itself, as `http://127.0.0.1:PORT`.
+    pub fn monitor_url(&self) -> String {
+        format!("http://{}", self.monitor)
+    }
+
+    /// The name it has in its cluster; `nats` if it is alone.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where JetStream keeps its files.
+    pub fn store_dir(&self) -> PathBuf {
+        self.dir.path().join("store")
+    }
+
+    /// SIGKILL: gone on return, without having written anything more.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// SIGSTOP: connections stay open and, from the return on, nobody answers,
+    /// as behind a dead network.
+    pub fn pause(&mut self) {
+        self.process.pause();
+    }
+
+    /// SIGCONT, after [`pause`](Nats::pause).
+    pub fn resume(&mut self) {
+        self.process.resume();
+    }
+
+    /// SIGTERM, and waits until it has ended.
+    pub async fn stop(&mut self) {
+        self.process.terminate();
+        self.process.wait(PATIENCE).await;
+    }
+
+    /// Starts it again with the same files and at the same address, killing it
+    /// first if it runs, and waits until it has recovered its streams. In a
+    /// cluster that needs a majority, and means that it has caught up; see
+    /// [`relaunch`](Nats::relaunch).
+    pub async fn restart(&mut self) {
+        self.relaunch();
+        self.wait_healthy().await;
+    }
+
+    /// Like [`restart`](Nats::restart), without waiting.
+    pub fn relaunch(&mut self) {
+        self.process.kill();
+        self.process = spawn(&self.name, &self.dir);
+    }
+
+    /// Waits until it serves and all its streams are recovered and current.
+    ///
+    /// # Panics
+    /// When it is not so within 20 s.
+    pub async fn wait_healthy(&self) {
+        let url = self.monitor_url();
+        let what = format!("{} is healthy at {url}", self.name);
+        eventually(&what, PATIENCE, async || monitor::healthy(&url).await).await;
+    }
+
+    /// Whether it runs, paused or not.
+    pub fn is_running(&mut self) -> bool {
+        self.process.status().is_none()
+    }
+}
+
+fn spawn(name: &str, dir: &TempDir) -> Process {
+    let mut command = Command::new(binary::find());
+    command.arg("-c").arg(dir.path().join("nats.conf"));
+    Process::spawn(name, command, &dir.path().join("nats.log"))
+}
