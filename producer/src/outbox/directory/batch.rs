@@ -21,6 +21,9 @@ use crate::outbox::files::{
 /// Most files that are enqueued in one transaction: then one fsync of the index is for all.
 const MOST_FILES: usize = 64;
 
+/// A file that changed while it was read is read again after this time.
+const AGAIN: Duration = Duration::from_millis(100);
+
 /// A file that was read, complete and durable.
 pub(super) struct Content {
     pub(super) key: Key,
@@ -59,7 +62,7 @@ impl DirectoryScan {
             };
             height = next;
         }
-        self.drop_what_changed(&mut batch);
+        self.drop_what_changed(&mut batch, look);
         let more = self.enqueue(batch, None, noticed, look)?;
         let tip = self.tip.as_ref().map_or(0, |tip| tip.height);
         if self.surveyed.is_some_and(|surveyed| epoch(tip) >= surveyed) {
@@ -172,7 +175,7 @@ impl DirectoryScan {
         let after = file.metadata().map_err(failed)?;
         if stamp(&before) != stamp(&after) || bytes.len() as u64 != before.len() {
             // Somebody writes after all.
-            look.within(Duration::from_millis(100));
+            look.within(AGAIN);
             return Ok(Reading::NotYet);
         }
         let known = Known { stamp: stamp(&after), hash: *blake3::hash(&bytes).as_bytes() };
@@ -180,12 +183,15 @@ impl DirectoryScan {
     }
 
     /// A block that was replaced while the ones above it were read is not what they build on.
-    fn drop_what_changed(&self, batch: &mut Batch) {
+    fn drop_what_changed(&self, batch: &mut Batch, look: &mut Look) {
         let unchanged = |key: Key, known: &Known| {
             let now = fs::metadata(self.layout.path(key));
             now.is_ok_and(|metadata| stamp(&metadata) == known.stamp)
         };
         let count = batch.files.iter().take_while(|(key, known)| unchanged(*key, known)).count();
+        if count < batch.files.len() {
+            look.within(AGAIN);
+        }
         batch.files.truncate(count);
         batch.items.truncate(count);
     }

@@ -16,6 +16,8 @@ mod source;
 pub(super) use failure::{damaged, io_failed, sync_failed};
 pub(super) use follow::{Look, Scan, Watched};
 pub(super) use index::{Index, Item};
+#[cfg(test)]
+pub(super) use noticed::Seen;
 pub(super) use noticed::{Completeness, Noticed};
 pub use outbox::FileOutbox;
 pub(super) use source::{FileSource, reference, unmask};

@@ -13,7 +13,7 @@ const MOST: usize = 10_000;
 
 /// A notification about one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(in crate::outbox) enum Seen {
     /// It was written to, and is open for more.
     Writing,
     /// It was closed after writing, or renamed into place.
@@ -44,12 +44,12 @@ pub(in crate::outbox) struct Noticed {
 
 impl Noticed {
     /// Nothing is known: look at everything.
-    pub(super) fn new() -> Self {
+    pub(in crate::outbox) fn new() -> Self {
         Self { everything: true, changed: BTreeSet::new(), closed: HashMap::new() }
     }
 
     /// Takes a notification in; answers whether there is a reason to look.
-    pub(super) fn note(&mut self, path: PathBuf, seen: Seen) -> bool {
+    pub(in crate::outbox) fn note(&mut self, path: PathBuf, seen: Seen) -> bool {
         if self.closed.len() >= MOST || self.changed.len() >= MOST {
             self.forget();
         }

@@ -13,7 +13,7 @@ pub(in crate::outbox) fn reference(file: &str, offset: u64, length: u64) -> Stri
     format!("{file}:{offset}:{length}")
 }
 
-/// Reads what [`reference`] says, below a root.
+/// Reads what [`reference()`] says, below a root.
 #[derive(Debug)]
 pub(in crate::outbox) struct FileSource {
     root: PathBuf,

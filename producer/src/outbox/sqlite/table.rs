@@ -65,6 +65,7 @@ impl OutboxTable {
     }
 
     /// The same outbox under another name in messages.
+    #[cfg(feature = "directory")]
     pub(in crate::outbox) fn named(mut self, place: &str) -> Self {
         place.clone_into(&mut self.place);
         self

@@ -152,7 +152,7 @@ fn a_block_is_published_when_all_of_it_is_there() {
 #[test]
 fn zeros_that_are_there_in_advance_are_no_blocks() {
     let node = Node::new();
-    let blocks = branch(&genesis(), &["one", "two"]);
+    let blocks = branch(&genesis(), &["one", "two", "three"]);
     let mut bytes = record(&blocks[0]);
     let end = bytes.len();
     bytes.resize(10_000, 0);
@@ -160,17 +160,18 @@ fn zeros_that_are_there_in_advance_are_no_blocks() {
     settle(&path);
     let mut outbox = node.open(node.path().to_owned(), genesis());
     node.events(&mut outbox, 1);
-    // A frame without a body looks whole in there: it is read when the file is closed.
+    // A frame and half a body look whole in there: it is read when the file is closed.
     let mut file = OpenOptions::new().write(true).open(&path).unwrap();
     file.seek(SeekFrom::Start(end as u64)).unwrap();
-    let second = record(&blocks[1]);
-    file.write_all(&second[..50]).unwrap();
-    // Something that wakes the follower meanwhile.
-    write(node.path(), "blk00001.dat", b"");
-    file.write_all(&second[50..]).unwrap();
-    drop(file);
+    let third = record(&blocks[2]);
+    file.write_all(&third[..50]).unwrap();
+    write(node.path(), "blk00001.dat", &record(&blocks[1]));
     let events = node.events(&mut outbox, 2);
     assert_eq!(events[1], committed(2, &hash(&blocks[0]), &blocks[1]));
+    file.write_all(&third[50..]).unwrap();
+    drop(file);
+    let events = node.events(&mut outbox, 3);
+    assert_eq!(events[2], committed(3, &hash(&blocks[1]), &blocks[2]));
 }
 
 #[test]

@@ -14,7 +14,9 @@ use tipline_proto::{Event, Hash};
 use tokio::sync::Notify;
 
 use super::layout::{Key, Layout};
-use super::{ContentHash, DirectorySettings};
+use super::scan::{DirectoryScan, SCHEMA};
+use super::{BlockFormat, ContentHash, DirectorySettings};
+use crate::outbox::files::Index;
 use crate::outbox::{FileOutbox, Outbox, OutboxError, Row};
 
 /// Longer than anything here takes; only a failing test waits that long.
@@ -64,8 +66,21 @@ impl Node {
     }
 
     pub(super) fn open(&self) -> FileOutbox {
-        let wake = Arc::clone(&self.wake);
-        FileOutbox::directory(self.settings(), Box::new(ContentHash), system_clock(), wake).unwrap()
+        self.open_as(Box::new(ContentHash)).unwrap()
+    }
+
+    pub(super) fn open_as(&self, format: Box<dyn BlockFormat>) -> Result<FileOutbox, OutboxError> {
+        FileOutbox::directory(self.settings(), format, system_clock(), Arc::clone(&self.wake))
+    }
+
+    /// What looks at the files, without the thread that tells it when.
+    pub(super) fn scan(&self) -> DirectoryScan {
+        let path = self.root().join(".tipline-outbox.sqlite");
+        let (clock, wake) = (system_clock(), Arc::clone(&self.wake));
+        let index =
+            Index::open(&path, "dir:here", SCHEMA, &genesis(), Arc::clone(&clock), wake).unwrap();
+        let (layout, format) = (Layout::below(&self.root()), Box::new(ContentHash));
+        DirectoryScan::new(index, layout, format, clock, genesis(), "dir:here".to_owned()).unwrap()
     }
 
     /// Waits for the answer of `look`, asking again whenever the outbox wakes its publisher.

@@ -6,7 +6,8 @@ use std::io::Write;
 use super::{Node, block, hash, proof};
 use crate::outbox::conformance;
 use crate::outbox::directory::layout::Key;
-use crate::outbox::{Outbox, OutboxError};
+use crate::outbox::files::{Noticed, Scan, Seen};
+use crate::outbox::{BlockFormat, BlockHeader, ContentHash, Outbox, OutboxError};
 
 #[test]
 fn what_is_there_at_the_start_is_published_in_order_once() {
@@ -63,19 +64,64 @@ fn new_files_are_noticed_when_they_are_complete() {
 fn a_writer_that_is_slower_than_the_settling_time_is_waited_for() {
     let node = Node::new();
     node.settled(Key::block(1), "b1");
+    node.settled(Key::block(2), "b2");
     let mut outbox = node.open();
-    node.rows(&mut outbox, 1);
-    let mut slow = File::create(node.path(Key::block(2))).unwrap();
+    node.rows(&mut outbox, 2);
+    let mut slow = File::create(node.path(Key::block(3))).unwrap();
     slow.write_all(b"half").unwrap();
     node.rename_in(Key::proof(1), "p1");
-    node.rows(&mut outbox, 2);
+    node.rows(&mut outbox, 3);
     // As if it had been written long ago, and still is open.
     slow.set_modified(super::long_ago()).unwrap();
-    node.rename_in(Key::proof(1), "p1 again");
-    let events = node.events(&mut outbox, 3);
-    assert_eq!(events[2], proof(1, "p1 again", "b1"));
+    // Proofs come after blocks: what is published with this one has looked at the block.
+    node.rename_in(Key::proof(2), "p2");
+    assert_eq!(node.events(&mut outbox, 4)[3], proof(2, "p2", "b2"));
+    slow.write_all(b" and half").unwrap();
     drop(slow);
-    assert_eq!(node.events(&mut outbox, 4)[3], block(2, "half", "b1"));
+    assert_eq!(node.events(&mut outbox, 5)[4], block(3, "half and half", "b2"));
+}
+
+#[test]
+fn a_block_that_is_replaced_while_the_next_is_read_is_read_again() {
+    /// The node replaces block 1 at the worst moment, once.
+    #[derive(Debug)]
+    struct Replacing(std::path::PathBuf, std::sync::atomic::AtomicBool);
+    impl BlockFormat for Replacing {
+        fn read(
+            &self,
+            height: u64,
+            payload: &[u8],
+        ) -> Result<BlockHeader, Box<dyn std::error::Error + Send + Sync>> {
+            if height == 2 && !self.1.swap(true, std::sync::atomic::Ordering::SeqCst) {
+                let temporary = self.0.with_extension("tmp");
+                std::fs::write(&temporary, "b1 again")?;
+                std::fs::rename(&temporary, &self.0)?;
+            }
+            ContentHash.read(height, payload)
+        }
+    }
+    let node = Node::new();
+    node.settled(Key::block(1), "b1");
+    node.settled(Key::block(2), "b2");
+    let format = Replacing(node.path(Key::block(1)), false.into());
+    let mut outbox = node.open_as(Box::new(format)).unwrap();
+    let expected = [block(1, "b1 again", "genesis"), block(2, "b2", "b1 again")];
+    assert_eq!(node.events(&mut outbox, 2), expected);
+}
+
+#[test]
+fn the_first_block_that_is_noticed_need_not_be_the_first() {
+    let node = Node::new();
+    let mut scan = node.scan();
+    let mut noticed = Noticed::new();
+    scan.scan(&mut noticed).unwrap();
+    for height in 1..=3 {
+        node.settled(Key::block(height), &format!("b{height}"));
+    }
+    noticed.note(node.path(Key::block(3)), Seen::Closed);
+    scan.scan(&mut noticed).unwrap();
+    drop(scan);
+    assert_eq!(node.events(&mut node.open(), 3)[0], block(1, "b1", "genesis"));
 }
 
 #[test]
@@ -147,10 +193,7 @@ fn a_full_outbox_makes_files_wait_until_there_is_room() {
 fn one_process_at_a_time() {
     let node = Node::new();
     let _first = node.open();
-    let wake = std::sync::Arc::new(tokio::sync::Notify::new());
-    let clock = tipline_log::system_clock();
-    let format = Box::new(crate::outbox::ContentHash);
-    let second = crate::outbox::FileOutbox::directory(node.settings(), format, clock, wake);
+    let second = node.open_as(Box::new(ContentHash));
     let refused = second.unwrap_err();
     assert!(matches!(refused, OutboxError::Unusable { .. }), "{refused:?}");
     assert!(refused.to_string().contains("another process"), "{refused}");
@@ -161,38 +204,27 @@ fn the_format_of_a_node_says_hash_and_parent() {
     /// `hash parent`
     #[derive(Debug)]
     struct Words;
-    impl crate::outbox::BlockFormat for Words {
+    impl BlockFormat for Words {
         fn read(
             &self,
             _height: u64,
             payload: &[u8],
-        ) -> Result<crate::outbox::BlockHeader, Box<dyn std::error::Error + Send + Sync>> {
+        ) -> Result<BlockHeader, Box<dyn std::error::Error + Send + Sync>> {
             let text = std::str::from_utf8(payload)?;
             let (own, parent) = text.split_once(' ').ok_or("no space in it")?;
-            Ok(crate::outbox::BlockHeader { hash: hash(own), parent: Some(hash(parent)) })
+            Ok(BlockHeader { hash: hash(own), parent: Some(hash(parent)) })
         }
     }
     let node = Node::new();
     node.settled(Key::block(1), "one genesis");
     node.settled(Key::block(2), "two one");
     node.settled(Key::block(3), "nonsense");
-    let wake = std::sync::Arc::clone(&node.wake);
-    let clock = tipline_log::system_clock();
-    let mut outbox =
-        crate::outbox::FileOutbox::directory(node.settings(), Box::new(Words), clock, wake)
-            .unwrap();
+    let mut outbox = node.open_as(Box::new(Words)).unwrap();
     let failure = super::text(&node.failure(&outbox));
     assert!(failure.contains("block_00000003.dat: no space in it"), "{failure}");
     drop(outbox);
     node.settled(Key::block(3), "three two");
-    let wake = std::sync::Arc::clone(&node.wake);
-    outbox = crate::outbox::FileOutbox::directory(
-        node.settings(),
-        Box::new(Words),
-        tipline_log::system_clock(),
-        wake,
-    )
-    .unwrap();
+    outbox = node.open_as(Box::new(Words)).unwrap();
     let events = node.events(&mut outbox, 3);
     let tipline_proto::Event::BlockCommitted { hash: own, parent_hash, .. } = &events[2] else {
         panic!("{events:?}")
