@@ -82,7 +82,7 @@ async fn by_another_path() {
 /// What an operator is told about where the log lies.
 #[tokio::test]
 async fn preflight() {
-    let directory = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let log = small_log(&directory.path().join("log.db")).await;
     let found = log.preflight().await.unwrap();
     for expected in ["copies: 1", "journal_mode: wal", "synchronous: full", "SQLite: 3."] {
