@@ -39,12 +39,16 @@ pub(super) fn explain(place: &str, what: &str, error: rusqlite::Error) -> LogErr
     }
 }
 
+/// Codes that older bindings do not have; the numbers are SQLite's and do not change.
+const SQLITE_IOERR_DATA: i32 = 8202;
+const SQLITE_IOERR_CORRUPTFS: i32 = 8458;
+
 fn is_read_failure(extended: i32) -> bool {
     matches!(
         extended,
         ffi::SQLITE_IOERR_READ
             | ffi::SQLITE_IOERR_SHORT_READ
-            | ffi::SQLITE_IOERR_DATA
-            | ffi::SQLITE_IOERR_CORRUPTFS
+            | SQLITE_IOERR_DATA
+            | SQLITE_IOERR_CORRUPTFS
     )
 }

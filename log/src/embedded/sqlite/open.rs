@@ -105,6 +105,7 @@ impl Database {
 
 fn connect(path: &Path, purpose: Purpose) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    #[allow(unused_mut, reason = "the oldest rusqlite of the range does not need it")]
     let mut connection = Connection::open_with_flags(path, flags)?;
     connection.busy_handler(Some(wait_for_lock as fn(i32) -> bool))?;
     // A checkpoint that SQLite makes by itself swallows its errors, a failed fsync too. The

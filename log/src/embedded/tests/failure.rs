@@ -95,6 +95,23 @@ async fn locked() {
     log.append(&tail, &unit(&tail, &[1])).await.unwrap();
 }
 
+/// A log that lost its newest entry, and got another one in its place, is not taken for the
+/// one that was appended to.
+#[tokio::test]
+async fn another_history() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log.db");
+    let log = small_log(&path).await;
+    let lost = log.tail().await.unwrap();
+    other_program(&path).execute("DELETE FROM entry WHERE number = 10", []).unwrap();
+    let before = log.tail().await.unwrap();
+    assert_eq!(before.position.index, 9);
+    let tail = log.append(&before, &unit(&before, &[11])).await.unwrap();
+    let answer = log.append(&lost, &unit(&lost, &[1])).await;
+    assert!(matches!(answer, Err(AppendError::Conflict)), "{answer:?}");
+    assert_eq!(log.tail().await.unwrap(), tail);
+}
+
 /// An append whose caller stopped waiting is done or not done, whole, and the tail that is
 /// read next tells which, for good.
 #[tokio::test]
