@@ -132,12 +132,8 @@ mod tests {
         let id = TransactionId::new(&b"id"[..]).unwrap();
         let event = Event::TransactionValidated { id, payload: vec![1; 9000].into() };
         let entry = Entry::seal(&previous, 3, Timestamp::from_micros(5), 4, event);
-        let expected = Head {
-            position: entry.position(),
-            epoch: 3,
-            time: entry.time,
-            outbox_sequence: 4,
-        };
+        let expected =
+            Head { position: entry.position(), epoch: 3, time: entry.time, outbox_sequence: 4 };
         for max_message in [4096, 1 << 20] {
             let last = split(&entry, max_message).pop().unwrap();
             assert_eq!(Head::decode(last).unwrap(), expected);
