@@ -7,6 +7,5 @@
 
 mod forgotten;
 mod jetstream;
-mod jetstream_conformance;
 mod real_blocks;
 mod servers;
