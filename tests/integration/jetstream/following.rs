@@ -1,7 +1,10 @@
 //! Subscriptions, and who has a name.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
+use async_nats::jetstream::consumer::PullConsumer;
+use async_nats::jetstream::stream::Stream;
 use futures_util::StreamExt;
 use futures_util::future::select_all;
 use tipline_log::jetstream::JetStreamLog;
@@ -114,4 +117,66 @@ async fn acknowledgements_show_on_the_server() {
     // Nothing is left of a consumer that is forgotten.
     writer.log.forget(&consumer).await.unwrap();
     assert!(stream.consumers().next().await.is_none());
+}
+
+/// Takes one message away from the only consumer, as a broken connection would.
+async fn steal(stream: &Stream) -> Pin<Box<dyn Future<Output = ()>>> {
+    let info = stream.consumers().next().await.unwrap().unwrap();
+    let consumer: PullConsumer = stream.get_consumer(&info.name).await.unwrap();
+    let mut stolen = consumer.batch().max_messages(1).expires(WITHIN).messages().await.unwrap();
+    // It is asked for when the server says that two wait for messages.
+    eventually("the thief waits", WITHIN, async || {
+        let waiting = consumer.get_info().await.map_err(|e| e.to_string())?.num_waiting;
+        if waiting == 2 { Ok(()) } else { Err(format!("{waiting} wait")) }
+    })
+    .await;
+    Box::pin(async move { drop(stolen.next().await.unwrap().unwrap()) })
+}
+
+#[tokio::test]
+async fn lost_messages_are_noticed() {
+    let (server, log) = started().await;
+    let mut writer = Writer::claim(Arc::new(log)).await;
+    let stream = raw(&server.url()).await.get_stream(events_stream(&name())).await.unwrap();
+    let consumer: ConsumerName = "replica-1".parse().unwrap();
+
+    // By the next one that comes.
+    let mut subscription = writer.log.subscribe(Some(&consumer), 0).await.unwrap();
+    assert_eq!(next(&mut subscription).await.unwrap(), writer.written);
+    let theft = steal(&stream).await;
+    for _ in 0..4 {
+        writer.write([sized(1)]).await;
+    }
+    theft.await;
+    let mut read = 1;
+    let lost = loop {
+        match next(&mut subscription).await {
+            Ok(batch) => {
+                for entry in batch {
+                    assert_eq!(entry, writer.written[read]);
+                    read += 1;
+                }
+            }
+            Err(error) => break error,
+        }
+    };
+    assert!(lost.is_retryable(), "{lost:?}");
+    assert!(lost.to_string().contains("came behind"), "{lost}");
+
+    // By asking, where none comes. The server serves those who wait in turn: the
+    // subscription first, the thief then.
+    let mut subscription = writer.log.subscribe(Some(&consumer), 5).await.unwrap();
+    let waiting = tokio::spawn(async move {
+        let first = next(&mut subscription).await;
+        (first, next(&mut subscription).await)
+    });
+    let theft = steal(&stream).await;
+    writer.write([sized(1)]).await;
+    writer.write([sized(1)]).await;
+    theft.await;
+    let (first, lost) = waiting.await.unwrap();
+    assert_eq!(first.unwrap(), writer.written[5..6]);
+    let lost = lost.unwrap_err();
+    assert!(lost.is_retryable(), "{lost:?}");
+    assert!(lost.to_string().contains("lost on the way"), "{lost}");
 }
