@@ -4,7 +4,7 @@
 //! | name | what |
 //! |---|---|
 //! | `tipline.<log>.event.<kind>` | one event, or one part of it |
-//! | `tipline.<log>.receipt.<consumer>` | newest receipt of a consumer |
+//! | `tipline.<log>.receipt.<consumer>` | newest receipt of a consumer; empty once it is forgotten |
 //! | `tipline.<log>.primary` | newest announcement of the primary |
 //! | `tipline-<log>-events` | the stream of the events |
 //! | `tipline-<log>-receipts` | the stream of receipts and announcement, the newest of each subject |

@@ -8,7 +8,6 @@
 mod cli;
 mod forgotten;
 mod jetstream;
-mod jetstream_conformance;
 mod publishing;
 mod real_blocks;
 mod servers;

@@ -43,7 +43,7 @@ impl JetStreamLog {
             .map_err(AppendError::Refused)?;
         let drafts = unit::cut(unit, max_message);
         let mut inbox = self.acknowledgements.lock().await;
-        let mut attempt = inbox.begin(&self.link).map_err(AppendError::Doubt)?;
+        let mut attempt = inbox.begin(&self.link, "append").map_err(AppendError::Doubt)?;
         let reply = match drafts.as_slice() {
             [only] => self.publish_one(&mut attempt, after.fence, only).await?,
             batch => self.publish_batch(&mut attempt, after.fence, batch).await?,
@@ -58,16 +58,10 @@ impl JetStreamLog {
         fence: u64,
         draft: &Draft,
     ) -> Result<Message, AppendError> {
-        let subject = self.subject(draft);
         let headers = draft.first_headers(&self.events, fence);
-        let reply = attempt.reply_to(1);
-        let sent = self.link.client.publish_with_reply_and_headers(
-            subject,
-            reply,
-            headers,
-            draft.payload.clone(),
-        );
-        self.sent(sent).await?;
+        let payload = draft.payload.clone();
+        let sent = attempt.send(self.subject(draft), headers, payload, Some(1)).await;
+        sent.map_err(AppendError::Doubt)?;
         let (_, message) = attempt.reply(SILENCE).await.map_err(AppendError::Doubt)?;
         Ok(message)
     }
@@ -81,8 +75,6 @@ impl JetStreamLog {
         let (id, of) = (attempt.id(), batch.len());
         let (mut bytes, mut messages, mut ahead) = (0, 0, 0);
         for (draft, number) in batch.iter().zip(1..) {
-            attempt.check().map_err(AppendError::Doubt)?;
-            let subject = self.subject(draft);
             let headers = draft.batch_headers(&self.events, fence, &id, number, of);
             let payload = draft.payload.clone();
             bytes += payload.len();
@@ -91,19 +83,17 @@ impl JetStreamLog {
                 || number == of
                 || bytes >= CHECKPOINT_BYTES
                 || messages >= CHECKPOINT_MESSAGES;
+            let asked = is_checkpoint.then_some(number);
+            let sent = attempt.send(self.subject(draft), headers, payload, asked).await;
+            sent.map_err(AppendError::Doubt)?;
             if !is_checkpoint {
-                let client = &self.link.client;
-                self.sent(client.publish_with_headers(subject, headers, payload)).await?;
                 continue;
             }
             (bytes, messages) = (0, 0);
-            let reply = attempt.reply_to(number);
-            let client = &self.link.client;
-            self.sent(client.publish_with_reply_and_headers(subject, reply, headers, payload))
-                .await?;
             ahead += 1;
             while number < of && ahead > CHECKPOINTS_AHEAD {
-                self.sign_of_life(attempt).await?;
+                let (_, message) = attempt.reply(SILENCE).await.map_err(AppendError::Doubt)?;
+                self.staged(&message)?;
                 ahead -= 1;
             }
         }
@@ -116,11 +106,6 @@ impl JetStreamLog {
             }
             self.staged(&message)?;
         }
-    }
-
-    async fn sign_of_life(&self, attempt: &mut Attempt<'_>) -> Result<(), AppendError> {
-        let (_, message) = attempt.reply(SILENCE).await.map_err(AppendError::Doubt)?;
-        self.staged(&message)
     }
 
     /// A message of a batch that is not the last is answered by nothing, or an error: then
@@ -153,25 +138,9 @@ impl JetStreamLog {
             Ok(Response::Ok(ack)) => Ok(ack),
             Ok(Response::Err { error }) => Err(failure::of_append(&self.link.place, error)),
             Err(error) => Err(AppendError::Doubt(
-                self.link.unavailable("acknowledge in a form that is known", Some(Box::new(error))),
+                self.link.unavailable("append: an unknown answer", Some(Box::new(error))),
             )),
         }
-    }
-
-    /// Hands a message to the client. Its queue is longer than a unit, so this waits only
-    /// behind something else that is in doubt.
-    async fn sent(
-        &self,
-        publish: impl Future<Output = Result<(), async_nats::PublishError>>,
-    ) -> Result<(), AppendError> {
-        let error = match tokio::time::timeout(SILENCE, publish).await {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => error,
-            Err(_) => {
-                return Err(AppendError::Doubt(self.link.unavailable("take messages", None)));
-            }
-        };
-        Err(AppendError::Doubt(self.link.unavailable("take a message", Some(Box::new(error)))))
     }
 
     fn subject(&self, draft: &Draft) -> String {

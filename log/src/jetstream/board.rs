@@ -106,21 +106,19 @@ impl JetStreamLog {
 
     async fn post(&self, subject: Subject, payload: Bytes) -> Result<(), LogError> {
         let mut inbox = self.postings.lock().await;
-        let mut attempt = inbox.begin(&self.link)?;
+        let mut attempt = inbox.begin(&self.link, "put a receipt")?;
         let mut headers = HeaderMap::new();
         headers.insert(NATS_EXPECTED_STREAM, self.receipts.as_str());
-        let sent = self.link.client.publish_with_reply_and_headers(
-            subject.to_string(),
-            attempt.reply_to(1),
-            headers,
-            payload,
-        );
-        sent.await.map_err(|error| self.link.unavailable("post", Some(Box::new(error))))?;
+        attempt.send(subject.to_string(), headers, payload, Some(1)).await?;
         let (_, message) = attempt.reply(PATIENCE).await?;
         match serde_json::from_slice::<Response<PublishAck>>(&message.payload) {
             Ok(Response::Ok(_)) => Ok(()),
-            Ok(Response::Err { error }) => Err(failure::of_api(&self.link.place, "post", error)),
-            Err(error) => Err(self.link.unavailable("acknowledge", Some(Box::new(error)))),
+            Ok(Response::Err { error }) => {
+                Err(failure::of_api(&self.link.place, "put a receipt", error))
+            }
+            Err(error) => Err(self
+                .link
+                .unavailable("put a receipt: an unknown answer", Some(Box::new(error)))),
         }
     }
 }

@@ -16,6 +16,7 @@ use futures_util::{FutureExt, StreamExt};
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::MAX_MESSAGE;
 use super::connect::{Link, Losses};
 use super::{consumers, failure};
 use crate::error::LogError;
@@ -23,9 +24,9 @@ use crate::error::LogError;
 /// A standing request is for at most this many messages; two of them can overlap by half,
 /// and must fit into the subscription.
 const REQUEST_MESSAGES: usize = 1000;
-/// … and at most this many bytes, or two of the largest messages: a request for less than
+/// … and at most this many bytes, over two of the largest messages: a request for less than
 /// one message hangs for ever.
-const REQUEST_BYTES: usize = 16 << 20;
+const REQUEST_BYTES: usize = 2 * MAX_MESSAGE + (64 << 10);
 const HEARTBEAT: Duration = Duration::from_secs(5);
 const EXPIRES: Duration = Duration::from_secs(30);
 /// After this long without a message the server is asked what it sent …
@@ -76,11 +77,10 @@ impl Feed {
         link.connected().await?;
         let losses = link.losses();
         let consumer = consumers::make(link, stream, name, start).await?;
-        let largest = link.client.max_payload();
         let messages = consumer
             .stream()
             .max_messages_per_batch(REQUEST_MESSAGES)
-            .max_bytes_per_batch(REQUEST_BYTES.max(2 * (largest + 1024)))
+            .max_bytes_per_batch(REQUEST_BYTES)
             .heartbeat(HEARTBEAT)
             .expires(EXPIRES)
             .messages()

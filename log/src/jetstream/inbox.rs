@@ -7,14 +7,19 @@
 
 use std::time::Duration;
 
-use async_nats::{Message, Subscriber};
+use async_nats::{HeaderMap, Message, Subscriber};
+use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 
 use super::connect::{Link, Losses};
+use super::failure::Source;
 use crate::error::LogError;
 
 /// The server has 503 for a subject that nobody listens to: no leader, or no stream.
 const NO_RESPONDERS: u16 = 503;
+/// Time for the client to take a message. Its queue is longer than a unit, so it waits only
+/// behind something else that is in doubt.
+const SENDING: Duration = Duration::from_secs(2);
 
 /// Where acknowledgements arrive.
 pub(super) struct Inbox {
@@ -27,6 +32,7 @@ pub(super) struct Inbox {
 pub(super) struct Attempt<'a> {
     inbox: &'a mut Inbox,
     link: &'a Link,
+    what: &'static str,
     losses: Losses,
 }
 
@@ -39,18 +45,20 @@ impl Inbox {
         Ok(Self { prefix, subscriber, attempt: 0 })
     }
 
-    /// Begins an attempt. Whatever is still on its way to an earlier one is void.
+    /// Begins an attempt to do `what`. Whatever is still on its way to an earlier one is void.
     ///
     /// # Errors
     /// `Unavailable` if there is no connection. Nothing was sent.
-    pub(super) fn begin<'a>(&'a mut self, link: &'a Link) -> Result<Attempt<'a>, LogError> {
+    pub(super) fn begin<'a>(
+        &'a mut self,
+        link: &'a Link,
+        what: &'static str,
+    ) -> Result<Attempt<'a>, LogError> {
         let losses = link.losses();
-        if !link.is_connected() {
-            return Err(link.unavailable("append: there is no connection", None));
-        }
         self.attempt += 1;
         while let Some(Some(_)) = self.subscriber.next().now_or_never() {}
-        Ok(Attempt { inbox: self, link, losses })
+        let attempt = Attempt { inbox: self, link, what, losses };
+        if link.is_connected() { Ok(attempt) } else { Err(attempt.failed("no connection", None)) }
     }
 }
 
@@ -61,17 +69,30 @@ impl Attempt<'_> {
         format!("{unique}-{}", self.inbox.attempt)
     }
 
-    /// Where the reply to message `number` is to go.
-    pub(super) fn reply_to(&self, number: usize) -> String {
-        format!("{}.{}.{number}", self.inbox.prefix, self.inbox.attempt)
-    }
-
-    /// Whether the attempt can still succeed, as far as is known.
-    ///
-    /// # Errors
-    /// `Unavailable` if the connection was lost since it began.
-    pub(super) fn check(&self) -> Result<(), LogError> {
-        if self.losses.any() { Err(self.lost()) } else { Ok(()) }
+    /// Sends a message, and asks for a reply to it as message `number`.
+    pub(super) async fn send(
+        &self,
+        subject: String,
+        headers: HeaderMap,
+        payload: Bytes,
+        number: Option<usize>,
+    ) -> Result<(), LogError> {
+        self.check()?;
+        let client = &self.link.client;
+        let sending = async {
+            match number {
+                Some(number) => {
+                    let reply = format!("{}.{}.{number}", self.inbox.prefix, self.inbox.attempt);
+                    client.publish_with_reply_and_headers(subject, reply, headers, payload).await
+                }
+                None => client.publish_with_headers(subject, headers, payload).await,
+            }
+        };
+        match tokio::time::timeout(SENDING, sending).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(self.failed("it was not sent", Some(Box::new(error)))),
+            Err(_) => Err(self.failed("it waits to be sent", None)),
+        }
     }
 
     /// Waits for a reply, and tells to which message.
@@ -88,13 +109,13 @@ impl Attempt<'_> {
                 message = self.inbox.subscriber.next() => message.ok_or_else(|| self.lost())?,
                 () = self.losses.occur() => return Err(self.lost()),
                 () = &mut silence => {
-                    let what = format!("acknowledge within {} s", patience.as_secs_f32());
-                    return Err(self.link.unavailable(&what, None));
+                    let why = format!("no acknowledgement within {} s", patience.as_secs());
+                    return Err(self.failed(&why, None));
                 }
             };
             let Some(number) = self.number(&message) else { continue };
             if message.status.is_some_and(|status| status.as_u16() == NO_RESPONDERS) {
-                return Err(self.link.unavailable("take messages: the stream has no leader", None));
+                return Err(self.failed("the stream has no leader", None));
             }
             return Ok((number, message));
         }
@@ -110,7 +131,16 @@ impl Attempt<'_> {
         number.parse().ok()
     }
 
+    /// Whether it can still succeed, as far as is known.
+    fn check(&self) -> Result<(), LogError> {
+        if self.losses.any() { Err(self.lost()) } else { Ok(()) }
+    }
+
     fn lost(&self) -> LogError {
-        self.link.unavailable("append: the connection was lost meanwhile", None)
+        self.failed("the connection was lost meanwhile", None)
+    }
+
+    fn failed(&self, why: &str, source: Option<Source>) -> LogError {
+        self.link.unavailable(&format!("{}: {why}", self.what), source)
     }
 }

@@ -54,11 +54,10 @@ impl Bounds {
 impl JetStreamLog {
     pub(super) async fn bounds(&self) -> Result<Bounds, LogError> {
         for _ in 0..ATTEMPTS {
-            let tail = self.read_tail().await?;
+            let (tail, first) = self.read_ends().await?;
             if tail.fence == 0 {
                 return Ok(Bounds { oldest: None, tail });
             }
-            let first = self.event_stream().info().await?.state.first_sequence;
             let Some(mut spot) = self.spot_at(first).await? else { continue };
             // Trimming in the middle of a large event leaves some of its parts.
             if spot.start < first {
@@ -69,7 +68,7 @@ impl JetStreamLog {
             }
             return Ok(Bounds { oldest: Some(spot), tail });
         }
-        Err(self.link.unavailable("hold still while its oldest entry is read", None))
+        Err(self.link.unavailable("read the oldest entry: it keeps changing", None))
     }
 
     /// Finds the entry of this index.
@@ -131,7 +130,7 @@ impl JetStreamLog {
             sequence = spot.start - 1;
         }
         // It was there when the search began: trimmed meanwhile.
-        Err(self.link.unavailable("hold still while it is searched", None))
+        Err(self.link.unavailable("find an entry: it was trimmed away meanwhile", None))
     }
 
     /// Whether a higher epoch had begun before the entry. The claims of a log rise by one

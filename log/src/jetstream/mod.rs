@@ -166,7 +166,7 @@ impl fmt::Debug for JetStreamLog {
 #[async_trait]
 impl Appender for JetStreamLog {
     async fn tail(&self) -> Result<Tail, LogError> {
-        self.read_tail().await
+        self.read_ends().await.map(|(tail, _)| tail)
     }
 
     async fn append(&self, after: &Tail, unit: &[Entry]) -> Result<Tail, AppendError> {

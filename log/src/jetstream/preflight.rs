@@ -1,8 +1,10 @@
 //! Is the log on the servers what was asked for, and does it lose nothing?
 
+use async_nats::jetstream::account::Account;
 use async_nats::jetstream::stream::{
     Compression, Config, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType,
 };
+use serde_json::json;
 use tipline_proto::limits::{MAX_PAYLOAD_BYTES, MAX_UNIT_MESSAGES};
 
 use super::JetStreamLog;
@@ -26,8 +28,19 @@ impl JetStreamLog {
         check_common(&mut found, &receipts);
         check_receipts(&mut found, &receipts);
         check_payload(&mut found, self.link.client.max_payload());
+        self.check_account(&mut found).await?;
         self.check_sync(&mut found, events.num_replicas).await;
         Ok(found)
+    }
+
+    /// A full account loses nothing, but stops the primary: worth a line.
+    async fn check_account(&self, found: &mut Preflight) -> Result<(), LogError> {
+        let subject = "INFO".to_owned();
+        let account: Account = self.link.demand("tell of the account", subject, &json!({})).await?;
+        if let Some(limit) = account.limits.max_storage {
+            found.good(format!("account: {} of {limit} bytes are used", account.storage));
+        }
+        Ok(())
     }
 
     async fn check_sync(&self, found: &mut Preflight, replicas: usize) {

@@ -20,14 +20,16 @@ struct Claim {
 }
 
 impl JetStreamLog {
-    /// The newest entry, and the claim that it is under. They are read one after the other:
-    /// if the log grew by a claim in between, both are read again.
-    pub(super) async fn read_tail(&self) -> Result<Tail, LogError> {
+    /// The tail, and the sequence of the oldest message.
+    ///
+    /// The newest entry and the claim that it is under are read one after the other: if the
+    /// log grew by a claim in between, both are read again.
+    pub(super) async fn read_ends(&self) -> Result<(Tail, u64), LogError> {
         for _ in 0..ATTEMPTS {
             let state = self.event_stream().info().await?.state;
             let last = state.last_sequence;
             if last == 0 {
-                return Ok(Tail::origin(&self.identity));
+                return Ok((Tail::origin(&self.identity), state.first_sequence));
             }
             if state.messages == 0 {
                 return Err(self.event_stream().wrong(last, "the stream was emptied"));
@@ -46,9 +48,9 @@ impl JetStreamLog {
                 );
                 return Err(self.event_stream().wrong(last, why));
             }
-            return Ok(tail_of(&head, claim, last));
+            return Ok((tail_of(&head, claim, last), state.first_sequence));
         }
-        Err(self.link.unavailable("hold still while its tail is read", None))
+        Err(self.link.unavailable("read the tail: it keeps changing", None))
     }
 
     /// The head of an entry whose last message this is.

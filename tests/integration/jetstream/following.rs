@@ -1,0 +1,182 @@
+//! Subscriptions, and who has a name.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use async_nats::jetstream::consumer::PullConsumer;
+use async_nats::jetstream::stream::Stream;
+use futures_util::StreamExt;
+use futures_util::future::select_all;
+use tipline_log::jetstream::JetStreamLog;
+use tipline_log::{LogError, Reader, Receipts};
+use tipline_proto::ConsumerName;
+use tipline_proto::subject::events_stream;
+use tipline_tests::eventually;
+
+use super::{WITHIN, Writer, name, next, options, raw, sized, started};
+
+#[tokio::test]
+async fn a_subscription_says_that_it_lost_the_server() {
+    let (mut server, log) = started().await;
+    let mut writer = Writer::claim(Arc::new(log)).await;
+    let consumer: ConsumerName = "replica-1".parse().unwrap();
+    let mut subscription = writer.log.subscribe(Some(&consumer), 0).await.unwrap();
+    assert_eq!(next(&mut subscription).await.unwrap(), writer.written);
+    subscription.acknowledge(1).await.unwrap();
+    server.kill();
+    let lost = next(&mut subscription).await.unwrap_err();
+    assert!(lost.is_retryable(), "{lost:?}");
+    assert!(next(&mut subscription).await.is_err());
+    server.restart().await;
+
+    let log = writer.log.clone();
+    let mut subscription =
+        eventually("subscribed again", WITHIN, async || log.subscribe(Some(&consumer), 1).await)
+            .await;
+    writer.insist([sized(5)]).await;
+    assert_eq!(next(&mut subscription).await.unwrap(), writer.written[1..]);
+}
+
+#[tokio::test]
+async fn the_newer_subscription_of_a_name_wins() {
+    let (server, log) = started().await;
+    let mut writer = Writer::claim(Arc::new(log)).await;
+    let consumer: ConsumerName = "replica-1".parse().unwrap();
+    let mut old = writer.log.subscribe(Some(&consumer), 1).await.unwrap();
+    let other = JetStreamLog::open(&options(&server.url())).await.unwrap();
+    let mut new = other.subscribe(Some(&consumer), 0).await.unwrap();
+    let ended = next(&mut old).await.unwrap_err();
+    assert!(matches!(ended, LogError::Unusable { .. }), "{ended:?}");
+    assert!(ended.to_string().contains("replica-1"), "{ended}");
+    writer.write([sized(1)]).await;
+    let mut read = next(&mut new).await.unwrap();
+    while read.len() < 2 {
+        read.extend(next(&mut new).await.unwrap());
+    }
+    assert_eq!(read, writer.written);
+}
+
+#[tokio::test]
+async fn of_subscriptions_made_at_once_one_stays() {
+    let (server, log) = started().await;
+    let writer = Writer::claim(Arc::new(log)).await;
+    let consumer: ConsumerName = "replica-1".parse().unwrap();
+    let mut following = Vec::new();
+    for _ in 0..8 {
+        let (options, consumer) = (options(&server.url()), consumer.clone());
+        following.push(tokio::spawn(async move {
+            let log = JetStreamLog::open(&options).await.unwrap();
+            let mut subscription = log.subscribe(Some(&consumer), 0).await?;
+            let mut read = Vec::new();
+            // Or until it is told that another one has taken the name.
+            while read.len() < 2 {
+                read.extend(subscription.next().await?);
+            }
+            Ok::<_, LogError>(read)
+        }));
+    }
+    let mut ended = 0;
+    while ended < 7 {
+        let (outcome, _, rest) =
+            tokio::time::timeout(WITHIN, select_all(following)).await.expect("all but one end");
+        let error = outcome.unwrap().unwrap_err();
+        assert!(matches!(error, LogError::Unusable { .. }), "{error:?}");
+        following = rest;
+        ended += 1;
+    }
+    let mut writer = writer;
+    writer.write([sized(1)]).await;
+    let last = tokio::time::timeout(WITHIN, following.remove(0)).await;
+    assert_eq!(last.expect("one stays").unwrap().unwrap(), writer.written);
+}
+
+#[tokio::test]
+async fn acknowledgements_show_on_the_server() {
+    let (server, log) = started().await;
+    let mut writer = Writer::claim(Arc::new(log)).await;
+    writer.write([sized(3 << 20)]).await;
+    writer.write([sized(1)]).await;
+    let consumer: ConsumerName = "replica-1".parse().unwrap();
+    let mut subscription = writer.log.subscribe(Some(&consumer), 0).await.unwrap();
+    let mut read = Vec::new();
+    while read.len() < 3 {
+        read.extend(next(&mut subscription).await.unwrap());
+    }
+    subscription.acknowledge(3).await.unwrap();
+    let js = raw(&server.url()).await;
+    let stream = js.get_stream(events_stream(&name())).await.unwrap();
+    let fence = writer.tail.fence;
+    eventually("the floor is at the tail", WITHIN, async || {
+        let mut consumers = stream.consumers();
+        let info = consumers.next().await.ok_or("no consumer")?.map_err(|e| e.to_string())?;
+        assert!(info.name.starts_with("replica-1_"), "{}", info.name);
+        let floor = info.ack_floor.stream_sequence;
+        if floor == fence { Ok(()) } else { Err(format!("the floor is {floor}, not {fence}")) }
+    })
+    .await;
+    // Nothing is left of a consumer that is forgotten.
+    writer.log.forget(&consumer).await.unwrap();
+    assert!(stream.consumers().next().await.is_none());
+}
+
+/// Takes one message away from the only consumer, as a broken connection would.
+async fn steal(stream: &Stream) -> Pin<Box<dyn Future<Output = ()>>> {
+    let info = stream.consumers().next().await.unwrap().unwrap();
+    let consumer: PullConsumer = stream.get_consumer(&info.name).await.unwrap();
+    let mut stolen = consumer.batch().max_messages(1).expires(WITHIN).messages().await.unwrap();
+    // It is asked for when the server says that two wait for messages.
+    eventually("the thief waits", WITHIN, async || {
+        let waiting = consumer.get_info().await.map_err(|e| e.to_string())?.num_waiting;
+        if waiting == 2 { Ok(()) } else { Err(format!("{waiting} wait")) }
+    })
+    .await;
+    Box::pin(async move { drop(stolen.next().await.unwrap().unwrap()) })
+}
+
+#[tokio::test]
+async fn lost_messages_are_noticed() {
+    let (server, log) = started().await;
+    let mut writer = Writer::claim(Arc::new(log)).await;
+    let stream = raw(&server.url()).await.get_stream(events_stream(&name())).await.unwrap();
+    let consumer: ConsumerName = "replica-1".parse().unwrap();
+
+    // By the next one that comes.
+    let mut subscription = writer.log.subscribe(Some(&consumer), 0).await.unwrap();
+    assert_eq!(next(&mut subscription).await.unwrap(), writer.written);
+    let theft = steal(&stream).await;
+    for _ in 0..4 {
+        writer.write([sized(1)]).await;
+    }
+    theft.await;
+    let mut read = 1;
+    let lost = loop {
+        match next(&mut subscription).await {
+            Ok(batch) => {
+                for entry in batch {
+                    assert_eq!(entry, writer.written[read]);
+                    read += 1;
+                }
+            }
+            Err(error) => break error,
+        }
+    };
+    assert!(lost.is_retryable(), "{lost:?}");
+    assert!(lost.to_string().contains("came behind"), "{lost}");
+
+    // By asking, where none comes. The server serves those who wait in turn: the
+    // subscription first, the thief then.
+    let mut subscription = writer.log.subscribe(Some(&consumer), 5).await.unwrap();
+    let waiting = tokio::spawn(async move {
+        let first = next(&mut subscription).await;
+        (first, next(&mut subscription).await)
+    });
+    let theft = steal(&stream).await;
+    writer.write([sized(1)]).await;
+    writer.write([sized(1)]).await;
+    theft.await;
+    let (first, lost) = waiting.await.unwrap();
+    assert_eq!(first.unwrap(), writer.written[5..6]);
+    let lost = lost.unwrap_err();
+    assert!(lost.is_retryable(), "{lost:?}");
+    assert!(lost.to_string().contains("lost on the way"), "{lost}");
+}
