@@ -3,7 +3,6 @@
 mod address;
 mod args;
 mod consume;
-#[path = "demo_stub.rs"]
 mod demo;
 mod forget;
 mod init;

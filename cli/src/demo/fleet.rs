@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rand::RngExt as _;
 use tipline_consumer::{Consumer, ConsumerSettings, SqliteStore, Store, StoreError, StoreReader};
 use tipline_log::Log;
-use tipline_proto::Role;
+use tipline_proto::{InstanceId, Role};
+use tokio::runtime::{Builder, Runtime};
 
 use super::clock;
 use crate::report::Failure;
@@ -24,7 +26,14 @@ pub(super) struct Follower {
     pub(super) name: &'static str,
     pub(super) role: Role,
     path: PathBuf,
-    running: Option<Consumer>,
+    running: Option<Running>,
+}
+
+/// A runtime of its own, so that it can be killed as a process can: at any instant, with
+/// nothing said to anyone.
+struct Running {
+    consumer: Consumer,
+    runtime: Runtime,
 }
 
 impl Follower {
@@ -35,8 +44,13 @@ impl Follower {
     pub(super) async fn start(&mut self, log: &Arc<dyn Log>) -> Result<(), Failure> {
         let store = self.open().await?;
         let settings = ConsumerSettings::new(self.name.parse()?, self.role);
-        let consumer = Consumer::start(Arc::clone(log), Box::new(store), settings, clock())?;
-        self.running = Some(consumer);
+        let instance = InstanceId::from_bytes(rand::rng().random());
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let consumer = {
+            let _inside = runtime.enter();
+            Consumer::start(Arc::clone(log), Box::new(store), settings, instance, clock())
+        };
+        self.running = Some(Running { consumer, runtime });
         Ok(())
     }
 
@@ -52,15 +66,19 @@ impl Follower {
         }
     }
 
-    /// Ends it where it is, without a word to anyone.
+    /// Ends it where it is.
     pub(super) fn kill(&mut self) {
-        drop(self.running.take());
+        if let Some(running) = self.running.take() {
+            running.runtime.shutdown_background();
+        }
     }
 
     /// Ends it in an orderly way.
     pub(super) async fn stop(&mut self) -> Result<(), Failure> {
-        if let Some(consumer) = self.running.take() {
-            consumer.shutdown().await?;
+        if let Some(Running { consumer, runtime }) = self.running.take() {
+            let ended = consumer.shutdown().await;
+            runtime.shutdown_background();
+            ended?;
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ use rand::RngExt as _;
 use tipline_log::embedded::EmbeddedLog;
 use tipline_log::jetstream::{JetStreamLog, JetStreamOptions};
 use tipline_log::{Log, system_clock};
-use tipline_producer::read_blk;
+use tipline_producer::BlkBlocks;
 use tipline_proto::{Chain, Hash, InvalidName, Lineage, LogIdentity, LogName};
 
 use self::blocks::{Block, Format, Maker};
@@ -78,7 +78,11 @@ pub(crate) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
     let Some(summary) = played? else {
         return Ok(Exit::Ok);
     };
-    let text = if args.json { format!("{}\n", serde_json::to_string(&summary)?) } else { format!("\n{summary}") };
+    let text = if args.json {
+        format!("{}\n", serde_json::to_string(&summary)?)
+    } else {
+        format!("\n{summary}")
+    };
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(Exit::Ok)
 }
@@ -88,32 +92,41 @@ fn read_blocks(args: &DemoArgs, seed: u64) -> Result<(Chain, Format, Vec<Block>)
     let Some(path) = &args.blocks else {
         let genesis = Hash::new(vec![0; 32])?;
         let chain = Chain { name: "demo".parse()?, genesis: genesis.clone() };
-        return Ok((chain, Format::Made, Maker::new(seed, genesis, args.count.unwrap_or(2000)).collect()));
+        return Ok((
+            chain,
+            Format::Made,
+            Maker::new(seed, genesis, args.count.unwrap_or(2000)).collect(),
+        ));
     };
     let mut blocks: Vec<Block> = vec![];
     let mut bytes = 0;
     let count = args.count.and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX);
-    for read in read_blk(path)?.take(count) {
+    for read in BlkBlocks::open(path)?.take(count) {
         let read = read?;
         bytes += read.payload.len();
         if bytes > MAX_BYTES {
             let n = blocks.len();
-            let why = format!("{}: more than 1 GiB of blocks; take fewer: --count {n}", path.display());
+            let why =
+                format!("{}: more than 1 GiB of blocks; take fewer: --count {n}", path.display());
             return Err(Sentence(why).into());
         }
         let height = blocks.len() as u64 + 1;
-        if let Some(tip) = blocks.last().filter(|tip| tip.hash != read.parent_hash) {
+        if let Some(tip) = blocks.last().filter(|tip| tip.hash != read.parent) {
             return Err(Sentence(format!(
                 "{}: block {} names parent {}, but the block before it is {}; \
                  the demo takes blocks in the order of their chain",
-                path.display(), read.hash, read.parent_hash, tip.hash,
+                path.display(),
+                read.hash,
+                read.parent,
+                tip.hash,
             ))
             .into());
         }
-        let (hash, parent_hash) = (read.hash, read.parent_hash);
+        let (hash, parent_hash) = (read.hash, read.parent);
         blocks.push(Block { height, hash, parent_hash, payload: read.payload });
     }
-    let first = blocks.first().ok_or_else(|| Sentence(format!("{}: no block in it", path.display())))?;
+    let first =
+        blocks.first().ok_or_else(|| Sentence(format!("{}: no block in it", path.display())))?;
     let chain = Chain { name: "bitcoin".parse()?, genesis: first.parent_hash.clone() };
     Ok((chain, Format::Bitcoin, blocks))
 }
@@ -154,7 +167,9 @@ enum Directory {
 impl Directory {
     fn make(keep: Option<&Path>) -> std::io::Result<Self> {
         let Some(keep) = keep else {
-            return Ok(Directory::Temporary(tempfile::Builder::new().prefix("tipline-demo-").tempdir()?));
+            return Ok(Directory::Temporary(
+                tempfile::Builder::new().prefix("tipline-demo-").tempdir()?,
+            ));
         };
         std::fs::create_dir(keep)?;
         Ok(Directory::Kept(keep.to_owned()))

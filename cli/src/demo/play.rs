@@ -94,11 +94,10 @@ impl Play {
         let committed = Arc::new(AtomicU64::new(0));
         let (latencies, tickets) = self.watch_tickets();
         let committing = self.start_commits(&committed, tickets, stop.clone())?;
-        let (node, killed) =
-            match self.direct(&mut screen, &committed, committing, &stop).await? {
-                Some(done) => done,
-                None => return Ok(None),
-            };
+        let (node, killed) = match self.direct(&mut screen, &committed, committing, &stop).await? {
+            Some(done) => done,
+            None => return Ok(None),
+        };
         let seconds = start.elapsed().as_secs_f64();
         let (logged, receipted) = latencies.await??;
         for follower in &mut self.followers {
@@ -178,7 +177,7 @@ impl Play {
         stop: &CancellationToken,
     ) -> Result<Option<(Node, Killed)>, Failure> {
         let total = self.script.blocks.len() as u64;
-        let (mut victim, mut node) = (Victim::Alive, None);
+        let (mut victim, mut node) = (Victim::Alive, None::<Node>);
         let mut patience = Instant::now() + PATIENCE;
         let mut tick = tokio::time::interval(Duration::from_millis(50));
         loop {
@@ -198,11 +197,12 @@ impl Play {
             let now = committed.load(Ordering::Relaxed);
             victim = self.stage(victim, now, total, screen).await?;
             self.draw(screen, now, &victim);
-            if let (Victim::CaughtUp(_), Some(_)) = (&victim, &node)
+            if node.is_some()
                 && self.everyone_is_there()
-                && let (Victim::CaughtUp(killed), Some(node)) = (victim, node)
+                && let Victim::CaughtUp(killed) = &victim
             {
-                return Ok(Some((node, killed)));
+                let killed = killed.clone();
+                return Ok(node.map(|node| (node, killed)));
             }
             if node.is_some() && Instant::now() > patience {
                 return Err(Sentence(format!("not everyone caught up within {PATIENCE:?}")).into());
@@ -238,7 +238,9 @@ impl Play {
             }
             Victim::Back { at_block, missed, target, since } if self.reached(VICTIM) >= target => {
                 let caught_up_ms = since.elapsed().as_secs_f64() * 1e3;
-                screen.say(&format!("{VICTIM} has caught up on {missed} entries in {caught_up_ms:.0} ms"));
+                screen.say(&format!(
+                    "{VICTIM} has caught up on {missed} entries in {caught_up_ms:.0} ms"
+                ));
                 Victim::CaughtUp(Killed { name: VICTIM.into(), at_block, missed, caught_up_ms })
             }
             same => same,
@@ -288,7 +290,8 @@ impl Play {
             let name = follower.name;
             let found =
                 check::check_store(name, &*store, node, self.script.format, genesis, tail, blocks)?;
-            let same = first.get_or_insert((found.content, found.blocks, found.proofs, found.bytes));
+            let same =
+                first.get_or_insert((found.content, found.blocks, found.proofs, found.bytes));
             if *same != (found.content, found.blocks, found.proofs, found.bytes)
                 || found.proofs != content.proofs
             {
@@ -394,6 +397,6 @@ impl Commits {
     fn committed(&self, sequence: u64) {
         drop(self.producer.committed(sequence));
         // If it is full, this one is not measured.
-        drop(self.tickets.try_send((sequence, Instant::now())));
+        let _measured = self.tickets.try_send((sequence, Instant::now())).is_ok();
     }
 }

@@ -60,7 +60,11 @@ impl Screen {
             return;
         }
         self.next_line = now + Duration::from_secs(1);
-        let mut line = format!("{:4.0} s  primary block {}", self.start.elapsed().as_secs_f64(), moment.committed);
+        let mut line = format!(
+            "{:4.0} s  primary block {}",
+            self.start.elapsed().as_secs_f64(),
+            moment.committed
+        );
         for name in &self.names {
             let gone = if moment.killed.contains(name) { " (killed)" } else { "" };
             // Writing to a String cannot fail.
@@ -116,7 +120,8 @@ impl Bars {
     fn new(names: &[&str], blocks: u64) -> Self {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
         let bar = |name: &str, unit: &str| {
-            let template = format!("  {{prefix:10}} {{bar:24.cyan/dim}} {{pos:>6}}/{{len}} {unit} {{msg}}");
+            let template =
+                format!("  {{prefix:10}} {{bar:24.cyan/dim}} {{pos:>6}}/{{len}} {unit} {{msg}}");
             let style = ProgressStyle::with_template(&template)
                 .unwrap_or_else(|_| ProgressStyle::default_bar())
                 .progress_chars("━━╌");

@@ -52,7 +52,7 @@ pub(super) struct Latency {
     pub(super) max: f64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(super) struct Killed {
     pub(super) name: String,
     pub(super) at_block: u64,
@@ -104,9 +104,10 @@ impl fmt::Display for Summary {
             "  {:<18} {name} at block {at_block}; it missed {missed} entries and caught up in {caught_up_ms:.0} ms",
             "killed"
         )?;
-        for (name, latency) in
-            [("commit to logged", &self.commit_to_logged_ms), ("commit to receipt", &self.commit_to_receipt_ms)]
-        {
+        for (name, latency) in [
+            ("commit to logged", &self.commit_to_logged_ms),
+            ("commit to receipt", &self.commit_to_receipt_ms),
+        ] {
             let Latency { p50, p99, max } = latency;
             writeln!(f, "  {name:<18} p50 {p50:.2} ms, p99 {p99:.2} ms, max {max:.2} ms")?;
         }
