@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::BoolishValueParser;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::address::LogAddress;
@@ -49,6 +50,7 @@ pub(crate) struct Shared {
 
     /// Go on with a log that can lose what it acknowledges; status shows why
     #[arg(long, global = true, env = "TIPLINE_ACCEPT_SHORTFALLS")]
+    #[arg(value_parser = BoolishValueParser::new())]
     pub(crate) accept_shortfalls: bool,
 
     /// Read settings from this file instead of ./tipline.toml

@@ -29,6 +29,9 @@ pub(crate) struct InitArgs {
     chain: ChainName,
 
     /// Hash of the chain's genesis block, in hex: the block at height 0, or the parent of block 1
+    ///
+    /// For Bitcoin's blk*.dat in the order of the file, 6fe28c0a…, which is the other way round
+    /// than explorers print it.
     #[arg(long, env = "TIPLINE_GENESIS", value_name = "HEX", value_parser = Parsed::<Hash>::new())]
     genesis: Hash,
 

@@ -56,7 +56,7 @@ impl Site {
     async fn status(&self, options: &str) -> (Option<i32>, Value) {
         let finished = self.run(&format!("status --json {options}")).await;
         let json = serde_json::from_str(&finished.stdout);
-        (finished.status.code(), json.unwrap_or_else(|e| panic!("{e}: {finished:?}")))
+        (finished.status.code(), json.expect(&finished.stderr))
     }
 
     /// Waits for a status with this exit code, and returns it.
@@ -141,8 +141,7 @@ async fn file_then_environment_then_flags() {
     let site = Site::new();
     let address = async |tipline: Tipline| {
         let finished = tipline.finish(WITHIN).await;
-        let status: Value = serde_json::from_str(&finished.stdout)
-            .unwrap_or_else(|error| panic!("{error}: {finished:?}"));
+        let status: Value = serde_json::from_str(&finished.stdout).expect(&finished.stderr);
         status["log"]["address"].as_str().unwrap().to_owned()
     };
     let status = || site.tipline("status --json");

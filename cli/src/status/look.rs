@@ -26,10 +26,13 @@ pub(super) struct Observer {
 
 impl Observer {
     pub(super) async fn open(place: &Place) -> Result<Self, LogError> {
-        let log = place.open().await?;
+        Self::of(place.address(), place.open().await?).await
+    }
+
+    async fn of(address: String, log: Arc<dyn Log>) -> Result<Self, LogError> {
         let shortfalls = log.preflight().await?.shortfalls;
         let digests = BTreeMap::from([(0, Position::origin(log.identity()).digest)]);
-        Ok(Self { address: place.address(), log, shortfalls, digests, newest_block: None })
+        Ok(Self { address, log, shortfalls, digests, newest_block: None })
     }
 
     pub(super) async fn board(&self) -> Result<Board, LogError> {
@@ -120,3 +123,7 @@ pub(super) async fn within<T>(
         }
     }
 }
+
+#[cfg(test)]
+#[path = "look_tests.rs"]
+mod tests;
