@@ -1,7 +1,6 @@
 //! Live progress: what the primary knows of everyone, as it is pushed. Drawn in place on a
 //! terminal, a line every second elsewhere; always on stderr.
 
-use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 use std::time::{Duration, Instant};
 
@@ -67,8 +66,7 @@ impl Screen {
         );
         for name in &self.names {
             let gone = if moment.killed.contains(name) { " (killed)" } else { "" };
-            // Writing to a String cannot fail.
-            let _ = write!(line, "  {name} {}{gone}", height(name).unwrap_or(0));
+            line.push_str(&format!("  {name} {}{gone}", height(name).unwrap_or(0)));
         }
         note(&format!("{line}  {primary}"));
     }
