@@ -7,7 +7,6 @@
 
 use std::error::Error;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,16 +68,18 @@ impl Options {
 }
 
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn main() {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    match run().await {
-        Ok(()) => ExitCode::SUCCESS,
+    let code = match run().await {
+        Ok(()) => 0,
         Err(error) => {
             tracing::error!("{error}");
             let fenced = matches!(error.downcast_ref(), Some(Ended::Fenced { .. }));
-            ExitCode::from(if fenced { 3 } else { 2 })
+            if fenced { 3 } else { 2 }
         }
-    }
+    };
+    // At once: a primary that is fenced must not commit one block more.
+    std::process::exit(code);
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
