@@ -23,7 +23,7 @@
 //! # Hard limits
 //! - A batch has at most 1,000 entries or 32 MiB of payload; one entry may be larger alone, up to 64 MiB.
 //! - In memory are at most one batch each of arrived, verifying and applying entries, and two
-//!   that wait: 160 MiB, 1 MiB in common use.
+//!   that wait: 160 MiB at most.
 //! - At most 200 receipts per second, always the newest; the level is `durable`.
 //! - A log that no longer holds its first entry cannot fill a new store.
 //!

@@ -38,6 +38,7 @@ pub struct Verifier {
     links: Links,
     recent: Recent,
     /// Index of the entry and hash of the block, by height: blocks that the store may not have.
+    /// Above the tip may be some that were rolled back; nothing refers to those heights.
     pending: BTreeMap<u64, (u64, Hash)>,
 }
 
@@ -169,14 +170,8 @@ impl Verifier {
         self.position = entry.position();
         self.epoch = entry.epoch;
         self.recent.push(entry);
-        match &entry.event {
-            Event::BlockCommitted { height, hash, .. } => {
-                self.pending.insert(*height, (entry.index, hash.clone()));
-            }
-            Event::RolledBack { to_height, .. } => {
-                self.pending.retain(|height, _| height <= to_height);
-            }
-            _ => {}
+        if let Event::BlockCommitted { height, hash, .. } = &entry.event {
+            self.pending.insert(*height, (entry.index, hash.clone()));
         }
     }
 }

@@ -12,6 +12,11 @@ mod status;
 mod ticket;
 
 pub use ended::Ended;
+#[cfg(feature = "directory")]
+pub use outbox::{
+    BlkBlock, BlkBlocks, BlkSettings, BlockFormat, BlockHeader, ContentHash, DirectorySettings,
+    FileOutbox,
+};
 pub use outbox::{MemoryOutbox, Outbox, OutboxError, Pending, Row};
 #[cfg(feature = "sqlite")]
 pub use outbox::{OutboxTable, PayloadSource, SCHEMA, SqliteOutbox};

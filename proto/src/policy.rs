@@ -62,10 +62,7 @@ pub enum InvalidPolicy {
     #[error("{0:?} names no consumer: use at most 32 of the characters a-z, 0-9, - and *")]
     Pattern(String),
     /// More consumers are asked for than the names allow.
-    #[error(
-        "`any {count} of {pool}` can never be fulfilled: it names {named} different {}",
-        if *named == 1 { "consumer" } else { "consumers" }
-    )]
+    #[error("`any {count} of {pool}` can never be fulfilled: it names only {named}")]
     TooMany {
         /// How many are asked for.
         count: u32,

@@ -171,7 +171,7 @@ pub struct Announcement {
     pub proof_tip: Option<u64>,
     /// Events in the outbox that are not in the log yet.
     pub outbox_events: u64,
-    /// Their payload bytes.
+    /// Payload bytes that the outbox holds, of logged events that it keeps included.
     pub outbox_bytes: u64,
     /// When it was sent, by the primary's clock. Repeated while nothing happens.
     pub time: Timestamp,

@@ -228,14 +228,10 @@ fn put_event(event: &Event) -> pb::entry::Event {
 
 /// Decodes what an entry says of its place, whichever part of its payload is there.
 pub(crate) fn decode_head(bytes: Bytes) -> Result<Head, DecodeError> {
-    let fields = Fields("entry");
-    let message: pb::Entry = decode("entry", bytes)?;
-    let index = fields.number("index", message.index)?;
-    let position = Position { index, digest: fields.digest(&message.digest)? };
-    let epoch = fields.number("epoch", message.epoch)?;
-    let time = Timestamp::from_micros(message.time_us);
-    let outbox_sequence = message.outbox_sequence;
-    take_event(&fields, fields.need("an event", message.event)?, message.payload)?;
+    let mut message: pb::Entry = decode_exactly("entry", bytes)?;
+    let part = std::mem::take(&mut message.payload);
+    let entry = take_entry(message, part)?;
+    let (position, Entry { epoch, time, outbox_sequence, .. }) = (entry.position(), entry);
     Ok(Head { position, epoch, time, outbox_sequence })
 }
 
@@ -244,16 +240,19 @@ pub(crate) fn decode_entry(
     bytes: Bytes,
     complete: impl FnOnce(Bytes) -> Bytes,
 ) -> Result<Entry, DecodeError> {
-    let fields = Fields("entry");
-    let message: pb::Entry = decode_exactly("entry", bytes)?;
-    let payload = complete(message.payload);
-    let length = payload.len() as u64;
-    if length != message.payload_length || length > MAX_PAYLOAD_BYTES as u64 {
-        let said = message.payload_length;
+    let mut message: pb::Entry = decode_exactly("entry", bytes)?;
+    let payload = complete(std::mem::take(&mut message.payload));
+    let (length, said) = (payload.len() as u64, message.payload_length);
+    if length != said || length > MAX_PAYLOAD_BYTES as u64 {
         return Err(DecodeError::payload(format!(
             "{length} bytes are there, {said} were written, {MAX_PAYLOAD_BYTES} are allowed"
         )));
     }
+    take_entry(message, payload)
+}
+
+fn take_entry(message: pb::Entry, payload: Bytes) -> Result<Entry, DecodeError> {
+    let fields = Fields("entry");
     let event = take_event(&fields, fields.need("an event", message.event)?, payload)?;
     if event.kind() != Kind::EpochStarted {
         fields.number("outbox sequence", message.outbox_sequence)?;

@@ -5,7 +5,9 @@
     reason = "a test fails by panicking, in its helper functions too"
 )]
 
+mod cli;
 mod forgotten;
 mod jetstream;
+mod publishing;
 mod real_blocks;
 mod servers;

@@ -18,18 +18,24 @@
 mod blocks;
 mod eventually;
 mod http;
+mod invariants;
 mod leash;
 mod nats;
 mod port;
 mod process;
 mod seed;
 mod tipline;
+mod toy;
 
 pub use blocks::{BlkError, RawBlock, bitcoin_blocks, bitcoin_blocks_path, parse_blk};
 pub use eventually::eventually;
 pub use http::{HttpReply, http_get};
+pub use invariants::{check_log, check_store, read_log};
 pub use nats::{Cluster, Nats, NatsOptions, SyncInterval};
 pub use port::Port;
 pub use process::Process;
 pub use seed::Rng;
 pub use tipline::{Finished, Running, Tipline};
+pub use toy::{
+    LatencyFile, ToyNode, open_log, toy_chain, toy_hash, toy_history, toy_log, toy_payload,
+};

@@ -9,6 +9,8 @@ pub(super) fn fault(place: &str, what: &str, error: Error) -> StoreError {
     let place = place.to_owned();
     let source = |error: Error| Some(Box::new(error) as Box<_>);
     match error.sqlite_error() {
+        // Waiting for it was in vain.
+        Some(found) if found.code == ErrorCode::DatabaseBusy => StoreError::InUse { place },
         Some(found) if is_full(found) => StoreError::Full { place, source: source(error) },
         Some(found) if is_damage(found.code) => {
             StoreError::Damaged { place, at: what.to_owned(), source: source(error) }

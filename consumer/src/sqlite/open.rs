@@ -185,7 +185,6 @@ fn opening(place: &str, what: &str, error: rusqlite::Error) -> StoreError {
         Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
             unusable(place, "it cannot be opened: check the permissions", Some(Box::new(error)))
         }
-        Some(ErrorCode::DatabaseBusy) => StoreError::InUse { place: place.to_owned() },
         _ => fault(place, what, error),
     }
 }

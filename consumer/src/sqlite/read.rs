@@ -17,7 +17,7 @@ use crate::store::{
 };
 
 /// A handle for reading a store in one SQLite file, in this process or another, while it is
-/// written or not: see [the module](self).
+/// written or not: see [`crate::SqliteStore`].
 #[derive(Debug)]
 pub struct SqliteReader {
     place: String,

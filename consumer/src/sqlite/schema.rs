@@ -1,5 +1,5 @@
-//! The schema, and the statements that depend on how it is laid out. The module above documents
-//! it. Keep stable.
+//! The schema, and the statements that depend on how it is laid out. [`super::SqliteStore`]
+//! documents it. Keep stable.
 
 /// `TIPS`: a store of Tipline.
 pub(super) const APPLICATION_ID: i32 = 0x5449_5053;

@@ -17,7 +17,7 @@ pub(super) fn log() -> LogIdentity {
 pub(super) fn log_with_lineage(byte: u8) -> LogIdentity {
     LogIdentity {
         name: "store".parse().unwrap(),
-        chain: Chain { name: "test".parse().unwrap(), genesis: hash(&[0]) },
+        chain: Chain { name: "test".parse().unwrap(), genesis: hash(&[0; 32]) },
         lineage: Lineage::from_bytes([byte; 16]),
     }
 }
@@ -123,17 +123,18 @@ impl Writer {
             Some(Tip { height, hash }) => (height + 1, hash.clone()),
             // The first block may be the genesis, the one above it, or any.
             None => match self.rng.random_range(0..3) {
-                0 => (0, hash(&[9])),
-                1 => (1, hash(&[0])),
-                _ => (1000, hash(&[9])),
+                0 => (0, hash(&[9; 20])),
+                1 => (1, hash(&[0; 32])),
+                _ => (1000, hash(&[9; 20])),
             },
         };
-        let hash = if height == 0 { hash(&[0]) } else { self.any_hash() };
+        let hash = if height == 0 { hash(&[0; 32]) } else { self.any_hash() };
         let payload = self.payload_of(bytes);
         self.seal(Event::BlockCommitted { height, hash, parent_hash, payload });
     }
 
     /// The first block, at this height.
+    #[cfg(feature = "sqlite")]
     pub(super) fn block_at(&mut self, height: u64) {
         let (hash, parent_hash) = (self.any_hash(), self.any_hash());
         self.seal(Event::BlockCommitted { height, hash, parent_hash, payload: Bytes::new() });

@@ -1,6 +1,16 @@
 mod history;
 mod model;
 #[cfg(feature = "sqlite")]
+mod receipts;
+#[cfg(feature = "sqlite")]
+mod refuse;
+#[cfg(feature = "sqlite")]
+mod replicate;
+#[cfg(feature = "sqlite")]
+mod rigged;
+#[cfg(feature = "sqlite")]
+mod running;
+#[cfg(feature = "sqlite")]
 mod speed;
 #[cfg(feature = "sqlite")]
 mod sqlite;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use tipline_proto::{Cursor, Entry, Event, Hash, Key, Label, LogIdentity, Tip, TransactionId};
 
-use crate::store::{
-    StoreReader, StoredBlock, StoredMark, StoredProof, StoredRecord, StoredTransaction,
-};
+#[cfg(feature = "sqlite")]
+use crate::store::StoreReader;
+use crate::store::{StoredBlock, StoredMark, StoredProof, StoredRecord, StoredTransaction};
 
 #[derive(Debug, Clone)]
 pub(super) struct Model {
@@ -94,6 +94,7 @@ impl Model {
     }
 
     /// Compares everything with a store.
+    #[cfg(feature = "sqlite")]
     pub(super) fn assert_is(&self, reader: &dyn StoreReader, context: &str) {
         assert_eq!(reader.cursor().unwrap().as_ref(), Some(&self.cursor), "{context}");
         let links = reader.links().unwrap();

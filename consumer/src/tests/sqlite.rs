@@ -387,3 +387,19 @@ fn blocks_are_found_by_hash_through_the_index() {
         store.connection().query_row(&sql, [[1_u8; 32]], |row| row.get("detail")).unwrap();
     assert!(plan.contains("USING INDEX blocks_by_hash"), "{plan}");
 }
+
+#[test]
+fn somebody_elses_transaction_holds_it_up_and_loses_nothing() {
+    let (_directory, path) = place();
+    let (mut store, mut model) = (created(&path), Model::new(&log()));
+    let all = batch(&mut model, &Writer::blocks(5, 10).entries);
+    store.connection().busy_timeout(std::time::Duration::from_millis(1)).unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = store.apply(&all).unwrap_err();
+    assert!(matches!(error, StoreError::InUse { .. }), "{error:?}");
+    assert!(error.is_retryable());
+    drop(other);
+    store.apply(&all).unwrap();
+    model.assert_is(&*store.reader().unwrap(), "when it is over");
+}

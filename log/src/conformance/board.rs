@@ -5,7 +5,7 @@ use std::time::Duration;
 use tipline_proto::{Announcement, Label, Lineage, LogIdentity, Position, Timestamp};
 use tokio::time::{Instant, timeout};
 
-use super::script::{consumer, identity, receipt};
+use super::script::{consumer, identity, receipt, turns};
 use super::{Fixture, PUSH_LIMIT};
 use crate::error::LogError;
 use crate::spec::Board;
@@ -90,11 +90,15 @@ pub(super) async fn feed(fixture: &dyn Fixture) {
     assert!(nothing.is_err(), "nothing changed, and the feed gave {nothing:?}");
 
     for index in 1..=10 {
-        other.put_receipt(&receipt(&identity, "replica-1", index)).await.unwrap();
-        let put = Instant::now();
-        let board = feed.next().await.unwrap();
+        let put = async {
+            // Let the feed wait first.
+            turns(10).await;
+            other.put_receipt(&receipt(&identity, "replica-1", index)).await.unwrap();
+            Instant::now()
+        };
+        let (board, put) = tokio::join!(feed.next(), put);
         assert!(put.elapsed() < PUSH_LIMIT, "it took {:?} to be told", put.elapsed());
-        assert_eq!(board.receipts, [receipt(&identity, "replica-1", index)]);
+        assert_eq!(board.unwrap().receipts, [receipt(&identity, "replica-1", index)]);
     }
     other.announce(&announcement_of(&identity, 1)).await.unwrap();
     assert_eq!(feed.next().await.unwrap().primary, Some(announcement_of(&identity, 1)));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tipline_proto::limits::{MAX_APPLY_BYTES, MAX_APPLY_EVENTS, MAX_UNIT_BYTES};
 use tokio::time::{Instant, timeout};
 
-use super::script::{assert_same, consumer, filled, identity, take};
+use super::script::{assert_same, consumer, filled, identity, take, turns};
 use super::{Fixture, PUSH_LIMIT};
 use crate::error::LogError;
 use crate::spec::Log;
@@ -135,12 +135,6 @@ pub(super) async fn cancelled_next(fixture: &dyn Fixture) {
         taken.extend(subscription.next().await.unwrap());
     }
     assert_same(&taken, &entries);
-}
-
-async fn turns(count: usize) {
-    for _ in 0..count {
-        tokio::task::yield_now().await;
-    }
 }
 
 /// The second subscription of a name ends the first, wherever it is; it is the newest one

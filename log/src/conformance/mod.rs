@@ -3,7 +3,7 @@
 //! Tell the suite how to make a log, and let [`log_conformance!`](crate::log_conformance)
 //! write one test per case:
 //!
-//! ```ignore
+//! ```text
 //! struct OnDisk(tempfile::TempDir);
 //!
 //! #[async_trait::async_trait]

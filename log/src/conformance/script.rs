@@ -138,6 +138,13 @@ pub(super) async fn take(subscription: &mut dyn Subscription, count: usize) -> V
     taken
 }
 
+/// Lets other tasks have their turn, so many times.
+pub(super) async fn turns(count: usize) {
+    for _ in 0..count {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// Compares without printing megabytes.
 pub(super) fn assert_same(found: &[Entry], expected: &[Entry]) {
     let indices = |entries: &[Entry]| entries.iter().map(|entry| entry.index).collect::<Vec<_>>();

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::watch;
 
+use super::files::with_suffix;
+
 /// One file that tells every process on this machine that there is something to read.
 pub(super) struct Bell {
     path: PathBuf,
@@ -58,13 +60,8 @@ impl Bell {
 impl Bells {
     /// Opens the bells of the log at `log`, makes them if need be.
     pub(super) fn open(log: &Path) -> io::Result<Self> {
-        let beside = |suffix: &str| {
-            let mut name = log.as_os_str().to_owned();
-            name.push(suffix);
-            PathBuf::from(name)
-        };
-        let entries = Bell::open(beside("-bell-entries"))?;
-        Ok(Self { entries, board: Bell::open(beside("-bell-board"))? })
+        let entries = Bell::open(with_suffix(log, "-bell-entries"))?;
+        Ok(Self { entries, board: Bell::open(with_suffix(log, "-bell-board"))? })
     }
 
     /// Begins to watch. On return nothing is missed any more, until the watcher is dropped.

@@ -69,6 +69,11 @@ pub(super) fn find(path: &Path, place: &str) -> Result<PathBuf, LogError> {
     Err(LogError::Unusable { place: place.to_owned(), why: why.0, source: why.1 })
 }
 
+/// How long the write-ahead log of the log at `path` is; 0 if it has none.
+pub(super) fn write_ahead_log_length(path: &Path) -> u64 {
+    fs::metadata(with_suffix(path, "-wal")).map_or(0, |found| found.len())
+}
+
 fn check_free(path: &Path, place: &str) -> Result<(), LogError> {
     if fs::symlink_metadata(path).is_ok() {
         return Err(already_exists(path, place));
@@ -97,7 +102,7 @@ fn already_exists(path: &Path, place: &str) -> LogError {
     LogError::AlreadyExists { place: place.to_owned(), what }
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()

@@ -248,8 +248,8 @@ impl Appender for EmbeddedLog {
 }
 
 /// About what an entry takes in the write-ahead log.
-fn written_bytes(entry: &Entry) -> usize {
-    entry.event.payload().len() + 256
+fn written_bytes(entry: &Entry) -> u64 {
+    entry.event.payload().len() as u64 + 256
 }
 
 #[async_trait]

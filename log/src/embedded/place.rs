@@ -92,3 +92,48 @@ const IN_MEMORY: &str = "the log is in memory and gone when the machine stops";
 #[cfg(target_os = "linux")]
 const ON_NETWORK: &str =
     "SQLite's locks and shared memory do not work between machines, and an fsync may mean nothing";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_sqlite() {
+        let is_fixed = |version| {
+            let mut found = Preflight::default();
+            check_sqlite(&mut found, version);
+            found.is_durable()
+        };
+        for version in [3_044_006, 3_050_007, 3_051_003, 3_052_000, 3_054_001, 4_000_000] {
+            assert!(is_fixed(version), "{version}");
+        }
+        for version in [3_007_000, 3_044_005, 3_045_003, 3_049_002, 3_050_006, 3_051_002] {
+            assert!(!is_fixed(version), "{version}");
+        }
+    }
+
+    #[test]
+    fn weak_settings() {
+        let durable = |journal, synchronous| preflight(Path::new("/"), journal, synchronous);
+        let found = durable("delete", "2").shortfalls;
+        assert!(found.iter().any(|s| s.found == "journal_mode: delete"), "{found:?}");
+        let found = durable("wal", "1").shortfalls;
+        assert!(found.iter().any(|s| s.found == "synchronous: 1"), "{found:?}");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn file_systems() {
+        let judged = |magic| {
+            let mut found = Preflight::default();
+            judge(&mut found, magic);
+            (found.good.len(), found.shortfalls.len())
+        };
+        for local in [0xEF53, 0x5846_5342, 0x9123_683E, 0x794C_7630] {
+            assert_eq!(judged(local), (1, 0), "{local:#x}");
+        }
+        for weak in [0x0102_1994, 0x6969, 0xFE53_4D42] {
+            assert_eq!(judged(weak), (0, 1), "{weak:#x}");
+        }
+    }
+}

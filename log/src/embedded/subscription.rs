@@ -26,10 +26,12 @@ pub(super) struct EmbeddedSubscription {
 /// A read is under way on another thread, with the connection. It is kept here, so that
 /// a dropped call of `next` does not lose what it finds.
 enum Reading {
-    Idle(Database),
-    UnderWay(JoinHandle<(Database, Result<Vec<Entry>, LogError>)>),
+    Idle(Box<Database>),
+    UnderWay(JoinHandle<Found>),
     Over,
 }
+
+type Found = (Box<Database>, Result<Vec<Entry>, LogError>);
 
 impl EmbeddedSubscription {
     pub(super) fn new(
@@ -39,7 +41,7 @@ impl EmbeddedSubscription {
         after: Position,
     ) -> Self {
         let rung = log.bells.entries.listen();
-        Self { log, rung, name, after, reading: Reading::Idle(database) }
+        Self { log, rung, name, after, reading: Reading::Idle(Box::new(database)) }
     }
 
     fn check(&self) -> Result<(), LogError> {
@@ -90,11 +92,11 @@ impl Inner {
         name: Option<&(ConsumerName, i64)>,
         after: Position,
     ) -> Result<Vec<Entry>, LogError> {
-        if let Some((name, generation)) = name {
-            if database.generation(name)? != Some(*generation) {
-                let why = format!("another one took the name {name}; give each consumer its own");
-                return Err(self.ended(&why));
-            }
+        if let Some((name, generation)) = name
+            && database.generation(name)? != Some(*generation)
+        {
+            let why = format!("another one took the name {name}; give each consumer its own");
+            return Err(self.ended(&why));
         }
         database.batch(after)
     }

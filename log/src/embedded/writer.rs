@@ -5,16 +5,16 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::files::FileMark;
+use super::files::{self, FileMark};
 use super::sqlite::{Database, Purpose};
 use crate::error::LogError;
 
 /// Jobs that may wait for the thread; then callers wait to hand theirs in.
 const QUEUE: usize = 64;
 /// After this much the write-ahead log is brought home: 4 MiB, as SQLite does by default.
-const CHECKPOINT_BYTES: usize = 4 << 20;
+const CHECKPOINT_BYTES: u64 = 4 << 20;
 /// About what a receipt takes in the write-ahead log: two pages.
-pub(super) const RECEIPT_BYTES: usize = 8192;
+pub(super) const RECEIPT_BYTES: u64 = 8192;
 /// A write-ahead log of this many pages (1 GiB) that cannot be brought home is worth a warning.
 const LONG_WAL_PAGES: i64 = (1 << 30) / 4096;
 
@@ -29,12 +29,13 @@ pub(super) struct Writer {
 
 /// What the thread has.
 pub(super) struct Desk {
-    pub(super) entries: Database,
+    // Closed first: closing `entries` brings the write-ahead log home, if nobody else has it.
     pub(super) board: Database,
+    pub(super) entries: Database,
     file: FileMark,
     poison: Poison,
     /// Bytes written since the last checkpoint.
-    written: usize,
+    written: u64,
 }
 
 /// Says that a write failed, and which: then nothing of this handle may be used any more.
@@ -76,9 +77,11 @@ impl Writer {
             why: why.to_owned(),
             source: Some(source.into()),
         };
+        // Processes that never live long enough must not make it longer and longer.
+        let written = files::write_ahead_log_length(&path);
         let file = FileMark::of(path).map_err(|e| unusable("the file cannot be looked at", e))?;
         let poison = Poison { place: place.into(), failed: Arc::default() };
-        let mut desk = Desk { entries, board, file, poison: poison.clone(), written: 0 };
+        let mut desk = Desk { board, entries, file, poison: poison.clone(), written };
         let (jobs, mut waiting) = mpsc::channel::<Job>(QUEUE);
         std::thread::Builder::new()
             .name("tipline-log".to_owned())
@@ -128,7 +131,7 @@ impl Desk {
     }
 
     /// Notes how much was written, for the next checkpoint.
-    pub(super) fn wrote(&mut self, bytes: usize) {
+    pub(super) fn wrote(&mut self, bytes: u64) {
         self.written += bytes;
     }
 

@@ -205,7 +205,10 @@ fn on_event(
         match event {
             Event::Connected => pulse.send_modify(|pulse| pulse.connected = true),
             Event::Disconnected | Event::Closed => {
-                tracing::warn!(%place, "the connection to the log is lost; reconnecting");
+                // Closed is what we do ourselves, when the log's handle is dropped.
+                if matches!(event, Event::Disconnected) {
+                    tracing::warn!(%place, "the connection to the log is lost; reconnecting");
+                }
                 pulse.send_modify(|pulse| {
                     pulse.connected = false;
                     pulse.losses += 1;

@@ -4,7 +4,7 @@ use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::stream::{Config, Info};
 use serde_json::json;
 use tipline_proto::subject::{events_stream, receipts_stream};
-use tipline_proto::{LogIdentity, LogName};
+use tipline_proto::{Lineage, LogIdentity, LogName};
 
 use super::api::StreamRef;
 use super::connect::Link;
@@ -71,6 +71,25 @@ pub(super) async fn open(link: &Link, name: &LogName) -> Result<LogIdentity, Log
         ),
         source: None,
     })
+}
+
+/// Removes the streams of a log, if it is of this lineage. The events go last: what is left
+/// after a cut is a log without receipts, which can be removed again.
+pub(super) async fn delete(link: &Link, name: &LogName, lineage: Lineage) -> Result<(), LogError> {
+    let found = identity_of(link, name, &events_stream(name)).await?.lineage;
+    if found != lineage {
+        let place = link.place.clone();
+        return Err(LogError::WrongLineage { place, expected: lineage, found });
+    }
+    for stream in [receipts_stream(name), events_stream(name)] {
+        let stream = StreamRef { link, name: &stream };
+        if stream.find().await?.is_some() {
+            let what = format!("delete stream {}", stream.name);
+            let subject = format!("STREAM.DELETE.{}", stream.name);
+            link.demand::<serde_json::Value>(&what, subject, &json!({})).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn identity_of(link: &Link, name: &LogName, stream: &str) -> Result<LogIdentity, LogError> {

@@ -43,7 +43,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tipline_proto::subject::{events_stream, receipts_stream};
-use tipline_proto::{Announcement, ConsumerName, Entry, LogIdentity, Receipt};
+use tipline_proto::{Announcement, ConsumerName, Entry, Lineage, LogIdentity, Receipt};
 use tokio::sync::Mutex;
 
 use self::api::StreamRef;
@@ -112,6 +112,15 @@ impl JetStreamLog {
         let link = Link::connect(options).await?;
         let identity = create::open(&link, &options.log).await?;
         Self::assemble(link, identity, options).await
+    }
+
+    /// Removes a log with everything in it, for good, if it is of this lineage.
+    ///
+    /// # Errors
+    /// `NotFound` if it is not there, `WrongLineage` if it is another log: nothing was removed.
+    pub async fn delete(options: &JetStreamOptions, lineage: Lineage) -> Result<(), LogError> {
+        let link = Link::connect(options).await?;
+        create::delete(&link, &options.log, lineage).await
     }
 
     async fn assemble(

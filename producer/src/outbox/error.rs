@@ -83,3 +83,46 @@ pub enum OutboxError {
         source: Option<Source>,
     },
 }
+
+#[cfg(feature = "directory")]
+impl OutboxError {
+    /// The same error once more: what stopped an outbox is told to everyone who asks.
+    pub(super) fn again(&self) -> Self {
+        let text = |source: &Option<Source>| {
+            let source = source.as_deref()?;
+            Some(chain(source).into())
+        };
+        match self {
+            Self::DoesNotLink { event, source } => {
+                Self::DoesNotLink { event: event.clone(), source: source.clone() }
+            }
+            Self::Refused { event, why } => Self::Refused { event: event.clone(), why },
+            Self::TooLarge(error) => Self::TooLarge(error.clone()),
+            Self::Full { place, events, bytes } => {
+                Self::Full { place: place.clone(), events: *events, bytes: *bytes }
+            }
+            Self::Trimmed { place, asked, first } => {
+                Self::Trimmed { place: place.clone(), asked: *asked, first: *first }
+            }
+            Self::Unusable { place, why, source } => {
+                let (place, why) = (place.clone(), why.clone());
+                Self::Unusable { place, why, source: text(source) }
+            }
+            Self::Damaged { place, at, source } => {
+                let (place, at) = (place.clone(), at.clone());
+                Self::Damaged { place, at, source: text(source) }
+            }
+            Self::Failed { place, what, source } => {
+                let (place, what) = (place.clone(), what.clone());
+                Self::Failed { place, what, source: text(source) }
+            }
+        }
+    }
+}
+
+/// An error with its sources in one line.
+#[cfg(feature = "directory")]
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -1,14 +1,26 @@
 //! The outbox: what a node has committed, in order, until the log has it.
 
+#[cfg(feature = "directory")]
+mod blk;
 #[cfg(test)]
 mod conformance;
+#[cfg(feature = "directory")]
+mod directory;
 mod error;
+#[cfg(feature = "directory")]
+mod files;
 mod memory;
 mod spec;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+#[cfg(feature = "directory")]
+pub use blk::{BlkBlock, BlkBlocks, BlkSettings};
+#[cfg(feature = "directory")]
+pub use directory::{BlockFormat, BlockHeader, ContentHash, DirectorySettings};
 pub use error::OutboxError;
+#[cfg(feature = "directory")]
+pub use files::FileOutbox;
 pub use memory::MemoryOutbox;
 pub use spec::{Outbox, Pending, Row};
 #[cfg(feature = "sqlite")]

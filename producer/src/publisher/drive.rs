@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -51,6 +51,7 @@ pub(crate) async fn run(publisher: Publisher, connect: Connect) {
         Ok(ready) => publish(&publisher, ready).await,
         Err(ended) => ended,
     };
+    publisher.tidy(None).await;
     if !ended.is_stopped() {
         tracing::error!(primary = %publisher.settings.primary, "publishing ended: {}", chain(&ended));
     }
@@ -108,8 +109,9 @@ type Work = Pin<Box<dyn Future<Output = Option<Input>> + Send>>;
 async fn publish(publisher: &Arc<Publisher>, ready: Ready) -> Ended {
     let Ready { log, digests, board } = ready;
     let mut core = Core::new(publisher.settings.primary.clone(), publisher.outbox.id());
-    let mut driver =
-        Driver { publisher: Arc::clone(publisher), log, digests, work: FuturesUnordered::new() };
+    let publisher = Arc::clone(publisher);
+    let work = FuturesUnordered::new();
+    let mut driver = Driver { publisher, log, digests, work, looked: Instant::now() };
     driver.wait_for_rows(Duration::ZERO);
     driver.wait_for_drain();
     driver.wait_for_challenge();
@@ -124,7 +126,10 @@ async fn publish(publisher: &Arc<Publisher>, ready: Ready) -> Ended {
         // The wait for rows is always there, so the work never runs out.
         let input = driver.work.next().await.flatten();
         match input {
-            Some(Input::Woken) => driver.wait_for_rows(LOOK_AGAIN),
+            Some(Input::Woken) => {
+                driver.look();
+                driver.wait_for_rows(LOOK_AGAIN);
+            }
             Some(Input::Challenged) => driver.wait_for_challenge(),
             _ => {}
         }
@@ -137,6 +142,8 @@ struct Driver {
     log: Arc<dyn Log>,
     digests: Arc<Digests>,
     work: FuturesUnordered<Work>,
+    /// When it was last looked how much waits in the outbox.
+    looked: Instant,
 }
 
 impl Driver {
@@ -236,10 +243,22 @@ impl Driver {
             progress.tail = Some(tail);
             progress.logged = logged;
         });
+        let trim = self.publisher.settings.trim == Trim::Logged;
+        self.tidy(trim.then_some(logged));
+    }
+
+    /// The gauge of what waits must move while the log is away, too.
+    fn look(&mut self) {
+        if self.looked.elapsed() > LOOK_AGAIN / 4 {
+            self.tidy(None);
+        }
+    }
+
+    fn tidy(&mut self, trim: Option<u64>) {
+        self.looked = Instant::now();
         let publisher = Arc::clone(&self.publisher);
         self.work.push(Box::pin(async move {
-            let trim = publisher.settings.trim == Trim::Logged;
-            publisher.tidy(trim.then_some(logged)).await;
+            publisher.tidy(trim).await;
             None
         }));
     }
@@ -296,8 +315,9 @@ impl Publisher {
                 progress.waiting_events = pending.last.saturating_sub(progress.logged);
                 progress.held_bytes = pending.bytes;
             }),
-            // Rows stay a little longer; whatever is really wrong shows when rows are read.
-            Err(obstacle) => tracing::warn!("the outbox could not be tidied: {obstacle:?}"),
+            // Rows stay a little longer, because the node is writing; the gauge shows it.
+            // Whatever is really wrong with the outbox shows when rows are read.
+            Err(obstacle) => tracing::debug!("the outbox was not tidied: {obstacle:?}"),
         }
     }
 }

@@ -193,9 +193,10 @@ pub struct Announcement {
     pub block_tip: ::core::option::Option<Tip>,
     #[prost(uint64, optional, tag = "6")]
     pub proof_tip: ::core::option::Option<u64>,
-    /// Events and bytes in the outbox that are not in the log yet.
+    /// Events in the outbox that are not in the log yet.
     #[prost(uint64, tag = "7")]
     pub outbox_events: u64,
+    /// Payload bytes that the outbox holds, of logged events that it keeps included.
     #[prost(uint64, tag = "8")]
     pub outbox_bytes: u64,
     /// When it was sent, by the primary's clock, microseconds since 1970.

@@ -1,1 +1,17 @@
+//! The random tests are proptest's: a failure prints the smallest input and keeps its seed in
+//! `proptest-regressions/`, to be committed with the fix.
+
+mod arbitrary;
+mod decode;
+mod digest;
+mod examples;
 mod generated;
+mod golden;
+mod links;
+mod numbers;
+mod parts;
+mod policy;
+mod reached;
+mod shared;
+mod text;
+mod wire;

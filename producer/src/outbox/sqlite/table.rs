@@ -34,13 +34,6 @@ impl fmt::Debug for OutboxTable {
     }
 }
 
-/// How the payload of a row is kept.
-enum Keep<'a> {
-    Payload,
-    Reference(&'a str),
-    Both(&'a str),
-}
-
 impl OutboxTable {
     /// Creates the tables if they are not there, all or nothing, and binds the outbox to its
     /// chain by the hash of the genesis block. In a transaction of the caller's it takes
@@ -55,20 +48,9 @@ impl OutboxTable {
         clock: Clock,
     ) -> Result<OutboxTable, OutboxError> {
         let place = format!("sqlite:{}", conn.path().unwrap_or_default());
-        let genesis_bytes = genesis.as_ref();
-        let create = || {
-            conn.execute_batch("SAVEPOINT tipline_install")?;
-            conn.execute_batch(SCHEMA)?;
-            conn.execute(
-                "INSERT OR IGNORE INTO tipline_outbox_state (genesis) VALUES (?1)",
-                [genesis_bytes],
-            )?;
-            conn.execute_batch("RELEASE tipline_install")
-        };
-        if let Err(error) = create() {
-            // If that fails too, the savepoint is gone already, with everything in it.
-            drop(conn.execute_batch("ROLLBACK TO tipline_install; RELEASE tipline_install"));
-            return Err(failed(&place, "creating its tables")(error));
+        let installed = is_installed(conn).map_err(failed(&place, "looking for its tables"))?;
+        if !installed {
+            create(conn, genesis).map_err(failed(&place, "creating its tables"))?;
         }
         let state = State::read(conn, &place)?;
         if state.genesis != *genesis {
@@ -83,6 +65,7 @@ impl OutboxTable {
     }
 
     /// The same outbox under another name in messages.
+    #[cfg(feature = "directory")]
     pub(in crate::outbox) fn named(mut self, place: &str) -> Self {
         place.clone_into(&mut self.place);
         self
@@ -96,7 +79,7 @@ impl OutboxTable {
     /// [`OutboxError::Refused`], or [`OutboxError::Failed`] if SQLite refused. Nothing was
     /// enqueued then, and the transaction is as it was.
     pub fn enqueue(&self, tx: &Transaction<'_>, event: &Event) -> Result<u64, OutboxError> {
-        self.insert(tx, event, Keep::Payload)
+        self.insert(tx, event, None)
     }
 
     /// Enqueues an event whose payload the node keeps elsewhere already, where
@@ -112,18 +95,7 @@ impl OutboxTable {
         event: &Event,
         reference: &str,
     ) -> Result<u64, OutboxError> {
-        self.insert(tx, event, Keep::Reference(reference))
-    }
-
-    /// As [`OutboxTable::enqueue_reference`], with a copy of the payload in the row.
-    #[cfg_attr(not(feature = "directory"), expect(dead_code, reason = "for views over files"))]
-    pub(in crate::outbox) fn enqueue_copy(
-        &self,
-        tx: &Transaction<'_>,
-        event: &Event,
-        reference: &str,
-    ) -> Result<u64, OutboxError> {
-        self.insert(tx, event, Keep::Both(reference))
+        self.insert(tx, event, Some(reference))
     }
 
     /// Changes how much may wait in the outbox: events, and bytes of their payloads. The
@@ -148,20 +120,15 @@ impl OutboxTable {
         &self,
         tx: &Transaction<'_>,
         event: &Event,
-        keep: Keep<'_>,
+        reference: Option<&str>,
     ) -> Result<u64, OutboxError> {
         event.check_limits()?;
         let refused = |why| OutboxError::Refused { event: event.to_string(), why };
         let row = Columns::of(event).map_err(refused)?;
-        let (payload, reference) = match keep {
-            Keep::Payload => (row.payload, None),
-            Keep::Reference(reference) => (None, Some(reference)),
-            Keep::Both(reference) => (row.payload, Some(reference)),
-        };
-        let referred = match (reference, row.payload) {
+        let (payload, referred) = match (reference, row.payload) {
+            (None, payload) => (payload, None),
+            (Some(_), Some(payload)) => (None, Some(payload)),
             (Some(_), None) => return Err(refused("it has no payload to refer to")),
-            (Some(_), Some(payload)) => Some(payload),
-            (None, _) => None,
         };
         let hash = referred.map(|payload| *blake3::hash(payload).as_bytes());
         let inserted = tx.prepare_cached(INSERT).and_then(|mut statement| {
@@ -225,4 +192,34 @@ impl OutboxTable {
             .map_err(failed(&self.place, "reading tipline_block"))?;
         Ok(found.and_then(|hash| Hash::new(hash).ok()))
     }
+}
+
+/// Looks without the write lock: a node that is started again must not wait for one.
+fn is_installed(conn: &Connection) -> rusqlite::Result<bool> {
+    let table = "SELECT count(*) FROM sqlite_schema WHERE name = 'tipline_outbox_state'";
+    let row = "SELECT count(*) FROM tipline_outbox_state";
+    let count = |sql| conn.query_row(sql, [], |row| row.get::<_, i64>(0));
+    Ok(count(table)? > 0 && count(row)? > 0)
+}
+
+/// All or nothing; in the caller's transaction if there is one.
+fn create(conn: &Connection, genesis: &Hash) -> rusqlite::Result<()> {
+    // Not deferred: to go from reading to writing fails at once if somebody else writes.
+    let (begin, commit, rollback) = if conn.is_autocommit() {
+        ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")
+    } else {
+        let rollback = "ROLLBACK TO tipline_install; RELEASE tipline_install";
+        ("SAVEPOINT tipline_install", "RELEASE tipline_install", rollback)
+    };
+    conn.execute_batch(begin)?;
+    let bind = "INSERT OR IGNORE INTO tipline_outbox_state (genesis) VALUES (?1)";
+    let created = conn
+        .execute_batch(SCHEMA)
+        .and_then(|()| conn.execute(bind, [genesis.as_ref()]))
+        .and_then(|_| conn.execute_batch(commit));
+    if created.is_err() {
+        // If that fails too, the transaction is gone already, with everything in it.
+        drop(conn.execute_batch(rollback));
+    }
+    created
 }

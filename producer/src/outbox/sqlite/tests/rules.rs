@@ -14,6 +14,7 @@ use crate::outbox::conformance::{self, Subject, block, genesis, hash, proof, rol
 const WINDOW: u64 = 4;
 
 /// The rule in Rust: `Links`, and the blocks that are not forgotten.
+#[derive(Clone)]
 struct Model {
     links: Links,
     blocks: BTreeMap<u64, Hash>,
@@ -67,7 +68,7 @@ fn tries() -> impl Strategy<Value = Vec<Try>> {
         2 => (0..9_u64, variant.clone()).prop_map(|(height, variant)| Try::Proof { height, variant }),
         1 => (0..9_u64, variant).prop_map(|(height, variant)| Try::Rollback { height, variant }),
     ];
-    prop::collection::vec(one, 1..40)
+    prop::collection::vec(one, 1..6)
 }
 
 fn event(given: &Try, links: &Links) -> Event {
@@ -109,26 +110,40 @@ fn insert(conn: &Connection, event: &Event) -> rusqlite::Result<usize> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
+    /// Each transaction tries some events, and commits or does not.
     #[test]
-    fn triggers_accept_what_links_accepts(tries in tries(), raw in any::<bool>()) {
+    fn triggers_accept_what_links_accepts(
+        transactions in prop::collection::vec((tries(), prop::bool::weighted(0.8)), 1..12),
+        raw in any::<bool>(),
+    ) {
         let mut node = Node::new();
         node.conn.execute("UPDATE tipline_outbox_state SET window = ?1", [WINDOW as i64]).unwrap();
         let mut model = Model { links: Links::new(genesis()), blocks: BTreeMap::new() };
         let mut accepted = Vec::new();
-        for given in &tries {
-            let event = event(given, &model.links);
-            let admits = model.admits(&event);
-            if raw {
-                let inserted = insert(&node.conn, &event);
-                prop_assert_eq!(inserted.is_ok(), admits, "{} gave {:?}", event, inserted);
-            } else {
-                match node.enqueue(&event) {
-                    Ok(_) => prop_assert!(admits, "{} was enqueued", event),
-                    Err(OutboxError::DoesNotLink { .. }) => prop_assert!(!admits, "{} was refused", event),
-                    Err(other) => prop_assert!(false, "{event} gave {other:?}"),
+        for (tries, commits) in &transactions {
+            let tx = node.conn.transaction().unwrap();
+            let mut tried = model.clone();
+            let mut events = Vec::new();
+            for given in tries {
+                let event = event(given, &tried.links);
+                let admits = tried.admits(&event);
+                if raw {
+                    let inserted = insert(&tx, &event);
+                    prop_assert_eq!(inserted.is_ok(), admits, "{} gave {:?}", event, inserted);
+                } else {
+                    match node.table.enqueue(&tx, &event) {
+                        Ok(_) => prop_assert!(admits, "{} was enqueued", event),
+                        Err(OutboxError::DoesNotLink { .. }) => prop_assert!(!admits, "{} was refused", event),
+                        Err(other) => prop_assert!(false, "{event} gave {other:?}"),
+                    }
                 }
+                events.extend(admits.then_some(event));
             }
-            accepted.extend(admits.then_some(event));
+            if *commits {
+                tx.commit().unwrap();
+                model = tried;
+                accepted.extend(events);
+            }
         }
         conformance::gives(node.outbox(), &accepted);
         let known = node.conn.query_row("SELECT count(*) FROM tipline_block", [], |row| row.get(0));

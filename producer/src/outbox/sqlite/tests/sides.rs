@@ -138,6 +138,16 @@ fn something_that_deletes_rows_behind_the_back_is_found() {
     assert!(matches!(damaged, OutboxError::Damaged { .. }), "{damaged:?}");
 }
 
+#[test]
+fn text_that_is_no_text_is_damage_and_not_tried_again() {
+    let mut node = Node::new();
+    node.enqueue(&block(1, 0, 0)).unwrap();
+    let insert = "INSERT INTO tipline_outbox (kind, name) VALUES ('marked', CAST(x'ff' AS TEXT))";
+    node.conn.execute(insert, []).unwrap();
+    let damaged = node.publisher.read(1, 9, 999).unwrap_err();
+    assert!(matches!(damaged, OutboxError::Damaged { .. }), "{damaged:?}");
+}
+
 #[derive(Debug, Clone, Default)]
 struct Elsewhere(Arc<Mutex<HashMap<String, Bytes>>>);
 

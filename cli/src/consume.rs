@@ -1,0 +1,143 @@
+//! `tipline replica` and `tipline backup`: follow the log into a store.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tipline_consumer::{
+    Consumer, ConsumerError, ConsumerSettings, Phase, Progress, SqliteStore, Store, StoreError,
+};
+use tipline_log::{Clock, system_clock};
+use tipline_proto::{ConsumerName, InstanceId, Role};
+
+use crate::address::StoreAddress;
+use crate::args::Shared;
+use crate::place::Place;
+use crate::progress::{self, Rate};
+use crate::report::{Exit, Failure};
+use crate::settings::Parsed;
+use crate::stop;
+use crate::text::{age, count, number};
+
+/// How long what has arrived may take to be applied.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Options of `tipline replica` and `tipline backup`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tipline replica --name replica-1 --store sqlite:replica.db
+  tipline backup --name backup-1 --store sqlite:/backup/chain.db --log nats://a:4222,b:4222/mainnet
+
+It goes on where the store is, and sends a receipt for what the store has fsynced. Ctrl-C or
+SIGTERM applies what has arrived and ends with 0. What does not follow, fork, gap or wrong link,
+stops it in front of it, with exit code 2: nothing is ever skipped.")]
+pub(crate) struct ConsumeArgs {
+    /// Name of this consumer, unique in its log: 1 to 32 of a-z, 0-9 and -
+    #[arg(long, env = "TIPLINE_NAME", value_name = "NAME")]
+    #[arg(value_parser = Parsed::<ConsumerName>::new())]
+    name: ConsumerName,
+
+    /// Where to keep what is applied: sqlite:PATH. Created if it is not there
+    #[arg(long, env = "TIPLINE_STORE", value_name = "STORE")]
+    #[arg(value_parser = Parsed::<StoreAddress>::new())]
+    store: StoreAddress,
+}
+
+/// Follows until it is asked to stop.
+pub(crate) async fn run(shared: &Shared, role: Role, args: ConsumeArgs) -> Result<Exit, Failure> {
+    let stop = stop::on_signal()?;
+    let place = Place::new(shared, &format!("{role} {}", args.name))?;
+    let store = open(&args.store).await?;
+    let Some(log) = stop.run_until_cancelled(place.open_patiently()).await else {
+        return Ok(Exit::Ok);
+    };
+    let log = log.map_err(|error| place.explain(error.into()))?;
+    tracing::info!(log = %place.address(), store = %args.store, "following as {role} {}", args.name);
+    let settings = ConsumerSettings::new(args.name, role);
+    let instance = InstanceId::from_bytes(rand::random());
+    let clock = system_clock();
+    let consumer = Consumer::start(log, store, settings, instance, Arc::clone(&clock));
+    let progress = consumer.progress();
+    let mut rate = Rate::default();
+    let ended = tokio::select! {
+        ended = consumer.finished() => Some(ended),
+        () = stop.cancelled() => None,
+        () = progress::show(|| line(&progress.borrow(), &clock, &mut rate)) => None,
+    };
+    progress::done();
+    match ended {
+        Some(ended) => ended.map_err(stopped)?,
+        None => drain(consumer).await?,
+    }
+    Ok(Exit::Ok)
+}
+
+async fn open(address: &StoreAddress) -> Result<Box<dyn Store>, Failure> {
+    let StoreAddress::Sqlite(path) = address.clone();
+    let opened = tokio::task::spawn_blocking(move || SqliteStore::open(path)).await?;
+    let store = opened.map_err(|error: StoreError| Failure::from(error))?;
+    Ok(Box::new(store))
+}
+
+async fn drain(consumer: Consumer) -> Result<(), Failure> {
+    tracing::info!("stopping: applying what has arrived, at most for {} s", DRAIN.as_secs());
+    let progress = consumer.progress();
+    match tokio::time::timeout(DRAIN, consumer.shutdown()).await {
+        Ok(ended) => ended.map_err(stopped)?,
+        // What is under way is atomic, with the cursor: the next start does it again.
+        Err(_) => tracing::warn!("stopped before everything that has arrived was applied"),
+    }
+    let cursor = progress.borrow().cursor.clone();
+    if let Some(cursor) = cursor {
+        tracing::info!("stopped at {}: the store is durable up to there", cursor.position);
+    }
+    Ok(())
+}
+
+fn line(progress: &Progress, clock: &Clock, rate: &mut Rate) -> String {
+    let rate = rate.note(progress.applied);
+    let phase = match &progress.phase {
+        Phase::Joining => "comparing the store with the log",
+        Phase::Following => "following",
+        Phase::LogAway(_) => "waiting for the log",
+        Phase::StoreHeld(_) => "waiting for the store",
+        _ => "stopped",
+    };
+    let Some(cursor) = &progress.cursor else {
+        return phase.to_owned();
+    };
+    let block = cursor.block_tip.as_ref();
+    let block =
+        block.map_or("no block yet".to_owned(), |tip| format!("block {}", number(tip.height)));
+    let proof = cursor.proof_tip.filter(|height| *height > 0);
+    let proof = proof.map_or(String::new(), |height| format!(", proven to {}", number(height)));
+    let behind = match progress.behind() {
+        None | Some(0) => "caught up".to_owned(),
+        Some(events) => {
+            format!("{} behind, {}", count(events, "event"), age(progress.lag(clock())))
+        }
+    };
+    format!("{phase} · {block} durable{proof} · {behind} · {rate:.0} events/s")
+}
+
+fn stopped(error: Arc<ConsumerError>) -> Failure {
+    Failure::from(Stopped(error))
+}
+
+/// A consumer's end, which several may hold.
+#[derive(Debug)]
+struct Stopped(Arc<ConsumerError>);
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for Stopped {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
+}

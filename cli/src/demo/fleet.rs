@@ -1,0 +1,90 @@
+//! The consumers of the demo.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::RngExt as _;
+use tipline_consumer::{Consumer, ConsumerSettings, SqliteStore, Store, StoreError, StoreReader};
+use tipline_log::Log;
+use tipline_proto::{InstanceId, Role};
+use tokio::runtime::{Builder, Runtime};
+
+use super::clock;
+use crate::report::Failure;
+
+/// Everyone who follows the log, and the one that is killed.
+pub(super) const FLEET: [(&str, Role); 3] =
+    [("replica-1", Role::Replica), ("replica-2", Role::Replica), ("backup-1", Role::Backup)];
+pub(super) const VICTIM: &str = "replica-2";
+
+/// A killed consumer lets go of its store as soon as its thread has noticed.
+const LET_GO: Duration = Duration::from_secs(10);
+
+/// One consumer and its store.
+pub(super) struct Follower {
+    pub(super) name: &'static str,
+    pub(super) role: Role,
+    path: PathBuf,
+    running: Option<Running>,
+}
+
+/// A runtime of its own, so that it can be killed as a process can: at any instant, with
+/// nothing said to anyone.
+struct Running {
+    consumer: Consumer,
+    runtime: Runtime,
+}
+
+impl Follower {
+    pub(super) fn new(name: &'static str, role: Role, dir: &std::path::Path) -> Self {
+        Self { name, role, path: dir.join(format!("{name}.db")), running: None }
+    }
+
+    pub(super) async fn start(&mut self, log: &Arc<dyn Log>) -> Result<(), Failure> {
+        let store = self.open().await?;
+        let settings = ConsumerSettings::new(self.name.parse()?, self.role);
+        let instance = InstanceId::from_bytes(rand::rng().random());
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let consumer = {
+            let _inside = runtime.enter();
+            Consumer::start(Arc::clone(log), Box::new(store), settings, instance, clock())
+        };
+        self.running = Some(Running { consumer, runtime });
+        Ok(())
+    }
+
+    async fn open(&self) -> Result<SqliteStore, StoreError> {
+        let deadline = Instant::now() + LET_GO;
+        loop {
+            match SqliteStore::open(&self.path) {
+                Err(StoreError::InUse { .. }) if Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    /// Ends it where it is.
+    pub(super) fn kill(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.runtime.shutdown_background();
+        }
+    }
+
+    /// Ends it in an orderly way.
+    pub(super) async fn stop(&mut self) -> Result<(), Failure> {
+        if let Some(Running { consumer, runtime }) = self.running.take() {
+            let ended = consumer.shutdown().await;
+            runtime.shutdown_background();
+            ended?;
+        }
+        Ok(())
+    }
+
+    /// Reads its store, after it has ended.
+    pub(super) async fn read(&self) -> Result<Box<dyn StoreReader>, StoreError> {
+        self.open().await?.reader()
+    }
+}

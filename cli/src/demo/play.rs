@@ -1,0 +1,402 @@
+//! What happens in the demo, in order.
+
+use std::collections::BinaryHeap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tipline_log::Log;
+use tipline_producer::{Producer, ProducerSettings};
+use tipline_proto::{Hash, Label, Level, Policy};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::blocks::{Block, Format};
+use super::fleet::{FLEET, Follower, VICTIM};
+use super::node::{Node, NodeError};
+use super::screen::{Moment, Screen};
+use super::summary::{Killed, Latencies, StoreSummary, Summary};
+use super::{check, clock};
+use crate::report::{Failure, Sentence};
+
+/// The blocks are committed over this time, or longer where the disk is slow.
+const DURATION: Duration = Duration::from_secs(10);
+/// Proofs come this much later than their blocks.
+const PROOF_DELAY_MS: std::ops::Range<u64> = 100..1500;
+/// The log and the consumers have this long for the rest.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Most commits whose receipts are waited for at a time.
+const WAITING_TICKETS: usize = 100_000;
+
+/// Everything that is decided before it starts.
+pub(super) struct Script {
+    pub(super) dir: PathBuf,
+    pub(super) format: Format,
+    pub(super) blocks: Vec<Block>,
+    pub(super) address: String,
+    pub(super) shortfalls: Vec<String>,
+    pub(super) seed: u64,
+}
+
+pub(super) struct Play {
+    log: Arc<dyn Log>,
+    script: Script,
+    producer: Arc<Producer>,
+    followers: Vec<Follower>,
+    node: Option<Node>,
+}
+
+/// The killed replica, while it is gone and when it is back.
+enum Victim {
+    Alive,
+    Gone { at_block: u64, at_index: u64 },
+    Back { at_block: u64, missed: u64, target: u64, since: Instant },
+    CaughtUp(Killed),
+}
+
+impl Play {
+    pub(super) fn new(log: Arc<dyn Log>, script: Script) -> Result<Self, Failure> {
+        let genesis = &log.identity().chain.genesis;
+        let node = Node::create(&script.dir.join("node.db"), genesis, clock())?;
+        let mut settings = ProducerSettings::new(Label::new("demo-node")?);
+        settings.accept_shortfalls = true;
+        let shared = Arc::clone(&log);
+        let connect = move || {
+            let log = Arc::clone(&shared);
+            async move { Ok(log) }
+        };
+        let producer = Producer::start(connect, Box::new(node.outbox()?), settings, clock())?;
+        let followers =
+            FLEET.iter().map(|(name, role)| Follower::new(name, *role, &script.dir)).collect();
+        let (producer, node) = (Arc::new(producer), Some(node));
+        Ok(Self { log, script, producer, followers, node })
+    }
+
+    /// Plays it; `None` if it was stopped.
+    pub(super) async fn run(mut self, stop: CancellationToken) -> Result<Option<Summary>, Failure> {
+        let names: Vec<&str> = FLEET.iter().map(|(name, _)| *name).collect();
+        let blocks = self.script.blocks.len() as u64;
+        let mut screen = Screen::new(&names, blocks);
+        screen.say(&format!(
+            "a node with {blocks} blocks, the log {}, two replicas and a backup",
+            self.script.address
+        ));
+        for follower in &mut self.followers {
+            follower.start(&self.log).await?;
+        }
+        self.producer.ready().await?;
+        let start = Instant::now();
+        let committed = Arc::new(AtomicU64::new(0));
+        let (latencies, tickets) = self.watch_tickets();
+        let committing = self.start_commits(&committed, tickets, stop.clone())?;
+        let (node, killed) = match self.direct(&mut screen, &committed, committing, &stop).await? {
+            Some(done) => done,
+            None => return Ok(None),
+        };
+        let seconds = start.elapsed().as_secs_f64();
+        let (logged, receipted) = latencies.await??;
+        for follower in &mut self.followers {
+            follower.stop().await?;
+        }
+        screen.finish();
+        let summary = self.verify(&node, killed, seconds, &logged, &receipted).await?;
+        Ok(Some(summary))
+    }
+
+    /// Commits blocks and proofs on a thread of their own, as a node does.
+    fn start_commits(
+        &mut self,
+        committed: &Arc<AtomicU64>,
+        tickets: mpsc::Sender<(u64, Instant)>,
+        stop: CancellationToken,
+    ) -> Result<JoinHandle<Result<Node, NodeError>>, Failure> {
+        let node = self.node.take().ok_or_else(|| Sentence("the node is running".into()))?;
+        let mut commits = Commits {
+            node,
+            rng: StdRng::seed_from_u64(self.script.seed),
+            proofs: BinaryHeap::new(),
+            producer: Arc::clone(&self.producer),
+            tickets,
+            stop,
+        };
+        let (blocks, committed) = (self.script.blocks.clone(), Arc::clone(committed));
+        Ok(tokio::task::spawn_blocking(move || {
+            commits.commit_all(&blocks, &committed)?;
+            Ok(commits.node)
+        }))
+    }
+
+    /// Measures from each commit to the answer of the log, and to the backup's receipt.
+    #[expect(clippy::type_complexity, reason = "two histograms, given once")]
+    fn watch_tickets(
+        &self,
+    ) -> (JoinHandle<Result<(Latencies, Latencies), Failure>>, mpsc::Sender<(u64, Instant)>) {
+        let (sender, mut tickets) = mpsc::channel::<(u64, Instant)>(WAITING_TICKETS);
+        let producer = Arc::clone(&self.producer);
+        let watch = async move {
+            let policy: Policy = "any 1 of backup-* at durable".parse()?;
+            let both = tokio::spawn(async move {
+                let (logged_sender, mut logged_tickets) = mpsc::channel(WAITING_TICKETS);
+                let mut logged = new_latencies()?;
+                let waiting = Arc::clone(&producer);
+                let receipts = tokio::spawn(async move {
+                    let mut receipted = new_latencies()?;
+                    while let Some((sequence, at)) = logged_tickets.recv().await {
+                        waiting.committed(sequence).backed_up(&policy).await?;
+                        record(&mut receipted, at);
+                    }
+                    Ok::<_, Failure>(receipted)
+                });
+                // In order: when an event is logged, those before it are.
+                while let Some((sequence, at)) = tickets.recv().await {
+                    producer.committed(sequence).logged().await?;
+                    record(&mut logged, at);
+                    if logged_sender.send((sequence, at)).await.is_err() {
+                        break;
+                    }
+                }
+                drop(logged_sender);
+                Ok::<_, Failure>((logged, receipts.await??))
+            });
+            both.await?
+        };
+        (tokio::spawn(watch), sender)
+    }
+
+    /// Kills the victim, brings it back, and waits until everyone has everything.
+    async fn direct(
+        &mut self,
+        screen: &mut Screen,
+        committed: &AtomicU64,
+        mut committing: JoinHandle<Result<Node, NodeError>>,
+        stop: &CancellationToken,
+    ) -> Result<Option<(Node, Killed)>, Failure> {
+        let total = self.script.blocks.len() as u64;
+        let (mut victim, mut node) = (Victim::Alive, None::<Node>);
+        let mut patience = Instant::now() + PATIENCE;
+        let mut tick = tokio::time::interval(Duration::from_millis(50));
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {
+                    screen.say("stopped");
+                    return Ok(None);
+                }
+                done = &mut committing, if node.is_none() => {
+                    node = Some(done??);
+                    patience = Instant::now() + PATIENCE;
+                }
+                ended = self.producer.ended() => return Err(ended.into()),
+                _ = tick.tick() => {}
+            }
+            let now = committed.load(Ordering::Relaxed);
+            victim = self.stage(victim, now, total, screen).await?;
+            self.draw(screen, now, &victim);
+            if node.is_some()
+                && self.everyone_is_there()
+                && let Victim::CaughtUp(killed) = &victim
+            {
+                let killed = killed.clone();
+                return Ok(node.map(|node| (node, killed)));
+            }
+            if node.is_some() && Instant::now() > patience {
+                return Err(Sentence(format!("not everyone caught up within {PATIENCE:?}")).into());
+            }
+        }
+    }
+
+    async fn stage(
+        &mut self,
+        victim: Victim,
+        committed: u64,
+        total: u64,
+        screen: &Screen,
+    ) -> Result<Victim, Failure> {
+        let tail = self.producer.progress().borrow().tail.map_or(0, |tail| tail.index);
+        let log = Arc::clone(&self.log);
+        let follower = self
+            .followers
+            .iter_mut()
+            .find(|follower| follower.name == VICTIM)
+            .ok_or_else(|| Sentence("nobody to kill".into()))?;
+        Ok(match victim {
+            Victim::Alive if committed >= total * 4 / 10 => {
+                follower.kill();
+                screen.say(&format!("{VICTIM} is killed at block {committed}"));
+                Victim::Gone { at_block: committed, at_index: tail }
+            }
+            Victim::Gone { at_block, at_index } if committed >= total * 7 / 10 => {
+                follower.start(&log).await?;
+                screen.say(&format!("{VICTIM} is back at block {committed}"));
+                let missed = tail.saturating_sub(at_index);
+                Victim::Back { at_block, missed, target: tail, since: Instant::now() }
+            }
+            Victim::Back { at_block, missed, target, since } if self.reached(VICTIM) >= target => {
+                let caught_up_ms = since.elapsed().as_secs_f64() * 1e3;
+                screen.say(&format!(
+                    "{VICTIM} has caught up on {missed} entries in {caught_up_ms:.0} ms"
+                ));
+                Victim::CaughtUp(Killed { name: VICTIM.into(), at_block, missed, caught_up_ms })
+            }
+            same => same,
+        })
+    }
+
+    fn draw(&self, screen: &mut Screen, committed: u64, victim: &Victim) {
+        let killed: &[String] = match victim {
+            Victim::Gone { .. } => &[VICTIM.to_owned()],
+            _ => &[],
+        };
+        let (progress, status) = (self.producer.progress(), self.producer.backup_status());
+        let (progress, status) = (progress.borrow(), status.borrow());
+        screen.show(&Moment { committed, progress: &progress, status: &status, killed });
+    }
+
+    /// How far a consumer is, as the primary knows it.
+    fn reached(&self, name: &str) -> u64 {
+        let status = self.producer.backup_status();
+        let status = status.borrow();
+        let reached = status.consumer(name).and_then(|c| c.receipt.reached.at(Level::Durable));
+        reached.map_or(0, |position| position.index)
+    }
+
+    fn everyone_is_there(&self) -> bool {
+        let progress = self.producer.progress();
+        let progress = progress.borrow();
+        let tail = progress.tail.map_or(0, |tail| tail.index);
+        progress.waiting_events == 0 && FLEET.iter().all(|(name, _)| self.reached(name) == tail)
+    }
+
+    async fn verify(
+        self,
+        node: &Node,
+        killed: Killed,
+        seconds: f64,
+        logged: &Latencies,
+        receipted: &Latencies,
+    ) -> Result<Summary, Failure> {
+        let tail = self.log.tail().await?.position;
+        let blocks = self.script.blocks.len() as u64;
+        let content = check::check_log(&*self.log, tail, blocks).await?;
+        let genesis = &self.log.identity().chain.genesis;
+        let (mut stores, mut first) = (vec![], None);
+        for follower in &self.followers {
+            let store = follower.read().await?;
+            let name = follower.name;
+            let found =
+                check::check_store(name, &*store, node, self.script.format, genesis, tail, blocks)?;
+            let same =
+                first.get_or_insert((found.content, found.blocks, found.proofs, found.bytes));
+            if *same != (found.content, found.blocks, found.proofs, found.bytes)
+                || found.proofs != content.proofs
+            {
+                return Err(Sentence(format!("{name} does not hold what the others hold")).into());
+            }
+            stores.push(StoreSummary {
+                name: name.into(),
+                role: follower.role.as_str(),
+                position: found.position.to_string(),
+                content_digest: found.content.to_string(),
+            });
+        }
+        Ok(Summary {
+            verdict: "verified",
+            log: self.script.address,
+            lineage: self.log.identity().lineage.to_string(),
+            tail_index: tail.index,
+            tail_digest: tail.digest.to_string(),
+            entries: content.entries,
+            blocks: content.blocks,
+            proofs: content.proofs,
+            bytes: first.map_or(0, |(_, _, _, bytes)| bytes),
+            stores,
+            commit_to_logged_ms: logged.into(),
+            commit_to_receipt_ms: receipted.into(),
+            killed,
+            events_per_second: content.entries as f64 / seconds,
+            seconds,
+            shortfalls: self.script.shortfalls,
+        })
+    }
+}
+
+fn new_latencies() -> Result<Latencies, hdrhistogram::CreationError> {
+    Latencies::new_with_bounds(1, 600_000_000, 3)
+}
+
+fn record(latencies: &mut Latencies, since: Instant) {
+    let micros = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+    latencies.saturating_record(micros);
+}
+
+/// The node's own thread.
+struct Commits {
+    node: Node,
+    rng: StdRng,
+    /// Proofs to come, the earliest first.
+    proofs: BinaryHeap<std::cmp::Reverse<(Instant, u64, Hash)>>,
+    producer: Arc<Producer>,
+    tickets: mpsc::Sender<(u64, Instant)>,
+    stop: CancellationToken,
+}
+
+impl Commits {
+    fn commit_all(&mut self, blocks: &[Block], committed: &AtomicU64) -> Result<(), NodeError> {
+        let pause = DURATION / u32::try_from(blocks.len()).unwrap_or(u32::MAX);
+        let mut due = Instant::now();
+        for block in blocks {
+            self.commit_proofs_until(due)?;
+            if self.stop.is_cancelled() {
+                return Ok(());
+            }
+            let sequence = self.node.commit_block(block)?;
+            self.committed(sequence);
+            committed.store(block.height, Ordering::Relaxed);
+            let delay = Duration::from_millis(self.rng.random_range(PROOF_DELAY_MS));
+            let proof = (Instant::now() + delay, block.height, block.hash.clone());
+            self.proofs.push(std::cmp::Reverse(proof));
+            due += pause;
+        }
+        while let Some(at) = self.next_proof() {
+            self.commit_proofs_until(at)?;
+            if self.stop.is_cancelled() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// When the next proof is due.
+    fn next_proof(&self) -> Option<Instant> {
+        self.proofs.peek().map(|proof| proof.0.0)
+    }
+
+    /// Waits until then, and commits the proofs that are due meanwhile.
+    fn commit_proofs_until(&mut self, until: Instant) -> Result<(), NodeError> {
+        while self.next_proof().is_some_and(|at| at <= until) && !self.stop.is_cancelled() {
+            let Some(std::cmp::Reverse((at, height, hash))) = self.proofs.pop() else {
+                break;
+            };
+            std::thread::sleep(at.saturating_duration_since(Instant::now()));
+            // Some are empty: an empty proof is a proof.
+            let length = self.rng.random_range(0..2000_usize).saturating_sub(200);
+            let mut payload = vec![0; length];
+            self.rng.fill(&mut payload[..]);
+            let sequence = self.node.commit_proof(height, hash, Bytes::from(payload))?;
+            self.committed(sequence);
+        }
+        std::thread::sleep(until.saturating_duration_since(Instant::now()));
+        Ok(())
+    }
+
+    fn committed(&self, sequence: u64) {
+        drop(self.producer.committed(sequence));
+        // If it is full, this one is not measured.
+        let _measured = self.tickets.try_send((sequence, Instant::now())).is_ok();
+    }
+}

@@ -1,0 +1,234 @@
+//! `tipline.toml`.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Arg, ArgAction, Command};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::{nearest, settings};
+
+/// Larger than any settings file: what is larger is something else.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// A settings file that cannot be used. The message says which line to change.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BadFile {
+    #[error("the settings in {} cannot be read", path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("the settings in {} have {length} bytes: is this the right file?", path.display())]
+    TooLarge { path: PathBuf, length: u64 },
+    #[error("{place}: not TOML: {why}")]
+    Syntax { place: String, why: String },
+    #[error("unknown key `{key}` in {place}: {hint}")]
+    UnknownKey { key: String, place: String, hint: String },
+    #[error("wrong value for `{key}` in {place}: {why}")]
+    WrongValue { key: String, place: String, why: String },
+}
+
+/// Makes the file's values the defaults of the options that they are for. Everything in the
+/// file is checked, also what this command does not use.
+pub(super) fn apply(command: Command, path: &Path) -> Result<Command, BadFile> {
+    let unreadable = |source| BadFile::Unreadable { path: path.to_owned(), source };
+    let length = std::fs::metadata(path).map_err(unreadable)?.len();
+    if length > MAX_BYTES {
+        return Err(BadFile::TooLarge { path: path.to_owned(), length });
+    }
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    File { name: path.display().to_string(), text: &text }.apply(command)
+}
+
+struct File<'a> {
+    name: String,
+    text: &'a str,
+}
+
+impl File<'_> {
+    fn apply(&self, mut command: Command) -> Result<Command, BadFile> {
+        let table = DeTable::parse(self.text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            BadFile::Syntax { place: self.place(at), why: error.message().to_owned() }
+        })?;
+        for (key, value) in table.get_ref() {
+            let name = key.get_ref().as_ref();
+            command = match (value.get_ref(), command.find_subcommand(name)) {
+                (DeValue::Table(section), Some(_)) => self.section(command, name, section)?,
+                _ => self.set(command, None, key.span().start, name, value)?,
+            };
+        }
+        Ok(command)
+    }
+
+    fn section(
+        &self,
+        mut command: Command,
+        section: &str,
+        table: &DeTable<'_>,
+    ) -> Result<Command, BadFile> {
+        for (key, value) in table {
+            let name = key.get_ref().as_ref();
+            command = self.set(command, Some(section), key.span().start, name, value)?;
+        }
+        Ok(command)
+    }
+
+    fn set(
+        &self,
+        command: Command,
+        section: Option<&str>,
+        at: usize,
+        key: &str,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Result<Command, BadFile> {
+        let place = self.place(at);
+        let owner = section.and_then(|name| command.find_subcommand(name)).unwrap_or(&command);
+        let Some((_, arg)) = settings(owner).find(|(known, _)| *known == key) else {
+            let hint = hint(&command, owner, section, key);
+            return Err(BadFile::UnknownKey { key: key.to_owned(), place, hint });
+        };
+        let wrong = |why| BadFile::WrongValue { key: key.to_owned(), place, why };
+        let value = text(arg, value.get_ref()).map_err(wrong.clone())?;
+        check(arg, &value).map_err(wrong)?;
+        let id = arg.get_id().clone();
+        let with_value = move |arg: Arg| arg.required(false).default_value(value);
+        Ok(match section {
+            None => command.mut_arg(id, with_value),
+            Some(name) => command.mut_subcommand(name, |command| command.mut_arg(id, with_value)),
+        })
+    }
+
+    /// `tipline.toml line 3`
+    fn place(&self, at: usize) -> String {
+        let before = self.text.get(..at).unwrap_or_default();
+        format!("{} line {}", self.name, before.matches('\n').count() + 1)
+    }
+}
+
+/// The value as it would be typed.
+fn text(arg: &Arg, value: &DeValue<'_>) -> Result<String, String> {
+    let is_flag = matches!(arg.get_action(), ArgAction::SetTrue);
+    match value {
+        DeValue::Boolean(value) if is_flag => Ok(value.to_string()),
+        other if is_flag => {
+            Err(format!("it must be true or false, not {}", with_article(other.type_str())))
+        }
+        DeValue::String(value) => Ok(value.to_string()),
+        DeValue::Integer(value) if value.radix() == 10 => Ok(value.to_string()),
+        other => {
+            Err(format!("it must be text or a number, not {}", with_article(other.type_str())))
+        }
+    }
+}
+
+fn with_article(kind: &str) -> String {
+    let article = if kind.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {kind}")
+}
+
+/// Whether the option takes the value, found out by an option of its own.
+fn check(arg: &Arg, value: &str) -> Result<(), String> {
+    let alone =
+        arg.clone().required(false).global(false).env(None::<&str>).default_value(value.to_owned());
+    let command = Command::new("file").no_binary_name(true).arg(alone);
+    match command.try_get_matches_from([""; 0]) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            let why = line.trim_start_matches("error: ");
+            let key = arg.get_long().unwrap_or_default();
+            Err(why.strip_prefix(key).map_or(why, |why| why.trim_start_matches(": ")).to_owned())
+        }
+    }
+}
+
+fn hint(root: &Command, owner: &Command, section: Option<&str>, key: &str) -> String {
+    let mut sections: Vec<&str> = Vec::new();
+    if section.is_none() {
+        sections.extend(root.get_subcommands().map(Command::get_name));
+    }
+    let keys = settings(owner).map(|(key, _)| key);
+    let known: Vec<&str> = keys.chain(sections.iter().copied()).collect();
+    if let Some(near) = nearest(key, known.iter().copied()) {
+        return format!("did you mean `{near}`?");
+    }
+    let homes: Vec<String> = root
+        .get_subcommands()
+        .filter(|command| settings(command).any(|(known, _)| known == key))
+        .map(|command| format!("[{}]", command.get_name()))
+        .collect();
+    if !homes.is_empty() {
+        return format!("it belongs under {}", homes.join(" or "));
+    }
+    if section.is_some() && settings(root).any(|(known, _)| known == key) {
+        return "it belongs at the top, above every [table]".to_owned();
+    }
+    format!("use one of {}", known.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::File;
+    use crate::args::command;
+
+    fn told(text: &str) -> String {
+        let file = File { name: "tipline.toml".into(), text };
+        file.apply(command()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_with_its_line_and_a_suggestion() {
+        assert_eq!(
+            told("# a replica\n[replica]\nstor = \"sqlite:a.db\"\n"),
+            "unknown key `stor` in tipline.toml line 3: did you mean `store`?"
+        );
+        assert_eq!(
+            told("[replika]\nname = \"a\"\n"),
+            "unknown key `replika` in tipline.toml line 1: did you mean `replica`?"
+        );
+        assert_eq!(
+            told("silent-after = \"20s\""),
+            "unknown key `silent-after` in tipline.toml line 1: it belongs under [status]"
+        );
+        assert_eq!(
+            told("[status]\nlog = \"embedded:x\""),
+            "unknown key `log` in tipline.toml line 2: it belongs at the top, above every [table]"
+        );
+        assert_eq!(
+            told("[status]\nqq = 1"),
+            "unknown key `qq` in tipline.toml line 2: use one of max-lag, silent-after"
+        );
+    }
+
+    #[test]
+    fn a_wrong_value_is_an_error_with_its_line_and_its_key() {
+        assert_eq!(
+            told("\nlog = 1.5"),
+            "wrong value for `log` in tipline.toml line 2: it must be text or a number, not a float"
+        );
+        assert_eq!(
+            told("accept-shortfalls = \"yes\""),
+            "wrong value for `accept-shortfalls` in tipline.toml line 1: \
+             it must be true or false, not a string"
+        );
+        assert_eq!(
+            told("[status]\nmax-lag = -1"),
+            "wrong value for `max-lag` in tipline.toml line 2: invalid digit found in string"
+        );
+        assert_eq!(
+            told("[backup]\nstore = \"sqlte:a.db\""),
+            "wrong value for `store` in tipline.toml line 2: unknown store \"sqlte:a.db\": \
+             use sqlite:PATH; did you mean sqlite:a.db?"
+        );
+        assert_eq!(
+            told("log = [\"a\"]"),
+            "wrong value for `log` in tipline.toml line 1: it must be text or a number, not an array"
+        );
+    }
+
+    #[test]
+    fn what_is_not_toml_is_an_error_with_its_line() {
+        let told = told("log = \"embedded:x\"\nlog embedded\n");
+        assert!(told.starts_with("tipline.toml line 2: not TOML: "), "{told}");
+    }
+}

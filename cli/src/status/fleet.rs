@@ -1,0 +1,166 @@
+//! The fleet as it is shown. Serialised, it is the object of `tipline status --json`: keep the
+//! names stable.
+
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+/// Everything that `tipline status` shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Fleet {
+    /// `well`, `degraded` or `broken`.
+    pub(crate) verdict: Verdict,
+    /// The verdict in one sentence.
+    pub(crate) summary: String,
+    /// What is wrong, one sentence each, the worst first; empty if all is well.
+    pub(crate) reasons: Vec<String>,
+    /// What to do, where one thing is wrong that a command mends.
+    pub(crate) advice: Option<String>,
+    /// The log.
+    pub(crate) log: LogView,
+    /// The newest block of the fleet; `null` before the first.
+    pub(crate) tip: Option<TipView>,
+    /// The primary; `null` if none has ever announced itself.
+    pub(crate) primary: Option<PrimaryView>,
+    /// Every consumer, sorted by name.
+    pub(crate) consumers: Vec<ConsumerView>,
+    /// In which ways the log can lose what it acknowledges.
+    pub(crate) shortfalls: Vec<ShortfallView>,
+}
+
+impl Fleet {
+    /// Whether nothing but time has passed.
+    pub(crate) fn is_same_but_for_time(&self, other: &Fleet) -> bool {
+        self.timeless() == other.timeless()
+    }
+
+    fn timeless(&self) -> Fleet {
+        let mut fleet = self.clone();
+        fleet.summary.clear();
+        fleet.reasons.clear();
+        fleet.consumers.iter_mut().for_each(|consumer| consumer.age = Duration::ZERO);
+        fleet.primary.iter_mut().for_each(|primary| primary.age = Duration::ZERO);
+        fleet
+    }
+}
+
+/// How the fleet is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Verdict {
+    Well,
+    Degraded,
+    Broken,
+}
+
+/// The log; everything but its address is `null` if it cannot be read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct LogView {
+    pub(crate) address: String,
+    pub(crate) chain: Option<String>,
+    /// Hex.
+    pub(crate) genesis: Option<String>,
+    /// Hex.
+    pub(crate) lineage: Option<String>,
+    /// Index of the oldest event it holds.
+    pub(crate) first: Option<u64>,
+    /// Index of the newest event; 0 before the first.
+    pub(crate) last: Option<u64>,
+    /// Digest at `last`, hex.
+    pub(crate) digest: Option<String>,
+    /// Epoch of the newest event.
+    pub(crate) epoch: Option<u64>,
+}
+
+/// A block.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct TipView {
+    pub(crate) height: u64,
+    /// Hex.
+    pub(crate) hash: String,
+}
+
+/// The primary, by its newest announcement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct PrimaryView {
+    pub(crate) name: String,
+    pub(crate) state: State,
+    pub(crate) epoch: u64,
+    /// Index of the newest event that it knows to be in the log.
+    pub(crate) index: u64,
+    /// Height of the newest block that it published.
+    pub(crate) block: Option<u64>,
+    /// Events in its outbox that are not in the log yet.
+    pub(crate) outbox_events: u64,
+    /// Payload bytes of all events that the outbox holds, logged ones that are kept included.
+    pub(crate) outbox_bytes: u64,
+    /// How long ago it announced itself.
+    #[serde(rename = "age_ms", serialize_with = "milliseconds")]
+    pub(crate) age: Duration,
+    /// Why it stopped.
+    pub(crate) failure: Option<String>,
+}
+
+/// A consumer, by its newest receipt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct ConsumerView {
+    pub(crate) name: String,
+    /// `replica`, `backup`, `archive` or `audit`.
+    pub(crate) role: &'static str,
+    pub(crate) state: State,
+    /// The highest level that anything has reached: `applied`, `durable`, `verified`, `offsite`.
+    pub(crate) level: Option<&'static str>,
+    /// Everything up to this event is at that level.
+    pub(crate) index: u64,
+    /// Height of its newest block.
+    pub(crate) block: Option<u64>,
+    /// Highest height at or below which every block has its proof.
+    pub(crate) proof: Option<u64>,
+    /// Blocks behind the fleet's newest; `null` while it has none and the fleet has.
+    pub(crate) lag_blocks: Option<u64>,
+    /// Events behind the fleet's newest.
+    pub(crate) lag_events: u64,
+    /// How long ago it sent its newest receipt.
+    #[serde(rename = "age_ms", serialize_with = "milliseconds")]
+    pub(crate) age: Duration,
+    /// Why it stopped.
+    pub(crate) failure: Option<String>,
+    /// Kind and place of its store.
+    pub(crate) store: String,
+}
+
+/// How one of the fleet is; the worst that is true of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum State {
+    Well,
+    /// Too many blocks behind the fleet's newest.
+    Behind,
+    /// Not heard of for too long.
+    Silent,
+    /// The log no longer holds the events that it needs next.
+    Stranded,
+    /// It said that it failed.
+    Failed,
+    /// It holds events that the log does not have: the log lost them.
+    Ahead,
+    /// It holds another history than the log.
+    Diverged,
+}
+
+/// One way in which the log can lose what it acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct ShortfallView {
+    /// The setting, with the value found.
+    pub(crate) found: String,
+    /// What can be lost by it, and when.
+    pub(crate) risk: String,
+    /// What to do about it.
+    pub(crate) remedy: String,
+    /// Whether it was accepted by `accept-shortfalls`.
+    pub(crate) accepted: bool,
+}
+
+fn milliseconds<S: Serializer>(age: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u128(age.as_millis())
+}

@@ -1,0 +1,129 @@
+//! Looking at a log: what the verdict is made of.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tipline_log::{Board, BoardFeed, Log, LogError, Shortfall, Tail};
+use tipline_proto::{Digest, Event, Level, Position, Receipt, Tip};
+
+use super::assess::Seen;
+use crate::place::Place;
+use crate::report::{Failure, Sentence};
+
+/// How far back the newest block is looked for, over proofs and other events.
+const LOOK_BACK: u64 = 100;
+
+/// Looks at a log, and remembers what cannot change.
+pub(super) struct Observer {
+    address: String,
+    log: Arc<dyn Log>,
+    shortfalls: Vec<Shortfall>,
+    digests: BTreeMap<u64, Digest>,
+    newest_block: Option<(u64, Option<Tip>)>,
+}
+
+impl Observer {
+    pub(super) async fn open(place: &Place) -> Result<Self, LogError> {
+        Self::of(place.address(), place.open().await?).await
+    }
+
+    async fn of(address: String, log: Arc<dyn Log>) -> Result<Self, LogError> {
+        let shortfalls = log.preflight().await?.shortfalls;
+        let digests = BTreeMap::from([(0, Position::origin(log.identity()).digest)]);
+        Ok(Self { address, log, shortfalls, digests, newest_block: None })
+    }
+
+    pub(super) async fn board(&self) -> Result<Board, LogError> {
+        self.log.board().await
+    }
+
+    pub(super) async fn follow(&self) -> Result<Box<dyn BoardFeed>, LogError> {
+        self.log.follow_board().await
+    }
+
+    /// Looks at everything else, behind the board: what a receipt speaks of is then there.
+    pub(super) async fn look(&mut self, board: Board) -> Result<Seen, LogError> {
+        let tail = self.log.tail().await?;
+        let first = self.log.extent().await?.first;
+        self.read_digests(&board.receipts, first, &tail).await?;
+        let tail_block = self.newest_block(first, &tail).await?;
+        Ok(Seen {
+            address: self.address.clone(),
+            identity: self.log.identity().clone(),
+            first,
+            tail,
+            tail_block,
+            digests: self.digests.clone(),
+            shortfalls: self.shortfalls.clone(),
+            board,
+        })
+    }
+
+    async fn read_digests(
+        &mut self,
+        receipts: &[Receipt],
+        first: u64,
+        tail: &Tail,
+    ) -> Result<(), LogError> {
+        let mut known = BTreeMap::from([(0, Position::origin(self.log.identity()).digest)]);
+        known.insert(tail.position.index, tail.position.digest);
+        let positions = receipts.iter().flat_map(|receipt| {
+            Level::ALL.into_iter().filter_map(|level| receipt.reached.said(level))
+        });
+        for index in positions.map(|position| position.index) {
+            if known.contains_key(&index) || index < first || index > tail.position.index {
+                continue;
+            }
+            let digest = match self.digests.get(&index) {
+                Some(digest) => *digest,
+                None => self.log.entry(index).await?.digest,
+            };
+            known.insert(index, digest);
+        }
+        self.digests = known;
+        Ok(())
+    }
+
+    async fn newest_block(&mut self, first: u64, tail: &Tail) -> Result<Option<Tip>, LogError> {
+        let last = tail.position.index;
+        let (seen, newest) = self.newest_block.take().unwrap_or_default();
+        let down_to = (seen + 1).max(first).max(last.saturating_sub(LOOK_BACK));
+        let mut found = newest.filter(|_| seen <= last);
+        for index in (down_to..=last).rev() {
+            let entry = self.log.entry(index).await?;
+            let tip = match entry.event {
+                Event::BlockCommitted { height, hash, .. } => Tip { height, hash },
+                Event::RolledBack { to_height, to_hash } => {
+                    Tip { height: to_height, hash: to_hash }
+                }
+                _ => continue,
+            };
+            found = Some(tip);
+            break;
+        }
+        self.newest_block = Some((last, found.clone()));
+        Ok(found)
+    }
+}
+
+/// Gives up on a log that does not answer.
+pub(super) async fn within<T>(
+    patience: Duration,
+    place: &Place,
+    looking: impl Future<Output = Result<T, LogError>>,
+) -> Result<T, Failure> {
+    match tokio::time::timeout(patience, looking).await {
+        Ok(looked) => Ok(looked?),
+        Err(_) => {
+            let seconds = patience.as_secs();
+            let text = format!("the log at {} has not answered for {seconds} s", place.address());
+            Err(Sentence(text).into())
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "look_tests.rs"]
+mod tests;

@@ -1,0 +1,121 @@
+//! `tipline status`: whether everything is backed up, where, and up to which block. It reads
+//! the log alone and asks no consumer anything.
+
+mod assess;
+mod fleet;
+mod look;
+mod table;
+mod watch;
+
+use std::time::Duration;
+
+use tipline_log::{Clock, system_clock};
+
+use self::assess::{Thresholds, assess, unreadable};
+use self::fleet::{Fleet, Verdict};
+use self::look::Observer;
+use crate::args::Shared;
+use crate::place::Place;
+use crate::report::{Exit, Failure, say};
+use crate::settings::Parsed;
+
+/// How long the log may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Options of `tipline status`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tipline status
+  tipline status --watch
+  tipline status --json | jq '.consumers[] | {name, block, lag_blocks}'
+  tipline status --max-lag 100 --silent-after 2m
+
+The first line is the verdict. Exit codes: 0 well, 1 degraded, 2 broken.
+
+WELL      everyone is heard of, and within the limits
+DEGRADED  someone is silent, too far behind, has failed, or is missing; or the log can lose
+          what it acknowledges, and that was not accepted by --accept-shortfalls
+BROKEN    the log cannot be read, lost events, or a consumer holds another history
+
+The object of --json: verdict, summary, reasons[], advice; log {address, chain, genesis, lineage,
+first, last, digest, epoch}; tip {height, hash}; primary {name, state, epoch, index, block,
+outbox_events, outbox_bytes, age_ms, failure}; consumers[] {name, role, state, level, index,
+block, proof, lag_blocks, lag_events, age_ms, failure, store}; shortfalls[] {found, risk, remedy,
+accepted}. A state is well, behind, silent, stranded, failed, ahead or diverged. What is not
+known is null.")]
+pub(crate) struct StatusArgs {
+    /// Show every change as it is pushed, until Ctrl-C
+    #[arg(long)]
+    watch: bool,
+
+    /// Print one JSON object; with --watch one a line for every change
+    #[arg(long)]
+    json: bool,
+
+    /// Degraded if someone is more than this many blocks behind the fleet's newest
+    #[arg(long, env = "TIPLINE_MAX_LAG", value_name = "BLOCKS", default_value = "2")]
+    #[arg(value_parser = Parsed::<u64>::new())]
+    max_lag: u64,
+
+    /// Degraded if someone is silent for longer; all speak every 5 s
+    #[arg(long, env = "TIPLINE_SILENT_AFTER", value_name = "TIME", default_value = "15s")]
+    #[arg(value_parser = Parsed::<humantime::Duration>::new())]
+    silent_after: humantime::Duration,
+}
+
+/// Shows the status.
+pub(crate) async fn run(shared: &Shared, args: StatusArgs) -> Result<Exit, Failure> {
+    let place = Place::new(shared, "status")?;
+    let thresholds = Thresholds {
+        max_lag: args.max_lag,
+        silent_after: args.silent_after.into(),
+        accept_shortfalls: shared.accept_shortfalls,
+    };
+    let judge = Judge { thresholds, clock: system_clock() };
+    if args.watch {
+        return watch::run(place, judge, args.json).await;
+    }
+    let seen = async {
+        let mut observer = Observer::open(&place).await?;
+        let board = observer.board().await?;
+        observer.look(board).await
+    };
+    let fleet = judge.fleet(&place, look::within(PATIENCE, &place, seen).await);
+    let mut text = String::new();
+    show(&mut text, &fleet, args.json)?;
+    say(&text)?;
+    Ok(match fleet.verdict {
+        Verdict::Well => Exit::Ok,
+        Verdict::Degraded => Exit::Degraded,
+        Verdict::Broken => Exit::Failed,
+    })
+}
+
+/// Turns what was seen, or why nothing was, into a verdict.
+struct Judge {
+    thresholds: Thresholds,
+    clock: Clock,
+}
+
+impl Judge {
+    fn fleet(&self, place: &Place, seen: Result<assess::Seen, Failure>) -> Fleet {
+        match seen {
+            Ok(seen) => assess(&seen, (self.clock)(), &self.thresholds),
+            Err(failure) => {
+                let (why, advice) = place.explain(failure).into_parts();
+                unreadable(place.address(), why, advice)
+            }
+        }
+    }
+}
+
+fn show(text: &mut String, fleet: &Fleet, json: bool) -> Result<(), Failure> {
+    if json {
+        text.push_str(&serde_json::to_string(fleet)?);
+        text.push('\n');
+    } else {
+        text.push_str(&table::render(fleet));
+    }
+    Ok(())
+}

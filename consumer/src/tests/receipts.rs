@@ -1,0 +1,92 @@
+//! Receipts: how many, when, and which.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tipline_proto::limits::MAX_RECEIPTS_PER_SECOND;
+use tipline_proto::{InstanceId, Level, Receipt};
+use tokio::time::{Instant, timeout};
+
+use super::history::Writer;
+use super::rigged::RiggedLog;
+use super::running::{DEADLINE, clock, dynamic, place, receipt, settings, start, until_index};
+use crate::sqlite::SqliteStore;
+use crate::{Consumer, ConsumerSettings};
+
+#[tokio::test]
+async fn receipts_are_few_and_the_newest_is_always_among_them() {
+    let (_directory, path) = place();
+    let entries = Writer::blocks(1999, 5).entries;
+    let rigged = RiggedLog::of(&entries).await.chunked(1);
+    let receipts = Arc::clone(&rigged.receipts);
+    let log = dynamic(rigged);
+    let consumer = start(&log, &path);
+    until_index(&consumer, 2000).await;
+    let newest = |receipts: &[(Instant, Receipt)]| {
+        receipts.last().and_then(|(_, receipt)| receipt.reached.at(Level::Durable))
+    };
+    let told = async {
+        while newest(&receipts.lock().unwrap()) != Some(entries[1999].position()) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, told).await.expect("the newest is sent without any shutdown");
+    consumer.shutdown().await.unwrap();
+    let receipts = receipts.lock().unwrap();
+    let spacing = Duration::from_secs(1) / MAX_RECEIPTS_PER_SECOND;
+    // The last one of all does not wait.
+    for pair in receipts[..receipts.len() - 1].windows(2) {
+        let apart = pair[1].0 - pair[0].0;
+        assert!(apart >= spacing.mul_f64(0.8), "{apart:?}");
+        let index = |at: usize| pair[at].1.reached.at(Level::Durable).map(|p| p.index);
+        assert!(index(0) <= index(1), "{:?} then {:?}", index(0), index(1));
+    }
+}
+
+#[tokio::test]
+async fn a_receipt_is_repeated_while_nothing_happens() {
+    let (_directory, path) = place();
+    let rigged = RiggedLog::of(&Writer::blocks(3, 5).entries).await;
+    let receipts = Arc::clone(&rigged.receipts);
+    let log = dynamic(rigged);
+    let heartbeat = Duration::from_millis(60);
+    let settings = ConsumerSettings { heartbeat, ..settings() };
+    let store = Box::new(SqliteStore::open(&path).unwrap());
+    let instance = InstanceId::from_bytes([5; 16]);
+    let consumer = Consumer::start(log, store, settings, instance, clock());
+    until_index(&consumer, 4).await;
+    let repeated = async {
+        while receipts.lock().unwrap().len() < 8 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, repeated).await.expect("heartbeats");
+    let receipts = receipts.lock().unwrap().clone();
+    for pair in receipts[3..].windows(2) {
+        assert_eq!(pair[0].1.reached, pair[1].1.reached);
+        let apart = pair[1].0 - pair[0].0;
+        assert!(apart >= heartbeat.mul_f64(0.8), "{apart:?}");
+    }
+    consumer.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn receipts_that_cannot_be_sent_do_not_stop_it_and_the_newest_comes_later() {
+    let (_directory, path) = place();
+    let writer = Writer::history(23, 100);
+    let rigged = RiggedLog::of(&writer.entries).await;
+    let shut = Arc::clone(&rigged.shut);
+    shut.store(true, Ordering::SeqCst);
+    let log = dynamic(rigged);
+    let consumer = start(&log, &path);
+    until_index(&consumer, 100).await;
+    assert_eq!(log.board().await.unwrap().receipts, vec![]);
+    shut.store(false, Ordering::SeqCst);
+    let mut board = log.follow_board().await.unwrap();
+    let told = async { while board.next().await.unwrap().receipts.is_empty() {} };
+    timeout(DEADLINE, told).await.expect("it was tried again");
+    let position = writer.model.cursor.position;
+    assert_eq!(receipt(&*log).await.reached.at(Level::Durable), Some(position));
+    consumer.shutdown().await.unwrap();
+}

@@ -1,0 +1,195 @@
+//! The entries: appended in one transaction, checked when they are read.
+
+use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
+use tipline_proto::limits::{MAX_APPLY_BYTES, MAX_APPLY_EVENTS};
+use tipline_proto::{Digest, Entry, Event, OutboxId, Position};
+
+use super::Database;
+use super::errors::explain;
+use crate::error::LogError;
+use crate::spec::{Extent, Tail};
+
+impl Database {
+    /// Appends a unit that was checked, and fsyncs it. `None` if the tail is not `after`:
+    /// nothing was written.
+    pub(in crate::embedded) fn append(
+        &mut self,
+        after: &Tail,
+        unit: &[Entry],
+    ) -> Result<Option<Tail>, LogError> {
+        let (place, origin) = (&self.place, Position::origin(&self.identity));
+        append(&mut self.connection, origin, after, unit)
+            .map_err(|error| explain(place, &format!("appending behind {}", after.position), error))
+    }
+
+    /// The tail. The newest entry is read whole.
+    pub(in crate::embedded) fn tail(&self) -> Result<Tail, LogError> {
+        let origin = Tail::origin(&self.identity);
+        let newest = newest(&self.connection)
+            .map_err(|error| explain(&self.place, "the newest entry", error))?;
+        let Some((number, digest, claim)) = newest else { return Ok(origin) };
+        let entry = self.decode(number)?;
+        if digest != entry.digest.as_bytes()[..] {
+            return Err(self.damaged(number, "its digest is not the one beside it"));
+        }
+        Ok(Tail { outbox: self.outbox(claim)?, ..origin.behind(&entry, number) })
+    }
+
+    pub(in crate::embedded) fn extent(&self) -> Result<Extent, LogError> {
+        let sql = "SELECT (SELECT min(number) FROM entry), (SELECT max(number) FROM entry)";
+        let numbers = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let (first, last): (Option<i64>, Option<i64>) = self
+            .connection
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.query_row([], numbers))
+            .map_err(|error| explain(&self.place, "the extent", error))?;
+        Ok(Extent { first: first.map_or(1, number), last: last.map_or(0, number) })
+    }
+
+    /// The position behind entry `index`; `None` if the log does not hold it.
+    pub(in crate::embedded) fn position(&self, index: u64) -> Result<Option<Position>, LogError> {
+        if index == 0 {
+            return Ok(Some(Position::origin(&self.identity)));
+        }
+        let digest: Option<Vec<u8>> = self
+            .connection
+            .prepare_cached("SELECT digest FROM entry WHERE number = ?")
+            .and_then(|mut statement| {
+                statement.query_row([key(index)], |row| row.get(0)).optional()
+            })
+            .map_err(|error| explain(&self.place, &format!("entry {index}"), error))?;
+        let Some(digest) = digest else { return Ok(None) };
+        match <[u8; 32]>::try_from(digest) {
+            Ok(digest) => Ok(Some(Position { index, digest: Digest::from_bytes(digest) })),
+            Err(_) => Err(self.damaged(index, "its digest has not 32 bytes")),
+        }
+    }
+
+    /// The entries behind `previous`, as many as a batch may have, each checked against the
+    /// one before: SQLite has no checksum of its own on what it stores.
+    pub(in crate::embedded) fn batch(&self, previous: Position) -> Result<Vec<Entry>, LogError> {
+        let explain =
+            |error| explain(&self.place, &format!("entries behind {}", previous.index), error);
+        let sql = "SELECT number, digest, length(bytes), bytes FROM entry
+                   WHERE number > ? ORDER BY number LIMIT ?";
+        let mut statement = self.connection.prepare_cached(sql).map_err(explain)?;
+        let limit = MAX_APPLY_EVENTS as i64;
+        let mut rows = statement.query(params![key(previous.index), limit]).map_err(explain)?;
+        let (mut batch, mut behind, mut bytes) = (Vec::new(), previous, 0);
+        while let Some(row) = rows.next().map_err(explain)? {
+            bytes += row.get::<_, i64>(2).map_err(explain)?;
+            if bytes > MAX_APPLY_BYTES as i64 && !batch.is_empty() {
+                break;
+            }
+            let entry = self.check(row, &behind)?;
+            behind = entry.position();
+            batch.push(entry);
+        }
+        Ok(batch)
+    }
+
+    /// One entry, checked like those of a batch; `None` if the log does not hold it.
+    pub(in crate::embedded) fn entry(&self, index: u64) -> Result<Option<Entry>, LogError> {
+        let Some(before) = index.checked_sub(1) else { return Ok(None) };
+        let Some(previous) = self.position(before)? else { return Ok(None) };
+        let sql = "SELECT number, digest, length(bytes), bytes FROM entry WHERE number = ?";
+        let explain = |error| explain(&self.place, &format!("entry {index}"), error);
+        let mut statement = self.connection.prepare_cached(sql).map_err(explain)?;
+        let mut rows = statement.query([key(index)]).map_err(explain)?;
+        match rows.next().map_err(explain)? {
+            Some(row) => self.check(row, &previous).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn check(&self, row: &Row<'_>, previous: &Position) -> Result<Entry, LogError> {
+        let index = previous.index + 1;
+        let at = format!("entry {index}");
+        let explain = |error| explain(&self.place, &at, error);
+        let found = number(row.get(0).map_err(explain)?);
+        if found != index {
+            return Err(self.damaged(index, &format!("it is missing, the next one is {found}")));
+        }
+        let digest: Vec<u8> = row.get(1).map_err(explain)?;
+        let bytes: Vec<u8> = row.get(3).map_err(explain)?;
+        let entry = Entry::decode(bytes.into())
+            .map_err(|error| LogError::damaged(&self.place, &at, error))?;
+        if !entry.follows(previous) || digest != entry.digest.as_bytes()[..] {
+            return Err(
+                self.damaged(index, "its bytes do not give its digest behind the entry before")
+            );
+        }
+        Ok(entry)
+    }
+
+    fn outbox(&self, claim: u64) -> Result<Option<OutboxId>, LogError> {
+        if claim == 0 {
+            return Ok(None);
+        }
+        match self.decode(claim)?.event {
+            Event::EpochStarted { outbox, .. } => Ok(Some(outbox)),
+            _ => Err(self.damaged(claim, "it is not an epoch's start, as a later entry says")),
+        }
+    }
+
+    fn decode(&self, index: u64) -> Result<Entry, LogError> {
+        let at = format!("entry {index}");
+        let bytes: Vec<u8> = self
+            .connection
+            .prepare_cached("SELECT bytes FROM entry WHERE number = ?")
+            .and_then(|mut statement| statement.query_row([key(index)], |row| row.get(0)))
+            .map_err(|error| explain(&self.place, &at, error))?;
+        Entry::decode(bytes.into()).map_err(|error| LogError::damaged(&self.place, at, error))
+    }
+
+    fn damaged(&self, index: u64, what: &str) -> LogError {
+        let (place, at) = (self.place.clone(), format!("entry {index}"));
+        LogError::Damaged { place, at, source: Some(what.into()) }
+    }
+}
+
+fn append(
+    connection: &mut Connection,
+    origin: Position,
+    after: &Tail,
+    unit: &[Entry],
+) -> rusqlite::Result<Option<Tail>> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let newest = newest(&transaction)?;
+    let (index, digest, mut claim) =
+        newest.unwrap_or_else(|| (0, origin.digest.as_bytes().to_vec(), 0));
+    if index != after.position.index || digest != after.position.digest.as_bytes()[..] {
+        return Ok(None);
+    }
+    let mut tail = after.clone();
+    {
+        let sql = "INSERT INTO entry (number, digest, claim, bytes) VALUES (?, ?, ?, ?)";
+        let mut insert = transaction.prepare_cached(sql)?;
+        for entry in unit {
+            if matches!(entry.event, Event::EpochStarted { .. }) {
+                claim = entry.index;
+            }
+            let digest = &entry.digest.as_bytes()[..];
+            insert.execute(params![key(entry.index), digest, key(claim), &entry.encode()[..]])?;
+            tail = tail.behind(entry, entry.index);
+        }
+    }
+    transaction.commit()?;
+    Ok(Some(tail))
+}
+
+/// Index, digest and newest claim of the newest entry.
+fn newest(connection: &Connection) -> rusqlite::Result<Option<(u64, Vec<u8>, u64)>> {
+    let sql = "SELECT number, digest, claim FROM entry ORDER BY number DESC LIMIT 1";
+    let read = |row: &Row<'_>| Ok((number(row.get(0)?), row.get(1)?, number(row.get(2)?)));
+    connection.prepare_cached(sql)?.query_row([], read).optional()
+}
+
+/// SQLite's integers are signed; no log gets as far as their end.
+fn key(index: u64) -> i64 {
+    i64::try_from(index).unwrap_or(i64::MAX)
+}
+
+fn number(key: i64) -> u64 {
+    u64::try_from(key).unwrap_or(0)
+}

@@ -1,0 +1,209 @@
+//! Making a file into a log, and opening one that is.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params};
+use tipline_proto::subject::CONTRACT_VERSION;
+use tipline_proto::{Chain, Hash, Lineage, LogIdentity};
+
+use super::errors::explain;
+use super::{Database, LOCK_LIMIT, Purpose};
+use crate::error::LogError;
+
+/// `TpLg`: says that a file is a log. Keep stable.
+const APPLICATION_ID: i32 = 0x5470_4C67;
+/// Version of the tables. Keep stable; a higher one is refused.
+const SCHEMA_VERSION: i32 = 1;
+
+const SCHEMA: &str = "
+CREATE TABLE log (
+    one      INTEGER PRIMARY KEY CHECK (one = 1),
+    contract TEXT NOT NULL,
+    name     TEXT NOT NULL,
+    chain    TEXT NOT NULL,
+    genesis  BLOB NOT NULL,
+    lineage  BLOB NOT NULL
+) STRICT;
+CREATE TABLE entry (
+    number INTEGER PRIMARY KEY,
+    digest BLOB NOT NULL,
+    claim  INTEGER NOT NULL,
+    bytes  BLOB NOT NULL
+) STRICT;
+CREATE TABLE receipt (
+    consumer TEXT PRIMARY KEY,
+    bytes    BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE announcement (
+    one   INTEGER PRIMARY KEY CHECK (one = 1),
+    bytes BLOB NOT NULL
+) STRICT;
+CREATE TABLE subscriber (
+    consumer   TEXT PRIMARY KEY,
+    generation INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
+/// How often a connection asks for a lock that another process holds: SQLite can be neither
+/// woken nor told, and its own pauses are of milliseconds.
+const LOCK_PAUSE: Duration = Duration::from_micros(200);
+/// A write-ahead log that a large event made longer is cut back to this when it starts over.
+const WAL_KEPT_BYTES: i64 = 64 << 20;
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// Makes an empty file into an empty log, durably. The file must be of a name that nobody
+/// else knows.
+pub(in crate::embedded) fn create(
+    path: &Path,
+    place: &str,
+    identity: &LogIdentity,
+) -> Result<(), LogError> {
+    let create = || -> rusqlite::Result<()> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(path, flags)?;
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(SCHEMA)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        transaction.execute(
+            "INSERT INTO log (one, contract, name, chain, genesis, lineage) VALUES (1, ?, ?, ?, ?, ?)",
+            params![
+                CONTRACT_VERSION,
+                identity.name.as_str(),
+                identity.chain.name.as_str(),
+                identity.chain.genesis.as_ref(),
+                &identity.lineage.as_bytes()[..],
+            ],
+        )?;
+        transaction.commit()?;
+        connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
+        connection.close().map_err(|(_, error)| error)
+    };
+    create().map_err(|error| explain(place, "creating it", error))
+}
+
+impl Database {
+    /// Opens a file that must be a log. Creates nothing, changes nothing.
+    pub(in crate::embedded) fn open(
+        path: &Path,
+        place: &str,
+        purpose: Purpose,
+    ) -> Result<Self, LogError> {
+        let connection = connect(path, purpose).map_err(|error| unusable(place, error))?;
+        check_file(&connection, place)?;
+        let identity = connection
+            .query_row("SELECT contract, name, chain, genesis, lineage FROM log", [], |row| {
+                Ok(read_identity(row, place))
+            })
+            .map_err(|error| explain(place, "the log's identity", error))??;
+        Ok(Self { connection, place: place.to_owned(), identity })
+    }
+}
+
+fn connect(path: &Path, purpose: Purpose) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    #[allow(unused_mut, reason = "the oldest rusqlite of the range does not need it")]
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_handler(Some(wait_for_lock as fn(i32) -> bool))?;
+    // A checkpoint that SQLite makes by itself swallows its errors, a failed fsync too. The
+    // writer makes them, and looks.
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
+    match purpose {
+        Purpose::Entries => {
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            connection.pragma_update_and_check(
+                None,
+                "journal_size_limit",
+                WAL_KEPT_BYTES,
+                |_| Ok(()),
+            )?;
+        }
+        Purpose::Board => connection.pragma_update(None, "synchronous", "NORMAL")?,
+        Purpose::Reading => connection.pragma_update(None, "query_only", true)?,
+    }
+    // Closing must not block whoever drops a reader, and only the writer may fsync.
+    let on_close = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+    connection.set_db_config(on_close, purpose != Purpose::Entries)?;
+    Ok(connection)
+}
+
+fn wait_for_lock(tries: i32) -> bool {
+    std::thread::sleep(LOCK_PAUSE);
+    LOCK_PAUSE.saturating_mul(tries.unsigned_abs()) < LOCK_LIMIT
+}
+
+fn check_file(connection: &Connection, place: &str) -> Result<(), LogError> {
+    let setting = |name: &str| {
+        connection
+            .pragma_query_value(None, name, |row| row.get::<_, i32>(0))
+            .map_err(|error| unusable(place, error))
+    };
+    let refuse =
+        |why: String| Err(LogError::Unusable { place: place.to_owned(), why, source: None });
+    if setting("application_id")? != APPLICATION_ID {
+        return refuse("it is an SQLite file, but not a log: check the path".to_owned());
+    }
+    let version = setting("user_version")?;
+    if version != SCHEMA_VERSION {
+        return refuse(format!(
+            "its tables have version {version}, this program knows {SCHEMA_VERSION}: use the version of Tipline that wrote it, or a newer one"
+        ));
+    }
+    if connection.is_readonly("main").map_err(|error| unusable(place, error))? {
+        return refuse("the file cannot be written: check its permissions".to_owned());
+    }
+    let journal: String = connection
+        .pragma_query_value(None, "journal_mode", |row| row.get(0))
+        .map_err(|error| unusable(place, error))?;
+    if journal != "wal" {
+        return refuse(format!(
+            "its journal mode is {journal}, not wal: someone changed it; PRAGMA journal_mode = wal changes it back"
+        ));
+    }
+    Ok(())
+}
+
+fn read_identity(row: &Row<'_>, place: &str) -> Result<LogIdentity, LogError> {
+    let damaged = |source: Source| LogError::Damaged {
+        place: place.to_owned(),
+        at: "the log's identity".to_owned(),
+        source: Some(source),
+    };
+    let text = |column: usize| row.get::<_, String>(column).map_err(|e| damaged(e.into()));
+    let bytes = |column: usize| row.get::<_, Vec<u8>>(column).map_err(|e| damaged(e.into()));
+    let contract = text(0)?;
+    if contract != CONTRACT_VERSION {
+        return Err(LogError::Unusable {
+            place: place.to_owned(),
+            why: format!(
+                "its entries follow contract {contract}, this program knows {CONTRACT_VERSION}: use a newer version of Tipline"
+            ),
+            source: None,
+        });
+    }
+    let lineage: [u8; 16] =
+        bytes(4)?.try_into().map_err(|_| damaged("its lineage has not 16 bytes".into()))?;
+    Ok(LogIdentity {
+        name: text(1)?.parse().map_err(|e| damaged(Box::new(e)))?,
+        chain: Chain {
+            name: text(2)?.parse().map_err(|e| damaged(Box::new(e)))?,
+            genesis: Hash::new(bytes(3)?).map_err(|e| damaged(Box::new(e)))?,
+        },
+        lineage: Lineage::from_bytes(lineage),
+    })
+}
+
+/// What an error of opening means.
+fn unusable(place: &str, error: rusqlite::Error) -> LogError {
+    let why = match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => "it is not an SQLite file, or its beginning is damaged",
+        Some(ErrorCode::CannotOpen) => {
+            "it cannot be opened: check the permissions of the file and of its directory"
+        }
+        _ => return explain(place, "opening it", error),
+    };
+    LogError::Unusable { place: place.to_owned(), why: why.to_owned(), source: Some(error.into()) }
+}

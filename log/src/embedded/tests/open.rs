@@ -1,0 +1,96 @@
+//! Opening what is not a log, and preflight.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{other_program, small_log, told};
+use crate::embedded::EmbeddedLog;
+use crate::error::LogError;
+use crate::spec::{Appender, Reader};
+
+async fn refused(path: &Path) -> LogError {
+    EmbeddedLog::open(path).await.unwrap_err()
+}
+
+/// Never created by opening.
+#[tokio::test]
+async fn missing() {
+    let directory = tempfile::tempdir().unwrap();
+    let error = refused(&directory.path().join("log.db")).await;
+    assert!(matches!(error, LogError::NotFound { .. }), "{error:?}");
+    assert!(told(&error).contains("tipline init"), "{error}");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+/// Each thing that is not a log is named for what it is, and left as it was.
+#[tokio::test]
+async fn not_a_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    fs::write(at("text"), "dear diary, ".repeat(1000)).unwrap();
+    fs::write(at("empty"), "").unwrap();
+    fs::write(at("short"), "SQLite format 3\0").unwrap();
+    other_program(&at("foreign.db")).execute_batch("CREATE TABLE t (x)").unwrap();
+    let cases: [(PathBuf, &str); 6] = [
+        (directory.path().to_owned(), "it is a directory"),
+        (at("text"), "not an SQLite file"),
+        (at("empty"), "not a log"),
+        (at("short"), "not an SQLite file"),
+        (at("foreign.db"), "not a log"),
+        ("/dev/null".into(), "it is not a file"),
+    ];
+    for (path, expected) in cases {
+        let before = fs::read(&path).ok();
+        let error = refused(&path).await;
+        assert!(matches!(error, LogError::Unusable { .. }), "{}: {error:?}", path.display());
+        assert!(told(&error).contains(expected), "{}: {}", path.display(), told(&error));
+        assert!(told(&error).contains(&path.display().to_string()), "{error}");
+        assert_eq!(fs::read(&path).ok(), before);
+    }
+}
+
+/// A log of a newer program is refused, not misread.
+#[tokio::test]
+async fn newer_version() {
+    for change in ["PRAGMA user_version = 2", "UPDATE log SET contract = '2'"] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log.db");
+        drop(small_log(&path).await);
+        other_program(&path).execute_batch(change).unwrap();
+        let error = refused(&path).await;
+        assert!(matches!(error, LogError::Unusable { .. }), "{change}: {error:?}");
+        assert!(told(&error).contains("newer"), "{change}: {}", told(&error));
+    }
+}
+
+/// Through a link, from another directory: it is the same log, with the same bells.
+#[tokio::test]
+async fn by_another_path() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log.db");
+    let log = small_log(&path).await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let link = elsewhere.path().join("link.db");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let linked = EmbeddedLog::open(&link).await.unwrap();
+    assert_eq!(linked.path(), log.path());
+    assert_eq!(linked.tail().await.unwrap(), log.tail().await.unwrap());
+    assert_eq!(linked.extent().await.unwrap().last, 10);
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 1);
+}
+
+/// What an operator is told about where the log lies.
+#[tokio::test]
+async fn preflight() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = small_log(&directory.path().join("log.db")).await;
+    let found = log.preflight().await.unwrap();
+    let shortfalls = found.shortfalls.iter().map(|shortfall| &shortfall.found);
+    let mut lines = found.good.iter().chain(shortfalls);
+    // What is found depends on the machine, except for what this log sets itself.
+    assert!(lines.any(|line| line.starts_with("SQLite: 3.")), "{found:?}");
+    for expected in ["copies: 1", "journal_mode: wal", "synchronous: full"] {
+        let mut lines = found.good.iter();
+        assert!(lines.any(|line| line.starts_with(expected)), "{expected}: {found:?}");
+    }
+}

@@ -1,0 +1,45 @@
+//! What a block file says about its block.
+
+use std::fmt::Debug;
+
+use tipline_proto::Hash;
+
+/// What links a block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockHeader {
+    /// Hash of the block.
+    pub hash: Hash,
+    /// Hash of the block below it; `None` if the file does not say, and is on top of whatever
+    /// block is below it.
+    pub parent: Option<Hash>,
+}
+
+/// How the hash of a block, and of its parent, are found in its file.
+pub trait BlockFormat: Send + Sync + Debug {
+    /// Reads a block. The same bytes always give the same answer.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes. The outbox stops and names the file.
+    fn read(
+        &self,
+        height: u64,
+        payload: &[u8],
+    ) -> Result<BlockHeader, Box<dyn std::error::Error + Send + Sync>>;
+}
+
+/// The hash of a block is the BLAKE3 of its file, and its parent is the block below: for
+/// nodes whose block format is not known. Block 0, if there is one, is the genesis; the
+/// error that says it is not names the hash that it has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ContentHash;
+
+impl BlockFormat for ContentHash {
+    fn read(
+        &self,
+        _height: u64,
+        payload: &[u8],
+    ) -> Result<BlockHeader, Box<dyn std::error::Error + Send + Sync>> {
+        let hash = Hash::new(blake3::hash(payload).as_bytes().to_vec())?;
+        Ok(BlockHeader { hash, parent: None })
+    }
+}

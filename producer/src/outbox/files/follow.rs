@@ -1,0 +1,268 @@
+//! The thread that follows the files.
+
+use std::fmt::Debug;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind, RenameMode};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::Notify;
+
+use super::noticed::{Noticed, Seen};
+use crate::outbox::OutboxError;
+use crate::outbox::error::chain;
+
+/// Everything is looked at this often, notified or not: some file systems tell nothing.
+const RESCAN: Duration = Duration::from_secs(30);
+/// A new directory is looked at again after this time: what was written into it before it
+/// was watched was not told.
+const NEW_DIRECTORY: Duration = Duration::from_secs(1);
+/// What failed for a reason that may pass is tried again after this time.
+const RETRY: Duration = Duration::from_secs(1);
+/// Notifications that may wait. With more, everything is looked at instead.
+const NOTICES: usize = 4096;
+
+/// When to look again if nothing is noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::outbox) struct Look {
+    again_in: Duration,
+}
+
+impl Look {
+    /// Not before the next notification or rescan.
+    pub(in crate::outbox) fn when_noticed() -> Self {
+        Self { again_in: RESCAN }
+    }
+
+    /// After this time at the latest.
+    pub(in crate::outbox) fn within(&mut self, time: Duration) {
+        self.again_in = self.again_in.min(time);
+    }
+
+    /// When what failed, or found no room, is tried again.
+    pub(in crate::outbox) fn retry(&mut self) {
+        self.within(RETRY);
+    }
+}
+
+/// What looks at the files and enqueues what is complete.
+pub(in crate::outbox) trait Scan: Send + 'static {
+    /// Looks once.
+    ///
+    /// # Errors
+    /// [`OutboxError::Failed`] is tried again; every other error stops the outbox.
+    fn scan(&mut self, noticed: &mut Noticed) -> Result<Look, OutboxError>;
+}
+
+/// Tells by its name whether a file matters.
+pub(in crate::outbox) type Relevant = Box<dyn Fn(&str) -> bool + Send>;
+
+/// What is watched.
+pub(in crate::outbox) struct Watched {
+    /// The directory.
+    pub(in crate::outbox) root: PathBuf,
+    /// Whether the directories in it are watched too.
+    pub(in crate::outbox) recursive: bool,
+    /// Which file names matter.
+    pub(in crate::outbox) relevant: Relevant,
+}
+
+enum Notice {
+    File(PathBuf, Seen),
+    Directory,
+    Lost,
+    Stop,
+}
+
+/// The thread, until it is dropped.
+pub(super) struct Follower {
+    notices: SyncSender<Notice>,
+    stop: Arc<AtomicBool>,
+    failure: Arc<OnceLock<OutboxError>>,
+    thread: Option<JoinHandle<()>>,
+    _watcher: RecommendedWatcher,
+}
+
+impl Debug for Follower {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Follower").field("failure", &self.failure).finish_non_exhaustive()
+    }
+}
+
+impl Follower {
+    /// Starts watching, and then looks at everything. `wake` is notified when something was
+    /// enqueued, and when the outbox has stopped.
+    pub(super) fn start(
+        watched: Watched,
+        place: &str,
+        scan: Box<dyn Scan>,
+        wake: Arc<Notify>,
+    ) -> Result<Self, OutboxError> {
+        let root = watched.root.clone();
+        let cannot = |source: Box<dyn std::error::Error + Send + Sync>| OutboxError::Failed {
+            place: place.to_owned(),
+            what: format!(
+                "watching {} (if the limit of watches is reached, raise fs.inotify.max_user_watches)",
+                root.display()
+            ),
+            source: Some(source),
+        };
+        let (notices, queue) = sync_channel(NOTICES);
+        let stop = Arc::new(AtomicBool::new(false));
+        let failure = Arc::new(OnceLock::new());
+        let watcher = watch(watched, notices.clone(), Arc::clone(&stop))
+            .map_err(|error| cannot(error.into()))?;
+        let mut task =
+            Task { scan, queue, stop: Arc::clone(&stop), failure: Arc::clone(&failure), wake };
+        let thread = thread::Builder::new().name("tipline-files".to_owned());
+        let thread = thread.spawn(move || task.run()).map_err(|error| cannot(error.into()))?;
+        Ok(Self { notices, stop, failure, thread: Some(thread), _watcher: watcher })
+    }
+
+    /// What has stopped the outbox, if anything has.
+    pub(super) fn failure(&self) -> Option<OutboxError> {
+        self.failure.get().map(OutboxError::again)
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        // If the queue is full, the thread is awake, and looks at the flag next.
+        drop(self.notices.try_send(Notice::Stop));
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that follows the files panicked: report it");
+        }
+    }
+}
+
+/// Starts the watcher.
+fn watch(
+    watched: Watched,
+    notices: SyncSender<Notice>,
+    stop: Arc<AtomicBool>,
+) -> notify::Result<RecommendedWatcher> {
+    let relevant = watched.relevant;
+    let handler = move |event: notify::Result<Event>| {
+        let notice = match event {
+            Ok(event) => of_event(event, &relevant),
+            Err(error) => {
+                tracing::warn!(%error, "file notifications fail; new files are found every {RESCAN:?} only");
+                Some(Notice::Lost)
+            }
+        };
+        // A full queue holds up the watcher's thread, and the kernel says it if that loses any.
+        if let Some(notice) = notice
+            && !stop.load(Ordering::SeqCst)
+        {
+            drop(notices.send(notice));
+        }
+    };
+    let mut watcher = notify::recommended_watcher(handler)?;
+    let mode =
+        if watched.recursive { RecursiveMode::Recursive } else { RecursiveMode::NonRecursive };
+    watcher.watch(&watched.root, mode)?;
+    Ok(watcher)
+}
+
+fn of_event(mut event: Event, relevant: &Relevant) -> Option<Notice> {
+    if event.need_rescan() {
+        return Some(Notice::Lost);
+    }
+    let seen = match event.kind {
+        EventKind::Create(CreateKind::Folder) => return Some(Notice::Directory),
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => Seen::Closed,
+        EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both)) => Seen::Closed,
+        // Only where the end of writing is told too.
+        EventKind::Modify(ModifyKind::Data(_)) if cfg!(target_os = "linux") => Seen::Writing,
+        EventKind::Access(_) => return None,
+        _ => Seen::Touched,
+    };
+    let path = event.paths.pop()?;
+    if path.is_dir() && seen == Seen::Closed {
+        return Some(Notice::Directory);
+    }
+    let name = path.file_name().and_then(|name| name.to_str())?;
+    relevant(name).then(|| Notice::File(path.clone(), seen))
+}
+
+struct Task {
+    scan: Box<dyn Scan>,
+    queue: Receiver<Notice>,
+    stop: Arc<AtomicBool>,
+    failure: Arc<OnceLock<OutboxError>>,
+    wake: Arc<Notify>,
+}
+
+impl Task {
+    fn run(&mut self) {
+        let mut noticed = Noticed::new();
+        let mut rescan = Instant::now() + RESCAN;
+        let mut failing = false;
+        while !self.stop.load(Ordering::SeqCst) {
+            let look = match self.scan.scan(&mut noticed) {
+                Ok(look) => {
+                    failing = false;
+                    look
+                }
+                Err(error @ OutboxError::Failed { .. }) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(error = chain(&error), "will be tried again");
+                    }
+                    noticed.look_at_everything();
+                    Look { again_in: RETRY }
+                }
+                Err(error) => return self.fail(error),
+            };
+            let until = (Instant::now() + look.again_in).min(rescan);
+            self.wait(&mut noticed, until, &mut rescan);
+            if Instant::now() >= rescan {
+                noticed.look_at_everything();
+                rescan = Instant::now() + RESCAN;
+            }
+        }
+    }
+
+    /// Waits until there is a reason to look, and takes in all that was noticed until then.
+    fn wait(&self, noticed: &mut Noticed, until: Instant, rescan: &mut Instant) {
+        loop {
+            let mut look = match self.queue.recv_timeout(until - Instant::now()) {
+                Ok(notice) => take(noticed, notice, rescan),
+                Err(RecvTimeoutError::Timeout) => return,
+                Err(RecvTimeoutError::Disconnected) => true,
+            };
+            for notice in self.queue.try_iter().take(NOTICES) {
+                look |= take(noticed, notice, rescan);
+            }
+            if look {
+                return;
+            }
+        }
+    }
+
+    fn fail(&self, error: OutboxError) {
+        tracing::error!(error = chain(&error), "the outbox over the node's files has stopped");
+        // Set once: the thread ends here.
+        drop(self.failure.set(error));
+        self.wake.notify_one();
+    }
+}
+
+fn take(noticed: &mut Noticed, notice: Notice, rescan: &mut Instant) -> bool {
+    match notice {
+        Notice::File(path, seen) => return noticed.note(path, seen),
+        Notice::Directory => {
+            noticed.look_at_everything();
+            *rescan = (*rescan).min(Instant::now() + NEW_DIRECTORY);
+        }
+        Notice::Lost => noticed.forget(),
+        Notice::Stop => {}
+    }
+    true
+}

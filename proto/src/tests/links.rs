@@ -1,0 +1,329 @@
+//! The rule of links against a plain model: a list of blocks, each with or without its proof.
+
+use bytes::Bytes;
+use proptest::arbitrary::any;
+use proptest::collection::vec;
+use proptest::prop_oneof;
+use proptest::proptest;
+use proptest::strategy::{Just, Strategy};
+
+use super::examples::{hash, position};
+use crate::{Cursor, Event, Hash, LinkError, Links, LinksState, Tip};
+
+/// Hashes of one byte out of a few, so that wrong ones are often right by chance.
+fn short(byte: u8) -> Hash {
+    hash(byte, 1)
+}
+
+const GENESIS: u8 = 0;
+
+struct Block {
+    hash: Hash,
+    proven: bool,
+}
+
+/// The chain from its first block on; `blocks` may be empty again after a rollback.
+#[derive(Default)]
+struct Model {
+    start: Option<(u64, Hash)>,
+    blocks: Vec<Block>,
+}
+
+impl Model {
+    fn first(&self) -> u64 {
+        self.start.as_ref().map_or(0, |(first, _)| *first)
+    }
+
+    fn base(&self) -> Option<Tip> {
+        let (first, parent) = self.start.as_ref()?;
+        Some(Tip { height: first.checked_sub(1)?, hash: parent.clone() })
+    }
+
+    fn at(&self, height: u64) -> Option<&Block> {
+        self.blocks.get(usize::try_from(height.checked_sub(self.first())?).unwrap())
+    }
+
+    fn tip(&self) -> Option<Tip> {
+        let Some(last) = self.blocks.last() else { return self.base() };
+        let height = self.first() + self.blocks.len() as u64 - 1;
+        Some(Tip { height, hash: last.hash.clone() })
+    }
+
+    fn proof_tip(&self) -> Option<u64> {
+        self.start.as_ref()?;
+        let run = self.blocks.iter().take_while(|block| block.proven).count() as u64;
+        (self.first() + run).checked_sub(1)
+    }
+
+    fn debt(&self) -> u64 {
+        let unproven = self.blocks.iter().position(|block| !block.proven);
+        unproven.map_or(0, |at| (self.blocks.len() - at) as u64)
+    }
+
+    fn state(&self) -> LinksState {
+        let proof_tip = self.proof_tip();
+        let heights = (self.first()..).zip(&self.blocks).filter(|(_, block)| block.proven);
+        let above = heights.map(|(height, _)| height).filter(|h| proof_tip.is_none_or(|p| *h > p));
+        LinksState { base: self.base(), tip: self.tip(), proof_tip, proven_above: above.collect() }
+    }
+
+    /// Takes the event in, if it links.
+    fn admit(&mut self, event: &Event) -> bool {
+        match event {
+            Event::BlockCommitted { height, hash, parent_hash, .. } => {
+                self.admit_block(*height, hash, parent_hash)
+            }
+            Event::BlockProven { height, block_hash, .. } => {
+                let first = self.first();
+                let block = self.at(*height).is_some_and(|block| block.hash == *block_hash);
+                if block {
+                    self.blocks[(height - first) as usize].proven = true;
+                }
+                block
+            }
+            Event::RolledBack { to_height, to_hash } => {
+                let remaining = Tip { height: *to_height, hash: to_hash.clone() };
+                let block = self.at(*to_height).is_some_and(|block| block.hash == *to_hash);
+                let there = block || self.base() == Some(remaining);
+                let below = self.tip().is_some_and(|tip| *to_height < tip.height);
+                if there && below {
+                    self.blocks.truncate((to_height + 1 - self.first()) as usize);
+                }
+                there && below
+            }
+            _ => true,
+        }
+    }
+
+    fn admit_block(&mut self, height: u64, hash: &Hash, parent: &Hash) -> bool {
+        let links = match self.tip() {
+            Some(tip) => height == tip.height + 1 && *parent == tip.hash,
+            None if self.start.is_some() => unreachable!("a first block at 0 stays"),
+            None if height == 0 => *hash == short(GENESIS),
+            None if height == 1 => *parent == short(GENESIS),
+            None => true,
+        };
+        if links {
+            self.start.get_or_insert_with(|| (height, parent.clone()));
+            self.blocks.push(Block { hash: hash.clone(), proven: false });
+        }
+        links
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// A block that links; at the given height if it is the first.
+    Next { first: u64, hash: u8 },
+    /// The proof of a block that is there.
+    Prove(usize),
+    /// Back to a block that is there, or below the first.
+    Back(usize),
+    /// A proof or a rollback that names a block which was there before a rollback, or any.
+    Any(Event),
+    /// Forget everything but the state.
+    Resume,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0..4u64, 0..4u8).prop_map(|(first, hash)| Step::Next { first, hash }),
+        6 => any::<usize>().prop_map(Step::Prove),
+        1 => any::<usize>().prop_map(Step::Back),
+        4 => event().prop_map(Step::Any),
+        1 => Just(Step::Resume),
+    ]
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let hash = || (0..4u8).prop_map(short);
+    let height = || 0..14u64;
+    prop_oneof![
+        (height(), hash(), hash()).prop_map(|(height, hash, parent_hash)| {
+            Event::BlockCommitted { height, hash, parent_hash, payload: Bytes::new() }
+        }),
+        (height(), hash()).prop_map(|(height, hash)| proof(height, &hash)),
+        (height(), hash()).prop_map(|(height, hash)| rollback(height, &hash)),
+        Just(Event::Marked { name: "mark".parse().unwrap() }),
+        Just(Event::StateRecorded { key: crate::Key::new(vec![1]).unwrap(), value: None }),
+    ]
+}
+
+fn block(height: u64, hash: &Hash, parent: &Hash) -> Event {
+    let (hash, parent_hash) = (hash.clone(), parent.clone());
+    Event::BlockCommitted { height, hash, parent_hash, payload: Bytes::new() }
+}
+
+fn proof(height: u64, hash: &Hash) -> Event {
+    Event::BlockProven { height, block_hash: hash.clone(), payload: Bytes::new() }
+}
+
+fn rollback(height: u64, hash: &Hash) -> Event {
+    Event::RolledBack { to_height: height, to_hash: hash.clone() }
+}
+
+impl Step {
+    /// The event of this step; `None` if there is nothing to prove or to go back to.
+    fn event(&self, model: &Model) -> Option<Event> {
+        match self {
+            Step::Next { first, hash } => Some(match model.tip() {
+                Some(tip) => block(tip.height + 1, &short(*hash), &tip.hash),
+                None if *first == 0 => block(0, &short(GENESIS), &short(*hash)),
+                None if *first == 1 => block(1, &short(*hash), &short(GENESIS)),
+                None => block(*first, &short(*hash), &short(3)),
+            }),
+            Step::Prove(at) => {
+                let at = at.checked_rem(model.blocks.len())?;
+                Some(proof(model.first() + at as u64, &model.blocks[at].hash))
+            }
+            Step::Back(at) => {
+                let heights = model.first().saturating_sub(1)..model.tip()?.height;
+                let height =
+                    heights.start + (*at as u64).checked_rem(heights.end - heights.start)?;
+                let hash = model.at(height).map(|block| block.hash.clone());
+                Some(rollback(height, &hash.or(model.base().map(|base| base.hash))?))
+            }
+            Step::Any(event) => Some(event.clone()),
+            Step::Resume => None,
+        }
+    }
+}
+
+/// What a caller answers who looks up the one block that is asked for, in a store that still
+/// has something at every height.
+fn referred(links: &Links, model: &Model, event: &Event) -> Option<Hash> {
+    match links.refers_to(event) {
+        Some(height) => model.at(height).map(|block| block.hash.clone()),
+        None => match event {
+            Event::BlockProven { block_hash, .. } => Some(block_hash.clone()),
+            Event::RolledBack { to_hash, .. } => Some(to_hash.clone()),
+            _ => None,
+        },
+    }
+}
+
+fn check(links: &Links, model: &Model) {
+    assert_eq!(*links, Links::resume(short(GENESIS), model.state()));
+    assert_eq!(links.tip(), model.tip().as_ref());
+    assert_eq!(links.proof_tip(), model.proof_tip());
+    let (block_tip, proof_tip) = (links.tip().cloned(), links.proof_tip());
+    let cursor = Cursor { position: position(), epoch: 1, block_tip, proof_tip };
+    assert_eq!(cursor.proof_debt(), model.debt());
+}
+
+proptest! {
+    #[test]
+    fn any_sequence_ends_where_the_model_does(steps in vec(step(), 1..60)) {
+        let mut model = Model::default();
+        let mut links = Links::new(short(GENESIS));
+        for step in steps {
+            let Some(event) = step.event(&model) else {
+                links = Links::resume(short(GENESIS), model.state());
+                continue;
+            };
+            let referred = referred(&links, &model, &event);
+            let before = links.clone();
+            let admitted = links.admit(&event, referred.as_ref());
+            assert_eq!(admitted.is_ok(), model.admit(&event), "{event}: {admitted:?}");
+            if let Err(error) = admitted {
+                assert_eq!(links, before, "an error changes nothing");
+                assert!(!error.to_string().is_empty());
+            }
+            check(&links, &model);
+        }
+    }
+
+    /// Proofs in any order, twice or not, end in the same state.
+    #[test]
+    fn the_order_of_proofs_does_not_matter(
+        first in 0..3u64,
+        order in Just((0..12u64).collect::<Vec<_>>()).prop_shuffle(),
+        again in 0..12usize,
+    ) {
+        let mut links = Links::new(short(GENESIS));
+        for height in first..first + 12 {
+            links.admit(&block(height, &short(GENESIS), &short(GENESIS)), None).unwrap();
+        }
+        for at in order.iter().chain(&order[..again]) {
+            links.admit(&proof(first + at, &short(GENESIS)), Some(&short(GENESIS))).unwrap();
+        }
+        assert_eq!(links.proof_tip(), Some(first + 11));
+    }
+}
+
+fn chain_of(heights: std::ops::RangeInclusive<u64>) -> Links {
+    let mut links = Links::new(short(GENESIS));
+    for height in heights {
+        let parent = if height == 1 { GENESIS } else { height as u8 - 1 };
+        links.admit(&block(height, &short(height as u8), &short(parent)), None).unwrap();
+    }
+    links
+}
+
+#[test]
+fn each_wrong_event_has_its_own_error() {
+    let refused = |event: &Event, referred: Option<&Hash>| {
+        let mut links = chain_of(1..=5);
+        links.admit(event, referred).unwrap_err()
+    };
+    let mut empty = Links::new(short(GENESIS));
+    assert_eq!(
+        empty.admit(&block(1, &short(1), &short(9)), None).unwrap_err().to_string(),
+        "block 1 belongs to another chain: it starts from genesis 09, this chain's is 00"
+    );
+    assert_eq!(
+        empty.admit(&proof(1, &short(1)), None).unwrap_err().to_string(),
+        "the proof names block 1 (01), which is not in the chain: there is no such height below the tip"
+    );
+    let cases = [
+        (
+            refused(&block(7, &short(7), &short(5)), None),
+            "block 7 does not follow the tip at height 5: the next block is 6; to replace blocks, roll back first",
+        ),
+        (
+            refused(&block(6, &short(6), &short(4)), None),
+            "block 6 names parent 04, but the block at height 5 is 05; to replace blocks, roll back first",
+        ),
+        (
+            refused(&proof(3, &short(9)), Some(&short(3))),
+            "the proof names block 3 (09), which is not in the chain: the block at this height is 03",
+        ),
+        (
+            refused(&rollback(3, &short(9)), Some(&short(3))),
+            "cannot roll back to block 3 (09): the block at this height is 03",
+        ),
+        (
+            refused(&rollback(5, &short(5)), Some(&short(5))),
+            "cannot roll back to block 5 (05): there is no such height below the tip",
+        ),
+        (
+            refused(&rollback(0, &short(9)), None),
+            "cannot roll back to block 0 (09): the block at this height is 00",
+        ),
+    ];
+    for (error, message) in cases {
+        assert_eq!(error.to_string(), message);
+    }
+}
+
+/// Whoever keeps rolled-back blocks around and looks them up must not make them count.
+#[test]
+fn a_block_that_was_rolled_back_cannot_be_proven() {
+    let mut links = chain_of(1..=5);
+    links.admit(&rollback(3, &short(3)), Some(&short(3))).unwrap();
+    let error = links.admit(&proof(4, &short(4)), Some(&short(4))).unwrap_err();
+    assert_eq!(error, LinkError::UnknownBlock { height: 4, block_hash: short(4), found: None });
+}
+
+#[test]
+fn a_rollback_of_every_block_leaves_the_parent_of_the_first() {
+    let mut links = Links::new(short(GENESIS));
+    links.admit(&block(100, &short(2), &short(1)), None).unwrap();
+    links.admit(&proof(100, &short(2)), Some(&short(2))).unwrap();
+    assert_eq!(links.refers_to(&rollback(99, &short(1))), None, "the base is remembered");
+    links.admit(&rollback(99, &short(1)), None).unwrap();
+    assert_eq!(links.tip(), Some(&Tip { height: 99, hash: short(1) }));
+    assert_eq!(links.proof_tip(), Some(99));
+    assert!(links.admit(&rollback(98, &short(0)), None).is_err());
+    links.admit(&block(100, &short(3), &short(1)), None).unwrap();
+}

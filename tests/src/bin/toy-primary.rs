@@ -1,0 +1,127 @@
+//! A toy node with the producer in it, to be killed.
+//!
+//! It commits blocks, and their proofs some blocks later in a shuffled order, to a SQLite
+//! database of its own, with the outbox in the same transaction. What it committed is in
+//! that database, whatever happens to the process: the tests take it for the truth.
+//! Started again it goes on where its database ends.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tipline_log::system_clock;
+use tipline_producer::{Ended, Producer, ProducerSettings};
+use tipline_proto::Label;
+use tipline_tests::{ToyNode, open_log};
+
+/// What the tests choose. Flags come as `--name value`.
+struct Options {
+    db: PathBuf,
+    log: String,
+    name: String,
+    /// Blocks that the database has in the end.
+    blocks: u64,
+    /// `no`: commit nothing, publish what is there and what another process commits, for ever.
+    commit: bool,
+    /// Bytes of a block.
+    payload: usize,
+    /// Time between two commits.
+    pause: Duration,
+    /// Where the time of each commit goes, a line each: microseconds since the start, and of the commit.
+    latencies: Option<PathBuf>,
+    /// Time for the log to take the rest, in the end.
+    drain: Duration,
+}
+
+impl Options {
+    fn parse() -> Result<Self, Box<dyn Error>> {
+        let mut options = Options {
+            db: PathBuf::new(),
+            log: String::new(),
+            name: "toy".into(),
+            blocks: u64::MAX,
+            commit: true,
+            payload: 1024,
+            pause: Duration::ZERO,
+            latencies: None,
+            drain: Duration::from_secs(60),
+        };
+        let mut args = std::env::args().skip(1);
+        while let Some(flag) = args.next() {
+            let value = args.next().ok_or_else(|| format!("{flag} needs a value"))?;
+            match flag.as_str() {
+                "--db" => options.db = value.into(),
+                "--log" => options.log = value,
+                "--name" => options.name = value,
+                "--blocks" => options.blocks = value.parse()?,
+                "--commit" => options.commit = value != "no",
+                "--payload" => options.payload = value.parse()?,
+                "--pause-us" => options.pause = Duration::from_micros(value.parse()?),
+                "--latencies" => options.latencies = Some(value.into()),
+                "--drain-s" => options.drain = Duration::from_secs(value.parse()?),
+                _ => return Err(format!("unknown flag {flag}").into()),
+            }
+        }
+        Ok(options)
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            let fenced = matches!(error.downcast_ref(), Some(Ended::Fenced { .. }));
+            ExitCode::from(if fenced { 3 } else { 2 })
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
+    let options = Options::parse()?;
+    let node = ToyNode::open(&options.db)?;
+    let mut settings = ProducerSettings::new(Label::new(&options.name)?);
+    settings.accept_shortfalls = true;
+    let address = options.log.clone();
+    let connect = move || {
+        let address = address.clone();
+        async move { open_log(&address).await }
+    };
+    let outbox = Box::new(node.outbox()?);
+    let producer = Arc::new(Producer::start(connect, outbox, settings, system_clock())?);
+
+    if !options.commit {
+        return Err(producer.ended().await.into());
+    }
+    let committing = Arc::clone(&producer);
+    let drain = options.drain;
+    let commits = tokio::task::spawn_blocking(move || commit_all(node, &options, &committing));
+    let ended = producer.ended();
+    tokio::select! {
+        committed = commits => committed??,
+        ended = ended => return Err(ended.into()),
+    }
+    let producer = Arc::into_inner(producer).ok_or("the producer is still in use")?;
+    let left = producer.shutdown(drain).await?;
+    if left > 0 {
+        return Err(format!("{left} events are still in the outbox").into());
+    }
+    Ok(())
+}
+
+fn commit_all(mut node: ToyNode, options: &Options, producer: &Producer) -> Result<(), String> {
+    let mut latencies = options.latencies.as_ref().map(|path| ToyNode::record_latencies(path));
+    while node.height() < options.blocks {
+        let sequence = node.commit_next(options.payload, &mut latencies)?;
+        drop(producer.committed(sequence));
+        std::thread::sleep(options.pause);
+    }
+    for sequence in node.commit_remaining_proofs()? {
+        drop(producer.committed(sequence));
+    }
+    Ok(())
+}
