@@ -76,17 +76,19 @@ async fn a_void_entry_is_not_an_entry() {
     let (server, log) = started().await;
     let mut old = Writer::claim(Arc::new(log)).await;
     old.write([sized(1)]).await;
-    // What an old primary without a fence could do: its entry lands behind the new claim.
-    let void = seal(&old.tail, old.epoch, [sized(99)]);
+    // What an old primary without a fence could do: its entries land behind the new claim.
+    let voids = seal(&old.tail, old.epoch, (0..3).map(|_| sized(99)));
     let mut new = Writer::claim(old.log.clone()).await;
     let js = raw(&server.url()).await;
-    let subject = Subject::Event(name(), Kind::StateRecorded).to_string();
-    js.publish(subject, void[0].encode()).await.unwrap().await.unwrap();
+    for void in &voids {
+        let subject = Subject::Event(name(), Kind::StateRecorded).to_string();
+        js.publish(subject, void.encode()).await.unwrap().await.unwrap();
+    }
 
     let tail = new.log.tail().await.unwrap_err();
     assert!(matches!(tail, LogError::Damaged { .. }), "{tail:?}");
     // Nothing can be appended by who trusts the tail; the test itself goes on behind it.
-    new.tail.fence += 1;
+    new.tail.fence += voids.len() as u64;
     for _ in 0..5 {
         new.write([sized(2)]).await;
     }

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::stream::Stream;
@@ -24,7 +25,9 @@ async fn a_subscription_says_that_it_lost_the_server() {
     assert_eq!(next(&mut subscription).await.unwrap(), writer.written);
     subscription.acknowledge(1).await.unwrap();
     server.kill();
-    let lost = next(&mut subscription).await.unwrap_err();
+    // At once, not when heartbeats stay away for 10 s.
+    let lost = tokio::time::timeout(Duration::from_secs(5), subscription.next()).await;
+    let lost = lost.expect("the loss is noticed").unwrap_err();
     assert!(lost.is_retryable(), "{lost:?}");
     assert!(next(&mut subscription).await.is_err());
     server.restart().await;
