@@ -24,7 +24,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let genesis = Hash::new(vec![0; 32])?;
     let chain = Chain { name: "example".parse()?, genesis: genesis.clone() };
     let lineage = Lineage::from_bytes([7; 16]); // `tipline init` makes a random one
-    EmbeddedLog::create(&log_path, &LogIdentity { name: "example".parse()?, chain, lineage }).await?;
+    EmbeddedLog::create(&log_path, &LogIdentity { name: "example".parse()?, chain, lineage })
+        .await?;
 
     // 1. When the node opens its database: the outbox's tables beside its own.
     let mut db = Connection::open(&node_path)?;

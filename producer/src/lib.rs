@@ -9,6 +9,8 @@ mod progress;
 mod publisher;
 mod settings;
 mod status;
+#[cfg(test)]
+mod tests;
 mod ticket;
 
 pub use ended::Ended;

@@ -135,8 +135,14 @@ pub(crate) struct Core {
     woken: bool,
     draining: bool,
     attempt: u32,
+    /// Times in a row that the tail was found shorter than what was acknowledged.
+    shorter: u32,
 }
 
+/// So often a tail that is shorter than what was acknowledged is read again before it is
+/// believed, over 15 s: a leader that was cut off from the others, and does not know yet,
+/// tells an old one for up to 10 s.
+const LOOKS_BEFORE_A_LOSS: u32 = 20;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -155,6 +161,7 @@ impl Core {
             woken: false,
             draining: false,
             attempt: 0,
+            shorter: 0,
         }
     }
 
@@ -258,6 +265,7 @@ impl Core {
 
     fn logged(&mut self, unit: Unit, tail: Tail) -> Vec<Command> {
         self.attempt = 0;
+        self.shorter = 0;
         self.tail = Some(tail);
         self.phase = Phase::Idle;
         self.woken |= self.draining;
@@ -282,16 +290,24 @@ impl Core {
             return self.logged(unit, found);
         }
         if found.position == known.position && unit.is_empty() {
+            self.shorter = 0;
             let mut commands = self.send_prepared();
             commands.extend(self.prepare());
             return commands;
         }
         if found.position == known.position {
+            self.shorter = 0;
             self.tail = Some(found.clone());
             self.phase = Phase::Sending(unit.clone());
             return vec![Command::Append { after: found, unit }];
         }
         if found.position.index < known.position.index && ours {
+            self.shorter += 1;
+            if self.shorter < LOOKS_BEFORE_A_LOSS {
+                self.phase = Phase::Resolving(unit);
+                let why = "the log ends before what it has acknowledged; looking again";
+                return self.pause(why.to_owned());
+            }
             return self.republish(known.position, found);
         }
         let expected = known.position;

@@ -37,10 +37,46 @@ pub(super) async fn complete_to(
                 );
                 return Err(Obstacle::Final(Ended::halted(why)));
             }
-            outbox.must_follow(newest_block(log, tail).await?).await?;
+            check_continues(log, tail, outbox, at.sequence).await?;
             Ok(at.sequence)
         }
     }
+}
+
+/// The first block behind `sequence` follows the log's newest block. Looked at before the claim:
+/// a claim says for good up to which row the log is complete.
+async fn check_continues(
+    log: &dyn Log,
+    tail: &Tail,
+    outbox: &OutboxWorker,
+    sequence: u64,
+) -> Result<(), Obstacle> {
+    let Some(tip) = newest_block(log, tail).await? else {
+        return Ok(());
+    };
+    let Some(row) = outbox.first_block(sequence).await? else {
+        let why = format!(
+            "waiting for the first block behind row {sequence} of the outbox, to see whether it \
+             follows the log's newest block {tip}"
+        );
+        return Err(Obstacle::Passing(why));
+    };
+    let follows = match &row.event {
+        Event::BlockCommitted { height, parent_hash, .. } => {
+            tip.height.checked_add(1) == Some(*height) && tip.hash == *parent_hash
+        }
+        Event::RolledBack { to_height, .. } => *to_height < tip.height,
+        _ => true,
+    };
+    if follows {
+        return Ok(());
+    }
+    let why = format!(
+        "row {} of the outbox, {}, does not follow the log's newest block {tip}: the outbox does \
+         not continue behind row {sequence}",
+        row.sequence, row.event
+    );
+    Err(Obstacle::Final(Ended::halted(why)))
 }
 
 /// The log's newest row is the outbox's row of this number. A node that was restored from an

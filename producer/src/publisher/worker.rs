@@ -5,10 +5,11 @@ use std::thread;
 
 use tipline_log::Log;
 use tipline_proto::limits::{MAX_UNIT_BYTES, MAX_UNIT_MESSAGES};
-use tipline_proto::{Entry, Event, OutboxId, Position, Tip};
+use tipline_proto::{Entry, OutboxId, Position};
 use tokio::sync::{mpsc, oneshot};
 
 use super::core::{Obstacle, Unit};
+use super::resume::block_tip;
 use crate::ended::{Ended, chain};
 use crate::outbox::{Outbox, OutboxError, Pending, Row};
 
@@ -29,8 +30,6 @@ struct Worker {
     outbox: Box<dyn Outbox>,
     /// Rows up to here are trimmed.
     trimmed: u64,
-    /// What the first block must follow, where this outbox is new to the log.
-    must_follow: Option<Tip>,
 }
 
 impl OutboxWorker {
@@ -38,7 +37,7 @@ impl OutboxWorker {
         let id = outbox.id();
         // One job of the publisher and one of the status task, and room for a trim of each.
         let (jobs, mut queue) = mpsc::channel::<Job>(4);
-        let mut worker = Worker { outbox, trimmed: 0, must_follow: None };
+        let mut worker = Worker { outbox, trimmed: 0 };
         thread::Builder::new().name("tipline-outbox".into()).spawn(move || {
             while let Some(job) = queue.blocking_recv() {
                 job(&mut worker);
@@ -61,9 +60,12 @@ impl OutboxWorker {
         Ok(read.await?.map_err(obstacle)?.pop())
     }
 
-    /// From now on the first block that is prepared must follow this one.
-    pub(crate) async fn must_follow(&self, tip: Option<Tip>) -> Result<(), Obstacle> {
-        self.run(|worker| worker.must_follow = tip).await
+    /// The first row behind `after` that changes the block tip; `None` if there is none yet
+    /// among the next thousand.
+    pub(crate) async fn first_block(&self, after: u64) -> Result<Option<Row>, Obstacle> {
+        let rows = self.run(move |worker| worker.outbox.read(after, MAX_UNIT_MESSAGES, 0));
+        let rows = rows.await?.map_err(obstacle)?;
+        Ok(rows.into_iter().find(|row| block_tip(&row.event).is_some()))
     }
 
     /// The next unit, sealed.
@@ -120,7 +122,6 @@ impl Worker {
                 );
                 return Err(Obstacle::Final(Ended::halted(why)));
             }
-            self.check_follows(&row)?;
             let entry = Entry::seal(&behind, epoch, row.time, row.sequence, row.event);
             messages += log.messages(&entry);
             if messages > MAX_UNIT_MESSAGES && !unit.is_empty() {
@@ -130,29 +131,6 @@ impl Worker {
             unit.push(entry);
         }
         Ok(unit.into())
-    }
-
-    fn check_follows(&mut self, row: &Row) -> Result<(), Obstacle> {
-        let Some(tip) = &self.must_follow else {
-            return Ok(());
-        };
-        let follows = match &row.event {
-            Event::BlockCommitted { height, parent_hash, .. } => {
-                tip.height.checked_add(1) == Some(*height) && tip.hash == *parent_hash
-            }
-            Event::RolledBack { to_height, .. } => *to_height < tip.height,
-            _ => return Ok(()),
-        };
-        if !follows {
-            let why = format!(
-                "row {} of the outbox, {}, does not follow the log's newest block {tip}: \
-                 the outbox does not continue here",
-                row.sequence, row.event
-            );
-            return Err(Obstacle::Final(Ended::halted(why)));
-        }
-        self.must_follow = None;
-        Ok(())
     }
 
     fn trim(&mut self, sequence: u64) -> Result<(), OutboxError> {

@@ -1,0 +1,183 @@
+//! The producer as a node sees it, over a log and an outbox in memory.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tipline_log::memory::MemoryLog;
+use tipline_log::{Appender, Log, Reader, Receipts, system_clock};
+use tipline_proto::{
+    Chain, Event, Hash, InstanceId, Label, Level, Lineage, Links, LogIdentity, OutboxId, Policy,
+    Position, Reached, Receipt, Role, Timestamp,
+};
+
+use crate::{Continue, Ended, MemoryOutbox, Outbox as _, Producer, ProducerSettings, Standing};
+
+fn genesis() -> Hash {
+    Hash::new(vec![0; 32]).unwrap()
+}
+
+fn log() -> MemoryLog {
+    let chain = Chain { name: "test".parse().unwrap(), genesis: genesis() };
+    let lineage = Lineage::from_bytes([3; 16]);
+    MemoryLog::new(LogIdentity { name: "test".parse().unwrap(), chain, lineage })
+}
+
+fn outbox(id: u8) -> MemoryOutbox {
+    MemoryOutbox::new(OutboxId::from_bytes([id; 16]), genesis(), system_clock())
+}
+
+fn hash(height: u64) -> Hash {
+    if height == 0 { genesis() } else { Hash::new(height.to_be_bytes().to_vec()).unwrap() }
+}
+
+fn block(height: u64) -> Event {
+    let (hash, parent_hash) = (hash(height), hash(height - 1));
+    Event::BlockCommitted { height, hash, parent_hash, payload: vec![1; 100].into() }
+}
+
+fn start(log: &MemoryLog, outbox: &MemoryOutbox, settings: ProducerSettings) -> Producer {
+    let log = log.clone();
+    let connect = move || {
+        let log: Arc<dyn Log> = Arc::new(log.clone());
+        async move { Ok(log) }
+    };
+    Producer::start(connect, Box::new(outbox.clone()), settings, system_clock()).unwrap()
+}
+
+fn settings() -> ProducerSettings {
+    let mut settings = ProducerSettings::new(Label::new("test").unwrap());
+    settings.accept_shortfalls = true;
+    settings
+}
+
+fn receipt(log: &MemoryLog, name: &str, position: Position) -> Receipt {
+    Receipt {
+        lineage: log.identity().lineage,
+        consumer: name.parse().unwrap(),
+        role: Role::Backup,
+        instance: InstanceId::from_bytes([1; 16]),
+        reached: Reached::up_to(position, Level::Durable),
+        block_tip: None,
+        proof_tip: None,
+        time: Timestamp::default(),
+        failure: None,
+        store: "test".into(),
+    }
+}
+
+#[tokio::test]
+async fn logged_and_backed_up_are_two_awaits() {
+    let (log, outbox) = (log(), outbox(1));
+    let producer = start(&log, &outbox, settings());
+    let ticket = producer.committed(outbox.enqueue(&block(1)).unwrap());
+    assert_eq!(ticket.logged().await.unwrap(), 2, "behind the claim");
+
+    let policy: Policy = "any 1 of backup-*, archive at durable".parse().unwrap();
+    let waiting = tokio::spawn({
+        let (ticket, policy) = (ticket.clone(), policy.clone());
+        async move { ticket.backed_up(&policy).await }
+    });
+    let mut status = producer.backup_status();
+    let behind = log.entry(1).await.unwrap().position();
+    log.put_receipt(&receipt(&log, "backup-1", behind)).await.unwrap();
+    status.wait_for(|status| status.consumer("backup-1").is_some()).await.unwrap();
+    assert!(!waiting.is_finished(), "the backup has only the claim");
+
+    let mut forged = log.entry(2).await.unwrap().position();
+    forged.digest = behind.digest;
+    log.put_receipt(&receipt(&log, "archive", forged)).await.unwrap();
+    let diverged = |status: &crate::BackupStatus| {
+        status.consumer("archive").map(|c| c.standing) == Some(Standing::Diverged { index: 2 })
+    };
+    status.wait_for(diverged).await.unwrap();
+    assert!(!waiting.is_finished(), "a receipt of another history never counts");
+
+    let tail = log.entry(2).await.unwrap().position();
+    log.put_receipt(&receipt(&log, "backup-1", tail)).await.unwrap();
+    waiting.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_fenced_primary_says_so_to_every_caller() {
+    let (log, outbox) = (log(), outbox(1));
+    let old = start(&log, &outbox, settings());
+    old.ready().await.unwrap();
+    let new = start(&log, &outbox, settings());
+    new.ready().await.unwrap();
+    // It has nothing to publish, and learns it all the same.
+    assert!(matches!(old.ended().await, Ended::Fenced { epoch: 1, by: 2 }));
+    let ticket = old.committed(outbox.enqueue(&block(1)).unwrap());
+    assert!(matches!(ticket.logged().await, Err(Ended::Fenced { .. })));
+    new.committed(1).logged().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_outbox_fills_while_the_log_is_away_and_drains_behind_it() {
+    let (log, outbox) = (log(), outbox(1));
+    let producer = start(&log, &outbox, settings());
+    producer.ready().await.unwrap();
+    log.set_available(false);
+    let sequences: Vec<u64> =
+        (1..=500).map(|height| outbox.enqueue(&block(height)).unwrap()).collect();
+    let ticket = producer.committed(500);
+    let mut progress = producer.progress();
+    progress.wait_for(|progress| progress.waiting_events == 500).await.unwrap();
+    log.set_available(true);
+    ticket.logged().await.unwrap();
+    assert_eq!(producer.shutdown(Duration::from_secs(10)).await.unwrap(), 0);
+    let tail = log.tail().await.unwrap();
+    assert_eq!(tail.outbox_sequence, *sequences.last().unwrap());
+}
+
+#[tokio::test]
+async fn logged_rows_leave_the_outbox_but_for_the_newest_thousand() {
+    let (log, mut outbox) = (log(), outbox(1));
+    for height in 1..=3000 {
+        outbox.enqueue(&block(height)).unwrap();
+    }
+    let producer = start(&log, &outbox, settings());
+    producer.committed(3000).logged().await.unwrap();
+    producer.shutdown(Duration::from_secs(10)).await.unwrap();
+    let pending = outbox.pending().unwrap();
+    assert_eq!((pending.first, pending.last), (2001, 3000));
+}
+
+#[tokio::test]
+async fn another_outbox_must_say_where_it_continues() {
+    let (log, first) = (log(), outbox(1));
+    let producer = start(&log, &first, settings());
+    for height in 1..=3 {
+        producer.committed(first.enqueue(&block(height)).unwrap()).logged().await.unwrap();
+    }
+    producer.shutdown(Duration::from_secs(10)).await.unwrap();
+
+    // A rebuilt node: it committed the same blocks again, and one more.
+    let second = outbox(2);
+    for height in 1..=4 {
+        second.enqueue(&block(height)).unwrap();
+    }
+    let refused = start(&log, &second, settings()).ready().await;
+    assert!(matches!(refused, Err(Ended::OtherOutbox { sequence: 3, .. })), "{refused:?}");
+
+    let mut wrong = settings();
+    let tail = log.tail().await.unwrap().position;
+    wrong.continue_at = Some(Continue { position: tail, sequence: 2 });
+    let producer = start(&log, &second, wrong);
+    let ended = producer.ended().await.to_string();
+    assert!(ended.contains("does not follow the log's newest block 3"), "{ended}");
+
+    assert_eq!(log.tail().await.unwrap().position, tail, "it has not claimed the log");
+    let mut right = settings();
+    right.continue_at = Some(Continue { position: tail, sequence: 3 });
+    let producer = start(&log, &second, right.clone());
+    producer.committed(4).logged().await.unwrap_or_else(|e| panic!("{e}"));
+    producer.shutdown(Duration::from_secs(10)).await.unwrap();
+    // Started once more with the same settings: the log knows this outbox by now.
+    let producer = start(&log, &second, right);
+    producer.ready().await.unwrap();
+    let mut links = Links::new(genesis());
+    for index in 1..=log.extent().await.unwrap().last {
+        links.admit(&log.entry(index).await.unwrap().event, None).unwrap();
+    }
+    assert_eq!(links.tip().map(|tip| tip.height), Some(4), "every block once");
+}
