@@ -63,7 +63,8 @@ impl OutboxWorker {
     /// The first row behind `after` that changes the block tip; `None` if there is none yet
     /// among the next thousand.
     pub(crate) async fn first_block(&self, after: u64) -> Result<Option<Row>, Obstacle> {
-        let rows = self.run(move |worker| worker.outbox.read(after, MAX_UNIT_MESSAGES, 0));
+        let rows =
+            self.run(move |worker| worker.outbox.read(after, MAX_UNIT_MESSAGES, MAX_UNIT_BYTES));
         let rows = rows.await?.map_err(obstacle)?;
         Ok(rows.into_iter().find(|row| block_tip(&row.event).is_some()))
     }
