@@ -17,6 +17,9 @@ pub(crate) fn is_watched() -> bool {
 
 /// Shows a line in the place of the one before; an empty one takes it away.
 pub(crate) fn show(line: &str) {
+    if !is_watched() {
+        return;
+    }
     let width = terminal_size::terminal_size_of(stderr())
         .map_or(WIDTH, |(width, _)| usize::from(width.0))
         .saturating_sub(1);

@@ -22,8 +22,6 @@ pub struct Progress {
     pub waiting_events: u64,
     /// Payload bytes of all rows that the outbox holds, logged ones that are kept included.
     pub held_bytes: u64,
-    /// Units that were appended since the start.
-    pub units: u64,
     /// Times the log was found to have lost what it had acknowledged. More than zero: wake a person.
     pub losses: u64,
     /// Index of the claim, and outbox sequence at it: entries behind it are rows behind that.

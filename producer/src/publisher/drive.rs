@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tipline_log::{Clock, Log, LogError};
-use tipline_proto::Position;
+use tipline_proto::{Position, Tip};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +29,8 @@ pub(crate) type Connect =
 /// Rows are looked for this often, should a wake-up have been missed: by a node that
 /// enqueues from another process, or forgets to call.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How far back the newest block is looked for, only to announce it.
+const LOOK_BACK_TO_ANNOUNCE: u64 = 300;
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Everything a publisher works with.
@@ -77,7 +79,7 @@ async fn start(publisher: &Arc<Publisher>, mut connect: Connect) -> Result<Ready
             }
             let digests = Arc::new(Digests::default());
             let tail = log.tail().await?;
-            let block_tip = resume::newest_block(&*log, &tail).await?;
+            let block_tip = resume::newest_block(&*log, &tail, LOOK_BACK_TO_ANNOUNCE).await?;
             publisher.progress.send_modify(|progress| {
                 progress.tail = Some(tail.position);
                 progress.block_tip = block_tip;
@@ -174,18 +176,15 @@ impl Driver {
                     progress.epoch = claim.epoch;
                     progress.claim = Some(anchor);
                 });
-                self.advance(claim.position(), sequence);
+                self.advance(claim.position(), sequence, None);
             }
             Command::Logged { unit } => {
                 for entry in &unit[..] {
                     self.digests.push(entry.position());
                 }
-                if let Some(tip) = unit.iter().rev().find_map(|e| resume::block_tip(&e.event)) {
-                    self.publisher.progress.send_modify(|progress| progress.block_tip = Some(tip));
-                }
+                let tip = unit.iter().rev().find_map(|e| resume::block_tip(&e.event));
                 if let Some(last) = unit.last() {
-                    self.publisher.progress.send_modify(|progress| progress.units += 1);
-                    self.advance(last.position(), last.outbox_sequence);
+                    self.advance(last.position(), last.outbox_sequence, tip);
                 }
             }
             Command::LostData { acknowledged, found } => {
@@ -236,12 +235,13 @@ impl Driver {
     }
 
     /// The log is complete up to here: tell everyone, and tidy the outbox.
-    fn advance(&mut self, tail: Position, logged: u64) {
+    fn advance(&mut self, tail: Position, logged: u64, tip: Option<Tip>) {
         self.digests.push(tail);
         self.publisher.progress.send_modify(|progress| {
             progress.stage = Stage::Publishing;
             progress.tail = Some(tail);
             progress.logged = logged;
+            progress.block_tip = tip.or(progress.block_tip.take());
         });
         let trim = self.publisher.settings.trim == Trim::Logged;
         self.tidy(trim.then_some(logged));
@@ -311,10 +311,12 @@ impl Publisher {
             self.outbox.pending().await
         };
         match tidied.await {
-            Ok(pending) => self.progress.send_modify(|progress| {
+            Ok(pending) => drop(self.progress.send_if_modified(|progress| {
+                let before = (progress.waiting_events, progress.held_bytes);
                 progress.waiting_events = pending.last.saturating_sub(progress.logged);
                 progress.held_bytes = pending.bytes;
-            }),
+                before != (progress.waiting_events, progress.held_bytes)
+            })),
             // Rows stay a little longer, because the node is writing; the gauge shows it.
             // Whatever is really wrong with the outbox shows when rows are read.
             Err(obstacle) => tracing::debug!("the outbox was not tidied: {obstacle:?}"),

@@ -51,7 +51,7 @@ async fn check_continues(
     outbox: &OutboxWorker,
     sequence: u64,
 ) -> Result<(), Obstacle> {
-    let Some(tip) = newest_block(log, tail).await? else {
+    let Some(tip) = newest_block(log, tail, LOOK_BACK).await? else {
         return Ok(());
     };
     let Some(row) = outbox.first_block(sequence).await? else {
@@ -103,7 +103,8 @@ async fn check_same_history(
     let Some(row) = outbox.row(sequence).await? else {
         return Ok(());
     };
-    let logged = newest(log, tail, |event| !matches!(event, Event::EpochStarted { .. })).await?;
+    let logged =
+        newest(log, tail, LOOK_BACK, |event| !matches!(event, Event::EpochStarted { .. })).await?;
     let Some(logged) = logged.filter(|entry| entry.outbox_sequence == sequence) else {
         return Ok(());
     };
@@ -120,11 +121,15 @@ async fn check_same_history(
     Err(Obstacle::Final(Ended::halted(why)))
 }
 
-/// The newest block of the log; `None` if there is none within reach.
-pub(super) async fn newest_block(log: &dyn Log, tail: &Tail) -> Result<Option<Tip>, LogError> {
+/// The newest block of the log; `None` if there is none among the newest `look_back` entries.
+pub(super) async fn newest_block(
+    log: &dyn Log,
+    tail: &Tail,
+    look_back: u64,
+) -> Result<Option<Tip>, LogError> {
     let is_block =
         |event: &Event| matches!(event, Event::BlockCommitted { .. } | Event::RolledBack { .. });
-    let found = newest(log, tail, is_block).await?;
+    let found = newest(log, tail, look_back, is_block).await?;
     Ok(found.and_then(|entry| block_tip(&entry.event)))
 }
 
@@ -144,9 +149,10 @@ pub(super) fn block_tip(event: &Event) -> Option<Tip> {
 async fn newest(
     log: &dyn Log,
     tail: &Tail,
+    look_back: u64,
     wanted: impl Fn(&Event) -> bool + Send,
 ) -> Result<Option<Entry>, LogError> {
-    let first = log.extent().await?.first.max(tail.position.index.saturating_sub(LOOK_BACK));
+    let first = log.extent().await?.first.max(tail.position.index.saturating_sub(look_back));
     for index in (first..=tail.position.index).rev() {
         let entry = log.entry(index).await?;
         if wanted(&entry.event) {
