@@ -1,6 +1,7 @@
 //! The integration tests, one file for each feature of the product.
 #![expect(
     clippy::expect_used,
+    clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a test fails by panicking, in its helper functions too"
 )]
@@ -10,4 +11,6 @@ mod forgotten;
 mod jetstream;
 mod publishing;
 mod real_blocks;
+mod replicating;
 mod servers;
+mod site;

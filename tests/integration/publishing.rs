@@ -1,74 +1,12 @@
 //! The publisher against a real server: killed primaries, two primaries, a server that is away.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
-use tipline_log::Log;
-use tipline_log::jetstream::{JetStreamLog, JetStreamOptions};
 use tipline_proto::{Entry, Event};
-use tipline_tests::{
-    Nats, NatsOptions, Process, Rng, ToyNode, check_log, eventually, open_log, read_log,
-    toy_history, toy_log,
-};
+use tipline_tests::{Nats, NatsOptions, Rng, ToyNode, check_log, eventually, toy_history};
 
-/// A node's database, and the address of its log.
-struct Site {
-    dir: TempDir,
-    address: String,
-}
-
-impl Site {
-    /// A fresh log on this server.
-    async fn new(nats: &Nats, name: &str, rng: &mut Rng) -> Site {
-        let identity = toy_log(name, rng);
-        let options = JetStreamOptions::new(nats.url(), identity.name.clone());
-        JetStreamLog::create(&options, &identity, 1).await.unwrap();
-        Site { dir: TempDir::new().unwrap(), address: format!("{}/{name}", nats.url()) }
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    /// Starts a toy primary on a database of this site.
-    fn primary(&self, db: &str, args: &[&str]) -> Process {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_toy-primary"));
-        command.args(["--log", &self.address]).arg("--db").arg(self.file(db)).args(args);
-        Process::spawn(db, command, &self.file(&format!("{db}.log")))
-    }
-
-    async fn log(&self) -> std::sync::Arc<dyn Log> {
-        open_log(&self.address).await.unwrap()
-    }
-
-    async fn entries(&self) -> Vec<Entry> {
-        read_log(&*self.log().await).await
-    }
-
-    /// Waits until the log has everything that the node has committed.
-    async fn wait_for_all(&self, db: &str) {
-        let log = self.log().await;
-        let committed = toy_history(&self.file(db)).len() as u64;
-        eventually("the log has all that is committed", Duration::from_secs(60), async || {
-            let logged = log.tail().await.map_err(|e| e.to_string())?.outbox_sequence;
-            if logged == committed { Ok(()) } else { Err(format!("{logged} of {committed}")) }
-        })
-        .await;
-    }
-
-    /// Waits until the log has so many entries.
-    async fn wait_for_entries(&self, count: u64) {
-        let log = self.log().await;
-        let what = format!("the log has {count} entries");
-        eventually(&what, Duration::from_secs(60), async || {
-            let last = log.extent().await.map_err(|e| e.to_string())?.last;
-            if last >= count { Ok(()) } else { Err(format!("it has {last}")) }
-        })
-        .await;
-    }
-}
+use crate::site::Site;
 
 fn epochs(entries: &[Entry]) -> usize {
     entries.iter().filter(|e| matches!(e.event, Event::EpochStarted { .. })).count()
