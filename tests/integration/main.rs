@@ -6,6 +6,7 @@
 )]
 
 mod cli;
+mod demo;
 mod forgotten;
 mod jetstream;
 mod publishing;
