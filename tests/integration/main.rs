@@ -5,6 +5,7 @@
     reason = "a test fails by panicking, in its helper functions too"
 )]
 
+mod bad_input;
 mod cli;
 mod demo;
 mod forgotten;
