@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tipline_consumer::{SqliteReader, StoreReader as _, content_digest};
 use tipline_log::jetstream::{JetStreamLog, JetStreamOptions};
-use tipline_log::{Log as _, Reader as _, system_clock};
+use tipline_log::{Reader as _, system_clock};
 use tipline_producer::{OutboxError, OutboxTable};
 use tipline_proto::limits::MAX_PAYLOAD_BYTES;
 use tipline_proto::{Digest, Event, Hash, Position};
@@ -243,7 +243,10 @@ async fn a_store_ahead_of_its_log_is_refused_with_both_ends() {
         site.block("node", height, format!("block {height}").as_bytes());
     }
     site.publish("embedded:tipline.log.db", "dir:node", 3).await;
-    fs::copy(site.path("tipline.log.db"), site.path("older.db")).unwrap();
+    for file in ["", "-wal"] {
+        let [from, to] = ["tipline.log.db", "older.db"].map(|name| format!("{name}{file}"));
+        fs::copy(site.path(&from), site.path(&to)).unwrap();
+    }
     for height in 4..=8 {
         site.block("node", height, format!("block {height}").as_bytes());
     }
@@ -263,7 +266,8 @@ async fn a_store_ahead_of_its_log_is_refused_with_both_ends() {
 async fn a_damaged_blk_file_is_published_up_to_the_damage() {
     let site = Site::with_log(BITCOIN).await;
     let whole = fs::read(bitcoin_blocks_path()).unwrap();
-    let offsets: Vec<usize> = bitcoin_blocks()
+    let real = bitcoin_blocks();
+    let offsets: Vec<usize> = real
         .iter()
         .scan(0, |at, block| Some(std::mem::replace(at, *at + 8 + block.bytes.len())))
         .collect();
@@ -294,9 +298,12 @@ async fn a_damaged_blk_file_is_published_up_to_the_damage() {
     let at = format!("at offset {}: a record must start with", offsets[99]);
     let finished = site.run(words).await;
     refused(&finished, &["error: the outbox cannot be used", "second/garbage.dat", &at]);
-    // Whatever was enqueued before is not lost.
-    let again = site.run(words).await;
-    refused(&again, &["second/garbage.dat", &at]);
+    // And the same once more: what a record starts with is not forgotten.
+    refused(&site.run(words).await, &["second/garbage.dat", &at]);
+    let second = format!("embedded:{}", site.path("second.db").display());
+    let entries = read_log(&*open_log(&second).await.unwrap()).await;
+    let logged = entries.iter().filter(|entry| !entry.event.payload().is_empty());
+    assert!(logged.map(|entry| entry.event.payload()).eq(real.iter().take(99).map(|b| &b.bytes)));
 }
 
 #[tokio::test]
@@ -313,12 +320,13 @@ async fn a_block_file_that_is_empty_is_waited_for_and_one_that_was_cut_is_named(
     site.publish(log, "dir:node", 5).await;
     let before = tail(&address(&site)).await;
 
-    let cut = File::options().write(true).open(site.block_path("node", 5)).unwrap();
+    // Only the newest may be replaced: whatever is below is what the chain stands on.
+    let cut = File::options().write(true).open(site.block_path("node", 4)).unwrap();
     cut.set_len(3).unwrap();
     drop(cut);
     site.block("node", 6, b"block 6");
     let finished = site.run("primary --source dir:node").await;
-    refused(&finished, &["block_00000005.dat"]);
+    refused(&finished, &["error: the outbox cannot be used", "block_00000004.dat"]);
     let log = open_log(&address(&site)).await.unwrap();
     let entries = read_log(&*log).await;
     assert!(entries.iter().any(|entry| entry.position() == before), "the log is what it was");
