@@ -63,7 +63,7 @@ fn start(args: Args) -> Result<Exit, Failure> {
             Command::Backup(args) => consume::run(&shared, Role::Backup, args).await,
             Command::Status(args) => status::run(&shared, args).await,
             Command::Forget(args) => forget::run(&shared, args).await,
-            Command::Demo(args) => demo::run(args).await,
+            Command::Demo(args) => demo::run(&shared, args).await,
         }
     });
     // A thread that still waits for a disk must not hold up the end.

@@ -60,6 +60,13 @@ impl Failure {
         })
     }
 
+    /// Whether the log is out of reach.
+    pub(crate) fn is_log_away(&self) -> bool {
+        causes(&*self.error).any(|cause| {
+            matches!(cause.downcast_ref::<LogError>(), Some(LogError::Unavailable { .. }))
+        })
+    }
+
     /// Whether the log is there, and refuses.
     pub(crate) fn is_log_unusable(&self) -> bool {
         causes(&*self.error).any(|cause| {

@@ -6,7 +6,9 @@
     reason = "a test fails by panicking, in its helper functions too"
 )]
 
+mod bad_input;
 mod cli;
+mod demo;
 mod forgotten;
 mod jetstream;
 mod publishing;

@@ -44,6 +44,26 @@ impl Tipline {
         self
     }
 
+    /// Runs it through another program: `PROGRAM ARGS… tipline …`. Apply it last.
+    pub fn through<A: AsRef<OsStr>>(
+        self,
+        program: &str,
+        args: impl IntoIterator<Item = A>,
+    ) -> Tipline {
+        let mut command = Command::new(program);
+        command.args(args).arg(self.command.get_program()).args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        if let Some(dir) = self.command.get_current_dir() {
+            command.current_dir(dir);
+        }
+        Tipline { command }
+    }
+
     /// Starts it.
     ///
     /// # Panics

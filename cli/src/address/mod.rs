@@ -4,7 +4,7 @@ mod log;
 mod source;
 mod store;
 
-pub(crate) use log::{LogAddress, NatsAddress};
+pub(crate) use log::{BadLog, LogAddress, NatsAddress};
 pub(crate) use source::Source;
 pub(crate) use store::StoreAddress;
 

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
-use tipline_consumer::{Consumer, ConsumerSettings, SqliteStore, Store, StoreError, StoreReader};
+use tipline_consumer::{
+    Consumer, ConsumerSettings, Phase, SqliteStore, Store, StoreError, StoreReader,
+};
 use tipline_log::Log;
 use tipline_proto::{InstanceId, Role};
 use tokio::runtime::{Builder, Runtime};
 
 use super::clock;
-use crate::report::Failure;
+use crate::report::{Failure, Sentence, chain};
 
 /// Everyone who follows the log, and the one that is killed.
 pub(super) const FLEET: [(&str, Role); 3] =
@@ -66,6 +68,21 @@ impl Follower {
         }
     }
 
+    /// Whether it still follows, if it runs.
+    ///
+    /// # Errors
+    /// Why it stopped for good.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        let phase = self.running.as_ref().map(|r| r.consumer.progress().borrow().phase.clone());
+        match phase {
+            Some(Phase::Failed(error)) => {
+                let what = format!("{} stopped: {}", self.name, chain(&*error));
+                Err(Sentence(what).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Ends it where it is.
     pub(super) fn kill(&mut self) {
         if let Some(running) = self.running.take() {
@@ -86,5 +103,12 @@ impl Follower {
     /// Reads its store, after it has ended.
     pub(super) async fn read(&self) -> Result<Box<dyn StoreReader>, StoreError> {
         self.open().await?.reader()
+    }
+}
+
+/// A runtime must not be dropped inside of another one: it would wait there.
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.kill();
     }
 }

@@ -9,20 +9,23 @@ mod play;
 mod screen;
 mod summary;
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rand::RngExt as _;
 use tipline_log::embedded::EmbeddedLog;
 use tipline_log::jetstream::{JetStreamLog, JetStreamOptions};
-use tipline_log::{Log, system_clock};
+use tipline_log::{Log, LogError, system_clock};
 use tipline_producer::BlkBlocks;
 use tipline_proto::{Chain, Hash, InvalidName, Lineage, LogIdentity, LogName};
+use tokio_util::sync::CancellationToken;
 
 use self::blocks::{Block, Format, Maker};
 use self::play::{Play, Script};
-use crate::report::{Exit, Failure, Sentence};
+use self::summary::Summary;
+use crate::address::{BadLog, LogAddress};
+use crate::args::Shared;
+use crate::report::{Exit, Failure, Sentence, chain};
 
 /// The demo has its blocks in memory.
 const MAX_BYTES: usize = 1 << 30;
@@ -60,21 +63,34 @@ pub(crate) struct DemoArgs {
 }
 
 /// Runs it. An error says what is not as it must be.
-pub(crate) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
+pub(crate) async fn run(shared: &Shared, args: DemoArgs) -> Result<Exit, Failure> {
     let stop = crate::stop::on_signal()?;
     let seed = rand::rng().random();
     let (chain, format, blocks) = read_blocks(&args, seed)?;
-    let dir = Directory::make(args.keep.as_deref())?;
     let identity = identity(chain)?;
-    let (log, address, shortfalls) = make_log(&args, &identity, dir.path()).await?;
-
-    let script = Script { dir: dir.path().to_owned(), format, blocks, address, shortfalls, seed };
-    let played = Play::new(Arc::clone(&log), script)?.run(stop).await;
-    drop(log);
-    if let Some(url) = &args.nats {
-        let options = JetStreamOptions::new(url, identity.name.clone());
-        JetStreamLog::delete(&options, identity.lineage).await?;
-    }
+    let place = match &args.nats {
+        None => None,
+        Some(url) => Some(NatsPlace::new(shared, url, &identity.name)?),
+    };
+    let dir = Directory::make(args.keep.as_deref())?;
+    let played = match &place {
+        None => {
+            let path = dir.path().join("log.db");
+            let log = EmbeddedLog::create(&path, &identity).await?;
+            let address = format!("embedded:{}", path.display());
+            play(Arc::new(log), address, dir.path(), format, blocks, seed, stop).await
+        }
+        Some(place) => {
+            let played = match JetStreamLog::create(&place.options, &identity, 1).await {
+                Ok(log) => {
+                    let (log, address) = (Arc::new(log), place.address.to_string());
+                    play(log, address, dir.path(), format, blocks, seed, stop).await
+                }
+                Err(error) => Err(error.into()),
+            };
+            place.remove(identity.lineage, played).await
+        }
+    };
     let Some(summary) = played? else {
         return Ok(Exit::Ok);
     };
@@ -83,8 +99,60 @@ pub(crate) async fn run(args: DemoArgs) -> Result<Exit, Failure> {
     } else {
         format!("\n{summary}")
     };
-    std::io::stdout().write_all(text.as_bytes())?;
+    crate::report::say(&text)?;
     Ok(Exit::Ok)
+}
+
+async fn play(
+    log: Arc<dyn Log>,
+    address: String,
+    dir: &Path,
+    format: Format,
+    blocks: Vec<Block>,
+    seed: u64,
+    stop: CancellationToken,
+) -> Result<Option<Summary>, Failure> {
+    let shortfalls = log.preflight().await?.shortfalls;
+    let shortfalls = shortfalls.iter().map(ToString::to_string).collect();
+    let script = Script { dir: dir.to_owned(), format, blocks, address, shortfalls, seed };
+    Play::new(log, script)?.run(stop).await
+}
+
+/// Where the demo's own log is on NATS.
+struct NatsPlace {
+    address: LogAddress,
+    options: JetStreamOptions,
+}
+
+impl NatsPlace {
+    fn new(shared: &Shared, url: &str, name: &LogName) -> Result<Self, Failure> {
+        let wrong = |why: String| Sentence(format!("--nats: {why}"));
+        let address = format!("{}/{name}", url.trim_end_matches('/')).parse();
+        let address: LogAddress = address.map_err(|error: BadLog| wrong(error.to_string()))?;
+        let LogAddress::Nats(nats) = &address else {
+            return Err(
+                wrong(format!("{url:?} is no address of NATS: use nats://HOST:PORT")).into()
+            );
+        };
+        let options = shared.nats.options(nats, "demo")?;
+        Ok(Self { address, options })
+    }
+
+    /// Removes the log, whatever came of the demo, and of making it.
+    async fn remove<T>(&self, lineage: Lineage, played: Result<T, Failure>) -> Result<T, Failure> {
+        let removed = JetStreamLog::delete(&self.options, lineage).await;
+        let left = |error: &LogError| {
+            format!("the log {} was not removed: {}", self.address, chain(error))
+        };
+        match (played, removed) {
+            (played, Ok(())) => played,
+            (Ok(_), Err(error)) => Err(Sentence(left(&error)).into()),
+            // It was not made, or cannot be reached, which is what the first error says.
+            (Err(first), Err(LogError::NotFound { .. })) => Err(first),
+            (Err(first), Err(error)) if first.is_log_away() && error.is_retryable() => Err(first),
+            (Err(first), Err(error)) => Err(first.list([left(&error)])),
+        }
+    }
 }
 
 /// The blocks to commit, and the chain they belong to.
@@ -137,27 +205,6 @@ fn identity(chain: Chain) -> Result<LogIdentity, InvalidName> {
     Ok(LogIdentity { name, chain, lineage: Lineage::from_bytes(lineage) })
 }
 
-async fn make_log(
-    args: &DemoArgs,
-    identity: &LogIdentity,
-    dir: &Path,
-) -> Result<(Arc<dyn Log>, String, Vec<String>), Failure> {
-    let (log, address): (Arc<dyn Log>, String) = match &args.nats {
-        None => {
-            let path = dir.join("log.db");
-            let log = EmbeddedLog::create(&path, identity).await?;
-            (Arc::new(log), format!("embedded:{}", path.display()))
-        }
-        Some(url) => {
-            let options = JetStreamOptions::new(url, identity.name.clone()).purpose("demo");
-            let log = JetStreamLog::create(&options, identity, 1).await?;
-            (Arc::new(log), format!("{url}/{}", identity.name))
-        }
-    };
-    let shortfalls = log.preflight().await?.shortfalls;
-    Ok((log, address, shortfalls.iter().map(ToString::to_string).collect()))
-}
-
 /// Where the databases are: a temporary directory, or one that stays.
 enum Directory {
     Temporary(tempfile::TempDir),
@@ -165,14 +212,18 @@ enum Directory {
 }
 
 impl Directory {
-    fn make(keep: Option<&Path>) -> std::io::Result<Self> {
+    fn make(keep: Option<&Path>) -> Result<Self, Failure> {
         let Some(keep) = keep else {
-            return Ok(Directory::Temporary(
-                tempfile::Builder::new().prefix("tipline-demo-").tempdir()?,
-            ));
+            let made = tempfile::Builder::new().prefix("tipline-demo-").tempdir();
+            return made.map(Directory::Temporary).map_err(|error| {
+                Failure::from(error).advise("set TMPDIR to a directory that can be written")
+            });
         };
-        std::fs::create_dir(keep)?;
-        Ok(Directory::Kept(keep.to_owned()))
+        match std::fs::create_dir(keep) {
+            Ok(()) => Ok(Directory::Kept(keep.to_owned())),
+            Err(source) => Err(Failure::from(NotKept { path: keep.to_owned(), source })
+                .advise("give --keep a directory that does not exist, in one that does")),
+        }
     }
 
     fn path(&self) -> &Path {
@@ -181,6 +232,14 @@ impl Directory {
             Directory::Kept(dir) => dir,
         }
     }
+}
+
+/// The directory of `--keep`.
+#[derive(Debug, thiserror::Error)]
+#[error("--keep: the directory {} cannot be made", path.display())]
+struct NotKept {
+    path: PathBuf,
+    source: std::io::Error,
 }
 
 /// The clock of everything in the demo.

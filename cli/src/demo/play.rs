@@ -13,7 +13,7 @@ use tipline_log::Log;
 use tipline_producer::{Producer, ProducerSettings};
 use tipline_proto::{Hash, Label, Level, Policy};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::blocks::{Block, Format};
@@ -49,6 +49,10 @@ pub(super) struct Play {
     producer: Arc<Producer>,
     followers: Vec<Follower>,
     node: Option<Node>,
+    committing: Option<JoinHandle<Result<Node, NodeError>>>,
+    measuring: Option<JoinHandle<Result<(Latencies, Latencies), Failure>>>,
+    /// Ends the node's thread.
+    halt: CancellationToken,
 }
 
 /// The killed replica, while it is gone and when it is back.
@@ -73,12 +77,21 @@ impl Play {
         let producer = Producer::start(connect, Box::new(node.outbox()?), settings, clock())?;
         let followers =
             FLEET.iter().map(|(name, role)| Follower::new(name, *role, &script.dir)).collect();
-        let (producer, node) = (Arc::new(producer), Some(node));
-        Ok(Self { log, script, producer, followers, node })
+        let halt = CancellationToken::new();
+        let (producer, node, committing, measuring) = (Arc::new(producer), Some(node), None, None);
+        Ok(Self { log, script, producer, followers, node, committing, measuring, halt })
     }
 
-    /// Plays it; `None` if it was stopped.
+    /// Plays it; `None` if it was stopped. On return nobody writes any more, whatever came of it.
     pub(super) async fn run(mut self, stop: CancellationToken) -> Result<Option<Summary>, Failure> {
+        let played = self.play(&stop).await;
+        let closed = self.close().await;
+        let summary = played?;
+        closed?;
+        Ok(summary)
+    }
+
+    async fn play(&mut self, stop: &CancellationToken) -> Result<Option<Summary>, Failure> {
         let names: Vec<&str> = FLEET.iter().map(|(name, _)| *name).collect();
         let blocks = self.script.blocks.len() as u64;
         let mut screen = Screen::new(&names, blocks);
@@ -89,17 +102,21 @@ impl Play {
         for follower in &mut self.followers {
             follower.start(&self.log).await?;
         }
-        self.producer.ready().await?;
+        let Some(ready) = stop.run_until_cancelled(self.producer.ready()).await else {
+            screen.say("stopped");
+            return Ok(None);
+        };
+        ready?;
         let start = Instant::now();
         let committed = Arc::new(AtomicU64::new(0));
-        let (latencies, tickets) = self.watch_tickets();
-        let committing = self.start_commits(&committed, tickets, stop.clone())?;
-        let (node, killed) = match self.direct(&mut screen, &committed, committing, &stop).await? {
-            Some(done) => done,
-            None => return Ok(None),
+        let (sender, tickets) = mpsc::channel(WAITING_TICKETS);
+        self.measuring = Some(tokio::spawn(measure(Arc::clone(&self.producer), tickets)));
+        self.start_commits(&committed, sender)?;
+        let Some((node, killed)) = self.direct(&mut screen, &committed, stop).await? else {
+            return Ok(None);
         };
         let seconds = start.elapsed().as_secs_f64();
-        let (logged, receipted) = latencies.await??;
+        let (logged, receipted) = finished(&mut self.measuring).await??;
         for follower in &mut self.followers {
             follower.stop().await?;
         }
@@ -108,13 +125,33 @@ impl Play {
         Ok(Some(summary))
     }
 
+    /// Ends whatever still runs, and waits for it.
+    async fn close(&mut self) -> Result<(), Failure> {
+        self.halt.cancel();
+        if let Some(measuring) = self.measuring.take() {
+            // It holds the producer.
+            measuring.abort();
+            drop(measuring.await);
+        }
+        let mut closed = Ok(());
+        if let Some(committing) = self.committing.take() {
+            closed = match committing.await {
+                Ok(committed) => committed.map(drop).map_err(Failure::from),
+                Err(panicked) => Err(panicked.into()),
+            };
+        }
+        for follower in &mut self.followers {
+            closed = closed.and(follower.stop().await);
+        }
+        closed
+    }
+
     /// Commits blocks and proofs on a thread of their own, as a node does.
     fn start_commits(
         &mut self,
         committed: &Arc<AtomicU64>,
         tickets: mpsc::Sender<(u64, Instant)>,
-        stop: CancellationToken,
-    ) -> Result<JoinHandle<Result<Node, NodeError>>, Failure> {
+    ) -> Result<(), Failure> {
         let node = self.node.take().ok_or_else(|| Sentence("the node is running".into()))?;
         let mut commits = Commits {
             node,
@@ -122,50 +159,14 @@ impl Play {
             proofs: BinaryHeap::new(),
             producer: Arc::clone(&self.producer),
             tickets,
-            stop,
+            halt: self.halt.clone(),
         };
         let (blocks, committed) = (self.script.blocks.clone(), Arc::clone(committed));
-        Ok(tokio::task::spawn_blocking(move || {
+        self.committing = Some(tokio::task::spawn_blocking(move || {
             commits.commit_all(&blocks, &committed)?;
             Ok(commits.node)
-        }))
-    }
-
-    /// Measures from each commit to the answer of the log, and to the backup's receipt.
-    #[expect(clippy::type_complexity, reason = "two histograms, given once")]
-    fn watch_tickets(
-        &self,
-    ) -> (JoinHandle<Result<(Latencies, Latencies), Failure>>, mpsc::Sender<(u64, Instant)>) {
-        let (sender, mut tickets) = mpsc::channel::<(u64, Instant)>(WAITING_TICKETS);
-        let producer = Arc::clone(&self.producer);
-        let watch = async move {
-            let policy: Policy = "any 1 of backup-* at durable".parse()?;
-            let both = tokio::spawn(async move {
-                let (logged_sender, mut logged_tickets) = mpsc::channel(WAITING_TICKETS);
-                let mut logged = new_latencies()?;
-                let waiting = Arc::clone(&producer);
-                let receipts = tokio::spawn(async move {
-                    let mut receipted = new_latencies()?;
-                    while let Some((sequence, at)) = logged_tickets.recv().await {
-                        waiting.committed(sequence).backed_up(&policy).await?;
-                        record(&mut receipted, at);
-                    }
-                    Ok::<_, Failure>(receipted)
-                });
-                // In order: when an event is logged, those before it are.
-                while let Some((sequence, at)) = tickets.recv().await {
-                    producer.committed(sequence).logged().await?;
-                    record(&mut logged, at);
-                    if logged_sender.send((sequence, at)).await.is_err() {
-                        break;
-                    }
-                }
-                drop(logged_sender);
-                Ok::<_, Failure>((logged, receipts.await??))
-            });
-            both.await?
-        };
-        (tokio::spawn(watch), sender)
+        }));
+        Ok(())
     }
 
     /// Kills the victim, brings it back, and waits until everyone has everything.
@@ -173,7 +174,6 @@ impl Play {
         &mut self,
         screen: &mut Screen,
         committed: &AtomicU64,
-        mut committing: JoinHandle<Result<Node, NodeError>>,
         stop: &CancellationToken,
     ) -> Result<Option<(Node, Killed)>, Failure> {
         let total = self.script.blocks.len() as u64;
@@ -187,12 +187,15 @@ impl Play {
                     screen.say("stopped");
                     return Ok(None);
                 }
-                done = &mut committing, if node.is_none() => {
+                done = finished(&mut self.committing), if node.is_none() => {
                     node = Some(done??);
                     patience = Instant::now() + PATIENCE;
                 }
                 ended = self.producer.ended() => return Err(ended.into()),
                 _ = tick.tick() => {}
+            }
+            for follower in &self.followers {
+                follower.check()?;
             }
             let now = committed.load(Ordering::Relaxed);
             victim = self.stage(victim, now, total, screen).await?;
@@ -273,7 +276,7 @@ impl Play {
     }
 
     async fn verify(
-        self,
+        &self,
         node: &Node,
         killed: Killed,
         seconds: f64,
@@ -306,7 +309,7 @@ impl Play {
         }
         Ok(Summary {
             verdict: "verified",
-            log: self.script.address,
+            log: self.script.address.clone(),
             lineage: self.log.identity().lineage.to_string(),
             tail_index: tail.index,
             tail_digest: tail.digest.to_string(),
@@ -320,9 +323,47 @@ impl Play {
             killed,
             events_per_second: content.entries as f64 / seconds,
             seconds,
-            shortfalls: self.script.shortfalls,
+            shortfalls: self.script.shortfalls.clone(),
         })
     }
+}
+
+/// Waits for a task that is there, and takes it away.
+async fn finished<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, JoinError> {
+    let Some(running) = task else { return std::future::pending().await };
+    let done = running.await;
+    *task = None;
+    done
+}
+
+/// Measures from each commit to the answer of the log, and to the backup's receipt.
+async fn measure(
+    producer: Arc<Producer>,
+    mut tickets: mpsc::Receiver<(u64, Instant)>,
+) -> Result<(Latencies, Latencies), Failure> {
+    let policy: Policy = "any 1 of backup-* at durable".parse()?;
+    let (mut logged, mut receipted) = (new_latencies()?, new_latencies()?);
+    let (sender, mut logged_tickets) = mpsc::channel(WAITING_TICKETS);
+    let to_log = async {
+        // Dropped with this block, which ends the other one.
+        let sender = sender;
+        // In order: when an event is logged, those before it are.
+        while let Some((sequence, at)) = tickets.recv().await {
+            producer.committed(sequence).logged().await?;
+            record(&mut logged, at);
+            sender.send((sequence, at)).await?;
+        }
+        Ok::<_, Failure>(())
+    };
+    let to_receipt = async {
+        while let Some((sequence, at)) = logged_tickets.recv().await {
+            producer.committed(sequence).backed_up(&policy).await?;
+            record(&mut receipted, at);
+        }
+        Ok(())
+    };
+    tokio::try_join!(to_log, to_receipt)?;
+    Ok((logged, receipted))
 }
 
 fn new_latencies() -> Result<Latencies, hdrhistogram::CreationError> {
@@ -342,7 +383,7 @@ struct Commits {
     proofs: BinaryHeap<std::cmp::Reverse<(Instant, u64, Hash)>>,
     producer: Arc<Producer>,
     tickets: mpsc::Sender<(u64, Instant)>,
-    stop: CancellationToken,
+    halt: CancellationToken,
 }
 
 impl Commits {
@@ -351,7 +392,7 @@ impl Commits {
         let mut due = Instant::now();
         for block in blocks {
             self.commit_proofs_until(due)?;
-            if self.stop.is_cancelled() {
+            if self.halt.is_cancelled() {
                 return Ok(());
             }
             let sequence = self.node.commit_block(block)?;
@@ -364,7 +405,7 @@ impl Commits {
         }
         while let Some(at) = self.next_proof() {
             self.commit_proofs_until(at)?;
-            if self.stop.is_cancelled() {
+            if self.halt.is_cancelled() {
                 break;
             }
         }
@@ -378,7 +419,7 @@ impl Commits {
 
     /// Waits until then, and commits the proofs that are due meanwhile.
     fn commit_proofs_until(&mut self, until: Instant) -> Result<(), NodeError> {
-        while self.next_proof().is_some_and(|at| at <= until) && !self.stop.is_cancelled() {
+        while self.next_proof().is_some_and(|at| at <= until) && !self.halt.is_cancelled() {
             let Some(std::cmp::Reverse((at, height, hash))) = self.proofs.pop() else {
                 break;
             };

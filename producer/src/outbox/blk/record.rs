@@ -57,6 +57,15 @@ pub(super) fn read_key(root: &Path) -> io::Result<[u8; 8]> {
     }
 }
 
+/// What the first record of a file starts with.
+pub(super) fn magic(file: &mut File, key: [u8; 8]) -> io::Result<Magic> {
+    let mut magic = Magic::default();
+    file.seek(SeekFrom::Start(0))?;
+    file.read_exact(&mut magic)?;
+    unmask(&mut magic, 0, key);
+    Ok(magic)
+}
+
 /// Reads what is at an offset. `magic` is what must start a record; any if not known yet.
 pub(super) fn read(
     file: &mut File,

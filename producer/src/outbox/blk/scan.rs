@@ -149,6 +149,10 @@ impl BlkScan {
             let why = format!("it was read up to offset {start}, and now it ends before that");
             return Err(damaged(&self.place, path, why));
         }
+        // After a restart: every record starts as the first one does.
+        if self.magic.is_none() && start > 0 {
+            self.magic = Some(record::magic(&mut file, self.files.key).map_err(failed)?);
+        }
         let modified = metadata.modified().map(Timestamp::from).map_err(failed)?;
         let is_complete = || match noticed.completeness(path, modified, (self.clock)(), || finished)
         {
@@ -193,7 +197,8 @@ impl BlkScan {
                     let file = name.clone().into_owned();
                     found.places.push((head, Place { file, offset, length }));
                 }
-                Record::Garbage(why) if is_complete() => {
+                // What is whole before it comes first.
+                Record::Garbage(why) if found.places.is_empty() && is_complete() => {
                     return Err(damaged(&self.place, path, format!("at offset {offset}: {why}")));
                 }
                 Record::Partial { missing } => {
