@@ -15,13 +15,16 @@ use crate::error::chain;
 use crate::progress::{Phase, Progress};
 use crate::settings::ConsumerSettings;
 
-/// Least time between two receipts.
+/// Time between two receipts, on average.
 const SPACING: Duration = Duration::from_micros(1_000_000 / MAX_RECEIPTS_PER_SECOND as u64);
+/// So many may be sent early, after a pause. Without them one late receipt would make all
+/// behind it late, for as long as events come as fast as receipts may.
+pub(crate) const EARLY: u32 = 20;
 /// How long a consumer that stops tries to send its last receipt. The next run repeats it.
 const LAST: Duration = Duration::from_secs(2);
 
-/// The task that sends receipts: the newest at once, so many a second at most, and repeated
-/// while nothing happens.
+/// The task that sends receipts: the newest at once, so many a second on average at most, and
+/// repeated while nothing happens.
 #[derive(Debug)]
 pub(crate) struct Receipts {
     task: JoinHandle<()>,
@@ -126,7 +129,8 @@ impl Sending {
                 }
                 self.backoff.reset();
                 self.sent = Some(news);
-                self.next = started + SPACING;
+                let earliest = started.checked_sub(SPACING * EARLY).unwrap_or(started);
+                self.next = self.next.max(earliest) + SPACING;
                 self.repeat = started + self.issuer.settings.heartbeat;
             }
             Err(error) => {

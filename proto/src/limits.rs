@@ -27,7 +27,7 @@ pub const MAX_UNIT_BYTES: usize = 16 << 20;
 pub const MAX_APPLY_EVENTS: usize = 1000;
 /// Most payload bytes in a batch of more than one event that a store applies at once: 32 MiB.
 pub const MAX_APPLY_BYTES: usize = 32 << 20;
-/// Most receipts a consumer sends per second.
+/// Most receipts a consumer sends per second, on average; a few may come early after a pause.
 pub const MAX_RECEIPTS_PER_SECOND: u32 = 200;
 /// Most events waiting in an outbox, by default: 83 hours of a chain with one
 /// block every 3 s and no proofs.

@@ -11,7 +11,5 @@ mod rigged;
 #[cfg(feature = "sqlite")]
 mod running;
 #[cfg(feature = "sqlite")]
-mod speed;
-#[cfg(feature = "sqlite")]
 mod sqlite;
 mod verify;

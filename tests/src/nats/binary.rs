@@ -22,10 +22,11 @@ pub(super) fn find() -> PathBuf {
 }
 
 fn installed() -> Option<PathBuf> {
-    // This program lies at TARGET/PROFILE/deps/NAME, the server beside the profile.
+    // A test lies at TARGET/PROFILE/deps/NAME, a program of the harness at TARGET/PROFILE/NAME;
+    // the server lies beside the profile.
     let own = std::env::current_exe().ok()?;
-    let target = own.ancestors().nth(3)?;
-    existing(&target.join(format!("tools/nats-{}/bin/nats-server", version())))
+    let server = format!("tools/nats-{}/bin/nats-server", version());
+    own.ancestors().skip(2).take(2).find_map(|target| existing(&target.join(&server)))
 }
 
 fn on_path() -> Option<PathBuf> {
