@@ -59,7 +59,7 @@ pub(crate) struct Shared {
 
     /// What is logged to standard error: error, warn, info, debug, or per module as in RUST_LOG
     #[arg(long, global = true, env = "TIPLINE_LOG_LEVEL", value_name = "LEVEL")]
-    #[arg(default_value = "info,async_nats=off", hide_short_help = true)]
+    #[arg(default_value = DEFAULT_LOG_LEVEL, hide_short_help = true)]
     pub(crate) log_level: String,
 
     /// The form of these logs
@@ -70,6 +70,9 @@ pub(crate) struct Shared {
     #[command(flatten)]
     pub(crate) nats: NatsArgs,
 }
+
+/// What is logged if nothing is said. What the NATS client says is said better by the log.
+pub(crate) const DEFAULT_LOG_LEVEL: &str = "info,async_nats=off";
 
 /// The log if none is named.
 pub(crate) const DEFAULT_LOG: &str = "embedded:tipline.log.db";

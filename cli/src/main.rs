@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use clap::FromArgMatches;
 use tipline_proto::Role;
 
-use crate::args::{Args, Command};
+use crate::args::{Args, Command, DEFAULT_LOG_LEVEL};
 use crate::report::{Exit, Failure};
 use crate::settings::BadSettings;
 use crate::telemetry::LogFormat;
@@ -53,7 +53,10 @@ fn arguments() -> Result<Args, BadSettings> {
 
 fn start(args: Args) -> Result<Exit, Failure> {
     let Args { shared, command } = args;
-    telemetry::start(&shared.log_level, shared.log_format)?;
+    // The demo draws on standard error; what it does is in its own words there.
+    let is_quiet = matches!(command, Command::Demo(_)) && shared.log_level == DEFAULT_LOG_LEVEL;
+    let level = if is_quiet { "warn,async_nats=off" } else { &shared.log_level };
+    telemetry::start(level, shared.log_format)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let exit = runtime.block_on(async {
         match command {

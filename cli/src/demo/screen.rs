@@ -84,6 +84,8 @@ impl Screen {
         if let Some(bars) = self.bars {
             bars.primary.abandon();
             bars.consumers.iter().for_each(ProgressBar::abandon);
+            // The cursor is still at the end of the last bar.
+            note("");
         }
     }
 
