@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -216,12 +217,18 @@ async fn a_log_on_nats_that_is_gone_or_made_again_is_refused() {
 #[tokio::test]
 async fn a_store_of_another_history_is_refused_at_the_height_where_it_parts() {
     let site = Site::with_log("00").await;
-    // The same lineage twice, as after a restored snapshot of the log's disk.
-    fs::copy(site.path("tipline.log.db"), site.path("twin.db")).unwrap();
-    for height in 1..=8 {
+    (1..=4).for_each(|height| site.block("node", height, format!("block {height}").as_bytes()));
+    site.publish("embedded:tipline.log.db", "dir:node", 4).await;
+    // The same lineage twice from here on, as after a snapshot of the machine was restored.
+    for (from, to) in
+        [("node", "twin"), ("tipline.log.db", "twin.db"), ("tipline.log.db-wal", "twin.db-wal")]
+    {
+        let copied = Command::new("cp").arg("-a").arg(site.path(from)).arg(site.path(to)).status();
+        assert!(copied.unwrap().success());
+    }
+    for height in 5..=8 {
         site.block("node", height, format!("block {height}").as_bytes());
-        let other = if height < 5 { "block" } else { "another" };
-        site.block("twin", height, format!("{other} {height}").as_bytes());
+        site.block("twin", height, format!("another {height}").as_bytes());
     }
     site.publish("embedded:tipline.log.db", "dir:node", 8).await;
     site.publish("embedded:twin.db", "dir:twin", 8).await;
@@ -231,7 +238,7 @@ async fn a_store_of_another_history_is_refused_at_the_height_where_it_parts() {
     let twin_tail = tail(&twin).await;
 
     let words = "backup --name b --store sqlite:b.db --log embedded:twin.db";
-    let says = ["error: the store sqlite:b.db diverges from the log at height ", "entry 9"];
+    let says = ["error: the store sqlite:b.db diverges from the log at height 5: ", "entry 10"];
     refused(&site.run(words).await, &says);
     assert_eq!(content(&site.path("b.db")), before);
     assert_eq!(tail(&twin).await, twin_tail);
@@ -447,7 +454,7 @@ const NAMESPACES: [&str; 6] =
 
 /// Whether a disk of its own can be had. A machine without says so explicitly.
 fn has_namespaces() -> bool {
-    let tried = std::process::Command::new("unshare")
+    let tried = Command::new("unshare")
         .args(NAMESPACES)
         .args(["sh", "-c", "mount -t tmpfs none /tmp"])
         .output();
