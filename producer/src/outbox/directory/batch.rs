@@ -51,16 +51,22 @@ impl DirectoryScan {
         let mut parent = self.tip.as_ref().map(|tip| tip.hash.clone());
         let mut batch = Batch::default();
         while batch.has_room() {
-            let Reading::Ready(content) = self.read(Key::block(height), noticed, look)? else {
-                break;
+            let (content, hash, event) = match self.next(height, parent.as_ref(), noticed, look) {
+                Ok(Some(next)) => next,
+                Ok(None) => break,
+                // What comes before it is enqueued first; then it is met again.
+                Err(_) if !batch.items.is_empty() => break,
+                Err(error) => return Err(error),
             };
-            let (hash, event) = self.block(&content, parent.as_ref())?;
             batch.add(self, content, event);
             parent = Some(hash);
             let Some(next) = height.checked_add(1) else {
                 break;
             };
             height = next;
+        }
+        if batch.items.is_empty() {
+            self.warn_empty(height);
         }
         self.drop_what_changed(&mut batch, look);
         let more = self.enqueue(batch, None, noticed, look)?;
@@ -69,6 +75,35 @@ impl DirectoryScan {
             self.survey()?;
         }
         Ok(more)
+    }
+
+    /// The block of a height, if its file is complete.
+    fn next(
+        &self,
+        height: u64,
+        parent: Option<&Hash>,
+        noticed: &Noticed,
+        look: &mut Look,
+    ) -> Result<Option<(Content, Hash, Event)>, OutboxError> {
+        let Reading::Ready(content) = self.read(Key::block(height), noticed, look)? else {
+            return Ok(None);
+        };
+        let (hash, event) = self.block(&content, parent)?;
+        Ok(Some((content, hash, event)))
+    }
+
+    /// A node that went on has forgotten to write this one; it is waited for.
+    fn warn_empty(&mut self, height: u64) {
+        let path = self.layout.path(Key::block(height));
+        let is_empty = fs::metadata(&path).is_ok_and(|metadata| metadata.len() == 0);
+        let successor = self.layout.path(Key::block(height.saturating_add(1)));
+        if is_empty && self.warned_empty != Some(height) && successor.exists() {
+            tracing::warn!(
+                path = %path.display(),
+                "the block file is empty: the blocks above wait until the block is in it"
+            );
+            self.warned_empty = Some(height);
+        }
     }
 
     /// Enqueues proofs of blocks that are enqueued; answers whether there may be more.

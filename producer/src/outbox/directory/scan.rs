@@ -65,6 +65,7 @@ pub(super) struct DirectoryScan {
     pub(super) surveyed: Option<u64>,
     /// What was warned of, to warn once.
     pub(super) warned_missing: Option<u64>,
+    pub(super) warned_empty: Option<u64>,
     pub(super) warned_full: bool,
 }
 
@@ -95,6 +96,7 @@ impl DirectoryScan {
             highest: None,
             surveyed: None,
             warned_missing: None,
+            warned_empty: None,
             warned_full: false,
         })
     }
