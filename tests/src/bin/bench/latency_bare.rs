@@ -2,11 +2,12 @@
 
 use std::time::Instant;
 
+use async_nats::Subscriber;
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use futures_util::StreamExt;
 use rusqlite::{Connection, params};
-use tokio::task::block_in_place;
+use tokio::task::{JoinSet, block_in_place};
 
 use crate::Outcome;
 use crate::bare_nats::Bare;
@@ -49,33 +50,45 @@ pub(crate) fn three_commits() -> Outcome<Vec<f64>> {
     Ok(micros)
 }
 
-/// Commits, publishes into a stream, and waits for the reply of a consumer that inserts.
+/// Commits and publishes into a stream, at the pace of the other contestant whatever is under
+/// way; the clock stops at the reply of a consumer that inserts.
 pub(crate) async fn jetstream(url: &str) -> Outcome<Vec<f64>> {
     let dir = tempfile::tempdir()?;
     let stream = Bare::create(url, "bare-latency").await?;
     let replies = format!("{}-replies", stream.name);
-    let mut replied = stream.client.subscribe(replies.clone()).await?;
+    let replied = stream.client.subscribe(replies.clone()).await?;
+    stream.client.flush().await?;
     let store = synced(&dir.path().join("store.db"), ROWS)?;
     let consumer = tokio::spawn(consume(url.to_owned(), stream.name.clone(), replies, store));
+    let arrivals = tokio::spawn(arrivals(replied));
     let mut node = Node::open(&dir.path().join("node.db"), false)?;
-    let mut micros = vec![];
+    let (mut starts, mut acks) = (vec![], JoinSet::new());
     let mut ticks = tokio::time::interval(EVERY);
-    for number in 1..=WARM_UP + EVENTS {
+    for _ in 0..WARM_UP + EVENTS {
         ticks.tick().await;
         let block = node.next(BYTES);
-        let start = Instant::now();
+        starts.push(Instant::now());
         block_in_place(|| node.commit(&block))?;
         let payload = block.payload().clone();
         let ack = stream.context.publish(stream.name.clone(), payload).await?;
-        ack.await?;
-        replied.next().await.ok_or("the replies ended")?;
-        if number > WARM_UP {
-            micros.push(start.elapsed().as_secs_f64() * 1e6);
-        }
+        acks.spawn(ack.into_future());
     }
+    while let Some(ack) = acks.join_next().await {
+        ack??;
+    }
+    let arrivals = arrivals.await?;
     consumer.await??;
     stream.delete().await?;
-    Ok(micros)
+    if arrivals.len() != starts.len() {
+        return Err("some events were never replied to".into());
+    }
+    let took = starts.iter().zip(arrivals).map(|(start, end)| (end - *start).as_secs_f64() * 1e6);
+    Ok(took.skip(WARM_UP as usize).collect())
+}
+
+/// When each reply came: they come in the order of the events.
+async fn arrivals(replied: Subscriber) -> Vec<Instant> {
+    replied.take((WARM_UP + EVENTS) as usize).map(|_| Instant::now()).collect().await
 }
 
 async fn consume(
