@@ -46,7 +46,8 @@ impl Receipts {
         let (last, end) = oneshot::channel();
         let now = Instant::now();
         let (sent, backoff) = (None, Backoff::default());
-        let sending = Sending { issuer, progress, sent, next: now, repeat: now, backoff };
+        let next = early(now);
+        let sending = Sending { issuer, progress, sent, next, repeat: now, backoff };
         Self { task: tokio::spawn(sending.run(end)), last }
     }
 
@@ -129,8 +130,7 @@ impl Sending {
                 }
                 self.backoff.reset();
                 self.sent = Some(news);
-                let earliest = started.checked_sub(SPACING * EARLY).unwrap_or(started);
-                self.next = self.next.max(earliest) + SPACING;
+                self.next = self.next.max(early(started)) + SPACING;
                 self.repeat = started + self.issuer.settings.heartbeat;
             }
             Err(error) => {
@@ -144,6 +144,11 @@ impl Sending {
             }
         }
     }
+}
+
+/// As long before `now` as [`EARLY`] receipts take.
+fn early(now: Instant) -> Instant {
+    now.checked_sub(SPACING * EARLY).unwrap_or(now)
 }
 
 impl News {
