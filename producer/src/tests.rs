@@ -164,7 +164,7 @@ async fn another_outbox_must_say_where_it_continues() {
     wrong.continue_at = Some(Continue { position: tail, sequence: 2 });
     let producer = start(&log, &second, wrong);
     let ended = producer.ended().await.to_string();
-    assert!(ended.contains("does not follow the log's newest block 3"), "{ended}");
+    assert!(ended.contains("does not continue behind row 2"), "{ended}");
 
     assert_eq!(log.tail().await.unwrap().position, tail, "it has not claimed the log");
     let mut right = settings();

@@ -1,5 +1,8 @@
 //! The tail, from the leader.
 
+use std::time::Duration;
+
+use async_nats::HeaderMap;
 use async_nats::jetstream::message::StreamMessage;
 use tipline_proto::subject::Subject;
 use tipline_proto::{Entry, Event, Head, Kind, OutboxId};
@@ -11,6 +14,9 @@ use crate::spec::Tail;
 
 /// How often the log may grow between two questions before we give up for now.
 const ATTEMPTS: usize = 20;
+
+/// Time between two looks at a batch that is being stored: 2 s in all.
+const WHILE_STORING: Duration = Duration::from_millis(100);
 
 /// The newest claim of a log.
 struct Claim {
@@ -35,6 +41,10 @@ impl JetStreamLog {
                 return Err(self.event_stream().wrong(last, "the stream was emptied"));
             }
             let Some(message) = self.event_stream().message(last).await? else { continue };
+            if is_within_batch(&message.headers) {
+                tokio::time::sleep(WHILE_STORING).await;
+                continue;
+            }
             let head = self.head_of(&message)?;
             let claim = self.newest_claim().await?;
             if claim.as_ref().is_some_and(|claim| claim.sequence > last) {
@@ -86,6 +96,13 @@ impl JetStreamLog {
     pub(super) fn claims(&self) -> String {
         Subject::Event(self.identity.name.clone(), Kind::EpochStarted).to_string()
     }
+}
+
+/// Whether the batch that this message is of is still being stored behind it. What several
+/// servers have agreed on, each of them stores message by message: its own readers may look
+/// in between. The rest is certain to come.
+fn is_within_batch(headers: &HeaderMap) -> bool {
+    headers.get("Nats-Batch-Id").is_some() && headers.get("Nats-Batch-Commit").is_none()
 }
 
 fn tail_of(head: &Head, claim: Option<Claim>, fence: u64) -> Tail {

@@ -289,6 +289,11 @@ impl Core {
         if unit.last().is_some_and(|last| last.position() == found.position) {
             return self.logged(unit, found);
         }
+        // A log of several servers stores a unit that it has agreed on message by message.
+        if unit.iter().any(|entry| entry.position() == found.position) {
+            self.phase = Phase::Resolving(unit);
+            return self.pause("the unit is being stored".to_owned());
+        }
         if found.position == known.position && unit.is_empty() {
             self.shorter = 0;
             let mut commands = self.send_prepared();

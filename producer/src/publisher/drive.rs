@@ -89,13 +89,10 @@ async fn start(publisher: &Arc<Publisher>, mut connect: Connect) -> Result<Ready
             Ok(Ready { log, digests, board })
         };
         attempt += 1;
-        let why = tokio::select! {
-            tried = tried => match tried {
-                Ok(ready) => return Ok(ready),
-                Err(Obstacle::Final(ended)) => return Err(ended),
-                Err(Obstacle::Passing(why)) => why,
-            },
-            () = publisher.drain.cancelled() => return Err(Ended::Stopped),
+        let why = match tried.await {
+            Ok(ready) => return Ok(ready),
+            Err(Obstacle::Final(ended)) => return Err(ended),
+            Err(Obstacle::Passing(why)) => why,
         };
         publisher.retrying(attempt, why);
         let pause = Duration::from_millis(50 << attempt.min(5)).min(LONGEST_PAUSE);

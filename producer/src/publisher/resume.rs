@@ -6,6 +6,7 @@ use tipline_proto::{Entry, Event, Tip};
 use super::core::Obstacle;
 use super::worker::OutboxWorker;
 use crate::ended::Ended;
+use crate::outbox::Row;
 use crate::settings::Continue;
 
 /// How far back the newest block is looked for: over so many proofs and other events.
@@ -43,8 +44,8 @@ pub(super) async fn complete_to(
     }
 }
 
-/// The first block behind `sequence` follows the log's newest block. Looked at before the claim:
-/// a claim says for good up to which row the log is complete.
+/// The outbox's block at `sequence` is the log's newest one, and the next one follows it.
+/// Looked at before the claim: a claim says for good up to which row the log is complete.
 async fn check_continues(
     log: &dyn Log,
     tail: &Tail,
@@ -54,29 +55,36 @@ async fn check_continues(
     let Some(tip) = newest_block(log, tail, LOOK_BACK).await? else {
         return Ok(());
     };
-    let Some(row) = outbox.first_block(sequence).await? else {
+    let (before, behind) = outbox.blocks_around(sequence).await?;
+    if before.is_none() && behind.is_none() {
         let why = format!(
-            "waiting for the first block behind row {sequence} of the outbox, to see whether it \
-             follows the log's newest block {tip}"
+            "waiting for a block in the outbox around row {sequence}, to see whether it continues \
+             the log's newest block {tip}"
         );
         return Err(Obstacle::Passing(why));
+    }
+    let is_tip = |row: &Row| block_tip(&row.event).as_ref() == Some(&tip);
+    let wrong = before.filter(|row| !is_tip(row));
+    let wrong = wrong.or_else(|| behind.filter(|row| !follows(&row.event, &tip)));
+    let Some(row) = wrong else {
+        return Ok(());
     };
-    let follows = match &row.event {
+    let why = format!(
+        "the log's newest block is {tip}, but row {} of the outbox is {}: the outbox does not \
+         continue behind row {sequence}",
+        row.sequence, row.event
+    );
+    Err(Obstacle::Final(Ended::halted(why)))
+}
+
+fn follows(event: &Event, tip: &Tip) -> bool {
+    match event {
         Event::BlockCommitted { height, parent_hash, .. } => {
             tip.height.checked_add(1) == Some(*height) && tip.hash == *parent_hash
         }
         Event::RolledBack { to_height, .. } => *to_height < tip.height,
         _ => true,
-    };
-    if follows {
-        return Ok(());
     }
-    let why = format!(
-        "row {} of the outbox, {}, does not follow the log's newest block {tip}: the outbox does \
-         not continue behind row {sequence}",
-        row.sequence, row.event
-    );
-    Err(Obstacle::Final(Ended::halted(why)))
 }
 
 /// The log's newest row is the outbox's row of this number. A node that was restored from an

@@ -17,6 +17,9 @@ use crate::outbox::{Outbox, OutboxError, Pending, Row};
 /// lose them: 50 minutes of a chain with one block every 3 s.
 const KEPT_ROWS: u64 = 1000;
 
+/// How far around the row behind which an outbox continues a block is looked for.
+const LOOK_AROUND: u64 = 1000;
+
 type Job = Box<dyn FnOnce(&mut Worker) + Send>;
 
 /// The thread with the outbox. It ends when the last handle is dropped.
@@ -60,13 +63,13 @@ impl OutboxWorker {
         Ok(read.await?.map_err(obstacle)?.pop())
     }
 
-    /// The first row behind `after` that changes the block tip; `None` if there is none yet
-    /// among the next thousand.
-    pub(crate) async fn first_block(&self, after: u64) -> Result<Option<Row>, Obstacle> {
-        let rows =
-            self.run(move |worker| worker.outbox.read(after, MAX_UNIT_MESSAGES, MAX_UNIT_BYTES));
-        let rows = rows.await?.map_err(obstacle)?;
-        Ok(rows.into_iter().find(|row| block_tip(&row.event).is_some()))
+    /// The newest row up to `sequence` that changes the block tip, and the first one behind it;
+    /// `None` where there is none within reach.
+    pub(crate) async fn blocks_around(
+        &self,
+        sequence: u64,
+    ) -> Result<(Option<Row>, Option<Row>), Obstacle> {
+        self.run(move |worker| worker.blocks_around(sequence)).await?.map_err(obstacle)
     }
 
     /// The next unit, sealed.
@@ -132,6 +135,25 @@ impl Worker {
             unit.push(entry);
         }
         Ok(unit.into())
+    }
+
+    fn blocks_around(&mut self, sequence: u64) -> Result<(Option<Row>, Option<Row>), OutboxError> {
+        let pending = self.outbox.pending()?;
+        let mut at = sequence.saturating_sub(LOOK_AROUND).max(pending.first.saturating_sub(1));
+        let (mut before, mut behind) = (None, None);
+        while at < sequence.saturating_add(LOOK_AROUND) && behind.is_none() {
+            let rows = self.outbox.read(at, MAX_UNIT_MESSAGES, MAX_UNIT_BYTES)?;
+            let Some(last) = rows.last() else { break };
+            at = last.sequence;
+            for row in rows.into_iter().filter(|row| block_tip(&row.event).is_some()) {
+                if row.sequence <= sequence {
+                    before = Some(row);
+                } else {
+                    behind.get_or_insert(row);
+                }
+            }
+        }
+        Ok((before, behind))
     }
 
     fn trim(&mut self, sequence: u64) -> Result<(), OutboxError> {
