@@ -95,10 +95,24 @@ impl Sending {
 
     /// The consumer has stopped; without a word if it was dropped.
     async fn finish(mut self, last: Result<Option<String>, oneshot::error::RecvError>) {
-        if let Ok(failure) = last {
-            let cursor = self.progress.borrow().cursor.clone();
-            self.send(News { cursor, failure }).await;
+        let Ok(failure) = last else {
+            return;
+        };
+        if self.sent.is_some() && self.is_displaced().await {
+            return;
         }
+        let cursor = self.progress.borrow().cursor.clone();
+        self.send(News { cursor, failure }).await;
+    }
+
+    /// Whether another run has taken the name over: what the board says of it is its own.
+    async fn is_displaced(&self) -> bool {
+        let Issuer { log, settings, instance, .. } = &self.issuer;
+        let board = log.board().await;
+        let is_other =
+            |receipt: &Receipt| receipt.consumer == settings.name && receipt.instance != *instance;
+        // If the board cannot be read, the receipt will hardly be sent either.
+        board.is_ok_and(|board| board.receipts.iter().any(is_other))
     }
 
     /// Waits until a receipt is due: there is news, or the newest one is to be repeated; and

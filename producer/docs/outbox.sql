@@ -75,6 +75,9 @@ CREATE TABLE IF NOT EXISTS tipline_outbox_state (
     id BLOB NOT NULL DEFAULT (randomblob(16)),
     -- Hash of the genesis block.
     genesis BLOB NOT NULL CHECK (typeof(genesis) = 'blob' AND length(genesis) BETWEEN 1 AND 64),
+    -- Lineage of the log that its events are published to; NULL before the first. The publisher
+    -- writes it.
+    lineage BLOB CHECK (lineage IS NULL OR length(lineage) = 16),
     -- Events and payload bytes that may wait. May be changed at any time.
     max_events INTEGER NOT NULL DEFAULT 100000,
     max_bytes INTEGER NOT NULL DEFAULT 10737418240,

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use tipline_log::{AppendError, LogError, Shortfall};
-use tipline_proto::OutboxId;
+use tipline_proto::{Lineage, OutboxId};
 
 use crate::outbox::OutboxError;
 
@@ -46,6 +46,17 @@ pub enum Ended {
         sequence: u64,
         /// The outbox of this primary.
         own: OutboxId,
+    },
+    /// The log is not the one that this outbox publishes to: another one, or one that was
+    /// created again. Nothing was published. See [`crate::Continue`].
+    #[error(
+        "this outbox publishes to the log of lineage {bound}, the log has {found}: it is another one, or was created again; if the node is to go on with it, say where it continues"
+    )]
+    OtherLog {
+        /// The log that the outbox publishes to.
+        bound: Lineage,
+        /// The log that was found.
+        found: Lineage,
     },
     /// The log is less durable than it must be. See [`crate::ProducerSettings::accept_shortfalls`].
     #[error("the log can lose what it acknowledges: {}", list(.shortfalls))]

@@ -143,6 +143,26 @@ async fn logged_rows_leave_the_outbox_but_for_the_newest_thousand() {
 }
 
 #[tokio::test]
+async fn a_log_that_was_created_again_is_noticed_and_nothing_is_published() {
+    let outbox = outbox(1);
+    let first = start(&log(), &outbox, settings());
+    first.committed(outbox.enqueue(&block(1)).unwrap()).logged().await.unwrap();
+    first.shutdown(Duration::from_secs(10)).await.unwrap();
+
+    let again = MemoryLog::new(LogIdentity {
+        lineage: Lineage::from_bytes([4; 16]),
+        ..log().identity().clone()
+    });
+    let refused = start(&again, &outbox, settings()).ready().await;
+    assert!(matches!(refused, Err(Ended::OtherLog { .. })), "{refused:?}");
+    assert_eq!(again.extent().await.unwrap().last, 0);
+
+    let mut told = settings();
+    told.continue_at = Some(Continue { position: Position::origin(again.identity()), sequence: 0 });
+    start(&again, &outbox, told).committed(1).logged().await.unwrap();
+}
+
+#[tokio::test]
 async fn another_outbox_must_say_where_it_continues() {
     let (log, first) = (log(), outbox(1));
     let producer = start(&log, &first, settings());

@@ -159,6 +159,8 @@ async fn what_is_no_store_is_left_as_it_is() {
     }
 }
 
+const OTHER_LOG: &str = "error: this outbox publishes to the log of lineage ";
+
 #[tokio::test]
 async fn a_log_made_again_under_its_name_is_not_mixed_with_the_old_one() {
     let site = Site::with_log(BITCOIN).await;
@@ -177,8 +179,15 @@ async fn a_log_made_again_under_its_name_is_not_mixed_with_the_old_one() {
     refused(&site.run(words).await, &says);
     assert_eq!(content(&site.path("b.db")), before);
 
-    // The primary still has everything: the new log is as whole as the old one was.
-    site.publish(log, "blk:blocks.dat", 255).await;
+    // The primary notices, too. It still has everything: told to, it makes the new log as
+    // whole as the old one was.
+    let primary = "primary --source blk:blocks.dat";
+    refused(&site.run(primary).await, &[OTHER_LOG, "--continue-at INDEX@DIGEST"]);
+    let origin = tail(&address(&site)).await;
+    assert_eq!(origin.index, 0, "nothing was published");
+    let digest = origin.digest;
+    let told = format!("blk:blocks.dat --continue-at 0@{digest} --continue-sequence 0");
+    site.publish(log, &told, 255).await;
     refused(&site.run(words).await, &says);
     assert_eq!(content(&site.path("b.db")), before);
     site.back_up(log, "new.db", 255).await;
@@ -220,6 +229,7 @@ async fn a_log_on_nats_that_is_gone_or_made_again_is_refused() {
     let says =
         format!("error: the store sqlite:b.db belongs to chain \"test\" with lineage {lineage}");
     refused(&site.run(backup).await, &[&says, "give it another place"]);
+    refused(&site.run(primary).await, &[OTHER_LOG, "--continue-at INDEX@DIGEST"]);
     assert_eq!(content(&site.path("b.db")), before);
 }
 

@@ -351,5 +351,15 @@ async fn of_two_replicas_of_one_name_the_older_one_ends_and_says_why() {
     assert_eq!(ended.status.code(), Some(2), "{}", ended.stderr);
     assert!(ended.stderr.contains("replica-1"), "{}", ended.stderr);
     assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    // The name is the newer one's now: the older one does not report its end under it.
+    let log = site.log().await;
+    eventually("the newer one has sent a receipt", Duration::from_secs(30), async || {
+        let receipts = log.board().await.map_err(|e| e.to_string())?.receipts;
+        match &receipts[..] {
+            [one] if one.store.ends_with("newer.db") && one.failure.is_none() => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
     drop(newer);
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tipline_log::Clock;
 use tipline_proto::limits::{OUTBOX_BYTES, OUTBOX_EVENTS};
-use tipline_proto::{Event, Hash, Links, OutboxId};
+use tipline_proto::{Event, Hash, Lineage, Links, OutboxId};
 
 use super::{Outbox, OutboxError, Pending, Row};
 
@@ -30,6 +30,7 @@ struct Inner {
     rows: VecDeque<Row>,
     last: u64,
     bytes: u64,
+    lineage: Option<Lineage>,
     max_events: u64,
     max_bytes: u64,
 }
@@ -49,6 +50,7 @@ impl MemoryOutbox {
             rows: VecDeque::new(),
             last: 0,
             bytes: 0,
+            lineage: None,
             max_events: OUTBOX_EVENTS,
             max_bytes: OUTBOX_BYTES,
         };
@@ -127,6 +129,15 @@ impl Outbox for MemoryOutbox {
 
     fn place(&self) -> String {
         "memory".to_owned()
+    }
+
+    fn lineage(&mut self) -> Result<Option<Lineage>, OutboxError> {
+        Ok(self.lock().lineage)
+    }
+
+    fn bind(&mut self, lineage: Lineage) -> Result<(), OutboxError> {
+        self.lock().lineage = Some(lineage);
+        Ok(())
     }
 
     fn pending(&mut self) -> Result<Pending, OutboxError> {

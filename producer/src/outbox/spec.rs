@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use tipline_proto::{Event, OutboxId, Timestamp};
+use tipline_proto::{Event, Lineage, OutboxId, Timestamp};
 
 use super::OutboxError;
 
@@ -47,6 +47,13 @@ pub trait Outbox: Send + Debug {
 
     /// Kind and place, for people: `sqlite:node.db`.
     fn place(&self) -> String;
+
+    /// Lineage of the log that it publishes to; `None` before it is bound to one.
+    fn lineage(&mut self) -> Result<Option<Lineage>, OutboxError>;
+
+    /// Binds it to a log: from now on it publishes to that one. A network reset, or a log that
+    /// was lost and created again, is found out by it. As durable on return as a trim.
+    fn bind(&mut self, lineage: Lineage) -> Result<(), OutboxError>;
 
     /// What it holds now.
     fn pending(&mut self) -> Result<Pending, OutboxError>;

@@ -77,6 +77,11 @@ async fn start(publisher: &Arc<Publisher>, mut connect: Connect) -> Result<Ready
                 let shortfalls = preflight.shortfalls;
                 return Err(Obstacle::Final(Ended::NotDurable { shortfalls }));
             }
+            let found = log.identity().lineage;
+            let continues = publisher.settings.continue_at.is_some();
+            if let Err(bound) = publisher.outbox.belongs_to(found, continues).await? {
+                return Err(Obstacle::Final(Ended::OtherLog { bound, found }));
+            }
             let digests = Arc::new(Digests::default());
             let tail = log.tail().await?;
             let block_tip = resume::newest_block(&*log, &tail, LOOK_BACK_TO_ANNOUNCE).await?;

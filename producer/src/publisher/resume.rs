@@ -20,7 +20,10 @@ pub(super) async fn complete_to(
     continue_at: Option<Continue>,
 ) -> Result<u64, Obstacle> {
     match tail.outbox {
-        None => Ok(0),
+        None => {
+            let at = continue_at.filter(|at| at.position == tail.position);
+            Ok(at.map_or(0, |at| at.sequence))
+        }
         Some(logged) if logged == outbox.id() => {
             check_same_history(log, tail, outbox).await?;
             Ok(tail.outbox_sequence)

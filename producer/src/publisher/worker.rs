@@ -5,7 +5,7 @@ use std::thread;
 
 use tipline_log::Log;
 use tipline_proto::limits::{MAX_UNIT_BYTES, MAX_UNIT_MESSAGES};
-use tipline_proto::{Entry, OutboxId, Position};
+use tipline_proto::{Entry, Lineage, OutboxId, Position};
 use tokio::sync::{mpsc, oneshot};
 
 use super::core::{Obstacle, Unit};
@@ -51,6 +51,21 @@ impl OutboxWorker {
 
     pub(crate) fn id(&self) -> OutboxId {
         self.id
+    }
+
+    /// Whether the outbox publishes to this log; a new one does from now on, and so does another
+    /// one if it said where it continues. Otherwise the log that it publishes to.
+    pub(crate) async fn belongs_to(
+        &self,
+        lineage: Lineage,
+        continues: bool,
+    ) -> Result<Result<(), Lineage>, Obstacle> {
+        let bound = self.run(move |worker| match worker.outbox.lineage()? {
+            Some(bound) if bound == lineage => Ok(Ok(())),
+            Some(other) if !continues => Ok(Err(other)),
+            _ => worker.outbox.bind(lineage).map(Ok),
+        });
+        bound.await?.map_err(obstacle)
     }
 
     pub(crate) async fn pending(&self) -> Result<Pending, Obstacle> {

@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn names_are_what_nodes_write_and_read_back() {
-        let layout = Layout::below(Path::new("/root"));
+        let layout = Layout::below(Path::new("/data"));
         for (key, path) in [
             (Key::block(1), "0000/block_00000001.dat"),
             (Key::proof(0x1_0000), "0001/proof_00010000.dat"),
@@ -121,7 +121,7 @@ mod tests {
             (Key::block(u64::MAX), "ffffffffffff/block_ffffffffffffffff.dat"),
         ] {
             assert_eq!(layout.relative(key), path);
-            assert_eq!(layout.key(&Path::new("/root").join(path)), Some(key));
+            assert_eq!(layout.key(&Path::new("/data").join(path)), Some(key));
         }
     }
 
@@ -139,7 +139,7 @@ mod tests {
         ] {
             assert_eq!(Key::of_name(name), None, "{name}");
         }
-        let layout = Layout::below(Path::new("/root"));
-        assert_eq!(layout.key(Path::new("/root/0001/block_00000001.dat")), None, "wrong epoch");
+        let layout = Layout::below(Path::new("/data"));
+        assert_eq!(layout.key(Path::new("/data/0001/block_00000001.dat")), None, "wrong epoch");
     }
 }

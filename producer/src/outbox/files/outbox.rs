@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tipline_proto::OutboxId;
+use tipline_proto::{Lineage, OutboxId};
 use tokio::sync::Notify;
 
 use super::follow::{Follower, Scan, Watched};
@@ -51,6 +51,14 @@ impl Outbox for FileOutbox {
 
     fn place(&self) -> String {
         self.index.place()
+    }
+
+    fn lineage(&mut self) -> Result<Option<Lineage>, OutboxError> {
+        self.index.lineage()
+    }
+
+    fn bind(&mut self, lineage: Lineage) -> Result<(), OutboxError> {
+        self.index.bind(lineage)
     }
 
     fn pending(&mut self) -> Result<Pending, OutboxError> {

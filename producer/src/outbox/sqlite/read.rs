@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
-use tipline_proto::{OutboxId, Timestamp};
+use tipline_proto::{Lineage, OutboxId, Timestamp};
 
 use super::extent::extent;
 use super::failure::failed;
@@ -169,6 +169,19 @@ impl Outbox for SqliteOutbox {
 
     fn place(&self) -> String {
         self.place.clone()
+    }
+
+    fn lineage(&mut self) -> Result<Option<Lineage>, OutboxError> {
+        let sql = "SELECT lineage FROM tipline_outbox_state";
+        let bytes = self.conn.query_row(sql, [], |row| row.get::<_, Option<[u8; 16]>>(0));
+        let bytes = bytes.map_err(failed(&self.place, "reading its log's lineage"))?;
+        Ok(bytes.map(Lineage::from_bytes))
+    }
+
+    fn bind(&mut self, lineage: Lineage) -> Result<(), OutboxError> {
+        let bind = "UPDATE tipline_outbox_state SET lineage = ?1";
+        let bound = self.conn.execute(bind, [lineage.as_bytes()]);
+        bound.map(drop).map_err(failed(&self.place, "binding it to its log"))
     }
 
     fn pending(&mut self) -> Result<Pending, OutboxError> {
