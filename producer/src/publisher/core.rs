@@ -135,14 +135,14 @@ pub(crate) struct Core {
     woken: bool,
     draining: bool,
     attempt: u32,
-    /// Times in a row that the tail was found shorter than what was acknowledged.
-    shorter: u32,
+    /// Times in a row that the tail was found where it cannot be.
+    looks: u32,
 }
 
-/// So often a tail that is shorter than what was acknowledged is read again before it is
-/// believed, over 15 s: a leader that was cut off from the others, and does not know yet,
-/// tells an old one for up to 10 s.
-const LOOKS_BEFORE_A_LOSS: u32 = 20;
+/// So often a tail that cannot be is read again before it is believed, over 15 s. One that is
+/// shorter than what was acknowledged: a leader that was cut off from the others, and does
+/// not know yet, tells an old one for up to 10 s. One within our own unit: it is being stored.
+const LOOKS: u32 = 20;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -161,7 +161,7 @@ impl Core {
             woken: false,
             draining: false,
             attempt: 0,
-            shorter: 0,
+            looks: 0,
         }
     }
 
@@ -265,7 +265,7 @@ impl Core {
 
     fn logged(&mut self, unit: Unit, tail: Tail) -> Vec<Command> {
         self.attempt = 0;
-        self.shorter = 0;
+        self.looks = 0;
         self.tail = Some(tail);
         self.phase = Phase::Idle;
         self.woken |= self.draining;
@@ -290,25 +290,25 @@ impl Core {
             return self.logged(unit, found);
         }
         // A log of several servers stores a unit that it has agreed on message by message.
-        if unit.iter().any(|entry| entry.position() == found.position) {
+        let is_within = unit.iter().any(|entry| entry.position() == found.position);
+        if is_within && self.looks_again() {
             self.phase = Phase::Resolving(unit);
             return self.pause("the unit is being stored".to_owned());
         }
         if found.position == known.position && unit.is_empty() {
-            self.shorter = 0;
+            self.looks = 0;
             let mut commands = self.send_prepared();
             commands.extend(self.prepare());
             return commands;
         }
         if found.position == known.position {
-            self.shorter = 0;
+            self.looks = 0;
             self.tail = Some(found.clone());
             self.phase = Phase::Sending(unit.clone());
             return vec![Command::Append { after: found, unit }];
         }
         if found.position.index < known.position.index && ours {
-            self.shorter += 1;
-            if self.shorter < LOOKS_BEFORE_A_LOSS {
+            if self.looks_again() {
                 self.phase = Phase::Resolving(unit);
                 let why = "the log ends before what it has acknowledged; looking again";
                 return self.pause(why.to_owned());
@@ -322,6 +322,11 @@ impl Core {
              backup before anything is published again",
             found.position, found.epoch, self.epoch,
         )))
+    }
+
+    fn looks_again(&mut self) -> bool {
+        self.looks += 1;
+        self.looks < LOOKS
     }
 
     /// The log lost what it had acknowledged. The outbox has it still, or says that it has not.

@@ -373,3 +373,34 @@ fn a_drained_primary_stops_with_everything_logged() {
         world.check();
     }
 }
+
+/// A log that kept only a part of a unit, for good, is no log to go on with.
+#[test]
+fn a_unit_that_stays_half_stored_halts() {
+    let mut world = World::new(0, false);
+    world.faults = false;
+    world.start_primary();
+    let (mut looks, mut stored) = (0, None);
+    while world.primaries[0].ended.is_none() {
+        world.rows = 8;
+        world.step(0, Input::Woken);
+        let Some(pending) = world.primaries[0].pending.pop() else { continue };
+        let input = match pending {
+            Pending::Append { after, unit } if unit.len() > 1 && stored.is_none() => {
+                let half: Unit = [unit[0].clone()].into();
+                world.store(&after, &half).unwrap();
+                stored = Some(half[0].position());
+                Input::Appended(Err(AppendError::Conflict))
+            }
+            Pending::ReadTail => {
+                looks += 1;
+                world.answer(0, Pending::ReadTail)
+            }
+            other => world.answer(0, other),
+        };
+        world.step(0, input);
+    }
+    assert!(matches!(world.primaries[0].ended, Some(Ended::Halted { .. })));
+    assert_eq!(world.log.last().map(Entry::position), stored, "nothing was published behind it");
+    assert!(looks > 1, "it was looked at more than once before");
+}
