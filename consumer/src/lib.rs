@@ -31,7 +31,10 @@
 
 mod apply;
 mod backoff;
+mod changes;
 mod check;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod consumer;
 mod content;
 mod error;
@@ -50,6 +53,7 @@ mod store;
 mod tests;
 mod verify;
 
+pub use changes::Changes;
 pub use consumer::Consumer;
 pub use content::content_digest;
 pub use error::ConsumerError;

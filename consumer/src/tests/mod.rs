@@ -1,5 +1,4 @@
-mod history;
-mod model;
+mod changes;
 #[cfg(feature = "sqlite")]
 mod receipts;
 #[cfg(feature = "sqlite")]

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use tipline_log::LogError;
 use tipline_proto::{Entry, Level, Timestamp};
 
-use super::history::{Writer, log_with_lineage};
-use super::model::Model;
 use super::rigged::{GatedStore, Go, RiggedLog, append};
 use super::running::{dynamic, failure, place, receipt, start, start_with, until_index};
+use crate::conformance::history::{History, log_with_lineage};
+use crate::conformance::model::Model;
 use crate::sqlite::{SqliteReader, SqliteStore};
 use crate::store::{Store, StoreReader};
 use crate::{ConsumerError, Phase, Refusal, StoreError};
@@ -16,7 +16,7 @@ use crate::{ConsumerError, Phase, Refusal, StoreError};
 #[tokio::test]
 async fn what_is_missing_for_good_is_refused_with_its_index() {
     let (_directory, path) = place();
-    let entries = Writer::history(15, 100).entries;
+    let entries = History::random(15, 100).entries;
     let rigged = RiggedLog::of(&entries).await;
     let log = dynamic(rigged.rigged(|entry| if entry.index == 42 { vec![] } else { vec![entry] }));
     let consumer = start(&log, &path);
@@ -35,7 +35,7 @@ async fn what_is_missing_for_good_is_refused_with_its_index() {
 #[tokio::test]
 async fn a_fork_stops_it_in_front_of_the_entry() {
     let (_directory, path) = place();
-    let entries = Writer::history(16, 100).entries;
+    let entries = History::random(16, 100).entries;
     let forged = |mut entry: Entry| {
         if entry.index == 60 {
             entry.time = Timestamp::from_micros(1);
@@ -57,7 +57,7 @@ async fn a_fork_stops_it_in_front_of_the_entry() {
 async fn a_store_of_another_lineage_is_refused() {
     let (_directory, path) = place();
     SqliteStore::open(&path).unwrap().create(&log_with_lineage(9)).unwrap();
-    let log = dynamic(RiggedLog::of(&Writer::blocks(5, 5).entries).await);
+    let log = dynamic(RiggedLog::of(&History::blocks(5, 5).entries).await);
     let consumer = start(&log, &path);
     let error = failure(&consumer).await;
     let wrong = matches!(*error, ConsumerError::Store(StoreError::WrongLog { .. }));
@@ -71,7 +71,7 @@ async fn a_store_of_another_lineage_is_refused() {
 async fn a_store_of_another_history_is_refused_with_the_height_where_it_diverges() {
     for shared in [0, 1, 7, 30] {
         let (_directory, path) = place();
-        let mut ours = Writer::new(18);
+        let mut ours = History::new(18);
         ours.claim();
         ours.block();
         let first = ours.model.cursor.block_tip.clone().unwrap().height;
@@ -104,7 +104,7 @@ async fn a_store_of_another_history_is_refused_with_the_height_where_it_diverges
 #[tokio::test]
 async fn a_store_ahead_of_the_log_is_refused() {
     let (_directory, path) = place();
-    let entries = Writer::blocks(29, 10).entries;
+    let entries = History::blocks(29, 10).entries;
     let rigged = RiggedLog::of(&entries).await;
     let memory = rigged.inner.clone();
     let log = dynamic(rigged);
@@ -125,7 +125,7 @@ async fn a_store_ahead_of_the_log_is_refused() {
 #[tokio::test]
 async fn a_log_that_was_trimmed_too_far_is_refused_with_what_it_holds() {
     let (_directory, path) = place();
-    let entries = Writer::blocks(49, 10).entries;
+    let entries = History::blocks(49, 10).entries;
     let needs = |error: &ConsumerError, index: u64| {
         let is = matches!(*error, ConsumerError::OutOfRange { needed, first: 20, last: 50, .. }
             if needed == index);
@@ -152,7 +152,7 @@ async fn a_log_that_was_trimmed_too_far_is_refused_with_what_it_holds() {
 #[tokio::test]
 async fn a_second_consumer_of_the_name_ends_the_first() {
     let (_directory, path) = place();
-    let log = dynamic(RiggedLog::of(&Writer::blocks(5, 5).entries).await);
+    let log = dynamic(RiggedLog::of(&History::blocks(5, 5).entries).await);
     let first = start(&log, &path);
     until_index(&first, 6).await;
     let (_other, path) = place();
@@ -166,7 +166,7 @@ async fn a_second_consumer_of_the_name_ends_the_first() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_panic_in_the_store_ends_it_with_an_error() {
     let (_directory, path) = place();
-    let log = dynamic(RiggedLog::of(&Writer::blocks(5, 5).entries).await);
+    let log = dynamic(RiggedLog::of(&History::blocks(5, 5).entries).await);
     let (store, gate) = GatedStore::new(SqliteStore::open(&path).unwrap());
     let consumer = start_with(&log, Box::new(store));
     gate.batch();

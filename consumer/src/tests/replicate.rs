@@ -9,11 +9,11 @@ use tipline_proto::limits::MAX_APPLY_EVENTS;
 use tipline_proto::{Entry, Level, Role};
 use tokio::time::timeout;
 
-use super::history::{Writer, log};
 use super::rigged::{GatedStore, Go, RiggedLog, append};
 use super::running::{
     DEADLINE, digest, dynamic, place, receipt, start, start_with, undisturbed, until, until_index,
 };
+use crate::conformance::history::{History, log};
 use crate::sqlite::{SqliteReader, SqliteStore};
 use crate::store::{Store, StoreReader};
 use crate::{Phase, Progress, StoreError};
@@ -23,7 +23,7 @@ async fn a_store_becomes_what_the_log_says_and_the_receipt_tells_it() {
     for seed in 0..5 {
         println!("seed {seed}");
         let (_directory, path) = place();
-        let mut writer = Writer::history(seed, 500);
+        let mut writer = History::random(seed, 500);
         let memory = RiggedLog::of(&writer.entries).await;
         let inner = memory.inner.clone();
         let log = dynamic(memory);
@@ -58,7 +58,7 @@ async fn a_store_becomes_what_the_log_says_and_the_receipt_tells_it() {
 
 #[tokio::test]
 async fn every_entry_twice_ends_with_the_same_store() {
-    let entries = Writer::history(11, 400).entries;
+    let entries = History::random(11, 400).entries;
     for chunk in [1, 7, 1000] {
         let (_directory, path) = place();
         let twice = RiggedLog::of(&entries).await.rigged(|entry| vec![entry.clone(), entry]);
@@ -74,7 +74,7 @@ async fn every_entry_twice_ends_with_the_same_store() {
 
 #[tokio::test]
 async fn restarted_after_every_batch_it_ends_with_the_same_store() {
-    let entries = Writer::history(12, 120).entries;
+    let entries = History::random(12, 120).entries;
     let (_directory, path) = place();
     let log = dynamic(RiggedLog::of(&entries).await.chunked(3));
     let mut at = 0;
@@ -92,7 +92,7 @@ async fn restarted_after_every_batch_it_ends_with_the_same_store() {
 
 #[tokio::test]
 async fn dropped_at_any_time_it_ends_with_the_same_store() {
-    let entries = Writer::history(13, 200).entries;
+    let entries = History::random(13, 200).entries;
     let (_directory, path) = place();
     let log = dynamic(RiggedLog::of(&entries).await.chunked(2));
     let mut at = 0;
@@ -122,7 +122,7 @@ async fn dropped_at_any_time_it_ends_with_the_same_store() {
 #[tokio::test]
 async fn what_is_missing_once_is_asked_for_again() {
     let (_directory, path) = place();
-    let writer = Writer::history(14, 100);
+    let writer = History::random(14, 100);
     let rigged = RiggedLog::of(&writer.entries[..50]).await;
     let memory = rigged.inner.clone();
     let log = dynamic(rigged);
@@ -140,7 +140,7 @@ async fn what_is_missing_once_is_asked_for_again() {
 #[tokio::test]
 async fn what_a_fenced_primary_wrote_is_ignored_and_counted() {
     let (_directory, path) = place();
-    let mut old = Writer::history(17, 50);
+    let mut old = History::random(17, 50);
     let mut new = old.twin(1);
     (0..10).for_each(|_| old.block());
     new.claim();
@@ -162,7 +162,7 @@ async fn what_a_fenced_primary_wrote_is_ignored_and_counted() {
 #[tokio::test]
 async fn it_waits_for_a_log_that_is_away_and_says_so() {
     let (_directory, path) = place();
-    let writer = Writer::history(20, 100);
+    let writer = History::random(20, 100);
     let rigged = RiggedLog::of(&writer.entries[..50]).await;
     let memory = rigged.inner.clone();
     memory.set_available(false);
@@ -188,7 +188,7 @@ async fn it_waits_for_a_log_that_is_away_and_says_so() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_store_is_tried_again_and_nothing_is_lost() {
     let (_directory, path) = place();
-    let writer = Writer::history(21, 50);
+    let writer = History::random(21, 50);
     let log = dynamic(RiggedLog::of(&writer.entries).await.chunked(10));
     let (store, gate) = GatedStore::new(SqliteStore::open(&path).unwrap());
     let consumer = start_with(&log, Box::new(store));
@@ -222,7 +222,7 @@ async fn a_full_store_is_tried_again_and_nothing_is_lost() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn shut_down_while_the_store_is_full_it_leaves_the_rest_to_the_next_run() {
     let (_directory, path) = place();
-    let writer = Writer::history(22, 50);
+    let writer = History::random(22, 50);
     let log = dynamic(RiggedLog::of(&writer.entries).await.chunked(10));
     let (store, gate) = GatedStore::new(SqliteStore::open(&path).unwrap());
     let consumer = start_with(&log, Box::new(store));
@@ -246,7 +246,7 @@ async fn shut_down_while_the_store_is_full_it_leaves_the_rest_to_the_next_run() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_is_taken_in_while_the_store_is_busy_up_to_a_limit() {
     let (_directory, path) = place();
-    let entries = Writer::blocks(9999, 5).entries;
+    let entries = History::blocks(9999, 5).entries;
     let rigged = RiggedLog::of(&entries).await.chunked(300);
     let mut delivered = rigged.delivered.subscribe();
     let log = dynamic(rigged);
@@ -271,7 +271,7 @@ async fn more_is_taken_in_while_the_store_is_busy_up_to_a_limit() {
 #[tokio::test]
 async fn readers_are_answered_while_it_applies() {
     let (_directory, path) = place();
-    let entries = Writer::blocks(1999, 2000).entries;
+    let entries = History::blocks(1999, 2000).entries;
     let log = dynamic(RiggedLog::of(&entries).await.chunked(20));
     let store = SqliteStore::open(&path).unwrap();
     let reader = store.reader().unwrap();
@@ -300,7 +300,7 @@ async fn readers_are_answered_while_it_applies() {
 async fn it_follows_a_plain_log() {
     let (_directory, path) = place();
     let memory = MemoryLog::new(log());
-    let writer = Writer::blocks(9, 5);
+    let writer = History::blocks(9, 5);
     append(&memory, &writer.entries).await;
     let log: Arc<dyn Log> = Arc::new(memory);
     let consumer = start(&log, &path);

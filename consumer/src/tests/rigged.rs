@@ -15,7 +15,7 @@ use tipline_proto::{Announcement, ConsumerName, Entry, LogIdentity, Receipt};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::history::log;
+use crate::conformance::history::log;
 use crate::store::{Batch, Store, StoreError, StoreIdentity, StoreReader};
 
 /// What is delivered in the place of an entry.

@@ -4,17 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 use rusqlite::Connection;
 use tempfile::TempDir;
-use tipline_proto::{Cursor, Entry};
 
-use super::history::{Writer, log, log_with_lineage};
-use super::model::Model;
+use crate::conformance::history::{History, log};
+use crate::conformance::model::Model;
 use crate::content::content_digest;
 use crate::sqlite::{SqliteReader, SqliteStore};
-use crate::store::{Batch, Store, StoreError, StoreReader};
+use crate::store::{Store, StoreError, StoreReader};
 
 fn place() -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
@@ -28,12 +25,11 @@ fn created(path: &Path) -> SqliteStore {
     store
 }
 
-/// The entries as one batch behind what the model has, which takes them in.
-fn batch(model: &mut Model, entries: &[Entry]) -> Batch {
-    entries.iter().for_each(|entry| model.apply(entry));
-    let (cursor, base) = (model.cursor.clone(), model.base.clone());
-    Batch { entries: entries.to_vec(), cursor, base }
+fn open(directory: &Path) -> Result<Box<dyn Store>, StoreError> {
+    Ok(Box::new(SqliteStore::open(directory.join("store.db"))?))
 }
+
+crate::store_conformance!(open);
 
 fn tables(path: &Path) -> i64 {
     let connection = Connection::open(path).unwrap();
@@ -41,95 +37,15 @@ fn tables(path: &Path) -> i64 {
 }
 
 #[test]
-fn any_history_in_any_batches_is_what_the_model_says() {
-    for seed in 0..25 {
-        println!("seed {seed}");
-        let (_directory, path) = place();
-        let mut rng = StdRng::seed_from_u64(seed);
-        let entries = Writer::history(seed, 300).entries;
-        let mut model = Model::new(&log());
-        let mut store = created(&path);
-        let mut reader = store.reader().unwrap();
-        let mut rest = &entries[..];
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at(rng.random_range(1..=rest.len().min(60)));
-            store.apply(&batch(&mut model, now)).unwrap();
-            rest = later;
-            if rng.random_bool(0.2) {
-                model.assert_is(&*reader, &format!("seed {seed}"));
-            }
-            if rng.random_bool(0.2) {
-                drop(store);
-                store = SqliteStore::open(&path).unwrap();
-                reader = store.reader().unwrap();
-            }
-        }
-        model.assert_is(&*reader, &format!("seed {seed}"));
-    }
-}
-
-#[test]
-fn content_digest_is_of_the_content_and_not_of_the_batches_it_came_in() {
-    let entries = Writer::history(5, 400).entries;
-    let digest = |size: usize, count: usize| {
-        let (_directory, path) = place();
-        let (mut store, mut model) = (created(&path), Model::new(&log()));
-        for chunk in entries[..count].chunks(size) {
-            store.apply(&batch(&mut model, chunk)).unwrap();
-        }
-        content_digest(&*store.reader().unwrap()).unwrap()
-    };
-    assert_eq!(digest(1, 400), digest(77, 400));
-    assert_ne!(digest(77, 400), digest(77, 399));
-}
-
-#[test]
 fn content_digest_notices_one_changed_byte() {
     let (_directory, path) = place();
     let (mut store, mut model) = (created(&path), Model::new(&log()));
-    store.apply(&batch(&mut model, &Writer::blocks(20, 5000).entries)).unwrap();
+    store.apply(&model.batch(&History::blocks(20, 5000).entries)).unwrap();
     let before = content_digest(&*store.reader().unwrap()).unwrap();
     let changed = Connection::open(&path).unwrap();
     let sql = "UPDATE blocks SET payload = zeroblob(5000) WHERE log_index = 7";
     assert_eq!(changed.execute(sql, []).unwrap(), 1);
     assert_ne!(content_digest(&*store.reader().unwrap()).unwrap(), before);
-}
-
-#[test]
-fn a_new_store_is_of_no_log_until_it_is_created() {
-    let (_directory, path) = place();
-    let mut store = SqliteStore::open(&path).unwrap();
-    assert_eq!(store.identity().unwrap(), None);
-    assert_eq!(store.reader().unwrap().cursor().unwrap(), None);
-    let early = batch(&mut Model::new(&log()), &Writer::blocks(1, 1).entries);
-    assert!(matches!(store.apply(&early), Err(StoreError::Failed { .. })));
-    store.create(&log()).unwrap();
-    store.create(&log()).unwrap();
-    drop(store);
-    let mut store = SqliteStore::open(&path).unwrap();
-    assert_eq!(store.identity().unwrap(), Some((&log()).into()));
-    assert_eq!(store.reader().unwrap().cursor().unwrap(), Some(Cursor::origin(&log())));
-    let message = store.create(&log_with_lineage(8)).unwrap_err().to_string();
-    assert!(message.contains("07070707") && message.contains("08080808"), "{message}");
-}
-
-#[test]
-fn a_batch_that_is_not_behind_the_cursor_changes_nothing() {
-    let (_directory, path) = place();
-    let (mut store, mut model) = (created(&path), Model::new(&log()));
-    let entries = Writer::blocks(9, 10).entries;
-    let first = batch(&mut model, &entries[..4]);
-    store.apply(&first).unwrap();
-    assert!(matches!(store.apply(&first), Err(StoreError::OutOfOrder { first: 1, .. })));
-    let gap = Batch { entries: entries[5..].to_vec(), ..first.clone() };
-    assert!(matches!(store.apply(&gap), Err(StoreError::OutOfOrder { first: 6, .. })));
-    let other_cursor = Batch { entries: entries[4..].to_vec(), ..first.clone() };
-    assert!(matches!(store.apply(&other_cursor), Err(StoreError::OutOfOrder { .. })));
-    let empty = Batch { entries: vec![], ..first };
-    assert!(matches!(store.apply(&empty), Err(StoreError::OutOfOrder { .. })));
-    model.assert_is(&*store.reader().unwrap(), "after refusals");
-    store.apply(&batch(&mut model, &entries[4..])).unwrap();
-    model.assert_is(&*store.reader().unwrap(), "after the right one");
 }
 
 #[test]
@@ -156,7 +72,7 @@ fn its_files_are_for_the_owner_only() {
     use std::os::unix::fs::PermissionsExt;
     let (directory, path) = place();
     let (mut store, mut model) = (created(&path), Model::new(&log()));
-    store.apply(&batch(&mut model, &Writer::blocks(9, 10).entries)).unwrap();
+    store.apply(&model.batch(&History::blocks(9, 10).entries)).unwrap();
     let mut names = vec![];
     for file in fs::read_dir(directory.path()).unwrap() {
         let file = file.unwrap();
@@ -217,8 +133,8 @@ fn reading_what_is_not_there_makes_nothing() {
 fn a_full_disk_loses_nothing_and_the_handle_goes_on_when_there_is_room() {
     let (_directory, path) = place();
     let (mut store, mut model) = (created(&path), Model::new(&log()));
-    let entries = Writer::blocks(199, 40_000).entries;
-    store.apply(&batch(&mut model, &entries[..20])).unwrap();
+    let entries = History::blocks(199, 40_000).entries;
+    store.apply(&model.batch(&entries[..20])).unwrap();
     let before = model.clone();
 
     let pages = |count: u32| {
@@ -228,7 +144,7 @@ fn a_full_disk_loses_nothing_and_the_handle_goes_on_when_there_is_room() {
         store.connection().query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
     // It runs out of room in the middle of the batch.
     pages(used + 300).unwrap();
-    let large = batch(&mut model, &entries[20..]);
+    let large = model.batch(&entries[20..]);
     for _ in 0..3 {
         let error = store.apply(&large).unwrap_err();
         assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
@@ -248,14 +164,14 @@ fn a_full_disk_loses_nothing_and_the_handle_goes_on_when_there_is_room() {
 fn a_failed_write_poisons_the_handle_and_nothing_of_the_batch_is_visible() {
     let (_directory, path) = place();
     let (mut store, mut model) = (created(&path), Model::new(&log()));
-    let entries = Writer::blocks(19, 100).entries;
-    store.apply(&batch(&mut model, &entries[..10])).unwrap();
+    let entries = History::blocks(19, 100).entries;
+    store.apply(&model.batch(&entries[..10])).unwrap();
     let before = model.clone();
     // Somebody's trigger stands for a write that fails in the middle.
     let sql = "CREATE TRIGGER t BEFORE INSERT ON blocks WHEN new.log_index = 15 \
         BEGIN SELECT raise(ABORT, 'no'); END";
     Connection::open(&path).unwrap().execute_batch(sql).unwrap();
-    let rest = batch(&mut model, &entries[10..]);
+    let rest = model.batch(&entries[10..]);
     let error = store.apply(&rest).unwrap_err();
     assert!(error.to_string().contains("entry 15 (block"), "{error}");
     before.assert_is(&*store.reader().unwrap(), "after a failed write");
@@ -273,7 +189,7 @@ fn a_failed_write_poisons_the_handle_and_nothing_of_the_batch_is_visible() {
 fn a_damaged_page_is_an_error_that_names_what_was_read() {
     let (_directory, path) = place();
     let (mut store, mut model) = (created(&path), Model::new(&log()));
-    store.apply(&batch(&mut model, &Writer::blocks(199, 1000).entries)).unwrap();
+    store.apply(&model.batch(&History::blocks(199, 1000).entries)).unwrap();
     drop(store);
     let mut bytes = fs::read(&path).unwrap();
     let (from, to) = (bytes.len() / 2, bytes.len() / 2 + 20_000);
@@ -293,7 +209,7 @@ fn a_damaged_page_is_an_error_that_names_what_was_read() {
 fn a_row_that_cannot_be_is_damage() {
     let (_directory, path) = place();
     let (mut store, mut model) = (created(&path), Model::new(&log()));
-    store.apply(&batch(&mut model, &Writer::blocks(5, 10).entries)).unwrap();
+    store.apply(&model.batch(&History::blocks(5, 10).entries)).unwrap();
     let sql = "UPDATE blocks SET hash = x'' WHERE log_index = 4";
     Connection::open(&path).unwrap().execute(sql, []).unwrap();
     let tip = model.cursor.block_tip.unwrap().height;
@@ -305,10 +221,10 @@ fn a_row_that_cannot_be_is_damage() {
 fn a_number_that_sqlite_does_not_have_is_refused() {
     let (_directory, path) = place();
     let mut store = created(&path);
-    let mut writer = Writer::new(1);
+    let mut writer = History::new(1);
     writer.claim();
     writer.block_at(1 << 63);
-    let error = store.apply(&batch(&mut Model::new(&log()), &writer.entries)).unwrap_err();
+    let error = store.apply(&Model::new(&log()).batch(&writer.entries)).unwrap_err();
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert!(source.contains("9223372036854775808"), "{source}");
     Model::new(&log()).assert_is(&*store.reader().unwrap(), "nothing was written");
@@ -318,8 +234,8 @@ fn a_number_that_sqlite_does_not_have_is_refused() {
 fn readers_see_whole_batches_and_are_not_held_up_by_a_transaction_under_way() {
     let (_directory, path) = place();
     let (mut store, mut model) = (created(&path), Model::new(&log()));
-    let entries = Writer::blocks(2000, 2000).entries;
-    store.apply(&batch(&mut model, &entries[..1])).unwrap();
+    let entries = History::blocks(2000, 2000).entries;
+    store.apply(&model.batch(&entries[..1])).unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let readers: Vec<_> = (0..2)
@@ -340,7 +256,7 @@ fn readers_see_whole_batches_and_are_not_held_up_by_a_transaction_under_way() {
             })
             .collect();
         for chunk in entries[1..].chunks(100) {
-            store.apply(&batch(&mut model, chunk)).unwrap();
+            store.apply(&model.batch(chunk)).unwrap();
         }
         done.store(true, Ordering::Relaxed);
         for reader in readers {
@@ -360,8 +276,8 @@ fn readers_see_whole_batches_and_are_not_held_up_by_a_transaction_under_way() {
 fn a_store_whose_writer_vanished_in_the_middle_is_as_behind_its_last_batch() {
     let (directory, path) = place();
     let (mut store, mut model) = (created(&path), Model::new(&log()));
-    let entries = Writer::blocks(99, 3000).entries;
-    store.apply(&batch(&mut model, &entries[..50])).unwrap();
+    let entries = History::blocks(99, 3000).entries;
+    store.apply(&model.batch(&entries[..50])).unwrap();
     // A copy of the files as they stand while a transaction is under way, and spilled into
     // the WAL: what a kill leaves behind.
     store.connection().execute_batch("PRAGMA cache_size = 1; BEGIN IMMEDIATE").unwrap();
@@ -374,7 +290,7 @@ fn a_store_whose_writer_vanished_in_the_middle_is_as_behind_its_last_batch() {
     fs::copy(path.with_extension("db-wal"), left.with_extension("db-wal")).unwrap();
     let mut left = SqliteStore::open(&left).unwrap();
     model.assert_is(&*left.reader().unwrap(), "what was left");
-    left.apply(&batch(&mut model, &entries[50..])).unwrap();
+    left.apply(&model.batch(&entries[50..])).unwrap();
     model.assert_is(&*left.reader().unwrap(), "and gone on");
 }
 
@@ -392,7 +308,7 @@ fn blocks_are_found_by_hash_through_the_index() {
 fn somebody_elses_transaction_holds_it_up_and_loses_nothing() {
     let (_directory, path) = place();
     let (mut store, mut model) = (created(&path), Model::new(&log()));
-    let all = batch(&mut model, &Writer::blocks(5, 10).entries);
+    let all = model.batch(&History::blocks(5, 10).entries);
     store.connection().busy_timeout(std::time::Duration::from_millis(1)).unwrap();
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();

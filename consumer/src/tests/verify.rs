@@ -2,8 +2,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tipline_proto::{Cursor, Digest, Entry, Event, LinkError, LogIdentity};
 
-use super::history::{Writer, hash, log};
-use super::model::Model;
+use crate::conformance::history::{History, hash, log};
+use crate::conformance::model::Model;
 use crate::refusal::{Refusal, VerifyError};
 use crate::store::{StoreError, StoredLinks};
 use crate::verify::{Verdict, Verifier};
@@ -48,7 +48,7 @@ fn any_history_is_judged_good_while_the_store_lags_behind() {
     for seed in 0..120 {
         println!("seed {seed}");
         let mut rng = StdRng::seed_from_u64(seed);
-        let writer = Writer::history(seed, 400);
+        let writer = History::random(seed, 400);
         let (mut model, mut stored) = (Model::new(&log()), Model::new(&log()));
         let mut verifier = verifier(&log());
         for (at, entry) in writer.entries.iter().enumerate() {
@@ -86,7 +86,7 @@ fn any_history_is_judged_good_while_the_store_lags_behind() {
 fn a_verifier_that_resumes_anywhere_judges_the_rest_as_one_that_did_not_stop() {
     for seed in 0..100 {
         println!("seed {seed}");
-        let writer = Writer::history(seed, 300);
+        let writer = History::random(seed, 300);
         let at = StdRng::seed_from_u64(seed).random_range(0..300);
         let mut stored = Model::of(&log(), &writer.entries[..at]);
         let tip = stored.cursor.proof_tip;
@@ -112,7 +112,7 @@ fn an_altered_entry_is_refused_at_its_index_and_nothing_changes() {
     for seed in 0..120 {
         println!("seed {seed}");
         let mut rng = StdRng::seed_from_u64(seed);
-        let writer = Writer::history(seed, 60);
+        let writer = History::random(seed, 60);
         let at = rng.random_range(1..60);
         let mut altered = writer.entries[at].clone();
         match rng.random_range(0..5) {
@@ -138,7 +138,7 @@ fn an_altered_entry_is_refused_at_its_index_and_nothing_changes() {
 
 #[test]
 fn a_missing_entry_is_a_gap_that_names_both_indices() {
-    let writer = Writer::blocks(5, 10);
+    let writer = History::blocks(5, 10);
     let mut entries = writer.entries;
     entries.remove(3);
     let refusal = judge_all(&entries[..4]).unwrap_err();
@@ -148,8 +148,8 @@ fn a_missing_entry_is_a_gap_that_names_both_indices() {
 
 #[test]
 fn a_fork_names_its_index_and_both_digests() {
-    let ours = Writer::blocks(5, 10);
-    let mut theirs = Writer::of(&log(), 99);
+    let ours = History::blocks(5, 10);
+    let mut theirs = History::of(&log(), 99);
     theirs.claim();
     theirs.block();
     theirs.block();
@@ -168,7 +168,7 @@ fn a_fork_names_its_index_and_both_digests() {
 
 #[test]
 fn an_entry_that_comes_again_with_another_digest_is_a_fork() {
-    let mut writer = Writer::blocks(5, 10);
+    let mut writer = History::blocks(5, 10);
     let changed = Entry { digest: Digest::from_bytes([1; 32]), ..writer.entries[2].clone() };
     writer.entries.push(changed);
     let refusal = judge_all(&writer.entries).unwrap_err();
@@ -177,7 +177,7 @@ fn an_entry_that_comes_again_with_another_digest_is_a_fork() {
 
 #[test]
 fn what_a_fenced_primary_wrote_behind_a_higher_claim_is_void_wherever_it_stands() {
-    let mut old = Writer::blocks(3, 10);
+    let mut old = History::blocks(3, 10);
     let mut new = old.twin(1);
     new.claim();
     (0..10).for_each(|_| old.block());
@@ -201,7 +201,7 @@ fn what_a_fenced_primary_wrote_behind_a_higher_claim_is_void_wherever_it_stands(
 
 #[test]
 fn an_epoch_changes_by_a_claim_and_a_claim_raises_it() {
-    let mut writer = Writer::blocks(2, 10);
+    let mut writer = History::blocks(2, 10);
     let unclaimed = resealed(&writer.entries, |entry| entry.epoch = 2);
     let refusal = judge_all(&unclaimed).unwrap_err();
     assert!(
@@ -213,7 +213,7 @@ fn an_epoch_changes_by_a_claim_and_a_claim_raises_it() {
     let same = resealed(&writer.entries, |entry| entry.epoch = 1);
     assert_eq!(judge_all(&same), Err(Refusal::NotRaised { index: 4, epoch: 1 }));
 
-    let mut headless = Writer::new(1);
+    let mut headless = History::new(1);
     headless.block();
     let refusal = judge_all(&headless.entries).unwrap_err();
     assert!(matches!(refusal, Refusal::Unclaimed { index: 1, claimed: 0, .. }), "{refusal:?}");
@@ -221,7 +221,7 @@ fn an_epoch_changes_by_a_claim_and_a_claim_raises_it() {
 
 #[test]
 fn what_does_not_link_is_refused_with_its_event() {
-    let writer = Writer::blocks(4, 10);
+    let writer = History::blocks(4, 10);
     let wrong = |change: fn(&mut Event)| {
         let entries = resealed(&writer.entries, |entry| change(&mut entry.event));
         match judge_all(&entries).unwrap_err() {

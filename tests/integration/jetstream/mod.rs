@@ -89,12 +89,12 @@ struct Writer {
 }
 
 impl Writer {
+    /// A cluster may be without a leader at any moment, so this insists, as a primary does.
     async fn claim(log: Arc<JetStreamLog>) -> Writer {
-        let tail = log.tail().await.unwrap();
-        let epoch = tail.epoch + 1;
-        let unit = seal(&tail, epoch, [claim()]);
-        let tail = log.append(&tail, &unit).await.unwrap();
-        Writer { log, tail, epoch, written: unit }
+        let tail = eventually("the tail", WITHIN, async || log.tail().await).await;
+        let mut writer = Writer { log, epoch: tail.epoch + 1, tail, written: Vec::new() };
+        writer.insist([claim()]).await;
+        writer
     }
 
     async fn write(&mut self, events: impl IntoIterator<Item = Event>) {

@@ -10,11 +10,11 @@ use tipline_proto::{
 
 use super::model::Model;
 
-pub(super) fn log() -> LogIdentity {
+pub(crate) fn log() -> LogIdentity {
     log_with_lineage(7)
 }
 
-pub(super) fn log_with_lineage(byte: u8) -> LogIdentity {
+pub(crate) fn log_with_lineage(byte: u8) -> LogIdentity {
     LogIdentity {
         name: "store".parse().unwrap(),
         chain: Chain { name: "test".parse().unwrap(), genesis: hash(&[0; 32]) },
@@ -22,66 +22,68 @@ pub(super) fn log_with_lineage(byte: u8) -> LogIdentity {
     }
 }
 
-pub(super) fn hash(bytes: &[u8]) -> Hash {
+pub(crate) fn hash(bytes: &[u8]) -> Hash {
     Hash::new(bytes.to_vec()).unwrap()
 }
 
 /// Writes entries as a primary does, keeping the model of what they make.
 #[derive(Debug)]
-pub(super) struct Writer {
-    pub(super) model: Model,
-    pub(super) entries: Vec<Entry>,
+pub(crate) struct History {
+    pub(crate) model: Model,
+    pub(crate) entries: Vec<Entry>,
     rng: StdRng,
     max_payload: usize,
 }
 
-impl Writer {
-    pub(super) fn new(seed: u64) -> Self {
+impl History {
+    pub(crate) fn new(seed: u64) -> Self {
         Self::of(&log(), seed)
     }
 
-    pub(super) fn of(log: &LogIdentity, seed: u64) -> Self {
+    pub(crate) fn of(log: &LogIdentity, seed: u64) -> Self {
         let rng = StdRng::seed_from_u64(seed);
         Self { model: Model::new(log), entries: Vec::new(), rng, max_payload: 200 }
     }
 
     /// Another writer with the same history so far.
-    pub(super) fn twin(&self, seed: u64) -> Self {
+    #[cfg(test)]
+    pub(crate) fn twin(&self, seed: u64) -> Self {
         let (model, entries) = (self.model.clone(), self.entries.clone());
         Self { model, entries, ..Self::new(seed) }
     }
 
     /// Any number of blocks, one after the other, each of so many bytes, behind a claim.
-    pub(super) fn blocks(count: u64, bytes: usize) -> Self {
-        let mut writer = Self::new(count);
-        writer.claim();
-        (0..count).for_each(|_| writer.block_of(bytes));
-        writer
+    pub(crate) fn blocks(count: u64, bytes: usize) -> Self {
+        let mut history = Self::new(count);
+        history.claim();
+        (0..count).for_each(|_| history.block_of(bytes));
+        history
     }
 
     /// A history of `count` entries in which everything happens.
-    pub(super) fn history(seed: u64, count: usize) -> Self {
-        let mut writer = Self::new(seed);
-        writer.claim();
-        while writer.entries.len() < count {
-            writer.step();
+    pub(crate) fn random(seed: u64, count: usize) -> Self {
+        let mut history = Self::new(seed);
+        history.claim();
+        while history.entries.len() < count {
+            history.step();
         }
-        writer
+        history
     }
 
-    pub(super) fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         match self.rng.random_range(0..100) {
             0..45 => self.block(),
             45..75 => self.proof(),
             75..83 => self.transaction(),
             83..90 => self.record(),
             90..93 => self.mark(),
-            93..97 => self.rollback(),
+            93..95 => self.rollback(),
+            95..97 => self.replace_tip(),
             _ => self.claim(),
         }
     }
 
-    pub(super) fn seal(&mut self, event: Event) {
+    pub(crate) fn seal(&mut self, event: Event) {
         let claim = u64::from(matches!(event, Event::EpochStarted { .. }));
         let epoch = self.model.cursor.epoch + claim;
         let index = self.model.cursor.position.index + 1;
@@ -91,7 +93,7 @@ impl Writer {
         self.entries.push(entry);
     }
 
-    pub(super) fn claim(&mut self) {
+    pub(crate) fn claim(&mut self) {
         let primary = Label::new("primary").unwrap();
         self.seal(Event::EpochStarted { primary, outbox: OutboxId::from_bytes([1; 16]) });
     }
@@ -113,12 +115,12 @@ impl Writer {
         hash(&bytes)
     }
 
-    pub(super) fn block(&mut self) {
+    pub(crate) fn block(&mut self) {
         let length = self.rng.random_range(0..=self.max_payload);
         self.block_of(length);
     }
 
-    pub(super) fn block_of(&mut self, bytes: usize) {
+    pub(crate) fn block_of(&mut self, bytes: usize) {
         let (height, parent_hash) = match &self.model.cursor.block_tip {
             Some(Tip { height, hash }) => (height + 1, hash.clone()),
             // The first block may be the genesis, the one above it, or any.
@@ -134,14 +136,21 @@ impl Writer {
     }
 
     /// The first block, at this height.
-    #[cfg(feature = "sqlite")]
-    pub(super) fn block_at(&mut self, height: u64) {
+    #[cfg(test)]
+    pub(crate) fn block_at(&mut self, height: u64) {
         let (hash, parent_hash) = (self.any_hash(), self.any_hash());
         self.seal(Event::BlockCommitted { height, hash, parent_hash, payload: Bytes::new() });
     }
 
+    /// A proof of this block.
+    pub(crate) fn proof_of(&mut self, height: u64, bytes: usize) {
+        let block_hash = self.model.block_hash(height).unwrap();
+        let payload = self.payload_of(bytes);
+        self.seal(Event::BlockProven { height, block_hash, payload });
+    }
+
     /// A proof of any block: late, out of order, sometimes again.
-    pub(super) fn proof(&mut self) {
+    pub(crate) fn proof(&mut self) {
         let Some((lowest, highest)) = self.heights() else { return };
         // Mostly one of the oldest that has none, so that the proof tip moves.
         let next = self.model.cursor.proof_tip.map_or(0, |tip| tip + 1).clamp(lowest, highest);
@@ -159,28 +168,52 @@ impl Writer {
         blocks.keys().next().copied().zip(blocks.keys().next_back().copied())
     }
 
-    pub(super) fn transaction(&mut self) {
-        let id = TransactionId::new(vec![self.rng.random_range(0..50)]).unwrap();
+    /// A transaction that may have been there before.
+    pub(crate) fn transaction(&mut self) {
+        let id = self.rng.random_range(0..50);
+        self.transaction_of(id);
+    }
+
+    pub(crate) fn transaction_of(&mut self, id: u8) {
+        let id = TransactionId::new(vec![id]).unwrap();
         let payload = self.payload();
         self.seal(Event::TransactionValidated { id, payload });
     }
 
-    pub(super) fn record(&mut self) {
-        let key = Key::new(vec![b'k', self.rng.random_range(0..20)]).unwrap();
+    pub(crate) fn record(&mut self) {
         let value = if self.rng.random_bool(0.3) { None } else { Some(self.payload()) };
+        let key = self.rng.random_range(0..20);
+        self.record_of(key, value);
+    }
+
+    pub(crate) fn record_of(&mut self, key: u8, value: Option<Bytes>) {
+        let key = Key::new(vec![b'k', key]).unwrap();
         self.seal(Event::StateRecorded { key, value });
     }
 
-    pub(super) fn mark(&mut self) {
+    pub(crate) fn mark(&mut self) {
         let name = Label::new(&format!("mark {}", self.rng.random_range(0..10))).unwrap();
         self.seal(Event::Marked { name });
     }
 
+    /// Another block in the place of the newest one.
+    pub(crate) fn replace_tip(&mut self) {
+        let Some((_, highest)) = self.heights() else { return };
+        self.roll_back_to(highest.saturating_sub(1));
+        self.block();
+    }
+
     /// Mostly by a few blocks, sometimes by all of them.
-    pub(super) fn rollback(&mut self) {
-        let Some((lowest, highest)) = self.heights() else { return };
+    pub(crate) fn rollback(&mut self) {
+        let Some((_, highest)) = self.heights() else { return };
         let depth = if self.rng.random_bool(0.1) { u64::MAX } else { self.rng.random_range(1..5) };
-        let to_height = highest.saturating_sub(depth).max(lowest.saturating_sub(1));
+        self.roll_back_to(highest.saturating_sub(depth));
+    }
+
+    /// To the height, or to the lowest that there is above it.
+    pub(crate) fn roll_back_to(&mut self, height: u64) {
+        let Some((lowest, highest)) = self.heights() else { return };
+        let to_height = height.max(lowest.saturating_sub(1));
         let base = self.model.base.clone().filter(|base| base.height == to_height);
         let remaining = self.model.block_hash(to_height).or(base.map(|base| base.hash));
         let Some(to_hash) = remaining.filter(|_| to_height < highest) else { return };

@@ -4,23 +4,23 @@ use std::collections::BTreeMap;
 
 use tipline_proto::{Cursor, Entry, Event, Hash, Key, Label, LogIdentity, Tip, TransactionId};
 
-#[cfg(feature = "sqlite")]
-use crate::store::StoreReader;
-use crate::store::{StoredBlock, StoredMark, StoredProof, StoredRecord, StoredTransaction};
+use crate::store::{
+    Batch, StoreReader, StoredBlock, StoredMark, StoredProof, StoredRecord, StoredTransaction,
+};
 
-#[derive(Debug, Clone)]
-pub(super) struct Model {
-    pub(super) cursor: Cursor,
-    pub(super) base: Option<Tip>,
-    pub(super) blocks: BTreeMap<u64, StoredBlock>,
-    pub(super) proofs: BTreeMap<u64, StoredProof>,
-    pub(super) transactions: BTreeMap<TransactionId, StoredTransaction>,
-    pub(super) records: BTreeMap<Key, StoredRecord>,
-    pub(super) marks: BTreeMap<Label, StoredMark>,
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Model {
+    pub(crate) cursor: Cursor,
+    pub(crate) base: Option<Tip>,
+    pub(crate) blocks: BTreeMap<u64, StoredBlock>,
+    pub(crate) proofs: BTreeMap<u64, StoredProof>,
+    pub(crate) transactions: BTreeMap<TransactionId, StoredTransaction>,
+    pub(crate) records: BTreeMap<Key, StoredRecord>,
+    pub(crate) marks: BTreeMap<Label, StoredMark>,
 }
 
 impl Model {
-    pub(super) fn new(log: &LogIdentity) -> Self {
+    pub(crate) fn new(log: &LogIdentity) -> Self {
         Self {
             cursor: Cursor::origin(log),
             base: None,
@@ -32,17 +32,18 @@ impl Model {
         }
     }
 
-    pub(super) fn of(log: &LogIdentity, entries: &[Entry]) -> Self {
+    #[cfg(test)]
+    pub(crate) fn of(log: &LogIdentity, entries: &[Entry]) -> Self {
         let mut model = Self::new(log);
         entries.iter().for_each(|entry| model.apply(entry));
         model
     }
 
-    pub(super) fn block_hash(&self, height: u64) -> Option<Hash> {
+    pub(crate) fn block_hash(&self, height: u64) -> Option<Hash> {
         self.blocks.get(&height).map(|block| block.hash.clone())
     }
 
-    pub(super) fn apply(&mut self, entry: &Entry) {
+    pub(crate) fn apply(&mut self, entry: &Entry) {
         let (index, epoch, time) = (entry.index, entry.epoch, entry.time);
         let payload = entry.event.payload().clone();
         let block_tip = self.cursor.block_tip.as_ref().map(|tip| tip.height);
@@ -85,6 +86,13 @@ impl Model {
         self.cursor.proof_tip = self.proof_tip();
     }
 
+    /// The entries as one batch behind what the model has; it takes them in.
+    pub(crate) fn batch(&mut self, entries: &[Entry]) -> Batch {
+        entries.iter().for_each(|entry| self.apply(entry));
+        let (cursor, base) = (self.cursor.clone(), self.base.clone());
+        Batch { entries: entries.to_vec(), cursor, base }
+    }
+
     /// The definition itself: the highest height at or below which every block has its proof.
     fn proof_tip(&self) -> Option<u64> {
         self.cursor.block_tip.as_ref()?;
@@ -94,8 +102,7 @@ impl Model {
     }
 
     /// Compares everything with a store.
-    #[cfg(feature = "sqlite")]
-    pub(super) fn assert_is(&self, reader: &dyn StoreReader, context: &str) {
+    pub(crate) fn assert_is(&self, reader: &dyn StoreReader, context: &str) {
         assert_eq!(reader.cursor().unwrap().as_ref(), Some(&self.cursor), "{context}");
         let links = reader.links().unwrap();
         assert_eq!(links.base, self.base, "{context}");

@@ -1,0 +1,159 @@
+//! The suite that every store must pass: what [`Store`] and [`StoreReader`](crate::StoreReader)
+//! promise, as tests. For the stores of this crate, and for a node's own.
+//!
+//! Tell the suite how to open a store, and let [`store_conformance!`](crate::store_conformance)
+//! write one test per case:
+//!
+//! ```text
+//! fn open(directory: &Path) -> Result<Box<dyn Store>, StoreError> {
+//!     Ok(Box::new(MyStore::open(directory.join("my.store"))?))
+//! }
+//!
+//! tipline_consumer::store_conformance!(open);
+//! ```
+//!
+//! A case panics where a promise is broken. What is random prints its seed first.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a broken promise is a failed test, with its place; nothing else calls this"
+)]
+
+mod content;
+pub(crate) mod history;
+pub(crate) mod model;
+mod reading;
+mod refusals;
+
+use std::path::Path;
+
+use tempfile::TempDir;
+use tipline_proto::Entry;
+
+use self::history::log;
+use self::model::Model;
+use crate::store::{Store, StoreError, StoreReader};
+
+/// Opens the store under test for writing. The directory is there and is the store's own: empty
+/// the first time, and with all that the store left in it later on.
+pub type Open = fn(&Path) -> Result<Box<dyn Store>, StoreError>;
+
+/// Runs one case by its name.
+///
+/// # Panics
+/// A promise is broken; there is no such case.
+pub fn run(case: &str, open: Open) {
+    let place = Place { open, directory: tempfile::tempdir().unwrap() };
+    dispatch(case, &place);
+}
+
+/// One test per case of the suite. The argument is a [`conformance::Open`](crate::conformance::Open).
+/// Several stores in one crate have a module each.
+#[macro_export]
+macro_rules! store_conformance {
+    ($open:expr) => {
+        $crate::__store_conformance_cases!(__store_conformance_test, $open);
+    };
+}
+
+/// The list of cases, once: each is handed to the macro of `$crate` that is named.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __store_conformance_cases {
+    ($then:ident, $($argument:tt)*) => {
+        $crate::$then! {
+            $($argument)*;
+            content: any_history, any_batches, empty_payloads, large_payloads, late_proofs,
+                proven_again, rolled_back, rolled_back_within_a_batch, replaced_tip,
+                transactions, records, marks;
+            refusals: of_no_log, of_another_log, out_of_order, two_writers;
+            reading: whole_batches, what_is_not_there, opened_again;
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __store_conformance_test {
+    ($open:expr; $($module:ident: $($case:ident),+;)+) => {
+        $(mod $module {
+            #[allow(unused_imports, reason = "the function may be named by its whole path")]
+            use super::*;
+            $(
+                #[test]
+                fn $case() {
+                    $crate::conformance::run(stringify!($case), $open);
+                }
+            )+
+        })+
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __store_conformance_dispatch {
+    ($name:ident, $place:ident; $($module:ident: $($case:ident),+;)+) => {
+        match $name {
+            $($(stringify!($case) => $module::$case($place),)+)+
+            other => panic!("there is no case {other}"),
+        }
+    };
+}
+
+fn dispatch(case: &str, place: &Place) {
+    crate::__store_conformance_cases!(__store_conformance_dispatch, case, place);
+}
+
+/// Where the store under test is, and how it is opened.
+struct Place {
+    open: Open,
+    directory: TempDir,
+}
+
+impl Place {
+    fn open(&self) -> Box<dyn Store> {
+        (self.open)(self.directory.path()).unwrap()
+    }
+
+    /// A place beside it, for a store of its own.
+    fn another(&self) -> Self {
+        Self { open: self.open, directory: tempfile::tempdir().unwrap() }
+    }
+
+    /// A new store of the suite's log.
+    fn create(&self) -> Subject {
+        let mut store = self.open();
+        store.create(&log()).unwrap();
+        let reader = store.reader().unwrap();
+        Subject { store, reader, model: Model::new(&log()) }
+    }
+}
+
+/// The store under test, and what it must hold.
+struct Subject {
+    store: Box<dyn Store>,
+    reader: Box<dyn StoreReader>,
+    model: Model,
+}
+
+impl Subject {
+    /// Applies the entries as one batch.
+    fn apply(&mut self, entries: &[Entry]) {
+        let batch = self.model.batch(entries);
+        self.store.apply(&batch).unwrap();
+    }
+
+    fn check(&self, context: &str) {
+        self.model.assert_is(&*self.reader, context);
+    }
+
+    /// Closes the store and opens it again: one writer at a time.
+    fn reopened(self, place: &Place) -> Self {
+        let Self { store, reader, model } = self;
+        drop((store, reader));
+        let store = place.open();
+        let reader = store.reader().unwrap();
+        Self { store, reader, model }
+    }
+}
