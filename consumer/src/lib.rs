@@ -33,6 +33,7 @@ mod apply;
 mod backoff;
 mod changes;
 mod check;
+mod composite;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod consumer;
@@ -54,6 +55,7 @@ mod tests;
 mod verify;
 
 pub use changes::Changes;
+pub use composite::CompositeStore;
 pub use consumer::Consumer;
 pub use content::content_digest;
 pub use error::ConsumerError;
@@ -63,7 +65,7 @@ pub use settings::ConsumerSettings;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteReader, SqliteStore};
 pub use store::{
-    Batch, Store, StoreError, StoreIdentity, StoreReader, StoredBlock, StoredLinks, StoredMark,
-    StoredProof, StoredRecord, StoredTransaction,
+    Batch, Disagreement, Store, StoreError, StoreIdentity, StoreReader, StoredBlock, StoredLinks,
+    StoredMark, StoredProof, StoredRecord, StoredTransaction,
 };
 pub use verify::{LookUp, REMEMBERED_POSITIONS, Verdict, Verifier};

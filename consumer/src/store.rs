@@ -1,7 +1,7 @@
 //! The specification of a store, as traits.
 
 use std::collections::BTreeSet;
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 
 use bytes::Bytes;
 use tipline_proto::{
@@ -247,6 +247,11 @@ pub enum StoreError {
         /// Index of the first entry of the batch.
         first: u64,
     },
+    /// The parts of a composite store are not of one history, or too far apart to be brought in
+    /// step. Nothing was changed. Find out which part is right, and fill the others from it or
+    /// from the log.
+    #[error("{0}")]
+    Disagree(Box<Disagreement>),
     /// What is there is not a store of Tipline, or one of another version. Nothing was changed.
     #[error("{place} is not a usable store: {why}")]
     Unusable {
@@ -300,5 +305,38 @@ impl StoreError {
     /// room, or whoever else has the store lets go of it.
     pub fn is_retryable(&self) -> bool {
         matches!(self, StoreError::Full { .. } | StoreError::InUse { .. })
+    }
+}
+
+/// How the parts of a composite store disagree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disagreement {
+    /// Which store.
+    pub place: String,
+    /// The part that does not fit.
+    pub part: String,
+    /// Where that part is; none if it was never created for a log.
+    pub found: Option<Position>,
+    /// The part that has the cursor.
+    pub last: String,
+    /// Where that one is.
+    pub cursor: Option<Position>,
+    /// How they differ.
+    pub why: String,
+}
+
+impl fmt::Display for Disagreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = |position: &Option<Position>| match position {
+            Some(position) => format!("at {position}"),
+            None => "new".to_owned(),
+        };
+        let Self { place, part, found, last, cursor, why } = self;
+        let (found, cursor) = (at(found), at(cursor));
+        write!(
+            f,
+            "the parts of the store {place} disagree: {part} is {found}, {last}, which has the cursor, is {cursor}: {why}; \
+             find out which of them is right, and fill the other from it, or alone from the log"
+        )
     }
 }

@@ -1,5 +1,7 @@
 mod changes;
 #[cfg(feature = "sqlite")]
+mod composite;
+#[cfg(feature = "sqlite")]
 mod receipts;
 #[cfg(feature = "sqlite")]
 mod refuse;
