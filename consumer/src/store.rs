@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Debug};
+use std::iter::empty;
+use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use tipline_proto::{
@@ -112,8 +114,43 @@ pub trait StoreReader: Send + Debug {
     /// The proof of the block at a height.
     fn proof(&self, height: u64) -> Result<Option<StoredProof>, StoreError>;
 
+    /// The proof of the block with a hash.
+    fn proof_by_hash(&self, hash: &Hash) -> Result<Option<StoredProof>, StoreError> {
+        let Some(block) = self.block_by_hash(hash)? else { return Ok(None) };
+        // Meanwhile the block may have been replaced: then this is another one's proof.
+        Ok(self.proof(block.height)?.filter(|proof| proof.block_hash == *hash))
+    }
+
     /// Lowest and highest height of the blocks in the store; `None` if there is no block.
     fn heights(&self) -> Result<Option<(u64, u64)>, StoreError>;
+
+    /// The blocks of a range of heights that the store holds, by height, each read when it is
+    /// its turn. The range ends at the highest block of now; if it is rolled back meanwhile,
+    /// the blocks end there.
+    ///
+    /// # Errors
+    /// As for every read; [`StoreError::Damaged`] at a height that has no block although there
+    /// are some below and above it.
+    fn blocks<'a>(
+        &'a self,
+        heights: RangeInclusive<u64>,
+    ) -> Result<Box<dyn Iterator<Item = Result<StoredBlock, StoreError>> + 'a>, StoreError> {
+        let Some((lowest, highest)) = self.heights()? else { return Ok(Box::new(empty())) };
+        let (first, last) = (lowest.max(*heights.start()), highest.min(*heights.end()));
+        let read = move |height| match self.block(height) {
+            Ok(None) => match self.heights() {
+                Ok(Some((_, highest))) if highest > height => Some(Err(StoreError::Damaged {
+                    place: self.place(),
+                    at: format!("block {height}: it is missing between {lowest} and {highest}"),
+                    source: None,
+                })),
+                Ok(_) => None,
+                Err(error) => Some(Err(error)),
+            },
+            block => block.transpose(),
+        };
+        Ok(Box::new((first..=last).map_while(read)))
+    }
 
     /// A validated transaction.
     fn transaction(&self, id: &TransactionId) -> Result<Option<StoredTransaction>, StoreError>;
