@@ -1,7 +1,7 @@
 //! Several media at once.
 
 use tipline_proto::limits::MAX_APPLY_EVENTS;
-use tipline_proto::{Cursor, Entry, LogIdentity, Position};
+use tipline_proto::{Cursor, LogIdentity, Position};
 
 use crate::store::{Batch, Disagreement, Store, StoreError, StoreIdentity, StoreReader};
 
@@ -119,15 +119,8 @@ impl CompositeStore {
 
     /// The batch is directly behind the cursor, and goes on from what each part has of it.
     fn check(&self, batch: &Batch) -> Result<(), StoreError> {
-        let cursor = position(self.last());
-        let first = batch.entries.first().map_or(0, |entry| entry.index);
-        let whole = batch.entries.last().map(Entry::position) == Some(batch.cursor.position);
-        if !whole || cursor.is_none_or(|cursor| cursor.index + 1 != first) {
-            return Err(match cursor {
-                Some(cursor) => StoreError::OutOfOrder { place: self.place(), cursor, first },
-                None => self.failed("it was not created for a log before a batch came"),
-            });
-        }
+        let cursor = self.last().and_then(|last| last.cursor.as_ref());
+        batch.check_behind(cursor, &self.place())?;
         if batch.entries.len() > MAX_APPLY_EVENTS {
             let what = format!("a batch has more than {MAX_APPLY_EVENTS} entries");
             return Err(self.failed(&what));

@@ -106,25 +106,6 @@ impl SqliteStore {
         }
     }
 
-    /// The cursor, if the batch is directly behind it.
-    fn check_order(&self, batch: &Batch) -> Result<Cursor, StoreError> {
-        let first = batch.entries.first().map_or(0, |entry| entry.index);
-        let whole = batch.entries.last().map(Entry::position) == Some(batch.cursor.position);
-        match &self.cursor {
-            Some(cursor) if whole && first == cursor.position.index + 1 => Ok(cursor.clone()),
-            Some(cursor) => Err(self.out_of_order(cursor, first)),
-            None => Err(StoreError::Failed {
-                place: self.place.clone(),
-                what: "it was not created for a log before a batch came".to_owned(),
-                source: None,
-            }),
-        }
-    }
-
-    fn out_of_order(&self, cursor: &Cursor, first: u64) -> StoreError {
-        StoreError::OutOfOrder { place: self.place.clone(), cursor: cursor.position, first }
-    }
-
     /// Carries what is in the WAL into the file, if it has become much.
     fn checkpoint(&mut self) -> Result<(), StoreError> {
         if self.wal_bytes < WAL_BYTES {
@@ -137,13 +118,14 @@ impl SqliteStore {
         Ok(())
     }
 
-    fn commit(&mut self, batch: &Batch, before: &Cursor) -> Result<(), StoreError> {
+    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let place = &self.place;
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(|e| fault(place, "beginning a transaction", e))?;
-        let mut block_tip = before.block_tip.as_ref().map(|tip| tip.height);
+        let before = self.cursor.as_ref().and_then(|cursor| cursor.block_tip.as_ref());
+        let mut block_tip = before.map(|tip| tip.height);
         for entry in &batch.entries {
             write_entry(&transaction, entry, &mut block_tip).map_err(|e| {
                 fault(place, &format!("writing entry {} ({})", entry.index, entry.event), e)
@@ -206,8 +188,8 @@ impl Store for SqliteStore {
 
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.check_usable()?;
-        let before = self.check_order(batch)?;
-        if let Err(error) = self.checkpoint().and_then(|()| self.commit(batch, &before)) {
+        batch.check_behind(self.cursor.as_ref(), &self.place)?;
+        if let Err(error) = self.checkpoint().and_then(|()| self.commit(batch)) {
             return Err(self.settle(error));
         }
         self.cursor = Some(batch.cursor.clone());

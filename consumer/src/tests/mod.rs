@@ -1,3 +1,5 @@
+#[cfg(all(feature = "sqlite", feature = "rocksdb", feature = "files"))]
+mod agree;
 mod changes;
 #[cfg(feature = "sqlite")]
 mod composite;
