@@ -47,6 +47,8 @@ mod receipts;
 mod refusal;
 mod replicate;
 mod resume;
+#[cfg(feature = "rocksdb")]
+mod rocksdb;
 mod settings;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -63,6 +65,8 @@ pub use error::ConsumerError;
 pub use memory::MemoryStore;
 pub use progress::{Phase, Progress};
 pub use refusal::{Refusal, VerifyError};
+#[cfg(feature = "rocksdb")]
+pub use rocksdb::{RocksDbReader, RocksDbStore};
 pub use settings::ConsumerSettings;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteReader, SqliteStore};
