@@ -20,6 +20,8 @@ pub use outbox::{
     FileOutbox,
 };
 pub use outbox::{MemoryOutbox, Outbox, OutboxError, Pending, Row};
+#[cfg(feature = "rocksdb")]
+pub use outbox::{OutboxFamily, OutboxThreadMode, OutboxUnit, RocksDbOutbox};
 #[cfg(feature = "sqlite")]
 pub use outbox::{OutboxTable, PayloadSource, SCHEMA, SqliteOutbox};
 pub use producer::Producer;
