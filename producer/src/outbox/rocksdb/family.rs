@@ -43,7 +43,7 @@ use crate::outbox::OutboxError;
 /// They hold the database open.
 #[derive(Clone)]
 pub struct OutboxFamily {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     clock: Clock,
     /// Blocks more than this below the newest one are forgotten.
     pub(super) window: u64,

@@ -47,10 +47,6 @@ impl<T: OutboxThreadMode> Node<T> {
         drop(Arc::into_inner(db).expect("nothing else holds the database"));
         Self::in_dir(dir)
     }
-
-    fn publisher(&mut self) -> &mut RocksDbOutbox {
-        &mut self.publisher
-    }
 }
 
 fn options() -> Options {
