@@ -16,8 +16,6 @@ pub(super) const WINDOW: u64 = 100_000;
 #[derive(Debug, Default)]
 pub(super) struct Blocks {
     added: BTreeMap<u64, Hash>,
-    /// Of the blocks in the database, those above this height are void.
-    kept: Option<u64>,
     /// Blocks below this height are forgotten.
     forgotten: u64,
 }
@@ -32,9 +30,7 @@ impl Blocks {
         if let Some(hash) = self.added.get(&height) {
             return Ok(Some(hash.as_ref().to_vec()));
         }
-        if self.kept.is_some_and(|kept| height > kept) {
-            return Ok(None);
-        }
+        // Not one that this unit has rolled back: up to the tip, it has added all that followed.
         db.get(&keys::block(height))
     }
 
@@ -63,7 +59,6 @@ impl Blocks {
                 for height in to_height + 1..=tip.unwrap_or(*to_height) {
                     db.delete(batch, &keys::block(height))?;
                 }
-                self.kept = Some(self.kept.map_or(*to_height, |kept| kept.min(*to_height)));
                 self.added.split_off(&(to_height + 1));
             }
             _ => {}

@@ -47,9 +47,3 @@ pub(super) fn damaged(place: &str, at: &str) -> impl FnOnce(InvalidValue) -> Out
 pub(super) fn wrong(place: &str, at: String, why: String) -> OutboxError {
     OutboxError::Damaged { place: place.to_owned(), at, source: Some(why.into()) }
 }
-
-/// Whether RocksDB goes on by itself once there is room: until then it refuses writes, and then
-/// it first brings to the tables what it could not bring to its write-ahead log.
-pub(super) fn is_full_disk(error: &DbError) -> bool {
-    matches!(error, DbError::Rocks(error) if error.as_ref().contains("No space left on device"))
-}

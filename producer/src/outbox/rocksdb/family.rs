@@ -44,7 +44,7 @@ use crate::outbox::OutboxError;
 #[derive(Clone)]
 pub struct OutboxFamily {
     pub(super) shared: Arc<Shared>,
-    clock: Clock,
+    pub(super) clock: Clock,
     /// Blocks more than this below the newest one are forgotten.
     pub(super) window: u64,
 }

@@ -9,7 +9,7 @@ use tipline_proto::{Hash, OutboxId};
 
 use super::bytes::InvalidValue;
 use super::db::Database;
-use super::failure::{damaged, failed, is_full_disk, wrong};
+use super::failure::{damaged, failed, wrong};
 use super::keys;
 use super::state::{Identity, Limits, Newest, Trimmed, VERSION};
 use crate::outbox::OutboxError;
@@ -26,7 +26,8 @@ pub(super) struct Shared {
     pub(super) trimming: Mutex<()>,
     /// Rows up to here are known to be durable.
     durable: AtomicU64,
-    /// Making rows durable failed: what is on the disk is in doubt until the database is opened again.
+    /// Making rows durable failed: what the disk has is in doubt until the database is opened
+    /// again. RocksDB refuses writes from then on, even if the disk was only full.
     doubtful: AtomicBool,
 }
 
@@ -115,30 +116,23 @@ impl Shared {
             return Ok(());
         }
         if self.doubtful.load(Ordering::Acquire) {
-            let why = "making them durable failed before: start the node again".to_owned();
+            let why = "syncing them has failed before: start the node again".to_owned();
             return Err(wrong(&self.place, self.undurable(sequence), why));
         }
-        match self.db.make_durable() {
-            Ok(()) => {
-                self.is_durable(sequence);
-                Ok(())
+        self.db.make_durable().map_err(|error| {
+            self.doubtful.store(true, Ordering::Release);
+            OutboxError::Damaged {
+                place: self.place.clone(),
+                at: self.undurable(sequence),
+                source: Some(error.into()),
             }
-            Err(error) if is_full_disk(&error) => {
-                Err(failed(&self.place, &format!("syncing {}", self.undurable(sequence)))(error))
-            }
-            Err(error) => {
-                self.doubtful.store(true, Ordering::Release);
-                Err(OutboxError::Damaged {
-                    place: self.place.clone(),
-                    at: self.undurable(sequence),
-                    source: Some(error.into()),
-                })
-            }
-        }
+        })?;
+        self.is_durable(sequence);
+        Ok(())
     }
 
     fn undurable(&self, sequence: u64) -> String {
-        format!("the rows up to {sequence}, of which it is not known whether the disk has them")
+        format!("the rows up to {sequence}, which could not be synced")
     }
 }
 

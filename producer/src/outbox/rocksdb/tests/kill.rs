@@ -153,7 +153,7 @@ impl Node {
     fn put(&self, batch: &mut WriteBatch, unit: &mut OutboxUnit<'_>, number: u64, commit: Commit) {
         let (own, event) = (self.db.cf_handle(BLOCKS).unwrap(), event(commit));
         batch.put_cf(own, number.to_be_bytes(), commit);
-        let sequence = if commit[9] % 2 == 0 && commit[0] == b'b' {
+        let sequence = if commit[9].is_multiple_of(2) && commit[0] == b'b' {
             let key = [&number.to_be_bytes()[..], b"block"].concat();
             batch.put_cf(own, &key, event.payload());
             unit.enqueue_reference(batch, &event, BLOCKS, &key)

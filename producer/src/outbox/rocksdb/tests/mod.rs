@@ -1,6 +1,7 @@
 mod format;
 mod kill;
 mod producer;
+mod rigged;
 mod sides;
 mod units;
 
