@@ -1,4 +1,8 @@
 //! The part of Tipline that a node embeds: outbox, publisher, backup status.
+//!
+//! The node writes its events to an outbox of the medium that it keeps its blocks in, each behind
+//! a feature of its own: tables of its SQLite (`sqlite`), a column family of its RocksDB
+//! (`rocksdb`), or a view over its block files (`directory`). [`MemoryOutbox`] is for tests.
 
 mod board;
 mod digests;

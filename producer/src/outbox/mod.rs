@@ -15,6 +15,8 @@ mod rocksdb;
 mod spec;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(all(test, any(feature = "rocksdb", feature = "sqlite")))]
+mod tries;
 
 #[cfg(feature = "rocksdb")]
 pub use self::rocksdb::{OutboxFamily, OutboxThreadMode, OutboxUnit, RocksDbOutbox};

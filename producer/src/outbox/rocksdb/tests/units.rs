@@ -1,15 +1,15 @@
 //! Units: all of them dense and in commit order, whatever becomes of their batches.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Barrier};
 use std::thread;
 
 use proptest::prelude::*;
 use rocksdb::{MultiThreaded, SingleThreaded, WriteBatch, WriteOptions};
-use tipline_proto::{Event, Hash, Label, Links};
+use tipline_proto::{Event, Label};
 
 use super::{BLOCKS, Node, commit};
-use crate::outbox::conformance::{self, Subject, block, genesis, hash, proof, rollback};
+use crate::outbox::conformance::{self, Subject, block, proof};
+use crate::outbox::tries::{Model, WINDOW, tries};
 use crate::outbox::{Outbox, OutboxError};
 
 fn mark(name: &str) -> Event {
@@ -176,70 +176,6 @@ fn threads_enqueue_densely_and_in_the_order_of_their_commits() {
     assert!(rows.is_sorted_by_key(|row| row.time), "in the order of the commits");
 }
 
-/// Forgotten below: small, so that random chains outgrow it.
-const WINDOW: u64 = 4;
-
-/// The rule: `Links`, and the blocks that are not forgotten.
-#[derive(Clone)]
-struct Model {
-    links: Links,
-    blocks: BTreeMap<u64, Hash>,
-}
-
-impl Model {
-    fn admits(&mut self, event: &Event) -> bool {
-        let referred = self.links.refers_to(event).and_then(|height| self.blocks.get(&height));
-        let admitted = self.links.admit(event, referred).is_ok();
-        match event {
-            Event::BlockCommitted { height, hash, .. } if admitted => {
-                self.blocks.insert(*height, hash.clone());
-                self.blocks = self.blocks.split_off(&height.saturating_sub(WINDOW));
-            }
-            Event::RolledBack { to_height, .. } if admitted => {
-                self.blocks.split_off(&(to_height + 1));
-            }
-            _ => {}
-        }
-        admitted
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Try {
-    /// On the tip, whatever that is: keeps chains growing.
-    Next(u8),
-    Block(u64, u8, u8),
-    Proof(u64, u8),
-    Rollback(u64, u8),
-}
-
-impl Try {
-    fn event(self, links: &Links) -> Event {
-        match self {
-            Try::Next(variant) => {
-                let tip = links.tip().map(|tip| (tip.height + 1, tip.hash.clone()));
-                let (height, parent_hash) = tip.unwrap_or_else(|| (1, genesis()));
-                let payload = vec![variant; 10].into();
-                Event::BlockCommitted { height, hash: hash(height, variant), parent_hash, payload }
-            }
-            Try::Block(height, variant, parent) => block(height, variant, parent),
-            Try::Proof(height, variant) => proof(height, variant),
-            Try::Rollback(height, variant) => rollback(height, variant),
-        }
-    }
-}
-
-fn tries() -> impl Strategy<Value = Vec<Try>> {
-    let variant = 0..2_u8;
-    let one = prop_oneof![
-        6 => variant.clone().prop_map(Try::Next),
-        1 => (0..14_u64, variant.clone(), variant.clone()).prop_map(|(h, v, p)| Try::Block(h, v, p)),
-        3 => (0..14_u64, variant.clone()).prop_map(|(h, v)| Try::Proof(h, v)),
-        2 => (0..14_u64, variant).prop_map(|(h, v)| Try::Rollback(h, v)),
-    ];
-    prop::collection::vec(one, 1..9)
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
@@ -250,7 +186,7 @@ proptest! {
     ) {
         let mut node = Node::<SingleThreaded>::new();
         node.outbox.window = WINDOW;
-        let mut model = Model { links: Links::new(genesis()), blocks: BTreeMap::new() };
+        let mut model = Model::default();
         let mut accepted = Vec::new();
         for (tries, commits) in &units {
             let mut batch = WriteBatch::default();
