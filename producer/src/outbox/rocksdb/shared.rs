@@ -112,12 +112,12 @@ impl Shared {
 
     /// Makes sure that rows up to `sequence`, which are written, survive a crash of the machine.
     pub(super) fn make_durable(&self, sequence: u64) -> Result<(), OutboxError> {
-        if self.durable.load(Ordering::Acquire) >= sequence {
-            return Ok(());
-        }
         if self.doubtful.load(Ordering::Acquire) {
             let why = "syncing them has failed before: start the node again".to_owned();
             return Err(wrong(&self.place, self.undurable(sequence), why));
+        }
+        if self.durable.load(Ordering::Acquire) >= sequence {
+            return Ok(());
         }
         self.db.make_durable().map_err(|error| {
             self.doubtful.store(true, Ordering::Release);
