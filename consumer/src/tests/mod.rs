@@ -1,4 +1,6 @@
 mod changes;
+#[cfg(feature = "files")]
+mod files;
 #[cfg(feature = "sqlite")]
 mod receipts;
 #[cfg(feature = "sqlite")]
