@@ -27,7 +27,8 @@
 //! - At most 200 receipts per second, always the newest; the level is `durable`.
 //! - A log that no longer holds its first entry cannot fill a new store.
 //!
-//! Features: `sqlite` is the store in one SQLite file, `bundled` compiles SQLite in.
+//! Features: `sqlite` is the store in one SQLite file, `files` the one that keeps blocks and proofs
+//! as files; `bundled` compiles SQLite in.
 
 mod apply;
 mod backoff;
@@ -39,6 +40,8 @@ pub mod conformance;
 mod consumer;
 mod content;
 mod error;
+#[cfg(feature = "files")]
+mod files;
 mod follow;
 mod memory;
 mod progress;
@@ -62,6 +65,8 @@ pub use composite::CompositeStore;
 pub use consumer::Consumer;
 pub use content::content_digest;
 pub use error::ConsumerError;
+#[cfg(feature = "files")]
+pub use files::{FileReader, FileStore};
 pub use memory::MemoryStore;
 pub use progress::{Phase, Progress};
 pub use refusal::{Refusal, VerifyError};

@@ -42,22 +42,26 @@ pub struct Batch {
 
 impl Batch {
     /// Whether the batch is directly behind a store's cursor, and whole: what every store
-    /// checks before it applies one. `place` names the store.
+    /// checks before it applies one. Gives the cursor. `place` names the store.
     ///
     /// # Errors
     /// [`StoreError::OutOfOrder`]; [`StoreError::Failed`] if the store was never created.
-    pub fn check_behind(&self, cursor: Option<&Cursor>, place: &str) -> Result<(), StoreError> {
+    pub fn check_behind<'a>(
+        &self,
+        cursor: Option<&'a Cursor>,
+        place: &str,
+    ) -> Result<&'a Cursor, StoreError> {
         let place = place.to_owned();
-        let Some(cursor) = cursor.map(|cursor| cursor.position) else {
+        let Some(cursor) = cursor else {
             let what = "it was not created for a log before a batch came".to_owned();
             return Err(StoreError::Failed { place, what, source: None });
         };
         let first = self.entries.first().map_or(0, |entry| entry.index);
         let whole = self.entries.last().map(Entry::position) == Some(self.cursor.position);
-        if whole && first == cursor.index + 1 {
-            return Ok(());
+        if whole && first == cursor.position.index + 1 {
+            return Ok(cursor);
         }
-        Err(StoreError::OutOfOrder { place, cursor, first })
+        Err(StoreError::OutOfOrder { place, cursor: cursor.position, first })
     }
 }
 

@@ -1,4 +1,4 @@
-//! The suite that every store must pass: what [`Store`] and [`StoreReader`](crate::StoreReader)
+//! The suite that every store must pass: what [`Store`] and [`StoreReader`]
 //! promise, as tests. For the stores of this crate, and for a node's own.
 //!
 //! Tell the suite how to open a store, and let [`store_conformance!`](crate::store_conformance)

@@ -202,9 +202,8 @@ impl Store for RocksDbStore {
 
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.make_ready()?;
-        batch.check_behind(self.cursor.as_ref(), &self.place)?;
-        let tip = self.cursor.as_ref().and_then(|cursor| cursor.block_tip.as_ref());
-        let changes = Changes::of(batch, tip.map(|tip| tip.height));
+        let before = batch.check_behind(self.cursor.as_ref(), &self.place)?;
+        let changes = Changes::of(batch, before.block_tip.as_ref().map(|tip| tip.height));
         let what = format!("writing the entries up to {}", batch.cursor.position.index);
         let written = self.write(&what, &|writes| writes.all(&changes, batch));
         written.map_err(|error| self.settle(error))?;

@@ -11,7 +11,7 @@ use super::fault::fault;
 use super::lock::WriterLock;
 use super::open::{self, Opened, WAL_BYTES};
 use super::read::{SqliteReader, read_store};
-use super::schema;
+use super::schema::{self, Role};
 use crate::store::{Batch, Store, StoreError, StoreIdentity, StoreReader};
 
 /// What an entry may add to the WAL besides its payload: a page for its row, and one of an index.
@@ -63,6 +63,7 @@ const ENTRY_WAL_BYTES: usize = 16 << 10;
 pub struct SqliteStore {
     place: String,
     path: PathBuf,
+    role: Role,
     connection: Connection,
     identity: Option<StoreIdentity>,
     cursor: Option<Cursor>,
@@ -82,11 +83,26 @@ impl SqliteStore {
     /// [`StoreError::InUse`] if another handle writes to it; [`StoreError::Unusable`] if the
     /// file is something else, of another version, or cannot be written: it is not changed.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
-        let Opened { place, path, connection, lock } = open::for_writing(path.as_ref())?;
+        Self::open_as(path.as_ref(), open::place(path.as_ref()), Role::Store)
+    }
+
+    /// Opens a file of this role, as a part of the store `place`.
+    pub(crate) fn open_as(path: &Path, place: String, role: Role) -> Result<Self, StoreError> {
+        let Opened { place, path, role, connection, lock } = open::for_writing(path, place, role)?;
         let found = read_store(&connection, &place)?;
         let (identity, cursor) = found.unzip();
         let (wal_bytes, poisoned) = (WAL_BYTES, None);
-        Ok(Self { place, path, connection, identity, cursor, wal_bytes, poisoned, _lock: lock })
+        Ok(Self {
+            place,
+            path,
+            role,
+            connection,
+            identity,
+            cursor,
+            wal_bytes,
+            poisoned,
+            _lock: lock,
+        })
     }
 
     /// For tests: to make it fail as a full or broken medium does.
@@ -106,6 +122,12 @@ impl SqliteStore {
         }
     }
 
+    /// The cursor, if the handle is usable and the batch is directly behind it.
+    pub(crate) fn ready_for(&self, batch: &Batch) -> Result<Cursor, StoreError> {
+        self.check_usable()?;
+        batch.check_behind(self.cursor.as_ref(), &self.place).cloned()
+    }
+
     /// Carries what is in the WAL into the file, if it has become much.
     fn checkpoint(&mut self) -> Result<(), StoreError> {
         if self.wal_bytes < WAL_BYTES {
@@ -118,14 +140,13 @@ impl SqliteStore {
         Ok(())
     }
 
-    fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+    fn commit(&mut self, batch: &Batch, before: &Cursor) -> Result<(), StoreError> {
         let place = &self.place;
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(|e| fault(place, "beginning a transaction", e))?;
-        let before = self.cursor.as_ref().and_then(|cursor| cursor.block_tip.as_ref());
-        let mut block_tip = before.map(|tip| tip.height);
+        let mut block_tip = before.block_tip.as_ref().map(|tip| tip.height);
         for entry in &batch.entries {
             write_entry(&transaction, entry, &mut block_tip).map_err(|e| {
                 fault(place, &format!("writing entry {} ({})", entry.index, entry.event), e)
@@ -187,9 +208,8 @@ impl Store for SqliteStore {
     }
 
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        self.check_usable()?;
-        batch.check_behind(self.cursor.as_ref(), &self.place)?;
-        if let Err(error) = self.checkpoint().and_then(|()| self.commit(batch)) {
+        let before = self.ready_for(batch)?;
+        if let Err(error) = self.checkpoint().and_then(|()| self.commit(batch, &before)) {
             return Err(self.settle(error));
         }
         self.cursor = Some(batch.cursor.clone());
@@ -198,7 +218,7 @@ impl Store for SqliteStore {
     }
 
     fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
-        Ok(Box::new(SqliteReader::connect(&self.path, self.place.clone())?))
+        Ok(Box::new(SqliteReader::open_as(&self.path, self.place.clone(), self.role)?))
     }
 }
 

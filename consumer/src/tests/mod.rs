@@ -3,6 +3,8 @@ mod agree;
 mod changes;
 #[cfg(feature = "sqlite")]
 mod composite;
+#[cfg(feature = "files")]
+mod files;
 #[cfg(feature = "sqlite")]
 mod receipts;
 #[cfg(feature = "sqlite")]
