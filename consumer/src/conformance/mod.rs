@@ -13,14 +13,25 @@
 //! ```
 //!
 //! A case panics where a promise is broken. What is random prints its seed first.
+//!
+//! # Crashes
+//! The cases of the group `crash` interrupt the store at any instant and look at what is left:
+//! it must open, hold exactly what its entries came to at the end of a batch, no less than it
+//! had acknowledged, and go on from there to the end. The store runs in a child process: the
+//! same test of the same program, run once more with the harness of the standard library.
+//!
+//! - `killed`: the child is killed 20 times, at random moments of opening, creating, applying
+//!   and closing; `TIPLINE_KILLS=200` for more.
 
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::print_stdout,
     reason = "a broken promise is a failed test, with its place; nothing else calls this"
 )]
 
 mod content;
+mod crash;
 pub(crate) mod history;
 pub(crate) mod model;
 mod reading;
@@ -39,13 +50,14 @@ use crate::store::{Store, StoreError, StoreReader};
 /// the first time, and with all that the store left in it later on.
 pub type Open = fn(&Path) -> Result<Box<dyn Store>, StoreError>;
 
-/// Runs one case by its name.
+/// Runs one case by its name. `test` is the path of the test that calls this, crate and modules
+/// and all: where a process is to be killed, it is that test of this program, run once more.
 ///
 /// # Panics
 /// A promise is broken; there is no such case.
-pub fn run(case: &str, open: Open) {
-    let place = Place { open, directory: tempfile::tempdir().unwrap() };
-    dispatch(case, &place);
+pub fn run(test: &'static str, case: &str, open: Open) {
+    crash::play_child(open);
+    dispatch(case, &Place { test, open, directory: tempfile::tempdir().unwrap() });
 }
 
 /// One test per case of the suite. The argument is a [`conformance::Open`](crate::conformance::Open).
@@ -69,6 +81,7 @@ macro_rules! __store_conformance_cases {
                 transactions, records, marks;
             refusals: of_no_log, of_another_log, out_of_order, two_writers;
             reading: whole_batches, what_is_not_there, opened_again;
+            crash: killed;
         }
     };
 }
@@ -76,14 +89,16 @@ macro_rules! __store_conformance_cases {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __store_conformance_test {
-    ($open:expr; $($module:ident: $($case:ident),+;)+) => {
+    ($open:expr; $($module:ident: $($(#[$on:meta])? $case:ident),+;)+) => {
         $(mod $module {
             #[allow(unused_imports, reason = "the function may be named by its whole path")]
             use super::*;
             $(
+                $(#[$on])?
                 #[test]
                 fn $case() {
-                    $crate::conformance::run(stringify!($case), $open);
+                    let test = concat!(module_path!(), "::", stringify!($case));
+                    $crate::conformance::run(test, stringify!($case), $open);
                 }
             )+
         })+
@@ -93,9 +108,9 @@ macro_rules! __store_conformance_test {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __store_conformance_dispatch {
-    ($name:ident, $place:ident; $($module:ident: $($case:ident),+;)+) => {
+    ($name:ident, $place:ident; $($module:ident: $($(#[$on:meta])? $case:ident),+;)+) => {
         match $name {
-            $($(stringify!($case) => $module::$case($place),)+)+
+            $($($(#[$on])? stringify!($case) => $module::$case($place),)+)+
             other => panic!("there is no case {other}"),
         }
     };
@@ -107,6 +122,7 @@ fn dispatch(case: &str, place: &Place) {
 
 /// Where the store under test is, and how it is opened.
 struct Place {
+    test: &'static str,
     open: Open,
     directory: TempDir,
 }
@@ -118,7 +134,7 @@ impl Place {
 
     /// A place beside it, for a store of its own.
     fn another(&self) -> Self {
-        Self { open: self.open, directory: tempfile::tempdir().unwrap() }
+        Self { directory: tempfile::tempdir().unwrap(), ..*self }
     }
 
     /// A new store of the suite's log.
