@@ -32,6 +32,7 @@ impl Model {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn of(log: &LogIdentity, entries: &[Entry]) -> Self {
         let mut model = Self::new(log);
         entries.iter().for_each(|entry| model.apply(entry));

@@ -1,4 +1,8 @@
+#[cfg(target_os = "linux")]
+mod broken;
 mod changes;
+#[cfg(target_os = "linux")]
+mod plain;
 #[cfg(feature = "sqlite")]
 mod receipts;
 #[cfg(feature = "sqlite")]

@@ -69,7 +69,7 @@ impl Life {
     /// Starts a child, and kills it behind some mark at any moment. Whether it had come to the
     /// end before.
     fn kill(&mut self, round: u64) -> bool {
-        let task = Task { seed: self.seed, count: ENTRIES, round, batch: BATCH };
+        let task = Task { seed: self.seed, count: ENTRIES, round, batch: BATCH, death: None };
         let (text, directory) = (task.to_text(), self.place.directory.path());
         let mut child = Child::start(command(self.place.test, &text, directory));
         // Opening, opened and perhaps created are three of them.

@@ -1,7 +1,9 @@
 //! What a child tells of its work, each before or after it is done.
 
 use std::fmt;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::path::Path;
 
 /// One thing told. Numbers are the index of an entry: the last of a batch, or the cursor's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,10 +58,29 @@ impl Mark {
 
 const BEGIN: &str = "@@ ";
 
-/// Tells the parent, on the child's output.
-pub(super) fn tell(mark: &Mark) {
-    let mut output = io::stdout().lock();
-    // The line may have been begun by the test harness.
-    output.write_all(format!("\n{BEGIN}{mark}\n").as_bytes()).unwrap();
-    output.flush().unwrap();
+/// Where a child tells its marks: one write each.
+#[derive(Debug)]
+pub(super) enum Marks {
+    /// To the parent, on its output.
+    Output,
+    /// To the recorder, which puts them between what it records, and obeys some.
+    Recorder(File),
+}
+
+impl Marks {
+    pub(super) fn to_recorder(path: &Path) -> Self {
+        Marks::Recorder(OpenOptions::new().create(true).append(true).open(path).unwrap())
+    }
+
+    pub(super) fn tell(&mut self, mark: &impl fmt::Display) {
+        match self {
+            // The line may have been begun by the test harness.
+            Marks::Output => {
+                let mut output = io::stdout().lock();
+                output.write_all(format!("\n{BEGIN}{mark}\n").as_bytes()).unwrap();
+                output.flush().unwrap();
+            }
+            Marks::Recorder(file) => file.write_all(mark.to_string().as_bytes()).unwrap(),
+        }
+    }
 }

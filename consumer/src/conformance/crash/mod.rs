@@ -1,10 +1,22 @@
 //! What is left of a store that was interrupted, at any instant, on real files.
 
+#[cfg(target_os = "linux")]
+mod aftermath;
 mod check;
 mod child;
+#[cfg(target_os = "linux")]
+mod disk;
+#[cfg(target_os = "linux")]
+mod file;
 mod killed;
 mod mark;
+#[cfg(target_os = "linux")]
+mod power_cut;
 mod process;
+#[cfg(target_os = "linux")]
+mod recorder;
+#[cfg(target_os = "linux")]
+mod trace;
 
 use std::env;
 
@@ -13,6 +25,8 @@ use super::{Open, Place};
 
 pub(super) use self::child::play as play_child;
 pub(super) use self::killed::killed;
+#[cfg(target_os = "linux")]
+pub(super) use self::power_cut::power_cut;
 
 /// How much of something is done, where the environment does not say otherwise.
 fn amount(variable: &str, default: usize) -> usize {

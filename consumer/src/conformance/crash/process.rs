@@ -4,7 +4,7 @@ use std::env;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -65,6 +65,12 @@ impl Child {
                 Err(RecvTimeoutError::Timeout) => self.fail("hangs"),
             }
         }
+    }
+
+    /// Waits for its end; how it ended.
+    pub(super) fn end(&mut self) -> ExitStatus {
+        while self.mark().is_some() {}
+        self.process.wait().unwrap()
     }
 
     pub(super) fn kill(&mut self) {
