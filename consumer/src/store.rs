@@ -84,6 +84,9 @@ impl Batch {
 /// - [`Store::apply`] is atomic: after a crash at any instant the store is as before the batch
 ///   or as behind it, cursor included.
 /// - On `Ok` it is durable: fsynced, to the medium. A receipt is sent on it.
+/// - What a store shows when it is opened is durable too, for a receipt is sent on that as well.
+///   A process that was killed may have left a batch that is whole and not fsynced: opening
+///   makes it durable or undoes it.
 /// - After an error of `apply` nothing of the batch is visible. After a failed write or fsync
 ///   the handle is poisoned: every later call gives [`StoreError::Failed`]; open it anew.
 /// - Reading never waits for applying for longer than an instant, and sees whole batches.

@@ -62,7 +62,12 @@ impl History {
 
     /// A history of `count` entries in which everything happens.
     pub(crate) fn random(seed: u64, count: usize) -> Self {
-        let mut history = Self::new(seed);
+        Self::random_of(seed, count, 200)
+    }
+
+    /// One with payloads of up to so many bytes.
+    pub(crate) fn random_of(seed: u64, count: usize, max_payload: usize) -> Self {
+        let mut history = Self { max_payload, ..Self::new(seed) };
         history.claim();
         while history.entries.len() < count {
             history.step();

@@ -13,14 +13,44 @@
 //! ```
 //!
 //! A case panics where a promise is broken. What is random prints its seed first.
+//!
+//! # Crashes
+//! The cases of the group `crash` interrupt the store at any instant and look at what is left:
+//! it must open, hold exactly what its entries came to at the end of a batch, no less than it
+//! had acknowledged, and go on from there to the end. The store runs in a child process: the
+//! same test of the same program, run once more with the harness of the standard library.
+//!
+//! - `killed`: the child is killed 20 times, at random moments of opening, creating, applying
+//!   and closing; `TIPLINE_KILLS=200` for more.
+//! - `power_cut` (Linux): all that children do to the files of the store's directory is recorded,
+//!   by a library loaded in front of the C library; some of them die on the way. At 300 points
+//!   of that (`TIPLINE_CRASHES=5000` for more) a state is made that a power cut may leave, and
+//!   opened. Of a file's content all is there that an fsync followed; of the rest any writes and
+//!   truncations, each possibly torn between sectors of 512 bytes. Of the names in a directory
+//!   all are there that an fsync of that directory followed; of the rest the first so many, in
+//!   order. A file whose name is not there is lost. What a store shows when it is opened counts
+//!   as acknowledged, as what it has applied does.
+//!
+//! What is recorded goes through the C library, so this needs one that is linked dynamically, and
+//! `cc` to compile the recorder. Writes through mapped memory, with system calls of one's own
+//! (as `rustix` makes them) or `io_uring` are not seen: what was changed unseen fails the test.
+//! All files are on one filesystem, whose own metadata survives: a directory loses names, never
+//! itself; a move between two directories shows the file in one of them or both. Permissions,
+//! times and symbolic links are not looked at. What was read is not altered: bits do not rot.
+//!
+//! Other tests of the program run meanwhile, and start processes. A lock of the kind of `flock`
+//! is shared with a process that is just being started: let go of it explicitly, as
+//! [`File::unlock`](std::fs::File::unlock) does, or a store that was closed seems to be in use.
 
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::print_stdout,
     reason = "a broken promise is a failed test, with its place; nothing else calls this"
 )]
 
 mod content;
+mod crash;
 pub(crate) mod history;
 pub(crate) mod model;
 mod reading;
@@ -39,13 +69,14 @@ use crate::store::{Store, StoreError, StoreReader};
 /// the first time, and with all that the store left in it later on.
 pub type Open = fn(&Path) -> Result<Box<dyn Store>, StoreError>;
 
-/// Runs one case by its name.
+/// Runs one case by its name. `test` is the path of the test that calls this, crate and modules
+/// and all: where a process is to be killed, it is that test of this program, run once more.
 ///
 /// # Panics
 /// A promise is broken; there is no such case.
-pub fn run(case: &str, open: Open) {
-    let place = Place { open, directory: tempfile::tempdir().unwrap() };
-    dispatch(case, &place);
+pub fn run(test: &'static str, case: &str, open: Open) {
+    crash::play_child(open);
+    dispatch(case, &Place { test, open, directory: tempfile::tempdir().unwrap() });
 }
 
 /// One test per case of the suite. The argument is a [`conformance::Open`](crate::conformance::Open).
@@ -53,7 +84,11 @@ pub fn run(case: &str, open: Open) {
 #[macro_export]
 macro_rules! store_conformance {
     ($open:expr) => {
-        $crate::__store_conformance_cases!(__store_conformance_test, $open);
+        mod store_conformance {
+            #[allow(unused_imports, reason = "the function may be named by its whole path")]
+            use super::*;
+            $crate::__store_conformance_cases!(__store_conformance_test, $open);
+        }
     };
 }
 
@@ -69,6 +104,7 @@ macro_rules! __store_conformance_cases {
                 transactions, records, marks;
             refusals: of_no_log, of_another_log, out_of_order, two_writers;
             reading: whole_batches, what_is_not_there, opened_again;
+            crash: killed, #[cfg(target_os = "linux")] power_cut;
         }
     };
 }
@@ -76,14 +112,16 @@ macro_rules! __store_conformance_cases {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __store_conformance_test {
-    ($open:expr; $($module:ident: $($case:ident),+;)+) => {
+    ($open:expr; $($module:ident: $($(#[$on:meta])? $case:ident),+;)+) => {
         $(mod $module {
             #[allow(unused_imports, reason = "the function may be named by its whole path")]
             use super::*;
             $(
+                $(#[$on])?
                 #[test]
                 fn $case() {
-                    $crate::conformance::run(stringify!($case), $open);
+                    let test = concat!(module_path!(), "::", stringify!($case));
+                    $crate::conformance::run(test, stringify!($case), $open);
                 }
             )+
         })+
@@ -93,9 +131,9 @@ macro_rules! __store_conformance_test {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __store_conformance_dispatch {
-    ($name:ident, $place:ident; $($module:ident: $($case:ident),+;)+) => {
+    ($name:ident, $place:ident; $($module:ident: $($(#[$on:meta])? $case:ident),+;)+) => {
         match $name {
-            $($(stringify!($case) => $module::$case($place),)+)+
+            $($($(#[$on])? stringify!($case) => $module::$case($place),)+)+
             other => panic!("there is no case {other}"),
         }
     };
@@ -107,6 +145,7 @@ fn dispatch(case: &str, place: &Place) {
 
 /// Where the store under test is, and how it is opened.
 struct Place {
+    test: &'static str,
     open: Open,
     directory: TempDir,
 }
@@ -118,7 +157,7 @@ impl Place {
 
     /// A place beside it, for a store of its own.
     fn another(&self) -> Self {
-        Self { open: self.open, directory: tempfile::tempdir().unwrap() }
+        Self { directory: tempfile::tempdir().unwrap(), ..*self }
     }
 
     /// A new store of the suite's log.

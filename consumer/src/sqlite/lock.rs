@@ -10,7 +10,15 @@ use std::path::{Path, PathBuf};
 /// Holds the lock until it is dropped, or the process ends.
 #[derive(Debug)]
 pub(super) struct WriterLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for WriterLock {
+    fn drop(&mut self) {
+        // A child process that is being started by another thread has a copy of the handle until
+        // it runs its program. If unlocking fails, closing will do.
+        drop(self.file.unlock());
+    }
 }
 
 impl WriterLock {
@@ -18,7 +26,7 @@ impl WriterLock {
     pub(super) fn take(database: &Path) -> io::Result<Option<Self>> {
         let file = private(OpenOptions::new().create(true).append(true)).open(path(database))?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Self { _file: file })),
+            Ok(()) => Ok(Some(Self { file })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }

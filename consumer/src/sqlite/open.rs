@@ -66,6 +66,39 @@ pub(super) fn for_writing(path: &Path, place: String, role: Role) -> Result<Open
     Ok(Opened { place, path, role, connection, lock })
 }
 
+/// Makes all durable that the store shows: a writer that was killed, or whose fsync failed, may
+/// have left a batch in the WAL that is whole and not durable. How many bytes of the WAL are not
+/// in the file yet, at most.
+pub(super) fn make_durable(
+    connection: &Connection,
+    path: &Path,
+    place: &str,
+) -> Result<usize, StoreError> {
+    match checkpoint(connection, place) {
+        Ok(true) => return Ok(0),
+        Err(error) if !error.is_retryable() => return Err(error),
+        // Somebody reads an older state, or there is no room in the file.
+        Ok(false) | Err(_) => {}
+    }
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    File::open(wal).and_then(|wal| wal.sync_data()).map_err(|e| StoreError::Failed {
+        place: place.to_owned(),
+        what: "making the WAL durable".to_owned(),
+        source: Some(Box::new(e)),
+    })?;
+    Ok(WAL_BYTES)
+}
+
+/// Carries what is in the WAL into the file; whether that was all of it.
+pub(super) fn checkpoint(connection: &Connection, place: &str) -> Result<bool, StoreError> {
+    let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    let (busy, there, carried): (i64, i64, i64) = connection
+        .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], row)
+        .map_err(|e| fault(place, "carrying the WAL into the file", e))?;
+    Ok(busy == 0 && there == carried)
+}
+
 /// Opens the file for reading.
 pub(super) fn for_reading(path: &Path, place: &str, role: Role) -> Result<Connection, StoreError> {
     if !path.is_file() {

@@ -1,10 +1,14 @@
 #[cfg(all(feature = "sqlite", feature = "rocksdb", feature = "files"))]
 mod agree;
+#[cfg(target_os = "linux")]
+mod broken;
 mod changes;
 #[cfg(feature = "sqlite")]
 mod composite;
 #[cfg(feature = "files")]
 mod files;
+#[cfg(target_os = "linux")]
+mod plain;
 #[cfg(feature = "sqlite")]
 mod receipts;
 #[cfg(feature = "sqlite")]

@@ -1,0 +1,34 @@
+//! A look at what a power cut left.
+
+use tempfile::TempDir;
+
+use super::check::{Expected, Promise};
+use super::disk::{Disk, Keep, Tree};
+use super::mark::Mark;
+use super::{Context, Open};
+
+/// Opens what is left of a disk, checks it, and goes on to the end. What it promised by being
+/// opened.
+pub(super) fn look(
+    open: Open,
+    disk: &Disk,
+    (tree, keep): (&Tree, Keep),
+    promise: &Promise,
+    expected: &mut Expected,
+) -> Promise {
+    let unsettled = disk.unsettled();
+    let _context = Context(format!("kept: {keep:?}, of: {unsettled}\npromised: {promise:?}"));
+    let directory = in_memory();
+    tree.write(directory.path());
+    let store = expected.check(open, directory.path(), promise);
+    let cursor = store.reader().unwrap().cursor().unwrap();
+    let mut found = promise.clone();
+    found.hear(&Mark::Opened(cursor.map(|cursor| cursor.position.index)));
+    expected.finish(store, 40);
+    found
+}
+
+/// Where states are made: none of them has to outlive anything.
+fn in_memory() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
