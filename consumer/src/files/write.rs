@@ -28,12 +28,11 @@ use crate::store::{Batch, Store, StoreError, StoreIdentity, StoreReader};
 /// | `index.db-wal`, `index.db-shm` | belong to `index.db`; never remove them, and copy them with it |
 /// | `index.db.lock` | the writer's lock; it means nothing by itself |
 /// | `staging/block_HHHHHHHH.IIIIIIIIIIIIIIIIIIII` | a block on its way to its place, and likewise `proof_…` |
-/// | `staging/rollback_HHHHHHHH-HHHHHHHH.IIIIIIIIIIIIIIIIIIII` | empty: blocks from the one height to the other are being removed |
+/// | `staging/rollback_HHHHHHHH-HHHHHHHH` | empty: blocks from the one height to the other are being rolled back |
 ///
 /// `HHHHHHHH` is the height in 8 hexadecimal digits, lower case, and `EEEE` its epoch, the height
 /// divided by 65,536, in 4; there are more digits where the number needs more. `I…I` is the index
-/// of the entry that the payload came with in 20 decimal digits; of a rollback, the last index of
-/// the batch.
+/// of the entry that the payload came with, in 20 decimal digits.
 ///
 /// The index is an SQLite file of the schema of [`crate::SqliteStore`], except that its
 /// `application_id` is `0x54495046` (`TIPF`), and that in `blocks` and `proofs` the column
@@ -117,7 +116,7 @@ impl FileStore {
     pub(crate) fn commit(&mut self, batch: &Batch, before: &Cursor) -> Result<(), StoreError> {
         let changes = Changes::of(batch, before.block_tip.as_ref().map(|tip| tip.height));
         let rolled_back = self.rolled_back(&changes, before)?;
-        let placing = Placing::new(batch, &changes, rolled_back);
+        let placing = Placing::new(&changes, rolled_back);
         let staged = placing.staged(&changes);
         let committed = match staged.is_empty() {
             true => self.index.apply(&referring(batch)),
