@@ -5,6 +5,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use tipline_proto::{Cursor, Entry, Event, LogIdentity};
+use tracing::warn;
 
 use super::layout::Layout;
 use super::open::{self, Opened};
@@ -44,7 +45,8 @@ use crate::store::{Batch, Store, StoreError, StoreIdentity, StoreReader};
 ///   index that moves the cursor, and then its files are renamed into place, and what was rolled
 ///   back is removed. A crash or a power cut at any instant leaves all of it or nothing: what
 ///   it interrupted is finished or cleared away by [`FileStore::open`], which looks at `staging`
-///   and never at all files.
+///   and never at all files. The final names are durable with the next batch; until then a
+///   power cut may put a file back into `staging`, where it is read as well.
 /// - Up to three files of a batch are flushed one by one (`fsync`), and then the directories; if
 ///   there are more, all by one flush of the file system (`syncfs`). That also writes what
 ///   others have written to it and can take as long. It is used where it is known to tell of
@@ -59,7 +61,8 @@ use crate::store::{Batch, Store, StoreError, StoreIdentity, StoreReader};
 /// - There is one writer: see [`crate::SqliteStore`].
 /// - New files and directories are for their owner only (0600, 0700).
 ///
-/// Nothing else may be changed below `blocks` by anyone; other files in the directory are left alone.
+/// All of it is on one file system. Nobody else may change anything below `blocks`; files of other
+/// names are left alone.
 #[derive(Debug)]
 pub struct FileStore {
     place: String,
@@ -173,9 +176,14 @@ impl Store for FileStore {
         if let Err(error) = self.place_files().and_then(|()| self.commit(batch, &before)) {
             return Err(self.settle(error));
         }
-        // It is durable and visible, whatever happens now: an error is for the next call.
-        if let Err(error) = self.place_files() {
-            self.settle(error);
+        // It is durable and visible, whatever happens now: an error is for the next call, which
+        // may be long in coming.
+        if let Err(error) = self.place_files().map_err(|error| self.settle(error)) {
+            let error: &dyn Error = &error;
+            warn!(
+                store = self.place,
+                error, "the batch is stored, but not all of its files are in place yet"
+            );
         }
         Ok(())
     }
