@@ -14,6 +14,15 @@ pub(crate) enum Part {
     Proof,
 }
 
+impl Part {
+    fn name(self) -> &'static str {
+        match self {
+            Part::Block => "block",
+            Part::Proof => "proof",
+        }
+    }
+}
+
 /// A payload by what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
@@ -38,11 +47,7 @@ impl Key {
 /// What every name of its file starts with.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let part = match self.part {
-            Part::Block => "block",
-            Part::Proof => "proof",
-        };
-        write!(f, "{part}_{:08x}", self.height)
+        write!(f, "{}_{:08x}", self.part.name(), self.height)
     }
 }
 
@@ -51,25 +56,23 @@ impl fmt::Display for Key {
 pub(super) enum Staged {
     /// The payload that came with the entry `index`.
     Payload { key: Key, index: u64 },
-    /// An empty file that says: the batch up to the entry `index` rolled back these heights.
-    RolledBack { heights: RangeInclusive<u64>, index: u64 },
+    /// An empty file that says: a batch rolls back the blocks at these heights.
+    RolledBack { heights: RangeInclusive<u64> },
 }
 
 impl Staged {
     /// What a file is by its name; `None` if it is none of ours.
     pub(super) fn of_name(name: &str) -> Option<Self> {
-        let (what, index) = name.split_once('.')?;
-        let index = index.parse().ok()?;
-        let (kind, heights) = what.split_once('_')?;
+        let (kind, rest) = name.split_once('_')?;
         let height = |digits: &str| u64::from_str_radix(digits, 16).ok();
-        let staged = match kind {
-            "block" => Staged::Payload { key: Key::block(height(heights)?), index },
-            "proof" => Staged::Payload { key: Key::proof(height(heights)?), index },
-            "rollback" => {
-                let (lowest, highest) = heights.split_once('-')?;
-                Staged::RolledBack { heights: height(lowest)?..=height(highest)?, index }
-            }
-            _ => return None,
+        let staged = if kind == "rollback" {
+            let (lowest, highest) = rest.split_once('-')?;
+            Staged::RolledBack { heights: height(lowest)?..=height(highest)? }
+        } else {
+            let (digits, index) = rest.split_once('.')?;
+            let part = [Part::Block, Part::Proof].into_iter().find(|part| part.name() == kind)?;
+            let key = Key { height: height(digits)?, part };
+            Staged::Payload { key, index: index.parse().ok()? }
         };
         (staged.to_string() == name).then_some(staged)
     }
@@ -80,8 +83,8 @@ impl fmt::Display for Staged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Staged::Payload { key, index } => write!(f, "{key}.{index:020}"),
-            Staged::RolledBack { heights, index } => {
-                write!(f, "rollback_{:08x}-{:08x}.{index:020}", heights.start(), heights.end())
+            Staged::RolledBack { heights } => {
+                write!(f, "rollback_{:08x}-{:08x}", heights.start(), heights.end())
             }
         }
     }
@@ -165,10 +168,7 @@ mod tests {
                 Staged::Payload { key: Key::proof(u64::MAX), index: u64::MAX },
                 "proof_ffffffffffffffff.18446744073709551615",
             ),
-            (
-                Staged::RolledBack { heights: 42..=47, index: 3 },
-                "rollback_0000002a-0000002f.00000000000000000003",
-            ),
+            (Staged::RolledBack { heights: 42..=47 }, "rollback_0000002a-0000002f"),
         ] {
             assert_eq!(staged.to_string(), name);
             assert_eq!(Staged::of_name(name), Some(staged));
@@ -178,7 +178,8 @@ mod tests {
             "block_0000002a.17",
             "block_2a.00000000000000000017",
             "block_0000002A.00000000000000000017",
-            "rollback_0000002a.00000000000000000003",
+            "rollback_0000002a",
+            "rollback_0000002a-0000002f.00000000000000000003",
             "block_0000002a",
             "notes.txt",
         ] {

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use super::layout::{Key, Part, Staged};
 use super::tree::Tree;
 use crate::changes::Changes;
-use crate::store::{Batch, StoreError};
+use crate::store::StoreError;
 
 /// Files to be put and removed once the index is committed. What is done is forgotten, so that
 /// it goes on where it stopped when there was no room.
@@ -22,9 +22,8 @@ pub(super) struct Placing {
 
 impl Placing {
     /// Of a batch that comes to these changes and removes the blocks at these heights.
-    pub(super) fn new(batch: &Batch, changes: &Changes, rolled_back: RolledBack) -> Self {
-        let index = batch.cursor.position.index;
-        let marker = rolled_back.clone().map(|heights| Staged::RolledBack { heights, index });
+    pub(super) fn new(changes: &Changes, rolled_back: RolledBack) -> Self {
+        let marker = rolled_back.clone().map(|heights| Staged::RolledBack { heights });
         let blocks = changes.blocks.values().map(|block| (Key::block(block.height), block.index));
         let proofs = changes.proofs.values().map(|proof| (Key::proof(proof.height), proof.index));
         Self { puts: blocks.chain(proofs).collect(), removes: rolled_back, marker }

@@ -14,7 +14,6 @@ use crate::store::{StoreError, StoreReader};
 
 /// Puts the files of a store as its index says.
 pub(super) fn recover(tree: &mut Tree, reader: &FileReader) -> Result<(), StoreError> {
-    let cursor = reader.cursor()?.map_or(0, |cursor| cursor.position.index);
     let mut done = vec![];
     for staged in list(tree, reader)? {
         match &staged {
@@ -22,14 +21,14 @@ pub(super) fn recover(tree: &mut Tree, reader: &FileReader) -> Result<(), StoreE
                 tree.put(*key, *index)?;
                 continue;
             }
-            Staged::RolledBack { heights, index } if *index <= cursor => {
+            Staged::RolledBack { heights } => {
                 for height in heights.clone() {
                     remove_orphan(tree, reader, Key::block(height))?;
                     remove_orphan(tree, reader, Key::proof(height))?;
                 }
             }
-            // Of a batch that was not committed, or of one that was and is replaced since.
-            Staged::Payload { .. } | Staged::RolledBack { .. } => {}
+            // Of a batch that was not committed.
+            Staged::Payload { .. } => {}
         }
         done.push(staged);
     }
@@ -40,6 +39,7 @@ pub(super) fn recover(tree: &mut Tree, reader: &FileReader) -> Result<(), StoreE
     tree.flush_directory(&tree.layout().staging())
 }
 
+/// Removes a payload that the index does not have. Before the commit there is none.
 fn remove_orphan(tree: &mut Tree, reader: &FileReader, key: Key) -> Result<(), StoreError> {
     match reader.index_of(key)? {
         None => tree.remove(key),

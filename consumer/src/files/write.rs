@@ -5,6 +5,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use tipline_proto::{Cursor, Entry, Event, LogIdentity};
+use tracing::warn;
 
 use super::layout::Layout;
 use super::open::{self, Opened};
@@ -28,12 +29,11 @@ use crate::store::{Batch, Store, StoreError, StoreIdentity, StoreReader};
 /// | `index.db-wal`, `index.db-shm` | belong to `index.db`; never remove them, and copy them with it |
 /// | `index.db.lock` | the writer's lock; it means nothing by itself |
 /// | `staging/block_HHHHHHHH.IIIIIIIIIIIIIIIIIIII` | a block on its way to its place, and likewise `proof_…` |
-/// | `staging/rollback_HHHHHHHH-HHHHHHHH.IIIIIIIIIIIIIIIIIIII` | empty: blocks from the one height to the other are being removed |
+/// | `staging/rollback_HHHHHHHH-HHHHHHHH` | empty: blocks from the one height to the other are being rolled back |
 ///
 /// `HHHHHHHH` is the height in 8 hexadecimal digits, lower case, and `EEEE` its epoch, the height
 /// divided by 65,536, in 4; there are more digits where the number needs more. `I…I` is the index
-/// of the entry that the payload came with in 20 decimal digits; of a rollback, the last index of
-/// the batch.
+/// of the entry that the payload came with, in 20 decimal digits.
 ///
 /// The index is an SQLite file of the schema of [`crate::SqliteStore`], except that its
 /// `application_id` is `0x54495046` (`TIPF`), and that in `blocks` and `proofs` the column
@@ -45,7 +45,8 @@ use crate::store::{Batch, Store, StoreError, StoreIdentity, StoreReader};
 ///   index that moves the cursor, and then its files are renamed into place, and what was rolled
 ///   back is removed. A crash or a power cut at any instant leaves all of it or nothing: what
 ///   it interrupted is finished or cleared away by [`FileStore::open`], which looks at `staging`
-///   and never at all files.
+///   and never at all files. The final names are durable with the next batch; until then a
+///   power cut may put a file back into `staging`, where it is read as well.
 /// - Up to three files of a batch are flushed one by one (`fsync`), and then the directories; if
 ///   there are more, all by one flush of the file system (`syncfs`). That also writes what
 ///   others have written to it and can take as long. It is used where it is known to tell of
@@ -60,7 +61,8 @@ use crate::store::{Batch, Store, StoreError, StoreIdentity, StoreReader};
 /// - There is one writer: see [`crate::SqliteStore`].
 /// - New files and directories are for their owner only (0600, 0700).
 ///
-/// Nothing else may be changed below `blocks` by anyone; other files in the directory are left alone.
+/// All of it is on one file system. Nobody else may change anything below `blocks`; files of other
+/// names are left alone.
 #[derive(Debug)]
 pub struct FileStore {
     place: String,
@@ -117,7 +119,7 @@ impl FileStore {
     pub(crate) fn commit(&mut self, batch: &Batch, before: &Cursor) -> Result<(), StoreError> {
         let changes = Changes::of(batch, before.block_tip.as_ref().map(|tip| tip.height));
         let rolled_back = self.rolled_back(&changes, before)?;
-        let placing = Placing::new(batch, &changes, rolled_back);
+        let placing = Placing::new(&changes, rolled_back);
         let staged = placing.staged(&changes);
         let committed = match staged.is_empty() {
             true => self.index.apply(&referring(batch)),
@@ -174,9 +176,14 @@ impl Store for FileStore {
         if let Err(error) = self.place_files().and_then(|()| self.commit(batch, &before)) {
             return Err(self.settle(error));
         }
-        // It is durable and visible, whatever happens now: an error is for the next call.
-        if let Err(error) = self.place_files() {
-            self.settle(error);
+        // It is durable and visible, whatever happens now: an error is for the next call, which
+        // may be long in coming.
+        if let Err(error) = self.place_files().map_err(|error| self.settle(error)) {
+            let error: &dyn Error = &error;
+            warn!(
+                store = self.place,
+                error, "the batch is stored, but not all of its files are in place yet"
+            );
         }
         Ok(())
     }

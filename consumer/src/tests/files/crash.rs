@@ -15,7 +15,9 @@ use super::{assert_files, created, files, layout, place};
 use crate::conformance::history::{History, log};
 use crate::conformance::model::Model;
 use crate::files::{FileReader, FileStore};
-use crate::store::{Batch, Store};
+use crate::store::{Batch, Store, StoreError};
+
+const INDEX: [&str; 3] = ["index.db", "index.db-wal", "index.db-shm"];
 
 /// A batch with everything in it, and the directory before, in the middle of and behind it.
 struct Crash {
@@ -71,7 +73,7 @@ impl Crash {
         assert_files(&root, &crash.behind, "placed");
         // As committed, but for the index.
         crash.keep("committed", "staged");
-        for file in ["index.db", "index.db-wal", "index.db-shm"] {
+        for file in INDEX {
             fs::copy(crash.path("before").join(file), crash.path("staged").join(file)).unwrap();
         }
         crash
@@ -130,7 +132,7 @@ fn place_some(root: &Path, placed: &Path, mut does: impl FnMut() -> bool) {
     }
     let mut whole = true;
     for name in left.keys().filter_map(|name| name.strip_prefix("staging/")) {
-        let Some((payload, _)) = name.split_once('.').filter(|(key, _)| !key.contains('-')) else {
+        let Some((payload, _)) = name.split_once('.') else {
             continue;
         };
         let suffix = format!("/{payload}.dat");
@@ -268,4 +270,30 @@ fn other_files_in_staging_are_left_alone() {
     fs::write(&note, "mine").unwrap();
     drop(FileStore::open(&root).unwrap());
     assert_eq!(fs::read(note).unwrap(), b"mine");
+}
+
+/// Nobody knows whether a commit that failed was made: the payloads stay until the index is read.
+#[test]
+fn a_commit_that_failed_is_settled_by_opening() {
+    let crash = Crash::new(8);
+    for (index, model) in [("before", &crash.before), ("committed", &crash.behind)] {
+        let root = crash.keep("before", "left");
+        let mut store = FileStore::open(&root).unwrap();
+        // Somebody's trigger stands for a write that fails.
+        let sql = "CREATE TRIGGER t BEFORE UPDATE ON store BEGIN SELECT raise(ABORT, 'no'); END";
+        let other = rusqlite::Connection::open(root.join("index.db")).unwrap();
+        other.execute_batch(sql).unwrap();
+        drop(other);
+        let error = store.apply(&crash.batch).unwrap_err();
+        assert!(matches!(error, StoreError::Failed { .. }), "{error:?}");
+        crash.before.assert_is(&*store.reader().unwrap(), "after a failed commit");
+        let poisoned = store.apply(&crash.batch).unwrap_err();
+        assert!(poisoned.to_string().contains("stopped earlier"), "{poisoned}");
+        drop(store);
+        // What the medium turns out to have.
+        for file in INDEX {
+            fs::copy(crash.path(index).join(file), root.join(file)).unwrap();
+        }
+        crash.check(&root, model, index);
+    }
 }
