@@ -37,10 +37,14 @@ pub(in super::super) fn failing_writes(place: &Place) {
     let counts = lab.run("none", &[(0, Plan::NONE)]);
     for kind in Kind::FAULTS {
         let there = kind.among(counts);
-        println!("seed {SEED}, {kind:?}: {there} operations, {} of them fail", faults.min(there));
-        let chosen = rand::seq::index::sample(&mut lab.rng, there, faults.min(there));
+        let count = faults.min(there);
+        println!("seed {SEED}, {kind:?}: {there} operations, {count} of them fail");
+        // Those of the first opening are all different.
+        let first = count / 4;
+        let later = rand::seq::index::sample(&mut lab.rng, there - first, count - first);
+        let chosen = (0..first).chain(later.into_iter().map(|at| first + at));
         let plan = |(number, at)| (number, Plan { kind, at: at + 1 });
-        let plans: Vec<_> = chosen.into_iter().enumerate().map(plan).collect();
+        let plans: Vec<_> = chosen.enumerate().map(plan).collect();
         lab.struck = 0;
         for (batch, plans) in plans.chunks(PLANS).enumerate() {
             lab.run(&format!("{kind:?}-{batch}"), plans);
