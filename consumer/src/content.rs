@@ -64,14 +64,8 @@ impl Content {
     }
 
     fn blocks(&mut self, reader: &dyn StoreReader) -> Result<(), StoreError> {
-        let Some((lowest, highest)) = reader.heights()? else {
-            return Ok(());
-        };
-        for height in lowest..=highest {
-            let Some(block) = reader.block(height)? else {
-                let at = format!("block {height}: it is missing between {lowest} and {highest}");
-                return Err(StoreError::Damaged { place: reader.place(), at, source: None });
-            };
+        for block in reader.blocks(0..=u64::MAX)? {
+            let block = block?;
             self.0.update(b"B");
             self.number(block.height);
             self.hash(&block.hash);
@@ -80,7 +74,7 @@ impl Content {
             self.number(block.epoch);
             self.time(block.time);
             self.bytes(&block.payload);
-            if let Some(proof) = reader.proof(height)? {
+            if let Some(proof) = reader.proof(block.height)? {
                 self.0.update(b"P");
                 self.number(proof.height);
                 self.hash(&proof.block_hash);

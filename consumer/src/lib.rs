@@ -27,24 +27,31 @@
 //! - At most 200 receipts per second, always the newest; the level is `durable`.
 //! - A log that no longer holds its first entry cannot fill a new store.
 //!
-//! Features: `sqlite` is the store in one SQLite file, `bundled` compiles SQLite in.
+//! Features: `sqlite` is the store in one SQLite file, `files` the one that keeps blocks and proofs
+//! as files; `bundled` compiles SQLite in.
 
 mod apply;
 mod backoff;
 mod changes;
 mod check;
+mod composite;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod consumer;
 mod content;
 mod error;
+#[cfg(feature = "files")]
+mod files;
 mod follow;
+mod memory;
 mod progress;
 mod queue;
 mod receipts;
 mod refusal;
 mod replicate;
 mod resume;
+#[cfg(feature = "rocksdb")]
+mod rocksdb;
 mod settings;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -54,16 +61,22 @@ mod tests;
 mod verify;
 
 pub use changes::Changes;
+pub use composite::CompositeStore;
 pub use consumer::Consumer;
 pub use content::content_digest;
 pub use error::ConsumerError;
+#[cfg(feature = "files")]
+pub use files::{FileReader, FileStore};
+pub use memory::MemoryStore;
 pub use progress::{Phase, Progress};
 pub use refusal::{Refusal, VerifyError};
+#[cfg(feature = "rocksdb")]
+pub use rocksdb::{RocksDbReader, RocksDbStore};
 pub use settings::ConsumerSettings;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteReader, SqliteStore};
 pub use store::{
-    Batch, Store, StoreError, StoreIdentity, StoreReader, StoredBlock, StoredLinks, StoredMark,
-    StoredProof, StoredRecord, StoredTransaction,
+    Batch, Disagreement, Store, StoreError, StoreIdentity, StoreReader, StoredBlock, StoredLinks,
+    StoredMark, StoredProof, StoredRecord, StoredTransaction,
 };
 pub use verify::{LookUp, REMEMBERED_POSITIONS, Verdict, Verifier};

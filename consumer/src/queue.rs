@@ -6,14 +6,15 @@ use tipline_proto::limits::{MAX_APPLY_BYTES, MAX_APPLY_EVENTS};
 
 use crate::store::Batch;
 
-/// At most two batches: one that grows while the store is busy, and one that did not fit into it.
+/// At most two batches: one that grows while the store is busy, and one that did not fit into
+/// it; or one alone that is larger than a batch should be.
 #[derive(Debug, Default)]
 pub(crate) struct Queue(VecDeque<Batch>);
 
 impl Queue {
     /// Whether another batch may come.
     pub(crate) fn has_room(&self) -> bool {
-        self.0.len() < 2
+        self.0.len() < 2 && self.0.iter().map(bytes).sum::<usize>() < MAX_APPLY_BYTES
     }
 
     /// Adds the next batch: into the last one if both together are within the limits, so that

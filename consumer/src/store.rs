@@ -1,7 +1,9 @@
 //! The specification of a store, as traits.
 
 use std::collections::BTreeSet;
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
+use std::iter::empty;
+use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use tipline_proto::{
@@ -36,6 +38,31 @@ pub struct Batch {
     /// Parent of the first block of the log, for the store to keep: see
     /// [`tipline_proto::LinksState::base`].
     pub base: Option<Tip>,
+}
+
+impl Batch {
+    /// Whether the batch is directly behind a store's cursor, and whole: what every store
+    /// checks before it applies one. Gives the cursor. `place` names the store.
+    ///
+    /// # Errors
+    /// [`StoreError::OutOfOrder`]; [`StoreError::Failed`] if the store was never created.
+    pub fn check_behind<'a>(
+        &self,
+        cursor: Option<&'a Cursor>,
+        place: &str,
+    ) -> Result<&'a Cursor, StoreError> {
+        let place = place.to_owned();
+        let Some(cursor) = cursor else {
+            let what = "it was not created for a log before a batch came".to_owned();
+            return Err(StoreError::Failed { place, what, source: None });
+        };
+        let first = self.entries.first().map_or(0, |entry| entry.index);
+        let whole = self.entries.last().map(Entry::position) == Some(self.cursor.position);
+        if whole && first == cursor.position.index + 1 {
+            return Ok(cursor);
+        }
+        Err(StoreError::OutOfOrder { place, cursor: cursor.position, first })
+    }
 }
 
 /// A medium that entries are applied to.
@@ -115,8 +142,43 @@ pub trait StoreReader: Send + Debug {
     /// The proof of the block at a height.
     fn proof(&self, height: u64) -> Result<Option<StoredProof>, StoreError>;
 
+    /// The proof of the block with a hash.
+    fn proof_by_hash(&self, hash: &Hash) -> Result<Option<StoredProof>, StoreError> {
+        let Some(block) = self.block_by_hash(hash)? else { return Ok(None) };
+        // Meanwhile the block may have been replaced: then this is another one's proof.
+        Ok(self.proof(block.height)?.filter(|proof| proof.block_hash == *hash))
+    }
+
     /// Lowest and highest height of the blocks in the store; `None` if there is no block.
     fn heights(&self) -> Result<Option<(u64, u64)>, StoreError>;
+
+    /// The blocks of a range of heights that the store holds, by height, each read when it is
+    /// its turn. The range ends at the highest block of now; if it is rolled back meanwhile,
+    /// the blocks end there.
+    ///
+    /// # Errors
+    /// As for every read; [`StoreError::Damaged`] at a height that has no block although there
+    /// are some below and above it.
+    fn blocks<'a>(
+        &'a self,
+        heights: RangeInclusive<u64>,
+    ) -> Result<Box<dyn Iterator<Item = Result<StoredBlock, StoreError>> + 'a>, StoreError> {
+        let Some((lowest, highest)) = self.heights()? else { return Ok(Box::new(empty())) };
+        let (first, last) = (lowest.max(*heights.start()), highest.min(*heights.end()));
+        let read = move |height| match self.block(height) {
+            Ok(None) => match self.heights() {
+                Ok(Some((_, highest))) if highest > height => Some(Err(StoreError::Damaged {
+                    place: self.place(),
+                    at: format!("block {height}: it is missing between {lowest} and {highest}"),
+                    source: None,
+                })),
+                Ok(_) => None,
+                Err(error) => Some(Err(error)),
+            },
+            block => block.transpose(),
+        };
+        Ok(Box::new((first..=last).map_while(read)))
+    }
 
     /// A validated transaction.
     fn transaction(&self, id: &TransactionId) -> Result<Option<StoredTransaction>, StoreError>;
@@ -250,6 +312,11 @@ pub enum StoreError {
         /// Index of the first entry of the batch.
         first: u64,
     },
+    /// The parts of a composite store are not of one history, or too far apart to be brought in
+    /// step. Nothing was changed. Find out which part is right, and fill the others from it or
+    /// from the log.
+    #[error("{0}")]
+    Disagree(Box<Disagreement>),
     /// What is there is not a store of Tipline, or one of another version. Nothing was changed.
     #[error("{place} is not a usable store: {why}")]
     Unusable {
@@ -303,5 +370,38 @@ impl StoreError {
     /// room, or whoever else has the store lets go of it.
     pub fn is_retryable(&self) -> bool {
         matches!(self, StoreError::Full { .. } | StoreError::InUse { .. })
+    }
+}
+
+/// How the parts of a composite store disagree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disagreement {
+    /// Which store.
+    pub place: String,
+    /// The part that does not fit.
+    pub part: String,
+    /// Where that part is; none if it was never created for a log.
+    pub found: Option<Position>,
+    /// The part that has the cursor.
+    pub last: String,
+    /// Where that one is.
+    pub cursor: Option<Position>,
+    /// How they differ.
+    pub why: String,
+}
+
+impl fmt::Display for Disagreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = |position: &Option<Position>| match position {
+            Some(position) => format!("at {position}"),
+            None => "new".to_owned(),
+        };
+        let Self { place, part, found, last, cursor, why } = self;
+        let (found, cursor) = (at(found), at(cursor));
+        write!(
+            f,
+            "the parts of the store {place} disagree: {part} is {found}, {last}, which has the cursor, is {cursor}: {why}; \
+             find out which of them is right, and fill the other from it, or alone from the log"
+        )
     }
 }

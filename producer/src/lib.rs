@@ -1,4 +1,8 @@
 //! The part of Tipline that a node embeds: outbox, publisher, backup status.
+//!
+//! The node writes its events to an outbox of the medium that it keeps its blocks in, each behind
+//! a feature of its own: tables of its SQLite (`sqlite`), a column family of its RocksDB
+//! (`rocksdb`), or a view over its block files (`directory`). [`MemoryOutbox`] is for tests.
 
 mod board;
 mod digests;
@@ -20,6 +24,8 @@ pub use outbox::{
     FileOutbox,
 };
 pub use outbox::{MemoryOutbox, Outbox, OutboxError, Pending, Row};
+#[cfg(feature = "rocksdb")]
+pub use outbox::{OutboxFamily, OutboxThreadMode, OutboxUnit, RocksDbOutbox};
 #[cfg(feature = "sqlite")]
 pub use outbox::{OutboxTable, PayloadSource, SCHEMA, SqliteOutbox};
 pub use producer::Producer;

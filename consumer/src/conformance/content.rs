@@ -47,7 +47,8 @@ pub(super) fn any_history(place: &Place) {
 pub(super) fn any_batches(place: &Place) {
     let entries = History::random(5, 400).entries;
     let digest = |size: usize, count: usize| {
-        let mut subject = place.another().create();
+        let place = place.another();
+        let mut subject = place.create();
         entries[..count].chunks(size).for_each(|entries| subject.apply(entries));
         content_digest(&*subject.reader).unwrap()
     };

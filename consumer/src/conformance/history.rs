@@ -141,7 +141,7 @@ impl History {
     }
 
     /// The first block, at this height.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "sqlite"))]
     pub(crate) fn block_at(&mut self, height: u64) {
         let (hash, parent_hash) = (self.any_hash(), self.any_hash());
         self.seal(Event::BlockCommitted { height, hash, parent_hash, payload: Bytes::new() });

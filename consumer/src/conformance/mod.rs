@@ -102,7 +102,11 @@ pub fn run(test: &'static str, case: &str, open: Open) {
 #[macro_export]
 macro_rules! store_conformance {
     ($open:expr) => {
-        $crate::__store_conformance_cases!(__store_conformance_test, $open);
+        mod store_conformance {
+            #[allow(unused_imports, reason = "the function may be named by its whole path")]
+            use super::*;
+            $crate::__store_conformance_cases!(__store_conformance_test, $open);
+        }
     };
 }
 

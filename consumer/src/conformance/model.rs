@@ -127,7 +127,14 @@ impl Model {
                 "{context}"
             );
         }
+        let range = lowest.unwrap_or(5) + 1..=highest.unwrap_or(5).saturating_sub(1);
+        let found: Vec<_> = reader.blocks(range.clone()).unwrap().map(Result::unwrap).collect();
+        let within = self.blocks.values().filter(|block| range.contains(&block.height));
+        let expected: Vec<_> = within.cloned().collect();
+        assert_eq!(found, expected, "{context}");
         for block in self.blocks.values() {
+            let proof = reader.proof_by_hash(&block.hash).unwrap();
+            assert_eq!(proof.as_ref(), self.proofs.get(&block.height), "{context}");
             assert_eq!(
                 reader.block_by_hash(&block.hash).unwrap().as_ref(),
                 Some(block),

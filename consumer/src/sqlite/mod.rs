@@ -10,4 +10,6 @@ mod write;
 pub use read::SqliteReader;
 #[cfg(test)]
 pub(crate) use schema::BLOCK_BY_HASH;
+#[cfg(feature = "files")]
+pub(crate) use schema::Role;
 pub use write::SqliteStore;

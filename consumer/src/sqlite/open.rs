@@ -10,7 +10,7 @@ use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior};
 
 use super::fault::fault;
 use super::lock::{WriterLock, private};
-use super::schema;
+use super::schema::{self, Role};
 use crate::store::StoreError;
 
 /// Pages of 8 KiB: a quarter fewer frames and overflow pointers than with 4 KiB for payloads of
@@ -32,13 +32,13 @@ const REWRITE_BYTES: usize = 1 << 20;
 pub(super) struct Opened {
     pub(super) place: String,
     pub(super) path: PathBuf,
+    pub(super) role: Role,
     pub(super) connection: Connection,
     pub(super) lock: WriterLock,
 }
 
 /// Opens the file for the one writer; makes it if there is none.
-pub(super) fn for_writing(path: &Path) -> Result<Opened, StoreError> {
-    let place = place(path);
+pub(super) fn for_writing(path: &Path, place: String, role: Role) -> Result<Opened, StoreError> {
     let unusable = |why: &str, source: io::Error| unusable(&place, why, Some(Box::new(source)));
     let path = resolve(path, &place)?;
     let lock = WriterLock::take(&path)
@@ -51,7 +51,7 @@ pub(super) fn for_writing(path: &Path) -> Result<Opened, StoreError> {
     connection
         .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
         .map_err(|e| fail("setting up the connection", e))?;
-    let found = inspect(&connection, &place)?;
+    let found = inspect(&connection, &place, role)?;
     if connection.is_readonly(MAIN_DB).map_err(|e| fail("looking at the file", e))? {
         return Err(self::unusable(
             &place,
@@ -67,12 +67,12 @@ pub(super) fn for_writing(path: &Path) -> Result<Opened, StoreError> {
         return Err(failed(&place, what, io::Error::other(format!("its journal is {mode:?}"))));
     }
     if found == Found::Nothing {
-        create_tables(&mut connection).map_err(|e| fail("making the tables", e))?;
+        create_tables(&mut connection, role).map_err(|e| fail("making the tables", e))?;
     }
     connection
         .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
         .map_err(|e| fail("setting up the connection", e))?;
-    Ok(Opened { place, path, connection, lock })
+    Ok(Opened { place, path, role, connection, lock })
 }
 
 /// Makes all durable that the store shows: a writer that was killed, or whose fsync failed, may
@@ -99,12 +99,12 @@ fn make_durable(path: &Path) -> io::Result<()> {
 }
 
 /// Opens the file for reading.
-pub(super) fn for_reading(path: &Path, place: &str) -> Result<Connection, StoreError> {
+pub(super) fn for_reading(path: &Path, place: &str, role: Role) -> Result<Connection, StoreError> {
     if !path.is_file() {
         return Err(unusable(place, "there is no such file: check the path", None));
     }
     let connection = connect(path, place, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    if inspect(&connection, place)? == Found::Nothing {
+    if inspect(&connection, place, role)? == Found::Nothing {
         return Err(unusable(place, "it is empty: let a replica or a backup write it first", None));
     }
     connection
@@ -160,24 +160,34 @@ enum Found {
     Store,
 }
 
-fn inspect(connection: &Connection, place: &str) -> Result<Found, StoreError> {
+fn inspect(connection: &Connection, place: &str, role: Role) -> Result<Found, StoreError> {
     let header = "SELECT (SELECT application_id FROM pragma_application_id), \
         (SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM sqlite_schema)";
     let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
     let (application_id, version, tables): (i32, i32, i64) = connection
         .query_row(header, [], row)
         .map_err(|e| opening(place, "reading its header", e))?;
-    match (application_id, version, tables) {
-        (0, 0, 0) => Ok(Found::Nothing),
-        (schema::APPLICATION_ID, schema::VERSION, _) => Ok(Found::Store),
-        (schema::APPLICATION_ID, version, _) => {
+    if (application_id, version, tables) == (0, 0, 0) {
+        return Ok(Found::Nothing);
+    }
+    match Role::of_application_id(application_id) {
+        Some(found) if found == role && version == schema::VERSION => Ok(Found::Store),
+        Some(found) if found == role => {
             let ours = schema::VERSION;
             let why = format!(
                 "its schema has version {version}, this program knows version {ours}: use the program that wrote it, or a newer one"
             );
             Err(unusable(place, &why, None))
         }
-        _ => {
+        Some(Role::Store) => {
+            let why = "it is a store in one SQLite file, not of block files: give it as the former";
+            Err(unusable(place, why, None))
+        }
+        Some(Role::FilesIndex) => {
+            let why = "it is the index of a store of block files: give its directory as such";
+            Err(unusable(place, why, None))
+        }
+        None => {
             let why = "it is an SQLite file, but not a store of Tipline: give another path";
             Err(unusable(place, why, None))
         }
@@ -206,10 +216,10 @@ fn use_wal(connection: &Connection) -> rusqlite::Result<Option<String>> {
     Ok(answers.collect::<rusqlite::Result<Vec<_>>>()?.pop())
 }
 
-fn create_tables(connection: &mut Connection) -> rusqlite::Result<()> {
+fn create_tables(connection: &mut Connection, role: Role) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.execute_batch(schema::CREATE)?;
-    transaction.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
+    transaction.pragma_update(None, "application_id", role.application_id())?;
     transaction.pragma_update(None, "user_version", schema::VERSION)?;
     transaction.commit()
 }

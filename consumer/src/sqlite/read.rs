@@ -10,6 +10,7 @@ use tipline_proto::{
 };
 
 use super::fault::fault;
+use super::schema::Role;
 use super::{open, schema};
 use crate::store::{
     StoreError, StoreIdentity, StoreReader, StoredBlock, StoredLinks, StoredMark, StoredProof,
@@ -30,11 +31,12 @@ impl SqliteReader {
     /// # Errors
     /// [`StoreError::Unusable`] if there is no store at this path, or one of another version.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
-        Self::connect(path.as_ref(), open::place(path.as_ref()))
+        Self::open_as(path.as_ref(), open::place(path.as_ref()), Role::Store)
     }
 
-    pub(super) fn connect(path: &Path, place: String) -> Result<Self, StoreError> {
-        let connection = open::for_reading(path, &place)?;
+    /// Opens a file of this role, as a part of the store `place`.
+    pub(crate) fn open_as(path: &Path, place: String, role: Role) -> Result<Self, StoreError> {
+        let connection = open::for_reading(path, &place, role)?;
         Ok(Self { place, connection })
     }
 

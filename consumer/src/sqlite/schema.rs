@@ -1,8 +1,29 @@
 //! The schema, and the statements that depend on how it is laid out. [`super::SqliteStore`]
 //! documents it. Keep stable.
 
-/// `TIPS`: a store of Tipline.
-pub(super) const APPLICATION_ID: i32 = 0x5449_5053;
+/// What a file of this schema is for. One is never taken for the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// A store by itself.
+    Store,
+    /// The index of a store that keeps the payloads of blocks and proofs as files.
+    FilesIndex,
+}
+
+impl Role {
+    /// `TIPS` and `TIPF`, in the header of the file.
+    pub(super) fn application_id(self) -> i32 {
+        match self {
+            Role::Store => 0x5449_5053,
+            Role::FilesIndex => 0x5449_5046,
+        }
+    }
+
+    pub(super) fn of_application_id(found: i32) -> Option<Self> {
+        [Role::Store, Role::FilesIndex].into_iter().find(|role| role.application_id() == found)
+    }
+}
+
 /// Version of the schema below.
 pub(super) const VERSION: i32 = 1;
 

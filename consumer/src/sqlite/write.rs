@@ -11,7 +11,7 @@ use super::fault::fault;
 use super::lock::WriterLock;
 use super::open::{self, Opened, WAL_BYTES};
 use super::read::{SqliteReader, read_store};
-use super::schema;
+use super::schema::{self, Role};
 use crate::store::{Batch, Store, StoreError, StoreIdentity, StoreReader};
 
 /// What an entry may add to the WAL besides its payload: a page for its row, and one of an index.
@@ -65,6 +65,7 @@ const ENTRY_WAL_BYTES: usize = 16 << 10;
 pub struct SqliteStore {
     place: String,
     path: PathBuf,
+    role: Role,
     connection: Connection,
     identity: Option<StoreIdentity>,
     cursor: Option<Cursor>,
@@ -84,11 +85,26 @@ impl SqliteStore {
     /// [`StoreError::InUse`] if another handle writes to it; [`StoreError::Unusable`] if the
     /// file is something else, of another version, or cannot be written: it is not changed.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
-        let Opened { place, path, connection, lock } = open::for_writing(path.as_ref())?;
+        Self::open_as(path.as_ref(), open::place(path.as_ref()), Role::Store)
+    }
+
+    /// Opens a file of this role, as a part of the store `place`.
+    pub(crate) fn open_as(path: &Path, place: String, role: Role) -> Result<Self, StoreError> {
+        let Opened { place, path, role, connection, lock } = open::for_writing(path, place, role)?;
         let found = read_store(&connection, &place)?;
         let (identity, cursor) = found.unzip();
         let (wal_bytes, poisoned) = (WAL_BYTES, None);
-        Ok(Self { place, path, connection, identity, cursor, wal_bytes, poisoned, _lock: lock })
+        Ok(Self {
+            place,
+            path,
+            role,
+            connection,
+            identity,
+            cursor,
+            wal_bytes,
+            poisoned,
+            _lock: lock,
+        })
     }
 
     /// For tests: to make it fail as a full or broken medium does.
@@ -108,23 +124,10 @@ impl SqliteStore {
         }
     }
 
-    /// The cursor, if the batch is directly behind it.
-    fn check_order(&self, batch: &Batch) -> Result<Cursor, StoreError> {
-        let first = batch.entries.first().map_or(0, |entry| entry.index);
-        let whole = batch.entries.last().map(Entry::position) == Some(batch.cursor.position);
-        match &self.cursor {
-            Some(cursor) if whole && first == cursor.position.index + 1 => Ok(cursor.clone()),
-            Some(cursor) => Err(self.out_of_order(cursor, first)),
-            None => Err(StoreError::Failed {
-                place: self.place.clone(),
-                what: "it was not created for a log before a batch came".to_owned(),
-                source: None,
-            }),
-        }
-    }
-
-    fn out_of_order(&self, cursor: &Cursor, first: u64) -> StoreError {
-        StoreError::OutOfOrder { place: self.place.clone(), cursor: cursor.position, first }
+    /// The cursor, if the handle is usable and the batch is directly behind it.
+    pub(crate) fn ready_for(&self, batch: &Batch) -> Result<Cursor, StoreError> {
+        self.check_usable()?;
+        batch.check_behind(self.cursor.as_ref(), &self.place).cloned()
     }
 
     /// Carries what is in the WAL into the file, if it has become much.
@@ -207,8 +210,7 @@ impl Store for SqliteStore {
     }
 
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        self.check_usable()?;
-        let before = self.check_order(batch)?;
+        let before = self.ready_for(batch)?;
         if let Err(error) = self.checkpoint().and_then(|()| self.commit(batch, &before)) {
             return Err(self.settle(error));
         }
@@ -218,7 +220,7 @@ impl Store for SqliteStore {
     }
 
     fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
-        Ok(Box::new(SqliteReader::connect(&self.path, self.place.clone())?))
+        Ok(Box::new(SqliteReader::open_as(&self.path, self.place.clone(), self.role)?))
     }
 }
 

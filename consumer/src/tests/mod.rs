@@ -1,6 +1,12 @@
+#[cfg(all(feature = "sqlite", feature = "rocksdb", feature = "files"))]
+mod agree;
 #[cfg(target_os = "linux")]
 mod broken;
 mod changes;
+#[cfg(feature = "sqlite")]
+mod composite;
+#[cfg(feature = "files")]
+mod files;
 #[cfg(target_os = "linux")]
 mod plain;
 #[cfg(feature = "sqlite")]
@@ -11,6 +17,8 @@ mod refuse;
 mod replicate;
 #[cfg(feature = "sqlite")]
 mod rigged;
+#[cfg(feature = "rocksdb")]
+mod rocksdb;
 #[cfg(feature = "sqlite")]
 mod running;
 #[cfg(feature = "sqlite")]

@@ -10,10 +10,16 @@ mod error;
 #[cfg(feature = "directory")]
 mod files;
 mod memory;
+#[cfg(feature = "rocksdb")]
+mod rocksdb;
 mod spec;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(all(test, any(feature = "rocksdb", feature = "sqlite")))]
+mod tries;
 
+#[cfg(feature = "rocksdb")]
+pub use self::rocksdb::{OutboxFamily, OutboxThreadMode, OutboxUnit, RocksDbOutbox};
 #[cfg(feature = "directory")]
 pub use blk::{BlkBlock, BlkBlocks, BlkSettings};
 #[cfg(feature = "directory")]

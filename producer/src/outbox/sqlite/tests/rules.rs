@@ -1,89 +1,13 @@
 //! The triggers accept and refuse exactly what the contract's `Links` does, whoever writes.
 
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 use rusqlite::{Connection, params};
-use tipline_proto::{Event, Hash, Links};
+use tipline_proto::Event;
 
 use super::Node;
 use crate::outbox::OutboxError;
-use crate::outbox::conformance::{self, Subject, block, genesis, hash, proof, rollback};
-
-/// Forgotten below: small, so that random chains outgrow it.
-const WINDOW: u64 = 4;
-
-/// The rule in Rust: `Links`, and the blocks that are not forgotten.
-#[derive(Clone)]
-struct Model {
-    links: Links,
-    blocks: BTreeMap<u64, Hash>,
-}
-
-impl Model {
-    fn admits(&mut self, event: &Event) -> bool {
-        let referred = self.links.refers_to(event).and_then(|height| self.blocks.get(&height));
-        let admitted = self.links.admit(event, referred).is_ok();
-        match event {
-            Event::BlockCommitted { height, hash, .. } if admitted => {
-                self.blocks.insert(*height, hash.clone());
-                self.blocks = self.blocks.split_off(&height.saturating_sub(WINDOW));
-            }
-            Event::RolledBack { to_height, .. } if admitted => {
-                self.blocks.split_off(&(to_height + 1));
-            }
-            _ => {}
-        }
-        admitted
-    }
-}
-
-#[derive(Debug, Clone)]
-enum Try {
-    /// On the tip, whatever that is: keeps chains growing.
-    Next {
-        variant: u8,
-    },
-    Block {
-        height: u64,
-        variant: u8,
-        parent: u8,
-    },
-    Proof {
-        height: u64,
-        variant: u8,
-    },
-    Rollback {
-        height: u64,
-        variant: u8,
-    },
-}
-
-fn tries() -> impl Strategy<Value = Vec<Try>> {
-    let variant = 0..2_u8;
-    let one = prop_oneof![
-        4 => variant.clone().prop_map(|variant| Try::Next { variant }),
-        1 => (0..9_u64, variant.clone(), variant.clone())
-            .prop_map(|(height, variant, parent)| Try::Block { height, variant, parent }),
-        2 => (0..9_u64, variant.clone()).prop_map(|(height, variant)| Try::Proof { height, variant }),
-        1 => (0..9_u64, variant).prop_map(|(height, variant)| Try::Rollback { height, variant }),
-    ];
-    prop::collection::vec(one, 1..6)
-}
-
-fn event(given: &Try, links: &Links) -> Event {
-    match *given {
-        Try::Next { variant } => {
-            let (height, parent_hash) =
-                links.tip().map_or((1, genesis()), |tip| (tip.height + 1, tip.hash.clone()));
-            let payload = vec![variant; 10].into();
-            Event::BlockCommitted { height, hash: hash(height, variant), parent_hash, payload }
-        }
-        Try::Block { height, variant, parent } => block(height, variant, parent),
-        Try::Proof { height, variant } => proof(height, variant),
-        Try::Rollback { height, variant } => rollback(height, variant),
-    }
-}
+use crate::outbox::conformance::{self, Subject, block};
+use crate::outbox::tries::{Model, WINDOW, tries};
 
 /// What a node in another language does.
 fn insert(conn: &Connection, event: &Event) -> rusqlite::Result<usize> {
@@ -118,14 +42,14 @@ proptest! {
     ) {
         let mut node = Node::new();
         node.conn.execute("UPDATE tipline_outbox_state SET window = ?1", [WINDOW as i64]).unwrap();
-        let mut model = Model { links: Links::new(genesis()), blocks: BTreeMap::new() };
+        let mut model = Model::default();
         let mut accepted = Vec::new();
         for (tries, commits) in &transactions {
             let tx = node.conn.transaction().unwrap();
             let mut tried = model.clone();
             let mut events = Vec::new();
             for given in tries {
-                let event = event(given, &tried.links);
+                let event = given.event(&tried.links);
                 let admits = tried.admits(&event);
                 if raw {
                     let inserted = insert(&tx, &event);

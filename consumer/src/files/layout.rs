@@ -1,0 +1,188 @@
+//! Names of files. [`super::FileStore`] documents them. Keep stable.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+/// The index, in the store's directory.
+pub(super) const INDEX: &str = "index.db";
+
+/// Which file of a height.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Part {
+    Block,
+    Proof,
+}
+
+/// A payload by what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) height: u64,
+    pub(crate) part: Part,
+}
+
+impl Key {
+    pub(crate) fn block(height: u64) -> Self {
+        Self { height, part: Part::Block }
+    }
+
+    pub(crate) fn proof(height: u64) -> Self {
+        Self { height, part: Part::Proof }
+    }
+
+    pub(super) fn epoch(self) -> u64 {
+        self.height >> 16
+    }
+}
+
+/// What every name of its file starts with.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let part = match self.part {
+            Part::Block => "block",
+            Part::Proof => "proof",
+        };
+        write!(f, "{part}_{:08x}", self.height)
+    }
+}
+
+/// A file in `staging`: of a batch that may or may not be committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Staged {
+    /// The payload that came with the entry `index`.
+    Payload { key: Key, index: u64 },
+    /// An empty file that says: the batch up to the entry `index` rolled back these heights.
+    RolledBack { heights: RangeInclusive<u64>, index: u64 },
+}
+
+impl Staged {
+    /// What a file is by its name; `None` if it is none of ours.
+    pub(super) fn of_name(name: &str) -> Option<Self> {
+        let (what, index) = name.split_once('.')?;
+        let index = index.parse().ok()?;
+        let (kind, heights) = what.split_once('_')?;
+        let height = |digits: &str| u64::from_str_radix(digits, 16).ok();
+        let staged = match kind {
+            "block" => Staged::Payload { key: Key::block(height(heights)?), index },
+            "proof" => Staged::Payload { key: Key::proof(height(heights)?), index },
+            "rollback" => {
+                let (lowest, highest) = heights.split_once('-')?;
+                Staged::RolledBack { heights: height(lowest)?..=height(highest)?, index }
+            }
+            _ => return None,
+        };
+        (staged.to_string() == name).then_some(staged)
+    }
+}
+
+/// The file name.
+impl fmt::Display for Staged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Staged::Payload { key, index } => write!(f, "{key}.{index:020}"),
+            Staged::RolledBack { heights, index } => {
+                write!(f, "rollback_{:08x}-{:08x}.{index:020}", heights.start(), heights.end())
+            }
+        }
+    }
+}
+
+/// The directory of a store.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    pub(crate) fn of(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn index(&self) -> PathBuf {
+        self.root.join(INDEX)
+    }
+
+    pub(super) fn blocks(&self) -> PathBuf {
+        self.root.join("blocks")
+    }
+
+    pub(crate) fn staging(&self) -> PathBuf {
+        self.root.join("staging")
+    }
+
+    pub(super) fn epoch(&self, epoch: u64) -> PathBuf {
+        self.blocks().join(format!("{epoch:04x}"))
+    }
+
+    /// The place of a payload.
+    pub(crate) fn file(&self, key: Key) -> PathBuf {
+        self.epoch(key.epoch()).join(format!("{key}.dat"))
+    }
+
+    /// The place of a file on its way.
+    pub(super) fn staged(&self, staged: &Staged) -> PathBuf {
+        self.staging().join(staged.to_string())
+    }
+
+    /// A path as seen from the store's directory, for messages that name the store, too.
+    pub(super) fn relative<'a>(&self, path: &'a Path) -> std::path::Display<'a> {
+        path.strip_prefix(&self.root).unwrap_or(path).display()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_what_nodes_write() {
+        let layout = Layout::of("/data".into());
+        for (key, path) in [
+            (Key::block(1), "blocks/0000/block_00000001.dat"),
+            (Key::block(0xffff), "blocks/0000/block_0000ffff.dat"),
+            (Key::proof(0x1_0000), "blocks/0001/proof_00010000.dat"),
+            (Key::block(0xabc_def0), "blocks/0abc/block_0abcdef0.dat"),
+            (Key::block(1 << 32), "blocks/10000/block_100000000.dat"),
+            (Key::block(u64::MAX), "blocks/ffffffffffff/block_ffffffffffffffff.dat"),
+        ] {
+            let found = layout.file(key);
+            assert_eq!(layout.relative(&found).to_string(), path);
+        }
+    }
+
+    #[test]
+    fn staged_names_are_read_back() {
+        for (staged, name) in [
+            (
+                Staged::Payload { key: Key::block(42), index: 17 },
+                "block_0000002a.00000000000000000017",
+            ),
+            (
+                Staged::Payload { key: Key::proof(u64::MAX), index: u64::MAX },
+                "proof_ffffffffffffffff.18446744073709551615",
+            ),
+            (
+                Staged::RolledBack { heights: 42..=47, index: 3 },
+                "rollback_0000002a-0000002f.00000000000000000003",
+            ),
+        ] {
+            assert_eq!(staged.to_string(), name);
+            assert_eq!(Staged::of_name(name), Some(staged));
+        }
+        for name in [
+            "block_0000002a.dat",
+            "block_0000002a.17",
+            "block_2a.00000000000000000017",
+            "block_0000002A.00000000000000000017",
+            "rollback_0000002a.00000000000000000003",
+            "block_0000002a",
+            "notes.txt",
+        ] {
+            assert_eq!(Staged::of_name(name), None, "{name}");
+        }
+    }
+}

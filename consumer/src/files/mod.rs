@@ -1,0 +1,17 @@
+//! The store of block files: directory and promises are with [`FileStore`].
+
+mod fault;
+mod flush;
+mod layout;
+mod open;
+mod placing;
+mod read;
+mod recover;
+mod reference;
+mod tree;
+mod write;
+
+#[cfg(test)]
+pub(crate) use layout::{Key, Layout};
+pub use read::FileReader;
+pub use write::FileStore;

@@ -1,0 +1,210 @@
+//! The one writer: payloads first, the index is the commit, then the final names.
+
+use std::error::Error;
+use std::path::Path;
+
+use bytes::Bytes;
+use tipline_proto::{Cursor, Entry, Event, LogIdentity};
+
+use super::layout::Layout;
+use super::open::{self, Opened};
+use super::placing::{Placing, RolledBack};
+use super::read::FileReader;
+use super::reference::Reference;
+use super::tree::Tree;
+use crate::changes::Changes;
+use crate::sqlite::SqliteStore;
+use crate::store::{Batch, Store, StoreError, StoreIdentity, StoreReader};
+
+/// A store that keeps every block and every proof as a file, laid out as a node does: a node can
+/// use the directory as its own block store. Everything else is in an index beside them.
+///
+/// # The directory, version 1
+/// | name | what it is |
+/// |---|---|
+/// | `blocks/EEEE/block_HHHHHHHH.dat` | the block at a height: its payload, byte for byte |
+/// | `blocks/EEEE/proof_HHHHHHHH.dat` | the proof of that block: its payload, byte for byte |
+/// | `index.db` | the index: hashes, transactions, records, marks, and the cursor |
+/// | `index.db-wal`, `index.db-shm` | belong to `index.db`; never remove them, and copy them with it |
+/// | `index.db.lock` | the writer's lock; it means nothing by itself |
+/// | `staging/block_HHHHHHHH.IIIIIIIIIIIIIIIIIIII` | a block on its way to its place, and likewise `proof_…` |
+/// | `staging/rollback_HHHHHHHH-HHHHHHHH.IIIIIIIIIIIIIIIIIIII` | empty: blocks from the one height to the other are being removed |
+///
+/// `HHHHHHHH` is the height in 8 hexadecimal digits, lower case, and `EEEE` its epoch, the height
+/// divided by 65,536, in 4; there are more digits where the number needs more. `I…I` is the index
+/// of the entry that the payload came with in 20 decimal digits; of a rollback, the last index of
+/// the batch.
+///
+/// The index is an SQLite file of the schema of [`crate::SqliteStore`], except that its
+/// `application_id` is `0x54495046` (`TIPF`), and that in `blocks` and `proofs` the column
+/// `payload` has a reference of 40 bytes to the file: its length (8 bytes, big-endian) and its
+/// BLAKE3. One is never opened as the other.
+///
+/// # How it is kept
+/// - A batch is first written to `staging` and flushed, then committed by the transaction in the
+///   index that moves the cursor, and then its files are renamed into place, and what was rolled
+///   back is removed. A crash or a power cut at any instant leaves all of it or nothing: what
+///   it interrupted is finished or cleared away by [`FileStore::open`], which looks at `staging`
+///   and never at all files.
+/// - Up to three files of a batch are flushed one by one (`fsync`), and then the directories; if
+///   there are more, all by one flush of the file system (`syncfs`). That also writes what
+///   others have written to it and can take as long. It is used where it is known to tell of
+///   every failed write: ext4, XFS and Btrfs on Linux 5.8 or newer. Elsewhere each file is
+///   flushed by itself.
+/// - A payload is read from its file, and is what was written: length and BLAKE3 are compared
+///   with the index. A file that is missing or changed is [`StoreError::Damaged`] with its name.
+/// - Readers never wait for the writer. Who reads the files without the index may meet a
+///   block of a batch whose other blocks are not in place yet, or one that is being rolled back.
+/// - With no room left, nothing of the batch stays, and the handle goes on once there is room.
+///   After any other failed write, flush or rename it is poisoned.
+/// - There is one writer: see [`crate::SqliteStore`].
+/// - New files and directories are for their owner only (0600, 0700).
+///
+/// Nothing else may be changed below `blocks` by anyone; other files in the directory are left alone.
+#[derive(Debug)]
+pub struct FileStore {
+    place: String,
+    tree: Tree,
+    /// For the one who writes: what the index says before a batch.
+    reader: FileReader,
+    /// What the newest batch still has to do, after its commit.
+    placing: Placing,
+    /// What failed, if the handle is poisoned.
+    poisoned: Option<String>,
+    /// Has the lock. Released last: fields are dropped in their order.
+    index: SqliteStore,
+}
+
+impl FileStore {
+    /// Opens the store in `directory` for its one writer; makes a new, empty one if there is no
+    /// such directory, or nothing in it. What is durable in an existing one stays as it is; what
+    /// a crash left undone is done.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] if another handle writes to it; [`StoreError::Unusable`] if the
+    /// directory is something else, of another version, or cannot be written: it is not changed.
+    pub fn open(directory: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let Opened { place, index, tree, reader } = open::for_writing(directory.as_ref())?;
+        Ok(Self { place, tree, reader, placing: Placing::default(), poisoned: None, index })
+    }
+
+    fn layout(&self) -> &Layout {
+        self.tree.layout()
+    }
+
+    fn check_usable(&self) -> Result<(), StoreError> {
+        match &self.poisoned {
+            None => Ok(()),
+            Some(why) => Err(StoreError::Failed {
+                place: self.place.clone(),
+                what: format!("it stopped earlier ({why}): remove the cause and open it anew"),
+                source: None,
+            }),
+        }
+    }
+
+    /// After an error that does not go away by itself there is no next attempt.
+    fn settle(&mut self, error: StoreError) -> StoreError {
+        if !error.is_retryable() {
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            self.poisoned = Some(format!("{error}{cause}"));
+        }
+        error
+    }
+
+    /// Makes what survives of the batch durable, under names that mean nothing yet, and commits
+    /// it.
+    pub(crate) fn commit(&mut self, batch: &Batch, before: &Cursor) -> Result<(), StoreError> {
+        let changes = Changes::of(batch, before.block_tip.as_ref().map(|tip| tip.height));
+        let rolled_back = self.rolled_back(&changes, before)?;
+        let placing = Placing::new(batch, &changes, rolled_back);
+        let staged = placing.staged(&changes);
+        let committed = match staged.is_empty() {
+            true => self.index.apply(&referring(batch)),
+            false => self.tree.stage(&staged).and_then(|()| self.index.apply(&referring(batch))),
+        };
+        if let Err(error) = committed {
+            // Otherwise it may have been committed: then these are its payloads.
+            if error.is_retryable() {
+                self.tree.discard(&staged);
+            }
+            return Err(error);
+        }
+        self.placing = placing;
+        Ok(())
+    }
+
+    /// The heights at which the store has blocks that the batch removes.
+    fn rolled_back(&self, changes: &Changes, before: &Cursor) -> Result<RolledBack, StoreError> {
+        let Some((to_height, tip)) = changes.rolled_back_to.zip(before.block_tip.as_ref()) else {
+            return Ok(None);
+        };
+        let Some((lowest, _)) = self.reader.heights()? else {
+            return Ok(None);
+        };
+        let heights = lowest.max(to_height.saturating_add(1))..=tip.height;
+        Ok(Some(heights).filter(|heights| !heights.is_empty()))
+    }
+
+    /// Gives what is committed its final names, and removes what was rolled back.
+    pub(crate) fn place_files(&mut self) -> Result<(), StoreError> {
+        self.placing.run(&mut self.tree)
+    }
+}
+
+impl Store for FileStore {
+    fn place(&self) -> String {
+        self.place.clone()
+    }
+
+    fn identity(&self) -> Result<Option<StoreIdentity>, StoreError> {
+        self.check_usable()?;
+        self.index.identity()
+    }
+
+    fn create(&mut self, log: &LogIdentity) -> Result<(), StoreError> {
+        self.check_usable()?;
+        self.index.create(log)
+    }
+
+    fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.check_usable()?;
+        let before = self.index.ready_for(batch)?;
+        // What the batch before left undone, when there was no room even for names.
+        if let Err(error) = self.place_files().and_then(|()| self.commit(batch, &before)) {
+            return Err(self.settle(error));
+        }
+        // It is durable and visible, whatever happens now: an error is for the next call.
+        if let Err(error) = self.place_files() {
+            self.settle(error);
+        }
+        Ok(())
+    }
+
+    fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
+        Ok(Box::new(FileReader::connect(self.layout().clone(), self.place.clone())?))
+    }
+}
+
+/// The batch as the index keeps it: with references in the place of the payloads that are files.
+fn referring(batch: &Batch) -> Batch {
+    let entries = batch.entries.iter().map(|entry| {
+        let refer = |payload: &Bytes| Reference::to(payload).encode();
+        let event = match &entry.event {
+            Event::BlockCommitted { height, hash, parent_hash, payload } => Event::BlockCommitted {
+                height: *height,
+                hash: hash.clone(),
+                parent_hash: parent_hash.clone(),
+                payload: refer(payload),
+            },
+            Event::BlockProven { height, block_hash, payload } => Event::BlockProven {
+                height: *height,
+                block_hash: block_hash.clone(),
+                payload: refer(payload),
+            },
+            other => other.clone(),
+        };
+        Entry { event, ..entry.clone() }
+    });
+    Batch { entries: entries.collect(), cursor: batch.cursor.clone(), base: batch.base.clone() }
+}

@@ -1,0 +1,86 @@
+//! The outbox in a producer, from the node's commit to the log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rocksdb::{SingleThreaded, WriteBatch, WriteOptions};
+use tipline_log::memory::MemoryLog;
+use tipline_log::{Log, Reader, system_clock};
+use tipline_proto::{Chain, Label, Lineage, LogIdentity};
+
+use super::{Node, commit};
+use crate::outbox::Outbox;
+use crate::outbox::conformance::{block, genesis, proof, rollback};
+use crate::{Ended, Producer, ProducerSettings};
+
+fn log(lineage: u8) -> MemoryLog {
+    let chain = Chain { name: "test".parse().unwrap(), genesis: genesis() };
+    let lineage = Lineage::from_bytes([lineage; 16]);
+    MemoryLog::new(LogIdentity { name: "test".parse().unwrap(), chain, lineage })
+}
+
+fn start(log: &MemoryLog, node: &Node<SingleThreaded>) -> Producer {
+    let log = log.clone();
+    let connect = move || {
+        let log: Arc<dyn Log> = Arc::new(log.clone());
+        async move { Ok(log) }
+    };
+    let mut settings = ProducerSettings::new(Label::new("test").unwrap());
+    settings.accept_shortfalls = true;
+    Producer::start(connect, Box::new(node.outbox.publisher()), settings, system_clock()).unwrap()
+}
+
+#[tokio::test]
+async fn what_the_node_commits_is_logged_once_and_in_order() {
+    let (log, mut node) = (log(3), Node::<SingleThreaded>::new());
+    let mut expected = vec![block(1, 0, 0), block(2, 0, 0)];
+    // Before there is a producer, in one unit.
+    let mut batch = WriteBatch::default();
+    let mut unit = node.outbox.begin().unwrap();
+    for event in &expected {
+        unit.enqueue(&mut batch, event).unwrap();
+    }
+    unit.commit_opt(batch, WriteOptions::default()).unwrap();
+
+    let producer = start(&log, &node);
+    for event in [proof(2, 0), rollback(1, 0), block(2, 1, 0), proof(1, 0)] {
+        let sequence = commit(&node.outbox, &event).unwrap();
+        producer.committed(sequence).logged().await.unwrap();
+        expected.push(event);
+    }
+    assert_eq!(producer.shutdown(Duration::from_secs(10)).await.unwrap(), 0);
+
+    // Started again it goes on behind what the log has.
+    let producer = start(&log, &node);
+    for height in 3..=3000 {
+        let event = block(height, 1, 1);
+        commit(&node.outbox, &event).unwrap();
+        expected.push(event);
+    }
+    let last = expected.len() as u64;
+    producer.committed(last).logged().await.unwrap();
+    assert_eq!(producer.shutdown(Duration::from_secs(10)).await.unwrap(), 0);
+
+    let mut logged = Vec::new();
+    for index in 1..=log.extent().await.unwrap().last {
+        let entry = log.entry(index).await.unwrap();
+        if entry.event.kind() != tipline_proto::Kind::EpochStarted {
+            assert_eq!(entry.outbox_sequence, logged.len() as u64 + 1);
+            logged.push(entry.event);
+        }
+    }
+    assert_eq!(logged, expected);
+    let pending = node.publisher.pending().unwrap();
+    assert_eq!((pending.first, pending.last), (last - 999, last), "all but the newest thousand");
+}
+
+#[tokio::test]
+async fn a_log_that_was_created_again_is_noticed() {
+    let node = Node::<SingleThreaded>::new();
+    let first = start(&log(3), &node);
+    let sequence = commit(&node.outbox, &block(1, 0, 0)).unwrap();
+    first.committed(sequence).logged().await.unwrap();
+    first.shutdown(Duration::from_secs(10)).await.unwrap();
+    let refused = start(&log(4), &node).ready().await;
+    assert!(matches!(refused, Err(Ended::OtherLog { .. })), "{refused:?}");
+}
