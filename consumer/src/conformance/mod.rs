@@ -1,5 +1,5 @@
-//! The suite that every store must pass: what [`Store`] and [`StoreReader`]
-//! promise, as tests. For the stores of this crate, and for a node's own.
+//! The suite that every store must pass: what [`Store`] and [`StoreReader`] promise,
+//! as tests. For the stores of this crate, and for a node's own.
 //!
 //! Tell the suite how to open a store, and let [`store_conformance!`](crate::store_conformance)
 //! write one test per case:
@@ -30,6 +30,24 @@
 //!   all are there that an fsync of that directory followed; of the rest the first so many, in
 //!   order. A file whose name is not there is lost. What a store shows when it is opened counts
 //!   as acknowledged, as what it has applied does.
+//!
+//! - `failing_writes` (Linux): by the same library, one operation on the store's files fails, in
+//!   each run another one: no room for a write, a new file or a new name, once or until the store
+//!   has said so; half of a write and then no room; a write, an fsync (`fdatasync`, `syncfs`), or
+//!   opening, renaming, removing or cutting a file that fails. 40 operations of each of these
+//!   six kinds (`TIPLINE_FAULTS=1000` for all of them), from the first opening on. The rules:
+//!   - Opening may fail with [`Full`](StoreError::Full), [`Failed`](StoreError::Failed) or
+//!     [`Unusable`](StoreError::Unusable), `create` and `apply` with `Full` or `Failed`. The
+//!     process neither ends nor panics. The fault is over with the first error; a second is one
+//!     too many.
+//!   - After a retryable error the same call succeeds. After another the handle refuses the same
+//!     call with `Failed`. In both cases a reader from before shows nothing of the batch. The
+//!     store opens again in the same process, and goes on to the end.
+//!   - It need not be told that a write or an fsync failed, if nothing is lost by it. Whether
+//!     something is, power cuts behind the fault and at the end decide: what an fsync that failed
+//!     was to make durable may be lost, whatever is fsynced later, until it is written again; for
+//!     so Linux does it. This holds for a store that is opened anew after the fault as well.
+//!   - As the files are, without a power cut, the store opens too, with all that it acknowledged.
 //!
 //! What is recorded goes through the C library, so this needs one that is linked dynamically, and
 //! `cc` to compile the recorder. Writes through mapped memory, with system calls of one's own
@@ -104,7 +122,8 @@ macro_rules! __store_conformance_cases {
                 transactions, records, marks;
             refusals: of_no_log, of_another_log, out_of_order, two_writers;
             reading: whole_batches, what_is_not_there, opened_again;
-            crash: killed, #[cfg(target_os = "linux")] power_cut;
+            crash: killed, #[cfg(target_os = "linux")] power_cut,
+                #[cfg(target_os = "linux")] failing_writes;
         }
     };
 }

@@ -1,7 +1,7 @@
 //! Opening: what is there is looked at before anything is changed.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,6 +24,9 @@ const BUSY: Duration = Duration::from_secs(5);
 const STATEMENTS: usize = 32;
 /// The WAL file is cut back to this after it was larger.
 pub(super) const WAL_BYTES: usize = 64 << 20;
+
+/// So much of the WAL is written again at a time.
+const REWRITE_BYTES: usize = 1 << 20;
 
 /// A store's file, opened for writing.
 pub(super) struct Opened {
@@ -56,7 +59,13 @@ pub(super) fn for_writing(path: &Path, place: String, role: Role) -> Result<Open
             None,
         ));
     }
+    make_durable(&path).map_err(|e| failed(&place, "making the WAL durable", e))?;
     set_up_writer(&connection).map_err(|e| fail("setting up the connection", e))?;
+    let mode = use_wal(&connection).map_err(|e| fail("switching to a write-ahead log", e))?;
+    if mode.as_deref() != Some("wal") {
+        let what = "SQLite does not switch to a write-ahead log there: look whether there is room, and whether the filesystem is a local one";
+        return Err(failed(&place, what, io::Error::other(format!("its journal is {mode:?}"))));
+    }
     if found == Found::Nothing {
         create_tables(&mut connection, role).map_err(|e| fail("making the tables", e))?;
     }
@@ -67,36 +76,26 @@ pub(super) fn for_writing(path: &Path, place: String, role: Role) -> Result<Open
 }
 
 /// Makes all durable that the store shows: a writer that was killed, or whose fsync failed, may
-/// have left a batch in the WAL that is whole and not durable. How many bytes of the WAL are not
-/// in the file yet, at most.
-pub(super) fn make_durable(
-    connection: &Connection,
-    path: &Path,
-    place: &str,
-) -> Result<usize, StoreError> {
-    match checkpoint(connection, place) {
-        Ok(true) => return Ok(0),
-        Err(error) if !error.is_retryable() => return Err(error),
-        // Somebody reads an older state, or there is no room in the file.
-        Ok(false) | Err(_) => {}
-    }
+/// have left a batch in the WAL that is whole and not durable. After a failed fsync another one
+/// would do nothing, for the system takes the pages for written: so they are written again.
+fn make_durable(path: &Path) -> io::Result<()> {
     let mut wal = path.as_os_str().to_owned();
     wal.push("-wal");
-    File::open(wal).and_then(|wal| wal.sync_data()).map_err(|e| StoreError::Failed {
-        place: place.to_owned(),
-        what: "making the WAL durable".to_owned(),
-        source: Some(Box::new(e)),
-    })?;
-    Ok(WAL_BYTES)
-}
-
-/// Carries what is in the WAL into the file; whether that was all of it.
-pub(super) fn checkpoint(connection: &Connection, place: &str) -> Result<bool, StoreError> {
-    let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-    let (busy, there, carried): (i64, i64, i64) = connection
-        .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], row)
-        .map_err(|e| fault(place, "carrying the WAL into the file", e))?;
-    Ok(busy == 0 && there == carried)
+    let mut wal = match OpenOptions::new().read(true).write(true).open(wal) {
+        Ok(wal) => wal,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    let mut chunk = vec![0; REWRITE_BYTES];
+    loop {
+        let at = wal.stream_position()?;
+        let length = wal.read(&mut chunk)?;
+        if length == 0 {
+            return wal.sync_all();
+        }
+        wal.seek(SeekFrom::Start(at))?;
+        wal.write_all(&chunk[..length])?;
+    }
 }
 
 /// Opens the file for reading.
@@ -198,8 +197,6 @@ fn inspect(connection: &Connection, place: &str, role: Role) -> Result<Found, St
 fn set_up_writer(connection: &Connection) -> rusqlite::Result<()> {
     // The first takes effect in an empty file only.
     connection.pragma_update(None, "page_size", PAGE_BYTES)?;
-    connection
-        .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0))?;
     connection.pragma_update(None, "synchronous", "full")?;
     // Where fsync does not reach the medium, this does.
     connection.pragma_update(None, "fullfsync", true)?;
@@ -209,6 +206,14 @@ fn set_up_writer(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update_and_check(None, "journal_size_limit", WAL_BYTES as i64, |_| Ok(()))?;
     connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     connection.pragma_update(None, "cell_size_check", true)
+}
+
+/// The kind of journal that there is then. What prevents a write-ahead log is no error for
+/// SQLite: it goes on without, and promises less. What fails comes up behind the answer only.
+fn use_wal(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    let mut statement = connection.prepare("PRAGMA journal_mode = wal")?;
+    let answers = statement.query_map([], |row| row.get(0))?;
+    Ok(answers.collect::<rusqlite::Result<Vec<_>>>()?.pop())
 }
 
 fn create_tables(connection: &mut Connection, role: Role) -> rusqlite::Result<()> {
@@ -230,6 +235,11 @@ fn opening(place: &str, what: &str, error: rusqlite::Error) -> StoreError {
         }
         _ => fault(place, what, error),
     }
+}
+
+fn failed(place: &str, what: &str, error: io::Error) -> StoreError {
+    let source = Some(Box::new(error) as Box<_>);
+    StoreError::Failed { place: place.to_owned(), what: what.to_owned(), source }
 }
 
 fn unusable(

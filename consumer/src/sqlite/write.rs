@@ -51,8 +51,9 @@ const ENTRY_WAL_BYTES: usize = 16 << 10;
 ///   batches. They never wait for the writer. A statement that somebody else keeps open
 ///   for long keeps the WAL file from being emptied: it grows for as long.
 /// - The pages in the WAL are carried into the file between two batches, and an error there
-///   stops the store as a failed commit does. It is done when the store is opened too: a writer
-///   that was killed may have left a batch whole in the WAL and not yet fsynced.
+///   stops the store as a failed commit does.
+/// - Opening it for writing writes the WAL again, if there is one, and fsyncs it: a writer that
+///   was killed, or whose fsync failed, may have left a batch there that is whole, and not durable.
 /// - There is one writer: it holds an advisory lock on `PATH.lock`, which the system releases
 ///   when the process ends however it ends. The file stays; it means nothing by itself. Two
 ///   names of one file (hard links) are not noticed.
@@ -90,10 +91,9 @@ impl SqliteStore {
     /// Opens a file of this role, as a part of the store `place`.
     pub(crate) fn open_as(path: &Path, place: String, role: Role) -> Result<Self, StoreError> {
         let Opened { place, path, role, connection, lock } = open::for_writing(path, place, role)?;
-        let wal_bytes = open::make_durable(&connection, &path, &place)?;
         let found = read_store(&connection, &place)?;
         let (identity, cursor) = found.unzip();
-        let poisoned = None;
+        let (wal_bytes, poisoned) = (WAL_BYTES, None);
         Ok(Self {
             place,
             path,
@@ -135,7 +135,9 @@ impl SqliteStore {
         if self.wal_bytes < WAL_BYTES {
             return Ok(());
         }
-        open::checkpoint(&self.connection, &self.place)?;
+        self.connection
+            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+            .map_err(|e| fault(&self.place, "carrying the WAL into the file", e))?;
         self.wal_bytes = 0;
         Ok(())
     }

@@ -27,6 +27,8 @@ caught! {
     no_fsync_of_the_directory: NeverFsyncsTheDirectory by "power_cut" as [DOES_NOT_OPEN, BEHIND, FORGOTTEN];
     showing_what_is_not_durable: TrustsWhatItFinds by "power_cut" as [BEHIND, FORGOTTEN];
     overwriting_in_place: WritesInPlace by "power_cut" as [DOES_NOT_OPEN, BEHIND];
+    taking_a_failed_fsync_for_done: SwallowsFailedFsyncs by "failing_writes" as [DOES_NOT_OPEN, BEHIND];
+    going_on_after_a_failure: GoesOnAfterErrors by "failing_writes" as ["the handle must refuse"];
 }
 
 const DOES_NOT_OPEN: &str = "it does not open";
@@ -51,12 +53,12 @@ mod right {
     const OPEN: Open = |path| Ok(Box::new(PlainStore::open(path, Wrong::Nothing)?));
 
     #[test]
-    fn killed() {
-        run(concat!(module_path!(), "::killed"), "killed", OPEN);
+    fn power_cut() {
+        run(concat!(module_path!(), "::power_cut"), "power_cut", OPEN);
     }
 
     #[test]
-    fn power_cut() {
-        run(concat!(module_path!(), "::power_cut"), "power_cut", OPEN);
+    fn failing_writes() {
+        run(concat!(module_path!(), "::failing_writes"), "failing_writes", OPEN);
     }
 }

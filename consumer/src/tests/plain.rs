@@ -66,9 +66,9 @@ impl PlainStore {
         while model.cursor.position.index < cursor {
             let next = model.cursor.position.index + 1;
             let mut bytes = Bytes::from(fs::read(self.directory.join(format!("batch-{next}")))?);
-            while !bytes.is_empty() {
+            while model.cursor.position.index < next || !bytes.is_empty() {
                 let length = bytes.try_get_u64().map_err(io::Error::other)? as usize;
-                if length > bytes.len() {
+                if length == 0 || length > bytes.len() {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
                 let entry = Entry::decode(bytes.split_to(length)).map_err(io::Error::other)?;

@@ -3,20 +3,19 @@
 use tempfile::TempDir;
 
 use super::check::{Expected, Promise};
-use super::disk::{Disk, Keep, Tree};
+use super::disk::{Keep, Tree};
 use super::mark::Mark;
 use super::{Context, Open};
 
-/// Opens what is left of a disk, checks it, and goes on to the end. What it promised by being
-/// opened.
+/// Opens what is left, some of what was unsettled, checks it, and goes on to the end. What it
+/// promised by being opened.
 pub(super) fn look(
     open: Open,
-    disk: &Disk,
+    unsettled: &str,
     (tree, keep): (&Tree, Keep),
     promise: &Promise,
     expected: &mut Expected,
 ) -> Promise {
-    let unsettled = disk.unsettled();
     let _context = Context(format!("kept: {keep:?}, of: {unsettled}\npromised: {promise:?}"));
     let directory = in_memory();
     tree.write(directory.path());

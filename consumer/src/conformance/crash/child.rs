@@ -1,6 +1,7 @@
 //! What a child does: it applies a history, and tells of it, until it is stopped.
 
 use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::{env, io, process, thread};
 
@@ -8,15 +9,12 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::check::Expected;
+use super::endure::Endure;
+use super::fault::Plan;
 use super::mark::{Mark, Marks};
 use super::process::{DIRECTORY, TASK};
 use super::{Open, log};
 use crate::store::Store;
-
-/// As the recorder has them.
-const SYNCS: u32 = 4;
-const ANY_OPERATION: u32 = 15;
-const DIE: u32 = 3;
 
 /// What a child is told to do.
 #[derive(Debug)]
@@ -37,30 +35,22 @@ pub(super) struct Task {
 pub(super) struct Death {
     /// It is told before this batch, counted from 1; before opening, if that is 0.
     pub(super) batch: u64,
-    /// In front of this operation behind that, counted from 1.
-    pub(super) operation: u64,
-    /// Whether fsyncs alone count.
-    pub(super) syncs: bool,
+    pub(super) plan: Plan,
 }
 
 impl Task {
     pub(super) fn to_text(&self) -> String {
         let Self { seed, count, round, batch, death } = self;
-        let death = death.map_or(String::new(), |Death { batch, operation, syncs }| {
-            format!(" {batch} {operation} {}", u64::from(syncs))
-        });
-        format!("{seed} {count} {round} {batch}{death}")
+        let death = death.map(|Death { batch, plan }| format!(" {batch} {}", plan.to_text()));
+        format!("{seed} {count} {round} {batch}{}", death.unwrap_or_default())
     }
 
     fn parse(text: &str) -> Self {
-        let numbers: Vec<u64> = text.split(' ').map(|number| number.parse().unwrap()).collect();
-        let [seed, count, round, batch, ref death @ ..] = numbers[..] else {
-            panic!("no task: {text}")
-        };
-        let death = match *death {
-            [batch, operation, syncs] => Some(Death { batch, operation, syncs: syncs == 1 }),
-            _ => None,
-        };
+        let words: Vec<_> = text.split(' ').collect();
+        let number = |at: usize| words[at].parse().unwrap();
+        let (seed, count, round, batch) = (number(0), number(1), number(2), number(3));
+        let death =
+            words.get(5).map(|plan| Death { batch: number(4), plan: Plan::parse(plan).unwrap() });
         Self { seed, count: count as usize, round, batch: batch as usize, death }
     }
 }
@@ -70,15 +60,23 @@ pub(in super::super) fn play(open: Open) {
     let Ok(task) = env::var(TASK) else { return };
     let directory = PathBuf::from(env::var_os(DIRECTORY).unwrap());
     end_with_parent();
-    let mut marks = marks();
-    Task::parse(&task).work(open, &directory, &mut marks);
-    marks.tell(&Mark::End);
-    if matches!(marks, Marks::Recorder(_)) {
-        process::exit(0);
-    }
-    // To be killed at rest is one of the moments too.
-    loop {
-        thread::park();
+    // Whoever called may expect a panic. What it says is the parent's to tell.
+    let done = catch_unwind(AssertUnwindSafe(|| {
+        let mut marks = marks();
+        match Endure::parse(&task) {
+            Some(task) => task.work(open, &directory, &mut marks),
+            None => Task::parse(&task).work(open, &directory, &mut marks),
+        }
+        marks.tell(&Mark::End);
+        marks
+    }));
+    match done {
+        Ok(Marks::Recorder(_)) => process::exit(0),
+        Err(_) => process::exit(1),
+        // To be killed at rest is one of the moments too.
+        Ok(Marks::Output) => loop {
+            thread::park();
+        },
     }
 }
 
@@ -134,8 +132,7 @@ impl Task {
 
     fn prepare_death(&self, batch: u64, marks: &mut Marks) {
         if let Some(death) = self.death.filter(|death| death.batch == batch) {
-            let classes = if death.syncs { SYNCS } else { ANY_OPERATION };
-            marks.tell(&format_args!("plan {classes} {} 0 {DIE}", death.operation));
+            marks.tell(&death.plan.command());
         }
     }
 }
@@ -143,7 +140,7 @@ impl Task {
 /// Opens the store, makes it one of the log if it is new, and finds its cursor.
 fn opened(open: Open, directory: &Path, marks: &mut Marks) -> (Box<dyn Store>, u64) {
     marks.tell(&Mark::Opening);
-    let mut store = open(directory).unwrap();
+    let mut store = open(directory).unwrap_or_else(|e| panic!("it does not open: {e:?}"));
     let cursor = store.reader().unwrap().cursor().unwrap();
     let at = cursor.map(|cursor| cursor.position.index);
     marks.tell(&Mark::Opened(at));

@@ -273,17 +273,18 @@ impl Disk {
         }
     }
 
-    /// What may be lost, for people.
-    pub(super) fn unsettled(&self) -> String {
+    /// What may be lost of the directory with this inode, for people.
+    pub(super) fn unsettled(&self, root: u64) -> String {
+        let within = self.within(self.find(root));
         let name = |node: &Node| &self.names[*node];
         let mut found: Vec<String> = vec![];
-        for (node, file) in &self.files {
+        for (node, file) in self.files.iter().filter(|(node, _)| within.contains(node)) {
             if file.unsettled() > 0 {
                 found.push(format!("{} changes of {}", file.unsettled(), name(node)));
             }
         }
-        for (directory, change) in &self.pending {
-            let directory = name(directory);
+        for (node, change) in self.pending.iter().filter(|(node, _)| within.contains(node)) {
+            let directory = name(node);
             found.push(match change {
                 NameChange::Add(name, _) => format!("{directory}: + {name}"),
                 NameChange::Remove(name) => format!("{directory}: - {name}"),
@@ -291,6 +292,19 @@ impl Disk {
             });
         }
         found.join(", ")
+    }
+
+    /// A directory, and all that has or may get a name in it or below.
+    fn within(&self, directory: Node) -> BTreeSet<Node> {
+        let durable = self.directories.get(&directory).into_iter().flat_map(BTreeMap::values);
+        let pending = self.pending.iter().filter(|(at, _)| *at == directory);
+        let pending = pending.filter_map(|(_, change)| match change {
+            NameChange::Add(_, node) | NameChange::Move { node, .. } => Some(node),
+            NameChange::Remove(_) => None,
+        });
+        let found: BTreeSet<_> =
+            durable.chain(pending).flat_map(|node| self.within(*node)).collect();
+        found.into_iter().chain([directory]).collect()
     }
 }
 

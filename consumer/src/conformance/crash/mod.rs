@@ -1,11 +1,20 @@
 //! What is left of a store that was interrupted, at any instant, on real files.
 
+#![cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "the recorder is for Linux; elsewhere processes are killed only")
+)]
+
 #[cfg(target_os = "linux")]
 mod aftermath;
 mod check;
 mod child;
 #[cfg(target_os = "linux")]
 mod disk;
+mod endure;
+#[cfg(target_os = "linux")]
+mod failing;
+mod fault;
 #[cfg(target_os = "linux")]
 mod file;
 mod killed;
@@ -24,6 +33,8 @@ use super::history::log;
 use super::{Open, Place};
 
 pub(super) use self::child::play as play_child;
+#[cfg(target_os = "linux")]
+pub(super) use self::failing::failing_writes;
 pub(super) use self::killed::killed;
 #[cfg(target_os = "linux")]
 pub(super) use self::power_cut::power_cut;

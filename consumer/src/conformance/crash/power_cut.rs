@@ -12,6 +12,7 @@ use super::aftermath::look;
 use super::check::{Expected, Promise};
 use super::child::{Death, Task};
 use super::disk::{Disk, Keep, Tree};
+use super::fault::{Kind, Plan};
 use super::mark::Mark;
 use super::process::{Child, command};
 use super::recorder::{DIED, Recorder};
@@ -69,7 +70,7 @@ impl Lab<'_> {
         start.tree.write(directory.path());
         let disk = Disk::of(directory.path());
         let events = self.record(number, &start, directory.path());
-        assert_recorded_something(&events);
+        trace::assert_recorded_something(&events);
         let root = fs::metadata(directory.path()).unwrap().ino();
         let end = Tree::of(directory.path());
         self.examine(number, start, (disk, root), &events, &end)
@@ -96,13 +97,12 @@ impl Lab<'_> {
 
     fn death(&mut self) -> Death {
         let batch = self.rng.random_range(0..4);
-        let syncs = self.rng.random_bool(0.5);
-        let most = match (syncs, batch) {
-            (true, _) => 5,
-            (false, 0) => 100,
-            (false, _) => 20,
+        let (kind, most) = match self.rng.random_bool(0.5) {
+            true => (Kind::DeathBeforeSync, 5),
+            false if batch == 0 => (Kind::Death, 100),
+            false => (Kind::Death, 20),
         };
-        Death { batch, operation: self.rng.random_range(1..=most), syncs }
+        Death { batch, plan: Plan { kind, at: self.rng.random_range(1..=most) } }
     }
 
     fn examine(
@@ -130,8 +130,9 @@ impl Lab<'_> {
                 ));
                 let keep = Keep::any(&mut self.rng);
                 let tree = disk.survivor(root, keep, &mut self.rng);
-                let promise =
-                    look(self.place.open, &disk, (&tree, keep), &promise, &mut self.expected);
+                let left = (&tree, keep);
+                let unsettled = disk.unsettled(root);
+                let promise = look(self.place.open, &unsettled, left, &promise, &mut self.expected);
                 // Rather one that has something to go on with.
                 if promise.at < ENTRIES as u64 / 2 {
                     last = Start { seed, tree, promise };
@@ -160,13 +161,4 @@ impl Lab<'_> {
         };
         (0..STATES).map(point).collect()
     }
-}
-
-/// # Panics
-/// The recorder was not loaded, or the store writes elsewhere.
-fn assert_recorded_something(events: &[Event]) {
-    let told = events.iter().any(|event| matches!(event, Event::Mark(_)));
-    assert!(told, "nothing was recorded: is the program linked with its C library statically?");
-    let wrote = events.iter().any(|event| matches!(event, Event::Wrote { .. }));
-    assert!(wrote, "the store wrote nothing in its directory, or past the C library");
 }

@@ -24,6 +24,7 @@ impl Recorder {
         let directory = tempfile::tempdir().unwrap();
         let source = directory.path().join("record.c");
         fs::write(&source, include_str!("record.c")).unwrap();
+        fs::write(directory.path().join("names.c"), include_str!("names.c")).unwrap();
         let mut compiler = Command::new("cc");
         compiler.args(["-shared", "-fPIC", "-O1", "-fvisibility=hidden", "-o"]);
         compiler.arg(directory.path().join("record.so")).arg(source).args(["-ldl", "-lpthread"]);

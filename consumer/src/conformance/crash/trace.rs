@@ -72,6 +72,15 @@ pub(super) fn read(path: &Path) -> Vec<Event> {
     events
 }
 
+/// # Panics
+/// The recorder was not loaded, or the store writes elsewhere.
+pub(super) fn assert_recorded_something(events: &[Event]) {
+    let told = events.iter().any(|event| matches!(event, Event::Mark(_)));
+    assert!(told, "nothing was recorded: is the program linked with its C library statically?");
+    let wrote = events.iter().any(|event| matches!(event, Event::Wrote { .. }));
+    assert!(wrote, "the store wrote nothing in its directory, or past the C library");
+}
+
 /// As `struct record` has it, and behind it the two names and the data.
 fn next(bytes: &mut Bytes) -> Option<Event> {
     let mut header = bytes.get(..64)?;

@@ -1,0 +1,148 @@
+//! Writes, fsyncs and other operations fail.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::aftermath::look;
+use super::check::{Expected, Promise};
+use super::disk::{Disk, Keep, Tree};
+use super::endure::{ENTRIES, Endure};
+use super::fault::{BEGIN, COUNTS, Kind, Plan};
+use super::mark::Mark;
+use super::process::{Child, command};
+use super::recorder::Recorder;
+use super::trace::{self, Event};
+use super::{Context, Place, amount};
+
+/// How many plans one child carries out.
+const PLANS: usize = 50;
+const SEED: u64 = 1;
+
+/// Has each kind of operation fail, one in each run, and sees that the store says so, refuses or
+/// goes on as it says, and has lost nothing: after the process ended, and after a power cut.
+pub(in super::super) fn failing_writes(place: &Place) {
+    let faults = amount("TIPLINE_FAULTS", 40);
+    let recorder = Recorder::build();
+    let mut lab = Lab {
+        place,
+        recorder: &recorder,
+        rng: StdRng::seed_from_u64(SEED),
+        expected: Expected::random(SEED, ENTRIES),
+        struck: 0,
+    };
+    let counts = lab.run("none", &[(0, Plan::NONE)]);
+    for kind in Kind::FAULTS {
+        let there = kind.among(counts);
+        let count = faults.min(there);
+        println!("seed {SEED}, {kind:?}: {there} operations, {count} of them fail");
+        // Those of the first opening are all different.
+        let first = count / 4;
+        let later = rand::seq::index::sample(&mut lab.rng, there - first, count - first);
+        let chosen = (0..first).chain(later.into_iter().map(|at| first + at));
+        let plan = |(number, at)| (number, Plan { kind, at: at + 1 });
+        let plans: Vec<_> = chosen.enumerate().map(plan).collect();
+        lab.struck = 0;
+        for (batch, plans) in plans.chunks(PLANS).enumerate() {
+            lab.run(&format!("{kind:?}-{batch}"), plans);
+        }
+        // What threads of its own do is not the same each time.
+        let struck = lab.struck;
+        assert!(struck * 2 >= plans.len(), "{struck} of {} faults have come about", plans.len());
+    }
+}
+
+struct Lab<'a> {
+    place: &'a Place,
+    recorder: &'a Recorder,
+    rng: StdRng,
+    expected: Expected,
+    struck: usize,
+}
+
+impl Lab<'_> {
+    /// Has a child carry out the plans, and looks at what is left by each. How many operations
+    /// of each class there were in the last.
+    fn run(&mut self, name: &str, plans: &[(usize, Plan)]) -> [usize; 4] {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        let directory = |number: usize| root.join(number.to_string());
+        plans.iter().for_each(|(number, _)| fs::create_dir(directory(*number)).unwrap());
+        let mut disk = Disk::of(&root);
+        let events = self.record(name, plans, &root);
+        let mut counts = [0; 4];
+        let is_begin =
+            |event: &Event| matches!(event, Event::Mark(text) if text.starts_with(BEGIN));
+        let mut parts = events.split(is_begin);
+        assert_eq!(parts.next().map(<[Event]>::len), Some(0), "it begins with a plan");
+        for ((number, plan), events) in plans.iter().zip(parts) {
+            let _context = Context(format!("seed {SEED}, {plan:?}"));
+            counts = self.examine(&mut disk, events, &directory(*number));
+        }
+        counts
+    }
+
+    fn record(&self, name: &str, plans: &[(usize, Plan)], root: &Path) -> Vec<Event> {
+        let trace: PathBuf = self.recorder.trace(name);
+        let task = Endure { seed: SEED, plans: plans.to_vec() };
+        let mut command = command(self.place.test, &task.to_text(), root);
+        self.recorder.watch(&mut command, root, &trace);
+        let mut child = Child::start(command);
+        if !child.end().success() {
+            child.fail("did not come to its end");
+        }
+        let events = trace::read(&trace);
+        trace::assert_recorded_something(&events);
+        events
+    }
+
+    /// What is left by one plan: when the power is cut at any point behind the fault and at the
+    /// end, and when it is not.
+    fn examine(&mut self, disk: &mut Disk, events: &[Event], directory: &Path) -> [usize; 4] {
+        let root = fs::metadata(directory).unwrap().ino();
+        let fault = events.iter().position(|event| matches!(event, Event::Fault(_)));
+        self.struck += usize::from(fault.is_some());
+        let end = events.len() - 1;
+        let cut = self.rng.random_range(fault.unwrap_or(0)..=end);
+        let mut promise = Promise::default();
+        let (mut counts, mut told) = ([0; 4], vec![]);
+        for (point, event) in events.iter().enumerate() {
+            disk.step(event);
+            if let Event::Fault(_) | Event::Mark(_) = event {
+                told.push(disk.describe(event));
+            }
+            let _context = Context(told.join("\n"));
+            if let Event::Mark(text) = event {
+                Mark::parse(text).iter().for_each(|mark| promise.hear(mark));
+                counts = read_counts(text).unwrap_or(counts);
+            }
+            let mut keeps = vec![];
+            if point == cut {
+                keeps.push(Keep::any(&mut self.rng));
+            }
+            if point == end {
+                keeps.extend([Keep::Nothing, Keep::any(&mut self.rng)]);
+            }
+            for keep in keeps {
+                let _context = Context(format!("the power is cut behind {}", disk.describe(event)));
+                let tree = disk.survivor(root, keep, &mut self.rng);
+                let left = (&tree, keep);
+                look(self.place.open, &disk.unsettled(root), left, &promise, &mut self.expected);
+            }
+        }
+        let everything = disk.survivor(root, Keep::Everything, &mut self.rng);
+        Tree::of(directory).assert_recorded(&everything);
+        let _context = Context(format!("{}\nthe power stays on", told.join("\n")));
+        let store = self.expected.check(self.place.open, directory, &promise);
+        self.expected.finish(store, ENTRIES);
+        counts
+    }
+}
+
+fn read_counts(mark: &str) -> Option<[usize; 4]> {
+    let numbers = mark.strip_prefix(COUNTS)?.split_whitespace().map(str::parse);
+    numbers.collect::<Result<Vec<_>, _>>().ok()?.try_into().ok()
+}
