@@ -10,6 +10,7 @@ use crate::address::LogAddress;
 use crate::consume::ConsumeArgs;
 use crate::demo::DemoArgs;
 use crate::forget::ForgetArgs;
+use crate::get::GetArgs;
 use crate::init::InitArgs;
 use crate::nats::NatsArgs;
 use crate::primary::PrimaryArgs;
@@ -31,9 +32,12 @@ pub(crate) struct Args {
 
 /// The command line as it is parsed and shown.
 pub(crate) fn command() -> clap::Command {
-    // Values are not shown in help texts: they may be secret, and they are not the help.
-    let quiet = |command: clap::Command| command.mut_args(|arg| arg.hide_env_values(true));
-    quiet(Args::command()).mut_subcommands(quiet)
+    quiet(Args::command())
+}
+
+/// Values are not shown in help texts: they may be secret, and they are not the help.
+fn quiet(command: clap::Command) -> clap::Command {
+    command.mut_args(|arg| arg.hide_env_values(true)).mut_subcommands(quiet)
 }
 
 /// Options of every command.
@@ -89,6 +93,8 @@ pub(crate) enum Command {
     Backup(ConsumeArgs),
     /// Tell whether everything is backed up, where, and up to which block
     Status(StatusArgs),
+    /// Read a block, a proof or anything else from a store
+    Get(GetArgs),
     /// Remove a consumer that is gone for good from the status
     Forget(ForgetArgs),
     /// Show all of it at work, in one process, on made-up blocks
@@ -102,6 +108,7 @@ Examples:
   tipline primary --source dir:/var/lib/node/blocks
   tipline backup --name backup-1 --store sqlite:/backup/chain.db
   tipline status --watch
+  tipline get block tip --store sqlite:/backup/chain.db
 
 Settings come from ./tipline.toml, then the environment, then flags; later ones win:
   log = \"nats://127.0.0.1:4222/mainnet\"    # TIPLINE_LOG, --log

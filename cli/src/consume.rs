@@ -5,9 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tipline_consumer::{
-    Consumer, ConsumerError, ConsumerSettings, Phase, Progress, SqliteStore, Store, StoreError,
-};
+use tipline_consumer::{Consumer, ConsumerError, ConsumerSettings, Phase, Progress, Store};
 use tipline_log::{Clock, system_clock};
 use tipline_proto::{ConsumerName, InstanceId, Role};
 
@@ -17,8 +15,8 @@ use crate::place::Place;
 use crate::progress::{self, Rate};
 use crate::report::{Exit, Failure};
 use crate::settings::Parsed;
-use crate::stop;
 use crate::text::{age, count, number};
+use crate::{stop, store};
 
 /// How long what has arrived may take to be applied.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -28,6 +26,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 #[command(after_help = "\
 Examples:
   tipline replica --name replica-1 --store sqlite:replica.db
+  tipline replica --name replica-2 --store composite:files:/var/lib/blocks+sqlite:/var/lib/node.db
   tipline backup --name backup-1 --store sqlite:/backup/chain.db --log nats://a:4222,b:4222/mainnet
 
 It goes on where the store is, and sends a receipt for what the store has fsynced. Ctrl-C or
@@ -39,7 +38,10 @@ pub(crate) struct ConsumeArgs {
     #[arg(value_parser = Parsed::<ConsumerName>::new())]
     name: ConsumerName,
 
-    /// Where to keep what is applied: sqlite:PATH. Created if it is not there
+    /// Where to keep what is applied: sqlite:PATH, rocksdb:PATH, files:PATH, or several at once.
+    /// Created if it is not there
+    ///
+    /// composite:files:PATH+sqlite:PATH applies to each in this order; the last has the cursor.
     #[arg(long, env = "TIPLINE_STORE", value_name = "STORE")]
     #[arg(value_parser = Parsed::<StoreAddress>::new())]
     store: StoreAddress,
@@ -75,10 +77,8 @@ pub(crate) async fn run(shared: &Shared, role: Role, args: ConsumeArgs) -> Resul
 }
 
 async fn open(address: &StoreAddress) -> Result<Box<dyn Store>, Failure> {
-    let StoreAddress::Sqlite(path) = address.clone();
-    let opened = tokio::task::spawn_blocking(move || SqliteStore::open(path)).await?;
-    let store = opened.map_err(|error: StoreError| Failure::from(error))?;
-    Ok(Box::new(store))
+    let address = address.clone();
+    Ok(tokio::task::spawn_blocking(move || store::open(&address)).await??)
 }
 
 async fn drain(consumer: Consumer) -> Result<(), Failure> {

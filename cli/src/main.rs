@@ -5,6 +5,7 @@ mod args;
 mod consume;
 mod demo;
 mod forget;
+mod get;
 mod init;
 mod nats;
 mod place;
@@ -15,6 +16,7 @@ mod settings;
 mod source;
 mod status;
 mod stop;
+mod store;
 mod telemetry;
 mod terminal;
 mod text;
@@ -65,6 +67,7 @@ fn start(args: Args) -> Result<Exit, Failure> {
             Command::Replica(args) => consume::run(&shared, Role::Replica, args).await,
             Command::Backup(args) => consume::run(&shared, Role::Backup, args).await,
             Command::Status(args) => status::run(&shared, args).await,
+            Command::Get(args) => get::run(args).await,
             Command::Forget(args) => forget::run(&shared, args).await,
             Command::Demo(args) => demo::run(&shared, args).await,
         }

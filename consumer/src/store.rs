@@ -29,7 +29,7 @@ impl From<&LogIdentity> for StoreIdentity {
 /// Entries in a row, verified, and the cursor behind the last of them.
 #[derive(Debug, Clone)]
 pub struct Batch {
-    /// At least one entry, in the order of the log, the first directly behind the store's
+    /// At least one entry and at most [`MAX_APPLY_EVENTS`](tipline_proto::limits::MAX_APPLY_EVENTS), in the order of the log, the first directly behind the store's
     /// cursor, none void, every one verified.
     pub entries: Vec<Entry>,
     /// The cursor to commit with them. Block tip and proof tip are computed by the

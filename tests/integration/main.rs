@@ -9,8 +9,12 @@
 mod bad_input;
 mod cli;
 mod demo;
+mod deployment;
 mod forgotten;
+mod full_disk;
 mod jetstream;
+mod large;
+mod media;
 mod publishing;
 mod real_blocks;
 mod replicating;

@@ -20,6 +20,7 @@ mod eventually;
 mod http;
 mod invariants;
 mod leash;
+mod medium;
 mod nats;
 mod port;
 mod process;
@@ -31,6 +32,7 @@ pub use blocks::{BlkError, RawBlock, bitcoin_blocks, bitcoin_blocks_path, parse_
 pub use eventually::eventually;
 pub use http::{HttpReply, http_get};
 pub use invariants::{check_log, check_store, read_log};
+pub use medium::Medium;
 pub use nats::{Cluster, Nats, NatsOptions, SyncInterval};
 pub use port::Port;
 pub use process::Process;

@@ -6,7 +6,7 @@ mod store;
 
 pub(crate) use log::{BadLog, LogAddress, NatsAddress};
 pub(crate) use source::Source;
-pub(crate) use store::StoreAddress;
+pub(crate) use store::{Medium, StoreAddress};
 
 /// `kind:rest`, if there is a kind. A letter before the colon is a drive, no kind.
 fn split(given: &str) -> Option<(&str, &str)> {

@@ -1,23 +1,26 @@
 //! The consumers of the demo.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
-use tipline_consumer::{
-    Consumer, ConsumerSettings, Phase, SqliteStore, Store, StoreError, StoreReader,
-};
+use tipline_consumer::{Consumer, ConsumerSettings, Phase, Store, StoreError, StoreReader};
 use tipline_log::Log;
 use tipline_proto::{InstanceId, Role};
 use tokio::runtime::{Builder, Runtime};
 
 use super::clock;
+use crate::address::StoreAddress;
 use crate::report::{Failure, Sentence, chain};
+use crate::store;
 
-/// Everyone who follows the log, and the one that is killed.
-pub(super) const FLEET: [(&str, Role); 3] =
-    [("replica-1", Role::Replica), ("replica-2", Role::Replica), ("backup-1", Role::Backup)];
+/// Everyone who follows the log: name, role, and in which medium. And the one that is killed.
+pub(super) const FLEET: [(&str, Role, &str); 3] = [
+    ("replica-1", Role::Replica, "sqlite"),
+    ("replica-2", Role::Replica, "files"),
+    ("backup-1", Role::Backup, "sqlite"),
+];
 pub(super) const VICTIM: &str = "replica-2";
 
 /// A killed consumer lets go of its store as soon as its thread has noticed.
@@ -27,7 +30,8 @@ const LET_GO: Duration = Duration::from_secs(10);
 pub(super) struct Follower {
     pub(super) name: &'static str,
     pub(super) role: Role,
-    path: PathBuf,
+    pub(super) medium: &'static str,
+    store: StoreAddress,
     running: Option<Running>,
 }
 
@@ -39,8 +43,16 @@ struct Running {
 }
 
 impl Follower {
-    pub(super) fn new(name: &'static str, role: Role, dir: &std::path::Path) -> Self {
-        Self { name, role, path: dir.join(format!("{name}.db")), running: None }
+    /// A follower whose store is in this directory.
+    ///
+    /// # Errors
+    /// The medium is none that there is.
+    pub(super) fn new(
+        (name, role, medium): (&'static str, Role, &'static str),
+        dir: &Path,
+    ) -> Result<Self, Failure> {
+        let store = format!("{medium}:{}", dir.join(name).display()).parse()?;
+        Ok(Self { name, role, medium, store, running: None })
     }
 
     pub(super) async fn start(&mut self, log: &Arc<dyn Log>) -> Result<(), Failure> {
@@ -50,16 +62,16 @@ impl Follower {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let consumer = {
             let _inside = runtime.enter();
-            Consumer::start(Arc::clone(log), Box::new(store), settings, instance, clock())
+            Consumer::start(Arc::clone(log), store, settings, instance, clock())
         };
         self.running = Some(Running { consumer, runtime });
         Ok(())
     }
 
-    async fn open(&self) -> Result<SqliteStore, StoreError> {
+    async fn open(&self) -> Result<Box<dyn Store>, StoreError> {
         let deadline = Instant::now() + LET_GO;
         loop {
-            match SqliteStore::open(&self.path) {
+            match store::open(&self.store) {
                 Err(StoreError::InUse { .. }) if Instant::now() < deadline => {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }

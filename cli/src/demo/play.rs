@@ -75,8 +75,8 @@ impl Play {
             async move { Ok(log) }
         };
         let producer = Producer::start(connect, Box::new(node.outbox()?), settings, clock())?;
-        let followers =
-            FLEET.iter().map(|(name, role)| Follower::new(name, *role, &script.dir)).collect();
+        let followers = FLEET.into_iter().map(|one| Follower::new(one, &script.dir));
+        let followers = followers.collect::<Result<_, _>>()?;
         let halt = CancellationToken::new();
         let (producer, node, committing, measuring) = (Arc::new(producer), Some(node), None, None);
         Ok(Self { log, script, producer, followers, node, committing, measuring, halt })
@@ -92,7 +92,7 @@ impl Play {
     }
 
     async fn play(&mut self, stop: &CancellationToken) -> Result<Option<Summary>, Failure> {
-        let names: Vec<&str> = FLEET.iter().map(|(name, _)| *name).collect();
+        let names: Vec<&str> = FLEET.iter().map(|(name, ..)| *name).collect();
         let blocks = self.script.blocks.len() as u64;
         let mut screen = Screen::new(&names, blocks);
         screen.say(&format!(
@@ -272,7 +272,7 @@ impl Play {
         let progress = self.producer.progress();
         let progress = progress.borrow();
         let tail = progress.tail.map_or(0, |tail| tail.index);
-        progress.waiting_events == 0 && FLEET.iter().all(|(name, _)| self.reached(name) == tail)
+        progress.waiting_events == 0 && FLEET.iter().all(|(name, ..)| self.reached(name) == tail)
     }
 
     async fn verify(
@@ -303,6 +303,7 @@ impl Play {
             stores.push(StoreSummary {
                 name: name.into(),
                 role: follower.role.as_str(),
+                medium: follower.medium,
                 position: found.position.to_string(),
                 content_digest: found.content.to_string(),
             });

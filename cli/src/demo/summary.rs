@@ -40,6 +40,8 @@ pub(super) struct Summary {
 pub(super) struct StoreSummary {
     pub(super) name: String,
     pub(super) role: &'static str,
+    /// `sqlite` or `files`.
+    pub(super) medium: &'static str,
     pub(super) position: String,
     /// Digest over all that the store holds; the same for every store.
     pub(super) content_digest: String,
@@ -92,9 +94,10 @@ impl fmt::Display for Summary {
         for store in &self.stores {
             writeln!(
                 f,
-                "  {:<18} {:<8} at {:<16} content {}",
+                "  {:<18} {:<8} {:<7} at {:<16} content {}",
                 store.name,
                 store.role,
+                store.medium,
                 store.position,
                 &store.content_digest[..16]
             )?;

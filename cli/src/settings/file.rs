@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(
             told("[backup]\nstore = \"sqlte:a.db\""),
             "wrong value for `store` in tipline.toml line 2: unknown store \"sqlte:a.db\": \
-             use sqlite:PATH; did you mean sqlite:a.db?"
+             use sqlite:PATH, rocksdb:PATH, files:PATH or composite:STORE+STORE; did you mean sqlite:a.db?"
         );
         assert_eq!(
             told("log = [\"a\"]"),

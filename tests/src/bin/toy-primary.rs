@@ -23,7 +23,8 @@ struct Options {
     /// Blocks that the database has in the end.
     blocks: u64,
     /// `no`: commit nothing, publish what is there and what another process commits, for ever.
-    commit: bool,
+    /// `only`: commit, and publish nothing.
+    commit: Commit,
     /// Bytes of a block.
     payload: usize,
     /// Time between two commits.
@@ -34,6 +35,26 @@ struct Options {
     drain: Duration,
 }
 
+#[derive(PartialEq, Eq)]
+enum Commit {
+    Yes,
+    No,
+    Only,
+}
+
+impl std::str::FromStr for Commit {
+    type Err = String;
+
+    fn from_str(given: &str) -> Result<Self, String> {
+        match given {
+            "yes" => Ok(Self::Yes),
+            "no" => Ok(Self::No),
+            "only" => Ok(Self::Only),
+            _ => Err(format!("--commit is yes, no or only, not {given}")),
+        }
+    }
+}
+
 impl Options {
     fn parse() -> Result<Self, Box<dyn Error>> {
         let mut options = Options {
@@ -41,7 +62,7 @@ impl Options {
             log: String::new(),
             name: "toy".into(),
             blocks: u64::MAX,
-            commit: true,
+            commit: Commit::Yes,
             payload: 1024,
             pause: Duration::ZERO,
             latencies: None,
@@ -55,7 +76,7 @@ impl Options {
                 "--log" => options.log = value,
                 "--name" => options.name = value,
                 "--blocks" => options.blocks = value.parse()?,
-                "--commit" => options.commit = value != "no",
+                "--commit" => options.commit = value.parse()?,
                 "--payload" => options.payload = value.parse()?,
                 "--pause-us" => options.pause = Duration::from_micros(value.parse()?),
                 "--latencies" => options.latencies = Some(value.into()),
@@ -85,6 +106,9 @@ async fn main() {
 async fn run() -> Result<(), Box<dyn Error>> {
     let options = Options::parse()?;
     let node = ToyNode::open(&options.db)?;
+    if options.commit == Commit::Only {
+        return Ok(commit_all(node, &options, |_| {})?);
+    }
     let mut settings = ProducerSettings::new(Label::new(&options.name)?);
     settings.accept_shortfalls = true;
     let address = options.log.clone();
@@ -95,12 +119,14 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let outbox = Box::new(node.outbox()?);
     let producer = Arc::new(Producer::start(connect, outbox, settings, system_clock())?);
 
-    if !options.commit {
+    if options.commit == Commit::No {
         return Err(producer.ended().await.into());
     }
     let committing = Arc::clone(&producer);
     let drain = options.drain;
-    let commits = tokio::task::spawn_blocking(move || commit_all(node, &options, &committing));
+    let commits = tokio::task::spawn_blocking(move || {
+        commit_all(node, &options, |sequence| drop(committing.committed(sequence)))
+    });
     let ended = producer.ended();
     tokio::select! {
         committed = commits => committed??,
@@ -114,15 +140,15 @@ async fn run() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn commit_all(mut node: ToyNode, options: &Options, producer: &Producer) -> Result<(), String> {
+fn commit_all(mut node: ToyNode, options: &Options, committed: impl Fn(u64)) -> Result<(), String> {
     let mut latencies = options.latencies.as_ref().map(|path| ToyNode::record_latencies(path));
     while node.height() < options.blocks {
         let sequence = node.commit_next(options.payload, &mut latencies)?;
-        drop(producer.committed(sequence));
+        committed(sequence);
         std::thread::sleep(options.pause);
     }
     for sequence in node.commit_remaining_proofs()? {
-        drop(producer.committed(sequence));
+        committed(sequence);
     }
     Ok(())
 }

@@ -11,6 +11,8 @@ use super::child::Task;
 use super::mark::Mark;
 use super::process::{Child, command};
 use super::{Context, Place, amount};
+use tipline_proto::limits::MAX_APPLY_EVENTS;
+
 use crate::content::content_digest;
 
 /// How often a store is killed before the next one is begun.
@@ -106,7 +108,7 @@ impl Life {
         self.expected.finish(store, 500);
         let reference = self.place.another();
         let store = (reference.open)(reference.directory.path()).unwrap();
-        self.expected.finish(store, usize::MAX);
+        self.expected.finish(store, MAX_APPLY_EVENTS);
         assert_eq!(digest(&self.place), digest(&reference), "the same as one built in one go");
     }
 }

@@ -12,7 +12,9 @@
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
 mod applying;
+mod bare_files;
 mod bare_nats;
+mod bare_rocksdb;
 mod bare_sqlite;
 mod commit;
 mod embedded;
