@@ -8,7 +8,7 @@ use async_nats::jetstream;
 use futures_util::TryStreamExt as _;
 use serde_json::Value;
 use tempfile::TempDir;
-use tipline_consumer::{SqliteReader, StoreReader as _};
+use tipline_consumer::{FileReader, SqliteReader, StoreReader};
 use tipline_log::jetstream::{JetStreamLog, JetStreamOptions};
 use tipline_log::{Appender as _, system_clock};
 use tipline_proto::{Entry, Event, Label, OutboxId};
@@ -77,8 +77,12 @@ fn check_agreement(summary: &Value) {
 }
 
 /// The store has the 255 real blocks, as the oracle reads them, and nothing else.
-fn check_real_blocks(store: &Path) {
-    let store = SqliteReader::open(store).unwrap();
+fn check_real_blocks(kept: &Path, name: &str) {
+    let database = kept.join(format!("{name}.db"));
+    let store: Box<dyn StoreReader> = match database.exists() {
+        true => Box::new(SqliteReader::open(database).unwrap()),
+        false => Box::new(FileReader::open(kept.join(name)).unwrap()),
+    };
     assert_eq!(store.heights().unwrap(), Some((1, 255)));
     for (real, height) in bitcoin_blocks().iter().zip(1..) {
         let stored = store.block(height).unwrap().expect("a block");
@@ -109,7 +113,7 @@ async fn real_blocks_are_in_every_store_byte_for_byte() {
     check_agreement(&summary);
     assert_eq!(summary["blocks"], 255);
     for name in STORES {
-        check_real_blocks(&dir.path().join(format!("kept/{name}.db")));
+        check_real_blocks(&dir.path().join("kept"), name);
     }
     assert_eq!(left_in(dir.path()), [""; 0]);
 }
@@ -124,7 +128,7 @@ async fn real_blocks_over_nats_and_nothing_stays_on_the_server() {
     assert_eq!(summary["blocks"], 255);
     assert!(summary["log"].as_str().unwrap().starts_with(&nats.url()));
     for name in STORES {
-        check_real_blocks(&dir.path().join(format!("kept/{name}.db")));
+        check_real_blocks(&dir.path().join("kept"), name);
     }
     assert_eq!(streams(&nats).await, [""; 0]);
 }

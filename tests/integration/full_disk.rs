@@ -9,11 +9,11 @@ use tipline_tests::{Medium, check_store, open_log, read_log};
 
 use crate::deployment::{Deployment, WITHIN, stop};
 
-/// A disk of 96 MiB that nobody else sees, and the program. Once there is a file `fill`, the
+/// A disk of 1 GiB that nobody else sees, and the program. Once there is a file `fill`, the
 /// disk is filled to the last byte; once there is a file `room` there is room again; once there
 /// is a file `stop` the program is asked to end, and the store is copied out.
 const SMALL_DISK: &str = r#"
-    mount -t tmpfs -o size=96m none disk || exit 99
+    mount -t tmpfs -o size=1g none disk || exit 99
     "$@" & pid=$!
     while kill -0 $pid 2>/dev/null; do
         if [ -e fill ] && [ ! -e filled ]; then cat /dev/zero > disk/filler 2>/dev/null; touch filled; fi
@@ -26,8 +26,9 @@ const SMALL_DISK: &str = r#"
     cp -a disk/. out/ && exit $code
 "#;
 
-/// The newest block: so many of 64 KiB do not fit into what a store had reserved before.
-const LAST: u64 = 400;
+const BLOCK: usize = 256 << 10;
+/// The newest block: so many do not fit into what a store has reserved before the disk is full.
+const LAST: u64 = 300;
 
 async fn a_full_disk(medium: Medium) {
     if !has_namespaces() {
@@ -37,7 +38,7 @@ async fn a_full_disk(medium: Medium) {
     for dir in ["disk", "out"] {
         fs::create_dir(site.path(dir)).unwrap();
     }
-    let block = |height: u64| site.block("node", height, &[height as u8; 64 << 10]);
+    let block = |height: u64| site.block("node", height, &[height as u8; BLOCK]);
     (1..=3).for_each(block);
     let mut primary = site.tipline("primary --source dir:node").spawn();
     let store = medium.address("disk".as_ref());

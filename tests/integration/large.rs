@@ -128,6 +128,7 @@ async fn a_real_block_of_1_3_mb_arrives_in_every_medium() {
     };
 
     let mut node = Connection::open(site.file("node.db")).unwrap();
+    node.pragma_update(None, "journal_mode", "wal").unwrap();
     let table = OutboxTable::install(&node, &toy_chain().genesis, system_clock()).unwrap();
     let transaction = node.transaction().unwrap();
     let sequence = table.enqueue(&transaction, &event).unwrap();

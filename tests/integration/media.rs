@@ -80,6 +80,7 @@ fn history() -> Vec<Event> {
 
 async fn published(site: &Site, events: &[Event]) {
     let mut node = Connection::open(site.file("node.db")).unwrap();
+    node.pragma_update(None, "journal_mode", "wal").unwrap();
     let table = OutboxTable::install(&node, &toy_chain().genesis, system_clock()).unwrap();
     let mut last = 0;
     for event in events {

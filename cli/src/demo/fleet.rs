@@ -51,7 +51,8 @@ impl Follower {
         (name, role, medium): (&'static str, Role, &'static str),
         dir: &Path,
     ) -> Result<Self, Failure> {
-        let store = format!("{medium}:{}", dir.join(name).display()).parse()?;
+        let file = if medium == "sqlite" { format!("{name}.db") } else { name.to_owned() };
+        let store = format!("{medium}:{}", dir.join(file).display()).parse()?;
         Ok(Self { name, role, medium, store, running: None })
     }
 

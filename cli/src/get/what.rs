@@ -160,12 +160,14 @@ impl What {
                 let names = reader.marks(None, 10)?;
                 some("marks", names.iter().map(|name| name.as_str().to_owned()).collect())
             }
-            Self::Proof { .. } => match reader.cursor()?.and_then(|cursor| cursor.proof_tip) {
-                Some(tip) => {
-                    format!("{}; every block up to {} is proven", held(reader)?, number(tip))
+            Self::Proof { .. } => {
+                let lowest = reader.heights()?.map(|(lowest, _)| lowest);
+                let tip = reader.cursor()?.and_then(|cursor| cursor.proof_tip);
+                match tip.filter(|tip| lowest.is_some_and(|lowest| lowest <= *tip)) {
+                    Some(tip) => format!("{}, up to {} all are proven", held(reader)?, number(tip)),
+                    None => format!("{}, the lowest is not proven yet", held(reader)?),
                 }
-                None => format!("{}; none is proven from the first on", held(reader)?),
-            },
+            }
             _ => held(reader)?,
         })
     }
