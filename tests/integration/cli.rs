@@ -122,7 +122,7 @@ async fn an_unknown_store_or_log_is_told_what_would_be_one() {
     };
     assert_eq!(
         says("replica --name a --store sqlte:a.db").await,
-        "error: --store: unknown store \"sqlte:a.db\": use sqlite:PATH; did you mean sqlite:a.db?"
+        "error: --store: unknown store \"sqlte:a.db\": use sqlite:PATH, rocksdb:PATH, files:PATH or composite:STORE+STORE; did you mean sqlite:a.db?"
     );
     assert_eq!(
         says("status --log embeded:a.db").await,
