@@ -69,6 +69,8 @@ pub(super) fn for_writing(path: &Path, place: String, role: Role) -> Result<Open
     if found == Found::Nothing {
         create_tables(&mut connection, role).map_err(|e| fail("making the tables", e))?;
     }
+    sync_directory(&path)
+        .map_err(|e| failed(&place, "making the names of its files durable", e))?;
     connection
         .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
         .map_err(|e| fail("setting up the connection", e))?;
@@ -96,6 +98,12 @@ fn make_durable(path: &Path) -> io::Result<()> {
         wal.seek(SeekFrom::Start(at))?;
         wal.write_all(&chunk[..length])?;
     }
+}
+
+/// The WAL is there by now, and stays for as long as this connection does. SQLite does this too,
+/// but for a WAL that was not there before alone, and without a word if it fails.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
 }
 
 /// Opens the file for reading.
@@ -136,10 +144,10 @@ fn resolve(path: &Path, place: &str) -> Result<PathBuf, StoreError> {
     Ok(parent.join(name))
 }
 
-/// Makes an empty file for its owner only, durably, if there is none.
+/// Makes an empty file for its owner only, if there is none.
 fn make(path: &Path) -> io::Result<()> {
     match private(OpenOptions::new().write(true).create_new(true)).open(path) {
-        Ok(_) => path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all()),
+        Ok(_) => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(e) => Err(e),
     }

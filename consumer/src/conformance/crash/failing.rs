@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
 use super::aftermath::look;
@@ -25,7 +26,7 @@ const SEED: u64 = 1;
 /// Has each kind of operation fail, one in each run, and sees that the store says so, refuses or
 /// goes on as it says, and has lost nothing: after the process ended, and after a power cut.
 pub(in super::super) fn failing_writes(place: &Place) {
-    let faults = amount("TIPLINE_FAULTS", 40);
+    let faults = amount("TIPLINE_FAULTS", 25);
     let recorder = Recorder::build();
     let mut lab = Lab {
         place,
@@ -99,14 +100,28 @@ impl Lab<'_> {
         events
     }
 
+    /// When the power is cut, and what is kept then: at the end, anywhere, and where something
+    /// was just promised.
+    fn cuts(&mut self, events: &[Event], from: usize) -> Vec<(usize, Keep)> {
+        let rng = &mut self.rng;
+        let promises: Vec<_> = (0..events.len()).filter(|at| is_promise(&events[*at])).collect();
+        let end = events.len() - 1;
+        let anywhere = rng.random_range(0..=end);
+        let mut cuts =
+            vec![(end, Keep::Nothing), (end, Keep::any(rng)), (anywhere, Keep::any(rng))];
+        if let Some(promise) = promises.choose(rng) {
+            cuts.push((*promise, Keep::Nothing));
+        }
+        cuts.into_iter().map(|(at, keep)| (from + at, keep)).collect()
+    }
+
     /// What is left by one plan: when the power is cut at any point behind the fault and at the
     /// end, and when it is not.
     fn examine(&mut self, disk: &mut Disk, events: &[Event], directory: &Path) -> [usize; 4] {
         let root = fs::metadata(directory).unwrap().ino();
         let fault = events.iter().position(|event| matches!(event, Event::Fault(_)));
         self.struck += usize::from(fault.is_some());
-        let end = events.len() - 1;
-        let cut = self.rng.random_range(fault.unwrap_or(0)..=end);
+        let cuts = self.cuts(&events[fault.unwrap_or(0)..], fault.unwrap_or(0));
         let mut promise = Promise::default();
         let (mut counts, mut told) = ([0; 4], vec![]);
         for (point, event) in events.iter().enumerate() {
@@ -119,17 +134,10 @@ impl Lab<'_> {
                 Mark::parse(text).iter().for_each(|mark| promise.hear(mark));
                 counts = read_counts(text).unwrap_or(counts);
             }
-            let mut keeps = vec![];
-            if point == cut {
-                keeps.push(Keep::any(&mut self.rng));
-            }
-            if point == end {
-                keeps.extend([Keep::Nothing, Keep::any(&mut self.rng)]);
-            }
-            for keep in keeps {
+            for (_, keep) in cuts.iter().filter(|(cut, _)| *cut == point) {
                 let _context = Context(format!("the power is cut behind {}", disk.describe(event)));
-                let tree = disk.survivor(root, keep, &mut self.rng);
-                let left = (&tree, keep);
+                let tree = disk.survivor(root, *keep, &mut self.rng);
+                let left = (&tree, *keep);
                 look(self.place.open, &disk.unsettled(root), left, &promise, &mut self.expected);
             }
         }
@@ -140,6 +148,12 @@ impl Lab<'_> {
         self.expected.finish(store, ENTRIES);
         counts
     }
+}
+
+/// Whether something is promised by it.
+fn is_promise(event: &Event) -> bool {
+    let Event::Mark(text) = event else { return false };
+    matches!(Mark::parse(text), Some(Mark::Applied(_) | Mark::Created | Mark::Opened(_)))
 }
 
 fn read_counts(mark: &str) -> Option<[usize; 4]> {
