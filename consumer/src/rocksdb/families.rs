@@ -1,85 +1,122 @@
-//! The column families, and how each is tuned.
+//! The column families, and how RocksDB keeps them. [`super::RocksDbStore`] documents what is in
+//! them. Keep stable.
 
 use rocksdb::{BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, Options};
 
-pub(super) const BLOCKS: &str = "blocks";
-pub(super) const BLOCK_PAYLOADS: &str = "block_payloads";
-pub(super) const BLOCK_HASHES: &str = "block_hashes";
-pub(super) const PROOFS: &str = "proofs";
-pub(super) const PROOF_PAYLOADS: &str = "proof_payloads";
-pub(super) const TRANSACTIONS: &str = "transactions";
-pub(super) const TRANSACTION_PAYLOADS: &str = "transaction_payloads";
-pub(super) const TRANSACTIONS_BY_INDEX: &str = "transactions_by_index";
-pub(super) const RECORDS: &str = "records";
-pub(super) const MARKS: &str = "marks";
+/// Before the number of the format in the name of the family that makes a directory a store.
+pub(super) const MARKER: &str = "tipline.store.v";
+/// Number of the format below.
+pub(super) const VERSION: &str = "1";
+/// RocksDB has it in every directory. Nothing is in it.
+pub(super) const DEFAULT: &str = "default";
 
-/// RocksDB's own, which always is there: format, identity, cursor.
-pub(super) const META: &str = "default";
+/// Rows of one family that are in memory and the log only; then they are written to a file.
+const BUFFER_BYTES: usize = 32 << 20;
+/// A blob file is rewritten once so much of it is of rows that were removed.
+const BLOB_GARBAGE: f64 = 0.5;
+/// Format of the table files: read and written by every version of RocksDB that is allowed.
+const TABLE_FORMAT: i32 = 6;
+const BLOOM_BITS: f64 = 10.0;
 
-/// All of them.
-pub(super) const ALL: [&str; 11] = [
-    META,
-    BLOCKS,
-    BLOCK_PAYLOADS,
-    BLOCK_HASHES,
-    PROOFS,
-    PROOF_PAYLOADS,
-    TRANSACTIONS,
-    TRANSACTION_PAYLOADS,
-    TRANSACTIONS_BY_INDEX,
-    RECORDS,
-    MARKS,
+/// A column family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    Store,
+    Blocks,
+    BlockPayloads,
+    BlockHashes,
+    Proofs,
+    ProofPayloads,
+    Transactions,
+    TransactionPayloads,
+    TransactionsByIndex,
+    Records,
+    RecordValues,
+    Marks,
+}
+
+use Family::{
+    BlockHashes, BlockPayloads, Blocks, Marks, ProofPayloads, Proofs, RecordValues, Records, Store,
+    TransactionPayloads, Transactions, TransactionsByIndex,
+};
+
+/// All families. The first is made last: where it is, all of them are.
+pub(super) const FAMILIES: [Family; 12] = [
+    Store,
+    Blocks,
+    BlockPayloads,
+    BlockHashes,
+    Proofs,
+    ProofPayloads,
+    Transactions,
+    TransactionPayloads,
+    TransactionsByIndex,
+    Records,
+    RecordValues,
+    Marks,
 ];
 
-/// Values from this size on lie in blob files, so that compactions do not copy them again and again.
-const MIN_BLOB_BYTES: u64 = 4 << 10;
-const BLOB_FILE_BYTES: u64 = 256 << 20;
-/// What all write buffers together hold before they are flushed, roughly; a larger batch comes on top.
-const WRITE_BUFFERS_BYTES: usize = 64 << 20;
-const WRITE_BUFFER_BYTES: usize = 32 << 20;
-const CACHE_BYTES: usize = 32 << 20;
-const WAL_BYTES: u64 = 256 << 20;
-const OPEN_FILES: i32 = 512;
-/// RocksDB's own log, which is for its developers.
-const INFO_LOG_BYTES: usize = 4 << 20;
-
-/// Options of the database as a whole.
-pub(super) fn database() -> Options {
-    let mut options = Options::default();
-    options.create_missing_column_families(true);
-    options.set_paranoid_checks(true);
-    options.set_db_write_buffer_size(WRITE_BUFFERS_BYTES);
-    options.set_max_total_wal_size(WAL_BYTES);
-    options.set_max_open_files(OPEN_FILES);
-    options.set_max_background_jobs(2);
-    options.set_keep_log_file_num(2);
-    options.set_max_log_file_size(INFO_LOG_BYTES);
-    options.set_stats_dump_period_sec(0);
-    options
-}
-
-/// The families with their options, to open the database with.
-pub(super) fn descriptors() -> Vec<ColumnFamilyDescriptor> {
-    let cache = Cache::new_lru_cache(CACHE_BYTES);
-    let describe = |name: &&str| ColumnFamilyDescriptor::new(*name, family(name, &cache));
-    ALL.iter().map(describe).collect()
-}
-
-fn family(name: &str, cache: &Cache) -> Options {
-    let mut table = BlockBasedOptions::default();
-    table.set_block_cache(cache);
-    if [BLOCK_HASHES, TRANSACTIONS].contains(&name) {
-        table.set_bloom_filter(10.0, false);
+impl Family {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Store => "tipline.store.v1",
+            Blocks => "blocks",
+            BlockPayloads => "block_payloads",
+            BlockHashes => "block_hashes",
+            Proofs => "proofs",
+            ProofPayloads => "proof_payloads",
+            Transactions => "transactions",
+            TransactionPayloads => "transaction_payloads",
+            TransactionsByIndex => "transactions_by_index",
+            Records => "records",
+            RecordValues => "record_values",
+            Marks => "marks",
+        }
     }
-    let mut options = Options::default();
-    options.set_block_based_table_factory(&table);
-    options.set_write_buffer_size(WRITE_BUFFER_BYTES);
-    options.set_compression_type(DBCompressionType::Lz4);
-    if [BLOCK_PAYLOADS, PROOF_PAYLOADS, TRANSACTION_PAYLOADS, RECORDS].contains(&name) {
-        options.set_enable_blob_files(true);
-        options.set_min_blob_size(MIN_BLOB_BYTES);
-        options.set_blob_file_size(BLOB_FILE_BYTES);
-        options.set_enable_blob_gc(true);
+
+    pub(super) fn descriptor(self, cache: &Cache) -> ColumnFamilyDescriptor {
+        ColumnFamilyDescriptor::new(self.name(), self.options(cache))
     }
-    options
+
+    fn holds_payloads(self) -> bool {
+        matches!(self, BlockPayloads | ProofPayloads | TransactionPayloads | RecordValues)
+    }
+
+    /// Whether rows are looked for that most often are not there, in no order.
+    fn is_searched(self) -> bool {
+        matches!(self, BlockHashes | Transactions | Records | RecordValues | Marks)
+    }
+
+    /// Payloads are opaque, and hashes are random.
+    fn is_compressible(self) -> bool {
+        !self.holds_payloads() && self != BlockHashes
+    }
+
+    pub(super) fn options(self, cache: &Cache) -> Options {
+        let mut table = BlockBasedOptions::default();
+        table.set_format_version(TABLE_FORMAT);
+        table.set_block_cache(cache);
+        // Counted in the cache, so that they are bounded with it.
+        table.set_cache_index_and_filter_blocks(true);
+        if self.is_searched() {
+            table.set_bloom_filter(BLOOM_BITS, false);
+        }
+        let mut options = Options::default();
+        options.set_block_based_table_factory(&table);
+        options.set_max_write_buffer_number(2);
+        options.set_write_buffer_size(BUFFER_BYTES);
+        if self.is_compressible() {
+            options.set_compression_type(DBCompressionType::Lz4);
+        } else {
+            options.set_compression_type(DBCompressionType::None);
+        }
+        if self.holds_payloads() {
+            // In blob files all of them, which compaction leaves alone.
+            options.set_enable_blob_files(true);
+            options.set_min_blob_size(0);
+            options.set_enable_blob_gc(true);
+            options.set_blob_gc_force_threshold(BLOB_GARBAGE);
+        }
+        options
+    }
 }

@@ -1,15 +1,21 @@
-//! The store in a RocksDB directory: layout and promises are with [`RocksDbStore`].
+//! The store in a RocksDB directory: families, rows and promises are with [`RocksDbStore`].
 
+mod batch;
 mod families;
 mod fault;
-mod marker;
+mod lock;
+mod look;
 mod open;
-mod read;
+mod outside;
+mod reader;
 mod rows;
-mod scratch;
-mod shared;
 mod view;
 mod write;
 
-pub use read::RocksDbReader;
+pub use reader::RocksDbReader;
 pub use write::RocksDbStore;
+
+#[cfg(test)]
+pub(crate) fn family_names() -> [&'static str; 12] {
+    families::FAMILIES.map(families::Family::name)
+}

@@ -1,6 +1,8 @@
 //! What a child does whose writes fail: it goes on as a node would, and insists on the rules.
 
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -14,6 +16,9 @@ use crate::store::{Batch, Store, StoreError, StoreReader};
 /// Entries of the history of each plan.
 pub(super) const ENTRIES: usize = 60;
 const BATCH: usize = 12;
+/// How long a store may take to notice that there is room again.
+const RECOVERY: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Carries out plans, each in the directory of its number, with the histories of a seed.
 #[derive(Debug)]
@@ -133,7 +138,7 @@ impl Run<'_> {
         model.batch(&rest[..size])
     }
 
-    /// Makes a call that changes the store, once more if it fails; whether it has succeeded.
+    /// Makes a call that changes the store, again if it fails; whether it has succeeded.
     fn insist(
         &mut self,
         store: &mut dyn Store,
@@ -149,11 +154,18 @@ impl Run<'_> {
         if let (Ok(before), Ok(now)) = (before, reader.cursor()) {
             assert_eq!(now, before, "something of it is visible");
         }
-        match call(store) {
-            Ok(()) if is_retryable => true,
-            Err(StoreError::Failed { .. }) if !is_retryable => false,
-            result if is_retryable => panic!("there is room again, and {what} gave {result:?}"),
-            result => panic!("{what} failed; then the handle must refuse, it gave {result:?}"),
+        let deadline = Instant::now() + RECOVERY;
+        loop {
+            match call(store) {
+                Ok(()) if is_retryable => return true,
+                Err(StoreError::Failed { .. }) if !is_retryable => return false,
+                // Somebody else's library may look only now and then whether there is room.
+                Err(StoreError::Full { .. }) if is_retryable && Instant::now() < deadline => {
+                    thread::sleep(PAUSE);
+                }
+                result if is_retryable => panic!("there is room again, and {what} gave {result:?}"),
+                result => panic!("{what} failed; then the handle must refuse, it gave {result:?}"),
+            }
         }
     }
 
