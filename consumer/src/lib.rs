@@ -27,7 +27,8 @@
 //! - At most 200 receipts per second, always the newest; the level is `durable`.
 //! - A log that no longer holds its first entry cannot fill a new store.
 //!
-//! Features: `sqlite` is the store in one SQLite file, `bundled` compiles SQLite in.
+//! Features: `sqlite` is the store in one SQLite file, `bundled` compiles SQLite in; `rocksdb` is
+//! the store in a RocksDB directory; `conformance` is the suite for a store of one's own.
 
 mod apply;
 mod backoff;
@@ -45,6 +46,8 @@ mod receipts;
 mod refusal;
 mod replicate;
 mod resume;
+#[cfg(feature = "rocksdb")]
+mod rocksdb;
 mod settings;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -59,6 +62,8 @@ pub use content::content_digest;
 pub use error::ConsumerError;
 pub use progress::{Phase, Progress};
 pub use refusal::{Refusal, VerifyError};
+#[cfg(feature = "rocksdb")]
+pub use rocksdb::{RocksDbReader, RocksDbStore};
 pub use settings::ConsumerSettings;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteReader, SqliteStore};

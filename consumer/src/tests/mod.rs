@@ -7,6 +7,8 @@ mod refuse;
 mod replicate;
 #[cfg(feature = "sqlite")]
 mod rigged;
+#[cfg(feature = "rocksdb")]
+mod rocksdb;
 #[cfg(feature = "sqlite")]
 mod running;
 #[cfg(feature = "sqlite")]

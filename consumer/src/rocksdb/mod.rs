@@ -1,0 +1,16 @@
+//! The store in a RocksDB directory: families, rows and promises are with [`RocksDbStore`].
+
+mod batch;
+mod families;
+mod fault;
+mod lock;
+mod look;
+mod open;
+mod outside;
+mod reader;
+mod rows;
+mod view;
+mod write;
+
+pub use reader::RocksDbReader;
+pub use write::RocksDbStore;
