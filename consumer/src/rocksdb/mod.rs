@@ -14,3 +14,8 @@ mod write;
 
 pub use reader::RocksDbReader;
 pub use write::RocksDbStore;
+
+#[cfg(test)]
+pub(crate) fn family_names() -> [&'static str; 12] {
+    families::FAMILIES.map(families::Family::name)
+}

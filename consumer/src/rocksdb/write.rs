@@ -50,6 +50,12 @@ impl RocksDbStore {
         Ok(Self { place, database: Arc::new(database), identity, cursor, poisoned: None })
     }
 
+    /// For tests: to look into it, and to damage it.
+    #[cfg(test)]
+    pub(crate) fn db(&self) -> &super::view::Db {
+        &self.database.db
+    }
+
     fn check_usable(&self) -> Result<(), StoreError> {
         match &self.poisoned {
             None => Ok(()),
