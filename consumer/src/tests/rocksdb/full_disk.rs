@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use super::copy;
 use crate::conformance::history::{History, log};
 use crate::conformance::model::Model;
 use crate::rocksdb::{RocksDbReader, RocksDbStore};
@@ -127,10 +128,7 @@ fn go_on(store: &mut RocksDbStore, batch: &Batch) -> Duration {
 /// What a crash now would leave: the files as they are, opened elsewhere.
 fn is_as_before_or_behind(path: &Path, before: &Model, behind: &Model) -> &'static str {
     let elsewhere = tempfile::tempdir_in("/var/tmp").unwrap();
-    for file in fs::read_dir(path).unwrap() {
-        let file = file.unwrap();
-        fs::copy(file.path(), elsewhere.path().join(file.file_name())).unwrap();
-    }
+    copy(path, elsewhere.path());
     let store = RocksDbStore::open(elsewhere.path()).unwrap();
     let reader = store.reader().unwrap();
     if reader.cursor().unwrap().as_ref() == Some(&before.cursor) {

@@ -7,8 +7,10 @@ mod opening;
 mod outside;
 mod poison;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
 use tempfile::TempDir;
 
@@ -29,13 +31,33 @@ fn created(path: &Path) -> RocksDbStore {
     store
 }
 
-/// A copy of the files as they are: what a crash would leave now.
+/// A copy of the files as they are: what a crash would leave now. It is of one instant: it is
+/// made again if the files changed meanwhile.
 fn copy(path: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for file in fs::read_dir(path).unwrap() {
-        let file = file.unwrap();
-        fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let before = lengths(path);
+        fs::create_dir_all(to).unwrap();
+        for (file, _) in before.iter().flatten() {
+            // One that has gone makes a difference below.
+            drop(fs::copy(file, to.join(file.file_name().unwrap())));
+        }
+        if before.is_some() && lengths(path) == before {
+            return;
+        }
+        assert!(Instant::now() < deadline, "the files never rest");
+        fs::remove_dir_all(to).unwrap();
     }
+}
+
+/// The files with their lengths and times, without what RocksDB writes about itself; nothing if
+/// one goes meanwhile.
+fn lengths(path: &Path) -> Option<BTreeMap<PathBuf, (u64, SystemTime)>> {
+    let of = |file: PathBuf| {
+        let found = fs::metadata(&file).ok()?;
+        Some((file, (found.len(), found.modified().unwrap())))
+    };
+    files(path, "").into_iter().filter(|file| !file.ends_with("LOG")).map(of).collect()
 }
 
 /// The files of a directory whose names end so.
