@@ -12,6 +12,8 @@ use crate::store::{Batch, StoreError, StoredTransaction};
 /// More heights than these are removed as a range: a row for each would make the write large,
 /// and a range for each few would make reading slow.
 const SINGLY: u64 = 100;
+/// About what an entry takes in a write besides its payload.
+const ENTRY_BYTES: usize = 400;
 /// Families whose key is a height.
 const BY_HEIGHT: [Family; 4] =
     [Family::Blocks, Family::BlockPayloads, Family::Proofs, Family::ProofPayloads];
@@ -23,7 +25,7 @@ pub(super) fn write(
     batch: &Batch,
     changes: &Changes,
 ) -> Result<WriteBatch, StoreError> {
-    let mut rows = Rows { view, write: WriteBatch::default() };
+    let mut rows = Rows { view, write: WriteBatch::with_capacity_bytes(expected_bytes(batch)) };
     if let Some(to_height) = changes.rolled_back_to {
         rows.roll_back(before.block_tip.as_ref(), to_height)?;
     }
@@ -41,6 +43,11 @@ pub(super) fn write(
     Ok(rows.write)
 }
 
+/// So that it need not grow, which copies it.
+fn expected_bytes(batch: &Batch) -> usize {
+    batch.entries.iter().map(|entry| entry.event.payload().len() + ENTRY_BYTES).sum()
+}
+
 struct Rows<'a> {
     view: &'a View<'a>,
     write: WriteBatch,
@@ -55,6 +62,30 @@ impl Rows<'_> {
     fn delete(&mut self, family: Family, key: &[u8]) -> Result<(), StoreError> {
         self.write.delete_cf(self.view.family(family)?, key);
         Ok(())
+    }
+
+    /// Where there is no payload yet.
+    fn put_if_apart(
+        &mut self,
+        family: Family,
+        key: &[u8],
+        payload: &[u8],
+    ) -> Result<(), StoreError> {
+        if rows::is_apart(payload) { self.put(family, key, payload) } else { Ok(()) }
+    }
+
+    /// In the place of a payload that may be there.
+    fn replace_if_apart(
+        &mut self,
+        family: Family,
+        key: &[u8],
+        payload: &[u8],
+    ) -> Result<(), StoreError> {
+        if rows::is_apart(payload) {
+            self.put(family, key, payload)
+        } else {
+            self.delete(family, key)
+        }
     }
 
     fn roll_back(&mut self, tip: Option<&Tip>, to_height: u64) -> Result<(), StoreError> {
@@ -94,14 +125,15 @@ impl Rows<'_> {
     fn blocks(&mut self, changes: &Changes) -> Result<(), StoreError> {
         for (height, block) in &changes.blocks {
             let key = rows::number(*height);
+            // Whatever was at this height has been removed.
             self.put(Family::Blocks, &key, &rows::block(block))?;
-            self.put(Family::BlockPayloads, &key, &block.payload)?;
+            self.put_if_apart(Family::BlockPayloads, &key, &block.payload)?;
             self.put(Family::BlockHashes, block.hash.as_ref(), &key)?;
         }
         for (height, proof) in &changes.proofs {
             let key = rows::number(*height);
             self.put(Family::Proofs, &key, &rows::proof(proof))?;
-            self.put(Family::ProofPayloads, &key, &proof.payload)?;
+            self.replace_if_apart(Family::ProofPayloads, &key, &proof.payload)?;
         }
         Ok(())
     }
@@ -122,7 +154,7 @@ impl Rows<'_> {
     fn put_transaction(&mut self, transaction: &StoredTransaction) -> Result<(), StoreError> {
         let key = rows::number(transaction.index);
         self.put(Family::Transactions, transaction.id.as_ref(), &rows::transaction(transaction))?;
-        self.put(Family::TransactionPayloads, &key, &transaction.payload)?;
+        self.put_if_apart(Family::TransactionPayloads, &key, &transaction.payload)?;
         self.put(Family::TransactionsByIndex, &key, &rows::by_index(transaction))
     }
 
@@ -137,7 +169,7 @@ impl Rows<'_> {
             match record {
                 Some(record) => {
                     self.put(Family::Records, key.as_ref(), &rows::record(record))?;
-                    self.put(Family::RecordValues, key.as_ref(), &record.value)?;
+                    self.replace_if_apart(Family::RecordValues, key.as_ref(), &record.value)?;
                 }
                 None => {
                     self.delete(Family::Records, key.as_ref())?;

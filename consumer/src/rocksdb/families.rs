@@ -10,11 +10,8 @@ pub(super) const VERSION: &str = "1";
 /// RocksDB has it in every directory. Nothing is in it.
 pub(super) const DEFAULT: &str = "default";
 
-/// Memory for rows of one family that are in the log only; full, they are written to a file.
-pub(super) const PAYLOAD_BUFFER_BYTES: usize = 32 << 20;
-const HEADER_BUFFER_BYTES: usize = 4 << 20;
-/// Payloads from here on are in blob files, which compaction leaves alone.
-const BLOB_BYTES: u64 = 4 << 10;
+/// Rows of one family that are in memory and the log only; then they are written to a file.
+const BUFFER_BYTES: usize = 32 << 20;
 /// A blob file is rewritten once so much of it is of rows that were removed.
 const BLOB_GARBAGE: f64 = 0.5;
 /// Format of the table files: read and written by every version of RocksDB that is allowed.
@@ -90,6 +87,11 @@ impl Family {
         matches!(self, BlockHashes | Transactions | Records | RecordValues | Marks)
     }
 
+    /// Payloads are opaque, and hashes are random.
+    fn is_compressible(self) -> bool {
+        !self.holds_payloads() && self != BlockHashes
+    }
+
     pub(super) fn options(self, cache: &Cache) -> Options {
         let mut table = BlockBasedOptions::default();
         table.set_format_version(TABLE_FORMAT);
@@ -101,13 +103,17 @@ impl Family {
         }
         let mut options = Options::default();
         options.set_block_based_table_factory(&table);
-        options.set_compression_type(DBCompressionType::Lz4);
         options.set_max_write_buffer_number(2);
-        options.set_write_buffer_size(HEADER_BUFFER_BYTES);
+        options.set_write_buffer_size(BUFFER_BYTES);
+        if self.is_compressible() {
+            options.set_compression_type(DBCompressionType::Lz4);
+        } else {
+            options.set_compression_type(DBCompressionType::None);
+        }
         if self.holds_payloads() {
-            options.set_write_buffer_size(PAYLOAD_BUFFER_BYTES);
+            // In blob files all of them, which compaction leaves alone.
             options.set_enable_blob_files(true);
-            options.set_min_blob_size(BLOB_BYTES);
+            options.set_min_blob_size(0);
             options.set_enable_blob_gc(true);
             options.set_blob_gc_force_threshold(BLOB_GARBAGE);
         }

@@ -13,9 +13,11 @@ use super::open;
 use super::view::{Db, View};
 use crate::store::StoreError;
 
-/// How often files that change meanwhile are opened before giving up. They change in a way
-/// that matters when a log of 64 MiB is full, and opening takes a fraction of that.
-const ATTEMPTS: usize = 20;
+/// How often files that change meanwhile are opened before giving up. They change in a way that
+/// matters once for about 32 MiB that are written, and opening reads twice that at most.
+const ATTEMPTS: usize = 50;
+/// How often an error is taken for that of a file that has gone meanwhile.
+const FAILURES: usize = 5;
 
 /// The files of a store, as they were last seen.
 pub(super) struct Outside {
@@ -44,13 +46,15 @@ impl Outside {
         &mut self,
         read: impl Fn(&View<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        let mut failed = 0;
         for _ in 0..ATTEMPTS {
-            // What fails while nothing changes has failed. Otherwise a file may have gone.
-            match self.attempt(&read) {
+            let before = self.files().ok();
+            match self.attempt(before.clone(), &read) {
                 Ok(Some(found)) => return Ok(found),
                 Ok(None) => {}
-                Err((seen, error)) if self.files().ok() == seen => return Err(error),
-                Err(_) => {}
+                // A file may have gone. What fails while nothing changes has failed.
+                Err(_) if failed < FAILURES && self.files().ok() != before => failed += 1,
+                Err(error) => return Err(error),
             }
             self.opened = None;
         }
@@ -61,32 +65,29 @@ impl Outside {
         })
     }
 
-    /// `None` if the files changed too much while they were opened.
-    #[expect(clippy::type_complexity, reason = "an error, and the files as they were before it")]
+    /// Opens the files if they are not `now` as when they were opened, and reads. `None` if they
+    /// changed too much meanwhile.
     fn attempt<T>(
         &mut self,
+        now: Option<Files>,
         read: impl Fn(&View<'_>) -> Result<T, StoreError>,
-    ) -> Result<Option<T>, (Option<Files>, StoreError)> {
-        let now = self.files().ok();
-        if self.opened.as_ref().map(|(seen, _)| seen) != now.as_ref() || now.is_none() {
+    ) -> Result<Option<T>, StoreError> {
+        if now.is_none() || self.opened.as_ref().map(|(seen, _)| seen) != now.as_ref() {
             // The old one first, not both at once.
             self.opened = None;
-            let db = match open::for_reading(&self.path, &self.place) {
-                Ok(db) => db,
-                Err(error) => return Err((now, error)),
-            };
-            let Some(now) = now.filter(|now| self.still_has_logs_of(now)) else { return Ok(None) };
-            self.opened = Some((now, db));
+            let db = open::for_reading(&self.path, &self.place)?;
+            let now = now.filter(|now| self.has_the_logs_of(now));
+            self.opened = now.map(|now| (now, db));
         }
-        let Some((seen, db)) = &self.opened else { return Ok(None) };
-        read(&View::of(db, &self.place)).map(Some).map_err(|error| (Some(seen.clone()), error))
+        let Some((_, db)) = &self.opened else { return Ok(None) };
+        read(&View::of(db, &self.place)).map(Some)
     }
 
-    /// RocksDB reads the manifest first, and then the logs that are there. If one that the
-    /// manifest still needs were gone by then, its writes would be missing, without an error.
-    /// Logs go in their order: if none that was there before has gone, none has.
-    fn still_has_logs_of(&self, before: &Files) -> bool {
-        self.files().is_ok_and(|now| before.logs.keys().all(|log| now.logs.contains_key(log)))
+    /// RocksDB reads the manifest first, and then the logs that are there. If one that this
+    /// manifest still needs had gone by then, its writes would be missing, without an error. A
+    /// log goes only when there is a newer one: if they are the same as before, none has.
+    fn has_the_logs_of(&self, before: &Files) -> bool {
+        self.files().is_ok_and(|now| now.logs.keys().eq(before.logs.keys()))
     }
 
     fn files(&self) -> io::Result<Files> {

@@ -2,6 +2,7 @@
 //!
 //! Numbers are 8 bytes, big-endian, so that keys are in the order of the numbers.
 
+use bytes::Bytes;
 use tipline_proto::{
     Chain, Cursor, Digest, Hash, Key, Label, Lineage, Position, Timestamp, Tip, TransactionId,
 };
@@ -9,6 +10,14 @@ use tipline_proto::{
 use crate::store::{
     StoreIdentity, StoredBlock, StoredMark, StoredProof, StoredRecord, StoredTransaction,
 };
+
+/// Payloads from this length on are apart from their row, in a family of their own: reading the
+/// row does not read them. Shorter ones are in it, which saves a row.
+pub(super) const APART_BYTES: usize = 4 << 10;
+/// About the length of a row without its payload.
+const ROW_BYTES: usize = 256;
+const HERE: u8 = 0;
+const APART: u8 = 1;
 
 /// Keys of the family of the store itself.
 pub(super) const IDENTITY: &[u8] = b"identity";
@@ -26,7 +35,7 @@ pub(super) enum RowError {
     Flag(u8),
     #[error("a value of the row cannot be")]
     Value(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("its payload is not there")]
+    #[error("its payload, which is apart from it, is not there")]
     NoPayload,
     #[error("its payload has {found} bytes instead of {expected}")]
     PayloadLength { expected: u64, found: u64 },
@@ -37,8 +46,13 @@ fn wrong(error: impl std::error::Error + Send + Sync + 'static) -> RowError {
 }
 
 /// Writes values one behind the other.
-#[derive(Default)]
 struct Writing(Vec<u8>);
+
+impl Default for Writing {
+    fn default() -> Self {
+        Self(Vec::with_capacity(ROW_BYTES))
+    }
+}
 
 impl Writing {
     fn number(mut self, number: u64) -> Self {
@@ -69,8 +83,12 @@ impl Writing {
         }
     }
 
-    fn length(self, payload: &[u8]) -> Self {
-        self.number(payload.len() as u64)
+    /// The last value of a row.
+    fn payload(mut self, payload: &[u8]) -> Self {
+        let is_apart = is_apart(payload);
+        self.0.push(if is_apart { APART } else { HERE });
+        let written = self.number(payload.len() as u64);
+        if is_apart { written } else { written.bytes(payload) }
     }
 }
 
@@ -94,10 +112,7 @@ impl<'a> Reading<'a> {
 
     fn hash(&mut self) -> Result<Hash, RowError> {
         let [length] = self.array()?;
-        let (found, rest) =
-            self.0.split_at_checked(usize::from(length)).ok_or(RowError::TooShort)?;
-        self.0 = rest;
-        Hash::new(found.to_vec()).map_err(wrong)
+        Hash::new(self.bytes(length.into())?.to_vec()).map_err(wrong)
     }
 
     fn option<T>(
@@ -113,6 +128,24 @@ impl<'a> Reading<'a> {
 
     fn tip(&mut self) -> Result<Tip, RowError> {
         Ok(Tip { height: self.number()?, hash: self.hash()? })
+    }
+
+    fn payload(&mut self) -> Result<Payload, RowError> {
+        let ([place], length) = (self.array()?, self.number()?);
+        match place {
+            HERE => {
+                let length = usize::try_from(length).map_err(wrong)?;
+                self.bytes(length).map(|payload| Payload::Here(Bytes::copy_from_slice(payload)))
+            }
+            APART => Ok(Payload::Apart(length)),
+            other => Err(RowError::Flag(other)),
+        }
+    }
+
+    fn bytes(&mut self, length: usize) -> Result<&'a [u8], RowError> {
+        let (found, rest) = self.0.split_at_checked(length).ok_or(RowError::TooShort)?;
+        self.0 = rest;
+        Ok(found)
     }
 
     fn rest(&mut self) -> &'a [u8] {
@@ -193,18 +226,29 @@ pub(super) fn read_tip(row: &[u8]) -> Result<Tip, RowError> {
     whole(row, |row| row.tip())
 }
 
-/// A row whose payload is in a family of its own, and the length that it must have there.
+/// Whether a payload is apart from its row.
+pub(super) fn is_apart(payload: &[u8]) -> bool {
+    payload.len() >= APART_BYTES
+}
+
+/// Where the payload of a row is.
+pub(super) enum Payload {
+    Here(Bytes),
+    /// In the family of the payloads, with this length.
+    Apart(u64),
+}
+
+/// A row, and its payload, which is not in it yet.
 pub(super) struct Header<T> {
-    /// With an empty payload.
     pub(super) found: T,
-    pub(super) payload_length: u64,
+    pub(super) payload: Payload,
 }
 
 fn header<T>(
     row: &[u8],
     read: impl FnOnce(&mut Reading<'_>) -> Result<T, RowError>,
 ) -> Result<Header<T>, RowError> {
-    whole(row, |row| Ok(Header { found: read(row)?, payload_length: row.number()? }))
+    whole(row, |row| Ok(Header { found: read(row)?, payload: row.payload()? }))
 }
 
 pub(super) fn block(block: &StoredBlock) -> Vec<u8> {
@@ -214,7 +258,7 @@ pub(super) fn block(block: &StoredBlock) -> Vec<u8> {
         .number(block.index)
         .number(block.epoch)
         .time(block.time)
-        .length(&block.payload)
+        .payload(&block.payload)
         .0
 }
 
@@ -237,7 +281,7 @@ pub(super) fn proof(proof: &StoredProof) -> Vec<u8> {
         .hash(&proof.block_hash)
         .number(proof.index)
         .time(proof.time)
-        .length(&proof.payload)
+        .payload(&proof.payload)
         .0
 }
 
@@ -258,7 +302,7 @@ pub(super) fn transaction(transaction: &StoredTransaction) -> Vec<u8> {
         .number(transaction.index)
         .time(transaction.time)
         .option(transaction.block_tip, Writing::number)
-        .length(&transaction.payload)
+        .payload(&transaction.payload)
         .0
 }
 
@@ -290,7 +334,7 @@ pub(super) fn read_by_index(row: &[u8]) -> Result<(Option<u64>, Vec<u8>), RowErr
 }
 
 pub(super) fn record(record: &StoredRecord) -> Vec<u8> {
-    Writing::default().number(record.index).time(record.time).length(&record.value).0
+    Writing::default().number(record.index).time(record.time).payload(&record.value).0
 }
 
 pub(super) fn read_record(key: &[u8], row: &[u8]) -> Result<Header<StoredRecord>, RowError> {

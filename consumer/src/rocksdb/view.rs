@@ -8,7 +8,7 @@ use tipline_proto::{Cursor, Hash, Key, Label, TransactionId};
 
 use super::families::Family;
 use super::fault::{damaged, fault};
-use super::rows::{self, Header, RowError};
+use super::rows::{self, Header, Payload, RowError};
 use crate::store::{
     StoreError, StoreIdentity, StoredBlock, StoredLinks, StoredMark, StoredProof, StoredRecord,
     StoredTransaction,
@@ -66,12 +66,11 @@ impl<'a> View<'a> {
     }
 
     pub(super) fn block(&self, height: u64) -> Result<Option<StoredBlock>, StoreError> {
-        let Some(Header { mut found, payload_length }) = self.block_header(height)? else {
+        let Some(Header { mut found, payload }) = self.block_header(height)? else {
             return Ok(None);
         };
-        let at = || format!("block {height}");
-        found.payload =
-            self.payload(Family::BlockPayloads, &rows::number(height), payload_length, at)?;
+        let (key, at) = (rows::number(height), || format!("block {height}"));
+        found.payload = self.payload(payload, Family::BlockPayloads, &key, at)?;
         Ok(Some(found))
     }
 
@@ -96,9 +95,8 @@ impl<'a> View<'a> {
         let at = || format!("proof of block {height}");
         let read = |row: &[u8]| rows::read_proof(height, row);
         let header = self.parsed(Family::Proofs, &rows::number(height), at, read)?;
-        let Some(Header { mut found, payload_length }) = header else { return Ok(None) };
-        found.payload =
-            self.payload(Family::ProofPayloads, &rows::number(height), payload_length, at)?;
+        let Some(Header { mut found, payload }) = header else { return Ok(None) };
+        found.payload = self.payload(payload, Family::ProofPayloads, &rows::number(height), at)?;
         Ok(Some(found))
     }
 
@@ -117,15 +115,15 @@ impl<'a> View<'a> {
         &self,
         id: &TransactionId,
     ) -> Result<Option<StoredTransaction>, StoreError> {
-        let Some(Header { mut found, payload_length }) = self.transaction_header(id)? else {
+        let Some(Header { mut found, payload }) = self.transaction_header(id)? else {
             return Ok(None);
         };
         let (key, at) = (rows::number(found.index), || format!("transaction {id}"));
-        found.payload = self.payload(Family::TransactionPayloads, &key, payload_length, at)?;
+        found.payload = self.payload(payload, Family::TransactionPayloads, &key, at)?;
         Ok(Some(found))
     }
 
-    /// Without its payload.
+    /// Without its payload, if that is apart.
     pub(super) fn transaction_header(
         &self,
         id: &TransactionId,
@@ -148,8 +146,8 @@ impl<'a> View<'a> {
         let at = || format!("record {key}");
         let read = |row: &[u8]| rows::read_record(key.as_ref(), row);
         let header = self.parsed(Family::Records, key.as_ref(), at, read)?;
-        let Some(Header { mut found, payload_length }) = header else { return Ok(None) };
-        found.value = self.payload(Family::RecordValues, key.as_ref(), payload_length, at)?;
+        let Some(Header { mut found, payload }) = header else { return Ok(None) };
+        found.value = self.payload(payload, Family::RecordValues, key.as_ref(), at)?;
         Ok(Some(found))
     }
 
@@ -230,14 +228,18 @@ impl<'a> View<'a> {
         row.map(|row| read(&row)).transpose().map_err(|e| damaged(self.place, at(), e))
     }
 
-    /// The payload behind a header: it must be there, and as long as it was.
+    /// The payload of a row. If it is apart, it must be there, and as long as it was.
     fn payload(
         &self,
+        payload: Payload,
         family: Family,
         key: &[u8],
-        expected: u64,
         at: impl Fn() -> String,
     ) -> Result<Bytes, StoreError> {
+        let expected = match payload {
+            Payload::Here(payload) => return Ok(payload),
+            Payload::Apart(length) => length,
+        };
         let found = self.snapshot.get_cf(self.family(family)?, key);
         let found = found.map_err(|e| fault(self.place, &at(), e))?;
         let error = match found {

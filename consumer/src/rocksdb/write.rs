@@ -22,7 +22,63 @@ use crate::store::{Batch, Store, StoreError, StoreIdentity, StoreReader};
 const STALL: Duration = Duration::from_millis(1);
 const STALLS: usize = 100;
 
-/// DOC
+/// A store in a RocksDB directory, for large payloads and for whoever has RocksDB anyway.
+///
+/// # Format, version 1
+/// A directory is a store if it has the column family `tipline.store.v1`; the number is that of
+/// the format. Numbers are 8 bytes, big-endian; times are microseconds since 1970. A `hash` is
+/// its length in one byte, and then itself. An `option` is a byte 0, or a byte 1 and then the
+/// value. A `payload` is a byte 0, its length, and then itself; if it has 4 KiB or more, it is a
+/// byte 1 and its length alone, and itself is the row of the same entry in the family named
+/// behind it. Values of a row stand one behind the other, with nothing in between.
+///
+/// | column family | key | row |
+/// |---|---|---|
+/// | `tipline.store.v1` | `identity` | what it is for, never changed: lineage (16 bytes), genesis (hash), the chain's name (to the end) |
+/// | | `cursor` | index, digest (32 bytes), epoch, option of the block tip (height, hash), option of the proof tip |
+/// | | `base` | parent of the log's first block (height, hash); no row before there is one |
+/// | `blocks` | height | hash, parent's hash, index, epoch, time, payload (`block_payloads` by height) |
+/// | `block_hashes` | hash, without its length | height. What was rolled back stays listed: look whether the block there has this hash |
+/// | `proofs` | height | the block's hash, index, time, payload (`proof_payloads` by height) |
+/// | `transactions` | id | index, time, option of the block tip, payload (`transaction_payloads` by index) |
+/// | `transactions_by_index` | index | option of the block tip, id (to the end) |
+/// | `records` | key | index, time, value as a payload (`record_values` by key) |
+/// | `marks` | name | index, time, option of the block tip |
+///
+/// `index` is the index of the entry that a row came with, `time` that entry's commit time at the
+/// primary, the block tip the height of it at that entry. `default` is empty.
+/// ```sh
+/// ldb --db=PATH --column_family=blocks --hex scan --max_keys=1
+/// ```
+///
+/// # How it is kept
+/// - A batch and the cursor behind it are one write, synced: a crash or a power cut at any
+///   instant leaves all of it or nothing. What is damaged at the end of RocksDB's write-ahead log
+///   looks the same as a write that was cut off, and is left out with all behind it; then the
+///   store is as behind an earlier batch, and asks the log for the rest again.
+/// - After a failed write the handle is poisoned. A full disk is different: RocksDB then gives
+///   up its log, looks every 5 s whether at least 32 MiB are free, writes what it has in memory
+///   to new files, and goes on. Until then each batch is refused with [`StoreError::Full`], and
+///   reading goes on. A disk quota that is used up is a failed write.
+/// - What is in files has checksums, payloads included, and each read checks them.
+/// - Readers of the writer share its memory. Each read is of one state between two batches, and
+///   waits for nobody. They keep the directory open, and locked, until the last of them is gone.
+///   For readers by path, in any process, see [`RocksDbReader`].
+/// - There is one writer: it holds an advisory lock on the directory, and RocksDB's on `LOCK` in it.
+/// - A new directory, or an empty one, becomes one for its owner only (0700); files in it have no
+///   permissions of their own.
+///
+/// # What it takes
+/// - Memory: 96 MiB for rows that are in the write-ahead log only, 32 MiB for what was read, and
+///   twice the largest batch. Beyond that writing waits. With 64 MiB blocks it was 200 MiB.
+/// - The write-ahead log: 64 MiB and two of the largest batches. Opening reads it.
+/// - 512 open files, of about 32 MiB each; 16 MiB of RocksDB's own notes (`LOG*`).
+/// - A payload of 4 KiB or more is written twice, to the log and to a blob file, and not again
+///   until half of that file was replaced or rolled back. Space of what is removed comes back
+///   when RocksDB compacts.
+/// - A rollback holds the keys of the transactions that it removes in memory.
+///
+/// It is not encrypted.
 #[derive(Debug)]
 pub struct RocksDbStore {
     place: String,

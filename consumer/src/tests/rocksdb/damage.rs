@@ -55,6 +55,7 @@ fn a_file_that_is_missing_or_altered_is_noticed_when_it_is_opened_or_read() {
     drop(RocksDbStore::open(&path).unwrap());
     let tables = files(&path, ".sst");
     assert!(tables.len() > 5, "{tables:?}");
+    let mut noticed = [0, 0];
     for (at, table) in tables.iter().enumerate() {
         for missing in [false, true] {
             let broken = directory.path().join(format!("broken-{at}-{missing}"));
@@ -79,8 +80,11 @@ fn a_file_that_is_missing_or_altered_is_noticed_when_it_is_opened_or_read() {
                 matches!(error, StoreError::Damaged { .. } | StoreError::Failed { .. }),
                 "{error:?}"
             );
+            noticed[usize::from(missing)] += 1;
         }
     }
+    assert!(noticed[0] > tables.len() / 2, "{noticed:?}");
+    assert_eq!(noticed[1], tables.len(), "each that is missing");
 }
 
 /// A bit of the log that flipped after it was written looks as a write that a crash cut off. The
@@ -124,39 +128,39 @@ fn a_torn_log_is_left_out_from_where_it_is_torn() {
 fn a_row_that_cannot_be_is_damage() {
     let (_directory, path) = place();
     let (mut store, mut model) = (created(&path), Model::new(&log()));
+    // Some payloads are in their rows, some are apart from them.
     let mut history = History::blocks(5, 10);
+    let small = history.model.cursor.block_tip.clone().unwrap().height;
+    history.proof_of(small, 10);
+    history.block_of(5000);
     let tip = history.model.cursor.block_tip.clone().unwrap();
-    history.proof_of(tip.height, 10);
+    history.proof_of(tip.height, 5000);
     history.transaction_of(1);
     history.record_of(1, Some(vec![1; 10].into()));
     history.mark();
     store.apply(&model.batch(&history.entries)).unwrap();
     let db = store.db();
-    let reader = store.reader().unwrap();
+    let reader = &store.reader().unwrap();
     let (id, key) = (model.transactions.keys().next(), model.records.keys().next());
     let (id, key, mark) = (id.unwrap(), key.unwrap(), model.marks.keys().next().unwrap());
     let height = tip.height.to_be_bytes();
-    let cases: [(&str, &[u8], &dyn Fn() -> Result<(), StoreError>, String); 9] = [
-        (
-            "blocks",
-            &height,
-            &|| reader.block(tip.height).map(drop),
-            format!("block {}", tip.height),
-        ),
-        ("block_payloads", &height, &|| reader.block(tip.height).map(drop), "block".into()),
+    let below = small.to_be_bytes();
+    type Case<'a> = (&'a str, &'a [u8], &'a dyn Fn() -> Result<(), StoreError>, String);
+    let block = |height| move || reader.block(height).map(drop);
+    let proof = |height| move || reader.proof(height).map(drop);
+    let cases: [Case<'_>; 11] = [
+        ("blocks", &height, &block(tip.height), format!("block {}", tip.height)),
+        ("blocks", &below, &block(small), format!("block {small}")),
+        ("block_payloads", &height, &block(tip.height), format!("block {}", tip.height)),
         (
             "block_hashes",
             tip.hash.as_ref(),
             &|| reader.block_by_hash(&tip.hash).map(drop),
-            "block".into(),
+            format!("block {}", tip.hash),
         ),
-        ("proofs", &height, &|| reader.proof(tip.height).map(drop), "proof of block".into()),
-        (
-            "proof_payloads",
-            &height,
-            &|| reader.proof(tip.height).map(drop),
-            "proof of block".into(),
-        ),
+        ("proofs", &height, &proof(tip.height), format!("proof of block {}", tip.height)),
+        ("proofs", &below, &proof(small), format!("proof of block {small}")),
+        ("proof_payloads", &height, &proof(tip.height), format!("proof of block {}", tip.height)),
         (
             "transactions",
             id.as_ref(),
@@ -170,7 +174,7 @@ fn a_row_that_cannot_be_is_damage() {
             &|| reader.mark(mark).map(drop),
             format!("mark {mark}"),
         ),
-        ("tipline.store.v1", b"cursor", &|| reader.cursor().map(drop), "the cursor".into()),
+        ("tipline.store.v1", b"cursor", &|| reader.cursor().map(drop), "the cursor".to_owned()),
     ];
     for (family, key, read, says) in cases {
         let family = db.cf_handle(family).unwrap();

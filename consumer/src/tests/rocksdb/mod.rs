@@ -152,3 +152,33 @@ fn every_height_can_be() {
         assert_eq!(reader.block(height).unwrap().as_ref(), model.blocks.get(&height));
     }
 }
+
+/// Longer payloads are apart from their rows. None is left behind when a shorter one takes
+/// its place.
+#[test]
+fn payloads_may_be_of_any_length_and_leave_nothing_behind() {
+    let (_directory, path) = place();
+    let (mut store, mut model) = (created(&path), Model::new(&log()));
+    let mut history = History::blocks(1, 0);
+    let tip = history.model.cursor.block_tip.clone().unwrap().height;
+    let lengths = [4095, 4096, 4097, 100_000, 0, 1 << 20, 1];
+    for length in lengths {
+        history.block_of(length);
+        history.proof_of(tip, length);
+        history.record_of(1, Some(vec![5; length].into()));
+    }
+    for entry in &history.entries {
+        store.apply(&model.batch(std::slice::from_ref(entry))).unwrap();
+    }
+    model.assert_is(&*store.reader().unwrap(), "one by one");
+    let rows = |store: &RocksDbStore, family: &str| {
+        let family = store.db().cf_handle(family).unwrap();
+        store.db().iterator_cf(family, rocksdb::IteratorMode::Start).count()
+    };
+    assert_eq!((rows(&store, "proof_payloads"), rows(&store, "record_values")), (0, 0));
+    let apart = lengths.iter().filter(|length| **length >= 4096).count();
+    assert_eq!(rows(&store, "block_payloads"), apart);
+    history.roll_back_to(tip);
+    store.apply(&model.batch(&history.entries[history.entries.len() - 1..])).unwrap();
+    assert_eq!(rows(&store, "block_payloads"), 0);
+}
