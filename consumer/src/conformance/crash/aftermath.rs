@@ -28,6 +28,6 @@ pub(super) fn look(
 }
 
 /// Where states are made: none of them has to outlive anything.
-fn in_memory() -> TempDir {
+pub(super) fn in_memory() -> TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }

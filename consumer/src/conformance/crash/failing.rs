@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
-use super::aftermath::look;
+use super::aftermath::{in_memory, look};
 use super::check::{Expected, Promise};
 use super::disk::{Disk, Keep, Tree};
 use super::endure::{ENTRIES, Endure};
@@ -68,8 +68,8 @@ impl Lab<'_> {
     /// Has a child carry out the plans, and looks at what is left by each. How many operations
     /// of each class there were in the last.
     fn run(&mut self, name: &str, plans: &[(usize, Plan)]) -> [usize; 4] {
-        let root = tempfile::tempdir().unwrap();
-        let root = root.path().canonicalize().unwrap();
+        let home = in_memory();
+        let root = home.path().canonicalize().unwrap();
         let directory = |number: usize| root.join(number.to_string());
         plans.iter().for_each(|(number, _)| fs::create_dir(directory(*number)).unwrap());
         let mut disk = Disk::of(&root);
@@ -109,9 +109,8 @@ impl Lab<'_> {
         let anywhere = rng.random_range(0..=end);
         let mut cuts =
             vec![(end, Keep::Nothing), (end, Keep::any(rng)), (anywhere, Keep::any(rng))];
-        if let Some(promise) = promises.choose(rng) {
-            cuts.push((*promise, Keep::Nothing));
-        }
+        let promised = promises.first().into_iter().chain(promises.choose(rng));
+        cuts.extend(promised.map(|at| (*at, Keep::Nothing)));
         cuts.into_iter().map(|(at, keep)| (from + at, keep)).collect()
     }
 
@@ -153,7 +152,7 @@ impl Lab<'_> {
 /// Whether something is promised by it.
 fn is_promise(event: &Event) -> bool {
     let Event::Mark(text) = event else { return false };
-    matches!(Mark::parse(text), Some(Mark::Applied(_) | Mark::Created | Mark::Opened(_)))
+    matches!(Mark::parse(text), Some(Mark::Applied(_) | Mark::Created | Mark::Opened(Some(_))))
 }
 
 fn read_counts(mark: &str) -> Option<[usize; 4]> {
