@@ -75,12 +75,12 @@ pub(super) fn place(directory: &Path) -> String {
     format!("files:{}", directory.display())
 }
 
-/// Makes the store's own directory, durably, if there is none.
+/// Makes the store's own directory if there is none. Its name is made durable in any case:
+/// whoever made it may have been killed before.
 fn make(directory: &Path) -> io::Result<()> {
-    if directory.is_dir() {
-        return Ok(());
+    if !directory.is_dir() {
+        make_directory(directory)?;
     }
-    make_directory(directory)?;
     let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
     flush::directory(parent.unwrap_or(Path::new(".")))
 }

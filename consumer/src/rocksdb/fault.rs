@@ -15,9 +15,12 @@ pub(super) fn fault(place: &str, what: &str, error: Error) -> StoreError {
     }
 }
 
-/// RocksDB tells kinds apart by the text alone; this is its own, not the system's.
+/// A write found no room. RocksDB tells kinds apart by the text alone; this is its own, not the
+/// system's. Behind an fsync that found none nobody knows what is durable: that is a failure.
 fn is_full(error: &Error) -> bool {
-    error.as_ref().contains("No space left on device")
+    let text = error.as_ref();
+    let syncing = ["While fsync", "While fdatasync", "While sync"];
+    text.contains("No space left on device") && !syncing.iter().any(|what| text.contains(what))
 }
 
 /// Nothing was written, because what was written before is not in the files yet.
@@ -29,7 +32,8 @@ pub(super) fn is_stall(error: &Error) -> bool {
 pub(super) fn is_locked(error: &Error) -> bool {
     let text = error.as_ref();
     error.kind() == ErrorKind::IOError
-        && (text.contains("lock hold by current process") || text.contains("While lock file"))
+        && (text.contains("lock hold by current process")
+            || text.contains("Resource temporarily unavailable"))
 }
 
 /// An error of what is found, instead of one of RocksDB.

@@ -127,26 +127,26 @@ fn options() -> Options {
     options
 }
 
-/// The directory, by its one name; makes it, durably and for its owner only, if there is none.
+/// The directory, by its one name; makes it, for its owner only, if there is none. Its name is
+/// made durable in any case: whoever made it may have been killed before.
 fn make(path: &Path, place: &str) -> Result<PathBuf, StoreError> {
     if path.exists() && !path.is_dir() {
         let why = "it is a file: give the path of a directory";
         return Err(unusable(place, why, None));
     }
-    if !path.exists() {
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let parent = parent.unwrap_or(Path::new("."));
-        let parent = File::open(parent).map_err(|e| {
-            let why = "the directory that it is to be in cannot be opened: make it first";
-            unusable(place, why, Some(Box::new(e)))
-        })?;
-        private(&mut fs::DirBuilder::new()).create(path).and_then(|()| parent.sync_all()).map_err(
-            |e| {
-                let why = "the directory cannot be made: check the permissions";
-                unusable(place, why, Some(Box::new(e)))
-            },
-        )?;
-    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = File::open(parent.unwrap_or(Path::new("."))).map_err(|e| {
+        let why = "the directory that it is to be in cannot be opened: make it first";
+        unusable(place, why, Some(Box::new(e)))
+    })?;
+    let made = match path.exists() {
+        true => Ok(()),
+        false => private(&mut fs::DirBuilder::new()).create(path),
+    };
+    made.and_then(|()| parent.sync_all()).map_err(|e| {
+        let why = "the directory cannot be made: check the permissions";
+        unusable(place, why, Some(Box::new(e)))
+    })?;
     resolve(path, place)
 }
 

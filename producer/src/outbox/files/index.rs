@@ -73,7 +73,8 @@ impl Index {
         let create = || {
             let conn = Connection::open(path)?;
             conn.busy_timeout(std::time::Duration::from_secs(5))?;
-            conn.pragma_update(None, "journal_mode", "WAL")?;
+            // Run to its end, so that an error is not lost.
+            conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
             // A row that was published and then lost would leave the outbox behind the log.
             conn.pragma_update(None, "synchronous", "FULL")?;
             Ok(conn)
