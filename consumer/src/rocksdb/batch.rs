@@ -5,6 +5,7 @@ use tipline_proto::{Cursor, Tip};
 
 use super::families::Family;
 use super::rows;
+use super::values::is_apart;
 use super::view::View;
 use crate::changes::Changes;
 use crate::store::{Batch, StoreError, StoredTransaction};
@@ -71,7 +72,7 @@ impl Rows<'_> {
         key: &[u8],
         payload: &[u8],
     ) -> Result<(), StoreError> {
-        if rows::is_apart(payload) { self.put(family, key, payload) } else { Ok(()) }
+        if is_apart(payload) { self.put(family, key, payload) } else { Ok(()) }
     }
 
     /// In the place of a payload that may be there.
@@ -81,11 +82,7 @@ impl Rows<'_> {
         key: &[u8],
         payload: &[u8],
     ) -> Result<(), StoreError> {
-        if rows::is_apart(payload) {
-            self.put(family, key, payload)
-        } else {
-            self.delete(family, key)
-        }
+        if is_apart(payload) { self.put(family, key, payload) } else { self.delete(family, key) }
     }
 
     fn roll_back(&mut self, tip: Option<&Tip>, to_height: u64) -> Result<(), StoreError> {

@@ -9,6 +9,7 @@ mod open;
 mod outside;
 mod reader;
 mod rows;
+mod values;
 mod view;
 mod write;
 

@@ -8,7 +8,8 @@ use tipline_proto::{Cursor, Hash, Key, Label, TransactionId};
 
 use super::families::Family;
 use super::fault::{damaged, fault};
-use super::rows::{self, Header, Payload, RowError};
+use super::rows::{self, Header};
+use super::values::{Payload, RowError};
 use crate::store::{
     StoreError, StoreIdentity, StoredBlock, StoredLinks, StoredMark, StoredProof, StoredRecord,
     StoredTransaction,

@@ -1,6 +1,7 @@
 //! The store in a RocksDB directory, on real files.
 
 mod damage;
+mod format;
 mod full_disk;
 mod limits;
 mod opening;
@@ -60,6 +61,12 @@ fn lengths(path: &Path) -> Option<BTreeMap<PathBuf, (u64, SystemTime)>> {
     files(path, "").into_iter().filter(|file| !file.ends_with("LOG")).map(of).collect()
 }
 
+/// How many rows a family has.
+fn rows(store: &RocksDbStore, family: &str) -> usize {
+    let family = store.db().cf_handle(family).unwrap();
+    store.db().iterator_cf(family, rocksdb::IteratorMode::Start).count()
+}
+
 /// The files of a directory whose names end so.
 fn files(path: &Path, end: &str) -> Vec<PathBuf> {
     let files = fs::read_dir(path).unwrap().map(|file| file.unwrap().path());
@@ -102,6 +109,7 @@ fn it_has_the_content_of_a_store_in_sqlite() {
                 .map(|store| store.reader().unwrap())
                 .map(|reader| content_digest(&*reader).unwrap());
             assert_eq!(digests[0], digests[1], "seed {seed}, at {}", batch.cursor.position);
+            assert_eq!(rows(&rocksdb, "transactions_by_index"), model.transactions.len());
         }
     }
 }
@@ -171,10 +179,6 @@ fn payloads_may_be_of_any_length_and_leave_nothing_behind() {
         store.apply(&model.batch(std::slice::from_ref(entry))).unwrap();
     }
     model.assert_is(&*store.reader().unwrap(), "one by one");
-    let rows = |store: &RocksDbStore, family: &str| {
-        let family = store.db().cf_handle(family).unwrap();
-        store.db().iterator_cf(family, rocksdb::IteratorMode::Start).count()
-    };
     assert_eq!((rows(&store, "proof_payloads"), rows(&store, "record_values")), (0, 0));
     let apart = lengths.iter().filter(|length| **length >= 4096).count();
     assert_eq!(rows(&store, "block_payloads"), apart);
