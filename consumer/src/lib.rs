@@ -23,12 +23,14 @@
 //! # Hard limits
 //! - A batch has at most 1,000 entries or 32 MiB of payload; one entry may be larger alone, up to 64 MiB.
 //! - In memory are at most one batch each of arrived, verifying and applying entries, and two
-//!   that wait: 160 MiB at most.
+//!   that wait: 160 MiB at most; with entries of 64 MiB, of which one waits at a time, 256 MiB.
+//!   The store comes on top: see there.
 //! - At most 200 receipts per second, always the newest; the level is `durable`.
 //! - A log that no longer holds its first entry cannot fill a new store.
 //!
-//! Features: `sqlite` is the store in one SQLite file, `files` the one that keeps blocks and proofs
-//! as files; `bundled` compiles SQLite in.
+//! Features: `sqlite` is the store in one SQLite file, `files` that of block files, `rocksdb` that
+//! in a RocksDB directory; `bundled` compiles SQLite in; `conformance` is the suite for a store of
+//! one's own.
 
 mod apply;
 mod backoff;

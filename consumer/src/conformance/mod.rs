@@ -40,7 +40,7 @@
 //!     [`Unusable`](StoreError::Unusable), `create` and `apply` with `Full` or `Failed`. The
 //!     process neither ends nor panics. The fault is over with the first error; a second is one
 //!     too many.
-//!   - After a retryable error the same call succeeds. After another the handle refuses the same
+//!   - After a retryable error the same call succeeds, repeated for 10 s at most. After another the handle refuses the same
 //!     call with `Failed`. In both cases a reader from before shows nothing of the batch. The
 //!     store opens again in the same process, and goes on to the end.
 //!   - It need not be told that a write or an fsync failed, if nothing is lost by it. Whether

@@ -5,7 +5,6 @@ mod arbitrary;
 mod decode;
 mod digest;
 mod examples;
-mod generated;
 mod golden;
 mod links;
 mod numbers;
