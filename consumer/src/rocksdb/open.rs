@@ -112,6 +112,10 @@ fn options() -> Options {
     // there, all of it, and may not be shorter than it was.
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     options.set_track_and_verify_wals_in_manifest(true);
+    // All families are carried into files together. After a write that found no room RocksDB goes
+    // on in a new log; with some families in files and others in the old log, whose end is torn,
+    // a power cut would leave what it refuses to open.
+    options.set_atomic_flush(true);
     options.set_db_write_buffer_size(BUFFER_BYTES);
     options.set_max_total_wal_size(LOG_BYTES);
     options.set_max_open_files(OPEN_FILES);

@@ -8,21 +8,28 @@ use rand::{RngExt, SeedableRng};
 use crate::conformance::history::{History, log};
 use crate::conformance::model::Model;
 use crate::content::content_digest;
-use crate::{CompositeStore, FileStore, RocksDbStore, SqliteStore, Store};
+use crate::{CompositeStore, FileStore, RocksDbStore, SqliteStore, Store, StoreError};
 
 /// How many histories; `TIPLINE_HISTORIES` says otherwise.
 const HISTORIES: u64 = 1000;
+
+/// What a node keeps: a database, block files and a key-value store, in step.
+fn open(directory: &Path) -> Result<Box<dyn Store>, StoreError> {
+    let parts: Vec<Box<dyn Store>> = vec![
+        Box::new(SqliteStore::open(directory.join("part.db"))?),
+        Box::new(FileStore::open(directory.join("part-files"))?),
+        Box::new(RocksDbStore::open(directory.join("part-rocksdb"))?),
+    ];
+    Ok(Box::new(CompositeStore::new(parts)?))
+}
+
+crate::store_conformance!(open);
 
 fn stores(directory: &Path) -> Vec<Box<dyn Store>> {
     let sqlite = SqliteStore::open(directory.join("store.db")).unwrap();
     let rocksdb = RocksDbStore::open(directory.join("rocksdb")).unwrap();
     let files = FileStore::open(directory.join("files")).unwrap();
-    let parts: Vec<Box<dyn Store>> = vec![
-        Box::new(SqliteStore::open(directory.join("part.db")).unwrap()),
-        Box::new(FileStore::open(directory.join("part")).unwrap()),
-    ];
-    let composite = CompositeStore::new(parts).unwrap();
-    vec![Box::new(sqlite), Box::new(rocksdb), Box::new(files), Box::new(composite)]
+    vec![Box::new(sqlite), Box::new(rocksdb), Box::new(files), open(directory).unwrap()]
 }
 
 #[test]

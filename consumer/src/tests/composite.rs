@@ -18,8 +18,6 @@ fn open(directory: &Path) -> Result<Box<dyn Store>, StoreError> {
     Ok(Box::new(CompositeStore::new(vec![part("a.db")?, part("b.db")?, part("c.db")?])?))
 }
 
-crate::store_conformance!(open);
-
 fn refused(directory: &Path) -> String {
     let error = open(directory).unwrap_err();
     assert!(matches!(error, StoreError::Disagree(_)), "{error:?}");
