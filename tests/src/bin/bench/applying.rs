@@ -32,9 +32,12 @@ fn contest(medium: Medium, load: Load, rounds: usize) -> Outcome<()> {
     let batches = verified(&log, load::entries(&log, load)?, load.at_once)?;
     let (mut ours, mut bare) = (vec![], vec![]);
     for _ in 0..rounds {
+        // What the one before left to write, its removal too, is not for the next to pay.
         let dir = tempfile::tempdir()?;
+        rustix::fs::sync();
         ours.push(load.rate(store(medium, dir.path(), &log, &batches)?));
         let dir = tempfile::tempdir()?;
+        rustix::fs::sync();
         bare.push(load.rate(plain(medium, dir.path(), &batches)?));
     }
     let what = format!("{}: apply to {medium}, batches of {}", load.size(), load.at_once);
