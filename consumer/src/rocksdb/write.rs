@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use rocksdb::WriteBatch;
-use tipline_proto::{Cursor, Entry, LogIdentity};
+use tipline_proto::{Cursor, LogIdentity};
 
 use super::families::Family;
 use super::fault::{fault, is_stall};
@@ -123,25 +123,6 @@ impl RocksDbStore {
         }
     }
 
-    /// The cursor, if the batch is directly behind it.
-    fn check_order(&self, batch: &Batch) -> Result<Cursor, StoreError> {
-        let first = batch.entries.first().map_or(0, |entry| entry.index);
-        let whole = batch.entries.last().map(Entry::position) == Some(batch.cursor.position);
-        match &self.cursor {
-            Some(cursor) if whole && first == cursor.position.index + 1 => Ok(cursor.clone()),
-            Some(cursor) => Err(StoreError::OutOfOrder {
-                place: self.place.clone(),
-                cursor: cursor.position,
-                first,
-            }),
-            None => Err(StoreError::Failed {
-                place: self.place.clone(),
-                what: "it was not created for a log before a batch came".to_owned(),
-                source: None,
-            }),
-        }
-    }
-
     fn view(&self) -> View<'_> {
         View::of(&self.database.db, &self.place)
     }
@@ -227,7 +208,7 @@ impl Store for RocksDbStore {
 
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.check_usable()?;
-        let before = self.check_order(batch)?;
+        let before = batch.check_behind(self.cursor.as_ref(), &self.place)?.clone();
         let changes = Changes::of(batch, before.block_tip.as_ref().map(|tip| tip.height));
         let what = format!(
             "writing entries {} to {}",
