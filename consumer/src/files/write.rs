@@ -1,7 +1,9 @@
 //! The one writer: payloads first, the index is the commit, then the final names.
 
 use std::error::Error;
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::thread;
 
 use bytes::Bytes;
 use tipline_proto::{Cursor, Entry, Event, LogIdentity};
@@ -121,10 +123,16 @@ impl FileStore {
         let rolled_back = self.rolled_back(&changes, before)?;
         let placing = Placing::new(&changes, rolled_back);
         let staged = placing.staged(&changes);
-        let committed = match staged.is_empty() {
-            true => self.index.apply(&referring(batch)),
-            false => self.tree.stage(&staged).and_then(|()| self.index.apply(&referring(batch))),
-        };
+        // The disk is slower than the hashing: both at once.
+        let (durable, referring) = thread::scope(|scope| {
+            let referring = scope.spawn(|| referring(batch));
+            let durable = match staged.is_empty() {
+                true => Ok(()),
+                false => self.tree.stage(&staged),
+            };
+            (durable, referring.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        });
+        let committed = durable.and_then(|()| self.index.apply(&referring));
         if let Err(error) = committed {
             // Otherwise it may have been committed: then these are its payloads.
             if error.is_retryable() {
