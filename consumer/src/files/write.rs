@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tipline_proto::{Cursor, Entry, Event, LogIdentity};
 use tracing::warn;
 
-use super::layout::Layout;
+use super::layout::{Layout, Staged};
 use super::open::{self, Opened};
 use super::placing::{Placing, RolledBack};
 use super::read::FileReader;
@@ -123,16 +123,13 @@ impl FileStore {
         let rolled_back = self.rolled_back(&changes, before)?;
         let placing = Placing::new(&changes, rolled_back);
         let staged = placing.staged(&changes);
-        // The disk is slower than the hashing: both at once.
-        let (durable, referring) = thread::scope(|scope| {
-            let referring = scope.spawn(|| referring(batch));
-            let durable = match staged.is_empty() {
-                true => Ok(()),
-                false => self.tree.stage(&staged),
-            };
-            (durable, referring.join().unwrap_or_else(|panic| resume_unwind(panic)))
-        });
-        let committed = durable.and_then(|()| self.index.apply(&referring));
+        let committed = match staged.is_empty() {
+            true => self.index.apply(&referring(batch)),
+            false => {
+                let (durable, referring) = self.stage(&staged, batch);
+                durable.and_then(|()| self.index.apply(&referring))
+            }
+        };
         if let Err(error) = committed {
             // Otherwise it may have been committed: then these are its payloads.
             if error.is_retryable() {
@@ -142,6 +139,24 @@ impl FileStore {
         }
         self.placing = placing;
         Ok(())
+    }
+
+    /// Stages the files while the batch for the index is made: hashing beside the disk. Where
+    /// there is no thread to be had, one after the other.
+    fn stage(
+        &mut self,
+        staged: &[(Staged, &[u8])],
+        batch: &Batch,
+    ) -> (Result<(), StoreError>, Batch) {
+        thread::scope(|scope| {
+            let hashing = thread::Builder::new().spawn_scoped(scope, || referring(batch));
+            let durable = self.tree.stage(staged);
+            let referring = match hashing {
+                Ok(hashing) => hashing.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                Err(_) => referring(batch),
+            };
+            (durable, referring)
+        })
     }
 
     /// The heights at which the store has blocks that the batch removes.
