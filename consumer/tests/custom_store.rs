@@ -30,7 +30,7 @@ impl BatchFiles {
         store.read().map_err(|e| failed(&place, e)).map(|()| store)
     }
 
-    /// Takes in all files: each is named by the index of its first entry.
+    /// Takes in all files, and makes them durable: each is named by the index of its first entry.
     fn read(&mut self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let mut next = 0;
         while self.file(next).try_exists()? {
@@ -53,7 +53,8 @@ impl BatchFiles {
             next = cursor.position.index + 1;
             self.memory.apply(&Batch { entries, cursor, base })?;
         }
-        Ok(())
+        // What is shown counts as kept, and nobody knows whether its writer came to this fsync.
+        Ok(File::open(&self.directory)?.sync_all()?)
     }
 
     fn file(&self, first: u64) -> PathBuf {
