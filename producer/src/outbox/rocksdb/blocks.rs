@@ -16,7 +16,7 @@ pub(super) const WINDOW: u64 = 100_000;
 #[derive(Debug, Default)]
 pub(super) struct Blocks {
     added: BTreeMap<u64, Hash>,
-    /// Blocks below this height are forgotten.
+    /// Blocks in the database below this height are forgotten.
     forgotten: u64,
 }
 
@@ -24,11 +24,12 @@ impl Blocks {
     /// The hash of the block at a height, if the outbox still knows it. The height is not
     /// above the tip.
     pub(super) fn find(&self, db: &dyn Database, height: u64) -> Result<Option<Vec<u8>>, DbError> {
-        if height < self.forgotten {
-            return Ok(None);
-        }
+        // First: it may have been forgotten, rolled back and added again.
         if let Some(hash) = self.added.get(&height) {
             return Ok(Some(hash.as_ref().to_vec()));
+        }
+        if height < self.forgotten {
+            return Ok(None);
         }
         // Not one that this unit has rolled back: up to the tip, it has added all that followed.
         db.get(&keys::block(height))
@@ -53,6 +54,7 @@ impl Blocks {
                 }
                 self.forgotten = self.forgotten.max(oldest);
                 self.added.insert(*height, hash.clone());
+                self.added = self.added.split_off(&oldest);
             }
             Event::RolledBack { to_height, .. } => {
                 // Not a range: a database with a row cache refuses batches with ranges.

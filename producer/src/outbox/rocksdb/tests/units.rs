@@ -8,7 +8,7 @@ use rocksdb::{MultiThreaded, SingleThreaded, WriteBatch, WriteOptions};
 use tipline_proto::{Event, Label};
 
 use super::{BLOCKS, Node, commit};
-use crate::outbox::conformance::{self, Subject, block, proof};
+use crate::outbox::conformance::{self, Subject, block, proof, rollback};
 use crate::outbox::tries::{Model, WINDOW, tries};
 use crate::outbox::{Outbox, OutboxError};
 
@@ -121,6 +121,23 @@ fn a_failed_write_leaves_no_hole() {
     events.push(Event::Marked { name: Label::new("on it goes").unwrap() });
     assert_eq!(node.enqueue(&events[last as usize]).unwrap(), last + 1);
     conformance::gives(node.outbox(), &events);
+}
+
+#[test]
+fn a_block_is_known_that_takes_the_place_of_one_forgotten_in_the_same_unit() {
+    let mut node = Node::<SingleThreaded>::new();
+    node.outbox.window = WINDOW;
+    let mut batch = WriteBatch::default();
+    let mut unit = node.outbox.begin().unwrap();
+    for height in 1..=WINDOW + 2 {
+        unit.enqueue(&mut batch, &block(height, 0, 0)).unwrap();
+    }
+    let forgotten = unit.enqueue(&mut batch, &proof(1, 0));
+    assert!(matches!(forgotten, Err(OutboxError::DoesNotLink { .. })), "{forgotten:?}");
+    unit.enqueue(&mut batch, &rollback(0, 0)).unwrap();
+    unit.enqueue(&mut batch, &block(1, 1, 0)).unwrap();
+    unit.enqueue(&mut batch, &proof(1, 1)).unwrap();
+    unit.commit(batch).unwrap();
 }
 
 /// Threads that each mark what they do, in the order in which they did it.
