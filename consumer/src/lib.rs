@@ -41,6 +41,8 @@ mod composite;
 pub mod conformance;
 mod consumer;
 mod content;
+#[cfg(feature = "archive")]
+mod destination;
 mod error;
 #[cfg(feature = "files")]
 mod files;
@@ -66,6 +68,8 @@ pub use changes::Changes;
 pub use composite::CompositeStore;
 pub use consumer::Consumer;
 pub use content::content_digest;
+#[cfg(feature = "archive")]
+pub use destination::{Destination, DestinationError, Object, Watch};
 pub use error::ConsumerError;
 #[cfg(feature = "files")]
 pub use files::{FileReader, FileStore};

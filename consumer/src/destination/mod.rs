@@ -1,0 +1,205 @@
+//! Where archives and copies of checkpoints are kept: a directory, or object storage.
+//!
+//! It knows nothing of what is kept. Every question is put to the destination itself, never to
+//! a memory of what was written.
+
+mod address;
+mod error;
+mod transfer;
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+
+pub use error::DestinationError;
+pub use transfer::Watch;
+
+use error::Doing;
+
+/// A directory or a prefix in a bucket. Cheap to clone. Calls need a Tokio runtime.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    store: Arc<dyn ObjectStore>,
+    /// Where it is in the store.
+    prefix: Path,
+    /// The whole destination's directory, if it is one on this machine.
+    directory: Option<Arc<PathBuf>>,
+    place: String,
+}
+
+/// What is kept under a name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Object {
+    /// Name below the destination, with slashes.
+    pub name: String,
+    /// Length in bytes.
+    pub bytes: u64,
+}
+
+impl Destination {
+    /// The destination of an address: `dir:PATH`, `file:///PATH`, `s3://BUCKET/PREFIX`,
+    /// `gs://BUCKET/PREFIX`, `az://CONTAINER/PREFIX`. Credentials come from the environment, under
+    /// the names that each provider's own tools use (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`,
+    /// `GOOGLE_APPLICATION_CREDENTIALS`, `AZURE_STORAGE_ACCOUNT_NAME`, …).
+    ///
+    /// Nothing is contacted, and nothing made.
+    ///
+    /// # Errors
+    /// [`DestinationError::BadAddress`].
+    pub fn open(address: &str) -> Result<Self, DestinationError> {
+        address::open(address)
+    }
+
+    /// A folder of it. `name` has no slash at its ends.
+    pub fn folder(&self, name: &str) -> Self {
+        let place = format!("{}/{name}", self.place);
+        Self { prefix: self.path(name), place, ..self.clone() }
+    }
+
+    /// The address, for people, without anything secret.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// Makes the directory of a destination that is one on this machine, durably. Done once, by
+    /// whoever starts to use it: later, a directory that is missing is one that is not mounted.
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn prepare(&self) -> Result<(), DestinationError> {
+        let Some(directory) = self.directory.clone() else { return Ok(()) };
+        let made = tokio::task::spawn_blocking(move || {
+            std::fs::create_dir_all(&*directory)?;
+            let parent = directory.parent().unwrap_or(&directory);
+            std::fs::File::open(parent)?.sync_all()
+        });
+        let made = made.await.unwrap_or_else(|e| Err(std::io::Error::other(e)));
+        made.map_err(|e| self.doing("making its directory").io(e))
+    }
+
+    /// Writes an object under a name that is not taken. Durable on return: a directory is
+    /// fsynced, object storage has acknowledged it. It is there as a whole or not at all.
+    ///
+    /// # Errors
+    /// [`DestinationError::Exists`] if the name is taken: nothing changed.
+    pub async fn create(&self, name: &str, bytes: Bytes) -> Result<(), DestinationError> {
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        self.put(name, bytes, options).await
+    }
+
+    /// Writes an object, in the place of whatever has the name. As durable and as whole as by
+    /// [`Destination::create`].
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn replace(&self, name: &str, bytes: Bytes) -> Result<(), DestinationError> {
+        self.put(name, bytes, PutOptions::default()).await
+    }
+
+    async fn put(
+        &self,
+        name: &str,
+        bytes: Bytes,
+        options: PutOptions,
+    ) -> Result<(), DestinationError> {
+        let doing = self.doing(format!("writing {name}"));
+        self.check_there().await?;
+        let put = self.store.put_opts(&self.path(name), bytes.into(), options).await;
+        put.map(drop).map_err(|e| doing.store(e))
+    }
+
+    /// Reads an object.
+    ///
+    /// # Errors
+    /// [`DestinationError::Missing`] if there is none of this name.
+    pub async fn read(&self, name: &str) -> Result<Bytes, DestinationError> {
+        let doing = self.doing(format!("reading {name}"));
+        self.check_there().await?;
+        let read = async { self.store.get(&self.path(name)).await?.bytes().await };
+        read.await.map_err(|e| doing.store(e))
+    }
+
+    /// Reads some bytes of an object.
+    ///
+    /// # Errors
+    /// As for [`Destination::read`].
+    pub async fn read_range(
+        &self,
+        name: &str,
+        range: Range<u64>,
+    ) -> Result<Bytes, DestinationError> {
+        let doing = self.doing(format!("reading {name}"));
+        self.check_there().await?;
+        self.store.get_range(&self.path(name), range).await.map_err(|e| doing.store(e))
+    }
+
+    /// Lists all objects below a folder, by name, those behind `after` only. Names are as seen
+    /// from the destination.
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn list(
+        &self,
+        folder: &str,
+        after: Option<&str>,
+    ) -> Result<Vec<Object>, DestinationError> {
+        let doing = self.doing(format!("listing {folder}"));
+        self.check_there().await?;
+        let within = self.path(folder);
+        let found = match after {
+            None => self.store.list(Some(&within)),
+            Some(after) => self.store.list_with_offset(Some(&within), &self.path(after)),
+        };
+        let object = |meta: object_store::ObjectMeta| {
+            let parts: Option<Vec<_>> =
+                meta.location.prefix_match(&self.prefix).map(Iterator::collect);
+            let name = parts.into_iter().flatten().map(|part| part.as_ref().to_owned());
+            Object { name: name.collect::<Vec<_>>().join("/"), bytes: meta.size }
+        };
+        let mut found: Vec<Object> =
+            found.map_ok(object).try_collect().await.map_err(|e| doing.store(e))?;
+        found.sort();
+        Ok(found)
+    }
+
+    /// Removes an object. `Ok` too if there is none of this name.
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn remove(&self, name: &str) -> Result<(), DestinationError> {
+        let doing = self.doing(format!("removing {name}"));
+        self.check_there().await?;
+        match self.store.delete(&self.path(name)).await.map_err(|e| doing.store(e)) {
+            Err(DestinationError::Missing { .. }) => Ok(()),
+            removed => removed,
+        }
+    }
+
+    /// An empty listing of a directory that is not there is not an answer.
+    async fn check_there(&self) -> Result<(), DestinationError> {
+        let Some(directory) = self.directory.clone() else { return Ok(()) };
+        let found = tokio::fs::metadata(&*directory).await;
+        match found {
+            Ok(found) if found.is_dir() => Ok(()),
+            Ok(_) => Err(self
+                .doing("opening its directory")
+                .io(std::io::ErrorKind::NotADirectory.into())),
+            Err(e) => Err(self.doing("opening its directory").io(e)),
+        }
+    }
+
+    fn path(&self, name: &str) -> Path {
+        name.split('/')
+            .filter(|part| !part.is_empty())
+            .fold(self.prefix.clone(), |path, part| path.join(part))
+    }
+
+    fn doing(&self, what: impl Into<String>) -> Doing {
+        Doing { place: self.place.clone(), what: what.into() }
+    }
+}

@@ -1,0 +1,104 @@
+//! Whole files, to and from a destination, in pieces: however large, little of them is in memory.
+
+use std::path::Path as FilePath;
+
+use futures_util::TryStreamExt;
+use object_store::{ObjectStoreExt, WriteMultipart};
+use tokio::fs::File;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::{Destination, DestinationError};
+
+/// How much is read at once.
+const PIECE: usize = 8 << 20;
+/// How many pieces are on their way.
+const CONCURRENT: usize = 4;
+
+/// Follows a long piece of work, and may slow or end it.
+pub trait Watch: Send + Sync {
+    /// So many more bytes are about to be moved. It may wait, to keep a rate.
+    ///
+    /// # Errors
+    /// `false`: stop, and leave nothing behind.
+    fn proceed(&self, bytes: u64) -> impl Future<Output = bool> + Send;
+}
+
+/// Nobody follows.
+impl Watch for () {
+    async fn proceed(&self, _bytes: u64) -> bool {
+        true
+    }
+}
+
+impl Destination {
+    /// Writes a file of this machine as an object, and gives the BLAKE3 of what was sent. Durable
+    /// on return; in memory are at most 40 MiB of it.
+    ///
+    /// # Errors
+    /// [`DestinationError::Cancelled`] if `watch` ends it: there is no object then.
+    pub async fn upload(
+        &self,
+        name: &str,
+        file: &FilePath,
+        watch: &impl Watch,
+    ) -> Result<blake3::Hash, DestinationError> {
+        let doing = || self.doing(format!("writing {name} from {}", file.display()));
+        self.check_there().await?;
+        let mut file = File::open(file).await.map_err(|e| doing().io(e))?;
+        let begun = self.store.put_multipart(&self.path(name)).await;
+        let mut upload =
+            WriteMultipart::new_with_chunk_size(begun.map_err(|e| doing().store(e))?, PIECE);
+        let mut hasher = blake3::Hasher::new();
+        let mut piece = vec![0; PIECE];
+        loop {
+            let read = match file.read(&mut piece).await {
+                Ok(read) => read,
+                Err(e) => {
+                    drop(upload.abort().await);
+                    return Err(doing().io(e));
+                }
+            };
+            if read == 0 {
+                break;
+            }
+            if !watch.proceed(read as u64).await {
+                drop(upload.abort().await);
+                return Err(doing().cancelled());
+            }
+            hasher.update(&piece[..read]);
+            upload.wait_for_capacity(CONCURRENT).await.map_err(|e| doing().store(e))?;
+            upload.write(&piece[..read]);
+        }
+        upload.finish().await.map_err(|e| doing().store(e))?;
+        Ok(hasher.finalize())
+    }
+
+    /// Writes an object into a new file of this machine, and gives the BLAKE3 of what came. The
+    /// file is fsynced on return, its name in the directory is not.
+    ///
+    /// # Errors
+    /// [`DestinationError::Cancelled`] if `watch` ends it. After any error the file may be there,
+    /// and is not whole.
+    pub async fn download(
+        &self,
+        name: &str,
+        file: &FilePath,
+        watch: &impl Watch,
+    ) -> Result<blake3::Hash, DestinationError> {
+        let doing = || self.doing(format!("reading {name} into {}", file.display()));
+        self.check_there().await?;
+        let found = self.store.get(&self.path(name)).await.map_err(|e| doing().store(e))?;
+        let mut pieces = found.into_stream();
+        let mut file = File::create_new(file).await.map_err(|e| doing().io(e))?;
+        let mut hasher = blake3::Hasher::new();
+        while let Some(piece) = pieces.try_next().await.map_err(|e| doing().store(e))? {
+            if !watch.proceed(piece.len() as u64).await {
+                return Err(doing().cancelled());
+            }
+            hasher.update(&piece);
+            file.write_all(&piece).await.map_err(|e| doing().io(e))?;
+        }
+        file.sync_all().await.map_err(|e| doing().io(e))?;
+        Ok(hasher.finalize())
+    }
+}
