@@ -33,6 +33,8 @@
 //! one's own.
 
 mod apply;
+#[cfg(feature = "archive")]
+mod archive;
 mod backoff;
 mod changes;
 mod check;
@@ -64,6 +66,8 @@ mod store;
 mod tests;
 mod verify;
 
+#[cfg(feature = "archive")]
+pub use archive::{Archive, ArchiveError, KeyError, Keys, Row, SegmentIndex, SegmentName};
 pub use changes::Changes;
 pub use composite::CompositeStore;
 pub use consumer::Consumer;

@@ -1,0 +1,69 @@
+//! `archive.json`: what an archive is, written once.
+
+use serde::{Deserialize, Serialize};
+use tipline_proto::{Chain, LogIdentity};
+
+/// Name of the object.
+pub(super) const NAME: &str = "archive.json";
+/// The format of archives that this version writes.
+pub(super) const FORMAT: u32 = 1;
+
+/// The content of `archive.json`.
+#[derive(Debug, Serialize, Deserialize)]
+struct Document {
+    format: u32,
+    log: String,
+    chain: String,
+    genesis: String,
+    lineage: String,
+    /// Whom segments are encrypted to; empty if they are not.
+    #[serde(default)]
+    recipients: Vec<String>,
+}
+
+/// Only the format, so that what is newer is told from what is damaged.
+#[derive(Debug, Deserialize)]
+struct Version {
+    format: u32,
+}
+
+/// Why it cannot be read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    /// It has this newer format.
+    Newer(u32),
+    /// It is damaged.
+    Corrupt(String),
+}
+
+pub(super) fn put(log: &LogIdentity, recipients: &[String]) -> Result<Vec<u8>, serde_json::Error> {
+    let mut bytes = serde_json::to_vec_pretty(&Document {
+        format: FORMAT,
+        log: log.name.to_string(),
+        chain: log.chain.name.as_str().to_owned(),
+        genesis: log.chain.genesis.to_string(),
+        lineage: log.lineage.to_string(),
+        recipients: recipients.to_vec(),
+    })?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// The log and the recipients.
+pub(super) fn take(bytes: &[u8]) -> Result<(LogIdentity, Vec<String>), Unreadable> {
+    let corrupt = |e: &dyn std::error::Error| Unreadable::Corrupt(e.to_string());
+    let version: Version = serde_json::from_slice(bytes).map_err(|e| corrupt(&e))?;
+    if version.format > FORMAT {
+        return Err(Unreadable::Newer(version.format));
+    }
+    let found: Document = serde_json::from_slice(bytes).map_err(|e| corrupt(&e))?;
+    let log = LogIdentity {
+        name: found.log.parse().map_err(|e| corrupt(&e))?,
+        chain: Chain {
+            name: found.chain.parse().map_err(|e| corrupt(&e))?,
+            genesis: found.genesis.parse().map_err(|e| corrupt(&e))?,
+        },
+        lineage: found.lineage.parse().map_err(|e| corrupt(&e))?,
+    };
+    Ok((log, found.recipients))
+}

@@ -1,0 +1,96 @@
+//! What goes wrong with an archive, by what the caller must do.
+
+use tipline_proto::LogIdentity;
+
+use super::keys::KeyError;
+use crate::destination::DestinationError;
+
+/// Why an archive did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArchiveError {
+    /// There is no archive at this place. Give the address of one, or start one there.
+    #[error("there is no archive at {place}")]
+    NoArchive {
+        /// Which destination.
+        place: String,
+    },
+    /// The archive is one of another log. Never mix them: give another place.
+    #[error("the archive at {place} belongs to chain {:?} with lineage {}, not to chain {:?} with lineage {}: give another place",
+        found.chain.name.as_str(), found.lineage, expected.chain.name.as_str(), expected.lineage)]
+    WrongLog {
+        /// Which destination.
+        place: String,
+        /// Whose archive it is.
+        found: Box<LogIdentity>,
+        /// Whose archive was asked for.
+        expected: Box<LogIdentity>,
+    },
+    /// An object is not what was written. Use another source for what it held, and find out
+    /// what happened to it.
+    #[error("{place}: {object} is damaged: {what}")]
+    Corrupt {
+        /// Which destination.
+        place: String,
+        /// Which object.
+        object: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// It was written by a newer version of this program. Use that.
+    #[error(
+        "{place}: {object} has format {found}, this program reads up to {known}: use a newer one"
+    )]
+    Newer {
+        /// Which destination.
+        place: String,
+        /// Which object.
+        object: String,
+        /// Its format.
+        found: u32,
+        /// The newest format that is known.
+        known: u32,
+    },
+    /// It is encrypted, and none of the keys at hand opens it. Give the file of the right one.
+    #[error("{place}: {object} is encrypted: give the identity file of one of its recipients")]
+    NeedsKey {
+        /// Which destination.
+        place: String,
+        /// Which object.
+        object: String,
+    },
+    /// The archive encrypts to others than those given. Give these, or start another archive.
+    #[error("the archive at {place} encrypts to {}, not to {}", list(found), list(given))]
+    OtherRecipients {
+        /// Which destination.
+        place: String,
+        /// The recipients that the archive names.
+        found: Vec<String>,
+        /// Those that were given.
+        given: Vec<String>,
+    },
+    /// A key cannot be used. As the key's error says.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// What was to be written does not fit together. It is the caller's mistake; nothing was
+    /// written.
+    #[error("these entries are no segment: {what}")]
+    BadSegment {
+        /// What is wrong with them.
+        what: String,
+    },
+    /// The destination failed. As its error says.
+    #[error(transparent)]
+    Destination(#[from] DestinationError),
+}
+
+fn list(recipients: &[String]) -> String {
+    if recipients.is_empty() { "nobody".to_owned() } else { recipients.join(", ") }
+}
+
+impl ArchiveError {
+    /// Whether the same call may succeed later, with nothing lost until then.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, ArchiveError::Destination(error) if error.is_retryable())
+    }
+}

@@ -1,0 +1,324 @@
+//! The bytes of a segment. Pure.
+//!
+//! # FORMAT, version 1
+//!
+//! All numbers are little-endian. A segment is five pieces in a row:
+//!
+//! | bytes | piece |
+//! |---|---|
+//! | 8 | magic `TIPLSEG1` |
+//! | n | **body**: the entries |
+//! | n | **index**: the rows |
+//! | n | **outline** |
+//! | 164 | **trailer** |
+//!
+//! The *body* is, before it is packed, for each entry 4 bytes of length and then its protobuf
+//! message, `tipline.v1.Entry`, payload and all. The *index* is, before it is packed, the message
+//! `Rows { repeated Row rows = 1 }` with `Row { uint32 kind = 1; optional uint64 height = 2;
+//! uint64 time_us = 3; bytes label = 4 }`, a row for each entry. Both are packed the same way and
+//! apart from each other: compressed as one zstd frame, and then, if the archive has recipients,
+//! encrypted as one age file (binary, X25519). So the index is read without the body.
+//!
+//! The *outline* is neither compressed nor encrypted, so that whoever writes the next segment
+//! needs no key: lineage, chain, position before the first entry, cursor behind the last, links,
+//! latest commit times, and index, height and hash of each committed block. See `schema.rs`.
+//!
+//! The *trailer*:
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 4 | flags: bit 0 is set if body and index are encrypted; the others are 0 |
+//! | 4 | 8 | length of the body as stored |
+//! | 12 | 8 | length of the index as stored |
+//! | 20 | 8 | length of the outline |
+//! | 28 | 32 | BLAKE3 of the body as stored |
+//! | 60 | 32 | BLAKE3 of the index as stored |
+//! | 92 | 32 | BLAKE3 of the outline |
+//! | 124 | 32 | BLAKE3 of the 124 bytes before |
+//! | 156 | 8 | magic `TIPLEND1` |
+//!
+//! A segment holds at most 64 MiB of payloads and 1 KiB more for each entry, or one entry, which
+//! may be larger by itself.
+
+use bytes::{Buf, Bytes};
+use tipline_proto::limits::MAX_PAYLOAD_BYTES;
+use tipline_proto::{Entry, MAX_ENTRY_OVERHEAD};
+
+use super::index::{Outline, Row, SegmentIndex};
+use super::keys::Keys;
+use super::schema::{put_outline, put_rows, take_outline, take_rows};
+
+const MAGIC: &[u8; 8] = b"TIPLSEG1";
+const END: &[u8; 8] = b"TIPLEND1";
+const ENCRYPTED: u32 = 1;
+const SEALED: usize = 124;
+/// Length of the trailer.
+pub(super) const TRAILER: usize = 164;
+
+/// Most bytes, by [`body_bytes`], in a segment of more than one entry.
+pub(super) const MAX_BODY: usize = 64 << 20;
+/// Most entries in a segment.
+pub(super) const MAX_ENTRIES: usize = 1 << 16;
+/// Most bytes of the body of one entry: a payload of 64 MiB, and what is around it.
+const MAX_UNPACKED_BODY: usize = MAX_PAYLOAD_BYTES + MAX_ENTRY_OVERHEAD + LENGTH;
+/// Most bytes of the rows: each has a label of 256 bytes at most.
+const MAX_UNPACKED_INDEX: usize = MAX_ENTRIES * 320;
+/// Bytes of an entry's length.
+const LENGTH: usize = 4;
+/// Fast, and as good as it gets for data that hardly compresses.
+const COMPRESSION: i32 = 3;
+
+/// Why bytes are not the segment they should be.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Bad {
+    /// They are damaged, or something else.
+    Corrupt(String),
+    /// No key opens them.
+    NeedsKey,
+}
+
+fn corrupt(what: impl Into<String>) -> Bad {
+    Bad::Corrupt(what.into())
+}
+
+/// Where the pieces of a segment are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Trailer {
+    encrypted: bool,
+    lengths: [u64; 3],
+    hashes: [[u8; 32]; 3],
+}
+
+impl Trailer {
+    /// Reads the trailer, which is the end of `bytes`, of a segment that is `length` bytes long.
+    pub(super) fn read(bytes: &[u8], length: u64) -> Result<Self, Bad> {
+        let start = bytes.len().checked_sub(TRAILER);
+        let start = start.ok_or_else(|| corrupt("it is too short to be a segment"))?;
+        let trailer = &bytes[start..];
+        if &trailer[SEALED + 32..] != END {
+            return Err(corrupt("it does not end as a segment does"));
+        }
+        let (mut fields, hash) = trailer[..SEALED + 32].split_at(SEALED);
+        if blake3::hash(fields).as_bytes() != hash {
+            return Err(corrupt("its trailer does not have its checksum"));
+        }
+        let flags = fields.get_u32_le();
+        if flags & !ENCRYPTED != 0 {
+            return Err(corrupt(format!("its trailer has flags {flags:#x} that are not known")));
+        }
+        let lengths = [fields.get_u64_le(), fields.get_u64_le(), fields.get_u64_le()];
+        let mut hashes = [[0; 32]; 3];
+        for hash in &mut hashes {
+            fields.copy_to_slice(hash);
+        }
+        let around = (MAGIC.len() + TRAILER) as u64;
+        let said = lengths.iter().try_fold(around, |sum, length| sum.checked_add(*length));
+        if said != Some(length) {
+            return Err(corrupt(format!("it is {length} bytes long, not as long as it says")));
+        }
+        Ok(Self { encrypted: flags == ENCRYPTED, lengths, hashes })
+    }
+
+    /// How many bytes at the end are index, outline and trailer.
+    pub(super) fn tail(&self) -> u64 {
+        // The sum of all was checked.
+        self.lengths[1] + self.lengths[2] + TRAILER as u64
+    }
+
+    /// Body and what is behind it, of a whole segment; or nothing and the same, of its tail.
+    fn piece<'a>(&self, which: usize, bytes: &'a [u8]) -> Result<&'a [u8], Bad> {
+        let name = ["body", "index", "outline"][which];
+        let behind: u64 = self.lengths[which + 1..].iter().sum::<u64>() + TRAILER as u64;
+        let end = usize::try_from(behind).ok().and_then(|behind| bytes.len().checked_sub(behind));
+        let length = usize::try_from(self.lengths[which]).ok();
+        let start = end.zip(length).and_then(|(end, length)| end.checked_sub(length));
+        let piece = start.zip(end).map(|(start, end)| &bytes[start..end]);
+        let piece = piece.ok_or_else(|| corrupt(format!("its {name} is cut off")))?;
+        if blake3::hash(piece).as_bytes() != &self.hashes[which] {
+            return Err(corrupt(format!("its {name} does not have its checksum")));
+        }
+        Ok(piece)
+    }
+
+    /// The outline. `bytes` are the end of the segment, at least [`Trailer::tail`] of them.
+    pub(super) fn outline(&self, bytes: &[u8]) -> Result<Outline, Bad> {
+        take_outline(self.piece(2, bytes)?).map_err(|e| corrupt(format!("its outline: {e}")))
+    }
+
+    /// Outline and rows. `bytes` as for [`Trailer::outline`].
+    pub(super) fn index(&self, bytes: &[u8], keys: &Keys) -> Result<SegmentIndex, Bad> {
+        let outline = self.outline(bytes)?;
+        let packed = self.piece(1, bytes)?;
+        let plain = unpack("index", packed, self.encrypted, keys, MAX_UNPACKED_INDEX)?;
+        let first = outline.before.index.checked_add(1).ok_or_else(|| corrupt("no first entry"))?;
+        let rows = take_rows(&plain, first).map_err(|e| corrupt(format!("its index: {e}")))?;
+        join(outline, rows)
+    }
+}
+
+fn join(outline: Outline, rows: Vec<Row>) -> Result<SegmentIndex, Bad> {
+    let Outline { log, before, after, links, latest_before, .. } = outline.clone();
+    let index = SegmentIndex { log, before, after, links, latest_before, rows };
+    let last = index.rows.last().map(|row| row.index);
+    if last != Some(index.last()) || index.rows.len() > MAX_ENTRIES {
+        return Err(corrupt("its index does not have a row for each entry"));
+    }
+    if index.outline() != outline {
+        return Err(corrupt("its index and its outline disagree"));
+    }
+    Ok(index)
+}
+
+/// The outline of a whole segment, with the checksum of every piece looked at, and nothing
+/// opened.
+pub(super) fn check(bytes: &[u8]) -> Result<Outline, Bad> {
+    let trailer = whole(bytes)?;
+    trailer.piece(0, bytes)?;
+    trailer.piece(1, bytes)?;
+    trailer.outline(bytes)
+}
+
+/// A whole segment.
+pub(super) fn decode(bytes: &Bytes, keys: &Keys) -> Result<(SegmentIndex, Vec<Entry>), Bad> {
+    let trailer = whole(bytes)?;
+    let index = trailer.index(bytes, keys)?;
+    let packed = trailer.piece(0, bytes)?;
+    let plain = unpack("body", packed, trailer.encrypted, keys, MAX_UNPACKED_BODY)?;
+    let entries = take_entries(Bytes::from(plain), index.rows.len())?;
+    check_entries(&index, &entries).map_err(corrupt)?;
+    Ok((index, entries))
+}
+
+fn whole(bytes: &[u8]) -> Result<Trailer, Bad> {
+    let trailer = Trailer::read(bytes, bytes.len() as u64)?;
+    if !bytes.starts_with(MAGIC) {
+        return Err(corrupt("it does not begin as a segment does"));
+    }
+    Ok(trailer)
+}
+
+/// The bytes of a segment of these entries, which must have been checked.
+pub(super) fn encode(
+    index: &SegmentIndex,
+    entries: &[Entry],
+    keys: &Keys,
+) -> Result<Vec<u8>, std::io::Error> {
+    let mut body = Vec::new();
+    for entry in entries {
+        let entry = entry.encode();
+        // No entry is longer than its limits add up to, which is far below 4 GiB.
+        body.extend_from_slice(&(entry.len() as u32).to_le_bytes());
+        body.extend_from_slice(&entry);
+    }
+    let encrypted = !keys.recipients().is_empty();
+    let body = pack(body, encrypted, keys)?;
+    let rows = pack(put_rows(&index.rows), encrypted, keys)?;
+    let outline = put_outline(&index.outline());
+    let mut bytes = Vec::with_capacity(body.len() + rows.len() + outline.len() + 256);
+    bytes.extend_from_slice(MAGIC);
+    let pieces = [body, rows, outline];
+    pieces.iter().for_each(|piece| bytes.extend_from_slice(piece));
+    let trailer = bytes.len();
+    bytes.extend_from_slice(&(if encrypted { ENCRYPTED } else { 0 }).to_le_bytes());
+    pieces.iter().for_each(|piece| bytes.extend_from_slice(&(piece.len() as u64).to_le_bytes()));
+    pieces.iter().for_each(|piece| bytes.extend_from_slice(blake3::hash(piece).as_bytes()));
+    let sealed = blake3::hash(&bytes[trailer..]);
+    bytes.extend_from_slice(sealed.as_bytes());
+    bytes.extend_from_slice(END);
+    Ok(bytes)
+}
+
+fn pack(plain: Vec<u8>, encrypted: bool, keys: &Keys) -> Result<Vec<u8>, std::io::Error> {
+    let compressed = zstd::bulk::compress(&plain, COMPRESSION)?;
+    drop(plain);
+    if encrypted { keys.encrypt(&compressed) } else { Ok(compressed) }
+}
+
+fn unpack(
+    name: &str,
+    packed: &[u8],
+    encrypted: bool,
+    keys: &Keys,
+    most: usize,
+) -> Result<Vec<u8>, Bad> {
+    let bad = |e: std::io::Error| corrupt(format!("its {name} cannot be unpacked: {e}"));
+    if !encrypted {
+        return decompress(packed, most).map_err(bad);
+    }
+    let opened = keys.decrypt(packed).map_err(bad)?.ok_or(Bad::NeedsKey)?;
+    decompress(&opened, most).map_err(bad)
+}
+
+/// Takes only as much memory as there is to unpack, whatever the frame says of its size.
+fn decompress(packed: &[u8], most: usize) -> std::io::Result<Vec<u8>> {
+    use std::io::Read;
+    let mut plain = Vec::new();
+    let mut decoder = zstd::Decoder::with_buffer(packed)?.single_frame();
+    (&mut decoder).take(most as u64 + 1).read_to_end(&mut plain)?;
+    if plain.len() > most {
+        return Err(std::io::Error::other(format!("it is larger than {most} bytes")));
+    }
+    if !decoder.finish().is_empty() {
+        return Err(std::io::Error::other("there is something behind it"));
+    }
+    Ok(plain)
+}
+
+fn take_entries(mut body: Bytes, count: usize) -> Result<Vec<Entry>, Bad> {
+    let mut entries = Vec::with_capacity(count.min(MAX_ENTRIES));
+    while body.has_remaining() {
+        if body.len() < LENGTH {
+            return Err(corrupt("its body ends within a length"));
+        }
+        let length = body.get_u32_le() as usize;
+        if length > body.len() {
+            return Err(corrupt("its body ends within an entry"));
+        }
+        let entry = Entry::decode(body.split_to(length));
+        entries
+            .push(entry.map_err(|e| corrupt(format!("entry {} of it: {e}", entries.len() + 1)))?);
+        if entries.len() > MAX_ENTRIES {
+            return Err(corrupt(format!("it has more than {MAX_ENTRIES} entries")));
+        }
+    }
+    Ok(entries)
+}
+
+/// Whether the entries are those of the index: a row for each, and every digest chains from the
+/// position before the first to that behind the last.
+pub(super) fn check_entries(index: &SegmentIndex, entries: &[Entry]) -> Result<(), String> {
+    if entries.is_empty() || entries.len() != index.rows.len() {
+        return Err(format!("{} entries for {} rows", entries.len(), index.rows.len()));
+    }
+    let mut position = index.before;
+    for (entry, row) in entries.iter().zip(&index.rows) {
+        if !entry.follows(&position) {
+            return Err(format!(
+                "entry {} ({}) does not continue the history at {position}",
+                entry.index, entry.event
+            ));
+        }
+        if Row::from(entry) != *row {
+            return Err(format!("entry {} ({}) is not as its row says", entry.index, entry.event));
+        }
+        position = entry.position();
+    }
+    if position != index.after.position {
+        return Err(format!("the last entry is at {position}, not at {}", index.after.position));
+    }
+    Ok(())
+}
+
+/// How many bytes an entry takes in a body, at most.
+pub(super) fn body_bytes(entry: &Entry) -> usize {
+    entry.event.payload().len() + MAX_ENTRY_OVERHEAD + LENGTH
+}
+
+/// Whether so many entries may be in one segment.
+pub(super) fn check_size(entries: &[Entry]) -> Result<(), String> {
+    let bytes: usize = entries.iter().map(body_bytes).sum();
+    if entries.len() > 1 && (bytes > MAX_BODY || entries.len() > MAX_ENTRIES) {
+        return Err(format!("{} entries of {bytes} bytes are too many for one", entries.len()));
+    }
+    Ok(())
+}
