@@ -9,6 +9,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::apply::StoreThread;
 use crate::error::{ConsumerError, chain};
+use crate::handle::StoreHandle;
 use crate::progress::{Phase, Progress};
 use crate::receipts::{Issuer, Receipts};
 use crate::replicate::Replicator;
@@ -22,6 +23,7 @@ use crate::store::Store;
 #[derive(Debug)]
 pub struct Consumer {
     progress: watch::Receiver<Progress>,
+    store: StoreHandle,
     stop: DropGuard,
 }
 
@@ -44,9 +46,15 @@ impl Consumer {
     ) -> Self {
         let (sender, progress) = watch::channel(Progress::new());
         let stop = CancellationToken::new();
-        let run = Run { log, store, settings, instance, clock };
+        let handle = StoreHandle::to_come(store.place());
+        let run = Run { log, store, handle: handle.clone(), settings, instance, clock };
         tokio::spawn(run.run(sender, stop.clone()));
-        Self { progress, stop: stop.drop_guard() }
+        Self { progress, store: handle, stop: stop.drop_guard() }
+    }
+
+    /// Reaches the store between two batches, for checkpoints.
+    pub fn store(&self) -> StoreHandle {
+        self.store.clone()
     }
 
     /// How far it is and how it fares, now and at every change.
@@ -68,7 +76,7 @@ impl Consumer {
     /// # Errors
     /// As for [`Consumer::finished`].
     pub async fn shutdown(self) -> Result<(), Arc<ConsumerError>> {
-        let Self { progress, stop } = self;
+        let Self { progress, stop, .. } = self;
         drop(stop);
         ended(progress).await
     }
@@ -87,6 +95,7 @@ async fn ended(mut progress: watch::Receiver<Progress>) -> Result<(), Arc<Consum
 struct Run {
     log: Arc<dyn Log>,
     store: Box<dyn Store>,
+    handle: StoreHandle,
     settings: ConsumerSettings,
     instance: InstanceId,
     clock: Clock,
@@ -111,9 +120,10 @@ impl Run {
         progress: &watch::Sender<Progress>,
         stop: CancellationToken,
     ) -> Result<(), ConsumerError> {
-        let Self { log, store, settings, instance, clock } = self;
+        let Self { log, store, handle, settings, instance, clock } = self;
         let place = store.place();
         let store = StoreThread::start(store)?;
+        handle.attach(&store);
         let issuer = Issuer {
             log: Arc::clone(&log),
             settings: settings.clone(),

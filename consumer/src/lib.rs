@@ -38,6 +38,8 @@ mod archive;
 mod backoff;
 mod changes;
 mod check;
+#[cfg(feature = "archive")]
+mod checkpoint;
 mod composite;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -49,7 +51,9 @@ mod error;
 #[cfg(feature = "files")]
 mod files;
 mod follow;
+mod handle;
 mod memory;
+mod pinned;
 mod progress;
 mod queue;
 mod receipts;
@@ -70,6 +74,10 @@ mod verify;
 pub use archive::{Archive, ArchiveError, KeyError, Keys, Row, SegmentIndex, SegmentName};
 pub use changes::Changes;
 pub use composite::CompositeStore;
+#[cfg(feature = "archive")]
+pub use checkpoint::{
+    CheckpointError, CheckpointId, Checkpoints, Job, Listed, Manifest, ManifestFile, NotAnId,
+};
 pub use consumer::Consumer;
 pub use content::content_digest;
 #[cfg(feature = "archive")]
@@ -77,7 +85,9 @@ pub use destination::{Destination, DestinationError, Object, Watch};
 pub use error::ConsumerError;
 #[cfg(feature = "files")]
 pub use files::{FileReader, FileStore};
+pub use handle::StoreHandle;
 pub use memory::MemoryStore;
+pub use pinned::{Copied, Pace, Pinned};
 pub use progress::{Phase, Progress};
 pub use refusal::{Refusal, VerifyError};
 #[cfg(feature = "rocksdb")]

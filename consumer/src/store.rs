@@ -11,6 +11,8 @@ use tipline_proto::{
     TransactionId,
 };
 
+use crate::pinned::Pinned;
+
 /// What a store is for, written into it when it is created and never changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreIdentity {
@@ -114,6 +116,22 @@ pub trait Store: Send + Debug {
 
     /// A second handle for reading, independent of this one, for another thread.
     fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError>;
+
+    /// Takes hold of the store as it is now, so that it can be copied while it is applied to: a
+    /// [`Pinned`] for each medium that it is kept on, in their order, all at the same cursor, the
+    /// last batch included. Fast, whatever the size of the store. A store need not have it; then
+    /// there are no checkpoints of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Unusable`] if the store was never created for a log, or has no checkpoints.
+    fn pin(&self) -> Result<Vec<Box<dyn Pinned>>, StoreError> {
+        Err(StoreError::Unusable {
+            place: self.place(),
+            why: "stores of its kind have no checkpoints: copy it while nothing writes to it"
+                .to_owned(),
+            source: None,
+        })
+    }
 }
 
 /// Reading a store, while it is applied to.

@@ -8,7 +8,7 @@ mod error;
 mod transfer;
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -66,9 +66,9 @@ impl Destination {
         &self.place
     }
 
-    /// The directory of the whole destination, if it is one on this machine.
-    pub(crate) fn directory(&self) -> Option<&std::path::Path> {
-        self.directory.as_ref().map(|directory| directory.as_path())
+    /// Its directory, if it is one on this machine.
+    pub fn directory(&self) -> Option<&FilePath> {
+        self.directory.as_deref().map(PathBuf::as_path)
     }
 
     /// Makes the directory of a destination that is one on this machine, durably. Done once, by
@@ -170,6 +170,21 @@ impl Destination {
             found.map_ok(object).try_collect().await.map_err(|e| doing.store(e))?;
         found.sort();
         Ok(found)
+    }
+
+    /// Lists the folders in a folder, by name, without looking into them.
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn folders(&self, folder: &str) -> Result<Vec<String>, DestinationError> {
+        let doing = self.doing(format!("listing {folder}"));
+        self.check_there().await?;
+        let found = self.store.list_with_delimiter(Some(&self.path(folder))).await;
+        let found = found.map_err(|e| doing.store(e))?.common_prefixes;
+        let names = found.iter().filter_map(|path| path.filename().map(str::to_owned));
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        Ok(names)
     }
 
     /// Removes an object. `Ok` too if there is none of this name.

@@ -101,4 +101,27 @@ impl Destination {
         file.sync_all().await.map_err(|e| doing().io(e))?;
         Ok(hasher.finalize())
     }
+
+    /// Reads an object to its end, and gives its BLAKE3 and its length.
+    ///
+    /// # Errors
+    /// As for [`Destination::read`]; [`DestinationError::Cancelled`] if `watch` ends it.
+    pub async fn hash(
+        &self,
+        name: &str,
+        watch: &impl Watch,
+    ) -> Result<(blake3::Hash, u64), DestinationError> {
+        let doing = || self.doing(format!("reading {name}"));
+        self.check_there().await?;
+        let found = self.store.get(&self.path(name)).await.map_err(|e| doing().store(e))?;
+        let mut pieces = found.into_stream();
+        let mut hasher = blake3::Hasher::new();
+        while let Some(piece) = pieces.try_next().await.map_err(|e| doing().store(e))? {
+            if !watch.proceed(piece.len() as u64).await {
+                return Err(doing().cancelled());
+            }
+            hasher.update(&piece);
+        }
+        Ok((hasher.finalize(), hasher.count()))
+    }
 }

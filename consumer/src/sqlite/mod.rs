@@ -3,6 +3,7 @@
 mod fault;
 mod lock;
 mod open;
+mod pin;
 mod read;
 mod schema;
 mod write;
@@ -13,3 +14,5 @@ pub(crate) use schema::BLOCK_BY_HASH;
 #[cfg(feature = "files")]
 pub(crate) use schema::Role;
 pub use write::SqliteStore;
+#[cfg(feature = "files")]
+pub(crate) use pin::SqlitePin;

@@ -121,6 +121,24 @@ pub(super) fn for_reading(path: &Path, place: &str, role: Role) -> Result<Connec
     Ok(connection)
 }
 
+/// Opens a copy that nobody writes to, without changing or adding any file.
+pub(super) fn for_looking(path: &Path, place: &str, role: Role) -> Result<Connection, StoreError> {
+    if !path.is_file() {
+        return Err(unusable(place, "there is no such file: check the path", None));
+    }
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-".contains(byte);
+    let name = path.as_os_str().as_encoded_bytes().iter().fold(String::new(), |name, byte| {
+        if plain(byte) { name + &char::from(*byte).to_string() } else { format!("{name}%{byte:02X}") }
+    });
+    let uri = PathBuf::from(format!("file:{name}?immutable=1"));
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    let connection = connect(&uri, place, flags)?;
+    if inspect(&connection, place, role)? == Found::Nothing {
+        return Err(unusable(place, "it is empty: take another copy", None));
+    }
+    Ok(connection)
+}
+
 /// The store, for people.
 pub(super) fn place(path: &Path) -> String {
     format!("sqlite:{}", path.display())
@@ -145,7 +163,7 @@ fn resolve(path: &Path, place: &str) -> Result<PathBuf, StoreError> {
 }
 
 /// Makes an empty file for its owner only, if there is none.
-fn make(path: &Path) -> io::Result<()> {
+pub(super) fn make(path: &Path) -> io::Result<()> {
     match private(OpenOptions::new().write(true).create_new(true)).open(path) {
         Ok(_) => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -245,7 +263,7 @@ fn opening(place: &str, what: &str, error: rusqlite::Error) -> StoreError {
     }
 }
 
-fn failed(place: &str, what: &str, error: io::Error) -> StoreError {
+pub(super) fn failed(place: &str, what: &str, error: io::Error) -> StoreError {
     let source = Some(Box::new(error) as Box<_>);
     StoreError::Failed { place: place.to_owned(), what: what.to_owned(), source }
 }

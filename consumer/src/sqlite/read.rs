@@ -40,6 +40,12 @@ impl SqliteReader {
         Ok(Self { place, connection })
     }
 
+    /// Opens a copy of this role that nobody writes to, without changing or adding any file.
+    pub(crate) fn look_at(path: &Path, place: String, role: Role) -> Result<Self, StoreError> {
+        let connection = open::for_looking(path, &place, role)?;
+        Ok(Self { place, connection })
+    }
+
     /// What the store was created for; `None` if it is new and empty.
     ///
     /// # Errors

@@ -10,8 +10,10 @@ use tipline_proto::{Cursor, Entry, Event, LogIdentity, Tip};
 use super::fault::fault;
 use super::lock::WriterLock;
 use super::open::{self, Opened, WAL_BYTES};
+use super::pin::SqlitePin;
 use super::read::{SqliteReader, read_store};
 use super::schema::{self, Role};
+use crate::pinned::Pinned;
 use crate::store::{Batch, Store, StoreError, StoreIdentity, StoreReader};
 
 /// What an entry may add to the WAL besides its payload: a page for its row, and one of an index.
@@ -111,6 +113,12 @@ impl SqliteStore {
     #[cfg(test)]
     pub(crate) fn connection(&self) -> &Connection {
         &self.connection
+    }
+
+    /// Pins the file of this role.
+    pub(crate) fn pin_file(&self) -> Result<SqlitePin, StoreError> {
+        self.check_usable()?;
+        SqlitePin::new(&self.path, &self.place, self.role)
     }
 
     fn check_usable(&self) -> Result<(), StoreError> {
@@ -221,6 +229,10 @@ impl Store for SqliteStore {
 
     fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
         Ok(Box::new(SqliteReader::open_as(&self.path, self.place.clone(), self.role)?))
+    }
+
+    fn pin(&self) -> Result<Vec<Box<dyn Pinned>>, StoreError> {
+        Ok(vec![Box::new(self.pin_file()?)])
     }
 }
 

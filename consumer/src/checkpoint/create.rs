@@ -1,0 +1,154 @@
+//! Making a checkpoint.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tipline_proto::Timestamp;
+
+use super::error::CheckpointError;
+use super::job::Job;
+use super::lock::SetLock;
+use super::manifest::{CheckpointId, Manifest};
+use super::set::{Checkpoints, blocking};
+use super::tree;
+use crate::handle::StoreHandle;
+use crate::pinned::{Copied, Pinned};
+
+/// How often it starts anew when the store overtakes it.
+const ATTEMPTS: u32 = 5;
+/// So much is left free for the store, which grows while it is held.
+const RESERVE: u64 = 16 << 20;
+
+impl Checkpoints {
+    /// Makes a checkpoint of a store, while it is applied to. The set is a directory of this
+    /// machine, made if it is not there. On return it is whole, durable and listed.
+    ///
+    /// One at a time in a set. What one that was killed has left is removed first. If it fails or
+    /// is cancelled, nothing of it is left, unless even removing it fails: the next one does that.
+    ///
+    /// # Errors
+    /// See [`CheckpointError`]; [`CheckpointError::Store`] if the store cannot be pinned or copied.
+    pub async fn create(
+        &self,
+        store: &StoreHandle,
+        created: Timestamp,
+        job: &Arc<Job>,
+    ) -> Result<Manifest, CheckpointError> {
+        let directory = self.directory()?;
+        self.destination().prepare().await?;
+        let lock = self.lock().await?;
+        let set = directory.clone();
+        blocking(move || tree::clear(&set)).await?;
+        let mut what = String::new();
+        for _ in 0..ATTEMPTS {
+            let pinned = store.pin().await?;
+            let (set, job, place) = (directory.clone(), Arc::clone(job), self.place().to_owned());
+            let made = blocking(move || make(&set, &place, pinned, created, &job)).await?;
+            match made {
+                Made::Whole(manifest) => {
+                    drop::<SetLock>(lock);
+                    return Ok(*manifest);
+                }
+                Made::Overtaken(by) => what = by,
+            }
+        }
+        Err(CheckpointError::Overtaken { store: store.place().to_owned(), times: ATTEMPTS, what })
+    }
+}
+
+enum Made {
+    Whole(Box<Manifest>),
+    Overtaken(String),
+}
+
+fn make(
+    set: &Path,
+    place: &str,
+    mut pinned: Vec<Box<dyn Pinned>>,
+    created: Timestamp,
+    job: &Job,
+) -> Result<Made, CheckpointError> {
+    if job.is_cancelled() {
+        return Err(CheckpointError::Cancelled);
+    }
+    let total = needed(set, place, &pinned)?;
+    let mut id = CheckpointId::of(&pinned, created);
+    // The clock may stand still, or go back.
+    while set.join(id.as_str()).try_exists().map_err(CheckpointError::file("looking for its name"))?
+    {
+        id = id.next();
+    }
+    job.begin("copying", total);
+    let made = fill(set, &id, &mut pinned, created, job);
+    if !matches!(made, Ok(Made::Whole(_))) {
+        // Whatever cannot be removed now, the next one removes.
+        if let Err(error) = tree::remove(set, &id) {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(checkpoint = %id, error, "what is left of it was not removed; the next one does it");
+        }
+    }
+    made
+}
+
+/// What a copy takes, if there is room for it.
+fn needed(set: &Path, place: &str, pinned: &[Box<dyn Pinned>]) -> Result<u64, CheckpointError> {
+    let bytes = pinned.iter().map(|part| part.bytes(set)).sum::<Result<u64, _>>()?;
+    let needed = bytes.saturating_add(RESERVE);
+    match tree::free(set) {
+        Some(free) if free < needed => {
+            Err(CheckpointError::NoRoom { place: place.to_owned(), needed, free })
+        }
+        _ => Ok(bytes),
+    }
+}
+
+fn fill(
+    set: &Path,
+    id: &CheckpointId,
+    pinned: &mut [Box<dyn Pinned>],
+    created: Timestamp,
+    job: &Job,
+) -> Result<Made, CheckpointError> {
+    let root = set.join(id.as_str());
+    tree::make_directory(&root)?;
+    let mut files = vec![];
+    for (number, part) in pinned.iter_mut().enumerate() {
+        let name = format!("part-{number}");
+        let into = root.join(&name);
+        tree::make_directory(&into)?;
+        match part.copy(&into, job)? {
+            Copied::Whole => {}
+            Copied::Cancelled => return Err(CheckpointError::Cancelled),
+            Copied::Overtaken { what } => return Ok(Made::Overtaken(what)),
+        }
+        check(&**part, &into)?;
+        tree::flush(&into)?;
+        files.extend(tree::list(&into, &name)?);
+    }
+    job.begin("hashing", files.iter().map(|(_, bytes)| bytes).sum());
+    let files = tree::hash(&root, files, job)?;
+    tree::flush(&root)?;
+    tree::flush(set)?;
+    let manifest = Manifest::of(id.clone(), created, pinned, files)?;
+    let text = manifest.to_text()?;
+    if job.is_cancelled() {
+        return Err(CheckpointError::Cancelled);
+    }
+    tree::finish(&root, &text)?;
+    Ok(Made::Whole(Box::new(manifest)))
+}
+
+/// A copy is where the store was pinned.
+fn check(part: &dyn Pinned, copy: &Path) -> Result<(), CheckpointError> {
+    let found = part.open(copy)?.cursor()?;
+    if found.as_ref() == Some(part.cursor()) {
+        return Ok(());
+    }
+    let at = found.map_or("nowhere".to_owned(), |found| format!("at {}", found.position));
+    Err(CheckpointError::Store(crate::store::StoreError::Failed {
+        place: copy.display().to_string(),
+        what: format!("the copy of a store at {} is {at}", part.cursor().position),
+        source: None,
+    }))
+}
+

@@ -1,0 +1,234 @@
+//! A set of checkpoints: what is in it, and whether that is what was written.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::error::CheckpointError;
+use super::lock::SetLock;
+use super::manifest::{CheckpointId, Manifest, ManifestFile};
+use super::tree;
+use crate::destination::{Destination, DestinationError, Watch};
+
+/// Name of the manifest in a checkpoint.
+pub(super) const MANIFEST: &str = "manifest.json";
+
+/// Checkpoints of one store, or of several of one log: in a directory of this machine, where they
+/// are made, or anywhere that they were uploaded to.
+///
+/// # The set, version 1
+/// | name | what it is |
+/// |---|---|
+/// | `ID/manifest.json` | the manifest, written last; a folder without one is not a checkpoint |
+/// | `ID/part-0/…` | the files of the store's first part, and so on: `store.db` of an SQLite store; otherwise the folder itself is the store |
+/// | `kept/ID` | empty: this checkpoint is not to be removed |
+/// | `lock` | means nothing by itself |
+///
+/// `ID` is a [`CheckpointId`]. The manifest is JSON. It ends with `"blake3": "…"`, the BLAKE3 of
+/// its text in front of the comma before that, so that one flipped byte in it is noticed. Nothing
+/// in it changes once it is written.
+#[derive(Debug, Clone)]
+pub struct Checkpoints {
+    destination: Destination,
+}
+
+/// What is in a set under the name of a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listed {
+    /// A checkpoint. Its manifest is as it was written; of its files only [`Checkpoints::verify`]
+    /// says that.
+    Whole(Manifest),
+    /// Its manifest is not what was written.
+    Broken {
+        /// Which one.
+        id: CheckpointId,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl Listed {
+    /// Its name.
+    pub fn id(&self) -> &CheckpointId {
+        match self {
+            Listed::Whole(manifest) => &manifest.id,
+            Listed::Broken { id, .. } => id,
+        }
+    }
+}
+
+impl Checkpoints {
+    /// The set in this folder, whose name is the destination's.
+    pub fn at(destination: Destination) -> Self {
+        Self { destination }
+    }
+
+    /// Where it is, for people.
+    pub fn place(&self) -> &str {
+        self.destination.place()
+    }
+
+    pub(super) fn destination(&self) -> &Destination {
+        &self.destination
+    }
+
+    pub(super) fn directory(&self) -> Result<PathBuf, CheckpointError> {
+        let directory = self.destination.directory().map(Path::to_owned);
+        directory.ok_or_else(|| CheckpointError::NotADirectory { place: self.place().to_owned() })
+    }
+
+    pub(super) async fn lock(&self) -> Result<SetLock, CheckpointError> {
+        let directory = self.directory()?;
+        let place = self.place().to_owned();
+        blocking(move || {
+            let what = format!("taking the lock in {}", directory.display());
+            let taken = SetLock::take(&directory).map_err(CheckpointError::file(what))?;
+            taken.ok_or(CheckpointError::Busy { place })
+        })
+        .await
+    }
+
+    /// All checkpoints, the newest position first, and of the same the newest.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Destination`] if the set cannot be listed or a manifest not be read.
+    pub async fn list(&self) -> Result<Vec<Listed>, CheckpointError> {
+        let names = self.destination.folders("").await?;
+        let mut ids: Vec<CheckpointId> = names.iter().filter_map(|name| name.parse().ok()).collect();
+        ids.sort();
+        let mut listed = vec![];
+        for id in ids.into_iter().rev() {
+            listed.extend(self.look(id).await?);
+        }
+        Ok(listed)
+    }
+
+    /// One checkpoint by its name.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Missing`]; [`CheckpointError::Corrupt`] if its manifest is not what was
+    /// written.
+    pub async fn get(&self, id: &CheckpointId) -> Result<Manifest, CheckpointError> {
+        match self.look(id.clone()).await? {
+            Some(Listed::Whole(manifest)) => Ok(manifest),
+            Some(Listed::Broken { why, .. }) => Err(self.corrupt(id, format!("{MANIFEST}: {why}"))),
+            None => Err(self.missing(id)),
+        }
+    }
+
+    async fn look(&self, id: CheckpointId) -> Result<Option<Listed>, CheckpointError> {
+        let text = match self.destination.read(&format!("{id}/{MANIFEST}")).await {
+            Ok(text) => text,
+            // Not finished, or just removed.
+            Err(DestinationError::Missing { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Some(match Manifest::of_text(&id, &text) {
+            Ok(manifest) => Listed::Whole(manifest),
+            Err(why) => Listed::Broken { id, why },
+        }))
+    }
+
+    /// Copies a checkpoint into `into`, a new directory, and compares every byte with what was
+    /// written: `into/part-0/…` are the stores then. Durable on return, but for the name of
+    /// `into` itself.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Corrupt`] names the first file that is not what was written;
+    /// [`CheckpointError::Cancelled`] if `watch` ends it. What is in `into` then is to be removed.
+    pub async fn fetch(
+        &self,
+        manifest: &Manifest,
+        into: &Path,
+        watch: &impl Watch,
+    ) -> Result<(), CheckpointError> {
+        let mut directories = vec![into.to_owned()];
+        tree::make_directory(into)?;
+        for number in 0..manifest.parts.len() {
+            directories.push(into.join(format!("part-{number}")));
+        }
+        for file in &manifest.files {
+            let mut parent = into.join(&file.path);
+            while parent.pop() && parent != *into && !directories.contains(&parent) {
+                directories.push(parent.clone());
+            }
+        }
+        directories.sort();
+        directories.iter().skip(1).try_for_each(|path| tree::make_directory(path))?;
+        for file in &manifest.files {
+            let (object, to) = (manifest.object(file), into.join(&file.path));
+            let found = self.destination.download(&object, &to, watch).await;
+            let length = fs::metadata(&to).map(|found| found.len());
+            self.compare(manifest, file, found, length.ok())?;
+        }
+        directories.iter().rev().try_for_each(|path| tree::flush(path))
+    }
+
+    /// Reads every file of a checkpoint where it is, and compares every byte.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Corrupt`] names the first file that is not what was written;
+    /// [`CheckpointError::Cancelled`] if `watch` ends it.
+    pub async fn verify(
+        &self,
+        manifest: &Manifest,
+        watch: &impl Watch,
+    ) -> Result<(), CheckpointError> {
+        for file in &manifest.files {
+            let found = self.destination.hash(&manifest.object(file), watch).await;
+            let (found, length) = match found {
+                Ok((hash, length)) => (Ok(hash), Some(length)),
+                Err(error) => (Err(error), None),
+            };
+            self.compare(manifest, file, found, length)?;
+        }
+        Ok(())
+    }
+
+    fn compare(
+        &self,
+        manifest: &Manifest,
+        file: &ManifestFile,
+        found: Result<blake3::Hash, DestinationError>,
+        length: Option<u64>,
+    ) -> Result<(), CheckpointError> {
+        let ManifestFile { path, bytes, blake3, .. } = file;
+        match found {
+            Ok(found) if found == *blake3 => Ok(()),
+            Ok(_) if length.is_some_and(|length| length != *bytes) => {
+                let length = length.unwrap_or_default();
+                let what = format!("{path} has {length} bytes, not {bytes}");
+                Err(self.corrupt(&manifest.id, what))
+            }
+            Ok(found) => {
+                let what = format!("{path} has the BLAKE3 {found}, not {blake3}");
+                Err(self.corrupt(&manifest.id, what))
+            }
+            Err(DestinationError::Missing { .. }) => {
+                Err(self.corrupt(&manifest.id, format!("{path} is missing")))
+            }
+            Err(DestinationError::Cancelled { .. }) => Err(CheckpointError::Cancelled),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn corrupt(&self, id: &CheckpointId, what: String) -> CheckpointError {
+        CheckpointError::Corrupt { place: self.place().to_owned(), id: id.clone(), what }
+    }
+
+    pub(super) fn missing(&self, id: &CheckpointId) -> CheckpointError {
+        CheckpointError::Missing { place: self.place().to_owned(), id: id.clone() }
+    }
+}
+
+/// Blocking work, away from the runtime's own threads. It goes on to its end.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, CheckpointError> + Send + 'static,
+) -> Result<T, CheckpointError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| {
+        Err(CheckpointError::File {
+            what: "a checkpoint's thread ended".to_owned(),
+            source: std::io::Error::other(error),
+        })
+    })
+}
