@@ -14,6 +14,7 @@ use crate::get::GetArgs;
 use crate::init::InitArgs;
 use crate::nats::NatsArgs;
 use crate::primary::PrimaryArgs;
+use crate::restore::RestoreArgs;
 use crate::settings::Parsed;
 use crate::status::StatusArgs;
 use crate::telemetry::LogFormat;
@@ -93,6 +94,8 @@ pub(crate) enum Command {
     Backup(ConsumeArgs),
     /// Tell whether everything is backed up, where, and up to which block
     Status(StatusArgs),
+    /// Make a store as it was at any point, from checkpoints, archives and the log
+    Restore(RestoreArgs),
     /// Read a block, a proof or anything else from a store
     Get(GetArgs),
     /// Remove a consumer that is gone for good from the status
@@ -108,6 +111,7 @@ Examples:
   tipline primary --source dir:/var/lib/node/blocks
   tipline backup --name backup-1 --store sqlite:/backup/chain.db
   tipline status --watch
+  tipline restore --store sqlite:chain.db --from s3://backup/mainnet --to height:1200000
   tipline get block tip --store sqlite:/backup/chain.db
 
 Settings come from ./tipline.toml, then the environment, then flags; later ones win:

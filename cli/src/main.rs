@@ -12,8 +12,10 @@ mod place;
 mod primary;
 mod progress;
 mod report;
+mod restore;
 mod settings;
 mod source;
+mod sources;
 mod status;
 mod stop;
 mod store;
@@ -67,6 +69,7 @@ fn start(args: Args) -> Result<Exit, Failure> {
             Command::Replica(args) => consume::run(&shared, Role::Replica, args).await,
             Command::Backup(args) => consume::run(&shared, Role::Backup, args).await,
             Command::Status(args) => status::run(&shared, args).await,
+            Command::Restore(args) => restore::run(&shared, args).await,
             Command::Get(args) => get::run(args).await,
             Command::Forget(args) => forget::run(&shared, args).await,
             Command::Demo(args) => demo::run(&shared, args).await,

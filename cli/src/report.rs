@@ -21,6 +21,20 @@ pub(crate) enum Exit {
     Failed = 2,
     /// A newer primary has claimed the log.
     Fenced = 3,
+    /// To restore: the target is older than everything that is kept.
+    TooOld = 10,
+    /// To restore: the target is not there yet, or not known.
+    NotYet = 11,
+    /// To restore: entries on the way to the target are missing.
+    Gap = 12,
+    /// What is needed is damaged wherever it is kept.
+    Corrupt = 13,
+    /// Places, or a store and a place, are of different logs.
+    WrongLog = 14,
+    /// There is something at the place to restore to.
+    NotEmpty = 15,
+    /// A place does not answer.
+    Away = 16,
     /// Ended at once by a second Ctrl-C.
     Interrupted = 130,
 }
@@ -127,7 +141,8 @@ const TIP: anstyle::Style = anstyle::AnsiColor::Green.on_default();
 impl<E: Error + Send + Sync + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         let fenced = matches!((&error as &dyn Error).downcast_ref(), Some(Ended::Fenced { .. }));
-        let exit = if fenced { Exit::Fenced } else { Exit::Failed };
+        let restoring = (&error as &dyn Error).downcast_ref().map(crate::restore::exit);
+        let exit = if fenced { Exit::Fenced } else { restoring.unwrap_or(Exit::Failed) };
         Self { exit, error: Box::new(error), details: Vec::new(), advice: None }
     }
 }

@@ -1,6 +1,6 @@
 //! How a store is opened: the one place that knows every kind of store.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tipline_consumer::{
     CompositeStore, FileReader, FileStore, SqliteReader, SqliteStore, Store, StoreError,
@@ -19,6 +19,16 @@ pub(crate) fn open(address: &StoreAddress) -> Result<Box<dyn Store>, StoreError>
             let parts = parts.iter().map(open_medium).collect::<Result<_, _>>()?;
             Ok(Box::new(CompositeStore::new(parts)?))
         }
+    }
+}
+
+/// Opens media like these at other places, for their one writer. Blocks.
+pub(crate) fn open_at(media: &[Medium], paths: &[PathBuf]) -> Result<Box<dyn Store>, StoreError> {
+    let moved: Vec<Medium> =
+        media.iter().zip(paths).map(|(medium, path)| medium.at(path.clone())).collect();
+    match &*moved {
+        [one] => open_medium(one),
+        _ => open(&StoreAddress::Composite(moved)),
     }
 }
 

@@ -59,6 +59,8 @@ mod queue;
 mod receipts;
 mod refusal;
 mod replicate;
+#[cfg(feature = "archive")]
+mod restore;
 mod resume;
 #[cfg(feature = "rocksdb")]
 mod rocksdb;
@@ -73,11 +75,11 @@ mod verify;
 #[cfg(feature = "archive")]
 pub use archive::{Archive, ArchiveError, KeyError, Keys, Row, SegmentIndex, SegmentName};
 pub use changes::Changes;
-pub use composite::CompositeStore;
 #[cfg(feature = "archive")]
 pub use checkpoint::{
     CheckpointError, CheckpointId, Checkpoints, Job, Listed, Manifest, ManifestFile, NotAnId,
 };
+pub use composite::CompositeStore;
 pub use consumer::Consumer;
 pub use content::content_digest;
 #[cfg(feature = "archive")]
@@ -90,6 +92,12 @@ pub use memory::MemoryStore;
 pub use pinned::{Copied, Pace, Pinned};
 pub use progress::{Phase, Progress};
 pub use refusal::{Refusal, VerifyError};
+#[cfg(feature = "archive")]
+pub use restore::{
+    Achieved, Claim, ClaimedAt, OpenStore, Plan, PlannedCheckpoint, PlannedRead, RestoreError,
+    RestoreProgress, RestoreReport, RestoreSettings, SignFloor, Sources, Step, StorePlace, Target,
+    Verification, claim, plan_restore, restore,
+};
 #[cfg(feature = "rocksdb")]
 pub use rocksdb::{RocksDbReader, RocksDbStore};
 pub use settings::ConsumerSettings;

@@ -39,9 +39,10 @@ pub(crate) async fn join(log: &dyn Log, store: &StoreThread) -> Result<Joined, C
     Ok(Joined { cursor, links, reader, tail: extent.last })
 }
 
-type Standing = (Cursor, StoredLinks, Box<dyn StoreReader>);
+pub(crate) type Standing = (Cursor, StoredLinks, Box<dyn StoreReader>);
 
-fn standing(store: &dyn Store) -> Result<Standing, StoreError> {
+/// Where a store is, what it remembers of its links, and a reader of it.
+pub(crate) fn standing(store: &dyn Store) -> Result<Standing, StoreError> {
     let reader = store.reader()?;
     let cursor = reader.cursor()?.ok_or_else(|| StoreError::Damaged {
         place: store.place(),

@@ -3,10 +3,12 @@
 mod log;
 mod source;
 mod store;
+mod target;
 
 pub(crate) use log::{BadLog, LogAddress, NatsAddress};
 pub(crate) use source::Source;
 pub(crate) use store::{Medium, StoreAddress};
+pub(crate) use target::TargetAddress;
 
 /// `kind:rest`, if there is a kind. A letter before the colon is a drive, no kind.
 fn split(given: &str) -> Option<(&str, &str)> {

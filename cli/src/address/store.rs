@@ -35,6 +35,15 @@ impl Medium {
         let (Self::Sqlite(path) | Self::RocksDb(path) | Self::Files(path)) = self;
         path
     }
+
+    /// The same kind at another place.
+    pub(crate) fn at(&self, path: PathBuf) -> Self {
+        match self {
+            Self::Sqlite(_) => Self::Sqlite(path),
+            Self::RocksDb(_) => Self::RocksDb(path),
+            Self::Files(_) => Self::Files(path),
+        }
+    }
 }
 
 /// Text that names no store of this build.

@@ -74,7 +74,10 @@ fn make(
     let total = needed(set, place, &pinned)?;
     let mut id = CheckpointId::of(&pinned, created);
     // The clock may stand still, or go back.
-    while set.join(id.as_str()).try_exists().map_err(CheckpointError::file("looking for its name"))?
+    while set
+        .join(id.as_str())
+        .try_exists()
+        .map_err(CheckpointError::file("looking for its name"))?
     {
         id = id.next();
     }
@@ -151,4 +154,3 @@ fn check(part: &dyn Pinned, copy: &Path) -> Result<(), CheckpointError> {
         source: None,
     }))
 }
-

@@ -93,7 +93,8 @@ impl Checkpoints {
     /// [`CheckpointError::Destination`] if the set cannot be listed or a manifest not be read.
     pub async fn list(&self) -> Result<Vec<Listed>, CheckpointError> {
         let names = self.destination.folders("").await?;
-        let mut ids: Vec<CheckpointId> = names.iter().filter_map(|name| name.parse().ok()).collect();
+        let mut ids: Vec<CheckpointId> =
+            names.iter().filter_map(|name| name.parse().ok()).collect();
         ids.sort();
         let mut listed = vec![];
         for id in ids.into_iter().rev() {

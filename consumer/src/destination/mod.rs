@@ -27,7 +27,9 @@ pub struct Destination {
     store: Arc<dyn ObjectStore>,
     /// Where it is in the store.
     prefix: Path,
-    /// The whole destination's directory, if it is one on this machine.
+    /// If it is on this machine: the directory of the whole destination, which must be there.
+    root: Option<Arc<PathBuf>>,
+    /// Its own directory then: that one or a folder of it.
     directory: Option<Arc<PathBuf>>,
     place: String,
 }
@@ -58,7 +60,8 @@ impl Destination {
     /// A folder of it. `name` has no slash at its ends.
     pub fn folder(&self, name: &str) -> Self {
         let place = format!("{}/{name}", self.place);
-        Self { prefix: self.path(name), place, ..self.clone() }
+        let directory = self.directory.as_ref().map(|directory| Arc::new(directory.join(name)));
+        Self { prefix: self.path(name), place, directory, ..self.clone() }
     }
 
     /// The address, for people, without anything secret.
@@ -202,7 +205,7 @@ impl Destination {
 
     /// An empty listing of a directory that is not there is not an answer.
     async fn check_there(&self) -> Result<(), DestinationError> {
-        let Some(directory) = self.directory.clone() else { return Ok(()) };
+        let Some(directory) = self.root.clone() else { return Ok(()) };
         let found = tokio::fs::metadata(&*directory).await;
         match found {
             Ok(found) if found.is_dir() => Ok(()),

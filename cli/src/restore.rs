@@ -1,0 +1,288 @@
+//! `tipline restore`: a store as it was, from checkpoints, archives and the log.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::ValueEnum;
+use tipline_consumer::{
+    Plan, RestoreError, RestoreProgress, RestoreReport, RestoreSettings, Step, StorePlace, Target,
+    Verification,
+};
+use tokio::sync::watch;
+
+use crate::address::{Medium, StoreAddress, TargetAddress};
+use crate::args::Shared;
+use crate::report::{Exit, Failure, say};
+use crate::settings::Parsed;
+use crate::sources::SourceArgs;
+use crate::text::{age, number};
+use crate::{progress, stop, store};
+
+/// Options of `tipline restore`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tipline restore --store sqlite:chain.db --from s3://backup/mainnet --dry-run
+  tipline restore --store sqlite:chain.db --from s3://backup/mainnet --to height:1200000
+  tipline restore --store files:blocks --from dir:/backup --from log --to time:2026-11-21T15:00:00Z --exclusive
+  tipline restore --store rocksdb:db --from dir:/backup --if-empty --if-available   # init container
+
+The store is made beside its place and renamed when it is whole and was looked at; the same command
+goes on after an interruption. Entries that are missing on the way are never bridged.
+
+Exit codes besides those of every command:
+   10  the target is older than everything that is kept
+   11  the target is not there yet, or not known
+   12  entries on the way to the target are missing
+   13  what is needed is damaged wherever it is kept
+   14  the places, or the store, are of different logs
+   15  there is a store already
+   16  a place does not answer")]
+pub(crate) struct RestoreArgs {
+    /// The store to make: sqlite:PATH, rocksdb:PATH, files:PATH, or composite:…
+    #[arg(long, env = "TIPLINE_STORE", value_name = "STORE")]
+    #[arg(value_parser = Parsed::<StoreAddress>::new())]
+    store: StoreAddress,
+
+    #[command(flatten)]
+    sources: SourceArgs,
+
+    /// The point: latest, height:N, hash:HEX, time:2026-11-21T15:04:05Z, index:N, mark:NAME
+    #[arg(long, value_name = "TARGET", default_value = "latest")]
+    #[arg(value_parser = Parsed::<TargetAddress>::new())]
+    to: TargetAddress,
+
+    /// Stop in front of the target instead of behind it
+    #[arg(long)]
+    exclusive: bool,
+
+    /// Show what would be read and where it would end; change nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    /// How the result is looked at before it is put in place
+    #[arg(long, value_enum, default_value = "normal")]
+    verify: Verify,
+
+    /// Replace the store that is there
+    #[arg(long)]
+    force: bool,
+
+    /// Do nothing, successfully, if there is a store already
+    #[arg(long, conflicts_with = "force")]
+    if_empty: bool,
+
+    /// Do nothing, successfully, if there is nothing to restore from
+    #[arg(long)]
+    if_available: bool,
+
+    /// Print the plan or the report as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Verify {
+    /// The checks of restoring alone: hashes of files, digests of entries
+    None,
+    /// Opened anew: where it should be, with a block at every height
+    Normal,
+    /// Everything is read back and compared with the entries
+    Strict,
+}
+
+/// Restores, or says what it would do.
+pub(crate) async fn run(shared: &Shared, args: RestoreArgs) -> Result<Exit, Failure> {
+    let place = place(&args.store);
+    let sources = args.sources.open_shared(shared).await?;
+    let TargetAddress(target) = args.to.clone();
+    if args.dry_run {
+        let plan = tipline_consumer::plan_restore(&sources, &place, &target, args.exclusive).await;
+        return match plan {
+            Err(error) => ended(&args, error),
+            Ok(plan) if args.json => print_json(&plan),
+            Ok(plan) => print(&told_plan(&plan)),
+        };
+    }
+    let stop = stop::on_signal()?;
+    let (sender, hears) = watch::channel(RestoreProgress::default());
+    let settings = RestoreSettings {
+        target,
+        exclusive: args.exclusive,
+        verification: match args.verify {
+            Verify::None => Verification::None,
+            Verify::Normal => Verification::Normal,
+            Verify::Strict => Verification::Strict,
+        },
+        force: args.force,
+    };
+    let restore = tipline_consumer::restore(sources, place, settings, sender, stop);
+    let done = tokio::select! {
+        done = restore => done,
+        () = progress::show(|| line(*hears.borrow())) => return Ok(Exit::Ok),
+    };
+    progress::done();
+    match done {
+        Err(error) => ended(&args, error),
+        Ok(report) if args.json => print_json(&report),
+        Ok(report) => print(&told(&report)),
+    }
+}
+
+/// A store of this address as a place to restore to.
+pub(crate) fn place(address: &StoreAddress) -> StorePlace {
+    let media = match address {
+        StoreAddress::One(medium) => vec![medium.clone()],
+        StoreAddress::Composite(parts) => parts.clone(),
+    };
+    let kind = |medium: &Medium| match medium {
+        Medium::Sqlite(_) => "sqlite",
+        Medium::RocksDb(_) => "rocksdb",
+        Medium::Files(_) => "files",
+    };
+    let parts = media.iter().map(|medium| (kind(medium).to_owned(), medium.path().to_owned()));
+    let parts = parts.collect();
+    let open = move |paths: &[PathBuf]| store::open_at(&media, paths);
+    StorePlace { parts, open: Arc::new(open) }
+}
+
+/// What was not restored: for a script that said it does not mind, that is well.
+fn ended(args: &RestoreArgs, error: RestoreError) -> Result<Exit, Failure> {
+    match &error {
+        RestoreError::NotEmpty { .. } if args.if_empty => {
+            tracing::info!("{error}: nothing to do");
+            Ok(Exit::Ok)
+        }
+        RestoreError::Nothing { .. } if args.if_available => {
+            tracing::info!("{error}: nothing to do");
+            Ok(Exit::Ok)
+        }
+        _ => Err(error.into()),
+    }
+}
+
+fn line(progress: RestoreProgress) -> String {
+    let RestoreProgress { step, done, of } = progress;
+    let percent = (done * 100).checked_div(of).unwrap_or(0);
+    match step {
+        Step::Planning => "looking at what there is".to_owned(),
+        Step::Fetching => {
+            format!("fetching a checkpoint · {} of {} MiB · {percent}%", done >> 20, of >> 20)
+        }
+        Step::Replaying => {
+            format!("applying entries · {} of {} · {percent}%", number(done), number(of))
+        }
+        Step::Verifying => {
+            format!("looking at the result · {} of {} · {percent}%", number(done), number(of))
+        }
+    }
+}
+
+fn told_plan(plan: &Plan) -> String {
+    let mut text = format!("to restore {}", plan.target);
+    if plan.exclusive {
+        text += ", exclusive";
+    }
+    text += &format!(": everything up to entry {}\n", number(plan.index));
+    match &plan.checkpoint {
+        None => text += "  from nothing\n",
+        Some(from) => {
+            let height = from.height.map(|height| format!(", block {}", number(height)));
+            let mib = from.bytes as f64 / f64::from(1 << 20);
+            text += &format!(
+                "  checkpoint {}: entry {}{}, {mib:.1} MiB, at {}\n",
+                from.id,
+                number(from.index),
+                height.unwrap_or_default(),
+                from.place
+            );
+        }
+    }
+    for read in &plan.reads {
+        let range = format!("entries {} to {}", number(read.first), number(read.last));
+        text += &format!("  {range}: {}\n", read.name);
+    }
+    text += &format!("  {:.1} MiB to read\n", plan.bytes as f64 / f64::from(1 << 20));
+    plan.notes.iter().for_each(|note| text += &format!("  not used: {note}\n"));
+    text
+}
+
+fn told(report: &RestoreReport) -> String {
+    let at = &report.achieved;
+    let mut text = format!("restored {} into {}", report.target, report.store);
+    text += if report.exclusive { ", exclusive\n" } else { "\n" };
+    text += &format!("  entry {}, digest {}, epoch {}\n", number(at.index), at.digest, at.epoch);
+    if let (Some(height), Some(hash)) = (at.height, &at.hash) {
+        let proof = at.proof_tip.map(|height| format!(", proven to {}", number(height)));
+        text += &format!("  block {} ({hash}){}\n", number(height), proof.unwrap_or_default());
+    }
+    match (&report.checkpoint, report.resumed_at) {
+        (_, Some(at)) => {
+            text +=
+                &format!("  went on at entry {}, where an earlier attempt had been\n", number(at));
+        }
+        (Some(from), None) => {
+            text += &format!("  from checkpoint {}, entry {}\n", from.id, number(from.index));
+        }
+        (None, None) => text += "  from nothing\n",
+    }
+    let seconds = age(report.duration);
+    text += &format!("  {} entries applied, {seconds}\n", number(report.entries));
+    if let Some(content) = &report.content {
+        text += &format!("  everything was read back: content {content}\n");
+    }
+    report.notes.iter().for_each(|note| text += &format!("  not used: {note}\n"));
+    text
+}
+
+fn print(text: &str) -> Result<Exit, Failure> {
+    say(text)?;
+    Ok(Exit::Ok)
+}
+
+fn print_json(what: &impl serde::Serialize) -> Result<Exit, Failure> {
+    print(&(serde_json::to_string(what)? + "\n"))
+}
+
+/// The exit code of a restore that was not made.
+pub(crate) fn exit(error: &RestoreError) -> Exit {
+    match error {
+        RestoreError::TooOld { .. } => Exit::TooOld,
+        RestoreError::NotYet { .. } | RestoreError::Unknown { .. } => Exit::NotYet,
+        RestoreError::Gap { .. } => Exit::Gap,
+        RestoreError::Corrupt { .. } | RestoreError::NotRight { .. } => Exit::Corrupt,
+        RestoreError::WrongLog { .. } => Exit::WrongLog,
+        RestoreError::NotEmpty { .. } => Exit::NotEmpty,
+        RestoreError::Destination(_) | RestoreError::Log(_) => Exit::Away,
+        _ => Exit::Failed,
+    }
+}
+
+/// Latest, where nothing else is named.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_readable() {
+        let at = |step, done, of| line(RestoreProgress { step, done, of });
+        assert_eq!(at(Step::Replaying, 1_500, 3_000), "applying entries · 1,500 of 3,000 · 50%");
+        assert_eq!(at(Step::Fetching, 0, 0), "fetching a checkpoint · 0 of 0 MiB · 0%");
+    }
+
+    #[test]
+    fn every_kind_of_refusal_has_an_exit_code_of_its_own() {
+        let target = || Target::Height(5).to_string();
+        let errors = [
+            RestoreError::TooOld { target: target(), earliest: String::new() },
+            RestoreError::NotYet { target: target(), latest: String::new() },
+            RestoreError::Gap { target: target(), first: 3, last: 4 },
+            RestoreError::Corrupt { target: target(), needed: 3, what: String::new() },
+            RestoreError::NotEmpty { place: String::new() },
+        ];
+        let codes: std::collections::BTreeSet<u8> =
+            errors.iter().map(|error| exit(error) as u8).collect();
+        assert_eq!(codes.len(), errors.len());
+        assert!(codes.iter().all(|code| *code >= 10));
+    }
+}

@@ -1,0 +1,66 @@
+//! The places that something is restored from or checked against.
+
+use std::sync::Arc;
+
+use tipline_consumer::{Archive, ArchiveError, Checkpoints, Destination, Keys, Sources};
+
+use crate::args::Shared;
+use crate::place::Place;
+use crate::report::Failure;
+
+/// The address that stands for the log of `--log`.
+const LOG: &str = "log";
+
+/// Options that name places.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct SourceArgs {
+    /// Where archives and checkpoints are: dir:PATH, s3://BUCKET/PREFIX, gs://…, az://…; or log,
+    /// for the log of --log itself. May be given several times; the first has precedence
+    #[arg(
+        long,
+        env = "TIPLINE_FROM",
+        value_name = "ADDRESS",
+        value_delimiter = ',',
+        required = true
+    )]
+    pub(crate) from: Vec<String>,
+
+    /// File with the age identity (secret key) that an encrypted archive is read with
+    #[arg(long, env = "TIPLINE_IDENTITY", value_name = "FILE")]
+    pub(crate) identity: Vec<std::path::PathBuf>,
+}
+
+impl SourceArgs {
+    /// Opens every place. One that has nothing is left out; one that does not answer is an error.
+    pub(crate) async fn open(&self, shared: &Shared) -> Result<Sources, Failure> {
+        let keys = Keys::read(&[], &self.identity)?;
+        let mut sources = Sources::default();
+        for address in &self.from {
+            if address == LOG {
+                let place = Place::new(shared, "restore")?;
+                let log = place.open().await.map_err(|error| place.explain(error.into()))?;
+                sources.log = Some(log);
+                continue;
+            }
+            let destination = Destination::open(address)?;
+            match Archive::open(destination.clone(), keys.clone()).await {
+                Ok(archive) => sources.archives.push(archive),
+                Err(ArchiveError::NoArchive { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+            // A backup's place has them in a folder; a set of checkpoints may be named itself.
+            for set in [destination.folder("checkpoints"), destination] {
+                let set = Checkpoints::at(set);
+                if !set.list().await?.is_empty() {
+                    sources.checkpoints.push(set);
+                }
+            }
+        }
+        Ok(sources)
+    }
+
+    /// Likewise, to be shared.
+    pub(crate) async fn open_shared(&self, shared: &Shared) -> Result<Arc<Sources>, Failure> {
+        self.open(shared).await.map(Arc::new)
+    }
+}

@@ -1,0 +1,115 @@
+//! The entries behind a start, as a subscription: so that the loop that follows a log restores.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tipline_log::{LogError, Subscription};
+use tipline_proto::Entry;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::error::RestoreError;
+use super::holdings::Holdings;
+use super::sources::{Sources, Trouble};
+
+/// Reads entries on a task of its own, one piece ahead.
+#[derive(Debug)]
+pub(super) struct Feed {
+    task: JoinHandle<Fed>,
+}
+
+/// What became of reading.
+#[derive(Debug)]
+pub(super) struct Fed {
+    pub(super) holdings: Holdings,
+    /// What turned out to be bad.
+    pub(super) notes: Vec<String>,
+    pub(super) result: Result<(), RestoreError>,
+}
+
+/// The reading end.
+pub(super) struct Fresh {
+    entries: mpsc::Receiver<Vec<Entry>>,
+    /// Ends the loop, once it has everything.
+    done: CancellationToken,
+}
+
+impl Feed {
+    /// Reads everything behind `after` up to `to`. Cancels `done` when all of it was taken.
+    pub(super) fn start(
+        sources: Arc<Sources>,
+        holdings: Holdings,
+        after: u64,
+        to: u64,
+        target: String,
+        done: CancellationToken,
+    ) -> (Self, Fresh) {
+        let (sender, entries) = mpsc::channel(1);
+        let task = tokio::spawn(async move {
+            let mut fed = Fed { holdings, notes: Vec::new(), result: Ok(()) };
+            fed.result = read(&sources, &mut fed, after, to, target, sender).await;
+            fed
+        });
+        (Self { task }, Fresh { entries, done })
+    }
+
+    /// Waits until it has ended.
+    pub(super) async fn ended(self) -> Result<Fed, RestoreError> {
+        self.task.await.map_err(|_| RestoreError::NotRight { what: "reading panicked".to_owned() })
+    }
+}
+
+async fn read(
+    sources: &Sources,
+    fed: &mut Fed,
+    after: u64,
+    to: u64,
+    target: String,
+    sender: mpsc::Sender<Vec<Entry>>,
+) -> Result<(), RestoreError> {
+    let mut at = after;
+    while at < to {
+        let Some(span) = fed.holdings.next(at).cloned() else {
+            let needed = at + 1;
+            let what = fed.notes.join("; ");
+            return Err(RestoreError::Corrupt { target, needed, what });
+        };
+        match sources.read(&span, at, to, sender.clone()).await {
+            Ok(()) => at = span.last,
+            Err(Trouble::Bad(why)) => {
+                let note = format!("{}: {why}", sources.name(&span));
+                tracing::warn!(note, "damaged; looking for the same entries elsewhere");
+                fed.notes.push(note);
+                fed.holdings.give_up(&span);
+            }
+            Err(Trouble::Away(error)) => return Err(error),
+            Err(Trouble::Left) => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+impl Fresh {
+    /// The next entries; `None` behind the last.
+    pub(super) async fn take(&mut self) -> Option<Vec<Entry>> {
+        self.entries.recv().await
+    }
+}
+
+#[async_trait]
+impl Subscription for Fresh {
+    async fn next(&mut self) -> Result<Vec<Entry>, LogError> {
+        match self.take().await {
+            Some(entries) => Ok(entries),
+            None => {
+                self.done.cancel();
+                std::future::pending().await
+            }
+        }
+    }
+
+    async fn acknowledge(&mut self, _index: u64) -> Result<(), LogError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,110 @@
+//! What a restore came to.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use tipline_proto::Cursor;
+
+use super::plan::PlannedCheckpoint;
+
+/// How thoroughly a restored store is looked at before it is put in place. However little: every
+/// file of a checkpoint is compared with its BLAKE3, and every entry with the chain of digests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verification {
+    /// No more than that.
+    None,
+    /// It is opened anew, stands where it should, and has a block at every height.
+    #[default]
+    Normal,
+    /// Everything in it is read back, and compared with the entries, which are read once more.
+    Strict,
+}
+
+/// What is being done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Step {
+    /// Looking at what there is.
+    #[default]
+    Planning,
+    /// Fetching a checkpoint, in bytes.
+    Fetching,
+    /// Applying entries, by index.
+    Replaying,
+    /// Looking at the result, in heights or entries.
+    Verifying,
+}
+
+/// How far a restore is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RestoreProgress {
+    /// What is being done.
+    pub step: Step,
+    /// How much of it is done.
+    pub done: u64,
+    /// How much there is to do.
+    pub of: u64,
+}
+
+/// What was asked for, and what is there now.
+#[derive(Debug, Clone, Serialize)]
+pub struct RestoreReport {
+    /// The store.
+    pub store: String,
+    /// As asked.
+    pub target: String,
+    /// The entry that the target names was left out.
+    pub exclusive: bool,
+    /// Where the store is.
+    pub achieved: Achieved,
+    /// What it was started from; none: from nothing.
+    pub checkpoint: Option<PlannedCheckpoint>,
+    /// It went on with what an earlier attempt had staged, up to this index.
+    pub resumed_at: Option<u64>,
+    /// Entries that were applied.
+    pub entries: u64,
+    /// How it was looked at.
+    pub verification: Verification,
+    /// BLAKE3 over everything in the store, if it was read back.
+    pub content: Option<String>,
+    /// What was damaged or could not be used, and why.
+    pub notes: Vec<String>,
+    /// How long it took.
+    #[serde(rename = "seconds", serialize_with = "seconds")]
+    pub duration: Duration,
+}
+
+/// A point that was reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Achieved {
+    /// Index of the last entry.
+    pub index: u64,
+    /// Digest there.
+    pub digest: String,
+    /// Epoch there.
+    pub epoch: u64,
+    /// Height of the newest block.
+    pub height: Option<u64>,
+    /// Hash of the newest block.
+    pub hash: Option<String>,
+    /// As in [`Cursor::proof_tip`].
+    pub proof_tip: Option<u64>,
+}
+
+impl From<&Cursor> for Achieved {
+    fn from(cursor: &Cursor) -> Self {
+        Self {
+            index: cursor.position.index,
+            digest: cursor.position.digest.to_string(),
+            epoch: cursor.epoch,
+            height: cursor.block_tip.as_ref().map(|tip| tip.height),
+            hash: cursor.block_tip.as_ref().map(|tip| tip.hash.to_string()),
+            proof_tip: cursor.proof_tip,
+        }
+    }
+}
+
+fn seconds<S: serde::Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64(duration.as_secs_f64())
+}

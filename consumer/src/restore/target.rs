@@ -1,0 +1,36 @@
+//! Points of a history to restore to.
+
+use std::fmt;
+
+use tipline_proto::{Hash, Label, Timestamp};
+
+/// A point of a log's history, by what somebody knows of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Everything there is.
+    Latest,
+    /// The block at this height, of the chain as it stands at the end of what is known.
+    Height(u64),
+    /// The block with this hash, also one that was rolled back later.
+    Hash(Hash),
+    /// The last entry before the first one that was committed later than this.
+    Time(Timestamp),
+    /// The entry with this index.
+    Index(u64),
+    /// The newest mark of this name.
+    Mark(Label),
+}
+
+/// As it is written in settings: `height:512`, `mark:upgrade`; a time in microseconds.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Latest => f.write_str("latest"),
+            Target::Height(height) => write!(f, "height:{height}"),
+            Target::Hash(hash) => write!(f, "hash:{hash}"),
+            Target::Time(time) => write!(f, "time:{}", time.as_micros()),
+            Target::Index(index) => write!(f, "index:{index}"),
+            Target::Mark(name) => write!(f, "mark:{}", name.as_str()),
+        }
+    }
+}
