@@ -15,4 +15,4 @@ pub(crate) use schema::BLOCK_BY_HASH;
 pub(crate) use schema::Role;
 pub use write::SqliteStore;
 #[cfg(feature = "files")]
-pub(crate) use pin::SqlitePin;
+pub(crate) use pin::{PayloadOf, SqlitePin};
