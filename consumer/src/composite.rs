@@ -3,6 +3,7 @@
 use tipline_proto::limits::MAX_APPLY_EVENTS;
 use tipline_proto::{Cursor, LogIdentity, Position};
 
+use crate::pinned::Pinned;
 use crate::store::{Batch, Disagreement, Store, StoreError, StoreIdentity, StoreReader};
 
 /// Several stores that hold the same, in a declared order: what a node keeps in more than one
@@ -193,6 +194,19 @@ impl Store for CompositeStore {
         match self.last() {
             Some(last) => last.store.reader(),
             None => Err(self.failed("it has no parts")),
+        }
+    }
+
+    fn pin(&self) -> Result<Vec<Box<dyn Pinned>>, StoreError> {
+        let pinned = self.parts.iter().map(|part| part.store.pin());
+        let pinned = pinned.collect::<Result<Vec<_>, _>>()?.into_iter().flatten();
+        let pinned: Vec<_> = pinned.collect();
+        let last = pinned.last().map(|last| last.cursor());
+        match pinned.iter().all(|part| Some(part.cursor()) == last) {
+            true => Ok(pinned),
+            false => Err(self.failed(
+                "its parts are not in step, a batch was cut off: the next batch brings them in step",
+            )),
         }
     }
 }

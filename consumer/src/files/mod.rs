@@ -4,6 +4,7 @@ mod fault;
 mod flush;
 mod layout;
 mod open;
+mod pin;
 mod placing;
 mod read;
 mod recover;

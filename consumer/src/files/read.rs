@@ -47,6 +47,14 @@ impl FileReader {
         Ok(Self { place, layout, index })
     }
 
+    /// Opens a copy that nobody writes to, without changing or adding any file.
+    pub(super) fn look_at(copy: &Path) -> Result<Self, StoreError> {
+        let (place, layout) = (open::place(copy), Layout::of(copy.to_owned()));
+        open::check_for_reading(copy, &place)?;
+        let index = SqliteReader::look_at(&layout.index(), place.clone(), open::ROLE)?;
+        Ok(Self { place, layout, index })
+    }
+
     /// What the store was created for; `None` if it is new and empty.
     ///
     /// # Errors

@@ -45,6 +45,11 @@ impl Reference {
         Ok(Self { length: u64::from_be_bytes(*length), hash })
     }
 
+    /// Length of the payload.
+    pub(super) fn length(&self) -> u64 {
+        self.length
+    }
+
     /// Whether this can be the payload, by its length.
     pub(super) fn check_length(&self, found: u64) -> Result<(), Mismatch> {
         match self.length == found {
@@ -56,10 +61,14 @@ impl Reference {
     /// Whether this is the payload.
     pub(super) fn check(&self, payload: &[u8]) -> Result<(), Mismatch> {
         self.check_length(payload.len() as u64)?;
-        let (found, expected) = (blake3::hash(payload), self.hash);
-        match found == expected {
+        self.check_hash(blake3::hash(payload))
+    }
+
+    /// Whether something of the right length is the payload, by its BLAKE3.
+    pub(super) fn check_hash(&self, found: Hash) -> Result<(), Mismatch> {
+        match found == self.hash {
             true => Ok(()),
-            false => Err(Mismatch::Content { found, expected }),
+            false => Err(Mismatch::Content { found, expected: self.hash }),
         }
     }
 }

@@ -11,11 +11,13 @@ use tracing::warn;
 
 use super::layout::{Layout, Staged};
 use super::open::{self, Opened};
+use super::pin::FilesPin;
 use super::placing::{Placing, RolledBack};
 use super::read::FileReader;
 use super::reference::Reference;
 use super::tree::Tree;
 use crate::changes::Changes;
+use crate::pinned::Pinned;
 use crate::sqlite::SqliteStore;
 use crate::store::{Batch, Store, StoreError, StoreIdentity, StoreReader};
 
@@ -213,6 +215,13 @@ impl Store for FileStore {
 
     fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
         Ok(Box::new(FileReader::connect(self.layout().clone(), self.place.clone())?))
+    }
+
+    fn pin(&self) -> Result<Vec<Box<dyn Pinned>>, StoreError> {
+        self.check_usable()?;
+        let index = self.index.pin_file()?;
+        let pinned = FilesPin::new(self.place.clone(), self.layout().clone(), index)?;
+        Ok(vec![Box::new(pinned)])
     }
 }
 

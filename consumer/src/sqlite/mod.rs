@@ -9,7 +9,7 @@ mod schema;
 mod write;
 
 #[cfg(feature = "files")]
-pub(crate) use pin::SqlitePin;
+pub(crate) use pin::{PayloadOf, SqlitePin};
 pub use read::SqliteReader;
 #[cfg(test)]
 pub(crate) use schema::BLOCK_BY_HASH;

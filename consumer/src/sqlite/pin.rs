@@ -1,6 +1,8 @@
 //! A moment of the file, by an open read transaction, copied by SQLite's backup API.
 
 use std::fs::File;
+#[cfg(feature = "files")]
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use rusqlite::backup::{Backup, StepResult};
@@ -35,6 +37,14 @@ pub(crate) struct SqlitePin {
     pages: u64,
 }
 
+/// What a payload is.
+#[cfg(feature = "files")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PayloadOf {
+    Block,
+    Proof,
+}
+
 impl SqlitePin {
     pub(super) fn new(path: &Path, place: &str, role: Role) -> Result<Self, StoreError> {
         let connection = open::for_reading(path, place, role)?;
@@ -54,10 +64,31 @@ impl SqlitePin {
         Ok(Self { place, connection, identity, cursor, page_bytes, pages })
     }
 
-    /// Reading the file as it was pinned.
+    /// Gives every payload of a block or a proof as it was pinned, with its height and the index of
+    /// its entry, until `each` says that it is enough.
     #[cfg(feature = "files")]
-    pub(crate) fn connection(&self) -> &Connection {
-        &self.connection
+    pub(crate) fn payloads(
+        &self,
+        mut each: impl FnMut(PayloadOf, u64, u64, &[u8]) -> Result<ControlFlow<()>, StoreError>,
+    ) -> Result<(), StoreError> {
+        let fail = |e| fault(&self.place, "listing what it refers to", e);
+        for (of, sql) in [
+            (PayloadOf::Block, "SELECT height, log_index, payload FROM blocks ORDER BY height"),
+            (PayloadOf::Proof, "SELECT height, log_index, payload FROM proofs ORDER BY height"),
+        ] {
+            let mut statement = self.connection.prepare(sql).map_err(fail)?;
+            let mut rows = statement.query([]).map_err(fail)?;
+            while let Some(row) = rows.next().map_err(fail)? {
+                let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
+                let (height, index) = (number(0).map_err(fail)?, number(1).map_err(fail)?);
+                let payload =
+                    row.get_ref(2).and_then(|value| Ok(value.as_blob()?)).map_err(fail)?;
+                if each(of, height, index, payload)?.is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
     }
 
     /// How large the copy becomes.
