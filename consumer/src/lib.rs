@@ -67,7 +67,9 @@ mod tests;
 mod verify;
 
 #[cfg(feature = "archive")]
-pub use archive::{Archive, ArchiveError, KeyError, Keys, Row, SegmentIndex, SegmentName};
+pub use archive::{
+    Archive, ArchiveError, ArchiveStore, KeyError, Keys, Row, SegmentIndex, SegmentName,
+};
 pub use changes::Changes;
 pub use composite::CompositeStore;
 pub use consumer::Consumer;
