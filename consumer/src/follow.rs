@@ -6,6 +6,7 @@
 //! Each of the four holds one batch at most, the queue two: that bounds what is in memory.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tipline_log::{LogError, Subscription};
 use tipline_proto::Entry;
@@ -42,8 +43,10 @@ enum Applying {
     Idle,
     /// It applies a batch.
     Busy(Arc<Batch>, Answer<Result<(), StoreError>>),
-    /// It had no room for the batch, and gets it again at this time.
+    /// It could not take the batch, and gets it again at this time.
     Held(Arc<Batch>, Instant),
+    /// It looks whether its medium is still there.
+    Probing(Answer<Result<(), StoreError>>),
 }
 
 /// What woke the loop.
@@ -52,7 +55,29 @@ enum Event {
     Arrived(Result<Vec<Entry>, LogError>),
     Checked(Result<Checked, ConsumerError>),
     Applied(Result<Result<(), StoreError>, ConsumerError>),
+    Probed(Result<Result<(), StoreError>, ConsumerError>),
     TryAgain,
+    /// What was gathered has waited for long enough.
+    Gathered,
+    /// It is time to look whether the store is still there.
+    Probe,
+}
+
+/// What a subscription is followed with.
+pub(crate) struct Side<'a> {
+    pub(crate) store: &'a StoreThread,
+    pub(crate) progress: &'a watch::Sender<Progress>,
+    pub(crate) stop: &'a CancellationToken,
+    pub(crate) pace: Pace,
+}
+
+/// When the store gets something to do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// How long what has arrived may wait for more.
+    pub(crate) gather: Duration,
+    /// How long a store that has nothing to do is not asked whether it is still there.
+    pub(crate) probe: Duration,
 }
 
 /// One subscription being followed.
@@ -60,10 +85,15 @@ pub(crate) struct Follow<'a> {
     store: &'a StoreThread,
     progress: &'a watch::Sender<Progress>,
     stop: &'a CancellationToken,
+    pace: Pace,
     subscription: Box<dyn Subscription>,
     checking: Checking,
     queue: Queue,
+    /// When the oldest batch has waited for long enough.
+    gathered: Instant,
     applying: Applying,
+    /// When the store is asked whether it is still there, unless it shows by itself.
+    probe: Instant,
     held: Backoff,
     /// Index up to which the store is durable.
     applied: u64,
@@ -74,21 +104,24 @@ pub(crate) struct Follow<'a> {
 impl<'a> Follow<'a> {
     /// Follows the subscription, which starts behind `applied`, as the checker does.
     pub(crate) fn new(
-        store: &'a StoreThread,
-        progress: &'a watch::Sender<Progress>,
-        stop: &'a CancellationToken,
+        side: Side<'a>,
         subscription: Box<dyn Subscription>,
         checker: Checker,
         applied: u64,
     ) -> Self {
+        let Side { store, progress, stop, pace } = side;
+        let now = Instant::now();
         Self {
             store,
             progress,
             stop,
+            pace,
             subscription,
             checking: Checking::Idle(Box::new(checker)),
             queue: Queue::default(),
+            gathered: now,
             applying: Applying::Idle,
+            probe: now + pace.probe,
             held: Backoff::default(),
             applied,
             leaving: None,
@@ -115,7 +148,13 @@ impl<'a> Follow<'a> {
                 Event::Checked(Err(error)) | Event::Applied(Err(error)) => {
                     return Left::Failed(error);
                 }
+                Event::Probed(Ok(Ok(()))) => self.probed(),
+                Event::Probed(Ok(Err(error))) if error.is_retryable() => self.missed(&error),
+                Event::Probed(Ok(Err(error))) => return Left::Failed(error.into()),
+                Event::Probed(Err(error)) => return Left::Failed(error),
                 Event::TryAgain => self.try_again(),
+                Event::Gathered => {}
+                Event::Probe => self.probe(),
             }
         }
     }
@@ -123,11 +162,14 @@ impl<'a> Follow<'a> {
     async fn next_event(&mut self) -> Event {
         let takes_in = self.leaving.is_none() && self.checking.is_idle() && self.queue.has_room();
         let stopping = matches!(self.leaving, Some(Left::Stopped));
+        let is_idle = matches!(self.applying, Applying::Idle);
         tokio::select! {
             biased;
             () = self.stop.cancelled(), if !stopping => Event::Stop,
             applied = self.applying.done() => applied,
             checked = self.checking.done() => Event::Checked(checked),
+            () = sleep_until(self.gathered), if is_idle && !self.queue.is_empty() => Event::Gathered,
+            () = sleep_until(self.probe), if is_idle => Event::Probe,
             arrived = self.subscription.next(), if takes_in => Event::Arrived(arrived),
         }
     }
@@ -140,9 +182,9 @@ impl<'a> Follow<'a> {
     /// not waited for when the consumer is told to stop: the log has it.
     fn is_drained(&self) -> bool {
         match &self.applying {
-            Applying::Idle => self.checking.is_idle(),
+            Applying::Idle => self.checking.is_idle() && self.queue.is_empty(),
             Applying::Held(..) => matches!(self.leaving, Some(Left::Stopped)),
-            Applying::Busy(..) => false,
+            Applying::Busy(..) | Applying::Probing(_) => false,
         }
     }
 
@@ -166,6 +208,9 @@ impl<'a> Follow<'a> {
             });
         }
         if let Some(batch) = batch {
+            if self.queue.is_empty() {
+                self.gathered = Instant::now() + self.pace.gather;
+            }
             self.queue.push(batch);
         }
         if let (Some(error), None) = (error, &self.leaving) {
@@ -175,10 +220,16 @@ impl<'a> Follow<'a> {
 
     fn apply_next(&mut self) {
         if matches!(self.applying, Applying::Idle)
+            && self.is_gathered()
             && let Some(batch) = self.queue.pop()
         {
             self.apply(Arc::new(batch));
         }
+    }
+
+    /// Whether what is there waits for nothing more.
+    fn is_gathered(&self) -> bool {
+        self.leaving.is_some() || self.queue.is_full() || self.gathered <= Instant::now()
     }
 
     fn apply(&mut self, batch: Arc<Batch>) {
@@ -192,10 +243,7 @@ impl<'a> Follow<'a> {
         let Applying::Busy(batch, _) = std::mem::replace(&mut self.applying, Applying::Idle) else {
             return;
         };
-        if self.held.is_pausing() {
-            tracing::info!(store = self.store.place(), "the store goes on");
-            self.held.reset();
-        }
+        self.goes_on();
         self.applied = batch.cursor.position.index;
         self.progress.send_modify(|progress| {
             progress.phase = Phase::Following;
@@ -215,12 +263,44 @@ impl<'a> Follow<'a> {
         let Applying::Busy(batch, _) = std::mem::replace(&mut self.applying, Applying::Idle) else {
             return;
         };
+        self.stands_still(error);
+        self.applying = Applying::Held(batch, Instant::now() + self.held.next());
+    }
+
+    fn stands_still(&self, error: &StoreError) {
         let error = chain(error);
         if !self.held.is_pausing() {
             tracing::error!(error, "the store cannot go on; nothing is lost, it is tried again");
         }
         self.progress.send_modify(|progress| progress.phase = Phase::StoreHeld(error));
-        self.applying = Applying::Held(batch, Instant::now() + self.held.next());
+    }
+
+    fn goes_on(&mut self) {
+        if self.held.is_pausing() {
+            tracing::info!(store = self.store.place(), "the store goes on");
+            self.held.reset();
+        }
+        self.probe = Instant::now() + self.pace.probe;
+    }
+
+    fn probe(&mut self) {
+        self.applying = Applying::Probing(self.store.call(|store| store.probe()));
+    }
+
+    /// The store's medium is there.
+    fn probed(&mut self) {
+        self.applying = Applying::Idle;
+        if self.held.is_pausing() {
+            self.progress.send_modify(|progress| progress.phase = Phase::Following);
+        }
+        self.goes_on();
+    }
+
+    /// The store's medium is not there, which is shown before it is needed.
+    fn missed(&mut self, error: &StoreError) {
+        self.applying = Applying::Idle;
+        self.stands_still(error);
+        self.probe = Instant::now() + self.held.next();
     }
 
     fn try_again(&mut self) {
@@ -237,6 +317,7 @@ impl Applying {
         match self {
             Applying::Idle => std::future::pending().await,
             Applying::Busy(_, answer) => Event::Applied(answer.get().await),
+            Applying::Probing(answer) => Event::Probed(answer.get().await),
             Applying::Held(_, until) => {
                 sleep_until(*until).await;
                 Event::TryAgain

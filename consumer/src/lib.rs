@@ -73,7 +73,9 @@ mod tests;
 mod verify;
 
 #[cfg(feature = "archive")]
-pub use archive::{Archive, ArchiveError, KeyError, Keys, Row, SegmentIndex, SegmentName};
+pub use archive::{
+    Archive, ArchiveError, ArchiveStore, KeyError, Keys, Row, SegmentIndex, SegmentName,
+};
 pub use changes::Changes;
 #[cfg(feature = "archive")]
 pub use checkpoint::{

@@ -17,6 +17,17 @@ impl Queue {
         self.0.len() < 2 && self.0.iter().map(bytes).sum::<usize>() < MAX_APPLY_BYTES
     }
 
+    /// Whether there is nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether nothing more fits into the oldest batch.
+    pub(crate) fn is_full(&self) -> bool {
+        let is_full = |batch: &Batch| batch.entries.len() >= MAX_APPLY_EVENTS;
+        !self.has_room() || self.0.front().is_some_and(is_full)
+    }
+
     /// Adds the next batch: into the last one if both together are within the limits, so that
     /// whatever has arrived is applied at once.
     pub(crate) fn push(&mut self, batch: Batch) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tipline_log::{Clock, Log};
 use tipline_proto::limits::MAX_RECEIPTS_PER_SECOND;
-use tipline_proto::{Cursor, InstanceId, Level, Reached, Receipt};
+use tipline_proto::{Cursor, InstanceId, Reached, Receipt};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -176,10 +176,11 @@ impl News {
 }
 
 impl Issuer {
-    /// What a store says it has applied is durable: that is what [`crate::Store::apply`] promises.
+    /// What a store says it has applied is durable, that is what [`crate::Store::apply`] promises;
+    /// or more, as the settings say.
     fn receipt(&self, news: &News) -> Receipt {
         let cursor = news.cursor.as_ref();
-        let reached = cursor.map(|cursor| Reached::up_to(cursor.position, Level::Durable));
+        let reached = cursor.map(|cursor| Reached::up_to(cursor.position, self.settings.level));
         Receipt {
             lineage: self.log.identity().lineage,
             consumer: self.settings.name.clone(),

@@ -20,7 +20,7 @@ use crate::apply::StoreThread;
 use crate::backoff::Backoff;
 use crate::check::Checker;
 use crate::error::{ConsumerError, chain};
-use crate::follow::{Follow, Left};
+use crate::follow::{Follow, Left, Pace, Side};
 use crate::progress::{Phase, Progress};
 use crate::refusal::{Refusal, VerifyError};
 use crate::resume::{Joined, join};
@@ -116,12 +116,17 @@ impl Replicator {
             progress.cursor = Some(cursor);
             progress.tail = Some(tail);
         });
-        let follow = Follow::new(store, &self.progress, &self.stop, subscription, checker, applied);
+        let side = Side { store, progress: &self.progress, stop: &self.stop, pace: self.pace() };
+        let follow = Follow::new(side, subscription, checker, applied);
         let left = follow.run().await;
         if self.progress.borrow().cursor.as_ref().is_some_and(|now| now.position.index > applied) {
             self.away.reset();
         }
         self.after(left)
+    }
+
+    fn pace(&self) -> Pace {
+        Pace { gather: self.settings.gather, probe: self.settings.heartbeat }
     }
 
     fn after(&mut self, left: Left) -> State {
@@ -136,6 +141,8 @@ impl Replicator {
                 self.gap = Some(expected);
                 State::Joining
             }
+            // The store could not be asked, and may answer later.
+            Left::Refused(VerifyError::Store(error)) => Self::after_error(error.into()),
             Left::Refused(error) => State::Ended(Err(error.into())),
             Left::Failed(error) => State::Ended(Err(error)),
         }

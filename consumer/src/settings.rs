@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tipline_proto::{ConsumerName, Role};
+use tipline_proto::{ConsumerName, Level, Role};
 
 /// Settings of a consumer. Clock, log and store are arguments of [`crate::Consumer::start`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,11 +14,19 @@ pub struct ConsumerSettings {
     /// How often its receipt is repeated while nothing happens. Others take a consumer for
     /// dead that is silent for several times as long.
     pub heartbeat: Duration,
+    /// What its receipts say of everything that the store has applied. `Durable` is what every
+    /// store promises; more only of a store that does more.
+    pub level: Level,
+    /// How long what has arrived may wait for more to come, so that both are applied together.
+    /// A full batch waits for nothing.
+    pub gather: Duration,
 }
 
 impl ConsumerSettings {
-    /// A consumer of this name and role, with a heartbeat of 5 s.
+    /// A consumer of this name and role, with a heartbeat of 5 s, that applies at once whatever
+    /// has arrived.
     pub fn new(name: ConsumerName, role: Role) -> Self {
-        Self { name, role, heartbeat: Duration::from_secs(5) }
+        let (heartbeat, level, gather) = (Duration::from_secs(5), Level::Durable, Duration::ZERO);
+        Self { name, role, heartbeat, level, gather }
     }
 }

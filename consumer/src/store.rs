@@ -114,6 +114,16 @@ pub trait Store: Send + Debug {
     /// [`StoreError::OutOfOrder`] if the batch is not directly behind the cursor; nothing changes.
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError>;
 
+    /// Looks whether the medium is still there, with what was applied last. Asked every few
+    /// seconds while there is nothing to apply, so that a medium that goes away is noticed before
+    /// it is needed. A store on a disk of its own may leave it out.
+    ///
+    /// # Errors
+    /// As of [`Store::apply`]: a retryable one is shown, and it is asked again until it passes.
+    fn probe(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// A second handle for reading, independent of this one, for another thread.
     fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError>;
 
@@ -370,6 +380,15 @@ pub enum StoreError {
         /// What went wrong.
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
+    /// The medium is out of reach, or refuses the credentials. Nothing that was durable is lost,
+    /// and the handle stays usable: bring it back; it is tried again until it answers.
+    #[error("the store {place} is out of reach")]
+    Unreachable {
+        /// Which store.
+        place: String,
+        /// What went wrong.
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
     /// A read, a write or an fsync failed. After a write the handle refuses further work:
     /// remove the cause, and open the store anew.
     #[error("the store {place} failed: {what}")]
@@ -385,9 +404,10 @@ pub enum StoreError {
 
 impl StoreError {
     /// Whether the same call may succeed later, with nothing lost until then: someone makes
-    /// room, or whoever else has the store lets go of it.
+    /// room, whoever else has the store lets go of it, or the medium comes back.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, StoreError::Full { .. } | StoreError::InUse { .. })
+        use StoreError::{Full, InUse, Unreachable};
+        matches!(self, Full { .. } | InUse { .. } | Unreachable { .. })
     }
 }
 

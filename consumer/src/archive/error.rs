@@ -37,6 +37,28 @@ pub enum ArchiveError {
         /// What is wrong with it.
         what: String,
     },
+    /// Segments are missing in between. Nothing behind them can be reached by way of this
+    /// archive: bring them back from another copy.
+    #[error("the archive at {place} has a hole: entries {first} to {last} are in no segment")]
+    Hole {
+        /// Which destination.
+        place: String,
+        /// Index of the first entry that is missing.
+        first: u64,
+        /// Index of the last entry that is missing.
+        last: u64,
+    },
+    /// Two segments are of different histories. Find out which is right: compare both with the
+    /// log or another copy; then take the wrong one away.
+    #[error("the archive at {place} holds two histories: {one} and {other} disagree")]
+    Fork {
+        /// Which destination.
+        place: String,
+        /// One of the two.
+        one: String,
+        /// The other.
+        other: String,
+    },
     /// It was written by a newer version of this program. Use that.
     #[error(
         "{place}: {object} has format {found}, this program reads up to {known}: use a newer one"

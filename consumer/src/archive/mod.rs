@@ -10,18 +10,22 @@
 //!
 //! How a segment is written down is in `format.rs`.
 
+mod coverage;
 mod document;
 mod error;
 mod format;
 mod index;
 mod keys;
 mod name;
+mod reader;
 mod schema;
+mod standing;
+mod store;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tipline_proto::{Entry, LogIdentity};
+use tipline_proto::{Cursor, Entry, LogIdentity};
 
 use crate::destination::{Destination, DestinationError};
 use crate::store::StoreIdentity;
@@ -30,6 +34,7 @@ pub use error::ArchiveError;
 pub use index::{Row, SegmentIndex};
 pub use keys::{KeyError, Keys};
 pub use name::SegmentName;
+pub use store::ArchiveStore;
 
 use document::Unreadable;
 use format::{Bad, Trailer};
@@ -43,6 +48,8 @@ const TAIL: u64 = 128 << 10;
 #[derive(Clone, Debug)]
 pub struct Archive {
     destination: Destination,
+    /// `archive.json`, as it is there.
+    document: Bytes,
     log: Arc<LogIdentity>,
     keys: Arc<Keys>,
 }
@@ -82,7 +89,7 @@ impl Archive {
             let (place, found) = (place.clone(), recipients.clone());
             ArchiveError::OtherRecipients { place, found, given }
         })?;
-        Ok(Self { destination, log: Arc::new(log), keys: Arc::new(keys) })
+        Ok(Self { destination, document: bytes, log: Arc::new(log), keys: Arc::new(keys) })
     }
 
     /// Makes a new archive of this log, encrypted to the recipients among the keys if there are
@@ -127,6 +134,34 @@ impl Archive {
     /// Whom its segments are encrypted to, as text; nobody if they are not encrypted.
     pub fn recipients(&self) -> Vec<String> {
         self.keys.recipients()
+    }
+
+    /// How far the archive goes from its first entry on: the cursor behind its newest entry, as
+    /// the destination says. The origin if there are no segments.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Hole`] or [`ArchiveError::Fork`] if the names of its segments tell one; as
+    /// for [`Archive::index`] of the newest segment.
+    pub async fn cursor(&self) -> Result<Cursor, ArchiveError> {
+        Ok(self.standing().await?.cursor)
+    }
+
+    /// Whether the archive is still there. A directory that is empty because it is no longer
+    /// mounted is out of reach: nothing may be written into it.
+    async fn present(&self) -> Result<(), ArchiveError> {
+        let place = self.place().to_owned();
+        match self.destination.read(document::NAME).await {
+            Ok(found) if found == self.document => Ok(()),
+            Ok(_) => {
+                let what = "it is not what it was when the archive was opened".to_owned();
+                Err(ArchiveError::Corrupt { place, object: document::NAME.to_owned(), what })
+            }
+            Err(DestinationError::Missing { .. }) => {
+                let what = format!("{} is not there: is it mounted?", document::NAME);
+                Err(DestinationError::Unreachable { place, what, source: None }.into())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Lists the segments, by their first entry, of the same first the longest first. They
@@ -226,7 +261,10 @@ impl Archive {
         let name = SegmentName::new(index.first(), &index.after.position, bytes.len() as u64);
         match self.destination.create(&name.to_string(), bytes.clone()).await {
             Ok(()) => self.read_back(name, Some(bytes), index).await,
-            Err(DestinationError::Exists { .. }) => self.read_back(name, None, index).await,
+            Err(DestinationError::Exists { .. }) => {
+                self.destination.settle(&name.to_string()).await?;
+                self.read_back(name, None, index).await
+            }
             Err(error) => Err(error.into()),
         }
     }

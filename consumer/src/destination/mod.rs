@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
+use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
@@ -119,6 +120,37 @@ impl Destination {
         self.check_there().await?;
         let put = self.store.put_opts(&self.path(name), bytes.into(), options).await;
         put.map(drop).map_err(|e| doing.store(e))
+    }
+
+    /// Makes durable an object that is there. Whoever created it in a directory may have been
+    /// killed between the appearance of its name and the fsync of the directory; object storage
+    /// has no such moment.
+    ///
+    /// # Errors
+    /// [`DestinationError::Missing`] if there is none of this name.
+    pub async fn settle(&self, name: &str) -> Result<(), DestinationError> {
+        if self.directory.is_none() {
+            return Ok(());
+        }
+        let doing = self.doing(format!("flushing {name}"));
+        let path = match LocalFileSystem::new().path_to_filesystem(&self.path(name)) {
+            Ok(path) => path,
+            Err(e) => return Err(doing.store(e)),
+        };
+        let folders = name.split('/').count();
+        let flushed = tokio::task::spawn_blocking(move || {
+            std::fs::File::open(&path)?.sync_all()?;
+            // Folders on the way may be new, too.
+            let mut folders = path.ancestors().skip(1).take(folders);
+            folders.try_for_each(|folder| std::fs::File::open(folder)?.sync_all())
+        });
+        let flushed = flushed.await.unwrap_or_else(|e| Err(std::io::Error::other(e)));
+        flushed.map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => {
+                DestinationError::Missing { place: self.place.clone(), name: name.to_owned() }
+            }
+            _ => doing.io(e),
+        })
     }
 
     /// Reads an object.
