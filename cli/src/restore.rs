@@ -1,17 +1,23 @@
 //! `tipline restore`: a store as it was, from checkpoints, archives and the log.
 
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::ValueEnum;
+use serde::Serialize;
 use tipline_consumer::{
-    Plan, RestoreError, RestoreProgress, RestoreReport, RestoreSettings, Step, StorePlace, Target,
-    Verification,
+    Plan, RestoreError, RestoreProgress, RestoreReport, RestoreSettings, SignFloor, Sources, Step,
+    StorePlace, Verification,
 };
+use tipline_log::system_clock;
+use tipline_proto::Label;
 use tokio::sync::watch;
 
 use crate::address::{Medium, StoreAddress, TargetAddress};
 use crate::args::Shared;
+use crate::place::Place;
 use crate::report::{Exit, Failure, say};
 use crate::settings::Parsed;
 use crate::sources::SourceArgs;
@@ -76,6 +82,15 @@ pub(crate) struct RestoreArgs {
     #[arg(long)]
     if_available: bool,
 
+    /// Become the primary, under this name: claims the log of --log first, which fences the old
+    /// primary off for good, and writes STORE.sign-floor.json
+    ///
+    /// The sign floor is the highest height that the log, any archive, checkpoint or receipt has
+    /// seen: a validator must not sign at or below it again.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["dry_run", "if_empty", "if_available"])]
+    #[arg(value_parser = Parsed::<Label>::new())]
+    as_primary: Option<Label>,
+
     /// Print the plan or the report as one JSON object
     #[arg(long)]
     json: bool,
@@ -104,6 +119,10 @@ pub(crate) async fn run(shared: &Shared, args: RestoreArgs) -> Result<Exit, Fail
             Ok(plan) => print(&told_plan(&plan)),
         };
     }
+    let floor = match &args.as_primary {
+        Some(name) => Some(become_primary(shared, &sources, &place, name).await?),
+        None => None,
+    };
     let stop = stop::on_signal()?;
     let (sender, hears) = watch::channel(RestoreProgress::default());
     let settings = RestoreSettings {
@@ -124,9 +143,82 @@ pub(crate) async fn run(shared: &Shared, args: RestoreArgs) -> Result<Exit, Fail
     progress::done();
     match done {
         Err(error) => ended(&args, error),
-        Ok(report) if args.json => print_json(&report),
-        Ok(report) => print(&told(&report)),
+        Ok(report) if args.json => print_json(&Done { report, sign_floor: floor }),
+        Ok(report) => {
+            print(&(told(&report) + &floor.map(|floor| floor.told()).unwrap_or_default()))
+        }
     }
+}
+
+/// All of it as one object.
+#[derive(Serialize)]
+struct Done {
+    #[serde(flatten)]
+    report: RestoreReport,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sign_floor: Option<WrittenFloor>,
+}
+
+/// A sign floor, and where it was written to.
+#[derive(Serialize)]
+struct WrittenFloor {
+    file: PathBuf,
+    #[serde(flatten)]
+    floor: SignFloor,
+}
+
+impl WrittenFloor {
+    fn told(&self) -> String {
+        let SignFloor { height, epoch, continue_at, .. } = &self.floor;
+        let height = height.map_or("no block was ever seen".to_owned(), |height| {
+            format!("never sign at or below {} again", number(height))
+        });
+        format!(
+            "  primary of epoch {epoch}: every older one is fenced\n  sign floor, in {}: {height}\n  the new \
+             primary continues at entry {}, digest {}\n",
+            self.file.display(),
+            number(continue_at.index),
+            continue_at.digest
+        )
+    }
+}
+
+/// Fences the old primary, and writes down what must not be signed again: both before there is a
+/// store to start a primary from.
+async fn become_primary(
+    shared: &Shared,
+    sources: &Sources,
+    place: &StorePlace,
+    name: &Label,
+) -> Result<WrittenFloor, Failure> {
+    let at = Place::new(shared, "restore as primary")?;
+    let log = at.open().await.map_err(|error| {
+        at.explain(error.into())
+            .advise("only the log can fence the old primary: --as-primary needs it")
+    })?;
+    let claim = tipline_consumer::claim(&*log, name.clone(), &system_clock()).await?;
+    tracing::info!(epoch = claim.epoch, log = %at.address(), "claimed: every older primary is fenced");
+    let all = Sources { log: Some(log), ..sources.clone() };
+    let floor = all.sign_floor(&claim).await?;
+    let first = place.parts.first().map(|(_, path)| path.clone()).unwrap_or_default();
+    let file = PathBuf::from(format!("{}.sign-floor.json", first.display()));
+    let text = serde_json::to_string_pretty(&floor)? + "\n";
+    let written = file.clone();
+    tokio::task::spawn_blocking(move || write_durably(&written, &text)).await??;
+    Ok(WrittenFloor { file, floor })
+}
+
+/// As a whole or not at all, and for good.
+fn write_durably(file: &Path, text: &str) -> io::Result<()> {
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    fs::create_dir_all(parent)?;
+    let temporary = file.with_extension("json.new");
+    let mut writing = File::create(&temporary)?;
+    writing.write_all(text.as_bytes())?;
+    writing.sync_all()?;
+    fs::rename(&temporary, file)?;
+    File::open(parent)?.sync_all()
 }
 
 /// A store of this address as a place to restore to.
@@ -254,14 +346,16 @@ pub(crate) fn exit(error: &RestoreError) -> Exit {
         RestoreError::WrongLog { .. } => Exit::WrongLog,
         RestoreError::NotEmpty { .. } => Exit::NotEmpty,
         RestoreError::Destination(_) | RestoreError::Log(_) => Exit::Away,
+        RestoreError::Stopped { .. } => Exit::Interrupted,
         _ => Exit::Failed,
     }
 }
 
-/// Latest, where nothing else is named.
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use tipline_consumer::{RestoreError, RestoreProgress, Step, Target};
+
+    use super::{exit, line};
 
     #[test]
     fn progress_is_readable() {

@@ -137,11 +137,7 @@ mod tests {
         ]);
         assert_eq!(names(&holdings.cover(0, 9).unwrap()), ["0/1-6", "1/5-9"]);
         assert_eq!(names(&holdings.cover(4, 6).unwrap()), ["1/5-9"]);
-        assert_eq!(
-            names(&holdings.cover(3, 4).unwrap()),
-            ["0/1-6"],
-            "the first source, of equal ones"
-        );
+        assert_eq!(names(&holdings.cover(3, 4).unwrap()), ["0/4-6"], "of equal reach the smallest");
         assert_eq!(holdings.cover(9, 9).unwrap(), []);
         assert_eq!(holdings.cover(0, 11), Err(Hole { first: 10, last: 11 }));
         assert_eq!(names(&holdings.backwards()), ["1/5-9", "0/1-6"]);

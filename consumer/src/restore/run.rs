@@ -1,7 +1,7 @@
 //! The restore itself.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tipline_proto::{Cursor, LogIdentity};
 use tokio::sync::watch;
@@ -23,11 +23,14 @@ use crate::checkpoint::{CheckpointError, Manifest};
 use crate::content::content_digest;
 use crate::destination::Watch;
 use crate::error::{ConsumerError, chain};
-use crate::follow::{Follow, Left};
+use crate::follow::{Follow, Left, Pace, Side};
 use crate::progress::Progress;
 use crate::refusal::VerifyError;
 use crate::resume::standing;
 use crate::store::StoreReader;
+
+/// How long a store that waits for entries is not asked whether it is still there.
+const PROBE: Duration = Duration::from_secs(60);
 
 /// What to restore, and how.
 #[derive(Debug, Clone)]
@@ -243,7 +246,9 @@ impl Run {
             self.plan.target.clone(),
             done.clone(),
         );
-        let follow = Follow::new(store, &told, &done, Box::new(fresh), checker, from).run();
+        let pace = Pace { gather: Duration::ZERO, probe: PROBE };
+        let side = Side { store, progress: &told, stop: &done, pace };
+        let follow = Follow::new(side, Box::new(fresh), checker, from).run();
         let of = self.plan.index - from;
         let tell = async {
             while hears.changed().await.is_ok() {

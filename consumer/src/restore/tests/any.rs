@@ -10,7 +10,7 @@ use crate::conformance::history::History;
 
 /// How many cases; `TIPLINE_RESTORES` in the environment overrides it.
 fn cases() -> u64 {
-    std::env::var("TIPLINE_RESTORES").map_or(100, |text| text.parse().unwrap())
+    std::env::var("TIPLINE_RESTORES").map_or(50, |text| text.parse().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
