@@ -33,7 +33,8 @@ pub(crate) struct SourceArgs {
 impl SourceArgs {
     /// Opens every place. One that has nothing is left out; one that does not answer is an error.
     pub(crate) async fn open(&self, shared: &Shared) -> Result<Sources, Failure> {
-        let keys = Keys::read(&[], &self.identity)?;
+        let none = Ok(Keys::default());
+        let keys = self.identity.iter().fold(none, |keys, file| keys?.identity_file(file))?;
         let mut sources = Sources::default();
         for address in &self.from {
             if address == LOG {

@@ -40,6 +40,8 @@ mod changes;
 mod check;
 #[cfg(feature = "archive")]
 mod checkpoint;
+#[cfg(feature = "archive")]
+mod checks;
 mod composite;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -84,6 +86,11 @@ pub use checkpoint::{
 pub use composite::CompositeStore;
 pub use consumer::Consumer;
 pub use content::content_digest;
+#[cfg(feature = "archive")]
+pub use checks::{
+    Check, Copy, DrillReport, Record, Sample, VerifiedPlace, VerifyReport, common_point, drill,
+    verify,
+};
 #[cfg(feature = "archive")]
 pub use destination::{Destination, DestinationError, Object, Watch};
 pub use error::ConsumerError;

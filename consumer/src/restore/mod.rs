@@ -30,6 +30,7 @@ mod target;
 mod tests;
 
 pub use error::RestoreError;
+pub(crate) use inspect::compare as compare_with_store;
 pub use plan::{Plan, PlannedCheckpoint, PlannedRead};
 pub use primary::{Claim, ClaimedAt, SignFloor, claim};
 pub use report::{Achieved, RestoreProgress, RestoreReport, Step, Verification};

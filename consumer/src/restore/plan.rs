@@ -164,7 +164,7 @@ fn unreachable(
 ) -> RestoreError {
     let target = target.to_string();
     let usable = |manifest: &Manifest| kinds.iter().all(|kind| manifest.parts.contains(kind));
-    let earliest = found.checkpoints.iter().filter(|(_, manifest)| usable(manifest)).next_back();
+    let earliest = found.checkpoints.iter().rfind(|(_, manifest)| usable(manifest));
     let hole = hole.unwrap_or(Hole { first: 1, last: index });
     match earliest {
         // Nothing that is kept goes back so far.

@@ -3,13 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use futures_util::StreamExt;
 use serde::Serialize;
 use tipline_log::{AppendError, Clock, Log, LogError};
 use tipline_proto::{Entry, Event, Kind, Label, OutboxId, Position};
 
 use super::error::RestoreError;
-use super::sources::{Sources, Trouble};
+use super::sources::Sources;
 use crate::error::chain;
 
 /// How often the claim is tried while others append.
@@ -135,35 +134,10 @@ impl Sources {
                 see("checkpoints".to_owned(), tip.height);
             }
         }
-        let spans = loop {
-            let spans = found.holdings.backwards();
-            let mut all = self.rows_of(spans.clone());
-            let mut bad = None;
-            while let Some((span, rows)) = all.next().await {
-                match rows {
-                    Ok(rows) => {
-                        let blocks = rows.iter().filter(|row| row.kind == Kind::BlockCommitted);
-                        let place = self.archives.get(span.source);
-                        let place = place.map_or("the log", |archive| archive.place());
-                        for height in blocks.filter_map(|row| row.height) {
-                            see(place.to_owned(), height);
-                        }
-                    }
-                    Err(Trouble::Bad(why)) => {
-                        bad = Some((span, why));
-                        break;
-                    }
-                    Err(Trouble::Away(error)) => return Err(error),
-                    Err(Trouble::Left) => {}
-                }
+        for row in self.rows_found(&mut found).await? {
+            if let (Kind::BlockCommitted, Some(height)) = (row.kind, row.height) {
+                see("entries".to_owned(), height);
             }
-            drop(all);
-            let Some((span, why)) = bad else { break spans };
-            found.give_up(&span, format!("{}: {why}", self.name(&span)));
-        };
-        if let (Some(hole), false) = (found.holdings.holes().first(), spans.is_empty()) {
-            let target = "the sign floor".to_owned();
-            return Err(RestoreError::Gap { target, first: hole.first, last: hole.last });
         }
         Ok(SignFloor {
             chain: found.identity.chain.name.to_string(),

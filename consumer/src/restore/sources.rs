@@ -52,6 +52,8 @@ pub(crate) struct Found {
     pub(crate) checkpoints: Vec<(usize, Manifest)>,
     /// What is there and cannot be used.
     pub(crate) notes: Vec<String>,
+    /// What turned out to be damaged.
+    pub(crate) bad: Vec<String>,
 }
 
 impl Sources {
@@ -90,7 +92,7 @@ impl Sources {
         let (holdings, places) = (Holdings::new(spans), self.places());
         let identity = one.of.map(|(_, identity)| identity);
         let identity = identity.ok_or(RestoreError::Nothing { places })?;
-        Ok(Found { identity, holdings, checkpoints, notes })
+        Ok(Found { identity, holdings, checkpoints, notes, bad: Vec::new() })
     }
 
     async fn log_spans(&self, log: &dyn Log) -> Result<Vec<Span>, RestoreError> {
@@ -148,6 +150,49 @@ impl Sources {
             (span, rows)
         };
         stream::iter(spans).map(rows).buffered(AT_ONCE).boxed()
+    }
+
+    /// Every row of everything that is kept, the oldest first.
+    pub(crate) async fn all_rows(&self) -> Result<Vec<Row>, RestoreError> {
+        let mut found = self.look().await?;
+        self.rows_found(&mut found).await
+    }
+
+    /// Likewise, of what was found.
+    pub(crate) async fn rows_found(&self, found: &mut Found) -> Result<Vec<Row>, RestoreError> {
+        let target = || "everything".to_owned();
+        'again: loop {
+            let mut spans = found.holdings.backwards();
+            spans.reverse();
+            if let Some(hole) = found.holdings.holes().first() {
+                let (first, last) = (hole.first, hole.last);
+                return match found.bad.is_empty() {
+                    true => Err(RestoreError::Gap { target: target(), first, last }),
+                    false => {
+                        let what = found.bad.join("; ");
+                        Err(RestoreError::Corrupt { target: target(), needed: first, what })
+                    }
+                };
+            }
+            let (mut all, mut at) = (Vec::new(), 0);
+            let mut rows_of = self.rows_of(spans);
+            while let Some((span, rows)) = rows_of.next().await {
+                match rows {
+                    Ok(rows) => {
+                        all.extend(rows.into_iter().filter(|row| row.index > at));
+                        at = at.max(span.last);
+                    }
+                    Err(Trouble::Bad(why)) => {
+                        drop(rows_of);
+                        found.give_up(&span, format!("{}: {why}", self.name(&span)));
+                        continue 'again;
+                    }
+                    Err(Trouble::Away(error)) => return Err(error),
+                    Err(Trouble::Left) => {}
+                }
+            }
+            return Ok(all);
+        }
     }
 
     /// Sends the entries of a span behind `after` up to `to`, in pieces of the size of a batch.
@@ -266,6 +311,7 @@ impl Found {
     /// From now on as if the span were not there.
     pub(crate) fn give_up(&mut self, span: &Span, note: String) {
         self.holdings.give_up(span);
+        self.bad.push(note.clone());
         self.notes.push(note);
     }
 }

@@ -1,0 +1,87 @@
+//! The outcome of checks, at the destination that was checked: whoever asks there is told what is
+//! true of that destination, not what somebody elsewhere remembers.
+
+use serde::{Deserialize, Serialize};
+use tipline_proto::Timestamp;
+
+use crate::destination::{Destination, DestinationError};
+
+/// The folder of the records.
+const FOLDER: &str = "checks";
+
+/// Which check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Check {
+    /// Reading what is kept.
+    Verify,
+    /// Restoring it.
+    Drill,
+}
+
+impl Check {
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Check::Verify => "verify",
+            Check::Drill => "drill",
+        }
+    }
+}
+
+/// That a check was made, and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// When it ended, in microseconds since 1970, by the clock of whoever made it.
+    pub time_us: u64,
+    /// Nothing was wrong.
+    pub ok: bool,
+    /// Index up to which it looked.
+    pub index: u64,
+    /// What was found, in a line.
+    pub summary: String,
+}
+
+impl Record {
+    /// When it ended.
+    pub fn time(&self) -> Timestamp {
+        Timestamp::from_micros(self.time_us)
+    }
+
+    /// Keeps it at the destination, beside the older ones. Durable on return.
+    ///
+    /// # Errors
+    /// Those of the destination.
+    pub async fn keep(&self, at: &Destination, check: Check) -> Result<(), DestinationError> {
+        let name = format!("{FOLDER}/{}-{:020}.json", check.as_str(), self.time_us);
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        match at.create(&name, text.into()).await {
+            // Another one ended in the same microsecond: one of them is enough.
+            Err(DestinationError::Exists { .. }) => Ok(()),
+            kept => kept,
+        }
+    }
+
+    /// The newest one, and the newest that was well, of a check at the destination.
+    ///
+    /// # Errors
+    /// Those of the destination. What cannot be read is as if it were not there.
+    pub async fn newest(
+        at: &Destination,
+        check: Check,
+    ) -> Result<(Option<Self>, Option<Self>), DestinationError> {
+        let prefix = format!("{FOLDER}/{}-", check.as_str());
+        let mut newest = None;
+        for object in at.list(FOLDER, None).await?.iter().rev() {
+            if !object.name.starts_with(&prefix) {
+                continue;
+            }
+            let bytes = at.read(&object.name).await?;
+            let Ok(record) = serde_json::from_slice::<Self>(&bytes) else { continue };
+            if record.ok {
+                return Ok((newest.or_else(|| Some(record.clone())), Some(record)));
+            }
+            newest = newest.or(Some(record));
+        }
+        Ok((newest, None))
+    }
+}
