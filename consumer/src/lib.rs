@@ -72,7 +72,8 @@ pub use changes::Changes;
 pub use composite::CompositeStore;
 #[cfg(feature = "archive")]
 pub use checkpoint::{
-    CheckpointError, CheckpointId, Checkpoints, Job, Listed, Manifest, ManifestFile, NotAnId,
+    CheckpointError, CheckpointId, Checkpoints, Fate, Job, Keep, Listed, Manifest, ManifestFile,
+    NotAnId,
 };
 pub use consumer::Consumer;
 pub use content::content_digest;

@@ -1,6 +1,6 @@
 //! Addresses of destinations.
 
-use std::path::Path as FilePath;
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ pub(super) fn open(address: &str) -> Result<Destination, DestinationError> {
     let why = "its settings are not complete: see the variables of the environment of its provider";
     let store = built.map_err(|e| bad(address, why, Some(Box::new(e))))?;
     let place = place_of(&url);
-    Ok(Destination { store, prefix, directory: None, place })
+    Ok(Destination { store, prefix, directory: None, within: PathBuf::new(), place })
 }
 
 fn directory(address: &str, path: &FilePath) -> Result<Destination, DestinationError> {
@@ -75,7 +75,7 @@ fn directory(address: &str, path: &FilePath) -> Result<Destination, DestinationE
         .map_err(|e| bad(address, unusable, Some(Box::new(e))))?;
     let store = Arc::new(LocalFileSystem::new().with_fsync(true));
     let place = format!("dir:{}", path.display());
-    Ok(Destination { store, prefix, directory: Some(Arc::new(absolute)), place })
+    Ok(Destination { store, prefix, directory: Some(Arc::new(absolute)), within: PathBuf::new(), place })
 }
 
 fn place_of(url: &Url) -> String {

@@ -8,7 +8,7 @@ mod error;
 mod transfer;
 
 use std::ops::Range;
-use std::path::{Path as FilePath, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -29,6 +29,8 @@ pub struct Destination {
     prefix: Path,
     /// The whole destination's directory, if it is one on this machine.
     directory: Option<Arc<PathBuf>>,
+    /// The folder of it that this is.
+    within: PathBuf,
     place: String,
 }
 
@@ -58,7 +60,8 @@ impl Destination {
     /// A folder of it. `name` has no slash at its ends.
     pub fn folder(&self, name: &str) -> Self {
         let place = format!("{}/{name}", self.place);
-        Self { prefix: self.path(name), place, ..self.clone() }
+        let within = self.within.join(name);
+        Self { prefix: self.path(name), within, place, ..self.clone() }
     }
 
     /// The address, for people, without anything secret.
@@ -67,8 +70,8 @@ impl Destination {
     }
 
     /// Its directory, if it is one on this machine.
-    pub fn directory(&self) -> Option<&FilePath> {
-        self.directory.as_deref().map(PathBuf::as_path)
+    pub fn directory(&self) -> Option<PathBuf> {
+        Some(self.directory.as_ref()?.join(&self.within))
     }
 
     /// Makes the directory of a destination that is one on this machine, durably. Done once, by
