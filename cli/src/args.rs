@@ -7,6 +7,7 @@ use clap::builder::BoolishValueParser;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::address::LogAddress;
+use crate::checkpoint::CheckpointArgs;
 use crate::consume::ConsumeArgs;
 use crate::demo::DemoArgs;
 use crate::forget::ForgetArgs;
@@ -98,6 +99,8 @@ pub(crate) enum Command {
     Restore(RestoreArgs),
     /// Read a block, a proof or anything else from a store
     Get(GetArgs),
+    /// Copy a store as it is at one moment, while it is written; list, keep and expire copies
+    Checkpoint(CheckpointArgs),
     /// Remove a consumer that is gone for good from the status
     Forget(ForgetArgs),
     /// Show all of it at work, in one process, on made-up blocks

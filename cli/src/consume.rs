@@ -10,7 +10,9 @@ use tipline_log::{Clock, system_clock};
 use tipline_proto::{ConsumerName, InstanceId, Role};
 
 use crate::address::StoreAddress;
+use crate::admin::Admin;
 use crate::args::Shared;
+use crate::checkpoint::{EveryArgs, Maker};
 use crate::place::Place;
 use crate::progress::{self, Rate};
 use crate::report::{Exit, Failure};
@@ -28,6 +30,7 @@ Examples:
   tipline replica --name replica-1 --store sqlite:replica.db
   tipline replica --name replica-2 --store composite:files:/var/lib/blocks+sqlite:/var/lib/node.db
   tipline backup --name backup-1 --store sqlite:/backup/chain.db --log nats://a:4222,b:4222/mainnet
+  tipline backup --name backup-1 --store rocksdb:/backup/chain --checkpoint-every 1h --keep-last 24
 
 It goes on where the store is, and sends a receipt for what the store has fsynced. Ctrl-C or
 SIGTERM applies what has arrived and ends with 0. What does not follow, fork, gap or wrong link,
@@ -45,6 +48,9 @@ pub(crate) struct ConsumeArgs {
     #[arg(long, env = "TIPLINE_STORE", value_name = "STORE")]
     #[arg(value_parser = Parsed::<StoreAddress>::new())]
     store: StoreAddress,
+
+    #[command(flatten)]
+    checkpoints: EveryArgs,
 }
 
 /// Follows until it is asked to stop.
@@ -61,14 +67,18 @@ pub(crate) async fn run(shared: &Shared, role: Role, args: ConsumeArgs) -> Resul
     let instance = InstanceId::from_bytes(rand::random());
     let clock = system_clock();
     let consumer = Consumer::start(log, store, settings, instance, Arc::clone(&clock));
+    let maker = Arc::new(Maker::new(consumer.store(), Arc::clone(&clock), stop.clone()));
+    let admin = Admin::start(&args.store, Arc::clone(&maker));
     let progress = consumer.progress();
     let mut rate = Rate::default();
     let ended = tokio::select! {
         ended = consumer.finished() => Some(ended),
         () = stop.cancelled() => None,
+        () = args.checkpoints.run(&args.store, &maker, &clock) => None,
         () = progress::show(|| line(&progress.borrow(), &clock, &mut rate)) => None,
     };
     progress::done();
+    drop(admin);
     match ended {
         Some(ended) => ended.map_err(stopped)?,
         None => drain(consumer).await?,

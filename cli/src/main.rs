@@ -1,7 +1,9 @@
 //! The program `tipline`: it puts the parts together, and decides nothing that they decide.
 
 mod address;
+mod admin;
 mod args;
+mod checkpoint;
 mod consume;
 mod demo;
 mod forget;
@@ -71,6 +73,7 @@ fn start(args: Args) -> Result<Exit, Failure> {
             Command::Status(args) => status::run(&shared, args).await,
             Command::Restore(args) => restore::run(&shared, args).await,
             Command::Get(args) => get::run(args).await,
+            Command::Checkpoint(args) => checkpoint::run(args).await,
             Command::Forget(args) => forget::run(&shared, args).await,
             Command::Demo(args) => demo::run(&shared, args).await,
         }

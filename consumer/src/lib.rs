@@ -81,16 +81,17 @@ pub use archive::{
 pub use changes::Changes;
 #[cfg(feature = "archive")]
 pub use checkpoint::{
-    CheckpointError, CheckpointId, Checkpoints, Job, Listed, Manifest, ManifestFile, NotAnId,
+    CheckpointError, CheckpointId, Checkpoints, Fate, Job, Keep, Listed, Manifest, ManifestFile,
+    NotAnId,
 };
-pub use composite::CompositeStore;
-pub use consumer::Consumer;
-pub use content::content_digest;
 #[cfg(feature = "archive")]
 pub use checks::{
     Check, Copy, DrillReport, Record, Sample, VerifiedPlace, VerifyReport, common_point, drill,
     verify,
 };
+pub use composite::CompositeStore;
+pub use consumer::Consumer;
+pub use content::content_digest;
 #[cfg(feature = "archive")]
 pub use destination::{Destination, DestinationError, Object, Watch};
 pub use error::ConsumerError;

@@ -46,6 +46,23 @@ impl Medium {
     }
 }
 
+impl StoreAddress {
+    /// A path beside the store, with this behind its name; for a composite beside its last part,
+    /// which has the cursor.
+    pub(crate) fn beside(&self, what: &str) -> PathBuf {
+        let path = match self {
+            Self::One(medium) => medium.path(),
+            Self::Composite(parts) => parts.last().map_or(Path::new("store"), Medium::path),
+        };
+        // Without a slash at its end.
+        let path: PathBuf = path.components().collect();
+        let mut path = path.into_os_string();
+        path.push(".");
+        path.push(what);
+        path.into()
+    }
+}
+
 /// Text that names no store of this build.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadStore {

@@ -66,7 +66,7 @@ impl Archive {
     pub async fn open(destination: Destination, keys: Keys) -> Result<Self, ArchiveError> {
         let place = destination.place().to_owned();
         if let Some(directory) = destination.directory() {
-            keys.check_apart(directory, &place)?;
+            keys.check_apart(&directory, &place)?;
         }
         let bytes = match destination.read(document::NAME).await {
             Err(DestinationError::Missing { .. }) => {

@@ -35,7 +35,8 @@ impl Checkpoints {
         job: &Arc<Job>,
     ) -> Result<Manifest, CheckpointError> {
         let directory = self.directory()?;
-        self.destination().prepare().await?;
+        let set = directory.clone();
+        blocking(move || tree::prepare(&set)).await?;
         let lock = self.lock().await?;
         let set = directory.clone();
         blocking(move || tree::clear(&set)).await?;

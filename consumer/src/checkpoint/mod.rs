@@ -10,12 +10,15 @@
 mod create;
 mod error;
 mod job;
+mod keep;
 mod lock;
 mod manifest;
 mod set;
 mod tree;
+mod upload;
 
 pub use error::CheckpointError;
 pub use job::Job;
+pub use keep::{Fate, Keep};
 pub use manifest::{CheckpointId, Manifest, ManifestFile, NotAnId};
 pub use set::{Checkpoints, Listed};

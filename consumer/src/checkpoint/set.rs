@@ -72,8 +72,9 @@ impl Checkpoints {
     }
 
     pub(super) fn directory(&self) -> Result<PathBuf, CheckpointError> {
-        let directory = self.destination.directory().map(Path::to_owned);
-        directory.ok_or_else(|| CheckpointError::NotADirectory { place: self.place().to_owned() })
+        self.destination
+            .directory()
+            .ok_or_else(|| CheckpointError::NotADirectory { place: self.place().to_owned() })
     }
 
     pub(super) async fn lock(&self) -> Result<SetLock, CheckpointError> {
@@ -185,7 +186,7 @@ impl Checkpoints {
         Ok(())
     }
 
-    fn compare(
+    pub(super) fn compare(
         &self,
         manifest: &Manifest,
         file: &ManifestFile,
@@ -212,7 +213,7 @@ impl Checkpoints {
         }
     }
 
-    fn corrupt(&self, id: &CheckpointId, what: String) -> CheckpointError {
+    pub(super) fn corrupt(&self, id: &CheckpointId, what: String) -> CheckpointError {
         CheckpointError::Corrupt { place: self.place().to_owned(), id: id.clone(), what }
     }
 

@@ -22,6 +22,15 @@ pub(super) fn make_directory(path: &Path) -> Result<(), CheckpointError> {
     made.map_err(CheckpointError::file(format!("making {}", path.display())))
 }
 
+/// Makes the directory of a set if it is not there. That in which it is must be: otherwise it is
+/// one that is not mounted.
+pub(super) fn prepare(set: &Path) -> Result<(), CheckpointError> {
+    if !set.is_dir() {
+        make_directory(set)?;
+    }
+    set.parent().map_or(Ok(()), flush)
+}
+
 /// Makes the names in a directory durable.
 pub(super) fn flush(path: &Path) -> Result<(), CheckpointError> {
     let flushed = File::open(path).and_then(|directory| directory.sync_all());

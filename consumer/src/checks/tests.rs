@@ -59,9 +59,12 @@ fn segments(directory: &TempDir) -> Vec<std::path::PathBuf> {
 async fn what_is_whole_is_found_whole() {
     let history = History::random(31, 95);
     let (_directory, sources) = archived(&history).await;
-    for (sample, read_back) in
-        [(Sample::Structure, 0), (Sample::Share(0.6), 10), (Sample::Share(0.1), 1), (Sample::Full, 10)]
-    {
+    for (sample, read_back) in [
+        (Sample::Structure, 0),
+        (Sample::Share(0.6), 10),
+        (Sample::Share(0.1), 1),
+        (Sample::Full, 10),
+    ] {
         let report = look(&sources, sample).await;
         assert!(report.is_ok(), "{report:?}");
         assert_eq!(report.places[0].read_back, read_back, "{sample:?}");
@@ -97,8 +100,7 @@ async fn a_store_that_differs_from_what_was_archived_is_found_out() {
     store.apply(&Model::new(&log()).batch(&history.entries)).unwrap();
     let reader = || store.reader().unwrap();
     let stop = CancellationToken::new();
-    let report =
-        verify(&sources, Some(reader()), Sample::Full, &mut || 0.0, &stop).await.unwrap();
+    let report = verify(&sources, Some(reader()), Sample::Full, &mut || 0.0, &stop).await.unwrap();
     assert!(report.is_ok(), "{report:?}");
     // What nobody who goes through the store can do.
     let connection = rusqlite::Connection::open(&path).unwrap();
@@ -107,8 +109,7 @@ async fn a_store_that_differs_from_what_was_archived_is_found_out() {
         .execute("UPDATE blocks SET payload = x'00' WHERE height = ?1", [*height as i64])
         .unwrap();
     assert_eq!(changed, 1);
-    let report =
-        verify(&sources, Some(reader()), Sample::Full, &mut || 0.0, &stop).await.unwrap();
+    let report = verify(&sources, Some(reader()), Sample::Full, &mut || 0.0, &stop).await.unwrap();
     assert!(!report.is_ok(), "{report:?}");
 }
 

@@ -273,9 +273,9 @@ impl Compared {
             && *digest != cursor.position.digest
         {
             let (index, own) = (cursor.position.index, cursor.position.digest);
-            self.place.problems.push(format!(
-                "the cursor: digest {own} at entry {index}, {who} has {digest}"
-            ));
+            self.place
+                .problems
+                .push(format!("the cursor: digest {own} at entry {index}, {who} has {digest}"));
         }
         self.place
     }

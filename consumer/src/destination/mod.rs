@@ -8,7 +8,7 @@ mod error;
 mod transfer;
 
 use std::ops::Range;
-use std::path::{Path as FilePath, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -71,8 +71,8 @@ impl Destination {
     }
 
     /// Its directory, if it is one on this machine.
-    pub fn directory(&self) -> Option<&FilePath> {
-        self.directory.as_deref().map(PathBuf::as_path)
+    pub fn directory(&self) -> Option<PathBuf> {
+        self.directory.as_deref().cloned()
     }
 
     /// Makes the directory of a destination that is one on this machine, durably. Done once, by

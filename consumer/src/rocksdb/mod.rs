@@ -7,6 +7,7 @@ mod lock;
 mod look;
 mod open;
 mod outside;
+mod pin;
 mod reader;
 mod rows;
 mod values;

@@ -12,6 +12,7 @@ use super::families::{DEFAULT, FAMILIES, Family};
 use super::fault::{fault, is_locked};
 use super::lock::DirectoryLock;
 use super::look::{Found, look, unusable};
+use super::pin;
 use super::view::Db;
 use crate::store::StoreError;
 
@@ -46,6 +47,10 @@ pub(super) fn for_writing(path: &Path, place: &str) -> Result<Database, StoreErr
     let in_use = || StoreError::InUse { place: place.to_owned() };
     let lock = DirectoryLock::take(&path).ok_or_else(in_use)?;
     let found = look(&path, place)?;
+    pin::clear(&path).map_err(|e| {
+        let why = "a copy of it that was not finished cannot be removed: check the permissions";
+        unusable(place, why, Some(Box::new(e)))
+    })?;
     let mut options = options();
     if found == Found::Nothing {
         make_private(&path).map_err(|e| {

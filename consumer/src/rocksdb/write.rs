@@ -11,10 +11,12 @@ use tipline_proto::{Cursor, LogIdentity};
 use super::families::Family;
 use super::fault::{fault, is_stall};
 use super::open::{self, Database};
+use super::pin::RocksDbPin;
 use super::reader::RocksDbReader;
 use super::view::View;
 use super::{batch, rows};
 use crate::changes::Changes;
+use crate::pinned::Pinned;
 use crate::store::{Batch, Store, StoreError, StoreIdentity, StoreReader};
 
 /// While rows are written to files too slowly, it is looked this often whether there is room in
@@ -44,6 +46,9 @@ const STALLS: usize = 100;
 /// | `transactions_by_index` | index | option of the block tip, id (to the end) |
 /// | `records` | key | index, time, value as a payload (`record_values` by key) |
 /// | `marks` | name | index, time, option of the block tip |
+///
+/// A directory `pinned-…` in it is of a checkpoint under way; what is left of one is removed when
+/// the store is opened for writing.
 ///
 /// `index` is the index of the entry that a row came with, `time` that entry's commit time at the
 /// primary, the block tip the height of it at that entry. `default` is empty.
@@ -225,5 +230,15 @@ impl Store for RocksDbStore {
 
     fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
         Ok(Box::new(RocksDbReader::shared(Arc::clone(&self.database), self.place.clone())))
+    }
+
+    fn pin(&self) -> Result<Vec<Box<dyn Pinned>>, StoreError> {
+        self.check_usable()?;
+        let Some((identity, cursor)) = self.identity.clone().zip(self.cursor.clone()) else {
+            let why = "it was not created for a log, so there is nothing to copy".to_owned();
+            return Err(StoreError::Unusable { place: self.place.clone(), why, source: None });
+        };
+        let pinned = RocksDbPin::new(&self.database.db, &self.place, identity, cursor)?;
+        Ok(vec![Box::new(pinned)])
     }
 }

@@ -3,6 +3,8 @@ mod agree;
 #[cfg(target_os = "linux")]
 mod broken;
 mod changes;
+#[cfg(all(feature = "archive", feature = "sqlite"))]
+mod checkpoint;
 #[cfg(feature = "sqlite")]
 mod composite;
 #[cfg(feature = "files")]

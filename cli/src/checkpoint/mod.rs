@@ -1,0 +1,255 @@
+//! `tipline checkpoint`: copies of a store as it was at one moment.
+
+mod every;
+mod listing;
+mod maker;
+mod rate;
+
+use std::sync::Arc;
+
+use tipline_consumer::{CheckpointId, Checkpoints, Fate, Keep, Listed, StoreHandle};
+use tipline_log::system_clock;
+
+pub(crate) use every::EveryArgs;
+pub(crate) use maker::{Begun, Maker, Order};
+
+use self::every::default_set;
+use self::maker::open_set;
+use self::rate::ByteRate;
+use crate::address::StoreAddress;
+use crate::admin::{Admin, Asked, ask};
+use crate::report::{Exit, Failure, Sentence, say};
+use crate::settings::Parsed;
+use crate::{progress, stop, store};
+
+/// Options of `tipline checkpoint`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tipline checkpoint create --store sqlite:/backup/chain.db
+  tipline checkpoint create --store rocksdb:/var/lib/replica --upload s3://bucket/chain
+  tipline checkpoint list --store sqlite:/backup/chain.db
+  tipline checkpoint list --checkpoints s3://bucket/chain/checkpoints --json
+  tipline checkpoint show latest --verify --store sqlite:/backup/chain.db
+  tipline checkpoint keep latest --store sqlite:/backup/chain.db
+  tipline checkpoint expire --keep-last 3 --keep-within 7d --store sqlite:/backup/chain.db --confirm
+  tipline checkpoint cancel --store sqlite:/backup/chain.db
+
+A checkpoint is made while a consumer applies to the store: by that consumer, over the socket
+PATH.admin beside the store, or by this command if none runs. What is listed is whole. Ctrl-C
+cancels, and leaves nothing. Nothing is removed without --confirm.")]
+pub(crate) struct CheckpointArgs {
+    #[command(subcommand)]
+    what: What,
+
+    /// The store: sqlite:PATH, rocksdb:PATH, files:PATH, or composite: and several with + between
+    #[arg(long, global = true, env = "TIPLINE_STORE", value_name = "STORE")]
+    #[arg(value_parser = Parsed::<StoreAddress>::new())]
+    store: Option<StoreAddress>,
+
+    /// The set of checkpoints: dir:PATH; to look at, also s3://, gs://, az://. Without it, beside
+    /// the store, at PATH.checkpoints
+    #[arg(long, global = true, env = "TIPLINE_CHECKPOINTS", value_name = "ADDRESS")]
+    checkpoints: Option<String>,
+
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Make one now
+    Create {
+        /// Copy it to the checkpoints of this backup location too, and read it back from there
+        #[arg(long, env = "TIPLINE_UPLOAD", value_name = "ADDRESS")]
+        upload: Option<String>,
+        /// Move at most so many bytes per second: 50MiB
+        #[arg(long, value_name = "BYTES", value_parser = Parsed::<ByteRate>::new())]
+        rate: Option<ByteRate>,
+    },
+    /// List them, the newest first
+    List,
+    /// Tell everything about one
+    Show {
+        /// Its name as listed, or latest
+        id: String,
+        /// Read every byte of it, and compare
+        #[arg(long)]
+        verify: bool,
+    },
+    /// Never let one expire
+    Keep {
+        /// Its name as listed, or latest
+        id: String,
+    },
+    /// Let one expire that was kept
+    Release {
+        /// Its name as listed, or latest
+        id: String,
+    },
+    /// End the one that is being made
+    Cancel,
+    /// Remove old ones; without --confirm only say which
+    Expire {
+        /// Leave so many of the newest
+        #[arg(long, value_name = "COUNT", default_value_t = 3)]
+        keep_last: usize,
+        /// Leave what is younger than this: 7d
+        #[arg(long, value_name = "TIME", value_parser = Parsed::<humantime::Duration>::new())]
+        keep_within: Option<humantime::Duration>,
+        /// Do remove them
+        #[arg(long)]
+        confirm: bool,
+    },
+}
+
+/// Does it.
+pub(crate) async fn run(args: CheckpointArgs) -> Result<Exit, Failure> {
+    let CheckpointArgs { what, store, checkpoints, json } = args;
+    let place = Place { store, checkpoints };
+    match what {
+        What::Create { upload, rate } => {
+            let checkpoints = place.address()?;
+            let order = Order { checkpoints, upload, rate: rate.map(|rate| rate.0) };
+            create(place.store()?, order, json).await
+        }
+        What::Cancel => cancel(place.store()?).await,
+        What::List => {
+            let set = place.set()?;
+            let (listed, kept) = (set.list().await?, set.kept().await?);
+            let is_broken = |listed: &Listed| matches!(listed, Listed::Broken { .. });
+            let exit = if listed.iter().any(is_broken) { Exit::Degraded } else { Exit::Ok };
+            say(&listing::list(set.place(), &listed, &kept, json))?;
+            Ok(exit)
+        }
+        What::Show { id, verify } => show(&place.set()?, &id, verify, json).await,
+        What::Keep { id } => {
+            let set = place.set()?;
+            let id = find(&set, &id).await?;
+            set.keep(&id).await?;
+            say(&format!("{id} is kept until it is released\n"))?;
+            Ok(Exit::Ok)
+        }
+        What::Release { id } => {
+            let set = place.set()?;
+            let id = find(&set, &id).await?;
+            set.release(&id).await?;
+            say(&format!("{id} may expire\n"))?;
+            Ok(Exit::Ok)
+        }
+        What::Expire { keep_last, keep_within, confirm } => {
+            let keep = Keep { last: keep_last, within: keep_within.map(|within| *within) };
+            expire(&place.set()?, &keep, confirm, json).await
+        }
+    }
+}
+
+struct Place {
+    store: Option<StoreAddress>,
+    checkpoints: Option<String>,
+}
+
+impl Place {
+    fn store(&self) -> Result<&StoreAddress, Failure> {
+        let advice =
+            "for example --store sqlite:replica.db; or set it in tipline.toml: [checkpoint] store";
+        let none = || Failure::from(Sentence("no store is named".to_owned())).advise(advice);
+        self.store.as_ref().ok_or_else(none)
+    }
+
+    fn address(&self) -> Result<String, Failure> {
+        match &self.checkpoints {
+            Some(address) => Ok(address.clone()),
+            None => self.store().map(default_set),
+        }
+    }
+
+    fn set(&self) -> Result<Checkpoints, Failure> {
+        Ok(open_set(&self.address()?)?)
+    }
+}
+
+/// By the consumer that has the store open, or else here.
+async fn create(address: &StoreAddress, order: Order, json: bool) -> Result<Exit, Failure> {
+    let stop = stop::on_signal()?;
+    let line = listing::progress;
+    let id = match ask(address, &order, &stop, line).await? {
+        Asked::Made(id) => id,
+        Asked::Nobody => {
+            let opening = address.clone();
+            let store = tokio::task::spawn_blocking(move || store::open(&opening)).await??;
+            let handle = StoreHandle::of(store)?;
+            let maker = Arc::new(Maker::new(handle, system_clock(), stop));
+            // So that it can be cancelled like any other.
+            let _admin = Admin::start(address, Arc::clone(&maker));
+            let begun = maker.begin(order.clone())?;
+            let job = Arc::clone(&begun.job);
+            let run = begun.run();
+            tokio::pin!(run);
+            let made = loop {
+                tokio::select! {
+                    made = &mut run => break made?,
+                    () = progress::show(|| line(job.doing(), job.moved(), job.total())) => {}
+                }
+            };
+            made.id
+        }
+    };
+    progress::done();
+    let set = open_set(&order.checkpoints)?;
+    let manifest = set.get(&id).await?;
+    say(&listing::made(set.place(), &manifest, json))?;
+    Ok(Exit::Ok)
+}
+
+async fn cancel(address: &StoreAddress) -> Result<Exit, Failure> {
+    let text = match crate::admin::cancel(address).await? {
+        Some(true) => "cancelled\n",
+        Some(false) => "no checkpoint is being made\n",
+        None => "no consumer has the store open here, so no checkpoint is being made\n",
+    };
+    say(text)?;
+    Ok(Exit::Ok)
+}
+
+async fn show(set: &Checkpoints, id: &str, verify: bool, json: bool) -> Result<Exit, Failure> {
+    let manifest = set.get(&find(set, id).await?).await?;
+    if verify {
+        set.verify(&manifest, &()).await?;
+    }
+    let kept = set.kept().await?.contains(&manifest.id);
+    say(&listing::one(set.place(), &manifest, kept, verify, json))?;
+    Ok(Exit::Ok)
+}
+
+async fn expire(
+    set: &Checkpoints,
+    keep: &Keep,
+    confirm: bool,
+    json: bool,
+) -> Result<Exit, Failure> {
+    let now = system_clock()();
+    let judged = match confirm {
+        true => set.expire(keep, now, None, &()).await?,
+        false => set.judge(keep, now).await?,
+    };
+    let any = judged.iter().any(|(_, fate)| *fate == Fate::Expired);
+    say(&listing::judged(&judged, confirm, json))?;
+    if any && !confirm && !json {
+        say("nothing was removed: give --confirm to remove what is expired\n")?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// A name, or `latest`: the newest that is whole.
+async fn find(set: &Checkpoints, given: &str) -> Result<CheckpointId, Failure> {
+    if given != "latest" {
+        return Ok(given.parse::<CheckpointId>()?);
+    }
+    let whole = |listed: &Listed| matches!(listed, Listed::Whole(_));
+    let listed = set.list().await?;
+    let newest = listed.iter().find(|listed| whole(listed)).map(|listed| listed.id().clone());
+    let none = || Sentence(format!("{} has no checkpoint that is whole", set.place()));
+    Ok(newest.ok_or_else(none)?)
+}

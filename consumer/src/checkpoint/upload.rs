@@ -1,0 +1,76 @@
+//! A copy of a checkpoint elsewhere.
+
+use bytes::Bytes;
+
+use super::error::CheckpointError;
+use super::manifest::Manifest;
+use super::set::{Checkpoints, MANIFEST};
+use crate::destination::{DestinationError, Watch};
+
+impl Checkpoints {
+    /// Copies a checkpoint of this set, a directory, to another set, and reads every byte back from
+    /// there. On return it is whole there, and listed. `Ok` too if it was there already, as its
+    /// manifest says.
+    ///
+    /// What was uploaded of one that fails or is cancelled is never listed. It is removed, if
+    /// that is allowed there; otherwise the next attempt writes over it.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Corrupt`] names a file that is not what was written, here or there;
+    /// [`CheckpointError::Cancelled`] if `watch` ends it.
+    pub async fn upload(
+        &self,
+        manifest: &Manifest,
+        to: &Checkpoints,
+        watch: &impl Watch,
+    ) -> Result<(), CheckpointError> {
+        match to.get(&manifest.id).await {
+            Ok(found) if found == *manifest => return Ok(()),
+            Ok(_) => return Err(to.corrupt(&manifest.id, "it is another one of this name".into())),
+            Err(CheckpointError::Missing { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let uploaded = self.upload_new(manifest, to, watch).await;
+        if uploaded.is_err() {
+            to.abandon(manifest).await;
+        }
+        uploaded
+    }
+
+    async fn upload_new(
+        &self,
+        manifest: &Manifest,
+        to: &Checkpoints,
+        watch: &impl Watch,
+    ) -> Result<(), CheckpointError> {
+        let directory = self.directory()?;
+        for file in &manifest.files {
+            let object = manifest.object(file);
+            let sent = to.destination().upload(&object, &directory.join(&object), watch).await;
+            self.compare(manifest, file, sent, None)?;
+        }
+        to.verify(manifest, watch).await?;
+        let (name, text) = (format!("{}/{MANIFEST}", manifest.id), manifest.to_text()?);
+        match to.destination().create(&name, Bytes::from(text)).await {
+            // Only the same one has this name; whether it is whole, the reading back tells.
+            Ok(()) | Err(DestinationError::Exists { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        match to.get(&manifest.id).await? {
+            found if found == *manifest => Ok(()),
+            _ => Err(to.corrupt(&manifest.id, format!("{MANIFEST} is not what was written"))),
+        }
+    }
+
+    /// Removes what there is of an upload that did not end, as far as it can.
+    async fn abandon(&self, manifest: &Manifest) {
+        if self.destination().read(&format!("{}/{MANIFEST}", manifest.id)).await.is_ok() {
+            return;
+        }
+        for file in manifest.files.iter().filter(|file| file.shared.is_none()) {
+            if self.destination().remove(&manifest.object(file)).await.is_err() {
+                return;
+            }
+        }
+    }
+}
