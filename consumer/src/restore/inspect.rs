@@ -32,7 +32,7 @@ pub(super) fn normal(reader: &dyn StoreReader, expected: &Cursor) -> Result<(), 
 }
 
 /// Whether what the store has of an entry is what the entry says.
-pub(super) fn compare(reader: &dyn StoreReader, entry: &Entry) -> Result<(), RestoreError> {
+pub(crate) fn compare(reader: &dyn StoreReader, entry: &Entry) -> Result<(), RestoreError> {
     let (index, time) = (entry.index, entry.time);
     // What came later has taken its place where the index is another one.
     let same = match &entry.event {
