@@ -10,6 +10,8 @@ use crate::address::LogAddress;
 use crate::checkpoint::CheckpointArgs;
 use crate::consume::ConsumeArgs;
 use crate::demo::DemoArgs;
+use crate::dr::DrArgs;
+use crate::drill::DrillArgs;
 use crate::forget::ForgetArgs;
 use crate::get::GetArgs;
 use crate::init::InitArgs;
@@ -19,6 +21,7 @@ use crate::restore::RestoreArgs;
 use crate::settings::Parsed;
 use crate::status::StatusArgs;
 use crate::telemetry::LogFormat;
+use crate::verify::VerifyArgs;
 
 /// Replicate a chain node's committed state: every block and proof is pushed through a durable
 /// log into replicas and backups, which acknowledge what they hold.
@@ -97,6 +100,12 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Make a store as it was at any point, from checkpoints, archives and the log
     Restore(RestoreArgs),
+    /// Look at archives, checkpoints and a store, without restoring
+    Verify(VerifyArgs),
+    /// Restore for real into a scratch place, and measure it
+    Drill(DrillArgs),
+    /// Tell what is left when something is lost
+    Dr(DrArgs),
     /// Read a block, a proof or anything else from a store
     Get(GetArgs),
     /// Copy a store as it is at one moment, while it is written; list, keep and expire copies

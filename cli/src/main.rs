@@ -6,6 +6,8 @@ mod args;
 mod checkpoint;
 mod consume;
 mod demo;
+mod dr;
+mod drill;
 mod forget;
 mod get;
 mod init;
@@ -24,6 +26,7 @@ mod store;
 mod telemetry;
 mod terminal;
 mod text;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -72,6 +75,9 @@ fn start(args: Args) -> Result<Exit, Failure> {
             Command::Backup(args) => consume::run(&shared, Role::Backup, args).await,
             Command::Status(args) => status::run(&shared, args).await,
             Command::Restore(args) => restore::run(&shared, args).await,
+            Command::Verify(args) => verify::run(&shared, args).await,
+            Command::Drill(args) => drill::run(&shared, args).await,
+            Command::Dr(args) => dr::run(&shared, args).await,
             Command::Get(args) => get::run(args).await,
             Command::Checkpoint(args) => checkpoint::run(args).await,
             Command::Forget(args) => forget::run(&shared, args).await,

@@ -88,11 +88,14 @@ impl Failure {
         })
     }
 
+    /// The error with its causes in one line.
+    pub(crate) fn text(&self) -> String {
+        self.details.iter().fold(chain(&*self.error), |text, detail| text + "; " + detail)
+    }
+
     /// The error with its causes in one line, and what to do.
     pub(crate) fn into_parts(self) -> (String, Option<String>) {
-        let details = self.details.into_iter();
-        let text = details.fold(chain(&*self.error), |text, detail| text + "; " + &detail);
-        (text, self.advice)
+        (self.text(), self.advice)
     }
 
     /// Writes it to the logs.

@@ -253,7 +253,8 @@ fn ended(args: &RestoreArgs, error: RestoreError) -> Result<Exit, Failure> {
     }
 }
 
-fn line(progress: RestoreProgress) -> String {
+/// How far a restore is, for people.
+pub(crate) fn line(progress: RestoreProgress) -> String {
     let RestoreProgress { step, done, of } = progress;
     let percent = (done * 100).checked_div(of).unwrap_or(0);
     match step {
@@ -332,7 +333,7 @@ fn print(text: &str) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-fn print_json(what: &impl serde::Serialize) -> Result<Exit, Failure> {
+fn print_json(what: &impl Serialize) -> Result<Exit, Failure> {
     print(&(serde_json::to_string(what)? + "\n"))
 }
 

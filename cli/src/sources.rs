@@ -31,10 +31,13 @@ pub(crate) struct SourceArgs {
 }
 
 impl SourceArgs {
+    /// The addresses of destinations: all but the log's.
+    pub(crate) fn destinations(&self) -> impl Iterator<Item = &String> {
+        self.from.iter().filter(|address| *address != LOG)
+    }
+
     /// Opens every place. One that has nothing is left out; one that does not answer is an error.
     pub(crate) async fn open(&self, shared: &Shared) -> Result<Sources, Failure> {
-        let none = Ok(Keys::default());
-        let keys = self.identity.iter().fold(none, |keys, file| keys?.identity_file(file))?;
         let mut sources = Sources::default();
         for address in &self.from {
             if address == LOG {
@@ -43,6 +46,19 @@ impl SourceArgs {
                 sources.log = Some(log);
                 continue;
             }
+            let one = self.open_one(address).await?;
+            sources.archives.extend(one.archives);
+            sources.checkpoints.extend(one.checkpoints);
+        }
+        Ok(sources)
+    }
+
+    /// Opens the destination of one address.
+    pub(crate) async fn open_one(&self, address: &str) -> Result<Sources, Failure> {
+        let none = Ok(Keys::default());
+        let keys = self.identity.iter().fold(none, |keys, file| keys?.identity_file(file))?;
+        let mut sources = Sources::default();
+        {
             let destination = Destination::open(address)?;
             match Archive::open(destination.clone(), keys.clone()).await {
                 Ok(archive) => sources.archives.push(archive),

@@ -53,7 +53,8 @@ impl Job {
         self.total.load(Ordering::Relaxed)
     }
 
-    pub(super) fn begin(&self, doing: &'static str, total: u64) {
+    /// Begins a step of so many bytes.
+    pub fn begin(&self, doing: &'static str, total: u64) {
         self.moved.store(0, Ordering::Relaxed);
         self.total.store(total, Ordering::Relaxed);
         *self.step() = (Instant::now(), doing);

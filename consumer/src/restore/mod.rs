@@ -34,7 +34,7 @@ pub(crate) use inspect::compare as compare_with_store;
 pub use plan::{Plan, PlannedCheckpoint, PlannedRead};
 pub use primary::{Claim, ClaimedAt, SignFloor, claim};
 pub use report::{Achieved, RestoreProgress, RestoreReport, Step, Verification};
-pub use run::{RestoreSettings, plan_restore, restore};
+pub use run::{RestoreSettings, plan_for, plan_restore, restore};
 pub use sources::Sources;
 pub use stage::{OpenStore, StorePlace};
 pub use target::Target;

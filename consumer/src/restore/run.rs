@@ -55,8 +55,22 @@ pub async fn plan_restore(
     target: &Target,
     exclusive: bool,
 ) -> Result<Plan, RestoreError> {
+    plan_for(sources, &place.kinds(), target, exclusive).await
+}
+
+/// Likewise, into a store of these kinds of media (`sqlite`, `rocksdb`, `files`), each of which a
+/// checkpoint must have; none: any checkpoint will do.
+///
+/// # Errors
+/// As for [`plan_restore`].
+pub async fn plan_for(
+    sources: &Sources,
+    kinds: &[String],
+    target: &Target,
+    exclusive: bool,
+) -> Result<Plan, RestoreError> {
     let mut found = sources.look().await?;
-    sources.plan(&mut found, target, exclusive, &place.kinds()).await
+    sources.plan(&mut found, target, exclusive, kinds).await
 }
 
 /// Restores a store. On `Ok` it is in its place, durable, and closed: a consumer of the log can be

@@ -1,0 +1,162 @@
+//! `tipline drill`: a restore for real, into a scratch place.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use tipline_consumer::{Check, DrillReport, RestoreError, RestoreProgress};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::address::{Medium, StoreAddress};
+use crate::args::Shared;
+use crate::place::Place;
+use crate::report::{Exit, Failure, say};
+use crate::settings::Parsed;
+use crate::sources::SourceArgs;
+use crate::text::{age, number};
+use crate::verify::{keep, repeat};
+use crate::{progress, restore, stop};
+
+/// Options of `tipline drill`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tipline drill --from s3://backup/mainnet
+  tipline drill --from dir:/backup --scratch /var/tmp --medium rocksdb --json
+  tipline drill --from s3://backup/mainnet --every 7d
+
+It restores the latest point into a new directory, reads everything back, compares with the log of
+--log if that is there, and removes it again. How long it took is the recovery time, how far it was
+behind the log is the recovery point. Exit code 13 if it is not the log's history; otherwise the
+codes of tipline restore.")]
+pub(crate) struct DrillArgs {
+    #[command(flatten)]
+    sources: SourceArgs,
+
+    /// Where to make the directory that is removed again; it needs room for the whole store
+    #[arg(long, value_name = "DIRECTORY")]
+    scratch: Option<PathBuf>,
+
+    /// The kind of store to restore into
+    #[arg(long, value_enum, default_value = "sqlite")]
+    medium: Kind,
+
+    /// Do not compare with the log
+    #[arg(long)]
+    without_log: bool,
+
+    /// Go on doing it, this often
+    #[arg(long, value_name = "TIME")]
+    #[arg(value_parser = Parsed::<humantime::Duration>::new())]
+    every: Option<humantime::Duration>,
+
+    /// Do not keep the outcome at the places
+    #[arg(long)]
+    no_record: bool,
+
+    /// Print the report as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Kind {
+    Sqlite,
+    Files,
+    #[cfg(feature = "rocksdb")]
+    Rocksdb,
+}
+
+/// Drills once, or for ever.
+pub(crate) async fn run(shared: &Shared, args: DrillArgs) -> Result<Exit, Failure> {
+    let stop = stop::on_signal()?;
+    let Some(every) = args.every.map(Duration::from) else {
+        return once(shared, &args, &stop).await;
+    };
+    repeat(every, &stop, async || once(shared, &args, &stop).await.map(drop)).await
+}
+
+async fn once(
+    shared: &Shared,
+    args: &DrillArgs,
+    stop: &CancellationToken,
+) -> Result<Exit, Failure> {
+    let outcome = drill(shared, args, stop).await;
+    if !args.no_record && !stop.is_cancelled() {
+        let (ok, index, summary) = match &outcome {
+            Ok(report) => (report.is_ok(), report.restore.achieved.index, summary(report)),
+            Err(failure) => (false, 0, failure.text()),
+        };
+        keep(&args.sources, Check::Drill, ok, index, summary).await?;
+    }
+    let report = outcome?;
+    match args.json {
+        true => say(&(serde_json::to_string(&report)? + "\n"))?,
+        false => say(&format!("{}\n", summary(&report)))?,
+    }
+    Ok(if report.is_ok() { Exit::Ok } else { Exit::Corrupt })
+}
+
+async fn drill(
+    shared: &Shared,
+    args: &DrillArgs,
+    stop: &CancellationToken,
+) -> Result<DrillReport, Failure> {
+    let sources = args.sources.open_shared(shared).await?;
+    let log = match args.without_log {
+        true => None,
+        false => {
+            let place = Place::new(shared, "drill")?;
+            let log = place.open().await.map_err(|error| {
+                place
+                    .explain(error.into())
+                    .advise("to drill without comparing with the log: --without-log")
+            })?;
+            Some(log)
+        }
+    };
+    let parent = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
+    let scratch = tempfile::Builder::new().prefix("tipline-drill-").tempdir_in(parent)?;
+    let path = scratch.path().join("store");
+    let medium = match args.medium {
+        Kind::Sqlite => Medium::Sqlite(path),
+        Kind::Files => Medium::Files(path),
+        #[cfg(feature = "rocksdb")]
+        Kind::Rocksdb => Medium::RocksDb(path),
+    };
+    let place = restore::place(&StoreAddress::One(medium));
+    let (sender, hears) = watch::channel(RestoreProgress::default());
+    let drill =
+        tipline_consumer::drill(Arc::clone(&sources), log, place, sender, stop.child_token());
+    let report = tokio::select! {
+        report = drill => report,
+        () = progress::show(|| restore::line(*hears.borrow())) => Err(RestoreError::Stopped { at: 0 }),
+    };
+    progress::done();
+    let report = report?;
+    tokio::task::spawn_blocking(move || scratch.close()).await??;
+    Ok(report)
+}
+
+fn summary(report: &DrillReport) -> String {
+    let (at, took) = (&report.restore.achieved, age(report.restore.duration));
+    let block = at.height.map(|height| format!(", block {}", number(height))).unwrap_or_default();
+    let log = match report.agrees_with_log {
+        None => "not compared with a log".to_owned(),
+        Some(false) => "it is NOT the history of the log".to_owned(),
+        Some(true) => "it is the history of the log".to_owned(),
+    };
+    let behind = match (report.entries_behind, report.seconds_behind) {
+        (Some(0), _) => "; nothing would have been lost".to_owned(),
+        (Some(entries), Some(seconds)) => format!(
+            "; {} entries would have been lost, {}",
+            number(entries),
+            age(Duration::from_secs_f64(seconds))
+        ),
+        (Some(entries), None) => format!("; {} entries would have been lost", number(entries)),
+        (None, _) => String::new(),
+    };
+    format!("restored to entry {}{block} in {took}: {log}{behind}", number(at.index))
+}
