@@ -54,6 +54,7 @@ mod receipts;
 mod refusal;
 mod replicate;
 mod resume;
+pub mod retention;
 #[cfg(feature = "rocksdb")]
 mod rocksdb;
 mod settings;

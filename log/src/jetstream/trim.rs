@@ -4,6 +4,8 @@
 //! receipts, where [`JetStreamLog::read_ends`](super::JetStreamLog) finds it; a newer one takes
 //! its place, never an older one. So at every moment the claim is in one of the two.
 
+use std::time::Duration;
+
 use async_nats::HeaderMap;
 use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_EXPECTED_STREAM};
 use async_nats::jetstream::ErrorCode;
@@ -20,8 +22,11 @@ use super::{JetStreamLog, failure};
 use crate::error::LogError;
 use crate::spec::Extent;
 
-/// How often another trimmer may put a claim between our look and our own.
-const ATTEMPTS: usize = 20;
+/// How often another trimmer may be in the way of a claim …
+const ATTEMPTS: usize = 50;
+/// … and the time between two looks. Several servers refuse a second one while they still
+/// agree on the first.
+const PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Deserialize)]
 struct Purged {
@@ -66,6 +71,7 @@ impl JetStreamLog {
             if self.post_claim(claim.bytes.clone(), behind).await? {
                 return Ok(());
             }
+            tokio::time::sleep(PAUSE).await;
         }
         Err(self.link.unavailable("keep the newest claim: others trim too", None))
     }

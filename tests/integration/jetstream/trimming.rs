@@ -112,7 +112,7 @@ async fn a_cluster_loses_its_leader_while_the_log_is_trimmed() {
         write_epoch(&mut writer).await;
         let target = writer.tail.position.index.saturating_sub(rng.within(0..=60)).max(reached);
         let leader = cluster.stream_leader(&stream).await;
-        let pause = Duration::from_micros(rng.within(0..=3_000));
+        let pause = Duration::from_micros(rng.within(0..=60_000));
         let killing = async {
             tokio::time::sleep(pause).await;
             cluster.node(leader).kill();
