@@ -14,6 +14,7 @@ use crate::get::GetArgs;
 use crate::init::InitArgs;
 use crate::nats::NatsArgs;
 use crate::primary::PrimaryArgs;
+use crate::retention::RetentionArgs;
 use crate::settings::Parsed;
 use crate::status::StatusArgs;
 use crate::telemetry::LogFormat;
@@ -97,6 +98,8 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// Remove a consumer that is gone for good from the status
     Forget(ForgetArgs),
+    /// Tell what the log may forget, why the rest is kept, and trim it
+    Retention(RetentionArgs),
     /// Show all of it at work, in one process, on made-up blocks
     Demo(DemoArgs),
 }

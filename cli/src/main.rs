@@ -12,6 +12,7 @@ mod place;
 mod primary;
 mod progress;
 mod report;
+mod retention;
 mod settings;
 mod source;
 mod status;
@@ -69,6 +70,7 @@ fn start(args: Args) -> Result<Exit, Failure> {
             Command::Status(args) => status::run(&shared, args).await,
             Command::Get(args) => get::run(args).await,
             Command::Forget(args) => forget::run(&shared, args).await,
+            Command::Retention(args) => retention::run(&shared, args).await,
             Command::Demo(args) => demo::run(&shared, args).await,
         }
     });
