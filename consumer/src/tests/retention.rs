@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tipline_log::{Extent, Log, Reader, Receipts, Trimmer};
+use tipline_log::{Extent, Log, Reader, Receipts};
 use tipline_proto::{InstanceId, Level, Position, Reached, Receipt, Role, Timestamp};
 
 use super::rigged::{RiggedLog, append};
