@@ -18,6 +18,7 @@ use crate::init::InitArgs;
 use crate::nats::NatsArgs;
 use crate::primary::PrimaryArgs;
 use crate::restore::RestoreArgs;
+use crate::retention::RetentionArgs;
 use crate::settings::Parsed;
 use crate::status::StatusArgs;
 use crate::telemetry::LogFormat;
@@ -112,6 +113,8 @@ pub(crate) enum Command {
     Checkpoint(CheckpointArgs),
     /// Remove a consumer that is gone for good from the status
     Forget(ForgetArgs),
+    /// Tell what the log may forget, why the rest is kept, and trim it
+    Retention(RetentionArgs),
     /// Show all of it at work, in one process, on made-up blocks
     Demo(DemoArgs),
 }

@@ -17,6 +17,7 @@ mod primary;
 mod progress;
 mod report;
 mod restore;
+mod retention;
 mod settings;
 mod source;
 mod sources;
@@ -81,6 +82,7 @@ fn start(args: Args) -> Result<Exit, Failure> {
             Command::Get(args) => get::run(args).await,
             Command::Checkpoint(args) => checkpoint::run(args).await,
             Command::Forget(args) => forget::run(&shared, args).await,
+            Command::Retention(args) => retention::run(&shared, args).await,
             Command::Demo(args) => demo::run(&shared, args).await,
         }
     });

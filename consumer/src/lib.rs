@@ -64,6 +64,7 @@ mod replicate;
 #[cfg(feature = "archive")]
 mod restore;
 mod resume;
+pub mod retention;
 #[cfg(feature = "rocksdb")]
 mod rocksdb;
 mod settings;

@@ -32,4 +32,6 @@ mod unit;
 pub use clock::{Clock, system_clock};
 pub use error::{AppendError, LogError};
 pub use preflight::{Preflight, Shortfall};
-pub use spec::{Appender, Board, BoardFeed, Extent, Log, Reader, Receipts, Subscription, Tail};
+pub use spec::{
+    Appender, Board, BoardFeed, Extent, Log, Reader, Receipts, Subscription, Tail, Trimmer,
+};

@@ -175,7 +175,32 @@ pub trait BoardFeed: Send {
     async fn next(&mut self) -> Result<Board, LogError>;
 }
 
-/// A whole log.
-pub trait Log: Appender + Reader + Receipts {}
+/// The side of a log that forgets. What may be forgotten is not for the log to know.
+///
+/// ```text
+/// before   1  2  3  4  5  6         trim(4)
+/// after             4  5  6         extent: first 4, last 6
+/// ```
+#[async_trait]
+pub trait Trimmer: Send + Sync + Debug {
+    /// Removes the oldest entries, so that `first` is the oldest one held; gives what is held
+    /// then. Entries are removed whole, from the oldest on.
+    ///
+    /// The newest entry is never removed: a `first` behind it is taken for its index. A
+    /// `first` that is not held any more, or 0, changes nothing. So the same call may be
+    /// repeated.
+    ///
+    /// The tail stays as it is, the outbox and the epoch of the newest claim included, even
+    /// if the claim is trimmed away. A reader at `first - 1` goes on as if nothing had been; one
+    /// further back gets `OutOfRange` at the latest when it subscribes again. Appending goes on
+    /// meanwhile.
+    ///
+    /// On `Ok` what was removed is gone for good, as far as the log is durable. After an error,
+    /// a crash or a cancelled call, any part of it may be gone, always the oldest: call again.
+    async fn trim(&self, first: u64) -> Result<Extent, LogError>;
+}
 
-impl<T: Appender + Reader + Receipts> Log for T {}
+/// A whole log.
+pub trait Log: Appender + Reader + Receipts + Trimmer {}
+
+impl<T: Appender + Reader + Receipts + Trimmer> Log for T {}

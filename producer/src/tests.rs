@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tipline_log::memory::MemoryLog;
-use tipline_log::{Appender, Log, Reader, Receipts, system_clock};
+use tipline_log::{Appender, Log, Reader, Receipts, Trimmer, system_clock};
 use tipline_proto::{
     Chain, Event, Hash, InstanceId, Label, Level, Lineage, Links, LogIdentity, OutboxId, Policy,
     Position, Reached, Receipt, Role, Timestamp,
@@ -200,4 +200,30 @@ async fn another_outbox_must_say_where_it_continues() {
         links.admit(&log.entry(index).await.unwrap().event, None).unwrap();
     }
     assert_eq!(links.tip().map(|tip| tip.height), Some(4), "every block once");
+}
+
+#[tokio::test]
+async fn a_producer_resumes_with_a_log_whose_claim_was_trimmed_away() {
+    let (log, outbox) = (log(), outbox(1));
+    let producer = start(&log, &outbox, settings());
+    for height in 1..=10 {
+        producer.committed(outbox.enqueue(&block(height)).unwrap()).logged().await.unwrap();
+    }
+    // While it runs, and before it is started again.
+    log.trim(6).await.unwrap();
+    producer.committed(outbox.enqueue(&block(11)).unwrap()).logged().await.unwrap();
+    producer.shutdown(Duration::from_secs(10)).await.unwrap();
+    let last = log.trim(u64::MAX).await.unwrap().last;
+
+    let restored = self::outbox(2);
+    restored.enqueue(&block(1)).unwrap();
+    let refused = start(&log, &restored, settings()).ready().await;
+    assert!(matches!(refused, Err(Ended::OtherOutbox { sequence: 11, .. })), "{refused:?}");
+
+    let producer = start(&log, &outbox, settings());
+    producer.committed(outbox.enqueue(&block(12)).unwrap()).logged().await.unwrap();
+    let tail = log.tail().await.unwrap();
+    assert_eq!((tail.position.index, tail.epoch, tail.outbox_sequence), (last + 2, 2, 12));
+    let newest = log.entry(last + 2).await.unwrap().event;
+    assert!(matches!(newest, Event::BlockCommitted { height: 12, .. }), "{newest}");
 }

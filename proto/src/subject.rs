@@ -6,8 +6,9 @@
 //! | `tipline.<log>.event.<kind>` | one event, or one part of it |
 //! | `tipline.<log>.receipt.<consumer>` | newest receipt of a consumer; empty once it is forgotten |
 //! | `tipline.<log>.primary` | newest announcement of the primary |
+//! | `tipline.<log>.claim` | the newest `epoch_started` that was trimmed away, as an entry |
 //! | `tipline-<log>-events` | the stream of the events |
-//! | `tipline-<log>-receipts` | the stream of receipts and announcement, the newest of each subject |
+//! | `tipline-<log>-receipts` | the stream of receipts, announcement and claim, the newest of each subject |
 //! | header `Tipline-Part: 2/5` | part of an event that is larger than a message; the last part is an entry, those before it are the beginning of its payload |
 //! | header `Tipline-Index: 77` | index of the event that a part belongs to |
 //!
@@ -45,6 +46,8 @@ pub enum Subject {
     Receipt(LogName, ConsumerName),
     /// `tipline.<log>.primary`
     Primary(LogName),
+    /// `tipline.<log>.claim`
+    Claim(LogName),
 }
 
 /// A subject that is none of the contract's.
@@ -69,7 +72,8 @@ pub fn events_stream(log: &LogName) -> String {
     format!("tipline-{log}-events")
 }
 
-/// The stream that holds a log's receipts and its primary's announcement.
+/// The stream that holds a log's receipts, its primary's announcement, and the newest claim that
+/// was trimmed away.
 pub fn receipts_stream(log: &LogName) -> String {
     format!("tipline-{log}-receipts")
 }
@@ -80,6 +84,7 @@ impl fmt::Display for Subject {
             Subject::Event(log, kind) => write!(f, "tipline.{log}.event.{}", kind.as_str()),
             Subject::Receipt(log, consumer) => write!(f, "tipline.{log}.receipt.{consumer}"),
             Subject::Primary(log) => write!(f, "tipline.{log}.primary"),
+            Subject::Claim(log) => write!(f, "tipline.{log}.claim"),
         }
     }
 }
@@ -96,6 +101,7 @@ impl FromStr for Subject {
                 log.parse().ok().zip(consumer.parse().ok()).map(|(l, c)| Subject::Receipt(l, c))
             }
             ["tipline", log, "primary"] => log.parse().ok().map(Subject::Primary),
+            ["tipline", log, "claim"] => log.parse().ok().map(Subject::Claim),
             _ => None,
         };
         parsed.ok_or_else(|| UnknownSubject(given.to_owned()))

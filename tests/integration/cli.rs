@@ -104,7 +104,9 @@ async fn mistakes_on_the_command_line_are_explained() {
 async fn every_help_text_has_examples_and_needs_no_settings_that_are_right() {
     let site = Site::new();
     site.write("tipline.toml", "this is not TOML");
-    for command in ["", "init", "primary", "replica", "backup", "status", "forget", "demo"] {
+    let commands =
+        ["", "init", "primary", "replica", "backup", "status", "forget", "retention", "demo"];
+    for command in commands {
         let finished = site.run(&format!("{command} --help")).await;
         assert_eq!(finished.status.code(), Some(0), "{command}: {}", finished.stderr);
         assert!(finished.stdout.contains("Examples:"), "{command}: {}", finished.stdout);
@@ -408,4 +410,31 @@ async fn a_second_ctrl_c_does_not_wait_for_the_drain() {
     primary.process.interrupt();
     assert_eq!(primary.finish(WITHIN).await.status.code(), Some(130));
     nats.resume();
+}
+
+#[tokio::test]
+async fn retention_explains_and_trims_nothing_that_is_not_proven() {
+    let site = Site::with_log().await;
+    let _primary = site.spawn("primary --source blk:blocks.dat --index index.db --name node");
+    let _backup = site.spawn("backup --name backup-1 --store sqlite:backup.db");
+    let status = site.status_is(0, "").await;
+    assert_eq!(status["consumers"][0]["reservation"], "reserved");
+    let last = status["log"]["last"].as_u64().unwrap();
+    assert!(last > 1, "{status}");
+
+    site.write("tipline.toml", "[retention]\nkeep-events = 0\nkeep-for = '0s'\n");
+    for words in ["retention --json", "retention --json --apply"] {
+        let finished = site.run(words).await;
+        assert_eq!(finished.status.code(), Some(0), "{}", finished.stderr);
+        let told: Value = serde_json::from_str(&finished.stdout).unwrap();
+        assert_eq!((&told["free"], &told["held"]["first"]), (&0.into(), &1.into()), "{told}");
+        assert_eq!(told["consumers"][0]["name"], "backup-1", "{told}");
+        let why = told["ranges"][0]["kept_by"][0].as_str().unwrap();
+        assert!(why.contains("no archive and no checkpoint is named"), "{told}");
+    }
+    let finished = site.run("retention").await;
+    assert!(finished.stdout.contains("nothing may go"), "{}", finished.stdout);
+    assert_eq!(site.status("").await.1["log"]["first"], 1);
+    let refused = site.run("retention --policy everybody").await;
+    assert!(refused.stderr.contains("expected `any`"), "{}", refused.stderr);
 }

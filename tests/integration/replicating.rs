@@ -11,7 +11,7 @@ use tipline_consumer::{
 };
 use tipline_log::{
     AppendError, Appender, Board, BoardFeed, Extent, Log, LogError, Preflight, Reader, Receipts,
-    Subscription, Tail, system_clock,
+    Subscription, Tail, Trimmer, system_clock,
 };
 use tipline_producer::{Producer, ProducerSettings, Standing};
 use tipline_proto::{
@@ -196,6 +196,13 @@ impl Reader for Altered {
         let inner = self.log.subscribe(name, after).await?;
         let delivery = self.delivery;
         Ok(Box::new(AlteredSubscription { inner, delivery, before: vec![] }))
+    }
+}
+
+#[async_trait]
+impl Trimmer for Altered {
+    async fn trim(&self, first: u64) -> Result<Extent, LogError> {
+        self.log.trim(first).await
     }
 }
 

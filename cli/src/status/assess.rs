@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tipline_log::{Board, Shortfall, Tail};
+use tipline_consumer::retention::{Reservation, Reserved, Survey};
+use tipline_log::{Board, Extent, Shortfall, Tail};
 use tipline_proto::{Announcement, Digest, Level, LogIdentity, Receipt, Role, Timestamp, Tip};
 
 use super::fleet::{
     ConsumerView, Fleet, LogView, PrimaryView, ShortfallView, State, TipView, Verdict,
 };
 use crate::text::{age, count, list, number};
+
+const AT_RISK: &str = Reservation::AtRisk { lost_in: None }.as_str();
 
 /// What was seen of a log.
 #[derive(Debug, Clone)]
@@ -25,6 +28,8 @@ pub(super) struct Seen {
     pub(super) tail_block: Option<Tip>,
     /// The log's own digest at every index that a receipt names, where the log holds it.
     pub(super) digests: BTreeMap<u64, Digest>,
+    /// Time from one event to the next, on average of the newest.
+    pub(super) per_event: Option<Duration>,
     pub(super) shortfalls: Vec<Shortfall>,
     pub(super) board: Board,
 }
@@ -36,6 +41,8 @@ pub(super) struct Thresholds {
     pub(super) max_lag: u64,
     /// Longer than this without a sign of life is too long.
     pub(super) silent_after: Duration,
+    /// More events than this behind the log's tail, and retention does not wait any more.
+    pub(super) reserve: u64,
     /// The ways in which the log can lose data were accepted.
     pub(super) accept_shortfalls: bool,
 }
@@ -43,8 +50,13 @@ pub(super) struct Thresholds {
 /// Judges the fleet.
 pub(super) fn assess(seen: &Seen, now: Timestamp, thresholds: &Thresholds) -> Fleet {
     let (tip_index, tip) = fleet_tip(seen);
-    let consumer = |receipt| consumer(seen, receipt, tip_index, tip.as_ref(), now, thresholds);
-    let consumers: Vec<ConsumerView> = seen.board.receipts.iter().map(consumer).collect();
+    let reservations = survey(seen).reservations(thresholds.reserve);
+    let consumer = |(receipt, reserved)| {
+        let view = consumer(seen, receipt, tip_index, tip.as_ref(), now, thresholds);
+        reserve(view, reserved)
+    };
+    let receipts = seen.board.receipts.iter();
+    let consumers: Vec<ConsumerView> = receipts.zip(&reservations).map(consumer).collect();
     let primary = seen.board.primary.as_ref().map(|said| primary(said, now, thresholds));
     let shortfalls = seen.shortfalls.iter().map(|shortfall| ShortfallView {
         found: shortfall.found.clone(),
@@ -142,10 +154,31 @@ fn consumer(
         proof: receipt.proof_tip,
         lag_blocks,
         lag_events: tip_index.saturating_sub(index),
+        reservation: Reservation::Apart.as_str(),
+        at_risk_in: None,
         age,
         failure: receipt.failure.clone(),
         store: receipt.store.clone(),
     }
+}
+
+/// As retention sees the log, which decides what the log does for whom.
+fn survey(seen: &Seen) -> Survey {
+    Survey {
+        held: Extent { first: seen.first, last: seen.tail.position.index },
+        receipts: seen.board.receipts.clone(),
+        digests: seen.digests.clone(),
+        young_from: 0,
+        per_event: seen.per_event,
+    }
+}
+
+fn reserve(view: ConsumerView, reserved: &Reserved) -> ConsumerView {
+    let at_risk_in = match reserved.reservation {
+        Reservation::Reserved { at_risk_in } => at_risk_in,
+        _ => None,
+    };
+    ConsumerView { reservation: reserved.reservation.as_str(), at_risk_in, ..view }
 }
 
 fn primary(said: &Announcement, now: Timestamp, thresholds: &Thresholds) -> PrimaryView {
@@ -193,6 +226,7 @@ fn judge(fleet: &mut Fleet) {
         found.push((Verdict::Degraded, text.into()));
     }
     found.extend(fleet.consumers.iter().filter_map(|c| wrong_with_consumer(c, &fleet.log)));
+    found.extend(fleet.consumers.iter().filter_map(at_risk));
     let open = fleet.shortfalls.iter().filter(|shortfall| !shortfall.accepted);
     let open: Vec<String> = open.map(|shortfall| shortfall.found.clone()).collect();
     if !open.is_empty() {
@@ -245,6 +279,15 @@ fn wrong_with_consumer(consumer: &ConsumerView, log: &LogView) -> Option<(Verdic
             None => format!("{name} has no block yet"),
         },
     };
+    Some((Verdict::Degraded, text))
+}
+
+fn at_risk(consumer: &ConsumerView) -> Option<(Verdict, String)> {
+    if consumer.reservation != AT_RISK {
+        return None;
+    }
+    let (name, lag) = (&consumer.name, count(consumer.lag_events, "event"));
+    let text = format!("{name} is at risk: {lag} behind, the log does not wait for it any more");
     Some((Verdict::Degraded, text))
 }
 

@@ -16,7 +16,7 @@ const LINEAGE: Lineage = Lineage::from_bytes([7; 16]);
 
 fn thresholds() -> Thresholds {
     let silent_after = Duration::from_secs(15);
-    Thresholds { max_lag: 2, silent_after, accept_shortfalls: false }
+    Thresholds { max_lag: 2, silent_after, reserve: 50, accept_shortfalls: false }
 }
 
 /// The log's position at an index.
@@ -80,6 +80,7 @@ fn seen() -> Seen {
         },
         tail_block: block(1015),
         digests: (0..=20).map(|index| (index, at(index).digest)).collect::<BTreeMap<_, _>>(),
+        per_event: Some(Duration::from_secs(60)),
         shortfalls: Vec::new(),
         board: Board {
             receipts: vec![
@@ -262,9 +263,9 @@ chain    mainnet, lineage 07070707070707070707070707070707
 tail     20@{digest}, epoch 3
 primary  node-1, epoch 3, block 1,015, 1 event waiting in the outbox, heard 2.0 s ago
 
-NAME       ROLE     LEVEL    BLOCK  PROOF                  LAG      HEARD  STATE
-backup-1   backup   durable  1,015  1,010                    –  1.0 s ago  well
-replica-1  replica  durable  1,010  1,009  5 blocks, 10 events   75 s ago  silent
+NAME       ROLE     LEVEL    BLOCK  PROOF                  LAG  LOG                      HEARD  STATE
+backup-1   backup   durable  1,015  1,010                    –  reserved             1.0 s ago  well
+replica-1  replica  durable  1,010  1,009  5 blocks, 10 events  reserved for 41 min   75 s ago  silent
 "
         )
     );
@@ -278,6 +279,28 @@ fn a_log_that_cannot_be_read_is_broken() {
         plain(&fleet),
         "BROKEN: there is no log at embedded:x\n\nto do    tipline init\nlog      embedded:x\n"
     );
+}
+
+#[test]
+fn a_consumer_is_reserved_then_at_risk_then_lost() {
+    let of = |index: u64, first: u64| {
+        judged(|seen| {
+            seen.first = first;
+            seen.tail.position = at(200);
+            seen.digests = (first..=200).map(|index| (index, at(index).digest)).collect();
+            seen.board.receipts[0].reached = Reached::up_to(at(200), Level::Durable);
+            seen.board.receipts[1].reached = Reached::up_to(at(index), Level::Durable);
+        })
+    };
+    let told =
+        |fleet: &Fleet| (fleet.verdict, fleet.consumers[1].reservation, fleet.summary.clone());
+    let well = "every block up to 1,014 is in 1 replica and 1 backup".to_owned();
+    assert_eq!(told(&of(150, 1)), (Verdict::Well, "reserved", well));
+    let risk = "replica-1 is at risk: 51 events behind, the log does not wait for it any more";
+    assert_eq!(told(&of(149, 1)), (Verdict::Degraded, "at risk", risk.to_owned()));
+    assert_eq!(told(&of(149, 150)).1, "at risk");
+    let lost = "replica-1 cannot catch up: it is at event 149, the log begins at 151";
+    assert_eq!(told(&of(149, 151)), (Verdict::Degraded, "lost", lost.to_owned()));
 }
 
 #[test]
@@ -320,6 +343,8 @@ fn the_names_of_the_json_are_stable() {
             "proof": 1010,
             "lag_blocks": 0,
             "lag_events": 0,
+            "reservation": "reserved",
+            "at_risk_in_ms": 3_060_000,
             "age_ms": 1000,
             "failure": null,
             "store": "sqlite:backup-1.db",

@@ -38,7 +38,9 @@ impl Fleet {
         let mut fleet = self.clone();
         fleet.summary.clear();
         fleet.reasons.clear();
-        fleet.consumers.iter_mut().for_each(|consumer| consumer.age = Duration::ZERO);
+        for consumer in &mut fleet.consumers {
+            (consumer.age, consumer.at_risk_in) = (Duration::ZERO, None);
+        }
         fleet.primary.iter_mut().for_each(|primary| primary.age = Duration::ZERO);
         fleet
     }
@@ -120,6 +122,11 @@ pub(crate) struct ConsumerView {
     pub(crate) lag_blocks: Option<u64>,
     /// Events behind the fleet's newest.
     pub(crate) lag_events: u64,
+    /// What it may expect of the log: `reserved`, `at risk`, `lost` or `apart`.
+    pub(crate) reservation: &'static str,
+    /// When a reserved one will be at risk if it stands still; `null` if that is not known.
+    #[serde(rename = "at_risk_in_ms", serialize_with = "some_milliseconds")]
+    pub(crate) at_risk_in: Option<Duration>,
     /// How long ago it sent its newest receipt.
     #[serde(rename = "age_ms", serialize_with = "milliseconds")]
     pub(crate) age: Duration,
@@ -163,4 +170,11 @@ pub(crate) struct ShortfallView {
 
 fn milliseconds<S: Serializer>(age: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u128(age.as_millis())
+}
+
+fn some_milliseconds<S: Serializer>(
+    time: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    time.map(|time| time.as_millis()).serialize(serializer)
 }

@@ -76,7 +76,8 @@ impl Scene {
         let board = self.observer.board().await.unwrap();
         let seen = self.observer.look(board).await.unwrap();
         let silent_after = Duration::from_secs(15);
-        let thresholds = Thresholds { max_lag: 2, silent_after, accept_shortfalls: true };
+        let thresholds =
+            Thresholds { max_lag: 2, silent_after, reserve: 50, accept_shortfalls: true };
         assess(&seen, Timestamp::from_micros(2), &thresholds)
     }
 

@@ -17,6 +17,7 @@ use self::look::Observer;
 use crate::args::Shared;
 use crate::place::Place;
 use crate::report::{Exit, Failure, say};
+use crate::retention::DEFAULT_RESERVE;
 use crate::settings::Parsed;
 
 /// How long the log may take to answer.
@@ -34,16 +35,17 @@ Examples:
 The first line is the verdict. Exit codes: 0 well, 1 degraded, 2 broken.
 
 WELL      everyone is heard of, and within the limits
-DEGRADED  someone is silent, too far behind, has failed, or is missing; or the log can lose
+DEGRADED  someone is silent, too far behind, at risk, has failed, or is missing; or the log can lose
           what it acknowledges, and that was not accepted by --accept-shortfalls
 BROKEN    the log cannot be read, lost events, or a consumer holds another history
 
 The object of --json: verdict, summary, reasons[], advice; log {address, chain, genesis, lineage,
 first, last, digest, epoch}; tip {height, hash}; primary {name, state, epoch, index, block,
 outbox_events, outbox_bytes, age_ms, failure}; consumers[] {name, role, state, level, index,
-block, proof, lag_blocks, lag_events, age_ms, failure, store}; shortfalls[] {found, risk, remedy,
-accepted}. A state is well, behind, silent, stranded, failed, ahead or diverged. What is not
-known is null.")]
+block, proof, lag_blocks, lag_events, reservation, at_risk_in_ms, age_ms, failure, store};
+shortfalls[] {found, risk, remedy, accepted}. A state is well, behind, silent, stranded, failed,
+ahead or diverged. A reservation is what retention does for a consumer, as `tipline retention
+--help` has it: reserved, at risk, lost or apart. What is not known is null.")]
 pub(crate) struct StatusArgs {
     /// Show every change as it is pushed, until Ctrl-C
     #[arg(long)]
@@ -62,6 +64,11 @@ pub(crate) struct StatusArgs {
     #[arg(long, env = "TIPLINE_SILENT_AFTER", value_name = "TIME", default_value = "15s")]
     #[arg(value_parser = Parsed::<humantime::Duration>::new())]
     silent_after: humantime::Duration,
+
+    /// Degraded if someone is more than this many events behind: retention no longer waits for it
+    #[arg(long, env = "TIPLINE_RESERVE", value_name = "EVENTS", default_value = DEFAULT_RESERVE)]
+    #[arg(value_parser = Parsed::<u64>::new())]
+    reserve: u64,
 }
 
 /// Shows the status.
@@ -70,6 +77,7 @@ pub(crate) async fn run(shared: &Shared, args: StatusArgs) -> Result<Exit, Failu
     let thresholds = Thresholds {
         max_lag: args.max_lag,
         silent_after: args.silent_after.into(),
+        reserve: args.reserve,
         accept_shortfalls: shared.accept_shortfalls,
     };
     let judge = Judge { thresholds, clock: system_clock() };

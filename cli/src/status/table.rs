@@ -1,13 +1,17 @@
 //! The fleet as people read it.
 
+use std::time::Duration;
+
 use anstyle::{AnsiColor, Style};
 
 use super::fleet::{ConsumerView, Fleet, LogView, PrimaryView, ShortfallView, State, Verdict};
 use crate::text::{age, count, number};
 
-const HEAD: [&str; 8] = ["NAME", "ROLE", "LEVEL", "BLOCK", "PROOF", "LAG", "HEARD", "STATE"];
+const HEAD: [&str; 9] = ["NAME", "ROLE", "LEVEL", "BLOCK", "PROOF", "LAG", "LOG", "HEARD", "STATE"];
 /// Columns of numbers, which stand at the right.
-const NUMBERS: [bool; 8] = [false, false, false, true, true, true, true, false];
+const NUMBERS: [bool; 9] = [false, false, false, true, true, true, false, true, false];
+/// For longer than this it is not said how long the log waits.
+const SOON: Duration = Duration::from_secs(7 * 86_400);
 const DIM: Style = Style::new().dimmed();
 const NONE: &str = "–";
 
@@ -104,12 +108,12 @@ fn primary(primary: &PrimaryView) -> String {
 }
 
 fn rows(text: &mut String, consumers: &[ConsumerView]) {
-    let rows: Vec<[String; 8]> = consumers.iter().map(row).collect();
+    let rows: Vec<[String; 9]> = consumers.iter().map(row).collect();
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.chain([HEAD[column].len()]).max().unwrap_or(0)
     };
-    let widths: [usize; 8] = std::array::from_fn(width);
+    let widths: [usize; 9] = std::array::from_fn(width);
     line(text, format_args!("{DIM}{}{DIM:#}", join(&HEAD.map(str::to_owned), &widths)));
     for (row, consumer) in rows.iter().zip(consumers) {
         let style = match consumer.state {
@@ -121,7 +125,7 @@ fn rows(text: &mut String, consumers: &[ConsumerView]) {
     }
 }
 
-fn join(cells: &[String; 8], widths: &[usize; 8]) -> String {
+fn join(cells: &[String; 9], widths: &[usize; 9]) -> String {
     let mut line = String::new();
     for ((cell, width), is_number) in cells.iter().zip(widths).zip(NUMBERS) {
         let gap = if line.is_empty() { "" } else { "  " };
@@ -133,7 +137,7 @@ fn join(cells: &[String; 8], widths: &[usize; 8]) -> String {
     line
 }
 
-fn row(consumer: &ConsumerView) -> [String; 8] {
+fn row(consumer: &ConsumerView) -> [String; 9] {
     let height = |height: Option<u64>| height.map_or(NONE.to_owned(), number);
     [
         consumer.name.clone(),
@@ -142,6 +146,7 @@ fn row(consumer: &ConsumerView) -> [String; 8] {
         height(consumer.block),
         height(consumer.proof),
         lag(consumer),
+        reservation(consumer),
         format!("{} ago", age(consumer.age)),
         state(consumer.state).to_owned(),
     ]
@@ -152,6 +157,16 @@ fn lag(consumer: &ConsumerView) -> String {
         (_, 0) => NONE.to_owned(),
         (Some(0) | None, events) => count(events, "event"),
         (Some(blocks), events) => format!("{}, {}", count(blocks, "block"), count(events, "event")),
+    }
+}
+
+/// What the log does for it; while that is waiting, for how long if it stands still.
+fn reservation(consumer: &ConsumerView) -> String {
+    match consumer.at_risk_in {
+        Some(time) if consumer.lag_events > 0 && time < SOON => {
+            format!("{} for {}", consumer.reservation, age(time))
+        }
+        _ => consumer.reservation.to_owned(),
     }
 }
 

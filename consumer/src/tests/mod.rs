@@ -18,6 +18,8 @@ mod refuse;
 #[cfg(feature = "sqlite")]
 mod replicate;
 #[cfg(feature = "sqlite")]
+mod retention;
+#[cfg(feature = "sqlite")]
 mod rigged;
 #[cfg(feature = "rocksdb")]
 mod rocksdb;

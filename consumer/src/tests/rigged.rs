@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use tipline_log::memory::MemoryLog;
 use tipline_log::{
     AppendError, Appender, Board, BoardFeed, Extent, LogError, Preflight, Reader, Receipts,
-    Subscription, Tail,
+    Subscription, Tail, Trimmer,
 };
 use tipline_proto::{Announcement, ConsumerName, Entry, LogIdentity, Receipt};
 use tokio::sync::watch;
@@ -120,6 +120,13 @@ impl Reader for RiggedLog {
         rigged.reverse();
         let (chunk, delivered) = (self.chunk, self.delivered.clone());
         Ok(Box::new(RiggedSubscription { rigged, live, chunk, delivered }))
+    }
+}
+
+#[async_trait]
+impl Trimmer for RiggedLog {
+    async fn trim(&self, first: u64) -> Result<Extent, LogError> {
+        self.inner.trim(first).await
     }
 }
 

@@ -27,6 +27,7 @@ mod board;
 mod follow;
 mod read;
 mod script;
+mod trim;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -91,6 +92,8 @@ macro_rules! __log_conformance_cases {
             follow: from_the_origin, from_the_middle, waits_at_the_tail, beyond_the_tail,
                 batch_bounds, cancelled_next, taken_over, names_are_apart, pushed,
                 never_half_a_unit, acknowledged;
+            trim: trimmed, trimmed_claim, trimmed_large, trimmed_under_readers,
+                trimmed_while_written;
             board: receipts, wrong_lineage, announcement, feed, flood;
         }
     };

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`EmbeddedLog::create`] | the file, its content and its name in the directory are fsynced |
 //! | `append` | the write-ahead log with the whole unit is fsynced (`synchronous = FULL`) |
+//! | `trim` | every step of it is fsynced, of 1,000 entries or 64 MiB; appends go on in between. The file does not become smaller: its room is used again |
 //! | `put_receipt`, `announce`, `forget` | every process sees it, and it outlives this one. A power failure may take it back: it is fsynced with the next append or checkpoint. What is left is an older receipt, which claims less, and a consumer repeats its own. So receipts cost the appends no fsync |
 //!
 //! After a write or an fsync failed, and after the file was removed or replaced while open,
@@ -26,6 +27,9 @@
 //! receipt      (consumer, bytes)               -- Receipt::encode
 //! announcement (one, bytes)                    -- one row or none; Announcement::encode
 //! subscriber   (consumer, generation)          -- how often this name has subscribed
+//! trimmed      (one, number, digest, claim, outbox)  -- only in a log that was trimmed, which
+//!              -- has `user_version` 2: index and digest of the newest entry that is gone,
+//!              -- index and outbox of the newest claim up to there
 //! ```
 //! Beside it are SQLite's `-wal` and `-shm`, which belong to it (copy all or use SQLite's
 //! backup), and `-bell-entries` and `-bell-board`, which hold nothing: writing to them
@@ -64,13 +68,18 @@ use self::subscription::{EmbeddedFeed, EmbeddedSubscription};
 use self::writer::{RECEIPT_BYTES, Writer};
 use crate::error::{AppendError, LogError};
 use crate::preflight::Preflight;
-use crate::spec::{Appender, Board, BoardFeed, Extent, Reader, Receipts, Subscription, Tail};
+use crate::spec::{
+    Appender, Board, BoardFeed, Extent, Reader, Receipts, Subscription, Tail, Trimmer,
+};
 use crate::unit::check_unit;
 
 /// Readers are pushed what is new. If a push was lost, because the machine has no file
 /// notification or another process died between its commit and the push, they see it after
 /// this long at the latest.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// About what an entry that is trimmed away takes in the write-ahead log.
+const TRIMMED_BYTES: u64 = 256;
 
 /// A log in one SQLite file. Clones are the same handle.
 #[derive(Clone)]
@@ -282,9 +291,11 @@ impl Reader for EmbeddedLog {
             inner.watch()?;
             let database = Database::open(&inner.path, &inner.place, Purpose::Reading)?;
             let start = database.position(after)?;
-            let out_of_range = |extent| inner.out_of_range(extent, after.saturating_add(1));
-            let start = start.ok_or(()).or_else(|()| Err(out_of_range(database.extent()?)))?;
-            Ok((database, start))
+            let extent = database.extent()?;
+            match start.filter(|start| start.index + 1 >= extent.first) {
+                Some(start) => Ok((database, start)),
+                None => Err(inner.out_of_range(extent, after.saturating_add(1))),
+            }
         };
         let (database, start) = blocking(open).await?;
         let name = match name.cloned() {
@@ -320,6 +331,24 @@ impl EmbeddedLog {
             Ok(())
         };
         self.inner.writer.call(change).await
+    }
+}
+
+#[async_trait]
+impl Trimmer for EmbeddedLog {
+    async fn trim(&self, first: u64) -> Result<Extent, LogError> {
+        let step = move |desk: &mut writer::Desk| {
+            let step = desk.entries.trim_step(first)?;
+            desk.wrote(step.removed * TRIMMED_BYTES);
+            Ok(step)
+        };
+        // Step by step, so that an append waits for one of them at most.
+        loop {
+            let step = self.inner.writer.call(step).await?;
+            if step.removed == 0 {
+                return Ok(step.extent);
+            }
+        }
     }
 }
 

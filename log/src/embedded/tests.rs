@@ -4,6 +4,7 @@ mod conformance;
 mod create;
 mod damage;
 mod failure;
+mod killed;
 mod open;
 mod wake;
 

@@ -25,13 +25,15 @@ use crate::error::LogError;
 use crate::spec::{Board, BoardFeed};
 
 /// Time for the log to take a receipt.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is under a subject of the board.
 enum Item {
     Receipt(Box<Receipt>),
     Primary(Box<Announcement>),
     Forgotten,
+    /// The newest claim that was trimmed away: no part of the board.
+    Claim,
 }
 
 /// The newest of each subject, with its sequence in the stream.
@@ -124,7 +126,7 @@ impl JetStreamLog {
 }
 
 impl Items {
-    /// Puts a message in the place of an older one.
+    /// Puts a message in the place of an older one. Whether the board changed.
     fn put(
         &mut self,
         stream: StreamRef<'_>,
@@ -136,8 +138,9 @@ impl Items {
             return Ok(false);
         }
         let item = Item::decode(stream, subject, sequence, payload)?;
+        let changed = !matches!(item, Item::Claim);
         self.0.insert(subject.to_owned(), (sequence, item));
-        Ok(true)
+        Ok(changed)
     }
 
     /// Sorted by consumer, as the subjects are.
@@ -147,7 +150,7 @@ impl Items {
             match item {
                 Item::Receipt(receipt) => board.receipts.push(Receipt::clone(receipt)),
                 Item::Primary(said) => board.primary = Some(Announcement::clone(said)),
-                Item::Forgotten => {}
+                Item::Forgotten | Item::Claim => {}
             }
         }
         board.receipts.sort_by(|a, b| a.consumer.cmp(&b.consumer));
@@ -180,6 +183,7 @@ impl Item {
             Subject::Primary(_) => {
                 Ok(Item::Primary(Box::new(Announcement::decode(payload).map_err(damaged)?)))
             }
+            Subject::Claim(_) => Ok(Item::Claim),
             Subject::Event(..) => Err(stream.wrong(sequence, "an event among the receipts")),
         }
     }

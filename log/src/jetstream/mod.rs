@@ -1,7 +1,8 @@
 //! The log on NATS JetStream, for production.
 //!
 //! Two streams per log: `tipline-<log>-events` with every event in order, and
-//! `tipline-<log>-receipts` with the newest receipt of every consumer. Subjects, headers and
+//! `tipline-<log>-receipts` with the newest receipt of every consumer, and the newest claim of a
+//! primary that was trimmed away. Subjects, headers and
 //! metadata are in [`tipline_proto::subject`].
 //!
 //! It relies on three things of the server: a stream's leader stores messages in one order;
@@ -36,6 +37,7 @@ mod preflight;
 mod streams;
 mod subscribe;
 mod tail;
+mod trim;
 mod unit;
 
 use std::fmt;
@@ -52,7 +54,9 @@ use self::inbox::Inbox;
 pub use self::options::{JetStreamOptions, Login};
 use crate::error::{AppendError, LogError};
 use crate::preflight::Preflight;
-use crate::spec::{Appender, Board, BoardFeed, Extent, Reader, Receipts, Subscription, Tail};
+use crate::spec::{
+    Appender, Board, BoardFeed, Extent, Reader, Receipts, Subscription, Tail, Trimmer,
+};
 
 /// Larger messages are not written even where the server takes them.
 const MAX_MESSAGE: usize = 8 << 20;
@@ -204,6 +208,13 @@ impl Reader for JetStreamLog {
         after: u64,
     ) -> Result<Box<dyn Subscription>, LogError> {
         Ok(Box::new(self.follow_events(name, after).await?))
+    }
+}
+
+#[async_trait]
+impl Trimmer for JetStreamLog {
+    async fn trim(&self, first: u64) -> Result<Extent, LogError> {
+        self.trim_to(first).await
     }
 }
 

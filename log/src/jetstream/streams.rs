@@ -34,10 +34,11 @@ pub(super) fn events(identity: &LogIdentity, replicas: usize) -> Config {
 /// Settings of the stream of the receipts: it keeps the newest of each subject.
 pub(super) fn receipts(identity: &LogIdentity, replicas: usize) -> Config {
     let primary = Subject::Primary(identity.name.clone()).to_string();
+    let claim = Subject::Claim(identity.name.clone()).to_string();
     Config {
         name: receipts_stream(&identity.name),
         description: Some(format!("Tipline: receipts of {}", identity.chain.name)),
-        subjects: vec![Subject::receipts(&identity.name), primary],
+        subjects: vec![Subject::receipts(&identity.name), primary, claim],
         discard: DiscardPolicy::Old,
         max_messages_per_subject: 1,
         ..common(identity, replicas)

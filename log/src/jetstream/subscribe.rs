@@ -24,6 +24,8 @@ pub(super) struct JetStreamSubscription {
     stream: String,
     named: bool,
     feed: Feed,
+    /// Sequence of the next message, unless some were trimmed away before they came.
+    due: u64,
     assembler: Assembler,
     /// Entries that are whole and were not given out yet, in order.
     ready: VecDeque<Ready>,
@@ -63,6 +65,7 @@ impl JetStreamLog {
             stream: self.events.clone(),
             named: name.is_some(),
             feed,
+            due: start,
             assembler: Assembler::default(),
             ready: VecDeque::new(),
             given: VecDeque::new(),
@@ -134,6 +137,11 @@ impl JetStreamSubscription {
         };
         let expected = self.assembler.len() as u64 + 1;
         let number = part.map_or(1, |(part, _)| u64::from(part.number()));
+        let is_trimmed = sequence != std::mem::replace(&mut self.due, sequence + 1);
+        if number != expected && is_trimmed {
+            let what = "follow: an event was trimmed away before all of it came";
+            return Err(self.link.unavailable(what, None));
+        }
         if number != expected {
             let why = format!("it is part {number} of an event, where part {expected} was due");
             return Err(stream.wrong(sequence, why));

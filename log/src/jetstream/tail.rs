@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::message::StreamMessage;
+use bytes::Bytes;
 use tipline_proto::subject::Subject;
 use tipline_proto::{Entry, Event, Head, Kind, OutboxId};
 
 use super::JetStreamLog;
+use super::api::StreamRef;
 use super::parts;
 use crate::error::LogError;
 use crate::spec::Tail;
@@ -19,10 +21,27 @@ const ATTEMPTS: usize = 20;
 const WHILE_STORING: Duration = Duration::from_millis(100);
 
 /// The newest claim of a log.
-struct Claim {
-    sequence: u64,
-    epoch: u64,
-    outbox: OutboxId,
+pub(super) struct Claim {
+    /// Of its message, in the stream it was read from.
+    pub(super) sequence: u64,
+    pub(super) epoch: u64,
+    pub(super) outbox: OutboxId,
+    /// Its entry.
+    pub(super) bytes: Bytes,
+}
+
+impl Claim {
+    pub(super) fn read(stream: StreamRef<'_>, message: StreamMessage) -> Result<Self, LogError> {
+        let (sequence, bytes) = (message.sequence, message.payload);
+        let entry =
+            Entry::decode(bytes.clone()).map_err(|error| stream.damaged(sequence, error))?;
+        match entry.event {
+            Event::EpochStarted { outbox, .. } => {
+                Ok(Self { sequence, epoch: entry.epoch, outbox, bytes })
+            }
+            other => Err(stream.wrong(sequence, format!("{other} is not a claim"))),
+        }
+    }
 }
 
 impl JetStreamLog {
@@ -46,19 +65,8 @@ impl JetStreamLog {
                 continue;
             }
             let head = self.head_of(&message)?;
-            let claim = self.newest_claim().await?;
-            if claim.as_ref().is_some_and(|claim| claim.sequence > last) {
-                continue;
-            }
-            if let Some(claim) = claim.as_ref().filter(|claim| claim.epoch > head.epoch) {
-                let why = format!(
-                    "an entry of epoch {} behind the claim of epoch {}: something other than \
-                     Tipline's primary wrote it",
-                    head.epoch, claim.epoch
-                );
-                return Err(self.event_stream().wrong(last, why));
-            }
-            return Ok((tail_of(&head, claim, last), state.first_sequence));
+            let Some(claim) = self.claim_of(&head, last).await? else { continue };
+            return Ok((tail_of(&head, &claim, last), state.first_sequence));
         }
         Err(self.link.unavailable("read the tail: it keeps changing", None))
     }
@@ -76,20 +84,39 @@ impl JetStreamLog {
             .map_err(|error| self.event_stream().damaged(sequence, error))
     }
 
-    /// The outbox of the newest epoch is in its claim. A log that was trimmed may not hold
-    /// it any more.
-    async fn newest_claim(&self) -> Result<Option<Claim>, LogError> {
-        let subject = self.claims();
-        let Some(message) = self.event_stream().last(&subject).await? else { return Ok(None) };
-        let sequence = message.sequence;
-        let entry = Entry::decode(message.payload)
-            .map_err(|error| self.event_stream().damaged(sequence, error))?;
-        match entry.event {
-            Event::EpochStarted { outbox, .. } => {
-                Ok(Some(Claim { sequence, epoch: entry.epoch, outbox }))
-            }
-            other => Err(self.event_stream().wrong(sequence, format!("{other} is not a claim"))),
+    /// The newest claim that the log holds; `None` if it was trimmed away.
+    pub(super) async fn newest_claim(&self) -> Result<Option<Claim>, LogError> {
+        let stream = self.event_stream();
+        let Some(message) = stream.last(&self.claims()).await? else { return Ok(None) };
+        Claim::read(stream, message).map(Some)
+    }
+
+    /// The claim that the newest entry, with this head, is under. `None` if there is a newer
+    /// one by now.
+    async fn claim_of(&self, head: &Head, last: u64) -> Result<Option<Claim>, LogError> {
+        let claim = match self.newest_claim().await? {
+            Some(claim) if claim.sequence > last => return Ok(None),
+            Some(claim) => claim,
+            // Trimmed away: it was put beside the receipts before.
+            None => match self.kept_claim().await? {
+                Some(claim) if claim.epoch > head.epoch => return Ok(None),
+                Some(claim) => claim,
+                None => {
+                    let why = "the claim of its epoch is gone: something other than Tipline's \
+                               retention removed messages before it";
+                    return Err(self.event_stream().wrong(last, why));
+                }
+            },
+        };
+        if claim.epoch == head.epoch {
+            return Ok(Some(claim));
         }
+        let why = format!(
+            "an entry of epoch {} behind the claim of epoch {}: something other than \
+             Tipline's primary wrote it",
+            head.epoch, claim.epoch
+        );
+        Err(self.event_stream().wrong(last, why))
     }
 
     /// The subject of the claims.
@@ -105,13 +132,13 @@ fn is_within_batch(headers: &HeaderMap) -> bool {
     headers.get("Nats-Batch-Id").is_some() && headers.get("Nats-Batch-Commit").is_none()
 }
 
-fn tail_of(head: &Head, claim: Option<Claim>, fence: u64) -> Tail {
+fn tail_of(head: &Head, claim: &Claim, fence: u64) -> Tail {
     Tail {
         position: head.position,
         epoch: head.epoch,
         time: head.time,
         outbox_sequence: head.outbox_sequence,
-        outbox: claim.map(|claim| claim.outbox),
+        outbox: Some(claim.outbox),
         fence,
     }
 }

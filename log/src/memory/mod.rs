@@ -22,7 +22,9 @@ use tokio::sync::watch;
 
 use crate::error::{AppendError, LogError};
 use crate::preflight::Preflight;
-use crate::spec::{Appender, Board, BoardFeed, Extent, Reader, Receipts, Subscription, Tail};
+use crate::spec::{
+    Appender, Board, BoardFeed, Extent, Reader, Receipts, Subscription, Tail, Trimmer,
+};
 use crate::unit::check_unit;
 
 pub use faults::{AppendFault, DeliveryFault};
@@ -163,13 +165,23 @@ impl Reader for MemoryLog {
         after: u64,
     ) -> Result<Box<dyn Subscription>, LogError> {
         let mut state = self.shared.reach("subscribing")?;
-        if after > state.extent().last {
-            return Err(Shared::out_of_range(state.extent(), after.saturating_add(1)));
+        let extent = state.extent();
+        if after > extent.last || after + 1 < extent.first {
+            return Err(Shared::out_of_range(extent, after.saturating_add(1)));
         }
         let subscription = MemorySubscription::new(&self.shared, &mut state, name, after);
         drop(state);
         self.shared.entries.send_replace(());
         Ok(Box::new(subscription))
+    }
+}
+
+#[async_trait]
+impl Trimmer for MemoryLog {
+    async fn trim(&self, first: u64) -> Result<Extent, LogError> {
+        let mut state = self.shared.reach("trimming")?;
+        state.trim(first);
+        Ok(state.extent())
     }
 }
 

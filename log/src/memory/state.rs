@@ -11,8 +11,11 @@ use crate::error::AppendError;
 use crate::spec::{Board, Extent, Tail};
 
 pub(super) struct State {
+    /// How many entries were trimmed away.
+    trimmed: u64,
+    /// Those that are held.
     entries: Vec<Entry>,
-    /// The tails before the first entry, behind it, and behind each one after.
+    /// The tails before the first entry held, behind it, and behind each one after.
     tails: Vec<Tail>,
     receipts: BTreeMap<ConsumerName, Receipt>,
     pub(super) primary: Option<Announcement>,
@@ -28,6 +31,7 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(identity: &LogIdentity) -> Self {
         Self {
+            trimmed: 0,
             entries: Vec::new(),
             tails: vec![Tail::origin(identity)],
             receipts: BTreeMap::new(),
@@ -45,11 +49,20 @@ impl State {
     }
 
     pub(super) fn extent(&self) -> Extent {
-        Extent { first: 1, last: self.entries.len() as u64 }
+        Extent { first: self.trimmed + 1, last: self.trimmed + self.entries.len() as u64 }
     }
 
     pub(super) fn entry(&self, index: u64) -> Option<&Entry> {
-        self.entries.get(usize::try_from(index.checked_sub(1)?).ok()?)
+        self.entries.get(usize::try_from(index.checked_sub(self.trimmed + 1)?).ok()?)
+    }
+
+    pub(super) fn trim(&mut self, first: u64) {
+        let Extent { first: held, last } = self.extent();
+        let first = first.min(last).max(held);
+        let gone = usize::try_from(first - held).unwrap_or(usize::MAX).min(self.entries.len());
+        self.entries.drain(..gone);
+        self.tails.drain(..gone);
+        self.trimmed += gone as u64;
     }
 
     pub(super) fn next_fault(&mut self) -> Option<AppendFault> {
@@ -81,6 +94,7 @@ impl State {
     }
 
     pub(super) fn truncate(&mut self, last: u64) {
+        let last = last.saturating_sub(self.trimmed);
         let last = usize::try_from(last).unwrap_or(usize::MAX).min(self.entries.len());
         self.entries.truncate(last);
         self.tails.truncate(last + 1);
@@ -88,7 +102,8 @@ impl State {
 
     /// The entries behind `after`, as many as one batch may have.
     pub(super) fn batch(&self, after: u64) -> Vec<Entry> {
-        let start = usize::try_from(after).unwrap_or(usize::MAX).min(self.entries.len());
+        let start = after.saturating_sub(self.trimmed);
+        let start = usize::try_from(start).unwrap_or(usize::MAX).min(self.entries.len());
         let mut batch = Vec::new();
         let mut bytes = 0;
         for entry in self.entries[start..].iter().take(MAX_APPLY_EVENTS) {

@@ -54,6 +54,10 @@ impl MemorySubscription {
         if !state.available {
             return Ok(Vec::new());
         }
+        let extent = state.extent();
+        if self.after + 1 < extent.first {
+            return Err(Shared::out_of_range(extent, self.after + 1));
+        }
         let batch = state.batch(self.after);
         self.after = batch.last().map_or(self.after, |entry| entry.index);
         Ok(batch)

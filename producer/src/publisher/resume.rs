@@ -165,7 +165,12 @@ async fn newest(
 ) -> Result<Option<Entry>, LogError> {
     let first = log.extent().await?.first.max(tail.position.index.saturating_sub(look_back));
     for index in (first..=tail.position.index).rev() {
-        let entry = log.entry(index).await?;
+        let entry = match log.entry(index).await {
+            Ok(entry) => entry,
+            // Trimmed away meanwhile.
+            Err(LogError::OutOfRange { .. }) => break,
+            Err(error) => return Err(error),
+        };
         if wanted(&entry.event) {
             return Ok(Some(entry));
         }

@@ -20,6 +20,7 @@ proptest! {
             (Subject::Event(log.clone(), kind), format!("tipline.{log}.event.{}", kind.as_str())),
             (Subject::Receipt(log.clone(), consumer.clone()), format!("tipline.{log}.receipt.{consumer}")),
             (Subject::Primary(log.clone()), format!("tipline.{log}.primary")),
+            (Subject::Claim(log.clone()), format!("tipline.{log}.claim")),
         ];
         for (subject, text) in all {
             prop_assert_eq!(&subject.to_string(), &text);
@@ -79,6 +80,7 @@ fn names_on_the_broker_stay_what_they_are() {
         Subject::Event(log.clone(), Kind::BlockCommitted).to_string(),
         Subject::Receipt(log.clone(), "backup-1".parse().unwrap()).to_string(),
         Subject::Primary(log.clone()).to_string(),
+        Subject::Claim(log.clone()).to_string(),
         Subject::events(&log),
         Subject::receipts(&log),
         subject::events_stream(&log),
@@ -88,6 +90,7 @@ fn names_on_the_broker_stay_what_they_are() {
         "tipline.main.event.block_committed",
         "tipline.main.receipt.backup-1",
         "tipline.main.primary",
+        "tipline.main.claim",
         "tipline.main.event.*",
         "tipline.main.receipt.*",
         "tipline-main-events",

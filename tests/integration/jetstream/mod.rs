@@ -11,6 +11,7 @@ mod faults;
 mod fencing;
 mod following;
 mod making;
+mod trimming;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -25,8 +25,10 @@ impl Database {
     /// The tail. The newest entry is read whole.
     pub(in crate::embedded) fn tail(&self) -> Result<Tail, LogError> {
         let origin = Tail::origin(&self.identity);
-        let newest = newest(&self.connection)
-            .map_err(|error| explain(&self.place, "the newest entry", error))?;
+        let explain = |error| explain(&self.place, "the newest entry", error);
+        // One view of it all: another process may append and trim meanwhile.
+        let _view = self.connection.unchecked_transaction().map_err(explain)?;
+        let newest = newest(&self.connection).map_err(explain)?;
         let Some((number, digest, claim)) = newest else { return Ok(origin) };
         let entry = self.decode(number)?;
         if digest != entry.digest.as_bytes()[..] {
@@ -46,7 +48,7 @@ impl Database {
         Ok(Extent { first: first.map_or(1, number), last: last.map_or(0, number) })
     }
 
-    /// The position behind entry `index`; `None` if the log does not hold it.
+    /// The position behind entry `index`; `None` if the log holds neither it nor the one behind.
     pub(in crate::embedded) fn position(&self, index: u64) -> Result<Option<Position>, LogError> {
         if index == 0 {
             return Ok(Some(Position::origin(&self.identity)));
@@ -58,7 +60,10 @@ impl Database {
                 statement.query_row([key(index)], |row| row.get(0)).optional()
             })
             .map_err(|error| explain(&self.place, &format!("entry {index}"), error))?;
-        let Some(digest) = digest else { return Ok(None) };
+        let Some(digest) = digest else {
+            let trimmed = self.trimmed()?.map(|trimmed| trimmed.position);
+            return Ok(trimmed.filter(|position| position.index == index));
+        };
         match <[u8; 32]>::try_from(digest) {
             Ok(digest) => Ok(Some(Position { index, digest: Digest::from_bytes(digest) })),
             Err(_) => Err(self.damaged(index, "its digest has not 32 bytes")),
@@ -107,6 +112,10 @@ impl Database {
         let at = format!("entry {index}");
         let explain = |error| explain(&self.place, &at, error);
         let found = number(row.get(0).map_err(explain)?);
+        if found != index && self.trimmed()?.is_some_and(|gone| gone.position.index >= index) {
+            let Extent { first, last } = self.extent()?;
+            return Err(LogError::OutOfRange { asked: index, first, last });
+        }
         if found != index {
             return Err(self.damaged(index, &format!("it is missing, the next one is {found}")));
         }
@@ -122,9 +131,16 @@ impl Database {
         Ok(entry)
     }
 
-    fn outbox(&self, claim: u64) -> Result<Option<OutboxId>, LogError> {
+    /// The outbox that the claim at this index names, which may have been trimmed away.
+    pub(super) fn outbox(&self, claim: u64) -> Result<Option<OutboxId>, LogError> {
         if claim == 0 {
             return Ok(None);
+        }
+        if claim < self.extent()?.first {
+            let kept = self.trimmed()?.filter(|trimmed| trimmed.claim == claim);
+            let outbox = kept.and_then(|trimmed| trimmed.outbox);
+            let missing = || self.damaged(claim, "what was kept of it is not there");
+            return outbox.map(Some).ok_or_else(missing);
         }
         match self.decode(claim)?.event {
             Event::EpochStarted { outbox, .. } => Ok(Some(outbox)),
@@ -142,7 +158,7 @@ impl Database {
         Entry::decode(bytes.into()).map_err(|error| LogError::damaged(&self.place, at, error))
     }
 
-    fn damaged(&self, index: u64, what: &str) -> LogError {
+    pub(super) fn damaged(&self, index: u64, what: &str) -> LogError {
         let (place, at) = (self.place.clone(), format!("entry {index}"));
         LogError::Damaged { place, at, source: Some(what.into()) }
     }
@@ -186,10 +202,10 @@ fn newest(connection: &Connection) -> rusqlite::Result<Option<(u64, Vec<u8>, u64
 }
 
 /// SQLite's integers are signed; no log gets as far as their end.
-fn key(index: u64) -> i64 {
+pub(super) fn key(index: u64) -> i64 {
     i64::try_from(index).unwrap_or(i64::MAX)
 }
 
-fn number(key: i64) -> u64 {
+pub(super) fn number(key: i64) -> u64 {
     u64::try_from(key).unwrap_or(0)
 }

@@ -8,6 +8,7 @@ mod board;
 mod entries;
 mod errors;
 mod open;
+mod trim;
 
 use std::time::Duration;
 

@@ -16,6 +16,9 @@ use crate::error::LogError;
 const APPLICATION_ID: i32 = 0x5470_4C67;
 /// Version of the tables. Keep stable; a higher one is refused.
 const SCHEMA_VERSION: i32 = 1;
+/// Version of the tables of a log that was trimmed: it has one more, and its first entry is
+/// not the first of all. Keep stable.
+pub(super) const TRIMMED_VERSION: i32 = 2;
 
 const SCHEMA: &str = "
 CREATE TABLE log (
@@ -147,9 +150,9 @@ fn check_file(connection: &Connection, place: &str) -> Result<(), LogError> {
         return refuse("it is an SQLite file, but not a log: check the path".to_owned());
     }
     let version = setting("user_version")?;
-    if version != SCHEMA_VERSION {
+    if !(SCHEMA_VERSION..=TRIMMED_VERSION).contains(&version) {
         return refuse(format!(
-            "its tables have version {version}, this program knows {SCHEMA_VERSION}: use the version of Tipline that wrote it, or a newer one"
+            "its tables have version {version}, this program knows {SCHEMA_VERSION} to {TRIMMED_VERSION}: use the version of Tipline that wrote it, or a newer one"
         ));
     }
     if connection.is_readonly("main").map_err(|error| unusable(place, error))? {

@@ -1,0 +1,123 @@
+//! `tipline retention`: what the log may forget, why the rest is kept, and forgetting it.
+
+mod explain;
+
+use tipline_consumer::retention::{
+    Holder, Proven, Reservation, RetentionPlan, RetentionRule, Survey, plan,
+};
+use tipline_log::{Extent, Log, system_clock};
+use tipline_proto::Policy;
+
+use self::explain::Explained;
+use crate::args::Shared;
+use crate::place::Place;
+use crate::report::{Exit, Failure, say};
+use crate::settings::Parsed;
+
+/// Options of `tipline retention`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tipline retention
+  tipline retention --json | jq '.ranges[] | {first, last, kept_by}'
+  tipline retention --policy 'any 2 of backup-*, archive at durable' --reserve 500000
+  tipline retention --apply
+
+Without --apply nothing is changed. The oldest events may go up to the first one that somebody
+keeps: the policy, because receipts do not say that it is backed up; an archive or a checkpoint
+that is named, because what was read there does not reach it; a consumer that still needs it,
+as long as it is reserved; and the newest events, by --keep-events and --keep-for. Receipts alone
+move nothing: if no archive and no checkpoint is named that proves it, nothing may go.
+
+RESERVED  the log waits for the consumer
+AT RISK   it is more than --reserve events behind: the log does not wait for it any more
+LOST      the log no longer holds what it needs: make it anew
+APART     it holds another history than the log, or more than the log
+
+Exit codes: 0 done; 1 someone is at risk or lost, or a place that is named proves nothing;
+2 failed.
+
+The object of --json: log, held {first, last}, keep_from, free, applied, ranges[] {first, last,
+kept_by[]}, consumers[] {name, reservation, needs, behind, at_risk_in_ms, lost_in_ms}. What is not
+known is null.")]
+pub(crate) struct RetentionArgs {
+    /// Trim the log. Without it, only tell what would go
+    #[arg(long)]
+    apply: bool,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+
+    /// Only what is backed up by this policy may go
+    #[arg(long, env = "TIPLINE_POLICY", value_name = "POLICY")]
+    #[arg(default_value = "any 1 of * at durable", value_parser = Parsed::<Policy>::new())]
+    policy: Policy,
+
+    /// Wait for a consumer that is at most this many events behind
+    #[arg(long, env = "TIPLINE_RESERVE", value_name = "EVENTS")]
+    #[arg(default_value = DEFAULT_RESERVE, value_parser = Parsed::<u64>::new())]
+    reserve: u64,
+
+    /// Keep this many of the newest events in any case
+    #[arg(long, env = "TIPLINE_KEEP_EVENTS", value_name = "EVENTS")]
+    #[arg(default_value = "10000", value_parser = Parsed::<u64>::new())]
+    keep_events: u64,
+
+    /// Keep what was committed less than this long ago in any case
+    #[arg(long, env = "TIPLINE_KEEP_FOR", value_name = "TIME")]
+    #[arg(default_value = "24h", value_parser = Parsed::<humantime::Duration>::new())]
+    keep_for: humantime::Duration,
+}
+
+/// For how many events the log waits, if nothing is said: a million, which is more than a
+/// month at one block and one proof every six seconds.
+pub(crate) const DEFAULT_RESERVE: &str = "1000000";
+
+/// Explains, and trims if it is told to.
+pub(crate) async fn run(shared: &Shared, args: RetentionArgs) -> Result<Exit, Failure> {
+    let place = Place::new(shared, "retention")?;
+    let log = place.open().await.map_err(|error| place.explain(error.into()))?;
+    let proven = proven(&*log).await?;
+    let (plan, held) = retain(&*log, &proven, &args).await?;
+    let explained = Explained::new(place.address(), &plan, args.apply.then_some(held));
+    let text =
+        if args.json { serde_json::to_string(&explained)? + "\n" } else { explained.text(held) };
+    say(&text)?;
+    Ok(if is_well(&plan) { Exit::Ok } else { Exit::Degraded })
+}
+
+/// What the places that are named hold, read there and now. None can be named yet.
+async fn proven(_log: &dyn Log) -> Result<Vec<Proven>, Failure> {
+    Ok(Vec::new())
+}
+
+/// Looks, decides, and trims if it is told to. Gives what the log holds then.
+async fn retain(
+    log: &dyn Log,
+    proven: &[Proven],
+    args: &RetentionArgs,
+) -> Result<(RetentionPlan, Extent), Failure> {
+    let rule = RetentionRule {
+        policy: args.policy.clone(),
+        keep_events: args.keep_events,
+        keep_for: args.keep_for.into(),
+        reserve: args.reserve,
+    };
+    let survey = Survey::of(log, proven, rule.keep_for, system_clock()()).await?;
+    let plan = plan(&survey, proven, &rule);
+    let held = if args.apply { log.trim(plan.first).await? } else { plan.held };
+    Ok((plan, held))
+}
+
+/// Whether nobody is in danger and every place that is named proves something.
+fn is_well(plan: &RetentionPlan) -> bool {
+    let in_danger = plan.consumers.iter().any(|consumer| {
+        matches!(consumer.reservation, Reservation::AtRisk { .. } | Reservation::Lost)
+    });
+    let mut holders = plan.ranges.iter().flat_map(|range| &range.kept_by);
+    !in_danger && !holders.any(|holder| matches!(holder, Holder::Place { why: Some(_), .. }))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+use std::time::Duration;
+
+use clap::Parser;
+use tipline_consumer::retention::{Proven, ProvenKind};
+use tipline_log::memory::MemoryLog;
+use tipline_log::{Appender, Extent, Reader, Receipts};
+use tipline_proto::{
+    Chain, Entry, Event, Hash, InstanceId, Level, Lineage, LogIdentity, OutboxId, Position,
+    Reached, Receipt, Role, Timestamp,
+};
+
+use super::explain::Explained;
+use super::{RetentionArgs, is_well, retain};
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    args: RetentionArgs,
+}
+
+fn args(flags: &[&str]) -> RetentionArgs {
+    Line::parse_from([&["retention"], flags].concat()).args
+}
+
+fn identity() -> LogIdentity {
+    let chain = Chain { name: "test".parse().unwrap(), genesis: Hash::new(vec![1; 32]).unwrap() };
+    LogIdentity { name: "test".parse().unwrap(), chain, lineage: Lineage::from_bytes([7; 16]) }
+}
+
+/// A log of 100 events, one a second, long ago.
+async fn log() -> (MemoryLog, Vec<Position>) {
+    let log = MemoryLog::new(identity());
+    let mut positions = vec![Position::origin(&identity())];
+    for index in 1..=100 {
+        let outbox = OutboxId::from_bytes([1; 16]);
+        let event = match index {
+            1 => Event::EpochStarted { primary: "node".parse().unwrap(), outbox },
+            _ => Event::Marked { name: "here".parse().unwrap() },
+        };
+        let time = Timestamp::from_micros(index * 1_000_000);
+        let entry = Entry::seal(positions.last().unwrap(), 1, time, index - 1, event);
+        positions.push(entry.position());
+        log.append(&log.tail().await.unwrap(), &[entry]).await.unwrap();
+    }
+    (log, positions)
+}
+
+async fn put(log: &MemoryLog, name: &str, position: Position) {
+    let receipt = Receipt {
+        lineage: identity().lineage,
+        consumer: name.parse().unwrap(),
+        role: Role::Backup,
+        instance: InstanceId::from_bytes([1; 16]),
+        reached: Reached::up_to(position, Level::Durable),
+        block_tip: None,
+        proof_tip: None,
+        time: Timestamp::from_micros(1),
+        failure: None,
+        store: "memory".into(),
+    };
+    log.put_receipt(&receipt).await.unwrap();
+}
+
+fn proven(position: Position) -> Proven {
+    Proven { kind: ProvenKind::Archive, place: "dir:/archive".into(), covered: Ok(position) }
+}
+
+#[tokio::test]
+async fn nothing_is_changed_unless_it_is_told_to() {
+    let (log, positions) = log().await;
+    put(&log, "backup-1", positions[80]).await;
+    put(&log, "late", positions[10]).await;
+    let proven = [proven(positions[60])];
+    let flags = ["--keep-events", "30", "--reserve", "50"];
+    let (plan, held) = retain(&log, &proven, &args(&flags)).await.unwrap();
+    let whole = Extent { first: 1, last: 100 };
+    assert_eq!((plan.first, held, log.extent().await.unwrap()), (61, whole, whole));
+    assert!(!is_well(&plan), "late is at risk");
+
+    let text = anstream::adapter::strip_str(&Explained::new("log".into(), &plan, None).text(held))
+        .to_string();
+    assert_eq!(
+        text,
+        "log      log, events 1 to 100
+free     60 events, 1 to 60: --apply trims them away
+kept     events 61 to 70:
+           the archive at dir:/archive does not reach it
+kept     events 71 to 80:
+           the archive at dir:/archive does not reach it
+           the newest 30 events are to be kept
+kept     events 81 to 99:
+           the archive at dir:/archive does not reach it
+           the newest 30 events are to be kept
+           it is not backed up by `any 1 of * at durable`
+           backup-1 still needs it
+kept     event 100:
+           the archive at dir:/archive does not reach it
+           the newest 30 events are to be kept
+           it is not backed up by `any 1 of * at durable`
+           backup-1 still needs it
+           the newest event always stays
+
+backup-1  reserved: 20 events behind, at risk in 31 s if it stands still
+late      at risk: 90 events behind, lost with the next trim
+"
+    );
+
+    let (plan, held) =
+        retain(&log, &proven, &args(&[&flags[..], &["--apply"]].concat())).await.unwrap();
+    let rest = Extent { first: 61, last: 100 };
+    assert_eq!((plan.free(), held, log.extent().await.unwrap()), (60, rest, rest));
+    let object = serde_json::to_value(Explained::new("log".into(), &plan, Some(held))).unwrap();
+    assert_eq!(object["applied"], true);
+    assert_eq!((&object["held"]["first"], &object["keep_from"]), (&61.into(), &61.into()));
+    assert_eq!(object["consumers"][1]["reservation"], "at risk");
+    assert_eq!(object["consumers"][1]["lost_in_ms"], 0);
+    let (plan, _) = retain(&log, &proven, &args(&flags)).await.unwrap();
+    assert_eq!(plan.consumers[1].reservation.as_str(), "lost");
+    assert_eq!(plan.free(), 0);
+}
+
+#[tokio::test]
+async fn without_a_named_place_nothing_goes() {
+    let (log, positions) = log().await;
+    put(&log, "backup-1", positions[100]).await;
+    let flags = ["--apply", "--keep-events", "0", "--keep-for", "0s"];
+    let (plan, held) = retain(&log, &[], &args(&flags)).await.unwrap();
+    assert_eq!(held, Extent { first: 1, last: 100 });
+    let text = Explained::new("log".into(), &plan, Some(held)).text(held);
+    assert!(text.contains("nothing may go"), "{text}");
+    assert!(text.contains("no archive and no checkpoint is named"), "{text}");
+    assert!(is_well(&plan));
+    let broken = Proven { covered: Err("it does not answer".into()), ..proven(positions[0]) };
+    let (plan, held) = retain(&log, &[broken], &args(&flags)).await.unwrap();
+    assert_eq!((held.first, is_well(&plan)), (1, false));
+}
+
+#[test]
+fn the_defaults_keep_a_day() {
+    let args = args(&[]);
+    assert_eq!(Duration::from(args.keep_for), Duration::from_secs(24 * 3600));
+    assert_eq!((args.keep_events, args.reserve, args.apply), (10_000, 1_000_000, false));
+}

@@ -1,0 +1,80 @@
+//! For whom the log is held back, and for how long.
+
+use std::time::Duration;
+
+use tipline_proto::{ConsumerName, Level, Receipt};
+
+use super::survey::Survey;
+
+/// What a consumer may expect of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reservation {
+    /// The log keeps what it needs.
+    Reserved {
+        /// When it will be at risk if it stands still and the log grows as it did; `None` if
+        /// that is not known.
+        at_risk_in: Option<Duration>,
+    },
+    /// It is too far behind: the log has what it needs, and does not wait for it any more.
+    AtRisk {
+        /// When it will be lost if it stands still and the log grows as it did. Zero: with the
+        /// next trim. `None` if that is not known.
+        lost_in: Option<Duration>,
+    },
+    /// The log does not have what it needs next: it must be restored or made anew.
+    Lost,
+    /// It holds another history than the log, or more than the log: nothing that the log keeps
+    /// would help it.
+    Apart,
+}
+
+impl Reservation {
+    /// In a word or two: `reserved`, `at risk`, `lost`, `apart`.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Reservation::Reserved { .. } => "reserved",
+            Reservation::AtRisk { .. } => "at risk",
+            Reservation::Lost => "lost",
+            Reservation::Apart => "apart",
+        }
+    }
+}
+
+/// A consumer, and what it may expect of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reserved {
+    /// Its name.
+    pub consumer: ConsumerName,
+    /// Index of the entry that it needs next.
+    pub needs: u64,
+    /// Events that it is behind the log's tail.
+    pub behind: u64,
+    /// What it may expect.
+    pub reservation: Reservation,
+}
+
+impl Reserved {
+    /// Judges a consumer by its newest receipt. The log waits for those that are at most
+    /// `reserve` events behind, and keeps everything from `others` on in any case.
+    pub(super) fn judge(survey: &Survey, receipt: &Receipt, reserve: u64, others: u64) -> Self {
+        // What is only written may be lost in a crash, and is needed again then.
+        let durable = receipt.reached.at(Level::Durable).map_or(0, |position| position.index);
+        let needs = durable.saturating_add(1);
+        let behind = survey.held.last.saturating_sub(durable);
+        let time = |events| survey.time_for(events);
+        let reservation = if survey.is_apart(receipt) {
+            Reservation::Apart
+        } else if needs < survey.held.first {
+            Reservation::Lost
+        } else if behind > reserve {
+            // It is lost when everything up to what it needs is free.
+            let lost_in = time(needs.saturating_add(1).saturating_sub(others));
+            Reservation::AtRisk { lost_in }
+        } else {
+            let at_risk_in = time((reserve - behind).saturating_add(1));
+            Reservation::Reserved { at_risk_in }
+        };
+        Self { consumer: receipt.consumer.clone(), needs, behind, reservation }
+    }
+}
