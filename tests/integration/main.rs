@@ -10,6 +10,7 @@ mod bad_input;
 mod cli;
 mod demo;
 mod deployment;
+mod destination;
 mod forgotten;
 mod full_disk;
 mod jetstream;
