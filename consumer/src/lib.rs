@@ -47,6 +47,10 @@ mod error;
 #[cfg(feature = "files")]
 mod files;
 mod follow;
+#[cfg(feature = "archive")]
+mod identity;
+#[cfg(feature = "archive")]
+mod keys;
 mod memory;
 mod progress;
 mod queue;
@@ -73,6 +77,12 @@ pub use destination::{Destination, DestinationError, Object, Watch};
 pub use error::ConsumerError;
 #[cfg(feature = "files")]
 pub use files::{FileReader, FileStore};
+#[cfg(feature = "archive")]
+pub use identity::{
+    Identities, IdentityBackup, IdentityError, IdentityName, InvalidIdentityName, KeyFile,
+};
+#[cfg(feature = "archive")]
+pub use keys::{KeyError, Keys};
 pub use memory::MemoryStore;
 pub use progress::{Phase, Progress};
 pub use refusal::{Refusal, VerifyError};

@@ -1,5 +1,4 @@
 //! Destinations of archives and checkpoints: a directory and an S3 server keep the same promises.
-#![expect(clippy::print_stdout, reason = "a test that is left out says so")]
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -81,6 +81,11 @@ impl Destination {
         &self.place
     }
 
+    /// The directory of the whole destination, if it is one on this machine.
+    pub(crate) fn directory(&self) -> Option<&std::path::Path> {
+        self.directory.as_ref().map(|directory| directory.as_path())
+    }
+
     /// Makes the directory of a destination that is one on this machine, durably. Done once, by
     /// whoever starts to use it: later, a directory that is missing is one that is not mounted.
     ///

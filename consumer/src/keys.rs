@@ -1,0 +1,156 @@
+//! Keys of what is encrypted at a destination.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use age::x25519::{Identity, Recipient};
+
+/// Whom something is encrypted to, and what opens it. By default nobody and nothing.
+///
+/// A recipient is public: `age1…`. An identity is the secret beside it, in a file as
+/// `age-keygen` makes it. Who only writes needs no identity. Whoever has one can read all
+/// payloads, so its file must not be where that is.
+#[derive(Clone, Default)]
+pub struct Keys {
+    recipients: Vec<Recipient>,
+    identities: Vec<Identity>,
+    files: Vec<PathBuf>,
+}
+
+/// A key that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// Give the public key that `age-keygen -y` prints.
+    #[error("{given:?} is no recipient: give an age X25519 public key, age1…")]
+    Recipient {
+        /// What was given.
+        given: String,
+    },
+    /// Give a file as `age-keygen` makes it: lines that start with `AGE-SECRET-KEY-1`, comments
+    /// with `#`.
+    #[error("{} holds no usable identity: {why}", file.display())]
+    Identity {
+        /// Which file.
+        file: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// Make it readable, or give another.
+    #[error("cannot read the identity file {}", file.display())]
+    Unreadable {
+        /// Which file.
+        file: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// Whoever takes the archive would take the key with it. Move it elsewhere.
+    #[error("the identity file {} lies in {place}, with the data it opens: keep it elsewhere", file.display())]
+    WithData {
+        /// Which file.
+        file: PathBuf,
+        /// Which destination.
+        place: String,
+    },
+}
+
+impl Keys {
+    /// Encrypts to this recipient too: `age1…`.
+    ///
+    /// # Errors
+    /// [`KeyError::Recipient`].
+    pub fn recipient(mut self, recipient: &str) -> Result<Self, KeyError> {
+        let parsed: Result<Recipient, _> = recipient.trim().parse();
+        let parsed = parsed.map_err(|_| KeyError::Recipient { given: recipient.to_owned() })?;
+        self.recipients.push(parsed);
+        Ok(self)
+    }
+
+    /// Opens with the identities in this file too.
+    ///
+    /// # Errors
+    /// [`KeyError::Identity`], [`KeyError::Unreadable`].
+    pub fn identity_file(mut self, file: &Path) -> Result<Self, KeyError> {
+        let unreadable = |source| KeyError::Unreadable { file: file.to_owned(), source };
+        let text = std::fs::read_to_string(file).map_err(unreadable)?;
+        let found = self.identities.len();
+        for line in text.lines().map(str::trim) {
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let identity = line.parse().map_err(|why: &str| KeyError::Identity {
+                file: file.to_owned(),
+                why: why.to_owned(),
+            });
+            self.identities.push(identity?);
+        }
+        if self.identities.len() == found {
+            let why = "there is no line with AGE-SECRET-KEY-1".to_owned();
+            return Err(KeyError::Identity { file: file.to_owned(), why });
+        }
+        self.files.push(std::fs::canonicalize(file).map_err(unreadable)?);
+        Ok(self)
+    }
+
+    /// The recipients, as text.
+    pub fn recipients(&self) -> Vec<String> {
+        let mut texts: Vec<String> = self.recipients.iter().map(ToString::to_string).collect();
+        texts.sort();
+        texts.dedup();
+        texts
+    }
+
+    /// Whether there is an identity to open anything with.
+    pub fn can_open(&self) -> bool {
+        !self.identities.is_empty()
+    }
+
+    /// Refuses keys that lie in the directory that holds what they open.
+    pub(crate) fn check_apart(&self, directory: &Path, place: &str) -> Result<(), KeyError> {
+        // A directory that is not there holds no key.
+        let Ok(directory) = std::fs::canonicalize(directory) else { return Ok(()) };
+        match self.files.iter().find(|file| file.starts_with(&directory)) {
+            None => Ok(()),
+            Some(file) => Err(KeyError::WithData { file: file.clone(), place: place.to_owned() }),
+        }
+    }
+
+    pub(crate) fn encrypt(&self, plain: &[u8]) -> io::Result<Vec<u8>> {
+        let recipients = self.recipients.iter().map(|recipient| recipient as _);
+        let encryptor = age::Encryptor::with_recipients(recipients).map_err(io::Error::other)?;
+        let mut sealed = Vec::with_capacity(plain.len() + plain.len() / 1024 + 512);
+        let mut writer = encryptor.wrap_output(&mut sealed)?;
+        writer.write_all(plain)?;
+        writer.finish()?;
+        Ok(sealed)
+    }
+
+    /// Opens what was encrypted; `None` if no identity fits. The plain bytes are fewer than the
+    /// sealed ones.
+    pub(crate) fn decrypt(&self, sealed: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        if self.identities.is_empty() {
+            return Ok(None);
+        }
+        let opened = age::Decryptor::new_buffered(sealed).and_then(|decryptor| {
+            decryptor.decrypt(self.identities.iter().map(|identity| identity as _))
+        });
+        let mut plain = Vec::with_capacity(sealed.len());
+        match opened {
+            Ok(mut reader) => reader.read_to_end(&mut plain)?,
+            Err(age::DecryptError::NoMatchingKeys) => return Ok(None),
+            Err(error) => return Err(io::Error::other(error)),
+        };
+        Ok(Some(plain))
+    }
+}
+
+impl fmt::Debug for Keys {
+    /// Without anything secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys")
+            .field("recipients", &self.recipients())
+            .field("identity_files", &self.files)
+            .finish_non_exhaustive()
+    }
+}
