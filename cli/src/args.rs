@@ -11,6 +11,7 @@ use crate::consume::ConsumeArgs;
 use crate::demo::DemoArgs;
 use crate::forget::ForgetArgs;
 use crate::get::GetArgs;
+use crate::identity::IdentityArgs;
 use crate::init::InitArgs;
 use crate::nats::NatsArgs;
 use crate::primary::PrimaryArgs;
@@ -95,6 +96,8 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Read a block, a proof or anything else from a store
     Get(GetArgs),
+    /// Back up, check and restore the key files of nodes
+    Identity(IdentityArgs),
     /// Remove a consumer that is gone for good from the status
     Forget(ForgetArgs),
     /// Show all of it at work, in one process, on made-up blocks

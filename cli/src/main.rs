@@ -6,6 +6,7 @@ mod consume;
 mod demo;
 mod forget;
 mod get;
+mod identity;
 mod init;
 mod nats;
 mod place;
@@ -68,6 +69,7 @@ fn start(args: Args) -> Result<Exit, Failure> {
             Command::Backup(args) => consume::run(&shared, Role::Backup, args).await,
             Command::Status(args) => status::run(&shared, args).await,
             Command::Get(args) => get::run(args).await,
+            Command::Identity(args) => identity::run(args).await,
             Command::Forget(args) => forget::run(&shared, args).await,
             Command::Demo(args) => demo::run(&shared, args).await,
         }

@@ -13,6 +13,7 @@ mod deployment;
 mod destination;
 mod forgotten;
 mod full_disk;
+mod identity;
 mod jetstream;
 mod large;
 mod media;
