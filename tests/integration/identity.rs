@@ -303,7 +303,7 @@ async fn nobody_to_encrypt_to_is_refused_and_another_key_does_not_open() {
     let keys = Keys::default().recipient(PUBLIC).unwrap();
     let identities = Identities::at(at(), keys).unwrap();
     let backup = identities.back_up(&name, &files, now).await.unwrap();
-    assert_eq!(identities.list().await.unwrap(), [backup.clone()]);
+    assert_eq!(identities.list().await.unwrap(), std::slice::from_ref(&backup));
     let opened = identities.open(&backup).await;
     assert!(matches!(opened, Err(IdentityError::NeedsKey { .. })));
     // The same name at the same time is another backup: the first one stays.
