@@ -14,6 +14,7 @@ use crate::dr::DrArgs;
 use crate::drill::DrillArgs;
 use crate::forget::ForgetArgs;
 use crate::get::GetArgs;
+use crate::identity::IdentityArgs;
 use crate::init::InitArgs;
 use crate::nats::NatsArgs;
 use crate::primary::PrimaryArgs;
@@ -111,6 +112,8 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// Copy a store as it is at one moment, while it is written; list, keep and expire copies
     Checkpoint(CheckpointArgs),
+    /// Back up, check and restore the key files of nodes
+    Identity(IdentityArgs),
     /// Remove a consumer that is gone for good from the status
     Forget(ForgetArgs),
     /// Tell what the log may forget, why the rest is kept, and trim it

@@ -10,6 +10,7 @@ mod dr;
 mod drill;
 mod forget;
 mod get;
+mod identity;
 mod init;
 mod nats;
 mod place;
@@ -81,6 +82,7 @@ fn start(args: Args) -> Result<Exit, Failure> {
             Command::Dr(args) => dr::run(&shared, args).await,
             Command::Get(args) => get::run(args).await,
             Command::Checkpoint(args) => checkpoint::run(args).await,
+            Command::Identity(args) => identity::run(args).await,
             Command::Forget(args) => forget::run(&shared, args).await,
             Command::Retention(args) => retention::run(&shared, args).await,
             Command::Demo(args) => demo::run(&shared, args).await,

@@ -54,6 +54,10 @@ mod error;
 mod files;
 mod follow;
 mod handle;
+#[cfg(feature = "archive")]
+mod identity;
+#[cfg(feature = "archive")]
+mod keys;
 mod memory;
 mod pinned;
 mod progress;
@@ -76,9 +80,7 @@ mod tests;
 mod verify;
 
 #[cfg(feature = "archive")]
-pub use archive::{
-    Archive, ArchiveError, ArchiveStore, KeyError, Keys, Row, SegmentIndex, SegmentName,
-};
+pub use archive::{Archive, ArchiveError, ArchiveStore, Row, SegmentIndex, SegmentName};
 pub use changes::Changes;
 #[cfg(feature = "archive")]
 pub use checkpoint::{
@@ -99,6 +101,12 @@ pub use error::ConsumerError;
 #[cfg(feature = "files")]
 pub use files::{FileReader, FileStore};
 pub use handle::StoreHandle;
+#[cfg(feature = "archive")]
+pub use identity::{
+    Identities, IdentityBackup, IdentityError, IdentityName, InvalidIdentityName, KeyFile,
+};
+#[cfg(feature = "archive")]
+pub use keys::{KeyError, Keys};
 pub use memory::MemoryStore;
 pub use pinned::{Copied, Pace, Pinned};
 pub use progress::{Phase, Progress};

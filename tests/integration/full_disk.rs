@@ -101,11 +101,11 @@ async fn a_full_disk_under_all_of_them_is_told_and_waited_for_and_nothing_is_los
 }
 
 /// A mount of its own, without root; whatever runs in it ends with `unshare`.
-const NAMESPACES: [&str; 6] =
+pub(crate) const NAMESPACES: [&str; 6] =
     ["--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child"];
 
 /// Whether a disk of its own can be had. A machine without says so explicitly.
-fn has_namespaces() -> bool {
+pub(crate) fn has_namespaces() -> bool {
     let tried = Command::new("unshare")
         .args(NAMESPACES)
         .args(["sh", "-c", "mount -t tmpfs none /tmp"])

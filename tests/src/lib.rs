@@ -24,6 +24,7 @@ mod medium;
 mod nats;
 mod port;
 mod process;
+mod s3;
 mod seed;
 mod tipline;
 mod toy;
@@ -36,6 +37,7 @@ pub use medium::Medium;
 pub use nats::{Cluster, Nats, NatsOptions, SyncInterval};
 pub use port::Port;
 pub use process::Process;
+pub use s3::S3;
 pub use seed::Rng;
 pub use tipline::{Finished, Running, Tipline};
 pub use toy::{

@@ -196,7 +196,8 @@ mod tests {
         );
         assert_eq!(
             told("[status]\nqq = 1"),
-            "unknown key `qq` in tipline.toml line 2: use one of max-lag, silent-after"
+            "unknown key `qq` in tipline.toml line 2: use one of max-lag, silent-after, \
+             identities, identities-max-age"
         );
     }
 

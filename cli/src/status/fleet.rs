@@ -26,6 +26,8 @@ pub(crate) struct Fleet {
     pub(crate) consumers: Vec<ConsumerView>,
     /// In which ways the log can lose what it acknowledges.
     pub(crate) shortfalls: Vec<ShortfallView>,
+    /// What to see to some day, one sentence each. It changes no verdict.
+    pub(crate) reminders: Vec<String>,
 }
 
 impl Fleet {

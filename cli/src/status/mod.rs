@@ -4,17 +4,20 @@
 mod assess;
 mod fleet;
 mod look;
+mod reminders;
 mod table;
 mod watch;
 
 use std::time::Duration;
 
 use tipline_log::{Clock, system_clock};
+use tokio::sync::watch::Receiver;
 
 use self::assess::{Thresholds, assess, unreadable};
 use self::fleet::{Fleet, Verdict};
 use self::look::Observer;
 use crate::args::Shared;
+use crate::identity::DEFAULT_MAX_AGE;
 use crate::place::Place;
 use crate::report::{Exit, Failure, say};
 use crate::retention::DEFAULT_RESERVE;
@@ -43,7 +46,7 @@ The object of --json: verdict, summary, reasons[], advice; log {address, chain, 
 first, last, digest, epoch}; tip {height, hash}; primary {name, state, epoch, index, block,
 outbox_events, outbox_bytes, age_ms, failure}; consumers[] {name, role, state, level, index,
 block, proof, lag_blocks, lag_events, reservation, at_risk_in_ms, age_ms, failure, store};
-shortfalls[] {found, risk, remedy, accepted}. A state is well, behind, silent, stranded, failed,
+shortfalls[] {found, risk, remedy, accepted}; reminders[]. A state is well, behind, silent, stranded, failed,
 ahead or diverged. A reservation is what retention does for a consumer, as `tipline retention
 --help` has it: reserved, at risk, lost or apart. What is not known is null.")]
 pub(crate) struct StatusArgs {
@@ -69,6 +72,15 @@ pub(crate) struct StatusArgs {
     #[arg(long, env = "TIPLINE_RESERVE", value_name = "EVENTS", default_value = DEFAULT_RESERVE)]
     #[arg(value_parser = Parsed::<u64>::new())]
     reserve: u64,
+
+    /// Where node identities are backed up: remind if there is none, or an old one
+    #[arg(long, env = "TIPLINE_IDENTITIES", value_name = "ADDRESS")]
+    identities: Option<String>,
+
+    /// Remind of a backup of an identity that is older
+    #[arg(long, env = "TIPLINE_IDENTITIES_MAX_AGE", value_name = "TIME")]
+    #[arg(default_value = DEFAULT_MAX_AGE, value_parser = Parsed::<humantime::Duration>::new())]
+    identities_max_age: humantime::Duration,
 }
 
 /// Shows the status.
@@ -80,7 +92,10 @@ pub(crate) async fn run(shared: &Shared, args: StatusArgs) -> Result<Exit, Failu
         reserve: args.reserve,
         accept_shortfalls: shared.accept_shortfalls,
     };
-    let judge = Judge { thresholds, clock: system_clock() };
+    let clock = system_clock();
+    let max_age = args.identities_max_age.into();
+    let reminders = reminders::follow(args.identities.as_deref(), max_age, clock.clone());
+    let judge = Judge { thresholds, clock, reminders: reminders.await? };
     if args.watch {
         return watch::run(place, judge, args.json).await;
     }
@@ -104,17 +119,19 @@ pub(crate) async fn run(shared: &Shared, args: StatusArgs) -> Result<Exit, Failu
 struct Judge {
     thresholds: Thresholds,
     clock: Clock,
+    reminders: Receiver<Vec<String>>,
 }
 
 impl Judge {
     fn fleet(&self, place: &Place, seen: Result<assess::Seen, Failure>) -> Fleet {
-        match seen {
+        let fleet = match seen {
             Ok(seen) => assess(&seen, (self.clock)(), &self.thresholds),
             Err(failure) => {
                 let (why, advice) = place.explain(failure).into_parts();
                 unreadable(place.address(), why, advice)
             }
-        }
+        };
+        Fleet { reminders: self.reminders.borrow().clone(), ..fleet }
     }
 }
 

@@ -46,6 +46,9 @@ pub(super) fn render(fleet: &Fleet) -> String {
         };
         field(&mut text, name, &what);
     }
+    for reminder in &fleet.reminders {
+        field(&mut text, "remember", reminder);
+    }
     if !fleet.consumers.is_empty() {
         line(&mut text, format_args!(""));
         rows(&mut text, &fleet.consumers);

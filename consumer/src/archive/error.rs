@@ -2,8 +2,8 @@
 
 use tipline_proto::LogIdentity;
 
-use super::keys::KeyError;
 use crate::destination::DestinationError;
+use crate::keys::KeyError;
 
 /// Why an archive did not do what was asked.
 #[derive(Debug, thiserror::Error)]

@@ -45,8 +45,8 @@ use tipline_proto::limits::MAX_PAYLOAD_BYTES;
 use tipline_proto::{Entry, MAX_ENTRY_OVERHEAD};
 
 use super::index::{Outline, Row, SegmentIndex};
-use super::keys::Keys;
 use super::schema::{put_outline, put_rows, take_outline, take_rows};
+use crate::keys::Keys;
 
 const MAGIC: &[u8; 8] = b"TIPLSEG1";
 const END: &[u8; 8] = b"TIPLEND1";

@@ -15,7 +15,6 @@ mod document;
 mod error;
 mod format;
 mod index;
-mod keys;
 mod name;
 mod reader;
 mod schema;
@@ -32,10 +31,11 @@ use crate::store::StoreIdentity;
 
 pub use error::ArchiveError;
 pub use index::{Row, SegmentIndex};
-pub use keys::{KeyError, Keys};
+
 pub use name::SegmentName;
 pub use store::ArchiveStore;
 
+use crate::keys::Keys;
 use document::Unreadable;
 use format::{Bad, Trailer};
 use index::Outline;

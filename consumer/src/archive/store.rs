@@ -8,8 +8,9 @@ use tokio::runtime::Handle;
 use super::index::Row;
 use super::reader::ArchiveReader;
 use super::standing::Standing;
-use super::{Archive, ArchiveError, Keys, SegmentIndex};
+use super::{Archive, ArchiveError, SegmentIndex};
 use crate::destination::{Destination, DestinationError};
+use crate::keys::Keys;
 use crate::store::{Batch, Store, StoreError, StoreIdentity, StoreReader, StoredLinks};
 
 /// An archive as a store: what a consumer applies becomes segments.

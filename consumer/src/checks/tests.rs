@@ -6,10 +6,11 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::{Check, Copy, Record, Sample, VerifyReport, common_point, verify};
-use crate::archive::{Archive, Keys};
+use crate::archive::Archive;
 use crate::conformance::history::{History, log};
 use crate::conformance::model::Model;
 use crate::destination::Destination;
+use crate::keys::Keys;
 use crate::memory::MemoryStore;
 use crate::restore::Sources;
 use crate::sqlite::SqliteStore;

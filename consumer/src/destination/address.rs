@@ -1,6 +1,7 @@
 //! Addresses of destinations.
 
 use std::path::Path as FilePath;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,10 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 const FORMS: &str =
     "write dir:PATH, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX";
 
-pub(super) fn open(address: &str) -> Result<Destination, DestinationError> {
+/// The variables of the environment that object storage is configured by.
+pub(super) type Variables = Vec<(String, String)>;
+
+pub(super) fn open(address: &str, variables: &Variables) -> Result<Destination, DestinationError> {
     if let Some(path) = address.strip_prefix("dir:") {
         return directory(address, FilePath::new(path));
     }
@@ -38,30 +42,48 @@ pub(super) fn open(address: &str) -> Result<Destination, DestinationError> {
             Ok(path) => return directory(address, &path),
             Err(()) => return Err(bad(address, FORMS, None)),
         },
-        ObjectStoreScheme::AmazonS3 => AmazonS3Builder::from_env()
-            .with_url(address)
-            .with_retry(retry())
-            .with_client_options(client(true))
-            .build()
-            .map(|store| Arc::new(store) as _),
-        ObjectStoreScheme::GoogleCloudStorage => GoogleCloudStorageBuilder::from_env()
-            .with_url(address)
-            .with_retry(retry())
-            .with_client_options(client(false))
-            .build()
-            .map(|store| Arc::new(store) as _),
-        ObjectStoreScheme::MicrosoftAzure => MicrosoftAzureBuilder::from_env()
-            .with_url(address)
-            .with_retry(retry())
-            .with_client_options(client(false))
-            .build()
-            .map(|store| Arc::new(store) as _),
+        ObjectStoreScheme::AmazonS3 => {
+            let builder = AmazonS3Builder::new().with_client_options(client()).with_retry(retry());
+            known(variables, "AWS_")
+                .fold(builder, |builder, (key, value)| builder.with_config(key, value))
+                .with_url(address)
+                .build()
+                .map(|store| Arc::new(store) as _)
+        }
+        ObjectStoreScheme::GoogleCloudStorage => {
+            let builder =
+                GoogleCloudStorageBuilder::new().with_client_options(client()).with_retry(retry());
+            known(variables, "GOOGLE_")
+                .fold(builder, |builder, (key, value)| builder.with_config(key, value))
+                .with_url(address)
+                .build()
+                .map(|store| Arc::new(store) as _)
+        }
+        ObjectStoreScheme::MicrosoftAzure => {
+            let builder =
+                MicrosoftAzureBuilder::new().with_client_options(client()).with_retry(retry());
+            known(variables, "AZURE_")
+                .chain(known(variables, "IDENTITY_ENDPOINT"))
+                .fold(builder, |builder, (key, value)| builder.with_config(key, value))
+                .with_url(address)
+                .build()
+                .map(|store| Arc::new(store) as _)
+        }
         _ => return Err(bad(address, FORMS, None)),
     };
     let why = "its settings are not complete: see the variables of the environment of its provider";
     let store = built.map_err(|e| bad(address, why, Some(Box::new(e))))?;
     let place = place_of(&url);
     Ok(Destination { store, prefix, root: None, directory: None, place })
+}
+
+/// The variables of a provider that its client knows.
+fn known<'a, K: FromStr + 'a>(
+    variables: &'a Variables,
+    prefix: &'a str,
+) -> impl Iterator<Item = (K, &'a str)> {
+    let ours = variables.iter().filter(move |(name, _)| name.starts_with(prefix));
+    ours.filter_map(|(name, value)| Some((name.to_ascii_lowercase().parse().ok()?, &**value)))
 }
 
 fn directory(address: &str, path: &FilePath) -> Result<Destination, DestinationError> {
@@ -88,16 +110,10 @@ fn retry() -> RetryConfig {
     RetryConfig { backoff: BackoffConfig::default(), max_retries: 3, retry_timeout: RETRY_TIMEOUT }
 }
 
-/// `plain`: servers without TLS are allowed if the environment says so (`AWS_ALLOW_HTTP`).
-fn client(plain: bool) -> ClientOptions {
+fn client() -> ClientOptions {
     // Without a provider of its own, TLS takes the one of the process. Whoever set one first wins.
     drop(rustls::crypto::ring::default_provider().install_default());
-    let allowed =
-        std::env::var("AWS_ALLOW_HTTP").is_ok_and(|value| value == "true" || value == "1");
-    ClientOptions::new()
-        .with_allow_http(plain && allowed)
-        .with_connect_timeout(CONNECT_TIMEOUT)
-        .with_timeout(REQUEST_TIMEOUT)
+    ClientOptions::new().with_connect_timeout(CONNECT_TIMEOUT).with_timeout(REQUEST_TIMEOUT)
 }
 
 fn bad(

@@ -25,6 +25,14 @@ pub enum DestinationError {
         /// The name, or what was being done with it.
         name: String,
     },
+    /// The object ends before what was to be read of it: it is not whole. Take another source.
+    #[error("{place}: {name} is shorter than it should be")]
+    Short {
+        /// Which destination.
+        place: String,
+        /// The name.
+        name: String,
+    },
     /// There is an object of this name already. Nothing was changed.
     #[error("{place}: {what}: the name is taken")]
     Exists {
@@ -93,12 +101,16 @@ impl Doing {
     pub(super) fn store(self, error: object_store::Error) -> DestinationError {
         use object_store::Error as Store;
         let Self { place, what } = self;
+        let refusal = Refusal::of(&error);
         match error {
+            error if refusal == Some(Refusal::NoBucket) => {
+                DestinationError::Unreachable { place, what, source: Some(Box::new(error)) }
+            }
             Store::NotFound { .. } => DestinationError::Missing { place, name: what },
             Store::AlreadyExists { .. } | Store::Precondition { .. } => {
                 DestinationError::Exists { place, what }
             }
-            Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => {
+            error if refusal == Some(Refusal::NoAccess) => {
                 DestinationError::Denied { place, what, source: Some(Box::new(error)) }
             }
             error => match io_kind(&error) {
@@ -134,14 +146,40 @@ fn by_kind(
     }
 }
 
+/// What the server says of all that is asked of it.
+#[derive(Debug, PartialEq, Eq)]
+enum Refusal {
+    NoBucket,
+    NoAccess,
+}
+
+impl Refusal {
+    /// The client has kinds of its own for some calls, but not for listings, uploads in parts
+    /// and removals: there it is told in the text alone, as the reply's status and body. No name
+    /// of an object has these texts, and a wrong guess changes only what is advised.
+    fn of(error: &object_store::Error) -> Option<Self> {
+        use object_store::Error as Store;
+        const NO_BUCKET: [&str; 3] =
+            ["NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"];
+        const NO_ACCESS: [&str; 3] =
+            ["status code: 401 ", "status code: 403 ", "<Code>AccessDenied</Code>"];
+        let told = |what: &str| causes(error).any(|cause| cause.to_string().contains(what));
+        match error {
+            Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => Some(Self::NoAccess),
+            Store::NotFound { .. } | Store::Generic { .. } if NO_BUCKET.into_iter().any(told) => {
+                Some(Self::NoBucket)
+            }
+            Store::Generic { .. } if NO_ACCESS.into_iter().any(told) => Some(Self::NoAccess),
+            _ => None,
+        }
+    }
+}
+
 /// The kind of the error of the system that is the cause.
 fn io_kind(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            return Some(error.kind());
-        }
-        cause = error.source();
-    }
-    None
+    causes(error).find_map(|cause| Some(cause.downcast_ref::<io::Error>()?.kind()))
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(error.source(), |error| (*error).source())
 }

@@ -7,6 +7,7 @@ mod address;
 mod error;
 mod transfer;
 
+use std::ffi::OsString;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::local::LocalFileSystem;
-use object_store::path::Path;
+use object_store::path::{Path, PathPart};
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
 pub use error::DestinationError;
@@ -55,7 +56,21 @@ impl Destination {
     /// # Errors
     /// [`DestinationError::BadAddress`].
     pub fn open(address: &str) -> Result<Self, DestinationError> {
-        address::open(address)
+        let utf8 = |(name, value): (OsString, OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        address::open(address, &std::env::vars_os().filter_map(utf8).collect())
+    }
+
+    /// The same with these variables in the place of the environment's.
+    ///
+    /// # Errors
+    /// [`DestinationError::BadAddress`].
+    pub fn open_with(
+        address: &str,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, DestinationError> {
+        address::open(address, &variables.into_iter().collect())
     }
 
     /// A folder of it. `name` has no slash at its ends.
@@ -164,10 +179,10 @@ impl Destination {
         read.await.map_err(|e| doing.store(e))
     }
 
-    /// Reads some bytes of an object.
+    /// Reads some bytes of an object: all of the range.
     ///
     /// # Errors
-    /// As for [`Destination::read`].
+    /// As for [`Destination::read`]; [`DestinationError::Short`] if it ends before the range does.
     pub async fn read_range(
         &self,
         name: &str,
@@ -175,7 +190,17 @@ impl Destination {
     ) -> Result<Bytes, DestinationError> {
         let doing = self.doing(format!("reading {name}"));
         self.check_there().await?;
-        self.store.get_range(&self.path(name), range).await.map_err(|e| doing.store(e))
+        let (path, length) = (self.path(name), range.end.saturating_sub(range.start));
+        match self.store.get_range(&path, range.clone()).await {
+            Ok(bytes) if bytes.len() as u64 == length => Ok(bytes),
+            Ok(_) => Err(self.short(name)),
+            // Each store has its own way to say that it ends before the range does.
+            Err(e @ object_store::Error::Generic { .. }) => match self.store.head(&path).await {
+                Ok(found) if found.size < range.end => Err(self.short(name)),
+                _ => Err(doing.store(e)),
+            },
+            Err(e) => Err(doing.store(e)),
+        }
     }
 
     /// Lists all objects below a folder, by name, those behind `after` only. Names are as seen
@@ -222,7 +247,8 @@ impl Destination {
         Ok(names)
     }
 
-    /// Removes an object. `Ok` too if there is none of this name.
+    /// Removes an object. `Ok` too if there is none of this name. After a power cut it may be
+    /// there again, if this is a directory.
     ///
     /// # Errors
     /// As for every call.
@@ -251,7 +277,13 @@ impl Destination {
     fn path(&self, name: &str) -> Path {
         name.split('/')
             .filter(|part| !part.is_empty())
+            // As it is, so that what is listed can be read; what no store has, `..`, is escaped.
+            .map(|part| PathPart::parse(part).unwrap_or_else(|_| PathPart::from(part)))
             .fold(self.prefix.clone(), |path, part| path.join(part))
+    }
+
+    fn short(&self, name: &str) -> DestinationError {
+        DestinationError::Short { place: self.place.clone(), name: name.to_owned() }
     }
 
     fn doing(&self, what: impl Into<String>) -> Doing {

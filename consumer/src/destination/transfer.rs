@@ -1,6 +1,7 @@
 //! Whole files, to and from a destination, in pieces: however large, little of them is in memory.
 
 use std::path::Path as FilePath;
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use object_store::{ObjectStoreExt, WriteMultipart};
@@ -13,6 +14,9 @@ use super::{Destination, DestinationError};
 const PIECE: usize = 8 << 20;
 /// How many pieces are on their way.
 const CONCURRENT: usize = 4;
+
+/// How long the pieces that are on their way may take to arrive when no more will follow.
+const LAST_PIECES: Duration = Duration::from_secs(5);
 
 /// Follows a long piece of work, and may slow or end it.
 pub trait Watch: Send + Sync {
@@ -54,7 +58,7 @@ impl Destination {
             let read = match file.read(&mut piece).await {
                 Ok(read) => read,
                 Err(e) => {
-                    drop(upload.abort().await);
+                    give_up(upload).await;
                     return Err(doing().io(e));
                 }
             };
@@ -62,11 +66,14 @@ impl Destination {
                 break;
             }
             if !watch.proceed(read as u64).await {
-                drop(upload.abort().await);
+                give_up(upload).await;
                 return Err(doing().cancelled());
             }
             hasher.update(&piece[..read]);
-            upload.wait_for_capacity(CONCURRENT).await.map_err(|e| doing().store(e))?;
+            if let Err(e) = upload.wait_for_capacity(CONCURRENT).await {
+                give_up(upload).await;
+                return Err(doing().store(e));
+            }
             upload.write(&piece[..read]);
         }
         upload.finish().await.map_err(|e| doing().store(e))?;
@@ -124,4 +131,11 @@ impl Destination {
         }
         Ok((hasher.finalize(), hasher.count()))
     }
+}
+
+/// Leaves nothing of an upload. A piece that arrives behind the end of its upload would stay.
+async fn give_up(mut upload: WriteMultipart) {
+    // Why it is given up is told already.
+    drop(tokio::time::timeout(LAST_PIECES, upload.wait_for_capacity(0)).await);
+    drop(upload.abort().await);
 }

@@ -8,9 +8,10 @@ use tipline_proto::Timestamp;
 
 use super::super::{RestoreError, Sources, Target};
 use super::{Kept, names_in, place, run, settings};
-use crate::archive::{Archive, Keys};
+use crate::archive::Archive;
 use crate::conformance::history::{History, log, log_with_lineage};
 use crate::destination::Destination;
+use crate::keys::Keys;
 
 fn flip(file: &Path, at: impl Fn(usize) -> usize) {
     let mut bytes = fs::read(file).unwrap();

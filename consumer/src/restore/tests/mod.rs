@@ -16,7 +16,7 @@ use super::{
     RestoreError, RestoreProgress, RestoreReport, RestoreSettings, Sources, StorePlace, Target,
     Verification, restore,
 };
-use crate::archive::{Archive, Keys, Row, SegmentIndex, SegmentName};
+use crate::archive::{Archive, Row, SegmentIndex, SegmentName};
 use crate::checkpoint::{Checkpoints, Job, Manifest};
 use crate::composite::CompositeStore;
 use crate::conformance::history::{History, log};
@@ -24,6 +24,7 @@ use crate::conformance::model::Model;
 use crate::destination::Destination;
 use crate::files::FileStore;
 use crate::handle::StoreHandle;
+use crate::keys::Keys;
 use crate::sqlite::SqliteStore;
 use crate::store::{Store, StoreError, StoredLinks};
 

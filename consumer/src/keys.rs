@@ -1,4 +1,4 @@
-//! Keys of encrypted archives.
+//! Keys of what is encrypted at a destination.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use age::x25519::{Identity, Recipient};
 
-/// Whom an archive is encrypted to, and what opens it. By default nobody and nothing.
+/// Whom something is encrypted to, and what opens it. By default nobody and nothing.
 ///
 /// A recipient is public: `age1…`. An identity is the secret beside it, in a file as
 /// `age-keygen` makes it. Who only writes needs no identity. Whoever has one can read all
-/// payloads, so its file must not be where the archive is.
+/// payloads, so its file must not be where that is.
 #[derive(Clone, Default)]
 pub struct Keys {
     recipients: Vec<Recipient>,
@@ -108,7 +108,7 @@ impl Keys {
 
     /// These keys for an archive that names its recipients; the others that were given, if they
     /// are not the same.
-    pub(super) fn of_archive(mut self, recipients: &[String]) -> Result<Self, Vec<String>> {
+    pub(crate) fn of_archive(mut self, recipients: &[String]) -> Result<Self, Vec<String>> {
         let given = self.recipients();
         if !given.is_empty() && given != recipients {
             return Err(given);
@@ -128,7 +128,7 @@ impl Keys {
         }
     }
 
-    pub(super) fn encrypt(&self, plain: &[u8]) -> io::Result<Vec<u8>> {
+    pub(crate) fn encrypt(&self, plain: &[u8]) -> io::Result<Vec<u8>> {
         let recipients = self.recipients.iter().map(|recipient| recipient as _);
         let encryptor = age::Encryptor::with_recipients(recipients).map_err(io::Error::other)?;
         let mut sealed = Vec::with_capacity(plain.len() + plain.len() / 1024 + 512);
@@ -140,7 +140,7 @@ impl Keys {
 
     /// Opens what was encrypted; `None` if no identity fits. The plain bytes are fewer than the
     /// sealed ones.
-    pub(super) fn decrypt(&self, sealed: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    pub(crate) fn decrypt(&self, sealed: &[u8]) -> io::Result<Option<Vec<u8>>> {
         if self.identities.is_empty() {
             return Ok(None);
         }

@@ -1,0 +1,92 @@
+//! Why a node's keys could not be backed up, checked or restored.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::IdentityName;
+use crate::{DestinationError, KeyError};
+
+/// What stood in the way. Nothing was written then, or what was written is whole.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IdentityError {
+    /// There is no such backup. Make one, or name another.
+    #[error("{place} has no backup of the identity of {name}")]
+    NoBackup {
+        /// Which destination.
+        place: String,
+        /// Whose.
+        name: IdentityName,
+    },
+    /// Whoever takes the data would take the keys with it. Give another place.
+    #[error(
+        "{place} holds the data of a node, and keys are kept apart from it: give another place"
+    )]
+    WithData {
+        /// Which destination.
+        place: String,
+    },
+    /// A backup that nobody can open is none. Name whom it is for.
+    #[error("there is nobody to encrypt to")]
+    NoRecipient,
+    /// Give other files: some, each with a name of its own, none of them large.
+    #[error("{what}")]
+    Unusable {
+        /// What is wrong with them.
+        what: String,
+    },
+    /// Make the file readable, or give another.
+    #[error("cannot read the key file {}", file.display())]
+    Unreadable {
+        /// Which file.
+        file: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// Encrypting failed. Nothing was written.
+    #[error("cannot encrypt the backup of {name}")]
+    Sealing {
+        /// Whose.
+        name: IdentityName,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// None of the keys given opens it. Give the right one.
+    #[error("{place}: {object} opens with another key than those given")]
+    NeedsKey {
+        /// Which destination.
+        place: String,
+        /// Which backup.
+        object: String,
+    },
+    /// The backup is not what was once written. Take an older one, and make a new one now.
+    #[error("{place}: {object} is damaged: {what}")]
+    Corrupt {
+        /// Which destination.
+        place: String,
+        /// Which backup.
+        object: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// There are files of these names. Nothing was written. Move them away, or force it.
+    #[error("there already: {}", files.iter().map(|f| f.display().to_string()).collect::<Vec<_>>().join(", "))]
+    Exists {
+        /// Which files.
+        files: Vec<PathBuf>,
+    },
+    /// Make it writable, or make room. Files before it, in their order, are written.
+    #[error("cannot write {}", file.display())]
+    Unwritable {
+        /// Which file.
+        file: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// See there.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// See there.
+    #[error(transparent)]
+    Destination(#[from] DestinationError),
+}

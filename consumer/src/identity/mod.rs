@@ -1,0 +1,186 @@
+//! Node identities: the key files of a node, encrypted, kept apart from its data.
+//!
+//! A backup is one object, `identities/NAME-TIME.age` below the destination: an
+//! [age](https://age-encryption.org) file for the recipients, with a tar archive inside. It is
+//! written once, never changed, and removed by nobody but the operator.
+
+mod bundle;
+mod error;
+mod name;
+mod restore;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use tipline_proto::Timestamp;
+
+pub use error::IdentityError;
+pub use name::{IdentityName, InvalidIdentityName};
+
+use crate::{Destination, DestinationError, Keys};
+
+/// Where backups are, below the destination.
+const FOLDER: &str = "identities";
+/// What shows that a place holds the data of a node.
+const DATA: [&str; 3] = ["archive.json", "segments", "checkpoints"];
+
+/// The backups of the identities of nodes at a destination. It keeps nothing in memory: every
+/// question is put to the destination. Calls need a Tokio runtime.
+#[derive(Debug, Clone)]
+pub struct Identities {
+    destination: Destination,
+    keys: Keys,
+}
+
+/// A backup that is there, by its name: whether it can be opened is not known yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityBackup {
+    /// Whose.
+    pub name: IdentityName,
+    /// When it was made.
+    pub time: Timestamp,
+    /// Name of the object below the destination.
+    pub object: String,
+    /// Length of the object in bytes.
+    pub bytes: u64,
+}
+
+/// A key file, opened. Its bytes are secret: `Debug` leaves them out.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyFile {
+    /// File name.
+    pub name: String,
+    /// Where it was on the machine it was backed up from.
+    pub path: PathBuf,
+    /// What is in it.
+    pub bytes: Vec<u8>,
+}
+
+impl fmt::Debug for KeyFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyFile").field("name", &self.name).field("path", &self.path).finish()
+    }
+}
+
+impl Identities {
+    /// The backups at a destination. `keys` names whom new ones are encrypted to, and what opens
+    /// those that are there. Nothing is contacted.
+    ///
+    /// # Errors
+    /// [`IdentityError::Key`] if a key that opens them lies at the destination itself.
+    pub fn at(destination: Destination, keys: Keys) -> Result<Self, IdentityError> {
+        if let Some(directory) = destination.directory() {
+            keys.check_apart(&directory, destination.place())?;
+        }
+        Ok(Self { destination, keys })
+    }
+
+    /// Refuses a place that holds the data of a node: its archive, or checkpoints.
+    ///
+    /// # Errors
+    /// [`IdentityError::WithData`]; the destination's own.
+    pub async fn check_apart(&self) -> Result<(), IdentityError> {
+        for name in DATA {
+            let is_there = match name.contains('.') {
+                true => match self.destination.read(name).await {
+                    Ok(_) => true,
+                    Err(DestinationError::Missing { .. }) => false,
+                    Err(error) => return Err(error.into()),
+                },
+                false => !self.destination.list(name, None).await?.is_empty(),
+            };
+            if is_there {
+                let place = self.destination.place().to_owned();
+                return Err(IdentityError::WithData { place });
+            }
+        }
+        Ok(())
+    }
+
+    /// Encrypts these files and keeps them. On return the backup is durable, and was read back:
+    /// it is byte for byte what was encrypted. Whether the recipients can open it, they alone can
+    /// tell: see [`Identities::open`].
+    ///
+    /// The destination's directory must be there: see [`Destination::prepare`].
+    ///
+    /// # Errors
+    /// Files that cannot be used; nobody to encrypt to; the destination's own.
+    pub async fn back_up(
+        &self,
+        name: &IdentityName,
+        files: &[PathBuf],
+        now: Timestamp,
+    ) -> Result<IdentityBackup, IdentityError> {
+        if self.keys.recipients().is_empty() {
+            return Err(IdentityError::NoRecipient);
+        }
+        let files = bundle::read(files)?;
+        let sealing = |source| IdentityError::Sealing { name: name.clone(), source };
+        let packed = bundle::pack(name, now, &files).map_err(sealing)?;
+        let sealed = bytes::Bytes::from(self.keys.encrypt(&packed).map_err(sealing)?);
+        let object = format!("{FOLDER}/{}", name::object(name, now));
+        self.destination.create(&object, sealed.clone()).await?;
+        if self.destination.read(&object).await? != sealed {
+            return Err(self.corrupt(&object, "it was read back otherwise than it was written"));
+        }
+        Ok(IdentityBackup { name: name.clone(), time: now, object, bytes: sealed.len() as u64 })
+    }
+
+    /// All backups, the newest first. What has another name than a backup is left out.
+    ///
+    /// # Errors
+    /// The destination's own.
+    pub async fn list(&self) -> Result<Vec<IdentityBackup>, IdentityError> {
+        let found = self.destination.list(FOLDER, None).await?;
+        let backup = |object: crate::Object| {
+            let (name, time) = name::parse(object.name.strip_prefix(FOLDER)?.strip_prefix('/')?)?;
+            Some(IdentityBackup { name, time, object: object.name, bytes: object.bytes })
+        };
+        let mut backups: Vec<IdentityBackup> = found.into_iter().filter_map(backup).collect();
+        backups.sort_by(|a, b| (b.time, &b.name).cmp(&(a.time, &a.name)));
+        Ok(backups)
+    }
+
+    /// Opens a backup, and checks every file in it.
+    ///
+    /// # Errors
+    /// [`IdentityError::NeedsKey`], [`IdentityError::Corrupt`]; the destination's own.
+    pub async fn open(&self, backup: &IdentityBackup) -> Result<Vec<KeyFile>, IdentityError> {
+        // Encryption and tar add little; what is far larger was not written by this.
+        if backup.bytes > 2 * bundle::MAX_BYTES {
+            return Err(self.corrupt(&backup.object, "it is too large"));
+        }
+        let sealed = self.destination.read(&backup.object).await?;
+        let opened = self.keys.decrypt(&sealed);
+        let Some(packed) = opened.map_err(|e| self.corrupt(&backup.object, &e.to_string()))? else {
+            let place = self.destination.place().to_owned();
+            return Err(IdentityError::NeedsKey { place, object: backup.object.clone() });
+        };
+        let files = bundle::unpack(&packed, &backup.name, backup.time);
+        files.map_err(|what| self.corrupt(&backup.object, &what))
+    }
+
+    /// Opens a backup and writes its files into a directory, which is made if it is not there:
+    /// each with mode 0600, whole or not at all; all durable on return. Gives their paths.
+    /// Without `force` nothing is written if one of them is there.
+    ///
+    /// # Errors
+    /// As for [`Identities::open`]; [`IdentityError::Exists`], [`IdentityError::Unwritable`].
+    pub async fn restore(
+        &self,
+        backup: &IdentityBackup,
+        directory: &Path,
+        force: bool,
+    ) -> Result<Vec<PathBuf>, IdentityError> {
+        let files = self.open(backup).await?;
+        restore::write(&files, directory, force)
+    }
+
+    fn corrupt(&self, object: &str, what: &str) -> IdentityError {
+        IdentityError::Corrupt {
+            place: self.destination.place().to_owned(),
+            object: object.to_owned(),
+            what: what.to_owned(),
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What backups are called. FORMAT, keep stable: `NAME-20261121T154500.123456Z.age`, in UTC.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::SystemTime;
+
+use tipline_proto::{ConsumerName, Timestamp};
+
+const SUFFIX: &str = ".age";
+
+/// Name of a node whose keys are kept: 1 to 32 of `a-z`, `0-9` and `-`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct IdentityName(String);
+
+/// A name that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not usable as a node's name: use 1 to 32 of the characters a-z, 0-9 and -")]
+pub struct InvalidIdentityName(String);
+
+impl FromStr for IdentityName {
+    type Err = InvalidIdentityName;
+
+    fn from_str(given: &str) -> Result<Self, InvalidIdentityName> {
+        // One rule for all names.
+        match given.parse::<ConsumerName>() {
+            Ok(name) => Ok(Self(name.to_string())),
+            Err(_) => Err(InvalidIdentityName(given.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for IdentityName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The object of a backup.
+pub(super) fn object(name: &IdentityName, time: Timestamp) -> String {
+    let time = humantime::format_rfc3339_micros(SystemTime::from(time)).to_string();
+    let time: String = time.chars().filter(|c| *c != '-' && *c != ':').collect();
+    format!("{name}-{time}{SUFFIX}")
+}
+
+/// Whose backup an object is, and of when; `None` if it is something else.
+pub(super) fn parse(object: &str) -> Option<(IdentityName, Timestamp)> {
+    let (name, time) = object.strip_suffix(SUFFIX)?.rsplit_once('-')?;
+    let at = |from, to| time.get(from..to);
+    let text =
+        format!("{}-{}-{}:{}:{}", at(0, 4)?, at(4, 6)?, at(6, 11)?, at(11, 13)?, time.get(13..)?);
+    let name: IdentityName = name.parse().ok()?;
+    let time = Timestamp::from(humantime::parse_rfc3339(&text).ok()?);
+    (self::object(&name, time) == object).then_some((name, time))
+}
+
+#[cfg(test)]
+mod tests {
+    use tipline_proto::Timestamp;
+
+    use super::{object, parse};
+
+    #[test]
+    fn the_object_of_a_backup_is_kept_stable() {
+        let time = Timestamp::from_micros(1_795_275_900_123_456);
+        let name = "node-1".parse().unwrap();
+        assert_eq!(object(&name, time), "node-1-20261121T154500.123456Z.age");
+    }
+
+    #[test]
+    fn an_object_tells_whose_it_is_and_of_when() {
+        for micros in [0, 1, 1_795_275_900_123_456, 253_402_300_799_999_999] {
+            let (name, time) = ("a-b-0".parse().unwrap(), Timestamp::from_micros(micros));
+            assert_eq!(parse(&object(&name, time)), Some((name, time)));
+        }
+    }
+
+    #[test]
+    fn what_else_may_lie_there_is_no_backup() {
+        let all = [
+            "",
+            ".age",
+            "a.age",
+            "a-b.age",
+            "node-1-20261121T154500.123456Z",
+            "node-1-20261121T154500Z.age",
+            "node-1-20261321T154500.123456Z.age",
+            "Node-20261121T154500.123456Z.age",
+            "-é20261121T154500.123456Z.age",
+        ];
+        for name in all {
+            assert_eq!(parse(name), None, "{name}");
+        }
+    }
+}
