@@ -69,12 +69,12 @@ mod tests;
 mod verify;
 
 pub use changes::Changes;
-pub use composite::CompositeStore;
 #[cfg(feature = "archive")]
 pub use checkpoint::{
     CheckpointError, CheckpointId, Checkpoints, Fate, Job, Keep, Listed, Manifest, ManifestFile,
     NotAnId,
 };
+pub use composite::CompositeStore;
 pub use consumer::Consumer;
 pub use content::content_digest;
 #[cfg(feature = "archive")]

@@ -64,8 +64,7 @@ impl EveryArgs {
     pub(crate) async fn run(self, store: &StoreAddress, maker: &Arc<Maker>, clock: &Clock) {
         let Some(every) = self.checkpoint_every else { return std::future::pending().await };
         let order = self.order(store);
-        let keep =
-            Keep { last: self.keep_last, within: self.keep_within.map(|within| *within) };
+        let keep = Keep { last: self.keep_last, within: self.keep_within.map(|within| *within) };
         loop {
             let made = match open_set(&order.checkpoints) {
                 Ok(set) => {

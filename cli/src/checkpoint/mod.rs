@@ -7,7 +7,7 @@ mod rate;
 
 use std::sync::Arc;
 
-use tipline_consumer::{CheckpointId, Checkpoints, Keep, Listed, StoreHandle, Fate};
+use tipline_consumer::{CheckpointId, Checkpoints, Fate, Keep, Listed, StoreHandle};
 use tipline_log::system_clock;
 
 pub(crate) use every::EveryArgs;

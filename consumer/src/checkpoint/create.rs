@@ -75,7 +75,10 @@ fn make(
     let total = needed(set, place, &pinned)?;
     let mut id = CheckpointId::of(&pinned, created);
     // The clock may stand still, or go back.
-    while set.join(id.as_str()).try_exists().map_err(CheckpointError::file("looking for its name"))?
+    while set
+        .join(id.as_str())
+        .try_exists()
+        .map_err(CheckpointError::file("looking for its name"))?
     {
         id = id.next();
     }
@@ -152,4 +155,3 @@ fn check(part: &dyn Pinned, copy: &Path) -> Result<(), CheckpointError> {
         source: None,
     }))
 }
-

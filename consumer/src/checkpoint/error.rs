@@ -35,7 +35,9 @@ pub enum CheckpointError {
         id: CheckpointId,
     },
     /// Another checkpoint of the set is being made or removed. Try again when that is done.
-    #[error("checkpoints at {place} are being made or removed by someone else: try again when that is done")]
+    #[error(
+        "checkpoints at {place} are being made or removed by someone else: try again when that is done"
+    )]
     Busy {
         /// Which set.
         place: String,
@@ -56,7 +58,9 @@ pub enum CheckpointError {
     #[error("the checkpoint was cancelled; nothing of it is left")]
     Cancelled,
     /// The store changed faster than it could be copied, time and again. Try again when it rests.
-    #[error("the store {store} was overtaken while it was copied, {times} times: {what}: try again when fewer blocks are rolled back")]
+    #[error(
+        "the store {store} was overtaken while it was copied, {times} times: {what}: try again when fewer blocks are rolled back"
+    )]
     Overtaken {
         /// Which store.
         store: String,
@@ -66,7 +70,9 @@ pub enum CheckpointError {
         what: String,
     },
     /// Checkpoints are made in a directory of this machine. Give one, and upload from there.
-    #[error("checkpoints are made in a directory, and {place} is none: give one, and upload from there")]
+    #[error(
+        "checkpoints are made in a directory, and {place} is none: give one, and upload from there"
+    )]
     NotADirectory {
         /// Which set.
         place: String,

@@ -53,7 +53,8 @@ impl Job {
         self.total.load(Ordering::Relaxed)
     }
 
-    pub(super) fn begin(&self, doing: &'static str, total: u64) {
+    /// Begins a step: what it does, and how many bytes it moves if that is known, otherwise 0.
+    pub fn begin(&self, doing: &'static str, total: u64) {
         self.moved.store(0, Ordering::Relaxed);
         self.total.store(total, Ordering::Relaxed);
         *self.step() = (Instant::now(), doing);

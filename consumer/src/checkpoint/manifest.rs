@@ -59,7 +59,10 @@ impl FromStr for CheckpointId {
         let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
         match name.split_once('-') {
             Some((index, time))
-                if index.len() == 20 && (16..=20).contains(&time.len()) && digits(index) && digits(time) =>
+                if index.len() == 20
+                    && (16..=20).contains(&time.len())
+                    && digits(index)
+                    && digits(time) =>
             {
                 Ok(Self(name.to_owned()))
             }
@@ -70,7 +73,9 @@ impl FromStr for CheckpointId {
 
 /// It is not the name of a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a checkpoint's name, which is 20 digits, - and 16 digits, as `tipline checkpoint list` shows it")]
+#[error(
+    "not a checkpoint's name, which is 20 digits, - and 16 digits, as `tipline checkpoint list` shows it"
+)]
 pub struct NotAnId;
 
 /// A checkpoint: a store at one moment, and every file of it. Written last, and never changed.
@@ -272,10 +277,10 @@ impl From<&Manifest> for Written {
                 index: cursor.position.index,
                 digest: cursor.position.digest.to_string(),
                 epoch: cursor.epoch,
-                block_tip: cursor.block_tip.as_ref().map(|tip| WrittenTip {
-                    height: tip.height,
-                    hash: tip.hash.to_string(),
-                }),
+                block_tip: cursor
+                    .block_tip
+                    .as_ref()
+                    .map(|tip| WrittenTip { height: tip.height, hash: tip.hash.to_string() }),
                 proof_tip: cursor.proof_tip,
             },
             parts: parts.clone(),
@@ -291,7 +296,8 @@ impl TryFrom<Written> for Manifest {
     fn try_from(written: Written) -> Result<Self, String> {
         let lineage: Lineage = read(&written.lineage)?;
         let chain = Chain { name: read(&written.chain)?, genesis: read(&written.genesis)? };
-        let tip = |tip: WrittenTip| Ok::<_, String>(Tip { height: tip.height, hash: read(&tip.hash)? });
+        let tip =
+            |tip: WrittenTip| Ok::<_, String>(Tip { height: tip.height, hash: read(&tip.hash)? });
         let WrittenCursor { index, digest, epoch, block_tip, proof_tip } = written.cursor;
         let cursor = Cursor {
             position: Position { index, digest: read(&digest)? },

@@ -72,7 +72,9 @@ impl Checkpoints {
     }
 
     pub(super) fn directory(&self) -> Result<PathBuf, CheckpointError> {
-        self.destination.directory().ok_or_else(|| CheckpointError::NotADirectory { place: self.place().to_owned() })
+        self.destination
+            .directory()
+            .ok_or_else(|| CheckpointError::NotADirectory { place: self.place().to_owned() })
     }
 
     pub(super) async fn lock(&self) -> Result<SetLock, CheckpointError> {
@@ -92,7 +94,8 @@ impl Checkpoints {
     /// [`CheckpointError::Destination`] if the set cannot be listed or a manifest not be read.
     pub async fn list(&self) -> Result<Vec<Listed>, CheckpointError> {
         let names = self.destination.folders("").await?;
-        let mut ids: Vec<CheckpointId> = names.iter().filter_map(|name| name.parse().ok()).collect();
+        let mut ids: Vec<CheckpointId> =
+            names.iter().filter_map(|name| name.parse().ok()).collect();
         ids.sort();
         let mut listed = vec![];
         for id in ids.into_iter().rev() {

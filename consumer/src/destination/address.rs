@@ -75,7 +75,13 @@ fn directory(address: &str, path: &FilePath) -> Result<Destination, DestinationE
         .map_err(|e| bad(address, unusable, Some(Box::new(e))))?;
     let store = Arc::new(LocalFileSystem::new().with_fsync(true));
     let place = format!("dir:{}", path.display());
-    Ok(Destination { store, prefix, directory: Some(Arc::new(absolute)), within: PathBuf::new(), place })
+    Ok(Destination {
+        store,
+        prefix,
+        directory: Some(Arc::new(absolute)),
+        within: PathBuf::new(),
+        place,
+    })
 }
 
 fn place_of(url: &Url) -> String {

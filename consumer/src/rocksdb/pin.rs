@@ -45,7 +45,8 @@ impl RocksDbPin {
         let name = format!("{PREFIX}{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let directory = db.path().join(name);
         let place = place.to_owned();
-        let made = Checkpoint::new(db).and_then(|checkpoint| checkpoint.create_checkpoint(&directory));
+        let made =
+            Checkpoint::new(db).and_then(|checkpoint| checkpoint.create_checkpoint(&directory));
         // From here on it is removed with the handle.
         let pin = Self { place, directory, identity, cursor };
         made.map_err(|e| fault(&pin.place, "pinning it for a copy", e))?;

@@ -8,11 +8,11 @@ mod read;
 mod schema;
 mod write;
 
+#[cfg(feature = "files")]
+pub(crate) use pin::{PayloadOf, SqlitePin};
 pub use read::SqliteReader;
 #[cfg(test)]
 pub(crate) use schema::BLOCK_BY_HASH;
 #[cfg(feature = "files")]
 pub(crate) use schema::Role;
 pub use write::SqliteStore;
-#[cfg(feature = "files")]
-pub(crate) use pin::{PayloadOf, SqlitePin};

@@ -128,7 +128,11 @@ pub(super) fn for_looking(path: &Path, place: &str, role: Role) -> Result<Connec
     }
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-".contains(byte);
     let name = path.as_os_str().as_encoded_bytes().iter().fold(String::new(), |name, byte| {
-        if plain(byte) { name + &char::from(*byte).to_string() } else { format!("{name}%{byte:02X}") }
+        if plain(byte) {
+            name + &char::from(*byte).to_string()
+        } else {
+            format!("{name}%{byte:02X}")
+        }
     });
     let uri = PathBuf::from(format!("file:{name}?immutable=1"));
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;

@@ -81,7 +81,8 @@ impl SqlitePin {
             while let Some(row) = rows.next().map_err(fail)? {
                 let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
                 let (height, index) = (number(0).map_err(fail)?, number(1).map_err(fail)?);
-                let payload = row.get_ref(2).and_then(|value| Ok(value.as_blob()?)).map_err(fail)?;
+                let payload =
+                    row.get_ref(2).and_then(|value| Ok(value.as_blob()?)).map_err(fail)?;
                 if each(of, height, index, payload)?.is_break() {
                     return Ok(());
                 }
