@@ -61,7 +61,8 @@ async fn follow(
             answer = connection.answer() => answer?,
             () = stop.cancelled(), if !is_cancelled => {
                 is_cancelled = true;
-                drop(cancel(store).await?);
+                // What the consumer answers to the first request tells what became of it.
+                cancel(store).await?;
                 continue;
             }
         };

@@ -53,7 +53,7 @@ impl Job {
         self.total.load(Ordering::Relaxed)
     }
 
-    /// Begins a step of so many bytes.
+    /// Begins a step: what it does, and how many bytes it moves if that is known, otherwise 0.
     pub fn begin(&self, doing: &'static str, total: u64) {
         self.moved.store(0, Ordering::Relaxed);
         self.total.store(total, Ordering::Relaxed);

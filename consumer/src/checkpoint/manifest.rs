@@ -125,12 +125,10 @@ impl Manifest {
         pinned: &[Box<dyn Pinned>],
         files: Vec<ManifestFile>,
     ) -> Result<Self, CheckpointError> {
-        let differ = |part: &&Box<dyn Pinned>| {
-            pinned.last().is_some_and(|last| {
-                part.cursor() != last.cursor() || part.identity() != last.identity()
-            })
-        };
-        let (Some(last), None) = (pinned.last(), pinned.iter().find(differ)) else {
+        let place = |part: &dyn Pinned| (part.cursor().clone(), part.identity().clone());
+        let places: Vec<_> = pinned.iter().map(|part| place(&**part)).collect();
+        let (Some(last), true) = (pinned.last(), places.windows(2).all(|two| two[0] == two[1]))
+        else {
             return Err(CheckpointError::Store(StoreError::Failed {
                 place: "the store".to_owned(),
                 what: "it was pinned at several places, or none".to_owned(),

@@ -33,6 +33,7 @@ pub struct Checkpoints {
 
 /// What is in a set under the name of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are whole")]
 pub enum Listed {
     /// A checkpoint. Its manifest is as it was written; of its files only [`Checkpoints::verify`]
     /// says that.
