@@ -214,6 +214,32 @@ async fn a_server_that_is_away_is_told_within_seconds_and_used_again_when_it_is_
 }
 
 #[tokio::test]
+async fn a_server_that_accepts_and_never_answers_is_told_within_seconds() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", silent.local_addr().unwrap());
+    let mut environment = S3::start().environment();
+    environment.iter_mut().find(|(name, _)| name == "AWS_ENDPOINT_URL").unwrap().1 = endpoint;
+    let at = Destination::open_with("s3://backups/a", environment).unwrap();
+    let dir = TempDir::new().unwrap();
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    std::fs::write(&from, "x").unwrap();
+    let calls = tokio::join!(
+        timed("list", at.list("", None)),
+        timed("read", at.read("x")),
+        timed("read_range", at.read_range("x", 0..1)),
+        timed("create", at.create("new", "x".into())),
+        timed("remove", at.remove("x")),
+        timed("upload", at.upload("file", &from, &())),
+        timed("download", at.download("x", &to, &())),
+    );
+    let calls = [calls.0, calls.1, calls.2, calls.3, calls.4, calls.5, calls.6];
+    for (call, error, took) in calls {
+        assert!(matches!(error, DestinationError::Unreachable { .. }), "{call}: {error:?}");
+        assert!(took < SECONDS, "{call} took {took:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_bucket_that_is_not_there_is_not_an_empty_one() {
     let s3 = S3::start();
     let address = "s3://no-such-bucket/a";

@@ -18,7 +18,8 @@ use super::{Destination, DestinationError};
 /// What the caller tries again, and shows, after it: an outage must be seen within seconds.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// A last resort: whoever calls gives up long before.
+const SILENCE: Duration = Duration::from_secs(600);
 
 const FORMS: &str =
     "write dir:PATH, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX";
@@ -113,7 +114,11 @@ fn retry() -> RetryConfig {
 fn client() -> ClientOptions {
     // Without a provider of its own, TLS takes the one of the process. Whoever set one first wins.
     drop(rustls::crypto::ring::default_provider().install_default());
-    ClientOptions::new().with_connect_timeout(CONNECT_TIMEOUT).with_timeout(REQUEST_TIMEOUT)
+    // No limit for a whole request: a large object takes as long as it takes.
+    ClientOptions::new()
+        .with_connect_timeout(CONNECT_TIMEOUT)
+        .with_timeout_disabled()
+        .with_read_timeout(SILENCE)
 }
 
 fn bad(

@@ -11,6 +11,7 @@ use std::ffi::OsString;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
@@ -22,6 +23,11 @@ pub use error::DestinationError;
 pub use transfer::Watch;
 
 use error::Doing;
+
+/// Who does not answer for so long is away: an outage must be seen within seconds.
+const ANSWER: Duration = Duration::from_secs(8);
+/// Whoever moves fewer bytes per second than this is away: a tenth of a slow uplink.
+const SLOWEST: u64 = 128 << 10;
 
 /// A directory or a prefix in a bucket. Cheap to clone. Calls need a Tokio runtime.
 #[derive(Debug, Clone)]
@@ -131,10 +137,10 @@ impl Destination {
         bytes: Bytes,
         options: PutOptions,
     ) -> Result<(), DestinationError> {
-        let doing = self.doing(format!("writing {name}"));
         self.check_there().await?;
-        let put = self.store.put_opts(&self.path(name), bytes.into(), options).await;
-        put.map(drop).map_err(|e| doing.store(e))
+        let (path, length) = (self.path(name), bytes.len() as u64);
+        let put = self.store.put_opts(&path, bytes.into(), options);
+        self.within(format!("writing {name}"), length, put).await.map(drop)
     }
 
     /// Makes durable an object that is there. Whoever created it in a directory may have been
@@ -173,10 +179,11 @@ impl Destination {
     /// # Errors
     /// [`DestinationError::Missing`] if there is none of this name.
     pub async fn read(&self, name: &str) -> Result<Bytes, DestinationError> {
-        let doing = self.doing(format!("reading {name}"));
         self.check_there().await?;
-        let read = async { self.store.get(&self.path(name)).await?.bytes().await };
-        read.await.map_err(|e| doing.store(e))
+        let (what, path) = (format!("reading {name}"), self.path(name));
+        let found = self.within(&what, 0, self.store.get(&path)).await?;
+        let length = found.meta.size;
+        self.within(&what, length, found.bytes()).await
     }
 
     /// Reads some bytes of an object: all of the range.
@@ -188,18 +195,24 @@ impl Destination {
         name: &str,
         range: Range<u64>,
     ) -> Result<Bytes, DestinationError> {
-        let doing = self.doing(format!("reading {name}"));
         self.check_there().await?;
         let (path, length) = (self.path(name), range.end.saturating_sub(range.start));
-        match self.store.get_range(&path, range.clone()).await {
-            Ok(bytes) if bytes.len() as u64 == length => Ok(bytes),
-            Ok(_) => Err(self.short(name)),
-            // Each store has its own way to say that it ends before the range does.
-            Err(e @ object_store::Error::Generic { .. }) => match self.store.head(&path).await {
-                Ok(found) if found.size < range.end => Err(self.short(name)),
-                _ => Err(doing.store(e)),
-            },
-            Err(e) => Err(doing.store(e)),
+        let (what, end) = (format!("reading {name}"), range.end);
+        let read = async {
+            match self.store.get_range(&path, range).await {
+                // Each store has its own way to say that it ends before the range does.
+                Err(e @ object_store::Error::Generic { .. }) => {
+                    match self.store.head(&path).await {
+                        Ok(found) if found.size < end => Ok(Bytes::new()),
+                        _ => Err(e),
+                    }
+                }
+                read => read,
+            }
+        };
+        match self.within(what, length, read).await? {
+            bytes if bytes.len() as u64 == length => Ok(bytes),
+            _ => Err(self.short(name)),
         }
     }
 
@@ -213,10 +226,9 @@ impl Destination {
         folder: &str,
         after: Option<&str>,
     ) -> Result<Vec<Object>, DestinationError> {
-        let doing = self.doing(format!("listing {folder}"));
         self.check_there().await?;
-        let within = self.path(folder);
-        let found = match after {
+        let (what, within) = (format!("listing {folder}"), self.path(folder));
+        let mut listed = match after {
             None => self.store.list(Some(&within)),
             Some(after) => self.store.list_with_offset(Some(&within), &self.path(after)),
         };
@@ -226,8 +238,10 @@ impl Destination {
             let name = parts.into_iter().flatten().map(|part| part.as_ref().to_owned());
             Object { name: name.collect::<Vec<_>>().join("/"), bytes: meta.size }
         };
-        let mut found: Vec<Object> =
-            found.map_ok(object).try_collect().await.map_err(|e| doing.store(e))?;
+        let mut found = Vec::new();
+        while let Some(meta) = self.within(&what, 0, listed.try_next()).await? {
+            found.push(object(meta));
+        }
         found.sort();
         Ok(found)
     }
@@ -253,9 +267,9 @@ impl Destination {
     /// # Errors
     /// As for every call.
     pub async fn remove(&self, name: &str) -> Result<(), DestinationError> {
-        let doing = self.doing(format!("removing {name}"));
         self.check_there().await?;
-        match self.store.delete(&self.path(name)).await.map_err(|e| doing.store(e)) {
+        let path = self.path(name);
+        match self.within(format!("removing {name}"), 0, self.store.delete(&path)).await {
             Err(DestinationError::Missing { .. }) => Ok(()),
             removed => removed,
         }
@@ -280,6 +294,25 @@ impl Destination {
             // As it is, so that what is listed can be read; what no store has, `..`, is escaped.
             .map(|part| PathPart::parse(part).unwrap_or_else(|_| PathPart::from(part)))
             .fold(self.prefix.clone(), |path, part| path.join(part))
+    }
+
+    /// Waits for object storage, as long as it may take to answer and to move so many bytes. A
+    /// directory is the system's to wait for.
+    async fn within<T>(
+        &self,
+        what: impl Into<String>,
+        bytes: u64,
+        work: impl Future<Output = object_store::Result<T>>,
+    ) -> Result<T, DestinationError> {
+        let doing = self.doing(what);
+        if self.directory.is_some() {
+            return work.await.map_err(|e| doing.store(e));
+        }
+        let patience = ANSWER + Duration::from_secs(bytes / SLOWEST);
+        match tokio::time::timeout(patience, work).await {
+            Ok(done) => done.map_err(|e| doing.store(e)),
+            Err(_) => Err(doing.io(std::io::ErrorKind::TimedOut.into())),
+        }
     }
 
     fn short(&self, name: &str) -> DestinationError {

@@ -49,9 +49,10 @@ impl Destination {
         let doing = || self.doing(format!("writing {name} from {}", file.display()));
         self.check_there().await?;
         let mut file = File::open(file).await.map_err(|e| doing().io(e))?;
-        let begun = self.store.put_multipart(&self.path(name)).await;
-        let mut upload =
-            WriteMultipart::new_with_chunk_size(begun.map_err(|e| doing().store(e))?, PIECE);
+        let (what, path) = (doing().what, self.path(name));
+        let begun = self.within(&what, 0, self.store.put_multipart(&path)).await?;
+        let mut upload = WriteMultipart::new_with_chunk_size(begun, PIECE);
+        let on_their_way = (PIECE * CONCURRENT) as u64;
         let mut hasher = blake3::Hasher::new();
         let mut piece = vec![0; PIECE];
         loop {
@@ -70,13 +71,14 @@ impl Destination {
                 return Err(doing().cancelled());
             }
             hasher.update(&piece[..read]);
-            if let Err(e) = upload.wait_for_capacity(CONCURRENT).await {
+            let room = upload.wait_for_capacity(CONCURRENT);
+            if let Err(e) = self.within(&what, on_their_way, room).await {
                 give_up(upload).await;
-                return Err(doing().store(e));
+                return Err(e);
             }
             upload.write(&piece[..read]);
         }
-        upload.finish().await.map_err(|e| doing().store(e))?;
+        self.within(&what, on_their_way, upload.finish()).await?;
         Ok(hasher.finalize())
     }
 
@@ -94,11 +96,12 @@ impl Destination {
     ) -> Result<blake3::Hash, DestinationError> {
         let doing = || self.doing(format!("reading {name} into {}", file.display()));
         self.check_there().await?;
-        let found = self.store.get(&self.path(name)).await.map_err(|e| doing().store(e))?;
+        let (what, path) = (doing().what, self.path(name));
+        let found = self.within(&what, 0, self.store.get(&path)).await?;
         let mut pieces = found.into_stream();
         let mut file = File::create_new(file).await.map_err(|e| doing().io(e))?;
         let mut hasher = blake3::Hasher::new();
-        while let Some(piece) = pieces.try_next().await.map_err(|e| doing().store(e))? {
+        while let Some(piece) = self.within(&what, 0, pieces.try_next()).await? {
             if !watch.proceed(piece.len() as u64).await {
                 return Err(doing().cancelled());
             }
@@ -137,5 +140,5 @@ impl Destination {
 async fn give_up(mut upload: WriteMultipart) {
     // Why it is given up is told already.
     drop(tokio::time::timeout(LAST_PIECES, upload.wait_for_capacity(0)).await);
-    drop(upload.abort().await);
+    drop(tokio::time::timeout(LAST_PIECES, upload.abort()).await);
 }
