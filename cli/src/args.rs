@@ -7,6 +7,7 @@ use clap::builder::BoolishValueParser;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::address::LogAddress;
+use crate::archive::ArchiveArgs;
 use crate::consume::ConsumeArgs;
 use crate::demo::DemoArgs;
 use crate::forget::ForgetArgs;
@@ -91,6 +92,8 @@ pub(crate) enum Command {
     Replica(ConsumeArgs),
     /// Follow the log into a store to restore from
     Backup(ConsumeArgs),
+    /// Follow the log into an archive, at a directory or object storage
+    Archive(ArchiveArgs),
     /// Tell whether everything is backed up, where, and up to which block
     Status(StatusArgs),
     /// Read a block, a proof or anything else from a store
@@ -107,6 +110,7 @@ Examples:
   tipline init --chain testnet --genesis 6fe28c0ab6f1b372…
   tipline primary --source dir:/var/lib/node/blocks
   tipline backup --name backup-1 --store sqlite:/backup/chain.db
+  tipline archive --to s3://backups/testnet
   tipline status --watch
   tipline get block tip --store sqlite:/backup/chain.db
 

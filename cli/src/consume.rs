@@ -8,6 +8,7 @@ use std::time::Duration;
 use tipline_consumer::{Consumer, ConsumerError, ConsumerSettings, Phase, Progress, Store};
 use tipline_log::{Clock, system_clock};
 use tipline_proto::{ConsumerName, InstanceId, Role};
+use tokio_util::sync::CancellationToken;
 
 use crate::address::StoreAddress;
 use crate::args::Shared;
@@ -61,12 +62,21 @@ pub(crate) async fn run(shared: &Shared, role: Role, args: ConsumeArgs) -> Resul
     let instance = InstanceId::from_bytes(rand::random());
     let clock = system_clock();
     let consumer = Consumer::start(log, store, settings, instance, Arc::clone(&clock));
+    follow(consumer, &clock, &stop).await
+}
+
+/// Shows how a consumer fares until it ends, or drains it when it is asked to stop.
+pub(crate) async fn follow(
+    consumer: Consumer,
+    clock: &Clock,
+    stop: &CancellationToken,
+) -> Result<Exit, Failure> {
     let progress = consumer.progress();
     let mut rate = Rate::default();
     let ended = tokio::select! {
         ended = consumer.finished() => Some(ended),
         () = stop.cancelled() => None,
-        () = progress::show(|| line(&progress.borrow(), &clock, &mut rate)) => None,
+        () = progress::show(|| line(&progress.borrow(), clock, &mut rate)) => None,
     };
     progress::done();
     match ended {

@@ -1,6 +1,7 @@
 //! The program `tipline`: it puts the parts together, and decides nothing that they decide.
 
 mod address;
+mod archive;
 mod args;
 mod consume;
 mod demo;
@@ -66,6 +67,7 @@ fn start(args: Args) -> Result<Exit, Failure> {
             Command::Primary(args) => primary::run(&shared, args).await,
             Command::Replica(args) => consume::run(&shared, Role::Replica, args).await,
             Command::Backup(args) => consume::run(&shared, Role::Backup, args).await,
+            Command::Archive(args) => archive::run(&shared, args).await,
             Command::Status(args) => status::run(&shared, args).await,
             Command::Get(args) => get::run(args).await,
             Command::Forget(args) => forget::run(&shared, args).await,

@@ -68,7 +68,7 @@ mod verify;
 
 #[cfg(feature = "archive")]
 pub use archive::{
-    Archive, ArchiveError, ArchiveStore, KeyError, Keys, Row, SegmentIndex, SegmentName,
+    Archive, ArchiveError, ArchiveStore, KeyError, Keys, Merged, Row, SegmentIndex, SegmentName,
 };
 pub use changes::Changes;
 pub use composite::CompositeStore;
