@@ -10,6 +10,7 @@ use std::{env, fs, thread};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use tempfile::TempDir;
 
 use crate::conformance::history::{History, log};
 use crate::conformance::model::Model;
@@ -94,7 +95,7 @@ fn a_killed_archiver_leaves_whole_segments_and_loses_none() {
         let directory = within.path().join("archive");
         let mut rng = StdRng::seed_from_u64(round);
         let (archiver, output) = child("archiver", &directory, seed);
-        let said = kill(archiver, output, Duration::from_micros(rng.random_range(0..40_000)));
+        let said = kill(archiver, output, Duration::from_micros(rng.random_range(0..100_000)));
         let applied =
             said.iter().rev().find_map(|line| line.strip_prefix("applied ")?.parse().ok());
         let applied: usize = applied.unwrap_or(0);
@@ -154,19 +155,14 @@ fn killed_merging_leaves_whole_segments_and_loses_none() {
     let history = History::blocks(60, 20_000);
     let template = tempfile::tempdir().unwrap();
     filled(&runtime(), template.path(), &history.entries, 2, 1);
-    let (mut half, mut done) = (0, 0);
+    let whole = undisturbed(template.path());
+    let (mut merged, mut removing) = (0, 0);
     for round in 0..kills() {
-        let directory = tempfile::tempdir().unwrap();
-        fs::create_dir(directory.path().join("segments")).unwrap();
-        fs::copy(template.path().join("archive.json"), directory.path().join("archive.json"))
-            .unwrap();
-        for (name, bytes) in listed(template.path()) {
-            fs::write(directory.path().join(name), bytes).unwrap();
-        }
+        let directory = copy(template.path());
         let segments = listed(directory.path()).len();
         let mut rng = StdRng::seed_from_u64(round);
         let (merging, output) = child("merging", directory.path(), round);
-        kill(merging, output, Duration::from_micros(rng.random_range(0..60_000)));
+        kill(merging, output, whole.mul_f64(rng.random_range(0.0..1.1)));
         let runtime = runtime();
         runtime.block_on(async {
             let archive = open(directory.path()).await;
@@ -174,15 +170,43 @@ fn killed_merging_leaves_whole_segments_and_loses_none() {
             let found = found.unwrap_or_else(|error| panic!("round {round}: {error}"));
             assert_eq!(found, history.entries, "round {round}");
             let left = archive.segments().await.unwrap().len();
-            half += u64::from(left < segments && left > 2);
-            done += u64::from(left == 2);
+            merged += u64::from(left == segments + 1);
+            removing += u64::from(left < segments && left > 2);
             // Nothing is in the way of the next run.
             archive.merge(true).await.unwrap();
             assert_eq!(archive.segments().await.unwrap().len(), 2, "round {round}");
             assert_eq!(everything(&archive).await.unwrap(), history.entries, "round {round}");
         });
     }
-    println!("{half} were killed while they removed, {done} had done so");
+    println!("{merged} were killed when they had merged, {removing} while they removed");
+    assert!(merged + removing > 0, "no kill was at a moment that matters");
+}
+
+/// A copy of an archive.
+fn copy(template: &Path) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("segments")).unwrap();
+    let description = "archive.json";
+    fs::copy(template.join(description), directory.path().join(description)).unwrap();
+    for (name, bytes) in listed(template) {
+        fs::write(directory.path().join(name), bytes).unwrap();
+    }
+    directory
+}
+
+/// How long merging takes that nobody kills.
+fn undisturbed(template: &Path) -> Duration {
+    let directory = copy(template);
+    let (merging, mut output) = child("merging", directory.path(), 0);
+    let begun = Instant::now();
+    let mut line = String::new();
+    while !line.contains("done") {
+        line.clear();
+        assert_ne!(output.read_line(&mut line).unwrap(), 0, "the child ended");
+    }
+    let whole = begun.elapsed();
+    kill(merging, output, Duration::ZERO);
+    whole
 }
 
 #[test]
