@@ -7,6 +7,7 @@ use clap::builder::BoolishValueParser;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::address::LogAddress;
+use crate::archive::ArchiveArgs;
 use crate::checkpoint::CheckpointArgs;
 use crate::consume::ConsumeArgs;
 use crate::demo::DemoArgs;
@@ -98,6 +99,8 @@ pub(crate) enum Command {
     Replica(ConsumeArgs),
     /// Follow the log into a store to restore from
     Backup(ConsumeArgs),
+    /// Follow the log into an archive, at a directory or object storage
+    Archive(ArchiveArgs),
     /// Tell whether everything is backed up, where, and up to which block
     Status(StatusArgs),
     /// Make a store as it was at any point, from checkpoints, archives and the log
@@ -128,6 +131,7 @@ Examples:
   tipline init --chain testnet --genesis 6fe28c0ab6f1b372…
   tipline primary --source dir:/var/lib/node/blocks
   tipline backup --name backup-1 --store sqlite:/backup/chain.db
+  tipline archive --to s3://backups/testnet
   tipline status --watch
   tipline restore --store sqlite:chain.db --from s3://backup/mainnet --to height:1200000
   tipline get block tip --store sqlite:/backup/chain.db

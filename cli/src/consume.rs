@@ -8,6 +8,7 @@ use std::time::Duration;
 use tipline_consumer::{Consumer, ConsumerError, ConsumerSettings, Phase, Progress, Store};
 use tipline_log::{Clock, system_clock};
 use tipline_proto::{ConsumerName, InstanceId, Role};
+use tokio_util::sync::CancellationToken;
 
 use crate::address::StoreAddress;
 use crate::admin::Admin;
@@ -69,16 +70,28 @@ pub(crate) async fn run(shared: &Shared, role: Role, args: ConsumeArgs) -> Resul
     let consumer = Consumer::start(log, store, settings, instance, Arc::clone(&clock));
     let maker = Arc::new(Maker::new(consumer.store(), Arc::clone(&clock), stop.clone()));
     let admin = Admin::start(&args.store, Arc::clone(&maker));
+    let followed = tokio::select! {
+        followed = follow(consumer, &clock, &stop) => followed,
+        () = args.checkpoints.run(&args.store, &maker, &clock) => Ok(Exit::Ok),
+    };
+    drop(admin);
+    followed
+}
+
+/// Shows how a consumer fares until it ends, or drains it when it is asked to stop.
+pub(crate) async fn follow(
+    consumer: Consumer,
+    clock: &Clock,
+    stop: &CancellationToken,
+) -> Result<Exit, Failure> {
     let progress = consumer.progress();
     let mut rate = Rate::default();
     let ended = tokio::select! {
         ended = consumer.finished() => Some(ended),
         () = stop.cancelled() => None,
-        () = args.checkpoints.run(&args.store, &maker, &clock) => None,
-        () = progress::show(|| line(&progress.borrow(), &clock, &mut rate)) => None,
+        () = progress::show(|| line(&progress.borrow(), clock, &mut rate)) => None,
     };
     progress::done();
-    drop(admin);
     match ended {
         Some(ended) => ended.map_err(stopped)?,
         None => drain(consumer).await?,

@@ -2,6 +2,7 @@
 
 mod address;
 mod admin;
+mod archive;
 mod args;
 mod checkpoint;
 mod consume;
@@ -75,6 +76,7 @@ fn start(args: Args) -> Result<Exit, Failure> {
             Command::Primary(args) => primary::run(&shared, args).await,
             Command::Replica(args) => consume::run(&shared, Role::Replica, args).await,
             Command::Backup(args) => consume::run(&shared, Role::Backup, args).await,
+            Command::Archive(args) => archive::run(&shared, args).await,
             Command::Status(args) => status::run(&shared, args).await,
             Command::Restore(args) => restore::run(&shared, args).await,
             Command::Verify(args) => verify::run(&shared, args).await,

@@ -70,7 +70,7 @@ const COMPRESSION: i32 = 3;
 
 /// Why bytes are not the segment they should be.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Bad {
+pub(crate) enum Bad {
     /// They are damaged, or something else.
     Corrupt(String),
     /// No key opens them.
@@ -83,7 +83,7 @@ fn corrupt(what: impl Into<String>) -> Bad {
 
 /// Where the pieces of a segment are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Trailer {
+pub(crate) struct Trailer {
     encrypted: bool,
     lengths: [u64; 3],
     hashes: [[u8; 32]; 3],
@@ -91,7 +91,7 @@ pub(super) struct Trailer {
 
 impl Trailer {
     /// Reads the trailer, which is the end of `bytes`, of a segment that is `length` bytes long.
-    pub(super) fn read(bytes: &[u8], length: u64) -> Result<Self, Bad> {
+    pub(crate) fn read(bytes: &[u8], length: u64) -> Result<Self, Bad> {
         let start = bytes.len().checked_sub(TRAILER);
         let start = start.ok_or_else(|| corrupt("it is too short to be a segment"))?;
         let trailer = &bytes[start..];
@@ -120,7 +120,7 @@ impl Trailer {
     }
 
     /// How many bytes at the end are index, outline and trailer.
-    pub(super) fn tail(&self) -> u64 {
+    pub(crate) fn tail(&self) -> u64 {
         // The sum of all was checked.
         self.lengths[1] + self.lengths[2] + TRAILER as u64
     }
@@ -146,7 +146,7 @@ impl Trailer {
     }
 
     /// Outline and rows. `bytes` as for [`Trailer::outline`].
-    pub(super) fn index(&self, bytes: &[u8], keys: &Keys) -> Result<SegmentIndex, Bad> {
+    pub(crate) fn index(&self, bytes: &[u8], keys: &Keys) -> Result<SegmentIndex, Bad> {
         let outline = self.outline(bytes)?;
         let packed = self.piece(1, bytes)?;
         let plain = unpack("index", packed, self.encrypted, keys, MAX_UNPACKED_INDEX)?;
@@ -171,7 +171,7 @@ fn join(outline: Outline, rows: Vec<Row>) -> Result<SegmentIndex, Bad> {
 
 /// The outline of a whole segment, with the checksum of every piece looked at, and nothing
 /// opened.
-pub(super) fn check(bytes: &[u8]) -> Result<Outline, Bad> {
+pub(crate) fn check(bytes: &[u8]) -> Result<Outline, Bad> {
     let trailer = whole(bytes)?;
     trailer.piece(0, bytes)?;
     trailer.piece(1, bytes)?;
@@ -179,7 +179,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<Outline, Bad> {
 }
 
 /// A whole segment.
-pub(super) fn decode(bytes: &Bytes, keys: &Keys) -> Result<(SegmentIndex, Vec<Entry>), Bad> {
+pub(crate) fn decode(bytes: &Bytes, keys: &Keys) -> Result<(SegmentIndex, Vec<Entry>), Bad> {
     let trailer = whole(bytes)?;
     let index = trailer.index(bytes, keys)?;
     let packed = trailer.piece(0, bytes)?;
@@ -198,7 +198,7 @@ fn whole(bytes: &[u8]) -> Result<Trailer, Bad> {
 }
 
 /// The bytes of a segment of these entries, which must have been checked.
-pub(super) fn encode(
+pub(crate) fn encode(
     index: &SegmentIndex,
     entries: &[Entry],
     keys: &Keys,

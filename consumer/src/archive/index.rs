@@ -94,7 +94,7 @@ impl SegmentIndex {
 /// What an archiver must read to go on behind a segment. It is never encrypted, so that an
 /// archiver needs no key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Outline {
+pub(crate) struct Outline {
     pub(super) log: StoreIdentity,
     pub(super) before: Position,
     pub(super) after: Cursor,
@@ -108,7 +108,7 @@ pub(super) struct Outline {
 
 /// The commit of a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct OutlineBlock {
+pub(crate) struct OutlineBlock {
     pub(super) index: u64,
     pub(super) height: u64,
     pub(super) hash: Hash,

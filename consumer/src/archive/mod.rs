@@ -13,15 +13,17 @@
 mod coverage;
 mod document;
 mod error;
-mod format;
+pub(crate) mod format;
 mod index;
+mod merge;
 mod name;
 mod reader;
 mod schema;
 mod standing;
 mod store;
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use tipline_proto::{Cursor, Entry, LogIdentity};
@@ -31,7 +33,7 @@ use crate::store::StoreIdentity;
 
 pub use error::ArchiveError;
 pub use index::{Row, SegmentIndex};
-
+pub use merge::Merged;
 pub use name::SegmentName;
 pub use store::ArchiveStore;
 
@@ -52,6 +54,8 @@ pub struct Archive {
     document: Bytes,
     log: Arc<LogIdentity>,
     keys: Arc<Keys>,
+    /// Segments that are large enough, as far as they were read.
+    large: Arc<Mutex<HashSet<SegmentName>>>,
 }
 
 impl Archive {
@@ -65,9 +69,7 @@ impl Archive {
     /// are given than it names; [`KeyError::WithData`] if a key lies in it.
     pub async fn open(destination: Destination, keys: Keys) -> Result<Self, ArchiveError> {
         let place = destination.place().to_owned();
-        if let Some(directory) = destination.directory() {
-            keys.check_apart(&directory, &place)?;
-        }
+        check_apart(&destination, &keys)?;
         let bytes = match destination.read(document::NAME).await {
             Err(DestinationError::Missing { .. }) => {
                 return Err(ArchiveError::NoArchive { place });
@@ -89,7 +91,13 @@ impl Archive {
             let (place, found) = (place.clone(), recipients.clone());
             ArchiveError::OtherRecipients { place, found, given }
         })?;
-        Ok(Self { destination, document: bytes, log: Arc::new(log), keys: Arc::new(keys) })
+        Ok(Self {
+            destination,
+            document: bytes,
+            log: Arc::new(log),
+            keys: Arc::new(keys),
+            large: Arc::default(),
+        })
     }
 
     /// Makes a new archive of this log, encrypted to the recipients among the keys if there are
@@ -103,6 +111,7 @@ impl Archive {
         log: &LogIdentity,
         keys: Keys,
     ) -> Result<Self, ArchiveError> {
+        check_apart(&destination, &keys)?;
         destination.prepare().await?;
         let bytes = document::put(log, &keys.recipients())
             .map_err(|e| ArchiveError::BadSegment { what: e.to_string() })?;
@@ -341,5 +350,13 @@ impl Archive {
                 what: "the program ends".to_owned(),
             })),
         }
+    }
+}
+
+/// Refuses keys that lie in the destination.
+fn check_apart(destination: &Destination, keys: &Keys) -> Result<(), crate::keys::KeyError> {
+    match destination.directory() {
+        Some(directory) => keys.check_apart(&directory, destination.place()),
+        None => Ok(()),
     }
 }

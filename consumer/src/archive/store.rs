@@ -173,13 +173,19 @@ impl Store for ArchiveStore {
     }
 
     fn probe(&mut self) -> Result<(), StoreError> {
-        let (archive, newest) =
-            self.get(|opened| (opened.archive.clone(), opened.standing.newest.clone()))?;
+        let (archive, cursor, newest) = self.get(|Opened { archive, standing }| {
+            (archive.clone(), standing.cursor.position, standing.newest.clone())
+        })?;
         let there = self.runtime.block_on(async {
             archive.present().await?;
-            match &newest {
-                Some(newest) => archive.outline(newest).await.map(drop),
-                None => Ok(()),
+            let Some(newest) = newest else { return Ok(()) };
+            match archive.outline(&newest).await {
+                Err(missing @ ArchiveError::Destination(DestinationError::Missing { .. })) => {
+                    // Another archiver may have merged and removed it.
+                    let there = archive.cursor().await?.position.index;
+                    if there < cursor.index { Err(missing) } else { Ok(()) }
+                }
+                looked => looked.map(drop),
             }
         });
         there.map_err(|error| self.failed(error))

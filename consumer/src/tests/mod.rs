@@ -1,5 +1,7 @@
 #[cfg(all(feature = "sqlite", feature = "rocksdb", feature = "files"))]
 mod agree;
+#[cfg(all(feature = "archive", feature = "sqlite", target_os = "linux"))]
+mod archive;
 #[cfg(target_os = "linux")]
 mod broken;
 mod changes;

@@ -1,0 +1,223 @@
+//! Archiver and merging, killed at any moment: nothing listed that is not whole, nothing whole
+//! lost, nothing in the way of the next run.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tempfile::TempDir;
+
+use crate::conformance::history::{History, log};
+use crate::conformance::model::Model;
+use crate::store::Store;
+
+use super::{apply, everything, filled, open, runtime, store};
+
+/// The directory of a child, which is told what to do by which test it is.
+const DIRECTORY: &str = "TIPLINE_TEST_ARCHIVE";
+const SEED: &str = "TIPLINE_TEST_SEED";
+
+fn kills() -> u64 {
+    env::var("TIPLINE_KILLS").map_or(20, |text| text.parse().unwrap())
+}
+
+/// A test of this module as a child; it has said that it begins.
+fn child(test: &str, directory: &Path, seed: u64) -> (Child, BufReader<impl Read>) {
+    let (_, module) = module_path!().split_once("::").unwrap();
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args(["--exact", &format!("{module}::{test}"), "--ignored", "--nocapture"]);
+    command.env(DIRECTORY, directory).env(SEED, seed.to_string());
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("begins") {
+        line.clear();
+        assert_ne!(output.read_line(&mut line).unwrap(), 0, "the child ended, seed {seed}");
+    }
+    (child, output)
+}
+
+/// What a child is told. It ends with its parent.
+fn told() -> (PathBuf, u64) {
+    thread::spawn(|| {
+        drop(std::io::stdin().read(&mut [0]));
+        std::process::exit(1);
+    });
+    let directory = env::var_os(DIRECTORY).expect("it is started by another test");
+    (directory.into(), env::var(SEED).unwrap().parse().unwrap())
+}
+
+fn tell(text: &str) {
+    let mut output = std::io::stdout().lock();
+    writeln!(output, "{text}").unwrap();
+    output.flush().unwrap();
+}
+
+/// Kills the child after some time, and gives what it has said until then.
+fn kill(child: Child, output: BufReader<impl Read>, after: Duration) -> Vec<String> {
+    let mut child = child;
+    // The moment is what the test chooses by chance; nothing is waited for.
+    let until = Instant::now() + after;
+    while Instant::now() < until {
+        std::hint::spin_loop();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    output.lines().map_while(Result::ok).collect()
+}
+
+/// The objects that are listed, with their content.
+fn listed(directory: &Path) -> BTreeMap<String, Vec<u8>> {
+    let names = runtime().block_on(async { open(directory).await.segments().await.unwrap() });
+    let read = |name: crate::SegmentName| {
+        let name = name.to_string();
+        let bytes = fs::read(directory.join(&name)).unwrap();
+        (name, bytes)
+    };
+    names.into_iter().map(read).collect()
+}
+
+#[test]
+fn a_killed_archiver_leaves_whole_segments_and_loses_none() {
+    let mut within = tempfile::tempdir().unwrap();
+    let mut before = BTreeMap::new();
+    let (mut reached, mut told) = (0, 0);
+    for round in 0..kills() {
+        let seed = round / 5;
+        if round % 5 == 0 {
+            (within, before) = (tempfile::tempdir().unwrap(), BTreeMap::new());
+        }
+        let directory = within.path().join("archive");
+        let mut rng = StdRng::seed_from_u64(round);
+        let (archiver, output) = child("archiver", &directory, seed);
+        let said = kill(archiver, output, Duration::from_micros(rng.random_range(0..100_000)));
+        let applied =
+            said.iter().rev().find_map(|line| line.strip_prefix("applied ")?.parse().ok());
+        let applied: usize = applied.unwrap_or(0);
+        if !directory.join("archive.json").exists() {
+            assert_eq!(applied, 0, "round {round}");
+            continue;
+        }
+        let now = listed(&directory);
+        for (name, bytes) in &before {
+            assert_eq!(now.get(name), Some(bytes), "round {round}: {name}");
+        }
+        let found = runtime().block_on(async { everything(&open(&directory).await).await });
+        let found = found.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        let history = history(seed);
+        assert!(found.len() >= applied, "round {round}: {applied} were acknowledged");
+        assert_eq!(found, history.entries[..found.len()], "round {round}");
+        (reached, told, before) = (reached + found.len(), told + applied, now);
+    }
+    println!("{reached} entries found, {told} acknowledged");
+    assert!(told > 0, "no kill was late enough to try anything");
+}
+
+fn history(seed: u64) -> History {
+    History::random_of(seed, 1500, 2_000)
+}
+
+#[test]
+#[ignore = "started by the test above, to be killed"]
+fn archiver() {
+    let (directory, seed) = told();
+    let (runtime, history) = (runtime(), history(seed));
+    tell("begins");
+    let mut store = store(&runtime, &directory);
+    store.identity().unwrap();
+    store.create(&log()).unwrap();
+    let at = store.reader().unwrap().cursor().unwrap().unwrap().position.index;
+    let mut model = Model::of(&log(), &history.entries[..at as usize]);
+    while model.cursor.position != history.model.cursor.position {
+        let at = model.cursor.position.index as usize;
+        apply(
+            &mut store,
+            &mut model,
+            &history.entries[..(at + 7).min(history.entries.len())],
+            7,
+            1,
+        );
+        tell(&format!("applied {}", model.cursor.position.index));
+    }
+    tell("done");
+    loop {
+        thread::park();
+    }
+}
+
+#[test]
+fn killed_merging_leaves_whole_segments_and_loses_none() {
+    let history = History::blocks(60, 20_000);
+    let template = tempfile::tempdir().unwrap();
+    filled(&runtime(), template.path(), &history.entries, 2, 1);
+    let whole = undisturbed(template.path());
+    let (mut merged, mut removing) = (0, 0);
+    for round in 0..kills() {
+        let directory = copy(template.path());
+        let segments = listed(directory.path()).len();
+        let mut rng = StdRng::seed_from_u64(round);
+        let (merging, output) = child("merging", directory.path(), round);
+        kill(merging, output, whole.mul_f64(rng.random_range(0.0..1.1)));
+        let runtime = runtime();
+        runtime.block_on(async {
+            let archive = open(directory.path()).await;
+            let found = everything(&archive).await;
+            let found = found.unwrap_or_else(|error| panic!("round {round}: {error}"));
+            assert_eq!(found, history.entries, "round {round}");
+            let left = archive.segments().await.unwrap().len();
+            merged += u64::from(left == segments + 1);
+            removing += u64::from(left < segments && left > 2);
+            // Nothing is in the way of the next run.
+            archive.merge(true).await.unwrap();
+            assert_eq!(archive.segments().await.unwrap().len(), 2, "round {round}");
+            assert_eq!(everything(&archive).await.unwrap(), history.entries, "round {round}");
+        });
+    }
+    println!("{merged} were killed when they had merged, {removing} while they removed");
+    assert!(merged + removing > 0, "no kill was at a moment that matters");
+}
+
+/// A copy of an archive.
+fn copy(template: &Path) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("segments")).unwrap();
+    let description = "archive.json";
+    fs::copy(template.join(description), directory.path().join(description)).unwrap();
+    for (name, bytes) in listed(template) {
+        fs::write(directory.path().join(name), bytes).unwrap();
+    }
+    directory
+}
+
+/// How long merging takes that nobody kills.
+fn undisturbed(template: &Path) -> Duration {
+    let directory = copy(template);
+    let (merging, mut output) = child("merging", directory.path(), 0);
+    let begun = Instant::now();
+    let mut line = String::new();
+    while !line.contains("done") {
+        line.clear();
+        assert_ne!(output.read_line(&mut line).unwrap(), 0, "the child ended");
+    }
+    let whole = begun.elapsed();
+    kill(merging, output, Duration::ZERO);
+    whole
+}
+
+#[test]
+#[ignore = "started by the test above, to be killed"]
+fn merging() {
+    let (directory, _) = told();
+    let runtime = runtime();
+    tell("begins");
+    runtime.block_on(async { open(&directory).await.merge(true).await.unwrap() });
+    tell("done");
+    loop {
+        thread::park();
+    }
+}
