@@ -35,20 +35,38 @@ struct Purged {
 
 impl JetStreamLog {
     pub(super) async fn trim_to(&self, first: u64) -> Result<Extent, LogError> {
-        let bounds = self.bounds().await?;
-        let extent = bounds.extent();
-        let first = first.min(extent.last);
-        if first <= extent.first {
-            return Ok(extent);
+        let mut bounds = self.bounds().await?;
+        loop {
+            let extent = bounds.extent();
+            let first = first.min(extent.last);
+            if first <= extent.first {
+                return Ok(extent);
+            }
+            match self.locate(&bounds, first).await {
+                Ok(spot) => self.trim_before(spot.start).await?,
+                // Another one may trim too. Then the log begins further on by now.
+                Err(error) if error.is_retryable() => {
+                    let now = self.bounds().await?;
+                    if now.extent().first == extent.first {
+                        return Err(error);
+                    }
+                    bounds = now;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            return Ok(self.bounds().await?.extent());
         }
-        let spot = self.locate(&bounds, first).await?;
+    }
+
+    /// Removes every entry before the one whose first message has this sequence.
+    async fn trim_before(&self, start: u64) -> Result<(), LogError> {
         if let Some(claim) = self.newest_claim().await?
-            && claim.sequence < spot.start
+            && claim.sequence < start
         {
             self.keep_claim(&claim).await?;
         }
-        self.purge(spot.start).await?;
-        Ok(self.bounds().await?.extent())
+        self.purge(start).await
     }
 
     /// The newest claim that was trimmed away; `None` if none was.
