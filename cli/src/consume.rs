@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tipline_consumer::{Consumer, ConsumerError, ConsumerSettings, Phase, Progress, Store};
-use tipline_log::{Clock, system_clock};
+use tipline_log::{Clock, Log, system_clock};
 use tipline_proto::{ConsumerName, InstanceId, Role};
 use tokio_util::sync::CancellationToken;
 
 use crate::address::StoreAddress;
 use crate::admin::Admin;
 use crate::args::Shared;
+use crate::bootstrap::BootstrapArgs;
 use crate::checkpoint::{EveryArgs, Maker};
 use crate::place::Place;
 use crate::progress::{self, Rate};
@@ -32,6 +33,7 @@ Examples:
   tipline replica --name replica-2 --store composite:files:/var/lib/blocks+sqlite:/var/lib/node.db
   tipline backup --name backup-1 --store sqlite:/backup/chain.db --log nats://a:4222,b:4222/mainnet
   tipline backup --name backup-1 --store rocksdb:/backup/chain --checkpoint-every 1h --keep-last 24
+  tipline replica --name replica-3 --store sqlite:replica.db --bootstrap s3://backup/mainnet
 
 It goes on where the store is, and sends a receipt for what the store has fsynced. Ctrl-C or
 SIGTERM applies what has arrived and ends with 0. What does not follow, fork, gap or wrong link,
@@ -51,6 +53,9 @@ pub(crate) struct ConsumeArgs {
     store: StoreAddress,
 
     #[command(flatten)]
+    bootstrap: BootstrapArgs,
+
+    #[command(flatten)]
     checkpoints: EveryArgs,
 }
 
@@ -58,24 +63,50 @@ pub(crate) struct ConsumeArgs {
 pub(crate) async fn run(shared: &Shared, role: Role, args: ConsumeArgs) -> Result<Exit, Failure> {
     let stop = stop::on_signal()?;
     let place = Place::new(shared, &format!("{role} {}", args.name))?;
-    let store = open(&args.store).await?;
     let Some(log) = stop.run_until_cancelled(place.open_patiently()).await else {
         return Ok(Exit::Ok);
     };
     let log = log.map_err(|error| place.explain(error.into()))?;
-    tracing::info!(log = %place.address(), store = %args.store, "following as {role} {}", args.name);
-    let settings = ConsumerSettings::new(args.name, role);
+    if args.bootstrap.is_given() {
+        args.bootstrap.fill(shared, &args.store, &log, &stop).await?;
+    }
+    loop {
+        tracing::info!(log = %place.address(), store = %args.store, "following as {role} {}", args.name);
+        match consume(&args, role, Arc::clone(&log), &stop).await {
+            Err(failure) if args.bootstrap.is_given() && is_behind(&failure) => {
+                args.bootstrap.catch_up(shared, &args.store, &log, &stop).await?;
+            }
+            consumed => return consumed,
+        }
+    }
+}
+
+/// Follows the log, makes checkpoints, and listens to its operator.
+async fn consume(
+    args: &ConsumeArgs,
+    role: Role,
+    log: Arc<dyn Log>,
+    stop: &CancellationToken,
+) -> Result<Exit, Failure> {
+    let store = open(&args.store).await?;
+    let settings = ConsumerSettings::new(args.name.clone(), role);
     let instance = InstanceId::from_bytes(rand::random());
     let clock = system_clock();
     let consumer = Consumer::start(log, store, settings, instance, Arc::clone(&clock));
     let maker = Arc::new(Maker::new(consumer.store(), Arc::clone(&clock), stop.clone()));
     let admin = Admin::start(&args.store, Arc::clone(&maker));
     let followed = tokio::select! {
-        followed = follow(consumer, &clock, &stop) => followed,
-        () = args.checkpoints.run(&args.store, &maker, &clock) => Ok(Exit::Ok),
+        followed = follow(consumer, &clock, stop) => followed,
+        () = args.checkpoints.clone().run(&args.store, &maker, &clock) => Ok(Exit::Ok),
     };
     drop(admin);
     followed
+}
+
+/// Whether the log no longer has what the store needs.
+fn is_behind(failure: &Failure) -> bool {
+    let stopped = failure.error().downcast_ref::<Stopped>();
+    stopped.is_some_and(|stopped| matches!(*stopped.0, ConsumerError::OutOfRange { .. }))
 }
 
 /// Shows how a consumer fares until it ends, or drains it when it is asked to stop.

@@ -4,6 +4,7 @@ mod address;
 mod admin;
 mod archive;
 mod args;
+mod bootstrap;
 mod checkpoint;
 mod consume;
 mod demo;

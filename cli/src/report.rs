@@ -67,6 +67,11 @@ impl Failure {
         self
     }
 
+    /// The error itself.
+    pub(crate) fn error(&self) -> &(dyn Error + Send + Sync + 'static) {
+        &*self.error
+    }
+
     /// Whether the log is not there.
     pub(crate) fn is_log_not_found(&self) -> bool {
         causes(&*self.error).any(|cause| {

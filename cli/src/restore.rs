@@ -8,8 +8,8 @@ use std::sync::Arc;
 use clap::ValueEnum;
 use serde::Serialize;
 use tipline_consumer::{
-    Plan, RestoreError, RestoreProgress, RestoreReport, RestoreSettings, SignFloor, Sources, Step,
-    StorePlace, Verification,
+    CheckpointError, Plan, RestoreError, RestoreProgress, RestoreReport, RestoreSettings,
+    SignFloor, Sources, Step, StorePlace, Verification,
 };
 use tipline_log::system_clock;
 use tipline_proto::Label;
@@ -347,6 +347,7 @@ pub(crate) fn exit(error: &RestoreError) -> Exit {
         RestoreError::WrongLog { .. } => Exit::WrongLog,
         RestoreError::NotEmpty { .. } => Exit::NotEmpty,
         RestoreError::Destination(_) | RestoreError::Log(_) => Exit::Away,
+        RestoreError::Checkpoint(CheckpointError::Destination(_)) => Exit::Away,
         RestoreError::Stopped { .. } => Exit::Interrupted,
         _ => Exit::Failed,
     }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use tipline_consumer::{Archive, ArchiveError, Checkpoints, Destination, Keys, Sources};
+use tipline_consumer::{
+    Archive, ArchiveError, Checkpoints, Destination, Keys, RestoreError, Sources,
+};
 
 use crate::args::Shared;
 use crate::place::Place;
@@ -58,19 +60,18 @@ impl SourceArgs {
         let none = Ok(Keys::default());
         let keys = self.identity.iter().fold(none, |keys, file| keys?.identity_file(file))?;
         let mut sources = Sources::default();
-        {
-            let destination = Destination::open(address)?;
-            match Archive::open(destination.clone(), keys.clone()).await {
-                Ok(archive) => sources.archives.push(archive),
-                Err(ArchiveError::NoArchive { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-            // A backup's place has them in a folder; a set of checkpoints may be named itself.
-            for set in [destination.folder("checkpoints"), destination] {
-                let set = Checkpoints::at(set);
-                if !set.list().await?.is_empty() {
-                    sources.checkpoints.push(set);
-                }
+        let destination = Destination::open(address).map_err(RestoreError::from)?;
+        match Archive::open(destination.clone(), keys).await {
+            Ok(archive) => sources.archives.push(archive),
+            Err(ArchiveError::NoArchive { .. }) => {}
+            Err(ArchiveError::Destination(error)) => return Err(RestoreError::from(error).into()),
+            Err(error) => return Err(error.into()),
+        }
+        // A backup's place has them in a folder; a set of checkpoints may be named itself.
+        for set in [destination.folder("checkpoints"), destination] {
+            let set = Checkpoints::at(set);
+            if !set.list().await.map_err(RestoreError::from)?.is_empty() {
+                sources.checkpoints.push(set);
             }
         }
         Ok(sources)

@@ -53,7 +53,7 @@ pub enum ConsumerError {
     /// The log no longer holds what the store needs next. Fill the store from an archive, or
     /// from a copy of another store of this log, and start again.
     #[error(
-        "the store {store} needs entry {needed} next, but the log holds entries {first} to {last}: fill it from an archive, or copy another replica's store, then start again"
+        "the store {store} needs entry {needed} next, but the log holds entries {first} to {last}: start it with --bootstrap and the place of an archive, or fill it by a restore"
     )]
     OutOfRange {
         /// Which store.

@@ -115,7 +115,7 @@ pub use refusal::{Refusal, VerifyError};
 pub use restore::{
     Achieved, Claim, ClaimedAt, OpenStore, Plan, PlannedCheckpoint, PlannedRead, RestoreError,
     RestoreProgress, RestoreReport, RestoreSettings, SignFloor, Sources, Step, StorePlace, Target,
-    Verification, claim, plan_for, plan_restore, restore,
+    Verification, catch_up, claim, plan_for, plan_restore, restore,
 };
 #[cfg(feature = "rocksdb")]
 pub use rocksdb::{RocksDbReader, RocksDbStore};

@@ -1,7 +1,7 @@
 //! The restore itself.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tipline_proto::{Cursor, LogIdentity};
 use tokio::sync::watch;
@@ -13,24 +13,20 @@ use super::feed::Feed;
 use super::holdings::Holdings;
 use super::inspect;
 use super::plan::{Plan, Start};
+use super::replay::{Replay, Replayed};
 use super::report::{Achieved, RestoreProgress, RestoreReport, Step, Verification};
 use super::sources::{Found, Sources, Trouble};
 use super::stage::{Stage, StorePlace};
 use super::target::Target;
 use crate::apply::StoreThread;
-use crate::check::Checker;
 use crate::checkpoint::{CheckpointError, Manifest};
 use crate::content::content_digest;
 use crate::destination::Watch;
 use crate::error::{ConsumerError, chain};
-use crate::follow::{Follow, Left, Pace, Side};
-use crate::progress::Progress;
+use crate::follow::Left;
 use crate::refusal::VerifyError;
 use crate::resume::standing;
 use crate::store::StoreReader;
-
-/// How long a store that waits for entries is not asked whether it is still there.
-const PROBE: Duration = Duration::from_secs(60);
 
 /// What to restore, and how.
 #[derive(Debug, Clone)]
@@ -249,31 +245,18 @@ impl Run {
             self.check_end(&cursor).await?;
             return Ok(cursor);
         }
-        let genesis = self.found.identity.chain.genesis.clone();
-        let checker = Checker::new(genesis, &cursor, links, reader);
-        let (done, (told, mut hears)) = (self.stop.child_token(), watch::channel(Progress::new()));
-        let (feed, fresh) = Feed::start(
-            Arc::clone(&self.sources),
-            self.found.holdings.clone(),
-            from,
-            self.plan.index,
-            self.plan.target.clone(),
-            done.clone(),
-        );
-        let pace = Pace { gather: Duration::ZERO, probe: PROBE };
-        let side = Side { store, progress: &told, stop: &done, pace };
-        let follow = Follow::new(side, Box::new(fresh), checker, from).run();
-        let of = self.plan.index - from;
-        let tell = async {
-            while hears.changed().await.is_ok() {
-                let done = hears.borrow_and_update().applied;
-                self.progress.send_replace(RestoreProgress { step: Step::Replaying, done, of });
-            }
+        let replay = Replay {
+            sources: &self.sources,
+            genesis: self.found.identity.chain.genesis.clone(),
+            to: self.plan.index,
+            target: &self.plan.target,
+            progress: &self.progress,
+            stop: &self.stop,
         };
-        let left = tokio::select! { left = follow => left, () = tell => Left::Stopped };
-        let (applied, cursor) = (told.borrow().applied, told.borrow().cursor.clone());
+        let holdings = self.found.holdings.clone();
+        let Replayed { left, applied, cursor, fed } =
+            replay.run(store, holdings, (cursor, links, reader)).await?;
         self.entries += applied;
-        let fed = feed.ended().await?;
         self.keep(fed.holdings, fed.notes);
         let at = cursor.as_ref().map_or(from, |cursor| cursor.position.index);
         self.judge(left, at, from)?;
@@ -419,7 +402,7 @@ impl Sources {
     }
 }
 
-fn consumer(error: ConsumerError) -> RestoreError {
+pub(super) fn consumer(error: ConsumerError) -> RestoreError {
     match error {
         ConsumerError::Store(error) => error.into(),
         ConsumerError::Log(error) => error.into(),

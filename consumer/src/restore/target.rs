@@ -21,14 +21,16 @@ pub enum Target {
     Mark(Label),
 }
 
-/// As it is written in settings: `height:512`, `mark:upgrade`; a time in microseconds.
+/// As it is written in settings: `height:512`, `time:2026-11-21T15:04:05Z`, `mark:upgrade`.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Target::Latest => f.write_str("latest"),
             Target::Height(height) => write!(f, "height:{height}"),
             Target::Hash(hash) => write!(f, "hash:{hash}"),
-            Target::Time(time) => write!(f, "time:{}", time.as_micros()),
+            Target::Time(time) => {
+                write!(f, "time:{}", humantime::format_rfc3339((*time).into()))
+            }
             Target::Index(index) => write!(f, "index:{index}"),
             Target::Mark(name) => write!(f, "mark:{}", name.as_str()),
         }

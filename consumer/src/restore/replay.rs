@@ -1,0 +1,146 @@
+//! Applying what is kept to a store, by the loop that follows a log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tipline_proto::{Cursor, Hash};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::error::RestoreError;
+use super::feed::{Fed, Feed};
+use super::holdings::Holdings;
+use super::report::{RestoreProgress, Step};
+use super::run::consumer;
+use super::sources::Sources;
+use crate::apply::StoreThread;
+use crate::check::Checker;
+use crate::error::chain;
+use crate::follow::{Follow, Left, Pace, Side};
+use crate::progress::Progress;
+use crate::refusal::VerifyError;
+use crate::resume::{Standing, standing};
+use crate::store::{Store, StoreIdentity};
+
+/// How long a store that waits for entries is not asked whether it is still there.
+const PROBE: Duration = Duration::from_secs(60);
+
+/// What is applied, and how far.
+pub(super) struct Replay<'a> {
+    pub(super) sources: &'a Arc<Sources>,
+    pub(super) genesis: Hash,
+    pub(super) to: u64,
+    pub(super) target: &'a str,
+    pub(super) progress: &'a watch::Sender<RestoreProgress>,
+    pub(super) stop: &'a CancellationToken,
+}
+
+/// What came of it.
+pub(super) struct Replayed {
+    pub(super) left: Left,
+    pub(super) applied: u64,
+    /// Where the store is, if anything was applied.
+    pub(super) cursor: Option<Cursor>,
+    pub(super) fed: Fed,
+}
+
+impl Replay<'_> {
+    /// Applies everything behind where the store stands.
+    pub(super) async fn run(
+        &self,
+        store: &StoreThread,
+        holdings: Holdings,
+        standing: Standing,
+    ) -> Result<Replayed, RestoreError> {
+        let (cursor, links, reader) = standing;
+        let from = cursor.position.index;
+        let checker = Checker::new(self.genesis.clone(), &cursor, links, reader);
+        let (done, (told, mut hears)) = (self.stop.child_token(), watch::channel(Progress::new()));
+        let (feed, fresh) = Feed::start(
+            Arc::clone(self.sources),
+            holdings,
+            from,
+            self.to,
+            self.target.to_owned(),
+            done.clone(),
+        );
+        let pace = Pace { gather: Duration::ZERO, probe: PROBE };
+        let side = Side { store, progress: &told, stop: &done, pace };
+        let follow = Follow::new(side, Box::new(fresh), checker, from).run();
+        let of = self.to - from;
+        let tell = async {
+            while hears.changed().await.is_ok() {
+                let done = hears.borrow_and_update().applied;
+                self.progress.send_replace(RestoreProgress { step: Step::Replaying, done, of });
+            }
+        };
+        let left = tokio::select! { left = follow => left, () = tell => Left::Stopped };
+        let (applied, cursor) = (told.borrow().applied, told.borrow().cursor.clone());
+        Ok(Replayed { left, applied, cursor, fed: feed.ended().await? })
+    }
+}
+
+/// Brings a store forward to the newest entry that the places keep, in its place: for one that is
+/// behind what the log still has. Gives the index that it has reached; the store is closed then,
+/// and durable up to there.
+///
+/// # Errors
+/// [`RestoreError::WrongLog`]; [`RestoreError::Gap`] if what the store needs next is not kept;
+/// [`RestoreError::Corrupt`], also if the store is of another history. What was applied stays.
+pub async fn catch_up(
+    sources: &Arc<Sources>,
+    store: Box<dyn Store>,
+    progress: &watch::Sender<RestoreProgress>,
+    stop: &CancellationToken,
+) -> Result<u64, RestoreError> {
+    let found = sources.look().await?;
+    let thread = StoreThread::start(store).map_err(consumer)?;
+    let reached = forward(sources, &thread, (found.identity, found.holdings), progress, stop).await;
+    thread.close().await;
+    reached
+}
+
+async fn forward(
+    sources: &Arc<Sources>,
+    store: &StoreThread,
+    (of, holdings): (StoreIdentity, Holdings),
+    progress: &watch::Sender<RestoreProgress>,
+    stop: &CancellationToken,
+) -> Result<u64, RestoreError> {
+    let identity = store.call(|store| store.identity()).get().await.map_err(consumer)??;
+    if let Some(found) = identity.filter(|found| *found != of) {
+        return Err(RestoreError::WrongLog {
+            place: store.place().to_owned(),
+            found: super::sources::identity(&found),
+            other: "what is kept".to_owned(),
+            expected: super::sources::identity(&of),
+        });
+    }
+    let standing = store.call(|store| standing(store)).get().await.map_err(consumer)??;
+    let from = standing.0.position.index;
+    let to = holdings.newest().unwrap_or(0);
+    let target = "the newest entry that is kept";
+    if to <= from {
+        return Ok(from);
+    }
+    if let Err(hole) = holdings.cover(from, to) {
+        let (target, first, last) = (target.to_owned(), hole.first, hole.last);
+        return Err(RestoreError::Gap { target, first, last });
+    }
+    let genesis = of.chain.genesis;
+    let replay = Replay { sources, genesis, to, target, progress, stop };
+    let Replayed { left, cursor, fed, .. } = replay.run(store, holdings, standing).await?;
+    let at = cursor.map_or(from, |cursor| cursor.position.index);
+    match left {
+        Left::Stopped => {}
+        Left::Log(error) => return Err(error.into()),
+        Left::Refused(VerifyError::Store(error)) => return Err(error.into()),
+        Left::Refused(VerifyError::Refused(refusal)) => {
+            let (target, what) = (target.to_owned(), chain(&refusal));
+            return Err(RestoreError::Corrupt { target, needed: at + 1, what });
+        }
+        Left::Failed(error) => return Err(consumer(error)),
+    }
+    fed.result?;
+    if at == to { Ok(at) } else { Err(RestoreError::Stopped { at }) }
+}
