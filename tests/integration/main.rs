@@ -7,6 +7,7 @@
 )]
 
 mod bad_input;
+mod checkpoints;
 mod cli;
 mod demo;
 mod deployment;

@@ -109,7 +109,10 @@ async fn once(
     let made: Manifest = match maker.begin(order.clone()) {
         Ok(begun) => begun.run().await?,
         // Somebody asked for one: then there is one.
-        Err(CheckpointError::Busy { .. }) => return Ok(sleep(Duration::from_secs(1)).await),
+        Err(CheckpointError::Busy { .. }) => {
+            sleep(Duration::from_secs(1)).await;
+            return Ok(());
+        }
         Err(error) => return Err(error.into()),
     };
     tracing::info!(
