@@ -6,6 +6,7 @@
     reason = "a test fails by panicking, in its helper functions too"
 )]
 
+mod archive;
 mod bad_input;
 mod checkpoints;
 mod cli;

@@ -34,12 +34,16 @@ fn child(test: &str, directory: &Path, seed: u64) -> (Child, BufReader<impl Read
     command.env(DIRECTORY, directory).env(SEED, seed.to_string());
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    while !line.contains("begins") {
-        line.clear();
-        assert_ne!(output.read_line(&mut line).unwrap(), 0, "the child ended, seed {seed}");
-    }
+    wait_for("begins", &mut output);
     (child, output)
+}
+
+fn wait_for(what: &str, output: &mut impl BufRead) {
+    let mut line = String::new();
+    while !line.contains(what) {
+        line.clear();
+        assert_ne!(output.read_line(&mut line).unwrap(), 0, "the child ended before it {what}");
+    }
 }
 
 /// What a child is told. It ends with its parent.
@@ -161,7 +165,10 @@ fn killed_merging_leaves_whole_segments_and_loses_none() {
         let directory = copy(template.path());
         let segments = listed(directory.path()).len();
         let mut rng = StdRng::seed_from_u64(round);
-        let (merging, output) = child("merging", directory.path(), round);
+        let (merging, mut output) = child("merging", directory.path(), round);
+        if round % 2 == 1 {
+            wait_for("merged", &mut output);
+        }
         kill(merging, output, whole.mul_f64(rng.random_range(0.0..1.1)));
         let runtime = runtime();
         runtime.block_on(async {
@@ -199,11 +206,7 @@ fn undisturbed(template: &Path) -> Duration {
     let directory = copy(template);
     let (merging, mut output) = child("merging", directory.path(), 0);
     let begun = Instant::now();
-    let mut line = String::new();
-    while !line.contains("done") {
-        line.clear();
-        assert_ne!(output.read_line(&mut line).unwrap(), 0, "the child ended");
-    }
+    wait_for("done", &mut output);
     let whole = begun.elapsed();
     kill(merging, output, Duration::ZERO);
     whole
@@ -215,7 +218,12 @@ fn merging() {
     let (directory, _) = told();
     let runtime = runtime();
     tell("begins");
-    runtime.block_on(async { open(&directory).await.merge(true).await.unwrap() });
+    runtime.block_on(async {
+        let archive = open(&directory).await;
+        archive.merge(false).await.unwrap();
+        tell("merged");
+        archive.merge(true).await.unwrap();
+    });
     tell("done");
     loop {
         thread::park();

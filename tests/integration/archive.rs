@@ -1,0 +1,64 @@
+//! `tipline archive`, as a process.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use tipline_consumer::{Archive, Destination, Keys};
+use tipline_proto::Entry;
+use tipline_tests::{Rng, Running, Tipline, eventually};
+
+use crate::site::Site;
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn archiver(site: &Site, place: &Path, flags: &[&str]) -> Running {
+    let to = format!("dir:{}", place.display());
+    let given = ["archive", "--to", &to, "--log", &site.address, "--accept-shortfalls"];
+    Tipline::new(given.iter().chain(flags)).spawn()
+}
+
+async fn archived(place: &Path) -> Result<Vec<Entry>, String> {
+    let destination = Destination::open(&format!("dir:{}", place.display())).unwrap();
+    let read = async {
+        let archive = Archive::open(destination, Keys::default()).await?;
+        let mut all = Vec::new();
+        for name in archive.segments().await? {
+            all.extend(archive.entries(&name).await?.1);
+        }
+        Ok::<_, tipline_consumer::ArchiveError>(all)
+    };
+    read.await.map_err(|error| error.to_string())
+}
+
+/// What `tipline status` says of the archive.
+async fn status_says(site: &Site, what: &str) {
+    let log = ["--log", site.address.as_str(), "--accept-shortfalls"];
+    eventually(&format!("status says {what}"), DEADLINE, async || {
+        let status = Tipline::new(["status"].iter().chain(&log)).finish(DEADLINE).await;
+        if status.stdout.contains(what) { Ok(()) } else { Err(status.stdout) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_archive_holds_the_log_and_its_absence_is_shown() {
+    let mut rng = Rng::from_env();
+    let site = Site::embedded(&mut rng).await;
+    let (place, away) = (site.file("archive"), site.file("away"));
+    let primary = site.primary("node.db", &["--payload", "500"]);
+    site.wait_for_entries(50).await;
+    let archiver = archiver(&site, &place, &["--offsite"]);
+    status_says(&site, "offsite").await;
+    fs::rename(&place, &away).unwrap();
+    status_says(&site, "out of reach").await;
+    fs::rename(&away, &place).unwrap();
+    drop(primary);
+    let entries = site.entries().await;
+    eventually("the archive holds the log", DEADLINE, async || {
+        let found = archived(&place).await?;
+        if found == entries { Ok(()) } else { Err(format!("{} entries", found.len())) }
+    })
+    .await;
+    drop(archiver);
+}
