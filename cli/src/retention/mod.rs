@@ -2,8 +2,10 @@
 
 mod explain;
 
+use std::path::PathBuf;
+
 use tipline_consumer::retention::{
-    Holder, Proven, Reservation, RetentionPlan, RetentionRule, Survey, plan,
+    Holder, Proven, ProvenKind, Reservation, RetentionPlan, RetentionRule, Survey, plan,
 };
 use tipline_log::{Extent, Log, system_clock};
 use tipline_proto::Policy;
@@ -13,6 +15,7 @@ use crate::args::Shared;
 use crate::place::Place;
 use crate::report::{Exit, Failure, say};
 use crate::settings::Parsed;
+use crate::sources::SourceArgs;
 
 /// Options of `tipline retention`.
 #[derive(Debug, clap::Args)]
@@ -21,7 +24,7 @@ Examples:
   tipline retention
   tipline retention --json | jq '.ranges[] | {first, last, kept_by}'
   tipline retention --policy 'any 2 of backup-*, archive at durable' --reserve 500000
-  tipline retention --apply
+  tipline retention --proven-at s3://backup/mainnet --apply
 
 Without --apply nothing is changed. The oldest events may go up to the first one that somebody
 keeps: the policy, because receipts do not say that it is backed up; an archive or a checkpoint
@@ -48,6 +51,15 @@ pub(crate) struct RetentionArgs {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+
+    /// Archives and checkpoints that must prove that it can be restored without the log:
+    /// dir:PATH, s3://…. What would go is read back there first. Several have commas between
+    #[arg(long, env = "TIPLINE_PROVEN_AT", value_name = "ADDRESS", value_delimiter = ',')]
+    proven_at: Vec<String>,
+
+    /// File with the age identity (secret key) that an encrypted archive is read with
+    #[arg(long, env = "TIPLINE_IDENTITY", value_name = "FILE")]
+    identity: Vec<PathBuf>,
 
     /// Only what is backed up by this policy may go
     #[arg(long, env = "TIPLINE_POLICY", value_name = "POLICY")]
@@ -78,7 +90,7 @@ pub(crate) const DEFAULT_RESERVE: &str = "1000000";
 pub(crate) async fn run(shared: &Shared, args: RetentionArgs) -> Result<Exit, Failure> {
     let place = Place::new(shared, "retention")?;
     let log = place.open().await.map_err(|error| place.explain(error.into()))?;
-    let proven = proven(&*log).await?;
+    let proven = proven(&*log, &args).await?;
     let (plan, held) = retain(&*log, &proven, &args).await?;
     let explained = Explained::new(place.address(), &plan, args.apply.then_some(held));
     let text =
@@ -87,9 +99,26 @@ pub(crate) async fn run(shared: &Shared, args: RetentionArgs) -> Result<Exit, Fa
     Ok(if is_well(&plan) { Exit::Ok } else { Exit::Degraded })
 }
 
-/// What the places that are named hold, read there and now. None can be named yet.
-async fn proven(_log: &dyn Log) -> Result<Vec<Proven>, Failure> {
-    Ok(Vec::new())
+/// What the places that are named hold, read there and now.
+async fn proven(log: &dyn Log, args: &RetentionArgs) -> Result<Vec<Proven>, Failure> {
+    let from = log.extent().await?.first;
+    let (addresses, identity) = (args.proven_at.clone(), args.identity.clone());
+    let sources = SourceArgs { from: addresses, identity };
+    let mut proven = Vec::new();
+    for address in sources.destinations() {
+        let nothing = |why| {
+            let (kind, place) = (ProvenKind::Archive, address.clone());
+            Proven { kind, place, covered: Err(why) }
+        };
+        match sources.open_one(address).await {
+            Ok(found) if found.archives.is_empty() && found.checkpoints.is_empty() => {
+                proven.push(nothing("there is neither an archive nor a checkpoint".to_owned()));
+            }
+            Ok(found) => proven.extend(found.prove(from, args.apply).await),
+            Err(failure) => proven.push(nothing(failure.text())),
+        }
+    }
+    Ok(proven)
 }
 
 /// Looks, decides, and trims if it is told to. Gives what the log holds then.

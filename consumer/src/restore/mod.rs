@@ -31,6 +31,7 @@ mod target;
 mod tests;
 
 pub use error::RestoreError;
+pub(crate) use holdings::{Holdings, Span};
 pub(crate) use inspect::compare as compare_with_store;
 pub use plan::{Plan, PlannedCheckpoint, PlannedRead};
 pub use primary::{Claim, ClaimedAt, SignFloor, claim};

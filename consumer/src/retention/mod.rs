@@ -16,6 +16,8 @@
 //! without any such proof nothing may go.
 
 mod gate;
+#[cfg(feature = "archive")]
+mod prove;
 mod proven;
 mod reservation;
 mod survey;
