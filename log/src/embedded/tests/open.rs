@@ -52,7 +52,7 @@ async fn not_a_log() {
 /// A log of a newer program is refused, not misread.
 #[tokio::test]
 async fn newer_version() {
-    for change in ["PRAGMA user_version = 2", "UPDATE log SET contract = '2'"] {
+    for change in ["PRAGMA user_version = 3", "UPDATE log SET contract = '2'"] {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log.db");
         drop(small_log(&path).await);
