@@ -92,6 +92,8 @@ async fn a_backup_makes_checkpoints_by_itself_and_keeps_some() {
     let every = "--checkpoint-every 200ms --keep-last 2";
     let words = format!("backup --name b {STORE} --log embedded:tipline.log.db {every}");
     let mut backup = site.tipline(&words).spawn();
+    // Before the first one, the set is not there.
+    site.wait_for("copy.db.checkpoints").await;
     let mut seen = std::collections::BTreeSet::new();
     eventually("four were made", WITHIN, async || {
         let ids = listed(&site, STORE).await.into_iter().map(|one| one["id"].to_string());
