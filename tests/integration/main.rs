@@ -22,5 +22,6 @@ mod media;
 mod publishing;
 mod real_blocks;
 mod replicating;
+mod restoring;
 mod servers;
 mod site;

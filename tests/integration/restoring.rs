@@ -1,0 +1,304 @@
+//! The day a node is lost: archive, checkpoints, restore, and what is done with them before.
+
+use std::fs;
+use std::time::Duration;
+
+use serde_json::Value;
+use tipline_tests::{Finished, Rng, eventually};
+
+use crate::deployment::{Deployment, WITHIN, stop};
+
+const LOG: &str = "--log embedded:tipline.log.db";
+const STORES: &[&str] = &[
+    "sqlite:SITE/store",
+    "files:SITE/store",
+    "rocksdb:SITE/store",
+    "composite:files:SITE/store+sqlite:SITE/store.db",
+];
+
+fn json(finished: &Finished, code: i32) -> Value {
+    assert_eq!(finished.status.code(), Some(code), "{}\n{}", finished.stdout, finished.stderr);
+    serde_json::from_str(&finished.stdout).unwrap()
+}
+
+async fn exit(site: &Deployment, words: &str, code: i32) -> Finished {
+    let finished = site.run(words).await;
+    assert_eq!(
+        finished.status.code(),
+        Some(code),
+        "{words}\n{}\n{}",
+        finished.stdout,
+        finished.stderr
+    );
+    finished
+}
+
+/// A chain of so many blocks in a log and an archive, each of them some KiB.
+async fn archived(blocks: u64) -> Deployment {
+    let site = Deployment::with_log("00").await;
+    for height in 1..=blocks {
+        let byte = u8::try_from(height % 251).unwrap();
+        site.block("node", height, &vec![byte; 1000 + 37 * height as usize]);
+    }
+    site.publish("embedded:tipline.log.db", "dir:node/blocks", blocks).await;
+    archive(&site, blocks).await;
+    site
+}
+
+/// Archives everything up to a height.
+async fn archive(site: &Deployment, height: u64) {
+    let mut archiver = site.tipline(&format!("archive --to dir:backup {LOG}")).spawn();
+    let is_there = |status: &Value| {
+        let consumers = status["consumers"].as_array().unwrap();
+        let archive = consumers.iter().find(|consumer| consumer["name"] == "archive");
+        archive.is_some_and(|archive| archive["block"] == height && archive["level"] == "verified")
+    };
+    site.status(LOG, is_there).await;
+    stop(&mut archiver).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_of_any_kind_is_restored_to_any_point() {
+    let site = archived(40).await;
+    let reference = format!("get block 25 --store sqlite:reference.db --json");
+    site.back_up("embedded:tipline.log.db", "reference.db", 40).await;
+    let reference = exit(&site, &reference, 0).await.stdout;
+    for (at, store) in STORES.iter().enumerate() {
+        let store = store.replace("SITE", &format!("restored-{at}"));
+        let from = format!("restore --store {store} --from dir:backup --json");
+        let plan = json(&site.run(&format!("{from} --to height:30 --dry-run")).await, 0);
+        assert_eq!(plan["index"], 31, "the claim and 30 blocks");
+        assert!(!site.path(&format!("restored-{at}/store")).exists());
+        let done = json(&site.run(&format!("{from} --to height:30 --verify strict")).await, 0);
+        assert_eq!(done["achieved"]["height"], 30);
+        assert_eq!(done["verification"], "strict");
+        let found = exit(&site, &format!("get block 25 --store {store} --json"), 0).await.stdout;
+        assert_eq!(found, reference);
+        // Twice is refused, unless that is what is wanted.
+        exit(&site, &format!("{from} --to latest"), 15).await;
+        exit(&site, &format!("{from} --to latest --if-empty"), 0).await;
+        let all = json(&site.run(&format!("{from} --to latest --force")).await, 0);
+        assert_eq!(all["achieved"]["height"], 40);
+        // It goes on as if nothing had been.
+        let words = format!("replica --name r{at} --store {store} {LOG}");
+        let mut replica = site.tipline(&words).spawn();
+        let name = format!("r{at}");
+        site.status(LOG, |status| {
+            let consumers = status["consumers"].as_array().unwrap();
+            consumers.iter().any(|consumer| consumer["name"] == *name && consumer["block"] == 40)
+        })
+        .await;
+        stop(&mut replica).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_restored_has_an_exit_code_that_says_why() {
+    let site = archived(30).await;
+    let restore = |to: &str| format!("restore --store sqlite:r.db --from dir:backup --to {to}");
+    let late = exit(&site, &restore("height:31"), 11).await;
+    assert!(late.stderr.contains("the latest point is index 31, height 30"), "{}", late.stderr);
+    exit(&site, &restore("time:2001-01-01T00:00:00Z"), 10).await;
+    exit(&site, &restore("mark:nothing"), 11).await;
+    exit(&site, "restore --store sqlite:r.db --from dir:nowhere", 16).await;
+    fs::create_dir(site.path("empty")).unwrap();
+    exit(&site, "restore --store sqlite:r.db --from dir:empty", 2).await;
+    exit(&site, "restore --store sqlite:r.db --from dir:empty --if-available", 0).await;
+    let wrong = exit(&site, &restore("heigth:5"), 2).await;
+    assert!(wrong.stderr.contains("did you mean height:5?"), "{}", wrong.stderr);
+
+    let mut segments: Vec<_> = fs::read_dir(site.path("backup/segments")).unwrap().collect();
+    segments.sort_by_key(|entry| entry.as_ref().unwrap().file_name());
+    let first = segments[0].as_ref().unwrap().path();
+    let whole = fs::read(&first).unwrap();
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 3] ^= 1;
+    fs::write(&first, damaged).unwrap();
+    let corrupt = exit(&site, &restore("latest"), 13).await;
+    let name = first.file_name().unwrap().to_str().unwrap();
+    assert!(corrupt.stderr.contains(name), "{}", corrupt.stderr);
+    let verified = exit(&site, "verify --from dir:backup --full", 13).await;
+    assert!(verified.stdout.contains(name), "{}", verified.stdout);
+    // The log has the same entries.
+    let report =
+        json(&site.run(&format!("{} --from log {LOG} --json", restore("latest"))).await, 0);
+    assert!(report["notes"].to_string().contains(name), "{report}");
+    fs::remove_file(&first).unwrap();
+    fs::remove_file(site.path("r.db")).unwrap();
+    let gap = exit(&site, &restore("latest"), 12).await;
+    assert!(gap.stderr.contains("entries 1 to "), "{}", gap.stderr);
+
+    // The archive of another chain under the same name.
+    site.init("other.log.db", "00").await;
+    let other = "--from dir:backup --from log --log embedded:other.log.db";
+    exit(&site, &format!("restore --store sqlite:r.db {other}"), 14).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_is_trimmed_by_what_is_proven_and_a_new_replica_starts_from_there() {
+    let site = archived(60).await;
+    let retention = "retention --keep-events 5 --keep-for 0s --policy";
+    let policy = format!("{retention} archive {LOG} --json");
+    let nothing = json(&site.run(&format!("{policy} --apply")).await, 0);
+    assert_eq!(nothing["free"], 0, "nobody has proven anything: {nothing}");
+    let told = json(&site.run(&format!("{policy} --proven-at dir:backup")).await, 0);
+    assert_eq!((&told["free"], &told["held"]["first"]), (&56.into(), &1.into()));
+
+    // Damaged where nobody looks before it is needed: nothing goes.
+    let mut segments: Vec<_> = fs::read_dir(site.path("backup/segments")).unwrap().collect();
+    segments.sort_by_key(|entry| entry.as_ref().unwrap().file_name());
+    let path = segments[0].as_ref().unwrap().path();
+    let whole = fs::read(&path).unwrap();
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 4] ^= 4;
+    fs::write(&path, damaged).unwrap();
+    let kept = json(&site.run(&format!("{policy} --proven-at dir:backup --apply")).await, 1);
+    assert_eq!(kept["held"]["first"], 1, "{kept}");
+    fs::write(&path, whole).unwrap();
+
+    let trimmed = json(&site.run(&format!("{policy} --proven-at dir:backup --apply")).await, 0);
+    assert_eq!(trimmed["held"]["first"], 57, "{trimmed}");
+    let refused = site.run(&format!("replica --name new --store sqlite:new.db {LOG}")).await;
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(refused.stderr.contains("--bootstrap"), "{}", refused.stderr);
+    let words = format!("replica --name new --store files:new --bootstrap dir:backup {LOG}");
+    let mut replica = site.tipline(&words).spawn();
+    let new_is_at = |height: u64| {
+        move |status: &Value| {
+            let consumers = status["consumers"].as_array().unwrap();
+            consumers.iter().any(|one| one["name"] == "new" && one["block"] == height)
+        }
+    };
+    site.status(LOG, new_is_at(60)).await;
+    // The primary goes on behind a trimmed log, and so does the replica.
+    site.block("node", 61, b"the next one");
+    site.publish("embedded:tipline.log.db", "dir:node/blocks", 61).await;
+    site.status(LOG, new_is_at(61)).await;
+    stop(&mut replica).await;
+
+    // One that stood still while the log moved on is brought forward.
+    for height in 62..=90 {
+        site.block("node", height, &vec![7; 500]);
+    }
+    site.publish("embedded:tipline.log.db", "dir:node/blocks", 90).await;
+    archive(&site, 90).await;
+    let reserve = format!("{policy} --proven-at dir:backup --reserve 1 --apply");
+    let trimmed = json(&site.run(&reserve).await, 1);
+    assert!(trimmed["held"]["first"].as_u64().unwrap() > 80, "{trimmed}");
+    let mut replica = site.tipline(&words).spawn();
+    site.status(LOG, new_is_at(90)).await;
+    stop(&mut replica).await;
+    let found = exit(&site, "dr common-point files:new dir:backup --json", 0).await;
+    assert_eq!(json(&found, 0)["height"], 90);
+    json(&site.run(&format!("dr plan --from dir:backup {LOG} --json")).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_measures_and_is_remembered_where_the_copies_are() {
+    let site = archived(20).await;
+    for height in 21..=23 {
+        site.block("node", height, b"later");
+    }
+    site.publish("embedded:tipline.log.db", "dir:node/blocks", 23).await;
+    fs::create_dir(site.path("scratch")).unwrap();
+    let drill = format!("drill --from dir:backup --scratch scratch --json {LOG}");
+    let report = json(&site.run(&drill).await, 0);
+    assert_eq!(report["agrees_with_log"], true);
+    // Three blocks, and the claim of the primary that was started again.
+    assert_eq!(report["entries_behind"], 4, "{report}");
+    assert_eq!(report["restore"]["achieved"]["height"], 20);
+    assert_eq!(fs::read_dir(site.path("scratch")).unwrap().count(), 0);
+    let verified = json(&site.run("verify --from dir:backup --sample 50% --json").await, 0);
+    assert_eq!(verified["places"][0]["problems"], Value::Array(vec![]));
+    let records = fs::read_dir(site.path("backup/checks")).unwrap();
+    let mut records: Vec<_> =
+        records.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    records.sort();
+    assert!(records[0].starts_with("drill-") && records[1].starts_with("verify-"), "{records:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_primary_fences_the_old_one_and_knows_what_not_to_sign() {
+    let site = archived(20).await;
+    let mut old = site.tipline(&format!("primary --source dir:node/blocks {LOG}")).spawn();
+    site.status(LOG, |status| status["primary"]["state"] == "well").await;
+    let restore =
+        format!("restore --store sqlite:new.db --from dir:backup --from log {LOG} --json");
+    let done = json(&site.run(&format!("{restore} --as-primary new-node")).await, 0);
+    let status = old.process.wait(WITHIN).await;
+    assert_eq!(status.code(), Some(3), "fenced: {}", old.stderr());
+    let floor = fs::read(site.path("new.db.sign-floor.json")).unwrap();
+    let floor: Value = serde_json::from_slice(&floor).unwrap();
+    assert_eq!(floor["height"], 20, "{floor}");
+    assert_eq!(done["sign_floor"]["height"], 20);
+    assert_eq!(done["achieved"]["height"], 20);
+    let replaced = site.run(&format!("{restore} --as-primary new-node")).await;
+    assert_eq!(replaced.status.code(), Some(15), "{}", replaced.stderr);
+}
+
+/// How often something is killed; `TIPLINE_KILLS` in the environment overrides it.
+fn kills() -> usize {
+    std::env::var("TIPLINE_KILLS").map_or(20, |text| text.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_restore_leaves_nothing_half_and_goes_on() {
+    let site = archived(150).await;
+    let mut rng = Rng::from_env();
+    let mut interrupted = 0;
+    for (at, store) in STORES.iter().enumerate() {
+        let store = store.replace("SITE", &format!("killed-{at}"));
+        let words = format!("restore --store {store} --from dir:backup --verify strict --json");
+        for round in 0..kills() / STORES.len() {
+            let mut running = site.tipline(&words).spawn();
+            // Any moment of its life: it takes some tens of milliseconds, or some hundred.
+            tokio::time::sleep(Duration::from_millis(rng.below(150))).await;
+            running.process.kill();
+            running.process.wait(WITHIN).await;
+            let there = site.run(&format!("get cursor --store {store} --json")).await;
+            if there.status.code() == Some(0) {
+                assert_eq!(
+                    json(&there, 0)["index"],
+                    151,
+                    "{store}, round {round}: {}",
+                    there.stdout
+                );
+                fs::remove_dir_all(site.path(&format!("killed-{at}"))).unwrap();
+            } else {
+                interrupted += 1;
+            }
+        }
+        let last = site.run(&words).await;
+        assert!(matches!(last.status.code(), Some(0 | 15)), "{store}: {}", last.stderr);
+        let drill = format!("dr common-point {store} dir:backup --json");
+        assert_eq!(json(&site.run(&drill).await, 0)["height"], 150, "{store}");
+        let left = fs::read_dir(site.path(&format!("killed-{at}"))).unwrap();
+        for name in left.map(|entry| entry.unwrap().file_name().into_string().unwrap()) {
+            let is_rest = name.ends_with(".restoring") || name.ends_with(".fetching");
+            assert!(!is_rest, "{store}: {name} is left");
+        }
+    }
+    println!("{interrupted} of {} were interrupted in the middle", kills());
+}
+
+/// Waits for what is only to be waited for here.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_is_gone_is_shown_within_seconds() {
+    let site = archived(10).await;
+    let mut archiver = site.tipline(&format!("archive --to dir:backup {LOG}")).spawn();
+    site.status(LOG, |status| status["consumers"][0]["state"] == "well").await;
+    fs::rename(site.path("backup"), site.path("away")).unwrap();
+    let shown = site.status(LOG, |status| status["consumers"][0]["state"] == "failed").await;
+    assert!(shown["consumers"][0]["failure"].to_string().contains("out of reach"), "{shown}");
+    fs::rename(site.path("away"), site.path("backup")).unwrap();
+    site.block("node", 11, b"behind it");
+    site.publish("embedded:tipline.log.db", "dir:node/blocks", 11).await;
+    eventually("it goes on by itself", WITHIN, async || {
+        let plan =
+            site.run("restore --store sqlite:x.db --from dir:backup --to height:11 --dry-run");
+        let plan = plan.await;
+        if plan.status.code() == Some(0) { Ok(()) } else { Err(plan.stderr) }
+    })
+    .await;
+    stop(&mut archiver).await;
+}
