@@ -11,7 +11,6 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::address::StoreAddress;
-use crate::args::Shared;
 use crate::report::Failure;
 use crate::sources::SourceArgs;
 use crate::{progress, restore, store};
@@ -39,23 +38,27 @@ impl BootstrapArgs {
         !self.bootstrap.is_empty()
     }
 
-    async fn sources(&self, shared: &Shared, log: &Arc<dyn Log>) -> Result<Arc<Sources>, Failure> {
+    async fn sources(&self, log: &Arc<dyn Log>) -> Result<Arc<Sources>, Failure> {
         let (from, identity) = (self.bootstrap.clone(), self.identity.clone());
-        let mut sources = SourceArgs { from, identity }.open(shared).await?;
-        sources.log = Some(Arc::clone(log));
+        let mut sources = Sources { log: Some(Arc::clone(log)), ..Sources::default() };
+        let places = SourceArgs { from, identity };
+        for address in places.destinations() {
+            let one = places.open_one(address).await?;
+            sources.archives.extend(one.archives);
+            sources.checkpoints.extend(one.checkpoints);
+        }
         Ok(Arc::new(sources))
     }
 
     /// Fills a store that is not there yet; leaves one alone that is.
     pub(crate) async fn fill(
         &self,
-        shared: &Shared,
         address: &StoreAddress,
         log: &Arc<dyn Log>,
         stop: &CancellationToken,
     ) -> Result<(), Failure> {
         for attempt in 1.. {
-            let sources = self.sources(shared, log).await?;
+            let sources = self.sources(log).await?;
             let settings = RestoreSettings {
                 target: Target::Latest,
                 exclusive: false,
@@ -92,12 +95,11 @@ impl BootstrapArgs {
     /// Brings a store forward that is behind what the log still has.
     pub(crate) async fn catch_up(
         &self,
-        shared: &Shared,
         address: &StoreAddress,
         log: &Arc<dyn Log>,
         stop: &CancellationToken,
     ) -> Result<(), Failure> {
-        let sources = self.sources(shared, log).await?;
+        let sources = self.sources(log).await?;
         let opened = address.clone();
         let store = tokio::task::spawn_blocking(move || store::open(&opened)).await??;
         let (sender, hears) = watch::channel(RestoreProgress::default());

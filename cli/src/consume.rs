@@ -68,13 +68,13 @@ pub(crate) async fn run(shared: &Shared, role: Role, args: ConsumeArgs) -> Resul
     };
     let log = log.map_err(|error| place.explain(error.into()))?;
     if args.bootstrap.is_given() {
-        args.bootstrap.fill(shared, &args.store, &log, &stop).await?;
+        args.bootstrap.fill(&args.store, &log, &stop).await?;
     }
     loop {
         tracing::info!(log = %place.address(), store = %args.store, "following as {role} {}", args.name);
         match consume(&args, role, Arc::clone(&log), &stop).await {
             Err(failure) if args.bootstrap.is_given() && is_behind(&failure) => {
-                args.bootstrap.catch_up(shared, &args.store, &log, &stop).await?;
+                args.bootstrap.catch_up(&args.store, &log, &stop).await?;
             }
             consumed => return consumed,
         }

@@ -109,7 +109,13 @@ enum Verify {
 /// Restores, or says what it would do.
 pub(crate) async fn run(shared: &Shared, args: RestoreArgs) -> Result<Exit, Failure> {
     let place = place(&args.store);
-    let sources = args.sources.open_shared(shared).await?;
+    let sources = match args.sources.open_shared(shared).await {
+        Err(failure) if args.if_available && is_nothing(&failure) => {
+            tracing::info!("{}: nothing to do", failure.text());
+            return Ok(Exit::Ok);
+        }
+        sources => sources?,
+    };
     let TargetAddress(target) = args.to.clone();
     if args.dry_run {
         let plan = tipline_consumer::plan_restore(&sources, &place, &target, args.exclusive).await;
@@ -236,6 +242,10 @@ pub(crate) fn place(address: &StoreAddress) -> StorePlace {
     let parts = parts.collect();
     let open = move |paths: &[PathBuf]| store::open_at(&media, paths);
     StorePlace { parts, open: Arc::new(open) }
+}
+
+fn is_nothing(failure: &Failure) -> bool {
+    matches!(failure.error().downcast_ref(), Some(RestoreError::Nothing { .. }))
 }
 
 /// What was not restored: for a script that said it does not mind, that is well.

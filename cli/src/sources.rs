@@ -52,6 +52,11 @@ impl SourceArgs {
             sources.archives.extend(one.archives);
             sources.checkpoints.extend(one.checkpoints);
         }
+        if sources.archives.is_empty() && sources.checkpoints.is_empty() && sources.log.is_none() {
+            let places = self.from.join(", ");
+            let places = format!("neither an archive nor a checkpoint is at {places}");
+            return Err(RestoreError::Nothing { places }.into());
+        }
         Ok(sources)
     }
 

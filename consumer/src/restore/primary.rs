@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tipline_log::{AppendError, Clock, Log, LogError};
-use tipline_proto::{Entry, Event, Kind, Label, OutboxId, Position};
+use tipline_proto::{Announcement, Entry, Event, Kind, Label, OutboxId, Position};
 
 use super::error::RestoreError;
 use super::sources::Sources;
@@ -69,12 +69,12 @@ pub async fn claim(log: &dyn Log, primary: Label, clock: &Clock) -> Result<Claim
         // Nothing of the new outbox is in the log.
         let entry = Entry::seal(&tail.position, epoch, time, 0, event);
         match log.append(&tail, std::slice::from_ref(&entry)).await {
-            Ok(_) => return Ok(claimed(&entry)),
+            Ok(_) => return claimed(log, &primary, &entry).await,
             Err(AppendError::Conflict) => {}
             Err(AppendError::Doubt(error)) if error.is_retryable() => {
                 // The tail tells: ours is known by its digest.
                 if log.tail().await?.position == entry.position() {
-                    return Ok(claimed(&entry));
+                    return claimed(log, &primary, &entry).await;
                 }
             }
             Err(AppendError::Doubt(error) | AppendError::Refused(error)) => {
@@ -92,8 +92,25 @@ pub async fn claim(log: &dyn Log, primary: Label, clock: &Clock) -> Result<Claim
     }))
 }
 
-fn claimed(entry: &Entry) -> Claim {
-    Claim { position: entry.position(), epoch: entry.epoch, time_us: entry.time.as_micros() }
+/// Says so to everybody: a primary that has nothing to publish learns from it that it is fenced.
+async fn claimed(log: &dyn Log, primary: &Label, entry: &Entry) -> Result<Claim, RestoreError> {
+    let before = log.board().await?.primary;
+    let (block_tip, proof_tip) =
+        before.map_or((None, None), |before| (before.block_tip, before.proof_tip));
+    log.announce(&Announcement {
+        lineage: log.identity().lineage,
+        primary: primary.clone(),
+        epoch: entry.epoch,
+        tail: entry.position(),
+        block_tip,
+        proof_tip,
+        outbox_events: 0,
+        outbox_bytes: 0,
+        time: entry.time,
+        failure: Some("it was restored, and has not been started yet".to_owned()),
+    })
+    .await?;
+    Ok(Claim { position: entry.position(), epoch: entry.epoch, time_us: entry.time.as_micros() })
 }
 
 fn first_half(hash: blake3::Hash) -> [u8; 16] {

@@ -91,8 +91,16 @@ impl Sources {
         checkpoints.sort_by_key(|(_, manifest)| std::cmp::Reverse(manifest.cursor.position.index));
         let (holdings, places) = (Holdings::new(spans), self.places());
         let identity = one.of.map(|(_, identity)| identity);
-        let identity = identity.ok_or(RestoreError::Nothing { places })?;
-        Ok(Found { identity, holdings, checkpoints, notes, bad: Vec::new() })
+        let identity = identity.ok_or_else(|| RestoreError::Nothing { places: places.clone() })?;
+        let found = Found { identity, holdings, checkpoints, notes, bad: Vec::new() };
+        // An archive whose segments are gone is not an empty chain.
+        if found.newest() == 0 {
+            let notes = found.notes.join("; ");
+            let places = format!("{places}: no segment and no usable checkpoint is there; {notes}");
+            let places = places.trim_end_matches("; ").to_owned();
+            return Err(RestoreError::Nothing { places });
+        }
+        Ok(found)
     }
 
     async fn log_spans(&self, log: &dyn Log) -> Result<Vec<Span>, RestoreError> {
