@@ -60,9 +60,9 @@ async fn archive(site: &Deployment, height: u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_of_any_kind_is_restored_to_any_point() {
     let site = archived(40).await;
-    let reference = format!("get block 25 --store sqlite:reference.db --json");
+    let reference = "get block 25 --store sqlite:reference.db --json";
     site.back_up("embedded:tipline.log.db", "reference.db", 40).await;
-    let reference = exit(&site, &reference, 0).await.stdout;
+    let reference = exit(&site, reference, 0).await.stdout;
     for (at, store) in STORES.iter().enumerate() {
         let store = store.replace("SITE", &format!("restored-{at}"));
         let from = format!("restore --store {store} --from dir:backup --json");
