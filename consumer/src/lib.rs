@@ -26,10 +26,11 @@
 //!   that wait: 160 MiB at most; with entries of 64 MiB, of which one waits at a time, 256 MiB.
 //!   The store comes on top: see there.
 //! - At most 200 receipts per second, always the newest; the level is `durable`.
-//! - A log that no longer holds its first entry cannot fill a new store.
+//! - A log that no longer holds its first entry cannot fill a new store alone: [`restore`] and
+//!   [`catch_up`] do it from archives and checkpoints.
 //!
 //! Features: `sqlite` is the store in one SQLite file, `files` that of block files, `rocksdb` that
-//! in a RocksDB directory; `bundled` compiles SQLite in; `conformance` is the suite for a store of
+//! in a RocksDB directory; `archive` is archives, checkpoints, restore and the checks of them; `bundled` compiles SQLite in; `conformance` is the suite for a store of
 //! one's own.
 
 mod apply;

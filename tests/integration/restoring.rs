@@ -7,6 +7,7 @@ use serde_json::Value;
 use tipline_tests::{Finished, Rng, eventually};
 
 use crate::deployment::{Deployment, WITHIN, stop};
+use crate::full_disk::{NAMESPACES, has_namespaces};
 
 const LOG: &str = "--log embedded:tipline.log.db";
 const STORES: &[&str] = &[
@@ -61,7 +62,7 @@ async fn archive(site: &Deployment, height: u64) {
 async fn a_store_of_any_kind_is_restored_to_any_point() {
     let site = archived(40).await;
     let reference = "get block 25 --store sqlite:reference.db --json";
-    site.back_up("embedded:tipline.log.db", "reference.db", 40).await;
+    exit(&site, &format!("restore --store sqlite:reference.db --from log {LOG}"), 0).await;
     let reference = exit(&site, reference, 0).await.stdout;
     for (at, store) in STORES.iter().enumerate() {
         let store = store.replace("SITE", &format!("restored-{at}"));
@@ -236,6 +237,33 @@ async fn a_restored_primary_fences_the_old_one_and_knows_what_not_to_sign() {
     assert_eq!(replaced.status.code(), Some(15), "{}", replaced.stderr);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_too_small_is_told_before_anything_is_written() {
+    if !has_namespaces() {
+        return;
+    }
+    // Bytes that nothing can compress.
+    let site = Deployment::with_log("00").await;
+    let mut rng = Rng::from_env();
+    for height in 1..=4 {
+        let block: Vec<u8> = (0..1 << 20).map(|_| rng.within(0..=255) as u8).collect();
+        site.block("node", height, &block);
+    }
+    site.publish("embedded:tipline.log.db", "dir:node/blocks", 4).await;
+    archive(&site, 4).await;
+    fs::create_dir(site.path("disk")).unwrap();
+    const DISK: &str =
+        "mount -t tmpfs -o size=2m none disk && \"$@\"; code=$?; ls -A disk >&2; exit $code";
+    let restore = site.tipline("restore --store sqlite:disk/r.db --from dir:backup");
+    let restore = restore
+        .through("unshare", NAMESPACES.iter().chain(&["sh", "-c", DISK, "sh"]))
+        .finish(WITHIN)
+        .await;
+    assert_eq!(restore.status.code(), Some(2), "{}", restore.stderr);
+    assert!(restore.stderr.contains("make room"), "{}", restore.stderr);
+    assert!(!restore.stderr.lines().any(|line| line == "r.db"), "{}", restore.stderr);
+}
+
 /// How often something is killed; `TIPLINE_KILLS` in the environment overrides it.
 fn kills() -> usize {
     std::env::var("TIPLINE_KILLS").map_or(20, |text| text.parse().unwrap())
@@ -281,7 +309,6 @@ async fn a_killed_restore_leaves_nothing_half_and_goes_on() {
     println!("{interrupted} of {} were interrupted in the middle", kills());
 }
 
-/// Waits for what is only to be waited for here.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_destination_that_is_gone_is_shown_within_seconds() {
     let site = archived(10).await;

@@ -22,3 +22,4 @@ pub use job::Job;
 pub use keep::{Fate, Keep};
 pub use manifest::{CheckpointId, Manifest, ManifestFile, NotAnId};
 pub use set::{Checkpoints, Listed};
+pub(crate) use tree::free;

@@ -141,13 +141,13 @@ pub(super) fn clear(directory: &Path) -> Result<(), CheckpointError> {
 
 /// Bytes that may still be written to the file system of a directory; `None` where it does not say.
 #[cfg(target_os = "linux")]
-pub(super) fn free(directory: &Path) -> Option<u64> {
+pub(crate) fn free(directory: &Path) -> Option<u64> {
     let found = nix::sys::statvfs::statvfs(directory).ok()?;
     Some(found.blocks_available().saturating_mul(found.fragment_size()))
 }
 
 /// Bytes that may still be written to the file system of a directory; `None` where it does not say.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn free(_directory: &Path) -> Option<u64> {
+pub(crate) fn free(_directory: &Path) -> Option<u64> {
     None
 }

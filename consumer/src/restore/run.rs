@@ -90,6 +90,7 @@ pub async fn restore(
     let stage = blocking(move || Stage::take(place, force)).await?;
     let mut found = sources.look().await?;
     let plan = sources.plan(&mut found, &target, exclusive, &kinds).await?;
+    stage.check_room(plan.bytes)?;
     let mut run = Run {
         sources,
         stage: Arc::new(stage),

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::RestoreError;
-use crate::checkpoint::Manifest;
+use crate::checkpoint::{Manifest, free};
 use crate::store::{Store, StoreError, StoreIdentity};
 
 /// Opens the parts of a store at these places, for writing.
@@ -76,6 +76,21 @@ impl Stage {
         stage.take_back()?;
         stage.check_target()?;
         Ok(stage)
+    }
+
+    /// Whether there is room for what is read; a store is not smaller. What is staged already
+    /// counts.
+    pub(super) fn check_room(&self, bytes: u64) -> Result<(), RestoreError> {
+        let first = parent(&self.paths()[0]).to_owned();
+        let needed = bytes.saturating_mul(self.place.parts.len() as u64);
+        let staged: u64 = self.staged().iter().map(|path| size(path)).sum();
+        match free(&first) {
+            Some(free) if free.saturating_add(staged) < needed => {
+                let place = first.display().to_string();
+                Err(RestoreError::NoRoom { place, free, needed: needed - staged })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether there may be a store at the place.
@@ -231,6 +246,18 @@ fn is_taken(path: &Path) -> bool {
             found.into_iter().flatten().any(|entry| entry.file_name() != "lost+found")
         }),
         Ok(found) => found.len() > 0,
+    }
+}
+
+/// Bytes in a file, or in all files below a directory.
+fn size(path: &Path) -> u64 {
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => {
+            let entries = fs::read_dir(path).into_iter().flatten().flatten();
+            entries.map(|entry| size(&entry.path())).sum()
+        }
+        Ok(found) => found.len(),
+        Err(_) => 0,
     }
 }
 
