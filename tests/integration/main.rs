@@ -19,6 +19,7 @@ mod identity;
 mod jetstream;
 mod large;
 mod media;
+mod object_storage;
 mod publishing;
 mod real_blocks;
 mod replicating;
