@@ -19,6 +19,7 @@ mod identity;
 mod jetstream;
 mod large;
 mod media;
+mod node_lost;
 mod object_storage;
 mod publishing;
 mod real_blocks;
