@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tipline_log::{Clock, Log};
+use tipline_log::{Clock, Log, LogError};
 use tipline_proto::limits::MAX_RECEIPTS_PER_SECOND;
 use tipline_proto::{Cursor, InstanceId, Reached, Receipt};
 use tokio::sync::{oneshot, watch};
@@ -116,11 +116,13 @@ impl Sending {
     }
 
     /// Waits until a receipt is due: there is news, or the newest one is to be repeated; and
-    /// until the next one may be sent. Nothing is due before the store belongs to the log.
+    /// until the next one may be sent. Nothing is due before the store belongs to the log, but
+    /// that it cannot be asked whether it does.
     async fn due(&mut self) {
         let sent = &self.sent;
         let is_news = |progress: &Progress| {
-            progress.cursor.is_some() && sent.as_ref() != Some(&News::of(progress))
+            let news = News::of(progress);
+            (news.cursor.is_some() || news.failure.is_some()) && sent.as_ref() != Some(&news)
         };
         let news = async {
             if self.progress.wait_for(is_news).await.is_err() {
@@ -135,12 +137,12 @@ impl Sending {
     }
 
     async fn send(&mut self, news: News) {
-        let receipt = self.issuer.receipt(&news);
         let started = Instant::now();
-        match self.issuer.log.put_receipt(&receipt).await {
+        let consumer = &self.issuer.settings.name;
+        match self.issuer.put(&news).await {
             Ok(()) => {
                 if self.backoff.is_pausing() {
-                    tracing::info!(consumer = %receipt.consumer, "receipts are sent again");
+                    tracing::info!(%consumer, "receipts are sent again");
                 }
                 self.backoff.reset();
                 self.sent = Some(news);
@@ -150,7 +152,7 @@ impl Sending {
             Err(error) => {
                 if !self.backoff.is_pausing() {
                     let error = chain(&error);
-                    tracing::warn!(consumer = %receipt.consumer, error,
+                    tracing::warn!(%consumer, error,
                         "a receipt cannot be sent; applying goes on, and it is tried again");
                 }
                 self.sent = None;
@@ -176,6 +178,23 @@ impl News {
 }
 
 impl Issuer {
+    /// Nothing is known of a store that could not be asked: what an earlier run said of it stays,
+    /// beside the failure. A receipt replaces the one before it, and one that says nothing would
+    /// take back what is there; an archive would take itself for a new one.
+    async fn put(&self, news: &News) -> Result<(), LogError> {
+        let mut receipt = self.receipt(news);
+        if news.cursor.is_none() {
+            let before = self.log.board().await?.receipts.into_iter();
+            let mut before = before.filter(|before| before.consumer == receipt.consumer);
+            if let Some(before) = before.next() {
+                receipt.reached = before.reached;
+                receipt.block_tip = before.block_tip;
+                receipt.proof_tip = before.proof_tip;
+            }
+        }
+        self.log.put_receipt(&receipt).await
+    }
+
     /// What a store says it has applied is durable, that is what [`crate::Store::apply`] promises;
     /// or more, as the settings say.
     fn receipt(&self, news: &News) -> Receipt {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tipline_consumer::{Archive, Destination, Keys};
-use tipline_proto::Entry;
+use tipline_proto::{Entry, Level};
 use tipline_tests::{Rng, Running, Tipline, eventually};
 
 use crate::site::Site;
@@ -61,4 +61,45 @@ async fn an_archive_holds_the_log_and_its_absence_is_shown() {
     })
     .await;
     drop(archiver);
+}
+
+/// Waits until the archive's receipt is of the log's newest entry.
+async fn is_verified(site: &Site) {
+    let log = site.log().await;
+    let last = log.extent().await.unwrap().last;
+    eventually("the archive says that it has the log", DEADLINE, async || {
+        let receipts = log.board().await.map_err(|error| error.to_string())?.receipts;
+        let reached = receipts.first().and_then(|one| one.reached.at(Level::Verified));
+        if reached.map(|at| at.index) == Some(last) { Ok(()) } else { Err(format!("{reached:?}")) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_archive_that_is_gone_is_not_begun_anew_however_often_it_is_started() {
+    let mut rng = Rng::from_env();
+    let site = Site::embedded(&mut rng).await;
+    let (place, away) = (site.file("archive"), site.file("away"));
+    let primary = site.primary("node.db", &["--payload", "500"]);
+    site.wait_for_entries(50).await;
+    drop(primary);
+    let first = archiver(&site, &place, &[]);
+    is_verified(&site).await;
+    drop(first);
+    // A directory on which nothing is mounted any more.
+    fs::rename(&place, &away).unwrap();
+    fs::create_dir(&place).unwrap();
+    for attempt in 1..=3 {
+        let again = archiver(&site, &place, &[]).finish(DEADLINE).await;
+        assert_eq!(again.status.code(), Some(2), "{attempt}: {}", again.stderr);
+        assert!(again.stderr.contains("no archive is there"), "{attempt}: {}", again.stderr);
+        assert_eq!(fs::read_dir(&place).unwrap().count(), 0, "{attempt}");
+    }
+    let new = archiver(&site, &place, &["--new"]);
+    eventually("it is made anew on request", DEADLINE, async || {
+        let found = archived(&place).await?;
+        if found == site.entries().await { Ok(()) } else { Err(format!("{} entries", found.len())) }
+    })
+    .await;
+    drop(new);
 }

@@ -97,7 +97,10 @@ impl Deployment {
     pub(crate) async fn back_up(&self, log: &str, store: &str, height: u64) {
         let words = format!("backup --name b --log {log} --store sqlite:{store}");
         let mut backup = self.tipline(&words).spawn();
-        let is_there = |status: &Value| status["consumers"][0]["block"] == height;
+        let is_there = |status: &Value| {
+            let consumers = status["consumers"].as_array().unwrap();
+            consumers.iter().any(|one| one["name"] == "b" && one["block"] == height)
+        };
         self.status(&format!("--log {log}"), is_there).await;
         stop(&mut backup).await;
     }

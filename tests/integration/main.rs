@@ -19,6 +19,8 @@ mod identity;
 mod jetstream;
 mod large;
 mod media;
+mod node_lost;
+mod object_storage;
 mod publishing;
 mod real_blocks;
 mod replicating;

@@ -6,13 +6,15 @@
 //! Started again it goes on where its database ends.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tipline_log::system_clock;
-use tipline_producer::{Ended, Producer, ProducerSettings};
-use tipline_proto::Label;
+use tipline_producer::{Ended, Producer, ProducerSettings, Ticket};
+use tipline_proto::{Label, Policy};
 use tipline_tests::{ToyNode, open_log};
 
 /// What the tests choose. Flags come as `--name value`.
@@ -29,6 +31,12 @@ struct Options {
     payload: usize,
     /// Time between two commits.
     pause: Duration,
+    /// Blocks a second, by the clock, in the place of the pause.
+    rate: Option<u32>,
+    /// Where it writes down what it has committed, and what was confirmed.
+    journal: Option<PathBuf>,
+    /// What confirms a block.
+    policy: Option<Policy>,
     /// Where the time of each commit goes, a line each: microseconds since the start, and of the commit.
     latencies: Option<PathBuf>,
     /// Time for the log to take the rest, in the end.
@@ -65,6 +73,9 @@ impl Options {
             commit: Commit::Yes,
             payload: 1024,
             pause: Duration::ZERO,
+            rate: None,
+            journal: None,
+            policy: None,
             latencies: None,
             drain: Duration::from_secs(60),
         };
@@ -79,6 +90,9 @@ impl Options {
                 "--commit" => options.commit = value.parse()?,
                 "--payload" => options.payload = value.parse()?,
                 "--pause-us" => options.pause = Duration::from_micros(value.parse()?),
+                "--rate" => options.rate = Some(value.parse()?),
+                "--journal" => options.journal = Some(value.into()),
+                "--policy" => options.policy = Some(value.parse()?),
                 "--latencies" => options.latencies = Some(value.into()),
                 "--drain-s" => options.drain = Duration::from_secs(value.parse()?),
                 _ => return Err(format!("unknown flag {flag}").into()),
@@ -124,8 +138,15 @@ async fn run() -> Result<(), Box<dyn Error>> {
     }
     let committing = Arc::clone(&producer);
     let drain = options.drain;
+    let journal = options.journal.as_deref().map(Journal::new).transpose()?.map(Arc::new);
     let commits = tokio::task::spawn_blocking(move || {
-        commit_all(node, &options, |sequence| drop(committing.committed(sequence)))
+        commit_all(node, &options, |sequence| {
+            let ticket = committing.committed(sequence);
+            if let Some(journal) = &journal {
+                journal.write("committed", sequence);
+                options.policy.iter().for_each(|policy| journal.confirm(&ticket, policy));
+            }
+        })
     });
     let ended = producer.ended();
     tokio::select! {
@@ -140,12 +161,53 @@ async fn run() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// What a client was told, kept where a kill of the node does not reach it: a line for each
+/// commit, and for each confirmation of one, with the outbox sequence and microseconds since
+/// the start.
+struct Journal {
+    file: File,
+    start: Instant,
+}
+
+impl Journal {
+    fn new(path: &Path) -> std::io::Result<Self> {
+        let file = File::options().create(true).append(true).open(path)?;
+        Ok(Self { file, start: Instant::now() })
+    }
+
+    fn write(&self, what: &str, sequence: u64) {
+        let line = format!("{what} {sequence} {}\n", self.start.elapsed().as_micros());
+        // A journal with a hole is a test that proves nothing.
+        if let Err(error) = (&self.file).write_all(line.as_bytes()) {
+            tracing::error!("the journal: {error}");
+            std::process::exit(2);
+        }
+    }
+
+    /// Confirms it to the client once it is backed up.
+    fn confirm(self: &Arc<Self>, ticket: &Ticket, policy: &Policy) {
+        let (journal, ticket, policy) = (Arc::clone(self), ticket.clone(), policy.clone());
+        tokio::spawn(async move {
+            if ticket.backed_up(&policy).await.is_ok() {
+                journal.write("confirmed", ticket.sequence());
+            }
+        });
+    }
+}
+
 fn commit_all(mut node: ToyNode, options: &Options, committed: impl Fn(u64)) -> Result<(), String> {
     let mut latencies = options.latencies.as_ref().map(|path| ToyNode::record_latencies(path));
+    let (start, first) = (Instant::now(), node.height());
     while node.height() < options.blocks {
         let sequence = node.commit_next(options.payload, &mut latencies)?;
         committed(sequence);
-        std::thread::sleep(options.pause);
+        std::thread::sleep(match options.rate {
+            Some(rate) => {
+                let due = Duration::from_secs(node.height() - first) / rate;
+                due.saturating_sub(start.elapsed())
+            }
+            None => options.pause,
+        });
     }
     for sequence in node.commit_remaining_proofs()? {
         committed(sequence);
