@@ -20,8 +20,10 @@ use crate::report::{Exit, Failure, chain};
 use crate::settings::Parsed;
 use crate::stop;
 
-/// A segment holds what comes within this time.
+/// A segment holds what comes within this time: in object storage each is a request that is paid
+/// for, in a directory a file.
 const GATHER: Duration = Duration::from_secs(1);
+const GATHER_IN_DIRECTORY: Duration = Duration::from_millis(200);
 /// How often small segments are looked for that are worth merging.
 const MERGE: Duration = Duration::from_secs(60);
 
@@ -33,8 +35,8 @@ Examples:
   tipline archive --to s3://backups/mainnet --offsite --recipient age1…
   tipline archive --name archive-2 --to gs://backups/mainnet --no-merge
 
-Everything that is ever in the log is kept, in segments of at least one a second while there
-are events. A segment is written, read back and hashed before its receipt says `verified`, or
+Everything that is ever in the log is kept, in segments: at least one a second while there are
+events. A segment is written, read back and hashed before its receipt says `verified`, or
 `offsite`. It goes on where the destination is. While that is away or refuses the credentials,
 it tries again and status says so.
 
@@ -52,6 +54,12 @@ pub(crate) struct ArchiveArgs {
     #[arg(long, env = "TIPLINE_NAME", value_name = "NAME", default_value = "archive")]
     #[arg(value_parser = Parsed::<ConsumerName>::new())]
     name: ConsumerName,
+
+    /// Write what comes within this time as one segment: what is not written yet is lost if node,
+    /// log and archiver are lost together. 200ms for a directory and 1s elsewhere if not given
+    #[arg(long, env = "TIPLINE_GATHER", value_name = "TIME")]
+    #[arg(value_parser = Parsed::<humantime::Duration>::new())]
+    gather: Option<humantime::Duration>,
 
     /// The destination fails independently of this machine and the log: receipts say offsite
     #[arg(long, env = "TIPLINE_OFFSITE", value_parser = BoolishValueParser::new())]
@@ -104,9 +112,10 @@ pub(crate) async fn run(shared: &Shared, args: ArchiveArgs) -> Result<Exit, Fail
     let known = if args.new { 0 } else { known(&*log, &args.name).await? };
     tracing::info!(log = %place.address(), to = destination.place(), "archiving as {}", args.name);
     let level = if args.offsite { Level::Offsite } else { Level::Verified };
+    let usual = if destination.directory().is_some() { GATHER_IN_DIRECTORY } else { GATHER };
     let settings = ConsumerSettings {
         level,
-        gather: GATHER,
+        gather: args.gather.map_or(usual, Duration::from),
         ..ConsumerSettings::new(args.name, Role::Archive)
     };
     let store = Box::new(ArchiveStore::new(destination.clone(), keys.clone(), known));
