@@ -80,7 +80,10 @@ mod tests;
 mod verify;
 
 #[cfg(feature = "archive")]
-pub use archive::{Archive, ArchiveError, ArchiveStore, Merged, Row, SegmentIndex, SegmentName};
+pub use archive::{
+    Archive, ArchiveError, ArchiveKeeper, ArchivePlan, ArchiveRange, ArchiveStore, ExpireError,
+    Merged, Row, SegmentIndex, SegmentName,
+};
 pub use changes::Changes;
 #[cfg(feature = "archive")]
 pub use checkpoint::{

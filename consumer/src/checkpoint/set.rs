@@ -78,7 +78,12 @@ impl Checkpoints {
             .ok_or_else(|| CheckpointError::NotADirectory { place: self.place().to_owned() })
     }
 
-    pub(super) async fn lock(&self) -> Result<SetLock, CheckpointError> {
+    /// Whether it is a directory of this machine.
+    pub(crate) fn is_local(&self) -> bool {
+        self.destination.directory().is_some()
+    }
+
+    pub(crate) async fn lock(&self) -> Result<SetLock, CheckpointError> {
         let directory = self.directory()?;
         let place = self.place().to_owned();
         blocking(move || {
