@@ -60,6 +60,12 @@ impl EveryArgs {
         }
     }
 
+    /// Where what it makes is in the end: the backup location, or else the set.
+    pub(crate) fn place(&self, store: &StoreAddress) -> String {
+        let order = self.order(store);
+        order.upload.unwrap_or(order.checkpoints)
+    }
+
     /// Makes checkpoints for ever; waits for ever if none are to be made.
     pub(crate) async fn run(self, store: &StoreAddress, maker: &Arc<Maker>, clock: &Clock) {
         let Some(every) = self.checkpoint_every else { return std::future::pending().await };
