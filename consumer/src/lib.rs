@@ -111,7 +111,7 @@ pub use identity::{
 #[cfg(feature = "archive")]
 pub use keys::{KeyError, Keys};
 pub use memory::MemoryStore;
-pub use pinned::{Copied, Pace, Pinned};
+pub use pinned::{Copied, Pace, Pinned, SharedCopy, SharedFile};
 pub use progress::{Phase, Progress};
 pub use refusal::{Refusal, VerifyError};
 #[cfg(feature = "archive")]

@@ -9,6 +9,7 @@ use tipline_proto::Timestamp;
 use super::error::CheckpointError;
 use super::manifest::CheckpointId;
 use super::set::{Checkpoints, Listed, MANIFEST, blocking};
+use super::shared;
 use super::tree;
 use crate::destination::{DestinationError, Watch};
 
@@ -173,6 +174,9 @@ impl Checkpoints {
                 continue;
             }
             self.remove(listed.id()).await?;
+        }
+        if let Some(directory) = local {
+            blocking(move || shared::collect(&directory)).await?;
         }
         Ok(judged)
     }
