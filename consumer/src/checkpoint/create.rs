@@ -104,11 +104,11 @@ fn needed(
     pinned: &[Box<dyn Pinned>],
     shares: bool,
 ) -> Result<u64, CheckpointError> {
-    let bytes = |(number, part): (usize, &Box<dyn Pinned>)| match shares {
+    let bytes = pinned.iter().enumerate().map(|(number, part)| match shares {
         true => part.bytes_to_share(&set.join(shared::engine(number)), set),
         false => part.bytes(set),
-    };
-    let bytes = pinned.iter().enumerate().map(bytes).sum::<Result<u64, _>>()?;
+    });
+    let bytes = bytes.sum::<Result<u64, _>>()?;
     let needed = bytes.saturating_add(RESERVE);
     match tree::free(set) {
         Some(free) if free < needed => {
