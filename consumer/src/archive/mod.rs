@@ -71,7 +71,7 @@ impl Archive {
     ///
     /// # Errors
     /// [`ArchiveError::NoArchive`] if there is none; [`ArchiveError::OtherRecipients`] if others
-    /// are given than it names; [`KeyError::WithData`] if a key lies in it.
+    /// are given than it names; [`KeyError::WithData`](crate::KeyError::WithData) if a key lies in it.
     pub async fn open(destination: Destination, keys: Keys) -> Result<Self, ArchiveError> {
         let place = destination.place().to_owned();
         check_apart(&destination, &keys)?;
