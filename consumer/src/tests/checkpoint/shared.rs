@@ -94,9 +94,16 @@ async fn shared_files_stay_for_as_long_as_a_checkpoint_has_them() {
             links.verify(manifest, &()).await.unwrap();
         }
         // The engine knows what is left of its files, and goes on with them.
+        let inode = |object: &String| {
+            let file = directory.path().join("set").join(object);
+            std::os::unix::fs::MetadataExt::ino(&fs::metadata(file).unwrap())
+        };
+        let before: Vec<u64> = used.iter().map(inode).collect();
         let again = engine.create(&handle, at(10), &job()).await.unwrap();
         assert_eq!(objects(&again), objects(&made[5]), "seed {seed}");
         assert_eq!(there(directory.path()), used, "seed {seed}");
+        let after: Vec<u64> = used.iter().map(inode).collect();
+        assert_eq!(after, before, "seed {seed}: a file was written anew that checkpoints have");
         links.verify(&made[5], &()).await.unwrap();
 
         // Elsewhere each is whole by itself.
