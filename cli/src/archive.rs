@@ -14,6 +14,7 @@ use tipline_log::{Log, system_clock};
 use tipline_proto::{ConsumerName, InstanceId, Level, Role};
 
 use crate::args::Shared;
+use crate::checks::{Checked, ChecksArgs};
 use crate::consume::follow;
 use crate::place::Place;
 use crate::report::{Exit, Failure, chain};
@@ -34,6 +35,7 @@ Examples:
   tipline archive --to dir:/backup/mainnet
   tipline archive --to s3://backups/mainnet --offsite --recipient age1…
   tipline archive --name archive-2 --to gs://backups/mainnet --no-merge
+  tipline archive --to s3://backups/mainnet --verify-every 1d --sample 5% --drill-every 7d
 
 Everything that is ever in the log is kept, in segments: at least one a second while there are
 events. A segment is written, read back and hashed before its receipt says `verified`, or
@@ -70,7 +72,8 @@ pub(crate) struct ArchiveArgs {
     #[arg(long, env = "TIPLINE_RECIPIENT", value_name = "KEY")]
     recipient: Option<String>,
 
-    /// File of the age identity that opens the archive. Only merging an encrypted one needs it
+    /// File of the age identity that opens the archive. Only merging and
+    /// checking an encrypted one need it
     #[arg(long, env = "TIPLINE_IDENTITY", value_name = "FILE")]
     identity: Option<PathBuf>,
 
@@ -86,6 +89,9 @@ pub(crate) struct ArchiveArgs {
     #[arg(long, env = "TIPLINE_REMOVE_MERGED", value_parser = BoolishValueParser::new())]
     #[arg(conflicts_with = "no_merge")]
     remove_merged: bool,
+
+    #[command(flatten)]
+    checks: ChecksArgs,
 }
 
 /// A destination, of its address.
@@ -113,6 +119,13 @@ pub(crate) async fn run(shared: &Shared, args: ArchiveArgs) -> Result<Exit, Fail
     tracing::info!(log = %place.address(), to = destination.place(), "archiving as {}", args.name);
     let level = if args.offsite { Level::Offsite } else { Level::Verified };
     let usual = if destination.directory().is_some() { GATHER_IN_DIRECTORY } else { GATHER };
+    let checked = Checked {
+        destination: destination.clone(),
+        identity: args.identity.iter().cloned().collect(),
+        log: Arc::clone(&log),
+        name: args.name.to_string(),
+        stop: stop.clone(),
+    };
     let settings = ConsumerSettings {
         level,
         gather: args.gather.map_or(usual, Duration::from),
@@ -125,7 +138,10 @@ pub(crate) async fn run(shared: &Shared, args: ArchiveArgs) -> Result<Exit, Fail
     let instance = InstanceId::from_bytes(rand::random());
     let clock = system_clock();
     let consumer = Consumer::start(log, store, settings, instance, Arc::clone(&clock));
-    follow(consumer, &clock, &stop).await
+    tokio::select! {
+        followed = follow(consumer, &clock, &stop) => followed,
+        () = args.checks.run(checked, &clock) => Ok(Exit::Ok),
+    }
 }
 
 fn keys(args: &ArchiveArgs) -> Result<Keys, Failure> {

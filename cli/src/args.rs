@@ -119,7 +119,7 @@ pub(crate) enum Command {
     Identity(IdentityArgs),
     /// Remove a consumer that is gone for good from the status
     Forget(ForgetArgs),
-    /// Tell what the log may forget, why the rest is kept, and trim it
+    /// Tell what the log or an archive may forget, why the rest is kept, and trim it
     Retention(RetentionArgs),
     /// Show all of it at work, in one process, on made-up blocks
     Demo(DemoArgs),

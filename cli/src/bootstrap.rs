@@ -29,7 +29,7 @@ pub(crate) struct BootstrapArgs {
 
     /// File with the age identity (secret key) that an encrypted archive is read with
     #[arg(long, env = "TIPLINE_IDENTITY", value_name = "FILE")]
-    identity: Vec<PathBuf>,
+    pub(crate) identity: Vec<PathBuf>,
 }
 
 impl BootstrapArgs {

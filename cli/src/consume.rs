@@ -5,7 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tipline_consumer::{Consumer, ConsumerError, ConsumerSettings, Phase, Progress, Store};
+use tipline_consumer::{
+    Consumer, ConsumerError, ConsumerSettings, Destination, Phase, Progress, Store,
+};
 use tipline_log::{Clock, Log, system_clock};
 use tipline_proto::{ConsumerName, InstanceId, Role};
 use tokio_util::sync::CancellationToken;
@@ -15,6 +17,7 @@ use crate::admin::Admin;
 use crate::args::Shared;
 use crate::bootstrap::BootstrapArgs;
 use crate::checkpoint::{EveryArgs, Maker};
+use crate::checks::{Checked, ChecksArgs};
 use crate::place::Place;
 use crate::progress::{self, Rate};
 use crate::report::{Exit, Failure};
@@ -33,6 +36,8 @@ Examples:
   tipline replica --name replica-2 --store composite:files:/var/lib/blocks+sqlite:/var/lib/node.db
   tipline backup --name backup-1 --store sqlite:/backup/chain.db --log nats://a:4222,b:4222/mainnet
   tipline backup --name backup-1 --store rocksdb:/backup/chain --checkpoint-every 1h --keep-last 24
+  tipline backup --name backup-1 --store sqlite:/backup/chain.db --checkpoint-every 1h \\
+      --upload s3://backup/mainnet --verify-every 1d --sample 5% --drill-every 7d
   tipline replica --name replica-3 --store sqlite:replica.db --bootstrap s3://backup/mainnet
 
 It goes on where the store is, and sends a receipt for what the store has fsynced. Ctrl-C or
@@ -57,6 +62,9 @@ pub(crate) struct ConsumeArgs {
 
     #[command(flatten)]
     checkpoints: EveryArgs,
+
+    #[command(flatten)]
+    checks: ChecksArgs,
 }
 
 /// Follows until it is asked to stop.
@@ -89,6 +97,13 @@ async fn consume(
     stop: &CancellationToken,
 ) -> Result<Exit, Failure> {
     let store = open(&args.store).await?;
+    let checked = Checked {
+        destination: Destination::open(&args.checkpoints.place(&args.store))?,
+        identity: args.bootstrap.identity.clone(),
+        log: Arc::clone(&log),
+        name: args.name.to_string(),
+        stop: stop.clone(),
+    };
     let settings = ConsumerSettings::new(args.name.clone(), role);
     let instance = InstanceId::from_bytes(rand::random());
     let clock = system_clock();
@@ -98,6 +113,7 @@ async fn consume(
     let followed = tokio::select! {
         followed = follow(consumer, &clock, stop) => followed,
         () = args.checkpoints.clone().run(&args.store, &maker, &clock) => Ok(Exit::Ok),
+        () = args.checks.clone().run(checked, &clock) => Ok(Exit::Ok),
     };
     drop(admin);
     followed

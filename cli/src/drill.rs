@@ -140,7 +140,8 @@ async fn drill(
     Ok(report)
 }
 
-fn summary(report: &DrillReport) -> String {
+/// The outcome in a line.
+pub(crate) fn summary(report: &DrillReport) -> String {
     let (at, took) = (&report.restore.achieved, age(report.restore.duration));
     let block = at.height.map(|height| format!(", block {}", number(height))).unwrap_or_default();
     let log = match report.agrees_with_log {

@@ -6,6 +6,7 @@ mod archive;
 mod args;
 mod bootstrap;
 mod checkpoint;
+mod checks;
 mod consume;
 mod demo;
 mod dr;

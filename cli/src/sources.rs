@@ -1,5 +1,6 @@
 //! The places that something is restored from or checked against.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tipline_consumer::{
@@ -29,7 +30,7 @@ pub(crate) struct SourceArgs {
 
     /// File with the age identity (secret key) that an encrypted archive is read with
     #[arg(long, env = "TIPLINE_IDENTITY", value_name = "FILE")]
-    pub(crate) identity: Vec<std::path::PathBuf>,
+    pub(crate) identity: Vec<PathBuf>,
 }
 
 impl SourceArgs {
@@ -62,28 +63,36 @@ impl SourceArgs {
 
     /// Opens the destination of one address.
     pub(crate) async fn open_one(&self, address: &str) -> Result<Sources, Failure> {
-        let none = Ok(Keys::default());
-        let keys = self.identity.iter().fold(none, |keys, file| keys?.identity_file(file))?;
-        let mut sources = Sources::default();
         let destination = Destination::open(address).map_err(RestoreError::from)?;
-        match Archive::open(destination.clone(), keys).await {
-            Ok(archive) => sources.archives.push(archive),
-            Err(ArchiveError::NoArchive { .. }) => {}
-            Err(ArchiveError::Destination(error)) => return Err(RestoreError::from(error).into()),
-            Err(error) => return Err(error.into()),
-        }
-        // A backup's place has them in a folder; a set of checkpoints may be named itself.
-        for set in [destination.folder("checkpoints"), destination] {
-            let set = Checkpoints::at(set);
-            if !set.list().await.map_err(RestoreError::from)?.is_empty() {
-                sources.checkpoints.push(set);
-            }
-        }
-        Ok(sources)
+        open_at(&destination, &self.identity).await
     }
 
     /// Likewise, to be shared.
     pub(crate) async fn open_shared(&self, shared: &Shared) -> Result<Arc<Sources>, Failure> {
         self.open(shared).await.map(Arc::new)
     }
+}
+
+/// What is at a destination; `identity` are files of keys that open it.
+pub(crate) async fn open_at(
+    destination: &Destination,
+    identity: &[PathBuf],
+) -> Result<Sources, Failure> {
+    let none = Ok(Keys::default());
+    let keys = identity.iter().fold(none, |keys, file| keys?.identity_file(file))?;
+    let mut sources = Sources::default();
+    match Archive::open(destination.clone(), keys).await {
+        Ok(archive) => sources.archives.push(archive),
+        Err(ArchiveError::NoArchive { .. }) => {}
+        Err(ArchiveError::Destination(error)) => return Err(RestoreError::from(error).into()),
+        Err(error) => return Err(error.into()),
+    }
+    // A backup's place has them in a folder; a set of checkpoints may be named itself.
+    for set in [destination.folder("checkpoints"), destination.clone()] {
+        let set = Checkpoints::at(set);
+        if !set.list().await.map_err(RestoreError::from)?.is_empty() {
+            sources.checkpoints.push(set);
+        }
+    }
+    Ok(sources)
 }

@@ -63,6 +63,12 @@ pub(crate) struct VerifyArgs {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Share(f64);
 
+impl From<Share> for Sample {
+    fn from(Share(share): Share) -> Self {
+        Sample::Share(share)
+    }
+}
+
 /// Text that is no share.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} is not a share: write it as 5%")]
@@ -116,7 +122,7 @@ async fn once(
     let sources = args.sources.open(shared).await?;
     let sample = match (args.full, args.sample) {
         (true, _) => Sample::Full,
-        (false, Some(Share(share))) => Sample::Share(share),
+        (false, Some(share)) => share.into(),
         (false, None) => Sample::Structure,
     };
     let reader = match args.store.clone() {
@@ -155,7 +161,8 @@ pub(crate) async fn keep(
     Ok(())
 }
 
-fn summary(report: &VerifyReport) -> String {
+/// The outcome in a line.
+pub(crate) fn summary(report: &VerifyReport) -> String {
     let problems: Vec<&String> = report.places.iter().flat_map(|place| &place.problems).collect();
     match problems.as_slice() {
         [] => format!("nothing wrong up to entry {}", number(report.index())),

@@ -190,6 +190,10 @@ impl Store for CompositeStore {
         self.parts.iter_mut().try_for_each(|part| part.apply(batch))
     }
 
+    fn probe(&mut self) -> Result<(), StoreError> {
+        self.parts.iter_mut().try_for_each(|part| part.store.probe())
+    }
+
     fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
         match self.last() {
             Some(last) => last.store.reader(),

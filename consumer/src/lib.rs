@@ -81,7 +81,10 @@ mod tests;
 mod verify;
 
 #[cfg(feature = "archive")]
-pub use archive::{Archive, ArchiveError, ArchiveStore, Merged, Row, SegmentIndex, SegmentName};
+pub use archive::{
+    Archive, ArchiveError, ArchiveKeeper, ArchivePlan, ArchiveRange, ArchiveStore, ExpireError,
+    Merged, Row, SegmentIndex, SegmentName,
+};
 pub use changes::Changes;
 #[cfg(feature = "archive")]
 pub use checkpoint::{
@@ -109,7 +112,7 @@ pub use identity::{
 #[cfg(feature = "archive")]
 pub use keys::{KeyError, Keys};
 pub use memory::MemoryStore;
-pub use pinned::{Copied, Pace, Pinned};
+pub use pinned::{Copied, Pace, Pinned, SharedCopy, SharedFile};
 pub use progress::{Phase, Progress};
 pub use refusal::{Refusal, VerifyError};
 #[cfg(feature = "archive")]

@@ -42,11 +42,53 @@ pub trait Pinned: Send + Debug {
     /// `into` then is nothing, and to be removed.
     fn copy(&mut self, into: &Path, pace: &dyn Pace) -> Result<Copied, StoreError>;
 
+    /// How many bytes a copy by [`Pinned::share`] would take, at most.
+    fn bytes_to_share(&self, engine: &Path, into: &Path) -> Result<u64, StoreError> {
+        let _ = engine;
+        self.bytes(into)
+    }
+
+    /// Copies the store like [`Pinned::copy`], but for files that copies of other moments have,
+    /// too: these are kept in `engine`, on the same file system, once for all of them, and are
+    /// hard links in `into`. `None`, and nothing done, if this medium has no such files.
+    ///
+    /// # Errors
+    /// As for [`Pinned::copy`].
+    fn share(
+        &mut self,
+        engine: &Path,
+        into: &Path,
+        pace: &dyn Pace,
+    ) -> Result<Option<SharedCopy>, StoreError> {
+        let _ = (engine, into, pace);
+        Ok(None)
+    }
+
     /// Opens a copy for reading, wherever it is now, without changing any file of it.
     ///
     /// # Errors
     /// As for the opening of a store.
     fn open(&self, copy: &Path) -> Result<Box<dyn StoreReader>, StoreError>;
+}
+
+/// A copy that has files in common with others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedCopy {
+    /// How it ended.
+    pub copied: Copied,
+    /// The number that it has among those of the engine.
+    pub copy: u32,
+    /// Its files that are shared.
+    pub files: Vec<SharedFile>,
+}
+
+/// A file that several copies have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedFile {
+    /// Its name in the copy.
+    pub name: String,
+    /// Its path in the engine's folder.
+    pub object: String,
 }
 
 /// How a copy ended.

@@ -8,6 +8,7 @@
 
 mod archive;
 mod bad_input;
+mod checking;
 mod checkpoints;
 mod cli;
 mod demo;

@@ -7,7 +7,7 @@ use tipline_consumer::{CheckpointError, Checkpoints, Keep, Listed, Manifest};
 use tipline_log::Clock;
 use tokio::time::sleep;
 
-use super::maker::{Maker, Order, Unmade, open_set};
+use super::maker::{Maker, Mode, Order, Unmade, open_set};
 use super::rate::ByteRate;
 use crate::address::StoreAddress;
 use crate::report::chain;
@@ -39,6 +39,10 @@ pub(crate) struct EveryArgs {
     #[arg(value_parser = Parsed::<ByteRate>::new())]
     checkpoint_rate: Option<ByteRate>,
 
+    /// How a RocksDB is copied. What is uploaded is whole by itself in any case
+    #[arg(long, env = "TIPLINE_CHECKPOINT_MODE", value_enum, default_value_t)]
+    mode: Mode,
+
     /// After each, remove all but so many of the newest, and those that are kept. Uploaded ones
     /// stay
     #[arg(long, env = "TIPLINE_KEEP_LAST", value_name = "COUNT", default_value_t = 3)]
@@ -57,7 +61,14 @@ impl EveryArgs {
             checkpoints: checkpoints.unwrap_or_else(|| default_set(store)),
             upload: self.upload.clone(),
             rate: self.checkpoint_rate.map(|rate| rate.0),
+            mode: self.mode,
         }
+    }
+
+    /// Where what it makes is in the end: the backup location, or else the set.
+    pub(crate) fn place(&self, store: &StoreAddress) -> String {
+        let order = self.order(store);
+        order.upload.unwrap_or(order.checkpoints)
     }
 
     /// Makes checkpoints for ever; waits for ever if none are to be made.

@@ -21,6 +21,40 @@ pub(crate) struct Order {
     pub(crate) upload: Option<String>,
     /// Most bytes per second.
     pub(crate) rate: Option<u64>,
+    /// How a RocksDB is copied.
+    #[serde(default)]
+    pub(crate) mode: Mode,
+}
+
+/// How a RocksDB is copied.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    clap::ValueEnum,
+    serde::Serialize,
+    serde::Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Mode {
+    /// By hard links; a full copy where the set is on another file system
+    #[default]
+    Links,
+    /// By its backup engine: checkpoints of a set have files in common
+    Engine,
+}
+
+impl Order {
+    fn set(&self) -> Result<Checkpoints, DestinationError> {
+        let set = open_set(&self.checkpoints)?;
+        Ok(match self.mode {
+            Mode::Links => set,
+            Mode::Engine => set.sharing(),
+        })
+    }
 }
 
 /// Why a checkpoint was not made, or not uploaded.
@@ -101,7 +135,7 @@ impl Drop for Begun {
 impl Begun {
     /// Makes it, and uploads it if that was ordered.
     pub(crate) async fn run(self) -> Result<Manifest, Unmade> {
-        let set = open_set(&self.order.checkpoints)?;
+        let set = self.order.set()?;
         // An address that cannot be used is told before the work, not behind it.
         let upload = self.order.upload.as_deref().map(open_location).transpose()?;
         let created = (self.maker.clock.0)();

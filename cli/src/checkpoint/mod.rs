@@ -11,7 +11,7 @@ use tipline_consumer::{CheckpointId, Checkpoints, Fate, Keep, Listed, StoreHandl
 use tipline_log::system_clock;
 
 pub(crate) use every::EveryArgs;
-pub(crate) use maker::{Begun, Maker, Order};
+pub(crate) use maker::{Begun, Maker, Mode, Order};
 
 use self::every::default_set;
 use self::maker::open_set;
@@ -28,6 +28,7 @@ use crate::{progress, stop, store};
 Examples:
   tipline checkpoint create --store sqlite:/backup/chain.db
   tipline checkpoint create --store rocksdb:/var/lib/replica --upload s3://bucket/chain
+  tipline checkpoint create --store rocksdb:/var/lib/replica --mode engine
   tipline checkpoint list --store sqlite:/backup/chain.db
   tipline checkpoint list --checkpoints s3://bucket/chain/checkpoints --json
   tipline checkpoint show latest --verify --store sqlite:/backup/chain.db
@@ -67,6 +68,9 @@ enum What {
         /// Move at most so many bytes per second: 50MiB
         #[arg(long, value_name = "BYTES", value_parser = Parsed::<ByteRate>::new())]
         rate: Option<ByteRate>,
+        /// How a RocksDB is copied. What is uploaded is whole by itself in any case
+        #[arg(long, env = "TIPLINE_CHECKPOINT_MODE", value_enum, default_value_t)]
+        mode: Mode,
     },
     /// List them, the newest first
     List,
@@ -109,9 +113,9 @@ pub(crate) async fn run(args: CheckpointArgs) -> Result<Exit, Failure> {
     let CheckpointArgs { what, store, checkpoints, json } = args;
     let place = Place { store, checkpoints };
     match what {
-        What::Create { upload, rate } => {
+        What::Create { upload, rate, mode } => {
             let checkpoints = place.address()?;
-            let order = Order { checkpoints, upload, rate: rate.map(|rate| rate.0) };
+            let order = Order { checkpoints, upload, rate: rate.map(|rate| rate.0), mode };
             create(place.store()?, order, json).await
         }
         What::Cancel => cancel(place.store()?).await,

@@ -105,11 +105,11 @@ impl Explained {
     }
 }
 
-fn field(name: &str, value: &str) -> String {
+pub(super) fn field(name: &str, value: &str) -> String {
     format!("{DIM}{name:<8}{DIM:#} {value}\n")
 }
 
-fn span(first: u64, last: u64) -> String {
+pub(super) fn span(first: u64, last: u64) -> String {
     match last {
         0 => "empty".to_owned(),
         _ if first == last => format!("event {}", number(first)),

@@ -1,8 +1,11 @@
-//! `tipline retention`: what the log may forget, why the rest is kept, and forgetting it.
+//! `tipline retention`: what the log, or an archive, may forget, why the rest is kept, and
+//! forgetting it.
 
+mod archive;
 mod explain;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tipline_consumer::retention::{
     Holder, Proven, ProvenKind, Reservation, RetentionPlan, RetentionRule, Survey, plan,
@@ -25,6 +28,8 @@ Examples:
   tipline retention --json | jq '.ranges[] | {first, last, kept_by}'
   tipline retention --policy 'any 2 of backup-*, archive at durable' --reserve 500000
   tipline retention --proven-at s3://backup/mainnet --apply
+  tipline retention --archive s3://backup/mainnet --keep-for 90d
+  tipline retention --archive s3://backup/mainnet --keep-for 90d --confirm
 
 Without --apply nothing is changed. The oldest events may go up to the first one that somebody
 keeps: the policy, because receipts do not say that it is backed up; an archive or a checkpoint
@@ -37,13 +42,29 @@ AT RISK   it is more than --reserve events behind: the log does not wait for it 
 LOST      the log no longer holds what it needs: make it anew
 APART     it holds another history than the log, or more than the log
 
+With --archive it is the archive at that place that may forget, and not the log: segments in front
+of the newest checkpoint in the same place that is older than --keep-for. Every point since then
+stays restorable, into the kinds of stores that the checkpoint is of. Without such a checkpoint
+nothing goes; it is read back before, and does not expire for as long as the archive starts with it.
+Blocks whose proofs are to come stay. Nothing is removed without --confirm, which needs the
+permission to delete.
+
 Exit codes: 0 done; 1 someone is at risk or lost, or a place that is named proves nothing;
 2 failed.
 
 The object of --json: log, held {first, last}, keep_from, free, applied, ranges[] {first, last,
 kept_by[]}, consumers[] {name, reservation, needs, behind, at_risk_in_ms, lost_in_ms}. What is not
-known is null.")]
+known is null. With --archive: archive, held {first, last}, keep_from, reachable_from, checkpoint,
+media, segments, bytes, applied, ranges[] {first, last, kept_by[]}.")]
 pub(crate) struct RetentionArgs {
+    /// Of the archive at this place: dir:PATH, s3://BUCKET/PREFIX, …; not of the log
+    #[arg(long, value_name = "ADDRESS", requires = "keep_for", conflicts_with = "apply")]
+    archive: Option<String>,
+
+    /// Remove what the archive may forget. Without it, only tell
+    #[arg(long, requires = "archive")]
+    confirm: bool,
+
     /// Trim the log. Without it, only tell what would go
     #[arg(long)]
     apply: bool,
@@ -76,10 +97,20 @@ pub(crate) struct RetentionArgs {
     #[arg(default_value = "10000", value_parser = Parsed::<u64>::new())]
     keep_events: u64,
 
-    /// Keep what was committed less than this long ago in any case
+    /// Keep what was committed less than this long ago in any case. Of the log, 24h if nothing is
+    /// said; of an archive it must be said
     #[arg(long, env = "TIPLINE_KEEP_FOR", value_name = "TIME")]
-    #[arg(default_value = "24h", value_parser = Parsed::<humantime::Duration>::new())]
-    keep_for: humantime::Duration,
+    #[arg(value_parser = Parsed::<humantime::Duration>::new())]
+    keep_for: Option<humantime::Duration>,
+}
+
+/// How much of the log is kept if nothing is said.
+const KEEP_FOR: Duration = Duration::from_secs(24 * 3600);
+
+impl RetentionArgs {
+    fn keep_log_for(&self) -> Duration {
+        self.keep_for.map_or(KEEP_FOR, Duration::from)
+    }
 }
 
 /// For how many events the log waits, if nothing is said: a million, which is more than a
@@ -88,6 +119,9 @@ pub(crate) const DEFAULT_RESERVE: &str = "1000000";
 
 /// Explains, and trims if it is told to.
 pub(crate) async fn run(shared: &Shared, args: RetentionArgs) -> Result<Exit, Failure> {
+    if let Some(address) = &args.archive {
+        return archive::run(address, &args).await;
+    }
     let place = Place::new(shared, "retention")?;
     let log = place.open().await.map_err(|error| place.explain(error.into()))?;
     let proven = proven(&*log, &args).await?;
@@ -130,7 +164,7 @@ async fn retain(
     let rule = RetentionRule {
         policy: args.policy.clone(),
         keep_events: args.keep_events,
-        keep_for: args.keep_for.into(),
+        keep_for: args.keep_log_for(),
         reserve: args.reserve,
     };
     let survey = Survey::of(log, proven, rule.keep_for, system_clock()()).await?;

@@ -138,6 +138,6 @@ async fn without_a_named_place_nothing_goes() {
 #[test]
 fn the_defaults_keep_a_day() {
     let args = args(&[]);
-    assert_eq!(Duration::from(args.keep_for), Duration::from_secs(24 * 3600));
+    assert_eq!(args.keep_log_for(), Duration::from_secs(24 * 3600));
     assert_eq!((args.keep_events, args.reserve, args.apply), (10_000, 1_000_000, false));
 }

@@ -74,6 +74,7 @@ pub(super) fn assess(seen: &Seen, now: Timestamp, thresholds: &Thresholds) -> Fl
         primary,
         consumers,
         shortfalls: shortfalls.collect(),
+        checks: Vec::new(),
         reminders: Vec::new(),
     };
     judge(&mut fleet);
@@ -92,6 +93,7 @@ pub(super) fn unreadable(address: String, why: String, advice: Option<String>) -
         primary: None,
         consumers: Vec::new(),
         shortfalls: Vec::new(),
+        checks: Vec::new(),
         reminders: Vec::new(),
     }
 }

@@ -350,6 +350,7 @@ fn the_names_of_the_json_are_stable() {
             "store": "sqlite:backup-1.db",
         }],
         "shortfalls": [],
+        "checks": [],
         "reminders": [],
     });
     assert_eq!(json, expected);

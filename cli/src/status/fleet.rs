@@ -26,6 +26,8 @@ pub(crate) struct Fleet {
     pub(crate) consumers: Vec<ConsumerView>,
     /// In which ways the log can lose what it acknowledges.
     pub(crate) shortfalls: Vec<ShortfallView>,
+    /// When places were verified and drilled.
+    pub(crate) checks: Vec<CheckView>,
     /// What to see to some day, one sentence each. It changes no verdict.
     pub(crate) reminders: Vec<String>,
 }
@@ -43,6 +45,11 @@ impl Fleet {
         for consumer in &mut fleet.consumers {
             (consumer.age, consumer.at_risk_in) = (Duration::ZERO, None);
         }
+        for check in &mut fleet.checks {
+            (check.age, check.well_age) = (None, None);
+        }
+        // They tell ages. That there is another one is a change.
+        fleet.reminders.iter_mut().for_each(String::clear);
         fleet.primary.iter_mut().for_each(|primary| primary.age = Duration::ZERO);
         fleet
     }
@@ -168,6 +175,29 @@ pub(crate) struct ShortfallView {
     pub(crate) remedy: String,
     /// Whether it was accepted by `accept-shortfalls`.
     pub(crate) accepted: bool,
+}
+
+/// A check of a place, by the records that are kept there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct CheckView {
+    pub(crate) place: String,
+    /// `verify` or `drill`.
+    pub(crate) check: &'static str,
+    /// Whether the newest one was well; `null` if there is none, or that is not known.
+    pub(crate) ok: Option<bool>,
+    /// How long ago it was.
+    #[serde(rename = "age_ms", serialize_with = "some_milliseconds")]
+    pub(crate) age: Option<Duration>,
+    /// How long ago the newest one was that was well.
+    #[serde(rename = "well_age_ms", serialize_with = "some_milliseconds")]
+    pub(crate) well_age: Option<Duration>,
+    /// The event up to which that one looked.
+    pub(crate) index: Option<u64>,
+    /// How often it is expected.
+    #[serde(rename = "expected_ms", serialize_with = "some_milliseconds")]
+    pub(crate) expected: Option<Duration>,
+    /// What the newest one found.
+    pub(crate) summary: Option<String>,
 }
 
 fn milliseconds<S: Serializer>(age: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

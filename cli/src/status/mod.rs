@@ -2,6 +2,7 @@
 //! the log alone and asks no consumer anything.
 
 mod assess;
+mod checks;
 mod fleet;
 mod look;
 mod reminders;
@@ -34,6 +35,7 @@ Examples:
   tipline status --watch
   tipline status --json | jq '.consumers[] | {name, block, lag_blocks}'
   tipline status --max-lag 100 --silent-after 2m
+  tipline status --checks s3://backup/mainnet --expect-verify 1d --expect-drill 7d
 
 The first line is the verdict. Exit codes: 0 well, 1 degraded, 2 broken.
 
@@ -46,7 +48,8 @@ The object of --json: verdict, summary, reasons[], advice; log {address, chain, 
 first, last, digest, epoch}; tip {height, hash}; primary {name, state, epoch, index, block,
 outbox_events, outbox_bytes, age_ms, failure}; consumers[] {name, role, state, level, index,
 block, proof, lag_blocks, lag_events, reservation, at_risk_in_ms, age_ms, failure, store};
-shortfalls[] {found, risk, remedy, accepted}; reminders[]. A state is well, behind, silent, stranded, failed,
+shortfalls[] {found, risk, remedy, accepted}; checks[] {place, check, ok, age_ms, well_age_ms,
+index, expected_ms, summary}; reminders[]. A state is well, behind, silent, stranded, failed,
 ahead or diverged. A reservation is what retention does for a consumer, as `tipline retention
 --help` has it: reserved, at risk, lost or apart. What is not known is null.")]
 pub(crate) struct StatusArgs {
@@ -81,6 +84,9 @@ pub(crate) struct StatusArgs {
     #[arg(long, env = "TIPLINE_IDENTITIES_MAX_AGE", value_name = "TIME")]
     #[arg(default_value = DEFAULT_MAX_AGE, value_parser = Parsed::<humantime::Duration>::new())]
     identities_max_age: humantime::Duration,
+
+    #[command(flatten)]
+    checks: checks::ChecksArgs,
 }
 
 /// Shows the status.
@@ -95,7 +101,12 @@ pub(crate) async fn run(shared: &Shared, args: StatusArgs) -> Result<Exit, Failu
     let clock = system_clock();
     let max_age = args.identities_max_age.into();
     let reminders = reminders::follow(args.identities.as_deref(), max_age, clock.clone());
-    let judge = Judge { thresholds, clock, reminders: reminders.await? };
+    let judge = Judge {
+        thresholds,
+        clock,
+        reminders: reminders.await?,
+        checks: args.checks.follow().await?,
+    };
     if args.watch {
         return watch::run(place, judge, args.json).await;
     }
@@ -120,6 +131,7 @@ struct Judge {
     thresholds: Thresholds,
     clock: Clock,
     reminders: Receiver<Vec<String>>,
+    checks: Receiver<Vec<checks::Looked>>,
 }
 
 impl Judge {
@@ -131,7 +143,9 @@ impl Judge {
                 unreadable(place.address(), why, advice)
             }
         };
-        Fleet { reminders: self.reminders.borrow().clone(), ..fleet }
+        let (checks, reminders) = checks::judge(&self.checks.borrow(), &self.clock);
+        let reminders = self.reminders.borrow().iter().cloned().chain(reminders).collect();
+        Fleet { checks, reminders, ..fleet }
     }
 }
 

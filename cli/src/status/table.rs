@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 
-use super::fleet::{ConsumerView, Fleet, LogView, PrimaryView, ShortfallView, State, Verdict};
+use super::fleet::{
+    CheckView, ConsumerView, Fleet, LogView, PrimaryView, ShortfallView, State, Verdict,
+};
 use crate::text::{age, count, number};
 
 const HEAD: [&str; 9] = ["NAME", "ROLE", "LEVEL", "BLOCK", "PROOF", "LAG", "LOG", "HEARD", "STATE"];
@@ -45,6 +47,9 @@ pub(super) fn render(fleet: &Fleet) -> String {
             false => ("at risk", format!("{found}: {risk}; {remedy}")),
         };
         field(&mut text, name, &what);
+    }
+    for check in &fleet.checks {
+        field(&mut text, check.check, &self::check(check));
     }
     for reminder in &fleet.reminders {
         field(&mut text, "remember", reminder);
@@ -182,5 +187,17 @@ fn state(state: State) -> &'static str {
         State::Failed => "failed",
         State::Ahead => "ahead of the log",
         State::Diverged => "diverged",
+    }
+}
+
+/// The last success of a check, and what came behind it.
+fn check(check: &CheckView) -> String {
+    let ago = |time: Option<Duration>| time.map_or("never".to_owned(), |time| age(time) + " ago");
+    let (place, well) = (&check.place, ago(check.well_age));
+    let index = check.index.map(|index| format!(", up to event {}", number(index)));
+    let text = format!("{place}: well {well}{}", index.unwrap_or_default());
+    match check.ok {
+        Some(false) => format!("{text}; NOT well {}", ago(check.age)),
+        _ => text,
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! archive.json                               what log it is of, written once
 //! segments/<first>-<last>-<digest>.tips      some entries in a row
+//! from/<index>                               empty: segments that end before it do not count
 //! ```
 //! Segments overlap: merged ones lie beside those they were made of, and two archivers may write
 //! to one place. Nothing is ever written over. Every question is answered by the destination:
@@ -13,11 +14,13 @@
 mod coverage;
 mod document;
 mod error;
+mod expire;
 pub(crate) mod format;
 mod index;
 mod merge;
 mod name;
 mod reader;
+mod reasons;
 mod schema;
 mod standing;
 mod store;
@@ -32,9 +35,11 @@ use crate::destination::{Destination, DestinationError};
 use crate::store::StoreIdentity;
 
 pub use error::ArchiveError;
+pub use expire::ExpireError;
 pub use index::{Row, SegmentIndex};
 pub use merge::Merged;
 pub use name::SegmentName;
+pub use reasons::{ArchiveKeeper, ArchivePlan, ArchiveRange};
 pub use store::ArchiveStore;
 
 use crate::keys::Keys;
@@ -175,11 +180,20 @@ impl Archive {
 
     /// Lists the segments, by their first entry, of the same first the longest first. They
     /// overlap as a rule; whether they leave holes is for the caller to look at. Objects that are
-    /// no segments by their names are left out.
+    /// no segments by their names are left out, and what retention removes.
     ///
     /// # Errors
     /// As of the destination.
     pub async fn segments(&self) -> Result<Vec<SegmentName>, ArchiveError> {
+        // First: whatever is removed meanwhile did not count before.
+        let from = self.from().await?;
+        let mut names = self.all_segments().await?;
+        names.retain(|name| name.last >= from);
+        Ok(names)
+    }
+
+    /// Likewise, with those that are about to be removed.
+    async fn all_segments(&self) -> Result<Vec<SegmentName>, ArchiveError> {
         let objects = self.destination.list(name::FOLDER, None).await?;
         let parse = |object: &crate::Object| SegmentName::parse(&object.name, object.bytes);
         let mut names: Vec<SegmentName> = objects.iter().filter_map(parse).collect();

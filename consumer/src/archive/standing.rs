@@ -154,7 +154,11 @@ impl Archive {
             }
             from = name.first;
         }
-        Ok(None)
+        match standing.first {
+            0 | 1 => Ok(None),
+            // It was there: whoever asks must not take it for none.
+            first => Err(self.broken(Broken::Hole(1, first - 1))),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use super::job::Job;
 use super::lock::SetLock;
 use super::manifest::{CheckpointId, Manifest};
 use super::set::{Checkpoints, blocking};
+use super::shared;
 use super::tree;
 use crate::handle::StoreHandle;
 use crate::pinned::{Copied, Pinned};
@@ -39,12 +40,14 @@ impl Checkpoints {
         blocking(move || tree::prepare(&set)).await?;
         let lock = self.lock().await?;
         let set = directory.clone();
-        blocking(move || tree::clear(&set)).await?;
+        blocking(move || tree::clear(&set).and_then(|()| shared::collect(&set))).await?;
         let mut what = String::new();
         for _ in 0..ATTEMPTS {
             let pinned = store.pin().await?;
             let (set, job, place) = (directory.clone(), Arc::clone(job), self.place().to_owned());
-            let made = blocking(move || make(&set, &place, pinned, created, &job)).await?;
+            let shares = self.shares();
+            let making = move || make(&set, &place, pinned, created, (shares, &job));
+            let made = blocking(making).await?;
             match made {
                 Made::Whole(manifest) => {
                     drop::<SetLock>(lock);
@@ -67,12 +70,12 @@ fn make(
     place: &str,
     mut pinned: Vec<Box<dyn Pinned>>,
     created: Timestamp,
-    job: &Job,
+    (shares, job): (bool, &Job),
 ) -> Result<Made, CheckpointError> {
     if job.is_cancelled() {
         return Err(CheckpointError::Cancelled);
     }
-    let total = needed(set, place, &pinned)?;
+    let total = needed(set, place, &pinned, shares)?;
     let mut id = CheckpointId::of(&pinned, created);
     // The clock may stand still, or go back.
     while set
@@ -83,7 +86,7 @@ fn make(
         id = id.next();
     }
     job.begin("copying", total);
-    let made = fill(set, &id, &mut pinned, created, job);
+    let made = fill(set, &id, &mut pinned, created, (shares, job));
     if !matches!(made, Ok(Made::Whole(_))) {
         // Whatever cannot be removed now, the next one removes.
         if let Err(error) = tree::remove(set, &id) {
@@ -95,8 +98,17 @@ fn make(
 }
 
 /// What a copy takes, if there is room for it.
-fn needed(set: &Path, place: &str, pinned: &[Box<dyn Pinned>]) -> Result<u64, CheckpointError> {
-    let bytes = pinned.iter().map(|part| part.bytes(set)).sum::<Result<u64, _>>()?;
+fn needed(
+    set: &Path,
+    place: &str,
+    pinned: &[Box<dyn Pinned>],
+    shares: bool,
+) -> Result<u64, CheckpointError> {
+    let bytes = pinned.iter().enumerate().map(|(number, part)| match shares {
+        true => part.bytes_to_share(&set.join(shared::engine(number)), set),
+        false => part.bytes(set),
+    });
+    let bytes = bytes.sum::<Result<u64, _>>()?;
     let needed = bytes.saturating_add(RESERVE);
     match tree::free(set) {
         Some(free) if free < needed => {
@@ -111,26 +123,54 @@ fn fill(
     id: &CheckpointId,
     pinned: &mut [Box<dyn Pinned>],
     created: Timestamp,
-    job: &Job,
+    (shares, job): (bool, &Job),
 ) -> Result<Made, CheckpointError> {
     let root = set.join(id.as_str());
     tree::make_directory(&root)?;
-    let mut files = vec![];
+    let (mut files, mut in_common) = (vec![], vec![]);
     for (number, part) in pinned.iter_mut().enumerate() {
         let name = format!("part-{number}");
         let into = root.join(&name);
         tree::make_directory(&into)?;
-        match part.copy(&into, job)? {
+        let engine = shared::engine(number);
+        let shared = match shares {
+            true => part.share(&set.join(&engine), &into, job)?,
+            false => None,
+        };
+        let (copied, shared) = match shared {
+            Some(shared) => (shared.copied.clone(), Some(shared)),
+            None => (part.copy(&into, job)?, None),
+        };
+        match copied {
             Copied::Whole => {}
             Copied::Cancelled => return Err(CheckpointError::Cancelled),
             Copied::Overtaken { what } => return Ok(Made::Overtaken(what)),
         }
         check(&**part, &into)?;
+        if let Some(shared) = shared {
+            shared::note(&root, number, shared.copy)?;
+            for file in shared.files {
+                // It was there to be opened with the others.
+                let link = into.join(&file.name);
+                let removed = std::fs::remove_file(&link);
+                removed.map_err(CheckpointError::file(format!("removing {}", link.display())))?;
+                in_common
+                    .push((format!("{name}/{}", file.name), format!("{engine}/{}", file.object)));
+            }
+        }
         tree::flush(&into)?;
         files.extend(tree::list(&into, &name)?);
     }
     job.begin("hashing", files.iter().map(|(_, bytes)| bytes).sum());
-    let files = tree::hash(&root, files, job)?;
+    let mut files = tree::hash(&root, files, job)?;
+    if shares {
+        if in_common.is_empty() {
+            return Err(CheckpointError::NotShared { store: place_of(pinned) });
+        }
+        shared::flush(set)?;
+        files.extend(shared::hash(set, in_common, job)?);
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+    }
     tree::flush(&root)?;
     tree::flush(set)?;
     let manifest = Manifest::of(id.clone(), created, pinned, files)?;
@@ -140,6 +180,10 @@ fn fill(
     }
     tree::finish(&root, &text)?;
     Ok(Made::Whole(Box::new(manifest)))
+}
+
+fn place_of(pinned: &[Box<dyn Pinned>]) -> String {
+    pinned.iter().map(|part| part.kind()).collect::<Vec<_>>().join("+")
 }
 
 /// A copy is where the store was pinned.

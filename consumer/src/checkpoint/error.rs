@@ -77,6 +77,12 @@ pub enum CheckpointError {
         /// Which set.
         place: String,
     },
+    /// No medium of the store has files that copies could share. Make them without.
+    #[error("the store {store} has no medium whose checkpoints can share files: only RocksDB has")]
+    NotShared {
+        /// Which store.
+        store: String,
+    },
     /// A file or directory of a set cannot be used. See the cause.
     #[error("{what}")]
     File {

@@ -9,11 +9,15 @@ use tipline_proto::Timestamp;
 use super::error::CheckpointError;
 use super::manifest::CheckpointId;
 use super::set::{Checkpoints, Listed, MANIFEST, blocking};
+use super::shared;
 use super::tree;
 use crate::destination::{DestinationError, Watch};
 
 /// Folder of the names of checkpoints that are not to be removed.
 const KEPT: &str = "kept";
+/// Content of such a name that an archive keeps, because it starts with this checkpoint. What the
+/// operator keeps is empty.
+const BY_ARCHIVE: &[u8] = b"archive";
 
 /// What is kept of a set besides what was told to be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +81,32 @@ impl Checkpoints {
         Ok(self.destination().remove(&format!("{KEPT}/{id}")).await?)
     }
 
+    /// Keeps the checkpoint that an archive starts with. Durable on return.
+    pub(crate) async fn hold(&self, id: &CheckpointId) -> Result<(), CheckpointError> {
+        if self.kept().await?.contains(id) {
+            return Ok(());
+        }
+        let content = Bytes::from_static(BY_ARCHIVE);
+        Ok(self.destination().replace(&format!("{KEPT}/{id}"), content).await?)
+    }
+
+    /// Lets go of what archives kept, but for this one.
+    pub(crate) async fn let_go_but(&self, start: &CheckpointId) -> Result<(), CheckpointError> {
+        for id in self.kept().await?.iter().filter(|id| *id != start) {
+            self.let_go(id).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets go of a checkpoint, if it is an archive that keeps it.
+    pub(crate) async fn let_go(&self, id: &CheckpointId) -> Result<(), CheckpointError> {
+        match self.destination().read(&format!("{KEPT}/{id}")).await {
+            Ok(content) if content == BY_ARCHIVE => self.release(id).await,
+            Ok(_) | Err(DestinationError::Missing { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// What [`Checkpoints::expire`] would do now, for each checkpoint, the newest first. Nothing
     /// is removed, and no file read but for manifests.
     ///
@@ -134,10 +164,19 @@ impl Checkpoints {
             return Ok(judged);
         }
         self.spare_the_last_good(&mut judged, good, watch).await?;
-        for (listed, fate) in &judged {
-            if *fate == Fate::Expired {
-                self.remove(listed.id()).await?;
+        for (listed, fate) in &mut judged {
+            if *fate != Fate::Expired {
+                continue;
             }
+            // Reading may have taken long: somebody may keep it by now.
+            if self.kept().await?.contains(listed.id()) {
+                *fate = Fate::Kept;
+                continue;
+            }
+            self.remove(listed.id()).await?;
+        }
+        if let Some(directory) = local {
+            blocking(move || shared::collect(&directory)).await?;
         }
         Ok(judged)
     }

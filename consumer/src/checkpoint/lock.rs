@@ -9,7 +9,7 @@ const NAME: &str = "lock";
 
 /// Holds the lock until it is dropped, or the process ends.
 #[derive(Debug)]
-pub(super) struct SetLock {
+pub(crate) struct SetLock {
     file: File,
 }
 

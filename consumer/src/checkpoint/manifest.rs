@@ -149,7 +149,7 @@ impl Manifest {
     }
 
     /// Name of a file's object in the set.
-    pub(super) fn object(&self, file: &ManifestFile) -> String {
+    pub(crate) fn object(&self, file: &ManifestFile) -> String {
         file.shared.clone().unwrap_or_else(|| format!("{}/{}", self.id, file.path))
     }
 

@@ -14,6 +14,7 @@ mod keep;
 mod lock;
 mod manifest;
 mod set;
+mod shared;
 mod tree;
 mod upload;
 

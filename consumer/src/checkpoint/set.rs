@@ -20,6 +20,7 @@ pub(super) const MANIFEST: &str = "manifest.json";
 /// |---|---|
 /// | `ID/manifest.json` | the manifest, written last; a folder without one is not a checkpoint |
 /// | `ID/part-0/…` | the files of the store's first part, and so on: `store.db` of an SQLite store; otherwise the folder itself is the store |
+/// | `shared/part-0/…` | files of a store's first part that several checkpoints have, if they are made so; `ID/copy-0` names the copy of it |
 /// | `kept/ID` | empty: this checkpoint is not to be removed |
 /// | `lock` | means nothing by itself |
 ///
@@ -29,6 +30,7 @@ pub(super) const MANIFEST: &str = "manifest.json";
 #[derive(Debug, Clone)]
 pub struct Checkpoints {
     destination: Destination,
+    shares: bool,
 }
 
 /// What is in a set under the name of a checkpoint.
@@ -60,7 +62,18 @@ impl Listed {
 impl Checkpoints {
     /// The set in this folder, whose name is the destination's.
     pub fn at(destination: Destination) -> Self {
-        Self { destination }
+        Self { destination, shares: false }
+    }
+
+    /// Those that are made have files in common, as far as the medium can do that, which is
+    /// RocksDB by its backup engine: each takes only the room of what has changed, also on another
+    /// file system than the store's. Those that were made otherwise stay as they are.
+    pub fn sharing(self) -> Self {
+        Self { shares: true, ..self }
+    }
+
+    pub(super) fn shares(&self) -> bool {
+        self.shares
     }
 
     /// Where it is, for people.
@@ -78,7 +91,12 @@ impl Checkpoints {
             .ok_or_else(|| CheckpointError::NotADirectory { place: self.place().to_owned() })
     }
 
-    pub(super) async fn lock(&self) -> Result<SetLock, CheckpointError> {
+    /// Whether it is a directory of this machine.
+    pub(crate) fn is_local(&self) -> bool {
+        self.destination.directory().is_some()
+    }
+
+    pub(crate) async fn lock(&self) -> Result<SetLock, CheckpointError> {
         let directory = self.directory()?;
         let place = self.place().to_owned();
         blocking(move || {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::error::CheckpointError;
-use super::manifest::Manifest;
+use super::manifest::{Manifest, ManifestFile};
 use super::set::{Checkpoints, MANIFEST};
 use crate::destination::{DestinationError, Watch};
 
@@ -24,15 +24,17 @@ impl Checkpoints {
         to: &Checkpoints,
         watch: &impl Watch,
     ) -> Result<(), CheckpointError> {
+        // Elsewhere it shares nothing: there, nobody has the lock that removing takes.
+        let there = &manifest.alone();
         match to.get(&manifest.id).await {
-            Ok(found) if found == *manifest => return Ok(()),
+            Ok(found) if found == *there => return Ok(()),
             Ok(_) => return Err(to.corrupt(&manifest.id, "it is another one of this name".into())),
             Err(CheckpointError::Missing { .. }) => {}
             Err(error) => return Err(error),
         }
         let uploaded = self.upload_new(manifest, to, watch).await;
         if uploaded.is_err() {
-            to.abandon(manifest).await;
+            to.abandon(there).await;
         }
         uploaded
     }
@@ -43,21 +45,24 @@ impl Checkpoints {
         to: &Checkpoints,
         watch: &impl Watch,
     ) -> Result<(), CheckpointError> {
-        let directory = self.directory()?;
+        let (directory, there) = (self.directory()?, &manifest.alone());
         for file in &manifest.files {
-            let object = manifest.object(file);
-            let sent = to.destination().upload(&object, &directory.join(&object), watch).await;
+            let (object, from) = (
+                there.object(&ManifestFile { shared: None, ..file.clone() }),
+                directory.join(manifest.object(file)),
+            );
+            let sent = to.destination().upload(&object, &from, watch).await;
             self.compare(manifest, file, sent, None)?;
         }
-        to.verify(manifest, watch).await?;
-        let (name, text) = (format!("{}/{MANIFEST}", manifest.id), manifest.to_text()?);
+        to.verify(there, watch).await?;
+        let (name, text) = (format!("{}/{MANIFEST}", there.id), there.to_text()?);
         match to.destination().create(&name, Bytes::from(text)).await {
             // Only the same one has this name; whether it is whole, the reading back tells.
             Ok(()) | Err(DestinationError::Exists { .. }) => {}
             Err(error) => return Err(error.into()),
         }
         match to.get(&manifest.id).await? {
-            found if found == *manifest => Ok(()),
+            found if found == *there => Ok(()),
             _ => Err(to.corrupt(&manifest.id, format!("{MANIFEST} is not what was written"))),
         }
     }

@@ -10,6 +10,7 @@ mod outside;
 mod pin;
 mod reader;
 mod rows;
+mod share;
 mod values;
 mod view;
 mod write;

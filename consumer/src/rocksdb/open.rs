@@ -106,11 +106,11 @@ pub(super) fn durable() -> WriteOptions {
     options
 }
 
-fn default_family() -> ColumnFamilyDescriptor {
+pub(super) fn default_family() -> ColumnFamilyDescriptor {
     ColumnFamilyDescriptor::new(DEFAULT, Options::default())
 }
 
-fn options() -> Options {
+pub(super) fn options() -> Options {
     let mut options = Options::default();
     options.set_paranoid_checks(true);
     // A write that a crash cut off is left out with all behind it. The log of the writes must be

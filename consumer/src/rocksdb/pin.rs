@@ -11,8 +11,9 @@ use tipline_proto::Cursor;
 
 use super::fault::fault;
 use super::reader::RocksDbReader;
+use super::share::{self, Unshared};
 use super::view::Db;
-use crate::pinned::{Copied, Pace, Pinned};
+use crate::pinned::{Copied, Pace, Pinned, SharedCopy};
 use crate::store::{StoreError, StoreIdentity, StoreReader};
 
 /// What the names of such directories start with, in the store's own: hard links do not lead to
@@ -127,6 +128,24 @@ impl Pinned for RocksDbPin {
         self.copy_files(into, pace).map_err(|e| self.failed("copying its files", e))
     }
 
+    fn bytes_to_share(&self, engine: &Path, _into: &Path) -> Result<u64, StoreError> {
+        let sum = || share::new_bytes(&self.files()?, engine);
+        sum().map_err(|e| self.failed("looking at its files", e))
+    }
+
+    fn share(
+        &mut self,
+        engine: &Path,
+        into: &Path,
+        pace: &dyn Pace,
+    ) -> Result<Option<SharedCopy>, StoreError> {
+        match share::share(&self.directory, engine, into, pace) {
+            Ok(shared) => Ok(Some(shared)),
+            Err(Unshared::Engine(error)) => Err(fault(&self.place, "copying its files", error)),
+            Err(Unshared::File(error)) => Err(self.failed("copying its files", error)),
+        }
+    }
+
     fn open(&self, copy: &Path) -> Result<Box<dyn StoreReader>, StoreError> {
         Ok(Box::new(RocksDbReader::open(copy)?))
     }
@@ -138,7 +157,7 @@ fn is_of_rows(path: &Path) -> bool {
 }
 
 /// Links or copies a file. It is fsynced, whoever wrote it.
-fn take(from: &Path, to: &Path, pace: &dyn Pace) -> io::Result<ControlFlow<()>> {
+pub(super) fn take(from: &Path, to: &Path, pace: &dyn Pace) -> io::Result<ControlFlow<()>> {
     if pace.moved(0).is_break() {
         return Ok(ControlFlow::Break(()));
     }

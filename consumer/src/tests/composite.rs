@@ -210,3 +210,46 @@ impl Store for FailsOnce {
         self.inner.reader()
     }
 }
+
+/// A store whose medium goes away.
+#[derive(Debug)]
+struct Leaving(crate::MemoryStore, bool);
+
+impl Store for Leaving {
+    fn place(&self) -> String {
+        self.0.place()
+    }
+    fn identity(&self) -> Result<Option<StoreIdentity>, StoreError> {
+        self.0.identity()
+    }
+    fn create(&mut self, log: &tipline_proto::LogIdentity) -> Result<(), StoreError> {
+        self.0.create(log)
+    }
+    fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.0.apply(batch)
+    }
+    fn probe(&mut self) -> Result<(), StoreError> {
+        match self.1 {
+            true => Err(StoreError::Unreachable { place: self.place(), source: None }),
+            false => Ok(()),
+        }
+    }
+    fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
+        self.0.reader()
+    }
+}
+
+#[test]
+fn it_is_there_if_every_part_is() {
+    for away in [None, Some(0), Some(1)] {
+        let part = |number| -> Box<dyn Store> {
+            Box::new(Leaving(crate::MemoryStore::new(), away == Some(number)))
+        };
+        let mut store = CompositeStore::new(vec![part(0), part(1)]).unwrap();
+        store.create(&log()).unwrap();
+        match (away, store.probe()) {
+            (None, Ok(())) | (Some(_), Err(StoreError::Unreachable { .. })) => {}
+            (away, probed) => panic!("{away:?} is away: {probed:?}"),
+        }
+    }
+}

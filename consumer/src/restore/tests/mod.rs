@@ -2,6 +2,7 @@
 
 mod any;
 mod damage;
+mod expired;
 mod interrupted;
 
 use std::path::{Path, PathBuf};

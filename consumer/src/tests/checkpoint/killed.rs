@@ -18,7 +18,7 @@ use crate::apply::StoreThread;
 use crate::conformance::history::{History, log};
 use crate::conformance::model::Model;
 use crate::store::Store;
-use crate::{CheckpointId, Keep, Listed, StoreHandle};
+use crate::{CheckpointId, Checkpoints, Keep, Listed, StoreHandle};
 
 /// Tells the child where, and that it is one.
 const CHILD: &str = "TIPLINE_CHECKPOINT_CHILD";
@@ -38,7 +38,7 @@ macro_rules! killed {
             #[test]
             fn $name() {
                 let test = concat!("tests::checkpoint::killed::", stringify!($name));
-                run(test, super::$name);
+                run(test, super::$name, false);
             }
         )*
     };
@@ -52,10 +52,21 @@ killed! {
     rocksdb;
 }
 
-fn run(test: &str, open: Open) {
+#[cfg(feature = "rocksdb")]
+#[test]
+fn rocksdb_sharing() {
+    run("tests::checkpoint::killed::rocksdb_sharing", super::rocksdb, true);
+}
+
+/// The set whose checkpoints share files, or the one of which they do not.
+fn set_of(directory: &Path, shares: bool) -> Checkpoints {
+    if shares { set(directory).sharing() } else { set(directory) }
+}
+
+fn run(test: &str, open: Open, shares: bool) {
     if let Ok(directory) = env::var(CHILD) {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        return runtime.block_on(make(Path::new(&directory), open));
+        return runtime.block_on(make(Path::new(&directory), open, shares));
     }
     let kills = env::var("TIPLINE_KILLS").map_or(100, |kills| kills.parse().unwrap());
     let seed = rand::random();
@@ -81,7 +92,7 @@ fn run(test: &str, open: Open) {
         runtime.block_on(look(directory.path(), &acknowledged));
     }
     assert!(acknowledged.len() > 3, "only {} were made in all", acknowledged.len());
-    runtime.block_on(go_on(directory.path(), open));
+    runtime.block_on(go_on(directory.path(), open, shares));
 }
 
 fn start(test: &str, directory: &Path) -> (Child, Receiver<String>) {
@@ -105,7 +116,7 @@ fn start(test: &str, directory: &Path) -> (Child, Receiver<String>) {
 }
 
 /// The child: it applies, makes checkpoints, and removes old ones, for as long as it lives.
-async fn make(directory: &Path, open: Open) {
+async fn make(directory: &Path, open: Open, shares: bool) {
     let say = |line: &str| {
         let mut output = std::io::stdout();
         writeln!(output, "child: {line}").unwrap();
@@ -128,7 +139,7 @@ async fn make(directory: &Path, open: Open) {
         std::future::pending().await
     };
     let making = async {
-        let set = set(directory);
+        let set = set_of(directory, shares);
         let now = fs::read_dir(directory.join("set")).map_or(0, Iterator::count) as u64;
         for number in 0.. {
             let made = set.create(&handle, at(now + number), &job()).await.unwrap();
@@ -181,14 +192,15 @@ async fn look(directory: &Path, acknowledged: &BTreeSet<CheckpointId>) {
 
 /// The next one is made as if nothing had been, nothing else is left, and it is what the entries
 /// came to.
-async fn go_on(directory: &Path, open: Open) {
+async fn go_on(directory: &Path, open: Open, shares: bool) {
     let history = History::random_of(SEED, ENTRIES, 2000);
     let handle = StoreHandle::of(open_in_step(directory, open, &history).0).unwrap();
-    let set = set(directory);
+    let set = set_of(directory, shares);
     let made = set.create(&handle, at(1 << 40), &job()).await.unwrap();
     let names = super::names(&directory.join("set"));
     let listed: BTreeSet<_> = set.list().await.unwrap().into_iter().map(whole).collect();
     let expected = listed.iter().map(ToString::to_string).chain(["lock".to_owned()]);
+    let expected = expected.chain(shares.then(|| "shared".to_owned()));
     assert_eq!(names, expected.collect::<Vec<_>>());
     let into = directory.join("fetched");
     set.fetch(&made, &into, &()).await.unwrap();

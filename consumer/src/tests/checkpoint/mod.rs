@@ -1,6 +1,8 @@
 //! Checkpoints of every kind of store, taken while batches are applied.
 
 mod killed;
+#[cfg(feature = "rocksdb")]
+mod shared;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,0 +1,141 @@
+//! A copy of a moment of the directory by RocksDB's backup engine, which keeps a file of rows
+//! once, for all copies that have it.
+//!
+//! ```text
+//! <engine>/shared_checksum/<number>_<whose>_<bytes>.sst   files of rows and of payloads
+//! <engine>/private/<copy>/…                               what only one copy has
+//! <engine>/meta/<copy>                                    its files, by their names here
+//! ```
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use rocksdb::backup::{BackupEngine, BackupEngineOptions};
+use rocksdb::{Cache, ColumnFamilyDescriptor, Env, Error};
+
+use super::families::FAMILIES;
+use super::open::{default_family, options};
+use super::pin::take;
+use super::view::Db;
+use crate::pinned::{Copied, Pace, SharedCopy, SharedFile};
+
+/// Folder of what several copies may have.
+const SHARED: &str = "shared_checksum";
+/// What is read of tables while they are copied.
+const CACHE_BYTES: usize = 1 << 20;
+
+/// Why it was not copied.
+pub(super) enum Unshared {
+    /// RocksDB said so.
+    Engine(Error),
+    /// A file could not be read or written.
+    File(io::Error),
+}
+
+impl From<io::Error> for Unshared {
+    fn from(error: io::Error) -> Self {
+        Unshared::File(error)
+    }
+}
+
+impl From<Error> for Unshared {
+    fn from(error: Error) -> Self {
+        Unshared::Engine(error)
+    }
+}
+
+/// Copies the store in `from`, which nobody else has open. `into` is a whole store afterwards;
+/// those of its files that are shared are links to files of the engine.
+pub(super) fn share(
+    from: &Path,
+    engine: &Path,
+    into: &Path,
+    pace: &dyn Pace,
+) -> Result<SharedCopy, Unshared> {
+    let cancelled = || SharedCopy { copied: Copied::Cancelled, copy: 0, files: vec![] };
+    fs::create_dir_all(engine)?;
+    if pace.moved(0).is_break() {
+        return Ok(cancelled());
+    }
+    let copy = back_up(from, engine)?;
+    let mut files = Vec::new();
+    for object in objects(&engine.join("meta").join(copy.to_string()))? {
+        let (source, name) = (engine.join(&object), name_in_store(&object));
+        let mut moved = 0;
+        let to = into.join(&name);
+        if object.starts_with(SHARED) {
+            fs::hard_link(&source, &to)?;
+            moved = source.metadata()?.len();
+            files.push(SharedFile { name, object });
+        } else if take(&source, &to, pace)?.is_break() {
+            return Ok(cancelled());
+        }
+        if pace.moved(moved).is_break() {
+            return Ok(cancelled());
+        }
+    }
+    Ok(SharedCopy { copied: Copied::Whole, copy, files })
+}
+
+/// RocksDB fsyncs all that it writes. It cannot be stopped while it does.
+fn back_up(from: &Path, engine: &Path) -> Result<u32, Unshared> {
+    let cache = Cache::new_lru_cache(CACHE_BYTES);
+    let quiet = |family: &super::families::Family| {
+        let mut options = family.options(&cache);
+        // Its files are to stay those of the store.
+        options.set_disable_auto_compactions(true);
+        ColumnFamilyDescriptor::new(family.name(), options)
+    };
+    let families = FAMILIES.iter().map(quiet).chain([default_family()]);
+    let db = Db::open_cf_descriptors(&options(), from, families)?;
+    let mut engine = BackupEngine::open(&BackupEngineOptions::new(engine)?, &Env::new()?)?;
+    engine.create_new_backup_flush(&db, false)?;
+    let newest = engine.get_backup_info().into_iter().map(|info| info.backup_id).max();
+    Ok(newest.unwrap_or(0))
+}
+
+/// The files that a copy is of, as the engine wrote them down: a line each, behind some others.
+fn objects(meta: &Path) -> io::Result<Vec<String>> {
+    let text = fs::read_to_string(meta)?;
+    let object = |line: &str| {
+        let object = line.split(' ').next()?;
+        let is_file = ["shared/", "shared_checksum/", "private/"];
+        is_file.iter().any(|folder| object.starts_with(folder)).then(|| object.to_owned())
+    };
+    let objects: Vec<String> = text.lines().filter_map(object).collect();
+    match objects.is_empty() {
+        true => Err(io::Error::new(io::ErrorKind::InvalidData, "the engine's list has no files")),
+        false => Ok(objects),
+    }
+}
+
+/// `000012.sst` of `shared_checksum/000012_sABCDEF_1234.sst`.
+fn name_in_store(object: &str) -> String {
+    let name = object.rsplit('/').next().unwrap_or(object);
+    if !object.starts_with(SHARED) {
+        return name.to_owned();
+    }
+    match (name.split_once('_'), name.rsplit_once('.')) {
+        (Some((number, _)), Some((_, extension))) => format!("{number}.{extension}"),
+        _ => name.to_owned(),
+    }
+}
+
+/// Bytes that the engine would have to copy: of files that it has none of that number and length.
+pub(super) fn new_bytes(files: &[(std::path::PathBuf, u64)], engine: &Path) -> io::Result<u64> {
+    let there: Vec<String> = match fs::read_dir(engine.join(SHARED)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        found => found?
+            .map(|file| Ok(file?.file_name().to_string_lossy().into_owned()))
+            .collect::<io::Result<_>>()?,
+    };
+    let is_there = |path: &Path, bytes: u64| {
+        let number = path.file_stem().map(|stem| format!("{}_", stem.to_string_lossy()));
+        number.is_some_and(|number| {
+            let end = format!("_{bytes}.");
+            there.iter().any(|name| name.starts_with(&number) && name.contains(&end))
+        })
+    };
+    Ok(files.iter().filter(|(path, bytes)| !is_there(path, *bytes)).map(|(_, bytes)| bytes).sum())
+}
