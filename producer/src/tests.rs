@@ -10,7 +10,9 @@ use tipline_proto::{
     Position, Reached, Receipt, Role, Timestamp,
 };
 
-use crate::{Continue, Ended, MemoryOutbox, Outbox as _, Producer, ProducerSettings, Standing};
+use crate::{
+    Continue, Ended, MemoryOutbox, Outbox as _, Producer, ProducerSettings, Stage, Standing,
+};
 
 fn genesis() -> Hash {
     Hash::new(vec![0; 32]).unwrap()
@@ -200,6 +202,32 @@ async fn another_outbox_must_say_where_it_continues() {
         links.admit(&log.entry(index).await.unwrap().event, None).unwrap();
     }
     assert_eq!(links.tip().map(|tip| tip.height), Some(4), "every block once");
+}
+
+/// A view over block files may still be looking through them when the primary starts.
+#[tokio::test]
+async fn where_it_continues_is_waited_for_while_the_outbox_fills() {
+    let (log, first) = (log(), outbox(1));
+    let producer = start(&log, &first, settings());
+    for height in 1..=3 {
+        producer.committed(first.enqueue(&block(height)).unwrap()).logged().await.unwrap();
+    }
+    producer.shutdown(Duration::from_secs(10)).await.unwrap();
+    let second = outbox(2);
+    (1..=2).for_each(|height| drop(second.enqueue(&block(height)).unwrap()));
+    let mut told = settings();
+    let position = log.tail().await.unwrap().position;
+    told.continue_at = Some(Continue { position, sequence: 3 });
+    let producer = start(&log, &second, told);
+    let mut progress = producer.progress();
+    let waits = |progress: &crate::Progress| match &progress.stage {
+        Stage::Retrying { why, .. } => why.contains("waiting for row 3"),
+        _ => false,
+    };
+    let waiting = tokio::time::timeout(Duration::from_secs(10), progress.wait_for(waits)).await;
+    drop(waiting.expect("it waits").expect("it runs"));
+    (3..=4).for_each(|height| drop(second.enqueue(&block(height)).unwrap()));
+    producer.committed(4).logged().await.unwrap_or_else(|e| panic!("{e}"));
 }
 
 #[tokio::test]

@@ -58,6 +58,15 @@ async fn check_continues(
     let Some(tip) = newest_block(log, tail, LOOK_BACK).await? else {
         return Ok(());
     };
+    let last = outbox.pending().await?.last;
+    if last < sequence {
+        // An outbox that is a view over files may still be looking through them.
+        let why = format!(
+            "waiting for row {sequence} of the outbox, behind which it is to continue: it ends at \
+             row {last}"
+        );
+        return Err(Obstacle::Passing(why));
+    }
     let (before, behind) = outbox.blocks_around(sequence).await?;
     if before.is_none() && behind.is_none() {
         let why = format!(
