@@ -13,10 +13,9 @@ use crate::address::{Medium, StoreAddress};
 use crate::args::Shared;
 use crate::place::Place;
 use crate::report::{Exit, Failure, say};
-use crate::settings::Parsed;
 use crate::sources::SourceArgs;
 use crate::text::{age, number};
-use crate::verify::{keep, repeat};
+use crate::verify::keep;
 use crate::{progress, restore, stop};
 
 /// Options of `tipline drill`.
@@ -25,7 +24,6 @@ use crate::{progress, restore, stop};
 Examples:
   tipline drill --from s3://backup/mainnet
   tipline drill --from dir:/backup --scratch /var/tmp --medium rocksdb --json
-  tipline drill --from s3://backup/mainnet --every 7d
 
 It restores the latest point into a new directory, reads everything back, compares with the log of
 --log if that is there, and removes it again. How long it took is the recovery time, how far it was
@@ -47,11 +45,6 @@ pub(crate) struct DrillArgs {
     #[arg(long)]
     without_log: bool,
 
-    /// Go on doing it, this often
-    #[arg(long, value_name = "TIME")]
-    #[arg(value_parser = Parsed::<humantime::Duration>::new())]
-    every: Option<humantime::Duration>,
-
     /// Do not keep the outcome at the places
     #[arg(long)]
     no_record: bool,
@@ -69,21 +62,10 @@ enum Kind {
     Rocksdb,
 }
 
-/// Drills once, or for ever.
+/// Drills, and keeps the outcome at the places.
 pub(crate) async fn run(shared: &Shared, args: DrillArgs) -> Result<Exit, Failure> {
     let stop = stop::on_signal()?;
-    let Some(every) = args.every.map(Duration::from) else {
-        return once(shared, &args, &stop).await;
-    };
-    repeat(every, &stop, async || once(shared, &args, &stop).await.map(drop)).await
-}
-
-async fn once(
-    shared: &Shared,
-    args: &DrillArgs,
-    stop: &CancellationToken,
-) -> Result<Exit, Failure> {
-    let outcome = drill(shared, args, stop).await;
+    let outcome = drill(shared, &args, &stop).await;
     if !args.no_record && !stop.is_cancelled() {
         let (ok, index, summary) = match &outcome {
             Ok(report) => (report.is_ok(), report.restore.achieved.index, summary(report)),

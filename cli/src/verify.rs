@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tipline_consumer::{Check, Destination, Record, Sample, StoreReader, VerifyReport};
 use tipline_log::system_clock;
-use tokio_util::sync::CancellationToken;
 
 use crate::address::StoreAddress;
 use crate::args::Shared;
@@ -22,7 +21,6 @@ Examples:
   tipline verify --from s3://backup/mainnet
   tipline verify --from s3://backup/mainnet --sample 5% --store sqlite:replica.db
   tipline verify --from dir:/backup --full --json
-  tipline verify --from s3://backup/mainnet --sample 5% --every 1d
 
 The structure is always looked at: that everything listed is readable, that nothing is missing in
 between, and that all agree on the history. The outcome is kept at each place, for status and for
@@ -44,11 +42,6 @@ pub(crate) struct VerifyArgs {
     /// Read back everything
     #[arg(long)]
     full: bool,
-
-    /// Go on doing it, this often
-    #[arg(long, value_name = "TIME")]
-    #[arg(value_parser = Parsed::<humantime::Duration>::new())]
-    every: Option<humantime::Duration>,
 
     /// Do not keep the outcome at the places
     #[arg(long)]
@@ -86,39 +79,9 @@ impl FromStr for Share {
     }
 }
 
-/// Verifies once, or for ever.
+/// Verifies, and keeps the outcome at the places.
 pub(crate) async fn run(shared: &Shared, args: VerifyArgs) -> Result<Exit, Failure> {
     let stop = stop::on_signal()?;
-    let Some(every) = args.every.map(Duration::from) else {
-        return once(shared, &args, &stop).await;
-    };
-    repeat(every, &stop, async || once(shared, &args, &stop).await.map(drop)).await
-}
-
-/// Does it again and again; a failure is logged and tried again at the next time.
-pub(crate) async fn repeat(
-    every: Duration,
-    stop: &CancellationToken,
-    mut work: impl AsyncFnMut() -> Result<(), Failure>,
-) -> Result<Exit, Failure> {
-    loop {
-        if let Err(failure) = work().await
-            && !stop.is_cancelled()
-        {
-            failure.log();
-        }
-        tokio::select! {
-            () = stop.cancelled() => return Ok(Exit::Ok),
-            () = tokio::time::sleep(every) => {}
-        }
-    }
-}
-
-async fn once(
-    shared: &Shared,
-    args: &VerifyArgs,
-    stop: &CancellationToken,
-) -> Result<Exit, Failure> {
     let sources = args.sources.open(shared).await?;
     let sample = match (args.full, args.sample) {
         (true, _) => Sample::Full,
@@ -130,7 +93,7 @@ async fn once(
         None => None,
     };
     let mut random = rand::random::<f64>;
-    let report = tipline_consumer::verify(&sources, reader, sample, &mut random, stop).await?;
+    let report = tipline_consumer::verify(&sources, reader, sample, &mut random, &stop).await?;
     if !args.no_record {
         let summary = summary(&report);
         keep(&args.sources, Check::Verify, report.is_ok(), report.index(), summary).await?;
