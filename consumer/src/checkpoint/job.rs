@@ -97,6 +97,10 @@ impl Pace for Job {
 impl Watch for Job {
     async fn proceed(&self, bytes: u64) -> bool {
         let wait = self.note(bytes);
+        // A timer of no time takes a millisecond.
+        if wait.is_zero() {
+            return !self.cancel.is_cancelled();
+        }
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => false,

@@ -1,12 +1,15 @@
 //! Whole files, to and from a destination, in pieces: however large, little of them is in memory.
 
+use std::io::{self, Read, Write};
 use std::path::Path as FilePath;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::TryStreamExt;
-use object_store::{ObjectStoreExt, WriteMultipart};
+use futures_util::stream::BoxStream;
+use object_store::{GetResultPayload, ObjectStoreExt, WriteMultipart};
 use tokio::fs::File;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 
 use super::{Destination, DestinationError};
 
@@ -83,7 +86,7 @@ impl Destination {
     }
 
     /// Writes an object into a new file of this machine, and gives the BLAKE3 of what came. The
-    /// file is fsynced on return, its name in the directory is not.
+    /// file is fsynced on return, its name in the directory is not. In memory are at most 16 MiB.
     ///
     /// # Errors
     /// [`DestinationError::Cancelled`] if `watch` ends it. After any error the file may be there,
@@ -95,20 +98,27 @@ impl Destination {
         watch: &impl Watch,
     ) -> Result<blake3::Hash, DestinationError> {
         let doing = || self.doing(format!("reading {name} into {}", file.display()));
-        self.check_there().await?;
-        let (what, path) = (doing().what, self.path(name));
-        let found = self.within(&what, 0, self.store.get(&path)).await?;
-        let mut pieces = found.into_stream();
-        let mut file = File::create_new(file).await.map_err(|e| doing().io(e))?;
+        let mut incoming = self.incoming(name).await?;
+        let path = file.to_owned();
+        let mut to =
+            blocking(move || std::fs::File::create_new(path)).await.map_err(|e| doing().io(e))?;
         let mut hasher = blake3::Hasher::new();
-        while let Some(piece) = self.within(&what, 0, pieces.try_next()).await? {
+        let mut next = incoming.next(self).await?;
+        while let Some(piece) = next.take() {
             if !watch.proceed(piece.len() as u64).await {
                 return Err(doing().cancelled());
             }
-            hasher.update(&piece);
-            file.write_all(&piece).await.map_err(|e| doing().io(e))?;
+            let write = blocking(move || {
+                hasher.update(&piece);
+                to.write_all(&piece)?;
+                Ok((hasher, to))
+            });
+            // The next piece comes while this one is hashed and written.
+            let (written, coming) = tokio::join!(write, incoming.next(self));
+            (hasher, to) = written.map_err(|e| doing().io(e))?;
+            next = coming?;
         }
-        file.sync_all().await.map_err(|e| doing().io(e))?;
+        blocking(move || to.sync_all()).await.map_err(|e| doing().io(e))?;
         Ok(hasher.finalize())
     }
 
@@ -122,18 +132,84 @@ impl Destination {
         watch: &impl Watch,
     ) -> Result<(blake3::Hash, u64), DestinationError> {
         let doing = || self.doing(format!("reading {name}"));
-        self.check_there().await?;
-        let found = self.store.get(&self.path(name)).await.map_err(|e| doing().store(e))?;
-        let mut pieces = found.into_stream();
+        let mut incoming = self.incoming(name).await?;
         let mut hasher = blake3::Hasher::new();
-        while let Some(piece) = pieces.try_next().await.map_err(|e| doing().store(e))? {
+        let mut next = incoming.next(self).await?;
+        while let Some(piece) = next.take() {
             if !watch.proceed(piece.len() as u64).await {
                 return Err(doing().cancelled());
             }
-            hasher.update(&piece);
+            let update = blocking(move || {
+                hasher.update(&piece);
+                Ok(hasher)
+            });
+            let (updated, coming) = tokio::join!(update, incoming.next(self));
+            hasher = updated.map_err(|e| doing().io(e))?;
+            next = coming?;
         }
         Ok((hasher.finalize(), hasher.count()))
     }
+
+    async fn incoming(&self, name: &str) -> Result<Incoming, DestinationError> {
+        self.check_there().await?;
+        let what = format!("reading {name}");
+        let path = self.path(name);
+        let found = self.within(&what, 0, self.store.get(&path)).await?;
+        let from = match found.payload {
+            GetResultPayload::File(file, _) => Origin::File(Some(file)),
+            GetResultPayload::Stream(stream) => Origin::Stream(stream),
+        };
+        Ok(Incoming { what, from })
+    }
+}
+
+/// An object on its way here.
+struct Incoming {
+    what: String,
+    from: Origin,
+}
+
+enum Origin {
+    /// A file of this machine; none behind its end.
+    File(Option<std::fs::File>),
+    Stream(BoxStream<'static, object_store::Result<Bytes>>),
+}
+
+impl Incoming {
+    /// The next piece, of several MiB unless it is the last one; none behind that.
+    async fn next(&mut self, at: &Destination) -> Result<Option<Vec<u8>>, DestinationError> {
+        let mut piece = Vec::new();
+        match &mut self.from {
+            Origin::File(file) => {
+                let Some(mut from) = file.take() else { return Ok(None) };
+                let read = blocking(move || {
+                    let read =
+                        Read::by_ref(&mut from).take(PIECE as u64).read_to_end(&mut piece)?;
+                    Ok((from, piece, read))
+                });
+                let doing = || at.doing(self.what.clone());
+                let (from, read, bytes) = read.await.map_err(|e| doing().io(e))?;
+                *file = (bytes > 0).then_some(from);
+                piece = read;
+            }
+            Origin::Stream(stream) => {
+                while piece.len() < PIECE / 2 {
+                    match at.within(&self.what, 0, stream.try_next()).await? {
+                        Some(bytes) => piece.extend_from_slice(&bytes),
+                        None => break,
+                    }
+                }
+            }
+        }
+        Ok((!piece.is_empty()).then_some(piece))
+    }
+}
+
+/// Blocking work, away from the runtime's own threads. It goes on to its end.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(io::Error::other(e)))
 }
 
 /// Leaves nothing of an upload. A piece that arrives behind the end of its upload would stay.
