@@ -45,7 +45,8 @@ impl Feed {
         target: String,
         done: CancellationToken,
     ) -> (Self, Fresh) {
-        let (sender, entries) = mpsc::channel(1);
+        // Two: as many as a segment has, so that the next one is read while they are applied.
+        let (sender, entries) = mpsc::channel(2);
         let task = tokio::spawn(async move {
             let mut fed = Fed { holdings, notes: Vec::new(), result: Ok(()) };
             fed.result = read(&sources, &mut fed, after, to, target, sender).await;

@@ -72,8 +72,8 @@ pub async fn plan_for(
 /// Restores a store. On `Ok` it is in its place, durable, and closed: a consumer of the log can be
 /// started on it as if nothing had been. `progress` is told how far it is.
 ///
-/// It reads with two pieces ahead, of 32 MiB or one entry; archives are read a segment at a time,
-/// of 64 MiB. Dropping the future leaves the place as it is; the next call goes on.
+/// In memory are at most a segment of an archive, 64 MiB, and five pieces of 32 MiB or one entry:
+/// two that are read ahead and three in the loop. Dropping the future leaves the place as it is; the next call goes on.
 ///
 /// # Errors
 /// See [`RestoreError`]. Nothing at the place has changed then.
