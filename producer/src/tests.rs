@@ -214,7 +214,9 @@ async fn where_it_continues_is_waited_for_while_the_outbox_fills() {
     }
     producer.shutdown(Duration::from_secs(10)).await.unwrap();
     let second = outbox(2);
-    (1..=2).for_each(|height| drop(second.enqueue(&block(height)).unwrap()));
+    for height in 1..=2 {
+        second.enqueue(&block(height)).unwrap();
+    }
     let mut told = settings();
     let position = log.tail().await.unwrap().position;
     told.continue_at = Some(Continue { position, sequence: 3 });
@@ -226,7 +228,9 @@ async fn where_it_continues_is_waited_for_while_the_outbox_fills() {
     };
     let waiting = tokio::time::timeout(Duration::from_secs(10), progress.wait_for(waits)).await;
     drop(waiting.expect("it waits").expect("it runs"));
-    (3..=4).for_each(|height| drop(second.enqueue(&block(height)).unwrap()));
+    for height in 3..=4 {
+        second.enqueue(&block(height)).unwrap();
+    }
     producer.committed(4).logged().await.unwrap_or_else(|e| panic!("{e}"));
 }
 
