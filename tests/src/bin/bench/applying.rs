@@ -31,14 +31,18 @@ fn contest(medium: Medium, load: Load, rounds: usize) -> Outcome<()> {
     let log = load::identity("bench");
     let batches = verified(&log, load::entries(&log, load)?, load.at_once)?;
     let (mut ours, mut bare) = (vec![], vec![]);
-    for _ in 0..rounds {
-        // What the one before left to write, its removal too, is not for the next to pay.
-        let dir = tempfile::tempdir()?;
-        rustix::fs::sync();
-        ours.push(load.rate(store(medium, dir.path(), &log, &batches)?));
-        let dir = tempfile::tempdir()?;
-        rustix::fs::sync();
-        bare.push(load.rate(plain(medium, dir.path(), &batches)?));
+    for round in 0..rounds {
+        // Each goes first as often as the other.
+        let turns = if round % 2 == 0 { [true, false] } else { [false, true] };
+        for is_ours in turns {
+            let dir = tempfile::tempdir()?;
+            // What the one before left to write, its removal too, is not for the next to pay.
+            rustix::fs::sync();
+            match is_ours {
+                true => ours.push(load.rate(store(medium, dir.path(), &log, &batches)?)),
+                false => bare.push(load.rate(plain(medium, dir.path(), &batches)?)),
+            }
+        }
     }
     let what = format!("{}: apply to {medium}, batches of {}", load.size(), load.at_once);
     let against = match medium {
