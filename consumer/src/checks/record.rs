@@ -53,8 +53,11 @@ impl Record {
     /// Those of the destination.
     pub async fn keep(&self, at: &Destination, check: Check) -> Result<(), DestinationError> {
         let name = format!("{FOLDER}/{}-{:020}.json", check.as_str(), self.time_us);
-        let text = serde_json::to_vec(self).unwrap_or_default();
-        match at.create(&name, text.into()).await {
+        let Self { time_us, ok, index, summary } = self;
+        let text = serde_json::json!({
+            "time_us": time_us, "ok": ok, "index": index, "summary": summary
+        });
+        match at.create(&name, text.to_string().into()).await {
             // Another one ended in the same microsecond: one of them is enough.
             Err(DestinationError::Exists { .. }) => Ok(()),
             kept => kept,
