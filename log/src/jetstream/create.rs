@@ -1,10 +1,13 @@
 //! Making a log, and opening one that is there.
 
+use std::time::Duration;
+
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::stream::{Config, Info};
 use serde_json::json;
 use tipline_proto::subject::{events_stream, receipts_stream};
 use tipline_proto::{Lineage, LogIdentity, LogName};
+use tokio::time::{Instant, sleep};
 
 use super::api::StreamRef;
 use super::connect::Link;
@@ -14,22 +17,52 @@ use crate::error::LogError;
 /// The first version with atomic batches.
 const MIN_SERVER: (u32, u32) = (2, 12);
 
-/// Makes the streams of a log. The stream of the events comes first, because a server makes
-/// a stream of one name only once: it decides who of two wins. A log without the stream of
-/// its receipts is one whose making was cut short: it is completed as what it was begun.
+/// How long making a log is tried. Who of a cluster makes streams is elected, and a request
+/// that comes in the middle of an election is lost: it is never answered.
+const MAKING: Duration = Duration::from_secs(30);
+const MAKING_PAUSE: Duration = Duration::from_millis(250);
+
+/// Makes the streams of a log, over the elections of a cluster. What an attempt without an
+/// answer has made is known again by the random lineage in it.
 pub(super) async fn create(
     link: &Link,
     identity: &LogIdentity,
     replicas: usize,
 ) -> Result<LogIdentity, LogError> {
-    check_server(link)?;
+    let until = Instant::now() + MAKING;
+    let mut ours = None;
+    loop {
+        match attempt(link, identity, replicas, ours).await {
+            Err(error) if error.is_retryable() && Instant::now() < until => {
+                tracing::warn!(place = %link.place, %error, "the log is not made yet; trying again");
+                sleep(MAKING_PAUSE).await;
+            }
+            made => return made,
+        }
+        ours = Some(identity.lineage);
+    }
+}
+
+/// The stream of the events comes first, because a server makes a stream of one name only
+/// once: it decides who of two wins. A log without the stream of its receipts is one whose
+/// making was cut short: it is completed as what it was begun. A whole one is refused, unless
+/// it is `ours`.
+async fn attempt(
+    link: &Link,
+    identity: &LogIdentity,
+    replicas: usize,
+    ours: Option<Lineage>,
+) -> Result<LogIdentity, LogError> {
     let (events, receipts) = (events_stream(&identity.name), receipts_stream(&identity.name));
     let events = StreamRef { link, name: &events };
     let receipts = StreamRef { link, name: &receipts };
     if let Some(info) = events.find().await? {
         let found = streams::identity(&link.place, &identity.name, &info.config)?;
-        let unfinished = receipts.find().await?.is_none() && found.chain == identity.chain;
-        if !unfinished {
+        let finished = receipts.find().await?.is_some();
+        if finished && ours == Some(found.lineage) {
+            return Ok(found);
+        }
+        if finished || found.chain != identity.chain {
             return Err(exists(link, &found));
         }
         let replicas = info.config.num_replicas;

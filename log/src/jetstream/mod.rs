@@ -87,8 +87,8 @@ impl JetStreamLog {
     /// # Errors
     /// `AlreadyExists` if the log is there, or what is left of it: nothing was changed.
     /// `Unusable` if the server is too old, refuses the login, or cannot keep so many
-    /// replicas. `Unavailable` if it does not answer: it is not known what was made; call
-    /// again.
+    /// replicas. `Unavailable` if it does not answer for 30 s, longer than a cluster elects:
+    /// it is not known what was made; call again.
     pub async fn create(
         options: &JetStreamOptions,
         identity: &LogIdentity,

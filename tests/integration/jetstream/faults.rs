@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tipline_log::jetstream::JetStreamLog;
-use tipline_log::{AppendError, Appender, Reader, Receipts};
+use tipline_log::{AppendError, Appender, LogError, Reader, Receipts};
 use tipline_proto::subject::events_stream;
 use tipline_proto::{ConsumerName, Entry};
 use tipline_tests::{Cluster, NatsOptions, Rng, eventually};
@@ -46,6 +46,23 @@ async fn killed_servers_leave_doubts_that_the_tail_decides() {
     let last = writer.tail.position.index;
     assert_eq!(writer.log.tail().await.unwrap(), writer.tail);
     assert!(read_all(&writer.log, last).await == writer.written);
+}
+
+#[tokio::test]
+async fn a_log_is_made_while_a_cluster_elects() {
+    let mut cluster = Cluster::start(NatsOptions::default()).await;
+    let leader = cluster.leader().await;
+    let others = (0..Cluster::SIZE).filter(|node| *node != leader);
+    let others: Vec<_> = others.map(|node| cluster.node(node).url()).collect();
+    // The request goes to a leader that will not answer, and to no other after it.
+    cluster.node(leader).pause();
+    let options = options(&others.join(","));
+    let log = JetStreamLog::create(&options, &identity(1), 1).await.unwrap();
+    assert_eq!(*log.identity(), identity(1));
+    // A second one is told apart from a second attempt of the first.
+    let again = JetStreamLog::create(&options, &identity(2), 1).await.unwrap_err();
+    assert!(matches!(again, LogError::AlreadyExists { .. }), "{again:?}");
+    cluster.node(leader).resume();
 }
 
 #[tokio::test]

@@ -73,20 +73,30 @@ impl Cluster {
         eventually(&what, PATIENCE, async || self.leader_of(stream).await).await
     }
 
-    async fn ready(&self) -> Result<(), String> {
+    /// Which server leads the cluster itself, and so makes streams. All must be there.
+    ///
+    /// # Panics
+    /// When no leader is known within 45 s.
+    pub async fn leader(&self) -> usize {
+        eventually("the cluster has a leader", PATIENCE, async || self.ready().await).await
+    }
+
+    /// Who leads, once all are there.
+    async fn ready(&self) -> Result<usize, String> {
         let mut incomplete = String::from("nobody leads");
-        let mut complete = false;
-        for node in &self.nodes {
+        let mut found = None;
+        for (i, node) in self.nodes.iter().enumerate() {
             monitor::healthy(&node.monitor_url())
                 .await
                 .map_err(|e| format!("{}: {e}", node.name()))?;
             let jsz = monitor::jetstream(&node.monitor_url(), false).await?;
             match monitor::complete_meta_leader(&jsz, Cluster::SIZE) {
-                Ok(leader) => complete |= leader == node.name(),
+                Ok(leader) if leader == node.name() => found = Some(i),
+                Ok(_) => {}
                 Err(why) => incomplete = why,
             }
         }
-        if complete { Ok(()) } else { Err(incomplete) }
+        found.ok_or(incomplete)
     }
 
     /// A server is believed only about itself: others may tell of a leader
