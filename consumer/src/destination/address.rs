@@ -1,28 +1,23 @@
 //! Addresses of destinations.
 
 use std::path::Path as FilePath;
-use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use object_store::aws::AmazonS3Builder;
-use object_store::azure::MicrosoftAzureBuilder;
-use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{BackoffConfig, ClientOptions, ObjectStore, ObjectStoreScheme, RetryConfig};
+use object_store::{ObjectStore, ObjectStoreScheme};
 use url::Url;
 
+#[cfg(feature = "cloud")]
+use super::cloud;
 use super::{Destination, DestinationError};
-
-/// What the caller tries again, and shows, after it: an outage must be seen within seconds.
-const RETRY_TIMEOUT: Duration = Duration::from_secs(5);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A last resort: whoever calls gives up long before.
-const SILENCE: Duration = Duration::from_secs(600);
 
 const FORMS: &str =
     "write dir:PATH, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX";
+
+#[cfg(not(feature = "cloud"))]
+const WITHOUT: &str = "object storage was left out of this build: build it with the feature `cloud`, \
+                       as in `cargo build --release --features cloud`";
 
 /// The variables of the environment that object storage is configured by.
 pub(super) type Variables = Vec<(String, String)>;
@@ -38,53 +33,38 @@ pub(super) fn open(address: &str, variables: &Variables) -> Result<Destination, 
     }
     let (scheme, prefix) =
         ObjectStoreScheme::parse(&url).map_err(|e| bad(address, FORMS, Some(Box::new(e))))?;
-    let built: Result<Arc<dyn ObjectStore>, object_store::Error> = match scheme {
-        ObjectStoreScheme::Local => match url.to_file_path() {
-            Ok(path) => return directory(address, &path),
-            Err(()) => return Err(bad(address, FORMS, None)),
-        },
-        ObjectStoreScheme::AmazonS3 => {
-            let builder = AmazonS3Builder::new().with_client_options(client()).with_retry(retry());
-            known(variables, "AWS_")
-                .fold(builder, |builder, (key, value)| builder.with_config(key, value))
-                .with_url(address)
-                .build()
-                .map(|store| Arc::new(store) as _)
-        }
-        ObjectStoreScheme::GoogleCloudStorage => {
-            let builder =
-                GoogleCloudStorageBuilder::new().with_client_options(client()).with_retry(retry());
-            known(variables, "GOOGLE_")
-                .fold(builder, |builder, (key, value)| builder.with_config(key, value))
-                .with_url(address)
-                .build()
-                .map(|store| Arc::new(store) as _)
-        }
-        ObjectStoreScheme::MicrosoftAzure => {
-            let builder =
-                MicrosoftAzureBuilder::new().with_client_options(client()).with_retry(retry());
-            known(variables, "AZURE_")
-                .chain(known(variables, "IDENTITY_ENDPOINT"))
-                .fold(builder, |builder, (key, value)| builder.with_config(key, value))
-                .with_url(address)
-                .build()
-                .map(|store| Arc::new(store) as _)
-        }
-        _ => return Err(bad(address, FORMS, None)),
-    };
-    let why = "its settings are not complete: see the variables of the environment of its provider";
-    let store = built.map_err(|e| bad(address, why, Some(Box::new(e))))?;
+    if let ObjectStoreScheme::Local = scheme {
+        let path = url.to_file_path().map_err(|()| bad(address, FORMS, None))?;
+        return directory(address, &path);
+    }
+    let store = object_storage(scheme, address, variables)?;
     let place = place_of(&url);
     Ok(Destination { store, prefix, root: None, directory: None, place })
 }
 
-/// The variables of a provider that its client knows.
-fn known<'a, K: FromStr + 'a>(
-    variables: &'a Variables,
-    prefix: &'a str,
-) -> impl Iterator<Item = (K, &'a str)> {
-    let ours = variables.iter().filter(move |(name, _)| name.starts_with(prefix));
-    ours.filter_map(|(name, value)| Some((name.to_ascii_lowercase().parse().ok()?, &**value)))
+#[cfg(feature = "cloud")]
+fn object_storage(
+    scheme: ObjectStoreScheme,
+    address: &str,
+    variables: &Variables,
+) -> Result<Arc<dyn ObjectStore>, DestinationError> {
+    let why = "its settings are not complete: see the variables of the environment of its provider";
+    let built = cloud::client_of(scheme, address, variables);
+    let built = built.ok_or_else(|| bad(address, FORMS, None))?;
+    built.map_err(|e| bad(address, why, Some(Box::new(e))))
+}
+
+#[cfg(not(feature = "cloud"))]
+fn object_storage(
+    scheme: ObjectStoreScheme,
+    address: &str,
+    _: &Variables,
+) -> Result<Arc<dyn ObjectStore>, DestinationError> {
+    use ObjectStoreScheme::{AmazonS3, GoogleCloudStorage, MicrosoftAzure};
+    match scheme {
+        AmazonS3 | GoogleCloudStorage | MicrosoftAzure => Err(bad(address, WITHOUT, None)),
+        _ => Err(bad(address, FORMS, None)),
+    }
 }
 
 fn directory(address: &str, path: &FilePath) -> Result<Destination, DestinationError> {
@@ -107,24 +87,23 @@ fn place_of(url: &Url) -> String {
     format!("{}://{host}{}", url.scheme(), url.path().trim_end_matches('/'))
 }
 
-fn retry() -> RetryConfig {
-    RetryConfig { backoff: BackoffConfig::default(), max_retries: 3, retry_timeout: RETRY_TIMEOUT }
-}
-
-fn client() -> ClientOptions {
-    // Without a provider of its own, TLS takes the one of the process. Whoever set one first wins.
-    drop(rustls::crypto::ring::default_provider().install_default());
-    // No limit for a whole request: a large object takes as long as it takes.
-    ClientOptions::new()
-        .with_connect_timeout(CONNECT_TIMEOUT)
-        .with_timeout_disabled()
-        .with_read_timeout(SILENCE)
-}
-
 fn bad(
     address: &str,
     why: &str,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 ) -> DestinationError {
     DestinationError::BadAddress { address: address.to_owned(), why: why.to_owned(), source }
+}
+
+#[cfg(all(test, not(feature = "cloud")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_left_out_says_how_to_get_it() {
+        for address in ["s3://bucket/prefix", "gs://bucket/prefix", "az://container/prefix"] {
+            let refused = open(address, &Variables::new()).unwrap_err().to_string();
+            assert!(refused.contains(address) && refused.contains("--features cloud"), "{refused}");
+        }
+    }
 }

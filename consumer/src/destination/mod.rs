@@ -4,6 +4,8 @@
 //! a memory of what was written.
 
 mod address;
+#[cfg(feature = "cloud")]
+mod cloud;
 mod error;
 mod transfer;
 
