@@ -190,6 +190,10 @@ impl Store for CompositeStore {
         self.parts.iter_mut().try_for_each(|part| part.apply(batch))
     }
 
+    fn set_filling(&mut self, filling: bool) -> Result<(), StoreError> {
+        self.parts.iter_mut().try_for_each(|part| part.store.set_filling(filling))
+    }
+
     fn probe(&mut self) -> Result<(), StoreError> {
         self.parts.iter_mut().try_for_each(|part| part.store.probe())
     }

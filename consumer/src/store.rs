@@ -114,6 +114,18 @@ pub trait Store: Send + Debug {
     /// [`StoreError::OutOfOrder`] if the batch is not directly behind the cursor; nothing changes.
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError>;
 
+    /// Says that the store is being filled by a restore, or is no longer. While it is, nobody
+    /// reads it but through [`Store::reader`], readers may be kept waiting by [`Store::apply`],
+    /// and they may see a batch that failed for good. What is durable, and whole, stays as it is.
+    /// A store for which that makes no difference leaves it out.
+    ///
+    /// # Errors
+    /// As of [`Store::apply`].
+    fn set_filling(&mut self, filling: bool) -> Result<(), StoreError> {
+        let _ = filling;
+        Ok(())
+    }
+
     /// Looks whether the medium is still there, with what was applied last. Asked every few
     /// seconds while there is nothing to apply, so that a medium that goes away is noticed before
     /// it is needed. A store on a disk of its own may leave it out.

@@ -249,19 +249,20 @@ fn unpack(
     decompress(&opened, most).map_err(bad)
 }
 
-/// Takes only as much memory as there is to unpack, whatever the frame says of its size.
+/// Takes no more memory than there is to unpack, whatever the frame says of its size: what is
+/// reserved beyond that is never touched.
 fn decompress(packed: &[u8], most: usize) -> std::io::Result<Vec<u8>> {
-    use std::io::Read;
-    let mut plain = Vec::new();
-    let mut decoder = zstd::Decoder::with_buffer(packed)?.single_frame();
-    (&mut decoder).take(most as u64 + 1).read_to_end(&mut plain)?;
-    if plain.len() > most {
-        return Err(std::io::Error::other(format!("it is larger than {most} bytes")));
-    }
-    if !decoder.finish().is_empty() {
+    use zstd::zstd_safe::{find_frame_compressed_size, get_frame_content_size};
+    let frame = find_frame_compressed_size(packed);
+    if frame.is_ok_and(|length| length < packed.len()) {
         return Err(std::io::Error::other("there is something behind it"));
     }
-    Ok(plain)
+    let said = get_frame_content_size(packed).ok().flatten();
+    let said = said.map_or(most, |said| usize::try_from(said).unwrap_or(usize::MAX));
+    if said > most {
+        return Err(std::io::Error::other(format!("it is larger than {most} bytes")));
+    }
+    zstd::bulk::decompress(packed, said)
 }
 
 fn take_entries(mut body: Bytes, count: usize) -> Result<Vec<Entry>, Bad> {

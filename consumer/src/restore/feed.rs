@@ -10,10 +10,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::error::RestoreError;
-use super::holdings::Holdings;
-use super::sources::{Sources, Trouble};
+use super::holdings::{Holdings, Span};
+use super::sources::{Begun, Sources, Trouble, panicked};
 
-/// Reads entries on a task of its own, one piece ahead.
+/// Reads entries on a task of its own, a segment ahead.
 #[derive(Debug)]
 pub(super) struct Feed {
     task: JoinHandle<Fed>,
@@ -45,7 +45,7 @@ impl Feed {
         target: String,
         done: CancellationToken,
     ) -> (Self, Fresh) {
-        // Two: as many as a segment has, so that the next one is read while they are applied.
+        // Two: as many as a segment has, so that it is out of the way of the next one.
         let (sender, entries) = mpsc::channel(2);
         let task = tokio::spawn(async move {
             let mut fed = Fed { holdings, notes: Vec::new(), result: Ok(()) };
@@ -57,7 +57,7 @@ impl Feed {
 
     /// Waits until it has ended.
     pub(super) async fn ended(self) -> Result<Fed, RestoreError> {
-        self.task.await.map_err(|_| RestoreError::NotRight { what: "reading panicked".to_owned() })
+        self.task.await.map_err(|_| panicked())
     }
 }
 
@@ -70,13 +70,21 @@ async fn read(
     sender: mpsc::Sender<Vec<Entry>>,
 ) -> Result<(), RestoreError> {
     let mut at = after;
+    let mut ahead: Option<(Span, Option<Begun>)> = None;
     while at < to {
         let Some(span) = fed.holdings.next(at).cloned() else {
             let needed = at + 1;
             let what = fed.notes.join("; ");
             return Err(RestoreError::Corrupt { target, needed, what });
         };
-        match sources.read(&span, at, to, sender.clone()).await {
+        let begun = match ahead.take() {
+            Some((next, begun)) if next == span => begun,
+            _ => sources.begin(&span),
+        };
+        // The one behind it is read while this one is.
+        let next = fed.holdings.next(span.last).filter(|_| span.last < to).cloned();
+        ahead = next.map(|next| (next.clone(), sources.begin(&next)));
+        match sources.finish(begun, &span, at, to, sender.clone()).await {
             Ok(()) => at = span.last,
             Err(Trouble::Bad(why)) => {
                 let note = format!("{}: {why}", sources.name(&span));

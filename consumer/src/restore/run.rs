@@ -72,8 +72,9 @@ pub async fn plan_for(
 /// Restores a store. On `Ok` it is in its place, durable, and closed: a consumer of the log can be
 /// started on it as if nothing had been. `progress` is told how far it is.
 ///
-/// In memory are at most a segment of an archive, 64 MiB, and five pieces of 32 MiB or one entry:
-/// two that are read ahead and three in the loop. Dropping the future leaves the place as it is; the next call goes on.
+/// In memory are at most two segments of an archive, each of 64 MiB and as it was stored beside
+/// that, and five pieces of 32 MiB or one entry: two that wait and three in the loop. Dropping
+/// the future leaves the place as it is; the next call goes on.
 ///
 /// # Errors
 /// See [`RestoreError`]. Nothing at the place has changed then.
@@ -214,10 +215,14 @@ impl Run {
     /// Applies to the staged store, which is at `from`, everything up to the target.
     async fn replay(&mut self, from: u64) -> Result<Cursor, Halt> {
         let (stage, log) = (Arc::clone(&self.stage), self.sources.log_identity());
+        let fills = from < self.plan.index;
         let opened = blocking(move || {
             let mut store = stage.open()?;
             if let (None, Some(log)) = (store.identity()?, log) {
                 store.create(&log)?;
+            }
+            if fills {
+                store.set_filling(true)?;
             }
             Ok(store)
         });
@@ -231,7 +236,12 @@ impl Run {
         };
         let thread = StoreThread::start(store).map_err(consumer)?;
         let replayed = self.replay_into(&thread, from).await;
+        let filled = match &replayed {
+            Ok(_) => thread.call(|store| store.set_filling(false)).get().await,
+            Err(_) => Ok(Ok(())),
+        };
         thread.close().await;
+        filled.map_err(consumer)?.map_err(RestoreError::from)?;
         replayed
     }
 

@@ -7,6 +7,7 @@ use tipline_log::{Log, LogError};
 use tipline_proto::Entry;
 use tipline_proto::limits::{MAX_APPLY_BYTES, MAX_APPLY_EVENTS};
 use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::error::RestoreError;
 use super::holdings::{Holdings, Span};
@@ -42,6 +43,9 @@ pub(crate) enum Trouble {
     /// Whoever wanted it has gone.
     Left,
 }
+
+/// A segment that is being read. Dropping it ends that.
+pub(crate) type Begun = AbortOnDropHandle<Result<Vec<Entry>, Trouble>>;
 
 /// What is at the places.
 #[derive(Debug)]
@@ -211,10 +215,33 @@ impl Sources {
         to: u64,
         into: mpsc::Sender<Vec<Entry>>,
     ) -> Result<(), Trouble> {
-        let Some(archive) = self.archives.get(span.source) else {
+        self.finish(self.begin(span), span, after, to, into).await
+    }
+
+    /// Begins to read a segment of an archive. There is nothing to begin with a span of the log:
+    /// that one pushes.
+    pub(crate) fn begin(&self, span: &Span) -> Option<Begun> {
+        let archive = self.archives.get(span.source)?.clone();
+        let segment = segment(span);
+        Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            let (_, entries) = archive.entries(&segment?).await.map_err(trouble)?;
+            Ok(entries)
+        })))
+    }
+
+    /// [`Sources::read`] of a span that was begun.
+    pub(crate) async fn finish(
+        &self,
+        begun: Option<Begun>,
+        span: &Span,
+        after: u64,
+        to: u64,
+        into: mpsc::Sender<Vec<Entry>>,
+    ) -> Result<(), Trouble> {
+        let Some(begun) = begun else {
             return self.read_log(after, to.min(span.last), into).await;
         };
-        let (_, mut entries) = archive.entries(&segment(span)?).await.map_err(trouble)?;
+        let mut entries = begun.await.map_err(|_| Trouble::Away(panicked()))??;
         entries.retain(|entry| after < entry.index && entry.index <= to);
         while !entries.is_empty() {
             let rest = entries.split_off(piece(&entries));
@@ -281,6 +308,10 @@ fn piece(entries: &[Entry]) -> usize {
         bytes <= MAX_APPLY_BYTES
     };
     entries.iter().take(MAX_APPLY_EVENTS).take_while(fits).count().max(1)
+}
+
+pub(super) fn panicked() -> RestoreError {
+    RestoreError::NotRight { what: "reading panicked: see what was printed".to_owned() }
 }
 
 fn segment(span: &Span) -> Result<SegmentName, Trouble> {

@@ -277,7 +277,7 @@ fn parent(path: &Path) -> &Path {
 
 /// Removes a file or directory, and what SQLite keeps beside a file.
 fn remove(path: &Path) -> Result<(), RestoreError> {
-    for suffix in ["", "-wal", "-shm", ".lock"] {
+    for suffix in ["", "-wal", "-shm", "-journal", ".lock"] {
         let path = with_suffix(path, suffix);
         let removed = match fs::symlink_metadata(&path) {
             Ok(found) if found.is_dir() => fs::remove_dir_all(&path),

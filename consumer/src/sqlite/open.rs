@@ -59,13 +59,14 @@ pub(super) fn for_writing(path: &Path, place: String, role: Role) -> Result<Open
             None,
         ));
     }
-    make_durable(&path).map_err(|e| failed(&place, "making the WAL durable", e))?;
-    set_up_writer(&connection).map_err(|e| fail("setting up the connection", e))?;
-    let mode = use_wal(&connection).map_err(|e| fail("switching to a write-ahead log", e))?;
-    if mode.as_deref() != Some("wal") {
-        let what = "SQLite does not switch to a write-ahead log there: look whether there is room, and whether the filesystem is a local one";
-        return Err(failed(&place, what, io::Error::other(format!("its journal is {mode:?}"))));
+    let journal = journal(&connection).map_err(|e| fail("reading its header", e))?;
+    if found == Found::Store && journal != "wal" {
+        // It was being filled.
+        make_durable(&path).map_err(|e| failed(&place, "making the file durable", e))?;
     }
+    make_durable(&wal_of(&path)).map_err(|e| failed(&place, "making the WAL durable", e))?;
+    set_up_writer(&connection).map_err(|e| fail("setting up the connection", e))?;
+    use_journal(&connection, &place, Journal::WriteAhead)?;
     if found == Found::Nothing {
         create_tables(&mut connection, role).map_err(|e| fail("making the tables", e))?;
     }
@@ -78,26 +79,30 @@ pub(super) fn for_writing(path: &Path, place: String, role: Role) -> Result<Open
 }
 
 /// Makes all durable that the store shows: a writer that was killed, or whose fsync failed, may
-/// have left a batch in the WAL that is whole and not durable. After a failed fsync another one
+/// have left a batch in this file that is whole and not durable. After a failed fsync another one
 /// would do nothing, for the system takes the pages for written: so they are written again.
 fn make_durable(path: &Path) -> io::Result<()> {
-    let mut wal = path.as_os_str().to_owned();
-    wal.push("-wal");
-    let mut wal = match OpenOptions::new().read(true).write(true).open(wal) {
-        Ok(wal) => wal,
+    let mut file = match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(e),
     };
     let mut chunk = vec![0; REWRITE_BYTES];
     loop {
-        let at = wal.stream_position()?;
-        let length = wal.read(&mut chunk)?;
+        let at = file.stream_position()?;
+        let length = file.read(&mut chunk)?;
         if length == 0 {
-            return wal.sync_all();
+            return file.sync_all();
         }
-        wal.seek(SeekFrom::Start(at))?;
-        wal.write_all(&chunk[..length])?;
+        file.seek(SeekFrom::Start(at))?;
+        file.write_all(&chunk[..length])?;
     }
+}
+
+fn wal_of(path: &Path) -> PathBuf {
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    wal.into()
 }
 
 /// The WAL is there by now, and stays for as long as this connection does. SQLite does this too,
@@ -238,12 +243,45 @@ fn set_up_writer(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "cell_size_check", true)
 }
 
-/// The kind of journal that there is then. What prevents a write-ahead log is no error for
-/// SQLite: it goes on without, and promises less. What fails comes up behind the answer only.
-fn use_wal(connection: &Connection) -> rusqlite::Result<Option<String>> {
-    let mut statement = connection.prepare("PRAGMA journal_mode = wal")?;
-    let answers = statement.query_map([], |row| row.get(0))?;
-    Ok(answers.collect::<rusqlite::Result<Vec<_>>>()?.pop())
+/// How SQLite keeps a transaction that is not complete apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Journal {
+    /// New pages go to the WAL, and later into the file: readers do not wait.
+    WriteAhead,
+    /// New pages go into the file, the old ones to the journal: what only grows is written once.
+    Rollback,
+}
+
+/// Switches, which waits for everybody who reads. What prevents a write-ahead log is no error for
+/// SQLite: it goes on without, and promises less.
+pub(super) fn use_journal(
+    connection: &Connection,
+    place: &str,
+    journal: Journal,
+) -> Result<(), StoreError> {
+    let (doing, mode) = match journal {
+        Journal::WriteAhead => ("switching to a write-ahead log", "wal"),
+        Journal::Rollback => ("switching to a rollback journal", "truncate"),
+    };
+    // What fails comes up behind the answer only.
+    let switched = || {
+        let mut statement = connection.prepare(&format!("PRAGMA journal_mode = {mode}"))?;
+        let answers = statement.query_map([], |row| row.get::<_, String>(0))?;
+        Ok(answers.collect::<rusqlite::Result<Vec<_>>>()?.pop())
+    };
+    let found = switched().map_err(|e| opening(place, doing, e))?;
+    if found.as_deref() != Some(mode) {
+        let what = format!(
+            "{doing} is refused by SQLite there: look whether there is room, and whether the \
+             filesystem is a local one"
+        );
+        return Err(failed(place, &what, io::Error::other(format!("its journal is {found:?}"))));
+    }
+    Ok(())
+}
+
+fn journal(connection: &Connection) -> rusqlite::Result<String> {
+    connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))
 }
 
 fn create_tables(connection: &mut Connection, role: Role) -> rusqlite::Result<()> {

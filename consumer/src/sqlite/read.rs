@@ -1,6 +1,7 @@
 //! Reading: a connection of its own, one statement for each call.
 
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rusqlite::types::Type;
@@ -16,6 +17,9 @@ use crate::store::{
     StoreError, StoreIdentity, StoreReader, StoredBlock, StoredLinks, StoredMark, StoredProof,
     StoredRecord, StoredTransaction,
 };
+
+/// Longer than three batches take, which is what a reader may wait for while a store is filled.
+const WHILE_FILLING: Duration = Duration::from_secs(600);
 
 /// A handle for reading a store in one SQLite file, in this process or another, while it is
 /// written or not: see [`crate::SqliteStore`].
@@ -38,6 +42,12 @@ impl SqliteReader {
     pub(crate) fn open_as(path: &Path, place: String, role: Role) -> Result<Self, StoreError> {
         let connection = open::for_reading(path, &place, role)?;
         Ok(Self { place, connection })
+    }
+
+    /// Has it wait for batches that are being written, however slow the medium is.
+    pub(super) fn wait_for_batches(&self) -> Result<(), StoreError> {
+        let set = self.connection.busy_timeout(WHILE_FILLING);
+        set.map_err(|e| fault(&self.place, "setting up the connection", e))
     }
 
     /// Opens a copy of this role that nobody writes to, without changing or adding any file.

@@ -9,7 +9,7 @@ use tipline_proto::{Cursor, Entry, Event, LogIdentity, Tip};
 
 use super::fault::fault;
 use super::lock::WriterLock;
-use super::open::{self, Opened, WAL_BYTES};
+use super::open::{self, Journal, Opened, WAL_BYTES, use_journal};
 use super::pin::SqlitePin;
 use super::read::{SqliteReader, read_store};
 use super::schema::{self, Role};
@@ -54,8 +54,11 @@ const ENTRY_WAL_BYTES: usize = 16 << 10;
 ///   for long keeps the WAL file from being emptied: it grows for as long.
 /// - The pages in the WAL are carried into the file between two batches, and an error there
 ///   stops the store as a failed commit does.
+/// - While it is filled by a restore, and nobody else reads it, a rollback journal takes the place
+///   of the WAL, with `synchronous = FULL` as before: what is appended is written once, not twice.
 /// - Opening it for writing writes the WAL again, if there is one, and fsyncs it: a writer that
 ///   was killed, or whose fsync failed, may have left a batch there that is whole, and not durable.
+///   Of a store that was being filled it is the file.
 /// - There is one writer: it holds an advisory lock on `PATH.lock`, which the system releases
 ///   when the process ends however it ends. The file stays; it means nothing by itself. Two
 ///   names of one file (hard links) are not noticed.
@@ -73,6 +76,8 @@ pub struct SqliteStore {
     cursor: Option<Cursor>,
     /// At most this many bytes of the WAL are not in the file yet.
     wal_bytes: usize,
+    /// There is no WAL.
+    filling: bool,
     /// What failed, if the handle is poisoned.
     poisoned: Option<String>,
     /// Released after the connection is closed: fields are dropped in their order.
@@ -95,7 +100,7 @@ impl SqliteStore {
         let Opened { place, path, role, connection, lock } = open::for_writing(path, place, role)?;
         let found = read_store(&connection, &place)?;
         let (identity, cursor) = found.unzip();
-        let (wal_bytes, poisoned) = (WAL_BYTES, None);
+        let (wal_bytes, filling, poisoned) = (WAL_BYTES, false, None);
         Ok(Self {
             place,
             path,
@@ -104,6 +109,7 @@ impl SqliteStore {
             identity,
             cursor,
             wal_bytes,
+            filling,
             poisoned,
             _lock: lock,
         })
@@ -140,7 +146,7 @@ impl SqliteStore {
 
     /// Carries what is in the WAL into the file, if it has become much.
     fn checkpoint(&mut self) -> Result<(), StoreError> {
-        if self.wal_bytes < WAL_BYTES {
+        if self.filling || self.wal_bytes < WAL_BYTES {
             return Ok(());
         }
         self.connection
@@ -227,8 +233,22 @@ impl Store for SqliteStore {
         Ok(())
     }
 
+    fn set_filling(&mut self, filling: bool) -> Result<(), StoreError> {
+        self.check_usable()?;
+        if self.filling != filling {
+            let journal = if filling { Journal::Rollback } else { Journal::WriteAhead };
+            use_journal(&self.connection, &self.place, journal)?;
+            self.filling = filling;
+        }
+        Ok(())
+    }
+
     fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
-        Ok(Box::new(SqliteReader::open_as(&self.path, self.place.clone(), self.role)?))
+        let reader = SqliteReader::open_as(&self.path, self.place.clone(), self.role)?;
+        if self.filling {
+            reader.wait_for_batches()?;
+        }
+        Ok(Box::new(reader))
     }
 
     fn pin(&self) -> Result<Vec<Box<dyn Pinned>>, StoreError> {

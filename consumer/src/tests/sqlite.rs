@@ -31,6 +31,52 @@ fn open(directory: &Path) -> Result<Box<dyn Store>, StoreError> {
 
 crate::store_conformance!(open);
 
+/// While a restore fills it, readers may wait, and see what failed for good; the rest is the same.
+mod filling {
+    use super::{Path, SqliteStore, Store, StoreError};
+    use crate::conformance::run;
+
+    fn open(directory: &Path) -> Result<Box<dyn Store>, StoreError> {
+        let mut store = SqliteStore::open(directory.join("store.db"))?;
+        store.set_filling(true)?;
+        Ok(Box::new(store))
+    }
+
+    macro_rules! cases {
+        ($($case:ident),+) => { $(
+            #[test]
+            fn $case() {
+                run(concat!(module_path!(), "::", stringify!($case)), stringify!($case), open);
+            }
+        )+ };
+    }
+
+    cases!(any_history, any_batches, large_payloads, of_another_log, out_of_order, killed);
+    #[cfg(target_os = "linux")]
+    cases!(power_cut);
+}
+
+#[test]
+fn a_store_that_was_being_filled_is_an_ordinary_one_when_it_is_opened_again() {
+    let (_directory, path) = place();
+    let (mut store, mut model) = (created(&path), Model::new(&log()));
+    let history = History::blocks(20, 50_000).entries;
+    store.set_filling(true).unwrap();
+    store.apply(&model.batch(&history[..10])).unwrap();
+    assert!(!has_wal(&path));
+    // As a killed restore leaves it.
+    drop(store);
+    let mut store = SqliteStore::open(&path).unwrap();
+    store.apply(&model.batch(&history[10..])).unwrap();
+    assert!(has_wal(&path));
+    model.assert_is(&*store.reader().unwrap(), "opened again");
+}
+
+/// As its header says.
+fn has_wal(path: &Path) -> bool {
+    fs::read(path).unwrap()[18] == 2
+}
+
 fn tables(path: &Path) -> i64 {
     let connection = Connection::open(path).unwrap();
     connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).unwrap()
