@@ -93,8 +93,7 @@ pub use checkpoint::{
 };
 #[cfg(feature = "archive")]
 pub use checks::{
-    Check, Copy, DrillReport, Record, Sample, VerifiedPlace, VerifyReport, common_point, drill,
-    verify,
+    Check, DrillReport, Record, Sample, VerifiedPlace, VerifyReport, common_point, drill, verify,
 };
 pub use composite::CompositeStore;
 pub use consumer::Consumer;

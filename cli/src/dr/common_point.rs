@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use tipline_consumer::{Archive, Copy, Destination, Keys, Sources, common_point};
+use tipline_consumer::{
+    Archive, ArchiveStore, Destination, Keys, Store, StoreReader, common_point,
+};
 
 use crate::address::StoreAddress;
 use crate::report::{Exit, Failure, Sentence, say};
@@ -56,7 +58,7 @@ pub(super) async fn run(args: CommonPointArgs) -> Result<Exit, Failure> {
     }
     let names = args.copies.clone();
     let find = move || {
-        let heights = copies.iter().map(Copy::heights).collect::<Result<Vec<_>, _>>()?;
+        let heights = copies.iter().map(|copy| copy.heights()).collect::<Result<Vec<_>, _>>()?;
         Ok::<_, tipline_consumer::StoreError>((heights, common_point(&copies)?))
     };
     let (heights, found) = tokio::task::spawn_blocking(find).await??;
@@ -76,21 +78,29 @@ pub(super) async fn run(args: CommonPointArgs) -> Result<Exit, Failure> {
     Ok(if answer.height.is_some() { Exit::Ok } else { Exit::Degraded })
 }
 
-async fn open(address: &str, keys: &Keys) -> Result<Copy, Failure> {
+async fn open(address: &str, keys: &Keys) -> Result<Box<dyn StoreReader>, Failure> {
     let not_a_store = match address.parse::<StoreAddress>() {
         Ok(store) => {
-            let open = move || store::open_reader(&store);
-            return Ok(Copy::Store(tokio::task::spawn_blocking(open).await??));
+            return Ok(tokio::task::spawn_blocking(move || store::open_reader(&store)).await??);
         }
         Err(error) => error,
     };
-    let Ok(destination) = Destination::open(address) else {
-        let text = format!("{address:?} is neither a store nor a place of an archive");
-        return Err(Failure::from(Sentence(text)).advise(not_a_store.to_string()));
+    let destination = match Destination::open(address) {
+        Ok(destination) => destination,
+        Err(error) if address.contains("://") => return Err(error.into()),
+        Err(_) => {
+            let text = format!("{address:?} is neither a store nor a place of an archive");
+            return Err(Failure::from(Sentence(text)).advise(not_a_store.to_string()));
+        }
     };
-    let archive = Archive::open(destination, keys.clone()).await?;
-    let sources = Sources { archives: vec![archive], ..Sources::default() };
-    Ok(Copy::Blocks(sources.blocks().await?))
+    // Says what is wrong if there is none.
+    Archive::open(destination.clone(), keys.clone()).await?;
+    let archive = ArchiveStore::new(destination, keys.clone(), 1);
+    let opened = tokio::task::spawn_blocking(move || {
+        archive.identity()?;
+        archive.reader()
+    });
+    Ok(opened.await??)
 }
 
 fn told(answer: &Answer) -> String {

@@ -108,13 +108,17 @@ impl StoreReader for ArchiveReader {
     }
 
     fn heights(&self) -> Result<Option<(u64, u64)>, StoreError> {
-        let ends = self.get(|opened| {
-            let highest = opened.standing.tip()?.height;
-            let base = opened.standing.links.base.as_ref();
-            let lowest = base.map_or(0, |base| base.height.saturating_add(1));
-            (lowest <= highest).then_some((lowest, highest))
-        });
-        Ok(ends.flatten())
+        let Some(Opened { archive, standing }) = self.get(Opened::clone) else { return Ok(None) };
+        let Some(highest) = standing.tip().map(|tip| tip.height) else { return Ok(None) };
+        let lowest = match (standing.first, standing.links.base) {
+            (0 | 1, base) => Some(base.map_or(0, |base| base.height.saturating_add(1))),
+            // What was before has expired.
+            _ => self
+                .runtime
+                .block_on(archive.first_height())
+                .map_err(|error| store_error(self.place.clone(), error))?,
+        };
+        Ok(lowest.filter(|lowest| *lowest <= highest).map(|lowest| (lowest, highest)))
     }
 
     fn block_by_hash(&self, _hash: &Hash) -> Result<Option<StoredBlock>, StoreError> {

@@ -160,6 +160,20 @@ impl Archive {
             first => Err(self.broken(Broken::Hole(1, first - 1))),
         }
     }
+
+    /// The height of the first block that is there.
+    ///
+    /// # Errors
+    /// As for [`Archive::standing`].
+    pub(super) async fn first_height(&self) -> Result<Option<u64>, ArchiveError> {
+        let names = self.segments().await?;
+        for name in coverage::path(&names).map_err(|broken| self.broken(broken))? {
+            if let Some(block) = self.outline(name).await?.blocks.first() {
+                return Ok(Some(block.height));
+            }
+        }
+        Ok(None)
+    }
 }
 
 /// The segment that holds an entry, and as much as possible before it.

@@ -8,7 +8,7 @@ mod record;
 mod tests;
 mod verify;
 
-pub use common::{Copy, common_point};
+pub use common::common_point;
 pub use drill::{DrillReport, drill};
 pub use record::{Check, Record};
 pub use verify::{Sample, VerifiedPlace, VerifyReport, verify};

@@ -5,8 +5,8 @@ use std::fs;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use super::{Check, Copy, Record, Sample, VerifyReport, common_point, verify};
-use crate::archive::Archive;
+use super::{Check, Record, Sample, VerifyReport, common_point, verify};
+use crate::archive::{Archive, ArchiveStore};
 use crate::conformance::history::{History, log};
 use crate::conformance::model::Model;
 use crate::destination::Destination;
@@ -126,18 +126,30 @@ async fn copies_agree_up_to_where_they_part() {
         let mut store = MemoryStore::new();
         store.create(&log()).unwrap();
         store.apply(&Model::new(&log()).batch(&history.entries)).unwrap();
-        Copy::Store(store.reader().unwrap())
+        store.reader().unwrap()
     };
     let parted = |history: &History| history.model.cursor.block_tip.clone().unwrap().height - 12;
     let found = common_point(&[copy(&one), copy(&other)]).unwrap().unwrap();
     assert_eq!(found.height, parted(&one));
     assert_eq!(Some(found.hash), one.model.block_hash(found.height));
-    let (_directory, sources) = archived(&one).await;
-    let archived = Copy::Blocks(sources.blocks().await.unwrap());
-    let found = common_point(&[copy(&one), archived]).unwrap();
-    assert_eq!(found, one.model.cursor.block_tip);
-    let empty = Copy::Blocks(std::collections::BTreeMap::new());
-    assert_eq!(common_point(&[copy(&one), empty]).unwrap(), None);
+    let (directory, _) = archived(&one).await;
+    let place = Destination::open(&format!("dir:{}", directory.path().display())).unwrap();
+    let archive = ArchiveStore::new(place, Keys::default(), 1);
+    let copies = vec![copy(&one), copy(&other)];
+    // A reader of an archive blocks.
+    tokio::task::spawn_blocking(move || {
+        archive.identity().unwrap().unwrap();
+        let mut copies = copies;
+        copies.push(archive.reader().unwrap());
+        let found = common_point(&copies[..]).unwrap().unwrap();
+        assert_eq!(found.height, parted(&one));
+        copies.remove(1);
+        assert_eq!(common_point(&copies).unwrap(), one.model.cursor.block_tip);
+        copies.push(MemoryStore::new().reader().unwrap());
+        assert_eq!(common_point(&copies).unwrap(), None);
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@ use tipline_proto::{Announcement, Entry, Event, Kind, Label, OutboxId, Position}
 
 use super::error::RestoreError;
 use super::sources::Sources;
+use crate::archive::Row;
 use crate::error::chain;
 
 /// How often the claim is tried while others append.
@@ -151,11 +152,14 @@ impl Sources {
                 see("checkpoints".to_owned(), tip.height);
             }
         }
-        for row in self.rows_found(&mut found).await? {
-            if let (Kind::BlockCommitted, Some(height)) = (row.kind, row.height) {
-                see("entries".to_owned(), height);
+        let mut highest = None;
+        let each = |row: Row| {
+            if row.kind == Kind::BlockCommitted {
+                highest = highest.max(row.height);
             }
-        }
+        };
+        self.each_row(&mut found, each).await?;
+        highest.into_iter().for_each(|height| see("entries".to_owned(), height));
         Ok(SignFloor {
             chain: found.identity.chain.name.to_string(),
             lineage: found.identity.lineage.to_string(),

@@ -164,14 +164,13 @@ impl Sources {
         stream::iter(spans).map(rows).buffered(AT_ONCE).boxed()
     }
 
-    /// Every row of everything that is kept, the oldest first.
-    pub(crate) async fn all_rows(&self) -> Result<Vec<Row>, RestoreError> {
-        let mut found = self.look().await?;
-        self.rows_found(&mut found).await
-    }
-
-    /// Likewise, of what was found.
-    pub(crate) async fn rows_found(&self, found: &mut Found) -> Result<Vec<Row>, RestoreError> {
+    /// Gives every row of everything that was found, the oldest first. When something turns out to
+    /// be damaged it begins again without that: a row may come twice.
+    pub(crate) async fn each_row(
+        &self,
+        found: &mut Found,
+        mut each: impl FnMut(Row),
+    ) -> Result<(), RestoreError> {
         let target = || "everything".to_owned();
         'again: loop {
             let mut spans = found.holdings.backwards();
@@ -186,12 +185,12 @@ impl Sources {
                     }
                 };
             }
-            let (mut all, mut at) = (Vec::new(), 0);
+            let mut at = 0;
             let mut rows_of = self.rows_of(spans);
             while let Some((span, rows)) = rows_of.next().await {
                 match rows {
                     Ok(rows) => {
-                        all.extend(rows.into_iter().filter(|row| row.index > at));
+                        rows.into_iter().filter(|row| row.index > at).for_each(&mut each);
                         at = at.max(span.last);
                     }
                     Err(Trouble::Bad(why)) => {
@@ -203,7 +202,7 @@ impl Sources {
                     Err(Trouble::Left) => {}
                 }
             }
-            return Ok(all);
+            return Ok(());
         }
     }
 

@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tipline_proto::Timestamp;
+use tipline_proto::{Event, Timestamp};
 
 use super::super::{RestoreError, Target};
 use super::{KINDS, Kept, names_in};
-use crate::archive::{ArchiveKeeper, ArchivePlan};
+use crate::archive::{ArchiveKeeper, ArchivePlan, ArchiveStore};
 use crate::checkpoint::{Fate, Keep};
 use crate::conformance::history::History;
+use crate::destination::Destination;
+use crate::keys::Keys;
+use crate::store::Store;
 
 /// How many cases; `TIPLINE_EXPIRIES` in the environment overrides it.
 fn cases() -> u64 {
@@ -170,6 +173,30 @@ async fn what_is_back_after_a_power_cut_is_no_island() {
     kept.expire(90).await;
     assert_eq!(names_in(&kept.backup().join("segments")).len(), 3);
     assert_eq!(names_in(&kept.backup().join("from")).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_says_which_heights_it_still_has() {
+    let kept = Kept::of(History::blocks(100, 10)).await;
+    kept.segments(100, 10).await;
+    kept.checkpoint(&["sqlite"], 75).await;
+    let first = kept.expire(90).await.first;
+    assert!(first > 1);
+    let block = kept.entries()[first as usize - 1..].iter().find_map(|entry| match &entry.event {
+        Event::BlockCommitted { height, hash, .. } => Some((*height, hash.clone())),
+        _ => None,
+    });
+    let (lowest, hash) = block.unwrap();
+    let highest = kept.model(100).cursor.block_tip.unwrap().height;
+    let place = Destination::open(&format!("dir:{}", kept.backup().display())).unwrap();
+    let store = ArchiveStore::new(place, Keys::default(), 1);
+    let read = move || {
+        store.identity().unwrap().unwrap();
+        let reader = store.reader().unwrap();
+        (reader.heights().unwrap(), reader.block_hash(lowest).unwrap())
+    };
+    let read = tokio::task::spawn_blocking(read).await.unwrap();
+    assert_eq!(read, (Some((lowest, highest)), Some(hash)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
