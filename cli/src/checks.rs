@@ -171,8 +171,8 @@ impl Checked {
     }
 }
 
-/// The kinds of media of the newest checkpoint there, because not every kind can be started from
-/// it; of an archive alone, SQLite.
+/// The kinds of media of the newest checkpoint there, so that its files are restored as they are;
+/// of an archive alone, SQLite.
 async fn media(sources: &Sources, scratch: &Path) -> Result<StoreAddress, Failure> {
     let mut newest: Option<(u64, Vec<String>)> = None;
     for set in &sources.checkpoints {

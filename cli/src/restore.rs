@@ -8,8 +8,8 @@ use std::sync::Arc;
 use clap::ValueEnum;
 use serde::Serialize;
 use tipline_consumer::{
-    CheckpointError, Plan, RestoreError, RestoreProgress, RestoreReport, RestoreSettings,
-    SignFloor, Sources, Step, StorePlace, Verification,
+    CheckpointError, Plan, PlannedCheckpoint, RestoreError, RestoreProgress, RestoreReport,
+    RestoreSettings, SignFloor, Sources, Step, StorePlace, Verification,
 };
 use tipline_log::system_clock;
 use tipline_proto::Label;
@@ -272,6 +272,9 @@ pub(crate) fn line(progress: RestoreProgress) -> String {
         Step::Fetching => {
             format!("fetching a checkpoint · {} of {} MiB · {percent}%", done >> 20, of >> 20)
         }
+        Step::Carrying => {
+            format!("carrying over · {} of at most {} entries", number(done), number(of))
+        }
         Step::Replaying => {
             format!("applying entries · {} of {} · {percent}%", number(done), number(of))
         }
@@ -293,11 +296,12 @@ fn told_plan(plan: &Plan) -> String {
             let height = from.height.map(|height| format!(", block {}", number(height)));
             let mib = from.bytes as f64 / f64::from(1 << 20);
             text += &format!(
-                "  checkpoint {}: entry {}{}, {mib:.1} MiB, at {}\n",
+                "  checkpoint {}: entry {}{}, {mib:.1} MiB, at {}{}\n",
                 from.id,
                 number(from.index),
                 height.unwrap_or_default(),
-                from.place
+                from.place,
+                carried(from),
             );
         }
     }
@@ -308,6 +312,10 @@ fn told_plan(plan: &Plan) -> String {
     text += &format!("  {:.1} MiB to read\n", plan.bytes as f64 / f64::from(1 << 20));
     plan.notes.iter().for_each(|note| text += &format!("  not used: {note}\n"));
     text
+}
+
+fn carried(from: &PlannedCheckpoint) -> String {
+    from.of.as_ref().map(|of| format!(", carried over from {of}")).unwrap_or_default()
 }
 
 fn told(report: &RestoreReport) -> String {
@@ -325,7 +333,8 @@ fn told(report: &RestoreReport) -> String {
                 &format!("  went on at entry {}, where an earlier attempt had been\n", number(at));
         }
         (Some(from), None) => {
-            text += &format!("  from checkpoint {}, entry {}\n", from.id, number(from.index));
+            let (id, at) = (&from.id, number(from.index));
+            text += &format!("  from checkpoint {id}, entry {at}{}\n", carried(from));
         }
         (None, None) => text += "  from nothing\n",
     }

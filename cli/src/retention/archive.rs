@@ -49,7 +49,7 @@ struct Explained {
     reachable_from: Option<u64>,
     /// The checkpoint that it is restored from.
     checkpoint: Option<String>,
-    /// Into which kinds of stores.
+    /// The kinds of stores that it is of.
     media: Option<String>,
     segments: u64,
     bytes: u64,
@@ -102,7 +102,7 @@ impl Explained {
             let from = number(from);
             text += &field(
                 "restore",
-                &format!("from event {from} on, into {media}, from checkpoint {id}"),
+                &format!("from event {from} on, from checkpoint {id} of {media}"),
             );
         }
         for range in self.ranges.iter().filter(|range| !range.kept_by.is_empty()) {

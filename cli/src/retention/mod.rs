@@ -44,8 +44,8 @@ APART     it holds another history than the log, or more than the log
 
 With --archive it is the archive at that place that may forget, and not the log: segments in front
 of the newest checkpoint in the same place that is older than --keep-for. Every point since then
-stays restorable, into the kinds of stores that the checkpoint is of. Without such a checkpoint
-nothing goes; it is read back before, and does not expire for as long as the archive starts with it.
+stays restorable. Without such a checkpoint nothing goes; it is read back before, and does not
+expire for as long as the archive starts with it.
 Blocks whose proofs are to come stay. Nothing is removed without --confirm, which needs the
 permission to delete.
 

@@ -22,7 +22,7 @@ pub struct ArchivePlan {
     pub reachable_from: Option<u64>,
     /// The checkpoint that what is kept is restored from.
     pub start: Option<CheckpointId>,
-    /// Into which kinds of stores, because the checkpoint is of these: `sqlite`, or several with
+    /// The kinds of stores that the checkpoint is of: `sqlite`, or several with
     /// `+` between.
     pub media: Option<String>,
     /// How many segments go.

@@ -48,7 +48,7 @@ impl FileReader {
     }
 
     /// Opens a copy that nobody writes to, without changing or adding any file.
-    pub(super) fn look_at(copy: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn look_at(copy: &Path) -> Result<Self, StoreError> {
         let (place, layout) = (open::place(copy), Layout::of(copy.to_owned()));
         open::check_for_reading(copy, &place)?;
         let index = SqliteReader::look_at(&layout.index(), place.clone(), open::ROLE)?;

@@ -13,6 +13,8 @@
 //! - **Nothing is in place before it is whole.** The store is made beside its place, looked at,
 //!   and renamed. Whatever ends the work in the middle, the same call goes on where it was.
 
+#[cfg(feature = "sqlite")]
+mod carry;
 mod error;
 mod feed;
 mod holdings;

@@ -42,6 +42,9 @@ pub struct PlannedCheckpoint {
     pub height: Option<u64>,
     /// Its size in bytes.
     pub bytes: u64,
+    /// The kinds of stores that it is of, if the store is of another kind: then its content is
+    /// carried over.
+    pub of: Option<String>,
 }
 
 /// Some entries of a plan.
@@ -61,7 +64,12 @@ pub struct PlannedRead {
 #[derive(Debug, Clone)]
 pub(super) enum Start {
     Nothing,
-    Checkpoint { set: usize, manifest: Box<Manifest> },
+    /// `carried`: it is of other kinds of stores.
+    Checkpoint {
+        set: usize,
+        manifest: Box<Manifest>,
+        carried: bool,
+    },
 }
 
 impl Start {
@@ -121,38 +129,56 @@ impl Sources {
         })
     }
 
-    /// The checkpoints that can be started from, the newest first.
+    /// The checkpoints that can be started from, the newest first; those of other kinds of stores
+    /// behind all that are copied as they are.
     fn starts(&self, found: &mut Found, index: u64, kinds: &[String]) -> Vec<Start> {
-        let mut starts = Vec::new();
+        let (mut starts, mut carried) = (Vec::new(), Vec::new());
         for (set, manifest) in &found.checkpoints {
             if manifest.cursor.position.index > index {
                 continue;
             }
-            if !kinds.iter().all(|kind| manifest.parts.contains(kind)) {
-                let place = self.checkpoints.get(*set).map_or("", |set| set.place());
+            let (set, manifest) = (*set, Box::new(manifest.clone()));
+            if fills(&manifest, kinds) {
+                starts.push(Start::Checkpoint { set, manifest, carried: false });
+            } else if can_carry(&manifest) {
+                carried.push(Start::Checkpoint { set, manifest, carried: true });
+            } else {
+                let place = self.checkpoints.get(set).map_or("", |set| set.place());
                 found.notes.push(format!(
-                    "checkpoint {} at {place} is of {}, it cannot fill {}",
+                    "checkpoint {} at {place} is of {}, which this program was built without",
                     manifest.id,
                     manifest.parts.join("+"),
-                    kinds.join("+")
                 ));
-                continue;
             }
-            starts.push(Start::Checkpoint { set: *set, manifest: Box::new(manifest.clone()) });
         }
+        starts.append(&mut carried);
         starts
     }
 
     pub(super) fn planned(&self, start: &Start) -> Option<PlannedCheckpoint> {
-        let Start::Checkpoint { set, manifest } = start else { return None };
+        let Start::Checkpoint { set, manifest, carried } = start else { return None };
         Some(PlannedCheckpoint {
             id: manifest.id.to_string(),
             place: self.checkpoints.get(*set).map(|set| set.place().to_owned()).unwrap_or_default(),
             index: manifest.cursor.position.index,
             height: manifest.cursor.block_tip.as_ref().map(|tip| tip.height),
             bytes: manifest.files.iter().map(|file| file.bytes).sum(),
+            of: carried.then(|| manifest.parts.join("+")),
         })
     }
+}
+
+/// Whether its parts are those of a store of these kinds.
+fn fills(manifest: &Manifest, kinds: &[String]) -> bool {
+    kinds.iter().all(|kind| manifest.parts.contains(kind))
+}
+
+/// Whether its content can be carried over into a store of any kind.
+fn can_carry(manifest: &Manifest) -> bool {
+    #[cfg(feature = "sqlite")]
+    return super::carry::can_open(&manifest.parts);
+    #[cfg(not(feature = "sqlite"))]
+    return false;
 }
 
 fn unreachable(
@@ -163,7 +189,7 @@ fn unreachable(
     hole: Option<Hole>,
 ) -> RestoreError {
     let target = target.to_string();
-    let usable = |manifest: &Manifest| kinds.iter().all(|kind| manifest.parts.contains(kind));
+    let usable = |manifest: &Manifest| fills(manifest, kinds) || can_carry(manifest);
     let earliest = found.checkpoints.iter().rfind(|(_, manifest)| usable(manifest));
     let hole = hole.unwrap_or(Hole { first: 1, last: index });
     match earliest {

@@ -91,7 +91,9 @@ pub async fn restore(
     let stage = blocking(move || Stage::take(place, force)).await?;
     let mut found = sources.look().await?;
     let plan = sources.plan(&mut found, &target, exclusive, &kinds).await?;
-    stage.check_room(plan.bytes)?;
+    // What is carried over is there twice for a while.
+    let twice = plan.checkpoint.as_ref().filter(|from| from.of.is_some()).map(|from| from.bytes);
+    stage.check_room(plan.bytes + twice.unwrap_or(0))?;
     let mut run = Run {
         sources,
         stage: Arc::new(stage),
@@ -170,8 +172,8 @@ impl Run {
         for start in self.plan.starts.clone() {
             let stage = Arc::clone(&self.stage);
             blocking(move || stage.clear()).await?;
-            if let Start::Checkpoint { set, manifest } = &start
-                && let Err(why) = self.fetch(*set, manifest).await?
+            if let Start::Checkpoint { set, manifest, carried } = &start
+                && let Err(why) = self.fetch(*set, manifest, *carried).await?
             {
                 tracing::warn!(why, "a checkpoint is damaged; using the next older one");
                 self.notes.push(why);
@@ -192,6 +194,7 @@ impl Run {
         &mut self,
         set: usize,
         manifest: &Manifest,
+        carried: bool,
     ) -> Result<Result<(), String>, RestoreError> {
         let Some(place) = self.sources.checkpoints.get(set).cloned() else {
             return Ok(Err("its set is gone".to_owned()));
@@ -207,9 +210,41 @@ impl Run {
             }
             Err(error) => return Err(error.into()),
         }
+        if carried {
+            return self.carry(manifest).await;
+        }
         let (stage, manifest) = (Arc::clone(&self.stage), manifest.clone());
         blocking(move || stage.take_over(&manifest)).await?;
         Ok(Ok(()))
+    }
+
+    /// Carries the content of the fetched checkpoint over into the store to be staged.
+    #[cfg(feature = "sqlite")]
+    async fn carry(&mut self, manifest: &Manifest) -> Result<Result<(), String>, RestoreError> {
+        let (stage, manifest) = (Arc::clone(&self.stage), manifest.clone());
+        let (progress, stop) = (self.progress.clone(), self.stop.clone());
+        let of = manifest.cursor.position.index;
+        let carried = blocking(move || {
+            let from = super::carry::open(&manifest.parts, &stage.fetching())?;
+            let mut into = stage.open_carrying()?;
+            super::carry::carry(&*from, &manifest.log, &mut *into, &stage.scratch(), |done| {
+                progress.send_replace(RestoreProgress { step: Step::Carrying, done, of });
+                !stop.is_cancelled()
+            })?;
+            drop(into);
+            stage.take_over_carried()
+        });
+        match carried.await {
+            Ok(()) => Ok(Ok(())),
+            // It is not what it should be: do without it.
+            Err(RestoreError::NotRight { what }) => Ok(Err(what)),
+            Err(error) => Err(error),
+        }
+    }
+
+    #[cfg(not(feature = "sqlite"))]
+    async fn carry(&mut self, _: &Manifest) -> Result<Result<(), String>, RestoreError> {
+        Ok(Err("this program was built without carrying over".to_owned()))
     }
 
     /// Applies to the staged store, which is at `from`, everything up to the target.

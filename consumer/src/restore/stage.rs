@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `STORE.restoring` | the store being restored: a store at every moment, from which a later attempt goes on |
 //! | `STORE.fetching` | a checkpoint that is not there as a whole yet; removed by the next attempt |
+//! | `STORE.carrying` | a store that gets the content of a checkpoint of another kind; likewise |
 //! | `STORE.replaced` | what was in the way, until the restored store has its name |
 //! | `STORE.placing` | empty: parts are being given their names, and not all of them may have theirs |
 //! | `STORE.restoring-lock` | locked while a restore is at work; it means nothing by itself |
@@ -151,6 +152,35 @@ impl Stage {
         beside(&self.paths()[0], "fetching")
     }
 
+    /// Where a checkpoint of another kind is carried over to.
+    fn carrying(&self) -> Vec<PathBuf> {
+        self.place.parts.iter().map(|(_, path)| beside(path, "carrying")).collect()
+    }
+
+    /// Opens a new store for the content of a checkpoint of another kind.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn open_carrying(&self) -> Result<Box<dyn Store>, StoreError> {
+        (self.place.open)(&self.carrying())
+    }
+
+    /// A file beside it.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn scratch(&self) -> PathBuf {
+        self.fetching().join("order")
+    }
+
+    /// Makes the store that was carried over to, which is closed, the staged one.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn take_over_carried(&self) -> Result<(), RestoreError> {
+        for (carrying, staged) in self.carrying().iter().zip(self.staged()) {
+            rename(carrying, &staged)?;
+            sync(parent(&staged))?;
+            // What is left are locks.
+            remove(carrying)?;
+        }
+        remove(&self.fetching())
+    }
+
     /// Opens the staged store.
     pub(super) fn open(&self) -> Result<Box<dyn Store>, StoreError> {
         (self.place.open)(&self.staged())
@@ -172,7 +202,7 @@ impl Stage {
 
     /// Removes everything staged and fetched.
     pub(super) fn clear(&self) -> Result<(), RestoreError> {
-        for path in self.staged().iter().chain([&self.fetching()]) {
+        for path in self.staged().iter().chain(&self.carrying()).chain([&self.fetching()]) {
             remove(path)?;
         }
         Ok(())

@@ -8,6 +8,8 @@ mod read;
 mod schema;
 mod write;
 
+#[cfg(feature = "archive")]
+pub(crate) use pin::look_at;
 #[cfg(feature = "files")]
 pub(crate) use pin::{PayloadOf, SqlitePin};
 pub use read::SqliteReader;

@@ -5,7 +5,7 @@ use rand::{RngExt, SeedableRng};
 use tipline_proto::{Event, Timestamp};
 
 use super::super::Target;
-use super::{KINDS, Kept};
+use super::{KINDS, Kept, names_in};
 use crate::conformance::history::History;
 
 /// How many cases; `TIPLINE_RESTORES` in the environment overrides it.
@@ -45,6 +45,37 @@ async fn a_restored_store_is_what_was_there_at_that_point() {
         }
     }
     assert!(restored > refused, "{restored} restored, {refused} refused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_of_any_kind_fills_a_store_of_any_other() {
+    let first: u64 = rand::random_range(0..1 << 40);
+    for case in 0..cases() {
+        let seed = first + case;
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut kinds = || KINDS[random.random_range(0..KINDS.len())];
+        let (of, into) = (kinds(), kinds());
+        let context = format!("seed {seed}: {of:?} into {into:?}");
+        let length = [random.random_range(2..30), random.random_range(30..1500)][case as usize % 2];
+        let kept = Kept::of(History::random_of(seed, length, 2000)).await;
+        let end = kept.entries().len() as u64;
+        let at = random.random_range(1..=end);
+        kept.checkpoint(of, at).await;
+        // What is before the checkpoint is nowhere else.
+        if at < end {
+            kept.segment(at + 1, end).await;
+        }
+        let target = random.random_range(at..=end);
+        let found = kept.restore(into, Target::Index(target), false).await;
+        let found = found.unwrap_or_else(|error| panic!("{context}: {error}"));
+        found.assert_is(&kept, target, &context);
+        let fills = into.iter().all(|kind| of.contains(kind));
+        let told = found.report.checkpoint.as_ref().unwrap();
+        assert_eq!(told.of.is_some(), !fills, "{context}");
+        for left in names_in(found.directory.path()) {
+            assert!(!left.contains("carrying") && !left.contains("fetching"), "{context}: {left}");
+        }
+    }
 }
 
 /// Cuts the history by chance, with some larger segments over the small ones.

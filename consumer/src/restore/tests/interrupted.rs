@@ -94,6 +94,31 @@ async fn a_restore_that_was_stopped_goes_on_where_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn carrying_over_that_was_stopped_is_begun_anew() {
+    for (of, into) in [("files", "sqlite"), ("sqlite", "files")] {
+        let kept = Kept::of(History::random(26, 4000)).await;
+        kept.checkpoint(&[of], 4000).await;
+        let directory = tempfile::tempdir().unwrap();
+        let place = place(&[into], directory.path());
+        let (progress, mut hears) = watch::channel(RestoreProgress::default());
+        let stop = CancellationToken::new();
+        let (sources, settings) = (kept.sources(), settings(Target::Latest, false));
+        let work = restore(sources, place.clone(), settings.clone(), progress, stop.clone());
+        let work = tokio::spawn(work);
+        // It may be faster than anybody looks.
+        drop(hears.wait_for(|at| at.step == Step::Carrying).await);
+        stop.cancel();
+        if let Err(error) = work.await.unwrap() {
+            assert!(matches!(error, RestoreError::Stopped { .. }), "{error:?}");
+            assert!(!place.parts[0].1.exists(), "not in place");
+            let report = run(kept.sources(), place.clone(), settings).await.unwrap();
+            assert_eq!(report.resumed_at, None);
+        }
+        kept.model(4000).assert_is(&*open(&place).reader().unwrap(), into);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_staged_for_another_point_is_not_used() {
     let kept = Kept::of(History::random(24, 100)).await;
     kept.segments(100, 20).await;

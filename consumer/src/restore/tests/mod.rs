@@ -129,13 +129,13 @@ impl Kept {
         let directory = tempfile::tempdir_in(self.directory.path()).unwrap();
         let place = place(kinds, directory.path());
         let report = run(self.sources(), place.clone(), settings(target, exclusive)).await?;
-        Ok(Restored { _directory: directory, place, report })
+        Ok(Restored { directory, place, report })
     }
 }
 
 /// A store that was restored.
 struct Restored {
-    _directory: TempDir,
+    directory: TempDir,
     place: StorePlace,
     report: RestoreReport,
 }

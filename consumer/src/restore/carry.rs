@@ -1,0 +1,370 @@
+//! Filling a store from a checkpoint of another kind: its content is carried over.
+//!
+//! A store takes batches of entries, so it gets what has survived as such: each block, proof,
+//! transaction, record and mark as the entry that it came with, at that entry's index, in the order
+//! of the log. What is gone (rolled back, replaced, erased) leaves gaps within a batch; at both of
+//! its ends is an entry that changes nothing. Whether all has arrived, and as it was, the content
+//! digests of both stores tell.
+
+use std::fs;
+use std::path::Path;
+use std::vec::IntoIter;
+
+use rusqlite::{Connection, params};
+use tipline_proto::limits::{MAX_APPLY_BYTES, MAX_APPLY_EVENTS};
+use tipline_proto::{
+    Cursor, Digest, Entry, Event, Hash, Label, LogIdentity, OutboxId, Position, Timestamp, Tip,
+    TransactionId,
+};
+
+use super::error::RestoreError;
+use super::stage::files;
+use crate::content::content_digest;
+use crate::error::chain;
+use crate::store::{Batch, Store, StoreError, StoreIdentity, StoreReader, StoredLinks};
+
+/// How many names are asked for at once.
+const PAGE: usize = 1000;
+/// The digest of an entry that was read from a store, which keeps none.
+const NONE: Digest = Digest::from_bytes([0; 32]);
+const NO_OUTBOX: OutboxId = OutboxId::from_bytes([0; 16]);
+
+/// Opens the first part of a fetched checkpoint that this build can read.
+pub(super) fn open(parts: &[String], fetched: &Path) -> Result<Box<dyn StoreReader>, StoreError> {
+    for (number, kind) in parts.iter().enumerate() {
+        let path = fetched.join(format!("part-{number}"));
+        match kind.as_str() {
+            "sqlite" => return Ok(Box::new(crate::sqlite::look_at(&path)?)),
+            #[cfg(feature = "files")]
+            "files" => return Ok(Box::new(crate::files::FileReader::look_at(&path)?)),
+            #[cfg(feature = "rocksdb")]
+            "rocksdb" => return Ok(Box::new(crate::rocksdb::RocksDbReader::open(path)?)),
+            _ => {}
+        }
+    }
+    Err(StoreError::Unusable {
+        place: fetched.display().to_string(),
+        why: format!("this program was built without stores of {}", parts.join("+")),
+        source: None,
+    })
+}
+
+/// Whether there is a part that this build can read.
+pub(super) fn can_open(parts: &[String]) -> bool {
+    let readable = |kind: &String| {
+        kind == "sqlite"
+            || (cfg!(feature = "files") && kind == "files")
+            || (cfg!(feature = "rocksdb") && kind == "rocksdb")
+    };
+    parts.iter().any(readable)
+}
+
+/// Fills a new store with everything that `from` holds, durably, and compares the two. `scratch` is
+/// a file that is made and removed. `proceed` is told how many entries have been carried over, and
+/// ends it with `false`.
+pub(super) fn carry(
+    from: &dyn StoreReader,
+    of: &StoreIdentity,
+    into: &mut dyn Store,
+    scratch: &Path,
+    proceed: impl FnMut(u64) -> bool,
+) -> Result<(), RestoreError> {
+    let Some(cursor) = from.cursor()? else {
+        return Err(RestoreError::NotRight { what: format!("{} is empty", from.place()) });
+    };
+    let log = identity(of)?;
+    into.create(&log)?;
+    into.set_filling(true)?;
+    let order = Order::of(from, scratch)?;
+    let links = from.links()?;
+    let nobody = Label::new("restore").map_err(|e| RestoreError::NotRight { what: chain(&e) })?;
+    let mut carrier = Carrier {
+        into: &mut *into,
+        nobody,
+        genesis: of.chain.genesis.clone(),
+        at: Cursor::origin(&log),
+        links,
+        tip: None,
+        entries: Vec::new(),
+        bytes: 0,
+        carried: 0,
+        proceed,
+    };
+    carrier.everything(from, &order)?;
+    carrier.apply(cursor)?;
+    drop(carrier);
+    drop(order);
+    fs::remove_file(scratch).map_err(|source| files("removing", scratch, source))?;
+    into.set_filling(false)?;
+    let (found, expected) = (content_digest(&*into.reader()?)?, content_digest(from)?);
+    if found != expected || into.reader()?.links()? != from.links()? {
+        let what = format!(
+            "what was carried over from {} has digest {found}, not {expected}",
+            from.place()
+        );
+        return Err(RestoreError::NotRight { what });
+    }
+    Ok(())
+}
+
+/// A store does not keep the name of its log.
+fn identity(of: &StoreIdentity) -> Result<LogIdentity, RestoreError> {
+    let name = "restored".parse();
+    let name = name.map_err(|e| RestoreError::NotRight { what: chain(&e) })?;
+    Ok(LogIdentity { name, chain: of.chain.clone(), lineage: of.lineage })
+}
+
+struct Carrier<'a, P> {
+    into: &'a mut dyn Store,
+    nobody: Label,
+    genesis: Hash,
+    /// Where it is.
+    at: Cursor,
+    links: StoredLinks,
+    /// The block tip behind the entries.
+    tip: Option<Tip>,
+    entries: Vec<Entry>,
+    bytes: usize,
+    carried: u64,
+    proceed: P,
+}
+
+impl<P: FnMut(u64) -> bool> Carrier<'_, P> {
+    fn everything(&mut self, from: &dyn StoreReader, order: &Order) -> Result<(), RestoreError> {
+        let mut between = order.rows().peekable();
+        for block in from.blocks(0..=u64::MAX)? {
+            let block = block?;
+            let is_before =
+                |row: &Result<Row, _>| row.as_ref().map_or(true, |row| row.index < block.index);
+            while let Some(row) = between.next_if(is_before) {
+                self.between(from, row?)?;
+            }
+            let (height, hash) = (block.height, block.hash);
+            let (parent_hash, payload) = (block.parent_hash, block.payload);
+            let event = Event::BlockCommitted { height, hash, parent_hash, payload };
+            self.push(block.index, block.epoch, block.time, event)?;
+            if let Some(proof) = from.proof(height)? {
+                let (block_hash, payload) = (proof.block_hash, proof.payload);
+                let event = Event::BlockProven { height, block_hash, payload };
+                self.push(proof.index, block.epoch, proof.time, event)?;
+            }
+        }
+        between.try_for_each(|row| self.between(from, row?))?;
+        let mut keys = from.keys(None, PAGE)?;
+        while let Some(last) = keys.last().cloned() {
+            for key in keys {
+                let Some(record) = from.record(&key)? else { continue };
+                let event = Event::StateRecorded { key, value: Some(record.value) };
+                self.push(record.index, 0, record.time, event)?;
+            }
+            keys = from.keys(Some(&last), PAGE)?;
+        }
+        Ok(())
+    }
+
+    /// A transaction or a mark.
+    fn between(&mut self, from: &dyn StoreReader, row: Row) -> Result<(), RestoreError> {
+        let (index, time, block_tip, event) = match row.name {
+            Name::Transaction(id) => {
+                let Some(found) = from.transaction(&id)? else { return Ok(()) };
+                let event = Event::TransactionValidated { id, payload: found.payload };
+                (found.index, found.time, found.block_tip, event)
+            }
+            Name::Mark(name) => {
+                let Some(found) = from.mark(&name)? else { return Ok(()) };
+                (found.index, found.time, found.block_tip, Event::Marked { name })
+            }
+        };
+        self.stand_at(block_tip, index)?;
+        self.push(index, 0, time, event)
+    }
+
+    /// The block tip at an entry is that of the newest block before it, as a rule. But a mark stays
+    /// when its block is rolled back, and a chain may have been rolled back to in front of its first
+    /// block. Then a rollback says it, which removes nothing: no block before the entry was higher.
+    fn stand_at(&mut self, block_tip: Option<u64>, index: u64) -> Result<(), RestoreError> {
+        match block_tip {
+            tip if tip == self.tip.as_ref().map(|tip| tip.height) => Ok(()),
+            Some(to_height) => {
+                let to_hash = self.genesis.clone();
+                let event = Event::RolledBack { to_height, to_hash };
+                self.push(index, 0, Timestamp::default(), event)
+            }
+            None => {
+                let what = format!("entry {index} was applied before the first block, and is not");
+                Err(RestoreError::NotRight { what })
+            }
+        }
+    }
+
+    fn push(
+        &mut self,
+        index: u64,
+        epoch: u64,
+        time: Timestamp,
+        event: Event,
+    ) -> Result<(), RestoreError> {
+        let bytes = event.payload().len();
+        // With the two that change nothing.
+        let full =
+            self.entries.len() + 3 > MAX_APPLY_EVENTS || self.bytes + bytes > MAX_APPLY_BYTES;
+        if full && !self.entries.is_empty() {
+            let index = self.at.position.index + 1;
+            let (position, block_tip) = (Position { index, digest: NONE }, self.tip.clone());
+            self.apply(Cursor { position, block_tip, ..self.at.clone() })?;
+        }
+        match &event {
+            Event::BlockCommitted { height, hash, .. }
+            | Event::RolledBack { to_height: height, to_hash: hash } => {
+                self.tip = Some(Tip { height: *height, hash: hash.clone() });
+            }
+            _ => {}
+        }
+        self.bytes += bytes;
+        self.entries.push(Entry { index, epoch, time, outbox_sequence: 0, digest: NONE, event });
+        Ok(())
+    }
+
+    /// Applies what has been gathered, as one batch behind which the store is at `cursor`.
+    fn apply(&mut self, cursor: Cursor) -> Result<(), RestoreError> {
+        let end = |position: Position| Entry {
+            index: position.index,
+            epoch: 0,
+            time: Timestamp::default(),
+            outbox_sequence: 0,
+            digest: position.digest,
+            event: Event::EpochStarted { primary: self.nobody.clone(), outbox: NO_OUTBOX },
+        };
+        let first = end(Position { index: self.at.position.index + 1, digest: NONE });
+        let last = end(cursor.position);
+        let gathered = std::mem::take(&mut self.entries);
+        let entries = [first].into_iter().chain(gathered).chain([last]).collect();
+        let batch = Batch { entries, cursor: cursor.clone(), base: self.links.base.clone() };
+        self.into.apply(&batch)?;
+        self.carried += batch.entries.len() as u64 - 2;
+        (self.at, self.bytes) = (cursor, 0);
+        if (self.proceed)(self.carried) {
+            return Ok(());
+        }
+        Err(RestoreError::Stopped { at: 0 })
+    }
+}
+
+/// A transaction or a mark.
+#[derive(Debug)]
+struct Row {
+    index: u64,
+    name: Name,
+}
+
+#[derive(Debug)]
+enum Name {
+    Transaction(TransactionId),
+    Mark(Label),
+}
+
+/// The transactions and marks of a store in the order of the log: a store gives them by name, and
+/// there may be more of them than fit into memory.
+struct Order {
+    connection: Connection,
+    place: String,
+}
+
+impl Order {
+    fn of(from: &dyn StoreReader, scratch: &Path) -> Result<Self, RestoreError> {
+        let place = scratch.display().to_string();
+        let fail = |e| failed(&place, e);
+        let connection = Connection::open(scratch).map_err(fail)?;
+        connection
+            .execute_batch(
+                "PRAGMA journal_mode = off; PRAGMA synchronous = off; BEGIN;
+                 CREATE TABLE rows (at INTEGER PRIMARY KEY, mark INTEGER, name BLOB) STRICT;",
+            )
+            .map_err(fail)?;
+        // Indices are dense, from 1: none is near 2⁶³.
+        let put = |index: u64, mark: bool, name: &[u8]| {
+            let sql = "INSERT INTO rows VALUES (?1, ?2, ?3)";
+            let insert =
+                || connection.prepare_cached(sql)?.execute(params![index as i64, mark, name]);
+            insert().map_err(fail)
+        };
+        let mut ids = from.transaction_ids(None, PAGE)?;
+        while let Some(last) = ids.last().cloned() {
+            for id in &ids {
+                if let Some(found) = from.transaction(id)? {
+                    put(found.index, false, id.as_ref())?;
+                }
+            }
+            ids = from.transaction_ids(Some(&last), PAGE)?;
+        }
+        let mut names = from.marks(None, PAGE)?;
+        while let Some(last) = names.last().cloned() {
+            for name in &names {
+                if let Some(found) = from.mark(name)? {
+                    put(found.index, true, name.as_str().as_bytes())?;
+                }
+            }
+            names = from.marks(Some(&last), PAGE)?;
+        }
+        connection.execute_batch("COMMIT").map_err(fail)?;
+        Ok(Self { connection, place })
+    }
+
+    fn rows(&self) -> Rows<'_> {
+        Rows { order: self, page: Vec::new().into_iter(), last: 0 }
+    }
+
+    fn page(&self, after: i64) -> Result<Vec<(i64, bool, Vec<u8>)>, RestoreError> {
+        let sql = "SELECT at, mark, name FROM rows WHERE at > ?1 ORDER BY at LIMIT ?2";
+        let read = || {
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let rows = statement.query_map(params![after, PAGE as i64], |r| {
+                Ok((r.get(0)?, r.get(1)?, r.get(2)?))
+            })?;
+            rows.collect::<rusqlite::Result<_>>()
+        };
+        read().map_err(|e| failed(&self.place, e))
+    }
+}
+
+struct Rows<'a> {
+    order: &'a Order,
+    page: IntoIter<(i64, bool, Vec<u8>)>,
+    last: i64,
+}
+
+impl Rows<'_> {
+    fn row(&self, (at, mark, name): (i64, bool, Vec<u8>)) -> Result<Row, RestoreError> {
+        let bad = |e: &(dyn std::error::Error + 'static)| {
+            let source = std::io::Error::other(e.to_string());
+            files("reading", Path::new(&self.order.place), source)
+        };
+        let name = if mark {
+            let text = String::from_utf8(name).map_err(|e| bad(&e))?;
+            Name::Mark(Label::new(&text).map_err(|e| bad(&e))?)
+        } else {
+            Name::Transaction(TransactionId::new(name).map_err(|e| bad(&e))?)
+        };
+        Ok(Row { index: at.unsigned_abs(), name })
+    }
+}
+
+impl Iterator for Rows<'_> {
+    type Item = Result<Row, RestoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.page.len() == 0 {
+            match self.order.page(self.last) {
+                Ok(page) => self.page = page.into_iter(),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        let row = self.page.next()?;
+        self.last = row.0;
+        Some(self.row(row))
+    }
+}
+
+fn failed(place: &str, error: rusqlite::Error) -> RestoreError {
+    files("sorting in", Path::new(place), std::io::Error::other(error))
+}
