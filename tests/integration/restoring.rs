@@ -315,8 +315,12 @@ async fn a_destination_that_is_gone_is_shown_within_seconds() {
     let mut archiver = site.tipline(&format!("archive --to dir:backup {LOG}")).spawn();
     site.status(LOG, |status| status["consumers"][0]["state"] == "well").await;
     fs::rename(site.path("backup"), site.path("away")).unwrap();
-    let shown = site.status(LOG, |status| status["consumers"][0]["state"] == "failed").await;
+    let asks = format!("--metrics tipline.prom {LOG}");
+    let shown = site.status(&asks, |status| status["consumers"][0]["state"] == "failed").await;
     assert!(shown["consumers"][0]["failure"].to_string().contains("out of reach"), "{shown}");
+    let metrics = fs::read_to_string(site.path("tipline.prom")).unwrap();
+    let failed = r#"tipline_consumer_failed{name="archive",role="archive"} 1.0"#;
+    assert!(metrics.contains(failed), "{metrics}");
     fs::rename(site.path("away"), site.path("backup")).unwrap();
     site.block("node", 11, b"behind it");
     site.publish("embedded:tipline.log.db", "dir:node/blocks", 11).await;

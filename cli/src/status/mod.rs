@@ -5,10 +5,12 @@ mod assess;
 mod checks;
 mod fleet;
 mod look;
+mod metrics;
 mod reminders;
 mod table;
 mod watch;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tipline_log::{Clock, system_clock};
@@ -36,6 +38,7 @@ Examples:
   tipline status --json | jq '.consumers[] | {name, block, lag_blocks}'
   tipline status --max-lag 100 --silent-after 2m
   tipline status --checks s3://backup/mainnet --expect-verify 1d --expect-drill 7d
+  tipline status --watch --metrics /var/lib/node_exporter/textfile/tipline.prom
 
 The first line is the verdict. Exit codes: 0 well, 1 degraded, 2 broken.
 
@@ -60,6 +63,11 @@ pub(crate) struct StatusArgs {
     /// Print one JSON object; with --watch one a line for every change
     #[arg(long)]
     json: bool,
+
+    /// Keep this file with the same as metrics, in the text format that Prometheus reads: for the
+    /// textfile collector of node_exporter. With --watch it is replaced every second, as a whole
+    #[arg(long, env = "TIPLINE_METRICS", value_name = "FILE")]
+    metrics: Option<PathBuf>,
 
     /// Degraded if someone is more than this many blocks behind the fleet's newest
     #[arg(long, env = "TIPLINE_MAX_LAG", value_name = "BLOCKS", default_value = "2")]
@@ -106,6 +114,7 @@ pub(crate) async fn run(shared: &Shared, args: StatusArgs) -> Result<Exit, Failu
         clock,
         reminders: reminders.await?,
         checks: args.checks.follow().await?,
+        metrics: args.metrics,
     };
     if args.watch {
         return watch::run(place, judge, args.json).await;
@@ -119,6 +128,7 @@ pub(crate) async fn run(shared: &Shared, args: StatusArgs) -> Result<Exit, Failu
     let mut text = String::new();
     show(&mut text, &fleet, args.json)?;
     say(&text)?;
+    judge.keep_metrics(&fleet)?;
     Ok(match fleet.verdict {
         Verdict::Well => Exit::Ok,
         Verdict::Degraded => Exit::Degraded,
@@ -132,6 +142,7 @@ struct Judge {
     clock: Clock,
     reminders: Receiver<Vec<String>>,
     checks: Receiver<Vec<checks::Looked>>,
+    metrics: Option<PathBuf>,
 }
 
 impl Judge {
@@ -146,6 +157,13 @@ impl Judge {
         let (checks, reminders) = checks::judge(&self.checks.borrow(), &self.clock);
         let reminders = self.reminders.borrow().iter().cloned().chain(reminders).collect();
         Fleet { checks, reminders, ..fleet }
+    }
+
+    fn keep_metrics(&self, fleet: &Fleet) -> Result<(), Failure> {
+        match &self.metrics {
+            Some(file) => metrics::write(file, fleet, (self.clock)()),
+            None => Ok(()),
+        }
     }
 }
 

@@ -25,7 +25,9 @@ pub(super) async fn run(place: Place, judge: Judge, json: bool) -> Result<Exit, 
                 Watched::Lost(failure) => failure,
                 Watched::Closed(failure) => return failure,
             };
-            screen.draw(&judge.fleet(&place, Err(failure)))?;
+            let fleet = judge.fleet(&place, Err(failure));
+            keep_metrics(&judge, &fleet);
+            screen.draw(&fleet)?;
             tokio::time::sleep(TICK).await;
         }
     });
@@ -67,9 +69,17 @@ async fn follow(place: &Place, judge: &Judge, screen: &mut Screen) -> Watched {
             Ok(seen) => judge.fleet(place, Ok(seen)),
             Err(failure) => return Watched::Lost(failure),
         };
+        keep_metrics(judge, &fleet);
         if let Err(error) = screen.draw(&fleet) {
             return Watched::Closed(Err(error));
         }
+    }
+}
+
+/// A file that cannot be written for a while is no reason to look away: it grows old, which shows.
+fn keep_metrics(judge: &Judge, fleet: &Fleet) {
+    if let Err(failure) = judge.keep_metrics(fleet) {
+        tracing::warn!(error = failure.text(), "trying again in a second");
     }
 }
 
