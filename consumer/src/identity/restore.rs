@@ -24,7 +24,11 @@ pub(super) fn write(
         let file = file.to_owned();
         IdentityError::Unwritable { file, source }
     };
-    std::fs::create_dir_all(directory).map_err(|e| unwritable(directory, e))?;
+    let made = std::fs::create_dir_all(directory).and_then(|()| match directory.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
+    });
+    made.map_err(|e| unwritable(directory, e))?;
     for (file, path) in files.iter().zip(&paths) {
         match one(file, path, directory, force) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists && !force => {

@@ -174,11 +174,14 @@ fn fills(manifest: &Manifest, kinds: &[String]) -> bool {
 }
 
 /// Whether its content can be carried over into a store of any kind.
+#[cfg(feature = "sqlite")]
 fn can_carry(manifest: &Manifest) -> bool {
-    #[cfg(feature = "sqlite")]
-    return super::carry::can_open(&manifest.parts);
-    #[cfg(not(feature = "sqlite"))]
-    return false;
+    super::carry::can_open(&manifest.parts)
+}
+
+#[cfg(not(feature = "sqlite"))]
+fn can_carry(_: &Manifest) -> bool {
+    false
 }
 
 fn unreachable(

@@ -56,7 +56,11 @@ fn contest(medium: Medium, load: Load, rounds: usize) -> Outcome<()> {
 }
 
 /// The entries as the replicate loop hands them to a store.
-fn verified(log: &LogIdentity, entries: Vec<Entry>, at_once: usize) -> Outcome<Vec<Batch>> {
+pub(crate) fn verified(
+    log: &LogIdentity,
+    entries: Vec<Entry>,
+    at_once: usize,
+) -> Outcome<Vec<Batch>> {
     let (genesis, origin) = (log.chain.genesis.clone(), Cursor::origin(log));
     let mut verifier = Verifier::new(genesis, &origin, StoredLinks::default());
     let mut batches = vec![];

@@ -7,8 +7,8 @@
 //! ```text
 //! cargo run --release -p tipline-tests --bin bench -- [--rounds 5] [NAME …]
 //! ```
-//! NAME is one of `jetstream`, `embedded`, `applying`, `latency`, `commit`; all without. It
-//! needs the `nats-server` that `./tests/run` installs, and a machine that does nothing else.
+//! NAME is one of `jetstream`, `embedded`, `applying`, `latency`, `commit`, `restoring`; all
+//! without. It needs the `nats-server` that `./tests/run` installs, and a machine that does nothing else.
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
 mod applying;
@@ -23,6 +23,7 @@ mod latency;
 mod latency_bare;
 mod load;
 mod node;
+mod restoring;
 mod table;
 
 use std::error::Error;
@@ -30,7 +31,7 @@ use std::error::Error;
 /// Whatever goes wrong ends the program with words: there is no figure then.
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-const NAMES: [&str; 5] = ["jetstream", "embedded", "applying", "latency", "commit"];
+const NAMES: [&str; 6] = ["jetstream", "embedded", "applying", "latency", "commit", "restoring"];
 
 /// What the caller chose.
 struct Options {
@@ -79,7 +80,7 @@ async fn main() -> Outcome<()> {
     if options.wants("applying") {
         tokio::task::block_in_place(|| applying::measure(rounds))?;
     }
-    if options.wants("latency") || options.wants("commit") {
+    if options.wants("latency") || options.wants("commit") || options.wants("restoring") {
         table::times();
     }
     if options.wants("latency") {
@@ -87,6 +88,9 @@ async fn main() -> Outcome<()> {
     }
     if options.wants("commit") {
         tokio::task::block_in_place(|| commit::measure(rounds))?;
+    }
+    if options.wants("restoring") {
+        restoring::measure(rounds).await?;
     }
     Ok(())
 }
