@@ -68,12 +68,12 @@ pub(crate) struct Side<'a> {
     pub(crate) store: &'a StoreThread,
     pub(crate) progress: &'a watch::Sender<Progress>,
     pub(crate) stop: &'a CancellationToken,
-    pub(crate) pace: Pace,
+    pub(crate) timing: Timing,
 }
 
 /// When the store gets something to do.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Pace {
+pub(crate) struct Timing {
     /// How long what has arrived may wait for more.
     pub(crate) gather: Duration,
     /// How long a store that has nothing to do is not asked whether it is still there.
@@ -85,7 +85,7 @@ pub(crate) struct Follow<'a> {
     store: &'a StoreThread,
     progress: &'a watch::Sender<Progress>,
     stop: &'a CancellationToken,
-    pace: Pace,
+    timing: Timing,
     subscription: Box<dyn Subscription>,
     checking: Checking,
     queue: Queue,
@@ -109,19 +109,19 @@ impl<'a> Follow<'a> {
         checker: Checker,
         applied: u64,
     ) -> Self {
-        let Side { store, progress, stop, pace } = side;
+        let Side { store, progress, stop, timing } = side;
         let now = Instant::now();
         Self {
             store,
             progress,
             stop,
-            pace,
+            timing,
             subscription,
             checking: Checking::Idle(Box::new(checker)),
             queue: Queue::default(),
             gathered: now,
             applying: Applying::Idle,
-            probe: now + pace.probe,
+            probe: now + timing.probe,
             held: Backoff::default(),
             applied,
             leaving: None,
@@ -209,7 +209,7 @@ impl<'a> Follow<'a> {
         }
         if let Some(batch) = batch {
             if self.queue.is_empty() {
-                self.gathered = Instant::now() + self.pace.gather;
+                self.gathered = Instant::now() + self.timing.gather;
             }
             self.queue.push(batch);
         }
@@ -280,7 +280,7 @@ impl<'a> Follow<'a> {
             tracing::info!(store = self.store.place(), "the store goes on");
             self.held.reset();
         }
-        self.probe = Instant::now() + self.pace.probe;
+        self.probe = Instant::now() + self.timing.probe;
     }
 
     fn probe(&mut self) {

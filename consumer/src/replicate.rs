@@ -20,7 +20,7 @@ use crate::apply::StoreThread;
 use crate::backoff::Backoff;
 use crate::check::Checker;
 use crate::error::{ConsumerError, chain};
-use crate::follow::{Follow, Left, Pace, Side};
+use crate::follow::{Follow, Left, Side, Timing};
 use crate::progress::{Phase, Progress};
 use crate::refusal::{Refusal, VerifyError};
 use crate::resume::{Joined, join};
@@ -116,7 +116,8 @@ impl Replicator {
             progress.cursor = Some(cursor);
             progress.tail = Some(tail);
         });
-        let side = Side { store, progress: &self.progress, stop: &self.stop, pace: self.pace() };
+        let side =
+            Side { store, progress: &self.progress, stop: &self.stop, timing: self.timing() };
         let follow = Follow::new(side, subscription, checker, applied);
         let left = follow.run().await;
         if self.progress.borrow().cursor.as_ref().is_some_and(|now| now.position.index > applied) {
@@ -125,8 +126,8 @@ impl Replicator {
         self.after(left)
     }
 
-    fn pace(&self) -> Pace {
-        Pace { gather: self.settings.gather, probe: self.settings.heartbeat }
+    fn timing(&self) -> Timing {
+        Timing { gather: self.settings.gather, probe: self.settings.heartbeat }
     }
 
     fn after(&mut self, left: Left) -> State {

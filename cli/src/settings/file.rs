@@ -195,7 +195,8 @@ mod tests {
             "unknown key `log` in tipline.toml line 2: it belongs at the top, above every [table]"
         );
         let nothing_like_it = told("[status]\nqq = 1");
-        let starts = "unknown key `qq` in tipline.toml line 2: use one of max-lag, silent-after, ";
+        let starts =
+            "unknown key `qq` in tipline.toml line 2: use one of metrics, max-lag, silent-after, ";
         assert!(nothing_like_it.starts_with(starts), "{nothing_like_it}");
     }
 

@@ -16,7 +16,7 @@ use super::sources::Sources;
 use crate::apply::StoreThread;
 use crate::check::Checker;
 use crate::error::chain;
-use crate::follow::{Follow, Left, Pace, Side};
+use crate::follow::{Follow, Left, Side, Timing};
 use crate::progress::Progress;
 use crate::refusal::VerifyError;
 use crate::resume::{Standing, standing};
@@ -64,8 +64,8 @@ impl Replay<'_> {
             self.target.to_owned(),
             done.clone(),
         );
-        let pace = Pace { gather: Duration::ZERO, probe: PROBE };
-        let side = Side { store, progress: &told, stop: &done, pace };
+        let timing = Timing { gather: Duration::ZERO, probe: PROBE };
+        let side = Side { store, progress: &told, stop: &done, timing };
         let follow = Follow::new(side, Box::new(fresh), checker, from).run();
         let of = self.to - from;
         let tell = async {
