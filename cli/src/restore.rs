@@ -8,8 +8,8 @@ use std::sync::Arc;
 use clap::ValueEnum;
 use serde::Serialize;
 use tipline_consumer::{
-    CheckpointError, Plan, PlannedCheckpoint, RestoreError, RestoreProgress, RestoreReport,
-    RestoreSettings, SignFloor, Sources, Step, StorePlace, Verification,
+    CheckpointError, DestinationError, Plan, PlannedCheckpoint, RestoreError, RestoreProgress,
+    RestoreReport, RestoreSettings, SignFloor, Sources, Step, StorePlace, Verification,
 };
 use tipline_log::system_clock;
 use tipline_proto::Label;
@@ -365,6 +365,7 @@ pub(crate) fn exit(error: &RestoreError) -> Exit {
         RestoreError::Corrupt { .. } | RestoreError::NotRight { .. } => Exit::Corrupt,
         RestoreError::WrongLog { .. } => Exit::WrongLog,
         RestoreError::NotEmpty { .. } => Exit::NotEmpty,
+        RestoreError::Destination(DestinationError::BadAddress { .. }) => Exit::Failed,
         RestoreError::Destination(_) | RestoreError::Log(_) => Exit::Away,
         RestoreError::Checkpoint(CheckpointError::Destination(_)) => Exit::Away,
         RestoreError::Stopped { .. } => Exit::Interrupted,

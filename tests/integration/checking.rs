@@ -48,13 +48,6 @@ async fn an_archiver_checks_its_own_place_and_status_tells() {
     let mut archiver = site.tipline(&words).spawn();
     let is_well = |status: &Value| is(status, "verify", true) && is(status, "drill", true);
     let well = site.status(&asks, is_well).await;
-    let metrics = fs::read_to_string(site.path("tipline.prom")).unwrap();
-    for check in ["verify", "drill"] {
-        let labels = format!(r#"{{place="dir:location",check="{check}"}}"#);
-        for name in ["ok", "success_timestamp_seconds", "expected_interval_seconds"] {
-            assert!(metrics.contains(&format!("tipline_check_{name}{labels}")), "{metrics}");
-        }
-    }
     assert_eq!(reminders(&well), "[]", "{well}");
     let drilled = check(&well, "drill").unwrap();
     assert!(drilled["summary"].as_str().unwrap().contains("the history of the log"), "{drilled}");
@@ -108,6 +101,13 @@ async fn a_backup_drills_what_it_uploaded() {
     let asks = format!("--checks dir:location {EXPECT} --metrics tipline.prom {LOG}");
     let well = site.status(&asks, |status| is(status, "verify", true) && is(status, "drill", true));
     let well = well.await;
+    let metrics = fs::read_to_string(site.path("tipline.prom")).unwrap();
+    for check in ["verify", "drill"] {
+        let labels = format!(r#"{{place="dir:location",check="{check}"}}"#);
+        for name in ["ok", "success_timestamp_seconds", "expected_interval_seconds"] {
+            assert!(metrics.contains(&format!("tipline_check_{name}{labels}")), "{metrics}");
+        }
+    }
     assert_eq!(reminders(&well), "[]", "{well}");
     stop(&mut backup).await;
 }

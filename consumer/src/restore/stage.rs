@@ -7,7 +7,7 @@
 //! | `STORE.carrying` | a store that gets the content of a checkpoint of another kind; likewise |
 //! | `STORE.replaced` | what was in the way, until the restored store has its name |
 //! | `STORE.placing` | empty: parts are being given their names, and not all of them may have theirs |
-//! | `STORE.restoring-lock` | locked while a restore is at work; it means nothing by itself |
+//! | `STORE.restoring-lock` | locked while a restore is at work; by itself it means nothing |
 
 use std::fmt;
 use std::fs::{self, File};
@@ -18,6 +18,8 @@ use std::sync::Arc;
 use super::error::RestoreError;
 use crate::checkpoint::{Manifest, free};
 use crate::store::{Store, StoreError, StoreIdentity};
+
+const LOCK: &str = "restoring-lock";
 
 /// Opens the parts of a store at these places, for writing.
 pub type OpenStore = dyn Fn(&[PathBuf]) -> Result<Box<dyn Store>, StoreError> + Send + Sync;
@@ -64,8 +66,11 @@ impl Stage {
     /// # Errors
     /// `InUse`; `NotEmpty` without `force`.
     pub(super) fn take(place: StorePlace, force: bool) -> Result<Self, RestoreError> {
-        let first = place.parts.first().map(|(_, path)| path.clone()).unwrap_or_default();
-        let lock = beside(&first, "restoring-lock");
+        let Some((_, first)) = place.parts.first().cloned() else {
+            let what = "the store to restore into has no parts".to_owned();
+            return Err(RestoreError::NotRight { what });
+        };
+        let lock = beside(&first, LOCK);
         let parent = parent(&first).to_owned();
         let make = || {
             fs::create_dir_all(&parent)?;
@@ -73,6 +78,10 @@ impl Stage {
         };
         let file = make().map_err(|source| files("making", &lock, source))?;
         file.try_lock().map_err(|_| RestoreError::InUse { place: place.name() })?;
+        if !is_at(&file, &lock) {
+            // Whoever had it is just done, and has removed it.
+            return Err(RestoreError::InUse { place: place.name() });
+        }
         let stage = Self { place, force, _lock: file };
         stage.take_back()?;
         stage.check_target()?;
@@ -266,6 +275,32 @@ impl Stage {
         remove(&placing)?;
         sync(parent(&placing))
     }
+}
+
+/// With nothing to go on from, nothing stays.
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let (staged, carrying) = (self.staged(), self.carrying());
+        let alone = [self.fetching(), self.placing()];
+        if !staged.iter().chain(&carrying).chain(&alone).any(|path| path.exists()) {
+            // It means nothing by itself.
+            drop(fs::remove_file(beside(&self.paths()[0], LOCK)));
+        }
+    }
+}
+
+/// Whether the file has this path still.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let place = |found: fs::Metadata| (found.dev(), found.ino());
+    let (file, path) = (file.metadata().map(place), fs::metadata(path).map(place));
+    matches!((file, path), (Ok(file), Ok(path)) if file == path)
+}
+
+#[cfg(not(unix))]
+fn is_at(_: &File, path: &Path) -> bool {
+    path.exists()
 }
 
 /// A store, or anything else that is not to be lost.

@@ -10,7 +10,9 @@ use tipline_proto::{Event, Timestamp};
 
 use super::super::{RestoreError, Target};
 use super::{KINDS, Kept, names_in};
-use crate::archive::{ArchiveKeeper, ArchivePlan, ArchiveStore};
+use crate::archive::{
+    Archive, ArchiveError, ArchiveKeeper, ArchivePlan, ArchiveStore, ExpireError,
+};
 use crate::checkpoint::{Fate, Keep};
 use crate::conformance::history::History;
 use crate::destination::Destination;
@@ -173,6 +175,35 @@ async fn what_is_back_after_a_power_cut_is_no_island() {
     kept.expire(90).await;
     assert_eq!(names_in(&kept.backup().join("segments")).len(), 3);
     assert_eq!(names_in(&kept.backup().join("from")).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_encrypted_archive_a_key_is_needed_only_within_a_segment() {
+    use age::secrecy::ExposeSecret;
+    let secret = age::x25519::Identity::generate();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("key.txt");
+    fs::write(&file, secret.to_string().expose_secret()).unwrap();
+    let public = Keys::default().recipient(&secret.to_public().to_string()).unwrap();
+    for (at, needs_key) in [(70, false), (75, true)] {
+        let mut kept = Kept::encrypted(History::blocks(100, 10), public.clone()).await;
+        kept.segments(100, 10).await;
+        kept.checkpoint(&["sqlite"], at).await;
+        let without = kept.archive.expire(SECOND, kept.since(90), &()).await;
+        let place = Destination::open(&format!("dir:{}", kept.backup().display())).unwrap();
+        let keys = Keys::default().identity_file(&file).unwrap();
+        kept.archive = Archive::open(place, keys).await.unwrap();
+        match without {
+            Err(ExpireError::Archive(ArchiveError::NeedsKey { .. })) if needs_key => {
+                assert_eq!(names_in(&kept.backup().join("segments")).len(), 10);
+                assert!(kept.expire(90).await.applied);
+            }
+            without => assert!(without.unwrap().applied && !needs_key, "{at}"),
+        }
+        assert!(names_in(&kept.backup().join("segments")).len() < 10);
+        let found = kept.restore(&["sqlite"], Target::Latest, false).await.unwrap();
+        found.assert_is(&kept, 100, "encrypted");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

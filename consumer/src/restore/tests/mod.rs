@@ -48,11 +48,16 @@ struct Kept {
 
 impl Kept {
     async fn of(history: History) -> Self {
+        Self::encrypted(history, Keys::default()).await
+    }
+
+    /// With an archive for these recipients.
+    async fn encrypted(history: History, keys: Keys) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let place = format!("dir:{}", directory.path().join("backup").display());
         let destination = Destination::open(&place).unwrap();
         destination.prepare().await.unwrap();
-        let archive = Archive::create(destination.clone(), &log(), Keys::default()).await.unwrap();
+        let archive = Archive::create(destination.clone(), &log(), keys).await.unwrap();
         let checkpoints = Checkpoints::at(destination.folder("checkpoints"));
         Self { directory, history, archive, checkpoints }
     }
