@@ -91,7 +91,10 @@ pub(super) fn carry(
         proceed,
     };
     carrier.everything(from, &order)?;
-    carrier.apply(cursor)?;
+    // Of an empty store there is nothing.
+    if cursor.position.index > 0 {
+        carrier.apply(cursor)?;
+    }
     drop(carrier);
     drop(order);
     fs::remove_file(scratch).map_err(|source| files("removing", scratch, source))?;

@@ -238,6 +238,7 @@ impl Run {
             Ok(()) => Ok(Ok(())),
             // It is not what it should be: do without it.
             Err(RestoreError::NotRight { what }) => Ok(Err(what)),
+            Err(RestoreError::Store(error)) if !error.is_retryable() => Ok(Err(chain(&error))),
             Err(error) => Err(error),
         }
     }
