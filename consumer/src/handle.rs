@@ -1,13 +1,34 @@
 //! Calling the store of a running consumer between two batches.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tipline_proto::Cursor;
+use tokio::sync::{Mutex, oneshot};
 
 use crate::apply::{Jobs, StoreThread, push};
 use crate::error::ConsumerError;
 use crate::pinned::Pinned;
 use crate::store::{Store, StoreError};
+
+/// A store that is held still. Dropping it lets the store go on.
+#[derive(Debug)]
+pub struct Frozen {
+    /// Where the store is; none if it was never created.
+    pub cursor: Option<Cursor>,
+    late: Arc<AtomicBool>,
+    /// Nothing is sent: that it is gone is what the store waits for.
+    _thaw: SyncSender<()>,
+}
+
+impl Frozen {
+    /// Lets the store go on; whether it was held still until now.
+    pub fn thaw(self) -> bool {
+        !self.late.load(Ordering::SeqCst)
+    }
+}
 
 /// Reaches a store that has a thread of its own, a running consumer's ([`crate::Consumer::store`])
 /// or one that nobody applies to. Cheap to clone. It does not keep the store open.
@@ -72,6 +93,35 @@ impl StoreHandle {
         let mut answer = push(&jobs, &self.inner.place, pin);
         drop(jobs);
         answer.get().await.unwrap_or_else(|_| Err(self.closed()))
+    }
+
+    /// Holds the store still between two batches, for a snapshot of its medium: everything up to
+    /// its cursor is durable there, and nothing is applied until what this gives is dropped. After
+    /// `most` the store goes on by itself. Checkpoints wait for as long.
+    ///
+    /// # Errors
+    /// As of [`StoreHandle::pin`].
+    pub async fn freeze(&self, most: Duration) -> Result<Frozen, StoreError> {
+        let turn = Arc::clone(&self.inner.turn).lock_owned().await;
+        let jobs = self.inner.jobs.get().and_then(Weak::upgrade).ok_or_else(|| self.closed())?;
+        let (thaw, thawed) = sync_channel(0);
+        let (tell, told) = oneshot::channel();
+        let late = Arc::new(AtomicBool::new(false));
+        let is_late = Arc::clone(&late);
+        let hold = move |store: &mut dyn Store| {
+            let cursor = store.reader().and_then(|reader| reader.cursor());
+            let is_there = cursor.is_ok();
+            // Whoever asked may have stopped waiting.
+            if tell.send(cursor).is_ok() && is_there {
+                let waited: Result<(), _> = thawed.recv_timeout(most);
+                is_late.store(waited == Err(RecvTimeoutError::Timeout), Ordering::SeqCst);
+            }
+            drop(turn);
+        };
+        drop(push(&jobs, &self.inner.place, hold));
+        drop(jobs);
+        let cursor = told.await.map_err(|_| self.closed())??;
+        Ok(Frozen { cursor, late, _thaw: thaw })
     }
 
     fn closed(&self) -> StoreError {

@@ -103,7 +103,7 @@ pub use destination::{Destination, DestinationError, Object, Watch};
 pub use error::ConsumerError;
 #[cfg(feature = "files")]
 pub use files::{FileReader, FileStore};
-pub use handle::StoreHandle;
+pub use handle::{Frozen, StoreHandle};
 #[cfg(feature = "archive")]
 pub use identity::{
     Identities, IdentityBackup, IdentityError, IdentityName, InvalidIdentityName, KeyFile,

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
+use std::time::Duration;
 
 use tipline_consumer::CheckpointId;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -70,7 +71,7 @@ async fn follow(
             Answer::Progress { .. } => show(&answer),
             Answer::Made { id } => return Ok(id.parse()?),
             Answer::Failed { error } => return Err(Sentence(error).into()),
-            Answer::Cancelled { .. } => return Err(unexpected()),
+            _ => return Err(unexpected()),
         }
     }
 }
@@ -84,6 +85,36 @@ pub(crate) async fn cancel(store: &StoreAddress) -> Result<Option<bool>, Failure
         Answer::Cancelled { any } => Ok(Some(any)),
         Answer::Failed { error } => Err(Sentence(error).into()),
         _ => Err(unexpected()),
+    }
+}
+
+/// A store that is held still.
+pub(crate) struct Held {
+    connection: Connection,
+    /// Everything up to this entry is in it.
+    pub(crate) index: u64,
+}
+
+/// Holds a store still, for at most so long; `None` if no process has it open.
+pub(crate) async fn freeze(store: &StoreAddress, most: Duration) -> Result<Option<Held>, Failure> {
+    let Some(mut connection) = Connection::open(store).await? else { return Ok(None) };
+    let max_ms = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
+    connection.send(&Request::Freeze { max_ms }).await?;
+    match connection.answer().await? {
+        Answer::Frozen { index } => Ok(Some(Held { connection, index })),
+        Answer::Failed { error } => Err(Sentence(error).into()),
+        _ => Err(unexpected()),
+    }
+}
+
+impl Held {
+    /// Lets the store go on; whether it was held still until now.
+    pub(crate) async fn thaw(mut self) -> Result<bool, Failure> {
+        self.connection.send(&Request::Thaw).await?;
+        match self.connection.answer().await? {
+            Answer::Thawed { in_time } => Ok(in_time),
+            _ => Err(unexpected()),
+        }
     }
 }
 
@@ -131,7 +162,7 @@ impl Connection {
         let most = MAX_LINE.saturating_sub(self.line.len() as u64);
         (&mut self.stream).take(most).read_until(b'\n', &mut self.line).await?;
         if self.line.pop() != Some(b'\n') {
-            let text = "the process that has the store open went away: the checkpoint was not made";
+            let text = "the process that has the store open went away, with what it was asked for not done";
             return Err(Sentence(text.to_owned()).into());
         }
         let line = std::mem::take(&mut self.line);

@@ -8,7 +8,7 @@ mod server;
 
 use std::path::PathBuf;
 
-pub(crate) use client::{Asked, ask, cancel};
+pub(crate) use client::{Asked, ask, cancel, freeze};
 pub(crate) use server::Admin;
 
 use crate::address::StoreAddress;
@@ -25,6 +25,10 @@ enum Request {
     Checkpoint(Order),
     /// End the one that is being made.
     CancelCheckpoint,
+    /// Hold the store still, for at most so long, or until the client thaws it or goes away.
+    Freeze { max_ms: u64 },
+    /// Let the store go on that this client holds still.
+    Thaw,
 }
 
 /// What it is answered.
@@ -37,6 +41,10 @@ enum Answer {
     Made { id: String },
     /// Whether there was one to cancel.
     Cancelled { any: bool },
+    /// The store is held still, behind this entry.
+    Frozen { index: u64 },
+    /// It goes on; whether it was held still until now.
+    Thawed { in_time: bool },
     /// It was not done, for this reason.
     Failed { error: String },
 }

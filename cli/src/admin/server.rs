@@ -108,6 +108,10 @@ async fn answer(client: UnixStream, maker: Arc<Maker>) -> io::Result<()> {
     let request = serde_json::from_str(&line);
     let last = match request {
         Ok(Request::CancelCheckpoint) => Answer::Cancelled { any: maker.cancel() },
+        Ok(Request::Freeze { max_ms }) => {
+            hold(&maker, Duration::from_millis(max_ms), &mut read, &mut write).await?
+        }
+        Ok(Request::Thaw) => Answer::Failed { error: "nothing is held still here".to_owned() },
         Ok(Request::Checkpoint(order)) => match begin(&maker, order) {
             Ok(begun) => follow(begun, &mut read, &mut write).await?,
             Err(failed) => failed,
@@ -115,6 +119,23 @@ async fn answer(client: UnixStream, maker: Arc<Maker>) -> io::Result<()> {
         Err(error) => Answer::Failed { error: format!("this is no request: {error}") },
     };
     tell(&mut write, &last).await
+}
+
+/// Holds the store still until the client says anything, or goes away.
+async fn hold(
+    maker: &Maker,
+    most: Duration,
+    read: &mut (impl AsyncBufReadExt + Unpin),
+    write: &mut (impl AsyncWriteExt + Unpin),
+) -> io::Result<Answer> {
+    let frozen = match maker.freeze(most).await {
+        Ok(frozen) => frozen,
+        Err(error) => return Ok(Answer::Failed { error: chain(&error) }),
+    };
+    let index = frozen.cursor.as_ref().map_or(0, |cursor| cursor.position.index);
+    tell(write, &Answer::Frozen { index }).await?;
+    read.read_line(&mut String::new()).await?;
+    Ok(Answer::Thawed { in_time: frozen.thaw() })
 }
 
 fn begin(maker: &Arc<Maker>, order: Order) -> Result<Begun, Answer> {

@@ -1,10 +1,11 @@
 //! Making checkpoints of one store, one at a time.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tipline_consumer::{
-    CheckpointError, CheckpointId, Checkpoints, Destination, DestinationError, Job, Manifest,
-    StoreHandle,
+    CheckpointError, CheckpointId, Checkpoints, Destination, DestinationError, Frozen, Job,
+    Manifest, StoreError, StoreHandle,
 };
 use tipline_log::Clock;
 use tokio_util::sync::CancellationToken;
@@ -104,6 +105,11 @@ impl Maker {
         let job = Arc::new(Job::new(self.stop.child_token(), order.rate));
         *running = Some(Arc::clone(&job));
         Ok(Begun { maker: Arc::clone(self), job, order })
+    }
+
+    /// Holds the store still, for at most so long.
+    pub(crate) async fn freeze(&self, most: Duration) -> Result<Frozen, StoreError> {
+        self.store.freeze(most).await
     }
 
     /// Ends the checkpoint that is under way; whether there was one.

@@ -6,6 +6,7 @@ mod maker;
 mod rate;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tipline_consumer::{CheckpointId, Checkpoints, Fate, Keep, Listed, StoreHandle};
 use tipline_log::system_clock;
@@ -20,6 +21,7 @@ use crate::address::StoreAddress;
 use crate::admin::{Admin, Asked, ask};
 use crate::report::{Exit, Failure, Sentence, say};
 use crate::settings::Parsed;
+use crate::text::{age, number};
 use crate::{progress, stop, store};
 
 /// Options of `tipline checkpoint`.
@@ -35,6 +37,7 @@ Examples:
   tipline checkpoint keep latest --store sqlite:/backup/chain.db
   tipline checkpoint expire --keep-last 3 --keep-within 7d --store sqlite:/backup/chain.db --confirm
   tipline checkpoint cancel --store sqlite:/backup/chain.db
+  tipline checkpoint freeze --store rocksdb:/backup/chain --max 10s -- lvcreate -s -n snap vg/backup
 
 A checkpoint is made while a consumer applies to the store: by that consumer, over the socket
 PATH.admin beside the store, or by this command if none runs. What is listed is whole. Ctrl-C
@@ -94,6 +97,19 @@ enum What {
     },
     /// End the one that is being made
     Cancel,
+    /// Hold the store still while a command makes a snapshot of its volume
+    ///
+    /// Nothing is applied meanwhile, and everything that was is durable. Exit codes: 0 done; 2
+    /// the command failed, or took longer than --max, so that its snapshot is not to be used.
+    Freeze {
+        /// Go on by itself after this
+        #[arg(long, value_name = "TIME", default_value = "10s")]
+        #[arg(value_parser = Parsed::<humantime::Duration>::new())]
+        max: humantime::Duration,
+        /// The command and its words; without one, until Ctrl-C
+        #[arg(last = true, value_name = "COMMAND")]
+        command: Vec<String>,
+    },
     /// Remove old ones; without --confirm only say which
     Expire {
         /// Leave so many of the newest
@@ -119,6 +135,7 @@ pub(crate) async fn run(args: CheckpointArgs) -> Result<Exit, Failure> {
             create(place.store()?, order, json).await
         }
         What::Cancel => cancel(place.store()?).await,
+        What::Freeze { max, command } => freeze(place.store()?, *max, command).await,
         What::List => {
             let set = place.set()?;
             let (listed, kept) = (set.list().await?, set.kept().await?);
@@ -204,6 +221,57 @@ async fn create(address: &StoreAddress, order: Order, json: bool) -> Result<Exit
     let set = open_set(&order.checkpoints)?;
     let manifest = set.get(&id).await?;
     say(&listing::made(set.place(), &manifest, json))?;
+    Ok(Exit::Ok)
+}
+
+async fn freeze(
+    address: &StoreAddress,
+    most: Duration,
+    command: Vec<String>,
+) -> Result<Exit, Failure> {
+    let stop = stop::on_signal()?;
+    let mut own = None;
+    let held = match crate::admin::freeze(address, most).await? {
+        Some(held) => held,
+        // Nobody writes to it, and nobody shall begin to.
+        None => {
+            let opening = address.clone();
+            let store = tokio::task::spawn_blocking(move || store::open(&opening)).await??;
+            let maker = Maker::new(StoreHandle::of(store)?, system_clock(), stop.clone());
+            own = Admin::start(address, Arc::new(maker));
+            let held = crate::admin::freeze(address, most).await?;
+            held.ok_or_else(|| Sentence("the store cannot be held still".to_owned()))?
+        }
+    };
+    let (index, for_most) = (number(held.index), age(most));
+    say(&format!("held still behind entry {index}, for {for_most} at most\n"))?;
+    let ended = match command.split_first() {
+        None => {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(most) => {}
+            }
+            None
+        }
+        Some((program, words)) => {
+            let mut command = std::process::Command::new(program);
+            command.args(words);
+            Some(tokio::task::spawn_blocking(move || command.status()).await?)
+        }
+    };
+    let in_time = held.thaw().await?;
+    drop(own);
+    let Some(ended) = ended else { return Ok(Exit::Ok) };
+    let status = ended.map_err(|e| Sentence(format!("the command cannot be run: {e}")))?;
+    if !status.success() {
+        return Err(Sentence(format!("the command failed: {status}")).into());
+    }
+    if !in_time {
+        let text = format!("the command took longer than {for_most}: the store has gone on");
+        return Err(
+            Failure::from(Sentence(text)).advise("throw its snapshot away, and give more --max")
+        );
+    }
     Ok(Exit::Ok)
 }
 

@@ -15,6 +15,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
 use tipline_proto::{Cursor, Entry, Timestamp};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::StoreThread;
@@ -107,8 +108,15 @@ async fn equals_the_reference(open: Open, seed: u64) {
     let handle = StoreHandle::to_come(thread.place().to_owned());
     handle.attach(&thread);
     let set = set(directory.path());
+    let (count, mut counted) = watch::channel(0);
+    let batches = batches(&history.entries, seed);
+    let half = batches.len() / 2;
     let applying = async {
-        for batch in batches(&history.entries, seed) {
+        for (number, batch) in batches.into_iter().enumerate() {
+            // However slow the machine is, some are taken in the middle.
+            if number == half {
+                counted.wait_for(|taken| *taken >= 2).await.unwrap();
+            }
             let applied = thread.call(move |store| store.apply(&batch)).get().await;
             applied.unwrap().unwrap();
         }
@@ -118,6 +126,7 @@ async fn equals_the_reference(open: Open, seed: u64) {
         while taken.last().is_none_or(|last: &Manifest| last.cursor != history.model.cursor) {
             let manifest = set.create(&handle, at(taken.len() as u64), &job()).await;
             taken.push(manifest.unwrap());
+            count.send_replace(taken.len());
         }
         taken
     };
@@ -414,6 +423,37 @@ async fn block_files_that_were_replaced_are_pinned_anew() {
     fs::create_dir(&into).unwrap();
     let error = store.pin().unwrap()[0].copy(&into, &*job()).unwrap_err();
     assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_store_that_is_held_still_applies_nothing_until_it_is_thawed() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = sqlite(directory.path());
+    store.create(&log()).unwrap();
+    let thread = StoreThread::start(store).unwrap();
+    let handle = StoreHandle::to_come(thread.place().to_owned());
+    handle.attach(&thread);
+    let (history, mut model) = (History::blocks(30, 10).entries, Model::new(&log()));
+    let reader = crate::SqliteReader::open(directory.path().join("store.db")).unwrap();
+    let at = || reader.cursor().unwrap().unwrap().position.index;
+    for (round, most) in [(0, Duration::from_secs(600)), (1, Duration::from_millis(1))] {
+        let frozen = handle.freeze(most).await.unwrap();
+        assert_eq!(frozen.cursor.as_ref().unwrap().position.index, round * 10);
+        let batch = model.batch(&history[round as usize * 10..][..10]);
+        let mut applied = thread.call(move |store| store.apply(&batch));
+        if round == 0 {
+            assert_eq!(at(), 0, "it was held still");
+            assert!(frozen.thaw(), "it was, until now");
+            applied.get().await.unwrap().unwrap();
+        } else {
+            // It goes on by itself.
+            applied.get().await.unwrap().unwrap();
+            assert!(!frozen.thaw());
+        }
+        assert_eq!(at(), (round + 1) * 10);
+    }
+    thread.close().await;
+    assert!(handle.freeze(Duration::ZERO).await.is_err());
 }
 
 #[tokio::test]
