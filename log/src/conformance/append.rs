@@ -5,7 +5,7 @@ use tipline_proto::limits::{MAX_PAYLOAD_BYTES, MAX_UNIT_BYTES, MAX_UNIT_MESSAGES
 use tipline_proto::{Entry, Event, Key, Position, Timestamp};
 
 use super::Fixture;
-use super::script::{Script, assert_same, filled, identity, take};
+use super::script::{Script, append, assert_same, filled, identity, take};
 use crate::error::{AppendError, LogError};
 use crate::spec::{Extent, Tail};
 
@@ -57,7 +57,7 @@ pub(super) async fn append_many(fixture: &dyn Fixture) {
     let (mut script, mut tail, mut entries) = filled(&*log, 1).await;
     for count in [1, 2, 3, 10, 99, 1, 300] {
         let unit = script.blocks(count, count);
-        let returned = log.append(&tail, &unit).await.unwrap();
+        let returned = append(&*log, &tail, &unit).await;
         tail = log.tail().await.unwrap();
         assert_eq!(tail, returned);
         entries.extend(unit);

@@ -1,11 +1,14 @@
 //! What the cases write: a chain that is made up, always the same.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tipline_proto::{
     Chain, ConsumerName, Entry, Event, Hash, InstanceId, Label, Level, Lineage, LogIdentity,
     OutboxId, Position, Reached, Receipt, Role, Timestamp,
 };
 
+use crate::error::AppendError;
 use crate::spec::{Log, Subscription, Tail};
 
 /// The identity of the log of one case.
@@ -56,6 +59,10 @@ pub(super) fn payload(seed: u64, length: usize) -> Bytes {
     });
     words.take(length).collect::<Vec<u8>>().into()
 }
+
+/// How often an append is tried that is in doubt.
+const ATTEMPTS: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// A primary: seals one event behind the other.
 #[derive(Clone)]
@@ -118,13 +125,34 @@ pub(super) async fn filled(log: &dyn Log, count: usize) -> (Script, Tail, Vec<En
     let tail = log.tail().await.unwrap();
     let mut script = Script::behind(&tail, 1);
     let mut entries = vec![script.claim()];
-    let mut tail = log.append(&tail, &entries).await.unwrap();
+    let mut tail = append(log, &tail, &entries).await;
     let blocks = script.blocks(count, 100);
     for unit in blocks.chunks(500) {
-        tail = log.append(&tail, unit).await.unwrap();
+        tail = append(log, &tail, unit).await;
     }
     entries.extend(blocks);
     (script, tail, entries)
+}
+
+/// Appends as a publisher does, where appending itself is not what is tried: a cluster may elect
+/// at any time, and what is in doubt then the tail decides.
+pub(super) async fn append(log: &dyn Log, tail: &Tail, unit: &[Entry]) -> Tail {
+    let end = unit.last().map(Entry::position);
+    let mut doubted = false;
+    for _ in 0..ATTEMPTS {
+        match log.append(tail, unit).await {
+            Err(AppendError::Doubt(error)) if error.is_retryable() => doubted = true,
+            Err(AppendError::Conflict) if doubted => {}
+            appended => return appended.unwrap(),
+        }
+        match log.tail().await {
+            Ok(found) if Some(found.position) == end => return found,
+            Ok(found) => assert_eq!(found.position, tail.position, "a unit in part"),
+            Err(error) => assert!(error.is_retryable(), "{error:?}"),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    panic!("in doubt without end")
 }
 
 /// Takes from the subscription until `count` entries are there.
