@@ -44,7 +44,8 @@ pub(crate) enum Mode {
     /// By hard links; a full copy where the set is on another file system
     #[default]
     Links,
-    /// By its backup engine: checkpoints of a set have files in common
+    /// By its backup engine: checkpoints of a set have files in common. It copies them as fast as it
+    /// goes, and a cancel ends it behind the file under way
     Engine,
 }
 

@@ -152,7 +152,7 @@ impl Pinned for RocksDbPin {
 }
 
 /// A file of rows or of payloads: never changed once it is written.
-fn is_of_rows(path: &Path) -> bool {
+pub(super) fn is_of_rows(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "sst" || extension == "blob")
 }
 

@@ -9,14 +9,18 @@
 
 use std::fs;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use rocksdb::backup::{BackupEngine, BackupEngineOptions};
 use rocksdb::{Cache, ColumnFamilyDescriptor, Env, Error};
 
 use super::families::FAMILIES;
 use super::open::{default_family, options};
-use super::pin::take;
+use super::pin::{is_of_rows, take};
 use super::view::Db;
 use crate::pinned::{Copied, Pace, SharedCopy, SharedFile};
 
@@ -24,6 +28,8 @@ use crate::pinned::{Copied, Pace, SharedCopy, SharedFile};
 const SHARED: &str = "shared_checksum";
 /// What is read of tables while they are copied.
 const CACHE_BYTES: usize = 1 << 20;
+/// How often it looks how far the engine is, and whether it is to stop.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Why it was not copied.
 pub(super) enum Unshared {
@@ -45,8 +51,8 @@ impl From<Error> for Unshared {
     }
 }
 
-/// Copies the store in `from`, which nobody else has open. `into` is a whole store afterwards;
-/// those of its files that are shared are links to files of the engine.
+/// Copies the store in `from`, which nobody else has open and which is given up by it. `into` is
+/// a whole store afterwards; those of its files that are shared are links to files of the engine.
 pub(super) fn share(
     from: &Path,
     engine: &Path,
@@ -58,28 +64,91 @@ pub(super) fn share(
     if pace.moved(0).is_break() {
         return Ok(cancelled());
     }
-    let copy = back_up(from, engine)?;
+    let Some(copy) = back_up(from, engine, pace)? else { return Ok(cancelled()) };
     let mut files = Vec::new();
     for object in objects(&engine.join("meta").join(copy.to_string()))? {
         let (source, name) = (engine.join(&object), name_in_store(&object));
-        let mut moved = 0;
         let to = into.join(&name);
         if object.starts_with(SHARED) {
             fs::hard_link(&source, &to)?;
-            moved = source.metadata()?.len();
             files.push(SharedFile { name, object });
         } else if take(&source, &to, pace)?.is_break() {
-            return Ok(cancelled());
-        }
-        if pace.moved(moved).is_break() {
             return Ok(cancelled());
         }
     }
     Ok(SharedCopy { copied: Copied::Whole, copy, files })
 }
 
-/// RocksDB fsyncs all that it writes. It cannot be stopped while it does.
-fn back_up(from: &Path, engine: &Path) -> Result<u32, Unshared> {
+/// Has the engine copy, and follows it by what its folder takes. `None`: it was cancelled.
+///
+/// The engine cannot be told to stop or to slow down through its binding. But it opens a file of
+/// the store when its turn comes: once these are gone it fails at the next one.
+fn back_up(from: &Path, engine: &Path, pace: &dyn Pace) -> Result<Option<u32>, Unshared> {
+    thread::scope(|scope| {
+        let (running, ended) = mpsc::sync_channel::<()>(0);
+        let copying = scope.spawn(move || {
+            let _running = running;
+            run(from, engine)
+        });
+        let followed = follow(from, engine, pace, &ended);
+        // A panic of the engine's thread is one of this thread.
+        let copied = copying.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        match followed? {
+            ControlFlow::Break(()) => Ok(None),
+            ControlFlow::Continue(()) => copied.map(Some),
+        }
+    })
+}
+
+/// Until `ended` is hung up. Breaks if it had the engine stop.
+fn follow(
+    from: &Path,
+    engine: &Path,
+    pace: &dyn Pace,
+    ended: &mpsc::Receiver<()>,
+) -> io::Result<ControlFlow<()>> {
+    let mut seen = held(engine)?;
+    loop {
+        let is_running = ended.recv_timeout(LOOK) == Err(mpsc::RecvTimeoutError::Timeout);
+        let now = held(engine)?;
+        if pace.moved(now.saturating_sub(seen)).is_break() {
+            withdraw(from)?;
+            return Ok(ControlFlow::Break(()));
+        }
+        seen = now;
+        if !is_running {
+            return Ok(ControlFlow::Continue(()));
+        }
+    }
+}
+
+/// Bytes of the shared files that the engine has, or is writing.
+fn held(engine: &Path) -> io::Result<u64> {
+    let files = match fs::read_dir(engine.join(SHARED)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        files => files?,
+    };
+    let length = |file: io::Result<fs::DirEntry>| match file?.metadata() {
+        // It has got its name meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        found => Ok(found?.len()),
+    };
+    files.map(length).sum()
+}
+
+/// Removes the files of rows and of payloads: links to those of the store, which keeps its own.
+fn withdraw(from: &Path) -> io::Result<()> {
+    for file in fs::read_dir(from)? {
+        let path = file?.path();
+        if is_of_rows(&path) {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+/// RocksDB fsyncs all that it writes.
+fn run(from: &Path, engine: &Path) -> Result<u32, Unshared> {
     let cache = Cache::new_lru_cache(CACHE_BYTES);
     let quiet = |family: &super::families::Family| {
         let mut options = family.options(&cache);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,8 +14,8 @@ use crate::conformance::history::{History, log};
 use crate::conformance::model::Model;
 use crate::store::Store;
 use crate::{
-    CheckpointError, Checkpoints, CompositeStore, Destination, Fate, Job, Keep, Listed, Manifest,
-    StoreHandle,
+    CheckpointError, Checkpoints, CompositeStore, Copied, Destination, Fate, Job, Keep, Listed,
+    Manifest, Pace, StoreHandle,
 };
 
 fn composite(directory: &Path) -> Box<dyn Store> {
@@ -159,4 +160,45 @@ async fn a_store_without_a_medium_that_shares_is_told_so() {
     let refused = set(directory.path()).sharing().create(&handle, at(0), &job()).await;
     assert!(matches!(refused, Err(CheckpointError::NotShared { .. })), "{refused:?}");
     assert!(set(directory.path()).list().await.unwrap().is_empty());
+}
+
+/// Ends the work once something was moved.
+struct Begun;
+
+impl Pace for Begun {
+    fn moved(&self, bytes: u64) -> ControlFlow<()> {
+        if bytes > 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
+#[test]
+fn the_engine_stops_between_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = rocksdb(directory.path());
+    store.create(&log()).unwrap();
+    let (mut model, history) = (Model::new(&log()), History::blocks(300, 64 << 10));
+    for entry in &history.entries {
+        store.apply(&model.batch(std::slice::from_ref(entry))).unwrap();
+        // Which writes what is in memory into files of its own.
+        drop(store.pin().unwrap());
+    }
+    let count = |path: &Path| fs::read_dir(path).map_or(0, Iterator::count);
+    let (engine, into) = (directory.path().join("engine"), directory.path().join("into"));
+    fs::create_dir(&into).unwrap();
+    let mut pin = store.pin().unwrap().remove(0);
+    let shared = pin.share(&engine, &into, &Begun).unwrap().unwrap();
+    assert_eq!(shared.copied, Copied::Cancelled);
+    // All it had copied it has removed again, instead of copying the rest.
+    assert_eq!(count(&engine.join("shared_checksum")), 0);
+    drop(pin);
+
+    // The store has all of its files, and the engine goes on from what it has.
+    let mut pin = store.pin().unwrap().remove(0);
+    let shared = pin.share(&engine, &into, &*job()).unwrap().unwrap();
+    assert_eq!(shared.copied, Copied::Whole);
+    assert!(shared.files.len() >= 300, "{}", shared.files.len());
+    assert_eq!(pin.open(&into).unwrap().cursor().unwrap(), Some(model.cursor.clone()));
+    drop(pin);
+    drop(store);
+    assert_eq!(rocksdb(directory.path()).reader().unwrap().cursor().unwrap(), Some(model.cursor));
 }
