@@ -48,10 +48,14 @@ use super::index::{Outline, Row, SegmentIndex};
 use super::schema::{put_outline, put_rows, take_outline, take_rows};
 use crate::keys::Keys;
 
-const MAGIC: &[u8; 8] = b"TIPLSEG1";
+/// What is wrong without it.
+pub(super) const NO_MAGIC: &str = "it does not begin as a segment does";
+pub(super) const MAGIC: &[u8; 8] = b"TIPLSEG1";
 const END: &[u8; 8] = b"TIPLEND1";
 const ENCRYPTED: u32 = 1;
 const SEALED: usize = 124;
+/// What is before the trailer.
+const PIECES: [&str; 3] = ["body", "index", "outline"];
 /// Length of the trailer.
 pub(super) const TRAILER: usize = 164;
 
@@ -60,11 +64,11 @@ pub(super) const MAX_BODY: usize = 64 << 20;
 /// Most entries in a segment.
 pub(super) const MAX_ENTRIES: usize = 1 << 16;
 /// Most bytes of the body of one entry: a payload of 64 MiB, and what is around it.
-const MAX_UNPACKED_BODY: usize = MAX_PAYLOAD_BYTES + MAX_ENTRY_OVERHEAD + LENGTH;
+pub(super) const MAX_UNPACKED_BODY: usize = MAX_PAYLOAD_BYTES + MAX_ENTRY_OVERHEAD + LENGTH;
 /// Most bytes of the rows: each has a label of 256 bytes at most.
 const MAX_UNPACKED_INDEX: usize = MAX_ENTRIES * 320;
 /// Bytes of an entry's length.
-const LENGTH: usize = 4;
+pub(super) const LENGTH: usize = 4;
 /// Fast, and as good as it gets for data that hardly compresses.
 const COMPRESSION: i32 = 3;
 
@@ -77,7 +81,7 @@ pub(crate) enum Bad {
     NeedsKey,
 }
 
-fn corrupt(what: impl Into<String>) -> Bad {
+pub(super) fn corrupt(what: impl Into<String>) -> Bad {
     Bad::Corrupt(what.into())
 }
 
@@ -125,19 +129,34 @@ impl Trailer {
         self.lengths[1] + self.lengths[2] + TRAILER as u64
     }
 
+    /// Where the body ends in the segment, behind the magic and it. None if it is encrypted.
+    pub(super) fn plain_end(&self) -> Option<u64> {
+        (!self.encrypted).then_some(MAGIC.len() as u64 + self.lengths[0])
+    }
+
     /// Body and what is behind it, of a whole segment; or nothing and the same, of its tail.
     fn piece<'a>(&self, which: usize, bytes: &'a [u8]) -> Result<&'a [u8], Bad> {
-        let name = ["body", "index", "outline"][which];
+        let name = PIECES[which];
         let behind: u64 = self.lengths[which + 1..].iter().sum::<u64>() + TRAILER as u64;
         let end = usize::try_from(behind).ok().and_then(|behind| bytes.len().checked_sub(behind));
         let length = usize::try_from(self.lengths[which]).ok();
         let start = end.zip(length).and_then(|(end, length)| end.checked_sub(length));
         let piece = start.zip(end).map(|(start, end)| &bytes[start..end]);
         let piece = piece.ok_or_else(|| corrupt(format!("its {name} is cut off")))?;
-        if blake3::hash(piece).as_bytes() != &self.hashes[which] {
-            return Err(corrupt(format!("its {name} does not have its checksum")));
-        }
+        self.compare(which, &blake3::hash(piece))?;
         Ok(piece)
+    }
+
+    /// Whether this is the checksum of the body as stored.
+    pub(super) fn is_body(&self, hash: &blake3::Hash) -> Result<(), Bad> {
+        self.compare(0, hash)
+    }
+
+    fn compare(&self, which: usize, hash: &blake3::Hash) -> Result<(), Bad> {
+        match hash.as_bytes() == &self.hashes[which] {
+            true => Ok(()),
+            false => Err(corrupt(format!("its {} does not have its checksum", PIECES[which]))),
+        }
     }
 
     /// The outline. `bytes` are the end of the segment, at least [`Trailer::tail`] of them.
@@ -192,7 +211,7 @@ pub(crate) fn decode(bytes: &Bytes, keys: &Keys) -> Result<(SegmentIndex, Vec<En
 fn whole(bytes: &[u8]) -> Result<Trailer, Bad> {
     let trailer = Trailer::read(bytes, bytes.len() as u64)?;
     if !bytes.starts_with(MAGIC) {
-        return Err(corrupt("it does not begin as a segment does"));
+        return Err(corrupt(NO_MAGIC));
     }
     Ok(trailer)
 }

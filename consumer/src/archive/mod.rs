@@ -19,6 +19,7 @@ pub(crate) mod format;
 mod index;
 mod merge;
 mod name;
+mod pieces;
 mod reader;
 mod reasons;
 mod schema;

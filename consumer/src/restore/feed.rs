@@ -1,4 +1,5 @@
 //! The entries behind a start, as a subscription: so that the loop that follows a log restores.
+//! That loop looks at every digest anyway, so a segment of an archive is not looked at before.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::RestoreError;
 use super::holdings::{Holdings, Span};
-use super::sources::{Begun, Sources, Trouble, panicked};
+use super::sources::{Begun, Checks, Sources, Trouble, panicked};
 
 /// Reads entries on a task of its own, a segment ahead.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(super) struct Fed {
     pub(super) holdings: Holdings,
     /// What turned out to be bad.
     pub(super) notes: Vec<String>,
+    /// What entries were taken from.
+    pub(super) given: Vec<Span>,
     pub(super) result: Result<(), RestoreError>,
 }
 
@@ -36,20 +39,21 @@ pub(super) struct Fresh {
 }
 
 impl Feed {
-    /// Reads everything behind `after` up to `to`. Cancels `done` when all of it was taken.
+    /// Reads everything behind `after` up to `to`. Cancels `done` when all of it was taken. `notes`
+    /// are of what is bad already.
     pub(super) fn start(
         sources: Arc<Sources>,
-        holdings: Holdings,
-        after: u64,
-        to: u64,
+        (holdings, notes): (Holdings, Vec<String>),
+        (after, to): (u64, u64),
         target: String,
+        checks: Checks,
         done: CancellationToken,
     ) -> (Self, Fresh) {
         // Two: as many as a segment has, so that it is out of the way of the next one.
         let (sender, entries) = mpsc::channel(2);
         let task = tokio::spawn(async move {
-            let mut fed = Fed { holdings, notes: Vec::new(), result: Ok(()) };
-            fed.result = read(&sources, &mut fed, after, to, target, sender).await;
+            let mut fed = Fed { holdings, notes, given: Vec::new(), result: Ok(()) };
+            fed.result = read(&sources, &mut fed, (after, to), target, checks, sender).await;
             fed
         });
         (Self { task }, Fresh { entries, done })
@@ -64,12 +68,11 @@ impl Feed {
 async fn read(
     sources: &Sources,
     fed: &mut Fed,
-    after: u64,
-    to: u64,
+    (mut at, to): (u64, u64),
     target: String,
+    checks: Checks,
     sender: mpsc::Sender<Vec<Entry>>,
 ) -> Result<(), RestoreError> {
-    let mut at = after;
     let mut ahead: Option<(Span, Option<Begun>)> = None;
     while at < to {
         let Some(span) = fed.holdings.next(at).cloned() else {
@@ -79,12 +82,13 @@ async fn read(
         };
         let begun = match ahead.take() {
             Some((next, begun)) if next == span => begun,
-            _ => sources.begin(&span),
+            _ => sources.begin(&span, checks),
         };
+        fed.given.push(span.clone());
         // The one behind it is read while this one is.
         let next = fed.holdings.next(span.last).filter(|_| span.last < to).cloned();
-        ahead = next.map(|next| (next.clone(), sources.begin(&next)));
-        match sources.finish(begun, &span, at, to, sender.clone()).await {
+        ahead = next.map(|next| (next.clone(), sources.begin(&next, checks)));
+        match sources.finish(begun, &span, &mut at, to, sender.clone()).await {
             Ok(()) => at = span.last,
             Err(Trouble::Bad(why)) => {
                 let note = format!("{}: {why}", sources.name(&span));

@@ -45,6 +45,10 @@ impl Holdings {
         self.bad.insert(span.clone());
     }
 
+    pub(crate) fn is_given_up(&self, span: &Span) -> bool {
+        self.bad.contains(span)
+    }
+
     fn good(&self) -> impl DoubleEndedIterator<Item = &Span> {
         self.spans.iter().filter(|span| !self.bad.contains(span))
     }

@@ -12,7 +12,7 @@ use super::feed::{Fed, Feed};
 use super::holdings::Holdings;
 use super::report::{RestoreProgress, Step};
 use super::run::consumer;
-use super::sources::Sources;
+use super::sources::{Checks, Sources};
 use crate::apply::StoreThread;
 use crate::check::Checker;
 use crate::error::chain;
@@ -45,23 +45,68 @@ pub(super) struct Replayed {
 }
 
 impl Replay<'_> {
-    /// Applies everything behind where the store stands.
+    /// Applies everything behind where the store stands. What turns out to be damaged is taken from
+    /// elsewhere, if it is there.
     pub(super) async fn run(
         &self,
         store: &StoreThread,
         holdings: Holdings,
-        standing: Standing,
+        start: Standing,
     ) -> Result<Replayed, RestoreError> {
-        let (cursor, links, reader) = standing;
+        let (mut from, mut before) = (start.0.position.index, None);
+        let mut replayed = self.once(store, (holdings, vec![]), start).await?;
+        while self.find_damage(&mut replayed, from).await? {
+            let Replayed { applied, cursor, fed: Fed { holdings, notes, .. }, .. } = replayed;
+            before = cursor.or(before);
+            let start = store.call(|store| standing(store)).get().await.map_err(consumer)??;
+            from = start.0.position.index;
+            replayed = self.once(store, (holdings, notes), start).await?;
+            replayed.applied += applied;
+        }
+        replayed.cursor = replayed.cursor.or(before);
+        Ok(replayed)
+    }
+
+    /// Whether it ended because of what it read, which is given up now.
+    async fn find_damage(&self, replayed: &mut Replayed, from: u64) -> Result<bool, RestoreError> {
+        let Replayed { left, cursor, fed, .. } = replayed;
+        let at = cursor.as_ref().map_or(from, |cursor| cursor.position.index);
+        match left {
+            Left::Refused(VerifyError::Refused(_)) => {}
+            // Damage can look like a duplicate, or like the end.
+            Left::Stopped if at < self.to && fed.result.is_ok() && !self.stop.is_cancelled() => {}
+            _ => return Ok(false),
+        }
+        for span in fed.given.iter().filter(|span| span.last > at) {
+            // The one who read it may have come to the end of it first.
+            if fed.holdings.is_given_up(span) {
+                return Ok(true);
+            }
+            if let Some(note) = self.sources.damage(span).await? {
+                tracing::warn!(note, "damaged; looking for the same entries elsewhere");
+                fed.notes.push(note);
+                fed.holdings.give_up(span);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn once(
+        &self,
+        store: &StoreThread,
+        kept: (Holdings, Vec<String>),
+        (cursor, links, reader): Standing,
+    ) -> Result<Replayed, RestoreError> {
         let from = cursor.position.index;
         let checker = Checker::new(self.genesis.clone(), &cursor, links, reader);
         let (done, (told, mut hears)) = (self.stop.child_token(), watch::channel(Progress::new()));
         let (feed, fresh) = Feed::start(
             Arc::clone(self.sources),
-            holdings,
-            from,
-            self.to,
+            kept,
+            (from, self.to),
             self.target.to_owned(),
+            Checks::Taker,
             done.clone(),
         );
         let timing = Timing { gather: Duration::ZERO, probe: PROBE };

@@ -15,7 +15,7 @@ use super::inspect;
 use super::plan::{Plan, Start};
 use super::replay::{Replay, Replayed};
 use super::report::{Achieved, RestoreProgress, RestoreReport, Step, Verification};
-use super::sources::{Found, Sources, Trouble};
+use super::sources::{Checks, Found, Sources, Trouble};
 use super::stage::{Stage, StorePlace};
 use super::target::Target;
 use crate::apply::StoreThread;
@@ -72,9 +72,10 @@ pub async fn plan_for(
 /// Restores a store. On `Ok` it is in its place, durable, and closed: a consumer of the log can be
 /// started on it as if nothing had been. `progress` is told how far it is.
 ///
-/// In memory are at most two segments of an archive, each of 64 MiB and as it was stored beside
-/// that, and five pieces of 32 MiB or one entry: two that wait and three in the loop. Dropping
-/// the future leaves the place as it is; the next call goes on.
+/// In memory are at most pieces of two segments of an archive, some 40 MiB of each or one entry
+/// (an encrypted one whole: 64 MiB, and as it was stored beside that), and five pieces of 32 MiB
+/// or one entry: two that wait and three in the loop. Dropping the future leaves the place as it
+/// is; the next call goes on.
 ///
 /// # Errors
 /// See [`RestoreError`]. Nothing at the place has changed then.
@@ -408,7 +409,8 @@ impl Run {
         let done = self.stop.child_token();
         let (sources, holdings) = (Arc::clone(&self.sources), self.found.holdings.clone());
         let (to, target) = (self.plan.index, self.plan.target.clone());
-        let (feed, mut fresh) = Feed::start(sources, holdings, from, to, target, done);
+        let (feed, mut fresh) =
+            Feed::start(sources, (holdings, vec![]), (from, to), target, Checks::Reader, done);
         let mut at = from;
         while let Some(entries) = fresh.take().await {
             if self.stop.is_cancelled() {

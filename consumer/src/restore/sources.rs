@@ -45,7 +45,20 @@ pub(crate) enum Trouble {
 }
 
 /// A segment that is being read. Dropping it ends that.
-pub(crate) type Begun = AbortOnDropHandle<Result<Vec<Entry>, Trouble>>;
+#[derive(Debug)]
+pub(crate) struct Begun {
+    entries: mpsc::Receiver<Vec<Entry>>,
+    task: AbortOnDropHandle<Result<(), Trouble>>,
+}
+
+/// Who looks at the digests of what is read of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Checks {
+    /// Whoever gets the entries: the segment is read once.
+    Taker,
+    /// Who reads it, before the first entry is given.
+    Reader,
+}
 
 /// What is at the places.
 #[derive(Debug)]
@@ -210,60 +223,89 @@ impl Sources {
     pub(crate) async fn read(
         &self,
         span: &Span,
-        after: u64,
+        mut after: u64,
         to: u64,
         into: mpsc::Sender<Vec<Entry>>,
     ) -> Result<(), Trouble> {
-        self.finish(self.begin(span), span, after, to, into).await
+        self.finish(self.begin(span, Checks::Reader), span, &mut after, to, into).await
     }
 
-    /// Begins to read a segment of an archive. There is nothing to begin with a span of the log:
-    /// that one pushes.
-    pub(crate) fn begin(&self, span: &Span) -> Option<Begun> {
+    /// Begins to read a segment of an archive, a piece ahead. There is nothing to begin with a
+    /// span of the log: that one pushes.
+    pub(crate) fn begin(&self, span: &Span, checks: Checks) -> Option<Begun> {
         let archive = self.archives.get(span.source)?.clone();
         let segment = segment(span);
-        Some(AbortOnDropHandle::new(tokio::spawn(async move {
-            let (_, entries) = archive.entries(&segment?).await.map_err(trouble)?;
-            Ok(entries)
-        })))
+        let (sender, entries) = mpsc::channel(1);
+        let task = tokio::spawn(async move {
+            let segment = segment?;
+            if checks == Checks::Taker {
+                match archive.pieces(&segment, sender.clone()).await {
+                    Err(ArchiveError::Corrupt { .. }) => {}
+                    read => return read.map_err(trouble),
+                }
+            }
+            // It says best what is wrong.
+            let (_, entries) = archive.entries(&segment).await.map_err(trouble)?;
+            sender.send(entries).await.map_err(|_| Trouble::Left)
+        });
+        Some(Begun { entries, task: AbortOnDropHandle::new(task) })
     }
 
-    /// [`Sources::read`] of a span that was begun.
+    /// [`Sources::read`] of a span that was begun. `at` is the newest entry that was sent.
     pub(crate) async fn finish(
         &self,
         begun: Option<Begun>,
         span: &Span,
-        after: u64,
+        at: &mut u64,
         to: u64,
         into: mpsc::Sender<Vec<Entry>>,
     ) -> Result<(), Trouble> {
-        let Some(begun) = begun else {
-            return self.read_log(after, to.min(span.last), into).await;
+        let Some(mut begun) = begun else {
+            return self.read_log(at, to.min(span.last), into).await;
         };
-        let mut entries = begun.await.map_err(|_| Trouble::Away(panicked()))??;
-        entries.retain(|entry| after < entry.index && entry.index <= to);
-        while !entries.is_empty() {
-            let rest = entries.split_off(piece(&entries));
-            into.send(entries).await.map_err(|_| Trouble::Left)?;
-            entries = rest;
+        while let Some(mut entries) = begun.entries.recv().await {
+            let is_end = entries.last().is_some_and(|entry| entry.index >= to);
+            entries.retain(|entry| *at < entry.index && entry.index <= to);
+            while !entries.is_empty() {
+                let rest = entries.split_off(piece(&entries));
+                *at = entries.last().map_or(*at, |entry| entry.index);
+                into.send(entries).await.map_err(|_| Trouble::Left)?;
+                entries = rest;
+            }
+            if is_end {
+                return Ok(());
+            }
         }
-        Ok(())
+        begun.task.await.map_err(|_| Trouble::Away(panicked()))?
+    }
+
+    /// What is wrong with a segment of an archive, if anything is.
+    pub(crate) async fn damage(&self, span: &Span) -> Result<Option<String>, RestoreError> {
+        let Some(archive) = self.archives.get(span.source) else { return Ok(None) };
+        let read = match segment(span) {
+            Ok(segment) => archive.entries(&segment).await.map_err(trouble),
+            Err(trouble) => Err(trouble),
+        };
+        match read {
+            Err(Trouble::Bad(why)) => Ok(Some(format!("{}: {why}", self.name(span)))),
+            Err(Trouble::Away(error)) => Err(error),
+            Ok(_) | Err(Trouble::Left) => Ok(None),
+        }
     }
 
     async fn read_log(
         &self,
-        after: u64,
+        at: &mut u64,
         to: u64,
         into: mpsc::Sender<Vec<Entry>>,
     ) -> Result<(), Trouble> {
         let log_away = |error: LogError| Trouble::Away(error.into());
         let Some(log) = &self.log else { return Ok(()) };
-        let mut subscription = log.subscribe(None, after).await.map_err(log_away)?;
-        let mut at = after;
-        while at < to {
+        let mut subscription = log.subscribe(None, *at).await.map_err(log_away)?;
+        while *at < to {
             let mut entries = subscription.next().await.map_err(log_away)?;
             entries.retain(|entry| entry.index <= to);
-            at = entries.last().map_or(at, |entry| entry.index);
+            *at = entries.last().map_or(*at, |entry| entry.index);
             into.send(entries).await.map_err(|_| Trouble::Left)?;
         }
         Ok(())

@@ -4,6 +4,7 @@ mod format;
 mod full;
 mod killed;
 mod merging;
+mod pieces;
 mod places;
 
 use std::path::Path;
