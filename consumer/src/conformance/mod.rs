@@ -29,7 +29,9 @@
 //!   truncations, each possibly torn between sectors of 512 bytes. Of the names in a directory
 //!   all are there that an fsync of that directory followed; of the rest the first so many, in
 //!   order. A file whose name is not there is lost. What a store shows when it is opened counts
-//!   as acknowledged, as what it has applied does.
+//!   as acknowledged, as what it has applied does. A store on a medium that relies on
+//!   [`Appends::InOrder`] says so, and so does what is written about it:
+//!   `store_conformance!(open, Appends::InOrder)`.
 //!
 //! - `failing_writes` (Linux): by the same library, one operation on the store's files fails, in
 //!   each run another one: no room for a write, a new file or a new name, once or until the store
@@ -87,25 +89,45 @@ use crate::store::{Store, StoreError, StoreReader};
 /// the first time, and with all that the store left in it later on.
 pub type Open = fn(&Path) -> Result<Box<dyn Store>, StoreError>;
 
+/// What a filesystem does with a write that makes a file longer, when the power is cut before an
+/// fsync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Appends {
+    /// The file may have its new length without the new content, or with any part of it: all that
+    /// POSIX says.
+    #[default]
+    Torn,
+    /// Of the new content the beginning is kept, and the file is as long as that. So do ext4 with
+    /// `data=ordered`, which is its default, XFS, Btrfs and ZFS: a length becomes durable behind
+    /// what it covers. SQLite calls it *safe append*; see "append atomicity" in Pillai et al.,
+    /// *All File Systems Are Not Created Equal*, OSDI 2014, table 1.
+    InOrder,
+}
+
 /// Runs one case by its name. `test` is the path of the test that calls this, crate and modules
 /// and all: where a process is to be killed, it is that test of this program, run once more.
 ///
 /// # Panics
 /// A promise is broken; there is no such case.
-pub fn run(test: &'static str, case: &str, open: Open) {
+pub fn run(test: &'static str, case: &str, open: Open, appends: Appends) {
     crash::play_child(open);
-    dispatch(case, &Place { test, open, directory: tempfile::tempdir().unwrap() });
+    let directory = tempfile::tempdir().unwrap();
+    dispatch(case, &Place { test, open, appends, directory });
 }
 
-/// One test per case of the suite. The argument is a [`conformance::Open`](crate::conformance::Open).
-/// Several stores in one crate have a module each.
+/// One test per case of the suite. The argument is a [`conformance::Open`](crate::conformance::Open),
+/// and an [`Appends`](crate::conformance::Appends) where the store relies on one. Several stores in
+/// one crate have a module each.
 #[macro_export]
 macro_rules! store_conformance {
     ($open:expr) => {
+        $crate::store_conformance!($open, $crate::conformance::Appends::Torn);
+    };
+    ($open:expr, $appends:expr) => {
         mod store_conformance {
             #[allow(unused_imports, reason = "the function may be named by its whole path")]
             use super::*;
-            $crate::__store_conformance_cases!(__store_conformance_test, $open);
+            $crate::__store_conformance_cases!(__store_conformance_test, $open, $appends);
         }
     };
 }
@@ -131,7 +153,7 @@ macro_rules! __store_conformance_cases {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __store_conformance_test {
-    ($open:expr; $($module:ident: $($(#[$on:meta])? $case:ident),+;)+) => {
+    ($open:expr, $appends:expr; $($module:ident: $($(#[$on:meta])? $case:ident),+;)+) => {
         $(mod $module {
             #[allow(unused_imports, reason = "the function may be named by its whole path")]
             use super::*;
@@ -140,7 +162,7 @@ macro_rules! __store_conformance_test {
                 #[test]
                 fn $case() {
                     let test = concat!(module_path!(), "::", stringify!($case));
-                    $crate::conformance::run(test, stringify!($case), $open);
+                    $crate::conformance::run(test, stringify!($case), $open, $appends);
                 }
             )+
         })+
@@ -166,6 +188,7 @@ fn dispatch(case: &str, place: &Place) {
 struct Place {
     test: &'static str,
     open: Open,
+    appends: Appends,
     directory: TempDir,
 }
 

@@ -61,6 +61,11 @@ const STALLS: usize = 100;
 ///   instant leaves all of it or nothing. What is damaged at the end of RocksDB's write-ahead log
 ///   looks the same as a write that was cut off, and is left out with all behind it; then the
 ///   store is as behind an earlier batch, and asks the log for the rest again.
+/// - A power cut is survived where a file's new length is durable only with what it covers: on ext4
+///   with `data=ordered`, which is its default, XFS, Btrfs and ZFS. RocksDB reads its list of files
+///   (`MANIFEST`) so: elsewhere, as on ext4 with `data=writeback`, a power cut while a file is
+///   being added to the list can leave a directory that RocksDB refuses to open as corrupt.
+///   Nothing wrong is read then; restore it, or fill it anew from the log.
 /// - After a failed write the handle is poisoned. A full disk is different: RocksDB then gives
 ///   up its log, looks every 5 s whether at least 32 MiB are free, writes what it has in memory
 ///   to new files, and goes on. Until then each batch is refused with [`StoreError::Full`], and

@@ -23,7 +23,7 @@ fn open(directory: &Path) -> Result<Box<dyn Store>, StoreError> {
     Ok(Box::new(CompositeStore::new(parts)?))
 }
 
-crate::store_conformance!(open);
+crate::store_conformance!(open, crate::conformance::Appends::InOrder);
 
 fn stores(directory: &Path) -> Vec<Box<dyn Store>> {
     let sqlite = SqliteStore::open(directory.join("store.db")).unwrap();

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::plain::{PlainStore, Wrong};
-use crate::conformance::{Open, run};
+use crate::conformance::{Appends, Open, run};
 
 /// A test that a store wrong in this way does not pass the case, and by what that is told.
 macro_rules! caught {
@@ -36,7 +36,7 @@ const BEHIND: &str = "which it had acknowledged";
 const FORGOTTEN: &str = "and knows nothing of it";
 
 fn assert_caught(test: &'static str, case: &str, open: Open, says: &[&str]) {
-    let passed = catch_unwind(AssertUnwindSafe(|| run(test, case, open)));
+    let passed = catch_unwind(AssertUnwindSafe(|| run(test, case, open, Appends::Torn)));
     let message = text(&*passed.expect_err("it passed"));
     assert!(says.iter().any(|says| message.contains(says)), "caught as {message:?}");
 }
@@ -48,17 +48,17 @@ fn text(panic: &(dyn Any + Send)) -> String {
 
 /// And one that is right passes.
 mod right {
-    use super::{Open, PlainStore, Wrong, run};
+    use super::{Appends, Open, PlainStore, Wrong, run};
 
     const OPEN: Open = |path| Ok(Box::new(PlainStore::open(path, Wrong::Nothing)?));
 
     #[test]
     fn power_cut() {
-        run(concat!(module_path!(), "::power_cut"), "power_cut", OPEN);
+        run(concat!(module_path!(), "::power_cut"), "power_cut", OPEN, Appends::Torn);
     }
 
     #[test]
     fn failing_writes() {
-        run(concat!(module_path!(), "::failing_writes"), "failing_writes", OPEN);
+        run(concat!(module_path!(), "::failing_writes"), "failing_writes", OPEN, Appends::Torn);
     }
 }

@@ -34,7 +34,7 @@ crate::store_conformance!(open);
 /// While a restore fills it, readers may wait, and see what failed for good; the rest is the same.
 mod filling {
     use super::{Path, SqliteStore, Store, StoreError};
-    use crate::conformance::run;
+    use crate::conformance::{Appends, run};
 
     fn open(directory: &Path) -> Result<Box<dyn Store>, StoreError> {
         let mut store = SqliteStore::open(directory.join("store.db"))?;
@@ -46,7 +46,8 @@ mod filling {
         ($($case:ident),+) => { $(
             #[test]
             fn $case() {
-                run(concat!(module_path!(), "::", stringify!($case)), stringify!($case), open);
+                let test = concat!(module_path!(), "::", stringify!($case));
+                run(test, stringify!($case), open, Appends::Torn);
             }
         )+ };
     }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
+use super::super::Appends;
 use super::file::{Change, Content};
 use super::trace::Event;
 
@@ -58,6 +59,7 @@ pub(super) struct Disk {
     inodes: HashMap<u64, Node>,
     /// The newest name of each.
     names: Vec<String>,
+    appends: Appends,
 }
 
 #[derive(Debug, Clone)]
@@ -74,8 +76,8 @@ enum NameChange {
 
 impl Disk {
     /// What is there, all of it durable.
-    pub(super) fn of(directory: &Path) -> Self {
-        let mut disk = Self::default();
+    pub(super) fn of(directory: &Path, appends: Appends) -> Self {
+        let mut disk = Self { appends, ..Self::default() };
         disk.load(directory);
         disk
     }
@@ -237,7 +239,7 @@ impl Disk {
             let path = path.join(name);
             match self.files.get(node) {
                 Some(file) => {
-                    tree.0.insert(path, Some(file.survivor(keep, rng)));
+                    tree.0.insert(path, Some(file.survivor(keep, self.appends, rng)));
                 }
                 None => {
                     tree.0.insert(path.clone(), None);
@@ -334,7 +336,7 @@ pub(super) struct Tree(BTreeMap<PathBuf, Option<Vec<u8>>>);
 impl Tree {
     /// What is in a directory.
     pub(super) fn of(directory: &Path) -> Self {
-        let disk = Disk::of(directory);
+        let disk = Disk::of(directory, Appends::Torn);
         let inode = fs::metadata(directory).unwrap().ino();
         disk.survivor(inode, Keep::Everything, &mut rand::SeedableRng::seed_from_u64(0))
     }

@@ -72,7 +72,7 @@ impl Lab<'_> {
         let root = home.path().canonicalize().unwrap();
         let directory = |number: usize| root.join(number.to_string());
         plans.iter().for_each(|(number, _)| fs::create_dir(directory(*number)).unwrap());
-        let mut disk = Disk::of(&root);
+        let mut disk = Disk::of(&root, self.place.appends);
         let events = self.record(name, plans, &root);
         let mut counts = [0; 4];
         let is_begin =

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, seq::IndexedRandom};
 
+use super::super::Appends;
 use super::disk::Keep;
 
 /// A medium writes this whole or not at all.
@@ -69,17 +70,17 @@ impl Content {
     }
 
     /// One of the contents that may be left.
-    pub(super) fn survivor(&self, keep: Keep, rng: &mut StdRng) -> Vec<u8> {
+    pub(super) fn survivor(&self, keep: Keep, appends: Appends, rng: &mut StdRng) -> Vec<u8> {
         let mut content = self.durable.clone();
         for (at, (change, fate)) in self.changes.iter().enumerate() {
             let is_last = at + 1 == self.changes.len();
             match keep {
                 _ if *fate == Fate::Durable => apply(&mut content, change),
                 Keep::Nothing | Keep::Names => {}
-                Keep::TornLast if is_last => tear(&mut content, change, rng),
+                Keep::TornLast if is_last => tear(&mut content, change, appends, rng),
                 Keep::Everything | Keep::TornLast => apply(&mut content, change),
                 Keep::Chance(chance) if rng.random_bool(chance) => match rng.random_bool(TORN) {
-                    true => tear(&mut content, change, rng),
+                    true => tear(&mut content, change, appends, rng),
                     false => apply(&mut content, change),
                 },
                 Keep::Chance(_) => {}
@@ -109,7 +110,7 @@ fn put(content: &mut Vec<u8>, offset: usize, data: &[u8]) {
 }
 
 /// Some sectors of a write are kept. The file may have its new size nevertheless.
-fn tear(content: &mut Vec<u8>, change: &Change, rng: &mut StdRng) {
+fn tear(content: &mut Vec<u8>, change: &Change, appends: Appends, rng: &mut StdRng) {
     let Change::Write { offset, data } = change else {
         return apply(content, change);
     };
@@ -117,13 +118,41 @@ fn tear(content: &mut Vec<u8>, change: &Change, rng: &mut StdRng) {
     let sectors: Vec<u64> = (offset / SECTOR..end.div_ceil(SECTOR)).collect();
     let prefix = rng.random_range(0..=sectors.len());
     let in_order = rng.random_bool(0.5);
+    let length = content.len() as u64;
     for (at, sector) in sectors.iter().enumerate() {
-        if if in_order { at < prefix } else { rng.random_bool(0.5) } {
-            let from = (sector * SECTOR).max(*offset);
-            let to = ((sector + 1) * SECTOR).min(end);
+        let from = (sector * SECTOR).max(*offset);
+        let to = ((sector + 1) * SECTOR).min(end);
+        // What makes the file longer, or makes it longer with the next sector.
+        let is_prefix = in_order || (appends == Appends::InOrder && to > length);
+        if if is_prefix { at < prefix } else { rng.random_bool(0.5) } {
             put(content, from as usize, &data[(from - offset) as usize..(to - offset) as usize]);
         }
     }
-    let sizes = [content.len(), content.len().max(end as usize)];
-    content.resize(*sizes.choose(rng).unwrap_or(&0), 0);
+    if appends == Appends::Torn {
+        let sizes = [content.len(), content.len().max(end as usize)];
+        content.resize(*sizes.choose(rng).unwrap_or(&0), 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    /// What may be left of a file of 1,000 bytes that 3,000 more were written behind.
+    fn left(appends: Appends, seed: u64) -> Vec<u8> {
+        let mut content = Content::durable(vec![1; 1000]);
+        content.change(Change::Write { offset: 1000, data: vec![2; 3000].into() });
+        content.survivor(Keep::TornLast, appends, &mut StdRng::seed_from_u64(seed))
+    }
+
+    #[test]
+    fn appends_in_order_leave_a_beginning_and_torn_ones_need_not() {
+        let whole = [vec![1; 1000], vec![2; 3000]].concat();
+        let is_beginning = |content: Vec<u8>| content.len() >= 1000 && whole.starts_with(&content);
+        assert!((0..200).all(|seed| is_beginning(left(Appends::InOrder, seed))));
+        assert!((0..200).any(|seed| left(Appends::InOrder, seed).len() == 2048));
+        assert!(!(0..200).all(|seed| is_beginning(left(Appends::Torn, seed))));
+    }
 }

@@ -68,7 +68,7 @@ impl Lab<'_> {
     fn run(&mut self, number: u64, start: Start) -> Start {
         let directory = tempfile::tempdir().unwrap();
         start.tree.write(directory.path());
-        let disk = Disk::of(directory.path());
+        let disk = Disk::of(directory.path(), self.place.appends);
         let events = self.record(number, &start, directory.path());
         trace::assert_recorded_something(&events);
         let root = fs::metadata(directory.path()).unwrap().ino();

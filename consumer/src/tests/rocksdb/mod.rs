@@ -79,7 +79,7 @@ fn open(directory: &Path) -> Result<Box<dyn Store>, StoreError> {
     Ok(Box::new(RocksDbStore::open(directory)?))
 }
 
-crate::store_conformance!(open);
+crate::store_conformance!(open, crate::conformance::Appends::InOrder);
 
 #[cfg(feature = "sqlite")]
 #[test]
