@@ -195,3 +195,23 @@ fn a_row_that_cannot_be_is_damage() {
     assert!(matches!(reader.block(tip.height), Err(StoreError::Damaged { .. })));
     assert_eq!(reader.block_hash(tip.height).unwrap(), Some(tip.hash.clone()));
 }
+
+/// As a power cut leaves it on a file system whose lengths run ahead of the content.
+#[test]
+fn a_list_of_files_whose_end_is_not_its_content_is_refused() {
+    let (directory, path) = place();
+    let (mut store, mut model) = (created(&path), Model::new(&log()));
+    store.apply(&model.batch(&History::random(4, 50).entries)).unwrap();
+    drop(store);
+    let torn = directory.path().join("torn");
+    copy(&path, &torn);
+    let lists: Vec<_> =
+        files(&torn, "").into_iter().filter(|f| f.to_string_lossy().contains("MANIFEST")).collect();
+    alter(lists.last().unwrap(), |bytes| {
+        let from = bytes.len() - 10;
+        bytes[from..].fill(0);
+    });
+    let refused = RocksDbStore::open(&torn).unwrap_err();
+    let text = crate::error::chain(&refused);
+    assert!(text.contains("Corruption") && text.contains("MANIFEST"), "{text}");
+}
