@@ -6,6 +6,8 @@ use std::path::Path;
 
 /// From this many files on, one flush of the whole file system is cheaper than one for each.
 const MANY: usize = 4;
+/// From this many bytes on, the system is told to begin with a file while the next is written.
+const LARGE: usize = 256 << 10;
 
 /// How the file system of a store is flushed.
 #[derive(Debug)]
@@ -37,6 +39,13 @@ pub(super) struct Whole<'a>(&'a File);
 impl Whole<'_> {
     pub(super) fn run(&self) -> io::Result<()> {
         system::flush(self.0)
+    }
+
+    /// For a file that was just written, and has so many bytes: the flush then waits for less.
+    pub(super) fn begin(&self, file: &File, bytes: usize) {
+        if bytes >= LARGE {
+            system::begin(file);
+        }
     }
 }
 
@@ -72,6 +81,13 @@ mod system {
     pub(super) fn flush(directory: &File) -> io::Result<()> {
         nix::unistd::syncfs(directory).map_err(io::Error::from)
     }
+
+    /// "Not needed" has Linux write what is dirty, and waits for none of it (`mm/fadvise.c`).
+    pub(super) fn begin(file: &File) {
+        use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+        // It promises nothing, so it cannot fail: the flush decides.
+        posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).ok();
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -86,4 +102,6 @@ mod system {
     pub(super) fn flush(directory: &File) -> io::Result<()> {
         directory.sync_all()
     }
+
+    pub(super) fn begin(_file: &File) {}
 }

@@ -42,8 +42,9 @@ impl Tree {
         for (staged, bytes) in files {
             let path = self.layout.staged(staged);
             let file = write(&path, bytes).map_err(|e| self.changing("writing", &path, e))?;
-            if whole.is_none() {
-                file.sync_all().map_err(|e| self.flushing(&path, e))?;
+            match &whole {
+                Some(whole) => whole.begin(&file, bytes.len()),
+                None => file.sync_all().map_err(|e| self.flushing(&path, e))?,
             }
         }
         match whole {
