@@ -49,7 +49,7 @@ impl Feed {
         checks: Checks,
         done: CancellationToken,
     ) -> (Self, Fresh) {
-        // Two: as many as a segment has, so that it is out of the way of the next one.
+        // Two wait, so that reading goes on while one is applied.
         let (sender, entries) = mpsc::channel(2);
         let task = tokio::spawn(async move {
             let mut fed = Fed { holdings, notes, given: Vec::new(), result: Ok(()) };

@@ -264,7 +264,7 @@ impl Sources {
             return self.read_log(at, to.min(span.last), into).await;
         };
         while let Some(mut entries) = begun.entries.recv().await {
-            let is_end = entries.last().is_some_and(|entry| entry.index >= to);
+            let is_behind = entries.last().is_some_and(|entry| entry.index > to);
             entries.retain(|entry| *at < entry.index && entry.index <= to);
             while !entries.is_empty() {
                 let rest = entries.split_off(piece(&entries));
@@ -272,7 +272,7 @@ impl Sources {
                 into.send(entries).await.map_err(|_| Trouble::Left)?;
                 entries = rest;
             }
-            if is_end {
+            if is_behind {
                 return Ok(());
             }
         }
