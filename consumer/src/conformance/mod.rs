@@ -35,9 +35,10 @@
 //!
 //! - `failing_writes` (Linux): by the same library, one operation on the store's files fails, in
 //!   each run another one: no room for a write, a new file or a new name, once or until the store
-//!   has said so; half of a write and then no room; a write, an fsync (`fdatasync`, `syncfs`), or
-//!   opening, renaming, removing or cutting a file that fails. 25 operations of each of these
-//!   six kinds (`TIPLINE_FAULTS=1000` for all of them), from the first opening on. The rules:
+//!   has said so, and then `statvfs` tells of none either; half of a write and then no room; a
+//!   write, an fsync (`fdatasync`, `syncfs`), or opening, renaming, removing or cutting a file that
+//!   fails. 25 operations of each of these six kinds (`TIPLINE_FAULTS=1000` for all of them), from
+//!   the first opening on. The rules:
 //!   - Opening may fail with [`Full`](StoreError::Full), [`Failed`](StoreError::Failed) or
 //!     [`Unusable`](StoreError::Unusable), `create` and `apply` with `Full` or `Failed`. The
 //!     process neither ends nor panics. The fault is over with the first error; a second is one

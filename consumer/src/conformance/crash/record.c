@@ -25,6 +25,7 @@
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -456,3 +457,35 @@ EXPORT void *mmap64(void *address, size_t length, int prot, int flags, int fd, o
 EXPORT void *mmap(void *address, size_t length, int prot, int flags, int fd, off_t at) {
     return mmap64(address, length, prot, flags, fd, at);
 }
+
+/* ---- Room ---- */
+
+/* While nothing finds room, there is none. */
+static void put_room(struct statvfs64 *found) {
+    int error = lock();
+    if (plan.classes && plan.error == ENOSPC && plan.how != ONCE && plan.seen >= plan.at)
+        found->f_bfree = found->f_bavail = found->f_ffree = found->f_favail = 0;
+    unlock(error);
+}
+
+EXPORT int statvfs64(const char *path, struct statvfs64 *found) {
+    REAL(statvfs64);
+    int result = real(path, found);
+    if (!result && inside(path)) put_room(found);
+    return result;
+}
+EXPORT int fstatvfs64(int fd, struct statvfs64 *found) {
+    REAL(fstatvfs64);
+    int result = real(fd, found);
+    if (!result && ours(fd)) put_room(found);
+    return result;
+}
+#if __SIZEOF_LONG__ == 8
+/* The same structure by another name. */
+EXPORT int statvfs(const char *path, struct statvfs *found) {
+    return statvfs64(path, (struct statvfs64 *)found);
+}
+EXPORT int fstatvfs(int fd, struct statvfs *found) {
+    return fstatvfs64(fd, (struct statvfs64 *)found);
+}
+#endif
