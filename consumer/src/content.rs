@@ -29,8 +29,16 @@ const PAGE: usize = 1000;
 /// # Errors
 /// Those of reading; [`StoreError::Failed`] if the store was applied to meanwhile.
 pub fn content_digest(reader: &dyn StoreReader) -> Result<Digest, StoreError> {
-    let mut content = Content(blake3::Hasher::new());
-    content.0.update(TAG);
+    digest_while(reader, || Ok(()))
+}
+
+/// [`content_digest`], asked before each item whether to go on.
+pub(crate) fn digest_while<E: From<StoreError>>(
+    reader: &dyn StoreReader,
+    proceed: impl FnMut() -> Result<(), E>,
+) -> Result<Digest, E> {
+    let mut content = Content { hasher: blake3::Hasher::new(), proceed };
+    content.hasher.update(TAG);
     let cursor = reader.cursor()?;
     if let Some(cursor) = &cursor {
         content.cursor(cursor);
@@ -40,21 +48,24 @@ pub fn content_digest(reader: &dyn StoreReader) -> Result<Digest, StoreError> {
         content.marks(reader)?;
     }
     if reader.cursor()? == cursor {
-        return Ok(Digest::from_bytes(content.0.finalize().into()));
+        return Ok(Digest::from_bytes(content.hasher.finalize().into()));
     }
-    Err(StoreError::Failed {
+    Err(E::from(StoreError::Failed {
         place: reader.place(),
         what: "it was applied to while all of it was read: read it when it rests".to_owned(),
         source: None,
-    })
+    }))
 }
 
-struct Content(blake3::Hasher);
+struct Content<F> {
+    hasher: blake3::Hasher,
+    proceed: F,
+}
 
-impl Content {
+impl<E: From<StoreError>, F: FnMut() -> Result<(), E>> Content<F> {
     fn cursor(&mut self, cursor: &Cursor) {
         self.number(cursor.position.index);
-        self.0.update(cursor.position.digest.as_bytes());
+        self.hasher.update(cursor.position.digest.as_bytes());
         self.number(cursor.epoch);
         self.option(cursor.block_tip.as_ref().map(|tip| tip.height));
         if let Some(tip) = &cursor.block_tip {
@@ -63,10 +74,11 @@ impl Content {
         self.option(cursor.proof_tip);
     }
 
-    fn blocks(&mut self, reader: &dyn StoreReader) -> Result<(), StoreError> {
+    fn blocks(&mut self, reader: &dyn StoreReader) -> Result<(), E> {
         for block in reader.blocks(0..=u64::MAX)? {
             let block = block?;
-            self.0.update(b"B");
+            (self.proceed)()?;
+            self.hasher.update(b"B");
             self.number(block.height);
             self.hash(&block.hash);
             self.hash(&block.parent_hash);
@@ -75,7 +87,7 @@ impl Content {
             self.time(block.time);
             self.bytes(&block.payload);
             if let Some(proof) = reader.proof(block.height)? {
-                self.0.update(b"P");
+                self.hasher.update(b"P");
                 self.number(proof.height);
                 self.hash(&proof.block_hash);
                 self.number(proof.index);
@@ -86,12 +98,13 @@ impl Content {
         Ok(())
     }
 
-    fn transactions(&mut self, reader: &dyn StoreReader) -> Result<(), StoreError> {
+    fn transactions(&mut self, reader: &dyn StoreReader) -> Result<(), E> {
         let mut ids = reader.transaction_ids(None, PAGE)?;
         while let Some(last) = ids.last().cloned() {
             for found in ids.iter().map(|id| reader.transaction(id)) {
                 let Some(found) = found? else { continue };
-                self.0.update(b"T");
+                (self.proceed)()?;
+                self.hasher.update(b"T");
                 self.bytes(found.id.as_ref());
                 self.option(found.block_tip);
                 self.number(found.index);
@@ -103,12 +116,13 @@ impl Content {
         Ok(())
     }
 
-    fn records(&mut self, reader: &dyn StoreReader) -> Result<(), StoreError> {
+    fn records(&mut self, reader: &dyn StoreReader) -> Result<(), E> {
         let mut keys = reader.keys(None, PAGE)?;
         while let Some(last) = keys.last().cloned() {
             for found in keys.iter().map(|key| reader.record(key)) {
                 let Some(found) = found? else { continue };
-                self.0.update(b"R");
+                (self.proceed)()?;
+                self.hasher.update(b"R");
                 self.bytes(found.key.as_ref());
                 self.number(found.index);
                 self.time(found.time);
@@ -119,12 +133,13 @@ impl Content {
         Ok(())
     }
 
-    fn marks(&mut self, reader: &dyn StoreReader) -> Result<(), StoreError> {
+    fn marks(&mut self, reader: &dyn StoreReader) -> Result<(), E> {
         let mut names = reader.marks(None, PAGE)?;
         while let Some(last) = names.last().cloned() {
             for found in names.iter().map(|name| reader.mark(name)) {
                 let Some(found) = found? else { continue };
-                self.0.update(b"M");
+                (self.proceed)()?;
+                self.hasher.update(b"M");
                 self.bytes(found.name.as_str().as_bytes());
                 self.option(found.block_tip);
                 self.number(found.index);
@@ -136,11 +151,11 @@ impl Content {
     }
 
     fn number(&mut self, number: u64) {
-        self.0.update(&number.to_be_bytes());
+        self.hasher.update(&number.to_be_bytes());
     }
 
     fn option(&mut self, number: Option<u64>) {
-        self.0.update(&[u8::from(number.is_some())]);
+        self.hasher.update(&[u8::from(number.is_some())]);
         if let Some(number) = number {
             self.number(number);
         }
@@ -156,6 +171,6 @@ impl Content {
 
     fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
-        self.0.update(bytes);
+        self.hasher.update(bytes);
     }
 }

@@ -19,7 +19,7 @@ use tipline_proto::{
 
 use super::error::RestoreError;
 use super::stage::files;
-use crate::content::content_digest;
+use crate::content::digest_while;
 use crate::error::chain;
 use crate::store::{Batch, Store, StoreError, StoreIdentity, StoreReader, StoredLinks};
 
@@ -67,7 +67,7 @@ pub(super) fn carry(
     of: &StoreIdentity,
     into: &mut dyn Store,
     scratch: &Path,
-    proceed: impl FnMut(u64) -> bool,
+    mut proceed: impl FnMut(u64) -> bool,
 ) -> Result<(), RestoreError> {
     let Some(cursor) = from.cursor()? else {
         return Err(RestoreError::NotRight { what: format!("{} is empty", from.place()) });
@@ -88,18 +88,25 @@ pub(super) fn carry(
         entries: Vec::new(),
         bytes: 0,
         carried: 0,
-        proceed,
+        proceed: &mut proceed,
     };
     carrier.everything(from, &order)?;
     // Of an empty store there is nothing.
     if cursor.position.index > 0 {
         carrier.apply(cursor)?;
     }
+    let carried = carrier.carried;
     drop(carrier);
     drop(order);
     fs::remove_file(scratch).map_err(|source| files("removing", scratch, source))?;
     into.set_filling(false)?;
-    let (found, expected) = (content_digest(&*into.reader()?)?, content_digest(from)?);
+    let mut digest = |reader: &dyn StoreReader| {
+        digest_while(reader, || match proceed(carried) {
+            true => Ok(()),
+            false => Err(RestoreError::Stopped { at: 0 }),
+        })
+    };
+    let (found, expected) = (digest(&*into.reader()?)?, digest(from)?);
     if found != expected || into.reader()?.links()? != from.links()? {
         let what = format!(
             "what was carried over from {} has digest {found}, not {expected}",

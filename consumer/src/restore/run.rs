@@ -20,7 +20,7 @@ use super::stage::{Stage, StorePlace};
 use super::target::Target;
 use crate::apply::StoreThread;
 use crate::checkpoint::{CheckpointError, Manifest};
-use crate::content::content_digest;
+use crate::content::digest_while;
 use crate::destination::Watch;
 use crate::error::{ConsumerError, chain};
 use crate::follow::Left;
@@ -427,7 +427,12 @@ impl Run {
         }
         drop(fresh);
         feed.ended().await?.result?;
-        blocking(move || Ok(content_digest(&*reader)?.to_string())).await
+        let stop = self.stop.clone();
+        let proceed = move || match stop.is_cancelled() {
+            true => Err(RestoreError::Stopped { at: to }),
+            false => Ok(()),
+        };
+        blocking(move || Ok(digest_while(&*reader, proceed)?.to_string())).await
     }
 }
 

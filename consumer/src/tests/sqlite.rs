@@ -102,6 +102,23 @@ fn tables(path: &Path) -> i64 {
 }
 
 #[test]
+fn a_content_digest_that_is_told_to_stop_stops() {
+    let (_directory, path) = place();
+    let (mut store, mut model) = (created(&path), Model::new(&log()));
+    store.apply(&model.batch(&History::blocks(20, 50).entries)).unwrap();
+    let (reader, mut asked) = (store.reader().unwrap(), 0);
+    let ended = crate::content::digest_while(&*reader, || {
+        asked += 1;
+        match asked {
+            5 => Err(StoreError::Full { place: "told".to_owned(), source: None }),
+            _ => Ok(()),
+        }
+    });
+    assert!(matches!(ended, Err(StoreError::Full { .. })), "{ended:?}");
+    assert_eq!(asked, 5);
+}
+
+#[test]
 fn content_digest_notices_one_changed_byte() {
     let (_directory, path) = place();
     let (mut store, mut model) = (created(&path), Model::new(&log()));
