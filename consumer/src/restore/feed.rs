@@ -91,9 +91,8 @@ async fn read(
         match sources.finish(begun, &span, &mut at, to, sender.clone()).await {
             Ok(()) => at = span.last,
             Err(Trouble::Bad(why)) => {
-                let note = format!("{}: {why}", sources.name(&span));
-                tracing::warn!(note, "damaged; looking for the same entries elsewhere");
-                fed.notes.push(note);
+                tracing::warn!(why, "damaged; looking for the same entries elsewhere");
+                fed.notes.push(why);
                 fed.holdings.give_up(&span);
             }
             Err(Trouble::Away(error)) => return Err(error),

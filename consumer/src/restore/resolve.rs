@@ -61,7 +61,7 @@ impl Sources {
                 return Err(not_found(found, target, &seek));
             };
             // Somebody else may have the same entries: once more, without it.
-            found.give_up(&span, format!("{}: {why}", self.name(&span)));
+            found.give_up(&span, why);
         }
     }
 }

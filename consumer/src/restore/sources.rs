@@ -36,7 +36,7 @@ pub struct Sources {
 /// What is wrong with a span, or with the place that has it.
 #[derive(Debug)]
 pub(crate) enum Trouble {
-    /// It is not what it should be: do without it.
+    /// It is not what it should be: do without it. Says which span, where, and what is wrong.
     Bad(String),
     /// The place does not answer.
     Away(RestoreError),
@@ -208,7 +208,7 @@ impl Sources {
                     }
                     Err(Trouble::Bad(why)) => {
                         drop(rows_of);
-                        found.give_up(&span, format!("{}: {why}", self.name(&span)));
+                        found.give_up(&span, why);
                         continue 'again;
                     }
                     Err(Trouble::Away(error)) => return Err(error),
@@ -287,7 +287,7 @@ impl Sources {
             Err(trouble) => Err(trouble),
         };
         match read {
-            Err(Trouble::Bad(why)) => Ok(Some(format!("{}: {why}", self.name(span)))),
+            Err(Trouble::Bad(why)) => Ok(Some(why)),
             Err(Trouble::Away(error)) => Err(error),
             Ok(_) | Err(Trouble::Left) => Ok(None),
         }
