@@ -12,12 +12,10 @@ use bytes::Bytes;
 use tipline_proto::{Assembler, Entry};
 
 use super::JetStreamLog;
+use super::looks::Looks;
 use super::parts;
 use crate::error::LogError;
 use crate::spec::{Extent, Tail};
-
-/// How often the oldest entry may be trimmed away while it is looked at.
-const ATTEMPTS: usize = 5;
 
 /// An entry and the messages it takes.
 #[derive(Debug, Clone)]
@@ -53,22 +51,27 @@ impl Bounds {
 
 impl JetStreamLog {
     pub(super) async fn bounds(&self) -> Result<Bounds, LogError> {
-        for _ in 0..ATTEMPTS {
+        let mut looks = Looks::begin();
+        loop {
             let (tail, first) = self.read_ends().await?;
             if tail.fence == 0 {
                 return Ok(Bounds { oldest: None, tail });
             }
-            let Some(mut spot) = self.spot_at(first).await? else { continue };
-            // Trimming in the middle of a large event leaves some of its parts.
-            if spot.start < first {
-                match self.spot_at(spot.end + 1).await? {
-                    Some(next) => spot = next,
-                    None => continue,
-                }
+            if let Some(oldest) = self.whole_from(first).await? {
+                return Ok(Bounds { oldest: Some(oldest), tail });
             }
-            return Ok(Bounds { oldest: Some(spot), tail });
+            looks.again(&self.link, "read the oldest entry: it keeps changing").await?;
         }
-        Err(self.link.unavailable("read the oldest entry: it keeps changing", None))
+    }
+
+    /// The first entry that is there in full, if the oldest message has this sequence; `None`
+    /// if it was trimmed away meanwhile.
+    async fn whole_from(&self, first: u64) -> Result<Option<Spot>, LogError> {
+        match self.spot_at(first).await? {
+            // Trimming in the middle of a large event leaves some of its parts.
+            Some(spot) if spot.start < first => self.spot_at(spot.end + 1).await,
+            spot => Ok(spot),
+        }
     }
 
     /// Finds the entry of this index.
@@ -171,9 +174,16 @@ impl JetStreamLog {
         Ok(Some(Spot { index, epoch, start, end, last: message.payload }))
     }
 
-    /// A message that must be there, because another part of its event is.
+    /// A message that must be there, because another part of its event is, unless the event
+    /// is trimmed away just now.
     async fn held(&self, sequence: u64) -> Result<StreamMessage, LogError> {
-        let message = self.event_stream().message(sequence).await?;
-        message.ok_or_else(|| self.event_stream().wrong(sequence, "it is gone"))
+        let stream = self.event_stream();
+        match stream.message(sequence).await? {
+            Some(message) => Ok(message),
+            None if stream.info().await?.state.first_sequence > sequence => {
+                Err(self.link.unavailable("find an entry: it was trimmed away meanwhile", None))
+            }
+            None => Err(stream.wrong(sequence, "it is gone")),
+        }
     }
 }

@@ -30,6 +30,7 @@ mod failure;
 mod feed;
 mod inbox;
 mod locate;
+mod looks;
 mod monitor;
 mod options;
 mod parts;

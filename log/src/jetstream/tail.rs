@@ -1,7 +1,5 @@
 //! The tail, from the leader.
 
-use std::time::Duration;
-
 use async_nats::HeaderMap;
 use async_nats::jetstream::message::StreamMessage;
 use bytes::Bytes;
@@ -10,15 +8,10 @@ use tipline_proto::{Entry, Event, Head, Kind, OutboxId};
 
 use super::JetStreamLog;
 use super::api::StreamRef;
+use super::looks::Looks;
 use super::parts;
 use crate::error::LogError;
 use crate::spec::Tail;
-
-/// How often the log may grow between two questions before we give up for now.
-const ATTEMPTS: usize = 20;
-
-/// Time between two looks at a batch that is being stored: 2 s in all.
-const WHILE_STORING: Duration = Duration::from_millis(100);
 
 /// The newest claim of a log.
 pub(super) struct Claim {
@@ -47,28 +40,81 @@ impl Claim {
 impl JetStreamLog {
     /// The tail, and the sequence of the oldest message.
     ///
-    /// The newest entry and the claim that it is under are read one after the other: if the
-    /// log grew by a claim in between, both are read again.
+    /// The newest unit and the claim that it is under are read one after the other, while the
+    /// log grows. It may grow as fast as it likes: a claim that came in between is the newer
+    /// tail. Only what was trimmed away in between is looked for again.
     pub(super) async fn read_ends(&self) -> Result<(Tail, u64), LogError> {
-        for _ in 0..ATTEMPTS {
+        let mut looks = Looks::begin();
+        loop {
             let state = self.event_stream().info().await?.state;
-            let last = state.last_sequence;
+            let (first, last) = (state.first_sequence, state.last_sequence);
             if last == 0 {
-                return Ok((Tail::origin(&self.identity), state.first_sequence));
+                return Ok((Tail::origin(&self.identity), first));
             }
             if state.messages == 0 {
                 return Err(self.event_stream().wrong(last, "the stream was emptied"));
             }
-            let Some(message) = self.event_stream().message(last).await? else { continue };
-            if is_within_batch(&message.headers) {
-                tokio::time::sleep(WHILE_STORING).await;
-                continue;
+            if let Some(tail) = self.tail_from(last).await? {
+                return Ok((tail, first));
             }
-            let head = self.head_of(&message)?;
-            let Some(claim) = self.claim_of(&head, last).await? else { continue };
-            return Ok((tail_of(&head, &claim, last), state.first_sequence));
+            looks.again(&self.link, "read the tail: it keeps changing").await?;
         }
-        Err(self.link.unavailable("read the tail: it keeps changing", None))
+    }
+
+    /// The tail, which is at this message or behind it; `None` if it was trimmed away.
+    async fn tail_from(&self, sequence: u64) -> Result<Option<Tail>, LogError> {
+        let Some(mut end) = self.end_of_unit(sequence).await? else { return Ok(None) };
+        let (claim, kept) = match self.newest_claim().await? {
+            Some(claim) => (Some(claim), false),
+            // Trimmed away: it was put beside the receipts before.
+            None => (self.kept_claim().await?, true),
+        };
+        let Some(claim) = claim else {
+            let why = "the claim of its epoch is gone: something other than Tipline's \
+                       retention removed messages before it";
+            return Err(self.event_stream().wrong(end.sequence, why));
+        };
+        if !kept && claim.sequence > end.sequence {
+            let Some(newer) = self.end_of_unit(claim.sequence).await? else { return Ok(None) };
+            end = newer;
+        }
+        let head = self.head_of(&end)?;
+        if kept && claim.epoch > head.epoch {
+            return Ok(None);
+        }
+        if claim.epoch != head.epoch {
+            let why = format!(
+                "an entry of epoch {} behind the claim of epoch {}: something other than \
+                 Tipline's primary wrote it",
+                head.epoch, claim.epoch
+            );
+            return Err(self.event_stream().wrong(end.sequence, why));
+        }
+        Ok(Some(tail_of(&head, &claim, end.sequence)))
+    }
+
+    /// The last message of the unit that the message with this sequence is of; `None` if it
+    /// was trimmed away.
+    ///
+    /// A server stores the messages of an atomic batch one by one, and readers may look in
+    /// between. Then the rest is certain to come, and is waited for.
+    async fn end_of_unit(&self, mut sequence: u64) -> Result<Option<StreamMessage>, LogError> {
+        let stream = self.event_stream();
+        let mut looks = Looks::begin();
+        loop {
+            match stream.message(sequence).await? {
+                Some(message) if !is_within_batch(&message.headers) => return Ok(Some(message)),
+                Some(message) => {
+                    let part = parts::of(&message.headers)
+                        .map_err(|error| stream.wrong(sequence, error.to_string()))?;
+                    let rest = part.map_or(0, |(part, _)| part.of() - part.number());
+                    sequence += u64::from(rest.max(1));
+                    looks = Looks::begin();
+                }
+                None if stream.info().await?.state.first_sequence > sequence => return Ok(None),
+                None => looks.again(&self.link, "read a unit: its rest is not stored").await?,
+            }
+        }
     }
 
     /// The head of an entry whose last message this is.
@@ -91,43 +137,13 @@ impl JetStreamLog {
         Claim::read(stream, message).map(Some)
     }
 
-    /// The claim that the newest entry, with this head, is under. `None` if there is a newer
-    /// one by now.
-    async fn claim_of(&self, head: &Head, last: u64) -> Result<Option<Claim>, LogError> {
-        let claim = match self.newest_claim().await? {
-            Some(claim) if claim.sequence > last => return Ok(None),
-            Some(claim) => claim,
-            // Trimmed away: it was put beside the receipts before.
-            None => match self.kept_claim().await? {
-                Some(claim) if claim.epoch > head.epoch => return Ok(None),
-                Some(claim) => claim,
-                None => {
-                    let why = "the claim of its epoch is gone: something other than Tipline's \
-                               retention removed messages before it";
-                    return Err(self.event_stream().wrong(last, why));
-                }
-            },
-        };
-        if claim.epoch == head.epoch {
-            return Ok(Some(claim));
-        }
-        let why = format!(
-            "an entry of epoch {} behind the claim of epoch {}: something other than \
-             Tipline's primary wrote it",
-            head.epoch, claim.epoch
-        );
-        Err(self.event_stream().wrong(last, why))
-    }
-
     /// The subject of the claims.
     pub(super) fn claims(&self) -> String {
         Subject::Event(self.identity.name.clone(), Kind::EpochStarted).to_string()
     }
 }
 
-/// Whether the batch that this message is of is still being stored behind it. What several
-/// servers have agreed on, each of them stores message by message: its own readers may look
-/// in between. The rest is certain to come.
+/// Whether the batch that this message is of goes on behind it.
 fn is_within_batch(headers: &HeaderMap) -> bool {
     headers.get("Nats-Batch-Id").is_some() && headers.get("Nats-Batch-Commit").is_none()
 }

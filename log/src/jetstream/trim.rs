@@ -4,8 +4,6 @@
 //! receipts, where [`JetStreamLog::read_ends`](super::JetStreamLog) finds it; a newer one takes
 //! its place, never an older one. So at every moment the claim is in one of the two.
 
-use std::time::Duration;
-
 use async_nats::HeaderMap;
 use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_EXPECTED_STREAM};
 use async_nats::jetstream::ErrorCode;
@@ -17,16 +15,11 @@ use serde_json::json;
 use tipline_proto::subject::Subject;
 
 use super::board::PATIENCE;
+use super::looks::Looks;
 use super::tail::Claim;
 use super::{JetStreamLog, failure};
 use crate::error::LogError;
 use crate::spec::Extent;
-
-/// How often another trimmer may be in the way of a claim …
-const ATTEMPTS: usize = 50;
-/// … and the time between two looks. Several servers refuse a second one while they still
-/// agree on the first.
-const PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Deserialize)]
 struct Purged {
@@ -80,7 +73,8 @@ impl JetStreamLog {
     /// them is stored.
     async fn keep_claim(&self, claim: &Claim) -> Result<(), LogError> {
         self.check_place_for_claim().await?;
-        for _ in 0..ATTEMPTS {
+        let mut looks = Looks::begin();
+        loop {
             let kept = self.kept_claim().await?;
             if kept.as_ref().is_some_and(|kept| kept.epoch >= claim.epoch) {
                 return Ok(());
@@ -89,9 +83,10 @@ impl JetStreamLog {
             if self.post_claim(claim.bytes.clone(), behind).await? {
                 return Ok(());
             }
-            tokio::time::sleep(PAUSE).await;
+            // Another one trims too. Several servers refuse a second claim while they still
+            // agree on the first.
+            looks.again(&self.link, "keep the newest claim: others trim too").await?;
         }
-        Err(self.link.unavailable("keep the newest claim: others trim too", None))
     }
 
     /// Whether it is stored: not if there is another one than the one at sequence `behind`.
