@@ -51,13 +51,15 @@ impl fmt::Display for Key {
     }
 }
 
-/// A file in `staging`: of a batch that may or may not be committed.
+/// A file in `staging`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Staged {
-    /// The payload that came with the entry `index`.
+    /// The payload that came with the entry `index`, of a batch that may or may not be committed.
     Payload { key: Key, index: u64 },
     /// An empty file that says: a batch rolls back the blocks at these heights.
     RolledBack { heights: RangeInclusive<u64> },
+    /// A payload that the index does not have any more, and a pin has.
+    Aside { key: Key, number: u64 },
 }
 
 impl Staged {
@@ -65,14 +67,25 @@ impl Staged {
     pub(super) fn of_name(name: &str) -> Option<Self> {
         let (kind, rest) = name.split_once('_')?;
         let height = |digits: &str| u64::from_str_radix(digits, 16).ok();
-        let staged = if kind == "rollback" {
-            let (lowest, highest) = rest.split_once('-')?;
-            Staged::RolledBack { heights: height(lowest)?..=height(highest)? }
-        } else {
-            let (digits, index) = rest.split_once('.')?;
+        let payload = |name: &str| {
+            let (kind, rest) = name.split_once('_')?;
+            let (digits, number) = rest.split_once('.')?;
             let part = [Part::Block, Part::Proof].into_iter().find(|part| part.name() == kind)?;
-            let key = Key { height: height(digits)?, part };
-            Staged::Payload { key, index: index.parse().ok()? }
+            Some((Key { height: height(digits)?, part }, number.parse().ok()?))
+        };
+        let staged = match kind {
+            "rollback" => {
+                let (lowest, highest) = rest.split_once('-')?;
+                Staged::RolledBack { heights: height(lowest)?..=height(highest)? }
+            }
+            "aside" => {
+                let (key, number) = payload(rest)?;
+                Staged::Aside { key, number }
+            }
+            _ => {
+                let (key, index) = payload(name)?;
+                Staged::Payload { key, index }
+            }
         };
         (staged.to_string() == name).then_some(staged)
     }
@@ -86,6 +99,7 @@ impl fmt::Display for Staged {
             Staged::RolledBack { heights } => {
                 write!(f, "rollback_{:08x}-{:08x}", heights.start(), heights.end())
             }
+            Staged::Aside { key, number } => write!(f, "aside_{key}.{number}"),
         }
     }
 }
@@ -169,6 +183,7 @@ mod tests {
                 "proof_ffffffffffffffff.18446744073709551615",
             ),
             (Staged::RolledBack { heights: 42..=47 }, "rollback_0000002a-0000002f"),
+            (Staged::Aside { key: Key::proof(42), number: 10 }, "aside_proof_0000002a.10"),
         ] {
             assert_eq!(staged.to_string(), name);
             assert_eq!(Staged::of_name(name), Some(staged));
@@ -181,6 +196,8 @@ mod tests {
             "rollback_0000002a",
             "rollback_0000002a-0000002f.00000000000000000003",
             "block_0000002a",
+            "aside_block_0000002a",
+            "aside_rollback_0000002a-0000002f",
             "notes.txt",
         ] {
             assert_eq!(Staged::of_name(name), None, "{name}");

@@ -1,5 +1,6 @@
 //! The store of block files: directory and promises are with [`FileStore`].
 
+mod aside;
 mod fault;
 mod flush;
 mod layout;

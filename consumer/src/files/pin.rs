@@ -1,17 +1,19 @@
 //! A moment of the store: the index as it was pinned, and the files that it refers to.
 //!
 //! A file is written once and then only renamed, replaced or removed by name. So a hard link to
-//! it is a copy that nothing changes any more. What was replaced before it was linked is found out
-//! by its hash.
+//! it is a copy that nothing changes any more. What is replaced before it is linked was put aside,
+//! and is found by its hash.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
+use std::iter;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use tipline_proto::Cursor;
 
+use super::aside::Hold;
 use super::fault::{changing, failed};
 use super::flush;
 use super::layout::{INDEX, Key, Layout, Part, Staged};
@@ -31,6 +33,7 @@ pub(super) struct FilesPin {
     place: String,
     layout: Layout,
     index: SqlitePin,
+    hold: Hold,
     /// What the store is by now, to tell what was replaced from what is damaged.
     now: FileReader,
 }
@@ -43,9 +46,14 @@ enum Ended {
 }
 
 impl FilesPin {
-    pub(super) fn new(place: String, layout: Layout, index: SqlitePin) -> Result<Self, StoreError> {
+    pub(super) fn new(
+        place: String,
+        layout: Layout,
+        index: SqlitePin,
+        hold: Hold,
+    ) -> Result<Self, StoreError> {
         let now = FileReader::connect(layout.clone(), place.clone())?;
-        Ok(Self { place, layout, index, now })
+        Ok(Self { place, layout, index, hold, now })
     }
 
     /// Links or copies every file that the index refers to, and flushes the directories.
@@ -83,7 +91,7 @@ impl FilesPin {
     }
 
     /// Under its final name, or that of `staging` if it was not put in its place yet, or under
-    /// the final one if it was put there between the two looks.
+    /// the final one if it was put there between the two looks, or where it was put aside.
     fn copy_file(
         &self,
         key: Key,
@@ -97,19 +105,22 @@ impl FilesPin {
         let staged = self.layout.staged(&Staged::Payload { key, index });
         let copy = to.file(key);
         let mut why = Mismatch::Missing;
-        for from in [&last, &staged, &last] {
-            match take(from, &copy, reference, piece, pace) {
+        let places = [last.clone(), staged, last.clone()].into_iter();
+        // The first three are looked at before the last ones are asked for.
+        for from in places.chain(iter::once(()).flat_map(|()| self.hold.files(key))) {
+            match take(&from, &copy, reference, piece, pace) {
                 Ok(Taken::Whole) => return Ok(Ended::Whole),
                 Ok(Taken::Cancelled) => return Ok(Ended::Cancelled),
-                Ok(Taken::Not(not)) if *from == last => why = not,
+                Ok(Taken::Not(not)) if from == last => why = not,
                 Ok(Taken::Not(_)) => {}
                 Err(e) => {
-                    let what = format!("copying {}", self.layout.relative(from));
+                    let what = format!("copying {}", self.layout.relative(&from));
                     return Err(changing(&self.place, what, e));
                 }
             }
         }
-        // If the index still has this very row, nobody replaced the file.
+        // If the index still has this very row, nobody replaced the file. Who opened the store
+        // anew knows of no pin.
         match self.now.index_of(key)? == Some(index) {
             true => Err(self.damaged(key, why)),
             false => Ok(Ended::Overtaken),

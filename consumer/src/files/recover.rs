@@ -27,8 +27,8 @@ pub(super) fn recover(tree: &mut Tree, reader: &FileReader) -> Result<(), StoreE
                     remove_orphan(tree, reader, Key::proof(height))?;
                 }
             }
-            // Of a batch that was not committed.
-            Staged::Payload { .. } => {}
+            // Of a batch that was not committed, or of a pin that is gone.
+            Staged::Payload { .. } | Staged::Aside { .. } => {}
         }
         done.push(staged);
     }

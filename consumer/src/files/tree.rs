@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
+use std::sync::Arc;
 
+use super::aside::{Aside, Hold};
 use super::fault::{changing, failed};
 use super::flush::{self, Flush};
 use super::layout::{Key, Layout, Staged};
@@ -15,6 +17,7 @@ use crate::store::StoreError;
 pub(super) struct Tree {
     place: String,
     layout: Layout,
+    aside: Arc<Aside>,
     flush: Flush,
     /// Epochs whose directory is there, durably.
     epochs: BTreeSet<u64>,
@@ -26,7 +29,13 @@ impl Tree {
     pub(super) fn new(place: String, layout: Layout) -> Result<Self, StoreError> {
         let flush = Flush::of(&layout.staging())
             .map_err(|e| failed(&place, "looking at its file system".to_owned(), e))?;
-        Ok(Self { place, layout, flush, epochs: BTreeSet::new(), changed: BTreeSet::new() })
+        let aside = Aside::new(layout.clone());
+        Ok(Self { place, layout, aside, flush, epochs: BTreeSet::new(), changed: BTreeSet::new() })
+    }
+
+    /// While it lives, what is replaced and removed can still be read.
+    pub(super) fn hold(&self) -> Hold {
+        self.aside.hold()
     }
 
     pub(super) fn layout(&self) -> &Layout {
@@ -75,7 +84,7 @@ impl Tree {
     fn make_epochs(&self, files: &[(Staged, &[u8])]) -> Result<BTreeSet<u64>, StoreError> {
         let epoch = |(staged, _): &(Staged, &[u8])| match staged {
             Staged::Payload { key, .. } => Some(key.epoch()),
-            Staged::RolledBack { .. } => None,
+            Staged::RolledBack { .. } | Staged::Aside { .. } => None,
         };
         let missing = |epoch: &u64| !self.epochs.contains(epoch);
         let epochs: BTreeSet<u64> = files.iter().filter_map(epoch).filter(missing).collect();
@@ -88,6 +97,7 @@ impl Tree {
 
     /// Gives a staged payload its final name, in the place of whatever has it.
     pub(super) fn put(&mut self, key: Key, index: u64) -> Result<(), StoreError> {
+        self.put_aside(key)?;
         let from = self.layout.staged(&Staged::Payload { key, index });
         let to = self.layout.file(key);
         fs::rename(&from, &to).map_err(|e| self.changing("renaming into place", &to, e))?;
@@ -97,10 +107,20 @@ impl Tree {
 
     /// Removes a payload if it is there.
     pub(super) fn remove(&mut self, key: Key) -> Result<(), StoreError> {
-        if self.remove_file(&self.layout.file(key))? {
+        if !self.put_aside(key)? && self.remove_file(&self.layout.file(key))? {
             self.changed.insert(key.epoch());
         }
         Ok(())
+    }
+
+    /// Whether there was a file, and somebody pins it.
+    fn put_aside(&mut self, key: Key) -> Result<bool, StoreError> {
+        let put = self.aside.put(key);
+        let put = put.map_err(|e| self.changing("putting aside", &self.layout.file(key), e))?;
+        if put {
+            self.changed.insert(key.epoch());
+        }
+        Ok(put)
     }
 
     /// Removes a file in `staging` if it is there.

@@ -34,6 +34,7 @@ use crate::store::{Batch, Store, StoreError, StoreIdentity, StoreReader};
 /// | `index.db.lock` | the writer's lock; it means nothing by itself |
 /// | `staging/block_HHHHHHHH.IIIIIIIIIIIIIIIIIIII` | a block on its way to its place, and likewise `proof_…` |
 /// | `staging/rollback_HHHHHHHH-HHHHHHHH` | empty: blocks from the one height to the other are being rolled back |
+/// | `staging/aside_block_HHHHHHHH.N` | a block that was replaced or rolled back while a checkpoint is made of what was before, and likewise `aside_proof_…` |
 ///
 /// `HHHHHHHH` is the height in 8 hexadecimal digits, lower case, and `EEEE` its epoch, the height
 /// divided by 65,536, in 4; there are more digits where the number needs more. `I…I` is the index
@@ -220,7 +221,8 @@ impl Store for FileStore {
     fn pin(&self) -> Result<Vec<Box<dyn Pinned>>, StoreError> {
         self.check_usable()?;
         let index = self.index.pin_file()?;
-        let pinned = FilesPin::new(self.place.clone(), self.layout().clone(), index)?;
+        let (place, layout) = (self.place.clone(), self.layout().clone());
+        let pinned = FilesPin::new(place, layout, index, self.tree.hold())?;
         Ok(vec![Box::new(pinned)])
     }
 }

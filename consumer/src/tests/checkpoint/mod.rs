@@ -9,7 +9,7 @@ mod upload;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -390,41 +390,6 @@ async fn no_room_is_refused_before_it_starts() {
     let Err(CheckpointError::NoRoom { needed, free, .. }) = refused else { panic!("{refused:?}") };
     assert!(needed >= 1 << 60 && free < needed, "{needed} {free}");
     assert_eq!(names(&directory.path().join("set")), ["lock"]);
-}
-
-/// Where a block is replaced between the moment that is held and its copy, and was not linked
-/// yet, the copy says so, and starts anew by itself.
-#[cfg(feature = "files")]
-#[tokio::test]
-async fn block_files_that_were_replaced_are_pinned_anew() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut history = History::blocks(10, 300);
-    let mut store = files(directory.path());
-    store.create(&log()).unwrap();
-    let mut model = Model::new(&log());
-    store.apply(&model.batch(&history.entries)).unwrap();
-    let applied = history.entries.len();
-    let mut pinned = store.pin().unwrap();
-    history.replace_tip();
-    store.apply(&model.batch(&history.entries[applied..])).unwrap();
-    let into = directory.path().join("copy");
-    fs::create_dir(&into).unwrap();
-    let copied = pinned[0].copy(&into, &*job()).unwrap();
-    assert!(matches!(copied, Copied::Overtaken { .. }), "{copied:?}");
-
-    // A file that is not what the index says now is another matter.
-    drop(pinned);
-    let last: PathBuf = fs::read_dir(directory.path().join("files/blocks/0000"))
-        .or_else(|_| fs::read_dir(directory.path().join("files/blocks")))
-        .unwrap()
-        .map(|file| file.unwrap().path())
-        .max()
-        .unwrap();
-    flip(&last, 0);
-    fs::remove_dir_all(&into).unwrap();
-    fs::create_dir(&into).unwrap();
-    let error = store.pin().unwrap()[0].copy(&into, &*job()).unwrap_err();
-    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod damage;
 #[cfg(target_os = "linux")]
 mod full;
 mod opening;
+mod pinned;
 mod replaced;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,0 +1,88 @@
+//! Files that were replaced or removed while the store is pinned, kept until nobody pins it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tracing::warn;
+
+use super::layout::{Key, Layout, Staged};
+
+/// What the writer and the pins of a store share.
+#[derive(Debug)]
+pub(super) struct Aside {
+    layout: Layout,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pins: usize,
+    /// How many were ever put aside by this writer: no two have one name.
+    count: u64,
+    files: BTreeMap<Key, Vec<PathBuf>>,
+}
+
+/// While it lives, nothing that the store refers to is lost.
+#[derive(Debug)]
+pub(super) struct Hold(Arc<Aside>);
+
+impl Aside {
+    pub(super) fn new(layout: Layout) -> Arc<Self> {
+        Arc::new(Self { layout, state: Mutex::default() })
+    }
+
+    /// For the thread of the writer: from here on it puts aside what it takes away.
+    pub(super) fn hold(self: &Arc<Self>) -> Hold {
+        self.state().pins += 1;
+        Hold(Arc::clone(self))
+    }
+
+    /// Takes the file of a payload out of its place, if it is there and the store is pinned.
+    /// Whether it did.
+    pub(super) fn put(&self, key: Key) -> io::Result<bool> {
+        let mut state = self.state();
+        if state.pins == 0 {
+            return Ok(false);
+        }
+        let to = self.layout.staged(&Staged::Aside { key, number: state.count });
+        match fs::rename(self.layout.file(key), &to) {
+            Ok(()) => {}
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(e),
+        }
+        state.count += 1;
+        state.files.entry(key).or_default().push(to);
+        Ok(true)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change of it is a single step.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Hold {
+    /// What was put aside of a payload, the newest last.
+    pub(super) fn files(&self, key: Key) -> Vec<PathBuf> {
+        self.0.state().files.get(&key).cloned().unwrap_or_default()
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.pins -= 1;
+        if state.pins > 0 {
+            return;
+        }
+        for path in std::mem::take(&mut state.files).into_values().flatten() {
+            if let Err(error) = fs::remove_file(&path) {
+                let (path, error) = (path.display(), &error as &dyn std::error::Error);
+                warn!(%path, error, "a file that is needed no more was not removed; the next opening of the store does it");
+            }
+        }
+    }
+}
