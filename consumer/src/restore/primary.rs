@@ -2,18 +2,21 @@
 //! signed again is written down, before there is a store to start from.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 use tipline_log::{AppendError, Clock, Log, LogError};
 use tipline_proto::{Announcement, Entry, Event, Kind, Label, OutboxId, Position};
+use tokio::time::Instant;
 
 use super::error::RestoreError;
 use super::sources::Sources;
 use crate::archive::Row;
 use crate::error::chain;
 
-/// How often the claim is tried while others append.
-const ATTEMPTS: u32 = 100;
+/// For so long the claim is tried while others append. A busy primary leaves short gaps: it may
+/// take more than a hundred attempts, and on a slow disk each of them takes its time.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Heights at or below which a validator must not sign again: somebody has seen a block there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -63,7 +66,8 @@ pub async fn claim(log: &dyn Log, primary: Label, clock: &Clock) -> Result<Claim
     let outbox = OutboxId::from_bytes(first_half(blake3::hash(
         format!("{} {}", primary.as_str(), clock().as_micros()).as_bytes(),
     )));
-    for _ in 0..ATTEMPTS {
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
         let tail = log.tail().await?;
         let (epoch, time) = (tail.epoch + 1, clock());
         let event = Event::EpochStarted { primary: primary.clone(), outbox };
@@ -88,7 +92,10 @@ pub async fn claim(log: &dyn Log, primary: Label, clock: &Clock) -> Result<Claim
     }
     Err(RestoreError::Log(LogError::Unavailable {
         place: log.identity().name.to_string(),
-        what: "others append to it without end, so it was not claimed".to_owned(),
+        what: format!(
+            "others append to it without end, so it was not claimed within {} s: try again",
+            PATIENCE.as_secs()
+        ),
         source: None,
     }))
 }

@@ -53,7 +53,9 @@ impl JetStreamLog {
     pub(super) async fn bounds(&self) -> Result<Bounds, LogError> {
         let mut looks = Looks::begin();
         loop {
-            let (tail, first) = self.read_ends().await?;
+            // In this order: the oldest message is never behind the tail.
+            let first = self.event_stream().info().await?.state.first_sequence;
+            let tail = self.read_tail().await?;
             if tail.fence == 0 {
                 return Ok(Bounds { oldest: None, tail });
             }

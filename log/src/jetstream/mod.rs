@@ -171,7 +171,7 @@ impl fmt::Debug for JetStreamLog {
 #[async_trait]
 impl Appender for JetStreamLog {
     async fn tail(&self) -> Result<Tail, LogError> {
-        self.read_ends().await.map(|(tail, _)| tail)
+        self.read_tail().await
     }
 
     async fn append(&self, after: &Tail, unit: &[Entry]) -> Result<Tail, AppendError> {

@@ -1,7 +1,8 @@
 //! The tail, from the leader.
 
-use async_nats::HeaderMap;
+use async_nats::header::{NATS_BATCH_COMMIT, NATS_BATCH_ID, NATS_BATCH_SEQUENCE};
 use async_nats::jetstream::message::StreamMessage;
+use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use tipline_proto::subject::Subject;
 use tipline_proto::{Entry, Event, Head, Kind, OutboxId};
@@ -21,16 +22,19 @@ pub(super) struct Claim {
     pub(super) outbox: OutboxId,
     /// Its entry.
     pub(super) bytes: Bytes,
+    /// Nothing of its unit is behind it.
+    ends_unit: bool,
 }
 
 impl Claim {
     pub(super) fn read(stream: StreamRef<'_>, message: StreamMessage) -> Result<Self, LogError> {
+        let ends_unit = within_batch(&message.headers).is_none();
         let (sequence, bytes) = (message.sequence, message.payload);
         let entry =
             Entry::decode(bytes.clone()).map_err(|error| stream.damaged(sequence, error))?;
         match entry.event {
             Event::EpochStarted { outbox, .. } => {
-                Ok(Self { sequence, epoch: entry.epoch, outbox, bytes })
+                Ok(Self { sequence, epoch: entry.epoch, outbox, bytes, ends_unit })
             }
             other => Err(stream.wrong(sequence, format!("{other} is not a claim"))),
         }
@@ -38,82 +42,104 @@ impl Claim {
 }
 
 impl JetStreamLog {
-    /// The tail, and the sequence of the oldest message.
+    /// The tail.
     ///
-    /// The newest unit and the claim that it is under are read one after the other, while the
-    /// log grows. It may grow as fast as it likes: a claim that came in between is the newer
-    /// tail. Only what was trimmed away in between is looked for again.
-    pub(super) async fn read_ends(&self) -> Result<(Tail, u64), LogError> {
+    /// The newest unit and the claim that it is under are asked for at once, so that whoever
+    /// appends behind it has a chance while others do, too. The log may grow between the two
+    /// answers, as fast as it likes: a claim that came in between is the newer tail. Only what
+    /// was trimmed away in between is looked for again.
+    pub(super) async fn read_tail(&self) -> Result<Tail, LogError> {
         let mut looks = Looks::begin();
         loop {
-            let state = self.event_stream().info().await?.state;
-            let (first, last) = (state.first_sequence, state.last_sequence);
-            if last == 0 {
-                return Ok((Tail::origin(&self.identity), first));
+            let (end, claim) = tokio::try_join!(self.newest_unit(), self.newest_claim())?;
+            let tail = match end {
+                Some(end) => self.tail_at(&end, claim).await?,
+                None => self.tail_of_nothing().await?,
+            };
+            match tail {
+                Some(tail) => return Ok(tail),
+                None => looks.again(&self.link, "read the tail: it keeps changing").await?,
             }
-            if state.messages == 0 {
-                return Err(self.event_stream().wrong(last, "the stream was emptied"));
-            }
-            if let Some(tail) = self.tail_from(last).await? {
-                return Ok((tail, first));
-            }
-            looks.again(&self.link, "read the tail: it keeps changing").await?;
         }
     }
 
-    /// The tail, which is at this message or behind it; `None` if it was trimmed away.
-    async fn tail_from(&self, sequence: u64) -> Result<Option<Tail>, LogError> {
-        let Some(mut end) = self.end_of_unit(sequence).await? else { return Ok(None) };
-        let (claim, kept) = match self.newest_claim().await? {
-            Some(claim) => (Some(claim), false),
+    /// The tail, if this is the newest unit's last message, and this a claim that is not older
+    /// than the log was before; `None` if they do not belong together.
+    async fn tail_at(
+        &self,
+        end: &StreamMessage,
+        claim: Option<Claim>,
+    ) -> Result<Option<Tail>, LogError> {
+        let head = self.head_of(end)?;
+        let claim = match claim.filter(|claim| claim.epoch >= head.epoch) {
+            Some(claim) => Some(claim),
+            // It was asked for too early.
+            None => self.newest_claim().await?,
+        };
+        if let Some(claim) = &claim
+            && claim.sequence > end.sequence
+        {
+            if !claim.ends_unit {
+                return Ok(None);
+            }
+            let stream = self.event_stream();
+            let head = Head::decode(claim.bytes.clone())
+                .map_err(|error| stream.damaged(claim.sequence, error))?;
+            return Ok(Some(tail_of(&head, claim, claim.sequence)));
+        }
+        let claim = match claim {
+            Some(claim) => claim,
             // Trimmed away: it was put beside the receipts before.
-            None => (self.kept_claim().await?, true),
+            None => match self.kept_claim().await? {
+                Some(claim) if claim.epoch > head.epoch => return Ok(None),
+                Some(claim) => claim,
+                None => {
+                    let why = "the claim of its epoch is gone: something other than Tipline's \
+                               retention removed messages before it";
+                    return Err(self.event_stream().wrong(end.sequence, why));
+                }
+            },
         };
-        let Some(claim) = claim else {
-            let why = "the claim of its epoch is gone: something other than Tipline's \
-                       retention removed messages before it";
-            return Err(self.event_stream().wrong(end.sequence, why));
-        };
-        if !kept && claim.sequence > end.sequence {
-            let Some(newer) = self.end_of_unit(claim.sequence).await? else { return Ok(None) };
-            end = newer;
+        if claim.epoch == head.epoch {
+            return Ok(Some(tail_of(&head, &claim, end.sequence)));
         }
-        let head = self.head_of(&end)?;
-        if kept && claim.epoch > head.epoch {
-            return Ok(None);
-        }
-        if claim.epoch != head.epoch {
-            let why = format!(
-                "an entry of epoch {} behind the claim of epoch {}: something other than \
-                 Tipline's primary wrote it",
-                head.epoch, claim.epoch
-            );
-            return Err(self.event_stream().wrong(end.sequence, why));
-        }
-        Ok(Some(tail_of(&head, &claim, end.sequence)))
+        let why = format!(
+            "an entry of epoch {} behind the claim of epoch {}: something other than \
+             Tipline's primary wrote it",
+            head.epoch, claim.epoch
+        );
+        Err(self.event_stream().wrong(end.sequence, why))
     }
 
-    /// The last message of the unit that the message with this sequence is of; `None` if it
-    /// was trimmed away.
+    /// The origin, if nothing was ever stored; `None` if there is something by now.
+    async fn tail_of_nothing(&self) -> Result<Option<Tail>, LogError> {
+        let state = self.event_stream().info().await?.state;
+        match state.last_sequence {
+            0 => Ok(Some(Tail::origin(&self.identity))),
+            last if state.messages == 0 => {
+                Err(self.event_stream().wrong(last, "the stream was emptied"))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The last message of the newest unit; `None` if nothing is stored, or it was trimmed away.
     ///
     /// A server stores the messages of an atomic batch one by one, and readers may look in
-    /// between. Then the rest is certain to come, and is waited for.
-    async fn end_of_unit(&self, mut sequence: u64) -> Result<Option<StreamMessage>, LogError> {
+    /// between. Then the rest is certain to come, and is waited for. Once messages of another
+    /// batch are there, the first one is complete, and ends before that other one begins.
+    async fn newest_unit(&self) -> Result<Option<StreamMessage>, LogError> {
         let stream = self.event_stream();
-        let mut looks = Looks::begin();
+        let (mut looks, mut first) = (Looks::begin(), None);
         loop {
-            match stream.message(sequence).await? {
-                Some(message) if !is_within_batch(&message.headers) => return Ok(Some(message)),
-                Some(message) => {
-                    let part = parts::of(&message.headers)
-                        .map_err(|error| stream.wrong(sequence, error.to_string()))?;
-                    let rest = part.map_or(0, |(part, _)| part.of() - part.number());
-                    sequence += u64::from(rest.max(1));
-                    looks = Looks::begin();
-                }
-                None if stream.info().await?.state.first_sequence > sequence => return Ok(None),
-                None => looks.again(&self.link, "read a unit: its rest is not stored").await?,
+            let Some(message) = stream.last(">").await? else { return Ok(None) };
+            let Some((batch, number)) = within_batch(&message.headers) else {
+                return Ok(Some(message));
+            };
+            if first.get_or_insert_with(|| batch.clone()) != &batch {
+                return stream.message(message.sequence.saturating_sub(number)).await;
             }
+            looks.again(&self.link, "read the newest unit: its rest is not stored").await?;
         }
     }
 
@@ -143,9 +169,12 @@ impl JetStreamLog {
     }
 }
 
-/// Whether the batch that this message is of goes on behind it.
-fn is_within_batch(headers: &HeaderMap) -> bool {
-    headers.get("Nats-Batch-Id").is_some() && headers.get("Nats-Batch-Commit").is_none()
+/// The name of the batch that goes on behind this message, and the message's number in it,
+/// from 1.
+fn within_batch(headers: &HeaderMap) -> Option<(HeaderValue, u64)> {
+    let batch = headers.get(NATS_BATCH_ID).filter(|_| headers.get(NATS_BATCH_COMMIT).is_none())?;
+    let number = headers.get(NATS_BATCH_SEQUENCE)?.as_str().parse().ok()?;
+    Some((batch.clone(), number))
 }
 
 fn tail_of(head: &Head, claim: &Claim, fence: u64) -> Tail {

@@ -1,7 +1,7 @@
 //! Trimming: the stream of the events is purged up to an entry's first message.
 //!
 //! The newest claim tells the outbox of the epoch. Before it is purged it is put beside the
-//! receipts, where [`JetStreamLog::read_ends`](super::JetStreamLog) finds it; a newer one takes
+//! receipts, where [`JetStreamLog::read_tail`](super::JetStreamLog) finds it; a newer one takes
 //! its place, never an older one. So at every moment the claim is in one of the two.
 
 use async_nats::HeaderMap;

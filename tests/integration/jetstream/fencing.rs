@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use tipline_log::jetstream::JetStreamLog;
-use tipline_log::{AppendError, Appender};
+use tipline_log::{AppendError, Appender, system_clock};
+use tipline_proto::Label;
+use tokio::sync::oneshot;
 
 use super::{Writer, claim, options, read_all, record, seal, sized, started};
 
@@ -46,6 +48,37 @@ async fn race(log: JetStreamLog, writer: u8, times: usize) -> u64 {
     }
     println!("writer {writer}: {conflicts} conflicts");
     entries
+}
+
+/// A primary that never rests does not keep the next one out: the claim falls into one of the gaps
+/// between its units, and nothing of it is stored behind that.
+#[tokio::test]
+async fn a_claim_gets_through_between_the_units_of_a_busy_primary() {
+    let (server, log) = started().await;
+    let mut old = Writer::claim(Arc::new(log)).await;
+    let new = JetStreamLog::open(&options(&server.url())).await.unwrap();
+    let (busy, is_busy) = oneshot::channel();
+    let mut busy = Some(busy);
+    let writing = tokio::spawn(async move {
+        loop {
+            if old.tail.position.index > 500 {
+                busy.take().map(|busy| busy.send(()));
+            }
+            let unit = seal(&old.tail, old.tail.epoch, (0..100).map(|_| sized(100)));
+            match old.log.append(&old.tail, &unit).await {
+                Ok(tail) => old.tail = tail,
+                Err(AppendError::Conflict) => return old.tail,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    });
+    is_busy.await.unwrap();
+    let label = Label::new("new").unwrap();
+    let claim = tipline_consumer::claim(&new, label, &system_clock()).await.unwrap();
+    let last = writing.await.unwrap();
+    println!("claimed behind {} entries", last.position.index);
+    assert_eq!(claim.position.index, last.position.index + 1);
+    assert_eq!(new.tail().await.unwrap().position, claim.position);
 }
 
 #[tokio::test]
