@@ -71,7 +71,7 @@ pub(super) async fn append_full_unit(fixture: &dyn Fixture) {
     let log = fixture.create(&identity("append_full_unit")).await;
     let (mut script, tail, mut entries) = filled(&*log, 1).await;
     let unit = script.blocks(MAX_UNIT_MESSAGES, 1024);
-    let tail = log.append(&tail, &unit).await.unwrap();
+    let tail = append(&*log, &tail, &unit).await;
     assert_tail(&tail, &unit[unit.len() - 1], 1);
     assert_eq!(log.tail().await.unwrap(), tail);
     entries.extend(unit);
@@ -194,7 +194,7 @@ pub(super) async fn large_payloads(fixture: &dyn Fixture) {
         let entry = script.block(length);
         let many = log.messages(&entry);
         assert!((1..=MAX_UNIT_MESSAGES).contains(&many), "{many} messages for {length} bytes");
-        tail = log.append(&tail, std::slice::from_ref(&entry)).await.unwrap();
+        tail = append(&*log, &tail, std::slice::from_ref(&entry)).await;
         assert_eq!(tail.position, entry.position());
         assert_eq!(other.tail().await.unwrap(), tail, "{length} bytes");
         let found = other.entry(entry.index).await.unwrap();
@@ -208,10 +208,10 @@ pub(super) async fn mixed_unit(fixture: &dyn Fixture) {
     let (mut script, tail, mut entries) = filled(&*log, 1).await;
     let lengths = [10, 3 << 20, 0, 5 << 20, 1, 1, 2 << 20, 100];
     let unit: Vec<Entry> = lengths.map(|length| script.block(length)).into();
-    let tail = log.append(&tail, &unit).await.unwrap();
+    let tail = append(&*log, &tail, &unit).await;
     assert_tail(&tail, &unit[unit.len() - 1], 1);
     let next = script.block(1);
-    log.append(&tail, std::slice::from_ref(&next)).await.unwrap();
+    append(&*log, &tail, std::slice::from_ref(&next)).await;
     entries.extend(unit);
     entries.push(next);
     let mut subscription = fixture.open().await.subscribe(None, 0).await.unwrap();
@@ -235,7 +235,7 @@ pub(super) async fn reopened(fixture: &dyn Fixture) {
     assert_eq!(log.tail().await.unwrap(), tail);
     assert_eq!(log.board().await.unwrap(), board);
     let next = script.block(10);
-    log.append(&tail, std::slice::from_ref(&next)).await.unwrap();
+    append(&*log, &tail, std::slice::from_ref(&next)).await;
     entries.push(next);
     let mut subscription = log.subscribe(None, 0).await.unwrap();
     assert_same(&take(&mut *subscription, entries.len()).await, &entries);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tipline_proto::limits::{MAX_APPLY_BYTES, MAX_APPLY_EVENTS, MAX_UNIT_BYTES};
 use tokio::time::{Instant, timeout};
 
-use super::script::{assert_same, consumer, filled, identity, take, turns};
+use super::script::{append, assert_same, consumer, filled, identity, take, turns};
 use super::{Fixture, PUSH_LIMIT};
 use crate::error::LogError;
 use crate::spec::Log;
@@ -24,7 +24,7 @@ pub(super) async fn from_the_origin(fixture: &dyn Fixture) {
     let before = entries.len();
     for count in [1, 7, 100] {
         let unit = script.blocks(count, 10);
-        tail = log.append(&tail, &unit).await.unwrap();
+        tail = append(&*log, &tail, &unit).await;
         entries.extend(unit);
     }
     assert_same(&take(&mut *subscription, 108).await, &entries[before..]);
@@ -54,7 +54,7 @@ pub(super) async fn waits_at_the_tail(fixture: &dyn Fixture) {
     let nothing = timeout(Duration::from_millis(50), from_tail.next()).await;
     assert!(nothing.is_err(), "the tail gave {nothing:?}");
     let block = script.block(10);
-    log.append(&tail, std::slice::from_ref(&block)).await.unwrap();
+    append(&*log, &tail, std::slice::from_ref(&block)).await;
     for subscription in [&mut from_empty, &mut from_tail] {
         assert_same(&take(&mut **subscription, 1).await, std::slice::from_ref(&block));
     }
@@ -73,7 +73,7 @@ pub(super) async fn beyond_the_tail(fixture: &dyn Fixture) {
         assert_out_of_range(&*log, after, 6).await;
     }
     let block = script.block(10);
-    log.append(&tail, std::slice::from_ref(&block)).await.unwrap();
+    append(&*log, &tail, std::slice::from_ref(&block)).await;
     assert_same(&take(&mut *running, 1).await, &[block]);
 }
 
@@ -91,13 +91,13 @@ pub(super) async fn batch_bounds(fixture: &dyn Fixture) {
     let (mut script, mut tail, mut entries) = filled(&*log, 2 * MAX_APPLY_EVENTS + 500).await;
     let large = script.blocks(40, 1 << 20);
     for unit in large.chunks(MAX_UNIT_BYTES >> 20) {
-        tail = log.append(&tail, unit).await.unwrap();
+        tail = append(&*log, &tail, unit).await;
     }
     // Larger than a batch may be: alone it may come.
     let huge = script.block(MAX_APPLY_BYTES + 1);
-    tail = log.append(&tail, std::slice::from_ref(&huge)).await.unwrap();
+    tail = append(&*log, &tail, std::slice::from_ref(&huge)).await;
     let last = script.block(1);
-    log.append(&tail, std::slice::from_ref(&last)).await.unwrap();
+    append(&*log, &tail, std::slice::from_ref(&last)).await;
     entries.extend(large);
     entries.extend([huge, last]);
 
@@ -122,7 +122,7 @@ pub(super) async fn cancelled_next(fixture: &dyn Fixture) {
     let mut taken = Vec::new();
     for round in 0..200_usize {
         let unit = script.blocks(1 + round % 3, 10);
-        tail = log.append(&tail, &unit).await.unwrap();
+        tail = append(&*log, &tail, &unit).await;
         entries.extend(unit);
         // Dropped after it was polled a few times: another number in each round.
         tokio::select! {
@@ -157,7 +157,7 @@ pub(super) async fn taken_over(fixture: &dyn Fixture) {
 
     assert_same(&take(&mut *second, entries.len()).await, &entries);
     let block = script.block(10);
-    log.append(&tail, std::slice::from_ref(&block)).await.unwrap();
+    append(&*log, &tail, std::slice::from_ref(&block)).await;
     assert_same(&take(&mut *second, 1).await, &[block]);
 }
 
@@ -174,7 +174,7 @@ pub(super) async fn names_are_apart(fixture: &dyn Fixture) {
         log.subscribe(None, 0).await.unwrap(),
     ];
     let unit = script.blocks(5, 10);
-    log.append(&tail, &unit).await.unwrap();
+    append(&*log, &tail, &unit).await;
     entries.extend(unit);
     for subscription in &mut subscriptions {
         assert_same(&take(&mut **subscription, entries.len()).await, &entries);
@@ -193,7 +193,7 @@ pub(super) async fn pushed(fixture: &dyn Fixture) {
         let append = async {
             // Let the subscription wait first.
             turns(10).await;
-            let tail = log.append(&tail, std::slice::from_ref(&block)).await.unwrap();
+            let tail = append(&*log, &tail, std::slice::from_ref(&block)).await;
             (tail, Instant::now())
         };
         let receive = timeout(TAKE_OVER_LIMIT, take(&mut *subscription, 1));
@@ -218,7 +218,7 @@ pub(super) async fn never_half_a_unit(fixture: &dyn Fixture) {
     let writer = Arc::clone(&log);
     let write = tokio::spawn(async move {
         for unit in units {
-            tail = writer.append(&tail, &unit).await.unwrap();
+            tail = append(&*writer, &tail, &unit).await;
         }
     });
     // The tail and single entries are looked at meanwhile.
@@ -247,7 +247,7 @@ pub(super) async fn acknowledged(fixture: &dyn Fixture) {
         subscription.acknowledge(index).await.unwrap();
     }
     let block = script.block(10);
-    log.append(&tail, std::slice::from_ref(&block)).await.unwrap();
+    append(&*log, &tail, std::slice::from_ref(&block)).await;
     assert_same(&take(&mut *subscription, 1).await, std::slice::from_ref(&block));
     drop(subscription);
     // The consumer's store is the truth, not what was acknowledged.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tipline_proto::{Event, Key, Label, TransactionId};
 
 use super::Fixture;
-use super::script::{assert_same, filled, hash, identity, payload, take};
+use super::script::{append, assert_same, filled, hash, identity, payload, take};
 use crate::error::LogError;
 
 /// Every kind of event comes back as it was.
@@ -26,7 +26,7 @@ pub(super) async fn every_kind(fixture: &dyn Fixture) {
         Event::Marked { name: Label::new("before the upgrade").unwrap() },
     ];
     let unit: Vec<_> = events.into_iter().map(|event| script.publish(event)).collect();
-    log.append(&tail, &unit).await.unwrap();
+    append(&*log, &tail, &unit).await;
     entries.extend(unit);
     for entry in &entries {
         assert_eq!(&log.entry(entry.index).await.unwrap(), entry);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::Fixture;
-use super::script::{Script, assert_same, consumer, filled, identity, take};
+use super::script::{Script, append, assert_same, consumer, filled, identity, take};
 use crate::error::LogError;
 use crate::spec::{Extent, Log, Subscription};
 
@@ -35,7 +35,7 @@ pub(super) async fn trimmed(fixture: &dyn Fixture) {
         assert_eq!(log.trim(beyond).await.unwrap(), Extent { first: 3000, last: 3000 });
     }
     let block = script.block(10);
-    log.append(&tail, std::slice::from_ref(&block)).await.unwrap();
+    append(&*log, &tail, std::slice::from_ref(&block)).await;
     entries.push(block);
     assert_eq!(other.extent().await.unwrap(), Extent { first: 3000, last: 3001 });
     assert_holds(&*fixture.open().await, &entries, 3000).await;
@@ -94,19 +94,19 @@ pub(super) async fn trimmed_claim(fixture: &dyn Fixture) {
         assert_eq!(read, tail);
         assert_eq!(read.outbox.map(|outbox| *outbox.as_bytes()), Some([outbox - 1; 16]));
         // The old primary goes on, then a new one claims behind what it read.
-        let behind = log.append(&read, &script.blocks(3, 10)).await.unwrap();
+        let behind = append(&*log, &read, &script.blocks(3, 10)).await;
         let other = fixture.open().await;
         script = Script::behind(&other.tail().await.unwrap(), outbox);
-        let claimed = other.append(&behind, &[script.claim()]).await.unwrap();
+        let claimed = append(&*other, &behind, &[script.claim()]).await;
         assert_eq!(claimed.epoch, read.epoch + 1);
-        tail = other.append(&claimed, &script.blocks(9, 10)).await.unwrap();
+        tail = append(&*other, &claimed, &script.blocks(9, 10)).await;
         assert_eq!(log.tail().await.unwrap(), tail);
     }
     // Several claims go at once.
     for outbox in [5, 6, 7] {
         script = Script::behind(&tail, outbox);
-        tail = log.append(&tail, &[script.claim()]).await.unwrap();
-        tail = log.append(&tail, &script.blocks(2, 10)).await.unwrap();
+        tail = append(&*log, &tail, &[script.claim()]).await;
+        tail = append(&*log, &tail, &script.blocks(2, 10)).await;
     }
     let last = log.trim(u64::MAX).await.unwrap();
     assert_eq!(last, Extent { first: tail.position.index, last: tail.position.index });
@@ -122,7 +122,7 @@ pub(super) async fn trimmed_large(fixture: &dyn Fixture) {
     for lengths in [[3 << 20, 10, 5 << 20], [10, 3 << 20, 1 << 20], [20 << 20, 0, 2 << 20]] {
         for length in lengths {
             let entry = script.block(length);
-            tail = log.append(&tail, std::slice::from_ref(&entry)).await.unwrap();
+            tail = append(&*log, &tail, std::slice::from_ref(&entry)).await;
             entries.push(entry);
         }
     }
@@ -149,11 +149,11 @@ pub(super) async fn trimmed_under_readers(fixture: &dyn Fixture) {
 
     assert_eq!(log.trim(2501).await.unwrap().first, 2501);
     let block = script.block(3 << 20);
-    tail = log.append(&tail, std::slice::from_ref(&block)).await.unwrap();
+    tail = append(&*log, &tail, std::slice::from_ref(&block)).await;
     entries.push(block);
     assert_eq!(log.trim(4001).await.unwrap(), Extent { first: 4001, last: 4001 });
     let block = script.block(10);
-    log.append(&tail, std::slice::from_ref(&block)).await.unwrap();
+    append(&*log, &tail, std::slice::from_ref(&block)).await;
     entries.push(block);
 
     assert_same(&take(&mut *at_tail, 2).await, &entries[4000..]);
@@ -243,10 +243,10 @@ async fn write_epochs(
         if round > 0 {
             let number = u8::try_from(tail.epoch + 1).unwrap();
             script = Script::behind(&tail, number);
-            tail = log.append(&tail, &[script.claim()]).await.unwrap();
+            tail = append(&*log, &tail, &[script.claim()]).await;
         }
         let count = if round > 0 { PER_ROUND - 1 } else { PER_ROUND };
-        tail = log.append(&tail, &script.blocks(count as usize, 10)).await.unwrap();
+        tail = append(&*log, &tail, &script.blocks(count as usize, 10)).await;
     }
     tail
 }
