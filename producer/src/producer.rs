@@ -118,7 +118,8 @@ impl Producer {
         }
     }
 
-    /// Publishes what is in the outbox, then stops; after `deadline` it stops in any case.
+    /// Publishes what is in the outbox, then stops; after `deadline` it stops in any case. While the
+    /// log is away this waits for it, unless the outbox is empty.
     ///
     /// Returns how many events were left in the outbox, for the next start.
     ///

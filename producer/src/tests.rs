@@ -131,6 +131,45 @@ async fn the_outbox_fills_while_the_log_is_away_and_drains_behind_it() {
     assert_eq!(tail.outbox_sequence, *sequences.last().unwrap());
 }
 
+/// To stop is to publish first, also where the log was away from the start and nobody knows yet
+/// what it holds.
+#[tokio::test]
+async fn what_is_in_the_outbox_is_published_before_it_stops_once_the_log_is_there() {
+    let (log, outbox) = (log(), outbox(1));
+    log.set_available(false);
+    let producer = start(&log, &outbox, settings());
+    for height in 1..=3 {
+        outbox.enqueue(&block(height)).unwrap();
+    }
+    let mut progress = producer.progress();
+    progress.wait_for(|progress| progress.waiting_events == 3).await.unwrap();
+    let back = async {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        log.set_available(true);
+    };
+    let (left, ()) = tokio::join!(producer.shutdown(Duration::from_secs(60)), back);
+    assert_eq!(left.unwrap(), 0);
+    assert_eq!(log.tail().await.unwrap().outbox_sequence, 3);
+}
+
+#[tokio::test]
+async fn what_is_left_when_the_log_never_comes_is_counted_and_nothing_is_not_waited_for() {
+    let (log, outbox) = (log(), outbox(1));
+    log.set_available(false);
+    let producer = start(&log, &outbox, settings());
+    let (hour, soon) = (Duration::from_secs(3600), Duration::from_secs(10));
+    let left = tokio::time::timeout(soon, producer.shutdown(hour)).await.unwrap();
+    assert_eq!(left.unwrap(), 0);
+
+    let producer = start(&log, &outbox, settings());
+    outbox.enqueue(&block(1)).unwrap();
+    let mut progress = producer.progress();
+    progress.wait_for(|progress| progress.waiting_events == 1).await.unwrap();
+    assert_eq!(producer.shutdown(Duration::from_millis(1)).await.unwrap(), 1);
+}
+
 #[tokio::test]
 async fn logged_rows_leave_the_outbox_but_for_the_newest_thousand() {
     let (log, mut outbox) = (log(), outbox(1));

@@ -53,8 +53,9 @@ impl JetStreamLog {
     pub(super) async fn bounds(&self) -> Result<Bounds, LogError> {
         let mut looks = Looks::begin();
         loop {
-            // In this order: the oldest message is never behind the tail.
-            let first = self.event_stream().info().await?.state.first_sequence;
+            // In this order: the oldest message is never behind the tail. Of an empty stream it
+            // is number 0, and it may hold something by now.
+            let first = self.event_stream().info().await?.state.first_sequence.max(1);
             let tail = self.read_tail().await?;
             if tail.fence == 0 {
                 return Ok(Bounds { oldest: None, tail });

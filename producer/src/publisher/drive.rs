@@ -100,10 +100,12 @@ async fn start(publisher: &Arc<Publisher>, mut connect: Connect) -> Result<Ready
             Err(Obstacle::Passing(why)) => why,
         };
         publisher.retrying(attempt, why);
+        // The gauge of what waits must move before the log is reached, too.
+        publisher.tidy(None).await;
         let pause = Duration::from_millis(50 << attempt.min(5)).min(LONGEST_PAUSE);
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = publisher.drain.cancelled() => return Err(Ended::Stopped),
+            () = publisher.drained() => return Err(Ended::Stopped),
         }
     }
 }
@@ -299,12 +301,22 @@ impl Publisher {
     fn retrying(&self, attempt: u32, why: String) {
         // The first of a row is news; the ones behind it are in the progress.
         if attempt == 1 {
-            tracing::warn!(primary = %self.settings.primary, "the log is in doubt, trying again: {why}");
+            tracing::warn!(primary = %self.settings.primary, "publishing is held up, trying again: {why}");
         }
         self.progress.send_modify(|progress| progress.stage = Stage::Retrying { attempt, why });
     }
 
     /// Trims the outbox, and looks how much waits in it.
+    /// Waits until it is to stop and the outbox is empty. Before the log was read nobody knows
+    /// which rows are in there.
+    async fn drained(&self) {
+        self.drain.cancelled().await;
+        match self.outbox.pending().await {
+            Ok(pending) if pending.last < pending.first => {}
+            _ => std::future::pending().await,
+        }
+    }
+
     pub(crate) async fn tidy(&self, trim: Option<u64>) {
         let tidied = async {
             if let Some(sequence) = trim {
@@ -315,7 +327,9 @@ impl Publisher {
         match tidied.await {
             Ok(pending) => drop(self.progress.send_if_modified(|progress| {
                 let before = (progress.waiting_events, progress.held_bytes);
-                progress.waiting_events = pending.last.saturating_sub(progress.logged);
+                // What was trimmed was logged, by whatever process.
+                let logged = progress.logged.max(pending.first.saturating_sub(1));
+                progress.waiting_events = pending.last.saturating_sub(logged);
                 progress.held_bytes = pending.bytes;
                 before != (progress.waiting_events, progress.held_bytes)
             })),
