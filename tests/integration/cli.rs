@@ -404,7 +404,7 @@ async fn a_second_ctrl_c_does_not_wait_for_the_drain() {
 
     nats.pause();
     std::fs::write(blocks.join("block_00000002.dat"), "two").unwrap();
-    primary.line_with("in doubt", WITHIN).await;
+    primary.line_with("publishing is held up", WITHIN).await;
     primary.process.interrupt();
     primary.line_with("stopping: publishing what waits", WITHIN).await;
     primary.process.interrupt();
