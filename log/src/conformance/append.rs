@@ -5,7 +5,7 @@ use tipline_proto::limits::{MAX_PAYLOAD_BYTES, MAX_UNIT_BYTES, MAX_UNIT_MESSAGES
 use tipline_proto::{Entry, Event, Key, Position, Timestamp};
 
 use super::Fixture;
-use super::script::{Script, append, assert_same, filled, identity, take};
+use super::script::{Script, append, assert_same, filled, follow, identity};
 use crate::error::{AppendError, LogError};
 use crate::spec::{Extent, Tail};
 
@@ -62,8 +62,7 @@ pub(super) async fn append_many(fixture: &dyn Fixture) {
         assert_eq!(tail, returned);
         entries.extend(unit);
     }
-    let mut subscription = log.subscribe(None, 0).await.unwrap();
-    assert_same(&take(&mut *subscription, entries.len()).await, &entries);
+    assert_same(&follow(&*log, entries.len()).await, &entries);
 }
 
 /// The largest unit by count.
@@ -75,8 +74,7 @@ pub(super) async fn append_full_unit(fixture: &dyn Fixture) {
     assert_tail(&tail, &unit[unit.len() - 1], 1);
     assert_eq!(log.tail().await.unwrap(), tail);
     entries.extend(unit);
-    let mut subscription = log.subscribe(None, 0).await.unwrap();
-    assert_same(&take(&mut *subscription, entries.len()).await, &entries);
+    assert_same(&follow(&*log, entries.len()).await, &entries);
 }
 
 /// Behind a tail that is no more, nothing is written; not even what is there already.
@@ -160,8 +158,7 @@ pub(super) async fn racing_writers(fixture: &dyn Fixture) {
         assert_eq!(other.tail().await.unwrap(), tail);
     }
     assert_eq!(won[0] + won[1], 60);
-    let mut subscription = one.subscribe(None, 0).await.unwrap();
-    assert_same(&take(&mut *subscription, entries.len()).await, &entries);
+    assert_same(&follow(&*one, entries.len()).await, &entries);
 }
 
 /// A claim by another primary fences the one before.
@@ -214,8 +211,7 @@ pub(super) async fn mixed_unit(fixture: &dyn Fixture) {
     append(&*log, &tail, std::slice::from_ref(&next)).await;
     entries.extend(unit);
     entries.push(next);
-    let mut subscription = fixture.open().await.subscribe(None, 0).await.unwrap();
-    assert_same(&take(&mut *subscription, entries.len()).await, &entries);
+    assert_same(&follow(&*fixture.open().await, entries.len()).await, &entries);
     for entry in &entries {
         let found = log.entry(entry.index).await.unwrap();
         assert_same(std::slice::from_ref(&found), std::slice::from_ref(entry));
@@ -237,6 +233,5 @@ pub(super) async fn reopened(fixture: &dyn Fixture) {
     let next = script.block(10);
     append(&*log, &tail, std::slice::from_ref(&next)).await;
     entries.push(next);
-    let mut subscription = log.subscribe(None, 0).await.unwrap();
-    assert_same(&take(&mut *subscription, entries.len()).await, &entries);
+    assert_same(&follow(&*log, entries.len()).await, &entries);
 }

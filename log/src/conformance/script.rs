@@ -1,5 +1,6 @@
 //! What the cases write: a chain that is made up, always the same.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use tipline_proto::{
     OutboxId, Position, Reached, Receipt, Role, Timestamp,
 };
 
-use crate::error::AppendError;
+use crate::error::{AppendError, LogError};
 use crate::spec::{Log, Subscription, Tail};
 
 /// The identity of the log of one case.
@@ -153,6 +154,38 @@ pub(super) async fn append(log: &dyn Log, tail: &Tail, unit: &[Entry]) -> Tail {
         tokio::time::sleep(PAUSE).await;
     }
     panic!("in doubt without end")
+}
+
+/// Follows the log from its origin until `count` entries are there, as a consumer does, where
+/// following itself is not what is tried: a subscription that failed for the time being is made
+/// anew behind what came.
+pub(super) async fn follow(log: &dyn Log, count: usize) -> Vec<Entry> {
+    let mut taken = Vec::new();
+    for _ in 0..ATTEMPTS {
+        match follow_on(log, &mut taken, count).await {
+            Ok(()) if taken.len() >= count => return taken,
+            Ok(()) => {}
+            Err(error) => assert!(error.is_retryable(), "{error:?}"),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    panic!("{} entries of {count} without end", taken.len());
+}
+
+/// Follows the log behind what was taken.
+async fn follow_on(log: &dyn Log, taken: &mut Vec<Entry>, count: usize) -> Result<(), LogError> {
+    let mut subscription = log.subscribe(None, taken.len() as u64).await?;
+    while taken.len() < count {
+        for entry in subscription.next().await? {
+            // It may come twice, and after a fault some may be missing.
+            match entry.index.cmp(&(taken.len() as u64 + 1)) {
+                Ordering::Less => {}
+                Ordering::Equal => taken.push(entry),
+                Ordering::Greater => return Ok(()),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Takes from the subscription until `count` entries are there.
