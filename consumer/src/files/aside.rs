@@ -4,11 +4,16 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::warn;
 
 use super::layout::{Key, Layout, Staged};
+
+/// How many were ever put aside by this process: no two have one name, so that a pin that outlives
+/// its writer does not remove what is kept for those of the next.
+static COUNT: AtomicU64 = AtomicU64::new(0);
 
 /// What the writer and the pins of a store share.
 #[derive(Debug)]
@@ -20,8 +25,6 @@ pub(super) struct Aside {
 #[derive(Debug, Default)]
 struct State {
     pins: usize,
-    /// How many were ever put aside by this writer: no two have one name.
-    count: u64,
     files: BTreeMap<Key, Vec<PathBuf>>,
 }
 
@@ -47,13 +50,13 @@ impl Aside {
         if state.pins == 0 {
             return Ok(false);
         }
-        let to = self.layout.staged(&Staged::Aside { key, number: state.count });
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let to = self.layout.staged(&Staged::Aside { key, number });
         match fs::rename(self.layout.file(key), &to) {
             Ok(()) => {}
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
             Err(e) => return Err(e),
         }
-        state.count += 1;
         state.files.entry(key).or_default().push(to);
         Ok(true)
     }

@@ -306,7 +306,6 @@ impl Publisher {
         self.progress.send_modify(|progress| progress.stage = Stage::Retrying { attempt, why });
     }
 
-    /// Trims the outbox, and looks how much waits in it.
     /// Waits until it is to stop and the outbox is empty. Before the log was read nobody knows
     /// which rows are in there.
     async fn drained(&self) {
@@ -317,6 +316,7 @@ impl Publisher {
         }
     }
 
+    /// Trims the outbox, and looks how much waits in it.
     pub(crate) async fn tidy(&self, trim: Option<u64>) {
         let tidied = async {
             if let Some(sequence) = trim {

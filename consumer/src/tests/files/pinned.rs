@@ -83,11 +83,22 @@ fn a_store_that_is_opened_anew_overtakes_its_pins() {
     store.apply(&model.batch(&history.entries[applied..])).unwrap();
     assert_eq!(staged(&root).len(), 1);
     drop(store);
-    let store = FileStore::open(&root).unwrap();
+    let mut store = FileStore::open(&root).unwrap();
     assert_eq!(staged(&root), [""; 0]);
     let copied = copy(&mut *pinned, &directory.path().join("copy")).unwrap();
     assert!(matches!(copied, Copied::Overtaken { .. }), "{copied:?}");
+
+    // Nor does the old pin take away what is kept for a new one.
+    let mut newer = pin(&store);
+    let applied = history.entries.len();
+    history.replace_tip();
+    store.apply(&model.batch(&history.entries[applied..])).unwrap();
     drop(pinned);
+    assert_eq!(staged(&root).len(), 1);
+    let copied = copy(&mut *newer, &directory.path().join("newer")).unwrap();
+    assert_eq!(copied, Copied::Whole);
+    drop(newer);
+    assert_eq!(staged(&root), [""; 0]);
     model.assert_is(&*store.reader().unwrap(), "the store");
 }
 
