@@ -6,10 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
-use tipline_consumer::{
-    Archive, ArchiveError, ArchiveStore, Consumer, ConsumerSettings, Destination, DestinationError,
-    Keys,
-};
+use tipline_backup::{Archive, ArchiveError, ArchiveStore, Destination, DestinationError, Keys};
+use tipline_consumer::{Consumer, ConsumerSettings};
 use tipline_log::{Log, system_clock};
 use tipline_proto::{ConsumerName, InstanceId, Level, Role};
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tipline_consumer::{
+use tipline_backup::{
     RestoreError, RestoreProgress, RestoreSettings, Sources, Target, Verification,
 };
 use tipline_log::{Log, LogError};
@@ -67,7 +67,7 @@ impl BootstrapArgs {
             };
             let (sender, hears) = watch::channel(RestoreProgress::default());
             let place = restore::place(address);
-            let filling = tipline_consumer::restore(sources, place, settings, sender, stop.clone());
+            let filling = tipline_backup::restore(sources, place, settings, sender, stop.clone());
             let filled = tokio::select! {
                 filled = filling => filled,
                 () = progress::show(|| restore::line(*hears.borrow())) => return Ok(()),
@@ -104,7 +104,7 @@ impl BootstrapArgs {
         let store = tokio::task::spawn_blocking(move || store::open(&opened)).await??;
         let (sender, hears) = watch::channel(RestoreProgress::default());
         let index = tokio::select! {
-            index = tipline_consumer::catch_up(&sources, store, &sender, stop) => index,
+            index = tipline_backup::catch_up(&sources, store, &sender, stop) => index,
             () = progress::show(|| restore::line(*hears.borrow())) => return Ok(()),
         };
         progress::done();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tipline_consumer::{
+use tipline_backup::{
     Check, Destination, Listed, Record, RestoreError, RestoreProgress, Sample, Sources,
 };
 use tipline_log::{Clock, Log};
@@ -137,7 +137,7 @@ impl Checked {
         let sample = sample.map_or(Sample::Structure, Sample::from);
         let mut random = rand::random::<f64>;
         let verified =
-            tipline_consumer::verify(&sources, None, sample, &mut random, &self.stop).await;
+            tipline_backup::verify(&sources, None, sample, &mut random, &self.stop).await;
         let report = verified?;
         let (ok, index, summary) = (report.is_ok(), report.index(), verify::summary(&report));
         let record = Record { time_us: clock().as_micros(), ok, index, summary };
@@ -156,7 +156,7 @@ impl Checked {
         let (progress, _) = watch::channel(RestoreProgress::default());
         let (sources, log) = (Arc::new(sources), Arc::clone(&self.log));
         let stop = self.stop.child_token();
-        let drilled = tipline_consumer::drill(sources, Some(log), place, progress, stop).await;
+        let drilled = tipline_backup::drill(sources, Some(log), place, progress, stop).await;
         scratch.remove().await?;
         let (ok, index, summary) = match drilled {
             Ok(report) => (report.is_ok(), report.restore.achieved.index, drill::summary(&report)),

@@ -5,11 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tipline_consumer::{
-    Consumer, ConsumerError, ConsumerSettings, Destination, Phase, Progress, Store,
-};
+use tipline_backup::Destination;
+use tipline_consumer::{Consumer, ConsumerError, ConsumerSettings, Phase, Progress};
 use tipline_log::{Clock, Log, system_clock};
 use tipline_proto::{ConsumerName, InstanceId, Role};
+use tipline_store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::address::StoreAddress;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use tipline_consumer::{Check, DrillReport, RestoreError, RestoreProgress};
+use tipline_backup::{Check, DrillReport, RestoreError, RestoreProgress};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -110,8 +110,7 @@ async fn drill(
     };
     let place = restore::place(&StoreAddress::One(medium));
     let (sender, hears) = watch::channel(RestoreProgress::default());
-    let drill =
-        tipline_consumer::drill(Arc::clone(&sources), log, place, sender, stop.child_token());
+    let drill = tipline_backup::drill(Arc::clone(&sources), log, place, sender, stop.child_token());
     let report = tokio::select! {
         report = drill => report,
         () = progress::show(|| restore::line(*hears.borrow())) => Err(RestoreError::Stopped { at: 0 }),

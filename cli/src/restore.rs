@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use serde::Serialize;
-use tipline_consumer::{
+use tipline_backup::{
     CheckpointError, DestinationError, Plan, PlannedCheckpoint, RestoreError, RestoreProgress,
     RestoreReport, RestoreSettings, SignFloor, Sources, Step, StorePlace, Verification,
 };
@@ -118,7 +118,7 @@ pub(crate) async fn run(shared: &Shared, args: RestoreArgs) -> Result<Exit, Fail
     };
     let TargetAddress(target) = args.to.clone();
     if args.dry_run {
-        let plan = tipline_consumer::plan_restore(&sources, &place, &target, args.exclusive).await;
+        let plan = tipline_backup::plan_restore(&sources, &place, &target, args.exclusive).await;
         return match plan {
             Err(error) => ended(&args, error),
             Ok(plan) if args.json => print_json(&plan),
@@ -141,7 +141,7 @@ pub(crate) async fn run(shared: &Shared, args: RestoreArgs) -> Result<Exit, Fail
         },
         force: args.force,
     };
-    let restore = tipline_consumer::restore(sources, place, settings, sender, stop);
+    let restore = tipline_backup::restore(sources, place, settings, sender, stop);
     let done = tokio::select! {
         done = restore => done,
         () = progress::show(|| line(*hears.borrow())) => return Ok(Exit::Ok),
@@ -202,7 +202,7 @@ async fn become_primary(
         at.explain(error.into())
             .advise("only the log can fence the old primary: --as-primary needs it")
     })?;
-    let claim = tipline_consumer::claim(&*log, name.clone(), &system_clock()).await?;
+    let claim = tipline_backup::claim(&*log, name.clone(), &system_clock()).await?;
     tracing::info!(epoch = claim.epoch, log = %at.address(), "claimed: every older primary is fenced");
     let all = Sources { log: Some(log), ..sources.clone() };
     let floor = all.sign_floor(&claim).await?;
@@ -375,7 +375,7 @@ pub(crate) fn exit(error: &RestoreError) -> Exit {
 
 #[cfg(test)]
 mod tests {
-    use tipline_consumer::{RestoreError, RestoreProgress, Step, Target};
+    use tipline_backup::{RestoreError, RestoreProgress, Step, Target};
 
     use super::{exit, line};
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tipline_consumer::{
+use tipline_backup::{
     Archive, ArchiveError, Checkpoints, Destination, Keys, RestoreError, Sources,
 };
 

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use tipline_consumer::{
+use tipline_store::{
     CompositeStore, FileReader, FileStore, SqliteReader, SqliteStore, Store, StoreError,
     StoreReader,
 };
 #[cfg(feature = "rocksdb")]
-use tipline_consumer::{RocksDbReader, RocksDbStore};
+use tipline_store::{RocksDbReader, RocksDbStore};
 
 use crate::address::{Medium, StoreAddress};
 

@@ -3,8 +3,9 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use tipline_consumer::{Check, Destination, Record, Sample, StoreReader, VerifyReport};
+use tipline_backup::{Check, Destination, Record, Sample, VerifyReport};
 use tipline_log::system_clock;
+use tipline_store::StoreReader;
 
 use crate::address::StoreAddress;
 use crate::args::Shared;
@@ -93,7 +94,7 @@ pub(crate) async fn run(shared: &Shared, args: VerifyArgs) -> Result<Exit, Failu
         None => None,
     };
     let mut random = rand::random::<f64>;
-    let report = tipline_consumer::verify(&sources, reader, sample, &mut random, &stop).await?;
+    let report = tipline_backup::verify(&sources, reader, sample, &mut random, &stop).await?;
     if !args.no_record {
         let summary = summary(&report);
         keep(&args.sources, Check::Verify, report.is_ok(), report.index(), summary).await?;

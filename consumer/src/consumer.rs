@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use tipline_log::{Clock, Log};
+use tipline_log::{Clock, Log, error_chain};
 use tipline_proto::InstanceId;
+use tipline_store::Store;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::apply::StoreThread;
-use crate::error::{ConsumerError, chain};
+use crate::error::ConsumerError;
 use crate::handle::StoreHandle;
 use crate::progress::{Phase, Progress};
 use crate::receipts::{Issuer, Receipts};
 use crate::replicate::Replicator;
 use crate::settings::ConsumerSettings;
-use crate::store::Store;
+use crate::store_thread::StoreThread;
 
 /// A running consumer: it replicates a log into a store, and sends receipts for what is durable.
 ///
@@ -46,7 +46,7 @@ impl Consumer {
     ) -> Self {
         let (sender, progress) = watch::channel(Progress::new());
         let stop = CancellationToken::new();
-        let handle = StoreHandle::to_come(store.place());
+        let handle = StoreHandle::unattached(store.place());
         let run = Run { log, store, handle: handle.clone(), settings, instance, clock };
         tokio::spawn(run.run(sender, stop.clone()));
         Self { progress, store: handle, stop: stop.drop_guard() }
@@ -107,7 +107,7 @@ impl Run {
         let phase = match self.replicate(&progress, stop).await {
             Ok(()) => Phase::Stopped,
             Err(error) => {
-                let text = chain(&error);
+                let text = error_chain(&error);
                 tracing::error!(consumer = %name, error = text, "the consumer stopped");
                 Phase::Failed(Arc::new(error))
             }
@@ -134,7 +134,7 @@ impl Run {
         let receipts = Receipts::start(issuer, progress.subscribe());
         let replicator = Replicator::new(log, settings, progress.clone(), stop);
         let result = replicator.run(&store).await;
-        receipts.finish(result.as_ref().err().map(|error| chain(error))).await;
+        receipts.finish(result.as_ref().err().map(|error| error_chain(error))).await;
         store.close().await;
         result
     }

@@ -2,9 +2,9 @@
 
 use tipline_log::LogError;
 use tipline_proto::Digest;
+use tipline_store::StoreError;
 
 use crate::refusal::{Refusal, VerifyError};
-use crate::store::StoreError;
 
 /// Why a consumer stopped. It does not go on by itself: every kind needs somebody to look.
 /// Everything before the place it names is applied and durable.
@@ -81,10 +81,4 @@ impl From<VerifyError> for ConsumerError {
             VerifyError::Store(error) => Self::Store(error),
         }
     }
-}
-
-/// An error with everything behind it in one line, for logs and receipts.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let behind = std::iter::successors(error.source(), |error| error.source());
-    behind.fold(error.to_string(), |text, error| format!("{text}: {error}"))
 }

@@ -8,24 +8,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tipline_log::{LogError, Subscription};
+use tipline_log::{LogError, Subscription, error_chain};
 use tipline_proto::Entry;
+use tipline_store::{Batch, StoreError};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::apply::{Answer, StoreThread};
 use crate::backoff::Backoff;
-use crate::check::{Checked, Checker, Checking};
-use crate::error::{ConsumerError, chain};
+use crate::error::ConsumerError;
 use crate::progress::{Phase, Progress};
 use crate::queue::Queue;
 use crate::refusal::VerifyError;
-use crate::store::{Batch, StoreError};
+use crate::store_thread::{Answer, StoreThread};
+use crate::verifying::{Checked, Checker, Checking};
 
-/// Why following ended. Whatever was good before is applied by then, unless the store failed.
+/// Why following a subscription ended. Everything good before that is applied by then, unless
+/// the store failed.
 #[derive(Debug)]
-pub(crate) enum Left {
+pub enum StopReason {
     /// It was told to stop.
     Stopped,
     /// The subscription is over.
@@ -64,7 +65,7 @@ enum Event {
 }
 
 /// What a subscription is followed with.
-pub(crate) struct Side<'a> {
+pub(crate) struct Context<'a> {
     pub(crate) store: &'a StoreThread,
     pub(crate) progress: &'a watch::Sender<Progress>,
     pub(crate) stop: &'a CancellationToken,
@@ -98,18 +99,18 @@ pub(crate) struct Follow<'a> {
     /// Index up to which the store is durable.
     applied: u64,
     /// Why nothing more is taken in: it ends when everything taken in is applied.
-    leaving: Option<Left>,
+    leaving: Option<StopReason>,
 }
 
 impl<'a> Follow<'a> {
     /// Follows the subscription, which starts behind `applied`, as the checker does.
     pub(crate) fn new(
-        side: Side<'a>,
+        context: Context<'a>,
         subscription: Box<dyn Subscription>,
         checker: Checker,
         applied: u64,
     ) -> Self {
-        let Side { store, progress, stop, timing } = side;
+        let Context { store, progress, stop, timing } = context;
         let now = Instant::now();
         Self {
             store,
@@ -129,7 +130,7 @@ impl<'a> Follow<'a> {
     }
 
     /// Follows until something ends it.
-    pub(crate) async fn run(mut self) -> Left {
+    pub(crate) async fn run(mut self) -> StopReason {
         loop {
             self.apply_next();
             if self.is_drained()
@@ -138,20 +139,20 @@ impl<'a> Follow<'a> {
                 return left;
             }
             match self.next_event().await {
-                Event::Stop => self.leave(Left::Stopped),
+                Event::Stop => self.leave(StopReason::Stopped),
                 Event::Arrived(Ok(entries)) => self.arrived(entries),
-                Event::Arrived(Err(error)) => self.leave(Left::Log(error)),
+                Event::Arrived(Err(error)) => self.leave(StopReason::Log(error)),
                 Event::Checked(Ok(checked)) => self.checked(checked),
                 Event::Applied(Ok(Ok(()))) => self.applied().await,
                 Event::Applied(Ok(Err(error))) if error.is_retryable() => self.hold(&error),
-                Event::Applied(Ok(Err(error))) => return Left::Failed(error.into()),
+                Event::Applied(Ok(Err(error))) => return StopReason::Failed(error.into()),
                 Event::Checked(Err(error)) | Event::Applied(Err(error)) => {
-                    return Left::Failed(error);
+                    return StopReason::Failed(error);
                 }
                 Event::Probed(Ok(Ok(()))) => self.probed(),
                 Event::Probed(Ok(Err(error))) if error.is_retryable() => self.missed(&error),
-                Event::Probed(Ok(Err(error))) => return Left::Failed(error.into()),
-                Event::Probed(Err(error)) => return Left::Failed(error),
+                Event::Probed(Ok(Err(error))) => return StopReason::Failed(error.into()),
+                Event::Probed(Err(error)) => return StopReason::Failed(error),
                 Event::TryAgain => self.try_again(),
                 Event::Gathered => {}
                 Event::Probe => self.probe(),
@@ -161,7 +162,7 @@ impl<'a> Follow<'a> {
 
     async fn next_event(&mut self) -> Event {
         let takes_in = self.leaving.is_none() && self.checking.is_idle() && self.queue.has_room();
-        let stopping = matches!(self.leaving, Some(Left::Stopped));
+        let stopping = matches!(self.leaving, Some(StopReason::Stopped));
         let is_idle = matches!(self.applying, Applying::Idle);
         tokio::select! {
             biased;
@@ -174,7 +175,7 @@ impl<'a> Follow<'a> {
         }
     }
 
-    fn leave(&mut self, why: Left) {
+    fn leave(&mut self, why: StopReason) {
         self.leaving = Some(why);
     }
 
@@ -183,7 +184,7 @@ impl<'a> Follow<'a> {
     fn is_drained(&self) -> bool {
         match &self.applying {
             Applying::Idle => self.checking.is_idle() && self.queue.is_empty(),
-            Applying::Held(..) => matches!(self.leaving, Some(Left::Stopped)),
+            Applying::Held(..) => matches!(self.leaving, Some(StopReason::Stopped)),
             Applying::Busy(..) | Applying::Probing(_) => false,
         }
     }
@@ -214,7 +215,7 @@ impl<'a> Follow<'a> {
             self.queue.push(batch);
         }
         if let (Some(error), None) = (error, &self.leaving) {
-            self.leave(Left::Refused(error));
+            self.leave(StopReason::Refused(error));
         }
     }
 
@@ -254,7 +255,7 @@ impl<'a> Follow<'a> {
         if let Err(error) = self.subscription.acknowledge(self.applied).await
             && self.leaving.is_none()
         {
-            self.leave(Left::Log(error));
+            self.leave(StopReason::Log(error));
         }
     }
 
@@ -268,7 +269,7 @@ impl<'a> Follow<'a> {
     }
 
     fn stands_still(&self, error: &StoreError) {
-        let error = chain(error);
+        let error = error_chain(error);
         if !self.held.is_pausing() {
             tracing::error!(error, "the store cannot go on; nothing is lost, it is tried again");
         }

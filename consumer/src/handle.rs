@@ -6,12 +6,11 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use tipline_proto::Cursor;
+use tipline_store::{Pinned, Store, StoreError};
 use tokio::sync::{Mutex, oneshot};
 
-use crate::apply::{Jobs, StoreThread, push};
 use crate::error::ConsumerError;
-use crate::pinned::Pinned;
-use crate::store::{Store, StoreError};
+use crate::store_thread::{Jobs, StoreThread, push};
 
 /// A store that is held still. Dropping it lets the store go on.
 #[derive(Debug)]
@@ -54,20 +53,21 @@ impl StoreHandle {
     /// # Errors
     /// [`ConsumerError::Panicked`] if there is no thread to be had.
     pub fn of(store: Box<dyn Store>) -> Result<Self, ConsumerError> {
-        let handle = Self::to_come(store.place());
+        let handle = Self::unattached(store.place());
         let thread = StoreThread::start(store)?;
         handle.attach(&thread);
         drop(handle.inner.own.set(thread));
         Ok(handle)
     }
 
-    /// Of a store that is yet to be attached.
-    pub(crate) fn to_come(place: String) -> Self {
+    /// A handle to a store that has no thread yet: every call fails until one is attached.
+    pub fn unattached(place: String) -> Self {
         let (jobs, turn, own) = (OnceLock::new(), Arc::default(), OnceLock::new());
         Self { inner: Arc::new(Inner { place, jobs, turn, own }) }
     }
 
-    pub(crate) fn attach(&self, thread: &StoreThread) {
+    /// Reaches the store on this thread from now on.
+    pub fn attach(&self, thread: &StoreThread) {
         // There is one thread in the life of a consumer.
         drop(self.inner.jobs.set(thread.jobs()));
     }

@@ -60,7 +60,9 @@ impl Phase {
 }
 
 impl Progress {
-    pub(crate) fn new() -> Self {
+    /// Of a consumer that has just started.
+    #[expect(clippy::new_without_default, reason = "a default would say nothing")]
+    pub fn new() -> Self {
         Self {
             phase: Phase::Joining,
             cursor: None,

@@ -3,8 +3,7 @@
 use std::collections::VecDeque;
 
 use tipline_proto::limits::{MAX_APPLY_BYTES, MAX_APPLY_EVENTS};
-
-use crate::store::Batch;
+use tipline_store::Batch;
 
 /// At most two batches: one that grows while the store is busy, and one that did not fit into
 /// it; or one alone that is larger than a batch should be.

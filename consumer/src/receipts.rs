@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tipline_log::{Clock, Log, LogError};
+use tipline_log::{Clock, Log, LogError, error_chain};
 use tipline_proto::limits::MAX_RECEIPTS_PER_SECOND;
 use tipline_proto::{Cursor, InstanceId, Reached, Receipt};
 use tokio::sync::{oneshot, watch};
@@ -11,7 +11,6 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::backoff::Backoff;
-use crate::error::chain;
 use crate::progress::{Phase, Progress};
 use crate::settings::ConsumerSettings;
 
@@ -151,7 +150,7 @@ impl Sending {
             }
             Err(error) => {
                 if !self.backoff.is_pausing() {
-                    let error = chain(&error);
+                    let error = error_chain(&error);
                     tracing::warn!(%consumer, error,
                         "a receipt cannot be sent; applying goes on, and it is tried again");
                 }
@@ -195,7 +194,7 @@ impl Issuer {
         self.log.put_receipt(&receipt).await
     }
 
-    /// What a store says it has applied is durable, that is what [`crate::Store::apply`] promises;
+    /// What a store says it has applied is durable, that is what [`tipline_store::Store::apply`] promises;
     /// or more, as the settings say.
     fn receipt(&self, news: &News) -> Receipt {
         let cursor = news.cursor.as_ref();

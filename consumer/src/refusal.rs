@@ -1,8 +1,7 @@
 //! Why an entry is refused, and where.
 
 use tipline_proto::{Digest, LinkError};
-
-use crate::store::StoreError;
+use tipline_store::StoreError;
 
 /// An entry that must not be applied. Nothing is ever skipped: the consumer stops in front of
 /// it, with everything before it applied.
@@ -98,7 +97,6 @@ impl Refusal {
 
 /// Why an entry could not be judged good.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum VerifyError {
     /// The entry is refused.
     #[error(transparent)]

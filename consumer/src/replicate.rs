@@ -11,20 +11,20 @@
 
 use std::sync::Arc;
 
-use tipline_log::{Log, LogError, Subscription};
+use tipline_log::{Log, LogError, Subscription, error_chain};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::apply::StoreThread;
 use crate::backoff::Backoff;
-use crate::check::Checker;
-use crate::error::{ConsumerError, chain};
-use crate::follow::{Follow, Left, Side, Timing};
+use crate::error::ConsumerError;
+use crate::follow::{Context, Follow, StopReason, Timing};
+use crate::join::{Joined, join};
 use crate::progress::{Phase, Progress};
 use crate::refusal::{Refusal, VerifyError};
-use crate::resume::{Joined, join};
 use crate::settings::ConsumerSettings;
+use crate::store_thread::StoreThread;
+use crate::verifying::Checker;
 
 /// Where a consumer is in its life.
 enum State {
@@ -93,7 +93,7 @@ impl Replicator {
         store: &StoreThread,
     ) -> Result<(Joined, Box<dyn Subscription>), ConsumerError> {
         let joined = join(&*self.log, store).await?;
-        let (name, after) = (Some(&self.settings.name), joined.cursor.position.index);
+        let (name, after) = (Some(&self.settings.name), joined.start.cursor.position.index);
         let subscription = self.log.subscribe(name, after).await.map_err(ConsumerError::Log)?;
         Ok((joined, subscription))
     }
@@ -107,34 +107,34 @@ impl Replicator {
         if self.away.is_pausing() {
             tracing::info!(consumer = %self.settings.name, "following the log again");
         }
-        let Joined { cursor, links, reader, tail } = joined;
-        let applied = cursor.position.index;
+        let Joined { start, tail } = joined;
+        let (cursor, applied) = (start.cursor.clone(), start.cursor.position.index);
         let genesis = self.log.identity().chain.genesis.clone();
-        let checker = Checker::new(genesis, &cursor, links, reader);
+        let checker = Checker::new(genesis, start);
         self.progress.send_modify(|progress| {
             progress.phase = Phase::Following;
             progress.cursor = Some(cursor);
             progress.tail = Some(tail);
         });
-        let side =
-            Side { store, progress: &self.progress, stop: &self.stop, timing: self.timing() };
-        let follow = Follow::new(side, subscription, checker, applied);
-        let left = follow.run().await;
+        let context =
+            Context { store, progress: &self.progress, stop: &self.stop, timing: self.timing() };
+        let follow = Follow::new(context, subscription, checker, applied);
+        let reason = follow.run().await;
         if self.progress.borrow().cursor.as_ref().is_some_and(|now| now.position.index > applied) {
             self.away.reset();
         }
-        self.after(left)
+        self.after(reason)
     }
 
     fn timing(&self) -> Timing {
         Timing { gather: self.settings.gather, probe: self.settings.heartbeat }
     }
 
-    fn after(&mut self, left: Left) -> State {
-        match left {
-            Left::Stopped => State::Ended(Ok(())),
-            Left::Log(error) => Self::after_error(ConsumerError::Log(error)),
-            Left::Refused(VerifyError::Refused(Refusal::Gap { expected, found }))
+    fn after(&mut self, reason: StopReason) -> State {
+        match reason {
+            StopReason::Stopped => State::Ended(Ok(())),
+            StopReason::Log(error) => Self::after_error(ConsumerError::Log(error)),
+            StopReason::Refused(VerifyError::Refused(Refusal::Gap { expected, found }))
                 if self.gap != Some(expected) =>
             {
                 tracing::warn!(consumer = %self.settings.name, expected, found,
@@ -143,9 +143,9 @@ impl Replicator {
                 State::Joining
             }
             // The store could not be asked, and may answer later.
-            Left::Refused(VerifyError::Store(error)) => Self::after_error(error.into()),
-            Left::Refused(error) => State::Ended(Err(error.into())),
-            Left::Failed(error) => State::Ended(Err(error)),
+            StopReason::Refused(VerifyError::Store(error)) => Self::after_error(error.into()),
+            StopReason::Refused(error) => State::Ended(Err(error.into())),
+            StopReason::Failed(error) => State::Ended(Err(error)),
         }
     }
 
@@ -161,7 +161,7 @@ impl Replicator {
     }
 
     async fn wait(&mut self, error: ConsumerError) -> State {
-        let (consumer, text) = (&self.settings.name, chain(&error));
+        let (consumer, text) = (&self.settings.name, error_chain(&error));
         let is_first = !self.away.is_pausing();
         let phase = if matches!(error, ConsumerError::Store(_)) {
             if is_first {

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use tipline_proto::{Cursor, Digest, Entry, Event, Hash, Links, LinksState, Position};
+use tipline_store::{Batch, StoreError, StoredLinks};
 
 use crate::refusal::{Refusal, VerifyError};
-use crate::store::{Batch, StoreError, StoredLinks};
 
 /// How many of the newest positions are remembered, to tell a duplicate from a fork: what an
 /// unacknowledged batch and its repetition have, four times over.

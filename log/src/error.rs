@@ -125,3 +125,9 @@ pub enum AppendError {
     #[error("the log refuses the append")]
     Refused(#[source] LogError),
 }
+
+/// An error and its sources in one line, for logs and receipts.
+pub fn error_chain(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(error.source(), |error| error.source());
+    sources.fold(error.to_string(), |text, error| format!("{text}: {error}"))
+}

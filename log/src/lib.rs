@@ -2,7 +2,7 @@
 //!
 //! A log is the ordered, append-only sequence of entries of one chain, with the newest
 //! receipt of every consumer beside it. Three traits specify it: [`Appender`], [`Reader`] and
-//! [`Receipts`]; [`Log`] is all three. One conformance suite ([`conformance`]) holds every
+//! [`Receipts`]; [`Log`] is all three. One conformance suite (`conformance`) holds every
 //! implementation to them.
 //!
 //! - `jetstream`: NATS JetStream, for production. One stream per log, replicated, fsynced.
@@ -18,6 +18,7 @@
 //! *Tail*: the position directly behind the newest entry. *Behind index n*: entries n + 1 and up.
 
 mod clock;
+#[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 #[cfg(feature = "embedded")]
 pub mod embedded;
@@ -30,7 +31,7 @@ mod spec;
 mod unit;
 
 pub use clock::{Clock, system_clock};
-pub use error::{AppendError, LogError};
+pub use error::{AppendError, LogError, error_chain};
 pub use preflight::{Preflight, Shortfall};
 pub use spec::{
     Appender, Board, BoardFeed, Extent, Log, Reader, Receipts, Subscription, Tail, Trimmer,

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use tipline_consumer::{Archive, Destination, Keys};
+use tipline_backup::{Archive, Destination, Keys};
 use tipline_proto::{Entry, Level};
 use tipline_tests::{Rng, Running, Tipline, eventually};
 
@@ -26,7 +26,7 @@ async fn archived(place: &Path) -> Result<Vec<Entry>, String> {
         for name in archive.segments().await? {
             all.extend(archive.entries(&name).await?.1);
         }
-        Ok::<_, tipline_consumer::ArchiveError>(all)
+        Ok::<_, tipline_backup::ArchiveError>(all)
     };
     read.await.map_err(|error| error.to_string())
 }

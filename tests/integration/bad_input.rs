@@ -5,19 +5,20 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::deployment::{Deployment, WITHIN, stop};
 use bytes::Bytes;
 use rusqlite::Connection;
-use tipline_consumer::{SqliteReader, StoreReader as _, content_digest};
 use tipline_log::jetstream::{JetStreamLog, JetStreamOptions};
 use tipline_log::{Reader as _, system_clock};
 use tipline_producer::{OutboxError, OutboxTable};
 use tipline_proto::limits::MAX_PAYLOAD_BYTES;
 use tipline_proto::{Digest, Event, Hash, Position};
+use tipline_store::{SqliteReader, StoreReader as _, content_digest};
 use tipline_tests::{
     Finished, Nats, NatsOptions, bitcoin_blocks, bitcoin_blocks_path, check_store, open_log,
     read_log,
 };
+
+use crate::deployment::{Deployment, WITHIN, stop};
 
 /// Bitcoin's, in the order of the bytes in its files.
 const BITCOIN: &str = "6fe28c0ab6f1b372c1a6a246ae63f74f931e8365e15a089c68d6190000000000";

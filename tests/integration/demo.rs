@@ -8,10 +8,10 @@ use async_nats::jetstream;
 use futures_util::TryStreamExt as _;
 use serde_json::Value;
 use tempfile::TempDir;
-use tipline_consumer::{FileReader, SqliteReader, StoreReader};
 use tipline_log::jetstream::{JetStreamLog, JetStreamOptions};
 use tipline_log::{Appender as _, system_clock};
 use tipline_proto::{Entry, Event, Label, OutboxId};
+use tipline_store::{FileReader, SqliteReader, StoreReader};
 use tipline_tests::{
     Finished, Nats, NatsOptions, Port, Running, Tipline, bitcoin_blocks, bitcoin_blocks_path,
     eventually,

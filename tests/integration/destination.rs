@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tempfile::TempDir;
-use tipline_consumer::{Destination, DestinationError, Watch};
+use tipline_backup::{Destination, DestinationError, Watch};
 use tipline_tests::{Rng, S3};
 
 use crate::full_disk::{NAMESPACES, has_namespaces};
@@ -29,7 +29,7 @@ async fn places() -> (Vec<Destination>, TempDir, S3) {
     (vec![directory, bucket], dir, s3)
 }
 
-fn names(objects: Vec<tipline_consumer::Object>) -> Vec<String> {
+fn names(objects: Vec<tipline_backup::Object>) -> Vec<String> {
     objects.into_iter().map(|object| object.name).collect()
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tipline_consumer::{Destination, Identities, IdentityError, Keys};
+use tipline_backup::{Destination, Identities, IdentityError, Keys};
 use tipline_proto::Timestamp;
 use tipline_tests::{Finished, Rng, S3, Tipline};
 

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use bytes::Bytes;
 use rusqlite::Connection;
-use tipline_consumer::{Consumer, ConsumerSettings, content_digest};
+use tipline_consumer::{Consumer, ConsumerSettings};
 use tipline_log::system_clock;
 use tipline_producer::{OutboxTable, Producer, ProducerSettings, SqliteOutbox};
 use tipline_proto::{Event, Hash, InstanceId, Key, Label, Role, TransactionId};
+use tipline_store::content_digest;
 use tipline_tests::{Medium, Rng, Tipline, open_log, toy_chain, toy_hash};
 
 use crate::deployment::{Deployment, WITHIN, stop};

@@ -2,15 +2,14 @@
 //! what it had committed is gone. Beside it, for comparison, Litestream replicates the same
 //! node's database.
 
-use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+use std::{fmt, fs};
 
 use tempfile::TempDir;
-use tipline_consumer::{SqliteStore, Store, StoreReader};
 use tipline_proto::Event;
+use tipline_store::{SqliteStore, Store, StoreReader};
 use tipline_tests::{Process, Rng, Tipline, eventually, toy_history};
 
 use crate::site::Site;

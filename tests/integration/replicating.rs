@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tipline_consumer::{
-    Consumer, ConsumerSettings, SqliteReader, SqliteStore, StoreReader, content_digest,
-};
+use tipline_consumer::{Consumer, ConsumerSettings};
 use tipline_log::{
     AppendError, Appender, Board, BoardFeed, Extent, Log, LogError, Preflight, Reader, Receipts,
     Subscription, Tail, Trimmer, system_clock,
@@ -17,6 +15,7 @@ use tipline_producer::{Producer, ProducerSettings, Standing};
 use tipline_proto::{
     Announcement, ConsumerName, Digest, Entry, InstanceId, Label, LogIdentity, Receipt, Role,
 };
+use tipline_store::{SqliteReader, SqliteStore, StoreReader, content_digest};
 use tipline_tests::{
     Nats, NatsOptions, Rng, Running, Tipline, ToyNode, check_log, check_store, eventually,
     open_log, toy_history,

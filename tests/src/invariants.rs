@@ -1,8 +1,8 @@
 //! The invariant checker: what must hold of a log and of a store, whatever happened.
 
-use tipline_consumer::StoreReader;
 use tipline_log::Reader;
 use tipline_proto::{Entry, Event, Position};
+use tipline_store::StoreReader;
 
 /// Reads the whole log, as a passing reader does, and checks that it chains.
 ///

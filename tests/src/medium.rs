@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use tipline_consumer::{
+use tipline_store::{
     CompositeStore, FileReader, FileStore, RocksDbReader, RocksDbStore, SqliteReader, SqliteStore,
     Store, StoreError, StoreReader,
 };

@@ -11,12 +11,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::SimpleAuth;
-use s3s::dto;
 use s3s::service::{S3Service, S3ServiceBuilder};
-use s3s::{S3Request, S3Response, S3Result, s3_error};
+use s3s::{S3Request, S3Response, S3Result, dto, s3_error};
 use s3s_fs::FileSystem;
 use tempfile::TempDir;
-use tipline_consumer::{Destination, DestinationError};
+use tipline_backup::{Destination, DestinationError};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::SystemTime;
 
-use tipline_consumer::Target;
+use tipline_backup::Target;
 use tipline_proto::Label;
 
 use super::{did_you_mean, split};
@@ -64,7 +64,7 @@ impl FromStr for TargetAddress {
 
 #[cfg(test)]
 mod tests {
-    use tipline_consumer::Target;
+    use tipline_backup::Target;
     use tipline_proto::{Hash, Label, Timestamp};
 
     use super::TargetAddress;

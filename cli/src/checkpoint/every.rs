@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tipline_consumer::{CheckpointError, Checkpoints, Keep, Listed, Manifest};
+use tipline_backup::{CheckpointError, Checkpoints, Keep, Listed, Manifest};
 use tipline_log::Clock;
 use tokio::time::sleep;
 

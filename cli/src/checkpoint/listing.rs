@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use tipline_consumer::{CheckpointId, Fate, Listed, Manifest};
+use tipline_backup::{CheckpointId, Fate, Listed, Manifest};
 use tipline_proto::Timestamp;
 
 use crate::text::{count, number};
@@ -82,7 +82,7 @@ pub(crate) fn one(
         let mut value = value(place, manifest);
         value["kept"] = kept.into();
         value["verified"] = verified.into();
-        let file = |file: &tipline_consumer::ManifestFile| json!({ "path": file.path, "bytes": file.bytes, "blake3": file.blake3.to_string() });
+        let file = |file: &tipline_backup::ManifestFile| json!({ "path": file.path, "bytes": file.bytes, "blake3": file.blake3.to_string() });
         value["files"] = manifest.files.iter().map(file).collect();
         return format!("{value}\n");
     }

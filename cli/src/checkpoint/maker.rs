@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tipline_consumer::{
-    CheckpointError, CheckpointId, Checkpoints, Destination, DestinationError, Frozen, Job,
-    Manifest, StoreError, StoreHandle,
+use tipline_backup::{
+    CheckpointError, CheckpointId, Checkpoints, Destination, DestinationError, Job, Manifest,
 };
+use tipline_consumer::{Frozen, StoreHandle};
 use tipline_log::Clock;
+use tipline_store::StoreError;
 use tokio_util::sync::CancellationToken;
 
 /// Folder of the checkpoints in a backup location.

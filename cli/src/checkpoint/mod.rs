@@ -8,7 +8,8 @@ mod rate;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tipline_consumer::{CheckpointId, Checkpoints, Fate, Keep, Listed, StoreHandle};
+use tipline_backup::{CheckpointId, Checkpoints, Fate, Keep, Listed};
+use tipline_consumer::StoreHandle;
 use tipline_log::system_clock;
 
 pub(crate) use every::EveryArgs;

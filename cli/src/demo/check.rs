@@ -1,8 +1,8 @@
 //! The end of the demo: everything is read back and compared, byte for byte.
 
-use tipline_consumer::{StoreError, StoreReader, content_digest};
 use tipline_log::{LogError, Reader};
 use tipline_proto::{Digest, Event, Hash, Position};
+use tipline_store::{StoreError, StoreReader, content_digest};
 
 use super::blocks::Format;
 use super::node::{Node, NodeError};

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
-use tipline_consumer::{Consumer, ConsumerSettings, Phase, Store, StoreError, StoreReader};
+use tipline_consumer::{Consumer, ConsumerSettings, Phase};
 use tipline_log::Log;
 use tipline_proto::{InstanceId, Role};
+use tipline_store::{Store, StoreError, StoreReader};
 use tokio::runtime::{Builder, Runtime};
 
 use super::clock;

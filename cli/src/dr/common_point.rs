@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use tipline_consumer::{
-    Archive, ArchiveStore, Destination, Keys, Store, StoreReader, common_point,
-};
+use tipline_backup::{Archive, ArchiveStore, Destination, Keys, common_point};
+use tipline_store::{Store, StoreReader};
 
 use crate::address::StoreAddress;
 use crate::report::{Exit, Failure, Sentence, say};
@@ -59,7 +58,7 @@ pub(super) async fn run(args: CommonPointArgs) -> Result<Exit, Failure> {
     let names = args.copies.clone();
     let find = move || {
         let heights = copies.iter().map(|copy| copy.heights()).collect::<Result<Vec<_>, _>>()?;
-        Ok::<_, tipline_consumer::StoreError>((heights, common_point(&copies)?))
+        Ok::<_, tipline_store::StoreError>((heights, common_point(&copies)?))
     };
     let (heights, found) = tokio::task::spawn_blocking(find).await??;
     let one = |(copy, heights): (String, Option<(u64, u64)>)| {

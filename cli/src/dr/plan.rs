@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use tipline_consumer::{Plan, RestoreError, Sources, Target};
+use tipline_backup::{Plan, RestoreError, Sources, Target};
 use tipline_log::{Log, system_clock};
 
 use crate::args::Shared;
@@ -148,8 +148,7 @@ async fn copy(place: String, sources: &Sources) -> Copy {
 
 /// The latest that can be reached; with why it is not the newest that is there, if so.
 async fn best(sources: &Sources) -> Result<(Plan, Option<String>), RestoreError> {
-    let any =
-        |target| async move { tipline_consumer::plan_for(sources, &[], &target, false).await };
+    let any = |target| async move { tipline_backup::plan_for(sources, &[], &target, false).await };
     match any(Target::Latest).await {
         Ok(plan) => Ok((plan, None)),
         // In front of the hole.

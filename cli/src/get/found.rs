@@ -4,8 +4,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
-use tipline_consumer::{StoredBlock, StoredMark, StoredProof, StoredRecord, StoredTransaction};
 use tipline_proto::{Cursor, Timestamp};
+use tipline_store::{StoredBlock, StoredMark, StoredProof, StoredRecord, StoredTransaction};
 
 use crate::text::number;
 

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use tipline_consumer::{StoreReader, StoredBlock};
+use tipline_store::{StoreReader, StoredBlock};
 
 use self::found::Found;
 use self::what::What;

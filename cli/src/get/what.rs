@@ -3,8 +3,8 @@
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use tipline_consumer::{StoreError, StoreReader};
 use tipline_proto::{Hash, InvalidBytes, Key, Label, TransactionId};
+use tipline_store::{StoreError, StoreReader};
 
 use super::found::{self, Found};
 use crate::report::{Failure, Sentence};

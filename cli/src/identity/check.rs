@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use tipline_consumer::{Destination, Identities, IdentityError, IdentityName, KeyFile, Keys};
+use tipline_backup::{Destination, Identities, IdentityError, IdentityName, KeyFile, Keys};
 use tipline_log::system_clock;
 
 use super::kept::{self, DEFAULT_MAX_AGE, Kept};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use tipline_consumer::{IdentityBackup, IdentityName};
+use tipline_backup::{IdentityBackup, IdentityName};
 use tipline_proto::Timestamp;
 
 use crate::text::age;
@@ -65,7 +65,7 @@ pub(super) fn time(time: Timestamp) -> String {
 mod tests {
     use std::time::Duration;
 
-    use tipline_consumer::IdentityBackup;
+    use tipline_backup::IdentityBackup;
     use tipline_proto::Timestamp;
 
     use super::{by_name, reminders};

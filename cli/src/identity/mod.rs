@@ -6,9 +6,7 @@ mod kept;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use tipline_consumer::{
-    Destination, Identities, IdentityBackup, IdentityError, IdentityName, Keys,
-};
+use tipline_backup::{Destination, Identities, IdentityBackup, IdentityError, IdentityName, Keys};
 use tipline_log::system_clock;
 
 use crate::report::{Exit, Failure, Sentence, say};

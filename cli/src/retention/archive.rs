@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anstyle::Style;
 use serde::Serialize;
-use tipline_consumer::{Archive, ArchivePlan, ArchiveRange};
+use tipline_backup::{Archive, ArchivePlan, ArchiveRange};
 use tipline_log::system_clock;
 
 use super::RetentionArgs;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
-use tipline_consumer::retention::{KeptRange, Reservation, Reserved, RetentionPlan};
+use tipline_backup::retention::{KeptRange, Reservation, Reserved, RetentionPlan};
 use tipline_log::Extent;
 
 use crate::text::{age, count, number};

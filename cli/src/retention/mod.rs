@@ -7,7 +7,7 @@ mod explain;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tipline_consumer::retention::{
+use tipline_backup::retention::{
     Holder, Proven, ProvenKind, Reservation, RetentionPlan, RetentionRule, Survey, plan,
 };
 use tipline_log::{Extent, Log, system_clock};

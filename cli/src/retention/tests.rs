@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use clap::Parser;
-use tipline_consumer::retention::{Proven, ProvenKind};
+use tipline_backup::retention::{Proven, ProvenKind};
 use tipline_log::memory::MemoryLog;
 use tipline_log::{Appender, Extent, Reader, Receipts};
 use tipline_proto::{

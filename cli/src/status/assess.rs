@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tipline_consumer::retention::{Reservation, Reserved, Survey};
+use tipline_backup::retention::{Reservation, Reserved, Survey};
 use tipline_log::{Board, Extent, Shortfall, Tail};
 use tipline_proto::{Announcement, Digest, Level, LogIdentity, Receipt, Role, Timestamp, Tip};
 

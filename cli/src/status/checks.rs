@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tipline_consumer::{Check, Destination, Record};
+use tipline_backup::{Check, Destination, Record};
 use tipline_log::Clock;
 use tipline_proto::Timestamp;
 use tokio::sync::watch;
@@ -144,7 +144,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use tipline_consumer::{Check, Record};
+    use tipline_backup::{Check, Record};
     use tipline_log::Clock;
     use tipline_proto::Timestamp;
 

@@ -2,11 +2,10 @@
 //!
 //! Points in time, not ages: whoever stops writing the file does not stop the clock.
 
-use std::fs;
-use std::io;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
+use std::{fs, io};
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::family::Family;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tipline_consumer::{Destination, Identities, Keys};
+use tipline_backup::{Destination, Identities, Keys};
 use tipline_log::Clock;
 use tokio::sync::watch;
 

@@ -4,22 +4,23 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tipline_log::memory::rigged::RiggedLog;
 use tipline_proto::limits::MAX_RECEIPTS_PER_SECOND;
 use tipline_proto::{InstanceId, Level, Receipt};
+use tipline_store::SqliteStore;
+use tipline_store::conformance::history;
+use tipline_store::conformance::history::History;
 use tokio::time::{Instant, timeout};
 
-use super::rigged::RiggedLog;
 use super::running::{DEADLINE, clock, dynamic, place, receipt, settings, start, until_index};
-use crate::conformance::history::History;
 use crate::receipts::EARLY;
-use crate::sqlite::SqliteStore;
 use crate::{Consumer, ConsumerSettings};
 
 #[tokio::test]
 async fn receipts_are_few_and_the_newest_is_always_among_them() {
     let (_directory, path) = place();
     let entries = History::blocks(1999, 5).entries;
-    let rigged = RiggedLog::of(&entries).await.chunked(1);
+    let rigged = RiggedLog::new(history::log(), &entries).await.chunked(1);
     let receipts = Arc::clone(&rigged.receipts);
     let log = dynamic(rigged);
     let consumer = start(&log, &path);
@@ -57,7 +58,7 @@ async fn receipts_are_few_and_the_newest_is_always_among_them() {
 #[tokio::test]
 async fn a_receipt_is_repeated_while_nothing_happens() {
     let (_directory, path) = place();
-    let rigged = RiggedLog::of(&History::blocks(3, 5).entries).await;
+    let rigged = RiggedLog::new(history::log(), &History::blocks(3, 5).entries).await;
     let receipts = Arc::clone(&rigged.receipts);
     let log = dynamic(rigged);
     let heartbeat = Duration::from_millis(60);
@@ -85,7 +86,7 @@ async fn a_receipt_is_repeated_while_nothing_happens() {
 async fn receipts_that_cannot_be_sent_do_not_stop_it_and_the_newest_comes_later() {
     let (_directory, path) = place();
     let writer = History::random(23, 100);
-    let rigged = RiggedLog::of(&writer.entries).await;
+    let rigged = RiggedLog::new(history::log(), &writer.entries).await;
     let shut = Arc::clone(&rigged.shut);
     shut.store(true, Ordering::SeqCst);
     let log = dynamic(rigged);

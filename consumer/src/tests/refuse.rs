@@ -3,21 +3,22 @@
 use std::sync::Arc;
 
 use tipline_log::LogError;
+use tipline_log::memory::rigged::{RiggedLog, append};
 use tipline_proto::{Entry, Level, Timestamp};
+use tipline_store::conformance::history;
+use tipline_store::conformance::history::{History, log_with_lineage};
+use tipline_store::conformance::model::Model;
+use tipline_store::{SqliteReader, SqliteStore, Store, StoreError, StoreReader};
 
-use super::rigged::{GatedStore, Go, RiggedLog, append};
+use super::gated::{GatedStore, Go};
 use super::running::{dynamic, failure, place, receipt, start, start_with, until_index};
-use crate::conformance::history::{History, log_with_lineage};
-use crate::conformance::model::Model;
-use crate::sqlite::{SqliteReader, SqliteStore};
-use crate::store::{Store, StoreReader};
-use crate::{ConsumerError, Phase, Refusal, StoreError};
+use crate::{ConsumerError, Phase, Refusal};
 
 #[tokio::test]
 async fn what_is_missing_for_good_is_refused_with_its_index() {
     let (_directory, path) = place();
     let entries = History::random(15, 100).entries;
-    let rigged = RiggedLog::of(&entries).await;
+    let rigged = RiggedLog::new(history::log(), &entries).await;
     let log = dynamic(rigged.rigged(|entry| if entry.index == 42 { vec![] } else { vec![entry] }));
     let consumer = start(&log, &path);
     let error = failure(&consumer).await;
@@ -42,7 +43,7 @@ async fn a_fork_stops_it_in_front_of_the_entry() {
         }
         vec![entry]
     };
-    let log = dynamic(RiggedLog::of(&entries).await.rigged(forged).chunked(9));
+    let log = dynamic(RiggedLog::new(history::log(), &entries).await.rigged(forged).chunked(9));
     let consumer = start(&log, &path);
     let error = failure(&consumer).await;
     assert!(matches!(*error, ConsumerError::Refused(Refusal::Fork { index: 60, .. })), "{error:?}");
@@ -57,7 +58,7 @@ async fn a_fork_stops_it_in_front_of_the_entry() {
 async fn a_store_of_another_lineage_is_refused() {
     let (_directory, path) = place();
     SqliteStore::open(&path).unwrap().create(&log_with_lineage(9)).unwrap();
-    let log = dynamic(RiggedLog::of(&History::blocks(5, 5).entries).await);
+    let log = dynamic(RiggedLog::new(history::log(), &History::blocks(5, 5).entries).await);
     let consumer = start(&log, &path);
     let error = failure(&consumer).await;
     let wrong = matches!(*error, ConsumerError::Store(StoreError::WrongLog { .. }));
@@ -80,12 +81,12 @@ async fn a_store_of_another_history_is_refused_with_the_height_where_it_diverges
         (0..20).for_each(|_| ours.block());
         (0..40).for_each(|_| theirs.block());
 
-        let log = dynamic(RiggedLog::of(&ours.entries).await);
+        let log = dynamic(RiggedLog::new(history::log(), &ours.entries).await);
         let consumer = start(&log, &path);
         until_index(&consumer, ours.entries.len() as u64).await;
         consumer.shutdown().await.unwrap();
 
-        let log = dynamic(RiggedLog::of(&theirs.entries).await);
+        let log = dynamic(RiggedLog::new(history::log(), &theirs.entries).await);
         let error = failure(&start(&log, &path)).await;
         let ConsumerError::Diverged { at, index, stored, found, .. } = &*error else {
             panic!("{error:?}");
@@ -105,7 +106,7 @@ async fn a_store_of_another_history_is_refused_with_the_height_where_it_diverges
 async fn a_store_ahead_of_the_log_is_refused() {
     let (_directory, path) = place();
     let entries = History::blocks(29, 10).entries;
-    let rigged = RiggedLog::of(&entries).await;
+    let rigged = RiggedLog::new(history::log(), &entries).await;
     let memory = rigged.inner.clone();
     let log = dynamic(rigged);
     let consumer = start(&log, &path);
@@ -131,19 +132,19 @@ async fn a_log_that_was_trimmed_too_far_is_refused_with_what_it_holds() {
             if needed == index);
         assert!(is, "{error:?}");
     };
-    let trimmed = dynamic(RiggedLog::of(&entries).await.trimmed(20));
+    let trimmed = dynamic(RiggedLog::new(history::log(), &entries).await.trimmed(20));
     needs(&*failure(&start(&trimmed, &path)).await, 1);
     // The new store is still of no log, so that it can be filled from elsewhere.
     assert_eq!(SqliteReader::open(&path).unwrap().identity().unwrap(), None);
 
-    let short = dynamic(RiggedLog::of(&entries[..15]).await);
+    let short = dynamic(RiggedLog::new(history::log(), &entries[..15]).await);
     let consumer = start(&short, &path);
     until_index(&consumer, 15).await;
     consumer.shutdown().await.unwrap();
     needs(&*failure(&start(&trimmed, &path)).await, 16);
 
     // With the entry at the cursor gone and the one behind it there, it goes on.
-    let long = dynamic(RiggedLog::of(&entries).await.trimmed(16));
+    let long = dynamic(RiggedLog::new(history::log(), &entries).await.trimmed(16));
     let consumer = start(&long, &path);
     until_index(&consumer, 50).await;
     consumer.shutdown().await.unwrap();
@@ -152,7 +153,7 @@ async fn a_log_that_was_trimmed_too_far_is_refused_with_what_it_holds() {
 #[tokio::test]
 async fn a_second_consumer_of_the_name_ends_the_first() {
     let (_directory, path) = place();
-    let log = dynamic(RiggedLog::of(&History::blocks(5, 5).entries).await);
+    let log = dynamic(RiggedLog::new(history::log(), &History::blocks(5, 5).entries).await);
     let first = start(&log, &path);
     until_index(&first, 6).await;
     let (_other, path) = place();
@@ -166,7 +167,7 @@ async fn a_second_consumer_of_the_name_ends_the_first() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_panic_in_the_store_ends_it_with_an_error() {
     let (_directory, path) = place();
-    let log = dynamic(RiggedLog::of(&History::blocks(5, 5).entries).await);
+    let log = dynamic(RiggedLog::new(history::log(), &History::blocks(5, 5).entries).await);
     let (store, gate) = GatedStore::new(SqliteStore::open(&path).unwrap());
     let consumer = start_with(&log, Box::new(store));
     gate.batch();

@@ -4,19 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tipline_log::Log;
+use tipline_log::memory::rigged::{RiggedLog, append};
 use tipline_log::memory::{DeliveryFault, MemoryLog};
 use tipline_proto::limits::MAX_APPLY_EVENTS;
 use tipline_proto::{Entry, Level, Role};
+use tipline_store::conformance::history::{History, log};
+use tipline_store::{SqliteReader, SqliteStore, Store, StoreError, StoreReader};
 use tokio::time::timeout;
 
-use super::rigged::{GatedStore, Go, RiggedLog, append};
+use super::gated::{GatedStore, Go};
 use super::running::{
     DEADLINE, digest, dynamic, place, receipt, start, start_with, undisturbed, until, until_index,
 };
-use crate::conformance::history::{History, log};
-use crate::sqlite::{SqliteReader, SqliteStore};
-use crate::store::{Store, StoreReader};
-use crate::{Phase, Progress, StoreError};
+use crate::{Phase, Progress};
 
 #[tokio::test]
 async fn a_store_becomes_what_the_log_says_and_the_receipt_tells_it() {
@@ -24,7 +24,7 @@ async fn a_store_becomes_what_the_log_says_and_the_receipt_tells_it() {
         println!("seed {seed}");
         let (_directory, path) = place();
         let mut writer = History::random(seed, 500);
-        let memory = RiggedLog::of(&writer.entries).await;
+        let memory = RiggedLog::new(log(), &writer.entries).await;
         let inner = memory.inner.clone();
         let log = dynamic(memory);
         let consumer = start(&log, &path);
@@ -61,7 +61,9 @@ async fn every_entry_twice_ends_with_the_same_store() {
     let entries = History::random(11, 400).entries;
     for chunk in [1, 7, 1000] {
         let (_directory, path) = place();
-        let twice = RiggedLog::of(&entries).await.rigged(|entry| vec![entry.clone(), entry]);
+        let twice = RiggedLog::new(log(), &entries)
+            .await
+            .rigged(|entry| vec![entry.clone(), entry]);
         let log = dynamic(twice.chunked(chunk));
         let consumer = start(&log, &path);
         let progress =
@@ -76,7 +78,7 @@ async fn every_entry_twice_ends_with_the_same_store() {
 async fn restarted_after_every_batch_it_ends_with_the_same_store() {
     let entries = History::random(12, 120).entries;
     let (_directory, path) = place();
-    let log = dynamic(RiggedLog::of(&entries).await.chunked(3));
+    let log = dynamic(RiggedLog::new(log(), &entries).await.chunked(3));
     let mut at = 0;
     while at < 120 {
         let consumer = start(&log, &path);
@@ -94,7 +96,7 @@ async fn restarted_after_every_batch_it_ends_with_the_same_store() {
 async fn dropped_at_any_time_it_ends_with_the_same_store() {
     let entries = History::random(13, 200).entries;
     let (_directory, path) = place();
-    let log = dynamic(RiggedLog::of(&entries).await.chunked(2));
+    let log = dynamic(RiggedLog::new(log(), &entries).await.chunked(2));
     let mut at = 0;
     while at < 200 {
         // A dropped one closes its store in the background.
@@ -123,7 +125,7 @@ async fn dropped_at_any_time_it_ends_with_the_same_store() {
 async fn what_is_missing_once_is_asked_for_again() {
     let (_directory, path) = place();
     let writer = History::random(14, 100);
-    let rigged = RiggedLog::of(&writer.entries[..50]).await;
+    let rigged = RiggedLog::new(log(), &writer.entries[..50]).await;
     let memory = rigged.inner.clone();
     let log = dynamic(rigged);
     let consumer = start(&log, &path);
@@ -151,7 +153,7 @@ async fn what_a_fenced_primary_wrote_is_ignored_and_counted() {
         let behind_the_claim = if entry.index == claim { void.clone() } else { vec![] };
         std::iter::once(entry).chain(behind_the_claim).collect()
     };
-    let log = dynamic(RiggedLog::of(&new.entries).await.rigged(rig));
+    let log = dynamic(RiggedLog::new(log(), &new.entries).await.rigged(rig));
     let consumer = start(&log, &path);
     let progress = until_index(&consumer, new.entries.len() as u64).await;
     assert_eq!((progress.void, progress.duplicates), (10, 0));
@@ -163,7 +165,7 @@ async fn what_a_fenced_primary_wrote_is_ignored_and_counted() {
 async fn it_waits_for_a_log_that_is_away_and_says_so() {
     let (_directory, path) = place();
     let writer = History::random(20, 100);
-    let rigged = RiggedLog::of(&writer.entries[..50]).await;
+    let rigged = RiggedLog::new(log(), &writer.entries[..50]).await;
     let memory = rigged.inner.clone();
     memory.set_available(false);
     let log = dynamic(rigged);
@@ -189,7 +191,7 @@ async fn it_waits_for_a_log_that_is_away_and_says_so() {
 async fn a_full_store_is_tried_again_and_nothing_is_lost() {
     let (_directory, path) = place();
     let writer = History::random(21, 50);
-    let log = dynamic(RiggedLog::of(&writer.entries).await.chunked(10));
+    let log = dynamic(RiggedLog::new(log(), &writer.entries).await.chunked(10));
     let (store, gate) = GatedStore::new(SqliteStore::open(&path).unwrap());
     let consumer = start_with(&log, Box::new(store));
     let first = gate.batch();
@@ -223,7 +225,7 @@ async fn a_full_store_is_tried_again_and_nothing_is_lost() {
 async fn shut_down_while_the_store_is_full_it_leaves_the_rest_to_the_next_run() {
     let (_directory, path) = place();
     let writer = History::random(22, 50);
-    let log = dynamic(RiggedLog::of(&writer.entries).await.chunked(10));
+    let log = dynamic(RiggedLog::new(log(), &writer.entries).await.chunked(10));
     let (store, gate) = GatedStore::new(SqliteStore::open(&path).unwrap());
     let consumer = start_with(&log, Box::new(store));
     gate.batch();
@@ -247,7 +249,7 @@ async fn shut_down_while_the_store_is_full_it_leaves_the_rest_to_the_next_run() 
 async fn more_is_taken_in_while_the_store_is_busy_up_to_a_limit() {
     let (_directory, path) = place();
     let entries = History::blocks(9999, 5).entries;
-    let rigged = RiggedLog::of(&entries).await.chunked(300);
+    let rigged = RiggedLog::new(log(), &entries).await.chunked(300);
     let mut delivered = rigged.delivered.subscribe();
     let log = dynamic(rigged);
     let (store, gate) = GatedStore::new(SqliteStore::open(&path).unwrap());
@@ -272,7 +274,7 @@ async fn more_is_taken_in_while_the_store_is_busy_up_to_a_limit() {
 async fn readers_are_answered_while_it_applies() {
     let (_directory, path) = place();
     let entries = History::blocks(1999, 2000).entries;
-    let log = dynamic(RiggedLog::of(&entries).await.chunked(20));
+    let log = dynamic(RiggedLog::new(log(), &entries).await.chunked(20));
     let store = SqliteStore::open(&path).unwrap();
     let reader = store.reader().unwrap();
     let consumer = start_with(&log, Box::new(store));

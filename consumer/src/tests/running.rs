@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use tipline_log::memory::rigged::RiggedLog;
 use tipline_log::{Clock, Log};
 use tipline_proto::{Digest, Entry, InstanceId, Receipt, Role, Timestamp};
+use tipline_store::conformance::history;
+use tipline_store::{SqliteReader, SqliteStore, Store, content_digest};
 use tokio::time::timeout;
 
-use super::rigged::RiggedLog;
-use crate::content::content_digest;
-use crate::sqlite::{SqliteReader, SqliteStore};
-use crate::store::Store;
 use crate::{Consumer, ConsumerError, ConsumerSettings, Progress};
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(30);
@@ -79,7 +78,7 @@ pub(super) fn digest(path: &Path) -> Digest {
 /// Digest of the store that a consumer makes of the entries when nothing disturbs it.
 pub(super) async fn undisturbed(entries: &[Entry]) -> Digest {
     let (_directory, path) = place();
-    let log = dynamic(RiggedLog::of(entries).await);
+    let log = dynamic(RiggedLog::new(history::log(), entries).await);
     let consumer = start(&log, &path);
     until_index(&consumer, entries.len() as u64).await;
     consumer.shutdown().await.unwrap();

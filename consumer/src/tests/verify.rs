@@ -1,11 +1,11 @@
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tipline_proto::{Cursor, Digest, Entry, Event, LinkError, LogIdentity};
+use tipline_store::conformance::history::{History, hash, log};
+use tipline_store::conformance::model::Model;
+use tipline_store::{StoreError, StoredLinks};
 
-use crate::conformance::history::{History, hash, log};
-use crate::conformance::model::Model;
 use crate::refusal::{Refusal, VerifyError};
-use crate::store::{StoreError, StoredLinks};
 use crate::verify::{Verdict, Verifier};
 
 fn verifier(log: &LogIdentity) -> Verifier {

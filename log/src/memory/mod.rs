@@ -6,6 +6,8 @@
 //! [`MemoryLog::fail_delivery`].
 
 mod faults;
+#[cfg(feature = "conformance")]
+pub mod rigged;
 mod state;
 mod subscription;
 #[cfg(test)]

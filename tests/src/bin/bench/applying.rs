@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tipline_consumer::{Batch, StoredLinks, Verifier};
+use tipline_consumer::Verifier;
 use tipline_proto::{Cursor, Entry, LogIdentity};
+use tipline_store::{Batch, StoredLinks};
 use tipline_tests::Medium;
 
 use crate::load::{self, Load};

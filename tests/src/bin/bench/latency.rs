@@ -3,20 +3,20 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tipline_consumer::{Consumer, ConsumerSettings, SqliteStore};
+use tipline_consumer::{Consumer, ConsumerSettings};
 use tipline_log::embedded::EmbeddedLog;
 use tipline_log::jetstream::{JetStreamLog, JetStreamOptions};
 use tipline_log::{Log, system_clock};
 use tipline_producer::SqliteOutbox;
 use tipline_proto::{InstanceId, Policy, Role};
+use tipline_store::SqliteStore;
 use tipline_tests::{Nats, NatsOptions, SyncInterval};
 use tokio::task::{JoinSet, block_in_place};
 
 use crate::jetstream::SYNCS;
-use crate::load;
 use crate::node::Node;
 use crate::table::Times;
-use crate::{Outcome, latency_bare};
+use crate::{Outcome, latency_bare, load};
 
 /// Bytes of an event.
 pub(crate) const BYTES: usize = 1 << 10;

@@ -5,12 +5,13 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tipline_consumer::{
-    Archive, ArchiveStore, Batch, Checkpoints, Destination, FileStore, Job, Keys, RestoreProgress,
-    RestoreSettings, Sources, SqliteStore, Store, StoreError, StoreHandle, StorePlace, Target,
-    Verification, restore,
+use tipline_backup::{
+    Archive, ArchiveStore, Checkpoints, Destination, Job, Keys, RestoreProgress, RestoreSettings,
+    Sources, StorePlace, Target, Verification, restore,
 };
+use tipline_consumer::StoreHandle;
 use tipline_proto::Timestamp;
+use tipline_store::{Batch, FileStore, SqliteStore, Store, StoreError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 

@@ -1,0 +1,284 @@
+//! Removing the oldest segments, once something else leads to what is behind them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tipline_log::{Extent, error_chain};
+use tipline_proto::Timestamp;
+use tipline_store::StoreIdentity;
+
+use super::expiry_plan::{ArchivePlan, Reasons};
+use super::{Archive, ArchiveError, SegmentName, coverage};
+use crate::checkpoint::{CheckpointError, CheckpointId, Checkpoints, Listed, Manifest};
+use crate::destination::{DestinationError, Watch};
+
+/// The folder of the checkpoints at the place of an archive.
+const CHECKPOINTS: &str = "checkpoints";
+/// The folder of what says from which entry on the archive counts: an empty object, named by the
+/// index in 20 digits. The highest one holds.
+const FROM: &str = "from";
+
+/// Why an archive's old segments were not judged, or not removed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExpireError {
+    /// The archive is not in order, or out of reach. As its error says.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The checkpoints beside it are out of reach, or busy. As their error says.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+}
+
+/// Checkpoints that are no start, and why.
+type Unfit = BTreeMap<CheckpointId, String>;
+
+/// What is decided, and by which checkpoint.
+struct Decided {
+    plan: ArchivePlan,
+    floor: u64,
+    start: Option<Manifest>,
+    goes: Vec<SegmentName>,
+}
+
+impl Archive {
+    /// What [`Archive::expire`] would do now, and for every range why it is kept. Nothing is
+    /// changed, and of checkpoints only manifests are read.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Hole`] and [`ArchiveError::Fork`], in front of which nothing is decided; a
+    /// place does not answer.
+    pub async fn plan_expiry(
+        &self,
+        keep_for: Duration,
+        now: Timestamp,
+    ) -> Result<ArchivePlan, ExpireError> {
+        Ok(self.decide(keep_for, now, &Unfit::new()).await?.plan)
+    }
+
+    /// Removes the oldest segments, merged ones and those that they were made of alike, so that
+    /// everything that was the case within `keep_for` before `now` can still be restored: from
+    /// the newest checkpoint at this place that is at least so old, and the entries behind it.
+    /// Without such a checkpoint nothing is removed. Every byte of it is read before, and it is
+    /// marked so that it does not expire while the archive starts with it.
+    ///
+    /// Ended at any instant, by whatever means, it leaves an archive without a hole, and the next
+    /// run goes on. It needs the permission to delete.
+    ///
+    /// # Errors
+    /// As for [`Archive::plan_expiry`]; [`ArchiveError::NeedsKey`] if the segment at the
+    /// checkpoint is encrypted and cannot be compared with it; [`CheckpointError::Busy`];
+    /// [`CheckpointError::Cancelled`] if `watch` ends the reading: nothing was removed.
+    pub async fn expire(
+        &self,
+        keep_for: Duration,
+        now: Timestamp,
+        watch: &impl Watch,
+    ) -> Result<ArchivePlan, ExpireError> {
+        let mut unfit = Unfit::new();
+        loop {
+            let Decided { mut plan, floor, start, goes } =
+                self.decide(keep_for, now, &unfit).await?;
+            let Some(start) = start.filter(|_| !goes.is_empty()) else { return Ok(plan) };
+            let set = self.checkpoints();
+            // Where they are made and expire on this machine, nobody does meanwhile.
+            let _lock = match set.is_local() {
+                true => Some(set.lock().await?),
+                false => None,
+            };
+            set.hold(&start.id).await?;
+            match self.check_start(&set, &start, watch).await? {
+                Ok(()) => {}
+                Err(why) => {
+                    tracing::error!(checkpoint = %start.id, place = set.place(), why, "a checkpoint is no start for the archive");
+                    set.let_go(&start.id).await?;
+                    unfit.insert(start.id, why);
+                    continue;
+                }
+            }
+            self.remove_oldest(floor, &goes).await?;
+            set.let_go_but(&start.id).await?;
+            plan.applied = true;
+            return Ok(plan);
+        }
+    }
+
+    fn checkpoints(&self) -> Checkpoints {
+        Checkpoints::at(self.destination.folder(CHECKPOINTS))
+    }
+
+    async fn decide(
+        &self,
+        keep_for: Duration,
+        now: Timestamp,
+        unfit: &Unfit,
+    ) -> Result<Decided, ExpireError> {
+        let names = self.segments().await?;
+        let path = coverage::path(&names).map_err(|broken| self.broken(broken))?;
+        let held = Extent {
+            first: path.first().map_or(1, |name| name.first),
+            last: path.last().map_or(0, |name| name.last),
+        };
+        let old = self.old_to(&path, keep_for, now).await?;
+        let (start, why) = self.start(old, unfit).await?;
+        let reasons = Reasons {
+            held,
+            keep_for,
+            old,
+            unproven: self.unproven_from(&path).await?,
+            start: start.as_ref().map(|start| (start.id.clone(), start.cursor.position.index)),
+            why,
+            media: start.as_ref().map(|start| start.parts.join("+")),
+        };
+        let floor = reasons.floor();
+        let mut goes = self.all_segments().await?;
+        goes.retain(|name| name.last < floor);
+        // The ends of what is left rise: so there is never a hole in it, even for somebody who
+        // copies the segments alone.
+        goes.sort_by_key(|name| name.last);
+        let kept = names.iter().filter(|name| name.last >= floor);
+        let from = kept.map(|name| name.first).min().unwrap_or(held.first);
+        let plan = reasons.plan(self.place(), from, &goes);
+        Ok(Decided { plan, floor, start, goes })
+    }
+
+    /// Index up to which everything was committed before the time that is kept; 0 if nothing was.
+    async fn old_to(
+        &self,
+        path: &[&SegmentName],
+        keep_for: Duration,
+        now: Timestamp,
+    ) -> Result<u64, ArchiveError> {
+        let age = u64::try_from(keep_for.as_micros()).unwrap_or(u64::MAX);
+        let since = Timestamp::from_micros(now.as_micros().saturating_sub(age));
+        // The latest commit time never falls from one segment to the next.
+        let (mut low, mut high) = (0, path.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let is_old = match path.get(middle) {
+                Some(name) => self.outline(name).await?.latest < since,
+                None => false,
+            };
+            if is_old { low = middle + 1 } else { high = middle }
+        }
+        Ok(low.checked_sub(1).and_then(|at| path.get(at)).map_or(0, |name| name.last))
+    }
+
+    /// The first entry of the segment that may hold the oldest block without a proof: the archiver
+    /// looks up there what the proof refers to. Of a chain that never had a proof, none is awaited.
+    async fn unproven_from(&self, path: &[&SegmentName]) -> Result<Option<u64>, ArchiveError> {
+        let Some(newest) = path.last() else { return Ok(None) };
+        let outline = self.outline(newest).await?;
+        let base = outline.links.base.as_ref().map(|base| base.height);
+        let proven = outline.after.proof_tip;
+        if proven <= base && outline.links.proven_above.is_empty() {
+            return Ok(None);
+        }
+        let oldest = proven.map_or(0, |proven| proven.saturating_add(1));
+        if outline.after.block_tip.as_ref().is_none_or(|tip| tip.height < oldest) {
+            return Ok(None);
+        }
+        // Behind the newest commit of a height that stands, no tip was below it.
+        for name in path.iter().rev().skip(1) {
+            let tip = self.outline(name).await?.after.block_tip;
+            if tip.is_none_or(|tip| tip.height < oldest) {
+                return Ok(Some(name.last.saturating_add(1)));
+            }
+        }
+        Ok(path.first().map(|name| name.first))
+    }
+
+    /// The newest checkpoint up to an index, as far as the manifests tell; or why there is none.
+    async fn start(
+        &self,
+        old: u64,
+        unfit: &Unfit,
+    ) -> Result<(Option<Manifest>, Vec<String>), ExpireError> {
+        let mut why = Vec::new();
+        for listed in self.checkpoints().list().await? {
+            let id = listed.id().clone();
+            let manifest = match listed {
+                Listed::Whole(manifest) => manifest,
+                Listed::Broken { why: broken, .. } => {
+                    why.push(format!("{id} is damaged: {broken}"));
+                    continue;
+                }
+            };
+            if let Some(unfit) = unfit.get(&id) {
+                why.push(unfit.clone());
+            } else if manifest.log != StoreIdentity::from(self.identity()) {
+                why.push(format!("{id} is of another log"));
+            } else if manifest.cursor.position.index > old {
+                why.push(format!("{id} is younger than what is to be kept"));
+            } else if manifest.cursor.position.index > 0 {
+                return Ok((Some(manifest), why));
+            }
+        }
+        Ok((None, why))
+    }
+
+    /// Reads every byte of a checkpoint, and the segment that goes on from it. What is wrong with
+    /// it, if it is that, is the inner error.
+    async fn check_start(
+        &self,
+        set: &Checkpoints,
+        start: &Manifest,
+        watch: &impl Watch,
+    ) -> Result<Result<(), String>, ExpireError> {
+        match set.verify(start, watch).await {
+            Ok(()) => {}
+            Err(error @ CheckpointError::Corrupt { .. }) => return Ok(Err(error_chain(&error))),
+            Err(error) => return Err(error.into()),
+        }
+        let position = start.cursor.position;
+        let names = self.segments().await?;
+        let Some(name) = super::head::holding(&names, position.index) else {
+            return Ok(Err(format!(
+                "{}: the archive does not hold entry {}",
+                start.id, position.index
+            )));
+        };
+        let digest = match name.last == position.index {
+            true => Some(self.outline(name).await?.after.position.digest),
+            false => {
+                let (_, entries) = self.entries(name).await?;
+                entries.iter().find(|entry| entry.index == position.index).map(|e| e.digest)
+            }
+        };
+        Ok(match digest {
+            Some(digest) if digest == position.digest => Ok(()),
+            _ => Err(format!("{} holds another history than the archive", start.id)),
+        })
+    }
+
+    /// Index that segments must reach to count: what retention removes does not.
+    pub(super) async fn from(&self) -> Result<u64, ArchiveError> {
+        let found = self.destination.list(FROM, None).await?;
+        Ok(found.iter().filter_map(|object| from_index(&object.name)).max().unwrap_or(0))
+    }
+
+    /// Removes segments that end before `floor`. From the first step on they do not count: one that
+    /// is back after a power cut, or that was being merged meanwhile, is no island.
+    async fn remove_oldest(&self, floor: u64, goes: &[SegmentName]) -> Result<(), ArchiveError> {
+        let name = format!("{FROM}/{floor:020}");
+        match self.destination.create(&name, Bytes::new()).await {
+            Ok(()) => {}
+            Err(DestinationError::Exists { .. }) => self.destination.settle(&name).await?,
+            Err(error) => return Err(error.into()),
+        }
+        for name in goes {
+            self.destination.remove(&name.to_string()).await?;
+        }
+        for object in self.destination.list(FROM, None).await? {
+            if from_index(&object.name).is_some_and(|index| index < floor) {
+                self.destination.remove(&object.name).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn from_index(object: &str) -> Option<u64> {
+    object.strip_prefix(FROM)?.strip_prefix('/')?.parse().ok()
+}

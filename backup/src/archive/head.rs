@@ -1,0 +1,221 @@
+//! Where an archive is: asked of its destination, and kept while one archiver writes.
+
+use std::collections::BTreeMap;
+
+use tipline_proto::{Cursor, Hash, Position, Timestamp, Tip};
+use tipline_store::StoredLinks;
+
+use super::coverage::{self, Broken};
+use super::index::{Outline, OutlineBlock, SegmentIndex};
+use super::{Archive, ArchiveError, SegmentName};
+
+/// How many of the newest blocks are remembered: 2 days of a block every 3 s, 10 MiB at most.
+const REMEMBERED: usize = 65_536;
+
+/// What the archive holds, from its first segment on without a hole.
+#[derive(Debug, Clone)]
+pub(super) struct Standing {
+    pub(super) cursor: Cursor,
+    pub(super) links: StoredLinks,
+    /// The latest commit time of all entries.
+    pub(super) latest: Timestamp,
+    /// The newest segment; none in a new archive.
+    pub(super) newest: Option<SegmentName>,
+    /// Index of the first entry that is there; 0 in a new archive.
+    pub(super) first: u64,
+    recent: Recent,
+}
+
+/// A block of the chain as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Index of its entry.
+    pub(super) index: u64,
+    pub(super) hash: Hash,
+}
+
+impl Standing {
+    pub(super) fn tip(&self) -> Option<&Tip> {
+        self.cursor.block_tip.as_ref()
+    }
+
+    /// Whether there can be a block at a height: above the base, and not above the tip.
+    pub(super) fn has_height(&self, height: u64) -> bool {
+        let base = self.links.base.as_ref();
+        self.tip().is_some_and(|tip| height <= tip.height)
+            && base.is_none_or(|base| height > base.height)
+    }
+
+    /// The block at a height, if it is one of the newest.
+    pub(super) fn remembered(&self, height: u64) -> Option<Found> {
+        self.recent.blocks.get(&height).cloned()
+    }
+
+    /// Goes on behind a segment that was written.
+    pub(super) fn advance(&mut self, index: &SegmentIndex, name: SegmentName) {
+        let outline = index.outline();
+        if self.newest.is_none() {
+            self.first = name.first;
+        }
+        self.recent.push(&outline.blocks);
+        self.cursor = outline.after;
+        self.links = outline.links;
+        self.latest = outline.latest;
+        self.newest = Some(name);
+    }
+}
+
+impl Archive {
+    /// Where the archive is, as the destination says.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Hole`], [`ArchiveError::Fork`]; as for [`Archive::index`] of the newest
+    /// segment.
+    pub(super) async fn standing(&self) -> Result<Standing, ArchiveError> {
+        let names = self.segments().await?;
+        let path = coverage::path(&names).map_err(|broken| self.broken(broken))?;
+        let Some(&newest) = path.last() else { return Ok(self.origin()) };
+        // Whoever wrote it may have been killed before its name was durable.
+        self.destination.settle(&newest.to_string()).await?;
+        let outline = self.outline(newest).await?;
+        self.check_before(&names, newest, &outline.before)?;
+        let Outline { after: cursor, links, latest, blocks, before, .. } = outline;
+        let mut recent = Recent { from: before.index + 1, blocks: BTreeMap::new() };
+        recent.push(&blocks);
+        let first = path.first().map_or(0, |name| name.first);
+        Ok(Standing { cursor, links, latest, newest: Some(newest.clone()), first, recent })
+    }
+
+    /// Whether the segments that end where this one begins have its history.
+    fn check_before(
+        &self,
+        names: &[SegmentName],
+        newest: &SegmentName,
+        before: &Position,
+    ) -> Result<(), ArchiveError> {
+        let mut ends = names.iter().filter(|name| name.last == before.index);
+        match ends.find(|name| !name.ends_at(before)) {
+            None => Ok(()),
+            Some(other) => Err(self.broken(Broken::Fork(other.clone(), newest.clone()))),
+        }
+    }
+
+    fn origin(&self) -> Standing {
+        Standing {
+            cursor: Cursor::origin(&self.log),
+            links: StoredLinks::default(),
+            latest: Timestamp::default(),
+            newest: None,
+            first: 0,
+            recent: Recent { from: 1, blocks: BTreeMap::new() },
+        }
+    }
+
+    pub(super) fn broken(&self, broken: Broken) -> ArchiveError {
+        let place = self.place().to_owned();
+        match broken {
+            Broken::Hole(first, last) => ArchiveError::Hole { place, first, last },
+            Broken::Fork(one, other) => {
+                ArchiveError::Fork { place, one: one.to_string(), other: other.to_string() }
+            }
+        }
+    }
+
+    /// The block at a height, as of `standing`, which remembers what was looked at.
+    pub(super) async fn find_block(
+        &self,
+        standing: &mut Standing,
+        height: u64,
+    ) -> Result<Option<Found>, ArchiveError> {
+        if !standing.has_height(height) {
+            return Ok(None);
+        }
+        if let Some(found) = standing.remembered(height) {
+            return Ok(Some(found));
+        }
+        let names = self.segments().await?;
+        // The newest commit of a height at or below the tip is the block there: a block that
+        // was rolled back has been committed anew since.
+        let mut from = standing.recent.from;
+        while from > standing.first.max(1) {
+            let Some(name) = holding(&names, from - 1) else {
+                return Err(self.broken(Broken::Hole(from - 1, from - 1)));
+            };
+            let outline = self.outline(name).await?;
+            let blocks = outline.blocks.iter().filter(|block| block.index < from);
+            let found = blocks.clone().rev().find(|block| block.height == height);
+            let found = found.map(|b| Found { index: b.index, hash: b.hash.clone() });
+            if standing.recent.from == from {
+                let blocks: Vec<OutlineBlock> = blocks.cloned().collect();
+                standing.recent.push_below(&blocks, name.first);
+            }
+            if found.is_some() {
+                return Ok(found);
+            }
+            from = name.first;
+        }
+        match standing.first {
+            0 | 1 => Ok(None),
+            // It was there: whoever asks must not take it for none.
+            first => Err(self.broken(Broken::Hole(1, first - 1))),
+        }
+    }
+
+    /// The height of the first block that is there.
+    ///
+    /// # Errors
+    /// As for [`Archive::standing`].
+    pub(super) async fn first_height(&self) -> Result<Option<u64>, ArchiveError> {
+        let names = self.segments().await?;
+        for name in coverage::path(&names).map_err(|broken| self.broken(broken))? {
+            if let Some(block) = self.outline(name).await?.blocks.first() {
+                return Ok(Some(block.height));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The segment that holds an entry, and as much as possible before it.
+pub(super) fn holding(names: &[SegmentName], index: u64) -> Option<&SegmentName> {
+    names.iter().take_while(|name| name.first <= index).find(|name| name.last >= index)
+}
+
+/// The newest commit of each height, of all entries from one index on; within bounds.
+#[derive(Debug, Clone)]
+struct Recent {
+    /// The commits of this and all later entries were seen.
+    from: u64,
+    blocks: BTreeMap<u64, Found>,
+}
+
+impl Recent {
+    /// Commits behind all that were seen.
+    fn push(&mut self, blocks: &[OutlineBlock]) {
+        for OutlineBlock { index, height, hash } in blocks {
+            self.blocks.insert(*height, Found { index: *index, hash: hash.clone() });
+        }
+        self.bound();
+    }
+
+    /// Commits directly before all that were seen, from the entry `from` on.
+    fn push_below(&mut self, blocks: &[OutlineBlock], from: u64) {
+        if self.blocks.len() + blocks.len() > REMEMBERED {
+            return;
+        }
+        for OutlineBlock { index, height, hash } in blocks.iter().rev() {
+            let found = || Found { index: *index, hash: hash.clone() };
+            self.blocks.entry(*height).or_insert_with(found);
+        }
+        self.from = from;
+    }
+
+    /// Forgets the lowest heights, and that their entries were seen.
+    fn bound(&mut self) {
+        while self.blocks.len() > REMEMBERED {
+            if let Some((_, lowest)) = self.blocks.pop_first() {
+                self.from = self.from.max(lowest.index + 1);
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What a segment says of its entries.
+
+use bytes::Bytes;
+use tipline_proto::{Cursor, Entry, Event, Hash, Kind, Position, Timestamp};
+use tipline_store::{StoreIdentity, StoredLinks};
+
+/// What can be known of a segment without reading its entries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentIndex {
+    /// The log that the entries are of.
+    pub log: StoreIdentity,
+    /// Where the log was before the first entry.
+    pub before: Position,
+    /// The cursor behind the last entry: what a store has that applied everything up to it.
+    pub after: Cursor,
+    /// What such a store remembers of its links.
+    pub links: StoredLinks,
+    /// The latest commit time of all entries before the first. Commit times may go back, this
+    /// does not.
+    pub latest_before: Timestamp,
+    /// A row for each entry, in their order, without gaps.
+    pub rows: Vec<Row>,
+}
+
+/// An entry, without what it carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Index of the entry.
+    pub index: u64,
+    /// Which event it is.
+    pub kind: Kind,
+    /// Height of the block, of the proven block, or that remains after a rollback.
+    pub height: Option<u64>,
+    /// Commit time at the primary.
+    pub time: Timestamp,
+    /// Hash of the block, of the proven block or of the remaining block, id of the transaction,
+    /// key, or name of the mark; empty for an epoch's start.
+    pub label: Bytes,
+}
+
+impl From<&Entry> for Row {
+    fn from(entry: &Entry) -> Self {
+        let (height, label) = match &entry.event {
+            Event::EpochStarted { .. } => (None, Bytes::new()),
+            Event::BlockCommitted { height, hash, .. } => (Some(*height), hash.to_bytes()),
+            Event::BlockProven { height, block_hash, .. } => (Some(*height), block_hash.to_bytes()),
+            Event::TransactionValidated { id, .. } => (None, id.to_bytes()),
+            Event::StateRecorded { key, .. } => (None, key.to_bytes()),
+            Event::RolledBack { to_height, to_hash } => (Some(*to_height), to_hash.to_bytes()),
+            Event::Marked { name } => (None, Bytes::copy_from_slice(name.as_str().as_bytes())),
+        };
+        // What comes from the log may share the memory of a whole message, which a row must not keep.
+        let label = Bytes::copy_from_slice(&label);
+        Self { index: entry.index, kind: entry.event.kind(), height, time: entry.time, label }
+    }
+}
+
+impl SegmentIndex {
+    /// The index of the first entry.
+    pub fn first(&self) -> u64 {
+        self.before.index.saturating_add(1)
+    }
+
+    /// The index of the last entry.
+    pub fn last(&self) -> u64 {
+        self.after.position.index
+    }
+
+    /// The latest commit time of all entries up to the last.
+    pub fn latest(&self) -> Timestamp {
+        self.rows.iter().map(|row| row.time).fold(self.latest_before, Timestamp::max)
+    }
+
+    /// The outline of it: what is readable without a key.
+    pub(super) fn outline(&self) -> Outline {
+        let blocks = self.rows.iter().filter(|row| row.kind == Kind::BlockCommitted);
+        let block = |row: &Row| {
+            let hash = Hash::new(row.label.clone()).ok()?;
+            Some(OutlineBlock { index: row.index, height: row.height?, hash })
+        };
+        Outline {
+            log: self.log.clone(),
+            before: self.before,
+            after: self.after.clone(),
+            links: self.links.clone(),
+            latest_before: self.latest_before,
+            latest: self.latest(),
+            blocks: blocks.filter_map(block).collect(),
+        }
+    }
+}
+
+/// What an archiver must read to go on behind a segment. It is never encrypted, so that an
+/// archiver needs no key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Outline {
+    pub(super) log: StoreIdentity,
+    pub(super) before: Position,
+    pub(super) after: Cursor,
+    pub(super) links: StoredLinks,
+    pub(super) latest_before: Timestamp,
+    /// The latest commit time up to the last entry.
+    pub(super) latest: Timestamp,
+    /// Every commit of a block, in the order of the log.
+    pub(super) blocks: Vec<OutlineBlock>,
+}
+
+/// The commit of a block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OutlineBlock {
+    pub(super) index: u64,
+    pub(super) height: u64,
+    pub(super) hash: Hash,
+}

@@ -1,0 +1,238 @@
+//! Small segments, written every second, become large ones.
+
+use std::sync::PoisonError;
+
+use tipline_proto::Entry;
+
+use super::format::{MAX_BODY, MAX_ENTRIES, body_bytes};
+use super::{Archive, ArchiveError, SegmentIndex, SegmentName, coverage};
+
+/// Merged segments have at least so many bytes of entries, and are not merged again.
+const LARGE: usize = 32 << 20;
+/// Segments smaller than this are merged when they are as large together, so that no entry is
+/// written anew more than a few times.
+const SMALL: u64 = 1 << 20;
+/// So many small ones in a row are merged however small they are: an hour's quarter, at one a
+/// second.
+const MANY: usize = 900;
+/// This many of the newest segments are left alone: the archiver asks for them.
+const NEWEST: usize = 1;
+/// How many large segments are remembered. Others are read once more to find out.
+const REMEMBERED: usize = 65_536;
+
+/// What merging did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Merged {
+    /// The segments that were written.
+    pub written: Vec<SegmentName>,
+    /// How many segments they were made of.
+    pub from: usize,
+    /// How many segments were removed: of those that others hold wholly.
+    pub removed: usize,
+}
+
+impl Archive {
+    /// Merges small neighbours into segments of 32 MiB and more, each of which is read back as a
+    /// whole before anything else is done. The small ones stay, unless `remove` says that
+    /// those are removed which the segments in use do not need.
+    ///
+    /// It may be ended at any instant, by whatever means: nothing is listed that is not whole,
+    /// nothing is removed that is not held by others, and the next run goes on.
+    ///
+    /// # Errors
+    /// As for [`Archive::entries`] and [`Archive::write`]; [`ArchiveError::Hole`] and
+    /// [`ArchiveError::Fork`], in front of which nothing is done.
+    pub async fn merge(&self, remove: bool) -> Result<Merged, ArchiveError> {
+        let names = self.segments().await?;
+        let path = coverage::path(&names).map_err(|broken| self.broken(broken))?;
+        let mut merged = Merged::default();
+        for run in runs(&path, |name| self.is_large(name)) {
+            self.merge_run(run, &mut merged).await?;
+        }
+        if remove {
+            merged.removed = self.remove_merged().await?;
+        }
+        Ok(merged)
+    }
+
+    /// Writes one or more segments of the entries of all these.
+    async fn merge_run(
+        &self,
+        run: &[&SegmentName],
+        merged: &mut Merged,
+    ) -> Result<(), ArchiveError> {
+        let mut growing: Option<Growing> = None;
+        for name in run {
+            let (index, entries) = self.entries(name).await?;
+            growing = match growing.take() {
+                Some(mut before) => {
+                    let (index, entries) = self.behind(&before.index, name, index, entries)?;
+                    if before.fits(&entries) {
+                        before.push(index, entries);
+                        Some(before)
+                    } else {
+                        self.write_merged(before, merged).await?;
+                        Some(Growing::of(name, index, entries))
+                    }
+                }
+                None => Some(Growing::of(name, index, entries)),
+            };
+        }
+        match growing {
+            Some(last) => self.write_merged(last, merged).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn write_merged(
+        &self,
+        growing: Growing,
+        merged: &mut Merged,
+    ) -> Result<(), ArchiveError> {
+        let Growing { name, index, entries, segments, bytes } = growing;
+        let is_large = bytes >= LARGE || entries.len() >= MAX_ENTRIES / 2;
+        let name = if segments < 2 {
+            name
+        } else {
+            let name = self.write(&index, &entries).await?;
+            merged.from += segments;
+            merged.written.push(name.clone());
+            name
+        };
+        if is_large {
+            self.remember_large(name);
+        }
+        Ok(())
+    }
+
+    fn is_large(&self, name: &SegmentName) -> bool {
+        let count = name.last - name.first;
+        name.bytes >= LARGE as u64
+            || count >= MAX_ENTRIES as u64 / 2
+            || self.large.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
+    }
+
+    /// How large a segment's entries are is not known by its name.
+    fn remember_large(&self, name: SegmentName) {
+        let mut large = self.large.lock().unwrap_or_else(PoisonError::into_inner);
+        if large.len() >= REMEMBERED {
+            large.clear();
+        }
+        large.insert(name);
+    }
+
+    /// What a segment holds behind another's end. It may begin before that, if two archivers
+    /// wrote them.
+    fn behind(
+        &self,
+        before: &SegmentIndex,
+        name: &SegmentName,
+        mut index: SegmentIndex,
+        mut entries: Vec<Entry>,
+    ) -> Result<(SegmentIndex, Vec<Entry>), ArchiveError> {
+        let end = before.after.position;
+        let doubled = entries.iter().take_while(|entry| entry.index <= end.index).count();
+        let last = entries.drain(..doubled).next_back();
+        let found = last.map_or(index.before, |entry| entry.position());
+        if found != end {
+            let holds = SegmentName::new(before.first(), &end, 0);
+            return Err(self.broken(coverage::Broken::Fork(holds, name.clone())));
+        }
+        index.before = end;
+        index.latest_before = before.latest();
+        index.rows.drain(..doubled);
+        Ok((index, entries))
+    }
+
+    /// Removes what the fewest segments that hold everything do not need. Those are read as a
+    /// whole before.
+    async fn remove_merged(&self) -> Result<usize, ArchiveError> {
+        let names = self.segments().await?;
+        let path = coverage::path(&names).map_err(|broken| self.broken(broken))?;
+        let mut removed = 0;
+        for kept in &path {
+            let is_within = |name: &&SegmentName| {
+                **name != **kept && name.first >= kept.first && name.last <= kept.last
+            };
+            let within: Vec<&SegmentName> =
+                names.iter().filter(is_within).filter(|name| !path.contains(name)).collect();
+            if within.is_empty() {
+                continue;
+            }
+            self.entries(kept).await?;
+            for name in within {
+                self.destination.remove(&name.to_string()).await?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+}
+
+/// Entries of several segments in a row.
+struct Growing {
+    /// The first of the segments.
+    name: SegmentName,
+    index: SegmentIndex,
+    entries: Vec<Entry>,
+    segments: usize,
+    bytes: usize,
+}
+
+impl Growing {
+    fn of(name: &SegmentName, index: SegmentIndex, entries: Vec<Entry>) -> Self {
+        let bytes = entries.iter().map(body_bytes).sum();
+        Self { name: name.clone(), index, entries, segments: 1, bytes }
+    }
+
+    fn fits(&self, entries: &[Entry]) -> bool {
+        let bytes: usize = entries.iter().map(body_bytes).sum();
+        self.bytes < LARGE
+            && self.bytes + bytes <= MAX_BODY
+            && self.entries.len() + entries.len() <= MAX_ENTRIES
+    }
+
+    fn push(&mut self, index: SegmentIndex, entries: Vec<Entry>) {
+        self.bytes += entries.iter().map(body_bytes).sum::<usize>();
+        self.segments += 1;
+        let SegmentIndex { after, links, rows, .. } = index;
+        (self.index.after, self.index.links) = (after, links);
+        self.index.rows.extend(rows);
+        self.entries.extend(entries);
+    }
+}
+
+/// Segments in a row that are worth merging: such as are large together; and of the newest ones,
+/// that are still to grow, the small ones, when there are enough.
+fn runs<'a, 'b>(
+    path: &'b [&'a SegmentName],
+    is_large: impl Fn(&SegmentName) -> bool,
+) -> Vec<&'b [&'a SegmentName]> {
+    let old = &path[..path.len().saturating_sub(NEWEST)];
+    let mut runs: Vec<&[&SegmentName]> = Vec::new();
+    for between in old.split(|name| is_large(name)) {
+        let mut rest = between;
+        while let Some(end) = reach(rest, LARGE as u64) {
+            let (run, behind) = rest.split_at(end);
+            runs.push(run);
+            rest = behind;
+        }
+        let small = rest.iter().rev().take_while(|name| name.bytes < SMALL).count();
+        let small = &rest[rest.len() - small..];
+        if reach(small, SMALL).is_some() || small.len() >= MANY {
+            runs.push(small);
+        }
+    }
+    runs.retain(|run| run.len() > 1);
+    runs
+}
+
+/// How many from the first on are so large together.
+fn reach(names: &[&SegmentName], bytes: u64) -> Option<usize> {
+    let mut sum = 0;
+    let at = names.iter().position(|name| {
+        sum += name.bytes;
+        sum >= bytes
+    });
+    at.map(|at| at + 1)
+}

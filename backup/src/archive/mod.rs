@@ -1,0 +1,380 @@
+//! The archive: everything that was ever in a log, as immutable segments at a destination.
+//!
+//! ```text
+//! archive.json                               what log it is of, written once
+//! segments/<first>-<last>-<digest>.tips      some entries in a row
+//! from/<index>                               empty: segments that end before it do not count
+//! ```
+//! Segments overlap: merged ones lie beside those they were made of, and two archivers may write
+//! to one place. Nothing is ever written over. Every question is answered by the destination:
+//! there is no list of segments beside the segments.
+//!
+//! How a segment is written down is in `format.rs`.
+
+mod coverage;
+mod descriptor;
+mod error;
+mod expire;
+mod expiry_plan;
+pub(crate) mod format;
+mod head;
+mod index;
+mod merge;
+mod name;
+mod reader;
+mod schema;
+mod store;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use tipline_proto::{Cursor, Entry, LogIdentity};
+use tipline_store::StoreIdentity;
+
+use crate::destination::{Destination, DestinationError};
+
+pub use error::ArchiveError;
+pub use expire::ExpireError;
+pub use expiry_plan::{ArchiveKeeper, ArchivePlan, ArchiveRange};
+pub use index::{Row, SegmentIndex};
+pub use merge::Merged;
+pub use name::SegmentName;
+pub use store::ArchiveStore;
+
+use descriptor::Unreadable;
+use format::{Bad, Trailer};
+use index::Outline;
+
+use crate::keys::Keys;
+
+/// So much of the end of a segment is read for its index. Most indexes fit, so that one request
+/// is enough: that of 1,000 blocks has about 110 KiB.
+const TAIL: u64 = 128 << 10;
+
+/// An archive of one log. Cheap to clone. Calls need a Tokio runtime.
+#[derive(Clone, Debug)]
+pub struct Archive {
+    destination: Destination,
+    /// `archive.json`, as it is there.
+    document: Bytes,
+    log: Arc<LogIdentity>,
+    keys: Arc<Keys>,
+    /// Segments that are large enough, as far as they were read.
+    large: Arc<Mutex<HashSet<SegmentName>>>,
+}
+
+impl Archive {
+    /// Opens the archive at a destination, which reads its `archive.json`.
+    ///
+    /// `keys` hold what opens it, if it is encrypted; their recipients may be left out, because
+    /// the archive names them.
+    ///
+    /// # Errors
+    /// [`ArchiveError::NoArchive`] if there is none; [`ArchiveError::OtherRecipients`] if others
+    /// are given than it names; [`KeyError::WithData`](crate::KeyError::WithData) if a key lies in it.
+    pub async fn open(destination: Destination, keys: Keys) -> Result<Self, ArchiveError> {
+        let place = destination.place().to_owned();
+        check_apart(&destination, &keys)?;
+        let bytes = match destination.read(descriptor::NAME).await {
+            Err(DestinationError::Missing { .. }) => {
+                return Err(ArchiveError::NoArchive { place });
+            }
+            read => read?,
+        };
+        let object = descriptor::NAME.to_owned();
+        let (log, recipients) = match descriptor::take(&bytes) {
+            Ok(found) => found,
+            Err(Unreadable::Corrupt(what)) => {
+                return Err(ArchiveError::Corrupt { place, object, what });
+            }
+            Err(Unreadable::Newer(found)) => {
+                let known = descriptor::FORMAT;
+                return Err(ArchiveError::Newer { place, object, found, known });
+            }
+        };
+        let keys = keys.of_archive(&recipients).map_err(|given| {
+            let (place, found) = (place.clone(), recipients.clone());
+            ArchiveError::OtherRecipients { place, found, given }
+        })?;
+        Ok(Self {
+            destination,
+            document: bytes,
+            log: Arc::new(log),
+            keys: Arc::new(keys),
+            large: Arc::default(),
+        })
+    }
+
+    /// Makes a new archive of this log, encrypted to the recipients among the keys if there are
+    /// any; opens the one that is there if it is of this log. Durable on return.
+    ///
+    /// # Errors
+    /// [`ArchiveError::WrongLog`] if there is one of another log; otherwise as for
+    /// [`Archive::open`].
+    pub async fn create(
+        destination: Destination,
+        log: &LogIdentity,
+        keys: Keys,
+    ) -> Result<Self, ArchiveError> {
+        check_apart(&destination, &keys)?;
+        destination.prepare().await?;
+        let bytes = descriptor::put(log, &keys.recipients())
+            .map_err(|e| ArchiveError::BadSegment { what: e.to_string() })?;
+        match destination.create(descriptor::NAME, bytes.into()).await {
+            Ok(()) | Err(DestinationError::Exists { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let archive = Self::open(destination, keys).await?;
+        if StoreIdentity::from(archive.identity()) == StoreIdentity::from(log) {
+            return Ok(archive);
+        }
+        Err(ArchiveError::WrongLog {
+            place: archive.place().to_owned(),
+            found: Box::new(archive.identity().clone()),
+            expected: Box::new(log.clone()),
+        })
+    }
+
+    /// The log that it is of.
+    pub fn identity(&self) -> &LogIdentity {
+        &self.log
+    }
+
+    /// The destination's address, for people.
+    pub fn place(&self) -> &str {
+        self.destination.place()
+    }
+
+    /// Whom its segments are encrypted to, as text; nobody if they are not encrypted.
+    pub fn recipients(&self) -> Vec<String> {
+        self.keys.recipients()
+    }
+
+    /// How far the archive goes from its first entry on: the cursor behind its newest entry, as
+    /// the destination says. The origin if there are no segments.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Hole`] or [`ArchiveError::Fork`] if the names of its segments tell one; as
+    /// for [`Archive::index`] of the newest segment.
+    pub async fn cursor(&self) -> Result<Cursor, ArchiveError> {
+        Ok(self.standing().await?.cursor)
+    }
+
+    /// Whether the archive is still there. A directory that is empty because it is no longer
+    /// mounted is out of reach: nothing may be written into it.
+    async fn present(&self) -> Result<(), ArchiveError> {
+        let place = self.place().to_owned();
+        match self.destination.read(descriptor::NAME).await {
+            Ok(found) if found == self.document => Ok(()),
+            Ok(_) => {
+                let what = "it is not what it was when the archive was opened".to_owned();
+                Err(ArchiveError::Corrupt { place, object: descriptor::NAME.to_owned(), what })
+            }
+            Err(DestinationError::Missing { .. }) => {
+                let what = format!("{} is not there: is it mounted?", descriptor::NAME);
+                Err(DestinationError::Unreachable { place, what, source: None }.into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Lists the segments, by their first entry, of the same first the longest first. They
+    /// overlap as a rule; whether they leave holes is for the caller to look at. Objects that are
+    /// no segments by their names are left out, and what retention removes.
+    ///
+    /// # Errors
+    /// As of the destination.
+    pub async fn segments(&self) -> Result<Vec<SegmentName>, ArchiveError> {
+        // First: whatever is removed meanwhile did not count before.
+        let from = self.from().await?;
+        let mut names = self.all_segments().await?;
+        names.retain(|name| name.last >= from);
+        Ok(names)
+    }
+
+    /// Likewise, with those that are about to be removed.
+    async fn all_segments(&self) -> Result<Vec<SegmentName>, ArchiveError> {
+        let objects = self.destination.list(name::FOLDER, None).await?;
+        let parse = |object: &crate::Object| SegmentName::parse(&object.name, object.bytes);
+        let mut names: Vec<SegmentName> = objects.iter().filter_map(parse).collect();
+        names.sort_by(|a, b| (a.first, b.last, &a.digest).cmp(&(b.first, a.last, &b.digest)));
+        Ok(names)
+    }
+
+    /// Reads the index of a segment, and not its entries. It is compared with its checksums, with
+    /// the archive's log and with its name.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Corrupt`], [`ArchiveError::NeedsKey`].
+    pub async fn index(&self, name: &SegmentName) -> Result<SegmentIndex, ArchiveError> {
+        let (trailer, tail) = self.tail(name).await?;
+        let index = trailer.index(&tail, &self.keys).map_err(|bad| self.bad(name, bad))?;
+        self.check_name(name, &index.outline())?;
+        Ok(index)
+    }
+
+    /// What is readable of a segment without a key.
+    async fn outline(&self, name: &SegmentName) -> Result<Outline, ArchiveError> {
+        let (trailer, tail) = self.tail(name).await?;
+        let outline = trailer.outline(&tail).map_err(|bad| self.bad(name, bad))?;
+        self.check_name(name, &outline)?;
+        Ok(outline)
+    }
+
+    /// The trailer, and the end of the segment from its index on, or from before it.
+    async fn tail(&self, name: &SegmentName) -> Result<(Trailer, Bytes), ArchiveError> {
+        let object = name.to_string();
+        let start = name.bytes.saturating_sub(TAIL);
+        if start == name.bytes {
+            return Err(self.bad(name, Bad::Corrupt("it is empty".to_owned())));
+        }
+        let tail = self.destination.read_range(&object, start..name.bytes).await?;
+        let trailer = Trailer::read(&tail, name.bytes).map_err(|bad| self.bad(name, bad))?;
+        let from = name.bytes.saturating_sub(trailer.tail());
+        if from >= start {
+            return Ok((trailer, tail));
+        }
+        let tail = self.destination.read_range(&object, from..name.bytes).await?;
+        Ok((trailer, tail))
+    }
+
+    /// Reads a whole segment, at most about 70 MiB. Everything is compared: checksums, the
+    /// archive's log, the name, and every entry with its row and with the digest before it.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Corrupt`], [`ArchiveError::NeedsKey`].
+    pub async fn entries(
+        &self,
+        name: &SegmentName,
+    ) -> Result<(SegmentIndex, Vec<Entry>), ArchiveError> {
+        let bytes = self.destination.read(&name.to_string()).await?;
+        let keys = Arc::clone(&self.keys);
+        let decoded = self.compute(move || format::decode(&bytes, &keys)).await?;
+        let (index, entries) = decoded.map_err(|bad| self.bad(name, bad))?;
+        self.check_name(name, &index.outline())?;
+        Ok((index, entries))
+    }
+
+    /// Writes a segment of these entries, reads it back from the destination, and compares it.
+    /// On return it is durable there as it was meant, or was there already: then that one was
+    /// read and compared.
+    ///
+    /// The object appears under its name as a whole, and never in the place of another.
+    ///
+    /// # Errors
+    /// [`ArchiveError::BadSegment`] if the entries do not chain, are not those of the index, or
+    /// are too many; [`ArchiveError::Corrupt`] if what comes back is not what was written.
+    pub async fn write(
+        &self,
+        index: &SegmentIndex,
+        entries: &[Entry],
+    ) -> Result<SegmentName, ArchiveError> {
+        let bad = |what| ArchiveError::BadSegment { what };
+        if index.log != StoreIdentity::from(self.identity()) {
+            return Err(bad("they are of another log than the archive".to_owned()));
+        }
+        let (written, keys) = (index.clone(), Arc::clone(&self.keys));
+        let entries = entries.to_vec();
+        let encoded = self.compute(move || {
+            format::check_size(&entries)?;
+            format::check_entries(&written, &entries)?;
+            format::encode(&written, &entries, &keys).map_err(|e| e.to_string())
+        });
+        let bytes = Bytes::from(encoded.await?.map_err(bad)?);
+        let name = SegmentName::new(index.first(), &index.after.position, bytes.len() as u64);
+        match self.destination.create(&name.to_string(), bytes.clone()).await {
+            Ok(()) => self.read_back(name, Some(bytes), index).await,
+            Err(DestinationError::Exists { .. }) => {
+                self.destination.settle(&name.to_string()).await?;
+                self.read_back(name, None, index).await
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Compares what is there with what should be. Another writer's bytes may differ, because
+    /// encryption is random; what they say may not.
+    async fn read_back(
+        &self,
+        name: SegmentName,
+        written: Option<Bytes>,
+        index: &SegmentIndex,
+    ) -> Result<SegmentName, ArchiveError> {
+        let found = self.destination.read(&name.to_string()).await?;
+        let name = SegmentName { bytes: found.len() as u64, ..name };
+        let corrupt = |what: &str| self.bad(&name, Bad::Corrupt(what.to_owned()));
+        match written {
+            Some(written) if blake3::hash(&written) != blake3::hash(&found) => {
+                Err(corrupt("what was read back is not what was written"))
+            }
+            Some(_) => Ok(name),
+            None => {
+                let keys = Arc::clone(&self.keys);
+                let outline = self.compute(move || match format::decode(&found, &keys) {
+                    Ok((index, _)) => Ok(index.outline()),
+                    // Without a key its checksums are compared, and what is not encrypted.
+                    Err(Bad::NeedsKey) => format::check(&found),
+                    Err(bad) => Err(bad),
+                });
+                let outline = outline.await?.map_err(|bad| self.bad(&name, bad))?;
+                self.check_name(&name, &outline)?;
+                if outline != index.outline() {
+                    return Err(corrupt("another one has this name already, of other entries"));
+                }
+                Ok(name)
+            }
+        }
+    }
+
+    fn check_name(&self, name: &SegmentName, outline: &Outline) -> Result<(), ArchiveError> {
+        let what = if outline.log != StoreIdentity::from(self.identity()) {
+            format!("it belongs to another log, with lineage {}", outline.log.lineage)
+        } else if outline.before.index.checked_add(1) != Some(name.first)
+            || !name.ends_at(&outline.after.position)
+        {
+            format!("it holds what is behind {} up to {}", outline.before, outline.after.position)
+        } else {
+            return Ok(());
+        };
+        Err(self.bad(name, Bad::Corrupt(what)))
+    }
+
+    fn bad(&self, name: &SegmentName, bad: Bad) -> ArchiveError {
+        let (place, object) = (self.place().to_owned(), name.to_string());
+        match bad {
+            Bad::Corrupt(what) => ArchiveError::Corrupt { place, object, what },
+            Bad::NeedsKey => ArchiveError::NeedsKey { place, object },
+        }
+    }
+
+    /// Compresses, encrypts, hashes and their opposites, beside the tasks that wait for the
+    /// network.
+    async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ArchiveError> {
+        let ended = match tokio::task::spawn_blocking(work).await {
+            Ok(done) => return Ok(done),
+            Err(ended) => ended,
+        };
+        match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(ArchiveError::Destination(DestinationError::Cancelled {
+                place: self.place().to_owned(),
+                what: "the program ends".to_owned(),
+            })),
+        }
+    }
+}
+
+/// Refuses keys that lie in the destination.
+fn check_apart(destination: &Destination, keys: &Keys) -> Result<(), crate::keys::KeyError> {
+    match destination.directory() {
+        Some(directory) => keys.check_apart(&directory, destination.place()),
+        None => Ok(()),
+    }
+}

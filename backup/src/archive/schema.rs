@@ -1,0 +1,195 @@
+//! The messages of a segment. The numbers are persisted: keep stable.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use prost::Message;
+use tipline_proto::limits::MAX_LABEL_BYTES;
+use tipline_proto::{Chain, Cursor, Digest, Hash, Kind, Lineage, Position, Timestamp, Tip};
+use tipline_store::{StoreIdentity, StoredLinks};
+
+use super::index::{Outline, OutlineBlock, Row};
+
+/// Most heights that have a proof above the proof tip: at a block every 3 s, 19 months of a
+/// chain whose oldest proof is missing.
+const MAX_PROVEN_ABOVE: u64 = 1 << 24;
+
+#[derive(Clone, PartialEq, Message)]
+struct OutlineMessage {
+    #[prost(bytes = "bytes", tag = "1")]
+    lineage: Bytes,
+    #[prost(string, tag = "2")]
+    chain: String,
+    #[prost(bytes = "bytes", tag = "3")]
+    genesis: Bytes,
+    #[prost(uint64, tag = "4")]
+    before_index: u64,
+    #[prost(bytes = "bytes", tag = "5")]
+    before_digest: Bytes,
+    #[prost(bytes = "bytes", tag = "6")]
+    after: Bytes,
+    #[prost(message, optional, tag = "7")]
+    base: Option<BlockMessage>,
+    /// Ranges of the heights above the proof tip that have their proof.
+    #[prost(message, repeated, tag = "8")]
+    proven_above: Vec<RangeMessage>,
+    #[prost(uint64, tag = "9")]
+    latest_before_us: u64,
+    #[prost(uint64, tag = "10")]
+    latest_us: u64,
+    #[prost(message, repeated, tag = "11")]
+    blocks: Vec<BlockMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct BlockMessage {
+    #[prost(uint64, tag = "1")]
+    height: u64,
+    #[prost(bytes = "bytes", tag = "2")]
+    hash: Bytes,
+    /// Index of its entry; 0 for the base, which is not in the log.
+    #[prost(uint64, tag = "3")]
+    index: u64,
+}
+
+/// Both ends are in the range.
+#[derive(Clone, Copy, PartialEq, Message)]
+struct RangeMessage {
+    #[prost(uint64, tag = "1")]
+    first: u64,
+    #[prost(uint64, tag = "2")]
+    last: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RowsMessage {
+    #[prost(message, repeated, tag = "1")]
+    rows: Vec<RowMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RowMessage {
+    /// The number of the kind.
+    #[prost(uint32, tag = "1")]
+    kind: u32,
+    #[prost(uint64, optional, tag = "2")]
+    height: Option<u64>,
+    #[prost(uint64, tag = "3")]
+    time_us: u64,
+    #[prost(bytes = "bytes", tag = "4")]
+    label: Bytes,
+}
+
+pub(super) fn put_outline(outline: &Outline) -> Vec<u8> {
+    let Outline { log, before, after, links, latest_before, latest, blocks } = outline;
+    let block = |block: &OutlineBlock| BlockMessage {
+        height: block.height,
+        hash: block.hash.to_bytes(),
+        index: block.index,
+    };
+    let base =
+        |base: &Tip| BlockMessage { height: base.height, hash: base.hash.to_bytes(), index: 0 };
+    let message = OutlineMessage {
+        lineage: Bytes::copy_from_slice(log.lineage.as_bytes()),
+        chain: log.chain.name.as_str().to_owned(),
+        genesis: log.chain.genesis.to_bytes(),
+        before_index: before.index,
+        before_digest: Bytes::copy_from_slice(before.digest.as_bytes()),
+        after: after.encode(),
+        base: links.base.as_ref().map(base),
+        proven_above: ranges(&links.proven_above),
+        latest_before_us: latest_before.as_micros(),
+        latest_us: latest.as_micros(),
+        blocks: blocks.iter().map(block).collect(),
+    };
+    message.encode_to_vec()
+}
+
+pub(super) fn take_outline(bytes: &[u8]) -> Result<Outline, String> {
+    let message = OutlineMessage::decode(bytes).map_err(|e| e.to_string())?;
+    let lineage: [u8; 16] = array("lineage", &message.lineage)?;
+    let name = message.chain.parse().map_err(|e| format!("chain: {e}"))?;
+    let chain = Chain { name, genesis: hash(&message.genesis)? };
+    let after = Cursor::decode(unshared(&message.after)).map_err(|e| format!("cursor: {e}"))?;
+    let digest = Digest::from_bytes(array("digest", &message.before_digest)?);
+    let tip = |m: BlockMessage| Ok::<_, String>(Tip { height: m.height, hash: hash(&m.hash)? });
+    let base = message.base.map(tip).transpose()?;
+    let proven_above = heights(&message.proven_above)?;
+    let block = |m: BlockMessage| {
+        Ok(OutlineBlock { index: m.index, height: m.height, hash: hash(&m.hash)? })
+    };
+    Ok(Outline {
+        log: StoreIdentity { lineage: Lineage::from_bytes(lineage), chain },
+        before: Position { index: message.before_index, digest },
+        after,
+        links: StoredLinks { base, proven_above },
+        latest_before: Timestamp::from_micros(message.latest_before_us),
+        latest: Timestamp::from_micros(message.latest_us),
+        blocks: message.blocks.into_iter().map(block).collect::<Result<_, String>>()?,
+    })
+}
+
+pub(super) fn put_rows(rows: &[Row]) -> Vec<u8> {
+    let row = |row: &Row| RowMessage {
+        kind: row.kind as u32,
+        height: row.height,
+        time_us: row.time.as_micros(),
+        label: row.label.clone(),
+    };
+    RowsMessage { rows: rows.iter().map(row).collect() }.encode_to_vec()
+}
+
+/// The rows, the first of which is that of the entry `first`.
+pub(super) fn take_rows(bytes: &[u8], first: u64) -> Result<Vec<Row>, String> {
+    let message = RowsMessage::decode(bytes).map_err(|e| e.to_string())?;
+    let indexes = first..=u64::MAX;
+    let rows = indexes.zip(message.rows);
+    rows.map(|(index, row)| take_row(index, row)).collect()
+}
+
+fn take_row(index: u64, message: RowMessage) -> Result<Row, String> {
+    let RowMessage { kind, height, time_us, label } = message;
+    let found = Kind::ALL.into_iter().find(|known| *known as u32 == kind);
+    let kind = found.ok_or_else(|| format!("row of entry {index}: there is no kind {kind}"))?;
+    if label.len() > MAX_LABEL_BYTES {
+        return Err(format!("row of entry {index}: a label of {} bytes", label.len()));
+    }
+    Ok(Row { index, kind, height, time: Timestamp::from_micros(time_us), label: unshared(&label) })
+}
+
+fn ranges(heights: &BTreeSet<u64>) -> Vec<RangeMessage> {
+    let mut ranges: Vec<RangeMessage> = Vec::new();
+    for height in heights {
+        match ranges.last_mut() {
+            Some(range) if range.last.checked_add(1) == Some(*height) => range.last = *height,
+            _ => ranges.push(RangeMessage { first: *height, last: *height }),
+        }
+    }
+    ranges
+}
+
+fn heights(ranges: &[RangeMessage]) -> Result<BTreeSet<u64>, String> {
+    let mut count: u64 = 0;
+    for RangeMessage { first, last } in ranges {
+        let length =
+            last.checked_sub(*first).ok_or("a range of heights that ends before it starts")?;
+        count = count.saturating_add(length).saturating_add(1);
+    }
+    if count > MAX_PROVEN_ABOVE {
+        return Err(format!("{count} proven heights above the proof tip, over {MAX_PROVEN_ABOVE}"));
+    }
+    Ok(ranges.iter().flat_map(|range| range.first..=range.last).collect())
+}
+
+fn array<const N: usize>(field: &str, value: &[u8]) -> Result<[u8; N], String> {
+    value.try_into().map_err(|_| format!("{field}: {} bytes, not {N}", value.len()))
+}
+
+fn hash(value: &Bytes) -> Result<Hash, String> {
+    Hash::new(unshared(value)).map_err(|e| e.to_string())
+}
+
+/// What is kept must not hold on to the message that it came in.
+fn unshared(value: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(value)
+}

@@ -1,0 +1,257 @@
+//! The archive as the store of a consumer: each batch becomes a segment.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tipline_proto::{Event, LogIdentity};
+use tipline_store::{Batch, Store, StoreError, StoreIdentity, StoreReader, StoredLinks};
+use tokio::runtime::Handle;
+
+use super::head::Standing;
+use super::index::Row;
+use super::reader::ArchiveReader;
+use super::{Archive, ArchiveError, SegmentIndex};
+use crate::destination::{Destination, DestinationError};
+use crate::keys::Keys;
+
+/// An archive as a store: what a consumer applies becomes segments.
+///
+/// Its cursor is what the destination holds, asked when the consumer starts, never a file beside
+/// it. A batch is applied when its segment was written, read back, and is what it should be. While
+/// the destination is away, or refuses the credentials, calls fail with
+/// [`StoreError::Unreachable`] and may be repeated.
+///
+/// Its reader answers what verification asks, which is positions and blocks by height; for
+/// anything else, restore.
+#[derive(Debug)]
+pub struct ArchiveStore {
+    destination: Destination,
+    keys: Keys,
+    runtime: Handle,
+    state: Shared,
+}
+
+/// What a store and its readers have in common.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// The archive, once it was opened, and where it is.
+    pub(super) opened: Option<Opened>,
+    /// Up to which entry there must be an archive; 0 if it may be a new one.
+    known: u64,
+    /// Whether the destination may not be made any more.
+    prepared: bool,
+}
+
+/// An archive that was opened, and where it is.
+#[derive(Debug, Clone)]
+pub(super) struct Opened {
+    pub(super) archive: Archive,
+    pub(super) standing: Standing,
+}
+
+/// Changes are made whole under the lock, which is held for an instant only.
+pub(super) type Shared = Arc<Mutex<State>>;
+
+pub(super) fn lock(state: &Shared) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl ArchiveStore {
+    /// The archive at a destination. Contacts nothing yet.
+    ///
+    /// `known` is the newest entry that this archive is known to have held, by its receipts: if
+    /// it is not 0, an archive must be there. A directory that is empty because nothing is mounted
+    /// on it then does not become a new one.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime, on which the destination is reached. Other calls must not be
+    /// made from a task of it: they block.
+    pub fn new(destination: Destination, keys: Keys, known: u64) -> Self {
+        let state = State { opened: None, known, prepared: known > 0 };
+        Self { destination, keys, runtime: Handle::current(), state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Opens what is there, and asks where it is.
+    async fn look(&self) -> Result<Option<Opened>, ArchiveError> {
+        if !lock(&self.state).prepared {
+            self.destination.prepare().await?;
+            lock(&self.state).prepared = true;
+        }
+        let archive = match Archive::open(self.destination.clone(), self.keys.clone()).await {
+            Err(ArchiveError::NoArchive { place }) if lock(&self.state).opened.is_some() => {
+                let what = "archive.json is not there any more: is it mounted?".to_owned();
+                return Err(DestinationError::Unreachable { place, what, source: None }.into());
+            }
+            Err(ArchiveError::NoArchive { .. }) => return Ok(None),
+            archive => archive?,
+        };
+        let standing = archive.standing().await?;
+        Ok(Some(Opened { archive, standing }))
+    }
+
+    fn keep(&self, opened: Opened) {
+        let mut state = lock(&self.state);
+        // It was there: from now on it must not be made anew.
+        state.known = state.known.max(opened.standing.cursor.position.index).max(1);
+        state.opened = Some(opened);
+    }
+
+    /// Asks something of where the archive is.
+    fn get<T>(&self, what: impl FnOnce(&Opened) -> T) -> Result<T, StoreError> {
+        lock(&self.state).opened.as_ref().map(what).ok_or_else(|| StoreError::Failed {
+            place: self.place(),
+            what: "it was not opened for a log before it was used".to_owned(),
+            source: None,
+        })
+    }
+
+    fn failed(&self, error: ArchiveError) -> StoreError {
+        store_error(self.place(), error)
+    }
+}
+
+impl Store for ArchiveStore {
+    fn place(&self) -> String {
+        format!("archive:{}", self.destination.place())
+    }
+
+    /// Asks the destination anew where the archive is.
+    fn identity(&self) -> Result<Option<StoreIdentity>, StoreError> {
+        let found = self.runtime.block_on(self.look()).map_err(|error| self.failed(error))?;
+        let Some(opened) = found else { return Ok(None) };
+        let identity = opened.archive.identity().into();
+        self.keep(opened);
+        Ok(Some(identity))
+    }
+
+    fn create(&mut self, log: &LogIdentity) -> Result<(), StoreError> {
+        let place = self.place();
+        if let Ok(found) = self.get(|opened| StoreIdentity::from(opened.archive.identity())) {
+            let expected = StoreIdentity::from(log);
+            if found == expected {
+                return Ok(());
+            }
+            let (found, expected) = (Box::new(found), Box::new(expected));
+            return Err(StoreError::WrongLog { place, found, expected });
+        }
+        let known = lock(&self.state).known;
+        if known > 0 {
+            let why = format!(
+                "its receipts say that it held everything up to entry {known}, but no archive is \
+                 there: mount it, or correct the address; to start a new one there, say --new"
+            );
+            return Err(StoreError::Unusable { place, why, source: None });
+        }
+        let opened = self.runtime.block_on(async {
+            let (destination, keys) = (self.destination.clone(), self.keys.clone());
+            let archive = Archive::create(destination, log, keys).await?;
+            let standing = archive.standing().await?;
+            Ok(Opened { archive, standing })
+        });
+        self.keep(opened.map_err(|error| self.failed(error))?);
+        Ok(())
+    }
+
+    fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let place = self.place();
+        let (archive, index) = self.get(|Opened { archive, standing }| {
+            batch.check_behind(Some(&standing.cursor), &place)?;
+            Ok::<_, StoreError>((archive.clone(), index_of(archive, standing, batch)))
+        })??;
+        let written = self.runtime.block_on(async {
+            // A directory that is no longer mounted must not be written into; and if it went
+            // away meanwhile, the segment is somewhere else.
+            archive.present().await?;
+            let name = archive.write(&index, &batch.entries).await?;
+            archive.present().await?;
+            Ok(name)
+        });
+        let name = written.map_err(|error| self.failed(error))?;
+        if let Some(opened) = lock(&self.state).opened.as_mut() {
+            opened.standing.advance(&index, name);
+        }
+        Ok(())
+    }
+
+    fn probe(&mut self) -> Result<(), StoreError> {
+        let (archive, cursor, newest) = self.get(|Opened { archive, standing }| {
+            (archive.clone(), standing.cursor.position, standing.newest.clone())
+        })?;
+        let there = self.runtime.block_on(async {
+            archive.present().await?;
+            let Some(newest) = newest else { return Ok(()) };
+            match archive.outline(&newest).await {
+                Err(missing @ ArchiveError::Destination(DestinationError::Missing { .. })) => {
+                    // Another archiver may have merged and removed it.
+                    let there = archive.cursor().await?.position.index;
+                    if there < cursor.index { Err(missing) } else { Ok(()) }
+                }
+                looked => looked.map(drop),
+            }
+        });
+        there.map_err(|error| self.failed(error))
+    }
+
+    fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
+        let (runtime, opened) = (self.runtime.clone(), Arc::clone(&self.state));
+        Ok(Box::new(ArchiveReader::new(self.place(), runtime, opened)))
+    }
+}
+
+fn index_of(archive: &Archive, standing: &Standing, batch: &Batch) -> SegmentIndex {
+    SegmentIndex {
+        log: archive.identity().into(),
+        before: standing.cursor.position,
+        after: batch.cursor.clone(),
+        links: links_behind(standing, batch),
+        latest_before: standing.latest,
+        rows: batch.entries.iter().map(Row::from).collect(),
+    }
+}
+
+/// The links behind a verified batch.
+fn links_behind(standing: &Standing, batch: &Batch) -> StoredLinks {
+    let mut proven_above = standing.links.proven_above.clone();
+    for entry in &batch.entries {
+        match &entry.event {
+            Event::BlockProven { height, .. } => {
+                proven_above.insert(*height);
+            }
+            Event::RolledBack { to_height, .. } => {
+                proven_above.retain(|height| height <= to_height);
+            }
+            _ => {}
+        }
+    }
+    let proof_tip = batch.cursor.proof_tip;
+    proven_above.retain(|height| proof_tip.is_none_or(|proven| *height > proven));
+    StoredLinks { base: batch.base.clone(), proven_above }
+}
+
+/// What the caller of a store must do after an error of its archive.
+pub(super) fn store_error(place: String, error: ArchiveError) -> StoreError {
+    match error {
+        ArchiveError::WrongLog { found, expected, .. } => StoreError::WrongLog {
+            place,
+            found: Box::new((&*found).into()),
+            expected: Box::new((&*expected).into()),
+        },
+        ArchiveError::Destination(error @ DestinationError::Full { .. }) => {
+            StoreError::Full { place, source: Some(Box::new(error)) }
+        }
+        error if error.is_retryable() => {
+            StoreError::Unreachable { place, source: Some(Box::new(error)) }
+        }
+        ArchiveError::Corrupt { object, what, .. } => {
+            StoreError::Damaged { place, at: format!("{object}: {what}"), source: None }
+        }
+        ArchiveError::Destination(DestinationError::Missing { name, .. }) => {
+            StoreError::Damaged { place, at: format!("{name}: it is gone"), source: None }
+        }
+        ArchiveError::BadSegment { .. } | ArchiveError::Destination(_) => StoreError::Failed {
+            place,
+            what: "a segment could not be written".to_owned(),
+            source: Some(Box::new(error)),
+        },
+        error => StoreError::Unusable { place, why: error.to_string(), source: None },
+    }
+}

@@ -1,0 +1,143 @@
+//! Archives that are encrypted.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use age::secrecy::ExposeSecret;
+use tipline_proto::LogIdentity;
+use tipline_store::Store;
+use tipline_store::conformance::history::{History, log};
+use tipline_store::conformance::model::Model;
+
+use super::{apply, destination, everything, open, runtime};
+use crate::{Archive, ArchiveError, ArchiveStore, KeyError, Keys};
+
+/// A new identity in a file, and its recipient.
+fn identity(directory: &Path) -> (PathBuf, String) {
+    let identity = age::x25519::Identity::generate();
+    let file = directory.join("key.txt");
+    let text = format!("# a key\n{}\n", identity.to_string().expose_secret());
+    fs::write(&file, text).unwrap();
+    (file, identity.to_public().to_string())
+}
+
+async fn create(directory: &Path, keys: Keys, log: &LogIdentity) -> Result<Archive, ArchiveError> {
+    Archive::create(destination(directory), log, keys).await
+}
+
+#[test]
+fn an_archiver_needs_no_key_and_a_reader_does() {
+    let (runtime, within) = (runtime(), tempfile::tempdir().unwrap());
+    let (file, recipient) = identity(within.path());
+    let directory = within.path().join("archive");
+    let history = History::random(1, 200);
+    let public = Keys::default().recipient(&recipient).unwrap();
+    let mut model = Model::new(&log());
+    for count in [100, 200] {
+        let mut store = {
+            let _within = runtime.enter();
+            // The second run is not told whom to encrypt to: the archive names it.
+            let keys = if count == 100 { public.clone() } else { Keys::default() };
+            ArchiveStore::new(destination(&directory), keys, 0)
+        };
+        store.identity().unwrap();
+        store.create(&log()).unwrap();
+        apply(&mut store, &mut model, &history.entries[..count], 9, 1);
+        // A late proof names a block that only the segments know.
+        let reader = store.reader().unwrap();
+        let height = reader.heights().unwrap().unwrap().0;
+        assert_eq!(reader.block_hash(height).unwrap(), model.block_hash(height));
+    }
+    runtime.block_on(async {
+        let without = open(&directory).await;
+        let name = without.segments().await.unwrap().remove(3);
+        for error in [
+            without.entries(&name).await.unwrap_err(),
+            without.index(&name).await.unwrap_err(),
+            without
+                .merge(false)
+                .await
+                .err()
+                .unwrap_or(ArchiveError::NeedsKey { place: String::new(), object: String::new() }),
+        ] {
+            assert!(matches!(error, ArchiveError::NeedsKey { .. }), "{error:?}");
+        }
+        let keys = Keys::default().identity_file(&file).unwrap();
+        let with = Archive::open(destination(&directory), keys).await.unwrap();
+        assert_eq!(everything(&with).await.unwrap(), history.entries);
+    });
+    // Nothing of a payload, or of a key, can be read.
+    let record = b"mark ";
+    for found in fs::read_dir(directory.join("segments")).unwrap() {
+        let bytes = fs::read(found.unwrap().path()).unwrap();
+        assert!(!bytes.windows(record.len()).any(|window| window == record));
+    }
+}
+
+#[test]
+fn one_flipped_byte_is_found_without_a_key_too() {
+    let (runtime, within) = (runtime(), tempfile::tempdir().unwrap());
+    let (file, recipient) = identity(within.path());
+    let directory = within.path().join("archive");
+    let keys = Keys::default().recipient(&recipient).unwrap();
+    let history = History::random(3, 20);
+    let mut store = {
+        let _within = runtime.enter();
+        ArchiveStore::new(destination(&directory), keys, 0)
+    };
+    store.identity().unwrap();
+    store.create(&log()).unwrap();
+    apply(&mut store, &mut Model::new(&log()), &history.entries, 100, 1);
+    let segment = fs::read_dir(directory.join("segments")).unwrap().next().unwrap().unwrap().path();
+    let bytes = fs::read(&segment).unwrap();
+    let keys = Keys::default().identity_file(&file).unwrap();
+    for at in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 4;
+        assert!(crate::archive::format::check(&damaged).is_err(), "byte {at}");
+        let decoded = crate::archive::format::decode(&damaged.into(), &keys);
+        assert!(decoded.is_err(), "byte {at}");
+    }
+}
+
+#[test]
+fn a_wrong_key_is_told_from_damage() {
+    let (runtime, within) = (runtime(), tempfile::tempdir().unwrap());
+    let (_, recipient) = identity(within.path());
+    let directory = within.path().join("archive");
+    let public = Keys::default().recipient(&recipient).unwrap();
+    let (other, other_recipient) = identity(within.path());
+    runtime.block_on(async {
+        let archive = create(&directory, public, &log()).await.unwrap();
+        let entries = History::random(3, 20).entries;
+        let mut model = Model::new(&log());
+        let index = crate::SegmentIndex {
+            log: (&log()).into(),
+            before: model.cursor.position,
+            after: model.batch(&entries).cursor,
+            links: Default::default(),
+            latest_before: Default::default(),
+            rows: entries.iter().map(crate::Row::from).collect(),
+        };
+        let name = archive.write(&index, &entries).await.unwrap();
+        // The same again is there already, and is compared without a key.
+        assert_eq!(archive.write(&index, &entries).await.unwrap().to_string(), name.to_string());
+        let keys = Keys::default().identity_file(&other).unwrap();
+        let wrong = Archive::open(destination(&directory), keys).await.unwrap();
+        let error = wrong.entries(&name).await.unwrap_err();
+        assert!(matches!(error, ArchiveError::NeedsKey { .. }), "{error:?}");
+        let keys = Keys::default().recipient(&other_recipient).unwrap();
+        let error = create(&directory, keys, &log()).await.unwrap_err();
+        assert!(matches!(error, ArchiveError::OtherRecipients { .. }), "{error:?}");
+    });
+}
+
+#[test]
+fn a_key_that_lies_with_the_data_is_refused() {
+    let (runtime, directory) = (runtime(), tempfile::tempdir().unwrap());
+    let (file, recipient) = identity(directory.path());
+    let keys = Keys::default().recipient(&recipient).unwrap().identity_file(&file).unwrap();
+    let error = runtime.block_on(create(directory.path(), keys, &log())).unwrap_err();
+    assert!(matches!(error, ArchiveError::Key(KeyError::WithData { .. })), "{error:?}");
+    assert!(!directory.path().join("archive.json").exists(), "nothing was written");
+}

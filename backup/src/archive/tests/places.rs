@@ -1,0 +1,242 @@
+//! Archives at a directory: what is there, what is missing, what is not right.
+
+use std::fs;
+
+use tipline_store::conformance::history::{History, log, log_with_lineage};
+use tipline_store::conformance::model::Model;
+use tipline_store::{MemoryStore, Store, StoreError};
+
+use super::{apply, destination, everything, file, filled, open, runtime, store};
+use crate::{Archive, ArchiveError, Keys};
+
+#[test]
+fn what_was_applied_is_there_and_goes_on() {
+    let (runtime, directory) = (runtime(), tempfile::tempdir().unwrap());
+    let history = History::random(1, 600);
+    let half = &history.entries[..300];
+    filled(&runtime, directory.path(), half, 20, 1);
+    // Another run goes on from what the destination says.
+    let mut again = store(&runtime, directory.path());
+    assert!(again.identity().unwrap().is_some());
+    let mut model = Model::of(&log(), half);
+    assert_eq!(again.reader().unwrap().cursor().unwrap(), Some(model.cursor.clone()));
+    apply(&mut again, &mut model, &history.entries, 20, 2);
+    let found = runtime.block_on(async { everything(&open(directory.path()).await).await });
+    assert_eq!(found.unwrap(), history.entries);
+    again.probe().unwrap();
+}
+
+/// As a store, it answers as the store in memory does; also what it does not remember.
+#[test]
+fn its_reader_answers_as_a_store_does() {
+    for seed in 0..10 {
+        let (runtime, directory) = (runtime(), tempfile::tempdir().unwrap());
+        let history = History::random(seed, 300);
+        filled(&runtime, directory.path(), &history.entries, 15, seed);
+        let mut memory = MemoryStore::new();
+        memory.create(&log()).unwrap();
+        memory.apply(&Model::new(&log()).batch(&history.entries)).unwrap();
+        let expected = memory.reader().unwrap();
+        let archive = store(&runtime, directory.path());
+        archive.identity().unwrap();
+        let reader = archive.reader().unwrap();
+        assert_eq!(reader.cursor().unwrap(), expected.cursor().unwrap(), "seed {seed}");
+        assert_eq!(reader.links().unwrap(), expected.links().unwrap(), "seed {seed}");
+        assert_eq!(reader.heights().unwrap(), expected.heights().unwrap(), "seed {seed}");
+        let highest = expected.heights().unwrap().map_or(0, |(_, highest)| highest);
+        for height in (0..5).chain(highest.saturating_sub(150)..=highest + 2).rev() {
+            let (found, block) = (reader.block_hash(height), expected.block(height).unwrap());
+            let hash = block.as_ref().map(|block| block.hash.clone());
+            assert_eq!(found.unwrap(), hash, "seed {seed}, height {height}");
+            if height % 10 == 0 {
+                assert_eq!(reader.block(height).unwrap(), block, "seed {seed}, height {height}");
+            }
+        }
+    }
+}
+
+#[test]
+fn one_flipped_byte_is_named() {
+    let (runtime, directory) = (runtime(), tempfile::tempdir().unwrap());
+    filled(&runtime, directory.path(), &History::random(1, 60).entries, 20, 1);
+    runtime.block_on(async {
+        let archive = open(directory.path()).await;
+        let name = archive.segments().await.unwrap().remove(1);
+        let bytes = fs::read(file(directory.path(), &name)).unwrap();
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            fs::write(file(directory.path(), &name), damaged).unwrap();
+            let error = archive.entries(&name).await.unwrap_err();
+            assert!(matches!(error, ArchiveError::Corrupt { .. }), "byte {at}: {error:?}");
+            assert!(error.to_string().contains(&name.to_string()), "byte {at}: {error}");
+        }
+        fs::write(file(directory.path(), &name), bytes).unwrap();
+        archive.entries(&name).await.unwrap();
+    });
+}
+
+#[test]
+fn a_damaged_newest_segment_and_a_damaged_description_stop_the_archiver() {
+    let (runtime, directory) = (runtime(), tempfile::tempdir().unwrap());
+    filled(&runtime, directory.path(), &History::random(1, 60).entries, 20, 1);
+    let newest = runtime
+        .block_on(async { open(directory.path()).await.segments().await.unwrap().pop().unwrap() });
+    let path = file(directory.path(), &newest);
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+    let error = store(&runtime, directory.path()).identity().unwrap_err();
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
+    assert!(error.to_string().contains(&newest.to_string()), "{error}");
+    fs::write(&path, bytes).unwrap();
+    let path = directory.path().join("archive.json");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, &text[1..]).unwrap();
+    let error = store(&runtime, directory.path()).identity().unwrap_err();
+    assert!(error.to_string().contains("archive.json"), "{error}");
+    fs::write(&path, text.replace("\"format\": 1", "\"format\": 2")).unwrap();
+    let error = runtime.block_on(Archive::open(destination(directory.path()), Keys::default()));
+    assert!(matches!(error, Err(ArchiveError::Newer { found: 2, .. })), "{error:?}");
+}
+
+#[test]
+fn another_logs_archive_is_refused() {
+    let (runtime, directory) = (runtime(), tempfile::tempdir().unwrap());
+    filled(&runtime, directory.path(), &History::random(1, 60).entries, 20, 1);
+    let other = log_with_lineage(8);
+    let created =
+        runtime.block_on(Archive::create(destination(directory.path()), &other, Keys::default()));
+    let error = created.unwrap_err();
+    assert!(matches!(error, ArchiveError::WrongLog { .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains(&other.lineage.to_string()), "{text}");
+    assert!(text.contains(&log().lineage.to_string()), "{text}");
+    let mut store = store(&runtime, directory.path());
+    store.identity().unwrap();
+    assert!(matches!(store.create(&other), Err(StoreError::WrongLog { .. })));
+    // A segment that was copied from elsewhere is not of this archive.
+    let elsewhere = tempfile::tempdir().unwrap();
+    runtime
+        .block_on(Archive::create(destination(elsewhere.path()), &other, Keys::default()))
+        .unwrap();
+    runtime.block_on(async {
+        let name = open(directory.path()).await.segments().await.unwrap().remove(0);
+        fs::create_dir(elsewhere.path().join("segments")).unwrap();
+        fs::copy(file(directory.path(), &name), file(elsewhere.path(), &name)).unwrap();
+        let error = open(elsewhere.path()).await.entries(&name).await.unwrap_err();
+        assert!(error.to_string().contains("another log"), "{error}");
+    });
+}
+
+#[test]
+fn a_hole_and_a_fork_are_named() {
+    let (runtime, directory) = (runtime(), tempfile::tempdir().unwrap());
+    filled(&runtime, directory.path(), &History::random(1, 100).entries, 10, 1);
+    let names = runtime.block_on(async { open(directory.path()).await.segments().await.unwrap() });
+    let path = file(directory.path(), &names[2]);
+    let bytes = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    let error = store(&runtime, directory.path()).identity().unwrap_err();
+    let hole = format!("entries {} to {}", names[2].first, names[2].last);
+    assert!(error.to_string().contains(&hole), "{error}");
+    fs::write(&path, bytes).unwrap();
+    store(&runtime, directory.path()).identity().unwrap();
+    let last = names.last().unwrap();
+    let other =
+        file(directory.path(), last).to_str().unwrap().replace(&last.digest, "0123456789abcdef");
+    fs::copy(file(directory.path(), last), other).unwrap();
+    let error = store(&runtime, directory.path()).identity().unwrap_err();
+    assert!(error.to_string().contains("two histories"), "{error}");
+}
+
+#[test]
+fn an_empty_place_does_not_take_the_place_of_a_known_archive() {
+    let (runtime, directory) = (runtime(), tempfile::tempdir().unwrap());
+    let known = |known| {
+        let _within = runtime.enter();
+        crate::ArchiveStore::new(destination(directory.path()), Keys::default(), known)
+    };
+    let mut store = known(17);
+    assert_eq!(store.identity().unwrap(), None);
+    let error = store.create(&log()).unwrap_err();
+    assert!(!error.is_retryable() && error.to_string().contains("entry 17"), "{error}");
+    assert!(error.to_string().contains("--new"), "{error}");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    // A directory that is not there at all is one that is not mounted.
+    fs::remove_dir(directory.path()).unwrap();
+    let error = known(17).identity().unwrap_err();
+    assert!(matches!(error, StoreError::Unreachable { .. }), "{error:?}");
+    // A new one makes it.
+    let mut store = known(0);
+    assert_eq!(store.identity().unwrap(), None);
+    store.create(&log()).unwrap();
+    fs::create_dir_all(directory.path()).unwrap();
+}
+
+/// A directory that is no longer mounted is empty. Nothing is written into it, and when it is
+/// back, everything goes on.
+#[test]
+fn a_directory_that_goes_away_is_waited_for() {
+    let (runtime, within) = (runtime(), tempfile::tempdir().unwrap());
+    let (directory, away) = (within.path().join("archive"), within.path().join("away"));
+    let history = History::random(1, 100);
+    let mut archiver = store(&runtime, &directory);
+    assert_eq!(archiver.identity().unwrap(), None);
+    archiver.create(&log()).unwrap();
+    let mut model = Model::new(&log());
+    apply(&mut archiver, &mut model, &history.entries[..50], 10, 1);
+    for empty in [false, true] {
+        fs::rename(&directory, &away).unwrap();
+        if empty {
+            fs::create_dir(&directory).unwrap();
+        }
+        let next = model.clone().batch(&history.entries[50..60]);
+        let error = archiver.apply(&next).unwrap_err();
+        assert!(matches!(error, StoreError::Unreachable { .. }), "{empty}: {error:?}");
+        assert!(matches!(archiver.probe(), Err(StoreError::Unreachable { .. })), "{empty}");
+        assert!(matches!(archiver.identity(), Err(StoreError::Unreachable { .. })), "{empty}");
+        if empty {
+            assert_eq!(fs::read_dir(&directory).unwrap().count(), 0, "nothing was written");
+            fs::remove_dir(&directory).unwrap();
+        }
+        fs::rename(&away, &directory).unwrap();
+        archiver.probe().unwrap();
+    }
+    apply(&mut archiver, &mut model, &history.entries, 10, 2);
+    let found = runtime.block_on(async { everything(&open(&directory).await).await });
+    assert_eq!(found.unwrap(), history.entries);
+}
+
+/// What is gone from the destination is noticed although nothing is to be written.
+#[test]
+fn a_newest_segment_that_is_gone_is_noticed() {
+    let (runtime, directory) = (runtime(), tempfile::tempdir().unwrap());
+    filled(&runtime, directory.path(), &History::random(1, 60).entries, 20, 1);
+    let mut store = store(&runtime, directory.path());
+    store.identity().unwrap();
+    let newest = runtime
+        .block_on(async { open(directory.path()).await.segments().await.unwrap().pop().unwrap() });
+    fs::remove_file(file(directory.path(), &newest)).unwrap();
+    let error = store.probe().unwrap_err();
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
+}
+
+/// Times are in the segments: nothing of a file but its name and content matters.
+#[test]
+fn a_copy_without_its_times_is_as_good() {
+    let (runtime, directory) = (runtime(), tempfile::tempdir().unwrap());
+    let history = History::random(1, 60);
+    filled(&runtime, directory.path(), &history.entries, 20, 1);
+    let copy = tempfile::tempdir().unwrap();
+    fs::create_dir(copy.path().join("segments")).unwrap();
+    fs::copy(directory.path().join("archive.json"), copy.path().join("archive.json")).unwrap();
+    for found in fs::read_dir(directory.path().join("segments")).unwrap() {
+        let found = found.unwrap();
+        let to = copy.path().join("segments").join(found.file_name());
+        fs::copy(found.path(), &to).unwrap();
+        let long_ago = std::time::SystemTime::UNIX_EPOCH;
+        fs::File::options().write(true).open(to).unwrap().set_modified(long_ago).unwrap();
+    }
+    let found = runtime.block_on(async { everything(&open(copy.path()).await).await });
+    assert_eq!(found.unwrap(), history.entries);
+}

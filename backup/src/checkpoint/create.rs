@@ -1,0 +1,200 @@
+//! Making a checkpoint.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tipline_consumer::StoreHandle;
+use tipline_proto::Timestamp;
+use tipline_store::{Copied, Pinned};
+
+use super::error::CheckpointError;
+use super::job::Job;
+use super::lock::SetLock;
+use super::manifest::{CheckpointId, Manifest};
+use super::set::{Checkpoints, blocking};
+use super::{engine, tree};
+
+/// How often it starts anew when the store overtakes it.
+const ATTEMPTS: u32 = 5;
+/// So much is left free for the store, which grows while it is held.
+const RESERVE: u64 = 16 << 20;
+
+impl Checkpoints {
+    /// Makes a checkpoint of a store, while it is applied to. The set is a directory of this
+    /// machine, made if it is not there. On return it is whole, durable and listed.
+    ///
+    /// One at a time in a set. What one that was killed has left is removed first. If it fails or
+    /// is cancelled, nothing of it is left, unless even removing it fails: the next one does that.
+    ///
+    /// # Errors
+    /// See [`CheckpointError`]; [`CheckpointError::Store`] if the store cannot be pinned or copied.
+    pub async fn create(
+        &self,
+        store: &StoreHandle,
+        created: Timestamp,
+        job: &Arc<Job>,
+    ) -> Result<Manifest, CheckpointError> {
+        let directory = self.directory()?;
+        let set = directory.clone();
+        blocking(move || tree::prepare(&set)).await?;
+        let lock = self.lock().await?;
+        let set = directory.clone();
+        blocking(move || tree::clear(&set).and_then(|()| engine::collect(&set))).await?;
+        let mut what = String::new();
+        for _ in 0..ATTEMPTS {
+            let pinned = store.pin().await?;
+            let (set, job, place) = (directory.clone(), Arc::clone(job), self.place().to_owned());
+            let shares = self.shares();
+            let making = move || make(&set, &place, pinned, created, (shares, &job));
+            let made = blocking(making).await?;
+            match made {
+                Made::Whole(manifest) => {
+                    drop::<SetLock>(lock);
+                    return Ok(*manifest);
+                }
+                Made::Overtaken(by) => what = by,
+            }
+        }
+        Err(CheckpointError::Overtaken { store: store.place().to_owned(), times: ATTEMPTS, what })
+    }
+}
+
+enum Made {
+    Whole(Box<Manifest>),
+    Overtaken(String),
+}
+
+fn make(
+    set: &Path,
+    place: &str,
+    mut pinned: Vec<Box<dyn Pinned>>,
+    created: Timestamp,
+    (shares, job): (bool, &Job),
+) -> Result<Made, CheckpointError> {
+    if job.is_cancelled() {
+        return Err(CheckpointError::Cancelled);
+    }
+    let total = needed(set, place, &pinned, shares)?;
+    let mut id = CheckpointId::of(&pinned, created);
+    // The clock may stand still, or go back.
+    while set
+        .join(id.as_str())
+        .try_exists()
+        .map_err(CheckpointError::file("looking for its name"))?
+    {
+        id = id.next();
+    }
+    job.begin("copying", total);
+    let made = fill(set, &id, &mut pinned, created, (shares, job));
+    if !matches!(made, Ok(Made::Whole(_))) {
+        // Whatever cannot be removed now, the next one removes.
+        if let Err(error) = tree::remove(set, &id) {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(checkpoint = %id, error, "what is left of it was not removed; the next one does it");
+        }
+    }
+    made
+}
+
+/// What a copy takes, if there is room for it.
+fn needed(
+    set: &Path,
+    place: &str,
+    pinned: &[Box<dyn Pinned>],
+    shares: bool,
+) -> Result<u64, CheckpointError> {
+    let bytes = pinned.iter().enumerate().map(|(number, part)| match shares {
+        true => part.bytes_to_share(&set.join(engine::engine(number)), set),
+        false => part.bytes(set),
+    });
+    let bytes = bytes.sum::<Result<u64, _>>()?;
+    let needed = bytes.saturating_add(RESERVE);
+    match tree::free(set) {
+        Some(free) if free < needed => {
+            Err(CheckpointError::NoRoom { place: place.to_owned(), needed, free })
+        }
+        _ => Ok(bytes),
+    }
+}
+
+fn fill(
+    set: &Path,
+    id: &CheckpointId,
+    pinned: &mut [Box<dyn Pinned>],
+    created: Timestamp,
+    (shares, job): (bool, &Job),
+) -> Result<Made, CheckpointError> {
+    let root = set.join(id.as_str());
+    tree::make_directory(&root)?;
+    let (mut files, mut in_common) = (vec![], vec![]);
+    for (number, part) in pinned.iter_mut().enumerate() {
+        let name = format!("part-{number}");
+        let into = root.join(&name);
+        tree::make_directory(&into)?;
+        let engine = engine::engine(number);
+        let shared = match shares {
+            true => part.share(&set.join(&engine), &into, job)?,
+            false => None,
+        };
+        let (copied, shared) = match shared {
+            Some(shared) => (shared.copied.clone(), Some(shared)),
+            None => (part.copy(&into, job)?, None),
+        };
+        match copied {
+            Copied::Whole => {}
+            Copied::Cancelled => return Err(CheckpointError::Cancelled),
+            Copied::Overtaken { what } => return Ok(Made::Overtaken(what)),
+        }
+        check(&**part, &into)?;
+        if let Some(shared) = shared {
+            engine::note(&root, number, shared.copy)?;
+            for file in shared.files {
+                // It was there to be opened with the others.
+                let link = into.join(&file.name);
+                let removed = std::fs::remove_file(&link);
+                removed.map_err(CheckpointError::file(format!("removing {}", link.display())))?;
+                in_common
+                    .push((format!("{name}/{}", file.name), format!("{engine}/{}", file.object)));
+            }
+        }
+        tree::flush(&into)?;
+        files.extend(tree::list(&into, &name)?);
+    }
+    job.begin("hashing", files.iter().map(|(_, bytes)| bytes).sum());
+    let mut files = tree::hash(&root, files, job)?;
+    if shares {
+        if in_common.is_empty() {
+            return Err(CheckpointError::NotShared { store: place_of(pinned) });
+        }
+        engine::flush(set)?;
+        files.extend(engine::hash(set, in_common, job)?);
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+    }
+    tree::flush(&root)?;
+    tree::flush(set)?;
+    let manifest = Manifest::of(id.clone(), created, pinned, files)?;
+    let text = manifest.to_text()?;
+    if job.is_cancelled() {
+        return Err(CheckpointError::Cancelled);
+    }
+    tree::finish(&root, &text)?;
+    Ok(Made::Whole(Box::new(manifest)))
+}
+
+fn place_of(pinned: &[Box<dyn Pinned>]) -> String {
+    pinned.iter().map(|part| part.kind()).collect::<Vec<_>>().join("+")
+}
+
+/// A copy is where the store was pinned.
+fn check(part: &dyn Pinned, copy: &Path) -> Result<(), CheckpointError> {
+    let found = part.open(copy)?.cursor()?;
+    if found.as_ref() == Some(part.cursor()) {
+        return Ok(());
+    }
+    let at = found.map_or("nowhere".to_owned(), |found| format!("at {}", found.position));
+    Err(CheckpointError::Store(tipline_store::StoreError::Failed {
+        place: copy.display().to_string(),
+        what: format!("the copy of a store at {} is {at}", part.cursor().position),
+        source: None,
+    }))
+}

@@ -1,0 +1,102 @@
+//! What goes wrong with checkpoints, by what the caller must do.
+
+use std::io;
+
+use tipline_store::StoreError;
+
+use super::manifest::CheckpointId;
+use crate::destination::DestinationError;
+
+/// Why something was not done with checkpoints. Nothing is listed then that is not whole.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// The store cannot be copied. As the store's error says.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The set is out of reach. As the destination's error says.
+    #[error(transparent)]
+    Destination(#[from] DestinationError),
+    /// A checkpoint is not what was written. Use another one, remove this one.
+    #[error("the checkpoint {id} at {place} is damaged: {what}")]
+    Corrupt {
+        /// Which set.
+        place: String,
+        /// Which one.
+        id: CheckpointId,
+        /// Which file, and what is wrong with it.
+        what: String,
+    },
+    /// There is no such checkpoint. List them.
+    #[error("{place} has no checkpoint {id}: list them with `tipline checkpoint list`")]
+    Missing {
+        /// Which set.
+        place: String,
+        /// Which one.
+        id: CheckpointId,
+    },
+    /// Another checkpoint of the set is being made or removed. Try again when that is done.
+    #[error(
+        "checkpoints at {place} are being made or removed by someone else: try again when that is done"
+    )]
+    Busy {
+        /// Which set.
+        place: String,
+    },
+    /// There is no room for it; nothing was begun. Make room, or remove old ones.
+    #[error(
+        "a checkpoint at {place} takes {needed} bytes, but only {free} are free: make room, or remove old ones with `tipline checkpoint expire`"
+    )]
+    NoRoom {
+        /// Which set.
+        place: String,
+        /// What it takes, with what is left free for the store.
+        needed: u64,
+        /// What there is.
+        free: u64,
+    },
+    /// It was told to stop. Nothing of it is left.
+    #[error("the checkpoint was cancelled; nothing of it is left")]
+    Cancelled,
+    /// The store changed faster than it could be copied, time and again. Try again when it rests.
+    #[error(
+        "the store {store} was overtaken while it was copied, {times} times: {what}: try again when fewer blocks are rolled back"
+    )]
+    Overtaken {
+        /// Which store.
+        store: String,
+        /// How often.
+        times: u32,
+        /// What could not be held on to.
+        what: String,
+    },
+    /// Checkpoints are made in a directory of this machine. Give one, and upload from there.
+    #[error(
+        "checkpoints are made in a directory, and {place} is none: give one, and upload from there"
+    )]
+    NotADirectory {
+        /// Which set.
+        place: String,
+    },
+    /// No medium of the store has files that copies could share. Make them without.
+    #[error("the store {store} has no medium whose checkpoints can share files: only RocksDB has")]
+    NotShared {
+        /// Which store.
+        store: String,
+    },
+    /// A file or directory of a set cannot be used. See the cause.
+    #[error("{what}")]
+    File {
+        /// What was being done, with which file.
+        what: String,
+        /// What went wrong.
+        source: io::Error,
+    },
+}
+
+impl CheckpointError {
+    pub(super) fn file(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::File { what, source }
+    }
+}

@@ -1,0 +1,233 @@
+//! Which checkpoints are kept, and removing the others.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tipline_proto::Timestamp;
+
+use super::error::CheckpointError;
+use super::manifest::CheckpointId;
+use super::set::{Checkpoints, Listed, MANIFEST, blocking};
+use super::{engine, tree};
+use crate::destination::{DestinationError, Watch};
+
+/// Folder of the names of checkpoints that are not to be removed.
+const KEPT: &str = "kept";
+/// Content of such a name that an archive keeps, because it starts with this checkpoint. What the
+/// operator keeps is empty.
+const BY_ARCHIVE: &[u8] = b"archive";
+
+/// What is kept of a set besides what was told to be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// So many of the newest, at least one.
+    pub last: usize,
+    /// Whatever was made within this time before now.
+    pub within: Option<Duration>,
+}
+
+/// The three newest.
+impl Default for Keep {
+    fn default() -> Self {
+        Self { last: 3, within: None }
+    }
+}
+
+/// What becomes of a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fate {
+    /// It stays until it is released.
+    Kept,
+    /// It stays: it is one of the newest.
+    Last,
+    /// It stays: it is young.
+    Within,
+    /// It stays: no newer one is whole, byte for byte.
+    LastGood,
+    /// It is removed.
+    Expired,
+}
+
+impl Checkpoints {
+    /// The checkpoints that were told to be kept, whether they are there or not.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Destination`].
+    pub async fn kept(&self) -> Result<BTreeSet<CheckpointId>, CheckpointError> {
+        let objects = self.destination().list(KEPT, None).await?;
+        let id = |name: &str| name.rsplit('/').next().and_then(|name| name.parse().ok());
+        Ok(objects.iter().filter_map(|object| id(&object.name)).collect())
+    }
+
+    /// Keeps a checkpoint until it is released. Durable on return.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Missing`]; [`CheckpointError::Destination`].
+    pub async fn keep(&self, id: &CheckpointId) -> Result<(), CheckpointError> {
+        if !self.list().await?.iter().any(|listed| listed.id() == id) {
+            return Err(self.missing(id));
+        }
+        Ok(self.destination().replace(&format!("{KEPT}/{id}"), Bytes::new()).await?)
+    }
+
+    /// Lets a checkpoint expire like all others. `Ok` too if it was not kept.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Destination`].
+    pub async fn release(&self, id: &CheckpointId) -> Result<(), CheckpointError> {
+        Ok(self.destination().remove(&format!("{KEPT}/{id}")).await?)
+    }
+
+    /// Keeps the checkpoint that an archive starts with. Durable on return.
+    pub(crate) async fn hold(&self, id: &CheckpointId) -> Result<(), CheckpointError> {
+        if self.kept().await?.contains(id) {
+            return Ok(());
+        }
+        let content = Bytes::from_static(BY_ARCHIVE);
+        Ok(self.destination().replace(&format!("{KEPT}/{id}"), content).await?)
+    }
+
+    /// Lets go of what archives kept, but for this one.
+    pub(crate) async fn let_go_but(&self, start: &CheckpointId) -> Result<(), CheckpointError> {
+        for id in self.kept().await?.iter().filter(|id| *id != start) {
+            self.let_go(id).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets go of a checkpoint, if it is an archive that keeps it.
+    pub(crate) async fn let_go(&self, id: &CheckpointId) -> Result<(), CheckpointError> {
+        match self.destination().read(&format!("{KEPT}/{id}")).await {
+            Ok(content) if content == BY_ARCHIVE => self.release(id).await,
+            Ok(_) | Err(DestinationError::Missing { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What [`Checkpoints::expire`] would do now, for each checkpoint, the newest first. Nothing
+    /// is removed, and no file read but for manifests.
+    ///
+    /// A checkpoint whose manifest is damaged is none of the newest, nor young: it goes when there
+    /// is a newer one.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Destination`].
+    pub async fn judge(
+        &self,
+        keep: &Keep,
+        now: Timestamp,
+    ) -> Result<Vec<(Listed, Fate)>, CheckpointError> {
+        let (listed, kept) = (self.list().await?, self.kept().await?);
+        let mut whole = 0;
+        let fate = |listed: Listed| {
+            let fate = match &listed {
+                listed if kept.contains(listed.id()) => Fate::Kept,
+                Listed::Whole(_) if whole < keep.last.max(1) => Fate::Last,
+                Listed::Whole(manifest)
+                    if keep.within.is_some_and(|within| now.since(manifest.created) <= within) =>
+                {
+                    Fate::Within
+                }
+                Listed::Broken { .. } if whole == 0 => Fate::LastGood,
+                _ => Fate::Expired,
+            };
+            whole += usize::from(matches!(listed, Listed::Whole(_)));
+            (listed, fate)
+        };
+        Ok(listed.into_iter().map(fate).collect())
+    }
+
+    /// Removes what is not kept; gives what became of each, the newest first. Of those that stay,
+    /// one is whole, byte for byte: `good` if it is said to be, or the first that is found to be by
+    /// reading; if none is, the newest of the others that is stays too.
+    ///
+    /// One that is removed is no longer listed from the first instant on.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Busy`] if one is being made; [`CheckpointError::Cancelled`] if `watch`
+    /// ends the reading: nothing was removed.
+    pub async fn expire(
+        &self,
+        keep: &Keep,
+        now: Timestamp,
+        good: Option<&CheckpointId>,
+        watch: &impl Watch,
+    ) -> Result<Vec<(Listed, Fate)>, CheckpointError> {
+        // Elsewhere nobody makes any; they are uploaded when they are whole.
+        let local = self.destination().directory();
+        let _lock = if local.is_some() { Some(self.lock().await?) } else { None };
+        let mut judged = self.judge(keep, now).await?;
+        if !judged.iter().any(|(_, fate)| *fate == Fate::Expired) {
+            return Ok(judged);
+        }
+        self.spare_the_last_good(&mut judged, good, watch).await?;
+        for (listed, fate) in &mut judged {
+            if *fate != Fate::Expired {
+                continue;
+            }
+            // Reading may have taken long: somebody may keep it by now.
+            if self.kept().await?.contains(listed.id()) {
+                *fate = Fate::Kept;
+                continue;
+            }
+            self.remove(listed.id()).await?;
+        }
+        if let Some(directory) = local {
+            blocking(move || engine::collect(&directory)).await?;
+        }
+        Ok(judged)
+    }
+
+    async fn spare_the_last_good(
+        &self,
+        judged: &mut [(Listed, Fate)],
+        good: Option<&CheckpointId>,
+        watch: &impl Watch,
+    ) -> Result<(), CheckpointError> {
+        // Those that stay first, then the others, each the newest first.
+        let order = |expired: bool| {
+            let is = move |fate: Fate| (fate == Fate::Expired) == expired;
+            judged.iter().enumerate().filter(move |(_, (_, fate))| is(*fate)).map(|(at, _)| at)
+        };
+        let order: Vec<usize> = order(false).chain(order(true)).collect();
+        for at in order {
+            let (Listed::Whole(manifest), fate) = &mut judged[at] else { continue };
+            let is_good = match good {
+                Some(good) if *good == manifest.id => true,
+                _ => match self.verify(manifest, watch).await {
+                    Ok(()) => true,
+                    Err(CheckpointError::Corrupt { id, what, .. }) => {
+                        tracing::error!(checkpoint = %id, place = self.place(), what, "a checkpoint is damaged");
+                        false
+                    }
+                    Err(error) => return Err(error),
+                },
+            };
+            if is_good {
+                if *fate == Fate::Expired {
+                    *fate = Fate::LastGood;
+                }
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// The manifest first: without it the rest is nothing.
+    async fn remove(&self, id: &CheckpointId) -> Result<(), CheckpointError> {
+        if let Some(directory) = self.destination().directory() {
+            let id = id.clone();
+            return blocking(move || tree::remove(&directory, &id)).await;
+        }
+        self.destination().remove(&format!("{id}/{MANIFEST}")).await?;
+        for object in self.destination().list(id.as_str(), None).await? {
+            match self.destination().remove(&object.name).await {
+                Ok(()) | Err(DestinationError::Missing { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,323 @@
+//! What a checkpoint is, and of which files.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use tipline_proto::{Chain, Cursor, Lineage, Position, Timestamp, Tip};
+use tipline_store::{Pinned, StoreError, StoreIdentity};
+
+use super::error::CheckpointError;
+
+/// The format that this program writes, and the newest that it knows.
+const FORMAT: u32 = 1;
+/// What the text of a manifest ends with: in front of the digest, and behind it.
+const BEFORE_DIGEST: &str = ",\n  \"blake3\": \"";
+const AFTER_DIGEST: &str = "\"\n}\n";
+
+/// Name of a checkpoint in its set: index of its cursor in 20 digits, `-`, and when it was made in
+/// microseconds since 1970 in 16 digits or more. Names sort by position, then by time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CheckpointId(String);
+
+impl CheckpointId {
+    fn new(index: u64, created: Timestamp) -> Self {
+        Self(format!("{index:020}-{:016}", created.as_micros()))
+    }
+
+    /// Of a store that is pinned.
+    pub(super) fn of(pinned: &[Box<dyn Pinned>], created: Timestamp) -> Self {
+        let index = pinned.last().map_or(0, |part| part.cursor().position.index);
+        Self::new(index, created)
+    }
+
+    /// The name of one made a microsecond later.
+    pub(super) fn next(&self) -> Self {
+        let (index, time) = self.0.split_once('-').unwrap_or_default();
+        let number = |digits: &str| digits.parse::<u64>().unwrap_or_default();
+        Self::new(number(index), Timestamp::from_micros(number(time).saturating_add(1)))
+    }
+
+    /// The name itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for CheckpointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for CheckpointId {
+    type Err = NotAnId;
+
+    fn from_str(name: &str) -> Result<Self, NotAnId> {
+        let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        match name.split_once('-') {
+            Some((index, time))
+                if index.len() == 20
+                    && (16..=20).contains(&time.len())
+                    && digits(index)
+                    && digits(time) =>
+            {
+                Ok(Self(name.to_owned()))
+            }
+            _ => Err(NotAnId),
+        }
+    }
+}
+
+/// It is not the name of a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "not a checkpoint's name, which is 20 digits, - and 16 digits, as `tipline checkpoint list` shows it"
+)]
+pub struct NotAnId;
+
+/// A checkpoint: a store at one moment, and every file of it. Written last, and never changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    /// Its name.
+    pub id: CheckpointId,
+    /// When it was made, by the clock of the machine that made it.
+    pub created: Timestamp,
+    /// The kind of each part, in the order of the store's: `part-0`, `part-1`, …; one for a
+    /// store that is kept on one medium.
+    pub parts: Vec<String>,
+    /// What the store was created for.
+    pub log: StoreIdentity,
+    /// Where the store was; the same in every part.
+    pub cursor: Cursor,
+    /// Versions of the software that wrote it, by name: `tipline`, `sqlite`, …
+    pub versions: BTreeMap<String, String>,
+    /// Every file, by path.
+    pub files: Vec<ManifestFile>,
+}
+
+/// A file of a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManifestFile {
+    /// Where it belongs, below the checkpoint: `part-0/store.db`.
+    pub path: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// BLAKE3 of its content.
+    pub blake3: blake3::Hash,
+    /// Where it is kept in the set, if that is not `<id>/<path>`: a file that several
+    /// checkpoints share.
+    pub shared: Option<String>,
+}
+
+impl Manifest {
+    /// Length of all files together, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+
+    /// Of pinned parts that were copied. All of them are at one cursor of one log.
+    pub(super) fn of(
+        id: CheckpointId,
+        created: Timestamp,
+        pinned: &[Box<dyn Pinned>],
+        files: Vec<ManifestFile>,
+    ) -> Result<Self, CheckpointError> {
+        let place = |part: &dyn Pinned| (part.cursor().clone(), part.identity().clone());
+        let places: Vec<_> = pinned.iter().map(|part| place(&**part)).collect();
+        let (Some(last), true) = (pinned.last(), places.windows(2).all(|two| two[0] == two[1]))
+        else {
+            return Err(CheckpointError::Store(StoreError::Failed {
+                place: "the store".to_owned(),
+                what: "it was pinned at several places, or none".to_owned(),
+                source: None,
+            }));
+        };
+        let tipline = ("tipline".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+        let versions = pinned.iter().flat_map(|part| part.versions()).chain([tipline]);
+        Ok(Self {
+            id,
+            created,
+            parts: pinned.iter().map(|part| part.kind().to_owned()).collect(),
+            log: last.identity().clone(),
+            cursor: last.cursor().clone(),
+            versions: versions.collect(),
+            files,
+        })
+    }
+
+    /// Name of a file's object in the set.
+    pub(crate) fn object(&self, file: &ManifestFile) -> String {
+        file.shared.clone().unwrap_or_else(|| format!("{}/{}", self.id, file.path))
+    }
+
+    /// The text of `manifest.json`: see the [documentation of the format](crate::Checkpoints).
+    pub(super) fn to_text(&self) -> Result<String, CheckpointError> {
+        let text = serde_json::to_string_pretty(&Written::from(self)).map_err(|e| {
+            CheckpointError::File { what: "writing a manifest".to_owned(), source: e.into() }
+        })?;
+        let body = text.strip_suffix("\n}").unwrap_or(&text);
+        let digest = blake3::hash(body.as_bytes());
+        Ok(format!("{body}{BEFORE_DIGEST}{digest}{AFTER_DIGEST}"))
+    }
+
+    /// Reads the text of the checkpoint of this name. The error says what is wrong with it.
+    pub(super) fn of_text(id: &CheckpointId, text: &[u8]) -> Result<Self, String> {
+        let text = std::str::from_utf8(text).map_err(|_| "it is not text".to_owned())?;
+        let cut = text.len().checked_sub(BEFORE_DIGEST.len() + 64 + AFTER_DIGEST.len());
+        let (body, end) = cut
+            .and_then(|cut| text.split_at_checked(cut))
+            .ok_or_else(|| "it is cut off".to_owned())?;
+        if end != format!("{BEFORE_DIGEST}{}{AFTER_DIGEST}", blake3::hash(body.as_bytes())) {
+            return Err("it does not have the digest that it ends with".to_owned());
+        }
+        let format: Format = serde_json::from_str(text).map_err(|e| e.to_string())?;
+        if format.format != FORMAT {
+            return Err(format!(
+                "it has format {}, this program knows {FORMAT}: use a newer program",
+                format.format
+            ));
+        }
+        let written: Written = serde_json::from_str(text).map_err(|e| e.to_string())?;
+        let manifest = Self::try_from(written)?;
+        if manifest.id != *id {
+            return Err(format!("it is the one of {}", manifest.id));
+        }
+        manifest.check_paths()?;
+        Ok(manifest)
+    }
+
+    /// No file is anywhere but in its part.
+    fn check_paths(&self) -> Result<(), String> {
+        let plain = |path: &str| {
+            path.split('/').all(|name| !name.is_empty() && name != "." && name != "..")
+                && !path.contains(['\\', '\0'])
+        };
+        let in_part = |path: &str| {
+            let part = path.split_once('/').and_then(|(part, _)| part.strip_prefix("part-"));
+            part.and_then(|number| number.parse().ok()).is_some_and(|n: usize| n < self.parts.len())
+        };
+        for file in &self.files {
+            if !plain(&file.path) || !in_part(&file.path) {
+                return Err(format!("it has a file outside of its parts, {:?}", file.path));
+            }
+            if file.shared.as_deref().is_some_and(|name| !plain(name)) {
+                return Err(format!("it has a file outside of its set, {:?}", file.shared));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}
+
+/// The manifest as it is written. Keep stable.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    format: u32,
+    id: String,
+    created_us: u64,
+    chain: String,
+    genesis: String,
+    lineage: String,
+    cursor: WrittenCursor,
+    parts: Vec<String>,
+    versions: BTreeMap<String, String>,
+    files: Vec<WrittenFile>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WrittenCursor {
+    index: u64,
+    digest: String,
+    epoch: u64,
+    block_tip: Option<WrittenTip>,
+    proof_tip: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WrittenTip {
+    height: u64,
+    hash: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WrittenFile {
+    path: String,
+    bytes: u64,
+    blake3: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shared: Option<String>,
+}
+
+impl From<&Manifest> for Written {
+    fn from(manifest: &Manifest) -> Self {
+        let Manifest { id, created, parts, log, cursor, versions, files } = manifest;
+        let file = |file: &ManifestFile| WrittenFile {
+            path: file.path.clone(),
+            bytes: file.bytes,
+            blake3: file.blake3.to_string(),
+            shared: file.shared.clone(),
+        };
+        Self {
+            format: FORMAT,
+            id: id.to_string(),
+            created_us: created.as_micros(),
+            chain: log.chain.name.to_string(),
+            genesis: log.chain.genesis.to_string(),
+            lineage: log.lineage.to_string(),
+            cursor: WrittenCursor {
+                index: cursor.position.index,
+                digest: cursor.position.digest.to_string(),
+                epoch: cursor.epoch,
+                block_tip: cursor
+                    .block_tip
+                    .as_ref()
+                    .map(|tip| WrittenTip { height: tip.height, hash: tip.hash.to_string() }),
+                proof_tip: cursor.proof_tip,
+            },
+            parts: parts.clone(),
+            versions: versions.clone(),
+            files: files.iter().map(file).collect(),
+        }
+    }
+}
+
+impl TryFrom<Written> for Manifest {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        let lineage: Lineage = read(&written.lineage)?;
+        let chain = Chain { name: read(&written.chain)?, genesis: read(&written.genesis)? };
+        let tip =
+            |tip: WrittenTip| Ok::<_, String>(Tip { height: tip.height, hash: read(&tip.hash)? });
+        let WrittenCursor { index, digest, epoch, block_tip, proof_tip } = written.cursor;
+        let cursor = Cursor {
+            position: Position { index, digest: read(&digest)? },
+            epoch,
+            block_tip: block_tip.map(tip).transpose()?,
+            proof_tip,
+        };
+        let file = |file: WrittenFile| {
+            let blake3 = read(&file.blake3)?;
+            Ok(ManifestFile { path: file.path, bytes: file.bytes, blake3, shared: file.shared })
+        };
+        Ok(Self {
+            id: read(&written.id)?,
+            created: Timestamp::from_micros(written.created_us),
+            parts: written.parts,
+            log: StoreIdentity { lineage, chain },
+            cursor,
+            versions: written.versions,
+            files: written.files.into_iter().map(file).collect::<Result<_, String>>()?,
+        })
+    }
+}
+
+fn read<T: FromStr<Err: fmt::Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|e| format!("{text:?}: {e}"))
+}

@@ -1,0 +1,28 @@
+//! Checkpoints: copies of a store as it was at one moment, each with a manifest that says what it
+//! is and the hash of every file. [`Checkpoints`] documents the format.
+//!
+//! ```text
+//! pin (between two batches) ──► room? ──► copy, fsync ──► open, compare the cursor ──► hash ──► manifest
+//! ```
+//! The store is applied to all the while. The manifest is written last: what has none is not a
+//! checkpoint, and the next one removes it.
+
+mod create;
+mod engine;
+mod error;
+mod expire;
+mod job;
+mod lock;
+mod manifest;
+mod set;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod upload;
+
+pub use error::CheckpointError;
+pub use expire::{Fate, Keep};
+pub use job::Job;
+pub use manifest::{CheckpointId, Manifest, ManifestFile, NotAnId};
+pub use set::{Checkpoints, Listed};
+pub(crate) use tree::free;

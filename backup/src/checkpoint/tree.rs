@@ -1,0 +1,154 @@
+//! The files of a checkpoint in a directory of this machine.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use tipline_store::Pace;
+
+use super::error::CheckpointError;
+use super::job::Job;
+use super::manifest::{CheckpointId, ManifestFile};
+use super::set::MANIFEST;
+
+/// So much is read at once.
+const PIECE: usize = 1 << 20;
+
+/// Makes a new directory for its owner only. Its name is not durable yet.
+pub(super) fn make_directory(path: &Path) -> Result<(), CheckpointError> {
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    let made = builder.create(path);
+    made.map_err(CheckpointError::file(format!("making {}", path.display())))
+}
+
+/// Makes the directory of a set if it is not there. That in which it is must be: otherwise it is
+/// one that is not mounted.
+pub(super) fn prepare(set: &Path) -> Result<(), CheckpointError> {
+    if !set.is_dir() {
+        make_directory(set)?;
+    }
+    set.parent().map_or(Ok(()), flush)
+}
+
+/// Makes the names in a directory durable.
+pub(super) fn flush(path: &Path) -> Result<(), CheckpointError> {
+    let flushed = File::open(path).and_then(|directory| directory.sync_all());
+    flushed.map_err(CheckpointError::file(format!("flushing {}", path.display())))
+}
+
+/// All files below a directory with their lengths, sorted by path, which is below `name`.
+pub(super) fn list(path: &Path, name: &str) -> Result<Vec<(String, u64)>, CheckpointError> {
+    let mut found = vec![];
+    let failed = |e| CheckpointError::file(format!("listing {}", path.display()))(e);
+    for entry in fs::read_dir(path).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let metadata = entry.metadata().map_err(failed)?;
+        let file_name = entry.file_name();
+        let name = match file_name.to_str() {
+            Some(file_name) => format!("{name}/{file_name}"),
+            None => return Err(failed(io::ErrorKind::InvalidFilename.into())),
+        };
+        if metadata.is_dir() {
+            found.extend(list(&entry.path(), &name)?);
+        } else {
+            found.push((name, metadata.len()));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Hashes files below `root`, as they are on the way back from the file system.
+pub(super) fn hash(
+    root: &Path,
+    files: Vec<(String, u64)>,
+    job: &Job,
+) -> Result<Vec<ManifestFile>, CheckpointError> {
+    let mut piece = vec![0; PIECE];
+    let mut hashed = Vec::with_capacity(files.len());
+    for (path, bytes) in files {
+        let failed = |e| CheckpointError::file(format!("reading {path} back"))(e);
+        let mut file = File::open(root.join(&path)).map_err(failed)?;
+        let mut hasher = blake3::Hasher::new();
+        loop {
+            let read = file.read(&mut piece).map_err(failed)?;
+            if Pace::moved(job, read as u64).is_break() {
+                return Err(CheckpointError::Cancelled);
+            }
+            if read == 0 {
+                break;
+            }
+            hasher.update(&piece[..read]);
+        }
+        if hasher.count() != bytes {
+            let changed = io::Error::other("its length changed while it was read");
+            return Err(failed(changed));
+        }
+        hashed.push(ManifestFile { path, bytes, blake3: hasher.finalize(), shared: None });
+    }
+    Ok(hashed)
+}
+
+/// Writes the manifest: from here on the checkpoint is listed. Durable on return.
+pub(super) fn finish(root: &Path, text: &str) -> Result<(), CheckpointError> {
+    let (new, path) = (root.join("manifest.json.new"), root.join(MANIFEST));
+    let write = || {
+        let mut options = OpenOptions::new();
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.write(true).create_new(true).open(&new)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, &path)
+    };
+    write().map_err(CheckpointError::file(format!("writing {}", path.display())))?;
+    flush(root)
+}
+
+/// Removes a checkpoint or what there is of one: the manifest first, so that it is never listed
+/// with less than all.
+pub(super) fn remove(directory: &Path, id: &CheckpointId) -> Result<(), CheckpointError> {
+    let root = directory.join(id.as_str());
+    let failed = |e| CheckpointError::file(format!("removing {}", root.display()))(e);
+    match fs::remove_file(root.join(MANIFEST)) {
+        Ok(()) => flush(&root)?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(failed(e)),
+    }
+    match fs::remove_dir_all(&root) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed(e)),
+        _ => flush(directory),
+    }
+}
+
+/// Removes what is left of checkpoints that were not finished. Only for who has the set's lock.
+pub(super) fn clear(directory: &Path) -> Result<(), CheckpointError> {
+    let failed = |e| CheckpointError::file(format!("listing {}", directory.display()))(e);
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        let manifest = entry.path().join(MANIFEST);
+        if !manifest.try_exists().map_err(failed)? {
+            tracing::info!(checkpoint = %id, "removing what is left of a checkpoint that was not finished");
+            remove(directory, &id)?;
+        }
+    }
+    Ok(())
+}
+
+/// Bytes that may still be written to the file system of a directory; `None` where it does not say.
+#[cfg(target_os = "linux")]
+pub(crate) fn free(directory: &Path) -> Option<u64> {
+    let found = nix::sys::statvfs::statvfs(directory).ok()?;
+    Some(found.blocks_available().saturating_mul(found.fragment_size()))
+}
+
+/// Bytes that may still be written to the file system of a directory; `None` where it does not say.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn free(_directory: &Path) -> Option<u64> {
+    None
+}

@@ -1,0 +1,14 @@
+//! Whether what is kept could be restored: looked at (verify), done for real (drill), and remembered
+//! where it is kept.
+
+mod common_point;
+mod drill;
+mod record;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+pub use common_point::common_point;
+pub use drill::{DrillReport, drill};
+pub use record::{Check, Record};
+pub use verify::{Sample, VerifiedPlace, VerifyReport, verify};

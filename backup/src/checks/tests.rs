@@ -1,0 +1,164 @@
+//! Verify, drill and common points find what is wrong, and nothing else.
+
+use std::fs;
+
+use tempfile::TempDir;
+use tipline_store::conformance::history::{History, log};
+use tipline_store::conformance::model::Model;
+use tipline_store::{MemoryStore, SqliteStore, Store};
+use tokio_util::sync::CancellationToken;
+
+use super::{Check, Record, Sample, VerifyReport, common_point, verify};
+use crate::archive::{Archive, ArchiveStore};
+use crate::destination::Destination;
+use crate::keys::Keys;
+use crate::sources::Sources;
+
+/// An archive of a history, in segments of 10 entries.
+async fn archived(history: &History) -> (TempDir, Sources) {
+    let directory = tempfile::tempdir().unwrap();
+    let place = Destination::open(&format!("dir:{}", directory.path().display())).unwrap();
+    let archive = Archive::create(place, &log(), Keys::default()).await.unwrap();
+    let mut sources = Sources::default();
+    let mut model = Model::new(&log());
+    let mut earlier = model.cursor.position;
+    for entries in history.entries.chunks(10) {
+        entries.iter().for_each(|entry| model.apply(entry));
+        let above = |height: &&u64| model.cursor.proof_tip.is_none_or(|tip| **height > tip);
+        let index = crate::archive::SegmentIndex {
+            log: (&log()).into(),
+            before: earlier,
+            after: model.cursor.clone(),
+            links: tipline_store::StoredLinks {
+                base: model.base.clone(),
+                proven_above: model.proofs.keys().filter(above).copied().collect(),
+            },
+            latest_before: tipline_proto::Timestamp::default(),
+            rows: entries.iter().map(crate::archive::Row::from).collect(),
+        };
+        archive.write(&index, entries).await.unwrap();
+        earlier = model.cursor.position;
+    }
+    sources.archives.push(archive);
+    (directory, sources)
+}
+
+async fn look(sources: &Sources, sample: Sample) -> VerifyReport {
+    verify(sources, None, sample, &mut || 0.5, &CancellationToken::new()).await.unwrap()
+}
+
+fn segments(directory: &TempDir) -> Vec<std::path::PathBuf> {
+    let found = fs::read_dir(directory.path().join("segments")).unwrap();
+    let mut found: Vec<_> = found.map(|entry| entry.unwrap().path()).collect();
+    found.sort();
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_whole_is_found_whole() {
+    let history = History::random(31, 95);
+    let (_directory, sources) = archived(&history).await;
+    for (sample, read_back) in [
+        (Sample::Structure, 0),
+        (Sample::Share(0.6), 10),
+        (Sample::Share(0.1), 1),
+        (Sample::Full, 10),
+    ] {
+        let report = look(&sources, sample).await;
+        assert!(report.is_ok(), "{report:?}");
+        assert_eq!(report.places[0].read_back, read_back, "{sample:?}");
+        assert_eq!((report.places[0].first, report.index()), (1, history.entries.len() as u64));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_damaged_or_missing_is_named() {
+    let history = History::random(32, 95);
+    let (directory, sources) = archived(&history).await;
+    let names = segments(&directory);
+    let name = |at: usize| names[at].file_name().unwrap().to_str().unwrap().to_owned();
+    let mut bytes = fs::read(&names[3]).unwrap();
+    bytes[40] ^= 1;
+    fs::write(&names[3], &bytes).unwrap();
+    let full = look(&sources, Sample::Full).await;
+    assert!(full.places[0].problems.iter().any(|problem| problem.contains(&name(3))), "{full:?}");
+    fs::remove_file(&names[5]).unwrap();
+    let report = look(&sources, Sample::Structure).await;
+    let problems = &report.places[0].problems;
+    assert_eq!(problems, &["entries 51 to 60 are missing"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_differs_from_what_was_archived_is_found_out() {
+    let history = History::random(33, 90);
+    let (_directory, sources) = archived(&history).await;
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("store.db");
+    let mut store = SqliteStore::open(&path).unwrap();
+    store.create(&log()).unwrap();
+    store.apply(&Model::new(&log()).batch(&history.entries)).unwrap();
+    let reader = || store.reader().unwrap();
+    let stop = CancellationToken::new();
+    let report = verify(&sources, Some(reader()), Sample::Full, &mut || 0.0, &stop).await.unwrap();
+    assert!(report.is_ok(), "{report:?}");
+    // What nobody who goes through the store can do.
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    let height = history.model.blocks.keys().next_back().unwrap();
+    let changed = connection
+        .execute("UPDATE blocks SET payload = x'00' WHERE height = ?1", [*height as i64])
+        .unwrap();
+    assert_eq!(changed, 1);
+    let report = verify(&sources, Some(reader()), Sample::Full, &mut || 0.0, &stop).await.unwrap();
+    assert!(!report.is_ok(), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_agree_up_to_where_they_part() {
+    let mut one = History::blocks(30, 10);
+    let mut other = one.twin(77);
+    for _ in 0..12 {
+        one.block();
+        other.block();
+    }
+    let copy = |history: &History| {
+        let mut store = MemoryStore::new();
+        store.create(&log()).unwrap();
+        store.apply(&Model::new(&log()).batch(&history.entries)).unwrap();
+        store.reader().unwrap()
+    };
+    let parted = |history: &History| history.model.cursor.block_tip.clone().unwrap().height - 12;
+    let found = common_point(&[copy(&one), copy(&other)]).unwrap().unwrap();
+    assert_eq!(found.height, parted(&one));
+    assert_eq!(Some(found.hash), one.model.block_hash(found.height));
+    let (directory, _) = archived(&one).await;
+    let place = Destination::open(&format!("dir:{}", directory.path().display())).unwrap();
+    let archive = ArchiveStore::new(place, Keys::default(), 1);
+    let copies = vec![copy(&one), copy(&other)];
+    // A reader of an archive blocks.
+    tokio::task::spawn_blocking(move || {
+        archive.identity().unwrap().unwrap();
+        let mut copies = copies;
+        copies.push(archive.reader().unwrap());
+        let found = common_point(&copies[..]).unwrap().unwrap();
+        assert_eq!(found.height, parted(&one));
+        copies.remove(1);
+        assert_eq!(common_point(&copies).unwrap(), one.model.cursor.block_tip);
+        copies.push(MemoryStore::new().reader().unwrap());
+        assert_eq!(common_point(&copies).unwrap(), None);
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_are_kept_where_the_copies_are() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = Destination::open(&format!("dir:{}", directory.path().display())).unwrap();
+    assert_eq!(Record::newest(&place, Check::Drill).await.unwrap(), (None, None));
+    let record = |time_us, ok| Record { time_us, ok, index: 7, summary: "so".to_owned() };
+    record(5, true).keep(&place, Check::Drill).await.unwrap();
+    record(6, false).keep(&place, Check::Drill).await.unwrap();
+    record(9, true).keep(&place, Check::Verify).await.unwrap();
+    let found = Record::newest(&place, Check::Drill).await.unwrap();
+    assert_eq!(found, (Some(record(6, false)), Some(record(5, true))));
+}

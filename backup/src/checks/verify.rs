@@ -1,0 +1,301 @@
+//! Looking at what is kept, without restoring it.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use serde::Serialize;
+use tipline_log::error_chain;
+use tipline_proto::Digest;
+use tipline_store::StoreReader;
+use tokio_util::sync::CancellationToken;
+
+use crate::archive::{Archive, ArchiveError};
+use crate::checkpoint::{CheckpointError, Checkpoints, Listed};
+use crate::destination::Watch;
+use crate::error::RestoreError;
+use crate::restore::compare_with_store;
+use crate::sources::Sources;
+
+/// How much is read back. The structure is looked at in any case: that everything listed has its
+/// manifest or index, that nothing is missing in between, and that all agree.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Sample {
+    /// Nothing more.
+    Structure,
+    /// Each segment and each checkpoint with this probability, the newest of each in any case.
+    Share(f64),
+    /// Everything.
+    Full,
+}
+
+/// What was found.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct VerifyReport {
+    /// By place.
+    pub places: Vec<VerifiedPlace>,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+}
+
+impl VerifyReport {
+    /// Whether nothing is wrong.
+    pub fn is_ok(&self) -> bool {
+        self.places.iter().all(|place| place.problems.is_empty())
+    }
+
+    /// Index up to which any place reaches.
+    pub fn index(&self) -> u64 {
+        self.places.iter().map(|place| place.last).max().unwrap_or(0)
+    }
+}
+
+/// What was found at a place.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct VerifiedPlace {
+    /// Which place.
+    pub place: String,
+    /// What is there: `archive`, `checkpoints` or `store`.
+    pub what: &'static str,
+    /// How many segments, checkpoints or entries were looked at.
+    pub looked_at: u64,
+    /// How many of them were read back as a whole.
+    pub read_back: u64,
+    /// Bytes that were read back.
+    pub bytes: u64,
+    /// Index of the oldest entry there.
+    pub first: u64,
+    /// Index of the newest.
+    pub last: u64,
+    /// What is wrong, each with its name.
+    pub problems: Vec<String>,
+}
+
+/// Looks at everything that is kept at the places, and at a store if one is given: it is compared
+/// with the entries of the segments that are read back.
+///
+/// `random` chooses what is read: a number for each, from 0 to 1.
+///
+/// # Errors
+/// A place does not answer. What is wrong with what is there is not an error but in the report.
+pub async fn verify(
+    sources: &Sources,
+    store: Option<Box<dyn StoreReader>>,
+    sample: Sample,
+    random: &mut (dyn FnMut() -> f64 + Send),
+    stop: &CancellationToken,
+) -> Result<VerifyReport, RestoreError> {
+    let began = Instant::now();
+    let mut work = Work { known: BTreeMap::new(), sample, random, stop };
+    let mut report = VerifyReport::default();
+    let mut compared = match store {
+        Some(reader) => Some(Compared::new(reader)?),
+        None => None,
+    };
+    for archive in &sources.archives {
+        report.places.push(work.archive(archive, compared.as_mut()).await?);
+    }
+    for set in &sources.checkpoints {
+        report.places.push(work.checkpoints(set).await?);
+    }
+    if let Some(compared) = compared {
+        report.places.push(compared.finish(&work.known));
+    }
+    report.seconds = began.elapsed().as_secs_f64();
+    Ok(report)
+}
+
+struct Work<'a> {
+    /// The digest at each index that anything starts or ends at, and who says so.
+    known: BTreeMap<u64, (Digest, String)>,
+    sample: Sample,
+    random: &'a mut (dyn FnMut() -> f64 + Send),
+    stop: &'a CancellationToken,
+}
+
+impl Work<'_> {
+    fn is_read(&mut self, newest: bool) -> bool {
+        match self.sample {
+            Sample::Structure => false,
+            Sample::Share(share) => newest || (self.random)() < share,
+            Sample::Full => true,
+        }
+    }
+
+    /// Notes a digest; says if somebody else has another one there.
+    fn know(&mut self, index: u64, digest: Digest, who: &str) -> Option<String> {
+        match self.known.get(&index) {
+            None => {
+                self.known.insert(index, (digest, who.to_owned()));
+                None
+            }
+            Some((known, _)) if *known == digest => None,
+            Some((known, other)) => {
+                Some(format!("{who}: digest {digest} at entry {index}, {other} has {known}"))
+            }
+        }
+    }
+
+    fn check_stop(&self) -> Result<(), RestoreError> {
+        if self.stop.is_cancelled() { Err(RestoreError::Stopped { at: 0 }) } else { Ok(()) }
+    }
+
+    async fn archive(
+        &mut self,
+        archive: &Archive,
+        mut compared: Option<&mut Compared>,
+    ) -> Result<VerifiedPlace, RestoreError> {
+        let names = archive.segments().await.map_err(away)?;
+        let mut place = VerifiedPlace {
+            place: archive.place().to_owned(),
+            what: "archive",
+            looked_at: names.len() as u64,
+            first: names.iter().map(|name| name.first).min().unwrap_or(0),
+            last: names.iter().map(|name| name.last).max().unwrap_or(0),
+            ..VerifiedPlace::default()
+        };
+        let mut sound = Vec::new();
+        for name in &names {
+            self.check_stop()?;
+            let object = name.to_string();
+            let index = if self.is_read(name.last == place.last) {
+                match archive.entries(name).await {
+                    Ok((index, entries)) => {
+                        place.read_back += 1;
+                        place.bytes += name.bytes;
+                        if let Some(compared) = &mut compared {
+                            compared.with(&entries);
+                        }
+                        Ok(index)
+                    }
+                    Err(error) => Err(error),
+                }
+            } else {
+                archive.index(name).await
+            };
+            match index {
+                Ok(index) => {
+                    let ends = [index.before, index.after.position];
+                    for position in ends {
+                        place.problems.extend(self.know(position.index, position.digest, &object));
+                    }
+                    sound.push((name.first, name.last));
+                }
+                Err(error @ (ArchiveError::Corrupt { .. } | ArchiveError::Newer { .. })) => {
+                    place.problems.push(error_chain(&error));
+                }
+                Err(error) => return Err(away(error)),
+            }
+        }
+        let (mut at, end) = (place.first.saturating_sub(1), place.last);
+        sound.sort_unstable();
+        for (first, last) in sound {
+            if first > at + 1 {
+                place.problems.push(format!("entries {} to {} are missing", at + 1, first - 1));
+            }
+            at = at.max(last);
+        }
+        if at < end {
+            place.problems.push(format!("entries {} to {end} are missing", at + 1));
+        }
+        Ok(place)
+    }
+
+    async fn checkpoints(&mut self, set: &Checkpoints) -> Result<VerifiedPlace, RestoreError> {
+        let listed = set.list().await?;
+        let mut place = VerifiedPlace {
+            place: set.place().to_owned(),
+            what: "checkpoints",
+            looked_at: listed.len() as u64,
+            ..VerifiedPlace::default()
+        };
+        for (at, listed) in listed.into_iter().enumerate() {
+            self.check_stop()?;
+            let manifest = match listed {
+                Listed::Whole(manifest) => manifest,
+                Listed::Broken { id, why } => {
+                    place.problems.push(format!("checkpoint {id}: {why}"));
+                    continue;
+                }
+            };
+            let position = manifest.cursor.position;
+            place.first = position.index;
+            place.last = place.last.max(position.index);
+            let who = format!("checkpoint {}", manifest.id);
+            place.problems.extend(self.know(position.index, position.digest, &who));
+            if !self.is_read(at == 0) {
+                continue;
+            }
+            match set.verify(&manifest, &Stop(self.stop)).await {
+                Ok(()) => {
+                    place.read_back += 1;
+                    place.bytes += manifest.bytes();
+                }
+                Err(error @ CheckpointError::Corrupt { .. }) => {
+                    place.problems.push(error_chain(&error))
+                }
+                Err(CheckpointError::Cancelled) => self.check_stop()?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(place)
+    }
+}
+
+/// A store, compared with entries as they come by.
+struct Compared {
+    reader: Box<dyn StoreReader>,
+    place: VerifiedPlace,
+    cursor: Option<tipline_proto::Cursor>,
+}
+
+impl Compared {
+    fn new(reader: Box<dyn StoreReader>) -> Result<Self, RestoreError> {
+        let cursor = reader.cursor()?;
+        let place = VerifiedPlace {
+            place: reader.place(),
+            what: "store",
+            last: cursor.as_ref().map_or(0, |cursor| cursor.position.index),
+            ..VerifiedPlace::default()
+        };
+        Ok(Self { reader, place, cursor })
+    }
+
+    fn with(&mut self, entries: &[tipline_proto::Entry]) {
+        for entry in entries.iter().filter(|entry| entry.index <= self.place.last) {
+            self.place.looked_at += 1;
+            self.place.read_back += 1;
+            self.place.bytes += entry.event.payload().len() as u64;
+            if let Err(error) = compare_with_store(&*self.reader, entry) {
+                self.place.problems.push(error_chain(&error));
+            }
+        }
+    }
+
+    fn finish(mut self, known: &BTreeMap<u64, (Digest, String)>) -> VerifiedPlace {
+        if let Some(cursor) = &self.cursor
+            && let Some((digest, who)) = known.get(&cursor.position.index)
+            && *digest != cursor.position.digest
+        {
+            let (index, own) = (cursor.position.index, cursor.position.digest);
+            self.place
+                .problems
+                .push(format!("the cursor: digest {own} at entry {index}, {who} has {digest}"));
+        }
+        self.place
+    }
+}
+
+struct Stop<'a>(&'a CancellationToken);
+
+impl Watch for Stop<'_> {
+    async fn proceed(&self, _bytes: u64) -> bool {
+        !self.0.is_cancelled()
+    }
+}
+
+fn away(error: ArchiveError) -> RestoreError {
+    match error {
+        ArchiveError::Destination(error) => error.into(),
+        error => RestoreError::Archive(error),
+    }
+}

@@ -1,0 +1,50 @@
+//! Away and back: what a log and its stores leave behind, and how a store is made from it again.
+//!
+//! - **Archive**: everything that was ever in the log, in immutable segments ([`ArchiveStore`]
+//!   writes them, as the store of a consumer; [`Archive`] reads them).
+//! - **Checkpoints** of a live store ([`Checkpoints`], [`Job`]).
+//! - **Restore** to any point from both and from the log ([`restore`], [`plan_restore`]), and
+//!   [`catch_up`] for a store that the log has left behind.
+//! - **Retention**: what the log and the archive may forget ([`retention`], [`ArchiveKeeper`]).
+//! - **Checks** that all of it could be restored ([`verify`], [`drill`]).
+//! - **Identities**: the key files of nodes ([`Identities`]).
+//!
+//! All of it is kept at a [`Destination`]: a directory, or object storage with the feature
+//! `cloud`.
+
+mod archive;
+mod checkpoint;
+mod checks;
+mod destination;
+mod error;
+mod identity;
+mod keys;
+mod restore;
+pub mod retention;
+mod sources;
+#[cfg(test)]
+mod tests;
+
+pub use archive::{
+    Archive, ArchiveError, ArchiveKeeper, ArchivePlan, ArchiveRange, ArchiveStore, ExpireError,
+    Merged, Row, SegmentIndex, SegmentName,
+};
+pub use checkpoint::{
+    CheckpointError, CheckpointId, Checkpoints, Fate, Job, Keep, Listed, Manifest, ManifestFile,
+    NotAnId,
+};
+pub use checks::{
+    Check, DrillReport, Record, Sample, VerifiedPlace, VerifyReport, common_point, drill, verify,
+};
+pub use destination::{Destination, DestinationError, Object, Watch};
+pub use error::RestoreError;
+pub use identity::{
+    Identities, IdentityBackup, IdentityError, IdentityName, InvalidIdentityName, KeyFile,
+};
+pub use keys::{KeyError, Keys};
+pub use restore::{
+    Achieved, Claim, ClaimedAt, OpenStore, Plan, PlannedCheckpoint, PlannedRead, RestoreProgress,
+    RestoreReport, RestoreSettings, SignFloor, Step, StorePlace, Target, Verification, catch_up,
+    claim, plan_for, plan_restore, restore,
+};
+pub use sources::Sources;

@@ -1,0 +1,233 @@
+//! Filling a store from a checkpoint of another kind: its content is carried over.
+//!
+//! A store takes batches of entries, so it gets what has survived as such: each block, proof,
+//! transaction, record and mark as the entry that it came with, at that entry's index, in the order
+//! of the log. What is gone (rolled back, replaced, erased) leaves gaps within a batch; at both of
+//! its ends is an entry that changes nothing. Whether all has arrived, and as it was, the content
+//! digests of both stores tell.
+
+use std::fs;
+use std::path::Path;
+
+use super::entry_order::{EntryOrder, Name, Row};
+use tipline_log::error_chain;
+use tipline_proto::limits::{MAX_APPLY_BYTES, MAX_APPLY_EVENTS};
+use tipline_proto::{
+    Cursor, Digest, Entry, Event, Hash, Label, LogIdentity, OutboxId, Position, Timestamp, Tip,
+};
+use tipline_store::{Batch, Store, StoreIdentity, StoreReader, StoredLinks, content_digest_while};
+
+use super::stage::files;
+use crate::error::RestoreError;
+
+/// How many names are asked for at once.
+const PAGE: usize = 1000;
+/// The digest of an entry that was read from a store, which keeps none.
+const NONE: Digest = Digest::from_bytes([0; 32]);
+const NO_OUTBOX: OutboxId = OutboxId::from_bytes([0; 16]);
+
+/// Fills a new store with everything that `from` holds, durably, and compares the two. `scratch` is
+/// a file that is made and removed. `proceed` is told how many entries have been carried over, and
+/// ends it with `false`.
+pub(super) fn carry(
+    from: &dyn StoreReader,
+    of: &StoreIdentity,
+    into: &mut dyn Store,
+    scratch: &Path,
+    mut proceed: impl FnMut(u64) -> bool,
+) -> Result<(), RestoreError> {
+    let Some(cursor) = from.cursor()? else {
+        return Err(RestoreError::NotRight { what: format!("{} is empty", from.place()) });
+    };
+    let log = identity(of)?;
+    into.create(&log)?;
+    into.set_filling(true)?;
+    let order = EntryOrder::of(from, scratch)?;
+    let links = from.links()?;
+    let nobody =
+        Label::new("restore").map_err(|e| RestoreError::NotRight { what: error_chain(&e) })?;
+    let mut carrier = Carrier {
+        into: &mut *into,
+        nobody,
+        genesis: of.chain.genesis.clone(),
+        at: Cursor::origin(&log),
+        links,
+        tip: None,
+        entries: Vec::new(),
+        bytes: 0,
+        carried: 0,
+        proceed: &mut proceed,
+    };
+    carrier.everything(from, &order)?;
+    // Of an empty store there is nothing.
+    if cursor.position.index > 0 {
+        carrier.apply(cursor)?;
+    }
+    let carried = carrier.carried;
+    drop(carrier);
+    drop(order);
+    fs::remove_file(scratch).map_err(|source| files("removing", scratch, source))?;
+    into.set_filling(false)?;
+    let mut digest = |reader: &dyn StoreReader| {
+        content_digest_while(reader, || match proceed(carried) {
+            true => Ok(()),
+            false => Err(RestoreError::Stopped { at: 0 }),
+        })
+    };
+    let (found, expected) = (digest(&*into.reader()?)?, digest(from)?);
+    if found != expected || into.reader()?.links()? != from.links()? {
+        let what = format!(
+            "what was carried over from {} has digest {found}, not {expected}",
+            from.place()
+        );
+        return Err(RestoreError::NotRight { what });
+    }
+    Ok(())
+}
+
+/// A store does not keep the name of its log.
+fn identity(of: &StoreIdentity) -> Result<LogIdentity, RestoreError> {
+    let name = "restored".parse();
+    let name = name.map_err(|e| RestoreError::NotRight { what: error_chain(&e) })?;
+    Ok(LogIdentity { name, chain: of.chain.clone(), lineage: of.lineage })
+}
+
+struct Carrier<'a, P> {
+    into: &'a mut dyn Store,
+    nobody: Label,
+    genesis: Hash,
+    /// Where it is.
+    at: Cursor,
+    links: StoredLinks,
+    /// The block tip behind the entries.
+    tip: Option<Tip>,
+    entries: Vec<Entry>,
+    bytes: usize,
+    carried: u64,
+    proceed: P,
+}
+
+impl<P: FnMut(u64) -> bool> Carrier<'_, P> {
+    fn everything(
+        &mut self,
+        from: &dyn StoreReader,
+        order: &EntryOrder,
+    ) -> Result<(), RestoreError> {
+        let mut between = order.rows().peekable();
+        for block in from.blocks(0..=u64::MAX)? {
+            let block = block?;
+            let is_before =
+                |row: &Result<Row, _>| row.as_ref().map_or(true, |row| row.index < block.index);
+            while let Some(row) = between.next_if(is_before) {
+                self.between(from, row?)?;
+            }
+            let (height, hash) = (block.height, block.hash);
+            let (parent_hash, payload) = (block.parent_hash, block.payload);
+            let event = Event::BlockCommitted { height, hash, parent_hash, payload };
+            self.push(block.index, block.epoch, block.time, event)?;
+            if let Some(proof) = from.proof(height)? {
+                let (block_hash, payload) = (proof.block_hash, proof.payload);
+                let event = Event::BlockProven { height, block_hash, payload };
+                self.push(proof.index, block.epoch, proof.time, event)?;
+            }
+        }
+        between.try_for_each(|row| self.between(from, row?))?;
+        let mut keys = from.keys(None, PAGE)?;
+        while let Some(last) = keys.last().cloned() {
+            for key in keys {
+                let Some(record) = from.record(&key)? else { continue };
+                let event = Event::StateRecorded { key, value: Some(record.value) };
+                self.push(record.index, 0, record.time, event)?;
+            }
+            keys = from.keys(Some(&last), PAGE)?;
+        }
+        Ok(())
+    }
+
+    /// A transaction or a mark.
+    fn between(&mut self, from: &dyn StoreReader, row: Row) -> Result<(), RestoreError> {
+        let (index, time, block_tip, event) = match row.name {
+            Name::Transaction(id) => {
+                let Some(found) = from.transaction(&id)? else { return Ok(()) };
+                let event = Event::TransactionValidated { id, payload: found.payload };
+                (found.index, found.time, found.block_tip, event)
+            }
+            Name::Mark(name) => {
+                let Some(found) = from.mark(&name)? else { return Ok(()) };
+                (found.index, found.time, found.block_tip, Event::Marked { name })
+            }
+        };
+        self.stand_at(block_tip, index)?;
+        self.push(index, 0, time, event)
+    }
+
+    /// The block tip at an entry is that of the newest block before it, as a rule. But a mark stays
+    /// when its block is rolled back, and a chain may have been rolled back to in front of its first
+    /// block. Then a rollback says it, which removes nothing: no block before the entry was higher.
+    fn stand_at(&mut self, block_tip: Option<u64>, index: u64) -> Result<(), RestoreError> {
+        match block_tip {
+            tip if tip == self.tip.as_ref().map(|tip| tip.height) => Ok(()),
+            Some(to_height) => {
+                let to_hash = self.genesis.clone();
+                let event = Event::RolledBack { to_height, to_hash };
+                self.push(index, 0, Timestamp::default(), event)
+            }
+            None => {
+                let what = format!("entry {index} was applied before the first block, and is not");
+                Err(RestoreError::NotRight { what })
+            }
+        }
+    }
+
+    fn push(
+        &mut self,
+        index: u64,
+        epoch: u64,
+        time: Timestamp,
+        event: Event,
+    ) -> Result<(), RestoreError> {
+        let bytes = event.payload().len();
+        // With the two that change nothing.
+        let full =
+            self.entries.len() + 3 > MAX_APPLY_EVENTS || self.bytes + bytes > MAX_APPLY_BYTES;
+        if full && !self.entries.is_empty() {
+            let index = self.at.position.index + 1;
+            let (position, block_tip) = (Position { index, digest: NONE }, self.tip.clone());
+            self.apply(Cursor { position, block_tip, ..self.at.clone() })?;
+        }
+        match &event {
+            Event::BlockCommitted { height, hash, .. }
+            | Event::RolledBack { to_height: height, to_hash: hash } => {
+                self.tip = Some(Tip { height: *height, hash: hash.clone() });
+            }
+            _ => {}
+        }
+        self.bytes += bytes;
+        self.entries.push(Entry { index, epoch, time, outbox_sequence: 0, digest: NONE, event });
+        Ok(())
+    }
+
+    /// Applies what has been gathered, as one batch behind which the store is at `cursor`.
+    fn apply(&mut self, cursor: Cursor) -> Result<(), RestoreError> {
+        let end = |position: Position| Entry {
+            index: position.index,
+            epoch: 0,
+            time: Timestamp::default(),
+            outbox_sequence: 0,
+            digest: position.digest,
+            event: Event::EpochStarted { primary: self.nobody.clone(), outbox: NO_OUTBOX },
+        };
+        let first = end(Position { index: self.at.position.index + 1, digest: NONE });
+        let last = end(cursor.position);
+        let gathered = std::mem::take(&mut self.entries);
+        let entries = [first].into_iter().chain(gathered).chain([last]).collect();
+        let batch = Batch { entries, cursor: cursor.clone(), base: self.links.base.clone() };
+        self.into.apply(&batch)?;
+        self.carried += batch.entries.len() as u64 - 2;
+        (self.at, self.bytes) = (cursor, 0);
+        if (self.proceed)(self.carried) {
+            return Ok(());
+        }
+        Err(RestoreError::Stopped { at: 0 })
+    }
+}

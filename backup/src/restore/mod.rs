@@ -1,0 +1,40 @@
+//! Restore: a store as it was at any point of its log's history, from checkpoints, archives and
+//! the log.
+//!
+//! ```text
+//! plan ──► newest checkpoint in front of the target ──► entries up to it ──► look ──► in place
+//! ```
+//!
+//! - **What it reads is the log.** A checkpoint is a store at an earlier point; everything behind
+//!   it goes through the same verification and the same [`Store::apply`](tipline_store::Store::apply) as in
+//!   a replica. So what is restored is what a replica would be, and goes on as one.
+//! - **Nothing is bridged.** Entries that are missing on the way to the target are named, and so
+//!   is every file that is damaged; what is damaged at one place is taken from the next.
+//! - **Nothing is in place before it is whole.** The store is made beside its place, looked at,
+//!   and renamed. Whatever ends the work in the middle, the same call goes on where it was.
+
+#[cfg(feature = "sqlite")]
+mod entry_order;
+mod inspect;
+#[cfg(feature = "sqlite")]
+mod logical_copy;
+mod plan;
+mod replay;
+mod report;
+mod resolve;
+mod run;
+mod seek;
+mod sign_floor;
+mod stage;
+mod target;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use inspect::compare as compare_with_store;
+pub use plan::{Plan, PlannedCheckpoint, PlannedRead};
+pub use replay::catch_up;
+pub use report::{Achieved, RestoreProgress, RestoreReport, Step, Verification};
+pub use run::{RestoreSettings, plan_for, plan_restore, restore};
+pub use sign_floor::{Claim, ClaimedAt, SignFloor, claim};
+pub use stage::{OpenStore, StorePlace};
+pub use target::Target;

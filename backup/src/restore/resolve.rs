@@ -1,0 +1,114 @@
+//! From a target to the index of the last entry to restore.
+
+use std::ops::ControlFlow;
+
+use futures_util::StreamExt;
+use tipline_proto::Timestamp;
+
+use super::seek::Seek;
+use super::target::Target;
+use crate::archive::Row;
+use crate::error::RestoreError;
+use crate::sources::{Found, Sources, Trouble};
+
+impl Sources {
+    /// The index of the last entry that belongs to the target.
+    pub(super) async fn resolve(
+        &self,
+        found: &mut Found,
+        target: &Target,
+        exclusive: bool,
+    ) -> Result<u64, RestoreError> {
+        let newest = found.newest();
+        match target {
+            Target::Latest => Ok(newest),
+            Target::Index(index) if *index - u64::from(exclusive && *index > 0) > newest => {
+                let target = target.to_string();
+                Err(RestoreError::NotYet { target, latest: format!("index {newest}") })
+            }
+            Target::Index(index) => Ok(index - u64::from(exclusive && *index > 0)),
+            _ => self.search(found, target, exclusive).await,
+        }
+    }
+
+    async fn search(
+        &self,
+        found: &mut Found,
+        target: &Target,
+        exclusive: bool,
+    ) -> Result<u64, RestoreError> {
+        loop {
+            let mut seek = Seek::new(target, exclusive);
+            let mut all = self.rows_of(found.holdings.backwards());
+            let mut bad = None;
+            while let Some((span, rows)) = all.next().await {
+                match rows {
+                    Ok(rows) => {
+                        if let ControlFlow::Break(index) = see_all(&mut seek, &rows) {
+                            return index.ok_or_else(|| not_found(found, target, &seek));
+                        }
+                    }
+                    Err(Trouble::Bad(why)) => {
+                        bad = Some((span, why));
+                        break;
+                    }
+                    Err(Trouble::Away(error)) => return Err(error),
+                    Err(Trouble::Left) => {}
+                }
+            }
+            drop(all);
+            let Some((span, why)) = bad else {
+                return Err(not_found(found, target, &seek));
+            };
+            // Somebody else may have the same entries: once more, without it.
+            found.give_up(&span, why);
+        }
+    }
+}
+
+/// The newest row first.
+fn see_all(seek: &mut Seek<'_>, rows: &[Row]) -> ControlFlow<Option<u64>> {
+    rows.iter().rev().try_for_each(|row| seek.see(row))
+}
+
+fn not_found(found: &Found, target: &Target, seek: &Seek<'_>) -> RestoreError {
+    let asked = target.to_string();
+    let (Some(newest), Some(oldest)) = (&seek.newest, &seek.oldest) else {
+        let held = "of which there are none".to_owned();
+        return RestoreError::Unknown { target: asked, held };
+    };
+    let (low, high) = seek.heights.map_or((None, None), |(low, high)| (Some(low), Some(high)));
+    let latest = point(newest.index, high, newest.time);
+    let earliest = point(oldest.index, low, oldest.time);
+    let first_hole = found.holdings.holes().first().copied();
+    match target {
+        Target::Time(_) if seek.later => RestoreError::NotYet { target: asked, latest },
+        Target::Time(_) => RestoreError::TooOld { target: asked, earliest },
+        Target::Height(_) if seek.gone => RestoreError::NotYet {
+            target: asked,
+            latest: format!(
+                "{latest}; the block of this height was rolled back, restore it by its hash"
+            ),
+        },
+        Target::Height(height) if high.is_none_or(|high| *height > high) => {
+            RestoreError::NotYet { target: asked, latest }
+        }
+        Target::Height(height) if low.is_some_and(|low| *height < low) => {
+            RestoreError::TooOld { target: asked, earliest }
+        }
+        _ => match first_hole {
+            Some(hole) => RestoreError::Gap { target: asked, first: hole.first, last: hole.last },
+            None => {
+                let held = format!("{} to {}", oldest.index, newest.index);
+                RestoreError::Unknown { target: asked, held }
+            }
+        },
+    }
+}
+
+/// A point of the history, for people.
+pub(super) fn point(index: u64, height: Option<u64>, time: Timestamp) -> String {
+    let height = height.map(|height| format!(", height {height}")).unwrap_or_default();
+    let time = humantime::format_rfc3339_micros(time.into());
+    format!("index {index}{height}, {time}")
+}

@@ -1,0 +1,153 @@
+//! Any history, any target, any store: against the plain model.
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tipline_proto::{Event, Timestamp};
+use tipline_store::conformance::history::History;
+
+use super::super::Target;
+use super::{KINDS, Kept, names_in};
+
+/// How many cases; `TIPLINE_RESTORES` in the environment overrides it.
+fn cases() -> u64 {
+    std::env::var("TIPLINE_RESTORES").map_or(50, |text| text.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_store_is_what_was_there_at_that_point() {
+    let first: u64 = rand::random_range(0..1 << 40);
+    let (mut restored, mut refused) = (0, 0);
+    for case in 0..cases() {
+        let seed = first + case;
+        let context = format!("seed {seed}");
+        let mut random = StdRng::seed_from_u64(seed);
+        let length = random.random_range(20..200);
+        let kept = Kept::of(History::random_of(seed, length, 2000)).await;
+        let end = kept.entries().len() as u64;
+        archive(&kept, &mut random).await;
+        let kinds = KINDS[random.random_range(0..KINDS.len())];
+        for _ in 0..random.random_range(0..3) {
+            kept.checkpoint(kinds, random.random_range(1..=end)).await;
+        }
+        let target = target(&kept, &mut random);
+        let exclusive = random.random_bool(0.3);
+        let context = format!("{context}: {target}, exclusive {exclusive}, {kinds:?}");
+        match (expected(&kept, &target, exclusive), kept.restore(kinds, target, exclusive).await) {
+            (Some(index), Ok(found)) => {
+                found.assert_is(&kept, index, &context);
+                restored += 1;
+            }
+            (None, Err(_)) => refused += 1,
+            (expected, Ok(found)) => {
+                panic!("{context}: {expected:?} was expected, not {:?}", found.report.achieved)
+            }
+            (expected, Err(error)) => panic!("{context}: {expected:?} was expected: {error}"),
+        }
+    }
+    assert!(restored > refused, "{restored} restored, {refused} refused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_of_any_kind_fills_a_store_of_any_other() {
+    let first: u64 = rand::random_range(0..1 << 40);
+    for case in 0..cases() {
+        let seed = first + case;
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut kinds = || KINDS[random.random_range(0..KINDS.len())];
+        let (of, into) = (kinds(), kinds());
+        let context = format!("seed {seed}: {of:?} into {into:?}");
+        let length = [random.random_range(2..30), random.random_range(30..1500)][case as usize % 2];
+        let kept = Kept::of(History::random_of(seed, length, 2000)).await;
+        let end = kept.entries().len() as u64;
+        // Of an empty store, too.
+        let at = if random.random_bool(0.1) { 0 } else { random.random_range(1..=end) };
+        kept.checkpoint(of, at).await;
+        // What is before the checkpoint is nowhere else.
+        if at < end {
+            kept.segment(at + 1, end).await;
+        }
+        let target = random.random_range(at.max(1)..=end);
+        let found = kept.restore(into, Target::Index(target), false).await;
+        let found = found.unwrap_or_else(|error| panic!("{context}: {error}"));
+        found.assert_is(&kept, target, &context);
+        let fills = into.iter().all(|kind| of.contains(kind));
+        let told = found.report.checkpoint.as_ref().unwrap();
+        assert_eq!(told.of.is_some(), !fills, "{context}");
+        for left in names_in(found.directory.path()) {
+            assert!(!left.contains("carrying") && !left.contains("fetching"), "{context}: {left}");
+        }
+    }
+}
+
+/// Cuts the history by chance, with some larger segments over the small ones.
+async fn archive(kept: &Kept, random: &mut StdRng) {
+    let end = kept.entries().len() as u64;
+    let mut first = 1;
+    while first <= end {
+        let last = end.min(first + random.random_range(0..40));
+        kept.segment(first, last).await;
+        first = last + 1;
+    }
+    for _ in 0..random.random_range(0..3) {
+        let first = random.random_range(1..=end);
+        kept.segment(first, random.random_range(first..=end)).await;
+    }
+}
+
+fn target(kept: &Kept, random: &mut StdRng) -> Target {
+    let entries = kept.entries();
+    let entry = &entries[random.random_range(0..entries.len())];
+    let heights = kept.model(entries.len() as u64).blocks;
+    let pick =
+        |random: &mut StdRng| heights.keys().nth(random.random_range(0..heights.len().max(1)));
+    match random.random_range(0..6) {
+        0 => Target::Latest,
+        1 => Target::Index(entry.index),
+        2 => Target::Time(Timestamp::from_micros(
+            entry.time.as_micros() + random.random_range(0..1500) - 500,
+        )),
+        3 => match entries.iter().rev().find_map(|entry| match &entry.event {
+            Event::Marked { name } => Some(name.clone()),
+            _ => None,
+        }) {
+            Some(name) => Target::Mark(name),
+            None => Target::Latest,
+        },
+        4 => match pick(random) {
+            Some(height) => Target::Height(*height),
+            None => Target::Height(7),
+        },
+        _ => match &entry.event {
+            Event::BlockCommitted { hash, .. } => Target::Hash(hash.clone()),
+            _ => Target::Index(entry.index),
+        },
+    }
+}
+
+/// The definition: the index behind which a restore must stop.
+fn expected(kept: &Kept, target: &Target, exclusive: bool) -> Option<u64> {
+    let entries = kept.entries();
+    let end = entries.len() as u64;
+    let back = |index: u64| index - u64::from(exclusive);
+    match target {
+        Target::Latest => Some(end),
+        Target::Index(index) => Some(back(*index)),
+        Target::Time(time) => {
+            if entries.last()?.time < *time {
+                return None;
+            }
+            let before = |at: Timestamp| if exclusive { at < *time } else { at <= *time };
+            entries.iter().rev().find(|entry| before(entry.time)).map(|entry| entry.index)
+        }
+        Target::Hash(wanted) => entries.iter().rev().find_map(|entry| match &entry.event {
+            Event::BlockCommitted { hash, .. } if hash == wanted => Some(back(entry.index)),
+            _ => None,
+        }),
+        Target::Mark(wanted) => entries.iter().rev().find_map(|entry| match &entry.event {
+            Event::Marked { name } if name == wanted => Some(back(entry.index)),
+            _ => None,
+        }),
+        // Of the chain as it is at the end.
+        Target::Height(height) => kept.model(end).blocks.get(height).map(|block| back(block.index)),
+    }
+}

@@ -1,0 +1,168 @@
+//! What is missing or damaged is named, never bridged; what is damaged in one place is taken from
+//! another.
+
+use std::fs;
+use std::path::Path;
+
+use tipline_proto::Timestamp;
+use tipline_store::conformance::history::{History, log, log_with_lineage};
+
+use super::super::Target;
+use super::{Kept, names_in, place, run, settings};
+use crate::archive::Archive;
+use crate::destination::Destination;
+use crate::error::RestoreError;
+use crate::keys::Keys;
+use crate::sources::Sources;
+
+fn flip(file: &Path, at: impl Fn(usize) -> usize) {
+    let mut bytes = fs::read(file).unwrap();
+    let at = at(bytes.len());
+    bytes[at] ^= 0x10;
+    fs::write(file, bytes).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn targets_behind_a_hole_are_refused_and_those_before_it_are_not() {
+    let kept = Kept::of(History::random(11, 100)).await;
+    let names = kept.segments(100, 20).await;
+    fs::remove_file(kept.backup().join(names[2].to_string())).unwrap();
+    let time = |index: usize| Target::Time(kept.entries()[index - 1].time);
+    for target in
+        [Target::Latest, Target::Index(61), Target::Index(41), Target::Index(60), time(90)]
+    {
+        match kept.restore(&["sqlite"], target.clone(), false).await {
+            Err(RestoreError::Gap { first: 41, last, .. }) => {
+                assert!(last <= 60, "{target}: {last}")
+            }
+            other => panic!("{target}: {:?}", other.map(|found| found.report)),
+        }
+    }
+    for (target, index) in [(Target::Index(40), 40), (Target::Index(7), 7), (time(35), 35)] {
+        let found = kept.restore(&["sqlite"], target, false).await.unwrap();
+        found.assert_is(&kept, index, "before the hole");
+    }
+    // A checkpoint behind the hole makes what is behind it reachable, and nothing in it.
+    kept.checkpoint(&["sqlite"], 70).await;
+    let found = kept.restore(&["sqlite"], Target::Latest, false).await.unwrap();
+    found.assert_is(&kept, 100, "from behind the hole");
+    let refused = kept.restore(&["sqlite"], Target::Index(65), false).await;
+    assert!(matches!(refused, Err(RestoreError::Gap { first: 41, last: 60, .. })));
+    let found = kept.restore(&["files"], Target::Latest, false).await.unwrap();
+    found.assert_is(&kept, 100, "from behind the hole, into another kind");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_byte_in_a_segment_is_named_and_another_source_is_used() {
+    for at in [0, 1, 2, 3] {
+        let kept = Kept::of(History::random(12, 90)).await;
+        let names = kept.segments(90, 30).await;
+        let damaged = kept.backup().join(names[1].to_string());
+        flip(&damaged, |length| [8, length / 2, length - 9, length / 3][at]);
+        let refused = kept.restore(&["sqlite"], Target::Latest, false).await;
+        match refused {
+            // What is before the damaged place is good.
+            Err(RestoreError::Corrupt { needed: 31..=60, what, .. }) => {
+                assert_eq!(what.matches(&format!("{} is damaged", names[1])).count(), 1, "{what}");
+            }
+            other => panic!("{:?}", other.map(|found| found.report)),
+        }
+        // Two that overlap it have the same entries.
+        kept.segment(25, 50).await;
+        kept.segment(51, 61).await;
+        let found = kept.restore(&["sqlite"], Target::Latest, false).await.unwrap();
+        found.assert_is(&kept, 90, "from the others");
+        let notes = found.report.notes.join("; ");
+        assert!(notes.contains(&names[1].to_string()), "{notes}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_damaged_checkpoints_the_next_older_one_is_used() {
+    for kinds in [&["sqlite"][..], &["files"], &["sqlite", "files"]] {
+        let kept = Kept::of(History::random(13, 120)).await;
+        kept.segments(120, 50).await;
+        let oldest = kept.checkpoint(kinds, 40).await;
+        let middle = kept.checkpoint(kinds, 70).await;
+        let newest = kept.checkpoint(kinds, 100).await;
+        let folder =
+            |id: &dyn std::fmt::Display| kept.backup().join("checkpoints").join(id.to_string());
+        let largest = newest.files.iter().max_by_key(|file| file.bytes).unwrap();
+        flip(&folder(&newest.id).join(&largest.path), |length| length / 2);
+        flip(&folder(&middle.id).join("manifest.json"), |length| length / 2);
+        let found = kept.restore(kinds, Target::Index(110), false).await.unwrap();
+        found.assert_is(&kept, 110, &format!("{kinds:?}"));
+        let report = &found.report;
+        assert_eq!(report.checkpoint.as_ref().unwrap().id, oldest.id.to_string());
+        let notes = report.notes.join("; ");
+        assert!(notes.contains(&newest.id.to_string()) && notes.contains(&largest.path), "{notes}");
+        assert!(notes.contains(&middle.id.to_string()), "{notes}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_are_not_those_of_files() {
+    let kept = Kept::of(History::random(14, 60)).await;
+    kept.segments(60, 10).await;
+    for name in names_in(&kept.backup().join("segments")) {
+        let file = fs::File::options().append(true).open(kept.backup().join("segments").join(name));
+        file.unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    }
+    for index in [3, 29, 60] {
+        let time = Target::Time(kept.entries()[index - 1].time);
+        kept.restore(&["sqlite"], time, false).await.unwrap().assert_is(
+            &kept,
+            index as u64,
+            "time",
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn points_that_are_not_kept_are_refused_by_what_there_is() {
+    let kept = Kept::of(History::random(15, 80)).await;
+    kept.segment(31, 80).await;
+    let target = |target| kept.restore(&["sqlite"], target, false);
+    assert!(matches!(target(Target::Index(81)).await, Err(RestoreError::NotYet { .. })));
+    assert!(matches!(target(Target::Height(1 << 40)).await, Err(RestoreError::NotYet { .. })));
+    let later = Timestamp::from_micros(kept.entries()[79].time.as_micros() + 1);
+    assert!(matches!(target(Target::Time(later)).await, Err(RestoreError::NotYet { .. })));
+    let earlier = kept.entries()[10].time;
+    assert!(matches!(target(Target::Time(earlier)).await, Err(RestoreError::TooOld { .. })));
+    let hash = tipline_store::conformance::history::hash(&[3; 32]);
+    assert!(matches!(target(Target::Hash(hash)).await, Err(RestoreError::Unknown { .. })));
+    assert!(matches!(
+        target(Target::Latest).await,
+        Err(RestoreError::Gap { first: 1, last: 30, .. })
+    ));
+    kept.checkpoint(&["sqlite"], 40).await;
+    match target(Target::Index(35)).await {
+        Err(RestoreError::TooOld { earliest, .. }) => {
+            assert!(earliest.contains("index 40"), "{earliest}")
+        }
+        other => panic!("{:?}", other.map(|found| found.report)),
+    }
+    target(Target::Index(40)).await.unwrap().assert_is(&kept, 40, "the checkpoint itself");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn places_of_two_logs_are_not_mixed() {
+    let kept = Kept::of(History::random(16, 30)).await;
+    kept.segments(30, 30).await;
+    let other = tempfile::tempdir().unwrap();
+    let destination = Destination::open(&format!("dir:{}", other.path().display())).unwrap();
+    let reset = log_with_lineage(8);
+    let reset = Archive::create(destination, &reset, Keys::default()).await.unwrap();
+    let archives = vec![kept.archive.clone(), reset];
+    let sources = Sources { archives, checkpoints: vec![], log: None };
+    let directory = tempfile::tempdir().unwrap();
+    let place = place(&["sqlite"], directory.path());
+    let refused = run(sources.into(), place, settings(Target::Latest, false)).await;
+    match refused {
+        Err(RestoreError::WrongLog { found, expected, .. }) => {
+            assert!(expected.contains(&log().lineage.to_string()), "{expected}");
+            assert_ne!(found, expected);
+        }
+        other => panic!("{other:?}"),
+    }
+}

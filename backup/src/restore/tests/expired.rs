@@ -1,0 +1,243 @@
+//! What retention removes from an archive leaves everything that it says it keeps.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tipline_proto::{Event, Timestamp};
+use tipline_store::Store;
+use tipline_store::conformance::history::History;
+
+use super::super::Target;
+use super::{KINDS, Kept, names_in};
+use crate::archive::{
+    Archive, ArchiveError, ArchiveKeeper, ArchivePlan, ArchiveStore, ExpireError,
+};
+use crate::checkpoint::{Fate, Keep};
+use crate::destination::Destination;
+use crate::error::RestoreError;
+use crate::keys::Keys;
+
+/// How many cases; `TIPLINE_EXPIRIES` in the environment overrides it.
+fn cases() -> u64 {
+    std::env::var("TIPLINE_EXPIRIES").map_or(10, |text| text.parse().unwrap())
+}
+
+impl Kept {
+    /// A time at which what was committed since this entry is within the second that is kept.
+    fn since(&self, index: u64) -> Timestamp {
+        let time = self.entries()[index as usize - 1].time.as_micros();
+        Timestamp::from_micros(time + SECOND.as_micros() as u64)
+    }
+
+    async fn expire(&self, since: u64) -> ArchivePlan {
+        self.archive.expire(SECOND, self.since(since), &()).await.unwrap()
+    }
+
+    fn flip(&self, manifest: &crate::Manifest) {
+        let file = self.backup().join("checkpoints").join(manifest.object(&manifest.files[0]));
+        let mut bytes = fs::read(&file).unwrap();
+        bytes[100] ^= 1;
+        fs::write(&file, bytes).unwrap();
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_point_that_is_kept_can_be_restored() {
+    let first: u64 = rand::random_range(0..1 << 40);
+    let mut removed = 0;
+    for seed in first..first + cases() {
+        let mut random = StdRng::seed_from_u64(seed);
+        let length = random.random_range(60..200);
+        let kept = Kept::of(History::random_of(seed, length, 500)).await;
+        let end = kept.entries().len() as u64;
+        kept.segments(end, random.random_range(1..15)).await;
+        for _ in 0..random.random_range(0..4) {
+            let first = random.random_range(1..=end);
+            kept.segment(first, random.random_range(first..=end)).await;
+        }
+        let kinds = KINDS[random.random_range(0..KINDS.len())];
+        for _ in 0..random.random_range(1..4) {
+            kept.checkpoint(kinds, random.random_range(1..=end)).await;
+        }
+        let since = random.random_range(1..=end);
+        let before = kept.archive.segments().await.unwrap();
+        let told = kept.archive.plan_expiry(SECOND, kept.since(since)).await.unwrap();
+        assert_eq!(kept.archive.segments().await.unwrap(), before, "seed {seed}: nothing changed");
+        let plan = kept.expire(since).await;
+        assert_eq!(ArchivePlan { applied: plan.applied, ..told }, plan, "seed {seed}");
+        removed += plan.segments;
+        let context = format!("seed {seed}, since {since}: {plan:?}");
+        check_ranges(&plan, &context);
+        let reachable = plan.reachable_from.unwrap_or(1).min(since);
+        assert!(plan.reachable_from.is_none_or(|from| from <= since), "{context}");
+        for target in [reachable, since, random.random_range(since..=end), end] {
+            let found = kept.restore(kinds, Target::Index(target), false).await;
+            let found = found.unwrap_or_else(|error| panic!("{context}: {target}: {error}"));
+            found.assert_is(&kept, target, &context);
+        }
+        let time = kept.entries()[since as usize - 1].time;
+        let found = kept.restore(kinds, Target::Time(time), false).await;
+        found
+            .unwrap_or_else(|error| panic!("{context}: {error}"))
+            .assert_is(&kept, since, &context);
+    }
+    println!("{removed} segments were removed");
+    assert!(removed > 0, "nothing was tried");
+}
+
+/// They are all of it, and what may go is what is below the first that stays.
+fn check_ranges(plan: &ArchivePlan, context: &str) {
+    let mut at = plan.held.first;
+    for range in &plan.ranges {
+        assert_eq!(range.first, at, "{context}");
+        assert_eq!(range.kept_by.is_empty(), range.last < plan.first, "{context}");
+        at = range.last + 1;
+    }
+    assert_eq!(at, plan.held.last + 1, "{context}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_whole_checkpoint_nothing_goes() {
+    let kept = Kept::of(History::blocks(100, 10)).await;
+    let names = kept.segments(100, 10).await;
+    let plan = kept.expire(90).await;
+    assert!(!plan.is_well() && !plan.applied && plan.first == 1, "{plan:?}");
+    let no_start = |plan: &ArchivePlan| match &plan.ranges[0].kept_by[..] {
+        [ArchiveKeeper::NoStart { why }, ..] => why.join("; "),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(no_start(&plan), "");
+    let young = kept.checkpoint(&["sqlite"], 95).await;
+    assert!(no_start(&kept.expire(90).await).contains("younger"));
+    let newer = kept.checkpoint(&["sqlite"], 65).await;
+    kept.flip(&newer);
+    assert!(no_start(&kept.expire(90).await).contains("damaged"), "it was believed");
+    assert_eq!(kept.archive.segments().await.unwrap(), names, "nothing was removed");
+    assert_eq!(kept.checkpoints.kept().await.unwrap(), BTreeSet::new());
+    // An older one that is whole leads to all that is to be kept.
+    let older = kept.checkpoint(&["sqlite"], 45).await;
+    let plan = kept.expire(90).await;
+    assert_eq!((plan.first, plan.start.as_ref()), (41, Some(&older.id)), "{plan:?}");
+    let found = kept.restore(&["sqlite"], Target::Index(60), false).await.unwrap();
+    found.assert_is(&kept, 60, "from the older checkpoint");
+    let refused = kept.restore(&["sqlite"], Target::Index(30), false).await;
+    assert!(matches!(refused, Err(RestoreError::TooOld { .. })), "{:?}", refused.err());
+    // It does not expire while the archive starts with it; then it does.
+    let keep = Keep { last: 1, within: None };
+    let judged =
+        kept.checkpoints.expire(&keep, Timestamp::from_micros(0), None, &()).await.unwrap();
+    let fate = judged.iter().find(|(listed, _)| *listed.id() == older.id).unwrap();
+    assert_eq!(fate.1, Fate::Kept);
+    let later = Timestamp::from_micros(kept.since(100).as_micros() + 1);
+    let plan = kept.archive.expire(SECOND, later, &()).await.unwrap();
+    assert_eq!((plan.first, plan.start.as_ref()), (91, Some(&young.id)), "{plan:?}");
+    assert_eq!(kept.checkpoints.kept().await.unwrap(), BTreeSet::from([young.id]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_stays_for_as_long_as_its_proof_is_unattached() {
+    let mut history = History::new(5);
+    history.claim();
+    (0..50).for_each(|_| history.block());
+    let lowest = *history.model.blocks.keys().next().unwrap();
+    for height in lowest..lowest + 20 {
+        history.proof_of(height, 3);
+    }
+    (0..30).for_each(|_| history.block());
+    let unproven = history.model.blocks[&(lowest + 20)].index;
+    let kept = Kept::of(history).await;
+    let end = kept.entries().len() as u64;
+    kept.segments(end, 5).await;
+    kept.checkpoint(&["sqlite"], end - 10).await;
+    let plan = kept.expire(end).await;
+    assert!(plan.applied && plan.first <= unproven && plan.first + 5 > unproven, "{plan:?}");
+    assert!(plan.ranges.iter().any(|range| range.kept_by.contains(&ArchiveKeeper::Unproven)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_back_after_a_power_cut_is_no_island() {
+    let kept = Kept::of(History::blocks(100, 10)).await;
+    let names = kept.segments(100, 10).await;
+    let back = kept.backup().join(names[1].to_string());
+    let bytes = fs::read(&back).unwrap();
+    kept.checkpoint(&["sqlite"], 75).await;
+    assert!(kept.expire(90).await.applied);
+    assert_eq!(names_in(&kept.backup().join("segments")).len(), 3);
+    fs::write(&back, bytes).unwrap();
+    assert_eq!(kept.archive.cursor().await.unwrap(), kept.model(100).cursor);
+    let found = kept.restore(&["sqlite"], Target::Latest, false).await.unwrap();
+    found.assert_is(&kept, 100, "behind what is back");
+    // The next run clears it away.
+    kept.expire(90).await;
+    assert_eq!(names_in(&kept.backup().join("segments")).len(), 3);
+    assert_eq!(names_in(&kept.backup().join("from")).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_encrypted_archive_a_key_is_needed_only_within_a_segment() {
+    use age::secrecy::ExposeSecret;
+    let secret = age::x25519::Identity::generate();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("key.txt");
+    fs::write(&file, secret.to_string().expose_secret()).unwrap();
+    let public = Keys::default().recipient(&secret.to_public().to_string()).unwrap();
+    for (at, needs_key) in [(70, false), (75, true)] {
+        let mut kept = Kept::encrypted(History::blocks(100, 10), public.clone()).await;
+        kept.segments(100, 10).await;
+        kept.checkpoint(&["sqlite"], at).await;
+        let without = kept.archive.expire(SECOND, kept.since(90), &()).await;
+        let place = Destination::open(&format!("dir:{}", kept.backup().display())).unwrap();
+        let keys = Keys::default().identity_file(&file).unwrap();
+        kept.archive = Archive::open(place, keys).await.unwrap();
+        match without {
+            Err(ExpireError::Archive(ArchiveError::NeedsKey { .. })) if needs_key => {
+                assert_eq!(names_in(&kept.backup().join("segments")).len(), 10);
+                assert!(kept.expire(90).await.applied);
+            }
+            without => assert!(without.unwrap().applied && !needs_key, "{at}"),
+        }
+        assert!(names_in(&kept.backup().join("segments")).len() < 10);
+        let found = kept.restore(&["sqlite"], Target::Latest, false).await.unwrap();
+        found.assert_is(&kept, 100, "encrypted");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_says_which_heights_it_still_has() {
+    let kept = Kept::of(History::blocks(100, 10)).await;
+    kept.segments(100, 10).await;
+    kept.checkpoint(&["sqlite"], 75).await;
+    let first = kept.expire(90).await.first;
+    assert!(first > 1);
+    let block = kept.entries()[first as usize - 1..].iter().find_map(|entry| match &entry.event {
+        Event::BlockCommitted { height, hash, .. } => Some((*height, hash.clone())),
+        _ => None,
+    });
+    let (lowest, hash) = block.unwrap();
+    let highest = kept.model(100).cursor.block_tip.unwrap().height;
+    let place = Destination::open(&format!("dir:{}", kept.backup().display())).unwrap();
+    let store = ArchiveStore::new(place, Keys::default(), 1);
+    let read = move || {
+        store.identity().unwrap().unwrap();
+        let reader = store.reader().unwrap();
+        (reader.heights().unwrap(), reader.block_hash(lowest).unwrap())
+    };
+    let read = tokio::task::spawn_blocking(read).await.unwrap();
+    assert_eq!(read, (Some((lowest, highest)), Some(hash)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_decided_about_an_archive_with_a_hole() {
+    let kept = Kept::of(History::blocks(100, 10)).await;
+    let names = kept.segments(100, 10).await;
+    kept.checkpoint(&["sqlite"], 75).await;
+    fs::remove_file(kept.backup().join(names[8].to_string())).unwrap();
+    let refused = kept.archive.expire(SECOND, kept.since(100), &()).await.unwrap_err();
+    assert!(refused.to_string().contains("entries 81 to 90"), "{refused}");
+    assert_eq!(names_in(&kept.backup().join("segments")).len(), 9);
+}

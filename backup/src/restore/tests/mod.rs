@@ -1,0 +1,215 @@
+//! Restoring: what comes out is what was there, or it is refused by name.
+
+mod any;
+mod damage;
+mod expired;
+mod interrupted;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use tipline_consumer::StoreHandle;
+use tipline_proto::{Entry, Timestamp};
+use tipline_store::conformance::history::{History, log};
+use tipline_store::conformance::model::Model;
+use tipline_store::{CompositeStore, FileStore, SqliteStore, Store, StoreError, StoredLinks};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    RestoreProgress, RestoreReport, RestoreSettings, StorePlace, Target, Verification, restore,
+};
+use crate::archive::{Archive, Row, SegmentIndex, SegmentName};
+use crate::checkpoint::{Checkpoints, Job, Manifest};
+use crate::destination::Destination;
+use crate::error::RestoreError;
+use crate::keys::Keys;
+use crate::sources::Sources;
+
+/// The kinds of stores, as the parts of each.
+const KINDS: &[&[&str]] = &[
+    &["sqlite"],
+    &["files"],
+    #[cfg(feature = "rocksdb")]
+    &["rocksdb"],
+    &["sqlite", "files"],
+];
+
+/// A history with a place that has what was kept of it.
+struct Kept {
+    directory: TempDir,
+    history: History,
+    archive: Archive,
+    checkpoints: Checkpoints,
+}
+
+impl Kept {
+    async fn of(history: History) -> Self {
+        Self::encrypted(history, Keys::default()).await
+    }
+
+    /// With an archive for these recipients.
+    async fn encrypted(history: History, keys: Keys) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let place = format!("dir:{}", directory.path().join("backup").display());
+        let destination = Destination::open(&place).unwrap();
+        destination.prepare().await.unwrap();
+        let archive = Archive::create(destination.clone(), &log(), keys).await.unwrap();
+        let checkpoints = Checkpoints::at(destination.folder("checkpoints"));
+        Self { directory, history, archive, checkpoints }
+    }
+
+    fn entries(&self) -> &[Entry] {
+        &self.history.entries
+    }
+
+    fn backup(&self) -> PathBuf {
+        self.directory.path().join("backup")
+    }
+
+    fn model(&self, index: u64) -> Model {
+        Model::of(&log(), &self.entries()[..index as usize])
+    }
+
+    /// Archives entries as one segment.
+    async fn segment(&self, first: u64, last: u64) -> SegmentName {
+        let entries = &self.entries()[first as usize - 1..last as usize];
+        let (before, after) = (self.model(first - 1).cursor, self.model(last));
+        let cursor = after.cursor.clone();
+        let above = |height: &&u64| cursor.proof_tip.is_none_or(|tip| **height > tip);
+        let proven_above = after.proofs.keys().filter(above).copied().collect();
+        let earlier = self.entries()[..first as usize - 1].iter().map(|entry| entry.time);
+        let index = SegmentIndex {
+            log: (&log()).into(),
+            before: before.position,
+            after: cursor.clone(),
+            links: StoredLinks { base: after.base, proven_above },
+            latest_before: earlier.max().unwrap_or_default(),
+            rows: entries.iter().map(Row::from).collect(),
+        };
+        self.archive.write(&index, entries).await.unwrap()
+    }
+
+    /// Archives everything up to an entry in segments of about this many entries.
+    async fn segments(&self, to: u64, of: u64) -> Vec<SegmentName> {
+        let mut names = Vec::new();
+        for first in (1..=to).step_by(of as usize) {
+            names.push(self.segment(first, to.min(first + of - 1)).await);
+        }
+        names
+    }
+
+    /// Makes a checkpoint of a store of these kinds at an entry.
+    async fn checkpoint(&self, kinds: &[&str], index: u64) -> Manifest {
+        let directory = tempfile::tempdir_in(self.directory.path()).unwrap();
+        let place = place(kinds, directory.path());
+        let paths: Vec<PathBuf> = place.parts.iter().map(|(_, path)| path.clone()).collect();
+        let mut store = (place.open)(&paths).unwrap();
+        store.create(&log()).unwrap();
+        let mut model = Model::new(&log());
+        for entries in self.entries()[..index as usize].chunks(97) {
+            store.apply(&model.batch(entries)).unwrap();
+        }
+        let handle = StoreHandle::of(store).unwrap();
+        let created = Timestamp::from_micros(1_800_000_000_000_000 + index);
+        let job = Arc::new(Job::new(CancellationToken::new(), None));
+        self.checkpoints.create(&handle, created, &job).await.unwrap()
+    }
+
+    fn sources(&self) -> Arc<Sources> {
+        let (archives, checkpoints) = (vec![self.archive.clone()], vec![self.checkpoints.clone()]);
+        Arc::new(Sources { archives, checkpoints, log: None })
+    }
+
+    /// Restores into a new place.
+    async fn restore(
+        &self,
+        kinds: &[&str],
+        target: Target,
+        exclusive: bool,
+    ) -> Result<Restored, RestoreError> {
+        let directory = tempfile::tempdir_in(self.directory.path()).unwrap();
+        let place = place(kinds, directory.path());
+        let report = run(self.sources(), place.clone(), settings(target, exclusive)).await?;
+        Ok(Restored { directory, place, report })
+    }
+}
+
+/// A store that was restored.
+struct Restored {
+    directory: TempDir,
+    place: StorePlace,
+    report: RestoreReport,
+}
+
+impl Restored {
+    fn open(&self) -> Box<dyn Store> {
+        open(&self.place)
+    }
+
+    /// It is what the model is, and goes on to the end of the history.
+    fn assert_is(&self, kept: &Kept, index: u64, context: &str) {
+        assert_eq!(self.report.achieved.index, index, "{context}");
+        let mut store = self.open();
+        let mut model = kept.model(index);
+        model.assert_is(&*store.reader().unwrap(), context);
+        for entries in kept.entries()[index as usize..].chunks(50) {
+            store.apply(&model.batch(entries)).unwrap();
+        }
+        model.assert_is(&*store.reader().unwrap(), &format!("{context}, gone on"));
+    }
+}
+
+fn settings(target: Target, exclusive: bool) -> RestoreSettings {
+    RestoreSettings { target, exclusive, verification: Verification::Strict, force: false }
+}
+
+async fn run(
+    sources: Arc<Sources>,
+    place: StorePlace,
+    settings: RestoreSettings,
+) -> Result<RestoreReport, RestoreError> {
+    let (progress, _) = watch::channel(RestoreProgress::default());
+    restore(sources, place, settings, progress, CancellationToken::new()).await
+}
+
+/// A store of these kinds in a directory.
+fn place(kinds: &[&str], directory: &Path) -> StorePlace {
+    let part =
+        |(at, kind): (usize, &&str)| (kind.to_string(), directory.join(format!("store-{at}")));
+    let parts: Vec<(String, PathBuf)> = kinds.iter().enumerate().map(part).collect();
+    let kinds: Vec<String> = parts.iter().map(|(kind, _)| kind.clone()).collect();
+    let open = move |paths: &[PathBuf]| {
+        let mut stores = kinds.iter().zip(paths).map(|(kind, path)| open_part(kind, path));
+        if kinds.len() == 1 {
+            return stores.next().unwrap();
+        }
+        let store = CompositeStore::new(stores.collect::<Result<_, _>>()?)?;
+        Ok(Box::new(store) as Box<dyn Store>)
+    };
+    StorePlace { parts, open: Arc::new(open) }
+}
+
+fn open_part(kind: &str, path: &Path) -> Result<Box<dyn Store>, StoreError> {
+    match kind {
+        "sqlite" => Ok(Box::new(SqliteStore::open(path)?)),
+        "files" => Ok(Box::new(FileStore::open(path)?)),
+        #[cfg(feature = "rocksdb")]
+        "rocksdb" => Ok(Box::new(tipline_store::RocksDbStore::open(path)?)),
+        other => panic!("{other}"),
+    }
+}
+
+fn open(place: &StorePlace) -> Box<dyn Store> {
+    let paths: Vec<PathBuf> = place.parts.iter().map(|(_, path)| path.clone()).collect();
+    (place.open)(&paths).unwrap()
+}
+
+fn names_in(directory: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(directory).unwrap();
+    let mut names: Vec<_> =
+        names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}

@@ -1,0 +1,114 @@
+//! Reading at the destinations what they hold.
+
+use tipline_log::error_chain;
+use tipline_proto::Position;
+
+use super::proven::{Proven, ProvenKind};
+use crate::archive::{Archive, SegmentName};
+use crate::checkpoint::{CheckpointError, Checkpoints, Listed};
+use crate::sources::Sources;
+use crate::sources::spans::{Holdings, Span};
+
+impl Sources {
+    /// What each of these places can restore without the log, found out by reading there.
+    ///
+    /// `from` is the oldest entry that the log holds: of an archive, everything from there on is
+    /// read back as a whole with `read_back`, so that nothing is trimmed that was not read a
+    /// moment before; without it indexes alone are read. What is older was read when it was
+    /// trimmed. Of a set of checkpoints it is the newest that is whole: with `read_back` every
+    /// file of it is hashed.
+    ///
+    /// An archive that does not begin with the log needs a checkpoint among these places to
+    /// start from.
+    pub async fn prove(&self, from: u64, read_back: bool) -> Vec<Proven> {
+        let (mut proven, mut starts) = (Vec::new(), vec![0]);
+        for set in &self.checkpoints {
+            let covered = checkpoint(set, read_back).await;
+            starts.extend(covered.iter().map(|position| position.index));
+            let (kind, place) = (ProvenKind::Checkpoint, set.place().to_owned());
+            proven.push(Proven { kind, place, covered });
+        }
+        for archive in &self.archives {
+            let covered = archived(archive, &starts, from, read_back).await;
+            let (kind, place) = (ProvenKind::Archive, archive.place().to_owned());
+            proven.push(Proven { kind, place, covered });
+        }
+        proven
+    }
+}
+
+/// The newest checkpoint that is what was written.
+async fn checkpoint(set: &Checkpoints, read_back: bool) -> Result<Position, String> {
+    let mut why = "there is no checkpoint there".to_owned();
+    for listed in set.list().await.map_err(|error| error_chain(&error))? {
+        let manifest = match listed {
+            Listed::Whole(manifest) => manifest,
+            Listed::Broken { id, why: broken } => {
+                why = format!("checkpoint {id}: {broken}");
+                continue;
+            }
+        };
+        let verified = if read_back { set.verify(&manifest, &()).await } else { Ok(()) };
+        match verified {
+            Ok(()) => return Ok(manifest.cursor.position),
+            Err(error @ CheckpointError::Corrupt { .. }) => why = error_chain(&error),
+            Err(error) => return Err(error_chain(&error)),
+        }
+    }
+    Err(why)
+}
+
+/// Up to where an archive has everything, from one of the starts on.
+async fn archived(
+    archive: &Archive,
+    starts: &[u64],
+    from: u64,
+    read_back: bool,
+) -> Result<Position, String> {
+    let names = archive.segments().await.map_err(|error| error_chain(&error))?;
+    let span = |name: &SegmentName| Span {
+        first: name.first,
+        last: name.last,
+        source: 0,
+        name: name.to_string(),
+        bytes: name.bytes,
+    };
+    let mut holdings = Holdings::new(names.iter().map(span).collect());
+    let Some(newest) = holdings.newest() else { return Err("it is empty".to_owned()) };
+    // The start from which it goes furthest.
+    let reach = |start: u64| match holdings.cover(start, newest) {
+        Ok(_) => newest,
+        Err(hole) => hole.first - 1,
+    };
+    let start = starts.iter().copied().max_by_key(|start| (reach(*start), *start)).unwrap_or(0);
+    let (mut at, mut reached, mut bad) = (start, None, None);
+    while let Some(span) = holdings.next(at).cloned() {
+        let Some(name) = SegmentName::parse(&span.name, span.bytes) else { break };
+        let index = match read_back && span.last >= from {
+            true => archive.entries(&name).await.map(|(index, _)| index),
+            false if span.last + 1 >= from || span.last == newest => archive.index(&name).await,
+            // What the log does not have any more is not what is decided about.
+            false => {
+                at = span.last;
+                continue;
+            }
+        };
+        match index {
+            Ok(index) => {
+                at = span.last;
+                reached = Some(index.after.position);
+            }
+            Err(error) => {
+                bad = Some(error_chain(&error));
+                holdings.give_up(&span);
+            }
+        }
+    }
+    match (reached, bad) {
+        (Some(reached), _) => Ok(reached),
+        (None, Some(bad)) => Err(bad),
+        (None, None) => {
+            Err(format!("entries {} to {} are missing there", start + 1, from.max(start + 1)))
+        }
+    }
+}

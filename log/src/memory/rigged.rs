@@ -1,0 +1,196 @@
+//! A log in memory that delivers what a test wants.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a log in memory fails only on demand; tests alone use this"
+)]
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use tipline_proto::{Announcement, ConsumerName, Entry, LogIdentity, Receipt};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::MemoryLog;
+use crate::error::{AppendError, LogError};
+use crate::preflight::Preflight;
+use crate::spec::{
+    Appender, Board, BoardFeed, Extent, Reader, Receipts, Subscription, Tail, Trimmer,
+};
+
+/// What is delivered in the place of an entry.
+pub type Rig = Box<dyn Fn(Entry) -> Vec<Entry> + Send + Sync>;
+
+/// A log in memory with other deliveries.
+pub struct RiggedLog {
+    /// The log itself.
+    pub inner: MemoryLog,
+    rig: Rig,
+    /// Most entries of one delivery.
+    chunk: usize,
+    /// Index of the oldest entry that it says to hold.
+    first: u64,
+    /// Whether it takes no receipts.
+    pub shut: Arc<AtomicBool>,
+    /// How many entries it has delivered.
+    pub delivered: watch::Sender<usize>,
+    /// The receipts that arrived, and when.
+    pub receipts: Arc<Mutex<Vec<(Instant, Receipt)>>>,
+}
+
+impl RiggedLog {
+    /// A log of these entries, which are delivered as they are.
+    ///
+    /// # Panics
+    /// The entries do not chain from the log's origin.
+    pub async fn new(identity: LogIdentity, entries: &[Entry]) -> Self {
+        let inner = MemoryLog::new(identity);
+        for unit in entries.chunks(100) {
+            append(&inner, unit).await;
+        }
+        let (rig, chunk, first) = (Box::new(|entry| vec![entry]) as Rig, usize::MAX, 1);
+        let delivered = watch::Sender::new(0);
+        Self { inner, rig, chunk, first, shut: Arc::default(), delivered, receipts: Arc::default() }
+    }
+
+    /// Delivers, in the place of each entry, what `rig` makes of it.
+    #[must_use]
+    pub fn rigged(self, rig: impl Fn(Entry) -> Vec<Entry> + Send + Sync + 'static) -> Self {
+        Self { rig: Box::new(rig), ..self }
+    }
+
+    /// Delivers at most `chunk` entries at once.
+    #[must_use]
+    pub fn chunked(self, chunk: usize) -> Self {
+        Self { chunk, ..self }
+    }
+
+    /// Claims to hold nothing before the entry `first`.
+    #[must_use]
+    pub fn trimmed(self, first: u64) -> Self {
+        Self { first, ..self }
+    }
+}
+
+/// Appends a unit at the tail.
+///
+/// # Panics
+/// The unit does not follow the tail.
+pub async fn append(log: &MemoryLog, unit: &[Entry]) {
+    let tail = log.tail().await.unwrap();
+    log.append(&tail, unit).await.unwrap();
+}
+
+impl fmt::Debug for RiggedLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+#[async_trait]
+impl Appender for RiggedLog {
+    async fn tail(&self) -> Result<Tail, LogError> {
+        self.inner.tail().await
+    }
+    async fn append(&self, after: &Tail, unit: &[Entry]) -> Result<Tail, AppendError> {
+        self.inner.append(after, unit).await
+    }
+    fn messages(&self, entry: &Entry) -> usize {
+        self.inner.messages(entry)
+    }
+    async fn preflight(&self) -> Result<Preflight, LogError> {
+        self.inner.preflight().await
+    }
+}
+
+#[async_trait]
+impl Reader for RiggedLog {
+    fn identity(&self) -> &LogIdentity {
+        self.inner.identity()
+    }
+    async fn extent(&self) -> Result<Extent, LogError> {
+        Ok(Extent { first: self.first, ..self.inner.extent().await? })
+    }
+    async fn entry(&self, index: u64) -> Result<Entry, LogError> {
+        let Extent { first, last } = self.extent().await?;
+        if index < first {
+            return Err(LogError::OutOfRange { asked: index, first, last });
+        }
+        self.inner.entry(index).await
+    }
+    async fn subscribe(
+        &self,
+        name: Option<&ConsumerName>,
+        after: u64,
+    ) -> Result<Box<dyn Subscription>, LogError> {
+        // The rig is asked for every entry anew; it is cheap.
+        let entries = self.inner.extent().await?.last;
+        let mut rigged = Vec::new();
+        for index in 1..=entries {
+            let made = (self.rig)(self.inner.entry(index).await?);
+            rigged.extend(made.into_iter().filter(|entry| entry.index > after));
+        }
+        let live = self.inner.subscribe(name, entries.max(after)).await?;
+        rigged.reverse();
+        let (chunk, delivered) = (self.chunk, self.delivered.clone());
+        Ok(Box::new(RiggedSubscription { rigged, live, chunk, delivered }))
+    }
+}
+
+#[async_trait]
+impl Trimmer for RiggedLog {
+    async fn trim(&self, first: u64) -> Result<Extent, LogError> {
+        self.inner.trim(first).await
+    }
+}
+
+#[async_trait]
+impl Receipts for RiggedLog {
+    async fn put_receipt(&self, receipt: &Receipt) -> Result<(), LogError> {
+        if self.shut.load(Ordering::SeqCst) {
+            let (place, what) = ("rigged".to_owned(), "it is shut".to_owned());
+            return Err(LogError::Unavailable { place, what, source: None });
+        }
+        self.inner.put_receipt(receipt).await?;
+        self.receipts.lock().unwrap().push((Instant::now(), receipt.clone()));
+        Ok(())
+    }
+    async fn announce(&self, announcement: &Announcement) -> Result<(), LogError> {
+        self.inner.announce(announcement).await
+    }
+    async fn forget(&self, consumer: &ConsumerName) -> Result<(), LogError> {
+        self.inner.forget(consumer).await
+    }
+    async fn board(&self) -> Result<Board, LogError> {
+        self.inner.board().await
+    }
+    async fn follow_board(&self) -> Result<Box<dyn BoardFeed>, LogError> {
+        self.inner.follow_board().await
+    }
+}
+
+/// First what the rig made of the entries that were there, then what is appended.
+struct RiggedSubscription {
+    rigged: Vec<Entry>,
+    live: Box<dyn Subscription>,
+    chunk: usize,
+    delivered: watch::Sender<usize>,
+}
+
+#[async_trait]
+impl Subscription for RiggedSubscription {
+    async fn next(&mut self) -> Result<Vec<Entry>, LogError> {
+        if self.rigged.is_empty() {
+            return self.live.next().await;
+        }
+        let from = self.rigged.len().saturating_sub(self.chunk.min(1000));
+        self.delivered.send_modify(|count| *count += self.rigged.len() - from);
+        Ok(self.rigged.drain(from..).rev().collect())
+    }
+    async fn acknowledge(&mut self, index: u64) -> Result<(), LogError> {
+        self.live.acknowledge(index).await
+    }
+}

@@ -1,0 +1,136 @@
+//! Why a store did not do what was asked.
+
+use std::fmt;
+
+use tipline_proto::Position;
+
+use crate::stored::StoreIdentity;
+
+/// Why a store did not do what was asked, by what the caller must do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The store belongs to another log. Never mix them: give another place, or restore.
+    #[error("the store {place} belongs to chain {:?} with lineage {}, not to chain {:?} with lineage {}: give it another place",
+        found.chain.name.as_str(), found.lineage, expected.chain.name.as_str(), expected.lineage)]
+    WrongLog {
+        /// Which store.
+        place: String,
+        /// What it was created for.
+        found: Box<StoreIdentity>,
+        /// What was asked for.
+        expected: Box<StoreIdentity>,
+    },
+    /// A batch that is not directly behind the cursor. It is the caller's mistake; nothing changed.
+    #[error("the store {place} is at {cursor}, the batch starts with entry {first}")]
+    OutOfOrder {
+        /// Which store.
+        place: String,
+        /// Where it is.
+        cursor: Position,
+        /// Index of the first entry of the batch.
+        first: u64,
+    },
+    /// The parts of a composite store are not of one history, or too far apart to be brought in
+    /// step. Nothing was changed. Find out which part is right, and fill the others from it or
+    /// from the log.
+    #[error("{0}")]
+    Disagree(Box<Disagreement>),
+    /// What is there is not a store of Tipline, or one of another version. Nothing was changed.
+    #[error("{place} is not a usable store: {why}")]
+    Unusable {
+        /// Which store.
+        place: String,
+        /// What is wrong, and what to do.
+        why: String,
+        /// What went wrong.
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// Another process or handle has it open for writing.
+    #[error("the store {place} is in use by another process: stop that one first")]
+    InUse {
+        /// Which store.
+        place: String,
+    },
+    /// Something in the store is not what was written. Stop, and restore from another copy.
+    #[error("the store {place} is damaged at {at}")]
+    Damaged {
+        /// Which store.
+        place: String,
+        /// Which block, proof, row or file.
+        at: String,
+        /// What is wrong there.
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// No room. Nothing of the batch was stored and the handle stays usable if the medium
+    /// promises that; otherwise it is [`StoreError::Failed`]. Make room.
+    #[error("no room left for the store {place}: make room, it then goes on where it stopped")]
+    Full {
+        /// Which store.
+        place: String,
+        /// What went wrong.
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// The medium is out of reach, or refuses the credentials. Nothing that was durable is lost,
+    /// and the handle stays usable: bring it back; it is tried again until it answers.
+    #[error("the store {place} is out of reach")]
+    Unreachable {
+        /// Which store.
+        place: String,
+        /// What went wrong.
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// A read, a write or an fsync failed. After a write the handle refuses further work:
+    /// remove the cause, and open the store anew.
+    #[error("the store {place} failed: {what}")]
+    Failed {
+        /// Which store.
+        place: String,
+        /// What was being done.
+        what: String,
+        /// What went wrong.
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later, with nothing lost until then: someone makes
+    /// room, whoever else has the store lets go of it, or the medium comes back.
+    pub fn is_retryable(&self) -> bool {
+        use StoreError::{Full, InUse, Unreachable};
+        matches!(self, Full { .. } | InUse { .. } | Unreachable { .. })
+    }
+}
+
+/// How the parts of a composite store disagree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disagreement {
+    /// Which store.
+    pub place: String,
+    /// The part that does not fit.
+    pub part: String,
+    /// Where that part is; none if it was never created for a log.
+    pub found: Option<Position>,
+    /// The part that has the cursor.
+    pub last: String,
+    /// Where that one is.
+    pub cursor: Option<Position>,
+    /// How they differ.
+    pub why: String,
+}
+
+impl fmt::Display for Disagreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = |position: &Option<Position>| match position {
+            Some(position) => format!("at {position}"),
+            None => "new".to_owned(),
+        };
+        let Self { place, part, found, last, cursor, why } = self;
+        let (found, cursor) = (at(found), at(cursor));
+        write!(
+            f,
+            "the parts of the store {place} disagree: {part} is {found}, {last}, which has the cursor, is {cursor}: {why}; \
+             find out which of them is right, and fill the other from it, or alone from the log"
+        )
+    }
+}

@@ -1,0 +1,21 @@
+//! The store of block files: directory and promises are with [`FileStore`].
+
+mod error;
+mod flush;
+mod install;
+mod layout;
+mod open;
+mod read;
+mod recover;
+mod reference;
+mod retained;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod write;
+
+#[cfg(test)]
+pub(crate) use layout::{Key, Layout};
+pub use read::FileReader;
+pub use write::FileStore;

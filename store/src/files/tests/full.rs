@@ -1,0 +1,122 @@
+//! A full disk, which is a small tmpfs that nobody else sees.
+
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{assert_files, created, layout};
+use crate::conformance::history::{History, log};
+use crate::conformance::model::Model;
+use crate::error::StoreError;
+use crate::files::FileStore;
+use crate::spec::Store;
+
+/// Where the small disk is; set for the test that runs on it.
+const DISK: &str = "TIPLINE_TEST_SMALL_DISK";
+/// A mount of its own, without root; whatever runs in it ends with `unshare`.
+const NAMESPACES: [&str; 6] =
+    ["--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child"];
+
+fn in_namespaces(script: &str) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(NAMESPACES).args(["sh", "-c", script, "sh"]);
+    command
+}
+
+/// Whether a disk of its own can be had. A machine without says so explicitly.
+fn has_namespaces() -> bool {
+    let why = match in_namespaces("mount -t tmpfs none /tmp").output() {
+        Ok(done) if done.status.success() => return true,
+        Ok(done) => String::from_utf8_lossy(&done.stderr).into_owned(),
+        Err(error) => error.to_string(),
+    };
+    assert!(
+        std::env::var_os("TIPLINE_WITHOUT_NAMESPACES").is_some_and(|value| value == "1"),
+        "a full disk needs a mount of its own, which `unshare {}` does not give here: {why}. Allow \
+         user namespaces, or leave the test out by TIPLINE_WITHOUT_NAMESPACES=1",
+        NAMESPACES.join(" ")
+    );
+    println!("skipped: no namespaces (TIPLINE_WITHOUT_NAMESPACES=1): {why}");
+    false
+}
+
+#[test]
+fn a_full_disk_loses_nothing_and_the_handle_goes_on_when_there_is_room() {
+    if !has_namespaces() {
+        return;
+    }
+    let disk = tempfile::tempdir().unwrap();
+    let script = r#"mount -t tmpfs -o size=12m none "$0" && exec "$@""#;
+    let test = concat!(module_path!(), "::on_a_small_disk");
+    let (_, test) = test.split_once("::").unwrap();
+    let mut command = Command::new("unshare");
+    let done = command
+        .args(NAMESPACES)
+        .args(["sh", "-c", script])
+        .arg(disk.path())
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--ignored", "--nocapture"])
+        .env(DISK, disk.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success(), "{said}\n{}", String::from_utf8_lossy(&done.stderr));
+    assert!(said.contains("1 passed"), "{said}");
+}
+
+/// Fills what is left of the disk, but for so many bytes.
+fn fill(disk: &Path, left: u64) -> PathBuf {
+    let path = disk.join("filler");
+    let mut filler = File::create(&path).unwrap();
+    let room = std::io::copy(&mut std::io::repeat(0), &mut filler).unwrap_err();
+    assert_eq!(room.kind(), ErrorKind::StorageFull);
+    let bytes = filler.metadata().unwrap().len();
+    filler.set_len(bytes.saturating_sub(left)).unwrap();
+    path
+}
+
+#[test]
+#[ignore = "started by the test above, on its small disk"]
+fn on_a_small_disk() {
+    let disk = PathBuf::from(std::env::var_os(DISK).unwrap());
+    let root = disk.join("store");
+    let (mut store, mut model) = (created(&root), Model::new(&log()));
+    let mut history = History::blocks(10, 10_000);
+    let first = history.entries.len();
+    let tip = history.model.cursor.block_tip.clone().unwrap().height;
+    history.roll_back_to(tip - 5);
+    (0..30).for_each(|_| history.block_of(20_000));
+    history.record_of(1, Some(vec![1; 300_000].into()));
+    store.apply(&model.batch(&history.entries[..first])).unwrap();
+    let before = model.clone();
+    let batch = model.batch(&history.entries[first..]);
+    // It runs out of room at the first payload, in the middle of them, and behind the last one, when
+    // only the index is left to write: 600 KB of payloads, 300 KB of a record.
+    let (mut in_the_files, mut in_the_index) = (0, 0);
+    for left in (0..2 << 20).step_by(40 << 10) {
+        let filler = fill(&disk, left);
+        match store.apply(&batch) {
+            Ok(()) => break,
+            Err(error) => {
+                assert!(matches!(error, StoreError::Full { .. }), "{left} bytes: {error:?}");
+                let source = std::error::Error::source(&error).unwrap().to_string();
+                match source.contains("database") {
+                    true => in_the_index += 1,
+                    false => in_the_files += 1,
+                }
+            }
+        }
+        before.assert_is(&*store.reader().unwrap(), &format!("{left} bytes"));
+        let staged = fs::read_dir(layout(&root).staging()).unwrap().count();
+        assert_eq!(staged, 0, "{left} bytes: the room is given back");
+        fs::remove_file(filler).unwrap();
+        assert_files(&root, &before, &format!("{left} bytes"));
+    }
+    println!("no room: {in_the_files} times in the files, {in_the_index} times in the index");
+    assert!(in_the_files > 5 && in_the_index > 2, "{in_the_files} and {in_the_index}");
+    model.assert_is(&*store.reader().unwrap(), "with room again");
+    assert_files(&root, &model, "with room again");
+    drop(store);
+    model.assert_is(&*FileStore::open(&root).unwrap().reader().unwrap(), "opened again");
+}

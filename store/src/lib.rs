@@ -1,0 +1,59 @@
+//! The store of a replica or backup: what it promises, and the stores that keep the promise.
+//!
+//! A [`Store`] is a medium that verified entries are applied to, in batches, each atomic and
+//! fsynced together with its cursor. A [`StoreReader`] reads it meanwhile. One conformance suite
+//! (`conformance`) holds every implementation to both, a node's own included.
+//!
+//! - `sqlite`: one SQLite file.
+//! - `rocksdb`: a RocksDB directory.
+//! - `files`: a file for each block and proof, and an index.
+//! - [`CompositeStore`]: several of them in step.
+//! - [`MemoryStore`]: nothing durable at all, for tests.
+//!
+//! A store knows no log, no runtime and no async: calls block.
+//!
+//! # It is not
+//! A copy of the log. A store keeps what the chain is now, not how it came to be.
+
+mod batch;
+mod changes;
+mod composite;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+mod content;
+mod error;
+#[cfg(feature = "files")]
+mod files;
+mod memory;
+mod open_copy;
+mod reader;
+#[cfg(feature = "rocksdb")]
+mod rocksdb;
+mod snapshot;
+mod spec;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+mod stored;
+#[cfg(test)]
+mod tests;
+
+pub use batch::Batch;
+pub use changes::Changes;
+pub use composite::CompositeStore;
+pub use content::{content_digest, content_digest_while};
+pub use error::{Disagreement, StoreError};
+#[cfg(feature = "files")]
+pub use files::{FileReader, FileStore};
+pub use memory::MemoryStore;
+pub use open_copy::{can_open, open_copy};
+pub use reader::StoreReader;
+#[cfg(feature = "rocksdb")]
+pub use rocksdb::{RocksDbReader, RocksDbStore};
+pub use snapshot::{Copied, Pace, Pinned, SharedCopy, SharedFile};
+pub use spec::Store;
+#[cfg(feature = "sqlite")]
+pub use sqlite::{SqliteReader, SqliteStore};
+pub use stored::{
+    StoreIdentity, StoredBlock, StoredLinks, StoredMark, StoredProof, StoredRecord,
+    StoredTransaction,
+};

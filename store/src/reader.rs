@@ -1,0 +1,99 @@
+//! The specification of reading a store, as a trait.
+
+use std::fmt::Debug;
+use std::iter::empty;
+use std::ops::RangeInclusive;
+
+use tipline_proto::{Cursor, Hash, Key, Label, TransactionId};
+
+use crate::error::StoreError;
+use crate::stored::{
+    StoredBlock, StoredLinks, StoredMark, StoredProof, StoredRecord, StoredTransaction,
+};
+
+/// Reading a store, while it is applied to.
+///
+/// Every call sees a state between two batches, at least as new as the last one whose `apply`
+/// had returned. `None` means that there is no such thing in the store.
+pub trait StoreReader: Send + Debug {
+    /// Kind and place, for people, as of the store.
+    fn place(&self) -> String;
+
+    /// How far the store is; `None` before it is created for a log.
+    fn cursor(&self) -> Result<Option<Cursor>, StoreError>;
+
+    /// What verification needs to go on: see [`tipline_proto::LinksState`].
+    fn links(&self) -> Result<StoredLinks, StoreError>;
+
+    /// Hash of the block at a height.
+    fn block_hash(&self, height: u64) -> Result<Option<Hash>, StoreError>;
+
+    /// The block at a height.
+    fn block(&self, height: u64) -> Result<Option<StoredBlock>, StoreError>;
+
+    /// The block with a hash.
+    fn block_by_hash(&self, hash: &Hash) -> Result<Option<StoredBlock>, StoreError>;
+
+    /// The proof of the block at a height.
+    fn proof(&self, height: u64) -> Result<Option<StoredProof>, StoreError>;
+
+    /// The proof of the block with a hash.
+    fn proof_by_hash(&self, hash: &Hash) -> Result<Option<StoredProof>, StoreError> {
+        let Some(block) = self.block_by_hash(hash)? else { return Ok(None) };
+        // Meanwhile the block may have been replaced: then this is another one's proof.
+        Ok(self.proof(block.height)?.filter(|proof| proof.block_hash == *hash))
+    }
+
+    /// Lowest and highest height of the blocks in the store; `None` if there is no block.
+    fn heights(&self) -> Result<Option<(u64, u64)>, StoreError>;
+
+    /// The blocks of a range of heights that the store holds, by height, each read when it is
+    /// its turn. The range ends at the highest block of now; if it is rolled back meanwhile,
+    /// the blocks end there.
+    ///
+    /// # Errors
+    /// As for every read; [`StoreError::Damaged`] at a height that has no block although there
+    /// are some below and above it.
+    fn blocks<'a>(
+        &'a self,
+        heights: RangeInclusive<u64>,
+    ) -> Result<Box<dyn Iterator<Item = Result<StoredBlock, StoreError>> + 'a>, StoreError> {
+        let Some((lowest, highest)) = self.heights()? else { return Ok(Box::new(empty())) };
+        let (first, last) = (lowest.max(*heights.start()), highest.min(*heights.end()));
+        let read = move |height| match self.block(height) {
+            Ok(None) => match self.heights() {
+                Ok(Some((_, highest))) if highest > height => Some(Err(StoreError::Damaged {
+                    place: self.place(),
+                    at: format!("block {height}: it is missing between {lowest} and {highest}"),
+                    source: None,
+                })),
+                Ok(_) => None,
+                Err(error) => Some(Err(error)),
+            },
+            block => block.transpose(),
+        };
+        Ok(Box::new((first..=last).map_while(read)))
+    }
+
+    /// A validated transaction.
+    fn transaction(&self, id: &TransactionId) -> Result<Option<StoredTransaction>, StoreError>;
+
+    /// A recorded state.
+    fn record(&self, key: &Key) -> Result<Option<StoredRecord>, StoreError>;
+
+    /// The keys of all recorded states, behind `after`, in order, at most `limit`.
+    fn keys(&self, after: Option<&Key>, limit: usize) -> Result<Vec<Key>, StoreError>;
+
+    /// The ids of all transactions, behind `after`, in order, at most `limit`.
+    fn transaction_ids(
+        &self,
+        after: Option<&TransactionId>,
+        limit: usize,
+    ) -> Result<Vec<TransactionId>, StoreError>;
+
+    /// The names of all marks, behind `after`, in the order of their bytes, at most `limit`.
+    fn marks(&self, after: Option<&Label>, limit: usize) -> Result<Vec<Label>, StoreError>;
+
+    /// A mark.
+    fn mark(&self, name: &Label) -> Result<Option<StoredMark>, StoreError>;
+}

@@ -1,0 +1,109 @@
+//! What is in a directory, found out without changing anything in it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::{fs, io};
+
+use rocksdb::{IteratorMode, Options};
+
+use super::families::{DEFAULT, FAMILIES, Family, MARKER, VERSION};
+use super::view::Db;
+use crate::error::StoreError;
+
+/// What a directory is that can be a store.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Nothing yet, or what is left of an attempt to make a store that did not end.
+    Nothing,
+    Store,
+}
+
+/// Looks at a directory. It is not changed.
+///
+/// # Errors
+/// [`StoreError::Unusable`] if it is anything else.
+pub(super) fn look(directory: &Path, place: &str) -> Result<Found, StoreError> {
+    let names = names(directory).map_err(|e| {
+        unusable(place, "the directory cannot be read: check the permissions", Some(Box::new(e)))
+    })?;
+    if !names.contains("CURRENT") {
+        let why = "the directory is not empty, and is not a store: give another path";
+        let is_begun = names.iter().all(|name| is_of_the_beginning(name));
+        return if is_begun { Ok(Found::Nothing) } else { Err(unusable(place, why, None)) };
+    }
+    let families = Db::list_cf(&Options::default(), directory).map_err(|e| {
+        let why = "it is not a RocksDB directory, or its manifest is damaged: give another path, \
+            or restore it from another copy";
+        unusable(place, why, Some(Box::new(e)))
+    })?;
+    let versions: Vec<_> =
+        families.iter().filter_map(|family| family.strip_prefix(MARKER)).collect();
+    match versions[..] {
+        [VERSION] => check_families(&families, place).map(|()| Found::Store),
+        [] if is_only_begun(directory, &families) => Ok(Found::Nothing),
+        [] => {
+            let why = "it is a RocksDB directory, but not a store of Tipline: give another path";
+            Err(unusable(place, why, None))
+        }
+        _ => {
+            let why = format!(
+                "its format has version {}, this program knows version {VERSION}: use the program that wrote it, or a newer one",
+                versions.join(" and ")
+            );
+            Err(unusable(place, &why, None))
+        }
+    }
+}
+
+fn names(directory: &Path) -> io::Result<BTreeSet<String>> {
+    let name = |entry: io::Result<fs::DirEntry>| {
+        entry.map(|entry| entry.file_name().to_string_lossy().into_owned())
+    };
+    let mut names = fs::read_dir(directory)?.map(name).collect::<io::Result<BTreeSet<_>>>()?;
+    // The system makes it in the root of a volume.
+    names.remove("lost+found");
+    Ok(names)
+}
+
+/// Files that RocksDB makes before a directory is its own.
+fn is_of_the_beginning(name: &str) -> bool {
+    let begins = |start: &&str| name.starts_with(start);
+    ["LOCK", "IDENTITY", "LOG", "MANIFEST-"].iter().any(begins) || name.ends_with(".dbtmp")
+}
+
+/// Some of a store's families, and nothing in them: it was not made to the end.
+fn is_only_begun(directory: &Path, families: &[String]) -> bool {
+    let is_own = |name: &String| name == DEFAULT || FAMILIES.iter().any(|own| own.name() == name);
+    if !families.iter().all(is_own) {
+        return false;
+    }
+    let Ok(db) = Db::open_cf_for_read_only(&Options::default(), directory, families, false) else {
+        return false;
+    };
+    families.iter().filter_map(|name| db.cf_handle(name)).all(|family| {
+        // An error is a row that cannot be read.
+        db.iterator_cf(family, IteratorMode::Start).next().is_none()
+    })
+}
+
+/// The marker is made last: where it is, there is everything.
+fn check_families(families: &[String], place: &str) -> Result<(), StoreError> {
+    let is_there = |family: &&Family| families.iter().any(|name| name == family.name());
+    if let Some(missing) = FAMILIES.iter().find(|family| !is_there(family)) {
+        let at = format!("the column family {}: it is missing", missing.name());
+        return Err(StoreError::Damaged { place: place.to_owned(), at, source: None });
+    }
+    if families.len() > FAMILIES.len() + 1 {
+        let why = "it has column families that are not of a store: find out who made them";
+        return Err(unusable(place, why, None));
+    }
+    Ok(())
+}
+
+pub(super) fn unusable(
+    place: &str,
+    why: &str,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+) -> StoreError {
+    StoreError::Unusable { place: place.to_owned(), why: why.to_owned(), source }
+}

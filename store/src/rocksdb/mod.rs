@@ -1,0 +1,26 @@
+//! The store in a RocksDB directory: families, rows and promises are with [`RocksDbStore`].
+
+mod backup_engine;
+mod batch;
+mod error;
+mod families;
+mod inspect;
+mod lock;
+mod open;
+mod read;
+mod reopen;
+mod rows;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod values;
+mod view;
+mod write;
+
+pub use read::RocksDbReader;
+pub use write::RocksDbStore;
+
+#[cfg(test)]
+pub(crate) fn family_names() -> [&'static str; 12] {
+    families::FAMILIES.map(families::Family::name)
+}

@@ -1,0 +1,207 @@
+//! Opening: what is there is looked at before anything is changed.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rocksdb::{
+    Cache, ColumnFamilyDescriptor, DBRecoveryMode, Error, ErrorKind, Options, WriteOptions,
+};
+
+use super::error::{fault, is_locked};
+use super::families::{DEFAULT, FAMILIES, Family};
+use super::inspect::{Found, look, unusable};
+use super::lock::DirectoryLock;
+use super::snapshot;
+use super::view::Db;
+use crate::error::StoreError;
+
+/// Blocks of table files, with their indexes and filters, that stay in memory.
+const CACHE_BYTES: usize = 32 << 20;
+/// Rows that are in the log only, of all families together, before some are written to files.
+const BUFFER_BYTES: usize = 96 << 20;
+/// The write-ahead log, before rows are written to files so that its beginning can go. To open
+/// the store is to read it.
+const LOG_BYTES: u64 = 64 << 20;
+/// Table and blob files that are open at once.
+const OPEN_FILES: i32 = 512;
+/// The manifest is made anew, shorter, from here on.
+const MANIFEST_BYTES: usize = 8 << 20;
+const MANIFEST_STEP_BYTES: usize = 64 << 10;
+/// What RocksDB writes about itself, for people: the newest files and their size.
+const INFO_FILES: usize = 4;
+const INFO_BYTES: usize = 4 << 20;
+/// Files are carried to the medium while they are written, not all at their end.
+const SYNC_BYTES: u64 = 1 << 20;
+
+/// A store's directory, opened. Fields are dropped in their order: first RocksDB is closed.
+#[derive(Debug)]
+pub(super) struct Database {
+    pub(super) db: Db,
+    _lock: DirectoryLock,
+}
+
+/// Opens the directory for the one writer; makes it if there is none.
+pub(super) fn for_writing(path: &Path, place: &str) -> Result<Database, StoreError> {
+    let path = make(path, place)?;
+    let in_use = || StoreError::InUse { place: place.to_owned() };
+    let lock = DirectoryLock::take(&path).ok_or_else(in_use)?;
+    let found = look(&path, place)?;
+    snapshot::clear(&path).map_err(|e| {
+        let why = "a copy of it that was not finished cannot be removed: check the permissions";
+        unusable(place, why, Some(Box::new(e)))
+    })?;
+    let mut options = options();
+    if found == Found::Nothing {
+        make_private(&path).map_err(|e| {
+            let why = "its permissions cannot be set: use a directory of your own";
+            unusable(place, why, Some(Box::new(e)))
+        })?;
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+    }
+    // The marker is made last, and by itself: whatever has it is whole.
+    let (marker, others) = (Family::Store, &FAMILIES[1..]);
+    let marked = if found == Found::Store { &[marker][..] } else { &[] };
+    let cache = Cache::new_lru_cache(CACHE_BYTES);
+    let families = marked.iter().chain(others).map(|family| family.descriptor(&cache));
+    let families: Vec<_> = families.chain([default_family()]).collect();
+    let fail = |what: &str, error: Error| {
+        if is_locked(&error) { in_use() } else { opening(place, what, error) }
+    };
+    let mut db = Db::open_cf_descriptors(&options, &path, families)
+        .map_err(|e| fail("opening the directory", e))?;
+    if found == Found::Nothing {
+        let descriptor = marker.options(&cache);
+        db.create_cf(marker.name(), &descriptor).map_err(|e| fail("making the families", e))?;
+    }
+    Ok(Database { db, _lock: lock })
+}
+
+/// Opens the directory as it is now, for reading, beside whoever writes to it. RocksDB writes
+/// nothing then, and takes no lock.
+pub(super) fn for_reading(path: &Path, place: &str) -> Result<Db, StoreError> {
+    if look(path, place)? == Found::Nothing {
+        let why = "it is empty: let a replica or a backup write it first";
+        return Err(unusable(place, why, None));
+    }
+    let cache = Cache::new_lru_cache(CACHE_BYTES);
+    let families = FAMILIES.iter().map(|family| family.descriptor(&cache));
+    let families = families.chain([default_family()]);
+    Db::open_cf_descriptors_read_only(&options(), path, families, false)
+        .map_err(|e| opening(place, "opening the directory", e))
+}
+
+/// The store, for people.
+pub(super) fn place(path: &Path) -> String {
+    format!("rocksdb:{}", path.display())
+}
+
+/// A write that is on the medium when it returns, and that never waits inside RocksDB, where
+/// it could not tell that files cannot be written.
+pub(super) fn durable() -> WriteOptions {
+    let mut options = WriteOptions::default();
+    options.set_sync(true);
+    options.set_no_slowdown(true);
+    options
+}
+
+pub(super) fn default_family() -> ColumnFamilyDescriptor {
+    ColumnFamilyDescriptor::new(DEFAULT, Options::default())
+}
+
+pub(super) fn options() -> Options {
+    let mut options = Options::default();
+    options.set_paranoid_checks(true);
+    // A write that a crash cut off is left out with all behind it. The log of the writes must be
+    // there, all of it, and may not be shorter than it was.
+    options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    options.set_track_and_verify_wals_in_manifest(true);
+    // All families are carried into files together. After a write that found no room RocksDB goes
+    // on in a new log; with some families in files and others in the old log, whose end is torn,
+    // a power cut would leave what it refuses to open.
+    options.set_atomic_flush(true);
+    options.set_db_write_buffer_size(BUFFER_BYTES);
+    options.set_max_total_wal_size(LOG_BYTES);
+    options.set_max_open_files(OPEN_FILES);
+    options.set_max_background_jobs(2);
+    options.set_max_manifest_file_size(MANIFEST_BYTES);
+    options.set_manifest_preallocation_size(MANIFEST_STEP_BYTES);
+    options.set_bytes_per_sync(SYNC_BYTES);
+    options.set_keep_log_file_num(INFO_FILES);
+    options.set_max_log_file_size(INFO_BYTES);
+    options.set_stats_dump_period_sec(0);
+    options.set_stats_persist_period_sec(0);
+    options.set_skip_stats_update_on_db_open(true);
+    options
+}
+
+/// The directory, by its one name; makes it, for its owner only, if there is none. Its name is
+/// made durable in any case: whoever made it may have been killed before.
+fn make(path: &Path, place: &str) -> Result<PathBuf, StoreError> {
+    if path.exists() && !path.is_dir() {
+        let why = "it is a file: give the path of a directory";
+        return Err(unusable(place, why, None));
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = File::open(parent.unwrap_or(Path::new("."))).map_err(|e| {
+        let why = "the directory that it is to be in cannot be opened: make it first";
+        unusable(place, why, Some(Box::new(e)))
+    })?;
+    let made = match path.exists() {
+        true => Ok(()),
+        false => private(&mut fs::DirBuilder::new()).create(path),
+    };
+    made.and_then(|()| parent.sync_all()).map_err(|e| {
+        let why = "the directory cannot be made: check the permissions";
+        unusable(place, why, Some(Box::new(e)))
+    })?;
+    resolve(path, place)
+}
+
+/// One name for one directory. RocksDB takes text only.
+pub(super) fn resolve(path: &Path, place: &str) -> Result<PathBuf, StoreError> {
+    let path = fs::canonicalize(path).map_err(|e| {
+        unusable(place, "there is no such directory: check the path", Some(Box::new(e)))
+    })?;
+    if !path.is_dir() {
+        return Err(unusable(place, "it is a file: give the path of a directory", None));
+    }
+    if path.to_str().is_none() {
+        return Err(unusable(place, "its path is not UTF-8: give it another one", None));
+    }
+    Ok(path)
+}
+
+fn private(builder: &mut fs::DirBuilder) -> &mut fs::DirBuilder {
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(builder, 0o700);
+    builder
+}
+
+/// RocksDB's files have no permissions of their own: those of the directory count.
+fn make_private(directory: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o700))?;
+    }
+    #[cfg(not(unix))]
+    drop(directory);
+    Ok(())
+}
+
+/// An error while opening: most often it is not a store at all, or cannot be written.
+fn opening(place: &str, what: &str, error: Error) -> StoreError {
+    let denied = ["Permission denied", "Read-only file system", "Operation not permitted"];
+    let text = error.as_ref();
+    if denied.iter().any(|denied| text.contains(denied)) {
+        let why = "it cannot be opened: check the permissions";
+        return unusable(place, why, Some(Box::new(error)));
+    }
+    if error.kind() == ErrorKind::InvalidArgument || error.kind() == ErrorKind::NotSupported {
+        let why = "RocksDB does not open it: look at the reason, or give another path";
+        return unusable(place, why, Some(Box::new(error)));
+    }
+    fault(place, what, error)
+}

@@ -1,0 +1,195 @@
+//! A moment of the directory, by RocksDB's own checkpoint of hard links.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rocksdb::checkpoint::Checkpoint;
+use tipline_proto::Cursor;
+
+use super::backup_engine::{self, Unshared};
+use super::error::fault;
+use super::read::RocksDbReader;
+use super::view::Db;
+use crate::error::StoreError;
+use crate::reader::StoreReader;
+use crate::snapshot::{Copied, Pace, Pinned, SharedCopy};
+use crate::stored::StoreIdentity;
+
+/// What the names of such directories start with, in the store's own: hard links do not lead to
+/// another file system.
+const PREFIX: &str = "pinned-";
+/// So much is copied at once where there is no link.
+const PIECE: usize = 1 << 20;
+
+/// Tells the directories of one process apart.
+static NUMBER: AtomicU64 = AtomicU64::new(0);
+
+/// The files of the store as it was when it was pinned, in a directory of their own. Files of
+/// rows are written once and never changed, so a link to one is a copy.
+#[derive(Debug)]
+pub(super) struct RocksDbPin {
+    place: String,
+    directory: PathBuf,
+    identity: StoreIdentity,
+    cursor: Cursor,
+}
+
+impl RocksDbPin {
+    /// Writes what is in memory only into files, and links all files.
+    pub(super) fn new(
+        db: &Db,
+        place: &str,
+        identity: StoreIdentity,
+        cursor: Cursor,
+    ) -> Result<Self, StoreError> {
+        let name = format!("{PREFIX}{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let directory = db.path().join(name);
+        let place = place.to_owned();
+        let made =
+            Checkpoint::new(db).and_then(|checkpoint| checkpoint.create_checkpoint(&directory));
+        // From here on it is removed with the handle.
+        let pin = Self { place, directory, identity, cursor };
+        made.map_err(|e| fault(&pin.place, "pinning it for a copy", e))?;
+        Ok(pin)
+    }
+
+    fn files(&self) -> io::Result<Vec<(PathBuf, u64)>> {
+        let file = |file: io::Result<fs::DirEntry>| {
+            let file = file?;
+            Ok((file.path(), file.metadata()?.len()))
+        };
+        fs::read_dir(&self.directory)?.map(file).collect()
+    }
+
+    fn copy_files(&self, into: &Path, pace: &dyn Pace) -> io::Result<Copied> {
+        for (from, _) in self.files()? {
+            let Some(name) = from.file_name() else { continue };
+            if take(&from, &into.join(name), pace)?.is_break() {
+                return Ok(Copied::Cancelled);
+            }
+        }
+        Ok(Copied::Whole)
+    }
+
+    fn failed(&self, what: &str, error: io::Error) -> StoreError {
+        use ErrorKind::{QuotaExceeded, StorageFull};
+        let (place, kind, what) = (self.place.clone(), error.kind(), what.to_owned());
+        let source = Some(Box::new(error) as Box<_>);
+        match kind {
+            StorageFull | QuotaExceeded => StoreError::Full { place, source },
+            _ => StoreError::Failed { place, what, source },
+        }
+    }
+}
+
+impl Drop for RocksDbPin {
+    fn drop(&mut self) {
+        // What stays is removed when the store is opened the next time.
+        drop(fs::remove_dir_all(&self.directory));
+    }
+}
+
+/// Removes what was pinned by a process that was killed. Only for the one writer.
+pub(super) fn clear(directory: &Path) -> io::Result<()> {
+    for file in fs::read_dir(directory)? {
+        let file = file?;
+        if file.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX)) {
+            fs::remove_dir_all(file.path())?;
+        }
+    }
+    Ok(())
+}
+
+impl Pinned for RocksDbPin {
+    fn kind(&self) -> &'static str {
+        "rocksdb"
+    }
+
+    fn identity(&self) -> &StoreIdentity {
+        &self.identity
+    }
+
+    fn cursor(&self) -> &Cursor {
+        &self.cursor
+    }
+
+    fn bytes(&self, into: &Path) -> Result<u64, StoreError> {
+        let sum = || {
+            let is_linked = is_one_file_system(&self.directory, into)?;
+            let files = self.files()?;
+            let copied = files.iter().filter(|(path, _)| !is_linked || !is_of_rows(path));
+            Ok(copied.map(|(_, bytes)| bytes).sum())
+        };
+        sum().map_err(|e| self.failed("looking at its files", e))
+    }
+
+    fn copy(&mut self, into: &Path, pace: &dyn Pace) -> Result<Copied, StoreError> {
+        self.copy_files(into, pace).map_err(|e| self.failed("copying its files", e))
+    }
+
+    fn bytes_to_share(&self, engine: &Path, _into: &Path) -> Result<u64, StoreError> {
+        let sum = || backup_engine::new_bytes(&self.files()?, engine);
+        sum().map_err(|e| self.failed("looking at its files", e))
+    }
+
+    fn share(
+        &mut self,
+        engine: &Path,
+        into: &Path,
+        pace: &dyn Pace,
+    ) -> Result<Option<SharedCopy>, StoreError> {
+        match backup_engine::share(&self.directory, engine, into, pace) {
+            Ok(shared) => Ok(Some(shared)),
+            Err(Unshared::Engine(error)) => Err(fault(&self.place, "copying its files", error)),
+            Err(Unshared::File(error)) => Err(self.failed("copying its files", error)),
+        }
+    }
+
+    fn open(&self, copy: &Path) -> Result<Box<dyn StoreReader>, StoreError> {
+        Ok(Box::new(RocksDbReader::open(copy)?))
+    }
+}
+
+/// A file of rows or of payloads: never changed once it is written.
+pub(super) fn is_of_rows(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "sst" || extension == "blob")
+}
+
+/// Links or copies a file. It is fsynced, whoever wrote it.
+pub(super) fn take(from: &Path, to: &Path, pace: &dyn Pace) -> io::Result<ControlFlow<()>> {
+    if pace.moved(0).is_break() {
+        return Ok(ControlFlow::Break(()));
+    }
+    if fs::hard_link(from, to).is_ok() {
+        File::open(to)?.sync_all()?;
+        return Ok(ControlFlow::Continue(()));
+    }
+    // Another file system, one without links, or too many of them.
+    let (mut source, mut copy) = (File::open(from)?, File::create_new(to)?);
+    let mut piece = vec![0; PIECE];
+    loop {
+        let read = source.read(&mut piece)?;
+        if pace.moved(read as u64).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+        if read == 0 {
+            copy.sync_all()?;
+            return Ok(ControlFlow::Continue(()));
+        }
+        copy.write_all(&piece[..read])?;
+    }
+}
+
+#[cfg(unix)]
+fn is_one_file_system(a: &Path, b: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    Ok(fs::metadata(a)?.dev() == fs::metadata(b)?.dev())
+}
+
+#[cfg(not(unix))]
+fn is_one_file_system(_: &Path, _: &Path) -> io::Result<bool> {
+    Ok(false)
+}

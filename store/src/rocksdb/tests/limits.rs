@@ -1,0 +1,70 @@
+//! What it takes of memory and disk besides the content is bounded.
+
+use std::fs;
+use std::path::Path;
+
+use super::{created, files, place};
+use crate::conformance::history::{History, log};
+use crate::conformance::model::Model;
+use crate::reader::StoreReader;
+use crate::rocksdb::{RocksDbReader, RocksDbStore};
+use crate::spec::Store;
+
+fn bytes(path: &Path, end: &str) -> u64 {
+    files(path, end).iter().filter_map(|file| fs::metadata(file).ok()).map(|file| file.len()).sum()
+}
+
+fn memory(store: &RocksDbStore) -> u64 {
+    let db = store.db();
+    let families = crate::rocksdb::family_names().map(|name| db.cf_handle(name).unwrap());
+    let of = |property| {
+        let of = |family| db.property_int_value_cf(family, property).unwrap().unwrap();
+        families.iter().copied().map(of).sum::<u64>()
+    };
+    of("rocksdb.size-all-mem-tables")
+}
+
+#[test]
+fn memory_and_log_are_bounded_and_payloads_are_written_once() {
+    const BATCH: u64 = 16 << 20;
+    let (_directory, path) = place();
+    let (mut store, mut model) = (created(&path), Model::new(&log()));
+    let mut history = History::new(9);
+    history.claim();
+    let (mut applied, mut most_memory, mut most_log) = (0, 0, 0);
+    for _ in 0..15 {
+        for _ in 0..BATCH >> 20 {
+            history.transaction_of(1);
+            history.block_of(1 << 20);
+        }
+        store.apply(&model.batch(&history.entries[applied..])).unwrap();
+        applied = history.entries.len();
+        most_memory = most_memory.max(memory(&store));
+        most_log = most_log.max(bytes(&path, ".log"));
+    }
+    println!("memory {} MiB, log {} MiB", most_memory >> 20, most_log >> 20);
+    assert!(most_memory <= (96 << 20) + 2 * BATCH, "{most_memory}");
+    assert!(most_log <= (64 << 20) + 3 * BATCH, "{most_log}");
+    model.assert_is(&*store.reader().unwrap(), "at the end");
+    drop(store);
+    drop(RocksDbStore::open(&path).unwrap());
+    let content: u64 = model.blocks.values().map(|block| block.payload.len() as u64).sum();
+    let taken = bytes(&path, "");
+    assert!(taken < content * 5 / 4 + (32 << 20), "{taken} bytes for {content}");
+    model.assert_is(&RocksDbReader::open(&path).unwrap(), "opened again");
+}
+
+#[test]
+fn what_rocksdb_writes_about_itself_is_bounded() {
+    let (_directory, path) = place();
+    drop(created(&path));
+    for _ in 0..20 {
+        drop(RocksDbStore::open(&path).unwrap());
+    }
+    let names = files(&path, "")
+        .into_iter()
+        .filter(|file| file.file_name().unwrap().to_str().unwrap().starts_with("LOG"));
+    assert!(names.count() <= 5);
+    assert!(files(&path, ".log").len() <= 2);
+    assert_eq!(RocksDbReader::open(&path).unwrap().heights().unwrap(), None);
+}

@@ -1,0 +1,253 @@
+//! The one writer: a batch is one synced write.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use rocksdb::WriteBatch;
+use tipline_proto::{Cursor, LogIdentity};
+
+use super::error::{fault, is_stall};
+use super::families::Family;
+use super::open::{self, Database};
+use super::read::RocksDbReader;
+use super::snapshot::RocksDbPin;
+use super::view::View;
+use super::{batch, rows};
+use crate::batch::Batch;
+use crate::changes::Changes;
+use crate::error::StoreError;
+use crate::reader::StoreReader;
+use crate::snapshot::Pinned;
+use crate::spec::Store;
+use crate::stored::StoreIdentity;
+
+/// While rows are written to files too slowly, it is looked this often whether there is room in
+/// memory again, and the write is tried after so many looks in any case: it tells what is wrong.
+const STALL: Duration = Duration::from_millis(1);
+const STALLS: usize = 100;
+
+/// A store in a RocksDB directory, for large payloads and for whoever has RocksDB anyway.
+///
+/// # Format, version 1
+/// A directory is a store if it has the column family `tipline.store.v1`; the number is that of
+/// the format. Numbers are 8 bytes, big-endian; times are microseconds since 1970. A `hash` is
+/// its length in one byte, and then itself. An `option` is a byte 0, or a byte 1 and then the
+/// value. A `payload` is a byte 0, its length, and then itself; if it has 4 KiB or more, it is a
+/// byte 1 and its length alone, and itself is the row of the same entry in the family named
+/// behind it. Values of a row stand one behind the other, with nothing in between.
+///
+/// | column family | key | row |
+/// |---|---|---|
+/// | `tipline.store.v1` | `identity` | what it is for, never changed: lineage (16 bytes), genesis (hash), the chain's name (to the end) |
+/// | | `cursor` | index, digest (32 bytes), epoch, option of the block tip (height, hash), option of the proof tip |
+/// | | `base` | parent of the log's first block (height, hash); no row before there is one |
+/// | `blocks` | height | hash, parent's hash, index, epoch, time, payload (`block_payloads` by height) |
+/// | `block_hashes` | hash, without its length | height. What was rolled back stays listed: look whether the block there has this hash |
+/// | `proofs` | height | the block's hash, index, time, payload (`proof_payloads` by height) |
+/// | `transactions` | id | index, time, option of the block tip, payload (`transaction_payloads` by index) |
+/// | `transactions_by_index` | index | option of the block tip, id (to the end) |
+/// | `records` | key | index, time, value as a payload (`record_values` by key) |
+/// | `marks` | name | index, time, option of the block tip |
+///
+/// A directory `pinned-…` in it is of a checkpoint under way; what is left of one is removed when
+/// the store is opened for writing.
+///
+/// `index` is the index of the entry that a row came with, `time` that entry's commit time at the
+/// primary, the block tip the height of it at that entry. `default` is empty.
+/// ```sh
+/// ldb --db=PATH --column_family=blocks --hex scan --max_keys=1
+/// ```
+///
+/// # How it is kept
+/// - A batch and the cursor behind it are one write, synced: a crash or a power cut at any
+///   instant leaves all of it or nothing. What is damaged at the end of RocksDB's write-ahead log
+///   looks the same as a write that was cut off, and is left out with all behind it; then the
+///   store is as behind an earlier batch, and asks the log for the rest again.
+/// - A power cut is survived where a file's new length is durable only with what it covers: on ext4
+///   with `data=ordered`, which is its default, XFS, Btrfs and ZFS. RocksDB reads its list of files
+///   (`MANIFEST`) so: elsewhere, as on ext4 with `data=writeback`, a power cut while a file is
+///   being added to the list can leave a directory that RocksDB refuses to open as corrupt.
+///   Nothing wrong is read then; restore it, or fill it anew from the log.
+/// - After a failed write the handle is poisoned. A full disk is different: RocksDB then gives
+///   up its log, looks every 5 s whether at least 32 MiB are free, writes what it has in memory
+///   to new files, and goes on. Until then each batch is refused with [`StoreError::Full`], and
+///   reading goes on. A disk quota that is used up is a failed write.
+/// - What is in files has checksums, payloads included, and each read checks them.
+/// - Readers of the writer share its memory. Each read is of one state between two batches, and
+///   waits for nobody. They keep the directory open, and locked, until the last of them is gone.
+///   For readers by path, in any process, see [`RocksDbReader`].
+/// - There is one writer: it holds an advisory lock on the directory, and RocksDB's on `LOCK` in it.
+/// - A new directory, or an empty one, becomes one for its owner only (0700); files in it have no
+///   permissions of their own.
+///
+/// # What it takes
+/// - Memory: 96 MiB for rows that are in the write-ahead log only, 32 MiB for what was read, and
+///   twice the largest batch. Beyond that writing waits. With 64 MiB blocks it was 200 MiB.
+/// - The write-ahead log: 64 MiB and two of the largest batches. Opening reads it.
+/// - 512 open files, of about 32 MiB each; 16 MiB of RocksDB's own notes (`LOG*`).
+/// - A payload of 4 KiB or more is written twice, to the log and to a blob file, and not again
+///   until half of that file was replaced or rolled back. Space of what is removed comes back
+///   when RocksDB compacts.
+/// - A rollback holds the keys of the transactions that it removes in memory.
+///
+/// It is not encrypted.
+#[derive(Debug)]
+pub struct RocksDbStore {
+    place: String,
+    database: Arc<Database>,
+    identity: Option<StoreIdentity>,
+    cursor: Option<Cursor>,
+    /// What failed, if the handle is poisoned.
+    poisoned: Option<String>,
+}
+
+impl RocksDbStore {
+    /// Opens the store in the directory at `path` for its one writer; makes a new, empty one if
+    /// there is no directory, or an empty one. What is durable in an existing one stays as it is.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] if another handle writes to it; [`StoreError::Unusable`] if the
+    /// directory is something else, of another version, or cannot be written: it is not changed;
+    /// [`StoreError::Full`] if there is no room for what opening writes.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let place = open::place(path.as_ref());
+        let database = open::for_writing(path.as_ref(), &place)?;
+        let view = View::of(&database.db, &place);
+        let (identity, cursor) = (view.identity()?, view.cursor()?);
+        drop(view);
+        Ok(Self { place, database: Arc::new(database), identity, cursor, poisoned: None })
+    }
+
+    /// For tests: to look into it, and to damage it.
+    #[cfg(test)]
+    pub(crate) fn db(&self) -> &super::view::Db {
+        &self.database.db
+    }
+
+    fn check_usable(&self) -> Result<(), StoreError> {
+        match &self.poisoned {
+            None => Ok(()),
+            Some(why) => Err(StoreError::Failed {
+                place: self.place.clone(),
+                what: format!("it stopped earlier ({why}): remove the cause and open it anew"),
+                source: None,
+            }),
+        }
+    }
+
+    fn view(&self) -> View<'_> {
+        View::of(&self.database.db, &self.place)
+    }
+
+    /// Writes all of it, or nothing. On `Ok` it is on the medium.
+    fn write(
+        &self,
+        what: &str,
+        rows: impl Fn() -> Result<WriteBatch, StoreError>,
+    ) -> Result<(), StoreError> {
+        loop {
+            match self.database.db.write_opt(rows()?, &open::durable()) {
+                Ok(()) => return Ok(()),
+                Err(e) if is_stall(&e) => self.wait_for_memory(),
+                Err(e) => return Err(fault(&self.place, what, e)),
+            }
+        }
+    }
+
+    /// Rows that are in the log only are bounded; beyond that they must be in files first.
+    fn wait_for_memory(&self) {
+        let is_held =
+            |property: &str| matches!(self.database.db.property_int_value(property), Ok(Some(1..)));
+        for _ in 0..STALLS {
+            if !is_held("rocksdb.is-write-stopped") && !is_held("rocksdb.actual-delayed-write-rate")
+            {
+                return;
+            }
+            thread::sleep(STALL);
+        }
+    }
+
+    /// After an error nothing of the batch is visible. RocksDB comes back by itself from a full
+    /// disk: it writes what it has in memory to new files, and begins a new log. After anything
+    /// else there is no next attempt.
+    fn settle(&mut self, error: StoreError) -> StoreError {
+        if !error.is_retryable() {
+            self.poisoned = Some(error.to_string());
+        }
+        error
+    }
+}
+
+impl Store for RocksDbStore {
+    fn place(&self) -> String {
+        self.place.clone()
+    }
+
+    fn identity(&self) -> Result<Option<StoreIdentity>, StoreError> {
+        self.check_usable()?;
+        Ok(self.identity.clone())
+    }
+
+    fn create(&mut self, log: &LogIdentity) -> Result<(), StoreError> {
+        self.check_usable()?;
+        let expected = StoreIdentity::from(log);
+        match &self.identity {
+            Some(found) if *found == expected => return Ok(()),
+            Some(found) => {
+                return Err(StoreError::WrongLog {
+                    place: self.place.clone(),
+                    found: Box::new(found.clone()),
+                    expected: Box::new(expected),
+                });
+            }
+            None => {}
+        }
+        let origin = Cursor::origin(log);
+        let rows = || {
+            let (view, mut write) = (self.view(), WriteBatch::default());
+            let family = view.family(Family::Store)?;
+            write.put_cf(family, rows::IDENTITY, rows::identity(&expected));
+            write.put_cf(family, rows::CURSOR, rows::cursor(&origin));
+            Ok(write)
+        };
+        if let Err(error) = self.write("writing what it is for", rows) {
+            return Err(self.settle(error));
+        }
+        self.identity = Some(expected);
+        self.cursor = Some(origin);
+        Ok(())
+    }
+
+    fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.check_usable()?;
+        let before = batch.check_behind(self.cursor.as_ref(), &self.place)?.clone();
+        let changes = Changes::of(batch, before.block_tip.as_ref().map(|tip| tip.height));
+        let what = format!(
+            "writing entries {} to {}",
+            before.position.index + 1,
+            batch.cursor.position.index
+        );
+        let rows = || batch::write(&self.view(), &before, batch, &changes);
+        if let Err(error) = self.write(&what, rows) {
+            return Err(self.settle(error));
+        }
+        self.cursor = Some(batch.cursor.clone());
+        Ok(())
+    }
+
+    fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
+        Ok(Box::new(RocksDbReader::shared(Arc::clone(&self.database), self.place.clone())))
+    }
+
+    fn pin(&self) -> Result<Vec<Box<dyn Pinned>>, StoreError> {
+        self.check_usable()?;
+        let Some((identity, cursor)) = self.identity.clone().zip(self.cursor.clone()) else {
+            let why = "it was not created for a log, so there is nothing to copy".to_owned();
+            return Err(StoreError::Unusable { place: self.place.clone(), why, source: None });
+        };
+        let pinned = RocksDbPin::new(&self.database.db, &self.place, identity, cursor)?;
+        Ok(vec![Box::new(pinned)])
+    }
+}

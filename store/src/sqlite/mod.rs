@@ -1,0 +1,21 @@
+//! The store in one SQLite file: schema and promises are with [`SqliteStore`].
+
+mod error;
+mod lock;
+mod open;
+mod read;
+mod schema;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod write;
+
+pub use read::SqliteReader;
+#[cfg(test)]
+pub(crate) use schema::BLOCK_BY_HASH;
+#[cfg(feature = "files")]
+pub(crate) use schema::Role;
+pub(crate) use snapshot::look_at;
+#[cfg(feature = "files")]
+pub(crate) use snapshot::{PayloadOf, SqlitePin};
+pub use write::SqliteStore;

@@ -1,0 +1,319 @@
+//! Opening: what is there is looked at before anything is changed.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior};
+
+use super::error::fault;
+use super::lock::{WriterLock, private};
+use super::schema::{self, Role};
+use crate::error::StoreError;
+
+/// Pages of 8 KiB: a quarter fewer frames and overflow pointers than with 4 KiB for payloads of
+/// tens of KiB, and still few bytes written for a small one.
+const PAGE_BYTES: u32 = 8192;
+/// What a connection keeps in memory, in KiB: a common batch stays in it until it commits.
+const WRITER_CACHE_KIB: i64 = 16 << 10;
+/// Somebody else's transaction on the file is waited for this long.
+const BUSY: Duration = Duration::from_secs(5);
+/// Most distinct statements that a connection prepares.
+const STATEMENTS: usize = 32;
+/// The WAL file is cut back to this after it was larger.
+pub(super) const WAL_BYTES: usize = 64 << 20;
+
+/// So much of the WAL is written again at a time.
+const REWRITE_BYTES: usize = 1 << 20;
+
+/// A store's file, opened for writing.
+pub(super) struct Opened {
+    pub(super) place: String,
+    pub(super) path: PathBuf,
+    pub(super) role: Role,
+    pub(super) connection: Connection,
+    pub(super) lock: WriterLock,
+}
+
+/// Opens the file for the one writer; makes it if there is none.
+pub(super) fn for_writing(path: &Path, place: String, role: Role) -> Result<Opened, StoreError> {
+    let unusable = |why: &str, source: io::Error| unusable(&place, why, Some(Box::new(source)));
+    let path = resolve(path, &place)?;
+    let lock = WriterLock::take(&path)
+        .map_err(|e| unusable("its lock file cannot be written: check the permissions", e))?
+        .ok_or_else(|| StoreError::InUse { place: place.clone() })?;
+    make(&path).map_err(|e| unusable("the file cannot be made: check the permissions", e))?;
+    let mut connection = connect(&path, &place, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let fail = |what: &str, e: rusqlite::Error| opening(&place, what, e);
+    // Whatever this file is, closing it must not change it before it is known to be a store.
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        .map_err(|e| fail("setting up the connection", e))?;
+    let found = inspect(&connection, &place, role)?;
+    if connection.is_readonly(MAIN_DB).map_err(|e| fail("looking at the file", e))? {
+        return Err(self::unusable(
+            &place,
+            "the file cannot be written: check the permissions",
+            None,
+        ));
+    }
+    let journal = journal(&connection).map_err(|e| fail("reading its header", e))?;
+    if found == Found::Store && journal != "wal" {
+        // It was being filled.
+        make_durable(&path).map_err(|e| failed(&place, "making the file durable", e))?;
+    }
+    make_durable(&wal_of(&path)).map_err(|e| failed(&place, "making the WAL durable", e))?;
+    set_up_writer(&connection).map_err(|e| fail("setting up the connection", e))?;
+    use_journal(&connection, &place, Journal::WriteAhead)?;
+    if found == Found::Nothing {
+        create_tables(&mut connection, role).map_err(|e| fail("making the tables", e))?;
+    }
+    sync_directory(&path)
+        .map_err(|e| failed(&place, "making the names of its files durable", e))?;
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
+        .map_err(|e| fail("setting up the connection", e))?;
+    Ok(Opened { place, path, role, connection, lock })
+}
+
+/// Makes all durable that the store shows: a writer that was killed, or whose fsync failed, may
+/// have left a batch in this file that is whole and not durable. After a failed fsync another one
+/// would do nothing, for the system takes the pages for written: so they are written again.
+fn make_durable(path: &Path) -> io::Result<()> {
+    let mut file = match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    let mut chunk = vec![0; REWRITE_BYTES];
+    loop {
+        let at = file.stream_position()?;
+        let length = file.read(&mut chunk)?;
+        if length == 0 {
+            return file.sync_all();
+        }
+        file.seek(SeekFrom::Start(at))?;
+        file.write_all(&chunk[..length])?;
+    }
+}
+
+fn wal_of(path: &Path) -> PathBuf {
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    wal.into()
+}
+
+/// The WAL is there by now, and stays for as long as this connection does. SQLite does this too,
+/// but for a WAL that was not there before alone, and without a word if it fails.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}
+
+/// Opens the file for reading.
+pub(super) fn for_reading(path: &Path, place: &str, role: Role) -> Result<Connection, StoreError> {
+    if !path.is_file() {
+        return Err(unusable(place, "there is no such file: check the path", None));
+    }
+    let connection = connect(path, place, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    if inspect(&connection, place, role)? == Found::Nothing {
+        return Err(unusable(place, "it is empty: let a replica or a backup write it first", None));
+    }
+    connection
+        .pragma_update(None, "cell_size_check", true)
+        .map_err(|e| opening(place, "setting up the connection", e))?;
+    Ok(connection)
+}
+
+/// Opens a copy that nobody writes to, without changing or adding any file.
+pub(super) fn for_looking(path: &Path, place: &str, role: Role) -> Result<Connection, StoreError> {
+    if !path.is_file() {
+        return Err(unusable(place, "there is no such file: check the path", None));
+    }
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-".contains(byte);
+    let name = path.as_os_str().as_encoded_bytes().iter().fold(String::new(), |name, byte| {
+        if plain(byte) {
+            name + &char::from(*byte).to_string()
+        } else {
+            format!("{name}%{byte:02X}")
+        }
+    });
+    let uri = PathBuf::from(format!("file:{name}?immutable=1"));
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    let connection = connect(&uri, place, flags)?;
+    if inspect(&connection, place, role)? == Found::Nothing {
+        return Err(unusable(place, "it is empty: take another copy", None));
+    }
+    Ok(connection)
+}
+
+/// The store, for people.
+pub(super) fn place(path: &Path) -> String {
+    format!("sqlite:{}", path.display())
+}
+
+/// One name for one file, so that two writers meet at one lock.
+fn resolve(path: &Path, place: &str) -> Result<PathBuf, StoreError> {
+    if path.is_dir() {
+        let why = "it is a directory: give the path of a file in it";
+        return Err(unusable(place, why, None));
+    }
+    if let Ok(found) = fs::canonicalize(path) {
+        return Ok(found);
+    }
+    let why = "it is not the path of a file: give one";
+    let name = path.file_name().ok_or_else(|| unusable(place, why, None))?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = fs::canonicalize(parent.unwrap_or(Path::new("."))).map_err(|e| {
+        unusable(place, "its directory cannot be opened: make it first", Some(Box::new(e)))
+    })?;
+    Ok(parent.join(name))
+}
+
+/// Makes an empty file for its owner only, if there is none.
+pub(super) fn make(path: &Path) -> io::Result<()> {
+    match private(OpenOptions::new().write(true).create_new(true)).open(path) {
+        Ok(_) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+fn connect(path: &Path, place: &str, flags: OpenFlags) -> Result<Connection, StoreError> {
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .map_err(|e| opening(place, "opening the file", e))?;
+    connection.busy_timeout(BUSY).map_err(|e| opening(place, "setting up the connection", e))?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(connection)
+}
+
+#[derive(PartialEq, Eq)]
+enum Found {
+    /// A new file, or an SQLite file with nothing in it.
+    Nothing,
+    Store,
+}
+
+fn inspect(connection: &Connection, place: &str, role: Role) -> Result<Found, StoreError> {
+    let header = "SELECT (SELECT application_id FROM pragma_application_id), \
+        (SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM sqlite_schema)";
+    let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    let (application_id, version, tables): (i32, i32, i64) = connection
+        .query_row(header, [], row)
+        .map_err(|e| opening(place, "reading its header", e))?;
+    if (application_id, version, tables) == (0, 0, 0) {
+        return Ok(Found::Nothing);
+    }
+    match Role::of_application_id(application_id) {
+        Some(found) if found == role && version == schema::VERSION => Ok(Found::Store),
+        Some(found) if found == role => {
+            let ours = schema::VERSION;
+            let why = format!(
+                "its schema has version {version}, this program knows version {ours}: use the program that wrote it, or a newer one"
+            );
+            Err(unusable(place, &why, None))
+        }
+        Some(Role::Store) => {
+            let why = "it is a store in one SQLite file, not of block files: give it as the former";
+            Err(unusable(place, why, None))
+        }
+        Some(Role::FilesIndex) => {
+            let why = "it is the index of a store of block files: give its directory as such";
+            Err(unusable(place, why, None))
+        }
+        None => {
+            let why = "it is an SQLite file, but not a store of Tipline: give another path";
+            Err(unusable(place, why, None))
+        }
+    }
+}
+
+fn set_up_writer(connection: &Connection) -> rusqlite::Result<()> {
+    // The first takes effect in an empty file only.
+    connection.pragma_update(None, "page_size", PAGE_BYTES)?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    // Where fsync does not reach the medium, this does.
+    connection.pragma_update(None, "fullfsync", true)?;
+    connection.pragma_update(None, "checkpoint_fullfsync", true)?;
+    // SQLite hides errors of its own checkpoints, so they are made explicitly.
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
+    connection.pragma_update_and_check(None, "journal_size_limit", WAL_BYTES as i64, |_| Ok(()))?;
+    connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+    connection.pragma_update(None, "cell_size_check", true)
+}
+
+/// How SQLite keeps a transaction that is not complete apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Journal {
+    /// New pages go to the WAL, and later into the file: readers do not wait.
+    WriteAhead,
+    /// New pages go into the file, the old ones to the journal: what only grows is written once.
+    Rollback,
+}
+
+/// Switches, which waits for everybody who reads. What prevents a write-ahead log is no error for
+/// SQLite: it goes on without, and promises less.
+pub(super) fn use_journal(
+    connection: &Connection,
+    place: &str,
+    journal: Journal,
+) -> Result<(), StoreError> {
+    let (doing, mode) = match journal {
+        Journal::WriteAhead => ("switching to a write-ahead log", "wal"),
+        Journal::Rollback => ("switching to a rollback journal", "truncate"),
+    };
+    // What fails comes up behind the answer only.
+    let switched = || {
+        let mut statement = connection.prepare(&format!("PRAGMA journal_mode = {mode}"))?;
+        let answers = statement.query_map([], |row| row.get::<_, String>(0))?;
+        Ok(answers.collect::<rusqlite::Result<Vec<_>>>()?.pop())
+    };
+    let found = switched().map_err(|e| opening(place, doing, e))?;
+    if found.as_deref() != Some(mode) {
+        let what = format!(
+            "{doing} is refused by SQLite there: look whether there is room, and whether the \
+             filesystem is a local one"
+        );
+        return Err(failed(place, &what, io::Error::other(format!("its journal is {found:?}"))));
+    }
+    Ok(())
+}
+
+fn journal(connection: &Connection) -> rusqlite::Result<String> {
+    connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))
+}
+
+fn create_tables(connection: &mut Connection, role: Role) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute_batch(schema::CREATE)?;
+    transaction.pragma_update(None, "application_id", role.application_id())?;
+    transaction.pragma_update(None, "user_version", schema::VERSION)?;
+    transaction.commit()
+}
+
+/// An error while opening: most often it is not a store at all, or in someone's hands.
+fn opening(place: &str, what: &str, error: rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => {
+            unusable(place, "it is not an SQLite file: give another path", Some(Box::new(error)))
+        }
+        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
+            unusable(place, "it cannot be opened: check the permissions", Some(Box::new(error)))
+        }
+        _ => fault(place, what, error),
+    }
+}
+
+pub(super) fn failed(place: &str, what: &str, error: io::Error) -> StoreError {
+    let source = Some(Box::new(error) as Box<_>);
+    StoreError::Failed { place: place.to_owned(), what: what.to_owned(), source }
+}
+
+fn unusable(
+    place: &str,
+    why: &str,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+) -> StoreError {
+    StoreError::Unusable { place: place.to_owned(), why: why.to_owned(), source }
+}

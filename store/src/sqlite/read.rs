@@ -1,0 +1,323 @@
+//! Reading: a connection of its own, one statement for each call.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rusqlite::types::Type;
+use rusqlite::{Connection, Error, OptionalExtension, Params, Row};
+use tipline_proto::{
+    Chain, Cursor, Digest, Hash, Key, Label, Lineage, Position, Timestamp, Tip, TransactionId,
+};
+
+use super::error::fault;
+use super::schema::Role;
+use super::{open, schema};
+use crate::error::StoreError;
+use crate::reader::StoreReader;
+use crate::stored::{
+    StoreIdentity, StoredBlock, StoredLinks, StoredMark, StoredProof, StoredRecord,
+    StoredTransaction,
+};
+
+/// Longer than three batches take, which is what a reader may wait for while a store is filled.
+const WHILE_FILLING: Duration = Duration::from_secs(600);
+
+/// A handle for reading a store in one SQLite file, in this process or another, while it is
+/// written or not: see [`crate::sqlite::SqliteStore`].
+#[derive(Debug)]
+pub struct SqliteReader {
+    place: String,
+    connection: Connection,
+}
+
+impl SqliteReader {
+    /// Opens the store in the file at `path` for reading.
+    ///
+    /// # Errors
+    /// [`StoreError::Unusable`] if there is no store at this path, or one of another version.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Self::open_as(path.as_ref(), open::place(path.as_ref()), Role::Store)
+    }
+
+    /// Opens a file of this role, as a part of the store `place`.
+    pub(crate) fn open_as(path: &Path, place: String, role: Role) -> Result<Self, StoreError> {
+        let connection = open::for_reading(path, &place, role)?;
+        Ok(Self { place, connection })
+    }
+
+    /// Has it wait for batches that are being written, however slow the medium is.
+    pub(super) fn wait_for_batches(&self) -> Result<(), StoreError> {
+        let set = self.connection.busy_timeout(WHILE_FILLING);
+        set.map_err(|e| fault(&self.place, "setting up the connection", e))
+    }
+
+    /// Opens a copy of this role that nobody writes to, without changing or adding any file.
+    pub(crate) fn look_at(path: &Path, place: String, role: Role) -> Result<Self, StoreError> {
+        let connection = open::for_looking(path, &place, role)?;
+        Ok(Self { place, connection })
+    }
+
+    /// What the store was created for; `None` if it is new and empty.
+    ///
+    /// # Errors
+    /// As for every read.
+    pub fn identity(&self) -> Result<Option<StoreIdentity>, StoreError> {
+        Ok(read_store(&self.connection, &self.place)?.map(|(identity, _)| identity))
+    }
+
+    fn one<T>(
+        &self,
+        what: impl Fn() -> String,
+        sql: &str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, StoreError> {
+        let query = || self.connection.prepare_cached(sql)?.query_row(params, read).optional();
+        query().map_err(|e| fault(&self.place, &what(), e))
+    }
+
+    fn many<T>(
+        &self,
+        what: &str,
+        sql: &str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        let query = || {
+            let mut statement = self.connection.prepare_cached(sql)?;
+            statement.query_map(params, read)?.collect::<rusqlite::Result<Vec<T>>>()
+        };
+        query().map_err(|e| fault(&self.place, what, e))
+    }
+}
+
+impl StoreReader for SqliteReader {
+    fn place(&self) -> String {
+        self.place.clone()
+    }
+
+    fn cursor(&self) -> Result<Option<Cursor>, StoreError> {
+        Ok(read_store(&self.connection, &self.place)?.map(|(_, cursor)| cursor))
+    }
+
+    fn links(&self) -> Result<StoredLinks, StoreError> {
+        let sql = "SELECT base_height, base_hash, proofs.height FROM store \
+            LEFT JOIN proofs ON proofs.height > coalesce(store.proof_tip, -1)";
+        let rows =
+            self.many("reading the links", sql, [], |row| Ok((tip(row, 0)?, optional(row, 2)?)))?;
+        let base = rows.first().and_then(|(base, _)| base.clone());
+        Ok(StoredLinks { base, proven_above: rows.into_iter().filter_map(|row| row.1).collect() })
+    }
+
+    fn block_hash(&self, height: u64) -> Result<Option<Hash>, StoreError> {
+        let sql = "SELECT hash FROM blocks WHERE height = ?";
+        self.one(|| format!("block {height}"), sql, [key(height)], |row| hash(row, 0))
+    }
+
+    fn block(&self, height: u64) -> Result<Option<StoredBlock>, StoreError> {
+        let sql = "SELECT height, hash, parent_hash, log_index, epoch, time_us, payload \
+            FROM blocks WHERE height = ?";
+        self.one(|| format!("block {height}"), sql, [key(height)], block)
+    }
+
+    fn block_by_hash(&self, hash: &Hash) -> Result<Option<StoredBlock>, StoreError> {
+        let sql = schema::BLOCK_BY_HASH;
+        self.one(|| format!("block {hash}"), sql, [hash.as_ref()], block)
+    }
+
+    fn proof(&self, height: u64) -> Result<Option<StoredProof>, StoreError> {
+        let sql =
+            "SELECT height, block_hash, log_index, time_us, payload FROM proofs WHERE height = ?";
+        self.one(
+            || format!("proof of block {height}"),
+            sql,
+            [key(height)],
+            |row| {
+                Ok(StoredProof {
+                    height: number(row, 0)?,
+                    block_hash: hash(row, 1)?,
+                    index: number(row, 2)?,
+                    time: time(row, 3)?,
+                    payload: payload(row, 4)?,
+                })
+            },
+        )
+    }
+
+    fn heights(&self) -> Result<Option<(u64, u64)>, StoreError> {
+        // Two look-ups at the ends of the tree; min and max in one would read all of it.
+        let sql = "SELECT lowest, (SELECT max(height) FROM blocks) \
+            FROM (SELECT min(height) AS lowest FROM blocks) WHERE lowest IS NOT NULL";
+        self.one(
+            || "the heights of the blocks".to_owned(),
+            sql,
+            [],
+            |row| Ok((number(row, 0)?, number(row, 1)?)),
+        )
+    }
+
+    fn transaction(&self, id: &TransactionId) -> Result<Option<StoredTransaction>, StoreError> {
+        let sql =
+            "SELECT id, block_tip, log_index, time_us, payload FROM transactions WHERE id = ?";
+        self.one(
+            || format!("transaction {id}"),
+            sql,
+            [id.as_ref()],
+            |row| {
+                Ok(StoredTransaction {
+                    id: TransactionId::new(payload(row, 0)?).map_err(|e| wrong(0, e))?,
+                    block_tip: optional(row, 1)?,
+                    index: number(row, 2)?,
+                    time: time(row, 3)?,
+                    payload: payload(row, 4)?,
+                })
+            },
+        )
+    }
+
+    fn record(&self, key: &Key) -> Result<Option<StoredRecord>, StoreError> {
+        let sql = "SELECT key, log_index, time_us, value FROM records WHERE key = ?";
+        self.one(
+            || format!("record {key}"),
+            sql,
+            [key.as_ref()],
+            |row| {
+                Ok(StoredRecord {
+                    key: Key::new(payload(row, 0)?).map_err(|e| wrong(0, e))?,
+                    index: number(row, 1)?,
+                    time: time(row, 2)?,
+                    value: payload(row, 3)?,
+                })
+            },
+        )
+    }
+
+    fn keys(&self, after: Option<&Key>, limit: usize) -> Result<Vec<Key>, StoreError> {
+        // No key is empty, so all of them are behind the empty one.
+        let after = after.map_or(&[][..], AsRef::as_ref);
+        let sql = "SELECT key FROM records WHERE key > ? ORDER BY key LIMIT ?";
+        let read = |row: &Row<'_>| Key::new(payload(row, 0)?).map_err(|e| wrong(0, e));
+        self.many("listing the records", sql, (after, rows(limit)), read)
+    }
+
+    fn transaction_ids(
+        &self,
+        after: Option<&TransactionId>,
+        limit: usize,
+    ) -> Result<Vec<TransactionId>, StoreError> {
+        let after = after.map_or(&[][..], AsRef::as_ref);
+        let sql = "SELECT id FROM transactions WHERE id > ? ORDER BY id LIMIT ?";
+        let read = |row: &Row<'_>| TransactionId::new(payload(row, 0)?).map_err(|e| wrong(0, e));
+        self.many("listing the transactions", sql, (after, rows(limit)), read)
+    }
+
+    fn marks(&self, after: Option<&Label>, limit: usize) -> Result<Vec<Label>, StoreError> {
+        let after = after.map_or("", Label::as_str);
+        let sql = "SELECT name FROM marks WHERE name > ? ORDER BY name LIMIT ?";
+        self.many("listing the marks", sql, (after, rows(limit)), |row| label(row, 0))
+    }
+
+    fn mark(&self, name: &Label) -> Result<Option<StoredMark>, StoreError> {
+        let sql = "SELECT name, log_index, block_tip, time_us FROM marks WHERE name = ?";
+        self.one(
+            || format!("mark {name}"),
+            sql,
+            [name.as_str()],
+            |row| {
+                Ok(StoredMark {
+                    name: label(row, 0)?,
+                    index: number(row, 1)?,
+                    block_tip: optional(row, 2)?,
+                    time: time(row, 3)?,
+                })
+            },
+        )
+    }
+}
+
+/// What the store is for and how far it is; `None` before it was created for a log.
+pub(super) fn read_store(
+    connection: &Connection,
+    place: &str,
+) -> Result<Option<(StoreIdentity, Cursor)>, StoreError> {
+    let sql = "SELECT lineage, chain, genesis, cursor_index, cursor_digest, epoch, \
+        block_tip, block_tip_hash, proof_tip FROM store";
+    let read = |row: &Row<'_>| {
+        let name: String = row.get(1)?;
+        let name = name.parse().map_err(|e| wrong(1, e))?;
+        let chain = Chain { name, genesis: hash(row, 2)? };
+        let identity = StoreIdentity { lineage: Lineage::from_bytes(row.get(0)?), chain };
+        let digest = Digest::from_bytes(row.get(4)?);
+        let cursor = Cursor {
+            position: Position { index: number(row, 3)?, digest },
+            epoch: number(row, 5)?,
+            block_tip: tip(row, 6)?,
+            proof_tip: optional(row, 8)?,
+        };
+        Ok((identity, cursor))
+    };
+    let query = || connection.prepare_cached(sql)?.query_row([], read).optional();
+    query().map_err(|e| fault(place, "the cursor", e))
+}
+
+fn block(row: &Row<'_>) -> rusqlite::Result<StoredBlock> {
+    Ok(StoredBlock {
+        height: number(row, 0)?,
+        hash: hash(row, 1)?,
+        parent_hash: hash(row, 2)?,
+        index: number(row, 3)?,
+        epoch: number(row, 4)?,
+        time: time(row, 5)?,
+        payload: payload(row, 6)?,
+    })
+}
+
+/// A height to look for. One that SQLite cannot have is in no store: -1 finds nothing.
+fn key(height: u64) -> i64 {
+    i64::try_from(height).unwrap_or(-1)
+}
+
+fn rows(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let found: i64 = row.get(column)?;
+    u64::try_from(found).map_err(|_| Error::IntegralValueOutOfRange(column, found))
+}
+
+fn optional(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<u64>> {
+    match row.get::<_, Option<i64>>(column)? {
+        None => Ok(None),
+        Some(_) => number(row, column).map(Some),
+    }
+}
+
+fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+    number(row, column).map(Timestamp::from_micros)
+}
+
+fn payload(row: &Row<'_>, column: usize) -> rusqlite::Result<Bytes> {
+    row.get::<_, Vec<u8>>(column).map(Bytes::from)
+}
+
+fn hash(row: &Row<'_>, column: usize) -> rusqlite::Result<Hash> {
+    Hash::new(payload(row, column)?).map_err(|e| wrong(column, e))
+}
+
+fn label(row: &Row<'_>, column: usize) -> rusqlite::Result<Label> {
+    Label::new(&row.get::<_, String>(column)?).map_err(|e| wrong(column, e))
+}
+
+/// A block by its height in this column and its hash in the next.
+fn tip(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Tip>> {
+    optional(row, column)?
+        .map(|height| Ok(Tip { height, hash: hash(row, column + 1)? }))
+        .transpose()
+}
+
+/// A value that the contract does not allow.
+fn wrong(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::FromSqlConversionFailure(column, Type::Blob, Box::new(error))
+}

@@ -1,0 +1,11 @@
+//! What concerns several kinds of stores.
+
+#[cfg(all(feature = "sqlite", feature = "rocksdb", feature = "files"))]
+mod agree;
+#[cfg(target_os = "linux")]
+mod broken;
+mod changes;
+#[cfg(feature = "sqlite")]
+mod composite;
+#[cfg(target_os = "linux")]
+mod plain;

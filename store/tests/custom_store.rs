@@ -1,0 +1,118 @@
+//! A worked example: a store of one's own in less than 100 lines, and the suite that finds out
+//! what it forgot. It keeps its content in memory, and every batch as a file that is read again
+//! when it is opened.
+//!
+//! `cargo test -p tipline-store --features conformance --test custom_store`
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use tipline_proto::{Chain, Cursor, Entry, Hash, Lineage, LogIdentity};
+use tipline_store::{Batch, MemoryStore, Store, StoreError, StoreIdentity, StoreReader};
+
+#[derive(Debug)]
+struct BatchFiles {
+    directory: PathBuf,
+    memory: MemoryStore,
+    failed: bool,
+    _lock: File,
+}
+
+impl BatchFiles {
+    fn open(directory: &Path) -> Result<Self, StoreError> {
+        let place = directory.display().to_string();
+        let lock = File::create(directory.join("lock")).map_err(|e| failed(&place, e))?;
+        lock.try_lock().map_err(|_| StoreError::InUse { place: place.clone() })?;
+        let (directory, memory) = (directory.to_owned(), MemoryStore::new());
+        let mut store = Self { directory, memory, failed: false, _lock: lock };
+        store.read().map_err(|e| failed(&place, e)).map(|()| store)
+    }
+
+    /// Takes in all files, and makes them durable: each is named by the index of its first entry.
+    fn read(&mut self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let mut next = 0;
+        while self.file(next).try_exists()? {
+            let (mut rest, mut parts) = (Bytes::from(fs::read(self.file(next))?), vec![]);
+            while !rest.is_empty() {
+                let length = u64::from_be_bytes(rest.split_to(8)[..].try_into()?);
+                parts.push(rest.split_to(length as usize));
+            }
+            if next == 0 {
+                let name = String::from_utf8(parts[0].to_vec())?;
+                let chain = Chain { name: name.parse()?, genesis: Hash::new(parts[1].clone())? };
+                let lineage = Lineage::from_bytes(parts[2][..].try_into()?);
+                self.memory.create(&LogIdentity { name: "any".parse()?, chain, lineage })?;
+                next = 1;
+                continue;
+            }
+            let cursor = Cursor::decode(parts[0].clone())?;
+            let base = Cursor::decode(parts[1].clone())?.block_tip;
+            let entries = parts.drain(2..).map(Entry::decode).collect::<Result<_, _>>()?;
+            next = cursor.position.index + 1;
+            self.memory.apply(&Batch { entries, cursor, base })?;
+        }
+        // What is shown counts as kept, and nobody knows whether its writer came to this fsync.
+        Ok(File::open(&self.directory)?.sync_all()?)
+    }
+
+    fn file(&self, first: u64) -> PathBuf {
+        self.directory.join(format!("{first}.batch"))
+    }
+
+    /// A whole file or none: temporary name, fsync, rename, fsync of the directory.
+    fn write(&mut self, first: u64, parts: &[Bytes]) -> Result<(), StoreError> {
+        let write = || {
+            let temporary = self.directory.join("temporary");
+            let mut file = File::create(&temporary)?;
+            for part in parts {
+                file.write_all(&(part.len() as u64).to_be_bytes())?;
+                file.write_all(part)?;
+            }
+            file.sync_all()?;
+            fs::rename(temporary, self.file(first))?;
+            File::open(&self.directory)?.sync_all()
+        };
+        // Behind a failed fsync nobody knows what is durable: only opening it anew tells.
+        let written = if self.failed { Err(io::ErrorKind::Other.into()) } else { write() };
+        self.failed = written.is_err();
+        written.map_err(|e| failed(&self.place(), e))
+    }
+}
+
+fn failed(place: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
+    let (place, what) = (place.to_owned(), "reading or writing a file".to_owned());
+    StoreError::Failed { place, what, source: Some(source.into()) }
+}
+
+impl Store for BatchFiles {
+    fn place(&self) -> String {
+        self.directory.display().to_string()
+    }
+    fn identity(&self) -> Result<Option<StoreIdentity>, StoreError> {
+        self.memory.identity()
+    }
+    fn create(&mut self, log: &LogIdentity) -> Result<(), StoreError> {
+        if self.identity()?.is_none() {
+            let lineage = Bytes::copy_from_slice(log.lineage.as_bytes());
+            let name = Bytes::copy_from_slice(log.chain.name.as_str().as_bytes());
+            self.write(0, &[name, log.chain.genesis.to_bytes(), lineage])?;
+        }
+        self.memory.create(log)
+    }
+    fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        batch.check_behind(self.memory.reader()?.cursor()?.as_ref(), &self.place())?;
+        let base = Cursor { block_tip: batch.base.clone(), ..batch.cursor.clone() };
+        let entries = batch.entries.iter().map(Entry::encode);
+        let parts: Vec<Bytes> =
+            [batch.cursor.encode(), base.encode()].into_iter().chain(entries).collect();
+        self.write(batch.entries[0].index, &parts)?;
+        self.memory.apply(batch)
+    }
+    fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
+        self.memory.reader()
+    }
+}
+
+tipline_store::store_conformance!(|directory| Ok(Box::new(BatchFiles::open(directory)?)));
