@@ -61,9 +61,8 @@ async fn every_entry_twice_ends_with_the_same_store() {
     let entries = History::random(11, 400).entries;
     for chunk in [1, 7, 1000] {
         let (_directory, path) = place();
-        let twice = RiggedLog::new(log(), &entries)
-            .await
-            .rigged(|entry| vec![entry.clone(), entry]);
+        let twice =
+            RiggedLog::new(log(), &entries).await.rigged(|entry| vec![entry.clone(), entry]);
         let log = dynamic(twice.chunked(chunk));
         let consumer = start(&log, &path);
         let progress =
