@@ -13,7 +13,7 @@ use crate::destination::DestinationError;
 pub enum RestoreError {
     /// None of the places has an archive, a checkpoint or a log. Check the addresses.
     #[error("there is nothing to restore from: {places}")]
-    Nothing {
+    NotFound {
         /// What was looked at, and what was found there.
         places: String,
     },
@@ -98,13 +98,13 @@ pub enum RestoreError {
     },
     /// It was told to stop. The next attempt goes on where this one was.
     #[error("stopped when asked, at entry {at}: the same command goes on from there")]
-    Stopped {
+    Cancelled {
         /// Index of the last entry that is durable in the staged store.
         at: u64,
     },
     /// No place for all of it. Make room; the next attempt goes on where this one was.
     #[error("{place} has room for {free} bytes, and {needed} are needed: make room")]
-    NoRoom {
+    NoSpace {
         /// The place.
         place: String,
         /// Free bytes.

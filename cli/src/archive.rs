@@ -59,7 +59,7 @@ pub(crate) struct ArchiveArgs {
     /// log and archiver are lost together. 200ms for a directory and 1s elsewhere if not given
     #[arg(long, env = "TIPLINE_GATHER", value_name = "TIME")]
     #[arg(value_parser = Parsed::<humantime::Duration>::new())]
-    gather: Option<humantime::Duration>,
+    linger: Option<humantime::Duration>,
 
     /// The destination fails independently of this machine and the log: receipts say offsite
     #[arg(long, env = "TIPLINE_OFFSITE", value_parser = BoolishValueParser::new())]
@@ -126,7 +126,7 @@ pub(crate) async fn run(shared: &Shared, args: ArchiveArgs) -> Result<Exit, Fail
     };
     let settings = ConsumerSettings {
         level,
-        gather: args.gather.map_or(usual, Duration::from),
+        linger: args.linger.map_or(usual, Duration::from),
         ..ConsumerSettings::new(args.name, Role::Archive)
     };
     let store = Box::new(ArchiveStore::new(destination.clone(), keys.clone(), known));
@@ -172,7 +172,7 @@ async fn merge(destination: Destination, keys: Keys, remove: bool) {
             Ok(false) => return,
             // The archiver itself says what is out of reach.
             Err(error) if error.is_retryable() => {}
-            Err(ArchiveError::NoArchive { .. }) => {}
+            Err(ArchiveError::NotFound { .. }) => {}
             Err(error) => {
                 let error = chain(&error);
                 if error != told {

@@ -80,7 +80,7 @@ impl BootstrapArgs {
                 }
                 Err(RestoreError::NotEmpty { .. }) => {}
                 // Of a chain that has nothing kept of it yet.
-                Err(error @ RestoreError::Nothing { .. }) => tracing::info!("{error}"),
+                Err(error @ RestoreError::NotFound { .. }) => tracing::info!("{error}"),
                 Err(error) if is_trimmed(&error) && attempt < ATTEMPTS => {
                     tracing::info!("the log was trimmed meanwhile: starting anew");
                     continue;

@@ -160,9 +160,11 @@ impl Checked {
         scratch.remove().await?;
         let (ok, index, summary) = match drilled {
             Ok(report) => (report.is_ok(), report.restore.achieved.index, drill::summary(&report)),
-            Err(RestoreError::Nothing { .. }) => return Ok(None),
+            Err(RestoreError::NotFound { .. }) => return Ok(None),
             // It says nothing of what is kept.
-            Err(error) if matches!(restore::exit(&error), Exit::Away | Exit::Interrupted) => {
+            Err(error)
+                if matches!(restore::exit(&error), Exit::Unavailable | Exit::Interrupted) =>
+            {
                 return Err(error.into());
             }
             Err(error) => (false, 0, Failure::from(error).text()),

@@ -113,7 +113,7 @@ async fn drill(
     let drill = tipline_backup::drill(Arc::clone(&sources), log, place, sender, stop.child_token());
     let report = tokio::select! {
         report = drill => report,
-        () = progress::show(|| restore::line(*hears.borrow())) => Err(RestoreError::Stopped { at: 0 }),
+        () = progress::show(|| restore::line(*hears.borrow())) => Err(RestoreError::Cancelled { at: 0 }),
     };
     progress::done();
     let report = report?;

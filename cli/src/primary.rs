@@ -149,7 +149,7 @@ fn explain(ended: Ended, place: &Place) -> Failure {
              primaries is to go on, and start only that one",
         ),
         Ended::NotDurable { shortfalls } => not_durable(place, shortfalls),
-        Ended::OtherOutbox { .. } | Ended::OtherLog { .. } => {
+        Ended::WrongOutbox { .. } | Ended::WrongLog { .. } => {
             let flag = place.flag();
             Failure::from(ended).advise(format!(
                 "if it is: --continue-at INDEX@DIGEST --continue-sequence N, with the tail that \

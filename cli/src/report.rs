@@ -34,7 +34,7 @@ pub(crate) enum Exit {
     /// There is something at the place to restore to.
     NotEmpty = 15,
     /// A place does not answer.
-    Away = 16,
+    Unavailable = 16,
     /// Ended at once by a second Ctrl-C.
     Interrupted = 130,
 }

@@ -245,7 +245,7 @@ pub(crate) fn place(address: &StoreAddress) -> StorePlace {
 }
 
 fn is_nothing(failure: &Failure) -> bool {
-    matches!(failure.error().downcast_ref(), Some(RestoreError::Nothing { .. }))
+    matches!(failure.error().downcast_ref(), Some(RestoreError::NotFound { .. }))
 }
 
 /// What was not restored: for a script that said it does not mind, that is well.
@@ -255,7 +255,7 @@ fn ended(args: &RestoreArgs, error: RestoreError) -> Result<Exit, Failure> {
             tracing::info!("{error}: nothing to do");
             Ok(Exit::Ok)
         }
-        RestoreError::Nothing { .. } if args.if_available => {
+        RestoreError::NotFound { .. } if args.if_available => {
             tracing::info!("{error}: nothing to do");
             Ok(Exit::Ok)
         }
@@ -366,9 +366,9 @@ pub(crate) fn exit(error: &RestoreError) -> Exit {
         RestoreError::WrongLog { .. } => Exit::WrongLog,
         RestoreError::NotEmpty { .. } => Exit::NotEmpty,
         RestoreError::Destination(DestinationError::BadAddress { .. }) => Exit::Failed,
-        RestoreError::Destination(_) | RestoreError::Log(_) => Exit::Away,
-        RestoreError::Checkpoint(CheckpointError::Destination(_)) => Exit::Away,
-        RestoreError::Stopped { .. } => Exit::Interrupted,
+        RestoreError::Destination(_) | RestoreError::Log(_) => Exit::Unavailable,
+        RestoreError::Checkpoint(CheckpointError::Destination(_)) => Exit::Unavailable,
+        RestoreError::Cancelled { .. } => Exit::Interrupted,
         _ => Exit::Failed,
     }
 }

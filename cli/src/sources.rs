@@ -56,7 +56,7 @@ impl SourceArgs {
         if sources.archives.is_empty() && sources.checkpoints.is_empty() && sources.log.is_none() {
             let places = self.from.join(", ");
             let places = format!("neither an archive nor a checkpoint is at {places}");
-            return Err(RestoreError::Nothing { places }.into());
+            return Err(RestoreError::NotFound { places }.into());
         }
         Ok(sources)
     }
@@ -83,7 +83,7 @@ pub(crate) async fn open_at(
     let mut sources = Sources::default();
     match Archive::open(destination.clone(), keys).await {
         Ok(archive) => sources.archives.push(archive),
-        Err(ArchiveError::NoArchive { .. }) => {}
+        Err(ArchiveError::NotFound { .. }) => {}
         Err(ArchiveError::Destination(error)) => return Err(RestoreError::from(error).into()),
         Err(error) => return Err(error.into()),
     }

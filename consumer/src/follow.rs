@@ -58,8 +58,8 @@ enum Event {
     Applied(Result<Result<(), StoreError>, ConsumerError>),
     Probed(Result<Result<(), StoreError>, ConsumerError>),
     TryAgain,
-    /// What was gathered has waited for long enough.
-    Gathered,
+    /// what has arrived has waited for long enough.
+    Lingered,
     /// It is time to look whether the store is still there.
     Probe,
 }
@@ -76,7 +76,7 @@ pub(crate) struct Context<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timing {
     /// How long what has arrived may wait for more.
-    pub(crate) gather: Duration,
+    pub(crate) linger: Duration,
     /// How long a store that has nothing to do is not asked whether it is still there.
     pub(crate) probe: Duration,
 }
@@ -91,7 +91,7 @@ pub(crate) struct Follow<'a> {
     checking: Checking,
     queue: Queue,
     /// When the oldest batch has waited for long enough.
-    gathered: Instant,
+    ready_at: Instant,
     applying: Applying,
     /// When the store is asked whether it is still there, unless it shows by itself.
     probe: Instant,
@@ -120,7 +120,7 @@ impl<'a> Follow<'a> {
             subscription,
             checking: Checking::Idle(Box::new(checker)),
             queue: Queue::default(),
-            gathered: now,
+            ready_at: now,
             applying: Applying::Idle,
             probe: now + timing.probe,
             held: Backoff::default(),
@@ -154,7 +154,7 @@ impl<'a> Follow<'a> {
                 Event::Probed(Ok(Err(error))) => return StopReason::Failed(error.into()),
                 Event::Probed(Err(error)) => return StopReason::Failed(error),
                 Event::TryAgain => self.try_again(),
-                Event::Gathered => {}
+                Event::Lingered => {}
                 Event::Probe => self.probe(),
             }
         }
@@ -169,7 +169,7 @@ impl<'a> Follow<'a> {
             () = self.stop.cancelled(), if !stopping => Event::Stop,
             applied = self.applying.done() => applied,
             checked = self.checking.done() => Event::Checked(checked),
-            () = sleep_until(self.gathered), if is_idle && !self.queue.is_empty() => Event::Gathered,
+            () = sleep_until(self.ready_at), if is_idle && !self.queue.is_empty() => Event::Lingered,
             () = sleep_until(self.probe), if is_idle => Event::Probe,
             arrived = self.subscription.next(), if takes_in => Event::Arrived(arrived),
         }
@@ -210,7 +210,7 @@ impl<'a> Follow<'a> {
         }
         if let Some(batch) = batch {
             if self.queue.is_empty() {
-                self.gathered = Instant::now() + self.timing.gather;
+                self.ready_at = Instant::now() + self.timing.linger;
             }
             self.queue.push(batch);
         }
@@ -221,7 +221,7 @@ impl<'a> Follow<'a> {
 
     fn apply_next(&mut self) {
         if matches!(self.applying, Applying::Idle)
-            && self.is_gathered()
+            && self.is_ready()
             && let Some(batch) = self.queue.pop()
         {
             self.apply(Arc::new(batch));
@@ -229,8 +229,8 @@ impl<'a> Follow<'a> {
     }
 
     /// Whether what is there waits for nothing more.
-    fn is_gathered(&self) -> bool {
-        self.leaving.is_some() || self.queue.is_full() || self.gathered <= Instant::now()
+    fn is_ready(&self) -> bool {
+        self.leaving.is_some() || self.queue.is_full() || self.ready_at <= Instant::now()
     }
 
     fn apply(&mut self, batch: Arc<Batch>) {

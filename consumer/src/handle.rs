@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use tipline_proto::Cursor;
-use tipline_store::{Pinned, Store, StoreError};
+use tipline_store::{Snapshot, Store, StoreError};
 use tokio::sync::{Mutex, oneshot};
 
 use crate::error::ConsumerError;
@@ -77,18 +77,18 @@ impl StoreHandle {
         &self.inner.place
     }
 
-    /// Pins the store between two batches: see [`Store::pin`].
+    /// Pins the store between two batches: see [`Store::snapshot`].
     ///
     /// # Errors
     /// Those of the store; [`StoreError::Failed`] if it is not open, or not any more.
-    pub async fn pin(&self) -> Result<Vec<Box<dyn Pinned>>, StoreError> {
+    pub async fn snapshot(&self) -> Result<Vec<Box<dyn Snapshot>>, StoreError> {
         let turn = Arc::clone(&self.inner.turn).lock_owned().await;
         let jobs = self.inner.jobs.get().and_then(Weak::upgrade).ok_or_else(|| self.closed())?;
         let pin = move |store: &mut dyn Store| {
-            let pinned = store.pin();
+            let snapshot = store.snapshot();
             // Not before, although the caller may have stopped waiting.
             drop(turn);
-            pinned
+            snapshot
         };
         let mut answer = push(&jobs, &self.inner.place, pin);
         drop(jobs);
@@ -100,7 +100,7 @@ impl StoreHandle {
     /// `most` the store goes on by itself. Checkpoints wait for as long.
     ///
     /// # Errors
-    /// As of [`StoreHandle::pin`].
+    /// As of [`StoreHandle::snapshot`].
     pub async fn freeze(&self, most: Duration) -> Result<Frozen, StoreError> {
         let turn = Arc::clone(&self.inner.turn).lock_owned().await;
         let jobs = self.inner.jobs.get().and_then(Weak::upgrade).ok_or_else(|| self.closed())?;

@@ -52,10 +52,10 @@ impl StartState {
     /// Reads it from a store.
     ///
     /// # Errors
-    /// Those of reading; [`StoreError::Damaged`] if the store has no cursor.
+    /// Those of reading; [`StoreError::Corrupt`] if the store has no cursor.
     pub fn read(store: &dyn Store) -> Result<Self, StoreError> {
         let reader = store.reader()?;
-        let cursor = reader.cursor()?.ok_or_else(|| StoreError::Damaged {
+        let cursor = reader.cursor()?.ok_or_else(|| StoreError::Corrupt {
             place: store.place(),
             at: "the cursor: it is missing".to_owned(),
             source: None,

@@ -30,7 +30,7 @@ pub async fn replay(
     progress: &watch::Sender<Progress>,
     stop: &CancellationToken,
 ) -> StopReason {
-    let timing = Timing { gather: Duration::ZERO, probe: PROBE };
+    let timing = Timing { linger: Duration::ZERO, probe: PROBE };
     let context = Context { store, progress, stop, timing };
     let applied = start.cursor.position.index;
     Follow::new(context, subscription, Checker::new(genesis, start), applied).run().await

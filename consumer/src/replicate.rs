@@ -127,7 +127,7 @@ impl Replicator {
     }
 
     fn timing(&self) -> Timing {
-        Timing { gather: self.settings.gather, probe: self.settings.heartbeat }
+        Timing { linger: self.settings.linger, probe: self.settings.heartbeat }
     }
 
     fn after(&mut self, reason: StopReason) -> State {

@@ -19,14 +19,14 @@ pub struct ConsumerSettings {
     pub level: Level,
     /// How long what has arrived may wait for more to come, so that both are applied together.
     /// A full batch waits for nothing.
-    pub gather: Duration,
+    pub linger: Duration,
 }
 
 impl ConsumerSettings {
     /// A consumer of this name and role, with a heartbeat of 5 s, that applies at once whatever
     /// has arrived.
     pub fn new(name: ConsumerName, role: Role) -> Self {
-        let (heartbeat, level, gather) = (Duration::from_secs(5), Level::Durable, Duration::ZERO);
-        Self { name, role, heartbeat, level, gather }
+        let (heartbeat, level, linger) = (Duration::from_secs(5), Level::Durable, Duration::ZERO);
+        Self { name, role, heartbeat, level, linger }
     }
 }

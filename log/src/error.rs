@@ -37,7 +37,7 @@ pub enum LogError {
     },
     /// The log is another one than the caller's. Never go on: two histories would mix.
     #[error("the log at {place} has lineage {found}, not {expected}: it is another log")]
-    WrongLineage {
+    WrongLog {
         /// Address of the log.
         place: String,
         /// The lineage that was asked for.
@@ -57,7 +57,7 @@ pub enum LogError {
     },
     /// Bytes in the log are not what was written. Stop, and compare with another copy.
     #[error("the log at {place} is damaged at {at}")]
-    Damaged {
+    Corrupt {
         /// Address of the log.
         place: String,
         /// Which entry, message or row.
@@ -104,7 +104,7 @@ impl LogError {
 
     /// Bytes in the log that do not decode.
     pub fn damaged(place: impl Into<String>, at: impl Into<String>, source: DecodeError) -> Self {
-        Self::Damaged { place: place.into(), at: at.into(), source: Some(Box::new(source)) }
+        Self::Corrupt { place: place.into(), at: at.into(), source: Some(Box::new(source)) }
     }
 }
 

@@ -145,11 +145,11 @@ pub struct Board {
 #[async_trait]
 pub trait Receipts: Send + Sync + Debug {
     /// Puts a consumer's receipt in the place of its older one. On `Ok` the log has it. A
-    /// receipt of another lineage is refused with `WrongLineage`.
+    /// receipt of another lineage is refused with `WrongLog`.
     async fn put_receipt(&self, receipt: &Receipt) -> Result<(), LogError>;
 
     /// Puts the primary's announcement in the place of its older one. An announcement of
-    /// another lineage is refused with `WrongLineage`.
+    /// another lineage is refused with `WrongLog`.
     async fn announce(&self, announcement: &Announcement) -> Result<(), LogError>;
 
     /// Forgets a consumer that is gone for good. `Ok` too if there is none of this name.

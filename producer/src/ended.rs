@@ -39,7 +39,7 @@ pub enum Ended {
     #[error(
         "the log is complete up to row {sequence} of outbox {logged}, this outbox is {own}: if this node is to go on with the log, say where it continues"
     )]
-    OtherOutbox {
+    WrongOutbox {
         /// The outbox that the log continues from.
         logged: OutboxId,
         /// The sequence that it is complete to.
@@ -52,7 +52,7 @@ pub enum Ended {
     #[error(
         "this outbox publishes to the log of lineage {bound}, the log has {found}: it is another one, or was created again; if the node is to go on with it, say where it continues"
     )]
-    OtherLog {
+    WrongLog {
         /// The log that the outbox publishes to.
         bound: Lineage,
         /// The log that was found.

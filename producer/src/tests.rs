@@ -195,7 +195,7 @@ async fn a_log_that_was_created_again_is_noticed_and_nothing_is_published() {
         ..log().identity().clone()
     });
     let refused = start(&again, &outbox, settings()).ready().await;
-    assert!(matches!(refused, Err(Ended::OtherLog { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(Ended::WrongLog { .. })), "{refused:?}");
     assert_eq!(again.extent().await.unwrap().last, 0);
 
     let mut told = settings();
@@ -218,7 +218,7 @@ async fn another_outbox_must_say_where_it_continues() {
         second.enqueue(&block(height)).unwrap();
     }
     let refused = start(&log, &second, settings()).ready().await;
-    assert!(matches!(refused, Err(Ended::OtherOutbox { sequence: 3, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(Ended::WrongOutbox { sequence: 3, .. })), "{refused:?}");
 
     let mut wrong = settings();
     let tail = log.tail().await.unwrap().position;
@@ -289,7 +289,7 @@ async fn a_producer_resumes_with_a_log_whose_claim_was_trimmed_away() {
     let restored = self::outbox(2);
     restored.enqueue(&block(1)).unwrap();
     let refused = start(&log, &restored, settings()).ready().await;
-    assert!(matches!(refused, Err(Ended::OtherOutbox { sequence: 11, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(Ended::WrongOutbox { sequence: 11, .. })), "{refused:?}");
 
     let producer = start(&log, &outbox, settings());
     producer.committed(outbox.enqueue(&block(12)).unwrap()).logged().await.unwrap();

@@ -6,7 +6,7 @@ use tipline_proto::{Cursor, LogIdentity, Position};
 use crate::batch::Batch;
 use crate::error::{Disagreement, StoreError};
 use crate::reader::StoreReader;
-use crate::snapshot::Pinned;
+use crate::snapshot::Snapshot;
 use crate::spec::Store;
 use crate::stored::StoreIdentity;
 
@@ -194,8 +194,8 @@ impl Store for CompositeStore {
         self.parts.iter_mut().try_for_each(|part| part.apply(batch))
     }
 
-    fn set_filling(&mut self, filling: bool) -> Result<(), StoreError> {
-        self.parts.iter_mut().try_for_each(|part| part.store.set_filling(filling))
+    fn set_bulk_load(&mut self, filling: bool) -> Result<(), StoreError> {
+        self.parts.iter_mut().try_for_each(|part| part.store.set_bulk_load(filling))
     }
 
     fn probe(&mut self) -> Result<(), StoreError> {
@@ -209,13 +209,13 @@ impl Store for CompositeStore {
         }
     }
 
-    fn pin(&self) -> Result<Vec<Box<dyn Pinned>>, StoreError> {
-        let pinned = self.parts.iter().map(|part| part.store.pin());
-        let pinned = pinned.collect::<Result<Vec<_>, _>>()?.into_iter().flatten();
-        let pinned: Vec<_> = pinned.collect();
-        let last = pinned.last().map(|last| last.cursor());
-        match pinned.iter().all(|part| Some(part.cursor()) == last) {
-            true => Ok(pinned),
+    fn snapshot(&self) -> Result<Vec<Box<dyn Snapshot>>, StoreError> {
+        let snapshot = self.parts.iter().map(|part| part.store.snapshot());
+        let snapshot = snapshot.collect::<Result<Vec<_>, _>>()?.into_iter().flatten();
+        let snapshot: Vec<_> = snapshot.collect();
+        let last = snapshot.last().map(|last| last.cursor());
+        match snapshot.iter().all(|part| Some(part.cursor()) == last) {
+            true => Ok(snapshot),
             false => Err(self.failed(
                 "its parts are not in step, a batch was cut off: the next batch brings them in step",
             )),

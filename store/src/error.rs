@@ -54,7 +54,7 @@ pub enum StoreError {
     },
     /// Something in the store is not what was written. Stop, and restore from another copy.
     #[error("the store {place} is damaged at {at}")]
-    Damaged {
+    Corrupt {
         /// Which store.
         place: String,
         /// Which block, proof, row or file.
@@ -65,7 +65,7 @@ pub enum StoreError {
     /// No room. Nothing of the batch was stored and the handle stays usable if the medium
     /// promises that; otherwise it is [`StoreError::Failed`]. Make room.
     #[error("no room left for the store {place}: make room, it then goes on where it stopped")]
-    Full {
+    NoSpace {
         /// Which store.
         place: String,
         /// What went wrong.
@@ -74,7 +74,7 @@ pub enum StoreError {
     /// The medium is out of reach, or refuses the credentials. Nothing that was durable is lost,
     /// and the handle stays usable: bring it back; it is tried again until it answers.
     #[error("the store {place} is out of reach")]
-    Unreachable {
+    Unavailable {
         /// Which store.
         place: String,
         /// What went wrong.
@@ -97,8 +97,8 @@ impl StoreError {
     /// Whether the same call may succeed later, with nothing lost until then: someone makes
     /// room, whoever else has the store lets go of it, or the medium comes back.
     pub fn is_retryable(&self) -> bool {
-        use StoreError::{Full, InUse, Unreachable};
-        matches!(self, Full { .. } | InUse { .. } | Unreachable { .. })
+        use StoreError::{InUse, NoSpace, Unavailable};
+        matches!(self, NoSpace { .. } | InUse { .. } | Unavailable { .. })
     }
 }
 

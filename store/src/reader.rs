@@ -52,7 +52,7 @@ pub trait StoreReader: Send + Debug {
     /// the blocks end there.
     ///
     /// # Errors
-    /// As for every read; [`StoreError::Damaged`] at a height that has no block although there
+    /// As for every read; [`StoreError::Corrupt`] at a height that has no block although there
     /// are some below and above it.
     fn blocks<'a>(
         &'a self,
@@ -62,7 +62,7 @@ pub trait StoreReader: Send + Debug {
         let (first, last) = (lowest.max(*heights.start()), highest.min(*heights.end()));
         let read = move |height| match self.block(height) {
             Ok(None) => match self.heights() {
-                Ok(Some((_, highest))) if highest > height => Some(Err(StoreError::Damaged {
+                Ok(Some((_, highest))) if highest > height => Some(Err(StoreError::Corrupt {
                     place: self.place(),
                     at: format!("block {height}: it is missing between {lowest} and {highest}"),
                     source: None,

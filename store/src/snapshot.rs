@@ -14,7 +14,7 @@ use crate::stored::StoreIdentity;
 ///
 /// What it holds cannot be given back to the file system meanwhile, so the store may take more
 /// room: for what was changed since.
-pub trait Pinned: Send + Debug {
+pub trait Snapshot: Send + Debug {
     /// What kind of store a copy is: `sqlite`, `files`, `rocksdb`, or a word of one's own, of a-z,
     /// 0-9 and -. Keep stable: it is written into checkpoints.
     fn kind(&self) -> &'static str;
@@ -35,27 +35,27 @@ pub trait Pinned: Send + Debug {
     fn bytes(&self, into: &Path) -> Result<u64, StoreError>;
 
     /// Copies the store into `into`, which is an empty directory: what is in it afterwards is a
-    /// whole store, of the state that was pinned, and nothing else. Every file is fsynced, and
+    /// whole store, of the state that was snapshot, and nothing else. Every file is fsynced, and
     /// every directory in it; `into` itself is not. `pace` is told of every piece of some MiB at
     /// most. Done once.
     ///
     /// # Errors
-    /// As for every read of the store; [`StoreError::Full`] if `into` has no room. What is in
+    /// As for every read of the store; [`StoreError::NoSpace`] if `into` has no room. What is in
     /// `into` then is nothing, and to be removed.
     fn copy(&mut self, into: &Path, pace: &dyn Pace) -> Result<Copied, StoreError>;
 
-    /// How many bytes a copy by [`Pinned::share`] would take, at most.
+    /// How many bytes a copy by [`Snapshot::share`] would take, at most.
     fn bytes_to_share(&self, engine: &Path, into: &Path) -> Result<u64, StoreError> {
         let _ = engine;
         self.bytes(into)
     }
 
-    /// Copies the store like [`Pinned::copy`], but for files that copies of other moments have,
+    /// Copies the store like [`Snapshot::copy`], but for files that copies of other moments have,
     /// too: these are kept in `engine`, on the same file system, once for all of them, and are
     /// hard links in `into`. `None`, and nothing done, if this medium has no such files.
     ///
     /// # Errors
-    /// As for [`Pinned::copy`].
+    /// As for [`Snapshot::copy`].
     fn share(
         &mut self,
         engine: &Path,

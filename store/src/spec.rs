@@ -7,7 +7,7 @@ use tipline_proto::LogIdentity;
 use crate::batch::Batch;
 use crate::error::StoreError;
 use crate::reader::StoreReader;
-use crate::snapshot::Pinned;
+use crate::snapshot::Snapshot;
 use crate::stored::StoreIdentity;
 
 /// A medium that entries are applied to.
@@ -64,7 +64,7 @@ pub trait Store: Send + Debug {
     ///
     /// # Errors
     /// As of [`Store::apply`].
-    fn set_filling(&mut self, filling: bool) -> Result<(), StoreError> {
+    fn set_bulk_load(&mut self, filling: bool) -> Result<(), StoreError> {
         let _ = filling;
         Ok(())
     }
@@ -83,13 +83,13 @@ pub trait Store: Send + Debug {
     fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError>;
 
     /// Takes hold of the store as it is now, so that it can be copied while it is applied to: a
-    /// [`Pinned`] for each medium that it is kept on, in their order, all at the same cursor, the
+    /// [`Snapshot`] for each medium that it is kept on, in their order, all at the same cursor, the
     /// last batch included. Fast, whatever the size of the store. A store need not have it; then
     /// there are no checkpoints of it.
     ///
     /// # Errors
     /// [`StoreError::Unusable`] if the store was never created for a log, or has no checkpoints.
-    fn pin(&self) -> Result<Vec<Box<dyn Pinned>>, StoreError> {
+    fn snapshot(&self) -> Result<Vec<Box<dyn Snapshot>>, StoreError> {
         Err(StoreError::Unusable {
             place: self.place(),
             why: "stores of its kind have no checkpoints: copy it while nothing writes to it"

@@ -37,7 +37,7 @@ fn names(objects: Vec<tipline_backup::Object>) -> Vec<String> {
 async fn what_was_written_is_read_whole_or_in_part_and_replaced_and_removed() {
     let (places, _dir, _s3) = places().await;
     for at in places {
-        assert!(matches!(at.read("a/b").await, Err(DestinationError::Missing { .. })), "{at:?}");
+        assert!(matches!(at.read("a/b").await, Err(DestinationError::NotFound { .. })), "{at:?}");
         at.create("a/b", "first".into()).await.unwrap();
         assert_eq!(at.read("a/b").await.unwrap(), "first");
         assert_eq!(at.folder("a").read("b").await.unwrap(), "first");
@@ -48,7 +48,7 @@ async fn what_was_written_is_read_whole_or_in_part_and_replaced_and_removed() {
         assert_eq!(at.read("a/empty").await.unwrap(), "");
         at.remove("a/b").await.unwrap();
         at.remove("a/b").await.unwrap();
-        assert!(matches!(at.read("a/b").await, Err(DestinationError::Missing { .. })));
+        assert!(matches!(at.read("a/b").await, Err(DestinationError::NotFound { .. })));
         assert!(at.read_range("a/b", 0..1).await.is_err());
     }
 }
@@ -207,7 +207,7 @@ async fn a_server_that_is_away_is_told_within_seconds_and_used_again_when_it_is_
     let at = s3.destination("a").unwrap();
     at.create("x", "x".into()).await.unwrap();
     s3.stop();
-    refused(&at, |e| matches!(e, DestinationError::Unreachable { .. })).await;
+    refused(&at, |e| matches!(e, DestinationError::Unavailable { .. })).await;
     s3.start_again();
     assert_eq!(names(at.list("", None).await.unwrap()), ["x"]);
     at.create("y", "y".into()).await.unwrap();
@@ -234,7 +234,7 @@ async fn a_server_that_accepts_and_never_answers_is_told_within_seconds() {
     );
     let calls = [calls.0, calls.1, calls.2, calls.3, calls.4, calls.5, calls.6];
     for (call, error, took) in calls {
-        assert!(matches!(error, DestinationError::Unreachable { .. }), "{call}: {error:?}");
+        assert!(matches!(error, DestinationError::Unavailable { .. }), "{call}: {error:?}");
         assert!(took < SECONDS, "{call} took {took:?}");
     }
 }
@@ -244,7 +244,7 @@ async fn a_bucket_that_is_not_there_is_not_an_empty_one() {
     let s3 = S3::start();
     let address = "s3://no-such-bucket/a";
     let at = Destination::open_with(address, s3.environment()).unwrap();
-    refused(&at, |e| matches!(e, DestinationError::Unreachable { .. })).await;
+    refused(&at, |e| matches!(e, DestinationError::Unavailable { .. })).await;
 }
 
 #[tokio::test]
@@ -252,11 +252,11 @@ async fn a_directory_that_is_not_there_is_not_an_empty_one() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("mount");
     let at = Destination::open(&format!("dir:{}", path.display())).unwrap();
-    refused(&at, |e| matches!(e, DestinationError::Unreachable { .. })).await;
+    refused(&at, |e| matches!(e, DestinationError::Unavailable { .. })).await;
     at.prepare().await.unwrap();
     at.create("x", "x".into()).await.unwrap();
     std::fs::rename(&path, dir.path().join("elsewhere")).unwrap();
-    refused(&at, |e| matches!(e, DestinationError::Unreachable { .. })).await;
+    refused(&at, |e| matches!(e, DestinationError::Unavailable { .. })).await;
     assert!(!path.exists(), "it was made anew");
 }
 
@@ -303,7 +303,7 @@ async fn within_a_small_disk() {
     let at = Destination::open(&format!("dir:{disk}")).unwrap();
     at.create("before", vec![1; 1 << 20].into()).await.unwrap();
     let full = |error: DestinationError| {
-        assert!(matches!(error, DestinationError::Full { .. }), "{error:?}")
+        assert!(matches!(error, DestinationError::NoSpace { .. }), "{error:?}")
     };
     full(at.create("new", vec![2; 8 << 20].into()).await.unwrap_err());
     full(at.replace("before", vec![3; 8 << 20].into()).await.unwrap_err());

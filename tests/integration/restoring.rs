@@ -145,7 +145,7 @@ async fn a_log_is_trimmed_by_what_is_proven_and_a_new_replica_starts_from_there(
     let told = json(&site.run(&format!("{policy} --proven-at dir:backup")).await, 0);
     assert_eq!((&told["free"], &told["held"]["first"]), (&56.into(), &1.into()));
 
-    // Damaged where nobody looks before it is needed: nothing goes.
+    // Corrupt where nobody looks before it is needed: nothing goes.
     let mut segments: Vec<_> = fs::read_dir(site.path("backup/segments")).unwrap().collect();
     segments.sort_by_key(|entry| entry.as_ref().unwrap().file_name());
     let path = segments[0].as_ref().unwrap().path();

@@ -4,16 +4,16 @@ use super::name::SegmentName;
 
 /// Segments do not continue each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Broken {
+pub(super) enum NoPath {
     /// No segment holds the entries from the one to the other.
-    Hole(u64, u64),
+    Gap(u64, u64),
     /// Two segments end with different entries of one index.
     Fork(SegmentName, SegmentName),
 }
 
 /// The fewest segments that hold everything that all of them hold, in order. `names` are in the
 /// order of [`super::Archive::segments`].
-pub(super) fn path(names: &[SegmentName]) -> Result<Vec<&SegmentName>, Broken> {
+pub(super) fn path(names: &[SegmentName]) -> Result<Vec<&SegmentName>, NoPath> {
     check_forks(names)?;
     let mut path: Vec<&SegmentName> = Vec::new();
     let mut rest = names.iter().peekable();
@@ -30,13 +30,13 @@ pub(super) fn path(names: &[SegmentName]) -> Result<Vec<&SegmentName>, Broken> {
                 last = name.last;
                 path.push(name);
             }
-            (None, Some(next)) => return Err(Broken::Hole(last + 1, next.first - 1)),
+            (None, Some(next)) => return Err(NoPath::Gap(last + 1, next.first - 1)),
             (None, None) => return Ok(path),
         }
     }
 }
 
-fn check_forks(names: &[SegmentName]) -> Result<(), Broken> {
+fn check_forks(names: &[SegmentName]) -> Result<(), NoPath> {
     let mut ends: Vec<&SegmentName> = names.iter().collect();
     ends.sort_by_key(|name| name.last);
     for pair in ends.windows(2) {
@@ -44,7 +44,7 @@ fn check_forks(names: &[SegmentName]) -> Result<(), Broken> {
             && a.last == b.last
             && a.digest != b.digest
         {
-            return Err(Broken::Fork((*a).clone(), (*b).clone()));
+            return Err(NoPath::Fork((*a).clone(), (*b).clone()));
         }
     }
     Ok(())

@@ -11,7 +11,7 @@ use crate::keys::KeyError;
 pub enum ArchiveError {
     /// There is no archive at this place. Give the address of one, or start one there.
     #[error("there is no archive at {place}")]
-    NoArchive {
+    NotFound {
         /// Which destination.
         place: String,
     },
@@ -40,7 +40,7 @@ pub enum ArchiveError {
     /// Segments are missing in between. Nothing behind them can be reached by way of this
     /// archive: bring them back from another copy.
     #[error("the archive at {place} has a hole: entries {first} to {last} are in no segment")]
-    Hole {
+    Gap {
         /// Which destination.
         place: String,
         /// Index of the first entry that is missing.
@@ -83,7 +83,7 @@ pub enum ArchiveError {
     },
     /// The archive encrypts to others than those given. Give these, or start another archive.
     #[error("the archive at {place} encrypts to {}, not to {}", list(found), list(given))]
-    OtherRecipients {
+    WrongRecipients {
         /// Which destination.
         place: String,
         /// The recipients that the archive names.

@@ -47,7 +47,7 @@ impl Archive {
     /// changed, and of checkpoints only manifests are read.
     ///
     /// # Errors
-    /// [`ArchiveError::Hole`] and [`ArchiveError::Fork`], in front of which nothing is decided; a
+    /// [`ArchiveError::Gap`] and [`ArchiveError::Fork`], in front of which nothing is decided; a
     /// place does not answer.
     pub async fn plan_expiry(
         &self,
@@ -68,7 +68,7 @@ impl Archive {
     ///
     /// # Errors
     /// As for [`Archive::plan_expiry`]; [`ArchiveError::NeedsKey`] if the segment at the
-    /// checkpoint is encrypted and cannot be compared with it; [`CheckpointError::Busy`];
+    /// checkpoint is encrypted and cannot be compared with it; [`CheckpointError::InUse`];
     /// [`CheckpointError::Cancelled`] if `watch` ends the reading: nothing was removed.
     pub async fn expire(
         &self,
@@ -200,7 +200,7 @@ impl Archive {
             let id = listed.id().clone();
             let manifest = match listed {
                 Listed::Whole(manifest) => manifest,
-                Listed::Broken { why: broken, .. } => {
+                Listed::Corrupt { why: broken, .. } => {
                     why.push(format!("{id} is damaged: {broken}"));
                     continue;
                 }

@@ -74,15 +74,15 @@ const COMPRESSION: i32 = 3;
 
 /// Why bytes are not the segment they should be.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Bad {
+pub(crate) enum SegmentError {
     /// They are damaged, or something else.
     Corrupt(String),
     /// No key opens them.
     NeedsKey,
 }
 
-pub(super) fn corrupt(what: impl Into<String>) -> Bad {
-    Bad::Corrupt(what.into())
+pub(super) fn corrupt(what: impl Into<String>) -> SegmentError {
+    SegmentError::Corrupt(what.into())
 }
 
 /// Where the pieces of a segment are.
@@ -95,7 +95,7 @@ pub(crate) struct Trailer {
 
 impl Trailer {
     /// Reads the trailer, which is the end of `bytes`, of a segment that is `length` bytes long.
-    pub(crate) fn read(bytes: &[u8], length: u64) -> Result<Self, Bad> {
+    pub(crate) fn read(bytes: &[u8], length: u64) -> Result<Self, SegmentError> {
         let start = bytes.len().checked_sub(TRAILER);
         let start = start.ok_or_else(|| corrupt("it is too short to be a segment"))?;
         let trailer = &bytes[start..];
@@ -135,7 +135,7 @@ impl Trailer {
     }
 
     /// Body and what is behind it, of a whole segment; or nothing and the same, of its tail.
-    fn piece<'a>(&self, which: usize, bytes: &'a [u8]) -> Result<&'a [u8], Bad> {
+    fn piece<'a>(&self, which: usize, bytes: &'a [u8]) -> Result<&'a [u8], SegmentError> {
         let name = PIECES[which];
         let behind: u64 = self.lengths[which + 1..].iter().sum::<u64>() + TRAILER as u64;
         let end = usize::try_from(behind).ok().and_then(|behind| bytes.len().checked_sub(behind));
@@ -148,11 +148,11 @@ impl Trailer {
     }
 
     /// Whether this is the checksum of the body as stored.
-    pub(super) fn is_body(&self, hash: &blake3::Hash) -> Result<(), Bad> {
+    pub(super) fn is_body(&self, hash: &blake3::Hash) -> Result<(), SegmentError> {
         self.compare(0, hash)
     }
 
-    fn compare(&self, which: usize, hash: &blake3::Hash) -> Result<(), Bad> {
+    fn compare(&self, which: usize, hash: &blake3::Hash) -> Result<(), SegmentError> {
         match hash.as_bytes() == &self.hashes[which] {
             true => Ok(()),
             false => Err(corrupt(format!("its {} does not have its checksum", PIECES[which]))),
@@ -160,12 +160,12 @@ impl Trailer {
     }
 
     /// The outline. `bytes` are the end of the segment, at least [`Trailer::tail`] of them.
-    pub(super) fn outline(&self, bytes: &[u8]) -> Result<Outline, Bad> {
+    pub(super) fn outline(&self, bytes: &[u8]) -> Result<Outline, SegmentError> {
         take_outline(self.piece(2, bytes)?).map_err(|e| corrupt(format!("its outline: {e}")))
     }
 
     /// Outline and rows. `bytes` as for [`Trailer::outline`].
-    pub(crate) fn index(&self, bytes: &[u8], keys: &Keys) -> Result<SegmentIndex, Bad> {
+    pub(crate) fn index(&self, bytes: &[u8], keys: &Keys) -> Result<SegmentIndex, SegmentError> {
         let outline = self.outline(bytes)?;
         let packed = self.piece(1, bytes)?;
         let plain = unpack("index", packed, self.encrypted, keys, MAX_UNPACKED_INDEX)?;
@@ -175,7 +175,7 @@ impl Trailer {
     }
 }
 
-fn join(outline: Outline, rows: Vec<Row>) -> Result<SegmentIndex, Bad> {
+fn join(outline: Outline, rows: Vec<Row>) -> Result<SegmentIndex, SegmentError> {
     let Outline { log, before, after, links, latest_before, .. } = outline.clone();
     let index = SegmentIndex { log, before, after, links, latest_before, rows };
     let last = index.rows.last().map(|row| row.index);
@@ -190,7 +190,7 @@ fn join(outline: Outline, rows: Vec<Row>) -> Result<SegmentIndex, Bad> {
 
 /// The outline of a whole segment, with the checksum of every piece looked at, and nothing
 /// opened.
-pub(crate) fn check(bytes: &[u8]) -> Result<Outline, Bad> {
+pub(crate) fn check(bytes: &[u8]) -> Result<Outline, SegmentError> {
     let trailer = whole(bytes)?;
     trailer.piece(0, bytes)?;
     trailer.piece(1, bytes)?;
@@ -198,7 +198,10 @@ pub(crate) fn check(bytes: &[u8]) -> Result<Outline, Bad> {
 }
 
 /// A whole segment.
-pub(crate) fn decode(bytes: &Bytes, keys: &Keys) -> Result<(SegmentIndex, Vec<Entry>), Bad> {
+pub(crate) fn decode(
+    bytes: &Bytes,
+    keys: &Keys,
+) -> Result<(SegmentIndex, Vec<Entry>), SegmentError> {
     let trailer = whole(bytes)?;
     let index = trailer.index(bytes, keys)?;
     let packed = trailer.piece(0, bytes)?;
@@ -208,7 +211,7 @@ pub(crate) fn decode(bytes: &Bytes, keys: &Keys) -> Result<(SegmentIndex, Vec<En
     Ok((index, entries))
 }
 
-fn whole(bytes: &[u8]) -> Result<Trailer, Bad> {
+fn whole(bytes: &[u8]) -> Result<Trailer, SegmentError> {
     let trailer = Trailer::read(bytes, bytes.len() as u64)?;
     if !bytes.starts_with(MAGIC) {
         return Err(corrupt(NO_MAGIC));
@@ -259,12 +262,12 @@ fn unpack(
     encrypted: bool,
     keys: &Keys,
     most: usize,
-) -> Result<Vec<u8>, Bad> {
+) -> Result<Vec<u8>, SegmentError> {
     let bad = |e: std::io::Error| corrupt(format!("its {name} cannot be unpacked: {e}"));
     if !encrypted {
         return decompress(packed, most).map_err(bad);
     }
-    let opened = keys.decrypt(packed).map_err(bad)?.ok_or(Bad::NeedsKey)?;
+    let opened = keys.decrypt(packed).map_err(bad)?.ok_or(SegmentError::NeedsKey)?;
     decompress(&opened, most).map_err(bad)
 }
 
@@ -284,7 +287,7 @@ fn decompress(packed: &[u8], most: usize) -> std::io::Result<Vec<u8>> {
     zstd::bulk::decompress(packed, said)
 }
 
-fn take_entries(mut body: Bytes, count: usize) -> Result<Vec<Entry>, Bad> {
+fn take_entries(mut body: Bytes, count: usize) -> Result<Vec<Entry>, SegmentError> {
     let mut entries = Vec::with_capacity(count.min(MAX_ENTRIES));
     while body.has_remaining() {
         if body.len() < LENGTH {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tipline_proto::{Cursor, Hash, Position, Timestamp, Tip};
 use tipline_store::StoredLinks;
 
-use super::coverage::{self, Broken};
+use super::coverage::{self, NoPath};
 use super::index::{Outline, OutlineBlock, SegmentIndex};
 use super::{Archive, ArchiveError, SegmentName};
 
@@ -69,7 +69,7 @@ impl Archive {
     /// Where the archive is, as the destination says.
     ///
     /// # Errors
-    /// [`ArchiveError::Hole`], [`ArchiveError::Fork`]; as for [`Archive::index`] of the newest
+    /// [`ArchiveError::Gap`], [`ArchiveError::Fork`]; as for [`Archive::index`] of the newest
     /// segment.
     pub(super) async fn standing(&self) -> Result<Standing, ArchiveError> {
         let names = self.segments().await?;
@@ -96,7 +96,7 @@ impl Archive {
         let mut ends = names.iter().filter(|name| name.last == before.index);
         match ends.find(|name| !name.ends_at(before)) {
             None => Ok(()),
-            Some(other) => Err(self.broken(Broken::Fork(other.clone(), newest.clone()))),
+            Some(other) => Err(self.broken(NoPath::Fork(other.clone(), newest.clone()))),
         }
     }
 
@@ -111,11 +111,11 @@ impl Archive {
         }
     }
 
-    pub(super) fn broken(&self, broken: Broken) -> ArchiveError {
+    pub(super) fn broken(&self, broken: NoPath) -> ArchiveError {
         let place = self.place().to_owned();
         match broken {
-            Broken::Hole(first, last) => ArchiveError::Hole { place, first, last },
-            Broken::Fork(one, other) => {
+            NoPath::Gap(first, last) => ArchiveError::Gap { place, first, last },
+            NoPath::Fork(one, other) => {
                 ArchiveError::Fork { place, one: one.to_string(), other: other.to_string() }
             }
         }
@@ -139,7 +139,7 @@ impl Archive {
         let mut from = standing.recent.from;
         while from > standing.first.max(1) {
             let Some(name) = holding(&names, from - 1) else {
-                return Err(self.broken(Broken::Hole(from - 1, from - 1)));
+                return Err(self.broken(NoPath::Gap(from - 1, from - 1)));
             };
             let outline = self.outline(name).await?;
             let blocks = outline.blocks.iter().filter(|block| block.index < from);
@@ -157,7 +157,7 @@ impl Archive {
         match standing.first {
             0 | 1 => Ok(None),
             // It was there: whoever asks must not take it for none.
-            first => Err(self.broken(Broken::Hole(1, first - 1))),
+            first => Err(self.broken(NoPath::Gap(1, first - 1))),
         }
     }
 

@@ -40,7 +40,7 @@ impl Archive {
     /// nothing is removed that is not held by others, and the next run goes on.
     ///
     /// # Errors
-    /// As for [`Archive::entries`] and [`Archive::write`]; [`ArchiveError::Hole`] and
+    /// As for [`Archive::entries`] and [`Archive::write`]; [`ArchiveError::Gap`] and
     /// [`ArchiveError::Fork`], in front of which nothing is done.
     pub async fn merge(&self, remove: bool) -> Result<Merged, ArchiveError> {
         let names = self.segments().await?;
@@ -136,7 +136,7 @@ impl Archive {
         let found = last.map_or(index.before, |entry| entry.position());
         if found != end {
             let holds = SegmentName::new(before.first(), &end, 0);
-            return Err(self.broken(coverage::Broken::Fork(holds, name.clone())));
+            return Err(self.broken(coverage::NoPath::Fork(holds, name.clone())));
         }
         index.before = end;
         index.latest_before = before.latest();

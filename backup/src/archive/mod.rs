@@ -46,7 +46,7 @@ pub use name::SegmentName;
 pub use store::ArchiveStore;
 
 use descriptor::Unreadable;
-use format::{Bad, Trailer};
+use format::{SegmentError, Trailer};
 use index::Outline;
 
 use crate::keys::Keys;
@@ -74,14 +74,14 @@ impl Archive {
     /// the archive names them.
     ///
     /// # Errors
-    /// [`ArchiveError::NoArchive`] if there is none; [`ArchiveError::OtherRecipients`] if others
+    /// [`ArchiveError::NotFound`] if there is none; [`ArchiveError::WrongRecipients`] if others
     /// are given than it names; [`KeyError::WithData`](crate::KeyError::WithData) if a key lies in it.
     pub async fn open(destination: Destination, keys: Keys) -> Result<Self, ArchiveError> {
         let place = destination.place().to_owned();
         check_apart(&destination, &keys)?;
         let bytes = match destination.read(descriptor::NAME).await {
-            Err(DestinationError::Missing { .. }) => {
-                return Err(ArchiveError::NoArchive { place });
+            Err(DestinationError::NotFound { .. }) => {
+                return Err(ArchiveError::NotFound { place });
             }
             read => read?,
         };
@@ -98,7 +98,7 @@ impl Archive {
         };
         let keys = keys.of_archive(&recipients).map_err(|given| {
             let (place, found) = (place.clone(), recipients.clone());
-            ArchiveError::OtherRecipients { place, found, given }
+            ArchiveError::WrongRecipients { place, found, given }
         })?;
         Ok(Self {
             destination,
@@ -158,7 +158,7 @@ impl Archive {
     /// the destination says. The origin if there are no segments.
     ///
     /// # Errors
-    /// [`ArchiveError::Hole`] or [`ArchiveError::Fork`] if the names of its segments tell one; as
+    /// [`ArchiveError::Gap`] or [`ArchiveError::Fork`] if the names of its segments tell one; as
     /// for [`Archive::index`] of the newest segment.
     pub async fn cursor(&self) -> Result<Cursor, ArchiveError> {
         Ok(self.standing().await?.cursor)
@@ -174,9 +174,9 @@ impl Archive {
                 let what = "it is not what it was when the archive was opened".to_owned();
                 Err(ArchiveError::Corrupt { place, object: descriptor::NAME.to_owned(), what })
             }
-            Err(DestinationError::Missing { .. }) => {
+            Err(DestinationError::NotFound { .. }) => {
                 let what = format!("{} is not there: is it mounted?", descriptor::NAME);
-                Err(DestinationError::Unreachable { place, what, source: None }.into())
+                Err(DestinationError::Unavailable { place, what, source: None }.into())
             }
             Err(error) => Err(error.into()),
         }
@@ -230,7 +230,7 @@ impl Archive {
         let object = name.to_string();
         let start = name.bytes.saturating_sub(TAIL);
         if start == name.bytes {
-            return Err(self.bad(name, Bad::Corrupt("it is empty".to_owned())));
+            return Err(self.bad(name, SegmentError::Corrupt("it is empty".to_owned())));
         }
         let tail = self.destination.read_range(&object, start..name.bytes).await?;
         let trailer = Trailer::read(&tail, name.bytes).map_err(|bad| self.bad(name, bad))?;
@@ -306,7 +306,7 @@ impl Archive {
     ) -> Result<SegmentName, ArchiveError> {
         let found = self.destination.read(&name.to_string()).await?;
         let name = SegmentName { bytes: found.len() as u64, ..name };
-        let corrupt = |what: &str| self.bad(&name, Bad::Corrupt(what.to_owned()));
+        let corrupt = |what: &str| self.bad(&name, SegmentError::Corrupt(what.to_owned()));
         match written {
             Some(written) if blake3::hash(&written) != blake3::hash(&found) => {
                 Err(corrupt("what was read back is not what was written"))
@@ -317,7 +317,7 @@ impl Archive {
                 let outline = self.compute(move || match format::decode(&found, &keys) {
                     Ok((index, _)) => Ok(index.outline()),
                     // Without a key its checksums are compared, and what is not encrypted.
-                    Err(Bad::NeedsKey) => format::check(&found),
+                    Err(SegmentError::NeedsKey) => format::check(&found),
                     Err(bad) => Err(bad),
                 });
                 let outline = outline.await?.map_err(|bad| self.bad(&name, bad))?;
@@ -340,14 +340,14 @@ impl Archive {
         } else {
             return Ok(());
         };
-        Err(self.bad(name, Bad::Corrupt(what)))
+        Err(self.bad(name, SegmentError::Corrupt(what)))
     }
 
-    fn bad(&self, name: &SegmentName, bad: Bad) -> ArchiveError {
+    fn bad(&self, name: &SegmentName, bad: SegmentError) -> ArchiveError {
         let (place, object) = (self.place().to_owned(), name.to_string());
         match bad {
-            Bad::Corrupt(what) => ArchiveError::Corrupt { place, object, what },
-            Bad::NeedsKey => ArchiveError::NeedsKey { place, object },
+            SegmentError::Corrupt(what) => ArchiveError::Corrupt { place, object, what },
+            SegmentError::NeedsKey => ArchiveError::NeedsKey { place, object },
         }
     }
 

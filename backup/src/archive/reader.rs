@@ -87,7 +87,7 @@ impl StoreReader for ArchiveReader {
         });
         let entries = entries.map_err(|error| store_error(self.place.clone(), error))?;
         let entry = entries.into_iter().find(|entry| entry.index == found.index);
-        let missing = || StoreError::Damaged {
+        let missing = || StoreError::Corrupt {
             place: self.place.clone(),
             at: format!("entry {}: no segment holds block {height}", found.index),
             source: None,

@@ -18,7 +18,7 @@ use crate::keys::Keys;
 /// Its cursor is what the destination holds, asked when the consumer starts, never a file beside
 /// it. A batch is applied when its segment was written, read back, and is what it should be. While
 /// the destination is away, or refuses the credentials, calls fail with
-/// [`StoreError::Unreachable`] and may be repeated.
+/// [`StoreError::Unavailable`] and may be repeated.
 ///
 /// Its reader answers what verification asks, which is positions and blocks by height; for
 /// anything else, restore.
@@ -77,11 +77,11 @@ impl ArchiveStore {
             lock(&self.state).prepared = true;
         }
         let archive = match Archive::open(self.destination.clone(), self.keys.clone()).await {
-            Err(ArchiveError::NoArchive { place }) if lock(&self.state).opened.is_some() => {
+            Err(ArchiveError::NotFound { place }) if lock(&self.state).opened.is_some() => {
                 let what = "archive.json is not there any more: is it mounted?".to_owned();
-                return Err(DestinationError::Unreachable { place, what, source: None }.into());
+                return Err(DestinationError::Unavailable { place, what, source: None }.into());
             }
-            Err(ArchiveError::NoArchive { .. }) => return Ok(None),
+            Err(ArchiveError::NotFound { .. }) => return Ok(None),
             archive => archive?,
         };
         let standing = archive.standing().await?;
@@ -180,7 +180,7 @@ impl Store for ArchiveStore {
             archive.present().await?;
             let Some(newest) = newest else { return Ok(()) };
             match archive.outline(&newest).await {
-                Err(missing @ ArchiveError::Destination(DestinationError::Missing { .. })) => {
+                Err(missing @ ArchiveError::Destination(DestinationError::NotFound { .. })) => {
                     // Another archiver may have merged and removed it.
                     let there = archive.cursor().await?.position.index;
                     if there < cursor.index { Err(missing) } else { Ok(()) }
@@ -235,17 +235,17 @@ pub(super) fn store_error(place: String, error: ArchiveError) -> StoreError {
             found: Box::new((&*found).into()),
             expected: Box::new((&*expected).into()),
         },
-        ArchiveError::Destination(error @ DestinationError::Full { .. }) => {
-            StoreError::Full { place, source: Some(Box::new(error)) }
+        ArchiveError::Destination(error @ DestinationError::NoSpace { .. }) => {
+            StoreError::NoSpace { place, source: Some(Box::new(error)) }
         }
         error if error.is_retryable() => {
-            StoreError::Unreachable { place, source: Some(Box::new(error)) }
+            StoreError::Unavailable { place, source: Some(Box::new(error)) }
         }
         ArchiveError::Corrupt { object, what, .. } => {
-            StoreError::Damaged { place, at: format!("{object}: {what}"), source: None }
+            StoreError::Corrupt { place, at: format!("{object}: {what}"), source: None }
         }
-        ArchiveError::Destination(DestinationError::Missing { name, .. }) => {
-            StoreError::Damaged { place, at: format!("{name}: it is gone"), source: None }
+        ArchiveError::Destination(DestinationError::NotFound { name, .. }) => {
+            StoreError::Corrupt { place, at: format!("{name}: it is gone"), source: None }
         }
         ArchiveError::BadSegment { .. } | ArchiveError::Destination(_) => StoreError::Failed {
             place,

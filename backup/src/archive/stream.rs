@@ -8,7 +8,9 @@ use tipline_proto::Entry;
 use tokio::sync::mpsc;
 use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
 
-use super::format::{Bad, LENGTH, MAGIC, MAX_ENTRIES, MAX_UNPACKED_BODY, NO_MAGIC, corrupt};
+use super::format::{
+    LENGTH, MAGIC, MAX_ENTRIES, MAX_UNPACKED_BODY, NO_MAGIC, SegmentError, corrupt,
+};
 use super::{Archive, ArchiveError, Row, SegmentName};
 
 /// So much of a segment is read at once, and twice as much is unpacked at once.
@@ -87,13 +89,13 @@ struct Unpacking {
 }
 
 impl Unpacking {
-    fn new() -> Result<Self, Bad> {
+    fn new() -> Result<Self, SegmentError> {
         let decoder = Decoder::new().map_err(unpackable)?;
         Ok(Self { hasher: blake3::Hasher::new(), decoder, plain: room(0), count: 0, ended: false })
     }
 
     /// The entries that are whole with the next piece.
-    fn take(&mut self, packed: &[u8]) -> Result<Vec<Entry>, Bad> {
+    fn take(&mut self, packed: &[u8]) -> Result<Vec<Entry>, SegmentError> {
         self.hasher.update(packed);
         let mut input = InBuffer::around(packed);
         let mut entries = Vec::new();
@@ -119,7 +121,7 @@ impl Unpacking {
     }
 
     /// Takes the whole entries out of what is unpacked; there is room for more then.
-    fn cut(&mut self, entries: &mut Vec<Entry>) -> Result<(), Bad> {
+    fn cut(&mut self, entries: &mut Vec<Entry>) -> Result<(), SegmentError> {
         let mut body = Bytes::from(std::mem::take(&mut self.plain));
         let mut needed = 0;
         while body.len() >= LENGTH {
@@ -144,7 +146,7 @@ impl Unpacking {
         Ok(())
     }
 
-    fn end(self) -> Result<(), Bad> {
+    fn end(self) -> Result<(), SegmentError> {
         match self.ended && self.plain.is_empty() {
             true => Ok(()),
             false => Err(corrupt("its body is cut off")),
@@ -157,6 +159,6 @@ fn room(needed: usize) -> Vec<u8> {
     Vec::with_capacity(needed.max(2 * PIECE as usize))
 }
 
-fn unpackable(e: std::io::Error) -> Bad {
+fn unpackable(e: std::io::Error) -> SegmentError {
     corrupt(format!("its body cannot be unpacked: {e}"))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tipline_consumer::StoreHandle;
 use tipline_proto::Timestamp;
-use tipline_store::{Copied, Pinned};
+use tipline_store::{Copied, Snapshot};
 
 use super::error::CheckpointError;
 use super::job::Job;
@@ -27,7 +27,7 @@ impl Checkpoints {
     /// is cancelled, nothing of it is left, unless even removing it fails: the next one does that.
     ///
     /// # Errors
-    /// See [`CheckpointError`]; [`CheckpointError::Store`] if the store cannot be pinned or copied.
+    /// See [`CheckpointError`]; [`CheckpointError::Store`] if the store cannot be snapshot or copied.
     pub async fn create(
         &self,
         store: &StoreHandle,
@@ -42,10 +42,10 @@ impl Checkpoints {
         blocking(move || tree::clear(&set).and_then(|()| engine::collect(&set))).await?;
         let mut what = String::new();
         for _ in 0..ATTEMPTS {
-            let pinned = store.pin().await?;
+            let snapshot = store.snapshot().await?;
             let (set, job, place) = (directory.clone(), Arc::clone(job), self.place().to_owned());
             let shares = self.shares();
-            let making = move || make(&set, &place, pinned, created, (shares, &job));
+            let making = move || make(&set, &place, snapshot, created, (shares, &job));
             let made = blocking(making).await?;
             match made {
                 Made::Whole(manifest) => {
@@ -67,15 +67,15 @@ enum Made {
 fn make(
     set: &Path,
     place: &str,
-    mut pinned: Vec<Box<dyn Pinned>>,
+    mut snapshot: Vec<Box<dyn Snapshot>>,
     created: Timestamp,
     (shares, job): (bool, &Job),
 ) -> Result<Made, CheckpointError> {
     if job.is_cancelled() {
         return Err(CheckpointError::Cancelled);
     }
-    let total = needed(set, place, &pinned, shares)?;
-    let mut id = CheckpointId::of(&pinned, created);
+    let total = needed(set, place, &snapshot, shares)?;
+    let mut id = CheckpointId::of(&snapshot, created);
     // The clock may stand still, or go back.
     while set
         .join(id.as_str())
@@ -85,7 +85,7 @@ fn make(
         id = id.next();
     }
     job.begin("copying", total);
-    let made = fill(set, &id, &mut pinned, created, (shares, job));
+    let made = fill(set, &id, &mut snapshot, created, (shares, job));
     if !matches!(made, Ok(Made::Whole(_))) {
         // Whatever cannot be removed now, the next one removes.
         if let Err(error) = tree::remove(set, &id) {
@@ -100,10 +100,10 @@ fn make(
 fn needed(
     set: &Path,
     place: &str,
-    pinned: &[Box<dyn Pinned>],
+    snapshot: &[Box<dyn Snapshot>],
     shares: bool,
 ) -> Result<u64, CheckpointError> {
-    let bytes = pinned.iter().enumerate().map(|(number, part)| match shares {
+    let bytes = snapshot.iter().enumerate().map(|(number, part)| match shares {
         true => part.bytes_to_share(&set.join(engine::engine(number)), set),
         false => part.bytes(set),
     });
@@ -111,7 +111,7 @@ fn needed(
     let needed = bytes.saturating_add(RESERVE);
     match tree::free(set) {
         Some(free) if free < needed => {
-            Err(CheckpointError::NoRoom { place: place.to_owned(), needed, free })
+            Err(CheckpointError::NoSpace { place: place.to_owned(), needed, free })
         }
         _ => Ok(bytes),
     }
@@ -120,14 +120,14 @@ fn needed(
 fn fill(
     set: &Path,
     id: &CheckpointId,
-    pinned: &mut [Box<dyn Pinned>],
+    snapshot: &mut [Box<dyn Snapshot>],
     created: Timestamp,
     (shares, job): (bool, &Job),
 ) -> Result<Made, CheckpointError> {
     let root = set.join(id.as_str());
     tree::make_directory(&root)?;
     let (mut files, mut in_common) = (vec![], vec![]);
-    for (number, part) in pinned.iter_mut().enumerate() {
+    for (number, part) in snapshot.iter_mut().enumerate() {
         let name = format!("part-{number}");
         let into = root.join(&name);
         tree::make_directory(&into)?;
@@ -164,7 +164,7 @@ fn fill(
     let mut files = tree::hash(&root, files, job)?;
     if shares {
         if in_common.is_empty() {
-            return Err(CheckpointError::NotShared { store: place_of(pinned) });
+            return Err(CheckpointError::NotShared { store: place_of(snapshot) });
         }
         engine::flush(set)?;
         files.extend(engine::hash(set, in_common, job)?);
@@ -172,7 +172,7 @@ fn fill(
     }
     tree::flush(&root)?;
     tree::flush(set)?;
-    let manifest = Manifest::of(id.clone(), created, pinned, files)?;
+    let manifest = Manifest::of(id.clone(), created, snapshot, files)?;
     let text = manifest.to_text()?;
     if job.is_cancelled() {
         return Err(CheckpointError::Cancelled);
@@ -181,12 +181,12 @@ fn fill(
     Ok(Made::Whole(Box::new(manifest)))
 }
 
-fn place_of(pinned: &[Box<dyn Pinned>]) -> String {
-    pinned.iter().map(|part| part.kind()).collect::<Vec<_>>().join("+")
+fn place_of(snapshot: &[Box<dyn Snapshot>]) -> String {
+    snapshot.iter().map(|part| part.kind()).collect::<Vec<_>>().join("+")
 }
 
-/// A copy is where the store was pinned.
-fn check(part: &dyn Pinned, copy: &Path) -> Result<(), CheckpointError> {
+/// A copy is where the store was snapshot.
+fn check(part: &dyn Snapshot, copy: &Path) -> Result<(), CheckpointError> {
     let found = part.open(copy)?.cursor()?;
     if found.as_ref() == Some(part.cursor()) {
         return Ok(());

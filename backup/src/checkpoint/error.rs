@@ -29,7 +29,7 @@ pub enum CheckpointError {
     },
     /// There is no such checkpoint. List them.
     #[error("{place} has no checkpoint {id}: list them with `tipline checkpoint list`")]
-    Missing {
+    NotFound {
         /// Which set.
         place: String,
         /// Which one.
@@ -39,7 +39,7 @@ pub enum CheckpointError {
     #[error(
         "checkpoints at {place} are being made or removed by someone else: try again when that is done"
     )]
-    Busy {
+    InUse {
         /// Which set.
         place: String,
     },
@@ -47,7 +47,7 @@ pub enum CheckpointError {
     #[error(
         "a checkpoint at {place} takes {needed} bytes, but only {free} are free: make room, or remove old ones with `tipline checkpoint expire`"
     )]
-    NoRoom {
+    NoSpace {
         /// Which set.
         place: String,
         /// What it takes, with what is left free for the store.

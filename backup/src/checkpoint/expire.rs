@@ -64,7 +64,7 @@ impl Checkpoints {
     /// Keeps a checkpoint until it is released. Durable on return.
     ///
     /// # Errors
-    /// [`CheckpointError::Missing`]; [`CheckpointError::Destination`].
+    /// [`CheckpointError::NotFound`]; [`CheckpointError::Destination`].
     pub async fn keep(&self, id: &CheckpointId) -> Result<(), CheckpointError> {
         if !self.list().await?.iter().any(|listed| listed.id() == id) {
             return Err(self.missing(id));
@@ -101,7 +101,7 @@ impl Checkpoints {
     pub(crate) async fn let_go(&self, id: &CheckpointId) -> Result<(), CheckpointError> {
         match self.destination().read(&format!("{KEPT}/{id}")).await {
             Ok(content) if content == BY_ARCHIVE => self.release(id).await,
-            Ok(_) | Err(DestinationError::Missing { .. }) => Ok(()),
+            Ok(_) | Err(DestinationError::NotFound { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
@@ -130,7 +130,7 @@ impl Checkpoints {
                 {
                     Fate::Within
                 }
-                Listed::Broken { .. } if whole == 0 => Fate::LastGood,
+                Listed::Corrupt { .. } if whole == 0 => Fate::LastGood,
                 _ => Fate::Expired,
             };
             whole += usize::from(matches!(listed, Listed::Whole(_)));
@@ -146,7 +146,7 @@ impl Checkpoints {
     /// One that is removed is no longer listed from the first instant on.
     ///
     /// # Errors
-    /// [`CheckpointError::Busy`] if one is being made; [`CheckpointError::Cancelled`] if `watch`
+    /// [`CheckpointError::InUse`] if one is being made; [`CheckpointError::Cancelled`] if `watch`
     /// ends the reading: nothing was removed.
     pub async fn expire(
         &self,
@@ -224,7 +224,7 @@ impl Checkpoints {
         self.destination().remove(&format!("{id}/{MANIFEST}")).await?;
         for object in self.destination().list(id.as_str(), None).await? {
             match self.destination().remove(&object.name).await {
-                Ok(()) | Err(DestinationError::Missing { .. }) => {}
+                Ok(()) | Err(DestinationError::NotFound { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
         }

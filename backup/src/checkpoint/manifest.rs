@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use tipline_proto::{Chain, Cursor, Lineage, Position, Timestamp, Tip};
-use tipline_store::{Pinned, StoreError, StoreIdentity};
+use tipline_store::{Snapshot, StoreError, StoreIdentity};
 
 use super::error::CheckpointError;
 
@@ -26,9 +26,9 @@ impl CheckpointId {
         Self(format!("{index:020}-{:016}", created.as_micros()))
     }
 
-    /// Of a store that is pinned.
-    pub(super) fn of(pinned: &[Box<dyn Pinned>], created: Timestamp) -> Self {
-        let index = pinned.last().map_or(0, |part| part.cursor().position.index);
+    /// Of a store that is snapshot.
+    pub(super) fn of(snapshot: &[Box<dyn Snapshot>], created: Timestamp) -> Self {
+        let index = snapshot.last().map_or(0, |part| part.cursor().position.index);
         Self::new(index, created)
     }
 
@@ -117,29 +117,29 @@ impl Manifest {
         self.files.iter().map(|file| file.bytes).sum()
     }
 
-    /// Of pinned parts that were copied. All of them are at one cursor of one log.
+    /// Of snapshot parts that were copied. All of them are at one cursor of one log.
     pub(super) fn of(
         id: CheckpointId,
         created: Timestamp,
-        pinned: &[Box<dyn Pinned>],
+        snapshot: &[Box<dyn Snapshot>],
         files: Vec<ManifestFile>,
     ) -> Result<Self, CheckpointError> {
-        let place = |part: &dyn Pinned| (part.cursor().clone(), part.identity().clone());
-        let places: Vec<_> = pinned.iter().map(|part| place(&**part)).collect();
-        let (Some(last), true) = (pinned.last(), places.windows(2).all(|two| two[0] == two[1]))
+        let place = |part: &dyn Snapshot| (part.cursor().clone(), part.identity().clone());
+        let places: Vec<_> = snapshot.iter().map(|part| place(&**part)).collect();
+        let (Some(last), true) = (snapshot.last(), places.windows(2).all(|two| two[0] == two[1]))
         else {
             return Err(CheckpointError::Store(StoreError::Failed {
                 place: "the store".to_owned(),
-                what: "it was pinned at several places, or none".to_owned(),
+                what: "it was snapshot at several places, or none".to_owned(),
                 source: None,
             }));
         };
         let tipline = ("tipline".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
-        let versions = pinned.iter().flat_map(|part| part.versions()).chain([tipline]);
+        let versions = snapshot.iter().flat_map(|part| part.versions()).chain([tipline]);
         Ok(Self {
             id,
             created,
-            parts: pinned.iter().map(|part| part.kind().to_owned()).collect(),
+            parts: snapshot.iter().map(|part| part.kind().to_owned()).collect(),
             log: last.identity().clone(),
             cursor: last.cursor().clone(),
             versions: versions.collect(),

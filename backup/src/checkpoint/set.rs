@@ -41,7 +41,7 @@ pub enum Listed {
     /// says that.
     Whole(Manifest),
     /// Its manifest is not what was written.
-    Broken {
+    Corrupt {
         /// Which one.
         id: CheckpointId,
         /// What is wrong with it.
@@ -54,7 +54,7 @@ impl Listed {
     pub fn id(&self) -> &CheckpointId {
         match self {
             Listed::Whole(manifest) => &manifest.id,
-            Listed::Broken { id, .. } => id,
+            Listed::Corrupt { id, .. } => id,
         }
     }
 }
@@ -102,7 +102,7 @@ impl Checkpoints {
         blocking(move || {
             let what = format!("taking the lock in {}", directory.display());
             let taken = SetLock::take(&directory).map_err(CheckpointError::file(what))?;
-            taken.ok_or(CheckpointError::Busy { place })
+            taken.ok_or(CheckpointError::InUse { place })
         })
         .await
     }
@@ -126,12 +126,14 @@ impl Checkpoints {
     /// One checkpoint by its name.
     ///
     /// # Errors
-    /// [`CheckpointError::Missing`]; [`CheckpointError::Corrupt`] if its manifest is not what was
+    /// [`CheckpointError::NotFound`]; [`CheckpointError::Corrupt`] if its manifest is not what was
     /// written.
     pub async fn get(&self, id: &CheckpointId) -> Result<Manifest, CheckpointError> {
         match self.look(id.clone()).await? {
             Some(Listed::Whole(manifest)) => Ok(manifest),
-            Some(Listed::Broken { why, .. }) => Err(self.corrupt(id, format!("{MANIFEST}: {why}"))),
+            Some(Listed::Corrupt { why, .. }) => {
+                Err(self.corrupt(id, format!("{MANIFEST}: {why}")))
+            }
             None => Err(self.missing(id)),
         }
     }
@@ -140,12 +142,12 @@ impl Checkpoints {
         let text = match self.destination.read(&format!("{id}/{MANIFEST}")).await {
             Ok(text) => text,
             // Not finished, or just removed.
-            Err(DestinationError::Missing { .. }) => return Ok(None),
+            Err(DestinationError::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         Ok(Some(match Manifest::of_text(&id, &text) {
             Ok(manifest) => Listed::Whole(manifest),
-            Err(why) => Listed::Broken { id, why },
+            Err(why) => Listed::Corrupt { id, why },
         }))
     }
 
@@ -224,7 +226,7 @@ impl Checkpoints {
                 let what = format!("{path} has the BLAKE3 {found}, not {blake3}");
                 Err(self.corrupt(&manifest.id, what))
             }
-            Err(DestinationError::Missing { .. }) => {
+            Err(DestinationError::NotFound { .. }) => {
                 Err(self.corrupt(&manifest.id, format!("{path} is missing")))
             }
             Err(DestinationError::Cancelled { .. }) => Err(CheckpointError::Cancelled),
@@ -237,7 +239,7 @@ impl Checkpoints {
     }
 
     pub(super) fn missing(&self, id: &CheckpointId) -> CheckpointError {
-        CheckpointError::Missing { place: self.place().to_owned(), id: id.clone() }
+        CheckpointError::NotFound { place: self.place().to_owned(), id: id.clone() }
     }
 }
 

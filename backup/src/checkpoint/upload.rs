@@ -29,7 +29,7 @@ impl Checkpoints {
         match to.get(&manifest.id).await {
             Ok(found) if found == *there => return Ok(()),
             Ok(_) => return Err(to.corrupt(&manifest.id, "it is another one of this name".into())),
-            Err(CheckpointError::Missing { .. }) => {}
+            Err(CheckpointError::NotFound { .. }) => {}
             Err(error) => return Err(error),
         }
         let uploaded = self.upload_new(manifest, to, watch).await;

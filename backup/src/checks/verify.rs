@@ -136,7 +136,7 @@ impl Work<'_> {
     }
 
     fn check_stop(&self) -> Result<(), RestoreError> {
-        if self.stop.is_cancelled() { Err(RestoreError::Stopped { at: 0 }) } else { Ok(()) }
+        if self.stop.is_cancelled() { Err(RestoreError::Cancelled { at: 0 }) } else { Ok(()) }
     }
 
     async fn archive(
@@ -212,7 +212,7 @@ impl Work<'_> {
             self.check_stop()?;
             let manifest = match listed {
                 Listed::Whole(manifest) => manifest,
-                Listed::Broken { id, why } => {
+                Listed::Corrupt { id, why } => {
                     place.problems.push(format!("checkpoint {id}: {why}"));
                     continue;
                 }

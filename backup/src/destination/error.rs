@@ -19,7 +19,7 @@ pub enum DestinationError {
     },
     /// There is no object of this name.
     #[error("{place} has no {name}")]
-    Missing {
+    NotFound {
         /// Which destination.
         place: String,
         /// The name, or what was being done with it.
@@ -44,7 +44,7 @@ pub enum DestinationError {
     /// It does not answer, or its directory is not there. Try again; mount it, or look at the
     /// network. Whether something was written is unknown.
     #[error("{place} is out of reach: {what}")]
-    Unreachable {
+    Unavailable {
         /// Which destination.
         place: String,
         /// What was being done.
@@ -64,7 +64,7 @@ pub enum DestinationError {
     },
     /// No room is left. Nothing was written under a name. Make room, and try again.
     #[error("no room is left at {place}: {what}")]
-    Full {
+    NoSpace {
         /// Which destination.
         place: String,
         /// What was being done.
@@ -86,8 +86,8 @@ impl DestinationError {
     /// Whether the same call may succeed later, with nothing lost until then. Credentials too
     /// may be put right while it is tried again.
     pub fn is_retryable(&self) -> bool {
-        use DestinationError::{Denied, Full, Unreachable};
-        matches!(self, Unreachable { .. } | Denied { .. } | Full { .. })
+        use DestinationError::{Denied, NoSpace, Unavailable};
+        matches!(self, Unavailable { .. } | Denied { .. } | NoSpace { .. })
     }
 }
 
@@ -104,9 +104,9 @@ impl Doing {
         let refusal = Refusal::of(&error);
         match error {
             error if refusal == Some(Refusal::NoBucket) => {
-                DestinationError::Unreachable { place, what, source: Some(Box::new(error)) }
+                DestinationError::Unavailable { place, what, source: Some(Box::new(error)) }
             }
-            Store::NotFound { .. } => DestinationError::Missing { place, name: what },
+            Store::NotFound { .. } => DestinationError::NotFound { place, name: what },
             Store::AlreadyExists { .. } | Store::Precondition { .. } => {
                 DestinationError::Exists { place, what }
             }
@@ -116,7 +116,7 @@ impl Doing {
             error => match io_kind(&error) {
                 Some(kind) => by_kind(place, what, kind, Box::new(error)),
                 None => {
-                    DestinationError::Unreachable { place, what, source: Some(Box::new(error)) }
+                    DestinationError::Unavailable { place, what, source: Some(Box::new(error)) }
                 }
             },
         }
@@ -140,9 +140,9 @@ fn by_kind(
     use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
     let source = Some(source);
     match kind {
-        StorageFull | QuotaExceeded => DestinationError::Full { place, what, source },
+        StorageFull | QuotaExceeded => DestinationError::NoSpace { place, what, source },
         PermissionDenied | ReadOnlyFilesystem => DestinationError::Denied { place, what, source },
-        _ => DestinationError::Unreachable { place, what, source },
+        _ => DestinationError::Unavailable { place, what, source },
     }
 }
 

@@ -150,7 +150,7 @@ impl Destination {
     /// has no such moment.
     ///
     /// # Errors
-    /// [`DestinationError::Missing`] if there is none of this name.
+    /// [`DestinationError::NotFound`] if there is none of this name.
     pub async fn settle(&self, name: &str) -> Result<(), DestinationError> {
         if self.directory.is_none() {
             return Ok(());
@@ -170,7 +170,7 @@ impl Destination {
         let flushed = flushed.await.unwrap_or_else(|e| Err(std::io::Error::other(e)));
         flushed.map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => {
-                DestinationError::Missing { place: self.place.clone(), name: name.to_owned() }
+                DestinationError::NotFound { place: self.place.clone(), name: name.to_owned() }
             }
             _ => doing.io(e),
         })
@@ -179,7 +179,7 @@ impl Destination {
     /// Reads an object.
     ///
     /// # Errors
-    /// [`DestinationError::Missing`] if there is none of this name.
+    /// [`DestinationError::NotFound`] if there is none of this name.
     pub async fn read(&self, name: &str) -> Result<Bytes, DestinationError> {
         self.check_there().await?;
         let (what, path) = (format!("reading {name}"), self.path(name));
@@ -272,7 +272,7 @@ impl Destination {
         self.check_there().await?;
         let path = self.path(name);
         match self.within(format!("removing {name}"), 0, self.store.delete(&path)).await {
-            Err(DestinationError::Missing { .. }) => Ok(()),
+            Err(DestinationError::NotFound { .. }) => Ok(()),
             removed => removed,
         }
     }

@@ -12,7 +12,7 @@ use crate::{DestinationError, KeyError};
 pub enum IdentityError {
     /// There is no such backup. Make one, or name another.
     #[error("{place} has no backup of the identity of {name}")]
-    NoBackup {
+    NotFound {
         /// Which destination.
         place: String,
         /// Whose.

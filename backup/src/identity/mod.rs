@@ -84,7 +84,7 @@ impl Identities {
             let is_there = match name.contains('.') {
                 true => match self.destination.read(name).await {
                     Ok(_) => true,
-                    Err(DestinationError::Missing { .. }) => false,
+                    Err(DestinationError::NotFound { .. }) => false,
                     Err(error) => return Err(error.into()),
                 },
                 false => !self.destination.list(name, None).await?.is_empty(),

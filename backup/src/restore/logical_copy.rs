@@ -41,7 +41,7 @@ pub(super) fn carry(
     };
     let log = identity(of)?;
     into.create(&log)?;
-    into.set_filling(true)?;
+    into.set_bulk_load(true)?;
     let order = EntryOrder::of(from, scratch)?;
     let links = from.links()?;
     let nobody =
@@ -67,11 +67,11 @@ pub(super) fn carry(
     drop(carrier);
     drop(order);
     fs::remove_file(scratch).map_err(|source| files("removing", scratch, source))?;
-    into.set_filling(false)?;
+    into.set_bulk_load(false)?;
     let mut digest = |reader: &dyn StoreReader| {
         content_digest_while(reader, || match proceed(carried) {
             true => Ok(()),
-            false => Err(RestoreError::Stopped { at: 0 }),
+            false => Err(RestoreError::Cancelled { at: 0 }),
         })
     };
     let (found, expected) = (digest(&*into.reader()?)?, digest(from)?);
@@ -228,6 +228,6 @@ impl<P: FnMut(u64) -> bool> Carrier<'_, P> {
         if (self.proceed)(self.carried) {
             return Ok(());
         }
-        Err(RestoreError::Stopped { at: 0 })
+        Err(RestoreError::Cancelled { at: 0 })
     }
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::target::Target;
 use crate::checkpoint::Manifest;
 use crate::error::RestoreError;
-use crate::sources::spans::{Hole, Span};
+use crate::sources::spans::{Gap, Span};
 use crate::sources::{Found, Sources};
 
 /// A plan: what is read, in which order, and the point that is reached.
@@ -94,7 +94,7 @@ impl Sources {
         let index = self.resolve(found, target, exclusive).await?;
         let mut starts = self.starts(found, index, kinds);
         starts.push(Start::Nothing);
-        let mut hole: Option<Hole> = None;
+        let mut hole: Option<Gap> = None;
         let reachable = |start: &Start| match found.holdings.cover(start.index(), index) {
             Ok(_) => true,
             Err(found) => {
@@ -189,12 +189,12 @@ fn unreachable(
     target: &Target,
     index: u64,
     kinds: &[String],
-    hole: Option<Hole>,
+    hole: Option<Gap>,
 ) -> RestoreError {
     let target = target.to_string();
     let usable = |manifest: &Manifest| fills(manifest, kinds) || can_carry(manifest);
     let earliest = found.checkpoints.iter().rfind(|(_, manifest)| usable(manifest));
-    let hole = hole.unwrap_or(Hole { first: 1, last: index });
+    let hole = hole.unwrap_or(Gap { first: 1, last: index });
     match earliest {
         // Nothing that is kept goes back so far.
         Some((_, manifest)) if hole.first == 1 && manifest.cursor.position.index > index => {

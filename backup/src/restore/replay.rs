@@ -178,5 +178,5 @@ async fn forward(
         StopReason::Failed(error) => return Err(consumer(error)),
     }
     fed.result?;
-    if at == to { Ok(at) } else { Err(RestoreError::Stopped { at }) }
+    if at == to { Ok(at) } else { Err(RestoreError::Cancelled { at }) }
 }

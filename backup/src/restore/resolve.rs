@@ -9,7 +9,7 @@ use super::seek::Seek;
 use super::target::Target;
 use crate::archive::Row;
 use crate::error::RestoreError;
-use crate::sources::{Found, Sources, Trouble};
+use crate::sources::{Found, ReadError, Sources};
 
 impl Sources {
     /// The index of the last entry that belongs to the target.
@@ -48,12 +48,12 @@ impl Sources {
                             return index.ok_or_else(|| not_found(found, target, &seek));
                         }
                     }
-                    Err(Trouble::Bad(why)) => {
+                    Err(ReadError::Corrupt(why)) => {
                         bad = Some((span, why));
                         break;
                     }
-                    Err(Trouble::Away(error)) => return Err(error),
-                    Err(Trouble::Left) => {}
+                    Err(ReadError::Unavailable(error)) => return Err(error),
+                    Err(ReadError::ReceiverGone) => {}
                 }
             }
             drop(all);

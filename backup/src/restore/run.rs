@@ -22,7 +22,7 @@ use crate::destination::Watch;
 use crate::error::RestoreError;
 use crate::sources::read_ahead::Feed;
 use crate::sources::spans::Holdings;
-use crate::sources::{Checks, Found, Sources, Trouble};
+use crate::sources::{Checks, Found, ReadError, Sources};
 
 /// What to restore, and how.
 #[derive(Debug, Clone)]
@@ -201,7 +201,7 @@ impl Run {
         let watch = Fetching { progress: &self.progress, stop: &self.stop };
         match place.fetch(manifest, &self.stage.fetching(), &watch).await {
             Ok(()) => {}
-            Err(_) if self.stop.is_cancelled() => return Err(RestoreError::Stopped { at: 0 }),
+            Err(_) if self.stop.is_cancelled() => return Err(RestoreError::Cancelled { at: 0 }),
             Err(error @ CheckpointError::Corrupt { .. }) => {
                 return Ok(Err(error_chain(&error)));
             }
@@ -263,13 +263,13 @@ impl Run {
                 store.create(&log)?;
             }
             if fills {
-                store.set_filling(true)?;
+                store.set_bulk_load(true)?;
             }
             Ok(store)
         });
         let store = match opened.await {
             Ok(store) => store,
-            // Damaged, or parts that are out of step: it is made anew.
+            // Corrupt, or parts that are out of step: it is made anew.
             Err(RestoreError::Store(error)) if !error.is_retryable() => {
                 return Err(Halt::NotOfIt(error_chain(&error)));
             }
@@ -278,7 +278,7 @@ impl Run {
         let thread = StoreThread::start(store).map_err(consumer)?;
         let replayed = self.replay_into(&thread, from).await;
         let filled = match &replayed {
-            Ok(_) => thread.call(|store| store.set_filling(false)).get().await,
+            Ok(_) => thread.call(|store| store.set_bulk_load(false)).get().await,
             Err(_) => Ok(Ok(())),
         };
         thread.close().await;
@@ -314,7 +314,7 @@ impl Run {
         fed.result?;
         match cursor.filter(|_| at == self.plan.index) {
             Some(cursor) => Ok(cursor),
-            None => Err(RestoreError::Stopped { at }.into()),
+            None => Err(RestoreError::Cancelled { at }.into()),
         }
     }
 
@@ -354,7 +354,7 @@ impl Run {
         let read = self.sources.read(span, index - 1, index, sender);
         let (read, entries) = tokio::join!(read, receiver.recv());
         match read {
-            Err(Trouble::Away(error)) => return Err(error.into()),
+            Err(ReadError::Unavailable(error)) => return Err(error.into()),
             Err(_) => return Ok(()),
             Ok(()) => {}
         }
@@ -417,7 +417,7 @@ impl Run {
         let mut at = from;
         while let Some(entries) = fresh.take().await {
             if self.stop.is_cancelled() {
-                return Err(RestoreError::Stopped { at: to });
+                return Err(RestoreError::Cancelled { at: to });
             }
             at = entries.last().map_or(at, |entry| entry.index);
             reader = blocking(move || {
@@ -432,7 +432,7 @@ impl Run {
         feed.ended().await?.result?;
         let stop = self.stop.clone();
         let proceed = move || match stop.is_cancelled() {
-            true => Err(RestoreError::Stopped { at: to }),
+            true => Err(RestoreError::Cancelled { at: to }),
             false => Ok(()),
         };
         blocking(move || Ok(content_digest_while(&*reader, proceed)?.to_string())).await

@@ -98,7 +98,7 @@ impl Stage {
         match free(&first) {
             Some(free) if free.saturating_add(staged) < needed => {
                 let place = first.display().to_string();
-                Err(RestoreError::NoRoom { place, free, needed: needed - staged })
+                Err(RestoreError::NoSpace { place, free, needed: needed - staged })
             }
             _ => Ok(()),
         }

@@ -43,7 +43,7 @@ async fn checkpoint(set: &Checkpoints, read_back: bool) -> Result<Position, Stri
     for listed in set.list().await.map_err(|error| error_chain(&error))? {
         let manifest = match listed {
             Listed::Whole(manifest) => manifest,
-            Listed::Broken { id, why: broken } => {
+            Listed::Corrupt { id, why: broken } => {
                 why = format!("checkpoint {id}: {broken}");
                 continue;
             }

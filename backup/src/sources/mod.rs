@@ -37,20 +37,20 @@ pub struct Sources {
 
 /// What is wrong with a span, or with the place that has it.
 #[derive(Debug)]
-pub(crate) enum Trouble {
+pub(crate) enum ReadError {
     /// It is not what it should be: do without it. Says which span, where, and what is wrong.
-    Bad(String),
+    Corrupt(String),
     /// The place does not answer.
-    Away(RestoreError),
+    Unavailable(RestoreError),
     /// Whoever wanted it has gone.
-    Left,
+    ReceiverGone,
 }
 
 /// A segment that is being read. Dropping it ends that.
 #[derive(Debug)]
 pub(crate) struct Begun {
     entries: mpsc::Receiver<Vec<Entry>>,
-    task: AbortOnDropHandle<Result<(), Trouble>>,
+    task: AbortOnDropHandle<Result<(), ReadError>>,
 }
 
 /// Who looks at the digests of what is read of a segment.
@@ -101,7 +101,7 @@ impl Sources {
                         one.admit(&name, manifest.log.clone())?;
                         checkpoints.push((set, manifest));
                     }
-                    Listed::Broken { id, why } => {
+                    Listed::Corrupt { id, why } => {
                         notes.push(format!("checkpoint {id} at {}: {why}", place.place()));
                     }
                 }
@@ -110,14 +110,14 @@ impl Sources {
         checkpoints.sort_by_key(|(_, manifest)| std::cmp::Reverse(manifest.cursor.position.index));
         let (holdings, places) = (Holdings::new(spans), self.places());
         let identity = one.of.map(|(_, identity)| identity);
-        let identity = identity.ok_or_else(|| RestoreError::Nothing { places: places.clone() })?;
+        let identity = identity.ok_or_else(|| RestoreError::NotFound { places: places.clone() })?;
         let found = Found { identity, holdings, checkpoints, notes, bad: Vec::new() };
         // An archive whose segments are gone is not an empty chain.
         if found.newest() == 0 {
             let notes = found.notes.join("; ");
             let places = format!("{places}: no segment and no usable checkpoint is there; {notes}");
             let places = places.trim_end_matches("; ").to_owned();
-            return Err(RestoreError::Nothing { places });
+            return Err(RestoreError::NotFound { places });
         }
         Ok(found)
     }
@@ -149,7 +149,7 @@ impl Sources {
     }
 
     /// What is in a span, by entry, without the payloads where the place can do that.
-    pub(crate) async fn rows(&self, span: &Span) -> Result<Vec<Row>, Trouble> {
+    pub(crate) async fn rows(&self, span: &Span) -> Result<Vec<Row>, ReadError> {
         if let Some(archive) = self.archives.get(span.source) {
             let index = archive.index(&segment(span)?).await.map_err(trouble)?;
             return Ok(index.rows);
@@ -171,7 +171,7 @@ impl Sources {
     pub(crate) fn rows_of(
         &self,
         spans: Vec<Span>,
-    ) -> BoxStream<'_, (Span, Result<Vec<Row>, Trouble>)> {
+    ) -> BoxStream<'_, (Span, Result<Vec<Row>, ReadError>)> {
         let rows = move |span: Span| async move {
             let rows = self.rows(&span).await;
             (span, rows)
@@ -208,13 +208,13 @@ impl Sources {
                         rows.into_iter().filter(|row| row.index > at).for_each(&mut each);
                         at = at.max(span.last);
                     }
-                    Err(Trouble::Bad(why)) => {
+                    Err(ReadError::Corrupt(why)) => {
                         drop(rows_of);
                         found.give_up(&span, why);
                         continue 'again;
                     }
-                    Err(Trouble::Away(error)) => return Err(error),
-                    Err(Trouble::Left) => {}
+                    Err(ReadError::Unavailable(error)) => return Err(error),
+                    Err(ReadError::ReceiverGone) => {}
                 }
             }
             return Ok(());
@@ -228,7 +228,7 @@ impl Sources {
         mut after: u64,
         to: u64,
         into: mpsc::Sender<Vec<Entry>>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), ReadError> {
         self.finish(self.begin(span, Checks::Reader), span, &mut after, to, into).await
     }
 
@@ -248,7 +248,7 @@ impl Sources {
             }
             // It says best what is wrong.
             let (_, entries) = archive.entries(&segment).await.map_err(trouble)?;
-            sender.send(entries).await.map_err(|_| Trouble::Left)
+            sender.send(entries).await.map_err(|_| ReadError::ReceiverGone)
         });
         Some(Begun { entries, task: AbortOnDropHandle::new(task) })
     }
@@ -261,7 +261,7 @@ impl Sources {
         at: &mut u64,
         to: u64,
         into: mpsc::Sender<Vec<Entry>>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), ReadError> {
         let Some(mut begun) = begun else {
             return self.read_log(at, to.min(span.last), into).await;
         };
@@ -271,14 +271,14 @@ impl Sources {
             while !entries.is_empty() {
                 let rest = entries.split_off(piece(&entries));
                 *at = entries.last().map_or(*at, |entry| entry.index);
-                into.send(entries).await.map_err(|_| Trouble::Left)?;
+                into.send(entries).await.map_err(|_| ReadError::ReceiverGone)?;
                 entries = rest;
             }
             if is_behind {
                 return Ok(());
             }
         }
-        begun.task.await.map_err(|_| Trouble::Away(panicked()))?
+        begun.task.await.map_err(|_| ReadError::Unavailable(panicked()))?
     }
 
     /// What is wrong with a segment of an archive, if anything is.
@@ -289,9 +289,9 @@ impl Sources {
             Err(trouble) => Err(trouble),
         };
         match read {
-            Err(Trouble::Bad(why)) => Ok(Some(why)),
-            Err(Trouble::Away(error)) => Err(error),
-            Ok(_) | Err(Trouble::Left) => Ok(None),
+            Err(ReadError::Corrupt(why)) => Ok(Some(why)),
+            Err(ReadError::Unavailable(error)) => Err(error),
+            Ok(_) | Err(ReadError::ReceiverGone) => Ok(None),
         }
     }
 
@@ -300,15 +300,15 @@ impl Sources {
         at: &mut u64,
         to: u64,
         into: mpsc::Sender<Vec<Entry>>,
-    ) -> Result<(), Trouble> {
-        let log_away = |error: LogError| Trouble::Away(error.into());
+    ) -> Result<(), ReadError> {
+        let log_away = |error: LogError| ReadError::Unavailable(error.into());
         let Some(log) = &self.log else { return Ok(()) };
         let mut subscription = log.subscribe(None, *at).await.map_err(log_away)?;
         while *at < to {
             let mut entries = subscription.next().await.map_err(log_away)?;
             entries.retain(|entry| entry.index <= to);
             *at = entries.last().map_or(*at, |entry| entry.index);
-            into.send(entries).await.map_err(|_| Trouble::Left)?;
+            into.send(entries).await.map_err(|_| ReadError::ReceiverGone)?;
         }
         Ok(())
     }
@@ -357,9 +357,9 @@ pub(super) fn panicked() -> RestoreError {
     RestoreError::NotRight { what: "reading panicked: see what was printed".to_owned() }
 }
 
-fn segment(span: &Span) -> Result<SegmentName, Trouble> {
+fn segment(span: &Span) -> Result<SegmentName, ReadError> {
     SegmentName::parse(&span.name, span.bytes)
-        .ok_or_else(|| Trouble::Bad(format!("{} is not the name of a segment", span.name)))
+        .ok_or_else(|| ReadError::Corrupt(format!("{} is not the name of a segment", span.name)))
 }
 
 fn away(error: ArchiveError) -> RestoreError {
@@ -369,16 +369,16 @@ fn away(error: ArchiveError) -> RestoreError {
     }
 }
 
-fn trouble(error: ArchiveError) -> Trouble {
+fn trouble(error: ArchiveError) -> ReadError {
     match error {
         error @ (ArchiveError::Corrupt { .. } | ArchiveError::Newer { .. }) => {
-            Trouble::Bad(error_chain(&error))
+            ReadError::Corrupt(error_chain(&error))
         }
         // Listed a moment ago.
-        ArchiveError::Destination(error @ DestinationError::Missing { .. }) => {
-            Trouble::Bad(error_chain(&error))
+        ArchiveError::Destination(error @ DestinationError::NotFound { .. }) => {
+            ReadError::Corrupt(error_chain(&error))
         }
-        error => Trouble::Away(away(error)),
+        error => ReadError::Unavailable(away(error)),
     }
 }
 

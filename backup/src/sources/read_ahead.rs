@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::spans::{Holdings, Span};
-use super::{Begun, Checks, Sources, Trouble, panicked};
+use super::{Begun, Checks, ReadError, Sources, panicked};
 use crate::error::RestoreError;
 
 /// Reads entries on a task of its own, a segment ahead.
@@ -90,13 +90,13 @@ async fn read(
         ahead = next.map(|next| (next.clone(), sources.begin(&next, checks)));
         match sources.finish(begun, &span, &mut at, to, sender.clone()).await {
             Ok(()) => at = span.last,
-            Err(Trouble::Bad(why)) => {
+            Err(ReadError::Corrupt(why)) => {
                 tracing::warn!(why, "damaged; looking for the same entries elsewhere");
                 fed.notes.push(why);
                 fed.holdings.give_up(&span);
             }
-            Err(Trouble::Away(error)) => return Err(error),
-            Err(Trouble::Left) => return Ok(()),
+            Err(ReadError::Unavailable(error)) => return Err(error),
+            Err(ReadError::ReceiverGone) => return Ok(()),
         }
     }
     Ok(())

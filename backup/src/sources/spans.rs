@@ -19,7 +19,7 @@ pub(crate) struct Span {
 
 /// Entries that nobody has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Hole {
+pub(crate) struct Gap {
     pub(crate) first: u64,
     pub(crate) last: u64,
 }
@@ -75,13 +75,13 @@ impl Holdings {
     ///
     /// # Errors
     /// The first hole.
-    pub(crate) fn cover(&self, after: u64, to: u64) -> Result<Vec<Span>, Hole> {
+    pub(crate) fn cover(&self, after: u64, to: u64) -> Result<Vec<Span>, Gap> {
         let (mut cover, mut at) = (Vec::new(), after);
         while at < to {
             let Some(span) = self.next(at) else {
                 let behind = self.good().map(|span| span.first).filter(|first| *first > at).min();
                 let last = behind.map_or(to, |first| (first - 1).min(to));
-                return Err(Hole { first: at + 1, last });
+                return Err(Gap { first: at + 1, last });
             };
             at = span.last;
             cover.push(span.clone());
@@ -107,7 +107,7 @@ impl Holdings {
     }
 
     /// The holes between the oldest and the newest entry.
-    pub(crate) fn holes(&self) -> Vec<Hole> {
+    pub(crate) fn holes(&self) -> Vec<Gap> {
         let Some((oldest, newest)) = self.oldest().zip(self.newest()) else { return Vec::new() };
         let (mut holes, mut at) = (Vec::new(), oldest - 1);
         while let Err(hole) = self.cover(at, newest) {
@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(names(&holdings.cover(4, 6).unwrap()), ["1/5-9"]);
         assert_eq!(names(&holdings.cover(3, 4).unwrap()), ["0/4-6"], "of equal reach the smallest");
         assert_eq!(holdings.cover(9, 9).unwrap(), []);
-        assert_eq!(holdings.cover(0, 11), Err(Hole { first: 10, last: 11 }));
+        assert_eq!(holdings.cover(0, 11), Err(Gap { first: 10, last: 11 }));
         assert_eq!(names(&holdings.backwards()), ["1/5-9", "0/1-6"]);
         assert_eq!(holdings.holes(), []);
     }
@@ -151,14 +151,14 @@ mod tests {
     #[test]
     fn holes_are_named() {
         let mut holdings = Holdings::new(vec![span(3, 4, 0), span(6, 8, 0), span(12, 13, 1)]);
-        assert_eq!(holdings.cover(0, 13), Err(Hole { first: 1, last: 2 }));
-        assert_eq!(holdings.cover(2, 13), Err(Hole { first: 5, last: 5 }));
-        assert_eq!(holdings.holes(), [Hole { first: 5, last: 5 }, Hole { first: 9, last: 11 }]);
+        assert_eq!(holdings.cover(0, 13), Err(Gap { first: 1, last: 2 }));
+        assert_eq!(holdings.cover(2, 13), Err(Gap { first: 5, last: 5 }));
+        assert_eq!(holdings.holes(), [Gap { first: 5, last: 5 }, Gap { first: 9, last: 11 }]);
         assert_eq!(names(&holdings.backwards()), ["1/12-13", "0/6-8", "0/3-4"]);
         assert_eq!((holdings.oldest(), holdings.newest()), (Some(3), Some(13)));
         holdings.give_up(&span(6, 8, 0));
-        assert_eq!(holdings.holes(), [Hole { first: 5, last: 11 }]);
-        assert_eq!(holdings.cover(4, 13), Err(Hole { first: 5, last: 11 }));
+        assert_eq!(holdings.holes(), [Gap { first: 5, last: 11 }]);
+        assert_eq!(holdings.cover(4, 13), Err(Gap { first: 5, last: 11 }));
     }
 
     #[test]

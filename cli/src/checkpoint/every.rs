@@ -104,7 +104,7 @@ async fn due(set: &Checkpoints, every: Duration, clock: &Clock) -> Duration {
     let listed = set.list().await.unwrap_or_default();
     let created = listed.iter().filter_map(|listed| match listed {
         Listed::Whole(manifest) => Some(manifest.created),
-        Listed::Broken { .. } => None,
+        Listed::Corrupt { .. } => None,
     });
     let age = created.max().map(|newest| clock().since(newest));
     age.map_or(Duration::ZERO, |age| every.saturating_sub(age))
@@ -120,7 +120,7 @@ async fn once(
     let made: Manifest = match maker.begin(order.clone()) {
         Ok(begun) => begun.run().await?,
         // Somebody asked for one: then there is one.
-        Err(CheckpointError::Busy { .. }) => {
+        Err(CheckpointError::InUse { .. }) => {
             sleep(Duration::from_secs(1)).await;
             return Ok(());
         }

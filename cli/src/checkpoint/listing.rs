@@ -127,7 +127,7 @@ fn line(listed: &Listed) -> String {
             point(manifest),
             count(manifest.bytes(), "byte")
         ),
-        Listed::Broken { id, why } => format!("{id}  damaged: {why}"),
+        Listed::Corrupt { id, why } => format!("{id}  damaged: {why}"),
     }
 }
 
@@ -142,7 +142,7 @@ fn point(manifest: &Manifest) -> String {
 fn listed_value(listed: &Listed) -> Value {
     match listed {
         Listed::Whole(manifest) => summary(manifest),
-        Listed::Broken { id, why } => json!({ "id": id.to_string(), "whole": false, "why": why }),
+        Listed::Corrupt { id, why } => json!({ "id": id.to_string(), "whole": false, "why": why }),
     }
 }
 

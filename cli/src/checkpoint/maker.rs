@@ -98,11 +98,11 @@ impl Maker {
     /// Begins a checkpoint: whoever has the job can follow and end it.
     ///
     /// # Errors
-    /// [`CheckpointError::Busy`] if one is under way.
+    /// [`CheckpointError::InUse`] if one is under way.
     pub(crate) fn begin(self: &Arc<Self>, order: Order) -> Result<Begun, CheckpointError> {
         let mut running = self.running();
         if running.is_some() {
-            return Err(CheckpointError::Busy { place: order.checkpoints });
+            return Err(CheckpointError::InUse { place: order.checkpoints });
         }
         let job = Arc::new(Job::new(self.stop.child_token(), order.rate));
         *running = Some(Arc::clone(&job));

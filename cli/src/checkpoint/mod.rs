@@ -140,7 +140,7 @@ pub(crate) async fn run(args: CheckpointArgs) -> Result<Exit, Failure> {
         What::List => {
             let set = place.set()?;
             let (listed, kept) = (set.list().await?, set.kept().await?);
-            let is_broken = |listed: &Listed| matches!(listed, Listed::Broken { .. });
+            let is_broken = |listed: &Listed| matches!(listed, Listed::Corrupt { .. });
             let exit = if listed.iter().any(is_broken) { Exit::Degraded } else { Exit::Ok };
             say(&listing::list(set.place(), &listed, &kept, json))?;
             Ok(exit)

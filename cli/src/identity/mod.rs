@@ -149,7 +149,7 @@ async fn restore(at: Destination, args: RestoreArgs, json: bool) -> Result<Exit,
     let wanted = |b: &&IdentityBackup| b.name == args.name && time.is_none_or(|t| b.time == t);
     let Some(backup) = all.iter().find(wanted) else {
         let place = at.place().to_owned();
-        let failure = Failure::from(IdentityError::NoBackup { place, name: args.name.clone() });
+        let failure = Failure::from(IdentityError::NotFound { place, name: args.name.clone() });
         return Err(failure.advise(others(&all, &args.name)));
     };
     let restored = identities.restore(backup, &args.to_dir, args.force).await;

@@ -67,7 +67,7 @@ impl<S: Store> Store for GatedStore<S> {
         let go = self.arrived.send(indices).ok().and_then(|()| self.go.recv().ok());
         match go {
             None | Some(Go::Apply) => self.inner.apply(batch),
-            Some(Go::Full) => Err(StoreError::Full { place: self.place(), source: None }),
+            Some(Go::Full) => Err(StoreError::NoSpace { place: self.place(), source: None }),
             Some(Go::Panic) => panic!("as the test says"),
         }
     }

@@ -59,7 +59,7 @@ pub(super) async fn wrong_lineage(fixture: &dyn Fixture) {
         log.announce(&announcement_of(&foreign, 1)).await,
     ];
     for answer in answers {
-        let Err(LogError::WrongLineage { expected, found, .. }) = answer else {
+        let Err(LogError::WrongLog { expected, found, .. }) = answer else {
             panic!("not refused: {answer:?}");
         };
         assert_eq!((expected, found), (foreign.lineage, identity.lineage));

@@ -36,7 +36,7 @@
 //! tells the other processes. They are made anew when the log is opened.
 //!
 //! Readers check each entry against the digest of the one before it, because SQLite has no
-//! checksums: a byte that changed on disk is `Damaged`, with the index.
+//! checksums: a byte that changed on disk is `Corrupt`, with the index.
 //!
 //! # Limits
 //! Entries have no messages: [`Appender::messages`] is always 1. A machine without file
@@ -123,7 +123,7 @@ impl EmbeddedLog {
     ///
     /// # Errors
     /// `NotFound` if there is no file: none is created. `Unusable` if it is not a log, is of a
-    /// newer version, or its permissions do not do. `Damaged` if it was a log.
+    /// newer version, or its permissions do not do. `Corrupt` if it was a log.
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self, LogError> {
         let path = path.into();
         blocking(move || Self::open_now(&path)).await
@@ -208,7 +208,7 @@ impl Inner {
         if found == expected {
             return Ok(());
         }
-        Err(LogError::WrongLineage { place: self.place.clone(), expected, found })
+        Err(LogError::WrongLog { place: self.place.clone(), expected, found })
     }
 
     fn out_of_range(&self, extent: Extent, asked: u64) -> LogError {

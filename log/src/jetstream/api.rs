@@ -122,7 +122,7 @@ impl StreamRef<'_> {
 
     /// The same, where no decoder says why.
     pub(super) fn wrong(self, sequence: u64, why: impl Into<String>) -> LogError {
-        LogError::Damaged {
+        LogError::Corrupt {
             place: self.link.place.clone(),
             at: self.spot(sequence),
             source: Some(why.into().into()),
@@ -143,7 +143,7 @@ impl StreamRef<'_> {
         };
         let sequence = raw.sequence;
         let message = StreamMessage::try_from(raw);
-        message.map(Some).map_err(|error| LogError::Damaged {
+        message.map(Some).map_err(|error| LogError::Corrupt {
             place: self.link.place.clone(),
             at: self.spot(sequence),
             source: Some(error),

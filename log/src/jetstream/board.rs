@@ -103,7 +103,7 @@ impl JetStreamLog {
         if said == found {
             return Ok(());
         }
-        Err(LogError::WrongLineage { place: self.link.place.clone(), expected: said, found })
+        Err(LogError::WrongLog { place: self.link.place.clone(), expected: said, found })
     }
 
     async fn post(&self, subject: Subject, payload: Bytes) -> Result<(), LogError> {

@@ -112,7 +112,7 @@ pub(super) async fn delete(link: &Link, name: &LogName, lineage: Lineage) -> Res
     let found = identity_of(link, name, &events_stream(name)).await?.lineage;
     if found != lineage {
         let place = link.place.clone();
-        return Err(LogError::WrongLineage { place, expected: lineage, found });
+        return Err(LogError::WrongLog { place, expected: lineage, found });
     }
     for stream in [receipts_stream(name), events_stream(name)] {
         let stream = StreamRef { link, name: &stream };

@@ -41,7 +41,7 @@ pub(super) struct Feed {
     consumer: PullConsumer,
     messages: pull::Stream,
     losses: Losses,
-    trouble: Option<Trouble>,
+    trouble: Option<ReadError>,
     /// How many messages have arrived; the server numbers them from 1.
     arrived: u64,
     /// What `arrived` was when the server said that it had sent more.
@@ -50,7 +50,7 @@ pub(super) struct Feed {
 }
 
 /// What ends a feed.
-enum Trouble {
+enum ReadError {
     Interrupted(pull::MessagesError),
     Unnumbered(failure::Source),
     /// The message with this number came too early.
@@ -114,7 +114,7 @@ impl Feed {
         }
     }
 
-    /// The next message if it is here already. Trouble comes with the next wait.
+    /// The next message if it is here already. ReadError comes with the next wait.
     pub(super) fn ready(&mut self) -> Option<Arrival> {
         while self.trouble.is_none() {
             let item = self.messages.next().now_or_never()?;
@@ -129,22 +129,22 @@ impl Feed {
     fn take(&mut self, item: Option<Result<Message, pull::MessagesError>>) -> Option<Arrival> {
         let message = match item {
             Some(Ok(message)) => message,
-            Some(Err(error)) => return self.stop(Trouble::Interrupted(error)),
-            None => return self.stop(Trouble::Ended),
+            Some(Err(error)) => return self.stop(ReadError::Interrupted(error)),
+            None => return self.stop(ReadError::Ended),
         };
         let (number, sequence, again) = match message.info() {
             Ok(info) => (info.consumer_sequence, info.stream_sequence, info.delivered > 1),
-            Err(error) => return self.stop(Trouble::Unnumbered(error)),
+            Err(error) => return self.stop(ReadError::Unnumbered(error)),
         };
         if number != self.arrived + 1 {
-            return self.stop(Trouble::Gap(number));
+            return self.stop(ReadError::Gap(number));
         }
         self.arrived = number;
         self.ask_at = Instant::now() + QUIET;
         (!again).then_some(Arrival { message, sequence })
     }
 
-    fn stop(&mut self, trouble: Trouble) -> Option<Arrival> {
+    fn stop(&mut self, trouble: ReadError) -> Option<Arrival> {
         self.trouble = Some(trouble);
         None
     }
@@ -152,7 +152,7 @@ impl Feed {
     /// What the trouble means. A consumer that is gone shows in several ways.
     async fn diagnose(&mut self) -> LogError {
         let gone = match &self.trouble {
-            Some(Trouble::Interrupted(error))
+            Some(ReadError::Interrupted(error))
                 if error.kind() == MessagesErrorKind::ConsumerDeleted =>
             {
                 Some(self.gone())
@@ -164,15 +164,15 @@ impl Feed {
             return gone;
         }
         match trouble {
-            Some(Trouble::Interrupted(error)) => {
+            Some(ReadError::Interrupted(error)) => {
                 self.link.unavailable("follow", Some(Box::new(error)))
             }
-            Some(Trouble::Gap(number)) => {
+            Some(ReadError::Gap(number)) => {
                 let what = format!("follow: message {number} came behind {}", self.arrived);
                 self.link.unavailable(&what, None)
             }
-            Some(Trouble::Unnumbered(error)) => self.link.unavailable("follow", Some(error)),
-            Some(Trouble::Ended) | None => self.link.unavailable("follow: the feed ended", None),
+            Some(ReadError::Unnumbered(error)) => self.link.unavailable("follow", Some(error)),
+            Some(ReadError::Ended) | None => self.link.unavailable("follow: the feed ended", None),
         }
     }
 

@@ -122,7 +122,7 @@ impl JetStreamLog {
     /// Removes a log with everything in it, for good, if it is of this lineage.
     ///
     /// # Errors
-    /// `NotFound` if it is not there, `WrongLineage` if it is another log: nothing was removed.
+    /// `NotFound` if it is not there, `WrongLog` if it is another log: nothing was removed.
     pub async fn delete(options: &JetStreamOptions, lineage: Lineage) -> Result<(), LogError> {
         let link = Link::connect(options).await?;
         create::delete(&link, &options.log, lineage).await

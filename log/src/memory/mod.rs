@@ -90,7 +90,7 @@ impl Shared {
         if found == expected {
             return Ok(());
         }
-        Err(LogError::WrongLineage { place: self.place(), expected, found })
+        Err(LogError::WrongLog { place: self.place(), expected, found })
     }
 
     fn out_of_range(extent: Extent, asked: u64) -> LogError {

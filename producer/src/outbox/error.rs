@@ -64,7 +64,7 @@ pub enum OutboxError {
     },
     /// Something in the outbox, or in the files that it refers to, is not what was enqueued.
     #[error("the outbox {place} is damaged at {at}")]
-    Damaged {
+    Corrupt {
         /// Which outbox.
         place: String,
         /// Which row or file.
@@ -108,9 +108,9 @@ impl OutboxError {
                 let (place, why) = (place.clone(), why.clone());
                 Self::Unusable { place, why, source: text(source) }
             }
-            Self::Damaged { place, at, source } => {
+            Self::Corrupt { place, at, source } => {
                 let (place, at) = (place.clone(), at.clone());
-                Self::Damaged { place, at, source: text(source) }
+                Self::Corrupt { place, at, source: text(source) }
             }
             Self::Failed { place, what, source } => {
                 let (place, what) = (place.clone(), what.clone());

@@ -80,7 +80,7 @@ async fn start(publisher: &Arc<Publisher>, mut connect: Connect) -> Result<Ready
             let found = log.identity().lineage;
             let continues = publisher.settings.continue_at.is_some();
             if let Err(bound) = publisher.outbox.belongs_to(found, continues).await? {
-                return Err(Obstacle::Final(Ended::OtherLog { bound, found }));
+                return Err(Obstacle::Final(Ended::WrongLog { bound, found }));
             }
             let digests = Arc::new(Digests::default());
             let tail = log.tail().await?;

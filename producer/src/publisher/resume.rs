@@ -31,7 +31,7 @@ pub(super) async fn complete_to(
         Some(logged) => {
             let Some(at) = continue_at else {
                 let (sequence, own) = (tail.outbox_sequence, outbox.id());
-                return Err(Obstacle::Final(Ended::OtherOutbox { logged, sequence, own }));
+                return Err(Obstacle::Final(Ended::WrongOutbox { logged, sequence, own }));
             };
             if at.position != tail.position {
                 let why = format!(

@@ -39,7 +39,7 @@
 //!   write, an fsync (`fdatasync`, `syncfs`), or opening, renaming, removing or cutting a file that
 //!   fails. 25 operations of each of these six kinds (`TIPLINE_FAULTS=1000` for all of them), from
 //!   the first opening on. The rules:
-//!   - Opening may fail with [`Full`](StoreError::Full), [`Failed`](StoreError::Failed) or
+//!   - Opening may fail with [`Full`](StoreError::NoSpace), [`Failed`](StoreError::Failed) or
 //!     [`Unusable`](StoreError::Unusable), `create` and `apply` with `Full` or `Failed`. The
 //!     process neither ends nor panics. The fault is over with the first error; a second is one
 //!     too many.

@@ -9,7 +9,7 @@ pub(super) fn changing(place: &str, what: String, error: io::Error) -> StoreErro
     use io::ErrorKind::{QuotaExceeded, StorageFull};
     match error.kind() {
         StorageFull | QuotaExceeded => {
-            StoreError::Full { place: place.to_owned(), source: Some(Box::new(error)) }
+            StoreError::NoSpace { place: place.to_owned(), source: Some(Box::new(error)) }
         }
         _ => failed(place, what, error),
     }

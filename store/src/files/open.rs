@@ -47,7 +47,7 @@ pub(super) fn for_writing(directory: &Path) -> Result<Opened, StoreError> {
     if !layout.blocks().is_dir() && reader.heights()?.is_some() {
         let at = layout.relative(&layout.blocks()).to_string();
         let missing = io::Error::from(ErrorKind::NotFound);
-        return Err(StoreError::Damaged { place, at, source: Some(Box::new(missing)) });
+        return Err(StoreError::Corrupt { place, at, source: Some(Box::new(missing)) });
     }
     make_directories(&layout)
         .map_err(|e| refuse("its directories cannot be made: check the permissions", e))?;

@@ -150,7 +150,7 @@ impl FileReader {
     fn damaged(&self, key: Key, why: impl std::error::Error + Send + Sync + 'static) -> StoreError {
         let path = self.layout.file(key);
         let at = self.layout.relative(&path).to_string();
-        StoreError::Damaged { place: self.place.clone(), at, source: Some(Box::new(why)) }
+        StoreError::Corrupt { place: self.place.clone(), at, source: Some(Box::new(why)) }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Files that were replaced or removed while the store is pinned, kept until nobody pins it.
+//! Files that were replaced or removed while the store is snapshot, kept until nobody pins it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -43,7 +43,7 @@ impl Aside {
         Hold(Arc::clone(self))
     }
 
-    /// Takes the file of a payload out of its place, if it is there and the store is pinned.
+    /// Takes the file of a payload out of its place, if it is there and the store is snapshot.
     /// Whether it did.
     pub(super) fn put(&self, key: Key) -> io::Result<bool> {
         let mut state = self.state();

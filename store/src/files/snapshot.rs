@@ -1,4 +1,4 @@
-//! A moment of the store: the index as it was pinned, and the files that it refers to.
+//! A moment of the store: the index as it was snapshot, and the files that it refers to.
 //!
 //! A file is written once and then only renamed, replaced or removed by name. So a hard link to
 //! it is a copy that nothing changes any more. What is replaced before it is linked was put aside,
@@ -22,19 +22,19 @@ use super::retained::Hold;
 use super::tree::make_directory;
 use crate::error::StoreError;
 use crate::reader::StoreReader;
-use crate::snapshot::{Copied, Pace, Pinned};
-use crate::sqlite::{PayloadOf, SqlitePin};
+use crate::snapshot::{Copied, Pace, Snapshot};
+use crate::sqlite::{PayloadOf, SqliteSnapshot};
 use crate::stored::StoreIdentity;
 
 /// So much is read at once.
 const PIECE: usize = 1 << 20;
 
-/// The store as its index was when it was pinned.
+/// The store as its index was when it was snapshot.
 #[derive(Debug)]
-pub(super) struct FilesPin {
+pub(super) struct FilesSnapshot {
     place: String,
     layout: Layout,
-    index: SqlitePin,
+    index: SqliteSnapshot,
     hold: Hold,
     /// What the store is by now, to tell what was replaced from what is damaged.
     now: FileReader,
@@ -47,11 +47,11 @@ enum Ended {
     Overtaken,
 }
 
-impl FilesPin {
+impl FilesSnapshot {
     pub(super) fn new(
         place: String,
         layout: Layout,
-        index: SqlitePin,
+        index: SqliteSnapshot,
         hold: Hold,
     ) -> Result<Self, StoreError> {
         let now = FileReader::connect(layout.clone(), place.clone())?;
@@ -132,7 +132,7 @@ impl FilesPin {
     fn damaged(&self, key: Key, why: impl std::error::Error + Send + Sync + 'static) -> StoreError {
         let path = self.layout.file(key);
         let at = self.layout.relative(&path).to_string();
-        StoreError::Damaged { place: self.place.clone(), at, source: Some(Box::new(why)) }
+        StoreError::Corrupt { place: self.place.clone(), at, source: Some(Box::new(why)) }
     }
 
     fn flushing(&self, error: io::Error) -> StoreError {
@@ -140,7 +140,7 @@ impl FilesPin {
     }
 }
 
-impl Pinned for FilesPin {
+impl Snapshot for FilesSnapshot {
     fn kind(&self) -> &'static str {
         "files"
     }

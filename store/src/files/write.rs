@@ -14,13 +14,13 @@ use super::layout::{Layout, Staged};
 use super::open::{self, Opened};
 use super::read::FileReader;
 use super::reference::Reference;
-use super::snapshot::FilesPin;
+use super::snapshot::FilesSnapshot;
 use super::tree::Tree;
 use crate::batch::Batch;
 use crate::changes::Changes;
 use crate::error::StoreError;
 use crate::reader::StoreReader;
-use crate::snapshot::Pinned;
+use crate::snapshot::Snapshot;
 use crate::spec::Store;
 use crate::sqlite::SqliteStore;
 use crate::stored::StoreIdentity;
@@ -62,7 +62,7 @@ use crate::stored::StoreIdentity;
 ///   every failed write: ext4, XFS and Btrfs on Linux 5.8 or newer. Elsewhere each file is
 ///   flushed by itself.
 /// - A payload is read from its file, and is what was written: length and BLAKE3 are compared
-///   with the index. A file that is missing or changed is [`StoreError::Damaged`] with its name.
+///   with the index. A file that is missing or changed is [`StoreError::Corrupt`] with its name.
 /// - Readers never wait for the writer. Who reads the files without the index may meet a
 ///   block of a batch whose other blocks are not in place yet, or one that is being rolled back.
 /// - With no room left, nothing of the batch stays, and the handle goes on once there is room.
@@ -222,12 +222,12 @@ impl Store for FileStore {
         Ok(Box::new(FileReader::connect(self.layout().clone(), self.place.clone())?))
     }
 
-    fn pin(&self) -> Result<Vec<Box<dyn Pinned>>, StoreError> {
+    fn snapshot(&self) -> Result<Vec<Box<dyn Snapshot>>, StoreError> {
         self.check_usable()?;
         let index = self.index.pin_file()?;
         let (place, layout) = (self.place.clone(), self.layout().clone());
-        let pinned = FilesPin::new(place, layout, index, self.tree.hold())?;
-        Ok(vec![Box::new(pinned)])
+        let snapshot = FilesSnapshot::new(place, layout, index, self.tree.hold())?;
+        Ok(vec![Box::new(snapshot)])
     }
 }
 

@@ -9,8 +9,8 @@ pub(super) fn fault(place: &str, what: &str, error: Error) -> StoreError {
     let (place, kind, full) = (place.to_owned(), error.kind(), is_full(&error));
     let source = Some(Box::new(error) as Box<_>);
     match kind {
-        _ if full => StoreError::Full { place, source },
-        ErrorKind::Corruption => StoreError::Damaged { place, at: what.to_owned(), source },
+        _ if full => StoreError::NoSpace { place, source },
+        ErrorKind::Corruption => StoreError::Corrupt { place, at: what.to_owned(), source },
         _ => StoreError::Failed { place, what: what.to_owned(), source },
     }
 }
@@ -42,5 +42,5 @@ pub(super) fn damaged(
     at: String,
     error: impl std::error::Error + Send + Sync + 'static,
 ) -> StoreError {
-    StoreError::Damaged { place: place.to_owned(), at, source: Some(Box::new(error)) }
+    StoreError::Corrupt { place: place.to_owned(), at, source: Some(Box::new(error)) }
 }

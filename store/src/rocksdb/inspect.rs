@@ -91,7 +91,7 @@ fn check_families(families: &[String], place: &str) -> Result<(), StoreError> {
     let is_there = |family: &&Family| families.iter().any(|name| name == family.name());
     if let Some(missing) = FAMILIES.iter().find(|family| !is_there(family)) {
         let at = format!("the column family {}: it is missing", missing.name());
-        return Err(StoreError::Damaged { place: place.to_owned(), at, source: None });
+        return Err(StoreError::Corrupt { place: place.to_owned(), at, source: None });
     }
     if families.len() > FAMILIES.len() + 1 {
         let why = "it has column families that are not of a store: find out who made them";

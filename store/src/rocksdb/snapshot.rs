@@ -15,29 +15,29 @@ use super::read::RocksDbReader;
 use super::view::Db;
 use crate::error::StoreError;
 use crate::reader::StoreReader;
-use crate::snapshot::{Copied, Pace, Pinned, SharedCopy};
+use crate::snapshot::{Copied, Pace, SharedCopy, Snapshot};
 use crate::stored::StoreIdentity;
 
 /// What the names of such directories start with, in the store's own: hard links do not lead to
 /// another file system.
-const PREFIX: &str = "pinned-";
+const PREFIX: &str = "snapshot-";
 /// So much is copied at once where there is no link.
 const PIECE: usize = 1 << 20;
 
 /// Tells the directories of one process apart.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
-/// The files of the store as it was when it was pinned, in a directory of their own. Files of
+/// The files of the store as it was when it was snapshot, in a directory of their own. Files of
 /// rows are written once and never changed, so a link to one is a copy.
 #[derive(Debug)]
-pub(super) struct RocksDbPin {
+pub(super) struct RocksDbSnapshot {
     place: String,
     directory: PathBuf,
     identity: StoreIdentity,
     cursor: Cursor,
 }
 
-impl RocksDbPin {
+impl RocksDbSnapshot {
     /// Writes what is in memory only into files, and links all files.
     pub(super) fn new(
         db: &Db,
@@ -79,20 +79,20 @@ impl RocksDbPin {
         let (place, kind, what) = (self.place.clone(), error.kind(), what.to_owned());
         let source = Some(Box::new(error) as Box<_>);
         match kind {
-            StorageFull | QuotaExceeded => StoreError::Full { place, source },
+            StorageFull | QuotaExceeded => StoreError::NoSpace { place, source },
             _ => StoreError::Failed { place, what, source },
         }
     }
 }
 
-impl Drop for RocksDbPin {
+impl Drop for RocksDbSnapshot {
     fn drop(&mut self) {
         // What stays is removed when the store is opened the next time.
         drop(fs::remove_dir_all(&self.directory));
     }
 }
 
-/// Removes what was pinned by a process that was killed. Only for the one writer.
+/// Removes what was snapshot by a process that was killed. Only for the one writer.
 pub(super) fn clear(directory: &Path) -> io::Result<()> {
     for file in fs::read_dir(directory)? {
         let file = file?;
@@ -103,7 +103,7 @@ pub(super) fn clear(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-impl Pinned for RocksDbPin {
+impl Snapshot for RocksDbSnapshot {
     fn kind(&self) -> &'static str {
         "rocksdb"
     }

@@ -195,7 +195,7 @@ impl<'a> View<'a> {
     }
 
     pub(super) fn family(&self, family: Family) -> Result<&'a ColumnFamily, StoreError> {
-        self.db.cf_handle(family.name()).ok_or_else(|| StoreError::Damaged {
+        self.db.cf_handle(family.name()).ok_or_else(|| StoreError::Corrupt {
             place: self.place.to_owned(),
             at: format!("the column family {}: it is missing", family.name()),
             source: None,

@@ -12,14 +12,14 @@ use super::error::{fault, is_stall};
 use super::families::Family;
 use super::open::{self, Database};
 use super::read::RocksDbReader;
-use super::snapshot::RocksDbPin;
+use super::snapshot::RocksDbSnapshot;
 use super::view::View;
 use super::{batch, rows};
 use crate::batch::Batch;
 use crate::changes::Changes;
 use crate::error::StoreError;
 use crate::reader::StoreReader;
-use crate::snapshot::Pinned;
+use crate::snapshot::Snapshot;
 use crate::spec::Store;
 use crate::stored::StoreIdentity;
 
@@ -51,7 +51,7 @@ const STALLS: usize = 100;
 /// | `records` | key | index, time, value as a payload (`record_values` by key) |
 /// | `marks` | name | index, time, option of the block tip |
 ///
-/// A directory `pinned-…` in it is of a checkpoint under way; what is left of one is removed when
+/// A directory `snapshot-…` in it is of a checkpoint under way; what is left of one is removed when
 /// the store is opened for writing.
 ///
 /// `index` is the index of the entry that a row came with, `time` that entry's commit time at the
@@ -72,7 +72,7 @@ const STALLS: usize = 100;
 ///   Nothing wrong is read then; restore it, or fill it anew from the log.
 /// - After a failed write the handle is poisoned. A full disk is different: RocksDB then gives
 ///   up its log, looks every 5 s whether at least 32 MiB are free, writes what it has in memory
-///   to new files, and goes on. Until then each batch is refused with [`StoreError::Full`], and
+///   to new files, and goes on. Until then each batch is refused with [`StoreError::NoSpace`], and
 ///   reading goes on. A disk quota that is used up is a failed write.
 /// - What is in files has checksums, payloads included, and each read checks them.
 /// - Readers of the writer share its memory. Each read is of one state between two batches, and
@@ -110,7 +110,7 @@ impl RocksDbStore {
     /// # Errors
     /// [`StoreError::InUse`] if another handle writes to it; [`StoreError::Unusable`] if the
     /// directory is something else, of another version, or cannot be written: it is not changed;
-    /// [`StoreError::Full`] if there is no room for what opening writes.
+    /// [`StoreError::NoSpace`] if there is no room for what opening writes.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let place = open::place(path.as_ref());
         let database = open::for_writing(path.as_ref(), &place)?;
@@ -241,13 +241,13 @@ impl Store for RocksDbStore {
         Ok(Box::new(RocksDbReader::shared(Arc::clone(&self.database), self.place.clone())))
     }
 
-    fn pin(&self) -> Result<Vec<Box<dyn Pinned>>, StoreError> {
+    fn snapshot(&self) -> Result<Vec<Box<dyn Snapshot>>, StoreError> {
         self.check_usable()?;
         let Some((identity, cursor)) = self.identity.clone().zip(self.cursor.clone()) else {
             let why = "it was not created for a log, so there is nothing to copy".to_owned();
             return Err(StoreError::Unusable { place: self.place.clone(), why, source: None });
         };
-        let pinned = RocksDbPin::new(&self.database.db, &self.place, identity, cursor)?;
-        Ok(vec![Box::new(pinned)])
+        let snapshot = RocksDbSnapshot::new(&self.database.db, &self.place, identity, cursor)?;
+        Ok(vec![Box::new(snapshot)])
     }
 }

@@ -11,12 +11,12 @@ pub(super) fn fault(place: &str, what: &str, error: Error) -> StoreError {
     match error.sqlite_error() {
         // Waiting for it was in vain.
         Some(found) if found.code == ErrorCode::DatabaseBusy => StoreError::InUse { place },
-        Some(found) if is_full(found) => StoreError::Full { place, source: source(error) },
+        Some(found) if is_full(found) => StoreError::NoSpace { place, source: source(error) },
         Some(found) if is_damage(found.code) => {
-            StoreError::Damaged { place, at: what.to_owned(), source: source(error) }
+            StoreError::Corrupt { place, at: what.to_owned(), source: source(error) }
         }
         None if is_wrong_row(&error) => {
-            StoreError::Damaged { place, at: what.to_owned(), source: source(error) }
+            StoreError::Corrupt { place, at: what.to_owned(), source: source(error) }
         }
         _ => StoreError::Failed { place, what: what.to_owned(), source: source(error) },
     }

@@ -17,5 +17,5 @@ pub(crate) use schema::BLOCK_BY_HASH;
 pub(crate) use schema::Role;
 pub(crate) use snapshot::look_at;
 #[cfg(feature = "files")]
-pub(crate) use snapshot::{PayloadOf, SqlitePin};
+pub(crate) use snapshot::{PayloadOf, SqliteSnapshot};
 pub use write::SqliteStore;

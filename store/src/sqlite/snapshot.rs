@@ -15,7 +15,7 @@ use super::read::{SqliteReader, read_store};
 use super::schema::Role;
 use crate::error::StoreError;
 use crate::reader::StoreReader;
-use crate::snapshot::{Copied, Pace, Pinned};
+use crate::snapshot::{Copied, Pace, Snapshot};
 use crate::stored::StoreIdentity;
 
 /// The file in a copy's directory.
@@ -27,10 +27,10 @@ const FLUSH_BYTES: u64 = 32 << 20;
 /// What the copy keeps in memory before it writes it, in KiB.
 const CACHE_KIB: i64 = 4 << 10;
 
-/// The file as it was when it was pinned. While it lives the WAL is not emptied. Writers go on,
+/// The file as it was when it was snapshot. While it lives the WAL is not emptied. Writers go on,
 /// and do not make the backup start again: the transaction is open before it begins.
 #[derive(Debug)]
-pub(crate) struct SqlitePin {
+pub(crate) struct SqliteSnapshot {
     place: String,
     connection: Connection,
     identity: StoreIdentity,
@@ -47,7 +47,7 @@ pub(crate) enum PayloadOf {
     Proof,
 }
 
-impl SqlitePin {
+impl SqliteSnapshot {
     pub(super) fn new(path: &Path, place: &str, role: Role) -> Result<Self, StoreError> {
         let connection = open::for_reading(path, place, role)?;
         let fail = |e| fault(place, "pinning it for a copy", e);
@@ -66,7 +66,7 @@ impl SqlitePin {
         Ok(Self { place, connection, identity, cursor, page_bytes, pages })
     }
 
-    /// Gives every payload of a block or a proof as it was pinned, with its height and the index of
+    /// Gives every payload of a block or a proof as it was snapshot, with its height and the index of
     /// its entry, until `each` says that it is enough.
     #[cfg(feature = "files")]
     pub(crate) fn payloads(
@@ -121,7 +121,7 @@ impl SqlitePin {
             match step {
                 StepResult::Done => break,
                 StepResult::More => unflushed += moved,
-                // The state is pinned, and the copy is nobody else's.
+                // The state is snapshot, and the copy is nobody else's.
                 _ => return Err(StoreError::InUse { place }),
             }
             if unflushed >= FLUSH_BYTES {
@@ -140,7 +140,7 @@ impl SqlitePin {
     }
 }
 
-impl Pinned for SqlitePin {
+impl Snapshot for SqliteSnapshot {
     fn kind(&self) -> &'static str {
         "sqlite"
     }

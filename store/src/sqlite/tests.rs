@@ -40,7 +40,7 @@ mod filling {
 
     fn open(directory: &Path) -> Result<Box<dyn Store>, StoreError> {
         let mut store = SqliteStore::open(directory.join("store.db"))?;
-        store.set_filling(true)?;
+        store.set_bulk_load(true)?;
         Ok(Box::new(store))
     }
 
@@ -51,7 +51,7 @@ mod filling {
         // 2: it has a WAL.
         let was_filled = header.get(18).is_some_and(|mode| *mode != 2);
         let mut store = SqliteStore::open(path)?;
-        store.set_filling(!was_filled)?;
+        store.set_bulk_load(!was_filled)?;
         Ok(Box::new(store))
     }
 
@@ -82,7 +82,7 @@ fn a_store_that_was_being_filled_is_an_ordinary_one_when_it_is_opened_again() {
     let (_directory, path) = place();
     let (mut store, mut model) = (created(&path), Model::new(&log()));
     let history = History::blocks(20, 50_000).entries;
-    store.set_filling(true).unwrap();
+    store.set_bulk_load(true).unwrap();
     store.apply(&model.batch(&history[..10])).unwrap();
     assert!(!has_wal(&path));
     // As a killed restore leaves it.
@@ -112,11 +112,11 @@ fn a_content_digest_that_is_told_to_stop_stops() {
     let ended = crate::content::content_digest_while(&*reader, || {
         asked += 1;
         match asked {
-            5 => Err(StoreError::Full { place: "told".to_owned(), source: None }),
+            5 => Err(StoreError::NoSpace { place: "told".to_owned(), source: None }),
             _ => Ok(()),
         }
     });
-    assert!(matches!(ended, Err(StoreError::Full { .. })), "{ended:?}");
+    assert!(matches!(ended, Err(StoreError::NoSpace { .. })), "{ended:?}");
     assert_eq!(asked, 5);
 }
 
@@ -231,7 +231,7 @@ fn a_full_disk_loses_nothing_and_the_handle_goes_on_when_there_is_room() {
     let large = model.batch(&entries[20..]);
     for _ in 0..3 {
         let error = store.apply(&large).unwrap_err();
-        assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
+        assert!(matches!(error, StoreError::NoSpace { .. }), "{error:?}");
         before.assert_is(&*store.reader().unwrap(), "after a full disk");
     }
     let pages = |count: u32| {
@@ -283,10 +283,10 @@ fn a_damaged_page_is_an_error_that_names_what_was_read() {
     let (lowest, highest) = reader.heights().unwrap().unwrap();
     let damaged = (lowest..=highest).find_map(|height| Some((height, reader.block(height).err()?)));
     let (height, error) = damaged.expect("some block is damaged");
-    assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
     assert!(error.to_string().contains(&format!("block {height}")), "{error}");
     let error = content_digest(&reader).unwrap_err();
-    assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
 }
 
 #[test]
@@ -298,7 +298,7 @@ fn a_row_that_cannot_be_is_damage() {
     Connection::open(&path).unwrap().execute(sql, []).unwrap();
     let tip = model.cursor.block_tip.unwrap().height;
     let error = store.reader().unwrap().block(tip - 2).unwrap_err();
-    assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
 }
 
 #[test]

@@ -12,11 +12,11 @@ use super::lock::WriterLock;
 use super::open::{self, Journal, Opened, WAL_BYTES, use_journal};
 use super::read::{SqliteReader, read_store};
 use super::schema::{self, Role};
-use super::snapshot::SqlitePin;
+use super::snapshot::SqliteSnapshot;
 use crate::batch::Batch;
 use crate::error::StoreError;
 use crate::reader::StoreReader;
-use crate::snapshot::Pinned;
+use crate::snapshot::Snapshot;
 use crate::spec::Store;
 use crate::stored::StoreIdentity;
 
@@ -126,9 +126,9 @@ impl SqliteStore {
     }
 
     /// Pins the file of this role.
-    pub(crate) fn pin_file(&self) -> Result<SqlitePin, StoreError> {
+    pub(crate) fn pin_file(&self) -> Result<SqliteSnapshot, StoreError> {
         self.check_usable()?;
-        SqlitePin::new(&self.path, &self.place, self.role)
+        SqliteSnapshot::new(&self.path, &self.place, self.role)
     }
 
     fn check_usable(&self) -> Result<(), StoreError> {
@@ -237,7 +237,7 @@ impl Store for SqliteStore {
         Ok(())
     }
 
-    fn set_filling(&mut self, filling: bool) -> Result<(), StoreError> {
+    fn set_bulk_load(&mut self, filling: bool) -> Result<(), StoreError> {
         self.check_usable()?;
         if self.filling != filling {
             let journal = if filling { Journal::Rollback } else { Journal::WriteAhead };
@@ -255,7 +255,7 @@ impl Store for SqliteStore {
         Ok(Box::new(reader))
     }
 
-    fn pin(&self) -> Result<Vec<Box<dyn Pinned>>, StoreError> {
+    fn snapshot(&self) -> Result<Vec<Box<dyn Snapshot>>, StoreError> {
         Ok(vec![Box::new(self.pin_file()?)])
     }
 }

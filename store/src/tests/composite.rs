@@ -101,7 +101,7 @@ fn a_failed_part_is_repeated_and_the_others_are_not() {
     let before = model.clone();
     let batch = model.batch(&History::random(33, 100).entries);
     let error = store.apply(&batch).unwrap_err();
-    assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
+    assert!(matches!(error, StoreError::NoSpace { .. }), "{error:?}");
     before.assert_is(&*store.reader().unwrap(), "nothing of it is visible");
     store.apply(&batch).unwrap();
     drop(store);
@@ -206,7 +206,7 @@ impl Store for FailsOnce {
     }
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
         if std::mem::take(&mut self.fail) {
-            return Err(StoreError::Full { place: self.place(), source: None });
+            return Err(StoreError::NoSpace { place: self.place(), source: None });
         }
         self.inner.apply(batch)
     }
@@ -234,7 +234,7 @@ impl Store for Leaving {
     }
     fn probe(&mut self) -> Result<(), StoreError> {
         match self.1 {
-            true => Err(StoreError::Unreachable { place: self.place(), source: None }),
+            true => Err(StoreError::Unavailable { place: self.place(), source: None }),
             false => Ok(()),
         }
     }
@@ -252,7 +252,7 @@ fn it_is_there_if_every_part_is() {
         let mut store = CompositeStore::new(vec![part(0), part(1)]).unwrap();
         store.create(&log()).unwrap();
         match (away, store.probe()) {
-            (None, Ok(())) | (Some(_), Err(StoreError::Unreachable { .. })) => {}
+            (None, Ok(())) | (Some(_), Err(StoreError::Unavailable { .. })) => {}
             (away, probed) => panic!("{away:?} is away: {probed:?}"),
         }
     }

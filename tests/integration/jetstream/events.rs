@@ -86,7 +86,7 @@ async fn a_void_entry_is_not_an_entry() {
     }
 
     let tail = new.log.tail().await.unwrap_err();
-    assert!(matches!(tail, LogError::Damaged { .. }), "{tail:?}");
+    assert!(matches!(tail, LogError::Corrupt { .. }), "{tail:?}");
     // Nothing can be appended by who trusts the tail; the test itself goes on behind it.
     new.tail.fence += voids.len() as u64;
     for _ in 0..5 {

@@ -128,7 +128,7 @@ fn a_wrong_key_is_told_from_damage() {
         assert!(matches!(error, ArchiveError::NeedsKey { .. }), "{error:?}");
         let keys = Keys::default().recipient(&other_recipient).unwrap();
         let error = create(&directory, keys, &log()).await.unwrap_err();
-        assert!(matches!(error, ArchiveError::OtherRecipients { .. }), "{error:?}");
+        assert!(matches!(error, ArchiveError::WrongRecipients { .. }), "{error:?}");
     });
 }
 

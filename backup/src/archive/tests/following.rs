@@ -16,10 +16,10 @@ use super::{destination, everything, open};
 use crate::tests::{clock, receipt, until, until_index};
 use crate::{ArchiveStore, Keys};
 
-fn settings(gather: Duration) -> ConsumerSettings {
+fn settings(linger: Duration) -> ConsumerSettings {
     let name = "archive".parse().unwrap();
     let (level, heartbeat) = (Level::Verified, Duration::from_millis(50));
-    ConsumerSettings { level, gather, heartbeat, ..ConsumerSettings::new(name, Role::Archive) }
+    ConsumerSettings { level, linger, heartbeat, ..ConsumerSettings::new(name, Role::Archive) }
 }
 
 fn start(log: &Arc<dyn Log>, directory: &Path, settings: ConsumerSettings) -> Consumer {

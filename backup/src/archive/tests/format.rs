@@ -8,7 +8,7 @@ use tipline_store::conformance::history::{History, log};
 use tipline_store::conformance::model::Model;
 use tipline_store::{MemoryStore, Store, StoreIdentity};
 
-use crate::archive::format::{Bad, Trailer, decode, encode};
+use crate::archive::format::{SegmentError, Trailer, decode, encode};
 use crate::{Keys, Row, SegmentIndex, SegmentName};
 
 const GOLDEN: &str = include_str!("golden.hex");
@@ -92,7 +92,10 @@ fn every_flipped_bit_of_a_segment_is_found() {
             let mut damaged = bytes.clone();
             damaged[at] ^= 1 << bit;
             let found = decode(&damaged.into(), &Keys::default());
-            assert!(matches!(found, Err(Bad::Corrupt(_))), "byte {at}, bit {bit}: {found:?}");
+            assert!(
+                matches!(found, Err(SegmentError::Corrupt(_))),
+                "byte {at}, bit {bit}: {found:?}"
+            );
         }
     }
 }

@@ -68,7 +68,7 @@ fn on_a_small_disk() {
         match archiver.apply(&batch) {
             Ok(()) => break,
             Err(error) => {
-                assert!(matches!(error, StoreError::Full { .. }), "{left} bytes: {error:?}");
+                assert!(matches!(error, StoreError::NoSpace { .. }), "{left} bytes: {error:?}");
                 refused += 1;
             }
         }

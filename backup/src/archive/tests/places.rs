@@ -86,7 +86,7 @@ fn a_damaged_newest_segment_and_a_damaged_description_stop_the_archiver() {
     let bytes = fs::read(&path).unwrap();
     fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
     let error = store(&runtime, directory.path()).identity().unwrap_err();
-    assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
     assert!(error.to_string().contains(&newest.to_string()), "{error}");
     fs::write(&path, bytes).unwrap();
     let path = directory.path().join("archive.json");
@@ -165,7 +165,7 @@ fn an_empty_place_does_not_take_the_place_of_a_known_archive() {
     // A directory that is not there at all is one that is not mounted.
     fs::remove_dir(directory.path()).unwrap();
     let error = known(17).identity().unwrap_err();
-    assert!(matches!(error, StoreError::Unreachable { .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
     // A new one makes it.
     let mut store = known(0);
     assert_eq!(store.identity().unwrap(), None);
@@ -192,9 +192,9 @@ fn a_directory_that_goes_away_is_waited_for() {
         }
         let next = model.clone().batch(&history.entries[50..60]);
         let error = archiver.apply(&next).unwrap_err();
-        assert!(matches!(error, StoreError::Unreachable { .. }), "{empty}: {error:?}");
-        assert!(matches!(archiver.probe(), Err(StoreError::Unreachable { .. })), "{empty}");
-        assert!(matches!(archiver.identity(), Err(StoreError::Unreachable { .. })), "{empty}");
+        assert!(matches!(error, StoreError::Unavailable { .. }), "{empty}: {error:?}");
+        assert!(matches!(archiver.probe(), Err(StoreError::Unavailable { .. })), "{empty}");
+        assert!(matches!(archiver.identity(), Err(StoreError::Unavailable { .. })), "{empty}");
         if empty {
             assert_eq!(fs::read_dir(&directory).unwrap().count(), 0, "nothing was written");
             fs::remove_dir(&directory).unwrap();
@@ -218,7 +218,7 @@ fn a_newest_segment_that_is_gone_is_noticed() {
         .block_on(async { open(directory.path()).await.segments().await.unwrap().pop().unwrap() });
     fs::remove_file(file(directory.path(), &newest)).unwrap();
     let error = store.probe().unwrap_err();
-    assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
 }
 
 /// Times are in the segments: nothing of a file but its name and content matters.

@@ -49,7 +49,7 @@ async fn old_ones_expire_but_for_those_that_are_kept_and_young() {
     set.expire(&keep, now, None, &()).await.unwrap();
     assert_eq!(set.list().await.unwrap().len(), 2);
     let missing = set.keep(&made[0].id).await;
-    assert!(matches!(missing, Err(CheckpointError::Missing { .. })), "{missing:?}");
+    assert!(matches!(missing, Err(CheckpointError::NotFound { .. })), "{missing:?}");
 }
 
 /// None is removed if all that stay are damaged.

@@ -20,7 +20,7 @@ use tipline_proto::{Cursor, Entry, Timestamp};
 use tipline_store::conformance::history::{History, log};
 use tipline_store::conformance::model::Model;
 use tipline_store::{
-    Batch, CompositeStore, Copied, Pace, Pinned, SqliteStore, Store, StoreError, StoreIdentity,
+    Batch, CompositeStore, Copied, Pace, Snapshot, SqliteStore, Store, StoreError, StoreIdentity,
     StoreReader,
 };
 use tokio::sync::watch;
@@ -148,7 +148,7 @@ async fn equals_the_reference(open: Open, seed: u64) {
 fn whole(listed: Listed) -> crate::CheckpointId {
     match listed {
         Listed::Whole(manifest) => manifest.id,
-        Listed::Broken { id, why } => panic!("{id}: {why}"),
+        Listed::Corrupt { id, why } => panic!("{id}: {why}"),
     }
 }
 
@@ -254,13 +254,13 @@ async fn a_flipped_byte_in_a_manifest_is_named() {
         flipped[at] ^= 1 << (at % 8);
         fs::write(&path, &flipped).unwrap();
         let listed = set.list().await.unwrap();
-        let [Listed::Broken { id, .. }] = &listed[..] else { panic!("byte {at}: {listed:?}") };
+        let [Listed::Corrupt { id, .. }] = &listed[..] else { panic!("byte {at}: {listed:?}") };
         assert_eq!(*id, manifest.id);
         let found = set.get(&manifest.id).await;
         assert!(matches!(found, Err(CheckpointError::Corrupt { .. })), "byte {at}: {found:?}");
     }
     fs::write(&path, &written[..written.len() / 2]).unwrap();
-    assert!(matches!(&set.list().await.unwrap()[..], [Listed::Broken { .. }]));
+    assert!(matches!(&set.list().await.unwrap()[..], [Listed::Corrupt { .. }]));
     fs::write(&path, &written).unwrap();
     assert_eq!(set.get(&manifest.id).await.unwrap(), manifest);
 }
@@ -296,7 +296,7 @@ async fn cancels(open: Open) {
         tokio::task::yield_now().await;
     }
     let busy = set.create(&handle, at(2), &job()).await;
-    assert!(matches!(busy, Err(CheckpointError::Busy { .. })), "{busy:?}");
+    assert!(matches!(busy, Err(CheckpointError::InUse { .. })), "{busy:?}");
     let cancelled = Instant::now();
     slow.cancel();
     let ended = making.await.unwrap();
@@ -328,7 +328,7 @@ async fn cancelling_leaves_nothing_of_rocksdb() {
 struct Huge(Box<dyn Store>);
 
 #[derive(Debug)]
-struct HugePin(Box<dyn Pinned>);
+struct HugeSnapshot(Box<dyn Snapshot>);
 
 impl Store for Huge {
     fn place(&self) -> String {
@@ -346,12 +346,12 @@ impl Store for Huge {
     fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
         self.0.reader()
     }
-    fn pin(&self) -> Result<Vec<Box<dyn Pinned>>, StoreError> {
-        Ok(self.0.pin()?.into_iter().map(|part| Box::new(HugePin(part)) as _).collect())
+    fn snapshot(&self) -> Result<Vec<Box<dyn Snapshot>>, StoreError> {
+        Ok(self.0.snapshot()?.into_iter().map(|part| Box::new(HugeSnapshot(part)) as _).collect())
     }
 }
 
-impl Pinned for HugePin {
+impl Snapshot for HugeSnapshot {
     fn kind(&self) -> &'static str {
         self.0.kind()
     }
@@ -379,7 +379,7 @@ async fn no_room_is_refused_before_it_starts() {
     store.create(&log()).unwrap();
     let handle = StoreHandle::of(Box::new(store)).unwrap();
     let refused = set(directory.path()).create(&handle, at(0), &job()).await;
-    let Err(CheckpointError::NoRoom { needed, free, .. }) = refused else { panic!("{refused:?}") };
+    let Err(CheckpointError::NoSpace { needed, free, .. }) = refused else { panic!("{refused:?}") };
     assert!(needed >= 1 << 60 && free < needed, "{needed} {free}");
     assert_eq!(names(&directory.path().join("set")), ["lock"]);
 }
@@ -419,14 +419,14 @@ async fn a_store_that_is_held_still_applies_nothing_until_it_is_thawed() {
 async fn a_store_that_is_closed_is_not_pinned() {
     let directory: TempDir = tempfile::tempdir().unwrap();
     let handle = StoreHandle::unattached("sqlite:x".to_owned());
-    let error = handle.pin().await.unwrap_err();
+    let error = handle.snapshot().await.unwrap_err();
     assert!(matches!(error, StoreError::Failed { .. }), "{error}");
     let mut store = sqlite(directory.path());
     store.create(&log()).unwrap();
     let thread = StoreThread::start(store).unwrap();
     handle.attach(&thread);
-    handle.pin().await.unwrap();
+    handle.snapshot().await.unwrap();
     thread.close().await;
-    let error = handle.pin().await.unwrap_err();
+    let error = handle.snapshot().await.unwrap_err();
     assert!(matches!(error, StoreError::Failed { .. }), "{error}");
 }

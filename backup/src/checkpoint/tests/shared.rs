@@ -43,7 +43,7 @@ async fn whole(set: &Checkpoints) -> Vec<Manifest> {
     let listed = set.list().await.unwrap().into_iter();
     let whole = listed.map(|listed| match listed {
         Listed::Whole(manifest) => manifest,
-        Listed::Broken { id, why } => panic!("{id}: {why}"),
+        Listed::Corrupt { id, why } => panic!("{id}: {why}"),
     });
     whole.collect()
 }
@@ -178,12 +178,12 @@ fn the_engine_stops_between_files() {
     for entry in &history.entries {
         store.apply(&model.batch(std::slice::from_ref(entry))).unwrap();
         // Which writes what is in memory into files of its own.
-        drop(store.pin().unwrap());
+        drop(store.snapshot().unwrap());
     }
     let count = |path: &Path| fs::read_dir(path).map_or(0, Iterator::count);
     let (engine, into) = (directory.path().join("engine"), directory.path().join("into"));
     fs::create_dir(&into).unwrap();
-    let mut pin = store.pin().unwrap().remove(0);
+    let mut pin = store.snapshot().unwrap().remove(0);
     let shared = pin.share(&engine, &into, &Begun).unwrap().unwrap();
     assert_eq!(shared.copied, Copied::Cancelled);
     // All it had copied it has removed again, instead of copying the rest.
@@ -191,7 +191,7 @@ fn the_engine_stops_between_files() {
     drop(pin);
 
     // The store has all of its files, and the engine goes on from what it has.
-    let mut pin = store.pin().unwrap().remove(0);
+    let mut pin = store.snapshot().unwrap().remove(0);
     let shared = pin.share(&engine, &into, &*job()).unwrap().unwrap();
     assert_eq!(shared.copied, Copied::Whole);
     assert!(shared.files.len() >= 300, "{}", shared.files.len());

@@ -81,7 +81,7 @@ async fn a_restore_that_was_stopped_goes_on_where_it_was() {
         drop(hears.wait_for(begun).await);
         stop.cancel();
         match work.await.unwrap() {
-            Err(RestoreError::Stopped { at }) => {
+            Err(RestoreError::Cancelled { at }) => {
                 assert!((100..=400).contains(&at), "{at}");
                 assert!(!place.parts[0].1.exists(), "not in place");
                 let report = run(kept.sources(), place.clone(), settings(Target::Latest, false));
@@ -110,7 +110,7 @@ async fn carrying_over_that_was_stopped_is_begun_anew() {
         drop(hears.wait_for(|at| at.step == Step::Carrying).await);
         stop.cancel();
         if let Err(error) = work.await.unwrap() {
-            assert!(matches!(error, RestoreError::Stopped { .. }), "{error:?}");
+            assert!(matches!(error, RestoreError::Cancelled { .. }), "{error:?}");
             assert!(!place.parts[0].1.exists(), "not in place");
             let report = run(kept.sources(), place.clone(), settings).await.unwrap();
             assert_eq!(report.resumed_at, None);
@@ -150,12 +150,12 @@ async fn what_cannot_be_looked_at_is_not_put_in_place() {
     let open_twice = move |paths: &[std::path::PathBuf]| {
         if count.fetch_add(1, Ordering::Relaxed) == 1 {
             let (place, at) = ("the store".to_owned(), "everywhere".to_owned());
-            return Err(StoreError::Damaged { place, at, source: None });
+            return Err(StoreError::Corrupt { place, at, source: None });
         }
         open(paths)
     };
     let place = StorePlace { parts: parts.clone(), open: Arc::new(open_twice) };
     let refused = run(kept.sources(), place, settings(Target::Latest, false)).await;
-    assert!(matches!(refused, Err(RestoreError::Store(StoreError::Damaged { .. }))), "{refused:?}");
+    assert!(matches!(refused, Err(RestoreError::Store(StoreError::Corrupt { .. }))), "{refused:?}");
     assert!(!fs::exists(&parts[0].1).unwrap());
 }

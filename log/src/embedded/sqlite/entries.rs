@@ -160,7 +160,7 @@ impl Database {
 
     pub(super) fn damaged(&self, index: u64, what: &str) -> LogError {
         let (place, at) = (self.place.clone(), format!("entry {index}"));
-        LogError::Damaged { place, at, source: Some(what.into()) }
+        LogError::Corrupt { place, at, source: Some(what.into()) }
     }
 }
 

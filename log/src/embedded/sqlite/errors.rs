@@ -35,7 +35,7 @@ pub(super) fn explain(place: &str, what: &str, error: rusqlite::Error) -> LogErr
             LogError::Unusable { place, why, source: Some(error.into()) }
         }
         // Read failures, corruption, and tables or values that are not what was written.
-        _ => LogError::Damaged { place, at: what, source: Some(error.into()) },
+        _ => LogError::Corrupt { place, at: what, source: Some(error.into()) },
     }
 }
 

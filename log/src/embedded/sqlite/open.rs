@@ -170,7 +170,7 @@ fn check_file(connection: &Connection, place: &str) -> Result<(), LogError> {
 }
 
 fn read_identity(row: &Row<'_>, place: &str) -> Result<LogIdentity, LogError> {
-    let damaged = |source: Source| LogError::Damaged {
+    let damaged = |source: Source| LogError::Corrupt {
         place: place.to_owned(),
         at: "the log's identity".to_owned(),
         source: Some(source),

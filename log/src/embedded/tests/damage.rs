@@ -55,7 +55,7 @@ async fn one_entry() {
 }
 
 fn assert_names_7(error: &LogError, change: &str) {
-    assert!(matches!(error, LogError::Damaged { .. }), "{change}: {error:?}");
+    assert!(matches!(error, LogError::Corrupt { .. }), "{change}: {error:?}");
     assert!(told(error).contains("entry 7"), "{change}: {}", told(error));
 }
 
@@ -69,7 +69,7 @@ async fn newest_entry() {
         let directory = tempfile::tempdir().unwrap();
         let log = damaged(&directory.path().join("log.db"), change).await;
         let error = log.tail().await.unwrap_err();
-        assert!(matches!(error, LogError::Damaged { .. }), "{change}: {error:?}");
+        assert!(matches!(error, LogError::Corrupt { .. }), "{change}: {error:?}");
         assert!(told(&error).contains("entry 10"), "{change}: {}", told(&error));
     }
 }
@@ -94,7 +94,7 @@ async fn pages() {
         bytes[page * 4096..(page + 1) * 4096].fill(0xA5);
         fs::write(&path, bytes).unwrap();
         let Err(error) = read_all(&path).await else { continue };
-        assert!(matches!(error, LogError::Damaged { .. }), "page {page}: {error:?}");
+        assert!(matches!(error, LogError::Corrupt { .. }), "page {page}: {error:?}");
         noticed += 1;
     }
     // Only pages of the small tables beside the entries may go unnoticed.
@@ -128,6 +128,6 @@ async fn cut_off() {
         let path = directory.path().join(format!("{keep}.db"));
         fs::write(&path, &whole[..keep]).unwrap();
         let error = read_all(&path).await.unwrap_err();
-        assert!(matches!(error, LogError::Damaged { .. }), "{keep} bytes: {error:?}");
+        assert!(matches!(error, LogError::Corrupt { .. }), "{keep} bytes: {error:?}");
     }
 }

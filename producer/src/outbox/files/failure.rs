@@ -12,7 +12,7 @@ pub(in crate::outbox) fn damaged(
     why: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> OutboxError {
     let at = path.display().to_string();
-    OutboxError::Damaged { place: place.to_owned(), at, source: Some(why.into()) }
+    OutboxError::Corrupt { place: place.to_owned(), at, source: Some(why.into()) }
 }
 
 /// A file could not be read now.
@@ -37,6 +37,6 @@ pub(in crate::outbox) fn sync_failed(
             "it could not be synced, so it may not be on the disk ({error}): see to the disk, \
              and start again"
         );
-        OutboxError::Damaged { place, at, source: Some(why.into()) }
+        OutboxError::Corrupt { place, at, source: Some(why.into()) }
     }
 }

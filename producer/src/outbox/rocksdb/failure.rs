@@ -17,7 +17,7 @@ pub(super) fn failed(place: &str, what: &str) -> impl FnOnce(DbError) -> OutboxE
             }
             DbError::Rocks(error) if error.kind() == ErrorKind::Corruption => {
                 let (at, source) = (format!("its database ({what})"), Some(error.into()));
-                OutboxError::Damaged { place, at, source }
+                OutboxError::Corrupt { place, at, source }
             }
             DbError::Rocks(error) => {
                 OutboxError::Failed { place, what, source: Some(error.into()) }
@@ -36,7 +36,7 @@ pub(super) fn opens_with(family: &str) -> String {
 
 /// The value under a key that cannot be.
 pub(super) fn damaged(place: &str, at: &str) -> impl FnOnce(InvalidValue) -> OutboxError {
-    move |error| OutboxError::Damaged {
+    move |error| OutboxError::Corrupt {
         place: place.to_owned(),
         at: at.to_owned(),
         source: Some(error.into()),
@@ -45,5 +45,5 @@ pub(super) fn damaged(place: &str, at: &str) -> impl FnOnce(InvalidValue) -> Out
 
 /// Something that is wrong in words.
 pub(super) fn wrong(place: &str, at: String, why: String) -> OutboxError {
-    OutboxError::Damaged { place: place.to_owned(), at, source: Some(why.into()) }
+    OutboxError::Corrupt { place: place.to_owned(), at, source: Some(why.into()) }
 }

@@ -94,7 +94,7 @@ impl OutboxFamily {
     /// ever. It stays on its thread.
     ///
     /// # Errors
-    /// [`OutboxError::Failed`] if RocksDB refused; [`OutboxError::Damaged`] if something else
+    /// [`OutboxError::Failed`] if RocksDB refused; [`OutboxError::Corrupt`] if something else
     /// has written to the outbox, or a batch with events in it was not written by its unit.
     pub fn begin(&self) -> Result<OutboxUnit<'_>, OutboxError> {
         // Whatever a unit that panicked has left is in the database, or nowhere.

@@ -121,7 +121,7 @@ impl Shared {
         }
         self.db.make_durable().map_err(|error| {
             self.doubtful.store(true, Ordering::Release);
-            OutboxError::Damaged {
+            OutboxError::Corrupt {
                 place: self.place.clone(),
                 at: self.undurable(sequence),
                 source: Some(error.into()),

@@ -114,7 +114,7 @@ impl<'a> OutboxUnit<'a> {
     ///
     /// # Errors
     /// [`OutboxError::Refused`] if it is not the batch that the events went into: nothing was
-    /// written. [`OutboxError::Failed`] if RocksDB refused, [`OutboxError::Damaged`] if it
+    /// written. [`OutboxError::Failed`] if RocksDB refused, [`OutboxError::Corrupt`] if it
     /// found its files damaged: whether the batch was written the next unit finds out, and so
     /// must the node: the database tells, at the latest when it is opened again.
     pub fn commit(self, batch: WriteBatch) -> Result<(), OutboxError> {

@@ -14,7 +14,7 @@ pub(in crate::outbox) fn failed(place: &str, what: &str) -> impl FnOnce(Error) -
         if passes {
             OutboxError::Failed { place, what, source }
         } else {
-            OutboxError::Damaged { place, at: format!("its database ({what})"), source }
+            OutboxError::Corrupt { place, at: format!("its database ({what})"), source }
         }
     }
 }

@@ -102,7 +102,7 @@ impl SqliteOutbox {
         let dense = found.iter().zip(due).all(|(row, sequence)| row.sequence == sequence);
         if !dense || found.len() as u64 > wanted || (found.is_empty() && wanted > 0) {
             let why = "rows are missing or too many: something else than the publisher wrote here";
-            return Err(OutboxError::Damaged {
+            return Err(OutboxError::Corrupt {
                 place: place.clone(),
                 at: format!("the rows behind {after}"),
                 source: Some(why.into()),
@@ -114,7 +114,7 @@ impl SqliteOutbox {
     fn complete(&self, found: Found) -> Result<Row, OutboxError> {
         let Found { sequence, time, head, payload, referred, .. } = found;
         let damaged = |at: String, source: Box<dyn std::error::Error + Send + Sync>| {
-            OutboxError::Damaged { place: self.place.clone(), at, source: Some(source) }
+            OutboxError::Corrupt { place: self.place.clone(), at, source: Some(source) }
         };
         let payload = match (payload, referred) {
             (payload, None) => payload,
@@ -137,7 +137,7 @@ impl SqliteOutbox {
             return Err(OutboxError::Unusable { place, why, source: None });
         };
         match payloads.read(&referred.reference) {
-            Ok(payload) => referred.check(payload).map_err(|why| OutboxError::Damaged {
+            Ok(payload) => referred.check(payload).map_err(|why| OutboxError::Corrupt {
                 place,
                 at,
                 source: Some(why.into()),
@@ -151,7 +151,7 @@ impl SqliteOutbox {
                         | io::ErrorKind::InvalidInput
                 ) =>
             {
-                Err(OutboxError::Damaged { place, at, source: Some(error.into()) })
+                Err(OutboxError::Corrupt { place, at, source: Some(error.into()) })
             }
             Err(error) => Err(OutboxError::Failed {
                 place,

@@ -78,7 +78,7 @@ impl State {
                 format!("its schema has version {}, this program knows {VERSION}", raw.version);
             return Err(unusable(&why));
         }
-        State::check(raw).map_err(|source| OutboxError::Damaged {
+        State::check(raw).map_err(|source| OutboxError::Corrupt {
             place: place.to_owned(),
             at: "tipline_outbox_state".to_owned(),
             source: Some(Box::new(source)),

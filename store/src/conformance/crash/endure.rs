@@ -163,7 +163,7 @@ impl Run<'_> {
                 Ok(()) if is_retryable => return true,
                 Err(StoreError::Failed { .. }) if !is_retryable => return false,
                 // Somebody else's library may look only now and then whether there is room.
-                Err(StoreError::Full { .. }) if is_retryable && Instant::now() < deadline => {
+                Err(StoreError::NoSpace { .. }) if is_retryable && Instant::now() < deadline => {
                     thread::sleep(PAUSE);
                 }
                 result if is_retryable => panic!("there is room again, and {what} gave {result:?}"),
@@ -183,5 +183,5 @@ impl Run<'_> {
 }
 
 fn is_fault(error: &StoreError) -> bool {
-    matches!(error, StoreError::Full { .. } | StoreError::Failed { .. })
+    matches!(error, StoreError::NoSpace { .. } | StoreError::Failed { .. })
 }

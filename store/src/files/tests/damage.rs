@@ -46,7 +46,7 @@ fn a_file_that_is_not_what_was_written_is_named_and_the_others_are_read() {
                 None => fs::remove_file(path).unwrap(),
             }
             let error = read(path).unwrap_err();
-            assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
+            assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
             let name = path.strip_prefix(&root).unwrap().to_str().unwrap();
             assert!(error.to_string().contains(name), "{error}");
             assert!(error.source().unwrap().to_string().contains(why), "{error:?}");
@@ -69,7 +69,7 @@ fn an_index_that_refers_to_nothing_is_damage() {
     rusqlite::Connection::open(root.join("index.db")).unwrap().execute(sql, []).unwrap();
     let height = model.cursor.block_tip.unwrap().height - 2;
     let error = store.reader().unwrap().block(height).unwrap_err();
-    assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
 }
 
 #[test]

@@ -99,7 +99,7 @@ fn on_a_small_disk() {
         match store.apply(&batch) {
             Ok(()) => break,
             Err(error) => {
-                assert!(matches!(error, StoreError::Full { .. }), "{left} bytes: {error:?}");
+                assert!(matches!(error, StoreError::NoSpace { .. }), "{left} bytes: {error:?}");
                 let source = std::error::Error::source(&error).unwrap().to_string();
                 match source.contains("database") {
                     true => in_the_index += 1,

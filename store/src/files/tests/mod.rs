@@ -5,8 +5,8 @@ mod damage;
 #[cfg(target_os = "linux")]
 mod full;
 mod opening;
-mod pinned;
 mod replaced;
+mod snapshot;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -102,7 +102,7 @@ fn a_store_that_lost_its_blocks_is_not_taken_for_a_new_one() {
     drop(store);
     fs::rename(root.join("blocks"), root.join("elsewhere")).unwrap();
     let error = FileStore::open(&root).unwrap_err();
-    assert!(matches!(&error, StoreError::Damaged { at, .. } if at == "blocks"), "{error:?}");
+    assert!(matches!(&error, StoreError::Corrupt { at, .. } if at == "blocks"), "{error:?}");
     assert!(!root.join("blocks").exists());
     fs::rename(root.join("elsewhere"), root.join("blocks")).unwrap();
     // An empty directory is often not copied.

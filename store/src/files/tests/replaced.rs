@@ -55,8 +55,8 @@ fn what_is_read_belongs_together_however_often_it_is_replaced() {
             })
             .collect();
         for (number, entries) in entries[first..].chunks(3).enumerate() {
-            // What is replaced while the store is pinned is put aside first.
-            let _pinned = (number % 8 < 4).then(|| store.pin().unwrap());
+            // What is replaced while the store is snapshot is put aside first.
+            let _pinned = (number % 8 < 4).then(|| store.snapshot().unwrap());
             // One by one, and several at once.
             for entries in entries.chunks(1 + 2 * (number % 2)) {
                 store.apply(&model.batch(entries)).unwrap();

@@ -38,12 +38,12 @@ fn one_flipped_bit_in_a_payload_is_an_error_that_names_it() {
         .filter_map(|height| Some((height, reader.block(height).err()?)))
         .collect();
     let [(height, error)] = &damaged[..] else { panic!("one is damaged: {damaged:?}") };
-    assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
     assert!(error.to_string().contains(&format!("block {height}")), "{error}");
     // What stands beside the payload is whole.
     assert_eq!(reader.block_hash(*height).unwrap(), model.block_hash(*height));
     let error = content_digest(&reader).unwrap_err();
-    assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn a_file_that_is_missing_or_altered_is_noticed_when_it_is_opened_or_read() {
                 Err(error) => error,
             };
             assert!(
-                matches!(error, StoreError::Damaged { .. } | StoreError::Failed { .. }),
+                matches!(error, StoreError::Corrupt { .. } | StoreError::Failed { .. }),
                 "{error:?}"
             );
             noticed[usize::from(missing)] += 1;
@@ -186,7 +186,7 @@ fn a_row_that_cannot_be_is_damage() {
         for wrong in [&right[..right.len() - 1], &longer, b"", &[0xff; 40]] {
             db.put_cf(family, key, wrong).unwrap();
             let error = read().unwrap_err();
-            assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
+            assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
             assert!(error.to_string().contains(&says), "{error}");
             assert!(std::error::Error::source(&error).is_some());
         }
@@ -194,7 +194,7 @@ fn a_row_that_cannot_be_is_damage() {
     }
     let payloads = db.cf_handle("block_payloads").unwrap();
     db.delete_cf(payloads, height).unwrap();
-    assert!(matches!(reader.block(tip.height), Err(StoreError::Damaged { .. })));
+    assert!(matches!(reader.block(tip.height), Err(StoreError::Corrupt { .. })));
     assert_eq!(reader.block_hash(tip.height).unwrap(), Some(tip.hash.clone()));
 }
 

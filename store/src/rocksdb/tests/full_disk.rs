@@ -81,12 +81,12 @@ fn fill_up_and_go_on(path: &Path, filler: &Path, seed: u64) {
             let batch = next(&mut history, &mut model);
             match store.apply(&batch) {
                 Ok(()) => {}
-                Err(StoreError::Full { .. }) => break (before, batch),
+                Err(StoreError::NoSpace { .. }) => break (before, batch),
                 Err(other) => panic!("round {round}: {other:?}"),
             }
         };
         let error = store.apply(&batch).unwrap_err();
-        assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
+        assert!(matches!(error, StoreError::NoSpace { .. }), "{error:?}");
         before.assert_is(&*store.reader().unwrap(), "while the disk is full");
         before.assert_is(&RocksDbReader::open(path).unwrap(), "from outside");
         let left = is_as_before_or_behind(path, &before, &model);
@@ -120,7 +120,7 @@ fn go_on(store: &mut RocksDbStore, batch: &Batch) -> Duration {
     loop {
         match store.apply(batch) {
             Ok(()) => return start.elapsed(),
-            Err(StoreError::Full { .. }) if start.elapsed() < WITHIN => {}
+            Err(StoreError::NoSpace { .. }) if start.elapsed() < WITHIN => {}
             Err(error) => panic!("after {:?}: {error:?}", start.elapsed()),
         }
         std::thread::sleep(Duration::from_millis(20));

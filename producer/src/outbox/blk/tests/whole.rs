@@ -53,7 +53,7 @@ fn a_file_that_is_cut_off_says_where_and_how_much_is_missing() {
         let whole = blocks.by_ref().take(254).filter(Result::is_ok).count();
         assert_eq!(whole, 254);
         let error = blocks.next().unwrap().unwrap_err();
-        assert!(matches!(error, OutboxError::Damaged { .. }), "{error:?}");
+        assert!(matches!(error, OutboxError::Corrupt { .. }), "{error:?}");
         let (text, missing) = (chain(&error), bytes.len() - cut);
         assert!(text.contains("blk00000.dat"), "{text}");
         assert!(text.contains(&format!("{missing} bytes of the block")) || missing > 200, "{text}");

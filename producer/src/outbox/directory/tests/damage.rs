@@ -16,7 +16,7 @@ fn a_block_below_the_tip_that_changes_stops_the_outbox_by_name() {
     node.rows(&mut outbox, 3);
     node.rename_in(Key::block(2), "another history");
     let failure = node.failure(&outbox);
-    assert!(matches!(failure, OutboxError::Damaged { .. }), "{failure:?}");
+    assert!(matches!(failure, OutboxError::Corrupt { .. }), "{failure:?}");
     assert!(
         text(&failure).contains("block_00000002.dat: it is below the newest block"),
         "{failure:?}"
@@ -44,7 +44,7 @@ fn a_file_that_is_gone_before_it_was_published_is_named() {
     fs::remove_file(node.path(Key::block(2))).unwrap();
     assert_eq!(outbox.read(0, 9, 999).unwrap().len(), 1, "what is before it is given");
     let damaged = outbox.read(1, 9, 999).unwrap_err();
-    assert!(matches!(damaged, OutboxError::Damaged { .. }), "{damaged:?}");
+    assert!(matches!(damaged, OutboxError::Corrupt { .. }), "{damaged:?}");
     assert!(text(&damaged).contains("row 2") && text(&damaged).contains("block_00000002.dat"));
 }
 

@@ -82,5 +82,5 @@ async fn a_log_that_was_created_again_is_noticed() {
     first.committed(sequence).logged().await.unwrap();
     first.shutdown(Duration::from_secs(10)).await.unwrap();
     let refused = start(&log(4), &node).ready().await;
-    assert!(matches!(refused, Err(Ended::OtherLog { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(Ended::WrongLog { .. })), "{refused:?}");
 }

@@ -115,7 +115,7 @@ fn after_a_failed_sync_nothing_more_is_given_out() {
     wrong.store(SYNC, Ordering::SeqCst);
     for mut publisher in [publisher, outbox.publisher()] {
         let doubtful = publisher.read(0, 9, 999).unwrap_err();
-        let OutboxError::Damaged { at, source, .. } = doubtful else { panic!("{doubtful:?}") };
+        let OutboxError::Corrupt { at, source, .. } = doubtful else { panic!("{doubtful:?}") };
         assert!(at.contains("rows up to 2"), "{at}");
         assert!(source.is_some());
     }

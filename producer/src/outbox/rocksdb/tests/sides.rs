@@ -135,7 +135,7 @@ fn payloads_that_are_kept_elsewhere_are_read_and_compared() {
 
     let expect_damage = |node: &mut Single| {
         let damaged = node.publisher.read(0, 9, 999).unwrap_err();
-        let OutboxError::Damaged { at, source, .. } = damaged else { panic!("{damaged:?}") };
+        let OutboxError::Corrupt { at, source, .. } = damaged else { panic!("{damaged:?}") };
         assert!(at.contains("row 1") && at.contains("blocks at ab01"), "{at}");
         assert!(source.is_some());
     };
@@ -198,7 +198,7 @@ fn something_that_writes_behind_the_back_is_found() {
         let whole = node.publisher.read(0, 9, 999).unwrap().len();
         assert_eq!(whole, 1, "what is before it is whole: {named}");
         let damaged = node.publisher.read(1, 9, 999).unwrap_err();
-        let OutboxError::Damaged { at, .. } = &damaged else { panic!("{damaged:?}") };
+        let OutboxError::Corrupt { at, .. } = &damaged else { panic!("{damaged:?}") };
         assert_eq!(at, named);
     };
     expect_damage(|node| remove(node, &keys::row(2)), "row 2");
@@ -212,9 +212,9 @@ fn something_that_writes_behind_the_back_is_found() {
     let mut node = Single::new();
     remove(&node, keys::NEWEST);
     let begun = node.outbox.begin().unwrap_err();
-    assert!(matches!(begun, OutboxError::Damaged { .. }), "{begun:?}");
+    assert!(matches!(begun, OutboxError::Corrupt { .. }), "{begun:?}");
     let pending = node.publisher.pending().unwrap_err();
-    assert!(matches!(pending, OutboxError::Damaged { .. }), "{pending:?}");
+    assert!(matches!(pending, OutboxError::Corrupt { .. }), "{pending:?}");
 }
 
 #[test]

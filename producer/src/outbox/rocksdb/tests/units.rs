@@ -85,7 +85,7 @@ fn a_batch_that_was_written_past_its_unit_is_found() {
     node.db.write(batch).unwrap();
     conformance::gives(node.outbox(), &[]);
     let found = node.outbox.begin().unwrap_err();
-    let OutboxError::Damaged { at, .. } = &found else { panic!("{found:?}") };
+    let OutboxError::Corrupt { at, .. } = &found else { panic!("{found:?}") };
     assert_eq!(at, "row 1");
 }
 

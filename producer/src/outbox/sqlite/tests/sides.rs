@@ -135,7 +135,7 @@ fn something_that_deletes_rows_behind_the_back_is_found() {
         )
         .unwrap();
     let damaged = node.publisher.read(0, 9, 999).unwrap_err();
-    assert!(matches!(damaged, OutboxError::Damaged { .. }), "{damaged:?}");
+    assert!(matches!(damaged, OutboxError::Corrupt { .. }), "{damaged:?}");
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn text_that_is_no_text_is_damage_and_not_tried_again() {
     let insert = "INSERT INTO tipline_outbox (kind, name) VALUES ('marked', CAST(x'ff' AS TEXT))";
     node.conn.execute(insert, []).unwrap();
     let damaged = node.publisher.read(1, 9, 999).unwrap_err();
-    assert!(matches!(damaged, OutboxError::Damaged { .. }), "{damaged:?}");
+    assert!(matches!(damaged, OutboxError::Corrupt { .. }), "{damaged:?}");
 }
 
 #[derive(Debug, Clone, Default)]
@@ -173,7 +173,7 @@ fn payloads_that_are_kept_elsewhere_are_read_and_compared() {
 
     let expect_damage = |publisher: &mut SqliteOutbox| {
         let damaged = publisher.read(0, 9, 999).unwrap_err();
-        let OutboxError::Damaged { at, source, .. } = damaged else { panic!("{damaged:?}") };
+        let OutboxError::Corrupt { at, source, .. } = damaged else { panic!("{damaged:?}") };
         assert!(at.contains("row 1") && at.contains("blocks/1"), "{at}");
         assert!(source.is_some());
     };

@@ -1,4 +1,4 @@
-//! What is replaced and removed while the store is pinned.
+//! What is replaced and removed while the store is snapshot.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +13,7 @@ use crate::conformance::history::{History, log};
 use crate::conformance::model::Model;
 use crate::error::StoreError;
 use crate::files::FileStore;
-use crate::snapshot::{Copied, Pace, Pinned};
+use crate::snapshot::{Copied, Pace, Snapshot};
 use crate::spec::Store;
 
 struct Any;
@@ -24,13 +24,13 @@ impl Pace for Any {
     }
 }
 
-fn pin(store: &FileStore) -> Box<dyn Pinned> {
-    store.pin().unwrap().pop().unwrap()
+fn snapshot(store: &FileStore) -> Box<dyn Snapshot> {
+    store.snapshot().unwrap().pop().unwrap()
 }
 
-fn copy(pinned: &mut dyn Pinned, into: &Path) -> Result<Copied, StoreError> {
+fn copy(snapshot: &mut dyn Snapshot, into: &Path) -> Result<Copied, StoreError> {
     fs::create_dir(into).unwrap();
-    pinned.copy(into, &Any)
+    snapshot.copy(into, &Any)
 }
 
 fn staged(root: &Path) -> Vec<String> {
@@ -38,7 +38,7 @@ fn staged(root: &Path) -> Vec<String> {
 }
 
 /// However often blocks and proofs are replaced and rolled back behind several pins, each copy is
-/// the store as it was pinned, and nothing is left of what was kept for it.
+/// the store as it was snapshot, and nothing is left of what was kept for it.
 #[test]
 fn a_copy_is_what_was_pinned_whatever_happens_meanwhile() {
     for seed in 0..20 {
@@ -55,14 +55,14 @@ fn a_copy_is_what_was_pinned_whatever_happens_meanwhile() {
             rest = later;
             let at = history.entries.len() - rest.len();
             if held.len() < pins.range(..=at).count() {
-                held.push((pin(&store), at));
+                held.push((snapshot(&store), at));
             }
         }
         while !held.is_empty() {
-            let (mut pinned, at) = held.swap_remove(rng.random_range(0..held.len()));
+            let (mut snapshot, at) = held.swap_remove(rng.random_range(0..held.len()));
             let into = directory.path().join(format!("copy-{at}"));
-            assert_eq!(copy(&mut *pinned, &into).unwrap(), Copied::Whole);
-            let reader = pinned.open(&into).unwrap();
+            assert_eq!(copy(&mut *snapshot, &into).unwrap(), Copied::Whole);
+            let reader = snapshot.open(&into).unwrap();
             Model::of(&log(), &history.entries[..at]).assert_is(&*reader, "the copy");
         }
         model.assert_is(&*store.reader().unwrap(), "the store");
@@ -78,7 +78,7 @@ fn a_store_that_is_opened_anew_overtakes_its_pins() {
     let (mut store, mut model) = (created(&root), Model::new(&log()));
     let mut history = History::blocks(10, 300);
     store.apply(&model.batch(&history.entries)).unwrap();
-    let mut pinned = pin(&store);
+    let mut held = snapshot(&store);
     let applied = history.entries.len();
     history.replace_tip();
     store.apply(&model.batch(&history.entries[applied..])).unwrap();
@@ -86,15 +86,15 @@ fn a_store_that_is_opened_anew_overtakes_its_pins() {
     drop(store);
     let mut store = FileStore::open(&root).unwrap();
     assert_eq!(staged(&root), [""; 0]);
-    let copied = copy(&mut *pinned, &directory.path().join("copy")).unwrap();
+    let copied = copy(&mut *held, &directory.path().join("copy")).unwrap();
     assert!(matches!(copied, Copied::Overtaken { .. }), "{copied:?}");
 
     // Nor does the old pin take away what is kept for a new one.
-    let mut newer = pin(&store);
+    let mut newer = snapshot(&store);
     let applied = history.entries.len();
     history.replace_tip();
     store.apply(&model.batch(&history.entries[applied..])).unwrap();
-    drop(pinned);
+    drop(held);
     assert_eq!(staged(&root).len(), 1);
     let copied = copy(&mut *newer, &directory.path().join("newer")).unwrap();
     assert_eq!(copied, Copied::Whole);
@@ -114,6 +114,6 @@ fn a_damaged_file_is_not_taken_for_a_replaced_one() {
     let mut content = content.clone();
     content[0] ^= 1;
     fs::write(root.join(damaged), content).unwrap();
-    let error = copy(&mut *pin(&store), &directory.path().join("copy")).unwrap_err();
-    assert!(matches!(&error, StoreError::Damaged { at, .. } if at == damaged), "{error:?}");
+    let error = copy(&mut *snapshot(&store), &directory.path().join("copy")).unwrap_err();
+    assert!(matches!(&error, StoreError::Corrupt { at, .. } if at == damaged), "{error:?}");
 }
