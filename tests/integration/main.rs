@@ -28,3 +28,4 @@ mod replicating;
 mod restoring;
 mod servers;
 mod site;
+mod tidy;

@@ -7,8 +7,8 @@ use tipline_log::Log;
 use tipline_log::conformance::Fixture;
 use tipline_log::jetstream::{JetStreamLog, JetStreamOptions};
 use tipline_proto::{LogIdentity, LogName};
-use tipline_tests::{Cluster, Nats, NatsOptions};
-use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
+use tipline_tests::{Cluster, ClusterTurn, Nats, NatsOptions};
+use tokio::sync::OnceCell;
 
 /// A log on servers that run.
 struct OnServers<T> {
@@ -61,13 +61,9 @@ mod on_three_servers {
     /// All cases share it: each has a log of its own name.
     static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
 
-    /// One at a time: a cluster that has too little of the machine elects all the time, which is
-    /// what the tests of faults are about, not these.
-    static TURN: Semaphore = Semaphore::const_new(1);
-
-    async fn fixture() -> OnServers<SemaphorePermit<'static>> {
-        let turn = TURN.acquire().await.unwrap();
-        let cluster = CLUSTER.get_or_init(|| Cluster::start(NatsOptions::default())).await;
+    async fn fixture() -> OnServers<ClusterTurn> {
+        let turn = Cluster::turn().await;
+        let cluster = CLUSTER.get_or_init(|| Cluster::start_shared(NatsOptions::default())).await;
         OnServers::new(turn, cluster.url(), 3)
     }
 

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use tokio::sync::{Semaphore, SemaphorePermit};
+
 use super::{Nats, NatsOptions, monitor};
 use crate::{Port, eventually};
 
@@ -10,22 +12,50 @@ use crate::{Port, eventually};
 /// the rest is for a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(45);
 
+/// A cluster has the machine to itself, as far as other clusters go. With two of them on two
+/// cores both elect all the time, and a test of something else fails.
+static TURN: Semaphore = Semaphore::const_new(1);
+
+/// The turn of one test to use a cluster. It passes on when this is dropped.
+pub type ClusterTurn = SemaphorePermit<'static>;
+
 /// A cluster of three `nats-server` processes, for streams with three replicas.
 #[derive(Debug)]
 pub struct Cluster {
     nodes: Vec<Nats>,
+    /// Declared last, so that the servers have ended when the turn passes on.
+    _turn: Option<ClusterTurn>,
 }
 
 impl Cluster {
     /// How many servers it has.
     pub const SIZE: usize = 3;
 
-    /// Starts the servers, all with the same options, and waits until streams
-    /// with three replicas can be made.
+    /// Waits for the turn of this test, starts the servers, all with the same options, and waits
+    /// until streams with three replicas can be made.
     ///
     /// # Panics
     /// When that takes longer than 45 s.
     pub async fn start(options: NatsOptions) -> Cluster {
+        let turn = Cluster::turn().await;
+        let mut cluster = Cluster::start_shared(options).await;
+        cluster._turn = Some(turn);
+        cluster
+    }
+
+    /// The turn to use a cluster that several tests share.
+    ///
+    /// # Panics
+    /// Never: nobody closes the semaphore.
+    pub async fn turn() -> ClusterTurn {
+        TURN.acquire().await.unwrap_or_else(|_| panic!("nobody closes the semaphore"))
+    }
+
+    /// Starts a cluster that several tests share, each within a [`Cluster::turn`] of its own.
+    ///
+    /// # Panics
+    /// As [`Cluster::start`].
+    pub async fn start_shared(options: NatsOptions) -> Cluster {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("test-{}-{number}", std::process::id());
@@ -34,7 +64,7 @@ impl Cluster {
         let nodes = ports.into_iter().zip(1..).map(|(port, i)| {
             Nats::launch(&format!("nats-{i}"), &options, Some((&name, port, &routes)))
         });
-        let cluster = Cluster { nodes: nodes.collect() };
+        let cluster = Cluster { nodes: nodes.collect(), _turn: None };
         cluster.wait_ready().await;
         cluster
     }

@@ -32,7 +32,7 @@ fn a_full_disk_loses_nothing_and_the_handle_goes_on_when_there_is_room() {
         .args(NAMESPACES)
         .args(["sh", "-c", script, "sh", &DISK_BYTES.to_string()])
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "tests::rocksdb::full_disk::on_a_small_disk", "--include-ignored"])
+        .args(["--exact", "rocksdb::tests::full_disk::on_a_small_disk", "--include-ignored"])
         .arg("--nocapture")
         .env("DISK", disk.path())
         .output()

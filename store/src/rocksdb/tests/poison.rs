@@ -23,7 +23,7 @@ fn a_failed_write_poisons_the_handle_and_nothing_of_the_batch_is_visible() {
     let done = Command::new("bash")
         .args(["-c", script, "bash"])
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "tests::rocksdb::poison::with_small_files", "--include-ignored"])
+        .args(["--exact", "rocksdb::tests::poison::with_small_files", "--include-ignored"])
         .env("STORE", &path)
         .output()
         .unwrap();
