@@ -153,7 +153,7 @@ fn resolve(files: &BTreeMap<Module, File>, path: Vec<String>, depth: u8) -> Opti
     }
     let handed_on = file.imports.iter().find(|(known, _)| known == name);
     let Some((_, path)) = handed_on else { return Some(module) };
-    let Some(path) = absolute(files, &module, path) else { return None };
+    let path = absolute(files, &module, path)?;
     resolve(files, [path.as_slice(), &rest[1..]].concat(), depth - 1)
 }
 

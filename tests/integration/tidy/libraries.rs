@@ -54,9 +54,9 @@ fn a_library_is_named_only_where_it_belongs() {
             };
             let is_allowed = |place: &&str| match place.strip_suffix('/') {
                 Some(_) => source.path.starts_with(*place),
-                None => source.path == **place,
+                None => source.path == *place,
             };
-            if !places.iter().any(|place| is_allowed(place)) {
+            if !places.iter().any(is_allowed) {
                 wrong.push(format!("{} names {name}", source.path));
             }
         }

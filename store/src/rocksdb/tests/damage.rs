@@ -214,6 +214,7 @@ fn a_list_of_files_whose_end_is_not_its_content_is_refused() {
         bytes[from..].fill(0);
     });
     let refused = RocksDbStore::open(&torn).unwrap_err();
-    let text = crate::error::chain(&refused);
+    let source = std::error::Error::source(&refused).unwrap();
+    let text = format!("{refused}: {source}");
     assert!(text.contains("Corruption") && text.contains("MANIFEST"), "{text}");
 }
