@@ -4,10 +4,12 @@ use rusqlite::{Error, ErrorCode, ffi};
 
 use crate::outbox::OutboxError;
 
-/// The error of a statement. A lock or a full disk may pass. A database that is not what it
-/// should be does not, and neither does the doubt after a failed fsync.
-pub(in crate::outbox) fn failed(place: &str, what: &str) -> impl FnOnce(Error) -> OutboxError {
-    move |error| {
+impl OutboxError {
+    /// The error of a statement, for an outbox that keeps something in SQLite. `what` says what
+    /// was being done. A lock or a full disk may pass ([`OutboxError::Failed`]). A database that
+    /// is not what it should be does not, and neither does the doubt after a failed fsync
+    /// ([`OutboxError::Corrupt`]).
+    pub fn from_sqlite(place: &str, what: &str, error: Error) -> Self {
         let (place, what) = (place.to_owned(), what.to_owned());
         let passes = passes(&error);
         let source = Some(error.into());
@@ -17,6 +19,11 @@ pub(in crate::outbox) fn failed(place: &str, what: &str) -> impl FnOnce(Error) -
             OutboxError::Corrupt { place, at: format!("its database ({what})"), source }
         }
     }
+}
+
+/// For `map_err`.
+pub(super) fn failed(place: &str, what: &str) -> impl FnOnce(Error) -> OutboxError {
+    move |error| OutboxError::from_sqlite(place, what, error)
 }
 
 fn passes(error: &Error) -> bool {

@@ -24,14 +24,8 @@ mod state;
 mod table;
 mod trim;
 
-#[cfg(feature = "directory")]
-pub(super) use failure::failed;
 pub use payload::PayloadSource;
 pub use read::SqliteOutbox;
-#[cfg(feature = "directory")]
-pub(super) use row::{from_i64, to_i64};
-#[cfg(feature = "directory")]
-pub(super) use state::State;
 pub use table::{OutboxTable, SCHEMA};
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rusqlite::{Connection, OpenFlags, config::DbConfig};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
 use tipline_proto::{Lineage, OutboxId, Timestamp};
 
 use super::extent::extent;
@@ -39,7 +40,7 @@ impl SqliteOutbox {
     /// # Errors
     /// [`OutboxError::Unusable`] says what to change; [`OutboxError::Failed`] if SQLite refused.
     pub fn open(path: &Path) -> Result<Self, OutboxError> {
-        Self::open_as(path, None, &format!("sqlite:{}", path.display()))
+        Self::start(path, None, &format!("sqlite:{}", path.display()))
     }
 
     /// As [`SqliteOutbox::open`], for rows whose payloads are kept elsewhere.
@@ -47,10 +48,23 @@ impl SqliteOutbox {
     /// # Errors
     /// As [`SqliteOutbox::open`].
     pub fn open_with(path: &Path, payloads: Box<dyn PayloadSource>) -> Result<Self, OutboxError> {
-        Self::open_as(path, Some(payloads), &format!("sqlite:{}", path.display()))
+        Self::open_named(path, payloads, &format!("sqlite:{}", path.display()))
     }
 
-    pub(in crate::outbox) fn open_as(
+    /// As [`SqliteOutbox::open_with`], under another name in messages. For an outbox of which the
+    /// database is only the index.
+    ///
+    /// # Errors
+    /// As [`SqliteOutbox::open`].
+    pub fn open_named(
+        path: &Path,
+        payloads: Box<dyn PayloadSource>,
+        place: &str,
+    ) -> Result<Self, OutboxError> {
+        Self::start(path, Some(payloads), place)
+    }
+
+    fn start(
         path: &Path,
         payloads: Option<Box<dyn PayloadSource>>,
         place: &str,

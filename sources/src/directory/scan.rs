@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, Transaction};
 use tipline_log::Clock;
+use tipline_producer::OutboxError;
 use tipline_proto::{Hash, Tip};
 
 use super::format::BlockFormat;
 use super::layout::{Key, Layout, Part};
-use crate::outbox::OutboxError;
-use crate::outbox::files::{Index, Look, Noticed, Scan};
-use crate::outbox::sqlite::{from_i64, to_i64};
+use crate::files::{Index, Look, Noticed, Scan, from_i64, to_i64};
 
 /// Files further below the newest block are forgotten: 83 hours of a chain with one block
 /// every 3 s. The outbox forgets the blocks themselves at the same distance.

@@ -15,7 +15,7 @@ mod source;
 
 pub(super) use failure::{damaged, io_failed, sync_failed};
 pub(super) use follow::{Look, Scan, Watched};
-pub(super) use index::{Index, Item};
+pub(super) use index::{Index, Item, from_i64, to_i64};
 #[cfg(test)]
 pub(super) use noticed::Seen;
 pub(super) use noticed::{Completeness, Noticed};

@@ -3,10 +3,10 @@
 use std::io;
 use std::path::Path;
 
-use crate::outbox::OutboxError;
+use tipline_producer::OutboxError;
 
 /// Something about a file is not what it must be.
-pub(in crate::outbox) fn damaged(
+pub(crate) fn damaged(
     place: &str,
     path: &Path,
     why: impl Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -16,7 +16,7 @@ pub(in crate::outbox) fn damaged(
 }
 
 /// A file could not be read now.
-pub(in crate::outbox) fn io_failed(
+pub(crate) fn io_failed(
     place: &str,
     what: &str,
     path: &Path,
@@ -27,10 +27,7 @@ pub(in crate::outbox) fn io_failed(
 
 /// A file, or a directory, could not be made durable. A second try would succeed and say
 /// nothing, so there is none.
-pub(in crate::outbox) fn sync_failed(
-    place: &str,
-    path: &Path,
-) -> impl FnOnce(io::Error) -> OutboxError {
+pub(crate) fn sync_failed(place: &str, path: &Path) -> impl FnOnce(io::Error) -> OutboxError {
     let (place, at) = (place.to_owned(), path.display().to_string());
     move |error| {
         let why = format!(

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind, RenameMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tipline_log::error_chain;
+use tipline_producer::OutboxError;
 use tokio::sync::Notify;
 
 use super::noticed::{Noticed, Seen};
-use crate::outbox::OutboxError;
-use crate::outbox::error::chain;
 
 /// Everything is looked at this often, notified or not: some file systems tell nothing.
 const RESCAN: Duration = Duration::from_secs(30);
@@ -28,29 +28,29 @@ const NOTICES: usize = 4096;
 
 /// When to look again if nothing is noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::outbox) struct Look {
+pub(crate) struct Look {
     again_in: Duration,
 }
 
 impl Look {
     /// Not before the next notification or rescan.
-    pub(in crate::outbox) fn when_noticed() -> Self {
+    pub(crate) fn when_noticed() -> Self {
         Self { again_in: RESCAN }
     }
 
     /// After this time at the latest.
-    pub(in crate::outbox) fn within(&mut self, time: Duration) {
+    pub(crate) fn within(&mut self, time: Duration) {
         self.again_in = self.again_in.min(time);
     }
 
     /// When what failed, or found no room, is tried again.
-    pub(in crate::outbox) fn retry(&mut self) {
+    pub(crate) fn retry(&mut self) {
         self.within(RETRY);
     }
 }
 
 /// What looks at the files and enqueues what is complete.
-pub(in crate::outbox) trait Scan: Send + 'static {
+pub(crate) trait Scan: Send + 'static {
     /// Looks once.
     ///
     /// # Errors
@@ -59,16 +59,16 @@ pub(in crate::outbox) trait Scan: Send + 'static {
 }
 
 /// Tells by its name whether a file matters.
-pub(in crate::outbox) type Relevant = Box<dyn Fn(&str) -> bool + Send>;
+pub(crate) type Relevant = Box<dyn Fn(&str) -> bool + Send>;
 
 /// What is watched.
-pub(in crate::outbox) struct Watched {
+pub(crate) struct Watched {
     /// The directory.
-    pub(in crate::outbox) root: PathBuf,
+    pub(crate) root: PathBuf,
     /// Whether the directories in it are watched too.
-    pub(in crate::outbox) recursive: bool,
+    pub(crate) recursive: bool,
     /// Which file names matter.
-    pub(in crate::outbox) relevant: Relevant,
+    pub(crate) relevant: Relevant,
 }
 
 enum Notice {
@@ -125,7 +125,7 @@ impl Follower {
 
     /// What has stopped the outbox, if anything has.
     pub(super) fn failure(&self) -> Option<OutboxError> {
-        self.failure.get().map(OutboxError::again)
+        self.failure.get().map(OutboxError::duplicate)
     }
 }
 
@@ -213,7 +213,7 @@ impl Task {
                 }
                 Err(error @ OutboxError::Failed { .. }) => {
                     if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!(error = chain(&error), "will be tried again");
+                        tracing::warn!(error = error_chain(&error), "will be tried again");
                     }
                     noticed.look_at_everything();
                     Look { again_in: RETRY }
@@ -247,7 +247,10 @@ impl Task {
     }
 
     fn fail(&self, error: OutboxError) {
-        tracing::error!(error = chain(&error), "the outbox over the node's files has stopped");
+        tracing::error!(
+            error = error_chain(&error),
+            "the outbox over the node's files has stopped"
+        );
         // Set once: the thread ends here.
         drop(self.failure.set(error));
         self.wake.notify_one();

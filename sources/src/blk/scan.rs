@@ -7,16 +7,15 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Transaction};
 use tipline_log::Clock;
+use tipline_producer::OutboxError;
 use tipline_proto::{Hash, LinkError, Timestamp, Tip};
 
 use super::end::names;
 use super::record::{self, FRAME, Head, Magic, Record};
 use super::tree::{Node, Place, Tree};
-use crate::outbox::OutboxError;
-use crate::outbox::files::{
-    Completeness, Index, Look, Noticed, Scan, damaged, io_failed, sync_failed,
+use crate::files::{
+    Completeness, Index, Look, Noticed, Scan, damaged, from_i64, io_failed, sync_failed, to_i64,
 };
-use crate::outbox::sqlite::{from_i64, to_i64};
 
 /// Blocks that are noted before they are published, and the next are looked for.
 const MOST_RECORDS: usize = 1000;

@@ -1,8 +1,10 @@
 //! Reading finished files.
 
+use tipline_log::error_chain;
+use tipline_producer::OutboxError;
+
 use super::{block, mainnet, mainnet_genesis, record, write, xor};
-use crate::outbox::error::chain;
-use crate::outbox::{BlkBlock, BlkBlocks, OutboxError};
+use crate::{BlkBlock, BlkBlocks};
 
 fn all(path: &std::path::Path) -> Result<Vec<BlkBlock>, OutboxError> {
     BlkBlocks::open(path)?.collect()
@@ -54,7 +56,7 @@ fn a_file_that_is_cut_off_says_where_and_how_much_is_missing() {
         assert_eq!(whole, 254);
         let error = blocks.next().unwrap().unwrap_err();
         assert!(matches!(error, OutboxError::Corrupt { .. }), "{error:?}");
-        let (text, missing) = (chain(&error), bytes.len() - cut);
+        let (text, missing) = (error_chain(&error), bytes.len() - cut);
         assert!(text.contains("blk00000.dat"), "{text}");
         assert!(text.contains(&format!("{missing} bytes of the block")) || missing > 200, "{text}");
         assert!(text.contains("at offset 585"), "{text}");
@@ -68,9 +70,9 @@ fn garbage_is_named_with_its_place() {
     let first = record(&block(&mainnet_genesis(), "first"));
     let garbage = [&first[..], b"this is no record at all, but long enough to be one"].concat();
     let error = all(&write(dir.path(), "blk00000.dat", &garbage)).unwrap_err();
-    assert!(chain(&error).contains(&format!("at offset {}", first.len())), "{error:?}");
+    assert!(error_chain(&error).contains(&format!("at offset {}", first.len())), "{error:?}");
     let text = all(&write(dir.path(), "blk00000.dat", "just some text, or other".as_bytes()));
-    assert!(chain(&text.unwrap_err()).contains("says that its block has"));
+    assert!(error_chain(&text.unwrap_err()).contains("says that its block has"));
 }
 
 #[test]

@@ -10,14 +10,15 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 use tipline_log::system_clock;
+use tipline_producer::{Outbox, OutboxError, Row};
 use tipline_proto::{Event, Hash};
 use tokio::sync::Notify;
 
 use super::layout::{Key, Layout};
 use super::scan::{DirectoryScan, SCHEMA};
 use super::{BlockFormat, ContentHash, DirectorySettings};
-use crate::outbox::files::Index;
-use crate::outbox::{FileOutbox, Outbox, OutboxError, Row};
+use crate::FileOutbox;
+use crate::files::Index;
 
 /// Longer than anything here takes; only a failing test waits that long.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -141,5 +142,5 @@ pub(super) fn proof(height: u64, content: &str, of: &str) -> Event {
 
 /// An error with its sources.
 pub(super) fn text(error: &OutboxError) -> String {
-    crate::outbox::error::chain(error)
+    tipline_log::error_chain(error)
 }

@@ -33,11 +33,12 @@ use std::sync::Arc;
 pub use end::{BlkBlock, BlkBlocks};
 use scan::BlkScan;
 use tipline_log::Clock;
+use tipline_producer::OutboxError;
 use tipline_proto::Hash;
 use tokio::sync::Notify;
 
 use super::files::{FileSource, Index, Watched};
-use super::{FileOutbox, OutboxError};
+use crate::FileOutbox;
 
 /// Where a node's `blk*.dat` files are.
 #[derive(Debug, Clone, PartialEq, Eq)]

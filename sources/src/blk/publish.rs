@@ -1,14 +1,13 @@
 //! From the blocks that are known to events in the outbox.
 
+use tipline_producer::OutboxError;
 use tipline_proto::limits::MAX_UNIT_BYTES;
 use tipline_proto::{Event, Tip};
 
 use super::record::FRAME;
 use super::scan::BlkScan;
 use super::tree::{Place, Step};
-use crate::outbox::OutboxError;
-use crate::outbox::files::{FileSource, Item, Look, damaged, io_failed, reference};
-use crate::outbox::sqlite::to_i64;
+use crate::files::{FileSource, Item, Look, damaged, io_failed, reference, to_i64};
 
 /// Most events that are enqueued in one transaction: then one fsync of the index is for all.
 const MOST_EVENTS: usize = 64;

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use tipline_producer::{Outbox, OutboxError, Pending, Row, SqliteOutbox};
 use tipline_proto::{Lineage, OutboxId};
 use tokio::sync::Notify;
 
 use super::follow::{Follower, Scan, Watched};
 use super::source::FileSource;
-use crate::outbox::{Outbox, OutboxError, Pending, Row, SqliteOutbox};
 
 /// An outbox that is a view over the files that a node keeps anyway: nothing is stored
 /// twice, and the node needs no line of code. Made by [`FileOutbox::directory`] and
@@ -25,7 +25,7 @@ pub struct FileOutbox {
 
 impl FileOutbox {
     /// Reads what is in the index, and follows the files into it.
-    pub(in crate::outbox) fn start(
+    pub(crate) fn start(
         index: &Path,
         place: &str,
         source: FileSource,
@@ -33,7 +33,7 @@ impl FileOutbox {
         scan: Box<dyn Scan>,
         wake: Arc<Notify>,
     ) -> Result<Self, OutboxError> {
-        let index = SqliteOutbox::open_as(index, Some(Box::new(source)), place)?;
+        let index = SqliteOutbox::open_named(index, Box::new(source), place)?;
         let follower = Follower::start(watched, place, scan, wake)?;
         Ok(Self { index, follower })
     }

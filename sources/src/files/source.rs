@@ -5,39 +5,33 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use bytes::Bytes;
-
-use crate::outbox::PayloadSource;
+use tipline_producer::PayloadSource;
 
 /// What a row says about its payload: the file, and where in it.
-pub(in crate::outbox) fn reference(file: &str, offset: u64, length: u64) -> String {
+pub(crate) fn reference(file: &str, offset: u64, length: u64) -> String {
     format!("{file}:{offset}:{length}")
 }
 
 /// Reads what [`reference()`] says, below a root.
 #[derive(Debug)]
-pub(in crate::outbox) struct FileSource {
+pub(crate) struct FileSource {
     root: PathBuf,
     key: [u8; 8],
 }
 
 impl FileSource {
     /// Files as they are.
-    pub(in crate::outbox) fn new(root: PathBuf) -> Self {
+    pub(crate) fn new(root: PathBuf) -> Self {
         Self { root, key: [0; 8] }
     }
 
     /// Files of which every byte is XORed with this key, by its offset in the file.
-    pub(in crate::outbox) fn with_key(root: PathBuf, key: [u8; 8]) -> Self {
+    pub(crate) fn with_key(root: PathBuf, key: [u8; 8]) -> Self {
         Self { root, key }
     }
 
     /// The bytes at this place.
-    pub(in crate::outbox) fn bytes(
-        &self,
-        file: &str,
-        offset: u64,
-        length: u64,
-    ) -> io::Result<Bytes> {
+    pub(crate) fn bytes(&self, file: &str, offset: u64, length: u64) -> io::Result<Bytes> {
         let mut from = File::open(self.root.join(file))?;
         from.seek(SeekFrom::Start(offset))?;
         // The length is from our own index; the file may be shorter all the same.
@@ -53,7 +47,7 @@ impl FileSource {
 }
 
 /// Takes a key off bytes that start at this offset of their file.
-pub(in crate::outbox) fn unmask(bytes: &mut [u8], offset: u64, key: [u8; 8]) {
+pub(crate) fn unmask(bytes: &mut [u8], offset: u64, key: [u8; 8]) {
     if key == [0; 8] {
         return;
     }

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use tipline_proto::Hash;
 use tipline_proto::limits::MAX_PAYLOAD_BYTES;
 
-use crate::outbox::files::unmask;
+use crate::files::unmask;
 
 /// Magic and length, before each block.
 pub(super) const FRAME: u64 = 8;

@@ -4,13 +4,11 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tipline_log::Clock;
+use tipline_producer::{OutboxError, OutboxTable};
 use tipline_proto::{Event, Hash, Tip};
 use tokio::sync::Notify;
-
-use crate::outbox::sqlite::{State, failed, to_i64};
-use crate::outbox::{OutboxError, OutboxTable};
 
 /// Rows that hold a copy of what they refer to, for [`Index::enqueue`] to find them.
 const COPIES: &str = "CREATE INDEX IF NOT EXISTS tipline_copy ON tipline_outbox (sequence) \
@@ -18,24 +16,24 @@ const COPIES: &str = "CREATE INDEX IF NOT EXISTS tipline_copy ON tipline_outbox 
 
 /// An event to enqueue.
 #[derive(Debug)]
-pub(in crate::outbox) struct Item {
-    pub(in crate::outbox) event: Event,
+pub(crate) struct Item {
+    pub(crate) event: Event,
     /// Where its payload is; `None` if it has none.
-    pub(in crate::outbox) reference: Option<String>,
+    pub(crate) reference: Option<String>,
 }
 
 /// What came of enqueueing some events.
 #[derive(Debug)]
-pub(in crate::outbox) struct Taken {
+pub(crate) struct Taken {
     /// How many of them were enqueued, from the first on.
-    pub(in crate::outbox) count: usize,
+    pub(crate) count: usize,
     /// Why the next one was not.
-    pub(in crate::outbox) refused: Option<OutboxError>,
+    pub(crate) refused: Option<OutboxError>,
 }
 
 /// The writing side of the index. One process at a time.
 #[derive(Debug)]
-pub(in crate::outbox) struct Index {
+pub(crate) struct Index {
     conn: Connection,
     table: OutboxTable,
     place: String,
@@ -46,7 +44,7 @@ pub(in crate::outbox) struct Index {
 impl Index {
     /// Opens the index, creates it if it is not there. `schema` is what the caller keeps in it
     /// besides.
-    pub(in crate::outbox) fn open(
+    pub(crate) fn open(
         path: &Path,
         place: &str,
         schema: &str,
@@ -88,27 +86,17 @@ impl Index {
     }
 
     /// The newest block that was enqueued.
-    pub(in crate::outbox) fn tip(&self) -> Result<Option<Tip>, OutboxError> {
-        Ok(self.state()?.tip)
+    pub(crate) fn tip(&self) -> Result<Option<Tip>, OutboxError> {
+        self.table.tip(&self.conn)
     }
 
     /// The block at a height, if it is enqueued and not forgotten; the parent of the first one too.
-    pub(in crate::outbox) fn block(&self, height: u64) -> Result<Option<Hash>, OutboxError> {
-        let base = self.state()?.base.filter(|base| base.height == height);
-        if let Some(base) = base {
-            return Ok(Some(base.hash));
-        }
-        let sql = "SELECT hash FROM tipline_block WHERE height = ?1";
-        let found = self
-            .conn
-            .query_row(sql, [to_i64(height)], |row| row.get::<_, Vec<u8>>(0))
-            .optional()
-            .map_err(failed(&self.place, "reading its index"))?;
-        Ok(found.and_then(|hash| Hash::new(hash).ok()))
+    pub(crate) fn block(&self, height: u64) -> Result<Option<Hash>, OutboxError> {
+        self.table.block(&self.conn, height)
     }
 
     /// Reads what the caller keeps in the index.
-    pub(in crate::outbox) fn read<T>(
+    pub(crate) fn read<T>(
         &self,
         read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, OutboxError> {
@@ -116,7 +104,7 @@ impl Index {
     }
 
     /// Writes what the caller keeps in the index, durable on return.
-    pub(in crate::outbox) fn write<T>(
+    pub(crate) fn write<T>(
         &mut self,
         write: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, OutboxError> {
@@ -134,7 +122,7 @@ impl Index {
     /// The newest block and the newest row get a copy of what they refer to; older copies go.
     /// `replaced` names a reference whose file now has other content: the copy becomes all
     /// there is.
-    pub(in crate::outbox) fn enqueue(
+    pub(crate) fn enqueue(
         &mut self,
         items: &[Item],
         replaced: Option<&str>,
@@ -173,10 +161,11 @@ impl Index {
         self.wake.notify_one();
         Ok(Taken { count, refused })
     }
+}
 
-    fn state(&self) -> Result<State, OutboxError> {
-        State::read(&self.conn, &self.place)
-    }
+/// SQLite's error as the outbox's.
+fn failed(place: &str, what: &str) -> impl FnOnce(rusqlite::Error) -> OutboxError {
+    move |error| OutboxError::from_sqlite(place, what, error)
 }
 
 fn lock(path: &Path) -> Result<File, TryLockError> {
@@ -214,4 +203,15 @@ fn copy_newest(tx: &Transaction<'_>, items: &[Item], sequences: &[u64]) -> rusql
         tx.execute(copy, rusqlite::params![to_i64(*sequence), payload])?;
     }
     Ok(())
+}
+
+/// SQLite's integers have a sign, ours never do: what is written comes out again, and nothing
+/// below zero is ever written.
+pub(crate) fn from_i64(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+/// The number as SQLite holds it; the largest it can hold if it is larger.
+pub(crate) fn to_i64(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }

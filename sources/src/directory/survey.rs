@@ -4,10 +4,11 @@ use std::fs::{self, DirEntry, Metadata};
 use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use tipline_producer::OutboxError;
+
 use super::layout::{Key, Layout, Part, epoch};
 use super::scan::{DirectoryScan, Stamp, WINDOW};
-use crate::outbox::OutboxError;
-use crate::outbox::files::io_failed;
+use crate::files::io_failed;
 
 /// How far below the tip a file is compared on every look at everything; at the start all are.
 const NEAR: u64 = 1000;

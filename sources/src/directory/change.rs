@@ -2,14 +2,14 @@
 
 use std::fs;
 
+use tipline_producer::OutboxError;
 use tipline_proto::Event;
 
 use super::batch::{Batch, Content, Reading};
 use super::layout::{Key, Part};
 use super::scan::{DirectoryScan, Known, record};
 use super::survey::stamp;
-use crate::outbox::OutboxError;
-use crate::outbox::files::{Look, Noticed, damaged, reference};
+use crate::files::{Look, Noticed, damaged, reference};
 
 impl DirectoryScan {
     /// Publishes what replaced the tip or a proof. Answers whether new blocks may follow: not

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use tipline_proto::{Event, Hash, Links, Tip};
 
-use crate::outbox::blk::tree::{Place, Step, Tree};
+use crate::blk::tree::{Place, Step, Tree};
 
 fn hash(number: usize) -> Hash {
     Hash::new(vec![number as u8 + 1]).unwrap()

@@ -2,9 +2,10 @@
 
 use std::fs::{self, File};
 
+use tipline_producer::{Outbox, OutboxError};
+
 use super::{Node, block, hash, text};
-use crate::outbox::directory::layout::Key;
-use crate::outbox::{Outbox, OutboxError};
+use crate::directory::layout::Key;
 
 #[test]
 fn a_block_below_the_tip_that_changes_stops_the_outbox_by_name() {
@@ -87,9 +88,9 @@ fn a_directory_that_is_not_there_says_so() {
     let mut settings = node.settings();
     settings.root = settings.root.join("missing");
     let wake = std::sync::Arc::new(tokio::sync::Notify::new());
-    let format = Box::new(crate::outbox::ContentHash);
+    let format = Box::new(crate::ContentHash);
     let clock = tipline_log::system_clock();
-    let error = crate::outbox::FileOutbox::directory(settings, format, clock, wake).unwrap_err();
+    let error = crate::FileOutbox::directory(settings, format, clock, wake).unwrap_err();
     assert!(matches!(error, OutboxError::Unusable { .. }), "{error:?}");
     assert!(error.to_string().contains("no such directory"), "{error}");
 }

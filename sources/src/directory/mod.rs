@@ -40,11 +40,12 @@ pub use format::{BlockFormat, BlockHeader, ContentHash};
 use layout::Layout;
 use scan::DirectoryScan;
 use tipline_log::Clock;
+use tipline_producer::OutboxError;
 use tipline_proto::Hash;
 use tokio::sync::Notify;
 
 use super::files::{FileSource, Index, Watched};
-use super::{FileOutbox, OutboxError};
+use crate::FileOutbox;
 
 /// Where a node's block files are.
 #[derive(Debug, Clone, PartialEq, Eq)]

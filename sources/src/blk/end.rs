@@ -1,17 +1,16 @@
 //! Reading files that nobody writes any more, from front to end.
 
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
-use std::vec;
+use std::{io, vec};
 
 use bytes::Bytes;
+use tipline_producer::OutboxError;
 use tipline_proto::Hash;
 
 use super::is_blk;
 use super::record::{self, FRAME, Magic, Record};
-use crate::outbox::OutboxError;
-use crate::outbox::files::{damaged, io_failed};
+use crate::files::{damaged, io_failed};
 
 /// A block of a `blk*.dat` file.
 #[derive(Debug, Clone, PartialEq, Eq)]

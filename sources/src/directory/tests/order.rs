@@ -3,11 +3,12 @@
 use std::fs::File;
 use std::io::Write;
 
+use tipline_producer::{Outbox, OutboxError, conformance};
+
 use super::{Node, block, hash, proof};
-use crate::outbox::conformance;
-use crate::outbox::directory::layout::Key;
-use crate::outbox::files::{Noticed, Scan, Seen};
-use crate::outbox::{BlockFormat, BlockHeader, ContentHash, Outbox, OutboxError};
+use crate::directory::layout::Key;
+use crate::files::{Noticed, Scan, Seen};
+use crate::{BlockFormat, BlockHeader, ContentHash};
 
 #[test]
 fn what_is_there_at_the_start_is_published_in_order_once() {

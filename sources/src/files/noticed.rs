@@ -13,7 +13,7 @@ const MOST: usize = 10_000;
 
 /// A notification about one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::outbox) enum Seen {
+pub(crate) enum Seen {
     /// It was written to, and is open for more.
     Writing,
     /// It was closed after writing, or renamed into place.
@@ -24,7 +24,7 @@ pub(in crate::outbox) enum Seen {
 
 /// Whether a file may be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::outbox) enum Completeness {
+pub(crate) enum Completeness {
     /// It is complete.
     Complete,
     /// It will count as complete after this time if nothing happens to it.
@@ -35,7 +35,7 @@ pub(in crate::outbox) enum Completeness {
 
 /// What has been noticed since the last look.
 #[derive(Debug)]
-pub(in crate::outbox) struct Noticed {
+pub(crate) struct Noticed {
     everything: bool,
     changed: BTreeSet<PathBuf>,
     /// Whether a file was closed, if anything is known of its writer.
@@ -44,12 +44,12 @@ pub(in crate::outbox) struct Noticed {
 
 impl Noticed {
     /// Nothing is known: look at everything.
-    pub(in crate::outbox) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { everything: true, changed: BTreeSet::new(), closed: HashMap::new() }
     }
 
     /// Takes a notification in; answers whether there is a reason to look.
-    pub(in crate::outbox) fn note(&mut self, path: PathBuf, seen: Seen) -> bool {
+    pub(crate) fn note(&mut self, path: PathBuf, seen: Seen) -> bool {
         if self.closed.len() >= MOST || self.changed.len() >= MOST {
             self.forget();
         }
@@ -75,17 +75,17 @@ impl Noticed {
     }
 
     /// Whether everything is to be looked at; answered once.
-    pub(in crate::outbox) fn take_everything(&mut self) -> bool {
+    pub(crate) fn take_everything(&mut self) -> bool {
         std::mem::take(&mut self.everything)
     }
 
     /// The files to look at; answered once.
-    pub(in crate::outbox) fn take_changed(&mut self) -> BTreeSet<PathBuf> {
+    pub(crate) fn take_changed(&mut self) -> BTreeSet<PathBuf> {
         std::mem::take(&mut self.changed)
     }
 
     /// The file was read; how it came about does not matter any more.
-    pub(in crate::outbox) fn done(&mut self, path: &Path) {
+    pub(crate) fn done(&mut self, path: &Path) {
         if self.closed.get(path) == Some(&true) {
             self.closed.remove(path);
         }
@@ -93,7 +93,7 @@ impl Noticed {
 
     /// Whether a file that was last changed at `modified` may be read `now`. `succeeded`
     /// tells that the node has gone on to the next file.
-    pub(in crate::outbox) fn completeness(
+    pub(crate) fn completeness(
         &self,
         path: &Path,
         modified: Timestamp,

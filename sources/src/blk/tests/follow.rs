@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
-use tipline_log::system_clock;
+use tipline_log::{error_chain, system_clock};
+use tipline_producer::{Outbox, OutboxError};
 use tipline_proto::{Event, Hash};
 use tokio::sync::Notify;
 
 use super::{block, hash, mainnet, mainnet_genesis, record, write, xor};
-use crate::outbox::error::chain;
-use crate::outbox::{BlkBlocks, BlkSettings, FileOutbox, Outbox, OutboxError};
+use crate::{BlkBlocks, BlkSettings, FileOutbox};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -213,7 +213,7 @@ fn blocks_of_another_chain_are_refused() {
     let mut outbox = node.open(path, genesis());
     let failure = node.until(|| outbox.failure());
     assert!(matches!(failure, OutboxError::DoesNotLink { .. }), "{failure:?}");
-    let text = chain(&failure);
+    let text = error_chain(&failure);
     assert!(text.contains(&genesis().to_string()), "{text}");
     assert!(text.contains(&mainnet_genesis().to_string()), "{text}");
     assert!(matches!(outbox.read(0, 1, 1), Err(OutboxError::DoesNotLink { .. })));
@@ -227,7 +227,7 @@ fn garbage_and_files_that_shrink_stop_the_outbox() {
     let mut outbox = node.open(node.path().to_owned(), genesis());
     node.events(&mut outbox, 1);
     append(&path, b"this is no record at all, and long enough");
-    let failure = chain(&node.until(|| outbox.failure()));
+    let failure = error_chain(&node.until(|| outbox.failure()));
     let offset = record(&blocks[0]).len();
     assert!(
         failure.contains("blk00000.dat") && failure.contains(&format!("offset {offset}")),
@@ -236,6 +236,6 @@ fn garbage_and_files_that_shrink_stop_the_outbox() {
     drop(outbox);
     File::options().write(true).open(&path).unwrap().set_len(50).unwrap();
     let outbox = node.open(node.path().to_owned(), genesis());
-    let failure = chain(&node.until(|| outbox.failure()));
+    let failure = error_chain(&node.until(|| outbox.failure()));
     assert!(failure.contains(&format!("read up to offset {offset}")), "{failure}");
 }

@@ -1,10 +1,10 @@
 //! Files that are replaced.
 
+use tipline_producer::Outbox;
 use tipline_proto::Event;
 
 use super::{Node, block, hash, proof};
-use crate::outbox::Outbox;
-use crate::outbox::directory::layout::Key;
+use crate::directory::layout::Key;
 
 fn rolled_back(to_height: u64, to: &str) -> Event {
     Event::RolledBack { to_height, to_hash: hash(to) }

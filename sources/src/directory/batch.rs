@@ -7,16 +7,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tipline_producer::OutboxError;
 use tipline_proto::limits::{MAX_PAYLOAD_BYTES, MAX_UNIT_BYTES};
 use tipline_proto::{Event, Hash, PayloadTooLarge, Timestamp, Tip};
 
 use super::layout::{Key, Part, epoch};
 use super::scan::{DirectoryScan, Known, WINDOW, forget, record};
 use super::survey::stamp;
-use crate::outbox::OutboxError;
-use crate::outbox::files::{
-    Completeness, Item, Look, Noticed, damaged, io_failed, reference, sync_failed,
-};
+use crate::files::{Completeness, Item, Look, Noticed, damaged, io_failed, reference, sync_failed};
 
 /// Most files that are enqueued in one transaction: then one fsync of the index is for all.
 const MOST_FILES: usize = 64;
