@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use tipline_log::{Log, LogError, system_clock};
 use tipline_producer::{
-    BackupStatus, Continue, Ended, Producer, ProducerSettings, Progress, Stage, Standing,
+    BackupStatus, Continue, Ended, Producer, ProducerSettings, Progress, Stage,
 };
-use tipline_proto::{Digest, InvalidBytes, InvalidLabel, Label, Position};
+use tipline_proto::{Agreement, Digest, InvalidBytes, InvalidLabel, Label, Position};
 
 use crate::address::Source;
 use crate::args::Shared;
@@ -183,7 +183,7 @@ fn backed_up(backups: &BackupStatus, height: Option<u64>) -> String {
         return "no consumer yet".to_owned();
     }
     let close = backups.consumers.iter().filter(|consumer| {
-        let agrees = matches!(consumer.standing, Standing::Agrees | Standing::Ahead);
+        let agrees = matches!(consumer.agreement, Agreement::Agrees | Agreement::Ahead);
         let block = consumer.receipt.block_tip.as_ref().map(|tip| tip.height);
         let lag = height.unwrap_or(0).saturating_sub(block.unwrap_or(0));
         agrees && consumer.receipt.failure.is_none() && lag <= CLOSE

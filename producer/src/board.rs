@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tipline_log::{Board, Log, LogError, Shortfall};
-use tipline_proto::{Announcement, Position};
+use tipline_proto::{Agreement, Announcement, Position};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -14,7 +14,7 @@ use crate::ended::{Ended, chain};
 use crate::progress::Progress;
 use crate::publisher::Publisher;
 use crate::settings::Trim;
-use crate::status::{ConsumerStatus, Standing, assess};
+use crate::status::{ConsumerStatus, assess};
 
 /// At most so many announcements a second while blocks are published.
 const ANNOUNCE_PAUSE: Duration = Duration::from_millis(200);
@@ -109,7 +109,7 @@ impl Follower {
     /// A receipt can be here before the answer to the append that it is about.
     fn has_receipt_ahead(&self) -> bool {
         let status = self.publisher.status.borrow();
-        status.consumers.iter().any(|consumer| consumer.standing == Standing::Ahead)
+        status.consumers.iter().any(|consumer| consumer.agreement == Agreement::Ahead)
     }
 
     async fn show(&mut self, board: Board) -> Result<(), LogError> {
@@ -139,12 +139,12 @@ impl Follower {
 }
 
 fn alarm_if_new(consumer: &ConsumerStatus, known: &[ConsumerStatus]) {
-    let Standing::Diverged { index } = consumer.standing else {
+    let Agreement::Diverged { index } = consumer.agreement else {
         return;
     };
     let name = &consumer.receipt.consumer;
     let was = known.iter().find(|before| before.receipt.consumer == *name);
-    if was.is_none_or(|before| before.standing != consumer.standing) {
+    if was.is_none_or(|before| before.agreement != consumer.agreement) {
         tracing::error!(
             consumer = %name, index,
             "a receipt diverges: this consumer holds another history from this index or an \

@@ -29,5 +29,5 @@ pub use outbox::{OutboxTable, PayloadSource, SCHEMA, SqliteOutbox};
 pub use producer::Producer;
 pub use progress::{Progress, Stage};
 pub use settings::{Continue, ProducerSettings, Trim};
-pub use status::{BackupStatus, ConsumerStatus, Standing};
+pub use status::{BackupStatus, ConsumerStatus};
 pub use ticket::Ticket;

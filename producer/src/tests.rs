@@ -6,13 +6,11 @@ use std::time::Duration;
 use tipline_log::memory::MemoryLog;
 use tipline_log::{Appender, Log, Reader, Receipts, Trimmer, system_clock};
 use tipline_proto::{
-    Chain, Event, Hash, InstanceId, Label, Level, Lineage, Links, LogIdentity, OutboxId, Policy,
-    Position, Reached, Receipt, Role, Timestamp,
+    Agreement, Chain, Event, Hash, InstanceId, Label, Level, Lineage, Links, LogIdentity, OutboxId,
+    Policy, Position, Reached, Receipt, Role, Timestamp,
 };
 
-use crate::{
-    Continue, Ended, MemoryOutbox, Outbox as _, Producer, ProducerSettings, Stage, Standing,
-};
+use crate::{Continue, Ended, MemoryOutbox, Outbox as _, Producer, ProducerSettings, Stage};
 
 fn genesis() -> Hash {
     Hash::new(vec![0; 32]).unwrap()
@@ -89,7 +87,7 @@ async fn logged_and_backed_up_are_two_awaits() {
     forged.digest = behind.digest;
     log.put_receipt(&receipt(&log, "archive", forged)).await.unwrap();
     let diverged = |status: &crate::BackupStatus| {
-        status.consumer("archive").map(|c| c.standing) == Some(Standing::Diverged { index: 2 })
+        status.consumer("archive").map(|c| c.agreement) == Some(Agreement::Diverged { index: 2 })
     };
     status.wait_for(diverged).await.unwrap();
     assert!(!waiting.is_finished(), "a receipt of another history never counts");

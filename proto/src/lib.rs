@@ -5,6 +5,7 @@
 //! agrees on. It is not a client: there is no I/O, no clock, no randomness and no async here.
 //! Hard limits are in [`limits`].
 
+mod agreement;
 mod digest;
 mod entry;
 mod event;
@@ -29,6 +30,7 @@ mod generated;
 #[cfg(test)]
 mod tests;
 
+pub use agreement::{Agreement, agreement};
 pub use digest::Digest;
 pub use entry::Entry;
 pub use event::{Event, InvalidLabel, Kind, Label, PayloadTooLarge};

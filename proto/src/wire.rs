@@ -359,7 +359,7 @@ impl Receipt {
     /// reason is given one.
     pub fn encode(&self) -> Bytes {
         let reached = Level::ALL.into_iter().filter_map(|level| {
-            let position = Some(put_position(&self.reached.said(level)?));
+            let position = Some(put_position(&self.reached.reported(level)?));
             Some(pb::Reached { level: level as i32, position })
         });
         let message = pb::Receipt {
@@ -389,7 +389,7 @@ impl Receipt {
         for said in message.reached {
             let level = Level::ALL.into_iter().find(|level| *level as i32 == said.level);
             let level = fields.need("a known level", level)?;
-            if reached.said(level).is_some() {
+            if reached.reported(level).is_some() {
                 fields.check("reached", Err(format!("{level} comes twice")))?;
             }
             reached.set(level, fields.position("position", said.position)?);

@@ -88,7 +88,7 @@ impl Survey {
 }
 
 fn said(receipt: &Receipt) -> impl Iterator<Item = Position> {
-    Level::ALL.into_iter().filter_map(|level| receipt.reached.said(level))
+    Level::ALL.into_iter().filter_map(|level| receipt.reached.reported(level))
 }
 
 /// An entry, if it was not trimmed away meanwhile.

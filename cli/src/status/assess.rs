@@ -131,7 +131,7 @@ fn consumer(
     };
     let index = index(receipt);
     let age = now.since(receipt.time);
-    let said = || Level::ALL.into_iter().filter_map(|level| receipt.reached.said(level));
+    let said = || Level::ALL.into_iter().filter_map(|level| receipt.reached.reported(level));
     let is_other = |index: u64, digest| seen.digests.get(&index).is_some_and(|own| *own != digest);
     let state = if said().any(|position| is_other(position.index, position.digest)) {
         State::Diverged
