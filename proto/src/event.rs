@@ -5,6 +5,7 @@ use bytes::Bytes;
 use crate::hash::{Hash, Key, TransactionId};
 use crate::identity::OutboxId;
 use crate::limits::{MAX_LABEL_BYTES, MAX_PAYLOAD_BYTES};
+use crate::position::Tip;
 
 /// One immutable fact about the chain.
 ///
@@ -120,6 +121,19 @@ impl Kind {
 }
 
 impl Event {
+    /// The newest block after this event, if it changes which that is.
+    pub fn block_tip(&self) -> Option<Tip> {
+        match self {
+            Event::BlockCommitted { height, hash, .. } => {
+                Some(Tip { height: *height, hash: hash.clone() })
+            }
+            Event::RolledBack { to_height, to_hash } => {
+                Some(Tip { height: *to_height, hash: to_hash.clone() })
+            }
+            _ => None,
+        }
+    }
+
     /// Which of the events it is.
     pub const fn kind(&self) -> Kind {
         match self {

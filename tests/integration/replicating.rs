@@ -13,7 +13,8 @@ use tipline_log::{
 };
 use tipline_producer::{Producer, ProducerSettings};
 use tipline_proto::{
-    Agreement, Announcement, ConsumerName, Digest, Entry, InstanceId, Label, LogIdentity, Receipt, Role,
+    Agreement, Announcement, ConsumerName, Digest, Entry, InstanceId, Label, LogIdentity, Receipt,
+    Role,
 };
 use tipline_store::{SqliteReader, SqliteStore, StoreReader, content_digest};
 use tipline_tests::{

@@ -2,12 +2,10 @@
 
 use std::collections::HashMap;
 
-use async_nats::jetstream::{
-    self, ErrorCode,
-    message::StreamMessage,
-    response::Response,
-    stream::{Info, RawMessage},
-};
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::response::Response;
+use async_nats::jetstream::stream::{Info, RawMessage};
+use async_nats::jetstream::{self, ErrorCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};

@@ -14,10 +14,9 @@ use async_nats::jetstream::response::Response;
 use tipline_proto::Entry;
 use tipline_proto::subject::Subject;
 
-use super::JetStreamLog;
-use super::failure;
 use super::inbox::Attempt;
 use super::unit::{self, Draft};
+use super::{JetStreamLog, failure};
 use crate::error::{AppendError, LogError};
 use crate::spec::Tail;
 use crate::unit::check_unit;

@@ -16,11 +16,10 @@ use bytes::Bytes;
 use tipline_proto::subject::Subject;
 use tipline_proto::{Announcement, ConsumerName, Lineage, Receipt};
 
-use super::JetStreamLog;
 use super::api::StreamRef;
 use super::connect::Link;
 use super::feed::{self, Feed};
-use super::{consumers, failure};
+use super::{JetStreamLog, consumers, failure};
 use crate::error::LogError;
 use crate::spec::{Board, BoardFeed};
 

@@ -16,9 +16,8 @@ use futures_util::{FutureExt, StreamExt};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::MAX_MESSAGE;
 use super::connect::{Link, Losses};
-use super::{consumers, failure};
+use super::{MAX_MESSAGE, consumers, failure};
 use crate::error::LogError;
 
 /// A standing request is for at most this many messages; two of them can overlap by half,

@@ -11,9 +11,8 @@ use async_nats::jetstream::message::StreamMessage;
 use bytes::Bytes;
 use tipline_proto::{Assembler, Entry};
 
-use super::JetStreamLog;
 use super::looks::Looks;
-use super::parts;
+use super::{JetStreamLog, parts};
 use crate::error::LogError;
 use crate::spec::{Extent, Tail};
 

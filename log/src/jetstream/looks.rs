@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::connect::Link;
+use crate::backoff::Backoff;
 use crate::error::LogError;
 
 /// As long as a single question may take.
@@ -19,12 +20,12 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// The looks at one thing.
 pub(super) struct Looks {
     end: Instant,
-    pause: Duration,
+    backoff: Backoff,
 }
 
 impl Looks {
     pub(super) fn begin() -> Self {
-        Self { end: Instant::now() + PATIENCE, pause: FIRST_PAUSE }
+        Self { end: Instant::now() + PATIENCE, backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE) }
     }
 
     /// Waits until it is worth while to look once more.
@@ -35,8 +36,7 @@ impl Looks {
         if Instant::now() >= self.end {
             return Err(link.unavailable(why, None));
         }
-        sleep(self.pause).await;
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        sleep(self.backoff.failed()).await;
         Ok(())
     }
 }

@@ -7,10 +7,9 @@ use async_trait::async_trait;
 use tipline_proto::limits::{MAX_APPLY_BYTES, MAX_APPLY_EVENTS};
 use tipline_proto::{Assembler, ConsumerName, Entry};
 
-use super::JetStreamLog;
 use super::api::StreamRef;
 use super::feed::{Arrival, Feed};
-use super::parts;
+use super::{JetStreamLog, parts};
 use crate::error::LogError;
 use crate::spec::{Extent, Subscription};
 

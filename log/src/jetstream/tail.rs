@@ -7,10 +7,9 @@ use bytes::Bytes;
 use tipline_proto::subject::Subject;
 use tipline_proto::{Entry, Event, Head, Kind, OutboxId};
 
-use super::JetStreamLog;
 use super::api::StreamRef;
 use super::looks::Looks;
-use super::parts;
+use super::{JetStreamLog, parts};
 use crate::error::LogError;
 use crate::spec::Tail;
 

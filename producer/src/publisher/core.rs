@@ -14,7 +14,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tipline_log::{AppendError, LogError, Tail};
+use tipline_log::{AppendError, Backoff, LogError, Tail};
 use tipline_proto::{Entry, Event, Label, OutboxId, Position, Timestamp};
 
 use crate::ended::{self, Ended};
@@ -134,7 +134,7 @@ pub(crate) struct Core {
     requests: u64,
     woken: bool,
     draining: bool,
-    attempt: u32,
+    backoff: Backoff,
     /// Times in a row that the tail was found where it cannot be.
     looks: u32,
 }
@@ -143,8 +143,6 @@ pub(crate) struct Core {
 /// shorter than what was acknowledged: a leader that was cut off from the others, and does
 /// not know yet, tells an old one for up to 10 s. One within our own unit: it is being stored.
 const LOOKS: u32 = 20;
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 impl Core {
     pub(crate) fn new(primary: Label, outbox: OutboxId) -> Self {
@@ -160,7 +158,7 @@ impl Core {
             requests: 0,
             woken: false,
             draining: false,
-            attempt: 0,
+            backoff: Backoff::default(),
             looks: 0,
         }
     }
@@ -223,7 +221,7 @@ impl Core {
 
     fn claimed(&mut self, claim: Entry, tail: Tail) -> Vec<Command> {
         self.epoch = claim.epoch;
-        self.attempt = 0;
+        self.backoff.reset();
         self.forget_prepared();
         self.tail = Some(tail);
         self.phase = Phase::Idle;
@@ -264,7 +262,7 @@ impl Core {
     }
 
     fn logged(&mut self, unit: Unit, tail: Tail) -> Vec<Command> {
-        self.attempt = 0;
+        self.backoff.reset();
         self.looks = 0;
         self.tail = Some(tail);
         self.phase = Phase::Idle;
@@ -365,8 +363,8 @@ impl Core {
             Err(Obstacle::Final(ended)) => self.end(ended),
             Err(Obstacle::Passing(why)) => {
                 // The next wake-up, at the latest the periodic one, tries again.
-                self.attempt += 1;
-                vec![Command::Retrying { attempt: self.attempt, why }]
+                self.backoff.failed();
+                vec![Command::Retrying { attempt: self.backoff.attempts(), why }]
             }
         });
         commands
@@ -374,8 +372,8 @@ impl Core {
 
     /// Reading rows had failed, and does no more.
     fn settle(&mut self, read: bool) -> Vec<Command> {
-        if read && self.attempt > 0 && matches!(self.phase, Phase::Idle) {
-            self.attempt = 0;
+        if read && self.backoff.is_pausing() && matches!(self.phase, Phase::Idle) {
+            self.backoff.reset();
             return vec![Command::Settled];
         }
         vec![]
@@ -435,9 +433,9 @@ impl Core {
     }
 
     fn pause(&mut self, why: String) -> Vec<Command> {
-        let pause = FIRST_PAUSE.saturating_mul(1 << self.attempt.min(10)).min(LONGEST_PAUSE);
-        self.attempt += 1;
-        vec![Command::Retrying { attempt: self.attempt, why }, Command::Pause(pause)]
+        let pause = self.backoff.failed();
+        let attempt = self.backoff.attempts();
+        vec![Command::Retrying { attempt, why }, Command::Pause(pause)]
     }
 
     fn end(&mut self, ended: Ended) -> Vec<Command> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tipline_log::{Clock, Log, LogError};
+use tipline_log::{Backoff, Clock, Log, LogError};
 use tipline_proto::{Position, Tip};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,8 @@ pub(crate) type Connect =
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How far back the newest block is looked for, only to announce it.
 const LOOK_BACK_TO_ANNOUNCE: u64 = 300;
+/// Pauses while the log cannot be opened.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Everything a publisher works with.
@@ -68,7 +70,7 @@ struct Ready {
 
 /// Opens the log and reads the board: everything is known before anything is published.
 async fn start(publisher: &Arc<Publisher>, mut connect: Connect) -> Result<Ready, Ended> {
-    let mut attempt = 0;
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     loop {
         let tried = async {
             let log = connect().await?;
@@ -93,16 +95,15 @@ async fn start(publisher: &Arc<Publisher>, mut connect: Connect) -> Result<Ready
             let board = board::watch(publisher, &log, &digests, shortfalls).await?;
             Ok(Ready { log, digests, board })
         };
-        attempt += 1;
         let why = match tried.await {
             Ok(ready) => return Ok(ready),
             Err(Obstacle::Final(ended)) => return Err(ended),
             Err(Obstacle::Passing(why)) => why,
         };
-        publisher.retrying(attempt, why);
+        let pause = backoff.failed();
+        publisher.retrying(backoff.attempts(), why);
         // The gauge of what waits must move before the log is reached, too.
         publisher.tidy(None).await;
-        let pause = Duration::from_millis(50 << attempt.min(5)).min(LONGEST_PAUSE);
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = publisher.drained() => return Err(Ended::Stopped),
@@ -186,7 +187,7 @@ impl Driver {
                 for entry in &unit[..] {
                     self.digests.push(entry.position());
                 }
-                let tip = unit.iter().rev().find_map(|e| resume::block_tip(&e.event));
+                let tip = unit.iter().rev().find_map(|e| e.event.block_tip());
                 if let Some(last) = unit.last() {
                     self.advance(last.position(), last.outbox_sequence, tip);
                 }

@@ -1,7 +1,9 @@
 //! Before a claim: does this outbox continue this log, and from which row?
 
-use tipline_log::{Log, LogError, Tail};
-use tipline_proto::{Entry, Event, Tip};
+use std::ops::RangeInclusive;
+
+use tipline_log::{Log, LogError, Tail, newest_entry};
+use tipline_proto::{Event, Tip};
 
 use super::core::Obstacle;
 use super::worker::OutboxWorker;
@@ -75,7 +77,7 @@ async fn check_continues(
         );
         return Err(Obstacle::Passing(why));
     }
-    let is_tip = |row: &Row| block_tip(&row.event).as_ref() == Some(&tip);
+    let is_tip = |row: &Row| row.event.block_tip().as_ref() == Some(&tip);
     let wrong = before.filter(|row| !is_tip(row));
     let wrong = wrong.or_else(|| behind.filter(|row| !follows(&row.event, &tip)));
     let Some(row) = wrong else {
@@ -123,8 +125,8 @@ async fn check_same_history(
     let Some(row) = outbox.row(sequence).await? else {
         return Ok(());
     };
-    let logged =
-        newest(log, tail, LOOK_BACK, |event| !matches!(event, Event::EpochStarted { .. })).await?;
+    let of_outbox = |event: &Event| !matches!(event, Event::EpochStarted { .. });
+    let logged = newest_entry(log, newest(log, tail, LOOK_BACK).await?, of_outbox).await?;
     let Some(logged) = logged.filter(|entry| entry.outbox_sequence == sequence) else {
         return Ok(());
     };
@@ -147,42 +149,16 @@ pub(super) async fn newest_block(
     tail: &Tail,
     look_back: u64,
 ) -> Result<Option<Tip>, LogError> {
-    let is_block =
-        |event: &Event| matches!(event, Event::BlockCommitted { .. } | Event::RolledBack { .. });
-    let found = newest(log, tail, look_back, is_block).await?;
-    Ok(found.and_then(|entry| block_tip(&entry.event)))
+    tipline_log::newest_block(log, newest(log, tail, look_back).await?).await
 }
 
-/// The block tip behind an event that changes it.
-pub(super) fn block_tip(event: &Event) -> Option<Tip> {
-    match event {
-        Event::BlockCommitted { height, hash, .. } => {
-            Some(Tip { height: *height, hash: hash.clone() })
-        }
-        Event::RolledBack { to_height, to_hash } => {
-            Some(Tip { height: *to_height, hash: to_hash.clone() })
-        }
-        _ => None,
-    }
-}
-
+/// The newest entries, as many as there are up to `look_back`.
 async fn newest(
     log: &dyn Log,
     tail: &Tail,
     look_back: u64,
-    wanted: impl Fn(&Event) -> bool + Send,
-) -> Result<Option<Entry>, LogError> {
-    let first = log.extent().await?.first.max(tail.position.index.saturating_sub(look_back));
-    for index in (first..=tail.position.index).rev() {
-        let entry = match log.entry(index).await {
-            Ok(entry) => entry,
-            // Trimmed away meanwhile.
-            Err(LogError::OutOfRange { .. }) => break,
-            Err(error) => return Err(error),
-        };
-        if wanted(&entry.event) {
-            return Ok(Some(entry));
-        }
-    }
-    Ok(None)
+) -> Result<RangeInclusive<u64>, LogError> {
+    let last = tail.position.index;
+    let first = log.extent().await?.first.max(last.saturating_sub(look_back));
+    Ok(first..=last)
 }

@@ -9,7 +9,6 @@ use tipline_proto::{Entry, Lineage, OutboxId, Position};
 use tokio::sync::{mpsc, oneshot};
 
 use super::core::{Obstacle, Unit};
-use super::resume::block_tip;
 use crate::ended::{Ended, chain};
 use crate::outbox::{Outbox, OutboxError, Pending, Row};
 
@@ -160,7 +159,7 @@ impl Worker {
             let rows = self.outbox.read(at, MAX_UNIT_MESSAGES, MAX_UNIT_BYTES)?;
             let Some(last) = rows.last() else { break };
             at = last.sequence;
-            for row in rows.into_iter().filter(|row| block_tip(&row.event).is_some()) {
+            for row in rows.into_iter().filter(|row| row.event.block_tip().is_some()) {
                 if row.sequence <= sequence {
                     before = Some(row);
                 } else {

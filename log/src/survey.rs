@@ -1,52 +1,56 @@
-//! Looking at the log: what the decision is made of.
+//! Reading what status and retention decide on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use tipline_log::{Extent, Log, LogError};
-use tipline_proto::{Digest, Entry, Level, Position, Receipt, Timestamp};
+use tipline_proto::{
+    Agreement, Digest, Entry, Event, Position, Receipt, Timestamp, Tip, agreement,
+};
 
-use super::proven::Proven;
-use super::reservation::Reserved;
+use crate::error::LogError;
+use crate::spec::{Extent, Log};
 
-/// The log's pace is measured over so many of its newest events.
+/// The log's pace is measured over this many of its newest events.
 const PACE_EVENTS: u64 = 10_000;
 
-/// What was seen of a log. The board is read first: what a receipt speaks of is then there.
+/// What was seen of a log. The board is read first, so what a receipt names is there by then.
 #[derive(Debug, Clone)]
 pub struct Survey {
+    /// The log's tail.
+    pub tail: Position,
     /// Which entries the log holds.
     pub held: Extent,
     /// The newest receipt of every consumer.
     pub receipts: Vec<Receipt>,
-    /// The log's own digest at every index that a receipt or a proof names, where it holds it.
+    /// The log's own digest at every index that was wanted or that a receipt names, where it holds it.
     pub digests: BTreeMap<u64, Digest>,
-    /// Index of the oldest entry that is to be kept for its age; behind the newest if none is.
+    /// Index of the oldest entry that is young; after the newest if none is.
     pub young_from: u64,
     /// Time from one event to the next, on average of the newest; `None` if there are too few.
     pub per_event: Option<Duration>,
 }
 
 impl Survey {
-    /// Looks at the log. Entries that were committed less than `keep_for` before `now` are
-    /// young. Reads some dozens of entries, and each one that a receipt or a proof names.
+    /// Reads the log. Entries that were committed less than `keep_for` before `now` are young.
+    /// Reads some dozens of entries, each one that a receipt names, and those at the `wanted`
+    /// indexes.
     ///
     /// # Errors
-    /// As of the log. Trimming meanwhile is no error.
-    pub async fn of(
+    /// The log's. Trimming meanwhile is no error.
+    pub async fn read(
         log: &dyn Log,
-        proven: &[Proven],
+        wanted: impl IntoIterator<Item = u64>,
         keep_for: Duration,
         now: Timestamp,
     ) -> Result<Self, LogError> {
         let receipts = log.board().await?.receipts;
         let tail = log.tail().await?;
         let held = Extent { last: tail.position.index, ..log.extent().await? };
-        let said = receipts.iter().flat_map(said).map(|position| position.index);
-        let covered = proven.iter().filter_map(|proven| proven.covered.as_ref().ok());
-        let wanted = said.chain(covered.map(|position| position.index));
+        let reported = receipts.iter().flat_map(|receipt: &Receipt| receipt.reached.positions());
+        let wanted: BTreeSet<u64> = reported.map(|position| position.index).chain(wanted).collect();
         let mut digests = BTreeMap::from([(held.last, tail.position.digest)]);
-        for index in wanted.filter(|index| (held.first..=held.last).contains(index)) {
+        for index in wanted.into_iter().filter(|index| (held.first..=held.last).contains(index)) {
             if !digests.contains_key(&index)
                 && let Some(entry) = entry(log, index).await?
             {
@@ -55,30 +59,16 @@ impl Survey {
         }
         let young_from = young_from(log, held, keep_for, now).await?;
         let per_event = per_event(log, held, tail.time).await?;
-        Ok(Self { held, receipts, digests, young_from, per_event })
+        Ok(Self { tail: tail.position, held, receipts, digests, young_from, per_event })
     }
 
-    /// What every consumer may expect of a log that waits for those that are at most `reserve`
-    /// events behind, if nothing else keeps it. [`super::plan`] knows what else does.
-    pub fn reservations(&self, reserve: u64) -> Vec<Reserved> {
-        self.judge(reserve, u64::MAX)
+    /// Whether a receipt agrees with the log, as far as its digests are known.
+    pub fn agreement(&self, receipt: &Receipt) -> Agreement {
+        agreement(receipt, self.tail, |index| self.digests.get(&index).copied())
     }
 
-    pub(super) fn judge(&self, reserve: u64, others: u64) -> Vec<Reserved> {
-        let receipts = self.receipts.iter();
-        receipts.map(|receipt| Reserved::judge(self, receipt, reserve, others)).collect()
-    }
-
-    /// Whether a receipt speaks of another history than the log's, or of more than it has.
-    pub(super) fn is_apart(&self, receipt: &Receipt) -> bool {
-        said(receipt).any(|Position { index, digest }| {
-            let differs = self.digests.get(&index).is_some_and(|own| *own != digest);
-            differs || index > self.held.last
-        })
-    }
-
-    /// How long the log takes to grow by so many events.
-    pub(super) fn time_for(&self, events: u64) -> Option<Duration> {
+    /// How long the log takes to grow by this many events; `None` if its pace is not known.
+    pub fn time_for(&self, events: u64) -> Option<Duration> {
         if events == 0 {
             return Some(Duration::ZERO);
         }
@@ -87,8 +77,38 @@ impl Survey {
     }
 }
 
-fn said(receipt: &Receipt) -> impl Iterator<Item = Position> {
-    Level::ALL.into_iter().filter_map(|level| receipt.reached.reported(level))
+/// The block tip after the newest block or rollback among these entries; `None` if there is none
+/// or they were trimmed away.
+///
+/// # Errors
+/// The log's.
+pub async fn newest_block(
+    log: &dyn Log,
+    among: RangeInclusive<u64>,
+) -> Result<Option<Tip>, LogError> {
+    let found = newest_entry(log, among, |event| event.block_tip().is_some()).await?;
+    Ok(found.and_then(|entry| entry.event.block_tip()))
+}
+
+/// The newest of these entries whose event is `wanted`; `None` if there is none or they were
+/// trimmed away. Reads them one by one, the newest first.
+///
+/// # Errors
+/// The log's.
+pub async fn newest_entry(
+    log: &dyn Log,
+    among: RangeInclusive<u64>,
+    wanted: impl Fn(&Event) -> bool + Send,
+) -> Result<Option<Entry>, LogError> {
+    for index in among.rev() {
+        match entry(log, index).await? {
+            Some(entry) if wanted(&entry.event) => return Ok(Some(entry)),
+            Some(_) => {}
+            // Trimmed away meanwhile, and everything before it too.
+            None => break,
+        }
+    }
+    Ok(None)
 }
 
 /// An entry, if it was not trimmed away meanwhile.
