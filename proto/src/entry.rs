@@ -71,3 +71,16 @@ impl Entry {
         Position { index: self.index, digest: self.digest }
     }
 }
+
+/// What the last part of an event says without the parts before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The position directly behind the entry.
+    pub position: Position,
+    /// As in [`Entry::epoch`].
+    pub epoch: u64,
+    /// As in [`Entry::time`].
+    pub time: Timestamp,
+    /// As in [`Entry::outbox_sequence`].
+    pub outbox_sequence: u64,
+}

@@ -46,7 +46,7 @@
 
 mod bell;
 mod files;
-mod place;
+mod preflight;
 mod sqlite;
 mod subscription;
 #[cfg(test)]
@@ -249,7 +249,7 @@ impl Appender for EmbeddedLog {
         let path = self.inner.path.clone();
         self.inner
             .read(move |log| {
-                Ok(place::preflight(&path, &log.setting("journal_mode")?, &synchronous))
+                Ok(preflight::preflight(&path, &log.setting("journal_mode")?, &synchronous))
             })
             .await
             .unwrap_or_else(|error| Err(ended_early(error)))

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tipline_proto::DecodeError;
 
 use super::connect::Link;
-use super::failure;
+use super::error;
 use crate::error::LogError;
 
 /// A stream on the servers.
@@ -67,7 +67,7 @@ impl Link {
         request: &Value,
     ) -> Result<T, LogError> {
         let answer = self.ask(what, subject, request).await?;
-        answer.map_err(|error| failure::of_api(&self.place, what, error))
+        answer.map_err(|error| error::of_api(&self.place, what, error))
     }
 }
 
@@ -137,7 +137,7 @@ impl StreamRef<'_> {
         let raw = match self.link.ask::<Got>(&what, subject, request).await? {
             Ok(got) => got.message,
             Err(error) if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => return Ok(None),
-            Err(error) => return Err(failure::of_api(&self.link.place, &what, error)),
+            Err(error) => return Err(error::of_api(&self.link.place, &what, error)),
         };
         let sequence = raw.sequence;
         let message = StreamMessage::try_from(raw);

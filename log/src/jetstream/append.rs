@@ -16,7 +16,7 @@ use tipline_proto::subject::Subject;
 
 use super::inbox::Attempt;
 use super::unit::{self, Draft};
-use super::{JetStreamLog, failure};
+use super::{JetStreamLog, error};
 use crate::error::{AppendError, LogError};
 use crate::spec::Tail;
 use crate::unit::check_unit;
@@ -135,7 +135,7 @@ impl JetStreamLog {
     fn parse(&self, message: &Message) -> Result<PublishAck, AppendError> {
         match serde_json::from_slice(&message.payload) {
             Ok(Response::Ok(ack)) => Ok(ack),
-            Ok(Response::Err { error }) => Err(failure::of_append(&self.link.place, error)),
+            Ok(Response::Err { error }) => Err(error::of_append(&self.link.place, error)),
             Err(error) => Err(AppendError::Doubt(
                 self.link.unavailable("append: an unknown answer", Some(Box::new(error))),
             )),

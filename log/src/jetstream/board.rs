@@ -19,7 +19,7 @@ use tipline_proto::{Announcement, ConsumerName, Lineage, Receipt};
 use super::api::StreamRef;
 use super::connect::Link;
 use super::feed::{self, Feed};
-use super::{JetStreamLog, consumers, failure};
+use super::{JetStreamLog, consumers, error};
 use crate::error::LogError;
 use crate::spec::{Board, BoardFeed};
 
@@ -115,7 +115,7 @@ impl JetStreamLog {
         match serde_json::from_slice::<Response<PublishAck>>(&message.payload) {
             Ok(Response::Ok(_)) => Ok(()),
             Ok(Response::Err { error }) => {
-                Err(failure::of_api(&self.link.place, "put a receipt", error))
+                Err(error::of_api(&self.link.place, "put a receipt", error))
             }
             Err(error) => Err(self
                 .link

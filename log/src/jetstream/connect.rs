@@ -4,9 +4,8 @@ use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
-use async_nats::jetstream;
 use async_nats::jetstream::context::ContextBuilder;
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, jetstream};
 use tokio::sync::watch;
 
 use super::options::{JetStreamOptions, Login};
@@ -91,11 +90,7 @@ impl Link {
     }
 
     /// The log is out of reach for now.
-    pub(super) fn unavailable(
-        &self,
-        what: &str,
-        source: Option<super::failure::Source>,
-    ) -> LogError {
+    pub(super) fn unavailable(&self, what: &str, source: Option<super::error::Source>) -> LogError {
         LogError::Unavailable { place: self.place.clone(), what: what.to_owned(), source }
     }
 }

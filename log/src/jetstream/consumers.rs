@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::connect::Link;
-use super::failure;
+use super::error;
 use crate::error::LogError;
 
 /// A passing consumer is forgotten by the server when nobody asks for this long.
@@ -118,7 +118,7 @@ async fn create(link: &Link, stream: &str, config: pull::Config) -> Result<PullC
     created.map_err(|error: ConsumerError| {
         let what = format!("make a consumer of stream {stream}");
         match error.kind() {
-            ConsumerErrorKind::JetStream(error) => failure::of_api(&link.place, &what, error),
+            ConsumerErrorKind::JetStream(error) => error::of_api(&link.place, &what, error),
             _ => link.unavailable(&what, Some(Box::new(error))),
         }
     })
@@ -144,7 +144,7 @@ async fn delete_one(link: &Link, stream: &str, consumer: &str) -> Result<(), Log
     let subject = format!("CONSUMER.DELETE.{stream}.{consumer}");
     match link.ask::<Value>("delete a consumer", subject, &json!({})).await? {
         Err(error) if error.error_code() != ErrorCode::CONSUMER_NOT_FOUND => {
-            Err(failure::of_api(&link.place, "delete a consumer", error))
+            Err(error::of_api(&link.place, "delete a consumer", error))
         }
         Ok(_) | Err(_) => Ok(()),
     }

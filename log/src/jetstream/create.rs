@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::api::StreamRef;
 use super::connect::Link;
-use super::{failure, streams};
+use super::{error, streams};
 use crate::error::LogError;
 
 /// The first version with atomic batches.
@@ -160,7 +160,7 @@ fn refusal(link: &Link, what: &str, error: async_nats::jetstream::Error) -> LogE
             why: format!("the server refuses to {what}; replicas need as many servers"),
             source: Some(Box::new(error)),
         },
-        _ => failure::of_api(&link.place, what, error),
+        _ => error::of_api(&link.place, what, error),
     }
 }
 

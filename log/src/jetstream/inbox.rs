@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 
 use super::connect::{Link, Losses};
-use super::failure::Source;
+use super::error::Source;
 use crate::error::LogError;
 
 /// The server has 503 for a subject that nobody listens to: no leader, or no stream.

@@ -11,7 +11,7 @@ use async_nats::jetstream::message::StreamMessage;
 use bytes::Bytes;
 use tipline_proto::{Assembler, Entry};
 
-use super::looks::Looks;
+use super::reread::Reread;
 use super::{JetStreamLog, parts};
 use crate::error::LogError;
 use crate::spec::{Extent, Tail};
@@ -50,7 +50,7 @@ impl Bounds {
 
 impl JetStreamLog {
     pub(super) async fn bounds(&self) -> Result<Bounds, LogError> {
-        let mut looks = Looks::begin();
+        let mut reread = Reread::begin();
         loop {
             // In this order: the oldest message is never behind the tail. Of an empty stream it
             // is number 0, and it may hold something by now.
@@ -62,7 +62,7 @@ impl JetStreamLog {
             if let Some(oldest) = self.whole_from(first).await? {
                 return Ok(Bounds { oldest: Some(oldest), tail });
             }
-            looks.again(&self.link, "read the oldest entry: it keeps changing").await?;
+            reread.again(&self.link, "read the oldest entry: it keeps changing").await?;
         }
     }
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::failure::Source;
+use super::error::Source;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 const MAX_ANSWER: u64 = 4 << 20;

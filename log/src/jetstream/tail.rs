@@ -8,7 +8,7 @@ use tipline_proto::subject::Subject;
 use tipline_proto::{Entry, Event, Head, Kind, OutboxId};
 
 use super::api::StreamRef;
-use super::looks::Looks;
+use super::reread::Reread;
 use super::{JetStreamLog, parts};
 use crate::error::LogError;
 use crate::spec::Tail;
@@ -48,7 +48,7 @@ impl JetStreamLog {
     /// answers, as fast as it likes: a claim that came in between is the newer tail. Only what
     /// was trimmed away in between is looked for again.
     pub(super) async fn read_tail(&self) -> Result<Tail, LogError> {
-        let mut looks = Looks::begin();
+        let mut reread = Reread::begin();
         loop {
             let (end, claim) = tokio::try_join!(self.newest_unit(), self.newest_claim())?;
             let tail = match end {
@@ -57,7 +57,7 @@ impl JetStreamLog {
             };
             match tail {
                 Some(tail) => return Ok(tail),
-                None => looks.again(&self.link, "read the tail: it keeps changing").await?,
+                None => reread.again(&self.link, "read the tail: it keeps changing").await?,
             }
         }
     }
@@ -129,7 +129,7 @@ impl JetStreamLog {
     /// batch are there, the first one is complete, and ends before that other one begins.
     async fn newest_unit(&self) -> Result<Option<StreamMessage>, LogError> {
         let stream = self.event_stream();
-        let (mut looks, mut first) = (Looks::begin(), None);
+        let (mut reread, mut first) = (Reread::begin(), None);
         loop {
             let Some(message) = stream.last(">").await? else { return Ok(None) };
             let Some((batch, number)) = within_batch(&message.headers) else {
@@ -138,7 +138,7 @@ impl JetStreamLog {
             if first.get_or_insert_with(|| batch.clone()) != &batch {
                 return stream.message(message.sequence.saturating_sub(number)).await;
             }
-            looks.again(&self.link, "read the newest unit: its rest is not stored").await?;
+            reread.again(&self.link, "read the newest unit: its rest is not stored").await?;
         }
     }
 

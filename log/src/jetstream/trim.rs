@@ -15,9 +15,9 @@ use serde_json::json;
 use tipline_proto::subject::Subject;
 
 use super::board::PATIENCE;
-use super::looks::Looks;
+use super::reread::Reread;
 use super::tail::Claim;
-use super::{JetStreamLog, failure};
+use super::{JetStreamLog, error};
 use crate::error::LogError;
 use crate::spec::Extent;
 
@@ -73,7 +73,7 @@ impl JetStreamLog {
     /// them is stored.
     async fn keep_claim(&self, claim: &Claim) -> Result<(), LogError> {
         self.check_place_for_claim().await?;
-        let mut looks = Looks::begin();
+        let mut reread = Reread::begin();
         loop {
             let kept = self.kept_claim().await?;
             if kept.as_ref().is_some_and(|kept| kept.epoch >= claim.epoch) {
@@ -85,7 +85,7 @@ impl JetStreamLog {
             }
             // Another one trims too. Several servers refuse a second claim while they still
             // agree on the first.
-            looks.again(&self.link, "keep the newest claim: others trim too").await?;
+            reread.again(&self.link, "keep the newest claim: others trim too").await?;
         }
     }
 
@@ -103,7 +103,7 @@ impl JetStreamLog {
             Ok(Response::Ok(_)) => Ok(true),
             Ok(Response::Err { error }) if is_another(error.error_code()) => Ok(false),
             Ok(Response::Err { error }) => {
-                Err(failure::of_api(&self.link.place, "keep the newest claim", error))
+                Err(error::of_api(&self.link.place, "keep the newest claim", error))
             }
             Err(error) => {
                 let what = "keep the newest claim: an unknown answer";

@@ -10,7 +10,7 @@ mod spec;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 #[cfg(all(test, any(feature = "rocksdb", feature = "sqlite")))]
-mod tries;
+mod tests;
 
 #[cfg(feature = "rocksdb")]
 pub use self::rocksdb::{OutboxFamily, OutboxThreadMode, OutboxUnit, RocksDbOutbox};

@@ -5,9 +5,8 @@
 use bytes::Bytes;
 use proptest::arbitrary::any;
 use proptest::collection::vec;
-use proptest::option;
-use proptest::prop_oneof;
 use proptest::strategy::{BoxedStrategy, Just, Strategy};
+use proptest::{option, prop_oneof};
 
 use crate::limits::{MAX_HASH_BYTES, MAX_KEY_BYTES, MAX_LABEL_BYTES, MAX_TEXT_BYTES};
 use crate::{

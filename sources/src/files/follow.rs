@@ -14,7 +14,7 @@ use tipline_log::error_chain;
 use tipline_producer::OutboxError;
 use tokio::sync::Notify;
 
-use super::noticed::{Noticed, Seen};
+use super::changes::{Noticed, Seen};
 
 /// Everything is looked at this often, notified or not: some file systems tell nothing.
 const RESCAN: Duration = Duration::from_secs(30);

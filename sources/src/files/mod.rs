@@ -6,18 +6,18 @@
 //! The newest block is copied into it until the next one comes, because that is the block
 //! that a node may still replace, and the log may not have it yet.
 
-mod failure;
+mod changes;
+mod error;
 mod follow;
 mod index;
-mod noticed;
 mod outbox;
 mod source;
 
-pub(super) use failure::{damaged, io_failed, sync_failed};
+#[cfg(test)]
+pub(super) use changes::Seen;
+pub(super) use changes::{Completeness, Noticed};
+pub(super) use error::{damaged, io_failed, sync_failed};
 pub(super) use follow::{Look, Scan, Watched};
 pub(super) use index::{Index, Item, from_i64, to_i64};
-#[cfg(test)]
-pub(super) use noticed::Seen;
-pub(super) use noticed::{Completeness, Noticed};
 pub use outbox::FileOutbox;
 pub(super) use source::{FileSource, reference, unmask};

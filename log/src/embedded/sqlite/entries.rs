@@ -5,7 +5,7 @@ use tipline_proto::limits::{MAX_APPLY_BYTES, MAX_APPLY_EVENTS};
 use tipline_proto::{Digest, Entry, Event, OutboxId, Position};
 
 use super::Database;
-use super::errors::explain;
+use super::error::explain;
 use crate::error::LogError;
 use crate::spec::{Extent, Tail};
 

@@ -6,7 +6,7 @@
 
 mod board;
 mod entries;
-mod errors;
+mod error;
 mod open;
 mod trim;
 
@@ -15,7 +15,7 @@ use std::time::Duration;
 use rusqlite::{Connection, Row};
 use tipline_proto::LogIdentity;
 
-use self::errors::explain;
+use self::error::explain;
 use crate::error::LogError;
 
 pub(super) use self::open::create;

@@ -8,7 +8,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params};
 use tipline_proto::subject::CONTRACT_VERSION;
 use tipline_proto::{Chain, Hash, Lineage, LogIdentity};
 
-use super::errors::explain;
+use super::error::explain;
 use super::{Database, LOCK_LIMIT, Purpose};
 use crate::error::LogError;
 

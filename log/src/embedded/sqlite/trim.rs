@@ -5,7 +5,7 @@ use tipline_proto::{Digest, OutboxId, Position};
 
 use super::Database;
 use super::entries::{key, number};
-use super::errors::explain;
+use super::error::explain;
 use super::open::TRIMMED_VERSION;
 use crate::error::LogError;
 use crate::spec::Extent;

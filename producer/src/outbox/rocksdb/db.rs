@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use rocksdb::{DBWithThreadMode, ReadOptions, WriteBatch, WriteOptions};
 
-use super::family::OutboxFamily;
+use super::keys::FAMILY;
 use super::mode::OutboxThreadMode;
 
 /// Why the database did not do as it was told.
@@ -28,7 +28,7 @@ pub(super) trait Database: Send + Sync {
     fn has(&self, family: &str) -> bool;
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, DbError> {
-        self.get_from(OutboxFamily::NAME, key)
+        self.get_from(FAMILY, key)
     }
 
     fn get_from(&self, family: &str, key: &[u8]) -> Result<Option<Vec<u8>>, DbError>;
@@ -65,7 +65,7 @@ impl<T: OutboxThreadMode> Database for DBWithThreadMode<T> {
         options.set_iterate_upper_bound(to);
         // The column family may have been opened with options of the node's own.
         options.set_total_order_seek(true);
-        let mut entries = self.raw_iterator_cf_opt(&found(self, OutboxFamily::NAME)?, options);
+        let mut entries = self.raw_iterator_cf_opt(&found(self, FAMILY)?, options);
         entries.seek(from);
         while let Some((key, value)) = entries.item() {
             if each(key, value).is_break() {
@@ -77,12 +77,12 @@ impl<T: OutboxThreadMode> Database for DBWithThreadMode<T> {
     }
 
     fn put(&self, batch: &mut WriteBatch, key: &[u8], value: &[u8]) -> Result<(), DbError> {
-        batch.put_cf(&found(self, OutboxFamily::NAME)?, key, value);
+        batch.put_cf(&found(self, FAMILY)?, key, value);
         Ok(())
     }
 
     fn delete(&self, batch: &mut WriteBatch, key: &[u8]) -> Result<(), DbError> {
-        batch.delete_cf(&found(self, OutboxFamily::NAME)?, key);
+        batch.delete_cf(&found(self, FAMILY)?, key);
         Ok(())
     }
 

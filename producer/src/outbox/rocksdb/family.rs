@@ -8,7 +8,7 @@ use tipline_log::Clock;
 use tipline_proto::Hash;
 
 use super::blocks::WINDOW;
-use super::failure::failed;
+use super::error::failed;
 use super::keys;
 use super::mode::OutboxThreadMode;
 use super::publish::RocksDbOutbox;
@@ -57,7 +57,7 @@ impl fmt::Debug for OutboxFamily {
 
 impl OutboxFamily {
     /// Name of the column family.
-    pub const NAME: &str = "tipline_outbox";
+    pub const NAME: &str = keys::FAMILY;
 
     /// Options for the column family: rows are written once, read once and removed soon. Options
     /// of the node's own will do, too, with the default comparator and no merge operator,

@@ -15,7 +15,7 @@
 mod blocks;
 mod bytes;
 mod db;
-mod failure;
+mod error;
 mod family;
 mod keys;
 mod mode;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rocksdb::{WriteBatch, WriteOptions};
 use tipline_proto::{Lineage, OutboxId};
 
-use super::failure::{damaged, failed, opens_with, wrong};
+use super::error::{damaged, failed, opens_with, wrong};
 use super::keys;
 use super::row::{Head, Place};
 use super::shared::Shared;

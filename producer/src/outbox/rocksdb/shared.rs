@@ -9,7 +9,7 @@ use tipline_proto::{Hash, OutboxId};
 
 use super::bytes::InvalidValue;
 use super::db::Database;
-use super::failure::{damaged, failed, wrong};
+use super::error::{damaged, failed, wrong};
 use super::keys;
 use super::state::{Identity, Limits, Newest, Trimmed, VERSION};
 use crate::outbox::OutboxError;

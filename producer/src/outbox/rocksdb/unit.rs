@@ -10,7 +10,7 @@ use tipline_proto::{Event, Hash, Links};
 
 use super::blocks::Blocks;
 use super::db::DbError;
-use super::failure::{failed, wrong};
+use super::error::{failed, wrong};
 use super::keys::{self, Numbered};
 use super::row::{Head, Place, carries_payload};
 use super::shared::{Shared, synced};

@@ -15,8 +15,8 @@
 //! The database must be in WAL mode: otherwise every read of the publisher would hold up the
 //! node, and the other way round.
 
+mod error;
 mod extent;
-mod failure;
 mod payload;
 mod read;
 mod row;

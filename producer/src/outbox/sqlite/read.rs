@@ -9,8 +9,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use tipline_proto::{Lineage, OutboxId, Timestamp};
 
+use super::error::failed;
 use super::extent::extent;
-use super::failure::failed;
 use super::row::{Head, from_i64, to_i64};
 use super::state::State;
 use super::{PayloadSource, trim};

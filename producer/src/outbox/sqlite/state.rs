@@ -4,7 +4,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension};
 use tipline_proto::{Hash, InvalidBytes, LinksState, OutboxId, Tip};
 
-use super::failure::failed;
+use super::error::failed;
 use super::row::from_i64;
 use crate::outbox::OutboxError;
 

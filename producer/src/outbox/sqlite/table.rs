@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 use tipline_log::Clock;
 use tipline_proto::{Event, Hash, Links, Tip};
 
-use super::failure::failed;
+use super::error::failed;
 use super::row::{Columns, from_i64, to_i64};
 use super::state::State;
 use crate::outbox::OutboxError;

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use rusqlite::{Connection, TransactionBehavior};
 
+use super::error::failed;
 use super::extent::extent;
-use super::failure::failed;
 use super::row::to_i64;
 use super::state::State;
 use crate::outbox::OutboxError;

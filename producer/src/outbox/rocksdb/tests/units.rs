@@ -9,7 +9,7 @@ use tipline_proto::{Event, Label};
 
 use super::{BLOCKS, Node, commit};
 use crate::outbox::conformance::{self, Subject, block, proof, rollback};
-use crate::outbox::tries::{Model, WINDOW, tries};
+use crate::outbox::tests::histories::{Model, WINDOW, tries};
 use crate::outbox::{Outbox, OutboxError};
 
 fn mark(name: &str) -> Event {

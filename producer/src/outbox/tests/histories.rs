@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use tipline_proto::{Event, Hash, Links};
 
-use super::conformance::{block, genesis, hash, proof, rollback};
+use crate::outbox::conformance::{block, genesis, hash, proof, rollback};
 
 /// Forgotten below: small, so that random chains outgrow it.
-pub(super) const WINDOW: u64 = 4;
+pub(in crate::outbox) const WINDOW: u64 = 4;
 
 /// The rule: `Links`, and the blocks that are not forgotten.
 #[derive(Clone)]
-pub(super) struct Model {
-    pub(super) links: Links,
-    pub(super) blocks: BTreeMap<u64, Hash>,
+pub(in crate::outbox) struct Model {
+    pub(in crate::outbox) links: Links,
+    pub(in crate::outbox) blocks: BTreeMap<u64, Hash>,
 }
 
 impl Default for Model {
@@ -25,7 +25,7 @@ impl Default for Model {
 
 impl Model {
     /// Takes the event in, if the rule does.
-    pub(super) fn admits(&mut self, event: &Event) -> bool {
+    pub(in crate::outbox) fn admits(&mut self, event: &Event) -> bool {
         let referred = self.links.refers_to(event).and_then(|height| self.blocks.get(&height));
         let admitted = self.links.admit(event, referred).is_ok();
         match event {
@@ -44,7 +44,7 @@ impl Model {
 
 /// An attempt: height, variant, variant of the parent, as far as it has them.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Try {
+pub(in crate::outbox) enum Try {
     /// On the tip, whatever that is: keeps chains growing.
     Next(u8),
     Block(u64, u8, u8),
@@ -53,7 +53,7 @@ pub(super) enum Try {
 }
 
 impl Try {
-    pub(super) fn event(self, links: &Links) -> Event {
+    pub(in crate::outbox) fn event(self, links: &Links) -> Event {
         match self {
             Try::Next(variant) => {
                 let tip = links.tip().map(|tip| (tip.height + 1, tip.hash.clone()));
@@ -69,7 +69,7 @@ impl Try {
 }
 
 /// Some attempts.
-pub(super) fn tries() -> impl Strategy<Value = Vec<Try>> {
+pub(in crate::outbox) fn tries() -> impl Strategy<Value = Vec<Try>> {
     let variant = 0..2_u8;
     let one = prop_oneof![
         6 => variant.clone().prop_map(Try::Next),

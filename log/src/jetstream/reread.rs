@@ -18,12 +18,12 @@ const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The looks at one thing.
-pub(super) struct Looks {
+pub(super) struct Reread {
     end: Instant,
     backoff: Backoff,
 }
 
-impl Looks {
+impl Reread {
     pub(super) fn begin() -> Self {
         Self { end: Instant::now() + PATIENCE, backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE) }
     }
