@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tipline_log::{Log, LogError, system_clock};
 use tipline_producer::{
-    BackupStatus, Continue, Ended, Producer, ProducerSettings, Progress, Stage,
+    BackupStatus, EndReason, Producer, ProducerSettings, Progress, ResumeFrom, Stage,
 };
 use tipline_proto::{Agreement, Digest, InvalidBytes, InvalidLabel, Label, Position};
 
@@ -82,7 +82,7 @@ pub(crate) async fn run(shared: &Shared, args: PrimaryArgs) -> Result<Exit, Fail
     settings.continue_at = args
         .continue_at
         .zip(args.continue_sequence)
-        .map(|(at, sequence)| Continue { position: at.0, sequence });
+        .map(|(at, sequence)| ResumeFrom { position: at.0, sequence });
     let Some(log) = stop.run_until_cancelled(place.open_patiently()).await else {
         return Ok(Exit::Ok);
     };
@@ -142,14 +142,14 @@ async fn drain(producer: Producer, place: &Place) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-fn explain(ended: Ended, place: &Place) -> Failure {
+fn explain(ended: EndReason, place: &Place) -> Failure {
     match &ended {
-        Ended::Fenced { .. } => Failure::from(ended).advise(
+        EndReason::Fenced { .. } => Failure::from(ended).advise(
             "nothing is lost: what is not in the log is in the outbox. Find out which of the two \
              primaries is to go on, and start only that one",
         ),
-        Ended::NotDurable { shortfalls } => not_durable(place, shortfalls),
-        Ended::WrongOutbox { .. } | Ended::WrongLog { .. } => {
+        EndReason::NotDurable { shortfalls } => not_durable(place, shortfalls),
+        EndReason::WrongOutbox { .. } | EndReason::WrongLog { .. } => {
             let flag = place.flag();
             Failure::from(ended).advise(format!(
                 "if it is: --continue-at INDEX@DIGEST --continue-sequence N, with the tail that \

@@ -64,7 +64,7 @@ impl Tail {
     }
 
     /// The tail behind one more entry.
-    pub(crate) fn behind(&self, entry: &Entry, fence: u64) -> Self {
+    pub(crate) fn after(&self, entry: &Entry, fence: u64) -> Self {
         let outbox = match &entry.event {
             Event::EpochStarted { outbox, .. } => Some(*outbox),
             _ => self.outbox,

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tipline_log::{Board, Log, LogError, Shortfall};
+use tipline_log::{Board, Log, LogError, Shortfall, error_chain};
 use tipline_proto::{Agreement, Announcement, Position};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::digests::Digests;
-use crate::ended::{Ended, chain};
+use crate::end_reason::EndReason;
 use crate::progress::Progress;
 use crate::publisher::Publisher;
 use crate::settings::Trim;
@@ -58,15 +58,15 @@ pub(crate) async fn watch(
 
 impl BoardWatch {
     /// Ends the tasks, and says a last time where the primary is, with the reason if it failed.
-    pub(crate) async fn close(self, ended: &Ended) {
+    pub(crate) async fn close(self, ended: &EndReason) {
         self.stop.cancel();
         // A task that panicked has nothing more to say either.
         drop(self.announcing.await);
         // A fenced primary must not overwrite what its successor says of itself.
-        if matches!(ended, Ended::Fenced { .. }) {
+        if matches!(ended, EndReason::Fenced { .. }) {
             return;
         }
-        let failure = (!ended.is_stopped()).then(|| chain(ended));
+        let failure = (!ended.is_stopped()).then(|| error_chain(ended));
         let progress = self.publisher.progress.borrow().clone();
         announce(&self.publisher, &self.log, progress, failure).await;
     }
@@ -83,7 +83,10 @@ impl Follower {
     async fn follow_for_ever(mut self) {
         loop {
             if let Err(error) = self.follow().await {
-                tracing::warn!("receipts are not being received, trying again: {}", chain(&error));
+                tracing::warn!(
+                    "receipts are not being received, trying again: {}",
+                    error_chain(&error)
+                );
             }
             tokio::time::sleep(RETRY_PAUSE).await;
         }
@@ -200,6 +203,6 @@ async fn announce(
     };
     if let Err(error) = log.announce(&announcement).await {
         // The next one says the same and more.
-        tracing::debug!("an announcement was not sent: {}", chain(&error));
+        tracing::debug!("an announcement was not sent: {}", error_chain(&error));
     }
 }

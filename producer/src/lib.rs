@@ -7,7 +7,7 @@
 
 mod board;
 mod digests;
-mod ended;
+mod end_reason;
 mod outbox;
 mod producer;
 mod progress;
@@ -18,7 +18,7 @@ mod status;
 mod tests;
 mod ticket;
 
-pub use ended::Ended;
+pub use end_reason::EndReason;
 #[cfg(any(test, feature = "conformance"))]
 pub use outbox::conformance;
 pub use outbox::{MemoryOutbox, Outbox, OutboxError, Pending, Row};
@@ -28,6 +28,6 @@ pub use outbox::{OutboxFamily, OutboxThreadMode, OutboxUnit, RocksDbOutbox};
 pub use outbox::{OutboxTable, PayloadSource, SCHEMA, SqliteOutbox};
 pub use producer::Producer;
 pub use progress::{Progress, Stage};
-pub use settings::{Continue, ProducerSettings, Trim};
+pub use settings::{ProducerSettings, ResumeFrom, Trim};
 pub use status::{BackupStatus, ConsumerStatus};
 pub use ticket::Ticket;

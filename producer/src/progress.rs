@@ -2,7 +2,7 @@
 
 use tipline_proto::{Position, Tip};
 
-use crate::ended::Ended;
+use crate::end_reason::EndReason;
 
 /// How far the publisher is. Watch it with [`crate::Producer::progress`].
 #[derive(Debug, Clone, Default)]
@@ -69,5 +69,5 @@ pub enum Stage {
         why: String,
     },
     /// It will not go on.
-    Ended(Ended),
+    Ended(EndReason),
 }

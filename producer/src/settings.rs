@@ -13,7 +13,7 @@ pub struct ProducerSettings {
     /// When rows leave the outbox.
     pub trim: Trim,
     /// Only where this outbox is new to a log that has entries already: where it continues.
-    pub continue_at: Option<Continue>,
+    pub continue_at: Option<ResumeFrom>,
     /// Go on with a log that can lose what it acknowledges, as [`crate::BackupStatus`] then
     /// says for as long as it is so. Without it such a log is refused.
     pub accept_shortfalls: bool,
@@ -52,7 +52,7 @@ pub enum Trim {
 /// It is checked against the log: the log must end exactly at this position, and the first
 /// block behind `sequence` must follow the log's newest block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Continue {
+pub struct ResumeFrom {
     /// The log's tail, as `tipline status` shows it.
     pub position: Position,
     /// Sequence of the last row of this outbox that is in the log already; 0 for none.

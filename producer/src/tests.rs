@@ -10,7 +10,7 @@ use tipline_proto::{
     Policy, Position, Reached, Receipt, Role, Timestamp,
 };
 
-use crate::{Continue, Ended, MemoryOutbox, Outbox as _, Producer, ProducerSettings, Stage};
+use crate::{EndReason, MemoryOutbox, Outbox as _, Producer, ProducerSettings, ResumeFrom, Stage};
 
 fn genesis() -> Hash {
     Hash::new(vec![0; 32]).unwrap()
@@ -105,9 +105,9 @@ async fn a_fenced_primary_says_so_to_every_caller() {
     let new = start(&log, &outbox, settings());
     new.ready().await.unwrap();
     // It has nothing to publish, and learns it all the same.
-    assert!(matches!(old.ended().await, Ended::Fenced { epoch: 1, by: 2 }));
+    assert!(matches!(old.ended().await, EndReason::Fenced { epoch: 1, by: 2 }));
     let ticket = old.committed(outbox.enqueue(&block(1)).unwrap());
-    assert!(matches!(ticket.logged().await, Err(Ended::Fenced { .. })));
+    assert!(matches!(ticket.logged().await, Err(EndReason::Fenced { .. })));
     new.committed(1).logged().await.unwrap();
 }
 
@@ -193,11 +193,12 @@ async fn a_log_that_was_created_again_is_noticed_and_nothing_is_published() {
         ..log().identity().clone()
     });
     let refused = start(&again, &outbox, settings()).ready().await;
-    assert!(matches!(refused, Err(Ended::WrongLog { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(EndReason::WrongLog { .. })), "{refused:?}");
     assert_eq!(again.extent().await.unwrap().last, 0);
 
     let mut told = settings();
-    told.continue_at = Some(Continue { position: Position::origin(again.identity()), sequence: 0 });
+    told.continue_at =
+        Some(ResumeFrom { position: Position::origin(again.identity()), sequence: 0 });
     start(&again, &outbox, told).committed(1).logged().await.unwrap();
 }
 
@@ -216,18 +217,18 @@ async fn another_outbox_must_say_where_it_continues() {
         second.enqueue(&block(height)).unwrap();
     }
     let refused = start(&log, &second, settings()).ready().await;
-    assert!(matches!(refused, Err(Ended::WrongOutbox { sequence: 3, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(EndReason::WrongOutbox { sequence: 3, .. })), "{refused:?}");
 
     let mut wrong = settings();
     let tail = log.tail().await.unwrap().position;
-    wrong.continue_at = Some(Continue { position: tail, sequence: 2 });
+    wrong.continue_at = Some(ResumeFrom { position: tail, sequence: 2 });
     let producer = start(&log, &second, wrong);
     let ended = producer.ended().await.to_string();
     assert!(ended.contains("does not continue behind row 2"), "{ended}");
 
     assert_eq!(log.tail().await.unwrap().position, tail, "it has not claimed the log");
     let mut right = settings();
-    right.continue_at = Some(Continue { position: tail, sequence: 3 });
+    right.continue_at = Some(ResumeFrom { position: tail, sequence: 3 });
     let producer = start(&log, &second, right.clone());
     producer.committed(4).logged().await.unwrap_or_else(|e| panic!("{e}"));
     producer.shutdown(Duration::from_secs(10)).await.unwrap();
@@ -256,7 +257,7 @@ async fn where_it_continues_is_waited_for_while_the_outbox_fills() {
     }
     let mut told = settings();
     let position = log.tail().await.unwrap().position;
-    told.continue_at = Some(Continue { position, sequence: 3 });
+    told.continue_at = Some(ResumeFrom { position, sequence: 3 });
     let producer = start(&log, &second, told);
     let mut progress = producer.progress();
     let waits = |progress: &crate::Progress| match &progress.stage {
@@ -287,7 +288,7 @@ async fn a_producer_resumes_with_a_log_whose_claim_was_trimmed_away() {
     let restored = self::outbox(2);
     restored.enqueue(&block(1)).unwrap();
     let refused = start(&log, &restored, settings()).ready().await;
-    assert!(matches!(refused, Err(Ended::WrongOutbox { sequence: 11, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(EndReason::WrongOutbox { sequence: 11, .. })), "{refused:?}");
 
     let producer = start(&log, &outbox, settings());
     producer.committed(outbox.enqueue(&block(12)).unwrap()).logged().await.unwrap();

@@ -28,7 +28,7 @@ pub(super) async fn empty_log(fixture: &dyn Fixture) {
 pub(super) async fn append_one(fixture: &dyn Fixture) {
     let log = fixture.create(&identity("append_one")).await;
     let origin = log.tail().await.unwrap();
-    let mut script = Script::behind(&origin, 9);
+    let mut script = Script::after(&origin, 9);
     let claim = script.claim();
     let tail = log.append(&origin, std::slice::from_ref(&claim)).await.unwrap();
     assert_tail(&tail, &claim, 9);
@@ -168,7 +168,7 @@ pub(super) async fn claim(fixture: &dyn Fixture) {
     let new = fixture.open().await;
     let seen = new.tail().await.unwrap();
     assert_eq!(seen, old_tail);
-    let mut new_script = Script::behind(&seen, 2);
+    let mut new_script = Script::after(&seen, 2);
     let claimed = new.append(&seen, &[new_script.claim()]).await.unwrap();
     assert_eq!(claimed.epoch, seen.epoch + 1);
     assert_eq!(claimed.outbox.map(|outbox| *outbox.as_bytes()), Some([2; 16]));

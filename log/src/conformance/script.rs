@@ -77,7 +77,7 @@ pub(super) struct Script {
 
 impl Script {
     /// A primary that goes on behind `tail`, in the epoch after.
-    pub(super) fn behind(tail: &Tail, outbox: u8) -> Self {
+    pub(super) fn after(tail: &Tail, outbox: u8) -> Self {
         Self {
             position: tail.position,
             epoch: tail.epoch + 1,
@@ -124,7 +124,7 @@ pub(super) fn hash(height: u64) -> Hash {
 /// and all that is in the log.
 pub(super) async fn filled(log: &dyn Log, count: usize) -> (Script, Tail, Vec<Entry>) {
     let tail = log.tail().await.unwrap();
-    let mut script = Script::behind(&tail, 1);
+    let mut script = Script::after(&tail, 1);
     let mut entries = vec![script.claim()];
     let mut tail = append(log, &tail, &entries).await;
     let blocks = script.blocks(count, 100);

@@ -96,7 +96,7 @@ pub(super) async fn trimmed_claim(fixture: &dyn Fixture) {
         // The old primary goes on, then a new one claims behind what it read.
         let behind = append(&*log, &read, &script.blocks(3, 10)).await;
         let other = fixture.open().await;
-        script = Script::behind(&other.tail().await.unwrap(), outbox);
+        script = Script::after(&other.tail().await.unwrap(), outbox);
         let claimed = append(&*other, &behind, &[script.claim()]).await;
         assert_eq!(claimed.epoch, read.epoch + 1);
         tail = append(&*other, &claimed, &script.blocks(9, 10)).await;
@@ -104,7 +104,7 @@ pub(super) async fn trimmed_claim(fixture: &dyn Fixture) {
     }
     // Several claims go at once.
     for outbox in [5, 6, 7] {
-        script = Script::behind(&tail, outbox);
+        script = Script::after(&tail, outbox);
         tail = append(&*log, &tail, &[script.claim()]).await;
         tail = append(&*log, &tail, &script.blocks(2, 10)).await;
     }
@@ -242,7 +242,7 @@ async fn write_epochs(
     for round in 0..ROUNDS {
         if round > 0 {
             let number = u8::try_from(tail.epoch + 1).unwrap();
-            script = Script::behind(&tail, number);
+            script = Script::after(&tail, number);
             tail = append(&*log, &tail, &[script.claim()]).await;
         }
         let count = if round > 0 { PER_ROUND - 1 } else { PER_ROUND };

@@ -220,19 +220,19 @@ impl Inner {
 impl Appender for EmbeddedLog {
     async fn tail(&self) -> Result<Tail, LogError> {
         // On the writing thread: behind an append whose caller stopped waiting.
-        self.inner.writer.call(|desk| desk.entries.tail()).await
+        self.inner.writer.call(|connections| connections.entries.tail()).await
     }
 
     async fn append(&self, after: &Tail, unit: &[Entry]) -> Result<Tail, AppendError> {
         let (inner, after, unit) = (Arc::clone(&self.inner), after.clone(), unit.to_vec());
-        let append = move |desk: &mut writer::Desk| {
+        let append = move |connections: &mut writer::WriterConnections| {
             if let Err(error) = check_unit(&after.position, &unit, |_| 1) {
                 return Ok(Err(AppendError::Refused(error)));
             }
-            let Some(tail) = desk.entries.append(&after, &unit)? else {
+            let Some(tail) = connections.entries.append(&after, &unit)? else {
                 return Ok(Err(AppendError::Conflict));
             };
-            desk.wrote(unit.iter().map(written_bytes).sum());
+            connections.wrote(unit.iter().map(written_bytes).sum());
             inner.bells.entries.ring();
             Ok(Ok(tail))
         };
@@ -244,8 +244,11 @@ impl Appender for EmbeddedLog {
     }
 
     async fn preflight(&self) -> Result<Preflight, LogError> {
-        let synchronous =
-            self.inner.writer.call(|desk| desk.entries.setting("synchronous")).await?;
+        let synchronous = self
+            .inner
+            .writer
+            .call(|connections| connections.entries.setting("synchronous"))
+            .await?;
         let path = self.inner.path.clone();
         self.inner
             .read(move |log| {
@@ -309,9 +312,9 @@ impl Reader for EmbeddedLog {
 impl EmbeddedLog {
     async fn take_over(&self, name: ConsumerName) -> Result<(ConsumerName, i64), LogError> {
         let inner = Arc::clone(&self.inner);
-        let take_over = move |desk: &mut writer::Desk| {
-            let generation = desk.board.take_over(&name)?;
-            desk.wrote(RECEIPT_BYTES);
+        let take_over = move |connections: &mut writer::WriterConnections| {
+            let generation = connections.board.take_over(&name)?;
+            connections.wrote(RECEIPT_BYTES);
             inner.bells.entries.ring();
             Ok((name, generation))
         };
@@ -324,9 +327,9 @@ impl EmbeddedLog {
         change: impl FnOnce(&Database) -> Result<(), LogError> + Send + 'static,
     ) -> Result<(), LogError> {
         let inner = Arc::clone(&self.inner);
-        let change = move |desk: &mut writer::Desk| {
-            change(&desk.board)?;
-            desk.wrote(RECEIPT_BYTES);
+        let change = move |connections: &mut writer::WriterConnections| {
+            change(&connections.board)?;
+            connections.wrote(RECEIPT_BYTES);
             inner.bells.board.ring();
             Ok(())
         };
@@ -337,9 +340,9 @@ impl EmbeddedLog {
 #[async_trait]
 impl Trimmer for EmbeddedLog {
     async fn trim(&self, first: u64) -> Result<Extent, LogError> {
-        let step = move |desk: &mut writer::Desk| {
-            let step = desk.entries.trim_step(first)?;
-            desk.wrote(step.removed * TRIMMED_BYTES);
+        let step = move |connections: &mut writer::WriterConnections| {
+            let step = connections.entries.trim_step(first)?;
+            connections.wrote(step.removed * TRIMMED_BYTES);
             Ok(step)
         };
         // Step by step, so that an append waits for one of them at most.

@@ -115,19 +115,19 @@ impl StreamRef<'_> {
 
     /// Bytes in the stream that are not what they should be.
     pub(super) fn damaged(self, sequence: u64, source: DecodeError) -> LogError {
-        LogError::damaged(&self.link.place, self.spot(sequence), source)
+        LogError::damaged(&self.link.place, self.location(sequence), source)
     }
 
     /// The same, where no decoder says why.
     pub(super) fn wrong(self, sequence: u64, why: impl Into<String>) -> LogError {
         LogError::Corrupt {
             place: self.link.place.clone(),
-            at: self.spot(sequence),
+            at: self.location(sequence),
             source: Some(why.into().into()),
         }
     }
 
-    fn spot(self, sequence: u64) -> String {
+    fn location(self, sequence: u64) -> String {
         format!("message {sequence} of stream {}", self.name)
     }
 
@@ -143,7 +143,7 @@ impl StreamRef<'_> {
         let message = StreamMessage::try_from(raw);
         message.map(Some).map_err(|error| LogError::Corrupt {
             place: self.link.place.clone(),
-            at: self.spot(sequence),
+            at: self.location(sequence),
             source: Some(error),
         })
     }

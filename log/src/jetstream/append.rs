@@ -48,7 +48,7 @@ impl JetStreamLog {
             batch => self.publish_batch(&mut attempt, after.fence, batch).await?,
         };
         let fence = self.acknowledged(&reply, after.fence + drafts.len() as u64)?;
-        Ok(unit.iter().fold(after.clone(), |tail, entry| tail.behind(entry, fence)))
+        Ok(unit.iter().fold(after.clone(), |tail, entry| tail.after(entry, fence)))
     }
 
     async fn publish_one(

@@ -199,8 +199,8 @@ impl Reader for JetStreamLog {
 
     async fn entry(&self, index: u64) -> Result<Entry, LogError> {
         let bounds = self.bounds().await?;
-        let spot = self.locate(&bounds, index).await?;
-        self.fetch(&spot).await
+        let location = self.locate(&bounds, index).await?;
+        self.fetch(&location).await
     }
 
     async fn subscribe(

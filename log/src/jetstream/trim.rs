@@ -36,7 +36,7 @@ impl JetStreamLog {
                 return Ok(extent);
             }
             match self.locate(&bounds, first).await {
-                Ok(spot) => self.trim_before(spot.start).await?,
+                Ok(location) => self.trim_before(location.start).await?,
                 // Another one may trim too. Then the log begins further on by now.
                 Err(error) if error.is_retryable() => {
                     let now = self.bounds().await?;

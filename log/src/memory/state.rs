@@ -78,7 +78,7 @@ impl State {
         for entry in unit {
             // Like a broker's, the fence counts messages, so that nobody takes it for an index.
             let messages = split(entry, MAX_MESSAGE_BYTES).len() as u64;
-            tail = tail.behind(entry, tail.fence + messages);
+            tail = tail.after(entry, tail.fence + messages);
             self.tails.push(tail.clone());
             self.entries.push(entry.clone());
         }

@@ -14,10 +14,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tipline_log::{AppendError, Backoff, LogError, Tail};
+use tipline_log::{AppendError, Backoff, LogError, Tail, error_chain};
 use tipline_proto::{Entry, Event, Label, OutboxId, Position, Timestamp};
 
-use crate::ended::{self, Ended};
+use crate::end_reason::EndReason;
 
 /// Entries that are appended together.
 pub(crate) type Unit = Arc<[Entry]>;
@@ -68,7 +68,7 @@ pub(crate) enum Command {
     /// An attempt failed and will be made again: for the log of the process.
     Retrying { attempt: u32, why: String },
     /// Nothing more will come.
-    End(Ended),
+    End(EndReason),
 }
 
 /// The tail before a claim.
@@ -76,7 +76,7 @@ pub(crate) enum Command {
 pub(crate) struct Survey {
     pub(crate) tail: Tail,
     /// Outbox sequence up to which the log is complete, in the numbers of this outbox.
-    pub(crate) complete_to: u64,
+    pub(crate) logged_through: u64,
     pub(crate) now: Timestamp,
 }
 
@@ -94,15 +94,15 @@ pub(crate) enum Obstacle {
     /// Try again after a pause.
     Passing(String),
     /// Trying again does not help.
-    Final(Ended),
+    Final(EndReason),
 }
 
 impl From<LogError> for Obstacle {
     fn from(error: LogError) -> Self {
         if error.is_retryable() {
-            Obstacle::Passing(ended::chain(&error))
+            Obstacle::Passing(error_chain(&error))
         } else {
-            Obstacle::Final(Ended::log(error))
+            Obstacle::Final(EndReason::log(error))
         }
     }
 }
@@ -205,7 +205,7 @@ impl Core {
         vec![Command::ReadTail]
     }
 
-    fn surveyed(&mut self, Survey { tail, complete_to, now }: Survey) -> Vec<Command> {
+    fn surveyed(&mut self, Survey { tail, logged_through, now }: Survey) -> Vec<Command> {
         // An attempt that was in doubt may have been stored after all.
         if let Some(claim) = self.claim.take_if(|claim| claim.position() == tail.position) {
             return self.claimed(claim, tail);
@@ -213,7 +213,7 @@ impl Core {
         let event = Event::EpochStarted { primary: self.primary.clone(), outbox: self.outbox };
         // Our own epoch counts too: the log may have lost our claim, but someone has seen it.
         let epoch = tail.epoch.max(self.epoch) + 1;
-        let claim = Entry::seal(&tail.position, epoch, now, complete_to, event);
+        let claim = Entry::seal(&tail.position, epoch, now, logged_through, event);
         self.claim = Some(claim.clone());
         self.phase = Phase::Claiming(claim.clone());
         vec![Command::Append { after: tail, unit: [claim].into() }]
@@ -242,7 +242,7 @@ impl Core {
             }
             (Phase::Claiming(_), Err(AppendError::Doubt(error))) => {
                 self.phase = Phase::Surveying;
-                self.pause(ended::chain(&error))
+                self.pause(error_chain(&error))
             }
             (Phase::Sending(unit), Ok(tail)) => self.logged(unit, tail),
             (Phase::Sending(unit), Err(AppendError::Conflict)) => {
@@ -251,12 +251,12 @@ impl Core {
             }
             (Phase::Sending(unit), Err(AppendError::Doubt(error))) => {
                 self.phase = Phase::Resolving(unit);
-                self.pause(ended::chain(&error))
+                self.pause(error_chain(&error))
             }
-            (_, Err(error)) => self.end(Ended::refused(error)),
+            (_, Err(error)) => self.end(EndReason::refused(error)),
             (phase, Ok(_)) => {
                 self.phase = phase;
-                self.end(Ended::halted("the log answered an append that was not under way"))
+                self.end(EndReason::halted("the log answered an append that was not under way"))
             }
         }
     }
@@ -276,13 +276,13 @@ impl Core {
     /// After a conflict or a doubt: the tail alone decides.
     fn resolve(&mut self, TailRead { tail: found, ours }: TailRead) -> Vec<Command> {
         let Phase::Resolving(unit) = std::mem::replace(&mut self.phase, Phase::Idle) else {
-            return self.end(Ended::halted("a tail was read that nobody had asked for"));
+            return self.end(EndReason::halted("a tail was read that nobody had asked for"));
         };
         let Some(known) = self.tail.clone() else {
-            return self.end(Ended::halted("there was no tail to compare with"));
+            return self.end(EndReason::halted("there was no tail to compare with"));
         };
         if found.epoch > self.epoch {
-            return self.end(Ended::Fenced { epoch: self.epoch, by: found.epoch });
+            return self.end(EndReason::Fenced { epoch: self.epoch, by: found.epoch });
         }
         if unit.last().is_some_and(|last| last.position() == found.position) {
             return self.logged(unit, found);
@@ -314,7 +314,7 @@ impl Core {
             return self.republish(known.position, found);
         }
         let expected = known.position;
-        self.end(Ended::halted(format!(
+        self.end(EndReason::halted(format!(
             "the log's tail is {} of epoch {}, but this primary of epoch {} left it at {expected}: \
              something else writes to the log, or its history was altered; compare it with a \
              backup before anything is published again",
@@ -381,7 +381,7 @@ impl Core {
 
     fn drained(&mut self) -> Vec<Command> {
         if self.draining && matches!(self.phase, Phase::Idle) {
-            return self.end(Ended::Stopped);
+            return self.end(EndReason::Stopped);
         }
         vec![]
     }
@@ -438,7 +438,7 @@ impl Core {
         vec![Command::Retrying { attempt, why }, Command::Pause(pause)]
     }
 
-    fn end(&mut self, ended: Ended) -> Vec<Command> {
+    fn end(&mut self, ended: EndReason) -> Vec<Command> {
         self.phase = Phase::Ended;
         vec![Command::End(ended)]
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tipline_log::{Backoff, Clock, Log, LogError};
+use tipline_log::{Backoff, Clock, Log, LogError, error_chain};
 use tipline_proto::{Position, Tip};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -17,7 +17,7 @@ use super::resume;
 use super::worker::OutboxWorker;
 use crate::board::{self, BoardWatch};
 use crate::digests::Digests;
-use crate::ended::{Ended, chain};
+use crate::end_reason::EndReason;
 use crate::progress::{Anchor, Progress, Stage};
 use crate::settings::{ProducerSettings, Trim};
 use crate::status::BackupStatus;
@@ -57,7 +57,7 @@ pub(crate) async fn run(publisher: Publisher, connect: Connect) {
     };
     publisher.tidy(None).await;
     if !ended.is_stopped() {
-        tracing::error!(primary = %publisher.settings.primary, "publishing ended: {}", chain(&ended));
+        tracing::error!(primary = %publisher.settings.primary, "publishing ended: {}", error_chain(&ended));
     }
     publisher.progress.send_modify(|progress| progress.stage = Stage::Ended(ended));
 }
@@ -69,7 +69,7 @@ struct Ready {
 }
 
 /// Opens the log and reads the board: everything is known before anything is published.
-async fn start(publisher: &Arc<Publisher>, mut connect: Connect) -> Result<Ready, Ended> {
+async fn start(publisher: &Arc<Publisher>, mut connect: Connect) -> Result<Ready, EndReason> {
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     loop {
         let tried = async {
@@ -77,12 +77,12 @@ async fn start(publisher: &Arc<Publisher>, mut connect: Connect) -> Result<Ready
             let preflight = log.preflight().await?;
             if !preflight.is_durable() && !publisher.settings.accept_shortfalls {
                 let shortfalls = preflight.shortfalls;
-                return Err(Obstacle::Final(Ended::NotDurable { shortfalls }));
+                return Err(Obstacle::Final(EndReason::NotDurable { shortfalls }));
             }
             let found = log.identity().lineage;
             let continues = publisher.settings.continue_at.is_some();
             if let Err(bound) = publisher.outbox.belongs_to(found, continues).await? {
-                return Err(Obstacle::Final(Ended::WrongLog { bound, found }));
+                return Err(Obstacle::Final(EndReason::WrongLog { bound, found }));
             }
             let digests = Arc::new(Digests::default());
             let tail = log.tail().await?;
@@ -106,14 +106,14 @@ async fn start(publisher: &Arc<Publisher>, mut connect: Connect) -> Result<Ready
         publisher.tidy(None).await;
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = publisher.drained() => return Err(Ended::Stopped),
+            () = publisher.drained() => return Err(EndReason::Stopped),
         }
     }
 }
 
 type Work = Pin<Box<dyn Future<Output = Option<Input>> + Send>>;
 
-async fn publish(publisher: &Arc<Publisher>, ready: Ready) -> Ended {
+async fn publish(publisher: &Arc<Publisher>, ready: Ready) -> EndReason {
     let Ready { log, digests, board } = ready;
     let mut core = Core::new(publisher.settings.primary.clone(), publisher.outbox.id());
     let publisher = Arc::clone(publisher);
@@ -154,7 +154,7 @@ struct Driver {
 }
 
 impl Driver {
-    fn carry_out(&mut self, command: Command) -> Option<Ended> {
+    fn carry_out(&mut self, command: Command) -> Option<EndReason> {
         match command {
             Command::Survey => self.survey(),
             Command::ReadTail => self.read_tail(),
@@ -219,10 +219,10 @@ impl Driver {
             let surveyed = async {
                 let tail = log.tail().await?;
                 let continue_at = publisher.settings.continue_at;
-                let complete_to =
-                    resume::complete_to(&*log, &tail, &publisher.outbox, continue_at).await?;
+                let logged_through =
+                    resume::logged_through(&*log, &tail, &publisher.outbox, continue_at).await?;
                 digests.push(tail.position);
-                Ok(Survey { tail, complete_to, now: (publisher.clock)() })
+                Ok(Survey { tail, logged_through, now: (publisher.clock)() })
             };
             Input::Surveyed(surveyed.await)
         });

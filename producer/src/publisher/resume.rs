@@ -7,19 +7,19 @@ use tipline_proto::{Event, Tip};
 
 use super::core::Obstacle;
 use super::worker::OutboxWorker;
-use crate::ended::Ended;
+use crate::end_reason::EndReason;
 use crate::outbox::Row;
-use crate::settings::Continue;
+use crate::settings::ResumeFrom;
 
 /// How far back the newest block is looked for: over so many proofs and other events.
 const LOOK_BACK: u64 = 10_000;
 
 /// The outbox sequence up to which the log is complete, in the numbers of this outbox.
-pub(super) async fn complete_to(
+pub(super) async fn logged_through(
     log: &dyn Log,
     tail: &Tail,
     outbox: &OutboxWorker,
-    continue_at: Option<Continue>,
+    continue_at: Option<ResumeFrom>,
 ) -> Result<u64, Obstacle> {
     match tail.outbox {
         None => {
@@ -33,7 +33,7 @@ pub(super) async fn complete_to(
         Some(logged) => {
             let Some(at) = continue_at else {
                 let (sequence, own) = (tail.outbox_sequence, outbox.id());
-                return Err(Obstacle::Final(Ended::WrongOutbox { logged, sequence, own }));
+                return Err(Obstacle::Final(EndReason::WrongOutbox { logged, sequence, own }));
             };
             if at.position != tail.position {
                 let why = format!(
@@ -41,7 +41,7 @@ pub(super) async fn complete_to(
                      was published since, and say where it continues",
                     at.position, tail.position
                 );
-                return Err(Obstacle::Final(Ended::halted(why)));
+                return Err(Obstacle::Final(EndReason::halted(why)));
             }
             check_continues(log, tail, outbox, at.sequence).await?;
             Ok(at.sequence)
@@ -88,7 +88,7 @@ async fn check_continues(
          continue behind row {sequence}",
         row.sequence, row.event
     );
-    Err(Obstacle::Final(Ended::halted(why)))
+    Err(Obstacle::Final(EndReason::halted(why)))
 }
 
 fn follows(event: &Event, tip: &Tip) -> bool {
@@ -117,7 +117,7 @@ async fn check_same_history(
              new outbox that says where it continues",
             pending.last
         );
-        return Err(Obstacle::Final(Ended::halted(why)));
+        return Err(Obstacle::Final(EndReason::halted(why)));
     }
     if sequence < pending.first {
         return Ok(());
@@ -140,7 +140,7 @@ async fn check_same_history(
          where it continues",
         row.event, logged.event
     );
-    Err(Obstacle::Final(Ended::halted(why)))
+    Err(Obstacle::Final(EndReason::halted(why)))
 }
 
 /// The newest block of the log; `None` if there is none among the newest `look_back` entries.

@@ -16,7 +16,7 @@ use tipline_proto::{
 
 use super::core::{Command, Core, Input, Obstacle, Survey, TailRead, Unit};
 use crate::digests::Digests;
-use crate::ended::Ended;
+use crate::end_reason::EndReason;
 
 const OUTBOX: OutboxId = OutboxId::from_bytes([7; 16]);
 
@@ -33,7 +33,7 @@ struct Primary {
     core: Core,
     digests: Digests,
     pending: Vec<Pending>,
-    ended: Option<Ended>,
+    ended: Option<EndReason>,
     /// Newest row that it was told to be logged.
     logged: u64,
 }
@@ -85,7 +85,7 @@ impl World {
             self.late.clear();
             for primary in &mut self.primaries {
                 primary.pending.clear();
-                primary.ended.get_or_insert(Ended::Stopped);
+                primary.ended.get_or_insert(EndReason::Stopped);
             }
         }
         let mut core = Core::new(Label::new("p").unwrap(), OUTBOX);
@@ -208,9 +208,9 @@ impl World {
             Pending::Survey => {
                 let tail = self.tail();
                 self.primaries[id].digests.push(tail.position);
-                let complete_to = tail.outbox_sequence;
+                let logged_through = tail.outbox_sequence;
                 let now = Timestamp::from_micros(self.clock);
-                Input::Surveyed(Ok(Survey { tail, complete_to, now }))
+                Input::Surveyed(Ok(Survey { tail, logged_through, now }))
             }
             Pending::ReadTail if fault => Input::TailRead(Err(away())),
             Pending::ReadTail => {
@@ -327,7 +327,7 @@ fn every_row_is_logged_once_in_order_and_one_primary_goes_on() {
         world.settle();
         world.check();
         for primary in world.primaries.iter().filter_map(|p| p.ended.as_ref()) {
-            assert!(matches!(primary, Ended::Fenced { .. }), "{primary}");
+            assert!(matches!(primary, EndReason::Fenced { .. }), "{primary}");
         }
     }
 }
@@ -368,7 +368,7 @@ fn a_drained_primary_stops_with_everything_logged() {
         while world.primaries[0].ended.is_none() {
             world.happen();
         }
-        assert!(world.primaries[0].ended.as_ref().is_some_and(Ended::is_stopped));
+        assert!(world.primaries[0].ended.as_ref().is_some_and(EndReason::is_stopped));
         assert_eq!(world.tail().outbox_sequence, 20);
         world.check();
     }
@@ -400,7 +400,7 @@ fn a_unit_that_stays_half_stored_halts() {
         };
         world.step(0, input);
     }
-    assert!(matches!(world.primaries[0].ended, Some(Ended::Halted { .. })));
+    assert!(matches!(world.primaries[0].ended, Some(EndReason::Halted { .. })));
     assert_eq!(world.log.last().map(Entry::position), stored, "nothing was published behind it");
     assert!(looks > 1, "it was looked at more than once before");
 }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::thread;
 
-use tipline_log::Log;
+use tipline_log::{Log, error_chain};
 use tipline_proto::limits::{MAX_UNIT_BYTES, MAX_UNIT_MESSAGES};
 use tipline_proto::{Entry, Lineage, OutboxId, Position};
 use tokio::sync::{mpsc, oneshot};
 
 use super::core::{Obstacle, Unit};
-use crate::ended::{Ended, chain};
+use crate::end_reason::EndReason;
 use crate::outbox::{Outbox, OutboxError, Pending, Row};
 
 /// Logged rows that stay in the outbox in any case, to be published again should the log
@@ -113,9 +113,9 @@ impl OutboxWorker {
         });
         let sent = self.jobs.send(job).await;
         if sent.is_err() {
-            return Err(Obstacle::Final(Ended::Panicked));
+            return Err(Obstacle::Final(EndReason::Panicked));
         }
-        answer.await.map_err(|_| Obstacle::Final(Ended::Panicked))
+        answer.await.map_err(|_| Obstacle::Final(EndReason::Panicked))
     }
 }
 
@@ -138,7 +138,7 @@ impl Worker {
                     "the outbox {place} gave row {} where {expected} was due: it is damaged",
                     row.sequence
                 );
-                return Err(Obstacle::Final(Ended::halted(why)));
+                return Err(Obstacle::Final(EndReason::halted(why)));
             }
             let entry = Entry::seal(&behind, epoch, row.time, row.sequence, row.event);
             messages += log.messages(&entry);
@@ -184,7 +184,7 @@ impl Worker {
 
 fn obstacle(error: OutboxError) -> Obstacle {
     match error {
-        OutboxError::Failed { .. } => Obstacle::Passing(chain(&error)),
-        error => Obstacle::Final(Ended::outbox(error)),
+        OutboxError::Failed { .. } => Obstacle::Passing(error_chain(&error)),
+        error => Obstacle::Final(EndReason::outbox(error)),
     }
 }

@@ -14,7 +14,7 @@ use super::end::names;
 use super::record::{self, FRAME, Head, Magic, Record};
 use super::tree::{Node, Place, Tree};
 use crate::files::{
-    Completeness, Index, Look, Noticed, Scan, damaged, from_i64, io_failed, sync_failed, to_i64,
+    Completeness, FileChanges, Index, Look, Scan, damaged, from_i64, io_failed, sync_failed, to_i64,
 };
 
 /// Blocks that are noted before they are published, and the next are looked for.
@@ -134,7 +134,7 @@ impl BlkScan {
         &mut self,
         path: &Path,
         finished: bool,
-        noticed: &Noticed,
+        changes: &FileChanges,
         look: &mut Look,
     ) -> Result<bool, OutboxError> {
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
@@ -153,7 +153,7 @@ impl BlkScan {
             self.magic = Some(record::magic(&mut file, self.files.key).map_err(failed)?);
         }
         let modified = metadata.modified().map(Timestamp::from).map_err(failed)?;
-        let is_complete = || match noticed.completeness(path, modified, (self.clock)(), || finished)
+        let is_complete = || match changes.completeness(path, modified, (self.clock)(), || finished)
         {
             Completeness::Complete => true,
             Completeness::Writing => false,
@@ -281,14 +281,14 @@ impl BlkScan {
 }
 
 impl Scan for BlkScan {
-    fn scan(&mut self, noticed: &mut Noticed) -> Result<Look, OutboxError> {
-        let mut look = Look::when_noticed();
+    fn scan(&mut self, changes: &mut FileChanges) -> Result<Look, OutboxError> {
+        let mut look = Look::when_changed();
         if self.stale {
             self.load()?;
         }
-        // Whatever was noticed: looking at every file's length costs little.
-        noticed.take_everything();
-        noticed.take_changed();
+        // Whatever was changes: looking at every file's length costs little.
+        changes.take_everything();
+        changes.take_changed();
         let files = self.list()?;
         let last = files.len().saturating_sub(1);
         // What was noted before and not published comes first.
@@ -296,7 +296,7 @@ impl Scan for BlkScan {
             return Ok(look);
         }
         for (at, path) in files.iter().enumerate() {
-            while self.note(path, at < last, noticed, &mut look)? {
+            while self.note(path, at < last, changes, &mut look)? {
                 if !self.publish(&mut look)? {
                     return Ok(look);
                 }

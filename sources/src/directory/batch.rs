@@ -14,7 +14,9 @@ use tipline_proto::{Event, Hash, PayloadTooLarge, Timestamp, Tip};
 use super::layout::{Key, Part, epoch};
 use super::scan::{DirectoryScan, Known, WINDOW, forget, record};
 use super::survey::stamp;
-use crate::files::{Completeness, Item, Look, Noticed, damaged, io_failed, reference, sync_failed};
+use crate::files::{
+    Completeness, FileChanges, Item, Look, damaged, io_failed, reference, sync_failed,
+};
 
 /// Most files that are enqueued in one transaction: then one fsync of the index is for all.
 const MOST_FILES: usize = 64;
@@ -40,7 +42,7 @@ impl DirectoryScan {
     /// Enqueues the next blocks; answers whether there may be more.
     pub(super) fn take_blocks(
         &mut self,
-        noticed: &mut Noticed,
+        changes: &mut FileChanges,
         look: &mut Look,
     ) -> Result<bool, OutboxError> {
         let Some(mut height) = self.next_height() else {
@@ -49,7 +51,7 @@ impl DirectoryScan {
         let mut parent = self.tip.as_ref().map(|tip| tip.hash.clone());
         let mut batch = Batch::default();
         while batch.has_room() {
-            let (content, hash, event) = match self.next(height, parent.as_ref(), noticed, look) {
+            let (content, hash, event) = match self.next(height, parent.as_ref(), changes, look) {
                 Ok(Some(next)) => next,
                 Ok(None) => break,
                 // What comes before it is enqueued first; then it is met again.
@@ -67,7 +69,7 @@ impl DirectoryScan {
             self.warn_empty(height);
         }
         self.drop_what_changed(&mut batch, look);
-        let more = self.enqueue(batch, None, noticed, look)?;
+        let more = self.enqueue(batch, None, changes, look)?;
         let tip = self.tip.as_ref().map_or(0, |tip| tip.height);
         if self.surveyed.is_some_and(|surveyed| epoch(tip) >= surveyed) {
             self.survey()?;
@@ -80,10 +82,10 @@ impl DirectoryScan {
         &self,
         height: u64,
         parent: Option<&Hash>,
-        noticed: &Noticed,
+        changes: &FileChanges,
         look: &mut Look,
     ) -> Result<Option<(Content, Hash, Event)>, OutboxError> {
-        let Reading::Ready(content) = self.read(Key::block(height), noticed, look)? else {
+        let Reading::Ready(content) = self.read(Key::block(height), changes, look)? else {
             return Ok(None);
         };
         let (hash, event) = self.block(&content, parent)?;
@@ -107,7 +109,7 @@ impl DirectoryScan {
     /// Enqueues proofs of blocks that are enqueued; answers whether there may be more.
     pub(super) fn take_proofs(
         &mut self,
-        noticed: &mut Noticed,
+        changes: &mut FileChanges,
         look: &mut Look,
     ) -> Result<bool, OutboxError> {
         let Some(tip) = self.tip.as_ref().map(|tip| tip.height) else {
@@ -126,7 +128,7 @@ impl DirectoryScan {
                 self.proofs.remove(&height);
                 continue;
             };
-            match self.read(key, noticed, look)? {
+            match self.read(key, changes, look)? {
                 Reading::Ready(content) => {
                     let payload = content.bytes.clone();
                     batch.add(self, content, Event::BlockProven { height, block_hash, payload });
@@ -135,7 +137,7 @@ impl DirectoryScan {
                 Reading::Missing => drop(self.proofs.remove(&height)),
             }
         }
-        self.enqueue(batch, None, noticed, look)
+        self.enqueue(batch, None, changes, look)
     }
 
     /// The block that a proof of this height is for, if it is part of what is published.
@@ -173,7 +175,7 @@ impl DirectoryScan {
     pub(super) fn read(
         &self,
         key: Key,
-        noticed: &Noticed,
+        changes: &FileChanges,
         look: &mut Look,
     ) -> Result<Reading, OutboxError> {
         let path = self.layout.path(key);
@@ -190,7 +192,7 @@ impl DirectoryScan {
         let modified = before.modified().map(Timestamp::from).map_err(failed)?;
         let successor = self.layout.path(Key::block(key.height.saturating_add(1)));
         let succeeded = || key.part == Part::Block && successor.exists();
-        match noticed.completeness(&path, modified, (self.clock)(), succeeded) {
+        match changes.completeness(&path, modified, (self.clock)(), succeeded) {
             Completeness::Complete => {}
             Completeness::Writing => return Ok(Reading::NotYet),
             Completeness::Settles(left) => {
@@ -234,7 +236,7 @@ impl DirectoryScan {
         &mut self,
         batch: Batch,
         replaced: Option<&str>,
-        noticed: &mut Noticed,
+        changes: &mut FileChanges,
         look: &mut Look,
     ) -> Result<bool, OutboxError> {
         if batch.items.is_empty() {
@@ -256,7 +258,7 @@ impl DirectoryScan {
                 self.tip = Some(Tip { height: *height, hash: hash.clone() });
             }
             self.learn(*key, *known);
-            noticed.done(&self.layout.path(*key));
+            changes.done(&self.layout.path(*key));
         }
         if let Some(below) = below {
             self.files = self.files.split_off(&Key::block(below));

@@ -9,14 +9,14 @@ use super::batch::{Batch, Content, Reading};
 use super::layout::{Key, Part};
 use super::scan::{DirectoryScan, Known, record};
 use super::survey::stamp;
-use crate::files::{Look, Noticed, damaged, reference};
+use crate::files::{FileChanges, Look, damaged, reference};
 
 impl DirectoryScan {
     /// Publishes what replaced the tip or a proof. Answers whether new blocks may follow: not
     /// while the tip is being replaced.
     pub(super) fn follow_changes(
         &mut self,
-        noticed: &mut Noticed,
+        changes: &mut FileChanges,
         look: &mut Look,
     ) -> Result<bool, OutboxError> {
         let tip = self.tip.as_ref().map(|tip| Key::block(tip.height));
@@ -32,8 +32,8 @@ impl DirectoryScan {
                 self.changed.remove(&key);
                 continue;
             }
-            settled &= match self.read(key, noticed, look)? {
-                Reading::Ready(content) => self.follow_change(known, content, noticed, look)?,
+            settled &= match self.read(key, changes, look)? {
+                Reading::Ready(content) => self.follow_change(known, content, changes, look)?,
                 // A node may delete what is published; what is not, reading the row will name.
                 Reading::Missing => {
                     self.changed.remove(&key);
@@ -50,14 +50,14 @@ impl DirectoryScan {
         &mut self,
         known: Known,
         content: Content,
-        noticed: &mut Noticed,
+        changes: &mut FileChanges,
         look: &mut Look,
     ) -> Result<bool, OutboxError> {
         let key = content.key;
         if content.known.hash == known.hash {
             self.index.write(|tx| record(tx, key, &content.known))?;
             self.learn(key, content.known);
-            noticed.done(&self.layout.path(key));
+            changes.done(&self.layout.path(key));
             return Ok(true);
         }
         let old = reference(&self.layout.relative(key), 0, known.stamp.length);
@@ -75,7 +75,7 @@ impl DirectoryScan {
                 return Err(damaged(&self.place, &self.layout.path(key), why));
             }
         };
-        self.enqueue(batch, Some(&old), noticed, look)
+        self.enqueue(batch, Some(&old), changes, look)
     }
 
     /// The tip is expected to come back, and nothing is built on it until then.

@@ -9,7 +9,7 @@ use tipline_proto::{Hash, Tip};
 
 use super::format::BlockFormat;
 use super::layout::{Key, Layout, Part};
-use crate::files::{Index, Look, Noticed, Scan, from_i64, to_i64};
+use crate::files::{FileChanges, Index, Look, Scan, from_i64, to_i64};
 
 /// Files further below the newest block are forgotten: 83 hours of a chain with one block
 /// every 3 s. The outbox forgets the blocks themselves at the same distance.
@@ -128,22 +128,22 @@ impl DirectoryScan {
 }
 
 impl Scan for DirectoryScan {
-    fn scan(&mut self, noticed: &mut Noticed) -> Result<Look, OutboxError> {
-        let mut look = Look::when_noticed();
+    fn scan(&mut self, changes: &mut FileChanges) -> Result<Look, OutboxError> {
+        let mut look = Look::when_changed();
         // The first block that is noticed need not be the first that is there.
-        if noticed.take_everything() || self.tip.is_none() {
+        if changes.take_everything() || self.tip.is_none() {
             self.survey()?;
         }
-        for path in noticed.take_changed() {
+        for path in changes.take_changed() {
             if let Some(key) = self.layout.key(&path) {
                 self.notice(key);
             }
         }
         // Nothing is built on a tip that is being replaced.
-        while self.follow_changes(noticed, &mut look)? {
-            let more_blocks = self.take_blocks(noticed, &mut look)?;
+        while self.follow_changes(changes, &mut look)? {
+            let more_blocks = self.take_blocks(changes, &mut look)?;
             // After each portion: a proof must come before its block is forgotten.
-            while self.take_proofs(noticed, &mut look)? {}
+            while self.take_proofs(changes, &mut look)? {}
             if !more_blocks {
                 break;
             }

@@ -13,7 +13,7 @@ const MOST: usize = 10_000;
 
 /// A notification about one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Seen {
+pub(crate) enum ChangeKind {
     /// It was written to, and is open for more.
     Writing,
     /// It was closed after writing, or renamed into place.
@@ -35,33 +35,33 @@ pub(crate) enum Completeness {
 
 /// What has been noticed since the last look.
 #[derive(Debug)]
-pub(crate) struct Noticed {
+pub(crate) struct FileChanges {
     everything: bool,
     changed: BTreeSet<PathBuf>,
     /// Whether a file was closed, if anything is known of its writer.
     closed: HashMap<PathBuf, bool>,
 }
 
-impl Noticed {
+impl FileChanges {
     /// Nothing is known: look at everything.
     pub(crate) fn new() -> Self {
         Self { everything: true, changed: BTreeSet::new(), closed: HashMap::new() }
     }
 
     /// Takes a notification in; answers whether there is a reason to look.
-    pub(crate) fn note(&mut self, path: PathBuf, seen: Seen) -> bool {
+    pub(crate) fn record(&mut self, path: PathBuf, seen: ChangeKind) -> bool {
         if self.closed.len() >= MOST || self.changed.len() >= MOST {
             self.forget();
         }
         match seen {
-            Seen::Writing => drop(self.closed.insert(path, false)),
-            Seen::Closed => {
+            ChangeKind::Writing => drop(self.closed.insert(path, false)),
+            ChangeKind::Closed => {
                 self.closed.insert(path.clone(), true);
                 self.changed.insert(path);
             }
-            Seen::Touched => drop(self.changed.insert(path)),
+            ChangeKind::Touched => drop(self.changed.insert(path)),
         }
-        seen != Seen::Writing
+        seen != ChangeKind::Writing
     }
 
     /// Everything must be looked at.
@@ -125,21 +125,21 @@ mod tests {
     #[test]
     fn a_file_is_complete_when_closed_settled_or_succeeded() {
         let path = Path::new("block");
-        let mut noticed = Noticed::new();
-        let of = |noticed: &Noticed, now, next: bool| {
-            noticed.completeness(path, at(10), at(now), || next)
+        let mut changes = FileChanges::new();
+        let of = |changes: &FileChanges, now, next: bool| {
+            changes.completeness(path, at(10), at(now), || next)
         };
-        assert_eq!(of(&noticed, 11, false), Completeness::Settles(Duration::from_secs(1)));
-        assert_eq!(of(&noticed, 9, false), Completeness::Settles(SETTLED), "clocks may disagree");
-        assert_eq!(of(&noticed, 12, false), Completeness::Complete);
-        assert_eq!(of(&noticed, 11, true), Completeness::Complete);
-        assert!(!noticed.note(path.into(), Seen::Writing), "no reason to look yet");
-        assert_eq!(of(&noticed, 99, true), Completeness::Writing, "slow writers are waited for");
-        assert!(noticed.note(path.into(), Seen::Closed));
-        assert_eq!(of(&noticed, 10, false), Completeness::Complete);
-        noticed.note(path.into(), Seen::Writing);
-        assert_eq!(of(&noticed, 99, false), Completeness::Writing, "opened again");
-        noticed.forget();
-        assert_eq!(of(&noticed, 99, false), Completeness::Complete);
+        assert_eq!(of(&changes, 11, false), Completeness::Settles(Duration::from_secs(1)));
+        assert_eq!(of(&changes, 9, false), Completeness::Settles(SETTLED), "clocks may disagree");
+        assert_eq!(of(&changes, 12, false), Completeness::Complete);
+        assert_eq!(of(&changes, 11, true), Completeness::Complete);
+        assert!(!changes.record(path.into(), ChangeKind::Writing), "no reason to look yet");
+        assert_eq!(of(&changes, 99, true), Completeness::Writing, "slow writers are waited for");
+        assert!(changes.record(path.into(), ChangeKind::Closed));
+        assert_eq!(of(&changes, 10, false), Completeness::Complete);
+        changes.record(path.into(), ChangeKind::Writing);
+        assert_eq!(of(&changes, 99, false), Completeness::Writing, "opened again");
+        changes.forget();
+        assert_eq!(of(&changes, 99, false), Completeness::Complete);
     }
 }

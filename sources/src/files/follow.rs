@@ -14,7 +14,7 @@ use tipline_log::error_chain;
 use tipline_producer::OutboxError;
 use tokio::sync::Notify;
 
-use super::changes::{Noticed, Seen};
+use super::changes::{ChangeKind, FileChanges};
 
 /// Everything is looked at this often, notified or not: some file systems tell nothing.
 const RESCAN: Duration = Duration::from_secs(30);
@@ -26,7 +26,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Notifications that may wait. With more, everything is looked at instead.
 const NOTICES: usize = 4096;
 
-/// When to look again if nothing is noticed.
+/// When to look again if nothing is changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Look {
     again_in: Duration,
@@ -34,7 +34,7 @@ pub(crate) struct Look {
 
 impl Look {
     /// Not before the next notification or rescan.
-    pub(crate) fn when_noticed() -> Self {
+    pub(crate) fn when_changed() -> Self {
         Self { again_in: RESCAN }
     }
 
@@ -55,7 +55,7 @@ pub(crate) trait Scan: Send + 'static {
     ///
     /// # Errors
     /// [`OutboxError::Failed`] is tried again; every other error stops the outbox.
-    fn scan(&mut self, noticed: &mut Noticed) -> Result<Look, OutboxError>;
+    fn scan(&mut self, changes: &mut FileChanges) -> Result<Look, OutboxError>;
 }
 
 /// Tells by its name whether a file matters.
@@ -72,7 +72,7 @@ pub(crate) struct Watched {
 }
 
 enum Notice {
-    File(PathBuf, Seen),
+    File(PathBuf, ChangeKind),
     Directory,
     Lost,
     Stop,
@@ -177,15 +177,17 @@ fn of_event(mut event: Event, relevant: &Relevant) -> Option<Notice> {
     }
     let seen = match event.kind {
         EventKind::Create(CreateKind::Folder) => return Some(Notice::Directory),
-        EventKind::Access(AccessKind::Close(AccessMode::Write)) => Seen::Closed,
-        EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both)) => Seen::Closed,
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => ChangeKind::Closed,
+        EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both)) => {
+            ChangeKind::Closed
+        }
         // Only where the end of writing is told too.
-        EventKind::Modify(ModifyKind::Data(_)) if cfg!(target_os = "linux") => Seen::Writing,
+        EventKind::Modify(ModifyKind::Data(_)) if cfg!(target_os = "linux") => ChangeKind::Writing,
         EventKind::Access(_) => return None,
-        _ => Seen::Touched,
+        _ => ChangeKind::Touched,
     };
     let path = event.paths.pop()?;
-    if path.is_dir() && seen == Seen::Closed {
+    if path.is_dir() && seen == ChangeKind::Closed {
         return Some(Notice::Directory);
     }
     let name = path.file_name().and_then(|name| name.to_str())?;
@@ -202,11 +204,11 @@ struct Task {
 
 impl Task {
     fn run(&mut self) {
-        let mut noticed = Noticed::new();
+        let mut changes = FileChanges::new();
         let mut rescan = Instant::now() + RESCAN;
         let mut failing = false;
         while !self.stop.load(Ordering::SeqCst) {
-            let look = match self.scan.scan(&mut noticed) {
+            let look = match self.scan.scan(&mut changes) {
                 Ok(look) => {
                     failing = false;
                     look
@@ -215,30 +217,30 @@ impl Task {
                     if !std::mem::replace(&mut failing, true) {
                         tracing::warn!(error = error_chain(&error), "will be tried again");
                     }
-                    noticed.look_at_everything();
+                    changes.look_at_everything();
                     Look { again_in: RETRY }
                 }
                 Err(error) => return self.fail(error),
             };
             let until = (Instant::now() + look.again_in).min(rescan);
-            self.wait(&mut noticed, until, &mut rescan);
+            self.wait(&mut changes, until, &mut rescan);
             if Instant::now() >= rescan {
-                noticed.look_at_everything();
+                changes.look_at_everything();
                 rescan = Instant::now() + RESCAN;
             }
         }
     }
 
     /// Waits until there is a reason to look, and takes in all that was noticed until then.
-    fn wait(&self, noticed: &mut Noticed, until: Instant, rescan: &mut Instant) {
+    fn wait(&self, changes: &mut FileChanges, until: Instant, rescan: &mut Instant) {
         loop {
             let mut look = match self.queue.recv_timeout(until - Instant::now()) {
-                Ok(notice) => take(noticed, notice, rescan),
+                Ok(notice) => take(changes, notice, rescan),
                 Err(RecvTimeoutError::Timeout) => return,
                 Err(RecvTimeoutError::Disconnected) => true,
             };
             for notice in self.queue.try_iter().take(NOTICES) {
-                look |= take(noticed, notice, rescan);
+                look |= take(changes, notice, rescan);
             }
             if look {
                 return;
@@ -257,14 +259,14 @@ impl Task {
     }
 }
 
-fn take(noticed: &mut Noticed, notice: Notice, rescan: &mut Instant) -> bool {
+fn take(changes: &mut FileChanges, notice: Notice, rescan: &mut Instant) -> bool {
     match notice {
-        Notice::File(path, seen) => return noticed.note(path, seen),
+        Notice::File(path, seen) => return changes.record(path, seen),
         Notice::Directory => {
-            noticed.look_at_everything();
+            changes.look_at_everything();
             *rescan = (*rescan).min(Instant::now() + NEW_DIRECTORY);
         }
-        Notice::Lost => noticed.forget(),
+        Notice::Lost => changes.forget(),
         Notice::Stop => {}
     }
     true

@@ -14,8 +14,8 @@ mod outbox;
 mod source;
 
 #[cfg(test)]
-pub(super) use changes::Seen;
-pub(super) use changes::{Completeness, Noticed};
+pub(super) use changes::ChangeKind;
+pub(super) use changes::{Completeness, FileChanges};
 pub(super) use error::{damaged, io_failed, sync_failed};
 pub(super) use follow::{Look, Scan, Watched};
 pub(super) use index::{Index, Item, from_i64, to_i64};

@@ -34,7 +34,7 @@ impl Database {
         if digest != entry.digest.as_bytes()[..] {
             return Err(self.damaged(number, "its digest is not the one beside it"));
         }
-        Ok(Tail { outbox: self.outbox(claim)?, ..origin.behind(&entry, number) })
+        Ok(Tail { outbox: self.outbox(claim)?, ..origin.after(&entry, number) })
     }
 
     pub(in crate::embedded) fn extent(&self) -> Result<Extent, LogError> {
@@ -187,7 +187,7 @@ fn append(
             }
             let digest = &entry.digest.as_bytes()[..];
             insert.execute(params![key(entry.index), digest, key(claim), &entry.encode()[..]])?;
-            tail = tail.behind(entry, entry.index);
+            tail = tail.after(entry, entry.index);
         }
     }
     transaction.commit()?;

@@ -57,7 +57,7 @@ impl Database {
             return Ok(Step { extent, removed: 0 });
         }
         let last = self.step_end(first).map_err(explain)?;
-        let trimmed = self.behind(last)?;
+        let trimmed = self.after(last)?;
         transaction.execute_batch(TABLE).map_err(explain)?;
         // A program that does not know of trimming must not open it any more.
         transaction.pragma_update(None, "user_version", TRIMMED_VERSION).map_err(explain)?;
@@ -91,7 +91,7 @@ impl Database {
     }
 
     /// What is to be kept when everything up to entry `index`, which is held, goes.
-    fn behind(&self, index: u64) -> Result<Trimmed, LogError> {
+    fn after(&self, index: u64) -> Result<Trimmed, LogError> {
         let Some(position) = self.position(index)? else {
             return Err(self.damaged(index, "it is missing"));
         };

@@ -55,8 +55,8 @@ async fn no_room() {
     let log = small_log(&directory.path().join("log.db")).await;
     let tail = log.tail().await.unwrap();
     let limit = |pages| {
-        log.inner.writer.call(move |desk| {
-            desk.entries.limit_pages(pages);
+        log.inner.writer.call(move |connections| {
+            connections.entries.limit_pages(pages);
             Ok(())
         })
     };

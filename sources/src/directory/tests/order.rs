@@ -7,7 +7,7 @@ use tipline_producer::{Outbox, OutboxError, conformance};
 
 use super::{Node, block, hash, proof};
 use crate::directory::layout::Key;
-use crate::files::{Noticed, Scan, Seen};
+use crate::files::{ChangeKind, FileChanges, Scan};
 use crate::{BlockFormat, BlockHeader, ContentHash};
 
 #[test]
@@ -114,13 +114,13 @@ fn a_block_that_is_replaced_while_the_next_is_read_is_read_again() {
 fn the_first_block_that_is_noticed_need_not_be_the_first() {
     let node = Node::new();
     let mut scan = node.scan();
-    let mut noticed = Noticed::new();
-    scan.scan(&mut noticed).unwrap();
+    let mut changes = FileChanges::new();
+    scan.scan(&mut changes).unwrap();
     for height in 1..=3 {
         node.settled(Key::block(height), &format!("b{height}"));
     }
-    noticed.note(node.path(Key::block(3)), Seen::Closed);
-    scan.scan(&mut noticed).unwrap();
+    changes.record(node.path(Key::block(3)), ChangeKind::Closed);
+    scan.scan(&mut changes).unwrap();
     drop(scan);
     assert_eq!(node.events(&mut node.open(), 3)[0], block(1, "b1", "genesis"));
 }

@@ -11,7 +11,7 @@ use tipline_proto::{Chain, Label, Lineage, LogIdentity};
 use super::{Node, commit};
 use crate::outbox::Outbox;
 use crate::outbox::conformance::{block, genesis, proof, rollback};
-use crate::{Ended, Producer, ProducerSettings};
+use crate::{EndReason, Producer, ProducerSettings};
 
 fn log(lineage: u8) -> MemoryLog {
     let chain = Chain { name: "test".parse().unwrap(), genesis: genesis() };
@@ -82,5 +82,5 @@ async fn a_log_that_was_created_again_is_noticed() {
     first.committed(sequence).logged().await.unwrap();
     first.shutdown(Duration::from_secs(10)).await.unwrap();
     let refused = start(&log(4), &node).ready().await;
-    assert!(matches!(refused, Err(Ended::WrongLog { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(EndReason::WrongLog { .. })), "{refused:?}");
 }

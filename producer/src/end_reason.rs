@@ -1,6 +1,5 @@
 //! How publishing ends.
 
-use std::error::Error;
 use std::sync::Arc;
 
 use tipline_log::{AppendError, LogError, Shortfall};
@@ -12,7 +11,7 @@ use crate::outbox::OutboxError;
 /// every later one. The node's commits are not touched by it: its events stay in the outbox.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
-pub enum Ended {
+pub enum EndReason {
     /// It was asked to end. Everything that was in the outbox by then is in the log, unless
     /// the deadline came first.
     #[error("the publisher was shut down")]
@@ -35,7 +34,7 @@ pub enum Ended {
         /// What disagrees, and what to do.
         why: String,
     },
-    /// The log continues from another outbox. See [`crate::Continue`].
+    /// The log continues from another outbox. See [`crate::ResumeFrom`].
     #[error(
         "the log is complete up to row {sequence} of outbox {logged}, this outbox is {own}: if this node is to go on with the log, say where it continues"
     )]
@@ -48,7 +47,7 @@ pub enum Ended {
         own: OutboxId,
     },
     /// The log is not the one that this outbox publishes to: another one, or one that was
-    /// created again. Nothing was published. See [`crate::Continue`].
+    /// created again. Nothing was published. See [`crate::ResumeFrom`].
     #[error(
         "this outbox publishes to the log of lineage {bound}, the log has {found}: it is another one, or was created again; if the node is to go on with it, say where it continues"
     )]
@@ -78,41 +77,29 @@ pub enum Ended {
     Panicked,
 }
 
-impl Ended {
+impl EndReason {
     pub(crate) fn halted(why: impl Into<String>) -> Self {
-        Ended::Halted { why: why.into() }
+        EndReason::Halted { why: why.into() }
     }
 
     pub(crate) fn log(error: LogError) -> Self {
-        Ended::Log(Arc::new(error))
+        EndReason::Log(Arc::new(error))
     }
 
     pub(crate) fn refused(error: AppendError) -> Self {
-        Ended::Append(Arc::new(error))
+        EndReason::Append(Arc::new(error))
     }
 
     pub(crate) fn outbox(error: OutboxError) -> Self {
-        Ended::Outbox(Arc::new(error))
+        EndReason::Outbox(Arc::new(error))
     }
 
     /// Whether it ended because it was asked to.
     pub fn is_stopped(&self) -> bool {
-        matches!(self, Ended::Stopped)
+        matches!(self, EndReason::Stopped)
     }
 }
 
 fn list(shortfalls: &[Shortfall]) -> String {
     shortfalls.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-}
-
-/// An error with its sources in one line, for a message that is not an error itself.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
