@@ -42,7 +42,7 @@ pub async fn claim(log: &dyn Log, primary: Label, clock: &Clock) -> Result<Claim
             Ok(_) => return announce(log, &primary, &entry).await,
             Err(AppendError::Conflict) => {}
             Err(AppendError::Doubt(error)) if error.is_retryable() => {
-                // The tail tells: ours is known by its digest.
+                // The tail decides. Ours is known by its digest.
                 if log.tail().await?.position == entry.position() {
                     return announce(log, &primary, &entry).await;
                 }

@@ -15,7 +15,7 @@
 //! positions   0     1     2     3     4
 //!             ^ origin                ^ tail
 //! ```
-//! *Tail*: the position directly behind the newest entry. *Behind index n*: entries n + 1 and up.
+//! *Tail*: the position directly after the newest entry. *After index n*: entries n + 1 and up.
 
 mod backoff;
 mod claim;

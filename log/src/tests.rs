@@ -60,7 +60,7 @@ async fn a_claim_starts_the_next_epoch_fences_the_old_one_and_says_so() {
     let claimed = claim(&log, label("new"), &clock()).await.unwrap();
     let tail = log.tail().await.unwrap();
     assert_eq!((claimed.epoch, claimed.position, claimed.time_us), (2, tail.position, 7 * SECOND));
-    assert_ne!(tail.outbox, old.outbox, "nothing of the old outbox goes on by itself");
+    assert_ne!(tail.outbox, old.outbox, "nothing of the old outbox continues by itself");
     let late = Entry::seal(&old.position, 1, Timestamp::from_micros(SECOND), 2, block(2));
     assert!(matches!(log.append(&old, &[late]).await, Err(AppendError::Conflict)));
     let said = log.board().await.unwrap().primary.unwrap();

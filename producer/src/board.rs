@@ -16,7 +16,7 @@ use crate::publisher::Publisher;
 use crate::settings::Trim;
 use crate::status::{ConsumerStatus, assess};
 
-/// At most so many announcements a second while blocks are published.
+/// Pause between two announcements while blocks are published.
 const ANNOUNCE_PAUSE: Duration = Duration::from_millis(200);
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 

@@ -17,7 +17,7 @@ pub enum EndReason {
     #[error("the publisher was shut down")]
     Stopped,
     /// A newer primary has claimed the log. This one must not commit blocks any more; do not
-    /// restart it before it is certain which of the two is to go on, because each restart
+    /// restart it before it is certain which of the two is to continue, because each restart
     /// claims the log.
     #[error(
         "fenced: epoch {by} has claimed the log, this primary is of epoch {epoch}; make sure that only one primary runs"
@@ -36,7 +36,7 @@ pub enum EndReason {
     },
     /// The log continues from another outbox. See [`crate::ResumeFrom`].
     #[error(
-        "the log is complete up to row {sequence} of outbox {logged}, this outbox is {own}: if this node is to go on with the log, say where it continues"
+        "the log is complete up to row {sequence} of outbox {logged}, this outbox is {own}: if this node is to continue the log, say where it continues"
     )]
     WrongOutbox {
         /// The outbox that the log continues from.
@@ -49,7 +49,7 @@ pub enum EndReason {
     /// The log is not the one that this outbox publishes to: another one, or one that was
     /// created again. Nothing was published. See [`crate::ResumeFrom`].
     #[error(
-        "this outbox publishes to the log of lineage {bound}, the log has {found}: it is another one, or was created again; if the node is to go on with it, say where it continues"
+        "this outbox publishes to the log of lineage {bound}, the log has {found}: it is another one, or was created again; if the node is to continue it, say where it continues"
     )]
     WrongLog {
         /// The log that the outbox publishes to.

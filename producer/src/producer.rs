@@ -21,7 +21,7 @@ use crate::ticket::Ticket;
 /// here waits for the network but what is awaited, and the node's commits never do.
 ///
 /// Dropping it stops publishing without draining. Nothing is lost: what is not in the log
-/// is in the outbox, and the next start goes on there.
+/// is in the outbox, and the next start continues there.
 #[derive(Debug)]
 pub struct Producer {
     wake: Arc<Notify>,
@@ -73,7 +73,7 @@ impl Producer {
     }
 
     /// Says that events were committed to the outbox, and gives a ticket for the one of this
-    /// sequence. Call it behind the commit; it neither waits nor fails.
+    /// sequence. Call it after the commit; it neither waits nor fails.
     pub fn committed(&self, sequence: u64) -> Ticket {
         self.wake.notify_one();
         Ticket::new(sequence, self.progress.clone(), self.status.clone())

@@ -70,7 +70,7 @@ async fn logged_and_backed_up_are_two_awaits() {
     let (log, outbox) = (log(), outbox(1));
     let producer = start(&log, &outbox, settings());
     let ticket = producer.committed(outbox.enqueue(&block(1)).unwrap());
-    assert_eq!(ticket.logged().await.unwrap(), 2, "behind the claim");
+    assert_eq!(ticket.logged().await.unwrap(), 2, "after the claim");
 
     let policy: Policy = "any 1 of backup-*, archive at durable".parse().unwrap();
     let waiting = tokio::spawn({
@@ -78,13 +78,13 @@ async fn logged_and_backed_up_are_two_awaits() {
         async move { ticket.backed_up(&policy).await }
     });
     let mut status = producer.backup_status();
-    let behind = log.entry(1).await.unwrap().position();
-    log.put_receipt(&receipt(&log, "backup-1", behind)).await.unwrap();
+    let position = log.entry(1).await.unwrap().position();
+    log.put_receipt(&receipt(&log, "backup-1", position)).await.unwrap();
     status.wait_for(|status| status.consumer("backup-1").is_some()).await.unwrap();
     assert!(!waiting.is_finished(), "the backup has only the claim");
 
     let mut forged = log.entry(2).await.unwrap().position();
-    forged.digest = behind.digest;
+    forged.digest = position.digest;
     log.put_receipt(&receipt(&log, "archive", forged)).await.unwrap();
     let diverged = |status: &crate::BackupStatus| {
         status.consumer("archive").map(|c| c.agreement) == Some(Agreement::Diverged { index: 2 })
@@ -196,10 +196,10 @@ async fn a_log_that_was_created_again_is_noticed_and_nothing_is_published() {
     assert!(matches!(refused, Err(EndReason::WrongLog { .. })), "{refused:?}");
     assert_eq!(again.extent().await.unwrap().last, 0);
 
-    let mut told = settings();
-    told.continue_at =
+    let mut resuming = settings();
+    resuming.continue_at =
         Some(ResumeFrom { position: Position::origin(again.identity()), sequence: 0 });
-    start(&again, &outbox, told).committed(1).logged().await.unwrap();
+    start(&again, &outbox, resuming).committed(1).logged().await.unwrap();
 }
 
 #[tokio::test]
@@ -224,7 +224,7 @@ async fn another_outbox_must_say_where_it_continues() {
     wrong.continue_at = Some(ResumeFrom { position: tail, sequence: 2 });
     let producer = start(&log, &second, wrong);
     let ended = producer.ended().await.to_string();
-    assert!(ended.contains("does not continue behind row 2"), "{ended}");
+    assert!(ended.contains("does not continue after row 2"), "{ended}");
 
     assert_eq!(log.tail().await.unwrap().position, tail, "it has not claimed the log");
     let mut right = settings();
@@ -255,10 +255,10 @@ async fn where_it_continues_is_waited_for_while_the_outbox_fills() {
     for height in 1..=2 {
         second.enqueue(&block(height)).unwrap();
     }
-    let mut told = settings();
+    let mut resuming = settings();
     let position = log.tail().await.unwrap().position;
-    told.continue_at = Some(ResumeFrom { position, sequence: 3 });
-    let producer = start(&log, &second, told);
+    resuming.continue_at = Some(ResumeFrom { position, sequence: 3 });
+    let producer = start(&log, &second, resuming);
     let mut progress = producer.progress();
     let waits = |progress: &crate::Progress| match &progress.stage {
         Stage::Retrying { why, .. } => why.contains("waiting for row 3"),

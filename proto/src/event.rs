@@ -15,7 +15,7 @@ use crate::position::Tip;
 pub enum Event {
     /// A primary claimed the log. Written by the publisher only, never by a node.
     EpochStarted {
-        /// Name of the primary, for people: 1 to 256 bytes.
+        /// Name of the primary: 1 to 256 bytes.
         primary: Label,
         /// The outbox this epoch publishes from.
         outbox: OutboxId,
@@ -208,7 +208,7 @@ impl std::fmt::Display for Event {
     }
 }
 
-/// A short text for people, 1 to 256 bytes without control characters: the name of a
+/// A short human-readable text, 1 to 256 bytes without control characters: the name of a
 /// mark or of a primary.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Label(Box<str>);

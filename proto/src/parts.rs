@@ -11,7 +11,7 @@ pub const MAX_ENTRY_OVERHEAD: usize = 1024;
 
 /// Cuts an encoded entry into messages of at most `max_message` bytes each. One message if it
 /// fits. Otherwise the parts before the last are the beginning of the payload, raw, and the
-/// last part is an encoded entry with the end of the payload: whoever reads only the newest
+/// last part is an encoded entry with the end of the payload: a reader of only the newest
 /// message of a log knows its tail.
 ///
 /// `max_message` is taken as at least twice [`MAX_ENTRY_OVERHEAD`]. What a broker adds of its

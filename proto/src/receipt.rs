@@ -150,11 +150,11 @@ pub struct Receipt {
     /// As in [`crate::Cursor::proof_tip`].
     pub proof_tip: Option<u64>,
     /// When it was sent, by the consumer's clock. Receipts are repeated while nothing
-    /// happens, so its age tells whether the consumer lives.
+    /// happens, so its age shows whether the consumer lives.
     pub time: Timestamp,
     /// Why the consumer stopped; `None` while it runs.
     pub failure: Option<String>,
-    /// The store, for people: kind and place.
+    /// The store as text: kind and place.
     pub store: String,
 }
 

@@ -141,7 +141,7 @@ fn decode<M: Message + Default>(message: &'static str, bytes: Bytes) -> Result<M
 }
 
 /// For what is kept and copied on: what this version does not know would be lost on the way.
-/// In no encoding has a message fewer bytes than in ours, so the length tells.
+/// In no encoding has a message fewer bytes than in ours, so the length decides.
 fn decode_exactly<M: Message + Default>(
     message: &'static str,
     bytes: Bytes,

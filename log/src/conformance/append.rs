@@ -50,7 +50,7 @@ fn assert_tail(tail: &Tail, newest: &Entry, outbox: u8) {
     assert_eq!(tail.outbox.map(|outbox| *outbox.as_bytes()), Some([outbox; 16]));
 }
 
-/// Units of many sizes, one behind the other; the tail that is read may be appended to just
+/// Units of many sizes, one after the other; the tail that is read may be appended to just
 /// like the one that was returned.
 pub(super) async fn append_many(fixture: &dyn Fixture) {
     let log = fixture.create(&identity("append_many")).await;
@@ -77,7 +77,7 @@ pub(super) async fn append_full_unit(fixture: &dyn Fixture) {
     assert_same(&follow(&*log, entries.len()).await, &entries);
 }
 
-/// Behind a tail that is no more, nothing is written; not even what is there already.
+/// After a tail that is no more, nothing is written; not even what is there already.
 pub(super) async fn stale_tail(fixture: &dyn Fixture) {
     let log = fixture.create(&identity("stale_tail")).await;
     let origin = log.tail().await.unwrap();
@@ -91,7 +91,7 @@ pub(super) async fn stale_tail(fixture: &dyn Fixture) {
         assert_conflict(log.append(&stale, &unit[..1]).await);
         assert_eq!(log.tail().await.unwrap(), tail);
     }
-    // The log goes on as if nothing had been tried.
+    // The log continues as if nothing had been tried.
     let next = script.block(10);
     let tail = other.append(&tail, std::slice::from_ref(&next)).await.unwrap();
     assert_eq!(log.tail().await.unwrap(), tail);
@@ -119,7 +119,7 @@ pub(super) async fn refused_units(fixture: &dyn Fixture) {
     let record = Event::StateRecorded { key: Key::new(&b"key"[..]).unwrap(), value };
     refused("one too large", &[fresh().publish(record)]).await;
     let unit = fresh().blocks(5, 10);
-    refused("does not start behind the tail", &unit[1..]).await;
+    refused("does not start after the tail", &unit[1..]).await;
     refused("one missing", &[&unit[..2], &unit[3..]].concat()).await;
     refused("one twice", &[&unit[..2], &unit[1..]].concat()).await;
     let mut elsewhere = fresh();
@@ -131,7 +131,7 @@ pub(super) async fn refused_units(fixture: &dyn Fixture) {
     log.append(&tail, &unit).await.unwrap();
 }
 
-/// Two writers that append behind the same tail at the same time: one wins, one conflicts.
+/// Two writers that append after the same tail at the same time: one wins, one conflicts.
 pub(super) async fn racing_writers(fixture: &dyn Fixture) {
     let one = fixture.create(&identity("racing_writers")).await;
     let other = fixture.open().await;
@@ -218,7 +218,7 @@ pub(super) async fn mixed_unit(fixture: &dyn Fixture) {
     }
 }
 
-/// A log that is opened again is the same, and goes on.
+/// A log that is opened again is the same, and continues.
 pub(super) async fn reopened(fixture: &dyn Fixture) {
     let identity = identity("reopened");
     let log = fixture.create(&identity).await;

@@ -9,13 +9,13 @@
 //! |---|---|
 //! | [`EmbeddedLog::create`] | the file, its content and its name in the directory are fsynced |
 //! | `append` | the write-ahead log with the whole unit is fsynced (`synchronous = FULL`) |
-//! | `trim` | every step of it is fsynced, of 1,000 entries or 64 MiB; appends go on in between. The file does not become smaller: its room is used again |
+//! | `trim` | every step of it is fsynced, of 1,000 entries or 64 MiB; appends continue in between. The file does not become smaller: its space is used again |
 //! | `put_receipt`, `announce`, `forget` | every process sees it, and it outlives this one. A power failure may take it back: it is fsynced with the next append or checkpoint. What is left is an older receipt, which claims less, and a consumer repeats its own. So receipts cost the appends no fsync |
 //!
 //! After a write or an fsync failed, and after the file was removed or replaced while open,
-//! the handle answers everything with `Failed`: open the log anew. A full disk is not such a
+//! the handle answers everything with `Failed`: open the log again. A full disk is not such a
 //! failure: the unit is rolled back, the answer is `Doubt` with a retryable source, and the
-//! log goes on when there is room again. So is a lock that another process holds for
+//! log continues when there is space again. So is a lock that another process holds for
 //! over 5 s.
 //!
 //! # The file
@@ -33,14 +33,14 @@
 //! ```
 //! Beside it are SQLite's `-wal` and `-shm`, which belong to it (copy all or use SQLite's
 //! backup), and `-bell-entries` and `-bell-board`, which hold nothing: writing to them
-//! tells the other processes. They are made anew when the log is opened.
+//! notifies the other processes. They are created again when the log is opened.
 //!
 //! Readers check each entry against the digest of the one before it, because SQLite has no
 //! checksums: a byte that changed on disk is `Corrupt`, with the index.
 //!
 //! # Limits
 //! Entries have no messages: [`Appender::messages`] is always 1. A machine without file
-//! notification (some network and container file systems) is told after
+//! notification (some network and container file systems) is notified after
 //! [`LOOK_AGAIN`]. Readers hold no transaction while they wait, so the write-ahead log is
 //! brought home every 4 MiB; only a foreign program that reads for long makes it grow.
 
@@ -219,7 +219,7 @@ impl Inner {
 #[async_trait]
 impl Appender for EmbeddedLog {
     async fn tail(&self) -> Result<Tail, LogError> {
-        // On the writing thread: behind an append whose caller stopped waiting.
+        // On the writing thread: after an append whose caller stopped waiting.
         self.inner.writer.call(|connections| connections.entries.tail()).await
     }
 
@@ -321,7 +321,7 @@ impl EmbeddedLog {
         self.inner.writer.call(take_over).await
     }
 
-    /// Changes the board, and tells everyone.
+    /// Changes the board, and notifies everyone.
     async fn change_board(
         &self,
         change: impl FnOnce(&Database) -> Result<(), LogError> + Send + 'static,

@@ -55,7 +55,7 @@ fn check_sqlite(found: &mut Preflight, version: i32) {
 fn check_file_system(found: &mut Preflight, path: &Path) {
     match rustix::fs::statfs(path) {
         // Its width differs between architectures; the values fit in 32 bits.
-        Ok(system) => judge(found, system.f_type as u32),
+        Ok(system) => classify(found, system.f_type as u32),
         Err(error) => found.shortfall(
             format!("file system: unknown ({error})"),
             "it may not keep what it fsynced",
@@ -67,9 +67,9 @@ fn check_file_system(found: &mut Preflight, path: &Path) {
 #[cfg(not(target_os = "linux"))]
 fn check_file_system(_found: &mut Preflight, _path: &Path) {}
 
-/// Judges a file system by its number, as statfs gives it.
+/// Classifies a file system by its number, as statfs gives it.
 #[cfg(target_os = "linux")]
-fn judge(found: &mut Preflight, magic: u32) {
+fn classify(found: &mut Preflight, magic: u32) {
     let (name, risk) = match magic {
         0x0102_1994 => ("tmpfs", IN_MEMORY),
         0x8584_58F6 => ("ramfs", IN_MEMORY),
@@ -124,16 +124,16 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn file_systems() {
-        let judged = |magic| {
+        let classified = |magic| {
             let mut found = Preflight::default();
-            judge(&mut found, magic);
+            classify(&mut found, magic);
             (found.good.len(), found.shortfalls.len())
         };
         for local in [0xEF53, 0x5846_5342, 0x9123_683E, 0x794C_7630] {
-            assert_eq!(judged(local), (1, 0), "{local:#x}");
+            assert_eq!(classified(local), (1, 0), "{local:#x}");
         }
         for weak in [0x0102_1994, 0x6969, 0xFE53_4D42] {
-            assert_eq!(judged(weak), (0, 1), "{weak:#x}");
+            assert_eq!(classified(weak), (0, 1), "{weak:#x}");
         }
     }
 }

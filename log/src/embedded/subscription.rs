@@ -18,7 +18,7 @@ pub(super) struct EmbeddedSubscription {
     rung: watch::Receiver<()>,
     /// Name, and the number of this subscription among those of the name.
     name: Option<(ConsumerName, i64)>,
-    /// Behind the newest entry that was returned.
+    /// After the newest entry that was returned.
     after: Position,
     reading: Reading,
 }
@@ -85,7 +85,7 @@ impl EmbeddedSubscription {
 }
 
 impl Inner {
-    /// What is behind `after`; empty if nothing is.
+    /// What is after `after`; empty if nothing is.
     fn look(
         &self,
         database: &Database,

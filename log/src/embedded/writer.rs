@@ -49,7 +49,7 @@ impl Poison {
     pub(super) fn check(&self) -> Result<(), LogError> {
         match self.failed.get() {
             None => Ok(()),
-            Some(what) => Err(self.failed(format!("{what}; open the log anew"))),
+            Some(what) => Err(self.failed(format!("{what}; open the log again"))),
         }
     }
 
@@ -79,7 +79,7 @@ impl Writer {
         };
         // Processes that never live long enough must not make it longer and longer.
         let written = files::write_ahead_log_length(&path);
-        let file = FileMark::of(path).map_err(|e| unusable("the file cannot be looked at", e))?;
+        let file = FileMark::of(path).map_err(|e| unusable("the file cannot be read", e))?;
         let poison = Poison { place: place.into(), failed: Arc::default() };
         let mut connections =
             WriterConnections { board, entries, file, poison: poison.clone(), written };
@@ -100,7 +100,7 @@ impl Writer {
         &self.poison
     }
 
-    /// Has the job done behind those that were handed in before, and waits for it. If the
+    /// Has the job done after those that were handed in before, and waits for it. If the
     /// caller stops waiting, a job that has begun is finished all the same.
     pub(super) async fn call<T: Send + 'static>(
         &self,
@@ -113,7 +113,7 @@ impl Writer {
             }
             let result = connections.ready().and_then(|()| job(connections));
             connections.poison.note(&result);
-            // Whoever waited may have left; it knows that it is in doubt.
+            // The caller may have stopped waiting; it knows that it is in doubt.
             drop(answer.send(result));
         };
         let gone = || self.poison.failed("the writing thread has ended".to_owned());
@@ -150,7 +150,7 @@ impl WriterConnections {
                 pages = done.pages,
                 "the write-ahead log grows: some process reads the log's file in one long transaction"
             ),
-            // A failed write is told to whoever calls next.
+            // A failed write is returned to the next caller.
             Ok(_) | Err(LogError::Failed { .. }) => {}
             Err(error) => tracing::warn!(
                 log = %self.poison.place,

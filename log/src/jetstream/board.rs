@@ -79,8 +79,8 @@ impl JetStreamLog {
     /// The board, and from its sequence on every change to it: what is put between the two
     /// questions is seen twice, and the older one does not count.
     pub(super) async fn follow_items(&self) -> Result<JetStreamBoardFeed, LogError> {
-        let (behind, items) = self.read_items().await?;
-        let feed = Feed::open(&self.link, &self.receipts, None, behind + 1).await?;
+        let (read_up_to, items) = self.read_items().await?;
+        let feed = Feed::open(&self.link, &self.receipts, None, read_up_to + 1).await?;
         let (link, stream) = (self.link.clone(), self.receipts.clone());
         Ok(JetStreamBoardFeed { link, stream, items, feed, changed: true, failed: None })
     }

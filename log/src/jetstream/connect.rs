@@ -13,8 +13,8 @@ use crate::error::LogError;
 
 /// A dead connection is noticed after three of these.
 const PING_INTERVAL: Duration = Duration::from_secs(3);
-/// Time for connecting, and for one request to the API. A new leader takes 5 to 9 s: whoever
-/// asked before is told, and asks again.
+/// Time for connecting, and for one request to the API. A new leader takes 5 to 9 s. A caller that
+/// asked before gets an error, and asks again.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a request waits for a connection that is away before it fails.
 const RECONNECT_PATIENCE: Duration = Duration::from_secs(2);
@@ -30,7 +30,7 @@ const ARRIVALS: usize = 4096;
 pub(super) struct Link {
     pub(super) client: Client,
     pub(super) context: jetstream::Context,
-    /// The log's address for people, without any password.
+    /// The log's address as text, without any password.
     pub(super) place: String,
     pulse: watch::Receiver<Pulse>,
 }

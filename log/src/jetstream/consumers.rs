@@ -1,7 +1,7 @@
 //! Consumers of a stream, as the server has them.
 //!
 //! The consumer of a name is `<name>_<generation>_<random>` on the server, new for every
-//! feed: whoever comes back late asks for messages of a consumer that is gone, instead of
+//! feed: a reader that comes back late asks for messages of a consumer that is gone, instead of
 //! taking them from the one that came after. The generation is one more than the highest
 //! that is there. Each deletes only those before it, and so the last of them stays, however
 //! many are made at once. No consumer's name has a `_`.
@@ -47,7 +47,7 @@ impl Named {
     }
 }
 
-/// Makes a consumer of what is behind `start`, `start` included. With a `name`, it takes the
+/// Makes a consumer of the messages from `start` on. With a `name`, it takes the
 /// place of those of the same name; of several that are made at once, one stays.
 ///
 /// # Errors

@@ -39,7 +39,7 @@ pub(super) fn of_api(place: &str, what: &str, error: jetstream::Error) -> LogErr
 
 /// What an error in the place of an acknowledgement means. One that is an answer to
 /// contents is for good; one about the state of the server or the stream passes, at times
-/// only after somebody made room.
+/// only after somebody freed space.
 pub(super) fn of_append(place: &str, error: jetstream::Error) -> AppendError {
     match error.error_code() {
         ErrorCode::STREAM_WRONG_LAST_SEQUENCE | ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT => {

@@ -167,7 +167,7 @@ impl Feed {
                 self.link.unavailable("follow", Some(Box::new(error)))
             }
             Some(ReadError::Gap(number)) => {
-                let what = format!("follow: message {number} came behind {}", self.arrived);
+                let what = format!("follow: message {number} came after {}", self.arrived);
                 self.link.unavailable(&what, None)
             }
             Some(ReadError::Unnumbered(error)) => self.link.unavailable("follow", Some(error)),
@@ -194,7 +194,7 @@ impl Feed {
         match self.link.ask("ask for a consumer", subject, &json!({})).await? {
             Ok(info) => Ok(info),
             Err(error) if error.error_code() == ErrorCode::CONSUMER_NOT_FOUND => Err(self.gone()),
-            Err(error) => Err(error::of_api(&self.link.place, "tell of a consumer", error)),
+            Err(error) => Err(error::of_api(&self.link.place, "read a consumer's state", error)),
         }
     }
 

@@ -2,9 +2,9 @@
 //!
 //! Every entry takes at least one message, and messages are not deleted in between. So an
 //! entry of index `i` that is known to be at sequence `s` puts a bound on every other: index
-//! `i + n` is at `s + n` or behind it. In a log without large events the first look finds it.
+//! `i + n` is at `s + n` or after it. In a log without large events the first look finds it.
 //!
-//! An entry of a lower epoch behind a higher claim is void. None should ever be there; a
+//! An entry of a lower epoch after a higher claim is void. None should ever be there; a
 //! search that meets one goes by the valid entry before it.
 
 use async_nats::jetstream::message::StreamMessage;
@@ -52,7 +52,7 @@ impl JetStreamLog {
     pub(super) async fn bounds(&self) -> Result<Bounds, LogError> {
         let mut reread = Reread::begin();
         loop {
-            // In this order: the oldest message is never behind the tail. Of an empty stream it
+            // In this order: the oldest message is never after the tail. Of an empty stream it
             // is number 0, and it may hold something by now.
             let first = self.event_stream().info().await?.state.first_sequence.max(1);
             let tail = self.read_tail().await?;
@@ -139,7 +139,7 @@ impl JetStreamLog {
             }
             tracing::warn!(
                 place = %self.link.place, index = location.index, epoch = location.epoch,
-                "the log has a void entry, written behind a newer claim"
+                "the log has a void entry, written after a newer claim"
             );
             sequence = location.start - 1;
         }
@@ -148,7 +148,7 @@ impl JetStreamLog {
     }
 
     /// Whether a higher epoch had begun before the entry. The claims of a log rise by one
-    /// each, so the next claim behind the entry tells which epoch the entry fell into.
+    /// each, so the next claim after the entry shows which epoch the entry fell into.
     async fn is_void(&self, location: &EntryLocation, tail: &Tail) -> Result<bool, LogError> {
         if location.epoch >= tail.epoch {
             return Ok(false);

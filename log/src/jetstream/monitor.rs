@@ -1,4 +1,4 @@
-//! What a server tells at its monitoring address and nowhere else.
+//! What a server says at its monitoring address and nowhere else.
 //!
 //! One plain HTTP/1.0 request, which the server answers and closes: no HTTP library is worth
 //! it.

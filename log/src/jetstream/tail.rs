@@ -21,7 +21,7 @@ pub(super) struct Claim {
     pub(super) outbox: OutboxId,
     /// Its entry.
     pub(super) bytes: Bytes,
-    /// Nothing of its unit is behind it.
+    /// Nothing of its unit is after it.
     ends_unit: bool,
 }
 
@@ -43,8 +43,8 @@ impl Claim {
 impl JetStreamLog {
     /// The tail.
     ///
-    /// The newest unit and the claim that it is under are asked for at once, so that whoever
-    /// appends behind it has a chance while others do, too. The log may grow between the two
+    /// The newest unit and the claim that it is under are asked for at once, so that a writer that
+    /// appends after it has a chance while others do, too. The log may grow between the two
     /// answers, as fast as it likes: a claim that came in between is the newer tail. Only what
     /// was trimmed away in between is looked for again.
     pub(super) async fn read_tail(&self) -> Result<Tail, LogError> {
@@ -103,7 +103,7 @@ impl JetStreamLog {
             return Ok(Some(tail_of(&head, &claim, end.sequence)));
         }
         let why = format!(
-            "an entry of epoch {} behind the claim of epoch {}: something other than \
+            "an entry of epoch {} after the claim of epoch {}: something other than \
              Tipline's primary wrote it",
             head.epoch, claim.epoch
         );
@@ -168,7 +168,7 @@ impl JetStreamLog {
     }
 }
 
-/// The name of the batch that goes on behind this message, and the message's number in it,
+/// The name of the batch that continues after this message, and the message's number in it,
 /// from 1.
 fn within_batch(headers: &HeaderMap) -> Option<(HeaderValue, u64)> {
     let batch = headers.get(NATS_BATCH_ID).filter(|_| headers.get(NATS_BATCH_COMMIT).is_none())?;

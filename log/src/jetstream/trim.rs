@@ -1,6 +1,6 @@
 //! Trimming: the stream of the events is purged up to an entry's first message.
 //!
-//! The newest claim tells the outbox of the epoch. Before it is purged it is put beside the
+//! The newest claim names the outbox of the epoch. Before it is purged it is put beside the
 //! receipts, where [`JetStreamLog::read_tail`](super::JetStreamLog) finds it; a newer one takes
 //! its place, never an older one. So at every moment the claim is in one of the two.
 
@@ -79,8 +79,8 @@ impl JetStreamLog {
             if kept.as_ref().is_some_and(|kept| kept.epoch >= claim.epoch) {
                 return Ok(());
             }
-            let behind = kept.map_or(0, |kept| kept.sequence);
-            if self.post_claim(claim.bytes.clone(), behind).await? {
+            let expected = kept.map_or(0, |kept| kept.sequence);
+            if self.post_claim(claim.bytes.clone(), expected).await? {
                 return Ok(());
             }
             // Another one trims too. Several servers refuse a second claim while they still
@@ -89,13 +89,13 @@ impl JetStreamLog {
         }
     }
 
-    /// Whether it is stored: not if there is another one than the one at sequence `behind`.
-    async fn post_claim(&self, claim: Bytes, behind: u64) -> Result<bool, LogError> {
+    /// Whether it is stored: not if there is another one than the one at sequence `expected`.
+    async fn post_claim(&self, claim: Bytes, expected: u64) -> Result<bool, LogError> {
         let mut inbox = self.postings.lock().await;
         let mut attempt = inbox.begin(&self.link, "keep the newest claim")?;
         let mut headers = HeaderMap::new();
         headers.insert(NATS_EXPECTED_STREAM, self.receipts.as_str());
-        headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, behind.to_string());
+        headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
         let subject = Subject::Claim(self.identity.name.clone()).to_string();
         attempt.send(subject, headers, claim, Some(1)).await?;
         let (_, message) = attempt.reply(PATIENCE).await?;

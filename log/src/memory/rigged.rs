@@ -126,7 +126,7 @@ impl Reader for RiggedLog {
         name: Option<&ConsumerName>,
         after: u64,
     ) -> Result<Box<dyn Subscription>, LogError> {
-        // The rig is asked for every entry anew; it is cheap.
+        // The rig is asked for every entry again; it is cheap.
         let entries = self.inner.extent().await?.last;
         let mut rigged = Vec::new();
         for index in 1..=entries {

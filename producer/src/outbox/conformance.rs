@@ -143,7 +143,7 @@ fn keeps_to_the_limits_of_a_read(subject: &mut impl Subject) {
     assert_eq!(count(outbox.read(0, 10, 1)), 1, "the first comes even if it is larger");
     assert_eq!(count(outbox.read(3, 10, usize::MAX)), 2);
     assert_eq!(count(outbox.read(3, 1, usize::MAX)), 1);
-    assert_eq!(count(outbox.read(9, 1, usize::MAX)), 0, "behind the end");
+    assert_eq!(count(outbox.read(9, 1, usize::MAX)), 0, "after the end");
 }
 
 fn never_uses_a_sequence_twice(subject: &mut impl Subject) {

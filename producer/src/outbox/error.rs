@@ -30,7 +30,7 @@ pub enum OutboxError {
     #[error(transparent)]
     TooLarge(#[from] PayloadTooLarge),
     /// As many events or bytes wait as the outbox may hold: the log has been away for long.
-    /// The event was not enqueued. Hold the commit back, or end without replication; going on
+    /// The event was not enqueued. Hold the commit back, or end without replication; continuing
     /// without the event leaves a hole that nothing can fill.
     #[error(
         "the outbox {place} is full: {events} events with {bytes} bytes wait for the log; see why the log does not take them"

@@ -51,10 +51,10 @@ pub(crate) enum Command {
     Survey,
     /// Read the tail.
     ReadTail,
-    /// Append the unit behind the tail.
+    /// Append the unit after the tail.
     Append { after: Tail, unit: Unit },
-    /// Read rows behind outbox sequence `after`, and seal them behind `behind` in `epoch`.
-    Prepare { request: u64, after: u64, behind: Position, epoch: u64 },
+    /// Read rows after outbox sequence `after`, and seal them after `previous` in `epoch`.
+    Prepare { request: u64, after: u64, previous: Position, epoch: u64 },
     /// Come back after this time.
     Pause(Duration),
     /// This primary holds the log from `claim` on.
@@ -84,7 +84,7 @@ pub(crate) struct Survey {
 #[derive(Debug)]
 pub(crate) struct TailRead {
     pub(crate) tail: Tail,
-    /// Whether this position is one that this primary wrote or claimed behind.
+    /// Whether this position is one that this primary wrote or claimed after.
     pub(crate) ours: bool,
 }
 
@@ -141,7 +141,7 @@ pub(crate) struct Core {
 
 /// So often a tail that cannot be is read again before it is believed, over 15 s. One that is
 /// shorter than what was acknowledged: a leader that was cut off from the others, and does
-/// not know yet, tells an old one for up to 10 s. One within our own unit: it is being stored.
+/// not know yet, reports an old one for up to 10 s. One within our own unit: it is being stored.
 const LOOKS: u32 = 20;
 
 impl Core {
@@ -196,7 +196,7 @@ impl Core {
         }
     }
 
-    /// If nothing is in flight, nobody tells whether this primary is fenced: look.
+    /// If nothing is in flight, nothing shows whether this primary is fenced: look.
     fn challenged(&mut self) -> Vec<Command> {
         if !matches!(self.phase, Phase::Idle) {
             return vec![];
@@ -397,7 +397,7 @@ impl Core {
         vec![Command::Append { after, unit }]
     }
 
-    /// Asks for the unit behind the one that is in flight, if there may be one.
+    /// Asks for the unit after the one that is in flight, if there may be one.
     fn prepare(&mut self) -> Vec<Command> {
         if !self.woken || self.prepared.is_some() || self.preparing.is_some() {
             return vec![];
@@ -410,14 +410,14 @@ impl Core {
         let Some(tail) = &self.tail else {
             return vec![];
         };
-        let (after, behind) = match in_flight {
+        let (after, previous) = match in_flight {
             Some(last) => (last.outbox_sequence, last.position()),
             None => (tail.outbox_sequence, tail.position),
         };
         self.woken = false;
         self.requests += 1;
         self.preparing = Some(self.requests);
-        vec![Command::Prepare { request: self.requests, after, behind, epoch: self.epoch }]
+        vec![Command::Prepare { request: self.requests, after, previous, epoch: self.epoch }]
     }
 
     fn forget_prepared(&mut self) {

@@ -1,4 +1,4 @@
-//! The publisher's task: carries out what the core says, and tells it what came of it.
+//! The publisher's task: carries out the core's commands, and feeds back the results.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -162,10 +162,10 @@ impl Driver {
                 let log = Arc::clone(&self.log);
                 self.push(async move { Input::Appended(log.append(&after, &unit).await) });
             }
-            Command::Prepare { request, after, behind, epoch } => {
+            Command::Prepare { request, after, previous, epoch } => {
                 let (log, outbox) = (Arc::clone(&self.log), self.publisher.outbox.clone());
                 self.push(async move {
-                    let unit = outbox.prepare(log, after, behind, epoch).await;
+                    let unit = outbox.prepare(log, after, previous, epoch).await;
                     Input::Prepared { request, unit }
                 });
             }
@@ -239,7 +239,7 @@ impl Driver {
         });
     }
 
-    /// The log is complete up to here: tell everyone, and tidy the outbox.
+    /// The log is complete up to here: notify everyone, and tidy the outbox.
     fn advance(&mut self, tail: Position, logged: u64, tip: Option<Tip>) {
         self.digests.push(tail);
         self.publisher.progress.send_modify(|progress| {
@@ -300,7 +300,7 @@ impl Driver {
 
 impl Publisher {
     fn retrying(&self, attempt: u32, why: String) {
-        // The first of a row is news; the ones behind it are in the progress.
+        // The first of a row is news; the ones after it are in the progress.
         if attempt == 1 {
             tracing::warn!(primary = %self.settings.primary, "publishing is held up, trying again: {why}");
         }

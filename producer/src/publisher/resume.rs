@@ -11,7 +11,7 @@ use crate::end_reason::EndReason;
 use crate::outbox::Row;
 use crate::settings::ResumeFrom;
 
-/// How far back the newest block is looked for: over so many proofs and other events.
+/// How far back the newest block is searched for, over this many proofs and other events.
 const LOOK_BACK: u64 = 10_000;
 
 /// The outbox sequence up to which the log is complete, in the numbers of this outbox.
@@ -37,7 +37,7 @@ pub(super) async fn logged_through(
             };
             if at.position != tail.position {
                 let why = format!(
-                    "this outbox was to continue behind {}, but the log ends at {}: look at what \
+                    "this outbox was to continue after {}, but the log ends at {}: see what \
                      was published since, and say where it continues",
                     at.position, tail.position
                 );
@@ -50,7 +50,7 @@ pub(super) async fn logged_through(
 }
 
 /// The outbox's block at `sequence` is the log's newest one, and the next one follows it.
-/// Looked at before the claim: a claim says for good up to which row the log is complete.
+/// Checked before the claim, because a claim says for good up to which row the log is complete.
 async fn check_continues(
     log: &dyn Log,
     tail: &Tail,
@@ -64,13 +64,13 @@ async fn check_continues(
     if last < sequence {
         // An outbox that is a view over files may still be looking through them.
         let why = format!(
-            "waiting for row {sequence} of the outbox, behind which it is to continue: it ends at \
+            "waiting for row {sequence} of the outbox, after which it is to continue: it ends at \
              row {last}"
         );
         return Err(Obstacle::Passing(why));
     }
-    let (before, behind) = outbox.blocks_around(sequence).await?;
-    if before.is_none() && behind.is_none() {
+    let (before, next) = outbox.blocks_around(sequence).await?;
+    if before.is_none() && next.is_none() {
         let why = format!(
             "waiting for a block in the outbox around row {sequence}, to see whether it continues \
              the log's newest block {tip}"
@@ -79,13 +79,13 @@ async fn check_continues(
     }
     let is_tip = |row: &Row| row.event.block_tip().as_ref() == Some(&tip);
     let wrong = before.filter(|row| !is_tip(row));
-    let wrong = wrong.or_else(|| behind.filter(|row| !follows(&row.event, &tip)));
+    let wrong = wrong.or_else(|| next.filter(|row| !follows(&row.event, &tip)));
     let Some(row) = wrong else {
         return Ok(());
     };
     let why = format!(
         "the log's newest block is {tip}, but row {} of the outbox is {}: the outbox does not \
-         continue behind row {sequence}",
+         continue after row {sequence}",
         row.sequence, row.event
     );
     Err(Obstacle::Final(EndReason::halted(why)))

@@ -25,7 +25,7 @@ enum Pending {
     Survey,
     ReadTail,
     Append { after: Tail, unit: Unit },
-    Prepare { request: u64, after: u64, behind: Position, epoch: u64 },
+    Prepare { request: u64, after: u64, previous: Position, epoch: u64 },
     Pause,
 }
 
@@ -34,7 +34,7 @@ struct Primary {
     digests: Digests,
     pending: Vec<Pending>,
     ended: Option<EndReason>,
-    /// Newest row that it was told to be logged.
+    /// Newest row that it heard to be logged.
     logged: u64,
 }
 
@@ -113,7 +113,7 @@ impl World {
         Event::StateRecorded { key, value: Some(Bytes::from(sequence.to_string())) }
     }
 
-    /// The log's side of an append: all or nothing, behind the expected tail.
+    /// The log's side of an append: all or nothing, after the expected tail.
     fn store(&mut self, after: &Tail, unit: &Unit) -> Result<Tail, AppendError> {
         if after.fence != self.log.len() as u64 {
             return Err(AppendError::Conflict);
@@ -132,8 +132,8 @@ impl World {
                 Command::Append { after, unit } => {
                     primary.pending.push(Pending::Append { after, unit });
                 }
-                Command::Prepare { request, after, behind, epoch } => {
-                    primary.pending.push(Pending::Prepare { request, after, behind, epoch });
+                Command::Prepare { request, after, previous, epoch } => {
+                    primary.pending.push(Pending::Prepare { request, after, previous, epoch });
                 }
                 Command::Pause(_) => primary.pending.push(Pending::Pause),
                 Command::Claimed { claim } => primary.digests.push(claim.position()),
@@ -236,14 +236,14 @@ impl World {
             Pending::Prepare { request, .. } if fault => {
                 Input::Prepared { request, unit: Err(away()) }
             }
-            Pending::Prepare { request, after, mut behind, epoch } => {
+            Pending::Prepare { request, after, mut previous, epoch } => {
                 let most = self.rng.random_range(1..5);
                 let unit: Unit = (after + 1..=self.rows.min(after + most))
                     .map(|sequence| {
                         let time = Timestamp::from_micros(sequence);
                         let row = Self::row(sequence);
-                        let entry = Entry::seal(&behind, epoch, time, sequence, row);
-                        behind = entry.position();
+                        let entry = Entry::seal(&previous, epoch, time, sequence, row);
+                        previous = entry.position();
                         entry
                     })
                     .collect();
@@ -254,19 +254,19 @@ impl World {
     }
 
     fn check(&self) {
-        let mut behind = self.origin;
+        let mut previous = self.origin;
         let mut sequence = 0;
         let mut epoch = 0;
         for entry in &self.log {
-            assert!(entry.follows(&behind), "the log chains at {}", entry.index);
-            behind = entry.position();
+            assert!(entry.follows(&previous), "the log chains at {}", entry.index);
+            previous = entry.position();
             if matches!(entry.event, Event::EpochStarted { .. }) {
                 assert!(entry.epoch > epoch, "an epoch starts above the one before it");
                 assert_eq!(entry.outbox_sequence, sequence, "a claim says what is complete");
                 epoch = entry.epoch;
                 continue;
             }
-            assert_eq!(entry.epoch, epoch, "nothing of another epoch behind a claim");
+            assert_eq!(entry.epoch, epoch, "nothing of another epoch after a claim");
             assert_eq!(entry.outbox_sequence, sequence + 1, "every row once and in order");
             assert_eq!(entry.event, Self::row(entry.outbox_sequence), "the row itself");
             sequence += 1;
@@ -278,7 +278,7 @@ impl World {
         }
     }
 
-    /// The faults are over: everything must come to rest with every row in the log.
+    /// The faults are over: everything must settle with every row in the log.
     fn settle(&mut self) {
         self.faults = false;
         for _ in 0..20_000 {
@@ -288,7 +288,7 @@ impl World {
             }
             self.happen();
             let alive = self.primaries.iter().filter(|p| p.ended.is_none());
-            assert!(self.losses || alive.clone().count() > 0, "one must go on");
+            assert!(self.losses || alive.clone().count() > 0, "one must continue");
             if alive.count() == 1 && self.tail().outbox_sequence == self.rows {
                 return;
             }
@@ -338,7 +338,7 @@ fn what_the_log_loses_is_published_again_or_halts() {
     for seed in seeds(500) {
         println!("seed {seed}");
         let mut world = run(seed, true);
-        // A primary may have halted because it could not tell; a new one takes over.
+        // A primary may have halted because it could not decide; a new one takes over.
         world.start_primary();
         world.settle();
         world.check();
@@ -374,7 +374,7 @@ fn a_drained_primary_stops_with_everything_logged() {
     }
 }
 
-/// A log that kept only a part of a unit, for good, is no log to go on with.
+/// A log that kept only a part of a unit, for good, is no log to continue.
 #[test]
 fn a_unit_that_stays_half_stored_halts() {
     let mut world = World::new(0, false);
@@ -401,6 +401,6 @@ fn a_unit_that_stays_half_stored_halts() {
         world.step(0, input);
     }
     assert!(matches!(world.primaries[0].ended, Some(EndReason::Halted { .. })));
-    assert_eq!(world.log.last().map(Entry::position), stored, "nothing was published behind it");
-    assert!(looks > 1, "it was looked at more than once before");
+    assert_eq!(world.log.last().map(Entry::position), stored, "nothing was published after it");
+    assert!(looks > 1, "it was read more than once before");
 }

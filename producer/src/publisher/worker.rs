@@ -16,7 +16,7 @@ use crate::outbox::{Outbox, OutboxError, Pending, Row};
 /// lose them: 50 minutes of a chain with one block every 3 s.
 const KEPT_ROWS: u64 = 1000;
 
-/// How far around the row behind which an outbox continues a block is looked for.
+/// How far around the row after which an outbox continues a block is looked for.
 const LOOK_AROUND: u64 = 1000;
 
 type Job = Box<dyn FnOnce(&mut Worker) + Send>;
@@ -77,7 +77,7 @@ impl OutboxWorker {
         Ok(read.await?.map_err(obstacle)?.pop())
     }
 
-    /// The newest row up to `sequence` that changes the block tip, and the first one behind it;
+    /// The newest row up to `sequence` that changes the block tip, and the first one after it;
     /// `None` where there is none within reach.
     pub(crate) async fn blocks_around(
         &self,
@@ -91,10 +91,10 @@ impl OutboxWorker {
         &self,
         log: Arc<dyn Log>,
         after: u64,
-        behind: Position,
+        previous: Position,
         epoch: u64,
     ) -> Result<Unit, Obstacle> {
-        self.run(move |worker| worker.prepare(&*log, after, behind, epoch)).await?
+        self.run(move |worker| worker.prepare(&*log, after, previous, epoch)).await?
     }
 
     /// Drops rows up to `sequence`, except the newest that are kept in any case.
@@ -108,7 +108,7 @@ impl OutboxWorker {
     ) -> Result<T, Obstacle> {
         let (reply, answer) = oneshot::channel();
         let job: Job = Box::new(move |worker| {
-            // Nobody waits any more if the publisher was dropped: nothing to tell.
+            // Nobody waits any more if the publisher was dropped: nothing to report.
             drop(reply.send(job(worker)));
         });
         let sent = self.jobs.send(job).await;
@@ -124,12 +124,12 @@ impl Worker {
         &mut self,
         log: &dyn Log,
         after: u64,
-        behind: Position,
+        previous: Position,
         epoch: u64,
     ) -> Result<Unit, Obstacle> {
         let rows = self.outbox.read(after, MAX_UNIT_MESSAGES, MAX_UNIT_BYTES).map_err(obstacle)?;
         let mut unit: Vec<Entry> = Vec::with_capacity(rows.len());
-        let mut behind = behind;
+        let mut previous = previous;
         let mut messages = 0;
         for (row, expected) in rows.into_iter().zip(after + 1..) {
             if row.sequence != expected {
@@ -140,12 +140,12 @@ impl Worker {
                 );
                 return Err(Obstacle::Final(EndReason::halted(why)));
             }
-            let entry = Entry::seal(&behind, epoch, row.time, row.sequence, row.event);
+            let entry = Entry::seal(&previous, epoch, row.time, row.sequence, row.event);
             messages += log.messages(&entry);
             if messages > MAX_UNIT_MESSAGES && !unit.is_empty() {
                 break;
             }
-            behind = entry.position();
+            previous = entry.position();
             unit.push(entry);
         }
         Ok(unit.into())
@@ -154,8 +154,8 @@ impl Worker {
     fn blocks_around(&mut self, sequence: u64) -> Result<(Option<Row>, Option<Row>), OutboxError> {
         let pending = self.outbox.pending()?;
         let mut at = sequence.saturating_sub(LOOK_AROUND).max(pending.first.saturating_sub(1));
-        let (mut before, mut behind) = (None, None);
-        while at < sequence.saturating_add(LOOK_AROUND) && behind.is_none() {
+        let (mut before, mut next) = (None, None);
+        while at < sequence.saturating_add(LOOK_AROUND) && next.is_none() {
             let rows = self.outbox.read(at, MAX_UNIT_MESSAGES, MAX_UNIT_BYTES)?;
             let Some(last) = rows.last() else { break };
             at = last.sequence;
@@ -163,11 +163,11 @@ impl Worker {
                 if row.sequence <= sequence {
                     before = Some(row);
                 } else {
-                    behind.get_or_insert(row);
+                    next.get_or_insert(row);
                 }
             }
         }
-        Ok((before, behind))
+        Ok((before, next))
     }
 
     fn trim(&mut self, sequence: u64) -> Result<(), OutboxError> {

@@ -134,7 +134,7 @@ pub(super) fn event() -> BoxedStrategy<Event> {
     .boxed()
 }
 
-/// The position that the entry is sealed behind, and the entry.
+/// The position that the entry is sealed after, and the entry.
 pub(super) fn sealed() -> BoxedStrategy<(Position, Entry)> {
     let previous = (0..u64::MAX, digest()).prop_map(|(index, digest)| Position { index, digest });
     (previous, positive(), time(), positive(), event())

@@ -203,6 +203,6 @@ fn parts_before_a_whole_message_are_an_error() {
     assembler.push(Bytes::from_static(b"of another event")).unwrap();
     assert!(assembler.finish(entry.encode()).is_err());
     assert_eq!(assembler.finish(entry.encode()).unwrap(), entry, "and are gone");
-    let behind = Position::origin(&examples::identity());
-    assert!(entry.follows(&behind));
+    let previous = Position::origin(&examples::identity());
+    assert!(entry.follows(&previous));
 }

@@ -46,7 +46,7 @@ pub struct BlkSettings {
     /// The directory, or one file of that format under any name.
     pub path: PathBuf,
     /// The outbox's own index; `.tipline-outbox.sqlite` beside the files if not given. It belongs
-    /// to the blocks: whoever loses it must say where the outbox continues.
+    /// to the blocks: if you lose it, you must say where the outbox continues.
     pub index: Option<PathBuf>,
     /// Hash of the genesis block, its bytes in the order of the file.
     pub genesis: Hash,

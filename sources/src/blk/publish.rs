@@ -51,7 +51,7 @@ impl BlkScan {
         }
     }
 
-    /// The events of some steps, and the tip behind each: as many as fit into memory.
+    /// The events of some steps, and the tip after each: as many as fit into memory.
     fn items(&self, steps: Vec<Step>) -> Result<(Vec<Item>, Vec<Tip>), OutboxError> {
         let (mut items, mut tips, mut bytes) = (Vec::new(), Vec::new(), 0);
         for step in steps {

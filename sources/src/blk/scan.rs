@@ -22,7 +22,7 @@ const MOST_RECORDS: usize = 1000;
 /// Blocks that may wait for their parents. A node that fetches blocks in any order has at
 /// most about a thousand under way.
 const MOST_WAITING: usize = 100_000;
-/// How long a record may stay half written without anyone being told.
+/// How long a record may stay half written without a warning.
 const HALF_WRITTEN: Duration = Duration::from_secs(60);
 
 /// How far the files have been read, and the blocks that still matter.
@@ -247,7 +247,7 @@ impl BlkScan {
                 path = %path.display(),
                 offset,
                 missing,
-                "a block is written only in part, and nobody goes on: was the file cut off?"
+                "a block is written only in part, and nobody continues it: was the file cut off?"
             );
             self.warned_half = at;
         }

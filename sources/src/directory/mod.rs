@@ -6,9 +6,9 @@
 //! ```
 //! # When a file is read
 //! When it is complete: renamed into place, or closed after it was written. A file of which
-//! neither was seen (at the start, or on a file system that tells nothing) is complete if
+//! neither was seen (at the start, or on a file system without notifications) is complete if
 //! the next block is there, or if it was not changed for 2 s. It is fsynced before it is
-//! enqueued, so the log never knows more than the node's disk. Everything is looked at again
+//! enqueued, so the log never knows more than the node's disk. Everything is scanned again
 //! every 30 s. Files with other names are ignored, and so is a block of 0 bytes, until it
 //! grows; a proof of 0 bytes is a proof.
 //!
@@ -53,7 +53,7 @@ pub struct DirectorySettings {
     /// The directory with the epochs in it, or with `blocks` and the epochs in that.
     pub root: PathBuf,
     /// The outbox's own index; `.tipline-outbox.sqlite` in the root if not given. It belongs to
-    /// the blocks: whoever loses it must say where the outbox continues.
+    /// the blocks: if you lose it, you must say where the outbox continues.
     pub index: Option<PathBuf>,
     /// Hash of the genesis block.
     pub genesis: Hash,

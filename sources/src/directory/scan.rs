@@ -60,7 +60,7 @@ pub(super) struct DirectoryScan {
     /// Lowest and highest block that were seen.
     pub(super) lowest: Option<u64>,
     pub(super) highest: Option<u64>,
-    /// Epochs up to this one have been looked at; `None` at the start.
+    /// Epochs up to this one have been scanned; `None` at the start.
     pub(super) surveyed: Option<u64>,
     /// What was warned of, to warn once.
     pub(super) warned_missing: Option<u64>,

@@ -14,7 +14,7 @@ use crate::files::io_failed;
 const NEAR: u64 = 1000;
 
 impl DirectoryScan {
-    /// Lists the epochs that matter now: those that are not forgotten, and up to the one behind
+    /// Lists the epochs that matter now: those that are not forgotten, and up to the one after
     /// the next block's. The ones above come when the blocks do.
     pub(super) fn survey(&mut self) -> Result<(), OutboxError> {
         if self.tip.is_none() {

@@ -8,7 +8,7 @@ use tipline_proto::Timestamp;
 
 /// A file that nobody was seen writing is complete if it was not changed for this long.
 const SETTLED: Duration = Duration::from_secs(2);
-/// Files that are kept in mind one by one; with more, everything is looked at.
+/// Files that are kept in mind one by one; with more, everything is scanned.
 const MOST: usize = 10_000;
 
 /// A notification about one file.
@@ -64,7 +64,7 @@ impl FileChanges {
         seen != ChangeKind::Writing
     }
 
-    /// Everything must be looked at.
+    /// Everything must be scanned.
     pub(super) fn look_at_everything(&mut self) {
         self.everything = true;
     }
@@ -74,7 +74,7 @@ impl FileChanges {
         *self = Self::new();
     }
 
-    /// Whether everything is to be looked at; answered once.
+    /// Whether everything is to be scanned; answered once.
     pub(crate) fn take_everything(&mut self) -> bool {
         std::mem::take(&mut self.everything)
     }
@@ -92,7 +92,7 @@ impl FileChanges {
     }
 
     /// Whether a file that was last changed at `modified` may be read `now`. `succeeded`
-    /// tells that the node has gone on to the next file.
+    /// says whether the node has moved on to the next file.
     pub(crate) fn completeness(
         &self,
         path: &Path,

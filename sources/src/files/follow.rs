@@ -16,14 +16,14 @@ use tokio::sync::Notify;
 
 use super::changes::{ChangeKind, FileChanges};
 
-/// Everything is looked at this often, notified or not: some file systems tell nothing.
+/// Everything is scanned this often, notified or not. Some file systems send no notifications.
 const RESCAN: Duration = Duration::from_secs(30);
-/// A new directory is looked at again after this time: what was written into it before it
-/// was watched was not told.
+/// A new directory is scanned again after this time. What was written into it before it
+/// was watched was not notified.
 const NEW_DIRECTORY: Duration = Duration::from_secs(1);
 /// What failed for a reason that may pass is tried again after this time.
 const RETRY: Duration = Duration::from_secs(1);
-/// Notifications that may wait. With more, everything is looked at instead.
+/// Notifications that may wait. With more, everything is scanned instead.
 const NOTICES: usize = 4096;
 
 /// When to look again if nothing is changes.
@@ -58,7 +58,7 @@ pub(crate) trait Scan: Send + 'static {
     fn scan(&mut self, changes: &mut FileChanges) -> Result<Look, OutboxError>;
 }
 
-/// Tells by its name whether a file matters.
+/// Whether a file matters, by its name.
 pub(crate) type Relevant = Box<dyn Fn(&str) -> bool + Send>;
 
 /// What is watched.
@@ -181,7 +181,7 @@ fn of_event(mut event: Event, relevant: &Relevant) -> Option<Notice> {
         EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both)) => {
             ChangeKind::Closed
         }
-        // Only where the end of writing is told too.
+        // Only where the end of writing is notified too.
         EventKind::Modify(ModifyKind::Data(_)) if cfg!(target_os = "linux") => ChangeKind::Writing,
         EventKind::Access(_) => return None,
         _ => ChangeKind::Touched,

@@ -151,7 +151,7 @@ impl Index {
             }
         }
         let count = sequences.len();
-        // A replaced block is rolled back and published anew together, or not at all.
+        // A replaced block is rolled back and published again together, or not at all.
         if count == 0 || (replaced.is_some() && count < items.len()) {
             return Ok(Taken { count: 0, refused });
         }

@@ -20,7 +20,7 @@ pub(super) fn explain(place: &str, what: &str, error: rusqlite::Error) -> LogErr
         }
         // The transaction was rolled back: what was acknowledged before is not in doubt.
         Some(ErrorCode::DiskFull) => {
-            let what = format!("{what}; there is no room on its disk: make some");
+            let what = format!("{what}; there is no space left on its disk: free some");
             LogError::Unavailable { place, what, source: Some(error.into()) }
         }
         Some(ErrorCode::OutOfMemory) => {

@@ -80,7 +80,7 @@ impl Database {
             .map_err(|error| explain(&self.place, "a checkpoint of the write-ahead log", error))
     }
 
-    /// Limits the file, so that a test sees what happens when there is no room.
+    /// Limits the file, so that a test sees what happens when there is no space.
     #[cfg(test)]
     pub(in crate::embedded) fn limit_pages(&self, pages: i64) {
         self.connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();

@@ -1,4 +1,4 @@
-//! Trimming: the oldest entries go, and what the entries behind them still need is kept.
+//! Trimming: the oldest entries go, and what the entries after them still need is kept.
 
 use rusqlite::{OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use tipline_proto::{Digest, OutboxId, Position};
@@ -15,7 +15,7 @@ const STEP_ENTRIES: i64 = 1000;
 /// … and about the most bytes: SQLite looks at every page of them.
 const STEP_BYTES: i64 = 64 << 20;
 
-/// One row: behind what the log was trimmed.
+/// The one row that says up to where the log was trimmed.
 const TABLE: &str = "
 CREATE TABLE IF NOT EXISTS trimmed (
     one    INTEGER PRIMARY KEY CHECK (one = 1),
@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS trimmed (
 
 /// What is kept of the entries that were trimmed away.
 pub(super) struct Trimmed {
-    /// Behind the newest of them.
+    /// After the newest of them.
     pub(super) position: Position,
     /// Index of the newest claim among them; 0 if there was none.
     pub(super) claim: u64,

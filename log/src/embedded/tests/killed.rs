@@ -105,7 +105,7 @@ impl Drop for Killed {
     }
 }
 
-/// What is held is whole, ends in the tail, and can be gone on with.
+/// What is held is whole, ends in the tail, and can be continued.
 async fn check(path: &Path, round: usize) -> Extent {
     let log = EmbeddedLog::open(path).await.unwrap();
     let tail = log.tail().await.unwrap();

@@ -7,7 +7,7 @@ use rocksdb::{DBWithThreadMode, ReadOptions, WriteBatch, WriteOptions};
 use super::keys::FAMILY;
 use super::mode::OutboxThreadMode;
 
-/// Why the database did not do as it was told.
+/// Why the database did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DbError {
     #[error("the database was opened without the column family {0}")]
@@ -16,12 +16,12 @@ pub(super) enum DbError {
     Rocks(#[from] rocksdb::Error),
 }
 
-/// What is done with an entry of a scan: go on, or not.
+/// What is done with an entry of a scan: continue, or not.
 pub(super) type Each<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
 
 /// The node's database. Keys without a column family are those of the outbox.
 pub(super) trait Database: Send + Sync {
-    /// Its directory, for people.
+    /// Its directory, as text.
     fn place(&self) -> String;
 
     /// Whether it was opened with this column family.

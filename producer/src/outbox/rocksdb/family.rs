@@ -18,7 +18,7 @@ use super::unit::OutboxUnit;
 use crate::outbox::OutboxError;
 
 /// The node's side of the outbox in its RocksDB: a column family of the node's own database, so
-/// that events are committed in the write batch that commits what they tell of.
+/// that events are committed in the write batch that commits what they describe.
 ///
 /// The node opens its database with one more column family, [`OutboxFamily::NAME`], and
 /// `create_missing_column_families`; it must be there at every opening from then on, as

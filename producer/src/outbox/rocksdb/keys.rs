@@ -41,7 +41,7 @@ pub(super) fn payload(sequence: u64) -> Numbered {
     numbered(0x20, sequence)
 }
 
-/// A row. No key is larger, so that looking behind the newest one ends at once.
+/// A row. No key is larger, so that looking for one after the newest ends at once.
 pub(super) fn row(sequence: u64) -> Numbered {
     numbered(0x30, sequence)
 }

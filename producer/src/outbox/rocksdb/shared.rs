@@ -71,7 +71,7 @@ impl Shared {
         if shared.genesis != *genesis {
             let why = format!(
                 "it belongs to the chain with genesis {}, not {genesis}: give the database of \
-                 this chain, or start it anew",
+                 this chain, or start from scratch",
                 shared.genesis
             );
             return Err(OutboxError::Unusable { place: shared.place.clone(), why, source: None });

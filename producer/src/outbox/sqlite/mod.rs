@@ -6,7 +6,7 @@
 //! A node in Rust has two handles:
 //!
 //! - [`OutboxTable`] on its own connection: creates the tables, and enqueues events in the
-//!   transaction that commits what they tell of. An event is enqueued exactly if that
+//!   transaction that commits what they describe. An event is enqueued exactly if that
 //!   transaction commits, and as durably.
 //! - [`SqliteOutbox`] on a connection of its own, for the publisher. It holds the database's
 //!   write lock only while it removes rows that are logged, some at a time, and without waiting

@@ -94,7 +94,7 @@ impl SqliteOutbox {
         Ok(Self { conn, id, place: place.to_owned(), payloads })
     }
 
-    /// The rows behind `after`, without the payloads that are kept elsewhere, from one
+    /// The rows after `after`, without the payloads that are kept elsewhere, from one
     /// short read transaction.
     fn rows(
         &mut self,
@@ -111,14 +111,14 @@ impl SqliteOutbox {
         }
         let wanted = state.last.saturating_sub(after).min(max_rows as u64);
         let found = select(&tx, after, max_rows, max_bytes)
-            .map_err(failed(place, &format!("the rows behind {after}")))?;
+            .map_err(failed(place, &format!("the rows after {after}")))?;
         let due = after + 1..=after + wanted;
         let dense = found.iter().zip(due).all(|(row, sequence)| row.sequence == sequence);
         if !dense || found.len() as u64 > wanted || (found.is_empty() && wanted > 0) {
             let why = "rows are missing or too many: something else than the publisher wrote here";
             return Err(OutboxError::Corrupt {
                 place: place.clone(),
-                at: format!("the rows behind {after}"),
+                at: format!("the rows after {after}"),
                 source: Some(why.into()),
             });
         }
@@ -214,7 +214,7 @@ impl Outbox for SqliteOutbox {
             match self.complete(found) {
                 Ok(row) => rows.push(row),
                 Err(error) if rows.is_empty() => return Err(error),
-                // What is before it is whole; whoever asks for the row itself gets the error.
+                // What is before it is whole; asking for the row itself gives the error.
                 Err(_) => break,
             }
         }

@@ -56,7 +56,7 @@ impl OutboxTable {
         if state.genesis != *genesis {
             let why = format!(
                 "it belongs to the chain with genesis {}, not {genesis}: give the database of \
-                 this chain, or start it anew",
+                 this chain, or start from scratch",
                 state.genesis
             );
             return Err(OutboxError::Unusable { place, why, source: None });

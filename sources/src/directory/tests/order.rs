@@ -74,7 +74,7 @@ fn a_writer_that_is_slower_than_the_settling_time_is_waited_for() {
     node.rows(&mut outbox, 3);
     // As if it had been written long ago, and still is open.
     slow.set_modified(super::long_ago()).unwrap();
-    // Proofs come after blocks: what is published with this one has looked at the block.
+    // Proofs come after blocks: what is published with this one has read the block.
     node.rename_in(Key::proof(2), "p2");
     assert_eq!(node.events(&mut outbox, 4)[3], proof(2, "p2", "b2"));
     slow.write_all(b" and half").unwrap();

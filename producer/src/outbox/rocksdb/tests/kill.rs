@@ -164,11 +164,11 @@ impl Node {
     }
 }
 
-/// Publishes to a file, and trims some rows behind.
+/// Publishes to a file, and trims with a lag of some rows.
 fn publish(dir: &Path, outbox: &OutboxFamily) {
     let path = dir.join(PUBLISHED);
     let mut published = OpenOptions::new().create(true).append(true).open(&path).unwrap();
-    // A line that a kill has cut off was not told.
+    // A line that a kill has cut off was not reported.
     let text = fs::read(&path).unwrap();
     let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     published.set_len(whole as u64).unwrap();

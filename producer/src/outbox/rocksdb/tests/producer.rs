@@ -50,7 +50,7 @@ async fn what_the_node_commits_is_logged_once_and_in_order() {
     }
     assert_eq!(producer.shutdown(Duration::from_secs(10)).await.unwrap(), 0);
 
-    // Started again it goes on behind what the log has.
+    // Started again it continues after what the log has.
     let producer = start(&log, &node);
     for height in 3..=3000 {
         let event = block(height, 1, 1);
