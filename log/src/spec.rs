@@ -68,8 +68,9 @@ pub trait Appender: Send + Sync + Debug {
     /// start the next. A cancelled append is in doubt: read the tail.
     async fn append(&self, after: &Tail, unit: &[Entry]) -> Result<Tail, AppendError>;
 
-    /// How many messages of the log the entry takes: 1 unless it is larger than a message.
-    fn messages(&self, entry: &Entry) -> usize;
+    /// How many of these entries, from the first on, make a unit that the log takes as a whole. 0
+    /// if there are none, else at least 1.
+    fn unit_len(&self, entries: &[Entry]) -> usize;
 
     /// Compares the log's settings, as they are now, with those of a log that loses nothing.
     async fn preflight(&self) -> Result<Preflight, LogError>;

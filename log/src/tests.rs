@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tipline_proto::limits::{MAX_UNIT_BYTES, MAX_UNIT_MESSAGES};
 use tipline_proto::{
-    Agreement, Chain, Entry, Event, Hash, InstanceId, Label, Level, Lineage, LogIdentity, OutboxId,
-    Position, Reached, Receipt, Role, Timestamp, Tip,
+    Agreement, Chain, Entry, Event, Hash, InstanceId, Key, Label, Level, Lineage, LogIdentity,
+    OutboxId, Position, Reached, Receipt, Role, Timestamp, Tip,
 };
 
 use crate::memory::MemoryLog;
 use crate::{
-    AppendError, Appender, Backoff, Clock, Receipts, Survey, Tail, Trimmer, claim, newest_block,
+    AppendError, Appender, Backoff, Clock, Reader, Receipts, Survey, Tail, Trimmer, claim,
+    newest_block,
 };
 
 const SECOND: u64 = 1_000_000;
@@ -134,4 +136,25 @@ fn pauses_double_up_to_the_longest_and_start_again() {
     (0..100).for_each(|_| assert_eq!(backoff.failed(), Duration::from_secs(1)));
     backoff.reset();
     assert_eq!((backoff.failed(), backoff.attempts()), (Duration::from_millis(50), 1));
+}
+
+#[tokio::test]
+async fn a_unit_is_as_long_as_messages_and_bytes_allow() {
+    let log = log();
+    let sealed = |lengths: &[usize]| -> Vec<Entry> {
+        let mut position = Position::origin(log.identity());
+        let entries = lengths.iter().map(|length| {
+            let payload = vec![0; *length].into();
+            let event =
+                Event::StateRecorded { key: Key::new(vec![1]).unwrap(), value: Some(payload) };
+            let entry = Entry::seal(&position, 1, Timestamp::from_micros(SECOND), 1, event);
+            position = entry.position();
+            entry
+        });
+        entries.collect()
+    };
+    assert_eq!(log.unit_len(&[]), 0);
+    assert_eq!(log.unit_len(&sealed(&[1; MAX_UNIT_MESSAGES + 5])), MAX_UNIT_MESSAGES);
+    assert_eq!(log.unit_len(&sealed(&[MAX_UNIT_BYTES - 1, 1, 1])), 2, "exactly fits");
+    assert_eq!(log.unit_len(&sealed(&[MAX_UNIT_BYTES + 1, 1])), 1, "the first alone may be larger");
 }

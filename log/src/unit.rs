@@ -50,6 +50,18 @@ pub(crate) fn check_unit(
     Ok(())
 }
 
+/// How many of these entries fit into a unit, for [`Appender::unit_len`](crate::Appender::unit_len).
+/// `messages` is as for [`check_unit`].
+pub(crate) fn unit_len(entries: &[Entry], messages: impl Fn(&Entry) -> usize) -> usize {
+    let (mut count, mut bytes) = (0, 0);
+    let fitting = entries.iter().enumerate().take_while(|(at, entry)| {
+        count += messages(entry);
+        bytes += entry.event.payload().len();
+        *at == 0 || (count <= MAX_UNIT_MESSAGES && bytes <= MAX_UNIT_BYTES)
+    });
+    fitting.count()
+}
+
 impl Tail {
     /// The tail of an empty log.
     pub(crate) fn origin(log: &LogIdentity) -> Self {

@@ -61,7 +61,7 @@ impl BoardWatch {
     pub(crate) async fn close(self, ended: &EndReason) {
         self.stop.cancel();
         // A task that panicked has nothing more to say either.
-        drop(self.announcing.await);
+        _ = self.announcing.await;
         // A fenced primary must not overwrite what its successor says of itself.
         if matches!(ended, EndReason::Fenced { .. }) {
             return;
@@ -177,7 +177,7 @@ async fn announce_for_ever(publisher: Arc<Publisher>, log: Arc<dyn Log>, stop: C
 
 async fn wait_for_change(changes: &mut watch::Receiver<Progress>, at_most: Duration) {
     // A change, the end of the publisher, or the time: in any case it is time to speak.
-    drop(tokio::time::timeout(at_most, changes.changed()).await);
+    _ = tokio::time::timeout(at_most, changes.changed()).await;
 }
 
 async fn announce(

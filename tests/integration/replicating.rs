@@ -165,8 +165,8 @@ impl Appender for Altered {
         self.log.append(after, unit).await
     }
 
-    fn messages(&self, entry: &Entry) -> usize {
-        self.log.messages(entry)
+    fn unit_len(&self, entries: &[Entry]) -> usize {
+        self.log.unit_len(entries)
     }
 
     async fn preflight(&self) -> Result<Preflight, LogError> {

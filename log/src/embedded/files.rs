@@ -134,7 +134,7 @@ impl Drop for Staged {
     fn drop(&mut self) {
         for suffix in ["", "-journal", "-wal", "-shm"] {
             // What is left is harmless, and most of these are not there.
-            drop(fs::remove_file(with_suffix(&self.path, suffix)));
+            _ = fs::remove_file(with_suffix(&self.path, suffix));
         }
     }
 }
@@ -147,7 +147,7 @@ pub(super) struct FileMark {
 }
 
 impl FileMark {
-    pub(super) fn of(path: PathBuf) -> io::Result<Self> {
+    pub(super) fn new(path: PathBuf) -> io::Result<Self> {
         Ok(Self { mark: mark(&path)?, path })
     }
 

@@ -39,7 +39,7 @@
 //! checksums: a byte that changed on disk is `Corrupt`, with the index.
 //!
 //! # Limits
-//! Entries have no messages: [`Appender::messages`] is always 1. A machine without file
+//! An entry is never cut into messages. A machine without file
 //! notification (some network and container file systems) is notified after
 //! [`LOOK_AGAIN`]. Readers hold no transaction while they wait, so the write-ahead log is
 //! brought home every 4 MiB; only a foreign program that reads for long makes it grow.
@@ -71,7 +71,7 @@ use crate::preflight::Preflight;
 use crate::spec::{
     Appender, Board, BoardFeed, Extent, Reader, Receipts, Subscription, Tail, Trimmer,
 };
-use crate::unit::check_unit;
+use crate::unit::{check_unit, unit_len};
 
 /// Readers are pushed what is new. If a push was lost, because the machine has no file
 /// notification or another process died between its commit and the push, they see it after
@@ -239,8 +239,8 @@ impl Appender for EmbeddedLog {
         self.inner.writer.call(append).await.map_err(AppendError::Doubt)?
     }
 
-    fn messages(&self, _entry: &Entry) -> usize {
-        1
+    fn unit_len(&self, entries: &[Entry]) -> usize {
+        unit_len(entries, |_| 1)
     }
 
     async fn preflight(&self) -> Result<Preflight, LogError> {

@@ -129,7 +129,7 @@ impl Subscription for EmbeddedSubscription {
 /// Waits until the bell rings, or it is time to look anyway.
 async fn wait(rung: &mut watch::Receiver<()>) {
     // The sender lives in the handle, so it is never gone.
-    drop(timeout(LOOK_AGAIN, rung.changed()).await);
+    _ = timeout(LOOK_AGAIN, rung.changed()).await;
 }
 
 pub(super) struct EmbeddedFeed {

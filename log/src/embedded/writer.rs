@@ -79,7 +79,7 @@ impl Writer {
         };
         // Processes that never live long enough must not make it longer and longer.
         let written = files::write_ahead_log_length(&path);
-        let file = FileMark::of(path).map_err(|e| unusable("the file cannot be read", e))?;
+        let file = FileMark::new(path).map_err(|e| unusable("the file cannot be read", e))?;
         let poison = Poison { place: place.into(), failed: Arc::default() };
         let mut connections =
             WriterConnections { board, entries, file, poison: poison.clone(), written };
@@ -114,7 +114,7 @@ impl Writer {
             let result = connections.ready().and_then(|()| job(connections));
             connections.poison.note(&result);
             // The caller may have stopped waiting; it knows that it is in doubt.
-            drop(answer.send(result));
+            _ = answer.send(result);
         };
         let gone = || self.poison.failed("the writing thread has ended".to_owned());
         self.jobs.send(Box::new(run)).await.map_err(|_| gone())?;

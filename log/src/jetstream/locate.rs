@@ -166,7 +166,7 @@ impl JetStreamLog {
         let Some(mut message) = self.event_stream().message(sequence).await? else {
             return Ok(None);
         };
-        let part = parts::of(&message.headers)
+        let part = parts::read(&message.headers)
             .map_err(|error| self.event_stream().wrong(sequence, error.to_string()))?;
         let (mut start, mut end) = (sequence, sequence);
         if let Some((part, _)) = part {

@@ -58,6 +58,7 @@ use crate::preflight::Preflight;
 use crate::spec::{
     Appender, Board, BoardFeed, Extent, Reader, Receipts, Subscription, Tail, Trimmer,
 };
+use crate::unit::unit_len;
 
 /// Larger messages are not written even where the server takes them.
 const MAX_MESSAGE: usize = 8 << 20;
@@ -178,8 +179,9 @@ impl Appender for JetStreamLog {
         self.append_unit(after, unit).await
     }
 
-    fn messages(&self, entry: &Entry) -> usize {
-        unit::messages(entry, self.max_message())
+    fn unit_len(&self, entries: &[Entry]) -> usize {
+        let max_message = self.max_message();
+        unit_len(entries, |entry| unit::messages(entry, max_message))
     }
 
     async fn preflight(&self) -> Result<Preflight, LogError> {

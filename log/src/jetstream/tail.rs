@@ -145,7 +145,7 @@ impl JetStreamLog {
     /// The head of an entry whose last message this is.
     pub(super) fn head_of(&self, message: &StreamMessage) -> Result<Head, LogError> {
         let sequence = message.sequence;
-        let part = parts::of(&message.headers)
+        let part = parts::read(&message.headers)
             .map_err(|error| self.event_stream().wrong(sequence, error.to_string()))?;
         if part.is_some_and(|(part, _)| !part.is_last()) {
             let why = "an event without its last part";

@@ -98,8 +98,8 @@ impl Appender for RiggedLog {
     async fn append(&self, after: &Tail, unit: &[Entry]) -> Result<Tail, AppendError> {
         self.inner.append(after, unit).await
     }
-    fn messages(&self, entry: &Entry) -> usize {
-        self.inner.messages(entry)
+    fn unit_len(&self, entries: &[Entry]) -> usize {
+        self.inner.unit_len(entries)
     }
     async fn preflight(&self) -> Result<Preflight, LogError> {
         self.inner.preflight().await

@@ -89,7 +89,7 @@ impl State {
     /// nobody hears that it was too late either.
     pub(super) fn store_late(&mut self) {
         if let Some((after, unit)) = self.late.take() {
-            drop(self.store(&after, &unit));
+            _ = self.store(&after, &unit);
         }
     }
 

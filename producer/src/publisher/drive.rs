@@ -272,7 +272,7 @@ impl Driver {
         let publisher = Arc::clone(&self.publisher);
         self.push(async move {
             // Both answers mean the same: look.
-            drop(tokio::time::timeout(at_most, publisher.wake.notified()).await);
+            _ = tokio::time::timeout(at_most, publisher.wake.notified()).await;
             Input::Woken
         });
     }

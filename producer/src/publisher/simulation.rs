@@ -171,7 +171,7 @@ impl World {
             let at = self.rng.random_range(0..self.late.len());
             let (after, unit) = self.late.swap_remove(at);
             // Whether it is stored is the point; nobody waits for the answer.
-            drop(self.store(&after, &unit));
+            _ = self.store(&after, &unit);
         }
         if self.faults && self.losses && self.chance(2) && !self.log.is_empty() {
             let keep = self.log.len() - self.rng.random_range(0..self.log.len().min(4));
@@ -221,7 +221,7 @@ impl World {
             }
             Pending::Append { after, unit } if fault => {
                 match self.rng.random_range(0..3) {
-                    0 => drop(self.store(&after, &unit)),
+                    0 => _ = self.store(&after, &unit),
                     1 => self.late.push((after, unit)),
                     _ => {}
                 }

@@ -109,7 +109,7 @@ impl OutboxWorker {
         let (reply, answer) = oneshot::channel();
         let job: Job = Box::new(move |worker| {
             // Nobody waits any more if the publisher was dropped: nothing to report.
-            drop(reply.send(job(worker)));
+            _ = reply.send(job(worker));
         });
         let sent = self.jobs.send(job).await;
         if sent.is_err() {
@@ -130,7 +130,6 @@ impl Worker {
         let rows = self.outbox.read(after, MAX_UNIT_MESSAGES, MAX_UNIT_BYTES).map_err(obstacle)?;
         let mut unit: Vec<Entry> = Vec::with_capacity(rows.len());
         let mut previous = previous;
-        let mut messages = 0;
         for (row, expected) in rows.into_iter().zip(after + 1..) {
             if row.sequence != expected {
                 let place = self.outbox.place();
@@ -141,13 +140,10 @@ impl Worker {
                 return Err(Obstacle::Final(EndReason::halted(why)));
             }
             let entry = Entry::seal(&previous, epoch, row.time, row.sequence, row.event);
-            messages += log.messages(&entry);
-            if messages > MAX_UNIT_MESSAGES && !unit.is_empty() {
-                break;
-            }
             previous = entry.position();
             unit.push(entry);
         }
+        unit.truncate(log.unit_len(&unit));
         Ok(unit.into())
     }
 

@@ -155,7 +155,9 @@ impl Tree {
         let old = |node: &Node| node.height.is_some_and(|height| height < below);
         let gone: Vec<Hash> =
             self.nodes.iter().filter(|(_, node)| old(node)).map(|(hash, _)| hash.clone()).collect();
-        gone.iter().for_each(|hash| drop(self.nodes.remove(hash)));
+        for hash in &gone {
+            self.nodes.remove(hash);
+        }
         gone
     }
 

@@ -134,7 +134,9 @@ impl DirectoryScan {
                     batch.add(self, content, Event::BlockProven { height, block_hash, payload });
                 }
                 Reading::NotYet => {}
-                Reading::Missing => drop(self.proofs.remove(&height)),
+                Reading::Missing => {
+                    self.proofs.remove(&height);
+                }
             }
         }
         self.enqueue(batch, None, changes, look)

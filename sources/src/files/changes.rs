@@ -54,12 +54,16 @@ impl FileChanges {
             self.forget();
         }
         match seen {
-            ChangeKind::Writing => drop(self.closed.insert(path, false)),
+            ChangeKind::Writing => {
+                self.closed.insert(path, false);
+            }
             ChangeKind::Closed => {
                 self.closed.insert(path.clone(), true);
                 self.changed.insert(path);
             }
-            ChangeKind::Touched => drop(self.changed.insert(path)),
+            ChangeKind::Touched => {
+                self.changed.insert(path);
+            }
         }
         seen != ChangeKind::Writing
     }

@@ -133,7 +133,7 @@ impl Drop for Follower {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
         // If the queue is full, the thread is awake, and looks at the flag next.
-        drop(self.notices.try_send(Notice::Stop));
+        _ = self.notices.try_send(Notice::Stop);
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -161,7 +161,7 @@ fn watch(
         if let Some(notice) = notice
             && !stop.load(Ordering::SeqCst)
         {
-            drop(notices.send(notice));
+            _ = notices.send(notice);
         }
     };
     let mut watcher = notify::recommended_watcher(handler)?;
@@ -254,7 +254,7 @@ impl Task {
             "the outbox over the node's files has stopped"
         );
         // Set once: the thread ends here.
-        drop(self.failure.set(error));
+        _ = self.failure.set(error);
         self.wake.notify_one();
     }
 }

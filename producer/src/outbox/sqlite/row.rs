@@ -31,7 +31,7 @@ impl<'a> Columns<'a> {
     ///
     /// # Errors
     /// What is wrong with an event that no node writes.
-    pub(super) fn of(event: &'a Event) -> Result<Self, &'static str> {
+    pub(super) fn from_event(event: &'a Event) -> Result<Self, &'static str> {
         let mut columns = Columns {
             kind: event.kind().as_str(),
             height: None,

@@ -100,8 +100,8 @@ impl State {
             last,
             trimmed,
             bytes,
-            base: tip(raw.base)?,
-            tip: tip(raw.tip)?,
+            base: tip(raw.base.0, raw.base.1)?,
+            tip: tip(raw.tip.0, raw.tip.1)?,
         })
     }
 
@@ -110,7 +110,7 @@ impl State {
     }
 }
 
-fn tip((height, hash): (Option<i64>, Option<Vec<u8>>)) -> Result<Option<Tip>, InvalidBytes> {
+fn tip(height: Option<i64>, hash: Option<Vec<u8>>) -> Result<Option<Tip>, InvalidBytes> {
     let (Some(height), Some(hash)) = (height, hash) else {
         return Ok(None);
     };

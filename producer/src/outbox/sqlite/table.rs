@@ -145,7 +145,7 @@ impl OutboxTable {
     ) -> Result<u64, OutboxError> {
         event.check_limits()?;
         let refused = |why| OutboxError::Refused { event: event.to_string(), why };
-        let row = Columns::of(event).map_err(refused)?;
+        let row = Columns::from_event(event).map_err(refused)?;
         let (payload, referred) = match (reference, row.payload) {
             (None, payload) => (payload, None),
             (Some(_), Some(payload)) => (None, Some(payload)),
@@ -238,7 +238,7 @@ fn create(conn: &Connection, genesis: &Hash) -> rusqlite::Result<()> {
         .and_then(|_| conn.execute_batch(commit));
     if created.is_err() {
         // If that fails too, the transaction is gone already, with everything in it.
-        drop(conn.execute_batch(rollback));
+        _ = conn.execute_batch(rollback);
     }
     created
 }
