@@ -43,8 +43,8 @@ pub use identity::{
 };
 pub use keys::{KeyError, Keys};
 pub use restore::{
-    Achieved, Claim, ClaimedAt, OpenStore, Plan, PlannedCheckpoint, PlannedRead, RestoreProgress,
+    Achieved, ClaimedAt, OpenStore, Plan, PlannedCheckpoint, PlannedRead, RestoreProgress,
     RestoreReport, RestoreSettings, SignFloor, Step, StorePlace, Target, Verification, catch_up,
-    claim, plan_for, plan_restore, restore,
+    plan_for, plan_restore, restore,
 };
 pub use sources::Sources;

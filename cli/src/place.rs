@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tipline_log::embedded::EmbeddedLog;
 use tipline_log::jetstream::{JetStreamLog, JetStreamOptions};
-use tipline_log::{Log, LogError};
+use tipline_log::{Backoff, Log, LogError};
 use tipline_proto::{LogIdentity, LogName};
 
 use crate::address::LogAddress;
@@ -75,7 +75,7 @@ impl Place {
 
     /// Opens the log, and waits for as long as it is out of reach.
     pub(crate) async fn open_patiently(&self) -> Result<Arc<dyn Log>, LogError> {
-        let mut pause = Duration::from_millis(100);
+        let mut backoff = Backoff::new(Duration::from_millis(100), LONGEST_PAUSE);
         loop {
             let error = match self.open().await {
                 Ok(log) => return Ok(log),
@@ -83,8 +83,7 @@ impl Place {
                 Err(error) => return Err(error),
             };
             tracing::warn!("waiting for the log: {}", crate::report::chain(&error));
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            tokio::time::sleep(backoff.failed()).await;
         }
     }
 

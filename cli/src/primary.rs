@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use tipline_log::{Log, LogError, system_clock};
 use tipline_producer::{
-    BackupStatus, Continue, Ended, Producer, ProducerSettings, Progress, Stage, Standing,
+    BackupStatus, EndReason, Producer, ProducerSettings, Progress, ResumeFrom, Stage,
 };
-use tipline_proto::{Digest, InvalidBytes, InvalidLabel, Label, Position};
+use tipline_proto::{Agreement, Digest, InvalidBytes, InvalidLabel, Label, Position};
 
 use crate::address::Source;
 use crate::args::Shared;
@@ -82,7 +82,7 @@ pub(crate) async fn run(shared: &Shared, args: PrimaryArgs) -> Result<Exit, Fail
     settings.continue_at = args
         .continue_at
         .zip(args.continue_sequence)
-        .map(|(at, sequence)| Continue { position: at.0, sequence });
+        .map(|(at, sequence)| ResumeFrom { position: at.0, sequence });
     let Some(log) = stop.run_until_cancelled(place.open_patiently()).await else {
         return Ok(Exit::Ok);
     };
@@ -142,14 +142,14 @@ async fn drain(producer: Producer, place: &Place) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-fn explain(ended: Ended, place: &Place) -> Failure {
+fn explain(ended: EndReason, place: &Place) -> Failure {
     match &ended {
-        Ended::Fenced { .. } => Failure::from(ended).advise(
+        EndReason::Fenced { .. } => Failure::from(ended).advise(
             "nothing is lost: what is not in the log is in the outbox. Find out which of the two \
              primaries is to go on, and start only that one",
         ),
-        Ended::NotDurable { shortfalls } => not_durable(place, shortfalls),
-        Ended::WrongOutbox { .. } | Ended::WrongLog { .. } => {
+        EndReason::NotDurable { shortfalls } => not_durable(place, shortfalls),
+        EndReason::WrongOutbox { .. } | EndReason::WrongLog { .. } => {
             let flag = place.flag();
             Failure::from(ended).advise(format!(
                 "if it is: --continue-at INDEX@DIGEST --continue-sequence N, with the tail that \
@@ -183,7 +183,7 @@ fn backed_up(backups: &BackupStatus, height: Option<u64>) -> String {
         return "no consumer yet".to_owned();
     }
     let close = backups.consumers.iter().filter(|consumer| {
-        let agrees = matches!(consumer.standing, Standing::Agrees | Standing::Ahead);
+        let agrees = matches!(consumer.agreement, Agreement::Agrees | Agreement::Ahead);
         let block = consumer.receipt.block_tip.as_ref().map(|tip| tip.height);
         let lag = height.unwrap_or(0).saturating_sub(block.unwrap_or(0));
         agrees && consumer.receipt.failure.is_none() && lag <= CLOSE

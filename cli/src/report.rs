@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use tipline_log::{LogError, Shortfall};
-use tipline_producer::Ended;
+use tipline_producer::EndReason;
 
 use crate::place::Place;
 
@@ -148,7 +148,8 @@ const TIP: anstyle::Style = anstyle::AnsiColor::Green.on_default();
 
 impl<E: Error + Send + Sync + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
-        let fenced = matches!((&error as &dyn Error).downcast_ref(), Some(Ended::Fenced { .. }));
+        let fenced =
+            matches!((&error as &dyn Error).downcast_ref(), Some(EndReason::Fenced { .. }));
         let restoring = (&error as &dyn Error).downcast_ref().map(crate::restore::exit);
         let exit = if fenced { Exit::Fenced } else { restoring.unwrap_or(Exit::Failed) };
         Self { exit, error: Box::new(error), details: Vec::new(), advice: None }
@@ -197,7 +198,7 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
 #[cfg(test)]
 mod tests {
     use tipline_log::LogError;
-    use tipline_producer::Ended;
+    use tipline_producer::EndReason;
 
     use super::{Exit, Failure, Sentence, chain};
 
@@ -226,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_fenced_primary_has_an_exit_code_of_its_own() {
-        assert_eq!(Failure::from(Ended::Fenced { epoch: 1, by: 2 }).exit, Exit::Fenced);
+        assert_eq!(Failure::from(EndReason::Fenced { epoch: 1, by: 2 }).exit, Exit::Fenced);
         assert_eq!(Failure::from(Sentence("x".into())).exit, Exit::Failed);
     }
 }

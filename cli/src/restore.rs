@@ -202,7 +202,8 @@ async fn become_primary(
         at.explain(error.into())
             .advise("only the log can fence the old primary: --as-primary needs it")
     })?;
-    let claim = tipline_backup::claim(&*log, name.clone(), &system_clock()).await?;
+    let claim = tipline_log::claim(&*log, name.clone(), &system_clock()).await;
+    let claim = claim.map_err(RestoreError::Log)?;
     tracing::info!(epoch = claim.epoch, log = %at.address(), "claimed: every older primary is fenced");
     let all = Sources { log: Some(log), ..sources.clone() };
     let floor = all.sign_floor(&claim).await?;

@@ -4,10 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tipline_log::system_clock;
-use tipline_producer::{
-    BlkSettings, ContentHash, DirectorySettings, FileOutbox, Outbox, OutboxError, Producer,
-};
+use tipline_producer::{Outbox, OutboxError, Producer};
 use tipline_proto::Hash;
+use tipline_sources::{BlkSettings, ContentHash, DirectorySettings, FileOutbox};
 use tokio::sync::Notify;
 
 use crate::address::Source;

@@ -8,14 +8,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tipline_log::{LogError, Subscription, error_chain};
+use tipline_log::{Backoff, LogError, Subscription, error_chain};
 use tipline_proto::Entry;
 use tipline_store::{Batch, StoreError};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::backoff::Backoff;
 use crate::error::ConsumerError;
 use crate::progress::{Phase, Progress};
 use crate::queue::Queue;
@@ -265,7 +264,7 @@ impl<'a> Follow<'a> {
             return;
         };
         self.stands_still(error);
-        self.applying = Applying::Held(batch, Instant::now() + self.held.next());
+        self.applying = Applying::Held(batch, Instant::now() + self.held.failed());
     }
 
     fn stands_still(&self, error: &StoreError) {
@@ -301,7 +300,7 @@ impl<'a> Follow<'a> {
     fn missed(&mut self, error: &StoreError) {
         self.applying = Applying::Idle;
         self.stands_still(error);
-        self.probe = Instant::now() + self.held.next();
+        self.probe = Instant::now() + self.held.failed();
     }
 
     fn try_again(&mut self) {

@@ -29,7 +29,6 @@
 //! - A log that no longer holds its first entry cannot fill a new store alone. `tipline-backup`
 //!   does it from archives and checkpoints.
 
-mod backoff;
 mod consumer;
 mod error;
 mod follow;

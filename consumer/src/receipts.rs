@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tipline_log::{Clock, Log, LogError, error_chain};
+use tipline_log::{Backoff, Clock, Log, LogError, error_chain};
 use tipline_proto::limits::MAX_RECEIPTS_PER_SECOND;
 use tipline_proto::{Cursor, InstanceId, Reached, Receipt};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::backoff::Backoff;
 use crate::progress::{Phase, Progress};
 use crate::settings::ConsumerSettings;
 
@@ -155,7 +154,7 @@ impl Sending {
                         "a receipt cannot be sent; applying goes on, and it is tried again");
                 }
                 self.sent = None;
-                self.next = started + self.backoff.next();
+                self.next = started + self.backoff.failed();
             }
         }
     }

@@ -11,12 +11,11 @@
 
 use std::sync::Arc;
 
-use tipline_log::{Log, LogError, Subscription, error_chain};
+use tipline_log::{Backoff, Log, LogError, Subscription, error_chain};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::backoff::Backoff;
 use crate::error::ConsumerError;
 use crate::follow::{Context, Follow, StopReason, Timing};
 use crate::join::{Joined, join};
@@ -179,7 +178,7 @@ impl Replicator {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => State::Ended(Ok(())),
-            () = sleep(self.away.next()) => State::Joining,
+            () = sleep(self.away.failed()) => State::Joining,
         }
     }
 }

@@ -35,7 +35,7 @@ pub enum LogError {
         /// What is there.
         what: String,
     },
-    /// The log is another one than the caller's. Never go on: two histories would mix.
+    /// The log is another one than the caller's. Never continue: two histories would mix.
     #[error("the log at {place} has lineage {found}, not {expected}: it is another log")]
     WrongLog {
         /// Address of the log.
@@ -84,7 +84,7 @@ pub enum LogError {
         why: String,
     },
     /// Durability is in doubt: a write or an fsync failed. The handle refuses further work;
-    /// open the log anew after the cause is removed, and read the tail.
+    /// open the log again once the cause is removed, and read the tail.
     #[error("the log at {place} stopped after a failed write: {what}")]
     Failed {
         /// Address of the log.

@@ -15,8 +15,10 @@
 //! positions   0     1     2     3     4
 //!             ^ origin                ^ tail
 //! ```
-//! *Tail*: the position directly behind the newest entry. *Behind index n*: entries n + 1 and up.
+//! *Tail*: the position directly after the newest entry. *After index n*: entries n + 1 and up.
 
+mod backoff;
+mod claim;
 mod clock;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -28,11 +30,17 @@ pub mod jetstream;
 pub mod memory;
 mod preflight;
 mod spec;
+mod survey;
+#[cfg(test)]
+mod tests;
 mod unit;
 
+pub use backoff::Backoff;
+pub use claim::{Claim, claim};
 pub use clock::{Clock, system_clock};
 pub use error::{AppendError, LogError, error_chain};
 pub use preflight::{Preflight, Shortfall};
 pub use spec::{
     Appender, Board, BoardFeed, Extent, Log, Reader, Receipts, Subscription, Tail, Trimmer,
 };
+pub use survey::{Survey, newest_block, newest_entry};

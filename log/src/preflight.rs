@@ -12,7 +12,7 @@ pub struct Preflight {
     pub shortfalls: Vec<Shortfall>,
 }
 
-/// One way in which a log can lose what it acknowledged. Refuse to start, or go on because
+/// One way in which a log can lose what it acknowledged. Refuse to start, or continue because
 /// someone accepted it explicitly, and show it for as long as it is so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -13,7 +13,7 @@ use crate::preflight::Preflight;
 /// The end of a log, as the one who decides about appends knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tail {
-    /// The position directly behind the newest entry; the origin of an empty log.
+    /// The position directly after the newest entry; the origin of an empty log.
     pub position: Position,
     /// Epoch of the newest entry; 0 in an empty log.
     pub epoch: u64,
@@ -43,15 +43,15 @@ pub struct Extent {
 /// append names the tail it expects, and so of two writers one loses.
 #[async_trait]
 pub trait Appender: Send + Sync + Debug {
-    /// The tail, from whoever decides about appends (the leader), never from a copy that may
+    /// The tail, from the one that decides about appends (the leader), never from a copy that may
     /// be behind: an append that was acknowledged to anyone before this call is in it.
     ///
     /// The newest entry's bytes are checked to be an entry; that it chains is not.
     async fn tail(&self) -> Result<Tail, LogError>;
 
-    /// Appends a unit behind `after`: all of it or nothing.
+    /// Appends a unit that follows `after`: all of it or nothing.
     ///
-    /// `unit` is at least one entry, sealed in a row behind `after.position`, at most
+    /// `unit` is at least one entry, sealed in a row after `after.position`, at most
     /// [`tipline_proto::limits::MAX_UNIT_MESSAGES`] messages of
     /// [`Appender::messages`] together, and, if it is more than one entry, at most
     /// [`tipline_proto::limits::MAX_UNIT_BYTES`] of payload. A unit that is empty, not in a
@@ -68,8 +68,9 @@ pub trait Appender: Send + Sync + Debug {
     /// start the next. A cancelled append is in doubt: read the tail.
     async fn append(&self, after: &Tail, unit: &[Entry]) -> Result<Tail, AppendError>;
 
-    /// How many messages of the log the entry takes: 1 unless it is larger than a message.
-    fn messages(&self, entry: &Entry) -> usize;
+    /// How many of these entries, from the first on, make a unit that the log takes as a whole. 0
+    /// if there are none, else at least 1.
+    fn unit_len(&self, entries: &[Entry]) -> usize;
 
     /// Compares the log's settings, as they are now, with those of a log that loses nothing.
     async fn preflight(&self) -> Result<Preflight, LogError>;
@@ -90,7 +91,7 @@ pub trait Reader: Send + Sync + Debug {
     /// `OutOfRange` if the log does not hold it.
     async fn entry(&self, index: u64) -> Result<Entry, LogError>;
 
-    /// Follows the log from the entry behind `after` on, for ever.
+    /// Follows the log from the entry after `after` on, for ever.
     ///
     /// `name` is the consumer, for operators to see on the broker; `None` for a passing
     /// reader such as an audit. A second subscription under the same name ends the first,
@@ -114,7 +115,7 @@ pub trait Subscription: Send {
     /// [`tipline_proto::limits::MAX_APPLY_BYTES`] (one entry may be larger alone).
     ///
     /// An entry may come twice, and after a fault entries may be missing in between: the
-    /// caller compares indices, and subscribes again behind what it has. Entries are whole,
+    /// caller compares indices, and subscribes again after what it has. Entries are whole,
     /// and their bytes decode; that they chain is for the caller to verify.
     ///
     /// Cancelling loses nothing: what was not returned comes with the next call.
@@ -186,13 +187,13 @@ pub trait Trimmer: Send + Sync + Debug {
     /// Removes the oldest entries, so that `first` is the oldest one held; gives what is held
     /// then. Entries are removed whole, from the oldest on.
     ///
-    /// The newest entry is never removed: a `first` behind it is taken for its index. A
+    /// The newest entry is never removed: a `first` after it is taken for its index. A
     /// `first` that is not held any more, or 0, changes nothing. So the same call may be
     /// repeated.
     ///
     /// The tail stays as it is, the outbox and the epoch of the newest claim included, even
-    /// if the claim is trimmed away. A reader at `first - 1` goes on as if nothing had been; one
-    /// further back gets `OutOfRange` at the latest when it subscribes again. Appending goes on
+    /// if the claim is trimmed away. A reader at `first - 1` continues as if nothing had happened; one
+    /// further back gets `OutOfRange` at the latest when it subscribes again. Appending continues
     /// meanwhile.
     ///
     /// On `Ok` what was removed is gone for good, as far as the log is durable. After an error,

@@ -1,4 +1,4 @@
-//! What a unit must be, and the tail behind it: the same for every log.
+//! What a unit must be, and the tail after it: the same for every log.
 
 use tipline_proto::limits::{MAX_UNIT_BYTES, MAX_UNIT_MESSAGES};
 use tipline_proto::{Entry, Event, LogIdentity, Position, Timestamp};
@@ -6,7 +6,7 @@ use tipline_proto::{Entry, Event, LogIdentity, Position, Timestamp};
 use crate::error::LogError;
 use crate::spec::Tail;
 
-/// Checks that `unit` may be appended behind `after`. `messages` is how many messages of the
+/// Checks that `unit` may be appended after `after`. `messages` is how many messages of the
 /// log an entry takes.
 ///
 /// Hashes every payload: an entry that does not chain must be stopped here, because once it
@@ -42,12 +42,24 @@ pub(crate) fn check_unit(
         if !entry.follows(&previous) {
             let (index, event) = (entry.index, &entry.event);
             return refuse(format!(
-                "entry {index}, {event}, is not sealed directly behind {previous}: seal it again there"
+                "entry {index}, {event}, is not sealed directly after {previous}: seal it again there"
             ));
         }
         previous = entry.position();
     }
     Ok(())
+}
+
+/// How many of these entries fit into a unit, for [`Appender::unit_len`](crate::Appender::unit_len).
+/// `messages` is as for [`check_unit`].
+pub(crate) fn unit_len(entries: &[Entry], messages: impl Fn(&Entry) -> usize) -> usize {
+    let (mut count, mut bytes) = (0, 0);
+    let fitting = entries.iter().enumerate().take_while(|(at, entry)| {
+        count += messages(entry);
+        bytes += entry.event.payload().len();
+        *at == 0 || (count <= MAX_UNIT_MESSAGES && bytes <= MAX_UNIT_BYTES)
+    });
+    fitting.count()
 }
 
 impl Tail {
@@ -63,8 +75,8 @@ impl Tail {
         }
     }
 
-    /// The tail behind one more entry.
-    pub(crate) fn behind(&self, entry: &Entry, fence: u64) -> Self {
+    /// The tail after one more entry.
+    pub(crate) fn after(&self, entry: &Entry, fence: u64) -> Self {
         let outbox = match &entry.event {
             Event::EpochStarted { outbox, .. } => Some(*outbox),
             _ => self.outbox,

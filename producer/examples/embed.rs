@@ -58,7 +58,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         tx.commit()?;
         parent_hash = hash;
 
-        // 4. Behind the commit: wake the publisher. Nothing here waits for the network.
+        // 4. After the commit: wake the publisher. Nothing here waits for the network.
         let ticket = producer.committed(sequence);
 
         // 5. Only where the answer to a caller is to mean "it is in the log"; and for "it is backed

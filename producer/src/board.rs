@@ -3,20 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tipline_log::{Board, Log, LogError, Shortfall};
-use tipline_proto::{Announcement, Position};
+use tipline_log::{Board, Log, LogError, Shortfall, error_chain};
+use tipline_proto::{Agreement, Announcement, Position};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::digests::Digests;
-use crate::ended::{Ended, chain};
+use crate::end_reason::EndReason;
 use crate::progress::Progress;
 use crate::publisher::Publisher;
 use crate::settings::Trim;
-use crate::status::{ConsumerStatus, Standing, assess};
+use crate::status::{ConsumerStatus, assess};
 
-/// At most so many announcements a second while blocks are published.
+/// Pause between two announcements while blocks are published.
 const ANNOUNCE_PAUSE: Duration = Duration::from_millis(200);
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -58,15 +58,15 @@ pub(crate) async fn watch(
 
 impl BoardWatch {
     /// Ends the tasks, and says a last time where the primary is, with the reason if it failed.
-    pub(crate) async fn close(self, ended: &Ended) {
+    pub(crate) async fn close(self, ended: &EndReason) {
         self.stop.cancel();
         // A task that panicked has nothing more to say either.
-        drop(self.announcing.await);
+        _ = self.announcing.await;
         // A fenced primary must not overwrite what its successor says of itself.
-        if matches!(ended, Ended::Fenced { .. }) {
+        if matches!(ended, EndReason::Fenced { .. }) {
             return;
         }
-        let failure = (!ended.is_stopped()).then(|| chain(ended));
+        let failure = (!ended.is_stopped()).then(|| error_chain(ended));
         let progress = self.publisher.progress.borrow().clone();
         announce(&self.publisher, &self.log, progress, failure).await;
     }
@@ -83,7 +83,10 @@ impl Follower {
     async fn follow_for_ever(mut self) {
         loop {
             if let Err(error) = self.follow().await {
-                tracing::warn!("receipts are not being received, trying again: {}", chain(&error));
+                tracing::warn!(
+                    "receipts are not being received, trying again: {}",
+                    error_chain(&error)
+                );
             }
             tokio::time::sleep(RETRY_PAUSE).await;
         }
@@ -109,7 +112,7 @@ impl Follower {
     /// A receipt can be here before the answer to the append that it is about.
     fn has_receipt_ahead(&self) -> bool {
         let status = self.publisher.status.borrow();
-        status.consumers.iter().any(|consumer| consumer.standing == Standing::Ahead)
+        status.consumers.iter().any(|consumer| consumer.agreement == Agreement::Ahead)
     }
 
     async fn show(&mut self, board: Board) -> Result<(), LogError> {
@@ -139,12 +142,12 @@ impl Follower {
 }
 
 fn alarm_if_new(consumer: &ConsumerStatus, known: &[ConsumerStatus]) {
-    let Standing::Diverged { index } = consumer.standing else {
+    let Agreement::Diverged { index } = consumer.agreement else {
         return;
     };
     let name = &consumer.receipt.consumer;
     let was = known.iter().find(|before| before.receipt.consumer == *name);
-    if was.is_none_or(|before| before.standing != consumer.standing) {
+    if was.is_none_or(|before| before.agreement != consumer.agreement) {
         tracing::error!(
             consumer = %name, index,
             "a receipt diverges: this consumer holds another history from this index or an \
@@ -174,7 +177,7 @@ async fn announce_for_ever(publisher: Arc<Publisher>, log: Arc<dyn Log>, stop: C
 
 async fn wait_for_change(changes: &mut watch::Receiver<Progress>, at_most: Duration) {
     // A change, the end of the publisher, or the time: in any case it is time to speak.
-    drop(tokio::time::timeout(at_most, changes.changed()).await);
+    _ = tokio::time::timeout(at_most, changes.changed()).await;
 }
 
 async fn announce(
@@ -200,6 +203,6 @@ async fn announce(
     };
     if let Err(error) = log.announce(&announcement).await {
         // The next one says the same and more.
-        tracing::debug!("an announcement was not sent: {}", chain(&error));
+        tracing::debug!("an announcement was not sent: {}", error_chain(&error));
     }
 }

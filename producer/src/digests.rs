@@ -1,4 +1,4 @@
-//! The digests of this run, to tell receipts and tails that agree from those that do not.
+//! The digests of this run, to distinguish receipts and tails that agree from those that do not.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -8,7 +8,7 @@ use tipline_proto::{Digest, Position};
 /// Newest positions that are remembered, in 2.6 MB; older ones are read from the log.
 const REMEMBERED: usize = 1 << 16;
 
-/// A row of positions, the newest ones that this primary wrote or claimed behind.
+/// A row of positions, the newest ones that this primary wrote or claimed after.
 #[derive(Debug, Default)]
 pub(crate) struct Digests(Mutex<VecDeque<Position>>);
 

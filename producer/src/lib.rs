@@ -1,12 +1,13 @@
 //! The part of Tipline that a node embeds: outbox, publisher, backup status.
 //!
-//! The node writes its events to an outbox of the medium that it keeps its blocks in, each behind
-//! a feature of its own: tables of its SQLite (`sqlite`), a column family of its RocksDB
-//! (`rocksdb`), or a view over its block files (`directory`). [`MemoryOutbox`] is for tests.
+//! The node writes its events to an outbox of the medium that it keeps its blocks in, each under a
+//! feature: tables of its SQLite (`sqlite`), or a column family of its RocksDB (`rocksdb`).
+//! [`MemoryOutbox`] is for tests. An outbox over files that a node writes anyway is in the crate
+//! `tipline-sources`. The suite `conformance` holds every [`Outbox`] to its promises.
 
 mod board;
 mod digests;
-mod ended;
+mod end_reason;
 mod outbox;
 mod producer;
 mod progress;
@@ -17,12 +18,9 @@ mod status;
 mod tests;
 mod ticket;
 
-pub use ended::Ended;
-#[cfg(feature = "directory")]
-pub use outbox::{
-    BlkBlock, BlkBlocks, BlkSettings, BlockFormat, BlockHeader, ContentHash, DirectorySettings,
-    FileOutbox,
-};
+pub use end_reason::EndReason;
+#[cfg(any(test, feature = "conformance"))]
+pub use outbox::conformance;
 pub use outbox::{MemoryOutbox, Outbox, OutboxError, Pending, Row};
 #[cfg(feature = "rocksdb")]
 pub use outbox::{OutboxFamily, OutboxThreadMode, OutboxUnit, RocksDbOutbox};
@@ -30,6 +28,6 @@ pub use outbox::{OutboxFamily, OutboxThreadMode, OutboxUnit, RocksDbOutbox};
 pub use outbox::{OutboxTable, PayloadSource, SCHEMA, SqliteOutbox};
 pub use producer::Producer;
 pub use progress::{Progress, Stage};
-pub use settings::{Continue, ProducerSettings, Trim};
-pub use status::{BackupStatus, ConsumerStatus, Standing};
+pub use settings::{ProducerSettings, ResumeFrom, Trim};
+pub use status::{BackupStatus, ConsumerStatus};
 pub use ticket::Ticket;

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::ended::Ended;
+use crate::end_reason::EndReason;
 use crate::outbox::Outbox;
 use crate::progress::{Progress, Stage};
 use crate::publisher::{self, OutboxWorker, Publisher};
@@ -21,7 +21,7 @@ use crate::ticket::Ticket;
 /// here waits for the network but what is awaited, and the node's commits never do.
 ///
 /// Dropping it stops publishing without draining. Nothing is lost: what is not in the log
-/// is in the outbox, and the next start goes on there.
+/// is in the outbox, and the next start continues there.
 #[derive(Debug)]
 pub struct Producer {
     wake: Arc<Notify>,
@@ -73,7 +73,7 @@ impl Producer {
     }
 
     /// Says that events were committed to the outbox, and gives a ticket for the one of this
-    /// sequence. Call it behind the commit; it neither waits nor fails.
+    /// sequence. Call it after the commit; it neither waits nor fails.
     pub fn committed(&self, sequence: u64) -> Ticket {
         self.wake.notify_one();
         Ticket::new(sequence, self.progress.clone(), self.status.clone())
@@ -88,13 +88,13 @@ impl Producer {
     ///
     /// # Errors
     /// It ended before that: fenced, refused, or shut down.
-    pub async fn ready(&self) -> Result<(), Ended> {
+    pub async fn ready(&self) -> Result<(), EndReason> {
         let mut progress = self.progress.clone();
         let done = |p: &Progress| p.claim.is_some() || matches!(p.stage, Stage::Ended(_));
         match progress.wait_for(done).await.as_ref().map(|progress| &progress.stage) {
             Ok(Stage::Ended(ended)) => Err(ended.clone()),
             Ok(_) => Ok(()),
-            Err(_) => Err(Ended::Panicked),
+            Err(_) => Err(EndReason::Panicked),
         }
     }
 
@@ -109,12 +109,12 @@ impl Producer {
     }
 
     /// Waits until publishing has ended, for whatever reason.
-    pub async fn ended(&self) -> Ended {
+    pub async fn ended(&self) -> EndReason {
         let mut progress = self.progress.clone();
         let ended = |progress: &Progress| matches!(progress.stage, Stage::Ended(_));
         match progress.wait_for(ended).await.as_ref().map(|progress| &progress.stage) {
             Ok(Stage::Ended(ended)) => ended.clone(),
-            _ => Ended::Panicked,
+            _ => EndReason::Panicked,
         }
     }
 
@@ -125,11 +125,11 @@ impl Producer {
     ///
     /// # Errors
     /// It had ended before, for another reason.
-    pub async fn shutdown(self, deadline: Duration) -> Result<u64, Ended> {
+    pub async fn shutdown(self, deadline: Duration) -> Result<u64, EndReason> {
         self.drain.cancel();
         let ended = tokio::time::timeout(deadline, self.ended()).await;
         match ended {
-            Ok(Ended::Stopped) | Err(_) => Ok(self.progress.borrow().waiting_events),
+            Ok(EndReason::Stopped) | Err(_) => Ok(self.progress.borrow().waiting_events),
             Ok(ended) => Err(ended),
         }
     }

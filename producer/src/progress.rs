@@ -2,7 +2,7 @@
 
 use tipline_proto::{Position, Tip};
 
-use crate::ended::Ended;
+use crate::end_reason::EndReason;
 
 /// How far the publisher is. Watch it with [`crate::Producer::progress`].
 #[derive(Debug, Clone, Default)]
@@ -18,17 +18,17 @@ pub struct Progress {
     pub logged: u64,
     /// Newest block in the log, where it is known.
     pub block_tip: Option<Tip>,
-    /// Rows that the log does not have yet, when last looked at.
+    /// Rows that the log does not have yet, when last read.
     pub waiting_events: u64,
     /// Payload bytes of all rows that the outbox holds, logged ones that are kept included.
     pub held_bytes: u64,
     /// Times the log was found to have lost what it had acknowledged. More than zero: wake a person.
     pub losses: u64,
-    /// Index of the claim, and outbox sequence at it: entries behind it are rows behind that.
+    /// Index of the claim, and outbox sequence at it: entries after it are rows after that.
     pub(crate) claim: Option<Anchor>,
 }
 
-/// An entry behind which log and outbox run in parallel.
+/// An entry after which log and outbox run in parallel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Anchor {
     pub(crate) index: u64,
@@ -36,7 +36,7 @@ pub(crate) struct Anchor {
 }
 
 impl Progress {
-    /// Index of the entry that carries a row of the outbox, or of one behind it if the row was
+    /// Index of the entry that carries a row of the outbox, or of one after it if the row was
     /// published by an earlier epoch; `None` before the claim.
     pub(crate) fn index_of(&self, sequence: u64) -> Option<u64> {
         let claim = self.claim?;
@@ -68,6 +68,6 @@ pub enum Stage {
         /// What failed last.
         why: String,
     },
-    /// It will not go on.
-    Ended(Ended),
+    /// It will not continue.
+    Ended(EndReason),
 }

@@ -8,17 +8,17 @@ use tipline_proto::{Label, Policy, Position};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProducerSettings {
-    /// Name of this primary, for people: host or node name.
+    /// Name of this primary: host or node name.
     pub primary: Label,
     /// When rows leave the outbox.
     pub trim: Trim,
     /// Only where this outbox is new to a log that has entries already: where it continues.
-    pub continue_at: Option<Continue>,
-    /// Go on with a log that can lose what it acknowledges, as [`crate::BackupStatus`] then
+    pub continue_at: Option<ResumeFrom>,
+    /// Continue with a log that can lose what it acknowledges, as [`crate::BackupStatus`] then
     /// says for as long as it is so. Without it such a log is refused.
     pub accept_shortfalls: bool,
-    /// How often the primary announces itself while nothing happens. Whoever has not heard of
-    /// it for several of these takes it for dead.
+    /// How often the primary announces itself while nothing happens. Observers that have not heard of
+    /// it for several of these take it for dead.
     pub announce_every: Duration,
 }
 
@@ -48,11 +48,11 @@ pub enum Trim {
     BackedUp(Policy),
 }
 
-/// Where an outbox that is new to a log goes on with it: a restored node, a replaced machine.
+/// Where an outbox that is new to a log continues: a restored node, a replaced machine.
 /// It is checked against the log: the log must end exactly at this position, and the first
-/// block behind `sequence` must follow the log's newest block.
+/// block after `sequence` must follow the log's newest block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Continue {
+pub struct ResumeFrom {
     /// The log's tail, as `tipline status` shows it.
     pub position: Position,
     /// Sequence of the last row of this outbox that is in the log already; 0 for none.

@@ -1,9 +1,10 @@
 //! Backup status: what is safe, where, and up to which event.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tipline_log::{Board, Log, LogError, Shortfall};
-use tipline_proto::{Digest, Policy, Position, Receipt};
+use tipline_proto::{Agreement, Digest, Policy, Position, Receipt, agreement};
 
 use crate::digests::Digests;
 
@@ -26,33 +27,14 @@ pub struct BackupStatus {
 pub struct ConsumerStatus {
     /// Its newest receipt.
     pub receipt: Receipt,
-    /// Whether it counts.
-    pub standing: Standing,
-}
-
-/// Whether a receipt agrees with the primary's history. Only one that does counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Standing {
-    /// Every position it names is the primary's own.
-    Agrees,
-    /// It names a position that this primary does not know to be in the log yet: the log is
-    /// read behind it, or the log lost data that this consumer has.
-    Ahead,
-    /// It names another history from this index on, or from an earlier one. An alarm: the
-    /// consumer holds something that this primary never wrote, or its store is damaged.
-    Diverged {
-        /// First index at which the receipt's digest is not the primary's.
-        index: u64,
-    },
-    /// The log no longer holds the entry to compare it with.
-    TooOld,
+    /// Whether it agrees with the primary's history. It counts only if it does.
+    pub agreement: Agreement,
 }
 
 impl BackupStatus {
     /// Index up to which every event is backed up under a policy; 0 if nothing is.
     pub fn backed_up(&self, policy: &Policy) -> u64 {
-        let counted = self.consumers.iter().filter(|c| c.standing == Standing::Agrees);
+        let counted = self.consumers.iter().filter(|c| c.agreement == Agreement::Agrees);
         policy.backed_up(counted.map(|c| (&c.receipt.consumer, &c.receipt.reached)))
     }
 
@@ -76,11 +58,11 @@ pub(crate) async fn assess(
         let before = known.iter().find(|c| {
             c.receipt.consumer == receipt.consumer && c.receipt.reached == receipt.reached
         });
-        let standing = match before.map(|c| c.standing) {
-            Some(standing) if standing != Standing::Ahead => standing,
+        let agreement = match before.map(|c| c.agreement) {
+            Some(agreement) if agreement != Agreement::Ahead => agreement,
             _ => compare(log, digests, tail, &receipt).await?,
         };
-        consumers.push(ConsumerStatus { receipt, standing });
+        consumers.push(ConsumerStatus { receipt, agreement });
     }
     Ok(consumers)
 }
@@ -90,25 +72,14 @@ async fn compare(
     digests: &Digests,
     tail: Position,
     receipt: &Receipt,
-) -> Result<Standing, LogError> {
-    let levels = tipline_proto::Level::ALL;
-    let mut positions: Vec<Position> =
-        levels.into_iter().filter_map(|level| receipt.reached.said(level)).collect();
-    positions.sort_unstable_by_key(|position| position.index);
-    positions.dedup();
-    for position in positions {
-        if position.index > tail.index {
-            return Ok(Standing::Ahead);
-        }
-        match digest_at(log, digests, position.index).await? {
-            None => return Ok(Standing::TooOld),
-            Some(digest) if digest != position.digest => {
-                return Ok(Standing::Diverged { index: position.index });
-            }
-            Some(_) => {}
+) -> Result<Agreement, LogError> {
+    let mut known = BTreeMap::new();
+    for Position { index, .. } in receipt.reached.positions() {
+        if index < tail.index && !known.contains_key(&index) {
+            known.insert(index, digest_at(log, digests, index).await?);
         }
     }
-    Ok(Standing::Agrees)
+    Ok(agreement(receipt, tail, |index| known.get(&index).copied().flatten()))
 }
 
 async fn digest_at(

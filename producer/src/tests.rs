@@ -6,13 +6,11 @@ use std::time::Duration;
 use tipline_log::memory::MemoryLog;
 use tipline_log::{Appender, Log, Reader, Receipts, Trimmer, system_clock};
 use tipline_proto::{
-    Chain, Event, Hash, InstanceId, Label, Level, Lineage, Links, LogIdentity, OutboxId, Policy,
-    Position, Reached, Receipt, Role, Timestamp,
+    Agreement, Chain, Event, Hash, InstanceId, Label, Level, Lineage, Links, LogIdentity, OutboxId,
+    Policy, Position, Reached, Receipt, Role, Timestamp,
 };
 
-use crate::{
-    Continue, Ended, MemoryOutbox, Outbox as _, Producer, ProducerSettings, Stage, Standing,
-};
+use crate::{EndReason, MemoryOutbox, Outbox as _, Producer, ProducerSettings, ResumeFrom, Stage};
 
 fn genesis() -> Hash {
     Hash::new(vec![0; 32]).unwrap()
@@ -72,7 +70,7 @@ async fn logged_and_backed_up_are_two_awaits() {
     let (log, outbox) = (log(), outbox(1));
     let producer = start(&log, &outbox, settings());
     let ticket = producer.committed(outbox.enqueue(&block(1)).unwrap());
-    assert_eq!(ticket.logged().await.unwrap(), 2, "behind the claim");
+    assert_eq!(ticket.logged().await.unwrap(), 2, "after the claim");
 
     let policy: Policy = "any 1 of backup-*, archive at durable".parse().unwrap();
     let waiting = tokio::spawn({
@@ -80,16 +78,16 @@ async fn logged_and_backed_up_are_two_awaits() {
         async move { ticket.backed_up(&policy).await }
     });
     let mut status = producer.backup_status();
-    let behind = log.entry(1).await.unwrap().position();
-    log.put_receipt(&receipt(&log, "backup-1", behind)).await.unwrap();
+    let position = log.entry(1).await.unwrap().position();
+    log.put_receipt(&receipt(&log, "backup-1", position)).await.unwrap();
     status.wait_for(|status| status.consumer("backup-1").is_some()).await.unwrap();
     assert!(!waiting.is_finished(), "the backup has only the claim");
 
     let mut forged = log.entry(2).await.unwrap().position();
-    forged.digest = behind.digest;
+    forged.digest = position.digest;
     log.put_receipt(&receipt(&log, "archive", forged)).await.unwrap();
     let diverged = |status: &crate::BackupStatus| {
-        status.consumer("archive").map(|c| c.standing) == Some(Standing::Diverged { index: 2 })
+        status.consumer("archive").map(|c| c.agreement) == Some(Agreement::Diverged { index: 2 })
     };
     status.wait_for(diverged).await.unwrap();
     assert!(!waiting.is_finished(), "a receipt of another history never counts");
@@ -107,9 +105,9 @@ async fn a_fenced_primary_says_so_to_every_caller() {
     let new = start(&log, &outbox, settings());
     new.ready().await.unwrap();
     // It has nothing to publish, and learns it all the same.
-    assert!(matches!(old.ended().await, Ended::Fenced { epoch: 1, by: 2 }));
+    assert!(matches!(old.ended().await, EndReason::Fenced { epoch: 1, by: 2 }));
     let ticket = old.committed(outbox.enqueue(&block(1)).unwrap());
-    assert!(matches!(ticket.logged().await, Err(Ended::Fenced { .. })));
+    assert!(matches!(ticket.logged().await, Err(EndReason::Fenced { .. })));
     new.committed(1).logged().await.unwrap();
 }
 
@@ -195,12 +193,13 @@ async fn a_log_that_was_created_again_is_noticed_and_nothing_is_published() {
         ..log().identity().clone()
     });
     let refused = start(&again, &outbox, settings()).ready().await;
-    assert!(matches!(refused, Err(Ended::WrongLog { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(EndReason::WrongLog { .. })), "{refused:?}");
     assert_eq!(again.extent().await.unwrap().last, 0);
 
-    let mut told = settings();
-    told.continue_at = Some(Continue { position: Position::origin(again.identity()), sequence: 0 });
-    start(&again, &outbox, told).committed(1).logged().await.unwrap();
+    let mut resuming = settings();
+    resuming.continue_at =
+        Some(ResumeFrom { position: Position::origin(again.identity()), sequence: 0 });
+    start(&again, &outbox, resuming).committed(1).logged().await.unwrap();
 }
 
 #[tokio::test]
@@ -218,18 +217,18 @@ async fn another_outbox_must_say_where_it_continues() {
         second.enqueue(&block(height)).unwrap();
     }
     let refused = start(&log, &second, settings()).ready().await;
-    assert!(matches!(refused, Err(Ended::WrongOutbox { sequence: 3, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(EndReason::WrongOutbox { sequence: 3, .. })), "{refused:?}");
 
     let mut wrong = settings();
     let tail = log.tail().await.unwrap().position;
-    wrong.continue_at = Some(Continue { position: tail, sequence: 2 });
+    wrong.continue_at = Some(ResumeFrom { position: tail, sequence: 2 });
     let producer = start(&log, &second, wrong);
     let ended = producer.ended().await.to_string();
-    assert!(ended.contains("does not continue behind row 2"), "{ended}");
+    assert!(ended.contains("does not continue after row 2"), "{ended}");
 
     assert_eq!(log.tail().await.unwrap().position, tail, "it has not claimed the log");
     let mut right = settings();
-    right.continue_at = Some(Continue { position: tail, sequence: 3 });
+    right.continue_at = Some(ResumeFrom { position: tail, sequence: 3 });
     let producer = start(&log, &second, right.clone());
     producer.committed(4).logged().await.unwrap_or_else(|e| panic!("{e}"));
     producer.shutdown(Duration::from_secs(10)).await.unwrap();
@@ -256,17 +255,17 @@ async fn where_it_continues_is_waited_for_while_the_outbox_fills() {
     for height in 1..=2 {
         second.enqueue(&block(height)).unwrap();
     }
-    let mut told = settings();
+    let mut resuming = settings();
     let position = log.tail().await.unwrap().position;
-    told.continue_at = Some(Continue { position, sequence: 3 });
-    let producer = start(&log, &second, told);
+    resuming.continue_at = Some(ResumeFrom { position, sequence: 3 });
+    let producer = start(&log, &second, resuming);
     let mut progress = producer.progress();
     let waits = |progress: &crate::Progress| match &progress.stage {
         Stage::Retrying { why, .. } => why.contains("waiting for row 3"),
         _ => false,
     };
     let waiting = tokio::time::timeout(Duration::from_secs(10), progress.wait_for(waits)).await;
-    drop(waiting.expect("it waits").expect("it runs"));
+    assert!(waiting.expect("it waits").is_ok(), "it runs");
     for height in 3..=4 {
         second.enqueue(&block(height)).unwrap();
     }
@@ -289,7 +288,7 @@ async fn a_producer_resumes_with_a_log_whose_claim_was_trimmed_away() {
     let restored = self::outbox(2);
     restored.enqueue(&block(1)).unwrap();
     let refused = start(&log, &restored, settings()).ready().await;
-    assert!(matches!(refused, Err(Ended::WrongOutbox { sequence: 11, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(EndReason::WrongOutbox { sequence: 11, .. })), "{refused:?}");
 
     let producer = start(&log, &outbox, settings());
     producer.committed(outbox.enqueue(&block(12)).unwrap()).logged().await.unwrap();

@@ -3,7 +3,7 @@
 use tipline_proto::Policy;
 use tokio::sync::watch;
 
-use crate::ended::Ended;
+use crate::end_reason::EndReason;
 use crate::progress::{Progress, Stage};
 use crate::status::BackupStatus;
 
@@ -38,14 +38,14 @@ impl Ticket {
     /// # Errors
     /// The publisher ended before. The event is still in the outbox; whether it is in the
     /// log too is for the next publisher to find out.
-    pub async fn logged(&self) -> Result<u64, Ended> {
+    pub async fn logged(&self) -> Result<u64, EndReason> {
         let mut progress = self.progress.clone();
         let done = |progress: &Progress| {
             progress.claim.is_some() && progress.logged >= self.sequence
                 || matches!(progress.stage, Stage::Ended(_))
         };
         let Ok(progress) = progress.wait_for(done).await else {
-            return Err(Ended::Panicked);
+            return Err(EndReason::Panicked);
         };
         if progress.logged >= self.sequence
             && let Some(index) = progress.index_of(self.sequence)
@@ -54,7 +54,7 @@ impl Ticket {
         }
         match &progress.stage {
             Stage::Ended(ended) => Err(ended.clone()),
-            _ => Err(Ended::Panicked),
+            _ => Err(EndReason::Panicked),
         }
     }
 
@@ -63,7 +63,7 @@ impl Ticket {
     ///
     /// # Errors
     /// As for [`Ticket::logged`]: receipts are not received any more then.
-    pub async fn backed_up(&self, policy: &Policy) -> Result<(), Ended> {
+    pub async fn backed_up(&self, policy: &Policy) -> Result<(), EndReason> {
         let index = self.logged().await?;
         let mut status = self.status.clone();
         let mut progress = self.progress.clone();
@@ -71,11 +71,11 @@ impl Ticket {
         tokio::select! {
             biased;
             backed_up = status.wait_for(|status| status.backed_up(policy) >= index) => {
-                backed_up.map(|_| ()).map_err(|_| Ended::Panicked)
+                backed_up.map(|_| ()).map_err(|_| EndReason::Panicked)
             }
             end = progress.wait_for(ended) => match end.as_ref().map(|end| &end.stage) {
                 Ok(Stage::Ended(ended)) => Err(ended.clone()),
-                _ => Err(Ended::Panicked),
+                _ => Err(EndReason::Panicked),
             },
         }
     }

@@ -86,7 +86,7 @@ pub(crate) struct Preimage<'a> {
 
 impl Preimage<'_> {
     pub(crate) fn digest(&self) -> Digest {
-        let fields = Fields::of(self.event);
+        let fields = Fields::from_event(self.event);
         let payload = self.event.payload();
         let mut preimage = Vec::with_capacity(512);
         preimage.extend_from_slice(ENTRY_TAG);
@@ -115,7 +115,7 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn of(event: &'a Event) -> Self {
+    fn from_event(event: &'a Event) -> Self {
         let (height, first, second): (u64, &[u8], &[u8]) = match event {
             Event::EpochStarted { primary, outbox } => {
                 (0, primary.as_str().as_bytes(), outbox.as_bytes())

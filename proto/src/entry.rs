@@ -24,10 +24,10 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Seals an event as the next one behind `previous`.
+    /// Seals an event as the next one after `previous`.
     ///
     /// The same arguments always give the same digest: an event that is published again
-    /// after a doubt is recognised by it. Behind the largest index there is no next one: what
+    /// after a doubt is recognised by it. After the largest index there is no next one: what
     /// is sealed there has that index again, and follows nothing.
     pub fn seal(
         previous: &Position,
@@ -49,7 +49,7 @@ impl Entry {
         Entry { index, epoch, time, outbox_sequence, digest, event }
     }
 
-    /// Whether this is the entry directly behind `previous`, unaltered: its index is the
+    /// Whether this is the entry directly after `previous`, unaltered: its index is the
     /// next one, and its digest is what its content and `previous` give. Hashes the payload.
     pub fn follows(&self, previous: &Position) -> bool {
         if previous.index.checked_add(1) != Some(self.index) {
@@ -66,8 +66,21 @@ impl Entry {
         self.digest == preimage.digest()
     }
 
-    /// The position directly behind this entry.
+    /// The position directly after this entry.
     pub fn position(&self) -> Position {
         Position { index: self.index, digest: self.digest }
     }
+}
+
+/// What the last part of an event says without the parts before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The position directly after the entry.
+    pub position: Position,
+    /// As in [`Entry::epoch`].
+    pub epoch: u64,
+    /// As in [`Entry::time`].
+    pub time: Timestamp,
+    /// As in [`Entry::outbox_sequence`].
+    pub outbox_sequence: u64,
 }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use crate::hash::{Hash, Key, TransactionId};
 use crate::identity::OutboxId;
 use crate::limits::{MAX_LABEL_BYTES, MAX_PAYLOAD_BYTES};
+use crate::position::Tip;
 
 /// One immutable fact about the chain.
 ///
@@ -14,7 +15,7 @@ use crate::limits::{MAX_LABEL_BYTES, MAX_PAYLOAD_BYTES};
 pub enum Event {
     /// A primary claimed the log. Written by the publisher only, never by a node.
     EpochStarted {
-        /// Name of the primary, for people: 1 to 256 bytes.
+        /// Name of the primary: 1 to 256 bytes.
         primary: Label,
         /// The outbox this epoch publishes from.
         outbox: OutboxId,
@@ -120,6 +121,19 @@ impl Kind {
 }
 
 impl Event {
+    /// The newest block after this event, if it changes which that is.
+    pub fn block_tip(&self) -> Option<Tip> {
+        match self {
+            Event::BlockCommitted { height, hash, .. } => {
+                Some(Tip { height: *height, hash: hash.clone() })
+            }
+            Event::RolledBack { to_height, to_hash } => {
+                Some(Tip { height: *to_height, hash: to_hash.clone() })
+            }
+            _ => None,
+        }
+    }
+
     /// Which of the events it is.
     pub const fn kind(&self) -> Kind {
         match self {
@@ -194,7 +208,7 @@ impl std::fmt::Display for Event {
     }
 }
 
-/// A short text for people, 1 to 256 bytes without control characters: the name of a
+/// A short human-readable text, 1 to 256 bytes without control characters: the name of a
 /// mark or of a primary.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Label(Box<str>);

@@ -57,7 +57,7 @@ id! {
 
 id! {
     /// Random id given to an outbox when it is created. A log continues from one outbox
-    /// only; another one is refused until it says where it goes on.
+    /// only; another one is refused until it says where it continues.
     OutboxId, "outbox id (32 hex digits)"
 }
 

@@ -5,6 +5,7 @@
 //! agrees on. It is not a client: there is no I/O, no clock, no randomness and no async here.
 //! Hard limits are in [`limits`].
 
+mod agreement;
 mod digest;
 mod entry;
 mod event;
@@ -29,14 +30,15 @@ mod generated;
 #[cfg(test)]
 mod tests;
 
+pub use agreement::{Agreement, agreement};
 pub use digest::Digest;
-pub use entry::Entry;
+pub use entry::{Entry, Head};
 pub use event::{Event, InvalidLabel, Kind, Label, PayloadTooLarge};
 pub use hash::{Hash, InvalidBytes, Key, TransactionId};
 pub use identity::{Chain, InstanceId, Lineage, LogIdentity, OutboxId};
 pub use links::{LinkError, Links, LinksState};
 pub use name::{ChainName, ConsumerName, InvalidName, LogName};
-pub use parts::{Assembler, Head, MAX_ENTRY_OVERHEAD, split};
+pub use parts::{Assembler, MAX_ENTRY_OVERHEAD, split};
 pub use policy::{InvalidPolicy, Policy};
 pub use position::{Cursor, Position, Tip};
 pub use receipt::{Announcement, Level, Reached, Receipt, Role, UnknownLevel};

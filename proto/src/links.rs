@@ -1,5 +1,5 @@
-//! How blocks, proofs and rollbacks link: a pure rule, the same for whoever writes events and
-//! whoever applies them.
+//! How blocks, proofs and rollbacks link: a pure rule, the same for those who write events and
+//! those who apply them.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::position::Tip;
 
 /// The chain as far as it is known: what the next event must link to.
 ///
-/// It knows no block but the tip, so it is small: whoever asks looks up the one block that
+/// It knows no block but the tip, so it is small. The caller looks up the one block that
 /// an event refers to ([`Links::refers_to`]) and hands its hash in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Links {
@@ -21,7 +21,7 @@ pub struct Links {
     proven_above: BTreeSet<u64>,
 }
 
-/// What a store or an outbox remembers of its links, to go on after a restart.
+/// What a store or an outbox remembers of its links, to continue after a restart.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LinksState {
     /// The parent of the first block; `None` before it, and if it has height 0.
@@ -146,7 +146,7 @@ impl Links {
     }
 
     /// Takes the event in, if it links. `referred` is the hash of the block at the height
-    /// that [`Links::refers_to`] gave, `None` if there is no such block. It is not looked at
+    /// that [`Links::refers_to`] gave, `None` if there is no such block. It is not read
     /// if `refers_to` gave none: a block that a rollback left behind somewhere is void.
     ///
     /// # Errors

@@ -4,8 +4,6 @@ use bytes::{Bytes, BytesMut};
 
 use crate::entry::Entry;
 use crate::limits::{MAX_PAYLOAD_BYTES, MAX_UNIT_MESSAGES};
-use crate::position::Position;
-use crate::time::Timestamp;
 use crate::wire::{self, DecodeError};
 
 /// Most bytes an encoded entry has besides its payload.
@@ -13,7 +11,7 @@ pub const MAX_ENTRY_OVERHEAD: usize = 1024;
 
 /// Cuts an encoded entry into messages of at most `max_message` bytes each. One message if it
 /// fits. Otherwise the parts before the last are the beginning of the payload, raw, and the
-/// last part is an encoded entry with the end of the payload: whoever reads only the newest
+/// last part is an encoded entry with the end of the payload: a reader of only the newest
 /// message of a log knows its tail.
 ///
 /// `max_message` is taken as at least twice [`MAX_ENTRY_OVERHEAD`]. What a broker adds of its
@@ -31,31 +29,6 @@ pub fn split(entry: &Entry, max_message: usize) -> Vec<Bytes> {
         (0..last).step_by(room).map(|start| payload.slice(start..last.min(start + room))).collect();
     messages.push(wire::encode_entry(entry, payload.slice(last..)));
     messages
-}
-
-/// What the last part of an event tells without the parts before it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Head {
-    /// The position directly behind the entry.
-    pub position: Position,
-    /// As in [`Entry::epoch`].
-    pub epoch: u64,
-    /// As in [`Entry::time`].
-    pub time: Timestamp,
-    /// As in [`Entry::outbox_sequence`].
-    pub outbox_sequence: u64,
-}
-
-impl Head {
-    /// Reads the last part of an event, or a message that is whole by itself. Whether its
-    /// payload is complete is not looked at.
-    ///
-    /// # Errors
-    /// The message is not exactly an entry: what [`Entry::decode`] refuses, this does, too,
-    /// but for the length of the payload.
-    pub fn decode(last: Bytes) -> Result<Self, DecodeError> {
-        wire::decode_head(last)
-    }
 }
 
 /// Puts the parts of one event together.

@@ -110,9 +110,14 @@ impl Reached {
         self.0[level as usize - 1] = Some(position);
     }
 
-    /// What was said of exactly this level.
-    pub fn said(&self, level: Level) -> Option<Position> {
+    /// What was reported of exactly this level.
+    pub fn reported(&self, level: Level) -> Option<Position> {
         self.0[level as usize - 1]
+    }
+
+    /// Every position that was reported, from the lowest level.
+    pub fn positions(&self) -> impl Iterator<Item = Position> {
+        self.0.iter().flatten().copied()
     }
 
     /// The furthest position that is at `level` or higher; `None` if nothing is.
@@ -122,7 +127,7 @@ impl Reached {
 
     /// The highest level that anything has reached, and how far.
     pub fn highest(&self) -> Option<(Level, Position)> {
-        Level::ALL.into_iter().rev().find_map(|level| Some((level, self.said(level)?)))
+        Level::ALL.into_iter().rev().find_map(|level| Some((level, self.reported(level)?)))
     }
 }
 
@@ -145,11 +150,11 @@ pub struct Receipt {
     /// As in [`crate::Cursor::proof_tip`].
     pub proof_tip: Option<u64>,
     /// When it was sent, by the consumer's clock. Receipts are repeated while nothing
-    /// happens, so its age tells whether the consumer lives.
+    /// happens, so its age shows whether the consumer lives.
     pub time: Timestamp,
     /// Why the consumer stopped; `None` while it runs.
     pub failure: Option<String>,
-    /// The store, for people: kind and place.
+    /// The store as text: kind and place.
     pub store: String,
 }
 

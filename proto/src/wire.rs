@@ -5,13 +5,12 @@ use bytes::Bytes;
 use prost::Message;
 
 use crate::digest::Digest;
-use crate::entry::Entry;
+use crate::entry::{Entry, Head};
 use crate::event::{Event, Kind, Label};
 use crate::generated as pb;
 use crate::hash::{Hash, Key, TransactionId};
 use crate::identity::{InstanceId, Lineage, OutboxId};
 use crate::limits::{MAX_PAYLOAD_BYTES, MAX_TEXT_BYTES};
-use crate::parts::Head;
 use crate::position::{Cursor, Position, Tip};
 use crate::receipt::{Announcement, Level, Reached, Receipt, Role};
 use crate::time::Timestamp;
@@ -142,7 +141,7 @@ fn decode<M: Message + Default>(message: &'static str, bytes: Bytes) -> Result<M
 }
 
 /// For what is kept and copied on: what this version does not know would be lost on the way.
-/// In no encoding has a message fewer bytes than in ours, so the length tells.
+/// In no encoding has a message fewer bytes than in ours, so the length decides.
 fn decode_exactly<M: Message + Default>(
     message: &'static str,
     bytes: Bytes,
@@ -226,13 +225,20 @@ fn put_event(event: &Event) -> pb::entry::Event {
     }
 }
 
-/// Decodes what an entry says of its place, whichever part of its payload is there.
-pub(crate) fn decode_head(bytes: Bytes) -> Result<Head, DecodeError> {
-    let mut message: pb::Entry = decode_exactly("entry", bytes)?;
-    let part = std::mem::take(&mut message.payload);
-    let entry = take_entry(message, part)?;
-    let (position, Entry { epoch, time, outbox_sequence, .. }) = (entry.position(), entry);
-    Ok(Head { position, epoch, time, outbox_sequence })
+impl Head {
+    /// Reads the last part of an event, or a message that is whole by itself. Whether its payload
+    /// is complete is not checked.
+    ///
+    /// # Errors
+    /// The message is not exactly an entry. This refuses what [`Entry::decode`] refuses, except
+    /// for the length of the payload.
+    pub fn decode(last: Bytes) -> Result<Self, DecodeError> {
+        let mut message: pb::Entry = decode_exactly("entry", last)?;
+        let part = std::mem::take(&mut message.payload);
+        let entry = take_entry(message, part)?;
+        let (position, Entry { epoch, time, outbox_sequence, .. }) = (entry.position(), entry);
+        Ok(Head { position, epoch, time, outbox_sequence })
+    }
 }
 
 /// Decodes an entry; `complete` is given the payload of the message and answers the whole one.
@@ -359,7 +365,7 @@ impl Receipt {
     /// reason is given one.
     pub fn encode(&self) -> Bytes {
         let reached = Level::ALL.into_iter().filter_map(|level| {
-            let position = Some(put_position(&self.reached.said(level)?));
+            let position = Some(put_position(&self.reached.reported(level)?));
             Some(pb::Reached { level: level as i32, position })
         });
         let message = pb::Receipt {
@@ -389,7 +395,7 @@ impl Receipt {
         for said in message.reached {
             let level = Level::ALL.into_iter().find(|level| *level as i32 == said.level);
             let level = fields.need("a known level", level)?;
-            if reached.said(level).is_some() {
+            if reached.reported(level).is_some() {
                 fields.check("reached", Err(format!("{level} comes twice")))?;
             }
             reached.set(level, fields.position("position", said.position)?);

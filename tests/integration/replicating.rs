@@ -11,9 +11,10 @@ use tipline_log::{
     AppendError, Appender, Board, BoardFeed, Extent, Log, LogError, Preflight, Reader, Receipts,
     Subscription, Tail, Trimmer, system_clock,
 };
-use tipline_producer::{Producer, ProducerSettings, Standing};
+use tipline_producer::{Producer, ProducerSettings};
 use tipline_proto::{
-    Announcement, ConsumerName, Digest, Entry, InstanceId, Label, LogIdentity, Receipt, Role,
+    Agreement, Announcement, ConsumerName, Digest, Entry, InstanceId, Label, LogIdentity, Receipt,
+    Role,
 };
 use tipline_store::{SqliteReader, SqliteStore, StoreReader, content_digest};
 use tipline_tests::{
@@ -164,8 +165,8 @@ impl Appender for Altered {
         self.log.append(after, unit).await
     }
 
-    fn messages(&self, entry: &Entry) -> usize {
-        self.log.messages(entry)
+    fn unit_len(&self, entries: &[Entry]) -> usize {
+        self.log.unit_len(entries)
     }
 
     async fn preflight(&self) -> Result<Preflight, LogError> {
@@ -323,7 +324,7 @@ async fn a_restarted_primary_knows_every_backup_before_it_publishes() {
     let known = status.wait_for(|status| status.known).await.unwrap().clone();
     for name in ["backup-1", "backup-2"] {
         let consumer = known.consumer(name).unwrap();
-        assert_eq!(consumer.standing, Standing::Agrees);
+        assert_eq!(consumer.agreement, Agreement::Agrees);
         let policy = format!("any 1 of {name} at durable").parse().unwrap();
         assert_eq!(known.backed_up(&policy), last, "{name} has everything up to here");
     }

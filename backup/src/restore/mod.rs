@@ -35,6 +35,6 @@ pub use plan::{Plan, PlannedCheckpoint, PlannedRead};
 pub use replay::catch_up;
 pub use report::{Achieved, RestoreProgress, RestoreReport, Step, Verification};
 pub use run::{RestoreSettings, plan_for, plan_restore, restore};
-pub use sign_floor::{Claim, ClaimedAt, SignFloor, claim};
+pub use sign_floor::{ClaimedAt, SignFloor};
 pub use stage::{OpenStore, StorePlace};
 pub use target::Target;

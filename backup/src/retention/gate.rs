@@ -3,12 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use tipline_log::Extent;
+use tipline_log::{Extent, Survey};
 use tipline_proto::{ConsumerName, Policy};
 
 use super::proven::{Proven, ProvenKind};
-use super::reservation::{Reservation, Reserved};
-use super::survey::Survey;
+use super::reservation::{Reservation, Reserved, is_apart, reservations_beside};
 
 /// What the operator wants to be kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,7 +109,7 @@ pub fn plan(survey: &Survey, proven: &[Proven], rule: &RetentionRule) -> Retenti
     let mut holds = kept_by_rule(survey, rule);
     holds.extend(kept_by_proof(survey, proven));
     let others = holds.iter().map(|hold| hold.from).min().unwrap_or(0);
-    let consumers = survey.judge(rule.reserve, others);
+    let consumers = reservations_beside(survey, rule.reserve, others);
     let waiting = consumers
         .iter()
         .filter(|reserved| matches!(reserved.reservation, Reservation::Reserved { .. }));
@@ -133,7 +132,7 @@ struct Hold {
 
 fn kept_by_rule(survey: &Survey, rule: &RetentionRule) -> Vec<Hold> {
     let last = survey.held.last;
-    let counting = survey.receipts.iter().filter(|receipt| !survey.is_apart(receipt));
+    let counting = survey.receipts.iter().filter(|receipt| !is_apart(survey, receipt));
     let backed_up = rule.policy.backed_up(counting.map(|r| (&r.consumer, &r.reached)));
     let newest = last.saturating_add(1).saturating_sub(rule.keep_events);
     vec![

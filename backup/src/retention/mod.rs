@@ -1,6 +1,6 @@
 //! What the log may forget: only what is backed up and proven, and never silently.
 //!
-//! [`Survey::of`] looks at the log, [`plan`] decides, as a pure function, and
+//! [`survey`] reads the log, [`plan`] decides, as a pure function, and
 //! [`Trimmer::trim`](tipline_log::Trimmer::trim) does what it says.
 //!
 //! ```text
@@ -19,11 +19,9 @@ mod gate;
 mod prove;
 mod proven;
 mod reservation;
-mod survey;
 #[cfg(test)]
 mod tests;
 
 pub use gate::{Holder, KeptRange, RetentionPlan, RetentionRule, plan};
-pub use proven::{Proven, ProvenKind};
-pub use reservation::{Reservation, Reserved};
-pub use survey::Survey;
+pub use proven::{Proven, ProvenKind, survey};
+pub use reservation::{Reservation, Reserved, reservations};

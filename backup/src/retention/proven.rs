@@ -1,10 +1,10 @@
 //! What was read at the destinations themselves.
 
 use std::fmt;
+use std::time::Duration;
 
-use tipline_proto::Position;
-
-use super::survey::Survey;
+use tipline_log::{Log, LogError, Survey};
+use tipline_proto::{Position, Timestamp};
 
 /// What kind of copy proves it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,4 +60,19 @@ impl Proven {
             None => Err(format!("event {index} was not compared with the log")),
         }
     }
+}
+
+/// Reads the log, with its digests at what was proven. Entries that were committed less than
+/// `keep_for` before `now` are young.
+///
+/// # Errors
+/// The log's. Trimming meanwhile is no error.
+pub async fn survey(
+    log: &dyn Log,
+    proven: &[Proven],
+    keep_for: Duration,
+    now: Timestamp,
+) -> Result<Survey, LogError> {
+    let covered = proven.iter().filter_map(|proven| proven.covered.as_ref().ok());
+    Survey::read(log, covered.map(|position| position.index), keep_for, now).await
 }

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use tipline_proto::{ConsumerName, Level, Receipt};
-
-use super::survey::Survey;
+use tipline_log::Survey;
+use tipline_proto::{Agreement, ConsumerName, Level, Receipt};
 
 /// What a consumer may expect of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,16 +53,36 @@ pub struct Reserved {
     pub reservation: Reservation,
 }
 
+/// What every consumer may expect of a log that waits for those that lag by at most `reserve`
+/// events, if nothing else keeps it. [`super::plan`] knows what else does.
+pub fn reservations(survey: &Survey, reserve: u64) -> Vec<Reserved> {
+    reservations_beside(survey, reserve, u64::MAX)
+}
+
+/// The same of a log that keeps everything from `others` on in any case.
+pub(super) fn reservations_beside(survey: &Survey, reserve: u64, others: u64) -> Vec<Reserved> {
+    let receipts = survey.receipts.iter();
+    receipts.map(|receipt| Reserved::new(survey, receipt, reserve, others)).collect()
+}
+
+/// Whether a receipt names another history than the log's, or more than it has.
+pub(super) fn is_apart(survey: &Survey, receipt: &Receipt) -> bool {
+    match survey.agreement(receipt) {
+        Agreement::Diverged { .. } | Agreement::Ahead => true,
+        Agreement::Agrees | Agreement::Unknown => false,
+    }
+}
+
 impl Reserved {
-    /// Judges a consumer by its newest receipt. The log waits for those that are at most
-    /// `reserve` events behind, and keeps everything from `others` on in any case.
-    pub(super) fn judge(survey: &Survey, receipt: &Receipt, reserve: u64, others: u64) -> Self {
+    /// What a consumer may expect, by its newest receipt. The log waits for those that lag
+    /// by at most `reserve` events, and keeps everything from `others` on in any case.
+    fn new(survey: &Survey, receipt: &Receipt, reserve: u64, others: u64) -> Self {
         // What is only written may be lost in a crash, and is needed again then.
         let durable = receipt.reached.at(Level::Durable).map_or(0, |position| position.index);
         let needs = durable.saturating_add(1);
         let behind = survey.held.last.saturating_sub(durable);
         let time = |events| survey.time_for(events);
-        let reservation = if survey.is_apart(receipt) {
+        let reservation = if is_apart(survey, receipt) {
             Reservation::Apart
         } else if needs < survey.held.first {
             Reservation::Lost

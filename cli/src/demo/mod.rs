@@ -16,8 +16,8 @@ use rand::RngExt as _;
 use tipline_log::embedded::EmbeddedLog;
 use tipline_log::jetstream::{JetStreamLog, JetStreamOptions};
 use tipline_log::{Log, LogError, system_clock};
-use tipline_producer::BlkBlocks;
 use tipline_proto::{Chain, Hash, InvalidName, Lineage, LogIdentity, LogName};
+use tipline_sources::BlkBlocks;
 use tokio_util::sync::CancellationToken;
 
 use self::blocks::{Block, Format, Maker};

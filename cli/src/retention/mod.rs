@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tipline_backup::retention::{
-    Holder, Proven, ProvenKind, Reservation, RetentionPlan, RetentionRule, Survey, plan,
+    Holder, Proven, ProvenKind, Reservation, RetentionPlan, RetentionRule, plan, survey,
 };
 use tipline_log::{Extent, Log, system_clock};
 use tipline_proto::Policy;
@@ -167,7 +167,7 @@ async fn retain(
         keep_for: args.keep_log_for(),
         reserve: args.reserve,
     };
-    let survey = Survey::of(log, proven, rule.keep_for, system_clock()()).await?;
+    let survey = survey(log, proven, rule.keep_for, system_clock()()).await?;
     let plan = plan(&survey, proven, &rule);
     let held = if args.apply { log.trim(plan.first).await? } else { plan.held };
     Ok((plan, held))

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tipline_backup::retention::{Reservation, Reserved, Survey};
+use tipline_backup::retention::{Reservation, Reserved, reservations};
+use tipline_log::Survey;
 use tipline_log::{Board, Extent, Shortfall, Tail};
 use tipline_proto::{Announcement, Digest, Level, LogIdentity, Receipt, Role, Timestamp, Tip};
 
@@ -50,7 +51,7 @@ pub(super) struct Thresholds {
 /// Judges the fleet.
 pub(super) fn assess(seen: &Seen, now: Timestamp, thresholds: &Thresholds) -> Fleet {
     let (tip_index, tip) = fleet_tip(seen);
-    let reservations = survey(seen).reservations(thresholds.reserve);
+    let reservations = reservations(&survey(seen), thresholds.reserve);
     let consumer = |(receipt, reserved)| {
         let view = consumer(seen, receipt, tip_index, tip.as_ref(), now, thresholds);
         reserve(view, reserved)
@@ -131,7 +132,7 @@ fn consumer(
     };
     let index = index(receipt);
     let age = now.since(receipt.time);
-    let said = || Level::ALL.into_iter().filter_map(|level| receipt.reached.said(level));
+    let said = || Level::ALL.into_iter().filter_map(|level| receipt.reached.reported(level));
     let is_other = |index: u64, digest| seen.digests.get(&index).is_some_and(|own| *own != digest);
     let state = if said().any(|position| is_other(position.index, position.digest)) {
         State::Diverged
@@ -169,6 +170,7 @@ fn consumer(
 /// As retention sees the log, which decides what the log does for whom.
 fn survey(seen: &Seen) -> Survey {
     Survey {
+        tail: seen.tail.position,
         held: Extent { first: seen.first, last: seen.tail.position.index },
         receipts: seen.board.receipts.clone(),
         digests: seen.digests.clone(),

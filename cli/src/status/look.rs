@@ -77,7 +77,7 @@ impl Observer {
         let mut known = BTreeMap::from([(0, Position::origin(self.log.identity()).digest)]);
         known.insert(tail.position.index, tail.position.digest);
         let positions = receipts.iter().flat_map(|receipt| {
-            Level::ALL.into_iter().filter_map(|level| receipt.reached.said(level))
+            Level::ALL.into_iter().filter_map(|level| receipt.reached.reported(level))
         });
         for index in positions.map(|position| position.index) {
             if known.contains_key(&index) || index < first || index > tail.position.index {

@@ -47,7 +47,7 @@ async fn a_store_becomes_what_the_log_says_and_the_receipt_tells_it() {
 
         let receipt = receipt(&*log).await;
         let cursor = &writer.model.cursor;
-        assert_eq!(receipt.reached.said(Level::Durable), Some(cursor.position));
+        assert_eq!(receipt.reached.reported(Level::Durable), Some(cursor.position));
         assert_eq!(receipt.reached.highest(), Some((Level::Durable, cursor.position)));
         assert_eq!(receipt.block_tip, cursor.block_tip);
         assert_eq!(receipt.proof_tip, cursor.proof_tip);
@@ -86,7 +86,7 @@ async fn restarted_after_every_batch_it_ends_with_the_same_store() {
         consumer.shutdown().await.unwrap();
         let durable = SqliteReader::open(&path).unwrap().cursor().unwrap().unwrap();
         assert!(durable.position.index >= at, "{durable:?} after {at}");
-        assert_eq!(receipt(&*log).await.reached.said(Level::Durable), Some(durable.position));
+        assert_eq!(receipt(&*log).await.reached.reported(Level::Durable), Some(durable.position));
     }
     assert_eq!(digest(&path), undisturbed(&entries).await);
 }

@@ -79,7 +79,7 @@ pub(super) async fn announcement(fixture: &dyn Fixture) {
     assert_eq!(fixture.open().await.board().await.unwrap(), expected);
 }
 
-/// The board first, empty or not, and then each change, pushed, whoever makes it.
+/// The board first, empty or not, and then each change, pushed, whichever handle makes it.
 pub(super) async fn feed(fixture: &dyn Fixture) {
     let identity = identity("feed");
     let log = fixture.create(&identity).await;
@@ -97,7 +97,7 @@ pub(super) async fn feed(fixture: &dyn Fixture) {
             Instant::now()
         };
         let (board, put) = tokio::join!(feed.next(), put);
-        assert!(put.elapsed() < PUSH_LIMIT, "it took {:?} to be told", put.elapsed());
+        assert!(put.elapsed() < PUSH_LIMIT, "it took {:?} to be notified", put.elapsed());
         assert_eq!(board.unwrap().receipts, [receipt(&identity, "replica-1", index)]);
     }
     other.announce(&announcement_of(&identity, 1)).await.unwrap();

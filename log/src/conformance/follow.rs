@@ -30,7 +30,7 @@ pub(super) async fn from_the_origin(fixture: &dyn Fixture) {
     assert_same(&take(&mut *subscription, 108).await, &entries[before..]);
 }
 
-/// From behind any entry.
+/// From any entry on.
 pub(super) async fn from_the_middle(fixture: &dyn Fixture) {
     let log = fixture.create(&identity("from_the_middle")).await;
     let (_, _, entries) = filled(&*log, 20).await;
@@ -60,7 +60,7 @@ pub(super) async fn waits_at_the_tail(fixture: &dyn Fixture) {
     }
 }
 
-/// Behind the tail there is no place to start from: the log must have been cut off, or it is
+/// After the tail there is no place to start from: the log must have been cut off, or it is
 /// another one. The consumer's running subscription is not disturbed.
 pub(super) async fn beyond_the_tail(fixture: &dyn Fixture) {
     let log = fixture.create(&identity("beyond_the_tail")).await;
@@ -80,7 +80,7 @@ pub(super) async fn beyond_the_tail(fixture: &dyn Fixture) {
 async fn assert_out_of_range(log: &dyn Log, after: u64, tail: u64) {
     let result = log.subscribe(Some(&consumer("replica-1")), after).await.map(|_| "a subscription");
     let Err(LogError::OutOfRange { first, last, .. }) = result else {
-        panic!("behind {after}: {result:?}");
+        panic!("after {after}: {result:?}");
     };
     assert_eq!((first, last), (1, tail));
 }
@@ -138,7 +138,7 @@ pub(super) async fn cancelled_next(fixture: &dyn Fixture) {
 }
 
 /// The second subscription of a name ends the first, wherever it is; it is the newest one
-/// that goes on.
+/// that continues.
 pub(super) async fn taken_over(fixture: &dyn Fixture) {
     let log = fixture.create(&identity("taken_over")).await;
     let other = fixture.open().await;
@@ -202,7 +202,7 @@ pub(super) async fn pushed(fixture: &dyn Fixture) {
         assert_same(&received.unwrap_or_else(|_| panic!("round {round}: nothing")), &[block]);
         tail = next;
     }
-    assert!(slowest < PUSH_LIMIT, "it took {slowest:?} to be told");
+    assert!(slowest < PUSH_LIMIT, "it took {slowest:?} to be notified");
 }
 
 /// A reader that follows while units with large events are written sees whole units' order
@@ -221,7 +221,7 @@ pub(super) async fn never_half_a_unit(fixture: &dyn Fixture) {
             tail = append(&*writer, &tail, &unit).await;
         }
     });
-    // The tail and single entries are looked at meanwhile.
+    // The tail and single entries are read meanwhile.
     let mut looked = 0;
     while looked < count as u64 {
         let tail = other.tail().await.unwrap().position;

@@ -41,7 +41,7 @@ use crate::spec::Log;
 pub const CASE_LIMIT: Duration = Duration::from_secs(120);
 
 /// How long a push may take from one handle to another at most. A log that asks again in
-/// intervals, instead of being told, does not pass.
+/// intervals, instead of being notified, does not pass.
 pub const PUSH_LIMIT: Duration = Duration::from_secs(2);
 
 /// How the suite gets at logs of one kind. Each case has a fixture of its own.
@@ -70,7 +70,7 @@ pub async fn run(case: &str, fixture: &dyn Fixture) {
 }
 
 /// One test per case of the suite. The argument is an expression that gives a
-/// [`conformance::Fixture`](crate::conformance::Fixture), evaluated anew in each test; it may
+/// [`conformance::Fixture`](crate::conformance::Fixture), evaluated again in each test; it may
 /// await. The crate that uses it needs tokio with `macros` and `rt-multi-thread`.
 #[macro_export]
 macro_rules! log_conformance {

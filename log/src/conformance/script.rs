@@ -65,7 +65,7 @@ pub(super) fn payload(seed: u64, length: usize) -> Bytes {
 const ATTEMPTS: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A primary: seals one event behind the other.
+/// A primary: seals one event after the other.
 #[derive(Clone)]
 pub(super) struct Script {
     position: Position,
@@ -76,8 +76,8 @@ pub(super) struct Script {
 }
 
 impl Script {
-    /// A primary that goes on behind `tail`, in the epoch after.
-    pub(super) fn behind(tail: &Tail, outbox: u8) -> Self {
+    /// A primary that continues after `tail`, in the epoch after.
+    pub(super) fn after(tail: &Tail, outbox: u8) -> Self {
         Self {
             position: tail.position,
             epoch: tail.epoch + 1,
@@ -124,7 +124,7 @@ pub(super) fn hash(height: u64) -> Hash {
 /// and all that is in the log.
 pub(super) async fn filled(log: &dyn Log, count: usize) -> (Script, Tail, Vec<Entry>) {
     let tail = log.tail().await.unwrap();
-    let mut script = Script::behind(&tail, 1);
+    let mut script = Script::after(&tail, 1);
     let mut entries = vec![script.claim()];
     let mut tail = append(log, &tail, &entries).await;
     let blocks = script.blocks(count, 100);
@@ -158,7 +158,7 @@ pub(super) async fn append(log: &dyn Log, tail: &Tail, unit: &[Entry]) -> Tail {
 
 /// Follows the log from its origin until `count` entries are there, as a consumer does, where
 /// following itself is not what is tried: a subscription that failed for the time being is made
-/// anew behind what came.
+/// again after what came.
 pub(super) async fn follow(log: &dyn Log, count: usize) -> Vec<Entry> {
     let mut taken = Vec::new();
     for _ in 0..ATTEMPTS {
@@ -172,7 +172,7 @@ pub(super) async fn follow(log: &dyn Log, count: usize) -> Vec<Entry> {
     panic!("{} entries of {count} without end", taken.len());
 }
 
-/// Follows the log behind what was taken.
+/// Follows the log after what was taken.
 async fn follow_on(log: &dyn Log, taken: &mut Vec<Entry>, count: usize) -> Result<(), LogError> {
     let mut subscription = log.subscribe(None, taken.len() as u64).await?;
     while taken.len() < count {
@@ -199,7 +199,7 @@ pub(super) async fn take(subscription: &mut dyn Subscription, count: usize) -> V
     taken
 }
 
-/// Lets other tasks have their turn, so many times.
+/// Lets other tasks have their turn, this many times.
 pub(super) async fn turns(count: usize) {
     for _ in 0..count {
         tokio::task::yield_now().await;

@@ -41,7 +41,7 @@ pub(super) async fn trimmed(fixture: &dyn Fixture) {
     assert_holds(&*fixture.open().await, &entries, 3000).await;
 }
 
-/// Single entries and a new reader see what is held, and are told the range outside of it.
+/// Single entries and a new reader see what is held, and get the range outside of it.
 async fn assert_holds(log: &dyn Log, entries: &[tipline_proto::Entry], oldest: u64) {
     let held = &entries[oldest as usize - 1..];
     let last = entries.len() as u64;
@@ -60,7 +60,7 @@ async fn assert_holds(log: &dyn Log, entries: &[tipline_proto::Entry], oldest: u
     }
 }
 
-/// Reads so many entries, as a consumer does: subscribing again where it has to.
+/// Reads this many entries, as a consumer does: subscribing again where it has to.
 async fn read(log: &dyn Log, after: u64, count: usize) -> Vec<tipline_proto::Entry> {
     let mut read = Vec::new();
     while read.len() < count {
@@ -84,7 +84,7 @@ fn assert_out_of_range(answer: Result<(), LogError>, asked: u64, held: Extent) {
 }
 
 /// The newest claim is trimmed away: the tail names its outbox and epoch all the same, and
-/// whoever goes on there is fenced by the next claim as ever.
+/// a primary that continues there is fenced by the next claim as ever.
 pub(super) async fn trimmed_claim(fixture: &dyn Fixture) {
     let log = fixture.create(&identity("trimmed_claim")).await;
     let (mut script, mut tail, _) = filled(&*log, 10).await;
@@ -93,18 +93,18 @@ pub(super) async fn trimmed_claim(fixture: &dyn Fixture) {
         let read = fixture.open().await.tail().await.unwrap();
         assert_eq!(read, tail);
         assert_eq!(read.outbox.map(|outbox| *outbox.as_bytes()), Some([outbox - 1; 16]));
-        // The old primary goes on, then a new one claims behind what it read.
-        let behind = append(&*log, &read, &script.blocks(3, 10)).await;
+        // The old primary continues, then a new one claims after what it read.
+        let later = append(&*log, &read, &script.blocks(3, 10)).await;
         let other = fixture.open().await;
-        script = Script::behind(&other.tail().await.unwrap(), outbox);
-        let claimed = append(&*other, &behind, &[script.claim()]).await;
+        script = Script::after(&other.tail().await.unwrap(), outbox);
+        let claimed = append(&*other, &later, &[script.claim()]).await;
         assert_eq!(claimed.epoch, read.epoch + 1);
         tail = append(&*other, &claimed, &script.blocks(9, 10)).await;
         assert_eq!(log.tail().await.unwrap(), tail);
     }
     // Several claims go at once.
     for outbox in [5, 6, 7] {
-        script = Script::behind(&tail, outbox);
+        script = Script::after(&tail, outbox);
         tail = append(&*log, &tail, &[script.claim()]).await;
         tail = append(&*log, &tail, &script.blocks(2, 10)).await;
     }
@@ -135,8 +135,8 @@ pub(super) async fn trimmed_large(fixture: &dyn Fixture) {
     }
 }
 
-/// A reader that has everything up to the new beginning goes on without noticing; one that
-/// was further back is told the range.
+/// A reader that has everything up to the new beginning continues without noticing; one that
+/// was further back gets the range.
 pub(super) async fn trimmed_under_readers(fixture: &dyn Fixture) {
     let log = fixture.create(&identity("trimmed_under_readers")).await;
     let other = fixture.open().await;
@@ -173,7 +173,7 @@ pub(super) async fn trimmed_under_readers(fixture: &dyn Fixture) {
     }
 }
 
-/// Reads for as long as the entries are in a row behind `after`, or to the newest one.
+/// Reads for as long as the entries are in a row after `after`, or to the newest one.
 async fn read_to_the_gap(
     subscription: &mut dyn Subscription,
     after: u64,
@@ -217,7 +217,7 @@ pub(super) async fn trimmed_while_written(fixture: &dyn Fixture) {
             assert_eq!(entry.index, at + 1, "a reader at the tail is not disturbed");
             at = entry.index;
         }
-        // Two trim at once, to different places; neither is behind the reader.
+        // Two trim at once, to different places; neither is past the reader.
         let (a, b) = tokio::join!(trimmers[0].trim(at), trimmers[1].trim(at.saturating_sub(3)));
         trimmed = a.unwrap().first.max(b.unwrap().first).max(trimmed);
         let tail = log.tail().await.unwrap();
@@ -242,7 +242,7 @@ async fn write_epochs(
     for round in 0..ROUNDS {
         if round > 0 {
             let number = u8::try_from(tail.epoch + 1).unwrap();
-            script = Script::behind(&tail, number);
+            script = Script::after(&tail, number);
             tail = append(&*log, &tail, &[script.claim()]).await;
         }
         let count = if round > 0 { PER_ROUND - 1 } else { PER_ROUND };

@@ -1,8 +1,8 @@
-//! Being told: a file beside the log that is written after each change, and watched.
+//! Notifications: a file beside the log that is written after each change, and watched.
 //!
 //! The log's own files would not do. SQLite writes the write-ahead log before the fsync, and
 //! makes the commit visible after it in shared memory, which no file notification shows:
-//! whoever looked when the file changed would look too early and then sleep.
+//! a reader that looked when the file changed would look too early and then sleep.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::files::with_suffix;
 
-/// One file that tells every process on this machine that there is something to read.
+/// One file that notifies every process on this machine that there is something to read.
 pub(super) struct Bell {
     path: PathBuf,
     file: File,
@@ -38,7 +38,7 @@ impl Bell {
         Ok(Self { path, file, rung: watch::Sender::new(()) })
     }
 
-    /// Tells everyone, this process included. Call it after what it tells of is visible.
+    /// Notifies everyone, this process included. Call it once the change is visible.
     ///
     /// A bell that cannot be rung is not an error of what was written: everyone looks again
     /// after [`super::LOOK_AGAIN`] anyway.
@@ -46,7 +46,7 @@ impl Bell {
         let mut file = &self.file;
         let rung = file.seek(SeekFrom::Start(0)).and_then(|_| file.write_all(b"\n"));
         if let Err(error) = rung {
-            tracing::warn!(bell = %self.path.display(), %error, "readers will be told late");
+            tracing::warn!(bell = %self.path.display(), %error, "readers will be notified late");
             self.rung.send_replace(());
         }
     }

@@ -62,9 +62,7 @@ pub(super) fn find(path: &Path, place: &str) -> Result<PathBuf, LogError> {
             let hint = "check the path, or create the log with `tipline init`".to_owned();
             return Err(LogError::NotFound { place: place.to_owned(), hint });
         }
-        Err(error) => {
-            ("it cannot be looked at: check the permissions".to_owned(), Some(error.into()))
-        }
+        Err(error) => ("it cannot be read: check the permissions".to_owned(), Some(error.into())),
     };
     Err(LogError::Unusable { place: place.to_owned(), why: why.0, source: why.1 })
 }
@@ -136,12 +134,12 @@ impl Drop for Staged {
     fn drop(&mut self) {
         for suffix in ["", "-journal", "-wal", "-shm"] {
             // What is left is harmless, and most of these are not there.
-            drop(fs::remove_file(with_suffix(&self.path, suffix)));
+            _ = fs::remove_file(with_suffix(&self.path, suffix));
         }
     }
 }
 
-/// Tells whether a path still leads to the file that was opened: SQLite goes on writing into
+/// Whether a path still leads to the file that was opened. SQLite continues to write into
 /// a file that was removed, and all of it would be lost.
 pub(super) struct FileMark {
     path: PathBuf,
@@ -149,7 +147,7 @@ pub(super) struct FileMark {
 }
 
 impl FileMark {
-    pub(super) fn of(path: PathBuf) -> io::Result<Self> {
+    pub(super) fn new(path: PathBuf) -> io::Result<Self> {
         Ok(Self { mark: mark(&path)?, path })
     }
 

@@ -9,13 +9,13 @@
 //! |---|---|
 //! | [`EmbeddedLog::create`] | the file, its content and its name in the directory are fsynced |
 //! | `append` | the write-ahead log with the whole unit is fsynced (`synchronous = FULL`) |
-//! | `trim` | every step of it is fsynced, of 1,000 entries or 64 MiB; appends go on in between. The file does not become smaller: its room is used again |
+//! | `trim` | every step of it is fsynced, of 1,000 entries or 64 MiB; appends continue in between. The file does not become smaller: its space is used again |
 //! | `put_receipt`, `announce`, `forget` | every process sees it, and it outlives this one. A power failure may take it back: it is fsynced with the next append or checkpoint. What is left is an older receipt, which claims less, and a consumer repeats its own. So receipts cost the appends no fsync |
 //!
 //! After a write or an fsync failed, and after the file was removed or replaced while open,
-//! the handle answers everything with `Failed`: open the log anew. A full disk is not such a
+//! the handle answers everything with `Failed`: open the log again. A full disk is not such a
 //! failure: the unit is rolled back, the answer is `Doubt` with a retryable source, and the
-//! log goes on when there is room again. So is a lock that another process holds for
+//! log continues when there is space again. So is a lock that another process holds for
 //! over 5 s.
 //!
 //! # The file
@@ -33,20 +33,20 @@
 //! ```
 //! Beside it are SQLite's `-wal` and `-shm`, which belong to it (copy all or use SQLite's
 //! backup), and `-bell-entries` and `-bell-board`, which hold nothing: writing to them
-//! tells the other processes. They are made anew when the log is opened.
+//! notifies the other processes. They are created again when the log is opened.
 //!
 //! Readers check each entry against the digest of the one before it, because SQLite has no
 //! checksums: a byte that changed on disk is `Corrupt`, with the index.
 //!
 //! # Limits
-//! Entries have no messages: [`Appender::messages`] is always 1. A machine without file
-//! notification (some network and container file systems) is told after
+//! An entry is never cut into messages. A machine without file
+//! notification (some network and container file systems) is notified after
 //! [`LOOK_AGAIN`]. Readers hold no transaction while they wait, so the write-ahead log is
 //! brought home every 4 MiB; only a foreign program that reads for long makes it grow.
 
 mod bell;
 mod files;
-mod place;
+mod preflight;
 mod sqlite;
 mod subscription;
 #[cfg(test)]
@@ -71,7 +71,7 @@ use crate::preflight::Preflight;
 use crate::spec::{
     Appender, Board, BoardFeed, Extent, Reader, Receipts, Subscription, Tail, Trimmer,
 };
-use crate::unit::check_unit;
+use crate::unit::{check_unit, unit_len};
 
 /// Readers are pushed what is new. If a push was lost, because the machine has no file
 /// notification or another process died between its commit and the push, they see it after
@@ -219,37 +219,40 @@ impl Inner {
 #[async_trait]
 impl Appender for EmbeddedLog {
     async fn tail(&self) -> Result<Tail, LogError> {
-        // On the writing thread: behind an append whose caller stopped waiting.
-        self.inner.writer.call(|desk| desk.entries.tail()).await
+        // On the writing thread: after an append whose caller stopped waiting.
+        self.inner.writer.call(|connections| connections.entries.tail()).await
     }
 
     async fn append(&self, after: &Tail, unit: &[Entry]) -> Result<Tail, AppendError> {
         let (inner, after, unit) = (Arc::clone(&self.inner), after.clone(), unit.to_vec());
-        let append = move |desk: &mut writer::Desk| {
+        let append = move |connections: &mut writer::WriterConnections| {
             if let Err(error) = check_unit(&after.position, &unit, |_| 1) {
                 return Ok(Err(AppendError::Refused(error)));
             }
-            let Some(tail) = desk.entries.append(&after, &unit)? else {
+            let Some(tail) = connections.entries.append(&after, &unit)? else {
                 return Ok(Err(AppendError::Conflict));
             };
-            desk.wrote(unit.iter().map(written_bytes).sum());
+            connections.wrote(unit.iter().map(written_bytes).sum());
             inner.bells.entries.ring();
             Ok(Ok(tail))
         };
         self.inner.writer.call(append).await.map_err(AppendError::Doubt)?
     }
 
-    fn messages(&self, _entry: &Entry) -> usize {
-        1
+    fn unit_len(&self, entries: &[Entry]) -> usize {
+        unit_len(entries, |_| 1)
     }
 
     async fn preflight(&self) -> Result<Preflight, LogError> {
-        let synchronous =
-            self.inner.writer.call(|desk| desk.entries.setting("synchronous")).await?;
+        let synchronous = self
+            .inner
+            .writer
+            .call(|connections| connections.entries.setting("synchronous"))
+            .await?;
         let path = self.inner.path.clone();
         self.inner
             .read(move |log| {
-                Ok(place::preflight(&path, &log.setting("journal_mode")?, &synchronous))
+                Ok(preflight::preflight(&path, &log.setting("journal_mode")?, &synchronous))
             })
             .await
             .unwrap_or_else(|error| Err(ended_early(error)))
@@ -309,24 +312,24 @@ impl Reader for EmbeddedLog {
 impl EmbeddedLog {
     async fn take_over(&self, name: ConsumerName) -> Result<(ConsumerName, i64), LogError> {
         let inner = Arc::clone(&self.inner);
-        let take_over = move |desk: &mut writer::Desk| {
-            let generation = desk.board.take_over(&name)?;
-            desk.wrote(RECEIPT_BYTES);
+        let take_over = move |connections: &mut writer::WriterConnections| {
+            let generation = connections.board.take_over(&name)?;
+            connections.wrote(RECEIPT_BYTES);
             inner.bells.entries.ring();
             Ok((name, generation))
         };
         self.inner.writer.call(take_over).await
     }
 
-    /// Changes the board, and tells everyone.
+    /// Changes the board, and notifies everyone.
     async fn change_board(
         &self,
         change: impl FnOnce(&Database) -> Result<(), LogError> + Send + 'static,
     ) -> Result<(), LogError> {
         let inner = Arc::clone(&self.inner);
-        let change = move |desk: &mut writer::Desk| {
-            change(&desk.board)?;
-            desk.wrote(RECEIPT_BYTES);
+        let change = move |connections: &mut writer::WriterConnections| {
+            change(&connections.board)?;
+            connections.wrote(RECEIPT_BYTES);
             inner.bells.board.ring();
             Ok(())
         };
@@ -337,9 +340,9 @@ impl EmbeddedLog {
 #[async_trait]
 impl Trimmer for EmbeddedLog {
     async fn trim(&self, first: u64) -> Result<Extent, LogError> {
-        let step = move |desk: &mut writer::Desk| {
-            let step = desk.entries.trim_step(first)?;
-            desk.wrote(step.removed * TRIMMED_BYTES);
+        let step = move |connections: &mut writer::WriterConnections| {
+            let step = connections.entries.trim_step(first)?;
+            connections.wrote(step.removed * TRIMMED_BYTES);
             Ok(step)
         };
         // Step by step, so that an append waits for one of them at most.

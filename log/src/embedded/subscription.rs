@@ -18,7 +18,7 @@ pub(super) struct EmbeddedSubscription {
     rung: watch::Receiver<()>,
     /// Name, and the number of this subscription among those of the name.
     name: Option<(ConsumerName, i64)>,
-    /// Behind the newest entry that was returned.
+    /// After the newest entry that was returned.
     after: Position,
     reading: Reading,
 }
@@ -85,7 +85,7 @@ impl EmbeddedSubscription {
 }
 
 impl Inner {
-    /// What is behind `after`; empty if nothing is.
+    /// What is after `after`; empty if nothing is.
     fn look(
         &self,
         database: &Database,
@@ -129,7 +129,7 @@ impl Subscription for EmbeddedSubscription {
 /// Waits until the bell rings, or it is time to look anyway.
 async fn wait(rung: &mut watch::Receiver<()>) {
     // The sender lives in the handle, so it is never gone.
-    drop(timeout(LOOK_AGAIN, rung.changed()).await);
+    _ = timeout(LOOK_AGAIN, rung.changed()).await;
 }
 
 pub(super) struct EmbeddedFeed {

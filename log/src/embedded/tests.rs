@@ -25,7 +25,7 @@ fn identity() -> LogIdentity {
     }
 }
 
-/// Entries with payloads of this many bytes, one behind the other.
+/// Entries with payloads of this many bytes, one after the other.
 fn unit(after: &Tail, lengths: &[usize]) -> Vec<Entry> {
     let seal = |position: &mut Position, length: &usize| {
         let id = TransactionId::new(position.index.to_be_bytes().to_vec()).unwrap();
@@ -52,7 +52,7 @@ fn other_program(path: &Path) -> rusqlite::Connection {
 }
 
 /// An error with its causes, as people see it.
-fn told(error: &dyn std::error::Error) -> String {
+fn text(error: &dyn std::error::Error) -> String {
     std::iter::successors(Some(error), |error| error.source())
         .map(|error| error.to_string())
         .collect::<Vec<_>>()

@@ -18,7 +18,7 @@ pub(super) const RECEIPT_BYTES: u64 = 8192;
 /// A write-ahead log of this many pages (1 GiB) that cannot be brought home is worth a warning.
 const LONG_WAL_PAGES: i64 = (1 << 30) / 4096;
 
-type Job = Box<dyn FnOnce(&mut Desk) + Send>;
+type Job = Box<dyn FnOnce(&mut WriterConnections) + Send>;
 
 /// Hands jobs to the thread.
 #[derive(Clone)]
@@ -28,7 +28,7 @@ pub(super) struct Writer {
 }
 
 /// What the thread has.
-pub(super) struct Desk {
+pub(super) struct WriterConnections {
     // Closed first: closing `entries` brings the write-ahead log home, if nobody else has it.
     pub(super) board: Database,
     pub(super) entries: Database,
@@ -49,7 +49,7 @@ impl Poison {
     pub(super) fn check(&self) -> Result<(), LogError> {
         match self.failed.get() {
             None => Ok(()),
-            Some(what) => Err(self.failed(format!("{what}; open the log anew"))),
+            Some(what) => Err(self.failed(format!("{what}; open the log again"))),
         }
     }
 
@@ -79,16 +79,17 @@ impl Writer {
         };
         // Processes that never live long enough must not make it longer and longer.
         let written = files::write_ahead_log_length(&path);
-        let file = FileMark::of(path).map_err(|e| unusable("the file cannot be looked at", e))?;
+        let file = FileMark::new(path).map_err(|e| unusable("the file cannot be read", e))?;
         let poison = Poison { place: place.into(), failed: Arc::default() };
-        let mut desk = Desk { board, entries, file, poison: poison.clone(), written };
+        let mut connections =
+            WriterConnections { board, entries, file, poison: poison.clone(), written };
         let (jobs, mut waiting) = mpsc::channel::<Job>(QUEUE);
         std::thread::Builder::new()
             .name("tipline-log".to_owned())
             .spawn(move || {
                 while let Some(job) = waiting.blocking_recv() {
-                    job(&mut desk);
-                    desk.checkpoint_if_due();
+                    job(&mut connections);
+                    connections.checkpoint_if_due();
                 }
             })
             .map_err(|error| unusable("its thread cannot be started", error))?;
@@ -99,21 +100,21 @@ impl Writer {
         &self.poison
     }
 
-    /// Has the job done behind those that were handed in before, and waits for it. If the
+    /// Has the job done after those that were handed in before, and waits for it. If the
     /// caller stops waiting, a job that has begun is finished all the same.
     pub(super) async fn call<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&mut Desk) -> Result<T, LogError> + Send + 'static,
+        job: impl FnOnce(&mut WriterConnections) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, LogError> {
         let (answer, answered) = oneshot::channel();
-        let run = move |desk: &mut Desk| {
+        let run = move |connections: &mut WriterConnections| {
             if answer.is_closed() {
                 return;
             }
-            let result = desk.ready().and_then(|()| job(desk));
-            desk.poison.note(&result);
-            // Whoever waited may have left; it knows that it is in doubt.
-            drop(answer.send(result));
+            let result = connections.ready().and_then(|()| job(connections));
+            connections.poison.note(&result);
+            // The caller may have stopped waiting; it knows that it is in doubt.
+            _ = answer.send(result);
         };
         let gone = || self.poison.failed("the writing thread has ended".to_owned());
         self.jobs.send(Box::new(run)).await.map_err(|_| gone())?;
@@ -121,7 +122,7 @@ impl Writer {
     }
 }
 
-impl Desk {
+impl WriterConnections {
     fn ready(&self) -> Result<(), LogError> {
         self.poison.check()?;
         if self.file.is_still_there() {
@@ -149,7 +150,7 @@ impl Desk {
                 pages = done.pages,
                 "the write-ahead log grows: some process reads the log's file in one long transaction"
             ),
-            // A failed write is told to whoever calls next.
+            // A failed write is returned to the next caller.
             Ok(_) | Err(LogError::Failed { .. }) => {}
             Err(error) => tracing::warn!(
                 log = %self.poison.place,

@@ -2,19 +2,17 @@
 
 use std::collections::HashMap;
 
-use async_nats::jetstream::{
-    self, ErrorCode,
-    message::StreamMessage,
-    response::Response,
-    stream::{Info, RawMessage},
-};
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::response::Response;
+use async_nats::jetstream::stream::{Info, RawMessage};
+use async_nats::jetstream::{self, ErrorCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tipline_proto::DecodeError;
 
 use super::connect::Link;
-use super::failure;
+use super::error;
 use crate::error::LogError;
 
 /// A stream on the servers.
@@ -69,7 +67,7 @@ impl Link {
         request: &Value,
     ) -> Result<T, LogError> {
         let answer = self.ask(what, subject, request).await?;
-        answer.map_err(|error| failure::of_api(&self.place, what, error))
+        answer.map_err(|error| error::of_api(&self.place, what, error))
     }
 }
 
@@ -117,19 +115,19 @@ impl StreamRef<'_> {
 
     /// Bytes in the stream that are not what they should be.
     pub(super) fn damaged(self, sequence: u64, source: DecodeError) -> LogError {
-        LogError::damaged(&self.link.place, self.spot(sequence), source)
+        LogError::damaged(&self.link.place, self.location(sequence), source)
     }
 
     /// The same, where no decoder says why.
     pub(super) fn wrong(self, sequence: u64, why: impl Into<String>) -> LogError {
         LogError::Corrupt {
             place: self.link.place.clone(),
-            at: self.spot(sequence),
+            at: self.location(sequence),
             source: Some(why.into().into()),
         }
     }
 
-    fn spot(self, sequence: u64) -> String {
+    fn location(self, sequence: u64) -> String {
         format!("message {sequence} of stream {}", self.name)
     }
 
@@ -139,13 +137,13 @@ impl StreamRef<'_> {
         let raw = match self.link.ask::<Got>(&what, subject, request).await? {
             Ok(got) => got.message,
             Err(error) if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => return Ok(None),
-            Err(error) => return Err(failure::of_api(&self.link.place, &what, error)),
+            Err(error) => return Err(error::of_api(&self.link.place, &what, error)),
         };
         let sequence = raw.sequence;
         let message = StreamMessage::try_from(raw);
         message.map(Some).map_err(|error| LogError::Corrupt {
             place: self.link.place.clone(),
-            at: self.spot(sequence),
+            at: self.location(sequence),
             source: Some(error),
         })
     }

@@ -14,10 +14,9 @@ use async_nats::jetstream::response::Response;
 use tipline_proto::Entry;
 use tipline_proto::subject::Subject;
 
-use super::JetStreamLog;
-use super::failure;
 use super::inbox::Attempt;
 use super::unit::{self, Draft};
+use super::{JetStreamLog, error};
 use crate::error::{AppendError, LogError};
 use crate::spec::Tail;
 use crate::unit::check_unit;
@@ -49,7 +48,7 @@ impl JetStreamLog {
             batch => self.publish_batch(&mut attempt, after.fence, batch).await?,
         };
         let fence = self.acknowledged(&reply, after.fence + drafts.len() as u64)?;
-        Ok(unit.iter().fold(after.clone(), |tail, entry| tail.behind(entry, fence)))
+        Ok(unit.iter().fold(after.clone(), |tail, entry| tail.after(entry, fence)))
     }
 
     async fn publish_one(
@@ -136,7 +135,7 @@ impl JetStreamLog {
     fn parse(&self, message: &Message) -> Result<PublishAck, AppendError> {
         match serde_json::from_slice(&message.payload) {
             Ok(Response::Ok(ack)) => Ok(ack),
-            Ok(Response::Err { error }) => Err(failure::of_append(&self.link.place, error)),
+            Ok(Response::Err { error }) => Err(error::of_append(&self.link.place, error)),
             Err(error) => Err(AppendError::Doubt(
                 self.link.unavailable("append: an unknown answer", Some(Box::new(error))),
             )),

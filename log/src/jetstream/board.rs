@@ -16,11 +16,10 @@ use bytes::Bytes;
 use tipline_proto::subject::Subject;
 use tipline_proto::{Announcement, ConsumerName, Lineage, Receipt};
 
-use super::JetStreamLog;
 use super::api::StreamRef;
 use super::connect::Link;
 use super::feed::{self, Feed};
-use super::{consumers, failure};
+use super::{JetStreamLog, consumers, error};
 use crate::error::LogError;
 use crate::spec::{Board, BoardFeed};
 
@@ -80,8 +79,8 @@ impl JetStreamLog {
     /// The board, and from its sequence on every change to it: what is put between the two
     /// questions is seen twice, and the older one does not count.
     pub(super) async fn follow_items(&self) -> Result<JetStreamBoardFeed, LogError> {
-        let (behind, items) = self.read_items().await?;
-        let feed = Feed::open(&self.link, &self.receipts, None, behind + 1).await?;
+        let (read_up_to, items) = self.read_items().await?;
+        let feed = Feed::open(&self.link, &self.receipts, None, read_up_to + 1).await?;
         let (link, stream) = (self.link.clone(), self.receipts.clone());
         Ok(JetStreamBoardFeed { link, stream, items, feed, changed: true, failed: None })
     }
@@ -116,7 +115,7 @@ impl JetStreamLog {
         match serde_json::from_slice::<Response<PublishAck>>(&message.payload) {
             Ok(Response::Ok(_)) => Ok(()),
             Ok(Response::Err { error }) => {
-                Err(failure::of_api(&self.link.place, "put a receipt", error))
+                Err(error::of_api(&self.link.place, "put a receipt", error))
             }
             Err(error) => Err(self
                 .link

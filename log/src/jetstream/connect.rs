@@ -4,8 +4,8 @@ use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
-use async_nats::jetstream::{self, context::ContextBuilder};
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr};
+use async_nats::jetstream::context::ContextBuilder;
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, jetstream};
 use tokio::sync::watch;
 
 use super::options::{JetStreamOptions, Login};
@@ -13,8 +13,8 @@ use crate::error::LogError;
 
 /// A dead connection is noticed after three of these.
 const PING_INTERVAL: Duration = Duration::from_secs(3);
-/// Time for connecting, and for one request to the API. A new leader takes 5 to 9 s: whoever
-/// asked before is told, and asks again.
+/// Time for connecting, and for one request to the API. A new leader takes 5 to 9 s. A caller that
+/// asked before gets an error, and asks again.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a request waits for a connection that is away before it fails.
 const RECONNECT_PATIENCE: Duration = Duration::from_secs(2);
@@ -30,7 +30,7 @@ const ARRIVALS: usize = 4096;
 pub(super) struct Link {
     pub(super) client: Client,
     pub(super) context: jetstream::Context,
-    /// The log's address for people, without any password.
+    /// The log's address as text, without any password.
     pub(super) place: String,
     pulse: watch::Receiver<Pulse>,
 }
@@ -90,11 +90,7 @@ impl Link {
     }
 
     /// The log is out of reach for now.
-    pub(super) fn unavailable(
-        &self,
-        what: &str,
-        source: Option<super::failure::Source>,
-    ) -> LogError {
+    pub(super) fn unavailable(&self, what: &str, source: Option<super::error::Source>) -> LogError {
         LogError::Unavailable { place: self.place.clone(), what: what.to_owned(), source }
     }
 }

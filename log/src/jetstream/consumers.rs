@@ -1,7 +1,7 @@
 //! Consumers of a stream, as the server has them.
 //!
 //! The consumer of a name is `<name>_<generation>_<random>` on the server, new for every
-//! feed: whoever comes back late asks for messages of a consumer that is gone, instead of
+//! feed: a reader that comes back late asks for messages of a consumer that is gone, instead of
 //! taking them from the one that came after. The generation is one more than the highest
 //! that is there. Each deletes only those before it, and so the last of them stays, however
 //! many are made at once. No consumer's name has a `_`.
@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::connect::Link;
-use super::failure;
+use super::error;
 use crate::error::LogError;
 
 /// A passing consumer is forgotten by the server when nobody asks for this long.
@@ -47,7 +47,7 @@ impl Named {
     }
 }
 
-/// Makes a consumer of what is behind `start`, `start` included. With a `name`, it takes the
+/// Makes a consumer of the messages from `start` on. With a `name`, it takes the
 /// place of those of the same name; of several that are made at once, one stays.
 ///
 /// # Errors
@@ -118,7 +118,7 @@ async fn create(link: &Link, stream: &str, config: pull::Config) -> Result<PullC
     created.map_err(|error: ConsumerError| {
         let what = format!("make a consumer of stream {stream}");
         match error.kind() {
-            ConsumerErrorKind::JetStream(error) => failure::of_api(&link.place, &what, error),
+            ConsumerErrorKind::JetStream(error) => error::of_api(&link.place, &what, error),
             _ => link.unavailable(&what, Some(Box::new(error))),
         }
     })
@@ -144,7 +144,7 @@ async fn delete_one(link: &Link, stream: &str, consumer: &str) -> Result<(), Log
     let subject = format!("CONSUMER.DELETE.{stream}.{consumer}");
     match link.ask::<Value>("delete a consumer", subject, &json!({})).await? {
         Err(error) if error.error_code() != ErrorCode::CONSUMER_NOT_FOUND => {
-            Err(failure::of_api(&link.place, "delete a consumer", error))
+            Err(error::of_api(&link.place, "delete a consumer", error))
         }
         Ok(_) | Err(_) => Ok(()),
     }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::api::StreamRef;
 use super::connect::Link;
-use super::{failure, streams};
+use super::{error, streams};
 use crate::error::LogError;
 
 /// The first version with atomic batches.
@@ -75,7 +75,7 @@ async fn attempt(
             place: link.place.clone(),
             what: format!(
                 "receipts of lineage {}, whose events are gone; find out why, and delete stream {} \
-                 if the log is really to begin anew",
+                 if the log is really to start from scratch",
                 found.lineage, receipts.name
             ),
         });
@@ -97,7 +97,7 @@ pub(super) async fn open(link: &Link, name: &LogName) -> Result<LogIdentity, Log
         place: link.place.clone(),
         why: format!(
             "its events are of lineage {}, its receipts of {}; delete stream {} and run \
-             `tipline init` again, which makes that one anew",
+             `tipline init` again, which creates that one again",
             identity.lineage,
             beside.lineage,
             receipts_stream(name)
@@ -160,7 +160,7 @@ fn refusal(link: &Link, what: &str, error: async_nats::jetstream::Error) -> LogE
             why: format!("the server refuses to {what}; replicas need as many servers"),
             source: Some(Box::new(error)),
         },
-        _ => failure::of_api(&link.place, what, error),
+        _ => error::of_api(&link.place, what, error),
     }
 }
 

@@ -16,9 +16,8 @@ use futures_util::{FutureExt, StreamExt};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::MAX_MESSAGE;
 use super::connect::{Link, Losses};
-use super::{consumers, failure};
+use super::{MAX_MESSAGE, consumers, error};
 use crate::error::LogError;
 
 /// A standing request is for at most this many messages; two of them can overlap by half,
@@ -52,7 +51,7 @@ pub(super) struct Feed {
 /// What ends a feed.
 enum ReadError {
     Interrupted(pull::MessagesError),
-    Unnumbered(failure::Source),
+    Unnumbered(error::Source),
     /// The message with this number came too early.
     Gap(u64),
     Ended,
@@ -168,7 +167,7 @@ impl Feed {
                 self.link.unavailable("follow", Some(Box::new(error)))
             }
             Some(ReadError::Gap(number)) => {
-                let what = format!("follow: message {number} came behind {}", self.arrived);
+                let what = format!("follow: message {number} came after {}", self.arrived);
                 self.link.unavailable(&what, None)
             }
             Some(ReadError::Unnumbered(error)) => self.link.unavailable("follow", Some(error)),
@@ -195,7 +194,7 @@ impl Feed {
         match self.link.ask("ask for a consumer", subject, &json!({})).await? {
             Ok(info) => Ok(info),
             Err(error) if error.error_code() == ErrorCode::CONSUMER_NOT_FOUND => Err(self.gone()),
-            Err(error) => Err(failure::of_api(&self.link.place, "tell of a consumer", error)),
+            Err(error) => Err(error::of_api(&self.link.place, "read a consumer's state", error)),
         }
     }
 

@@ -12,13 +12,13 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 
 use super::connect::{Link, Losses};
-use super::failure::Source;
+use super::error::Source;
 use crate::error::LogError;
 
 /// The server has 503 for a subject that nobody listens to: no leader, or no stream.
 const NO_RESPONDERS: u16 = 503;
 /// Time for the client to take a message. Its queue is longer than a unit, so it waits only
-/// behind something else that is in doubt.
+/// after something else that is in doubt.
 const SENDING: Duration = Duration::from_secs(2);
 
 /// Where acknowledgements arrive.
@@ -95,7 +95,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// Waits for a reply, and tells to which message.
+    /// Waits for a reply, and returns which message it answers.
     ///
     /// # Errors
     /// `Unavailable` after `patience` of silence, if the connection is lost, and if nobody

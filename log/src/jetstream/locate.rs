@@ -2,24 +2,23 @@
 //!
 //! Every entry takes at least one message, and messages are not deleted in between. So an
 //! entry of index `i` that is known to be at sequence `s` puts a bound on every other: index
-//! `i + n` is at `s + n` or behind it. In a log without large events the first look finds it.
+//! `i + n` is at `s + n` or after it. In a log without large events the first look finds it.
 //!
-//! An entry of a lower epoch behind a higher claim is void. None should ever be there; a
+//! An entry of a lower epoch after a higher claim is void. None should ever be there; a
 //! search that meets one goes by the valid entry before it.
 
 use async_nats::jetstream::message::StreamMessage;
 use bytes::Bytes;
 use tipline_proto::{Assembler, Entry};
 
-use super::JetStreamLog;
-use super::looks::Looks;
-use super::parts;
+use super::reread::Reread;
+use super::{JetStreamLog, parts};
 use crate::error::LogError;
 use crate::spec::{Extent, Tail};
 
 /// An entry and the messages it takes.
 #[derive(Debug, Clone)]
-pub(super) struct Spot {
+pub(super) struct EntryLocation {
     pub(super) index: u64,
     epoch: u64,
     /// Sequence of its first message.
@@ -32,14 +31,14 @@ pub(super) struct Spot {
 /// The oldest entry that is there in full, and the tail.
 pub(super) struct Bounds {
     /// `None` if no entry is there.
-    oldest: Option<Spot>,
+    oldest: Option<EntryLocation>,
     pub(super) tail: Tail,
 }
 
 impl Bounds {
     pub(super) fn extent(&self) -> Extent {
         let last = self.tail.position.index;
-        let first = self.oldest.as_ref().map_or(last + 1, |spot| spot.index);
+        let first = self.oldest.as_ref().map_or(last + 1, |location| location.index);
         Extent { first, last }
     }
 
@@ -51,9 +50,9 @@ impl Bounds {
 
 impl JetStreamLog {
     pub(super) async fn bounds(&self) -> Result<Bounds, LogError> {
-        let mut looks = Looks::begin();
+        let mut reread = Reread::begin();
         loop {
-            // In this order: the oldest message is never behind the tail. Of an empty stream it
+            // In this order: the oldest message is never after the tail. Of an empty stream it
             // is number 0, and it may hold something by now.
             let first = self.event_stream().info().await?.state.first_sequence.max(1);
             let tail = self.read_tail().await?;
@@ -63,17 +62,17 @@ impl JetStreamLog {
             if let Some(oldest) = self.whole_from(first).await? {
                 return Ok(Bounds { oldest: Some(oldest), tail });
             }
-            looks.again(&self.link, "read the oldest entry: it keeps changing").await?;
+            reread.again(&self.link, "read the oldest entry: it keeps changing").await?;
         }
     }
 
     /// The first entry that is there in full, if the oldest message has this sequence; `None`
     /// if it was trimmed away meanwhile.
-    async fn whole_from(&self, first: u64) -> Result<Option<Spot>, LogError> {
-        match self.spot_at(first).await? {
+    async fn whole_from(&self, first: u64) -> Result<Option<EntryLocation>, LogError> {
+        match self.location_at(first).await? {
             // Trimming in the middle of a large event leaves some of its parts.
-            Some(spot) if spot.start < first => self.spot_at(spot.end + 1).await,
-            spot => Ok(spot),
+            Some(location) if location.start < first => self.location_at(location.end + 1).await,
+            location => Ok(location),
         }
     }
 
@@ -81,7 +80,11 @@ impl JetStreamLog {
     ///
     /// # Errors
     /// `OutOfRange` if the log does not hold it.
-    pub(super) async fn locate(&self, bounds: &Bounds, index: u64) -> Result<Spot, LogError> {
+    pub(super) async fn locate(
+        &self,
+        bounds: &Bounds,
+        index: u64,
+    ) -> Result<EntryLocation, LogError> {
         let Extent { first, last } = bounds.extent();
         let Some(oldest) = bounds.oldest.clone().filter(|_| (first..=last).contains(&index)) else {
             return Err(bounds.out_of_range(index));
@@ -94,71 +97,76 @@ impl JetStreamLog {
         let mut high = bounds.tail.fence.saturating_sub(last - index);
         while low <= high {
             let middle = low + (high - low) / 2;
-            let spot = self.settled(middle, oldest.start, &bounds.tail).await?;
-            if spot.index == index {
-                return Ok(spot);
+            let location = self.settled(middle, oldest.start, &bounds.tail).await?;
+            if location.index == index {
+                return Ok(location);
             }
-            if spot.index < index {
-                low = (middle + 1).max(spot.end + (index - spot.index));
+            if location.index < index {
+                low = (middle + 1).max(location.end + (index - location.index));
             } else {
-                high = spot.start.saturating_sub(spot.index - index);
+                high = location.start.saturating_sub(location.index - index);
             }
         }
         Err(self.event_stream().wrong(low, format!("entry {index} is not where it must be")))
     }
 
-    /// The whole entry at a spot.
-    pub(super) async fn fetch(&self, spot: &Spot) -> Result<Entry, LogError> {
+    /// The whole entry at a location.
+    pub(super) async fn fetch(&self, location: &EntryLocation) -> Result<Entry, LogError> {
         let mut assembler = Assembler::default();
-        for sequence in spot.start..spot.end {
+        for sequence in location.start..location.end {
             let message = self.held(sequence).await?;
             assembler
                 .push(message.payload)
                 .map_err(|error| self.event_stream().damaged(sequence, error))?;
         }
         assembler
-            .finish(spot.last.clone())
-            .map_err(|error| self.event_stream().damaged(spot.end, error))
+            .finish(location.last.clone())
+            .map_err(|error| self.event_stream().damaged(location.end, error))
     }
 
     /// The newest valid entry with a message at or before `sequence`.
-    async fn settled(&self, sequence: u64, first: u64, tail: &Tail) -> Result<Spot, LogError> {
+    async fn settled(
+        &self,
+        sequence: u64,
+        first: u64,
+        tail: &Tail,
+    ) -> Result<EntryLocation, LogError> {
         let mut sequence = sequence;
         while sequence >= first {
-            let Some(spot) = self.spot_at(sequence).await? else { break };
-            if !self.is_void(&spot, tail).await? {
-                return Ok(spot);
+            let Some(location) = self.location_at(sequence).await? else { break };
+            if !self.is_void(&location, tail).await? {
+                return Ok(location);
             }
             tracing::warn!(
-                place = %self.link.place, index = spot.index, epoch = spot.epoch,
-                "the log has a void entry, written behind a newer claim"
+                place = %self.link.place, index = location.index, epoch = location.epoch,
+                "the log has a void entry, written after a newer claim"
             );
-            sequence = spot.start - 1;
+            sequence = location.start - 1;
         }
         // It was there when the search began: trimmed meanwhile.
         Err(self.link.unavailable("find an entry: it was trimmed away meanwhile", None))
     }
 
     /// Whether a higher epoch had begun before the entry. The claims of a log rise by one
-    /// each, so the next claim behind the entry tells which epoch the entry fell into.
-    async fn is_void(&self, spot: &Spot, tail: &Tail) -> Result<bool, LogError> {
-        if spot.epoch >= tail.epoch {
+    /// each, so the next claim after the entry shows which epoch the entry fell into.
+    async fn is_void(&self, location: &EntryLocation, tail: &Tail) -> Result<bool, LogError> {
+        if location.epoch >= tail.epoch {
             return Ok(false);
         }
-        let next = self.event_stream().next(&self.claims(), spot.end + 1).await?;
+        let next = self.event_stream().next(&self.claims(), location.end + 1).await?;
         let epoch_then = match next {
             Some(claim) => self.head_of(&claim)?.epoch.saturating_sub(1),
             None => tail.epoch,
         };
-        Ok(spot.epoch < epoch_then)
+        Ok(location.epoch < epoch_then)
     }
 
     /// The entry that the message with this sequence is of; `None` if it is not held.
-    async fn spot_at(&self, sequence: u64) -> Result<Option<Spot>, LogError> {
+    async fn location_at(&self, sequence: u64) -> Result<Option<EntryLocation>, LogError> {
         let Some(mut message) = self.event_stream().message(sequence).await? else {
             return Ok(None);
         };
-        let part = parts::of(&message.headers)
+        let part = parts::read(&message.headers)
             .map_err(|error| self.event_stream().wrong(sequence, error.to_string()))?;
         let (mut start, mut end) = (sequence, sequence);
         if let Some((part, _)) = part {
@@ -174,7 +182,7 @@ impl JetStreamLog {
             let why = format!("it is said to be of another entry than {index}");
             return Err(self.event_stream().wrong(sequence, why));
         }
-        Ok(Some(Spot { index, epoch, start, end, last: message.payload }))
+        Ok(Some(EntryLocation { index, epoch, start, end, last: message.payload }))
     }
 
     /// A message that must be there, because another part of its event is, unless the event

@@ -6,7 +6,7 @@
 //! metadata are in [`tipline_proto::subject`].
 //!
 //! It relies on three things of the server: a stream's leader stores messages in one order;
-//! a message, or an atomic batch, that names the last sequence it expects is stored behind
+//! a message, or an atomic batch, that names the last sequence it expects is stored after
 //! that one or not at all; and what is acknowledged is stored as durably as the stream and
 //! the server are set up ([`Appender::preflight`]). It does not rely on message ids, on the
 //! server's memory of what consumers acknowledged, on the client's own retries, nor on
@@ -16,9 +16,9 @@
 //! nats-server 2.12 or newer. Messages of at most 8 MiB are written, whatever the server
 //! takes; a larger event becomes several. An event takes at most 1,000 messages.
 //!
-//! A tail is as new as the leader that tells it. A leader that was cut off from the others,
-//! and does not know yet, may tell an old one for up to ten seconds; nothing can be appended
-//! behind that, so an append is what proves a tail.
+//! A tail is as new as the leader that reports it. A leader that was cut off from the others,
+//! and does not know yet, may report an old one for up to ten seconds; nothing can be appended
+//! after that, so an append is what proves a tail.
 
 mod api;
 mod append;
@@ -26,15 +26,15 @@ mod board;
 mod connect;
 mod consumers;
 mod create;
-mod failure;
+mod error;
 mod feed;
 mod inbox;
 mod locate;
-mod looks;
 mod monitor;
 mod options;
 mod parts;
 mod preflight;
+mod reread;
 mod streams;
 mod subscribe;
 mod tail;
@@ -58,6 +58,7 @@ use crate::preflight::Preflight;
 use crate::spec::{
     Appender, Board, BoardFeed, Extent, Reader, Receipts, Subscription, Tail, Trimmer,
 };
+use crate::unit::unit_len;
 
 /// Larger messages are not written even where the server takes them.
 const MAX_MESSAGE: usize = 8 << 20;
@@ -87,7 +88,7 @@ impl JetStreamLog {
     ///
     /// # Errors
     /// `AlreadyExists` if the log is there, or what is left of it: nothing was changed.
-    /// `Unusable` if the server is too old, refuses the login, or cannot keep so many
+    /// `Unusable` if the server is too old, refuses the login, or cannot keep that many
     /// replicas. `Unavailable` if it does not answer for 30 s, longer than a cluster elects:
     /// it is not known what was made; call again.
     pub async fn create(
@@ -153,7 +154,7 @@ impl JetStreamLog {
     }
 
     /// Most bytes of a message, without what goes with it. The server that we are connected
-    /// to now tells; another one may take less, and refuses then.
+    /// to now says; another one may take less, and refuses then.
     fn max_message(&self) -> usize {
         self.link.client.max_payload().min(MAX_MESSAGE).saturating_sub(MESSAGE_OVERHEAD)
     }
@@ -178,8 +179,9 @@ impl Appender for JetStreamLog {
         self.append_unit(after, unit).await
     }
 
-    fn messages(&self, entry: &Entry) -> usize {
-        unit::messages(entry, self.max_message())
+    fn unit_len(&self, entries: &[Entry]) -> usize {
+        let max_message = self.max_message();
+        unit_len(entries, |entry| unit::messages(entry, max_message))
     }
 
     async fn preflight(&self) -> Result<Preflight, LogError> {
@@ -199,8 +201,8 @@ impl Reader for JetStreamLog {
 
     async fn entry(&self, index: u64) -> Result<Entry, LogError> {
         let bounds = self.bounds().await?;
-        let spot = self.locate(&bounds, index).await?;
-        self.fetch(&spot).await
+        let location = self.locate(&bounds, index).await?;
+        self.fetch(&location).await
     }
 
     async fn subscribe(

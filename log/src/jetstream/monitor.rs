@@ -1,4 +1,4 @@
-//! What a server tells at its monitoring address and nowhere else.
+//! What a server says at its monitoring address and nowhere else.
 //!
 //! One plain HTTP/1.0 request, which the server answers and closes: no HTTP library is worth
 //! it.
@@ -9,7 +9,7 @@ use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::failure::Source;
+use super::error::Source;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 const MAX_ANSWER: u64 = 4 << 20;

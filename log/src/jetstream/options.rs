@@ -23,7 +23,7 @@ pub struct JetStreamOptions {
     /// The client's own certificate and its key (PEM), where the server asks for them.
     pub tls_identity: Option<(PathBuf, PathBuf)>,
     /// Monitoring addresses of the servers, `http://a:8222`, one each. The preflight reads
-    /// from them what servers tell nowhere else: whether they fsync before they acknowledge.
+    /// from them what servers say nowhere else: whether they fsync before they acknowledge.
     pub monitor: Vec<String>,
 }
 

@@ -13,7 +13,7 @@ pub(super) enum InvalidHeaders {
 }
 
 /// The part, and the index of its event; `None` if the message is an event by itself.
-pub(super) fn of(headers: &HeaderMap) -> Result<Option<(Part, u64)>, InvalidHeaders> {
+pub(super) fn read(headers: &HeaderMap) -> Result<Option<(Part, u64)>, InvalidHeaders> {
     let Some(part) = headers.get(HEADER_PART) else { return Ok(None) };
     let part: Part = part.as_str().parse()?;
     let index = headers.get(HEADER_INDEX).and_then(|index| index.as_str().parse().ok());

@@ -36,7 +36,8 @@ impl JetStreamLog {
     /// A full account loses nothing, but stops the primary: worth a line.
     async fn check_account(&self, found: &mut Preflight) -> Result<(), LogError> {
         let subject = "INFO".to_owned();
-        let account: Account = self.link.demand("tell of the account", subject, &json!({})).await?;
+        let account: Account =
+            self.link.demand("read the account's limits", subject, &json!({})).await?;
         if let Some(limit) = account.limits.max_storage {
             found.good(format!("account: {} of {limit} bytes are used", account.storage));
         }
@@ -110,7 +111,7 @@ fn check_common(found: &mut Preflight, config: &Config) {
         Expectation {
             line: format!("{stream}: storage: {:?}", config.storage),
             risk: "a restart of the servers loses everything",
-            remedy: "storage cannot be changed: make the log anew",
+            remedy: "storage cannot be changed: create the log again",
         },
     );
     expect(
@@ -139,7 +140,7 @@ fn check_common(found: &mut Preflight, config: &Config) {
         Expectation {
             line: format!("{stream}: persist_mode: {}", if buffered { "async" } else { "default" }),
             risk: "messages are acknowledged before they are written, whatever sync_interval says",
-            remedy: "make the log anew: the mode cannot be changed",
+            remedy: "create the log again: the mode cannot be changed",
         },
     );
 }
@@ -153,7 +154,7 @@ fn check_events(found: &mut Preflight, config: &Config) {
         Expectation {
             line: format!("{stream}: retention: {:?}", config.retention),
             risk: "acknowledged messages are removed before others have read them",
-            remedy: "make the log anew, with limits retention",
+            remedy: "create the log again, with limits retention",
         },
     );
     let endless = config.max_messages <= 0
@@ -184,7 +185,7 @@ fn check_events(found: &mut Preflight, config: &Config) {
         Expectation {
             line: format!("{stream}: deny_delete: {}", config.deny_delete),
             risk: "anyone with access can remove single entries",
-            remedy: "deny_delete cannot be set later: make the log anew",
+            remedy: "deny_delete cannot be set later: create the log again",
         },
     );
     expect(

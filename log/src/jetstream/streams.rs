@@ -73,7 +73,7 @@ pub(super) fn identity(
     name: &LogName,
     config: &Config,
 ) -> Result<LogIdentity, LogError> {
-    let unusable = |why: String, source: Option<super::failure::Source>| LogError::Unusable {
+    let unusable = |why: String, source: Option<super::error::Source>| LogError::Unusable {
         place: place.to_owned(),
         why,
         source,

@@ -7,10 +7,9 @@ use async_trait::async_trait;
 use tipline_proto::limits::{MAX_APPLY_BYTES, MAX_APPLY_EVENTS};
 use tipline_proto::{Assembler, ConsumerName, Entry};
 
-use super::JetStreamLog;
 use super::api::StreamRef;
 use super::feed::{Arrival, Feed};
-use super::parts;
+use super::{JetStreamLog, parts};
 use crate::error::LogError;
 use crate::spec::{Extent, Subscription};
 
@@ -54,9 +53,10 @@ impl JetStreamLog {
         if after + 1 < first {
             return Err(bounds.out_of_range(after + 1));
         }
-        let start = match after == last {
-            true => bounds.tail.fence + 1,
-            false => self.locate(&bounds, after + 1).await?.start,
+        let start = if after == last {
+            bounds.tail.fence + 1
+        } else {
+            self.locate(&bounds, after + 1).await?.start
         };
         let feed =
             Feed::open(&self.link, &self.events, name.map(ConsumerName::as_str), start).await?;
@@ -131,7 +131,7 @@ impl JetStreamSubscription {
         let stream = StreamRef { link: &self.link, name: &self.stream };
         let part = match &message.headers {
             Some(headers) => {
-                parts::of(headers).map_err(|error| stream.wrong(sequence, error.to_string()))?
+                parts::read(headers).map_err(|error| stream.wrong(sequence, error.to_string()))?
             }
             None => None,
         };

@@ -7,10 +7,9 @@ use bytes::Bytes;
 use tipline_proto::subject::Subject;
 use tipline_proto::{Entry, Event, Head, Kind, OutboxId};
 
-use super::JetStreamLog;
 use super::api::StreamRef;
-use super::looks::Looks;
-use super::parts;
+use super::reread::Reread;
+use super::{JetStreamLog, parts};
 use crate::error::LogError;
 use crate::spec::Tail;
 
@@ -22,7 +21,7 @@ pub(super) struct Claim {
     pub(super) outbox: OutboxId,
     /// Its entry.
     pub(super) bytes: Bytes,
-    /// Nothing of its unit is behind it.
+    /// Nothing of its unit is after it.
     ends_unit: bool,
 }
 
@@ -44,12 +43,12 @@ impl Claim {
 impl JetStreamLog {
     /// The tail.
     ///
-    /// The newest unit and the claim that it is under are asked for at once, so that whoever
-    /// appends behind it has a chance while others do, too. The log may grow between the two
+    /// The newest unit and the claim that it is under are asked for at once, so that a writer that
+    /// appends after it has a chance while others do, too. The log may grow between the two
     /// answers, as fast as it likes: a claim that came in between is the newer tail. Only what
     /// was trimmed away in between is looked for again.
     pub(super) async fn read_tail(&self) -> Result<Tail, LogError> {
-        let mut looks = Looks::begin();
+        let mut reread = Reread::begin();
         loop {
             let (end, claim) = tokio::try_join!(self.newest_unit(), self.newest_claim())?;
             let tail = match end {
@@ -58,7 +57,7 @@ impl JetStreamLog {
             };
             match tail {
                 Some(tail) => return Ok(tail),
-                None => looks.again(&self.link, "read the tail: it keeps changing").await?,
+                None => reread.again(&self.link, "read the tail: it keeps changing").await?,
             }
         }
     }
@@ -104,7 +103,7 @@ impl JetStreamLog {
             return Ok(Some(tail_of(&head, &claim, end.sequence)));
         }
         let why = format!(
-            "an entry of epoch {} behind the claim of epoch {}: something other than \
+            "an entry of epoch {} after the claim of epoch {}: something other than \
              Tipline's primary wrote it",
             head.epoch, claim.epoch
         );
@@ -130,7 +129,7 @@ impl JetStreamLog {
     /// batch are there, the first one is complete, and ends before that other one begins.
     async fn newest_unit(&self) -> Result<Option<StreamMessage>, LogError> {
         let stream = self.event_stream();
-        let (mut looks, mut first) = (Looks::begin(), None);
+        let (mut reread, mut first) = (Reread::begin(), None);
         loop {
             let Some(message) = stream.last(">").await? else { return Ok(None) };
             let Some((batch, number)) = within_batch(&message.headers) else {
@@ -139,14 +138,14 @@ impl JetStreamLog {
             if first.get_or_insert_with(|| batch.clone()) != &batch {
                 return stream.message(message.sequence.saturating_sub(number)).await;
             }
-            looks.again(&self.link, "read the newest unit: its rest is not stored").await?;
+            reread.again(&self.link, "read the newest unit: its rest is not stored").await?;
         }
     }
 
     /// The head of an entry whose last message this is.
     pub(super) fn head_of(&self, message: &StreamMessage) -> Result<Head, LogError> {
         let sequence = message.sequence;
-        let part = parts::of(&message.headers)
+        let part = parts::read(&message.headers)
             .map_err(|error| self.event_stream().wrong(sequence, error.to_string()))?;
         if part.is_some_and(|(part, _)| !part.is_last()) {
             let why = "an event without its last part";
@@ -169,7 +168,7 @@ impl JetStreamLog {
     }
 }
 
-/// The name of the batch that goes on behind this message, and the message's number in it,
+/// The name of the batch that continues after this message, and the message's number in it,
 /// from 1.
 fn within_batch(headers: &HeaderMap) -> Option<(HeaderValue, u64)> {
     let batch = headers.get(NATS_BATCH_ID).filter(|_| headers.get(NATS_BATCH_COMMIT).is_none())?;

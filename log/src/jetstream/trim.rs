@@ -1,6 +1,6 @@
 //! Trimming: the stream of the events is purged up to an entry's first message.
 //!
-//! The newest claim tells the outbox of the epoch. Before it is purged it is put beside the
+//! The newest claim names the outbox of the epoch. Before it is purged it is put beside the
 //! receipts, where [`JetStreamLog::read_tail`](super::JetStreamLog) finds it; a newer one takes
 //! its place, never an older one. So at every moment the claim is in one of the two.
 
@@ -15,9 +15,9 @@ use serde_json::json;
 use tipline_proto::subject::Subject;
 
 use super::board::PATIENCE;
-use super::looks::Looks;
+use super::reread::Reread;
 use super::tail::Claim;
-use super::{JetStreamLog, failure};
+use super::{JetStreamLog, error};
 use crate::error::LogError;
 use crate::spec::Extent;
 
@@ -36,7 +36,7 @@ impl JetStreamLog {
                 return Ok(extent);
             }
             match self.locate(&bounds, first).await {
-                Ok(spot) => self.trim_before(spot.start).await?,
+                Ok(location) => self.trim_before(location.start).await?,
                 // Another one may trim too. Then the log begins further on by now.
                 Err(error) if error.is_retryable() => {
                     let now = self.bounds().await?;
@@ -73,29 +73,29 @@ impl JetStreamLog {
     /// them is stored.
     async fn keep_claim(&self, claim: &Claim) -> Result<(), LogError> {
         self.check_place_for_claim().await?;
-        let mut looks = Looks::begin();
+        let mut reread = Reread::begin();
         loop {
             let kept = self.kept_claim().await?;
             if kept.as_ref().is_some_and(|kept| kept.epoch >= claim.epoch) {
                 return Ok(());
             }
-            let behind = kept.map_or(0, |kept| kept.sequence);
-            if self.post_claim(claim.bytes.clone(), behind).await? {
+            let expected = kept.map_or(0, |kept| kept.sequence);
+            if self.post_claim(claim.bytes.clone(), expected).await? {
                 return Ok(());
             }
             // Another one trims too. Several servers refuse a second claim while they still
             // agree on the first.
-            looks.again(&self.link, "keep the newest claim: others trim too").await?;
+            reread.again(&self.link, "keep the newest claim: others trim too").await?;
         }
     }
 
-    /// Whether it is stored: not if there is another one than the one at sequence `behind`.
-    async fn post_claim(&self, claim: Bytes, behind: u64) -> Result<bool, LogError> {
+    /// Whether it is stored: not if there is another one than the one at sequence `expected`.
+    async fn post_claim(&self, claim: Bytes, expected: u64) -> Result<bool, LogError> {
         let mut inbox = self.postings.lock().await;
         let mut attempt = inbox.begin(&self.link, "keep the newest claim")?;
         let mut headers = HeaderMap::new();
         headers.insert(NATS_EXPECTED_STREAM, self.receipts.as_str());
-        headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, behind.to_string());
+        headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
         let subject = Subject::Claim(self.identity.name.clone()).to_string();
         attempt.send(subject, headers, claim, Some(1)).await?;
         let (_, message) = attempt.reply(PATIENCE).await?;
@@ -103,7 +103,7 @@ impl JetStreamLog {
             Ok(Response::Ok(_)) => Ok(true),
             Ok(Response::Err { error }) if is_another(error.error_code()) => Ok(false),
             Ok(Response::Err { error }) => {
-                Err(failure::of_api(&self.link.place, "keep the newest claim", error))
+                Err(error::of_api(&self.link.place, "keep the newest claim", error))
             }
             Err(error) => {
                 let what = "keep the newest claim: an unknown answer";

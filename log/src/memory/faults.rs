@@ -15,7 +15,7 @@ pub enum AppendFault {
     /// The answer is [`crate::AppendError::Doubt`], and it is not stored until the next
     /// append arrives: then it is stored first, if the tail is still the one it expects.
     LateInDoubt,
-    /// It is looked at only after this long, by tokio's clock.
+    /// It is read only after this long, by tokio's clock.
     Delayed(Duration),
 }
 
@@ -24,9 +24,9 @@ pub enum AppendFault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeliveryFault {
-    /// The newest so many entries come again.
+    /// This many of the newest entries come again.
     Repeat(u64),
-    /// The next so many entries never come.
+    /// This many of the next entries never come.
     Skip(u64),
     /// It ends with [`crate::LogError::Unavailable`].
     End,
@@ -46,7 +46,7 @@ impl MemoryLog {
         self.shared.board.send_replace(());
     }
 
-    /// Loses every entry behind `last`, as a broker that did not fsync what it acknowledged.
+    /// Loses every entry after `last`, as a broker that did not fsync what it acknowledged.
     pub fn truncate(&self, last: u64) {
         self.shared.state().truncate(last);
     }

@@ -27,7 +27,7 @@ use crate::preflight::Preflight;
 use crate::spec::{
     Appender, Board, BoardFeed, Extent, Reader, Receipts, Subscription, Tail, Trimmer,
 };
-use crate::unit::check_unit;
+use crate::unit::{check_unit, unit_len};
 
 pub use faults::{AppendFault, DeliveryFault};
 use state::State;
@@ -98,6 +98,11 @@ impl Shared {
     }
 }
 
+/// How many messages an entry takes, as with a broker that limits their size.
+fn messages(entry: &Entry) -> usize {
+    split(entry, MAX_MESSAGE_BYTES).len()
+}
+
 #[async_trait]
 impl Appender for MemoryLog {
     async fn tail(&self) -> Result<Tail, LogError> {
@@ -105,8 +110,7 @@ impl Appender for MemoryLog {
     }
 
     async fn append(&self, after: &Tail, unit: &[Entry]) -> Result<Tail, AppendError> {
-        check_unit(&after.position, unit, |entry| self.messages(entry))
-            .map_err(AppendError::Refused)?;
+        check_unit(&after.position, unit, messages).map_err(AppendError::Refused)?;
         let fault = self.shared.state().next_fault();
         if let Some(AppendFault::Delayed(delay)) = fault {
             tokio::time::sleep(delay).await;
@@ -129,8 +133,8 @@ impl Appender for MemoryLog {
         result
     }
 
-    fn messages(&self, entry: &Entry) -> usize {
-        split(entry, MAX_MESSAGE_BYTES).len()
+    fn unit_len(&self, entries: &[Entry]) -> usize {
+        unit_len(entries, messages)
     }
 
     async fn preflight(&self) -> Result<Preflight, LogError> {

@@ -98,8 +98,8 @@ impl Appender for RiggedLog {
     async fn append(&self, after: &Tail, unit: &[Entry]) -> Result<Tail, AppendError> {
         self.inner.append(after, unit).await
     }
-    fn messages(&self, entry: &Entry) -> usize {
-        self.inner.messages(entry)
+    fn unit_len(&self, entries: &[Entry]) -> usize {
+        self.inner.unit_len(entries)
     }
     async fn preflight(&self) -> Result<Preflight, LogError> {
         self.inner.preflight().await
@@ -126,7 +126,7 @@ impl Reader for RiggedLog {
         name: Option<&ConsumerName>,
         after: u64,
     ) -> Result<Box<dyn Subscription>, LogError> {
-        // The rig is asked for every entry anew; it is cheap.
+        // The rig is asked for every entry again; it is cheap.
         let entries = self.inner.extent().await?.last;
         let mut rigged = Vec::new();
         for index in 1..=entries {

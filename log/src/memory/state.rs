@@ -15,11 +15,11 @@ pub(super) struct State {
     trimmed: u64,
     /// Those that are held.
     entries: Vec<Entry>,
-    /// The tails before the first entry held, behind it, and behind each one after.
+    /// The tails before the first entry held, after it, and after each one after.
     tails: Vec<Tail>,
     receipts: BTreeMap<ConsumerName, Receipt>,
     pub(super) primary: Option<Announcement>,
-    /// How often each consumer has subscribed: only the newest subscription goes on.
+    /// How often each consumer has subscribed: only the newest subscription continues.
     generations: BTreeMap<ConsumerName, u64>,
     pub(super) available: bool,
     pub(super) append_faults: VecDeque<AppendFault>,
@@ -78,18 +78,18 @@ impl State {
         for entry in unit {
             // Like a broker's, the fence counts messages, so that nobody takes it for an index.
             let messages = split(entry, MAX_MESSAGE_BYTES).len() as u64;
-            tail = tail.behind(entry, tail.fence + messages);
+            tail = tail.after(entry, tail.fence + messages);
             self.tails.push(tail.clone());
             self.entries.push(entry.clone());
         }
         Ok(tail)
     }
 
-    /// Stores the append that was held back. Whoever sent it heard nothing but doubt, so
+    /// Stores the append that was held back. Its sender heard nothing but doubt, so
     /// nobody hears that it was too late either.
     pub(super) fn store_late(&mut self) {
         if let Some((after, unit)) = self.late.take() {
-            drop(self.store(&after, &unit));
+            _ = self.store(&after, &unit);
         }
     }
 
@@ -100,7 +100,7 @@ impl State {
         self.tails.truncate(last + 1);
     }
 
-    /// The entries behind `after`, as many as one batch may have.
+    /// The entries after `after`, as many as one batch may have.
     pub(super) fn batch(&self, after: u64) -> Vec<Entry> {
         let start = after.saturating_sub(self.trimmed);
         let start = usize::try_from(start).unwrap_or(usize::MAX).min(self.entries.len());

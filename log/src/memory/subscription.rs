@@ -19,7 +19,7 @@ pub(super) struct MemorySubscription {
     name: Option<(ConsumerName, u64)>,
     /// Index of the newest entry that was returned.
     after: u64,
-    /// How many delivery faults are behind it.
+    /// How many delivery faults it has had.
     faults: usize,
     over: bool,
 }

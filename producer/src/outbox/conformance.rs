@@ -1,4 +1,13 @@
-//! What every outbox must pass.
+//! The suite that every outbox must pass: what [`Outbox`] promises, as tests.
+//!
+//! An outbox with a way to enqueue is a [`Subject`], for [`conforms`]. One that a node fills in
+//! another way can still be held to [`gives`].
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a broken promise is a failed test, with its place; nothing else calls this"
+)]
 
 use bytes::Bytes;
 use tipline_proto::limits::MAX_PAYLOAD_BYTES;
@@ -7,18 +16,18 @@ use tipline_proto::{Event, Hash, Key, Label, LinkError, OutboxId, TransactionId}
 use super::{Outbox, OutboxError, Pending, Row};
 
 /// The genesis of the chain that the outboxes under test belong to.
-pub(super) fn genesis() -> Hash {
+pub fn genesis() -> Hash {
     hash(0, 0)
 }
 
 /// A hash of height and variant.
-pub(super) fn hash(height: u64, variant: u8) -> Hash {
+pub fn hash(height: u64, variant: u8) -> Hash {
     Hash::new(blake3::hash(&[&height.to_be_bytes()[..], &[variant]].concat()).as_bytes().to_vec())
         .unwrap()
 }
 
 /// Block `height` of one variant, on its parent of another.
-pub(super) fn block(height: u64, variant: u8, parent: u8) -> Event {
+pub fn block(height: u64, variant: u8, parent: u8) -> Event {
     Event::BlockCommitted {
         height,
         hash: hash(height, variant),
@@ -28,18 +37,18 @@ pub(super) fn block(height: u64, variant: u8, parent: u8) -> Event {
 }
 
 /// A proof of that block.
-pub(super) fn proof(height: u64, variant: u8) -> Event {
+pub fn proof(height: u64, variant: u8) -> Event {
     let payload = Bytes::new();
     Event::BlockProven { height, block_hash: hash(height, variant), payload }
 }
 
 /// A rollback to that block.
-pub(super) fn rollback(to_height: u64, variant: u8) -> Event {
+pub fn rollback(to_height: u64, variant: u8) -> Event {
     Event::RolledBack { to_height, to_hash: hash(to_height, variant) }
 }
 
 /// An outbox with both its sides.
-pub(super) trait Subject {
+pub trait Subject {
     /// Enqueues and commits.
     fn enqueue(&mut self, event: &Event) -> Result<u64, OutboxError>;
     /// Sets how much may wait.
@@ -49,7 +58,7 @@ pub(super) trait Subject {
 }
 
 /// Runs every check, each on an outbox of its own.
-pub(super) fn conforms<S: Subject>(new: impl Fn() -> S) {
+pub fn conforms<S: Subject>(new: impl Fn() -> S) {
     starts_empty(&mut new());
     gives_back_every_kind(&mut new());
     keeps_to_the_limits_of_a_read(&mut new());
@@ -60,7 +69,7 @@ pub(super) fn conforms<S: Subject>(new: impl Fn() -> S) {
 }
 
 /// Every outbox, however it is filled: gives these events, in any portions, again and again.
-pub(super) fn gives(outbox: &mut dyn Outbox, expected: &[Event]) -> Vec<Row> {
+pub fn gives(outbox: &mut dyn Outbox, expected: &[Event]) -> Vec<Row> {
     let pending = outbox.pending().unwrap();
     let bytes = expected.iter().map(|event| event.payload().len() as u64).sum();
     let last = expected.len() as u64;
@@ -83,7 +92,7 @@ pub(super) fn gives(outbox: &mut dyn Outbox, expected: &[Event]) -> Vec<Row> {
 }
 
 /// Enqueues them all.
-pub(super) fn fill(subject: &mut dyn Subject, events: &[Event]) {
+pub fn fill(subject: &mut dyn Subject, events: &[Event]) {
     for event in events {
         subject.enqueue(event).unwrap();
     }
@@ -111,7 +120,7 @@ fn gives_back_every_kind(subject: &mut impl Subject) {
         block(2, 0, 0),
         rollback(1, 0),
         block(2, 1, 0),
-        Event::Marked { name: Label::new("vor dem Umzug ünd so").unwrap() },
+        Event::Marked { name: Label::new("before the mövé").unwrap() },
     ];
     for (event, sequence) in events.iter().zip(1..) {
         assert_eq!(subject.enqueue(event).unwrap(), sequence);
@@ -134,7 +143,7 @@ fn keeps_to_the_limits_of_a_read(subject: &mut impl Subject) {
     assert_eq!(count(outbox.read(0, 10, 1)), 1, "the first comes even if it is larger");
     assert_eq!(count(outbox.read(3, 10, usize::MAX)), 2);
     assert_eq!(count(outbox.read(3, 1, usize::MAX)), 1);
-    assert_eq!(count(outbox.read(9, 1, usize::MAX)), 0, "behind the end");
+    assert_eq!(count(outbox.read(9, 1, usize::MAX)), 0, "after the end");
 }
 
 fn never_uses_a_sequence_twice(subject: &mut impl Subject) {

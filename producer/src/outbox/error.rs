@@ -1,5 +1,6 @@
 //! Errors of an outbox, by what the caller must do.
 
+use tipline_log::error_chain;
 use tipline_proto::{LinkError, PayloadTooLarge};
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
@@ -29,7 +30,7 @@ pub enum OutboxError {
     #[error(transparent)]
     TooLarge(#[from] PayloadTooLarge),
     /// As many events or bytes wait as the outbox may hold: the log has been away for long.
-    /// The event was not enqueued. Hold the commit back, or end without replication; going on
+    /// The event was not enqueued. Hold the commit back, or end without replication; continuing
     /// without the event leaves a hole that nothing can fill.
     #[error(
         "the outbox {place} is full: {events} events with {bytes} bytes wait for the log; see why the log does not take them"
@@ -84,13 +85,13 @@ pub enum OutboxError {
     },
 }
 
-#[cfg(feature = "directory")]
 impl OutboxError {
-    /// The same error once more: what stopped an outbox is told to everyone who asks.
-    pub(super) fn again(&self) -> Self {
+    /// The same error once more, with its sources as text. An outbox that has stopped gives the
+    /// reason to every later caller.
+    pub fn duplicate(&self) -> Self {
         let text = |source: &Option<Source>| {
             let source = source.as_deref()?;
-            Some(chain(source).into())
+            Some(error_chain(source).into())
         };
         match self {
             Self::DoesNotLink { event, source } => {
@@ -118,11 +119,4 @@ impl OutboxError {
             }
         }
     }
-}
-
-/// An error with its sources in one line.
-#[cfg(feature = "directory")]
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -159,8 +159,8 @@ impl Outbox for MemoryOutbox {
         // Rows are dense, and there may be many before the ones that are asked for.
         let skipped = usize::try_from(after + 1 - first).unwrap_or(usize::MAX);
         let mut bytes = 0;
-        let behind = inner.rows.iter().skip(skipped).take(max_rows);
-        let fitting = behind.enumerate().take_while(|(at, row)| {
+        let rest = inner.rows.iter().skip(skipped).take(max_rows);
+        let fitting = rest.enumerate().take_while(|(at, row)| {
             bytes += row.event.payload().len();
             *at == 0 || bytes <= max_bytes
         });

@@ -45,7 +45,7 @@ pub trait Outbox: Send + Debug {
     /// Its random id, given when it was created.
     fn id(&self) -> OutboxId;
 
-    /// Kind and place, for people: `sqlite:node.db`.
+    /// Kind and place, as text: `sqlite:node.db`.
     fn place(&self) -> String;
 
     /// Lineage of the log that it publishes to; `None` before it is bound to one.
@@ -58,7 +58,7 @@ pub trait Outbox: Send + Debug {
     /// What it holds now.
     fn pending(&mut self) -> Result<Pending, OutboxError>;
 
-    /// The rows behind sequence `after`, in a row and in order: at most `max_rows`, and at most
+    /// The rows after sequence `after`, in a row and in order: at most `max_rows`, and at most
     /// `max_bytes` of payload unless the first alone is larger. Empty if there is none yet.
     ///
     /// # Errors

@@ -14,10 +14,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tipline_log::{AppendError, LogError, Tail};
+use tipline_log::{AppendError, Backoff, LogError, Tail, error_chain};
 use tipline_proto::{Entry, Event, Label, OutboxId, Position, Timestamp};
 
-use crate::ended::{self, Ended};
+use crate::end_reason::EndReason;
 
 /// Entries that are appended together.
 pub(crate) type Unit = Arc<[Entry]>;
@@ -51,10 +51,10 @@ pub(crate) enum Command {
     Survey,
     /// Read the tail.
     ReadTail,
-    /// Append the unit behind the tail.
+    /// Append the unit after the tail.
     Append { after: Tail, unit: Unit },
-    /// Read rows behind outbox sequence `after`, and seal them behind `behind` in `epoch`.
-    Prepare { request: u64, after: u64, behind: Position, epoch: u64 },
+    /// Read rows after outbox sequence `after`, and seal them after `previous` in `epoch`.
+    Prepare { request: u64, after: u64, previous: Position, epoch: u64 },
     /// Come back after this time.
     Pause(Duration),
     /// This primary holds the log from `claim` on.
@@ -68,7 +68,7 @@ pub(crate) enum Command {
     /// An attempt failed and will be made again: for the log of the process.
     Retrying { attempt: u32, why: String },
     /// Nothing more will come.
-    End(Ended),
+    End(EndReason),
 }
 
 /// The tail before a claim.
@@ -76,7 +76,7 @@ pub(crate) enum Command {
 pub(crate) struct Survey {
     pub(crate) tail: Tail,
     /// Outbox sequence up to which the log is complete, in the numbers of this outbox.
-    pub(crate) complete_to: u64,
+    pub(crate) logged_through: u64,
     pub(crate) now: Timestamp,
 }
 
@@ -84,7 +84,7 @@ pub(crate) struct Survey {
 #[derive(Debug)]
 pub(crate) struct TailRead {
     pub(crate) tail: Tail,
-    /// Whether this position is one that this primary wrote or claimed behind.
+    /// Whether this position is one that this primary wrote or claimed after.
     pub(crate) ours: bool,
 }
 
@@ -94,15 +94,15 @@ pub(crate) enum Obstacle {
     /// Try again after a pause.
     Passing(String),
     /// Trying again does not help.
-    Final(Ended),
+    Final(EndReason),
 }
 
 impl From<LogError> for Obstacle {
     fn from(error: LogError) -> Self {
         if error.is_retryable() {
-            Obstacle::Passing(ended::chain(&error))
+            Obstacle::Passing(error_chain(&error))
         } else {
-            Obstacle::Final(Ended::log(error))
+            Obstacle::Final(EndReason::log(error))
         }
     }
 }
@@ -134,17 +134,15 @@ pub(crate) struct Core {
     requests: u64,
     woken: bool,
     draining: bool,
-    attempt: u32,
+    backoff: Backoff,
     /// Times in a row that the tail was found where it cannot be.
     looks: u32,
 }
 
 /// So often a tail that cannot be is read again before it is believed, over 15 s. One that is
 /// shorter than what was acknowledged: a leader that was cut off from the others, and does
-/// not know yet, tells an old one for up to 10 s. One within our own unit: it is being stored.
+/// not know yet, reports an old one for up to 10 s. One within our own unit: it is being stored.
 const LOOKS: u32 = 20;
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 impl Core {
     pub(crate) fn new(primary: Label, outbox: OutboxId) -> Self {
@@ -160,7 +158,7 @@ impl Core {
             requests: 0,
             woken: false,
             draining: false,
-            attempt: 0,
+            backoff: Backoff::default(),
             looks: 0,
         }
     }
@@ -198,7 +196,7 @@ impl Core {
         }
     }
 
-    /// If nothing is in flight, nobody tells whether this primary is fenced: look.
+    /// If nothing is in flight, nothing shows whether this primary is fenced: look.
     fn challenged(&mut self) -> Vec<Command> {
         if !matches!(self.phase, Phase::Idle) {
             return vec![];
@@ -207,7 +205,7 @@ impl Core {
         vec![Command::ReadTail]
     }
 
-    fn surveyed(&mut self, Survey { tail, complete_to, now }: Survey) -> Vec<Command> {
+    fn surveyed(&mut self, Survey { tail, logged_through, now }: Survey) -> Vec<Command> {
         // An attempt that was in doubt may have been stored after all.
         if let Some(claim) = self.claim.take_if(|claim| claim.position() == tail.position) {
             return self.claimed(claim, tail);
@@ -215,7 +213,7 @@ impl Core {
         let event = Event::EpochStarted { primary: self.primary.clone(), outbox: self.outbox };
         // Our own epoch counts too: the log may have lost our claim, but someone has seen it.
         let epoch = tail.epoch.max(self.epoch) + 1;
-        let claim = Entry::seal(&tail.position, epoch, now, complete_to, event);
+        let claim = Entry::seal(&tail.position, epoch, now, logged_through, event);
         self.claim = Some(claim.clone());
         self.phase = Phase::Claiming(claim.clone());
         vec![Command::Append { after: tail, unit: [claim].into() }]
@@ -223,7 +221,7 @@ impl Core {
 
     fn claimed(&mut self, claim: Entry, tail: Tail) -> Vec<Command> {
         self.epoch = claim.epoch;
-        self.attempt = 0;
+        self.backoff.reset();
         self.forget_prepared();
         self.tail = Some(tail);
         self.phase = Phase::Idle;
@@ -244,7 +242,7 @@ impl Core {
             }
             (Phase::Claiming(_), Err(AppendError::Doubt(error))) => {
                 self.phase = Phase::Surveying;
-                self.pause(ended::chain(&error))
+                self.pause(error_chain(&error))
             }
             (Phase::Sending(unit), Ok(tail)) => self.logged(unit, tail),
             (Phase::Sending(unit), Err(AppendError::Conflict)) => {
@@ -253,18 +251,18 @@ impl Core {
             }
             (Phase::Sending(unit), Err(AppendError::Doubt(error))) => {
                 self.phase = Phase::Resolving(unit);
-                self.pause(ended::chain(&error))
+                self.pause(error_chain(&error))
             }
-            (_, Err(error)) => self.end(Ended::refused(error)),
+            (_, Err(error)) => self.end(EndReason::refused(error)),
             (phase, Ok(_)) => {
                 self.phase = phase;
-                self.end(Ended::halted("the log answered an append that was not under way"))
+                self.end(EndReason::halted("the log answered an append that was not under way"))
             }
         }
     }
 
     fn logged(&mut self, unit: Unit, tail: Tail) -> Vec<Command> {
-        self.attempt = 0;
+        self.backoff.reset();
         self.looks = 0;
         self.tail = Some(tail);
         self.phase = Phase::Idle;
@@ -278,13 +276,13 @@ impl Core {
     /// After a conflict or a doubt: the tail alone decides.
     fn resolve(&mut self, TailRead { tail: found, ours }: TailRead) -> Vec<Command> {
         let Phase::Resolving(unit) = std::mem::replace(&mut self.phase, Phase::Idle) else {
-            return self.end(Ended::halted("a tail was read that nobody had asked for"));
+            return self.end(EndReason::halted("a tail was read that nobody had asked for"));
         };
         let Some(known) = self.tail.clone() else {
-            return self.end(Ended::halted("there was no tail to compare with"));
+            return self.end(EndReason::halted("there was no tail to compare with"));
         };
         if found.epoch > self.epoch {
-            return self.end(Ended::Fenced { epoch: self.epoch, by: found.epoch });
+            return self.end(EndReason::Fenced { epoch: self.epoch, by: found.epoch });
         }
         if unit.last().is_some_and(|last| last.position() == found.position) {
             return self.logged(unit, found);
@@ -316,7 +314,7 @@ impl Core {
             return self.republish(known.position, found);
         }
         let expected = known.position;
-        self.end(Ended::halted(format!(
+        self.end(EndReason::halted(format!(
             "the log's tail is {} of epoch {}, but this primary of epoch {} left it at {expected}: \
              something else writes to the log, or its history was altered; compare it with a \
              backup before anything is published again",
@@ -365,8 +363,8 @@ impl Core {
             Err(Obstacle::Final(ended)) => self.end(ended),
             Err(Obstacle::Passing(why)) => {
                 // The next wake-up, at the latest the periodic one, tries again.
-                self.attempt += 1;
-                vec![Command::Retrying { attempt: self.attempt, why }]
+                self.backoff.failed();
+                vec![Command::Retrying { attempt: self.backoff.attempts(), why }]
             }
         });
         commands
@@ -374,8 +372,8 @@ impl Core {
 
     /// Reading rows had failed, and does no more.
     fn settle(&mut self, read: bool) -> Vec<Command> {
-        if read && self.attempt > 0 && matches!(self.phase, Phase::Idle) {
-            self.attempt = 0;
+        if read && self.backoff.is_pausing() && matches!(self.phase, Phase::Idle) {
+            self.backoff.reset();
             return vec![Command::Settled];
         }
         vec![]
@@ -383,7 +381,7 @@ impl Core {
 
     fn drained(&mut self) -> Vec<Command> {
         if self.draining && matches!(self.phase, Phase::Idle) {
-            return self.end(Ended::Stopped);
+            return self.end(EndReason::Stopped);
         }
         vec![]
     }
@@ -399,7 +397,7 @@ impl Core {
         vec![Command::Append { after, unit }]
     }
 
-    /// Asks for the unit behind the one that is in flight, if there may be one.
+    /// Asks for the unit after the one that is in flight, if there may be one.
     fn prepare(&mut self) -> Vec<Command> {
         if !self.woken || self.prepared.is_some() || self.preparing.is_some() {
             return vec![];
@@ -412,14 +410,14 @@ impl Core {
         let Some(tail) = &self.tail else {
             return vec![];
         };
-        let (after, behind) = match in_flight {
+        let (after, previous) = match in_flight {
             Some(last) => (last.outbox_sequence, last.position()),
             None => (tail.outbox_sequence, tail.position),
         };
         self.woken = false;
         self.requests += 1;
         self.preparing = Some(self.requests);
-        vec![Command::Prepare { request: self.requests, after, behind, epoch: self.epoch }]
+        vec![Command::Prepare { request: self.requests, after, previous, epoch: self.epoch }]
     }
 
     fn forget_prepared(&mut self) {
@@ -435,12 +433,12 @@ impl Core {
     }
 
     fn pause(&mut self, why: String) -> Vec<Command> {
-        let pause = FIRST_PAUSE.saturating_mul(1 << self.attempt.min(10)).min(LONGEST_PAUSE);
-        self.attempt += 1;
-        vec![Command::Retrying { attempt: self.attempt, why }, Command::Pause(pause)]
+        let pause = self.backoff.failed();
+        let attempt = self.backoff.attempts();
+        vec![Command::Retrying { attempt, why }, Command::Pause(pause)]
     }
 
-    fn end(&mut self, ended: Ended) -> Vec<Command> {
+    fn end(&mut self, ended: EndReason) -> Vec<Command> {
         self.phase = Phase::Ended;
         vec![Command::End(ended)]
     }

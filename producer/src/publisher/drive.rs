@@ -1,4 +1,4 @@
-//! The publisher's task: carries out what the core says, and tells it what came of it.
+//! The publisher's task: carries out the core's commands, and feeds back the results.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tipline_log::{Clock, Log, LogError};
+use tipline_log::{Backoff, Clock, Log, LogError, error_chain};
 use tipline_proto::{Position, Tip};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -17,7 +17,7 @@ use super::resume;
 use super::worker::OutboxWorker;
 use crate::board::{self, BoardWatch};
 use crate::digests::Digests;
-use crate::ended::{Ended, chain};
+use crate::end_reason::EndReason;
 use crate::progress::{Anchor, Progress, Stage};
 use crate::settings::{ProducerSettings, Trim};
 use crate::status::BackupStatus;
@@ -31,6 +31,8 @@ pub(crate) type Connect =
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How far back the newest block is looked for, only to announce it.
 const LOOK_BACK_TO_ANNOUNCE: u64 = 300;
+/// Pauses while the log cannot be opened.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Everything a publisher works with.
@@ -55,7 +57,7 @@ pub(crate) async fn run(publisher: Publisher, connect: Connect) {
     };
     publisher.tidy(None).await;
     if !ended.is_stopped() {
-        tracing::error!(primary = %publisher.settings.primary, "publishing ended: {}", chain(&ended));
+        tracing::error!(primary = %publisher.settings.primary, "publishing ended: {}", error_chain(&ended));
     }
     publisher.progress.send_modify(|progress| progress.stage = Stage::Ended(ended));
 }
@@ -67,20 +69,20 @@ struct Ready {
 }
 
 /// Opens the log and reads the board: everything is known before anything is published.
-async fn start(publisher: &Arc<Publisher>, mut connect: Connect) -> Result<Ready, Ended> {
-    let mut attempt = 0;
+async fn start(publisher: &Arc<Publisher>, mut connect: Connect) -> Result<Ready, EndReason> {
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     loop {
         let tried = async {
             let log = connect().await?;
             let preflight = log.preflight().await?;
             if !preflight.is_durable() && !publisher.settings.accept_shortfalls {
                 let shortfalls = preflight.shortfalls;
-                return Err(Obstacle::Final(Ended::NotDurable { shortfalls }));
+                return Err(Obstacle::Final(EndReason::NotDurable { shortfalls }));
             }
             let found = log.identity().lineage;
             let continues = publisher.settings.continue_at.is_some();
             if let Err(bound) = publisher.outbox.belongs_to(found, continues).await? {
-                return Err(Obstacle::Final(Ended::WrongLog { bound, found }));
+                return Err(Obstacle::Final(EndReason::WrongLog { bound, found }));
             }
             let digests = Arc::new(Digests::default());
             let tail = log.tail().await?;
@@ -93,26 +95,25 @@ async fn start(publisher: &Arc<Publisher>, mut connect: Connect) -> Result<Ready
             let board = board::watch(publisher, &log, &digests, shortfalls).await?;
             Ok(Ready { log, digests, board })
         };
-        attempt += 1;
         let why = match tried.await {
             Ok(ready) => return Ok(ready),
             Err(Obstacle::Final(ended)) => return Err(ended),
             Err(Obstacle::Passing(why)) => why,
         };
-        publisher.retrying(attempt, why);
+        let pause = backoff.failed();
+        publisher.retrying(backoff.attempts(), why);
         // The gauge of what waits must move before the log is reached, too.
         publisher.tidy(None).await;
-        let pause = Duration::from_millis(50 << attempt.min(5)).min(LONGEST_PAUSE);
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = publisher.drained() => return Err(Ended::Stopped),
+            () = publisher.drained() => return Err(EndReason::Stopped),
         }
     }
 }
 
 type Work = Pin<Box<dyn Future<Output = Option<Input>> + Send>>;
 
-async fn publish(publisher: &Arc<Publisher>, ready: Ready) -> Ended {
+async fn publish(publisher: &Arc<Publisher>, ready: Ready) -> EndReason {
     let Ready { log, digests, board } = ready;
     let mut core = Core::new(publisher.settings.primary.clone(), publisher.outbox.id());
     let publisher = Arc::clone(publisher);
@@ -153,7 +154,7 @@ struct Driver {
 }
 
 impl Driver {
-    fn carry_out(&mut self, command: Command) -> Option<Ended> {
+    fn carry_out(&mut self, command: Command) -> Option<EndReason> {
         match command {
             Command::Survey => self.survey(),
             Command::ReadTail => self.read_tail(),
@@ -161,10 +162,10 @@ impl Driver {
                 let log = Arc::clone(&self.log);
                 self.push(async move { Input::Appended(log.append(&after, &unit).await) });
             }
-            Command::Prepare { request, after, behind, epoch } => {
+            Command::Prepare { request, after, previous, epoch } => {
                 let (log, outbox) = (Arc::clone(&self.log), self.publisher.outbox.clone());
                 self.push(async move {
-                    let unit = outbox.prepare(log, after, behind, epoch).await;
+                    let unit = outbox.prepare(log, after, previous, epoch).await;
                     Input::Prepared { request, unit }
                 });
             }
@@ -186,7 +187,7 @@ impl Driver {
                 for entry in &unit[..] {
                     self.digests.push(entry.position());
                 }
-                let tip = unit.iter().rev().find_map(|e| resume::block_tip(&e.event));
+                let tip = unit.iter().rev().find_map(|e| e.event.block_tip());
                 if let Some(last) = unit.last() {
                     self.advance(last.position(), last.outbox_sequence, tip);
                 }
@@ -218,10 +219,10 @@ impl Driver {
             let surveyed = async {
                 let tail = log.tail().await?;
                 let continue_at = publisher.settings.continue_at;
-                let complete_to =
-                    resume::complete_to(&*log, &tail, &publisher.outbox, continue_at).await?;
+                let logged_through =
+                    resume::logged_through(&*log, &tail, &publisher.outbox, continue_at).await?;
                 digests.push(tail.position);
-                Ok(Survey { tail, complete_to, now: (publisher.clock)() })
+                Ok(Survey { tail, logged_through, now: (publisher.clock)() })
             };
             Input::Surveyed(surveyed.await)
         });
@@ -238,7 +239,7 @@ impl Driver {
         });
     }
 
-    /// The log is complete up to here: tell everyone, and tidy the outbox.
+    /// The log is complete up to here: notify everyone, and tidy the outbox.
     fn advance(&mut self, tail: Position, logged: u64, tip: Option<Tip>) {
         self.digests.push(tail);
         self.publisher.progress.send_modify(|progress| {
@@ -271,7 +272,7 @@ impl Driver {
         let publisher = Arc::clone(&self.publisher);
         self.push(async move {
             // Both answers mean the same: look.
-            drop(tokio::time::timeout(at_most, publisher.wake.notified()).await);
+            _ = tokio::time::timeout(at_most, publisher.wake.notified()).await;
             Input::Woken
         });
     }
@@ -299,7 +300,7 @@ impl Driver {
 
 impl Publisher {
     fn retrying(&self, attempt: u32, why: String) {
-        // The first of a row is news; the ones behind it are in the progress.
+        // The first of a row is news; the ones after it are in the progress.
         if attempt == 1 {
             tracing::warn!(primary = %self.settings.primary, "publishing is held up, trying again: {why}");
         }

@@ -1,23 +1,25 @@
 //! Before a claim: does this outbox continue this log, and from which row?
 
-use tipline_log::{Log, LogError, Tail};
-use tipline_proto::{Entry, Event, Tip};
+use std::ops::RangeInclusive;
+
+use tipline_log::{Log, LogError, Tail, newest_entry};
+use tipline_proto::{Event, Tip};
 
 use super::core::Obstacle;
 use super::worker::OutboxWorker;
-use crate::ended::Ended;
+use crate::end_reason::EndReason;
 use crate::outbox::Row;
-use crate::settings::Continue;
+use crate::settings::ResumeFrom;
 
-/// How far back the newest block is looked for: over so many proofs and other events.
+/// How far back the newest block is searched for, over this many proofs and other events.
 const LOOK_BACK: u64 = 10_000;
 
 /// The outbox sequence up to which the log is complete, in the numbers of this outbox.
-pub(super) async fn complete_to(
+pub(super) async fn logged_through(
     log: &dyn Log,
     tail: &Tail,
     outbox: &OutboxWorker,
-    continue_at: Option<Continue>,
+    continue_at: Option<ResumeFrom>,
 ) -> Result<u64, Obstacle> {
     match tail.outbox {
         None => {
@@ -31,15 +33,15 @@ pub(super) async fn complete_to(
         Some(logged) => {
             let Some(at) = continue_at else {
                 let (sequence, own) = (tail.outbox_sequence, outbox.id());
-                return Err(Obstacle::Final(Ended::WrongOutbox { logged, sequence, own }));
+                return Err(Obstacle::Final(EndReason::WrongOutbox { logged, sequence, own }));
             };
             if at.position != tail.position {
                 let why = format!(
-                    "this outbox was to continue behind {}, but the log ends at {}: look at what \
+                    "this outbox was to continue after {}, but the log ends at {}: see what \
                      was published since, and say where it continues",
                     at.position, tail.position
                 );
-                return Err(Obstacle::Final(Ended::halted(why)));
+                return Err(Obstacle::Final(EndReason::halted(why)));
             }
             check_continues(log, tail, outbox, at.sequence).await?;
             Ok(at.sequence)
@@ -48,7 +50,7 @@ pub(super) async fn complete_to(
 }
 
 /// The outbox's block at `sequence` is the log's newest one, and the next one follows it.
-/// Looked at before the claim: a claim says for good up to which row the log is complete.
+/// Checked before the claim, because a claim says for good up to which row the log is complete.
 async fn check_continues(
     log: &dyn Log,
     tail: &Tail,
@@ -62,31 +64,31 @@ async fn check_continues(
     if last < sequence {
         // An outbox that is a view over files may still be looking through them.
         let why = format!(
-            "waiting for row {sequence} of the outbox, behind which it is to continue: it ends at \
+            "waiting for row {sequence} of the outbox, after which it is to continue: it ends at \
              row {last}"
         );
         return Err(Obstacle::Passing(why));
     }
-    let (before, behind) = outbox.blocks_around(sequence).await?;
-    if before.is_none() && behind.is_none() {
+    let (before, next) = outbox.blocks_around(sequence).await?;
+    if before.is_none() && next.is_none() {
         let why = format!(
             "waiting for a block in the outbox around row {sequence}, to see whether it continues \
              the log's newest block {tip}"
         );
         return Err(Obstacle::Passing(why));
     }
-    let is_tip = |row: &Row| block_tip(&row.event).as_ref() == Some(&tip);
+    let is_tip = |row: &Row| row.event.block_tip().as_ref() == Some(&tip);
     let wrong = before.filter(|row| !is_tip(row));
-    let wrong = wrong.or_else(|| behind.filter(|row| !follows(&row.event, &tip)));
+    let wrong = wrong.or_else(|| next.filter(|row| !follows(&row.event, &tip)));
     let Some(row) = wrong else {
         return Ok(());
     };
     let why = format!(
         "the log's newest block is {tip}, but row {} of the outbox is {}: the outbox does not \
-         continue behind row {sequence}",
+         continue after row {sequence}",
         row.sequence, row.event
     );
-    Err(Obstacle::Final(Ended::halted(why)))
+    Err(Obstacle::Final(EndReason::halted(why)))
 }
 
 fn follows(event: &Event, tip: &Tip) -> bool {
@@ -115,7 +117,7 @@ async fn check_same_history(
              new outbox that says where it continues",
             pending.last
         );
-        return Err(Obstacle::Final(Ended::halted(why)));
+        return Err(Obstacle::Final(EndReason::halted(why)));
     }
     if sequence < pending.first {
         return Ok(());
@@ -123,8 +125,8 @@ async fn check_same_history(
     let Some(row) = outbox.row(sequence).await? else {
         return Ok(());
     };
-    let logged =
-        newest(log, tail, LOOK_BACK, |event| !matches!(event, Event::EpochStarted { .. })).await?;
+    let of_outbox = |event: &Event| !matches!(event, Event::EpochStarted { .. });
+    let logged = newest_entry(log, newest(log, tail, LOOK_BACK).await?, of_outbox).await?;
     let Some(logged) = logged.filter(|entry| entry.outbox_sequence == sequence) else {
         return Ok(());
     };
@@ -138,7 +140,7 @@ async fn check_same_history(
          where it continues",
         row.event, logged.event
     );
-    Err(Obstacle::Final(Ended::halted(why)))
+    Err(Obstacle::Final(EndReason::halted(why)))
 }
 
 /// The newest block of the log; `None` if there is none among the newest `look_back` entries.
@@ -147,42 +149,16 @@ pub(super) async fn newest_block(
     tail: &Tail,
     look_back: u64,
 ) -> Result<Option<Tip>, LogError> {
-    let is_block =
-        |event: &Event| matches!(event, Event::BlockCommitted { .. } | Event::RolledBack { .. });
-    let found = newest(log, tail, look_back, is_block).await?;
-    Ok(found.and_then(|entry| block_tip(&entry.event)))
+    tipline_log::newest_block(log, newest(log, tail, look_back).await?).await
 }
 
-/// The block tip behind an event that changes it.
-pub(super) fn block_tip(event: &Event) -> Option<Tip> {
-    match event {
-        Event::BlockCommitted { height, hash, .. } => {
-            Some(Tip { height: *height, hash: hash.clone() })
-        }
-        Event::RolledBack { to_height, to_hash } => {
-            Some(Tip { height: *to_height, hash: to_hash.clone() })
-        }
-        _ => None,
-    }
-}
-
+/// The newest entries, as many as there are up to `look_back`.
 async fn newest(
     log: &dyn Log,
     tail: &Tail,
     look_back: u64,
-    wanted: impl Fn(&Event) -> bool + Send,
-) -> Result<Option<Entry>, LogError> {
-    let first = log.extent().await?.first.max(tail.position.index.saturating_sub(look_back));
-    for index in (first..=tail.position.index).rev() {
-        let entry = match log.entry(index).await {
-            Ok(entry) => entry,
-            // Trimmed away meanwhile.
-            Err(LogError::OutOfRange { .. }) => break,
-            Err(error) => return Err(error),
-        };
-        if wanted(&entry.event) {
-            return Ok(Some(entry));
-        }
-    }
-    Ok(None)
+) -> Result<RangeInclusive<u64>, LogError> {
+    let last = tail.position.index;
+    let first = log.extent().await?.first.max(last.saturating_sub(look_back));
+    Ok(first..=last)
 }

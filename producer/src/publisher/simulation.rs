@@ -16,7 +16,7 @@ use tipline_proto::{
 
 use super::core::{Command, Core, Input, Obstacle, Survey, TailRead, Unit};
 use crate::digests::Digests;
-use crate::ended::Ended;
+use crate::end_reason::EndReason;
 
 const OUTBOX: OutboxId = OutboxId::from_bytes([7; 16]);
 
@@ -25,7 +25,7 @@ enum Pending {
     Survey,
     ReadTail,
     Append { after: Tail, unit: Unit },
-    Prepare { request: u64, after: u64, behind: Position, epoch: u64 },
+    Prepare { request: u64, after: u64, previous: Position, epoch: u64 },
     Pause,
 }
 
@@ -33,8 +33,8 @@ struct Primary {
     core: Core,
     digests: Digests,
     pending: Vec<Pending>,
-    ended: Option<Ended>,
-    /// Newest row that it was told to be logged.
+    ended: Option<EndReason>,
+    /// Newest row that it heard to be logged.
     logged: u64,
 }
 
@@ -85,7 +85,7 @@ impl World {
             self.late.clear();
             for primary in &mut self.primaries {
                 primary.pending.clear();
-                primary.ended.get_or_insert(Ended::Stopped);
+                primary.ended.get_or_insert(EndReason::Stopped);
             }
         }
         let mut core = Core::new(Label::new("p").unwrap(), OUTBOX);
@@ -113,7 +113,7 @@ impl World {
         Event::StateRecorded { key, value: Some(Bytes::from(sequence.to_string())) }
     }
 
-    /// The log's side of an append: all or nothing, behind the expected tail.
+    /// The log's side of an append: all or nothing, after the expected tail.
     fn store(&mut self, after: &Tail, unit: &Unit) -> Result<Tail, AppendError> {
         if after.fence != self.log.len() as u64 {
             return Err(AppendError::Conflict);
@@ -132,8 +132,8 @@ impl World {
                 Command::Append { after, unit } => {
                     primary.pending.push(Pending::Append { after, unit });
                 }
-                Command::Prepare { request, after, behind, epoch } => {
-                    primary.pending.push(Pending::Prepare { request, after, behind, epoch });
+                Command::Prepare { request, after, previous, epoch } => {
+                    primary.pending.push(Pending::Prepare { request, after, previous, epoch });
                 }
                 Command::Pause(_) => primary.pending.push(Pending::Pause),
                 Command::Claimed { claim } => primary.digests.push(claim.position()),
@@ -171,7 +171,7 @@ impl World {
             let at = self.rng.random_range(0..self.late.len());
             let (after, unit) = self.late.swap_remove(at);
             // Whether it is stored is the point; nobody waits for the answer.
-            drop(self.store(&after, &unit));
+            _ = self.store(&after, &unit);
         }
         if self.faults && self.losses && self.chance(2) && !self.log.is_empty() {
             let keep = self.log.len() - self.rng.random_range(0..self.log.len().min(4));
@@ -208,9 +208,9 @@ impl World {
             Pending::Survey => {
                 let tail = self.tail();
                 self.primaries[id].digests.push(tail.position);
-                let complete_to = tail.outbox_sequence;
+                let logged_through = tail.outbox_sequence;
                 let now = Timestamp::from_micros(self.clock);
-                Input::Surveyed(Ok(Survey { tail, complete_to, now }))
+                Input::Surveyed(Ok(Survey { tail, logged_through, now }))
             }
             Pending::ReadTail if fault => Input::TailRead(Err(away())),
             Pending::ReadTail => {
@@ -221,7 +221,7 @@ impl World {
             }
             Pending::Append { after, unit } if fault => {
                 match self.rng.random_range(0..3) {
-                    0 => drop(self.store(&after, &unit)),
+                    0 => _ = self.store(&after, &unit),
                     1 => self.late.push((after, unit)),
                     _ => {}
                 }
@@ -236,14 +236,14 @@ impl World {
             Pending::Prepare { request, .. } if fault => {
                 Input::Prepared { request, unit: Err(away()) }
             }
-            Pending::Prepare { request, after, mut behind, epoch } => {
+            Pending::Prepare { request, after, mut previous, epoch } => {
                 let most = self.rng.random_range(1..5);
                 let unit: Unit = (after + 1..=self.rows.min(after + most))
                     .map(|sequence| {
                         let time = Timestamp::from_micros(sequence);
                         let row = Self::row(sequence);
-                        let entry = Entry::seal(&behind, epoch, time, sequence, row);
-                        behind = entry.position();
+                        let entry = Entry::seal(&previous, epoch, time, sequence, row);
+                        previous = entry.position();
                         entry
                     })
                     .collect();
@@ -254,19 +254,19 @@ impl World {
     }
 
     fn check(&self) {
-        let mut behind = self.origin;
+        let mut previous = self.origin;
         let mut sequence = 0;
         let mut epoch = 0;
         for entry in &self.log {
-            assert!(entry.follows(&behind), "the log chains at {}", entry.index);
-            behind = entry.position();
+            assert!(entry.follows(&previous), "the log chains at {}", entry.index);
+            previous = entry.position();
             if matches!(entry.event, Event::EpochStarted { .. }) {
                 assert!(entry.epoch > epoch, "an epoch starts above the one before it");
                 assert_eq!(entry.outbox_sequence, sequence, "a claim says what is complete");
                 epoch = entry.epoch;
                 continue;
             }
-            assert_eq!(entry.epoch, epoch, "nothing of another epoch behind a claim");
+            assert_eq!(entry.epoch, epoch, "nothing of another epoch after a claim");
             assert_eq!(entry.outbox_sequence, sequence + 1, "every row once and in order");
             assert_eq!(entry.event, Self::row(entry.outbox_sequence), "the row itself");
             sequence += 1;
@@ -278,7 +278,7 @@ impl World {
         }
     }
 
-    /// The faults are over: everything must come to rest with every row in the log.
+    /// The faults are over: everything must settle with every row in the log.
     fn settle(&mut self) {
         self.faults = false;
         for _ in 0..20_000 {
@@ -288,7 +288,7 @@ impl World {
             }
             self.happen();
             let alive = self.primaries.iter().filter(|p| p.ended.is_none());
-            assert!(self.losses || alive.clone().count() > 0, "one must go on");
+            assert!(self.losses || alive.clone().count() > 0, "one must continue");
             if alive.count() == 1 && self.tail().outbox_sequence == self.rows {
                 return;
             }
@@ -327,7 +327,7 @@ fn every_row_is_logged_once_in_order_and_one_primary_goes_on() {
         world.settle();
         world.check();
         for primary in world.primaries.iter().filter_map(|p| p.ended.as_ref()) {
-            assert!(matches!(primary, Ended::Fenced { .. }), "{primary}");
+            assert!(matches!(primary, EndReason::Fenced { .. }), "{primary}");
         }
     }
 }
@@ -338,7 +338,7 @@ fn what_the_log_loses_is_published_again_or_halts() {
     for seed in seeds(500) {
         println!("seed {seed}");
         let mut world = run(seed, true);
-        // A primary may have halted because it could not tell; a new one takes over.
+        // A primary may have halted because it could not decide; a new one takes over.
         world.start_primary();
         world.settle();
         world.check();
@@ -368,13 +368,13 @@ fn a_drained_primary_stops_with_everything_logged() {
         while world.primaries[0].ended.is_none() {
             world.happen();
         }
-        assert!(world.primaries[0].ended.as_ref().is_some_and(Ended::is_stopped));
+        assert!(world.primaries[0].ended.as_ref().is_some_and(EndReason::is_stopped));
         assert_eq!(world.tail().outbox_sequence, 20);
         world.check();
     }
 }
 
-/// A log that kept only a part of a unit, for good, is no log to go on with.
+/// A log that kept only a part of a unit, for good, is no log to continue.
 #[test]
 fn a_unit_that_stays_half_stored_halts() {
     let mut world = World::new(0, false);
@@ -400,7 +400,7 @@ fn a_unit_that_stays_half_stored_halts() {
         };
         world.step(0, input);
     }
-    assert!(matches!(world.primaries[0].ended, Some(Ended::Halted { .. })));
-    assert_eq!(world.log.last().map(Entry::position), stored, "nothing was published behind it");
-    assert!(looks > 1, "it was looked at more than once before");
+    assert!(matches!(world.primaries[0].ended, Some(EndReason::Halted { .. })));
+    assert_eq!(world.log.last().map(Entry::position), stored, "nothing was published after it");
+    assert!(looks > 1, "it was read more than once before");
 }

@@ -3,21 +3,20 @@
 use std::sync::Arc;
 use std::thread;
 
-use tipline_log::Log;
+use tipline_log::{Log, error_chain};
 use tipline_proto::limits::{MAX_UNIT_BYTES, MAX_UNIT_MESSAGES};
 use tipline_proto::{Entry, Lineage, OutboxId, Position};
 use tokio::sync::{mpsc, oneshot};
 
 use super::core::{Obstacle, Unit};
-use super::resume::block_tip;
-use crate::ended::{Ended, chain};
+use crate::end_reason::EndReason;
 use crate::outbox::{Outbox, OutboxError, Pending, Row};
 
 /// Logged rows that stay in the outbox in any case, to be published again should the log
 /// lose them: 50 minutes of a chain with one block every 3 s.
 const KEPT_ROWS: u64 = 1000;
 
-/// How far around the row behind which an outbox continues a block is looked for.
+/// How far around the row after which an outbox continues a block is looked for.
 const LOOK_AROUND: u64 = 1000;
 
 type Job = Box<dyn FnOnce(&mut Worker) + Send>;
@@ -78,7 +77,7 @@ impl OutboxWorker {
         Ok(read.await?.map_err(obstacle)?.pop())
     }
 
-    /// The newest row up to `sequence` that changes the block tip, and the first one behind it;
+    /// The newest row up to `sequence` that changes the block tip, and the first one after it;
     /// `None` where there is none within reach.
     pub(crate) async fn blocks_around(
         &self,
@@ -92,10 +91,10 @@ impl OutboxWorker {
         &self,
         log: Arc<dyn Log>,
         after: u64,
-        behind: Position,
+        previous: Position,
         epoch: u64,
     ) -> Result<Unit, Obstacle> {
-        self.run(move |worker| worker.prepare(&*log, after, behind, epoch)).await?
+        self.run(move |worker| worker.prepare(&*log, after, previous, epoch)).await?
     }
 
     /// Drops rows up to `sequence`, except the newest that are kept in any case.
@@ -109,14 +108,14 @@ impl OutboxWorker {
     ) -> Result<T, Obstacle> {
         let (reply, answer) = oneshot::channel();
         let job: Job = Box::new(move |worker| {
-            // Nobody waits any more if the publisher was dropped: nothing to tell.
-            drop(reply.send(job(worker)));
+            // Nobody waits any more if the publisher was dropped: nothing to report.
+            _ = reply.send(job(worker));
         });
         let sent = self.jobs.send(job).await;
         if sent.is_err() {
-            return Err(Obstacle::Final(Ended::Panicked));
+            return Err(Obstacle::Final(EndReason::Panicked));
         }
-        answer.await.map_err(|_| Obstacle::Final(Ended::Panicked))
+        answer.await.map_err(|_| Obstacle::Final(EndReason::Panicked))
     }
 }
 
@@ -125,13 +124,12 @@ impl Worker {
         &mut self,
         log: &dyn Log,
         after: u64,
-        behind: Position,
+        previous: Position,
         epoch: u64,
     ) -> Result<Unit, Obstacle> {
         let rows = self.outbox.read(after, MAX_UNIT_MESSAGES, MAX_UNIT_BYTES).map_err(obstacle)?;
         let mut unit: Vec<Entry> = Vec::with_capacity(rows.len());
-        let mut behind = behind;
-        let mut messages = 0;
+        let mut previous = previous;
         for (row, expected) in rows.into_iter().zip(after + 1..) {
             if row.sequence != expected {
                 let place = self.outbox.place();
@@ -139,36 +137,33 @@ impl Worker {
                     "the outbox {place} gave row {} where {expected} was due: it is damaged",
                     row.sequence
                 );
-                return Err(Obstacle::Final(Ended::halted(why)));
+                return Err(Obstacle::Final(EndReason::halted(why)));
             }
-            let entry = Entry::seal(&behind, epoch, row.time, row.sequence, row.event);
-            messages += log.messages(&entry);
-            if messages > MAX_UNIT_MESSAGES && !unit.is_empty() {
-                break;
-            }
-            behind = entry.position();
+            let entry = Entry::seal(&previous, epoch, row.time, row.sequence, row.event);
+            previous = entry.position();
             unit.push(entry);
         }
+        unit.truncate(log.unit_len(&unit));
         Ok(unit.into())
     }
 
     fn blocks_around(&mut self, sequence: u64) -> Result<(Option<Row>, Option<Row>), OutboxError> {
         let pending = self.outbox.pending()?;
         let mut at = sequence.saturating_sub(LOOK_AROUND).max(pending.first.saturating_sub(1));
-        let (mut before, mut behind) = (None, None);
-        while at < sequence.saturating_add(LOOK_AROUND) && behind.is_none() {
+        let (mut before, mut next) = (None, None);
+        while at < sequence.saturating_add(LOOK_AROUND) && next.is_none() {
             let rows = self.outbox.read(at, MAX_UNIT_MESSAGES, MAX_UNIT_BYTES)?;
             let Some(last) = rows.last() else { break };
             at = last.sequence;
-            for row in rows.into_iter().filter(|row| block_tip(&row.event).is_some()) {
+            for row in rows.into_iter().filter(|row| row.event.block_tip().is_some()) {
                 if row.sequence <= sequence {
                     before = Some(row);
                 } else {
-                    behind.get_or_insert(row);
+                    next.get_or_insert(row);
                 }
             }
         }
-        Ok((before, behind))
+        Ok((before, next))
     }
 
     fn trim(&mut self, sequence: u64) -> Result<(), OutboxError> {
@@ -185,7 +180,7 @@ impl Worker {
 
 fn obstacle(error: OutboxError) -> Obstacle {
     match error {
-        OutboxError::Failed { .. } => Obstacle::Passing(chain(&error)),
-        error => Obstacle::Final(Ended::outbox(error)),
+        OutboxError::Failed { .. } => Obstacle::Passing(error_chain(&error)),
+        error => Obstacle::Final(EndReason::outbox(error)),
     }
 }

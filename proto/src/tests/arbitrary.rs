@@ -5,9 +5,8 @@
 use bytes::Bytes;
 use proptest::arbitrary::any;
 use proptest::collection::vec;
-use proptest::option;
-use proptest::prop_oneof;
 use proptest::strategy::{BoxedStrategy, Just, Strategy};
+use proptest::{option, prop_oneof};
 
 use crate::limits::{MAX_HASH_BYTES, MAX_KEY_BYTES, MAX_LABEL_BYTES, MAX_TEXT_BYTES};
 use crate::{
@@ -135,7 +134,7 @@ pub(super) fn event() -> BoxedStrategy<Event> {
     .boxed()
 }
 
-/// The position that the entry is sealed behind, and the entry.
+/// The position that the entry is sealed after, and the entry.
 pub(super) fn sealed() -> BoxedStrategy<(Position, Entry)> {
     let previous = (0..u64::MAX, digest()).prop_map(|(index, digest)| Position { index, digest });
     (previous, positive(), time(), positive(), event())

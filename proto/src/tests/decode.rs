@@ -102,7 +102,9 @@ impl Damage {
             Damage::Flip(bit) => bytes[bit / 8 % length] ^= 1 << (bit % 8),
             Damage::Truncate(at) => bytes.truncate(at % length),
             Damage::Repeat(at, n) => bytes.extend_from_within(range(*at, *n)),
-            Damage::Remove(at, n) => drop(bytes.drain(range(*at, *n))),
+            Damage::Remove(at, n) => {
+                bytes.drain(range(*at, *n));
+            }
         }
     }
 }

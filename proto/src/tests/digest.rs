@@ -53,7 +53,7 @@ const B1: [u8; 34] = with_length(0xb1);
 const G60: [u8; 34] = with_length(0x60);
 const C1: [u8; 66] = with_length(0xc1);
 
-/// A hash of one byte repeated, behind its length in two bytes.
+/// A hash of one byte repeated, after its length in two bytes.
 const fn with_length<const N: usize>(byte: u8) -> [u8; N] {
     let mut bytes = [byte; N];
     bytes[0] = 0;
@@ -111,7 +111,7 @@ fn every_example_follows_the_one_before_it_only() {
         std::iter::once(examples::position()).chain(entries.iter().map(Entry::position)).collect();
     for (n, entry) in entries.iter().enumerate() {
         for (m, position) in positions.iter().enumerate() {
-            assert_eq!(entry.follows(position), n == m, "entry {} behind {position}", n + 1);
+            assert_eq!(entry.follows(position), n == m, "entry {} after {position}", n + 1);
         }
     }
 }
@@ -151,7 +151,7 @@ proptest! {
         let mut digest = *previous.digest.as_bytes();
         digest[bit / 8] ^= 1 << (bit % 8);
         let other = Position { digest: Digest::from_bytes(digest), ..previous };
-        prop_assert!(!entry.follows(&other), "behind another history");
+        prop_assert!(!entry.follows(&other), "after another history");
     }
 }
 

@@ -83,14 +83,14 @@ fn key() -> Key {
     Key::new(&b"config/fees"[..]).unwrap()
 }
 
-/// The events as a log, sealed one behind the other.
+/// The events as a log, sealed one after the other.
 pub(super) fn entries() -> Vec<(&'static str, Entry)> {
-    let mut behind = Position::origin(&identity());
+    let mut previous = Position::origin(&identity());
     let seal = |(n, (name, event)): (u64, (&'static str, Event))| {
         let time = Timestamp::from_micros(TIME + n);
         // An epoch start says what is complete, here nothing; the others count on from there.
-        let entry = Entry::seal(&behind, EPOCH, time, n, event);
-        behind = entry.position();
+        let entry = Entry::seal(&previous, EPOCH, time, n, event);
+        previous = entry.position();
         (name, entry)
     };
     (0..).zip(events()).map(seal).collect()

@@ -3,9 +3,8 @@
 use bytes::Bytes;
 use proptest::arbitrary::any;
 use proptest::collection::vec;
-use proptest::prop_oneof;
-use proptest::proptest;
 use proptest::strategy::{Just, Strategy};
+use proptest::{prop_oneof, proptest};
 
 use super::examples::{hash, position};
 use crate::{Cursor, Event, Hash, LinkError, Links, LinksState, Tip};

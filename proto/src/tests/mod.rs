@@ -1,6 +1,7 @@
 //! The random tests are proptest's: a failure prints the smallest input and keeps its seed in
 //! `proptest-regressions/`, to be committed with the fix.
 
+mod agreement;
 mod arbitrary;
 mod decode;
 mod digest;

@@ -5,13 +5,12 @@ use proptest::{prop_assert, prop_assert_eq, proptest};
 use prost::Message;
 
 use super::{arbitrary, examples};
-use crate::generated as pb;
 use crate::limits::{
     MAX_HASH_BYTES, MAX_KEY_BYTES, MAX_LABEL_BYTES, MAX_PAYLOAD_BYTES, MAX_UNIT_MESSAGES,
 };
 use crate::{
     Assembler, DecodeError, Digest, Entry, Event, Hash, Head, Key, Label, MAX_ENTRY_OVERHEAD,
-    OutboxId, Position, Timestamp, TransactionId, split,
+    OutboxId, Position, Timestamp, TransactionId, generated as pb, split,
 };
 
 fn assemble(messages: Vec<Bytes>) -> Entry {
@@ -204,6 +203,6 @@ fn parts_before_a_whole_message_are_an_error() {
     assembler.push(Bytes::from_static(b"of another event")).unwrap();
     assert!(assembler.finish(entry.encode()).is_err());
     assert_eq!(assembler.finish(entry.encode()).unwrap(), entry, "and are gone");
-    let behind = Position::origin(&examples::identity());
-    assert!(entry.follows(&behind));
+    let previous = Position::origin(&examples::identity());
+    assert!(entry.follows(&previous));
 }

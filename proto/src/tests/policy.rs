@@ -42,7 +42,7 @@ impl Clause {
         let counted = consumers.iter().filter(|(name, reached)| {
             let named = self.patterns.iter().any(|pattern| matches(pattern, name.as_str()));
             let levels = Level::ALL.into_iter().filter(|level| *level >= self.level);
-            let far = levels.filter_map(|level| reached.said(level)).any(|p| p.index >= index);
+            let far = levels.filter_map(|level| reached.reported(level)).any(|p| p.index >= index);
             named && far
         });
         counted.count() >= self.count
@@ -125,7 +125,7 @@ proptest! {
         let policy: Policy = model.text().parse().unwrap();
         let mut after = consumers.clone();
         let reached = after.entry(name.parse().unwrap()).or_default();
-        let before = reached.said(level).map_or(0, |position| position.index);
+        let before = reached.reported(level).map_or(0, |position| position.index);
         reached.set(level, at(index.max(before)));
         assert!(policy.backed_up(&after) >= policy.backed_up(&consumers));
     }

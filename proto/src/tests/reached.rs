@@ -9,11 +9,11 @@ proptest! {
     #[test]
     fn a_level_counts_for_those_below_it(reached in arbitrary::reached()) {
         for level in Level::ALL {
-            let said = Level::ALL.into_iter().filter(|l| *l >= level).filter_map(|l| reached.said(l));
+            let said = Level::ALL.into_iter().filter(|l| *l >= level).filter_map(|l| reached.reported(l));
             let furthest = said.map(|position| position.index).max();
             prop_assert_eq!(reached.at(level).map(|position| position.index), furthest);
         }
-        let highest = Level::ALL.into_iter().filter(|l| reached.said(*l).is_some()).max();
+        let highest = Level::ALL.into_iter().filter(|l| reached.reported(*l).is_some()).max();
         prop_assert_eq!(reached.highest().map(|(level, _)| level), highest);
     }
 
@@ -26,8 +26,8 @@ proptest! {
         let mut after = before.clone();
         after.set(level, position);
         for other in Level::ALL {
-            let expected = if other == level { Some(position) } else { before.said(other) };
-            prop_assert_eq!(after.said(other), expected);
+            let expected = if other == level { Some(position) } else { before.reported(other) };
+            prop_assert_eq!(after.reported(other), expected);
         }
     }
 }
@@ -52,5 +52,5 @@ fn verified_is_also_durable_but_not_offsite() {
     assert_eq!(reached.at(Level::Durable), Some(position));
     assert_eq!(reached.at(Level::Verified), Some(position));
     assert_eq!(reached.at(Level::Offsite), None);
-    assert_eq!(reached.said(Level::Durable), None);
+    assert_eq!(reached.reported(Level::Durable), None);
 }

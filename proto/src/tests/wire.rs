@@ -5,9 +5,8 @@ use proptest::{prop_assert_eq, proptest};
 use prost::Message;
 
 use super::{arbitrary, examples};
-use crate::generated as pb;
 use crate::limits::{MAX_PAYLOAD_BYTES, MAX_TEXT_BYTES};
-use crate::{Announcement, Cursor, DecodeError, Entry, Event, Receipt};
+use crate::{Announcement, Cursor, DecodeError, Entry, Event, Receipt, generated as pb};
 
 proptest! {
     #[test]

@@ -74,7 +74,7 @@ async fn a_claim_gets_through_between_the_units_of_a_busy_primary() {
     });
     is_busy.await.unwrap();
     let label = Label::new("new").unwrap();
-    let claim = tipline_backup::claim(&new, label, &system_clock()).await.unwrap();
+    let claim = tipline_log::claim(&new, label, &system_clock()).await.unwrap();
     let last = writing.await.unwrap();
     println!("claimed behind {} entries", last.position.index);
     assert_eq!(claim.position.index, last.position.index + 1);

@@ -164,7 +164,7 @@ async fn lost_messages_are_noticed() {
         }
     };
     assert!(lost.is_retryable(), "{lost:?}");
-    assert!(lost.to_string().contains("came behind"), "{lost}");
+    assert!(lost.to_string().contains("came after"), "{lost}");
 
     // By asking, where none comes. The server serves those who wait in turn: the
     // subscription first, the thief then.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tipline_log::system_clock;
-use tipline_producer::{Ended, Producer, ProducerSettings, Ticket};
+use tipline_producer::{EndReason, Producer, ProducerSettings, Ticket};
 use tipline_proto::{Label, Policy};
 use tipline_tests::{ToyNode, open_log};
 
@@ -109,7 +109,7 @@ async fn main() {
         Ok(()) => 0,
         Err(error) => {
             tracing::error!("{error}");
-            let fenced = matches!(error.downcast_ref(), Some(Ended::Fenced { .. }));
+            let fenced = matches!(error.downcast_ref(), Some(EndReason::Fenced { .. }));
             if fenced { 3 } else { 2 }
         }
     };

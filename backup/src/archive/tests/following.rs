@@ -42,8 +42,8 @@ async fn what_is_in_the_log_is_in_the_archive_and_its_receipt_says_verified() {
     }
     assert_eq!(everything(&open(&directory).await).await.unwrap(), history.entries);
     let reached = receipt(&*log).await.reached;
-    assert_eq!(reached.said(Level::Verified), Some(history.model.cursor.position));
-    assert_eq!(reached.said(Level::Offsite), None);
+    assert_eq!(reached.reported(Level::Verified), Some(history.model.cursor.position));
+    assert_eq!(reached.reported(Level::Offsite), None);
 }
 
 /// What has arrived waits for more, but not to the end.

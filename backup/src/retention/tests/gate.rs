@@ -2,10 +2,10 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tipline_log::Extent;
+use tipline_log::{Extent, Survey};
 use tipline_proto::Level;
 
-use super::super::{Holder, Proven, Reservation, RetentionPlan, RetentionRule, Survey, plan};
+use super::super::{Holder, Proven, Reservation, RetentionPlan, RetentionRule, plan};
 use super::{archive, at, checkpoint, elsewhere, lenient, receipt, receipt_at, survey, unread};
 
 fn first(survey: &Survey, proven: &[Proven], rule: &RetentionRule) -> u64 {

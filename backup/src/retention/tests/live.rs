@@ -9,7 +9,7 @@ use tipline_log::{Extent, Log, Reader, Receipts};
 use tipline_proto::{InstanceId, Level, Position, Reached, Receipt, Role, Timestamp};
 use tipline_store::conformance::history::{History, log};
 
-use crate::retention::{Proven, ProvenKind, RetentionRule, Survey, plan};
+use crate::retention::{Proven, ProvenKind, RetentionRule, plan, survey};
 use crate::tests::{clock, digest, dynamic, failure, place, start, undisturbed, until_index};
 
 fn rule() -> RetentionRule {
@@ -23,7 +23,7 @@ fn rule() -> RetentionRule {
 
 /// Looks, decides, and does it.
 async fn retain(log: &dyn Log, proven: &[Proven]) -> Extent {
-    let survey = Survey::of(log, proven, Duration::ZERO, clock()()).await.unwrap();
+    let survey = survey(log, proven, Duration::ZERO, clock()()).await.unwrap();
     log.trim(plan(&survey, proven, &rule()).first).await.unwrap()
 }
 

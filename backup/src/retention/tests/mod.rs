@@ -6,12 +6,12 @@ mod survey;
 
 use std::time::Duration;
 
-use tipline_log::Extent;
+use tipline_log::{Extent, Survey};
 use tipline_proto::{
     Digest, InstanceId, Level, Lineage, Position, Reached, Receipt, Role, Timestamp,
 };
 
-use super::{Proven, ProvenKind, RetentionRule, Survey};
+use super::{Proven, ProvenKind, RetentionRule};
 
 /// The log's position at an index.
 fn at(index: u64) -> Position {
@@ -68,6 +68,7 @@ fn lenient() -> RetentionRule {
 /// A log of the entries 101 to 1000, one a second, that knows its own digests.
 fn survey(receipts: impl IntoIterator<Item = Receipt>) -> Survey {
     Survey {
+        tail: at(1000),
         held: Extent { first: 101, last: 1000 },
         receipts: receipts.into_iter().collect(),
         digests: (101..=1000).map(|index| (index, at(index).digest)).collect(),

@@ -5,7 +5,7 @@ use tipline_log::{Appender, Extent, Receipts, Trimmer};
 use tipline_proto::{Entry, Level, Position, Timestamp};
 use tipline_store::conformance::history::{History, log};
 
-use super::super::{Reservation, Survey};
+use super::super::{Reservation, reservations, survey};
 use super::{archive, elsewhere, receipt_at};
 
 const SECOND: u64 = 1_000_000;
@@ -35,7 +35,7 @@ async fn it_sees_ages_digests_and_the_pace() {
     let proven = [archive(positions[60]), archive(positions[20]), archive(elsewhere(500))];
     let now = Timestamp::from_micros(1000 * SECOND);
     let young_from = async |keep_for| {
-        let seen = Survey::of(&log, &proven, Duration::from_secs(keep_for), now).await.unwrap();
+        let seen = survey(&log, &proven, Duration::from_secs(keep_for), now).await.unwrap();
         seen.young_from
     };
     // Entry n was committed at (n - 1) × 10 s.
@@ -45,14 +45,14 @@ async fn it_sees_ages_digests_and_the_pace() {
     assert_eq!(young_from(300).await, 72);
     assert_eq!(young_from(100_000).await, 21);
 
-    let seen = Survey::of(&log, &proven, Duration::ZERO, now).await.unwrap();
+    let seen = survey(&log, &proven, Duration::ZERO, now).await.unwrap();
     assert_eq!(seen.held, Extent { first: 21, last: 100 });
     let digests: Vec<_> = seen.digests.iter().map(|(index, digest)| (*index, *digest)).collect();
     let own = |index: usize| (index as u64, positions[index].digest);
     assert_eq!(digests, [own(50), own(60), own(70), own(100)]);
     assert_eq!(seen.per_event, Some(Duration::from_secs(10)));
 
-    let told: Vec<_> = seen.reservations(60).iter().map(|r| (r.behind, r.reservation)).collect();
+    let told: Vec<_> = reservations(&seen, 60).iter().map(|r| (r.behind, r.reservation)).collect();
     let at_risk_in = Some(Duration::from_secs(110));
     let expected = [
         (50, Reservation::Reserved { at_risk_in }),
@@ -66,11 +66,11 @@ async fn it_sees_ages_digests_and_the_pace() {
 async fn an_empty_log_and_one_of_one_entry_are_seen() {
     let memory = MemoryLog::new(log());
     let now = Timestamp::from_micros(SECOND);
-    let seen = Survey::of(&memory, &[], Duration::from_secs(9), now).await.unwrap();
+    let seen = survey(&memory, &[], Duration::from_secs(9), now).await.unwrap();
     assert_eq!((seen.held, seen.per_event), (Extent { first: 1, last: 0 }, None));
 
     let (memory, _) = ten_seconds_apart().await;
     memory.trim(100).await.unwrap();
-    let seen = Survey::of(&memory, &[], Duration::from_secs(9), now).await.unwrap();
+    let seen = survey(&memory, &[], Duration::from_secs(9), now).await.unwrap();
     assert_eq!((seen.held, seen.per_event), (Extent { first: 100, last: 100 }, None));
 }

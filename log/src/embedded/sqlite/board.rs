@@ -4,7 +4,7 @@ use rusqlite::{OptionalExtension, params};
 use tipline_proto::{Announcement, ConsumerName, Receipt};
 
 use super::Database;
-use super::errors::explain;
+use super::error::explain;
 use crate::error::LogError;
 use crate::spec::Board;
 

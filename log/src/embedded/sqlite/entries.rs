@@ -5,7 +5,7 @@ use tipline_proto::limits::{MAX_APPLY_BYTES, MAX_APPLY_EVENTS};
 use tipline_proto::{Digest, Entry, Event, OutboxId, Position};
 
 use super::Database;
-use super::errors::explain;
+use super::error::explain;
 use crate::error::LogError;
 use crate::spec::{Extent, Tail};
 
@@ -19,7 +19,7 @@ impl Database {
     ) -> Result<Option<Tail>, LogError> {
         let (place, origin) = (&self.place, Position::origin(&self.identity));
         append(&mut self.connection, origin, after, unit)
-            .map_err(|error| explain(place, &format!("appending behind {}", after.position), error))
+            .map_err(|error| explain(place, &format!("appending after {}", after.position), error))
     }
 
     /// The tail. The newest entry is read whole.
@@ -34,7 +34,7 @@ impl Database {
         if digest != entry.digest.as_bytes()[..] {
             return Err(self.damaged(number, "its digest is not the one beside it"));
         }
-        Ok(Tail { outbox: self.outbox(claim)?, ..origin.behind(&entry, number) })
+        Ok(Tail { outbox: self.outbox(claim)?, ..origin.after(&entry, number) })
     }
 
     pub(in crate::embedded) fn extent(&self) -> Result<Extent, LogError> {
@@ -48,7 +48,7 @@ impl Database {
         Ok(Extent { first: first.map_or(1, number), last: last.map_or(0, number) })
     }
 
-    /// The position behind entry `index`; `None` if the log holds neither it nor the one behind.
+    /// The position after entry `index`; `None` if the log holds neither it nor the one after.
     pub(in crate::embedded) fn position(&self, index: u64) -> Result<Option<Position>, LogError> {
         if index == 0 {
             return Ok(Some(Position::origin(&self.identity)));
@@ -70,24 +70,24 @@ impl Database {
         }
     }
 
-    /// The entries behind `previous`, as many as a batch may have, each checked against the
+    /// The entries after `previous`, as many as a batch may have, each checked against the
     /// one before: SQLite has no checksum of its own on what it stores.
     pub(in crate::embedded) fn batch(&self, previous: Position) -> Result<Vec<Entry>, LogError> {
         let explain =
-            |error| explain(&self.place, &format!("entries behind {}", previous.index), error);
+            |error| explain(&self.place, &format!("entries after {}", previous.index), error);
         let sql = "SELECT number, digest, length(bytes), bytes FROM entry
                    WHERE number > ? ORDER BY number LIMIT ?";
         let mut statement = self.connection.prepare_cached(sql).map_err(explain)?;
         let limit = MAX_APPLY_EVENTS as i64;
         let mut rows = statement.query(params![key(previous.index), limit]).map_err(explain)?;
-        let (mut batch, mut behind, mut bytes) = (Vec::new(), previous, 0);
+        let (mut batch, mut reached, mut bytes) = (Vec::new(), previous, 0);
         while let Some(row) = rows.next().map_err(explain)? {
             bytes += row.get::<_, i64>(2).map_err(explain)?;
             if bytes > MAX_APPLY_BYTES as i64 && !batch.is_empty() {
                 break;
             }
-            let entry = self.check(row, &behind)?;
-            behind = entry.position();
+            let entry = self.check(row, &reached)?;
+            reached = entry.position();
             batch.push(entry);
         }
         Ok(batch)
@@ -125,7 +125,7 @@ impl Database {
             .map_err(|error| LogError::damaged(&self.place, &at, error))?;
         if !entry.follows(previous) || digest != entry.digest.as_bytes()[..] {
             return Err(
-                self.damaged(index, "its bytes do not give its digest behind the entry before")
+                self.damaged(index, "its bytes do not give its digest after the entry before")
             );
         }
         Ok(entry)
@@ -187,7 +187,7 @@ fn append(
             }
             let digest = &entry.digest.as_bytes()[..];
             insert.execute(params![key(entry.index), digest, key(claim), &entry.encode()[..]])?;
-            tail = tail.behind(entry, entry.index);
+            tail = tail.after(entry, entry.index);
         }
     }
     transaction.commit()?;

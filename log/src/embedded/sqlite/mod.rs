@@ -6,7 +6,7 @@
 
 mod board;
 mod entries;
-mod errors;
+mod error;
 mod open;
 mod trim;
 
@@ -15,7 +15,7 @@ use std::time::Duration;
 use rusqlite::{Connection, Row};
 use tipline_proto::LogIdentity;
 
-use self::errors::explain;
+use self::error::explain;
 use crate::error::LogError;
 
 pub(super) use self::open::create;
@@ -80,7 +80,7 @@ impl Database {
             .map_err(|error| explain(&self.place, "a checkpoint of the write-ahead log", error))
     }
 
-    /// Limits the file, so that a test sees what happens when there is no room.
+    /// Limits the file, so that a test sees what happens when there is no space.
     #[cfg(test)]
     pub(in crate::embedded) fn limit_pages(&self, pages: i64) {
         self.connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();

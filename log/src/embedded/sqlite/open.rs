@@ -8,7 +8,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params};
 use tipline_proto::subject::CONTRACT_VERSION;
 use tipline_proto::{Chain, Hash, Lineage, LogIdentity};
 
-use super::errors::explain;
+use super::error::explain;
 use super::{Database, LOCK_LIMIT, Purpose};
 use crate::error::LogError;
 
@@ -50,7 +50,7 @@ CREATE TABLE subscriber (
 ";
 
 /// How often a connection asks for a lock that another process holds: SQLite can be neither
-/// woken nor told, and its own pauses are of milliseconds.
+/// woken nor notified, and its own pauses are of milliseconds.
 const LOCK_PAUSE: Duration = Duration::from_micros(200);
 /// A write-ahead log that a large event made longer is cut back to this when it starts over.
 const WAL_KEPT_BYTES: i64 = 64 << 20;
@@ -127,7 +127,7 @@ fn connect(path: &Path, purpose: Purpose) -> rusqlite::Result<Connection> {
         Purpose::Board => connection.pragma_update(None, "synchronous", "NORMAL")?,
         Purpose::Reading => connection.pragma_update(None, "query_only", true)?,
     }
-    // Closing must not block whoever drops a reader, and only the writer may fsync.
+    // Closing must not block the one who drops a reader, and only the writer may fsync.
     let on_close = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
     connection.set_db_config(on_close, purpose != Purpose::Entries)?;
     Ok(connection)

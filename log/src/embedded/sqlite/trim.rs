@@ -1,11 +1,11 @@
-//! Trimming: the oldest entries go, and what the entries behind them still need is kept.
+//! Trimming: the oldest entries go, and what the entries after them still need is kept.
 
 use rusqlite::{OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use tipline_proto::{Digest, OutboxId, Position};
 
 use super::Database;
 use super::entries::{key, number};
-use super::errors::explain;
+use super::error::explain;
 use super::open::TRIMMED_VERSION;
 use crate::error::LogError;
 use crate::spec::Extent;
@@ -15,7 +15,7 @@ const STEP_ENTRIES: i64 = 1000;
 /// … and about the most bytes: SQLite looks at every page of them.
 const STEP_BYTES: i64 = 64 << 20;
 
-/// One row: behind what the log was trimmed.
+/// The one row that says up to where the log was trimmed.
 const TABLE: &str = "
 CREATE TABLE IF NOT EXISTS trimmed (
     one    INTEGER PRIMARY KEY CHECK (one = 1),
@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS trimmed (
 
 /// What is kept of the entries that were trimmed away.
 pub(super) struct Trimmed {
-    /// Behind the newest of them.
+    /// After the newest of them.
     pub(super) position: Position,
     /// Index of the newest claim among them; 0 if there was none.
     pub(super) claim: u64,
@@ -57,7 +57,7 @@ impl Database {
             return Ok(Step { extent, removed: 0 });
         }
         let last = self.step_end(first).map_err(explain)?;
-        let trimmed = self.behind(last)?;
+        let trimmed = self.after(last)?;
         transaction.execute_batch(TABLE).map_err(explain)?;
         // A program that does not know of trimming must not open it any more.
         transaction.pragma_update(None, "user_version", TRIMMED_VERSION).map_err(explain)?;
@@ -91,7 +91,7 @@ impl Database {
     }
 
     /// What is to be kept when everything up to entry `index`, which is held, goes.
-    fn behind(&self, index: u64) -> Result<Trimmed, LogError> {
+    fn after(&self, index: u64) -> Result<Trimmed, LogError> {
         let Some(position) = self.position(index)? else {
             return Err(self.damaged(index, "it is missing"));
         };

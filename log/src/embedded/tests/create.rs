@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tipline_proto::{Lineage, LogIdentity};
 
-use super::{identity, small_log, told};
+use super::{identity, small_log, text};
 use crate::embedded::EmbeddedLog;
 use crate::error::LogError;
 use crate::spec::{Appender, Reader};
@@ -33,7 +33,7 @@ async fn existing_log() {
     let other = LogIdentity { lineage: Lineage::from_bytes([9; 16]), ..identity() };
     let error = EmbeddedLog::create(&path, &other).await.unwrap_err();
     assert!(matches!(error, LogError::AlreadyExists { .. }), "{error:?}");
-    assert!(told(&error).contains(&identity().lineage.to_string()), "{error}");
+    assert!(text(&error).contains(&identity().lineage.to_string()), "{error}");
     assert_eq!(log.tail().await.unwrap(), tail);
     assert_eq!(EmbeddedLog::open(&path).await.unwrap().identity(), &identity());
 }
@@ -67,7 +67,7 @@ async fn orphaned_write_ahead_log() {
     fs::write(&orphan, "frames").unwrap();
     let error = refused(&path).await;
     assert!(matches!(error, LogError::Unusable { .. }), "{error:?}");
-    assert!(told(&error).contains("log.db-wal"), "{error}");
+    assert!(text(&error).contains("log.db-wal"), "{error}");
     assert_eq!(names(directory.path()), ["log.db-wal"]);
     fs::remove_file(orphan).unwrap();
     EmbeddedLog::create(&path, &identity()).await.unwrap();
@@ -140,5 +140,5 @@ async fn no_directory() {
         assert!(sorts, "{}: {error:?}", path.display());
     }
     let error = refused(&directory.path().join("missing/log.db")).await;
-    assert!(told(&error).contains("no file can be created in"), "{}", told(&error));
+    assert!(text(&error).contains("no file can be created in"), "{}", text(&error));
 }

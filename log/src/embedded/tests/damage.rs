@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{identity, other_program, small_log, told, unit};
+use super::{identity, other_program, small_log, text, unit};
 use crate::embedded::EmbeddedLog;
 use crate::error::LogError;
 use crate::spec::{Appender, Reader};
@@ -37,7 +37,7 @@ async fn one_entry() {
     for change in changes {
         let directory = tempfile::tempdir().unwrap();
         let log = damaged(&directory.path().join("log.db"), &change).await;
-        // What is before the damage still comes, what is behind it does not.
+        // What is before the damage still comes, what is after it does not.
         let mut subscription = log.subscribe(None, 0).await.unwrap();
         let error = loop {
             match subscription.next().await {
@@ -56,10 +56,10 @@ async fn one_entry() {
 
 fn assert_names_7(error: &LogError, change: &str) {
     assert!(matches!(error, LogError::Corrupt { .. }), "{change}: {error:?}");
-    assert!(told(error).contains("entry 7"), "{change}: {}", told(error));
+    assert!(text(error).contains("entry 7"), "{change}: {}", text(error));
 }
 
-/// A primary does not go on behind a newest entry that is not what was written.
+/// A primary does not continue after a newest entry that is not what was written.
 #[tokio::test]
 async fn newest_entry() {
     for change in [
@@ -70,7 +70,7 @@ async fn newest_entry() {
         let log = damaged(&directory.path().join("log.db"), change).await;
         let error = log.tail().await.unwrap_err();
         assert!(matches!(error, LogError::Corrupt { .. }), "{change}: {error:?}");
-        assert!(told(&error).contains("entry 10"), "{change}: {}", told(&error));
+        assert!(text(&error).contains("entry 10"), "{change}: {}", text(&error));
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::fs;
 
-use super::{identity, other_program, small_log, told, unit};
+use super::{identity, other_program, small_log, text, unit};
 use crate::embedded::EmbeddedLog;
 use crate::embedded::files::with_suffix;
 use crate::error::{AppendError, LogError};
 use crate::spec::{Appender, Reader, Receipts};
 
-/// A file that was removed would go on taking entries, and keep none of them.
+/// A file that was removed would still take entries, and keep none of them.
 #[tokio::test]
 async fn removed_while_open() {
     for replaced in [false, true] {
@@ -23,7 +23,7 @@ async fn removed_while_open() {
         }
         let error = log.append(&tail, &unit(&tail, &[1])).await.unwrap_err();
         let AppendError::Doubt(error) = error else { panic!("{error:?}") };
-        assert!(told(&error).contains("removed or replaced"), "{}", told(&error));
+        assert!(text(&error).contains("removed or replaced"), "{}", text(&error));
         // For good, and for everything that this handle can do.
         if replaced {
             fs::remove_file(&path).unwrap();
@@ -42,21 +42,21 @@ async fn removed_while_open() {
             assert!(matches!(error, LogError::Failed { .. }), "{error:?}");
             assert!(!error.is_retryable());
         }
-        let anew = EmbeddedLog::open(&path).await.unwrap();
-        anew.append(&tail, &unit(&tail, &[1])).await.unwrap();
+        let again = EmbeddedLog::open(&path).await.unwrap();
+        again.append(&tail, &unit(&tail, &[1])).await.unwrap();
     }
 }
 
-/// No room: nothing of the unit is written, the answer may be tried again, and with room the
-/// log goes on.
+/// No space: nothing of the unit is written, the answer may be tried again, and with space the
+/// log continues.
 #[tokio::test]
-async fn no_room() {
+async fn no_space() {
     let directory = tempfile::tempdir().unwrap();
     let log = small_log(&directory.path().join("log.db")).await;
     let tail = log.tail().await.unwrap();
     let limit = |pages| {
-        log.inner.writer.call(move |desk| {
-            desk.entries.limit_pages(pages);
+        log.inner.writer.call(move |connections| {
+            connections.entries.limit_pages(pages);
             Ok(())
         })
     };
@@ -66,7 +66,7 @@ async fn no_room() {
         let error = log.append(&tail, &large).await.unwrap_err();
         let AppendError::Doubt(error) = error else { panic!("{error:?}") };
         assert!(error.is_retryable(), "{error:?}");
-        assert!(told(&error).contains("no room"), "{}", told(&error));
+        assert!(text(&error).contains("no space left"), "{}", text(&error));
         assert_eq!(log.tail().await.unwrap(), tail);
     }
     limit(i64::from(u32::MAX - 1)).await.unwrap();
@@ -87,7 +87,7 @@ async fn locked() {
     let error = log.append(&tail, &unit(&tail, &[1])).await.unwrap_err();
     let AppendError::Doubt(error) = error else { panic!("{error:?}") };
     assert!(error.is_retryable(), "{error:?}");
-    assert!(told(&error).contains("another process held its lock"), "{}", told(&error));
+    assert!(text(&error).contains("another process held its lock"), "{}", text(&error));
     // Reading is not stopped by it.
     assert_eq!(log.extent().await.unwrap().last, 10);
     other.execute_batch("ROLLBACK").unwrap();
@@ -113,7 +113,7 @@ async fn another_history() {
 }
 
 /// An append whose caller stopped waiting is done or not done, whole, and the tail that is
-/// read next tells which, for good.
+/// read next shows which, for good.
 #[tokio::test]
 async fn cancelled_append() {
     let directory = tempfile::tempdir().unwrap();

@@ -28,7 +28,7 @@ async fn child() {
         // A claim, so that what the tail names is trimmed away each time.
         tail = log.append(&tail, &[claim(&tail)]).await.unwrap();
         for _ in 0..3 {
-            tail = log.append(&tail, &behind_claim(&tail, 1000)).await.unwrap();
+            tail = log.append(&tail, &after_claim(&tail, 1000)).await.unwrap();
         }
         println!("trims {}", tail.position.index);
         log.trim(tail.position.index.saturating_sub(KEPT - 1)).await.unwrap();
@@ -44,7 +44,7 @@ fn claim(tail: &Tail) -> Entry {
     Entry::seal(&tail.position, epoch, Timestamp::from_micros(1), tail.outbox_sequence, event)
 }
 
-fn behind_claim(tail: &Tail, count: usize) -> Vec<Entry> {
+fn after_claim(tail: &Tail, count: usize) -> Vec<Entry> {
     let mut position = tail.position;
     let sealed = unit(tail, &vec![100; count]).into_iter().map(|entry| {
         let sequence = entry.outbox_sequence;
@@ -105,7 +105,7 @@ impl Drop for Killed {
     }
 }
 
-/// What is held is whole, ends in the tail, and can be gone on with.
+/// What is held is whole, ends in the tail, and can be continued.
 async fn check(path: &Path, round: usize) -> Extent {
     let log = EmbeddedLog::open(path).await.unwrap();
     let tail = log.tail().await.unwrap();

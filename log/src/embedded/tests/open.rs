@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{other_program, small_log, told};
+use super::{other_program, small_log, text};
 use crate::embedded::EmbeddedLog;
 use crate::error::LogError;
 use crate::spec::{Appender, Reader};
@@ -18,7 +18,7 @@ async fn missing() {
     let directory = tempfile::tempdir().unwrap();
     let error = refused(&directory.path().join("log.db")).await;
     assert!(matches!(error, LogError::NotFound { .. }), "{error:?}");
-    assert!(told(&error).contains("tipline init"), "{error}");
+    assert!(text(&error).contains("tipline init"), "{error}");
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
 }
 
@@ -43,8 +43,8 @@ async fn not_a_log() {
         let before = fs::read(&path).ok();
         let error = refused(&path).await;
         assert!(matches!(error, LogError::Unusable { .. }), "{}: {error:?}", path.display());
-        assert!(told(&error).contains(expected), "{}: {}", path.display(), told(&error));
-        assert!(told(&error).contains(&path.display().to_string()), "{error}");
+        assert!(text(&error).contains(expected), "{}: {}", path.display(), text(&error));
+        assert!(text(&error).contains(&path.display().to_string()), "{error}");
         assert_eq!(fs::read(&path).ok(), before);
     }
 }
@@ -59,7 +59,7 @@ async fn newer_version() {
         other_program(&path).execute_batch(change).unwrap();
         let error = refused(&path).await;
         assert!(matches!(error, LogError::Unusable { .. }), "{change}: {error:?}");
-        assert!(told(&error).contains("newer"), "{change}: {}", told(&error));
+        assert!(text(&error).contains("newer"), "{change}: {}", text(&error));
     }
 }
 
@@ -79,7 +79,7 @@ async fn by_another_path() {
     assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 1);
 }
 
-/// What an operator is told about where the log lies.
+/// What an operator sees about where the log is.
 #[tokio::test]
 async fn preflight() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Being told, and not being told.
+//! Being notified, and not being notified.
 
 use std::fs;
 use std::time::Duration;
@@ -57,5 +57,5 @@ async fn handle_dropped() {
     };
     let (batch, appended) = tokio::join!(subscription.next(), append);
     assert_eq!(batch.unwrap()[0].index, 11);
-    assert!(appended.elapsed() < LOOK_AGAIN / 2, "it was not told");
+    assert!(appended.elapsed() < LOOK_AGAIN / 2, "it was not notified");
 }

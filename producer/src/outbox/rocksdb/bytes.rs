@@ -1,4 +1,4 @@
-//! Values as bytes: numbers big-endian, byte strings behind their length in two bytes.
+//! Values as bytes: numbers big-endian, byte strings after their length in two bytes.
 
 use tipline_proto::{InvalidBytes, InvalidLabel};
 

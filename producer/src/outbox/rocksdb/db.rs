@@ -4,10 +4,10 @@ use std::ops::ControlFlow;
 
 use rocksdb::{DBWithThreadMode, ReadOptions, WriteBatch, WriteOptions};
 
-use super::family::OutboxFamily;
+use super::keys::FAMILY;
 use super::mode::OutboxThreadMode;
 
-/// Why the database did not do as it was told.
+/// Why the database did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DbError {
     #[error("the database was opened without the column family {0}")]
@@ -16,19 +16,19 @@ pub(super) enum DbError {
     Rocks(#[from] rocksdb::Error),
 }
 
-/// What is done with an entry of a scan: go on, or not.
+/// What is done with an entry of a scan: continue, or not.
 pub(super) type Each<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
 
 /// The node's database. Keys without a column family are those of the outbox.
 pub(super) trait Database: Send + Sync {
-    /// Its directory, for people.
+    /// Its directory, as text.
     fn place(&self) -> String;
 
     /// Whether it was opened with this column family.
     fn has(&self, family: &str) -> bool;
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, DbError> {
-        self.get_from(OutboxFamily::NAME, key)
+        self.get_from(FAMILY, key)
     }
 
     fn get_from(&self, family: &str, key: &[u8]) -> Result<Option<Vec<u8>>, DbError>;
@@ -65,7 +65,7 @@ impl<T: OutboxThreadMode> Database for DBWithThreadMode<T> {
         options.set_iterate_upper_bound(to);
         // The column family may have been opened with options of the node's own.
         options.set_total_order_seek(true);
-        let mut entries = self.raw_iterator_cf_opt(&found(self, OutboxFamily::NAME)?, options);
+        let mut entries = self.raw_iterator_cf_opt(&found(self, FAMILY)?, options);
         entries.seek(from);
         while let Some((key, value)) = entries.item() {
             if each(key, value).is_break() {
@@ -77,12 +77,12 @@ impl<T: OutboxThreadMode> Database for DBWithThreadMode<T> {
     }
 
     fn put(&self, batch: &mut WriteBatch, key: &[u8], value: &[u8]) -> Result<(), DbError> {
-        batch.put_cf(&found(self, OutboxFamily::NAME)?, key, value);
+        batch.put_cf(&found(self, FAMILY)?, key, value);
         Ok(())
     }
 
     fn delete(&self, batch: &mut WriteBatch, key: &[u8]) -> Result<(), DbError> {
-        batch.delete_cf(&found(self, OutboxFamily::NAME)?, key);
+        batch.delete_cf(&found(self, FAMILY)?, key);
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use tipline_log::Clock;
 use tipline_proto::Hash;
 
 use super::blocks::WINDOW;
-use super::failure::failed;
+use super::error::failed;
 use super::keys;
 use super::mode::OutboxThreadMode;
 use super::publish::RocksDbOutbox;
@@ -18,7 +18,7 @@ use super::unit::OutboxUnit;
 use crate::outbox::OutboxError;
 
 /// The node's side of the outbox in its RocksDB: a column family of the node's own database, so
-/// that events are committed in the write batch that commits what they tell of.
+/// that events are committed in the write batch that commits what they describe.
 ///
 /// The node opens its database with one more column family, [`OutboxFamily::NAME`], and
 /// `create_missing_column_families`; it must be there at every opening from then on, as
@@ -57,7 +57,7 @@ impl fmt::Debug for OutboxFamily {
 
 impl OutboxFamily {
     /// Name of the column family.
-    pub const NAME: &str = "tipline_outbox";
+    pub const NAME: &str = keys::FAMILY;
 
     /// Options for the column family: rows are written once, read once and removed soon. Options
     /// of the node's own will do, too, with the default comparator and no merge operator,

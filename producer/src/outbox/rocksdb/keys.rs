@@ -14,6 +14,9 @@
 //! Heights and sequences have 8 bytes, big-endian, and so has every number in the values.
 //! The two sides never write the same key, so neither waits for the other.
 
+/// Name of the column family.
+pub(super) const FAMILY: &str = "tipline_outbox";
+
 /// Version, id and genesis of the outbox.
 pub(super) const IDENTITY: &[u8] = &[0x00];
 /// How much may wait.
@@ -38,7 +41,7 @@ pub(super) fn payload(sequence: u64) -> Numbered {
     numbered(0x20, sequence)
 }
 
-/// A row. No key is larger, so that looking behind the newest one ends at once.
+/// A row. No key is larger, so that looking for one after the newest ends at once.
 pub(super) fn row(sequence: u64) -> Numbered {
     numbered(0x30, sequence)
 }

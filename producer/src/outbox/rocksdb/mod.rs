@@ -2,7 +2,7 @@
 //!
 //! A node has two handles:
 //!
-//! - [`OutboxFamily`]: enqueues events into the write batch that commits what they tell of,
+//! - [`OutboxFamily`]: enqueues events into the write batch that commits what they describe,
 //!   one unit after the other. An event is enqueued exactly if that batch is written, and as
 //!   durably.
 //! - [`RocksDbOutbox`], for the publisher. It takes none of the node's locks, and writes only
@@ -15,7 +15,7 @@
 mod blocks;
 mod bytes;
 mod db;
-mod failure;
+mod error;
 mod family;
 mod keys;
 mod mode;

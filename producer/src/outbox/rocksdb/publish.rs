@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rocksdb::{WriteBatch, WriteOptions};
 use tipline_proto::{Lineage, OutboxId};
 
-use super::failure::{damaged, failed, opens_with, wrong};
+use super::error::{damaged, failed, opens_with, wrong};
 use super::keys;
 use super::row::{Head, Place};
 use super::shared::Shared;
@@ -62,7 +62,7 @@ impl RocksDbOutbox {
             }
         };
         let scan = self.shared.db.scan(&keys::row(after + 1), &keys::row(end + 1), &mut each);
-        scan.map_err(failed(place, &format!("reading the rows behind {after}")))?;
+        scan.map_err(failed(place, &format!("reading the rows after {after}")))?;
         let next = after + 1 + heads.len() as u64;
         match broken {
             Some(error) if heads.is_empty() => Err(error),
@@ -70,7 +70,7 @@ impl RocksDbOutbox {
                 let why = "it is missing: something else than the publisher wrote here";
                 Err(wrong(place, format!("row {next}"), why.to_owned()))
             }
-            // What is before it is whole; whoever asks for the row itself gets the error.
+            // What is before it is whole; asking for the row itself gives the error.
             _ => Ok(heads),
         }
     }
@@ -216,7 +216,7 @@ impl Outbox for RocksDbOutbox {
             match self.complete(sequence, head) {
                 Ok(row) => rows.push(row),
                 Err(error) if rows.is_empty() => return Err(error),
-                // What is before it is whole; whoever asks for the row itself gets the error.
+                // What is before it is whole; asking for the row itself gives the error.
                 Err(_) => break,
             }
         }
@@ -231,7 +231,7 @@ impl Outbox for RocksDbOutbox {
     }
 }
 
-/// A key of the node's, for people.
+/// A key of the node's, as text.
 fn hex(key: &[u8]) -> String {
     key.iter().map(|byte| format!("{byte:02x}")).collect()
 }

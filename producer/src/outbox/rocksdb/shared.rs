@@ -9,7 +9,7 @@ use tipline_proto::{Hash, OutboxId};
 
 use super::bytes::InvalidValue;
 use super::db::Database;
-use super::failure::{damaged, failed, wrong};
+use super::error::{damaged, failed, wrong};
 use super::keys;
 use super::state::{Identity, Limits, Newest, Trimmed, VERSION};
 use crate::outbox::OutboxError;
@@ -71,7 +71,7 @@ impl Shared {
         if shared.genesis != *genesis {
             let why = format!(
                 "it belongs to the chain with genesis {}, not {genesis}: give the database of \
-                 this chain, or start it anew",
+                 this chain, or start from scratch",
                 shared.genesis
             );
             return Err(OutboxError::Unusable { place: shared.place.clone(), why, source: None });

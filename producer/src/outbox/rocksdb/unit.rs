@@ -10,7 +10,7 @@ use tipline_proto::{Event, Hash, Links};
 
 use super::blocks::Blocks;
 use super::db::DbError;
-use super::failure::{failed, wrong};
+use super::error::{failed, wrong};
 use super::keys::{self, Numbered};
 use super::row::{Head, Place, carries_payload};
 use super::shared::{Shared, synced};
@@ -72,7 +72,7 @@ impl<'a> OutboxUnit<'a> {
     /// # Errors
     /// [`OutboxError::DoesNotLink`], [`OutboxError::TooLarge`], [`OutboxError::Full`],
     /// [`OutboxError::Refused`], or [`OutboxError::Failed`] if RocksDB refused. The event is not
-    /// enqueued then, and unit and batch go on without it.
+    /// enqueued then, and unit and batch continue without it.
     pub fn enqueue(&mut self, batch: &mut WriteBatch, event: &Event) -> Result<u64, OutboxError> {
         let length = event.payload().len() as u64;
         let place = if carries_payload(event) { Place::Own { length } } else { Place::None };
@@ -116,7 +116,7 @@ impl<'a> OutboxUnit<'a> {
     /// [`OutboxError::Refused`] if it is not the batch that the events went into: nothing was
     /// written. [`OutboxError::Failed`] if RocksDB refused, [`OutboxError::Corrupt`] if it
     /// found its files damaged: whether the batch was written the next unit finds out, and so
-    /// must the node: the database tells, at the latest when it is opened again.
+    /// must the node: the database shows it, at the latest when it is opened again.
     pub fn commit(self, batch: WriteBatch) -> Result<(), OutboxError> {
         let shared = self.shared;
         if let Some(newest) = self.write(batch, &synced())? {

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use super::row::{from_i64, to_i64};
 
-/// The rows behind a sequence that fit a limit.
+/// The rows after a sequence that fit a limit.
 pub(super) struct Extent {
     /// Sequence of the last of them; `None` if there are no rows.
     pub(super) end: Option<u64>,
@@ -14,7 +14,7 @@ pub(super) struct Extent {
     pub(super) bytes: u64,
 }
 
-/// The rows behind `range.start`, up to `range.end` inclusive: at most `max_rows`, and at most
+/// The rows after `range.start`, up to `range.end` inclusive: at most `max_rows`, and at most
 /// `max_bytes` of payload unless the first alone has more. Reads no payload.
 pub(super) fn extent(
     conn: &Connection,

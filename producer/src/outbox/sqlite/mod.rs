@@ -6,7 +6,7 @@
 //! A node in Rust has two handles:
 //!
 //! - [`OutboxTable`] on its own connection: creates the tables, and enqueues events in the
-//!   transaction that commits what they tell of. An event is enqueued exactly if that
+//!   transaction that commits what they describe. An event is enqueued exactly if that
 //!   transaction commits, and as durably.
 //! - [`SqliteOutbox`] on a connection of its own, for the publisher. It holds the database's
 //!   write lock only while it removes rows that are logged, some at a time, and without waiting
@@ -15,8 +15,8 @@
 //! The database must be in WAL mode: otherwise every read of the publisher would hold up the
 //! node, and the other way round.
 
+mod error;
 mod extent;
-mod failure;
 mod payload;
 mod read;
 mod row;
@@ -24,14 +24,8 @@ mod state;
 mod table;
 mod trim;
 
-#[cfg(feature = "directory")]
-pub(super) use failure::failed;
 pub use payload::PayloadSource;
 pub use read::SqliteOutbox;
-#[cfg(feature = "directory")]
-pub(super) use row::{from_i64, to_i64};
-#[cfg(feature = "directory")]
-pub(super) use state::State;
 pub use table::{OutboxTable, SCHEMA};
 
 #[cfg(test)]

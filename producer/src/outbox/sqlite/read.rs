@@ -5,11 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rusqlite::{Connection, OpenFlags, config::DbConfig};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
 use tipline_proto::{Lineage, OutboxId, Timestamp};
 
+use super::error::failed;
 use super::extent::extent;
-use super::failure::failed;
 use super::row::{Head, from_i64, to_i64};
 use super::state::State;
 use super::{PayloadSource, trim};
@@ -39,7 +40,7 @@ impl SqliteOutbox {
     /// # Errors
     /// [`OutboxError::Unusable`] says what to change; [`OutboxError::Failed`] if SQLite refused.
     pub fn open(path: &Path) -> Result<Self, OutboxError> {
-        Self::open_as(path, None, &format!("sqlite:{}", path.display()))
+        Self::start(path, None, &format!("sqlite:{}", path.display()))
     }
 
     /// As [`SqliteOutbox::open`], for rows whose payloads are kept elsewhere.
@@ -47,10 +48,23 @@ impl SqliteOutbox {
     /// # Errors
     /// As [`SqliteOutbox::open`].
     pub fn open_with(path: &Path, payloads: Box<dyn PayloadSource>) -> Result<Self, OutboxError> {
-        Self::open_as(path, Some(payloads), &format!("sqlite:{}", path.display()))
+        Self::open_named(path, payloads, &format!("sqlite:{}", path.display()))
     }
 
-    pub(in crate::outbox) fn open_as(
+    /// As [`SqliteOutbox::open_with`], under another name in messages. For an outbox of which the
+    /// database is only the index.
+    ///
+    /// # Errors
+    /// As [`SqliteOutbox::open`].
+    pub fn open_named(
+        path: &Path,
+        payloads: Box<dyn PayloadSource>,
+        place: &str,
+    ) -> Result<Self, OutboxError> {
+        Self::start(path, Some(payloads), place)
+    }
+
+    fn start(
         path: &Path,
         payloads: Option<Box<dyn PayloadSource>>,
         place: &str,
@@ -80,7 +94,7 @@ impl SqliteOutbox {
         Ok(Self { conn, id, place: place.to_owned(), payloads })
     }
 
-    /// The rows behind `after`, without the payloads that are kept elsewhere, from one
+    /// The rows after `after`, without the payloads that are kept elsewhere, from one
     /// short read transaction.
     fn rows(
         &mut self,
@@ -97,14 +111,14 @@ impl SqliteOutbox {
         }
         let wanted = state.last.saturating_sub(after).min(max_rows as u64);
         let found = select(&tx, after, max_rows, max_bytes)
-            .map_err(failed(place, &format!("the rows behind {after}")))?;
+            .map_err(failed(place, &format!("the rows after {after}")))?;
         let due = after + 1..=after + wanted;
         let dense = found.iter().zip(due).all(|(row, sequence)| row.sequence == sequence);
         if !dense || found.len() as u64 > wanted || (found.is_empty() && wanted > 0) {
             let why = "rows are missing or too many: something else than the publisher wrote here";
             return Err(OutboxError::Corrupt {
                 place: place.clone(),
-                at: format!("the rows behind {after}"),
+                at: format!("the rows after {after}"),
                 source: Some(why.into()),
             });
         }
@@ -200,7 +214,7 @@ impl Outbox for SqliteOutbox {
             match self.complete(found) {
                 Ok(row) => rows.push(row),
                 Err(error) if rows.is_empty() => return Err(error),
-                // What is before it is whole; whoever asks for the row itself gets the error.
+                // What is before it is whole; asking for the row itself gives the error.
                 Err(_) => break,
             }
         }

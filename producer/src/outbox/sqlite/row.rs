@@ -5,12 +5,12 @@ use tipline_proto::{Event, Hash, InvalidBytes, InvalidLabel, Key, Kind, Label, T
 
 /// SQLite's integers have a sign, ours never do: what is written comes out again, and
 /// nothing below zero is ever written.
-pub(in crate::outbox) fn from_i64(number: i64) -> u64 {
+pub(super) fn from_i64(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
 
 /// The number as SQLite holds it; the largest it can hold if it is larger.
-pub(in crate::outbox) fn to_i64(number: u64) -> i64 {
+pub(super) fn to_i64(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
@@ -31,7 +31,7 @@ impl<'a> Columns<'a> {
     ///
     /// # Errors
     /// What is wrong with an event that no node writes.
-    pub(super) fn of(event: &'a Event) -> Result<Self, &'static str> {
+    pub(super) fn from_event(event: &'a Event) -> Result<Self, &'static str> {
         let mut columns = Columns {
             kind: event.kind().as_str(),
             height: None,

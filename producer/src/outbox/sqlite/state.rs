@@ -4,7 +4,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension};
 use tipline_proto::{Hash, InvalidBytes, LinksState, OutboxId, Tip};
 
-use super::failure::failed;
+use super::error::failed;
 use super::row::from_i64;
 use crate::outbox::OutboxError;
 
@@ -12,16 +12,16 @@ use crate::outbox::OutboxError;
 const VERSION: i64 = 1;
 
 #[derive(Debug)]
-pub(in crate::outbox) struct State {
-    pub(in crate::outbox) id: OutboxId,
-    pub(in crate::outbox) genesis: Hash,
-    pub(in crate::outbox) max_events: u64,
-    pub(in crate::outbox) max_bytes: u64,
-    pub(in crate::outbox) last: u64,
-    pub(in crate::outbox) trimmed: u64,
-    pub(in crate::outbox) bytes: u64,
-    pub(in crate::outbox) base: Option<Tip>,
-    pub(in crate::outbox) tip: Option<Tip>,
+pub(super) struct State {
+    pub(super) id: OutboxId,
+    pub(super) genesis: Hash,
+    pub(super) max_events: u64,
+    pub(super) max_bytes: u64,
+    pub(super) last: u64,
+    pub(super) trimmed: u64,
+    pub(super) bytes: u64,
+    pub(super) base: Option<Tip>,
+    pub(super) tip: Option<Tip>,
 }
 
 /// The row as it stands there, before it is checked.
@@ -36,7 +36,7 @@ struct Raw {
 
 impl State {
     /// Reads the state, on whatever transaction `conn` is in.
-    pub(in crate::outbox) fn read(conn: &Connection, place: &str) -> Result<Self, OutboxError> {
+    pub(super) fn read(conn: &Connection, place: &str) -> Result<Self, OutboxError> {
         let sql = "SELECT version, id, genesis, max_events, max_bytes, last, trimmed, bytes, \
                    base_height, base_hash, tip_height, tip_hash FROM tipline_outbox_state";
         let row = conn.prepare_cached(sql).and_then(|mut statement| {
@@ -100,17 +100,17 @@ impl State {
             last,
             trimmed,
             bytes,
-            base: tip(raw.base)?,
-            tip: tip(raw.tip)?,
+            base: tip(raw.base.0, raw.base.1)?,
+            tip: tip(raw.tip.0, raw.tip.1)?,
         })
     }
 
-    pub(in crate::outbox) fn links(&self) -> LinksState {
+    pub(super) fn links(&self) -> LinksState {
         LinksState { base: self.base.clone(), tip: self.tip.clone(), ..LinksState::default() }
     }
 }
 
-fn tip((height, hash): (Option<i64>, Option<Vec<u8>>)) -> Result<Option<Tip>, InvalidBytes> {
+fn tip(height: Option<i64>, hash: Option<Vec<u8>>) -> Result<Option<Tip>, InvalidBytes> {
     let (Some(height), Some(hash)) = (height, hash) else {
         return Ok(None);
     };

@@ -4,9 +4,9 @@ use std::fmt;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 use tipline_log::Clock;
-use tipline_proto::{Event, Hash, Links};
+use tipline_proto::{Event, Hash, Links, Tip};
 
-use super::failure::failed;
+use super::error::failed;
 use super::row::{Columns, from_i64, to_i64};
 use super::state::State;
 use crate::outbox::OutboxError;
@@ -56,7 +56,7 @@ impl OutboxTable {
         if state.genesis != *genesis {
             let why = format!(
                 "it belongs to the chain with genesis {}, not {genesis}: give the database of \
-                 this chain, or start it anew",
+                 this chain, or start from scratch",
                 state.genesis
             );
             return Err(OutboxError::Unusable { place, why, source: None });
@@ -64,11 +64,32 @@ impl OutboxTable {
         Ok(OutboxTable { clock, place })
     }
 
-    /// The same outbox under another name in messages.
-    #[cfg(feature = "directory")]
-    pub(in crate::outbox) fn named(mut self, place: &str) -> Self {
+    /// The same outbox under another name in messages. For an outbox of which the database is
+    /// only the index.
+    pub fn named(mut self, place: &str) -> Self {
         place.clone_into(&mut self.place);
         self
+    }
+
+    /// The newest block that was enqueued, as far as `conn` sees.
+    ///
+    /// # Errors
+    /// As [`OutboxTable::install`].
+    pub fn tip(&self, conn: &Connection) -> Result<Option<Tip>, OutboxError> {
+        Ok(State::read(conn, &self.place)?.tip)
+    }
+
+    /// The hash of the block at a height, if it is enqueued and not forgotten; of the parent of
+    /// the first one too.
+    ///
+    /// # Errors
+    /// As [`OutboxTable::install`].
+    pub fn block(&self, conn: &Connection, height: u64) -> Result<Option<Hash>, OutboxError> {
+        let base = State::read(conn, &self.place)?.base;
+        match base.filter(|base| base.height == height) {
+            Some(base) => Ok(Some(base.hash)),
+            None => self.stored_block(conn, height),
+        }
     }
 
     /// Enqueues an event: it will be published exactly if the transaction commits. Answers
@@ -124,7 +145,7 @@ impl OutboxTable {
     ) -> Result<u64, OutboxError> {
         event.check_limits()?;
         let refused = |why| OutboxError::Refused { event: event.to_string(), why };
-        let row = Columns::of(event).map_err(refused)?;
+        let row = Columns::from_event(event).map_err(refused)?;
         let (payload, referred) = match (reference, row.payload) {
             (None, payload) => (payload, None),
             (Some(_), Some(payload)) => (None, Some(payload)),
@@ -163,8 +184,9 @@ impl OutboxTable {
             Err(unusable) => return unusable,
         };
         let mut links = Links::resume(state.genesis.clone(), state.links());
-        let referred = match self.block(tx, links.refers_to(event)) {
-            Ok(hash) => hash,
+        let referred = links.refers_to(event).map(|height| self.stored_block(tx, height));
+        let referred = match referred.transpose() {
+            Ok(hash) => hash.flatten(),
             Err(error) => return error,
         };
         if let Err(source) = links.admit(event, referred.as_ref()) {
@@ -179,10 +201,7 @@ impl OutboxTable {
     }
 
     /// The hash of the block at a height, if the outbox still knows it.
-    fn block(&self, tx: &Connection, height: Option<u64>) -> Result<Option<Hash>, OutboxError> {
-        let Some(height) = height else {
-            return Ok(None);
-        };
+    fn stored_block(&self, tx: &Connection, height: u64) -> Result<Option<Hash>, OutboxError> {
         let sql = "SELECT hash FROM tipline_block WHERE height = ?1";
         let found = tx
             .prepare_cached(sql)
@@ -219,7 +238,7 @@ fn create(conn: &Connection, genesis: &Hash) -> rusqlite::Result<()> {
         .and_then(|_| conn.execute_batch(commit));
     if created.is_err() {
         // If that fails too, the transaction is gone already, with everything in it.
-        drop(conn.execute_batch(rollback));
+        _ = conn.execute_batch(rollback);
     }
     created
 }

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use rusqlite::{Connection, TransactionBehavior};
 
+use super::error::failed;
 use super::extent::extent;
-use super::failure::failed;
 use super::row::to_i64;
 use super::state::State;
 use crate::outbox::OutboxError;
@@ -41,7 +41,7 @@ fn step(conn: &mut Connection, place: &str, sequence: u64) -> Result<bool, Outbo
     }
     let remove = || {
         let extent = extent(&tx, state.trimmed..goal, STEP_ROWS, STEP_BYTES)?;
-        // No rows where some must be: go on behind the hole, which reading would have named.
+        // No rows where some must be: continue after the gap, which reading would have named.
         let (end, bytes) = (extent.end.unwrap_or(goal), extent.bytes);
         tx.prepare_cached("UPDATE tipline_outbox_state SET trimmed = ?1, bytes = bytes - ?2")?
             .execute([to_i64(end), to_i64(bytes)])?;

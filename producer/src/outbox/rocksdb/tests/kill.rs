@@ -99,8 +99,12 @@ impl Node {
 
     fn apply(&mut self, commit: Commit) {
         match event(commit) {
-            Event::BlockCommitted { height, .. } => drop(self.variants.insert(height, commit[9])),
-            Event::RolledBack { to_height, .. } => drop(self.variants.split_off(&(to_height + 1))),
+            Event::BlockCommitted { height, .. } => {
+                self.variants.insert(height, commit[9]);
+            }
+            Event::RolledBack { to_height, .. } => {
+                self.variants.split_off(&(to_height + 1));
+            }
             _ => {}
         }
     }
@@ -164,11 +168,11 @@ impl Node {
     }
 }
 
-/// Publishes to a file, and trims some rows behind.
+/// Publishes to a file, and trims with a lag of some rows.
 fn publish(dir: &Path, outbox: &OutboxFamily) {
     let path = dir.join(PUBLISHED);
     let mut published = OpenOptions::new().create(true).append(true).open(&path).unwrap();
-    // A line that a kill has cut off was not told.
+    // A line that a kill has cut off was not reported.
     let text = fs::read(&path).unwrap();
     let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     published.set_len(whole as u64).unwrap();
@@ -196,7 +200,7 @@ fn node() {
     let dir = Path::new(&dir).to_owned();
     // It does not outlive the test, however that ends.
     thread::spawn(|| {
-        drop(std::io::stdin().read(&mut [0]));
+        _ = std::io::stdin().read(&mut [0]);
         std::process::exit(3);
     });
     let seed = std::env::var(SEED).unwrap().parse().unwrap();

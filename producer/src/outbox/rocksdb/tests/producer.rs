@@ -11,7 +11,7 @@ use tipline_proto::{Chain, Label, Lineage, LogIdentity};
 use super::{Node, commit};
 use crate::outbox::Outbox;
 use crate::outbox::conformance::{block, genesis, proof, rollback};
-use crate::{Ended, Producer, ProducerSettings};
+use crate::{EndReason, Producer, ProducerSettings};
 
 fn log(lineage: u8) -> MemoryLog {
     let chain = Chain { name: "test".parse().unwrap(), genesis: genesis() };
@@ -50,7 +50,7 @@ async fn what_the_node_commits_is_logged_once_and_in_order() {
     }
     assert_eq!(producer.shutdown(Duration::from_secs(10)).await.unwrap(), 0);
 
-    // Started again it goes on behind what the log has.
+    // Started again it continues after what the log has.
     let producer = start(&log, &node);
     for height in 3..=3000 {
         let event = block(height, 1, 1);
@@ -82,5 +82,5 @@ async fn a_log_that_was_created_again_is_noticed() {
     first.committed(sequence).logged().await.unwrap();
     first.shutdown(Duration::from_secs(10)).await.unwrap();
     let refused = start(&log(4), &node).ready().await;
-    assert!(matches!(refused, Err(Ended::WrongLog { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(EndReason::WrongLog { .. })), "{refused:?}");
 }

@@ -9,7 +9,7 @@ use tipline_proto::{Event, Label};
 
 use super::{BLOCKS, Node, commit};
 use crate::outbox::conformance::{self, Subject, block, proof, rollback};
-use crate::outbox::tries::{Model, WINDOW, tries};
+use crate::outbox::tests::histories::{Model, WINDOW, tries};
 use crate::outbox::{Outbox, OutboxError};
 
 fn mark(name: &str) -> Event {
@@ -31,7 +31,7 @@ fn a_row_is_there_exactly_if_the_unit_is_committed() {
     assert_eq!(unit.enqueue(&mut batch, &block(1, 0, 0)).unwrap(), 1, "the number is free again");
     let refused = unit.enqueue(&mut batch, &block(3, 0, 0));
     assert!(matches!(refused, Err(OutboxError::DoesNotLink { .. })), "{refused:?}");
-    assert_eq!(unit.enqueue(&mut batch, &proof(1, 0)).unwrap(), 2, "the unit goes on");
+    assert_eq!(unit.enqueue(&mut batch, &proof(1, 0)).unwrap(), 2, "the unit continues");
     assert_eq!(node.outbox.publisher().pending().unwrap().last, 0, "not before the commit");
     unit.commit(batch).unwrap();
     let own = node.db.get_cf(node.db.cf_handle(BLOCKS).unwrap(), b"1").unwrap();

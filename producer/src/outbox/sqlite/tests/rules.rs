@@ -7,7 +7,7 @@ use tipline_proto::Event;
 use super::Node;
 use crate::outbox::OutboxError;
 use crate::outbox::conformance::{self, Subject, block};
-use crate::outbox::tries::{Model, WINDOW, tries};
+use crate::outbox::tests::histories::{Model, WINDOW, tries};
 
 /// What a node in another language does.
 fn insert(conn: &Connection, event: &Event) -> rusqlite::Result<usize> {

@@ -23,7 +23,7 @@ fn a_row_is_there_exactly_if_the_transaction_commits() {
     assert_eq!(node.table.enqueue(&tx, &block(1, 0, 0)).unwrap(), 1, "the number is free again");
     let refused = node.table.enqueue(&tx, &block(3, 0, 0));
     assert!(matches!(refused, Err(OutboxError::DoesNotLink { .. })), "{refused:?}");
-    assert_eq!(node.table.enqueue(&tx, &proof(1, 0)).unwrap(), 2, "the transaction goes on");
+    assert_eq!(node.table.enqueue(&tx, &proof(1, 0)).unwrap(), 2, "the transaction continues");
     tx.commit().unwrap();
     conformance::gives(&mut node.publisher, &[block(1, 0, 0), proof(1, 0)]);
     let own: i64 = node.conn.query_row("SELECT x FROM own", [], |row| row.get(0)).unwrap();

@@ -1,0 +1,91 @@
+//! Claiming a log for a primary that is not running yet: every older one is fenced off.
+
+use std::time::Duration;
+
+use tipline_proto::{Announcement, Entry, Event, Label, OutboxId, Position};
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::error::{AppendError, LogError};
+use crate::spec::Log;
+
+/// For this long the claim is tried while others append. A busy primary leaves short gaps: it may
+/// take more than a hundred attempts, and on a slow disk each of them takes its time.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A log that was claimed for a primary that is not running yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The log's tail after the claim.
+    pub position: Position,
+    /// The epoch that was started.
+    pub epoch: u64,
+    /// When, by the clock of this machine.
+    pub time_us: u64,
+}
+
+/// Claims a log for a new primary of this name: starts the next epoch. On return the claim is as
+/// durable as the log. Whatever an older primary appends is refused, and it ends as fenced.
+///
+/// # Errors
+/// The log's. [`LogError::Unavailable`] too if others append without end.
+pub async fn claim(log: &dyn Log, primary: Label, clock: &Clock) -> Result<Claim, LogError> {
+    let outbox = outbox_id(&primary, clock);
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
+        let tail = log.tail().await?;
+        let (epoch, time) = (tail.epoch + 1, clock());
+        let event = Event::EpochStarted { primary: primary.clone(), outbox };
+        // Nothing of the new outbox is in the log.
+        let entry = Entry::seal(&tail.position, epoch, time, 0, event);
+        match log.append(&tail, std::slice::from_ref(&entry)).await {
+            Ok(_) => return announce(log, &primary, &entry).await,
+            Err(AppendError::Conflict) => {}
+            Err(AppendError::Doubt(error)) if error.is_retryable() => {
+                // The tail decides. Ours is known by its digest.
+                if log.tail().await?.position == entry.position() {
+                    return announce(log, &primary, &entry).await;
+                }
+            }
+            Err(AppendError::Doubt(error) | AppendError::Refused(error)) => return Err(error),
+        }
+    }
+    Err(LogError::Unavailable {
+        place: log.identity().name.to_string(),
+        what: format!(
+            "others append to it without end, so it was not claimed within {} s: try again",
+            PATIENCE.as_secs()
+        ),
+        source: None,
+    })
+}
+
+/// Says so to everybody: a primary that has nothing to publish learns from it that it is fenced.
+async fn announce(log: &dyn Log, primary: &Label, entry: &Entry) -> Result<Claim, LogError> {
+    let before = log.board().await?.primary;
+    let (block_tip, proof_tip) =
+        before.map_or((None, None), |before| (before.block_tip, before.proof_tip));
+    log.announce(&Announcement {
+        lineage: log.identity().lineage,
+        primary: primary.clone(),
+        epoch: entry.epoch,
+        tail: entry.position(),
+        block_tip,
+        proof_tip,
+        outbox_events: 0,
+        outbox_bytes: 0,
+        time: entry.time,
+        failure: Some("it was restored, and has not been started yet".to_owned()),
+    })
+    .await?;
+    Ok(Claim { position: entry.position(), epoch: entry.epoch, time_us: entry.time.as_micros() })
+}
+
+/// Of an outbox that does not exist: another one for each claim.
+fn outbox_id(primary: &Label, clock: &Clock) -> OutboxId {
+    let text = format!("{} {}", primary.as_str(), clock().as_micros());
+    let hash = blake3::hash(text.as_bytes());
+    let mut half = [0; 16];
+    half.copy_from_slice(&hash.as_bytes()[..16]);
+    OutboxId::from_bytes(half)
+}

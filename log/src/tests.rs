@@ -1,0 +1,160 @@
+//! What stands on any log: claiming, reading for a decision, and pauses.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tipline_proto::limits::{MAX_UNIT_BYTES, MAX_UNIT_MESSAGES};
+use tipline_proto::{
+    Agreement, Chain, Entry, Event, Hash, InstanceId, Key, Label, Level, Lineage, LogIdentity,
+    OutboxId, Position, Reached, Receipt, Role, Timestamp, Tip,
+};
+
+use crate::memory::MemoryLog;
+use crate::{
+    AppendError, Appender, Backoff, Clock, Reader, Receipts, Survey, Tail, Trimmer, claim,
+    newest_block,
+};
+
+const SECOND: u64 = 1_000_000;
+
+fn log() -> MemoryLog {
+    let chain = Chain { name: "test".parse().unwrap(), genesis: Hash::new(vec![0; 32]).unwrap() };
+    let lineage = Lineage::from_bytes([3; 16]);
+    MemoryLog::new(LogIdentity { name: "test".parse().unwrap(), chain, lineage })
+}
+
+fn label(name: &str) -> Label {
+    Label::new(name).unwrap()
+}
+
+fn clock() -> Clock {
+    Arc::new(|| Timestamp::from_micros(7 * SECOND))
+}
+
+fn block(height: u64) -> Event {
+    let hash = |height: u64| Hash::new(height.to_be_bytes().to_vec()).unwrap();
+    let (hash, parent_hash) = (hash(height), hash(height - 1));
+    Event::BlockCommitted { height, hash, parent_hash, payload: vec![1; 9].into() }
+}
+
+/// Appends an event, committed `seconds` after 1970.
+async fn append(log: &MemoryLog, seconds: u64, event: Event) -> Position {
+    let tail = log.tail().await.unwrap();
+    let time = Timestamp::from_micros(seconds * SECOND);
+    let entry = Entry::seal(&tail.position, 1, time, tail.outbox_sequence + 1, event);
+    log.append(&tail, std::slice::from_ref(&entry)).await.unwrap().position
+}
+
+async fn start_epoch(log: &MemoryLog) {
+    let tail = log.tail().await.unwrap();
+    let outbox = OutboxId::from_bytes([1; 16]);
+    let event = Event::EpochStarted { primary: label("first"), outbox };
+    let entry = Entry::seal(&tail.position, 1, Timestamp::from_micros(SECOND), 0, event);
+    log.append(&tail, &[entry]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_claim_starts_the_next_epoch_fences_the_old_one_and_says_so() {
+    let log = log();
+    start_epoch(&log).await;
+    append(&log, 2, block(1)).await;
+    let old: Tail = log.tail().await.unwrap();
+    let claimed = claim(&log, label("new"), &clock()).await.unwrap();
+    let tail = log.tail().await.unwrap();
+    assert_eq!((claimed.epoch, claimed.position, claimed.time_us), (2, tail.position, 7 * SECOND));
+    assert_ne!(tail.outbox, old.outbox, "nothing of the old outbox continues by itself");
+    let late = Entry::seal(&old.position, 1, Timestamp::from_micros(SECOND), 2, block(2));
+    assert!(matches!(log.append(&old, &[late]).await, Err(AppendError::Conflict)));
+    let said = log.board().await.unwrap().primary.unwrap();
+    assert_eq!((said.primary, said.epoch, said.tail), (label("new"), 2, tail.position));
+    assert!(said.failure.is_some(), "it is not running yet");
+}
+
+#[tokio::test]
+async fn a_survey_compares_receipts_with_the_log() {
+    let log = log();
+    start_epoch(&log).await;
+    let mut positions = vec![];
+    for height in 1..=9 {
+        positions.push(append(&log, 10 * height, block(height)).await);
+    }
+    log.trim(4).await.unwrap();
+    let elsewhere = Position { digest: positions[0].digest, ..positions[6] };
+    let said = [("a", positions[6]), ("b", elsewhere), ("c", positions[0])];
+    for (name, position) in said {
+        let receipt = Receipt {
+            lineage: Lineage::from_bytes([3; 16]),
+            consumer: name.parse().unwrap(),
+            role: Role::Backup,
+            instance: InstanceId::from_bytes([1; 16]),
+            reached: Reached::up_to(position, Level::Durable),
+            block_tip: None,
+            proof_tip: None,
+            time: Timestamp::from_micros(1),
+            failure: None,
+            store: String::new(),
+        };
+        log.put_receipt(&receipt).await.unwrap();
+    }
+    let now = Timestamp::from_micros(100 * SECOND);
+    let survey = Survey::read(&log, [5, 99], Duration::from_secs(25), now).await.unwrap();
+    assert_eq!(survey.tail, positions[8]);
+    let known: Vec<u64> = survey.digests.keys().copied().collect();
+    assert_eq!(known, [5, 8, 10], "wanted, reported, the tail");
+    assert_eq!(survey.young_from, 9, "committed at 80 s");
+    assert_eq!(survey.per_event, Some(Duration::from_secs(10)));
+    let found: Vec<_> = survey.receipts.iter().map(|r| survey.agreement(r)).collect();
+    let diverged = Agreement::Diverged { index: 8 };
+    assert_eq!(found, [Agreement::Agrees, diverged, Agreement::Unknown]);
+}
+
+#[tokio::test]
+async fn the_newest_block_is_looked_for_from_the_end() {
+    let log = log();
+    start_epoch(&log).await;
+    assert_eq!(newest_block(&log, 1..=1).await.unwrap(), None);
+    append(&log, 1, block(1)).await;
+    append(&log, 2, block(2)).await;
+    let Some(first) = block(1).block_tip() else { panic!("a block has a tip") };
+    append(&log, 3, Event::RolledBack { to_height: 1, to_hash: first.hash.clone() }).await;
+    append(&log, 4, Event::Marked { name: label("here") }).await;
+    assert_eq!(newest_block(&log, 1..=5).await.unwrap(), Some(first));
+    let second: Option<Tip> = block(2).block_tip();
+    assert_eq!(newest_block(&log, 1..=3).await.unwrap(), second);
+    assert_eq!(newest_block(&log, 5..=5).await.unwrap(), None);
+    log.trim(5).await.unwrap();
+    assert_eq!(newest_block(&log, 1..=5).await.unwrap(), None, "trimmed away meanwhile");
+}
+
+#[test]
+fn pauses_double_up_to_the_longest_and_start_again() {
+    let mut backoff = Backoff::default();
+    assert!(!backoff.is_pausing());
+    let pauses: Vec<u128> = (0..7).map(|_| backoff.failed().as_millis()).collect();
+    assert_eq!(pauses, [50, 100, 200, 400, 800, 1000, 1000]);
+    assert_eq!((backoff.attempts(), backoff.is_pausing()), (7, true));
+    (0..100).for_each(|_| assert_eq!(backoff.failed(), Duration::from_secs(1)));
+    backoff.reset();
+    assert_eq!((backoff.failed(), backoff.attempts()), (Duration::from_millis(50), 1));
+}
+
+#[tokio::test]
+async fn a_unit_is_as_long_as_messages_and_bytes_allow() {
+    let log = log();
+    let sealed = |lengths: &[usize]| -> Vec<Entry> {
+        let mut position = Position::origin(log.identity());
+        let entries = lengths.iter().map(|length| {
+            let payload = vec![0; *length].into();
+            let event =
+                Event::StateRecorded { key: Key::new(vec![1]).unwrap(), value: Some(payload) };
+            let entry = Entry::seal(&position, 1, Timestamp::from_micros(SECOND), 1, event);
+            position = entry.position();
+            entry
+        });
+        entries.collect()
+    };
+    assert_eq!(log.unit_len(&[]), 0);
+    assert_eq!(log.unit_len(&sealed(&[1; MAX_UNIT_MESSAGES + 5])), MAX_UNIT_MESSAGES);
+    assert_eq!(log.unit_len(&sealed(&[MAX_UNIT_BYTES - 1, 1, 1])), 2, "exactly fits");
+    assert_eq!(log.unit_len(&sealed(&[MAX_UNIT_BYTES + 1, 1])), 1, "the first alone may be larger");
+}

@@ -1,0 +1,120 @@
+//! Looking at everything that is there.
+
+use std::fs::{self, DirEntry, Metadata};
+use std::io;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tipline_producer::OutboxError;
+
+use super::layout::{Key, Layout, Part, epoch};
+use super::scan::{DirectoryScan, Stamp, WINDOW};
+use crate::files::io_failed;
+
+/// How far below the tip a file is compared on every look at everything; at the start all are.
+const NEAR: u64 = 1000;
+
+impl DirectoryScan {
+    /// Lists the epochs that matter now: those that are not forgotten, and up to the one after
+    /// the next block's. The ones above come when the blocks do.
+    pub(super) fn survey(&mut self) -> Result<(), OutboxError> {
+        if self.tip.is_none() {
+            self.layout = Layout::below(self.layout.root());
+        }
+        let base = self.layout.base();
+        let failed = |error| io_failed(&self.place, "listing", &base)(error);
+        let mut epochs = epochs(&self.layout).map_err(failed)?;
+        epochs.sort_unstable();
+        let first_look = self.surveyed.is_none();
+        let tip = self.tip.as_ref().map(|tip| tip.height);
+        let Some(start) = tip.map(epoch).or(epochs.first().copied()) else {
+            return Ok(());
+        };
+        let oldest = tip.map_or(start, |tip| epoch(tip.saturating_sub(WINDOW)));
+        let newest = start + 1;
+        let compare_from =
+            tip.unwrap_or(0).saturating_sub(if first_look { u64::MAX } else { NEAR });
+        for number in epochs.iter().copied().filter(|number| (oldest..=newest).contains(number)) {
+            let path = self.layout.epoch(number);
+            let failed = |error| io_failed(&self.place, "listing", &path)(error);
+            let entries = fs::read_dir(&path).map_err(failed)?;
+            let entries: Vec<DirEntry> = entries.collect::<io::Result<_>>().map_err(failed)?;
+            for entry in entries {
+                self.survey_file(&entry, compare_from);
+            }
+        }
+        if let Some(above) = epochs.last().filter(|last| **last > newest) {
+            self.highest = self.highest.max(Some(above << 16));
+        }
+        self.surveyed = Some(newest);
+        self.warn_of_a_gap();
+        Ok(())
+    }
+
+    fn survey_file(&mut self, entry: &DirEntry, compare_from: u64) {
+        let Some(key) = self.layout.key(&entry.path()) else {
+            return;
+        };
+        let Some(known) = self.files.get(&key) else {
+            // What is below the tip and was not enqueued is forgotten, or older than the outbox.
+            let above = self.tip.as_ref().is_none_or(|tip| key.height > tip.height);
+            let block = Key::block(key.height);
+            if above || (key.part == Part::Proof && self.files.contains_key(&block)) {
+                self.notice(key);
+            }
+            return;
+        };
+        if key.height >= compare_from
+            && entry.metadata().is_ok_and(|metadata| stamp(&metadata) != known.stamp)
+        {
+            self.changed.insert(key);
+        }
+    }
+
+    fn warn_of_a_gap(&mut self) {
+        let (Some(next), Some(highest)) = (self.next_height(), self.highest) else {
+            return;
+        };
+        let path = self.layout.path(Key::block(next));
+        if highest > next && self.warned_missing != Some(next) && !path.exists() {
+            tracing::warn!(
+                place = self.place,
+                missing = %path.display(),
+                highest,
+                "a block is missing below others: nothing is published until it is there"
+            );
+            self.warned_missing = Some(next);
+        }
+    }
+}
+
+fn epochs(layout: &Layout) -> io::Result<Vec<u64>> {
+    let mut epochs = Vec::new();
+    for entry in fs::read_dir(layout.base())? {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|name| u64::from_str_radix(name, 16).ok());
+        epochs.extend(number.filter(|number| name.to_str() == Some(&format!("{number:04x}"))));
+    }
+    Ok(epochs)
+}
+
+/// By what the file is known.
+pub(super) fn stamp(metadata: &Metadata) -> Stamp {
+    let since = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let modified = metadata.modified().map_or(0, since);
+    Stamp {
+        length: metadata.len(),
+        modified_ns: i64::try_from(modified).unwrap_or(i64::MAX),
+        inode: inode(metadata),
+    }
+}
+
+#[cfg(unix)]
+fn inode(metadata: &Metadata) -> i64 {
+    use std::os::unix::fs::MetadataExt;
+    metadata.ino().cast_signed()
+}
+
+#[cfg(not(unix))]
+fn inode(_metadata: &Metadata) -> i64 {
+    0
+}

@@ -1,0 +1,96 @@
+//! What must not be published.
+
+use std::fs::{self, File};
+
+use tipline_producer::{Outbox, OutboxError};
+
+use super::{Node, block, hash, text};
+use crate::directory::layout::Key;
+
+#[test]
+fn a_block_below_the_tip_that_changes_stops_the_outbox_by_name() {
+    let node = Node::new();
+    for height in 1..=3 {
+        node.settled(Key::block(height), &format!("b{height}"));
+    }
+    let mut outbox = node.open();
+    node.rows(&mut outbox, 3);
+    node.rename_in(Key::block(2), "another history");
+    let failure = node.failure(&outbox);
+    assert!(matches!(failure, OutboxError::Corrupt { .. }), "{failure:?}");
+    assert!(
+        text(&failure).contains("block_00000002.dat: it is below the newest block"),
+        "{failure:?}"
+    );
+    // What is whole is given, and then the reason, to everyone who asks.
+    assert_eq!(outbox.read(0, 1, 999).unwrap()[0].event, block(1, "b1", "genesis"));
+    assert!(text(&outbox.read(1, 9, 999).unwrap_err()).contains("block_00000002.dat"));
+    assert_eq!(outbox.read(2, 9, 999).unwrap()[0].event, block(3, "b3", "b2"));
+    for _ in 0..2 {
+        assert!(text(&outbox.read(3, 9, 999).unwrap_err()).contains("block_00000002.dat"));
+    }
+    drop(outbox);
+    let outbox = node.open();
+    assert!(text(&node.failure(&outbox)).contains("block_00000002.dat"), "after a restart too");
+}
+
+#[test]
+fn a_file_that_is_gone_before_it_was_published_is_named() {
+    let node = Node::new();
+    for height in 1..=3 {
+        node.settled(Key::block(height), &format!("b{height}"));
+    }
+    let mut outbox = node.open();
+    node.rows(&mut outbox, 3);
+    fs::remove_file(node.path(Key::block(2))).unwrap();
+    assert_eq!(outbox.read(0, 9, 999).unwrap().len(), 1, "what is before it is given");
+    let damaged = outbox.read(1, 9, 999).unwrap_err();
+    assert!(matches!(damaged, OutboxError::Corrupt { .. }), "{damaged:?}");
+    assert!(text(&damaged).contains("row 2") && text(&damaged).contains("block_00000002.dat"));
+}
+
+#[test]
+fn a_file_over_the_limit_is_named_and_not_read() {
+    let node = Node::new();
+    let file = File::create(node.path(Key::block(1))).unwrap();
+    file.set_len((64 << 20) + 1).unwrap();
+    file.set_modified(super::long_ago()).unwrap();
+    let mut outbox = node.open();
+    let failure = node.failure(&outbox);
+    assert!(matches!(failure, OutboxError::TooLarge(_)), "{failure:?}");
+    assert!(failure.to_string().contains("block_00000001.dat"), "{failure}");
+    let read = outbox.read(0, 1, 1).unwrap_err();
+    assert!(matches!(read, OutboxError::TooLarge(_)), "{read:?}");
+}
+
+#[test]
+fn another_genesis_is_refused_with_the_hash_that_it_has() {
+    let node = Node::new();
+    node.settled(Key::block(0), "b0");
+    let outbox = node.open();
+    let failure = node.failure(&outbox);
+    assert!(matches!(failure, OutboxError::DoesNotLink { .. }), "{failure:?}");
+    let text = text(&failure);
+    assert!(text.contains(&hash("b0").to_string()), "{text}");
+    assert!(text.contains("block_00000000.dat"), "{text}");
+    drop(outbox);
+
+    let genesis = Node::new();
+    genesis.settled(Key::block(0), "genesis");
+    genesis.settled(Key::block(1), "b1");
+    let mut outbox = genesis.open();
+    assert_eq!(genesis.events(&mut outbox, 2)[1], block(1, "b1", "genesis"));
+}
+
+#[test]
+fn a_directory_that_is_not_there_says_so() {
+    let node = Node::new();
+    let mut settings = node.settings();
+    settings.root = settings.root.join("missing");
+    let wake = std::sync::Arc::new(tokio::sync::Notify::new());
+    let format = Box::new(crate::ContentHash);
+    let clock = tipline_log::system_clock();
+    let error = crate::FileOutbox::directory(settings, format, clock, wake).unwrap_err();
+    assert!(matches!(error, OutboxError::Unusable { .. }), "{error:?}");
+    assert!(error.to_string().contains("no such directory"), "{error}");
+}

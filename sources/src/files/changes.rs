@@ -1,0 +1,149 @@
+//! What is known of files that change: which to look at, and which are complete.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tipline_proto::Timestamp;
+
+/// A file that nobody was seen writing is complete if it was not changed for this long.
+const SETTLED: Duration = Duration::from_secs(2);
+/// Files that are kept in mind one by one; with more, everything is scanned.
+const MOST: usize = 10_000;
+
+/// A notification about one file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ChangeKind {
+    /// It was written to, and is open for more.
+    Writing,
+    /// It was closed after writing, or renamed into place.
+    Closed,
+    /// It is there, gone, or different in a way that says nothing about its being complete.
+    Touched,
+}
+
+/// Whether a file may be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Completeness {
+    /// It is complete.
+    Complete,
+    /// It will count as complete after this time if nothing happens to it.
+    Settles(Duration),
+    /// It is being written. There will be a notification.
+    Writing,
+}
+
+/// What has been noticed since the last look.
+#[derive(Debug)]
+pub(crate) struct FileChanges {
+    everything: bool,
+    changed: BTreeSet<PathBuf>,
+    /// Whether a file was closed, if anything is known of its writer.
+    closed: HashMap<PathBuf, bool>,
+}
+
+impl FileChanges {
+    /// Nothing is known: look at everything.
+    pub(crate) fn new() -> Self {
+        Self { everything: true, changed: BTreeSet::new(), closed: HashMap::new() }
+    }
+
+    /// Takes a notification in; answers whether there is a reason to look.
+    pub(crate) fn record(&mut self, path: PathBuf, seen: ChangeKind) -> bool {
+        if self.closed.len() >= MOST || self.changed.len() >= MOST {
+            self.forget();
+        }
+        match seen {
+            ChangeKind::Writing => {
+                self.closed.insert(path, false);
+            }
+            ChangeKind::Closed => {
+                self.closed.insert(path.clone(), true);
+                self.changed.insert(path);
+            }
+            ChangeKind::Touched => {
+                self.changed.insert(path);
+            }
+        }
+        seen != ChangeKind::Writing
+    }
+
+    /// Everything must be scanned.
+    pub(super) fn look_at_everything(&mut self) {
+        self.everything = true;
+    }
+
+    /// Notifications were lost: nothing is known any more.
+    pub(super) fn forget(&mut self) {
+        *self = Self::new();
+    }
+
+    /// Whether everything is to be scanned; answered once.
+    pub(crate) fn take_everything(&mut self) -> bool {
+        std::mem::take(&mut self.everything)
+    }
+
+    /// The files to look at; answered once.
+    pub(crate) fn take_changed(&mut self) -> BTreeSet<PathBuf> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// The file was read; how it came about does not matter any more.
+    pub(crate) fn done(&mut self, path: &Path) {
+        if self.closed.get(path) == Some(&true) {
+            self.closed.remove(path);
+        }
+    }
+
+    /// Whether a file that was last changed at `modified` may be read `now`. `succeeded`
+    /// says whether the node has moved on to the next file.
+    pub(crate) fn completeness(
+        &self,
+        path: &Path,
+        modified: Timestamp,
+        now: Timestamp,
+        succeeded: impl FnOnce() -> bool,
+    ) -> Completeness {
+        match self.closed.get(path) {
+            Some(true) => return Completeness::Complete,
+            Some(false) => return Completeness::Writing,
+            None => {}
+        }
+        let left = SETTLED.saturating_sub(now.since(modified));
+        if left.is_zero() || succeeded() {
+            Completeness::Complete
+        } else {
+            Completeness::Settles(left)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_micros(seconds * 1_000_000)
+    }
+
+    #[test]
+    fn a_file_is_complete_when_closed_settled_or_succeeded() {
+        let path = Path::new("block");
+        let mut changes = FileChanges::new();
+        let of = |changes: &FileChanges, now, next: bool| {
+            changes.completeness(path, at(10), at(now), || next)
+        };
+        assert_eq!(of(&changes, 11, false), Completeness::Settles(Duration::from_secs(1)));
+        assert_eq!(of(&changes, 9, false), Completeness::Settles(SETTLED), "clocks may disagree");
+        assert_eq!(of(&changes, 12, false), Completeness::Complete);
+        assert_eq!(of(&changes, 11, true), Completeness::Complete);
+        assert!(!changes.record(path.into(), ChangeKind::Writing), "no reason to look yet");
+        assert_eq!(of(&changes, 99, true), Completeness::Writing, "slow writers are waited for");
+        assert!(changes.record(path.into(), ChangeKind::Closed));
+        assert_eq!(of(&changes, 10, false), Completeness::Complete);
+        changes.record(path.into(), ChangeKind::Writing);
+        assert_eq!(of(&changes, 99, false), Completeness::Writing, "opened again");
+        changes.forget();
+        assert_eq!(of(&changes, 99, false), Completeness::Complete);
+    }
+}

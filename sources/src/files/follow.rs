@@ -1,0 +1,273 @@
+//! The thread that follows the files.
+
+use std::fmt::Debug;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind, RenameMode};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tipline_log::error_chain;
+use tipline_producer::OutboxError;
+use tokio::sync::Notify;
+
+use super::changes::{ChangeKind, FileChanges};
+
+/// Everything is scanned this often, notified or not. Some file systems send no notifications.
+const RESCAN: Duration = Duration::from_secs(30);
+/// A new directory is scanned again after this time. What was written into it before it
+/// was watched was not notified.
+const NEW_DIRECTORY: Duration = Duration::from_secs(1);
+/// What failed for a reason that may pass is tried again after this time.
+const RETRY: Duration = Duration::from_secs(1);
+/// Notifications that may wait. With more, everything is scanned instead.
+const NOTICES: usize = 4096;
+
+/// When to look again if nothing is changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Look {
+    again_in: Duration,
+}
+
+impl Look {
+    /// Not before the next notification or rescan.
+    pub(crate) fn when_changed() -> Self {
+        Self { again_in: RESCAN }
+    }
+
+    /// After this time at the latest.
+    pub(crate) fn within(&mut self, time: Duration) {
+        self.again_in = self.again_in.min(time);
+    }
+
+    /// When what failed, or found no room, is tried again.
+    pub(crate) fn retry(&mut self) {
+        self.within(RETRY);
+    }
+}
+
+/// What looks at the files and enqueues what is complete.
+pub(crate) trait Scan: Send + 'static {
+    /// Looks once.
+    ///
+    /// # Errors
+    /// [`OutboxError::Failed`] is tried again; every other error stops the outbox.
+    fn scan(&mut self, changes: &mut FileChanges) -> Result<Look, OutboxError>;
+}
+
+/// Whether a file matters, by its name.
+pub(crate) type Relevant = Box<dyn Fn(&str) -> bool + Send>;
+
+/// What is watched.
+pub(crate) struct Watched {
+    /// The directory.
+    pub(crate) root: PathBuf,
+    /// Whether the directories in it are watched too.
+    pub(crate) recursive: bool,
+    /// Which file names matter.
+    pub(crate) relevant: Relevant,
+}
+
+enum Notice {
+    File(PathBuf, ChangeKind),
+    Directory,
+    Lost,
+    Stop,
+}
+
+/// The thread, until it is dropped.
+pub(super) struct Follower {
+    notices: SyncSender<Notice>,
+    stop: Arc<AtomicBool>,
+    failure: Arc<OnceLock<OutboxError>>,
+    thread: Option<JoinHandle<()>>,
+    _watcher: RecommendedWatcher,
+}
+
+impl Debug for Follower {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Follower").field("failure", &self.failure).finish_non_exhaustive()
+    }
+}
+
+impl Follower {
+    /// Starts watching, and then looks at everything. `wake` is notified when something was
+    /// enqueued, and when the outbox has stopped.
+    pub(super) fn start(
+        watched: Watched,
+        place: &str,
+        scan: Box<dyn Scan>,
+        wake: Arc<Notify>,
+    ) -> Result<Self, OutboxError> {
+        let root = watched.root.clone();
+        let cannot = |source: Box<dyn std::error::Error + Send + Sync>| OutboxError::Failed {
+            place: place.to_owned(),
+            what: format!(
+                "watching {} (if the limit of watches is reached, raise fs.inotify.max_user_watches)",
+                root.display()
+            ),
+            source: Some(source),
+        };
+        let (notices, queue) = sync_channel(NOTICES);
+        let stop = Arc::new(AtomicBool::new(false));
+        let failure = Arc::new(OnceLock::new());
+        let watcher = watch(watched, notices.clone(), Arc::clone(&stop))
+            .map_err(|error| cannot(error.into()))?;
+        let mut task =
+            Task { scan, queue, stop: Arc::clone(&stop), failure: Arc::clone(&failure), wake };
+        let thread = thread::Builder::new().name("tipline-files".to_owned());
+        let thread = thread.spawn(move || task.run()).map_err(|error| cannot(error.into()))?;
+        Ok(Self { notices, stop, failure, thread: Some(thread), _watcher: watcher })
+    }
+
+    /// What has stopped the outbox, if anything has.
+    pub(super) fn failure(&self) -> Option<OutboxError> {
+        self.failure.get().map(OutboxError::duplicate)
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        // If the queue is full, the thread is awake, and looks at the flag next.
+        _ = self.notices.try_send(Notice::Stop);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that follows the files panicked: report it");
+        }
+    }
+}
+
+/// Starts the watcher.
+fn watch(
+    watched: Watched,
+    notices: SyncSender<Notice>,
+    stop: Arc<AtomicBool>,
+) -> notify::Result<RecommendedWatcher> {
+    let relevant = watched.relevant;
+    let handler = move |event: notify::Result<Event>| {
+        let notice = match event {
+            Ok(event) => of_event(event, &relevant),
+            Err(error) => {
+                tracing::warn!(%error, "file notifications fail; new files are found every {RESCAN:?} only");
+                Some(Notice::Lost)
+            }
+        };
+        // A full queue holds up the watcher's thread, and the kernel says it if that loses any.
+        if let Some(notice) = notice
+            && !stop.load(Ordering::SeqCst)
+        {
+            _ = notices.send(notice);
+        }
+    };
+    let mut watcher = notify::recommended_watcher(handler)?;
+    let mode =
+        if watched.recursive { RecursiveMode::Recursive } else { RecursiveMode::NonRecursive };
+    watcher.watch(&watched.root, mode)?;
+    Ok(watcher)
+}
+
+fn of_event(mut event: Event, relevant: &Relevant) -> Option<Notice> {
+    if event.need_rescan() {
+        return Some(Notice::Lost);
+    }
+    let seen = match event.kind {
+        EventKind::Create(CreateKind::Folder) => return Some(Notice::Directory),
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => ChangeKind::Closed,
+        EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both)) => {
+            ChangeKind::Closed
+        }
+        // Only where the end of writing is notified too.
+        EventKind::Modify(ModifyKind::Data(_)) if cfg!(target_os = "linux") => ChangeKind::Writing,
+        EventKind::Access(_) => return None,
+        _ => ChangeKind::Touched,
+    };
+    let path = event.paths.pop()?;
+    if path.is_dir() && seen == ChangeKind::Closed {
+        return Some(Notice::Directory);
+    }
+    let name = path.file_name().and_then(|name| name.to_str())?;
+    relevant(name).then(|| Notice::File(path.clone(), seen))
+}
+
+struct Task {
+    scan: Box<dyn Scan>,
+    queue: Receiver<Notice>,
+    stop: Arc<AtomicBool>,
+    failure: Arc<OnceLock<OutboxError>>,
+    wake: Arc<Notify>,
+}
+
+impl Task {
+    fn run(&mut self) {
+        let mut changes = FileChanges::new();
+        let mut rescan = Instant::now() + RESCAN;
+        let mut failing = false;
+        while !self.stop.load(Ordering::SeqCst) {
+            let look = match self.scan.scan(&mut changes) {
+                Ok(look) => {
+                    failing = false;
+                    look
+                }
+                Err(error @ OutboxError::Failed { .. }) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(error = error_chain(&error), "will be tried again");
+                    }
+                    changes.look_at_everything();
+                    Look { again_in: RETRY }
+                }
+                Err(error) => return self.fail(error),
+            };
+            let until = (Instant::now() + look.again_in).min(rescan);
+            self.wait(&mut changes, until, &mut rescan);
+            if Instant::now() >= rescan {
+                changes.look_at_everything();
+                rescan = Instant::now() + RESCAN;
+            }
+        }
+    }
+
+    /// Waits until there is a reason to look, and takes in all that was noticed until then.
+    fn wait(&self, changes: &mut FileChanges, until: Instant, rescan: &mut Instant) {
+        loop {
+            let mut look = match self.queue.recv_timeout(until - Instant::now()) {
+                Ok(notice) => take(changes, notice, rescan),
+                Err(RecvTimeoutError::Timeout) => return,
+                Err(RecvTimeoutError::Disconnected) => true,
+            };
+            for notice in self.queue.try_iter().take(NOTICES) {
+                look |= take(changes, notice, rescan);
+            }
+            if look {
+                return;
+            }
+        }
+    }
+
+    fn fail(&self, error: OutboxError) {
+        tracing::error!(
+            error = error_chain(&error),
+            "the outbox over the node's files has stopped"
+        );
+        // Set once: the thread ends here.
+        _ = self.failure.set(error);
+        self.wake.notify_one();
+    }
+}
+
+fn take(changes: &mut FileChanges, notice: Notice, rescan: &mut Instant) -> bool {
+    match notice {
+        Notice::File(path, seen) => return changes.record(path, seen),
+        Notice::Directory => {
+            changes.look_at_everything();
+            *rescan = (*rescan).min(Instant::now() + NEW_DIRECTORY);
+        }
+        Notice::Lost => changes.forget(),
+        Notice::Stop => {}
+    }
+    true
+}

@@ -1,0 +1,23 @@
+//! What the outboxes over a node's own files share: following the files, a small index of
+//! the order in which they were seen, and reading payloads where they are.
+//!
+//! The index is an outbox in a SQLite file of its own whose rows only refer to the files:
+//! `<path below the root>:<offset>:<length>`. It is written and fsynced after the files are.
+//! The newest block is copied into it until the next one comes, because that is the block
+//! that a node may still replace, and the log may not have it yet.
+
+mod changes;
+mod error;
+mod follow;
+mod index;
+mod outbox;
+mod source;
+
+#[cfg(test)]
+pub(super) use changes::ChangeKind;
+pub(super) use changes::{Completeness, FileChanges};
+pub(super) use error::{damaged, io_failed, sync_failed};
+pub(super) use follow::{Look, Scan, Watched};
+pub(super) use index::{Index, Item, from_i64, to_i64};
+pub use outbox::FileOutbox;
+pub(super) use source::{FileSource, reference, unmask};

@@ -1,0 +1,86 @@
+//! The publisher's side of an outbox over files.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tipline_producer::{Outbox, OutboxError, Pending, Row, SqliteOutbox};
+use tipline_proto::{Lineage, OutboxId};
+use tokio::sync::Notify;
+
+use super::follow::{Follower, Scan, Watched};
+use super::source::FileSource;
+
+/// An outbox that is a view over the files that a node keeps anyway: nothing is stored
+/// twice, and the node needs no line of code. Made by [`FileOutbox::directory`] and
+/// [`FileOutbox::blk`].
+///
+/// A thread of its own follows the files until this is dropped. If it finds something that it
+/// must not publish, the outbox stops: what was enqueued before is still given out, and then
+/// every read answers the error.
+#[derive(Debug)]
+pub struct FileOutbox {
+    index: SqliteOutbox,
+    follower: Follower,
+}
+
+impl FileOutbox {
+    /// Reads what is in the index, and follows the files into it.
+    pub(crate) fn start(
+        index: &Path,
+        place: &str,
+        source: FileSource,
+        watched: Watched,
+        scan: Box<dyn Scan>,
+        wake: Arc<Notify>,
+    ) -> Result<Self, OutboxError> {
+        let index = SqliteOutbox::open_named(index, Box::new(source), place)?;
+        let follower = Follower::start(watched, place, scan, wake)?;
+        Ok(Self { index, follower })
+    }
+
+    /// What has stopped following the files, if anything has. Start again when it is mended.
+    pub fn failure(&self) -> Option<OutboxError> {
+        self.follower.failure()
+    }
+}
+
+impl Outbox for FileOutbox {
+    fn id(&self) -> OutboxId {
+        self.index.id()
+    }
+
+    fn place(&self) -> String {
+        self.index.place()
+    }
+
+    fn lineage(&mut self) -> Result<Option<Lineage>, OutboxError> {
+        self.index.lineage()
+    }
+
+    fn bind(&mut self, lineage: Lineage) -> Result<(), OutboxError> {
+        self.index.bind(lineage)
+    }
+
+    fn pending(&mut self) -> Result<Pending, OutboxError> {
+        self.index.pending()
+    }
+
+    fn read(
+        &mut self,
+        after: u64,
+        max_rows: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<Row>, OutboxError> {
+        // Asked first: whatever was enqueued before the failure is then in the rows.
+        let failure = self.follower.failure();
+        let rows = self.index.read(after, max_rows, max_bytes)?;
+        match failure {
+            Some(failure) if rows.is_empty() && max_rows > 0 => Err(failure),
+            _ => Ok(rows),
+        }
+    }
+
+    fn trim(&mut self, sequence: u64) -> Result<(), OutboxError> {
+        self.index.trim(sequence)
+    }
+}

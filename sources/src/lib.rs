@@ -1,0 +1,21 @@
+//! Outboxes over what a node writes anyway.
+//!
+//! A node that keeps its blocks as files needs no line of code to be replicated. The outbox is a
+//! view over the files. A thread follows them, and a small index of its own records the order in
+//! which they became complete. Payloads are read from the files when they are published, and not
+//! stored twice. [`FileOutbox`] is an [`Outbox`](tipline_producer::Outbox) as any other:
+//!
+//! - [`FileOutbox::directory`]: a directory with a file for each block and each proof.
+//! - [`FileOutbox::blk`]: Bitcoin Core's `blk*.dat` files.
+//!
+//! It is not what a node of your own should start with: an outbox in the transaction that commits
+//! the block (`tipline-producer`, features `sqlite` and `rocksdb`) knows what is committed, and
+//! this one can only see it.
+
+mod blk;
+mod directory;
+mod files;
+
+pub use blk::{BlkBlock, BlkBlocks, BlkSettings};
+pub use directory::{BlockFormat, BlockHeader, ContentHash, DirectorySettings};
+pub use files::FileOutbox;
