@@ -362,13 +362,14 @@ pub(crate) fn exit(error: &RestoreError) -> Exit {
         RestoreError::TooOld { .. } => Exit::TooOld,
         RestoreError::NotYet { .. } | RestoreError::Unknown { .. } => Exit::NotYet,
         RestoreError::Gap { .. } => Exit::Gap,
-        RestoreError::Corrupt { .. } | RestoreError::NotRight { .. } => Exit::Corrupt,
+        RestoreError::Corrupt { .. } | RestoreError::Verification { .. } => Exit::Corrupt,
         RestoreError::WrongLog { .. } => Exit::WrongLog,
         RestoreError::NotEmpty { .. } => Exit::NotEmpty,
         RestoreError::Destination(DestinationError::BadAddress { .. }) => Exit::Failed,
         RestoreError::Destination(_) | RestoreError::Log(_) => Exit::Unavailable,
         RestoreError::Checkpoint(CheckpointError::Destination(_)) => Exit::Unavailable,
         RestoreError::Cancelled { .. } => Exit::Interrupted,
+        RestoreError::Internal { .. } => Exit::Failed,
         _ => Exit::Failed,
     }
 }
