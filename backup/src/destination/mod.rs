@@ -7,6 +7,8 @@ mod address;
 #[cfg(feature = "cloud")]
 mod cloud;
 mod error;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 use std::ffi::OsString;
@@ -24,7 +26,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 pub use error::DestinationError;
 pub use transfer::Watch;
 
-use error::Doing;
+use error::{Doing, Medium};
 
 /// Who does not answer for so long is away: an outage must be seen within seconds.
 const ANSWER: Duration = Duration::from_secs(8);
@@ -111,7 +113,7 @@ impl Destination {
             std::fs::File::open(parent)?.sync_all()
         });
         let made = made.await.unwrap_or_else(|e| Err(std::io::Error::other(e)));
-        made.map_err(|e| self.doing("making its directory").io(e))
+        made.map_err(|e| self.doing("making its directory").directory(e))
     }
 
     /// Writes an object under a name that is not taken. Durable on return: a directory is
@@ -172,7 +174,7 @@ impl Destination {
             std::io::ErrorKind::NotFound => {
                 DestinationError::NotFound { place: self.place.clone(), name: name.to_owned() }
             }
-            _ => doing.io(e),
+            _ => doing.directory(e),
         })
     }
 
@@ -285,8 +287,8 @@ impl Destination {
             Ok(found) if found.is_dir() => Ok(()),
             Ok(_) => Err(self
                 .doing("opening its directory")
-                .io(std::io::ErrorKind::NotADirectory.into())),
-            Err(e) => Err(self.doing("opening its directory").io(e)),
+                .directory(std::io::ErrorKind::NotADirectory.into())),
+            Err(e) => Err(self.doing("opening its directory").directory(e)),
         }
     }
 
@@ -313,7 +315,7 @@ impl Destination {
         let patience = ANSWER + Duration::from_secs(bytes / SLOWEST);
         match tokio::time::timeout(patience, work).await {
             Ok(done) => done.map_err(|e| doing.store(e)),
-            Err(_) => Err(doing.io(std::io::ErrorKind::TimedOut.into())),
+            Err(_) => Err(doing.unanswered(std::io::ErrorKind::TimedOut.into())),
         }
     }
 
@@ -322,6 +324,8 @@ impl Destination {
     }
 
     fn doing(&self, what: impl Into<String>) -> Doing {
-        Doing { place: self.place.clone(), what: what.into() }
+        let medium =
+            if self.directory.is_some() { Medium::Directory } else { Medium::ObjectStorage };
+        Doing { place: self.place.clone(), what: what.into(), medium }
     }
 }

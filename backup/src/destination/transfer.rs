@@ -51,7 +51,7 @@ impl Destination {
     ) -> Result<blake3::Hash, DestinationError> {
         let doing = || self.doing(format!("writing {name} from {}", file.display()));
         self.check_there().await?;
-        let mut file = File::open(file).await.map_err(|e| doing().io(e))?;
+        let mut file = File::open(file).await.map_err(|e| doing().file(e))?;
         let (what, path) = (doing().what, self.path(name));
         let begun = self.within(&what, 0, self.store.put_multipart(&path)).await?;
         let mut upload = WriteMultipart::new_with_chunk_size(begun, PIECE);
@@ -63,7 +63,7 @@ impl Destination {
                 Ok(read) => read,
                 Err(e) => {
                     give_up(upload).await;
-                    return Err(doing().io(e));
+                    return Err(doing().file(e));
                 }
             };
             if read == 0 {
@@ -101,7 +101,7 @@ impl Destination {
         let mut incoming = self.incoming(name).await?;
         let path = file.to_owned();
         let mut to =
-            blocking(move || std::fs::File::create_new(path)).await.map_err(|e| doing().io(e))?;
+            blocking(move || std::fs::File::create_new(path)).await.map_err(|e| doing().file(e))?;
         let mut hasher = blake3::Hasher::new();
         let mut next = incoming.next(self).await?;
         while let Some(piece) = next.take() {
@@ -115,10 +115,10 @@ impl Destination {
             });
             // The next piece comes while this one is hashed and written.
             let (written, coming) = tokio::join!(write, incoming.next(self));
-            (hasher, to) = written.map_err(|e| doing().io(e))?;
+            (hasher, to) = written.map_err(|e| doing().file(e))?;
             next = coming?;
         }
-        blocking(move || to.sync_all()).await.map_err(|e| doing().io(e))?;
+        blocking(move || to.sync_all()).await.map_err(|e| doing().file(e))?;
         Ok(hasher.finalize())
     }
 
@@ -144,7 +144,7 @@ impl Destination {
                 Ok(hasher)
             });
             let (updated, coming) = tokio::join!(update, incoming.next(self));
-            hasher = updated.map_err(|e| doing().io(e))?;
+            hasher = updated.map_err(|e| doing().file(e))?;
             next = coming?;
         }
         Ok((hasher.finalize(), hasher.count()))
@@ -188,7 +188,7 @@ impl Incoming {
                     Ok((from, piece, read))
                 });
                 let doing = || at.doing(self.what.clone());
-                let (from, read, bytes) = read.await.map_err(|e| doing().io(e))?;
+                let (from, read, bytes) = read.await.map_err(|e| doing().directory(e))?;
                 *file = (bytes > 0).then_some(from);
                 piece = read;
             }

@@ -48,8 +48,11 @@ impl Replay<'_> {
         while self.find_damage(&mut replayed, from).await? {
             let Replayed { applied, cursor, fed: Fed { holdings, notes, .. }, .. } = replayed;
             before = cursor.or(before);
-            let start =
-                store.call(|store| StartState::read(store)).get().await.map_err(RestoreError::consumer)??;
+            let start = store
+                .call(|store| StartState::read(store))
+                .get()
+                .await
+                .map_err(RestoreError::consumer)??;
             from = start.cursor.position.index;
             replayed = self.once(store, (holdings, notes), start).await?;
             replayed.applied += applied;
@@ -142,7 +145,8 @@ async fn forward(
     progress: &watch::Sender<RestoreProgress>,
     stop: &CancellationToken,
 ) -> Result<u64, RestoreError> {
-    let identity = store.call(|store| store.identity()).get().await.map_err(RestoreError::consumer)??;
+    let identity =
+        store.call(|store| store.identity()).get().await.map_err(RestoreError::consumer)??;
     if let Some(found) = identity.filter(|found| *found != of) {
         return Err(RestoreError::WrongLog {
             place: store.place().to_owned(),
@@ -151,7 +155,11 @@ async fn forward(
             expected: crate::sources::identity(&of),
         });
     }
-    let start = store.call(|store| StartState::read(store)).get().await.map_err(RestoreError::consumer)??;
+    let start = store
+        .call(|store| StartState::read(store))
+        .get()
+        .await
+        .map_err(RestoreError::consumer)??;
     let from = start.cursor.position.index;
     let to = holdings.newest().unwrap_or(0);
     let target = "the newest entry that is kept";

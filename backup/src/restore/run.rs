@@ -287,7 +287,11 @@ impl Run {
     }
 
     async fn replay_into(&mut self, store: &StoreThread, from: u64) -> Result<Cursor, Halt> {
-        let start = store.call(|store| StartState::read(store)).get().await.map_err(RestoreError::consumer)?;
+        let start = store
+            .call(|store| StartState::read(store))
+            .get()
+            .await
+            .map_err(RestoreError::consumer)?;
         let start = start.map_err(RestoreError::from)?;
         if start.cursor.position.index != from {
             let at = start.cursor.position.index;
