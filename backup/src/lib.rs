@@ -16,6 +16,7 @@ mod archive;
 mod checkpoint;
 mod checks;
 mod destination;
+mod disk;
 mod error;
 mod identity;
 mod keys;

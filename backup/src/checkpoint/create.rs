@@ -8,11 +8,12 @@ use tipline_proto::Timestamp;
 use tipline_store::{Copied, Snapshot};
 
 use super::error::CheckpointError;
+use super::id::CheckpointId;
 use super::job::Job;
-use super::lock::SetLock;
-use super::manifest::{CheckpointId, Manifest};
+use super::manifest::Manifest;
 use super::set::{Checkpoints, blocking};
 use super::{engine, tree};
+use crate::disk;
 
 /// How often it starts anew when the store overtakes it.
 const ATTEMPTS: u32 = 5;
@@ -37,7 +38,7 @@ impl Checkpoints {
         let directory = self.directory()?;
         let set = directory.clone();
         blocking(move || tree::prepare(&set)).await?;
-        let lock = self.lock().await?;
+        let _lock = self.lock().await?;
         let set = directory.clone();
         blocking(move || tree::clear(&set).and_then(|()| engine::collect(&set))).await?;
         let mut what = String::new();
@@ -48,10 +49,7 @@ impl Checkpoints {
             let making = move || make(&set, &place, snapshot, created, (shares, &job));
             let made = blocking(making).await?;
             match made {
-                Made::Whole(manifest) => {
-                    drop::<SetLock>(lock);
-                    return Ok(*manifest);
-                }
+                Made::Whole(manifest) => return Ok(*manifest),
                 Made::Overtaken(by) => what = by,
             }
         }
@@ -109,7 +107,7 @@ fn needed(
     });
     let bytes = bytes.sum::<Result<u64, _>>()?;
     let needed = bytes.saturating_add(RESERVE);
-    match tree::free(set) {
+    match disk::free(set) {
         Some(free) if free < needed => {
             Err(CheckpointError::NoSpace { place: place.to_owned(), needed, free })
         }

@@ -4,7 +4,7 @@ use std::io;
 
 use tipline_store::StoreError;
 
-use super::manifest::CheckpointId;
+use super::id::CheckpointId;
 use crate::destination::DestinationError;
 
 /// Why something was not done with checkpoints. Nothing is listed then that is not whole.

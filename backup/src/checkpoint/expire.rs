@@ -7,8 +7,9 @@ use bytes::Bytes;
 use tipline_proto::Timestamp;
 
 use super::error::CheckpointError;
-use super::manifest::CheckpointId;
-use super::set::{Checkpoints, Listed, MANIFEST, blocking};
+use super::id::CheckpointId;
+use super::manifest::MANIFEST;
+use super::set::{Checkpoints, Listed, blocking};
 use super::{engine, tree};
 use crate::destination::{DestinationError, Watch};
 

@@ -11,8 +11,8 @@ mod create;
 mod engine;
 mod error;
 mod expire;
+mod id;
 mod job;
-mod lock;
 mod manifest;
 mod set;
 #[cfg(test)]
@@ -22,7 +22,7 @@ mod upload;
 
 pub use error::CheckpointError;
 pub use expire::{Fate, Keep};
+pub use id::{CheckpointId, NotAnId};
 pub use job::Job;
-pub use manifest::{CheckpointId, Manifest, ManifestFile, NotAnId};
+pub use manifest::{Manifest, ManifestFile};
 pub use set::{Checkpoints, Listed};
-pub(crate) use tree::free;

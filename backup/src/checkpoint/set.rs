@@ -4,13 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::error::CheckpointError;
-use super::lock::SetLock;
-use super::manifest::{CheckpointId, Manifest, ManifestFile};
+use super::id::CheckpointId;
+use super::manifest::{MANIFEST, Manifest, ManifestFile};
 use super::tree;
 use crate::destination::{Destination, DestinationError, Watch};
+use crate::disk::Lock;
 
-/// Name of the manifest in a checkpoint.
-pub(super) const MANIFEST: &str = "manifest.json";
+/// The file of a set that is locked by whoever makes or removes one of its checkpoints.
+const LOCK: &str = "lock";
 
 /// Checkpoints of one store, or of several of one log: in a directory of this machine, where they
 /// are made, or anywhere that they were uploaded to.
@@ -96,12 +97,14 @@ impl Checkpoints {
         self.destination.directory().is_some()
     }
 
-    pub(crate) async fn lock(&self) -> Result<SetLock, CheckpointError> {
+    /// One at a time in a set.
+    pub(crate) async fn lock(&self) -> Result<Lock, CheckpointError> {
         let directory = self.directory()?;
         let place = self.place().to_owned();
         blocking(move || {
             let what = format!("taking the lock in {}", directory.display());
-            let taken = SetLock::take(&directory).map_err(CheckpointError::file(what))?;
+            let taken =
+                Lock::try_acquire(&directory.join(LOCK)).map_err(CheckpointError::file(what))?;
             taken.ok_or(CheckpointError::InUse { place })
         })
         .await

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use super::error::CheckpointError;
-use super::manifest::{Manifest, ManifestFile};
-use super::set::{Checkpoints, MANIFEST};
+use super::manifest::{MANIFEST, Manifest, ManifestFile};
+use super::set::Checkpoints;
 use crate::destination::{DestinationError, Watch};
 
 impl Checkpoints {

@@ -9,8 +9,6 @@ use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, ObjectStoreScheme, RetryConfig};
 
-use super::address::Variables;
-
 /// What the caller tries again, and shows, after it: an outage must be seen within seconds.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -21,7 +19,7 @@ const SILENCE: Duration = Duration::from_secs(600);
 pub(super) fn client_of(
     scheme: ObjectStoreScheme,
     address: &str,
-    variables: &Variables,
+    variables: &[(String, String)],
 ) -> Option<object_store::Result<Arc<dyn ObjectStore>>> {
     let built = match scheme {
         ObjectStoreScheme::AmazonS3 => {
@@ -58,7 +56,7 @@ pub(super) fn client_of(
 
 /// The variables of a provider that its client knows.
 fn known<'a, K: FromStr + 'a>(
-    variables: &'a Variables,
+    variables: &'a [(String, String)],
     prefix: &'a str,
 ) -> impl Iterator<Item = (K, &'a str)> {
     let ours = variables.iter().filter(move |(name, _)| name.starts_with(prefix));

@@ -26,6 +26,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 pub use error::DestinationError;
 pub use transfer::Watch;
 
+use crate::disk;
 use error::{Doing, Medium};
 
 /// Who does not answer for so long is away: an outage must be seen within seconds.
@@ -107,12 +108,7 @@ impl Destination {
     /// As for every call.
     pub async fn prepare(&self) -> Result<(), DestinationError> {
         let Some(directory) = self.directory.clone() else { return Ok(()) };
-        let made = tokio::task::spawn_blocking(move || {
-            std::fs::create_dir_all(&*directory)?;
-            let parent = directory.parent().unwrap_or(&directory);
-            std::fs::File::open(parent)?.sync_all()
-        });
-        let made = made.await.unwrap_or_else(|e| Err(std::io::Error::other(e)));
+        let made = transfer::blocking(move || disk::make_directories(&directory)).await;
         made.map_err(|e| self.doing("making its directory").directory(e))
     }
 
@@ -163,14 +159,11 @@ impl Destination {
             Err(e) => return Err(doing.store(e)),
         };
         let folders = name.split('/').count();
-        let flushed = tokio::task::spawn_blocking(move || {
-            std::fs::File::open(&path)?.sync_all()?;
+        let flushed = transfer::blocking(move || {
             // Folders on the way may be new, too.
-            let mut folders = path.ancestors().skip(1).take(folders);
-            folders.try_for_each(|folder| std::fs::File::open(folder)?.sync_all())
+            path.ancestors().take(1 + folders).try_for_each(disk::sync)
         });
-        let flushed = flushed.await.unwrap_or_else(|e| Err(std::io::Error::other(e)));
-        flushed.map_err(|e| match e.kind() {
+        flushed.await.map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => {
                 DestinationError::NotFound { place: self.place.clone(), name: name.to_owned() }
             }

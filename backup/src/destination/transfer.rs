@@ -206,7 +206,7 @@ impl Incoming {
 }
 
 /// Blocking work, away from the runtime's own threads. It goes on to its end.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(io::Error::other(e)))

@@ -10,14 +10,15 @@
 //! | `STORE.restoring-lock` | locked while a restore is at work; by itself it means nothing |
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tipline_store::{Store, StoreError, StoreIdentity};
 
-use crate::checkpoint::{Manifest, free};
+use crate::checkpoint::Manifest;
+use crate::disk::{self, Existing, Lock, parent, with_suffix};
 use crate::error::RestoreError;
 
 const LOCK: &str = "restoring-lock";
@@ -58,7 +59,7 @@ impl StorePlace {
 pub(super) struct Stage {
     place: StorePlace,
     force: bool,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Stage {
@@ -72,18 +73,11 @@ impl Stage {
             return Err(RestoreError::Internal { what, source: None });
         };
         let lock = beside(&first, LOCK);
-        let parent = parent(&first).to_owned();
-        let make = || {
-            fs::create_dir_all(&parent)?;
-            File::create(&lock)
-        };
-        let file = make().map_err(|source| files("making", &lock, source))?;
-        file.try_lock().map_err(|_| RestoreError::InUse { place: place.name() })?;
-        if !is_at(&file, &lock) {
-            // Whoever had it is just done, and has removed it.
+        let acquired = fs::create_dir_all(parent(&first)).and_then(|()| Lock::try_acquire(&lock));
+        let Some(lock) = acquired.map_err(|source| files("locking", &lock, source))? else {
             return Err(RestoreError::InUse { place: place.name() });
-        }
-        let stage = Self { place, force, _lock: file };
+        };
+        let stage = Self { place, force, _lock: lock };
         stage.take_back()?;
         stage.check_target()?;
         Ok(stage)
@@ -94,8 +88,8 @@ impl Stage {
     pub(super) fn check_room(&self, bytes: u64) -> Result<(), RestoreError> {
         let first = parent(&self.paths()[0]).to_owned();
         let needed = bytes.saturating_mul(self.place.parts.len() as u64);
-        let staged: u64 = self.staged().iter().map(|path| size(path)).sum();
-        match free(&first) {
+        let staged: u64 = self.staged().iter().map(|path| disk::size(path)).sum();
+        match disk::free(&first) {
             Some(free) if free.saturating_add(staged) < needed => {
                 let place = first.display().to_string();
                 Err(RestoreError::NoSpace { place, free, needed: needed - staged })
@@ -239,10 +233,8 @@ impl Stage {
     /// in the middle the next one finds all parts staged again.
     pub(super) fn put_in_place(&self) -> Result<(), RestoreError> {
         let placing = self.placing();
-        File::create(&placing)
-            .and_then(|file| file.sync_all())
+        disk::write_whole(&placing, &[], Existing::Replace)
             .map_err(|source| files("making", &placing, source))?;
-        sync(parent(&placing))?;
         for ((_, path), staged) in self.place.parts.iter().zip(self.staged()) {
             for suffix in ["-wal", "-journal"] {
                 let left = with_suffix(&staged, suffix);
@@ -285,23 +277,9 @@ impl Drop for Stage {
         let alone = [self.fetching(), self.placing()];
         if !staged.iter().chain(&carrying).chain(&alone).any(|path| path.exists()) {
             // It means nothing by itself.
-            drop(fs::remove_file(beside(&self.paths()[0], LOCK)));
+            _ = fs::remove_file(beside(&self.paths()[0], LOCK));
         }
     }
-}
-
-/// Whether the file has this path still.
-#[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let place = |found: fs::Metadata| (found.dev(), found.ino());
-    let (file, path) = (file.metadata().map(place), fs::metadata(path).map(place));
-    matches!((file, path), (Ok(file), Ok(path)) if file == path)
-}
-
-#[cfg(not(unix))]
-fn is_at(_: &File, path: &Path) -> bool {
-    path.exists()
 }
 
 /// A store, or anything else that is not to be lost.
@@ -315,74 +293,25 @@ fn is_taken(path: &Path) -> bool {
     }
 }
 
-/// Bytes in a file, or in all files below a directory.
-fn size(path: &Path) -> u64 {
-    match fs::metadata(path) {
-        Ok(found) if found.is_dir() => {
-            let entries = fs::read_dir(path).into_iter().flatten().flatten();
-            entries.map(|entry| size(&entry.path())).sum()
-        }
-        Ok(found) => found.len(),
-        Err(_) => 0,
-    }
-}
-
 fn beside(path: &Path, what: &str) -> PathBuf {
     with_suffix(path, &format!(".{what}"))
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
-fn parent(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Removes a file or directory, and what SQLite keeps beside a file.
+/// Removes a store, with what SQLite keeps beside a file.
 fn remove(path: &Path) -> Result<(), RestoreError> {
     for suffix in ["", "-wal", "-shm", "-journal", ".lock"] {
         let path = with_suffix(path, suffix);
-        let removed = match fs::symlink_metadata(&path) {
-            Ok(found) if found.is_dir() => fs::remove_dir_all(&path),
-            Ok(_) => fs::remove_file(&path),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-            Err(e) => Err(e),
-        };
-        removed.map_err(|source| files("removing", &path, source))?;
+        disk::remove(&path).map_err(|source| files("removing", &path, source))?;
     }
     Ok(())
 }
 
 fn rename(from: &Path, to: &Path) -> Result<(), RestoreError> {
-    match fs::rename(from, to) {
-        Err(e) if e.kind() == ErrorKind::CrossesDevices => {
-            copy(from, to).map_err(|source| files("copying to", to, source))
-        }
-        renamed => renamed.map_err(|source| files("renaming to", to, source)),
-    }
-}
-
-/// To another file system, durably.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    if !from.is_dir() {
-        fs::copy(from, to)?;
-        return File::open(to)?.sync_all();
-    }
-    fs::create_dir(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        copy(&entry.path(), &to.join(entry.file_name()))?;
-    }
-    File::open(to)?.sync_all()
+    disk::rename(from, to).map_err(|source| files("renaming to", to, source))
 }
 
 fn sync(path: &Path) -> Result<(), RestoreError> {
-    File::open(path)
-        .and_then(|file| file.sync_all())
-        .map_err(|source| files("flushing", path, source))
+    disk::sync(path).map_err(|source| files("flushing", path, source))
 }
 
 pub(super) fn files(doing: &str, path: &Path, source: io::Error) -> RestoreError {
