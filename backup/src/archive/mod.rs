@@ -23,6 +23,7 @@ mod merge;
 mod name;
 mod reader;
 mod schema;
+mod state;
 mod store;
 mod stream;
 #[cfg(test)]

@@ -7,8 +7,9 @@ use tipline_store::{
 };
 use tokio::runtime::Handle;
 
+use super::error::store_error;
 use super::head::{Found, holding};
-use super::store::{Opened, Shared, lock, store_error};
+use super::state::{Opened, Shared, lock};
 
 /// Reads from an archive while it is written to. What it does not remember it looks up at the
 /// destination; what only a store knows it refuses to answer.

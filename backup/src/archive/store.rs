@@ -1,14 +1,16 @@
 //! The archive as the store of a consumer: each batch becomes a segment.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tipline_proto::{Event, LogIdentity};
 use tipline_store::{Batch, Store, StoreError, StoreIdentity, StoreReader, StoredLinks};
 use tokio::runtime::Handle;
 
+use super::error::store_error;
 use super::head::Standing;
 use super::index::Row;
 use super::reader::ArchiveReader;
+use super::state::{Opened, Shared, State, lock};
 use super::{Archive, ArchiveError, SegmentIndex};
 use crate::destination::{Destination, DestinationError};
 use crate::keys::Keys;
@@ -28,31 +30,6 @@ pub struct ArchiveStore {
     keys: Keys,
     runtime: Handle,
     state: Shared,
-}
-
-/// What a store and its readers have in common.
-#[derive(Debug, Default)]
-pub(super) struct State {
-    /// The archive, once it was opened, and where it is.
-    pub(super) opened: Option<Opened>,
-    /// Up to which entry there must be an archive; 0 if it may be a new one.
-    known: u64,
-    /// Whether the destination may not be made any more.
-    prepared: bool,
-}
-
-/// An archive that was opened, and where it is.
-#[derive(Debug, Clone)]
-pub(super) struct Opened {
-    pub(super) archive: Archive,
-    pub(super) standing: Standing,
-}
-
-/// Changes are made whole under the lock, which is held for an instant only.
-pub(super) type Shared = Arc<Mutex<State>>;
-
-pub(super) fn lock(state: &Shared) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl ArchiveStore {
@@ -225,33 +202,4 @@ fn links_behind(standing: &Standing, batch: &Batch) -> StoredLinks {
     let proof_tip = batch.cursor.proof_tip;
     proven_above.retain(|height| proof_tip.is_none_or(|proven| *height > proven));
     StoredLinks { base: batch.base.clone(), proven_above }
-}
-
-/// What the caller of a store must do after an error of its archive.
-pub(super) fn store_error(place: String, error: ArchiveError) -> StoreError {
-    match error {
-        ArchiveError::WrongLog { found, expected, .. } => StoreError::WrongLog {
-            place,
-            found: Box::new((&*found).into()),
-            expected: Box::new((&*expected).into()),
-        },
-        ArchiveError::Destination(error @ DestinationError::NoSpace { .. }) => {
-            StoreError::NoSpace { place, source: Some(Box::new(error)) }
-        }
-        error if error.is_retryable() => {
-            StoreError::Unavailable { place, source: Some(Box::new(error)) }
-        }
-        ArchiveError::Corrupt { object, what, .. } => {
-            StoreError::Corrupt { place, at: format!("{object}: {what}"), source: None }
-        }
-        ArchiveError::Destination(DestinationError::NotFound { name, .. }) => {
-            StoreError::Corrupt { place, at: format!("{name}: it is gone"), source: None }
-        }
-        ArchiveError::BadSegment { .. } | ArchiveError::Destination(_) => StoreError::Failed {
-            place,
-            what: "a segment could not be written".to_owned(),
-            source: Some(Box::new(error)),
-        },
-        error => StoreError::Unusable { place, why: error.to_string(), source: None },
-    }
 }
