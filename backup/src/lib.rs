@@ -25,6 +25,7 @@ pub mod retention;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod throttle;
 
 pub use archive::{
     Archive, ArchiveError, ArchiveKeeper, ArchivePlan, ArchiveRange, ArchiveStore, ExpireError,
@@ -37,7 +38,7 @@ pub use checkpoint::{
 pub use checks::{
     Check, DrillReport, Record, Sample, VerifiedPlace, VerifyReport, common_point, drill, verify,
 };
-pub use destination::{Destination, DestinationError, Object, Watch};
+pub use destination::{Destination, DestinationError, Object};
 pub use error::RestoreError;
 pub use identity::{
     Identities, IdentityBackup, IdentityError, IdentityName, InvalidIdentityName, KeyFile,
@@ -49,3 +50,4 @@ pub use restore::{
     claim, plan_for, plan_restore, restore,
 };
 pub use sources::Sources;
+pub use throttle::Throttle;

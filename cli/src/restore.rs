@@ -272,7 +272,7 @@ pub(crate) fn line(progress: RestoreProgress) -> String {
         Step::Fetching => {
             format!("fetching a checkpoint · {} of {} MiB · {percent}%", done >> 20, of >> 20)
         }
-        Step::Carrying => {
+        Step::Copying => {
             format!("carrying over · {} of at most {} entries", number(done), number(of))
         }
         Step::Replaying => {

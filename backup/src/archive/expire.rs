@@ -11,7 +11,8 @@ use tipline_store::StoreIdentity;
 use super::expiry_plan::{ArchivePlan, Reasons};
 use super::{Archive, ArchiveError, SegmentName, coverage};
 use crate::checkpoint::{CheckpointError, CheckpointId, Checkpoints, Listed, Manifest};
-use crate::destination::{DestinationError, Watch};
+use crate::destination::DestinationError;
+use crate::throttle::Throttle;
 
 /// The folder of the checkpoints at the place of an archive.
 const CHECKPOINTS: &str = "checkpoints";
@@ -69,12 +70,12 @@ impl Archive {
     /// # Errors
     /// As for [`Archive::plan_expiry`]; [`ArchiveError::NeedsKey`] if the segment at the
     /// checkpoint is encrypted and cannot be compared with it; [`CheckpointError::InUse`];
-    /// [`CheckpointError::Cancelled`] if `watch` ends the reading: nothing was removed.
+    /// [`CheckpointError::Cancelled`] if `throttle` ends the reading: nothing was removed.
     pub async fn expire(
         &self,
         keep_for: Duration,
         now: Timestamp,
-        watch: &impl Watch,
+        throttle: &Throttle,
     ) -> Result<ArchivePlan, ExpireError> {
         let mut unfit = Unfit::new();
         loop {
@@ -88,7 +89,7 @@ impl Archive {
                 false => None,
             };
             set.hold(&start.id).await?;
-            match self.check_start(&set, &start, watch).await? {
+            match self.check_start(&set, &start, throttle).await? {
                 Ok(()) => {}
                 Err(why) => {
                     tracing::error!(checkpoint = %start.id, place = set.place(), why, "a checkpoint is no start for the archive");
@@ -224,9 +225,9 @@ impl Archive {
         &self,
         set: &Checkpoints,
         start: &Manifest,
-        watch: &impl Watch,
+        throttle: &Throttle,
     ) -> Result<Result<(), String>, ExpireError> {
-        match set.verify(start, watch).await {
+        match set.verify(start, throttle).await {
             Ok(()) => {}
             Err(error @ CheckpointError::Corrupt { .. }) => return Ok(Err(error_chain(&error))),
             Err(error) => return Err(error.into()),

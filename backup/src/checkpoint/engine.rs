@@ -12,10 +12,10 @@ use std::path::Path;
 
 use super::error::CheckpointError;
 use super::id::CheckpointId;
-use super::job::Job;
 use super::manifest::{MANIFEST, Manifest, ManifestFile};
 use super::tree;
 use crate::disk;
+use crate::throttle::Throttle;
 
 /// The folder of all that is shared.
 const SHARED: &str = "shared";
@@ -41,7 +41,7 @@ pub(super) fn flush(set: &Path) -> Result<(), CheckpointError> {
 pub(super) fn hash(
     set: &Path,
     files: Vec<(String, String)>,
-    job: &Job,
+    throttle: &Throttle,
 ) -> Result<Vec<ManifestFile>, CheckpointError> {
     let mut objects = Vec::with_capacity(files.len());
     for (_, object) in &files {
@@ -49,7 +49,7 @@ pub(super) fn hash(
         let failed = CheckpointError::file(format!("looking at {object}"));
         objects.push((object.clone(), length.map_err(failed)?));
     }
-    let hashed = tree::hash(set, objects, job)?;
+    let hashed = tree::hash(set, objects, throttle)?;
     let file = |((path, object), hashed): ((String, String), ManifestFile)| ManifestFile {
         path,
         shared: Some(object),

@@ -11,7 +11,8 @@ use super::id::CheckpointId;
 use super::manifest::MANIFEST;
 use super::set::{Checkpoints, Listed, blocking};
 use super::{engine, tree};
-use crate::destination::{DestinationError, Watch};
+use crate::destination::DestinationError;
+use crate::throttle::Throttle;
 
 /// Folder of the names of checkpoints that are not to be removed.
 const KEPT: &str = "kept";
@@ -147,14 +148,14 @@ impl Checkpoints {
     /// One that is removed is no longer listed from the first instant on.
     ///
     /// # Errors
-    /// [`CheckpointError::InUse`] if one is being made; [`CheckpointError::Cancelled`] if `watch`
+    /// [`CheckpointError::InUse`] if one is being made; [`CheckpointError::Cancelled`] if `throttle`
     /// ends the reading: nothing was removed.
     pub async fn expire(
         &self,
         keep: &Keep,
         now: Timestamp,
         good: Option<&CheckpointId>,
-        watch: &impl Watch,
+        throttle: &Throttle,
     ) -> Result<Vec<(Listed, Fate)>, CheckpointError> {
         // Elsewhere nobody makes any; they are uploaded when they are whole.
         let local = self.destination().directory();
@@ -163,7 +164,7 @@ impl Checkpoints {
         if !judged.iter().any(|(_, fate)| *fate == Fate::Expired) {
             return Ok(judged);
         }
-        self.spare_the_last_good(&mut judged, good, watch).await?;
+        self.spare_the_last_good(&mut judged, good, throttle).await?;
         for (listed, fate) in &mut judged {
             if *fate != Fate::Expired {
                 continue;
@@ -185,7 +186,7 @@ impl Checkpoints {
         &self,
         judged: &mut [(Listed, Fate)],
         good: Option<&CheckpointId>,
-        watch: &impl Watch,
+        throttle: &Throttle,
     ) -> Result<(), CheckpointError> {
         // Those that stay first, then the others, each the newest first.
         let order = |expired: bool| {
@@ -197,7 +198,7 @@ impl Checkpoints {
             let (Listed::Whole(manifest), fate) = &mut judged[at] else { continue };
             let is_good = match good {
                 Some(good) if *good == manifest.id => true,
-                _ => match self.verify(manifest, watch).await {
+                _ => match self.verify(manifest, throttle).await {
                     Ok(()) => true,
                     Err(CheckpointError::Corrupt { id, what, .. }) => {
                         tracing::error!(checkpoint = %id, place = self.place(), what, "a checkpoint is damaged");

@@ -7,8 +7,9 @@ use super::error::CheckpointError;
 use super::id::CheckpointId;
 use super::manifest::{MANIFEST, Manifest, ManifestFile};
 use super::tree;
-use crate::destination::{Destination, DestinationError, Watch};
+use crate::destination::{Destination, DestinationError};
 use crate::disk::Lock;
+use crate::throttle::Throttle;
 
 /// The file of a set that is locked by whoever makes or removes one of its checkpoints.
 const LOCK: &str = "lock";
@@ -160,12 +161,12 @@ impl Checkpoints {
     ///
     /// # Errors
     /// [`CheckpointError::Corrupt`] names the first file that is not what was written;
-    /// [`CheckpointError::Cancelled`] if `watch` ends it. What is in `into` then is to be removed.
+    /// [`CheckpointError::Cancelled`] if `throttle` ends it. What is in `into` then is to be removed.
     pub async fn fetch(
         &self,
         manifest: &Manifest,
         into: &Path,
-        watch: &impl Watch,
+        throttle: &Throttle,
     ) -> Result<(), CheckpointError> {
         let mut directories = vec![into.to_owned()];
         tree::make_directory(into)?;
@@ -182,7 +183,7 @@ impl Checkpoints {
         directories.iter().skip(1).try_for_each(|path| tree::make_directory(path))?;
         for file in &manifest.files {
             let (object, to) = (manifest.object(file), into.join(&file.path));
-            let found = self.destination.download(&object, &to, watch).await;
+            let found = self.destination.download(&object, &to, throttle).await;
             let length = fs::metadata(&to).map(|found| found.len());
             self.compare(manifest, file, found, length.ok())?;
         }
@@ -193,14 +194,14 @@ impl Checkpoints {
     ///
     /// # Errors
     /// [`CheckpointError::Corrupt`] names the first file that is not what was written;
-    /// [`CheckpointError::Cancelled`] if `watch` ends it.
+    /// [`CheckpointError::Cancelled`] if `throttle` ends it.
     pub async fn verify(
         &self,
         manifest: &Manifest,
-        watch: &impl Watch,
+        throttle: &Throttle,
     ) -> Result<(), CheckpointError> {
         for file in &manifest.files {
-            let found = self.destination.hash(&manifest.object(file), watch).await;
+            let found = self.destination.hash(&manifest.object(file), throttle).await;
             let (found, length) = match found {
                 Ok((hash, length)) => (Ok(hash), Some(length)),
                 Err(error) => (Err(error), None),

@@ -4,13 +4,13 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-use tipline_store::Pace;
+use tipline_store::Throttle as _;
 
 use super::error::CheckpointError;
 use super::id::CheckpointId;
-use super::job::Job;
 use super::manifest::{MANIFEST, ManifestFile};
 use crate::disk::{self, Existing};
+use crate::throttle::Throttle;
 
 /// So much is read at once.
 const PIECE: usize = 1 << 20;
@@ -61,7 +61,7 @@ pub(super) fn list(path: &Path, name: &str) -> Result<Vec<(String, u64)>, Checkp
 pub(super) fn hash(
     root: &Path,
     files: Vec<(String, u64)>,
-    job: &Job,
+    throttle: &Throttle,
 ) -> Result<Vec<ManifestFile>, CheckpointError> {
     let mut piece = vec![0; PIECE];
     let mut hashed = Vec::with_capacity(files.len());
@@ -71,7 +71,7 @@ pub(super) fn hash(
         let mut hasher = blake3::Hasher::new();
         loop {
             let read = file.read(&mut piece).map_err(failed)?;
-            if Pace::moved(job, read as u64).is_break() {
+            if throttle.moved(read as u64).is_break() {
                 return Err(CheckpointError::Cancelled);
             }
             if read == 0 {

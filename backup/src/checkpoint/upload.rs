@@ -5,7 +5,8 @@ use bytes::Bytes;
 use super::error::CheckpointError;
 use super::manifest::{MANIFEST, Manifest, ManifestFile};
 use super::set::Checkpoints;
-use crate::destination::{DestinationError, Watch};
+use crate::destination::DestinationError;
+use crate::throttle::Throttle;
 
 impl Checkpoints {
     /// Copies a checkpoint of this set, a directory, to another set, and reads every byte back from
@@ -17,12 +18,12 @@ impl Checkpoints {
     ///
     /// # Errors
     /// [`CheckpointError::Corrupt`] names a file that is not what was written, here or there;
-    /// [`CheckpointError::Cancelled`] if `watch` ends it.
+    /// [`CheckpointError::Cancelled`] if `throttle` ends it.
     pub async fn upload(
         &self,
         manifest: &Manifest,
         to: &Checkpoints,
-        watch: &impl Watch,
+        throttle: &Throttle,
     ) -> Result<(), CheckpointError> {
         // Elsewhere it shares nothing: there, nobody has the lock that removing takes.
         let there = &manifest.alone();
@@ -32,7 +33,7 @@ impl Checkpoints {
             Err(CheckpointError::NotFound { .. }) => {}
             Err(error) => return Err(error),
         }
-        let uploaded = self.upload_new(manifest, to, watch).await;
+        let uploaded = self.upload_new(manifest, to, throttle).await;
         if uploaded.is_err() {
             to.abandon(there).await;
         }
@@ -43,7 +44,7 @@ impl Checkpoints {
         &self,
         manifest: &Manifest,
         to: &Checkpoints,
-        watch: &impl Watch,
+        throttle: &Throttle,
     ) -> Result<(), CheckpointError> {
         let (directory, there) = (self.directory()?, &manifest.alone());
         for file in &manifest.files {
@@ -51,10 +52,10 @@ impl Checkpoints {
                 there.object(&ManifestFile { shared: None, ..file.clone() }),
                 directory.join(manifest.object(file)),
             );
-            let sent = to.destination().upload(&object, &from, watch).await;
+            let sent = to.destination().upload(&object, &from, throttle).await;
             self.compare(manifest, file, sent, None)?;
         }
-        to.verify(there, watch).await?;
+        to.verify(there, throttle).await?;
         let (name, text) = (format!("{}/{MANIFEST}", there.id), there.to_text()?);
         match to.destination().create(&name, Bytes::from(text)).await {
             // Only the same one has this name; whether it is whole, the reading back tells.

@@ -11,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::archive::{Archive, ArchiveError};
 use crate::checkpoint::{CheckpointError, Checkpoints, Listed};
-use crate::destination::Watch;
 use crate::error::RestoreError;
 use crate::restore::compare_with_store;
 use crate::sources::Sources;
+use crate::throttle::Throttle;
 
 /// How much is read back. The structure is looked at in any case: that everything listed has its
 /// manifest or index, that nothing is missing in between, and that all agree.
@@ -85,7 +85,8 @@ pub async fn verify(
     stop: &CancellationToken,
 ) -> Result<VerifyReport, RestoreError> {
     let began = Instant::now();
-    let mut work = Work { known: BTreeMap::new(), sample, random, stop };
+    let throttle = Throttle::new(stop.clone());
+    let mut work = Work { known: BTreeMap::new(), sample, random, throttle };
     let mut report = VerifyReport::default();
     let mut compared = match store {
         Some(reader) => Some(Compared::new(reader)?),
@@ -109,7 +110,7 @@ struct Work<'a> {
     known: BTreeMap<u64, (Digest, String)>,
     sample: Sample,
     random: &'a mut (dyn FnMut() -> f64 + Send),
-    stop: &'a CancellationToken,
+    throttle: Throttle,
 }
 
 impl Work<'_> {
@@ -136,7 +137,7 @@ impl Work<'_> {
     }
 
     fn check_stop(&self) -> Result<(), RestoreError> {
-        if self.stop.is_cancelled() { Err(RestoreError::Cancelled { at: 0 }) } else { Ok(()) }
+        if self.throttle.is_cancelled() { Err(RestoreError::Cancelled { at: 0 }) } else { Ok(()) }
     }
 
     async fn archive(
@@ -225,7 +226,7 @@ impl Work<'_> {
             if !self.is_read(at == 0) {
                 continue;
             }
-            match set.verify(&manifest, &Stop(self.stop)).await {
+            match set.verify(&manifest, &self.throttle).await {
                 Ok(()) => {
                     place.read_back += 1;
                     place.bytes += manifest.bytes();
@@ -282,14 +283,6 @@ impl Compared {
                 .push(format!("the cursor: digest {own} at entry {index}, {who} has {digest}"));
         }
         self.place
-    }
-}
-
-struct Stop<'a>(&'a CancellationToken);
-
-impl Watch for Stop<'_> {
-    async fn proceed(&self, _bytes: u64) -> bool {
-        !self.0.is_cancelled()
     }
 }
 

@@ -24,7 +24,6 @@ use object_store::path::{Path, PathPart};
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
 pub use error::DestinationError;
-pub use transfer::Watch;
 
 use crate::disk;
 use error::{Doing, Medium};

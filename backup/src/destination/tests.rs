@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind};
 
 use super::error::{Doing, Medium};
 use super::{Destination, DestinationError};
+use crate::throttle::Throttle;
 
 async fn directory(name: &str) -> (tempfile::TempDir, Destination) {
     let directory = tempfile::tempdir().unwrap();
@@ -30,8 +31,8 @@ async fn a_file_of_this_machine_fails_for_itself() {
     at.create("x", "x".into()).await.unwrap();
     let nowhere = directory.path().join("missing").join("file");
     let failures = [
-        at.upload("y", &nowhere, &()).await.unwrap_err(),
-        at.download("x", &nowhere, &()).await.unwrap_err(),
+        at.upload("y", &nowhere, &Throttle::none()).await.unwrap_err(),
+        at.download("x", &nowhere, &Throttle::none()).await.unwrap_err(),
     ];
     for failed in failures {
         assert!(!failed.is_retryable(), "{failed:?}");

@@ -12,6 +12,7 @@ use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 
 use super::{Destination, DestinationError};
+use crate::throttle::Throttle;
 
 /// How much is read at once.
 const PIECE: usize = 8 << 20;
@@ -21,33 +22,17 @@ const CONCURRENT: usize = 4;
 /// How long the pieces that are on their way may take to arrive when no more will follow.
 const LAST_PIECES: Duration = Duration::from_secs(5);
 
-/// Follows a long piece of work, and may slow or end it.
-pub trait Watch: Send + Sync {
-    /// So many more bytes are about to be moved. It may wait, to keep a rate.
-    ///
-    /// # Errors
-    /// `false`: stop, and leave nothing behind.
-    fn proceed(&self, bytes: u64) -> impl Future<Output = bool> + Send;
-}
-
-/// Nobody follows.
-impl Watch for () {
-    async fn proceed(&self, _bytes: u64) -> bool {
-        true
-    }
-}
-
 impl Destination {
     /// Writes a file of this machine as an object, and gives the BLAKE3 of what was sent. Durable
     /// on return; in memory are at most 40 MiB of it.
     ///
     /// # Errors
-    /// [`DestinationError::Cancelled`] if `watch` ends it: there is no object then.
+    /// [`DestinationError::Cancelled`] if `throttle` ends it: there is no object then.
     pub async fn upload(
         &self,
         name: &str,
         file: &FilePath,
-        watch: &impl Watch,
+        throttle: &Throttle,
     ) -> Result<blake3::Hash, DestinationError> {
         let doing = || self.doing(format!("writing {name} from {}", file.display()));
         self.check_there().await?;
@@ -69,7 +54,7 @@ impl Destination {
             if read == 0 {
                 break;
             }
-            if !watch.proceed(read as u64).await {
+            if !throttle.proceed(read as u64).await {
                 give_up(upload).await;
                 return Err(doing().cancelled());
             }
@@ -89,13 +74,13 @@ impl Destination {
     /// file is fsynced on return, its name in the directory is not. In memory are at most 16 MiB.
     ///
     /// # Errors
-    /// [`DestinationError::Cancelled`] if `watch` ends it. After any error the file may be there,
+    /// [`DestinationError::Cancelled`] if `throttle` ends it. After any error the file may be there,
     /// and is not whole.
     pub async fn download(
         &self,
         name: &str,
         file: &FilePath,
-        watch: &impl Watch,
+        throttle: &Throttle,
     ) -> Result<blake3::Hash, DestinationError> {
         let doing = || self.doing(format!("reading {name} into {}", file.display()));
         let mut incoming = self.incoming(name).await?;
@@ -105,7 +90,7 @@ impl Destination {
         let mut hasher = blake3::Hasher::new();
         let mut next = incoming.next(self).await?;
         while let Some(piece) = next.take() {
-            if !watch.proceed(piece.len() as u64).await {
+            if !throttle.proceed(piece.len() as u64).await {
                 return Err(doing().cancelled());
             }
             let write = blocking(move || {
@@ -125,18 +110,18 @@ impl Destination {
     /// Reads an object to its end, and gives its BLAKE3 and its length.
     ///
     /// # Errors
-    /// As for [`Destination::read`]; [`DestinationError::Cancelled`] if `watch` ends it.
+    /// As for [`Destination::read`]; [`DestinationError::Cancelled`] if `throttle` ends it.
     pub async fn hash(
         &self,
         name: &str,
-        watch: &impl Watch,
+        throttle: &Throttle,
     ) -> Result<(blake3::Hash, u64), DestinationError> {
         let doing = || self.doing(format!("reading {name}"));
         let mut incoming = self.incoming(name).await?;
         let mut hasher = blake3::Hasher::new();
         let mut next = incoming.next(self).await?;
         while let Some(piece) = next.take() {
-            if !watch.proceed(piece.len() as u64).await {
+            if !throttle.proceed(piece.len() as u64).await {
                 return Err(doing().cancelled());
             }
             let update = blocking(move || {

@@ -30,9 +30,9 @@ pub enum Step {
     Planning,
     /// Fetching a checkpoint, in bytes.
     Fetching,
-    /// Carrying the content of a checkpoint over into a store of another kind, in entries of at
-    /// most so many.
-    Carrying,
+    /// Copying the content of a checkpoint into a store of another kind, in entries; there are at
+    /// most this many.
+    Copying,
     /// Applying entries, by index.
     Replaying,
     /// Looking at the result, in heights or entries.

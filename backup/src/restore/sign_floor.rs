@@ -134,7 +134,7 @@ impl Sources {
     /// A place does not answer, or a segment is damaged that nobody else has: then the floor
     /// would be a guess.
     pub async fn sign_floor(&self, claim: &Claim) -> Result<SignFloor, RestoreError> {
-        let mut found = self.look().await?;
+        let mut inventory = self.inventory().await?;
         let mut seen = BTreeMap::new();
         let mut see = |who: String, height: u64| {
             let highest: &mut u64 = seen.entry(who).or_default();
@@ -153,7 +153,7 @@ impl Sources {
                 see(format!("announcement of {}", primary.as_str()), tip.height);
             }
         }
-        for (_, manifest) in &found.checkpoints {
+        for (_, manifest) in &inventory.checkpoints {
             if let Some(tip) = &manifest.cursor.block_tip {
                 see("checkpoints".to_owned(), tip.height);
             }
@@ -164,11 +164,11 @@ impl Sources {
                 highest = highest.max(row.height);
             }
         };
-        self.each_row(&mut found, each).await?;
+        self.each_row(&mut inventory, each).await?;
         highest.into_iter().for_each(|height| see("entries".to_owned(), height));
         Ok(SignFloor {
-            chain: found.identity.chain.name.to_string(),
-            lineage: found.identity.lineage.to_string(),
+            chain: inventory.identity.chain.name.to_string(),
+            lineage: inventory.identity.lineage.to_string(),
             height: seen.values().max().copied(),
             epoch: claim.epoch,
             continue_at: ClaimedAt {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `STORE.restoring` | the store being restored: a store at every moment, from which a later attempt goes on |
 //! | `STORE.fetching` | a checkpoint that is not there as a whole yet; removed by the next attempt |
-//! | `STORE.carrying` | a store that gets the content of a checkpoint of another kind; likewise |
+//! | `STORE.carrying` | a logical copy: a store that gets the content of a checkpoint of another kind; likewise |
 //! | `STORE.replaced` | what was in the way, until the restored store has its name |
 //! | `STORE.placing` | empty: parts are being given their names, and not all of them may have theirs |
 //! | `STORE.restoring-lock` | locked while a restore is at work; by itself it means nothing |
@@ -67,7 +67,7 @@ impl Stage {
     ///
     /// # Errors
     /// `InUse`; `NotEmpty` without `force`.
-    pub(super) fn take(place: StorePlace, force: bool) -> Result<Self, RestoreError> {
+    pub(super) fn acquire(place: StorePlace, force: bool) -> Result<Self, RestoreError> {
         let Some((_, first)) = place.parts.first().cloned() else {
             let what = "the store to restore into has no parts".to_owned();
             return Err(RestoreError::Internal { what, source: None });
@@ -78,7 +78,7 @@ impl Stage {
             return Err(RestoreError::InUse { place: place.name() });
         };
         let stage = Self { place, force, _lock: lock };
-        stage.take_back()?;
+        stage.undo_install()?;
         stage.check_target()?;
         Ok(stage)
     }
@@ -114,7 +114,7 @@ impl Stage {
 
     /// Undoes the placing that an earlier attempt did not come to the end of: what has its name
     /// is staged again, so that a store is never half in place.
-    fn take_back(&self) -> Result<(), RestoreError> {
+    fn undo_install(&self) -> Result<(), RestoreError> {
         let placing = self.placing();
         if !placing.exists() {
             return Ok(());
@@ -156,15 +156,16 @@ impl Stage {
         beside(&self.paths()[0], "fetching")
     }
 
-    /// Where a checkpoint of another kind is carried over to.
-    fn carrying(&self) -> Vec<PathBuf> {
+    /// Where the content of a checkpoint of another kind is copied to. The name is older than the
+    /// word for it: keep it, so that what an earlier version left behind is removed.
+    fn copying(&self) -> Vec<PathBuf> {
         self.place.parts.iter().map(|(_, path)| beside(path, "carrying")).collect()
     }
 
     /// Opens a new store for the content of a checkpoint of another kind.
     #[cfg(feature = "sqlite")]
-    pub(super) fn open_carrying(&self) -> Result<Box<dyn Store>, StoreError> {
-        (self.place.open)(&self.carrying())
+    pub(super) fn open_copy(&self) -> Result<Box<dyn Store>, StoreError> {
+        (self.place.open)(&self.copying())
     }
 
     /// A file beside it.
@@ -173,14 +174,14 @@ impl Stage {
         self.fetching().join("order")
     }
 
-    /// Makes the store that was carried over to, which is closed, the staged one.
+    /// Makes the logical copy, which is closed, the staged store.
     #[cfg(feature = "sqlite")]
-    pub(super) fn take_over_carried(&self) -> Result<(), RestoreError> {
-        for (carrying, staged) in self.carrying().iter().zip(self.staged()) {
-            rename(carrying, &staged)?;
+    pub(super) fn adopt_copy(&self) -> Result<(), RestoreError> {
+        for (copy, staged) in self.copying().iter().zip(self.staged()) {
+            rename(copy, &staged)?;
             sync(parent(&staged))?;
             // What is left are locks.
-            remove(carrying)?;
+            remove(copy)?;
         }
         remove(&self.fetching())
     }
@@ -206,14 +207,14 @@ impl Stage {
 
     /// Removes everything staged and fetched.
     pub(super) fn clear(&self) -> Result<(), RestoreError> {
-        for path in self.staged().iter().chain(&self.carrying()).chain([&self.fetching()]) {
+        for path in self.staged().iter().chain(&self.copying()).chain([&self.fetching()]) {
             remove(path)?;
         }
         Ok(())
     }
 
     /// Makes a fetched checkpoint the staged store.
-    pub(super) fn take_over(&self, manifest: &Manifest) -> Result<(), RestoreError> {
+    pub(super) fn adopt(&self, manifest: &Manifest) -> Result<(), RestoreError> {
         let fetched = self.fetching();
         let mut free: Vec<(usize, &String)> = manifest.parts.iter().enumerate().collect();
         for ((kind, _), staged) in self.place.parts.iter().zip(self.staged()) {
@@ -231,7 +232,7 @@ impl Stage {
 
     /// Gives the staged store its name, in the place of whatever has it. Of an attempt that ends
     /// in the middle the next one finds all parts staged again.
-    pub(super) fn put_in_place(&self) -> Result<(), RestoreError> {
+    pub(super) fn install(&self) -> Result<(), RestoreError> {
         let placing = self.placing();
         disk::write_whole(&placing, &[], Existing::Replace)
             .map_err(|source| files("making", &placing, source))?;
@@ -273,9 +274,9 @@ impl Stage {
 /// With nothing to go on from, nothing stays.
 impl Drop for Stage {
     fn drop(&mut self) {
-        let (staged, carrying) = (self.staged(), self.carrying());
+        let (staged, copying) = (self.staged(), self.copying());
         let alone = [self.fetching(), self.placing()];
-        if !staged.iter().chain(&carrying).chain(&alone).any(|path| path.exists()) {
+        if !staged.iter().chain(&copying).chain(&alone).any(|path| path.exists()) {
             // It means nothing by itself.
             _ = fs::remove_file(beside(&self.paths()[0], LOCK));
         }

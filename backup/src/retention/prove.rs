@@ -7,7 +7,8 @@ use super::proven::{Proven, ProvenKind};
 use crate::archive::{Archive, SegmentName};
 use crate::checkpoint::{CheckpointError, Checkpoints, Listed};
 use crate::sources::Sources;
-use crate::sources::spans::{Holdings, Span};
+use crate::sources::spans::{Coverage, Span};
+use crate::throttle::Throttle;
 
 impl Sources {
     /// What each of these places can restore without the log, found out by reading there.
@@ -48,7 +49,8 @@ async fn checkpoint(set: &Checkpoints, read_back: bool) -> Result<Position, Stri
                 continue;
             }
         };
-        let verified = if read_back { set.verify(&manifest, &()).await } else { Ok(()) };
+        let verified =
+            if read_back { set.verify(&manifest, &Throttle::none()).await } else { Ok(()) };
         match verified {
             Ok(()) => return Ok(manifest.cursor.position),
             Err(error @ CheckpointError::Corrupt { .. }) => why = error_chain(&error),
@@ -73,16 +75,16 @@ async fn archived(
         name: name.to_string(),
         bytes: name.bytes,
     };
-    let mut holdings = Holdings::new(names.iter().map(span).collect());
-    let Some(newest) = holdings.newest() else { return Err("it is empty".to_owned()) };
+    let mut coverage = Coverage::new(names.iter().map(span).collect());
+    let Some(newest) = coverage.newest() else { return Err("it is empty".to_owned()) };
     // The start from which it goes furthest.
-    let reach = |start: u64| match holdings.cover(start, newest) {
+    let reach = |start: u64| match coverage.cover(start, newest) {
         Ok(_) => newest,
-        Err(hole) => hole.first - 1,
+        Err(gap) => gap.first - 1,
     };
     let start = starts.iter().copied().max_by_key(|start| (reach(*start), *start)).unwrap_or(0);
     let (mut at, mut reached, mut bad) = (start, None, None);
-    while let Some(span) = holdings.next(at).cloned() {
+    while let Some(span) = coverage.next(at).cloned() {
         let Some(name) = SegmentName::parse(&span.name, span.bytes) else { break };
         let index = match read_back && span.last >= from {
             true => archive.entries(&name).await.map(|(index, _)| index),
@@ -100,7 +102,7 @@ async fn archived(
             }
             Err(error) => {
                 bad = Some(error_chain(&error));
-                holdings.give_up(&span);
+                coverage.give_up(&span);
             }
         }
     }

@@ -13,7 +13,7 @@ use tipline_store::StoreIdentity;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use self::spans::{Holdings, Span};
+use self::spans::{Coverage, Span};
 use crate::archive::{Archive, ArchiveError, Row, SegmentName};
 use crate::checkpoint::{Checkpoints, Listed, Manifest};
 use crate::destination::DestinationError;
@@ -48,25 +48,25 @@ pub(crate) enum ReadError {
 
 /// A segment that is being read. Dropping it ends that.
 #[derive(Debug)]
-pub(crate) struct Begun {
+pub(crate) struct SegmentRead {
     entries: mpsc::Receiver<Vec<Entry>>,
     task: AbortOnDropHandle<Result<(), ReadError>>,
 }
 
 /// Who looks at the digests of what is read of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Checks {
+pub(crate) enum DigestCheck {
     /// Whoever gets the entries: the segment is read once.
-    Taker,
+    ByReceiver,
     /// Who reads it, before the first entry is given.
-    Reader,
+    BeforeSending,
 }
 
 /// What is at the places.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct Inventory {
     pub(crate) identity: StoreIdentity,
-    pub(crate) holdings: Holdings,
+    pub(crate) coverage: Coverage,
     /// The newest first, each with the set that has it.
     pub(crate) checkpoints: Vec<(usize, Manifest)>,
     /// What is there and cannot be used.
@@ -77,7 +77,7 @@ pub(crate) struct Found {
 
 impl Sources {
     /// Looks at all places: what is there, and whether it is of one log.
-    pub(crate) async fn look(&self) -> Result<Found, RestoreError> {
+    pub(crate) async fn inventory(&self) -> Result<Inventory, RestoreError> {
         let mut one = OneLog::default();
         let mut spans = Vec::new();
         for (source, archive) in self.archives.iter().enumerate() {
@@ -108,18 +108,18 @@ impl Sources {
             }
         }
         checkpoints.sort_by_key(|(_, manifest)| std::cmp::Reverse(manifest.cursor.position.index));
-        let (holdings, places) = (Holdings::new(spans), self.places());
+        let (coverage, places) = (Coverage::new(spans), self.places());
         let identity = one.of.map(|(_, identity)| identity);
         let identity = identity.ok_or_else(|| RestoreError::NotFound { places: places.clone() })?;
-        let found = Found { identity, holdings, checkpoints, notes, bad: Vec::new() };
+        let inventory = Inventory { identity, coverage, checkpoints, notes, bad: Vec::new() };
         // An archive whose segments are gone is not an empty chain.
-        if found.newest() == 0 {
-            let notes = found.notes.join("; ");
+        if inventory.newest() == 0 {
+            let notes = inventory.notes.join("; ");
             let places = format!("{places}: no segment and no usable checkpoint is there; {notes}");
             let places = places.trim_end_matches("; ").to_owned();
             return Err(RestoreError::NotFound { places });
         }
-        Ok(found)
+        Ok(inventory)
     }
 
     async fn log_spans(&self, log: &dyn Log) -> Result<Vec<Span>, RestoreError> {
@@ -183,19 +183,19 @@ impl Sources {
     /// be damaged it begins again without that: a row may come twice.
     pub(crate) async fn each_row(
         &self,
-        found: &mut Found,
+        inventory: &mut Inventory,
         mut each: impl FnMut(Row),
     ) -> Result<(), RestoreError> {
         let target = || "everything".to_owned();
         'again: loop {
-            let mut spans = found.holdings.backwards();
+            let mut spans = inventory.coverage.newest_first();
             spans.reverse();
-            if let Some(hole) = found.holdings.holes().first() {
-                let (first, last) = (hole.first, hole.last);
-                return match found.bad.is_empty() {
+            if let Some(gap) = inventory.coverage.gaps().first() {
+                let (first, last) = (gap.first, gap.last);
+                return match inventory.bad.is_empty() {
                     true => Err(RestoreError::Gap { target: target(), first, last }),
                     false => {
-                        let what = found.bad.join("; ");
+                        let what = inventory.bad.join("; ");
                         Err(RestoreError::Corrupt { target: target(), needed: first, what })
                     }
                 };
@@ -210,7 +210,7 @@ impl Sources {
                     }
                     Err(ReadError::Corrupt(why)) => {
                         drop(rows_of);
-                        found.give_up(&span, why);
+                        inventory.give_up(&span, why);
                         continue 'again;
                     }
                     Err(ReadError::Unavailable(error)) => return Err(error),
@@ -229,18 +229,18 @@ impl Sources {
         to: u64,
         into: mpsc::Sender<Vec<Entry>>,
     ) -> Result<(), ReadError> {
-        self.finish(self.begin(span, Checks::Reader), span, &mut after, to, into).await
+        self.finish(self.begin(span, DigestCheck::BeforeSending), span, &mut after, to, into).await
     }
 
     /// Begins to read a segment of an archive, a piece ahead. There is nothing to begin with a
     /// span of the log: that one pushes.
-    pub(crate) fn begin(&self, span: &Span, checks: Checks) -> Option<Begun> {
+    pub(crate) fn begin(&self, span: &Span, checks: DigestCheck) -> Option<SegmentRead> {
         let archive = self.archives.get(span.source)?.clone();
         let segment = segment(span);
         let (sender, entries) = mpsc::channel(1);
         let task = tokio::spawn(async move {
             let segment = segment?;
-            if checks == Checks::Taker {
+            if checks == DigestCheck::ByReceiver {
                 match archive.pieces(&segment, sender.clone()).await {
                     Err(ArchiveError::Corrupt { .. }) => {}
                     read => return read.map_err(trouble),
@@ -250,13 +250,13 @@ impl Sources {
             let (_, entries) = archive.entries(&segment).await.map_err(trouble)?;
             sender.send(entries).await.map_err(|_| ReadError::ReceiverGone)
         });
-        Some(Begun { entries, task: AbortOnDropHandle::new(task) })
+        Some(SegmentRead { entries, task: AbortOnDropHandle::new(task) })
     }
 
     /// [`Sources::read`] of a span that was begun. `at` is the newest entry that was sent.
     pub(crate) async fn finish(
         &self,
-        begun: Option<Begun>,
+        begun: Option<SegmentRead>,
         span: &Span,
         at: &mut u64,
         to: u64,
@@ -382,17 +382,17 @@ fn trouble(error: ArchiveError) -> ReadError {
     }
 }
 
-impl Found {
+impl Inventory {
     /// Index of the newest entry that is kept anywhere.
     pub(crate) fn newest(&self) -> u64 {
         let checkpoint =
             self.checkpoints.first().map(|(_, manifest)| manifest.cursor.position.index);
-        self.holdings.newest().max(checkpoint).unwrap_or(0)
+        self.coverage.newest().max(checkpoint).unwrap_or(0)
     }
 
     /// From now on as if the span were not there.
     pub(crate) fn give_up(&mut self, span: &Span, note: String) {
-        self.holdings.give_up(span);
+        self.coverage.give_up(span);
         self.bad.push(note.clone());
         self.notes.push(note);
     }

@@ -8,7 +8,7 @@ mod rate;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tipline_backup::{CheckpointId, Checkpoints, Fate, Keep, Listed};
+use tipline_backup::{CheckpointId, Checkpoints, Fate, Keep, Listed, Throttle};
 use tipline_consumer::StoreHandle;
 use tipline_log::system_clock;
 
@@ -289,7 +289,7 @@ async fn cancel(address: &StoreAddress) -> Result<Exit, Failure> {
 async fn show(set: &Checkpoints, id: &str, verify: bool, json: bool) -> Result<Exit, Failure> {
     let manifest = set.get(&find(set, id).await?).await?;
     if verify {
-        set.verify(&manifest, &()).await?;
+        set.verify(&manifest, &Throttle::none()).await?;
     }
     let kept = set.kept().await?.contains(&manifest.id);
     say(&listing::one(set.place(), &manifest, kept, verify, json))?;
@@ -304,7 +304,7 @@ async fn expire(
 ) -> Result<Exit, Failure> {
     let now = system_clock()();
     let judged = match confirm {
-        true => set.expire(keep, now, None, &()).await?,
+        true => set.expire(keep, now, None, &Throttle::none()).await?,
         false => set.judge(keep, now).await?,
     };
     let any = judged.iter().any(|(_, fate)| *fate == Fate::Expired);

@@ -20,6 +20,7 @@ use tipline_store::{SqliteStore, Store};
 use tokio_util::sync::CancellationToken;
 
 use super::{apply, everything, filled, open, runtime, store};
+use crate::throttle::Throttle;
 use crate::{Checkpoints, Destination, Job, Listed};
 
 /// The directory of a child, which is told what to do by which test it is.
@@ -286,7 +287,7 @@ fn retention() {
 /// Removes all that may go, whatever its age.
 async fn expire(directory: &Path) {
     let later = Timestamp::from_micros(1_900_000_000_000_000);
-    open(directory).await.expire(Duration::ZERO, later, &()).await.unwrap();
+    open(directory).await.expire(Duration::ZERO, later, &Throttle::none()).await.unwrap();
 }
 
 /// Every entry from the start on is there, in an archive without a hole, with its checkpoint.
@@ -308,7 +309,7 @@ async fn kept_from(directory: &Path, start: u64, entries: &[Entry], round: u64) 
     let [Listed::Whole(manifest)] = &set.list().await.unwrap()[..] else {
         panic!("round {round}: the checkpoint is gone");
     };
-    set.verify(manifest, &()).await.unwrap();
+    set.verify(manifest, &Throttle::none()).await.unwrap();
     first
 }
 

@@ -8,6 +8,7 @@ use tipline_consumer::StoreHandle;
 use tipline_store::conformance::history::log;
 
 use super::{at, flip, job, set, sqlite, whole};
+use crate::throttle::Throttle;
 use crate::{CheckpointError, Checkpoints, Fate, Keep, Listed, Manifest};
 
 fn fates(judged: &[(Listed, Fate)]) -> Vec<Fate> {
@@ -41,12 +42,12 @@ async fn old_ones_expire_but_for_those_that_are_kept_and_young() {
     let judged = set.judge(&keep, now).await.unwrap();
     assert_eq!(fates(&judged), [Last, Within, Expired, Kept, Expired]);
     assert_eq!(set.list().await.unwrap().len(), 5, "judging removed something");
-    let expired = set.expire(&keep, now, None, &()).await.unwrap();
+    let expired = set.expire(&keep, now, None, &Throttle::none()).await.unwrap();
     assert_eq!(expired, judged);
     let left: Vec<_> = set.list().await.unwrap().into_iter().map(whole).collect();
     assert_eq!(left, [made[4].id.clone(), made[3].id.clone(), made[1].id.clone()]);
     set.release(&made[1].id).await.unwrap();
-    set.expire(&keep, now, None, &()).await.unwrap();
+    set.expire(&keep, now, None, &Throttle::none()).await.unwrap();
     assert_eq!(set.list().await.unwrap().len(), 2);
     let missing = set.keep(&made[0].id).await;
     assert!(matches!(missing, Err(CheckpointError::NotFound { .. })), "{missing:?}");
@@ -64,7 +65,7 @@ async fn the_last_good_one_never_expires() {
     flip(&file(&made[3], "manifest.json"), 20);
     flip(&file(&made[2], "part-0/store.db"), 4000);
     let keep = Keep { last: 1, within: None };
-    let expired = set.expire(&keep, at(9), None, &()).await.unwrap();
+    let expired = set.expire(&keep, at(9), None, &Throttle::none()).await.unwrap();
     assert_eq!(fates(&expired), [LastGood, Last, LastGood, Expired]);
     let left: Vec<_> = set.list().await.unwrap().iter().map(|l| l.id().clone()).collect();
     assert_eq!(left, [made[3].id.clone(), made[2].id.clone(), made[1].id.clone()]);

@@ -16,6 +16,7 @@ use tipline_store::conformance::history::{History, log};
 use tipline_store::conformance::model::Model;
 
 use super::{Open, at, check, job, set, whole};
+use crate::throttle::Throttle;
 use crate::{CheckpointId, Checkpoints, Keep, Listed};
 
 /// Tells the child where, and that it is one.
@@ -143,7 +144,9 @@ async fn make(directory: &Path, open: Open, shares: bool) {
             let made = set.create(&handle, at(now + number), &job()).await.unwrap();
             say(made.id.as_str());
             if number % 2 == 1 {
-                set.expire(&KEEP, at(now + number), Some(&made.id), &()).await.unwrap();
+                set.expire(&KEEP, at(now + number), Some(&made.id), &Throttle::none())
+                    .await
+                    .unwrap();
             }
         }
     };
@@ -179,7 +182,7 @@ async fn look(directory: &Path, acknowledged: &BTreeSet<CheckpointId>) {
     let mut listed = BTreeSet::new();
     for found in set.list().await.unwrap() {
         let Listed::Whole(manifest) = &found else { panic!("{found:?}") };
-        set.verify(manifest, &()).await.unwrap();
+        set.verify(manifest, &Throttle::none()).await.unwrap();
         listed.insert(whole(found));
     }
     for id in acknowledged.difference(&listed) {
@@ -201,6 +204,6 @@ async fn go_on(directory: &Path, open: Open, shares: bool) {
     let expected = expected.chain(shares.then(|| "shared".to_owned()));
     assert_eq!(names, expected.collect::<Vec<_>>());
     let into = directory.join("fetched");
-    set.fetch(&made, &into, &()).await.unwrap();
+    set.fetch(&made, &into, &Throttle::none()).await.unwrap();
     check(&made, &into, &history.entries);
 }

@@ -20,12 +20,13 @@ use tipline_proto::{Cursor, Entry, Timestamp};
 use tipline_store::conformance::history::{History, log};
 use tipline_store::conformance::model::Model;
 use tipline_store::{
-    Batch, CompositeStore, Copied, Pace, Snapshot, SqliteStore, Store, StoreError, StoreIdentity,
+    Batch, CompositeStore, Copied, Snapshot, SqliteStore, Store, StoreError, StoreIdentity,
     StoreReader,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::throttle::Throttle;
 use crate::{CheckpointError, Checkpoints, Destination, Job, Listed, Manifest};
 
 /// Makes a store in a directory.
@@ -138,9 +139,9 @@ async fn equals_the_reference(open: Open, seed: u64) {
         if number + 1 < taken.len() && taken.len() > 8 && rng.random_bool(0.7) {
             continue;
         }
-        set.verify(manifest, &()).await.unwrap();
+        set.verify(manifest, &Throttle::none()).await.unwrap();
         let into = directory.path().join(format!("fetched-{number}"));
-        set.fetch(manifest, &into, &()).await.unwrap();
+        set.fetch(manifest, &into, &Throttle::none()).await.unwrap();
         check(manifest, &into, &history.entries);
     }
 }
@@ -230,7 +231,10 @@ async fn a_flipped_byte_in_any_file_is_named() {
         let at = rng.random_range(0..usize::try_from(file.bytes).unwrap());
         flip(&path, at);
         let into = directory.path().join(format!("into-{number}"));
-        for found in [set.verify(&manifest, &()).await, set.fetch(&manifest, &into, &()).await] {
+        for found in [
+            set.verify(&manifest, &Throttle::none()).await,
+            set.fetch(&manifest, &into, &Throttle::none()).await,
+        ] {
             let Err(CheckpointError::Corrupt { id, what, .. }) = found else {
                 panic!("{found:?}: {}", file.path);
             };
@@ -238,7 +242,7 @@ async fn a_flipped_byte_in_any_file_is_named() {
             assert!(what.starts_with(&file.path), "{what}");
         }
         flip(&path, at);
-        set.verify(&manifest, &()).await.unwrap();
+        set.verify(&manifest, &Throttle::none()).await.unwrap();
     }
 }
 
@@ -272,11 +276,13 @@ async fn a_missing_or_shorter_file_is_named() {
     let path = directory.path().join("set").join(manifest.id.as_str()).join("part-0/store.db");
     let bytes = fs::read(&path).unwrap();
     fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
-    let error = set(directory.path()).verify(&manifest, &()).await.unwrap_err().to_string();
+    let error =
+        set(directory.path()).verify(&manifest, &Throttle::none()).await.unwrap_err().to_string();
     let expected = format!("part-0/store.db has {} bytes, not {}", bytes.len() - 1, bytes.len());
     assert!(error.contains(&expected), "{error}");
     fs::remove_file(&path).unwrap();
-    let error = set(directory.path()).verify(&manifest, &()).await.unwrap_err().to_string();
+    let error =
+        set(directory.path()).verify(&manifest, &Throttle::none()).await.unwrap_err().to_string();
     assert!(error.contains("part-0/store.db is missing"), "{error}");
 }
 
@@ -364,7 +370,11 @@ impl Snapshot for HugeSnapshot {
     fn bytes(&self, _into: &Path) -> Result<u64, StoreError> {
         Ok(1 << 60)
     }
-    fn copy(&mut self, into: &Path, _pace: &dyn Pace) -> Result<Copied, StoreError> {
+    fn copy(
+        &mut self,
+        into: &Path,
+        _pace: &dyn tipline_store::Throttle,
+    ) -> Result<Copied, StoreError> {
         panic!("it began to copy into {}", into.display());
     }
     fn open(&self, copy: &Path) -> Result<Box<dyn StoreReader>, StoreError> {

@@ -40,16 +40,16 @@ async fn targets_behind_a_hole_are_refused_and_those_before_it_are_not() {
     }
     for (target, index) in [(Target::Index(40), 40), (Target::Index(7), 7), (time(35), 35)] {
         let found = kept.restore(&["sqlite"], target, false).await.unwrap();
-        found.assert_is(&kept, index, "before the hole");
+        found.assert_is(&kept, index, "before the gap");
     }
-    // A checkpoint behind the hole makes what is behind it reachable, and nothing in it.
+    // A checkpoint behind the gap makes what is behind it reachable, and nothing in it.
     kept.checkpoint(&["sqlite"], 70).await;
     let found = kept.restore(&["sqlite"], Target::Latest, false).await.unwrap();
-    found.assert_is(&kept, 100, "from behind the hole");
+    found.assert_is(&kept, 100, "from behind the gap");
     let refused = kept.restore(&["sqlite"], Target::Index(65), false).await;
     assert!(matches!(refused, Err(RestoreError::Gap { first: 41, last: 60, .. })));
     let found = kept.restore(&["files"], Target::Latest, false).await.unwrap();
-    found.assert_is(&kept, 100, "from behind the hole, into another kind");
+    found.assert_is(&kept, 100, "from behind the gap, into another kind");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,6 +19,7 @@ use crate::checkpoint::{Fate, Keep};
 use crate::destination::Destination;
 use crate::error::RestoreError;
 use crate::keys::Keys;
+use crate::throttle::Throttle;
 
 /// How many cases; `TIPLINE_EXPIRIES` in the environment overrides it.
 fn cases() -> u64 {
@@ -33,7 +34,7 @@ impl Kept {
     }
 
     async fn expire(&self, since: u64) -> ArchivePlan {
-        self.archive.expire(SECOND, self.since(since), &()).await.unwrap()
+        self.archive.expire(SECOND, self.since(since), &Throttle::none()).await.unwrap()
     }
 
     fn flip(&self, manifest: &crate::Manifest) {
@@ -129,12 +130,15 @@ async fn without_a_whole_checkpoint_nothing_goes() {
     assert!(matches!(refused, Err(RestoreError::TooOld { .. })), "{:?}", refused.err());
     // It does not expire while the archive starts with it; then it does.
     let keep = Keep { last: 1, within: None };
-    let judged =
-        kept.checkpoints.expire(&keep, Timestamp::from_micros(0), None, &()).await.unwrap();
+    let judged = kept
+        .checkpoints
+        .expire(&keep, Timestamp::from_micros(0), None, &Throttle::none())
+        .await
+        .unwrap();
     let fate = judged.iter().find(|(listed, _)| *listed.id() == older.id).unwrap();
     assert_eq!(fate.1, Fate::Kept);
     let later = Timestamp::from_micros(kept.since(100).as_micros() + 1);
-    let plan = kept.archive.expire(SECOND, later, &()).await.unwrap();
+    let plan = kept.archive.expire(SECOND, later, &Throttle::none()).await.unwrap();
     assert_eq!((plan.first, plan.start.as_ref()), (91, Some(&young.id)), "{plan:?}");
     assert_eq!(kept.checkpoints.kept().await.unwrap(), BTreeSet::from([young.id]));
 }
@@ -190,7 +194,7 @@ async fn of_an_encrypted_archive_a_key_is_needed_only_within_a_segment() {
         let mut kept = Kept::encrypted(History::blocks(100, 10), public.clone()).await;
         kept.segments(100, 10).await;
         kept.checkpoint(&["sqlite"], at).await;
-        let without = kept.archive.expire(SECOND, kept.since(90), &()).await;
+        let without = kept.archive.expire(SECOND, kept.since(90), &Throttle::none()).await;
         let place = Destination::open(&format!("dir:{}", kept.backup().display())).unwrap();
         let keys = Keys::default().identity_file(&file).unwrap();
         kept.archive = Archive::open(place, keys).await.unwrap();
@@ -237,7 +241,8 @@ async fn nothing_is_decided_about_an_archive_with_a_hole() {
     let names = kept.segments(100, 10).await;
     kept.checkpoint(&["sqlite"], 75).await;
     fs::remove_file(kept.backup().join(names[8].to_string())).unwrap();
-    let refused = kept.archive.expire(SECOND, kept.since(100), &()).await.unwrap_err();
+    let refused =
+        kept.archive.expire(SECOND, kept.since(100), &Throttle::none()).await.unwrap_err();
     assert!(refused.to_string().contains("entries 81 to 90"), "{refused}");
     assert_eq!(names_in(&kept.backup().join("segments")).len(), 9);
 }

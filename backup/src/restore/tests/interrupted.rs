@@ -49,7 +49,7 @@ async fn there_is_one_restore_at_a_place() {
     let kept = Kept::of(History::random(22, 60)).await;
     kept.segments(60, 20).await;
     let directory = tempfile::tempdir().unwrap();
-    let first = super::super::stage::Stage::take(place(&["sqlite"], directory.path()), false);
+    let first = super::super::stage::Stage::acquire(place(&["sqlite"], directory.path()), false);
     let second =
         run(kept.sources(), place(&["sqlite"], directory.path()), settings(Target::Latest, false));
     assert!(matches!(second.await, Err(RestoreError::InUse { .. })));
@@ -107,7 +107,7 @@ async fn carrying_over_that_was_stopped_is_begun_anew() {
         let work = restore(sources, place.clone(), settings.clone(), progress, stop.clone());
         let work = tokio::spawn(work);
         // It may be faster than anybody looks.
-        drop(hears.wait_for(|at| at.step == Step::Carrying).await);
+        drop(hears.wait_for(|at| at.step == Step::Copying).await);
         stop.cancel();
         if let Err(error) = work.await.unwrap() {
             assert!(matches!(error, RestoreError::Cancelled { .. }), "{error:?}");
