@@ -25,6 +25,7 @@ pub mod retention;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod text;
 mod throttle;
 
 pub use archive::{
@@ -36,7 +37,8 @@ pub use checkpoint::{
     NotAnId,
 };
 pub use checks::{
-    Check, DrillReport, Record, Sample, VerifiedPlace, VerifyReport, common_point, drill, verify,
+    Check, DrillReport, PlaceKind, Record, Sample, VerifiedPlace, VerifyReport, common_point,
+    drill, verify,
 };
 pub use destination::{Destination, DestinationError, Object};
 pub use error::RestoreError;

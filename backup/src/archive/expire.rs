@@ -32,8 +32,15 @@ pub enum ExpireError {
     Checkpoint(#[from] CheckpointError),
 }
 
-/// Checkpoints that are no start, and why.
-type Unfit = BTreeMap<CheckpointId, String>;
+/// Checkpoints that the archive cannot start with, and why.
+type Rejected = BTreeMap<CheckpointId, String>;
+
+/// Whether the archive can start with a checkpoint.
+enum StartCheck {
+    Fits,
+    /// It is damaged, or not of this history. Says how.
+    Rejected(String),
+}
 
 /// What is decided, and by which checkpoint.
 struct Decided {
@@ -55,7 +62,7 @@ impl Archive {
         keep_for: Duration,
         now: Timestamp,
     ) -> Result<ArchivePlan, ExpireError> {
-        Ok(self.decide(keep_for, now, &Unfit::new()).await?.plan)
+        Ok(self.decide(keep_for, now, &Rejected::new()).await?.plan)
     }
 
     /// Removes the oldest segments, merged ones and those that they were made of alike, so that
@@ -77,24 +84,21 @@ impl Archive {
         now: Timestamp,
         throttle: &Throttle,
     ) -> Result<ArchivePlan, ExpireError> {
-        let mut unfit = Unfit::new();
+        let mut rejected = Rejected::new();
         loop {
             let Decided { mut plan, floor, start, goes } =
-                self.decide(keep_for, now, &unfit).await?;
+                self.decide(keep_for, now, &rejected).await?;
             let Some(start) = start.filter(|_| !goes.is_empty()) else { return Ok(plan) };
             let set = self.checkpoints();
             // Where they are made and expire on this machine, nobody does meanwhile.
-            let _lock = match set.is_local() {
-                true => Some(set.lock().await?),
-                false => None,
-            };
+            let _lock = if set.is_local() { Some(set.lock().await?) } else { None };
             set.hold(&start.id).await?;
             match self.check_start(&set, &start, throttle).await? {
-                Ok(()) => {}
-                Err(why) => {
+                StartCheck::Fits => {}
+                StartCheck::Rejected(why) => {
                     tracing::error!(checkpoint = %start.id, place = set.place(), why, "a checkpoint is no start for the archive");
                     set.let_go(&start.id).await?;
-                    unfit.insert(start.id, why);
+                    rejected.insert(start.id, why);
                     continue;
                 }
             }
@@ -113,7 +117,7 @@ impl Archive {
         &self,
         keep_for: Duration,
         now: Timestamp,
-        unfit: &Unfit,
+        rejected: &Rejected,
     ) -> Result<Decided, ExpireError> {
         let names = self.segments().await?;
         let path = coverage::path(&names).map_err(|broken| self.broken(broken))?;
@@ -122,7 +126,7 @@ impl Archive {
             last: path.last().map_or(0, |name| name.last),
         };
         let old = self.old_to(&path, keep_for, now).await?;
-        let (start, why) = self.start(old, unfit).await?;
+        let (start, why) = self.start(old, rejected).await?;
         let reasons = Reasons {
             held,
             keep_for,
@@ -194,7 +198,7 @@ impl Archive {
     async fn start(
         &self,
         old: u64,
-        unfit: &Unfit,
+        rejected: &Rejected,
     ) -> Result<(Option<Manifest>, Vec<String>), ExpireError> {
         let mut why = Vec::new();
         for listed in self.checkpoints().list().await? {
@@ -206,8 +210,8 @@ impl Archive {
                     continue;
                 }
             };
-            if let Some(unfit) = unfit.get(&id) {
-                why.push(unfit.clone());
+            if let Some(rejected) = rejected.get(&id) {
+                why.push(rejected.clone());
             } else if manifest.log != StoreIdentity::from(self.identity()) {
                 why.push(format!("{id} is of another log"));
             } else if manifest.cursor.position.index > old {
@@ -219,37 +223,37 @@ impl Archive {
         Ok((None, why))
     }
 
-    /// Reads every byte of a checkpoint, and the segment that goes on from it. What is wrong with
-    /// it, if it is that, is the inner error.
+    /// Reads every byte of a checkpoint, and the segment that continues from it.
     async fn check_start(
         &self,
         set: &Checkpoints,
         start: &Manifest,
         throttle: &Throttle,
-    ) -> Result<Result<(), String>, ExpireError> {
+    ) -> Result<StartCheck, ExpireError> {
         match set.verify(start, throttle).await {
             Ok(()) => {}
-            Err(error @ CheckpointError::Corrupt { .. }) => return Ok(Err(error_chain(&error))),
+            Err(error @ CheckpointError::Corrupt { .. }) => {
+                return Ok(StartCheck::Rejected(error_chain(&error)));
+            }
             Err(error) => return Err(error.into()),
         }
         let position = start.cursor.position;
         let names = self.segments().await?;
         let Some(name) = super::head::holding(&names, position.index) else {
-            return Ok(Err(format!(
-                "{}: the archive does not hold entry {}",
-                start.id, position.index
-            )));
+            let why = format!("{}: the archive does not hold entry {}", start.id, position.index);
+            return Ok(StartCheck::Rejected(why));
         };
-        let digest = match name.last == position.index {
-            true => Some(self.outline(name).await?.after.position.digest),
-            false => {
-                let (_, entries) = self.entries(name).await?;
-                entries.iter().find(|entry| entry.index == position.index).map(|e| e.digest)
-            }
+        let digest = if name.last == position.index {
+            Some(self.outline(name).await?.after.position.digest)
+        } else {
+            let (_, entries) = self.entries(name).await?;
+            entries.iter().find(|entry| entry.index == position.index).map(|e| e.digest)
         };
         Ok(match digest {
-            Some(digest) if digest == position.digest => Ok(()),
-            _ => Err(format!("{} holds another history than the archive", start.id)),
+            Some(digest) if digest == position.digest => StartCheck::Fits,
+            _ => {
+                StartCheck::Rejected(format!("{} holds another history than the archive", start.id))
+            }
         })
     }
 

@@ -75,7 +75,7 @@ pub async fn drill(
         return Ok(report);
     }
     let entry = log.entry(index).await?;
-    report.agrees_with_log = Some(entry.digest.to_string() == report.restore.achieved.digest);
+    report.agrees_with_log = Some(entry.digest == report.restore.achieved.digest);
     let behind =
         if tail.position.index > index { tail.time.since(entry.time) } else { Duration::ZERO };
     report.seconds_behind = Some(behind.as_secs_f64());

@@ -11,4 +11,4 @@ mod verify;
 pub use common_point::common_point;
 pub use drill::{DrillReport, drill};
 pub use record::{Check, Record};
-pub use verify::{Sample, VerifiedPlace, VerifyReport, verify};
+pub use verify::{PlaceKind, Sample, VerifiedPlace, VerifyReport, verify};

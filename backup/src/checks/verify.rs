@@ -1,6 +1,7 @@
 //! Looking at what is kept, without restoring it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -49,13 +50,37 @@ impl VerifyReport {
     }
 }
 
+/// What is kept at a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum PlaceKind {
+    /// Segments.
+    Archive,
+    /// A set of checkpoints.
+    Checkpoints,
+    /// A store.
+    Store,
+}
+
+impl fmt::Display for PlaceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            PlaceKind::Archive => "archive",
+            PlaceKind::Checkpoints => "checkpoints",
+            PlaceKind::Store => "store",
+        })
+    }
+}
+
 /// What was found at a place.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct VerifiedPlace {
     /// Which place.
     pub place: String,
-    /// What is there: `archive`, `checkpoints` or `store`.
-    pub what: &'static str,
+    /// What is there.
+    #[serde(rename = "what")]
+    pub kind: PlaceKind,
     /// How many segments, checkpoints or entries were looked at.
     pub looked_at: u64,
     /// How many of them were read back as a whole.
@@ -68,6 +93,21 @@ pub struct VerifiedPlace {
     pub last: u64,
     /// What is wrong, each with its name.
     pub problems: Vec<String>,
+}
+
+impl VerifiedPlace {
+    fn new(place: String, kind: PlaceKind) -> Self {
+        Self {
+            place,
+            kind,
+            looked_at: 0,
+            read_back: 0,
+            bytes: 0,
+            first: 0,
+            last: 0,
+            problems: Vec::new(),
+        }
+    }
 }
 
 /// Looks at everything that is kept at the places, and at a store if one is given: it is compared
@@ -86,26 +126,26 @@ pub async fn verify(
 ) -> Result<VerifyReport, RestoreError> {
     let began = Instant::now();
     let throttle = Throttle::new(stop.clone());
-    let mut work = Work { known: BTreeMap::new(), sample, random, throttle };
+    let mut run = VerifyRun { known: BTreeMap::new(), sample, random, throttle };
     let mut report = VerifyReport::default();
     let mut compared = match store {
         Some(reader) => Some(Compared::new(reader)?),
         None => None,
     };
     for archive in &sources.archives {
-        report.places.push(work.archive(archive, compared.as_mut()).await?);
+        report.places.push(run.archive(archive, compared.as_mut()).await?);
     }
     for set in &sources.checkpoints {
-        report.places.push(work.checkpoints(set).await?);
+        report.places.push(run.checkpoints(set).await?);
     }
     if let Some(compared) = compared {
-        report.places.push(compared.finish(&work.known));
+        report.places.push(compared.finish(&run.known));
     }
     report.seconds = began.elapsed().as_secs_f64();
     Ok(report)
 }
 
-struct Work<'a> {
+struct VerifyRun<'a> {
     /// The digest at each index that anything starts or ends at, and who says so.
     known: BTreeMap<u64, (Digest, String)>,
     sample: Sample,
@@ -113,7 +153,7 @@ struct Work<'a> {
     throttle: Throttle,
 }
 
-impl Work<'_> {
+impl VerifyRun<'_> {
     fn is_read(&mut self, newest: bool) -> bool {
         match self.sample {
             Sample::Structure => false,
@@ -147,12 +187,10 @@ impl Work<'_> {
     ) -> Result<VerifiedPlace, RestoreError> {
         let names = archive.segments().await.map_err(away)?;
         let mut place = VerifiedPlace {
-            place: archive.place().to_owned(),
-            what: "archive",
             looked_at: names.len() as u64,
             first: names.iter().map(|name| name.first).min().unwrap_or(0),
             last: names.iter().map(|name| name.last).max().unwrap_or(0),
-            ..VerifiedPlace::default()
+            ..VerifiedPlace::new(archive.place().to_owned(), PlaceKind::Archive)
         };
         let mut sound = Vec::new();
         for name in &names {
@@ -204,10 +242,8 @@ impl Work<'_> {
     async fn checkpoints(&mut self, set: &Checkpoints) -> Result<VerifiedPlace, RestoreError> {
         let listed = set.list().await?;
         let mut place = VerifiedPlace {
-            place: set.place().to_owned(),
-            what: "checkpoints",
             looked_at: listed.len() as u64,
-            ..VerifiedPlace::default()
+            ..VerifiedPlace::new(set.place().to_owned(), PlaceKind::Checkpoints)
         };
         for (at, listed) in listed.into_iter().enumerate() {
             self.check_stop()?;
@@ -253,10 +289,8 @@ impl Compared {
     fn new(reader: Box<dyn StoreReader>) -> Result<Self, RestoreError> {
         let cursor = reader.cursor()?;
         let place = VerifiedPlace {
-            place: reader.place(),
-            what: "store",
             last: cursor.as_ref().map_or(0, |cursor| cursor.position.index),
-            ..VerifiedPlace::default()
+            ..VerifiedPlace::new(reader.place(), PlaceKind::Store)
         };
         Ok(Self { reader, place, cursor })
     }

@@ -3,10 +3,11 @@
 use serde::Serialize;
 
 use super::target::Target;
-use crate::checkpoint::Manifest;
+use crate::checkpoint::{CheckpointId, Manifest};
 use crate::error::RestoreError;
 use crate::sources::spans::{Gap, Span};
 use crate::sources::{Inventory, Sources};
+use crate::text::display;
 
 /// A plan: what is read, in which order, and the point that is reached.
 #[derive(Debug, Clone, Serialize)]
@@ -33,7 +34,8 @@ pub struct Plan {
 #[derive(Debug, Clone, Serialize)]
 pub struct PlannedCheckpoint {
     /// Its id.
-    pub id: String,
+    #[serde(serialize_with = "display")]
+    pub id: CheckpointId,
     /// The set that has it.
     pub place: String,
     /// Index that it was made at.
@@ -158,7 +160,7 @@ impl Sources {
     pub(super) fn planned(&self, start: &Start) -> Option<PlannedCheckpoint> {
         let Start::Checkpoint { set, manifest, copied } = start else { return None };
         Some(PlannedCheckpoint {
-            id: manifest.id.to_string(),
+            id: manifest.id.clone(),
             place: self.checkpoints.get(*set).map(|set| set.place().to_owned()).unwrap_or_default(),
             index: manifest.cursor.position.index,
             height: manifest.cursor.block_tip.as_ref().map(|tip| tip.height),

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use tipline_proto::Cursor;
+use tipline_proto::{Cursor, Digest, Hash};
 
 use super::plan::PlannedCheckpoint;
+use crate::text::{display, display_option};
 
 /// How thoroughly a restored store is looked at before it is put in place. However little: every
 /// file of a checkpoint is compared with its BLAKE3, and every entry with the chain of digests.
@@ -70,7 +71,8 @@ pub struct RestoreReport {
     /// How it was looked at.
     pub verification: Verification,
     /// BLAKE3 over everything in the store, if it was read back.
-    pub content: Option<String>,
+    #[serde(serialize_with = "display_option")]
+    pub content: Option<Digest>,
     /// What was damaged or could not be used, and why.
     pub notes: Vec<String>,
     /// How long it took.
@@ -84,13 +86,15 @@ pub struct Achieved {
     /// Index of the last entry.
     pub index: u64,
     /// Digest there.
-    pub digest: String,
+    #[serde(serialize_with = "display")]
+    pub digest: Digest,
     /// Epoch there.
     pub epoch: u64,
     /// Height of the newest block.
     pub height: Option<u64>,
     /// Hash of the newest block.
-    pub hash: Option<String>,
+    #[serde(serialize_with = "display_option")]
+    pub hash: Option<Hash>,
     /// As in [`Cursor::proof_tip`].
     pub proof_tip: Option<u64>,
 }
@@ -99,10 +103,10 @@ impl From<&Cursor> for Achieved {
     fn from(cursor: &Cursor) -> Self {
         Self {
             index: cursor.position.index,
-            digest: cursor.position.digest.to_string(),
+            digest: cursor.position.digest,
             epoch: cursor.epoch,
             height: cursor.block_tip.as_ref().map(|tip| tip.height),
-            hash: cursor.block_tip.as_ref().map(|tip| tip.hash.to_string()),
+            hash: cursor.block_tip.as_ref().map(|tip| tip.hash.clone()),
             proof_tip: cursor.proof_tip,
         }
     }

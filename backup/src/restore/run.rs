@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use tipline_consumer::{StartState, StopReason, StoreThread, VerifyError};
 use tipline_log::error_chain;
-use tipline_proto::{Cursor, LogIdentity};
+use tipline_proto::{Cursor, Digest, LogIdentity};
 use tipline_store::{StoreReader, content_digest_while};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
@@ -384,7 +384,7 @@ impl Run {
         cursor: &Cursor,
         from: u64,
         verification: Verification,
-    ) -> Result<Option<String>, RestoreError> {
+    ) -> Result<Option<Digest>, RestoreError> {
         if verification == Verification::None {
             return Ok(None);
         }
@@ -417,7 +417,7 @@ impl Run {
         mut reader: Box<dyn StoreReader>,
         from: u64,
         of: u64,
-    ) -> Result<String, RestoreError> {
+    ) -> Result<Digest, RestoreError> {
         let done = self.stop.child_token();
         let (sources, coverage) = (Arc::clone(&self.sources), self.inventory.coverage.clone());
         let (to, target) = (self.plan.index, self.plan.target.clone());
@@ -441,11 +441,10 @@ impl Run {
         drop(source);
         reading.ended().await?.result?;
         let stop = self.stop.clone();
-        let proceed = move || match stop.is_cancelled() {
-            true => Err(RestoreError::Cancelled { at: to }),
-            false => Ok(()),
+        let proceed = move || {
+            if stop.is_cancelled() { Err(RestoreError::Cancelled { at: to }) } else { Ok(()) }
         };
-        blocking(move || Ok(content_digest_while(&*reader, proceed)?.to_string())).await
+        blocking(move || content_digest_while(&*reader, proceed)).await
     }
 }
 

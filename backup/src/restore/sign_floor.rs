@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tipline_log::{AppendError, Clock, Log, LogError};
-use tipline_proto::{Announcement, Entry, Event, Kind, Label, OutboxId, Position};
+use tipline_proto::{
+    Announcement, ChainName, Digest, Entry, Event, Kind, Label, Lineage, OutboxId, Position,
+};
 use tokio::time::Instant;
 
 use crate::archive::Row;
 use crate::error::RestoreError;
 use crate::sources::Sources;
+use crate::text::display;
 
 /// For so long the claim is tried while others append. A busy primary leaves short gaps: it may
 /// take more than a hundred attempts, and on a slow disk each of them takes its time.
@@ -21,9 +24,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SignFloor {
     /// Name of the chain.
-    pub chain: String,
+    #[serde(serialize_with = "display")]
+    pub chain: ChainName,
     /// Lineage of the log.
-    pub lineage: String,
+    #[serde(serialize_with = "display")]
+    pub lineage: Lineage,
     /// The highest height that anybody has seen; none if nobody has seen a block.
     pub height: Option<u64>,
     /// The epoch that was started: primaries of lower ones are fenced.
@@ -36,13 +41,14 @@ pub struct SignFloor {
     pub time_us: u64,
 }
 
-/// A position, as text.
+/// A position.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ClaimedAt {
     /// Index of the claim.
     pub index: u64,
     /// Digest there.
-    pub digest: String,
+    #[serde(serialize_with = "display")]
+    pub digest: Digest,
 }
 
 /// A log that was claimed for a primary that is not running yet.
@@ -167,14 +173,11 @@ impl Sources {
         self.each_row(&mut inventory, each).await?;
         highest.into_iter().for_each(|height| see("entries".to_owned(), height));
         Ok(SignFloor {
-            chain: inventory.identity.chain.name.to_string(),
-            lineage: inventory.identity.lineage.to_string(),
+            chain: inventory.identity.chain.name,
+            lineage: inventory.identity.lineage,
             height: seen.values().max().copied(),
             epoch: claim.epoch,
-            continue_at: ClaimedAt {
-                index: claim.position.index,
-                digest: claim.position.digest.to_string(),
-            },
+            continue_at: ClaimedAt { index: claim.position.index, digest: claim.position.digest },
             seen,
             time_us: claim.time_us,
         })

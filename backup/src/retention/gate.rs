@@ -6,7 +6,7 @@ use std::time::Duration;
 use tipline_log::Extent;
 use tipline_proto::{ConsumerName, Policy};
 
-use super::proven::{Proven, ProvenKind};
+use super::proven::{NotProven, Proven, ProvenKind};
 use super::reservation::{Reservation, Reserved};
 use super::survey::Survey;
 
@@ -44,7 +44,7 @@ pub enum Holder {
         /// Its address.
         place: String,
         /// Why it proves nothing at all; `None` if it only does not reach further.
-        why: Option<String>,
+        why: Option<NotProven>,
     },
     /// A consumer still needs it.
     Consumer(ConsumerName),

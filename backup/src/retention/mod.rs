@@ -24,6 +24,6 @@ mod survey;
 mod tests;
 
 pub use gate::{Holder, KeptRange, RetentionPlan, RetentionRule, plan};
-pub use proven::{Proven, ProvenKind};
+pub use proven::{NotProven, Proven, ProvenKind};
 pub use reservation::{Reservation, Reserved};
 pub use survey::Survey;

@@ -3,8 +3,8 @@
 use tipline_log::error_chain;
 use tipline_proto::Position;
 
-use super::proven::{Proven, ProvenKind};
-use crate::archive::{Archive, SegmentName};
+use super::proven::{NotProven, Proven, ProvenKind};
+use crate::archive::{Archive, ArchiveError, SegmentName};
 use crate::checkpoint::{CheckpointError, Checkpoints, Listed};
 use crate::sources::Sources;
 use crate::sources::spans::{Coverage, Span};
@@ -39,13 +39,13 @@ impl Sources {
 }
 
 /// The newest checkpoint that is what was written.
-async fn checkpoint(set: &Checkpoints, read_back: bool) -> Result<Position, String> {
-    let mut why = "there is no checkpoint there".to_owned();
-    for listed in set.list().await.map_err(|error| error_chain(&error))? {
+async fn checkpoint(set: &Checkpoints, read_back: bool) -> Result<Position, NotProven> {
+    let mut why = NotProven::NoCheckpoint;
+    for listed in set.list().await.map_err(unavailable)? {
         let manifest = match listed {
             Listed::Whole(manifest) => manifest,
             Listed::Corrupt { id, why: broken } => {
-                why = format!("checkpoint {id}: {broken}");
+                why = NotProven::Corrupt { what: format!("checkpoint {id}: {broken}") };
                 continue;
             }
         };
@@ -53,8 +53,10 @@ async fn checkpoint(set: &Checkpoints, read_back: bool) -> Result<Position, Stri
             if read_back { set.verify(&manifest, &Throttle::none()).await } else { Ok(()) };
         match verified {
             Ok(()) => return Ok(manifest.cursor.position),
-            Err(error @ CheckpointError::Corrupt { .. }) => why = error_chain(&error),
-            Err(error) => return Err(error_chain(&error)),
+            Err(error @ CheckpointError::Corrupt { .. }) => {
+                why = NotProven::Corrupt { what: error_chain(&error) };
+            }
+            Err(error) => return Err(unavailable(error)),
         }
     }
     Err(why)
@@ -66,8 +68,8 @@ async fn archived(
     starts: &[u64],
     from: u64,
     read_back: bool,
-) -> Result<Position, String> {
-    let names = archive.segments().await.map_err(|error| error_chain(&error))?;
+) -> Result<Position, NotProven> {
+    let names = archive.segments().await.map_err(unavailable)?;
     let span = |name: &SegmentName| Span {
         first: name.first,
         last: name.last,
@@ -76,7 +78,7 @@ async fn archived(
         bytes: name.bytes,
     };
     let mut coverage = Coverage::new(names.iter().map(span).collect());
-    let Some(newest) = coverage.newest() else { return Err("it is empty".to_owned()) };
+    let Some(newest) = coverage.newest() else { return Err(NotProven::Empty) };
     // The start from which it goes furthest.
     let reach = |start: u64| match coverage.cover(start, newest) {
         Ok(_) => newest,
@@ -101,7 +103,10 @@ async fn archived(
                 reached = Some(index.after.position);
             }
             Err(error) => {
-                bad = Some(error_chain(&error));
+                bad = Some(match error {
+                    ArchiveError::Destination(error) => unavailable(error),
+                    error => NotProven::Corrupt { what: error_chain(&error) },
+                });
                 coverage.give_up(&span);
             }
         }
@@ -109,8 +114,10 @@ async fn archived(
     match (reached, bad) {
         (Some(reached), _) => Ok(reached),
         (None, Some(bad)) => Err(bad),
-        (None, None) => {
-            Err(format!("entries {} to {} are missing there", start + 1, from.max(start + 1)))
-        }
+        (None, None) => Err(NotProven::Gap { first: start + 1, last: from.max(start + 1) }),
     }
+}
+
+fn unavailable(error: impl std::error::Error) -> NotProven {
+    NotProven::Unavailable { why: error_chain(&error) }
 }

@@ -93,7 +93,7 @@ async fn of_damaged_checkpoints_the_next_older_one_is_used() {
         let found = kept.restore(kinds, Target::Index(110), false).await.unwrap();
         found.assert_is(&kept, 110, &format!("{kinds:?}"));
         let report = &found.report;
-        assert_eq!(report.checkpoint.as_ref().unwrap().id, oldest.id.to_string());
+        assert_eq!(report.checkpoint.as_ref().unwrap().id, oldest.id);
         let notes = report.notes.join("; ");
         assert!(notes.contains(&newest.id.to_string()) && notes.contains(&largest.path), "{notes}");
         assert!(notes.contains(&middle.id.to_string()), "{notes}");

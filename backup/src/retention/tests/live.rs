@@ -9,7 +9,7 @@ use tipline_log::{Extent, Log, Reader, Receipts};
 use tipline_proto::{InstanceId, Level, Position, Reached, Receipt, Role, Timestamp};
 use tipline_store::conformance::history::{History, log};
 
-use crate::retention::{Proven, ProvenKind, RetentionRule, Survey, plan};
+use crate::retention::{NotProven, Proven, ProvenKind, RetentionRule, Survey, plan};
 use crate::tests::{clock, digest, dynamic, failure, place, start, undisturbed, until_index};
 
 fn rule() -> RetentionRule {
@@ -54,7 +54,7 @@ async fn receipts_without_copies_do_not_trim_the_log() {
     log.put_receipt(&hollow(entries[99].position())).await.unwrap();
     let whole = Extent { first: 1, last: 100 };
     assert_eq!(retain(&log, &[]).await, whole);
-    let empty = Proven { covered: Err("it is empty".into()), ..proven(entries[0].position()) };
+    let empty = Proven { covered: Err(NotProven::Empty), ..proven(entries[0].position()) };
     assert_eq!(retain(&log, &[empty]).await, whole);
     // Only as far as somebody has read there.
     let found = proven(entries[29].position());
