@@ -33,8 +33,8 @@ pub use archive::{
     Merged, Row, SegmentIndex, SegmentName,
 };
 pub use checkpoint::{
-    CheckpointError, CheckpointId, Checkpoints, Fate, Job, Keep, Listed, Manifest, ManifestFile,
-    NotAnId,
+    CheckpointError, CheckpointId, CheckpointRetention, Checkpoints, Job, Keep, Listed, Manifest,
+    ManifestFile, NotAnId,
 };
 pub use checks::{
     Check, DrillReport, PlaceKind, Record, Sample, VerifiedPlace, VerifyReport, common_point,

@@ -20,7 +20,7 @@ const CHECKPOINTS: &str = "checkpoints";
 /// index in 20 digits. The highest one holds.
 const FROM: &str = "from";
 
-/// Why an archive's old segments were not judged, or not removed.
+/// Why an archive's old segments were not planned, or not removed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExpireError {
@@ -92,18 +92,18 @@ impl Archive {
             let set = self.checkpoints();
             // Where they are made and expire on this machine, nobody does meanwhile.
             let _lock = if set.is_local() { Some(set.lock().await?) } else { None };
-            set.hold(&start.id).await?;
+            set.pin_for_archive(&start.id).await?;
             match self.check_start(&set, &start, throttle).await? {
                 StartCheck::Fits => {}
                 StartCheck::Rejected(why) => {
                     tracing::error!(checkpoint = %start.id, place = set.place(), why, "a checkpoint is no start for the archive");
-                    set.let_go(&start.id).await?;
+                    set.unpin_for_archive(&start.id).await?;
                     rejected.insert(start.id, why);
                     continue;
                 }
             }
             self.remove_oldest(floor, &goes).await?;
-            set.let_go_but(&start.id).await?;
+            set.unpin_for_archive_except(&start.id).await?;
             plan.applied = true;
             return Ok(plan);
         }
@@ -120,7 +120,7 @@ impl Archive {
         rejected: &Rejected,
     ) -> Result<Decided, ExpireError> {
         let names = self.segments().await?;
-        let path = coverage::path(&names).map_err(|broken| self.broken(broken))?;
+        let path = coverage::path(&names).map_err(|error| self.path_error(error))?;
         let held = Extent {
             first: path.first().map_or(1, |name| name.first),
             last: path.last().map_or(0, |name| name.last),
@@ -269,7 +269,7 @@ impl Archive {
         let name = format!("{FROM}/{floor:020}");
         match self.destination.create(&name, Bytes::new()).await {
             Ok(()) => {}
-            Err(DestinationError::Exists { .. }) => self.destination.settle(&name).await?,
+            Err(DestinationError::Exists { .. }) => self.destination.sync_existing(&name).await?,
             Err(error) => return Err(error.into()),
         }
         for name in goes {

@@ -44,7 +44,7 @@ impl Archive {
     /// [`ArchiveError::Fork`], in front of which nothing is done.
     pub async fn merge(&self, remove: bool) -> Result<Merged, ArchiveError> {
         let names = self.segments().await?;
-        let path = coverage::path(&names).map_err(|broken| self.broken(broken))?;
+        let path = coverage::path(&names).map_err(|error| self.path_error(error))?;
         let mut merged = Merged::default();
         for run in runs(&path, |name| self.is_large(name)) {
             self.merge_run(run, &mut merged).await?;
@@ -61,10 +61,10 @@ impl Archive {
         run: &[&SegmentName],
         merged: &mut Merged,
     ) -> Result<(), ArchiveError> {
-        let mut growing: Option<Growing> = None;
+        let mut merging: Option<MergedRun> = None;
         for name in run {
             let (index, entries) = self.entries(name).await?;
-            growing = match growing.take() {
+            merging = match merging.take() {
                 Some(mut before) => {
                     let (index, entries) = self.behind(&before.index, name, index, entries)?;
                     if before.fits(&entries) {
@@ -72,13 +72,13 @@ impl Archive {
                         Some(before)
                     } else {
                         self.write_merged(before, merged).await?;
-                        Some(Growing::of(name, index, entries))
+                        Some(MergedRun::of(name, index, entries))
                     }
                 }
-                None => Some(Growing::of(name, index, entries)),
+                None => Some(MergedRun::of(name, index, entries)),
             };
         }
-        match growing {
+        match merging {
             Some(last) => self.write_merged(last, merged).await,
             None => Ok(()),
         }
@@ -86,10 +86,10 @@ impl Archive {
 
     async fn write_merged(
         &self,
-        growing: Growing,
+        merging: MergedRun,
         merged: &mut Merged,
     ) -> Result<(), ArchiveError> {
-        let Growing { name, index, entries, segments, bytes } = growing;
+        let MergedRun { name, index, entries, segments, bytes } = merging;
         let is_large = bytes >= LARGE || entries.len() >= MAX_ENTRIES / 2;
         let name = if segments < 2 {
             name
@@ -136,7 +136,7 @@ impl Archive {
         let found = last.map_or(index.before, |entry| entry.position());
         if found != end {
             let holds = SegmentName::new(before.first(), &end, 0);
-            return Err(self.broken(coverage::NoPath::Fork(holds, name.clone())));
+            return Err(self.path_error(coverage::PathError::Fork(holds, name.clone())));
         }
         index.before = end;
         index.latest_before = before.latest();
@@ -148,7 +148,7 @@ impl Archive {
     /// whole before.
     async fn remove_merged(&self) -> Result<usize, ArchiveError> {
         let names = self.segments().await?;
-        let path = coverage::path(&names).map_err(|broken| self.broken(broken))?;
+        let path = coverage::path(&names).map_err(|error| self.path_error(error))?;
         let mut removed = 0;
         for kept in &path {
             let is_within = |name: &&SegmentName| {
@@ -170,7 +170,7 @@ impl Archive {
 }
 
 /// Entries of several segments in a row.
-struct Growing {
+struct MergedRun {
     /// The first of the segments.
     name: SegmentName,
     index: SegmentIndex,
@@ -179,7 +179,7 @@ struct Growing {
     bytes: usize,
 }
 
-impl Growing {
+impl MergedRun {
     fn of(name: &SegmentName, index: SegmentIndex, entries: Vec<Entry>) -> Self {
         let bytes = entries.iter().map(body_bytes).sum();
         Self { name: name.clone(), index, entries, segments: 1, bytes }

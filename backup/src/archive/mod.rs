@@ -162,7 +162,7 @@ impl Archive {
     /// [`ArchiveError::Gap`] or [`ArchiveError::Fork`] if the names of its segments tell one; as
     /// for [`Archive::index`] of the newest segment.
     pub async fn cursor(&self) -> Result<Cursor, ArchiveError> {
-        Ok(self.standing().await?.cursor)
+        Ok(self.head().await?.cursor)
     }
 
     /// Whether the archive is still there. A directory that is empty because it is no longer
@@ -290,7 +290,7 @@ impl Archive {
         match self.destination.create(&name.to_string(), bytes.clone()).await {
             Ok(()) => self.read_back(name, Some(bytes), index).await,
             Err(DestinationError::Exists { .. }) => {
-                self.destination.settle(&name.to_string()).await?;
+                self.destination.sync_existing(&name.to_string()).await?;
                 self.read_back(name, None, index).await
             }
             Err(error) => Err(error.into()),

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Archive;
-use super::head::Standing;
+use super::head::ArchiveHead;
 
 /// What a store and its readers have in common.
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ pub(super) struct State {
 #[derive(Debug, Clone)]
 pub(super) struct Opened {
     pub(super) archive: Archive,
-    pub(super) standing: Standing,
+    pub(super) standing: ArchiveHead,
 }
 
 /// Changes are made whole under the lock, which is held for an instant only.

@@ -7,7 +7,7 @@ use tipline_store::{Batch, Store, StoreError, StoreIdentity, StoreReader, Stored
 use tokio::runtime::Handle;
 
 use super::error::store_error;
-use super::head::Standing;
+use super::head::ArchiveHead;
 use super::index::Row;
 use super::reader::ArchiveReader;
 use super::state::{Opened, Shared, State, lock};
@@ -61,7 +61,7 @@ impl ArchiveStore {
             Err(ArchiveError::NotFound { .. }) => return Ok(None),
             archive => archive?,
         };
-        let standing = archive.standing().await?;
+        let standing = archive.head().await?;
         Ok(Some(Opened { archive, standing }))
     }
 
@@ -121,7 +121,7 @@ impl Store for ArchiveStore {
         let opened = self.runtime.block_on(async {
             let (destination, keys) = (self.destination.clone(), self.keys.clone());
             let archive = Archive::create(destination, log, keys).await?;
-            let standing = archive.standing().await?;
+            let standing = archive.head().await?;
             Ok(Opened { archive, standing })
         });
         self.keep(opened.map_err(|error| self.failed(error))?);
@@ -174,7 +174,7 @@ impl Store for ArchiveStore {
     }
 }
 
-fn index_of(archive: &Archive, standing: &Standing, batch: &Batch) -> SegmentIndex {
+fn index_of(archive: &Archive, standing: &ArchiveHead, batch: &Batch) -> SegmentIndex {
     SegmentIndex {
         log: archive.identity().into(),
         before: standing.cursor.position,
@@ -186,7 +186,7 @@ fn index_of(archive: &Archive, standing: &Standing, batch: &Batch) -> SegmentInd
 }
 
 /// The links behind a verified batch.
-fn links_behind(standing: &Standing, batch: &Batch) -> StoredLinks {
+fn links_behind(standing: &ArchiveHead, batch: &Batch) -> StoredLinks {
     let mut proven_above = standing.links.proven_above.clone();
     for entry in &batch.entries {
         match &entry.event {

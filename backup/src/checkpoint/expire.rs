@@ -15,7 +15,7 @@ use crate::destination::DestinationError;
 use crate::throttle::Throttle;
 
 /// Folder of the names of checkpoints that are not to be removed.
-const KEPT: &str = "kept";
+const PINNED: &str = "kept";
 /// Content of such a name that an archive keeps, because it starts with this checkpoint. What the
 /// operator keeps is empty.
 const BY_ARCHIVE: &[u8] = b"archive";
@@ -39,9 +39,9 @@ impl Default for Keep {
 /// What becomes of a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Fate {
+pub enum CheckpointRetention {
     /// It stays until it is released.
-    Kept,
+    Pinned,
     /// It stays: it is one of the newest.
     Last,
     /// It stays: it is young.
@@ -57,8 +57,8 @@ impl Checkpoints {
     ///
     /// # Errors
     /// [`CheckpointError::Destination`].
-    pub async fn kept(&self) -> Result<BTreeSet<CheckpointId>, CheckpointError> {
-        let objects = self.destination().list(KEPT, None).await?;
+    pub async fn pinned(&self) -> Result<BTreeSet<CheckpointId>, CheckpointError> {
+        let objects = self.destination().list(PINNED, None).await?;
         let id = |name: &str| name.rsplit('/').next().and_then(|name| name.parse().ok());
         Ok(objects.iter().filter_map(|object| id(&object.name)).collect())
     }
@@ -67,42 +67,45 @@ impl Checkpoints {
     ///
     /// # Errors
     /// [`CheckpointError::NotFound`]; [`CheckpointError::Destination`].
-    pub async fn keep(&self, id: &CheckpointId) -> Result<(), CheckpointError> {
+    pub async fn pin(&self, id: &CheckpointId) -> Result<(), CheckpointError> {
         if !self.list().await?.iter().any(|listed| listed.id() == id) {
             return Err(self.missing(id));
         }
-        Ok(self.destination().replace(&format!("{KEPT}/{id}"), Bytes::new()).await?)
+        Ok(self.destination().replace(&format!("{PINNED}/{id}"), Bytes::new()).await?)
     }
 
     /// Lets a checkpoint expire like all others. `Ok` too if it was not kept.
     ///
     /// # Errors
     /// [`CheckpointError::Destination`].
-    pub async fn release(&self, id: &CheckpointId) -> Result<(), CheckpointError> {
-        Ok(self.destination().remove(&format!("{KEPT}/{id}")).await?)
+    pub async fn unpin(&self, id: &CheckpointId) -> Result<(), CheckpointError> {
+        Ok(self.destination().remove(&format!("{PINNED}/{id}")).await?)
     }
 
     /// Keeps the checkpoint that an archive starts with. Durable on return.
-    pub(crate) async fn hold(&self, id: &CheckpointId) -> Result<(), CheckpointError> {
-        if self.kept().await?.contains(id) {
+    pub(crate) async fn pin_for_archive(&self, id: &CheckpointId) -> Result<(), CheckpointError> {
+        if self.pinned().await?.contains(id) {
             return Ok(());
         }
         let content = Bytes::from_static(BY_ARCHIVE);
-        Ok(self.destination().replace(&format!("{KEPT}/{id}"), content).await?)
+        Ok(self.destination().replace(&format!("{PINNED}/{id}"), content).await?)
     }
 
     /// Lets go of what archives kept, but for this one.
-    pub(crate) async fn let_go_but(&self, start: &CheckpointId) -> Result<(), CheckpointError> {
-        for id in self.kept().await?.iter().filter(|id| *id != start) {
-            self.let_go(id).await?;
+    pub(crate) async fn unpin_for_archive_except(
+        &self,
+        start: &CheckpointId,
+    ) -> Result<(), CheckpointError> {
+        for id in self.pinned().await?.iter().filter(|id| *id != start) {
+            self.unpin_for_archive(id).await?;
         }
         Ok(())
     }
 
     /// Lets go of a checkpoint, if it is an archive that keeps it.
-    pub(crate) async fn let_go(&self, id: &CheckpointId) -> Result<(), CheckpointError> {
-        match self.destination().read(&format!("{KEPT}/{id}")).await {
-            Ok(content) if content == BY_ARCHIVE => self.release(id).await,
+    pub(crate) async fn unpin_for_archive(&self, id: &CheckpointId) -> Result<(), CheckpointError> {
+        match self.destination().read(&format!("{PINNED}/{id}")).await {
+            Ok(content) if content == BY_ARCHIVE => self.unpin(id).await,
             Ok(_) | Err(DestinationError::NotFound { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -116,29 +119,29 @@ impl Checkpoints {
     ///
     /// # Errors
     /// [`CheckpointError::Destination`].
-    pub async fn judge(
+    pub async fn plan_expiry(
         &self,
         keep: &Keep,
         now: Timestamp,
-    ) -> Result<Vec<(Listed, Fate)>, CheckpointError> {
-        let (listed, kept) = (self.list().await?, self.kept().await?);
+    ) -> Result<Vec<(Listed, CheckpointRetention)>, CheckpointError> {
+        let (listed, pinned) = (self.list().await?, self.pinned().await?);
         let mut whole = 0;
-        let fate = |listed: Listed| {
-            let fate = match &listed {
-                listed if kept.contains(listed.id()) => Fate::Kept,
-                Listed::Whole(_) if whole < keep.last.max(1) => Fate::Last,
+        let retention = |listed: Listed| {
+            let retention = match &listed {
+                listed if pinned.contains(listed.id()) => CheckpointRetention::Pinned,
+                Listed::Whole(_) if whole < keep.last.max(1) => CheckpointRetention::Last,
                 Listed::Whole(manifest)
                     if keep.within.is_some_and(|within| now.since(manifest.created) <= within) =>
                 {
-                    Fate::Within
+                    CheckpointRetention::Within
                 }
-                Listed::Corrupt { .. } if whole == 0 => Fate::LastGood,
-                _ => Fate::Expired,
+                Listed::Corrupt { .. } if whole == 0 => CheckpointRetention::LastGood,
+                _ => CheckpointRetention::Expired,
             };
             whole += usize::from(matches!(listed, Listed::Whole(_)));
-            (listed, fate)
+            (listed, retention)
         };
-        Ok(listed.into_iter().map(fate).collect())
+        Ok(listed.into_iter().map(retention).collect())
     }
 
     /// Removes what is not kept; gives what became of each, the newest first. Of those that stay,
@@ -156,22 +159,22 @@ impl Checkpoints {
         now: Timestamp,
         good: Option<&CheckpointId>,
         throttle: &Throttle,
-    ) -> Result<Vec<(Listed, Fate)>, CheckpointError> {
+    ) -> Result<Vec<(Listed, CheckpointRetention)>, CheckpointError> {
         // Elsewhere nobody makes any; they are uploaded when they are whole.
         let local = self.destination().directory();
         let _lock = if local.is_some() { Some(self.lock().await?) } else { None };
-        let mut judged = self.judge(keep, now).await?;
-        if !judged.iter().any(|(_, fate)| *fate == Fate::Expired) {
-            return Ok(judged);
+        let mut planned = self.plan_expiry(keep, now).await?;
+        if !planned.iter().any(|(_, retention)| *retention == CheckpointRetention::Expired) {
+            return Ok(planned);
         }
-        self.spare_the_last_good(&mut judged, good, throttle).await?;
-        for (listed, fate) in &mut judged {
-            if *fate != Fate::Expired {
+        self.spare_the_last_good(&mut planned, good, throttle).await?;
+        for (listed, retention) in &mut planned {
+            if *retention != CheckpointRetention::Expired {
                 continue;
             }
             // Reading may have taken long: somebody may keep it by now.
-            if self.kept().await?.contains(listed.id()) {
-                *fate = Fate::Kept;
+            if self.pinned().await?.contains(listed.id()) {
+                *retention = CheckpointRetention::Pinned;
                 continue;
             }
             self.remove(listed.id()).await?;
@@ -179,23 +182,29 @@ impl Checkpoints {
         if let Some(directory) = local {
             blocking(move || engine::collect(&directory)).await?;
         }
-        Ok(judged)
+        Ok(planned)
     }
 
     async fn spare_the_last_good(
         &self,
-        judged: &mut [(Listed, Fate)],
+        planned: &mut [(Listed, CheckpointRetention)],
         good: Option<&CheckpointId>,
         throttle: &Throttle,
     ) -> Result<(), CheckpointError> {
         // Those that stay first, then the others, each the newest first.
         let order = |expired: bool| {
-            let is = move |fate: Fate| (fate == Fate::Expired) == expired;
-            judged.iter().enumerate().filter(move |(_, (_, fate))| is(*fate)).map(|(at, _)| at)
+            let is = move |retention: CheckpointRetention| {
+                (retention == CheckpointRetention::Expired) == expired
+            };
+            planned
+                .iter()
+                .enumerate()
+                .filter(move |(_, (_, retention))| is(*retention))
+                .map(|(at, _)| at)
         };
         let order: Vec<usize> = order(false).chain(order(true)).collect();
         for at in order {
-            let (Listed::Whole(manifest), fate) = &mut judged[at] else { continue };
+            let (Listed::Whole(manifest), retention) = &mut planned[at] else { continue };
             let is_good = match good {
                 Some(good) if *good == manifest.id => true,
                 _ => match self.verify(manifest, throttle).await {
@@ -208,8 +217,8 @@ impl Checkpoints {
                 },
             };
             if is_good {
-                if *fate == Fate::Expired {
-                    *fate = Fate::LastGood;
+                if *retention == CheckpointRetention::Expired {
+                    *retention = CheckpointRetention::LastGood;
                 }
                 return Ok(());
             }

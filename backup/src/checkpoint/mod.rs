@@ -21,7 +21,7 @@ mod tree;
 mod upload;
 
 pub use error::CheckpointError;
-pub use expire::{Fate, Keep};
+pub use expire::{CheckpointRetention, Keep};
 pub use id::{CheckpointId, NotAnId};
 pub use job::Job;
 pub use manifest::{Manifest, ManifestFile};

@@ -148,7 +148,7 @@ impl Destination {
     ///
     /// # Errors
     /// [`DestinationError::NotFound`] if there is none of this name.
-    pub async fn settle(&self, name: &str) -> Result<(), DestinationError> {
+    pub async fn sync_existing(&self, name: &str) -> Result<(), DestinationError> {
         if self.directory.is_none() {
             return Ok(());
         }

@@ -14,7 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{at, check, job, rocksdb, set, sqlite};
 use crate::throttle::Throttle;
-use crate::{CheckpointError, Checkpoints, Destination, Fate, Job, Keep, Listed, Manifest};
+use crate::{
+    CheckpointError, CheckpointRetention, Checkpoints, Destination, Job, Keep, Listed, Manifest,
+};
 
 fn composite(directory: &Path) -> Box<dyn Store> {
     let parts = vec![sqlite(directory), rocksdb(directory)];
@@ -80,10 +82,16 @@ async fn shared_files_stay_for_as_long_as_a_checkpoint_has_them() {
             check(manifest, &into, &history.entries);
         }
 
-        links.keep(&made[1].id).await.unwrap();
+        links.pin(&made[1].id).await.unwrap();
         let keep = Keep { last: 2, within: None };
-        let judged = links.expire(&keep, at(9), None, &Throttle::none()).await.unwrap();
-        assert_eq!(judged.iter().filter(|(_, fate)| *fate == Fate::Expired).count(), 3);
+        let planned = links.expire(&keep, at(9), None, &Throttle::none()).await.unwrap();
+        assert_eq!(
+            planned
+                .iter()
+                .filter(|(_, retention)| *retention == CheckpointRetention::Expired)
+                .count(),
+            3
+        );
         let left = whole(&links).await;
         assert_eq!(left.len(), 3);
         let used: BTreeSet<_> = left.iter().flat_map(objects).collect();

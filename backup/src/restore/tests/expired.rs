@@ -15,7 +15,7 @@ use super::{KINDS, Kept, names_in};
 use crate::archive::{
     Archive, ArchiveError, ArchiveKeeper, ArchivePlan, ArchiveStore, ExpireError,
 };
-use crate::checkpoint::{Fate, Keep};
+use crate::checkpoint::{CheckpointRetention, Keep};
 use crate::destination::Destination;
 use crate::error::RestoreError;
 use crate::keys::Keys;
@@ -119,7 +119,7 @@ async fn without_a_whole_checkpoint_nothing_goes() {
     kept.flip(&newer);
     assert!(no_start(&kept.expire(90).await).contains("damaged"), "it was believed");
     assert_eq!(kept.archive.segments().await.unwrap(), names, "nothing was removed");
-    assert_eq!(kept.checkpoints.kept().await.unwrap(), BTreeSet::new());
+    assert_eq!(kept.checkpoints.pinned().await.unwrap(), BTreeSet::new());
     // An older one that is whole leads to all that is to be kept.
     let older = kept.checkpoint(&["sqlite"], 45).await;
     let plan = kept.expire(90).await;
@@ -130,17 +130,17 @@ async fn without_a_whole_checkpoint_nothing_goes() {
     assert!(matches!(refused, Err(RestoreError::TooOld { .. })), "{:?}", refused.err());
     // It does not expire while the archive starts with it; then it does.
     let keep = Keep { last: 1, within: None };
-    let judged = kept
+    let planned = kept
         .checkpoints
         .expire(&keep, Timestamp::from_micros(0), None, &Throttle::none())
         .await
         .unwrap();
-    let fate = judged.iter().find(|(listed, _)| *listed.id() == older.id).unwrap();
-    assert_eq!(fate.1, Fate::Kept);
+    let retention = planned.iter().find(|(listed, _)| *listed.id() == older.id).unwrap();
+    assert_eq!(retention.1, CheckpointRetention::Pinned);
     let later = Timestamp::from_micros(kept.since(100).as_micros() + 1);
     let plan = kept.archive.expire(SECOND, later, &Throttle::none()).await.unwrap();
     assert_eq!((plan.first, plan.start.as_ref()), (91, Some(&young.id)), "{plan:?}");
-    assert_eq!(kept.checkpoints.kept().await.unwrap(), BTreeSet::from([young.id]));
+    assert_eq!(kept.checkpoints.pinned().await.unwrap(), BTreeSet::from([young.id]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
