@@ -1,6 +1,6 @@
-//! Files and directories of this machine: each step that durability takes, once.
+//! Files and directories of this machine. Each step that durability takes is here once.
 //!
-//! All of it gives plain I/O errors. Whoever calls says what it was doing, with which path. Nothing
+//! All of it gives plain I/O errors. Callers add what they were doing, with which path. Nothing
 //! here is asynchronous: call it from a blocking task.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -132,7 +132,7 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// An advisory lock on a file, held until it is dropped or the process ends. The file means
-/// nothing by itself: it may stay, or be removed by whoever holds the lock.
+/// nothing by itself: it may stay, or be removed by the holder of the lock.
 #[derive(Debug)]
 pub(crate) struct Lock {
     file: File,
@@ -143,7 +143,7 @@ impl Lock {
     pub(crate) fn try_acquire(path: &Path) -> io::Result<Option<Self>> {
         let file = private().create(true).append(true).open(path)?;
         match file.try_lock() {
-            // Whoever had it may just have removed the file: the lock is of no use then.
+            // The previous holder may just have removed the file: the lock is of no use then.
             Ok(()) => Ok(is_at(&file, path).then_some(Self { file })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),

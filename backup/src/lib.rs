@@ -1,10 +1,10 @@
-//! Away and back: what a log and its stores leave behind, and how a store is made from it again.
+//! Backups of a log and its stores, and the way back from them.
 //!
-//! - **Archive**: everything that was ever in the log, in immutable segments ([`ArchiveStore`]
-//!   writes them, as the store of a consumer; [`Archive`] reads them).
+//! - **Archive**: everything that was ever in the log, in immutable segments. [`ArchiveStore`]
+//!   writes them, as the store of a consumer; [`Archive`] reads them.
 //! - **Checkpoints** of a live store ([`Checkpoints`], [`Job`]).
 //! - **Restore** to any point from both and from the log ([`restore`], [`plan_restore`]), and
-//!   [`catch_up`] for a store that the log has left behind.
+//!   [`catch_up`] for a store that needs entries which the log no longer has.
 //! - **Retention**: what the log and the archive may forget ([`retention`], [`ArchiveKeeper`]).
 //! - **Checks** that all of it could be restored ([`verify`], [`drill`]).
 //! - **Identities**: the key files of nodes ([`Identities`]).

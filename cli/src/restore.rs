@@ -273,7 +273,7 @@ pub(crate) fn line(progress: RestoreProgress) -> String {
             format!("fetching a checkpoint · {} of {} MiB · {percent}%", done >> 20, of >> 20)
         }
         Step::Copying => {
-            format!("carrying over · {} of at most {} entries", number(done), number(of))
+            format!("copying a checkpoint · {} of at most {} entries", number(done), number(of))
         }
         Step::Replaying => {
             format!("applying entries · {} of {} · {percent}%", number(done), number(of))
@@ -315,7 +315,7 @@ fn told_plan(plan: &Plan) -> String {
 }
 
 fn carried(from: &PlannedCheckpoint) -> String {
-    from.of.as_ref().map(|of| format!(", carried over from {of}")).unwrap_or_default()
+    from.of.as_ref().map(|of| format!(", copied logically from {of}")).unwrap_or_default()
 }
 
 fn told(report: &RestoreReport) -> String {

@@ -1,11 +1,11 @@
-//! What segments hold together. Pure: their names are enough.
+//! What segments hold in all. Pure: their names are enough.
 
 use super::name::SegmentName;
 
 /// Segments do not continue each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PathError {
-    /// No segment holds the entries from the one to the other.
+    /// No segment holds the entries from the first to the second index.
     Gap(u64, u64),
     /// Two segments end with different entries of one index.
     Fork(SegmentName, SegmentName),

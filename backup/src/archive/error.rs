@@ -38,9 +38,9 @@ pub enum ArchiveError {
         /// What is wrong with it.
         what: String,
     },
-    /// Segments are missing in between. Nothing behind them can be reached by way of this
+    /// Segments are missing in between. Nothing after them can be reached by way of this
     /// archive: bring them back from another copy.
-    #[error("the archive at {place} has a hole: entries {first} to {last} are in no segment")]
+    #[error("the archive at {place} has a gap: entries {first} to {last} are in no segment")]
     Gap {
         /// Which destination.
         place: String,
@@ -49,8 +49,8 @@ pub enum ArchiveError {
         /// Index of the last entry that is missing.
         last: u64,
     },
-    /// Two segments are of different histories. Find out which is right: compare both with the
-    /// log or another copy; then take the wrong one away.
+    /// Two segments are of different histories. Compare both with the log or another copy, and
+    /// remove the wrong one.
     #[error("the archive at {place} holds two histories: {one} and {other} disagree")]
     Fork {
         /// Which destination.

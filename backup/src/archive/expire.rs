@@ -1,4 +1,4 @@
-//! Removing the oldest segments, once something else leads to what is behind them.
+//! Removing the oldest segments, once a checkpoint leads to what comes after them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,10 +24,10 @@ const FROM: &str = "from";
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExpireError {
-    /// The archive is not in order, or out of reach. As its error says.
+    /// The archive is damaged or unavailable. As its error says.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// The checkpoints beside it are out of reach, or busy. As their error says.
+    /// The checkpoints beside it are unavailable or in use. As their error says.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
 }
@@ -42,7 +42,7 @@ enum StartCheck {
     Rejected(String),
 }
 
-/// What is decided, and by which checkpoint.
+/// The plan, and the checkpoint that it relies on.
 struct Decided {
     plan: ArchivePlan,
     floor: u64,
@@ -55,7 +55,7 @@ impl Archive {
     /// changed, and of checkpoints only manifests are read.
     ///
     /// # Errors
-    /// [`ArchiveError::Gap`] and [`ArchiveError::Fork`], in front of which nothing is decided; a
+    /// [`ArchiveError::Gap`] and [`ArchiveError::Fork`], in which case nothing is decided; a
     /// place does not answer.
     pub async fn plan_expiry(
         &self,
@@ -67,15 +67,15 @@ impl Archive {
 
     /// Removes the oldest segments, merged ones and those that they were made of alike, so that
     /// everything that was the case within `keep_for` before `now` can still be restored: from
-    /// the newest checkpoint at this place that is at least so old, and the entries behind it.
+    /// the newest checkpoint at this place that is at least that old, and the entries after it.
     /// Without such a checkpoint nothing is removed. Every byte of it is read before, and it is
     /// marked so that it does not expire while the archive starts with it.
     ///
-    /// Ended at any instant, by whatever means, it leaves an archive without a hole, and the next
-    /// run goes on. It needs the permission to delete.
+    /// Whenever it is ended, and by whatever means, it leaves an archive without a gap, and the next
+    /// run continues. It needs the permission to delete.
     ///
     /// # Errors
-    /// As for [`Archive::plan_expiry`]; [`ArchiveError::NeedsKey`] if the segment at the
+    /// Those of [`Archive::plan_expiry`]; [`ArchiveError::NeedsKey`] if the segment at the
     /// checkpoint is encrypted and cannot be compared with it; [`CheckpointError::InUse`];
     /// [`CheckpointError::Cancelled`] if `throttle` ends the reading: nothing was removed.
     pub async fn expire(
@@ -90,13 +90,13 @@ impl Archive {
                 self.decide(keep_for, now, &rejected).await?;
             let Some(start) = start.filter(|_| !goes.is_empty()) else { return Ok(plan) };
             let set = self.checkpoints();
-            // Where they are made and expire on this machine, nobody does meanwhile.
+            // On this machine none may be made or expire meanwhile.
             let _lock = if set.is_local() { Some(set.lock().await?) } else { None };
             set.pin_for_archive(&start.id).await?;
             match self.check_start(&set, &start, throttle).await? {
                 StartCheck::Fits => {}
                 StartCheck::Rejected(why) => {
-                    tracing::error!(checkpoint = %start.id, place = set.place(), why, "a checkpoint is no start for the archive");
+                    tracing::error!(checkpoint = %start.id, place = set.place(), why, "the archive cannot start with this checkpoint");
                     set.unpin_for_archive(&start.id).await?;
                     rejected.insert(start.id, why);
                     continue;
@@ -139,8 +139,8 @@ impl Archive {
         let floor = reasons.floor();
         let mut goes = self.all_segments().await?;
         goes.retain(|name| name.last < floor);
-        // The ends of what is left rise: so there is never a hole in it, even for somebody who
-        // copies the segments alone.
+        // The ends of what is left rise, so that there is never a gap in it, even for a copy of the
+        // segments alone.
         goes.sort_by_key(|name| name.last);
         let kept = names.iter().filter(|name| name.last >= floor);
         let from = kept.map(|name| name.first).min().unwrap_or(held.first);
@@ -184,7 +184,7 @@ impl Archive {
         if outline.after.block_tip.as_ref().is_none_or(|tip| tip.height < oldest) {
             return Ok(None);
         }
-        // Behind the newest commit of a height that stands, no tip was below it.
+        // After the newest commit of a height that stands, no tip was below it.
         for name in path.iter().rev().skip(1) {
             let tip = self.outline(name).await?.after.block_tip;
             if tip.is_none_or(|tip| tip.height < oldest) {
@@ -264,7 +264,7 @@ impl Archive {
     }
 
     /// Removes segments that end before `floor`. From the first step on they do not count: one that
-    /// is back after a power cut, or that was being merged meanwhile, is no island.
+    /// is back after a power cut, or that was being merged meanwhile, counts for nothing.
     async fn remove_oldest(&self, floor: u64, goes: &[SegmentName]) -> Result<(), ArchiveError> {
         let name = format!("{FROM}/{floor:020}");
         match self.destination.create(&name, Bytes::new()).await {

@@ -1,4 +1,5 @@
-//! Where an archive is: asked of its destination, and kept while one archiver writes.
+//! How far an archive reaches. Its destination is asked, and the answer kept while an archiver
+//! writes.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,7 @@ use super::{Archive, ArchiveError, SegmentName};
 /// How many of the newest blocks are remembered: 2 days of a block every 3 s, 10 MiB at most.
 const REMEMBERED: usize = 65_536;
 
-/// What the archive holds, from its first segment on without a hole.
+/// What the archive holds, from its first segment on without a gap.
 #[derive(Debug, Clone)]
 pub(super) struct ArchiveHead {
     pub(super) cursor: Cursor,
@@ -51,7 +52,7 @@ impl ArchiveHead {
         self.recent.blocks.get(&height).cloned()
     }
 
-    /// Goes on behind a segment that was written.
+    /// Moves past a segment that was written.
     pub(super) fn advance(&mut self, index: &SegmentIndex, name: SegmentName) {
         let outline = index.outline();
         if self.newest.is_none() {
@@ -66,16 +67,16 @@ impl ArchiveHead {
 }
 
 impl Archive {
-    /// Where the archive is, as the destination says.
+    /// How far the archive reaches, as the destination says.
     ///
     /// # Errors
-    /// [`ArchiveError::Gap`], [`ArchiveError::Fork`]; as for [`Archive::index`] of the newest
+    /// [`ArchiveError::Gap`], [`ArchiveError::Fork`]; those of [`Archive::index`] of the newest
     /// segment.
     pub(super) async fn head(&self) -> Result<ArchiveHead, ArchiveError> {
         let names = self.segments().await?;
         let path = coverage::path(&names).map_err(|error| self.path_error(error))?;
         let Some(&newest) = path.last() else { return Ok(self.origin()) };
-        // Whoever wrote it may have been killed before its name was durable.
+        // Its writer may have been killed before its name was durable.
         self.destination.sync_existing(&newest.to_string()).await?;
         let outline = self.outline(newest).await?;
         self.check_before(&names, newest, &outline.before)?;
@@ -121,7 +122,7 @@ impl Archive {
         }
     }
 
-    /// The block at a height, as of `head`, which remembers what was looked at.
+    /// The block at a height of the chain that ends at `head`, which remembers what was read.
     pub(super) async fn find_block(
         &self,
         head: &mut ArchiveHead,
@@ -135,7 +136,7 @@ impl Archive {
         }
         let names = self.segments().await?;
         // The newest commit of a height at or below the tip is the block there: a block that
-        // was rolled back has been committed anew since.
+        // was rolled back has been committed again since.
         let mut from = head.recent.from;
         while from > head.first.max(1) {
             let Some(name) = holding(&names, from - 1) else {
@@ -156,7 +157,7 @@ impl Archive {
         }
         match head.first {
             0 | 1 => Ok(None),
-            // It was there: whoever asks must not take it for none.
+            // It was there: the answer must not be that there is none.
             first => Err(self.path_error(PathError::Gap(1, first - 1))),
         }
     }
@@ -164,7 +165,7 @@ impl Archive {
     /// The height of the first block that is there.
     ///
     /// # Errors
-    /// As for [`Archive::head`].
+    /// Those of [`Archive::head`].
     pub(super) async fn first_height(&self) -> Result<Option<u64>, ArchiveError> {
         let names = self.segments().await?;
         for name in coverage::path(&names).map_err(|error| self.path_error(error))? {
@@ -190,7 +191,7 @@ struct Recent {
 }
 
 impl Recent {
-    /// Commits behind all that were seen.
+    /// Commits after all that were seen.
     fn push(&mut self, blocks: &[OutlineBlock]) {
         for OutlineBlock { index, height, hash } in blocks {
             self.blocks.insert(*height, LocatedBlock { index: *index, hash: hash.clone() });

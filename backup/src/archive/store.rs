@@ -47,7 +47,7 @@ impl ArchiveStore {
         Self { destination, keys, runtime: Handle::current(), state: Arc::new(Mutex::new(state)) }
     }
 
-    /// Opens what is there, and asks where it is.
+    /// Opens what is there, and asks how far it is.
     async fn look(&self) -> Result<Option<Opened>, ArchiveError> {
         if !lock(&self.state).prepared {
             self.destination.prepare().await?;
@@ -67,7 +67,7 @@ impl ArchiveStore {
 
     fn keep(&self, opened: Opened) {
         let mut state = lock(&self.state);
-        // It was there: from now on it must not be made anew.
+        // It was there: from now on it must not be created again.
         state.known = state.known.max(opened.standing.cursor.position.index).max(1);
         state.opened = Some(opened);
     }
@@ -179,14 +179,14 @@ fn index_of(archive: &Archive, standing: &ArchiveHead, batch: &Batch) -> Segment
         log: archive.identity().into(),
         before: standing.cursor.position,
         after: batch.cursor.clone(),
-        links: links_behind(standing, batch),
+        links: links_after(standing, batch),
         latest_before: standing.latest,
         rows: batch.entries.iter().map(Row::from).collect(),
     }
 }
 
-/// The links behind a verified batch.
-fn links_behind(standing: &ArchiveHead, batch: &Batch) -> StoredLinks {
+/// The links after a verified batch.
+fn links_after(standing: &ArchiveHead, batch: &Batch) -> StoredLinks {
     let mut proven_above = standing.links.proven_above.clone();
     for entry in &batch.entries {
         match &entry.event {

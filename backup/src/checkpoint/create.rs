@@ -15,20 +15,20 @@ use super::set::{Checkpoints, blocking};
 use super::{engine, tree};
 use crate::disk;
 
-/// How often it starts anew when the store overtakes it.
+/// How often it starts again when the store overtakes it.
 const ATTEMPTS: u32 = 5;
-/// So much is left free for the store, which grows while it is held.
+/// Bytes that are left free for the store, which grows while a snapshot is held.
 const RESERVE: u64 = 16 << 20;
 
 impl Checkpoints {
     /// Makes a checkpoint of a store, while it is applied to. The set is a directory of this
     /// machine, made if it is not there. On return it is whole, durable and listed.
     ///
-    /// One at a time in a set. What one that was killed has left is removed first. If it fails or
-    /// is cancelled, nothing of it is left, unless even removing it fails: the next one does that.
+    /// One at a time in a set. Remains of one that was killed are removed first. If it fails or
+    /// is cancelled, nothing of it is left; if even removing it fails, the next one does that.
     ///
     /// # Errors
-    /// See [`CheckpointError`]; [`CheckpointError::Store`] if the store cannot be snapshot or copied.
+    /// See [`CheckpointError`]; [`CheckpointError::Store`] if no snapshot can be taken or copied.
     pub async fn create(
         &self,
         store: &StoreHandle,
@@ -93,10 +93,10 @@ impl Making {
         self.job.begin("copying", total);
         let outcome = self.fill(&id, &mut snapshot);
         if !matches!(outcome, Ok(Outcome::Whole(_))) {
-            // Whatever cannot be removed now, the next one removes.
+            // What cannot be removed now, the next one removes.
             if let Err(error) = tree::remove(&self.set, &id) {
                 let error: &dyn std::error::Error = &error;
-                tracing::warn!(checkpoint = %id, error, "what is left of it was not removed; the next one does it");
+                tracing::warn!(checkpoint = %id, error, "remains of the checkpoint could not be removed; the next one removes them");
             }
         }
         outcome
@@ -193,7 +193,7 @@ fn place_of(snapshot: &[Box<dyn Snapshot>]) -> String {
     snapshot.iter().map(|part| part.kind()).collect::<Vec<_>>().join("+")
 }
 
-/// A copy is where the store was snapshot.
+/// A copy stands where its snapshot does.
 fn check(part: &dyn Snapshot, copy: &Path) -> Result<(), CheckpointError> {
     let found = part.open(copy)?.cursor()?;
     if found.as_ref() == Some(part.cursor()) {

@@ -46,7 +46,7 @@ pub(super) fn hash(
     let mut objects = Vec::with_capacity(files.len());
     for (_, object) in &files {
         let length = fs::metadata(set.join(object)).map(|found| found.len());
-        let failed = CheckpointError::file(format!("looking at {object}"));
+        let failed = CheckpointError::file(format!("reading the size of {object}"));
         objects.push((object.clone(), length.map_err(failed)?));
     }
     let hashed = tree::hash(set, objects, throttle)?;
@@ -58,9 +58,9 @@ pub(super) fn hash(
     Ok(files.into_iter().zip(hashed).map(file).collect())
 }
 
-/// Removes shared files that no manifest refers to, and copies that no checkpoint is of. Only
-/// for who has the set's lock. While there is a manifest that cannot be read, nothing is removed:
-/// nobody knows what it refers to.
+/// Removes shared files that no manifest refers to, and copies that no checkpoint is of. Hold
+/// the set's lock. While there is a manifest that cannot be read nothing is removed, because it may
+/// refer to anything.
 pub(super) fn collect(set: &Path) -> Result<(), CheckpointError> {
     let shared = set.join(SHARED);
     if !shared.is_dir() {

@@ -1,4 +1,4 @@
-//! Which checkpoints are kept, and removing the others.
+//! Keeping checkpoints, and removing the others.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,16 +14,16 @@ use super::{engine, tree};
 use crate::destination::DestinationError;
 use crate::throttle::Throttle;
 
-/// Folder of the names of checkpoints that are not to be removed.
+/// Folder of the names of pinned checkpoints. The name is older than the word: keep it.
 const PINNED: &str = "kept";
-/// Content of such a name that an archive keeps, because it starts with this checkpoint. What the
-/// operator keeps is empty.
+/// Content of such a name if an archive pinned it, because it starts with this checkpoint. The
+/// operator's pins are empty.
 const BY_ARCHIVE: &[u8] = b"archive";
 
-/// What is kept of a set besides what was told to be kept.
+/// What is kept of a set besides what is pinned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keep {
-    /// So many of the newest, at least one.
+    /// This many of the newest, at least one.
     pub last: usize,
     /// Whatever was made within this time before now.
     pub within: Option<Duration>,
@@ -36,11 +36,11 @@ impl Default for Keep {
     }
 }
 
-/// What becomes of a checkpoint.
+/// Whether a checkpoint stays, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CheckpointRetention {
-    /// It stays until it is released.
+    /// It stays until it is unpinned.
     Pinned,
     /// It stays: it is one of the newest.
     Last,
@@ -53,7 +53,7 @@ pub enum CheckpointRetention {
 }
 
 impl Checkpoints {
-    /// The checkpoints that were told to be kept, whether they are there or not.
+    /// The pinned checkpoints, whether they are there or not.
     ///
     /// # Errors
     /// [`CheckpointError::Destination`].
@@ -63,7 +63,7 @@ impl Checkpoints {
         Ok(objects.iter().filter_map(|object| id(&object.name)).collect())
     }
 
-    /// Keeps a checkpoint until it is released. Durable on return.
+    /// Keeps a checkpoint until it is unpinned. Durable on return.
     ///
     /// # Errors
     /// [`CheckpointError::NotFound`]; [`CheckpointError::Destination`].
@@ -74,7 +74,7 @@ impl Checkpoints {
         Ok(self.destination().replace(&format!("{PINNED}/{id}"), Bytes::new()).await?)
     }
 
-    /// Lets a checkpoint expire like all others. `Ok` too if it was not kept.
+    /// Lets a checkpoint expire like all others. `Ok` too if it was not pinned.
     ///
     /// # Errors
     /// [`CheckpointError::Destination`].
@@ -82,7 +82,7 @@ impl Checkpoints {
         Ok(self.destination().remove(&format!("{PINNED}/{id}")).await?)
     }
 
-    /// Keeps the checkpoint that an archive starts with. Durable on return.
+    /// Pins the checkpoint that an archive starts with. Durable on return.
     pub(crate) async fn pin_for_archive(&self, id: &CheckpointId) -> Result<(), CheckpointError> {
         if self.pinned().await?.contains(id) {
             return Ok(());
@@ -91,7 +91,7 @@ impl Checkpoints {
         Ok(self.destination().replace(&format!("{PINNED}/{id}"), content).await?)
     }
 
-    /// Lets go of what archives kept, but for this one.
+    /// Unpins what archives pinned, except this one.
     pub(crate) async fn unpin_for_archive_except(
         &self,
         start: &CheckpointId,
@@ -102,7 +102,7 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// Lets go of a checkpoint, if it is an archive that keeps it.
+    /// Unpins a checkpoint if an archive pinned it.
     pub(crate) async fn unpin_for_archive(&self, id: &CheckpointId) -> Result<(), CheckpointError> {
         match self.destination().read(&format!("{PINNED}/{id}")).await {
             Ok(content) if content == BY_ARCHIVE => self.unpin(id).await,
@@ -114,8 +114,8 @@ impl Checkpoints {
     /// What [`Checkpoints::expire`] would do now, for each checkpoint, the newest first. Nothing
     /// is removed, and no file read but for manifests.
     ///
-    /// A checkpoint whose manifest is damaged is none of the newest, nor young: it goes when there
-    /// is a newer one.
+    /// A checkpoint whose manifest is damaged counts neither as one of the newest nor as young. It
+    /// goes when there is a newer one.
     ///
     /// # Errors
     /// [`CheckpointError::Destination`].
@@ -160,7 +160,7 @@ impl Checkpoints {
         good: Option<&CheckpointId>,
         throttle: &Throttle,
     ) -> Result<Vec<(Listed, CheckpointRetention)>, CheckpointError> {
-        // Elsewhere nobody makes any; they are uploaded when they are whole.
+        // Elsewhere none are made; they are uploaded once they are whole.
         let local = self.destination().directory();
         let _lock = if local.is_some() { Some(self.lock().await?) } else { None };
         let mut planned = self.plan_expiry(keep, now).await?;
@@ -172,7 +172,7 @@ impl Checkpoints {
             if *retention != CheckpointRetention::Expired {
                 continue;
             }
-            // Reading may have taken long: somebody may keep it by now.
+            // Reading may have taken long: it may be pinned by now.
             if self.pinned().await?.contains(listed.id()) {
                 *retention = CheckpointRetention::Pinned;
                 continue;

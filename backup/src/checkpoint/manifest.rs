@@ -15,7 +15,7 @@ use super::id::CheckpointId;
 pub(super) const MANIFEST: &str = "manifest.json";
 /// The format that this program writes, and the newest that it knows.
 const FORMAT: u32 = 1;
-/// What the text of a manifest ends with: in front of the digest, and behind it.
+/// What the text of a manifest ends with, before and after the digest.
 const BEFORE_DIGEST: &str = ",\n  \"blake3\": \"";
 const AFTER_DIGEST: &str = "\"\n}\n";
 
@@ -59,7 +59,7 @@ impl Manifest {
         self.files.iter().map(|file| file.bytes).sum()
     }
 
-    /// Of snapshot parts that were copied. All of them are at one cursor of one log.
+    /// Of parts that were copied. All their snapshots are at one cursor of one log.
     pub(super) fn of(
         id: CheckpointId,
         created: Timestamp,
@@ -72,7 +72,7 @@ impl Manifest {
         else {
             return Err(CheckpointError::Store(StoreError::Failed {
                 place: "the store".to_owned(),
-                what: "it was snapshot at several places, or none".to_owned(),
+                what: "its parts have snapshots at different cursors, or none".to_owned(),
                 source: None,
             }));
         };

@@ -2,9 +2,9 @@
 //! is and the hash of every file. [`Checkpoints`] documents the format.
 //!
 //! ```text
-//! pin (between two batches) ──► room? ──► copy, fsync ──► open, compare the cursor ──► hash ──► manifest
+//! snapshot (between two batches) ──► space? ──► copy, fsync ──► open, compare the cursor ──► hash ──► manifest
 //! ```
-//! The store is applied to all the while. The manifest is written last: what has none is not a
+//! The store keeps applying meanwhile. The manifest is written last: what has none is not a
 //! checkpoint, and the next one removes it.
 
 mod create;

@@ -11,7 +11,7 @@ use crate::destination::{Destination, DestinationError};
 use crate::disk::Lock;
 use crate::throttle::Throttle;
 
-/// The file of a set that is locked by whoever makes or removes one of its checkpoints.
+/// The file of a set that is locked while one of its checkpoints is made or removed.
 const LOCK: &str = "lock";
 
 /// Checkpoints of one store, or of several of one log: in a directory of this machine, where they
@@ -27,7 +27,7 @@ const LOCK: &str = "lock";
 /// | `lock` | means nothing by itself |
 ///
 /// `ID` is a [`CheckpointId`]. The manifest is JSON. It ends with `"blake3": "…"`, the BLAKE3 of
-/// its text in front of the comma before that, so that one flipped byte in it is noticed. Nothing
+/// its text up to the comma before that, so that one flipped byte in it is noticed. Nothing
 /// in it changes once it is written.
 #[derive(Debug, Clone)]
 pub struct Checkpoints {
@@ -67,9 +67,9 @@ impl Checkpoints {
         Self { destination, shares: false }
     }
 
-    /// Those that are made have files in common, as far as the medium can do that, which is
-    /// RocksDB by its backup engine: each takes only the room of what has changed, also on another
-    /// file system than the store's. Those that were made otherwise stay as they are.
+    /// New checkpoints share files, as far as the medium can do that, which is RocksDB by its backup
+    /// engine. Each then takes only the space of what has changed, also on another file system than
+    /// the store's. Older ones stay as they are.
     pub fn sharing(self) -> Self {
         Self { shares: true, ..self }
     }
@@ -78,7 +78,7 @@ impl Checkpoints {
         self.shares
     }
 
-    /// Where it is, for people.
+    /// Where it is, human-readable.
     pub fn place(&self) -> &str {
         self.destination.place()
     }
@@ -122,7 +122,7 @@ impl Checkpoints {
         ids.sort();
         let mut listed = vec![];
         for id in ids.into_iter().rev() {
-            listed.extend(self.look(id).await?);
+            listed.extend(self.inspect(id).await?);
         }
         Ok(listed)
     }
@@ -133,7 +133,7 @@ impl Checkpoints {
     /// [`CheckpointError::NotFound`]; [`CheckpointError::Corrupt`] if its manifest is not what was
     /// written.
     pub async fn get(&self, id: &CheckpointId) -> Result<Manifest, CheckpointError> {
-        match self.look(id.clone()).await? {
+        match self.inspect(id.clone()).await? {
             Some(Listed::Whole(manifest)) => Ok(manifest),
             Some(Listed::Corrupt { why, .. }) => {
                 Err(self.corrupt(id, format!("{MANIFEST}: {why}")))
@@ -142,7 +142,7 @@ impl Checkpoints {
         }
     }
 
-    async fn look(&self, id: CheckpointId) -> Result<Option<Listed>, CheckpointError> {
+    async fn inspect(&self, id: CheckpointId) -> Result<Option<Listed>, CheckpointError> {
         let text = match self.destination.read(&format!("{id}/{MANIFEST}")).await {
             Ok(text) => text,
             // Not finished, or just removed.
@@ -247,14 +247,14 @@ impl Checkpoints {
     }
 }
 
-/// Blocking work, away from the runtime's own threads. It goes on to its end.
+/// Blocking work, away from the runtime's own threads. It always runs to its end.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, CheckpointError> + Send + 'static,
 ) -> Result<T, CheckpointError> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|error| {
         Err(CheckpointError::File {
-            what: "a checkpoint's thread ended".to_owned(),
+            what: "a checkpoint's thread panicked".to_owned(),
             source: std::io::Error::other(error),
         })
     })

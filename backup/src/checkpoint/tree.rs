@@ -12,7 +12,7 @@ use super::manifest::{MANIFEST, ManifestFile};
 use crate::disk::{self, Existing};
 use crate::throttle::Throttle;
 
-/// So much is read at once.
+/// Bytes that are read at once.
 const PIECE: usize = 1 << 20;
 
 /// Makes a new directory for its owner only. Its name is not durable yet.
@@ -21,7 +21,7 @@ pub(super) fn make_directory(path: &Path) -> Result<(), CheckpointError> {
     made.map_err(CheckpointError::file(format!("making {}", path.display())))
 }
 
-/// Makes the directory of a set if it is not there. That in which it is must be: otherwise it is
+/// Makes the directory of a set if it is not there. Its parent must be there: otherwise it is
 /// one that is not mounted.
 pub(super) fn prepare(set: &Path) -> Result<(), CheckpointError> {
     if !set.is_dir() {
@@ -109,7 +109,7 @@ pub(super) fn remove(directory: &Path, id: &CheckpointId) -> Result<(), Checkpoi
     flush(directory)
 }
 
-/// Removes what is left of checkpoints that were not finished. Only for who has the set's lock.
+/// Removes the remains of unfinished checkpoints. Hold the set's lock.
 pub(super) fn clear(directory: &Path) -> Result<(), CheckpointError> {
     let failed = |e| CheckpointError::file(format!("listing {}", directory.display()))(e);
     for entry in fs::read_dir(directory).map_err(failed)? {
@@ -119,7 +119,7 @@ pub(super) fn clear(directory: &Path) -> Result<(), CheckpointError> {
         };
         let manifest = entry.path().join(MANIFEST);
         if !manifest.try_exists().map_err(failed)? {
-            tracing::info!(checkpoint = %id, "removing what is left of a checkpoint that was not finished");
+            tracing::info!(checkpoint = %id, "removing the remains of an unfinished checkpoint");
             remove(directory, &id)?;
         }
     }

@@ -13,8 +13,8 @@ impl Checkpoints {
     /// there. On return it is whole there, and listed. `Ok` too if it was there already, as its
     /// manifest says.
     ///
-    /// What was uploaded of one that fails or is cancelled is never listed. It is removed, if
-    /// that is allowed there; otherwise the next attempt writes over it.
+    /// If it fails or is cancelled, what was uploaded is never listed. It is removed if that is
+    /// allowed there; otherwise the next attempt overwrites it.
     ///
     /// # Errors
     /// [`CheckpointError::Corrupt`] names a file that is not what was written, here or there;
@@ -25,11 +25,13 @@ impl Checkpoints {
         to: &Checkpoints,
         throttle: &Throttle,
     ) -> Result<(), CheckpointError> {
-        // Elsewhere it shares nothing: there, nobody has the lock that removing takes.
+        // Elsewhere it shares nothing: removing shared files takes a lock that is not there.
         let there = &manifest.alone();
         match to.get(&manifest.id).await {
             Ok(found) if found == *there => return Ok(()),
-            Ok(_) => return Err(to.corrupt(&manifest.id, "it is another one of this name".into())),
+            Ok(_) => {
+                return Err(to.corrupt(&manifest.id, "a different checkpoint has this name".into()));
+            }
             Err(CheckpointError::NotFound { .. }) => {}
             Err(error) => return Err(error),
         }
@@ -58,7 +60,7 @@ impl Checkpoints {
         to.verify(there, throttle).await?;
         let (name, text) = (format!("{}/{MANIFEST}", there.id), there.to_text()?);
         match to.destination().create(&name, Bytes::from(text)).await {
-            // Only the same one has this name; whether it is whole, the reading back tells.
+            // Only the same one has this name. Reading it back shows whether it is whole.
             Ok(()) | Err(DestinationError::Exists { .. }) => {}
             Err(error) => return Err(error.into()),
         }

@@ -1,4 +1,4 @@
-//! Looking at what is kept, without restoring it.
+//! Checking what is kept, without restoring it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::restore::compare_with_store;
 use crate::sources::Sources;
 use crate::throttle::Throttle;
 
-/// How much is read back. The structure is looked at in any case: that everything listed has its
+/// How much is read back. The structure is always checked: that everything listed has its
 /// manifest or index, that nothing is missing in between, and that all agree.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Sample {
@@ -81,7 +81,7 @@ pub struct VerifiedPlace {
     /// What is there.
     #[serde(rename = "what")]
     pub kind: PlaceKind,
-    /// How many segments, checkpoints or entries were looked at.
+    /// How many segments, checkpoints or entries were checked.
     pub looked_at: u64,
     /// How many of them were read back as a whole.
     pub read_back: u64,
@@ -110,13 +110,13 @@ impl VerifiedPlace {
     }
 }
 
-/// Looks at everything that is kept at the places, and at a store if one is given: it is compared
+/// Checks everything that is kept at the places, and a store if one is given. The store is compared
 /// with the entries of the segments that are read back.
 ///
-/// `random` chooses what is read: a number for each, from 0 to 1.
+/// `random` chooses what is read: it gives a number from 0 to 1 for each.
 ///
 /// # Errors
-/// A place does not answer. What is wrong with what is there is not an error but in the report.
+/// A place does not answer. Damage is not an error: it is in the report.
 pub async fn verify(
     sources: &Sources,
     store: Option<Box<dyn StoreReader>>,
@@ -146,7 +146,7 @@ pub async fn verify(
 }
 
 struct VerifyRun<'a> {
-    /// The digest at each index that anything starts or ends at, and who says so.
+    /// The digest at each index that anything starts or ends at, and the source of it.
     known: BTreeMap<u64, (Digest, String)>,
     sample: Sample,
     random: &'a mut (dyn FnMut() -> f64 + Send),
@@ -162,16 +162,16 @@ impl VerifyRun<'_> {
         }
     }
 
-    /// Notes a digest; says if somebody else has another one there.
-    fn know(&mut self, index: u64, digest: Digest, who: &str) -> Option<String> {
+    /// Remembers a digest; gives a problem if another source has a different one there.
+    fn know(&mut self, index: u64, digest: Digest, source: &str) -> Option<String> {
         match self.known.get(&index) {
             None => {
-                self.known.insert(index, (digest, who.to_owned()));
+                self.known.insert(index, (digest, source.to_owned()));
                 None
             }
             Some((known, _)) if *known == digest => None,
             Some((known, other)) => {
-                Some(format!("{who}: digest {digest} at entry {index}, {other} has {known}"))
+                Some(format!("{source}: digest {digest} at entry {index}, {other} has {known}"))
             }
         }
     }
@@ -257,8 +257,8 @@ impl VerifyRun<'_> {
             let position = manifest.cursor.position;
             place.first = position.index;
             place.last = place.last.max(position.index);
-            let who = format!("checkpoint {}", manifest.id);
-            place.problems.extend(self.know(position.index, position.digest, &who));
+            let source = format!("checkpoint {}", manifest.id);
+            place.problems.extend(self.know(position.index, position.digest, &source));
             if !self.is_read(at == 0) {
                 continue;
             }
@@ -278,7 +278,7 @@ impl VerifyRun<'_> {
     }
 }
 
-/// A store, compared with entries as they come by.
+/// A store, compared with entries as they are read.
 struct Compared {
     reader: Box<dyn StoreReader>,
     place: VerifiedPlace,
@@ -308,13 +308,13 @@ impl Compared {
 
     fn finish(mut self, known: &BTreeMap<u64, (Digest, String)>) -> VerifiedPlace {
         if let Some(cursor) = &self.cursor
-            && let Some((digest, who)) = known.get(&cursor.position.index)
+            && let Some((digest, source)) = known.get(&cursor.position.index)
             && *digest != cursor.position.digest
         {
             let (index, own) = (cursor.position.index, cursor.position.digest);
             self.place
                 .problems
-                .push(format!("the cursor: digest {own} at entry {index}, {who} has {digest}"));
+                .push(format!("the cursor: digest {own} at entry {index}, {source} has {digest}"));
         }
         self.place
     }

@@ -41,7 +41,7 @@ pub enum DestinationError {
         /// What was being done.
         what: String,
     },
-    /// It does not answer, or its directory is not there. Try again; mount it, or look at the
+    /// It does not answer, or its directory is not there. Try again; mount it, or check the
     /// network. Whether something was written is unknown.
     #[error("{place} is out of reach: {what}")]
     Unavailable {
@@ -62,8 +62,8 @@ pub enum DestinationError {
         /// What went wrong.
         source: Option<Box<dyn Error + Send + Sync>>,
     },
-    /// No room is left. Nothing was written under a name. Make room, and try again.
-    #[error("no room is left at {place}: {what}")]
+    /// No space is left. Nothing was written under a name. Free some, and try again.
+    #[error("no space left at {place}: {what}: free some, and try again")]
     NoSpace {
         /// Which destination.
         place: String,
@@ -83,8 +83,8 @@ pub enum DestinationError {
         /// What went wrong.
         source: io::Error,
     },
-    /// It was told to stop. Nothing was written under a name.
-    #[error("{place}: {what}: stopped when asked")]
+    /// It was cancelled. Nothing was written under a name.
+    #[error("{place}: {what}: cancelled")]
     Cancelled {
         /// Which destination.
         place: String,
@@ -102,7 +102,7 @@ impl DestinationError {
     }
 }
 
-/// Who answers for a destination: that one's word counts, and nobody else's.
+/// What answers for a destination. Only its word counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Medium {
     /// The file system of this machine.

@@ -110,7 +110,7 @@ impl Destination {
     /// Reads an object to its end, and gives its BLAKE3 and its length.
     ///
     /// # Errors
-    /// As for [`Destination::read`]; [`DestinationError::Cancelled`] if `throttle` ends it.
+    /// Those of [`Destination::read`]; [`DestinationError::Cancelled`] if `throttle` ends it.
     pub async fn hash(
         &self,
         name: &str,
@@ -155,13 +155,13 @@ struct Incoming {
 }
 
 enum Origin {
-    /// A file of this machine; none behind its end.
+    /// A file of this machine; none after its end.
     File(Option<std::fs::File>),
     Stream(BoxStream<'static, object_store::Result<Bytes>>),
 }
 
 impl Incoming {
-    /// The next piece, of several MiB unless it is the last one; none behind that.
+    /// The next piece, of several MiB unless it is the last one; none after that.
     async fn next(&mut self, at: &Destination) -> Result<Option<Vec<u8>>, DestinationError> {
         let mut piece = Vec::new();
         match &mut self.from {
@@ -190,16 +190,16 @@ impl Incoming {
     }
 }
 
-/// Blocking work, away from the runtime's own threads. It goes on to its end.
+/// Blocking work, away from the runtime's own threads. It always runs to its end.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(io::Error::other(e)))
 }
 
-/// Leaves nothing of an upload. A piece that arrives behind the end of its upload would stay.
+/// Leaves nothing of an upload. A piece that arrives after the end of its upload would stay.
 async fn give_up(mut upload: WriteMultipart) {
-    // Why it is given up is told already.
-    drop(tokio::time::timeout(LAST_PIECES, upload.wait_for_capacity(0)).await);
-    drop(tokio::time::timeout(LAST_PIECES, upload.abort()).await);
+    // The caller has the error that it is given up for.
+    _ = tokio::time::timeout(LAST_PIECES, upload.wait_for_capacity(0)).await;
+    _ = tokio::time::timeout(LAST_PIECES, upload.abort()).await;
 }

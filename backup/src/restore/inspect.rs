@@ -1,4 +1,4 @@
-//! Looking at a restored store before it is put in place.
+//! Inspecting a restored store before it is installed.
 
 use tipline_proto::{Cursor, Entry, Event};
 use tipline_store::StoreReader;

@@ -103,7 +103,7 @@ struct LogicalCopy<'a> {
     /// Where it is.
     at: Cursor,
     links: StoredLinks,
-    /// The block tip behind the entries.
+    /// The block tip after the entries.
     tip: Option<Tip>,
     entries: Vec<Entry>,
     bytes: usize,
@@ -165,7 +165,7 @@ impl LogicalCopy<'_> {
     }
 
     /// The block tip at an entry is that of the newest block before it, as a rule. But a mark stays
-    /// when its block is rolled back, and a chain may have been rolled back to in front of its first
+    /// when its block is rolled back, and a chain may have been rolled back to before its first
     /// block. Then a rollback says it, which removes nothing: no block before the entry was higher.
     fn stand_at(&mut self, block_tip: Option<u64>, index: u64) -> Result<(), RestoreError> {
         match block_tip {
@@ -210,7 +210,7 @@ impl LogicalCopy<'_> {
         Ok(())
     }
 
-    /// Applies what has been gathered, as one batch behind which the store is at `cursor`.
+    /// Applies what has been collected as one batch, after which the store is at `cursor`.
     fn apply(&mut self, cursor: Cursor) -> Result<(), RestoreError> {
         let end = |position: Position| Entry {
             index: position.index,
@@ -222,8 +222,8 @@ impl LogicalCopy<'_> {
         };
         let first = end(Position { index: self.at.position.index + 1, digest: NONE });
         let last = end(cursor.position);
-        let gathered = std::mem::take(&mut self.entries);
-        let entries = [first].into_iter().chain(gathered).chain([last]).collect();
+        let collected = std::mem::take(&mut self.entries);
+        let entries = [first].into_iter().chain(collected).chain([last]).collect();
         let batch = Batch { entries, cursor: cursor.clone(), base: self.links.base.clone() };
         self.into.apply(&batch)?;
         (self.at, self.bytes) = (cursor, 0);

@@ -1,4 +1,4 @@
-//! What a restore will read, and where it will end: made before anything is written.
+//! What a restore will read, and where it will end. Made before anything is written.
 
 use serde::Serialize;
 
@@ -12,7 +12,7 @@ use crate::text::display;
 /// A plan: what is read, in which order, and the point that is reached.
 #[derive(Debug, Clone, Serialize)]
 pub struct Plan {
-    /// As asked.
+    /// As requested.
     pub target: String,
     /// The entry that the target names is left out.
     pub exclusive: bool,
@@ -20,11 +20,11 @@ pub struct Plan {
     pub index: u64,
     /// The checkpoint to start from; none: from nothing.
     pub checkpoint: Option<PlannedCheckpoint>,
-    /// What is read behind it, in this order.
+    /// What is read after it, in this order.
     pub reads: Vec<PlannedRead>,
     /// Bytes to be read, as far as the places tell: of a log they do not.
     pub bytes: u64,
-    /// What is there and will not be used, and why.
+    /// What is there but will not be used, and why.
     pub notes: Vec<String>,
     #[serde(skip)]
     pub(super) starts: Vec<Start>,
@@ -100,7 +100,7 @@ impl Sources {
         let reachable = |start: &Start| match inventory.coverage.cover(start.index(), index) {
             Ok(_) => true,
             Err(found) => {
-                // The one behind the newest start is the one to be told.
+                // The one after the newest start is the one to report.
                 gap.get_or_insert(found);
                 false
             }
@@ -132,7 +132,7 @@ impl Sources {
     }
 
     /// The checkpoints that can be started from, the newest first; those of other kinds of stores
-    /// behind all that are copied as they are.
+    /// after all that are used as they are.
     fn starts(&self, inventory: &mut Inventory, index: u64, kinds: &[String]) -> Vec<Start> {
         let (mut starts, mut copied) = (Vec::new(), Vec::new());
         for (set, manifest) in &inventory.checkpoints {
@@ -198,7 +198,7 @@ fn unreachable(
     let earliest = inventory.checkpoints.iter().rfind(|(_, manifest)| usable(manifest));
     let gap = gap.unwrap_or(Gap { first: 1, last: index });
     match earliest {
-        // Nothing that is kept goes back so far.
+        // Nothing that is kept goes back that far.
         Some((_, manifest)) if gap.first == 1 && manifest.cursor.position.index > index => {
             let height = manifest.cursor.block_tip.as_ref().map(|tip| tip.height);
             let height = height.map(|height| format!(", height {height}")).unwrap_or_default();

@@ -76,7 +76,7 @@ impl Replay<'_> {
             _ => return Ok(false),
         }
         for span in outcome.given.iter().filter(|span| span.last > at) {
-            // Its reader may have come to the end of it first.
+            // Its reader may have reached the end of it first.
             if outcome.coverage.is_given_up(span) {
                 return Ok(true);
             }
@@ -114,8 +114,8 @@ impl Replay<'_> {
     }
 }
 
-/// Brings a store forward to the newest entry that the places keep, in its place: for one that is
-/// behind what the log still has. Gives the index that it has reached; the store is closed then,
+/// Brings a store, in its place, up to the newest entry that the places keep. It is for a store that
+/// needs entries which the log no longer has. Gives the index that it has reached; the store is closed then,
 /// and durable up to there.
 ///
 /// # Errors

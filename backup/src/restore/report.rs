@@ -1,4 +1,4 @@
-//! What a restore came to.
+//! The progress and the report of a restore.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use tipline_proto::{Cursor, Digest, Hash};
 use super::plan::PlannedCheckpoint;
 use crate::text::{display, display_option};
 
-/// How thoroughly a restored store is looked at before it is put in place. However little: every
-/// file of a checkpoint is compared with its BLAKE3, and every entry with the chain of digests.
+/// How thoroughly a restored store is inspected before it is installed. In any case every file of
+/// a checkpoint is compared with its BLAKE3, and every entry with the chain of digests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verification {
     /// No more than that.
     None,
-    /// It is opened anew, stands where it should, and has a block at every height.
+    /// It is opened again, stands where it should, and has a block at every height.
     #[default]
     Normal,
     /// Everything in it is read back, and compared with the entries, which are read once more.
@@ -26,7 +26,7 @@ pub enum Verification {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Step {
-    /// Looking at what there is.
+    /// Taking stock of the places.
     #[default]
     Planning,
     /// Fetching a checkpoint, in bytes.
@@ -36,7 +36,7 @@ pub enum Step {
     Copying,
     /// Applying entries, by index.
     Replaying,
-    /// Looking at the result, in heights or entries.
+    /// Inspecting the result, in heights or entries.
     Verifying,
 }
 
@@ -51,12 +51,12 @@ pub struct RestoreProgress {
     pub of: u64,
 }
 
-/// What was asked for, and what is there now.
+/// What was requested, and what is there now.
 #[derive(Debug, Clone, Serialize)]
 pub struct RestoreReport {
     /// The store.
     pub store: String,
-    /// As asked.
+    /// As requested.
     pub target: String,
     /// The entry that the target names was left out.
     pub exclusive: bool,
@@ -64,16 +64,16 @@ pub struct RestoreReport {
     pub achieved: Achieved,
     /// What it was started from; none: from nothing.
     pub checkpoint: Option<PlannedCheckpoint>,
-    /// It went on with what an earlier attempt had staged, up to this index.
+    /// It resumed what an earlier attempt had staged, from this index.
     pub resumed_at: Option<u64>,
     /// Entries that were applied.
     pub entries: u64,
-    /// How it was looked at.
+    /// How it was inspected.
     pub verification: Verification,
     /// BLAKE3 over everything in the store, if it was read back.
     #[serde(serialize_with = "display_option")]
     pub content: Option<Digest>,
-    /// What was damaged or could not be used, and why.
+    /// What was damaged or unusable, and why.
     pub notes: Vec<String>,
     /// How long it took.
     #[serde(rename = "seconds", serialize_with = "seconds")]

@@ -60,7 +60,7 @@ impl Sources {
             let Some((span, why)) = bad else {
                 return Err(not_found(inventory, target, &seek));
             };
-            // Somebody else may have the same entries: once more, without it.
+            // Another source may have the same entries: search again without it.
             inventory.give_up(&span, why);
         }
     }
@@ -72,41 +72,41 @@ fn see_all(seek: &mut Seek<'_>, rows: &[Row]) -> ControlFlow<Option<u64>> {
 }
 
 fn not_found(inventory: &Inventory, target: &Target, seek: &Seek<'_>) -> RestoreError {
-    let asked = target.to_string();
+    let requested = target.to_string();
     let (Some(newest), Some(oldest)) = (&seek.newest, &seek.oldest) else {
         let held = "of which there are none".to_owned();
-        return RestoreError::Unknown { target: asked, held };
+        return RestoreError::Unknown { target: requested, held };
     };
     let (low, high) = seek.heights.map_or((None, None), |(low, high)| (Some(low), Some(high)));
     let latest = point(newest.index, high, newest.time);
     let earliest = point(oldest.index, low, oldest.time);
     let first_gap = inventory.coverage.gaps().first().copied();
     match target {
-        Target::Time(_) if seek.later => RestoreError::NotYet { target: asked, latest },
-        Target::Time(_) => RestoreError::TooOld { target: asked, earliest },
+        Target::Time(_) if seek.later => RestoreError::NotYet { target: requested, latest },
+        Target::Time(_) => RestoreError::TooOld { target: requested, earliest },
         Target::Height(_) if seek.gone => RestoreError::NotYet {
-            target: asked,
+            target: requested,
             latest: format!(
                 "{latest}; the block of this height was rolled back, restore it by its hash"
             ),
         },
         Target::Height(height) if high.is_none_or(|high| *height > high) => {
-            RestoreError::NotYet { target: asked, latest }
+            RestoreError::NotYet { target: requested, latest }
         }
         Target::Height(height) if low.is_some_and(|low| *height < low) => {
-            RestoreError::TooOld { target: asked, earliest }
+            RestoreError::TooOld { target: requested, earliest }
         }
         _ => match first_gap {
-            Some(gap) => RestoreError::Gap { target: asked, first: gap.first, last: gap.last },
+            Some(gap) => RestoreError::Gap { target: requested, first: gap.first, last: gap.last },
             None => {
                 let held = format!("{} to {}", oldest.index, newest.index);
-                RestoreError::Unknown { target: asked, held }
+                RestoreError::Unknown { target: requested, held }
             }
         },
     }
 }
 
-/// A point of the history, for people.
+/// A point of the history, human-readable.
 pub(super) fn point(index: u64, height: Option<u64>, time: Timestamp) -> String {
     let height = height.map(|height| format!(", height {height}")).unwrap_or_default();
     let time = humantime::format_rfc3339_micros(time.into());

@@ -30,16 +30,16 @@ pub struct RestoreSettings {
     pub target: Target,
     /// Without the entry that the target names.
     pub exclusive: bool,
-    /// How the result is looked at.
+    /// How the result is verified.
     pub verification: Verification,
     /// Replace what is at the place.
     pub force: bool,
 }
 
-/// Says what [`restore`] would do, and does nothing.
+/// Says what [`restore`] would do, without doing it.
 ///
 /// # Errors
-/// As for [`restore`], as far as they show without reading everything.
+/// Those of [`restore`], as far as they show without reading everything.
 pub async fn plan_restore(
     sources: &Sources,
     place: &StorePlace,
@@ -49,11 +49,11 @@ pub async fn plan_restore(
     plan_for(sources, &place.kinds(), target, exclusive).await
 }
 
-/// Likewise, into a store of these kinds of media (`sqlite`, `rocksdb`, `files`), each of which a
+/// The same for a store of these kinds of media (`sqlite`, `rocksdb`, `files`), each of which a
 /// checkpoint must have; none: any checkpoint will do.
 ///
 /// # Errors
-/// As for [`plan_restore`].
+/// Those of [`plan_restore`].
 pub async fn plan_for(
     sources: &Sources,
     kinds: &[String],
@@ -65,12 +65,12 @@ pub async fn plan_for(
 }
 
 /// Restores a store. On `Ok` it is in its place, durable, and closed: a consumer of the log can be
-/// started on it as if nothing had been. `progress` is told how far it is.
+/// started on it as if nothing had happened. `progress` reports how far it is.
 ///
 /// In memory are at most pieces of two segments of an archive, some 40 MiB of each or one entry
 /// (an encrypted one whole: 64 MiB, and as it was stored beside that), and five pieces of 32 MiB
 /// or one entry: two that wait and three in the loop. Dropping the future leaves the place as it
-/// is; the next call goes on.
+/// is; the next call resumes.
 ///
 /// # Errors
 /// See [`RestoreError`]. Nothing at the place has changed then.
@@ -89,7 +89,7 @@ pub async fn restore(
     let plan = sources.plan(&mut inventory, &target, exclusive, &kinds).await?;
     // What is copied is there twice for a while.
     let twice = plan.checkpoint.as_ref().filter(|from| from.of.is_some()).map(|from| from.bytes);
-    stage.check_room(plan.bytes + twice.unwrap_or(0))?;
+    stage.check_space(plan.bytes + twice.unwrap_or(0))?;
     let mut run = Run {
         sources,
         stage: Arc::new(stage),
@@ -140,7 +140,7 @@ struct Filled {
     cursor: Cursor,
 }
 
-/// Why a staged store did not come to the target.
+/// Why a staged store did not reach the target.
 enum ReplayError {
     /// It, or what it was made of, is not what it should be: start from something else. Says why.
     WrongStart(String),
@@ -274,7 +274,7 @@ impl Run {
         });
         let store = match opened.await {
             Ok(store) => store,
-            // Corrupt, or parts that are out of step: it is made anew.
+            // Corrupt, or parts that are out of step: it is made again.
             Err(RestoreError::Store(error)) if !error.is_retryable() => {
                 return Err(ReplayError::WrongStart(error_chain(&error)));
             }

@@ -20,7 +20,7 @@ use crate::text::display;
 /// take more than a hundred attempts, and on a slow disk each of them takes its time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Heights at or below which a validator must not sign again: somebody has seen a block there.
+/// Heights at or below which a validator must not sign again, because a block was seen there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SignFloor {
     /// Name of the chain.
@@ -29,11 +29,11 @@ pub struct SignFloor {
     /// Lineage of the log.
     #[serde(serialize_with = "display")]
     pub lineage: Lineage,
-    /// The highest height that anybody has seen; none if nobody has seen a block.
+    /// The highest height that was seen anywhere; none if no block was.
     pub height: Option<u64>,
     /// The epoch that was started: primaries of lower ones are fenced.
     pub epoch: u64,
-    /// The log's end behind the claim: where the new primary continues.
+    /// The log's end after the claim: where the new primary continues.
     pub continue_at: ClaimedAt,
     /// The highest height that each of them has seen.
     pub seen: BTreeMap<String, u64>,
@@ -133,17 +133,17 @@ fn first_half(hash: blake3::Hash) -> [u8; 16] {
 }
 
 impl Sources {
-    /// The floor behind a claim: the highest block that the log, any archive, any receipt, the
+    /// The floor after a claim: the highest block that the log, any archive, any receipt, the
     /// primary's own announcement or any checkpoint has seen, rolled back or not.
     ///
     /// # Errors
-    /// A place does not answer, or a segment is damaged that nobody else has: then the floor
+    /// A place does not answer, or a segment is damaged that no other place has: the floor
     /// would be a guess.
     pub async fn sign_floor(&self, claim: &Claim) -> Result<SignFloor, RestoreError> {
         let mut inventory = self.inventory().await?;
         let mut seen = BTreeMap::new();
-        let mut see = |who: String, height: u64| {
-            let highest: &mut u64 = seen.entry(who).or_default();
+        let mut see = |witness: String, height: u64| {
+            let highest: &mut u64 = seen.entry(witness).or_default();
             *highest = height.max(*highest);
         };
         if let Some(log) = &self.log {

@@ -1,13 +1,13 @@
-//! The place to restore to: everything is made beside it, and takes its name last.
+//! The place to restore to. Everything is made beside it, and renamed last.
 //!
 //! | name | what it is |
 //! |---|---|
-//! | `STORE.restoring` | the store being restored: a store at every moment, from which a later attempt goes on |
+//! | `STORE.restoring` | the store being restored: a store at every moment, from which a later attempt resumes |
 //! | `STORE.fetching` | a checkpoint that is not there as a whole yet; removed by the next attempt |
 //! | `STORE.carrying` | a logical copy: a store that gets the content of a checkpoint of another kind; likewise |
-//! | `STORE.replaced` | what was in the way, until the restored store has its name |
-//! | `STORE.placing` | empty: parts are being given their names, and not all of them may have theirs |
-//! | `STORE.restoring-lock` | locked while a restore is at work; by itself it means nothing |
+//! | `STORE.replaced` | what is being replaced, until the restored store has its name |
+//! | `STORE.placing` | empty: parts are being installed, and not all may be |
+//! | `STORE.restoring-lock` | locked while a restore is running; means nothing by itself |
 
 use std::fmt;
 use std::fs;
@@ -54,7 +54,7 @@ impl StorePlace {
     }
 }
 
-/// The one restore at work for a place.
+/// The one restore that is running for a place.
 #[derive(Debug)]
 pub(super) struct Stage {
     place: StorePlace,
@@ -63,7 +63,7 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Takes the place for this restore.
+    /// Locks the place for this restore.
     ///
     /// # Errors
     /// `InUse`; `NotEmpty` without `force`.
@@ -83,9 +83,9 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Whether there is room for what is read; a store is not smaller. What is staged already
+    /// Whether there is space for what is read; a store is not smaller. What is staged already
     /// counts.
-    pub(super) fn check_room(&self, bytes: u64) -> Result<(), RestoreError> {
+    pub(super) fn check_space(&self, bytes: u64) -> Result<(), RestoreError> {
         let first = parent(&self.paths()[0]).to_owned();
         let needed = bytes.saturating_mul(self.place.parts.len() as u64);
         let staged: u64 = self.staged().iter().map(|path| disk::size(path)).sum();
@@ -105,15 +105,15 @@ impl Stage {
         if !self.force {
             return Err(RestoreError::NotEmpty { place: format!("{kind}:{}", path.display()) });
         }
-        // Whoever has it open must let go first.
+        // A process that has it open must close it first.
         match (self.place.open)(&self.paths()) {
             Err(error @ StoreError::InUse { .. }) => Err(error.into()),
             _ => Ok(()),
         }
     }
 
-    /// Undoes the placing that an earlier attempt did not come to the end of: what has its name
-    /// is staged again, so that a store is never half in place.
+    /// Undoes an installation that an earlier attempt did not finish: what has its name is staged
+    /// again, so that a store is never installed in part.
     fn undo_install(&self) -> Result<(), RestoreError> {
         let placing = self.placing();
         if !placing.exists() {
@@ -230,8 +230,8 @@ impl Stage {
         remove(&fetched)
     }
 
-    /// Gives the staged store its name, in the place of whatever has it. Of an attempt that ends
-    /// in the middle the next one finds all parts staged again.
+    /// Gives the staged store its name, and replaces whatever has it. If this ends in the middle,
+    /// the next attempt finds all parts staged again.
     pub(super) fn install(&self) -> Result<(), RestoreError> {
         let placing = self.placing();
         disk::write_whole(&placing, &[], Existing::Replace)
@@ -240,7 +240,7 @@ impl Stage {
             for suffix in ["-wal", "-journal"] {
                 let left = with_suffix(&staged, suffix);
                 if fs::metadata(&left).is_ok_and(|found| found.len() > 0) {
-                    let what = format!("{} was left behind by closing it", left.display());
+                    let what = format!("{} was left when the store was closed", left.display());
                     return Err(RestoreError::Verification { what });
                 }
             }
@@ -250,7 +250,7 @@ impl Stage {
             let replaced = beside(path, "replaced");
             if is_taken(path) {
                 remove(&replaced)?;
-                // First what belongs to the old one: it must never meet the new one.
+                // The old store's side files first: they must never meet the new one.
                 for suffix in ["-wal", "-shm"] {
                     let from = with_suffix(path, suffix);
                     if from.exists() {
@@ -271,7 +271,7 @@ impl Stage {
     }
 }
 
-/// With nothing to go on from, nothing stays.
+/// With nothing to resume from, nothing stays.
 impl Drop for Stage {
     fn drop(&mut self) {
         let (staged, copying) = (self.staged(), self.copying());
@@ -283,7 +283,7 @@ impl Drop for Stage {
     }
 }
 
-/// A store, or anything else that is not to be lost.
+/// Whether there is a store, or anything else that must not be lost.
 fn is_taken(path: &Path) -> bool {
     match fs::metadata(path) {
         Err(_) => false,

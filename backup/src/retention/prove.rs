@@ -11,7 +11,7 @@ use crate::sources::spans::{Coverage, Span};
 use crate::throttle::Throttle;
 
 impl Sources {
-    /// What each of these places can restore without the log, found out by reading there.
+    /// Finds out, by reading there, what each of these places can restore without the log.
     ///
     /// `from` is the oldest entry that the log holds: of an archive, everything from there on is
     /// read back as a whole with `read_back`, so that nothing is trimmed that was not read a

@@ -1,4 +1,4 @@
-//! What was read at the destinations themselves.
+//! What reading at the destinations proves.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use super::survey::Survey;
 pub enum ProvenKind {
     /// An archive: it has every entry up to the position, without a hole.
     Archive,
-    /// A checkpoint: it holds what all entries up to the position come to.
+    /// A checkpoint: it holds the result of all entries up to the position.
     Checkpoint,
 }
 
@@ -25,8 +25,8 @@ impl fmt::Display for ProvenKind {
     }
 }
 
-/// What can be restored from one place, as somebody found out by reading there: never by a
-/// receipt, nor by what an archiver or a checkpoint's maker remembers.
+/// What can be restored from one place, found out by reading there. It never relies on a receipt,
+/// nor on what an archiver or the maker of a checkpoint remembers.
 ///
 /// Every place that is named must prove its part: one that cannot be read, or has nothing,
 /// keeps the whole log.

@@ -1,4 +1,8 @@
 //! The places to restore from.
+//!
+//! `impl Sources` is spread over the folders that use it: reading is here, planning and resolving a
+//! target in `restore/`, the sign floor in `restore/sign_floor.rs`, proofs in `retention/prove.rs`.
+//! Likewise `impl Archive` over the files of `archive/`.
 
 pub(crate) mod read_ahead;
 pub(crate) mod spans;
@@ -19,9 +23,9 @@ use crate::checkpoint::{Checkpoints, Listed, Manifest};
 use crate::destination::DestinationError;
 use crate::error::RestoreError;
 
-/// How many entries of a log count as one span: so much of it is looked through at once.
+/// How many entries of a log count as one span: this much of it is searched at once.
 const LOG_SPAN: u64 = 10_000;
-/// How many spans are looked into at once.
+/// How many spans are read at once.
 const AT_ONCE: usize = 16;
 
 /// Where to restore from: any number of places of one log.
@@ -40,9 +44,9 @@ pub struct Sources {
 pub(crate) enum ReadError {
     /// It is not what it should be: do without it. Says which span, where, and what is wrong.
     Corrupt(String),
-    /// The place does not answer.
+    /// The place is unavailable.
     Unavailable(RestoreError),
-    /// Whoever wanted it has gone.
+    /// Nobody waits for it any more.
     ReceiverGone,
 }
 
@@ -53,16 +57,16 @@ pub(crate) struct SegmentRead {
     task: AbortOnDropHandle<Result<(), ReadError>>,
 }
 
-/// Who looks at the digests of what is read of a segment.
+/// Where the digests of a segment are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DigestCheck {
-    /// Whoever gets the entries: the segment is read once.
+    /// By the receiver of the entries. The segment is read once.
     ByReceiver,
-    /// Who reads it, before the first entry is given.
+    /// By the reader, before it sends the first entry.
     BeforeSending,
 }
 
-/// What is at the places.
+/// What is kept at the places.
 #[derive(Debug)]
 pub(crate) struct Inventory {
     pub(crate) identity: StoreIdentity,
@@ -76,7 +80,7 @@ pub(crate) struct Inventory {
 }
 
 impl Sources {
-    /// Looks at all places: what is there, and whether it is of one log.
+    /// Takes stock of all places: what is there, and whether it is of one log.
     pub(crate) async fn inventory(&self) -> Result<Inventory, RestoreError> {
         let mut one = OneLog::default();
         let mut spans = Vec::new();
@@ -140,7 +144,7 @@ impl Sources {
         if places.is_empty() { "no place was named".to_owned() } else { places.join(", ") }
     }
 
-    /// A span with its place, for people.
+    /// A span with its place, human-readable.
     pub(crate) fn name(&self, span: &Span) -> String {
         match self.archives.get(span.source) {
             Some(archive) => format!("{} of {}", span.name, archive.place()),
@@ -221,7 +225,7 @@ impl Sources {
         }
     }
 
-    /// Sends the entries of a span behind `after` up to `to`, in pieces of the size of a batch.
+    /// Sends the entries of a span after `after` up to `to`, in pieces of the size of a batch.
     pub(crate) async fn read(
         &self,
         span: &Span,
@@ -246,7 +250,7 @@ impl Sources {
                     read => return read.map_err(trouble),
                 }
             }
-            // It says best what is wrong.
+            // This names the damage best.
             let (_, entries) = archive.entries(&segment).await.map_err(trouble)?;
             sender.send(entries).await.map_err(|_| ReadError::ReceiverGone)
         });
@@ -266,7 +270,7 @@ impl Sources {
             return self.read_log(at, to.min(span.last), into).await;
         };
         while let Some(mut entries) = begun.entries.recv().await {
-            let is_behind = entries.last().is_some_and(|entry| entry.index > to);
+            let is_past = entries.last().is_some_and(|entry| entry.index > to);
             entries.retain(|entry| *at < entry.index && entry.index <= to);
             while !entries.is_empty() {
                 let rest = entries.split_off(piece(&entries));
@@ -274,7 +278,7 @@ impl Sources {
                 into.send(entries).await.map_err(|_| ReadError::ReceiverGone)?;
                 entries = rest;
             }
-            if is_behind {
+            if is_past {
                 return Ok(());
             }
         }
@@ -338,7 +342,7 @@ impl OneLog {
     }
 }
 
-/// What a store or a place is of, for people.
+/// The log of a store or a place, human-readable.
 pub(crate) fn identity(of: &StoreIdentity) -> String {
     format!("chain {:?} with lineage {}", of.chain.name.as_str(), of.lineage)
 }

@@ -1,5 +1,5 @@
-//! The entries behind a start, as a subscription: so that the loop that follows a log restores.
-//! That loop looks at every digest anyway, so a segment of an archive is not looked at before.
+//! The entries after a start, as a subscription, so that the loop that follows a log restores.
+//! That loop checks every digest anyway, so a segment of an archive is not checked before.
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
-//! Which entries can be had again, and where. Pure: names and numbers only.
+//! Which entries are kept, and where. Pure: names and numbers only.
 
 use std::collections::BTreeSet;
 
-/// Entries in a row that one source has, and gives as one.
+/// Consecutive entries that one source has, and gives as one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Span {
     /// Index of the first entry.
@@ -17,7 +17,7 @@ pub(crate) struct Span {
     pub(crate) bytes: u64,
 }
 
-/// Entries that nobody has.
+/// Entries that no source has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Gap {
     pub(crate) first: u64,
@@ -53,25 +53,25 @@ impl Coverage {
         self.spans.iter().filter(|span| !self.bad.contains(span))
     }
 
-    /// Index of the newest entry that anybody has.
+    /// Index of the newest entry that is kept.
     pub(crate) fn newest(&self) -> Option<u64> {
         self.good().map(|span| span.last).max()
     }
 
-    /// Index of the oldest entry that anybody has.
+    /// Index of the oldest entry that is kept.
     pub(crate) fn oldest(&self) -> Option<u64> {
         self.good().map(|span| span.first).min()
     }
 
-    /// The span to read behind `after`: of those with the next entry the one that reaches furthest,
-    /// of the earliest source.
+    /// The span to read after `after`: of those with the next entry the one that reaches furthest,
+    /// and of equal ones that of the earliest source.
     pub(crate) fn next(&self, after: u64) -> Option<&Span> {
         let has_it = |span: &&Span| span.first <= after + 1 && after < span.last;
         let best = |a: &&Span, b: &&Span| a.last.cmp(&b.last).then(b.source.cmp(&a.source));
         self.good().take_while(|span| span.first <= after + 1).filter(has_it).max_by(best)
     }
 
-    /// What to read, in this order, for all entries behind `after` up to `to`.
+    /// What to read, in this order, for all entries after `after` up to `to`.
     ///
     /// # Errors
     /// The first gap.
@@ -79,8 +79,9 @@ impl Coverage {
         let (mut cover, mut at) = (Vec::new(), after);
         while at < to {
             let Some(span) = self.next(at) else {
-                let behind = self.good().map(|span| span.first).filter(|first| *first > at).min();
-                let last = behind.map_or(to, |first| (first - 1).min(to));
+                let following =
+                    self.good().map(|span| span.first).filter(|first| *first > at).min();
+                let last = following.map_or(to, |first| (first - 1).min(to));
                 return Err(Gap { first: at + 1, last });
             };
             at = span.last;
@@ -89,8 +90,7 @@ impl Coverage {
         Ok(cover)
     }
 
-    /// What to look through for everything that is there, the newest first: as few spans as
-    /// there are without leaving anything out.
+    /// The fewest spans that hold everything that is kept, the newest first.
     pub(crate) fn newest_first(&self) -> Vec<Span> {
         let mut spans = Vec::new();
         let mut at = self.oldest().map_or(0, |first| first - 1);
@@ -98,8 +98,9 @@ impl Coverage {
             at = span.last;
             spans.push(span.clone());
             if self.next(at).is_none() {
-                let behind = self.good().map(|span| span.first).filter(|first| *first > at).min();
-                at = behind.map_or(at, |first| first - 1);
+                let following =
+                    self.good().map(|span| span.first).filter(|first| *first > at).min();
+                at = following.map_or(at, |first| first - 1);
             }
         }
         spans.reverse();
@@ -149,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn holes_are_named() {
+    fn gaps_are_named() {
         let mut coverage = Coverage::new(vec![span(3, 4, 0), span(6, 8, 0), span(12, 13, 1)]);
         assert_eq!(coverage.cover(0, 13), Err(Gap { first: 1, last: 2 }));
         assert_eq!(coverage.cover(2, 13), Err(Gap { first: 5, last: 5 }));

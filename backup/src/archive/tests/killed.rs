@@ -23,7 +23,7 @@ use super::{apply, everything, filled, open, runtime, store};
 use crate::throttle::Throttle;
 use crate::{Checkpoints, Destination, Job, Listed};
 
-/// The directory of a child, which is told what to do by which test it is.
+/// The directory of a child, which knows what to do by which test it is.
 const DIRECTORY: &str = "TIPLINE_TEST_ARCHIVE";
 const SEED: &str = "TIPLINE_TEST_SEED";
 
@@ -51,8 +51,8 @@ fn wait_for(what: &str, output: &mut impl BufRead) {
     }
 }
 
-/// What a child is told. It ends with its parent.
-fn told() -> (PathBuf, u64) {
+/// What a child is given. It ends with its parent.
+fn given() -> (PathBuf, u64) {
     thread::spawn(|| {
         drop(std::io::stdin().read(&mut [0]));
         std::process::exit(1);
@@ -134,7 +134,7 @@ fn history(seed: u64) -> History {
 #[test]
 #[ignore = "started by the test above, to be killed"]
 fn archiver() {
-    let (directory, seed) = told();
+    let (directory, seed) = given();
     let (runtime, history) = (runtime(), history(seed));
     tell("begins");
     let mut store = store(&runtime, &directory);
@@ -220,7 +220,7 @@ fn undisturbed(template: &Path) -> Duration {
 #[test]
 #[ignore = "started by the test above, to be killed"]
 fn merging() {
-    let (directory, _) = told();
+    let (directory, _) = given();
     let runtime = runtime();
     tell("begins");
     runtime.block_on(async {
@@ -275,7 +275,7 @@ fn killed_retention_leaves_everything_that_is_to_be_kept() {
 #[test]
 #[ignore = "started by the test above, to be killed"]
 fn retention() {
-    let (directory, _) = told();
+    let (directory, _) = given();
     tell("begins");
     runtime().block_on(expire(&directory));
     tell("done");
@@ -290,7 +290,7 @@ async fn expire(directory: &Path) {
     open(directory).await.expire(Duration::ZERO, later, &Throttle::none()).await.unwrap();
 }
 
-/// Every entry from the start on is there, in an archive without a hole, with its checkpoint.
+/// Every entry from the start on is there, in an archive without a gap, with its checkpoint.
 /// Gives the first entry that counts.
 async fn kept_from(directory: &Path, start: u64, entries: &[Entry], round: u64) -> u64 {
     let archive = open(directory).await;

@@ -77,7 +77,7 @@ fn run(test: &str, open: Open, shares: bool) {
         let (mut child, lines) = start(test, directory.path());
         // Not before the store is open: what that does when it is killed has a suite of its own.
         assert_eq!(lines.recv_timeout(LIFE).unwrap(), "open");
-        // In the first checkpoint, or behind some.
+        // In the first checkpoint, or after some.
         let within = if rng.random_bool(0.5) { 50_000 } else { 500_000 };
         let until = Instant::now() + Duration::from_micros(rng.random_range(0..within));
         while let Ok(line) = lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
@@ -157,15 +157,15 @@ async fn make(directory: &Path, open: Open, shares: bool) {
     }
 }
 
-/// Opens the store; the parts of a composite may be a batch apart, and are in step behind the next
+/// Opens the store; the parts of a composite may be a batch apart, and are in step after the next
 /// one. Also gives how many entries it has.
 fn open_in_step(directory: &Path, open: Open, history: &History) -> (Box<dyn Store>, usize) {
     let mut store = open(directory);
     store.create(&log()).unwrap();
     let cursor = store.reader().unwrap().cursor().unwrap().unwrap();
     let applied = usize::try_from(cursor.position.index).unwrap();
-    let (before, behind) = history.entries.split_at(applied);
-    let next = &behind[..behind.len().min(2 * BATCH)];
+    let (before, rest) = history.entries.split_at(applied);
+    let next = &rest[..rest.len().min(2 * BATCH)];
     if !next.is_empty() {
         store.apply(&Model::of(&log(), before).batch(next)).unwrap();
     }

@@ -95,7 +95,7 @@ async fn soon<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), work).await.expect("it takes too long")
 }
 
-/// A checkpoint taken at any moment is the store as it was at its cursor, goes on from there to
+/// A checkpoint taken at any moment is the store as it was at its cursor, continues from there to
 /// the end, and can be taken time and again while batches are applied.
 async fn equals_the_reference(open: Open, seed: u64) {
     println!("seed {seed}");
@@ -156,13 +156,13 @@ fn whole(listed: Listed) -> crate::CheckpointId {
 /// What was fetched is what the entries came to, and takes the rest of them.
 fn check(manifest: &Manifest, fetched: &Path, entries: &[Entry]) {
     let at = usize::try_from(manifest.cursor.position.index).unwrap();
-    let (before, behind) = entries.split_at(at);
+    let (before, rest) = entries.split_at(at);
     for mut store in open_parts(manifest, fetched) {
         let mut model = Model::of(&log(), before);
         let place = store.place();
         model.assert_is(&*store.reader().unwrap(), &place);
-        if !behind.is_empty() {
-            store.apply(&model.batch(&behind[..behind.len().min(500)])).unwrap();
+        if !rest.is_empty() {
+            store.apply(&model.batch(&rest[..rest.len().min(500)])).unwrap();
             model.assert_is(&*store.reader().unwrap(), &place);
         }
     }
@@ -415,7 +415,7 @@ async fn a_store_that_is_held_still_applies_nothing_until_it_is_thawed() {
             assert!(frozen.thaw(), "it was, until now");
             applied.get().await.unwrap().unwrap();
         } else {
-            // It goes on by itself.
+            // It continues by itself.
             applied.get().await.unwrap().unwrap();
             assert!(!frozen.thaw());
         }

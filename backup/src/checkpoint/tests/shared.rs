@@ -100,7 +100,7 @@ async fn shared_files_stay_for_as_long_as_a_checkpoint_has_them() {
         for manifest in &left {
             links.verify(manifest, &Throttle::none()).await.unwrap();
         }
-        // The engine knows what is left of its files, and goes on with them.
+        // The engine knows what is left of its files, and continues with them.
         let inode = |object: &String| {
             let file = directory.path().join("set").join(object);
             std::os::unix::fs::MetadataExt::ino(&fs::metadata(file).unwrap())
@@ -111,7 +111,7 @@ async fn shared_files_stay_for_as_long_as_a_checkpoint_has_them() {
         let both = used.union(&objects(&again)).cloned().collect();
         assert_eq!(there(directory.path()), both, "seed {seed}");
         let after: Vec<u64> = used.iter().map(inode).collect();
-        assert_eq!(after, before, "seed {seed}: a file was written anew that checkpoints have");
+        assert_eq!(after, before, "seed {seed}: a file was rewritten that checkpoints have");
         links.verify(&made[5], &Throttle::none()).await.unwrap();
 
         // Elsewhere each is whole by itself.
@@ -159,7 +159,7 @@ async fn nothing_is_removed_while_nobody_knows_what_a_manifest_refers_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_without_a_medium_that_shares_is_told_so() {
+async fn a_store_without_a_medium_that_shares_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let mut store = sqlite(directory.path());
     store.create(&log()).unwrap();
@@ -199,7 +199,7 @@ fn the_engine_stops_between_files() {
     assert_eq!(count(&engine.join("shared_checksum")), 0);
     drop(pin);
 
-    // The store has all of its files, and the engine goes on from what it has.
+    // The store has all of its files, and the engine continues from what it has.
     let mut pin = store.snapshot().unwrap().remove(0);
     let shared = pin.share(&engine, &into, &*job()).unwrap().unwrap();
     assert_eq!(shared.copied, Copied::Whole);

@@ -23,7 +23,7 @@ fn flip(file: &Path, at: impl Fn(usize) -> usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn targets_behind_a_hole_are_refused_and_those_before_it_are_not() {
+async fn targets_after_a_gap_are_refused_and_those_before_it_are_not() {
     let kept = Kept::of(History::random(11, 100)).await;
     let names = kept.segments(100, 20).await;
     fs::remove_file(kept.backup().join(names[2].to_string())).unwrap();
@@ -42,14 +42,14 @@ async fn targets_behind_a_hole_are_refused_and_those_before_it_are_not() {
         let found = kept.restore(&["sqlite"], target, false).await.unwrap();
         found.assert_is(&kept, index, "before the gap");
     }
-    // A checkpoint behind the gap makes what is behind it reachable, and nothing in it.
+    // A checkpoint after the gap makes what follows it reachable, and nothing in it.
     kept.checkpoint(&["sqlite"], 70).await;
     let found = kept.restore(&["sqlite"], Target::Latest, false).await.unwrap();
-    found.assert_is(&kept, 100, "from behind the gap");
+    found.assert_is(&kept, 100, "from after the gap");
     let refused = kept.restore(&["sqlite"], Target::Index(65), false).await;
     assert!(matches!(refused, Err(RestoreError::Gap { first: 41, last: 60, .. })));
     let found = kept.restore(&["files"], Target::Latest, false).await.unwrap();
-    found.assert_is(&kept, 100, "from behind the gap, into another kind");
+    found.assert_is(&kept, 100, "from after the gap, into another kind");
 }
 
 #[tokio::test(flavor = "multi_thread")]

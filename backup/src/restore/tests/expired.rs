@@ -175,7 +175,7 @@ async fn what_is_back_after_a_power_cut_is_no_island() {
     fs::write(&back, bytes).unwrap();
     assert_eq!(kept.archive.cursor().await.unwrap(), kept.model(100).cursor);
     let found = kept.restore(&["sqlite"], Target::Latest, false).await.unwrap();
-    found.assert_is(&kept, 100, "behind what is back");
+    found.assert_is(&kept, 100, "after what is back");
     // The next run clears it away.
     kept.expire(90).await;
     assert_eq!(names_in(&kept.backup().join("segments")).len(), 3);
@@ -236,7 +236,7 @@ async fn an_archive_says_which_heights_it_still_has() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_decided_about_an_archive_with_a_hole() {
+async fn nothing_is_decided_about_an_archive_with_a_gap() {
     let kept = Kept::of(History::blocks(100, 10)).await;
     let names = kept.segments(100, 10).await;
     kept.checkpoint(&["sqlite"], 75).await;

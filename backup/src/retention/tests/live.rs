@@ -86,7 +86,7 @@ async fn a_log_is_trimmed_under_a_consumer_that_follows() {
     // Its last receipt is there now.
     let end = proven(entries[299].position());
     assert_eq!(retain(&memory, &[end]).await, Extent { first: 300, last: 300 });
-    // It goes on behind what it has, although the log no longer has the entry at its cursor.
+    // It resumes after what it has, although the log no longer has the entry at its cursor.
     let consumer = start(&(Arc::new(memory.clone()) as Arc<dyn Log>), &path);
     until_index(&consumer, 300).await;
     consumer.shutdown().await.unwrap();
@@ -104,6 +104,6 @@ async fn a_fresh_consumer_is_refused_with_what_is_there_after_trimming() {
     assert_eq!(held, Extent { first: 41, last: 100 });
     assert_eq!(memory.extent().await.unwrap(), held);
     let error = failure(&start(&(Arc::new(memory) as Arc<dyn Log>), &path)).await;
-    let told = matches!(*error, ConsumerError::OutOfRange { needed: 1, first: 41, last: 100, .. });
-    assert!(told, "{error:?}");
+    let found = matches!(*error, ConsumerError::OutOfRange { needed: 1, first: 41, last: 100, .. });
+    assert!(found, "{error:?}");
 }
