@@ -36,7 +36,7 @@ macro_rules! killed {
             $(#[$when])*
             #[test]
             fn $name() {
-                let test = concat!("tests::checkpoint::killed::", stringify!($name));
+                let test = concat!("checkpoint::tests::killed::", stringify!($name));
                 run(test, super::$name, false);
             }
         )*
@@ -53,7 +53,7 @@ killed! {
 #[cfg(feature = "rocksdb")]
 #[test]
 fn rocksdb_sharing() {
-    run("tests::checkpoint::killed::rocksdb_sharing", super::rocksdb, true);
+    run("checkpoint::tests::killed::rocksdb_sharing", super::rocksdb, true);
 }
 
 /// The set whose checkpoints share files, or the one of which they do not.
