@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use age::x25519::{Identity, Recipient};
 
-/// Whom something is encrypted to, and what opens it. By default nobody and nothing.
+/// The recipients that something is encrypted to, and the identities that open it. By default none.
 ///
 /// A recipient is public: `age1…`. An identity is the secret beside it, in a file as
-/// `age-keygen` makes it. Who only writes needs no identity. Whoever has one can read all
-/// payloads, so its file must not be where that is.
+/// `age-keygen` makes it. A writer needs no identity. An identity opens all
+/// payloads, so its file must not be kept with them.
 #[derive(Clone, Default)]
 pub struct Keys {
     recipients: Vec<Recipient>,
@@ -45,7 +45,7 @@ pub enum KeyError {
         /// What went wrong.
         source: io::Error,
     },
-    /// Whoever takes the archive would take the key with it. Move it elsewhere.
+    /// A thief of the archive would have the key, too. Move it elsewhere.
     #[error("the identity file {} lies in {place}, with the data it opens: keep it elsewhere", file.display())]
     WithData {
         /// Which file.

@@ -1,10 +1,10 @@
-//! Away and back: what a log and its stores leave behind, and how a store is made from it again.
+//! Backups of a log and its stores, and the way back from them.
 //!
-//! - **Archive**: everything that was ever in the log, in immutable segments ([`ArchiveStore`]
-//!   writes them, as the store of a consumer; [`Archive`] reads them).
+//! - **Archive**: everything that was ever in the log, in immutable segments. [`ArchiveStore`]
+//!   writes them, as the store of a consumer; [`Archive`] reads them.
 //! - **Checkpoints** of a live store ([`Checkpoints`], [`Job`]).
 //! - **Restore** to any point from both and from the log ([`restore`], [`plan_restore`]), and
-//!   [`catch_up`] for a store that the log has left behind.
+//!   [`catch_up`] for a store that needs entries which the log no longer has.
 //! - **Retention**: what the log and the archive may forget ([`retention`], [`ArchiveKeeper`]).
 //! - **Checks** that all of it could be restored ([`verify`], [`drill`]).
 //! - **Identities**: the key files of nodes ([`Identities`]).
@@ -16,6 +16,7 @@ mod archive;
 mod checkpoint;
 mod checks;
 mod destination;
+mod disk;
 mod error;
 mod identity;
 mod keys;
@@ -24,19 +25,22 @@ pub mod retention;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod text;
+mod throttle;
 
 pub use archive::{
     Archive, ArchiveError, ArchiveKeeper, ArchivePlan, ArchiveRange, ArchiveStore, ExpireError,
     Merged, Row, SegmentIndex, SegmentName,
 };
 pub use checkpoint::{
-    CheckpointError, CheckpointId, Checkpoints, Fate, Job, Keep, Listed, Manifest, ManifestFile,
-    NotAnId,
+    CheckpointError, CheckpointId, CheckpointRetention, Checkpoints, Job, Keep, Listed, Manifest,
+    ManifestFile, NotAnId,
 };
 pub use checks::{
-    Check, DrillReport, Record, Sample, VerifiedPlace, VerifyReport, common_point, drill, verify,
+    Check, DrillReport, PlaceKind, Record, Sample, VerifiedPlace, VerifyReport, common_point,
+    drill, verify,
 };
-pub use destination::{Destination, DestinationError, Object, Watch};
+pub use destination::{Destination, DestinationError, Object};
 pub use error::RestoreError;
 pub use identity::{
     Identities, IdentityBackup, IdentityError, IdentityName, InvalidIdentityName, KeyFile,
@@ -48,3 +52,4 @@ pub use restore::{
     plan_for, plan_restore, restore,
 };
 pub use sources::Sources;
+pub use throttle::Throttle;

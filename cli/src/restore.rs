@@ -273,8 +273,8 @@ pub(crate) fn line(progress: RestoreProgress) -> String {
         Step::Fetching => {
             format!("fetching a checkpoint · {} of {} MiB · {percent}%", done >> 20, of >> 20)
         }
-        Step::Carrying => {
-            format!("carrying over · {} of at most {} entries", number(done), number(of))
+        Step::Copying => {
+            format!("copying a checkpoint · {} of at most {} entries", number(done), number(of))
         }
         Step::Replaying => {
             format!("applying entries · {} of {} · {percent}%", number(done), number(of))
@@ -316,7 +316,7 @@ fn told_plan(plan: &Plan) -> String {
 }
 
 fn carried(from: &PlannedCheckpoint) -> String {
-    from.of.as_ref().map(|of| format!(", carried over from {of}")).unwrap_or_default()
+    from.of.as_ref().map(|of| format!(", copied logically from {of}")).unwrap_or_default()
 }
 
 fn told(report: &RestoreReport) -> String {
@@ -363,13 +363,14 @@ pub(crate) fn exit(error: &RestoreError) -> Exit {
         RestoreError::TooOld { .. } => Exit::TooOld,
         RestoreError::NotYet { .. } | RestoreError::Unknown { .. } => Exit::NotYet,
         RestoreError::Gap { .. } => Exit::Gap,
-        RestoreError::Corrupt { .. } | RestoreError::NotRight { .. } => Exit::Corrupt,
+        RestoreError::Corrupt { .. } | RestoreError::Verification { .. } => Exit::Corrupt,
         RestoreError::WrongLog { .. } => Exit::WrongLog,
         RestoreError::NotEmpty { .. } => Exit::NotEmpty,
         RestoreError::Destination(DestinationError::BadAddress { .. }) => Exit::Failed,
         RestoreError::Destination(_) | RestoreError::Log(_) => Exit::Unavailable,
         RestoreError::Checkpoint(CheckpointError::Destination(_)) => Exit::Unavailable,
         RestoreError::Cancelled { .. } => Exit::Interrupted,
+        RestoreError::Internal { .. } => Exit::Failed,
         _ => Exit::Failed,
     }
 }

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use tipline_backup::{Check, Destination, Record, Sample, VerifyReport};
+use tipline_backup::{Check, Destination, PlaceKind, Record, Sample, VerifyReport};
 use tipline_log::system_clock;
 use tipline_store::StoreReader;
 
@@ -139,9 +139,9 @@ fn told(report: &VerifyReport) -> String {
     let verdict = if report.is_ok() { "nothing is wrong" } else { "NOT WELL" };
     let mut text = format!("{verdict}, {}\n", age(Duration::from_secs_f64(report.seconds)));
     for place in &report.places {
-        let what = match place.what {
-            "archive" => "segment",
-            "store" => "entry",
+        let what = match place.kind {
+            PlaceKind::Archive => "segment",
+            PlaceKind::Store => "entry",
             _ => "checkpoint",
         };
         let looked_at = match what {
@@ -150,7 +150,7 @@ fn told(report: &VerifyReport) -> String {
         };
         text += &format!(
             "  {} at {}: {looked_at}, entries {} to {}; {} read back, {:.1} MiB\n",
-            place.what,
+            place.kind,
             place.place,
             number(place.first),
             number(place.last),

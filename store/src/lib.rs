@@ -49,7 +49,7 @@ pub use open_copy::{can_open, open_copy};
 pub use reader::StoreReader;
 #[cfg(feature = "rocksdb")]
 pub use rocksdb::{RocksDbReader, RocksDbStore};
-pub use snapshot::{Copied, Pace, SharedCopy, SharedFile, Snapshot};
+pub use snapshot::{Copied, SharedCopy, SharedFile, Snapshot, Throttle};
 pub use spec::Store;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteReader, SqliteStore};

@@ -42,7 +42,7 @@ pub trait Snapshot: Send + Debug {
     /// # Errors
     /// As for every read of the store; [`StoreError::NoSpace`] if `into` has no room. What is in
     /// `into` then is nothing, and to be removed.
-    fn copy(&mut self, into: &Path, pace: &dyn Pace) -> Result<Copied, StoreError>;
+    fn copy(&mut self, into: &Path, pace: &dyn Throttle) -> Result<Copied, StoreError>;
 
     /// How many bytes a copy by [`Snapshot::share`] would take, at most.
     fn bytes_to_share(&self, engine: &Path, into: &Path) -> Result<u64, StoreError> {
@@ -60,7 +60,7 @@ pub trait Snapshot: Send + Debug {
         &mut self,
         engine: &Path,
         into: &Path,
-        pace: &dyn Pace,
+        pace: &dyn Throttle,
     ) -> Result<Option<SharedCopy>, StoreError> {
         let _ = (engine, into, pace);
         Ok(None)
@@ -108,9 +108,8 @@ pub enum Copied {
     },
 }
 
-/// Follows a long piece of work, and may slow or end it. Made of blocking calls; where they are
-/// not, it is [`crate::Watch`].
-pub trait Pace: Send + Sync {
+/// Follows a long piece of work, and may slow or end it. The work blocks, and so may this.
+pub trait Throttle: Send + Sync {
     /// So many bytes were moved since the last call. It may block, to keep a rate.
     /// [`ControlFlow::Break`] ends the work.
     fn moved(&self, bytes: u64) -> ControlFlow<()>;

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tempfile::TempDir;
-use tipline_backup::{Destination, DestinationError, Watch};
+use tipline_backup::{Destination, DestinationError, Throttle};
 use tipline_tests::{Rng, S3};
+use tokio_util::sync::CancellationToken;
 
 use crate::full_disk::{NAMESPACES, has_namespaces};
 
@@ -146,13 +147,13 @@ async fn a_large_file_comes_back_as_it_was_with_its_hash() {
             let (from, to) =
                 (dir.path().join("from"), dir.path().join(format!("{number}-{length}")));
             std::fs::write(&from, &bytes).unwrap();
-            let moved = AtomicU64::new(0);
+            let (up, down) = (Throttle::none(), Throttle::none());
             let name = format!("files/{length}");
-            let sent = at.upload(&name, &from, &Count(&moved, u64::MAX)).await.unwrap();
-            assert_eq!(moved.swap(0, Ordering::SeqCst), length as u64);
+            let sent = at.upload(&name, &from, &up).await.unwrap();
+            assert_eq!(up.bytes(), length as u64);
             assert_eq!(sent, blake3::hash(&bytes));
-            let came = at.download(&name, &to, &Count(&moved, u64::MAX)).await.unwrap();
-            assert_eq!(moved.load(Ordering::SeqCst), length as u64);
+            let came = at.download(&name, &to, &down).await.unwrap();
+            assert_eq!(down.bytes(), length as u64);
             assert_eq!(came, sent);
             assert!(std::fs::read(&to).unwrap() == bytes, "{}: {length}", at.place());
             let listed = at.list("files", None).await.unwrap();
@@ -168,8 +169,7 @@ async fn an_upload_that_is_cancelled_leaves_nothing() {
     let from = dir.path().join("from");
     std::fs::write(&from, vec![7; 40 << 20]).unwrap();
     for at in places {
-        let moved = AtomicU64::new(0);
-        let sent = at.upload("a/file", &from, &Count(&moved, 20 << 20)).await;
+        let sent = at.upload("a/file", &from, &up_to(20 << 20)).await;
         assert!(matches!(sent, Err(DestinationError::Cancelled { .. })), "{sent:?}");
         assert_eq!(at.list("", None).await.unwrap(), []);
     }
@@ -229,8 +229,8 @@ async fn a_server_that_accepts_and_never_answers_is_told_within_seconds() {
         timed("read_range", at.read_range("x", 0..1)),
         timed("create", at.create("new", "x".into())),
         timed("remove", at.remove("x")),
-        timed("upload", at.upload("file", &from, &())),
-        timed("download", at.download("x", &to, &())),
+        timed("upload", at.upload("file", &from, &Throttle::none())),
+        timed("download", at.download("x", &to, &Throttle::none())),
     );
     let calls = [calls.0, calls.1, calls.2, calls.3, calls.4, calls.5, calls.6];
     for (call, error, took) in calls {
@@ -307,7 +307,7 @@ async fn within_a_small_disk() {
     };
     full(at.create("new", vec![2; 8 << 20].into()).await.unwrap_err());
     full(at.replace("before", vec![3; 8 << 20].into()).await.unwrap_err());
-    full(at.upload("file", &from, &()).await.unwrap_err());
+    full(at.upload("file", &from, &Throttle::none()).await.unwrap_err());
     assert_eq!(names(at.list("", None).await.unwrap()), ["before"]);
     assert_eq!(at.read("before").await.unwrap(), vec![1; 1 << 20]);
     // With room again it goes on, because what failed left nothing in the way.
@@ -326,8 +326,8 @@ async fn refused(at: &Destination, is_right: impl Fn(&DestinationError) -> bool)
         timed("create", at.create("new", "x".into())).await,
         timed("replace", at.replace("x", "x".into())).await,
         timed("remove", at.remove("x")).await,
-        timed("upload", at.upload("file", &from, &())).await,
-        timed("download", at.download("x", &to, &())).await,
+        timed("upload", at.upload("file", &from, &Throttle::none())).await,
+        timed("download", at.download("x", &to, &Throttle::none())).await,
     ];
     for (call, error, took) in calls {
         assert!(is_right(&error), "{call}: {error:?}");
@@ -345,13 +345,14 @@ async fn timed<T: std::fmt::Debug>(
     (call, error, start.elapsed())
 }
 
-/// Counts what is moved, and stops behind a limit.
-struct Count<'a>(&'a AtomicU64, u64);
-
-impl Watch for Count<'_> {
-    async fn proceed(&self, bytes: u64) -> bool {
-        self.0.fetch_add(bytes, Ordering::SeqCst) + bytes <= self.1
-    }
+/// Stops after a limit.
+fn up_to(limit: u64) -> Throttle {
+    let (cancel, moved) = (CancellationToken::new(), AtomicU64::new(0));
+    Throttle::new(cancel.clone()).observed(move |bytes| {
+        if moved.fetch_add(bytes, Ordering::SeqCst) + bytes > limit {
+            cancel.cancel();
+        }
+    })
 }
 
 fn walk(dir: &Path) -> Vec<(std::path::PathBuf, u64)> {

@@ -261,7 +261,7 @@ async fn a_disk_that_is_too_small_is_told_before_anything_is_written() {
         .finish(WITHIN)
         .await;
     assert_eq!(restore.status.code(), Some(2), "{}", restore.stderr);
-    assert!(restore.stderr.contains("make room"), "{}", restore.stderr);
+    assert!(restore.stderr.contains("free some space"), "{}", restore.stderr);
     assert!(!restore.stderr.lines().any(|line| line == "r.db"), "{}", restore.stderr);
 }
 
@@ -273,7 +273,7 @@ fn kills() -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_restore_leaves_nothing_half_and_goes_on() {
     let site = archived(150).await;
-    // A place with a checkpoint alone, whose content is carried over into stores of other kinds.
+    // A place with a checkpoint alone, that is copied logically into stores of other kinds.
     let made = site.run("restore --store files:of --from dir:backup").await;
     assert_eq!(made.status.code(), Some(0), "{}", made.stderr);
     fs::create_dir(site.path("carried")).unwrap();

@@ -1,11 +1,11 @@
-//! What segments hold together. Pure: their names are enough.
+//! What segments hold in all. Pure: their names are enough.
 
 use super::name::SegmentName;
 
 /// Segments do not continue each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum NoPath {
-    /// No segment holds the entries from the one to the other.
+pub(super) enum PathError {
+    /// No segment holds the entries from the first to the second index.
     Gap(u64, u64),
     /// Two segments end with different entries of one index.
     Fork(SegmentName, SegmentName),
@@ -13,7 +13,7 @@ pub(super) enum NoPath {
 
 /// The fewest segments that hold everything that all of them hold, in order. `names` are in the
 /// order of [`super::Archive::segments`].
-pub(super) fn path(names: &[SegmentName]) -> Result<Vec<&SegmentName>, NoPath> {
+pub(super) fn path(names: &[SegmentName]) -> Result<Vec<&SegmentName>, PathError> {
     check_forks(names)?;
     let mut path: Vec<&SegmentName> = Vec::new();
     let mut rest = names.iter().peekable();
@@ -30,13 +30,13 @@ pub(super) fn path(names: &[SegmentName]) -> Result<Vec<&SegmentName>, NoPath> {
                 last = name.last;
                 path.push(name);
             }
-            (None, Some(next)) => return Err(NoPath::Gap(last + 1, next.first - 1)),
+            (None, Some(next)) => return Err(PathError::Gap(last + 1, next.first - 1)),
             (None, None) => return Ok(path),
         }
     }
 }
 
-fn check_forks(names: &[SegmentName]) -> Result<(), NoPath> {
+fn check_forks(names: &[SegmentName]) -> Result<(), PathError> {
     let mut ends: Vec<&SegmentName> = names.iter().collect();
     ends.sort_by_key(|name| name.last);
     for pair in ends.windows(2) {
@@ -44,7 +44,7 @@ fn check_forks(names: &[SegmentName]) -> Result<(), NoPath> {
             && a.last == b.last
             && a.digest != b.digest
         {
-            return Err(NoPath::Fork((*a).clone(), (*b).clone()));
+            return Err(PathError::Fork((*a).clone(), (*b).clone()));
         }
     }
     Ok(())

@@ -21,7 +21,7 @@ struct Document {
     recipients: Vec<String>,
 }
 
-/// Only the format, so that what is newer is told from what is damaged.
+/// Only the format, so that a newer version is distinguished from damage.
 #[derive(Debug, Deserialize)]
 struct Version {
     format: u32,

@@ -1,6 +1,7 @@
 //! What goes wrong with an archive, by what the caller must do.
 
 use tipline_proto::LogIdentity;
+use tipline_store::StoreError;
 
 use crate::destination::DestinationError;
 use crate::keys::KeyError;
@@ -37,9 +38,9 @@ pub enum ArchiveError {
         /// What is wrong with it.
         what: String,
     },
-    /// Segments are missing in between. Nothing behind them can be reached by way of this
+    /// Segments are missing in between. Nothing after them can be reached by way of this
     /// archive: bring them back from another copy.
-    #[error("the archive at {place} has a hole: entries {first} to {last} are in no segment")]
+    #[error("the archive at {place} has a gap: entries {first} to {last} are in no segment")]
     Gap {
         /// Which destination.
         place: String,
@@ -48,8 +49,8 @@ pub enum ArchiveError {
         /// Index of the last entry that is missing.
         last: u64,
     },
-    /// Two segments are of different histories. Find out which is right: compare both with the
-    /// log or another copy; then take the wrong one away.
+    /// Two segments are of different histories. Compare both with the log or another copy, and
+    /// remove the wrong one.
     #[error("the archive at {place} holds two histories: {one} and {other} disagree")]
     Fork {
         /// Which destination.
@@ -114,5 +115,39 @@ impl ArchiveError {
     /// Whether the same call may succeed later, with nothing lost until then.
     pub fn is_retryable(&self) -> bool {
         matches!(self, ArchiveError::Destination(error) if error.is_retryable())
+    }
+}
+
+/// What the caller of a store must do after an error of its archive.
+pub(super) fn store_error(place: String, error: ArchiveError) -> StoreError {
+    match error {
+        ArchiveError::WrongLog { found, expected, .. } => StoreError::WrongLog {
+            place,
+            found: Box::new((&*found).into()),
+            expected: Box::new((&*expected).into()),
+        },
+        ArchiveError::Destination(error @ DestinationError::NoSpace { .. }) => {
+            StoreError::NoSpace { place, source: Some(Box::new(error)) }
+        }
+        error if error.is_retryable() => {
+            StoreError::Unavailable { place, source: Some(Box::new(error)) }
+        }
+        ArchiveError::Corrupt { object, what, .. } => {
+            StoreError::Corrupt { place, at: format!("{object}: {what}"), source: None }
+        }
+        ArchiveError::Destination(DestinationError::NotFound { name, .. }) => {
+            StoreError::Corrupt { place, at: format!("{name}: it is gone"), source: None }
+        }
+        ArchiveError::BadSegment { .. } | ArchiveError::Destination(_) => StoreError::Failed {
+            place,
+            what: "a segment could not be written".to_owned(),
+            source: Some(Box::new(error)),
+        },
+        ArchiveError::Key(error) => StoreError::Unusable {
+            place,
+            why: "its key cannot be used".to_owned(),
+            source: Some(Box::new(error)),
+        },
+        error => StoreError::Unusable { place, why: error.to_string(), source: None },
     }
 }

@@ -1,4 +1,4 @@
-//! Removing the oldest segments, once something else leads to what is behind them.
+//! Removing the oldest segments, once a checkpoint leads to what comes after them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,8 @@ use tipline_store::StoreIdentity;
 use super::expiry_plan::{ArchivePlan, Reasons};
 use super::{Archive, ArchiveError, SegmentName, coverage};
 use crate::checkpoint::{CheckpointError, CheckpointId, Checkpoints, Listed, Manifest};
-use crate::destination::{DestinationError, Watch};
+use crate::destination::DestinationError;
+use crate::throttle::Throttle;
 
 /// The folder of the checkpoints at the place of an archive.
 const CHECKPOINTS: &str = "checkpoints";
@@ -19,22 +20,29 @@ const CHECKPOINTS: &str = "checkpoints";
 /// index in 20 digits. The highest one holds.
 const FROM: &str = "from";
 
-/// Why an archive's old segments were not judged, or not removed.
+/// Why an archive's old segments were not planned, or not removed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExpireError {
-    /// The archive is not in order, or out of reach. As its error says.
+    /// The archive is damaged or unavailable. As its error says.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// The checkpoints beside it are out of reach, or busy. As their error says.
+    /// The checkpoints beside it are unavailable or in use. As their error says.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
 }
 
-/// Checkpoints that are no start, and why.
-type Unfit = BTreeMap<CheckpointId, String>;
+/// Checkpoints that the archive cannot start with, and why.
+type Rejected = BTreeMap<CheckpointId, String>;
 
-/// What is decided, and by which checkpoint.
+/// Whether the archive can start with a checkpoint.
+enum StartCheck {
+    Fits,
+    /// It is damaged, or not of this history. Says how.
+    Rejected(String),
+}
+
+/// The plan, and the checkpoint that it relies on.
 struct Decided {
     plan: ArchivePlan,
     floor: u64,
@@ -47,58 +55,55 @@ impl Archive {
     /// changed, and of checkpoints only manifests are read.
     ///
     /// # Errors
-    /// [`ArchiveError::Gap`] and [`ArchiveError::Fork`], in front of which nothing is decided; a
+    /// [`ArchiveError::Gap`] and [`ArchiveError::Fork`], in which case nothing is decided; a
     /// place does not answer.
     pub async fn plan_expiry(
         &self,
         keep_for: Duration,
         now: Timestamp,
     ) -> Result<ArchivePlan, ExpireError> {
-        Ok(self.decide(keep_for, now, &Unfit::new()).await?.plan)
+        Ok(self.decide(keep_for, now, &Rejected::new()).await?.plan)
     }
 
     /// Removes the oldest segments, merged ones and those that they were made of alike, so that
     /// everything that was the case within `keep_for` before `now` can still be restored: from
-    /// the newest checkpoint at this place that is at least so old, and the entries behind it.
+    /// the newest checkpoint at this place that is at least that old, and the entries after it.
     /// Without such a checkpoint nothing is removed. Every byte of it is read before, and it is
     /// marked so that it does not expire while the archive starts with it.
     ///
-    /// Ended at any instant, by whatever means, it leaves an archive without a hole, and the next
-    /// run goes on. It needs the permission to delete.
+    /// Whenever it is ended, and by whatever means, it leaves an archive without a gap, and the next
+    /// run continues. It needs the permission to delete.
     ///
     /// # Errors
-    /// As for [`Archive::plan_expiry`]; [`ArchiveError::NeedsKey`] if the segment at the
+    /// Those of [`Archive::plan_expiry`]; [`ArchiveError::NeedsKey`] if the segment at the
     /// checkpoint is encrypted and cannot be compared with it; [`CheckpointError::InUse`];
-    /// [`CheckpointError::Cancelled`] if `watch` ends the reading: nothing was removed.
+    /// [`CheckpointError::Cancelled`] if `throttle` ends the reading: nothing was removed.
     pub async fn expire(
         &self,
         keep_for: Duration,
         now: Timestamp,
-        watch: &impl Watch,
+        throttle: &Throttle,
     ) -> Result<ArchivePlan, ExpireError> {
-        let mut unfit = Unfit::new();
+        let mut rejected = Rejected::new();
         loop {
             let Decided { mut plan, floor, start, goes } =
-                self.decide(keep_for, now, &unfit).await?;
+                self.decide(keep_for, now, &rejected).await?;
             let Some(start) = start.filter(|_| !goes.is_empty()) else { return Ok(plan) };
             let set = self.checkpoints();
-            // Where they are made and expire on this machine, nobody does meanwhile.
-            let _lock = match set.is_local() {
-                true => Some(set.lock().await?),
-                false => None,
-            };
-            set.hold(&start.id).await?;
-            match self.check_start(&set, &start, watch).await? {
-                Ok(()) => {}
-                Err(why) => {
-                    tracing::error!(checkpoint = %start.id, place = set.place(), why, "a checkpoint is no start for the archive");
-                    set.let_go(&start.id).await?;
-                    unfit.insert(start.id, why);
+            // On this machine none may be made or expire meanwhile.
+            let _lock = if set.is_local() { Some(set.lock().await?) } else { None };
+            set.pin_for_archive(&start.id).await?;
+            match self.check_start(&set, &start, throttle).await? {
+                StartCheck::Fits => {}
+                StartCheck::Rejected(why) => {
+                    tracing::error!(checkpoint = %start.id, place = set.place(), why, "the archive cannot start with this checkpoint");
+                    set.unpin_for_archive(&start.id).await?;
+                    rejected.insert(start.id, why);
                     continue;
                 }
             }
             self.remove_oldest(floor, &goes).await?;
-            set.let_go_but(&start.id).await?;
+            set.unpin_for_archive_except(&start.id).await?;
             plan.applied = true;
             return Ok(plan);
         }
@@ -112,16 +117,16 @@ impl Archive {
         &self,
         keep_for: Duration,
         now: Timestamp,
-        unfit: &Unfit,
+        rejected: &Rejected,
     ) -> Result<Decided, ExpireError> {
         let names = self.segments().await?;
-        let path = coverage::path(&names).map_err(|broken| self.broken(broken))?;
+        let path = coverage::path(&names).map_err(|error| self.path_error(error))?;
         let held = Extent {
             first: path.first().map_or(1, |name| name.first),
             last: path.last().map_or(0, |name| name.last),
         };
         let old = self.old_to(&path, keep_for, now).await?;
-        let (start, why) = self.start(old, unfit).await?;
+        let (start, why) = self.start(old, rejected).await?;
         let reasons = Reasons {
             held,
             keep_for,
@@ -134,8 +139,8 @@ impl Archive {
         let floor = reasons.floor();
         let mut goes = self.all_segments().await?;
         goes.retain(|name| name.last < floor);
-        // The ends of what is left rise: so there is never a hole in it, even for somebody who
-        // copies the segments alone.
+        // The ends of what is left rise, so that there is never a gap in it, even for a copy of the
+        // segments alone.
         goes.sort_by_key(|name| name.last);
         let kept = names.iter().filter(|name| name.last >= floor);
         let from = kept.map(|name| name.first).min().unwrap_or(held.first);
@@ -179,7 +184,7 @@ impl Archive {
         if outline.after.block_tip.as_ref().is_none_or(|tip| tip.height < oldest) {
             return Ok(None);
         }
-        // Behind the newest commit of a height that stands, no tip was below it.
+        // After the newest commit of a height that stands, no tip was below it.
         for name in path.iter().rev().skip(1) {
             let tip = self.outline(name).await?.after.block_tip;
             if tip.is_none_or(|tip| tip.height < oldest) {
@@ -193,7 +198,7 @@ impl Archive {
     async fn start(
         &self,
         old: u64,
-        unfit: &Unfit,
+        rejected: &Rejected,
     ) -> Result<(Option<Manifest>, Vec<String>), ExpireError> {
         let mut why = Vec::new();
         for listed in self.checkpoints().list().await? {
@@ -205,8 +210,8 @@ impl Archive {
                     continue;
                 }
             };
-            if let Some(unfit) = unfit.get(&id) {
-                why.push(unfit.clone());
+            if let Some(rejected) = rejected.get(&id) {
+                why.push(rejected.clone());
             } else if manifest.log != StoreIdentity::from(self.identity()) {
                 why.push(format!("{id} is of another log"));
             } else if manifest.cursor.position.index > old {
@@ -218,37 +223,37 @@ impl Archive {
         Ok((None, why))
     }
 
-    /// Reads every byte of a checkpoint, and the segment that goes on from it. What is wrong with
-    /// it, if it is that, is the inner error.
+    /// Reads every byte of a checkpoint, and the segment that continues from it.
     async fn check_start(
         &self,
         set: &Checkpoints,
         start: &Manifest,
-        watch: &impl Watch,
-    ) -> Result<Result<(), String>, ExpireError> {
-        match set.verify(start, watch).await {
+        throttle: &Throttle,
+    ) -> Result<StartCheck, ExpireError> {
+        match set.verify(start, throttle).await {
             Ok(()) => {}
-            Err(error @ CheckpointError::Corrupt { .. }) => return Ok(Err(error_chain(&error))),
+            Err(error @ CheckpointError::Corrupt { .. }) => {
+                return Ok(StartCheck::Rejected(error_chain(&error)));
+            }
             Err(error) => return Err(error.into()),
         }
         let position = start.cursor.position;
         let names = self.segments().await?;
         let Some(name) = super::head::holding(&names, position.index) else {
-            return Ok(Err(format!(
-                "{}: the archive does not hold entry {}",
-                start.id, position.index
-            )));
+            let why = format!("{}: the archive does not hold entry {}", start.id, position.index);
+            return Ok(StartCheck::Rejected(why));
         };
-        let digest = match name.last == position.index {
-            true => Some(self.outline(name).await?.after.position.digest),
-            false => {
-                let (_, entries) = self.entries(name).await?;
-                entries.iter().find(|entry| entry.index == position.index).map(|e| e.digest)
-            }
+        let digest = if name.last == position.index {
+            Some(self.outline(name).await?.after.position.digest)
+        } else {
+            let (_, entries) = self.entries(name).await?;
+            entries.iter().find(|entry| entry.index == position.index).map(|e| e.digest)
         };
         Ok(match digest {
-            Some(digest) if digest == position.digest => Ok(()),
-            _ => Err(format!("{} holds another history than the archive", start.id)),
+            Some(digest) if digest == position.digest => StartCheck::Fits,
+            _ => {
+                StartCheck::Rejected(format!("{} holds another history than the archive", start.id))
+            }
         })
     }
 
@@ -259,12 +264,12 @@ impl Archive {
     }
 
     /// Removes segments that end before `floor`. From the first step on they do not count: one that
-    /// is back after a power cut, or that was being merged meanwhile, is no island.
+    /// is back after a power cut, or that was being merged meanwhile, counts for nothing.
     async fn remove_oldest(&self, floor: u64, goes: &[SegmentName]) -> Result<(), ArchiveError> {
         let name = format!("{FROM}/{floor:020}");
         match self.destination.create(&name, Bytes::new()).await {
             Ok(()) => {}
-            Err(DestinationError::Exists { .. }) => self.destination.settle(&name).await?,
+            Err(DestinationError::Exists { .. }) => self.destination.sync_existing(&name).await?,
             Err(error) => return Err(error.into()),
         }
         for name in goes {

@@ -58,18 +58,18 @@ pub struct ArchiveRange {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ArchiveKeeper {
-    /// No checkpoint at the place leads to what is behind it.
+    /// No checkpoint at the place leads to what comes after it.
     NoStart {
         /// Why each that is there does not.
         why: Vec<String>,
     },
-    /// What is behind the checkpoint is restored with it.
+    /// It is needed to restore from the checkpoint to later points.
     Start(CheckpointId),
     /// It holds blocks whose proofs are still to come.
     Unproven,
     /// It is younger than this.
     KeepFor(Duration),
-    /// It is in one segment with what is kept.
+    /// It shares a segment with what is kept.
     Segment,
 }
 
@@ -77,17 +77,17 @@ impl fmt::Display for ArchiveKeeper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ArchiveKeeper::NoStart { why } if why.is_empty() => {
-                f.write_str("no checkpoint is at this place that could be started from instead")
+                f.write_str("there is no checkpoint at this place to start from instead")
             }
             ArchiveKeeper::NoStart { why } => {
                 write!(f, "no checkpoint at this place can be started from: {}", why.join("; "))
             }
             ArchiveKeeper::Start(id) => {
-                write!(f, "checkpoint {id} is gone on from with it, to every point behind")
+                write!(f, "it is needed to replay from checkpoint {id} to any later point")
             }
-            ArchiveKeeper::Unproven => f.write_str("blocks are in it whose proofs are to come"),
+            ArchiveKeeper::Unproven => f.write_str("it has blocks whose proofs are still to come"),
             ArchiveKeeper::KeepFor(age) => write!(f, "it is younger than {} s", age.as_secs()),
-            ArchiveKeeper::Segment => f.write_str("it is in one segment with what is kept"),
+            ArchiveKeeper::Segment => f.write_str("it shares a segment with what is kept"),
         }
     }
 }

@@ -19,8 +19,8 @@
 //! apart from each other: compressed as one zstd frame, and then, if the archive has recipients,
 //! encrypted as one age file (binary, X25519). So the index is read without the body.
 //!
-//! The *outline* is neither compressed nor encrypted, so that whoever writes the next segment
-//! needs no key: lineage, chain, position before the first entry, cursor behind the last, links,
+//! The *outline* is neither compressed nor encrypted, so that the writer of the next segment
+//! needs no key: lineage, chain, position before the first entry, cursor after the last, links,
 //! latest commit times, and index, height and hash of each committed block. See `schema.rs`.
 //!
 //! The *trailer*:
@@ -129,16 +129,16 @@ impl Trailer {
         self.lengths[1] + self.lengths[2] + TRAILER as u64
     }
 
-    /// Where the body ends in the segment, behind the magic and it. None if it is encrypted.
+    /// Offset in the segment at which the body ends. None if it is encrypted.
     pub(super) fn plain_end(&self) -> Option<u64> {
         (!self.encrypted).then_some(MAGIC.len() as u64 + self.lengths[0])
     }
 
-    /// Body and what is behind it, of a whole segment; or nothing and the same, of its tail.
+    /// One of the pieces, of a whole segment or of its tail.
     fn piece<'a>(&self, which: usize, bytes: &'a [u8]) -> Result<&'a [u8], SegmentError> {
         let name = PIECES[which];
-        let behind: u64 = self.lengths[which + 1..].iter().sum::<u64>() + TRAILER as u64;
-        let end = usize::try_from(behind).ok().and_then(|behind| bytes.len().checked_sub(behind));
+        let after: u64 = self.lengths[which + 1..].iter().sum::<u64>() + TRAILER as u64;
+        let end = usize::try_from(after).ok().and_then(|after| bytes.len().checked_sub(after));
         let length = usize::try_from(self.lengths[which]).ok();
         let start = end.zip(length).and_then(|(end, length)| end.checked_sub(length));
         let piece = start.zip(end).map(|(start, end)| &bytes[start..end]);
@@ -164,7 +164,7 @@ impl Trailer {
         take_outline(self.piece(2, bytes)?).map_err(|e| corrupt(format!("its outline: {e}")))
     }
 
-    /// Outline and rows. `bytes` as for [`Trailer::outline`].
+    /// Outline and rows. `bytes` are those of [`Trailer::outline`].
     pub(crate) fn index(&self, bytes: &[u8], keys: &Keys) -> Result<SegmentIndex, SegmentError> {
         let outline = self.outline(bytes)?;
         let packed = self.piece(1, bytes)?;
@@ -188,8 +188,8 @@ fn join(outline: Outline, rows: Vec<Row>) -> Result<SegmentIndex, SegmentError> 
     Ok(index)
 }
 
-/// The outline of a whole segment, with the checksum of every piece looked at, and nothing
-/// opened.
+/// The outline of a whole segment. The checksum of every piece is checked, and nothing is
+/// decrypted.
 pub(crate) fn check(bytes: &[u8]) -> Result<Outline, SegmentError> {
     let trailer = whole(bytes)?;
     trailer.piece(0, bytes)?;
@@ -271,13 +271,13 @@ fn unpack(
     decompress(&opened, most).map_err(bad)
 }
 
-/// Takes no more memory than there is to unpack, whatever the frame says of its size: what is
-/// reserved beyond that is never touched.
+/// Takes no more memory than there is to unpack, whatever size the frame claims: what is reserved
+/// beyond that is never touched.
 fn decompress(packed: &[u8], most: usize) -> std::io::Result<Vec<u8>> {
     use zstd::zstd_safe::{find_frame_compressed_size, get_frame_content_size};
     let frame = find_frame_compressed_size(packed);
     if frame.is_ok_and(|length| length < packed.len()) {
-        return Err(std::io::Error::other("there is something behind it"));
+        return Err(std::io::Error::other("there is something after it"));
     }
     let said = get_frame_content_size(packed).ok().flatten();
     let said = said.map_or(most, |said| usize::try_from(said).unwrap_or(usize::MAX));
@@ -308,7 +308,7 @@ fn take_entries(mut body: Bytes, count: usize) -> Result<Vec<Entry>, SegmentErro
 }
 
 /// Whether the entries are those of the index: a row for each, and every digest chains from the
-/// position before the first to that behind the last.
+/// position before the first to that after the last.
 pub(super) fn check_entries(index: &SegmentIndex, entries: &[Entry]) -> Result<(), String> {
     if entries.is_empty() || entries.len() != index.rows.len() {
         return Err(format!("{} entries for {} rows", entries.len(), index.rows.len()));
@@ -337,7 +337,7 @@ pub(super) fn body_bytes(entry: &Entry) -> usize {
     entry.event.payload().len() + MAX_ENTRY_OVERHEAD + LENGTH
 }
 
-/// Whether so many entries may be in one segment.
+/// Whether these are few enough for one segment.
 pub(super) fn check_size(entries: &[Entry]) -> Result<(), String> {
     let bytes: usize = entries.iter().map(body_bytes).sum();
     if entries.len() > 1 && (bytes > MAX_BODY || entries.len() > MAX_ENTRIES) {

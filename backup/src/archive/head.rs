@@ -1,20 +1,21 @@
-//! Where an archive is: asked of its destination, and kept while one archiver writes.
+//! How far an archive reaches. Its destination is asked, and the answer kept while an archiver
+//! writes.
 
 use std::collections::BTreeMap;
 
 use tipline_proto::{Cursor, Hash, Position, Timestamp, Tip};
 use tipline_store::StoredLinks;
 
-use super::coverage::{self, NoPath};
+use super::coverage::{self, PathError};
 use super::index::{Outline, OutlineBlock, SegmentIndex};
 use super::{Archive, ArchiveError, SegmentName};
 
 /// How many of the newest blocks are remembered: 2 days of a block every 3 s, 10 MiB at most.
 const REMEMBERED: usize = 65_536;
 
-/// What the archive holds, from its first segment on without a hole.
+/// What the archive holds, from its first segment on without a gap.
 #[derive(Debug, Clone)]
-pub(super) struct Standing {
+pub(super) struct ArchiveHead {
     pub(super) cursor: Cursor,
     pub(super) links: StoredLinks,
     /// The latest commit time of all entries.
@@ -28,13 +29,13 @@ pub(super) struct Standing {
 
 /// A block of the chain as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct LocatedBlock {
     /// Index of its entry.
     pub(super) index: u64,
     pub(super) hash: Hash,
 }
 
-impl Standing {
+impl ArchiveHead {
     pub(super) fn tip(&self) -> Option<&Tip> {
         self.cursor.block_tip.as_ref()
     }
@@ -47,11 +48,11 @@ impl Standing {
     }
 
     /// The block at a height, if it is one of the newest.
-    pub(super) fn remembered(&self, height: u64) -> Option<Found> {
+    pub(super) fn remembered(&self, height: u64) -> Option<LocatedBlock> {
         self.recent.blocks.get(&height).cloned()
     }
 
-    /// Goes on behind a segment that was written.
+    /// Moves past a segment that was written.
     pub(super) fn advance(&mut self, index: &SegmentIndex, name: SegmentName) {
         let outline = index.outline();
         if self.newest.is_none() {
@@ -66,24 +67,24 @@ impl Standing {
 }
 
 impl Archive {
-    /// Where the archive is, as the destination says.
+    /// How far the archive reaches, as the destination says.
     ///
     /// # Errors
-    /// [`ArchiveError::Gap`], [`ArchiveError::Fork`]; as for [`Archive::index`] of the newest
+    /// [`ArchiveError::Gap`], [`ArchiveError::Fork`]; those of [`Archive::index`] of the newest
     /// segment.
-    pub(super) async fn standing(&self) -> Result<Standing, ArchiveError> {
+    pub(super) async fn head(&self) -> Result<ArchiveHead, ArchiveError> {
         let names = self.segments().await?;
-        let path = coverage::path(&names).map_err(|broken| self.broken(broken))?;
+        let path = coverage::path(&names).map_err(|error| self.path_error(error))?;
         let Some(&newest) = path.last() else { return Ok(self.origin()) };
-        // Whoever wrote it may have been killed before its name was durable.
-        self.destination.settle(&newest.to_string()).await?;
+        // Its writer may have been killed before its name was durable.
+        self.destination.sync_existing(&newest.to_string()).await?;
         let outline = self.outline(newest).await?;
         self.check_before(&names, newest, &outline.before)?;
         let Outline { after: cursor, links, latest, blocks, before, .. } = outline;
         let mut recent = Recent { from: before.index + 1, blocks: BTreeMap::new() };
         recent.push(&blocks);
         let first = path.first().map_or(0, |name| name.first);
-        Ok(Standing { cursor, links, latest, newest: Some(newest.clone()), first, recent })
+        Ok(ArchiveHead { cursor, links, latest, newest: Some(newest.clone()), first, recent })
     }
 
     /// Whether the segments that end where this one begins have its history.
@@ -96,12 +97,12 @@ impl Archive {
         let mut ends = names.iter().filter(|name| name.last == before.index);
         match ends.find(|name| !name.ends_at(before)) {
             None => Ok(()),
-            Some(other) => Err(self.broken(NoPath::Fork(other.clone(), newest.clone()))),
+            Some(other) => Err(self.path_error(PathError::Fork(other.clone(), newest.clone()))),
         }
     }
 
-    fn origin(&self) -> Standing {
-        Standing {
+    fn origin(&self) -> ArchiveHead {
+        ArchiveHead {
             cursor: Cursor::origin(&self.log),
             links: StoredLinks::default(),
             latest: Timestamp::default(),
@@ -111,63 +112,63 @@ impl Archive {
         }
     }
 
-    pub(super) fn broken(&self, broken: NoPath) -> ArchiveError {
+    pub(super) fn path_error(&self, error: PathError) -> ArchiveError {
         let place = self.place().to_owned();
-        match broken {
-            NoPath::Gap(first, last) => ArchiveError::Gap { place, first, last },
-            NoPath::Fork(one, other) => {
+        match error {
+            PathError::Gap(first, last) => ArchiveError::Gap { place, first, last },
+            PathError::Fork(one, other) => {
                 ArchiveError::Fork { place, one: one.to_string(), other: other.to_string() }
             }
         }
     }
 
-    /// The block at a height, as of `standing`, which remembers what was looked at.
+    /// The block at a height of the chain that ends at `head`, which remembers what was read.
     pub(super) async fn find_block(
         &self,
-        standing: &mut Standing,
+        head: &mut ArchiveHead,
         height: u64,
-    ) -> Result<Option<Found>, ArchiveError> {
-        if !standing.has_height(height) {
+    ) -> Result<Option<LocatedBlock>, ArchiveError> {
+        if !head.has_height(height) {
             return Ok(None);
         }
-        if let Some(found) = standing.remembered(height) {
+        if let Some(found) = head.remembered(height) {
             return Ok(Some(found));
         }
         let names = self.segments().await?;
         // The newest commit of a height at or below the tip is the block there: a block that
-        // was rolled back has been committed anew since.
-        let mut from = standing.recent.from;
-        while from > standing.first.max(1) {
+        // was rolled back has been committed again since.
+        let mut from = head.recent.from;
+        while from > head.first.max(1) {
             let Some(name) = holding(&names, from - 1) else {
-                return Err(self.broken(NoPath::Gap(from - 1, from - 1)));
+                return Err(self.path_error(PathError::Gap(from - 1, from - 1)));
             };
             let outline = self.outline(name).await?;
             let blocks = outline.blocks.iter().filter(|block| block.index < from);
             let found = blocks.clone().rev().find(|block| block.height == height);
-            let found = found.map(|b| Found { index: b.index, hash: b.hash.clone() });
-            if standing.recent.from == from {
+            let found = found.map(|b| LocatedBlock { index: b.index, hash: b.hash.clone() });
+            if head.recent.from == from {
                 let blocks: Vec<OutlineBlock> = blocks.cloned().collect();
-                standing.recent.push_below(&blocks, name.first);
+                head.recent.push_below(&blocks, name.first);
             }
             if found.is_some() {
                 return Ok(found);
             }
             from = name.first;
         }
-        match standing.first {
+        match head.first {
             0 | 1 => Ok(None),
-            // It was there: whoever asks must not take it for none.
-            first => Err(self.broken(NoPath::Gap(1, first - 1))),
+            // It was there: the answer must not be that there is none.
+            first => Err(self.path_error(PathError::Gap(1, first - 1))),
         }
     }
 
     /// The height of the first block that is there.
     ///
     /// # Errors
-    /// As for [`Archive::standing`].
+    /// Those of [`Archive::head`].
     pub(super) async fn first_height(&self) -> Result<Option<u64>, ArchiveError> {
         let names = self.segments().await?;
-        for name in coverage::path(&names).map_err(|broken| self.broken(broken))? {
+        for name in coverage::path(&names).map_err(|error| self.path_error(error))? {
             if let Some(block) = self.outline(name).await?.blocks.first() {
                 return Ok(Some(block.height));
             }
@@ -186,14 +187,14 @@ pub(super) fn holding(names: &[SegmentName], index: u64) -> Option<&SegmentName>
 struct Recent {
     /// The commits of this and all later entries were seen.
     from: u64,
-    blocks: BTreeMap<u64, Found>,
+    blocks: BTreeMap<u64, LocatedBlock>,
 }
 
 impl Recent {
-    /// Commits behind all that were seen.
+    /// Commits after all that were seen.
     fn push(&mut self, blocks: &[OutlineBlock]) {
         for OutlineBlock { index, height, hash } in blocks {
-            self.blocks.insert(*height, Found { index: *index, hash: hash.clone() });
+            self.blocks.insert(*height, LocatedBlock { index: *index, hash: hash.clone() });
         }
         self.bound();
     }
@@ -204,7 +205,7 @@ impl Recent {
             return;
         }
         for OutlineBlock { index, height, hash } in blocks.iter().rev() {
-            let found = || Found { index: *index, hash: hash.clone() };
+            let found = || LocatedBlock { index: *index, hash: hash.clone() };
             self.blocks.entry(*height).or_insert_with(found);
         }
         self.from = from;

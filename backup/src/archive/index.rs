@@ -1,4 +1,4 @@
-//! What a segment says of its entries.
+//! What a segment says about its entries.
 
 use bytes::Bytes;
 use tipline_proto::{Cursor, Entry, Event, Hash, Kind, Position, Timestamp};
@@ -11,7 +11,7 @@ pub struct SegmentIndex {
     pub log: StoreIdentity,
     /// Where the log was before the first entry.
     pub before: Position,
-    /// The cursor behind the last entry: what a store has that applied everything up to it.
+    /// The cursor after the last entry: that of a store which applied everything up to it.
     pub after: Cursor,
     /// What such a store remembers of its links.
     pub links: StoredLinks,
@@ -90,7 +90,7 @@ impl SegmentIndex {
     }
 }
 
-/// What an archiver must read to go on behind a segment. It is never encrypted, so that an
+/// What an archiver must read to continue after a segment. It is never encrypted, so that an
 /// archiver needs no key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Outline {

@@ -7,12 +7,12 @@ use tipline_proto::Entry;
 use super::format::{MAX_BODY, MAX_ENTRIES, body_bytes};
 use super::{Archive, ArchiveError, SegmentIndex, SegmentName, coverage};
 
-/// Merged segments have at least so many bytes of entries, and are not merged again.
+/// Merged segments have at least this many bytes of entries, and are not merged again.
 const LARGE: usize = 32 << 20;
 /// Segments smaller than this are merged when they are as large together, so that no entry is
-/// written anew more than a few times.
+/// rewritten more than a few times.
 const SMALL: u64 = 1 << 20;
-/// So many small ones in a row are merged however small they are: an hour's quarter, at one a
+/// This many small ones in a row are merged however small they are: a quarter of an hour at one a
 /// second.
 const MANY: usize = 900;
 /// This many of the newest segments are left alone: the archiver asks for them.
@@ -37,14 +37,14 @@ impl Archive {
     /// those are removed which the segments in use do not need.
     ///
     /// It may be ended at any instant, by whatever means: nothing is listed that is not whole,
-    /// nothing is removed that is not held by others, and the next run goes on.
+    /// nothing is removed that is not held by others, and the next run continues.
     ///
     /// # Errors
-    /// As for [`Archive::entries`] and [`Archive::write`]; [`ArchiveError::Gap`] and
-    /// [`ArchiveError::Fork`], in front of which nothing is done.
+    /// Those of [`Archive::entries`] and [`Archive::write`]; [`ArchiveError::Gap`] and
+    /// [`ArchiveError::Fork`], in which case nothing is done.
     pub async fn merge(&self, remove: bool) -> Result<Merged, ArchiveError> {
         let names = self.segments().await?;
-        let path = coverage::path(&names).map_err(|broken| self.broken(broken))?;
+        let path = coverage::path(&names).map_err(|error| self.path_error(error))?;
         let mut merged = Merged::default();
         for run in runs(&path, |name| self.is_large(name)) {
             self.merge_run(run, &mut merged).await?;
@@ -61,24 +61,24 @@ impl Archive {
         run: &[&SegmentName],
         merged: &mut Merged,
     ) -> Result<(), ArchiveError> {
-        let mut growing: Option<Growing> = None;
+        let mut merging: Option<MergedRun> = None;
         for name in run {
             let (index, entries) = self.entries(name).await?;
-            growing = match growing.take() {
+            merging = match merging.take() {
                 Some(mut before) => {
-                    let (index, entries) = self.behind(&before.index, name, index, entries)?;
+                    let (index, entries) = self.rest_after(&before.index, name, index, entries)?;
                     if before.fits(&entries) {
                         before.push(index, entries);
                         Some(before)
                     } else {
                         self.write_merged(before, merged).await?;
-                        Some(Growing::of(name, index, entries))
+                        Some(MergedRun::of(name, index, entries))
                     }
                 }
-                None => Some(Growing::of(name, index, entries)),
+                None => Some(MergedRun::of(name, index, entries)),
             };
         }
-        match growing {
+        match merging {
             Some(last) => self.write_merged(last, merged).await,
             None => Ok(()),
         }
@@ -86,10 +86,10 @@ impl Archive {
 
     async fn write_merged(
         &self,
-        growing: Growing,
+        merging: MergedRun,
         merged: &mut Merged,
     ) -> Result<(), ArchiveError> {
-        let Growing { name, index, entries, segments, bytes } = growing;
+        let MergedRun { name, index, entries, segments, bytes } = merging;
         let is_large = bytes >= LARGE || entries.len() >= MAX_ENTRIES / 2;
         let name = if segments < 2 {
             name
@@ -121,9 +121,9 @@ impl Archive {
         large.insert(name);
     }
 
-    /// What a segment holds behind another's end. It may begin before that, if two archivers
+    /// What a segment holds after another's end. It may begin before that, if two archivers
     /// wrote them.
-    fn behind(
+    fn rest_after(
         &self,
         before: &SegmentIndex,
         name: &SegmentName,
@@ -136,7 +136,7 @@ impl Archive {
         let found = last.map_or(index.before, |entry| entry.position());
         if found != end {
             let holds = SegmentName::new(before.first(), &end, 0);
-            return Err(self.broken(coverage::NoPath::Fork(holds, name.clone())));
+            return Err(self.path_error(coverage::PathError::Fork(holds, name.clone())));
         }
         index.before = end;
         index.latest_before = before.latest();
@@ -148,7 +148,7 @@ impl Archive {
     /// whole before.
     async fn remove_merged(&self) -> Result<usize, ArchiveError> {
         let names = self.segments().await?;
-        let path = coverage::path(&names).map_err(|broken| self.broken(broken))?;
+        let path = coverage::path(&names).map_err(|error| self.path_error(error))?;
         let mut removed = 0;
         for kept in &path {
             let is_within = |name: &&SegmentName| {
@@ -170,7 +170,7 @@ impl Archive {
 }
 
 /// Entries of several segments in a row.
-struct Growing {
+struct MergedRun {
     /// The first of the segments.
     name: SegmentName,
     index: SegmentIndex,
@@ -179,7 +179,7 @@ struct Growing {
     bytes: usize,
 }
 
-impl Growing {
+impl MergedRun {
     fn of(name: &SegmentName, index: SegmentIndex, entries: Vec<Entry>) -> Self {
         let bytes = entries.iter().map(body_bytes).sum();
         Self { name: name.clone(), index, entries, segments: 1, bytes }
@@ -213,9 +213,9 @@ fn runs<'a, 'b>(
     for between in old.split(|name| is_large(name)) {
         let mut rest = between;
         while let Some(end) = reach(rest, LARGE as u64) {
-            let (run, behind) = rest.split_at(end);
+            let (run, remaining) = rest.split_at(end);
             runs.push(run);
-            rest = behind;
+            rest = remaining;
         }
         let small = rest.iter().rev().take_while(|name| name.bytes < SMALL).count();
         let small = &rest[rest.len() - small..];

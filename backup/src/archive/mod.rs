@@ -23,6 +23,7 @@ mod merge;
 mod name;
 mod reader;
 mod schema;
+mod state;
 mod store;
 mod stream;
 #[cfg(test)]
@@ -51,7 +52,7 @@ use index::Outline;
 
 use crate::keys::Keys;
 
-/// So much of the end of a segment is read for its index. Most indexes fit, so that one request
+/// Bytes at the end of a segment that are read for its index. Most indexes fit, so that one request
 /// is enough: that of 1,000 blocks has about 110 KiB.
 const TAIL: u64 = 128 << 10;
 
@@ -113,7 +114,7 @@ impl Archive {
     /// any; opens the one that is there if it is of this log. Durable on return.
     ///
     /// # Errors
-    /// [`ArchiveError::WrongLog`] if there is one of another log; otherwise as for
+    /// [`ArchiveError::WrongLog`] if there is one of another log; otherwise those of
     /// [`Archive::open`].
     pub async fn create(
         destination: Destination,
@@ -144,7 +145,7 @@ impl Archive {
         &self.log
     }
 
-    /// The destination's address, for people.
+    /// The destination's address, human-readable.
     pub fn place(&self) -> &str {
         self.destination.place()
     }
@@ -154,18 +155,18 @@ impl Archive {
         self.keys.recipients()
     }
 
-    /// How far the archive goes from its first entry on: the cursor behind its newest entry, as
+    /// How far the archive goes from its first entry on: the cursor after its newest entry, as
     /// the destination says. The origin if there are no segments.
     ///
     /// # Errors
-    /// [`ArchiveError::Gap`] or [`ArchiveError::Fork`] if the names of its segments tell one; as
-    /// for [`Archive::index`] of the newest segment.
+    /// [`ArchiveError::Gap`] or [`ArchiveError::Fork`] if the names of its segments tell one; those of [`Archive::index`] of
+    /// the newest segment.
     pub async fn cursor(&self) -> Result<Cursor, ArchiveError> {
-        Ok(self.standing().await?.cursor)
+        Ok(self.head().await?.cursor)
     }
 
     /// Whether the archive is still there. A directory that is empty because it is no longer
-    /// mounted is out of reach: nothing may be written into it.
+    /// mounted is unavailable: nothing may be written into it.
     async fn present(&self) -> Result<(), ArchiveError> {
         let place = self.place().to_owned();
         match self.destination.read(descriptor::NAME).await {
@@ -183,11 +184,11 @@ impl Archive {
     }
 
     /// Lists the segments, by their first entry, of the same first the longest first. They
-    /// overlap as a rule; whether they leave holes is for the caller to look at. Objects that are
+    /// overlap as a rule; the caller must check for gaps. Objects that are
     /// no segments by their names are left out, and what retention removes.
     ///
     /// # Errors
-    /// As of the destination.
+    /// Those of the destination.
     pub async fn segments(&self) -> Result<Vec<SegmentName>, ArchiveError> {
         // First: whatever is removed meanwhile did not count before.
         let from = self.from().await?;
@@ -196,7 +197,7 @@ impl Archive {
         Ok(names)
     }
 
-    /// Likewise, with those that are about to be removed.
+    /// The same with those that are about to be removed.
     async fn all_segments(&self) -> Result<Vec<SegmentName>, ArchiveError> {
         let objects = self.destination.list(name::FOLDER, None).await?;
         let parse = |object: &crate::Object| SegmentName::parse(&object.name, object.bytes);
@@ -289,7 +290,7 @@ impl Archive {
         match self.destination.create(&name.to_string(), bytes.clone()).await {
             Ok(()) => self.read_back(name, Some(bytes), index).await,
             Err(DestinationError::Exists { .. }) => {
-                self.destination.settle(&name.to_string()).await?;
+                self.destination.sync_existing(&name.to_string()).await?;
                 self.read_back(name, None, index).await
             }
             Err(error) => Err(error.into()),
@@ -336,7 +337,7 @@ impl Archive {
         } else if outline.before.index.checked_add(1) != Some(name.first)
             || !name.ends_at(&outline.after.position)
         {
-            format!("it holds what is behind {} up to {}", outline.before, outline.after.position)
+            format!("it holds what comes after {} up to {}", outline.before, outline.after.position)
         } else {
             return Ok(());
         };
@@ -351,7 +352,7 @@ impl Archive {
         }
     }
 
-    /// Compresses, encrypts, hashes and their opposites, beside the tasks that wait for the
+    /// Compresses, encrypts, hashes and the reverse, away from the tasks that wait for the
     /// network.
     async fn compute<T: Send + 'static>(
         &self,
@@ -365,7 +366,7 @@ impl Archive {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => Err(ArchiveError::Destination(DestinationError::Cancelled {
                 place: self.place().to_owned(),
-                what: "the program ends".to_owned(),
+                what: "the program is ending".to_owned(),
             })),
         }
     }

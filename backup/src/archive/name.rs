@@ -27,7 +27,7 @@ pub struct SegmentName {
 }
 
 impl SegmentName {
-    /// The segment of the entries from `first` to this position, of so many bytes.
+    /// The segment of the entries from `first` to this position, with its size in bytes.
     pub fn new(first: u64, last: &Position, bytes: u64) -> Self {
         Self { first, last: last.index, digest: short(last), bytes }
     }

@@ -7,8 +7,9 @@ use tipline_store::{
 };
 use tokio::runtime::Handle;
 
-use super::head::{Found, holding};
-use super::store::{Opened, Shared, lock, store_error};
+use super::error::store_error;
+use super::head::{LocatedBlock, holding};
+use super::state::{Opened, Shared, lock};
 
 /// Reads from an archive while it is written to. What it does not remember it looks up at the
 /// destination; what only a store knows it refuses to answer.
@@ -28,7 +29,7 @@ impl ArchiveReader {
         lock(&self.state).opened.as_ref().map(what)
     }
 
-    fn find(&self, height: u64) -> Result<Option<Found>, StoreError> {
+    fn find(&self, height: u64) -> Result<Option<LocatedBlock>, StoreError> {
         let known = self.get(|opened| match &opened.standing {
             standing if !standing.has_height(height) => Some(None),
             standing => standing.remembered(height).map(Some),

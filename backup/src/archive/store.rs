@@ -1,14 +1,16 @@
 //! The archive as the store of a consumer: each batch becomes a segment.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tipline_proto::{Event, LogIdentity};
 use tipline_store::{Batch, Store, StoreError, StoreIdentity, StoreReader, StoredLinks};
 use tokio::runtime::Handle;
 
-use super::head::Standing;
+use super::error::store_error;
+use super::head::ArchiveHead;
 use super::index::Row;
 use super::reader::ArchiveReader;
+use super::state::{Opened, Shared, State, lock};
 use super::{Archive, ArchiveError, SegmentIndex};
 use crate::destination::{Destination, DestinationError};
 use crate::keys::Keys;
@@ -30,31 +32,6 @@ pub struct ArchiveStore {
     state: Shared,
 }
 
-/// What a store and its readers have in common.
-#[derive(Debug, Default)]
-pub(super) struct State {
-    /// The archive, once it was opened, and where it is.
-    pub(super) opened: Option<Opened>,
-    /// Up to which entry there must be an archive; 0 if it may be a new one.
-    known: u64,
-    /// Whether the destination may not be made any more.
-    prepared: bool,
-}
-
-/// An archive that was opened, and where it is.
-#[derive(Debug, Clone)]
-pub(super) struct Opened {
-    pub(super) archive: Archive,
-    pub(super) standing: Standing,
-}
-
-/// Changes are made whole under the lock, which is held for an instant only.
-pub(super) type Shared = Arc<Mutex<State>>;
-
-pub(super) fn lock(state: &Shared) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl ArchiveStore {
     /// The archive at a destination. Contacts nothing yet.
     ///
@@ -70,7 +47,7 @@ impl ArchiveStore {
         Self { destination, keys, runtime: Handle::current(), state: Arc::new(Mutex::new(state)) }
     }
 
-    /// Opens what is there, and asks where it is.
+    /// Opens what is there, and asks how far it is.
     async fn look(&self) -> Result<Option<Opened>, ArchiveError> {
         if !lock(&self.state).prepared {
             self.destination.prepare().await?;
@@ -84,13 +61,13 @@ impl ArchiveStore {
             Err(ArchiveError::NotFound { .. }) => return Ok(None),
             archive => archive?,
         };
-        let standing = archive.standing().await?;
+        let standing = archive.head().await?;
         Ok(Some(Opened { archive, standing }))
     }
 
     fn keep(&self, opened: Opened) {
         let mut state = lock(&self.state);
-        // It was there: from now on it must not be made anew.
+        // It was there: from now on it must not be created again.
         state.known = state.known.max(opened.standing.cursor.position.index).max(1);
         state.opened = Some(opened);
     }
@@ -144,7 +121,7 @@ impl Store for ArchiveStore {
         let opened = self.runtime.block_on(async {
             let (destination, keys) = (self.destination.clone(), self.keys.clone());
             let archive = Archive::create(destination, log, keys).await?;
-            let standing = archive.standing().await?;
+            let standing = archive.head().await?;
             Ok(Opened { archive, standing })
         });
         self.keep(opened.map_err(|error| self.failed(error))?);
@@ -197,19 +174,19 @@ impl Store for ArchiveStore {
     }
 }
 
-fn index_of(archive: &Archive, standing: &Standing, batch: &Batch) -> SegmentIndex {
+fn index_of(archive: &Archive, standing: &ArchiveHead, batch: &Batch) -> SegmentIndex {
     SegmentIndex {
         log: archive.identity().into(),
         before: standing.cursor.position,
         after: batch.cursor.clone(),
-        links: links_behind(standing, batch),
+        links: links_after(standing, batch),
         latest_before: standing.latest,
         rows: batch.entries.iter().map(Row::from).collect(),
     }
 }
 
-/// The links behind a verified batch.
-fn links_behind(standing: &Standing, batch: &Batch) -> StoredLinks {
+/// The links after a verified batch.
+fn links_after(standing: &ArchiveHead, batch: &Batch) -> StoredLinks {
     let mut proven_above = standing.links.proven_above.clone();
     for entry in &batch.entries {
         match &entry.event {
@@ -225,33 +202,4 @@ fn links_behind(standing: &Standing, batch: &Batch) -> StoredLinks {
     let proof_tip = batch.cursor.proof_tip;
     proven_above.retain(|height| proof_tip.is_none_or(|proven| *height > proven));
     StoredLinks { base: batch.base.clone(), proven_above }
-}
-
-/// What the caller of a store must do after an error of its archive.
-pub(super) fn store_error(place: String, error: ArchiveError) -> StoreError {
-    match error {
-        ArchiveError::WrongLog { found, expected, .. } => StoreError::WrongLog {
-            place,
-            found: Box::new((&*found).into()),
-            expected: Box::new((&*expected).into()),
-        },
-        ArchiveError::Destination(error @ DestinationError::NoSpace { .. }) => {
-            StoreError::NoSpace { place, source: Some(Box::new(error)) }
-        }
-        error if error.is_retryable() => {
-            StoreError::Unavailable { place, source: Some(Box::new(error)) }
-        }
-        ArchiveError::Corrupt { object, what, .. } => {
-            StoreError::Corrupt { place, at: format!("{object}: {what}"), source: None }
-        }
-        ArchiveError::Destination(DestinationError::NotFound { name, .. }) => {
-            StoreError::Corrupt { place, at: format!("{name}: it is gone"), source: None }
-        }
-        ArchiveError::BadSegment { .. } | ArchiveError::Destination(_) => StoreError::Failed {
-            place,
-            what: "a segment could not be written".to_owned(),
-            source: Some(Box::new(error)),
-        },
-        error => StoreError::Unusable { place, why: error.to_string(), source: None },
-    }
 }

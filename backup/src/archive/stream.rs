@@ -1,4 +1,4 @@
-//! A segment read piece by piece, for whoever looks at every digest as it comes.
+//! A segment read piece by piece, for receivers that check every digest themselves.
 
 use std::ops::Range;
 
@@ -13,19 +13,19 @@ use super::format::{
 };
 use super::{Archive, ArchiveError, Row, SegmentName};
 
-/// So much of a segment is read at once, and twice as much is unpacked at once.
+/// Bytes of a segment that are read at once. Twice as many are unpacked at once.
 const PIECE: u64 = 4 << 20;
 
 impl Archive {
     /// Sends the entries of a segment in their order, some MiB at a time, and ends early if nobody
     /// takes them. It compares what [`Archive::entries`] does, but for the digests of the entries:
-    /// **whoever takes them must check these**, as who applies them does. It knows of damage when
-    /// it comes to the end; entries behind the damaged place may have been sent by then.
+    /// **the receiver must check these**, as applying them does. Damage shows at the end only: entries
+    /// after the damaged place may have been sent by then.
     ///
     /// What is encrypted is opened as a whole, and compared as by [`Archive::entries`].
     ///
     /// # Errors
-    /// As for [`Archive::entries`].
+    /// Those of [`Archive::entries`].
     pub(crate) async fn pieces(
         &self,
         name: &SegmentName,
@@ -35,8 +35,8 @@ impl Archive {
         let index = trailer.index(&tail, &self.keys).map_err(|bad| self.bad(name, bad))?;
         self.check_name(name, &index.outline())?;
         let Some(end) = trailer.plain_end() else {
-            // Who has gone needs no answer.
-            drop(into.send(self.entries(name).await?.1).await);
+            // A receiver that has gone needs no answer.
+            _ = into.send(self.entries(name).await?.1).await;
             return Ok(());
         };
         let object = name.to_string();
@@ -101,7 +101,7 @@ impl Unpacking {
         let mut entries = Vec::new();
         loop {
             if self.ended && input.pos < packed.len() {
-                return Err(corrupt("its body cannot be unpacked: there is something behind it"));
+                return Err(corrupt("its body cannot be unpacked: there is something after it"));
             }
             if self.plain.len() == self.plain.capacity() {
                 self.cut(&mut entries)?;

@@ -6,15 +6,16 @@
 //! ```
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use super::error::CheckpointError;
-use super::job::Job;
-use super::manifest::{CheckpointId, Manifest, ManifestFile};
-use super::set::MANIFEST;
+use super::id::CheckpointId;
+use super::manifest::{MANIFEST, Manifest, ManifestFile};
 use super::tree;
+use crate::disk;
+use crate::throttle::Throttle;
 
 /// The folder of all that is shared.
 const SHARED: &str = "shared";
@@ -27,12 +28,8 @@ pub(super) fn engine(number: usize) -> String {
 /// Writes down which copy a checkpoint is of. Durable with the checkpoint's directory.
 pub(super) fn note(root: &Path, number: usize, copy: u32) -> Result<(), CheckpointError> {
     let path = root.join(format!("copy-{number}"));
-    let write = || {
-        let mut file = File::create_new(&path)?;
-        file.write_all(copy.to_string().as_bytes())?;
-        file.sync_all()
-    };
-    write().map_err(CheckpointError::file(format!("writing {}", path.display())))
+    let written = disk::write_new(&path, copy.to_string().as_bytes());
+    written.map_err(CheckpointError::file(format!("writing {}", path.display())))
 }
 
 /// Makes the names of the engines' folders durable.
@@ -44,15 +41,15 @@ pub(super) fn flush(set: &Path) -> Result<(), CheckpointError> {
 pub(super) fn hash(
     set: &Path,
     files: Vec<(String, String)>,
-    job: &Job,
+    throttle: &Throttle,
 ) -> Result<Vec<ManifestFile>, CheckpointError> {
     let mut objects = Vec::with_capacity(files.len());
     for (_, object) in &files {
         let length = fs::metadata(set.join(object)).map(|found| found.len());
-        let failed = CheckpointError::file(format!("looking at {object}"));
+        let failed = CheckpointError::file(format!("reading the size of {object}"));
         objects.push((object.clone(), length.map_err(failed)?));
     }
-    let hashed = tree::hash(set, objects, job)?;
+    let hashed = tree::hash(set, objects, throttle)?;
     let file = |((path, object), hashed): ((String, String), ManifestFile)| ManifestFile {
         path,
         shared: Some(object),
@@ -61,9 +58,9 @@ pub(super) fn hash(
     Ok(files.into_iter().zip(hashed).map(file).collect())
 }
 
-/// Removes shared files that no manifest refers to, and copies that no checkpoint is of. Only
-/// for who has the set's lock. While there is a manifest that cannot be read, nothing is removed:
-/// nobody knows what it refers to.
+/// Removes shared files that no manifest refers to, and copies that no checkpoint is of. Hold
+/// the set's lock. While there is a manifest that cannot be read nothing is removed, because it may
+/// refer to anything.
 pub(super) fn collect(set: &Path) -> Result<(), CheckpointError> {
     let shared = set.join(SHARED);
     if !shared.is_dir() {
@@ -82,13 +79,13 @@ pub(super) fn collect(set: &Path) -> Result<(), CheckpointError> {
             for copy in names(&engine.join(folder)).map_err(failed)? {
                 let is_used = used.copies.contains(&(part.clone(), copy.clone()));
                 if !is_used {
-                    remove(&engine.join(folder).join(copy)).map_err(failed)?;
+                    disk::remove(&engine.join(folder).join(copy)).map_err(failed)?;
                 }
             }
         }
         for name in names(&engine.join("shared_checksum")).map_err(failed)? {
             if !used.objects.contains(&object("shared_checksum", &name)) {
-                remove(&engine.join("shared_checksum").join(name)).map_err(failed)?;
+                disk::remove(&engine.join("shared_checksum").join(name)).map_err(failed)?;
             }
         }
     }
@@ -131,14 +128,6 @@ fn names(directory: &Path) -> io::Result<Vec<String>> {
         found => found?,
     };
     found.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-    match removed {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    }
 }
 
 impl Manifest {

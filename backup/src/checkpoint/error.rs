@@ -4,17 +4,17 @@ use std::io;
 
 use tipline_store::StoreError;
 
-use super::manifest::CheckpointId;
+use super::id::CheckpointId;
 use crate::destination::DestinationError;
 
-/// Why something was not done with checkpoints. Nothing is listed then that is not whole.
+/// Why something was not done with checkpoints. Whatever is listed is whole.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
     /// The store cannot be copied. As the store's error says.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The set is out of reach. As the destination's error says.
+    /// The set is unavailable. As the destination's error says.
     #[error(transparent)]
     Destination(#[from] DestinationError),
     /// A checkpoint is not what was written. Use another one, remove this one.
@@ -43,9 +43,9 @@ pub enum CheckpointError {
         /// Which set.
         place: String,
     },
-    /// There is no room for it; nothing was begun. Make room, or remove old ones.
+    /// There is no space for it; nothing was begun. Free some, or remove old ones.
     #[error(
-        "a checkpoint at {place} takes {needed} bytes, but only {free} are free: make room, or remove old ones with `tipline checkpoint expire`"
+        "a checkpoint at {place} takes {needed} bytes, but only {free} are free: free some space, or remove old ones with `tipline checkpoint expire`"
     )]
     NoSpace {
         /// Which set.
@@ -55,10 +55,10 @@ pub enum CheckpointError {
         /// What there is.
         free: u64,
     },
-    /// It was told to stop. Nothing of it is left.
+    /// It was cancelled. Nothing of it is left.
     #[error("the checkpoint was cancelled; nothing of it is left")]
     Cancelled,
-    /// The store changed faster than it could be copied, time and again. Try again when it rests.
+    /// The store changed faster than it could be copied, several times. Try again when it is quieter.
     #[error(
         "the store {store} was overtaken while it was copied, {times} times: {what}: try again when fewer blocks are rolled back"
     )]

@@ -1,4 +1,4 @@
-//! Which checkpoints are kept, and removing the others.
+//! Keeping checkpoints, and removing the others.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,21 +7,23 @@ use bytes::Bytes;
 use tipline_proto::Timestamp;
 
 use super::error::CheckpointError;
-use super::manifest::CheckpointId;
-use super::set::{Checkpoints, Listed, MANIFEST, blocking};
+use super::id::CheckpointId;
+use super::manifest::MANIFEST;
+use super::set::{Checkpoints, Listed, blocking};
 use super::{engine, tree};
-use crate::destination::{DestinationError, Watch};
+use crate::destination::DestinationError;
+use crate::throttle::Throttle;
 
-/// Folder of the names of checkpoints that are not to be removed.
-const KEPT: &str = "kept";
-/// Content of such a name that an archive keeps, because it starts with this checkpoint. What the
-/// operator keeps is empty.
+/// Folder of the names of pinned checkpoints. The name is older than the word: keep it.
+const PINNED: &str = "kept";
+/// Content of such a name if an archive pinned it, because it starts with this checkpoint. The
+/// operator's pins are empty.
 const BY_ARCHIVE: &[u8] = b"archive";
 
-/// What is kept of a set besides what was told to be kept.
+/// What is kept of a set besides what is pinned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keep {
-    /// So many of the newest, at least one.
+    /// This many of the newest, at least one.
     pub last: usize,
     /// Whatever was made within this time before now.
     pub within: Option<Duration>,
@@ -34,12 +36,12 @@ impl Default for Keep {
     }
 }
 
-/// What becomes of a checkpoint.
+/// Whether a checkpoint stays, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Fate {
-    /// It stays until it is released.
-    Kept,
+pub enum CheckpointRetention {
+    /// It stays until it is unpinned.
+    Pinned,
     /// It stays: it is one of the newest.
     Last,
     /// It stays: it is young.
@@ -51,56 +53,59 @@ pub enum Fate {
 }
 
 impl Checkpoints {
-    /// The checkpoints that were told to be kept, whether they are there or not.
+    /// The pinned checkpoints, whether they are there or not.
     ///
     /// # Errors
     /// [`CheckpointError::Destination`].
-    pub async fn kept(&self) -> Result<BTreeSet<CheckpointId>, CheckpointError> {
-        let objects = self.destination().list(KEPT, None).await?;
+    pub async fn pinned(&self) -> Result<BTreeSet<CheckpointId>, CheckpointError> {
+        let objects = self.destination().list(PINNED, None).await?;
         let id = |name: &str| name.rsplit('/').next().and_then(|name| name.parse().ok());
         Ok(objects.iter().filter_map(|object| id(&object.name)).collect())
     }
 
-    /// Keeps a checkpoint until it is released. Durable on return.
+    /// Keeps a checkpoint until it is unpinned. Durable on return.
     ///
     /// # Errors
     /// [`CheckpointError::NotFound`]; [`CheckpointError::Destination`].
-    pub async fn keep(&self, id: &CheckpointId) -> Result<(), CheckpointError> {
+    pub async fn pin(&self, id: &CheckpointId) -> Result<(), CheckpointError> {
         if !self.list().await?.iter().any(|listed| listed.id() == id) {
             return Err(self.missing(id));
         }
-        Ok(self.destination().replace(&format!("{KEPT}/{id}"), Bytes::new()).await?)
+        Ok(self.destination().replace(&format!("{PINNED}/{id}"), Bytes::new()).await?)
     }
 
-    /// Lets a checkpoint expire like all others. `Ok` too if it was not kept.
+    /// Lets a checkpoint expire like all others. `Ok` too if it was not pinned.
     ///
     /// # Errors
     /// [`CheckpointError::Destination`].
-    pub async fn release(&self, id: &CheckpointId) -> Result<(), CheckpointError> {
-        Ok(self.destination().remove(&format!("{KEPT}/{id}")).await?)
+    pub async fn unpin(&self, id: &CheckpointId) -> Result<(), CheckpointError> {
+        Ok(self.destination().remove(&format!("{PINNED}/{id}")).await?)
     }
 
-    /// Keeps the checkpoint that an archive starts with. Durable on return.
-    pub(crate) async fn hold(&self, id: &CheckpointId) -> Result<(), CheckpointError> {
-        if self.kept().await?.contains(id) {
+    /// Pins the checkpoint that an archive starts with. Durable on return.
+    pub(crate) async fn pin_for_archive(&self, id: &CheckpointId) -> Result<(), CheckpointError> {
+        if self.pinned().await?.contains(id) {
             return Ok(());
         }
         let content = Bytes::from_static(BY_ARCHIVE);
-        Ok(self.destination().replace(&format!("{KEPT}/{id}"), content).await?)
+        Ok(self.destination().replace(&format!("{PINNED}/{id}"), content).await?)
     }
 
-    /// Lets go of what archives kept, but for this one.
-    pub(crate) async fn let_go_but(&self, start: &CheckpointId) -> Result<(), CheckpointError> {
-        for id in self.kept().await?.iter().filter(|id| *id != start) {
-            self.let_go(id).await?;
+    /// Unpins what archives pinned, except this one.
+    pub(crate) async fn unpin_for_archive_except(
+        &self,
+        start: &CheckpointId,
+    ) -> Result<(), CheckpointError> {
+        for id in self.pinned().await?.iter().filter(|id| *id != start) {
+            self.unpin_for_archive(id).await?;
         }
         Ok(())
     }
 
-    /// Lets go of a checkpoint, if it is an archive that keeps it.
-    pub(crate) async fn let_go(&self, id: &CheckpointId) -> Result<(), CheckpointError> {
-        match self.destination().read(&format!("{KEPT}/{id}")).await {
-            Ok(content) if content == BY_ARCHIVE => self.release(id).await,
+    /// Unpins a checkpoint if an archive pinned it.
+    pub(crate) async fn unpin_for_archive(&self, id: &CheckpointId) -> Result<(), CheckpointError> {
+        match self.destination().read(&format!("{PINNED}/{id}")).await {
+            Ok(content) if content == BY_ARCHIVE => self.unpin(id).await,
             Ok(_) | Err(DestinationError::NotFound { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -109,34 +114,34 @@ impl Checkpoints {
     /// What [`Checkpoints::expire`] would do now, for each checkpoint, the newest first. Nothing
     /// is removed, and no file read but for manifests.
     ///
-    /// A checkpoint whose manifest is damaged is none of the newest, nor young: it goes when there
-    /// is a newer one.
+    /// A checkpoint whose manifest is damaged counts neither as one of the newest nor as young. It
+    /// goes when there is a newer one.
     ///
     /// # Errors
     /// [`CheckpointError::Destination`].
-    pub async fn judge(
+    pub async fn plan_expiry(
         &self,
         keep: &Keep,
         now: Timestamp,
-    ) -> Result<Vec<(Listed, Fate)>, CheckpointError> {
-        let (listed, kept) = (self.list().await?, self.kept().await?);
+    ) -> Result<Vec<(Listed, CheckpointRetention)>, CheckpointError> {
+        let (listed, pinned) = (self.list().await?, self.pinned().await?);
         let mut whole = 0;
-        let fate = |listed: Listed| {
-            let fate = match &listed {
-                listed if kept.contains(listed.id()) => Fate::Kept,
-                Listed::Whole(_) if whole < keep.last.max(1) => Fate::Last,
+        let retention = |listed: Listed| {
+            let retention = match &listed {
+                listed if pinned.contains(listed.id()) => CheckpointRetention::Pinned,
+                Listed::Whole(_) if whole < keep.last.max(1) => CheckpointRetention::Last,
                 Listed::Whole(manifest)
                     if keep.within.is_some_and(|within| now.since(manifest.created) <= within) =>
                 {
-                    Fate::Within
+                    CheckpointRetention::Within
                 }
-                Listed::Corrupt { .. } if whole == 0 => Fate::LastGood,
-                _ => Fate::Expired,
+                Listed::Corrupt { .. } if whole == 0 => CheckpointRetention::LastGood,
+                _ => CheckpointRetention::Expired,
             };
             whole += usize::from(matches!(listed, Listed::Whole(_)));
-            (listed, fate)
+            (listed, retention)
         };
-        Ok(listed.into_iter().map(fate).collect())
+        Ok(listed.into_iter().map(retention).collect())
     }
 
     /// Removes what is not kept; gives what became of each, the newest first. Of those that stay,
@@ -146,30 +151,30 @@ impl Checkpoints {
     /// One that is removed is no longer listed from the first instant on.
     ///
     /// # Errors
-    /// [`CheckpointError::InUse`] if one is being made; [`CheckpointError::Cancelled`] if `watch`
+    /// [`CheckpointError::InUse`] if one is being made; [`CheckpointError::Cancelled`] if `throttle`
     /// ends the reading: nothing was removed.
     pub async fn expire(
         &self,
         keep: &Keep,
         now: Timestamp,
         good: Option<&CheckpointId>,
-        watch: &impl Watch,
-    ) -> Result<Vec<(Listed, Fate)>, CheckpointError> {
-        // Elsewhere nobody makes any; they are uploaded when they are whole.
+        throttle: &Throttle,
+    ) -> Result<Vec<(Listed, CheckpointRetention)>, CheckpointError> {
+        // Elsewhere none are made; they are uploaded once they are whole.
         let local = self.destination().directory();
         let _lock = if local.is_some() { Some(self.lock().await?) } else { None };
-        let mut judged = self.judge(keep, now).await?;
-        if !judged.iter().any(|(_, fate)| *fate == Fate::Expired) {
-            return Ok(judged);
+        let mut planned = self.plan_expiry(keep, now).await?;
+        if !planned.iter().any(|(_, retention)| *retention == CheckpointRetention::Expired) {
+            return Ok(planned);
         }
-        self.spare_the_last_good(&mut judged, good, watch).await?;
-        for (listed, fate) in &mut judged {
-            if *fate != Fate::Expired {
+        self.spare_the_last_good(&mut planned, good, throttle).await?;
+        for (listed, retention) in &mut planned {
+            if *retention != CheckpointRetention::Expired {
                 continue;
             }
-            // Reading may have taken long: somebody may keep it by now.
-            if self.kept().await?.contains(listed.id()) {
-                *fate = Fate::Kept;
+            // Reading may have taken long: it may be pinned by now.
+            if self.pinned().await?.contains(listed.id()) {
+                *retention = CheckpointRetention::Pinned;
                 continue;
             }
             self.remove(listed.id()).await?;
@@ -177,26 +182,32 @@ impl Checkpoints {
         if let Some(directory) = local {
             blocking(move || engine::collect(&directory)).await?;
         }
-        Ok(judged)
+        Ok(planned)
     }
 
     async fn spare_the_last_good(
         &self,
-        judged: &mut [(Listed, Fate)],
+        planned: &mut [(Listed, CheckpointRetention)],
         good: Option<&CheckpointId>,
-        watch: &impl Watch,
+        throttle: &Throttle,
     ) -> Result<(), CheckpointError> {
         // Those that stay first, then the others, each the newest first.
         let order = |expired: bool| {
-            let is = move |fate: Fate| (fate == Fate::Expired) == expired;
-            judged.iter().enumerate().filter(move |(_, (_, fate))| is(*fate)).map(|(at, _)| at)
+            let is = move |retention: CheckpointRetention| {
+                (retention == CheckpointRetention::Expired) == expired
+            };
+            planned
+                .iter()
+                .enumerate()
+                .filter(move |(_, (_, retention))| is(*retention))
+                .map(|(at, _)| at)
         };
         let order: Vec<usize> = order(false).chain(order(true)).collect();
         for at in order {
-            let (Listed::Whole(manifest), fate) = &mut judged[at] else { continue };
+            let (Listed::Whole(manifest), retention) = &mut planned[at] else { continue };
             let is_good = match good {
                 Some(good) if *good == manifest.id => true,
-                _ => match self.verify(manifest, watch).await {
+                _ => match self.verify(manifest, throttle).await {
                     Ok(()) => true,
                     Err(CheckpointError::Corrupt { id, what, .. }) => {
                         tracing::error!(checkpoint = %id, place = self.place(), what, "a checkpoint is damaged");
@@ -206,8 +217,8 @@ impl Checkpoints {
                 },
             };
             if is_good {
-                if *fate == Fate::Expired {
-                    *fate = Fate::LastGood;
+                if *retention == CheckpointRetention::Expired {
+                    *retention = CheckpointRetention::LastGood;
                 }
                 return Ok(());
             }

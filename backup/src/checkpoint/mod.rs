@@ -2,17 +2,17 @@
 //! is and the hash of every file. [`Checkpoints`] documents the format.
 //!
 //! ```text
-//! pin (between two batches) ──► room? ──► copy, fsync ──► open, compare the cursor ──► hash ──► manifest
+//! snapshot (between two batches) ──► space? ──► copy, fsync ──► open, compare the cursor ──► hash ──► manifest
 //! ```
-//! The store is applied to all the while. The manifest is written last: what has none is not a
+//! The store keeps applying meanwhile. The manifest is written last: what has none is not a
 //! checkpoint, and the next one removes it.
 
 mod create;
 mod engine;
 mod error;
 mod expire;
+mod id;
 mod job;
-mod lock;
 mod manifest;
 mod set;
 #[cfg(test)]
@@ -21,8 +21,8 @@ mod tree;
 mod upload;
 
 pub use error::CheckpointError;
-pub use expire::{Fate, Keep};
+pub use expire::{CheckpointRetention, Keep};
+pub use id::{CheckpointId, NotAnId};
 pub use job::Job;
-pub use manifest::{CheckpointId, Manifest, ManifestFile, NotAnId};
+pub use manifest::{Manifest, ManifestFile};
 pub use set::{Checkpoints, Listed};
-pub(crate) use tree::free;

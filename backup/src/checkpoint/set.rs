@@ -4,13 +4,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::error::CheckpointError;
-use super::lock::SetLock;
-use super::manifest::{CheckpointId, Manifest, ManifestFile};
+use super::id::CheckpointId;
+use super::manifest::{MANIFEST, Manifest, ManifestFile};
 use super::tree;
-use crate::destination::{Destination, DestinationError, Watch};
+use crate::destination::{Destination, DestinationError};
+use crate::disk::Lock;
+use crate::throttle::Throttle;
 
-/// Name of the manifest in a checkpoint.
-pub(super) const MANIFEST: &str = "manifest.json";
+/// The file of a set that is locked while one of its checkpoints is made or removed.
+const LOCK: &str = "lock";
 
 /// Checkpoints of one store, or of several of one log: in a directory of this machine, where they
 /// are made, or anywhere that they were uploaded to.
@@ -25,7 +27,7 @@ pub(super) const MANIFEST: &str = "manifest.json";
 /// | `lock` | means nothing by itself |
 ///
 /// `ID` is a [`CheckpointId`]. The manifest is JSON. It ends with `"blake3": "…"`, the BLAKE3 of
-/// its text in front of the comma before that, so that one flipped byte in it is noticed. Nothing
+/// its text up to the comma before that, so that one flipped byte in it is noticed. Nothing
 /// in it changes once it is written.
 #[derive(Debug, Clone)]
 pub struct Checkpoints {
@@ -65,9 +67,9 @@ impl Checkpoints {
         Self { destination, shares: false }
     }
 
-    /// Those that are made have files in common, as far as the medium can do that, which is
-    /// RocksDB by its backup engine: each takes only the room of what has changed, also on another
-    /// file system than the store's. Those that were made otherwise stay as they are.
+    /// New checkpoints share files, as far as the medium can do that, which is RocksDB by its backup
+    /// engine. Each then takes only the space of what has changed, also on another file system than
+    /// the store's. Older ones stay as they are.
     pub fn sharing(self) -> Self {
         Self { shares: true, ..self }
     }
@@ -76,7 +78,7 @@ impl Checkpoints {
         self.shares
     }
 
-    /// Where it is, for people.
+    /// Where it is, human-readable.
     pub fn place(&self) -> &str {
         self.destination.place()
     }
@@ -96,12 +98,14 @@ impl Checkpoints {
         self.destination.directory().is_some()
     }
 
-    pub(crate) async fn lock(&self) -> Result<SetLock, CheckpointError> {
+    /// One at a time in a set.
+    pub(crate) async fn lock(&self) -> Result<Lock, CheckpointError> {
         let directory = self.directory()?;
         let place = self.place().to_owned();
         blocking(move || {
             let what = format!("taking the lock in {}", directory.display());
-            let taken = SetLock::take(&directory).map_err(CheckpointError::file(what))?;
+            let taken =
+                Lock::try_acquire(&directory.join(LOCK)).map_err(CheckpointError::file(what))?;
             taken.ok_or(CheckpointError::InUse { place })
         })
         .await
@@ -118,7 +122,7 @@ impl Checkpoints {
         ids.sort();
         let mut listed = vec![];
         for id in ids.into_iter().rev() {
-            listed.extend(self.look(id).await?);
+            listed.extend(self.inspect(id).await?);
         }
         Ok(listed)
     }
@@ -129,7 +133,7 @@ impl Checkpoints {
     /// [`CheckpointError::NotFound`]; [`CheckpointError::Corrupt`] if its manifest is not what was
     /// written.
     pub async fn get(&self, id: &CheckpointId) -> Result<Manifest, CheckpointError> {
-        match self.look(id.clone()).await? {
+        match self.inspect(id.clone()).await? {
             Some(Listed::Whole(manifest)) => Ok(manifest),
             Some(Listed::Corrupt { why, .. }) => {
                 Err(self.corrupt(id, format!("{MANIFEST}: {why}")))
@@ -138,7 +142,7 @@ impl Checkpoints {
         }
     }
 
-    async fn look(&self, id: CheckpointId) -> Result<Option<Listed>, CheckpointError> {
+    async fn inspect(&self, id: CheckpointId) -> Result<Option<Listed>, CheckpointError> {
         let text = match self.destination.read(&format!("{id}/{MANIFEST}")).await {
             Ok(text) => text,
             // Not finished, or just removed.
@@ -157,12 +161,12 @@ impl Checkpoints {
     ///
     /// # Errors
     /// [`CheckpointError::Corrupt`] names the first file that is not what was written;
-    /// [`CheckpointError::Cancelled`] if `watch` ends it. What is in `into` then is to be removed.
+    /// [`CheckpointError::Cancelled`] if `throttle` ends it. What is in `into` then is to be removed.
     pub async fn fetch(
         &self,
         manifest: &Manifest,
         into: &Path,
-        watch: &impl Watch,
+        throttle: &Throttle,
     ) -> Result<(), CheckpointError> {
         let mut directories = vec![into.to_owned()];
         tree::make_directory(into)?;
@@ -179,7 +183,7 @@ impl Checkpoints {
         directories.iter().skip(1).try_for_each(|path| tree::make_directory(path))?;
         for file in &manifest.files {
             let (object, to) = (manifest.object(file), into.join(&file.path));
-            let found = self.destination.download(&object, &to, watch).await;
+            let found = self.destination.download(&object, &to, throttle).await;
             let length = fs::metadata(&to).map(|found| found.len());
             self.compare(manifest, file, found, length.ok())?;
         }
@@ -190,14 +194,14 @@ impl Checkpoints {
     ///
     /// # Errors
     /// [`CheckpointError::Corrupt`] names the first file that is not what was written;
-    /// [`CheckpointError::Cancelled`] if `watch` ends it.
+    /// [`CheckpointError::Cancelled`] if `throttle` ends it.
     pub async fn verify(
         &self,
         manifest: &Manifest,
-        watch: &impl Watch,
+        throttle: &Throttle,
     ) -> Result<(), CheckpointError> {
         for file in &manifest.files {
-            let found = self.destination.hash(&manifest.object(file), watch).await;
+            let found = self.destination.hash(&manifest.object(file), throttle).await;
             let (found, length) = match found {
                 Ok((hash, length)) => (Ok(hash), Some(length)),
                 Err(error) => (Err(error), None),
@@ -243,14 +247,14 @@ impl Checkpoints {
     }
 }
 
-/// Blocking work, away from the runtime's own threads. It goes on to its end.
+/// Blocking work, away from the runtime's own threads. It always runs to its end.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, CheckpointError> + Send + 'static,
 ) -> Result<T, CheckpointError> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|error| {
         Err(CheckpointError::File {
-            what: "a checkpoint's thread ended".to_owned(),
+            what: "a checkpoint's thread panicked".to_owned(),
             source: std::io::Error::other(error),
         })
     })

@@ -1,29 +1,27 @@
 //! The files of a checkpoint in a directory of this machine.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::Path;
 
-use tipline_store::Pace;
+use tipline_store::Throttle as _;
 
 use super::error::CheckpointError;
-use super::job::Job;
-use super::manifest::{CheckpointId, ManifestFile};
-use super::set::MANIFEST;
+use super::id::CheckpointId;
+use super::manifest::{MANIFEST, ManifestFile};
+use crate::disk::{self, Existing};
+use crate::throttle::Throttle;
 
-/// So much is read at once.
+/// Bytes that are read at once.
 const PIECE: usize = 1 << 20;
 
 /// Makes a new directory for its owner only. Its name is not durable yet.
 pub(super) fn make_directory(path: &Path) -> Result<(), CheckpointError> {
-    let mut builder = DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    let made = builder.create(path);
+    let made = disk::make_private_directory(path);
     made.map_err(CheckpointError::file(format!("making {}", path.display())))
 }
 
-/// Makes the directory of a set if it is not there. That in which it is must be: otherwise it is
+/// Makes the directory of a set if it is not there. Its parent must be there: otherwise it is
 /// one that is not mounted.
 pub(super) fn prepare(set: &Path) -> Result<(), CheckpointError> {
     if !set.is_dir() {
@@ -34,8 +32,7 @@ pub(super) fn prepare(set: &Path) -> Result<(), CheckpointError> {
 
 /// Makes the names in a directory durable.
 pub(super) fn flush(path: &Path) -> Result<(), CheckpointError> {
-    let flushed = File::open(path).and_then(|directory| directory.sync_all());
-    flushed.map_err(CheckpointError::file(format!("flushing {}", path.display())))
+    disk::sync(path).map_err(CheckpointError::file(format!("flushing {}", path.display())))
 }
 
 /// All files below a directory with their lengths, sorted by path, which is below `name`.
@@ -64,7 +61,7 @@ pub(super) fn list(path: &Path, name: &str) -> Result<Vec<(String, u64)>, Checkp
 pub(super) fn hash(
     root: &Path,
     files: Vec<(String, u64)>,
-    job: &Job,
+    throttle: &Throttle,
 ) -> Result<Vec<ManifestFile>, CheckpointError> {
     let mut piece = vec![0; PIECE];
     let mut hashed = Vec::with_capacity(files.len());
@@ -74,7 +71,7 @@ pub(super) fn hash(
         let mut hasher = blake3::Hasher::new();
         loop {
             let read = file.read(&mut piece).map_err(failed)?;
-            if Pace::moved(job, read as u64).is_break() {
+            if throttle.moved(read as u64).is_break() {
                 return Err(CheckpointError::Cancelled);
             }
             if read == 0 {
@@ -93,18 +90,9 @@ pub(super) fn hash(
 
 /// Writes the manifest: from here on the checkpoint is listed. Durable on return.
 pub(super) fn finish(root: &Path, text: &str) -> Result<(), CheckpointError> {
-    let (new, path) = (root.join("manifest.json.new"), root.join(MANIFEST));
-    let write = || {
-        let mut options = OpenOptions::new();
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.write(true).create_new(true).open(&new)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, &path)
-    };
-    write().map_err(CheckpointError::file(format!("writing {}", path.display())))?;
-    flush(root)
+    let path = root.join(MANIFEST);
+    let written = disk::write_whole(&path, text.as_bytes(), Existing::Replace);
+    written.map_err(CheckpointError::file(format!("writing {}", path.display())))
 }
 
 /// Removes a checkpoint or what there is of one: the manifest first, so that it is never listed
@@ -117,13 +105,11 @@ pub(super) fn remove(directory: &Path, id: &CheckpointId) -> Result<(), Checkpoi
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(failed(e)),
     }
-    match fs::remove_dir_all(&root) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed(e)),
-        _ => flush(directory),
-    }
+    disk::remove(&root).map_err(failed)?;
+    flush(directory)
 }
 
-/// Removes what is left of checkpoints that were not finished. Only for who has the set's lock.
+/// Removes the remains of unfinished checkpoints. Hold the set's lock.
 pub(super) fn clear(directory: &Path) -> Result<(), CheckpointError> {
     let failed = |e| CheckpointError::file(format!("listing {}", directory.display()))(e);
     for entry in fs::read_dir(directory).map_err(failed)? {
@@ -133,22 +119,9 @@ pub(super) fn clear(directory: &Path) -> Result<(), CheckpointError> {
         };
         let manifest = entry.path().join(MANIFEST);
         if !manifest.try_exists().map_err(failed)? {
-            tracing::info!(checkpoint = %id, "removing what is left of a checkpoint that was not finished");
+            tracing::info!(checkpoint = %id, "removing the remains of an unfinished checkpoint");
             remove(directory, &id)?;
         }
     }
     Ok(())
-}
-
-/// Bytes that may still be written to the file system of a directory; `None` where it does not say.
-#[cfg(target_os = "linux")]
-pub(crate) fn free(directory: &Path) -> Option<u64> {
-    let found = nix::sys::statvfs::statvfs(directory).ok()?;
-    Some(found.blocks_available().saturating_mul(found.fragment_size()))
-}
-
-/// Bytes that may still be written to the file system of a directory; `None` where it does not say.
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn free(_directory: &Path) -> Option<u64> {
-    None
 }

@@ -1,4 +1,5 @@
-//! Restoring for real, into a scratch place: the only proof that it works, and how long it takes.
+//! Restoring for real, into a scratch place. Nothing else proves that it works, and how long it
+//! takes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +42,7 @@ impl DrillReport {
 /// loss that is rehearsed. What was restored stays where it is; the caller removes it.
 ///
 /// # Errors
-/// As of a restore.
+/// Those of a restore.
 pub async fn drill(
     sources: Arc<Sources>,
     log: Option<Arc<dyn Log>>,
@@ -75,9 +76,9 @@ pub async fn drill(
         return Ok(report);
     }
     let entry = log.entry(index).await?;
-    report.agrees_with_log = Some(entry.digest.to_string() == report.restore.achieved.digest);
-    let behind =
+    report.agrees_with_log = Some(entry.digest == report.restore.achieved.digest);
+    let lag =
         if tail.position.index > index { tail.time.since(entry.time) } else { Duration::ZERO };
-    report.seconds_behind = Some(behind.as_secs_f64());
+    report.seconds_behind = Some(lag.as_secs_f64());
     Ok(report)
 }

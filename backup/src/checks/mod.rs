@@ -1,5 +1,5 @@
-//! Whether what is kept could be restored: looked at (verify), done for real (drill), and remembered
-//! where it is kept.
+//! Whether what is kept could be restored: checked without restoring (verify), restored for real
+//! (drill), and recorded where it is kept.
 
 mod common_point;
 mod drill;
@@ -11,4 +11,4 @@ mod verify;
 pub use common_point::common_point;
 pub use drill::{DrillReport, drill};
 pub use record::{Check, Record};
-pub use verify::{Sample, VerifiedPlace, VerifyReport, verify};
+pub use verify::{PlaceKind, Sample, VerifiedPlace, VerifyReport, verify};

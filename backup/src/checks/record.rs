@@ -1,5 +1,5 @@
-//! The outcome of checks, at the destination that was checked: whoever asks there is told what is
-//! true of that destination, not what somebody elsewhere remembers.
+//! The outcomes of checks, kept at the destination that was checked. What is read there is true of
+//! that destination, not what a machine elsewhere remembers.
 
 use serde::{Deserialize, Serialize};
 use tipline_proto::Timestamp;
@@ -28,14 +28,14 @@ impl Check {
     }
 }
 
-/// That a check was made, and what came of it.
+/// That a check was made, and its outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// When it ended, in microseconds since 1970, by the clock of whoever made it.
+    /// When it ended, in microseconds since 1970, by the clock of the machine that made it.
     pub time_us: u64,
     /// Nothing was wrong.
     pub ok: bool,
-    /// Index up to which it looked.
+    /// Index up to which it checked.
     pub index: u64,
     /// What was found, in a line.
     pub summary: String,
@@ -64,7 +64,7 @@ impl Record {
         }
     }
 
-    /// The newest one, and the newest that was well, of a check at the destination.
+    /// The newest record of a check at the destination, and the newest that succeeded.
     ///
     /// # Errors
     /// Those of the destination. What cannot be read is as if it were not there.

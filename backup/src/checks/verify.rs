@@ -1,6 +1,7 @@
-//! Looking at what is kept, without restoring it.
+//! Checking what is kept, without restoring it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -11,12 +12,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::archive::{Archive, ArchiveError};
 use crate::checkpoint::{CheckpointError, Checkpoints, Listed};
-use crate::destination::Watch;
 use crate::error::RestoreError;
 use crate::restore::compare_with_store;
 use crate::sources::Sources;
+use crate::throttle::Throttle;
 
-/// How much is read back. The structure is looked at in any case: that everything listed has its
+/// How much is read back. The structure is always checked: that everything listed has its
 /// manifest or index, that nothing is missing in between, and that all agree.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Sample {
@@ -49,14 +50,38 @@ impl VerifyReport {
     }
 }
 
+/// What is kept at a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum PlaceKind {
+    /// Segments.
+    Archive,
+    /// A set of checkpoints.
+    Checkpoints,
+    /// A store.
+    Store,
+}
+
+impl fmt::Display for PlaceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            PlaceKind::Archive => "archive",
+            PlaceKind::Checkpoints => "checkpoints",
+            PlaceKind::Store => "store",
+        })
+    }
+}
+
 /// What was found at a place.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct VerifiedPlace {
     /// Which place.
     pub place: String,
-    /// What is there: `archive`, `checkpoints` or `store`.
-    pub what: &'static str,
-    /// How many segments, checkpoints or entries were looked at.
+    /// What is there.
+    #[serde(rename = "what")]
+    pub kind: PlaceKind,
+    /// How many segments, checkpoints or entries were checked.
     pub looked_at: u64,
     /// How many of them were read back as a whole.
     pub read_back: u64,
@@ -70,13 +95,28 @@ pub struct VerifiedPlace {
     pub problems: Vec<String>,
 }
 
-/// Looks at everything that is kept at the places, and at a store if one is given: it is compared
+impl VerifiedPlace {
+    fn new(place: String, kind: PlaceKind) -> Self {
+        Self {
+            place,
+            kind,
+            looked_at: 0,
+            read_back: 0,
+            bytes: 0,
+            first: 0,
+            last: 0,
+            problems: Vec::new(),
+        }
+    }
+}
+
+/// Checks everything that is kept at the places, and a store if one is given. The store is compared
 /// with the entries of the segments that are read back.
 ///
-/// `random` chooses what is read: a number for each, from 0 to 1.
+/// `random` chooses what is read: it gives a number from 0 to 1 for each.
 ///
 /// # Errors
-/// A place does not answer. What is wrong with what is there is not an error but in the report.
+/// A place does not answer. Damage is not an error: it is in the report.
 pub async fn verify(
     sources: &Sources,
     store: Option<Box<dyn StoreReader>>,
@@ -85,34 +125,35 @@ pub async fn verify(
     stop: &CancellationToken,
 ) -> Result<VerifyReport, RestoreError> {
     let began = Instant::now();
-    let mut work = Work { known: BTreeMap::new(), sample, random, stop };
+    let throttle = Throttle::new(stop.clone());
+    let mut run = VerifyRun { known: BTreeMap::new(), sample, random, throttle };
     let mut report = VerifyReport::default();
     let mut compared = match store {
         Some(reader) => Some(Compared::new(reader)?),
         None => None,
     };
     for archive in &sources.archives {
-        report.places.push(work.archive(archive, compared.as_mut()).await?);
+        report.places.push(run.archive(archive, compared.as_mut()).await?);
     }
     for set in &sources.checkpoints {
-        report.places.push(work.checkpoints(set).await?);
+        report.places.push(run.checkpoints(set).await?);
     }
     if let Some(compared) = compared {
-        report.places.push(compared.finish(&work.known));
+        report.places.push(compared.finish(&run.known));
     }
     report.seconds = began.elapsed().as_secs_f64();
     Ok(report)
 }
 
-struct Work<'a> {
-    /// The digest at each index that anything starts or ends at, and who says so.
+struct VerifyRun<'a> {
+    /// The digest at each index that anything starts or ends at, and the source of it.
     known: BTreeMap<u64, (Digest, String)>,
     sample: Sample,
     random: &'a mut (dyn FnMut() -> f64 + Send),
-    stop: &'a CancellationToken,
+    throttle: Throttle,
 }
 
-impl Work<'_> {
+impl VerifyRun<'_> {
     fn is_read(&mut self, newest: bool) -> bool {
         match self.sample {
             Sample::Structure => false,
@@ -121,22 +162,22 @@ impl Work<'_> {
         }
     }
 
-    /// Notes a digest; says if somebody else has another one there.
-    fn know(&mut self, index: u64, digest: Digest, who: &str) -> Option<String> {
+    /// Remembers a digest; gives a problem if another source has a different one there.
+    fn know(&mut self, index: u64, digest: Digest, source: &str) -> Option<String> {
         match self.known.get(&index) {
             None => {
-                self.known.insert(index, (digest, who.to_owned()));
+                self.known.insert(index, (digest, source.to_owned()));
                 None
             }
             Some((known, _)) if *known == digest => None,
             Some((known, other)) => {
-                Some(format!("{who}: digest {digest} at entry {index}, {other} has {known}"))
+                Some(format!("{source}: digest {digest} at entry {index}, {other} has {known}"))
             }
         }
     }
 
     fn check_stop(&self) -> Result<(), RestoreError> {
-        if self.stop.is_cancelled() { Err(RestoreError::Cancelled { at: 0 }) } else { Ok(()) }
+        if self.throttle.is_cancelled() { Err(RestoreError::Cancelled { at: 0 }) } else { Ok(()) }
     }
 
     async fn archive(
@@ -146,12 +187,10 @@ impl Work<'_> {
     ) -> Result<VerifiedPlace, RestoreError> {
         let names = archive.segments().await.map_err(away)?;
         let mut place = VerifiedPlace {
-            place: archive.place().to_owned(),
-            what: "archive",
             looked_at: names.len() as u64,
             first: names.iter().map(|name| name.first).min().unwrap_or(0),
             last: names.iter().map(|name| name.last).max().unwrap_or(0),
-            ..VerifiedPlace::default()
+            ..VerifiedPlace::new(archive.place().to_owned(), PlaceKind::Archive)
         };
         let mut sound = Vec::new();
         for name in &names {
@@ -203,10 +242,8 @@ impl Work<'_> {
     async fn checkpoints(&mut self, set: &Checkpoints) -> Result<VerifiedPlace, RestoreError> {
         let listed = set.list().await?;
         let mut place = VerifiedPlace {
-            place: set.place().to_owned(),
-            what: "checkpoints",
             looked_at: listed.len() as u64,
-            ..VerifiedPlace::default()
+            ..VerifiedPlace::new(set.place().to_owned(), PlaceKind::Checkpoints)
         };
         for (at, listed) in listed.into_iter().enumerate() {
             self.check_stop()?;
@@ -220,12 +257,12 @@ impl Work<'_> {
             let position = manifest.cursor.position;
             place.first = position.index;
             place.last = place.last.max(position.index);
-            let who = format!("checkpoint {}", manifest.id);
-            place.problems.extend(self.know(position.index, position.digest, &who));
+            let source = format!("checkpoint {}", manifest.id);
+            place.problems.extend(self.know(position.index, position.digest, &source));
             if !self.is_read(at == 0) {
                 continue;
             }
-            match set.verify(&manifest, &Stop(self.stop)).await {
+            match set.verify(&manifest, &self.throttle).await {
                 Ok(()) => {
                     place.read_back += 1;
                     place.bytes += manifest.bytes();
@@ -241,7 +278,7 @@ impl Work<'_> {
     }
 }
 
-/// A store, compared with entries as they come by.
+/// A store, compared with entries as they are read.
 struct Compared {
     reader: Box<dyn StoreReader>,
     place: VerifiedPlace,
@@ -252,10 +289,8 @@ impl Compared {
     fn new(reader: Box<dyn StoreReader>) -> Result<Self, RestoreError> {
         let cursor = reader.cursor()?;
         let place = VerifiedPlace {
-            place: reader.place(),
-            what: "store",
             last: cursor.as_ref().map_or(0, |cursor| cursor.position.index),
-            ..VerifiedPlace::default()
+            ..VerifiedPlace::new(reader.place(), PlaceKind::Store)
         };
         Ok(Self { reader, place, cursor })
     }
@@ -273,23 +308,15 @@ impl Compared {
 
     fn finish(mut self, known: &BTreeMap<u64, (Digest, String)>) -> VerifiedPlace {
         if let Some(cursor) = &self.cursor
-            && let Some((digest, who)) = known.get(&cursor.position.index)
+            && let Some((digest, source)) = known.get(&cursor.position.index)
             && *digest != cursor.position.digest
         {
             let (index, own) = (cursor.position.index, cursor.position.digest);
             self.place
                 .problems
-                .push(format!("the cursor: digest {own} at entry {index}, {who} has {digest}"));
+                .push(format!("the cursor: digest {own} at entry {index}, {source} has {digest}"));
         }
         self.place
-    }
-}
-
-struct Stop<'a>(&'a CancellationToken);
-
-impl Watch for Stop<'_> {
-    async fn proceed(&self, _bytes: u64) -> bool {
-        !self.0.is_cancelled()
     }
 }
 

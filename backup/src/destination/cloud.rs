@@ -9,19 +9,17 @@ use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, ObjectStoreScheme, RetryConfig};
 
-use super::address::Variables;
-
-/// What the caller tries again, and shows, after it: an outage must be seen within seconds.
+/// After this the caller tries again, and shows the error. An outage must show within seconds.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A last resort: whoever calls gives up long before.
+/// A last resort: callers give up long before.
 const SILENCE: Duration = Duration::from_secs(600);
 
 /// The client of an address, `None` if there is none for its scheme. Nothing is contacted.
 pub(super) fn client_of(
     scheme: ObjectStoreScheme,
     address: &str,
-    variables: &Variables,
+    variables: &[(String, String)],
 ) -> Option<object_store::Result<Arc<dyn ObjectStore>>> {
     let built = match scheme {
         ObjectStoreScheme::AmazonS3 => {
@@ -58,7 +56,7 @@ pub(super) fn client_of(
 
 /// The variables of a provider that its client knows.
 fn known<'a, K: FromStr + 'a>(
-    variables: &'a Variables,
+    variables: &'a [(String, String)],
     prefix: &'a str,
 ) -> impl Iterator<Item = (K, &'a str)> {
     let ours = variables.iter().filter(move |(name, _)| name.starts_with(prefix));
@@ -70,8 +68,8 @@ fn retry() -> RetryConfig {
 }
 
 fn client() -> ClientOptions {
-    // Without a provider of its own, TLS takes the one of the process. Whoever set one first wins.
-    drop(rustls::crypto::ring::default_provider().install_default());
+    // Without a provider of its own, TLS takes that of the process. The first one set wins.
+    _ = (rustls::crypto::ring::default_provider().install_default());
     // No limit for a whole request: a large object takes as long as it takes.
     ClientOptions::new()
         .with_connect_timeout(CONNECT_TIMEOUT)

@@ -41,7 +41,7 @@ pub enum DestinationError {
         /// What was being done.
         what: String,
     },
-    /// It does not answer, or its directory is not there. Try again; mount it, or look at the
+    /// It does not answer, or its directory is not there. Try again; mount it, or check the
     /// network. Whether something was written is unknown.
     #[error("{place} is out of reach: {what}")]
     Unavailable {
@@ -62,8 +62,8 @@ pub enum DestinationError {
         /// What went wrong.
         source: Option<Box<dyn Error + Send + Sync>>,
     },
-    /// No room is left. Nothing was written under a name. Make room, and try again.
-    #[error("no room is left at {place}: {what}")]
+    /// No space is left. Nothing was written under a name. Free some, and try again.
+    #[error("no space left at {place}: {what}: free some, and try again")]
     NoSpace {
         /// Which destination.
         place: String,
@@ -72,8 +72,19 @@ pub enum DestinationError {
         /// What went wrong.
         source: Option<Box<dyn Error + Send + Sync>>,
     },
-    /// It was told to stop. Nothing was written under a name.
-    #[error("{place}: {what}: stopped when asked")]
+    /// A file or directory of this machine, which is not at the destination, cannot be read or
+    /// written. See the cause: the destination is not to blame.
+    #[error("{place}: {what} failed on this machine")]
+    File {
+        /// Which destination.
+        place: String,
+        /// What was being done, with which file.
+        what: String,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// It was cancelled. Nothing was written under a name.
+    #[error("{place}: {what}: cancelled")]
     Cancelled {
         /// Which destination.
         place: String,
@@ -91,62 +102,93 @@ impl DestinationError {
     }
 }
 
+/// What answers for a destination. Only its word counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Medium {
+    /// The file system of this machine.
+    Directory,
+    /// A server, through its client.
+    ObjectStorage,
+}
+
 /// What is being done, for the error if it fails.
 pub(super) struct Doing {
     pub(super) place: String,
     pub(super) what: String,
+    pub(super) medium: Medium,
 }
 
 impl Doing {
+    /// An error of the destination's client.
     pub(super) fn store(self, error: object_store::Error) -> DestinationError {
         use object_store::Error as Store;
-        let Self { place, what } = self;
-        let refusal = Refusal::of(&error);
+        let refusal = match self.medium {
+            Medium::Directory => None,
+            Medium::ObjectStorage => Refusal::of(&error),
+        };
         match error {
-            error if refusal == Some(Refusal::NoBucket) => {
-                DestinationError::Unavailable { place, what, source: Some(Box::new(error)) }
+            error if refusal == Some(Refusal::NoBucket) => self.unavailable(Box::new(error)),
+            Store::NotFound { .. } => {
+                DestinationError::NotFound { place: self.place, name: self.what }
             }
-            Store::NotFound { .. } => DestinationError::NotFound { place, name: what },
             Store::AlreadyExists { .. } | Store::Precondition { .. } => {
-                DestinationError::Exists { place, what }
+                DestinationError::Exists { place: self.place, what: self.what }
             }
             error if refusal == Some(Refusal::NoAccess) => {
+                let (place, what) = (self.place, self.what);
                 DestinationError::Denied { place, what, source: Some(Box::new(error)) }
             }
-            error => match io_kind(&error) {
-                Some(kind) => by_kind(place, what, kind, Box::new(error)),
-                None => {
-                    DestinationError::Unavailable { place, what, source: Some(Box::new(error)) }
-                }
+            error => match (self.medium, system_kind(&error)) {
+                (Medium::Directory, Some(kind)) => self.by_kind(kind, Box::new(error)),
+                // Below a client the system speaks of this machine's network, not of the server.
+                _ => self.unavailable(Box::new(error)),
             },
         }
     }
 
-    pub(super) fn io(self, error: io::Error) -> DestinationError {
-        by_kind(self.place, self.what, error.kind(), Box::new(error))
+    /// An error of the destination's own directory.
+    pub(super) fn directory(self, error: io::Error) -> DestinationError {
+        self.by_kind(error.kind(), Box::new(error))
+    }
+
+    /// An error of a file that is not at the destination.
+    pub(super) fn file(self, error: io::Error) -> DestinationError {
+        DestinationError::File { place: self.place, what: self.what, source: error }
+    }
+
+    /// It did not answer in time, or not as a whole.
+    pub(super) fn unanswered(self, error: io::Error) -> DestinationError {
+        self.unavailable(Box::new(error))
     }
 
     pub(super) fn cancelled(self) -> DestinationError {
         DestinationError::Cancelled { place: self.place, what: self.what }
     }
-}
 
-fn by_kind(
-    place: String,
-    what: String,
-    kind: io::ErrorKind,
-    source: Box<dyn Error + Send + Sync>,
-) -> DestinationError {
-    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    let source = Some(source);
-    match kind {
-        StorageFull | QuotaExceeded => DestinationError::NoSpace { place, what, source },
-        PermissionDenied | ReadOnlyFilesystem => DestinationError::Denied { place, what, source },
-        _ => DestinationError::Unavailable { place, what, source },
+    fn unavailable(self, source: Box<dyn Error + Send + Sync>) -> DestinationError {
+        let Self { place, what, .. } = self;
+        DestinationError::Unavailable { place, what, source: Some(source) }
+    }
+
+    fn by_kind(
+        self,
+        kind: io::ErrorKind,
+        source: Box<dyn Error + Send + Sync>,
+    ) -> DestinationError {
+        use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        let Self { place, what, .. } = self;
+        let source = Some(source);
+        match kind {
+            StorageFull | QuotaExceeded => DestinationError::NoSpace { place, what, source },
+            PermissionDenied | ReadOnlyFilesystem => {
+                DestinationError::Denied { place, what, source }
+            }
+            _ => DestinationError::Unavailable { place, what, source },
+        }
     }
 }
 
-/// What the server says of all that is asked of it.
+/// What a server refuses whatever it is asked.
 #[derive(Debug, PartialEq, Eq)]
 enum Refusal {
     NoBucket,
@@ -154,29 +196,40 @@ enum Refusal {
 }
 
 impl Refusal {
-    /// The client has kinds of its own for some calls, but not for listings, uploads in parts
-    /// and removals: there it is told in the text alone, as the reply's status and body. No name
-    /// of an object has these texts, and a wrong guess changes only what is advised.
+    /// The one place where text decides: for listings, uploads in parts and removals the client
+    /// has no error kinds, and does not give out the reply. It renders it as one cause of its
+    /// error, and of that cause alone the text is read: never of an address or a name of ours. A
+    /// wrong guess changes only what is advised.
     fn of(error: &object_store::Error) -> Option<Self> {
         use object_store::Error as Store;
         const NO_BUCKET: [&str; 3] =
             ["NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"];
         const NO_ACCESS: [&str; 3] =
             ["status code: 401 ", "status code: 403 ", "<Code>AccessDenied</Code>"];
-        let told = |what: &str| causes(error).any(|cause| cause.to_string().contains(what));
+        let replied = |texts: [&str; 3]| {
+            let reply = causes(error).map(ToString::to_string).find(|text| is_reply(text));
+            reply.is_some_and(|reply| texts.into_iter().any(|text| reply.contains(text)))
+        };
         match error {
             Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => Some(Self::NoAccess),
-            Store::NotFound { .. } | Store::Generic { .. } if NO_BUCKET.into_iter().any(told) => {
+            Store::NotFound { .. } | Store::Generic { .. } if replied(NO_BUCKET) => {
                 Some(Self::NoBucket)
             }
-            Store::Generic { .. } if NO_ACCESS.into_iter().any(told) => Some(Self::NoAccess),
+            Store::Generic { .. } if replied(NO_ACCESS) => Some(Self::NoAccess),
             _ => None,
         }
     }
 }
 
-/// The kind of the error of the system that is the cause.
-fn io_kind(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
+/// Whether this is how the client renders a server's reply: status and body, and nothing before.
+fn is_reply(text: &str) -> bool {
+    const FORMS: [&str; 2] =
+        ["Server returned non-2xx status code: ", "Server returned error response: "];
+    FORMS.into_iter().any(|form| text.starts_with(form))
+}
+
+/// What the system said, as the client of a directory passes it on.
+fn system_kind(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
     causes(error).find_map(|cause| Some(cause.downcast_ref::<io::Error>()?.kind()))
 }
 

@@ -1,12 +1,14 @@
 //! Where archives and copies of checkpoints are kept: a directory, or object storage.
 //!
-//! It knows nothing of what is kept. Every question is put to the destination itself, never to
+//! It knows nothing of what is kept. Every question goes to the destination itself, never to
 //! a memory of what was written.
 
 mod address;
 #[cfg(feature = "cloud")]
 mod cloud;
 mod error;
+#[cfg(test)]
+mod tests;
 mod transfer;
 
 use std::ffi::OsString;
@@ -22,13 +24,13 @@ use object_store::path::{Path, PathPart};
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
 pub use error::DestinationError;
-pub use transfer::Watch;
 
-use error::Doing;
+use crate::disk;
+use error::{Doing, Medium};
 
-/// Who does not answer for so long is away: an outage must be seen within seconds.
+/// A server that does not answer within this is unavailable. An outage must show within seconds.
 const ANSWER: Duration = Duration::from_secs(8);
-/// Whoever moves fewer bytes per second than this is away: a tenth of a slow uplink.
+/// A server that moves fewer bytes per second than this is unavailable: a tenth of a slow uplink.
 const SLOWEST: u64 = 128 << 10;
 
 /// A directory or a prefix in a bucket. Cheap to clone. Calls need a Tokio runtime.
@@ -88,7 +90,7 @@ impl Destination {
         Self { prefix: self.path(name), place, directory, ..self.clone() }
     }
 
-    /// The address, for people, without anything secret.
+    /// The address, human-readable, without anything secret.
     pub fn place(&self) -> &str {
         &self.place
     }
@@ -98,20 +100,15 @@ impl Destination {
         self.directory.as_deref().cloned()
     }
 
-    /// Makes the directory of a destination that is one on this machine, durably. Done once, by
-    /// whoever starts to use it: later, a directory that is missing is one that is not mounted.
+    /// Makes the directory of a destination that is one on this machine, durably. Call it
+    /// once, when a destination is first used. Later, a missing directory is one that is not mounted.
     ///
     /// # Errors
-    /// As for every call.
+    /// Those of every call.
     pub async fn prepare(&self) -> Result<(), DestinationError> {
         let Some(directory) = self.directory.clone() else { return Ok(()) };
-        let made = tokio::task::spawn_blocking(move || {
-            std::fs::create_dir_all(&*directory)?;
-            let parent = directory.parent().unwrap_or(&directory);
-            std::fs::File::open(parent)?.sync_all()
-        });
-        let made = made.await.unwrap_or_else(|e| Err(std::io::Error::other(e)));
-        made.map_err(|e| self.doing("making its directory").io(e))
+        let made = transfer::blocking(move || disk::make_directories(&directory)).await;
+        made.map_err(|e| self.doing("making its directory").directory(e))
     }
 
     /// Writes an object under a name that is not taken. Durable on return: a directory is
@@ -128,7 +125,7 @@ impl Destination {
     /// [`Destination::create`].
     ///
     /// # Errors
-    /// As for every call.
+    /// Those of every call.
     pub async fn replace(&self, name: &str, bytes: Bytes) -> Result<(), DestinationError> {
         self.put(name, bytes, PutOptions::default()).await
     }
@@ -145,13 +142,12 @@ impl Destination {
         self.within(format!("writing {name}"), length, put).await.map(drop)
     }
 
-    /// Makes durable an object that is there. Whoever created it in a directory may have been
-    /// killed between the appearance of its name and the fsync of the directory; object storage
-    /// has no such moment.
+    /// Makes an existing object durable. Its writer may have been killed after the name appeared
+    /// in a directory and before the directory was fsynced. Object storage has no such moment.
     ///
     /// # Errors
     /// [`DestinationError::NotFound`] if there is none of this name.
-    pub async fn settle(&self, name: &str) -> Result<(), DestinationError> {
+    pub async fn sync_existing(&self, name: &str) -> Result<(), DestinationError> {
         if self.directory.is_none() {
             return Ok(());
         }
@@ -161,18 +157,15 @@ impl Destination {
             Err(e) => return Err(doing.store(e)),
         };
         let folders = name.split('/').count();
-        let flushed = tokio::task::spawn_blocking(move || {
-            std::fs::File::open(&path)?.sync_all()?;
+        let flushed = transfer::blocking(move || {
             // Folders on the way may be new, too.
-            let mut folders = path.ancestors().skip(1).take(folders);
-            folders.try_for_each(|folder| std::fs::File::open(folder)?.sync_all())
+            path.ancestors().take(1 + folders).try_for_each(disk::sync)
         });
-        let flushed = flushed.await.unwrap_or_else(|e| Err(std::io::Error::other(e)));
-        flushed.map_err(|e| match e.kind() {
+        flushed.await.map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => {
                 DestinationError::NotFound { place: self.place.clone(), name: name.to_owned() }
             }
-            _ => doing.io(e),
+            _ => doing.directory(e),
         })
     }
 
@@ -191,7 +184,7 @@ impl Destination {
     /// Reads some bytes of an object: all of the range.
     ///
     /// # Errors
-    /// As for [`Destination::read`]; [`DestinationError::Short`] if it ends before the range does.
+    /// Those of [`Destination::read`]; [`DestinationError::Short`] if it ends before the range does.
     pub async fn read_range(
         &self,
         name: &str,
@@ -218,11 +211,11 @@ impl Destination {
         }
     }
 
-    /// Lists all objects below a folder, by name, those behind `after` only. Names are as seen
-    /// from the destination.
+    /// Lists all objects below a folder, by name, only those after `after`. Names are
+    /// relative to the destination.
     ///
     /// # Errors
-    /// As for every call.
+    /// Those of every call.
     pub async fn list(
         &self,
         folder: &str,
@@ -251,7 +244,7 @@ impl Destination {
     /// Lists the folders in a folder, by name, without looking into them.
     ///
     /// # Errors
-    /// As for every call.
+    /// Those of every call.
     pub async fn folders(&self, folder: &str) -> Result<Vec<String>, DestinationError> {
         let doing = self.doing(format!("listing {folder}"));
         self.check_there().await?;
@@ -267,7 +260,7 @@ impl Destination {
     /// there again, if this is a directory.
     ///
     /// # Errors
-    /// As for every call.
+    /// Those of every call.
     pub async fn remove(&self, name: &str) -> Result<(), DestinationError> {
         self.check_there().await?;
         let path = self.path(name);
@@ -277,7 +270,7 @@ impl Destination {
         }
     }
 
-    /// An empty listing of a directory that is not there is not an answer.
+    /// A directory that is not there must not pass for an empty one.
     async fn check_there(&self) -> Result<(), DestinationError> {
         let Some(directory) = self.root.clone() else { return Ok(()) };
         let found = tokio::fs::metadata(&*directory).await;
@@ -285,8 +278,8 @@ impl Destination {
             Ok(found) if found.is_dir() => Ok(()),
             Ok(_) => Err(self
                 .doing("opening its directory")
-                .io(std::io::ErrorKind::NotADirectory.into())),
-            Err(e) => Err(self.doing("opening its directory").io(e)),
+                .directory(std::io::ErrorKind::NotADirectory.into())),
+            Err(e) => Err(self.doing("opening its directory").directory(e)),
         }
     }
 
@@ -298,8 +291,8 @@ impl Destination {
             .fold(self.prefix.clone(), |path, part| path.join(part))
     }
 
-    /// Waits for object storage, as long as it may take to answer and to move so many bytes. A
-    /// directory is the system's to wait for.
+    /// Waits for object storage for as long as it may take to answer and to move these bytes. On a
+    /// directory the system does the waiting.
     async fn within<T>(
         &self,
         what: impl Into<String>,
@@ -313,7 +306,7 @@ impl Destination {
         let patience = ANSWER + Duration::from_secs(bytes / SLOWEST);
         match tokio::time::timeout(patience, work).await {
             Ok(done) => done.map_err(|e| doing.store(e)),
-            Err(_) => Err(doing.io(std::io::ErrorKind::TimedOut.into())),
+            Err(_) => Err(doing.unanswered(std::io::ErrorKind::TimedOut.into())),
         }
     }
 
@@ -322,6 +315,8 @@ impl Destination {
     }
 
     fn doing(&self, what: impl Into<String>) -> Doing {
-        Doing { place: self.place.clone(), what: what.into() }
+        let medium =
+            if self.directory.is_some() { Medium::Directory } else { Medium::ObjectStorage };
+        Doing { place: self.place.clone(), what: what.into(), medium }
     }
 }

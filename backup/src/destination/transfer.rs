@@ -12,6 +12,7 @@ use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 
 use super::{Destination, DestinationError};
+use crate::throttle::Throttle;
 
 /// How much is read at once.
 const PIECE: usize = 8 << 20;
@@ -21,37 +22,21 @@ const CONCURRENT: usize = 4;
 /// How long the pieces that are on their way may take to arrive when no more will follow.
 const LAST_PIECES: Duration = Duration::from_secs(5);
 
-/// Follows a long piece of work, and may slow or end it.
-pub trait Watch: Send + Sync {
-    /// So many more bytes are about to be moved. It may wait, to keep a rate.
-    ///
-    /// # Errors
-    /// `false`: stop, and leave nothing behind.
-    fn proceed(&self, bytes: u64) -> impl Future<Output = bool> + Send;
-}
-
-/// Nobody follows.
-impl Watch for () {
-    async fn proceed(&self, _bytes: u64) -> bool {
-        true
-    }
-}
-
 impl Destination {
     /// Writes a file of this machine as an object, and gives the BLAKE3 of what was sent. Durable
     /// on return; in memory are at most 40 MiB of it.
     ///
     /// # Errors
-    /// [`DestinationError::Cancelled`] if `watch` ends it: there is no object then.
+    /// [`DestinationError::Cancelled`] if `throttle` ends it: there is no object then.
     pub async fn upload(
         &self,
         name: &str,
         file: &FilePath,
-        watch: &impl Watch,
+        throttle: &Throttle,
     ) -> Result<blake3::Hash, DestinationError> {
         let doing = || self.doing(format!("writing {name} from {}", file.display()));
         self.check_there().await?;
-        let mut file = File::open(file).await.map_err(|e| doing().io(e))?;
+        let mut file = File::open(file).await.map_err(|e| doing().file(e))?;
         let (what, path) = (doing().what, self.path(name));
         let begun = self.within(&what, 0, self.store.put_multipart(&path)).await?;
         let mut upload = WriteMultipart::new_with_chunk_size(begun, PIECE);
@@ -63,13 +48,13 @@ impl Destination {
                 Ok(read) => read,
                 Err(e) => {
                     give_up(upload).await;
-                    return Err(doing().io(e));
+                    return Err(doing().file(e));
                 }
             };
             if read == 0 {
                 break;
             }
-            if !watch.proceed(read as u64).await {
+            if !throttle.proceed(read as u64).await {
                 give_up(upload).await;
                 return Err(doing().cancelled());
             }
@@ -89,23 +74,23 @@ impl Destination {
     /// file is fsynced on return, its name in the directory is not. In memory are at most 16 MiB.
     ///
     /// # Errors
-    /// [`DestinationError::Cancelled`] if `watch` ends it. After any error the file may be there,
+    /// [`DestinationError::Cancelled`] if `throttle` ends it. After any error the file may be there,
     /// and is not whole.
     pub async fn download(
         &self,
         name: &str,
         file: &FilePath,
-        watch: &impl Watch,
+        throttle: &Throttle,
     ) -> Result<blake3::Hash, DestinationError> {
         let doing = || self.doing(format!("reading {name} into {}", file.display()));
         let mut incoming = self.incoming(name).await?;
         let path = file.to_owned();
         let mut to =
-            blocking(move || std::fs::File::create_new(path)).await.map_err(|e| doing().io(e))?;
+            blocking(move || std::fs::File::create_new(path)).await.map_err(|e| doing().file(e))?;
         let mut hasher = blake3::Hasher::new();
         let mut next = incoming.next(self).await?;
         while let Some(piece) = next.take() {
-            if !watch.proceed(piece.len() as u64).await {
+            if !throttle.proceed(piece.len() as u64).await {
                 return Err(doing().cancelled());
             }
             let write = blocking(move || {
@@ -115,28 +100,28 @@ impl Destination {
             });
             // The next piece comes while this one is hashed and written.
             let (written, coming) = tokio::join!(write, incoming.next(self));
-            (hasher, to) = written.map_err(|e| doing().io(e))?;
+            (hasher, to) = written.map_err(|e| doing().file(e))?;
             next = coming?;
         }
-        blocking(move || to.sync_all()).await.map_err(|e| doing().io(e))?;
+        blocking(move || to.sync_all()).await.map_err(|e| doing().file(e))?;
         Ok(hasher.finalize())
     }
 
     /// Reads an object to its end, and gives its BLAKE3 and its length.
     ///
     /// # Errors
-    /// As for [`Destination::read`]; [`DestinationError::Cancelled`] if `watch` ends it.
+    /// Those of [`Destination::read`]; [`DestinationError::Cancelled`] if `throttle` ends it.
     pub async fn hash(
         &self,
         name: &str,
-        watch: &impl Watch,
+        throttle: &Throttle,
     ) -> Result<(blake3::Hash, u64), DestinationError> {
         let doing = || self.doing(format!("reading {name}"));
         let mut incoming = self.incoming(name).await?;
         let mut hasher = blake3::Hasher::new();
         let mut next = incoming.next(self).await?;
         while let Some(piece) = next.take() {
-            if !watch.proceed(piece.len() as u64).await {
+            if !throttle.proceed(piece.len() as u64).await {
                 return Err(doing().cancelled());
             }
             let update = blocking(move || {
@@ -144,7 +129,7 @@ impl Destination {
                 Ok(hasher)
             });
             let (updated, coming) = tokio::join!(update, incoming.next(self));
-            hasher = updated.map_err(|e| doing().io(e))?;
+            hasher = updated.map_err(|e| doing().file(e))?;
             next = coming?;
         }
         Ok((hasher.finalize(), hasher.count()))
@@ -170,13 +155,13 @@ struct Incoming {
 }
 
 enum Origin {
-    /// A file of this machine; none behind its end.
+    /// A file of this machine; none after its end.
     File(Option<std::fs::File>),
     Stream(BoxStream<'static, object_store::Result<Bytes>>),
 }
 
 impl Incoming {
-    /// The next piece, of several MiB unless it is the last one; none behind that.
+    /// The next piece, of several MiB unless it is the last one; none after that.
     async fn next(&mut self, at: &Destination) -> Result<Option<Vec<u8>>, DestinationError> {
         let mut piece = Vec::new();
         match &mut self.from {
@@ -188,7 +173,7 @@ impl Incoming {
                     Ok((from, piece, read))
                 });
                 let doing = || at.doing(self.what.clone());
-                let (from, read, bytes) = read.await.map_err(|e| doing().io(e))?;
+                let (from, read, bytes) = read.await.map_err(|e| doing().directory(e))?;
                 *file = (bytes > 0).then_some(from);
                 piece = read;
             }
@@ -205,16 +190,16 @@ impl Incoming {
     }
 }
 
-/// Blocking work, away from the runtime's own threads. It goes on to its end.
-async fn blocking<T: Send + 'static>(
+/// Blocking work, away from the runtime's own threads. It always runs to its end.
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| Err(io::Error::other(e)))
 }
 
-/// Leaves nothing of an upload. A piece that arrives behind the end of its upload would stay.
+/// Leaves nothing of an upload. A piece that arrives after the end of its upload would stay.
 async fn give_up(mut upload: WriteMultipart) {
-    // Why it is given up is told already.
-    drop(tokio::time::timeout(LAST_PIECES, upload.wait_for_capacity(0)).await);
-    drop(tokio::time::timeout(LAST_PIECES, upload.abort()).await);
+    // The caller has the error that it is given up for.
+    _ = tokio::time::timeout(LAST_PIECES, upload.wait_for_capacity(0)).await;
+    _ = tokio::time::timeout(LAST_PIECES, upload.abort()).await;
 }

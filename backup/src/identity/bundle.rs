@@ -1,4 +1,4 @@
-//! What is inside a backup once it is opened. FORMAT, keep stable: a tar archive whose first
+//! The content of a backup, decrypted. FORMAT, keep stable: a tar archive whose first
 //! entry is `identity.json`, followed by the files it names, in its order, under their names.
 //!
 //! On the worst day `age --decrypt --identity KEY FILE | tar -x` is all that is needed.
@@ -16,7 +16,7 @@ const FORMAT: u32 = 1;
 const INDEX: &str = "identity.json";
 /// Most key files of one node.
 const MAX_FILES: usize = 100;
-/// Most bytes of all of them: keys are small, and this is something else.
+/// Most bytes of all of them. Keys are small: more than this is something else.
 pub(super) const MAX_BYTES: u64 = 16 << 20;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -69,7 +69,7 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<KeyFile>, IdentityError> {
     Ok(files)
 }
 
-/// Puts key files into one piece.
+/// Packs key files.
 pub(super) fn pack(name: &IdentityName, time: Timestamp, files: &[KeyFile]) -> io::Result<Vec<u8>> {
     let indexed = files.iter().map(|file| Indexed {
         name: file.name.clone(),
@@ -94,7 +94,7 @@ pub(super) fn pack(name: &IdentityName, time: Timestamp, files: &[KeyFile]) -> i
     tar.into_inner()
 }
 
-/// Takes the piece apart, and checks that it is the whole backup of this name and time.
+/// Unpacks them, and checks that this is the whole backup of this name and time.
 ///
 /// # Errors
 /// What is wrong with it.

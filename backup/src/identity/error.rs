@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::IdentityName;
 use crate::{DestinationError, KeyError};
 
-/// What stood in the way. Nothing was written then, or what was written is whole.
+/// What went wrong. Nothing was written, or what was written is whole.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentityError {
@@ -18,7 +18,7 @@ pub enum IdentityError {
         /// Whose.
         name: IdentityName,
     },
-    /// Whoever takes the data would take the keys with it. Give another place.
+    /// A thief of the data would have the keys, too. Give another place.
     #[error(
         "{place} holds the data of a node, and keys are kept apart from it: give another place"
     )]
@@ -26,7 +26,7 @@ pub enum IdentityError {
         /// Which destination.
         place: String,
     },
-    /// A backup that nobody can open is none. Name whom it is for.
+    /// A backup that nobody can open is useless. Name its recipients.
     #[error("there is nobody to encrypt to")]
     NoRecipient,
     /// Give other files: some, each with a name of its own, none of them large.
@@ -75,7 +75,7 @@ pub enum IdentityError {
         /// Which files.
         files: Vec<PathBuf>,
     },
-    /// Make it writable, or make room. Files before it, in their order, are written.
+    /// Make it writable, or free some space. The files before it, in their order, are written.
     #[error("cannot write {}", file.display())]
     Unwritable {
         /// Which file.
@@ -83,10 +83,10 @@ pub enum IdentityError {
         /// What went wrong.
         source: io::Error,
     },
-    /// See there.
+    /// As its error says.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// See there.
+    /// As its error says.
     #[error(transparent)]
     Destination(#[from] DestinationError),
 }

@@ -21,7 +21,7 @@ use crate::{Destination, DestinationError, Keys};
 
 /// Where backups are, below the destination.
 const FOLDER: &str = "identities";
-/// What shows that a place holds the data of a node.
+/// Names that show that a place holds the data of a node.
 const DATA: [&str; 3] = ["archive.json", "segments", "checkpoints"];
 
 /// The backups of the identities of nodes at a destination. It keeps nothing in memory: every
@@ -75,7 +75,7 @@ impl Identities {
         Ok(Self { destination, keys })
     }
 
-    /// Refuses a place that holds the data of a node: its archive, or checkpoints.
+    /// Refuses a place that holds the data of a node, its archive or checkpoints.
     ///
     /// # Errors
     /// [`IdentityError::WithData`]; the destination's own.
@@ -98,8 +98,8 @@ impl Identities {
     }
 
     /// Encrypts these files and keeps them. On return the backup is durable, and was read back:
-    /// it is byte for byte what was encrypted. Whether the recipients can open it, they alone can
-    /// tell: see [`Identities::open`].
+    /// it is byte for byte what was encrypted. Whether the recipients can open it, only they can
+    /// tell. See [`Identities::open`].
     ///
     /// The destination's directory must be there: see [`Destination::prepare`].
     ///
@@ -121,7 +121,7 @@ impl Identities {
         let object = format!("{FOLDER}/{}", name::object(name, now));
         self.destination.create(&object, sealed.clone()).await?;
         if self.destination.read(&object).await? != sealed {
-            return Err(self.corrupt(&object, "it was read back otherwise than it was written"));
+            return Err(self.corrupt(&object, "what was read back is not what was written"));
         }
         Ok(IdentityBackup { name: name.clone(), time: now, object, bytes: sealed.len() as u64 })
     }
@@ -165,7 +165,7 @@ impl Identities {
     /// Without `force` nothing is written if one of them is there.
     ///
     /// # Errors
-    /// As for [`Identities::open`]; [`IdentityError::Exists`], [`IdentityError::Unwritable`].
+    /// Those of [`Identities::open`]; [`IdentityError::Exists`], [`IdentityError::Unwritable`].
     pub async fn restore(
         &self,
         backup: &IdentityBackup,

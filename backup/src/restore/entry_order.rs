@@ -97,16 +97,16 @@ pub(super) struct Rows<'a> {
 }
 
 impl Rows<'_> {
+    fn unreadable(&self, error: impl std::error::Error + Send + Sync + 'static) -> RestoreError {
+        files("reading", Path::new(&self.order.place), std::io::Error::other(error))
+    }
+
     fn row(&self, (at, mark, name): (i64, bool, Vec<u8>)) -> Result<Row, RestoreError> {
-        let bad = |e: &(dyn std::error::Error + 'static)| {
-            let source = std::io::Error::other(e.to_string());
-            files("reading", Path::new(&self.order.place), source)
-        };
         let name = if mark {
-            let text = String::from_utf8(name).map_err(|e| bad(&e))?;
-            Name::Mark(Label::new(&text).map_err(|e| bad(&e))?)
+            let text = String::from_utf8(name).map_err(|e| self.unreadable(e))?;
+            Name::Mark(Label::new(&text).map_err(|e| self.unreadable(e))?)
         } else {
-            Name::Transaction(TransactionId::new(name).map_err(|e| bad(&e))?)
+            Name::Transaction(TransactionId::new(name).map_err(|e| self.unreadable(e))?)
         };
         Ok(Row { index: at.unsigned_abs(), name })
     }

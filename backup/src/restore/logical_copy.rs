@@ -1,4 +1,4 @@
-//! Filling a store from a checkpoint of another kind: its content is carried over.
+//! A logical copy: a store is filled with the content of a checkpoint of another kind.
 //!
 //! A store takes batches of entries, so it gets what has survived as such: each block, proof,
 //! transaction, record and mark as the entry that it came with, at that entry's index, in the order
@@ -7,18 +7,21 @@
 //! digests of both stores tell.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::entry_order::{EntryOrder, Name, Row};
-use tipline_log::error_chain;
 use tipline_proto::limits::{MAX_APPLY_BYTES, MAX_APPLY_EVENTS};
 use tipline_proto::{
     Cursor, Digest, Entry, Event, Hash, Label, LogIdentity, OutboxId, Position, Timestamp, Tip,
 };
-use tipline_store::{Batch, Store, StoreIdentity, StoreReader, StoredLinks, content_digest_while};
+use tipline_store::{
+    Batch, Store, StoreIdentity, StoreReader, StoredLinks, Throttle as _, content_digest_while,
+};
 
 use super::stage::files;
 use crate::error::RestoreError;
+use crate::throttle::Throttle;
 
 /// How many names are asked for at once.
 const PAGE: usize = 1000;
@@ -27,17 +30,16 @@ const NONE: Digest = Digest::from_bytes([0; 32]);
 const NO_OUTBOX: OutboxId = OutboxId::from_bytes([0; 16]);
 
 /// Fills a new store with everything that `from` holds, durably, and compares the two. `scratch` is
-/// a file that is made and removed. `proceed` is told how many entries have been carried over, and
-/// ends it with `false`.
-pub(super) fn carry(
+/// a file that is made and removed. `throttle` counts entries, not bytes.
+pub(super) fn copy(
     from: &dyn StoreReader,
     of: &StoreIdentity,
     into: &mut dyn Store,
     scratch: &Path,
-    mut proceed: impl FnMut(u64) -> bool,
+    throttle: &Throttle,
 ) -> Result<(), RestoreError> {
     let Some(cursor) = from.cursor()? else {
-        return Err(RestoreError::NotRight { what: format!("{} is empty", from.place()) });
+        return Err(RestoreError::Verification { what: format!("{} is empty", from.place()) });
     };
     let log = identity(of)?;
     into.create(&log)?;
@@ -45,8 +47,8 @@ pub(super) fn carry(
     let order = EntryOrder::of(from, scratch)?;
     let links = from.links()?;
     let nobody =
-        Label::new("restore").map_err(|e| RestoreError::NotRight { what: error_chain(&e) })?;
-    let mut carrier = Carrier {
+        Label::new("restore").map_err(|e| RestoreError::internal("a label was refused", e))?;
+    let mut copy = LogicalCopy {
         into: &mut *into,
         nobody,
         genesis: of.chain.genesis.clone(),
@@ -55,59 +57,60 @@ pub(super) fn carry(
         tip: None,
         entries: Vec::new(),
         bytes: 0,
-        carried: 0,
-        proceed: &mut proceed,
+        throttle,
     };
-    carrier.everything(from, &order)?;
+    copy.everything(from, &order)?;
     // Of an empty store there is nothing.
     if cursor.position.index > 0 {
-        carrier.apply(cursor)?;
+        copy.apply(cursor)?;
     }
-    let carried = carrier.carried;
-    drop(carrier);
+    drop(copy);
     drop(order);
     fs::remove_file(scratch).map_err(|source| files("removing", scratch, source))?;
     into.set_bulk_load(false)?;
-    let mut digest = |reader: &dyn StoreReader| {
-        content_digest_while(reader, || match proceed(carried) {
-            true => Ok(()),
-            false => Err(RestoreError::Cancelled { at: 0 }),
-        })
-    };
-    let (found, expected) = (digest(&*into.reader()?)?, digest(from)?);
-    if found != expected || into.reader()?.links()? != from.links()? {
-        let what = format!(
-            "what was carried over from {} has digest {found}, not {expected}",
-            from.place()
-        );
-        return Err(RestoreError::NotRight { what });
+    compare(from, into, throttle)
+}
+
+fn compare(
+    from: &dyn StoreReader,
+    into: &dyn Store,
+    throttle: &Throttle,
+) -> Result<(), RestoreError> {
+    let proceed =
+        || if throttle.is_cancelled() { Err(RestoreError::Cancelled { at: 0 }) } else { Ok(()) };
+    let copy = into.reader()?;
+    let found = content_digest_while(&*copy, proceed)?;
+    let expected = content_digest_while(from, proceed)?;
+    if found == expected && copy.links()? == from.links()? {
+        return Ok(());
     }
-    Ok(())
+    let place = from.place();
+    let what = format!("the copy of {place} has content digest {found}, not {expected}");
+    Err(RestoreError::Verification { what })
 }
 
 /// A store does not keep the name of its log.
 fn identity(of: &StoreIdentity) -> Result<LogIdentity, RestoreError> {
     let name = "restored".parse();
-    let name = name.map_err(|e| RestoreError::NotRight { what: error_chain(&e) })?;
+    let name = name.map_err(|e| RestoreError::internal("the name of a log was refused", e))?;
     Ok(LogIdentity { name, chain: of.chain.clone(), lineage: of.lineage })
 }
 
-struct Carrier<'a, P> {
+struct LogicalCopy<'a> {
     into: &'a mut dyn Store,
     nobody: Label,
     genesis: Hash,
     /// Where it is.
     at: Cursor,
     links: StoredLinks,
-    /// The block tip behind the entries.
+    /// The block tip after the entries.
     tip: Option<Tip>,
     entries: Vec<Entry>,
     bytes: usize,
-    carried: u64,
-    proceed: P,
+    throttle: &'a Throttle,
 }
 
-impl<P: FnMut(u64) -> bool> Carrier<'_, P> {
+impl LogicalCopy<'_> {
     fn everything(
         &mut self,
         from: &dyn StoreReader,
@@ -162,7 +165,7 @@ impl<P: FnMut(u64) -> bool> Carrier<'_, P> {
     }
 
     /// The block tip at an entry is that of the newest block before it, as a rule. But a mark stays
-    /// when its block is rolled back, and a chain may have been rolled back to in front of its first
+    /// when its block is rolled back, and a chain may have been rolled back to before its first
     /// block. Then a rollback says it, which removes nothing: no block before the entry was higher.
     fn stand_at(&mut self, block_tip: Option<u64>, index: u64) -> Result<(), RestoreError> {
         match block_tip {
@@ -174,7 +177,7 @@ impl<P: FnMut(u64) -> bool> Carrier<'_, P> {
             }
             None => {
                 let what = format!("entry {index} was applied before the first block, and is not");
-                Err(RestoreError::NotRight { what })
+                Err(RestoreError::Verification { what })
             }
         }
     }
@@ -207,7 +210,7 @@ impl<P: FnMut(u64) -> bool> Carrier<'_, P> {
         Ok(())
     }
 
-    /// Applies what has been gathered, as one batch behind which the store is at `cursor`.
+    /// Applies what has been collected as one batch, after which the store is at `cursor`.
     fn apply(&mut self, cursor: Cursor) -> Result<(), RestoreError> {
         let end = |position: Position| Entry {
             index: position.index,
@@ -219,15 +222,14 @@ impl<P: FnMut(u64) -> bool> Carrier<'_, P> {
         };
         let first = end(Position { index: self.at.position.index + 1, digest: NONE });
         let last = end(cursor.position);
-        let gathered = std::mem::take(&mut self.entries);
-        let entries = [first].into_iter().chain(gathered).chain([last]).collect();
+        let collected = std::mem::take(&mut self.entries);
+        let entries = [first].into_iter().chain(collected).chain([last]).collect();
         let batch = Batch { entries, cursor: cursor.clone(), base: self.links.base.clone() };
         self.into.apply(&batch)?;
-        self.carried += batch.entries.len() as u64 - 2;
         (self.at, self.bytes) = (cursor, 0);
-        if (self.proceed)(self.carried) {
-            return Ok(());
+        match self.throttle.moved(batch.entries.len() as u64 - 2) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(RestoreError::Cancelled { at: 0 }),
         }
-        Err(RestoreError::Cancelled { at: 0 })
     }
 }

@@ -2,16 +2,16 @@
 //! the log.
 //!
 //! ```text
-//! plan ──► newest checkpoint in front of the target ──► entries up to it ──► look ──► in place
+//! plan ──► newest checkpoint before the target ──► entries up to it ──► inspect ──► install
 //! ```
 //!
-//! - **What it reads is the log.** A checkpoint is a store at an earlier point; everything behind
+//! - **What it reads is the log.** A checkpoint is a store at an earlier point; everything after
 //!   it goes through the same verification and the same [`Store::apply`](tipline_store::Store::apply) as in
-//!   a replica. So what is restored is what a replica would be, and goes on as one.
+//!   a replica. So what is restored is what a replica would be, and continues as one.
 //! - **Nothing is bridged.** Entries that are missing on the way to the target are named, and so
 //!   is every file that is damaged; what is damaged at one place is taken from the next.
-//! - **Nothing is in place before it is whole.** The store is made beside its place, looked at,
-//!   and renamed. Whatever ends the work in the middle, the same call goes on where it was.
+//! - **Nothing is installed before it is whole.** The store is made beside its place, inspected,
+//!   and renamed. Whatever ends the work in the middle, the same call resumes where it stopped.
 
 #[cfg(feature = "sqlite")]
 mod entry_order;

@@ -1,17 +1,18 @@
-//! What a restore will read, and where it will end: made before anything is written.
+//! What a restore will read, and where it will end. Made before anything is written.
 
 use serde::Serialize;
 
 use super::target::Target;
-use crate::checkpoint::Manifest;
+use crate::checkpoint::{CheckpointId, Manifest};
 use crate::error::RestoreError;
 use crate::sources::spans::{Gap, Span};
-use crate::sources::{Found, Sources};
+use crate::sources::{Inventory, Sources};
+use crate::text::display;
 
 /// A plan: what is read, in which order, and the point that is reached.
 #[derive(Debug, Clone, Serialize)]
 pub struct Plan {
-    /// As asked.
+    /// As requested.
     pub target: String,
     /// The entry that the target names is left out.
     pub exclusive: bool,
@@ -19,11 +20,11 @@ pub struct Plan {
     pub index: u64,
     /// The checkpoint to start from; none: from nothing.
     pub checkpoint: Option<PlannedCheckpoint>,
-    /// What is read behind it, in this order.
+    /// What is read after it, in this order.
     pub reads: Vec<PlannedRead>,
     /// Bytes to be read, as far as the places tell: of a log they do not.
     pub bytes: u64,
-    /// What is there and will not be used, and why.
+    /// What is there but will not be used, and why.
     pub notes: Vec<String>,
     #[serde(skip)]
     pub(super) starts: Vec<Start>,
@@ -33,7 +34,8 @@ pub struct Plan {
 #[derive(Debug, Clone, Serialize)]
 pub struct PlannedCheckpoint {
     /// Its id.
-    pub id: String,
+    #[serde(serialize_with = "display")]
+    pub id: CheckpointId,
     /// The set that has it.
     pub place: String,
     /// Index that it was made at.
@@ -42,8 +44,8 @@ pub struct PlannedCheckpoint {
     pub height: Option<u64>,
     /// Its size in bytes.
     pub bytes: u64,
-    /// The kinds of stores that it is of, if the store is of another kind: then its content is
-    /// carried over.
+    /// The kinds of stores that it is of, if the store is of another kind: then it is copied
+    /// logically.
     pub of: Option<String>,
 }
 
@@ -64,11 +66,11 @@ pub struct PlannedRead {
 #[derive(Debug, Clone)]
 pub(super) enum Start {
     Nothing,
-    /// `carried`: it is of other kinds of stores.
+    /// `copied`: it is of other kinds of stores, and copied logically.
     Checkpoint {
         set: usize,
         manifest: Box<Manifest>,
-        carried: bool,
+        copied: bool,
     },
 }
 
@@ -86,28 +88,28 @@ impl Sources {
     /// Plans a restore into a store of these kinds of media (`sqlite`, `rocksdb`, `files`).
     pub(super) async fn plan(
         &self,
-        found: &mut Found,
+        inventory: &mut Inventory,
         target: &Target,
         exclusive: bool,
         kinds: &[String],
     ) -> Result<Plan, RestoreError> {
-        let index = self.resolve(found, target, exclusive).await?;
-        let mut starts = self.starts(found, index, kinds);
+        let index = self.resolve(inventory, target, exclusive).await?;
+        let mut starts = self.starts(inventory, index, kinds);
         starts.push(Start::Nothing);
-        let mut hole: Option<Gap> = None;
-        let reachable = |start: &Start| match found.holdings.cover(start.index(), index) {
+        let mut gap: Option<Gap> = None;
+        let reachable = |start: &Start| match inventory.coverage.cover(start.index(), index) {
             Ok(_) => true,
             Err(found) => {
-                // The one behind the newest start is the one to be told.
-                hole.get_or_insert(found);
+                // The one after the newest start is the one to report.
+                gap.get_or_insert(found);
                 false
             }
         };
         starts.retain(reachable);
         let Some(first) = starts.first() else {
-            return Err(unreachable(found, target, index, kinds, hole));
+            return Err(unreachable(inventory, target, index, kinds, gap));
         };
-        let reads = found.holdings.cover(first.index(), index).unwrap_or_default();
+        let reads = inventory.coverage.cover(first.index(), index).unwrap_or_default();
         let checkpoint = self.planned(first);
         let bytes = reads.iter().map(|span| span.bytes).sum::<u64>()
             + checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.bytes);
@@ -124,46 +126,46 @@ impl Sources {
             checkpoint,
             reads: reads.iter().map(&mut read).collect(),
             bytes,
-            notes: found.notes.clone(),
+            notes: inventory.notes.clone(),
             starts,
         })
     }
 
     /// The checkpoints that can be started from, the newest first; those of other kinds of stores
-    /// behind all that are copied as they are.
-    fn starts(&self, found: &mut Found, index: u64, kinds: &[String]) -> Vec<Start> {
-        let (mut starts, mut carried) = (Vec::new(), Vec::new());
-        for (set, manifest) in &found.checkpoints {
+    /// after all that are used as they are.
+    fn starts(&self, inventory: &mut Inventory, index: u64, kinds: &[String]) -> Vec<Start> {
+        let (mut starts, mut copied) = (Vec::new(), Vec::new());
+        for (set, manifest) in &inventory.checkpoints {
             if manifest.cursor.position.index > index {
                 continue;
             }
             let (set, manifest) = (*set, Box::new(manifest.clone()));
             if fills(&manifest, kinds) {
-                starts.push(Start::Checkpoint { set, manifest, carried: false });
-            } else if can_carry(&manifest) {
-                carried.push(Start::Checkpoint { set, manifest, carried: true });
+                starts.push(Start::Checkpoint { set, manifest, copied: false });
+            } else if can_copy(&manifest) {
+                copied.push(Start::Checkpoint { set, manifest, copied: true });
             } else {
                 let place = self.checkpoints.get(set).map_or("", |set| set.place());
-                found.notes.push(format!(
+                inventory.notes.push(format!(
                     "checkpoint {} at {place} is of {}, which this program was built without",
                     manifest.id,
                     manifest.parts.join("+"),
                 ));
             }
         }
-        starts.append(&mut carried);
+        starts.append(&mut copied);
         starts
     }
 
     pub(super) fn planned(&self, start: &Start) -> Option<PlannedCheckpoint> {
-        let Start::Checkpoint { set, manifest, carried } = start else { return None };
+        let Start::Checkpoint { set, manifest, copied } = start else { return None };
         Some(PlannedCheckpoint {
-            id: manifest.id.to_string(),
+            id: manifest.id.clone(),
             place: self.checkpoints.get(*set).map(|set| set.place().to_owned()).unwrap_or_default(),
             index: manifest.cursor.position.index,
             height: manifest.cursor.block_tip.as_ref().map(|tip| tip.height),
             bytes: manifest.files.iter().map(|file| file.bytes).sum(),
-            of: carried.then(|| manifest.parts.join("+")),
+            of: copied.then(|| manifest.parts.join("+")),
         })
     }
 }
@@ -173,36 +175,36 @@ fn fills(manifest: &Manifest, kinds: &[String]) -> bool {
     kinds.iter().all(|kind| manifest.parts.contains(kind))
 }
 
-/// Whether its content can be carried over into a store of any kind.
+/// Whether it can be copied logically into a store of any kind.
 #[cfg(feature = "sqlite")]
-fn can_carry(manifest: &Manifest) -> bool {
+fn can_copy(manifest: &Manifest) -> bool {
     tipline_store::can_open(&manifest.parts)
 }
 
 #[cfg(not(feature = "sqlite"))]
-fn can_carry(_: &Manifest) -> bool {
+fn can_copy(_: &Manifest) -> bool {
     false
 }
 
 fn unreachable(
-    found: &Found,
+    inventory: &Inventory,
     target: &Target,
     index: u64,
     kinds: &[String],
-    hole: Option<Gap>,
+    gap: Option<Gap>,
 ) -> RestoreError {
     let target = target.to_string();
-    let usable = |manifest: &Manifest| fills(manifest, kinds) || can_carry(manifest);
-    let earliest = found.checkpoints.iter().rfind(|(_, manifest)| usable(manifest));
-    let hole = hole.unwrap_or(Gap { first: 1, last: index });
+    let usable = |manifest: &Manifest| fills(manifest, kinds) || can_copy(manifest);
+    let earliest = inventory.checkpoints.iter().rfind(|(_, manifest)| usable(manifest));
+    let gap = gap.unwrap_or(Gap { first: 1, last: index });
     match earliest {
-        // Nothing that is kept goes back so far.
-        Some((_, manifest)) if hole.first == 1 && manifest.cursor.position.index > index => {
+        // Nothing that is kept goes back that far.
+        Some((_, manifest)) if gap.first == 1 && manifest.cursor.position.index > index => {
             let height = manifest.cursor.block_tip.as_ref().map(|tip| tip.height);
             let height = height.map(|height| format!(", height {height}")).unwrap_or_default();
             let index = manifest.cursor.position.index;
             RestoreError::TooOld { target, earliest: format!("index {index}{height}") }
         }
-        _ => RestoreError::Gap { target, first: hole.first, last: hole.last },
+        _ => RestoreError::Gap { target, first: gap.first, last: gap.last },
     }
 }

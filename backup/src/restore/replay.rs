@@ -5,16 +5,15 @@ use std::sync::Arc;
 use tipline_consumer::{Progress, StartState, StopReason, StoreThread, VerifyError};
 use tipline_log::error_chain;
 use tipline_proto::{Cursor, Hash};
-use tipline_store::{Store, StoreIdentity};
+use tipline_store::Store;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::report::{RestoreProgress, Step};
-use super::run::consumer;
 use crate::error::RestoreError;
-use crate::sources::read_ahead::{Fed, Feed};
-use crate::sources::spans::Holdings;
-use crate::sources::{Checks, Sources};
+use crate::sources::read_ahead::{ReadAhead, ReadOutcome, Wanted};
+use crate::sources::spans::Coverage;
+use crate::sources::{DigestCheck, Inventory, Sources};
 
 /// What is applied, and how far.
 pub(super) struct Replay<'a> {
@@ -26,59 +25,65 @@ pub(super) struct Replay<'a> {
     pub(super) stop: &'a CancellationToken,
 }
 
-/// What came of it.
+/// How applying ended.
 pub(super) struct Replayed {
-    pub(super) left: StopReason,
+    pub(super) reason: StopReason,
     pub(super) applied: u64,
     /// Where the store is, if anything was applied.
     pub(super) cursor: Option<Cursor>,
-    pub(super) fed: Fed,
+    pub(super) outcome: ReadOutcome,
 }
 
 impl Replay<'_> {
-    /// Applies everything behind where the store stands. What turns out to be damaged is taken from
+    /// Applies everything after the store's cursor. What turns out to be damaged is taken from
     /// elsewhere, if it is there.
     pub(super) async fn run(
         &self,
         store: &StoreThread,
-        holdings: Holdings,
+        coverage: Coverage,
         start: StartState,
     ) -> Result<Replayed, RestoreError> {
         let (mut from, mut before) = (start.cursor.position.index, None);
-        let mut replayed = self.once(store, (holdings, vec![]), start).await?;
+        let mut replayed = self.once(store, self.wanted(coverage, vec![], from), start).await?;
         while self.find_damage(&mut replayed, from).await? {
-            let Replayed { applied, cursor, fed: Fed { holdings, notes, .. }, .. } = replayed;
+            let Replayed { applied, cursor, outcome, .. } = replayed;
+            let ReadOutcome { coverage, notes, .. } = outcome;
             before = cursor.or(before);
-            let start =
-                store.call(|store| StartState::read(store)).get().await.map_err(consumer)??;
+            let start = store.call(|store| StartState::read(store)).get().await;
+            let start = start.map_err(RestoreError::consumer)??;
             from = start.cursor.position.index;
-            replayed = self.once(store, (holdings, notes), start).await?;
+            replayed = self.once(store, self.wanted(coverage, notes, from), start).await?;
             replayed.applied += applied;
         }
         replayed.cursor = replayed.cursor.or(before);
         Ok(replayed)
     }
 
-    /// Whether it ended because of what it read, which is given up now.
+    fn wanted(&self, coverage: Coverage, notes: Vec<String>, after: u64) -> Wanted {
+        let (to, target) = (self.to, self.target.to_owned());
+        Wanted { coverage, notes, after, to, target, check: DigestCheck::ByReceiver }
+    }
+
+    /// Whether it ended because of damage in what it read, which is given up now.
     async fn find_damage(&self, replayed: &mut Replayed, from: u64) -> Result<bool, RestoreError> {
-        let Replayed { left, cursor, fed, .. } = replayed;
+        let Replayed { reason, cursor, outcome, .. } = replayed;
         let at = cursor.as_ref().map_or(from, |cursor| cursor.position.index);
-        match left {
+        match reason {
             StopReason::Refused(VerifyError::Refused(_)) => {}
             // Damage can look like a duplicate, or like the end.
             StopReason::Stopped
-                if at < self.to && fed.result.is_ok() && !self.stop.is_cancelled() => {}
+                if at < self.to && outcome.result.is_ok() && !self.stop.is_cancelled() => {}
             _ => return Ok(false),
         }
-        for span in fed.given.iter().filter(|span| span.last > at) {
-            // The one who read it may have come to the end of it first.
-            if fed.holdings.is_given_up(span) {
+        for span in outcome.given.iter().filter(|span| span.last > at) {
+            // Its reader may have reached the end of it first.
+            if outcome.coverage.is_given_up(span) {
                 return Ok(true);
             }
             if let Some(note) = self.sources.damage(span).await? {
                 tracing::warn!(note, "damaged; looking for the same entries elsewhere");
-                fed.notes.push(note);
-                fed.holdings.give_up(span);
+                outcome.notes.push(note);
+                outcome.coverage.give_up(span);
                 return Ok(true);
             }
         }
@@ -88,36 +93,29 @@ impl Replay<'_> {
     async fn once(
         &self,
         store: &StoreThread,
-        kept: (Holdings, Vec<String>),
+        wanted: Wanted,
         start: StartState,
     ) -> Result<Replayed, RestoreError> {
-        let from = start.cursor.position.index;
-        let (done, (told, mut hears)) = (self.stop.child_token(), watch::channel(Progress::new()));
-        let (feed, fresh) = Feed::start(
-            Arc::clone(self.sources),
-            kept,
-            (from, self.to),
-            self.target.to_owned(),
-            Checks::Taker,
-            done.clone(),
-        );
-        let genesis = self.genesis.clone();
-        let follow = tipline_consumer::replay(store, Box::new(fresh), genesis, start, &told, &done);
-        let of = self.to - from;
-        let tell = async {
-            while hears.changed().await.is_ok() {
-                let done = hears.borrow_and_update().applied;
+        let (done, of) = (self.stop.child_token(), self.to - wanted.after);
+        let (sender, mut receiver) = watch::channel(Progress::new());
+        let (reading, source) = ReadAhead::start(Arc::clone(self.sources), wanted, done.clone());
+        let (genesis, source) = (self.genesis.clone(), Box::new(source));
+        let follow = tipline_consumer::replay(store, source, genesis, start, &sender, &done);
+        let report = async {
+            while receiver.changed().await.is_ok() {
+                let done = receiver.borrow_and_update().applied;
                 self.progress.send_replace(RestoreProgress { step: Step::Replaying, done, of });
             }
         };
-        let left = tokio::select! { left = follow => left, () = tell => StopReason::Stopped };
-        let (applied, cursor) = (told.borrow().applied, told.borrow().cursor.clone());
-        Ok(Replayed { left, applied, cursor, fed: feed.ended().await? })
+        let reason =
+            tokio::select! { reason = follow => reason, () = report => StopReason::Stopped };
+        let (applied, cursor) = (sender.borrow().applied, sender.borrow().cursor.clone());
+        Ok(Replayed { reason, applied, cursor, outcome: reading.ended().await? })
     }
 }
 
-/// Brings a store forward to the newest entry that the places keep, in its place: for one that is
-/// behind what the log still has. Gives the index that it has reached; the store is closed then,
+/// Brings a store, in its place, up to the newest entry that the places keep. It is for a store that
+/// needs entries which the log no longer has. Gives the index that it has reached; the store is closed then,
 /// and durable up to there.
 ///
 /// # Errors
@@ -129,9 +127,9 @@ pub async fn catch_up(
     progress: &watch::Sender<RestoreProgress>,
     stop: &CancellationToken,
 ) -> Result<u64, RestoreError> {
-    let found = sources.look().await?;
-    let thread = StoreThread::start(store).map_err(consumer)?;
-    let reached = forward(sources, &thread, (found.identity, found.holdings), progress, stop).await;
+    let inventory = sources.inventory().await?;
+    let thread = StoreThread::start(store).map_err(RestoreError::consumer)?;
+    let reached = forward(sources, &thread, inventory, progress, stop).await;
     thread.close().await;
     reached
 }
@@ -139,11 +137,13 @@ pub async fn catch_up(
 async fn forward(
     sources: &Arc<Sources>,
     store: &StoreThread,
-    (of, holdings): (StoreIdentity, Holdings),
+    inventory: Inventory,
     progress: &watch::Sender<RestoreProgress>,
     stop: &CancellationToken,
 ) -> Result<u64, RestoreError> {
-    let identity = store.call(|store| store.identity()).get().await.map_err(consumer)??;
+    let Inventory { identity: of, coverage, .. } = inventory;
+    let identity =
+        store.call(|store| store.identity()).get().await.map_err(RestoreError::consumer)??;
     if let Some(found) = identity.filter(|found| *found != of) {
         return Err(RestoreError::WrongLog {
             place: store.place().to_owned(),
@@ -152,22 +152,26 @@ async fn forward(
             expected: crate::sources::identity(&of),
         });
     }
-    let start = store.call(|store| StartState::read(store)).get().await.map_err(consumer)??;
+    let start = store
+        .call(|store| StartState::read(store))
+        .get()
+        .await
+        .map_err(RestoreError::consumer)??;
     let from = start.cursor.position.index;
-    let to = holdings.newest().unwrap_or(0);
+    let to = coverage.newest().unwrap_or(0);
     let target = "the newest entry that is kept";
     if to <= from {
         return Ok(from);
     }
-    if let Err(hole) = holdings.cover(from, to) {
-        let (target, first, last) = (target.to_owned(), hole.first, hole.last);
+    if let Err(gap) = coverage.cover(from, to) {
+        let (target, first, last) = (target.to_owned(), gap.first, gap.last);
         return Err(RestoreError::Gap { target, first, last });
     }
     let genesis = of.chain.genesis;
     let replay = Replay { sources, genesis, to, target, progress, stop };
-    let Replayed { left, cursor, fed, .. } = replay.run(store, holdings, start).await?;
+    let Replayed { reason, cursor, outcome, .. } = replay.run(store, coverage, start).await?;
     let at = cursor.map_or(from, |cursor| cursor.position.index);
-    match left {
+    match reason {
         StopReason::Stopped => {}
         StopReason::Log(error) => return Err(error.into()),
         StopReason::Refused(VerifyError::Store(error)) => return Err(error.into()),
@@ -175,8 +179,8 @@ async fn forward(
             let (target, what) = (target.to_owned(), error_chain(&refusal));
             return Err(RestoreError::Corrupt { target, needed: at + 1, what });
         }
-        StopReason::Failed(error) => return Err(consumer(error)),
+        StopReason::Failed(error) => return Err(RestoreError::consumer(error)),
     }
-    fed.result?;
+    outcome.result?;
     if at == to { Ok(at) } else { Err(RestoreError::Cancelled { at }) }
 }

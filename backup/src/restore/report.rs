@@ -1,20 +1,21 @@
-//! What a restore came to.
+//! The progress and the report of a restore.
 
 use std::time::Duration;
 
 use serde::Serialize;
-use tipline_proto::Cursor;
+use tipline_proto::{Cursor, Digest, Hash};
 
 use super::plan::PlannedCheckpoint;
+use crate::text::{display, display_option};
 
-/// How thoroughly a restored store is looked at before it is put in place. However little: every
-/// file of a checkpoint is compared with its BLAKE3, and every entry with the chain of digests.
+/// How thoroughly a restored store is inspected before it is installed. In any case every file of
+/// a checkpoint is compared with its BLAKE3, and every entry with the chain of digests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verification {
     /// No more than that.
     None,
-    /// It is opened anew, stands where it should, and has a block at every height.
+    /// It is opened again, stands where it should, and has a block at every height.
     #[default]
     Normal,
     /// Everything in it is read back, and compared with the entries, which are read once more.
@@ -25,17 +26,17 @@ pub enum Verification {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Step {
-    /// Looking at what there is.
+    /// Taking stock of the places.
     #[default]
     Planning,
     /// Fetching a checkpoint, in bytes.
     Fetching,
-    /// Carrying the content of a checkpoint over into a store of another kind, in entries of at
-    /// most so many.
-    Carrying,
+    /// Copying the content of a checkpoint into a store of another kind, in entries; there are at
+    /// most this many.
+    Copying,
     /// Applying entries, by index.
     Replaying,
-    /// Looking at the result, in heights or entries.
+    /// Inspecting the result, in heights or entries.
     Verifying,
 }
 
@@ -50,12 +51,12 @@ pub struct RestoreProgress {
     pub of: u64,
 }
 
-/// What was asked for, and what is there now.
+/// What was requested, and what is there now.
 #[derive(Debug, Clone, Serialize)]
 pub struct RestoreReport {
     /// The store.
     pub store: String,
-    /// As asked.
+    /// As requested.
     pub target: String,
     /// The entry that the target names was left out.
     pub exclusive: bool,
@@ -63,15 +64,16 @@ pub struct RestoreReport {
     pub achieved: Achieved,
     /// What it was started from; none: from nothing.
     pub checkpoint: Option<PlannedCheckpoint>,
-    /// It went on with what an earlier attempt had staged, up to this index.
+    /// It resumed what an earlier attempt had staged, from this index.
     pub resumed_at: Option<u64>,
     /// Entries that were applied.
     pub entries: u64,
-    /// How it was looked at.
+    /// How it was inspected.
     pub verification: Verification,
     /// BLAKE3 over everything in the store, if it was read back.
-    pub content: Option<String>,
-    /// What was damaged or could not be used, and why.
+    #[serde(serialize_with = "display_option")]
+    pub content: Option<Digest>,
+    /// What was damaged or unusable, and why.
     pub notes: Vec<String>,
     /// How long it took.
     #[serde(rename = "seconds", serialize_with = "seconds")]
@@ -84,13 +86,15 @@ pub struct Achieved {
     /// Index of the last entry.
     pub index: u64,
     /// Digest there.
-    pub digest: String,
+    #[serde(serialize_with = "display")]
+    pub digest: Digest,
     /// Epoch there.
     pub epoch: u64,
     /// Height of the newest block.
     pub height: Option<u64>,
     /// Hash of the newest block.
-    pub hash: Option<String>,
+    #[serde(serialize_with = "display_option")]
+    pub hash: Option<Hash>,
     /// As in [`Cursor::proof_tip`].
     pub proof_tip: Option<u64>,
 }
@@ -99,10 +103,10 @@ impl From<&Cursor> for Achieved {
     fn from(cursor: &Cursor) -> Self {
         Self {
             index: cursor.position.index,
-            digest: cursor.position.digest.to_string(),
+            digest: cursor.position.digest,
             epoch: cursor.epoch,
             height: cursor.block_tip.as_ref().map(|tip| tip.height),
-            hash: cursor.block_tip.as_ref().map(|tip| tip.hash.to_string()),
+            hash: cursor.block_tip.as_ref().map(|tip| tip.hash.clone()),
             proof_tip: cursor.proof_tip,
         }
     }

@@ -9,17 +9,17 @@ use super::seek::Seek;
 use super::target::Target;
 use crate::archive::Row;
 use crate::error::RestoreError;
-use crate::sources::{Found, ReadError, Sources};
+use crate::sources::{Inventory, ReadError, Sources};
 
 impl Sources {
     /// The index of the last entry that belongs to the target.
     pub(super) async fn resolve(
         &self,
-        found: &mut Found,
+        inventory: &mut Inventory,
         target: &Target,
         exclusive: bool,
     ) -> Result<u64, RestoreError> {
-        let newest = found.newest();
+        let newest = inventory.newest();
         match target {
             Target::Latest => Ok(newest),
             Target::Index(index) if *index - u64::from(exclusive && *index > 0) > newest => {
@@ -27,25 +27,25 @@ impl Sources {
                 Err(RestoreError::NotYet { target, latest: format!("index {newest}") })
             }
             Target::Index(index) => Ok(index - u64::from(exclusive && *index > 0)),
-            _ => self.search(found, target, exclusive).await,
+            _ => self.search(inventory, target, exclusive).await,
         }
     }
 
     async fn search(
         &self,
-        found: &mut Found,
+        inventory: &mut Inventory,
         target: &Target,
         exclusive: bool,
     ) -> Result<u64, RestoreError> {
         loop {
             let mut seek = Seek::new(target, exclusive);
-            let mut all = self.rows_of(found.holdings.backwards());
+            let mut all = self.rows_of(inventory.coverage.newest_first());
             let mut bad = None;
             while let Some((span, rows)) = all.next().await {
                 match rows {
                     Ok(rows) => {
                         if let ControlFlow::Break(index) = see_all(&mut seek, &rows) {
-                            return index.ok_or_else(|| not_found(found, target, &seek));
+                            return index.ok_or_else(|| not_found(inventory, target, &seek));
                         }
                     }
                     Err(ReadError::Corrupt(why)) => {
@@ -58,10 +58,10 @@ impl Sources {
             }
             drop(all);
             let Some((span, why)) = bad else {
-                return Err(not_found(found, target, &seek));
+                return Err(not_found(inventory, target, &seek));
             };
-            // Somebody else may have the same entries: once more, without it.
-            found.give_up(&span, why);
+            // Another source may have the same entries: search again without it.
+            inventory.give_up(&span, why);
         }
     }
 }
@@ -71,42 +71,42 @@ fn see_all(seek: &mut Seek<'_>, rows: &[Row]) -> ControlFlow<Option<u64>> {
     rows.iter().rev().try_for_each(|row| seek.see(row))
 }
 
-fn not_found(found: &Found, target: &Target, seek: &Seek<'_>) -> RestoreError {
-    let asked = target.to_string();
+fn not_found(inventory: &Inventory, target: &Target, seek: &Seek<'_>) -> RestoreError {
+    let requested = target.to_string();
     let (Some(newest), Some(oldest)) = (&seek.newest, &seek.oldest) else {
         let held = "of which there are none".to_owned();
-        return RestoreError::Unknown { target: asked, held };
+        return RestoreError::Unknown { target: requested, held };
     };
     let (low, high) = seek.heights.map_or((None, None), |(low, high)| (Some(low), Some(high)));
     let latest = point(newest.index, high, newest.time);
     let earliest = point(oldest.index, low, oldest.time);
-    let first_hole = found.holdings.holes().first().copied();
+    let first_gap = inventory.coverage.gaps().first().copied();
     match target {
-        Target::Time(_) if seek.later => RestoreError::NotYet { target: asked, latest },
-        Target::Time(_) => RestoreError::TooOld { target: asked, earliest },
+        Target::Time(_) if seek.later => RestoreError::NotYet { target: requested, latest },
+        Target::Time(_) => RestoreError::TooOld { target: requested, earliest },
         Target::Height(_) if seek.gone => RestoreError::NotYet {
-            target: asked,
+            target: requested,
             latest: format!(
                 "{latest}; the block of this height was rolled back, restore it by its hash"
             ),
         },
         Target::Height(height) if high.is_none_or(|high| *height > high) => {
-            RestoreError::NotYet { target: asked, latest }
+            RestoreError::NotYet { target: requested, latest }
         }
         Target::Height(height) if low.is_some_and(|low| *height < low) => {
-            RestoreError::TooOld { target: asked, earliest }
+            RestoreError::TooOld { target: requested, earliest }
         }
-        _ => match first_hole {
-            Some(hole) => RestoreError::Gap { target: asked, first: hole.first, last: hole.last },
+        _ => match first_gap {
+            Some(gap) => RestoreError::Gap { target: requested, first: gap.first, last: gap.last },
             None => {
                 let held = format!("{} to {}", oldest.index, newest.index);
-                RestoreError::Unknown { target: asked, held }
+                RestoreError::Unknown { target: requested, held }
             }
         },
     }
 }
 
-/// A point of the history, for people.
+/// A point of the history, human-readable.
 pub(super) fn point(index: u64, height: Option<u64>, time: Timestamp) -> String {
     let height = height.map(|height| format!(", height {height}")).unwrap_or_default();
     let time = humantime::format_rfc3339_micros(time.into());

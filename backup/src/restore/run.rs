@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tipline_consumer::{ConsumerError, StartState, StopReason, StoreThread, VerifyError};
+use tipline_consumer::{StartState, StopReason, StoreThread, VerifyError};
 use tipline_log::error_chain;
-use tipline_proto::{Cursor, LogIdentity};
+use tipline_proto::{Cursor, Digest, LogIdentity};
 use tipline_store::{StoreReader, content_digest_while};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
@@ -18,11 +18,10 @@ use super::report::{Achieved, RestoreProgress, RestoreReport, Step, Verification
 use super::stage::{Stage, StorePlace};
 use super::target::Target;
 use crate::checkpoint::{CheckpointError, Manifest};
-use crate::destination::Watch;
 use crate::error::RestoreError;
-use crate::sources::read_ahead::Feed;
-use crate::sources::spans::Holdings;
-use crate::sources::{Checks, Found, ReadError, Sources};
+use crate::sources::read_ahead::{ReadAhead, Wanted};
+use crate::sources::{DigestCheck, Inventory, ReadError, Sources};
+use crate::throttle::Throttle;
 
 /// What to restore, and how.
 #[derive(Debug, Clone)]
@@ -31,16 +30,16 @@ pub struct RestoreSettings {
     pub target: Target,
     /// Without the entry that the target names.
     pub exclusive: bool,
-    /// How the result is looked at.
+    /// How the result is verified.
     pub verification: Verification,
     /// Replace what is at the place.
     pub force: bool,
 }
 
-/// Says what [`restore`] would do, and does nothing.
+/// Says what [`restore`] would do, without doing it.
 ///
 /// # Errors
-/// As for [`restore`], as far as they show without reading everything.
+/// Those of [`restore`], as far as they show without reading everything.
 pub async fn plan_restore(
     sources: &Sources,
     place: &StorePlace,
@@ -50,28 +49,28 @@ pub async fn plan_restore(
     plan_for(sources, &place.kinds(), target, exclusive).await
 }
 
-/// Likewise, into a store of these kinds of media (`sqlite`, `rocksdb`, `files`), each of which a
+/// The same for a store of these kinds of media (`sqlite`, `rocksdb`, `files`), each of which a
 /// checkpoint must have; none: any checkpoint will do.
 ///
 /// # Errors
-/// As for [`plan_restore`].
+/// Those of [`plan_restore`].
 pub async fn plan_for(
     sources: &Sources,
     kinds: &[String],
     target: &Target,
     exclusive: bool,
 ) -> Result<Plan, RestoreError> {
-    let mut found = sources.look().await?;
-    sources.plan(&mut found, target, exclusive, kinds).await
+    let mut inventory = sources.inventory().await?;
+    sources.plan(&mut inventory, target, exclusive, kinds).await
 }
 
 /// Restores a store. On `Ok` it is in its place, durable, and closed: a consumer of the log can be
-/// started on it as if nothing had been. `progress` is told how far it is.
+/// started on it as if nothing had happened. `progress` reports how far it is.
 ///
 /// In memory are at most pieces of two segments of an archive, some 40 MiB of each or one entry
 /// (an encrypted one whole: 64 MiB, and as it was stored beside that), and five pieces of 32 MiB
 /// or one entry: two that wait and three in the loop. Dropping the future leaves the place as it
-/// is; the next call goes on.
+/// is; the next call resumes.
 ///
 /// # Errors
 /// See [`RestoreError`]. Nothing at the place has changed then.
@@ -85,27 +84,27 @@ pub async fn restore(
     let began = Instant::now();
     let (name, kinds) = (place.name(), place.kinds());
     let RestoreSettings { target, exclusive, verification, force } = settings;
-    let stage = blocking(move || Stage::take(place, force)).await?;
-    let mut found = sources.look().await?;
-    let plan = sources.plan(&mut found, &target, exclusive, &kinds).await?;
-    // What is carried over is there twice for a while.
+    let stage = blocking(move || Stage::acquire(place, force)).await?;
+    let mut inventory = sources.inventory().await?;
+    let plan = sources.plan(&mut inventory, &target, exclusive, &kinds).await?;
+    // What is copied is there twice for a while.
     let twice = plan.checkpoint.as_ref().filter(|from| from.of.is_some()).map(|from| from.bytes);
-    stage.check_room(plan.bytes + twice.unwrap_or(0))?;
+    stage.check_space(plan.bytes + twice.unwrap_or(0))?;
     let mut run = Run {
         sources,
         stage: Arc::new(stage),
         notes: plan.notes.clone(),
-        found,
+        inventory,
         plan,
         progress,
         stop,
         entries: 0,
     };
-    let (from, resumed_at, cursor) = run.fill().await?;
-    let content = run.look_at(&cursor, from.index(), verification).await?;
+    let Filled { start, resumed_at, cursor } = run.fill().await?;
+    let content = run.inspect(&cursor, start.index(), verification).await?;
     let stage = Arc::clone(&run.stage);
-    blocking(move || stage.put_in_place()).await?;
-    let checkpoint = run.sources.planned(&from).filter(|_| resumed_at.is_none());
+    blocking(move || stage.install()).await?;
+    let checkpoint = run.sources.planned(&start).filter(|_| resumed_at.is_none());
     Ok(RestoreReport {
         store: name,
         target: target.to_string(),
@@ -124,7 +123,7 @@ pub async fn restore(
 struct Run {
     sources: Arc<Sources>,
     stage: Arc<Stage>,
-    found: Found,
+    inventory: Inventory,
     plan: Plan,
     notes: Vec<String>,
     progress: watch::Sender<RestoreProgress>,
@@ -132,129 +131,135 @@ struct Run {
     entries: u64,
 }
 
-/// Why entries could not be applied.
-enum Halt {
-    /// What is staged is not of this history: start from something else.
-    NotOfIt(String),
-    /// It is over.
-    Error(RestoreError),
+/// A staged store that is at the target.
+struct Filled {
+    /// What it was made of.
+    start: Start,
+    /// Where an earlier attempt had been.
+    resumed_at: Option<u64>,
+    cursor: Cursor,
 }
 
-impl From<RestoreError> for Halt {
+/// Why a staged store did not reach the target.
+enum ReplayError {
+    /// It, or what it was made of, is not what it should be: start from something else. Says why.
+    WrongStart(String),
+    /// The restore is over.
+    Failed(RestoreError),
+}
+
+impl From<RestoreError> for ReplayError {
     fn from(error: RestoreError) -> Self {
-        Halt::Error(error)
+        ReplayError::Failed(error)
     }
 }
 
 impl Run {
     /// Fills the staged store up to the target, from the first start that turns out to be good.
-    /// Gives where it started from, where an earlier attempt had been, and the cursor.
-    async fn fill(&mut self) -> Result<(Start, Option<u64>, Cursor), RestoreError> {
+    async fn fill(&mut self) -> Result<Filled, RestoreError> {
         let (stage, of, to) =
-            (Arc::clone(&self.stage), self.found.identity.clone(), self.plan.index);
+            (Arc::clone(&self.stage), self.inventory.identity.clone(), self.plan.index);
         let staged = blocking(move || Ok(stage.resume(&of, to))).await?;
         if let Some(at) = staged {
             match self.replay(at).await {
                 Ok(cursor) => {
                     // Compared is what any attempt can have applied.
                     let start = self.plan.starts.first().cloned().unwrap_or(Start::Nothing);
-                    return Ok((start, Some(at), cursor));
+                    return Ok(Filled { start, resumed_at: Some(at), cursor });
                 }
-                Err(Halt::NotOfIt(why)) => {
+                Err(ReplayError::WrongStart(why)) => {
                     self.notes.push(format!("what an earlier attempt had staged: {why}"));
                 }
-                Err(Halt::Error(error)) => return Err(error),
+                Err(ReplayError::Failed(error)) => return Err(error),
             }
         }
         for start in self.plan.starts.clone() {
-            let stage = Arc::clone(&self.stage);
-            blocking(move || stage.clear()).await?;
-            if let Start::Checkpoint { set, manifest, carried } = &start
-                && let Err(why) = self.fetch(*set, manifest, *carried).await?
-            {
-                tracing::warn!(why, "a checkpoint is damaged; using the next older one");
-                self.notes.push(why);
-                continue;
-            }
-            match self.replay(start.index()).await {
-                Ok(cursor) => return Ok((start, None, cursor)),
-                Err(Halt::NotOfIt(why)) => self.notes.push(why),
-                Err(Halt::Error(error)) => return Err(error),
+            match self.fill_from(&start).await {
+                Ok(cursor) => return Ok(Filled { start, resumed_at: None, cursor }),
+                Err(ReplayError::WrongStart(why)) => {
+                    tracing::warn!(why, "a start cannot be used; trying the next older one");
+                    self.notes.push(why);
+                }
+                Err(ReplayError::Failed(error)) => return Err(error),
             }
         }
         let (target, needed) = (self.plan.target.clone(), 1);
         Err(RestoreError::Corrupt { target, needed, what: self.notes.join("; ") })
     }
 
-    /// Fetches a checkpoint and stages it. Gives what is wrong with it if it is damaged.
-    async fn fetch(
-        &mut self,
-        set: usize,
-        manifest: &Manifest,
-        carried: bool,
-    ) -> Result<Result<(), String>, RestoreError> {
-        let Some(place) = self.sources.checkpoints.get(set).cloned() else {
-            return Ok(Err("its set is gone".to_owned()));
-        };
-        let of = manifest.files.iter().map(|file| file.bytes).sum();
-        self.progress.send_replace(RestoreProgress { step: Step::Fetching, done: 0, of });
-        let watch = Fetching { progress: &self.progress, stop: &self.stop };
-        match place.fetch(manifest, &self.stage.fetching(), &watch).await {
-            Ok(()) => {}
-            Err(_) if self.stop.is_cancelled() => return Err(RestoreError::Cancelled { at: 0 }),
-            Err(error @ CheckpointError::Corrupt { .. }) => {
-                return Ok(Err(error_chain(&error)));
+    /// Stages what a start says, and applies to it what comes after.
+    async fn fill_from(&mut self, start: &Start) -> Result<Cursor, ReplayError> {
+        let stage = Arc::clone(&self.stage);
+        blocking(move || stage.clear()).await?;
+        if let Start::Checkpoint { set, manifest, copied } = start {
+            self.fetch(*set, manifest).await?;
+            if *copied {
+                self.copy(manifest).await?;
+            } else {
+                let (stage, manifest) = (Arc::clone(&self.stage), manifest.clone());
+                blocking(move || stage.adopt(&manifest)).await?;
             }
-            Err(error) => return Err(error.into()),
         }
-        if carried {
-            return self.carry(manifest).await;
-        }
-        let (stage, manifest) = (Arc::clone(&self.stage), manifest.clone());
-        blocking(move || stage.take_over(&manifest)).await?;
-        Ok(Ok(()))
+        self.replay(start.index()).await
     }
 
-    /// Carries the content of the fetched checkpoint over into the store to be staged.
-    #[cfg(feature = "sqlite")]
-    async fn carry(&mut self, manifest: &Manifest) -> Result<Result<(), String>, RestoreError> {
-        let (stage, manifest) = (Arc::clone(&self.stage), manifest.clone());
-        let (progress, stop) = (self.progress.clone(), self.stop.clone());
-        let of = manifest.cursor.position.index;
-        let carried = blocking(move || {
-            let from = tipline_store::open_copy(&manifest.parts, &stage.fetching())?;
-            let mut into = stage.open_carrying()?;
-            super::logical_copy::carry(
-                &*from,
-                &manifest.log,
-                &mut *into,
-                &stage.scratch(),
-                |done| {
-                    progress.send_replace(RestoreProgress { step: Step::Carrying, done, of });
-                    !stop.is_cancelled()
-                },
-            )?;
-            drop(into);
-            stage.take_over_carried()
-        });
-        match carried.await {
-            Ok(()) => Ok(Ok(())),
-            // It is not what it should be: do without it.
-            Err(RestoreError::NotRight { what }) => Ok(Err(what)),
-            Err(RestoreError::Store(error)) if !error.is_retryable() => {
-                Ok(Err(error_chain(&error)))
+    /// Fetches a checkpoint.
+    async fn fetch(&mut self, set: usize, manifest: &Manifest) -> Result<(), ReplayError> {
+        let Some(place) = self.sources.checkpoints.get(set).cloned() else {
+            return Err(ReplayError::WrongStart("its set is gone".to_owned()));
+        };
+        let of = manifest.files.iter().map(|file| file.bytes).sum();
+        let throttle = self.throttle(Step::Fetching, of);
+        match place.fetch(manifest, &self.stage.fetching(), &throttle).await {
+            Ok(()) => Ok(()),
+            Err(_) if self.stop.is_cancelled() => Err(RestoreError::Cancelled { at: 0 }.into()),
+            Err(error @ CheckpointError::Corrupt { .. }) => {
+                Err(ReplayError::WrongStart(error_chain(&error)))
             }
-            Err(error) => Err(error),
+            Err(error) => Err(RestoreError::from(error).into()),
+        }
+    }
+
+    /// Copies the content of the fetched checkpoint into a store of the kind to be staged.
+    #[cfg(feature = "sqlite")]
+    async fn copy(&mut self, manifest: &Manifest) -> Result<(), ReplayError> {
+        let (stage, manifest) = (Arc::clone(&self.stage), manifest.clone());
+        let throttle = self.throttle(Step::Copying, manifest.cursor.position.index);
+        let copied = blocking(move || {
+            let from = tipline_store::open_copy(&manifest.parts, &stage.fetching())?;
+            let mut into = stage.open_copy()?;
+            let scratch = stage.scratch();
+            super::logical_copy::copy(&*from, &manifest.log, &mut *into, &scratch, &throttle)?;
+            drop(into);
+            stage.adopt_copy()
+        });
+        match copied.await {
+            Ok(()) => Ok(()),
+            // It is not what it should be: do without it.
+            Err(RestoreError::Verification { what }) => Err(ReplayError::WrongStart(what)),
+            Err(RestoreError::Store(error)) if !error.is_retryable() => {
+                Err(ReplayError::WrongStart(error_chain(&error)))
+            }
+            Err(error) => Err(error.into()),
         }
     }
 
     #[cfg(not(feature = "sqlite"))]
-    async fn carry(&mut self, _: &Manifest) -> Result<Result<(), String>, RestoreError> {
-        Ok(Err("this program was built without carrying over".to_owned()))
+    async fn copy(&mut self, _: &Manifest) -> Result<(), ReplayError> {
+        let why = "this program was built without logical copies".to_owned();
+        Err(ReplayError::WrongStart(why))
+    }
+
+    /// Reports a step as it goes, and ends it when the restore is to end.
+    fn throttle(&self, step: Step, of: u64) -> Throttle {
+        self.progress.send_replace(RestoreProgress { step, done: 0, of });
+        let progress = self.progress.clone();
+        let each = move |more| progress.send_modify(|progress| progress.done += more);
+        Throttle::new(self.stop.clone()).observed(each)
     }
 
     /// Applies to the staged store, which is at `from`, everything up to the target.
-    async fn replay(&mut self, from: u64) -> Result<Cursor, Halt> {
+    async fn replay(&mut self, from: u64) -> Result<Cursor, ReplayError> {
         let (stage, log) = (Arc::clone(&self.stage), self.sources.log_identity());
         let fills = from < self.plan.index;
         let opened = blocking(move || {
@@ -269,29 +274,33 @@ impl Run {
         });
         let store = match opened.await {
             Ok(store) => store,
-            // Corrupt, or parts that are out of step: it is made anew.
+            // Corrupt, or parts that are out of step: it is made again.
             Err(RestoreError::Store(error)) if !error.is_retryable() => {
-                return Err(Halt::NotOfIt(error_chain(&error)));
+                return Err(ReplayError::WrongStart(error_chain(&error)));
             }
             Err(error) => return Err(error.into()),
         };
-        let thread = StoreThread::start(store).map_err(consumer)?;
+        let thread = StoreThread::start(store).map_err(RestoreError::consumer)?;
         let replayed = self.replay_into(&thread, from).await;
         let filled = match &replayed {
             Ok(_) => thread.call(|store| store.set_bulk_load(false)).get().await,
             Err(_) => Ok(Ok(())),
         };
         thread.close().await;
-        filled.map_err(consumer)?.map_err(RestoreError::from)?;
+        filled.map_err(RestoreError::consumer)?.map_err(RestoreError::from)?;
         replayed
     }
 
-    async fn replay_into(&mut self, store: &StoreThread, from: u64) -> Result<Cursor, Halt> {
-        let start = store.call(|store| StartState::read(store)).get().await.map_err(consumer)?;
+    async fn replay_into(&mut self, store: &StoreThread, from: u64) -> Result<Cursor, ReplayError> {
+        let start = store
+            .call(|store| StartState::read(store))
+            .get()
+            .await
+            .map_err(RestoreError::consumer)?;
         let start = start.map_err(RestoreError::from)?;
         if start.cursor.position.index != from {
             let at = start.cursor.position.index;
-            return Err(Halt::NotOfIt(format!("it is at entry {at}, not at {from}")));
+            return Err(ReplayError::WrongStart(format!("it is at entry {at}, not at {from}")));
         }
         if from == self.plan.index {
             self.check_end(&start.cursor).await?;
@@ -299,38 +308,35 @@ impl Run {
         }
         let replay = Replay {
             sources: &self.sources,
-            genesis: self.found.identity.chain.genesis.clone(),
+            genesis: self.inventory.identity.chain.genesis.clone(),
             to: self.plan.index,
             target: &self.plan.target,
             progress: &self.progress,
             stop: &self.stop,
         };
-        let holdings = self.found.holdings.clone();
-        let Replayed { left, applied, cursor, fed } = replay.run(store, holdings, start).await?;
+        let coverage = self.inventory.coverage.clone();
+        let replayed = replay.run(store, coverage, start).await?;
+        let Replayed { reason, applied, cursor, outcome } = replayed;
         self.entries += applied;
-        self.keep(fed.holdings, fed.notes);
+        self.inventory.coverage = outcome.coverage;
+        self.notes.extend(outcome.notes);
         let at = cursor.as_ref().map_or(from, |cursor| cursor.position.index);
-        self.judge(left, at, from)?;
-        fed.result?;
+        self.check_stop(reason, at, from)?;
+        outcome.result?;
         match cursor.filter(|_| at == self.plan.index) {
             Some(cursor) => Ok(cursor),
             None => Err(RestoreError::Cancelled { at }.into()),
         }
     }
 
-    fn keep(&mut self, holdings: Holdings, notes: Vec<String>) {
-        self.found.holdings = holdings;
-        self.notes.extend(notes);
-    }
-
-    /// What it means that following ended so.
-    fn judge(&self, left: StopReason, at: u64, from: u64) -> Result<(), Halt> {
-        match left {
+    /// Whether applying ended as it should.
+    fn check_stop(&self, reason: StopReason, at: u64, from: u64) -> Result<(), ReplayError> {
+        match reason {
             StopReason::Stopped => Ok(()),
             StopReason::Log(error) => Err(RestoreError::from(error).into()),
             // The first entry does not follow: it is the start that is of another history.
             StopReason::Refused(VerifyError::Refused(refusal)) if at == from && from > 0 => {
-                Err(Halt::NotOfIt(error_chain(&refusal)))
+                Err(ReplayError::WrongStart(error_chain(&refusal)))
             }
             StopReason::Refused(VerifyError::Refused(refusal)) => {
                 let (target, needed) = (self.plan.target.clone(), at + 1);
@@ -338,15 +344,16 @@ impl Run {
                 Err(RestoreError::Corrupt { target, needed, what }.into())
             }
             StopReason::Refused(VerifyError::Store(error)) => Err(RestoreError::from(error).into()),
-            StopReason::Failed(error) => Err(consumer(error).into()),
+            StopReason::Failed(error) => Err(RestoreError::consumer(error).into()),
         }
     }
 
-    /// Nothing was applied that would have to follow: whether the end is of this history is asked
-    /// of whoever has the entry.
-    async fn check_end(&self, cursor: &Cursor) -> Result<(), Halt> {
+    /// Nothing was applied that would have to follow: whether the end is of this history, the
+    /// place that has the entry tells.
+    async fn check_end(&self, cursor: &Cursor) -> Result<(), ReplayError> {
         let index = cursor.position.index;
-        let Some(span) = index.checked_sub(1).and_then(|before| self.found.holdings.next(before))
+        let Some(span) =
+            index.checked_sub(1).and_then(|before| self.inventory.coverage.next(before))
         else {
             return Ok(());
         };
@@ -359,23 +366,25 @@ impl Run {
             Ok(()) => {}
         }
         match entries.iter().flatten().next() {
-            Some(entry) if entry.position() != cursor.position => Err(Halt::NotOfIt(format!(
-                "it is at {}, but {} has {}",
-                cursor.position,
-                self.sources.name(span),
-                entry.position()
-            ))),
+            Some(entry) if entry.position() != cursor.position => {
+                Err(ReplayError::WrongStart(format!(
+                    "it is at {}, but {} has {}",
+                    cursor.position,
+                    self.sources.name(span),
+                    entry.position()
+                )))
+            }
             _ => Ok(()),
         }
     }
 
-    /// Opens the staged store anew and looks at it. Gives the digest of its content if it was read.
-    async fn look_at(
+    /// Opens the staged store again and inspects it. Gives the digest of its content if it was read.
+    async fn inspect(
         &mut self,
         cursor: &Cursor,
         from: u64,
         verification: Verification,
-    ) -> Result<Option<String>, RestoreError> {
+    ) -> Result<Option<Digest>, RestoreError> {
         if verification == Verification::None {
             return Ok(None);
         }
@@ -390,7 +399,7 @@ impl Run {
         })
         .await?;
         let content = match verification {
-            Verification::Strict => Some(self.look_at_all(reader, from, of).await?),
+            Verification::Strict => Some(self.inspect_all(reader, from, of).await?),
             _ => None,
         };
         // Closing may write.
@@ -403,19 +412,20 @@ impl Run {
     }
 
     /// Reads the entries once more and compares; then reads everything back.
-    async fn look_at_all(
+    async fn inspect_all(
         &self,
         mut reader: Box<dyn StoreReader>,
         from: u64,
         of: u64,
-    ) -> Result<String, RestoreError> {
+    ) -> Result<Digest, RestoreError> {
         let done = self.stop.child_token();
-        let (sources, holdings) = (Arc::clone(&self.sources), self.found.holdings.clone());
+        let (sources, coverage) = (Arc::clone(&self.sources), self.inventory.coverage.clone());
         let (to, target) = (self.plan.index, self.plan.target.clone());
-        let (feed, mut fresh) =
-            Feed::start(sources, (holdings, vec![]), (from, to), target, Checks::Reader, done);
+        let (notes, check) = (Vec::new(), DigestCheck::BeforeSending);
+        let wanted = Wanted { coverage, notes, after: from, to, target, check };
+        let (reading, mut source) = ReadAhead::start(sources, wanted, done);
         let mut at = from;
-        while let Some(entries) = fresh.take().await {
+        while let Some(entries) = source.receive().await {
             if self.stop.is_cancelled() {
                 return Err(RestoreError::Cancelled { at: to });
             }
@@ -428,26 +438,13 @@ impl Run {
             let done = at - from;
             self.progress.send_replace(RestoreProgress { step: Step::Verifying, done, of });
         }
-        drop(fresh);
-        feed.ended().await?.result?;
+        drop(source);
+        reading.ended().await?.result?;
         let stop = self.stop.clone();
-        let proceed = move || match stop.is_cancelled() {
-            true => Err(RestoreError::Cancelled { at: to }),
-            false => Ok(()),
+        let proceed = move || {
+            if stop.is_cancelled() { Err(RestoreError::Cancelled { at: to }) } else { Ok(()) }
         };
-        blocking(move || Ok(content_digest_while(&*reader, proceed)?.to_string())).await
-    }
-}
-
-struct Fetching<'a> {
-    progress: &'a watch::Sender<RestoreProgress>,
-    stop: &'a CancellationToken,
-}
-
-impl Watch for Fetching<'_> {
-    async fn proceed(&self, bytes: u64) -> bool {
-        self.progress.send_modify(|progress| progress.done += bytes);
-        !self.stop.is_cancelled()
+        blocking(move || content_digest_while(&*reader, proceed)).await
     }
 }
 
@@ -459,18 +456,9 @@ impl Sources {
     }
 }
 
-pub(super) fn consumer(error: ConsumerError) -> RestoreError {
-    match error {
-        ConsumerError::Store(error) => error.into(),
-        ConsumerError::Log(error) => error.into(),
-        error => RestoreError::NotRight { what: error_chain(&error) },
-    }
-}
-
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, RestoreError> + Send + 'static,
 ) -> Result<T, RestoreError> {
-    let panicked =
-        |_| RestoreError::NotRight { what: "it panicked: see what was printed".to_owned() };
-    spawn_blocking(work).await.map_err(panicked)?
+    let ended = |e| RestoreError::internal("a step of the restore panicked", e);
+    spawn_blocking(work).await.map_err(ended)?
 }

@@ -12,7 +12,7 @@ use crate::archive::Row;
 pub(crate) struct Seek<'a> {
     target: &'a Target,
     exclusive: bool,
-    /// The lowest height that anything behind here was rolled back to.
+    /// The lowest height that any later entry rolled back to.
     rolled_back_to: Option<u64>,
     /// Lowest and highest height of all blocks seen.
     pub(crate) heights: Option<(u64, u64)>,
@@ -54,7 +54,7 @@ impl<'a> Seek<'a> {
         }
         let found = match self.target {
             Target::Latest | Target::Index(_) => false,
-            // Who knows what comes until then.
+            // Entries up to then may still come.
             Target::Time(time) if self.newest.as_ref().is_some_and(|row| row.time < *time) => {
                 self.later = true;
                 return ControlFlow::Break(None);

@@ -5,24 +5,27 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tipline_log::Claim;
-use tipline_proto::Kind;
+use tipline_proto::{ChainName, Digest, Kind, Lineage};
 
 use crate::archive::Row;
 use crate::error::RestoreError;
 use crate::sources::Sources;
+use crate::text::display;
 
-/// Heights at or below which a validator must not sign again: somebody has seen a block there.
+/// Heights at or below which a validator must not sign again, because a block was seen there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SignFloor {
     /// Name of the chain.
-    pub chain: String,
+    #[serde(serialize_with = "display")]
+    pub chain: ChainName,
     /// Lineage of the log.
-    pub lineage: String,
-    /// The highest height that anybody has seen; none if nobody has seen a block.
+    #[serde(serialize_with = "display")]
+    pub lineage: Lineage,
+    /// The highest height that was seen anywhere; none if no block was.
     pub height: Option<u64>,
     /// The epoch that was started: primaries of lower ones are fenced.
     pub epoch: u64,
-    /// The log's end behind the claim: where the new primary continues.
+    /// The log's end after the claim: where the new primary continues.
     pub continue_at: ClaimedAt,
     /// The highest height that each of them has seen.
     pub seen: BTreeMap<String, u64>,
@@ -30,27 +33,28 @@ pub struct SignFloor {
     pub time_us: u64,
 }
 
-/// A position, as text.
+/// A position.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ClaimedAt {
     /// Index of the claim.
     pub index: u64,
     /// Digest there.
-    pub digest: String,
+    #[serde(serialize_with = "display")]
+    pub digest: Digest,
 }
 
 impl Sources {
-    /// The floor behind a claim: the highest block that the log, any archive, any receipt, the
+    /// The floor after a claim: the highest block that the log, any archive, any receipt, the
     /// primary's own announcement or any checkpoint has seen, rolled back or not.
     ///
     /// # Errors
-    /// A place does not answer, or a segment is damaged that nobody else has: then the floor
+    /// A place does not answer, or a segment is damaged that no other place has: the floor
     /// would be a guess.
     pub async fn sign_floor(&self, claim: &Claim) -> Result<SignFloor, RestoreError> {
-        let mut found = self.look().await?;
+        let mut inventory = self.inventory().await?;
         let mut seen = BTreeMap::new();
-        let mut see = |who: String, height: u64| {
-            let highest: &mut u64 = seen.entry(who).or_default();
+        let mut see = |witness: String, height: u64| {
+            let highest: &mut u64 = seen.entry(witness).or_default();
             *highest = height.max(*highest);
         };
         if let Some(log) = &self.log {
@@ -66,7 +70,7 @@ impl Sources {
                 see(format!("announcement of {}", primary.as_str()), tip.height);
             }
         }
-        for (_, manifest) in &found.checkpoints {
+        for (_, manifest) in &inventory.checkpoints {
             if let Some(tip) = &manifest.cursor.block_tip {
                 see("checkpoints".to_owned(), tip.height);
             }
@@ -77,17 +81,14 @@ impl Sources {
                 highest = highest.max(row.height);
             }
         };
-        self.each_row(&mut found, each).await?;
+        self.each_row(&mut inventory, each).await?;
         highest.into_iter().for_each(|height| see("entries".to_owned(), height));
         Ok(SignFloor {
-            chain: found.identity.chain.name.to_string(),
-            lineage: found.identity.lineage.to_string(),
+            chain: inventory.identity.chain.name,
+            lineage: inventory.identity.lineage,
             height: seen.values().max().copied(),
             epoch: claim.epoch,
-            continue_at: ClaimedAt {
-                index: claim.position.index,
-                digest: claim.position.digest.to_string(),
-            },
+            continue_at: ClaimedAt { index: claim.position.index, digest: claim.position.digest },
             seen,
             time_us: claim.time_us,
         })

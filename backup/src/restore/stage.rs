@@ -1,23 +1,24 @@
-//! The place to restore to: everything is made beside it, and takes its name last.
+//! The place to restore to. Everything is made beside it, and renamed last.
 //!
 //! | name | what it is |
 //! |---|---|
-//! | `STORE.restoring` | the store being restored: a store at every moment, from which a later attempt goes on |
+//! | `STORE.restoring` | the store being restored: a store at every moment, from which a later attempt resumes |
 //! | `STORE.fetching` | a checkpoint that is not there as a whole yet; removed by the next attempt |
-//! | `STORE.carrying` | a store that gets the content of a checkpoint of another kind; likewise |
-//! | `STORE.replaced` | what was in the way, until the restored store has its name |
-//! | `STORE.placing` | empty: parts are being given their names, and not all of them may have theirs |
-//! | `STORE.restoring-lock` | locked while a restore is at work; by itself it means nothing |
+//! | `STORE.carrying` | a logical copy: a store that gets the content of a checkpoint of another kind; likewise |
+//! | `STORE.replaced` | what is being replaced, until the restored store has its name |
+//! | `STORE.placing` | empty: parts are being installed, and not all may be |
+//! | `STORE.restoring-lock` | locked while a restore is running; means nothing by itself |
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tipline_store::{Store, StoreError, StoreIdentity};
 
-use crate::checkpoint::{Manifest, free};
+use crate::checkpoint::Manifest;
+use crate::disk::{self, Existing, Lock, parent, with_suffix};
 use crate::error::RestoreError;
 
 const LOCK: &str = "restoring-lock";
@@ -53,49 +54,42 @@ impl StorePlace {
     }
 }
 
-/// The one restore at work for a place.
+/// The one restore that is running for a place.
 #[derive(Debug)]
 pub(super) struct Stage {
     place: StorePlace,
     force: bool,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Stage {
-    /// Takes the place for this restore.
+    /// Locks the place for this restore.
     ///
     /// # Errors
     /// `InUse`; `NotEmpty` without `force`.
-    pub(super) fn take(place: StorePlace, force: bool) -> Result<Self, RestoreError> {
+    pub(super) fn acquire(place: StorePlace, force: bool) -> Result<Self, RestoreError> {
         let Some((_, first)) = place.parts.first().cloned() else {
             let what = "the store to restore into has no parts".to_owned();
-            return Err(RestoreError::NotRight { what });
+            return Err(RestoreError::Internal { what, source: None });
         };
         let lock = beside(&first, LOCK);
-        let parent = parent(&first).to_owned();
-        let make = || {
-            fs::create_dir_all(&parent)?;
-            File::create(&lock)
-        };
-        let file = make().map_err(|source| files("making", &lock, source))?;
-        file.try_lock().map_err(|_| RestoreError::InUse { place: place.name() })?;
-        if !is_at(&file, &lock) {
-            // Whoever had it is just done, and has removed it.
+        let acquired = fs::create_dir_all(parent(&first)).and_then(|()| Lock::try_acquire(&lock));
+        let Some(lock) = acquired.map_err(|source| files("locking", &lock, source))? else {
             return Err(RestoreError::InUse { place: place.name() });
-        }
-        let stage = Self { place, force, _lock: file };
-        stage.take_back()?;
+        };
+        let stage = Self { place, force, _lock: lock };
+        stage.undo_install()?;
         stage.check_target()?;
         Ok(stage)
     }
 
-    /// Whether there is room for what is read; a store is not smaller. What is staged already
+    /// Whether there is space for what is read; a store is not smaller. What is staged already
     /// counts.
-    pub(super) fn check_room(&self, bytes: u64) -> Result<(), RestoreError> {
+    pub(super) fn check_space(&self, bytes: u64) -> Result<(), RestoreError> {
         let first = parent(&self.paths()[0]).to_owned();
         let needed = bytes.saturating_mul(self.place.parts.len() as u64);
-        let staged: u64 = self.staged().iter().map(|path| size(path)).sum();
-        match free(&first) {
+        let staged: u64 = self.staged().iter().map(|path| disk::size(path)).sum();
+        match disk::free(&first) {
             Some(free) if free.saturating_add(staged) < needed => {
                 let place = first.display().to_string();
                 Err(RestoreError::NoSpace { place, free, needed: needed - staged })
@@ -111,16 +105,16 @@ impl Stage {
         if !self.force {
             return Err(RestoreError::NotEmpty { place: format!("{kind}:{}", path.display()) });
         }
-        // Whoever has it open must let go first.
+        // A process that has it open must close it first.
         match (self.place.open)(&self.paths()) {
             Err(error @ StoreError::InUse { .. }) => Err(error.into()),
             _ => Ok(()),
         }
     }
 
-    /// Undoes the placing that an earlier attempt did not come to the end of: what has its name
-    /// is staged again, so that a store is never half in place.
-    fn take_back(&self) -> Result<(), RestoreError> {
+    /// Undoes an installation that an earlier attempt did not finish: what has its name is staged
+    /// again, so that a store is never installed in part.
+    fn undo_install(&self) -> Result<(), RestoreError> {
         let placing = self.placing();
         if !placing.exists() {
             return Ok(());
@@ -162,15 +156,16 @@ impl Stage {
         beside(&self.paths()[0], "fetching")
     }
 
-    /// Where a checkpoint of another kind is carried over to.
-    fn carrying(&self) -> Vec<PathBuf> {
+    /// Where the content of a checkpoint of another kind is copied to. The name is older than the
+    /// word for it: keep it, so that what an earlier version left behind is removed.
+    fn copying(&self) -> Vec<PathBuf> {
         self.place.parts.iter().map(|(_, path)| beside(path, "carrying")).collect()
     }
 
     /// Opens a new store for the content of a checkpoint of another kind.
     #[cfg(feature = "sqlite")]
-    pub(super) fn open_carrying(&self) -> Result<Box<dyn Store>, StoreError> {
-        (self.place.open)(&self.carrying())
+    pub(super) fn open_copy(&self) -> Result<Box<dyn Store>, StoreError> {
+        (self.place.open)(&self.copying())
     }
 
     /// A file beside it.
@@ -179,14 +174,14 @@ impl Stage {
         self.fetching().join("order")
     }
 
-    /// Makes the store that was carried over to, which is closed, the staged one.
+    /// Makes the logical copy, which is closed, the staged store.
     #[cfg(feature = "sqlite")]
-    pub(super) fn take_over_carried(&self) -> Result<(), RestoreError> {
-        for (carrying, staged) in self.carrying().iter().zip(self.staged()) {
-            rename(carrying, &staged)?;
+    pub(super) fn adopt_copy(&self) -> Result<(), RestoreError> {
+        for (copy, staged) in self.copying().iter().zip(self.staged()) {
+            rename(copy, &staged)?;
             sync(parent(&staged))?;
             // What is left are locks.
-            remove(carrying)?;
+            remove(copy)?;
         }
         remove(&self.fetching())
     }
@@ -212,20 +207,20 @@ impl Stage {
 
     /// Removes everything staged and fetched.
     pub(super) fn clear(&self) -> Result<(), RestoreError> {
-        for path in self.staged().iter().chain(&self.carrying()).chain([&self.fetching()]) {
+        for path in self.staged().iter().chain(&self.copying()).chain([&self.fetching()]) {
             remove(path)?;
         }
         Ok(())
     }
 
     /// Makes a fetched checkpoint the staged store.
-    pub(super) fn take_over(&self, manifest: &Manifest) -> Result<(), RestoreError> {
+    pub(super) fn adopt(&self, manifest: &Manifest) -> Result<(), RestoreError> {
         let fetched = self.fetching();
         let mut free: Vec<(usize, &String)> = manifest.parts.iter().enumerate().collect();
         for ((kind, _), staged) in self.place.parts.iter().zip(self.staged()) {
             let Some(at) = free.iter().position(|(_, found)| *found == kind) else {
                 let what = format!("the checkpoint {} has no part of {kind}", manifest.id);
-                return Err(RestoreError::NotRight { what });
+                return Err(RestoreError::Verification { what });
             };
             let part = fetched.join(format!("part-{}", free.remove(at).0));
             let from = if kind == "sqlite" { part.join("store.db") } else { part };
@@ -235,20 +230,18 @@ impl Stage {
         remove(&fetched)
     }
 
-    /// Gives the staged store its name, in the place of whatever has it. Of an attempt that ends
-    /// in the middle the next one finds all parts staged again.
-    pub(super) fn put_in_place(&self) -> Result<(), RestoreError> {
+    /// Gives the staged store its name, and replaces whatever has it. If this ends in the middle,
+    /// the next attempt finds all parts staged again.
+    pub(super) fn install(&self) -> Result<(), RestoreError> {
         let placing = self.placing();
-        File::create(&placing)
-            .and_then(|file| file.sync_all())
+        disk::write_whole(&placing, &[], Existing::Replace)
             .map_err(|source| files("making", &placing, source))?;
-        sync(parent(&placing))?;
         for ((_, path), staged) in self.place.parts.iter().zip(self.staged()) {
             for suffix in ["-wal", "-journal"] {
                 let left = with_suffix(&staged, suffix);
                 if fs::metadata(&left).is_ok_and(|found| found.len() > 0) {
-                    let what = format!("{} was left behind by closing it", left.display());
-                    return Err(RestoreError::NotRight { what });
+                    let what = format!("{} was left when the store was closed", left.display());
+                    return Err(RestoreError::Verification { what });
                 }
             }
             if staged.is_file() {
@@ -257,7 +250,7 @@ impl Stage {
             let replaced = beside(path, "replaced");
             if is_taken(path) {
                 remove(&replaced)?;
-                // First what belongs to the old one: it must never meet the new one.
+                // The old store's side files first: they must never meet the new one.
                 for suffix in ["-wal", "-shm"] {
                     let from = with_suffix(path, suffix);
                     if from.exists() {
@@ -278,33 +271,19 @@ impl Stage {
     }
 }
 
-/// With nothing to go on from, nothing stays.
+/// With nothing to resume from, nothing stays.
 impl Drop for Stage {
     fn drop(&mut self) {
-        let (staged, carrying) = (self.staged(), self.carrying());
+        let (staged, copying) = (self.staged(), self.copying());
         let alone = [self.fetching(), self.placing()];
-        if !staged.iter().chain(&carrying).chain(&alone).any(|path| path.exists()) {
+        if !staged.iter().chain(&copying).chain(&alone).any(|path| path.exists()) {
             // It means nothing by itself.
-            drop(fs::remove_file(beside(&self.paths()[0], LOCK)));
+            _ = fs::remove_file(beside(&self.paths()[0], LOCK));
         }
     }
 }
 
-/// Whether the file has this path still.
-#[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let place = |found: fs::Metadata| (found.dev(), found.ino());
-    let (file, path) = (file.metadata().map(place), fs::metadata(path).map(place));
-    matches!((file, path), (Ok(file), Ok(path)) if file == path)
-}
-
-#[cfg(not(unix))]
-fn is_at(_: &File, path: &Path) -> bool {
-    path.exists()
-}
-
-/// A store, or anything else that is not to be lost.
+/// Whether there is a store, or anything else that must not be lost.
 fn is_taken(path: &Path) -> bool {
     match fs::metadata(path) {
         Err(_) => false,
@@ -315,74 +294,25 @@ fn is_taken(path: &Path) -> bool {
     }
 }
 
-/// Bytes in a file, or in all files below a directory.
-fn size(path: &Path) -> u64 {
-    match fs::metadata(path) {
-        Ok(found) if found.is_dir() => {
-            let entries = fs::read_dir(path).into_iter().flatten().flatten();
-            entries.map(|entry| size(&entry.path())).sum()
-        }
-        Ok(found) => found.len(),
-        Err(_) => 0,
-    }
-}
-
 fn beside(path: &Path, what: &str) -> PathBuf {
     with_suffix(path, &format!(".{what}"))
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
-fn parent(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Removes a file or directory, and what SQLite keeps beside a file.
+/// Removes a store, with what SQLite keeps beside a file.
 fn remove(path: &Path) -> Result<(), RestoreError> {
     for suffix in ["", "-wal", "-shm", "-journal", ".lock"] {
         let path = with_suffix(path, suffix);
-        let removed = match fs::symlink_metadata(&path) {
-            Ok(found) if found.is_dir() => fs::remove_dir_all(&path),
-            Ok(_) => fs::remove_file(&path),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-            Err(e) => Err(e),
-        };
-        removed.map_err(|source| files("removing", &path, source))?;
+        disk::remove(&path).map_err(|source| files("removing", &path, source))?;
     }
     Ok(())
 }
 
 fn rename(from: &Path, to: &Path) -> Result<(), RestoreError> {
-    match fs::rename(from, to) {
-        Err(e) if e.kind() == ErrorKind::CrossesDevices => {
-            copy(from, to).map_err(|source| files("copying to", to, source))
-        }
-        renamed => renamed.map_err(|source| files("renaming to", to, source)),
-    }
-}
-
-/// To another file system, durably.
-fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    if !from.is_dir() {
-        fs::copy(from, to)?;
-        return File::open(to)?.sync_all();
-    }
-    fs::create_dir(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        copy(&entry.path(), &to.join(entry.file_name()))?;
-    }
-    File::open(to)?.sync_all()
+    disk::rename(from, to).map_err(|source| files("renaming to", to, source))
 }
 
 fn sync(path: &Path) -> Result<(), RestoreError> {
-    File::open(path)
-        .and_then(|file| file.sync_all())
-        .map_err(|source| files("flushing", path, source))
+    disk::sync(path).map_err(|source| files("flushing", path, source))
 }
 
 pub(super) fn files(doing: &str, path: &Path, source: io::Error) -> RestoreError {

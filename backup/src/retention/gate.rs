@@ -1,4 +1,4 @@
-//! The decision: a pure function of what was seen, what is proven, and the rule.
+//! The decision, as a pure function of the survey, the proofs and the rule.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use tipline_log::{Extent, Survey};
 use tipline_proto::{ConsumerName, Policy};
 
-use super::proven::{Proven, ProvenKind};
+use super::proven::{NotProven, Proven, ProvenKind};
 use super::reservation::{Reservation, Reserved, is_apart, reservations_beside};
 
 /// What the operator wants to be kept.
@@ -14,27 +14,27 @@ use super::reservation::{Reservation, Reserved, is_apart, reservations_beside};
 pub struct RetentionRule {
     /// Only what is backed up by this policy may go. Receipts of another history do not count.
     pub policy: Policy,
-    /// So many of the newest events are kept in any case.
+    /// This many of the newest events are always kept.
     pub keep_events: u64,
-    /// Events that are younger are kept in any case.
+    /// Younger events are always kept.
     pub keep_for: Duration,
-    /// The log waits for a consumer that is at most so many events behind its tail.
+    /// The log waits for a consumer that lags by at most this many events.
     pub reserve: u64,
 }
 
-/// Who keeps a part of the log.
+/// What keeps a part of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Holder {
     /// The newest entry is never removed.
     Newest,
-    /// The rule keeps so many of the newest events.
+    /// The rule keeps this many of the newest events.
     KeepEvents(u64),
     /// The rule keeps what is younger than this.
     KeepFor(Duration),
     /// It is not backed up by the policy.
     Policy(Policy),
-    /// No archive and no checkpoint is named that could prove anything.
+    /// No archive or checkpoint was named that could prove anything.
     NothingProven,
     /// It cannot be restored from this place.
     Place {
@@ -43,7 +43,7 @@ pub enum Holder {
         /// Its address.
         place: String,
         /// Why it proves nothing at all; `None` if it only does not reach further.
-        why: Option<String>,
+        why: Option<NotProven>,
     },
     /// A consumer still needs it.
     Consumer(ConsumerName),
@@ -79,7 +79,7 @@ pub struct KeptRange {
     pub first: u64,
     /// Index of its last entry.
     pub last: u64,
-    /// Everyone who keeps it, who keeps the most first; empty if it may go.
+    /// Everything that keeps it, the one that keeps the most first; empty if it may go.
     pub kept_by: Vec<Holder>,
 }
 
@@ -103,7 +103,7 @@ impl RetentionPlan {
     }
 }
 
-/// Decides what may go: what nobody keeps. Every place that is named in `proven` must prove
+/// Decides what may go: whatever nothing keeps. Every place that is named in `proven` must prove
 /// its part; if none is named, nothing may go.
 pub fn plan(survey: &Survey, proven: &[Proven], rule: &RetentionRule) -> RetentionPlan {
     let mut holds = kept_by_rule(survey, rule);
@@ -124,7 +124,7 @@ pub fn plan(survey: &Survey, proven: &[Proven], rule: &RetentionRule) -> Retenti
     RetentionPlan { held: survey.held, first, ranges: ranges(survey.held, &holds), consumers }
 }
 
-/// Somebody keeps everything from here on.
+/// Everything from here on is kept.
 struct Hold {
     from: u64,
     by: Holder,
@@ -158,7 +158,7 @@ fn kept_by_proof(survey: &Survey, proven: &[Proven]) -> Vec<Hold> {
     proven.iter().map(hold).collect()
 }
 
-/// Cuts the log where somebody begins to keep it. `holds` is sorted.
+/// Cuts the log wherever something begins to keep it. `holds` is sorted.
 fn ranges(held: Extent, holds: &[Hold]) -> Vec<KeptRange> {
     let Extent { first: oldest, last: newest } = held;
     let mut cuts: Vec<u64> = holds.iter().map(|hold| hold.from.max(oldest)).collect();

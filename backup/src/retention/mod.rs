@@ -1,19 +1,19 @@
-//! What the log may forget: only what is backed up and proven, and never silently.
+//! What the log may forget: only what is backed up and proven, never silently.
 //!
 //! [`survey`] reads the log, [`plan`] decides, as a pure function, and
-//! [`Trimmer::trim`](tipline_log::Trimmer::trim) does what it says.
+//! [`Trimmer::trim`](tipline_log::Trimmer::trim) carries the plan out.
 //!
 //! ```text
 //! log      1 ─────────── 400 ──────── 900 ─────────── 5000
 //! policy   ├─ backed up ───────────────┤ keeps 901 …
 //! archive  ├─ proven ─────────┤ keeps 701 …
-//! replica  ├─ has ──┤ keeps 401 …, while it is at most `reserve` events behind
+//! replica  ├─ has ──┤ keeps 401 …, while it lags by at most `reserve` events
 //! plan     ├─ free ─┤ 401 is the oldest to be kept
 //! ```
 //!
 //! Receipts only restrict. A consumer that acknowledges what it never wrote moves nothing: what
-//! may go is bounded by what somebody read at the destinations themselves ([`Proven`]), and
-//! without any such proof nothing may go.
+//! may go is bounded by what was read at the destinations themselves ([`Proven`]). Without any
+//! such proof nothing may go.
 
 mod gate;
 mod prove;
@@ -23,5 +23,5 @@ mod reservation;
 mod tests;
 
 pub use gate::{Holder, KeptRange, RetentionPlan, RetentionRule, plan};
-pub use proven::{Proven, ProvenKind, survey};
+pub use proven::{NotProven, Proven, ProvenKind, survey};
 pub use reservation::{Reservation, Reserved, reservations};

@@ -3,14 +3,15 @@
 use tipline_log::error_chain;
 use tipline_proto::Position;
 
-use super::proven::{Proven, ProvenKind};
-use crate::archive::{Archive, SegmentName};
+use super::proven::{NotProven, Proven, ProvenKind};
+use crate::archive::{Archive, ArchiveError, SegmentName};
 use crate::checkpoint::{CheckpointError, Checkpoints, Listed};
 use crate::sources::Sources;
-use crate::sources::spans::{Holdings, Span};
+use crate::sources::spans::{Coverage, Span};
+use crate::throttle::Throttle;
 
 impl Sources {
-    /// What each of these places can restore without the log, found out by reading there.
+    /// Finds out, by reading there, what each of these places can restore without the log.
     ///
     /// `from` is the oldest entry that the log holds: of an archive, everything from there on is
     /// read back as a whole with `read_back`, so that nothing is trimmed that was not read a
@@ -38,21 +39,24 @@ impl Sources {
 }
 
 /// The newest checkpoint that is what was written.
-async fn checkpoint(set: &Checkpoints, read_back: bool) -> Result<Position, String> {
-    let mut why = "there is no checkpoint there".to_owned();
-    for listed in set.list().await.map_err(|error| error_chain(&error))? {
+async fn checkpoint(set: &Checkpoints, read_back: bool) -> Result<Position, NotProven> {
+    let mut why = NotProven::NoCheckpoint;
+    for listed in set.list().await.map_err(unavailable)? {
         let manifest = match listed {
             Listed::Whole(manifest) => manifest,
             Listed::Corrupt { id, why: broken } => {
-                why = format!("checkpoint {id}: {broken}");
+                why = NotProven::Corrupt { what: format!("checkpoint {id}: {broken}") };
                 continue;
             }
         };
-        let verified = if read_back { set.verify(&manifest, &()).await } else { Ok(()) };
+        let verified =
+            if read_back { set.verify(&manifest, &Throttle::none()).await } else { Ok(()) };
         match verified {
             Ok(()) => return Ok(manifest.cursor.position),
-            Err(error @ CheckpointError::Corrupt { .. }) => why = error_chain(&error),
-            Err(error) => return Err(error_chain(&error)),
+            Err(error @ CheckpointError::Corrupt { .. }) => {
+                why = NotProven::Corrupt { what: error_chain(&error) };
+            }
+            Err(error) => return Err(unavailable(error)),
         }
     }
     Err(why)
@@ -64,8 +68,8 @@ async fn archived(
     starts: &[u64],
     from: u64,
     read_back: bool,
-) -> Result<Position, String> {
-    let names = archive.segments().await.map_err(|error| error_chain(&error))?;
+) -> Result<Position, NotProven> {
+    let names = archive.segments().await.map_err(unavailable)?;
     let span = |name: &SegmentName| Span {
         first: name.first,
         last: name.last,
@@ -73,16 +77,16 @@ async fn archived(
         name: name.to_string(),
         bytes: name.bytes,
     };
-    let mut holdings = Holdings::new(names.iter().map(span).collect());
-    let Some(newest) = holdings.newest() else { return Err("it is empty".to_owned()) };
+    let mut coverage = Coverage::new(names.iter().map(span).collect());
+    let Some(newest) = coverage.newest() else { return Err(NotProven::Empty) };
     // The start from which it goes furthest.
-    let reach = |start: u64| match holdings.cover(start, newest) {
+    let reach = |start: u64| match coverage.cover(start, newest) {
         Ok(_) => newest,
-        Err(hole) => hole.first - 1,
+        Err(gap) => gap.first - 1,
     };
     let start = starts.iter().copied().max_by_key(|start| (reach(*start), *start)).unwrap_or(0);
     let (mut at, mut reached, mut bad) = (start, None, None);
-    while let Some(span) = holdings.next(at).cloned() {
+    while let Some(span) = coverage.next(at).cloned() {
         let Some(name) = SegmentName::parse(&span.name, span.bytes) else { break };
         let index = match read_back && span.last >= from {
             true => archive.entries(&name).await.map(|(index, _)| index),
@@ -99,16 +103,21 @@ async fn archived(
                 reached = Some(index.after.position);
             }
             Err(error) => {
-                bad = Some(error_chain(&error));
-                holdings.give_up(&span);
+                bad = Some(match error {
+                    ArchiveError::Destination(error) => unavailable(error),
+                    error => NotProven::Corrupt { what: error_chain(&error) },
+                });
+                coverage.give_up(&span);
             }
         }
     }
     match (reached, bad) {
         (Some(reached), _) => Ok(reached),
         (None, Some(bad)) => Err(bad),
-        (None, None) => {
-            Err(format!("entries {} to {} are missing there", start + 1, from.max(start + 1)))
-        }
+        (None, None) => Err(NotProven::Gap { first: start + 1, last: from.max(start + 1) }),
     }
+}
+
+fn unavailable(error: impl std::error::Error) -> NotProven {
+    NotProven::Unavailable { why: error_chain(&error) }
 }

@@ -1,4 +1,8 @@
 //! The places to restore from.
+//!
+//! `impl Sources` is spread over the folders that use it: reading is here, planning and resolving a
+//! target in `restore/`, the sign floor in `restore/sign_floor.rs`, proofs in `retention/prove.rs`.
+//! Likewise `impl Archive` over the files of `archive/`.
 
 pub(crate) mod read_ahead;
 pub(crate) mod spans;
@@ -13,15 +17,15 @@ use tipline_store::StoreIdentity;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use self::spans::{Holdings, Span};
+use self::spans::{Coverage, Span};
 use crate::archive::{Archive, ArchiveError, Row, SegmentName};
 use crate::checkpoint::{Checkpoints, Listed, Manifest};
 use crate::destination::DestinationError;
 use crate::error::RestoreError;
 
-/// How many entries of a log count as one span: so much of it is looked through at once.
+/// How many entries of a log count as one span: this much of it is searched at once.
 const LOG_SPAN: u64 = 10_000;
-/// How many spans are looked into at once.
+/// How many spans are read at once.
 const AT_ONCE: usize = 16;
 
 /// Where to restore from: any number of places of one log.
@@ -40,33 +44,33 @@ pub struct Sources {
 pub(crate) enum ReadError {
     /// It is not what it should be: do without it. Says which span, where, and what is wrong.
     Corrupt(String),
-    /// The place does not answer.
+    /// The place is unavailable.
     Unavailable(RestoreError),
-    /// Whoever wanted it has gone.
+    /// Nobody waits for it any more.
     ReceiverGone,
 }
 
 /// A segment that is being read. Dropping it ends that.
 #[derive(Debug)]
-pub(crate) struct Begun {
+pub(crate) struct SegmentRead {
     entries: mpsc::Receiver<Vec<Entry>>,
     task: AbortOnDropHandle<Result<(), ReadError>>,
 }
 
-/// Who looks at the digests of what is read of a segment.
+/// Where the digests of a segment are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Checks {
-    /// Whoever gets the entries: the segment is read once.
-    Taker,
-    /// Who reads it, before the first entry is given.
-    Reader,
+pub(crate) enum DigestCheck {
+    /// By the receiver of the entries. The segment is read once.
+    ByReceiver,
+    /// By the reader, before it sends the first entry.
+    BeforeSending,
 }
 
-/// What is at the places.
+/// What is kept at the places.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct Inventory {
     pub(crate) identity: StoreIdentity,
-    pub(crate) holdings: Holdings,
+    pub(crate) coverage: Coverage,
     /// The newest first, each with the set that has it.
     pub(crate) checkpoints: Vec<(usize, Manifest)>,
     /// What is there and cannot be used.
@@ -76,8 +80,8 @@ pub(crate) struct Found {
 }
 
 impl Sources {
-    /// Looks at all places: what is there, and whether it is of one log.
-    pub(crate) async fn look(&self) -> Result<Found, RestoreError> {
+    /// Takes stock of all places: what is there, and whether it is of one log.
+    pub(crate) async fn inventory(&self) -> Result<Inventory, RestoreError> {
         let mut one = OneLog::default();
         let mut spans = Vec::new();
         for (source, archive) in self.archives.iter().enumerate() {
@@ -108,18 +112,18 @@ impl Sources {
             }
         }
         checkpoints.sort_by_key(|(_, manifest)| std::cmp::Reverse(manifest.cursor.position.index));
-        let (holdings, places) = (Holdings::new(spans), self.places());
+        let (coverage, places) = (Coverage::new(spans), self.places());
         let identity = one.of.map(|(_, identity)| identity);
         let identity = identity.ok_or_else(|| RestoreError::NotFound { places: places.clone() })?;
-        let found = Found { identity, holdings, checkpoints, notes, bad: Vec::new() };
+        let inventory = Inventory { identity, coverage, checkpoints, notes, bad: Vec::new() };
         // An archive whose segments are gone is not an empty chain.
-        if found.newest() == 0 {
-            let notes = found.notes.join("; ");
+        if inventory.newest() == 0 {
+            let notes = inventory.notes.join("; ");
             let places = format!("{places}: no segment and no usable checkpoint is there; {notes}");
             let places = places.trim_end_matches("; ").to_owned();
             return Err(RestoreError::NotFound { places });
         }
-        Ok(found)
+        Ok(inventory)
     }
 
     async fn log_spans(&self, log: &dyn Log) -> Result<Vec<Span>, RestoreError> {
@@ -140,7 +144,7 @@ impl Sources {
         if places.is_empty() { "no place was named".to_owned() } else { places.join(", ") }
     }
 
-    /// A span with its place, for people.
+    /// A span with its place, human-readable.
     pub(crate) fn name(&self, span: &Span) -> String {
         match self.archives.get(span.source) {
             Some(archive) => format!("{} of {}", span.name, archive.place()),
@@ -183,19 +187,19 @@ impl Sources {
     /// be damaged it begins again without that: a row may come twice.
     pub(crate) async fn each_row(
         &self,
-        found: &mut Found,
+        inventory: &mut Inventory,
         mut each: impl FnMut(Row),
     ) -> Result<(), RestoreError> {
         let target = || "everything".to_owned();
         'again: loop {
-            let mut spans = found.holdings.backwards();
+            let mut spans = inventory.coverage.newest_first();
             spans.reverse();
-            if let Some(hole) = found.holdings.holes().first() {
-                let (first, last) = (hole.first, hole.last);
-                return match found.bad.is_empty() {
+            if let Some(gap) = inventory.coverage.gaps().first() {
+                let (first, last) = (gap.first, gap.last);
+                return match inventory.bad.is_empty() {
                     true => Err(RestoreError::Gap { target: target(), first, last }),
                     false => {
-                        let what = found.bad.join("; ");
+                        let what = inventory.bad.join("; ");
                         Err(RestoreError::Corrupt { target: target(), needed: first, what })
                     }
                 };
@@ -210,7 +214,7 @@ impl Sources {
                     }
                     Err(ReadError::Corrupt(why)) => {
                         drop(rows_of);
-                        found.give_up(&span, why);
+                        inventory.give_up(&span, why);
                         continue 'again;
                     }
                     Err(ReadError::Unavailable(error)) => return Err(error),
@@ -221,7 +225,7 @@ impl Sources {
         }
     }
 
-    /// Sends the entries of a span behind `after` up to `to`, in pieces of the size of a batch.
+    /// Sends the entries of a span after `after` up to `to`, in pieces of the size of a batch.
     pub(crate) async fn read(
         &self,
         span: &Span,
@@ -229,34 +233,34 @@ impl Sources {
         to: u64,
         into: mpsc::Sender<Vec<Entry>>,
     ) -> Result<(), ReadError> {
-        self.finish(self.begin(span, Checks::Reader), span, &mut after, to, into).await
+        self.finish(self.begin(span, DigestCheck::BeforeSending), span, &mut after, to, into).await
     }
 
     /// Begins to read a segment of an archive, a piece ahead. There is nothing to begin with a
     /// span of the log: that one pushes.
-    pub(crate) fn begin(&self, span: &Span, checks: Checks) -> Option<Begun> {
+    pub(crate) fn begin(&self, span: &Span, checks: DigestCheck) -> Option<SegmentRead> {
         let archive = self.archives.get(span.source)?.clone();
         let segment = segment(span);
         let (sender, entries) = mpsc::channel(1);
         let task = tokio::spawn(async move {
             let segment = segment?;
-            if checks == Checks::Taker {
+            if checks == DigestCheck::ByReceiver {
                 match archive.pieces(&segment, sender.clone()).await {
                     Err(ArchiveError::Corrupt { .. }) => {}
                     read => return read.map_err(trouble),
                 }
             }
-            // It says best what is wrong.
+            // This names the damage best.
             let (_, entries) = archive.entries(&segment).await.map_err(trouble)?;
             sender.send(entries).await.map_err(|_| ReadError::ReceiverGone)
         });
-        Some(Begun { entries, task: AbortOnDropHandle::new(task) })
+        Some(SegmentRead { entries, task: AbortOnDropHandle::new(task) })
     }
 
     /// [`Sources::read`] of a span that was begun. `at` is the newest entry that was sent.
     pub(crate) async fn finish(
         &self,
-        begun: Option<Begun>,
+        begun: Option<SegmentRead>,
         span: &Span,
         at: &mut u64,
         to: u64,
@@ -266,7 +270,7 @@ impl Sources {
             return self.read_log(at, to.min(span.last), into).await;
         };
         while let Some(mut entries) = begun.entries.recv().await {
-            let is_behind = entries.last().is_some_and(|entry| entry.index > to);
+            let is_past = entries.last().is_some_and(|entry| entry.index > to);
             entries.retain(|entry| *at < entry.index && entry.index <= to);
             while !entries.is_empty() {
                 let rest = entries.split_off(piece(&entries));
@@ -274,11 +278,11 @@ impl Sources {
                 into.send(entries).await.map_err(|_| ReadError::ReceiverGone)?;
                 entries = rest;
             }
-            if is_behind {
+            if is_past {
                 return Ok(());
             }
         }
-        begun.task.await.map_err(|_| ReadError::Unavailable(panicked()))?
+        begun.task.await.map_err(|e| ReadError::Unavailable(panicked(e)))?
     }
 
     /// What is wrong with a segment of an archive, if anything is.
@@ -338,7 +342,7 @@ impl OneLog {
     }
 }
 
-/// What a store or a place is of, for people.
+/// The log of a store or a place, human-readable.
 pub(crate) fn identity(of: &StoreIdentity) -> String {
     format!("chain {:?} with lineage {}", of.chain.name.as_str(), of.lineage)
 }
@@ -353,8 +357,8 @@ fn piece(entries: &[Entry]) -> usize {
     entries.iter().take(MAX_APPLY_EVENTS).take_while(fits).count().max(1)
 }
 
-pub(super) fn panicked() -> RestoreError {
-    RestoreError::NotRight { what: "reading panicked: see what was printed".to_owned() }
+pub(super) fn panicked(ended: tokio::task::JoinError) -> RestoreError {
+    RestoreError::internal("reading entries panicked", ended)
 }
 
 fn segment(span: &Span) -> Result<SegmentName, ReadError> {
@@ -382,17 +386,17 @@ fn trouble(error: ArchiveError) -> ReadError {
     }
 }
 
-impl Found {
+impl Inventory {
     /// Index of the newest entry that is kept anywhere.
     pub(crate) fn newest(&self) -> u64 {
         let checkpoint =
             self.checkpoints.first().map(|(_, manifest)| manifest.cursor.position.index);
-        self.holdings.newest().max(checkpoint).unwrap_or(0)
+        self.coverage.newest().max(checkpoint).unwrap_or(0)
     }
 
     /// From now on as if the span were not there.
     pub(crate) fn give_up(&mut self, span: &Span, note: String) {
-        self.holdings.give_up(span);
+        self.coverage.give_up(span);
         self.bad.push(note.clone());
         self.notes.push(note);
     }

@@ -1,5 +1,5 @@
-//! The entries behind a start, as a subscription: so that the loop that follows a log restores.
-//! That loop looks at every digest anyway, so a segment of an archive is not looked at before.
+//! The entries after a start, as a subscription, so that the loop that follows a log restores.
+//! That loop checks every digest anyway, so a segment of an archive is not checked before.
 
 use std::sync::Arc;
 
@@ -10,109 +10,131 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::spans::{Holdings, Span};
-use super::{Begun, Checks, ReadError, Sources, panicked};
+use super::spans::{Coverage, Span};
+use super::{DigestCheck, ReadError, SegmentRead, Sources, panicked};
 use crate::error::RestoreError;
+
+/// What is to be read.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) coverage: Coverage,
+    /// Notes on what turned out to be damaged earlier.
+    pub(crate) notes: Vec<String>,
+    /// Index of the entry after which it starts.
+    pub(crate) after: u64,
+    /// Index of the last entry.
+    pub(crate) to: u64,
+    /// The target of the restore, for errors.
+    pub(crate) target: String,
+    pub(crate) check: DigestCheck,
+}
 
 /// Reads entries on a task of its own, a segment ahead.
 #[derive(Debug)]
-pub(crate) struct Feed {
-    task: JoinHandle<Fed>,
+pub(crate) struct ReadAhead {
+    task: JoinHandle<ReadOutcome>,
 }
 
-/// What became of reading.
+/// How reading ended.
 #[derive(Debug)]
-pub(crate) struct Fed {
-    pub(crate) holdings: Holdings,
-    /// What turned out to be bad.
+pub(crate) struct ReadOutcome {
+    pub(crate) coverage: Coverage,
+    /// What turned out to be damaged.
     pub(crate) notes: Vec<String>,
-    /// What entries were taken from.
+    /// The spans that entries were taken from.
     pub(crate) given: Vec<Span>,
     pub(crate) result: Result<(), RestoreError>,
 }
 
-/// The reading end.
-pub(crate) struct Fresh {
+/// The receiving end.
+pub(crate) struct ReplaySource {
     entries: mpsc::Receiver<Vec<Entry>>,
     /// Ends the loop, once it has everything.
     done: CancellationToken,
 }
 
-impl Feed {
-    /// Reads everything behind `after` up to `to`. Cancels `done` when all of it was taken. `notes`
-    /// are of what is bad already.
+impl ReadAhead {
+    /// Reads everything that is wanted. Cancels `done` when all of it was received.
     pub(crate) fn start(
         sources: Arc<Sources>,
-        (holdings, notes): (Holdings, Vec<String>),
-        (after, to): (u64, u64),
-        target: String,
-        checks: Checks,
+        wanted: Wanted,
         done: CancellationToken,
-    ) -> (Self, Fresh) {
-        // Two wait, so that reading goes on while one is applied.
+    ) -> (Self, ReplaySource) {
+        // Two wait, so that reading continues while one is applied.
         let (sender, entries) = mpsc::channel(2);
         let task = tokio::spawn(async move {
-            let mut fed = Fed { holdings, notes, given: Vec::new(), result: Ok(()) };
-            fed.result = read(&sources, &mut fed, (after, to), target, checks, sender).await;
-            fed
+            let Wanted { coverage, notes, after, to, target, check } = wanted;
+            let given = Vec::new();
+            let mut reading = Reading { sources, coverage, notes, given, target, check };
+            let result = reading.run(after, to, sender).await;
+            let Reading { coverage, notes, given, .. } = reading;
+            ReadOutcome { coverage, notes, given, result }
         });
-        (Self { task }, Fresh { entries, done })
+        (Self { task }, ReplaySource { entries, done })
     }
 
     /// Waits until it has ended.
-    pub(crate) async fn ended(self) -> Result<Fed, RestoreError> {
-        self.task.await.map_err(|_| panicked())
+    pub(crate) async fn ended(self) -> Result<ReadOutcome, RestoreError> {
+        self.task.await.map_err(panicked)
     }
 }
 
-async fn read(
-    sources: &Sources,
-    fed: &mut Fed,
-    (mut at, to): (u64, u64),
+struct Reading {
+    sources: Arc<Sources>,
+    coverage: Coverage,
+    notes: Vec<String>,
+    given: Vec<Span>,
     target: String,
-    checks: Checks,
-    sender: mpsc::Sender<Vec<Entry>>,
-) -> Result<(), RestoreError> {
-    let mut ahead: Option<(Span, Option<Begun>)> = None;
-    while at < to {
-        let Some(span) = fed.holdings.next(at).cloned() else {
-            let needed = at + 1;
-            let what = fed.notes.join("; ");
-            return Err(RestoreError::Corrupt { target, needed, what });
-        };
-        let begun = match ahead.take() {
-            Some((next, begun)) if next == span => begun,
-            _ => sources.begin(&span, checks),
-        };
-        fed.given.push(span.clone());
-        // The one behind it is read while this one is.
-        let next = fed.holdings.next(span.last).filter(|_| span.last < to).cloned();
-        ahead = next.map(|next| (next.clone(), sources.begin(&next, checks)));
-        match sources.finish(begun, &span, &mut at, to, sender.clone()).await {
-            Ok(()) => at = span.last,
-            Err(ReadError::Corrupt(why)) => {
-                tracing::warn!(why, "damaged; looking for the same entries elsewhere");
-                fed.notes.push(why);
-                fed.holdings.give_up(&span);
-            }
-            Err(ReadError::Unavailable(error)) => return Err(error),
-            Err(ReadError::ReceiverGone) => return Ok(()),
-        }
-    }
-    Ok(())
+    check: DigestCheck,
 }
 
-impl Fresh {
-    /// The next entries; `None` behind the last.
-    pub(crate) async fn take(&mut self) -> Option<Vec<Entry>> {
+impl Reading {
+    async fn run(
+        &mut self,
+        mut at: u64,
+        to: u64,
+        sender: mpsc::Sender<Vec<Entry>>,
+    ) -> Result<(), RestoreError> {
+        let mut ahead: Option<(Span, Option<SegmentRead>)> = None;
+        while at < to {
+            let Some(span) = self.coverage.next(at).cloned() else {
+                let (target, needed) = (self.target.clone(), at + 1);
+                return Err(RestoreError::Corrupt { target, needed, what: self.notes.join("; ") });
+            };
+            let begun = match ahead.take() {
+                Some((next, begun)) if next == span => begun,
+                _ => self.sources.begin(&span, self.check),
+            };
+            self.given.push(span.clone());
+            // The one after it is read while this one is.
+            let next = self.coverage.next(span.last).filter(|_| span.last < to).cloned();
+            ahead = next.map(|next| (next.clone(), self.sources.begin(&next, self.check)));
+            match self.sources.finish(begun, &span, &mut at, to, sender.clone()).await {
+                Ok(()) => at = span.last,
+                Err(ReadError::Corrupt(why)) => {
+                    tracing::warn!(why, "damaged; looking for the same entries elsewhere");
+                    self.notes.push(why);
+                    self.coverage.give_up(&span);
+                }
+                Err(ReadError::Unavailable(error)) => return Err(error),
+                Err(ReadError::ReceiverGone) => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ReplaySource {
+    /// The next entries; `None` after the last.
+    pub(crate) async fn receive(&mut self) -> Option<Vec<Entry>> {
         self.entries.recv().await
     }
 }
 
 #[async_trait]
-impl Subscription for Fresh {
+impl Subscription for ReplaySource {
     async fn next(&mut self) -> Result<Vec<Entry>, LogError> {
-        match self.take().await {
+        match self.receive().await {
             Some(entries) => Ok(entries),
             None => {
                 self.done.cancel();

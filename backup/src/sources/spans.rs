@@ -1,8 +1,8 @@
-//! Which entries can be had again, and where. Pure: names and numbers only.
+//! Which entries are kept, and where. Pure: names and numbers only.
 
 use std::collections::BTreeSet;
 
-/// Entries in a row that one source has, and gives as one.
+/// Consecutive entries that one source has, and gives as one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Span {
     /// Index of the first entry.
@@ -17,7 +17,7 @@ pub(crate) struct Span {
     pub(crate) bytes: u64,
 }
 
-/// Entries that nobody has.
+/// Entries that no source has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Gap {
     pub(crate) first: u64,
@@ -26,14 +26,14 @@ pub(crate) struct Gap {
 
 /// All spans of all sources. They may overlap.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Holdings {
+pub(crate) struct Coverage {
     /// By first index.
     spans: Vec<Span>,
     /// What turned out not to be usable.
     bad: BTreeSet<Span>,
 }
 
-impl Holdings {
+impl Coverage {
     pub(crate) fn new(mut spans: Vec<Span>) -> Self {
         spans.retain(|span| span.first <= span.last);
         spans.sort();
@@ -53,34 +53,35 @@ impl Holdings {
         self.spans.iter().filter(|span| !self.bad.contains(span))
     }
 
-    /// Index of the newest entry that anybody has.
+    /// Index of the newest entry that is kept.
     pub(crate) fn newest(&self) -> Option<u64> {
         self.good().map(|span| span.last).max()
     }
 
-    /// Index of the oldest entry that anybody has.
+    /// Index of the oldest entry that is kept.
     pub(crate) fn oldest(&self) -> Option<u64> {
         self.good().map(|span| span.first).min()
     }
 
-    /// The span to read behind `after`: of those with the next entry the one that reaches furthest,
-    /// of the earliest source.
+    /// The span to read after `after`: of those with the next entry the one that reaches furthest,
+    /// and of equal ones that of the earliest source.
     pub(crate) fn next(&self, after: u64) -> Option<&Span> {
         let has_it = |span: &&Span| span.first <= after + 1 && after < span.last;
         let best = |a: &&Span, b: &&Span| a.last.cmp(&b.last).then(b.source.cmp(&a.source));
         self.good().take_while(|span| span.first <= after + 1).filter(has_it).max_by(best)
     }
 
-    /// What to read, in this order, for all entries behind `after` up to `to`.
+    /// What to read, in this order, for all entries after `after` up to `to`.
     ///
     /// # Errors
-    /// The first hole.
+    /// The first gap.
     pub(crate) fn cover(&self, after: u64, to: u64) -> Result<Vec<Span>, Gap> {
         let (mut cover, mut at) = (Vec::new(), after);
         while at < to {
             let Some(span) = self.next(at) else {
-                let behind = self.good().map(|span| span.first).filter(|first| *first > at).min();
-                let last = behind.map_or(to, |first| (first - 1).min(to));
+                let following =
+                    self.good().map(|span| span.first).filter(|first| *first > at).min();
+                let last = following.map_or(to, |first| (first - 1).min(to));
                 return Err(Gap { first: at + 1, last });
             };
             at = span.last;
@@ -89,32 +90,32 @@ impl Holdings {
         Ok(cover)
     }
 
-    /// What to look through for everything that is there, the newest first: as few spans as
-    /// there are without leaving anything out.
-    pub(crate) fn backwards(&self) -> Vec<Span> {
+    /// The fewest spans that hold everything that is kept, the newest first.
+    pub(crate) fn newest_first(&self) -> Vec<Span> {
         let mut spans = Vec::new();
         let mut at = self.oldest().map_or(0, |first| first - 1);
         while let Some(span) = self.next(at) {
             at = span.last;
             spans.push(span.clone());
             if self.next(at).is_none() {
-                let behind = self.good().map(|span| span.first).filter(|first| *first > at).min();
-                at = behind.map_or(at, |first| first - 1);
+                let following =
+                    self.good().map(|span| span.first).filter(|first| *first > at).min();
+                at = following.map_or(at, |first| first - 1);
             }
         }
         spans.reverse();
         spans
     }
 
-    /// The holes between the oldest and the newest entry.
-    pub(crate) fn holes(&self) -> Vec<Gap> {
+    /// The gaps between the oldest and the newest entry.
+    pub(crate) fn gaps(&self) -> Vec<Gap> {
         let Some((oldest, newest)) = self.oldest().zip(self.newest()) else { return Vec::new() };
-        let (mut holes, mut at) = (Vec::new(), oldest - 1);
-        while let Err(hole) = self.cover(at, newest) {
-            at = hole.last;
-            holes.push(hole);
+        let (mut gaps, mut at) = (Vec::new(), oldest - 1);
+        while let Err(gap) = self.cover(at, newest) {
+            at = gap.last;
+            gaps.push(gap);
         }
-        holes
+        gaps
     }
 }
 
@@ -132,39 +133,39 @@ mod tests {
 
     #[test]
     fn few_spans_cover_a_range() {
-        let holdings = Holdings::new(vec![
+        let coverage = Coverage::new(vec![
             span(1, 3, 0),
             span(4, 6, 0),
             span(1, 6, 0),
             span(5, 9, 1),
             span(7, 8, 0),
         ]);
-        assert_eq!(names(&holdings.cover(0, 9).unwrap()), ["0/1-6", "1/5-9"]);
-        assert_eq!(names(&holdings.cover(4, 6).unwrap()), ["1/5-9"]);
-        assert_eq!(names(&holdings.cover(3, 4).unwrap()), ["0/4-6"], "of equal reach the smallest");
-        assert_eq!(holdings.cover(9, 9).unwrap(), []);
-        assert_eq!(holdings.cover(0, 11), Err(Gap { first: 10, last: 11 }));
-        assert_eq!(names(&holdings.backwards()), ["1/5-9", "0/1-6"]);
-        assert_eq!(holdings.holes(), []);
+        assert_eq!(names(&coverage.cover(0, 9).unwrap()), ["0/1-6", "1/5-9"]);
+        assert_eq!(names(&coverage.cover(4, 6).unwrap()), ["1/5-9"]);
+        assert_eq!(names(&coverage.cover(3, 4).unwrap()), ["0/4-6"], "of equal reach the smallest");
+        assert_eq!(coverage.cover(9, 9).unwrap(), []);
+        assert_eq!(coverage.cover(0, 11), Err(Gap { first: 10, last: 11 }));
+        assert_eq!(names(&coverage.newest_first()), ["1/5-9", "0/1-6"]);
+        assert_eq!(coverage.gaps(), []);
     }
 
     #[test]
-    fn holes_are_named() {
-        let mut holdings = Holdings::new(vec![span(3, 4, 0), span(6, 8, 0), span(12, 13, 1)]);
-        assert_eq!(holdings.cover(0, 13), Err(Gap { first: 1, last: 2 }));
-        assert_eq!(holdings.cover(2, 13), Err(Gap { first: 5, last: 5 }));
-        assert_eq!(holdings.holes(), [Gap { first: 5, last: 5 }, Gap { first: 9, last: 11 }]);
-        assert_eq!(names(&holdings.backwards()), ["1/12-13", "0/6-8", "0/3-4"]);
-        assert_eq!((holdings.oldest(), holdings.newest()), (Some(3), Some(13)));
-        holdings.give_up(&span(6, 8, 0));
-        assert_eq!(holdings.holes(), [Gap { first: 5, last: 11 }]);
-        assert_eq!(holdings.cover(4, 13), Err(Gap { first: 5, last: 11 }));
+    fn gaps_are_named() {
+        let mut coverage = Coverage::new(vec![span(3, 4, 0), span(6, 8, 0), span(12, 13, 1)]);
+        assert_eq!(coverage.cover(0, 13), Err(Gap { first: 1, last: 2 }));
+        assert_eq!(coverage.cover(2, 13), Err(Gap { first: 5, last: 5 }));
+        assert_eq!(coverage.gaps(), [Gap { first: 5, last: 5 }, Gap { first: 9, last: 11 }]);
+        assert_eq!(names(&coverage.newest_first()), ["1/12-13", "0/6-8", "0/3-4"]);
+        assert_eq!((coverage.oldest(), coverage.newest()), (Some(3), Some(13)));
+        coverage.give_up(&span(6, 8, 0));
+        assert_eq!(coverage.gaps(), [Gap { first: 5, last: 11 }]);
+        assert_eq!(coverage.cover(4, 13), Err(Gap { first: 5, last: 11 }));
     }
 
     #[test]
     fn what_is_bad_is_passed_by() {
-        let mut holdings = Holdings::new(vec![span(1, 3, 0), span(4, 6, 0), span(1, 6, 0)]);
-        holdings.give_up(&span(1, 6, 0));
-        assert_eq!(names(&holdings.cover(0, 6).unwrap()), ["0/1-3", "0/4-6"]);
+        let mut coverage = Coverage::new(vec![span(1, 3, 0), span(4, 6, 0), span(1, 6, 0)]);
+        coverage.give_up(&span(1, 6, 0));
+        assert_eq!(names(&coverage.cover(0, 6).unwrap()), ["0/1-3", "0/4-6"]);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tipline_backup::{CheckpointError, Checkpoints, Keep, Listed, Manifest};
+use tipline_backup::{CheckpointError, Checkpoints, Keep, Listed, Manifest, Throttle};
 use tipline_log::Clock;
 use tokio::time::sleep;
 
@@ -130,7 +130,7 @@ async fn once(
         checkpoint = %made.id, set = order.checkpoints, bytes = made.bytes(),
         "made a checkpoint at {}", made.cursor.position
     );
-    set.expire(keep, clock(), Some(&made.id), &()).await?;
+    set.expire(keep, clock(), Some(&made.id), &Throttle::none()).await?;
     Ok(())
 }
 

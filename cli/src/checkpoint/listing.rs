@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use tipline_backup::{CheckpointId, Fate, Listed, Manifest};
+use tipline_backup::{CheckpointId, CheckpointRetention, Listed, Manifest};
 use tipline_proto::Timestamp;
 
 use crate::text::{count, number};
@@ -36,17 +36,21 @@ pub(crate) fn list(
 }
 
 /// What becomes of each.
-pub(crate) fn judged(judged: &[(Listed, Fate)], removed: bool, json: bool) -> String {
-    let word = |fate: &Fate| match fate {
-        Fate::Kept => "kept",
-        Fate::Last => "one of the newest",
-        Fate::Within => "young",
-        Fate::LastGood => "no newer one is whole",
-        Fate::Expired if removed => "removed",
+pub(crate) fn judged(
+    judged: &[(Listed, CheckpointRetention)],
+    removed: bool,
+    json: bool,
+) -> String {
+    let word = |fate: &CheckpointRetention| match fate {
+        CheckpointRetention::Pinned => "kept",
+        CheckpointRetention::Last => "one of the newest",
+        CheckpointRetention::Within => "young",
+        CheckpointRetention::LastGood => "no newer one is whole",
+        CheckpointRetention::Expired if removed => "removed",
         _ => "expired",
     };
     if json {
-        let value = |(listed, fate): &(Listed, Fate)| {
+        let value = |(listed, fate): &(Listed, CheckpointRetention)| {
             let mut value = listed_value(listed);
             value["fate"] = word(fate).into();
             value

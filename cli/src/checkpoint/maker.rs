@@ -151,7 +151,7 @@ impl Begun {
         if let Some(to) = upload {
             // There and back.
             self.job.begin("uploading", manifest.bytes().saturating_mul(2));
-            set.upload(&manifest, &to, &*self.job).await.map_err(|source| {
+            set.upload(&manifest, &to, self.job.throttle()).await.map_err(|source| {
                 let (id, place) = (manifest.id.clone(), to.place().to_owned());
                 Unmade::NotUploaded { id, place, source }
             })?;

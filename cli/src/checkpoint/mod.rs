@@ -8,7 +8,7 @@ mod rate;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tipline_backup::{CheckpointId, Checkpoints, Fate, Keep, Listed};
+use tipline_backup::{CheckpointId, CheckpointRetention, Checkpoints, Keep, Listed, Throttle};
 use tipline_consumer::StoreHandle;
 use tipline_log::system_clock;
 
@@ -139,7 +139,7 @@ pub(crate) async fn run(args: CheckpointArgs) -> Result<Exit, Failure> {
         What::Freeze { max, command } => freeze(place.store()?, *max, command).await,
         What::List => {
             let set = place.set()?;
-            let (listed, kept) = (set.list().await?, set.kept().await?);
+            let (listed, kept) = (set.list().await?, set.pinned().await?);
             let is_broken = |listed: &Listed| matches!(listed, Listed::Corrupt { .. });
             let exit = if listed.iter().any(is_broken) { Exit::Degraded } else { Exit::Ok };
             say(&listing::list(set.place(), &listed, &kept, json))?;
@@ -149,14 +149,14 @@ pub(crate) async fn run(args: CheckpointArgs) -> Result<Exit, Failure> {
         What::Keep { id } => {
             let set = place.set()?;
             let id = find(&set, &id).await?;
-            set.keep(&id).await?;
+            set.pin(&id).await?;
             say(&format!("{id} is kept until it is released\n"))?;
             Ok(Exit::Ok)
         }
         What::Release { id } => {
             let set = place.set()?;
             let id = find(&set, &id).await?;
-            set.release(&id).await?;
+            set.unpin(&id).await?;
             say(&format!("{id} may expire\n"))?;
             Ok(Exit::Ok)
         }
@@ -289,9 +289,9 @@ async fn cancel(address: &StoreAddress) -> Result<Exit, Failure> {
 async fn show(set: &Checkpoints, id: &str, verify: bool, json: bool) -> Result<Exit, Failure> {
     let manifest = set.get(&find(set, id).await?).await?;
     if verify {
-        set.verify(&manifest, &()).await?;
+        set.verify(&manifest, &Throttle::none()).await?;
     }
-    let kept = set.kept().await?.contains(&manifest.id);
+    let kept = set.pinned().await?.contains(&manifest.id);
     say(&listing::one(set.place(), &manifest, kept, verify, json))?;
     Ok(Exit::Ok)
 }
@@ -304,10 +304,10 @@ async fn expire(
 ) -> Result<Exit, Failure> {
     let now = system_clock()();
     let judged = match confirm {
-        true => set.expire(keep, now, None, &()).await?,
-        false => set.judge(keep, now).await?,
+        true => set.expire(keep, now, None, &Throttle::none()).await?,
+        false => set.plan_expiry(keep, now).await?,
     };
-    let any = judged.iter().any(|(_, fate)| *fate == Fate::Expired);
+    let any = judged.iter().any(|(_, fate)| *fate == CheckpointRetention::Expired);
     say(&listing::judged(&judged, confirm, json))?;
     if any && !confirm && !json {
         say("nothing was removed: give --confirm to remove what is expired\n")?;

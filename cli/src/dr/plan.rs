@@ -137,7 +137,7 @@ async fn copy(place: String, sources: &Sources) -> Copy {
             place,
             index: Some(plan.index),
             entries_lost: None,
-            from_checkpoint: plan.checkpoint.map(|checkpoint| checkpoint.id),
+            from_checkpoint: plan.checkpoint.map(|checkpoint| checkpoint.id.to_string()),
             bytes: plan.bytes,
             notes: plan.notes,
             problem,

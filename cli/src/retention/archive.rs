@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anstyle::Style;
 use serde::Serialize;
-use tipline_backup::{Archive, ArchivePlan, ArchiveRange};
+use tipline_backup::{Archive, ArchivePlan, ArchiveRange, Throttle};
 use tipline_log::system_clock;
 
 use super::RetentionArgs;
@@ -22,7 +22,7 @@ pub(super) async fn run(address: &str, args: &RetentionArgs) -> Result<Exit, Fai
     let archive = open(address, args).await?;
     let now = system_clock()();
     let plan = match args.confirm {
-        true => archive.expire(keep_for, now, &()).await?,
+        true => archive.expire(keep_for, now, &Throttle::none()).await?,
         false => archive.plan_expiry(keep_for, now).await?,
     };
     let explained = Explained::of(&plan);

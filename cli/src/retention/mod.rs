@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tipline_backup::retention::{
-    Holder, Proven, ProvenKind, Reservation, RetentionPlan, RetentionRule, plan, survey,
+    Holder, NotProven, Proven, ProvenKind, Reservation, RetentionPlan, RetentionRule, plan, survey,
 };
 use tipline_log::{Extent, Log, system_clock};
 use tipline_proto::Policy;
@@ -142,7 +142,7 @@ async fn proven(log: &dyn Log, args: &RetentionArgs) -> Result<Vec<Proven>, Fail
     for address in sources.destinations() {
         let nothing = |why| {
             let (kind, place) = (ProvenKind::Archive, address.clone());
-            Proven { kind, place, covered: Err(why) }
+            Proven { kind, place, covered: Err(NotProven::Unavailable { why }) }
         };
         match sources.open_one(address).await {
             Ok(found) if found.archives.is_empty() && found.checkpoints.is_empty() => {

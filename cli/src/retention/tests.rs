@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use clap::Parser;
-use tipline_backup::retention::{Proven, ProvenKind};
+use tipline_backup::retention::{NotProven, Proven, ProvenKind};
 use tipline_log::memory::MemoryLog;
 use tipline_log::{Appender, Extent, Reader, Receipts};
 use tipline_proto::{
@@ -130,7 +130,10 @@ async fn without_a_named_place_nothing_goes() {
     assert!(text.contains("nothing may go"), "{text}");
     assert!(text.contains("no archive and no checkpoint is named"), "{text}");
     assert!(is_well(&plan));
-    let broken = Proven { covered: Err("it does not answer".into()), ..proven(positions[0]) };
+    let broken = Proven {
+        covered: Err(NotProven::Unavailable { why: "it does not answer".into() }),
+        ..proven(positions[0])
+    };
     let (plan, held) = retain(&log, &[broken], &args(&flags)).await.unwrap();
     assert_eq!((held.first, is_well(&plan)), (1, false));
 }

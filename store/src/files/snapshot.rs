@@ -22,7 +22,7 @@ use super::retained::Hold;
 use super::tree::make_directory;
 use crate::error::StoreError;
 use crate::reader::StoreReader;
-use crate::snapshot::{Copied, Pace, Snapshot};
+use crate::snapshot::{Copied, Snapshot, Throttle};
 use crate::sqlite::{PayloadOf, SqliteSnapshot};
 use crate::stored::StoreIdentity;
 
@@ -59,7 +59,7 @@ impl FilesSnapshot {
     }
 
     /// Links or copies every file that the index refers to, and flushes the directories.
-    fn copy_files(&self, to: &Layout, pace: &dyn Pace) -> Result<Copied, StoreError> {
+    fn copy_files(&self, to: &Layout, pace: &dyn Throttle) -> Result<Copied, StoreError> {
         let failed = |e| changing(&self.place, "making the directories of its copy".to_owned(), e);
         make_directory(&to.blocks()).map_err(failed)?;
         let mut epochs = BTreeSet::new();
@@ -101,7 +101,7 @@ impl FilesSnapshot {
         reference: &Reference,
         to: &Layout,
         piece: &mut [u8],
-        pace: &dyn Pace,
+        pace: &dyn Throttle,
     ) -> Result<Ended, StoreError> {
         let last = self.layout.file(key);
         let staged = self.layout.staged(&Staged::Payload { key, index });
@@ -170,7 +170,7 @@ impl Snapshot for FilesSnapshot {
         Ok(bytes)
     }
 
-    fn copy(&mut self, into: &Path, pace: &dyn Pace) -> Result<Copied, StoreError> {
+    fn copy(&mut self, into: &Path, pace: &dyn Throttle) -> Result<Copied, StoreError> {
         let to = Layout::of(into.to_owned());
         match self.copy_files(&to, pace)? {
             Copied::Whole => self.index.copy_to(&into.join(INDEX), pace),
@@ -203,7 +203,7 @@ fn take(
     to: &Path,
     reference: &Reference,
     piece: &mut [u8],
-    pace: &dyn Pace,
+    pace: &dyn Throttle,
 ) -> io::Result<Taken> {
     // Looked at by its copy: whatever has the name meanwhile, the copy stays what it is.
     let linked = match fs::hard_link(from, to) {
@@ -234,7 +234,7 @@ fn pass(
     mut copy: Option<&mut File>,
     reference: &Reference,
     piece: &mut [u8],
-    pace: &dyn Pace,
+    pace: &dyn Throttle,
 ) -> io::Result<Taken> {
     if let Err(why) = reference.check_length(source.metadata()?.len()) {
         return Ok(Taken::Not(why));

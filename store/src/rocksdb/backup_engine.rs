@@ -20,7 +20,7 @@ use super::families::FAMILIES;
 use super::open::{default_family, options};
 use super::snapshot::{is_of_rows, take};
 use super::view::Db;
-use crate::snapshot::{Copied, Pace, SharedCopy, SharedFile};
+use crate::snapshot::{Copied, SharedCopy, SharedFile, Throttle};
 
 /// Folder of what several copies may have.
 const SHARED: &str = "shared_checksum";
@@ -55,7 +55,7 @@ pub(super) fn share(
     from: &Path,
     engine: &Path,
     into: &Path,
-    pace: &dyn Pace,
+    pace: &dyn Throttle,
 ) -> Result<SharedCopy, Unshared> {
     let cancelled = || SharedCopy { copied: Copied::Cancelled, copy: 0, files: vec![] };
     fs::create_dir_all(engine)?;
@@ -81,7 +81,7 @@ pub(super) fn share(
 ///
 /// The engine cannot be told to stop or to slow down through its binding. But it opens a file of
 /// the store when its turn comes: once these are gone it fails at the next one.
-fn back_up(from: &Path, engine: &Path, pace: &dyn Pace) -> Result<Option<u32>, Unshared> {
+fn back_up(from: &Path, engine: &Path, pace: &dyn Throttle) -> Result<Option<u32>, Unshared> {
     thread::scope(|scope| {
         let (running, ended) = mpsc::sync_channel::<()>(0);
         let copying = scope.spawn(move || {
@@ -102,7 +102,7 @@ fn back_up(from: &Path, engine: &Path, pace: &dyn Pace) -> Result<Option<u32>, U
 fn follow(
     from: &Path,
     engine: &Path,
-    pace: &dyn Pace,
+    pace: &dyn Throttle,
     ended: &mpsc::Receiver<()>,
 ) -> io::Result<ControlFlow<()>> {
     let mut seen = held(engine)?;

@@ -15,7 +15,7 @@ use super::read::RocksDbReader;
 use super::view::Db;
 use crate::error::StoreError;
 use crate::reader::StoreReader;
-use crate::snapshot::{Copied, Pace, SharedCopy, Snapshot};
+use crate::snapshot::{Copied, SharedCopy, Snapshot, Throttle};
 use crate::stored::StoreIdentity;
 
 /// What the names of such directories start with, in the store's own: hard links do not lead to
@@ -64,7 +64,7 @@ impl RocksDbSnapshot {
         fs::read_dir(&self.directory)?.map(file).collect()
     }
 
-    fn copy_files(&self, into: &Path, pace: &dyn Pace) -> io::Result<Copied> {
+    fn copy_files(&self, into: &Path, pace: &dyn Throttle) -> io::Result<Copied> {
         for (from, _) in self.files()? {
             let Some(name) = from.file_name() else { continue };
             if take(&from, &into.join(name), pace)?.is_break() {
@@ -126,7 +126,7 @@ impl Snapshot for RocksDbSnapshot {
         sum().map_err(|e| self.failed("looking at its files", e))
     }
 
-    fn copy(&mut self, into: &Path, pace: &dyn Pace) -> Result<Copied, StoreError> {
+    fn copy(&mut self, into: &Path, pace: &dyn Throttle) -> Result<Copied, StoreError> {
         self.copy_files(into, pace).map_err(|e| self.failed("copying its files", e))
     }
 
@@ -139,7 +139,7 @@ impl Snapshot for RocksDbSnapshot {
         &mut self,
         engine: &Path,
         into: &Path,
-        pace: &dyn Pace,
+        pace: &dyn Throttle,
     ) -> Result<Option<SharedCopy>, StoreError> {
         match backup_engine::share(&self.directory, engine, into, pace) {
             Ok(shared) => Ok(Some(shared)),
@@ -159,7 +159,7 @@ pub(super) fn is_of_rows(path: &Path) -> bool {
 }
 
 /// Links or copies a file. It is fsynced, whoever wrote it.
-pub(super) fn take(from: &Path, to: &Path, pace: &dyn Pace) -> io::Result<ControlFlow<()>> {
+pub(super) fn take(from: &Path, to: &Path, pace: &dyn Throttle) -> io::Result<ControlFlow<()>> {
     if pace.moved(0).is_break() {
         return Ok(ControlFlow::Break(()));
     }

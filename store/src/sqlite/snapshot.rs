@@ -15,7 +15,7 @@ use super::read::{SqliteReader, read_store};
 use super::schema::Role;
 use crate::error::StoreError;
 use crate::reader::StoreReader;
-use crate::snapshot::{Copied, Pace, Snapshot};
+use crate::snapshot::{Copied, Snapshot, Throttle};
 use crate::stored::StoreIdentity;
 
 /// The file in a copy's directory.
@@ -99,7 +99,7 @@ impl SqliteSnapshot {
     }
 
     /// Copies into a new file. Its bytes are fsynced on return, its name is not.
-    pub(crate) fn copy_to(&self, path: &Path, pace: &dyn Pace) -> Result<Copied, StoreError> {
+    pub(crate) fn copy_to(&self, path: &Path, pace: &dyn Throttle) -> Result<Copied, StoreError> {
         let place = format!("sqlite:{}", path.display());
         let fail = |e| fault(&place, "copying into it", e);
         open::make(path).map_err(|e| self.making(path, e))?;
@@ -161,7 +161,7 @@ impl Snapshot for SqliteSnapshot {
         Ok(self.length())
     }
 
-    fn copy(&mut self, into: &Path, pace: &dyn Pace) -> Result<Copied, StoreError> {
+    fn copy(&mut self, into: &Path, pace: &dyn Throttle) -> Result<Copied, StoreError> {
         self.copy_to(&into.join(COPY), pace)
     }
 

@@ -36,7 +36,7 @@ fn an_archiver_needs_no_key_and_a_reader_does() {
     for count in [100, 200] {
         let mut store = {
             let _within = runtime.enter();
-            // The second run is not told whom to encrypt to: the archive names it.
+            // The second run does not name recipients: the archive names it.
             let keys = if count == 100 { public.clone() } else { Keys::default() };
             ArchiveStore::new(destination(&directory), keys, 0)
         };
@@ -101,7 +101,7 @@ fn one_flipped_byte_is_found_without_a_key_too() {
 }
 
 #[test]
-fn a_wrong_key_is_told_from_damage() {
+fn a_wrong_key_is_not_taken_for_damage() {
     let (runtime, within) = (runtime(), tempfile::tempdir().unwrap());
     let (_, recipient) = identity(within.path());
     let directory = within.path().join("archive");

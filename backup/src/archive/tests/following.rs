@@ -1,4 +1,4 @@
-//! The archive behind a consumer.
+//! The archive as the store of a consumer.
 
 use std::fs;
 use std::path::Path;
@@ -60,7 +60,7 @@ async fn what_is_gathered_is_not_applied_one_by_one() {
     assert_eq!(consumer.progress().borrow().applied, 0, "it waits");
     consumer.shutdown().await.unwrap();
     let archive = open(&directory).await;
-    // What was being verified when it was told to stop comes alone.
+    // What was being verified when it was stopped comes alone.
     assert!(archive.segments().await.unwrap().len() <= 2);
     assert_eq!(everything(&archive).await.unwrap(), history.entries);
 }

@@ -100,8 +100,8 @@ fn every_flipped_bit_of_a_segment_is_found() {
     }
 }
 
-/// With checksums made right again behind the damage, as nobody but an attacker would: so that
-/// every reader behind the checksums is tried.
+/// With checksums made right again after the damage, as only an attacker would, so that
+/// every reader after the checksums is tried.
 #[test]
 fn damaged_bytes_never_panic() {
     let (index, entries) = segment(&History::random(6, 40).entries, 4);

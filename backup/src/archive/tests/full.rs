@@ -17,7 +17,7 @@ const NAMESPACES: [&str; 6] =
     ["--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child"];
 
 #[test]
-fn a_full_destination_loses_nothing_and_goes_on_when_there_is_room() {
+fn a_full_destination_loses_nothing_and_resumes_when_there_is_space() {
     let disk = tempfile::tempdir().unwrap();
     let test = concat!(module_path!(), "::on_a_small_disk");
     let (_, test) = test.split_once("::").unwrap();
@@ -40,7 +40,7 @@ fn a_full_destination_loses_nothing_and_goes_on_when_there_is_room() {
     assert!(done.status.success() && said.contains("1 passed"), "{said}\n{errors}");
 }
 
-/// Fills what is left of the disk, but for so many bytes.
+/// Fills what is left of the disk, except these bytes.
 fn fill(disk: &Path, left: u64) -> PathBuf {
     let path = disk.join("filler");
     let mut filler = File::create(&path).unwrap();

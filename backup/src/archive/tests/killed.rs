@@ -20,9 +20,10 @@ use tipline_store::{SqliteStore, Store};
 use tokio_util::sync::CancellationToken;
 
 use super::{apply, everything, filled, open, runtime, store};
+use crate::throttle::Throttle;
 use crate::{Checkpoints, Destination, Job, Listed};
 
-/// The directory of a child, which is told what to do by which test it is.
+/// The directory of a child, which knows what to do by which test it is.
 const DIRECTORY: &str = "TIPLINE_TEST_ARCHIVE";
 const SEED: &str = "TIPLINE_TEST_SEED";
 
@@ -50,8 +51,8 @@ fn wait_for(what: &str, output: &mut impl BufRead) {
     }
 }
 
-/// What a child is told. It ends with its parent.
-fn told() -> (PathBuf, u64) {
+/// What a child is given. It ends with its parent.
+fn given() -> (PathBuf, u64) {
     thread::spawn(|| {
         drop(std::io::stdin().read(&mut [0]));
         std::process::exit(1);
@@ -133,7 +134,7 @@ fn history(seed: u64) -> History {
 #[test]
 #[ignore = "started by the test above, to be killed"]
 fn archiver() {
-    let (directory, seed) = told();
+    let (directory, seed) = given();
     let (runtime, history) = (runtime(), history(seed));
     tell("begins");
     let mut store = store(&runtime, &directory);
@@ -219,7 +220,7 @@ fn undisturbed(template: &Path) -> Duration {
 #[test]
 #[ignore = "started by the test above, to be killed"]
 fn merging() {
-    let (directory, _) = told();
+    let (directory, _) = given();
     let runtime = runtime();
     tell("begins");
     runtime.block_on(async {
@@ -274,7 +275,7 @@ fn killed_retention_leaves_everything_that_is_to_be_kept() {
 #[test]
 #[ignore = "started by the test above, to be killed"]
 fn retention() {
-    let (directory, _) = told();
+    let (directory, _) = given();
     tell("begins");
     runtime().block_on(expire(&directory));
     tell("done");
@@ -286,10 +287,10 @@ fn retention() {
 /// Removes all that may go, whatever its age.
 async fn expire(directory: &Path) {
     let later = Timestamp::from_micros(1_900_000_000_000_000);
-    open(directory).await.expire(Duration::ZERO, later, &()).await.unwrap();
+    open(directory).await.expire(Duration::ZERO, later, &Throttle::none()).await.unwrap();
 }
 
-/// Every entry from the start on is there, in an archive without a hole, with its checkpoint.
+/// Every entry from the start on is there, in an archive without a gap, with its checkpoint.
 /// Gives the first entry that counts.
 async fn kept_from(directory: &Path, start: u64, entries: &[Entry], round: u64) -> u64 {
     let archive = open(directory).await;
@@ -308,7 +309,7 @@ async fn kept_from(directory: &Path, start: u64, entries: &[Entry], round: u64) 
     let [Listed::Whole(manifest)] = &set.list().await.unwrap()[..] else {
         panic!("round {round}: the checkpoint is gone");
     };
-    set.verify(manifest, &()).await.unwrap();
+    set.verify(manifest, &Throttle::none()).await.unwrap();
     first
 }
 

@@ -9,7 +9,7 @@ use tipline_store::conformance::model::Model;
 use super::{apply, everything, file, filled, open, runtime, store};
 use crate::Archive;
 
-/// So many blocks make more than 1 MiB.
+/// This many blocks make more than 1 MiB.
 const BLOCKS: u64 = 60;
 const BYTES: usize = 20_000;
 
@@ -36,7 +36,7 @@ fn small_segments_become_one_that_holds_the_same() {
     });
 }
 
-/// The archiver goes on behind it, and what is merged again is not merged for ever.
+/// The archiver continues after it, and what is merged again is not merged for ever.
 #[test]
 fn merged_segments_are_merged_with_what_comes() {
     let (runtime, directory) = (runtime(), tempfile::tempdir().unwrap());

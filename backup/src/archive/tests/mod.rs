@@ -40,14 +40,14 @@ fn filled(runtime: &Runtime, directory: &Path, entries: &[Entry], most: usize, s
     apply(&mut store, &mut Model::new(&log()), entries, most, seed);
 }
 
-/// Applies the entries behind what the model has.
+/// Applies the entries after what the model has.
 fn apply(store: &mut ArchiveStore, model: &mut Model, entries: &[Entry], most: usize, seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut rest = &entries[model.cursor.position.index as usize..];
     while !rest.is_empty() {
-        let (batch, behind) = rest.split_at(rng.random_range(1..=most).min(rest.len()));
+        let (batch, remaining) = rest.split_at(rng.random_range(1..=most).min(rest.len()));
         store.apply(&model.batch(batch)).unwrap();
-        rest = behind;
+        rest = remaining;
     }
 }
 
@@ -62,7 +62,7 @@ async fn everything(archive: &Archive) -> Result<Vec<Entry>, ArchiveError> {
     for name in archive.segments().await? {
         let (index, entries) = archive.entries(&name).await?;
         assert_eq!(index, archive.index(&name).await?, "{name}");
-        assert!(index.first() <= all.len() as u64 + 1, "a hole before {name}");
+        assert!(index.first() <= all.len() as u64 + 1, "a gap before {name}");
         let new = entries.into_iter().filter(|entry| entry.index > all.len() as u64);
         let new: Vec<Entry> = new.collect();
         all.extend(new);

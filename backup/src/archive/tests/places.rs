@@ -10,12 +10,12 @@ use super::{apply, destination, everything, file, filled, open, runtime, store};
 use crate::{Archive, ArchiveError, Keys};
 
 #[test]
-fn what_was_applied_is_there_and_goes_on() {
+fn what_was_applied_is_there_and_continues() {
     let (runtime, directory) = (runtime(), tempfile::tempdir().unwrap());
     let history = History::random(1, 600);
     let half = &history.entries[..300];
     filled(&runtime, directory.path(), half, 20, 1);
-    // Another run goes on from what the destination says.
+    // Another run continues from what the destination says.
     let mut again = store(&runtime, directory.path());
     assert!(again.identity().unwrap().is_some());
     let mut model = Model::of(&log(), half);
@@ -129,7 +129,7 @@ fn another_logs_archive_is_refused() {
 }
 
 #[test]
-fn a_hole_and_a_fork_are_named() {
+fn a_gap_and_a_fork_are_named() {
     let (runtime, directory) = (runtime(), tempfile::tempdir().unwrap());
     filled(&runtime, directory.path(), &History::random(1, 100).entries, 10, 1);
     let names = runtime.block_on(async { open(directory.path()).await.segments().await.unwrap() });
@@ -137,8 +137,8 @@ fn a_hole_and_a_fork_are_named() {
     let bytes = fs::read(&path).unwrap();
     fs::remove_file(&path).unwrap();
     let error = store(&runtime, directory.path()).identity().unwrap_err();
-    let hole = format!("entries {} to {}", names[2].first, names[2].last);
-    assert!(error.to_string().contains(&hole), "{error}");
+    let gap = format!("entries {} to {}", names[2].first, names[2].last);
+    assert!(error.to_string().contains(&gap), "{error}");
     fs::write(&path, bytes).unwrap();
     store(&runtime, directory.path()).identity().unwrap();
     let last = names.last().unwrap();
@@ -174,7 +174,7 @@ fn an_empty_place_does_not_take_the_place_of_a_known_archive() {
 }
 
 /// A directory that is no longer mounted is empty. Nothing is written into it, and when it is
-/// back, everything goes on.
+/// back, everything continues.
 #[test]
 fn a_directory_that_goes_away_is_waited_for() {
     let (runtime, within) = (runtime(), tempfile::tempdir().unwrap());

@@ -8,10 +8,11 @@ use tipline_consumer::StoreHandle;
 use tipline_store::conformance::history::log;
 
 use super::{at, flip, job, set, sqlite, whole};
-use crate::{CheckpointError, Checkpoints, Fate, Keep, Listed, Manifest};
+use crate::throttle::Throttle;
+use crate::{CheckpointError, CheckpointRetention, Checkpoints, Keep, Listed, Manifest};
 
-fn fates(judged: &[(Listed, Fate)]) -> Vec<Fate> {
-    judged.iter().map(|(_, fate)| *fate).collect()
+fn fates(planned: &[(Listed, CheckpointRetention)]) -> Vec<CheckpointRetention> {
+    planned.iter().map(|(_, retention)| *retention).collect()
 }
 
 /// Makes checkpoints of one store at these times.
@@ -28,34 +29,34 @@ async fn several(directory: &Path, times: &[u64]) -> (Checkpoints, Vec<Manifest>
 
 #[tokio::test]
 async fn old_ones_expire_but_for_those_that_are_kept_and_young() {
-    use Fate::{Expired, Kept, Last, Within};
+    use CheckpointRetention::{Expired, Last, Pinned, Within};
     let directory = tempfile::tempdir().unwrap();
     const DAY: u64 = 86_400_000_000;
     let (set, made) = several(directory.path(), &[0, DAY, 2 * DAY, 3 * DAY, 4 * DAY]).await;
     let keep = Keep { last: 1, within: Some(Duration::from_micros(DAY)) };
     let now = at(4 * DAY);
-    let judged = set.judge(&keep, now).await.unwrap();
-    assert_eq!(fates(&judged), [Last, Within, Expired, Expired, Expired]);
-    set.keep(&made[1].id).await.unwrap();
-    assert_eq!(set.kept().await.unwrap(), BTreeSet::from([made[1].id.clone()]));
-    let judged = set.judge(&keep, now).await.unwrap();
-    assert_eq!(fates(&judged), [Last, Within, Expired, Kept, Expired]);
+    let planned = set.plan_expiry(&keep, now).await.unwrap();
+    assert_eq!(fates(&planned), [Last, Within, Expired, Expired, Expired]);
+    set.pin(&made[1].id).await.unwrap();
+    assert_eq!(set.pinned().await.unwrap(), BTreeSet::from([made[1].id.clone()]));
+    let planned = set.plan_expiry(&keep, now).await.unwrap();
+    assert_eq!(fates(&planned), [Last, Within, Expired, Pinned, Expired]);
     assert_eq!(set.list().await.unwrap().len(), 5, "judging removed something");
-    let expired = set.expire(&keep, now, None, &()).await.unwrap();
-    assert_eq!(expired, judged);
+    let expired = set.expire(&keep, now, None, &Throttle::none()).await.unwrap();
+    assert_eq!(expired, planned);
     let left: Vec<_> = set.list().await.unwrap().into_iter().map(whole).collect();
     assert_eq!(left, [made[4].id.clone(), made[3].id.clone(), made[1].id.clone()]);
-    set.release(&made[1].id).await.unwrap();
-    set.expire(&keep, now, None, &()).await.unwrap();
+    set.unpin(&made[1].id).await.unwrap();
+    set.expire(&keep, now, None, &Throttle::none()).await.unwrap();
     assert_eq!(set.list().await.unwrap().len(), 2);
-    let missing = set.keep(&made[0].id).await;
+    let missing = set.pin(&made[0].id).await;
     assert!(matches!(missing, Err(CheckpointError::NotFound { .. })), "{missing:?}");
 }
 
 /// None is removed if all that stay are damaged.
 #[tokio::test]
 async fn the_last_good_one_never_expires() {
-    use Fate::{Expired, Last, LastGood};
+    use CheckpointRetention::{Expired, Last, LastGood};
     let directory = tempfile::tempdir().unwrap();
     let (set, made) = several(directory.path(), &[0, 1, 2, 3]).await;
     let file = |manifest: &Manifest, name: &str| {
@@ -64,7 +65,7 @@ async fn the_last_good_one_never_expires() {
     flip(&file(&made[3], "manifest.json"), 20);
     flip(&file(&made[2], "part-0/store.db"), 4000);
     let keep = Keep { last: 1, within: None };
-    let expired = set.expire(&keep, at(9), None, &()).await.unwrap();
+    let expired = set.expire(&keep, at(9), None, &Throttle::none()).await.unwrap();
     assert_eq!(fates(&expired), [LastGood, Last, LastGood, Expired]);
     let left: Vec<_> = set.list().await.unwrap().iter().map(|l| l.id().clone()).collect();
     assert_eq!(left, [made[3].id.clone(), made[2].id.clone(), made[1].id.clone()]);

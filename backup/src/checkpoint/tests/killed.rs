@@ -16,6 +16,7 @@ use tipline_store::conformance::history::{History, log};
 use tipline_store::conformance::model::Model;
 
 use super::{Open, at, check, job, set, whole};
+use crate::throttle::Throttle;
 use crate::{CheckpointId, Checkpoints, Keep, Listed};
 
 /// Tells the child where, and that it is one.
@@ -76,7 +77,7 @@ fn run(test: &str, open: Open, shares: bool) {
         let (mut child, lines) = start(test, directory.path());
         // Not before the store is open: what that does when it is killed has a suite of its own.
         assert_eq!(lines.recv_timeout(LIFE).unwrap(), "open");
-        // In the first checkpoint, or behind some.
+        // In the first checkpoint, or after some.
         let within = if rng.random_bool(0.5) { 50_000 } else { 500_000 };
         let until = Instant::now() + Duration::from_micros(rng.random_range(0..within));
         while let Ok(line) = lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
@@ -143,7 +144,9 @@ async fn make(directory: &Path, open: Open, shares: bool) {
             let made = set.create(&handle, at(now + number), &job()).await.unwrap();
             say(made.id.as_str());
             if number % 2 == 1 {
-                set.expire(&KEEP, at(now + number), Some(&made.id), &()).await.unwrap();
+                set.expire(&KEEP, at(now + number), Some(&made.id), &Throttle::none())
+                    .await
+                    .unwrap();
             }
         }
     };
@@ -154,15 +157,15 @@ async fn make(directory: &Path, open: Open, shares: bool) {
     }
 }
 
-/// Opens the store; the parts of a composite may be a batch apart, and are in step behind the next
+/// Opens the store; the parts of a composite may be a batch apart, and are in step after the next
 /// one. Also gives how many entries it has.
 fn open_in_step(directory: &Path, open: Open, history: &History) -> (Box<dyn Store>, usize) {
     let mut store = open(directory);
     store.create(&log()).unwrap();
     let cursor = store.reader().unwrap().cursor().unwrap().unwrap();
     let applied = usize::try_from(cursor.position.index).unwrap();
-    let (before, behind) = history.entries.split_at(applied);
-    let next = &behind[..behind.len().min(2 * BATCH)];
+    let (before, rest) = history.entries.split_at(applied);
+    let next = &rest[..rest.len().min(2 * BATCH)];
     if !next.is_empty() {
         store.apply(&Model::of(&log(), before).batch(next)).unwrap();
     }
@@ -179,7 +182,7 @@ async fn look(directory: &Path, acknowledged: &BTreeSet<CheckpointId>) {
     let mut listed = BTreeSet::new();
     for found in set.list().await.unwrap() {
         let Listed::Whole(manifest) = &found else { panic!("{found:?}") };
-        set.verify(manifest, &()).await.unwrap();
+        set.verify(manifest, &Throttle::none()).await.unwrap();
         listed.insert(whole(found));
     }
     for id in acknowledged.difference(&listed) {
@@ -201,6 +204,6 @@ async fn go_on(directory: &Path, open: Open, shares: bool) {
     let expected = expected.chain(shares.then(|| "shared".to_owned()));
     assert_eq!(names, expected.collect::<Vec<_>>());
     let into = directory.join("fetched");
-    set.fetch(&made, &into, &()).await.unwrap();
+    set.fetch(&made, &into, &Throttle::none()).await.unwrap();
     check(&made, &into, &history.entries);
 }

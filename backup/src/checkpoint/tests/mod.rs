@@ -20,12 +20,13 @@ use tipline_proto::{Cursor, Entry, Timestamp};
 use tipline_store::conformance::history::{History, log};
 use tipline_store::conformance::model::Model;
 use tipline_store::{
-    Batch, CompositeStore, Copied, Pace, Snapshot, SqliteStore, Store, StoreError, StoreIdentity,
+    Batch, CompositeStore, Copied, Snapshot, SqliteStore, Store, StoreError, StoreIdentity,
     StoreReader,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::throttle::Throttle;
 use crate::{CheckpointError, Checkpoints, Destination, Job, Listed, Manifest};
 
 /// Makes a store in a directory.
@@ -94,7 +95,7 @@ async fn soon<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), work).await.expect("it takes too long")
 }
 
-/// A checkpoint taken at any moment is the store as it was at its cursor, goes on from there to
+/// A checkpoint taken at any moment is the store as it was at its cursor, continues from there to
 /// the end, and can be taken time and again while batches are applied.
 async fn equals_the_reference(open: Open, seed: u64) {
     println!("seed {seed}");
@@ -138,9 +139,9 @@ async fn equals_the_reference(open: Open, seed: u64) {
         if number + 1 < taken.len() && taken.len() > 8 && rng.random_bool(0.7) {
             continue;
         }
-        set.verify(manifest, &()).await.unwrap();
+        set.verify(manifest, &Throttle::none()).await.unwrap();
         let into = directory.path().join(format!("fetched-{number}"));
-        set.fetch(manifest, &into, &()).await.unwrap();
+        set.fetch(manifest, &into, &Throttle::none()).await.unwrap();
         check(manifest, &into, &history.entries);
     }
 }
@@ -155,13 +156,13 @@ fn whole(listed: Listed) -> crate::CheckpointId {
 /// What was fetched is what the entries came to, and takes the rest of them.
 fn check(manifest: &Manifest, fetched: &Path, entries: &[Entry]) {
     let at = usize::try_from(manifest.cursor.position.index).unwrap();
-    let (before, behind) = entries.split_at(at);
+    let (before, rest) = entries.split_at(at);
     for mut store in open_parts(manifest, fetched) {
         let mut model = Model::of(&log(), before);
         let place = store.place();
         model.assert_is(&*store.reader().unwrap(), &place);
-        if !behind.is_empty() {
-            store.apply(&model.batch(&behind[..behind.len().min(500)])).unwrap();
+        if !rest.is_empty() {
+            store.apply(&model.batch(&rest[..rest.len().min(500)])).unwrap();
             model.assert_is(&*store.reader().unwrap(), &place);
         }
     }
@@ -230,7 +231,10 @@ async fn a_flipped_byte_in_any_file_is_named() {
         let at = rng.random_range(0..usize::try_from(file.bytes).unwrap());
         flip(&path, at);
         let into = directory.path().join(format!("into-{number}"));
-        for found in [set.verify(&manifest, &()).await, set.fetch(&manifest, &into, &()).await] {
+        for found in [
+            set.verify(&manifest, &Throttle::none()).await,
+            set.fetch(&manifest, &into, &Throttle::none()).await,
+        ] {
             let Err(CheckpointError::Corrupt { id, what, .. }) = found else {
                 panic!("{found:?}: {}", file.path);
             };
@@ -238,7 +242,7 @@ async fn a_flipped_byte_in_any_file_is_named() {
             assert!(what.starts_with(&file.path), "{what}");
         }
         flip(&path, at);
-        set.verify(&manifest, &()).await.unwrap();
+        set.verify(&manifest, &Throttle::none()).await.unwrap();
     }
 }
 
@@ -272,11 +276,13 @@ async fn a_missing_or_shorter_file_is_named() {
     let path = directory.path().join("set").join(manifest.id.as_str()).join("part-0/store.db");
     let bytes = fs::read(&path).unwrap();
     fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
-    let error = set(directory.path()).verify(&manifest, &()).await.unwrap_err().to_string();
+    let error =
+        set(directory.path()).verify(&manifest, &Throttle::none()).await.unwrap_err().to_string();
     let expected = format!("part-0/store.db has {} bytes, not {}", bytes.len() - 1, bytes.len());
     assert!(error.contains(&expected), "{error}");
     fs::remove_file(&path).unwrap();
-    let error = set(directory.path()).verify(&manifest, &()).await.unwrap_err().to_string();
+    let error =
+        set(directory.path()).verify(&manifest, &Throttle::none()).await.unwrap_err().to_string();
     assert!(error.contains("part-0/store.db is missing"), "{error}");
 }
 
@@ -364,7 +370,11 @@ impl Snapshot for HugeSnapshot {
     fn bytes(&self, _into: &Path) -> Result<u64, StoreError> {
         Ok(1 << 60)
     }
-    fn copy(&mut self, into: &Path, _pace: &dyn Pace) -> Result<Copied, StoreError> {
+    fn copy(
+        &mut self,
+        into: &Path,
+        _pace: &dyn tipline_store::Throttle,
+    ) -> Result<Copied, StoreError> {
         panic!("it began to copy into {}", into.display());
     }
     fn open(&self, copy: &Path) -> Result<Box<dyn StoreReader>, StoreError> {
@@ -405,7 +415,7 @@ async fn a_store_that_is_held_still_applies_nothing_until_it_is_thawed() {
             assert!(frozen.thaw(), "it was, until now");
             applied.get().await.unwrap().unwrap();
         } else {
-            // It goes on by itself.
+            // It continues by itself.
             applied.get().await.unwrap().unwrap();
             assert!(!frozen.thaw());
         }

@@ -9,11 +9,14 @@ use std::sync::Arc;
 use tipline_consumer::{StoreHandle, StoreThread};
 use tipline_store::conformance::history::{History, log};
 use tipline_store::conformance::model::Model;
-use tipline_store::{CompositeStore, Copied, Pace, Store};
+use tipline_store::{CompositeStore, Copied, Store};
 use tokio_util::sync::CancellationToken;
 
 use super::{at, check, job, rocksdb, set, sqlite};
-use crate::{CheckpointError, Checkpoints, Destination, Fate, Job, Keep, Listed, Manifest};
+use crate::throttle::Throttle;
+use crate::{
+    CheckpointError, CheckpointRetention, Checkpoints, Destination, Job, Keep, Listed, Manifest,
+};
 
 fn composite(directory: &Path) -> Box<dyn Store> {
     let parts = vec![sqlite(directory), rocksdb(directory)];
@@ -73,25 +76,31 @@ async fn shared_files_stay_for_as_long_as_a_checkpoint_has_them() {
         let all: BTreeSet<_> = made.iter().flat_map(objects).collect();
         assert_eq!(there(directory.path()), all, "seed {seed}");
         for (number, manifest) in made.iter().enumerate() {
-            links.verify(manifest, &()).await.unwrap();
+            links.verify(manifest, &Throttle::none()).await.unwrap();
             let into = directory.path().join(format!("fetched-{number}"));
-            links.fetch(manifest, &into, &()).await.unwrap();
+            links.fetch(manifest, &into, &Throttle::none()).await.unwrap();
             check(manifest, &into, &history.entries);
         }
 
-        links.keep(&made[1].id).await.unwrap();
+        links.pin(&made[1].id).await.unwrap();
         let keep = Keep { last: 2, within: None };
-        let judged = links.expire(&keep, at(9), None, &()).await.unwrap();
-        assert_eq!(judged.iter().filter(|(_, fate)| *fate == Fate::Expired).count(), 3);
+        let planned = links.expire(&keep, at(9), None, &Throttle::none()).await.unwrap();
+        assert_eq!(
+            planned
+                .iter()
+                .filter(|(_, retention)| *retention == CheckpointRetention::Expired)
+                .count(),
+            3
+        );
         let left = whole(&links).await;
         assert_eq!(left.len(), 3);
         let used: BTreeSet<_> = left.iter().flat_map(objects).collect();
         assert_eq!(there(directory.path()), used, "seed {seed}");
         assert!(used.len() < all.len(), "seed {seed}: nothing was removed");
         for manifest in &left {
-            links.verify(manifest, &()).await.unwrap();
+            links.verify(manifest, &Throttle::none()).await.unwrap();
         }
-        // The engine knows what is left of its files, and goes on with them.
+        // The engine knows what is left of its files, and continues with them.
         let inode = |object: &String| {
             let file = directory.path().join("set").join(object);
             std::os::unix::fs::MetadataExt::ino(&fs::metadata(file).unwrap())
@@ -102,19 +111,19 @@ async fn shared_files_stay_for_as_long_as_a_checkpoint_has_them() {
         let both = used.union(&objects(&again)).cloned().collect();
         assert_eq!(there(directory.path()), both, "seed {seed}");
         let after: Vec<u64> = used.iter().map(inode).collect();
-        assert_eq!(after, before, "seed {seed}: a file was written anew that checkpoints have");
-        links.verify(&made[5], &()).await.unwrap();
+        assert_eq!(after, before, "seed {seed}: a file was rewritten that checkpoints have");
+        links.verify(&made[5], &Throttle::none()).await.unwrap();
 
         // Elsewhere each is whole by itself.
         let elsewhere = format!("dir:{}", directory.path().join("elsewhere").display());
         fs::create_dir(directory.path().join("elsewhere")).unwrap();
         let elsewhere = Checkpoints::at(Destination::open(&elsewhere).unwrap());
-        links.upload(&again, &elsewhere, &()).await.unwrap();
-        links.upload(&again, &elsewhere, &()).await.unwrap();
+        links.upload(&again, &elsewhere, &Throttle::none()).await.unwrap();
+        links.upload(&again, &elsewhere, &Throttle::none()).await.unwrap();
         let uploaded = whole(&elsewhere).await;
         assert!(objects(&uploaded[0]).is_empty());
         let into = directory.path().join("from-elsewhere");
-        elsewhere.fetch(&uploaded[0], &into, &()).await.unwrap();
+        elsewhere.fetch(&uploaded[0], &into, &Throttle::none()).await.unwrap();
         check(&uploaded[0], &into, &history.entries);
     }
 }
@@ -135,8 +144,8 @@ async fn nothing_is_removed_while_nobody_knows_what_a_manifest_refers_to() {
     let newer = set.create(&handle, at(1), &job()).await.unwrap();
     assert!(objects(&damaged).is_subset(&there(directory.path())));
     fs::write(&path, text).unwrap();
-    set.verify(&damaged, &()).await.unwrap();
-    set.verify(&newer, &()).await.unwrap();
+    set.verify(&damaged, &Throttle::none()).await.unwrap();
+    set.verify(&newer, &Throttle::none()).await.unwrap();
     // One that is cancelled leaves nothing that the next one does not clear away.
     let stop = CancellationToken::new();
     stop.cancel();
@@ -150,7 +159,7 @@ async fn nothing_is_removed_while_nobody_knows_what_a_manifest_refers_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_without_a_medium_that_shares_is_told_so() {
+async fn a_store_without_a_medium_that_shares_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let mut store = sqlite(directory.path());
     store.create(&log()).unwrap();
@@ -163,7 +172,7 @@ async fn a_store_without_a_medium_that_shares_is_told_so() {
 /// Ends the work once something was moved.
 struct Begun;
 
-impl Pace for Begun {
+impl tipline_store::Throttle for Begun {
     fn moved(&self, bytes: u64) -> ControlFlow<()> {
         if bytes > 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
@@ -190,7 +199,7 @@ fn the_engine_stops_between_files() {
     assert_eq!(count(&engine.join("shared_checksum")), 0);
     drop(pin);
 
-    // The store has all of its files, and the engine goes on from what it has.
+    // The store has all of its files, and the engine continues from what it has.
     let mut pin = store.snapshot().unwrap().remove(0);
     let shared = pin.share(&engine, &into, &*job()).unwrap().unwrap();
     assert_eq!(shared.copied, Copied::Whole);

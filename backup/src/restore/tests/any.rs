@@ -124,7 +124,7 @@ fn target(kept: &Kept, random: &mut StdRng) -> Target {
     }
 }
 
-/// The definition: the index behind which a restore must stop.
+/// The definition: the index after which a restore must stop.
 fn expected(kept: &Kept, target: &Target, exclusive: bool) -> Option<u64> {
     let entries = kept.entries();
     let end = entries.len() as u64;

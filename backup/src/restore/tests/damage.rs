@@ -23,7 +23,7 @@ fn flip(file: &Path, at: impl Fn(usize) -> usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn targets_behind_a_hole_are_refused_and_those_before_it_are_not() {
+async fn targets_after_a_gap_are_refused_and_those_before_it_are_not() {
     let kept = Kept::of(History::random(11, 100)).await;
     let names = kept.segments(100, 20).await;
     fs::remove_file(kept.backup().join(names[2].to_string())).unwrap();
@@ -40,16 +40,16 @@ async fn targets_behind_a_hole_are_refused_and_those_before_it_are_not() {
     }
     for (target, index) in [(Target::Index(40), 40), (Target::Index(7), 7), (time(35), 35)] {
         let found = kept.restore(&["sqlite"], target, false).await.unwrap();
-        found.assert_is(&kept, index, "before the hole");
+        found.assert_is(&kept, index, "before the gap");
     }
-    // A checkpoint behind the hole makes what is behind it reachable, and nothing in it.
+    // A checkpoint after the gap makes what follows it reachable, and nothing in it.
     kept.checkpoint(&["sqlite"], 70).await;
     let found = kept.restore(&["sqlite"], Target::Latest, false).await.unwrap();
-    found.assert_is(&kept, 100, "from behind the hole");
+    found.assert_is(&kept, 100, "from after the gap");
     let refused = kept.restore(&["sqlite"], Target::Index(65), false).await;
     assert!(matches!(refused, Err(RestoreError::Gap { first: 41, last: 60, .. })));
     let found = kept.restore(&["files"], Target::Latest, false).await.unwrap();
-    found.assert_is(&kept, 100, "from behind the hole, into another kind");
+    found.assert_is(&kept, 100, "from after the gap, into another kind");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,7 +93,7 @@ async fn of_damaged_checkpoints_the_next_older_one_is_used() {
         let found = kept.restore(kinds, Target::Index(110), false).await.unwrap();
         found.assert_is(&kept, 110, &format!("{kinds:?}"));
         let report = &found.report;
-        assert_eq!(report.checkpoint.as_ref().unwrap().id, oldest.id.to_string());
+        assert_eq!(report.checkpoint.as_ref().unwrap().id, oldest.id);
         let notes = report.notes.join("; ");
         assert!(notes.contains(&newest.id.to_string()) && notes.contains(&largest.path), "{notes}");
         assert!(notes.contains(&middle.id.to_string()), "{notes}");
@@ -165,4 +165,15 @@ async fn places_of_two_logs_are_not_mixed() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_of_this_program_is_not_a_damaged_backup() {
+    let kept = Kept::of(History::random(17, 30)).await;
+    kept.segments(30, 30).await;
+    let directory = tempfile::tempdir().unwrap();
+    let mut place = place(&["sqlite"], directory.path());
+    place.open = std::sync::Arc::new(|_| panic!("opening it is a mistake of the program"));
+    let failed = run(kept.sources(), place, settings(Target::Latest, false)).await;
+    assert!(matches!(failed, Err(RestoreError::Internal { source: Some(_), .. })), "{failed:?}");
 }

@@ -15,10 +15,11 @@ use super::{KINDS, Kept, names_in};
 use crate::archive::{
     Archive, ArchiveError, ArchiveKeeper, ArchivePlan, ArchiveStore, ExpireError,
 };
-use crate::checkpoint::{Fate, Keep};
+use crate::checkpoint::{CheckpointRetention, Keep};
 use crate::destination::Destination;
 use crate::error::RestoreError;
 use crate::keys::Keys;
+use crate::throttle::Throttle;
 
 /// How many cases; `TIPLINE_EXPIRIES` in the environment overrides it.
 fn cases() -> u64 {
@@ -33,7 +34,7 @@ impl Kept {
     }
 
     async fn expire(&self, since: u64) -> ArchivePlan {
-        self.archive.expire(SECOND, self.since(since), &()).await.unwrap()
+        self.archive.expire(SECOND, self.since(since), &Throttle::none()).await.unwrap()
     }
 
     fn flip(&self, manifest: &crate::Manifest) {
@@ -118,7 +119,7 @@ async fn without_a_whole_checkpoint_nothing_goes() {
     kept.flip(&newer);
     assert!(no_start(&kept.expire(90).await).contains("damaged"), "it was believed");
     assert_eq!(kept.archive.segments().await.unwrap(), names, "nothing was removed");
-    assert_eq!(kept.checkpoints.kept().await.unwrap(), BTreeSet::new());
+    assert_eq!(kept.checkpoints.pinned().await.unwrap(), BTreeSet::new());
     // An older one that is whole leads to all that is to be kept.
     let older = kept.checkpoint(&["sqlite"], 45).await;
     let plan = kept.expire(90).await;
@@ -129,14 +130,17 @@ async fn without_a_whole_checkpoint_nothing_goes() {
     assert!(matches!(refused, Err(RestoreError::TooOld { .. })), "{:?}", refused.err());
     // It does not expire while the archive starts with it; then it does.
     let keep = Keep { last: 1, within: None };
-    let judged =
-        kept.checkpoints.expire(&keep, Timestamp::from_micros(0), None, &()).await.unwrap();
-    let fate = judged.iter().find(|(listed, _)| *listed.id() == older.id).unwrap();
-    assert_eq!(fate.1, Fate::Kept);
+    let planned = kept
+        .checkpoints
+        .expire(&keep, Timestamp::from_micros(0), None, &Throttle::none())
+        .await
+        .unwrap();
+    let retention = planned.iter().find(|(listed, _)| *listed.id() == older.id).unwrap();
+    assert_eq!(retention.1, CheckpointRetention::Pinned);
     let later = Timestamp::from_micros(kept.since(100).as_micros() + 1);
-    let plan = kept.archive.expire(SECOND, later, &()).await.unwrap();
+    let plan = kept.archive.expire(SECOND, later, &Throttle::none()).await.unwrap();
     assert_eq!((plan.first, plan.start.as_ref()), (91, Some(&young.id)), "{plan:?}");
-    assert_eq!(kept.checkpoints.kept().await.unwrap(), BTreeSet::from([young.id]));
+    assert_eq!(kept.checkpoints.pinned().await.unwrap(), BTreeSet::from([young.id]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -171,7 +175,7 @@ async fn what_is_back_after_a_power_cut_is_no_island() {
     fs::write(&back, bytes).unwrap();
     assert_eq!(kept.archive.cursor().await.unwrap(), kept.model(100).cursor);
     let found = kept.restore(&["sqlite"], Target::Latest, false).await.unwrap();
-    found.assert_is(&kept, 100, "behind what is back");
+    found.assert_is(&kept, 100, "after what is back");
     // The next run clears it away.
     kept.expire(90).await;
     assert_eq!(names_in(&kept.backup().join("segments")).len(), 3);
@@ -190,7 +194,7 @@ async fn of_an_encrypted_archive_a_key_is_needed_only_within_a_segment() {
         let mut kept = Kept::encrypted(History::blocks(100, 10), public.clone()).await;
         kept.segments(100, 10).await;
         kept.checkpoint(&["sqlite"], at).await;
-        let without = kept.archive.expire(SECOND, kept.since(90), &()).await;
+        let without = kept.archive.expire(SECOND, kept.since(90), &Throttle::none()).await;
         let place = Destination::open(&format!("dir:{}", kept.backup().display())).unwrap();
         let keys = Keys::default().identity_file(&file).unwrap();
         kept.archive = Archive::open(place, keys).await.unwrap();
@@ -232,12 +236,13 @@ async fn an_archive_says_which_heights_it_still_has() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_decided_about_an_archive_with_a_hole() {
+async fn nothing_is_decided_about_an_archive_with_a_gap() {
     let kept = Kept::of(History::blocks(100, 10)).await;
     let names = kept.segments(100, 10).await;
     kept.checkpoint(&["sqlite"], 75).await;
     fs::remove_file(kept.backup().join(names[8].to_string())).unwrap();
-    let refused = kept.archive.expire(SECOND, kept.since(100), &()).await.unwrap_err();
+    let refused =
+        kept.archive.expire(SECOND, kept.since(100), &Throttle::none()).await.unwrap_err();
     assert!(refused.to_string().contains("entries 81 to 90"), "{refused}");
     assert_eq!(names_in(&kept.backup().join("segments")).len(), 9);
 }

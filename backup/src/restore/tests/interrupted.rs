@@ -14,7 +14,7 @@ use super::{KINDS, Kept, names_in, open, place, run, settings};
 use crate::error::RestoreError;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_there_is_replaced_only_when_told_to() {
+async fn what_is_there_is_replaced_only_by_force() {
     for kinds in KINDS {
         let kept = Kept::of(History::random(21, 60)).await;
         kept.segments(60, 20).await;
@@ -49,7 +49,7 @@ async fn there_is_one_restore_at_a_place() {
     let kept = Kept::of(History::random(22, 60)).await;
     kept.segments(60, 20).await;
     let directory = tempfile::tempdir().unwrap();
-    let first = super::super::stage::Stage::take(place(&["sqlite"], directory.path()), false);
+    let first = super::super::stage::Stage::acquire(place(&["sqlite"], directory.path()), false);
     let second =
         run(kept.sources(), place(&["sqlite"], directory.path()), settings(Target::Latest, false));
     assert!(matches!(second.await, Err(RestoreError::InUse { .. })));
@@ -60,7 +60,7 @@ async fn there_is_one_restore_at_a_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restore_that_was_stopped_goes_on_where_it_was() {
+async fn a_restore_that_was_stopped_resumes() {
     for kinds in KINDS {
         let kept = Kept::of(History::random(23, 400)).await;
         kept.segments(400, 20).await;
@@ -95,7 +95,7 @@ async fn a_restore_that_was_stopped_goes_on_where_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn carrying_over_that_was_stopped_is_begun_anew() {
+async fn a_logical_copy_that_was_stopped_starts_again() {
     for (of, into) in [("files", "sqlite"), ("sqlite", "files")] {
         let kept = Kept::of(History::random(26, 4000)).await;
         kept.checkpoint(&[of], 4000).await;
@@ -107,7 +107,7 @@ async fn carrying_over_that_was_stopped_is_begun_anew() {
         let work = restore(sources, place.clone(), settings.clone(), progress, stop.clone());
         let work = tokio::spawn(work);
         // It may be faster than anybody looks.
-        drop(hears.wait_for(|at| at.step == Step::Carrying).await);
+        drop(hears.wait_for(|at| at.step == Step::Copying).await);
         stop.cancel();
         if let Err(error) = work.await.unwrap() {
             assert!(matches!(error, RestoreError::Cancelled { .. }), "{error:?}");
@@ -138,9 +138,9 @@ async fn what_was_staged_for_another_point_is_not_used() {
     kept.model(50).assert_is(&*open(&place).reader().unwrap(), "50");
 }
 
-/// A store whose opening fails behind the staged one was filled: nothing is put in place.
+/// A store that fails to open after it was staged: nothing is installed.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_looked_at_is_not_put_in_place() {
+async fn what_cannot_be_inspected_is_not_installed() {
     let kept = Kept::of(History::random(25, 40)).await;
     kept.segments(40, 20).await;
     let directory = tempfile::tempdir().unwrap();

@@ -148,7 +148,7 @@ impl Restored {
         open(&self.place)
     }
 
-    /// It is what the model is, and goes on to the end of the history.
+    /// It is what the model is, and continues to the end of the history.
     fn assert_is(&self, kept: &Kept, index: u64, context: &str) {
         assert_eq!(self.report.achieved.index, index, "{context}");
         let mut store = self.open();
@@ -157,7 +157,7 @@ impl Restored {
         for entries in kept.entries()[index as usize..].chunks(50) {
             store.apply(&model.batch(entries)).unwrap();
         }
-        model.assert_is(&*store.reader().unwrap(), &format!("{context}, gone on"));
+        model.assert_is(&*store.reader().unwrap(), &format!("{context}, continued"));
     }
 }
 

@@ -9,7 +9,7 @@ use tipline_log::{Extent, Log, Reader, Receipts};
 use tipline_proto::{InstanceId, Level, Position, Reached, Receipt, Role, Timestamp};
 use tipline_store::conformance::history::{History, log};
 
-use crate::retention::{Proven, ProvenKind, RetentionRule, plan, survey};
+use crate::retention::{NotProven, Proven, ProvenKind, RetentionRule, plan, survey};
 use crate::tests::{clock, digest, dynamic, failure, place, start, undisturbed, until_index};
 
 fn rule() -> RetentionRule {
@@ -54,7 +54,7 @@ async fn receipts_without_copies_do_not_trim_the_log() {
     log.put_receipt(&hollow(entries[99].position())).await.unwrap();
     let whole = Extent { first: 1, last: 100 };
     assert_eq!(retain(&log, &[]).await, whole);
-    let empty = Proven { covered: Err("it is empty".into()), ..proven(entries[0].position()) };
+    let empty = Proven { covered: Err(NotProven::Empty), ..proven(entries[0].position()) };
     assert_eq!(retain(&log, &[empty]).await, whole);
     // Only as far as somebody has read there.
     let found = proven(entries[29].position());
@@ -86,7 +86,7 @@ async fn a_log_is_trimmed_under_a_consumer_that_follows() {
     // Its last receipt is there now.
     let end = proven(entries[299].position());
     assert_eq!(retain(&memory, &[end]).await, Extent { first: 300, last: 300 });
-    // It goes on behind what it has, although the log no longer has the entry at its cursor.
+    // It resumes after what it has, although the log no longer has the entry at its cursor.
     let consumer = start(&(Arc::new(memory.clone()) as Arc<dyn Log>), &path);
     until_index(&consumer, 300).await;
     consumer.shutdown().await.unwrap();
@@ -104,6 +104,6 @@ async fn a_fresh_consumer_is_refused_with_what_is_there_after_trimming() {
     assert_eq!(held, Extent { first: 41, last: 100 });
     assert_eq!(memory.extent().await.unwrap(), held);
     let error = failure(&start(&(Arc::new(memory) as Arc<dyn Log>), &path)).await;
-    let told = matches!(*error, ConsumerError::OutOfRange { needed: 1, first: 41, last: 100, .. });
-    assert!(told, "{error:?}");
+    let found = matches!(*error, ConsumerError::OutOfRange { needed: 1, first: 41, last: 100, .. });
+    assert!(found, "{error:?}");
 }

@@ -11,7 +11,7 @@ use tipline_proto::{
     Digest, InstanceId, Level, Lineage, Position, Reached, Receipt, Role, Timestamp,
 };
 
-use super::{Proven, ProvenKind, RetentionRule};
+use super::{NotProven, Proven, ProvenKind, RetentionRule};
 
 /// The log's position at an index.
 fn at(index: u64) -> Position {
@@ -52,7 +52,11 @@ fn checkpoint(position: Position) -> Proven {
 }
 
 fn unread(place: &str, why: &str) -> Proven {
-    Proven { kind: ProvenKind::Archive, place: place.into(), covered: Err(why.into()) }
+    Proven {
+        kind: ProvenKind::Archive,
+        place: place.into(),
+        covered: Err(NotProven::Unavailable { why: why.into() }),
+    }
 }
 
 /// Nothing is kept but for what is not backed up by anyone.

@@ -13,12 +13,12 @@ use crate::conformance::history::{History, log};
 use crate::conformance::model::Model;
 use crate::error::StoreError;
 use crate::files::FileStore;
-use crate::snapshot::{Copied, Pace, Snapshot};
+use crate::snapshot::{Copied, Snapshot, Throttle};
 use crate::spec::Store;
 
 struct Any;
 
-impl Pace for Any {
+impl Throttle for Any {
     fn moved(&self, _: u64) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }

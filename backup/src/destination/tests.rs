@@ -1,0 +1,106 @@
+//! What a failure is called depends on who failed.
+
+use std::error::Error;
+use std::fs;
+use std::io::{self, ErrorKind};
+
+use super::error::{Doing, Medium};
+use super::{Destination, DestinationError};
+use crate::throttle::Throttle;
+
+async fn directory(name: &str) -> (tempfile::TempDir, Destination) {
+    let directory = tempfile::tempdir().unwrap();
+    let address = format!("dir:{}", directory.path().join(name).display());
+    let at = Destination::open(&address).unwrap();
+    at.prepare().await.unwrap();
+    (directory, at)
+}
+
+#[tokio::test]
+async fn the_name_of_a_directory_is_not_a_reply() {
+    for name in ["NoSuchBucket", "status code: 403 "] {
+        let (_directory, at) = directory(name).await;
+        let missing = at.read("x").await.unwrap_err();
+        assert!(matches!(missing, DestinationError::NotFound { .. }), "{name}: {missing:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_this_machine_fails_for_itself() {
+    let (directory, at) = directory("there").await;
+    at.create("x", "x".into()).await.unwrap();
+    let nowhere = directory.path().join("missing").join("file");
+    let failures = [
+        at.upload("y", &nowhere, &Throttle::none()).await.unwrap_err(),
+        at.download("x", &nowhere, &Throttle::none()).await.unwrap_err(),
+    ];
+    for failed in failures {
+        assert!(!failed.is_retryable(), "{failed:?}");
+        let text = failed.to_string();
+        assert!(text.contains("missing/file") && !text.contains("out of reach"), "{text}");
+    }
+    assert_eq!(fs::read_dir(directory.path().join("there")).unwrap().count(), 1);
+}
+
+fn doing(medium: Medium) -> Doing {
+    Doing { place: "there".to_owned(), what: "reading x".to_owned(), medium }
+}
+
+fn generic(source: impl Into<Box<dyn Error + Send + Sync>>) -> object_store::Error {
+    object_store::Error::Generic { store: "S3", source: source.into() }
+}
+
+/// An error as a client builds it: its own text, and a cause.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+struct Because {
+    text: String,
+    source: Box<dyn Error + Send + Sync>,
+}
+
+fn because(text: &str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Because {
+    Because { text: text.to_owned(), source: source.into() }
+}
+
+#[test]
+fn what_this_machine_says_of_its_network_is_not_what_a_server_says() {
+    for kind in [ErrorKind::StorageFull, ErrorKind::PermissionDenied, ErrorKind::QuotaExceeded] {
+        let error = generic(because("connecting", io::Error::from(kind)));
+        let found = doing(Medium::ObjectStorage).store(error);
+        assert!(matches!(found, DestinationError::Unavailable { .. }), "{kind}: {found:?}");
+    }
+    let error = generic(because("writing", io::Error::from(ErrorKind::StorageFull)));
+    let found = doing(Medium::Directory).store(error);
+    assert!(matches!(found, DestinationError::NoSpace { .. }), "{found:?}");
+}
+
+#[test]
+fn of_a_servers_error_only_the_reply_is_read() {
+    let reply = |reply: &str| {
+        let address = "GET http://host/bucket/NoSuchBucket/<Code>AccessDenied</Code>";
+        let request = because(&format!("{address} - {reply}"), reply.to_owned());
+        doing(Medium::ObjectStorage).store(generic(request))
+    };
+    let denied = reply("Server returned non-2xx status code: 403 Forbidden: ");
+    assert!(matches!(denied, DestinationError::Denied { .. }), "{denied:?}");
+    let denied = reply("Server returned error response: <Code>AccessDenied</Code>");
+    assert!(matches!(denied, DestinationError::Denied { .. }), "{denied:?}");
+    let none = reply("Server returned non-2xx status code: 404 Not Found: NoSuchBucket");
+    assert!(matches!(none, DestinationError::Unavailable { .. }), "{none:?}");
+    let away = reply("Server returned non-2xx status code: 500 Internal Server Error: ");
+    assert!(matches!(away, DestinationError::Unavailable { .. }), "{away:?}");
+    let path = "NoSuchBucket/x".to_owned();
+    let source =
+        because("GET http://host/NoSuchBucket/x", "Server returned non-2xx status code: 404 ");
+    let missing = object_store::Error::NotFound { path, source: Box::new(source) };
+    let missing = doing(Medium::ObjectStorage).store(missing);
+    assert!(matches!(missing, DestinationError::NotFound { .. }), "{missing:?}");
+}
+
+#[test]
+fn a_full_disk_is_full_whatever_its_directory_is_called() {
+    let path = "cannot write /backup/NoSuchBucket/status code: 403 /x";
+    let error = generic(because(path, io::Error::from(ErrorKind::StorageFull)));
+    let found = doing(Medium::Directory).store(error);
+    assert!(matches!(found, DestinationError::NoSpace { .. }), "{found:?}");
+}

@@ -1,0 +1,183 @@
+//! Files and directories of this machine. Each step that durability takes is here once.
+//!
+//! All of it gives plain I/O errors. Callers add what they were doing, with which path. Nothing
+//! here is asynchronous: call it from a blocking task.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+/// What becomes of a file that has the name already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Existing {
+    /// It is replaced.
+    Replace,
+    /// It stays, and [`ErrorKind::AlreadyExists`] says so.
+    Keep,
+}
+
+/// Makes a new directory for its owner only. Its name is not durable yet.
+pub(crate) fn make_private_directory(path: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+/// Makes a directory and those that it is in. The names of the last two are durable on return.
+pub(crate) fn make_directories(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)?;
+    sync(parent(path))
+}
+
+/// Writes a new file for its owner only. Its content is durable on return, its name is not yet.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut options = private();
+    let mut file = options.write(true).create_new(true).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Writes a file for its owner only, which appears under its name as a whole or not at all.
+/// Content and name are durable on return.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8], existing: Existing) -> io::Result<()> {
+    let directory = parent(path);
+    // A temporary file has mode 0600 from the start.
+    let mut file = tempfile::Builder::new().prefix(".tipline-").tempfile_in(directory)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    let named = match existing {
+        Existing::Replace => file.persist(path),
+        Existing::Keep => file.persist_noclobber(path),
+    };
+    named.map_err(|e| e.error)?;
+    sync(directory)
+}
+
+/// Flushes a file, or the names in a directory.
+pub(crate) fn sync(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Moves a file or a directory, also to another file system. The names are not durable yet.
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::rename(from, to) {
+        Err(e) if e.kind() == ErrorKind::CrossesDevices => copy(from, to),
+        renamed => renamed,
+    }
+}
+
+/// Copies a file or a directory. Everything in it is durable on return, its own name is not.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    if !from.is_dir() {
+        fs::copy(from, to)?;
+        return sync(to);
+    }
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        copy(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    sync(to)
+}
+
+/// Removes a file, or a directory with everything in it. `Ok` too if there is none.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(e) => Err(e),
+    };
+    match removed {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+/// Bytes in a file, or in all files below a directory; 0 where nothing can be read.
+pub(crate) fn size(path: &Path) -> u64 {
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => {
+            let entries = fs::read_dir(path).into_iter().flatten().flatten();
+            entries.map(|entry| size(&entry.path())).sum()
+        }
+        Ok(found) => found.len(),
+        Err(_) => 0,
+    }
+}
+
+/// Bytes that may still be written to the file system of a directory; `None` where it does not say.
+#[cfg(target_os = "linux")]
+pub(crate) fn free(directory: &Path) -> Option<u64> {
+    let found = nix::sys::statvfs::statvfs(directory).ok()?;
+    Some(found.blocks_available().saturating_mul(found.fragment_size()))
+}
+
+/// Bytes that may still be written to the file system of a directory; `None` where it does not say.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn free(_directory: &Path) -> Option<u64> {
+    None
+}
+
+/// The directory that a path is in.
+pub(crate) fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// The path with something appended to its last name.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// An advisory lock on a file, held until it is dropped or the process ends. The file means
+/// nothing by itself: it may stay, or be removed by the holder of the lock.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    file: File,
+}
+
+impl Lock {
+    /// Takes the lock, and makes its file if there is none; `None` if someone else has it.
+    pub(crate) fn try_acquire(path: &Path) -> io::Result<Option<Self>> {
+        let file = private().create(true).append(true).open(path)?;
+        match file.try_lock() {
+            // The previous holder may just have removed the file: the lock is of no use then.
+            Ok(()) => Ok(is_at(&file, path).then_some(Self { file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A child process that is just being started has a copy of the handle. If unlocking
+        // fails, closing will do.
+        _ = self.file.unlock();
+    }
+}
+
+/// For files that only their owner may read.
+fn private() -> OpenOptions {
+    #[cfg_attr(not(unix), expect(unused_mut, reason = "there are no modes"))]
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// Whether the file still has this path.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let place = |found: fs::Metadata| (found.dev(), found.ino());
+    let (file, path) = (file.metadata().map(place), fs::metadata(path).map(place));
+    matches!((file, path), (Ok(file), Ok(path)) if file == path)
+}
+
+#[cfg(not(unix))]
+fn is_at(_: &File, path: &Path) -> bool {
+    path.exists()
+}
