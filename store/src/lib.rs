@@ -46,11 +46,11 @@ pub use error::{Disagreement, StoreError};
 pub use files::{FileReader, FileStore};
 pub use memory::MemoryStore;
 pub use open_copy::{can_open, open_copy};
-pub use reader::StoreReader;
+pub use reader::{ChainView, StoreReader};
 #[cfg(feature = "rocksdb")]
 pub use rocksdb::{RocksDbReader, RocksDbStore};
 pub use snapshot::{Copied, Pace, SharedCopy, SharedFile, Snapshot};
-pub use spec::Store;
+pub use spec::{Sink, Store};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteReader, SqliteStore};
 pub use stored::{

@@ -9,8 +9,8 @@ use tipline_proto::{Cursor, Hash, Key, Label, LogIdentity, Tip, TransactionId};
 use crate::batch::Batch;
 use crate::changes::Changes;
 use crate::error::StoreError;
-use crate::reader::StoreReader;
-use crate::spec::Store;
+use crate::reader::{ChainView, StoreReader};
+use crate::spec::{Sink, Store};
 use crate::stored::{
     StoreIdentity, StoredBlock, StoredLinks, StoredMark, StoredProof, StoredRecord,
     StoredTransaction,
@@ -47,7 +47,7 @@ impl MemoryStore {
     }
 }
 
-impl Store for MemoryStore {
+impl Sink for MemoryStore {
     fn place(&self) -> String {
         PLACE.to_owned()
     }
@@ -79,6 +79,12 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {
+        Ok(self.reader()?)
+    }
+}
+
+impl Store for MemoryStore {
     fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
         Ok(Box::new(MemoryReader { content: Arc::clone(&self.content) }))
     }
@@ -137,7 +143,7 @@ fn behind<K: Ord + Clone, V>(map: &BTreeMap<K, V>, after: Option<&K>, limit: usi
     map.range((start, Unbounded)).take(limit).map(|(key, _)| key.clone()).collect()
 }
 
-impl StoreReader for MemoryReader {
+impl ChainView for MemoryReader {
     fn place(&self) -> String {
         PLACE.to_owned()
     }
@@ -162,6 +168,14 @@ impl StoreReader for MemoryReader {
         Ok(self.content().blocks.get(&height).cloned())
     }
 
+    fn heights(&self) -> Result<Option<(u64, u64)>, StoreError> {
+        let content = self.content();
+        let ends = content.blocks.first_key_value().zip(content.blocks.last_key_value());
+        Ok(ends.map(|((lowest, _), (highest, _))| (*lowest, *highest)))
+    }
+}
+
+impl StoreReader for MemoryReader {
     fn block_by_hash(&self, hash: &Hash) -> Result<Option<StoredBlock>, StoreError> {
         let content = self.content();
         let height = content.heights.get(hash);
@@ -170,12 +184,6 @@ impl StoreReader for MemoryReader {
 
     fn proof(&self, height: u64) -> Result<Option<StoredProof>, StoreError> {
         Ok(self.content().proofs.get(&height).cloned())
-    }
-
-    fn heights(&self) -> Result<Option<(u64, u64)>, StoreError> {
-        let content = self.content();
-        let ends = content.blocks.first_key_value().zip(content.blocks.last_key_value());
-        Ok(ends.map(|((lowest, _), (highest, _))| (*lowest, *highest)))
     }
 
     fn transaction(&self, id: &TransactionId) -> Result<Option<StoredTransaction>, StoreError> {

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use tipline_proto::{Chain, Cursor, Entry, Hash, Lineage, LogIdentity};
-use tipline_store::{Batch, MemoryStore, Store, StoreError, StoreIdentity, StoreReader};
+use tipline_store::{
+    Batch, ChainView, MemoryStore, Sink, Store, StoreError, StoreIdentity, StoreReader,
+};
 
 #[derive(Debug)]
 struct BatchFiles {
@@ -86,7 +88,7 @@ fn failed(place: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync
     StoreError::Failed { place, what, source: Some(source.into()) }
 }
 
-impl Store for BatchFiles {
+impl Sink for BatchFiles {
     fn place(&self) -> String {
         self.directory.display().to_string()
     }
@@ -110,6 +112,12 @@ impl Store for BatchFiles {
         self.write(batch.entries[0].index, &parts)?;
         self.memory.apply(batch)
     }
+    fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {
+        Ok(self.reader()?)
+    }
+}
+
+impl Store for BatchFiles {
     fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
         self.memory.reader()
     }

@@ -15,7 +15,7 @@ use tipline_producer::{Producer, ProducerSettings, Standing};
 use tipline_proto::{
     Announcement, ConsumerName, Digest, Entry, InstanceId, Label, LogIdentity, Receipt, Role,
 };
-use tipline_store::{SqliteReader, SqliteStore, StoreReader, content_digest};
+use tipline_store::{ChainView, SqliteReader, SqliteStore, content_digest};
 use tipline_tests::{
     Nats, NatsOptions, Rng, Running, Tipline, ToyNode, check_log, check_store, eventually,
     open_log, toy_history,

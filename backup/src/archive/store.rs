@@ -1,27 +1,27 @@
-//! The archive as the store of a consumer: each batch becomes a segment.
+//! The archive as the sink of a consumer: each batch becomes a segment.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tipline_proto::{Event, LogIdentity};
-use tipline_store::{Batch, Store, StoreError, StoreIdentity, StoreReader, StoredLinks};
+use tipline_store::{Batch, ChainView, Sink, StoreError, StoreIdentity, StoredLinks};
 use tokio::runtime::Handle;
 
 use super::head::Standing;
 use super::index::Row;
-use super::reader::ArchiveReader;
+use super::reader::ArchiveView;
 use super::{Archive, ArchiveError, SegmentIndex};
 use crate::destination::{Destination, DestinationError};
 use crate::keys::Keys;
 
-/// An archive as a store: what a consumer applies becomes segments.
+/// An archive as a [`Sink`]: what a consumer applies becomes segments.
 ///
 /// Its cursor is what the destination holds, asked when the consumer starts, never a file beside
 /// it. A batch is applied when its segment was written, read back, and is what it should be. While
 /// the destination is away, or refuses the credentials, calls fail with
 /// [`StoreError::Unavailable`] and may be repeated.
 ///
-/// Its reader answers what verification asks, which is positions and blocks by height; for
-/// anything else, restore.
+/// Its view answers what verification asks, which is positions and blocks by height; for
+/// anything else, restore it into a store.
 #[derive(Debug)]
 pub struct ArchiveStore {
     destination: Destination,
@@ -109,7 +109,7 @@ impl ArchiveStore {
     }
 }
 
-impl Store for ArchiveStore {
+impl Sink for ArchiveStore {
     fn place(&self) -> String {
         format!("archive:{}", self.destination.place())
     }
@@ -191,9 +191,9 @@ impl Store for ArchiveStore {
         there.map_err(|error| self.failed(error))
     }
 
-    fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
+    fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {
         let (runtime, opened) = (self.runtime.clone(), Arc::clone(&self.state));
-        Ok(Box::new(ArchiveReader::new(self.place(), runtime, opened)))
+        Ok(Box::new(ArchiveView::new(self.place(), runtime, opened)))
     }
 }
 

@@ -41,7 +41,7 @@ pub(super) fn carry(
     };
     let log = identity(of)?;
     into.create(&log)?;
-    into.set_bulk_load(true)?;
+    into.begin_bulk_load()?;
     let order = EntryOrder::of(from, scratch)?;
     let links = from.links()?;
     let nobody =
@@ -67,7 +67,7 @@ pub(super) fn carry(
     drop(carrier);
     drop(order);
     fs::remove_file(scratch).map_err(|source| files("removing", scratch, source))?;
-    into.set_bulk_load(false)?;
+    into.end_bulk_load()?;
     let mut digest = |reader: &dyn StoreReader| {
         content_digest_while(reader, || match proceed(carried) {
             true => Ok(()),

@@ -9,7 +9,7 @@ use tipline_log::memory::{DeliveryFault, MemoryLog};
 use tipline_proto::limits::MAX_APPLY_EVENTS;
 use tipline_proto::{Entry, Level, Role};
 use tipline_store::conformance::history::{History, log};
-use tipline_store::{SqliteReader, SqliteStore, Store, StoreError, StoreReader};
+use tipline_store::{ChainView, SqliteReader, SqliteStore, Store, StoreError};
 use tokio::time::timeout;
 
 use super::gated::{GatedStore, Go};

@@ -10,7 +10,7 @@ use super::read::FileReader;
 use super::recover::recover;
 use super::tree::{Tree, make_directory};
 use crate::error::StoreError;
-use crate::reader::StoreReader;
+use crate::reader::ChainView;
 use crate::sqlite::{Role, SqliteStore};
 
 /// What the index is among the files of its schema.

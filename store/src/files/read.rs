@@ -12,7 +12,7 @@ use super::layout::{Key, Layout, Part, Staged};
 use super::open;
 use super::reference::{Mismatch, Reference};
 use crate::error::StoreError;
-use crate::reader::StoreReader;
+use crate::reader::{ChainView, StoreReader};
 use crate::sqlite::SqliteReader;
 use crate::stored::{
     StoreIdentity, StoredBlock, StoredLinks, StoredMark, StoredProof, StoredRecord,
@@ -198,7 +198,7 @@ impl Row for StoredProof {
     }
 }
 
-impl StoreReader for FileReader {
+impl ChainView for FileReader {
     fn place(&self) -> String {
         self.place.clone()
     }
@@ -219,16 +219,18 @@ impl StoreReader for FileReader {
         self.whole(|index| index.block(height))
     }
 
+    fn heights(&self) -> Result<Option<(u64, u64)>, StoreError> {
+        self.index.heights()
+    }
+}
+
+impl StoreReader for FileReader {
     fn block_by_hash(&self, hash: &Hash) -> Result<Option<StoredBlock>, StoreError> {
         self.whole(|index| index.block_by_hash(hash))
     }
 
     fn proof(&self, height: u64) -> Result<Option<StoredProof>, StoreError> {
         self.whole(|index| index.proof(height))
-    }
-
-    fn heights(&self) -> Result<Option<(u64, u64)>, StoreError> {
-        self.index.heights()
     }
 
     fn transaction(&self, id: &TransactionId) -> Result<Option<StoredTransaction>, StoreError> {

@@ -11,7 +11,7 @@ use super::layout::{Key, Staged};
 use super::read::FileReader;
 use super::tree::Tree;
 use crate::error::StoreError;
-use crate::reader::StoreReader;
+use crate::reader::ChainView;
 
 /// Puts the files of a store as its index says.
 pub(super) fn recover(tree: &mut Tree, reader: &FileReader) -> Result<(), StoreError> {

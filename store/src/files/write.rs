@@ -19,9 +19,9 @@ use super::tree::Tree;
 use crate::batch::Batch;
 use crate::changes::Changes;
 use crate::error::StoreError;
-use crate::reader::StoreReader;
+use crate::reader::{ChainView, StoreReader};
 use crate::snapshot::Snapshot;
-use crate::spec::Store;
+use crate::spec::{Sink, Store};
 use crate::sqlite::SqliteStore;
 use crate::stored::StoreIdentity;
 
@@ -184,7 +184,7 @@ impl FileStore {
     }
 }
 
-impl Store for FileStore {
+impl Sink for FileStore {
     fn place(&self) -> String {
         self.place.clone()
     }
@@ -218,8 +218,8 @@ impl Store for FileStore {
         Ok(())
     }
 
-    fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
-        Ok(Box::new(FileReader::connect(self.layout().clone(), self.place.clone())?))
+    fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {
+        Ok(self.reader()?)
     }
 
     fn snapshot(&self) -> Result<Vec<Box<dyn Snapshot>>, StoreError> {
@@ -228,6 +228,12 @@ impl Store for FileStore {
         let (place, layout) = (self.place.clone(), self.layout().clone());
         let snapshot = FilesSnapshot::new(place, layout, index, self.tree.hold())?;
         Ok(vec![Box::new(snapshot)])
+    }
+}
+
+impl Store for FileStore {
+    fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
+        Ok(Box::new(FileReader::connect(self.layout().clone(), self.place.clone())?))
     }
 }
 

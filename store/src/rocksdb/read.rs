@@ -11,7 +11,7 @@ use super::open::{self, Database};
 use super::reopen::Outside;
 use super::view::View;
 use crate::error::StoreError;
-use crate::reader::StoreReader;
+use crate::reader::{ChainView, StoreReader};
 use crate::stored::{
     StoreIdentity, StoredBlock, StoredLinks, StoredMark, StoredProof, StoredRecord,
     StoredTransaction,
@@ -77,7 +77,7 @@ impl fmt::Debug for RocksDbReader {
     }
 }
 
-impl StoreReader for RocksDbReader {
+impl ChainView for RocksDbReader {
     fn place(&self) -> String {
         self.place.clone()
     }
@@ -98,16 +98,18 @@ impl StoreReader for RocksDbReader {
         self.read(|view| view.block(height))
     }
 
+    fn heights(&self) -> Result<Option<(u64, u64)>, StoreError> {
+        self.read(|view| view.heights())
+    }
+}
+
+impl StoreReader for RocksDbReader {
     fn block_by_hash(&self, hash: &Hash) -> Result<Option<StoredBlock>, StoreError> {
         self.read(|view| view.block_by_hash(hash))
     }
 
     fn proof(&self, height: u64) -> Result<Option<StoredProof>, StoreError> {
         self.read(|view| view.proof(height))
-    }
-
-    fn heights(&self) -> Result<Option<(u64, u64)>, StoreError> {
-        self.read(|view| view.heights())
     }
 
     fn transaction(&self, id: &TransactionId) -> Result<Option<StoredTransaction>, StoreError> {

@@ -18,9 +18,9 @@ use super::{batch, rows};
 use crate::batch::Batch;
 use crate::changes::Changes;
 use crate::error::StoreError;
-use crate::reader::StoreReader;
+use crate::reader::{ChainView, StoreReader};
 use crate::snapshot::Snapshot;
-use crate::spec::Store;
+use crate::spec::{Sink, Store};
 use crate::stored::StoreIdentity;
 
 /// While rows are written to files too slowly, it is looked this often whether there is room in
@@ -180,7 +180,7 @@ impl RocksDbStore {
     }
 }
 
-impl Store for RocksDbStore {
+impl Sink for RocksDbStore {
     fn place(&self) -> String {
         self.place.clone()
     }
@@ -237,8 +237,8 @@ impl Store for RocksDbStore {
         Ok(())
     }
 
-    fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
-        Ok(Box::new(RocksDbReader::shared(Arc::clone(&self.database), self.place.clone())))
+    fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {
+        Ok(self.reader()?)
     }
 
     fn snapshot(&self) -> Result<Vec<Box<dyn Snapshot>>, StoreError> {
@@ -249,5 +249,11 @@ impl Store for RocksDbStore {
         };
         let snapshot = RocksDbSnapshot::new(&self.database.db, &self.place, identity, cursor)?;
         Ok(vec![Box::new(snapshot)])
+    }
+}
+
+impl Store for RocksDbStore {
+    fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
+        Ok(Box::new(RocksDbReader::shared(Arc::clone(&self.database), self.place.clone())))
     }
 }

@@ -14,7 +14,7 @@ use super::error::fault;
 use super::schema::Role;
 use super::{open, schema};
 use crate::error::StoreError;
-use crate::reader::StoreReader;
+use crate::reader::{ChainView, StoreReader};
 use crate::stored::{
     StoreIdentity, StoredBlock, StoredLinks, StoredMark, StoredProof, StoredRecord,
     StoredTransaction,
@@ -92,7 +92,7 @@ impl SqliteReader {
     }
 }
 
-impl StoreReader for SqliteReader {
+impl ChainView for SqliteReader {
     fn place(&self) -> String {
         self.place.clone()
     }
@@ -121,6 +121,20 @@ impl StoreReader for SqliteReader {
         self.one(|| format!("block {height}"), sql, [key(height)], block)
     }
 
+    fn heights(&self) -> Result<Option<(u64, u64)>, StoreError> {
+        // Two look-ups at the ends of the tree; min and max in one would read all of it.
+        let sql = "SELECT lowest, (SELECT max(height) FROM blocks) \
+            FROM (SELECT min(height) AS lowest FROM blocks) WHERE lowest IS NOT NULL";
+        self.one(
+            || "the heights of the blocks".to_owned(),
+            sql,
+            [],
+            |row| Ok((number(row, 0)?, number(row, 1)?)),
+        )
+    }
+}
+
+impl StoreReader for SqliteReader {
     fn block_by_hash(&self, hash: &Hash) -> Result<Option<StoredBlock>, StoreError> {
         let sql = schema::BLOCK_BY_HASH;
         self.one(|| format!("block {hash}"), sql, [hash.as_ref()], block)
@@ -142,18 +156,6 @@ impl StoreReader for SqliteReader {
                     payload: payload(row, 4)?,
                 })
             },
-        )
-    }
-
-    fn heights(&self) -> Result<Option<(u64, u64)>, StoreError> {
-        // Two look-ups at the ends of the tree; min and max in one would read all of it.
-        let sql = "SELECT lowest, (SELECT max(height) FROM blocks) \
-            FROM (SELECT min(height) AS lowest FROM blocks) WHERE lowest IS NOT NULL";
-        self.one(
-            || "the heights of the blocks".to_owned(),
-            sql,
-            [],
-            |row| Ok((number(row, 0)?, number(row, 1)?)),
         )
     }
 

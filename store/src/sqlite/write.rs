@@ -15,9 +15,9 @@ use super::schema::{self, Role};
 use super::snapshot::SqliteSnapshot;
 use crate::batch::Batch;
 use crate::error::StoreError;
-use crate::reader::StoreReader;
+use crate::reader::{ChainView, StoreReader};
 use crate::snapshot::Snapshot;
-use crate::spec::Store;
+use crate::spec::{Sink, Store};
 use crate::stored::StoreIdentity;
 
 /// What an entry may add to the WAL besides its payload: a page for its row, and one of an index.
@@ -80,8 +80,8 @@ pub struct SqliteStore {
     cursor: Option<Cursor>,
     /// At most this many bytes of the WAL are not in the file yet.
     wal_bytes: usize,
-    /// There is no WAL.
-    filling: bool,
+    /// Which one there is: a rollback journal during a bulk load.
+    journal: Journal,
     /// What failed, if the handle is poisoned.
     poisoned: Option<String>,
     /// Released after the connection is closed: fields are dropped in their order.
@@ -104,7 +104,7 @@ impl SqliteStore {
         let Opened { place, path, role, connection, lock } = open::for_writing(path, place, role)?;
         let found = read_store(&connection, &place)?;
         let (identity, cursor) = found.unzip();
-        let (wal_bytes, filling, poisoned) = (WAL_BYTES, false, None);
+        let (wal_bytes, journal, poisoned) = (WAL_BYTES, Journal::WriteAhead, None);
         Ok(Self {
             place,
             path,
@@ -113,7 +113,7 @@ impl SqliteStore {
             identity,
             cursor,
             wal_bytes,
-            filling,
+            journal,
             poisoned,
             _lock: lock,
         })
@@ -148,9 +148,19 @@ impl SqliteStore {
         batch.check_behind(self.cursor.as_ref(), &self.place).cloned()
     }
 
+    /// Switches the journal, if it is another one.
+    fn switch(&mut self, journal: Journal) -> Result<(), StoreError> {
+        self.check_usable()?;
+        if self.journal != journal {
+            use_journal(&self.connection, &self.place, journal)?;
+            self.journal = journal;
+        }
+        Ok(())
+    }
+
     /// Carries what is in the WAL into the file, if it has become much.
     fn checkpoint(&mut self) -> Result<(), StoreError> {
-        if self.filling || self.wal_bytes < WAL_BYTES {
+        if self.journal == Journal::Rollback || self.wal_bytes < WAL_BYTES {
             return Ok(());
         }
         self.connection
@@ -193,7 +203,7 @@ impl SqliteStore {
     }
 }
 
-impl Store for SqliteStore {
+impl Sink for SqliteStore {
     fn place(&self) -> String {
         self.place.clone()
     }
@@ -237,26 +247,30 @@ impl Store for SqliteStore {
         Ok(())
     }
 
-    fn set_bulk_load(&mut self, filling: bool) -> Result<(), StoreError> {
-        self.check_usable()?;
-        if self.filling != filling {
-            let journal = if filling { Journal::Rollback } else { Journal::WriteAhead };
-            use_journal(&self.connection, &self.place, journal)?;
-            self.filling = filling;
-        }
-        Ok(())
+    fn begin_bulk_load(&mut self) -> Result<(), StoreError> {
+        self.switch(Journal::Rollback)
     }
 
-    fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
-        let reader = SqliteReader::open_as(&self.path, self.place.clone(), self.role)?;
-        if self.filling {
-            reader.wait_for_batches()?;
-        }
-        Ok(Box::new(reader))
+    fn end_bulk_load(&mut self) -> Result<(), StoreError> {
+        self.switch(Journal::WriteAhead)
+    }
+
+    fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {
+        Ok(self.reader()?)
     }
 
     fn snapshot(&self) -> Result<Vec<Box<dyn Snapshot>>, StoreError> {
         Ok(vec![Box::new(self.pin_file()?)])
+    }
+}
+
+impl Store for SqliteStore {
+    fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
+        let reader = SqliteReader::open_as(&self.path, self.place.clone(), self.role)?;
+        if self.journal == Journal::Rollback {
+            reader.wait_for_batches()?;
+        }
+        Ok(Box::new(reader))
     }
 }
 

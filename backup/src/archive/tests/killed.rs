@@ -16,7 +16,7 @@ use tipline_consumer::StoreHandle;
 use tipline_proto::{Entry, Timestamp};
 use tipline_store::conformance::history::{History, log};
 use tipline_store::conformance::model::Model;
-use tipline_store::{SqliteStore, Store};
+use tipline_store::{Sink, SqliteStore};
 use tokio_util::sync::CancellationToken;
 
 use super::{apply, everything, filled, open, runtime, store};
@@ -139,7 +139,7 @@ fn archiver() {
     let mut store = store(&runtime, &directory);
     store.identity().unwrap();
     store.create(&log()).unwrap();
-    let at = store.reader().unwrap().cursor().unwrap().unwrap().position.index;
+    let at = store.view().unwrap().cursor().unwrap().unwrap().position.index;
     let mut model = Model::of(&log(), &history.entries[..at as usize]);
     while model.cursor.position != history.model.cursor.position {
         let at = model.cursor.position.index as usize;

@@ -20,8 +20,8 @@ use tipline_proto::{Cursor, Entry, Timestamp};
 use tipline_store::conformance::history::{History, log};
 use tipline_store::conformance::model::Model;
 use tipline_store::{
-    Batch, CompositeStore, Copied, Pace, Snapshot, SqliteStore, Store, StoreError, StoreIdentity,
-    StoreReader,
+    Batch, ChainView, CompositeStore, Copied, Pace, Sink, Snapshot, SqliteStore, Store, StoreError,
+    StoreIdentity, StoreReader,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -330,7 +330,7 @@ struct Huge(Box<dyn Store>);
 #[derive(Debug)]
 struct HugeSnapshot(Box<dyn Snapshot>);
 
-impl Store for Huge {
+impl Sink for Huge {
     fn place(&self) -> String {
         self.0.place()
     }
@@ -343,8 +343,8 @@ impl Store for Huge {
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.0.apply(batch)
     }
-    fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
-        self.0.reader()
+    fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {
+        self.0.view()
     }
     fn snapshot(&self) -> Result<Vec<Box<dyn Snapshot>>, StoreError> {
         Ok(self.0.snapshot()?.into_iter().map(|part| Box::new(HugeSnapshot(part)) as _).collect())

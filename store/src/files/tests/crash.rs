@@ -17,7 +17,7 @@ use crate::conformance::history::{History, log};
 use crate::conformance::model::Model;
 use crate::error::StoreError;
 use crate::files::{FileReader, FileStore};
-use crate::spec::Store;
+use crate::spec::{Sink, Store};
 
 const INDEX: [&str; 3] = ["index.db", "index.db-wal", "index.db-shm"];
 
