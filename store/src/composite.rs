@@ -55,8 +55,8 @@ impl CompositeStore {
         let parts = parts.into_iter().map(part).collect::<Result<Vec<_>, StoreError>>()?;
         let composite = Self { parts };
         if composite.parts.len() < 2 {
-            let why = "it needs two parts or more: use the one store by itself".to_owned();
-            return Err(StoreError::Unusable { place: composite.place(), why, source: None });
+            let why = "it needs two parts or more: use the one store by itself";
+            return Err(StoreError::unusable(&composite.place(), why, None));
         }
         composite.check_logs()?;
         composite.check_cursors()?;

@@ -8,7 +8,7 @@ use tipline_proto::{Cursor, Hash, Key, Label, LogIdentity, Tip, TransactionId};
 
 use crate::batch::Batch;
 use crate::changes::Changes;
-use crate::error::StoreError;
+use crate::error::{StoreError, is_created};
 use crate::reader::{ChainView, StoreReader};
 use crate::spec::{Sink, Store};
 use crate::stored::{
@@ -59,15 +59,8 @@ impl Sink for MemoryStore {
     fn create(&mut self, log: &LogIdentity) -> Result<(), StoreError> {
         let mut content = self.content.write().unwrap_or_else(PoisonError::into_inner);
         let expected = StoreIdentity::from(log);
-        match &content.identity {
-            Some(found) if *found == expected => {}
-            Some(found) => {
-                let (found, expected) = (Box::new(found.clone()), Box::new(expected));
-                return Err(StoreError::WrongLog { place: PLACE.to_owned(), found, expected });
-            }
-            None => {
-                (content.identity, content.cursor) = (Some(expected), Some(Cursor::origin(log)))
-            }
+        if !is_created(PLACE, content.identity.as_ref(), &expected)? {
+            (content.identity, content.cursor) = (Some(expected), Some(Cursor::origin(log)));
         }
         Ok(())
     }

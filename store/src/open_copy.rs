@@ -23,11 +23,8 @@ pub fn open_copy(kinds: &[String], copy: &Path) -> Result<Box<dyn StoreReader>, 
             _ => drop(path),
         }
     }
-    Err(StoreError::Unusable {
-        place: copy.display().to_string(),
-        why: format!("this program was built without stores of {}", kinds.join("+")),
-        source: None,
-    })
+    let why = format!("this program was built without stores of {}", kinds.join("+"));
+    Err(StoreError::unusable(&copy.display().to_string(), &why, None))
 }
 
 /// Whether one of the kinds is one that this build can read.

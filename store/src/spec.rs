@@ -91,12 +91,8 @@ pub trait Sink: Send + Debug {
     /// # Errors
     /// [`StoreError::Unusable`] if it was never created for a log, or its kind has no snapshots.
     fn snapshot(&self) -> Result<Vec<Box<dyn Snapshot>>, StoreError> {
-        Err(StoreError::Unusable {
-            place: self.place(),
-            why: "stores of its kind have no checkpoints: copy it while nothing writes to it"
-                .to_owned(),
-            source: None,
-        })
+        let why = "stores of its kind have no checkpoints: copy it while nothing writes to it";
+        Err(StoreError::unusable(&self.place(), why, None))
     }
 }
 

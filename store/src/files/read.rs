@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use tipline_proto::{Cursor, Hash, Key as RecordKey, Label, TransactionId};
 
-use super::error::failed;
 use super::layout::{Key, Layout, Part, Staged};
 use super::open;
 use super::reference::{Mismatch, Reference};
+use crate::disk::failed;
 use crate::error::StoreError;
 use crate::reader::{ChainView, StoreReader};
 use crate::sqlite::SqliteReader;

@@ -6,10 +6,10 @@
 
 use std::fs;
 
-use super::error::failed;
 use super::layout::{Key, Staged};
 use super::read::FileReader;
 use super::tree::Tree;
+use crate::disk::failed;
 use crate::error::StoreError;
 use crate::reader::ChainView;
 
@@ -51,7 +51,7 @@ fn remove_orphan(tree: &mut Tree, reader: &FileReader, key: Key) -> Result<(), S
 /// Ours among the files in `staging`: of one or two batches, however large the store is.
 fn list(tree: &Tree, reader: &FileReader) -> Result<Vec<Staged>, StoreError> {
     let staging = tree.layout().staging();
-    let failed = |e| failed(&reader.place(), "listing staging".to_owned(), e);
+    let failed = |e| failed(&reader.place(), "listing staging", e);
     let mut found = vec![];
     for file in fs::read_dir(&staging).map_err(failed)? {
         let name = file.map_err(failed)?.file_name();

@@ -1,15 +1,15 @@
 //! The files of a store, as its one writer changes them.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::error::{changing, failed};
-use super::flush::{self, Flush};
+use super::flush::Flush;
 use super::layout::{Key, Layout, Staged};
 use super::retained::{Aside, Hold};
+use crate::disk::{changing, failed, make_directory, private, sync_directory};
 use crate::error::StoreError;
 
 /// The one writer's view of the files below a store's directory.
@@ -28,7 +28,7 @@ pub(super) struct Tree {
 impl Tree {
     pub(super) fn new(place: String, layout: Layout) -> Result<Self, StoreError> {
         let flush = Flush::of(&layout.staging())
-            .map_err(|e| failed(&place, "looking at its file system".to_owned(), e))?;
+            .map_err(|e| failed(&place, "looking at its file system", e))?;
         let aside = Aside::new(layout.clone());
         Ok(Self { place, layout, aside, flush, epochs: BTreeSet::new(), changed: BTreeSet::new() })
     }
@@ -146,7 +146,7 @@ impl Tree {
     }
 
     pub(super) fn flush_directory(&self, path: &Path) -> Result<(), StoreError> {
-        flush::directory(path).map_err(|e| self.flushing(path, e))
+        sync_directory(path).map_err(|e| self.flushing(path, e))
     }
 
     fn changing(&self, doing: &str, path: &Path, error: io::Error) -> StoreError {
@@ -163,21 +163,8 @@ impl Tree {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.write(true).create(true).truncate(true).open(path)?;
+    let mut file =
+        private(OpenOptions::new().write(true).create(true).truncate(true)).open(path)?;
     file.write_all(bytes)?;
     Ok(file)
-}
-
-/// Makes a directory for its owner only, if there is none.
-pub(super) fn make_directory(path: &Path) -> io::Result<()> {
-    let mut builder = DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    match builder.create(path) {
-        Err(e) if e.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        made => made,
-    }
 }

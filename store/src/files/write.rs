@@ -18,6 +18,7 @@ use super::snapshot::FilesSnapshot;
 use super::tree::Tree;
 use crate::batch::Batch;
 use crate::changes::Changes;
+use crate::disk::Poison;
 use crate::error::StoreError;
 use crate::reader::{ChainView, StoreReader};
 use crate::snapshot::Snapshot;
@@ -80,8 +81,7 @@ pub struct FileStore {
     reader: FileReader,
     /// What the newest batch still has to do, after its commit.
     placing: Placing,
-    /// What failed, if the handle is poisoned.
-    poisoned: Option<String>,
+    poison: Poison,
     /// Has the lock. Released last: fields are dropped in their order.
     index: SqliteStore,
 }
@@ -96,31 +96,18 @@ impl FileStore {
     /// directory is something else, of another version, or cannot be written: it is not changed.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, StoreError> {
         let Opened { place, index, tree, reader } = open::for_writing(directory.as_ref())?;
-        Ok(Self { place, tree, reader, placing: Placing::default(), poisoned: None, index })
+        Ok(Self {
+            place,
+            tree,
+            reader,
+            placing: Placing::default(),
+            poison: Poison::default(),
+            index,
+        })
     }
 
     fn layout(&self) -> &Layout {
         self.tree.layout()
-    }
-
-    fn check_usable(&self) -> Result<(), StoreError> {
-        match &self.poisoned {
-            None => Ok(()),
-            Some(why) => Err(StoreError::Failed {
-                place: self.place.clone(),
-                what: format!("it stopped earlier ({why}): remove the cause and open it anew"),
-                source: None,
-            }),
-        }
-    }
-
-    /// After an error that does not go away by itself there is no next attempt.
-    fn settle(&mut self, error: StoreError) -> StoreError {
-        if !error.is_retryable() {
-            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            self.poisoned = Some(format!("{error}{cause}"));
-        }
-        error
     }
 
     /// Makes what survives of the batch durable, under names that mean nothing yet, and commits
@@ -190,25 +177,26 @@ impl Sink for FileStore {
     }
 
     fn identity(&self) -> Result<Option<StoreIdentity>, StoreError> {
-        self.check_usable()?;
+        self.poison.check(&self.place)?;
         self.index.identity()
     }
 
     fn create(&mut self, log: &LogIdentity) -> Result<(), StoreError> {
-        self.check_usable()?;
+        self.poison.check(&self.place)?;
         self.index.create(log)
     }
 
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        self.check_usable()?;
+        self.poison.check(&self.place)?;
         let before = self.index.ready_for(batch)?;
         // What the batch before left undone, when there was no room even for names.
         if let Err(error) = self.place_files().and_then(|()| self.commit(batch, &before)) {
-            return Err(self.settle(error));
+            return Err(self.poison.unless_retryable(error));
         }
         // It is durable and visible, whatever happens now: an error is for the next call, which
         // may be long in coming.
-        if let Err(error) = self.place_files().map_err(|error| self.settle(error)) {
+        if let Err(error) = self.place_files().map_err(|error| self.poison.unless_retryable(error))
+        {
             let error: &dyn Error = &error;
             warn!(
                 store = self.place,
@@ -223,7 +211,7 @@ impl Sink for FileStore {
     }
 
     fn snapshot(&self) -> Result<Vec<Box<dyn Snapshot>>, StoreError> {
-        self.check_usable()?;
+        self.poison.check(&self.place)?;
         let index = self.index.pin_file()?;
         let (place, layout) = (self.place.clone(), self.layout().clone());
         let snapshot = FilesSnapshot::new(place, layout, index, self.tree.hold())?;

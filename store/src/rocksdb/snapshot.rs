@@ -1,7 +1,7 @@
 //! A moment of the directory, by RocksDB's own checkpoint of hard links.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +13,7 @@ use super::backup_engine::{self, Unshared};
 use super::error::fault;
 use super::read::RocksDbReader;
 use super::view::Db;
+use crate::disk::{changing, is_one_file_system};
 use crate::error::StoreError;
 use crate::reader::StoreReader;
 use crate::snapshot::{Copied, Pace, SharedCopy, Snapshot};
@@ -75,13 +76,7 @@ impl RocksDbSnapshot {
     }
 
     fn failed(&self, what: &str, error: io::Error) -> StoreError {
-        use ErrorKind::{QuotaExceeded, StorageFull};
-        let (place, kind, what) = (self.place.clone(), error.kind(), what.to_owned());
-        let source = Some(Box::new(error) as Box<_>);
-        match kind {
-            StorageFull | QuotaExceeded => StoreError::NoSpace { place, source },
-            _ => StoreError::Failed { place, what, source },
-        }
+        changing(&self.place, what, error)
     }
 }
 
@@ -181,15 +176,4 @@ pub(super) fn take(from: &Path, to: &Path, pace: &dyn Pace) -> io::Result<Contro
         }
         copy.write_all(&piece[..read])?;
     }
-}
-
-#[cfg(unix)]
-fn is_one_file_system(a: &Path, b: &Path) -> io::Result<bool> {
-    use std::os::unix::fs::MetadataExt;
-    Ok(fs::metadata(a)?.dev() == fs::metadata(b)?.dev())
-}
-
-#[cfg(not(unix))]
-fn is_one_file_system(_: &Path, _: &Path) -> io::Result<bool> {
-    Ok(false)
 }

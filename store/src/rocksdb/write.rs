@@ -17,9 +17,10 @@ use super::view::View;
 use super::{batch, rows};
 use crate::batch::Batch;
 use crate::changes::Changes;
-use crate::error::StoreError;
+use crate::disk::Poison;
+use crate::error::{StoreError, is_created};
 use crate::reader::{ChainView, StoreReader};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{NOTHING_TO_COPY, Snapshot};
 use crate::spec::{Sink, Store};
 use crate::stored::StoreIdentity;
 
@@ -99,8 +100,7 @@ pub struct RocksDbStore {
     database: Arc<Database>,
     identity: Option<StoreIdentity>,
     cursor: Option<Cursor>,
-    /// What failed, if the handle is poisoned.
-    poisoned: Option<String>,
+    poison: Poison,
 }
 
 impl RocksDbStore {
@@ -117,24 +117,19 @@ impl RocksDbStore {
         let view = View::of(&database.db, &place);
         let (identity, cursor) = (view.identity()?, view.cursor()?);
         drop(view);
-        Ok(Self { place, database: Arc::new(database), identity, cursor, poisoned: None })
+        Ok(Self {
+            place,
+            database: Arc::new(database),
+            identity,
+            cursor,
+            poison: Poison::default(),
+        })
     }
 
     /// For tests: to look into it, and to damage it.
     #[cfg(test)]
     pub(crate) fn db(&self) -> &super::view::Db {
         &self.database.db
-    }
-
-    fn check_usable(&self) -> Result<(), StoreError> {
-        match &self.poisoned {
-            None => Ok(()),
-            Some(why) => Err(StoreError::Failed {
-                place: self.place.clone(),
-                what: format!("it stopped earlier ({why}): remove the cause and open it anew"),
-                source: None,
-            }),
-        }
     }
 
     fn view(&self) -> View<'_> {
@@ -168,16 +163,6 @@ impl RocksDbStore {
             thread::sleep(STALL);
         }
     }
-
-    /// After an error nothing of the batch is visible. RocksDB comes back by itself from a full
-    /// disk: it writes what it has in memory to new files, and begins a new log. After anything
-    /// else there is no next attempt.
-    fn settle(&mut self, error: StoreError) -> StoreError {
-        if !error.is_retryable() {
-            self.poisoned = Some(error.to_string());
-        }
-        error
-    }
 }
 
 impl Sink for RocksDbStore {
@@ -186,23 +171,15 @@ impl Sink for RocksDbStore {
     }
 
     fn identity(&self) -> Result<Option<StoreIdentity>, StoreError> {
-        self.check_usable()?;
+        self.poison.check(&self.place)?;
         Ok(self.identity.clone())
     }
 
     fn create(&mut self, log: &LogIdentity) -> Result<(), StoreError> {
-        self.check_usable()?;
+        self.poison.check(&self.place)?;
         let expected = StoreIdentity::from(log);
-        match &self.identity {
-            Some(found) if *found == expected => return Ok(()),
-            Some(found) => {
-                return Err(StoreError::WrongLog {
-                    place: self.place.clone(),
-                    found: Box::new(found.clone()),
-                    expected: Box::new(expected),
-                });
-            }
-            None => {}
+        if is_created(&self.place, self.identity.as_ref(), &expected)? {
+            return Ok(());
         }
         let origin = Cursor::origin(log);
         let rows = || {
@@ -213,7 +190,7 @@ impl Sink for RocksDbStore {
             Ok(write)
         };
         if let Err(error) = self.write("writing what it is for", rows) {
-            return Err(self.settle(error));
+            return Err(self.poison.unless_retryable(error));
         }
         self.identity = Some(expected);
         self.cursor = Some(origin);
@@ -221,7 +198,7 @@ impl Sink for RocksDbStore {
     }
 
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        self.check_usable()?;
+        self.poison.check(&self.place)?;
         let before = batch.check_behind(self.cursor.as_ref(), &self.place)?.clone();
         let changes = Changes::of(batch, before.block_tip.as_ref().map(|tip| tip.height));
         let what = format!(
@@ -231,7 +208,7 @@ impl Sink for RocksDbStore {
         );
         let rows = || batch::write(&self.view(), &before, batch, &changes);
         if let Err(error) = self.write(&what, rows) {
-            return Err(self.settle(error));
+            return Err(self.poison.unless_retryable(error));
         }
         self.cursor = Some(batch.cursor.clone());
         Ok(())
@@ -242,10 +219,9 @@ impl Sink for RocksDbStore {
     }
 
     fn snapshot(&self) -> Result<Vec<Box<dyn Snapshot>>, StoreError> {
-        self.check_usable()?;
+        self.poison.check(&self.place)?;
         let Some((identity, cursor)) = self.identity.clone().zip(self.cursor.clone()) else {
-            let why = "it was not created for a log, so there is nothing to copy".to_owned();
-            return Err(StoreError::Unusable { place: self.place.clone(), why, source: None });
+            return Err(StoreError::unusable(&self.place, NOTHING_TO_COPY, None));
         };
         let snapshot = RocksDbSnapshot::new(&self.database.db, &self.place, identity, cursor)?;
         Ok(vec![Box::new(snapshot)])

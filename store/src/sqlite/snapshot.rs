@@ -10,12 +10,13 @@ use rusqlite::{Connection, OpenFlags};
 use tipline_proto::Cursor;
 
 use super::error::fault;
-use super::open::{self, failed};
+use super::open;
 use super::read::{SqliteReader, read_store};
 use super::schema::Role;
+use crate::disk::failed;
 use crate::error::StoreError;
 use crate::reader::StoreReader;
-use crate::snapshot::{Copied, Pace, Snapshot};
+use crate::snapshot::{Copied, NOTHING_TO_COPY, Pace, Snapshot};
 use crate::stored::StoreIdentity;
 
 /// The file in a copy's directory.
@@ -54,8 +55,7 @@ impl SqliteSnapshot {
         connection.execute_batch("BEGIN").map_err(fail)?;
         // The first read is what takes hold of the state.
         let Some((identity, cursor)) = read_store(&connection, place)? else {
-            let what = "it was not created for a log, so there is nothing to copy".to_owned();
-            return Err(StoreError::Unusable { place: place.to_owned(), why: what, source: None });
+            return Err(StoreError::unusable(place, NOTHING_TO_COPY, None));
         };
         let number = |sql: &str| {
             connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
@@ -136,7 +136,7 @@ impl SqliteSnapshot {
     }
 
     fn making(&self, path: &Path, error: std::io::Error) -> StoreError {
-        failed(&self.place, &format!("making its copy {}", path.display()), error)
+        failed(&self.place, format!("making its copy {}", path.display()), error)
     }
 }
 

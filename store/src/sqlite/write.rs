@@ -8,13 +8,13 @@ use rusqlite::{Connection, TransactionBehavior, params};
 use tipline_proto::{Cursor, Entry, Event, LogIdentity, Tip};
 
 use super::error::fault;
-use super::lock::WriterLock;
 use super::open::{self, Journal, Opened, WAL_BYTES, use_journal};
 use super::read::{SqliteReader, read_store};
 use super::schema::{self, Role};
 use super::snapshot::SqliteSnapshot;
 use crate::batch::Batch;
-use crate::error::StoreError;
+use crate::disk::{Lock, Poison};
+use crate::error::{StoreError, is_created};
 use crate::reader::{ChainView, StoreReader};
 use crate::snapshot::Snapshot;
 use crate::spec::{Sink, Store};
@@ -82,10 +82,9 @@ pub struct SqliteStore {
     wal_bytes: usize,
     /// Which one there is: a rollback journal during a bulk load.
     journal: Journal,
-    /// What failed, if the handle is poisoned.
-    poisoned: Option<String>,
+    poison: Poison,
     /// Released after the connection is closed: fields are dropped in their order.
-    _lock: WriterLock,
+    _lock: Lock,
 }
 
 impl SqliteStore {
@@ -104,7 +103,7 @@ impl SqliteStore {
         let Opened { place, path, role, connection, lock } = open::for_writing(path, place, role)?;
         let found = read_store(&connection, &place)?;
         let (identity, cursor) = found.unzip();
-        let (wal_bytes, journal, poisoned) = (WAL_BYTES, Journal::WriteAhead, None);
+        let (wal_bytes, journal) = (WAL_BYTES, Journal::WriteAhead);
         Ok(Self {
             place,
             path,
@@ -114,7 +113,7 @@ impl SqliteStore {
             cursor,
             wal_bytes,
             journal,
-            poisoned,
+            poison: Poison::default(),
             _lock: lock,
         })
     }
@@ -127,30 +126,19 @@ impl SqliteStore {
 
     /// Pins the file of this role.
     pub(crate) fn pin_file(&self) -> Result<SqliteSnapshot, StoreError> {
-        self.check_usable()?;
+        self.poison.check(&self.place)?;
         SqliteSnapshot::new(&self.path, &self.place, self.role)
-    }
-
-    fn check_usable(&self) -> Result<(), StoreError> {
-        match &self.poisoned {
-            None => Ok(()),
-            Some(why) => Err(StoreError::Failed {
-                place: self.place.clone(),
-                what: format!("it stopped earlier ({why}): remove the cause and open it anew"),
-                source: None,
-            }),
-        }
     }
 
     /// The cursor, if the handle is usable and the batch is directly behind it.
     pub(crate) fn ready_for(&self, batch: &Batch) -> Result<Cursor, StoreError> {
-        self.check_usable()?;
+        self.poison.check(&self.place)?;
         batch.check_behind(self.cursor.as_ref(), &self.place).cloned()
     }
 
     /// Switches the journal, if it is another one.
     fn switch(&mut self, journal: Journal) -> Result<(), StoreError> {
-        self.check_usable()?;
+        self.poison.check(&self.place)?;
         if self.journal != journal {
             use_journal(&self.connection, &self.place, journal)?;
             self.journal = journal;
@@ -189,17 +177,16 @@ impl SqliteStore {
 
     /// After an error nothing of the batch is visible. Where it is not certain that the next
     /// attempt starts from what is durable, there is no next attempt.
-    fn settle(&mut self, error: StoreError) -> StoreError {
+    fn poison_unless_retryable(&mut self, error: StoreError) -> StoreError {
         let rolled_back = self.connection.is_autocommit();
         if rolled_back && error.is_retryable() {
             return error;
         }
-        self.poisoned = Some(error.to_string());
         // Recovery is for the next one to open it, from what is on the medium then. If this
         // fails, closing recovers: as safe, only sooner.
         let config = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
         drop(self.connection.set_db_config(config, true));
-        error
+        self.poison.by(error)
     }
 }
 
@@ -209,28 +196,20 @@ impl Sink for SqliteStore {
     }
 
     fn identity(&self) -> Result<Option<StoreIdentity>, StoreError> {
-        self.check_usable()?;
+        self.poison.check(&self.place)?;
         Ok(self.identity.clone())
     }
 
     fn create(&mut self, log: &LogIdentity) -> Result<(), StoreError> {
-        self.check_usable()?;
+        self.poison.check(&self.place)?;
         let expected = StoreIdentity::from(log);
-        match &self.identity {
-            Some(found) if *found == expected => return Ok(()),
-            Some(found) => {
-                return Err(StoreError::WrongLog {
-                    place: self.place.clone(),
-                    found: Box::new(found.clone()),
-                    expected: Box::new(expected),
-                });
-            }
-            None => {}
+        if is_created(&self.place, self.identity.as_ref(), &expected)? {
+            return Ok(());
         }
         let origin = Cursor::origin(log);
         if let Err(e) = write_identity(&self.connection, &expected, &origin) {
             let error = fault(&self.place, "writing what it is for", e);
-            return Err(self.settle(error));
+            return Err(self.poison_unless_retryable(error));
         }
         self.identity = Some(expected);
         self.cursor = Some(origin);
@@ -240,7 +219,7 @@ impl Sink for SqliteStore {
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let before = self.ready_for(batch)?;
         if let Err(error) = self.checkpoint().and_then(|()| self.commit(batch, &before)) {
-            return Err(self.settle(error));
+            return Err(self.poison_unless_retryable(error));
         }
         self.cursor = Some(batch.cursor.clone());
         self.wal_bytes += wal_bytes(batch);
