@@ -202,6 +202,7 @@ impl Sink for CompositeStore {
         self.parts.iter_mut().try_for_each(|part| part.store.end_bulk_load())
     }
 
+    /// Asks every part.
     fn probe(&mut self) -> Result<(), StoreError> {
         self.parts.iter_mut().try_for_each(|part| part.store.probe())
     }

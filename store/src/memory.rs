@@ -72,6 +72,11 @@ impl Sink for MemoryStore {
         Ok(())
     }
 
+    /// Looks at nothing: memory does not go away.
+    fn probe(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {
         Ok(self.reader()?)
     }

@@ -50,16 +50,16 @@ pub trait Sink: Send + Debug {
     /// changes.
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError>;
 
-    /// Checks whether the medium is still there, with what was applied last. Asked every few
-    /// seconds while there is nothing to apply, so that a medium that goes away is noticed before
-    /// it is needed. A store on a disk of its own may leave it out.
+    /// Checks whether the medium is still there, under its name, with what was applied last. Asked
+    /// every few seconds while there is nothing to apply, so that a medium that goes away is
+    /// noticed before it is needed: what was removed or replaced can often still be written to by
+    /// whoever has it open, and is lost with the process. Cheap: a look at metadata, or a request.
+    /// Each kind says what it looks at.
     ///
     /// # Errors
     /// The same errors as [`Sink::apply`]. A retryable one is shown, and it is asked again until
     /// it passes.
-    fn probe(&mut self) -> Result<(), StoreError> {
-        Ok(())
-    }
+    fn probe(&mut self) -> Result<(), StoreError>;
 
     /// A second handle, for reading from another thread what verification asks.
     fn view(&self) -> Result<Box<dyn ChainView>, StoreError>;

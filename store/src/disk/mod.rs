@@ -5,6 +5,7 @@
 mod directory;
 mod lock;
 mod poison;
+mod presence;
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use self::directory::{changing, is_one_file_system, make_directory};
 pub(crate) use self::lock::Lock;
 pub(crate) use self::poison::Poison;
+pub(crate) use self::presence::Presence;
 use crate::error::StoreError;
 
 /// Files that these options make are for their owner only (0600).

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::flush::Flush;
 use super::layout::{Key, Layout, Staged};
 use super::retained::{Aside, Hold};
-use crate::disk::{changing, failed, make_directory, private, sync_directory};
+use crate::disk::{Presence, changing, failed, make_directory, private, sync_directory};
 use crate::error::StoreError;
 
 /// The one writer's view of the files below a store's directory.
@@ -19,6 +19,8 @@ pub(super) struct Tree {
     layout: Layout,
     aside: Arc<Aside>,
     flush: Flush,
+    /// The directories that every write goes through.
+    presence: [Presence; 3],
     /// Epochs whose directory is there, durably.
     epochs: BTreeSet<u64>,
     /// Epochs in whose directory something was changed since it was flushed.
@@ -29,13 +31,24 @@ impl Tree {
     pub(super) fn new(place: String, layout: Layout) -> Result<Self, StoreError> {
         let flush = Flush::of(&layout.staging())
             .map_err(|e| failed(&place, "looking at its file system", e))?;
+        let present = |path: &Path| {
+            Presence::of(path).map_err(|e| failed(&place, "looking at its directories", e))
+        };
+        let (blocks, staging) = (present(&layout.blocks())?, present(&layout.staging())?);
+        let presence = [present(layout.root())?, blocks, staging];
         let aside = Aside::new(layout.clone());
-        Ok(Self { place, layout, aside, flush, epochs: BTreeSet::new(), changed: BTreeSet::new() })
+        let (epochs, changed) = (BTreeSet::new(), BTreeSet::new());
+        Ok(Self { place, layout, aside, flush, presence, epochs, changed })
     }
 
     /// While it lives, what is replaced and removed can still be read.
     pub(super) fn hold(&self) -> Hold {
         self.aside.hold()
+    }
+
+    /// Whether all of it still has its names.
+    pub(super) fn check_present(&self) -> Result<(), StoreError> {
+        self.presence.iter().try_for_each(|presence| presence.check(&self.place))
     }
 
     pub(super) fn layout(&self) -> &Layout {

@@ -187,7 +187,7 @@ impl Sink for FileStore {
     }
 
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        self.poison.check(&self.place)?;
+        self.probe()?;
         let before = self.index.ready_for(batch)?;
         // What the batch before left undone, when there was no room even for names.
         if let Err(error) = self.place_files().and_then(|()| self.commit(batch, &before)) {
@@ -204,6 +204,13 @@ impl Sink for FileStore {
             );
         }
         Ok(())
+    }
+
+    /// Looks whether the directories and the index still have their names.
+    fn probe(&mut self) -> Result<(), StoreError> {
+        self.poison.check(&self.place)?;
+        let present = self.tree.check_present().and_then(|()| self.index.probe());
+        present.map_err(|error| self.poison.unless_retryable(error))
     }
 
     fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {

@@ -132,6 +132,14 @@ impl RocksDbStore {
         &self.database.db
     }
 
+    /// Looks whether the directory still has its name, and its list of files. So does
+    /// [`Sink::apply`].
+    fn probe(&mut self) -> Result<(), StoreError> {
+        self.poison.check(&self.place)?;
+        let present = self.database.check_present(&self.place);
+        present.map_err(|error| self.poison.unless_retryable(error))
+    }
+
     fn view(&self) -> View<'_> {
         View::of(&self.database.db, &self.place)
     }
@@ -198,7 +206,7 @@ impl Sink for RocksDbStore {
     }
 
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        self.poison.check(&self.place)?;
+        self.probe()?;
         let before = batch.check_behind(self.cursor.as_ref(), &self.place)?.clone();
         let changes = Changes::of(batch, before.block_tip.as_ref().map(|tip| tip.height));
         let what = format!(
@@ -212,6 +220,14 @@ impl Sink for RocksDbStore {
         }
         self.cursor = Some(batch.cursor.clone());
         Ok(())
+    }
+
+    /// Looks whether the directory still has its name, and its list of files. So does
+    /// [`Sink::apply`].
+    fn probe(&mut self) -> Result<(), StoreError> {
+        self.poison.check(&self.place)?;
+        let present = self.database.check_present(&self.place);
+        present.map_err(|error| self.poison.unless_retryable(error))
     }
 
     fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {

@@ -11,7 +11,7 @@ use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior};
 use super::error::fault;
 use super::lock;
 use super::schema::{self, Role};
-use crate::disk::{Lock, failed, parent, private, sync_directory, with_suffix};
+use crate::disk::{Lock, Presence, failed, parent, private, sync_directory, with_suffix};
 use crate::error::StoreError;
 
 /// Pages of 8 KiB: a quarter fewer frames and overflow pointers than with 4 KiB for payloads of
@@ -35,6 +35,7 @@ pub(super) struct Opened {
     pub(super) path: PathBuf,
     pub(super) role: Role,
     pub(super) connection: Connection,
+    pub(super) presence: Presence,
     pub(super) lock: Lock,
 }
 
@@ -79,7 +80,8 @@ pub(super) fn for_writing(path: &Path, place: String, role: Role) -> Result<Open
     connection
         .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
         .map_err(|e| fail("setting up the connection", e))?;
-    Ok(Opened { place, path, role, connection, lock })
+    let presence = Presence::of(&path).map_err(|e| failed(&place, "looking at the file", e))?;
+    Ok(Opened { place, path, role, connection, presence, lock })
 }
 
 /// Makes all durable that the store shows: a writer that was killed, or whose fsync failed, may

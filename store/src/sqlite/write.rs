@@ -13,7 +13,7 @@ use super::read::{SqliteReader, read_store};
 use super::schema::{self, Role};
 use super::snapshot::SqliteSnapshot;
 use crate::batch::Batch;
-use crate::disk::{Lock, Poison};
+use crate::disk::{Lock, Poison, Presence};
 use crate::error::{StoreError, is_created};
 use crate::reader::{ChainView, StoreReader};
 use crate::snapshot::Snapshot;
@@ -83,6 +83,7 @@ pub struct SqliteStore {
     /// Which one there is: a rollback journal during a bulk load.
     journal: Journal,
     poison: Poison,
+    presence: Presence,
     /// Released after the connection is closed: fields are dropped in their order.
     _lock: Lock,
 }
@@ -100,7 +101,8 @@ impl SqliteStore {
 
     /// Opens a file of this role, as a part of the store `place`.
     pub(crate) fn open_as(path: &Path, place: String, role: Role) -> Result<Self, StoreError> {
-        let Opened { place, path, role, connection, lock } = open::for_writing(path, place, role)?;
+        let Opened { place, path, role, connection, presence, lock } =
+            open::for_writing(path, place, role)?;
         let found = read_store(&connection, &place)?;
         let (identity, cursor) = found.unzip();
         let (wal_bytes, journal) = (WAL_BYTES, Journal::WriteAhead);
@@ -114,6 +116,7 @@ impl SqliteStore {
             wal_bytes,
             journal,
             poison: Poison::default(),
+            presence,
             _lock: lock,
         })
     }
@@ -128,6 +131,13 @@ impl SqliteStore {
     pub(crate) fn pin_file(&self) -> Result<SqliteSnapshot, StoreError> {
         self.poison.check(&self.place)?;
         SqliteSnapshot::new(&self.path, &self.place, self.role)
+    }
+
+    /// Whether the handle is usable, and what it writes to still has its name.
+    fn check_present(&mut self) -> Result<(), StoreError> {
+        self.poison.check(&self.place)?;
+        let present = self.presence.check(&self.place);
+        present.map_err(|error| self.poison_unless_retryable(error))
     }
 
     /// The cursor, if the handle is usable and the batch is directly behind it.
@@ -217,6 +227,7 @@ impl Sink for SqliteStore {
     }
 
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.check_present()?;
         let before = self.ready_for(batch)?;
         if let Err(error) = self.checkpoint().and_then(|()| self.commit(batch, &before)) {
             return Err(self.poison_unless_retryable(error));
@@ -232,6 +243,11 @@ impl Sink for SqliteStore {
 
     fn end_bulk_load(&mut self) -> Result<(), StoreError> {
         self.switch(Journal::WriteAhead)
+    }
+
+    /// Looks whether the file still has its name. So does [`Sink::apply`].
+    fn probe(&mut self) -> Result<(), StoreError> {
+        self.check_present()
     }
 
     fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {

@@ -210,6 +210,9 @@ impl Sink for FailsOnce {
         }
         self.inner.apply(batch)
     }
+    fn probe(&mut self) -> Result<(), StoreError> {
+        self.inner.probe()
+    }
     fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {
         Ok(self.reader()?)
     }

@@ -174,6 +174,9 @@ impl Sink for PlainStore {
         Ok(())
     }
 
+    fn probe(&mut self) -> Result<(), StoreError> {
+        fs::metadata(&self.directory).map(drop).map_err(|e| self.error(e))
+    }
     fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {
         Ok(self.reader()?)
     }

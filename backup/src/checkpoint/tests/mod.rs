@@ -343,6 +343,9 @@ impl Sink for Huge {
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.0.apply(batch)
     }
+    fn probe(&mut self) -> Result<(), StoreError> {
+        self.0.probe()
+    }
     fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {
         self.0.view()
     }
