@@ -52,7 +52,7 @@ impl StoreHandle {
     ///
     /// # Errors
     /// [`ConsumerError::Panicked`] if there is no thread to be had.
-    pub fn of(store: Box<dyn Sink>) -> Result<Self, ConsumerError> {
+    pub fn new(store: Box<dyn Sink>) -> Result<Self, ConsumerError> {
         let handle = Self::unattached(store.place());
         let thread = StoreThread::start(store)?;
         handle.attach(&thread);

@@ -41,7 +41,7 @@ impl Checker {
         let mut checked = Checked::default();
         let mut good = Vec::with_capacity(entries.len());
         for entry in entries {
-            match self.verifier.judge(&entry, &look_up) {
+            match self.verifier.classify(&entry, &look_up) {
                 Ok(Verdict::Apply) => good.push(entry),
                 Ok(Verdict::Duplicate) => checked.duplicates += 1,
                 Ok(Verdict::Void) => checked.void += 1,

@@ -125,7 +125,7 @@ impl CompositeStore {
     /// The batch is directly behind the cursor, and goes on from what each part has of it.
     fn check(&self, batch: &Batch) -> Result<(), StoreError> {
         let cursor = self.last().and_then(|last| last.cursor.as_ref());
-        batch.check_behind(cursor, &self.place())?;
+        batch.check_follows(cursor, &self.place())?;
         if batch.entries.len() > MAX_APPLY_EVENTS {
             let what = format!("a batch has more than {MAX_APPLY_EVENTS} entries");
             return Err(self.failed(&what));

@@ -67,7 +67,7 @@ impl Sink for MemoryStore {
 
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let mut content = self.content.write().unwrap_or_else(PoisonError::into_inner);
-        batch.check_behind(content.cursor.as_ref(), PLACE)?;
+        batch.check_follows(content.cursor.as_ref(), PLACE)?;
         content.apply(batch);
         Ok(())
     }
@@ -91,7 +91,7 @@ impl Store for MemoryStore {
 impl Content {
     fn apply(&mut self, batch: &Batch) {
         let tip = self.cursor.as_ref().and_then(|cursor| cursor.block_tip.as_ref());
-        let changes = Changes::of(batch, tip.map(|tip| tip.height));
+        let changes = Changes::new(batch, tip.map(|tip| tip.height));
         if let Some(to_height) = changes.rolled_back_to {
             self.blocks.retain(|height, _| *height <= to_height);
             self.heights.retain(|_, height| *height <= to_height);

@@ -104,7 +104,7 @@ impl Sink for BatchFiles {
         self.memory.create(log)
     }
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        batch.check_behind(self.memory.reader()?.cursor()?.as_ref(), &self.place())?;
+        batch.check_follows(self.memory.reader()?.cursor()?.as_ref(), &self.place())?;
         let base = Cursor { block_tip: batch.base.clone(), ..batch.cursor.clone() };
         let entries = batch.entries.iter().map(Entry::encode);
         let parts: Vec<Bytes> =

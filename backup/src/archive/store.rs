@@ -154,7 +154,7 @@ impl Sink for ArchiveStore {
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let place = self.place();
         let (archive, index) = self.get(|Opened { archive, standing }| {
-            batch.check_behind(Some(&standing.cursor), &place)?;
+            batch.check_follows(Some(&standing.cursor), &place)?;
             Ok::<_, StoreError>((archive.clone(), index_of(archive, standing, batch)))
         })??;
         let written = self.runtime.block_on(async {

@@ -5,16 +5,14 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use super::layout::{INDEX, Layout};
-use super::read::FileReader;
+use super::read::{FileReader, ROLE, place};
 use super::recover::recover;
 use super::tree::Tree;
 use crate::disk::{make_directory, parent, sync_directory};
 use crate::error::StoreError;
 use crate::reader::ChainView;
-use crate::sqlite::{Role, SqliteStore};
+use crate::sqlite::SqliteStore;
 
-/// What the index is among the files of its schema.
-pub(super) const ROLE: Role = Role::FilesIndex;
 /// What may be in a directory in which a store is made: what is left of an attempt to make one
 /// before there was anything in it, and what file systems have.
 const NOTHING: [&str; 2] = ["index.db.lock", "lost+found"];
@@ -41,7 +39,7 @@ pub(super) fn for_writing(directory: &Path) -> Result<Opened, StoreError> {
     let root = fs::canonicalize(directory)
         .map_err(|e| refuse("its directory cannot be opened: check the permissions", e))?;
     check_for_writing(&root, &place)?;
-    let layout = Layout::of(root);
+    let layout = Layout::new(root);
     let index = SqliteStore::open_as(&layout.index(), place.clone(), ROLE)?;
     let reader = FileReader::connect(layout.clone(), place.clone())?;
     if !layout.blocks().is_dir() && reader.heights()?.is_some() {
@@ -54,30 +52,6 @@ pub(super) fn for_writing(directory: &Path) -> Result<Opened, StoreError> {
     let mut tree = Tree::new(place.clone(), layout)?;
     recover(&mut tree, &reader)?;
     Ok(Opened { place, index, tree, reader })
-}
-
-/// Looks whether there can be a store to read.
-pub(super) fn check_for_reading(directory: &Path, place: &str) -> Result<(), StoreError> {
-    if directory.is_file() {
-        return Err(StoreError::unusable(place, "it is a file: give a directory", None));
-    }
-    if !directory.is_dir() {
-        return Err(StoreError::unusable(
-            place,
-            "there is no such directory: check the path",
-            None,
-        ));
-    }
-    if !directory.join(INDEX).is_file() {
-        let why = "it has no index.db, so it is not a store of block files: check the path";
-        return Err(StoreError::unusable(place, why, None));
-    }
-    Ok(())
-}
-
-/// The store, for people.
-pub(super) fn place(directory: &Path) -> String {
-    format!("files:{}", directory.display())
 }
 
 /// Makes the store's own directory if there is none. Its name is made durable in any case:

@@ -29,7 +29,7 @@ pub(super) fn recover(tree: &mut Tree, reader: &FileReader) -> Result<(), StoreE
                 }
             }
             // Of a batch that was not committed, or of a pin that is gone.
-            Staged::Payload { .. } | Staged::Aside { .. } => {}
+            Staged::Payload { .. } | Staged::Retained { .. } => {}
         }
         done.push(staged);
     }
@@ -55,7 +55,7 @@ fn list(tree: &Tree, reader: &FileReader) -> Result<Vec<Staged>, StoreError> {
     let mut found = vec![];
     for file in fs::read_dir(&staging).map_err(failed)? {
         let name = file.map_err(failed)?.file_name();
-        found.extend(name.to_str().and_then(Staged::of_name));
+        found.extend(name.to_str().and_then(Staged::from_name));
     }
     Ok(found)
 }

@@ -16,7 +16,7 @@ use tipline_proto::Cursor;
 use super::layout::{INDEX, Key, Layout, Part, Staged};
 use super::read::FileReader;
 use super::reference::{Mismatch, Reference};
-use super::retained::Hold;
+use super::retained::RetainGuard;
 use crate::disk::{changing, failed, is_one_file_system, make_directory, private, sync_directory};
 use crate::error::StoreError;
 use crate::reader::StoreReader;
@@ -33,7 +33,7 @@ pub(super) struct FilesSnapshot {
     place: String,
     layout: Layout,
     index: SqliteSnapshot,
-    hold: Hold,
+    retained: RetainGuard,
     /// What the store is by now, to tell what was replaced from what is damaged.
     now: FileReader,
 }
@@ -50,10 +50,10 @@ impl FilesSnapshot {
         place: String,
         layout: Layout,
         index: SqliteSnapshot,
-        hold: Hold,
+        retained: RetainGuard,
     ) -> Result<Self, StoreError> {
         let now = FileReader::connect(layout.clone(), place.clone())?;
-        Ok(Self { place, layout, index, hold, now })
+        Ok(Self { place, layout, index, retained, now })
     }
 
     /// Links or copies every file that the index refers to, and flushes the directories.
@@ -107,7 +107,7 @@ impl FilesSnapshot {
         let mut why = Mismatch::Missing;
         let places = [last.clone(), staged, last.clone()].into_iter();
         // The first three are looked at before the last ones are asked for.
-        for from in places.chain(iter::once(()).flat_map(|()| self.hold.files(key))) {
+        for from in places.chain(iter::once(()).flat_map(|()| self.retained.files(key))) {
             match take(&from, &copy, reference, piece, pace) {
                 Ok(Taken::Whole) => return Ok(Ended::Whole),
                 Ok(Taken::Cancelled) => return Ok(Ended::Cancelled),
@@ -169,7 +169,7 @@ impl Snapshot for FilesSnapshot {
     }
 
     fn copy(&mut self, into: &Path, pace: &dyn Pace) -> Result<Copied, StoreError> {
-        let to = Layout::of(into.to_owned());
+        let to = Layout::new(into.to_owned());
         match self.copy_files(&to, pace)? {
             Copied::Whole => self.index.copy_to(&into.join(INDEX), pace),
             ended => Ok(ended),
@@ -177,7 +177,7 @@ impl Snapshot for FilesSnapshot {
     }
 
     fn open(&self, copy: &Path) -> Result<Box<dyn StoreReader>, StoreError> {
-        Ok(Box::new(FileReader::look_at(copy)?))
+        Ok(Box::new(FileReader::open_copy(copy)?))
     }
 }
 

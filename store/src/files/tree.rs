@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::flush::Flush;
 use super::layout::{Key, Layout, Staged};
-use super::retained::{Aside, Hold};
+use super::retained::{RetainGuard, RetainedFiles};
 use crate::disk::{Presence, changing, failed, make_directory, private, sync_directory};
 use crate::error::StoreError;
 
@@ -17,7 +17,7 @@ use crate::error::StoreError;
 pub(super) struct Tree {
     place: String,
     layout: Layout,
-    aside: Arc<Aside>,
+    retained: Arc<RetainedFiles>,
     flush: Flush,
     /// The directories that every write goes through.
     presence: [Presence; 3],
@@ -36,14 +36,14 @@ impl Tree {
         };
         let (blocks, staging) = (present(&layout.blocks())?, present(&layout.staging())?);
         let presence = [present(layout.root())?, blocks, staging];
-        let aside = Aside::new(layout.clone());
+        let retained = RetainedFiles::new(layout.clone());
         let (epochs, changed) = (BTreeSet::new(), BTreeSet::new());
-        Ok(Self { place, layout, aside, flush, presence, epochs, changed })
+        Ok(Self { place, layout, retained, flush, presence, epochs, changed })
     }
 
     /// While it lives, what is replaced and removed can still be read.
-    pub(super) fn hold(&self) -> Hold {
-        self.aside.hold()
+    pub(super) fn retain_replaced(&self) -> RetainGuard {
+        self.retained.guard()
     }
 
     /// Whether all of it still has its names.
@@ -97,7 +97,7 @@ impl Tree {
     fn make_epochs(&self, files: &[(Staged, &[u8])]) -> Result<BTreeSet<u64>, StoreError> {
         let epoch = |(staged, _): &(Staged, &[u8])| match staged {
             Staged::Payload { key, .. } => Some(key.epoch()),
-            Staged::RolledBack { .. } | Staged::Aside { .. } => None,
+            Staged::RolledBack { .. } | Staged::Retained { .. } => None,
         };
         let missing = |epoch: &u64| !self.epochs.contains(epoch);
         let epochs: BTreeSet<u64> = files.iter().filter_map(epoch).filter(missing).collect();
@@ -110,7 +110,7 @@ impl Tree {
 
     /// Gives a staged payload its final name, in the place of whatever has it.
     pub(super) fn put(&mut self, key: Key, index: u64) -> Result<(), StoreError> {
-        self.put_aside(key)?;
+        self.retain(key)?;
         let from = self.layout.staged(&Staged::Payload { key, index });
         let to = self.layout.file(key);
         fs::rename(&from, &to).map_err(|e| self.changing("renaming into place", &to, e))?;
@@ -120,15 +120,15 @@ impl Tree {
 
     /// Removes a payload if it is there.
     pub(super) fn remove(&mut self, key: Key) -> Result<(), StoreError> {
-        if !self.put_aside(key)? && self.remove_file(&self.layout.file(key))? {
+        if !self.retain(key)? && self.remove_file(&self.layout.file(key))? {
             self.changed.insert(key.epoch());
         }
         Ok(())
     }
 
     /// Whether there was a file, and somebody pins it.
-    fn put_aside(&mut self, key: Key) -> Result<bool, StoreError> {
-        let put = self.aside.put(key);
+    fn retain(&mut self, key: Key) -> Result<bool, StoreError> {
+        let put = self.retained.retain(key);
         let put = put.map_err(|e| self.changing("putting aside", &self.layout.file(key), e))?;
         if put {
             self.changed.insert(key.epoch());

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tipline_proto::{Cursor, Entry, Event, LogIdentity};
 use tracing::warn;
 
-use super::install::{Placing, RolledBack};
+use super::install::{PendingInstall, RolledBack};
 use super::layout::{Layout, Staged};
 use super::open::{self, Opened};
 use super::read::FileReader;
@@ -80,7 +80,7 @@ pub struct FileStore {
     /// For the one who writes: what the index says before a batch.
     reader: FileReader,
     /// What the newest batch still has to do, after its commit.
-    placing: Placing,
+    pending: PendingInstall,
     poison: Poison,
     /// Has the lock. Released last: fields are dropped in their order.
     index: SqliteStore,
@@ -100,7 +100,7 @@ impl FileStore {
             place,
             tree,
             reader,
-            placing: Placing::default(),
+            pending: PendingInstall::default(),
             poison: Poison::default(),
             index,
         })
@@ -113,10 +113,10 @@ impl FileStore {
     /// Makes what survives of the batch durable, under names that mean nothing yet, and commits
     /// it.
     pub(crate) fn commit(&mut self, batch: &Batch, before: &Cursor) -> Result<(), StoreError> {
-        let changes = Changes::of(batch, before.block_tip.as_ref().map(|tip| tip.height));
+        let changes = Changes::new(batch, before.block_tip.as_ref().map(|tip| tip.height));
         let rolled_back = self.rolled_back(&changes, before)?;
-        let placing = Placing::new(&changes, rolled_back);
-        let staged = placing.staged(&changes);
+        let pending = PendingInstall::new(&changes, rolled_back);
+        let staged = pending.staged(&changes);
         let committed = match staged.is_empty() {
             true => self.index.apply(&referring(batch)),
             false => {
@@ -131,7 +131,7 @@ impl FileStore {
             }
             return Err(error);
         }
-        self.placing = placing;
+        self.pending = pending;
         Ok(())
     }
 
@@ -166,8 +166,8 @@ impl FileStore {
     }
 
     /// Gives what is committed its final names, and removes what was rolled back.
-    pub(crate) fn place_files(&mut self) -> Result<(), StoreError> {
-        self.placing.run(&mut self.tree)
+    pub(crate) fn install(&mut self) -> Result<(), StoreError> {
+        self.pending.run(&mut self.tree)
     }
 }
 
@@ -190,13 +190,12 @@ impl Sink for FileStore {
         self.probe()?;
         let before = self.index.ready_for(batch)?;
         // What the batch before left undone, when there was no room even for names.
-        if let Err(error) = self.place_files().and_then(|()| self.commit(batch, &before)) {
+        if let Err(error) = self.install().and_then(|()| self.commit(batch, &before)) {
             return Err(self.poison.unless_retryable(error));
         }
         // It is durable and visible, whatever happens now: an error is for the next call, which
         // may be long in coming.
-        if let Err(error) = self.place_files().map_err(|error| self.poison.unless_retryable(error))
-        {
+        if let Err(error) = self.install().map_err(|error| self.poison.unless_retryable(error)) {
             let error: &dyn Error = &error;
             warn!(
                 store = self.place,
@@ -221,7 +220,7 @@ impl Sink for FileStore {
         self.poison.check(&self.place)?;
         let index = self.index.pin_file()?;
         let (place, layout) = (self.place.clone(), self.layout().clone());
-        let snapshot = FilesSnapshot::new(place, layout, index, self.tree.hold())?;
+        let snapshot = FilesSnapshot::new(place, layout, index, self.tree.retain_replaced())?;
         Ok(vec![Box::new(snapshot)])
     }
 }

@@ -12,7 +12,7 @@ use crate::error::StoreError;
 
 /// What a directory is that can be a store.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum Contents {
     /// Nothing yet, or what is left of an attempt to make a store that did not end.
     Nothing,
     Store,
@@ -22,7 +22,7 @@ pub(super) enum Found {
 ///
 /// # Errors
 /// [`StoreError::Unusable`] if it is anything else.
-pub(super) fn look(directory: &Path, place: &str) -> Result<Found, StoreError> {
+pub(super) fn inspect(directory: &Path, place: &str) -> Result<Contents, StoreError> {
     let names = names(directory).map_err(|e| {
         StoreError::unusable(
             place,
@@ -34,7 +34,7 @@ pub(super) fn look(directory: &Path, place: &str) -> Result<Found, StoreError> {
         let why = "the directory is not empty, and is not a store: give another path";
         let is_begun = names.iter().all(|name| is_of_the_beginning(name));
         return if is_begun {
-            Ok(Found::Nothing)
+            Ok(Contents::Nothing)
         } else {
             Err(StoreError::unusable(place, why, None))
         };
@@ -47,8 +47,8 @@ pub(super) fn look(directory: &Path, place: &str) -> Result<Found, StoreError> {
     let versions: Vec<_> =
         families.iter().filter_map(|family| family.strip_prefix(MARKER)).collect();
     match versions[..] {
-        [VERSION] => check_families(&families, place).map(|()| Found::Store),
-        [] if is_only_begun(directory, &families) => Ok(Found::Nothing),
+        [VERSION] => check_families(&families, place).map(|()| Contents::Store),
+        [] if is_only_begun(directory, &families) => Ok(Contents::Nothing),
         [] => {
             let why = "it is a RocksDB directory, but not a store of Tipline: give another path";
             Err(StoreError::unusable(place, why, None))

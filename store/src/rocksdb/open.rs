@@ -8,11 +8,11 @@ use rocksdb::{
     Cache, ColumnFamilyDescriptor, DBRecoveryMode, Error, ErrorKind, Options, WriteOptions,
 };
 
-use super::error::{fault, is_locked};
+use super::copy::clear;
+use super::error::{is_locked, store_error};
 use super::families::{DEFAULT, FAMILIES, Family};
-use super::inspect::{Found, look};
+use super::inspect::{Contents, inspect};
 use super::lock::DirectoryLock;
-use super::snapshot;
 use super::view::Db;
 use crate::disk::{Presence, failed, make_directory, parent};
 use crate::error::StoreError;
@@ -57,13 +57,13 @@ pub(super) fn for_writing(path: &Path, place: &str) -> Result<Database, StoreErr
     let path = make(path, place)?;
     let in_use = || StoreError::InUse { place: place.to_owned() };
     let lock = DirectoryLock::acquire(&path).ok_or_else(in_use)?;
-    let found = look(&path, place)?;
-    snapshot::clear(&path).map_err(|e| {
+    let found = inspect(&path, place)?;
+    clear(&path).map_err(|e| {
         let why = "a copy of it that was not finished cannot be removed: check the permissions";
         StoreError::unusable(place, why, Some(Box::new(e)))
     })?;
     let mut options = options();
-    if found == Found::Nothing {
+    if found == Contents::Nothing {
         make_private(&path).map_err(|e| {
             let why = "its permissions cannot be set: use a directory of your own";
             StoreError::unusable(place, why, Some(Box::new(e)))
@@ -73,7 +73,7 @@ pub(super) fn for_writing(path: &Path, place: &str) -> Result<Database, StoreErr
     }
     // The marker is made last, and by itself: whatever has it is whole.
     let (marker, others) = (Family::Store, &FAMILIES[1..]);
-    let marked = if found == Found::Store { &[marker][..] } else { &[] };
+    let marked = if found == Contents::Store { &[marker][..] } else { &[] };
     let cache = Cache::new_lru_cache(CACHE_BYTES);
     let families = marked.iter().chain(others).map(|family| family.descriptor(&cache));
     let families: Vec<_> = families.chain([default_family()]).collect();
@@ -82,7 +82,7 @@ pub(super) fn for_writing(path: &Path, place: &str) -> Result<Database, StoreErr
     };
     let mut db = Db::open_cf_descriptors(&options, &path, families)
         .map_err(|e| fail("opening the directory", e))?;
-    if found == Found::Nothing {
+    if found == Contents::Nothing {
         let descriptor = marker.options(&cache);
         db.create_cf(marker.name(), &descriptor).map_err(|e| fail("making the families", e))?;
     }
@@ -94,7 +94,7 @@ pub(super) fn for_writing(path: &Path, place: &str) -> Result<Database, StoreErr
 /// Opens the directory as it is now, for reading, beside whoever writes to it. RocksDB writes
 /// nothing then, and takes no lock.
 pub(super) fn for_reading(path: &Path, place: &str) -> Result<Db, StoreError> {
-    if look(path, place)? == Found::Nothing {
+    if inspect(path, place)? == Contents::Nothing {
         let why = "it is empty: let a replica or a backup write it first";
         return Err(StoreError::unusable(place, why, None));
     }
@@ -213,5 +213,5 @@ fn opening(place: &str, what: &str, error: Error) -> StoreError {
         let why = "RocksDB does not open it: look at the reason, or give another path";
         return StoreError::unusable(place, why, Some(Box::new(error)));
     }
-    fault(place, what, error)
+    store_error(place, what, error)
 }

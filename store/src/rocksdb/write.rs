@@ -8,7 +8,7 @@ use std::time::Duration;
 use rocksdb::WriteBatch;
 use tipline_proto::{Cursor, LogIdentity};
 
-use super::error::{fault, is_stall};
+use super::error::{is_stall, store_error};
 use super::families::Family;
 use super::open::{self, Database};
 use super::read::RocksDbReader;
@@ -114,7 +114,7 @@ impl RocksDbStore {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let place = open::place(path.as_ref());
         let database = open::for_writing(path.as_ref(), &place)?;
-        let view = View::of(&database.db, &place);
+        let view = View::new(&database.db, &place);
         let (identity, cursor) = (view.identity()?, view.cursor()?);
         drop(view);
         Ok(Self {
@@ -141,7 +141,7 @@ impl RocksDbStore {
     }
 
     fn view(&self) -> View<'_> {
-        View::of(&self.database.db, &self.place)
+        View::new(&self.database.db, &self.place)
     }
 
     /// Writes all of it, or nothing. On `Ok` it is on the medium.
@@ -154,7 +154,7 @@ impl RocksDbStore {
             match self.database.db.write_opt(rows()?, &open::durable()) {
                 Ok(()) => return Ok(()),
                 Err(e) if is_stall(&e) => self.wait_for_memory(),
-                Err(e) => return Err(fault(&self.place, what, e)),
+                Err(e) => return Err(store_error(&self.place, what, e)),
             }
         }
     }
@@ -207,8 +207,8 @@ impl Sink for RocksDbStore {
 
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.probe()?;
-        let before = batch.check_behind(self.cursor.as_ref(), &self.place)?.clone();
-        let changes = Changes::of(batch, before.block_tip.as_ref().map(|tip| tip.height));
+        let before = batch.check_follows(self.cursor.as_ref(), &self.place)?.clone();
+        let changes = Changes::new(batch, before.block_tip.as_ref().map(|tip| tip.height));
         let what = format!(
             "writing entries {} to {}",
             before.position.index + 1,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior};
 
-use super::error::fault;
+use super::error::store_error;
 use super::lock;
 use super::schema::{self, Role};
 use crate::disk::{Lock, Presence, failed, parent, private, sync_directory, with_suffix};
@@ -62,7 +62,7 @@ pub(super) fn for_writing(path: &Path, place: String, role: Role) -> Result<Open
         ));
     }
     let journal = journal(&connection).map_err(|e| fail("reading its header", e))?;
-    if found == Found::Store && journal != "wal" {
+    if found == Contents::Store && journal != "wal" {
         // It was being filled.
         make_durable(&path).map_err(|e| failed(&place, "making the file durable", e))?;
     }
@@ -70,7 +70,7 @@ pub(super) fn for_writing(path: &Path, place: String, role: Role) -> Result<Open
         .map_err(|e| failed(&place, "making the WAL durable", e))?;
     set_up_writer(&connection).map_err(|e| fail("setting up the connection", e))?;
     use_journal(&connection, &place, Journal::WriteAhead)?;
-    if found == Found::Nothing {
+    if found == Contents::Nothing {
         create_tables(&mut connection, role).map_err(|e| fail("making the tables", e))?;
     }
     // The WAL is there by now, and stays for as long as this connection does. SQLite does this too,
@@ -111,7 +111,7 @@ pub(super) fn for_reading(path: &Path, place: &str, role: Role) -> Result<Connec
         return Err(StoreError::unusable(place, "there is no such file: check the path", None));
     }
     let connection = connect(path, place, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    if inspect(&connection, place, role)? == Found::Nothing {
+    if inspect(&connection, place, role)? == Contents::Nothing {
         return Err(StoreError::unusable(
             place,
             "it is empty: let a replica or a backup write it first",
@@ -125,7 +125,11 @@ pub(super) fn for_reading(path: &Path, place: &str, role: Role) -> Result<Connec
 }
 
 /// Opens a copy that nobody writes to, without changing or adding any file.
-pub(super) fn for_looking(path: &Path, place: &str, role: Role) -> Result<Connection, StoreError> {
+pub(super) fn copy_for_reading(
+    path: &Path,
+    place: &str,
+    role: Role,
+) -> Result<Connection, StoreError> {
     if !path.is_file() {
         return Err(StoreError::unusable(place, "there is no such file: check the path", None));
     }
@@ -140,7 +144,7 @@ pub(super) fn for_looking(path: &Path, place: &str, role: Role) -> Result<Connec
     let uri = PathBuf::from(format!("file:{name}?immutable=1"));
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
     let connection = connect(&uri, place, flags)?;
-    if inspect(&connection, place, role)? == Found::Nothing {
+    if inspect(&connection, place, role)? == Contents::Nothing {
         return Err(StoreError::unusable(place, "it is empty: take another copy", None));
     }
     Ok(connection)
@@ -190,13 +194,13 @@ fn connect(path: &Path, place: &str, flags: OpenFlags) -> Result<Connection, Sto
 }
 
 #[derive(PartialEq, Eq)]
-enum Found {
+enum Contents {
     /// A new file, or an SQLite file with nothing in it.
     Nothing,
     Store,
 }
 
-fn inspect(connection: &Connection, place: &str, role: Role) -> Result<Found, StoreError> {
+fn inspect(connection: &Connection, place: &str, role: Role) -> Result<Contents, StoreError> {
     let header = "SELECT (SELECT application_id FROM pragma_application_id), \
         (SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM sqlite_schema)";
     let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
@@ -204,10 +208,10 @@ fn inspect(connection: &Connection, place: &str, role: Role) -> Result<Found, St
         .query_row(header, [], row)
         .map_err(|e| opening(place, "reading its header", e))?;
     if (application_id, version, tables) == (0, 0, 0) {
-        return Ok(Found::Nothing);
+        return Ok(Contents::Nothing);
     }
-    match Role::of_application_id(application_id) {
-        Some(found) if found == role && version == schema::VERSION => Ok(Found::Store),
+    match Role::from_application_id(application_id) {
+        Some(found) if found == role && version == schema::VERSION => Ok(Contents::Store),
         Some(found) if found == role => {
             let ours = schema::VERSION;
             let why = format!(
@@ -308,6 +312,6 @@ fn opening(place: &str, what: &str, error: rusqlite::Error) -> StoreError {
                 Some(Box::new(error)),
             )
         }
-        _ => fault(place, what, error),
+        _ => store_error(place, what, error),
     }
 }

@@ -7,7 +7,7 @@ use rusqlite::types::{ToSql, ToSqlOutput};
 use rusqlite::{Connection, TransactionBehavior, params};
 use tipline_proto::{Cursor, Entry, Event, LogIdentity, Tip};
 
-use super::error::fault;
+use super::error::store_error;
 use super::open::{self, Journal, Opened, WAL_BYTES, use_journal};
 use super::read::{SqliteReader, read_store};
 use super::schema::{self, Role};
@@ -143,7 +143,7 @@ impl SqliteStore {
     /// The cursor, if the handle is usable and the batch is directly behind it.
     pub(crate) fn ready_for(&self, batch: &Batch) -> Result<Cursor, StoreError> {
         self.poison.check(&self.place)?;
-        batch.check_behind(self.cursor.as_ref(), &self.place).cloned()
+        batch.check_follows(self.cursor.as_ref(), &self.place).cloned()
     }
 
     /// Switches the journal, if it is another one.
@@ -163,7 +163,7 @@ impl SqliteStore {
         }
         self.connection
             .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
-            .map_err(|e| fault(&self.place, "carrying the WAL into the file", e))?;
+            .map_err(|e| store_error(&self.place, "carrying the WAL into the file", e))?;
         self.wal_bytes = 0;
         Ok(())
     }
@@ -173,16 +173,16 @@ impl SqliteStore {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(|e| fault(place, "beginning a transaction", e))?;
+            .map_err(|e| store_error(place, "beginning a transaction", e))?;
         let mut block_tip = before.block_tip.as_ref().map(|tip| tip.height);
         for entry in &batch.entries {
             write_entry(&transaction, entry, &mut block_tip).map_err(|e| {
-                fault(place, &format!("writing entry {} ({})", entry.index, entry.event), e)
+                store_error(place, &format!("writing entry {} ({})", entry.index, entry.event), e)
             })?;
         }
         write_cursor(&transaction, &batch.cursor, batch.base.as_ref())
-            .map_err(|e| fault(place, "writing the cursor", e))?;
-        transaction.commit().map_err(|e| fault(place, "committing", e))
+            .map_err(|e| store_error(place, "writing the cursor", e))?;
+        transaction.commit().map_err(|e| store_error(place, "committing", e))
     }
 
     /// After an error nothing of the batch is visible. Where it is not certain that the next
@@ -218,7 +218,7 @@ impl Sink for SqliteStore {
         }
         let origin = Cursor::origin(log);
         if let Err(e) = write_identity(&self.connection, &expected, &origin) {
-            let error = fault(&self.place, "writing what it is for", e);
+            let error = store_error(&self.place, "writing what it is for", e);
             return Err(self.poison_unless_retryable(error));
         }
         self.identity = Some(expected);

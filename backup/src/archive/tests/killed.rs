@@ -323,7 +323,7 @@ async fn checkpoint(directory: &Path, entries: &[Entry]) -> u64 {
     let mut store = SqliteStore::open(within.path().join("store.db")).unwrap();
     store.create(&log()).unwrap();
     store.apply(&Model::new(&log()).batch(entries)).unwrap();
-    let handle = StoreHandle::of(Box::new(store)).unwrap();
+    let handle = StoreHandle::new(Box::new(store)).unwrap();
     let job = Arc::new(Job::new(CancellationToken::new(), None));
     let created = Timestamp::from_micros(1_800_000_000_000_000);
     let made = checkpoints(directory).create(&handle, created, &job).await.unwrap();

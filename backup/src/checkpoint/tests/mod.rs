@@ -194,7 +194,7 @@ async fn taken(directory: &Path, open: Open, blocks: u64, bytes: usize) -> (Stor
     let mut store = open(directory);
     store.create(&log()).unwrap();
     store.apply(&Model::new(&log()).batch(&History::blocks(blocks, bytes).entries)).unwrap();
-    let handle = StoreHandle::of(store).unwrap();
+    let handle = StoreHandle::new(store).unwrap();
     let manifest = set(directory).create(&handle, at(0), &job()).await.unwrap();
     (handle, manifest)
 }
@@ -380,7 +380,7 @@ async fn no_room_is_refused_before_it_starts() {
     let directory = tempfile::tempdir().unwrap();
     let mut store = Huge(sqlite(directory.path()));
     store.create(&log()).unwrap();
-    let handle = StoreHandle::of(Box::new(store)).unwrap();
+    let handle = StoreHandle::new(Box::new(store)).unwrap();
     let refused = set(directory.path()).create(&handle, at(0), &job()).await;
     let Err(CheckpointError::NoSpace { needed, free, .. }) = refused else { panic!("{refused:?}") };
     assert!(needed >= 1 << 60 && free < needed, "{needed} {free}");

@@ -41,7 +41,7 @@ fn created(root: &Path) -> FileStore {
 }
 
 fn layout(root: &Path) -> Layout {
-    Layout::of(root.to_owned())
+    Layout::new(root.to_owned())
 }
 
 /// Every file below the directory but those of the index, with its content.

@@ -64,7 +64,7 @@ async fn fill(archived: &Path, backup: &Path) -> Outcome<Sources> {
         }
         Ok(store)
     });
-    let handle = StoreHandle::of(Box::new(store.await??))?;
+    let handle = StoreHandle::new(Box::new(store.await??))?;
     let checkpoints = Checkpoints::at(Destination::open(&format!("dir:{}", backup.display()))?);
     let job = Arc::new(Job::new(CancellationToken::new(), None));
     checkpoints.create(&handle, Timestamp::from_micros(1_800_000_000_000_000), &job).await?;
