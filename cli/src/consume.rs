@@ -171,8 +171,8 @@ fn line(progress: &Progress, clock: &Clock, rate: &mut Rate) -> String {
     let phase = match &progress.phase {
         Phase::Joining => "comparing the store with the log",
         Phase::Following => "following",
-        Phase::LogAway(_) => "waiting for the log",
-        Phase::StoreHeld(_) => "waiting for the store",
+        Phase::LogUnavailable(_) => "waiting for the log",
+        Phase::StoreStalled(_) => "waiting for the store",
         _ => "stopped",
     };
     let Some(cursor) = &progress.cursor else {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tipline_log::{Clock, Log, error_chain};
 use tipline_proto::InstanceId;
-use tipline_store::Store;
+use tipline_store::Sink;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -39,7 +39,7 @@ impl Consumer {
     /// Outside of a Tokio runtime.
     pub fn start(
         log: Arc<dyn Log>,
-        store: Box<dyn Store>,
+        store: Box<dyn Sink>,
         settings: ConsumerSettings,
         instance: InstanceId,
         clock: Clock,
@@ -94,7 +94,7 @@ async fn ended(mut progress: watch::Receiver<Progress>) -> Result<(), Arc<Consum
 /// What a run is made of.
 struct Run {
     log: Arc<dyn Log>,
-    store: Box<dyn Store>,
+    store: Box<dyn Sink>,
     handle: StoreHandle,
     settings: ConsumerSettings,
     instance: InstanceId,

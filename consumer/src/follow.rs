@@ -44,7 +44,7 @@ enum Applying {
     /// It applies a batch.
     Busy(Arc<Batch>, Answer<Result<(), StoreError>>),
     /// It could not take the batch, and gets it again at this time.
-    Held(Arc<Batch>, Instant),
+    Stalled(Arc<Batch>, Instant),
     /// It looks whether its medium is still there.
     Probing(Answer<Result<(), StoreError>>),
 }
@@ -94,7 +94,7 @@ pub(crate) struct Follow<'a> {
     applying: Applying,
     /// When the store is asked whether it is still there, unless it shows by itself.
     probe: Instant,
-    held: Backoff,
+    backoff: Backoff,
     /// Index up to which the store is durable.
     applied: u64,
     /// Why nothing more is taken in: it ends when everything taken in is applied.
@@ -122,7 +122,7 @@ impl<'a> Follow<'a> {
             ready_at: now,
             applying: Applying::Idle,
             probe: now + timing.probe,
-            held: Backoff::default(),
+            backoff: Backoff::default(),
             applied,
             leaving: None,
         }
@@ -143,13 +143,13 @@ impl<'a> Follow<'a> {
                 Event::Arrived(Err(error)) => self.leave(StopReason::Log(error)),
                 Event::Checked(Ok(checked)) => self.checked(checked),
                 Event::Applied(Ok(Ok(()))) => self.applied().await,
-                Event::Applied(Ok(Err(error))) if error.is_retryable() => self.hold(&error),
+                Event::Applied(Ok(Err(error))) if error.is_retryable() => self.stalled(&error),
                 Event::Applied(Ok(Err(error))) => return StopReason::Failed(error.into()),
                 Event::Checked(Err(error)) | Event::Applied(Err(error)) => {
                     return StopReason::Failed(error);
                 }
                 Event::Probed(Ok(Ok(()))) => self.probed(),
-                Event::Probed(Ok(Err(error))) if error.is_retryable() => self.missed(&error),
+                Event::Probed(Ok(Err(error))) if error.is_retryable() => self.probe_failed(&error),
                 Event::Probed(Ok(Err(error))) => return StopReason::Failed(error.into()),
                 Event::Probed(Err(error)) => return StopReason::Failed(error),
                 Event::TryAgain => self.try_again(),
@@ -183,7 +183,7 @@ impl<'a> Follow<'a> {
     fn is_drained(&self) -> bool {
         match &self.applying {
             Applying::Idle => self.checking.is_idle() && self.queue.is_empty(),
-            Applying::Held(..) => matches!(self.leaving, Some(StopReason::Stopped)),
+            Applying::Stalled(..) => matches!(self.leaving, Some(StopReason::Stopped)),
             Applying::Busy(..) | Applying::Probing(_) => false,
         }
     }
@@ -243,7 +243,7 @@ impl<'a> Follow<'a> {
         let Applying::Busy(batch, _) = std::mem::replace(&mut self.applying, Applying::Idle) else {
             return;
         };
-        self.goes_on();
+        self.resumed();
         self.applied = batch.cursor.position.index;
         self.progress.send_modify(|progress| {
             progress.phase = Phase::Following;
@@ -259,26 +259,26 @@ impl<'a> Follow<'a> {
     }
 
     /// Nothing of the batch was stored. It is kept, and tried again.
-    fn hold(&mut self, error: &StoreError) {
+    fn stalled(&mut self, error: &StoreError) {
         let Applying::Busy(batch, _) = std::mem::replace(&mut self.applying, Applying::Idle) else {
             return;
         };
-        self.stands_still(error);
-        self.applying = Applying::Held(batch, Instant::now() + self.held.failed());
+        self.report_stall(error);
+        self.applying = Applying::Stalled(batch, Instant::now() + self.backoff.failed());
     }
 
-    fn stands_still(&self, error: &StoreError) {
+    fn report_stall(&self, error: &StoreError) {
         let error = error_chain(error);
-        if !self.held.is_pausing() {
+        if !self.backoff.is_pausing() {
             tracing::error!(error, "the store cannot go on; nothing is lost, it is tried again");
         }
-        self.progress.send_modify(|progress| progress.phase = Phase::StoreHeld(error));
+        self.progress.send_modify(|progress| progress.phase = Phase::StoreStalled(error));
     }
 
-    fn goes_on(&mut self) {
-        if self.held.is_pausing() {
+    fn resumed(&mut self) {
+        if self.backoff.is_pausing() {
             tracing::info!(store = self.store.place(), "the store goes on");
-            self.held.reset();
+            self.backoff.reset();
         }
         self.probe = Instant::now() + self.timing.probe;
     }
@@ -290,21 +290,21 @@ impl<'a> Follow<'a> {
     /// The store's medium is there.
     fn probed(&mut self) {
         self.applying = Applying::Idle;
-        if self.held.is_pausing() {
+        if self.backoff.is_pausing() {
             self.progress.send_modify(|progress| progress.phase = Phase::Following);
         }
-        self.goes_on();
+        self.resumed();
     }
 
     /// The store's medium is not there, which is shown before it is needed.
-    fn missed(&mut self, error: &StoreError) {
+    fn probe_failed(&mut self, error: &StoreError) {
         self.applying = Applying::Idle;
-        self.stands_still(error);
-        self.probe = Instant::now() + self.held.failed();
+        self.report_stall(error);
+        self.probe = Instant::now() + self.backoff.failed();
     }
 
     fn try_again(&mut self) {
-        if let Applying::Held(batch, _) = std::mem::replace(&mut self.applying, Applying::Idle) {
+        if let Applying::Stalled(batch, _) = std::mem::replace(&mut self.applying, Applying::Idle) {
             self.apply(batch);
         }
     }
@@ -318,7 +318,7 @@ impl Applying {
             Applying::Idle => std::future::pending().await,
             Applying::Busy(_, answer) => Event::Applied(answer.get().await),
             Applying::Probing(answer) => Event::Probed(answer.get().await),
-            Applying::Held(_, until) => {
+            Applying::Stalled(_, until) => {
                 sleep_until(*until).await;
                 Event::TryAgain
             }

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use tipline_proto::Cursor;
-use tipline_store::{Snapshot, Store, StoreError};
+use tipline_store::{Sink, Snapshot, StoreError};
 use tokio::sync::{Mutex, oneshot};
 
 use crate::error::ConsumerError;
@@ -52,7 +52,7 @@ impl StoreHandle {
     ///
     /// # Errors
     /// [`ConsumerError::Panicked`] if there is no thread to be had.
-    pub fn of(store: Box<dyn Store>) -> Result<Self, ConsumerError> {
+    pub fn new(store: Box<dyn Sink>) -> Result<Self, ConsumerError> {
         let handle = Self::unattached(store.place());
         let thread = StoreThread::start(store)?;
         handle.attach(&thread);
@@ -77,14 +77,14 @@ impl StoreHandle {
         &self.inner.place
     }
 
-    /// Pins the store between two batches: see [`Store::snapshot`].
+    /// Pins the store between two batches: see [`Sink::snapshot`].
     ///
     /// # Errors
     /// Those of the store; [`StoreError::Failed`] if it is not open, or not any more.
     pub async fn snapshot(&self) -> Result<Vec<Box<dyn Snapshot>>, StoreError> {
         let turn = Arc::clone(&self.inner.turn).lock_owned().await;
         let jobs = self.inner.jobs.get().and_then(Weak::upgrade).ok_or_else(|| self.closed())?;
-        let pin = move |store: &mut dyn Store| {
+        let pin = move |store: &mut dyn Sink| {
             let snapshot = store.snapshot();
             // Not before, although the caller may have stopped waiting.
             drop(turn);
@@ -108,8 +108,8 @@ impl StoreHandle {
         let (tell, told) = oneshot::channel();
         let late = Arc::new(AtomicBool::new(false));
         let is_late = Arc::clone(&late);
-        let hold = move |store: &mut dyn Store| {
-            let cursor = store.reader().and_then(|reader| reader.cursor());
+        let hold = move |store: &mut dyn Sink| {
+            let cursor = store.view().and_then(|view| view.cursor());
             let is_there = cursor.is_ok();
             // Whoever asked may have stopped waiting.
             if tell.send(cursor).is_ok() && is_there {

@@ -2,7 +2,7 @@
 
 use tipline_log::{Extent, Log, LogError};
 use tipline_proto::{Cursor, Entry, Event, Position};
-use tipline_store::{Store, StoreError, StoreIdentity, StoreReader, StoredBlock, StoredLinks};
+use tipline_store::{ChainView, Sink, StoreError, StoreIdentity, StoredBlock, StoredLinks};
 
 use crate::error::ConsumerError;
 use crate::store_thread::StoreThread;
@@ -44,8 +44,8 @@ pub struct StartState {
     pub cursor: Cursor,
     /// What it remembers of the links of its chain.
     pub links: StoredLinks,
-    /// A reader of it, for the verification.
-    pub reader: Box<dyn StoreReader>,
+    /// For verification to look blocks up.
+    pub view: Box<dyn ChainView>,
 }
 
 impl StartState {
@@ -53,14 +53,14 @@ impl StartState {
     ///
     /// # Errors
     /// Those of reading; [`StoreError::Corrupt`] if the store has no cursor.
-    pub fn read(store: &dyn Store) -> Result<Self, StoreError> {
-        let reader = store.reader()?;
-        let cursor = reader.cursor()?.ok_or_else(|| StoreError::Corrupt {
+    pub fn read(store: &dyn Sink) -> Result<Self, StoreError> {
+        let view = store.view()?;
+        let cursor = view.cursor()?.ok_or_else(|| StoreError::Corrupt {
             place: store.place(),
             at: "the cursor: it is missing".to_owned(),
             source: None,
         })?;
-        Ok(Self { cursor, links: reader.links()?, reader })
+        Ok(Self { cursor, links: view.links()?, view })
     }
 }
 
@@ -121,7 +121,7 @@ async fn divergence(
     store: &StoreThread,
     extent: Extent,
 ) -> Result<String, ConsumerError> {
-    let heights = store.call(|store| store.reader()?.heights()).get().await??;
+    let heights = store.call(|store| store.view()?.heights()).get().await??;
     let Some((mut low, mut high)) = heights else {
         return Ok("an entry that is no block; it has no blocks".to_owned());
     };
@@ -150,7 +150,7 @@ async fn compare(
     height: u64,
     extent: Extent,
 ) -> Result<Option<String>, ConsumerError> {
-    let block = store.call(move |store| store.reader()?.block(height)).get().await??;
+    let block = store.call(move |store| store.view()?.block(height)).get().await??;
     let Some(block) = block.filter(|block| block.index >= extent.first) else {
         return Ok(None);
     };

@@ -37,10 +37,10 @@ pub enum Phase {
     /// Entries are pushed to it, and it applies them.
     Following,
     /// The log is out of reach, for the reason given. It tries again, for ever.
-    LogAway(String),
+    LogUnavailable(String),
     /// The store has no room or is in someone's hands, for the reason given. It tries again,
     /// for ever, and loses nothing.
-    StoreHeld(String),
+    StoreStalled(String),
     /// It was shut down.
     Stopped,
     /// It stopped for good.

@@ -168,7 +168,7 @@ fn early(now: Instant) -> Instant {
 impl News {
     fn of(progress: &Progress) -> Self {
         let failure = match &progress.phase {
-            Phase::StoreHeld(why) => Some(why.clone()),
+            Phase::StoreStalled(why) => Some(why.clone()),
             _ => None,
         };
         Self { cursor: progress.cursor.clone(), failure }

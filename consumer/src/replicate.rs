@@ -166,13 +166,13 @@ impl Replicator {
             if is_first {
                 tracing::error!(%consumer, error = text, "the store cannot be used; trying again");
             }
-            Phase::StoreHeld(text)
+            Phase::StoreStalled(text)
         } else {
             if is_first {
                 tracing::warn!(%consumer, error = text,
                     "the log is out of reach; trying again until it answers");
             }
-            Phase::LogAway(text)
+            Phase::LogUnavailable(text)
         };
         self.progress.send_modify(|progress| progress.phase = phase);
         tokio::select! {

@@ -4,12 +4,12 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Weak};
 use std::thread;
 
-use tipline_store::Store;
+use tipline_store::Sink;
 use tokio::sync::oneshot;
 
 use crate::error::ConsumerError;
 
-type Job = Box<dyn FnOnce(&mut dyn Store) + Send>;
+type Job = Box<dyn FnOnce(&mut dyn Sink) + Send>;
 
 /// Where the thread takes its calls from. It has room for one of the consumer's and one of
 /// [`crate::StoreHandle`]'s, each of whom waits for its answer before the next.
@@ -33,7 +33,7 @@ pub struct Answer<T> {
 
 impl StoreThread {
     /// Takes the store to a new thread.
-    pub fn start(store: Box<dyn Store>) -> Result<Self, ConsumerError> {
+    pub fn start(store: Box<dyn Sink>) -> Result<Self, ConsumerError> {
         let place = store.place();
         let (jobs, queue) = sync_channel::<Job>(2);
         let (end, ended) = oneshot::channel();
@@ -59,7 +59,7 @@ impl StoreThread {
     /// Starts a call. The one before it must have been answered.
     pub fn call<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&mut dyn Store) -> T + Send + 'static,
+        job: impl FnOnce(&mut dyn Sink) -> T + Send + 'static,
     ) -> Answer<T> {
         push(&self.jobs, &self.place, job)
     }
@@ -81,10 +81,10 @@ impl StoreThread {
 pub(crate) fn push<T: Send + 'static>(
     jobs: &Jobs,
     place: &str,
-    job: impl FnOnce(&mut dyn Store) -> T + Send + 'static,
+    job: impl FnOnce(&mut dyn Sink) -> T + Send + 'static,
 ) -> Answer<T> {
     let (answered, answer) = oneshot::channel();
-    let job = Box::new(move |store: &mut dyn Store| {
+    let job = Box::new(move |store: &mut dyn Sink| {
         let result = job(store);
         // Whoever asked may have stopped waiting.
         drop(answered.send(result));

@@ -77,9 +77,9 @@ impl Verifier {
     /// # Errors
     /// The entry is refused, or the store does not answer. Nothing has changed: the entries
     /// before it stay good.
-    pub fn judge(&mut self, entry: &Entry, stored: &LookUp<'_>) -> Result<Verdict, VerifyError> {
+    pub fn classify(&mut self, entry: &Entry, stored: &LookUp<'_>) -> Result<Verdict, VerifyError> {
         if entry.index <= self.position.index {
-            return Ok(self.judge_again(entry)?);
+            return Ok(self.classify_again(entry)?);
         }
         if entry.epoch < self.epoch {
             return Ok(Verdict::Void);
@@ -105,7 +105,7 @@ impl Verifier {
     }
 
     /// An entry at or below the position: the same again, void, or another history.
-    fn judge_again(&self, entry: &Entry) -> Result<Verdict, Refusal> {
+    fn classify_again(&self, entry: &Entry) -> Result<Verdict, Refusal> {
         match self.recent.get(entry.index) {
             Some((digest, _)) if digest != entry.digest && self.is_void_at(entry) => {
                 Ok(Verdict::Void)

@@ -1,7 +1,7 @@
 //! Verifying what has arrived, beside the thread that applies what arrived before.
 
 use tipline_proto::{Entry, Hash};
-use tipline_store::{Batch, StoreReader};
+use tipline_store::{Batch, ChainView};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::error::ConsumerError;
@@ -13,7 +13,7 @@ use crate::verify::{Verdict, Verifier};
 #[derive(Debug)]
 pub(crate) struct Checker {
     verifier: Verifier,
-    reader: Box<dyn StoreReader>,
+    view: Box<dyn ChainView>,
 }
 
 /// What came of some entries.
@@ -30,18 +30,18 @@ pub(crate) struct Checked {
 impl Checker {
     /// Continues after what the store holds of the chain with this genesis.
     pub(crate) fn new(genesis: Hash, start: StartState) -> Self {
-        let StartState { cursor, links, reader } = start;
-        Self { verifier: Verifier::new(genesis, &cursor, links), reader }
+        let StartState { cursor, links, view } = start;
+        Self { verifier: Verifier::new(genesis, &cursor, links), view }
     }
 
     /// Judges entries in a row, up to the first that is not good.
     fn check(&mut self, entries: Vec<Entry>, applied: u64) -> Checked {
         self.verifier.applied(applied);
-        let look_up = |height| self.reader.block_hash(height);
+        let look_up = |height| self.view.block_hash(height);
         let mut checked = Checked::default();
         let mut good = Vec::with_capacity(entries.len());
         for entry in entries {
-            match self.verifier.judge(&entry, &look_up) {
+            match self.verifier.classify(&entry, &look_up) {
                 Ok(Verdict::Apply) => good.push(entry),
                 Ok(Verdict::Duplicate) => checked.duplicates += 1,
                 Ok(Verdict::Void) => checked.void += 1,

@@ -24,7 +24,7 @@ impl Batch {
     ///
     /// # Errors
     /// [`StoreError::OutOfOrder`]; [`StoreError::Failed`] if the store was never created.
-    pub fn check_behind<'a>(
+    pub fn check_follows<'a>(
         &self,
         cursor: Option<&'a Cursor>,
         place: &str,

@@ -32,7 +32,7 @@ pub struct Changes {
 
 impl Changes {
     /// What `batch` comes to in a store whose block tip is at the height `block_tip`.
-    pub fn of(batch: &Batch, block_tip: Option<u64>) -> Self {
+    pub fn new(batch: &Batch, block_tip: Option<u64>) -> Self {
         let mut changes = Self::default();
         let mut block_tip = block_tip;
         for entry in &batch.entries {

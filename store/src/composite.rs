@@ -5,9 +5,9 @@ use tipline_proto::{Cursor, LogIdentity, Position};
 
 use crate::batch::Batch;
 use crate::error::{Disagreement, StoreError};
-use crate::reader::StoreReader;
+use crate::reader::{ChainView, StoreReader};
 use crate::snapshot::Snapshot;
-use crate::spec::Store;
+use crate::spec::{Sink, Store};
 use crate::stored::StoreIdentity;
 
 /// Several stores that hold the same, in a declared order: what a node keeps in more than one
@@ -55,8 +55,8 @@ impl CompositeStore {
         let parts = parts.into_iter().map(part).collect::<Result<Vec<_>, StoreError>>()?;
         let composite = Self { parts };
         if composite.parts.len() < 2 {
-            let why = "it needs two parts or more: use the one store by itself".to_owned();
-            return Err(StoreError::Unusable { place: composite.place(), why, source: None });
+            let why = "it needs two parts or more: use the one store by itself";
+            return Err(StoreError::unusable(&composite.place(), why, None));
         }
         composite.check_logs()?;
         composite.check_cursors()?;
@@ -125,7 +125,7 @@ impl CompositeStore {
     /// The batch is directly behind the cursor, and goes on from what each part has of it.
     fn check(&self, batch: &Batch) -> Result<(), StoreError> {
         let cursor = self.last().and_then(|last| last.cursor.as_ref());
-        batch.check_behind(cursor, &self.place())?;
+        batch.check_follows(cursor, &self.place())?;
         if batch.entries.len() > MAX_APPLY_EVENTS {
             let what = format!("a batch has more than {MAX_APPLY_EVENTS} entries");
             return Err(self.failed(&what));
@@ -170,7 +170,7 @@ fn index(position: Option<Position>) -> u64 {
     position.map_or(0, |position| position.index)
 }
 
-impl Store for CompositeStore {
+impl Sink for CompositeStore {
     fn place(&self) -> String {
         let places: Vec<String> = self.parts.iter().map(|part| part.store.place()).collect();
         format!("composite:{}", places.join("+"))
@@ -194,19 +194,21 @@ impl Store for CompositeStore {
         self.parts.iter_mut().try_for_each(|part| part.apply(batch))
     }
 
-    fn set_bulk_load(&mut self, filling: bool) -> Result<(), StoreError> {
-        self.parts.iter_mut().try_for_each(|part| part.store.set_bulk_load(filling))
+    fn begin_bulk_load(&mut self) -> Result<(), StoreError> {
+        self.parts.iter_mut().try_for_each(|part| part.store.begin_bulk_load())
     }
 
+    fn end_bulk_load(&mut self) -> Result<(), StoreError> {
+        self.parts.iter_mut().try_for_each(|part| part.store.end_bulk_load())
+    }
+
+    /// Asks every part.
     fn probe(&mut self) -> Result<(), StoreError> {
         self.parts.iter_mut().try_for_each(|part| part.store.probe())
     }
 
-    fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
-        match self.last() {
-            Some(last) => last.store.reader(),
-            None => Err(self.failed("it has no parts")),
-        }
+    fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {
+        Ok(self.reader()?)
     }
 
     fn snapshot(&self) -> Result<Vec<Box<dyn Snapshot>>, StoreError> {
@@ -219,6 +221,15 @@ impl Store for CompositeStore {
             false => Err(self.failed(
                 "its parts are not in step, a batch was cut off: the next batch brings them in step",
             )),
+        }
+    }
+}
+
+impl Store for CompositeStore {
+    fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
+        match self.last() {
+            Some(last) => last.store.reader(),
+            None => Err(self.failed("it has no parts")),
         }
     }
 }

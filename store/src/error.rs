@@ -44,7 +44,7 @@ pub enum StoreError {
         /// What is wrong, and what to do.
         why: String,
         /// What went wrong.
-        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+        source: Option<Source>,
     },
     /// Another process or handle has it open for writing.
     #[error("the store {place} is in use by another process: stop that one first")]
@@ -60,7 +60,7 @@ pub enum StoreError {
         /// Which block, proof, row or file.
         at: String,
         /// What is wrong there.
-        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+        source: Option<Source>,
     },
     /// No room. Nothing of the batch was stored and the handle stays usable if the medium
     /// promises that; otherwise it is [`StoreError::Failed`]. Make room.
@@ -69,7 +69,7 @@ pub enum StoreError {
         /// Which store.
         place: String,
         /// What went wrong.
-        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+        source: Option<Source>,
     },
     /// The medium is out of reach, or refuses the credentials. Nothing that was durable is lost,
     /// and the handle stays usable: bring it back; it is tried again until it answers.
@@ -78,7 +78,7 @@ pub enum StoreError {
         /// Which store.
         place: String,
         /// What went wrong.
-        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+        source: Option<Source>,
     },
     /// A read, a write or an fsync failed. After a write the handle refuses further work:
     /// remove the cause, and open the store anew.
@@ -89,7 +89,7 @@ pub enum StoreError {
         /// What was being done.
         what: String,
         /// What went wrong.
-        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+        source: Option<Source>,
     },
 }
 
@@ -99,6 +99,34 @@ impl StoreError {
     pub fn is_retryable(&self) -> bool {
         use StoreError::{InUse, NoSpace, Unavailable};
         matches!(self, NoSpace { .. } | InUse { .. } | Unavailable { .. })
+    }
+
+    pub(crate) fn unusable(place: &str, why: &str, source: Option<Source>) -> Self {
+        Self::Unusable { place: place.to_owned(), why: why.to_owned(), source }
+    }
+}
+
+/// What went wrong below.
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// Whether a store that was created for `found` is one of the log that is `expected`: there is
+/// nothing to create then.
+///
+/// # Errors
+/// [`StoreError::WrongLog`] if it is one of another log.
+pub(crate) fn is_created(
+    place: &str,
+    found: Option<&StoreIdentity>,
+    expected: &StoreIdentity,
+) -> Result<bool, StoreError> {
+    match found {
+        None => Ok(false),
+        Some(found) if found == expected => Ok(true),
+        Some(found) => Err(StoreError::WrongLog {
+            place: place.to_owned(),
+            found: Box::new(found.clone()),
+            expected: Box::new(expected.clone()),
+        }),
     }
 }
 

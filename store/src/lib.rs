@@ -1,19 +1,16 @@
 //! The store of a replica or backup: what it promises, and the stores that keep the promise.
 //!
-//! A [`Store`] is a medium that verified entries are applied to, in batches, each atomic and
-//! fsynced together with its cursor. A [`StoreReader`] reads it meanwhile. One conformance suite
-//! (`conformance`) holds every implementation to both, a node's own included.
+//! A [`Sink`] is a medium that verified entries are applied to, in batches, each atomic and fsynced
+//! together with its cursor. A [`Store`] is one that can be read back, by a [`StoreReader`]. One
+//! suite (`conformance`) holds every implementation to both, a node's own included.
 //!
 //! - `sqlite`: one SQLite file.
 //! - `rocksdb`: a RocksDB directory.
 //! - `files`: a file for each block and proof, and an index.
-//! - [`CompositeStore`]: several of them in step.
-//! - [`MemoryStore`]: nothing durable at all, for tests.
+//! - [`CompositeStore`]: several of them in step. [`MemoryStore`]: nothing durable, for tests.
 //!
-//! A store knows no log, no runtime and no async: calls block.
-//!
-//! # It is not
-//! A copy of the log. A store keeps what the chain is now, not how it came to be.
+//! A store knows no log, no runtime and no async: calls block. It is no copy of the log: it keeps
+//! what the chain is now, not how it came to be.
 
 mod batch;
 mod changes;
@@ -21,6 +18,8 @@ mod composite;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod content;
+#[cfg(any(feature = "sqlite", feature = "rocksdb"))]
+mod disk;
 mod error;
 #[cfg(feature = "files")]
 mod files;
@@ -46,11 +45,11 @@ pub use error::{Disagreement, StoreError};
 pub use files::{FileReader, FileStore};
 pub use memory::MemoryStore;
 pub use open_copy::{can_open, open_copy};
-pub use reader::StoreReader;
+pub use reader::{ChainView, StoreReader};
 #[cfg(feature = "rocksdb")]
 pub use rocksdb::{RocksDbReader, RocksDbStore};
 pub use snapshot::{Copied, SharedCopy, SharedFile, Snapshot, Throttle};
-pub use spec::Store;
+pub use spec::{Sink, Store};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteReader, SqliteStore};
 pub use stored::{

@@ -8,9 +8,9 @@ use tipline_proto::{Cursor, Hash, Key, Label, LogIdentity, Tip, TransactionId};
 
 use crate::batch::Batch;
 use crate::changes::Changes;
-use crate::error::StoreError;
-use crate::reader::StoreReader;
-use crate::spec::Store;
+use crate::error::{StoreError, is_created};
+use crate::reader::{ChainView, StoreReader};
+use crate::spec::{Sink, Store};
 use crate::stored::{
     StoreIdentity, StoredBlock, StoredLinks, StoredMark, StoredProof, StoredRecord,
     StoredTransaction,
@@ -47,7 +47,7 @@ impl MemoryStore {
     }
 }
 
-impl Store for MemoryStore {
+impl Sink for MemoryStore {
     fn place(&self) -> String {
         PLACE.to_owned()
     }
@@ -59,26 +59,30 @@ impl Store for MemoryStore {
     fn create(&mut self, log: &LogIdentity) -> Result<(), StoreError> {
         let mut content = self.content.write().unwrap_or_else(PoisonError::into_inner);
         let expected = StoreIdentity::from(log);
-        match &content.identity {
-            Some(found) if *found == expected => {}
-            Some(found) => {
-                let (found, expected) = (Box::new(found.clone()), Box::new(expected));
-                return Err(StoreError::WrongLog { place: PLACE.to_owned(), found, expected });
-            }
-            None => {
-                (content.identity, content.cursor) = (Some(expected), Some(Cursor::origin(log)))
-            }
+        if !is_created(PLACE, content.identity.as_ref(), &expected)? {
+            (content.identity, content.cursor) = (Some(expected), Some(Cursor::origin(log)));
         }
         Ok(())
     }
 
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let mut content = self.content.write().unwrap_or_else(PoisonError::into_inner);
-        batch.check_behind(content.cursor.as_ref(), PLACE)?;
+        batch.check_follows(content.cursor.as_ref(), PLACE)?;
         content.apply(batch);
         Ok(())
     }
 
+    /// Looks at nothing: memory does not go away.
+    fn probe(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {
+        Ok(self.reader()?)
+    }
+}
+
+impl Store for MemoryStore {
     fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
         Ok(Box::new(MemoryReader { content: Arc::clone(&self.content) }))
     }
@@ -87,7 +91,7 @@ impl Store for MemoryStore {
 impl Content {
     fn apply(&mut self, batch: &Batch) {
         let tip = self.cursor.as_ref().and_then(|cursor| cursor.block_tip.as_ref());
-        let changes = Changes::of(batch, tip.map(|tip| tip.height));
+        let changes = Changes::new(batch, tip.map(|tip| tip.height));
         if let Some(to_height) = changes.rolled_back_to {
             self.blocks.retain(|height, _| *height <= to_height);
             self.heights.retain(|_, height| *height <= to_height);
@@ -137,7 +141,7 @@ fn behind<K: Ord + Clone, V>(map: &BTreeMap<K, V>, after: Option<&K>, limit: usi
     map.range((start, Unbounded)).take(limit).map(|(key, _)| key.clone()).collect()
 }
 
-impl StoreReader for MemoryReader {
+impl ChainView for MemoryReader {
     fn place(&self) -> String {
         PLACE.to_owned()
     }
@@ -162,6 +166,14 @@ impl StoreReader for MemoryReader {
         Ok(self.content().blocks.get(&height).cloned())
     }
 
+    fn heights(&self) -> Result<Option<(u64, u64)>, StoreError> {
+        let content = self.content();
+        let ends = content.blocks.first_key_value().zip(content.blocks.last_key_value());
+        Ok(ends.map(|((lowest, _), (highest, _))| (*lowest, *highest)))
+    }
+}
+
+impl StoreReader for MemoryReader {
     fn block_by_hash(&self, hash: &Hash) -> Result<Option<StoredBlock>, StoreError> {
         let content = self.content();
         let height = content.heights.get(hash);
@@ -170,12 +182,6 @@ impl StoreReader for MemoryReader {
 
     fn proof(&self, height: u64) -> Result<Option<StoredProof>, StoreError> {
         Ok(self.content().proofs.get(&height).cloned())
-    }
-
-    fn heights(&self) -> Result<Option<(u64, u64)>, StoreError> {
-        let content = self.content();
-        let ends = content.blocks.first_key_value().zip(content.blocks.last_key_value());
-        Ok(ends.map(|((lowest, _), (highest, _))| (*lowest, *highest)))
     }
 
     fn transaction(&self, id: &TransactionId) -> Result<Option<StoredTransaction>, StoreError> {

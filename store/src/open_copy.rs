@@ -15,19 +15,16 @@ pub fn open_copy(kinds: &[String], copy: &Path) -> Result<Box<dyn StoreReader>, 
         let path = copy.join(format!("part-{number}"));
         match kind.as_str() {
             #[cfg(feature = "sqlite")]
-            "sqlite" => return Ok(Box::new(crate::sqlite::look_at(&path)?)),
+            "sqlite" => return Ok(Box::new(crate::sqlite::open_copy(&path)?)),
             #[cfg(feature = "files")]
-            "files" => return Ok(Box::new(crate::files::FileReader::look_at(&path)?)),
+            "files" => return Ok(Box::new(crate::files::FileReader::open_copy(&path)?)),
             #[cfg(feature = "rocksdb")]
             "rocksdb" => return Ok(Box::new(crate::rocksdb::RocksDbReader::open(path)?)),
             _ => drop(path),
         }
     }
-    Err(StoreError::Unusable {
-        place: copy.display().to_string(),
-        why: format!("this program was built without stores of {}", kinds.join("+")),
-        source: None,
-    })
+    let why = format!("this program was built without stores of {}", kinds.join("+"));
+    Err(StoreError::unusable(&copy.display().to_string(), &why, None))
 }
 
 /// Whether one of the kinds is one that this build can read.

@@ -1,4 +1,4 @@
-//! The specification of reading a store, as a trait.
+//! The specification of reading, as two traits: what following a log asks, and everything.
 
 use std::fmt::Debug;
 use std::iter::empty;
@@ -11,18 +11,19 @@ use crate::stored::{
     StoredBlock, StoredLinks, StoredMark, StoredProof, StoredRecord, StoredTransaction,
 };
 
-/// Reading a store, while it is applied to.
+/// The chain as a [`Sink`](crate::Sink) holds it: what joining a log, verifying its entries and
+/// comparing copies need.
 ///
 /// Every call sees a state between two batches, at least as new as the last one whose `apply`
-/// had returned. `None` means that there is no such thing in the store.
-pub trait StoreReader: Send + Debug {
-    /// Kind and place, for people, as of the store.
+/// had returned. `None` means that it holds no such thing.
+pub trait ChainView: Send + Debug {
+    /// Kind and place, human-readable, the same as the sink's.
     fn place(&self) -> String;
 
-    /// How far the store is; `None` before it is created for a log.
+    /// How far it is; `None` before it is created for a log.
     fn cursor(&self) -> Result<Option<Cursor>, StoreError>;
 
-    /// What verification needs to go on: see [`tipline_proto::LinksState`].
+    /// What verification needs to continue: see [`tipline_proto::LinksState`].
     fn links(&self) -> Result<StoredLinks, StoreError>;
 
     /// Hash of the block at a height.
@@ -31,6 +32,13 @@ pub trait StoreReader: Send + Debug {
     /// The block at a height.
     fn block(&self, height: u64) -> Result<Option<StoredBlock>, StoreError>;
 
+    /// Lowest and highest height of the blocks it holds; `None` if there is no block.
+    fn heights(&self) -> Result<Option<(u64, u64)>, StoreError>;
+}
+
+/// Everything in a [`Store`](crate::Store), read while it is applied to. The rules are those of
+/// [`ChainView`].
+pub trait StoreReader: ChainView {
     /// The block with a hash.
     fn block_by_hash(&self, hash: &Hash) -> Result<Option<StoredBlock>, StoreError>;
 
@@ -43,9 +51,6 @@ pub trait StoreReader: Send + Debug {
         // Meanwhile the block may have been replaced: then this is another one's proof.
         Ok(self.proof(block.height)?.filter(|proof| proof.block_hash == *hash))
     }
-
-    /// Lowest and highest height of the blocks in the store; `None` if there is no block.
-    fn heights(&self) -> Result<Option<(u64, u64)>, StoreError>;
 
     /// The blocks of a range of heights that the store holds, by height, each read when it is
     /// its turn. The range ends at the highest block of now; if it is rolled back meanwhile,
@@ -81,17 +86,17 @@ pub trait StoreReader: Send + Debug {
     /// A recorded state.
     fn record(&self, key: &Key) -> Result<Option<StoredRecord>, StoreError>;
 
-    /// The keys of all recorded states, behind `after`, in order, at most `limit`.
+    /// The keys of all recorded states, after `after`, in order, at most `limit`.
     fn keys(&self, after: Option<&Key>, limit: usize) -> Result<Vec<Key>, StoreError>;
 
-    /// The ids of all transactions, behind `after`, in order, at most `limit`.
+    /// The ids of all transactions, after `after`, in order, at most `limit`.
     fn transaction_ids(
         &self,
         after: Option<&TransactionId>,
         limit: usize,
     ) -> Result<Vec<TransactionId>, StoreError>;
 
-    /// The names of all marks, behind `after`, in the order of their bytes, at most `limit`.
+    /// The names of all marks, after `after`, in the order of their bytes, at most `limit`.
     fn marks(&self, after: Option<&Label>, limit: usize) -> Result<Vec<Label>, StoreError>;
 
     /// A mark.

@@ -10,6 +10,11 @@ use crate::error::StoreError;
 use crate::reader::StoreReader;
 use crate::stored::StoreIdentity;
 
+/// Why a new store has no snapshot.
+#[cfg(any(feature = "sqlite", feature = "rocksdb"))]
+pub(crate) const NOTHING_TO_COPY: &str =
+    "it was not created for a log, so there is nothing to copy";
+
 /// A store as it was between two batches, held while it is applied to. Dropping it lets go.
 ///
 /// What it holds cannot be given back to the file system meanwhile, so the store may take more

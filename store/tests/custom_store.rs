@@ -1,4 +1,4 @@
-//! A worked example: a store of one's own in less than 100 lines, and the suite that finds out
+//! A worked example: a store of one's own in some 120 lines, and the suite that finds out
 //! what it forgot. It keeps its content in memory, and every batch as a file that is read again
 //! when it is opened.
 //!
@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use tipline_proto::{Chain, Cursor, Entry, Hash, Lineage, LogIdentity};
-use tipline_store::{Batch, MemoryStore, Store, StoreError, StoreIdentity, StoreReader};
+use tipline_store::{
+    Batch, ChainView, MemoryStore, Sink, Store, StoreError, StoreIdentity, StoreReader,
+};
 
 #[derive(Debug)]
 struct BatchFiles {
@@ -86,7 +88,7 @@ fn failed(place: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync
     StoreError::Failed { place, what, source: Some(source.into()) }
 }
 
-impl Store for BatchFiles {
+impl Sink for BatchFiles {
     fn place(&self) -> String {
         self.directory.display().to_string()
     }
@@ -102,7 +104,7 @@ impl Store for BatchFiles {
         self.memory.create(log)
     }
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        batch.check_behind(self.memory.reader()?.cursor()?.as_ref(), &self.place())?;
+        batch.check_follows(self.memory.reader()?.cursor()?.as_ref(), &self.place())?;
         let base = Cursor { block_tip: batch.base.clone(), ..batch.cursor.clone() };
         let entries = batch.entries.iter().map(Entry::encode);
         let parts: Vec<Bytes> =
@@ -110,6 +112,16 @@ impl Store for BatchFiles {
         self.write(batch.entries[0].index, &parts)?;
         self.memory.apply(batch)
     }
+    /// The directory is there, with its lock.
+    fn probe(&mut self) -> Result<(), StoreError> {
+        fs::metadata(self.directory.join("lock")).map(drop).map_err(|e| failed(&self.place(), e))
+    }
+    fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {
+        Ok(self.reader()?)
+    }
+}
+
+impl Store for BatchFiles {
     fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
         self.memory.reader()
     }

@@ -12,7 +12,7 @@ use tipline_log::{Reader as _, system_clock};
 use tipline_producer::{OutboxError, OutboxTable};
 use tipline_proto::limits::MAX_PAYLOAD_BYTES;
 use tipline_proto::{Digest, Event, Hash, Position};
-use tipline_store::{SqliteReader, StoreReader as _, content_digest};
+use tipline_store::{ChainView as _, SqliteReader, content_digest};
 use tipline_tests::{
     Finished, Nats, NatsOptions, bitcoin_blocks, bitcoin_blocks_path, check_store, open_log,
     read_log,

@@ -16,7 +16,7 @@ use tipline_proto::{
     Agreement, Announcement, ConsumerName, Digest, Entry, InstanceId, Label, LogIdentity, Receipt,
     Role,
 };
-use tipline_store::{SqliteReader, SqliteStore, StoreReader, content_digest};
+use tipline_store::{ChainView, SqliteReader, SqliteStore, content_digest};
 use tipline_tests::{
     Nats, NatsOptions, Rng, Running, Tipline, ToyNode, check_log, check_store, eventually,
     open_log, toy_history,

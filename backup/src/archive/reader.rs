@@ -1,10 +1,7 @@
-//! What an archive answers as a store.
+//! The chain as an archive holds it.
 
-use tipline_proto::{Cursor, Event, Hash, Key, Label, TransactionId};
-use tipline_store::{
-    StoreError, StoreReader, StoredBlock, StoredLinks, StoredMark, StoredProof, StoredRecord,
-    StoredTransaction,
-};
+use tipline_proto::{Cursor, Event, Hash};
+use tipline_store::{ChainView, StoreError, StoredBlock, StoredLinks};
 use tokio::runtime::Handle;
 
 use super::error::store_error;
@@ -12,15 +9,15 @@ use super::head::{LocatedBlock, holding};
 use super::state::{Opened, Shared, lock};
 
 /// Reads from an archive while it is written to. What it does not remember it looks up at the
-/// destination; what only a store knows it refuses to answer.
+/// destination.
 #[derive(Debug)]
-pub(super) struct ArchiveReader {
+pub(super) struct ArchiveView {
     place: String,
     runtime: Handle,
     state: Shared,
 }
 
-impl ArchiveReader {
+impl ArchiveView {
     pub(super) fn new(place: String, runtime: Handle, state: Shared) -> Self {
         Self { place, runtime, state }
     }
@@ -52,14 +49,9 @@ impl ArchiveReader {
         }
         Ok(found)
     }
-
-    fn unanswered<T>(&self, what: &str) -> Result<T, StoreError> {
-        let why = format!("an archive does not answer for {what}: restore it into a store");
-        Err(StoreError::Unusable { place: self.place.clone(), why, source: None })
-    }
 }
 
-impl StoreReader for ArchiveReader {
+impl ChainView for ArchiveView {
     fn place(&self) -> String {
         self.place.clone()
     }
@@ -120,41 +112,5 @@ impl StoreReader for ArchiveReader {
                 .map_err(|error| store_error(self.place.clone(), error))?,
         };
         Ok(lowest.filter(|lowest| *lowest <= highest).map(|lowest| (lowest, highest)))
-    }
-
-    fn block_by_hash(&self, _hash: &Hash) -> Result<Option<StoredBlock>, StoreError> {
-        self.unanswered("blocks by their hash")
-    }
-
-    fn proof(&self, _height: u64) -> Result<Option<StoredProof>, StoreError> {
-        self.unanswered("proofs")
-    }
-
-    fn transaction(&self, _id: &TransactionId) -> Result<Option<StoredTransaction>, StoreError> {
-        self.unanswered("transactions")
-    }
-
-    fn record(&self, _key: &Key) -> Result<Option<StoredRecord>, StoreError> {
-        self.unanswered("records")
-    }
-
-    fn keys(&self, _after: Option<&Key>, _limit: usize) -> Result<Vec<Key>, StoreError> {
-        self.unanswered("records")
-    }
-
-    fn transaction_ids(
-        &self,
-        _after: Option<&TransactionId>,
-        _limit: usize,
-    ) -> Result<Vec<TransactionId>, StoreError> {
-        self.unanswered("transactions")
-    }
-
-    fn marks(&self, _after: Option<&Label>, _limit: usize) -> Result<Vec<Label>, StoreError> {
-        self.unanswered("marks")
-    }
-
-    fn mark(&self, _name: &Label) -> Result<Option<StoredMark>, StoreError> {
-        self.unanswered("marks")
     }
 }

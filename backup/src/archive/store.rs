@@ -1,29 +1,29 @@
-//! The archive as the store of a consumer: each batch becomes a segment.
+//! The archive as the sink of a consumer: each batch becomes a segment.
 
 use std::sync::{Arc, Mutex};
 
 use tipline_proto::{Event, LogIdentity};
-use tipline_store::{Batch, Store, StoreError, StoreIdentity, StoreReader, StoredLinks};
+use tipline_store::{Batch, ChainView, Sink, StoreError, StoreIdentity, StoredLinks};
 use tokio::runtime::Handle;
 
 use super::error::store_error;
 use super::head::ArchiveHead;
 use super::index::Row;
-use super::reader::ArchiveReader;
+use super::reader::ArchiveView;
 use super::state::{Opened, Shared, State, lock};
 use super::{Archive, ArchiveError, SegmentIndex};
 use crate::destination::{Destination, DestinationError};
 use crate::keys::Keys;
 
-/// An archive as a store: what a consumer applies becomes segments.
+/// An archive as a [`Sink`]: what a consumer applies becomes segments.
 ///
 /// Its cursor is what the destination holds, asked when the consumer starts, never a file beside
 /// it. A batch is applied when its segment was written, read back, and is what it should be. While
 /// the destination is away, or refuses the credentials, calls fail with
 /// [`StoreError::Unavailable`] and may be repeated.
 ///
-/// Its reader answers what verification asks, which is positions and blocks by height; for
-/// anything else, restore.
+/// Its view answers what verification asks, which is positions and blocks by height; for
+/// anything else, restore it into a store.
 #[derive(Debug)]
 pub struct ArchiveStore {
     destination: Destination,
@@ -86,7 +86,7 @@ impl ArchiveStore {
     }
 }
 
-impl Store for ArchiveStore {
+impl Sink for ArchiveStore {
     fn place(&self) -> String {
         format!("archive:{}", self.destination.place())
     }
@@ -131,7 +131,7 @@ impl Store for ArchiveStore {
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let place = self.place();
         let (archive, index) = self.get(|Opened { archive, standing }| {
-            batch.check_behind(Some(&standing.cursor), &place)?;
+            batch.check_follows(Some(&standing.cursor), &place)?;
             Ok::<_, StoreError>((archive.clone(), index_of(archive, standing, batch)))
         })??;
         let written = self.runtime.block_on(async {
@@ -168,9 +168,9 @@ impl Store for ArchiveStore {
         there.map_err(|error| self.failed(error))
     }
 
-    fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
+    fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {
         let (runtime, opened) = (self.runtime.clone(), Arc::clone(&self.state));
-        Ok(Box::new(ArchiveReader::new(self.place(), runtime, opened)))
+        Ok(Box::new(ArchiveView::new(self.place(), runtime, opened)))
     }
 }
 

@@ -1,16 +1,16 @@
 //! The highest block that several copies agree on.
 
 use tipline_proto::{Hash, Tip};
-use tipline_store::{StoreError, StoreReader};
+use tipline_store::{ChainView, StoreError};
 
 /// The highest height at which all copies have the same block, and its hash; `None` if there is
 /// none. Copies that differ at a height differ at every higher one, because each block names its
-/// parent: so it is searched by halves. An archive is a copy too, by the reader of its
+/// parent: so it is searched by halves. An archive is a copy too, by the view of its
 /// [`crate::ArchiveStore`].
 ///
 /// # Errors
 /// Those of the stores.
-pub fn common_point(copies: &[Box<dyn StoreReader>]) -> Result<Option<Tip>, StoreError> {
+pub fn common_point(copies: &[Box<dyn ChainView>]) -> Result<Option<Tip>, StoreError> {
     let mut range: Option<(u64, u64)> = None;
     for copy in copies {
         let Some((lowest, highest)) = copy.heights()? else { return Ok(None) };
@@ -41,7 +41,7 @@ pub fn common_point(copies: &[Box<dyn StoreReader>]) -> Result<Option<Tip>, Stor
 }
 
 /// The hash at a height, if all have the same.
-fn agreed(copies: &[Box<dyn StoreReader>], height: u64) -> Result<Option<Hash>, StoreError> {
+fn agreed(copies: &[Box<dyn ChainView>], height: u64) -> Result<Option<Hash>, StoreError> {
     let mut agreed = None;
     for copy in copies {
         let hash = copy.block_hash(height)?;

@@ -5,7 +5,7 @@ use std::fs;
 use tempfile::TempDir;
 use tipline_store::conformance::history::{History, log};
 use tipline_store::conformance::model::Model;
-use tipline_store::{MemoryStore, SqliteStore, Store};
+use tipline_store::{MemoryStore, Sink, SqliteStore, Store};
 use tokio_util::sync::CancellationToken;
 
 use super::{Check, Record, Sample, VerifyReport, common_point, verify};
@@ -124,7 +124,7 @@ async fn copies_agree_up_to_where_they_part() {
         let mut store = MemoryStore::new();
         store.create(&log()).unwrap();
         store.apply(&Model::new(&log()).batch(&history.entries)).unwrap();
-        store.reader().unwrap()
+        store.view().unwrap()
     };
     let parted = |history: &History| history.model.cursor.block_tip.clone().unwrap().height - 12;
     let found = common_point(&[copy(&one), copy(&other)]).unwrap().unwrap();
@@ -134,16 +134,16 @@ async fn copies_agree_up_to_where_they_part() {
     let place = Destination::open(&format!("dir:{}", directory.path().display())).unwrap();
     let archive = ArchiveStore::new(place, Keys::default(), 1);
     let copies = vec![copy(&one), copy(&other)];
-    // A reader of an archive blocks.
+    // A view of an archive blocks.
     tokio::task::spawn_blocking(move || {
         archive.identity().unwrap().unwrap();
         let mut copies = copies;
-        copies.push(archive.reader().unwrap());
+        copies.push(archive.view().unwrap());
         let found = common_point(&copies[..]).unwrap().unwrap();
         assert_eq!(found.height, parted(&one));
         copies.remove(1);
         assert_eq!(common_point(&copies).unwrap(), one.model.cursor.block_tip);
-        copies.push(MemoryStore::new().reader().unwrap());
+        copies.push(MemoryStore::new().view().unwrap());
         assert_eq!(common_point(&copies).unwrap(), None);
     })
     .await

@@ -43,7 +43,7 @@ pub(super) fn copy(
     };
     let log = identity(of)?;
     into.create(&log)?;
-    into.set_bulk_load(true)?;
+    into.begin_bulk_load()?;
     let order = EntryOrder::of(from, scratch)?;
     let links = from.links()?;
     let nobody =
@@ -67,7 +67,7 @@ pub(super) fn copy(
     drop(copy);
     drop(order);
     fs::remove_file(scratch).map_err(|source| files("removing", scratch, source))?;
-    into.set_bulk_load(false)?;
+    into.end_bulk_load()?;
     compare(from, into, throttle)
 }
 

@@ -268,7 +268,7 @@ impl Run {
                 store.create(&log)?;
             }
             if fills {
-                store.set_bulk_load(true)?;
+                store.begin_bulk_load()?;
             }
             Ok(store)
         });
@@ -283,7 +283,7 @@ impl Run {
         let thread = StoreThread::start(store).map_err(RestoreError::consumer)?;
         let replayed = self.replay_into(&thread, from).await;
         let filled = match &replayed {
-            Ok(_) => thread.call(|store| store.set_bulk_load(false)).get().await,
+            Ok(_) => thread.call(|store| store.end_bulk_load()).get().await,
             Err(_) => Ok(Ok(())),
         };
         thread.close().await;

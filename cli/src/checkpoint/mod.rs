@@ -201,7 +201,7 @@ async fn create(address: &StoreAddress, order: Order, json: bool) -> Result<Exit
         Asked::Nobody => {
             let opening = address.clone();
             let store = tokio::task::spawn_blocking(move || store::open(&opening)).await??;
-            let handle = StoreHandle::of(store)?;
+            let handle = StoreHandle::new(store)?;
             let maker = Arc::new(Maker::new(handle, system_clock(), stop));
             // So that it can be cancelled like any other.
             let _admin = Admin::start(address, Arc::clone(&maker));
@@ -238,7 +238,7 @@ async fn freeze(
         None => {
             let opening = address.clone();
             let store = tokio::task::spawn_blocking(move || store::open(&opening)).await??;
-            let maker = Maker::new(StoreHandle::of(store)?, system_clock(), stop.clone());
+            let maker = Maker::new(StoreHandle::new(store)?, system_clock(), stop.clone());
             own = Admin::start(address, Arc::new(maker));
             let held = crate::admin::freeze(address, most).await?;
             held.ok_or_else(|| Sentence("the store cannot be held still".to_owned()))?

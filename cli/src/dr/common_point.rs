@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use tipline_backup::{Archive, ArchiveStore, Destination, Keys, common_point};
-use tipline_store::{Store, StoreReader};
+use tipline_store::{ChainView, Sink};
 
 use crate::address::StoreAddress;
 use crate::report::{Exit, Failure, Sentence, say};
@@ -77,7 +77,7 @@ pub(super) async fn run(args: CommonPointArgs) -> Result<Exit, Failure> {
     Ok(if answer.height.is_some() { Exit::Ok } else { Exit::Degraded })
 }
 
-async fn open(address: &str, keys: &Keys) -> Result<Box<dyn StoreReader>, Failure> {
+async fn open(address: &str, keys: &Keys) -> Result<Box<dyn ChainView>, Failure> {
     let not_a_store = match address.parse::<StoreAddress>() {
         Ok(store) => {
             return Ok(tokio::task::spawn_blocking(move || store::open_reader(&store)).await??);
@@ -97,7 +97,7 @@ async fn open(address: &str, keys: &Keys) -> Result<Box<dyn StoreReader>, Failur
     let archive = ArchiveStore::new(destination, keys.clone(), 1);
     let opened = tokio::task::spawn_blocking(move || {
         archive.identity()?;
-        archive.reader()
+        archive.view()
     });
     Ok(opened.await??)
 }

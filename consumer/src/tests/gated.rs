@@ -3,7 +3,7 @@
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use tipline_proto::LogIdentity;
-use tipline_store::{Batch, Store, StoreError, StoreIdentity, StoreReader};
+use tipline_store::{Batch, ChainView, Sink, StoreError, StoreIdentity};
 
 /// A store whose every batch is announced, and then waits for what the test says.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(super) struct Gate {
     go: SyncSender<Go>,
 }
 
-impl<S: Store> GatedStore<S> {
+impl<S: Sink> GatedStore<S> {
     pub(super) fn new(inner: S) -> (Self, Gate) {
         let (arrived, test) = sync_channel(1);
         let (go, store) = sync_channel(1);
@@ -51,7 +51,7 @@ impl Gate {
     }
 }
 
-impl<S: Store> Store for GatedStore<S> {
+impl<S: Sink> Sink for GatedStore<S> {
     fn place(&self) -> String {
         self.inner.place()
     }
@@ -71,7 +71,10 @@ impl<S: Store> Store for GatedStore<S> {
             Some(Go::Panic) => panic!("as the test says"),
         }
     }
-    fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
-        self.inner.reader()
+    fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {
+        self.inner.view()
+    }
+    fn probe(&mut self) -> Result<(), StoreError> {
+        self.inner.probe()
     }
 }

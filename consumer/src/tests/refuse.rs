@@ -8,7 +8,7 @@ use tipline_proto::{Entry, Level, Timestamp};
 use tipline_store::conformance::history;
 use tipline_store::conformance::history::{History, log_with_lineage};
 use tipline_store::conformance::model::Model;
-use tipline_store::{SqliteReader, SqliteStore, Store, StoreError, StoreReader};
+use tipline_store::{ChainView, Sink, SqliteReader, SqliteStore, StoreError};
 
 use super::gated::{GatedStore, Go};
 use super::running::{dynamic, failure, place, receipt, start, start_with, until_index};

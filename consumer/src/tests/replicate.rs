@@ -9,7 +9,7 @@ use tipline_log::memory::{DeliveryFault, MemoryLog};
 use tipline_proto::limits::MAX_APPLY_EVENTS;
 use tipline_proto::{Entry, Level, Role};
 use tipline_store::conformance::history::{History, log};
-use tipline_store::{SqliteReader, SqliteStore, Store, StoreError, StoreReader};
+use tipline_store::{ChainView, SqliteReader, SqliteStore, Store, StoreError};
 use tokio::time::timeout;
 
 use super::gated::{GatedStore, Go};
@@ -169,7 +169,7 @@ async fn it_waits_for_a_log_that_is_away_and_says_so() {
     memory.set_available(false);
     let log = dynamic(rigged);
     let consumer = start(&log, &path);
-    let away = |progress: &Progress| matches!(progress.phase, Phase::LogAway(_));
+    let away = |progress: &Progress| matches!(progress.phase, Phase::LogUnavailable(_));
     assert!(!until(&consumer, away).await.phase.is_healthy());
     memory.set_available(true);
     until_index(&consumer, 50).await;
@@ -199,7 +199,7 @@ async fn a_full_store_is_tried_again_and_nothing_is_lost() {
         assert_eq!(gate.batch(), first);
     }
     let progress = consumer.progress().borrow().clone();
-    assert!(matches!(progress.phase, Phase::StoreHeld(_)), "{progress:?}");
+    assert!(matches!(progress.phase, Phase::StoreStalled(_)), "{progress:?}");
     assert!(!progress.phase.is_healthy());
     let mut board = log.follow_board().await.unwrap();
     let told = async {
@@ -229,7 +229,7 @@ async fn shut_down_while_the_store_is_full_it_leaves_the_rest_to_the_next_run() 
     let consumer = start_with(&log, Box::new(store));
     gate.batch();
     gate.go(Go::Full);
-    let held = |progress: &Progress| matches!(progress.phase, Phase::StoreHeld(_));
+    let held = |progress: &Progress| matches!(progress.phase, Phase::StoreStalled(_));
     until(&consumer, held).await;
     // It may be trying again just now.
     let shutdown = tokio::spawn(consumer.shutdown());

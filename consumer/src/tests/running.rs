@@ -9,7 +9,7 @@ use tipline_log::memory::rigged::RiggedLog;
 use tipline_log::{Clock, Log};
 use tipline_proto::{Digest, Entry, InstanceId, Receipt, Role, Timestamp};
 use tipline_store::conformance::history;
-use tipline_store::{SqliteReader, SqliteStore, Store, content_digest};
+use tipline_store::{Sink, SqliteReader, SqliteStore, content_digest};
 use tokio::time::timeout;
 
 use crate::{Consumer, ConsumerError, ConsumerSettings, Progress};
@@ -30,7 +30,7 @@ pub(super) fn clock() -> Clock {
     Arc::new(|| Timestamp::from_micros(1_800_000_000_000_000))
 }
 
-pub(super) fn start_with(log: &Arc<dyn Log>, store: Box<dyn Store>) -> Consumer {
+pub(super) fn start_with(log: &Arc<dyn Log>, store: Box<dyn Sink>) -> Consumer {
     let instance = InstanceId::from_bytes([5; 16]);
     Consumer::start(Arc::clone(log), store, settings(), instance, clock())
 }

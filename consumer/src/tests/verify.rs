@@ -12,9 +12,9 @@ fn verifier(log: &LogIdentity) -> Verifier {
     Verifier::new(log.chain.genesis.clone(), &Cursor::origin(log), StoredLinks::default())
 }
 
-fn judge(verifier: &mut Verifier, entry: &Entry, stored: &Model) -> Result<Verdict, Refusal> {
+fn classify(verifier: &mut Verifier, entry: &Entry, stored: &Model) -> Result<Verdict, Refusal> {
     let look_up = |height| Ok::<_, StoreError>(stored.block_hash(height));
-    verifier.judge(entry, &look_up).map_err(|e| match e {
+    verifier.classify(entry, &look_up).map_err(|e| match e {
         VerifyError::Refused(refusal) => refusal,
         VerifyError::Store(error) => panic!("{error}"),
     })
@@ -26,9 +26,9 @@ fn judge_all(entries: &[Entry]) -> Result<Verdict, Refusal> {
     let nothing = Model::new(&log());
     let (last, before) = entries.split_last().unwrap();
     for entry in before {
-        assert_eq!(judge(&mut verifier, entry, &nothing), Ok(Verdict::Apply), "{entry:?}");
+        assert_eq!(classify(&mut verifier, entry, &nothing), Ok(Verdict::Apply), "{entry:?}");
     }
-    judge(&mut verifier, last, &nothing)
+    classify(&mut verifier, last, &nothing)
 }
 
 /// Seals the entry anew behind the one before it, so that only its content is wrong.
@@ -53,7 +53,7 @@ fn any_history_is_judged_good_while_the_store_lags_behind() {
         let mut verifier = verifier(&log());
         for (at, entry) in writer.entries.iter().enumerate() {
             assert_eq!(
-                judge(&mut verifier, entry, &stored),
+                classify(&mut verifier, entry, &stored),
                 Ok(Verdict::Apply),
                 "seed {seed}: {entry:?}"
             );
@@ -63,7 +63,7 @@ fn any_history_is_judged_good_while_the_store_lags_behind() {
             if rng.random_bool(0.2) {
                 let again = &writer.entries[rng.random_range(0..=at)];
                 assert_eq!(
-                    judge(&mut verifier, again, &stored),
+                    classify(&mut verifier, again, &stored),
                     Ok(Verdict::Duplicate),
                     "seed {seed}"
                 );
@@ -96,7 +96,7 @@ fn a_verifier_that_resumes_anywhere_judges_the_rest_as_one_that_did_not_stop() {
         let mut verifier = Verifier::new(log().chain.genesis, &stored.cursor, links);
         for entry in &writer.entries[at..] {
             assert_eq!(
-                judge(&mut verifier, entry, &stored),
+                classify(&mut verifier, entry, &stored),
                 Ok(Verdict::Apply),
                 "seed {seed}: {entry:?}"
             );
@@ -124,14 +124,14 @@ fn an_altered_entry_is_refused_at_its_index_and_nothing_changes() {
         }
         let (mut verifier, nothing) = (verifier(&log()), Model::new(&log()));
         for entry in &writer.entries[..at] {
-            assert_eq!(judge(&mut verifier, entry, &nothing), Ok(Verdict::Apply), "seed {seed}");
+            assert_eq!(classify(&mut verifier, entry, &nothing), Ok(Verdict::Apply), "seed {seed}");
         }
         let before = verifier.cursor();
-        let refusal = judge(&mut verifier, &altered, &nothing).unwrap_err();
+        let refusal = classify(&mut verifier, &altered, &nothing).unwrap_err();
         assert!(matches!(refusal, Refusal::Fork { .. }), "seed {seed}: {refusal:?}");
         assert_eq!(refusal.index(), altered.index, "seed {seed}");
         assert_eq!(verifier.cursor(), before, "seed {seed}");
-        let good = judge(&mut verifier, &writer.entries[at], &nothing);
+        let good = classify(&mut verifier, &writer.entries[at], &nothing);
         assert_eq!(good, Ok(Verdict::Apply), "seed {seed}");
     }
 }
@@ -183,20 +183,20 @@ fn what_a_fenced_primary_wrote_behind_a_higher_claim_is_void_wherever_it_stands(
     (0..10).for_each(|_| old.block());
     let (mut verifier, nothing) = (verifier(&log()), Model::new(&log()));
     for entry in &new.entries {
-        assert_eq!(judge(&mut verifier, entry, &nothing), Ok(Verdict::Apply));
+        assert_eq!(classify(&mut verifier, entry, &nothing), Ok(Verdict::Apply));
     }
     let before = verifier.cursor();
     // In the claim's own place, directly behind it, and far behind it.
     for entry in &old.entries[4..] {
-        assert_eq!(judge(&mut verifier, entry, &nothing), Ok(Verdict::Void), "{entry:?}");
+        assert_eq!(classify(&mut verifier, entry, &nothing), Ok(Verdict::Void), "{entry:?}");
     }
     // What both share came again.
     for entry in &old.entries[..4] {
-        assert_eq!(judge(&mut verifier, entry, &nothing), Ok(Verdict::Duplicate));
+        assert_eq!(classify(&mut verifier, entry, &nothing), Ok(Verdict::Duplicate));
     }
     assert_eq!(verifier.cursor(), before);
     new.block();
-    assert_eq!(judge(&mut verifier, new.entries.last().unwrap(), &nothing), Ok(Verdict::Apply));
+    assert_eq!(classify(&mut verifier, new.entries.last().unwrap(), &nothing), Ok(Verdict::Apply));
 }
 
 #[test]

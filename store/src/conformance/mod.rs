@@ -1,5 +1,6 @@
-//! The suite that every store must pass: what [`Store`] and [`StoreReader`] promise,
-//! as tests. For the stores of this crate, and for a node's own.
+//! The suite that every store must pass: what [`Sink`], [`Store`] and their readers promise,
+//! as tests. For the stores of this crate, and for a node's own. A sink that is no store passes the
+//! group `sink` alone: [`sink_conformance!`](crate::sink_conformance).
 //!
 //! Tell the suite how to open a store, and let [`store_conformance!`](crate::store_conformance)
 //! write one test per case:
@@ -76,6 +77,7 @@ pub mod history;
 pub mod model;
 mod reading;
 mod refusals;
+mod sink;
 
 use std::path::Path;
 
@@ -84,13 +86,17 @@ use tipline_proto::Entry;
 
 use self::history::log;
 use self::model::Model;
+use self::sink::Opener;
 use crate::error::StoreError;
 use crate::reader::StoreReader;
-use crate::spec::Store;
+use crate::spec::{Sink, Store};
 
 /// Opens the store under test for writing. The directory is there and is the store's own: empty
 /// the first time, and with all that the store left in it later on.
 pub type Open = fn(&Path) -> Result<Box<dyn Store>, StoreError>;
+
+/// Opens the sink under test, likewise.
+pub type OpenSink = fn(&Path) -> Result<Box<dyn Sink>, StoreError>;
 
 /// What a filesystem does with a write that makes a file longer, when the power is cut before an
 /// fsync.
@@ -114,8 +120,20 @@ pub enum Appends {
 /// A promise is broken; there is no such case.
 pub fn run(test: &'static str, case: &str, open: Open, appends: Appends) {
     crash::play_child(open);
+    if dispatch_sink(case, Opener::Store(open)) {
+        return;
+    }
     let directory = tempfile::tempdir().unwrap();
-    dispatch(case, &Place { test, open, appends, directory });
+    let found = dispatch(case, &Place { test, open, appends, directory });
+    assert!(found, "there is no case {case}");
+}
+
+/// Runs one case of the group `sink` by its name.
+///
+/// # Panics
+/// A promise is broken; there is no such case.
+pub fn run_sink(case: &str, open: OpenSink) {
+    assert!(dispatch_sink(case, Opener::Sink(open)), "there is no case {case}");
 }
 
 /// One test per case of the suite. The argument is a [`conformance::Open`](crate::conformance::Open),
@@ -130,12 +148,38 @@ macro_rules! store_conformance {
         mod store_conformance {
             #[allow(unused_imports, reason = "the function may be named by its whole path")]
             use super::*;
+            $crate::__sink_conformance_cases!(__store_conformance_test, $open, $appends);
             $crate::__store_conformance_cases!(__store_conformance_test, $open, $appends);
         }
     };
 }
 
+/// One test per case of the group `sink`. The argument is a
+/// [`conformance::OpenSink`](crate::conformance::OpenSink).
+#[macro_export]
+macro_rules! sink_conformance {
+    ($open:expr) => {
+        mod sink_conformance {
+            #[allow(unused_imports, reason = "the function may be named by its whole path")]
+            use super::*;
+            $crate::__sink_conformance_cases!(__sink_conformance_test, $open);
+        }
+    };
+}
+
 /// The list of cases, once: each is handed to the macro of `$crate` that is named.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __sink_conformance_cases {
+    ($then:ident, $($argument:tt)*) => {
+        $crate::$then! {
+            $($argument)*;
+            sink: chain, of_no_log, of_another_log, out_of_order;
+        }
+    };
+}
+
+/// The cases that only a store can pass.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __store_conformance_cases {
@@ -145,7 +189,7 @@ macro_rules! __store_conformance_cases {
             content: any_history, any_batches, empty_payloads, large_payloads, late_proofs,
                 proven_again, rolled_back, rolled_back_within_a_batch, replaced_tip,
                 transactions, records, marks;
-            refusals: of_no_log, of_another_log, out_of_order, two_writers;
+            refusals: two_writers;
             reading: whole_batches, what_is_not_there, opened_again;
             crash: killed, #[cfg(target_os = "linux")] power_cut,
                 #[cfg(target_os = "linux")] failing_writes;
@@ -174,17 +218,41 @@ macro_rules! __store_conformance_test {
 
 #[doc(hidden)]
 #[macro_export]
+macro_rules! __sink_conformance_test {
+    ($open:expr; $($module:ident: $($case:ident),+;)+) => {
+        $(mod $module {
+            #[allow(unused_imports, reason = "the function may be named by its whole path")]
+            use super::*;
+            $(
+                #[test]
+                fn $case() {
+                    $crate::conformance::run_sink(stringify!($case), $open);
+                }
+            )+
+        })+
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
 macro_rules! __store_conformance_dispatch {
     ($name:ident, $place:ident; $($module:ident: $($(#[$on:meta])? $case:ident),+;)+) => {
         match $name {
             $($($(#[$on])? stringify!($case) => $module::$case($place),)+)+
-            other => panic!("there is no case {other}"),
+            _ => return false,
         }
     };
 }
 
-fn dispatch(case: &str, place: &Place) {
+/// Whether there is such a case; it has passed then.
+fn dispatch(case: &str, place: &Place) -> bool {
     crate::__store_conformance_cases!(__store_conformance_dispatch, case, place);
+    true
+}
+
+fn dispatch_sink(case: &str, opener: Opener) -> bool {
+    crate::__sink_conformance_cases!(__store_conformance_dispatch, case, opener);
+    true
 }
 
 /// Where the store under test is, and how it is opened.

@@ -1,11 +1,12 @@
 //! What a store must hold, as plainly as it can be said.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use tipline_proto::{Cursor, Entry, Event, Hash, Key, Label, LogIdentity, Tip, TransactionId};
 
 use crate::batch::Batch;
-use crate::reader::StoreReader;
+use crate::reader::{ChainView, StoreReader};
 use crate::stored::{StoredBlock, StoredMark, StoredProof, StoredRecord, StoredTransaction};
 
 /// What a store holds.
@@ -112,33 +113,43 @@ impl Model {
         (first..).take_while(|height| self.proofs.contains_key(height)).last().or(base)
     }
 
-    /// Compares everything with a store.
-    pub fn assert_is(&self, reader: &dyn StoreReader, context: &str) {
-        assert_eq!(reader.cursor().unwrap().as_ref(), Some(&self.cursor), "{context}");
-        let links = reader.links().unwrap();
+    /// Compares the chain with that of a sink.
+    pub fn assert_chain(&self, view: &dyn ChainView, context: &str) {
+        assert_eq!(view.cursor().unwrap().as_ref(), Some(&self.cursor), "{context}");
+        let links = view.links().unwrap();
         assert_eq!(links.base, self.base, "{context}");
         let above = |height: &&u64| self.cursor.proof_tip.is_none_or(|tip| **height > tip);
         let proven_above = self.proofs.keys().filter(above).copied().collect();
         assert_eq!(links.proven_above, proven_above, "{context}");
 
-        let lowest = self.blocks.keys().next().copied();
-        let highest = self.blocks.keys().next_back().copied();
-        assert_eq!(reader.heights().unwrap(), lowest.zip(highest), "{context}");
-        let from = lowest.unwrap_or(5).saturating_sub(2);
-        for height in from..=highest.unwrap_or(5) + 2 {
-            assert_eq!(
-                reader.block(height).unwrap().as_ref(),
-                self.blocks.get(&height),
-                "{context}"
-            );
-            assert_eq!(reader.block_hash(height).unwrap(), self.block_hash(height), "{context}");
-            assert_eq!(
-                reader.proof(height).unwrap().as_ref(),
-                self.proofs.get(&height),
-                "{context}"
-            );
+        assert_eq!(view.heights().unwrap(), self.heights(), "{context}");
+        for height in self.heights_and_beyond() {
+            assert_eq!(view.block(height).unwrap().as_ref(), self.blocks.get(&height), "{context}");
+            assert_eq!(view.block_hash(height).unwrap(), self.block_hash(height), "{context}");
         }
-        let range = lowest.unwrap_or(5) + 1..=highest.unwrap_or(5).saturating_sub(1);
+    }
+
+    /// Lowest and highest height of the blocks.
+    fn heights(&self) -> Option<(u64, u64)> {
+        let ends = self.blocks.first_key_value().zip(self.blocks.last_key_value());
+        ends.map(|((lowest, _), (highest, _))| (*lowest, *highest))
+    }
+
+    /// These, all between them, and some that have no block.
+    fn heights_and_beyond(&self) -> RangeInclusive<u64> {
+        let (lowest, highest) = self.heights().unwrap_or((5, 5));
+        lowest.saturating_sub(2)..=highest + 2
+    }
+
+    /// Compares everything with a store.
+    pub fn assert_is(&self, reader: &dyn StoreReader, context: &str) {
+        self.assert_chain(reader, context);
+        for height in self.heights_and_beyond() {
+            let proof = reader.proof(height).unwrap();
+            assert_eq!(proof.as_ref(), self.proofs.get(&height), "{context}");
+        }
+        let (lowest, highest) = self.heights().unwrap_or((5, 5));
+        let range = lowest + 1..=highest.saturating_sub(1);
         let found: Vec<_> = reader.blocks(range.clone()).unwrap().map(Result::unwrap).collect();
         let within = self.blocks.values().filter(|block| range.contains(&block.height));
         let expected: Vec<_> = within.cloned().collect();

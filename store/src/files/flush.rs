@@ -49,11 +49,6 @@ impl Whole<'_> {
     }
 }
 
-/// Flushes a directory: what is in it, by name.
-pub(super) fn directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
 #[cfg(target_os = "linux")]
 mod system {
     use std::fs::{self, File};

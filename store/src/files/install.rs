@@ -11,7 +11,7 @@ use crate::error::StoreError;
 /// Files to be put and removed once the index is committed. What is done is forgotten, so that
 /// it goes on where it stopped when there was no room.
 #[derive(Debug, Default)]
-pub(super) struct Placing {
+pub(super) struct PendingInstall {
     /// Index of the entry that each payload came with.
     puts: BTreeMap<Key, u64>,
     /// Heights at which everything is removed that is not put.
@@ -20,7 +20,7 @@ pub(super) struct Placing {
     marker: Option<Staged>,
 }
 
-impl Placing {
+impl PendingInstall {
     /// Of a batch that comes to these changes and removes the blocks at these heights.
     pub(super) fn new(changes: &Changes, rolled_back: RolledBack) -> Self {
         let marker = rolled_back.clone().map(|heights| Staged::RolledBack { heights });

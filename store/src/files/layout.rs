@@ -59,12 +59,12 @@ pub(super) enum Staged {
     /// An empty file that says: a batch rolls back the blocks at these heights.
     RolledBack { heights: RangeInclusive<u64> },
     /// A payload that the index does not have any more, and a pin has.
-    Aside { key: Key, number: u64 },
+    Retained { key: Key, number: u64 },
 }
 
 impl Staged {
     /// What a file is by its name; `None` if it is none of ours.
-    pub(super) fn of_name(name: &str) -> Option<Self> {
+    pub(super) fn from_name(name: &str) -> Option<Self> {
         let (kind, rest) = name.split_once('_')?;
         let height = |digits: &str| u64::from_str_radix(digits, 16).ok();
         let payload = |name: &str| {
@@ -80,7 +80,7 @@ impl Staged {
             }
             "aside" => {
                 let (key, number) = payload(rest)?;
-                Staged::Aside { key, number }
+                Staged::Retained { key, number }
             }
             _ => {
                 let (key, index) = payload(name)?;
@@ -99,7 +99,7 @@ impl fmt::Display for Staged {
             Staged::RolledBack { heights } => {
                 write!(f, "rollback_{:08x}-{:08x}", heights.start(), heights.end())
             }
-            Staged::Aside { key, number } => write!(f, "aside_{key}.{number}"),
+            Staged::Retained { key, number } => write!(f, "aside_{key}.{number}"),
         }
     }
 }
@@ -111,7 +111,7 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    pub(crate) fn of(root: PathBuf) -> Self {
+    pub(crate) fn new(root: PathBuf) -> Self {
         Self { root }
     }
 
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn names_are_what_nodes_write() {
-        let layout = Layout::of("/data".into());
+        let layout = Layout::new("/data".into());
         for (key, path) in [
             (Key::block(1), "blocks/0000/block_00000001.dat"),
             (Key::block(0xffff), "blocks/0000/block_0000ffff.dat"),
@@ -183,10 +183,10 @@ mod tests {
                 "proof_ffffffffffffffff.18446744073709551615",
             ),
             (Staged::RolledBack { heights: 42..=47 }, "rollback_0000002a-0000002f"),
-            (Staged::Aside { key: Key::proof(42), number: 10 }, "aside_proof_0000002a.10"),
+            (Staged::Retained { key: Key::proof(42), number: 10 }, "aside_proof_0000002a.10"),
         ] {
             assert_eq!(staged.to_string(), name);
-            assert_eq!(Staged::of_name(name), Some(staged));
+            assert_eq!(Staged::from_name(name), Some(staged));
         }
         for name in [
             "block_0000002a.dat",
@@ -200,7 +200,7 @@ mod tests {
             "aside_rollback_0000002a-0000002f",
             "notes.txt",
         ] {
-            assert_eq!(Staged::of_name(name), None, "{name}");
+            assert_eq!(Staged::from_name(name), None, "{name}");
         }
     }
 }

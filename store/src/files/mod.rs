@@ -1,6 +1,5 @@
 //! The store of block files: directory and promises are with [`FileStore`].
 
-mod error;
 mod flush;
 mod install;
 mod layout;

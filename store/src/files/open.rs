@@ -4,17 +4,15 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use super::flush;
 use super::layout::{INDEX, Layout};
-use super::read::FileReader;
+use super::read::{FileReader, ROLE, place};
 use super::recover::recover;
-use super::tree::{Tree, make_directory};
+use super::tree::Tree;
+use crate::disk::{make_directory, parent, sync_directory};
 use crate::error::StoreError;
-use crate::reader::StoreReader;
-use crate::sqlite::{Role, SqliteStore};
+use crate::reader::ChainView;
+use crate::sqlite::SqliteStore;
 
-/// What the index is among the files of its schema.
-pub(super) const ROLE: Role = Role::FilesIndex;
 /// What may be in a directory in which a store is made: what is left of an attempt to make one
 /// before there was anything in it, and what file systems have.
 const NOTHING: [&str; 2] = ["index.db.lock", "lost+found"];
@@ -30,9 +28,9 @@ pub(super) struct Opened {
 /// Opens the directory for the one writer; makes it if there is none.
 pub(super) fn for_writing(directory: &Path) -> Result<Opened, StoreError> {
     let place = place(directory);
-    let refuse = |why: &str, e: io::Error| unusable(&place, why, Some(e));
+    let refuse = |why: &str, e: io::Error| StoreError::unusable(&place, why, Some(Box::new(e)));
     if directory.is_file() {
-        return Err(unusable(&place, "it is a file: give a directory", None));
+        return Err(StoreError::unusable(&place, "it is a file: give a directory", None));
     }
     make(directory).map_err(|e| {
         refuse("its directory cannot be made: make the one above it, check the permissions", e)
@@ -41,7 +39,7 @@ pub(super) fn for_writing(directory: &Path) -> Result<Opened, StoreError> {
     let root = fs::canonicalize(directory)
         .map_err(|e| refuse("its directory cannot be opened: check the permissions", e))?;
     check_for_writing(&root, &place)?;
-    let layout = Layout::of(root);
+    let layout = Layout::new(root);
     let index = SqliteStore::open_as(&layout.index(), place.clone(), ROLE)?;
     let reader = FileReader::connect(layout.clone(), place.clone())?;
     if !layout.blocks().is_dir() && reader.heights()?.is_some() {
@@ -56,34 +54,13 @@ pub(super) fn for_writing(directory: &Path) -> Result<Opened, StoreError> {
     Ok(Opened { place, index, tree, reader })
 }
 
-/// Looks whether there can be a store to read.
-pub(super) fn check_for_reading(directory: &Path, place: &str) -> Result<(), StoreError> {
-    if directory.is_file() {
-        return Err(unusable(place, "it is a file: give a directory", None));
-    }
-    if !directory.is_dir() {
-        return Err(unusable(place, "there is no such directory: check the path", None));
-    }
-    if !directory.join(INDEX).is_file() {
-        let why = "it has no index.db, so it is not a store of block files: check the path";
-        return Err(unusable(place, why, None));
-    }
-    Ok(())
-}
-
-/// The store, for people.
-pub(super) fn place(directory: &Path) -> String {
-    format!("files:{}", directory.display())
-}
-
 /// Makes the store's own directory if there is none. Its name is made durable in any case:
 /// whoever made it may have been killed before.
 fn make(directory: &Path) -> io::Result<()> {
     if !directory.is_dir() {
         make_directory(directory)?;
     }
-    let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
-    flush::directory(parent.unwrap_or(Path::new(".")))
+    sync_directory(parent(directory))
 }
 
 /// A directory is a store or empty. Of everything else the files are somebody's.
@@ -91,7 +68,9 @@ fn check_for_writing(directory: &Path, place: &str) -> Result<(), StoreError> {
     if directory.join(INDEX).exists() {
         return Ok(());
     }
-    let failed = |e| unusable(place, "it cannot be listed: check the permissions", Some(e));
+    let failed = |e| {
+        StoreError::unusable(place, "it cannot be listed: check the permissions", Some(Box::new(e)))
+    };
     for file in fs::read_dir(directory).map_err(failed)? {
         let name = file.map_err(failed)?.file_name();
         if !NOTHING.iter().any(|nothing| name == *nothing) {
@@ -99,7 +78,7 @@ fn check_for_writing(directory: &Path, place: &str) -> Result<(), StoreError> {
                 "it has no index.db and is not empty, {} is in it: give an empty directory, or a new one",
                 name.display()
             );
-            return Err(unusable(place, &why, None));
+            return Err(StoreError::unusable(place, &why, None));
         }
     }
     Ok(())
@@ -108,10 +87,5 @@ fn check_for_writing(directory: &Path, place: &str) -> Result<(), StoreError> {
 fn make_directories(layout: &Layout) -> io::Result<()> {
     make_directory(&layout.blocks())?;
     make_directory(&layout.staging())?;
-    flush::directory(layout.root())
-}
-
-fn unusable(place: &str, why: &str, source: Option<io::Error>) -> StoreError {
-    let source = source.map(|e| Box::new(e) as Box<_>);
-    StoreError::Unusable { place: place.to_owned(), why: why.to_owned(), source }
+    sync_directory(layout.root())
 }

@@ -7,18 +7,19 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use tipline_proto::{Cursor, Hash, Key as RecordKey, Label, TransactionId};
 
-use super::error::failed;
-use super::layout::{Key, Layout, Part, Staged};
-use super::open;
+use super::layout::{INDEX, Key, Layout, Part, Staged};
 use super::reference::{Mismatch, Reference};
+use crate::disk::failed;
 use crate::error::StoreError;
-use crate::reader::StoreReader;
-use crate::sqlite::SqliteReader;
+use crate::reader::{ChainView, StoreReader};
+use crate::sqlite::{Role, SqliteReader};
 use crate::stored::{
     StoreIdentity, StoredBlock, StoredLinks, StoredMark, StoredProof, StoredRecord,
     StoredTransaction,
 };
 
+/// What the index is among the files of its schema.
+pub(super) const ROLE: Role = Role::FilesIndex;
 /// How often in a row a payload may be replaced in the instant in which its file is opened.
 /// Each time is a whole batch, fsynced.
 const ATTEMPTS: usize = 100;
@@ -39,21 +40,21 @@ impl FileReader {
     /// [`StoreError::Unusable`] if there is no store in it, or one of another version.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, StoreError> {
         let directory = directory.as_ref();
-        let place = open::place(directory);
-        open::check_for_reading(directory, &place)?;
-        Self::connect(Layout::of(directory.to_owned()), place)
+        let place = place(directory);
+        check_for_reading(directory, &place)?;
+        Self::connect(Layout::new(directory.to_owned()), place)
     }
 
     pub(super) fn connect(layout: Layout, place: String) -> Result<Self, StoreError> {
-        let index = SqliteReader::open_as(&layout.index(), place.clone(), open::ROLE)?;
+        let index = SqliteReader::open_as(&layout.index(), place.clone(), ROLE)?;
         Ok(Self { place, layout, index })
     }
 
     /// Opens a copy that nobody writes to, without changing or adding any file.
-    pub(crate) fn look_at(copy: &Path) -> Result<Self, StoreError> {
-        let (place, layout) = (open::place(copy), Layout::of(copy.to_owned()));
-        open::check_for_reading(copy, &place)?;
-        let index = SqliteReader::look_at(&layout.index(), place.clone(), open::ROLE)?;
+    pub(crate) fn open_copy(copy: &Path) -> Result<Self, StoreError> {
+        let (place, layout) = (place(copy), Layout::new(copy.to_owned()));
+        check_for_reading(copy, &place)?;
+        let index = SqliteReader::open_copy(&layout.index(), place.clone(), ROLE)?;
         Ok(Self { place, layout, index })
     }
 
@@ -198,7 +199,7 @@ impl Row for StoredProof {
     }
 }
 
-impl StoreReader for FileReader {
+impl ChainView for FileReader {
     fn place(&self) -> String {
         self.place.clone()
     }
@@ -219,16 +220,18 @@ impl StoreReader for FileReader {
         self.whole(|index| index.block(height))
     }
 
+    fn heights(&self) -> Result<Option<(u64, u64)>, StoreError> {
+        self.index.heights()
+    }
+}
+
+impl StoreReader for FileReader {
     fn block_by_hash(&self, hash: &Hash) -> Result<Option<StoredBlock>, StoreError> {
         self.whole(|index| index.block_by_hash(hash))
     }
 
     fn proof(&self, height: u64) -> Result<Option<StoredProof>, StoreError> {
         self.whole(|index| index.proof(height))
-    }
-
-    fn heights(&self) -> Result<Option<(u64, u64)>, StoreError> {
-        self.index.heights()
     }
 
     fn transaction(&self, id: &TransactionId) -> Result<Option<StoredTransaction>, StoreError> {
@@ -258,4 +261,28 @@ impl StoreReader for FileReader {
     fn mark(&self, name: &Label) -> Result<Option<StoredMark>, StoreError> {
         self.index.mark(name)
     }
+}
+
+/// The store, human-readable.
+pub(super) fn place(directory: &Path) -> String {
+    format!("files:{}", directory.display())
+}
+
+/// Looks whether there can be a store to read.
+fn check_for_reading(directory: &Path, place: &str) -> Result<(), StoreError> {
+    if directory.is_file() {
+        return Err(StoreError::unusable(place, "it is a file: give a directory", None));
+    }
+    if !directory.is_dir() {
+        return Err(StoreError::unusable(
+            place,
+            "there is no such directory: check the path",
+            None,
+        ));
+    }
+    if !directory.join(INDEX).is_file() {
+        let why = "it has no index.db, so it is not a store of block files: check the path";
+        return Err(StoreError::unusable(place, why, None));
+    }
+    Ok(())
 }

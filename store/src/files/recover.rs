@@ -6,12 +6,12 @@
 
 use std::fs;
 
-use super::error::failed;
 use super::layout::{Key, Staged};
 use super::read::FileReader;
 use super::tree::Tree;
+use crate::disk::failed;
 use crate::error::StoreError;
-use crate::reader::StoreReader;
+use crate::reader::ChainView;
 
 /// Puts the files of a store as its index says.
 pub(super) fn recover(tree: &mut Tree, reader: &FileReader) -> Result<(), StoreError> {
@@ -29,7 +29,7 @@ pub(super) fn recover(tree: &mut Tree, reader: &FileReader) -> Result<(), StoreE
                 }
             }
             // Of a batch that was not committed, or of a pin that is gone.
-            Staged::Payload { .. } | Staged::Aside { .. } => {}
+            Staged::Payload { .. } | Staged::Retained { .. } => {}
         }
         done.push(staged);
     }
@@ -51,11 +51,11 @@ fn remove_orphan(tree: &mut Tree, reader: &FileReader, key: Key) -> Result<(), S
 /// Ours among the files in `staging`: of one or two batches, however large the store is.
 fn list(tree: &Tree, reader: &FileReader) -> Result<Vec<Staged>, StoreError> {
     let staging = tree.layout().staging();
-    let failed = |e| failed(&reader.place(), "listing staging".to_owned(), e);
+    let failed = |e| failed(&reader.place(), "listing staging", e);
     let mut found = vec![];
     for file in fs::read_dir(&staging).map_err(failed)? {
         let name = file.map_err(failed)?.file_name();
-        found.extend(name.to_str().and_then(Staged::of_name));
+        found.extend(name.to_str().and_then(Staged::from_name));
     }
     Ok(found)
 }

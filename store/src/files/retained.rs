@@ -17,7 +17,7 @@ static COUNT: AtomicU64 = AtomicU64::new(0);
 
 /// What the writer and the pins of a store share.
 #[derive(Debug)]
-pub(super) struct Aside {
+pub(super) struct RetainedFiles {
     layout: Layout,
     state: Mutex<State>,
 }
@@ -30,28 +30,28 @@ struct State {
 
 /// While it lives, nothing that the store refers to is lost.
 #[derive(Debug)]
-pub(super) struct Hold(Arc<Aside>);
+pub(super) struct RetainGuard(Arc<RetainedFiles>);
 
-impl Aside {
+impl RetainedFiles {
     pub(super) fn new(layout: Layout) -> Arc<Self> {
         Arc::new(Self { layout, state: Mutex::default() })
     }
 
     /// For the thread of the writer: from here on it puts aside what it takes away.
-    pub(super) fn hold(self: &Arc<Self>) -> Hold {
+    pub(super) fn guard(self: &Arc<Self>) -> RetainGuard {
         self.state().pins += 1;
-        Hold(Arc::clone(self))
+        RetainGuard(Arc::clone(self))
     }
 
     /// Takes the file of a payload out of its place, if it is there and the store is snapshot.
     /// Whether it did.
-    pub(super) fn put(&self, key: Key) -> io::Result<bool> {
+    pub(super) fn retain(&self, key: Key) -> io::Result<bool> {
         let mut state = self.state();
         if state.pins == 0 {
             return Ok(false);
         }
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let to = self.layout.staged(&Staged::Aside { key, number });
+        let to = self.layout.staged(&Staged::Retained { key, number });
         match fs::rename(self.layout.file(key), &to) {
             Ok(()) => {}
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
@@ -67,14 +67,14 @@ impl Aside {
     }
 }
 
-impl Hold {
+impl RetainGuard {
     /// What was put aside of a payload, the newest last.
     pub(super) fn files(&self, key: Key) -> Vec<PathBuf> {
         self.0.state().files.get(&key).cloned().unwrap_or_default()
     }
 }
 
-impl Drop for Hold {
+impl Drop for RetainGuard {
     fn drop(&mut self) {
         let mut state = self.0.state();
         state.pins -= 1;

@@ -13,13 +13,11 @@ use std::path::Path;
 
 use tipline_proto::Cursor;
 
-use super::error::{changing, failed};
-use super::flush;
 use super::layout::{INDEX, Key, Layout, Part, Staged};
 use super::read::FileReader;
 use super::reference::{Mismatch, Reference};
-use super::retained::Hold;
-use super::tree::make_directory;
+use super::retained::RetainGuard;
+use crate::disk::{changing, failed, is_one_file_system, make_directory, private, sync_directory};
 use crate::error::StoreError;
 use crate::reader::StoreReader;
 use crate::snapshot::{Copied, Snapshot, Throttle};
@@ -35,7 +33,7 @@ pub(super) struct FilesSnapshot {
     place: String,
     layout: Layout,
     index: SqliteSnapshot,
-    hold: Hold,
+    retained: RetainGuard,
     /// What the store is by now, to tell what was replaced from what is damaged.
     now: FileReader,
 }
@@ -52,15 +50,15 @@ impl FilesSnapshot {
         place: String,
         layout: Layout,
         index: SqliteSnapshot,
-        hold: Hold,
+        retained: RetainGuard,
     ) -> Result<Self, StoreError> {
         let now = FileReader::connect(layout.clone(), place.clone())?;
-        Ok(Self { place, layout, index, hold, now })
+        Ok(Self { place, layout, index, retained, now })
     }
 
     /// Links or copies every file that the index refers to, and flushes the directories.
     fn copy_files(&self, to: &Layout, pace: &dyn Throttle) -> Result<Copied, StoreError> {
-        let failed = |e| changing(&self.place, "making the directories of its copy".to_owned(), e);
+        let failed = |e| changing(&self.place, "making the directories of its copy", e);
         make_directory(&to.blocks()).map_err(failed)?;
         let mut epochs = BTreeSet::new();
         let mut ended = Copied::Whole;
@@ -83,7 +81,7 @@ impl FilesSnapshot {
         })?;
         let directories = epochs.iter().map(|epoch| to.epoch(*epoch)).chain([to.blocks()]);
         for directory in directories {
-            flush::directory(&directory).map_err(|e| self.flushing(e))?;
+            sync_directory(&directory).map_err(|e| self.flushing(e))?;
         }
         Ok(ended)
     }
@@ -109,7 +107,7 @@ impl FilesSnapshot {
         let mut why = Mismatch::Missing;
         let places = [last.clone(), staged, last.clone()].into_iter();
         // The first three are looked at before the last ones are asked for.
-        for from in places.chain(iter::once(()).flat_map(|()| self.hold.files(key))) {
+        for from in places.chain(iter::once(()).flat_map(|()| self.retained.files(key))) {
             match take(&from, &copy, reference, piece, pace) {
                 Ok(Taken::Whole) => return Ok(Ended::Whole),
                 Ok(Taken::Cancelled) => return Ok(Ended::Cancelled),
@@ -136,7 +134,7 @@ impl FilesSnapshot {
     }
 
     fn flushing(&self, error: io::Error) -> StoreError {
-        failed(&self.place, "flushing the directories of its copy".to_owned(), error)
+        failed(&self.place, "flushing the directories of its copy", error)
     }
 }
 
@@ -159,7 +157,7 @@ impl Snapshot for FilesSnapshot {
 
     fn bytes(&self, into: &Path) -> Result<u64, StoreError> {
         let mut bytes = self.index.length();
-        let looking = |e| failed(&self.place, "looking at the file system of its copy".into(), e);
+        let looking = |e| failed(&self.place, "looking at the file system of its copy", e);
         if !is_one_file_system(self.layout.root(), into).map_err(looking)? {
             self.index.payloads(|of, height, _, reference| {
                 let key = Key { height, part: part(of) };
@@ -171,7 +169,7 @@ impl Snapshot for FilesSnapshot {
     }
 
     fn copy(&mut self, into: &Path, pace: &dyn Throttle) -> Result<Copied, StoreError> {
-        let to = Layout::of(into.to_owned());
+        let to = Layout::new(into.to_owned());
         match self.copy_files(&to, pace)? {
             Copied::Whole => self.index.copy_to(&into.join(INDEX), pace),
             ended => Ok(ended),
@@ -179,7 +177,7 @@ impl Snapshot for FilesSnapshot {
     }
 
     fn open(&self, copy: &Path) -> Result<Box<dyn StoreReader>, StoreError> {
-        Ok(Box::new(FileReader::look_at(copy)?))
+        Ok(Box::new(FileReader::open_copy(copy)?))
     }
 }
 
@@ -218,7 +216,11 @@ fn take(
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Taken::Not(Mismatch::Missing)),
         Err(e) => return Err(e),
     };
-    let mut copy = if linked { None } else { Some(private(to)?) };
+    let mut copy = if linked {
+        None
+    } else {
+        Some(private(File::options().write(true).create_new(true)).open(to)?)
+    };
     let taken = pass(&mut source, copy.as_mut(), reference, piece, pace)?;
     match (&taken, copy) {
         (Taken::Whole, Some(copy)) => copy.sync_all()?,
@@ -257,22 +259,4 @@ fn pass(
         Ok(()) => Taken::Whole,
         Err(why) => Taken::Not(why),
     })
-}
-
-fn private(path: &Path) -> io::Result<File> {
-    let mut options = File::options();
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.write(true).create_new(true).open(path)
-}
-
-#[cfg(unix)]
-fn is_one_file_system(a: &Path, b: &Path) -> io::Result<bool> {
-    use std::os::unix::fs::MetadataExt;
-    Ok(fs::metadata(a)?.dev() == fs::metadata(b)?.dev())
-}
-
-#[cfg(not(unix))]
-fn is_one_file_system(_: &Path, _: &Path) -> io::Result<bool> {
-    Ok(false)
 }

@@ -1,15 +1,15 @@
 //! The files of a store, as its one writer changes them.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::error::{changing, failed};
-use super::flush::{self, Flush};
+use super::flush::Flush;
 use super::layout::{Key, Layout, Staged};
-use super::retained::{Aside, Hold};
+use super::retained::{RetainGuard, RetainedFiles};
+use crate::disk::{Presence, changing, failed, make_directory, private, sync_directory};
 use crate::error::StoreError;
 
 /// The one writer's view of the files below a store's directory.
@@ -17,8 +17,10 @@ use crate::error::StoreError;
 pub(super) struct Tree {
     place: String,
     layout: Layout,
-    aside: Arc<Aside>,
+    retained: Arc<RetainedFiles>,
     flush: Flush,
+    /// The directories that every write goes through.
+    presence: [Presence; 3],
     /// Epochs whose directory is there, durably.
     epochs: BTreeSet<u64>,
     /// Epochs in whose directory something was changed since it was flushed.
@@ -28,14 +30,25 @@ pub(super) struct Tree {
 impl Tree {
     pub(super) fn new(place: String, layout: Layout) -> Result<Self, StoreError> {
         let flush = Flush::of(&layout.staging())
-            .map_err(|e| failed(&place, "looking at its file system".to_owned(), e))?;
-        let aside = Aside::new(layout.clone());
-        Ok(Self { place, layout, aside, flush, epochs: BTreeSet::new(), changed: BTreeSet::new() })
+            .map_err(|e| failed(&place, "looking at its file system", e))?;
+        let present = |path: &Path| {
+            Presence::of(path).map_err(|e| failed(&place, "looking at its directories", e))
+        };
+        let (blocks, staging) = (present(&layout.blocks())?, present(&layout.staging())?);
+        let presence = [present(layout.root())?, blocks, staging];
+        let retained = RetainedFiles::new(layout.clone());
+        let (epochs, changed) = (BTreeSet::new(), BTreeSet::new());
+        Ok(Self { place, layout, retained, flush, presence, epochs, changed })
     }
 
     /// While it lives, what is replaced and removed can still be read.
-    pub(super) fn hold(&self) -> Hold {
-        self.aside.hold()
+    pub(super) fn retain_replaced(&self) -> RetainGuard {
+        self.retained.guard()
+    }
+
+    /// Whether all of it still has its names.
+    pub(super) fn check_present(&self) -> Result<(), StoreError> {
+        self.presence.iter().try_for_each(|presence| presence.check(&self.place))
     }
 
     pub(super) fn layout(&self) -> &Layout {
@@ -84,7 +97,7 @@ impl Tree {
     fn make_epochs(&self, files: &[(Staged, &[u8])]) -> Result<BTreeSet<u64>, StoreError> {
         let epoch = |(staged, _): &(Staged, &[u8])| match staged {
             Staged::Payload { key, .. } => Some(key.epoch()),
-            Staged::RolledBack { .. } | Staged::Aside { .. } => None,
+            Staged::RolledBack { .. } | Staged::Retained { .. } => None,
         };
         let missing = |epoch: &u64| !self.epochs.contains(epoch);
         let epochs: BTreeSet<u64> = files.iter().filter_map(epoch).filter(missing).collect();
@@ -97,7 +110,7 @@ impl Tree {
 
     /// Gives a staged payload its final name, in the place of whatever has it.
     pub(super) fn put(&mut self, key: Key, index: u64) -> Result<(), StoreError> {
-        self.put_aside(key)?;
+        self.retain(key)?;
         let from = self.layout.staged(&Staged::Payload { key, index });
         let to = self.layout.file(key);
         fs::rename(&from, &to).map_err(|e| self.changing("renaming into place", &to, e))?;
@@ -107,15 +120,15 @@ impl Tree {
 
     /// Removes a payload if it is there.
     pub(super) fn remove(&mut self, key: Key) -> Result<(), StoreError> {
-        if !self.put_aside(key)? && self.remove_file(&self.layout.file(key))? {
+        if !self.retain(key)? && self.remove_file(&self.layout.file(key))? {
             self.changed.insert(key.epoch());
         }
         Ok(())
     }
 
     /// Whether there was a file, and somebody pins it.
-    fn put_aside(&mut self, key: Key) -> Result<bool, StoreError> {
-        let put = self.aside.put(key);
+    fn retain(&mut self, key: Key) -> Result<bool, StoreError> {
+        let put = self.retained.retain(key);
         let put = put.map_err(|e| self.changing("putting aside", &self.layout.file(key), e))?;
         if put {
             self.changed.insert(key.epoch());
@@ -146,7 +159,7 @@ impl Tree {
     }
 
     pub(super) fn flush_directory(&self, path: &Path) -> Result<(), StoreError> {
-        flush::directory(path).map_err(|e| self.flushing(path, e))
+        sync_directory(path).map_err(|e| self.flushing(path, e))
     }
 
     fn changing(&self, doing: &str, path: &Path, error: io::Error) -> StoreError {
@@ -163,21 +176,8 @@ impl Tree {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.write(true).create(true).truncate(true).open(path)?;
+    let mut file =
+        private(OpenOptions::new().write(true).create(true).truncate(true)).open(path)?;
     file.write_all(bytes)?;
     Ok(file)
-}
-
-/// Makes a directory for its owner only, if there is none.
-pub(super) fn make_directory(path: &Path) -> io::Result<()> {
-    let mut builder = DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    match builder.create(path) {
-        Err(e) if e.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        made => made,
-    }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tipline_proto::{Cursor, Entry, Event, LogIdentity};
 use tracing::warn;
 
-use super::install::{Placing, RolledBack};
+use super::install::{PendingInstall, RolledBack};
 use super::layout::{Layout, Staged};
 use super::open::{self, Opened};
 use super::read::FileReader;
@@ -18,10 +18,11 @@ use super::snapshot::FilesSnapshot;
 use super::tree::Tree;
 use crate::batch::Batch;
 use crate::changes::Changes;
+use crate::disk::Poison;
 use crate::error::StoreError;
-use crate::reader::StoreReader;
+use crate::reader::{ChainView, StoreReader};
 use crate::snapshot::Snapshot;
-use crate::spec::Store;
+use crate::spec::{Sink, Store};
 use crate::sqlite::SqliteStore;
 use crate::stored::StoreIdentity;
 
@@ -79,9 +80,8 @@ pub struct FileStore {
     /// For the one who writes: what the index says before a batch.
     reader: FileReader,
     /// What the newest batch still has to do, after its commit.
-    placing: Placing,
-    /// What failed, if the handle is poisoned.
-    poisoned: Option<String>,
+    pending: PendingInstall,
+    poison: Poison,
     /// Has the lock. Released last: fields are dropped in their order.
     index: SqliteStore,
 }
@@ -96,40 +96,27 @@ impl FileStore {
     /// directory is something else, of another version, or cannot be written: it is not changed.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, StoreError> {
         let Opened { place, index, tree, reader } = open::for_writing(directory.as_ref())?;
-        Ok(Self { place, tree, reader, placing: Placing::default(), poisoned: None, index })
+        Ok(Self {
+            place,
+            tree,
+            reader,
+            pending: PendingInstall::default(),
+            poison: Poison::default(),
+            index,
+        })
     }
 
     fn layout(&self) -> &Layout {
         self.tree.layout()
     }
 
-    fn check_usable(&self) -> Result<(), StoreError> {
-        match &self.poisoned {
-            None => Ok(()),
-            Some(why) => Err(StoreError::Failed {
-                place: self.place.clone(),
-                what: format!("it stopped earlier ({why}): remove the cause and open it anew"),
-                source: None,
-            }),
-        }
-    }
-
-    /// After an error that does not go away by itself there is no next attempt.
-    fn settle(&mut self, error: StoreError) -> StoreError {
-        if !error.is_retryable() {
-            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            self.poisoned = Some(format!("{error}{cause}"));
-        }
-        error
-    }
-
     /// Makes what survives of the batch durable, under names that mean nothing yet, and commits
     /// it.
     pub(crate) fn commit(&mut self, batch: &Batch, before: &Cursor) -> Result<(), StoreError> {
-        let changes = Changes::of(batch, before.block_tip.as_ref().map(|tip| tip.height));
+        let changes = Changes::new(batch, before.block_tip.as_ref().map(|tip| tip.height));
         let rolled_back = self.rolled_back(&changes, before)?;
-        let placing = Placing::new(&changes, rolled_back);
-        let staged = placing.staged(&changes);
+        let pending = PendingInstall::new(&changes, rolled_back);
+        let staged = pending.staged(&changes);
         let committed = match staged.is_empty() {
             true => self.index.apply(&referring(batch)),
             false => {
@@ -144,7 +131,7 @@ impl FileStore {
             }
             return Err(error);
         }
-        self.placing = placing;
+        self.pending = pending;
         Ok(())
     }
 
@@ -179,36 +166,36 @@ impl FileStore {
     }
 
     /// Gives what is committed its final names, and removes what was rolled back.
-    pub(crate) fn place_files(&mut self) -> Result<(), StoreError> {
-        self.placing.run(&mut self.tree)
+    pub(crate) fn install(&mut self) -> Result<(), StoreError> {
+        self.pending.run(&mut self.tree)
     }
 }
 
-impl Store for FileStore {
+impl Sink for FileStore {
     fn place(&self) -> String {
         self.place.clone()
     }
 
     fn identity(&self) -> Result<Option<StoreIdentity>, StoreError> {
-        self.check_usable()?;
+        self.poison.check(&self.place)?;
         self.index.identity()
     }
 
     fn create(&mut self, log: &LogIdentity) -> Result<(), StoreError> {
-        self.check_usable()?;
+        self.poison.check(&self.place)?;
         self.index.create(log)
     }
 
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        self.check_usable()?;
+        self.probe()?;
         let before = self.index.ready_for(batch)?;
         // What the batch before left undone, when there was no room even for names.
-        if let Err(error) = self.place_files().and_then(|()| self.commit(batch, &before)) {
-            return Err(self.settle(error));
+        if let Err(error) = self.install().and_then(|()| self.commit(batch, &before)) {
+            return Err(self.poison.unless_retryable(error));
         }
         // It is durable and visible, whatever happens now: an error is for the next call, which
         // may be long in coming.
-        if let Err(error) = self.place_files().map_err(|error| self.settle(error)) {
+        if let Err(error) = self.install().map_err(|error| self.poison.unless_retryable(error)) {
             let error: &dyn Error = &error;
             warn!(
                 store = self.place,
@@ -218,16 +205,29 @@ impl Store for FileStore {
         Ok(())
     }
 
-    fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
-        Ok(Box::new(FileReader::connect(self.layout().clone(), self.place.clone())?))
+    /// Looks whether the directories and the index still have their names.
+    fn probe(&mut self) -> Result<(), StoreError> {
+        self.poison.check(&self.place)?;
+        let present = self.tree.check_present().and_then(|()| self.index.probe());
+        present.map_err(|error| self.poison.unless_retryable(error))
+    }
+
+    fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {
+        Ok(self.reader()?)
     }
 
     fn snapshot(&self) -> Result<Vec<Box<dyn Snapshot>>, StoreError> {
-        self.check_usable()?;
+        self.poison.check(&self.place)?;
         let index = self.index.pin_file()?;
         let (place, layout) = (self.place.clone(), self.layout().clone());
-        let snapshot = FilesSnapshot::new(place, layout, index, self.tree.hold())?;
+        let snapshot = FilesSnapshot::new(place, layout, index, self.tree.retain_replaced())?;
         Ok(vec![Box::new(snapshot)])
+    }
+}
+
+impl Store for FileStore {
+    fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
+        Ok(Box::new(FileReader::connect(self.layout().clone(), self.place.clone())?))
     }
 }
 

@@ -16,9 +16,10 @@ use std::{fs, io, thread};
 use rocksdb::backup::{BackupEngine, BackupEngineOptions};
 use rocksdb::{Cache, ColumnFamilyDescriptor, Env, Error};
 
+use super::copy::{is_of_rows, link_or_copy};
 use super::families::FAMILIES;
 use super::open::{default_family, options};
-use super::snapshot::{is_of_rows, take};
+
 use super::view::Db;
 use crate::snapshot::{Copied, SharedCopy, SharedFile, Throttle};
 
@@ -70,7 +71,7 @@ pub(super) fn share(
         if object.starts_with(SHARED) {
             fs::hard_link(&source, &to)?;
             files.push(SharedFile { name, object });
-        } else if take(&source, &to, pace)?.is_break() {
+        } else if link_or_copy(&source, &to, pace)?.is_break() {
             return Ok(cancelled());
         }
     }

@@ -5,7 +5,7 @@ use rocksdb::{Error, ErrorKind};
 use crate::error::StoreError;
 
 /// The error of an operation, by what the caller must do. `what` was being done, at `place`.
-pub(super) fn fault(place: &str, what: &str, error: Error) -> StoreError {
+pub(super) fn store_error(place: &str, what: &str, error: Error) -> StoreError {
     let (place, kind, full) = (place.to_owned(), error.kind(), is_full(&error));
     let source = Some(Box::new(error) as Box<_>);
     match kind {

@@ -12,7 +12,7 @@ use crate::error::StoreError;
 
 /// What a directory is that can be a store.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum Contents {
     /// Nothing yet, or what is left of an attempt to make a store that did not end.
     Nothing,
     Store,
@@ -22,35 +22,43 @@ pub(super) enum Found {
 ///
 /// # Errors
 /// [`StoreError::Unusable`] if it is anything else.
-pub(super) fn look(directory: &Path, place: &str) -> Result<Found, StoreError> {
+pub(super) fn inspect(directory: &Path, place: &str) -> Result<Contents, StoreError> {
     let names = names(directory).map_err(|e| {
-        unusable(place, "the directory cannot be read: check the permissions", Some(Box::new(e)))
+        StoreError::unusable(
+            place,
+            "the directory cannot be read: check the permissions",
+            Some(Box::new(e)),
+        )
     })?;
     if !names.contains("CURRENT") {
         let why = "the directory is not empty, and is not a store: give another path";
         let is_begun = names.iter().all(|name| is_of_the_beginning(name));
-        return if is_begun { Ok(Found::Nothing) } else { Err(unusable(place, why, None)) };
+        return if is_begun {
+            Ok(Contents::Nothing)
+        } else {
+            Err(StoreError::unusable(place, why, None))
+        };
     }
     let families = Db::list_cf(&Options::default(), directory).map_err(|e| {
         let why = "it is not a RocksDB directory, or its manifest is damaged: give another path, \
             or restore it from another copy";
-        unusable(place, why, Some(Box::new(e)))
+        StoreError::unusable(place, why, Some(Box::new(e)))
     })?;
     let versions: Vec<_> =
         families.iter().filter_map(|family| family.strip_prefix(MARKER)).collect();
     match versions[..] {
-        [VERSION] => check_families(&families, place).map(|()| Found::Store),
-        [] if is_only_begun(directory, &families) => Ok(Found::Nothing),
+        [VERSION] => check_families(&families, place).map(|()| Contents::Store),
+        [] if is_only_begun(directory, &families) => Ok(Contents::Nothing),
         [] => {
             let why = "it is a RocksDB directory, but not a store of Tipline: give another path";
-            Err(unusable(place, why, None))
+            Err(StoreError::unusable(place, why, None))
         }
         _ => {
             let why = format!(
                 "its format has version {}, this program knows version {VERSION}: use the program that wrote it, or a newer one",
                 versions.join(" and ")
             );
-            Err(unusable(place, &why, None))
+            Err(StoreError::unusable(place, &why, None))
         }
     }
 }
@@ -95,15 +103,7 @@ fn check_families(families: &[String], place: &str) -> Result<(), StoreError> {
     }
     if families.len() > FAMILIES.len() + 1 {
         let why = "it has column families that are not of a store: find out who made them";
-        return Err(unusable(place, why, None));
+        return Err(StoreError::unusable(place, why, None));
     }
     Ok(())
-}
-
-pub(super) fn unusable(
-    place: &str,
-    why: &str,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
-) -> StoreError {
-    StoreError::Unusable { place: place.to_owned(), why: why.to_owned(), source }
 }

@@ -2,6 +2,7 @@
 
 mod backup_engine;
 mod batch;
+mod copy;
 mod error;
 mod families;
 mod inspect;

@@ -8,12 +8,13 @@ use rocksdb::{
     Cache, ColumnFamilyDescriptor, DBRecoveryMode, Error, ErrorKind, Options, WriteOptions,
 };
 
-use super::error::{fault, is_locked};
+use super::copy::clear;
+use super::error::{is_locked, store_error};
 use super::families::{DEFAULT, FAMILIES, Family};
-use super::inspect::{Found, look, unusable};
+use super::inspect::{Contents, inspect};
 use super::lock::DirectoryLock;
-use super::snapshot;
 use super::view::Db;
+use crate::disk::{Presence, failed, make_directory, parent};
 use crate::error::StoreError;
 
 /// Blocks of table files, with their indexes and filters, that stay in memory.
@@ -38,31 +39,41 @@ const SYNC_BYTES: u64 = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Database {
     pub(super) db: Db,
+    directory: Presence,
     _lock: DirectoryLock,
+}
+
+impl Database {
+    /// Whether the directory that every write goes to still has its name, and `CURRENT`, which
+    /// RocksDB replaces and never leaves out.
+    pub(super) fn check_present(&self, place: &str) -> Result<(), StoreError> {
+        self.directory.check(place)?;
+        Presence::find(&self.db.path().join("CURRENT"), place).map(drop)
+    }
 }
 
 /// Opens the directory for the one writer; makes it if there is none.
 pub(super) fn for_writing(path: &Path, place: &str) -> Result<Database, StoreError> {
     let path = make(path, place)?;
     let in_use = || StoreError::InUse { place: place.to_owned() };
-    let lock = DirectoryLock::take(&path).ok_or_else(in_use)?;
-    let found = look(&path, place)?;
-    snapshot::clear(&path).map_err(|e| {
+    let lock = DirectoryLock::acquire(&path).ok_or_else(in_use)?;
+    let found = inspect(&path, place)?;
+    clear(&path).map_err(|e| {
         let why = "a copy of it that was not finished cannot be removed: check the permissions";
-        unusable(place, why, Some(Box::new(e)))
+        StoreError::unusable(place, why, Some(Box::new(e)))
     })?;
     let mut options = options();
-    if found == Found::Nothing {
+    if found == Contents::Nothing {
         make_private(&path).map_err(|e| {
             let why = "its permissions cannot be set: use a directory of your own";
-            unusable(place, why, Some(Box::new(e)))
+            StoreError::unusable(place, why, Some(Box::new(e)))
         })?;
         options.create_if_missing(true);
         options.create_missing_column_families(true);
     }
     // The marker is made last, and by itself: whatever has it is whole.
     let (marker, others) = (Family::Store, &FAMILIES[1..]);
-    let marked = if found == Found::Store { &[marker][..] } else { &[] };
+    let marked = if found == Contents::Store { &[marker][..] } else { &[] };
     let cache = Cache::new_lru_cache(CACHE_BYTES);
     let families = marked.iter().chain(others).map(|family| family.descriptor(&cache));
     let families: Vec<_> = families.chain([default_family()]).collect();
@@ -71,19 +82,21 @@ pub(super) fn for_writing(path: &Path, place: &str) -> Result<Database, StoreErr
     };
     let mut db = Db::open_cf_descriptors(&options, &path, families)
         .map_err(|e| fail("opening the directory", e))?;
-    if found == Found::Nothing {
+    if found == Contents::Nothing {
         let descriptor = marker.options(&cache);
         db.create_cf(marker.name(), &descriptor).map_err(|e| fail("making the families", e))?;
     }
-    Ok(Database { db, _lock: lock })
+    let directory =
+        Presence::of(&path).map_err(|e| failed(place, "looking at the directory", e))?;
+    Ok(Database { db, directory, _lock: lock })
 }
 
 /// Opens the directory as it is now, for reading, beside whoever writes to it. RocksDB writes
 /// nothing then, and takes no lock.
 pub(super) fn for_reading(path: &Path, place: &str) -> Result<Db, StoreError> {
-    if look(path, place)? == Found::Nothing {
+    if inspect(path, place)? == Contents::Nothing {
         let why = "it is empty: let a replica or a backup write it first";
-        return Err(unusable(place, why, None));
+        return Err(StoreError::unusable(place, why, None));
     }
     let cache = Cache::new_lru_cache(CACHE_BYTES);
     let families = FAMILIES.iter().map(|family| family.descriptor(&cache));
@@ -141,20 +154,15 @@ pub(super) fn options() -> Options {
 fn make(path: &Path, place: &str) -> Result<PathBuf, StoreError> {
     if path.exists() && !path.is_dir() {
         let why = "it is a file: give the path of a directory";
-        return Err(unusable(place, why, None));
+        return Err(StoreError::unusable(place, why, None));
     }
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let parent = File::open(parent.unwrap_or(Path::new("."))).map_err(|e| {
+    let parent = File::open(parent(path)).map_err(|e| {
         let why = "the directory that it is to be in cannot be opened: make it first";
-        unusable(place, why, Some(Box::new(e)))
+        StoreError::unusable(place, why, Some(Box::new(e)))
     })?;
-    let made = match path.exists() {
-        true => Ok(()),
-        false => private(&mut fs::DirBuilder::new()).create(path),
-    };
-    made.and_then(|()| parent.sync_all()).map_err(|e| {
+    make_directory(path).and_then(|()| parent.sync_all()).map_err(|e| {
         let why = "the directory cannot be made: check the permissions";
-        unusable(place, why, Some(Box::new(e)))
+        StoreError::unusable(place, why, Some(Box::new(e)))
     })?;
     resolve(path, place)
 }
@@ -162,21 +170,23 @@ fn make(path: &Path, place: &str) -> Result<PathBuf, StoreError> {
 /// One name for one directory. RocksDB takes text only.
 pub(super) fn resolve(path: &Path, place: &str) -> Result<PathBuf, StoreError> {
     let path = fs::canonicalize(path).map_err(|e| {
-        unusable(place, "there is no such directory: check the path", Some(Box::new(e)))
+        StoreError::unusable(place, "there is no such directory: check the path", Some(Box::new(e)))
     })?;
     if !path.is_dir() {
-        return Err(unusable(place, "it is a file: give the path of a directory", None));
+        return Err(StoreError::unusable(
+            place,
+            "it is a file: give the path of a directory",
+            None,
+        ));
     }
     if path.to_str().is_none() {
-        return Err(unusable(place, "its path is not UTF-8: give it another one", None));
+        return Err(StoreError::unusable(
+            place,
+            "its path is not UTF-8: give it another one",
+            None,
+        ));
     }
     Ok(path)
-}
-
-fn private(builder: &mut fs::DirBuilder) -> &mut fs::DirBuilder {
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(builder, 0o700);
-    builder
 }
 
 /// RocksDB's files have no permissions of their own: those of the directory count.
@@ -187,7 +197,7 @@ fn make_private(directory: &Path) -> io::Result<()> {
         fs::set_permissions(directory, fs::Permissions::from_mode(0o700))?;
     }
     #[cfg(not(unix))]
-    drop(directory);
+    let _ = directory;
     Ok(())
 }
 
@@ -197,11 +207,11 @@ fn opening(place: &str, what: &str, error: Error) -> StoreError {
     let text = error.as_ref();
     if denied.iter().any(|denied| text.contains(denied)) {
         let why = "it cannot be opened: check the permissions";
-        return unusable(place, why, Some(Box::new(error)));
+        return StoreError::unusable(place, why, Some(Box::new(error)));
     }
     if error.kind() == ErrorKind::InvalidArgument || error.kind() == ErrorKind::NotSupported {
         let why = "RocksDB does not open it: look at the reason, or give another path";
-        return unusable(place, why, Some(Box::new(error)));
+        return StoreError::unusable(place, why, Some(Box::new(error)));
     }
-    fault(place, what, error)
+    store_error(place, what, error)
 }

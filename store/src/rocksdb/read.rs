@@ -8,10 +8,10 @@ use std::sync::Arc;
 use tipline_proto::{Cursor, Hash, Key, Label, TransactionId};
 
 use super::open::{self, Database};
-use super::reopen::Outside;
+use super::reopen::ReopeningReader;
 use super::view::View;
 use crate::error::StoreError;
-use crate::reader::StoreReader;
+use crate::reader::{ChainView, StoreReader};
 use crate::stored::{
     StoreIdentity, StoredBlock, StoredLinks, StoredMark, StoredProof, StoredRecord,
     StoredTransaction,
@@ -33,7 +33,7 @@ pub struct RocksDbReader {
 enum Source {
     /// Of this process: the writer's.
     Shared(Arc<Database>),
-    Outside(RefCell<Outside>),
+    ByPath(RefCell<ReopeningReader>),
 }
 
 impl RocksDbReader {
@@ -44,8 +44,8 @@ impl RocksDbReader {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let place = open::place(path.as_ref());
         let path = open::resolve(path.as_ref(), &place)?;
-        let outside = RefCell::new(Outside::new(path, place.clone()));
-        let reader = Self { place, source: Source::Outside(outside) };
+        let reopening = RefCell::new(ReopeningReader::new(path, place.clone()));
+        let reader = Self { place, source: Source::ByPath(reopening) };
         reader.identity()?;
         Ok(reader)
     }
@@ -65,8 +65,8 @@ impl RocksDbReader {
     /// All that one call reads, it reads in one state of the store.
     fn read<T>(&self, read: impl Fn(&View<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
         match &self.source {
-            Source::Shared(database) => read(&View::of(&database.db, &self.place)),
-            Source::Outside(outside) => outside.borrow_mut().read(read),
+            Source::Shared(database) => read(&View::new(&database.db, &self.place)),
+            Source::ByPath(reopening) => reopening.borrow_mut().read(read),
         }
     }
 }
@@ -77,7 +77,7 @@ impl fmt::Debug for RocksDbReader {
     }
 }
 
-impl StoreReader for RocksDbReader {
+impl ChainView for RocksDbReader {
     fn place(&self) -> String {
         self.place.clone()
     }
@@ -98,16 +98,18 @@ impl StoreReader for RocksDbReader {
         self.read(|view| view.block(height))
     }
 
+    fn heights(&self) -> Result<Option<(u64, u64)>, StoreError> {
+        self.read(|view| view.heights())
+    }
+}
+
+impl StoreReader for RocksDbReader {
     fn block_by_hash(&self, hash: &Hash) -> Result<Option<StoredBlock>, StoreError> {
         self.read(|view| view.block_by_hash(hash))
     }
 
     fn proof(&self, height: u64) -> Result<Option<StoredProof>, StoreError> {
         self.read(|view| view.proof(height))
-    }
-
-    fn heights(&self) -> Result<Option<(u64, u64)>, StoreError> {
-        self.read(|view| view.heights())
     }
 
     fn transaction(&self, id: &TransactionId) -> Result<Option<StoredTransaction>, StoreError> {

@@ -19,7 +19,7 @@ const ATTEMPTS: usize = 50;
 const FAILURES: usize = 5;
 
 /// The files of a store, as they were last seen.
-pub(super) struct Outside {
+pub(super) struct ReopeningReader {
     path: PathBuf,
     place: String,
     opened: Option<(Files, Db)>,
@@ -35,7 +35,7 @@ struct Files {
     logs: BTreeMap<String, u64>,
 }
 
-impl Outside {
+impl ReopeningReader {
     pub(super) fn new(path: PathBuf, place: String) -> Self {
         Self { path, place, opened: None }
     }
@@ -79,7 +79,7 @@ impl Outside {
             self.opened = now.map(|now| (now, db));
         }
         let Some((_, db)) = &self.opened else { return Ok(None) };
-        read(&View::of(db, &self.place)).map(Some)
+        read(&View::new(db, &self.place)).map(Some)
     }
 
     /// RocksDB reads the manifest first, and then the logs that are there. If one that this

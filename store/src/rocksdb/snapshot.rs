@@ -1,8 +1,7 @@
 //! A moment of the directory, by RocksDB's own checkpoint of hard links.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Write};
-use std::ops::ControlFlow;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,19 +9,15 @@ use rocksdb::checkpoint::Checkpoint;
 use tipline_proto::Cursor;
 
 use super::backup_engine::{self, Unshared};
-use super::error::fault;
+use super::copy::{PREFIX, is_of_rows, link_or_copy};
+use super::error::store_error;
 use super::read::RocksDbReader;
 use super::view::Db;
+use crate::disk::{changing, is_one_file_system};
 use crate::error::StoreError;
 use crate::reader::StoreReader;
 use crate::snapshot::{Copied, SharedCopy, Snapshot, Throttle};
 use crate::stored::StoreIdentity;
-
-/// What the names of such directories start with, in the store's own: hard links do not lead to
-/// another file system.
-const PREFIX: &str = "snapshot-";
-/// So much is copied at once where there is no link.
-const PIECE: usize = 1 << 20;
 
 /// Tells the directories of one process apart.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -52,7 +47,7 @@ impl RocksDbSnapshot {
             Checkpoint::new(db).and_then(|checkpoint| checkpoint.create_checkpoint(&directory));
         // From here on it is removed with the handle.
         let pin = Self { place, directory, identity, cursor };
-        made.map_err(|e| fault(&pin.place, "pinning it for a copy", e))?;
+        made.map_err(|e| store_error(&pin.place, "pinning it for a copy", e))?;
         Ok(pin)
     }
 
@@ -67,7 +62,7 @@ impl RocksDbSnapshot {
     fn copy_files(&self, into: &Path, pace: &dyn Throttle) -> io::Result<Copied> {
         for (from, _) in self.files()? {
             let Some(name) = from.file_name() else { continue };
-            if take(&from, &into.join(name), pace)?.is_break() {
+            if link_or_copy(&from, &into.join(name), pace)?.is_break() {
                 return Ok(Copied::Cancelled);
             }
         }
@@ -75,13 +70,7 @@ impl RocksDbSnapshot {
     }
 
     fn failed(&self, what: &str, error: io::Error) -> StoreError {
-        use ErrorKind::{QuotaExceeded, StorageFull};
-        let (place, kind, what) = (self.place.clone(), error.kind(), what.to_owned());
-        let source = Some(Box::new(error) as Box<_>);
-        match kind {
-            StorageFull | QuotaExceeded => StoreError::NoSpace { place, source },
-            _ => StoreError::Failed { place, what, source },
-        }
+        changing(&self.place, what, error)
     }
 }
 
@@ -90,17 +79,6 @@ impl Drop for RocksDbSnapshot {
         // What stays is removed when the store is opened the next time.
         drop(fs::remove_dir_all(&self.directory));
     }
-}
-
-/// Removes what was snapshot by a process that was killed. Only for the one writer.
-pub(super) fn clear(directory: &Path) -> io::Result<()> {
-    for file in fs::read_dir(directory)? {
-        let file = file?;
-        if file.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX)) {
-            fs::remove_dir_all(file.path())?;
-        }
-    }
-    Ok(())
 }
 
 impl Snapshot for RocksDbSnapshot {
@@ -143,7 +121,9 @@ impl Snapshot for RocksDbSnapshot {
     ) -> Result<Option<SharedCopy>, StoreError> {
         match backup_engine::share(&self.directory, engine, into, pace) {
             Ok(shared) => Ok(Some(shared)),
-            Err(Unshared::Engine(error)) => Err(fault(&self.place, "copying its files", error)),
+            Err(Unshared::Engine(error)) => {
+                Err(store_error(&self.place, "copying its files", error))
+            }
             Err(Unshared::File(error)) => Err(self.failed("copying its files", error)),
         }
     }
@@ -151,45 +131,4 @@ impl Snapshot for RocksDbSnapshot {
     fn open(&self, copy: &Path) -> Result<Box<dyn StoreReader>, StoreError> {
         Ok(Box::new(RocksDbReader::open(copy)?))
     }
-}
-
-/// A file of rows or of payloads: never changed once it is written.
-pub(super) fn is_of_rows(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "sst" || extension == "blob")
-}
-
-/// Links or copies a file. It is fsynced, whoever wrote it.
-pub(super) fn take(from: &Path, to: &Path, pace: &dyn Throttle) -> io::Result<ControlFlow<()>> {
-    if pace.moved(0).is_break() {
-        return Ok(ControlFlow::Break(()));
-    }
-    if fs::hard_link(from, to).is_ok() {
-        File::open(to)?.sync_all()?;
-        return Ok(ControlFlow::Continue(()));
-    }
-    // Another file system, one without links, or too many of them.
-    let (mut source, mut copy) = (File::open(from)?, File::create_new(to)?);
-    let mut piece = vec![0; PIECE];
-    loop {
-        let read = source.read(&mut piece)?;
-        if pace.moved(read as u64).is_break() {
-            return Ok(ControlFlow::Break(()));
-        }
-        if read == 0 {
-            copy.sync_all()?;
-            return Ok(ControlFlow::Continue(()));
-        }
-        copy.write_all(&piece[..read])?;
-    }
-}
-
-#[cfg(unix)]
-fn is_one_file_system(a: &Path, b: &Path) -> io::Result<bool> {
-    use std::os::unix::fs::MetadataExt;
-    Ok(fs::metadata(a)?.dev() == fs::metadata(b)?.dev())
-}
-
-#[cfg(not(unix))]
-fn is_one_file_system(_: &Path, _: &Path) -> io::Result<bool> {
-    Ok(false)
 }

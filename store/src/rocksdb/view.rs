@@ -6,7 +6,7 @@ use rocksdb::{
 };
 use tipline_proto::{Cursor, Hash, Key, Label, TransactionId};
 
-use super::error::{damaged, fault};
+use super::error::{damaged, store_error};
 use super::families::Family;
 use super::rows::{self, Header};
 use super::values::{Payload, RowError};
@@ -31,7 +31,7 @@ pub(super) type KeyAndRow = (Box<[u8]>, Box<[u8]>);
 
 impl<'a> View<'a> {
     /// The state as it is now.
-    pub(super) fn of(db: &'a Db, place: &'a str) -> Self {
+    pub(super) fn new(db: &'a Db, place: &'a str) -> Self {
         Self { db, snapshot: db.snapshot(), place }
     }
 
@@ -191,7 +191,7 @@ impl<'a> View<'a> {
     ) -> Result<impl Iterator<Item = Result<KeyAndRow, StoreError>>, StoreError> {
         let mode = IteratorMode::From(from, direction);
         let rows = self.snapshot.iterator_cf(self.family(family)?, mode);
-        Ok(rows.map(|row| row.map_err(|e| fault(self.place, what, e))))
+        Ok(rows.map(|row| row.map_err(|e| store_error(self.place, what, e))))
     }
 
     pub(super) fn family(&self, family: Family) -> Result<&'a ColumnFamily, StoreError> {
@@ -226,7 +226,7 @@ impl<'a> View<'a> {
         read: impl FnOnce(&[u8]) -> Result<T, RowError>,
     ) -> Result<Option<T>, StoreError> {
         let row = self.snapshot.get_pinned_cf(self.family(family)?, key);
-        let row = row.map_err(|e| fault(self.place, &at(), e))?;
+        let row = row.map_err(|e| store_error(self.place, &at(), e))?;
         row.map(|row| read(&row)).transpose().map_err(|e| damaged(self.place, at(), e))
     }
 
@@ -243,7 +243,7 @@ impl<'a> View<'a> {
             Payload::Apart(length) => length,
         };
         let found = self.snapshot.get_cf(self.family(family)?, key);
-        let found = found.map_err(|e| fault(self.place, &at(), e))?;
+        let found = found.map_err(|e| store_error(self.place, &at(), e))?;
         let error = match found {
             Some(found) if found.len() as u64 == expected => return Ok(found.into()),
             Some(found) => RowError::PayloadLength { expected, found: found.len() as u64 },

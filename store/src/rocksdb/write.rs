@@ -8,7 +8,7 @@ use std::time::Duration;
 use rocksdb::WriteBatch;
 use tipline_proto::{Cursor, LogIdentity};
 
-use super::error::{fault, is_stall};
+use super::error::{is_stall, store_error};
 use super::families::Family;
 use super::open::{self, Database};
 use super::read::RocksDbReader;
@@ -17,10 +17,11 @@ use super::view::View;
 use super::{batch, rows};
 use crate::batch::Batch;
 use crate::changes::Changes;
-use crate::error::StoreError;
-use crate::reader::StoreReader;
-use crate::snapshot::Snapshot;
-use crate::spec::Store;
+use crate::disk::Poison;
+use crate::error::{StoreError, is_created};
+use crate::reader::{ChainView, StoreReader};
+use crate::snapshot::{NOTHING_TO_COPY, Snapshot};
+use crate::spec::{Sink, Store};
 use crate::stored::StoreIdentity;
 
 /// While rows are written to files too slowly, it is looked this often whether there is room in
@@ -99,8 +100,7 @@ pub struct RocksDbStore {
     database: Arc<Database>,
     identity: Option<StoreIdentity>,
     cursor: Option<Cursor>,
-    /// What failed, if the handle is poisoned.
-    poisoned: Option<String>,
+    poison: Poison,
 }
 
 impl RocksDbStore {
@@ -114,10 +114,16 @@ impl RocksDbStore {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let place = open::place(path.as_ref());
         let database = open::for_writing(path.as_ref(), &place)?;
-        let view = View::of(&database.db, &place);
+        let view = View::new(&database.db, &place);
         let (identity, cursor) = (view.identity()?, view.cursor()?);
         drop(view);
-        Ok(Self { place, database: Arc::new(database), identity, cursor, poisoned: None })
+        Ok(Self {
+            place,
+            database: Arc::new(database),
+            identity,
+            cursor,
+            poison: Poison::default(),
+        })
     }
 
     /// For tests: to look into it, and to damage it.
@@ -126,19 +132,16 @@ impl RocksDbStore {
         &self.database.db
     }
 
-    fn check_usable(&self) -> Result<(), StoreError> {
-        match &self.poisoned {
-            None => Ok(()),
-            Some(why) => Err(StoreError::Failed {
-                place: self.place.clone(),
-                what: format!("it stopped earlier ({why}): remove the cause and open it anew"),
-                source: None,
-            }),
-        }
+    /// Looks whether the directory still has its name, and its list of files. So does
+    /// [`Sink::apply`].
+    fn probe(&mut self) -> Result<(), StoreError> {
+        self.poison.check(&self.place)?;
+        let present = self.database.check_present(&self.place);
+        present.map_err(|error| self.poison.unless_retryable(error))
     }
 
     fn view(&self) -> View<'_> {
-        View::of(&self.database.db, &self.place)
+        View::new(&self.database.db, &self.place)
     }
 
     /// Writes all of it, or nothing. On `Ok` it is on the medium.
@@ -151,7 +154,7 @@ impl RocksDbStore {
             match self.database.db.write_opt(rows()?, &open::durable()) {
                 Ok(()) => return Ok(()),
                 Err(e) if is_stall(&e) => self.wait_for_memory(),
-                Err(e) => return Err(fault(&self.place, what, e)),
+                Err(e) => return Err(store_error(&self.place, what, e)),
             }
         }
     }
@@ -168,41 +171,23 @@ impl RocksDbStore {
             thread::sleep(STALL);
         }
     }
-
-    /// After an error nothing of the batch is visible. RocksDB comes back by itself from a full
-    /// disk: it writes what it has in memory to new files, and begins a new log. After anything
-    /// else there is no next attempt.
-    fn settle(&mut self, error: StoreError) -> StoreError {
-        if !error.is_retryable() {
-            self.poisoned = Some(error.to_string());
-        }
-        error
-    }
 }
 
-impl Store for RocksDbStore {
+impl Sink for RocksDbStore {
     fn place(&self) -> String {
         self.place.clone()
     }
 
     fn identity(&self) -> Result<Option<StoreIdentity>, StoreError> {
-        self.check_usable()?;
+        self.poison.check(&self.place)?;
         Ok(self.identity.clone())
     }
 
     fn create(&mut self, log: &LogIdentity) -> Result<(), StoreError> {
-        self.check_usable()?;
+        self.poison.check(&self.place)?;
         let expected = StoreIdentity::from(log);
-        match &self.identity {
-            Some(found) if *found == expected => return Ok(()),
-            Some(found) => {
-                return Err(StoreError::WrongLog {
-                    place: self.place.clone(),
-                    found: Box::new(found.clone()),
-                    expected: Box::new(expected),
-                });
-            }
-            None => {}
+        if is_created(&self.place, self.identity.as_ref(), &expected)? {
+            return Ok(());
         }
         let origin = Cursor::origin(log);
         let rows = || {
@@ -213,7 +198,7 @@ impl Store for RocksDbStore {
             Ok(write)
         };
         if let Err(error) = self.write("writing what it is for", rows) {
-            return Err(self.settle(error));
+            return Err(self.poison.unless_retryable(error));
         }
         self.identity = Some(expected);
         self.cursor = Some(origin);
@@ -221,9 +206,9 @@ impl Store for RocksDbStore {
     }
 
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        self.check_usable()?;
-        let before = batch.check_behind(self.cursor.as_ref(), &self.place)?.clone();
-        let changes = Changes::of(batch, before.block_tip.as_ref().map(|tip| tip.height));
+        self.probe()?;
+        let before = batch.check_follows(self.cursor.as_ref(), &self.place)?.clone();
+        let changes = Changes::new(batch, before.block_tip.as_ref().map(|tip| tip.height));
         let what = format!(
             "writing entries {} to {}",
             before.position.index + 1,
@@ -231,23 +216,36 @@ impl Store for RocksDbStore {
         );
         let rows = || batch::write(&self.view(), &before, batch, &changes);
         if let Err(error) = self.write(&what, rows) {
-            return Err(self.settle(error));
+            return Err(self.poison.unless_retryable(error));
         }
         self.cursor = Some(batch.cursor.clone());
         Ok(())
     }
 
-    fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
-        Ok(Box::new(RocksDbReader::shared(Arc::clone(&self.database), self.place.clone())))
+    /// Looks whether the directory still has its name, and its list of files. So does
+    /// [`Sink::apply`].
+    fn probe(&mut self) -> Result<(), StoreError> {
+        self.poison.check(&self.place)?;
+        let present = self.database.check_present(&self.place);
+        present.map_err(|error| self.poison.unless_retryable(error))
+    }
+
+    fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {
+        Ok(self.reader()?)
     }
 
     fn snapshot(&self) -> Result<Vec<Box<dyn Snapshot>>, StoreError> {
-        self.check_usable()?;
+        self.poison.check(&self.place)?;
         let Some((identity, cursor)) = self.identity.clone().zip(self.cursor.clone()) else {
-            let why = "it was not created for a log, so there is nothing to copy".to_owned();
-            return Err(StoreError::Unusable { place: self.place.clone(), why, source: None });
+            return Err(StoreError::unusable(&self.place, NOTHING_TO_COPY, None));
         };
         let snapshot = RocksDbSnapshot::new(&self.database.db, &self.place, identity, cursor)?;
         Ok(vec![Box::new(snapshot)])
+    }
+}
+
+impl Store for RocksDbStore {
+    fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
+        Ok(Box::new(RocksDbReader::shared(Arc::clone(&self.database), self.place.clone())))
     }
 }

@@ -5,7 +5,7 @@ use rusqlite::{Error, ErrorCode, ffi};
 use crate::error::StoreError;
 
 /// The error of a statement, by what the caller must do. `what` was being done, at `at`.
-pub(super) fn fault(place: &str, what: &str, error: Error) -> StoreError {
+pub(super) fn store_error(place: &str, what: &str, error: Error) -> StoreError {
     let place = place.to_owned();
     let source = |error: Error| Some(Box::new(error) as Box<_>);
     match error.sqlite_error() {

@@ -15,7 +15,7 @@ pub use read::SqliteReader;
 pub(crate) use schema::BLOCK_BY_HASH;
 #[cfg(feature = "files")]
 pub(crate) use schema::Role;
-pub(crate) use snapshot::look_at;
+pub(crate) use snapshot::open_copy;
 #[cfg(feature = "files")]
 pub(crate) use snapshot::{PayloadOf, SqliteSnapshot};
 pub use write::SqliteStore;

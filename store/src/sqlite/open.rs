@@ -1,6 +1,6 @@
 //! Opening: what is there is looked at before anything is changed.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,9 +8,10 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior};
 
-use super::error::fault;
-use super::lock::{WriterLock, private};
+use super::error::store_error;
+use super::lock;
 use super::schema::{self, Role};
+use crate::disk::{Lock, Presence, failed, parent, private, sync_directory, with_suffix};
 use crate::error::StoreError;
 
 /// Pages of 8 KiB: a quarter fewer frames and overflow pointers than with 4 KiB for payloads of
@@ -34,17 +35,18 @@ pub(super) struct Opened {
     pub(super) path: PathBuf,
     pub(super) role: Role,
     pub(super) connection: Connection,
-    pub(super) lock: WriterLock,
+    pub(super) presence: Presence,
+    pub(super) lock: Lock,
 }
 
 /// Opens the file for the one writer; makes it if there is none.
 pub(super) fn for_writing(path: &Path, place: String, role: Role) -> Result<Opened, StoreError> {
-    let unusable = |why: &str, source: io::Error| unusable(&place, why, Some(Box::new(source)));
+    let refuse = |why: &str, e: io::Error| StoreError::unusable(&place, why, Some(Box::new(e)));
     let path = resolve(path, &place)?;
-    let lock = WriterLock::take(&path)
-        .map_err(|e| unusable("its lock file cannot be written: check the permissions", e))?
+    let lock = lock::acquire(&path)
+        .map_err(|e| refuse("its lock file cannot be written: check the permissions", e))?
         .ok_or_else(|| StoreError::InUse { place: place.clone() })?;
-    make(&path).map_err(|e| unusable("the file cannot be made: check the permissions", e))?;
+    make(&path).map_err(|e| refuse("the file cannot be made: check the permissions", e))?;
     let mut connection = connect(&path, &place, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let fail = |what: &str, e: rusqlite::Error| opening(&place, what, e);
     // Whatever this file is, closing it must not change it before it is known to be a store.
@@ -53,29 +55,33 @@ pub(super) fn for_writing(path: &Path, place: String, role: Role) -> Result<Open
         .map_err(|e| fail("setting up the connection", e))?;
     let found = inspect(&connection, &place, role)?;
     if connection.is_readonly(MAIN_DB).map_err(|e| fail("looking at the file", e))? {
-        return Err(self::unusable(
+        return Err(StoreError::unusable(
             &place,
             "the file cannot be written: check the permissions",
             None,
         ));
     }
     let journal = journal(&connection).map_err(|e| fail("reading its header", e))?;
-    if found == Found::Store && journal != "wal" {
+    if found == Contents::Store && journal != "wal" {
         // It was being filled.
         make_durable(&path).map_err(|e| failed(&place, "making the file durable", e))?;
     }
-    make_durable(&wal_of(&path)).map_err(|e| failed(&place, "making the WAL durable", e))?;
+    make_durable(&with_suffix(&path, "-wal"))
+        .map_err(|e| failed(&place, "making the WAL durable", e))?;
     set_up_writer(&connection).map_err(|e| fail("setting up the connection", e))?;
     use_journal(&connection, &place, Journal::WriteAhead)?;
-    if found == Found::Nothing {
+    if found == Contents::Nothing {
         create_tables(&mut connection, role).map_err(|e| fail("making the tables", e))?;
     }
-    sync_directory(&path)
+    // The WAL is there by now, and stays for as long as this connection does. SQLite does this too,
+    // but only for a WAL that was not there before, and without a word if it fails.
+    sync_directory(parent(&path))
         .map_err(|e| failed(&place, "making the names of its files durable", e))?;
     connection
         .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
         .map_err(|e| fail("setting up the connection", e))?;
-    Ok(Opened { place, path, role, connection, lock })
+    let presence = Presence::of(&path).map_err(|e| failed(&place, "looking at the file", e))?;
+    Ok(Opened { place, path, role, connection, presence, lock })
 }
 
 /// Makes all durable that the store shows: a writer that was killed, or whose fsync failed, may
@@ -99,26 +105,18 @@ fn make_durable(path: &Path) -> io::Result<()> {
     }
 }
 
-fn wal_of(path: &Path) -> PathBuf {
-    let mut wal = path.as_os_str().to_owned();
-    wal.push("-wal");
-    wal.into()
-}
-
-/// The WAL is there by now, and stays for as long as this connection does. SQLite does this too,
-/// but for a WAL that was not there before alone, and without a word if it fails.
-fn sync_directory(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
-}
-
 /// Opens the file for reading.
 pub(super) fn for_reading(path: &Path, place: &str, role: Role) -> Result<Connection, StoreError> {
     if !path.is_file() {
-        return Err(unusable(place, "there is no such file: check the path", None));
+        return Err(StoreError::unusable(place, "there is no such file: check the path", None));
     }
     let connection = connect(path, place, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    if inspect(&connection, place, role)? == Found::Nothing {
-        return Err(unusable(place, "it is empty: let a replica or a backup write it first", None));
+    if inspect(&connection, place, role)? == Contents::Nothing {
+        return Err(StoreError::unusable(
+            place,
+            "it is empty: let a replica or a backup write it first",
+            None,
+        ));
     }
     connection
         .pragma_update(None, "cell_size_check", true)
@@ -127,9 +125,13 @@ pub(super) fn for_reading(path: &Path, place: &str, role: Role) -> Result<Connec
 }
 
 /// Opens a copy that nobody writes to, without changing or adding any file.
-pub(super) fn for_looking(path: &Path, place: &str, role: Role) -> Result<Connection, StoreError> {
+pub(super) fn copy_for_reading(
+    path: &Path,
+    place: &str,
+    role: Role,
+) -> Result<Connection, StoreError> {
     if !path.is_file() {
-        return Err(unusable(place, "there is no such file: check the path", None));
+        return Err(StoreError::unusable(place, "there is no such file: check the path", None));
     }
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-".contains(byte);
     let name = path.as_os_str().as_encoded_bytes().iter().fold(String::new(), |name, byte| {
@@ -142,8 +144,8 @@ pub(super) fn for_looking(path: &Path, place: &str, role: Role) -> Result<Connec
     let uri = PathBuf::from(format!("file:{name}?immutable=1"));
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
     let connection = connect(&uri, place, flags)?;
-    if inspect(&connection, place, role)? == Found::Nothing {
-        return Err(unusable(place, "it is empty: take another copy", None));
+    if inspect(&connection, place, role)? == Contents::Nothing {
+        return Err(StoreError::unusable(place, "it is empty: take another copy", None));
     }
     Ok(connection)
 }
@@ -157,16 +159,19 @@ pub(super) fn place(path: &Path) -> String {
 fn resolve(path: &Path, place: &str) -> Result<PathBuf, StoreError> {
     if path.is_dir() {
         let why = "it is a directory: give the path of a file in it";
-        return Err(unusable(place, why, None));
+        return Err(StoreError::unusable(place, why, None));
     }
     if let Ok(found) = fs::canonicalize(path) {
         return Ok(found);
     }
     let why = "it is not the path of a file: give one";
-    let name = path.file_name().ok_or_else(|| unusable(place, why, None))?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let parent = fs::canonicalize(parent.unwrap_or(Path::new("."))).map_err(|e| {
-        unusable(place, "its directory cannot be opened: make it first", Some(Box::new(e)))
+    let name = path.file_name().ok_or_else(|| StoreError::unusable(place, why, None))?;
+    let parent = fs::canonicalize(parent(path)).map_err(|e| {
+        StoreError::unusable(
+            place,
+            "its directory cannot be opened: make it first",
+            Some(Box::new(e)),
+        )
     })?;
     Ok(parent.join(name))
 }
@@ -189,13 +194,13 @@ fn connect(path: &Path, place: &str, flags: OpenFlags) -> Result<Connection, Sto
 }
 
 #[derive(PartialEq, Eq)]
-enum Found {
+enum Contents {
     /// A new file, or an SQLite file with nothing in it.
     Nothing,
     Store,
 }
 
-fn inspect(connection: &Connection, place: &str, role: Role) -> Result<Found, StoreError> {
+fn inspect(connection: &Connection, place: &str, role: Role) -> Result<Contents, StoreError> {
     let header = "SELECT (SELECT application_id FROM pragma_application_id), \
         (SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM sqlite_schema)";
     let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
@@ -203,28 +208,28 @@ fn inspect(connection: &Connection, place: &str, role: Role) -> Result<Found, St
         .query_row(header, [], row)
         .map_err(|e| opening(place, "reading its header", e))?;
     if (application_id, version, tables) == (0, 0, 0) {
-        return Ok(Found::Nothing);
+        return Ok(Contents::Nothing);
     }
-    match Role::of_application_id(application_id) {
-        Some(found) if found == role && version == schema::VERSION => Ok(Found::Store),
+    match Role::from_application_id(application_id) {
+        Some(found) if found == role && version == schema::VERSION => Ok(Contents::Store),
         Some(found) if found == role => {
             let ours = schema::VERSION;
             let why = format!(
                 "its schema has version {version}, this program knows version {ours}: use the program that wrote it, or a newer one"
             );
-            Err(unusable(place, &why, None))
+            Err(StoreError::unusable(place, &why, None))
         }
         Some(Role::Store) => {
             let why = "it is a store in one SQLite file, not of block files: give it as the former";
-            Err(unusable(place, why, None))
+            Err(StoreError::unusable(place, why, None))
         }
         Some(Role::FilesIndex) => {
             let why = "it is the index of a store of block files: give its directory as such";
-            Err(unusable(place, why, None))
+            Err(StoreError::unusable(place, why, None))
         }
         None => {
             let why = "it is an SQLite file, but not a store of Tipline: give another path";
-            Err(unusable(place, why, None))
+            Err(StoreError::unusable(place, why, None))
         }
     }
 }
@@ -275,7 +280,7 @@ pub(super) fn use_journal(
             "{doing} is refused by SQLite there: look whether there is room, and whether the \
              filesystem is a local one"
         );
-        return Err(failed(place, &what, io::Error::other(format!("its journal is {found:?}"))));
+        return Err(failed(place, what, io::Error::other(format!("its journal is {found:?}"))));
     }
     Ok(())
 }
@@ -295,25 +300,18 @@ fn create_tables(connection: &mut Connection, role: Role) -> rusqlite::Result<()
 /// An error while opening: most often it is not a store at all, or in someone's hands.
 fn opening(place: &str, what: &str, error: rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase) => {
-            unusable(place, "it is not an SQLite file: give another path", Some(Box::new(error)))
-        }
+        Some(ErrorCode::NotADatabase) => StoreError::unusable(
+            place,
+            "it is not an SQLite file: give another path",
+            Some(Box::new(error)),
+        ),
         Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
-            unusable(place, "it cannot be opened: check the permissions", Some(Box::new(error)))
+            StoreError::unusable(
+                place,
+                "it cannot be opened: check the permissions",
+                Some(Box::new(error)),
+            )
         }
-        _ => fault(place, what, error),
+        _ => store_error(place, what, error),
     }
-}
-
-pub(super) fn failed(place: &str, what: &str, error: io::Error) -> StoreError {
-    let source = Some(Box::new(error) as Box<_>);
-    StoreError::Failed { place: place.to_owned(), what: what.to_owned(), source }
-}
-
-fn unusable(
-    place: &str,
-    why: &str,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
-) -> StoreError {
-    StoreError::Unusable { place: place.to_owned(), why: why.to_owned(), source }
 }

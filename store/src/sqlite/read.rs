@@ -10,11 +10,11 @@ use tipline_proto::{
     Chain, Cursor, Digest, Hash, Key, Label, Lineage, Position, Timestamp, Tip, TransactionId,
 };
 
-use super::error::fault;
+use super::error::store_error;
 use super::schema::Role;
 use super::{open, schema};
 use crate::error::StoreError;
-use crate::reader::StoreReader;
+use crate::reader::{ChainView, StoreReader};
 use crate::stored::{
     StoreIdentity, StoredBlock, StoredLinks, StoredMark, StoredProof, StoredRecord,
     StoredTransaction,
@@ -49,12 +49,12 @@ impl SqliteReader {
     /// Has it wait for batches that are being written, however slow the medium is.
     pub(super) fn wait_for_batches(&self) -> Result<(), StoreError> {
         let set = self.connection.busy_timeout(WHILE_FILLING);
-        set.map_err(|e| fault(&self.place, "setting up the connection", e))
+        set.map_err(|e| store_error(&self.place, "setting up the connection", e))
     }
 
     /// Opens a copy of this role that nobody writes to, without changing or adding any file.
-    pub(crate) fn look_at(path: &Path, place: String, role: Role) -> Result<Self, StoreError> {
-        let connection = open::for_looking(path, &place, role)?;
+    pub(crate) fn open_copy(path: &Path, place: String, role: Role) -> Result<Self, StoreError> {
+        let connection = open::copy_for_reading(path, &place, role)?;
         Ok(Self { place, connection })
     }
 
@@ -74,7 +74,7 @@ impl SqliteReader {
         read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Option<T>, StoreError> {
         let query = || self.connection.prepare_cached(sql)?.query_row(params, read).optional();
-        query().map_err(|e| fault(&self.place, &what(), e))
+        query().map_err(|e| store_error(&self.place, &what(), e))
     }
 
     fn many<T>(
@@ -88,11 +88,11 @@ impl SqliteReader {
             let mut statement = self.connection.prepare_cached(sql)?;
             statement.query_map(params, read)?.collect::<rusqlite::Result<Vec<T>>>()
         };
-        query().map_err(|e| fault(&self.place, what, e))
+        query().map_err(|e| store_error(&self.place, what, e))
     }
 }
 
-impl StoreReader for SqliteReader {
+impl ChainView for SqliteReader {
     fn place(&self) -> String {
         self.place.clone()
     }
@@ -121,6 +121,20 @@ impl StoreReader for SqliteReader {
         self.one(|| format!("block {height}"), sql, [key(height)], block)
     }
 
+    fn heights(&self) -> Result<Option<(u64, u64)>, StoreError> {
+        // Two look-ups at the ends of the tree; min and max in one would read all of it.
+        let sql = "SELECT lowest, (SELECT max(height) FROM blocks) \
+            FROM (SELECT min(height) AS lowest FROM blocks) WHERE lowest IS NOT NULL";
+        self.one(
+            || "the heights of the blocks".to_owned(),
+            sql,
+            [],
+            |row| Ok((number(row, 0)?, number(row, 1)?)),
+        )
+    }
+}
+
+impl StoreReader for SqliteReader {
     fn block_by_hash(&self, hash: &Hash) -> Result<Option<StoredBlock>, StoreError> {
         let sql = schema::BLOCK_BY_HASH;
         self.one(|| format!("block {hash}"), sql, [hash.as_ref()], block)
@@ -142,18 +156,6 @@ impl StoreReader for SqliteReader {
                     payload: payload(row, 4)?,
                 })
             },
-        )
-    }
-
-    fn heights(&self) -> Result<Option<(u64, u64)>, StoreError> {
-        // Two look-ups at the ends of the tree; min and max in one would read all of it.
-        let sql = "SELECT lowest, (SELECT max(height) FROM blocks) \
-            FROM (SELECT min(height) AS lowest FROM blocks) WHERE lowest IS NOT NULL";
-        self.one(
-            || "the heights of the blocks".to_owned(),
-            sql,
-            [],
-            |row| Ok((number(row, 0)?, number(row, 1)?)),
         )
     }
 
@@ -258,7 +260,7 @@ pub(super) fn read_store(
         Ok((identity, cursor))
     };
     let query = || connection.prepare_cached(sql)?.query_row([], read).optional();
-    query().map_err(|e| fault(place, "the cursor", e))
+    query().map_err(|e| store_error(place, "the cursor", e))
 }
 
 fn block(row: &Row<'_>) -> rusqlite::Result<StoredBlock> {

@@ -19,7 +19,7 @@ impl Role {
         }
     }
 
-    pub(super) fn of_application_id(found: i32) -> Option<Self> {
+    pub(super) fn from_application_id(found: i32) -> Option<Self> {
         [Role::Store, Role::FilesIndex].into_iter().find(|role| role.application_id() == found)
     }
 }

@@ -9,13 +9,14 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use tipline_proto::Cursor;
 
-use super::error::fault;
-use super::open::{self, failed};
+use super::error::store_error;
+use super::open;
 use super::read::{SqliteReader, read_store};
 use super::schema::Role;
+use crate::disk::failed;
 use crate::error::StoreError;
 use crate::reader::StoreReader;
-use crate::snapshot::{Copied, Snapshot, Throttle};
+use crate::snapshot::{Copied, NOTHING_TO_COPY, Snapshot, Throttle};
 use crate::stored::StoreIdentity;
 
 /// The file in a copy's directory.
@@ -50,12 +51,11 @@ pub(crate) enum PayloadOf {
 impl SqliteSnapshot {
     pub(super) fn new(path: &Path, place: &str, role: Role) -> Result<Self, StoreError> {
         let connection = open::for_reading(path, place, role)?;
-        let fail = |e| fault(place, "pinning it for a copy", e);
+        let fail = |e| store_error(place, "pinning it for a copy", e);
         connection.execute_batch("BEGIN").map_err(fail)?;
         // The first read is what takes hold of the state.
         let Some((identity, cursor)) = read_store(&connection, place)? else {
-            let what = "it was not created for a log, so there is nothing to copy".to_owned();
-            return Err(StoreError::Unusable { place: place.to_owned(), why: what, source: None });
+            return Err(StoreError::unusable(place, NOTHING_TO_COPY, None));
         };
         let number = |sql: &str| {
             connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
@@ -73,7 +73,7 @@ impl SqliteSnapshot {
         &self,
         mut each: impl FnMut(PayloadOf, u64, u64, &[u8]) -> Result<ControlFlow<()>, StoreError>,
     ) -> Result<(), StoreError> {
-        let fail = |e| fault(&self.place, "listing what it refers to", e);
+        let fail = |e| store_error(&self.place, "listing what it refers to", e);
         for (of, sql) in [
             (PayloadOf::Block, "SELECT height, log_index, payload FROM blocks ORDER BY height"),
             (PayloadOf::Proof, "SELECT height, log_index, payload FROM proofs ORDER BY height"),
@@ -101,7 +101,7 @@ impl SqliteSnapshot {
     /// Copies into a new file. Its bytes are fsynced on return, its name is not.
     pub(crate) fn copy_to(&self, path: &Path, pace: &dyn Throttle) -> Result<Copied, StoreError> {
         let place = format!("sqlite:{}", path.display());
-        let fail = |e| fault(&place, "copying into it", e);
+        let fail = |e| store_error(&place, "copying into it", e);
         open::make(path).map_err(|e| self.making(path, e))?;
         let file = File::open(path).map_err(|e| self.making(path, e))?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -136,7 +136,7 @@ impl SqliteSnapshot {
     }
 
     fn making(&self, path: &Path, error: std::io::Error) -> StoreError {
-        failed(&self.place, &format!("making its copy {}", path.display()), error)
+        failed(&self.place, format!("making its copy {}", path.display()), error)
     }
 }
 
@@ -166,14 +166,14 @@ impl Snapshot for SqliteSnapshot {
     }
 
     fn open(&self, copy: &Path) -> Result<Box<dyn StoreReader>, StoreError> {
-        look_at(copy).map(|reader| Box::new(reader) as Box<_>)
+        open_copy(copy).map(|reader| Box::new(reader) as Box<_>)
     }
 }
 
 /// Opens a copy in this directory for reading, without changing or adding any file.
-pub(crate) fn look_at(copy: &Path) -> Result<SqliteReader, StoreError> {
+pub(crate) fn open_copy(copy: &Path) -> Result<SqliteReader, StoreError> {
     let path: PathBuf = copy.join(COPY);
-    SqliteReader::look_at(&path, open::place(&path), Role::Store)
+    SqliteReader::open_copy(&path, open::place(&path), Role::Store)
 }
 
 #[cfg(test)]

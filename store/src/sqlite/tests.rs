@@ -11,8 +11,8 @@ use crate::conformance::history::{History, log};
 use crate::conformance::model::Model;
 use crate::content::content_digest;
 use crate::error::StoreError;
-use crate::reader::StoreReader;
-use crate::spec::Store;
+use crate::reader::ChainView;
+use crate::spec::{Sink, Store};
 use crate::sqlite::{SqliteReader, SqliteStore};
 
 fn place() -> (TempDir, PathBuf) {
@@ -35,12 +35,12 @@ crate::store_conformance!(open);
 
 /// While a restore fills it, readers may wait, and see what failed for good; the rest is the same.
 mod filling {
-    use super::{Path, SqliteStore, Store, StoreError, fs};
+    use super::{Path, Sink, SqliteStore, Store, StoreError, fs};
     use crate::conformance::{Appends, run};
 
     fn open(directory: &Path) -> Result<Box<dyn Store>, StoreError> {
         let mut store = SqliteStore::open(directory.join("store.db"))?;
-        store.set_bulk_load(true)?;
+        store.begin_bulk_load()?;
         Ok(Box::new(store))
     }
 
@@ -51,7 +51,9 @@ mod filling {
         // 2: it has a WAL.
         let was_filled = header.get(18).is_some_and(|mode| *mode != 2);
         let mut store = SqliteStore::open(path)?;
-        store.set_bulk_load(!was_filled)?;
+        if !was_filled {
+            store.begin_bulk_load()?;
+        }
         Ok(Box::new(store))
     }
 
@@ -82,7 +84,7 @@ fn a_store_that_was_being_filled_is_an_ordinary_one_when_it_is_opened_again() {
     let (_directory, path) = place();
     let (mut store, mut model) = (created(&path), Model::new(&log()));
     let history = History::blocks(20, 50_000).entries;
-    store.set_bulk_load(true).unwrap();
+    store.begin_bulk_load().unwrap();
     store.apply(&model.batch(&history[..10])).unwrap();
     assert!(!has_wal(&path));
     // As a killed restore leaves it.

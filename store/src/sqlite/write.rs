@@ -7,17 +7,17 @@ use rusqlite::types::{ToSql, ToSqlOutput};
 use rusqlite::{Connection, TransactionBehavior, params};
 use tipline_proto::{Cursor, Entry, Event, LogIdentity, Tip};
 
-use super::error::fault;
-use super::lock::WriterLock;
+use super::error::store_error;
 use super::open::{self, Journal, Opened, WAL_BYTES, use_journal};
 use super::read::{SqliteReader, read_store};
 use super::schema::{self, Role};
 use super::snapshot::SqliteSnapshot;
 use crate::batch::Batch;
-use crate::error::StoreError;
-use crate::reader::StoreReader;
+use crate::disk::{Lock, Poison, Presence};
+use crate::error::{StoreError, is_created};
+use crate::reader::{ChainView, StoreReader};
 use crate::snapshot::Snapshot;
-use crate::spec::Store;
+use crate::spec::{Sink, Store};
 use crate::stored::StoreIdentity;
 
 /// What an entry may add to the WAL besides its payload: a page for its row, and one of an index.
@@ -80,12 +80,12 @@ pub struct SqliteStore {
     cursor: Option<Cursor>,
     /// At most this many bytes of the WAL are not in the file yet.
     wal_bytes: usize,
-    /// There is no WAL.
-    filling: bool,
-    /// What failed, if the handle is poisoned.
-    poisoned: Option<String>,
+    /// Which one there is: a rollback journal during a bulk load.
+    journal: Journal,
+    poison: Poison,
+    presence: Presence,
     /// Released after the connection is closed: fields are dropped in their order.
-    _lock: WriterLock,
+    _lock: Lock,
 }
 
 impl SqliteStore {
@@ -101,10 +101,11 @@ impl SqliteStore {
 
     /// Opens a file of this role, as a part of the store `place`.
     pub(crate) fn open_as(path: &Path, place: String, role: Role) -> Result<Self, StoreError> {
-        let Opened { place, path, role, connection, lock } = open::for_writing(path, place, role)?;
+        let Opened { place, path, role, connection, presence, lock } =
+            open::for_writing(path, place, role)?;
         let found = read_store(&connection, &place)?;
         let (identity, cursor) = found.unzip();
-        let (wal_bytes, filling, poisoned) = (WAL_BYTES, false, None);
+        let (wal_bytes, journal) = (WAL_BYTES, Journal::WriteAhead);
         Ok(Self {
             place,
             path,
@@ -113,8 +114,9 @@ impl SqliteStore {
             identity,
             cursor,
             wal_bytes,
-            filling,
-            poisoned,
+            journal,
+            poison: Poison::default(),
+            presence,
             _lock: lock,
         })
     }
@@ -127,35 +129,41 @@ impl SqliteStore {
 
     /// Pins the file of this role.
     pub(crate) fn pin_file(&self) -> Result<SqliteSnapshot, StoreError> {
-        self.check_usable()?;
+        self.poison.check(&self.place)?;
         SqliteSnapshot::new(&self.path, &self.place, self.role)
     }
 
-    fn check_usable(&self) -> Result<(), StoreError> {
-        match &self.poisoned {
-            None => Ok(()),
-            Some(why) => Err(StoreError::Failed {
-                place: self.place.clone(),
-                what: format!("it stopped earlier ({why}): remove the cause and open it anew"),
-                source: None,
-            }),
-        }
+    /// Whether the handle is usable, and what it writes to still has its name.
+    fn check_present(&mut self) -> Result<(), StoreError> {
+        self.poison.check(&self.place)?;
+        let present = self.presence.check(&self.place);
+        present.map_err(|error| self.poison_unless_retryable(error))
     }
 
     /// The cursor, if the handle is usable and the batch is directly behind it.
     pub(crate) fn ready_for(&self, batch: &Batch) -> Result<Cursor, StoreError> {
-        self.check_usable()?;
-        batch.check_behind(self.cursor.as_ref(), &self.place).cloned()
+        self.poison.check(&self.place)?;
+        batch.check_follows(self.cursor.as_ref(), &self.place).cloned()
+    }
+
+    /// Switches the journal, if it is another one.
+    fn switch(&mut self, journal: Journal) -> Result<(), StoreError> {
+        self.poison.check(&self.place)?;
+        if self.journal != journal {
+            use_journal(&self.connection, &self.place, journal)?;
+            self.journal = journal;
+        }
+        Ok(())
     }
 
     /// Carries what is in the WAL into the file, if it has become much.
     fn checkpoint(&mut self) -> Result<(), StoreError> {
-        if self.filling || self.wal_bytes < WAL_BYTES {
+        if self.journal == Journal::Rollback || self.wal_bytes < WAL_BYTES {
             return Ok(());
         }
         self.connection
             .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
-            .map_err(|e| fault(&self.place, "carrying the WAL into the file", e))?;
+            .map_err(|e| store_error(&self.place, "carrying the WAL into the file", e))?;
         self.wal_bytes = 0;
         Ok(())
     }
@@ -165,62 +173,53 @@ impl SqliteStore {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(|e| fault(place, "beginning a transaction", e))?;
+            .map_err(|e| store_error(place, "beginning a transaction", e))?;
         let mut block_tip = before.block_tip.as_ref().map(|tip| tip.height);
         for entry in &batch.entries {
             write_entry(&transaction, entry, &mut block_tip).map_err(|e| {
-                fault(place, &format!("writing entry {} ({})", entry.index, entry.event), e)
+                store_error(place, &format!("writing entry {} ({})", entry.index, entry.event), e)
             })?;
         }
         write_cursor(&transaction, &batch.cursor, batch.base.as_ref())
-            .map_err(|e| fault(place, "writing the cursor", e))?;
-        transaction.commit().map_err(|e| fault(place, "committing", e))
+            .map_err(|e| store_error(place, "writing the cursor", e))?;
+        transaction.commit().map_err(|e| store_error(place, "committing", e))
     }
 
     /// After an error nothing of the batch is visible. Where it is not certain that the next
     /// attempt starts from what is durable, there is no next attempt.
-    fn settle(&mut self, error: StoreError) -> StoreError {
+    fn poison_unless_retryable(&mut self, error: StoreError) -> StoreError {
         let rolled_back = self.connection.is_autocommit();
         if rolled_back && error.is_retryable() {
             return error;
         }
-        self.poisoned = Some(error.to_string());
         // Recovery is for the next one to open it, from what is on the medium then. If this
         // fails, closing recovers: as safe, only sooner.
         let config = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
         drop(self.connection.set_db_config(config, true));
-        error
+        self.poison.by(error)
     }
 }
 
-impl Store for SqliteStore {
+impl Sink for SqliteStore {
     fn place(&self) -> String {
         self.place.clone()
     }
 
     fn identity(&self) -> Result<Option<StoreIdentity>, StoreError> {
-        self.check_usable()?;
+        self.poison.check(&self.place)?;
         Ok(self.identity.clone())
     }
 
     fn create(&mut self, log: &LogIdentity) -> Result<(), StoreError> {
-        self.check_usable()?;
+        self.poison.check(&self.place)?;
         let expected = StoreIdentity::from(log);
-        match &self.identity {
-            Some(found) if *found == expected => return Ok(()),
-            Some(found) => {
-                return Err(StoreError::WrongLog {
-                    place: self.place.clone(),
-                    found: Box::new(found.clone()),
-                    expected: Box::new(expected),
-                });
-            }
-            None => {}
+        if is_created(&self.place, self.identity.as_ref(), &expected)? {
+            return Ok(());
         }
         let origin = Cursor::origin(log);
         if let Err(e) = write_identity(&self.connection, &expected, &origin) {
-            let error = fault(&self.place, "writing what it is for", e);
-            return Err(self.settle(error));
+            let error = store_error(&self.place, "writing what it is for", e);
+            return Err(self.poison_unless_retryable(error));
         }
         self.identity = Some(expected);
         self.cursor = Some(origin);
@@ -228,35 +227,45 @@ impl Store for SqliteStore {
     }
 
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.check_present()?;
         let before = self.ready_for(batch)?;
         if let Err(error) = self.checkpoint().and_then(|()| self.commit(batch, &before)) {
-            return Err(self.settle(error));
+            return Err(self.poison_unless_retryable(error));
         }
         self.cursor = Some(batch.cursor.clone());
         self.wal_bytes += wal_bytes(batch);
         Ok(())
     }
 
-    fn set_bulk_load(&mut self, filling: bool) -> Result<(), StoreError> {
-        self.check_usable()?;
-        if self.filling != filling {
-            let journal = if filling { Journal::Rollback } else { Journal::WriteAhead };
-            use_journal(&self.connection, &self.place, journal)?;
-            self.filling = filling;
-        }
-        Ok(())
+    fn begin_bulk_load(&mut self) -> Result<(), StoreError> {
+        self.switch(Journal::Rollback)
     }
 
-    fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
-        let reader = SqliteReader::open_as(&self.path, self.place.clone(), self.role)?;
-        if self.filling {
-            reader.wait_for_batches()?;
-        }
-        Ok(Box::new(reader))
+    fn end_bulk_load(&mut self) -> Result<(), StoreError> {
+        self.switch(Journal::WriteAhead)
+    }
+
+    /// Looks whether the file still has its name. So does [`Sink::apply`].
+    fn probe(&mut self) -> Result<(), StoreError> {
+        self.check_present()
+    }
+
+    fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {
+        Ok(self.reader()?)
     }
 
     fn snapshot(&self) -> Result<Vec<Box<dyn Snapshot>>, StoreError> {
         Ok(vec![Box::new(self.pin_file()?)])
+    }
+}
+
+impl Store for SqliteStore {
+    fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
+        let reader = SqliteReader::open_as(&self.path, self.place.clone(), self.role)?;
+        if self.journal == Journal::Rollback {
+            reader.wait_for_batches()?;
+        }
+        Ok(Box::new(reader))
     }
 }
 

@@ -46,7 +46,7 @@ fn changes_are_what_the_entries_come_to_one_by_one() {
             rest = later;
             let block_tip = expected.cursor.block_tip.as_ref().map(|tip| tip.height);
             let batch = expected.batch(now);
-            put(&mut found, Changes::of(&batch, block_tip));
+            put(&mut found, Changes::new(&batch, block_tip));
             (found.cursor, found.base) = (batch.cursor, batch.base);
             assert_eq!(found, expected);
         }

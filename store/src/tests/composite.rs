@@ -10,8 +10,8 @@ use crate::composite::CompositeStore;
 use crate::conformance::history::{History, log, log_with_lineage};
 use crate::conformance::model::Model;
 use crate::error::StoreError;
-use crate::reader::StoreReader;
-use crate::spec::Store;
+use crate::reader::{ChainView, StoreReader};
+use crate::spec::{Sink, Store};
 use crate::sqlite::{SqliteReader, SqliteStore};
 use crate::stored::StoreIdentity;
 
@@ -194,7 +194,7 @@ struct FailsOnce {
     fail: bool,
 }
 
-impl Store for FailsOnce {
+impl Sink for FailsOnce {
     fn place(&self) -> String {
         self.inner.place()
     }
@@ -210,6 +210,15 @@ impl Store for FailsOnce {
         }
         self.inner.apply(batch)
     }
+    fn probe(&mut self) -> Result<(), StoreError> {
+        self.inner.probe()
+    }
+    fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {
+        Ok(self.reader()?)
+    }
+}
+
+impl Store for FailsOnce {
     fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
         self.inner.reader()
     }
@@ -219,7 +228,7 @@ impl Store for FailsOnce {
 #[derive(Debug)]
 struct Leaving(crate::memory::MemoryStore, bool);
 
-impl Store for Leaving {
+impl Sink for Leaving {
     fn place(&self) -> String {
         self.0.place()
     }
@@ -238,6 +247,12 @@ impl Store for Leaving {
             false => Ok(()),
         }
     }
+    fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {
+        Ok(self.reader()?)
+    }
+}
+
+impl Store for Leaving {
     fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
         self.0.reader()
     }

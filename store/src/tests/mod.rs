@@ -9,3 +9,5 @@ mod changes;
 mod composite;
 #[cfg(target_os = "linux")]
 mod plain;
+#[cfg(any(feature = "sqlite", feature = "rocksdb"))]
+mod present;

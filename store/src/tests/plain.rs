@@ -15,8 +15,8 @@ use crate::batch::Batch;
 use crate::conformance::history::log;
 use crate::conformance::model::Model;
 use crate::error::StoreError;
-use crate::reader::StoreReader;
-use crate::spec::Store;
+use crate::reader::{ChainView, StoreReader};
+use crate::spec::{Sink, Store};
 use crate::stored::{
     StoreIdentity, StoredBlock, StoredLinks, StoredMark, StoredProof, StoredRecord,
     StoredTransaction,
@@ -142,7 +142,7 @@ impl PlainStore {
     }
 }
 
-impl Store for PlainStore {
+impl Sink for PlainStore {
     fn place(&self) -> String {
         format!("plain:{}", self.directory.display())
     }
@@ -174,6 +174,15 @@ impl Store for PlainStore {
         Ok(())
     }
 
+    fn probe(&mut self) -> Result<(), StoreError> {
+        fs::metadata(&self.directory).map(drop).map_err(|e| self.error(e))
+    }
+    fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {
+        Ok(self.reader()?)
+    }
+}
+
+impl Store for PlainStore {
     fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
         Ok(Box::new(PlainReader(self.model.clone())))
     }
@@ -205,7 +214,7 @@ fn behind<K: Ord + Clone, V>(
     map.keys().filter(|key| after.is_none_or(|after| *key > after)).take(limit).cloned().collect()
 }
 
-impl StoreReader for PlainReader {
+impl ChainView for PlainReader {
     fn place(&self) -> String {
         "plain".to_owned()
     }
@@ -226,18 +235,21 @@ impl StoreReader for PlainReader {
     fn block(&self, height: u64) -> Result<Option<StoredBlock>, StoreError> {
         self.get(|model| model.blocks.get(&height).cloned())
     }
-    fn block_by_hash(&self, hash: &Hash) -> Result<Option<StoredBlock>, StoreError> {
-        self.get(|model| model.blocks.values().find(|block| block.hash == *hash).cloned())
-    }
-    fn proof(&self, height: u64) -> Result<Option<StoredProof>, StoreError> {
-        self.get(|model| model.proofs.get(&height).cloned())
-    }
     fn heights(&self) -> Result<Option<(u64, u64)>, StoreError> {
         self.get(|model| {
             let mut heights = model.blocks.keys().copied();
             let lowest = heights.next()?;
             Some((lowest, heights.next_back().unwrap_or(lowest)))
         })
+    }
+}
+
+impl StoreReader for PlainReader {
+    fn block_by_hash(&self, hash: &Hash) -> Result<Option<StoredBlock>, StoreError> {
+        self.get(|model| model.blocks.values().find(|block| block.hash == *hash).cloned())
+    }
+    fn proof(&self, height: u64) -> Result<Option<StoredProof>, StoreError> {
+        self.get(|model| model.proofs.get(&height).cloned())
     }
     fn transaction(&self, id: &TransactionId) -> Result<Option<StoredTransaction>, StoreError> {
         self.get(|model| model.transactions.get(id).cloned())

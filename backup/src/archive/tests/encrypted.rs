@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use age::secrecy::ExposeSecret;
 use tipline_proto::LogIdentity;
-use tipline_store::Store;
 use tipline_store::conformance::history::{History, log};
 use tipline_store::conformance::model::Model;
 
 use super::{apply, destination, everything, open, runtime};
 use crate::{Archive, ArchiveError, ArchiveStore, KeyError, Keys};
+use tipline_store::Sink;
 
 /// A new identity in a file, and its recipient.
 fn identity(directory: &Path) -> (PathBuf, String) {
@@ -44,9 +44,9 @@ fn an_archiver_needs_no_key_and_a_reader_does() {
         store.create(&log()).unwrap();
         apply(&mut store, &mut model, &history.entries[..count], 9, 1);
         // A late proof names a block that only the segments know.
-        let reader = store.reader().unwrap();
-        let height = reader.heights().unwrap().unwrap().0;
-        assert_eq!(reader.block_hash(height).unwrap(), model.block_hash(height));
+        let view = store.view().unwrap();
+        let height = view.heights().unwrap().unwrap().0;
+        assert_eq!(view.block_hash(height).unwrap(), model.block_hash(height));
     }
     runtime.block_on(async {
         let without = open(&directory).await;

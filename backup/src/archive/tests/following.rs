@@ -89,7 +89,7 @@ async fn a_destination_that_goes_away_is_shown_while_nothing_happens() {
     until_index(&consumer, history.entries.len() as u64).await;
     for _ in 0..2 {
         fs::rename(&directory, &away).unwrap();
-        until(&consumer, |progress| matches!(progress.phase, Phase::StoreHeld(_))).await;
+        until(&consumer, |progress| matches!(progress.phase, Phase::StoreStalled(_))).await;
         fs::rename(&away, &directory).unwrap();
         until(&consumer, |progress| matches!(progress.phase, Phase::Following)).await;
     }
@@ -125,7 +125,7 @@ async fn a_destination_that_comes_late_is_waited_for() {
     let instance = InstanceId::from_bytes([6; 16]);
     let settings = settings(Duration::ZERO);
     let consumer = Consumer::start(Arc::clone(&log), store, settings, instance, clock());
-    until(&consumer, |progress| matches!(progress.phase, Phase::StoreHeld(_))).await;
+    until(&consumer, |progress| matches!(progress.phase, Phase::StoreStalled(_))).await;
     fs::rename(&away, &directory).unwrap();
     until_index(&consumer, history.entries.len() as u64).await;
     consumer.shutdown().await.unwrap();

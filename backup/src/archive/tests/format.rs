@@ -6,7 +6,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use tipline_proto::Entry;
 use tipline_store::conformance::history::{History, log};
 use tipline_store::conformance::model::Model;
-use tipline_store::{MemoryStore, Store, StoreIdentity};
+use tipline_store::{MemoryStore, Sink, StoreIdentity};
 
 use crate::archive::format::{SegmentError, Trailer, decode, encode};
 use crate::{Keys, Row, SegmentIndex, SegmentName};
@@ -27,7 +27,7 @@ fn segment(entries: &[Entry], first: usize) -> (SegmentIndex, Vec<Entry>) {
         log: StoreIdentity::from(&log()),
         before,
         after: model.cursor.clone(),
-        links: store.reader().unwrap().links().unwrap(),
+        links: store.view().unwrap().links().unwrap(),
         latest_before: old.iter().map(|entry| entry.time).max().unwrap_or_default(),
         rows: new.iter().map(Row::from).collect(),
     };

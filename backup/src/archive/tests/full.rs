@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tipline_store::conformance::history::{History, log};
 use tipline_store::conformance::model::Model;
-use tipline_store::{Store, StoreError};
+use tipline_store::{Sink, StoreError};
 
 use super::{everything, open, runtime, store};
 

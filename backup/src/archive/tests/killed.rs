@@ -16,7 +16,7 @@ use tipline_consumer::StoreHandle;
 use tipline_proto::{Entry, Timestamp};
 use tipline_store::conformance::history::{History, log};
 use tipline_store::conformance::model::Model;
-use tipline_store::{SqliteStore, Store};
+use tipline_store::{Sink, SqliteStore};
 use tokio_util::sync::CancellationToken;
 
 use super::{apply, everything, filled, open, runtime, store};
@@ -140,7 +140,7 @@ fn archiver() {
     let mut store = store(&runtime, &directory);
     store.identity().unwrap();
     store.create(&log()).unwrap();
-    let at = store.reader().unwrap().cursor().unwrap().unwrap().position.index;
+    let at = store.view().unwrap().cursor().unwrap().unwrap().position.index;
     let mut model = Model::of(&log(), &history.entries[..at as usize]);
     while model.cursor.position != history.model.cursor.position {
         let at = model.cursor.position.index as usize;
@@ -324,7 +324,7 @@ async fn checkpoint(directory: &Path, entries: &[Entry]) -> u64 {
     let mut store = SqliteStore::open(within.path().join("store.db")).unwrap();
     store.create(&log()).unwrap();
     store.apply(&Model::new(&log()).batch(entries)).unwrap();
-    let handle = StoreHandle::of(Box::new(store)).unwrap();
+    let handle = StoreHandle::new(Box::new(store)).unwrap();
     let job = Arc::new(Job::new(CancellationToken::new(), None));
     let created = Timestamp::from_micros(1_800_000_000_000_000);
     let made = checkpoints(directory).create(&handle, created, &job).await.unwrap();

@@ -2,12 +2,12 @@
 
 use std::fs;
 
-use tipline_store::Store;
 use tipline_store::conformance::history::{History, log};
 use tipline_store::conformance::model::Model;
 
 use super::{apply, everything, file, filled, open, runtime, store};
 use crate::Archive;
+use tipline_store::Sink;
 
 /// This many blocks make more than 1 MiB.
 const BLOCKS: u64 = 60;
@@ -96,7 +96,7 @@ fn two_archivers_at_one_place_do_not_disturb_each_other() {
                 let mut store = store(runtime, directory);
                 store.identity().unwrap();
                 store.create(&log()).unwrap();
-                let position = store.reader().unwrap().cursor().unwrap().unwrap().position.index;
+                let position = store.view().unwrap().cursor().unwrap().unwrap().position.index;
                 let mut model = Model::of(&log(), &entries[..position as usize]);
                 apply(&mut store, &mut model, entries, 12, seed);
             });

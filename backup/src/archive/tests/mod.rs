@@ -8,16 +8,17 @@ mod pieces;
 mod places;
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tipline_proto::Entry;
-use tipline_store::Store;
 use tipline_store::conformance::history::log;
 use tipline_store::conformance::model::Model;
 use tokio::runtime::Runtime;
 
 use crate::{Archive, ArchiveError, ArchiveStore, Destination, Keys, SegmentName};
+use tipline_store::Sink;
 
 fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
@@ -26,6 +27,11 @@ fn runtime() -> Runtime {
 fn destination(directory: &Path) -> Destination {
     Destination::open(&format!("dir:{}", directory.display())).unwrap()
 }
+
+tipline_store::sink_conformance!(|directory| {
+    static RUNTIME: LazyLock<Runtime> = LazyLock::new(runtime);
+    Ok(Box::new(store(&RUNTIME, &directory.join("archive"))))
+});
 
 fn store(runtime: &Runtime, directory: &Path) -> ArchiveStore {
     let _within = runtime.enter();

@@ -4,13 +4,13 @@ use std::fs;
 use std::path::Path;
 
 use tipline_proto::Entry;
-use tipline_store::Store;
 use tipline_store::conformance::history::{History, log};
 use tipline_store::conformance::model::Model;
 use tokio::sync::mpsc;
 
 use super::{file, filled, open, runtime, store};
 use crate::{Archive, ArchiveError, SegmentName};
+use tipline_store::Sink;
 
 async fn pieces(archive: &Archive, name: &SegmentName) -> Result<Vec<Vec<Entry>>, ArchiveError> {
     let (sender, mut receiver) = mpsc::channel(1);

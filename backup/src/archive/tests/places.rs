@@ -4,7 +4,7 @@ use std::fs;
 
 use tipline_store::conformance::history::{History, log, log_with_lineage};
 use tipline_store::conformance::model::Model;
-use tipline_store::{MemoryStore, Store, StoreError};
+use tipline_store::{MemoryStore, Sink, Store, StoreError};
 
 use super::{apply, destination, everything, file, filled, open, runtime, store};
 use crate::{Archive, ArchiveError, Keys};
@@ -19,16 +19,16 @@ fn what_was_applied_is_there_and_continues() {
     let mut again = store(&runtime, directory.path());
     assert!(again.identity().unwrap().is_some());
     let mut model = Model::of(&log(), half);
-    assert_eq!(again.reader().unwrap().cursor().unwrap(), Some(model.cursor.clone()));
+    assert_eq!(again.view().unwrap().cursor().unwrap(), Some(model.cursor.clone()));
     apply(&mut again, &mut model, &history.entries, 20, 2);
     let found = runtime.block_on(async { everything(&open(directory.path()).await).await });
     assert_eq!(found.unwrap(), history.entries);
     again.probe().unwrap();
 }
 
-/// As a store, it answers as the store in memory does; also what it does not remember.
+/// It answers as the store in memory does; also what it does not remember.
 #[test]
-fn its_reader_answers_as_a_store_does() {
+fn its_view_answers_as_a_store_does() {
     for seed in 0..10 {
         let (runtime, directory) = (runtime(), tempfile::tempdir().unwrap());
         let history = History::random(seed, 300);
@@ -39,17 +39,17 @@ fn its_reader_answers_as_a_store_does() {
         let expected = memory.reader().unwrap();
         let archive = store(&runtime, directory.path());
         archive.identity().unwrap();
-        let reader = archive.reader().unwrap();
-        assert_eq!(reader.cursor().unwrap(), expected.cursor().unwrap(), "seed {seed}");
-        assert_eq!(reader.links().unwrap(), expected.links().unwrap(), "seed {seed}");
-        assert_eq!(reader.heights().unwrap(), expected.heights().unwrap(), "seed {seed}");
+        let view = archive.view().unwrap();
+        assert_eq!(view.cursor().unwrap(), expected.cursor().unwrap(), "seed {seed}");
+        assert_eq!(view.links().unwrap(), expected.links().unwrap(), "seed {seed}");
+        assert_eq!(view.heights().unwrap(), expected.heights().unwrap(), "seed {seed}");
         let highest = expected.heights().unwrap().map_or(0, |(_, highest)| highest);
         for height in (0..5).chain(highest.saturating_sub(150)..=highest + 2).rev() {
-            let (found, block) = (reader.block_hash(height), expected.block(height).unwrap());
+            let (found, block) = (view.block_hash(height), expected.block(height).unwrap());
             let hash = block.as_ref().map(|block| block.hash.clone());
             assert_eq!(found.unwrap(), hash, "seed {seed}, height {height}");
             if height % 10 == 0 {
-                assert_eq!(reader.block(height).unwrap(), block, "seed {seed}, height {height}");
+                assert_eq!(view.block(height).unwrap(), block, "seed {seed}, height {height}");
             }
         }
     }

@@ -19,7 +19,7 @@ fn fates(planned: &[(Listed, CheckpointRetention)]) -> Vec<CheckpointRetention> 
 async fn several(directory: &Path, times: &[u64]) -> (Checkpoints, Vec<Manifest>) {
     let mut store = sqlite(directory);
     store.create(&log()).unwrap();
-    let handle = StoreHandle::of(store).unwrap();
+    let handle = StoreHandle::new(store).unwrap();
     let (set, mut made) = (set(directory), vec![]);
     for time in times {
         made.push(set.create(&handle, at(*time), &job()).await.unwrap());

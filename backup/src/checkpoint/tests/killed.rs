@@ -195,7 +195,7 @@ async fn look(directory: &Path, acknowledged: &BTreeSet<CheckpointId>) {
 /// came to.
 async fn go_on(directory: &Path, open: Open, shares: bool) {
     let history = History::random_of(SEED, ENTRIES, 2000);
-    let handle = StoreHandle::of(open_in_step(directory, open, &history).0).unwrap();
+    let handle = StoreHandle::new(open_in_step(directory, open, &history).0).unwrap();
     let set = set_of(directory, shares);
     let made = set.create(&handle, at(1 << 40), &job()).await.unwrap();
     let names = super::names(&directory.join("set"));

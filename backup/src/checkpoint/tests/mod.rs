@@ -20,8 +20,8 @@ use tipline_proto::{Cursor, Entry, Timestamp};
 use tipline_store::conformance::history::{History, log};
 use tipline_store::conformance::model::Model;
 use tipline_store::{
-    Batch, CompositeStore, Copied, Snapshot, SqliteStore, Store, StoreError, StoreIdentity,
-    StoreReader,
+    Batch, ChainView, CompositeStore, Copied, Sink, Snapshot, SqliteStore, Store, StoreError,
+    StoreIdentity, StoreReader,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -195,7 +195,7 @@ async fn taken(directory: &Path, open: Open, blocks: u64, bytes: usize) -> (Stor
     let mut store = open(directory);
     store.create(&log()).unwrap();
     store.apply(&Model::new(&log()).batch(&History::blocks(blocks, bytes).entries)).unwrap();
-    let handle = StoreHandle::of(store).unwrap();
+    let handle = StoreHandle::new(store).unwrap();
     let manifest = set(directory).create(&handle, at(0), &job()).await.unwrap();
     (handle, manifest)
 }
@@ -336,7 +336,7 @@ struct Huge(Box<dyn Store>);
 #[derive(Debug)]
 struct HugeSnapshot(Box<dyn Snapshot>);
 
-impl Store for Huge {
+impl Sink for Huge {
     fn place(&self) -> String {
         self.0.place()
     }
@@ -349,8 +349,11 @@ impl Store for Huge {
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.0.apply(batch)
     }
-    fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
-        self.0.reader()
+    fn probe(&mut self) -> Result<(), StoreError> {
+        self.0.probe()
+    }
+    fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {
+        self.0.view()
     }
     fn snapshot(&self) -> Result<Vec<Box<dyn Snapshot>>, StoreError> {
         Ok(self.0.snapshot()?.into_iter().map(|part| Box::new(HugeSnapshot(part)) as _).collect())
@@ -387,7 +390,7 @@ async fn no_room_is_refused_before_it_starts() {
     let directory = tempfile::tempdir().unwrap();
     let mut store = Huge(sqlite(directory.path()));
     store.create(&log()).unwrap();
-    let handle = StoreHandle::of(Box::new(store)).unwrap();
+    let handle = StoreHandle::new(Box::new(store)).unwrap();
     let refused = set(directory.path()).create(&handle, at(0), &job()).await;
     let Err(CheckpointError::NoSpace { needed, free, .. }) = refused else { panic!("{refused:?}") };
     assert!(needed >= 1 << 60 && free < needed, "{needed} {free}");

@@ -135,7 +135,7 @@ async fn nothing_is_removed_while_nobody_knows_what_a_manifest_refers_to() {
     store.create(&log()).unwrap();
     let mut model = Model::new(&log());
     store.apply(&model.batch(&History::random(5, 100).entries)).unwrap();
-    let handle = StoreHandle::of(store).unwrap();
+    let handle = StoreHandle::new(store).unwrap();
     let set = set(directory.path()).sharing();
     let damaged = set.create(&handle, at(0), &job()).await.unwrap();
     let path = directory.path().join("set").join(damaged.id.as_str()).join("manifest.json");
@@ -163,7 +163,7 @@ async fn a_store_without_a_medium_that_shares_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let mut store = sqlite(directory.path());
     store.create(&log()).unwrap();
-    let handle = StoreHandle::of(store).unwrap();
+    let handle = StoreHandle::new(store).unwrap();
     let refused = set(directory.path()).sharing().create(&handle, at(0), &job()).await;
     assert!(matches!(refused, Err(CheckpointError::NotShared { .. })), "{refused:?}");
     assert!(set(directory.path()).list().await.unwrap().is_empty());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tipline_proto::{Event, Timestamp};
-use tipline_store::Store;
+use tipline_store::Sink;
 use tipline_store::conformance::history::History;
 
 use super::super::Target;
@@ -228,8 +228,8 @@ async fn an_archive_says_which_heights_it_still_has() {
     let store = ArchiveStore::new(place, Keys::default(), 1);
     let read = move || {
         store.identity().unwrap().unwrap();
-        let reader = store.reader().unwrap();
-        (reader.heights().unwrap(), reader.block_hash(lowest).unwrap())
+        let view = store.view().unwrap();
+        (view.heights().unwrap(), view.block_hash(lowest).unwrap())
     };
     let read = tokio::task::spawn_blocking(read).await.unwrap();
     assert_eq!(read, (Some((lowest, highest)), Some(hash)));

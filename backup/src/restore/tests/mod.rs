@@ -111,7 +111,7 @@ impl Kept {
         for entries in self.entries()[..index as usize].chunks(97) {
             store.apply(&model.batch(entries)).unwrap();
         }
-        let handle = StoreHandle::of(store).unwrap();
+        let handle = StoreHandle::new(store).unwrap();
         let created = Timestamp::from_micros(1_800_000_000_000_000 + index);
         let job = Arc::new(Job::new(CancellationToken::new(), None));
         self.checkpoints.create(&handle, created, &job).await.unwrap()

@@ -3,7 +3,8 @@
 use tempfile::TempDir;
 
 use super::check::{Expected, Promise};
-use super::disk::{Keep, Tree};
+use super::disk::Tree;
+use super::file::Keep;
 use super::mark::Mark;
 use super::{Context, Open};
 

@@ -14,36 +14,11 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 
 use super::super::Appends;
-use super::file::{Change, Content};
+use super::file::{Change, Content, Keep};
 use super::trace::Event;
-
-/// How much of what is not durable is kept.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Keep {
-    Nothing,
-    /// All names, none of the content.
-    Names,
-    Everything,
-    /// Everything, but the last write to each file is torn.
-    TornLast,
-    /// Each change with this probability, and some of them torn; the names up to any point.
-    Chance(f64),
-}
 
 const PAST: &str = "changed past the recorder, by a system call that was not made through the C \
     library, or through mapped memory: what a power cut leaves of it is not known";
-
-impl Keep {
-    pub(super) fn any(rng: &mut StdRng) -> Self {
-        match rng.random_range(0..10) {
-            0 | 1 => Keep::Nothing,
-            2 | 3 => Keep::Names,
-            4 => Keep::Everything,
-            5 => Keep::TornLast,
-            chance => Keep::Chance([0.1, 0.5, 0.5, 0.9][chance - 6]),
-        }
-    }
-}
 
 /// Directories and files by number: inodes are used again.
 type Node = usize;

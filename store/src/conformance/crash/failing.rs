@@ -10,9 +10,10 @@ use rand::{RngExt, SeedableRng};
 
 use super::aftermath::{in_memory, look};
 use super::check::{Expected, Promise};
-use super::disk::{Disk, Keep, Tree};
+use super::disk::{Disk, Tree};
 use super::endure::{ENTRIES, Endure};
 use super::fault::{BEGIN, COUNTS, Kind, Plan};
+use super::file::Keep;
 use super::mark::Mark;
 use super::process::{Child, command};
 use super::recorder::Recorder;

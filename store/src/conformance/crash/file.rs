@@ -6,12 +6,36 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 
 use super::super::Appends;
-use super::disk::Keep;
 
 /// A medium writes this whole or not at all.
 const SECTOR: u64 = 512;
 /// Of the changes that are kept, so many are torn.
 const TORN: f64 = 0.2;
+
+/// How much of what is not durable is kept.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Keep {
+    Nothing,
+    /// All names, none of the content.
+    Names,
+    Everything,
+    /// Everything, but the last write to each file is torn.
+    TornLast,
+    /// Each change with this probability, and some of them torn; the names up to any point.
+    Chance(f64),
+}
+
+impl Keep {
+    pub(super) fn any(rng: &mut StdRng) -> Self {
+        match rng.random_range(0..10) {
+            0 | 1 => Keep::Nothing,
+            2 | 3 => Keep::Names,
+            4 => Keep::Everything,
+            5 => Keep::TornLast,
+            chance => Keep::Chance([0.1, 0.5, 0.5, 0.9][chance - 6]),
+        }
+    }
+}
 
 #[derive(Debug, Clone)]
 pub(super) enum Change {

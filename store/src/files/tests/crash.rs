@@ -17,7 +17,7 @@ use crate::conformance::history::{History, log};
 use crate::conformance::model::Model;
 use crate::error::StoreError;
 use crate::files::{FileReader, FileStore};
-use crate::spec::Store;
+use crate::spec::{Sink, Store};
 
 const INDEX: [&str; 3] = ["index.db", "index.db-wal", "index.db-shm"];
 
@@ -70,7 +70,7 @@ impl Crash {
         let cursor = crash.before.cursor.clone();
         store.commit(&crash.batch, &cursor).unwrap();
         crash.keep("store", "committed");
-        store.place_files().unwrap();
+        store.install().unwrap();
         crash.keep("store", "placed");
         assert_files(&root, &crash.behind, "placed");
         // As committed, but for the index.
@@ -124,7 +124,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Does a part of what placing does to the directory, each step if `does` says so.
+/// Does a part of what pending does to the directory, each step if `does` says so.
 fn place_some(root: &Path, placed: &Path, mut does: impl FnMut() -> bool) {
     let (left, done) = (files(root), files(placed));
     for name in left.keys().filter(|name| name.starts_with("blocks/")) {
@@ -254,13 +254,13 @@ fn placing_goes_on_where_it_stopped() {
         let taken = fs::read(&path).ok();
         drop(fs::remove_file(&path));
         fs::create_dir(&path).unwrap();
-        store.place_files().unwrap_err();
+        store.install().unwrap_err();
         fs::remove_dir(&path).unwrap();
         if let Some(bytes) = taken {
             fs::write(&path, bytes).unwrap();
         }
     }
-    store.place_files().unwrap();
+    store.install().unwrap();
     assert_files(&root, &crash.behind, "placed in the end");
 }
 

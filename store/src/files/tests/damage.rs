@@ -9,8 +9,8 @@ use crate::conformance::model::Model;
 use crate::content::content_digest;
 use crate::error::StoreError;
 use crate::files::{FileReader, FileStore, Key};
-use crate::reader::StoreReader;
-use crate::spec::Store;
+use crate::reader::{ChainView, StoreReader};
+use crate::spec::{Sink, Store};
 
 #[test]
 fn a_file_that_is_not_what_was_written_is_named_and_the_others_are_read() {

@@ -10,7 +10,7 @@ use crate::conformance::history::{History, log};
 use crate::conformance::model::Model;
 use crate::error::StoreError;
 use crate::files::FileStore;
-use crate::spec::Store;
+use crate::spec::{Sink, Store};
 
 /// Where the small disk is; set for the test that runs on it.
 const DISK: &str = "TIPLINE_TEST_SMALL_DISK";

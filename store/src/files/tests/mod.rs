@@ -19,7 +19,7 @@ use crate::conformance::model::Model;
 use crate::content::content_digest;
 use crate::error::StoreError;
 use crate::files::{FileStore, Key, Layout};
-use crate::spec::Store;
+use crate::spec::{Sink, Store};
 use crate::sqlite::SqliteStore;
 
 fn open(directory: &Path) -> Result<Box<dyn Store>, StoreError> {
@@ -41,7 +41,7 @@ fn created(root: &Path) -> FileStore {
 }
 
 fn layout(root: &Path) -> Layout {
-    Layout::of(root.to_owned())
+    Layout::new(root.to_owned())
 }
 
 /// Every file below the directory but those of the index, with its content.

@@ -10,7 +10,7 @@ use crate::conformance::history::{History, log};
 use crate::conformance::model::Model;
 use crate::error::StoreError;
 use crate::files::{FileReader, FileStore};
-use crate::spec::Store;
+use crate::spec::{Sink, Store};
 use crate::sqlite::{SqliteReader, SqliteStore};
 
 /// Neither opens it, both name it, the message says so, and nothing has changed.

@@ -8,8 +8,8 @@ use super::{created, place};
 use crate::conformance::history::{History, log};
 use crate::conformance::model::Model;
 use crate::files::FileReader;
-use crate::reader::StoreReader;
-use crate::spec::Store;
+use crate::reader::{ChainView, StoreReader};
+use crate::spec::{Sink, Store};
 
 #[test]
 fn what_is_read_belongs_together_however_often_it_is_replaced() {

@@ -14,7 +14,7 @@ use crate::conformance::model::Model;
 use crate::error::StoreError;
 use crate::files::FileStore;
 use crate::snapshot::{Copied, Snapshot, Throttle};
-use crate::spec::Store;
+use crate::spec::{Sink, Store};
 
 struct Any;
 

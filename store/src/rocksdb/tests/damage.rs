@@ -8,9 +8,9 @@ use crate::conformance::history::{History, log};
 use crate::conformance::model::Model;
 use crate::content::content_digest;
 use crate::error::StoreError;
-use crate::reader::StoreReader;
+use crate::reader::{ChainView, StoreReader};
 use crate::rocksdb::{RocksDbReader, RocksDbStore};
-use crate::spec::Store;
+use crate::spec::{Sink, Store};
 
 fn alter(file: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = fs::read(file).unwrap();

@@ -7,7 +7,7 @@ use tipline_proto::{Event, Key, Label, TransactionId};
 use super::{created, place};
 use crate::conformance::history::{History, hash, log};
 use crate::conformance::model::Model;
-use crate::spec::Store;
+use crate::spec::Sink;
 
 fn number(number: u64) -> Vec<u8> {
     number.to_be_bytes().to_vec()

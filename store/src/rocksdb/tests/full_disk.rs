@@ -11,7 +11,7 @@ use crate::conformance::history::{History, log};
 use crate::conformance::model::Model;
 use crate::error::StoreError;
 use crate::rocksdb::{RocksDbReader, RocksDbStore};
-use crate::spec::Store;
+use crate::spec::{Sink, Store};
 
 const DISK_BYTES: u64 = 256 << 20;
 /// RocksDB looks for room every 5 s.

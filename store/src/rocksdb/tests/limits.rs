@@ -6,9 +6,9 @@ use std::path::Path;
 use super::{created, files, place};
 use crate::conformance::history::{History, log};
 use crate::conformance::model::Model;
-use crate::reader::StoreReader;
+use crate::reader::ChainView;
 use crate::rocksdb::{RocksDbReader, RocksDbStore};
-use crate::spec::Store;
+use crate::spec::{Sink, Store};
 
 fn bytes(path: &Path, end: &str) -> u64 {
     files(path, end).iter().filter_map(|file| fs::metadata(file).ok()).map(|file| file.len()).sum()

@@ -19,7 +19,7 @@ use crate::conformance::history::{History, log};
 use crate::conformance::model::Model;
 use crate::error::StoreError;
 use crate::rocksdb::RocksDbStore;
-use crate::spec::Store;
+use crate::spec::{Sink, Store};
 
 fn place() -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();

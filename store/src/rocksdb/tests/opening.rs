@@ -10,9 +10,9 @@ use super::{created, files, place};
 use crate::conformance::history::{History, log};
 use crate::conformance::model::Model;
 use crate::error::StoreError;
-use crate::reader::StoreReader;
+use crate::reader::ChainView;
 use crate::rocksdb::{RocksDbReader, RocksDbStore};
-use crate::spec::Store;
+use crate::spec::{Sink, Store};
 
 /// All of a directory, or file.
 fn contents(path: &Path) -> BTreeMap<String, Option<Vec<u8>>> {

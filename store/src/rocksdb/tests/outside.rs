@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use super::{created, place};
 use crate::conformance::history::{History, log};
 use crate::conformance::model::Model;
-use crate::reader::StoreReader;
+use crate::reader::{ChainView, StoreReader};
 use crate::rocksdb::{RocksDbReader, RocksDbStore};
-use crate::spec::Store;
+use crate::spec::Sink;
 
 const WITHIN: Duration = Duration::from_secs(60);
 

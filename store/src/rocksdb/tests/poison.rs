@@ -8,7 +8,7 @@ use crate::conformance::history::{History, log};
 use crate::conformance::model::Model;
 use crate::error::StoreError;
 use crate::rocksdb::RocksDbStore;
-use crate::spec::Store;
+use crate::spec::{Sink, Store};
 
 /// Of this many blocks of this many bytes, the first half fits below the limit.
 const BLOCKS: u64 = 20;

@@ -67,7 +67,7 @@ pub(crate) fn verified(
     let mut batches = vec![];
     for entries in entries.chunks(at_once) {
         for entry in entries {
-            verifier.judge(entry, &|_| Ok(None))?;
+            verifier.classify(entry, &|_| Ok(None))?;
         }
         batches.push(verifier.batch(entries.to_vec()));
     }

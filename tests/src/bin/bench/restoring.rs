@@ -11,7 +11,7 @@ use tipline_backup::{
 };
 use tipline_consumer::StoreHandle;
 use tipline_proto::Timestamp;
-use tipline_store::{Batch, FileStore, SqliteStore, Store, StoreError};
+use tipline_store::{Batch, FileStore, Sink, SqliteStore, Store, StoreError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -58,13 +58,13 @@ async fn fill(archived: &Path, backup: &Path) -> Outcome<Sources> {
     let store = tokio::task::spawn_blocking(move || -> Result<_, StoreError> {
         let mut store = SqliteStore::open(path)?;
         archive.identity()?;
-        for store in [&mut archive as &mut dyn Store, &mut store] {
+        for store in [&mut archive as &mut dyn Sink, &mut store] {
             store.create(&log)?;
             batches.iter().try_for_each(|batch| store.apply(batch))?;
         }
         Ok(store)
     });
-    let handle = StoreHandle::of(Box::new(store.await??))?;
+    let handle = StoreHandle::new(Box::new(store.await??))?;
     let checkpoints = Checkpoints::at(Destination::open(&format!("dir:{}", backup.display()))?);
     let job = Arc::new(Job::new(CancellationToken::new(), None));
     checkpoints.create(&handle, Timestamp::from_micros(1_800_000_000_000_000), &job).await?;
