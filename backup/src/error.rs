@@ -27,7 +27,7 @@ pub enum RestoreError {
         found: String,
         /// The place it was compared with.
         other: String,
-        /// The log of that one.
+        /// The log of that place.
         expected: String,
     },
     /// The target is older than everything that is kept. Choose a later one.
@@ -155,7 +155,7 @@ impl RestoreError {
         RestoreError::Internal { what: what.into(), source: Some(Box::new(source)) }
     }
 
-    /// Why a store's thread or the loop on it ended: whose error it is, it stays.
+    /// Why a store's thread or the loop on it ended. Errors of the store and the log stay theirs.
     pub(crate) fn consumer(error: ConsumerError) -> Self {
         match error {
             ConsumerError::Store(error) => error.into(),

@@ -18,6 +18,8 @@ mod checks;
 mod destination;
 mod disk;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod identity;
 mod keys;
 mod restore;

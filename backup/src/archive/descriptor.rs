@@ -1,4 +1,4 @@
-//! `archive.json`: what an archive is, written once.
+//! `archive.json`: the description of an archive, written once.
 
 use serde::{Deserialize, Serialize};
 use tipline_proto::{Chain, LogIdentity};
@@ -16,7 +16,7 @@ struct Document {
     chain: String,
     genesis: String,
     lineage: String,
-    /// Whom segments are encrypted to; empty if they are not.
+    /// The recipients of segments; empty if they are not encrypted.
     #[serde(default)]
     recipients: Vec<String>,
 }

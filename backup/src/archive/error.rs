@@ -22,9 +22,9 @@ pub enum ArchiveError {
     WrongLog {
         /// Which destination.
         place: String,
-        /// Whose archive it is.
+        /// The log of the archive.
         found: Box<LogIdentity>,
-        /// Whose archive was asked for.
+        /// The log that was requested.
         expected: Box<LogIdentity>,
     },
     /// An object is not what was written. Use another source for what it held, and find out

@@ -71,7 +71,7 @@ impl Archive {
     /// Without such a checkpoint nothing is removed. Every byte of it is read before, and it is
     /// marked so that it does not expire while the archive starts with it.
     ///
-    /// Whenever it is ended, and by whatever means, it leaves an archive without a gap, and the next
+    /// If it is ended at any instant, by any means, it leaves an archive without a gap, and the next
     /// run continues. It needs the permission to delete.
     ///
     /// # Errors

@@ -22,7 +22,7 @@ pub struct ArchivePlan {
     pub reachable_from: Option<u64>,
     /// The checkpoint that what is kept is restored from.
     pub start: Option<CheckpointId>,
-    /// The kinds of stores that the checkpoint is of: `sqlite`, or several with
+    /// The kinds of stores of the checkpoint: `sqlite`, or several with
     /// `+` between.
     pub media: Option<String>,
     /// How many segments go.
@@ -108,8 +108,8 @@ pub(super) struct Reasons {
 }
 
 impl Reasons {
-    /// Segments that end below may go. The one with the checkpoint's own entry stays: by its
-    /// time and its digest everybody can tell that the two belong together.
+    /// Segments that end below may go. The one with the checkpoint's own entry stays: its time
+    /// and its digest show that the two belong together.
     pub(super) fn floor(&self) -> u64 {
         let start = self.start.as_ref().map_or(0, |(_, index)| *index);
         start.min(self.unproven.unwrap_or(u64::MAX))

@@ -37,8 +37,8 @@
 //! | 124 | 32 | BLAKE3 of the 124 bytes before |
 //! | 156 | 8 | magic `TIPLEND1` |
 //!
-//! A segment holds at most 64 MiB of payloads and 1 KiB more for each entry, or one entry, which
-//! may be larger by itself.
+//! A segment holds at most 64 MiB of payloads and 1 KiB more for each entry, or a single entry, which
+//! may be larger.
 
 use bytes::{Buf, Bytes};
 use tipline_proto::limits::MAX_PAYLOAD_BYTES;
@@ -153,10 +153,10 @@ impl Trailer {
     }
 
     fn compare(&self, which: usize, hash: &blake3::Hash) -> Result<(), SegmentError> {
-        match hash.as_bytes() == &self.hashes[which] {
-            true => Ok(()),
-            false => Err(corrupt(format!("its {} does not have its checksum", PIECES[which]))),
+        if hash.as_bytes() == &self.hashes[which] {
+            return Ok(());
         }
+        Err(corrupt(format!("its {} does not have its checksum", PIECES[which])))
     }
 
     /// The outline. `bytes` are the end of the segment, at least [`Trailer::tail`] of them.
@@ -236,9 +236,14 @@ pub(crate) fn encode(
     let body = pack(body, encrypted, keys)?;
     let rows = pack(put_rows(&index.rows), encrypted, keys)?;
     let outline = put_outline(&index.outline());
-    let mut bytes = Vec::with_capacity(body.len() + rows.len() + outline.len() + 256);
+    Ok(seal([&body, &rows, &outline], encrypted))
+}
+
+/// A segment of these pieces.
+pub(crate) fn seal(pieces: [&[u8]; 3], encrypted: bool) -> Vec<u8> {
+    let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+    let mut bytes = Vec::with_capacity(MAGIC.len() + length + TRAILER);
     bytes.extend_from_slice(MAGIC);
-    let pieces = [body, rows, outline];
     pieces.iter().for_each(|piece| bytes.extend_from_slice(piece));
     let trailer = bytes.len();
     bytes.extend_from_slice(&(if encrypted { ENCRYPTED } else { 0 }).to_le_bytes());
@@ -247,7 +252,7 @@ pub(crate) fn encode(
     let sealed = blake3::hash(&bytes[trailer..]);
     bytes.extend_from_slice(sealed.as_bytes());
     bytes.extend_from_slice(END);
-    Ok(bytes)
+    bytes
 }
 
 fn pack(plain: Vec<u8>, encrypted: bool, keys: &Keys) -> Result<Vec<u8>, std::io::Error> {

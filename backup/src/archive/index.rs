@@ -7,7 +7,7 @@ use tipline_store::{StoreIdentity, StoredLinks};
 /// What can be known of a segment without reading its entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SegmentIndex {
-    /// The log that the entries are of.
+    /// The log of the entries.
     pub log: StoreIdentity,
     /// Where the log was before the first entry.
     pub before: Position,

@@ -36,7 +36,7 @@ impl Archive {
     /// whole before anything else is done. The small ones stay, unless `remove` says that
     /// those are removed which the segments in use do not need.
     ///
-    /// It may be ended at any instant, by whatever means: nothing is listed that is not whole,
+    /// It may be ended at any instant, by any means: nothing is listed that is not whole,
     /// nothing is removed that is not held by others, and the next run continues.
     ///
     /// # Errors
@@ -202,8 +202,8 @@ impl MergedRun {
     }
 }
 
-/// Segments in a row that are worth merging: such as are large together; and of the newest ones,
-/// that are still to grow, the small ones, when there are enough.
+/// Runs of segments that are worth merging: those that make a large one; and of the newest, which
+/// are still to grow, the small ones when there are enough.
 fn runs<'a, 'b>(
     path: &'b [&'a SegmentName],
     is_large: impl Fn(&SegmentName) -> bool,
@@ -227,7 +227,7 @@ fn runs<'a, 'b>(
     runs
 }
 
-/// How many from the first on are so large together.
+/// How many from the first on it takes to reach this many bytes.
 fn reach(names: &[&SegmentName], bytes: u64) -> Option<usize> {
     let mut sum = 0;
     let at = names.iter().position(|name| {

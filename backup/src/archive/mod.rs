@@ -1,7 +1,7 @@
 //! The archive: everything that was ever in a log, as immutable segments at a destination.
 //!
 //! ```text
-//! archive.json                               what log it is of, written once
+//! archive.json                               its log, written once
 //! segments/<first>-<last>-<digest>.tips      some entries in a row
 //! from/<index>                               empty: segments that end before it do not count
 //! ```
@@ -17,6 +17,8 @@ mod error;
 mod expire;
 mod expiry_plan;
 pub(crate) mod format;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod head;
 mod index;
 mod merge;
@@ -140,7 +142,7 @@ impl Archive {
         })
     }
 
-    /// The log that it is of.
+    /// Its log.
     pub fn identity(&self) -> &LogIdentity {
         &self.log
     }
@@ -150,7 +152,7 @@ impl Archive {
         self.destination.place()
     }
 
-    /// Whom its segments are encrypted to, as text; nobody if they are not encrypted.
+    /// The recipients of its segments, as text; none if they are not encrypted.
     pub fn recipients(&self) -> Vec<String> {
         self.keys.recipients()
     }
@@ -261,8 +263,8 @@ impl Archive {
     }
 
     /// Writes a segment of these entries, reads it back from the destination, and compares it.
-    /// On return it is durable there as it was meant, or was there already: then that one was
-    /// read and compared.
+    /// On return it is durable there and correct. If it was there already, that one was read and
+    /// compared.
     ///
     /// The object appears under its name as a whole, and never in the place of another.
     ///

@@ -147,9 +147,10 @@ impl Unpacking {
     }
 
     fn end(self) -> Result<(), SegmentError> {
-        match self.ended && self.plain.is_empty() {
-            true => Ok(()),
-            false => Err(corrupt("its body is cut off")),
+        if self.ended && self.plain.is_empty() {
+            Ok(())
+        } else {
+            Err(corrupt("its body is cut off"))
         }
     }
 }

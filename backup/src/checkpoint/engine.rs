@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! shared/part-0/…     the engine's own folder, for the first part
-//! ID/copy-0           which of the engine's copies the checkpoint ID is of: a number
+//! ID/copy-0           the number of the engine's copy that the checkpoint ID consists of
 //! ```
 
 use std::collections::BTreeSet;
@@ -25,7 +25,7 @@ pub(super) fn engine(number: usize) -> String {
     format!("{SHARED}/part-{number}")
 }
 
-/// Writes down which copy a checkpoint is of. Durable with the checkpoint's directory.
+/// Writes down which copy a checkpoint consists of. Durable with the checkpoint's directory.
 pub(super) fn note(root: &Path, number: usize, copy: u32) -> Result<(), CheckpointError> {
     let path = root.join(format!("copy-{number}"));
     let written = disk::write_new(&path, copy.to_string().as_bytes());
@@ -58,7 +58,7 @@ pub(super) fn hash(
     Ok(files.into_iter().zip(hashed).map(file).collect())
 }
 
-/// Removes shared files that no manifest refers to, and copies that no checkpoint is of. Hold
+/// Removes shared files that no manifest refers to, and copies that no checkpoint consists of. Hold
 /// the set's lock. While there is a manifest that cannot be read nothing is removed, because it may
 /// refer to anything.
 pub(super) fn collect(set: &Path) -> Result<(), CheckpointError> {
@@ -131,7 +131,7 @@ fn names(directory: &Path) -> io::Result<Vec<String>> {
 }
 
 impl Manifest {
-    /// The same with every file of its own: as it is elsewhere.
+    /// The same without shared files, as it is at other places.
     pub(super) fn alone(&self) -> Self {
         let file = |file: &ManifestFile| ManifestFile { shared: None, ..file.clone() };
         Self { files: self.files.iter().map(file).collect(), ..self.clone() }

@@ -7,7 +7,7 @@ use tipline_store::StoreError;
 use super::id::CheckpointId;
 use crate::destination::DestinationError;
 
-/// Why something was not done with checkpoints. Whatever is listed is whole.
+/// Why an operation on checkpoints failed. Whatever is listed is whole.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {

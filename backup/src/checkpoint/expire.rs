@@ -25,7 +25,7 @@ const BY_ARCHIVE: &[u8] = b"archive";
 pub struct Keep {
     /// This many of the newest, at least one.
     pub last: usize,
-    /// Whatever was made within this time before now.
+    /// All that were made within this time before now.
     pub within: Option<Duration>,
 }
 

@@ -99,9 +99,7 @@ impl Manifest {
         let text = serde_json::to_string_pretty(&Written::from(self)).map_err(|e| {
             CheckpointError::File { what: "writing a manifest".to_owned(), source: e.into() }
         })?;
-        let body = text.strip_suffix("\n}").unwrap_or(&text);
-        let digest = blake3::hash(body.as_bytes());
-        Ok(format!("{body}{BEFORE_DIGEST}{digest}{AFTER_DIGEST}"))
+        Ok(seal(text.strip_suffix("\n}").unwrap_or(&text)))
     }
 
     /// Reads the text of the checkpoint of this name. The error says what is wrong with it.
@@ -150,6 +148,12 @@ impl Manifest {
         }
         Ok(())
     }
+}
+
+/// The text of a manifest, with its digest.
+pub(crate) fn seal(body: &str) -> String {
+    let digest = blake3::hash(body.as_bytes());
+    format!("{body}{BEFORE_DIGEST}{digest}{AFTER_DIGEST}")
 }
 
 #[derive(Deserialize)]

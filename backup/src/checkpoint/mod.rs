@@ -1,5 +1,5 @@
-//! Checkpoints: copies of a store as it was at one moment, each with a manifest that says what it
-//! is and the hash of every file. [`Checkpoints`] documents the format.
+//! Checkpoints: copies of a store at one moment, each with a manifest that describes it and has the
+//! hash of every file. [`Checkpoints`] documents the format.
 //!
 //! ```text
 //! snapshot (between two batches) ──► space? ──► copy, fsync ──► open, compare the cursor ──► hash ──► manifest
@@ -11,6 +11,8 @@ mod create;
 mod engine;
 mod error;
 mod expire;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod id;
 mod job;
 mod manifest;

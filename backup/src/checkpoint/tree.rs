@@ -95,7 +95,7 @@ pub(super) fn finish(root: &Path, text: &str) -> Result<(), CheckpointError> {
     written.map_err(CheckpointError::file(format!("writing {}", path.display())))
 }
 
-/// Removes a checkpoint or what there is of one: the manifest first, so that it is never listed
+/// Removes a checkpoint or the remains of one. The manifest goes first, so that it is never listed
 /// with less than all.
 pub(super) fn remove(directory: &Path, id: &CheckpointId) -> Result<(), CheckpointError> {
     let root = directory.join(id.as_str());

@@ -70,7 +70,7 @@ impl Checkpoints {
         }
     }
 
-    /// Removes what there is of an upload that did not end, as far as it can.
+    /// Removes the remains of an unfinished upload, as far as it can.
     async fn abandon(&self, manifest: &Manifest) {
         if self.destination().read(&format!("{}/{MANIFEST}", manifest.id)).await.is_ok() {
             return;

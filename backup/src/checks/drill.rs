@@ -31,7 +31,7 @@ pub struct DrillReport {
 }
 
 impl DrillReport {
-    /// Whether what was restored is of the log's history.
+    /// Whether what was restored belongs to the log's history.
     pub fn is_ok(&self) -> bool {
         self.agrees_with_log != Some(false)
     }

@@ -69,7 +69,7 @@ fn retry() -> RetryConfig {
 
 fn client() -> ClientOptions {
     // Without a provider of its own, TLS takes that of the process. The first one set wins.
-    _ = (rustls::crypto::ring::default_provider().install_default());
+    _ = rustls::crypto::ring::default_provider().install_default();
     // No limit for a whole request: a large object takes as long as it takes.
     ClientOptions::new()
         .with_connect_timeout(CONNECT_TIMEOUT)

@@ -188,7 +188,7 @@ impl Doing {
     }
 }
 
-/// What a server refuses whatever it is asked.
+/// Reasons for which a server refuses every request.
 #[derive(Debug, PartialEq, Eq)]
 enum Refusal {
     NoBucket,

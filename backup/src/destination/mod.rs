@@ -41,7 +41,7 @@ pub struct Destination {
     prefix: Path,
     /// If it is on this machine: the directory of the whole destination, which must be there.
     root: Option<Arc<PathBuf>>,
-    /// Its own directory then: that one or a folder of it.
+    /// Its own directory in that case: that one or a folder in it.
     directory: Option<Arc<PathBuf>>,
     place: String,
 }
@@ -121,7 +121,7 @@ impl Destination {
         self.put(name, bytes, options).await
     }
 
-    /// Writes an object, in the place of whatever has the name. As durable and as whole as by
+    /// Writes an object, and replaces one of the same name. As durable and as whole as by
     /// [`Destination::create`].
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Whole files, to and from a destination, in pieces: however large, little of them is in memory.
+//! Whole files, to and from a destination, in pieces, so that little of them is in memory.
 
 use std::io::{self, Read, Write};
 use std::path::Path as FilePath;

@@ -15,7 +15,7 @@ pub enum IdentityError {
     NotFound {
         /// Which destination.
         place: String,
-        /// Whose.
+        /// Which node.
         name: IdentityName,
     },
     /// A thief of the data would have the keys, too. Give another place.
@@ -27,9 +27,9 @@ pub enum IdentityError {
         place: String,
     },
     /// A backup that nobody can open is useless. Name its recipients.
-    #[error("there is nobody to encrypt to")]
+    #[error("there is no recipient to encrypt to")]
     NoRecipient,
-    /// Give other files: some, each with a name of its own, none of them large.
+    /// Give other files: at least one, with distinct names, none of them large.
     #[error("{what}")]
     Unusable {
         /// What is wrong with them.
@@ -46,7 +46,7 @@ pub enum IdentityError {
     /// Encrypting failed. Nothing was written.
     #[error("cannot encrypt the backup of {name}")]
     Sealing {
-        /// Whose.
+        /// Which node.
         name: IdentityName,
         /// What went wrong.
         source: io::Error,

@@ -2,7 +2,7 @@
 //!
 //! A backup is one object, `identities/NAME-TIME.age` below the destination: an
 //! [age](https://age-encryption.org) file for the recipients, with a tar archive inside. It is
-//! written once, never changed, and removed by nobody but the operator.
+//! written once, never changed, and removed only by the operator.
 
 mod bundle;
 mod error;
@@ -35,7 +35,7 @@ pub struct Identities {
 /// A backup that is there, by its name: whether it can be opened is not known yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdentityBackup {
-    /// Whose.
+    /// The node.
     pub name: IdentityName,
     /// When it was made.
     pub time: Timestamp,
@@ -63,7 +63,7 @@ impl fmt::Debug for KeyFile {
 }
 
 impl Identities {
-    /// The backups at a destination. `keys` names whom new ones are encrypted to, and what opens
+    /// The backups at a destination. `keys` has the recipients of new ones, and what opens
     /// those that are there. Nothing is contacted.
     ///
     /// # Errors
@@ -81,13 +81,14 @@ impl Identities {
     /// [`IdentityError::WithData`]; the destination's own.
     pub async fn check_apart(&self) -> Result<(), IdentityError> {
         for name in DATA {
-            let is_there = match name.contains('.') {
-                true => match self.destination.read(name).await {
+            let is_there = if name.contains('.') {
+                match self.destination.read(name).await {
                     Ok(_) => true,
                     Err(DestinationError::NotFound { .. }) => false,
                     Err(error) => return Err(error.into()),
-                },
-                false => !self.destination.list(name, None).await?.is_empty(),
+                }
+            } else {
+                !self.destination.list(name, None).await?.is_empty()
             };
             if is_there {
                 let place = self.destination.place().to_owned();
@@ -104,7 +105,7 @@ impl Identities {
     /// The destination's directory must be there: see [`Destination::prepare`].
     ///
     /// # Errors
-    /// Files that cannot be used; nobody to encrypt to; the destination's own.
+    /// Unusable files, no recipient, or the destination's own.
     pub async fn back_up(
         &self,
         name: &IdentityName,

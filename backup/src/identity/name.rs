@@ -42,7 +42,7 @@ pub(super) fn object(name: &IdentityName, time: Timestamp) -> String {
     format!("{name}-{time}{SUFFIX}")
 }
 
-/// Whose backup an object is, and of when; `None` if it is something else.
+/// The node and the time of a backup, by the name of its object; `None` if it is something else.
 pub(super) fn parse(object: &str) -> Option<(IdentityName, Timestamp)> {
     let (name, time) = object.strip_suffix(SUFFIX)?.rsplit_once('-')?;
     let at = |from, to| time.get(from..to);

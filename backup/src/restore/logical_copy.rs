@@ -1,10 +1,9 @@
 //! A logical copy: a store is filled with the content of a checkpoint of another kind.
 //!
-//! A store takes batches of entries, so it gets what has survived as such: each block, proof,
-//! transaction, record and mark as the entry that it came with, at that entry's index, in the order
-//! of the log. What is gone (rolled back, replaced, erased) leaves gaps within a batch; at both of
-//! its ends is an entry that changes nothing. Whether all has arrived, and as it was, the content
-//! digests of both stores tell.
+//! A store takes batches of entries, so it gets what has survived in that form: each block, proof,
+//! transaction, record and mark as its entry, at that entry's index, in the order of the log. What is gone (rolled back, replaced, erased) leaves gaps within a batch. Each
+//! batch begins and ends with an entry that changes nothing. The content digests
+//! of both stores show whether everything arrived unchanged.
 
 use std::fs;
 use std::ops::ControlFlow;

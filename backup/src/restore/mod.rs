@@ -1,5 +1,4 @@
-//! Restore: a store as it was at any point of its log's history, from checkpoints, archives and
-//! the log.
+//! Restore: a store at any point of its log's history, from checkpoints, archives and the log.
 //!
 //! ```text
 //! plan ──► newest checkpoint before the target ──► entries up to it ──► inspect ──► install

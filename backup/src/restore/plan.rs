@@ -44,8 +44,8 @@ pub struct PlannedCheckpoint {
     pub height: Option<u64>,
     /// Its size in bytes.
     pub bytes: u64,
-    /// The kinds of stores that it is of, if the store is of another kind: then it is copied
-    /// logically.
+    /// Its own kinds of stores, if the store to restore is of another kind. It is copied logically
+    /// then.
     pub of: Option<String>,
 }
 
@@ -66,7 +66,7 @@ pub struct PlannedRead {
 #[derive(Debug, Clone)]
 pub(super) enum Start {
     Nothing,
-    /// `copied`: it is of other kinds of stores, and copied logically.
+    /// `copied`: its kinds of stores are different, so it is copied logically.
     Checkpoint {
         set: usize,
         manifest: Box<Manifest>,

@@ -68,7 +68,7 @@ pub async fn plan_for(
 /// started on it as if nothing had happened. `progress` reports how far it is.
 ///
 /// In memory are at most pieces of two segments of an archive, some 40 MiB of each or one entry
-/// (an encrypted one whole: 64 MiB, and as it was stored beside that), and five pieces of 32 MiB
+/// (an encrypted one whole: 64 MiB, and its stored form beside that), and five pieces of 32 MiB
 /// or one entry: two that wait and three in the loop. Dropping the future leaves the place as it
 /// is; the next call resumes.
 ///
@@ -163,7 +163,7 @@ impl Run {
         if let Some(at) = staged {
             match self.replay(at).await {
                 Ok(cursor) => {
-                    // Compared is what any attempt can have applied.
+                    // Everything that any attempt can have applied is compared.
                     let start = self.plan.starts.first().cloned().unwrap_or(Start::Nothing);
                     return Ok(Filled { start, resumed_at: Some(at), cursor });
                 }
@@ -334,7 +334,7 @@ impl Run {
         match reason {
             StopReason::Stopped => Ok(()),
             StopReason::Log(error) => Err(RestoreError::from(error).into()),
-            // The first entry does not follow: it is the start that is of another history.
+            // The first entry does not follow: the start is of another history.
             StopReason::Refused(VerifyError::Refused(refusal)) if at == from && from > 0 => {
                 Err(ReplayError::WrongStart(error_chain(&refusal)))
             }
@@ -348,8 +348,8 @@ impl Run {
         }
     }
 
-    /// Nothing was applied that would have to follow: whether the end is of this history, the
-    /// place that has the entry tells.
+    /// Nothing was applied, so nothing had to follow. Compares the end with the entry at the place
+    /// that has it.
     async fn check_end(&self, cursor: &Cursor) -> Result<(), ReplayError> {
         let index = cursor.position.index;
         let Some(span) =

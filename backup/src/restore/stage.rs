@@ -191,7 +191,8 @@ impl Stage {
         (self.place.open)(&self.staged())
     }
 
-    /// How far the staged store of an earlier attempt is, if it is of this log and not too far.
+    /// How far the staged store of an earlier attempt is, if it belongs to this log and is not too
+    /// far.
     pub(super) fn resume(&self, of: &StoreIdentity, to: u64) -> Option<u64> {
         if !self.staged().iter().all(|path| path.exists()) {
             return None;

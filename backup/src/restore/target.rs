@@ -4,10 +4,10 @@ use std::fmt;
 
 use tipline_proto::{Hash, Label, Timestamp};
 
-/// A point of a log's history, by what somebody knows of it.
+/// A point of a log's history, by what an operator knows of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// Everything there is.
+    /// Everything that is kept.
     Latest,
     /// The block at this height, of the chain as it stands at the end of what is known.
     Height(u64),

@@ -88,14 +88,14 @@ async fn archived(
     let (mut at, mut reached, mut bad) = (start, None, None);
     while let Some(span) = coverage.next(at).cloned() {
         let Some(name) = SegmentName::parse(&span.name, span.bytes) else { break };
-        let index = match read_back && span.last >= from {
-            true => archive.entries(&name).await.map(|(index, _)| index),
-            false if span.last + 1 >= from || span.last == newest => archive.index(&name).await,
-            // What the log does not have any more is not what is decided about.
-            false => {
-                at = span.last;
-                continue;
-            }
+        let index = if read_back && span.last >= from {
+            archive.entries(&name).await.map(|(index, _)| index)
+        } else if span.last + 1 >= from || span.last == newest {
+            archive.index(&name).await
+        } else {
+            // What the log no longer has is not what is decided about.
+            at = span.last;
+            continue;
         };
         match index {
             Ok(index) => {

@@ -196,13 +196,11 @@ impl Sources {
             spans.reverse();
             if let Some(gap) = inventory.coverage.gaps().first() {
                 let (first, last) = (gap.first, gap.last);
-                return match inventory.bad.is_empty() {
-                    true => Err(RestoreError::Gap { target: target(), first, last }),
-                    false => {
-                        let what = inventory.bad.join("; ");
-                        Err(RestoreError::Corrupt { target: target(), needed: first, what })
-                    }
-                };
+                if inventory.bad.is_empty() {
+                    return Err(RestoreError::Gap { target: target(), first, last });
+                }
+                let what = inventory.bad.join("; ");
+                return Err(RestoreError::Corrupt { target: target(), needed: first, what });
             }
             let mut at = 0;
             let mut rows_of = self.rows_of(spans);
@@ -236,8 +234,8 @@ impl Sources {
         self.finish(self.begin(span, DigestCheck::BeforeSending), span, &mut after, to, into).await
     }
 
-    /// Begins to read a segment of an archive, a piece ahead. There is nothing to begin with a
-    /// span of the log: that one pushes.
+    /// Begins to read a segment of an archive, a piece ahead. A span of the log needs no
+    /// beginning: the log pushes.
     pub(crate) fn begin(&self, span: &Span, checks: DigestCheck) -> Option<SegmentRead> {
         let archive = self.archives.get(span.source)?.clone();
         let segment = segment(span);

@@ -106,7 +106,7 @@ impl Reading {
                 _ => self.sources.begin(&span, self.check),
             };
             self.given.push(span.clone());
-            // The one after it is read while this one is.
+            // The next one is read meanwhile.
             let next = self.coverage.next(span.last).filter(|_| span.last < to).cloned();
             ahead = next.map(|next| (next.clone(), self.sources.begin(&next, self.check)));
             match self.sources.finish(begun, &span, &mut at, to, sender.clone()).await {

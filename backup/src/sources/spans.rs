@@ -63,8 +63,8 @@ impl Coverage {
         self.good().map(|span| span.first).min()
     }
 
-    /// The span to read after `after`: of those with the next entry the one that reaches furthest,
-    /// and of equal ones that of the earliest source.
+    /// The span to read after `after`: of those with the next entry, the one that reaches furthest;
+    /// of equal ones, that of the earliest source.
     pub(crate) fn next(&self, after: u64) -> Option<&Span> {
         let has_it = |span: &&Span| span.first <= after + 1 && after < span.last;
         let best = |a: &&Span, b: &&Span| a.last.cmp(&b.last).then(b.source.cmp(&a.source));

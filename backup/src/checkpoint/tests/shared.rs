@@ -201,7 +201,7 @@ fn the_engine_stops_between_files() {
 
     // The store has all of its files, and the engine continues from what it has.
     let mut pin = store.snapshot().unwrap().remove(0);
-    let shared = pin.share(&engine, &into, &*job()).unwrap().unwrap();
+    let shared = pin.share(&engine, &into, job().throttle()).unwrap().unwrap();
     assert_eq!(shared.copied, Copied::Whole);
     assert!(shared.files.len() >= 300, "{}", shared.files.len());
     assert_eq!(pin.open(&into).unwrap().cursor().unwrap(), Some(model.cursor.clone()));
