@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::hash::{Hash, Key, TransactionId};
 use crate::identity::OutboxId;
 use crate::limits::{MAX_LABEL_BYTES, MAX_PAYLOAD_BYTES};
-use crate::position::Tip;
+use crate::tip::Tip;
 
 /// One immutable fact about the chain.
 ///

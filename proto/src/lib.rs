@@ -21,6 +21,7 @@ mod position;
 mod receipt;
 pub mod subject;
 mod time;
+mod tip;
 mod wire;
 
 #[rustfmt::skip]
@@ -40,7 +41,8 @@ pub use links::{LinkError, Links, LinksState};
 pub use name::{ChainName, ConsumerName, InvalidName, LogName};
 pub use parts::{Assembler, MAX_ENTRY_OVERHEAD, split};
 pub use policy::{InvalidPolicy, Policy};
-pub use position::{Cursor, Position, Tip};
+pub use position::{Cursor, Position};
 pub use receipt::{Announcement, Level, Reached, Receipt, Role, UnknownLevel};
 pub use time::Timestamp;
+pub use tip::Tip;
 pub use wire::DecodeError;

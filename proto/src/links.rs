@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::event::Event;
 use crate::hash::Hash;
 use crate::limits::MAX_HEIGHT;
-use crate::position::Tip;
+use crate::tip::Tip;
 
 /// The chain as far as it is known: what the next event must link to.
 ///

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::digest::Digest;
 use crate::hash::Hash;
 use crate::identity::LogIdentity;
+use crate::tip::Tip;
 
 /// A place in a log, and the digest of everything up to it.
 ///
@@ -32,21 +33,6 @@ impl fmt::Display for Position {
     /// `1234@9f3ac201`: the index and the first 4 bytes of the digest.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{:#}", self.index, self.digest)
-    }
-}
-
-/// A block by height and hash.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Tip {
-    /// Height of the block.
-    pub height: u64,
-    /// Hash of the block.
-    pub hash: Hash,
-}
-
-impl fmt::Display for Tip {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.height, self.hash)
     }
 }
 

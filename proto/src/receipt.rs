@@ -5,8 +5,9 @@ use std::str::FromStr;
 
 use crate::identity::{InstanceId, Lineage};
 use crate::name::ConsumerName;
-use crate::position::{Position, Tip};
+use crate::position::Position;
 use crate::time::Timestamp;
+use crate::tip::Tip;
 
 /// How safe data is in a consumer's store. A higher level includes the lower ones. The
 /// numbers are persisted: keep stable.

@@ -11,9 +11,10 @@ use crate::generated as pb;
 use crate::hash::{Hash, Key, TransactionId};
 use crate::identity::{InstanceId, Lineage, OutboxId};
 use crate::limits::{MAX_PAYLOAD_BYTES, MAX_TEXT_BYTES};
-use crate::position::{Cursor, Position, Tip};
+use crate::position::{Cursor, Position};
 use crate::receipt::{Announcement, Level, Reached, Receipt, Role};
 use crate::time::Timestamp;
+use crate::tip::Tip;
 
 /// Bytes that are not what they should be: written by something else, damaged, or by a newer
 /// version. Never skip them; find out where they come from.

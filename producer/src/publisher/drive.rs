@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::core::{Command, Core, Input, Obstacle, Survey, TailRead};
 use super::resume;
+use super::shared::Publisher;
 use super::worker::OutboxWorker;
 use crate::board::{self, BoardWatch};
 use crate::digests::Digests;
@@ -34,19 +35,6 @@ const LOOK_BACK_TO_ANNOUNCE: u64 = 300;
 /// Pauses while the log cannot be opened.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// Everything a publisher works with.
-pub(crate) struct Publisher {
-    pub(crate) outbox: OutboxWorker,
-    pub(crate) settings: ProducerSettings,
-    pub(crate) clock: Clock,
-    pub(crate) wake: Arc<Notify>,
-    /// Another primary was heard of.
-    pub(crate) challenge: Notify,
-    pub(crate) drain: CancellationToken,
-    pub(crate) progress: watch::Sender<Progress>,
-    pub(crate) status: watch::Sender<BackupStatus>,
-}
 
 /// Publishes until it ends. The end is in the progress, for everyone.
 pub(crate) async fn run(publisher: Publisher, connect: Connect) {
@@ -295,48 +283,5 @@ impl Driver {
 
     fn push(&mut self, work: impl Future<Output = Input> + Send + 'static) {
         self.work.push(Box::pin(async move { Some(work.await) }));
-    }
-}
-
-impl Publisher {
-    fn retrying(&self, attempt: u32, why: String) {
-        // The first of a row is news; the ones after it are in the progress.
-        if attempt == 1 {
-            tracing::warn!(primary = %self.settings.primary, "publishing is held up, trying again: {why}");
-        }
-        self.progress.send_modify(|progress| progress.stage = Stage::Retrying { attempt, why });
-    }
-
-    /// Waits until it is to stop and the outbox is empty. Before the log was read nobody knows
-    /// which rows are in there.
-    async fn drained(&self) {
-        self.drain.cancelled().await;
-        match self.outbox.pending().await {
-            Ok(pending) if pending.last < pending.first => {}
-            _ => std::future::pending().await,
-        }
-    }
-
-    /// Trims the outbox, and looks how much waits in it.
-    pub(crate) async fn tidy(&self, trim: Option<u64>) {
-        let tidied = async {
-            if let Some(sequence) = trim {
-                self.outbox.trim(sequence).await?;
-            }
-            self.outbox.pending().await
-        };
-        match tidied.await {
-            Ok(pending) => drop(self.progress.send_if_modified(|progress| {
-                let before = (progress.waiting_events, progress.held_bytes);
-                // What was trimmed was logged, by whatever process.
-                let logged = progress.logged.max(pending.first.saturating_sub(1));
-                progress.waiting_events = pending.last.saturating_sub(logged);
-                progress.held_bytes = pending.bytes;
-                before != (progress.waiting_events, progress.held_bytes)
-            })),
-            // Rows stay a little longer, because the node is writing; the gauge shows it.
-            // Whatever is really wrong with the outbox shows when rows are read.
-            Err(obstacle) => tracing::debug!("the outbox was not tidied: {obstacle:?}"),
-        }
     }
 }

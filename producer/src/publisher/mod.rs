@@ -3,9 +3,11 @@
 mod core;
 mod drive;
 mod resume;
+mod shared;
 #[cfg(test)]
 mod simulation;
 mod worker;
 
-pub(crate) use drive::{Publisher, run};
+pub(crate) use drive::run;
+pub(crate) use shared::Publisher;
 pub(crate) use worker::OutboxWorker;

@@ -65,11 +65,11 @@ fn every_exit_code_is_documented_and_every_documented_one_is_there() {
         let text = read(page);
         let mut in_table = false;
         for line in text.lines() {
-            let Some(row) = line.strip_prefix("| ") else {
+            let Some(row) = line.strip_prefix('|') else {
                 in_table = false;
                 continue;
             };
-            let cell = row.split(" | ").next().unwrap().trim();
+            let cell = row.split('|').next().unwrap().trim();
             in_table |= cell.starts_with("exit code") || cell.starts_with("code");
             if in_table && let Ok(code) = cell.trim_matches('`').parse::<u8>() {
                 documented.insert(code);

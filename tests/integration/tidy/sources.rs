@@ -46,7 +46,7 @@ pub(super) fn with_extension(extension: &str) -> Vec<Source> {
     for package in PACKAGES {
         collect(&root(), &root().join(package), extension, &mut sources);
     }
-    assert!(sources.len() > 10, "the sources are not where they should be");
+    assert!(!sources.is_empty(), "the sources are not where they should be");
     sources
 }
 
