@@ -9,7 +9,7 @@ use crate::spec::Tail;
 /// Checks that `unit` may be appended after `after`. `messages` is how many messages of the
 /// log an entry takes.
 ///
-/// Hashes every payload: an entry that does not chain must be stopped here, because once it
+/// Hashes every payload. An entry that does not chain must be stopped here, because once it
 /// is in the log no reader can go past it.
 pub(crate) fn check_unit(
     after: &Position,
