@@ -50,8 +50,8 @@ pub(crate) fn check_unit(
     Ok(())
 }
 
-/// How many of these entries fit into a unit, for [`Appender::unit_len`](crate::Appender::unit_len).
-/// `messages` is as for [`check_unit`].
+/// How many of these entries fit into a unit, for [`crate::Appender::unit_len`]. `messages` is as
+/// for [`check_unit`].
 pub(crate) fn unit_len(entries: &[Entry], messages: impl Fn(&Entry) -> usize) -> usize {
     let (mut count, mut bytes) = (0, 0);
     let fitting = entries.iter().enumerate().take_while(|(at, entry)| {

@@ -17,7 +17,7 @@ pub struct ProducerSettings {
     /// Continue with a log that can lose what it acknowledges, as [`crate::BackupStatus`] then
     /// says for as long as it is so. Without it such a log is refused.
     pub accept_shortfalls: bool,
-    /// How often the primary announces itself while nothing happens. Observers that have not heard of
+    /// How often the primary announces itself while nothing happens. Those that do not hear of
     /// it for several of these take it for dead.
     pub announce_every: Duration,
 }

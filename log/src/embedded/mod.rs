@@ -40,8 +40,9 @@
 //!
 //! # Limits
 //! An entry is never cut into messages. Without file notification (some network and container
-//! file systems) readers look again after [`LOOK_AGAIN`]. Readers hold no transaction while they wait, so the write-ahead log is
-//! brought home every 4 MiB; only a foreign program that reads for long makes it grow.
+//! file systems) readers look again after [`LOOK_AGAIN`]. Readers hold no transaction while they
+//! wait, so the write-ahead log is brought home every 4 MiB. Only a foreign program that reads
+//! for long makes it grow.
 
 mod bell;
 mod files;

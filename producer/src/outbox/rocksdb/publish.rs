@@ -189,7 +189,7 @@ impl Outbox for RocksDbOutbox {
     }
 
     fn pending(&mut self) -> Result<Pending, OutboxError> {
-        // In this order: rows that come in between count as waiting, and the difference is never negative.
+        // In this order: rows that come in between count as waiting, so nothing is negative.
         let (trimmed, newest) = (self.shared.trimmed()?, self.shared.newest()?);
         let bytes = newest.bytes.saturating_sub(trimmed.bytes);
         Ok(Pending { first: trimmed.sequence + 1, last: newest.sequence, bytes })

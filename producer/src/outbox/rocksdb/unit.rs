@@ -81,7 +81,7 @@ impl<'a> OutboxUnit<'a> {
 
     /// Enqueues an event whose payload the node keeps already, or puts into the same batch, as the
     /// value of `key` in `family`, a column family of its own. The row has its length and BLAKE3
-    /// only. The value must stay there until the row is removed, because it is read when the event is
+    /// only. The value must stay until the row is removed, because it is read when the event is
     /// published, and anything else than the bytes that were enqueued stops the publisher.
     ///
     /// # Errors
