@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Pauses that double from a first one up to a longest one. There is no jitter: who waits here
+/// Pauses that double from a first one up to a longest one. There is no jitter. Who waits here
 /// waits alone, and a simulation must see the same pauses under the same seed.
 #[derive(Debug, Clone)]
 pub struct Backoff {
@@ -24,7 +24,7 @@ impl Backoff {
         pause
     }
 
-    /// An attempt succeeded: the next failure is the first again.
+    /// An attempt succeeded. The next failure is the first again.
     pub fn reset(&mut self) {
         self.attempts = 0;
     }

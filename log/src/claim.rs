@@ -9,8 +9,8 @@ use crate::clock::Clock;
 use crate::error::{AppendError, LogError};
 use crate::spec::Log;
 
-/// For this long the claim is tried while others append. A busy primary leaves short gaps: it may
-/// take more than a hundred attempts, and on a slow disk each of them takes its time.
+/// For this long the claim is tried while others append. A busy primary leaves short gaps. It
+/// may take more than a hundred attempts, and on a slow disk each of them takes its time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A log that was claimed for a primary that is not running yet.
@@ -60,7 +60,7 @@ pub async fn claim(log: &dyn Log, primary: Label, clock: &Clock) -> Result<Claim
     })
 }
 
-/// Says so to everybody: a primary that has nothing to publish learns from it that it is fenced.
+/// Says so to everybody. A primary that has nothing to publish learns from it that it is fenced.
 async fn announce(log: &dyn Log, primary: &Label, entry: &Entry) -> Result<Claim, LogError> {
     let before = log.board().await?.primary;
     let (block_tip, proof_tip) =

@@ -18,8 +18,8 @@ pub enum LogError {
         /// What went wrong.
         source: Option<Source>,
     },
-    /// There is no such log. It is never created because opening it failed: an empty log in
-    /// the place of a lost one is the worst answer. Check the address, or run `tipline init`.
+    /// There is no such log. Opening never creates it, because an empty log in the place of a
+    /// lost one is the worst answer. Check the address, or run `tipline init`.
     #[error("there is no log at {place}: {hint}")]
     NotFound {
         /// Address of the log.
@@ -35,7 +35,7 @@ pub enum LogError {
         /// What is there.
         what: String,
     },
-    /// The log is another one than the caller's. Never continue: two histories would mix.
+    /// The log is another one than the caller's. Never continue. Two histories would mix.
     #[error("the log at {place} has lineage {found}, not {expected}: it is another log")]
     WrongLog {
         /// Address of the log.
@@ -65,8 +65,8 @@ pub enum LogError {
         /// What is wrong there.
         source: Option<Source>,
     },
-    /// The log cannot be used as it is: settings, version, permissions. Trying again does not
-    /// help; the message says what to change.
+    /// The log cannot be used as it is, for its settings, version or permissions. Trying again
+    /// does not help. The message says what to change.
     #[error("the log at {place} cannot be used: {why}")]
     Unusable {
         /// Address of the log.
@@ -76,15 +76,15 @@ pub enum LogError {
         /// What went wrong.
         source: Option<Source>,
     },
-    /// The unit can never be appended: it is empty, over a limit, or not sealed in a row. A
-    /// mistake of the caller; only in [`AppendError::Refused`].
+    /// The unit can never be appended, because it is empty, over a limit, or not sealed in a row.
+    /// A mistake of the caller; only in [`AppendError::Refused`].
     #[error("the unit cannot be appended: {why}")]
     BadUnit {
         /// What is wrong with it, and what to do.
         why: String,
     },
-    /// Durability is in doubt: a write or an fsync failed. The handle refuses further work;
-    /// open the log again once the cause is removed, and read the tail.
+    /// Durability is in doubt after a failed write or fsync. The handle refuses further work.
+    /// Open the log again once the cause is removed, and read the tail.
     #[error("the log at {place} stopped after a failed write: {what}")]
     Failed {
         /// Address of the log.
@@ -112,13 +112,13 @@ impl LogError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppendError {
-    /// The log's tail is not the one that was expected. Nothing was written. Read the tail:
-    /// it decides.
+    /// The log's tail is not the one that was expected. Nothing was written. Read the
+    /// tail, which decides.
     #[error(
         "the log's tail is not the expected one: another writer, or an append that was in doubt"
     )]
     Conflict,
-    /// It is not known whether the unit was written. Read the tail: it decides.
+    /// It is not known whether the unit was written. Read the tail, which decides.
     #[error("it is not known whether the append was stored")]
     Doubt(#[source] LogError),
     /// The unit can never be written as it is. Nothing was written. Trying again does not help.

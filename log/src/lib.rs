@@ -1,9 +1,9 @@
-//! The durable log: what it promises, and the logs that keep the promise.
+//! The durable log. What it promises, and the logs that keep the promise.
 //!
 //! A log is the ordered, append-only sequence of entries of one chain, with the newest
-//! receipt of every consumer beside it. Three traits specify it: [`Appender`], [`Reader`] and
-//! [`Receipts`]; [`Log`] is all three. One conformance suite (`conformance`) holds every
-//! implementation to them.
+//! receipt of every consumer beside it. Four traits specify it: [`Appender`], [`Reader`],
+//! [`Receipts`] and [`Trimmer`]; [`Log`] is all four. One conformance suite (`conformance`) holds
+//! every implementation to them.
 //!
 //! - `jetstream`: NATS JetStream, for production. One stream per log, replicated, fsynced.
 //! - `embedded`: one SQLite file, for one machine. It is not a broker and does not want to be one.
@@ -16,6 +16,9 @@
 //!             ^ origin                ^ tail
 //! ```
 //! *Tail*: the position directly after the newest entry. *After index n*: entries n + 1 and up.
+//!
+//! What stands on any log is here too: [`claim`] for a primary that is not running yet, [`Survey`]
+//! for what status and retention decide on, [`Backoff`] for pauses.
 
 mod backoff;
 mod claim;

@@ -39,21 +39,21 @@ pub struct Extent {
 
 /// The writing side of a log.
 ///
-/// There is one writer at a time: not because the log allows only one, but because every
-/// append names the tail it expects, and so of two writers one loses.
+/// There is one writer at a time. The log allows more, but every append names the tail that it
+/// expects, so of two writers one loses.
 #[async_trait]
 pub trait Appender: Send + Sync + Debug {
     /// The tail, from the one that decides about appends (the leader), never from a copy that may
-    /// be behind: an append that was acknowledged to anyone before this call is in it.
+    /// be behind. An append that was acknowledged to anyone before this call is in it.
     ///
     /// The newest entry's bytes are checked to be an entry; that it chains is not.
     async fn tail(&self) -> Result<Tail, LogError>;
 
     /// Appends a unit that follows `after`: all of it or nothing.
     ///
-    /// `unit` is at least one entry, sealed in a row after `after.position`, at most
-    /// [`tipline_proto::limits::MAX_UNIT_MESSAGES`] messages of
-    /// [`Appender::messages`] together, and, if it is more than one entry, at most
+    /// `unit` is at least one entry, sealed in a row after `after.position`, and no more than
+    /// [`Appender::unit_len`] says: [`tipline_proto::limits::MAX_UNIT_MESSAGES`] messages of the
+    /// log together, and, if it is more than one entry,
     /// [`tipline_proto::limits::MAX_UNIT_BYTES`] of payload. A unit that is empty, not in a
     /// row, or over a limit is `Refused`.
     ///
@@ -61,11 +61,11 @@ pub trait Appender: Send + Sync + Debug {
     /// result is the new tail. An event that is larger than a message becomes several
     /// messages; no reader ever sees a part of a unit.
     ///
-    /// If the log's tail is not `after`, the answer is `Conflict` and nothing is written:
-    /// this alone gives order, exactly-once and fencing.
+    /// If the log's tail is not `after`, the answer is `Conflict` and nothing is written. This
+    /// alone gives order, exactly-once and fencing.
     ///
-    /// There is at most one append under way per handle: callers wait for one before they
-    /// start the next. A cancelled append is in doubt: read the tail.
+    /// At most one append per handle is under way. Callers wait for one before they start the
+    /// next. A cancelled append is in doubt: read the tail.
     async fn append(&self, after: &Tail, unit: &[Entry]) -> Result<Tail, AppendError>;
 
     /// How many of these entries, from the first on, make a unit that the log takes as a whole. 0
@@ -114,19 +114,19 @@ pub trait Subscription: Send {
     /// order of the log, up to [`tipline_proto::limits::MAX_APPLY_EVENTS`] and
     /// [`tipline_proto::limits::MAX_APPLY_BYTES`] (one entry may be larger alone).
     ///
-    /// An entry may come twice, and after a fault entries may be missing in between: the
+    /// An entry may come twice, and after a fault entries may be missing in between. The
     /// caller compares indices, and subscribes again after what it has. Entries are whole,
     /// and their bytes decode; that they chain is for the caller to verify.
     ///
-    /// Cancelling loses nothing: what was not returned comes with the next call.
+    /// Cancelling loses nothing. What was not returned comes with the next call.
     ///
     /// # Errors
     /// After any error the subscription is over; subscribe again if it is retryable.
     async fn next(&mut self) -> Result<Vec<Entry>, LogError>;
 
-    /// Tells the log that everything up to `index` is durable at this consumer. A courtesy
-    /// to operators and flow control: nothing depends on the log remembering it. Returns
-    /// without waiting for the log.
+    /// Reports that everything up to `index` is durable at this consumer. This is for operators
+    /// and flow control; nothing depends on the log remembering it. Returns without waiting for
+    /// the log.
     ///
     /// # Errors
     /// As for [`Subscription::next`].
@@ -156,11 +156,11 @@ pub trait Receipts: Send + Sync + Debug {
     /// Forgets a consumer that is gone for good. `Ok` too if there is none of this name.
     async fn forget(&self, consumer: &ConsumerName) -> Result<(), LogError>;
 
-    /// The newest of each, now: every put that returned `Ok` before this call is in it.
+    /// The newest of each, now. Every put that returned `Ok` before this call is in it.
     async fn board(&self) -> Result<Board, LogError>;
 
-    /// Follows the changes: the first [`BoardFeed::next`] gives the newest of each at once,
-    /// then every change is pushed.
+    /// Follows the changes. The first [`BoardFeed::next`] gives the newest of each at once; then
+    /// every change is pushed.
     async fn follow_board(&self) -> Result<Box<dyn BoardFeed>, LogError>;
 }
 
@@ -187,17 +187,16 @@ pub trait Trimmer: Send + Sync + Debug {
     /// Removes the oldest entries, so that `first` is the oldest one held; gives what is held
     /// then. Entries are removed whole, from the oldest on.
     ///
-    /// The newest entry is never removed: a `first` after it is taken for its index. A
-    /// `first` that is not held any more, or 0, changes nothing. So the same call may be
-    /// repeated.
+    /// The newest entry is never removed. A `first` after it is taken for its index. A `first`
+    /// that is not held any more, or 0, changes nothing. So the same call may be repeated.
     ///
     /// The tail stays as it is, the outbox and the epoch of the newest claim included, even
-    /// if the claim is trimmed away. A reader at `first - 1` continues as if nothing had happened; one
-    /// further back gets `OutOfRange` at the latest when it subscribes again. Appending continues
-    /// meanwhile.
+    /// if the claim is trimmed away. A reader at `first - 1` continues as if nothing had
+    /// happened. One further back gets `OutOfRange`, at the latest when it subscribes again.
+    /// Appending continues meanwhile.
     ///
     /// On `Ok` what was removed is gone for good, as far as the log is durable. After an error,
-    /// a crash or a cancelled call, any part of it may be gone, always the oldest: call again.
+    /// a crash or a cancelled call, any part of it may be gone, always the oldest. Call again.
     async fn trim(&self, first: u64) -> Result<Extent, LogError>;
 }
 

@@ -23,7 +23,8 @@ pub struct Survey {
     pub held: Extent,
     /// The newest receipt of every consumer.
     pub receipts: Vec<Receipt>,
-    /// The log's own digest at every index that was wanted or that a receipt names, where it holds it.
+    /// The log's own digest at every index that was wanted or that a receipt names, where the
+    /// log holds it.
     pub digests: BTreeMap<u64, Digest>,
     /// Index of the oldest entry that is young; after the newest if none is.
     pub young_from: u64,

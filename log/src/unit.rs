@@ -9,7 +9,7 @@ use crate::spec::Tail;
 /// Checks that `unit` may be appended after `after`. `messages` is how many messages of the
 /// log an entry takes.
 ///
-/// Hashes every payload: an entry that does not chain must be stopped here, because once it
+/// Hashes every payload. An entry that does not chain must be stopped here, because once it
 /// is in the log no reader can go past it.
 pub(crate) fn check_unit(
     after: &Position,
@@ -50,8 +50,8 @@ pub(crate) fn check_unit(
     Ok(())
 }
 
-/// How many of these entries fit into a unit, for [`Appender::unit_len`](crate::Appender::unit_len).
-/// `messages` is as for [`check_unit`].
+/// How many of these entries fit into a unit, for [`crate::Appender::unit_len`]. `messages` is as
+/// for [`check_unit`].
 pub(crate) fn unit_len(entries: &[Entry], messages: impl Fn(&Entry) -> usize) -> usize {
     let (mut count, mut bytes) = (0, 0);
     let fitting = entries.iter().enumerate().take_while(|(at, entry)| {

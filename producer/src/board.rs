@@ -176,7 +176,7 @@ async fn announce_for_ever(publisher: Arc<Publisher>, log: Arc<dyn Log>, stop: C
 }
 
 async fn wait_for_change(changes: &mut watch::Receiver<Progress>, at_most: Duration) {
-    // A change, the end of the publisher, or the time: in any case it is time to speak.
+    // A change, the end of the publisher, or the time. In any case an announcement is due.
     _ = tokio::time::timeout(at_most, changes.changed()).await;
 }
 

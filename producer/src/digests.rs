@@ -15,7 +15,7 @@ pub(crate) struct Digests(Mutex<VecDeque<Position>>);
 impl Digests {
     /// Adds a position. Whatever is remembered from its index on was lost by the log, and goes.
     pub(crate) fn push(&self, position: Position) {
-        // A panic while the lock was held left whole positions behind: they are copied in one piece.
+        // A panic while the lock was held left whole positions: they are copied in one piece.
         let mut row = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         while row.back().is_some_and(|newest| newest.index >= position.index) {
             row.pop_back();

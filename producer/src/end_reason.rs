@@ -8,7 +8,7 @@ use tipline_proto::{Lineage, OutboxId};
 use crate::outbox::OutboxError;
 
 /// Why the publisher ended. It is given to every caller who still waits for something, and to
-/// every later one. The node's commits are not touched by it: its events stay in the outbox.
+/// every later one. The node's commits are not affected. Its events stay in the outbox.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum EndReason {
@@ -16,7 +16,7 @@ pub enum EndReason {
     /// the deadline came first.
     #[error("the publisher was shut down")]
     Stopped,
-    /// A newer primary has claimed the log. This one must not commit blocks any more; do not
+    /// A newer primary has claimed the log. This one must not commit blocks any more. Do not
     /// restart it before it is certain which of the two is to continue, because each restart
     /// claims the log.
     #[error(
@@ -72,8 +72,9 @@ pub enum EndReason {
     /// The outbox cannot be used.
     #[error("the outbox cannot be used")]
     Outbox(#[source] Arc<OutboxError>),
-    /// A worker of the publisher panicked: a defect of Tipline. Nothing is known to be lost.
-    #[error("the publisher broke down: a worker panicked; restart the process and report it")]
+    /// A worker of the publisher panicked, which is a defect of Tipline. Nothing is known to be
+    /// lost.
+    #[error("the publisher failed: a worker panicked; restart the process and report it")]
     Panicked,
 }
 

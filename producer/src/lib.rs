@@ -1,4 +1,4 @@
-//! The part of Tipline that a node embeds: outbox, publisher, backup status.
+//! The part of Tipline that a node embeds. It has the outbox, the publisher and the backup status.
 //!
 //! The node writes its events to an outbox of the medium that it keeps its blocks in, each under a
 //! feature: tables of its SQLite (`sqlite`), or a column family of its RocksDB (`rocksdb`).

@@ -17,11 +17,11 @@ use crate::settings::ProducerSettings;
 use crate::status::BackupStatus;
 use crate::ticket::Ticket;
 
-/// A running producer: one task and one thread that bring the outbox into the log. Nothing
-/// here waits for the network but what is awaited, and the node's commits never do.
+/// A running producer: one task and one thread that move the outbox into the log. Only what is
+/// awaited here waits for the network. The node's commits never do.
 ///
-/// Dropping it stops publishing without draining. Nothing is lost: what is not in the log
-/// is in the outbox, and the next start continues there.
+/// Dropping it stops publishing without draining. Nothing is lost. What is not in the log is in
+/// the outbox, and the next start continues there.
 #[derive(Debug)]
 pub struct Producer {
     wake: Arc<Notify>,
@@ -33,7 +33,7 @@ pub struct Producer {
 
 impl Producer {
     /// Starts publishing what is in `outbox`. Returns at once and does not need the log to be
-    /// there: `connect` opens it, and is called again, with a pause of 50 ms to 1 s, for as
+    /// there. `connect` opens it, and is called again, with a pause of 50 ms to 1 s, for as
     /// long as its error is retryable. Ask [`Producer::ready`] for the outcome.
     ///
     /// Before anything is published the receipts of all consumers are read, and the log's
@@ -103,7 +103,7 @@ impl Producer {
         self.progress.clone()
     }
 
-    /// What is backed up, where, and up to which event: pushed by every receipt.
+    /// What is backed up, where, and up to which event. Pushed by every receipt.
     pub fn backup_status(&self) -> watch::Receiver<BackupStatus> {
         self.status.clone()
     }

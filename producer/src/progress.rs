@@ -22,7 +22,8 @@ pub struct Progress {
     pub waiting_events: u64,
     /// Payload bytes of all rows that the outbox holds, logged ones that are kept included.
     pub held_bytes: u64,
-    /// Times the log was found to have lost what it had acknowledged. More than zero: wake a person.
+    /// Times the log was found to have lost what it had acknowledged. If it is not zero, wake a
+    /// person.
     pub losses: u64,
     /// Index of the claim, and outbox sequence at it: entries after it are rows after that.
     pub(crate) claim: Option<Anchor>,

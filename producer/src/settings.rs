@@ -17,7 +17,7 @@ pub struct ProducerSettings {
     /// Continue with a log that can lose what it acknowledges, as [`crate::BackupStatus`] then
     /// says for as long as it is so. Without it such a log is refused.
     pub accept_shortfalls: bool,
-    /// How often the primary announces itself while nothing happens. Observers that have not heard of
+    /// How often the primary announces itself while nothing happens. Those that do not hear of
     /// it for several of these take it for dead.
     pub announce_every: Duration,
 }
@@ -36,8 +36,8 @@ impl ProducerSettings {
     }
 }
 
-/// When rows leave the outbox. The newest thousand that are logged stay in any case: should
-/// the log lose what it had acknowledged, they are published again.
+/// When rows leave the outbox. The newest thousand that are logged stay in any case. They are
+/// published again should the log lose what it had acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Trim {
@@ -49,7 +49,7 @@ pub enum Trim {
 }
 
 /// Where an outbox that is new to a log continues: a restored node, a replaced machine.
-/// It is checked against the log: the log must end exactly at this position, and the first
+/// It is checked against the log. The log must end exactly at this position, and the first
 /// block after `sequence` must follow the log's newest block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResumeFrom {

@@ -1,4 +1,4 @@
-//! Backup status: what is safe, where, and up to which event.
+//! Backup status. What is safe, where, and up to which event.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use crate::end_reason::EndReason;
 use crate::progress::{Progress, Stage};
 use crate::status::BackupStatus;
 
-/// A claim on the fate of one event of the outbox. Dropping it changes nothing.
+/// A handle on one event of the outbox, to wait for it. Dropping it changes nothing.
 #[derive(Debug, Clone)]
 pub struct Ticket {
     sequence: u64,
@@ -30,14 +30,14 @@ impl Ticket {
     }
 
     /// Waits until the log has the event, as durable as the log is: with three replicas and
-    /// synced writes, until a majority has fsynced it. For as long as it takes: put a
-    /// time-out around it if the caller has one. Cancelling it changes nothing.
+    /// synced writes, until a majority has fsynced it. It waits for as long as that takes. Put a
+    /// time-out around it if you have one. Cancelling it changes nothing.
     ///
     /// Returns the index up to which the log must be read to have the event.
     ///
     /// # Errors
-    /// The publisher ended before. The event is still in the outbox; whether it is in the
-    /// log too is for the next publisher to find out.
+    /// The publisher ended before. The event is still in the outbox. Whether it is in the log
+    /// too is for the next publisher to find out.
     pub async fn logged(&self) -> Result<u64, EndReason> {
         let mut progress = self.progress.clone();
         let done = |progress: &Progress| {
@@ -58,11 +58,11 @@ impl Ticket {
         }
     }
 
-    /// Waits until the event is backed up under a policy: receipts that agree with this
-    /// primary's history say so. Otherwise as [`Ticket::logged`].
+    /// Waits until the event is backed up under a policy, by receipts that agree with this
+    /// primary's history. Otherwise as [`Ticket::logged`].
     ///
     /// # Errors
-    /// As for [`Ticket::logged`]: receipts are not received any more then.
+    /// As [`Ticket::logged`]. Receipts are not received any more then.
     pub async fn backed_up(&self, policy: &Policy) -> Result<(), EndReason> {
         let index = self.logged().await?;
         let mut status = self.status.clone();

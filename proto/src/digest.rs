@@ -48,7 +48,7 @@ const ENTRY_TAG: &[u8] = b"tipline.entry.v1";
 /// | … | 32 | BLAKE3 of the payload |
 ///
 /// The lineage is in every digest by way of the origin. The outbox sequence is in it because
-/// a publisher resumes by it: a field that decides must not be one that can be altered unseen.
+/// a publisher resumes by it. A field that decides must not be one that can be altered unseen.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 

@@ -26,7 +26,7 @@ pub struct Entry {
 impl Entry {
     /// Seals an event as the next one after `previous`.
     ///
-    /// The same arguments always give the same digest: an event that is published again
+    /// The same arguments always give the same digest. An event that is published again
     /// after a doubt is recognised by it. After the largest index there is no next one: what
     /// is sealed there has that index again, and follows nothing.
     pub fn seal(

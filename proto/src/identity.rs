@@ -14,7 +14,8 @@ macro_rules! id {
         pub struct $type([u8; 16]);
 
         impl $type {
-            /// An id of these 16 bytes. They must be random: this crate has no source of randomness.
+            /// An id of these 16 bytes. They must be random; this crate has no source of
+            /// randomness.
             pub const fn from_bytes(bytes: [u8; 16]) -> Self {
                 Self(bytes)
             }

@@ -2,7 +2,7 @@
 //! names and bytes they have on the wire and at rest.
 //!
 //! It is what every part of Tipline, and every program that reads its log without Tipline,
-//! agrees on. It is not a client: there is no I/O, no clock, no randomness and no async here.
+//! agrees on. It is not a client. There is no I/O, no clock, no randomness and no async here.
 //! Hard limits are in [`limits`].
 
 mod agreement;

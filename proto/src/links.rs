@@ -35,7 +35,7 @@ pub struct LinksState {
 }
 
 /// An event that does not link to the chain. It must not be written, and if it was, it must
-/// not be applied: the primary's history is wrong at this place.
+/// not be applied. The primary's history is wrong at this place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinkError {
@@ -147,7 +147,7 @@ impl Links {
 
     /// Takes the event in, if it links. `referred` is the hash of the block at the height
     /// that [`Links::refers_to`] gave, `None` if there is no such block. It is not read
-    /// if `refers_to` gave none: a block that a rollback left behind somewhere is void.
+    /// if `refers_to` gave none. A block that a rollback left behind somewhere is void.
     ///
     /// # Errors
     /// The event does not link; nothing has changed.

@@ -53,7 +53,7 @@ impl Assembler {
     ///
     /// # Errors
     /// The part is empty, or with it the parts are larger or more than those of an event may
-    /// be: all of them are dropped.
+    /// be. All of them are dropped.
     pub fn push(&mut self, part: Bytes) -> Result<(), DecodeError> {
         let bytes = self.bytes.saturating_add(part.len());
         let refusal = if part.is_empty() {

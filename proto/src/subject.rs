@@ -12,7 +12,7 @@
 //! | header `Tipline-Part: 2/5` | part of an event that is larger than a message; the last part is an entry, those before it are the beginning of its payload |
 //! | header `Tipline-Index: 77` | index of the event that a part belongs to |
 //!
-//! There is no message id: nothing depends on the broker's duplicate window, and it would
+//! There is no message id. Nothing depends on the broker's duplicate window, and it would
 //! cost a fifth of the rate.
 
 use std::fmt;

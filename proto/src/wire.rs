@@ -1,4 +1,4 @@
-//! From and to bytes. Generated types stop here: what comes out of this file cannot be in a
+//! From and to bytes. Generated types stop here. What comes out of this file cannot be in a
 //! wrong state, and every input that is not exactly right is an error, never a panic.
 
 use bytes::Bytes;
@@ -141,7 +141,7 @@ fn decode<M: Message + Default>(message: &'static str, bytes: Bytes) -> Result<M
     M::decode(bytes).map_err(|source| DecodeError::Malformed { message, source })
 }
 
-/// For what is kept and copied on: what this version does not know would be lost on the way.
+/// For what is kept and copied on, where what this version does not know would be lost.
 /// In no encoding has a message fewer bytes than in ours, so the length decides.
 fn decode_exactly<M: Message + Default>(
     message: &'static str,
@@ -155,7 +155,7 @@ fn decode_exactly<M: Message + Default>(
     }
 }
 
-/// The reason of a failure. There always is one: an empty text says that nothing failed.
+/// The reason of a failure. There always is one. An empty text says that nothing failed.
 fn put_failure(failure: Option<&str>) -> String {
     match failure {
         Some("") => "no reason given".to_owned(),

@@ -60,7 +60,7 @@ pub(super) async fn waits_at_the_tail(fixture: &dyn Fixture) {
     }
 }
 
-/// After the tail there is no place to start from: the log must have been cut off, or it is
+/// After the tail there is no place to start from. The log must have been cut off, or it is
 /// another one. The consumer's running subscription is not disturbed.
 pub(super) async fn beyond_the_tail(fixture: &dyn Fixture) {
     let log = fixture.create(&identity("beyond_the_tail")).await;
@@ -236,7 +236,7 @@ pub(super) async fn never_half_a_unit(fixture: &dyn Fixture) {
     assert_same(&taken, &entries);
 }
 
-/// Acknowledging is a courtesy: in order, again, and never, all is the same.
+/// Acknowledging is a courtesy. In order, again, and never, all is the same.
 pub(super) async fn acknowledged(fixture: &dyn Fixture) {
     let log = fixture.create(&identity("acknowledged")).await;
     let (mut script, tail, entries) = filled(&*log, 10).await;

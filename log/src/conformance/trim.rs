@@ -83,7 +83,7 @@ fn assert_out_of_range(answer: Result<(), LogError>, asked: u64, held: Extent) {
     assert_eq!((said, Extent { first, last }), (asked, held));
 }
 
-/// The newest claim is trimmed away: the tail names its outbox and epoch all the same, and
+/// The newest claim is trimmed away. The tail names its outbox and epoch all the same, and
 /// a primary that continues there is fenced by the next claim as ever.
 pub(super) async fn trimmed_claim(fixture: &dyn Fixture) {
     let log = fixture.create(&identity("trimmed_claim")).await;

@@ -40,7 +40,7 @@ impl Bell {
 
     /// Notifies everyone, this process included. Call it once the change is visible.
     ///
-    /// A bell that cannot be rung is not an error of what was written: everyone looks again
+    /// A bell that cannot be rung is not an error of what was written. Everyone looks again
     /// after [`super::LOOK_AGAIN`] anyway.
     pub(super) fn ring(&self) {
         let mut file = &self.file;

@@ -34,7 +34,7 @@ pub(super) fn create(path: &Path, place: &str, identity: &LogIdentity) -> Result
     let cannot_create = format!("no file can be created in {}", directory.display());
     staged.create().map_err(io(cannot_create))?;
     sqlite::create(&staged.path, place, identity)?;
-    // SQLite has closed it, and no other process knows this name: it may be opened here.
+    // SQLite has closed it, and no other process knows this name. It may be opened here.
     let synced = File::open(&staged.path).and_then(|file| file.sync_all());
     synced.map_err(io("the new file cannot be fsynced".to_owned()))?;
     // Unlike renaming, linking never replaces what is there.

@@ -1,8 +1,8 @@
 //! The log in one SQLite file, for one machine.
 //!
 //! It needs no server. Several processes of the machine may have it open, one of them to
-//! append; readers are pushed new entries by file notification. It is not a broker and does
-//! not want to be one: there is one copy, on one disk, and no network.
+//! append. Readers are pushed new entries by file notification. It is not a broker and does
+//! not want to be one. There is one copy, on one disk, and no network.
 //!
 //! # What is durable when
 //! | call | when it returns `Ok` |
@@ -10,11 +10,11 @@
 //! | [`EmbeddedLog::create`] | the file, its content and its name in the directory are fsynced |
 //! | `append` | the write-ahead log with the whole unit is fsynced (`synchronous = FULL`) |
 //! | `trim` | every step of it is fsynced, of 1,000 entries or 64 MiB; appends continue in between. The file does not become smaller: its space is used again |
-//! | `put_receipt`, `announce`, `forget` | every process sees it, and it outlives this one. A power failure may take it back: it is fsynced with the next append or checkpoint. What is left is an older receipt, which claims less, and a consumer repeats its own. So receipts cost the appends no fsync |
+//! | `put_receipt`, `announce`, `forget` | every process sees it, and it outlives this one. A power failure may take it back, because it is fsynced with the next append or checkpoint. What is left is an older receipt, which claims less, and a consumer repeats its own. So receipts cost the appends no fsync |
 //!
 //! After a write or an fsync failed, and after the file was removed or replaced while open,
-//! the handle answers everything with `Failed`: open the log again. A full disk is not such a
-//! failure: the unit is rolled back, the answer is `Doubt` with a retryable source, and the
+//! the handle answers everything with `Failed`. Open the log again. A full disk is not such a
+//! failure. The unit is rolled back, the answer is `Doubt` with a retryable source, and the
 //! log continues when there is space again. So is a lock that another process holds for
 //! over 5 s.
 //!
@@ -32,17 +32,17 @@
 //!              -- index and outbox of the newest claim up to there
 //! ```
 //! Beside it are SQLite's `-wal` and `-shm`, which belong to it (copy all or use SQLite's
-//! backup), and `-bell-entries` and `-bell-board`, which hold nothing: writing to them
+//! backup), and `-bell-entries` and `-bell-board`, which hold nothing. Writing to them
 //! notifies the other processes. They are created again when the log is opened.
 //!
 //! Readers check each entry against the digest of the one before it, because SQLite has no
-//! checksums: a byte that changed on disk is `Corrupt`, with the index.
+//! checksums. A byte that changed on disk is `Corrupt`, with the index.
 //!
 //! # Limits
-//! An entry is never cut into messages. A machine without file
-//! notification (some network and container file systems) is notified after
-//! [`LOOK_AGAIN`]. Readers hold no transaction while they wait, so the write-ahead log is
-//! brought home every 4 MiB; only a foreign program that reads for long makes it grow.
+//! An entry is never cut into messages. Without file notification (some network and container
+//! file systems) readers look again after [`LOOK_AGAIN`]. Readers hold no transaction while they
+//! wait, so the write-ahead log is brought home every 4 MiB. Only a foreign program that reads
+//! for long makes it grow.
 
 mod bell;
 mod files;
@@ -95,7 +95,7 @@ struct Inner {
     writer: Writer,
     reader: Arc<Mutex<Database>>,
     bells: Bells,
-    /// Begun by the first subscription: who only writes need not watch.
+    /// Begun by the first subscription. A handle that only writes need not watch.
     watcher: Mutex<Option<notify::RecommendedWatcher>>,
 }
 
@@ -122,7 +122,7 @@ impl EmbeddedLog {
     /// know.
     ///
     /// # Errors
-    /// `NotFound` if there is no file: none is created. `Unusable` if it is not a log, is of a
+    /// `NotFound` if there is no file; none is created. `Unusable` if it is not a log, is of a
     /// newer version, or its permissions do not do. `Corrupt` if it was a log.
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self, LogError> {
         let path = path.into();

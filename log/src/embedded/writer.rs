@@ -57,10 +57,10 @@ impl Poison {
         LogError::Failed { place: self.place.to_string(), what, source: None }
     }
 
-    /// Looks at what a job ended with: a failed write is for good.
+    /// Records what a job ended with. A failed write is for good.
     fn note<T>(&self, result: &Result<T, LogError>) {
         if let Err(LogError::Failed { what, .. }) = result {
-            // The first failure stays: it is the cause.
+            // The first failure stays. It is the cause.
             self.failed.get_or_init(|| what.clone());
         }
     }
@@ -136,7 +136,7 @@ impl WriterConnections {
         self.written += bytes;
     }
 
-    /// Keeps the write-ahead log short. After the caller has its answer: it costs two fsyncs.
+    /// Keeps the write-ahead log short. Done once the caller has its answer: it costs two fsyncs.
     fn checkpoint_if_due(&mut self) {
         if self.written < CHECKPOINT_BYTES || self.poison.check().is_err() {
             return;

@@ -49,7 +49,7 @@ impl Link {
         subject: String,
         request: &Value,
     ) -> Result<Result<T, jetstream::Error>, LogError> {
-        // Nothing is queued for a server that is away: the queue is for appends, and the
+        // Nothing is queued for a server that is away. The queue is for appends, and the
         // client keeps a little of every request that is never answered.
         self.connected().await?;
         match self.context.request(subject, request).await {

@@ -90,7 +90,7 @@ impl JetStreamLog {
         let state = stream.subjects().await?.state;
         let mut items = Items::default();
         for subject in state.subjects.unwrap_or_default().into_keys() {
-            // Another one may be in its place by now, never none: the limit is one of each.
+            // Another one may be in its place by now, never none. The limit is one of each.
             let Some(message) = stream.last(&subject).await? else { continue };
             items.put(stream, &subject, message.sequence, message.payload)?;
         }

@@ -104,7 +104,7 @@ impl Losses {
     /// Waits until something may have been lost.
     pub(super) async fn occur(&mut self) {
         let seen = self.seen;
-        // An error means that the client is closed: everything from here on is lost.
+        // An error means that the client is closed. Everything from here on is lost.
         let _closed = self.pulse.wait_for(|pulse| pulse.losses != seen).await.is_err();
     }
 }
@@ -188,7 +188,7 @@ fn reconnect_pause(attempt: usize) -> Duration {
     }
     let doublings = u32::try_from(attempt - 2).unwrap_or(u32::MAX).min(16);
     let pause = RECONNECT_PAUSE.saturating_mul(1 << doublings).min(RECONNECT_PAUSE_MAX);
-    // The standard library keys every hasher at random: enough randomness for a pause.
+    // The standard library keys every hasher at random. That is enough for a pause.
     let percent = RandomState::new().build_hasher().finish() % 50;
     pause.mul_f64(0.75 + percent as f64 / 100.0)
 }

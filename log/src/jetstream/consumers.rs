@@ -20,7 +20,7 @@ use crate::error::LogError;
 
 /// A passing consumer is forgotten by the server when nobody asks for this long.
 const PASSING: Duration = Duration::from_secs(60);
-/// Nothing is ever sent again because it was not acknowledged: stores take their time, and
+/// Nothing is ever sent again because it was not acknowledged. Stores take their time, and
 /// what may be lost is fetched by a new feed.
 const ACK_WAIT: Duration = Duration::from_secs(24 * 3600);
 

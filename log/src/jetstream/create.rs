@@ -18,7 +18,7 @@ use crate::error::LogError;
 const MIN_SERVER: (u32, u32) = (2, 12);
 
 /// How long making a log is tried. Who of a cluster makes streams is elected, and a request
-/// that comes in the middle of an election is lost: it is never answered.
+/// that comes in the middle of an election is lost. It is never answered.
 const MAKING: Duration = Duration::from_secs(30);
 const MAKING_PAUSE: Duration = Duration::from_millis(250);
 
@@ -44,8 +44,8 @@ pub(super) async fn create(
 }
 
 /// The stream of the events comes first, because a server makes a stream of one name only
-/// once: it decides who of two wins. A log without the stream of its receipts is one whose
-/// making was cut short: it is completed as what it was begun. A whole one is refused, unless
+/// once. It decides who of two wins. A log without the stream of its receipts is one whose
+/// making was cut short. It is completed as what it was begun. A whole one is refused, unless
 /// it is `ours`.
 async fn attempt(
     link: &Link,
@@ -106,7 +106,7 @@ pub(super) async fn open(link: &Link, name: &LogName) -> Result<LogIdentity, Log
     })
 }
 
-/// Removes the streams of a log, if it is of this lineage. The events go last: what is left
+/// Removes the streams of a log, if it is of this lineage. The events go last. What is left
 /// after a cut is a log without receipts, which can be removed again.
 pub(super) async fn delete(link: &Link, name: &LogName, lineage: Lineage) -> Result<(), LogError> {
     let found = identity_of(link, name, &events_stream(name)).await?.lineage;

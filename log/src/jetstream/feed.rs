@@ -2,7 +2,7 @@
 //!
 //! A pull consumer with a standing request: the server sends on arrival, never more than
 //! fits here. Its memory of what was acknowledged is not relied upon. Whatever may have been
-//! lost on the way ends the feed, so that what came through it is always without a hole: a
+//! lost on the way ends the feed, so that what came through it is always without a hole. A
 //! disconnect, messages dropped here, a jump in the consumer's numbers, a heartbeat that
 //! stays away, and, while nothing comes, a server that says it sent more than arrived.
 

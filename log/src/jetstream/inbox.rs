@@ -3,7 +3,7 @@
 //! The client's own ways leave a pending acknowledgement waiting through a disconnect, and
 //! keep a little of each that never comes. Here every attempt has reply subjects of its own,
 //! `<inbox>.<attempt>.<n>`, one reader waits for them, and what belongs to an earlier
-//! attempt is dropped: it can be mistaken for nothing.
+//! attempt is dropped. It can be mistaken for nothing.
 
 use std::time::Duration;
 

@@ -17,8 +17,8 @@
 //! takes; a larger event becomes several. An event takes at most 1,000 messages.
 //!
 //! A tail is as new as the leader that reports it. A leader that was cut off from the others,
-//! and does not know yet, may report an old one for up to ten seconds; nothing can be appended
-//! after that, so an append is what proves a tail.
+//! and does not know yet, may report an old one for up to ten seconds. Nothing can be appended
+//! after that one, so an append is what proves a tail.
 
 mod api;
 mod append;
@@ -83,11 +83,11 @@ pub struct JetStreamLog {
 impl JetStreamLog {
     /// Makes a log, on `replicas` servers, and opens it.
     ///
-    /// If an earlier call was cut short, this one completes what it began: the log then has
+    /// If an earlier call was cut short, this one completes what it began. The log then has
     /// the lineage of that call, see [`Reader::identity`].
     ///
     /// # Errors
-    /// `AlreadyExists` if the log is there, or what is left of it: nothing was changed.
+    /// `AlreadyExists` if the log is there, or what is left of it. Nothing was changed.
     /// `Unusable` if the server is too old, refuses the login, or cannot keep that many
     /// replicas. `Unavailable` if it does not answer for 30 s, longer than a cluster elects:
     /// it is not known what was made; call again.
@@ -123,7 +123,7 @@ impl JetStreamLog {
     /// Removes a log with everything in it, for good, if it is of this lineage.
     ///
     /// # Errors
-    /// `NotFound` if it is not there, `WrongLog` if it is another log: nothing was removed.
+    /// `NotFound` if it is not there, `WrongLog` if it is another log. Nothing was removed.
     pub async fn delete(options: &JetStreamOptions, lineage: Lineage) -> Result<(), LogError> {
         let link = Link::connect(options).await?;
         create::delete(&link, &options.log, lineage).await

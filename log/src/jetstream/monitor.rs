@@ -1,6 +1,6 @@
 //! What a server says at its monitoring address and nowhere else.
 //!
-//! One plain HTTP/1.0 request, which the server answers and closes: no HTTP library is worth
+//! One plain HTTP/1.0 request, which the server answers and closes. No HTTP library is worth
 //! it.
 
 use std::time::Duration;

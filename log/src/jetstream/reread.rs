@@ -1,6 +1,6 @@
 //! Looking again at what changed between two questions to the server.
 //!
-//! What a log holds is read with several questions, and the answers may not fit together: it
+//! What a log holds is read with several questions, and the answers may not fit together. It
 //! was trimmed in between, or the rest of a batch is not stored yet. How long that takes depends
 //! on the server's disk, so the looks are bounded by time, not by their number.
 

@@ -14,10 +14,10 @@ use tipline_proto::{Chain, LogIdentity, LogName};
 
 use crate::error::LogError;
 
-/// The server's least. Nothing depends on it: there are no message ids.
+/// The server's least. Nothing depends on it. There are no message ids.
 const DUPLICATE_WINDOW: Duration = Duration::from_millis(100);
 
-/// Settings of the stream of the events: it loses nothing and forgets nothing. Purging is
+/// Settings of the stream of the events. It loses nothing and forgets nothing. Purging is
 /// not denied, because retention trims by it.
 pub(super) fn events(identity: &LogIdentity, replicas: usize) -> Config {
     Config {
@@ -31,7 +31,7 @@ pub(super) fn events(identity: &LogIdentity, replicas: usize) -> Config {
     }
 }
 
-/// Settings of the stream of the receipts: it keeps the newest of each subject.
+/// Settings of the stream of the receipts. It keeps the newest of each subject.
 pub(super) fn receipts(identity: &LogIdentity, replicas: usize) -> Config {
     let primary = Subject::Primary(identity.name.clone()).to_string();
     let claim = Subject::Claim(identity.name.clone()).to_string();

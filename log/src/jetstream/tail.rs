@@ -45,7 +45,7 @@ impl JetStreamLog {
     ///
     /// The newest unit and the claim that it is under are asked for at once, so that a writer that
     /// appends after it has a chance while others do, too. The log may grow between the two
-    /// answers, as fast as it likes: a claim that came in between is the newer tail. Only what
+    /// answers, as fast as it likes. A claim that came in between is the newer tail. Only what
     /// was trimmed away in between is looked for again.
     pub(super) async fn read_tail(&self) -> Result<Tail, LogError> {
         let mut reread = Reread::begin();

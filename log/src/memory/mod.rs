@@ -34,7 +34,7 @@ use state::State;
 use subscription::{MemoryFeed, MemorySubscription};
 
 /// Largest message of a log in memory: 1 MiB, the default of a NATS server. Only
-/// [`Appender::messages`] and the fence depend on it.
+/// [`Appender::unit_len`] and the fence depend on it.
 pub const MAX_MESSAGE_BYTES: usize = 1 << 20;
 
 /// A log in memory. Clones are handles on the same log, as of different processes.
@@ -67,7 +67,7 @@ impl MemoryLog {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        // A state is changed by whole statements: a panic elsewhere leaves nothing half done.
+        // A state is changed by whole statements. A panic elsewhere leaves nothing half done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

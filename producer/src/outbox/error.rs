@@ -9,8 +9,8 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OutboxError {
-    /// The event does not follow from the ones before it. It was not enqueued: in the log it
-    /// would stop every consumer. Correct the node.
+    /// The event does not follow from the ones before it. It was not enqueued, because in the
+    /// log it would stop every consumer. Correct the node.
     #[error("{event} was not enqueued")]
     DoesNotLink {
         /// Which event.
@@ -18,7 +18,7 @@ pub enum OutboxError {
         /// What does not link.
         source: LinkError,
     },
-    /// The event is none that a node writes. It was not enqueued. Correct the node.
+    /// A node does not write such an event. It was not enqueued. Correct the node.
     #[error("{event} was not enqueued: {why}")]
     Refused {
         /// Which event.
@@ -29,9 +29,9 @@ pub enum OutboxError {
     /// The event is over a limit. It was not enqueued.
     #[error(transparent)]
     TooLarge(#[from] PayloadTooLarge),
-    /// As many events or bytes wait as the outbox may hold: the log has been away for long.
-    /// The event was not enqueued. Hold the commit back, or end without replication; continuing
-    /// without the event leaves a hole that nothing can fill.
+    /// As many events or bytes wait as the outbox may hold. The log has been unavailable for
+    /// long. The event was not enqueued. Hold the commit back, or end without replication.
+    /// Continuing without the event leaves a gap that nothing can fill.
     #[error(
         "the outbox {place} is full: {events} events with {bytes} bytes wait for the log; see why the log does not take them"
     )]
@@ -43,7 +43,8 @@ pub enum OutboxError {
         /// How many payload bytes wait.
         bytes: u64,
     },
-    /// Rows were asked for that are gone. The log lost what it had acknowledged, or the outbox is another one.
+    /// Rows were requested that are gone. The log lost what it had acknowledged, or the outbox is
+    /// another one.
     #[error("the outbox {place} holds rows from {first} on, not {asked}")]
     Trimmed {
         /// Which outbox.
@@ -53,7 +54,8 @@ pub enum OutboxError {
         /// Oldest row that is held.
         first: u64,
     },
-    /// What is there is not an outbox of Tipline, or cannot be one. The message says what to change.
+    /// What is there is not an outbox of Tipline, or cannot be one. The message says what to
+    /// change.
     #[error("{place} is not a usable outbox: {why}")]
     Unusable {
         /// Which outbox.

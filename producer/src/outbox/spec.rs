@@ -36,7 +36,7 @@ pub struct Pending {
 ///   exactly if that transaction is.
 /// - Sequences are dense and in commit order.
 /// - What [`Outbox::read`] gave once it gives again, unaltered, until it is trimmed.
-/// - The rows link ([`tipline_proto::Links`]) and keep the limits: the outbox refuses any other
+/// - The rows link ([`tipline_proto::Links`]) and keep the limits. The outbox refuses any other
 ///   event when it is enqueued, because in the log it would stop every consumer for good.
 ///
 /// Calls block; the publisher makes them on a thread of their own. They never hold up the
@@ -71,6 +71,6 @@ pub trait Outbox: Send + Debug {
     ) -> Result<Vec<Row>, OutboxError>;
 
     /// Drops rows up to `sequence`, which must be in the log. May return before they are
-    /// gone for good: trimming again after a crash does no harm.
+    /// gone for good. Trimming again after a crash does no harm.
     fn trim(&mut self, sequence: u64) -> Result<(), OutboxError>;
 }

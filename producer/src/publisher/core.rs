@@ -61,7 +61,7 @@ pub(crate) enum Command {
     Claimed { claim: Entry },
     /// These entries are in the log.
     Logged { unit: Unit },
-    /// The log lost what it had acknowledged: an alarm.
+    /// An alarm: the log lost what it had acknowledged.
     LostData { acknowledged: Position, found: Tail },
     /// Whatever was retried is over.
     Settled,
@@ -196,7 +196,7 @@ impl Core {
         }
     }
 
-    /// If nothing is in flight, nothing shows whether this primary is fenced: look.
+    /// If nothing is in flight, nothing shows whether this primary is fenced. Look.
     fn challenged(&mut self) -> Vec<Command> {
         if !matches!(self.phase, Phase::Idle) {
             return vec![];
@@ -211,7 +211,7 @@ impl Core {
             return self.claimed(claim, tail);
         }
         let event = Event::EpochStarted { primary: self.primary.clone(), outbox: self.outbox };
-        // Our own epoch counts too: the log may have lost our claim, but someone has seen it.
+        // Our own epoch counts too. The log may have lost our claim, but someone has seen it.
         let epoch = tail.epoch.max(self.epoch) + 1;
         let claim = Entry::seal(&tail.position, epoch, now, logged_through, event);
         self.claim = Some(claim.clone());
@@ -236,7 +236,7 @@ impl Core {
         match (phase, result) {
             (Phase::Claiming(claim), Ok(tail)) => self.claimed(claim, tail),
             (Phase::Claiming(_), Err(AppendError::Conflict)) => {
-                // Someone else wrote: read again at once, a busy writer leaves short gaps.
+                // Someone else wrote. Read again at once: a busy writer leaves short gaps.
                 self.phase = Phase::Surveying;
                 vec![Command::Survey]
             }
@@ -273,7 +273,7 @@ impl Core {
         commands
     }
 
-    /// After a conflict or a doubt: the tail alone decides.
+    /// After a conflict or a doubt the tail alone decides.
     fn resolve(&mut self, TailRead { tail: found, ours }: TailRead) -> Vec<Command> {
         let Phase::Resolving(unit) = std::mem::replace(&mut self.phase, Phase::Idle) else {
             return self.end(EndReason::halted("a tail was read that nobody had asked for"));

@@ -27,7 +27,7 @@ use crate::status::BackupStatus;
 pub(crate) type Connect =
     Box<dyn FnMut() -> Pin<Box<dyn Future<Output = Result<Arc<dyn Log>, LogError>> + Send>> + Send>;
 
-/// Rows are looked for this often, should a wake-up have been missed: by a node that
+/// Rows are looked for this often, in case a wake-up was missed, for example by a node that
 /// enqueues from another process, or forgets to call.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How far back the newest block is looked for, only to announce it.
@@ -56,7 +56,7 @@ struct Ready {
     board: BoardWatch,
 }
 
-/// Opens the log and reads the board: everything is known before anything is published.
+/// Opens the log and reads the board, so that everything is known before anything is published.
 async fn start(publisher: &Arc<Publisher>, mut connect: Connect) -> Result<Ready, EndReason> {
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     loop {
@@ -227,7 +227,7 @@ impl Driver {
         });
     }
 
-    /// The log is complete up to here: notify everyone, and tidy the outbox.
+    /// The log is complete up to here. Notify everyone, and tidy the outbox.
     fn advance(&mut self, tail: Position, logged: u64, tip: Option<Tip>) {
         self.digests.push(tail);
         self.publisher.progress.send_modify(|progress| {
@@ -259,7 +259,7 @@ impl Driver {
     fn wait_for_rows(&mut self, at_most: Duration) {
         let publisher = Arc::clone(&self.publisher);
         self.push(async move {
-            // Both answers mean the same: look.
+            // Both answers mean the same. Look.
             _ = tokio::time::timeout(at_most, publisher.wake.notified()).await;
             Input::Woken
         });

@@ -130,7 +130,7 @@ async fn check_same_history(
     let Some(logged) = logged.filter(|entry| entry.outbox_sequence == sequence) else {
         return Ok(());
     };
-    // Not by its time: a node that was rebuilt has committed the same event again.
+    // Its time does not count. A node that was rebuilt has committed the same event again.
     if logged.event == row.event {
         return Ok(());
     }

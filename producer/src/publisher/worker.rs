@@ -108,7 +108,7 @@ impl OutboxWorker {
     ) -> Result<T, Obstacle> {
         let (reply, answer) = oneshot::channel();
         let job: Job = Box::new(move |worker| {
-            // Nobody waits any more if the publisher was dropped: nothing to report.
+            // Nobody waits any more if the publisher was dropped. There is nothing to report.
             _ = reply.send(job(worker));
         });
         let sent = self.jobs.send(job).await;

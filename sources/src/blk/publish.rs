@@ -9,9 +9,9 @@ use super::scan::BlkScan;
 use super::tree::{Place, Step};
 use crate::files::{FileSource, Item, Look, damaged, io_failed, reference, to_i64};
 
-/// Most events that are enqueued in one transaction: then one fsync of the index is for all.
+/// Most events that are enqueued in one transaction. Then one fsync of the index is for all.
 const MOST_EVENTS: usize = 64;
-/// Blocks further below the tip are forgotten: a branch that parts there is refused. A week
+/// Blocks further below the tip are forgotten. A branch that parts there is refused. A week
 /// of Bitcoin.
 const DEPTH: u64 = 1000;
 

@@ -105,7 +105,7 @@ pub(super) fn read(
         // 32 bytes are a hash; if ever they were not, the record would not be one.
         return Ok(Record::Garbage("a hash of 32 bytes was refused".to_owned()));
     };
-    // At the very end all is written: the file grew by writing.
+    // At the very end all is written. The file grew by writing.
     let followed = end == size || !zeros(file, end)?;
     Ok(Record::Whole(Head { magic: found, hash, parent, length, followed }))
 }

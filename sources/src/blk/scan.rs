@@ -72,7 +72,7 @@ pub(super) struct BlkScan {
     pub(super) warned_full: bool,
     offsets: BTreeMap<String, u64>,
     magic: Option<Magic>,
-    /// What is in memory may not be what is in the index: read it again first.
+    /// What is in memory may not be what is in the index. Read it again first.
     stale: bool,
     warned_half: Option<(PathBuf, u64)>,
     warned_waiting: Option<Hash>,
@@ -148,7 +148,7 @@ impl BlkScan {
             let why = format!("it was read up to offset {start}, and now it ends before that");
             return Err(damaged(&self.place, path, why));
         }
-        // After a restart: every record starts as the first one does.
+        // After a restart every record starts as the first one does.
         if self.magic.is_none() && start > 0 {
             self.magic = Some(record::magic(&mut file, self.files.key).map_err(failed)?);
         }
@@ -286,7 +286,7 @@ impl Scan for BlkScan {
         if self.stale {
             self.load()?;
         }
-        // Whatever was changes: looking at every file's length costs little.
+        // Which files changed does not matter. Looking at every file's length costs little.
         changes.take_everything();
         changes.take_changed();
         let files = self.list()?;

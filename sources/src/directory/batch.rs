@@ -18,7 +18,7 @@ use crate::files::{
     Completeness, FileChanges, Item, Look, damaged, io_failed, reference, sync_failed,
 };
 
-/// Most files that are enqueued in one transaction: then one fsync of the index is for all.
+/// Most files that are enqueued in one transaction. Then one fsync of the index is for all.
 const MOST_FILES: usize = 64;
 
 /// A file that changed while it was read is read again after this time.

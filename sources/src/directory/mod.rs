@@ -17,11 +17,11 @@
 //! height is waited for, with a warning. Proofs come in any order, once their block has.
 //!
 //! # What may change
-//! - The newest block may be replaced: it is rolled back, and the new one published.
-//! - A proof may be replaced: the new one is published too, and consumers keep that. If the
+//! - The newest block may be replaced. It is rolled back, and the new one published.
+//! - A proof may be replaced. The new one is published too, and consumers keep that. If the
 //!   old one was not published yet, the outbox is damaged there.
-//! - A block below the newest one that has other content stops the outbox: what was published
-//!   is no more true, and nobody said so.
+//! - A block below the newest one that has other content stops the outbox. What was published
+//!   is no longer true, and nobody said so.
 //! - Files may be deleted once their rows are removed, about a thousand rows behind the log.
 
 mod batch;

@@ -142,7 +142,7 @@ impl Scan for DirectoryScan {
         // Nothing is built on a tip that is being replaced.
         while self.follow_changes(changes, &mut look)? {
             let more_blocks = self.take_blocks(changes, &mut look)?;
-            // After each portion: a proof must come before its block is forgotten.
+            // After each portion, because a proof must come before its block is forgotten.
             while self.take_proofs(changes, &mut look)? {}
             if !more_blocks {
                 break;

@@ -253,7 +253,7 @@ impl Task {
             error = error_chain(&error),
             "the outbox over the node's files has stopped"
         );
-        // Set once: the thread ends here.
+        // Set once. The thread ends here.
         _ = self.failure.set(error);
         self.wake.notify_one();
     }

@@ -120,7 +120,7 @@ impl Index {
     /// transaction, what `record` writes of those that were taken. The publisher is woken.
     ///
     /// The newest block and the newest row get a copy of what they refer to; older copies go.
-    /// `replaced` names a reference whose file now has other content: the copy becomes all
+    /// `replaced` names a reference whose file now has other content. The copy becomes all
     /// there is.
     pub(crate) fn enqueue(
         &mut self,
@@ -205,7 +205,7 @@ fn copy_newest(tx: &Transaction<'_>, items: &[Item], sequences: &[u64]) -> rusql
     Ok(())
 }
 
-/// SQLite's integers have a sign, ours never do: what is written comes out again, and nothing
+/// SQLite's integers have a sign, ours never do. What is written comes out again, and nothing
 /// below zero is ever written.
 pub(crate) fn from_i64(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)

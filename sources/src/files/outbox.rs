@@ -10,12 +10,12 @@ use tokio::sync::Notify;
 use super::follow::{Follower, Scan, Watched};
 use super::source::FileSource;
 
-/// An outbox that is a view over the files that a node keeps anyway: nothing is stored
+/// An outbox that is a view over the files that a node keeps anyway. Nothing is stored
 /// twice, and the node needs no line of code. Made by [`FileOutbox::directory`] and
 /// [`FileOutbox::blk`].
 ///
 /// A thread of its own follows the files until this is dropped. If it finds something that it
-/// must not publish, the outbox stops: what was enqueued before is still given out, and then
+/// must not publish, the outbox stops. What was enqueued before is still given out, and then
 /// every read answers the error.
 #[derive(Debug)]
 pub struct FileOutbox {
@@ -71,7 +71,7 @@ impl Outbox for FileOutbox {
         max_rows: usize,
         max_bytes: usize,
     ) -> Result<Vec<Row>, OutboxError> {
-        // Asked first: whatever was enqueued before the failure is then in the rows.
+        // Asked first. Whatever was enqueued before the failure is then in the rows.
         let failure = self.follower.failure();
         let rows = self.index.read(after, max_rows, max_bytes)?;
         match failure {

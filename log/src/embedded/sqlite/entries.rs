@@ -26,7 +26,7 @@ impl Database {
     pub(in crate::embedded) fn tail(&self) -> Result<Tail, LogError> {
         let origin = Tail::origin(&self.identity);
         let explain = |error| explain(&self.place, "the newest entry", error);
-        // One view of it all: another process may append and trim meanwhile.
+        // One view of it all. Another process may append and trim meanwhile.
         let _view = self.connection.unchecked_transaction().map_err(explain)?;
         let newest = newest(&self.connection).map_err(explain)?;
         let Some((number, digest, claim)) = newest else { return Ok(origin) };

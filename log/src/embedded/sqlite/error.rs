@@ -18,7 +18,7 @@ pub(super) fn explain(place: &str, what: &str, error: rusqlite::Error) -> LogErr
             let what = format!("{what}; another process held its lock for {LOCK_LIMIT:?}");
             LogError::Unavailable { place, what, source: Some(error.into()) }
         }
-        // The transaction was rolled back: what was acknowledged before is not in doubt.
+        // The transaction was rolled back. What was acknowledged before is not in doubt.
         Some(ErrorCode::DiskFull) => {
             let what = format!("{what}; there is no space left on its disk: free some");
             LogError::Unavailable { place, what, source: Some(error.into()) }

@@ -1,6 +1,6 @@
 //! SQLite: everything that this log does with it, and the only folder that names the crate.
 //!
-//! Nothing else in this crate may open the log's file, not even to look at it: closing any
+//! Nothing else in this crate may open the log's file, not even to look at it. Closing any
 //! descriptor of a file drops the locks that SQLite holds on it in this process, and another
 //! process could then throw away the write-ahead log under a running writer. `stat` is harmless.
 

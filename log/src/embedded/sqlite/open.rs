@@ -16,7 +16,7 @@ use crate::error::LogError;
 const APPLICATION_ID: i32 = 0x5470_4C67;
 /// Version of the tables. Keep stable; a higher one is refused.
 const SCHEMA_VERSION: i32 = 1;
-/// Version of the tables of a log that was trimmed: it has one more, and its first entry is
+/// Version of the tables of a log that was trimmed. It has one more, and its first entry is
 /// not the first of all. Keep stable.
 pub(super) const TRIMMED_VERSION: i32 = 2;
 

@@ -147,7 +147,7 @@ impl RocksDbOutbox {
         let bytes = Head::decode(&row).map_err(damaged(place, &at))?.bytes;
         let write = || {
             let mut batch = WriteBatch::default();
-            // Not a range: a database with a row cache refuses batches with ranges.
+            // Not a range, because a database with a row cache refuses batches with ranges.
             for sequence in trimmed.sequence + 1..=end {
                 db.delete(&mut batch, &keys::row(sequence))?;
                 db.delete(&mut batch, &keys::payload(sequence))?;
@@ -189,7 +189,7 @@ impl Outbox for RocksDbOutbox {
     }
 
     fn pending(&mut self) -> Result<Pending, OutboxError> {
-        // In this order: rows that come in between wait, they are not less than nothing.
+        // In this order: rows that come in between count as waiting, so nothing is negative.
         let (trimmed, newest) = (self.shared.trimmed()?, self.shared.newest()?);
         let bytes = newest.bytes.saturating_sub(trimmed.bytes);
         Ok(Pending { first: trimmed.sequence + 1, last: newest.sequence, bytes })

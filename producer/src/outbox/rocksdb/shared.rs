@@ -37,7 +37,7 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// The outboxes that are open in this process: two on one database would give the same
+/// The outboxes that are open in this process. Two on one database would give the same
 /// sequence twice.
 static OPEN: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
 

@@ -1,4 +1,4 @@
-//! Units: events that are committed in one write batch of the node's.
+//! Units, the events that are committed in one write batch of the node's.
 
 use std::fmt;
 use std::sync::MutexGuard;
@@ -51,7 +51,7 @@ impl<'a> OutboxUnit<'a> {
         window: u64,
         turn: MutexGuard<'a, ()>,
     ) -> Result<Self, OutboxError> {
-        // Always from the database: whether the write of the unit before happened is known there.
+        // Always from the database. Whether the write of the unit before happened is known there.
         let (trimmed, newest) = (shared.trimmed()?, shared.newest()?);
         let next = newest.sequence + 1;
         let row = shared.db.get(&keys::row(next));
@@ -64,7 +64,7 @@ impl<'a> OutboxUnit<'a> {
         Ok(Self { shared, clock, window, limits, trimmed, newest, blocks, mark, _turn: turn })
     }
 
-    /// Enqueues an event into the node's batch: it will be published exactly if this unit commits
+    /// Enqueues an event into the node's batch. It will be published exactly if this unit commits
     /// that batch. Answers its sequence, by which its way can be followed from then on.
     ///
     /// All events of a unit go into one batch.
@@ -80,8 +80,8 @@ impl<'a> OutboxUnit<'a> {
     }
 
     /// Enqueues an event whose payload the node keeps already, or puts into the same batch, as the
-    /// value of `key` in `family`, a column family of its own: the row has its length and BLAKE3
-    /// only. The value must stay there until the row is removed: it is read when the event is
+    /// value of `key` in `family`, a column family of its own. The row has its length and BLAKE3
+    /// only. The value must stay until the row is removed, because it is read when the event is
     /// published, and anything else than the bytes that were enqueued stops the publisher.
     ///
     /// # Errors
@@ -113,10 +113,10 @@ impl<'a> OutboxUnit<'a> {
     /// return.
     ///
     /// # Errors
-    /// [`OutboxError::Refused`] if it is not the batch that the events went into: nothing was
+    /// [`OutboxError::Refused`] if it is not the batch that the events went into. Nothing was
     /// written. [`OutboxError::Failed`] if RocksDB refused, [`OutboxError::Corrupt`] if it
-    /// found its files damaged: whether the batch was written the next unit finds out, and so
-    /// must the node: the database shows it, at the latest when it is opened again.
+    /// found its files damaged. Whether the batch was written the next unit finds out, and so
+    /// must the node. The database shows it, at the latest when it is opened again.
     pub fn commit(self, batch: WriteBatch) -> Result<(), OutboxError> {
         let shared = self.shared;
         if let Some(newest) = self.write(batch, &synced())? {
@@ -125,7 +125,7 @@ impl<'a> OutboxUnit<'a> {
         Ok(())
     }
 
-    /// Writes the batch as [`OutboxUnit::commit`] does, with the node's own options: as durable
+    /// Writes the batch as [`OutboxUnit::commit`] does, with the node's own options, and as durable
     /// on return as they say, but never without the write-ahead log. Rows that the machine
     /// could still lose are made durable before they are published.
     ///

@@ -10,9 +10,9 @@
 //!   transaction commits, and as durably.
 //! - [`SqliteOutbox`] on a connection of its own, for the publisher. It holds the database's
 //!   write lock only while it removes rows that are logged, some at a time, and without waiting
-//!   for the disk: a node's commit waits for that a few milliseconds at most.
+//!   for the disk. A node's commit waits for that a few milliseconds at most.
 //!
-//! The database must be in WAL mode: otherwise every read of the publisher would hold up the
+//! The database must be in WAL mode. Otherwise every read of the publisher would hold up the
 //! node, and the other way round.
 
 mod error;

@@ -92,7 +92,7 @@ impl OutboxTable {
         }
     }
 
-    /// Enqueues an event: it will be published exactly if the transaction commits. Answers
+    /// Enqueues an event. It will be published exactly if the transaction commits. Answers
     /// its sequence, by which its way can be followed once the transaction has committed.
     ///
     /// # Errors
@@ -213,7 +213,7 @@ impl OutboxTable {
     }
 }
 
-/// Looks without the write lock: a node that is started again must not wait for one.
+/// Looks without the write lock. A node that is started again must not wait for one.
 fn is_installed(conn: &Connection) -> rusqlite::Result<bool> {
     let table = "SELECT count(*) FROM sqlite_schema WHERE name = 'tipline_outbox_state'";
     let row = "SELECT count(*) FROM tipline_outbox_state";
@@ -223,7 +223,7 @@ fn is_installed(conn: &Connection) -> rusqlite::Result<bool> {
 
 /// All or nothing; in the caller's transaction if there is one.
 fn create(conn: &Connection, genesis: &Hash) -> rusqlite::Result<()> {
-    // Not deferred: to go from reading to writing fails at once if somebody else writes.
+    // Not deferred, because going from reading to writing fails at once if somebody else writes.
     let (begin, commit, rollback) = if conn.is_autocommit() {
         ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")
     } else {
