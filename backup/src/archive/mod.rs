@@ -99,7 +99,7 @@ impl Archive {
                 return Err(ArchiveError::Newer { place, object, found, known });
             }
         };
-        let keys = keys.of_archive(&recipients).map_err(|given| {
+        let keys = keys.for_archive(&recipients).map_err(|given| {
             let (place, found) = (place.clone(), recipients.clone());
             ArchiveError::WrongRecipients { place, found, given }
         })?;

@@ -8,6 +8,8 @@ mod bundle;
 mod error;
 mod name;
 mod restore;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
