@@ -223,14 +223,15 @@ async fn a_server_that_accepts_and_never_answers_is_told_within_seconds() {
     let dir = TempDir::new().unwrap();
     let (from, to) = (dir.path().join("from"), dir.path().join("to"));
     std::fs::write(&from, "x").unwrap();
+    let throttle = Throttle::none();
     let calls = tokio::join!(
         timed("list", at.list("", None)),
         timed("read", at.read("x")),
         timed("read_range", at.read_range("x", 0..1)),
         timed("create", at.create("new", "x".into())),
         timed("remove", at.remove("x")),
-        timed("upload", at.upload("file", &from, &Throttle::none())),
-        timed("download", at.download("x", &to, &Throttle::none())),
+        timed("upload", at.upload("file", &from, &throttle)),
+        timed("download", at.download("x", &to, &throttle)),
     );
     let calls = [calls.0, calls.1, calls.2, calls.3, calls.4, calls.5, calls.6];
     for (call, error, took) in calls {
