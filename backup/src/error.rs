@@ -155,6 +155,14 @@ impl RestoreError {
         RestoreError::Internal { what: what.into(), source: Some(Box::new(source)) }
     }
 
+    /// An archive's error, or that of its destination.
+    pub(crate) fn archive(error: ArchiveError) -> Self {
+        match error {
+            ArchiveError::Destination(error) => error.into(),
+            error => RestoreError::Archive(error),
+        }
+    }
+
     /// Why a store's thread or the loop on it ended. Errors of the store and the log stay theirs.
     pub(crate) fn consumer(error: ConsumerError) -> Self {
         match error {

@@ -108,7 +108,7 @@ impl Keys {
 
     /// These keys for an archive that names its recipients; the others that were given, if they
     /// are not the same.
-    pub(crate) fn of_archive(mut self, recipients: &[String]) -> Result<Self, Vec<String>> {
+    pub(crate) fn for_archive(mut self, recipients: &[String]) -> Result<Self, Vec<String>> {
         let given = self.recipients();
         if !given.is_empty() && given != recipients {
             return Err(given);

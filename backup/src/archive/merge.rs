@@ -72,10 +72,10 @@ impl Archive {
                         Some(before)
                     } else {
                         self.write_merged(before, merged).await?;
-                        Some(MergedRun::of(name, index, entries))
+                        Some(MergedRun::new(name, index, entries))
                     }
                 }
-                None => Some(MergedRun::of(name, index, entries)),
+                None => Some(MergedRun::new(name, index, entries)),
             };
         }
         match merging {
@@ -180,7 +180,7 @@ struct MergedRun {
 }
 
 impl MergedRun {
-    fn of(name: &SegmentName, index: SegmentIndex, entries: Vec<Entry>) -> Self {
+    fn new(name: &SegmentName, index: SegmentIndex, entries: Vec<Entry>) -> Self {
         let bytes = entries.iter().map(body_bytes).sum();
         Self { name: name.clone(), index, entries, segments: 1, bytes }
     }

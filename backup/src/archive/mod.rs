@@ -38,7 +38,7 @@ use bytes::Bytes;
 use tipline_proto::{Cursor, Entry, LogIdentity};
 use tipline_store::StoreIdentity;
 
-use crate::destination::{Destination, DestinationError};
+use crate::destination::{Destination, DestinationError, Object};
 
 pub use error::ArchiveError;
 pub use expire::ExpireError;
@@ -99,7 +99,7 @@ impl Archive {
                 return Err(ArchiveError::Newer { place, object, found, known });
             }
         };
-        let keys = keys.of_archive(&recipients).map_err(|given| {
+        let keys = keys.for_archive(&recipients).map_err(|given| {
             let (place, found) = (place.clone(), recipients.clone());
             ArchiveError::WrongRecipients { place, found, given }
         })?;
@@ -202,7 +202,7 @@ impl Archive {
     /// The same with those that are about to be removed.
     async fn all_segments(&self) -> Result<Vec<SegmentName>, ArchiveError> {
         let objects = self.destination.list(name::FOLDER, None).await?;
-        let parse = |object: &crate::Object| SegmentName::parse(&object.name, object.bytes);
+        let parse = |object: &Object| SegmentName::parse(&object.name, object.bytes);
         let mut names: Vec<SegmentName> = objects.iter().filter_map(parse).collect();
         names.sort_by(|a, b| (a.first, b.last, &a.digest).cmp(&(b.first, a.last, &b.digest)));
         Ok(names)

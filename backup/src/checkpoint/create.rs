@@ -80,7 +80,7 @@ impl Making {
     fn run(&self, mut snapshot: Vec<Box<dyn Snapshot>>) -> Result<Outcome, CheckpointError> {
         self.check_cancel()?;
         let total = self.needed(&snapshot)?;
-        let mut id = CheckpointId::of(&snapshot, self.created);
+        let mut id = CheckpointId::from_snapshot(&snapshot, self.created);
         // The clock may stand still, or go back.
         while self
             .set
@@ -181,7 +181,7 @@ impl Making {
         }
         tree::flush(&root)?;
         tree::flush(set)?;
-        let manifest = Manifest::of(id.clone(), self.created, snapshot, files)?;
+        let manifest = Manifest::new(id.clone(), self.created, snapshot, files)?;
         let text = manifest.to_text()?;
         self.check_cancel()?;
         tree::finish(&root, &text)?;

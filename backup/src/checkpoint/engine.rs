@@ -111,7 +111,7 @@ fn used(set: &Path) -> io::Result<Option<Used>> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             text => text?,
         };
-        let Ok(manifest) = Manifest::of_text(&id, &text) else { return Ok(None) };
+        let Ok(manifest) = Manifest::from_text(&id, &text) else { return Ok(None) };
         used.objects.extend(manifest.files.into_iter().filter_map(|file| file.shared));
         for number in 0..manifest.parts.len() {
             if let Ok(copy) = fs::read_to_string(root.join(format!("copy-{number}"))) {

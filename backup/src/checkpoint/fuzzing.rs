@@ -9,7 +9,7 @@ pub(crate) fn read_manifest(text: &str) -> Result<Manifest, String> {
     let named = serde_json::from_str::<serde_json::Value>(text).map_err(|e| e.to_string())?;
     let id = named["id"].as_str().unwrap_or_default();
     let id: CheckpointId = id.parse().map_err(|e| format!("{e}"))?;
-    Manifest::of_text(&id, text.as_bytes())
+    Manifest::from_text(&id, text.as_bytes())
 }
 
 pub(crate) fn write_manifest(manifest: &Manifest) -> Result<String, String> {

@@ -17,7 +17,7 @@ impl CheckpointId {
     }
 
     /// Of a store that is snapshot.
-    pub(super) fn of(snapshot: &[Box<dyn Snapshot>], created: Timestamp) -> Self {
+    pub(super) fn from_snapshot(snapshot: &[Box<dyn Snapshot>], created: Timestamp) -> Self {
         let index = snapshot.last().map_or(0, |part| part.cursor().position.index);
         Self::new(index, created)
     }

@@ -60,7 +60,7 @@ impl Manifest {
     }
 
     /// Of parts that were copied. All their snapshots are at one cursor of one log.
-    pub(super) fn of(
+    pub(super) fn new(
         id: CheckpointId,
         created: Timestamp,
         snapshot: &[Box<dyn Snapshot>],
@@ -103,7 +103,7 @@ impl Manifest {
     }
 
     /// Reads the text of the checkpoint of this name. The error says what is wrong with it.
-    pub(super) fn of_text(id: &CheckpointId, text: &[u8]) -> Result<Self, String> {
+    pub(super) fn from_text(id: &CheckpointId, text: &[u8]) -> Result<Self, String> {
         let text = std::str::from_utf8(text).map_err(|_| "it is not text".to_owned())?;
         let cut = text.len().checked_sub(BEFORE_DIGEST.len() + 64 + AFTER_DIGEST.len());
         let (body, end) = cut

@@ -149,7 +149,7 @@ impl Checkpoints {
             Err(DestinationError::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        Ok(Some(match Manifest::of_text(&id, &text) {
+        Ok(Some(match Manifest::from_text(&id, &text) {
             Ok(manifest) => Listed::Whole(manifest),
             Err(why) => Listed::Corrupt { id, why },
         }))

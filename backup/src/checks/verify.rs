@@ -185,7 +185,7 @@ impl VerifyRun<'_> {
         archive: &Archive,
         mut compared: Option<&mut Compared>,
     ) -> Result<VerifiedPlace, RestoreError> {
-        let names = archive.segments().await.map_err(away)?;
+        let names = archive.segments().await.map_err(RestoreError::archive)?;
         let mut place = VerifiedPlace {
             looked_at: names.len() as u64,
             first: names.iter().map(|name| name.first).min().unwrap_or(0),
@@ -222,7 +222,7 @@ impl VerifyRun<'_> {
                 Err(error @ (ArchiveError::Corrupt { .. } | ArchiveError::Newer { .. })) => {
                     place.problems.push(error_chain(&error));
                 }
-                Err(error) => return Err(away(error)),
+                Err(error) => return Err(RestoreError::archive(error)),
             }
         }
         let (mut at, end) = (place.first.saturating_sub(1), place.last);
@@ -317,12 +317,5 @@ impl Compared {
                 .push(format!("the cursor: digest {own} at entry {index}, {source} has {digest}"));
         }
         self.place
-    }
-}
-
-fn away(error: ArchiveError) -> RestoreError {
-    match error {
-        ArchiveError::Destination(error) => error.into(),
-        error => RestoreError::Archive(error),
     }
 }

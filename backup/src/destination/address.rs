@@ -94,16 +94,3 @@ fn bad(
 ) -> DestinationError {
     DestinationError::BadAddress { address: address.to_owned(), why: why.to_owned(), source }
 }
-
-#[cfg(all(test, not(feature = "cloud")))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_left_out_says_how_to_get_it() {
-        for address in ["s3://bucket/prefix", "gs://bucket/prefix", "az://container/prefix"] {
-            let refused = open(address, &Variables::new()).unwrap_err().to_string();
-            assert!(refused.contains(address) && refused.contains("--features cloud"), "{refused}");
-        }
-    }
-}

@@ -124,7 +124,7 @@ impl Doing {
         use object_store::Error as Store;
         let refusal = match self.medium {
             Medium::Directory => None,
-            Medium::ObjectStorage => Refusal::of(&error),
+            Medium::ObjectStorage => Refusal::from_error(&error),
         };
         match error {
             error if refusal == Some(Refusal::NoBucket) => self.unavailable(Box::new(error)),
@@ -200,7 +200,7 @@ impl Refusal {
     /// has no error kinds, and does not give out the reply. It renders it as one cause of its
     /// error, and of that cause alone the text is read: never of an address or a name of ours. A
     /// wrong guess changes only what is advised.
-    fn of(error: &object_store::Error) -> Option<Self> {
+    fn from_error(error: &object_store::Error) -> Option<Self> {
         use object_store::Error as Store;
         const NO_BUCKET: [&str; 3] =
             ["NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"];

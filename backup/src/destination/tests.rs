@@ -104,3 +104,12 @@ fn a_full_disk_is_full_whatever_its_directory_is_called() {
     let found = doing(Medium::Directory).store(error);
     assert!(matches!(found, DestinationError::NoSpace { .. }), "{found:?}");
 }
+
+#[cfg(not(feature = "cloud"))]
+#[test]
+fn what_was_left_out_says_how_to_get_it() {
+    for address in ["s3://bucket/prefix", "gs://bucket/prefix", "az://container/prefix"] {
+        let refused = Destination::open_with(address, []).unwrap_err().to_string();
+        assert!(refused.contains(address) && refused.contains("--features cloud"), "{refused}");
+    }
+}

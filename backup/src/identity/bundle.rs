@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tipline_proto::Timestamp;
 
-use super::{IdentityError, IdentityName, KeyFile};
+use super::error::IdentityError;
+use super::key_file::KeyFile;
+use super::name::IdentityName;
 
 /// The format that is written, and the newest that is read.
 const FORMAT: u32 = 1;

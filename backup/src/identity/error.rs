@@ -3,8 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::IdentityName;
-use crate::{DestinationError, KeyError};
+use super::name::IdentityName;
+use crate::destination::DestinationError;
+use crate::keys::KeyError;
 
 /// What went wrong. Nothing was written, or what was written is whole.
 #[derive(Debug, thiserror::Error)]

@@ -6,18 +6,22 @@
 
 mod bundle;
 mod error;
+mod key_file;
 mod name;
 mod restore;
+#[cfg(test)]
+mod tests;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use tipline_proto::Timestamp;
 
 pub use error::IdentityError;
+pub use key_file::KeyFile;
 pub use name::{IdentityName, InvalidIdentityName};
 
-use crate::{Destination, DestinationError, Keys};
+use crate::destination::{Destination, DestinationError, Object};
+use crate::keys::Keys;
 
 /// Where backups are, below the destination.
 const FOLDER: &str = "identities";
@@ -43,23 +47,6 @@ pub struct IdentityBackup {
     pub object: String,
     /// Length of the object in bytes.
     pub bytes: u64,
-}
-
-/// A key file, opened. Its bytes are secret: `Debug` leaves them out.
-#[derive(Clone, PartialEq, Eq)]
-pub struct KeyFile {
-    /// File name.
-    pub name: String,
-    /// Where it was on the machine it was backed up from.
-    pub path: PathBuf,
-    /// What is in it.
-    pub bytes: Vec<u8>,
-}
-
-impl fmt::Debug for KeyFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyFile").field("name", &self.name).field("path", &self.path).finish()
-    }
 }
 
 impl Identities {
@@ -133,7 +120,7 @@ impl Identities {
     /// The destination's own.
     pub async fn list(&self) -> Result<Vec<IdentityBackup>, IdentityError> {
         let found = self.destination.list(FOLDER, None).await?;
-        let backup = |object: crate::Object| {
+        let backup = |object: Object| {
             let (name, time) = name::parse(object.name.strip_prefix(FOLDER)?.strip_prefix('/')?)?;
             Some(IdentityBackup { name, time, object: object.name, bytes: object.bytes })
         };

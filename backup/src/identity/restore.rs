@@ -3,7 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{IdentityError, KeyFile};
+use super::error::IdentityError;
+use super::key_file::KeyFile;
 use crate::disk::{self, Existing};
 
 /// Writes the files into a directory, which is made if it is not there; each only for its owner

@@ -34,7 +34,7 @@ pub(super) struct EntryOrder {
 }
 
 impl EntryOrder {
-    pub(super) fn of(from: &dyn StoreReader, scratch: &Path) -> Result<Self, RestoreError> {
+    pub(super) fn read(from: &dyn StoreReader, scratch: &Path) -> Result<Self, RestoreError> {
         let place = scratch.display().to_string();
         let fail = |e| failed(&place, e);
         let connection = Connection::open(scratch).map_err(fail)?;

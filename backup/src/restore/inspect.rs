@@ -1,12 +1,89 @@
 //! Inspecting a restored store before it is installed.
 
-use tipline_proto::{Cursor, Entry, Event};
-use tipline_store::StoreReader;
+use std::sync::Arc;
 
+use tipline_proto::{Cursor, Digest, Entry, Event};
+use tipline_store::{StoreReader, content_digest_while};
+
+use super::attempt::{Attempt, blocking};
+use super::report::{RestoreProgress, Step, Verification};
 use crate::error::RestoreError;
+use crate::sources::DigestCheck;
+use crate::sources::read_ahead::{ReadAhead, Wanted};
+
+impl Attempt {
+    /// Opens the staged store again and inspects it. Gives the digest of its content if it was read.
+    pub(super) async fn inspect(
+        &mut self,
+        cursor: &Cursor,
+        from: u64,
+        verification: Verification,
+    ) -> Result<Option<Digest>, RestoreError> {
+        if verification == Verification::None {
+            return Ok(None);
+        }
+        let of = self.plan.index - from.min(self.plan.index);
+        self.progress.send_replace(RestoreProgress { step: Step::Verifying, done: 0, of });
+        let (stage, expected) = (Arc::clone(&self.stage), cursor.clone());
+        let (store, reader) = blocking(move || {
+            let store = stage.open()?;
+            let reader = store.reader()?;
+            normal(&*reader, &expected)?;
+            Ok((store, reader))
+        })
+        .await?;
+        let content = match verification {
+            Verification::Strict => Some(self.inspect_all(reader, from, of).await?),
+            _ => None,
+        };
+        // Closing may write.
+        blocking(move || {
+            drop(store);
+            Ok(())
+        })
+        .await?;
+        Ok(content)
+    }
+
+    /// Reads the entries once more and compares; then reads everything back.
+    async fn inspect_all(
+        &self,
+        mut reader: Box<dyn StoreReader>,
+        from: u64,
+        of: u64,
+    ) -> Result<Digest, RestoreError> {
+        let done = self.stop.child_token();
+        let (sources, coverage) = (Arc::clone(&self.sources), self.inventory.coverage.clone());
+        let (to, target) = (self.plan.index, self.plan.target.clone());
+        let (notes, check) = (Vec::new(), DigestCheck::BeforeSending);
+        let wanted = Wanted { coverage, notes, after: from, to, target, check };
+        let (reading, mut source) = ReadAhead::start(sources, wanted, done);
+        let mut at = from;
+        while let Some(entries) = source.receive().await {
+            if self.stop.is_cancelled() {
+                return Err(RestoreError::Cancelled { at: to });
+            }
+            at = entries.last().map_or(at, |entry| entry.index);
+            reader = blocking(move || {
+                entries.iter().try_for_each(|entry| compare(&*reader, entry))?;
+                Ok(reader)
+            })
+            .await?;
+            let done = at - from;
+            self.progress.send_replace(RestoreProgress { step: Step::Verifying, done, of });
+        }
+        drop(source);
+        reading.ended().await?.result?;
+        let stop = self.stop.clone();
+        let proceed = move || {
+            if stop.is_cancelled() { Err(RestoreError::Cancelled { at: to }) } else { Ok(()) }
+        };
+        blocking(move || content_digest_while(&*reader, proceed)).await
+    }
+}
 
 /// Whether the store stands there, and has a block at every height.
-pub(super) fn normal(reader: &dyn StoreReader, expected: &Cursor) -> Result<(), RestoreError> {
+fn normal(reader: &dyn StoreReader, expected: &Cursor) -> Result<(), RestoreError> {
     let found = reader.cursor()?;
     if found.as_ref() != Some(expected) {
         let at = found.map_or("nowhere".to_owned(), |cursor| cursor.position.to_string());

@@ -43,7 +43,7 @@ pub(super) fn copy(
     let log = identity(of)?;
     into.create(&log)?;
     into.begin_bulk_load()?;
-    let order = EntryOrder::of(from, scratch)?;
+    let order = EntryOrder::read(from, scratch)?;
     let links = from.links()?;
     let nobody =
         Label::new("restore").map_err(|e| RestoreError::internal("a label was refused", e))?;

@@ -12,8 +12,11 @@
 //! - **Nothing is installed before it is whole.** The store is made beside its place, inspected,
 //!   and renamed. Whatever ends the work in the middle, the same call resumes where it stopped.
 
+mod apply;
+mod attempt;
 #[cfg(feature = "sqlite")]
 mod entry_order;
+mod fill;
 mod inspect;
 #[cfg(feature = "sqlite")]
 mod logical_copy;

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use tipline_store::{Store, StoreError, StoreIdentity};
 
 use crate::checkpoint::Manifest;
-use crate::disk::{self, Existing, Lock, parent, with_suffix};
+use crate::disk::{self, Lock, parent, with_suffix};
 use crate::error::RestoreError;
 
 const LOCK: &str = "restoring-lock";
@@ -235,8 +235,9 @@ impl Stage {
     /// the next attempt finds all parts staged again.
     pub(super) fn install(&self) -> Result<(), RestoreError> {
         let placing = self.placing();
-        disk::write_whole(&placing, &[], Existing::Replace)
-            .map_err(|source| files("making", &placing, source))?;
+        // There is none: acquiring the place removed what an earlier attempt had left.
+        disk::write_new(&placing, &[]).map_err(|source| files("making", &placing, source))?;
+        sync(parent(&placing))?;
         for ((_, path), staged) in self.place.parts.iter().zip(self.staged()) {
             for suffix in ["-wal", "-journal"] {
                 let left = with_suffix(&staged, suffix);

@@ -4,8 +4,11 @@
 //! target in `restore/`, the sign floor in `restore/sign_floor.rs`, proofs in `retention/prove.rs`.
 //! Likewise `impl Archive` over the files of `archive/`.
 
+mod inventory;
 pub(crate) mod read_ahead;
 pub(crate) mod spans;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -13,18 +16,17 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use tipline_log::{Log, LogError, error_chain};
 use tipline_proto::Entry;
 use tipline_proto::limits::{MAX_APPLY_BYTES, MAX_APPLY_EVENTS};
-use tipline_store::StoreIdentity;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use self::spans::{Coverage, Span};
+pub(crate) use inventory::{Inventory, identity};
+
+use self::spans::Span;
 use crate::archive::{Archive, ArchiveError, Row, SegmentName};
-use crate::checkpoint::{Checkpoints, Listed, Manifest};
+use crate::checkpoint::Checkpoints;
 use crate::destination::DestinationError;
 use crate::error::RestoreError;
 
-/// How many entries of a log count as one span: this much of it is searched at once.
-const LOG_SPAN: u64 = 10_000;
 /// How many spans are read at once.
 const AT_ONCE: usize = 16;
 
@@ -66,84 +68,7 @@ pub(crate) enum DigestCheck {
     BeforeSending,
 }
 
-/// What is kept at the places.
-#[derive(Debug)]
-pub(crate) struct Inventory {
-    pub(crate) identity: StoreIdentity,
-    pub(crate) coverage: Coverage,
-    /// The newest first, each with the set that has it.
-    pub(crate) checkpoints: Vec<(usize, Manifest)>,
-    /// What is there and cannot be used.
-    pub(crate) notes: Vec<String>,
-    /// What turned out to be damaged.
-    pub(crate) bad: Vec<String>,
-}
-
 impl Sources {
-    /// Takes stock of all places: what is there, and whether it is of one log.
-    pub(crate) async fn inventory(&self) -> Result<Inventory, RestoreError> {
-        let mut one = OneLog::default();
-        let mut spans = Vec::new();
-        for (source, archive) in self.archives.iter().enumerate() {
-            one.admit(archive.place(), archive.identity().into())?;
-            for name in archive.segments().await.map_err(away)? {
-                let (first, last, bytes) = (name.first, name.last, name.bytes);
-                spans.push(Span { first, last, source, name: name.to_string(), bytes });
-            }
-        }
-        if let Some(log) = &self.log {
-            let identity = log.identity();
-            one.admit(identity.name.as_str(), identity.into())?;
-            spans.extend(self.log_spans(&**log).await?);
-        }
-        let (mut checkpoints, mut notes) = (Vec::new(), Vec::new());
-        for (set, place) in self.checkpoints.iter().enumerate() {
-            for listed in place.list().await? {
-                match listed {
-                    Listed::Whole(manifest) => {
-                        let name = format!("checkpoint {} at {}", manifest.id, place.place());
-                        one.admit(&name, manifest.log.clone())?;
-                        checkpoints.push((set, manifest));
-                    }
-                    Listed::Corrupt { id, why } => {
-                        notes.push(format!("checkpoint {id} at {}: {why}", place.place()));
-                    }
-                }
-            }
-        }
-        checkpoints.sort_by_key(|(_, manifest)| std::cmp::Reverse(manifest.cursor.position.index));
-        let (coverage, places) = (Coverage::new(spans), self.places());
-        let identity = one.of.map(|(_, identity)| identity);
-        let identity = identity.ok_or_else(|| RestoreError::NotFound { places: places.clone() })?;
-        let inventory = Inventory { identity, coverage, checkpoints, notes, bad: Vec::new() };
-        // An archive whose segments are gone is not an empty chain.
-        if inventory.newest() == 0 {
-            let notes = inventory.notes.join("; ");
-            let places = format!("{places}: no segment and no usable checkpoint is there; {notes}");
-            let places = places.trim_end_matches("; ").to_owned();
-            return Err(RestoreError::NotFound { places });
-        }
-        Ok(inventory)
-    }
-
-    async fn log_spans(&self, log: &dyn Log) -> Result<Vec<Span>, RestoreError> {
-        let extent = log.extent().await?;
-        let source = self.archives.len();
-        let starts = (extent.first..=extent.last).step_by(LOG_SPAN as usize);
-        let span = |first: u64| {
-            let last = extent.last.min(first + LOG_SPAN - 1);
-            Span { first, last, source, name: format!("entries {first} to {last}"), bytes: 0 }
-        };
-        Ok(starts.map(span).collect())
-    }
-
-    fn places(&self) -> String {
-        let archives = self.archives.iter().map(Archive::place);
-        let checkpoints = self.checkpoints.iter().map(Checkpoints::place);
-        let places: Vec<&str> = archives.chain(checkpoints).collect();
-        if places.is_empty() { "no place was named".to_owned() } else { places.join(", ") }
-    }
-
     /// A span with its place, human-readable.
     pub(crate) fn name(&self, span: &Span) -> String {
         match self.archives.get(span.source) {
@@ -181,46 +106,6 @@ impl Sources {
             (span, rows)
         };
         stream::iter(spans).map(rows).buffered(AT_ONCE).boxed()
-    }
-
-    /// Gives every row of everything that was found, the oldest first. When something turns out to
-    /// be damaged it begins again without that: a row may come twice.
-    pub(crate) async fn each_row(
-        &self,
-        inventory: &mut Inventory,
-        mut each: impl FnMut(Row),
-    ) -> Result<(), RestoreError> {
-        let target = || "everything".to_owned();
-        'again: loop {
-            let mut spans = inventory.coverage.newest_first();
-            spans.reverse();
-            if let Some(gap) = inventory.coverage.gaps().first() {
-                let (first, last) = (gap.first, gap.last);
-                if inventory.bad.is_empty() {
-                    return Err(RestoreError::Gap { target: target(), first, last });
-                }
-                let what = inventory.bad.join("; ");
-                return Err(RestoreError::Corrupt { target: target(), needed: first, what });
-            }
-            let mut at = 0;
-            let mut rows_of = self.rows_of(spans);
-            while let Some((span, rows)) = rows_of.next().await {
-                match rows {
-                    Ok(rows) => {
-                        rows.into_iter().filter(|row| row.index > at).for_each(&mut each);
-                        at = at.max(span.last);
-                    }
-                    Err(ReadError::Corrupt(why)) => {
-                        drop(rows_of);
-                        inventory.give_up(&span, why);
-                        continue 'again;
-                    }
-                    Err(ReadError::Unavailable(error)) => return Err(error),
-                    Err(ReadError::ReceiverGone) => {}
-                }
-            }
-            return Ok(());
-        }
     }
 
     /// Sends the entries of a span after `after` up to `to`, in pieces of the size of a batch.
@@ -316,35 +201,6 @@ impl Sources {
     }
 }
 
-/// Several places, all of them of one log.
-#[derive(Default)]
-struct OneLog {
-    of: Option<(String, StoreIdentity)>,
-}
-
-impl OneLog {
-    fn admit(&mut self, place: &str, found: StoreIdentity) -> Result<(), RestoreError> {
-        match &self.of {
-            None => self.of = Some((place.to_owned(), found)),
-            Some((other, expected)) if *expected != found => {
-                return Err(RestoreError::WrongLog {
-                    place: place.to_owned(),
-                    found: identity(&found),
-                    other: other.clone(),
-                    expected: identity(expected),
-                });
-            }
-            Some(_) => {}
-        }
-        Ok(())
-    }
-}
-
-/// The log of a store or a place, human-readable.
-pub(crate) fn identity(of: &StoreIdentity) -> String {
-    format!("chain {:?} with lineage {}", of.chain.name.as_str(), of.lineage)
-}
-
 /// How many of the entries make a batch.
 fn piece(entries: &[Entry]) -> usize {
     let mut bytes = 0;
@@ -364,13 +220,6 @@ fn segment(span: &Span) -> Result<SegmentName, ReadError> {
         .ok_or_else(|| ReadError::Corrupt(format!("{} is not the name of a segment", span.name)))
 }
 
-fn away(error: ArchiveError) -> RestoreError {
-    match error {
-        ArchiveError::Destination(error) => error.into(),
-        error => RestoreError::Archive(error),
-    }
-}
-
 fn trouble(error: ArchiveError) -> ReadError {
     match error {
         error @ (ArchiveError::Corrupt { .. } | ArchiveError::Newer { .. }) => {
@@ -380,22 +229,6 @@ fn trouble(error: ArchiveError) -> ReadError {
         ArchiveError::Destination(error @ DestinationError::NotFound { .. }) => {
             ReadError::Corrupt(error_chain(&error))
         }
-        error => ReadError::Unavailable(away(error)),
-    }
-}
-
-impl Inventory {
-    /// Index of the newest entry that is kept anywhere.
-    pub(crate) fn newest(&self) -> u64 {
-        let checkpoint =
-            self.checkpoints.first().map(|(_, manifest)| manifest.cursor.position.index);
-        self.coverage.newest().max(checkpoint).unwrap_or(0)
-    }
-
-    /// From now on as if the span were not there.
-    pub(crate) fn give_up(&mut self, span: &Span, note: String) {
-        self.coverage.give_up(span);
-        self.bad.push(note.clone());
-        self.notes.push(note);
+        error => ReadError::Unavailable(RestoreError::archive(error)),
     }
 }
