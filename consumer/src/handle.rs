@@ -56,7 +56,7 @@ impl StoreHandle {
         let handle = Self::unattached(store.place());
         let thread = StoreThread::start(store)?;
         handle.attach(&thread);
-        drop(handle.inner.own.set(thread));
+        handle.inner.own.set(thread).ok();
         Ok(handle)
     }
 
@@ -69,7 +69,7 @@ impl StoreHandle {
     /// Reaches the store on this thread from now on.
     pub fn attach(&self, thread: &StoreThread) {
         // There is one thread in the life of a consumer.
-        drop(self.inner.jobs.set(thread.jobs()));
+        self.inner.jobs.set(thread.jobs()).ok();
     }
 
     /// Kind and place of the store, for people.

@@ -53,7 +53,7 @@ impl Receipts {
     pub(crate) async fn finish(self, failure: Option<String>) {
         let Self { mut task, last } = self;
         // If the task is gone there is nothing to finish.
-        drop(last.send(failure));
+        last.send(failure).ok();
         if timeout(LAST, &mut task).await.is_err() {
             task.abort();
         }

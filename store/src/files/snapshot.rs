@@ -121,9 +121,10 @@ impl FilesSnapshot {
         }
         // If the index still has this very row, nobody replaced the file. Who opened the store
         // anew knows of no pin.
-        match self.now.index_of(key)? == Some(index) {
-            true => Err(self.damaged(key, why)),
-            false => Ok(Ended::Overtaken),
+        if self.now.index_of(key)? == Some(index) {
+            Err(self.damaged(key, why))
+        } else {
+            Ok(Ended::Overtaken)
         }
     }
 

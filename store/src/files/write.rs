@@ -117,12 +117,11 @@ impl FileStore {
         let rolled_back = self.rolled_back(&changes, before)?;
         let pending = PendingInstall::new(&changes, rolled_back);
         let staged = pending.staged(&changes);
-        let committed = match staged.is_empty() {
-            true => self.index.apply(&referring(batch)),
-            false => {
-                let (durable, referring) = self.stage(&staged, batch);
-                durable.and_then(|()| self.index.apply(&referring))
-            }
+        let committed = if staged.is_empty() {
+            self.index.apply(&referring(batch))
+        } else {
+            let (durable, referring) = self.stage(&staged, batch);
+            durable.and_then(|()| self.index.apply(&referring))
         };
         if let Err(error) = committed {
             // Otherwise it may have been committed: then these are its payloads.

@@ -172,9 +172,10 @@ fn objects(meta: &Path) -> io::Result<Vec<String>> {
         is_file.iter().any(|folder| object.starts_with(folder)).then(|| object.to_owned())
     };
     let objects: Vec<String> = text.lines().filter_map(object).collect();
-    match objects.is_empty() {
-        true => Err(io::Error::new(io::ErrorKind::InvalidData, "the engine's list has no files")),
-        false => Ok(objects),
+    if objects.is_empty() {
+        Err(io::Error::new(io::ErrorKind::InvalidData, "the engine's list has no files"))
+    } else {
+        Ok(objects)
     }
 }
 

@@ -9,7 +9,7 @@ use rocksdb::{
 };
 
 use super::copy::clear;
-use super::error::{is_locked, store_error};
+use super::error::{is_denied, is_locked, store_error};
 use super::families::{DEFAULT, FAMILIES, Family};
 use super::inspect::{Contents, inspect};
 use super::lock::DirectoryLock;
@@ -203,9 +203,7 @@ fn make_private(directory: &Path) -> io::Result<()> {
 
 /// An error while opening: most often it is not a store at all, or cannot be written.
 fn opening(place: &str, what: &str, error: Error) -> StoreError {
-    let denied = ["Permission denied", "Read-only file system", "Operation not permitted"];
-    let text = error.as_ref();
-    if denied.iter().any(|denied| text.contains(denied)) {
+    if is_denied(&error) {
         let why = "it cannot be opened: check the permissions";
         return StoreError::unusable(place, why, Some(Box::new(error)));
     }

@@ -77,7 +77,7 @@ impl RocksDbSnapshot {
 impl Drop for RocksDbSnapshot {
     fn drop(&mut self) {
         // What stays is removed when the store is opened the next time.
-        drop(fs::remove_dir_all(&self.directory));
+        fs::remove_dir_all(&self.directory).ok();
     }
 }
 

@@ -195,7 +195,7 @@ impl SqliteStore {
         // Recovery is for the next one to open it, from what is on the medium then. If this
         // fails, closing recovers: as safe, only sooner.
         let config = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
-        drop(self.connection.set_db_config(config, true));
+        self.connection.set_db_config(config, true).ok();
         self.poison.by(error)
     }
 }

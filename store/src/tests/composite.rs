@@ -242,9 +242,10 @@ impl Sink for Leaving {
         self.0.apply(batch)
     }
     fn probe(&mut self) -> Result<(), StoreError> {
-        match self.1 {
-            true => Err(StoreError::Unavailable { place: self.place(), source: None }),
-            false => Ok(()),
+        if self.1 {
+            Err(StoreError::Unavailable { place: self.place(), source: None })
+        } else {
+            Ok(())
         }
     }
     fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {

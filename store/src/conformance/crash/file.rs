@@ -104,10 +104,13 @@ impl Content {
                 Keep::Nothing | Keep::Names => {}
                 Keep::TornLast if is_last => tear(&mut content, change, appends, rng),
                 Keep::Everything | Keep::TornLast => apply(&mut content, change),
-                Keep::Chance(chance) if rng.random_bool(chance) => match rng.random_bool(TORN) {
-                    true => tear(&mut content, change, appends, rng),
-                    false => apply(&mut content, change),
-                },
+                Keep::Chance(chance) if rng.random_bool(chance) => {
+                    if rng.random_bool(TORN) {
+                        tear(&mut content, change, appends, rng)
+                    } else {
+                        apply(&mut content, change)
+                    }
+                }
                 Keep::Chance(_) => {}
             }
         }

@@ -117,14 +117,15 @@ fn copy(from: &Path, to: &Path) {
     for file in fs::read_dir(from).unwrap() {
         let file = file.unwrap();
         let to = to.join(file.file_name());
-        match file.file_type().unwrap().is_dir() {
-            true => copy(&file.path(), &to),
-            false => drop(fs::copy(file.path(), to).unwrap()),
+        if file.file_type().unwrap().is_dir() {
+            copy(&file.path(), &to);
+        } else {
+            fs::copy(file.path(), to).unwrap();
         }
     }
 }
 
-/// Does a part of what pending does to the directory, each step if `does` says so.
+/// Does a part of what installing does to the directory, each step if `does` says so.
 fn place_some(root: &Path, placed: &Path, mut does: impl FnMut() -> bool) {
     let (left, done) = (files(root), files(placed));
     for name in left.keys().filter(|name| name.starts_with("blocks/")) {
@@ -139,9 +140,10 @@ fn place_some(root: &Path, placed: &Path, mut does: impl FnMut() -> bool) {
         };
         let suffix = format!("/{payload}.dat");
         let place = done.keys().find(|name| name.ends_with(&suffix)).unwrap();
-        match does() {
-            true => fs::rename(root.join("staging").join(name), root.join(place)).unwrap(),
-            false => whole = false,
+        if does() {
+            fs::rename(root.join("staging").join(name), root.join(place)).unwrap();
+        } else {
+            whole = false;
         }
     }
     // The marker goes last, and comes back if that was not flushed.

@@ -24,9 +24,12 @@ fn a_file_that_is_not_what_was_written_is_named_and_the_others_are_read() {
     let block = layout(&root).file(Key::block(tip - 3));
     let proof = layout(&root).file(Key::proof(tip - 1));
     for path in [&block, &proof] {
-        let read = |path| match path == &block {
-            true => reader.block(tip - 3).map(|found| found.is_some()),
-            false => reader.proof(tip - 1).map(|found| found.is_some()),
+        let read = |path| {
+            if path == &block {
+                reader.block(tip - 3).map(|found| found.is_some())
+            } else {
+                reader.proof(tip - 1).map(|found| found.is_some())
+            }
         };
         let whole = fs::read(path).unwrap();
         let mut flipped = whole.clone();
