@@ -21,7 +21,7 @@ pub(crate) const EARLY: u32 = 20;
 /// How long a consumer that stops tries to send its last receipt. The next run repeats it.
 const LAST: Duration = Duration::from_secs(2);
 
-/// The task that sends receipts: the newest at once, so many a second on average at most, and
+/// The task that sends receipts: the newest at once, a limited number per second on average at most, and
 /// repeated while nothing happens.
 #[derive(Debug)]
 pub(crate) struct Receipts {
@@ -151,7 +151,7 @@ impl Sending {
                 if !self.backoff.is_pausing() {
                     let error = error_chain(&error);
                     tracing::warn!(%consumer, error,
-                        "a receipt cannot be sent; applying goes on, and it is tried again");
+                        "a receipt cannot be sent; applying continues, and it is tried again");
                 }
                 self.sent = None;
                 self.next = started + self.backoff.failed();

@@ -51,7 +51,7 @@ impl StoreThread {
         }
     }
 
-    /// Kind and place of the store, for people.
+    /// Kind and place of the store, human-readable.
     pub fn place(&self) -> &str {
         &self.place
     }
@@ -86,7 +86,7 @@ pub(crate) fn push<T: Send + 'static>(
     let (answered, answer) = oneshot::channel();
     let job = Box::new(move |store: &mut dyn Sink| {
         let result = job(store);
-        // Whoever asked may have stopped waiting.
+        // The caller may have stopped waiting.
         answered.send(result).ok();
     });
     // If the thread has ended, the job is dropped and its answer never comes: that is how

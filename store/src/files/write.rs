@@ -66,7 +66,7 @@ use crate::stored::StoreIdentity;
 ///   with the index. A file that is missing or changed is [`StoreError::Corrupt`] with its name.
 /// - Readers never wait for the writer. Who reads the files without the index may meet a
 ///   block of a batch whose other blocks are not in place yet, or one that is being rolled back.
-/// - With no room left, nothing of the batch stays, and the handle goes on once there is room.
+/// - With no space left, nothing of the batch stays, and the handle continues once there is some.
 ///   After any other failed write, flush or rename it is poisoned.
 /// - There is one writer: see [`crate::sqlite::SqliteStore`].
 /// - New files and directories are for their owner only (0600, 0700).
@@ -188,7 +188,7 @@ impl Sink for FileStore {
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.probe()?;
         let before = self.index.ready_for(batch)?;
-        // What the batch before left undone, when there was no room even for names.
+        // What the batch before left undone, when there was no space even for names.
         if let Err(error) = self.install().and_then(|()| self.commit(batch, &before)) {
             return Err(self.poison.unless_retryable(error));
         }

@@ -163,7 +163,7 @@ fn run(from: &Path, engine: &Path) -> Result<u32, Unshared> {
     Ok(newest.unwrap_or(0))
 }
 
-/// The files that a copy is of, as the engine wrote them down: a line each, behind some others.
+/// The files that a copy is of, as the engine wrote them down: a line each, after some others.
 fn objects(meta: &Path) -> io::Result<Vec<String>> {
     let text = fs::read_to_string(meta)?;
     let object = |line: &str| {

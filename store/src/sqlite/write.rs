@@ -23,7 +23,7 @@ use crate::stored::StoreIdentity;
 /// What an entry may add to the WAL besides its payload: a page for its row, and one of an index.
 const ENTRY_WAL_BYTES: usize = 16 << 10;
 
-/// A store in one SQLite file, to be read with plain SQL by whoever wants to.
+/// A store in one SQLite file, which can be read with plain SQL.
 ///
 /// # Schema, version 1
 /// `application_id` is `0x54495053` (`TIPS`), `user_version` is 1. All tables are `STRICT`.
@@ -51,7 +51,7 @@ const ENTRY_WAL_BYTES: usize = 16 << 10;
 /// ```
 ///
 /// # How it is kept
-/// - A batch and the cursor behind it are one transaction, in WAL mode with
+/// - A batch and the cursor after it are one transaction, in WAL mode with
 ///   `synchronous = FULL`: a crash or a power cut at any instant leaves all of it or nothing.
 /// - Readers have connections of their own; each read is one statement and sees whole
 ///   batches. They never wait for the writer. A statement that somebody else keeps open
@@ -127,7 +127,7 @@ impl SqliteStore {
         &self.connection
     }
 
-    /// Pins the file of this role.
+    /// A snapshot of the file of this role.
     pub(crate) fn pin_file(&self) -> Result<SqliteSnapshot, StoreError> {
         self.poison.check(&self.place)?;
         SqliteSnapshot::new(&self.path, &self.place, self.role)
@@ -140,7 +140,7 @@ impl SqliteStore {
         present.map_err(|error| self.poison_unless_retryable(error))
     }
 
-    /// The cursor, if the handle is usable and the batch is directly behind it.
+    /// The cursor, if the handle is usable and the batch starts directly after it.
     pub(crate) fn ready_for(&self, batch: &Batch) -> Result<Cursor, StoreError> {
         self.poison.check(&self.place)?;
         batch.check_follows(self.cursor.as_ref(), &self.place).cloned()
@@ -325,7 +325,7 @@ fn write_cursor(
         .map(|_| ())
 }
 
-/// Writes one entry; `block_tip` is the height of the tip before it, and then behind it.
+/// Writes one entry; `block_tip` is the height of the tip before it, and then after it.
 fn write_entry(
     connection: &Connection,
     entry: &Entry,

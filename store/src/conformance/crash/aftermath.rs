@@ -8,7 +8,7 @@ use super::file::Keep;
 use super::mark::Mark;
 use super::{Context, Open};
 
-/// Opens what is left, some of what was unsettled, checks it, and goes on to the end. What it
+/// Opens what is left, some of what was unsettled, checks it, and continues to the end. What it
 /// promised by being opened.
 pub(super) fn look(
     open: Open,

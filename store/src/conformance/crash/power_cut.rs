@@ -125,7 +125,7 @@ impl Lab<'_> {
             }
             for _ in points.iter().filter(|it| **it == point) {
                 let _context = Context(format!(
-                    "seed {seed}, trace {number}: the power is cut behind operation {point} of {}, {}",
+                    "seed {seed}, trace {number}: the power is cut after operation {point} of {}, {}",
                     events.len(),
                     disk.describe(event)
                 ));
@@ -134,7 +134,7 @@ impl Lab<'_> {
                 let left = (&tree, keep);
                 let unsettled = disk.unsettled(root);
                 let promise = look(self.place.open, &unsettled, left, &promise, &mut self.expected);
-                // Rather one that has something to go on with.
+                // Rather one that has something to continue with.
                 if promise.at < ENTRIES as u64 / 2 {
                     last = Start { seed, tree, promise };
                 }

@@ -1,4 +1,4 @@
-//! Whatever a crash leaves behind, opening makes it the batch before or behind.
+//! Whatever a crash leaves behind, opening makes it the batch before or after.
 //!
 //! The states are copies of the directory between two steps of a batch, and what lies between
 //! those is done by hand: what a crash or a power cut leaves is any part of the renames and
@@ -21,11 +21,11 @@ use crate::spec::{Sink, Store};
 
 const INDEX: [&str; 3] = ["index.db", "index.db-wal", "index.db-shm"];
 
-/// A batch with everything in it, and the directory before, in the middle of and behind it.
+/// A batch with everything in it, and the directory before, in the middle of it and after it.
 struct Crash {
     directory: TempDir,
     before: Model,
-    behind: Model,
+    after: Model,
     batch: Batch,
     /// The one that comes next.
     next: Vec<tipline_proto::Entry>,
@@ -62,7 +62,7 @@ impl Crash {
         let crash = Self {
             directory,
             before,
-            behind: model,
+            after: model,
             batch,
             next: history.entries[second..].to_vec(),
         };
@@ -72,7 +72,7 @@ impl Crash {
         crash.keep("store", "committed");
         store.install().unwrap();
         crash.keep("store", "placed");
-        assert_files(&root, &crash.behind, "placed");
+        assert_files(&root, &crash.after, "placed");
         // As committed, but for the index.
         crash.keep("committed", "staged");
         for file in INDEX {
@@ -93,7 +93,7 @@ impl Crash {
         to
     }
 
-    /// Opens what was left and compares it, then goes on.
+    /// Opens what was left and compares it, then continues.
     fn check(&self, root: &Path, model: &Model, context: &str) {
         let mut store = FileStore::open(root).unwrap();
         assert_files(root, model, context);
@@ -104,7 +104,7 @@ impl Crash {
         let mut model = model.clone();
         if model.cursor == self.before.cursor {
             store.apply(&self.batch).unwrap();
-            model = self.behind.clone();
+            model = self.after.clone();
         }
         store.apply(&model.batch(&self.next)).unwrap();
         assert_files(root, &model, &format!("{context}, gone on"));
@@ -184,7 +184,7 @@ fn a_crash_before_the_commit_leaves_the_batch_before() {
 }
 
 #[test]
-fn a_crash_after_the_commit_leaves_the_batch_behind() {
+fn a_crash_after_the_commit_leaves_the_batch_after() {
     for seed in 0..4 {
         let crash = Crash::new(seed);
         let steps = files(&crash.path("committed")).len();
@@ -197,8 +197,8 @@ fn a_crash_after_the_commit_leaves_the_batch_behind() {
                 done <= step
             });
             let context = format!("after {step} steps");
-            crash.behind.assert_is(&FileReader::open(&root).unwrap(), &context);
-            crash.check(&root, &crash.behind, &context);
+            crash.after.assert_is(&FileReader::open(&root).unwrap(), &context);
+            crash.check(&root, &crash.after, &context);
         }
         // Any of the steps: what a power cut leaves.
         let mut rng = StdRng::seed_from_u64(seed);
@@ -206,11 +206,11 @@ fn a_crash_after_the_commit_leaves_the_batch_behind() {
             let root = crash.keep("committed", "left");
             place_some(&root, &crash.path("placed"), || rng.random_bool(0.5));
             let context = format!("some steps, part {part}");
-            crash.behind.assert_is(&FileReader::open(&root).unwrap(), &context);
-            crash.check(&root, &crash.behind, &context);
+            crash.after.assert_is(&FileReader::open(&root).unwrap(), &context);
+            crash.check(&root, &crash.after, &context);
         }
         let root = crash.keep("placed", "left");
-        crash.check(&root, &crash.behind, "all was done");
+        crash.check(&root, &crash.after, "all was done");
     }
 }
 
@@ -220,8 +220,8 @@ fn a_crash_in_the_next_batch_finishes_the_one_before_it_and_forgets_the_next() {
         let crash = Crash::new(seed);
         let root = crash.keep("placed", "next");
         let mut store = FileStore::open(&root).unwrap();
-        let next = crash.behind.clone().batch(&crash.next);
-        store.commit(&next, &crash.behind.cursor).unwrap();
+        let next = crash.after.clone().batch(&crash.next);
+        store.commit(&next, &crash.after.cursor).unwrap();
         let mut rng = StdRng::seed_from_u64(seed);
         for part in 0..10 {
             let left = crash.keep("committed", "left");
@@ -230,7 +230,7 @@ fn a_crash_in_the_next_batch_finishes_the_one_before_it_and_forgets_the_next() {
                 let file = file.unwrap();
                 fs::copy(file.path(), left.join("staging").join(file.file_name())).unwrap();
             }
-            crash.check(&left, &crash.behind, &format!("part {part}"));
+            crash.check(&left, &crash.after, &format!("part {part}"));
         }
     }
 }
@@ -263,7 +263,7 @@ fn placing_goes_on_where_it_stopped() {
         }
     }
     store.install().unwrap();
-    assert_files(&root, &crash.behind, "placed in the end");
+    assert_files(&root, &crash.after, "placed in the end");
 }
 
 #[test]
@@ -280,7 +280,7 @@ fn other_files_in_staging_are_left_alone() {
 #[test]
 fn a_commit_that_failed_is_settled_by_opening() {
     let crash = Crash::new(8);
-    for (index, model) in [("before", &crash.before), ("committed", &crash.behind)] {
+    for (index, model) in [("before", &crash.before), ("committed", &crash.after)] {
         let root = crash.keep("before", "left");
         let mut store = FileStore::open(&root).unwrap();
         // Somebody's trigger stands for a write that fails.

@@ -96,7 +96,7 @@ fn a_payload_that_cannot_be_staged_stops_it_and_nothing_of_the_batch_is_visible(
     assert!(poisoned.to_string().contains("stopped earlier"), "{poisoned}");
     drop(store);
     let mut store = FileStore::open(&root).unwrap();
-    assert_files(&root, &before, "opened anew");
+    assert_files(&root, &before, "opened again");
     store.apply(&rest).unwrap();
     assert_files(&root, &model, "and gone on");
 }
@@ -125,7 +125,7 @@ fn a_batch_that_is_committed_is_there_whatever_happens_to_its_names() {
     assert!(store.apply(&third).is_err(), "it has stopped");
     drop(store);
     let mut store = FileStore::open(&root).unwrap();
-    assert_files(&root, &committed, "opened anew");
+    assert_files(&root, &committed, "opened again");
     store.apply(&third).unwrap();
     assert_files(&root, &model, "and gone on");
 }
