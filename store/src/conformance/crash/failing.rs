@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
-use super::aftermath::{in_memory, look};
+use super::aftermath::{Left, in_memory, open_and_finish};
 use super::check::{Expected, Promise};
 use super::disk::{Disk, Tree};
 use super::endure::{ENTRIES, Endure};
@@ -137,8 +137,14 @@ impl Lab<'_> {
             for (_, keep) in cuts.iter().filter(|(cut, _)| *cut == point) {
                 let _context = Context(format!("the power is cut after {}", disk.describe(event)));
                 let tree = disk.survivor(root, *keep, &mut self.rng);
-                let left = (&tree, *keep);
-                look(self.place.open, &disk.unsettled(root), left, &promise, &mut self.expected);
+                let left = Left { tree: &tree, keep: *keep };
+                open_and_finish(
+                    self.place.open,
+                    &disk.unsettled(root),
+                    left,
+                    &promise,
+                    &mut self.expected,
+                );
             }
         }
         let everything = disk.survivor(root, Keep::Everything, &mut self.rng);
