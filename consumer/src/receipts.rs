@@ -15,8 +15,8 @@ use crate::settings::ConsumerSettings;
 
 /// Time between two receipts, on average.
 const SPACING: Duration = Duration::from_micros(1_000_000 / MAX_RECEIPTS_PER_SECOND as u64);
-/// So many may be sent early, after a pause. Without them one late receipt would make all
-/// behind it late, for as long as events come as fast as receipts may.
+/// This many may be sent early, after a pause. Without them one late receipt would make all
+/// after it late, for as long as events come as fast as receipts may.
 pub(crate) const EARLY: u32 = 20;
 /// How long a consumer that stops tries to send its last receipt. The next run repeats it.
 const LAST: Duration = Duration::from_secs(2);

@@ -68,6 +68,8 @@ use crate::stored::StoreIdentity;
 ///   block of a batch whose other blocks are not in place yet, or one that is being rolled back.
 /// - With no space left, nothing of the batch stays, and the handle continues once there is some.
 ///   After any other failed write, flush or rename it is poisoned.
+/// - Before each batch, and when it is probed, it checks that the directories and the index still
+///   have their names.
 /// - There is one writer: see [`crate::sqlite::SqliteStore`].
 /// - New files and directories are for their owner only (0600, 0700).
 ///

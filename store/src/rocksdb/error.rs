@@ -15,9 +15,9 @@ pub(super) fn store_error(place: &str, what: &str, error: Error) -> StoreError {
     }
 }
 
-/// A write found no room. RocksDB's kinds say less than its text, in which it puts its own word for
+/// A write found no space. RocksDB's kinds say less than its text, in which it puts its own word for
 /// this right after the kind, then what it was doing. Only these two places count: the rest is
-/// paths and the system's words. After an fsync that found no room nobody knows what is durable:
+/// paths and the system's words. After an fsync that found no space nobody knows what is durable:
 /// that is a failure.
 fn is_full_text(text: &str) -> bool {
     let syncing = ["While fsync", "While fdatasync", "While sync"];

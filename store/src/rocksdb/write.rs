@@ -73,8 +73,10 @@ const STALLS: usize = 100;
 ///   Nothing wrong is read then; restore it, or fill it again from the log.
 /// - After a failed write the handle is poisoned. A full disk is different: RocksDB then gives
 ///   up its log, looks every 5 s whether at least 32 MiB are free, writes what it has in memory
-///   to new files, and goes on. Until then each batch is refused with [`StoreError::NoSpace`], and
-///   reading goes on. A disk quota that is used up is a failed write.
+///   to new files, and continues. Until then each batch is refused with [`StoreError::NoSpace`], and
+///   reading continues. A disk quota that is used up is a failed write.
+/// - Before each batch, and when it is probed, it checks that the directory still has its name, and
+///   `CURRENT`: RocksDB itself would notice only when it makes its next file.
 /// - What is in files has checksums, payloads included, and each read checks them.
 /// - Readers of the writer share its memory. Each read is of one state between two batches, and
 ///   waits for nobody. They keep the directory open, and locked, until the last of them is gone.

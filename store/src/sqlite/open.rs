@@ -63,7 +63,7 @@ pub(super) fn for_writing(path: &Path, place: String, role: Role) -> Result<Open
     }
     let journal = journal(&connection).map_err(|e| fail("reading its header", e))?;
     if found == Contents::Store && journal != "wal" {
-        // It was being filled.
+        // A bulk load was under way.
         make_durable(&path).map_err(|e| failed(&place, "making the file durable", e))?;
     }
     make_durable(&with_suffix(&path, "-wal"))

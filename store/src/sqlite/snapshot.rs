@@ -28,7 +28,7 @@ const FLUSH_BYTES: u64 = 32 << 20;
 /// What the copy keeps in memory before it writes it, in KiB.
 const CACHE_KIB: i64 = 4 << 10;
 
-/// The file as it was when the snapshot was taken. While it lives the WAL is not emptied. Writers go on,
+/// The file as it was when the snapshot was taken. While it lives the WAL is not emptied. Writers continue,
 /// and do not make the backup start again: the transaction is open before it begins.
 #[derive(Debug)]
 pub(crate) struct SqliteSnapshot {

@@ -58,11 +58,13 @@ const ENTRY_WAL_BYTES: usize = 16 << 10;
 ///   for long keeps the WAL file from being emptied: it grows for as long.
 /// - The pages in the WAL are carried into the file between two batches, and an error there
 ///   stops the store as a failed commit does.
-/// - While it is filled by a restore, and nobody else reads it, a rollback journal takes the place
+/// - Before each batch, and when it is probed, it checks that the path still leads to the file that
+///   is open: SQLite would write on in one that was removed or replaced.
+/// - During a bulk load, when nobody else reads it, a rollback journal takes the place
 ///   of the WAL, with `synchronous = FULL` as before: what is appended is written once, not twice.
 /// - Opening it for writing writes the WAL again, if there is one, and fsyncs it: a writer that
 ///   was killed, or whose fsync failed, may have left a batch there that is whole, and not durable.
-///   Of a store that was being filled it is the file.
+///   After a bulk load that was cut off it writes the file itself.
 /// - There is one writer: it holds an advisory lock on `PATH.lock`, which the system releases
 ///   when the process ends however it ends. The file stays; it means nothing by itself. Two
 ///   names of one file (hard links) are not noticed.
