@@ -30,10 +30,10 @@ pub struct Consumer {
 impl Consumer {
     /// Starts to replicate `log` into `store`, on a task of the current Tokio runtime and a
     /// thread for the store. Returns at once: whatever goes wrong, from a store of another log
-    /// on, is told by [`Consumer::progress`] and [`Consumer::finished`].
+    /// on, is reported by [`Consumer::progress`] and [`Consumer::finished`].
     ///
     /// A new, empty store becomes one of this log if the log still holds its first entry.
-    /// `instance` is random, for each run anew.
+    /// `instance` is random, new for each run.
     ///
     /// # Panics
     /// Outside of a Tokio runtime.
@@ -74,7 +74,7 @@ impl Consumer {
     /// most), and closes the store. What waits for room in a full store is left to the next run.
     ///
     /// # Errors
-    /// As for [`Consumer::finished`].
+    /// The same errors as [`Consumer::finished`].
     pub async fn shutdown(self) -> Result<(), Arc<ConsumerError>> {
         let Self { progress, stop, .. } = self;
         drop(stop);

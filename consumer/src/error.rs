@@ -6,7 +6,7 @@ use tipline_store::StoreError;
 
 use crate::refusal::{Refusal, VerifyError};
 
-/// Why a consumer stopped. It does not go on by itself: every kind needs somebody to look.
+/// Why a consumer stopped. It does not resume by itself: every kind needs somebody to look.
 /// Everything before the place it names is applied and durable.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -21,7 +21,7 @@ pub enum ConsumerError {
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// The store holds another history than the log: it was restored from elsewhere, or one of the
-    /// two was replaced. Find out which one is right; make the wrong one anew.
+    /// two was replaced. Find out which one is right; make the wrong one again from the right one.
     #[error(
         "the store {store} diverges from the log at {at}: at its cursor, entry {index}, it has digest {stored}, the log has {found}"
     )]

@@ -26,13 +26,13 @@ use crate::verifying::{Checked, Checker, Checking};
 /// the store failed.
 #[derive(Debug)]
 pub enum StopReason {
-    /// It was told to stop.
+    /// It was cancelled.
     Stopped,
     /// The subscription is over.
     Log(LogError),
     /// An entry is not good.
     Refused(VerifyError),
-    /// It cannot go on.
+    /// It cannot continue.
     Failed(ConsumerError),
 }
 
@@ -45,7 +45,7 @@ enum Applying {
     Busy(Arc<Batch>, Answer<Result<(), StoreError>>),
     /// It could not take the batch, and gets it again at this time.
     Stalled(Arc<Batch>, Instant),
-    /// It looks whether its medium is still there.
+    /// It checks whether its medium is still there.
     Probing(Answer<Result<(), StoreError>>),
 }
 
@@ -57,9 +57,9 @@ enum Event {
     Applied(Result<Result<(), StoreError>, ConsumerError>),
     Probed(Result<Result<(), StoreError>, ConsumerError>),
     TryAgain,
-    /// what has arrived has waited for long enough.
+    /// What has arrived has waited for long enough.
     Lingered,
-    /// It is time to look whether the store is still there.
+    /// It is time to check whether the store is still there.
     Probe,
 }
 
@@ -102,7 +102,7 @@ pub(crate) struct Follow<'a> {
 }
 
 impl<'a> Follow<'a> {
-    /// Follows the subscription, which starts behind `applied`, as the checker does.
+    /// Follows the subscription, which starts after `applied`, as the checker does.
     pub(crate) fn new(
         context: Context<'a>,
         subscription: Box<dyn Subscription>,
@@ -238,7 +238,7 @@ impl<'a> Follow<'a> {
         self.applying = Applying::Busy(batch, answer);
     }
 
-    /// The store is durable behind the batch.
+    /// The store is durable up to the end of the batch.
     async fn applied(&mut self) {
         let Applying::Busy(batch, _) = std::mem::replace(&mut self.applying, Applying::Idle) else {
             return;
@@ -270,14 +270,14 @@ impl<'a> Follow<'a> {
     fn report_stall(&self, error: &StoreError) {
         let error = error_chain(error);
         if !self.backoff.is_pausing() {
-            tracing::error!(error, "the store cannot go on; nothing is lost, it is tried again");
+            tracing::error!(error, "the store is stalled; nothing is lost, it is tried again");
         }
         self.progress.send_modify(|progress| progress.phase = Phase::StoreStalled(error));
     }
 
     fn resumed(&mut self) {
         if self.backoff.is_pausing() {
-            tracing::info!(store = self.store.place(), "the store goes on");
+            tracing::info!(store = self.store.place(), "store resumed");
             self.backoff.reset();
         }
         self.probe = Instant::now() + self.timing.probe;

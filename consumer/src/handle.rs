@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, oneshot};
 use crate::error::ConsumerError;
 use crate::store_thread::{Jobs, StoreThread, push};
 
-/// A store that is held still. Dropping it lets the store go on.
+/// A store that is frozen. Dropping it thaws the store.
 #[derive(Debug)]
 pub struct Frozen {
     /// Where the store is; none if it was never created.
@@ -23,7 +23,7 @@ pub struct Frozen {
 }
 
 impl Frozen {
-    /// Lets the store go on; whether it was held still until now.
+    /// Thaws the store; whether it was frozen until now.
     pub fn thaw(self) -> bool {
         !self.late.load(Ordering::SeqCst)
     }
@@ -56,7 +56,7 @@ impl StoreHandle {
         let handle = Self::unattached(store.place());
         let thread = StoreThread::start(store)?;
         handle.attach(&thread);
-        drop(handle.inner.own.set(thread));
+        handle.inner.own.set(thread).ok();
         Ok(handle)
     }
 
@@ -69,50 +69,50 @@ impl StoreHandle {
     /// Reaches the store on this thread from now on.
     pub fn attach(&self, thread: &StoreThread) {
         // There is one thread in the life of a consumer.
-        drop(self.inner.jobs.set(thread.jobs()));
+        self.inner.jobs.set(thread.jobs()).ok();
     }
 
-    /// Kind and place of the store, for people.
+    /// Kind and place of the store, human-readable.
     pub fn place(&self) -> &str {
         &self.inner.place
     }
 
-    /// Pins the store between two batches: see [`Sink::snapshot`].
+    /// Takes a snapshot between two batches: see [`Sink::snapshot`].
     ///
     /// # Errors
     /// Those of the store; [`StoreError::Failed`] if it is not open, or not any more.
     pub async fn snapshot(&self) -> Result<Vec<Box<dyn Snapshot>>, StoreError> {
         let turn = Arc::clone(&self.inner.turn).lock_owned().await;
         let jobs = self.inner.jobs.get().and_then(Weak::upgrade).ok_or_else(|| self.closed())?;
-        let pin = move |store: &mut dyn Sink| {
+        let take = move |store: &mut dyn Sink| {
             let snapshot = store.snapshot();
             // Not before, although the caller may have stopped waiting.
             drop(turn);
             snapshot
         };
-        let mut answer = push(&jobs, &self.inner.place, pin);
+        let mut answer = push(&jobs, &self.inner.place, take);
         drop(jobs);
         answer.get().await.unwrap_or_else(|_| Err(self.closed()))
     }
 
     /// Holds the store still between two batches, for a snapshot of its medium: everything up to
     /// its cursor is durable there, and nothing is applied until what this gives is dropped. After
-    /// `most` the store goes on by itself. Checkpoints wait for as long.
+    /// `most` the store thaws by itself. Checkpoints wait for as long.
     ///
     /// # Errors
-    /// As of [`StoreHandle::snapshot`].
+    /// The same errors as [`StoreHandle::snapshot`].
     pub async fn freeze(&self, most: Duration) -> Result<Frozen, StoreError> {
         let turn = Arc::clone(&self.inner.turn).lock_owned().await;
         let jobs = self.inner.jobs.get().and_then(Weak::upgrade).ok_or_else(|| self.closed())?;
         let (thaw, thawed) = sync_channel(0);
-        let (tell, told) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         let late = Arc::new(AtomicBool::new(false));
         let is_late = Arc::clone(&late);
         let hold = move |store: &mut dyn Sink| {
             let cursor = store.view().and_then(|view| view.cursor());
             let is_there = cursor.is_ok();
-            // Whoever asked may have stopped waiting.
-            if tell.send(cursor).is_ok() && is_there {
+            // The caller may have stopped waiting.
+            if sender.send(cursor).is_ok() && is_there {
                 let waited: Result<(), _> = thawed.recv_timeout(most);
                 is_late.store(waited == Err(RecvTimeoutError::Timeout), Ordering::SeqCst);
             }
@@ -120,7 +120,7 @@ impl StoreHandle {
         };
         drop(push(&jobs, &self.inner.place, hold));
         drop(jobs);
-        let cursor = told.await.map_err(|_| self.closed())??;
+        let cursor = receiver.await.map_err(|_| self.closed())??;
         Ok(Frozen { cursor, late, _thaw: thaw })
     }
 

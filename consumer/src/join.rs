@@ -64,7 +64,7 @@ impl StartState {
     }
 }
 
-/// Whether the log goes on from the store's cursor.
+/// Whether the log continues from the store's cursor.
 async fn check(
     log: &dyn Log,
     store: &StoreThread,
@@ -77,7 +77,7 @@ async fn check(
     if extent.last < cursor.index {
         return check_tail(log, store, cursor).await;
     }
-    // An entry that is no longer there is compared by the one behind it, which chains to it.
+    // An entry that is no longer there is compared by the one after it, which chains to it.
     if cursor.index < extent.first {
         return Ok(());
     }
@@ -96,7 +96,7 @@ async fn check(
 }
 
 /// The log seems to end before the cursor. Only the one who decides about appends knows; a
-/// copy may be behind, and catches up.
+/// copy may lag, and catches up.
 async fn check_tail(
     log: &dyn Log,
     store: &StoreThread,
@@ -109,7 +109,7 @@ async fn check_tail(
     }
     Err(ConsumerError::Log(LogError::Unavailable {
         place: log.identity().name.to_string(),
-        what: format!("it answers from a copy that is behind entry {}", cursor.index),
+        what: format!("it answers from a copy that does not reach entry {} yet", cursor.index),
         source: None,
     }))
 }

@@ -1,7 +1,7 @@
 //! The part of Tipline inside replicas and backups: where log meets store.
 //!
 //! A [`Consumer`] is pushed the entries of a log, verifies each one, applies them to a
-//! [`Store`](tipline_store::Store) in batches, and acknowledges with receipts what is durable
+//! [`Sink`](tipline_store::Sink) in batches, and acknowledges with receipts what is durable
 //! there. So the primary knows, without asking, what is safe, where, and up to which block.
 //!
 //! ```text
@@ -15,9 +15,7 @@
 //! - patient: while the log is unavailable or the store is full it retries, for ever, and says so;
 //! - for any medium: it knows stores by their trait alone.
 //!
-//! # It is not
-//! A consensus or an execution client. Payloads are opaque; whether a block is valid is for the
-//! chain to know.
+//! It is no consensus or execution client: whether a block is valid is for the chain to know.
 //!
 //! # Hard limits
 //! - A batch has at most 1,000 entries or 32 MiB of payload; one entry may be larger alone, up to

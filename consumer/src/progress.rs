@@ -1,4 +1,4 @@
-//! How far a consumer is, and how it fares.
+//! Progress and health of a consumer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub struct Progress {
     /// How far the store is durable; `None` until it was found to belong to the log.
     pub cursor: Option<Cursor>,
     /// Index of the newest entry that is known to be in the log. The log may have more while
-    /// it is out of reach.
+    /// it is unavailable.
     pub tail: Option<u64>,
     /// Commit time, at the primary, of the newest entry applied in this run.
     pub committed: Option<Timestamp>,
@@ -36,9 +36,9 @@ pub enum Phase {
     Joining,
     /// Entries are pushed to it, and it applies them.
     Following,
-    /// The log is out of reach, for the reason given. It tries again, for ever.
+    /// The log is unavailable, for the reason given. It tries again, for ever.
     LogUnavailable(String),
-    /// The store has no room or is in someone's hands, for the reason given. It tries again,
+    /// The store has no space, or is in use by another process, for the reason given. It tries again,
     /// for ever, and loses nothing.
     StoreStalled(String),
     /// It was shut down.

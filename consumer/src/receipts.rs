@@ -15,13 +15,13 @@ use crate::settings::ConsumerSettings;
 
 /// Time between two receipts, on average.
 const SPACING: Duration = Duration::from_micros(1_000_000 / MAX_RECEIPTS_PER_SECOND as u64);
-/// So many may be sent early, after a pause. Without them one late receipt would make all
-/// behind it late, for as long as events come as fast as receipts may.
+/// This many may be sent early, after a pause. Without them one late receipt would make all
+/// after it late, for as long as events come as fast as receipts may.
 pub(crate) const EARLY: u32 = 20;
 /// How long a consumer that stops tries to send its last receipt. The next run repeats it.
 const LAST: Duration = Duration::from_secs(2);
 
-/// The task that sends receipts: the newest at once, so many a second on average at most, and
+/// The task that sends receipts: the newest at once, a limited number per second on average at most, and
 /// repeated while nothing happens.
 #[derive(Debug)]
 pub(crate) struct Receipts {
@@ -53,7 +53,7 @@ impl Receipts {
     pub(crate) async fn finish(self, failure: Option<String>) {
         let Self { mut task, last } = self;
         // If the task is gone there is nothing to finish.
-        drop(last.send(failure));
+        last.send(failure).ok();
         if timeout(LAST, &mut task).await.is_err() {
             task.abort();
         }
@@ -151,7 +151,7 @@ impl Sending {
                 if !self.backoff.is_pausing() {
                     let error = error_chain(&error);
                     tracing::warn!(%consumer, error,
-                        "a receipt cannot be sent; applying goes on, and it is tried again");
+                        "a receipt cannot be sent; applying continues, and it is tried again");
                 }
                 self.sent = None;
                 self.next = started + self.backoff.failed();

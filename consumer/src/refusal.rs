@@ -3,13 +3,13 @@
 use tipline_proto::{Digest, LinkError};
 use tipline_store::StoreError;
 
-/// An entry that must not be applied. Nothing is ever skipped: the consumer stops in front of
+/// An entry that must not be applied. Nothing is ever skipped: the consumer stops before
 /// it, with everything before it applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// Entries are missing in between. Subscribe again behind what is there; if they are
-    /// missing again, the log has a hole: find out who made it.
+    /// Entries are missing in between. Subscribe again after what is there; if they are
+    /// missing again, the log has a gap: find out who made it.
     #[error("entry {expected} is missing: entry {found} came in its place")]
     Gap {
         /// Index of the entry that should have come.
@@ -18,29 +18,29 @@ pub enum Refusal {
         found: u64,
     },
     /// The entry belongs to another history, or was altered. Find out which copy is right:
-    /// compare both with a third one, then make the wrong one anew.
+    /// compare both with a third one, then make the wrong one again from the right one.
     #[error(
-        "entry {index} ({event}) does not continue this history: behind entry {} its digest must be {expected}, but it is {found}",
+        "entry {index} ({event}) does not continue this history: after entry {} its digest must be {expected}, but it is {found}",
         index - 1
     )]
     Fork {
         /// Index of the entry.
         index: u64,
-        /// The event, for people.
+        /// The event, human-readable.
         event: String,
         /// The digest that its content gives there.
         expected: Digest,
         /// The digest that it has.
         found: Digest,
     },
-    /// An entry came again with other content. As for a fork.
+    /// An entry came again with other content. Do what you would for a fork.
     #[error(
         "entry {index} ({event}) came again with another digest: it was {expected}, now it is {found}"
     )]
     Replaced {
         /// Index of the entry.
         index: u64,
-        /// The event that came now, for people.
+        /// The event that came now, human-readable.
         event: String,
         /// The digest that was applied at this index.
         expected: Digest,
@@ -54,7 +54,7 @@ pub enum Refusal {
     Unclaimed {
         /// Index of the entry.
         index: u64,
-        /// The event, for people.
+        /// The event, human-readable.
         event: String,
         /// The newest claimed epoch, 0 for none.
         claimed: u64,
@@ -74,7 +74,7 @@ pub enum Refusal {
     Link {
         /// Index of the entry.
         index: u64,
-        /// The event, for people.
+        /// The event, human-readable.
         event: String,
         /// What does not fit.
         source: Box<LinkError>,

@@ -27,11 +27,11 @@ use crate::verifying::Checker;
 
 /// Where a consumer is in its life.
 enum State {
-    /// Store and log are compared, and the log is asked for what is behind the cursor.
+    /// Store and log are compared, and the log is asked for what comes after the cursor.
     Joining,
     /// Entries are pushed.
     Following(Box<Joined>, Box<dyn Subscription>),
-    /// The log is out of reach, or the store has no room; it is tried again after a pause.
+    /// The log is unavailable, or the store has no space; it is tried again after a pause.
     Waiting(ConsumerError),
     /// It is over.
     Ended(Result<(), ConsumerError>),
@@ -58,7 +58,7 @@ impl Replicator {
         Self { log, settings, progress, stop, away: Backoff::default(), gap: None }
     }
 
-    /// Replicates into the store until it is told to stop, or cannot go on.
+    /// Replicates into the store until it is cancelled, or cannot continue.
     pub(crate) async fn run(mut self, store: &StoreThread) -> Result<(), ConsumerError> {
         let mut state = State::Joining;
         loop {
@@ -170,7 +170,7 @@ impl Replicator {
         } else {
             if is_first {
                 tracing::warn!(%consumer, error = text,
-                    "the log is out of reach; trying again until it answers");
+                    "the log is unavailable; trying again until it answers");
             }
             Phase::LogUnavailable(text)
         };

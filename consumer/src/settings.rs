@@ -1,4 +1,4 @@
-//! What a consumer is told.
+//! Consumer settings.
 
 use std::time::Duration;
 

@@ -51,7 +51,7 @@ impl StoreThread {
         }
     }
 
-    /// Kind and place of the store, for people.
+    /// Kind and place of the store, human-readable.
     pub fn place(&self) -> &str {
         &self.place
     }
@@ -73,7 +73,7 @@ impl StoreThread {
     pub async fn close(self) {
         drop(self.jobs);
         // An error is the end, too: nothing is ever sent.
-        drop(self.ended.await);
+        self.ended.await.ok();
     }
 }
 
@@ -86,12 +86,12 @@ pub(crate) fn push<T: Send + 'static>(
     let (answered, answer) = oneshot::channel();
     let job = Box::new(move |store: &mut dyn Sink| {
         let result = job(store);
-        // Whoever asked may have stopped waiting.
-        drop(answered.send(result));
+        // The caller may have stopped waiting.
+        answered.send(result).ok();
     });
     // If the thread has ended, the job is dropped and its answer never comes: that is how
     // the caller learns it.
-    drop(jobs.try_send(job));
+    jobs.try_send(job).ok();
     Answer { place: place.to_owned(), answer }
 }
 

@@ -27,7 +27,7 @@ pub enum Verdict {
     Void,
 }
 
-/// Judges entries, one by one in the order of the log, behind a store's cursor.
+/// Classifies entries, one by one in the order of the log, after a store's cursor.
 ///
 /// It may be ahead of the store: blocks that were judged and are not applied yet are
 /// remembered until [`Verifier::applied`] says that the store has them.
@@ -43,7 +43,7 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Goes on behind what a store holds of the chain with this genesis.
+    /// Continues after what a store holds of the chain with this genesis.
     pub fn new(genesis: Hash, cursor: &Cursor, links: StoredLinks) -> Self {
         let StoredLinks { base, proven_above } = links;
         let (tip, proof_tip) = (cursor.block_tip.clone(), cursor.proof_tip);
@@ -57,7 +57,7 @@ impl Verifier {
         }
     }
 
-    /// The cursor behind everything that was judged good.
+    /// The cursor after everything that was found good.
     pub fn cursor(&self) -> Cursor {
         Cursor {
             position: self.position,
@@ -72,7 +72,7 @@ impl Verifier {
         Batch { entries, cursor: self.cursor(), base: self.links.base().cloned() }
     }
 
-    /// Judges the next entry.
+    /// Classifies the next entry.
     ///
     /// # Errors
     /// The entry is refused, or the store does not answer. Nothing has changed: the entries

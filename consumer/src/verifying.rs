@@ -23,7 +23,7 @@ pub(crate) struct Checked {
     pub(crate) batch: Option<Batch>,
     pub(crate) duplicates: u64,
     pub(crate) void: u64,
-    /// Why none behind them was looked at.
+    /// Why none after them was checked.
     pub(crate) error: Option<VerifyError>,
 }
 
@@ -34,7 +34,7 @@ impl Checker {
         Self { verifier: Verifier::new(genesis, &cursor, links), view }
     }
 
-    /// Judges entries in a row, up to the first that is not good.
+    /// Classifies entries in a row, up to the first that is not good.
     fn check(&mut self, entries: Vec<Entry>, applied: u64) -> Checked {
         self.verifier.applied(applied);
         let look_up = |height| self.view.block_hash(height);

@@ -4,10 +4,10 @@ use tipline_proto::{Cursor, Entry, Tip};
 
 use crate::error::StoreError;
 
-/// Entries in a row, verified, and the cursor behind the last of them.
+/// Entries in a row, verified, and the cursor after the last of them.
 #[derive(Debug, Clone)]
 pub struct Batch {
-    /// At least one entry and at most [`MAX_APPLY_EVENTS`](tipline_proto::limits::MAX_APPLY_EVENTS), in the order of the log, the first directly behind the store's
+    /// At least one entry and at most [`MAX_APPLY_EVENTS`](tipline_proto::limits::MAX_APPLY_EVENTS), in the order of the log, the first directly after the store's
     /// cursor, none void, every one verified.
     pub entries: Vec<Entry>,
     /// The cursor to commit with them. Block tip and proof tip are computed by the
@@ -19,7 +19,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Whether the batch is directly behind a store's cursor, and whole: what every store
+    /// Whether the batch starts directly after a store's cursor, and is whole: what every store
     /// checks before it applies one. Gives the cursor. `place` names the store.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! What a batch comes to, once its entries have cancelled each other out.
+//! The net effect of a batch, once its entries have cancelled each other out.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use tipline_proto::{Event, Key, Label, TransactionId};
 use crate::batch::Batch;
 use crate::stored::{StoredBlock, StoredMark, StoredProof, StoredRecord, StoredTransaction};
 
-/// What a batch comes to, for a store that writes it in one go: first it removes what is rolled
+/// The net effect of a batch, for a store that writes it in one go: first it removes what is rolled
 /// back, then it puts the rest.
 ///
 /// Within a batch a block may be committed, rolled back and replaced. Only what is left of it
@@ -31,7 +31,7 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// What `batch` comes to in a store whose block tip is at the height `block_tip`.
+    /// The net effect of `batch` on a store whose block tip is at the height `block_tip`.
     pub fn new(batch: &Batch, block_tip: Option<u64>) -> Self {
         let mut changes = Self::default();
         let mut block_tip = block_tip;

@@ -96,7 +96,7 @@ impl CompositeStore {
                 // Creating was cut off: it is done again.
                 _ if at == 0 && of == 0 => continue,
                 (Some(_), None) if at > 0 => "the last part is new",
-                _ if at < of => "it is behind: it is new, or was restored",
+                _ if at < of => "it lags: it is new, or was restored",
                 _ if at > of + MAX_APPLY_EVENTS as u64 => {
                     "it is ahead by more than one batch: the last part is new, or was restored"
                 }
@@ -122,7 +122,7 @@ impl CompositeStore {
         }))
     }
 
-    /// The batch is directly behind the cursor, and goes on from what each part has of it.
+    /// The batch starts directly after the cursor, and continues what each part has of it.
     fn check(&self, batch: &Batch) -> Result<(), StoreError> {
         let cursor = self.last().and_then(|last| last.cursor.as_ref());
         batch.check_follows(cursor, &self.place())?;

@@ -20,7 +20,7 @@ const PAGE: usize = 1000;
 /// 2. The cursor: index, digest (32 bytes), epoch, option of the block tip's height and
 ///    bytes of its hash, option of the proof tip. Nothing at all follows if there is no cursor.
 /// 3. Every block by height: `B`, height, bytes of its hash, bytes of its parent's hash, index, epoch,
-///    time in microseconds, bytes of its payload; behind each, if there is one, its proof: `P`, height,
+///    time in microseconds, bytes of its payload; after each, if there is one, its proof: `P`, height,
 ///    bytes of the block's hash, index, time, bytes of its payload.
 /// 4. Every transaction by id: `T`, bytes of its id, option of the block tip's height, index, time,
 ///    bytes of its payload.
@@ -36,7 +36,7 @@ pub fn content_digest(reader: &dyn StoreReader) -> Result<Digest, StoreError> {
 /// [`content_digest`], which asks before each item whether to continue.
 ///
 /// # Errors
-/// As for [`content_digest`], and what `proceed` gives.
+/// The same errors as [`content_digest`], and what `proceed` gives.
 pub fn content_digest_while<E: From<StoreError>>(
     reader: &dyn StoreReader,
     proceed: impl FnMut() -> Result<(), E>,
@@ -56,7 +56,7 @@ pub fn content_digest_while<E: From<StoreError>>(
     }
     Err(E::from(StoreError::Failed {
         place: reader.place(),
-        what: "it was applied to while all of it was read: read it when it rests".to_owned(),
+        what: "entries were applied while it was read: read it while nothing is applied".to_owned(),
         source: None,
     }))
 }

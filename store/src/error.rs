@@ -21,7 +21,7 @@ pub enum StoreError {
         /// What was asked for.
         expected: Box<StoreIdentity>,
     },
-    /// A batch that is not directly behind the cursor. It is the caller's mistake; nothing changed.
+    /// A batch that does not start directly after the cursor. It is the caller's mistake; nothing changed.
     #[error("the store {place} is at {cursor}, the batch starts with entry {first}")]
     OutOfOrder {
         /// Which store.
@@ -53,7 +53,7 @@ pub enum StoreError {
         place: String,
     },
     /// Something in the store is not what was written. Stop, and restore from another copy.
-    #[error("the store {place} is damaged at {at}")]
+    #[error("the store {place} is corrupt at {at}")]
     Corrupt {
         /// Which store.
         place: String,
@@ -62,18 +62,18 @@ pub enum StoreError {
         /// What is wrong there.
         source: Option<Source>,
     },
-    /// No room. Nothing of the batch was stored and the handle stays usable if the medium
-    /// promises that; otherwise it is [`StoreError::Failed`]. Make room.
-    #[error("no room left for the store {place}: make room, it then goes on where it stopped")]
+    /// No space. Nothing of the batch was stored and the handle stays usable if the medium
+    /// promises that; otherwise it is [`StoreError::Failed`]. Free some.
+    #[error("no space left for the store {place}: free some; it resumes where it stopped")]
     NoSpace {
         /// Which store.
         place: String,
         /// What went wrong.
         source: Option<Source>,
     },
-    /// The medium is out of reach, or refuses the credentials. Nothing that was durable is lost,
+    /// The medium does not answer, or refuses the credentials. Nothing that was durable is lost,
     /// and the handle stays usable: bring it back; it is tried again until it answers.
-    #[error("the store {place} is out of reach")]
+    #[error("the store {place} is unavailable")]
     Unavailable {
         /// Which store.
         place: String,
@@ -81,7 +81,7 @@ pub enum StoreError {
         source: Option<Source>,
     },
     /// A read, a write or an fsync failed. After a write the handle refuses further work:
-    /// remove the cause, and open the store anew.
+    /// remove the cause, and open the store again.
     #[error("the store {place} failed: {what}")]
     Failed {
         /// Which store.
@@ -94,8 +94,8 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the same call may succeed later, with nothing lost until then: someone makes
-    /// room, whoever else has the store lets go of it, or the medium comes back.
+    /// Whether the same call may succeed later, with nothing lost until then: space is
+    /// freed, its other user releases it, or the medium comes back.
     pub fn is_retryable(&self) -> bool {
         use StoreError::{InUse, NoSpace, Unavailable};
         matches!(self, NoSpace { .. } | InUse { .. } | Unavailable { .. })

@@ -136,8 +136,8 @@ impl MemoryReader {
     }
 }
 
-fn behind<K: Ord + Clone, V>(map: &BTreeMap<K, V>, after: Option<&K>, limit: usize) -> Vec<K> {
-    let start = after.map_or(Unbounded, Excluded);
+fn keys_after<K: Ord + Clone, V>(map: &BTreeMap<K, V>, last: Option<&K>, limit: usize) -> Vec<K> {
+    let start = last.map_or(Unbounded, Excluded);
     map.range((start, Unbounded)).take(limit).map(|(key, _)| key.clone()).collect()
 }
 
@@ -193,7 +193,7 @@ impl StoreReader for MemoryReader {
     }
 
     fn keys(&self, after: Option<&Key>, limit: usize) -> Result<Vec<Key>, StoreError> {
-        Ok(behind(&self.content().records, after, limit))
+        Ok(keys_after(&self.content().records, after, limit))
     }
 
     fn transaction_ids(
@@ -201,11 +201,11 @@ impl StoreReader for MemoryReader {
         after: Option<&TransactionId>,
         limit: usize,
     ) -> Result<Vec<TransactionId>, StoreError> {
-        Ok(behind(&self.content().transactions, after, limit))
+        Ok(keys_after(&self.content().transactions, after, limit))
     }
 
     fn marks(&self, after: Option<&Label>, limit: usize) -> Result<Vec<Label>, StoreError> {
-        Ok(behind(&self.content().marks, after, limit))
+        Ok(keys_after(&self.content().marks, after, limit))
     }
 
     fn mark(&self, name: &Label) -> Result<Option<StoredMark>, StoreError> {

@@ -9,7 +9,7 @@ use crate::reader::StoreReader;
 /// medium that the store was kept on, and `kinds` are their kinds in that order. No file changes.
 ///
 /// # Errors
-/// As for opening a store; [`StoreError::Unusable`] if this build reads none of the kinds.
+/// Those of opening a store; [`StoreError::Unusable`] if this build reads none of the kinds.
 pub fn open_copy(kinds: &[String], copy: &Path) -> Result<Box<dyn StoreReader>, StoreError> {
     for (number, kind) in kinds.iter().enumerate() {
         let path = copy.join(format!("part-{number}"));

@@ -57,7 +57,7 @@ pub trait StoreReader: ChainView {
     /// the blocks end there.
     ///
     /// # Errors
-    /// As for every read; [`StoreError::Corrupt`] at a height that has no block although there
+    /// Those of every read; [`StoreError::Corrupt`] at a height that has no block although there
     /// are some below and above it.
     fn blocks<'a>(
         &'a self,

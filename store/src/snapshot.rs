@@ -15,7 +15,7 @@ use crate::stored::StoreIdentity;
 pub(crate) const NOTHING_TO_COPY: &str =
     "it was not created for a log, so there is nothing to copy";
 
-/// A store as it was between two batches, held while it is applied to. Dropping it lets go.
+/// A store as it was between two batches, held while it is applied to. Dropping it releases it.
 ///
 /// What it holds cannot be given back to the file system meanwhile, so the store may take more
 /// room: for what was changed since.
@@ -36,16 +36,16 @@ pub trait Snapshot: Send + Debug {
     }
 
     /// How many bytes a copy into this directory would take from its file system, at most. An
-    /// estimate, for whoever looks first whether there is room.
+    /// estimate, to check the free space first.
     fn bytes(&self, into: &Path) -> Result<u64, StoreError>;
 
     /// Copies the store into `into`, which is an empty directory: what is in it afterwards is a
-    /// whole store, of the state that was snapshot, and nothing else. Every file is fsynced, and
-    /// every directory in it; `into` itself is not. `pace` is told of every piece of some MiB at
-    /// most. Done once.
+    /// whole store, of the state of the snapshot, and nothing else. Every file is fsynced, and
+    /// every directory in it; `into` itself is not. `pace` is called for every piece of a few MiB.
+    /// Done once.
     ///
     /// # Errors
-    /// As for every read of the store; [`StoreError::NoSpace`] if `into` has no room. What is in
+    /// Those of every read of the store; [`StoreError::NoSpace`] if `into` has no space. What is in
     /// `into` then is nothing, and to be removed.
     fn copy(&mut self, into: &Path, pace: &dyn Throttle) -> Result<Copied, StoreError>;
 
@@ -60,7 +60,7 @@ pub trait Snapshot: Send + Debug {
     /// hard links in `into`. `None`, and nothing done, if this medium has no such files.
     ///
     /// # Errors
-    /// As for [`Snapshot::copy`].
+    /// The same errors as [`Snapshot::copy`].
     fn share(
         &mut self,
         engine: &Path,
@@ -74,7 +74,7 @@ pub trait Snapshot: Send + Debug {
     /// Opens a copy for reading, wherever it is now, without changing any file of it.
     ///
     /// # Errors
-    /// As for the opening of a store.
+    /// Those of opening a store.
     fn open(&self, copy: &Path) -> Result<Box<dyn StoreReader>, StoreError>;
 }
 
@@ -104,9 +104,9 @@ pub struct SharedFile {
 pub enum Copied {
     /// It is whole.
     Whole,
-    /// It was told to stop, and is not whole.
+    /// It was cancelled, and is not whole.
     Cancelled,
-    /// The store could not hold on to something until it was copied. Pin it again, and start anew.
+    /// The store could not hold on to something until it was copied. Take another, and start again.
     Overtaken {
         /// What it was.
         what: String,
@@ -115,7 +115,7 @@ pub enum Copied {
 
 /// Follows a long piece of work, and may slow or end it. The work blocks, and so may this.
 pub trait Throttle: Send + Sync {
-    /// So many bytes were moved since the last call. It may block, to keep a rate.
+    /// This many bytes were moved since the last call. It may block, to keep a rate.
     /// [`ControlFlow::Break`] ends the work.
     fn moved(&self, bytes: u64) -> ControlFlow<()>;
 }

@@ -76,7 +76,7 @@ impl BatchFiles {
             fs::rename(temporary, self.file(first))?;
             File::open(&self.directory)?.sync_all()
         };
-        // Behind a failed fsync nobody knows what is durable: only opening it anew tells.
+        // After a failed fsync nobody knows what is durable. Only opening it again tells.
         let written = if self.failed { Err(io::ErrorKind::Other.into()) } else { write() };
         self.failed = written.is_err();
         written.map_err(|e| failed(&self.place(), e))

@@ -51,7 +51,7 @@ async fn a_full_disk(medium: Medium) {
     site.wait_for("filled").await;
 
     (4..=LAST).for_each(block);
-    let says = ["no room left for the store", "disk/", "make room"];
+    let says = ["no space left for the store", "disk/", "free some"];
     let line = replica.line_with(says[0], WITHIN).await;
     assert!(says.iter().all(|part| line.contains(part)) && line.contains("ERROR"), "{line}");
     let told = |status: &Value| {

@@ -40,13 +40,9 @@ async fn receipts_are_few_and_the_newest_is_always_among_them() {
     // The last one of all does not wait.
     let paced = &receipts[..receipts.len() - 1];
     for (first, (from, _)) in paced.iter().enumerate() {
-        for (behind, (to, _)) in (1..).zip(&paced[first + 1..]) {
-            let least = spacing * u32::saturating_sub(behind, EARLY);
-            assert!(
-                *to - *from >= least.mul_f64(0.8),
-                "{behind} receipts within {:?}",
-                *to - *from
-            );
+        for (after, (to, _)) in (1..).zip(&paced[first + 1..]) {
+            let least = spacing * u32::saturating_sub(after, EARLY);
+            assert!(*to - *from >= least.mul_f64(0.8), "{after} receipts within {:?}", *to - *from);
         }
     }
     for pair in paced.windows(2) {

@@ -143,7 +143,7 @@ async fn a_log_that_was_trimmed_too_far_is_refused_with_what_it_holds() {
     consumer.shutdown().await.unwrap();
     needs(&*failure(&start(&trimmed, &path)).await, 16);
 
-    // With the entry at the cursor gone and the one behind it there, it goes on.
+    // With the entry at the cursor gone and the one after it there, it continues.
     let long = dynamic(RiggedLog::new(history::log(), &entries).await.trimmed(16));
     let consumer = start(&long, &path);
     until_index(&consumer, 50).await;

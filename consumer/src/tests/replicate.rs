@@ -149,8 +149,8 @@ async fn what_a_fenced_primary_wrote_is_ignored_and_counted() {
     let claim = new.entries[50].index;
     let void = old.entries[50..].to_vec();
     let rig = move |entry: Entry| {
-        let behind_the_claim = if entry.index == claim { void.clone() } else { vec![] };
-        std::iter::once(entry).chain(behind_the_claim).collect()
+        let after_the_claim = if entry.index == claim { void.clone() } else { vec![] };
+        std::iter::once(entry).chain(after_the_claim).collect()
     };
     let log = dynamic(RiggedLog::new(log(), &new.entries).await.rigged(rig));
     let consumer = start(&log, &path);
@@ -206,7 +206,7 @@ async fn a_full_store_is_tried_again_and_nothing_is_lost() {
         loop {
             let board = board.next().await.unwrap();
             let failure = board.receipts.first().and_then(|receipt| receipt.failure.clone());
-            if failure.is_some_and(|failure| failure.contains("make room")) {
+            if failure.is_some_and(|failure| failure.contains("free some")) {
                 return;
             }
         }

@@ -20,7 +20,7 @@ fn classify(verifier: &mut Verifier, entry: &Entry, stored: &Model) -> Result<Ve
     })
 }
 
-/// Judges all of them while the store is far behind; the verdict of the last one.
+/// Classifies all of them while the store lags far behind; the verdict of the last one.
 fn judge_all(entries: &[Entry]) -> Result<Verdict, Refusal> {
     let mut verifier = verifier(&log());
     let nothing = Model::new(&log());
@@ -31,20 +31,20 @@ fn judge_all(entries: &[Entry]) -> Result<Verdict, Refusal> {
     classify(&mut verifier, last, &nothing)
 }
 
-/// Seals the entry anew behind the one before it, so that only its content is wrong.
+/// Seals the entry again after the one before it, so that only its content is wrong.
 fn resealed(entries: &[Entry], change: impl FnOnce(&mut Entry)) -> Vec<Entry> {
     let (last, before) = entries.split_last().unwrap();
     let mut last = last.clone();
     change(&mut last);
-    let behind = before.last().unwrap().position();
+    let after = before.last().unwrap().position();
     let Entry { epoch, time, outbox_sequence, event, .. } = last;
     let mut entries = before.to_vec();
-    entries.push(Entry::seal(&behind, epoch, time, outbox_sequence, event));
+    entries.push(Entry::seal(&after, epoch, time, outbox_sequence, event));
     entries
 }
 
 #[test]
-fn any_history_is_judged_good_while_the_store_lags_behind() {
+fn any_history_is_good_while_the_store_lags() {
     for seed in 0..120 {
         println!("seed {seed}");
         let mut rng = StdRng::seed_from_u64(seed);
@@ -176,7 +176,7 @@ fn an_entry_that_comes_again_with_another_digest_is_a_fork() {
 }
 
 #[test]
-fn what_a_fenced_primary_wrote_behind_a_higher_claim_is_void_wherever_it_stands() {
+fn what_a_fenced_primary_wrote_after_a_higher_claim_is_void_wherever_it_stands() {
     let mut old = History::blocks(3, 10);
     let mut new = old.twin(1);
     new.claim();
@@ -186,7 +186,7 @@ fn what_a_fenced_primary_wrote_behind_a_higher_claim_is_void_wherever_it_stands(
         assert_eq!(classify(&mut verifier, entry, &nothing), Ok(Verdict::Apply));
     }
     let before = verifier.cursor();
-    // In the claim's own place, directly behind it, and far behind it.
+    // In the claim's own place, directly after it, and far after it.
     for entry in &old.entries[4..] {
         assert_eq!(classify(&mut verifier, entry, &nothing), Ok(Verdict::Void), "{entry:?}");
     }

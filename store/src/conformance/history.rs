@@ -61,7 +61,7 @@ impl History {
         Self { model, entries, ..Self::new(seed) }
     }
 
-    /// Any number of blocks, one after the other, each of so many bytes, behind a claim.
+    /// Any number of blocks, one after the other, each of this many bytes, after a claim.
     pub fn blocks(count: u64, bytes: usize) -> Self {
         let mut history = Self::new(count);
         history.claim();
@@ -74,7 +74,7 @@ impl History {
         Self::random_of(seed, count, 200)
     }
 
-    /// One with payloads of up to so many bytes.
+    /// One with payloads of up to this many bytes.
     pub fn random_of(seed: u64, count: usize, max_payload: usize) -> Self {
         let mut history = Self { max_payload, ..Self::new(seed) };
         history.claim();

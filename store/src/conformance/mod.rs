@@ -18,25 +18,25 @@
 //! # Crashes
 //! The cases of the group `crash` interrupt the store at any instant and look at what is left:
 //! it must open, hold exactly what its entries came to at the end of a batch, no less than it
-//! had acknowledged, and go on from there to the end. The store runs in a child process: the
+//! had acknowledged, and continue from there to the end. The store runs in a child process: the
 //! same test of the same program, run once more with the harness of the standard library.
 //!
 //! - `killed`: the child is killed 20 times, at random moments of opening, creating, applying
 //!   and closing; `TIPLINE_KILLS=200` for more.
 //! - `power_cut` (Linux): all that children do to the files of the store's directory is recorded,
-//!   by a library loaded in front of the C library; some of them die on the way. At 300 points
+//!   by a library loaded before the C library; some of them die on the way. At 300 points
 //!   of that (`TIPLINE_CRASHES=5000` for more) a state is made that a power cut may leave, and
 //!   opened. Of a file's content all is there that an fsync followed; of the rest any writes and
 //!   truncations, each possibly torn between sectors of 512 bytes. Of the names in a directory
-//!   all are there that an fsync of that directory followed; of the rest the first so many, in
+//!   all are there that an fsync of that directory followed; of the rest the first few, in
 //!   order. A file whose name is not there is lost. What a store shows when it is opened counts
 //!   as acknowledged, as what it has applied does. A store on a medium that relies on
 //!   [`Appends::InOrder`] says so, and so does what is written about it:
 //!   `store_conformance!(open, Appends::InOrder)`.
 //!
 //! - `failing_writes` (Linux): by the same library, one operation on the store's files fails, in
-//!   each run another one: no room for a write, a new file or a new name, once or until the store
-//!   has said so, and then `statvfs` tells of none either; half of a write and then no room; a
+//!   each run another one: no space for a write, a new file or a new name, once or until the store
+//!   has said so, and then `statvfs` reports none either; half of a write and then no space; a
 //!   write, an fsync (`fdatasync`, `syncfs`), or opening, renaming, removing or cutting a file that
 //!   fails. 25 operations of each of these six kinds (`TIPLINE_FAULTS=1000` for all of them), from
 //!   the first opening on. The rules:
@@ -46,11 +46,11 @@
 //!     too many.
 //!   - After a retryable error the same call succeeds, repeated for 10 s at most. After another the handle refuses the same
 //!     call with `Failed`. In both cases a reader from before shows nothing of the batch. The
-//!     store opens again in the same process, and goes on to the end.
+//!     store opens again in the same process, and continues to the end.
 //!   - It need not be told that a write or an fsync failed, if nothing is lost by it. Whether
-//!     something is, power cuts behind the fault and at the end decide: what an fsync that failed
+//!     something is, power cuts after the fault and at the end decide: what an fsync that failed
 //!     was to make durable may be lost, whatever is fsynced later, until it is written again; for
-//!     so Linux does it. This holds for a store that is opened anew after the fault as well.
+//!     so Linux does it. This holds for a store that is opened again after the fault as well.
 //!   - As the files are, without a power cut, the store opens too, with all that it acknowledged.
 //!
 //! What is recorded goes through the C library, so this needs one that is linked dynamically, and
@@ -58,7 +58,7 @@
 //! (as `rustix` makes them) or `io_uring` are not seen: what was changed unseen fails the test.
 //! All files are on one filesystem, whose own metadata survives: a directory loses names, never
 //! itself; a move between two directories shows the file in one of them or both. Permissions,
-//! times and symbolic links are not looked at. What was read is not altered: bits do not rot.
+//! times and symbolic links are not checked. What was read is not altered: bits do not rot.
 //!
 //! Other tests of the program run meanwhile, and start processes. A lock of the kind of `flock`
 //! is shared with a process that is just being started: let go of it explicitly, as
@@ -107,7 +107,7 @@ pub enum Appends {
     #[default]
     Torn,
     /// Of the new content the beginning is kept, and the file is as long as that. So do ext4 with
-    /// `data=ordered`, which is its default, XFS, Btrfs and ZFS: a length becomes durable behind
+    /// `data=ordered`, which is its default, XFS, Btrfs and ZFS: a length becomes durable after
     /// what it covers. SQLite calls it *safe append*; see "append atomicity" in Pillai et al.,
     /// *All File Systems Are Not Created Equal*, OSDI 2014, table 1.
     InOrder,

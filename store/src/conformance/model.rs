@@ -98,7 +98,7 @@ impl Model {
         self.cursor.proof_tip = self.proof_tip();
     }
 
-    /// The entries as one batch behind what the model has; it takes them in.
+    /// The entries as one batch after what the model has; it takes them in.
     pub fn batch(&mut self, entries: &[Entry]) -> Batch {
         entries.iter().for_each(|entry| self.apply(entry));
         let (cursor, base) = (self.cursor.clone(), self.base.clone());

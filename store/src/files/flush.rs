@@ -6,13 +6,13 @@ use std::path::Path;
 
 /// From this many files on, one flush of the whole file system is cheaper than one for each.
 const MANY: usize = 4;
-/// From this many bytes on, the system is told to begin with a file while the next is written.
+/// From this many bytes on, the system is asked to begin with a file while the next is written.
 const LARGE: usize = 256 << 10;
 
 /// How the file system of a store is flushed.
 #[derive(Debug)]
 pub(super) struct Flush {
-    /// Opened before anything is written, so that it is told of every write that failed since.
+    /// Opened before anything is written, so that it learns of every write that failed since.
     /// None where a flush of the whole file system does not tell everything.
     directory: Option<File>,
 }
@@ -25,7 +25,7 @@ impl Flush {
         Ok(Self { directory: whole.then_some(directory) })
     }
 
-    /// The flush of the whole file system, if it is the way for so many files; otherwise each
+    /// The flush of the whole file system, if it is the way for this many files; otherwise each
     /// is to be flushed by itself.
     pub(super) fn whole_for(&self, files: usize) -> Option<Whole<'_>> {
         self.directory.as_ref().filter(|_| files >= MANY).map(Whole)
@@ -41,7 +41,7 @@ impl Whole<'_> {
         system::flush(self.0)
     }
 
-    /// For a file that was just written, and has so many bytes: the flush then waits for less.
+    /// For a file that was just written, and has this many bytes: the flush then waits for less.
     pub(super) fn begin(&self, file: &File, bytes: usize) {
         if bytes >= LARGE {
             system::begin(file);

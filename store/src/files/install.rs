@@ -9,7 +9,7 @@ use crate::changes::Changes;
 use crate::error::StoreError;
 
 /// Files to be put and removed once the index is committed. What is done is forgotten, so that
-/// it goes on where it stopped when there was no room.
+/// it resumes where it stopped when there was no space.
 #[derive(Debug, Default)]
 pub(super) struct PendingInstall {
     /// Index of the entry that each payload came with.
@@ -21,7 +21,7 @@ pub(super) struct PendingInstall {
 }
 
 impl PendingInstall {
-    /// Of a batch that comes to these changes and removes the blocks at these heights.
+    /// Of a batch with these changes, which removes the blocks at these heights.
     pub(super) fn new(changes: &Changes, rolled_back: RolledBack) -> Self {
         let marker = rolled_back.clone().map(|heights| Staged::RolledBack { heights });
         let blocks = changes.blocks.values().map(|block| (Key::block(block.height), block.index));

@@ -58,7 +58,7 @@ pub(super) enum Staged {
     Payload { key: Key, index: u64 },
     /// An empty file that says: a batch rolls back the blocks at these heights.
     RolledBack { heights: RangeInclusive<u64> },
-    /// A payload that the index does not have any more, and a pin has.
+    /// A payload that the index does not have any more, and a snapshot has.
     Retained { key: Key, number: u64 },
 }
 

@@ -1,4 +1,4 @@
-//! Opening: what is there is looked at before anything is changed.
+//! Opening: what is there is inspected before anything is changed.
 
 use std::fs;
 use std::io::{self, ErrorKind};

@@ -61,7 +61,7 @@ impl FileReader {
     /// What the store was created for; `None` if it is new and empty.
     ///
     /// # Errors
-    /// As for every read.
+    /// Those of every read.
     pub fn identity(&self) -> Result<Option<StoreIdentity>, StoreError> {
         self.index.identity()
     }

@@ -1,4 +1,4 @@
-//! Finishing what a crash left behind: the index says what is committed, `staging` what of it may
+//! Finishing what a crash left undone: the index says what is committed, `staging` what of it may
 //! not have been done.
 //!
 //! All of it may be done any number of times, and stopped anywhere. Nothing is removed from
@@ -28,7 +28,7 @@ pub(super) fn recover(tree: &mut Tree, reader: &FileReader) -> Result<(), StoreE
                     remove_orphan(tree, reader, Key::proof(height))?;
                 }
             }
-            // Of a batch that was not committed, or of a pin that is gone.
+            // Of a batch that was not committed, or of a snapshot that is gone.
             Staged::Payload { .. } | Staged::Retained { .. } => {}
         }
         done.push(staged);

@@ -1,4 +1,4 @@
-//! Files that were replaced or removed while the store is snapshot, kept until nobody pins it.
+//! Files that were replaced or removed while there is a snapshot, kept until there is none.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,11 +11,11 @@ use tracing::warn;
 
 use super::layout::{Key, Layout, Staged};
 
-/// How many were ever put aside by this process: no two have one name, so that a pin that outlives
+/// How many this process ever retained: no two have one name, so that a snapshot that outlives
 /// its writer does not remove what is kept for those of the next.
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
-/// What the writer and the pins of a store share.
+/// What the writer and the snapshots of a store share.
 #[derive(Debug)]
 pub(super) struct RetainedFiles {
     layout: Layout,
@@ -24,7 +24,7 @@ pub(super) struct RetainedFiles {
 
 #[derive(Debug, Default)]
 struct State {
-    pins: usize,
+    snapshots: usize,
     files: BTreeMap<Key, Vec<PathBuf>>,
 }
 
@@ -37,17 +37,17 @@ impl RetainedFiles {
         Arc::new(Self { layout, state: Mutex::default() })
     }
 
-    /// For the thread of the writer: from here on it puts aside what it takes away.
+    /// For the thread of the writer: from here on it retains what it takes away.
     pub(super) fn guard(self: &Arc<Self>) -> RetainGuard {
-        self.state().pins += 1;
+        self.state().snapshots += 1;
         RetainGuard(Arc::clone(self))
     }
 
-    /// Takes the file of a payload out of its place, if it is there and the store is snapshot.
+    /// Takes the file of a payload out of its place, if it is there and there is a snapshot.
     /// Whether it did.
     pub(super) fn retain(&self, key: Key) -> io::Result<bool> {
         let mut state = self.state();
-        if state.pins == 0 {
+        if state.snapshots == 0 {
             return Ok(false);
         }
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -68,7 +68,7 @@ impl RetainedFiles {
 }
 
 impl RetainGuard {
-    /// What was put aside of a payload, the newest last.
+    /// What was retained of a payload, the newest last.
     pub(super) fn files(&self, key: Key) -> Vec<PathBuf> {
         self.0.state().files.get(&key).cloned().unwrap_or_default()
     }
@@ -77,8 +77,8 @@ impl RetainGuard {
 impl Drop for RetainGuard {
     fn drop(&mut self) {
         let mut state = self.0.state();
-        state.pins -= 1;
-        if state.pins > 0 {
+        state.snapshots -= 1;
+        if state.snapshots > 0 {
             return;
         }
         for path in std::mem::take(&mut state.files).into_values().flatten() {

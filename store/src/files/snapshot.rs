@@ -1,7 +1,7 @@
-//! A moment of the store: the index as it was snapshot, and the files that it refers to.
+//! A moment of the store: the index as of the snapshot, and the files that it refers to.
 //!
 //! A file is written once and then only renamed, replaced or removed by name. So a hard link to
-//! it is a copy that nothing changes any more. What is replaced before it is linked was put aside,
+//! it is a copy that nothing changes any more. What is replaced before it is linked was retained,
 //! and is found by its hash.
 
 use std::collections::BTreeSet;
@@ -27,7 +27,7 @@ use crate::stored::StoreIdentity;
 /// So much is read at once.
 const PIECE: usize = 1 << 20;
 
-/// The store as its index was when it was snapshot.
+/// The store as its index was when the snapshot was taken.
 #[derive(Debug)]
 pub(super) struct FilesSnapshot {
     place: String,
@@ -91,7 +91,7 @@ impl FilesSnapshot {
     }
 
     /// Under its final name, or that of `staging` if it was not put in its place yet, or under
-    /// the final one if it was put there between the two looks, or where it was put aside.
+    /// the final one if it was put there between the two looks, or where it was retained.
     fn copy_file(
         &self,
         key: Key,
@@ -106,7 +106,7 @@ impl FilesSnapshot {
         let copy = to.file(key);
         let mut why = Mismatch::Missing;
         let places = [last.clone(), staged, last.clone()].into_iter();
-        // The first three are looked at before the last ones are asked for.
+        // The first three are tried before the last ones are asked for.
         for from in places.chain(iter::once(()).flat_map(|()| self.retained.files(key))) {
             match take(&from, &copy, reference, piece, pace) {
                 Ok(Taken::Whole) => return Ok(Ended::Whole),
@@ -119,11 +119,12 @@ impl FilesSnapshot {
                 }
             }
         }
-        // If the index still has this very row, nobody replaced the file. Who opened the store
-        // anew knows of no pin.
-        match self.now.index_of(key)? == Some(index) {
-            true => Err(self.damaged(key, why)),
-            false => Ok(Ended::Overtaken),
+        // If the index still has this very row, nobody replaced the file. Whoever opened the store
+        // again knows of no snapshot.
+        if self.now.index_of(key)? == Some(index) {
+            Err(self.damaged(key, why))
+        } else {
+            Ok(Ended::Overtaken)
         }
     }
 
@@ -157,7 +158,7 @@ impl Snapshot for FilesSnapshot {
 
     fn bytes(&self, into: &Path) -> Result<u64, StoreError> {
         let mut bytes = self.index.length();
-        let looking = |e| failed(&self.place, "looking at the file system of its copy", e);
+        let looking = |e| failed(&self.place, "inspecting the file system of its copy", e);
         if !is_one_file_system(self.layout.root(), into).map_err(looking)? {
             self.index.payloads(|of, height, _, reference| {
                 let key = Key { height, part: part(of) };

@@ -30,7 +30,7 @@ pub(super) struct Tree {
 impl Tree {
     pub(super) fn new(place: String, layout: Layout) -> Result<Self, StoreError> {
         let flush = Flush::of(&layout.staging())
-            .map_err(|e| failed(&place, "looking at its file system", e))?;
+            .map_err(|e| failed(&place, "inspecting its file system", e))?;
         let present = |path: &Path| {
             Presence::of(path).map_err(|e| failed(&place, "looking at its directories", e))
         };
@@ -89,7 +89,7 @@ impl Tree {
     pub(super) fn discard(&self, files: &[(Staged, &[u8])]) {
         for (staged, _) in files {
             // What stays is written over by the next attempt, or removed at the next opening.
-            drop(fs::remove_file(self.layout.staged(staged)));
+            fs::remove_file(self.layout.staged(staged)).ok();
         }
     }
 
@@ -126,10 +126,10 @@ impl Tree {
         Ok(())
     }
 
-    /// Whether there was a file, and somebody pins it.
+    /// Whether there was a file, and a snapshot holds it.
     fn retain(&mut self, key: Key) -> Result<bool, StoreError> {
         let put = self.retained.retain(key);
-        let put = put.map_err(|e| self.changing("putting aside", &self.layout.file(key), e))?;
+        let put = put.map_err(|e| self.changing("retaining", &self.layout.file(key), e))?;
         if put {
             self.changed.insert(key.epoch());
         }

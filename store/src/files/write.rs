@@ -66,8 +66,10 @@ use crate::stored::StoreIdentity;
 ///   with the index. A file that is missing or changed is [`StoreError::Corrupt`] with its name.
 /// - Readers never wait for the writer. Who reads the files without the index may meet a
 ///   block of a batch whose other blocks are not in place yet, or one that is being rolled back.
-/// - With no room left, nothing of the batch stays, and the handle goes on once there is room.
+/// - With no space left, nothing of the batch stays, and the handle continues once there is some.
 ///   After any other failed write, flush or rename it is poisoned.
+/// - Before each batch, and when it is probed, it checks that the directories and the index still
+///   have their names.
 /// - There is one writer: see [`crate::sqlite::SqliteStore`].
 /// - New files and directories are for their owner only (0600, 0700).
 ///
@@ -117,12 +119,11 @@ impl FileStore {
         let rolled_back = self.rolled_back(&changes, before)?;
         let pending = PendingInstall::new(&changes, rolled_back);
         let staged = pending.staged(&changes);
-        let committed = match staged.is_empty() {
-            true => self.index.apply(&referring(batch)),
-            false => {
-                let (durable, referring) = self.stage(&staged, batch);
-                durable.and_then(|()| self.index.apply(&referring))
-            }
+        let committed = if staged.is_empty() {
+            self.index.apply(&referring(batch))
+        } else {
+            let (durable, referring) = self.stage(&staged, batch);
+            durable.and_then(|()| self.index.apply(&referring))
         };
         if let Err(error) = committed {
             // Otherwise it may have been committed: then these are its payloads.
@@ -189,7 +190,7 @@ impl Sink for FileStore {
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.probe()?;
         let before = self.index.ready_for(batch)?;
-        // What the batch before left undone, when there was no room even for names.
+        // What the batch before left undone, when there was no space even for names.
         if let Err(error) = self.install().and_then(|()| self.commit(batch, &before)) {
             return Err(self.poison.unless_retryable(error));
         }

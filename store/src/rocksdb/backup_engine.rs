@@ -163,7 +163,7 @@ fn run(from: &Path, engine: &Path) -> Result<u32, Unshared> {
     Ok(newest.unwrap_or(0))
 }
 
-/// The files that a copy is of, as the engine wrote them down: a line each, behind some others.
+/// The files that a copy is of, as the engine wrote them down: a line each, after some others.
 fn objects(meta: &Path) -> io::Result<Vec<String>> {
     let text = fs::read_to_string(meta)?;
     let object = |line: &str| {
@@ -172,9 +172,10 @@ fn objects(meta: &Path) -> io::Result<Vec<String>> {
         is_file.iter().any(|folder| object.starts_with(folder)).then(|| object.to_owned())
     };
     let objects: Vec<String> = text.lines().filter_map(object).collect();
-    match objects.is_empty() {
-        true => Err(io::Error::new(io::ErrorKind::InvalidData, "the engine's list has no files")),
-        false => Ok(objects),
+    if objects.is_empty() {
+        Err(io::Error::new(io::ErrorKind::InvalidData, "the engine's list has no files"))
+    } else {
+        Ok(objects)
     }
 }
 

@@ -21,7 +21,7 @@ const ENTRY_BYTES: usize = 400;
 const BY_HEIGHT: [Family; 4] =
     [Family::Blocks, Family::BlockPayloads, Family::Proofs, Family::ProofPayloads];
 
-/// The write that brings a store in the state `view`, with the cursor `before`, behind a batch.
+/// The write that brings a store in the state `view`, with the cursor `before`, to that after a batch.
 pub(super) fn write(
     view: &View<'_>,
     before: &Cursor,
@@ -114,7 +114,7 @@ impl Rows<'_> {
         if to - from < SINGLY {
             return (from..=to).try_for_each(|height| self.delete(family, &rows::number(height)));
         }
-        // The end is exclusive: the smallest key behind the last.
+        // The end is exclusive: the smallest key after the last.
         let end = [&rows::number(to)[..], &[0]].concat();
         let family = self.view.family(family)?;
         self.write.delete_range_cf(family, &rows::number(from)[..], &end[..]);

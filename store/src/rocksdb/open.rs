@@ -1,4 +1,4 @@
-//! Opening: what is there is looked at before anything is changed.
+//! Opening: what is there is inspected before anything is changed.
 
 use std::fs::{self, File};
 use std::io;
@@ -9,7 +9,7 @@ use rocksdb::{
 };
 
 use super::copy::clear;
-use super::error::{is_locked, store_error};
+use super::error::{is_denied, is_locked, store_error};
 use super::families::{DEFAULT, FAMILIES, Family};
 use super::inspect::{Contents, inspect};
 use super::lock::DirectoryLock;
@@ -26,10 +26,10 @@ const BUFFER_BYTES: usize = 96 << 20;
 const LOG_BYTES: u64 = 64 << 20;
 /// Table and blob files that are open at once.
 const OPEN_FILES: i32 = 512;
-/// The manifest is made anew, shorter, from here on.
+/// The manifest is rewritten, shorter, from this size on.
 const MANIFEST_BYTES: usize = 8 << 20;
 const MANIFEST_STEP_BYTES: usize = 64 << 10;
-/// What RocksDB writes about itself, for people: the newest files and their size.
+/// What RocksDB writes about itself, human-readable: the newest files and their size.
 const INFO_FILES: usize = 4;
 const INFO_BYTES: usize = 4 << 20;
 /// Files are carried to the medium while they are written, not all at their end.
@@ -91,7 +91,7 @@ pub(super) fn for_writing(path: &Path, place: &str) -> Result<Database, StoreErr
     Ok(Database { db, directory, _lock: lock })
 }
 
-/// Opens the directory as it is now, for reading, beside whoever writes to it. RocksDB writes
+/// Opens the directory as it is now, for reading, beside the writer. RocksDB writes
 /// nothing then, and takes no lock.
 pub(super) fn for_reading(path: &Path, place: &str) -> Result<Db, StoreError> {
     if inspect(path, place)? == Contents::Nothing {
@@ -105,7 +105,7 @@ pub(super) fn for_reading(path: &Path, place: &str) -> Result<Db, StoreError> {
         .map_err(|e| opening(place, "opening the directory", e))
 }
 
-/// The store, for people.
+/// The store, human-readable.
 pub(super) fn place(path: &Path) -> String {
     format!("rocksdb:{}", path.display())
 }
@@ -126,11 +126,11 @@ pub(super) fn default_family() -> ColumnFamilyDescriptor {
 pub(super) fn options() -> Options {
     let mut options = Options::default();
     options.set_paranoid_checks(true);
-    // A write that a crash cut off is left out with all behind it. The log of the writes must be
+    // A write that a crash cut off is left out with everything after it. The log of the writes must be
     // there, all of it, and may not be shorter than it was.
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     options.set_track_and_verify_wals_in_manifest(true);
-    // All families are carried into files together. After a write that found no room RocksDB goes
+    // All families are carried into files together. After a write that found no space RocksDB goes
     // on in a new log; with some families in files and others in the old log, whose end is torn,
     // a power cut would leave what it refuses to open.
     options.set_atomic_flush(true);
@@ -203,9 +203,7 @@ fn make_private(directory: &Path) -> io::Result<()> {
 
 /// An error while opening: most often it is not a store at all, or cannot be written.
 fn opening(place: &str, what: &str, error: Error) -> StoreError {
-    let denied = ["Permission denied", "Read-only file system", "Operation not permitted"];
-    let text = error.as_ref();
-    if denied.iter().any(|denied| text.contains(denied)) {
+    if is_denied(&error) {
         let why = "it cannot be opened: check the permissions";
         return StoreError::unusable(place, why, Some(Box::new(error)));
     }

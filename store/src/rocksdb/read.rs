@@ -23,7 +23,7 @@ use crate::stored::{
 /// # What it costs
 /// One that the writer gave shares all with it. One that was opened by its path reads the
 /// files as they are, and each read looks first whether they changed since the one before: then
-/// they are opened anew, which reads the write-ahead log, at most 64 MiB and a batch, into
+/// they are opened again, which reads the write-ahead log, at most 64 MiB and a batch, into
 /// memory. It writes nothing, takes no lock, and holds nobody up.
 pub struct RocksDbReader {
     place: String,
@@ -57,7 +57,7 @@ impl RocksDbReader {
     /// What the store was created for; `None` if it is new and empty.
     ///
     /// # Errors
-    /// As for every read.
+    /// Those of every read.
     pub fn identity(&self) -> Result<Option<StoreIdentity>, StoreError> {
         self.read(|view| view.identity())
     }

@@ -1,7 +1,7 @@
 //! Reading the files of a store that somebody else may write.
 //!
 //! RocksDB opens them as they are at one instant, without writing anything, and does not see
-//! what comes later: so they are opened anew whenever they have changed. Its *secondary*
+//! what comes later: so they are opened again whenever they have changed. Its *secondary*
 //! instances could catch up instead, but RocksDB 10 may lose the end of a log that way.
 
 use std::collections::BTreeMap;

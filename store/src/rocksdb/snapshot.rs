@@ -22,7 +22,7 @@ use crate::stored::StoreIdentity;
 /// Tells the directories of one process apart.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
-/// The files of the store as it was when it was snapshot, in a directory of their own. Files of
+/// The files of the store as of the snapshot, in a directory of their own. Files of
 /// rows are written once and never changed, so a link to one is a copy.
 #[derive(Debug)]
 pub(super) struct RocksDbSnapshot {
@@ -46,9 +46,9 @@ impl RocksDbSnapshot {
         let made =
             Checkpoint::new(db).and_then(|checkpoint| checkpoint.create_checkpoint(&directory));
         // From here on it is removed with the handle.
-        let pin = Self { place, directory, identity, cursor };
-        made.map_err(|e| store_error(&pin.place, "pinning it for a copy", e))?;
-        Ok(pin)
+        let snapshot = Self { place, directory, identity, cursor };
+        made.map_err(|e| store_error(&snapshot.place, "taking a snapshot", e))?;
+        Ok(snapshot)
     }
 
     fn files(&self) -> io::Result<Vec<(PathBuf, u64)>> {
@@ -77,7 +77,7 @@ impl RocksDbSnapshot {
 impl Drop for RocksDbSnapshot {
     fn drop(&mut self) {
         // What stays is removed when the store is opened the next time.
-        drop(fs::remove_dir_all(&self.directory));
+        fs::remove_dir_all(&self.directory).ok();
     }
 }
 

@@ -18,7 +18,7 @@ const APART: u8 = 1;
 pub(super) enum RowError {
     #[error("the row ends before its last value")]
     TooShort,
-    #[error("the row has {0} bytes behind its last value")]
+    #[error("the row has {0} bytes after its last value")]
     TooLong(usize),
     #[error("a byte of the row is {0}, where only 0 or 1 can be")]
     Flag(u8),
@@ -34,7 +34,7 @@ pub(super) fn wrong(error: impl std::error::Error + Send + Sync + 'static) -> Ro
     RowError::Value(Box::new(error))
 }
 
-/// Writes values one behind the other.
+/// Writes values one after the other.
 pub(super) struct Writing(pub(super) Vec<u8>);
 
 impl Default for Writing {
@@ -85,7 +85,7 @@ impl Writing {
     }
 }
 
-/// Reads values one behind the other.
+/// Reads values one after the other.
 pub(super) struct Reading<'a>(&'a [u8]);
 
 impl<'a> Reading<'a> {

@@ -202,7 +202,7 @@ impl<'a> View<'a> {
         })
     }
 
-    /// The keys of a family behind `after`.
+    /// The keys of a family after `after`.
     fn list<T>(
         &self,
         family: Family,

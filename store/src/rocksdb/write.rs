@@ -24,12 +24,12 @@ use crate::snapshot::{NOTHING_TO_COPY, Snapshot};
 use crate::spec::{Sink, Store};
 use crate::stored::StoreIdentity;
 
-/// While rows are written to files too slowly, it is looked this often whether there is room in
-/// memory again, and the write is tried after so many looks in any case: it tells what is wrong.
+/// While rows are written to files too slowly, this is how often to check for room in
+/// memory, and after how many checks the write is tried in any case: it says what is wrong.
 const STALL: Duration = Duration::from_millis(1);
 const STALLS: usize = 100;
 
-/// A store in a RocksDB directory, for large payloads and for whoever has RocksDB anyway.
+/// A store in a RocksDB directory, for large payloads and for those who run RocksDB anyway.
 ///
 /// # Format, version 1
 /// A directory is a store if it has the column family `tipline.store.v1`; the number is that of
@@ -37,7 +37,7 @@ const STALLS: usize = 100;
 /// its length in one byte, and then itself. An `option` is a byte 0, or a byte 1 and then the
 /// value. A `payload` is a byte 0, its length, and then itself; if it has 4 KiB or more, it is a
 /// byte 1 and its length alone, and itself is the row of the same entry in the family named
-/// behind it. Values of a row stand one behind the other, with nothing in between.
+/// after it. Values of a row stand one after the other, with nothing in between.
 ///
 /// | column family | key | row |
 /// |---|---|---|
@@ -45,7 +45,7 @@ const STALLS: usize = 100;
 /// | | `cursor` | index, digest (32 bytes), epoch, option of the block tip (height, hash), option of the proof tip |
 /// | | `base` | parent of the log's first block (height, hash); no row before there is one |
 /// | `blocks` | height | hash, parent's hash, index, epoch, time, payload (`block_payloads` by height) |
-/// | `block_hashes` | hash, without its length | height. What was rolled back stays listed: look whether the block there has this hash |
+/// | `block_hashes` | hash, without its length | height. What was rolled back stays listed: check that the block there has this hash |
 /// | `proofs` | height | the block's hash, index, time, payload (`proof_payloads` by height) |
 /// | `transactions` | id | index, time, option of the block tip, payload (`transaction_payloads` by index) |
 /// | `transactions_by_index` | index | option of the block tip, id (to the end) |
@@ -62,19 +62,21 @@ const STALLS: usize = 100;
 /// ```
 ///
 /// # How it is kept
-/// - A batch and the cursor behind it are one write, synced: a crash or a power cut at any
+/// - A batch and the cursor after it are one write, synced: a crash or a power cut at any
 ///   instant leaves all of it or nothing. What is damaged at the end of RocksDB's write-ahead log
-///   looks the same as a write that was cut off, and is left out with all behind it; then the
-///   store is as behind an earlier batch, and asks the log for the rest again.
+///   looks the same as a write that was cut off, and is left out with everything after it; then the
+///   store is as after an earlier batch, and asks the log for the rest again.
 /// - A power cut is survived where a file's new length is durable only with what it covers: on ext4
 ///   with `data=ordered`, which is its default, XFS, Btrfs and ZFS. RocksDB reads its list of files
 ///   (`MANIFEST`) so: elsewhere, as on ext4 with `data=writeback`, a power cut while a file is
 ///   being added to the list can leave a directory that RocksDB refuses to open as corrupt.
-///   Nothing wrong is read then; restore it, or fill it anew from the log.
+///   Nothing wrong is read then; restore it, or fill it again from the log.
 /// - After a failed write the handle is poisoned. A full disk is different: RocksDB then gives
 ///   up its log, looks every 5 s whether at least 32 MiB are free, writes what it has in memory
-///   to new files, and goes on. Until then each batch is refused with [`StoreError::NoSpace`], and
-///   reading goes on. A disk quota that is used up is a failed write.
+///   to new files, and continues. Until then each batch is refused with [`StoreError::NoSpace`], and
+///   reading continues. A disk quota that is used up is a failed write.
+/// - Before each batch, and when it is probed, it checks that the directory still has its name, and
+///   `CURRENT`: RocksDB itself would notice only when it makes its next file.
 /// - What is in files has checksums, payloads included, and each read checks them.
 /// - Readers of the writer share its memory. Each read is of one state between two batches, and
 ///   waits for nobody. They keep the directory open, and locked, until the last of them is gone.
@@ -110,7 +112,7 @@ impl RocksDbStore {
     /// # Errors
     /// [`StoreError::InUse`] if another handle writes to it; [`StoreError::Unusable`] if the
     /// directory is something else, of another version, or cannot be written: it is not changed;
-    /// [`StoreError::NoSpace`] if there is no room for what opening writes.
+    /// [`StoreError::NoSpace`] if there is no space for what opening writes.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let place = open::place(path.as_ref());
         let database = open::for_writing(path.as_ref(), &place)?;

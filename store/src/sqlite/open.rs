@@ -1,4 +1,4 @@
-//! Opening: what is there is looked at before anything is changed.
+//! Opening: what is there is inspected before anything is changed.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -63,7 +63,7 @@ pub(super) fn for_writing(path: &Path, place: String, role: Role) -> Result<Open
     }
     let journal = journal(&connection).map_err(|e| fail("reading its header", e))?;
     if found == Contents::Store && journal != "wal" {
-        // It was being filled.
+        // A bulk load was under way.
         make_durable(&path).map_err(|e| failed(&place, "making the file durable", e))?;
     }
     make_durable(&with_suffix(&path, "-wal"))
@@ -150,7 +150,7 @@ pub(super) fn copy_for_reading(
     Ok(connection)
 }
 
-/// The store, for people.
+/// The store, human-readable.
 pub(super) fn place(path: &Path) -> String {
     format!("sqlite:{}", path.display())
 }
@@ -258,7 +258,7 @@ pub(super) enum Journal {
 }
 
 /// Switches, which waits for everybody who reads. What prevents a write-ahead log is no error for
-/// SQLite: it goes on without, and promises less.
+/// SQLite: it continues without, and promises less.
 pub(super) fn use_journal(
     connection: &Connection,
     place: &str,
@@ -268,7 +268,7 @@ pub(super) fn use_journal(
         Journal::WriteAhead => ("switching to a write-ahead log", "wal"),
         Journal::Rollback => ("switching to a rollback journal", "truncate"),
     };
-    // What fails comes up behind the answer only.
+    // What fails comes up only after the answer.
     let switched = || {
         let mut statement = connection.prepare(&format!("PRAGMA journal_mode = {mode}"))?;
         let answers = statement.query_map([], |row| row.get::<_, String>(0))?;
@@ -277,7 +277,7 @@ pub(super) fn use_journal(
     let found = switched().map_err(|e| opening(place, doing, e))?;
     if found.as_deref() != Some(mode) {
         let what = format!(
-            "{doing} is refused by SQLite there: look whether there is room, and whether the \
+            "{doing} is refused by SQLite there: check that there is space, and that the \
              filesystem is a local one"
         );
         return Err(failed(place, what, io::Error::other(format!("its journal is {found:?}"))));

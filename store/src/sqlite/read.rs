@@ -61,7 +61,7 @@ impl SqliteReader {
     /// What the store was created for; `None` if it is new and empty.
     ///
     /// # Errors
-    /// As for every read.
+    /// Those of every read.
     pub fn identity(&self) -> Result<Option<StoreIdentity>, StoreError> {
         Ok(read_store(&self.connection, &self.place)?.map(|(identity, _)| identity))
     }
@@ -196,7 +196,7 @@ impl StoreReader for SqliteReader {
     }
 
     fn keys(&self, after: Option<&Key>, limit: usize) -> Result<Vec<Key>, StoreError> {
-        // No key is empty, so all of them are behind the empty one.
+        // No key is empty, so all of them are after the empty one.
         let after = after.map_or(&[][..], AsRef::as_ref);
         let sql = "SELECT key FROM records WHERE key > ? ORDER BY key LIMIT ?";
         let read = |row: &Row<'_>| Key::new(payload(row, 0)?).map_err(|e| wrong(0, e));

@@ -115,7 +115,7 @@ pub(super) const ERASE_RECORD: &str = "DELETE FROM records WHERE key = ?";
 pub(super) const PUT_MARK: &str =
     "REPLACE INTO marks (log_index, name, block_tip, time_us) VALUES (?, ?, ?, ?)";
 
-/// What a rollback removes, given the height that remains. Transactions are looked at from the
+/// What a rollback removes, given the height that remains. Transactions are inspected from the
 /// newest on, down to the first that stays: along `log_index` their block tips never fall,
 /// because every rollback removed those that were higher.
 pub(super) const ROLL_BACK: [&str; 3] = [

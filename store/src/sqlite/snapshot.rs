@@ -28,7 +28,7 @@ const FLUSH_BYTES: u64 = 32 << 20;
 /// What the copy keeps in memory before it writes it, in KiB.
 const CACHE_KIB: i64 = 4 << 10;
 
-/// The file as it was when it was snapshot. While it lives the WAL is not emptied. Writers go on,
+/// The file as it was when the snapshot was taken. While it lives the WAL is not emptied. Writers continue,
 /// and do not make the backup start again: the transaction is open before it begins.
 #[derive(Debug)]
 pub(crate) struct SqliteSnapshot {
@@ -51,7 +51,7 @@ pub(crate) enum PayloadOf {
 impl SqliteSnapshot {
     pub(super) fn new(path: &Path, place: &str, role: Role) -> Result<Self, StoreError> {
         let connection = open::for_reading(path, place, role)?;
-        let fail = |e| store_error(place, "pinning it for a copy", e);
+        let fail = |e| store_error(place, "taking a snapshot", e);
         connection.execute_batch("BEGIN").map_err(fail)?;
         // The first read is what takes hold of the state.
         let Some((identity, cursor)) = read_store(&connection, place)? else {
@@ -66,7 +66,7 @@ impl SqliteSnapshot {
         Ok(Self { place, connection, identity, cursor, page_bytes, pages })
     }
 
-    /// Gives every payload of a block or a proof as it was snapshot, with its height and the index of
+    /// Gives every payload of a block or a proof as of the snapshot, with its height and the index of
     /// its entry, until `each` says that it is enough.
     #[cfg(feature = "files")]
     pub(crate) fn payloads(
@@ -121,7 +121,7 @@ impl SqliteSnapshot {
             match step {
                 StepResult::Done => break,
                 StepResult::More => unflushed += moved,
-                // The state is snapshot, and the copy is nobody else's.
+                // The state is held, and the copy is nobody else's.
                 _ => return Err(StoreError::InUse { place }),
             }
             if unflushed >= FLUSH_BYTES {
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_store_of_no_log_is_not_pinned() {
+    fn a_store_of_no_log_has_no_snapshot() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("store.db");
         let store = crate::sqlite::SqliteStore::open(&path).unwrap();

@@ -266,7 +266,7 @@ fn a_failed_write_poisons_the_handle_and_nothing_of_the_batch_is_visible() {
     assert!(poisoned.to_string().contains("stopped earlier"), "{poisoned}");
     drop(store);
     let mut store = SqliteStore::open(&path).unwrap();
-    before.assert_is(&*store.reader().unwrap(), "opened anew");
+    before.assert_is(&*store.reader().unwrap(), "opened again");
     store.apply(&rest).unwrap();
     model.assert_is(&*store.reader().unwrap(), "and gone on");
 }
@@ -359,7 +359,7 @@ fn readers_see_whole_batches_and_are_not_held_up_by_a_transaction_under_way() {
 }
 
 #[test]
-fn a_store_whose_writer_vanished_in_the_middle_is_as_behind_its_last_batch() {
+fn a_store_whose_writer_vanished_in_the_middle_is_as_after_its_last_batch() {
     let (directory, path) = place();
     let (mut store, mut model) = (created(&path), Model::new(&log()));
     let entries = History::blocks(99, 3000).entries;

@@ -23,7 +23,7 @@ use crate::stored::StoreIdentity;
 /// What an entry may add to the WAL besides its payload: a page for its row, and one of an index.
 const ENTRY_WAL_BYTES: usize = 16 << 10;
 
-/// A store in one SQLite file, to be read with plain SQL by whoever wants to.
+/// A store in one SQLite file, which can be read with plain SQL.
 ///
 /// # Schema, version 1
 /// `application_id` is `0x54495053` (`TIPS`), `user_version` is 1. All tables are `STRICT`.
@@ -51,18 +51,20 @@ const ENTRY_WAL_BYTES: usize = 16 << 10;
 /// ```
 ///
 /// # How it is kept
-/// - A batch and the cursor behind it are one transaction, in WAL mode with
+/// - A batch and the cursor after it are one transaction, in WAL mode with
 ///   `synchronous = FULL`: a crash or a power cut at any instant leaves all of it or nothing.
 /// - Readers have connections of their own; each read is one statement and sees whole
 ///   batches. They never wait for the writer. A statement that somebody else keeps open
 ///   for long keeps the WAL file from being emptied: it grows for as long.
 /// - The pages in the WAL are carried into the file between two batches, and an error there
 ///   stops the store as a failed commit does.
-/// - While it is filled by a restore, and nobody else reads it, a rollback journal takes the place
+/// - Before each batch, and when it is probed, it checks that the path still leads to the file that
+///   is open: SQLite would write on in one that was removed or replaced.
+/// - During a bulk load, when nobody else reads it, a rollback journal takes the place
 ///   of the WAL, with `synchronous = FULL` as before: what is appended is written once, not twice.
 /// - Opening it for writing writes the WAL again, if there is one, and fsyncs it: a writer that
 ///   was killed, or whose fsync failed, may have left a batch there that is whole, and not durable.
-///   Of a store that was being filled it is the file.
+///   After a bulk load that was cut off it writes the file itself.
 /// - There is one writer: it holds an advisory lock on `PATH.lock`, which the system releases
 ///   when the process ends however it ends. The file stays; it means nothing by itself. Two
 ///   names of one file (hard links) are not noticed.
@@ -127,7 +129,7 @@ impl SqliteStore {
         &self.connection
     }
 
-    /// Pins the file of this role.
+    /// A snapshot of the file of this role.
     pub(crate) fn pin_file(&self) -> Result<SqliteSnapshot, StoreError> {
         self.poison.check(&self.place)?;
         SqliteSnapshot::new(&self.path, &self.place, self.role)
@@ -140,7 +142,7 @@ impl SqliteStore {
         present.map_err(|error| self.poison_unless_retryable(error))
     }
 
-    /// The cursor, if the handle is usable and the batch is directly behind it.
+    /// The cursor, if the handle is usable and the batch starts directly after it.
     pub(crate) fn ready_for(&self, batch: &Batch) -> Result<Cursor, StoreError> {
         self.poison.check(&self.place)?;
         batch.check_follows(self.cursor.as_ref(), &self.place).cloned()
@@ -195,7 +197,7 @@ impl SqliteStore {
         // Recovery is for the next one to open it, from what is on the medium then. If this
         // fails, closing recovers: as safe, only sooner.
         let config = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
-        drop(self.connection.set_db_config(config, true));
+        self.connection.set_db_config(config, true).ok();
         self.poison.by(error)
     }
 }
@@ -325,7 +327,7 @@ fn write_cursor(
         .map(|_| ())
 }
 
-/// Writes one entry; `block_tip` is the height of the tip before it, and then behind it.
+/// Writes one entry; `block_tip` is the height of the tip before it, and then after it.
 fn write_entry(
     connection: &Connection,
     entry: &Entry,

@@ -44,9 +44,10 @@ fn all_media_have_equal_content_digests_at_equal_positions_through_random_histor
     println!("seeds {first} to {}", first + histories - 1);
     for seed in first..first + histories {
         // It is about what is held, not about what is durable: in memory, where there is such a place.
-        let directory = match Path::new("/dev/shm").is_dir() {
-            true => tempfile::tempdir_in("/dev/shm").unwrap(),
-            false => tempfile::tempdir().unwrap(),
+        let directory = if Path::new("/dev/shm").is_dir() {
+            tempfile::tempdir_in("/dev/shm").unwrap()
+        } else {
+            tempfile::tempdir().unwrap()
         };
         let mut rng = StdRng::seed_from_u64(seed);
         let count = rng.random_range(20..120);

@@ -1,4 +1,4 @@
-//! What a batch comes to is what its entries come to one by one.
+//! The net effect of a batch is that of its entries one by one.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};

@@ -120,15 +120,15 @@ fn parts_that_are_not_in_step_are_refused_by_name_and_left_as_they_are() {
         }
         directory
     };
-    let behind = made(50, 30, 50);
-    let message = refused(behind.path());
+    let lagging = made(50, 30, 50);
+    let message = refused(lagging.path());
     assert!(
         message.contains("b.db is at 30@")
             && message.contains("c.db, which has the cursor, is at 50@"),
         "{message}"
     );
-    assert!(message.contains("behind"), "{message}");
-    let at = SqliteReader::open(behind.path().join("b.db")).unwrap().cursor().unwrap().unwrap();
+    assert!(message.contains("it lags"), "{message}");
+    let at = SqliteReader::open(lagging.path().join("b.db")).unwrap().cursor().unwrap().unwrap();
     assert_eq!(at.position.index, 30);
 
     let message = refused(made(0, 50, 50).path());
@@ -242,9 +242,10 @@ impl Sink for Leaving {
         self.0.apply(batch)
     }
     fn probe(&mut self) -> Result<(), StoreError> {
-        match self.1 {
-            true => Err(StoreError::Unavailable { place: self.place(), source: None }),
-            false => Ok(()),
+        if self.1 {
+            Err(StoreError::Unavailable { place: self.place(), source: None })
+        } else {
+            Ok(())
         }
     }
     fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {

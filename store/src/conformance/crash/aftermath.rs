@@ -8,15 +8,22 @@ use super::file::Keep;
 use super::mark::Mark;
 use super::{Context, Open};
 
-/// Opens what is left, some of what was unsettled, checks it, and goes on to the end. What it
+/// What a power cut left, and how much of what was not durable.
+pub(super) struct Left<'a> {
+    pub(super) tree: &'a Tree,
+    pub(super) keep: Keep,
+}
+
+/// Opens what is left, some of what was unsettled, checks it, and continues to the end. What it
 /// promised by being opened.
-pub(super) fn look(
+pub(super) fn open_and_finish(
     open: Open,
     unsettled: &str,
-    (tree, keep): (&Tree, Keep),
+    left: Left<'_>,
     promise: &Promise,
     expected: &mut Expected,
 ) -> Promise {
+    let Left { tree, keep } = left;
     let _context = Context(format!("kept: {keep:?}, of: {unsettled}\npromised: {promise:?}"));
     let directory = in_memory();
     tree.write(directory.path());

@@ -56,7 +56,7 @@ impl Promise {
         };
         assert!(self.created || self.creating, "nobody created it: {self:?}");
         let at = self.at;
-        assert!(found >= at, "the store is at {found}, behind {at}, which it had acknowledged");
+        assert!(found >= at, "the store is at {found}, before {at}, which it had acknowledged");
         let may_be = found == at || Some(found) == self.under_way;
         assert!(may_be, "the store is at {found}, where no batch ends: {self:?}");
     }

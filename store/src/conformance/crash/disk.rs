@@ -224,7 +224,7 @@ impl Disk {
         }
     }
 
-    /// What happened, for people.
+    /// What happened, human-readable.
     pub(super) fn describe(&self, event: &Event) -> String {
         let name = |inode: &u64| &self.names[self.find(*inode)];
         match event {
@@ -250,7 +250,7 @@ impl Disk {
         }
     }
 
-    /// What may be lost of the directory with this inode, for people.
+    /// What may be lost of the directory with this inode, human-readable.
     pub(super) fn unsettled(&self, root: u64) -> String {
         let within = self.within(self.find(root));
         let name = |node: &Node| &self.names[*node];

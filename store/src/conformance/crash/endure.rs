@@ -1,4 +1,4 @@
-//! What a child does whose writes fail: it goes on as a node would, and insists on the rules.
+//! What a child does whose writes fail: it continues as a node would, and insists on the rules.
 
 use std::path::{Path, PathBuf};
 use std::thread;

@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
-use super::aftermath::{in_memory, look};
+use super::aftermath::{Left, in_memory, open_and_finish};
 use super::check::{Expected, Promise};
 use super::disk::{Disk, Tree};
 use super::endure::{ENTRIES, Endure};
@@ -25,7 +25,7 @@ const PLANS: usize = 50;
 const SEED: u64 = 1;
 
 /// Has each kind of operation fail, one in each run, and sees that the store says so, refuses or
-/// goes on as it says, and has lost nothing: after the process ended, and after a power cut.
+/// continues as it says, and has lost nothing: after the process ended, and after a power cut.
 pub(in super::super) fn failing_writes(place: &Place) {
     let faults = amount("TIPLINE_FAULTS", 25);
     let recorder = Recorder::build();
@@ -115,7 +115,7 @@ impl Lab<'_> {
         cuts.into_iter().map(|(at, keep)| (from + at, keep)).collect()
     }
 
-    /// What is left by one plan: when the power is cut at any point behind the fault and at the
+    /// What is left by one plan: when the power is cut at any point after the fault and at the
     /// end, and when it is not.
     fn examine(&mut self, disk: &mut Disk, events: &[Event], directory: &Path) -> [usize; 4] {
         let root = fs::metadata(directory).unwrap().ino();
@@ -135,10 +135,16 @@ impl Lab<'_> {
                 counts = read_counts(text).unwrap_or(counts);
             }
             for (_, keep) in cuts.iter().filter(|(cut, _)| *cut == point) {
-                let _context = Context(format!("the power is cut behind {}", disk.describe(event)));
+                let _context = Context(format!("the power is cut after {}", disk.describe(event)));
                 let tree = disk.survivor(root, *keep, &mut self.rng);
-                let left = (&tree, *keep);
-                look(self.place.open, &disk.unsettled(root), left, &promise, &mut self.expected);
+                let left = Left { tree: &tree, keep: *keep };
+                open_and_finish(
+                    self.place.open,
+                    &disk.unsettled(root),
+                    left,
+                    &promise,
+                    &mut self.expected,
+                );
             }
         }
         let everything = disk.survivor(root, Keep::Everything, &mut self.rng);

@@ -14,11 +14,11 @@ pub(super) const BEGIN: &str = "begin";
 pub(super) enum Kind {
     /// Nothing fails.
     None,
-    /// One write, new file or new name finds no room.
+    /// One write, new file or new name finds no space.
     NoSpace,
-    /// It and all behind it find no room, until an error has come up.
+    /// It and all after it find no space, until an error has come up.
     NoSpaceLasting,
-    /// Half of a write is done, what is behind it finds no room.
+    /// Half of a write is done, what is after it finds no space.
     ShortWrite,
     /// One write fails.
     Write,
@@ -28,7 +28,7 @@ pub(super) enum Kind {
     Name,
     /// The process ends.
     Death,
-    /// The process ends in front of an fsync.
+    /// The process ends before an fsync.
     DeathBeforeSync,
 }
 

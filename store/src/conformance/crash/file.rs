@@ -9,7 +9,7 @@ use super::super::Appends;
 
 /// A medium writes this whole or not at all.
 const SECTOR: u64 = 512;
-/// Of the changes that are kept, so many are torn.
+/// How many of the changes that are kept are torn.
 const TORN: f64 = 0.2;
 
 /// How much of what is not durable is kept.
@@ -55,7 +55,7 @@ enum Fate {
     Durable,
 }
 
-/// The content as of the last fsync, and what came behind it.
+/// The content at the last fsync, and what came after it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Content {
     durable: Vec<u8>,
@@ -73,7 +73,7 @@ impl Content {
 
     pub(super) fn sync(&mut self) {
         self.settle(Fate::Durable);
-        // What is behind a doubtful change waits with it, for the order of the two.
+        // What is after a doubtful change waits with it, for the order of the two.
         let known = self.changes.iter().take_while(|(_, fate)| *fate == Fate::Durable).count();
         for (change, _) in self.changes.drain(..known) {
             apply(&mut self.durable, &change);
@@ -104,10 +104,13 @@ impl Content {
                 Keep::Nothing | Keep::Names => {}
                 Keep::TornLast if is_last => tear(&mut content, change, appends, rng),
                 Keep::Everything | Keep::TornLast => apply(&mut content, change),
-                Keep::Chance(chance) if rng.random_bool(chance) => match rng.random_bool(TORN) {
-                    true => tear(&mut content, change, appends, rng),
-                    false => apply(&mut content, change),
-                },
+                Keep::Chance(chance) if rng.random_bool(chance) => {
+                    if rng.random_bool(TORN) {
+                        tear(&mut content, change, appends, rng)
+                    } else {
+                        apply(&mut content, change)
+                    }
+                }
                 Keep::Chance(_) => {}
             }
         }
@@ -165,7 +168,7 @@ mod tests {
 
     use super::*;
 
-    /// What may be left of a file of 1,000 bytes that 3,000 more were written behind.
+    /// What may be left of a file of 1,000 bytes that 3,000 more were appended to.
     fn left(appends: Appends, seed: u64) -> Vec<u8> {
         let mut content = Content::durable(vec![1; 1000]);
         content.change(Change::Write { offset: 1000, data: vec![2; 3000].into() });

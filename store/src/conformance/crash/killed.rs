@@ -67,7 +67,7 @@ impl Life {
         kills
     }
 
-    /// Starts a child, and kills it behind some mark at any moment. Whether it had come to the
+    /// Starts a child, and kills it after some mark at any moment. Whether it had come to the
     /// end before.
     fn kill(&mut self, round: u64) -> bool {
         let task = Task { seed: self.seed, count: ENTRIES, round, batch: BATCH, death: None };

@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
-use super::aftermath::look;
+use super::aftermath::{Left, open_and_finish};
 use super::check::{Expected, Promise};
 use super::child::{Death, Task};
 use super::disk::{Disk, Tree};
@@ -125,16 +125,22 @@ impl Lab<'_> {
             }
             for _ in points.iter().filter(|it| **it == point) {
                 let _context = Context(format!(
-                    "seed {seed}, trace {number}: the power is cut behind operation {point} of {}, {}",
+                    "seed {seed}, trace {number}: the power is cut after operation {point} of {}, {}",
                     events.len(),
                     disk.describe(event)
                 ));
                 let keep = Keep::any(&mut self.rng);
                 let tree = disk.survivor(root, keep, &mut self.rng);
-                let left = (&tree, keep);
+                let left = Left { tree: &tree, keep };
                 let unsettled = disk.unsettled(root);
-                let promise = look(self.place.open, &unsettled, left, &promise, &mut self.expected);
-                // Rather one that has something to go on with.
+                let promise = open_and_finish(
+                    self.place.open,
+                    &unsettled,
+                    left,
+                    &promise,
+                    &mut self.expected,
+                );
+                // Rather one that has something to continue with.
                 if promise.at < ENTRIES as u64 / 2 {
                     last = Start { seed, tree, promise };
                 }

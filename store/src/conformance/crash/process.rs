@@ -78,7 +78,7 @@ impl Child {
 
     /// Shows what the child has said, and panics.
     pub(super) fn fail(&mut self, what: &str) -> ! {
-        drop(self.process.kill());
+        self.process.kill().ok();
         let status = self.process.wait().unwrap();
         self.errors.rewind().unwrap();
         let mut errors = Vec::new();
@@ -90,7 +90,7 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        drop(self.process.kill());
-        drop(self.process.wait());
+        self.process.kill().ok();
+        self.process.wait().ok();
     }
 }

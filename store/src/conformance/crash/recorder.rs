@@ -1,4 +1,4 @@
-//! The recorder: a library that is loaded in front of the C library.
+//! The recorder: a library that is loaded before the C library.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ impl Recorder {
         Self { directory }
     }
 
-    /// Where the trace of a directory goes, and `.marks` behind it what is told to it.
+    /// Where the trace of a directory goes, and `.marks` after it what it is told.
     pub(super) fn trace(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }

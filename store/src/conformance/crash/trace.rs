@@ -81,7 +81,7 @@ pub(super) fn assert_recorded_something(events: &[Event]) {
     assert!(wrote, "the store wrote nothing in its directory, or past the C library");
 }
 
-/// As `struct record` has it, and behind it the two names and the data.
+/// As `struct record` has it, and after it the two names and the data.
 fn next(bytes: &mut Bytes) -> Option<Event> {
     let mut header = bytes.get(..64)?;
     let (kind, name, other_name) = (header.get_u32_ne(), header.get_u32_ne(), header.get_u32_ne());

@@ -1,4 +1,4 @@
-//! Whatever a crash leaves behind, opening makes it the batch before or behind.
+//! Whatever a crash leaves behind, opening makes it the batch before or after.
 //!
 //! The states are copies of the directory between two steps of a batch, and what lies between
 //! those is done by hand: what a crash or a power cut leaves is any part of the renames and
@@ -21,11 +21,11 @@ use crate::spec::{Sink, Store};
 
 const INDEX: [&str; 3] = ["index.db", "index.db-wal", "index.db-shm"];
 
-/// A batch with everything in it, and the directory before, in the middle of and behind it.
+/// A batch with everything in it, and the directory before, in the middle of it and after it.
 struct Crash {
     directory: TempDir,
     before: Model,
-    behind: Model,
+    after: Model,
     batch: Batch,
     /// The one that comes next.
     next: Vec<tipline_proto::Entry>,
@@ -62,7 +62,7 @@ impl Crash {
         let crash = Self {
             directory,
             before,
-            behind: model,
+            after: model,
             batch,
             next: history.entries[second..].to_vec(),
         };
@@ -72,7 +72,7 @@ impl Crash {
         crash.keep("store", "committed");
         store.install().unwrap();
         crash.keep("store", "placed");
-        assert_files(&root, &crash.behind, "placed");
+        assert_files(&root, &crash.after, "placed");
         // As committed, but for the index.
         crash.keep("committed", "staged");
         for file in INDEX {
@@ -93,7 +93,7 @@ impl Crash {
         to
     }
 
-    /// Opens what was left and compares it, then goes on.
+    /// Opens what was left and compares it, then continues.
     fn check(&self, root: &Path, model: &Model, context: &str) {
         let mut store = FileStore::open(root).unwrap();
         assert_files(root, model, context);
@@ -104,7 +104,7 @@ impl Crash {
         let mut model = model.clone();
         if model.cursor == self.before.cursor {
             store.apply(&self.batch).unwrap();
-            model = self.behind.clone();
+            model = self.after.clone();
         }
         store.apply(&model.batch(&self.next)).unwrap();
         assert_files(root, &model, &format!("{context}, gone on"));
@@ -117,14 +117,15 @@ fn copy(from: &Path, to: &Path) {
     for file in fs::read_dir(from).unwrap() {
         let file = file.unwrap();
         let to = to.join(file.file_name());
-        match file.file_type().unwrap().is_dir() {
-            true => copy(&file.path(), &to),
-            false => drop(fs::copy(file.path(), to).unwrap()),
+        if file.file_type().unwrap().is_dir() {
+            copy(&file.path(), &to);
+        } else {
+            fs::copy(file.path(), to).unwrap();
         }
     }
 }
 
-/// Does a part of what pending does to the directory, each step if `does` says so.
+/// Does a part of what installing does to the directory, each step if `does` says so.
 fn place_some(root: &Path, placed: &Path, mut does: impl FnMut() -> bool) {
     let (left, done) = (files(root), files(placed));
     for name in left.keys().filter(|name| name.starts_with("blocks/")) {
@@ -139,9 +140,10 @@ fn place_some(root: &Path, placed: &Path, mut does: impl FnMut() -> bool) {
         };
         let suffix = format!("/{payload}.dat");
         let place = done.keys().find(|name| name.ends_with(&suffix)).unwrap();
-        match does() {
-            true => fs::rename(root.join("staging").join(name), root.join(place)).unwrap(),
-            false => whole = false,
+        if does() {
+            fs::rename(root.join("staging").join(name), root.join(place)).unwrap();
+        } else {
+            whole = false;
         }
     }
     // The marker goes last, and comes back if that was not flushed.
@@ -182,7 +184,7 @@ fn a_crash_before_the_commit_leaves_the_batch_before() {
 }
 
 #[test]
-fn a_crash_after_the_commit_leaves_the_batch_behind() {
+fn a_crash_after_the_commit_leaves_the_batch_after() {
     for seed in 0..4 {
         let crash = Crash::new(seed);
         let steps = files(&crash.path("committed")).len();
@@ -195,8 +197,8 @@ fn a_crash_after_the_commit_leaves_the_batch_behind() {
                 done <= step
             });
             let context = format!("after {step} steps");
-            crash.behind.assert_is(&FileReader::open(&root).unwrap(), &context);
-            crash.check(&root, &crash.behind, &context);
+            crash.after.assert_is(&FileReader::open(&root).unwrap(), &context);
+            crash.check(&root, &crash.after, &context);
         }
         // Any of the steps: what a power cut leaves.
         let mut rng = StdRng::seed_from_u64(seed);
@@ -204,11 +206,11 @@ fn a_crash_after_the_commit_leaves_the_batch_behind() {
             let root = crash.keep("committed", "left");
             place_some(&root, &crash.path("placed"), || rng.random_bool(0.5));
             let context = format!("some steps, part {part}");
-            crash.behind.assert_is(&FileReader::open(&root).unwrap(), &context);
-            crash.check(&root, &crash.behind, &context);
+            crash.after.assert_is(&FileReader::open(&root).unwrap(), &context);
+            crash.check(&root, &crash.after, &context);
         }
         let root = crash.keep("placed", "left");
-        crash.check(&root, &crash.behind, "all was done");
+        crash.check(&root, &crash.after, "all was done");
     }
 }
 
@@ -218,8 +220,8 @@ fn a_crash_in_the_next_batch_finishes_the_one_before_it_and_forgets_the_next() {
         let crash = Crash::new(seed);
         let root = crash.keep("placed", "next");
         let mut store = FileStore::open(&root).unwrap();
-        let next = crash.behind.clone().batch(&crash.next);
-        store.commit(&next, &crash.behind.cursor).unwrap();
+        let next = crash.after.clone().batch(&crash.next);
+        store.commit(&next, &crash.after.cursor).unwrap();
         let mut rng = StdRng::seed_from_u64(seed);
         for part in 0..10 {
             let left = crash.keep("committed", "left");
@@ -228,7 +230,7 @@ fn a_crash_in_the_next_batch_finishes_the_one_before_it_and_forgets_the_next() {
                 let file = file.unwrap();
                 fs::copy(file.path(), left.join("staging").join(file.file_name())).unwrap();
             }
-            crash.check(&left, &crash.behind, &format!("part {part}"));
+            crash.check(&left, &crash.after, &format!("part {part}"));
         }
     }
 }
@@ -261,7 +263,7 @@ fn placing_goes_on_where_it_stopped() {
         }
     }
     store.install().unwrap();
-    assert_files(&root, &crash.behind, "placed in the end");
+    assert_files(&root, &crash.after, "placed in the end");
 }
 
 #[test]
@@ -278,7 +280,7 @@ fn other_files_in_staging_are_left_alone() {
 #[test]
 fn a_commit_that_failed_is_settled_by_opening() {
     let crash = Crash::new(8);
-    for (index, model) in [("before", &crash.before), ("committed", &crash.behind)] {
+    for (index, model) in [("before", &crash.before), ("committed", &crash.after)] {
         let root = crash.keep("before", "left");
         let mut store = FileStore::open(&root).unwrap();
         // Somebody's trigger stands for a write that fails.

@@ -24,9 +24,12 @@ fn a_file_that_is_not_what_was_written_is_named_and_the_others_are_read() {
     let block = layout(&root).file(Key::block(tip - 3));
     let proof = layout(&root).file(Key::proof(tip - 1));
     for path in [&block, &proof] {
-        let read = |path| match path == &block {
-            true => reader.block(tip - 3).map(|found| found.is_some()),
-            false => reader.proof(tip - 1).map(|found| found.is_some()),
+        let read = |path| {
+            if path == &block {
+                reader.block(tip - 3).map(|found| found.is_some())
+            } else {
+                reader.proof(tip - 1).map(|found| found.is_some())
+            }
         };
         let whole = fs::read(path).unwrap();
         let mut flipped = whole.clone();
@@ -93,7 +96,7 @@ fn a_payload_that_cannot_be_staged_stops_it_and_nothing_of_the_batch_is_visible(
     assert!(poisoned.to_string().contains("stopped earlier"), "{poisoned}");
     drop(store);
     let mut store = FileStore::open(&root).unwrap();
-    assert_files(&root, &before, "opened anew");
+    assert_files(&root, &before, "opened again");
     store.apply(&rest).unwrap();
     assert_files(&root, &model, "and gone on");
 }
@@ -122,7 +125,7 @@ fn a_batch_that_is_committed_is_there_whatever_happens_to_its_names() {
     assert!(store.apply(&third).is_err(), "it has stopped");
     drop(store);
     let mut store = FileStore::open(&root).unwrap();
-    assert_files(&root, &committed, "opened anew");
+    assert_files(&root, &committed, "opened again");
     store.apply(&third).unwrap();
     assert_files(&root, &model, "and gone on");
 }

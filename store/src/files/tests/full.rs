@@ -101,10 +101,7 @@ fn on_a_small_disk() {
             Err(error) => {
                 assert!(matches!(error, StoreError::NoSpace { .. }), "{left} bytes: {error:?}");
                 let source = std::error::Error::source(&error).unwrap().to_string();
-                match source.contains("database") {
-                    true => in_the_index += 1,
-                    false => in_the_files += 1,
-                }
+                if source.contains("database") { in_the_index += 1 } else { in_the_files += 1 }
             }
         }
         before.assert_is(&*store.reader().unwrap(), &format!("{left} bytes"));

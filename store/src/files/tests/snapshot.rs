@@ -37,8 +37,8 @@ fn staged(root: &Path) -> Vec<String> {
     files(root).into_keys().filter(|name| name.starts_with("staging")).collect()
 }
 
-/// However often blocks and proofs are replaced and rolled back behind several pins, each copy is
-/// the store as it was snapshot, and nothing is left of what was kept for it.
+/// However often blocks and proofs are replaced and rolled back under several snapshots, each copy is
+/// the store as of the snapshot, and nothing is left of what was kept for it.
 #[test]
 fn a_copy_is_what_was_pinned_whatever_happens_meanwhile() {
     for seed in 0..20 {
@@ -73,7 +73,7 @@ fn a_copy_is_what_was_pinned_whatever_happens_meanwhile() {
 /// Another handle does not know of the pins of the one before: it clears away what was kept. The
 /// copy says so, and what is left of the store is what it should be.
 #[test]
-fn a_store_that_is_opened_anew_overtakes_its_pins() {
+fn a_store_that_is_opened_again_overtakes_its_snapshots() {
     let (directory, root) = place();
     let (mut store, mut model) = (created(&root), Model::new(&log()));
     let mut history = History::blocks(10, 300);

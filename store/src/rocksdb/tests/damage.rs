@@ -90,7 +90,7 @@ fn a_file_that_is_missing_or_altered_is_noticed_when_it_is_opened_or_read() {
 }
 
 /// A bit of the log that flipped after it was written looks as a write that a crash cut off. The
-/// store is then behind an earlier batch, and never in between; the log gives it the rest again.
+/// store is then as after an earlier batch, and never in between; the log gives it the rest again.
 #[test]
 fn a_torn_log_is_left_out_from_where_it_is_torn() {
     let (directory, path) = place();
@@ -119,7 +119,7 @@ fn a_torn_log_is_left_out_from_where_it_is_torn() {
         let reader = store.reader().unwrap();
         let cursor = reader.cursor().unwrap();
         let Some(cursor) = cursor else { continue };
-        let is = models.iter().position(|model| model.cursor == cursor).expect("behind a batch");
+        let is = models.iter().position(|model| model.cursor == cursor).expect("after a batch");
         models[is].assert_is(&*reader, "torn");
         found.push(is);
     }

@@ -13,7 +13,7 @@ fn number(number: u64) -> Vec<u8> {
     number.to_be_bytes().to_vec()
 }
 
-/// The values one behind the other.
+/// The values one after the other.
 fn row<const COUNT: usize>(values: [Vec<u8>; COUNT]) -> Vec<u8> {
     values.concat()
 }

@@ -89,13 +89,13 @@ fn fill_up_and_go_on(path: &Path, filler: &Path, seed: u64) {
         assert!(matches!(error, StoreError::NoSpace { .. }), "{error:?}");
         before.assert_is(&*store.reader().unwrap(), "while the disk is full");
         before.assert_is(&RocksDbReader::open(path).unwrap(), "from outside");
-        let left = is_as_before_or_behind(path, &before, &model);
+        let left = is_as_before_or_after(path, &before, &model);
         println!("round {round}: full at {}, a crash leaves it {left}", batch.cursor.position);
         fs::remove_file(filler).unwrap();
         let waited = go_on(&mut store, &batch);
         println!("went on after {waited:?}");
         model.assert_is(&*store.reader().unwrap(), "with room again");
-        assert_eq!(is_as_before_or_behind(path, &before, &model), "behind");
+        assert_eq!(is_as_before_or_after(path, &before, &model), "after");
         for _ in 0..3 {
             let batch = next(&mut history, &mut model);
             store.apply(&batch).unwrap();
@@ -106,7 +106,7 @@ fn fill_up_and_go_on(path: &Path, filler: &Path, seed: u64) {
     model.assert_is(&*store.reader().unwrap(), "opened again");
 }
 
-/// Leaves so many bytes of the disk.
+/// Leaves this many bytes of the disk.
 fn fill(filler: &Path, room: u64) {
     let mut file = fs::File::create(filler).unwrap();
     let zeros = [0; 64 << 10];
@@ -128,7 +128,7 @@ fn go_on(store: &mut RocksDbStore, batch: &Batch) -> Duration {
 }
 
 /// What a crash now would leave: the files as they are, opened elsewhere.
-fn is_as_before_or_behind(path: &Path, before: &Model, behind: &Model) -> &'static str {
+fn is_as_before_or_after(path: &Path, before: &Model, after: &Model) -> &'static str {
     let elsewhere = tempfile::tempdir_in("/var/tmp").unwrap();
     copy(path, elsewhere.path());
     let store = RocksDbStore::open(elsewhere.path()).unwrap();
@@ -137,8 +137,8 @@ fn is_as_before_or_behind(path: &Path, before: &Model, behind: &Model) -> &'stat
         before.assert_is(&*reader, "left by a crash");
         return "before";
     }
-    behind.assert_is(&*reader, "left by a crash");
-    "behind"
+    after.assert_is(&*reader, "left by a crash");
+    "after"
 }
 
 /// Whether a disk of its own can be had. A machine without says so explicitly.

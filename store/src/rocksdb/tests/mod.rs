@@ -135,7 +135,7 @@ fn a_deep_rollback_removes_what_a_shallow_one_does() {
         let (now, later) = rest.split_at(rest.len().min(83));
         rest = later;
         store.apply(&model.batch(now)).unwrap();
-        model.assert_is(&*store.reader().unwrap(), "behind a batch");
+        model.assert_is(&*store.reader().unwrap(), "after a batch");
     }
     drop(store);
     let store = RocksDbStore::open(&path).unwrap();

@@ -136,7 +136,7 @@ fn there_is_one_writer_and_its_lock_ends_with_it() {
         std::os::unix::fs::symlink(&path, &link).unwrap();
         in_use(&link);
     }
-    assert!(fs::read(path.join("LOG")).unwrap().len() >= info, "it goes on in its own file");
+    assert!(fs::read(path.join("LOG")).unwrap().len() >= info, "it continues in its own file");
     assert_eq!(files(&path, "").iter().filter(|file| file.ends_with("LOG.old")).count(), 0);
     // A reader of it keeps it open.
     let reader = store.reader().unwrap();

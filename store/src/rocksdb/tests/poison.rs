@@ -30,12 +30,12 @@ fn a_failed_write_poisons_the_handle_and_nothing_of_the_batch_is_visible() {
     let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     assert!(done.status.success() && out.contains("1 passed"), "{out}\n{err}");
 
-    // Opened anew, without the limit.
+    // Opened again, without the limit.
     let mut store = RocksDbStore::open(&path).unwrap();
     let entries = History::blocks(BLOCKS, BLOCK_BYTES).entries;
     let mut model = Model::new(&log());
     model.batch(&entries[..10]);
-    model.assert_is(&*store.reader().unwrap(), "opened anew");
+    model.assert_is(&*store.reader().unwrap(), "opened again");
     store.apply(&model.batch(&entries[10..])).unwrap();
     model.assert_is(&*store.reader().unwrap(), "and gone on");
 }
