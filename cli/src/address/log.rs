@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use tipline_proto::LogName;
 
-use super::{did_you_mean, split};
+use super::kind::{did_you_mean, split};
 
 const KINDS: &[&str] = &["embedded", "nats", "tls"];
 

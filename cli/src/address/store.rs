@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::{did_you_mean, split};
+use super::kind::{did_you_mean, split};
 
 const KINDS: &[&str] = &["sqlite", "rocksdb", "files", "composite"];
 const USE: &str = "use sqlite:PATH, rocksdb:PATH, files:PATH or composite:STORE+STORE";

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use rand::RngExt as _;
 use tipline_log::embedded::EmbeddedLog;
 use tipline_log::jetstream::{JetStreamLog, JetStreamOptions};
-use tipline_log::{Log, LogError, system_clock};
+use tipline_log::{Log, LogError};
 use tipline_producer::BlkBlocks;
 use tipline_proto::{Chain, Hash, InvalidName, Lineage, LogIdentity, LogName};
 use tokio_util::sync::CancellationToken;
@@ -24,8 +24,9 @@ use self::blocks::{Block, Format, Maker};
 use self::play::{Play, Script};
 use self::summary::Summary;
 use crate::address::{BadLog, LogAddress};
-use crate::args::Shared;
-use crate::report::{Exit, Failure, Sentence, chain};
+use crate::exit::Exit;
+use crate::options::Shared;
+use crate::output::report::{Failure, Sentence, chain};
 
 /// The demo has its blocks in memory.
 const MAX_BYTES: usize = 1 << 30;
@@ -64,7 +65,7 @@ pub(crate) struct DemoArgs {
 
 /// Runs it. An error says what is not as it must be.
 pub(crate) async fn run(shared: &Shared, args: DemoArgs) -> Result<Exit, Failure> {
-    let stop = crate::stop::on_signal()?;
+    let stop = crate::signal::on_signal()?;
     let seed = rand::rng().random();
     let (chain, format, blocks) = read_blocks(&args, seed)?;
     let identity = identity(chain)?;
@@ -99,7 +100,7 @@ pub(crate) async fn run(shared: &Shared, args: DemoArgs) -> Result<Exit, Failure
     } else {
         format!("\n{summary}")
     };
-    crate::report::say(&text)?;
+    crate::output::report::say(&text)?;
     Ok(Exit::Ok)
 }
 
@@ -240,9 +241,4 @@ impl Directory {
 struct NotKept {
     path: PathBuf,
     source: std::io::Error,
-}
-
-/// The clock of everything in the demo.
-fn clock() -> tipline_log::Clock {
-    system_clock()
 }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::Command;
 
-use super::nearest;
+use super::suggest::nearest;
 
 const PREFIX: &str = "TIPLINE_";
 
@@ -54,39 +54,4 @@ fn is_service_link(name: &str) -> bool {
         || name.contains("_SERVICE_PORT_")
         || name.ends_with("_PORT")
         || name.split_once("_PORT_").is_some_and(|(_, port)| port.starts_with(char::is_numeric))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::ffi::OsString;
-
-    use super::{check, known};
-    use crate::args::command;
-
-    fn told(name: &str) -> Option<String> {
-        let variables = [(OsString::from(name), OsString::from("x"))].into_iter();
-        check(&command(), variables).err().map(|error| error.to_string())
-    }
-
-    #[test]
-    fn a_variable_that_nobody_reads_is_an_error_with_a_suggestion() {
-        assert_eq!(
-            told("TIPLINE_STOR").as_deref(),
-            Some("unknown environment variable TIPLINE_STOR: did you mean TIPLINE_STORE?")
-        );
-        let all = known(&command()).join(", ");
-        assert_eq!(
-            told("TIPLINE_QQ"),
-            Some(format!("unknown environment variable TIPLINE_QQ: unset it, or use one of {all}"))
-        );
-    }
-
-    #[test]
-    fn other_variables_are_none_of_our_business() {
-        assert_eq!(told("STORE"), None);
-        assert_eq!(told("TIPLINE_STORE"), None);
-        for name in ["SERVICE_HOST", "SERVICE_PORT_NATS", "PORT", "PORT_4222_TCP_ADDR"] {
-            assert_eq!(told(&format!("TIPLINE_PRIMARY_{name}")), None);
-        }
-    }
 }

@@ -10,7 +10,7 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, Command};
 
-use crate::report::chain;
+use crate::output::report::chain;
 
 /// Reads a `T` by its [`FromStr`]. Its message names the place that the value came from, and
 /// never repeats the value: it may hold a password. `T`'s own error repeats what is harmless.

@@ -1,0 +1,180 @@
+//! `tipline status`: whether everything is backed up, where, and up to which block. It reads
+//! the log alone and asks no consumer anything.
+
+mod assess;
+mod checks;
+mod fleet;
+mod look;
+mod metrics;
+mod reminders;
+mod table;
+mod watch;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tipline_log::{Clock, system_clock};
+use tokio::sync::watch::Receiver;
+
+use self::assess::{Thresholds, assess, unreadable};
+use self::fleet::{Fleet, Verdict};
+use self::look::Observer;
+use crate::exit::Exit;
+use crate::open::log::LogLocation;
+use crate::options::{DEFAULT_MAX_AGE, DEFAULT_RESERVE, Shared};
+use crate::output::report::{Failure, say};
+use crate::settings::Parsed;
+
+/// How long the log may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Options of `tipline status`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tipline status
+  tipline status --watch
+  tipline status --json | jq '.consumers[] | {name, block, lag_blocks}'
+  tipline status --max-lag 100 --silent-after 2m
+  tipline status --checks s3://backup/mainnet --expect-verify 1d --expect-drill 7d
+  tipline status --watch --metrics /var/lib/node_exporter/textfile/tipline.prom
+
+The first line is the verdict. Exit codes: 0 well, 1 degraded, 2 broken.
+
+WELL      everyone is heard of, and within the limits
+DEGRADED  someone is silent, too far behind, at risk, has failed, or is missing; or the log can lose
+          what it acknowledges, and that was not accepted by --accept-shortfalls
+BROKEN    the log cannot be read, lost events, or a consumer holds another history
+
+The object of --json: verdict, summary, reasons[], advice; log {address, chain, genesis, lineage,
+first, last, digest, epoch}; tip {height, hash}; primary {name, state, epoch, index, block,
+outbox_events, outbox_bytes, age_ms, failure}; consumers[] {name, role, state, level, index,
+block, proof, lag_blocks, lag_events, reservation, at_risk_in_ms, age_ms, failure, store};
+shortfalls[] {found, risk, remedy, accepted}; checks[] {place, check, ok, age_ms, well_age_ms,
+index, expected_ms, summary}; reminders[]. A state is well, behind, silent, stranded, failed,
+ahead or diverged. A reservation is what retention does for a consumer, as `tipline retention
+--help` has it: reserved, at risk, lost or apart. What is not known is null.")]
+pub(crate) struct StatusArgs {
+    /// Show every change as it is pushed, until Ctrl-C
+    #[arg(long)]
+    watch: bool,
+
+    /// Print one JSON object; with --watch one a line for every change
+    #[arg(long)]
+    json: bool,
+
+    /// Keep this file with the same as metrics, in the text format that Prometheus reads: for the
+    /// textfile collector of node_exporter. With --watch it is replaced every second, as a whole
+    #[arg(long, env = "TIPLINE_METRICS", value_name = "FILE")]
+    metrics: Option<PathBuf>,
+
+    /// Degraded if someone is more than this many blocks behind the fleet's newest
+    #[arg(long, env = "TIPLINE_MAX_LAG", value_name = "BLOCKS", default_value = "2")]
+    #[arg(value_parser = Parsed::<u64>::new())]
+    max_lag: u64,
+
+    /// Degraded if someone is silent for longer; all speak every 5 s
+    #[arg(long, env = "TIPLINE_SILENT_AFTER", value_name = "TIME", default_value = "15s")]
+    #[arg(value_parser = Parsed::<humantime::Duration>::new())]
+    silent_after: humantime::Duration,
+
+    /// Degraded if someone is more than this many events behind: retention no longer waits for it
+    #[arg(long, env = "TIPLINE_RESERVE", value_name = "EVENTS", default_value = DEFAULT_RESERVE)]
+    #[arg(value_parser = Parsed::<u64>::new())]
+    reserve: u64,
+
+    /// Where node identities are backed up: remind if there is none, or an old one
+    #[arg(long, env = "TIPLINE_IDENTITIES", value_name = "ADDRESS")]
+    identities: Option<String>,
+
+    /// Remind of a backup of an identity that is older
+    #[arg(long, env = "TIPLINE_IDENTITIES_MAX_AGE", value_name = "TIME")]
+    #[arg(default_value = DEFAULT_MAX_AGE, value_parser = Parsed::<humantime::Duration>::new())]
+    identities_max_age: humantime::Duration,
+
+    #[command(flatten)]
+    checks: checks::ChecksArgs,
+}
+
+/// Shows the status.
+pub(crate) async fn run(shared: &Shared, args: StatusArgs) -> Result<Exit, Failure> {
+    let place = LogLocation::new(shared, "status")?;
+    let thresholds = Thresholds {
+        max_lag: args.max_lag,
+        silent_after: args.silent_after.into(),
+        reserve: args.reserve,
+        accept_shortfalls: shared.accept_shortfalls,
+    };
+    let clock = system_clock();
+    let max_age = args.identities_max_age.into();
+    let reminders = reminders::follow(args.identities.as_deref(), max_age, clock.clone());
+    let judge = Judge {
+        thresholds,
+        clock,
+        reminders: reminders.await?,
+        checks: args.checks.follow().await?,
+        metrics: args.metrics,
+    };
+    if args.watch {
+        return watch::run(place, judge, args.json).await;
+    }
+    let seen = async {
+        let mut observer = Observer::open(&place).await?;
+        let board = observer.board().await?;
+        observer.look(board).await
+    };
+    let fleet = judge.fleet(&place, look::within(PATIENCE, &place, seen).await);
+    let mut text = String::new();
+    show(&mut text, &fleet, args.json)?;
+    say(&text)?;
+    judge.keep_metrics(&fleet)?;
+    Ok(match fleet.verdict {
+        Verdict::Well => Exit::Ok,
+        Verdict::Degraded => Exit::Degraded,
+        Verdict::Broken => Exit::Failed,
+    })
+}
+
+/// Turns what was seen, or why nothing was, into a verdict.
+struct Judge {
+    thresholds: Thresholds,
+    clock: Clock,
+    reminders: Receiver<Vec<String>>,
+    checks: Receiver<Vec<checks::Looked>>,
+    metrics: Option<PathBuf>,
+}
+
+impl Judge {
+    fn fleet(&self, place: &LogLocation, seen: Result<assess::Seen, Failure>) -> Fleet {
+        let fleet = match seen {
+            Ok(seen) => assess(&seen, (self.clock)(), &self.thresholds),
+            Err(failure) => {
+                let (why, advice) = place.explain(failure).into_parts();
+                unreadable(place.address(), why, advice)
+            }
+        };
+        let (checks, reminders) = checks::judge(&self.checks.borrow(), &self.clock);
+        let reminders = self.reminders.borrow().iter().cloned().chain(reminders).collect();
+        Fleet { checks, reminders, ..fleet }
+    }
+
+    fn keep_metrics(&self, fleet: &Fleet) -> Result<(), Failure> {
+        match &self.metrics {
+            Some(file) => metrics::write(file, fleet, (self.clock)()),
+            None => Ok(()),
+        }
+    }
+}
+
+fn show(text: &mut String, fleet: &Fleet, json: bool) -> Result<(), Failure> {
+    if json {
+        text.push_str(&serde_json::to_string(fleet)?);
+        text.push('\n');
+    } else {
+        text.push_str(&table::render(fleet));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! The places that something is restored from or checked against.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tipline_backup::{
+    Archive, ArchiveError, Check, Checkpoints, Destination, Keys, Record, RestoreError, Sources,
+};
+use tipline_log::system_clock;
+
+use crate::open::log::LogLocation;
+use crate::options::{Shared, SourceArgs};
+use crate::output::report::Failure;
+
+/// The address that stands for the log of `--log`.
+const LOG: &str = "log";
+
+impl SourceArgs {
+    /// The addresses of destinations: all but the log's.
+    pub(crate) fn destinations(&self) -> impl Iterator<Item = &String> {
+        self.from.iter().filter(|address| *address != LOG)
+    }
+
+    /// Opens every place. One that has nothing is left out; one that does not answer is an error.
+    pub(crate) async fn open(&self, shared: &Shared) -> Result<Sources, Failure> {
+        let mut sources = Sources::default();
+        for address in &self.from {
+            if address == LOG {
+                let place = LogLocation::new(shared, "restore")?;
+                let log = place.open().await.map_err(|error| place.explain(error.into()))?;
+                sources.log = Some(log);
+                continue;
+            }
+            let one = self.open_one(address).await?;
+            sources.archives.extend(one.archives);
+            sources.checkpoints.extend(one.checkpoints);
+        }
+        if sources.archives.is_empty() && sources.checkpoints.is_empty() && sources.log.is_none() {
+            let places = self.from.join(", ");
+            let places = format!("neither an archive nor a checkpoint is at {places}");
+            return Err(RestoreError::NotFound { places }.into());
+        }
+        Ok(sources)
+    }
+
+    /// Opens the destination of one address.
+    pub(crate) async fn open_one(&self, address: &str) -> Result<Sources, Failure> {
+        let destination = Destination::open(address).map_err(RestoreError::from)?;
+        open_at(&destination, &self.identity).await
+    }
+
+    /// Likewise, to be shared.
+    pub(crate) async fn open_shared(&self, shared: &Shared) -> Result<Arc<Sources>, Failure> {
+        self.open(shared).await.map(Arc::new)
+    }
+}
+
+/// What is at a destination; `identity` are files of keys that open it.
+pub(crate) async fn open_at(
+    destination: &Destination,
+    identity: &[PathBuf],
+) -> Result<Sources, Failure> {
+    let none = Ok(Keys::default());
+    let keys = identity.iter().fold(none, |keys, file| keys?.identity_file(file))?;
+    let mut sources = Sources::default();
+    match Archive::open(destination.clone(), keys).await {
+        Ok(archive) => sources.archives.push(archive),
+        Err(ArchiveError::NotFound { .. }) => {}
+        Err(ArchiveError::Destination(error)) => return Err(RestoreError::from(error).into()),
+        Err(error) => return Err(error.into()),
+    }
+    // A backup's place has them in a folder; a set of checkpoints may be named itself.
+    for set in [destination.folder("checkpoints"), destination.clone()] {
+        let set = Checkpoints::at(set);
+        if !set.list().await.map_err(RestoreError::from)?.is_empty() {
+            sources.checkpoints.push(set);
+        }
+    }
+    Ok(sources)
+}
+
+/// Keeps the outcome of a check at every place.
+pub(crate) async fn keep(
+    sources: &SourceArgs,
+    check: Check,
+    ok: bool,
+    index: u64,
+    summary: String,
+) -> Result<(), Failure> {
+    let record = Record { time_us: system_clock()().as_micros(), ok, index, summary };
+    for address in sources.destinations() {
+        record.keep(&Destination::open(address)?, check).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,9 @@
+//! What the program says: text for people, progress, logs, errors.
+
+pub(crate) mod consumer;
+pub(crate) mod progress;
+pub(crate) mod report;
+pub(crate) mod summary;
+pub(crate) mod telemetry;
+pub(crate) mod terminal;
+pub(crate) mod text;
