@@ -1,2 +1,0 @@
-mod assess;
-mod look;
