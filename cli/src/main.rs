@@ -5,7 +5,6 @@ mod args;
 mod commands;
 mod demo;
 mod exit;
-mod jobs;
 mod open;
 mod options;
 mod output;

@@ -1,13 +1,13 @@
-//! The outcome of a check in a line, as it is printed and kept.
+//! The outcome of a check in a line, as it is printed, and kept in its record.
 
 use std::time::Duration;
 
 use tipline_backup::{DrillReport, VerifyReport};
 
-use crate::output::text::{age, number};
+use crate::text::{age, number};
 
-/// The outcome in a line.
-pub(crate) fn verified(report: &VerifyReport) -> String {
+/// The outcome of a verification in a line.
+pub fn verify_summary(report: &VerifyReport) -> String {
     let problems: Vec<&String> = report.places.iter().flat_map(|place| &place.problems).collect();
     match problems.as_slice() {
         [] => format!("nothing wrong up to entry {}", number(report.index())),
@@ -16,8 +16,8 @@ pub(crate) fn verified(report: &VerifyReport) -> String {
     }
 }
 
-/// The outcome in a line.
-pub(crate) fn drilled(report: &DrillReport) -> String {
+/// The outcome of a drill in a line.
+pub fn drill_summary(report: &DrillReport) -> String {
     let (at, took) = (&report.restore.achieved, age(report.restore.duration));
     let block = at.height.map(|height| format!(", block {}", number(height))).unwrap_or_default();
     let log = match report.agrees_with_log {

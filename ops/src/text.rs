@@ -1,9 +1,10 @@
-//! Numbers and times as people read them.
+//! Numbers and times as people read them: the same in the verdict, in records of checks and on a
+//! terminal.
 
 use std::time::Duration;
 
 /// `0.3 s`, `40 s`, `3 min`, `2 h`, `5 days`.
-pub(crate) fn age(age: Duration) -> String {
+pub fn age(age: Duration) -> String {
     let seconds = age.as_secs();
     match seconds {
         0..10 => format!("{:.1} s", (age.as_millis() / 100) as f64 / 10.0),
@@ -15,7 +16,7 @@ pub(crate) fn age(age: Duration) -> String {
 }
 
 /// `1,234,567`
-pub(crate) fn number(number: u64) -> String {
+pub fn number(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
@@ -28,13 +29,13 @@ pub(crate) fn number(number: u64) -> String {
 }
 
 /// `1 block`, `2,000 blocks`
-pub(crate) fn count(number: u64, what: &str) -> String {
+pub fn count(number: u64, what: &str) -> String {
     let s = if number == 1 { "" } else { "s" };
     format!("{} {what}{s}", self::number(number))
 }
 
 /// `a`, `a and b`, `a, b and c`
-pub(crate) fn list(items: &[String]) -> String {
+pub fn list(items: &[String]) -> String {
     match items {
         [] => String::new(),
         [one] => one.clone(),

@@ -6,26 +6,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
-use tipline_backup::{Archive, ArchiveError, ArchiveStore, Destination, DestinationError, Keys};
+use tipline_backup::{ArchiveStore, Destination, DestinationError, Keys};
 use tipline_consumer::{Consumer, ConsumerSettings};
 use tipline_log::{Log, system_clock};
+use tipline_ops::{CheckJob, CheckSchedule, merge_segments};
 use tipline_proto::{ConsumerName, InstanceId, Level, Role};
 
 use crate::exit::Exit;
-use crate::jobs::checks::{Checked, ChecksArgs};
 use crate::open::log::LogLocation;
-use crate::options::Shared;
+use crate::open::store::drill_store;
+use crate::options::{ChecksArgs, Shared};
 use crate::output::consumer::follow;
-use crate::output::report::{Failure, chain};
+use crate::output::report::Failure;
 use crate::settings::Parsed;
 use crate::signal;
 
 /// A segment holds what comes within this time: in object storage each is a request that is paid
 /// for, in a directory a file.
-const GATHER: Duration = Duration::from_secs(1);
-const GATHER_IN_DIRECTORY: Duration = Duration::from_millis(200);
-/// How often small segments are looked for that are worth merging.
-const MERGE: Duration = Duration::from_secs(60);
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_IN_DIRECTORY: Duration = Duration::from_millis(200);
 
 /// Options of `tipline archive`.
 #[derive(Debug, clap::Args)]
@@ -117,12 +116,13 @@ pub(crate) async fn run(shared: &Shared, args: ArchiveArgs) -> Result<Exit, Fail
     let known = if args.new { 0 } else { known(&*log, &args.name).await? };
     tracing::info!(log = %place.address(), to = destination.place(), "archiving as {}", args.name);
     let level = if args.offsite { Level::Offsite } else { Level::Verified };
-    let usual = if destination.directory().is_some() { GATHER_IN_DIRECTORY } else { GATHER };
-    let checked = Checked {
+    let usual = if destination.directory().is_some() { LINGER_IN_DIRECTORY } else { LINGER };
+    let job = CheckJob {
         destination: destination.clone(),
         identity: args.identity.iter().cloned().collect(),
         log: Arc::clone(&log),
         name: args.name.to_string(),
+        drill_store: drill_store(),
         stop: stop.clone(),
     };
     let settings = ConsumerSettings {
@@ -132,14 +132,14 @@ pub(crate) async fn run(shared: &Shared, args: ArchiveArgs) -> Result<Exit, Fail
     };
     let store = Box::new(ArchiveStore::new(destination.clone(), keys.clone(), known));
     if !args.no_merge {
-        tokio::spawn(merge(destination.clone(), keys, args.remove_merged));
+        tokio::spawn(merge_segments(destination.clone(), keys, args.remove_merged));
     }
     let instance = InstanceId::from_bytes(rand::random());
     let clock = system_clock();
     let consumer = Consumer::start(log, store, settings, instance, Arc::clone(&clock));
     tokio::select! {
         followed = follow(consumer, &clock, &stop) => followed,
-        () = args.checks.run(checked, &clock) => Ok(Exit::Ok),
+        () = CheckSchedule::from(args.checks).run(job, &clock) => Ok(Exit::Ok),
     }
 }
 
@@ -161,45 +161,4 @@ async fn known(log: &dyn Log, name: &ConsumerName) -> Result<u64, Failure> {
     let receipt = board.receipts.iter().find(|receipt| receipt.consumer == *name);
     let reached = receipt.and_then(|receipt| receipt.reached.at(Level::Applied));
     Ok(reached.map_or(0, |position| position.index))
-}
-
-/// Merges small segments now and then, beside the archiver: it needs none of it.
-async fn merge(destination: Destination, keys: Keys, remove: bool) {
-    let mut told = String::new();
-    loop {
-        tokio::time::sleep(MERGE).await;
-        match merge_once(&destination, &keys, remove).await {
-            Ok(true) => told.clear(),
-            Ok(false) => return,
-            // The archiver itself says what is out of reach.
-            Err(error) if error.is_retryable() => {}
-            Err(ArchiveError::NotFound { .. }) => {}
-            Err(error) => {
-                let error = chain(&error);
-                if error != told {
-                    tracing::error!(error, "small segments are not merged");
-                }
-                told = error;
-            }
-        }
-    }
-}
-
-/// Whether it is worth trying again.
-async fn merge_once(
-    destination: &Destination,
-    keys: &Keys,
-    remove: bool,
-) -> Result<bool, ArchiveError> {
-    let archive = Archive::open(destination.clone(), keys.clone()).await?;
-    if !archive.recipients().is_empty() && !keys.can_open() {
-        tracing::info!("encrypted segments are not merged: that needs --identity");
-        return Ok(false);
-    }
-    let merged = archive.merge(remove).await?;
-    if !merged.written.is_empty() || merged.removed > 0 {
-        let (written, removed) = (merged.written.len(), merged.removed);
-        tracing::info!(written, from = merged.from, removed, "merged segments");
-    }
-    Ok(true)
 }

@@ -2,24 +2,23 @@
 
 use std::sync::Arc;
 
-use tipline_backup::Destination;
+use tipline_backup::{Destination, RestoreProgress};
 use tipline_consumer::{Consumer, ConsumerSettings};
-use tipline_log::{Log, system_clock};
+use tipline_log::{Clock, Log, system_clock};
+use tipline_ops::{CheckJob, CheckSchedule, CheckpointMaker, Filled};
 use tipline_proto::{ConsumerName, InstanceId, Role};
 use tipline_store::Store;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::address::StoreAddress;
 use crate::exit::Exit;
-use crate::jobs::admin::Admin;
-use crate::jobs::bootstrap::BootstrapArgs;
-use crate::jobs::checkpoint::Maker;
-use crate::jobs::checks::{Checked, ChecksArgs};
-use crate::jobs::every::EveryArgs;
+use crate::open::admin;
 use crate::open::log::LogLocation;
-use crate::open::store;
-use crate::options::Shared;
+use crate::open::store::{self, drill_store};
+use crate::options::{BootstrapArgs, ChecksArgs, EveryArgs, Shared};
 use crate::output::consumer::{self, follow};
+use crate::output::progress;
 use crate::output::report::Failure;
 use crate::settings::Parsed;
 use crate::signal;
@@ -72,13 +71,13 @@ pub(crate) async fn run(shared: &Shared, role: Role, args: ConsumeArgs) -> Resul
     };
     let log = log.map_err(|error| place.explain(error.into()))?;
     if args.bootstrap.is_given() {
-        args.bootstrap.fill(&args.store, &log, &stop).await?;
+        fill(&args, &log, &stop).await?;
     }
     loop {
         tracing::info!(log = %place.address(), store = %args.store, "following as {role} {}", args.name);
         match consume(&args, role, Arc::clone(&log), &stop).await {
             Err(failure) if args.bootstrap.is_given() && consumer::is_trimmed(&failure) => {
-                args.bootstrap.catch_up(&args.store, &log, &stop).await?;
+                catch_up(&args, &log, &stop).await?;
             }
             consumed => return consumed,
         }
@@ -93,23 +92,24 @@ async fn consume(
     stop: &CancellationToken,
 ) -> Result<Exit, Failure> {
     let store = open(&args.store).await?;
-    let checked = Checked {
+    let job = CheckJob {
         destination: Destination::open(&args.checkpoints.place(&args.store))?,
         identity: args.bootstrap.identity.clone(),
         log: Arc::clone(&log),
         name: args.name.to_string(),
+        drill_store: drill_store(),
         stop: stop.clone(),
     };
     let settings = ConsumerSettings::new(args.name.clone(), role);
     let instance = InstanceId::from_bytes(rand::random());
     let clock = system_clock();
     let consumer = Consumer::start(log, store, settings, instance, Arc::clone(&clock));
-    let maker = Arc::new(Maker::new(consumer.store(), Arc::clone(&clock), stop.clone()));
-    let admin = Admin::start(&args.store, Arc::clone(&maker));
+    let maker = Arc::new(CheckpointMaker::new(consumer.store(), Arc::clone(&clock), stop.clone()));
+    let admin = admin::start(&args.store, Arc::clone(&maker));
     let followed = tokio::select! {
         followed = follow(consumer, &clock, stop) => followed,
-        () = args.checkpoints.clone().run(&args.store, &maker, &clock) => Ok(Exit::Ok),
-        () = args.checks.clone().run(checked, &clock) => Ok(Exit::Ok),
+        () = make_checkpoints(args, &maker, &clock) => Ok(Exit::Ok),
+        () = CheckSchedule::from(args.checks.clone()).run(job, &clock) => Ok(Exit::Ok),
     };
     drop(admin);
     followed
@@ -118,4 +118,60 @@ async fn consume(
 async fn open(address: &StoreAddress) -> Result<Box<dyn Store>, Failure> {
     let address = address.clone();
     Ok(tokio::task::spawn_blocking(move || store::open(&address)).await??)
+}
+
+/// Makes checkpoints for ever; waits for ever if none are to be made.
+async fn make_checkpoints(args: &ConsumeArgs, maker: &Arc<CheckpointMaker>, clock: &Clock) {
+    match args.checkpoints.schedule(&args.store) {
+        Some(schedule) => schedule.run(maker, clock).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Fills a store that is not there yet; leaves one alone that is.
+async fn fill(
+    args: &ConsumeArgs,
+    log: &Arc<dyn Log>,
+    stop: &CancellationToken,
+) -> Result<(), Failure> {
+    let bootstrap = args.bootstrap.of(log)?;
+    let (sender, receiver) = watch::channel(RestoreProgress::default());
+    let filled = tokio::select! {
+        filled = bootstrap.fill(|| store::location(&args.store), &sender, stop) => filled,
+        never = progress::show(|| progress::restoring(*receiver.borrow())) => match never {},
+    };
+    progress::done();
+    match filled? {
+        Filled::Restored(report) => {
+            let (index, seconds) = (report.achieved.index, report.duration.as_secs_f64());
+            tracing::info!(store = %args.store, index, seconds, "filled from what is kept");
+        }
+        Filled::AlreadyThere => {}
+        Filled::Nothing(why) => tracing::info!("{why}"),
+    }
+    Ok(())
+}
+
+/// Brings a store forward that lags what the log still has.
+async fn catch_up(
+    args: &ConsumeArgs,
+    log: &Arc<dyn Log>,
+    stop: &CancellationToken,
+) -> Result<(), Failure> {
+    let bootstrap = args.bootstrap.of(log)?;
+    let store = open(&args.store).await?;
+    let (sender, receiver) = watch::channel(RestoreProgress::default());
+    let index = tokio::select! {
+        index = bootstrap.catch_up(store, &sender, stop) => index,
+        never = progress::show(|| progress::restoring(*receiver.borrow())) => match never {},
+    };
+    progress::done();
+    match index? {
+        Some(index) => {
+            tracing::info!(store = %args.store, index, "brought forward from what is kept");
+        }
+        // Joining the log again tells how far that was.
+        None => tracing::info!("the log was trimmed meanwhile"),
+    }
+    Ok(())
 }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::ValueEnum;
-use tipline_backup::{Check, DrillReport, RestoreError, RestoreProgress};
+use tipline_backup::{Check, DrillReport, RestoreProgress};
+use tipline_ops::drill_summary;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -14,8 +15,8 @@ use crate::open::log::LogLocation;
 use crate::open::sources::keep;
 use crate::open::store;
 use crate::options::{Shared, SourceArgs};
+use crate::output::progress;
 use crate::output::report::{Failure, say};
-use crate::output::{progress, summary};
 use crate::signal;
 
 /// Options of `tipline drill`.
@@ -68,7 +69,7 @@ pub(crate) async fn run(shared: &Shared, args: DrillArgs) -> Result<Exit, Failur
     let outcome = drill(shared, &args, &stop).await;
     if !args.no_record && !stop.is_cancelled() {
         let (ok, index, summary) = match &outcome {
-            Ok(report) => (report.is_ok(), report.restore.achieved.index, summary::drilled(report)),
+            Ok(report) => (report.is_ok(), report.restore.achieved.index, drill_summary(report)),
             Err(failure) => (false, 0, failure.text()),
         };
         keep(&args.sources, Check::Drill, ok, index, summary).await?;
@@ -76,7 +77,7 @@ pub(crate) async fn run(shared: &Shared, args: DrillArgs) -> Result<Exit, Failur
     let report = outcome?;
     match args.json {
         true => say(&(serde_json::to_string(&report)? + "\n"))?,
-        false => say(&format!("{}\n", summary::drilled(&report)))?,
+        false => say(&format!("{}\n", drill_summary(&report)))?,
     }
     Ok(if report.is_ok() { Exit::Ok } else { Exit::Corrupt })
 }
@@ -113,7 +114,7 @@ async fn drill(
     let drill = tipline_backup::drill(Arc::clone(&sources), log, place, sender, stop.child_token());
     let report = tokio::select! {
         report = drill => report,
-        () = progress::show(|| progress::restoring(*hears.borrow())) => Err(RestoreError::Cancelled { at: 0 }),
+        never = progress::show(|| progress::restoring(*hears.borrow())) => match never {},
     };
     progress::done();
     let report = report?;

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use tipline_log::system_clock;
+use tipline_ops::text::age;
 use tipline_proto::ConsumerName;
 
 use crate::exit::Exit;
 use crate::open::log::LogLocation;
 use crate::options::Shared;
 use crate::output::report::{Failure, Sentence, say};
-use crate::output::text::age;
 use crate::settings::{Parsed, nearest};
 
 /// Whoever was heard of since then still runs, or may.

@@ -80,7 +80,7 @@ fn replicas(shared: &Shared, args: &InitArgs) -> Result<usize, Failure> {
         }
         LogAddress::Nats(_) if replicas < REPLICAS && !shared.accept_shortfalls => {
             let copies =
-                crate::output::text::count(replicas as u64, "copy").replace("copys", "copies");
+                tipline_ops::text::count(replicas as u64, "copy").replace("copys", "copies");
             let text = format!("{copies} of a log can be lost with the disks that it is on");
             Err(Failure::from(Sentence(text))
                 .advise("use three servers and --replicas 3, or accept it by --accept-shortfalls"))

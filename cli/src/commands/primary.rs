@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tipline_log::{Log, LogError, system_clock};
+use tipline_ops::text::{count, number};
 use tipline_producer::{
     BackupStatus, Continue, Ended, Producer, ProducerSettings, Progress, Stage, Standing,
 };
@@ -20,7 +21,6 @@ use crate::open::outbox;
 use crate::options::Shared;
 use crate::output::progress::{self, Rate};
 use crate::output::report::Failure;
-use crate::output::text::{count, number};
 use crate::settings::Parsed;
 use crate::signal;
 
@@ -100,7 +100,7 @@ pub(crate) async fn run(shared: &Shared, args: PrimaryArgs) -> Result<Exit, Fail
         ended = producer.ended() => Some(ended),
         () = stop.cancelled() => None,
         () = outbox::wake(&producer, opened.wake) => None,
-        () = progress::show(|| line(&progress.borrow(), &backups.borrow(), &mut rate)) => None,
+        never = progress::show(|| line(&progress.borrow(), &backups.borrow(), &mut rate)) => match never {},
     };
     progress::done();
     match ended {

@@ -11,6 +11,7 @@ use tipline_backup::{
     SignFloor, Sources, StorePlace, Verification,
 };
 use tipline_log::system_clock;
+use tipline_ops::text::{age, number};
 use tipline_proto::Label;
 use tokio::sync::watch;
 
@@ -21,7 +22,6 @@ use crate::open::store;
 use crate::options::{Shared, SourceArgs};
 use crate::output::progress;
 use crate::output::report::{Failure, say};
-use crate::output::text::{age, number};
 use crate::settings::Parsed;
 use crate::signal;
 
@@ -145,7 +145,7 @@ pub(crate) async fn run(shared: &Shared, args: RestoreArgs) -> Result<Exit, Fail
     let restore = tipline_backup::restore(sources, place, settings, sender, stop);
     let done = tokio::select! {
         done = restore => done,
-        () = progress::show(|| progress::restoring(*hears.borrow())) => return Ok(Exit::Ok),
+        never = progress::show(|| progress::restoring(*hears.borrow())) => match never {},
     };
     progress::done();
     match done {

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use tipline_backup::{Check, Sample, VerifyReport};
+use tipline_ops::text::{age, count, number};
+use tipline_ops::verify_summary;
 use tipline_store::StoreReader;
 
 use crate::address::{Share, StoreAddress};
@@ -11,8 +13,6 @@ use crate::open::sources::keep;
 use crate::open::store;
 use crate::options::{Shared, SourceArgs};
 use crate::output::report::{Failure, say};
-use crate::output::summary;
-use crate::output::text::{age, count, number};
 use crate::settings::Parsed;
 use crate::signal;
 
@@ -70,7 +70,7 @@ pub(crate) async fn run(shared: &Shared, args: VerifyArgs) -> Result<Exit, Failu
     let mut random = rand::random::<f64>;
     let report = tipline_backup::verify(&sources, reader, sample, &mut random, &stop).await?;
     if !args.no_record {
-        let summary = summary::verified(&report);
+        let summary = verify_summary(&report);
         keep(&args.sources, Check::Verify, report.is_ok(), report.index(), summary).await?;
     }
     match args.json {

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
 use tipline_consumer::{Consumer, ConsumerSettings, Phase};
-use tipline_log::{Log, system_clock};
+use tipline_log::{Log, error_chain, system_clock};
 use tipline_proto::{InstanceId, Role};
 use tipline_store::{Store, StoreError, StoreReader};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::address::StoreAddress;
 use crate::open::store;
-use crate::output::report::{Failure, Sentence, chain};
+use crate::output::report::{Failure, Sentence};
 
 /// Everyone who follows the log: name, role, and in which medium. And the one that is killed.
 pub(super) const FLEET: [(&str, Role, &str); 3] = [
@@ -89,7 +89,7 @@ impl Follower {
         let phase = self.running.as_ref().map(|r| r.consumer.progress().borrow().phase.clone());
         match phase {
             Some(Phase::Failed(error)) => {
-                let what = format!("{} stopped: {}", self.name, chain(&*error));
+                let what = format!("{} stopped: {}", self.name, error_chain(&*error));
                 Err(Sentence(what).into())
             }
             _ => Ok(()),

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use rand::RngExt as _;
 use tipline_log::embedded::EmbeddedLog;
 use tipline_log::jetstream::{JetStreamLog, JetStreamOptions};
-use tipline_log::{Log, LogError};
+use tipline_log::{Log, LogError, error_chain};
 use tipline_producer::BlkBlocks;
 use tipline_proto::{Chain, Hash, InvalidName, Lineage, LogIdentity, LogName};
 use tokio_util::sync::CancellationToken;
@@ -26,7 +26,7 @@ use self::summary::Summary;
 use crate::address::{BadLog, LogAddress};
 use crate::exit::Exit;
 use crate::options::Shared;
-use crate::output::report::{Failure, Sentence, chain};
+use crate::output::report::{Failure, Sentence};
 
 /// The demo has its blocks in memory.
 const MAX_BYTES: usize = 1 << 30;
@@ -143,7 +143,7 @@ impl NatsPlace {
     async fn remove<T>(&self, lineage: Lineage, played: Result<T, Failure>) -> Result<T, Failure> {
         let removed = JetStreamLog::delete(&self.options, lineage).await;
         let left = |error: &LogError| {
-            format!("the log {} was not removed: {}", self.address, chain(error))
+            format!("the log {} was not removed: {}", self.address, error_chain(error))
         };
         match (played, removed) {
             (played, Ok(())) => played,

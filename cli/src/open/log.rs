@@ -82,7 +82,7 @@ impl LogLocation {
                 Err(error) if error.is_retryable() => error,
                 Err(error) => return Err(error),
             };
-            tracing::warn!("waiting for the log: {}", crate::output::report::chain(&error));
+            tracing::warn!("waiting for the log: {}", tipline_log::error_chain(&error));
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }

@@ -1,19 +1,14 @@
 //! The places that something is restored from or checked against.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use tipline_backup::{
-    Archive, ArchiveError, Check, Checkpoints, Destination, Keys, Record, RestoreError, Sources,
-};
+use tipline_backup::{Check, Destination, Record, RestoreError, Sources};
 use tipline_log::system_clock;
+use tipline_ops::open_sources;
 
 use crate::open::log::LogLocation;
-use crate::options::{Shared, SourceArgs};
+use crate::options::{LOG, Shared, SourceArgs};
 use crate::output::report::Failure;
-
-/// The address that stands for the log of `--log`.
-const LOG: &str = "log";
 
 impl SourceArgs {
     /// The addresses of destinations: all but the log's.
@@ -46,37 +41,14 @@ impl SourceArgs {
     /// Opens the destination of one address.
     pub(crate) async fn open_one(&self, address: &str) -> Result<Sources, Failure> {
         let destination = Destination::open(address).map_err(RestoreError::from)?;
-        open_at(&destination, &self.identity).await
+        let opened = open_sources(&destination, &self.identity).await;
+        Ok(opened.map_err(RestoreError::from)?)
     }
 
     /// Likewise, to be shared.
     pub(crate) async fn open_shared(&self, shared: &Shared) -> Result<Arc<Sources>, Failure> {
         self.open(shared).await.map(Arc::new)
     }
-}
-
-/// What is at a destination; `identity` are files of keys that open it.
-pub(crate) async fn open_at(
-    destination: &Destination,
-    identity: &[PathBuf],
-) -> Result<Sources, Failure> {
-    let none = Ok(Keys::default());
-    let keys = identity.iter().fold(none, |keys, file| keys?.identity_file(file))?;
-    let mut sources = Sources::default();
-    match Archive::open(destination.clone(), keys).await {
-        Ok(archive) => sources.archives.push(archive),
-        Err(ArchiveError::NotFound { .. }) => {}
-        Err(ArchiveError::Destination(error)) => return Err(RestoreError::from(error).into()),
-        Err(error) => return Err(error.into()),
-    }
-    // A backup's place has them in a folder; a set of checkpoints may be named itself.
-    for set in [destination.folder("checkpoints"), destination.clone()] {
-        let set = Checkpoints::at(set);
-        if !set.list().await.map_err(RestoreError::from)?.is_empty() {
-            sources.checkpoints.push(set);
-        }
-    }
-    Ok(sources)
 }
 
 /// Keeps the outcome of a check at every place.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tipline_backup::StorePlace;
+use tipline_ops::DrillStore;
 use tipline_store::{
     CompositeStore, FileReader, FileStore, SqliteReader, SqliteStore, Store, StoreError,
     StoreReader,
@@ -62,6 +63,26 @@ pub(crate) fn location(address: &StoreAddress) -> StorePlace {
     let parts = parts.collect();
     let open = move |paths: &[PathBuf]| open_at(&media, paths);
     StorePlace { parts, open: Arc::new(open) }
+}
+
+/// Where a drill restores to: stores of these kinds in a directory.
+pub(crate) fn drill_store() -> DrillStore {
+    Arc::new(|parts: &[String], scratch: &Path| {
+        let medium = |(number, part): (usize, &String)| {
+            let path = scratch.join(format!("store-{number}"));
+            match part.as_str() {
+                "files" => Medium::Files(path),
+                #[cfg(feature = "rocksdb")]
+                "rocksdb" => Medium::RocksDb(path),
+                _ => Medium::Sqlite(path),
+            }
+        };
+        let mut media: Vec<Medium> = parts.iter().enumerate().map(medium).collect();
+        location(&match (media.len(), media.pop()) {
+            (1, Some(one)) => StoreAddress::One(one),
+            (_, last) => StoreAddress::Composite(media.into_iter().chain(last).collect()),
+        })
+    })
 }
 
 fn open_medium(medium: &Medium) -> Result<Box<dyn Store>, StoreError> {

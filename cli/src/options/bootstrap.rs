@@ -3,21 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tipline_backup::{
-    RestoreError, RestoreProgress, RestoreSettings, Sources, Target, Verification,
-};
-use tipline_log::{Log, LogError};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-
-use crate::address::StoreAddress;
-use crate::open::store;
-use crate::options::SourceArgs;
-use crate::output::progress;
-use crate::output::report::Failure;
-
-/// How often it starts anew when the log was trimmed while it worked.
-const ATTEMPTS: u32 = 5;
+use tipline_backup::{Destination, RestoreError};
+use tipline_log::Log;
+use tipline_ops::Bootstrap;
 
 /// Options of a consumer that may start from what is kept elsewhere.
 #[derive(Debug, Clone, clap::Args)]
@@ -39,88 +27,16 @@ impl BootstrapArgs {
         !self.bootstrap.is_empty()
     }
 
-    async fn sources(&self, log: &Arc<dyn Log>) -> Result<Arc<Sources>, Failure> {
-        let (from, identity) = (self.bootstrap.clone(), self.identity.clone());
-        let mut sources = Sources { log: Some(Arc::clone(log)), ..Sources::default() };
-        let places = SourceArgs { from, identity };
-        for address in places.destinations() {
-            let one = places.open_one(address).await?;
-            sources.archives.extend(one.archives);
-            sources.checkpoints.extend(one.checkpoints);
-        }
-        Ok(Arc::new(sources))
+    /// Where to start from.
+    ///
+    /// # Errors
+    /// An address cannot be used.
+    pub(crate) fn of(&self, log: &Arc<dyn Log>) -> Result<Bootstrap, RestoreError> {
+        let addresses = self.bootstrap.iter().filter(|address| *address != super::LOG);
+        Ok(Bootstrap {
+            destinations: addresses.map(|at| Destination::open(at)).collect::<Result<_, _>>()?,
+            identity: self.identity.clone(),
+            log: Arc::clone(log),
+        })
     }
-
-    /// Fills a store that is not there yet; leaves one alone that is.
-    pub(crate) async fn fill(
-        &self,
-        address: &StoreAddress,
-        log: &Arc<dyn Log>,
-        stop: &CancellationToken,
-    ) -> Result<(), Failure> {
-        for attempt in 1.. {
-            let sources = self.sources(log).await?;
-            let settings = RestoreSettings {
-                target: Target::Latest,
-                exclusive: false,
-                verification: Verification::Normal,
-                force: false,
-            };
-            let (sender, hears) = watch::channel(RestoreProgress::default());
-            let place = store::location(address);
-            let filling = tipline_backup::restore(sources, place, settings, sender, stop.clone());
-            let filled = tokio::select! {
-                filled = filling => filled,
-                () = progress::show(|| progress::restoring(*hears.borrow())) => return Ok(()),
-            };
-            progress::done();
-            match filled {
-                Ok(report) => {
-                    let (index, seconds) = (report.achieved.index, report.duration.as_secs_f64());
-                    tracing::info!(store = %address, index, seconds, "filled from what is kept");
-                }
-                Err(RestoreError::NotEmpty { .. }) => {}
-                // Of a chain that has nothing kept of it yet.
-                Err(error @ RestoreError::NotFound { .. }) => tracing::info!("{error}"),
-                Err(error) if is_trimmed(&error) && attempt < ATTEMPTS => {
-                    tracing::info!("the log was trimmed meanwhile: starting anew");
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
-            }
-            break;
-        }
-        Ok(())
-    }
-
-    /// Brings a store forward that is behind what the log still has.
-    pub(crate) async fn catch_up(
-        &self,
-        address: &StoreAddress,
-        log: &Arc<dyn Log>,
-        stop: &CancellationToken,
-    ) -> Result<(), Failure> {
-        let sources = self.sources(log).await?;
-        let opened = address.clone();
-        let store = tokio::task::spawn_blocking(move || store::open(&opened)).await??;
-        let (sender, hears) = watch::channel(RestoreProgress::default());
-        let index = tokio::select! {
-            index = tipline_backup::catch_up(&sources, store, &sender, stop) => index,
-            () = progress::show(|| progress::restoring(*hears.borrow())) => return Ok(()),
-        };
-        progress::done();
-        match index {
-            Ok(index) => {
-                tracing::info!(store = %address, index, "brought forward from what is kept")
-            }
-            // The next look at the log tells how far that was.
-            Err(error) if is_trimmed(&error) => tracing::info!("the log was trimmed meanwhile"),
-            Err(error) => return Err(error.into()),
-        }
-        Ok(())
-    }
-}
-
-fn is_trimmed(error: &RestoreError) -> bool {
-    matches!(error, RestoreError::Log(LogError::OutOfRange { .. }))
 }

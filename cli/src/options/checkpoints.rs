@@ -1,19 +1,30 @@
-//! Checkpoints of a running consumer, time and again.
+//! Options of checkpoints that a consumer makes by itself.
 
-use std::sync::Arc;
-use std::time::Duration;
+use tipline_backup::Keep;
+use tipline_ops::{CheckpointMode, CheckpointOrder, CheckpointSchedule};
 
-use tipline_backup::{CheckpointError, Checkpoints, Keep, Listed, Manifest};
-use tipline_log::Clock;
-use tokio::time::sleep;
-
-use super::checkpoint::{Maker, Mode, Order, Unmade, open_set};
 use crate::address::{ByteRate, StoreAddress};
-use crate::output::report::chain;
 use crate::settings::Parsed;
 
-/// After a failure it is tried again after this, or after the interval if that is shorter.
-const AGAIN: Duration = Duration::from_secs(60);
+/// How a RocksDB is copied.
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+pub(crate) enum Mode {
+    /// By hard links; a full copy where the set is on another file system
+    #[default]
+    Links,
+    /// By its backup engine: checkpoints of a set have files in common. It copies them at full
+    /// speed, and a cancel ends it after the file under way
+    Engine,
+}
+
+impl From<Mode> for CheckpointMode {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Links => CheckpointMode::Links,
+            Mode::Engine => CheckpointMode::Engine,
+        }
+    }
+}
 
 /// Options of checkpoints that a consumer makes by itself.
 #[derive(Debug, Clone, clap::Args)]
@@ -54,13 +65,13 @@ pub(crate) struct EveryArgs {
 }
 
 impl EveryArgs {
-    fn order(&self, store: &StoreAddress) -> Order {
+    fn order(&self, store: &StoreAddress) -> CheckpointOrder {
         let checkpoints = self.checkpoints.clone();
-        Order {
+        CheckpointOrder {
             checkpoints: checkpoints.unwrap_or_else(|| default_set(store)),
             upload: self.upload.clone(),
             rate: self.checkpoint_rate.map(|rate| rate.0),
-            mode: self.mode,
+            mode: self.mode.into(),
         }
     }
 
@@ -70,67 +81,14 @@ impl EveryArgs {
         order.upload.unwrap_or(order.checkpoints)
     }
 
-    /// Makes checkpoints for ever; waits for ever if none are to be made.
-    pub(crate) async fn run(self, store: &StoreAddress, maker: &Arc<Maker>, clock: &Clock) {
-        let Some(every) = self.checkpoint_every else { return std::future::pending().await };
-        let order = self.order(store);
-        let keep = Keep { last: self.keep_last, within: self.keep_within.map(|within| *within) };
-        loop {
-            let made = match open_set(&order.checkpoints) {
-                Ok(set) => {
-                    sleep(due(&set, *every, clock).await).await;
-                    once(&set, &order, &keep, maker, clock).await
-                }
-                Err(error) => Err(error.into()),
-            };
-            if let Err(error) = made {
-                let again = AGAIN.min(*every);
-                let error = chain(&error);
-                tracing::error!(
-                    set = order.checkpoints,
-                    error,
-                    "no checkpoint was made; trying again in {} s",
-                    again.as_secs()
-                );
-                sleep(again).await;
-            }
-        }
+    /// When it makes checkpoints; `None` if none are to be made.
+    pub(crate) fn schedule(&self, store: &StoreAddress) -> Option<CheckpointSchedule> {
+        Some(CheckpointSchedule {
+            every: *self.checkpoint_every?,
+            order: self.order(store),
+            keep: Keep { last: self.keep_last, within: self.keep_within.map(|within| *within) },
+        })
     }
-}
-
-/// How long until the next one. A set that cannot be listed is asked again by making one.
-async fn due(set: &Checkpoints, every: Duration, clock: &Clock) -> Duration {
-    let listed = set.list().await.unwrap_or_default();
-    let created = listed.iter().filter_map(|listed| match listed {
-        Listed::Whole(manifest) => Some(manifest.created),
-        Listed::Corrupt { .. } => None,
-    });
-    let age = created.max().map(|newest| clock().since(newest));
-    age.map_or(Duration::ZERO, |age| every.saturating_sub(age))
-}
-
-async fn once(
-    set: &Checkpoints,
-    order: &Order,
-    keep: &Keep,
-    maker: &Arc<Maker>,
-    clock: &Clock,
-) -> Result<(), Unmade> {
-    let made: Manifest = match maker.begin(order.clone()) {
-        Ok(begun) => begun.run().await?,
-        // Somebody asked for one: then there is one.
-        Err(CheckpointError::InUse { .. }) => {
-            sleep(Duration::from_secs(1)).await;
-            return Ok(());
-        }
-        Err(error) => return Err(error.into()),
-    };
-    tracing::info!(
-        checkpoint = %made.id, set = order.checkpoints, bytes = made.bytes(),
-        "made a checkpoint at {}", made.cursor.position
-    );
-    set.expire(keep, clock(), Some(&made.id), &()).await?;
-    Ok(())
 }
 
 /// Beside the store; for a composite beside its last part.

@@ -1,5 +1,8 @@
 //! Options that several commands have.
 
+mod bootstrap;
+mod checkpoints;
+mod checks;
 mod nats;
 mod sources;
 
@@ -7,6 +10,9 @@ use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
 
+pub(crate) use self::bootstrap::BootstrapArgs;
+pub(crate) use self::checkpoints::{EveryArgs, Mode, default_set};
+pub(crate) use self::checks::ChecksArgs;
 pub(crate) use self::nats::NatsArgs;
 pub(crate) use self::sources::SourceArgs;
 use crate::address::LogAddress;
@@ -60,3 +66,6 @@ pub(crate) const DEFAULT_RESERVE: &str = "1000000";
 
 /// Keys change seldom, but a backup that nobody looks at for longer is forgotten.
 pub(crate) const DEFAULT_MAX_AGE: &str = "90days";
+
+/// The address that stands for the log of `--log`.
+pub(crate) const LOG: &str = "log";

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use tipline_consumer::{Consumer, ConsumerError, Phase, Progress};
 use tipline_log::Clock;
+use tipline_ops::text::{age, count, number};
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::Exit;
 use crate::output::progress;
 use crate::output::progress::Rate;
 use crate::output::report::Failure;
-use crate::output::text::{age, count, number};
 
 /// How long what has arrived may take to be applied.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -29,7 +29,7 @@ pub(crate) async fn follow(
     let ended = tokio::select! {
         ended = consumer.finished() => Some(ended),
         () = stop.cancelled() => None,
-        () = progress::show(|| line(&progress.borrow(), clock, &mut rate)) => None,
+        never = progress::show(|| line(&progress.borrow(), clock, &mut rate)) => match never {},
     };
     progress::done();
     match ended {

@@ -3,7 +3,5 @@
 pub(crate) mod consumer;
 pub(crate) mod progress;
 pub(crate) mod report;
-pub(crate) mod summary;
 pub(crate) mod telemetry;
 pub(crate) mod terminal;
-pub(crate) mod text;

@@ -2,19 +2,20 @@
 //! watching, otherwise a log line now and then.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use tipline_backup::{RestoreProgress, Step};
+use tipline_ops::text::number;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::output::terminal;
-use crate::output::text::number;
 
 const REDRAW: Duration = Duration::from_millis(250);
 const LOG: Duration = Duration::from_secs(10);
 
-/// Shows the line for ever. Call [`done`] behind it.
-pub(crate) async fn show(mut line: impl FnMut() -> String) {
+/// Shows the line for ever. Call [`done`] after it.
+pub(crate) async fn show(mut line: impl FnMut() -> String) -> Infallible {
     let watched = terminal::is_watched();
     let mut ticks = interval(if watched { REDRAW } else { LOG });
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

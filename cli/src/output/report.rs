@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::io::{self, Write};
 
-use tipline_log::LogError;
+use tipline_log::{LogError, error_chain, error_texts};
 use tipline_producer::Ended;
 
 use crate::exit::Exit;
@@ -58,7 +58,7 @@ impl Failure {
 
     /// The error with its causes in one line.
     pub(crate) fn text(&self) -> String {
-        self.details.iter().fold(chain(&*self.error), |text, detail| text + "; " + detail)
+        self.details.iter().fold(error_chain(&*self.error), |text, detail| text + "; " + detail)
     }
 
     /// The error with its causes in one line, and what to do.
@@ -80,10 +80,10 @@ impl Failure {
         if causes(&*self.error).any(is_broken_pipe) {
             return Exit::Ok;
         }
-        let mut told = told(&*self.error).into_iter();
-        let first = told.next().unwrap_or_default();
+        let mut texts = error_texts(&*self.error).into_iter();
+        let first = texts.next().unwrap_or_default();
         let mut text = format!("{ERROR}error:{ERROR:#} {first}\n");
-        for because in told.chain(self.details.iter().cloned()) {
+        for because in texts.chain(self.details.iter().cloned()) {
             text.push_str(&format!("  because: {because}\n"));
         }
         if let Some(advice) = &self.advice {
@@ -123,23 +123,6 @@ impl<E: Error + Send + Sync + 'static> From<E> for Failure {
 #[error("{0}")]
 pub(crate) struct Sentence(pub(crate) String);
 
-/// An error and its sources in one line.
-pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
-    told(error).join(": ")
-}
-
-/// The texts of an error and its sources. Other people's errors repeat their source in their
-/// own text: what was said is not said again.
-fn told(error: &(dyn Error + 'static)) -> Vec<String> {
-    let mut told: Vec<String> = Vec::new();
-    for text in causes(error).map(ToString::to_string) {
-        if !told.last().is_some_and(|before| before.contains(&text)) {
-            told.push(text);
-        }
-    }
-    told
-}
-
 fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
     let io = error.downcast_ref::<io::Error>();
     io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
@@ -154,7 +137,9 @@ mod tests {
     use tipline_log::LogError;
     use tipline_producer::Ended;
 
-    use super::{Exit, Failure, Sentence, chain};
+    use super::{Failure, Sentence};
+    use crate::exit::Exit;
+    use tipline_log::error_chain;
 
     #[test]
     fn what_was_said_is_not_said_again() {
@@ -165,7 +150,7 @@ mod tests {
             source: Some(Box::new(refused())),
         };
         assert_eq!(
-            chain(&error),
+            error_chain(&error),
             "the log at nats://h/x does not answer: connect: connection refused"
         );
         let error = LogError::Unavailable {
@@ -174,7 +159,7 @@ mod tests {
             source: Some(Box::new(refused())),
         };
         assert_eq!(
-            chain(&error),
+            error_chain(&error),
             "the log at nats://h/x does not answer: connect: connection refused"
         );
     }

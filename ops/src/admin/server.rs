@@ -7,54 +7,45 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tipline_log::error_chain;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::{interval, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Answer, MAX_LINE, Request, path};
-use crate::address::StoreAddress;
-use crate::jobs::checkpoint::{Begun, Maker, Order};
-use crate::output::report::chain;
+use super::protocol::{Answer, MAX_LINE, Request};
+use crate::jobs::{CheckpointMaker, CheckpointOrder, CheckpointRun};
 
-/// Whoever connects must ask within this.
+/// A client must ask within this.
 const ASK: Duration = Duration::from_secs(10);
-/// How often progress is told.
-const TELL: Duration = Duration::from_millis(250);
+/// How often progress is sent.
+const PROGRESS: Duration = Duration::from_millis(250);
 /// Clients at once.
 const CLIENTS: usize = 8;
 
-/// The socket; it is taken away when this is dropped.
+/// An open admin socket. It is removed when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Admin {
+pub struct AdminServer {
     path: PathBuf,
     _stop: DropGuard,
 }
 
-impl Admin {
-    /// Opens the socket of a store that this process has open for writing. A consumer goes on
-    /// without it if it cannot be opened: a warning says so, and there is none then.
-    pub(crate) fn start(store: &StoreAddress, maker: Arc<Maker>) -> Option<Self> {
-        let path = path(store);
-        match bind(&path) {
-            Ok(listener) => {
-                let stop = CancellationToken::new();
-                tokio::spawn(stop.clone().run_until_cancelled_owned(serve(listener, maker)));
-                Some(Self { path, _stop: stop.drop_guard() })
-            }
-            Err(error) => {
-                let (path, error) = (path.display(), chain(&error));
-                tracing::warn!(
-                    "the admin socket {path} cannot be opened, so `tipline checkpoint create` cannot reach this process: {error}"
-                );
-                None
-            }
-        }
+impl AdminServer {
+    /// Opens the socket of a store that this process has open for writing. One that is left of a
+    /// process that was killed is replaced.
+    ///
+    /// # Errors
+    /// The socket cannot be made there.
+    pub fn start(socket: &Path, maker: Arc<CheckpointMaker>) -> io::Result<Self> {
+        let listener = bind(socket)?;
+        let stop = CancellationToken::new();
+        tokio::spawn(stop.clone().run_until_cancelled_owned(serve(listener, maker)));
+        Ok(Self { path: socket.to_owned(), _stop: stop.drop_guard() })
     }
 }
 
-impl Drop for Admin {
+impl Drop for AdminServer {
     fn drop(&mut self) {
         // One that stays is replaced by the next.
         drop(fs::remove_file(&self.path));
@@ -81,7 +72,7 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     bound
 }
 
-async fn serve(listener: UnixListener, maker: Arc<Maker>) {
+async fn serve(listener: UnixListener, maker: Arc<CheckpointMaker>) {
     let clients = Arc::new(Semaphore::new(CLIENTS));
     while let Ok(turn) = Arc::clone(&clients).acquire_owned().await {
         match listener.accept().await {
@@ -89,18 +80,18 @@ async fn serve(listener: UnixListener, maker: Arc<Maker>) {
                 let maker = Arc::clone(&maker);
                 tokio::spawn(async move {
                     if let Err(error) = answer(client, maker).await {
-                        tracing::debug!(error = chain(&error), "an admin client went away");
+                        tracing::debug!(error = error_chain(&error), "an admin client went away");
                     }
                     drop(turn);
                 });
             }
             // Out of descriptors, for a moment.
-            Err(_) => tokio::time::sleep(TELL).await,
+            Err(_) => tokio::time::sleep(PROGRESS).await,
         }
     }
 }
 
-async fn answer(client: UnixStream, maker: Arc<Maker>) -> io::Result<()> {
+async fn answer(client: UnixStream, maker: Arc<CheckpointMaker>) -> io::Result<()> {
     let (read, mut write) = client.into_split();
     let mut read = BufReader::new(read.take(MAX_LINE));
     let mut line = String::new();
@@ -109,56 +100,56 @@ async fn answer(client: UnixStream, maker: Arc<Maker>) -> io::Result<()> {
     let last = match request {
         Ok(Request::CancelCheckpoint) => Answer::Cancelled { any: maker.cancel() },
         Ok(Request::Freeze { max_ms }) => {
-            hold(&maker, Duration::from_millis(max_ms), &mut read, &mut write).await?
+            freeze(&maker, Duration::from_millis(max_ms), &mut read, &mut write).await?
         }
-        Ok(Request::Thaw) => Answer::Failed { error: "nothing is held still here".to_owned() },
+        Ok(Request::Thaw) => Answer::Failed { error: "nothing is frozen here".to_owned() },
         Ok(Request::Checkpoint(order)) => match begin(&maker, order) {
             Ok(begun) => follow(begun, &mut read, &mut write).await?,
             Err(failed) => failed,
         },
         Err(error) => Answer::Failed { error: format!("this is no request: {error}") },
     };
-    tell(&mut write, &last).await
+    send(&mut write, &last).await
 }
 
-/// Holds the store still until the client says anything, or goes away.
-async fn hold(
-    maker: &Maker,
+/// Freezes the store until the client says anything, or closes its connection.
+async fn freeze(
+    maker: &CheckpointMaker,
     most: Duration,
     read: &mut (impl AsyncBufReadExt + Unpin),
     write: &mut (impl AsyncWriteExt + Unpin),
 ) -> io::Result<Answer> {
     let frozen = match maker.freeze(most).await {
         Ok(frozen) => frozen,
-        Err(error) => return Ok(Answer::Failed { error: chain(&error) }),
+        Err(error) => return Ok(Answer::Failed { error: error_chain(&error) }),
     };
     let index = frozen.cursor.as_ref().map_or(0, |cursor| cursor.position.index);
-    tell(write, &Answer::Frozen { index }).await?;
+    send(write, &Answer::Frozen { index }).await?;
     read.read_line(&mut String::new()).await?;
     Ok(Answer::Thawed { in_time: frozen.thaw() })
 }
 
-fn begin(maker: &Arc<Maker>, order: Order) -> Result<Begun, Answer> {
-    maker.begin(order).map_err(|error| Answer::Failed { error: chain(&error) })
+fn begin(maker: &Arc<CheckpointMaker>, order: CheckpointOrder) -> Result<CheckpointRun, Answer> {
+    maker.begin(order).map_err(|error| Answer::Failed { error: error_chain(&error) })
 }
 
-/// Tells how it goes, until it is done or the client has gone.
+/// Sends progress, until it is done or the client has gone.
 async fn follow(
-    begun: Begun,
+    begun: CheckpointRun,
     read: &mut (impl AsyncReadExt + Unpin),
     write: &mut (impl AsyncWriteExt + Unpin),
 ) -> io::Result<Answer> {
     let job = Arc::clone(&begun.job);
     let run = begun.run();
     tokio::pin!(run);
-    let mut ticks = interval(TELL);
+    let mut ticks = interval(PROGRESS);
     let mut nothing = [0];
     let mut is_there = true;
     loop {
         tokio::select! {
             made = &mut run => return Ok(match made {
                 Ok(manifest) => Answer::Made { id: manifest.id.to_string() },
-                Err(error) => Answer::Failed { error: chain(&error) },
+                Err(error) => Answer::Failed { error: error_chain(&error) },
             }),
             _ = read.read(&mut nothing), if is_there => {
                 is_there = false;
@@ -166,7 +157,7 @@ async fn follow(
             }
             _ = ticks.tick(), if is_there => {
                 let (doing, moved, total) = (job.doing().to_owned(), job.moved(), job.total());
-                if tell(write, &Answer::Progress { doing, moved, total }).await.is_err() {
+                if send(write, &Answer::Progress { doing, moved, total }).await.is_err() {
                     is_there = false;
                     job.cancel();
                 }
@@ -175,7 +166,7 @@ async fn follow(
     }
 }
 
-async fn tell(write: &mut (impl AsyncWriteExt + Unpin), answer: &Answer) -> io::Result<()> {
+async fn send(write: &mut (impl AsyncWriteExt + Unpin), answer: &Answer) -> io::Result<()> {
     let mut line = serde_json::to_string(answer)?;
     line.push('\n');
     write.write_all(line.as_bytes()).await

@@ -1,113 +1,140 @@
-//! Verifying and drilling, time and again, beside a running backup or archiver.
+//! Verifying and drilling, on a timer, beside a running backup or archiver.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
 use tipline_backup::{
-    Check, Destination, Listed, Record, RestoreError, RestoreProgress, Sample, Sources,
+    Check, CheckpointError, Destination, DestinationError, Listed, Record, RestoreError,
+    RestoreProgress, Sample, Sources, StorePlace,
 };
-use tipline_log::{Clock, Log};
+use tipline_log::{Clock, Log, error_chain};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::address::{Medium, Share, StoreAddress};
-use crate::exit::{Exit, restore_exit};
-use crate::open::sources::open_at;
-use crate::open::store;
-use crate::output::report::Failure;
-use crate::output::summary;
-use crate::settings::Parsed;
+use crate::sources::{SourcesError, open_sources};
+use crate::summary::{drill_summary, verify_summary};
 
-/// What cannot be reached, or is not there yet, is tried again after this, or after the interval
-/// if that is shorter.
+/// What is unavailable, or not there yet, is tried again after this, or after the interval if that
+/// is shorter.
 const AGAIN: Duration = Duration::from_secs(60);
 
-/// Options of checks that a consumer makes by itself.
-#[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Checks")]
-pub(crate) struct ChecksArgs {
-    /// Look at what is kept at the place this often, as tipline verify does: 1d. The outcome is kept
-    /// there; tipline status --checks shows it
-    #[arg(long, env = "TIPLINE_VERIFY_EVERY", value_name = "TIME")]
-    #[arg(value_parser = Parsed::<humantime::Duration>::new())]
-    verify_every: Option<humantime::Duration>,
-
-    /// To verify, read back this share, chosen by chance: 5%; the newest in any case
-    #[arg(long, env = "TIPLINE_SAMPLE", value_name = "PERCENT")]
-    #[arg(value_parser = Parsed::<Share>::new())]
-    sample: Option<Share>,
-
-    /// Restore the place into a scratch directory this often, as tipline drill does: 7d
-    #[arg(long, env = "TIPLINE_DRILL_EVERY", value_name = "TIME")]
-    #[arg(value_parser = Parsed::<humantime::Duration>::new())]
-    drill_every: Option<humantime::Duration>,
-
-    /// Where to make the directory of a drill, which is removed again; it needs room for the whole
-    /// store
-    #[arg(long, env = "TIPLINE_SCRATCH", value_name = "DIRECTORY")]
-    scratch: Option<PathBuf>,
+/// When what is kept is checked, and how.
+#[derive(Debug, Clone)]
+pub struct CheckSchedule {
+    /// Time from one verification to the next; `None` for none.
+    pub verify_every: Option<Duration>,
+    /// What a verification reads back.
+    pub sample: Sample,
+    /// Time from one drill to the next; `None` for none.
+    pub drill_every: Option<Duration>,
+    /// Where a drill makes its directory, which is removed again; `None` for the directory for
+    /// temporary files.
+    pub scratch: Option<PathBuf>,
 }
+
+/// Nothing is checked.
+impl Default for CheckSchedule {
+    fn default() -> Self {
+        let (verify_every, drill_every, scratch) = (None, None, None);
+        Self { verify_every, sample: Sample::Structure, drill_every, scratch }
+    }
+}
+
+/// Where a drill restores to: the kinds of stores that the newest checkpoint has, and the directory
+/// in which the new ones are to be.
+pub type DrillStore = Arc<dyn Fn(&[String], &Path) -> StorePlace + Send + Sync>;
 
 /// What is checked.
 #[derive(Clone)]
-pub(crate) struct Checked {
-    pub(crate) destination: Destination,
-    /// Files of keys that open it.
-    pub(crate) identity: Vec<PathBuf>,
+pub struct CheckJob {
+    /// What is read. The record is kept there.
+    pub destination: Destination,
+    /// Files of age identities that open it.
+    pub identity: Vec<PathBuf>,
     /// What a drill is compared with.
-    pub(crate) log: Arc<dyn Log>,
-    /// Tells the scratch directory from those of others.
-    pub(crate) name: String,
-    pub(crate) stop: CancellationToken,
+    pub log: Arc<dyn Log>,
+    /// Distinguishes the scratch directory from those of others.
+    pub name: String,
+    /// Where a drill restores to.
+    pub drill_store: DrillStore,
+    /// Cancels what is under way.
+    pub stop: CancellationToken,
 }
 
-impl ChecksArgs {
-    /// Checks for ever; waits for ever if nothing is to be checked.
-    pub(crate) async fn run(self, checked: Checked, clock: &Clock) {
-        let verify = repeat(self.verify_every, &checked, Check::Verify, clock, async || {
-            checked.verify(self.sample, clock).await
+impl fmt::Debug for CheckJob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CheckJob")
+            .field("destination", &self.destination)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl CheckSchedule {
+    /// Checks for ever; waits for ever if nothing is to be checked. Outcomes are kept at the
+    /// destination and logged. A check that could not be made is logged, and tried again.
+    pub async fn run(self, job: CheckJob, clock: &Clock) {
+        let verify = repeat(self.verify_every, &job, Check::Verify, clock, async || {
+            job.verify(self.sample, clock).await
         });
-        let drill = repeat(self.drill_every, &checked, Check::Drill, clock, async || {
-            checked.drill(self.scratch.as_deref(), clock).await
+        let drill = repeat(self.drill_every, &job, Check::Drill, clock, async || {
+            job.drill(self.scratch.as_deref(), clock).await
         });
         tokio::join!(verify, drill);
     }
 }
 
+/// Why a check was not made.
+#[derive(Debug, thiserror::Error)]
+enum CheckError {
+    #[error(transparent)]
+    Sources(#[from] SourcesError),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Destination(#[from] DestinationError),
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    #[error("the scratch directory cannot be used")]
+    Scratch(#[from] io::Error),
+}
+
 /// Makes a check whenever the newest record of it at the place is old enough, whoever made that.
 async fn repeat(
-    every: Option<humantime::Duration>,
-    checked: &Checked,
+    every: Option<Duration>,
+    checked: &CheckJob,
     check: Check,
     clock: &Clock,
-    work: impl AsyncFn() -> Result<Option<Record>, Failure>,
+    work: impl AsyncFn() -> Result<Option<Record>, CheckError>,
 ) {
-    let Some(every) = every.map(Duration::from) else { return std::future::pending().await };
+    let Some(every) = every else { return std::future::pending().await };
     let (place, name) = (checked.destination.place(), check.as_str());
-    let mut told = false;
+    let mut is_logged = false;
     loop {
         let done = async {
             sleep(due(&checked.destination, check, every, clock).await?).await;
             let Some(record) = work().await? else { return Ok(false) };
-            match record.ok {
-                true => tracing::info!(place, "{name}: {}", record.summary),
-                false => tracing::error!(place, "{name} found something wrong: {}", record.summary),
+            if record.ok {
+                tracing::info!(place, "{name}: {}", record.summary);
+            } else {
+                tracing::error!(place, "{name} found something wrong: {}", record.summary);
             }
             record.keep(&checked.destination, check).await?;
-            Ok::<_, Failure>(true)
+            Ok::<_, CheckError>(true)
         };
         match done.await {
             Ok(true) => continue,
-            Ok(false) if told => {}
+            Ok(false) if is_logged => {}
             Ok(false) => {
                 tracing::info!(place, "{name}: nothing is there yet");
-                told = true;
+                is_logged = true;
             }
             Err(_) if checked.stop.is_cancelled() => return std::future::pending().await,
-            Err(failure) => {
-                let (error, again) = (failure.text(), AGAIN.min(every).as_secs());
+            Err(error) => {
+                let (error, again) = (error_chain(&error), AGAIN.min(every).as_secs());
                 tracing::error!(place, error, "{name} was not done; trying again in {again} s");
             }
         }
@@ -121,62 +148,67 @@ async fn due(
     check: Check,
     every: Duration,
     clock: &Clock,
-) -> Result<Duration, Failure> {
+) -> Result<Duration, CheckError> {
     let (newest, _) = Record::newest(at, check).await?;
     let age = newest.map(|record| clock().since(record.time()));
     Ok(age.map_or(Duration::ZERO, |age| every.saturating_sub(age)))
 }
 
-impl Checked {
-    /// None: there is nothing yet.
-    async fn verify(
-        &self,
-        sample: Option<Share>,
-        clock: &Clock,
-    ) -> Result<Option<Record>, Failure> {
-        let sources = open_at(&self.destination, &self.identity).await?;
-        let sample = sample.map_or(Sample::Structure, Sample::from);
+impl CheckJob {
+    /// `None`: there is nothing yet.
+    async fn verify(&self, sample: Sample, clock: &Clock) -> Result<Option<Record>, CheckError> {
+        let sources = open_sources(&self.destination, &self.identity).await?;
         let mut random = rand::random::<f64>;
-        let verified =
-            tipline_backup::verify(&sources, None, sample, &mut random, &self.stop).await;
-        let report = verified?;
-        let (ok, index, summary) = (report.is_ok(), report.index(), summary::verified(&report));
+        let report =
+            tipline_backup::verify(&sources, None, sample, &mut random, &self.stop).await?;
+        let (ok, index, summary) = (report.is_ok(), report.index(), verify_summary(&report));
         let record = Record { time_us: clock().as_micros(), ok, index, summary };
         Ok((!ok || index > 0).then_some(record))
     }
 
-    /// None: there is nothing yet.
-    async fn drill(&self, parent: Option<&Path>, clock: &Clock) -> Result<Option<Record>, Failure> {
-        let sources = open_at(&self.destination, &self.identity).await?;
+    /// `None`: there is nothing yet.
+    async fn drill(
+        &self,
+        parent: Option<&Path>,
+        clock: &Clock,
+    ) -> Result<Option<Record>, CheckError> {
+        let sources = open_sources(&self.destination, &self.identity).await?;
         let parent = parent.map_or_else(std::env::temp_dir, Path::to_owned);
-        // One that was killed has left its own: so it has a name that is found again.
+        // It has a name that is found again, because one that was killed has left its own.
         let lineage = self.log.identity().lineage;
         let scratch = Scratch::make(parent.join(format!("tipline-drill-{}-{lineage}", self.name)));
         let scratch = scratch.await?;
-        let place = store::location(&media(&sources, &scratch.0).await?);
+        let place = (self.drill_store)(&parts(&sources).await?, &scratch.0);
         let (progress, _) = watch::channel(RestoreProgress::default());
         let (sources, log) = (Arc::new(sources), Arc::clone(&self.log));
         let stop = self.stop.child_token();
         let drilled = tipline_backup::drill(sources, Some(log), place, progress, stop).await;
         scratch.remove().await?;
         let (ok, index, summary) = match drilled {
-            Ok(report) => {
-                (report.is_ok(), report.restore.achieved.index, summary::drilled(&report))
-            }
+            Ok(report) => (report.is_ok(), report.restore.achieved.index, drill_summary(&report)),
             Err(RestoreError::NotFound { .. }) => return Ok(None),
-            // It says nothing of what is kept.
-            Err(error) if matches!(restore_exit(&error), Exit::Unavailable | Exit::Interrupted) => {
-                return Err(error.into());
-            }
-            Err(error) => (false, 0, Failure::from(error).text()),
+            Err(error) if says_nothing(&error) => return Err(error.into()),
+            Err(error) => (false, 0, error_chain(&error)),
         };
         Ok(Some(Record { time_us: clock().as_micros(), ok, index, summary }))
     }
 }
 
-/// The kinds of media of the newest checkpoint there, so that its files are restored as they are;
+/// Whether an error says nothing about what is kept, because it could not be read, or the drill was
+/// cancelled.
+fn says_nothing(error: &RestoreError) -> bool {
+    match error {
+        RestoreError::Destination(DestinationError::BadAddress { .. }) => false,
+        RestoreError::Destination(_) | RestoreError::Cancelled { .. } => true,
+        RestoreError::Checkpoint(CheckpointError::Destination(_)) => true,
+        RestoreError::Log(error) => error.is_retryable(),
+        _ => false,
+    }
+}
+
+/// The kinds of stores of the newest checkpoint there, so that its files are restored as they are;
 /// of an archive alone, SQLite.
-async fn media(sources: &Sources, scratch: &Path) -> Result<StoreAddress, Failure> {
+async fn parts(sources: &Sources) -> Result<Vec<String>, CheckError> {
     let mut newest: Option<(u64, Vec<String>)> = None;
     for set in &sources.checkpoints {
         for listed in set.list().await? {
@@ -187,28 +219,14 @@ async fn media(sources: &Sources, scratch: &Path) -> Result<StoreAddress, Failur
             }
         }
     }
-    let parts = newest.map_or_else(|| vec!["sqlite".to_owned()], |(_, parts)| parts);
-    let medium = |(number, part): (usize, &String)| {
-        let path = scratch.join(format!("store-{number}"));
-        match part.as_str() {
-            "files" => Medium::Files(path),
-            #[cfg(feature = "rocksdb")]
-            "rocksdb" => Medium::RocksDb(path),
-            _ => Medium::Sqlite(path),
-        }
-    };
-    let mut media: Vec<Medium> = parts.iter().enumerate().map(medium).collect();
-    Ok(match (media.len(), media.pop()) {
-        (1, Some(one)) => StoreAddress::One(one),
-        (_, last) => StoreAddress::Composite(media.into_iter().chain(last).collect()),
-    })
+    Ok(newest.map_or_else(|| vec!["sqlite".to_owned()], |(_, parts)| parts))
 }
 
 /// A directory that is removed again.
 struct Scratch(PathBuf);
 
 impl Scratch {
-    async fn make(path: PathBuf) -> Result<Self, Failure> {
+    async fn make(path: PathBuf) -> io::Result<Self> {
         Self::clear(&path).await?;
         let made = path.clone();
         let make = move || {
@@ -217,17 +235,17 @@ impl Scratch {
             std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
             builder.create(made)
         };
-        tokio::task::spawn_blocking(make).await??;
+        tokio::task::spawn_blocking(make).await.map_err(io::Error::other)??;
         Ok(Self(path))
     }
 
-    async fn remove(self) -> Result<(), Failure> {
+    async fn remove(self) -> io::Result<()> {
         Self::clear(&self.0).await
     }
 
-    async fn clear(path: &Path) -> Result<(), Failure> {
+    async fn clear(path: &Path) -> io::Result<()> {
         match tokio::fs::remove_dir_all(path).await {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
     }
@@ -236,6 +254,6 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         // The next drill removes what stays.
-        drop(std::fs::remove_dir_all(&self.0));
+        _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -16,64 +16,65 @@ const FOLDER: &str = "checkpoints";
 
 /// Which checkpoint is to be made.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(crate) struct Order {
+pub struct CheckpointOrder {
     /// Address of the set.
-    pub(crate) checkpoints: String,
+    pub checkpoints: String,
     /// Address of a backup location that it is copied to as well.
-    pub(crate) upload: Option<String>,
-    /// Most bytes per second.
-    pub(crate) rate: Option<u64>,
+    pub upload: Option<String>,
+    /// Most bytes per second; `None` for no limit.
+    pub rate: Option<u64>,
     /// How a RocksDB is copied.
     #[serde(default)]
-    pub(crate) mode: Mode,
+    pub mode: CheckpointMode,
 }
 
 /// How a RocksDB is copied.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    Default,
-    PartialEq,
-    Eq,
-    clap::ValueEnum,
-    serde::Serialize,
-    serde::Deserialize,
-)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Mode {
+pub enum CheckpointMode {
     /// By hard links; a full copy where the set is on another file system
     #[default]
     Links,
-    /// By its backup engine: checkpoints of a set have files in common. It copies them as fast as it
-    /// goes, and a cancel ends it behind the file under way
+    /// By its backup engine: checkpoints of a set have files in common. It copies them at full speed,
+    /// and a cancel ends it after the file under way
     Engine,
 }
 
-impl Order {
+impl CheckpointOrder {
     fn set(&self) -> Result<Checkpoints, DestinationError> {
-        let set = open_set(&self.checkpoints)?;
+        let set = checkpoint_set(&self.checkpoints)?;
         Ok(match self.mode {
-            Mode::Links => set,
-            Mode::Engine => set.sharing(),
+            CheckpointMode::Links => set,
+            CheckpointMode::Engine => set.sharing(),
         })
     }
 }
 
 /// Why a checkpoint was not made, or not uploaded.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Unmade {
+#[non_exhaustive]
+pub enum CheckpointFailure {
+    /// It was not made. Its error says why.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// An address cannot be used. Its error says why.
     #[error(transparent)]
     Destination(#[from] DestinationError),
+    /// It was made, and could not be copied to the backup location. It stays where it is.
     #[error("the checkpoint {id} was made, but is not at {place}")]
-    NotUploaded { id: CheckpointId, place: String, source: CheckpointError },
+    NotUploaded {
+        /// The checkpoint, which is whole where it was made.
+        id: CheckpointId,
+        /// The backup location.
+        place: String,
+        /// Why it is not there.
+        source: CheckpointError,
+    },
 }
 
 /// Makes checkpoints of a store that is open in this process.
 #[derive(Debug)]
-pub(crate) struct Maker {
+pub struct CheckpointMaker {
     store: StoreHandle,
     clock: ClockArgument,
     running: Mutex<Option<Arc<Job>>>,
@@ -90,32 +91,39 @@ impl std::fmt::Debug for ClockArgument {
     }
 }
 
-impl Maker {
-    pub(crate) fn new(store: StoreHandle, clock: Clock, stop: CancellationToken) -> Self {
+impl CheckpointMaker {
+    /// Of a store. `stop` cancels what is under way, when the program ends.
+    pub fn new(store: StoreHandle, clock: Clock, stop: CancellationToken) -> Self {
         Self { store, clock: ClockArgument(clock), running: Mutex::new(None), stop }
     }
 
-    /// Begins a checkpoint: whoever has the job can follow and end it.
+    /// Takes the turn for a checkpoint. Its job can be followed and cancelled.
     ///
     /// # Errors
     /// [`CheckpointError::InUse`] if one is under way.
-    pub(crate) fn begin(self: &Arc<Self>, order: Order) -> Result<Begun, CheckpointError> {
+    pub fn begin(
+        self: &Arc<Self>,
+        order: CheckpointOrder,
+    ) -> Result<CheckpointRun, CheckpointError> {
         let mut running = self.running();
         if running.is_some() {
             return Err(CheckpointError::InUse { place: order.checkpoints });
         }
         let job = Arc::new(Job::new(self.stop.child_token(), order.rate));
         *running = Some(Arc::clone(&job));
-        Ok(Begun { maker: Arc::clone(self), job, order })
+        Ok(CheckpointRun { maker: Arc::clone(self), job, order })
     }
 
-    /// Holds the store still, for at most so long.
-    pub(crate) async fn freeze(&self, most: Duration) -> Result<Frozen, StoreError> {
+    /// Freezes the store between two batches, for at most `most`.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn freeze(&self, most: Duration) -> Result<Frozen, StoreError> {
         self.store.freeze(most).await
     }
 
-    /// Ends the checkpoint that is under way; whether there was one.
-    pub(crate) fn cancel(&self) -> bool {
+    /// Cancels the checkpoint that is under way. Gives whether there was one.
+    pub fn cancel(&self) -> bool {
         self.running().as_ref().map(|job| job.cancel()).is_some()
     }
 
@@ -125,26 +133,30 @@ impl Maker {
     }
 }
 
-/// A checkpoint that has its turn. Dropping it ends it.
+/// A checkpoint whose turn it is. Dropping it cancels it.
 #[derive(Debug)]
-pub(crate) struct Begun {
-    maker: Arc<Maker>,
-    pub(crate) job: Arc<Job>,
-    order: Order,
+pub struct CheckpointRun {
+    maker: Arc<CheckpointMaker>,
+    /// How far it is; cancels it.
+    pub job: Arc<Job>,
+    order: CheckpointOrder,
 }
 
-impl Drop for Begun {
+impl Drop for CheckpointRun {
     fn drop(&mut self) {
         self.job.cancel();
         *self.maker.running() = None;
     }
 }
 
-impl Begun {
-    /// Makes it, and uploads it if that was ordered.
-    pub(crate) async fn run(self) -> Result<Manifest, Unmade> {
+impl CheckpointRun {
+    /// Makes it, and uploads it if that was ordered. Durable on return.
+    ///
+    /// # Errors
+    /// See [`CheckpointFailure`].
+    pub async fn run(self) -> Result<Manifest, CheckpointFailure> {
         let set = self.order.set()?;
-        // An address that cannot be used is told before the work, not behind it.
+        // An address that cannot be used fails before the work, not after it.
         let upload = self.order.upload.as_deref().map(open_location).transpose()?;
         let created = (self.maker.clock.0)();
         let manifest = set.create(&self.maker.store, created, &self.job).await?;
@@ -153,19 +165,22 @@ impl Begun {
             self.job.begin("uploading", manifest.bytes().saturating_mul(2));
             set.upload(&manifest, &to, &*self.job).await.map_err(|source| {
                 let (id, place) = (manifest.id.clone(), to.place().to_owned());
-                Unmade::NotUploaded { id, place, source }
+                CheckpointFailure::NotUploaded { id, place, source }
             })?;
         }
         Ok(manifest)
     }
 }
 
-/// The set at an address.
-pub(crate) fn open_set(address: &str) -> Result<Checkpoints, DestinationError> {
+/// The set of checkpoints at an address. Opens nothing yet.
+///
+/// # Errors
+/// The address cannot be used.
+pub fn checkpoint_set(address: &str) -> Result<Checkpoints, DestinationError> {
     Ok(Checkpoints::at(Destination::open(address)?))
 }
 
 /// The checkpoints of a backup location.
-pub(crate) fn open_location(address: &str) -> Result<Checkpoints, DestinationError> {
+fn open_location(address: &str) -> Result<Checkpoints, DestinationError> {
     Ok(Checkpoints::at(Destination::open(address)?.folder(FOLDER)))
 }

@@ -10,45 +10,62 @@ use tipline_proto::{Announcement, Digest, Level, LogIdentity, Receipt, Role, Tim
 use super::fleet::{
     ConsumerView, Fleet, LogView, PrimaryView, ShortfallView, State, TipView, Verdict,
 };
-use crate::output::text::{age, count, list, number};
+use crate::text::{age, count, list, number};
 
 const AT_RISK: &str = Reservation::AtRisk { lost_in: None }.as_str();
 
 /// What was seen of a log.
 #[derive(Debug, Clone)]
-pub(super) struct Seen {
+pub struct Seen {
     /// The log's address, without a password.
-    pub(super) address: String,
-    pub(super) identity: LogIdentity,
+    pub address: String,
+    /// What the log is for.
+    pub identity: LogIdentity,
     /// Index of the oldest entry that the log holds.
-    pub(super) first: u64,
-    /// Read behind the board: every receipt is about entries that are in it.
-    pub(super) tail: Tail,
+    pub first: u64,
+    /// Read after the board, so what a receipt names is there by then.
+    pub tail: Tail,
     /// The newest block in the log, where it is known.
-    pub(super) tail_block: Option<Tip>,
+    pub tail_block: Option<Tip>,
     /// The log's own digest at every index that a receipt names, where the log holds it.
-    pub(super) digests: BTreeMap<u64, Digest>,
+    pub digests: BTreeMap<u64, Digest>,
     /// Time from one event to the next, on average of the newest.
-    pub(super) per_event: Option<Duration>,
-    pub(super) shortfalls: Vec<Shortfall>,
-    pub(super) board: Board,
+    pub per_event: Option<Duration>,
+    /// In which ways the log can lose what it acknowledges.
+    pub shortfalls: Vec<Shortfall>,
+    /// The newest announcement and receipts.
+    pub board: Board,
 }
 
-/// From when on something is wrong.
+/// Limits of what is well. The defaults are those of `tipline status`.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Thresholds {
-    /// More blocks than this behind the fleet's newest is too many.
-    pub(super) max_lag: u64,
-    /// Longer than this without a sign of life is too long.
-    pub(super) silent_after: Duration,
-    /// More events than this behind the log's tail, and retention does not wait any more.
-    pub(super) reserve: u64,
+pub struct Thresholds {
+    /// A consumer may lag the fleet's newest block by this many blocks.
+    pub max_lag: u64,
+    /// Everyone must be heard of within this time. Consumers and primaries report every 5 s.
+    pub silent_after: Duration,
+    /// Retention waits for a consumer that lags the log's tail by at most this many events.
+    pub reserve: u64,
     /// The ways in which the log can lose data were accepted.
-    pub(super) accept_shortfalls: bool,
+    pub accept_shortfalls: bool,
 }
 
-/// Judges the fleet.
-pub(super) fn assess(seen: &Seen, now: Timestamp, thresholds: &Thresholds) -> Fleet {
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self {
+            max_lag: 2,
+            silent_after: Duration::from_secs(15),
+            reserve: 1_000_000,
+            accept_shortfalls: false,
+        }
+    }
+}
+
+/// The verdict on a fleet: a pure function of what was seen, the time and the limits.
+///
+/// Checks and reminders are not of the log: see [`crate::review_checks`] and
+/// [`crate::identity_reminders`].
+pub fn assess(seen: &Seen, now: Timestamp, thresholds: &Thresholds) -> Fleet {
     let (tip_index, tip) = fleet_tip(seen);
     let reservations = survey(seen).reservations(thresholds.reserve);
     let consumer = |(receipt, reserved)| {
@@ -81,8 +98,8 @@ pub(super) fn assess(seen: &Seen, now: Timestamp, thresholds: &Thresholds) -> Fl
     fleet
 }
 
-/// A log that cannot be read.
-pub(super) fn unreadable(address: String, why: String, advice: Option<String>) -> Fleet {
+/// The verdict on a fleet whose log cannot be read: broken, for this reason.
+pub fn unreadable(address: String, why: String, advice: Option<String>) -> Fleet {
     Fleet {
         verdict: Verdict::Broken,
         summary: why.clone(),

@@ -1,40 +1,40 @@
-//! The fleet as it is shown. Serialised, it is the object of `tipline status --json`: keep the
-//! names stable.
+//! The fleet as it is shown. Serialised, it is the object of `tipline status --json`, so the names
+//! must stay stable.
 
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-/// Everything that `tipline status` shows.
+/// A fleet, and the verdict on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Fleet {
+pub struct Fleet {
     /// `well`, `degraded` or `broken`.
-    pub(crate) verdict: Verdict,
+    pub verdict: Verdict,
     /// The verdict in one sentence.
-    pub(crate) summary: String,
+    pub summary: String,
     /// What is wrong, one sentence each, the worst first; empty if all is well.
-    pub(crate) reasons: Vec<String>,
-    /// What to do, where one thing is wrong that a command mends.
-    pub(crate) advice: Option<String>,
+    pub reasons: Vec<String>,
+    /// What to do, if one command helps.
+    pub advice: Option<String>,
     /// The log.
-    pub(crate) log: LogView,
-    /// The newest block of the fleet; `null` before the first.
-    pub(crate) tip: Option<TipView>,
+    pub log: LogView,
+    /// The newest block of the fleet; `null` before the first block.
+    pub tip: Option<TipView>,
     /// The primary; `null` if none has ever announced itself.
-    pub(crate) primary: Option<PrimaryView>,
+    pub primary: Option<PrimaryView>,
     /// Every consumer, sorted by name.
-    pub(crate) consumers: Vec<ConsumerView>,
+    pub consumers: Vec<ConsumerView>,
     /// In which ways the log can lose what it acknowledges.
-    pub(crate) shortfalls: Vec<ShortfallView>,
+    pub shortfalls: Vec<ShortfallView>,
     /// When places were verified and drilled.
-    pub(crate) checks: Vec<CheckView>,
-    /// What to see to some day, one sentence each. It changes no verdict.
-    pub(crate) reminders: Vec<String>,
+    pub checks: Vec<CheckView>,
+    /// Open reminders, one sentence each. They change no verdict.
+    pub reminders: Vec<String>,
 }
 
 impl Fleet {
     /// Whether nothing but time has passed.
-    pub(crate) fn is_same_but_for_time(&self, other: &Fleet) -> bool {
+    pub fn is_same_but_for_time(&self, other: &Fleet) -> bool {
         self.timeless() == other.timeless()
     }
 
@@ -58,97 +58,109 @@ impl Fleet {
 /// How the fleet is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Verdict {
+pub enum Verdict {
+    /// Everyone is heard of, and within the limits.
     Well,
+    /// Something is wrong, and nothing is lost.
     Degraded,
+    /// The log cannot be read, lost events, or someone holds another history.
     Broken,
 }
 
 /// The log; everything but its address is `null` if it cannot be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct LogView {
-    pub(crate) address: String,
-    pub(crate) chain: Option<String>,
-    /// Hex.
-    pub(crate) genesis: Option<String>,
-    /// Hex.
-    pub(crate) lineage: Option<String>,
+pub struct LogView {
+    /// Its address, without a password.
+    pub address: String,
+    /// Name of its chain.
+    pub chain: Option<String>,
+    /// Hash of its genesis block, hex.
+    pub genesis: Option<String>,
+    /// Its lineage, hex.
+    pub lineage: Option<String>,
     /// Index of the oldest event it holds.
-    pub(crate) first: Option<u64>,
+    pub first: Option<u64>,
     /// Index of the newest event; 0 before the first.
-    pub(crate) last: Option<u64>,
+    pub last: Option<u64>,
     /// Digest at `last`, hex.
-    pub(crate) digest: Option<String>,
+    pub digest: Option<String>,
     /// Epoch of the newest event.
-    pub(crate) epoch: Option<u64>,
+    pub epoch: Option<u64>,
 }
 
 /// A block.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct TipView {
-    pub(crate) height: u64,
-    /// Hex.
-    pub(crate) hash: String,
+pub struct TipView {
+    /// Its height.
+    pub height: u64,
+    /// Its hash, hex.
+    pub hash: String,
 }
 
 /// The primary, by its newest announcement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct PrimaryView {
-    pub(crate) name: String,
-    pub(crate) state: State,
-    pub(crate) epoch: u64,
+pub struct PrimaryView {
+    /// Its name.
+    pub name: String,
+    /// How it is: well, silent or failed.
+    pub state: State,
+    /// Its epoch.
+    pub epoch: u64,
     /// Index of the newest event that it knows to be in the log.
-    pub(crate) index: u64,
+    pub index: u64,
     /// Height of the newest block that it published.
-    pub(crate) block: Option<u64>,
+    pub block: Option<u64>,
     /// Events in its outbox that are not in the log yet.
-    pub(crate) outbox_events: u64,
+    pub outbox_events: u64,
     /// Payload bytes of all events that the outbox holds, logged ones that are kept included.
-    pub(crate) outbox_bytes: u64,
+    pub outbox_bytes: u64,
     /// How long ago it announced itself.
     #[serde(rename = "age_ms", serialize_with = "milliseconds")]
-    pub(crate) age: Duration,
+    pub age: Duration,
     /// Why it stopped.
-    pub(crate) failure: Option<String>,
+    pub failure: Option<String>,
 }
 
 /// A consumer, by its newest receipt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct ConsumerView {
-    pub(crate) name: String,
+pub struct ConsumerView {
+    /// Its name.
+    pub name: String,
     /// `replica`, `backup`, `archive` or `audit`.
-    pub(crate) role: &'static str,
-    pub(crate) state: State,
+    pub role: &'static str,
+    /// How it is.
+    pub state: State,
     /// The highest level that anything has reached: `applied`, `durable`, `verified`, `offsite`.
-    pub(crate) level: Option<&'static str>,
+    pub level: Option<&'static str>,
     /// Everything up to this event is at that level.
-    pub(crate) index: u64,
+    pub index: u64,
     /// Height of its newest block.
-    pub(crate) block: Option<u64>,
+    pub block: Option<u64>,
     /// Highest height at or below which every block has its proof.
-    pub(crate) proof: Option<u64>,
+    pub proof: Option<u64>,
     /// Blocks behind the fleet's newest; `null` while it has none and the fleet has.
-    pub(crate) lag_blocks: Option<u64>,
+    pub lag_blocks: Option<u64>,
     /// Events behind the fleet's newest.
-    pub(crate) lag_events: u64,
+    pub lag_events: u64,
     /// What it may expect of the log: `reserved`, `at risk`, `lost` or `apart`.
-    pub(crate) reservation: &'static str,
+    pub reservation: &'static str,
     /// When a reserved one will be at risk if it stands still; `null` if that is not known.
     #[serde(rename = "at_risk_in_ms", serialize_with = "some_milliseconds")]
-    pub(crate) at_risk_in: Option<Duration>,
+    pub at_risk_in: Option<Duration>,
     /// How long ago it sent its newest receipt.
     #[serde(rename = "age_ms", serialize_with = "milliseconds")]
-    pub(crate) age: Duration,
+    pub age: Duration,
     /// Why it stopped.
-    pub(crate) failure: Option<String>,
+    pub failure: Option<String>,
     /// Kind and place of its store.
-    pub(crate) store: String,
+    pub store: String,
 }
 
 /// How one of the fleet is; the worst that is true of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum State {
+pub enum State {
+    /// Heard of, and within the limits.
     Well,
     /// Too many blocks behind the fleet's newest.
     Behind,
@@ -166,38 +178,39 @@ pub(crate) enum State {
 
 /// One way in which the log can lose what it acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct ShortfallView {
+pub struct ShortfallView {
     /// The setting, with the value found.
-    pub(crate) found: String,
+    pub found: String,
     /// What can be lost by it, and when.
-    pub(crate) risk: String,
+    pub risk: String,
     /// What to do about it.
-    pub(crate) remedy: String,
+    pub remedy: String,
     /// Whether it was accepted by `accept-shortfalls`.
-    pub(crate) accepted: bool,
+    pub accepted: bool,
 }
 
 /// A check of a place, by the records that are kept there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct CheckView {
-    pub(crate) place: String,
+pub struct CheckView {
+    /// The destination that was checked.
+    pub place: String,
     /// `verify` or `drill`.
-    pub(crate) check: &'static str,
+    pub check: &'static str,
     /// Whether the newest one was well; `null` if there is none, or that is not known.
-    pub(crate) ok: Option<bool>,
+    pub ok: Option<bool>,
     /// How long ago it was.
     #[serde(rename = "age_ms", serialize_with = "some_milliseconds")]
-    pub(crate) age: Option<Duration>,
+    pub age: Option<Duration>,
     /// How long ago the newest one was that was well.
     #[serde(rename = "well_age_ms", serialize_with = "some_milliseconds")]
-    pub(crate) well_age: Option<Duration>,
+    pub well_age: Option<Duration>,
     /// The event up to which that one looked.
-    pub(crate) index: Option<u64>,
+    pub index: Option<u64>,
     /// How often it is expected.
     #[serde(rename = "expected_ms", serialize_with = "some_milliseconds")]
-    pub(crate) expected: Option<Duration>,
+    pub expected: Option<Duration>,
     /// What the newest one found.
-    pub(crate) summary: Option<String>,
+    pub summary: Option<String>,
 }
 
 fn milliseconds<S: Serializer>(age: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,7 +1,6 @@
-//! Looking at a log: what the verdict is made of.
+//! Reading what the verdict is made of.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +8,6 @@ use tipline_log::{Board, BoardFeed, Log, LogError, Shortfall, Tail};
 use tipline_proto::{Digest, Event, Level, Position, Receipt, Timestamp, Tip};
 
 use super::assess::Seen;
-use crate::open::log::LogLocation;
-use crate::output::report::{Failure, Sentence};
 
 /// How far back the newest block is looked for, over proofs and other events.
 const LOOK_BACK: u64 = 100;
@@ -18,8 +15,9 @@ const LOOK_BACK: u64 = 100;
 /// The log's pace is measured over about so many of its newest events.
 const PACE_EVENTS: u64 = 10_000;
 
-/// Looks at a log, and remembers what cannot change.
-pub(super) struct Observer {
+/// Reads a log for the verdict, and remembers what cannot change.
+#[derive(Debug)]
+pub struct Observer {
     address: String,
     log: Arc<dyn Log>,
     shortfalls: Vec<Shortfall>,
@@ -30,26 +28,37 @@ pub(super) struct Observer {
 }
 
 impl Observer {
-    pub(super) async fn open(place: &LogLocation) -> Result<Self, LogError> {
-        Self::of(place.address(), place.open().await?).await
-    }
-
-    pub(super) async fn of(address: String, log: Arc<dyn Log>) -> Result<Self, LogError> {
+    /// Of an open log. `address` is shown, so it must have no password in it.
+    ///
+    /// # Errors
+    /// The log's.
+    pub async fn new(address: String, log: Arc<dyn Log>) -> Result<Self, LogError> {
         let shortfalls = log.preflight().await?.shortfalls;
         let digests = BTreeMap::from([(0, Position::origin(log.identity()).digest)]);
         Ok(Self { address, log, shortfalls, digests, newest_block: None, milestone: None })
     }
 
-    pub(super) async fn board(&self) -> Result<Board, LogError> {
+    /// The newest announcement and receipts.
+    ///
+    /// # Errors
+    /// The log's.
+    pub async fn board(&self) -> Result<Board, LogError> {
         self.log.board().await
     }
 
-    pub(super) async fn follow(&self) -> Result<Box<dyn BoardFeed>, LogError> {
+    /// Every change of the board, as it is pushed.
+    ///
+    /// # Errors
+    /// The log's.
+    pub async fn follow(&self) -> Result<Box<dyn BoardFeed>, LogError> {
         self.log.follow_board().await
     }
 
-    /// Looks at everything else, behind the board: what a receipt speaks of is then there.
-    pub(super) async fn look(&mut self, board: Board) -> Result<Seen, LogError> {
+    /// Reads everything else. It is read after the board, so what a receipt names is there by then.
+    ///
+    /// # Errors
+    /// The log's. Trimming meanwhile is no error.
+    pub async fn look(&mut self, board: Board) -> Result<Seen, LogError> {
         let tail = self.log.tail().await?;
         let first = self.log.extent().await?.first;
         self.read_digests(&board.receipts, first, &tail).await?;
@@ -145,21 +154,5 @@ impl Observer {
         let micros = tail.time.since(time).as_micros() / u128::from(last - index);
         let per_event = Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
         Ok((!per_event.is_zero()).then_some(per_event))
-    }
-}
-
-/// Gives up on a log that does not answer.
-pub(super) async fn within<T>(
-    patience: Duration,
-    place: &LogLocation,
-    looking: impl Future<Output = Result<T, LogError>>,
-) -> Result<T, Failure> {
-    match tokio::time::timeout(patience, looking).await {
-        Ok(looked) => Ok(looked?),
-        Err(_) => {
-            let seconds = patience.as_secs();
-            let text = format!("the log at {} has not answered for {seconds} s", place.address());
-            Err(Sentence(text).into())
-        }
     }
 }

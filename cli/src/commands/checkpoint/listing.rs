@@ -5,9 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use tipline_backup::{CheckpointId, Fate, Listed, Manifest};
+use tipline_ops::text::{count, number};
 use tipline_proto::Timestamp;
-
-use crate::output::text::{count, number};
 
 /// All of a set.
 pub(crate) fn list(

@@ -2,22 +2,26 @@
 
 mod listing;
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tipline_backup::{CheckpointId, Checkpoints, Fate, Keep, Listed};
 use tipline_consumer::StoreHandle;
 use tipline_log::system_clock;
+use tipline_ops::text::{age, number};
+use tipline_ops::{
+    AdminError, CheckpointMaker, CheckpointOrder, CheckpointProgress, cancel_checkpoint,
+    checkpoint_set, request_checkpoint,
+};
+use tokio_util::sync::CancellationToken;
 
 use crate::address::{ByteRate, StoreAddress};
 use crate::exit::Exit;
-use crate::jobs::admin::{Admin, Asked, ask};
-use crate::jobs::checkpoint::{Maker, Mode, Order, open_set};
-use crate::jobs::every::default_set;
-use crate::open::store;
+use crate::open::{admin, store};
+use crate::options::{Mode, default_set};
 use crate::output::progress;
 use crate::output::report::{Failure, Sentence, say};
-use crate::output::text::{age, number};
 use crate::settings::Parsed;
 use crate::signal;
 
@@ -128,7 +132,8 @@ pub(crate) async fn run(args: CheckpointArgs) -> Result<Exit, Failure> {
     match what {
         What::Create { upload, rate, mode } => {
             let checkpoints = place.address()?;
-            let order = Order { checkpoints, upload, rate: rate.map(|rate| rate.0), mode };
+            let rate = rate.map(|rate| rate.0);
+            let order = CheckpointOrder { checkpoints, upload, rate, mode: mode.into() };
             create(place.store()?, order, json).await
         }
         What::Cancel => cancel(place.store()?).await,
@@ -184,41 +189,77 @@ impl Place {
     }
 
     fn set(&self) -> Result<Checkpoints, Failure> {
-        Ok(open_set(&self.address()?)?)
+        Ok(checkpoint_set(&self.address()?)?)
     }
 }
 
 /// By the consumer that has the store open, or else here.
-async fn create(address: &StoreAddress, order: Order, json: bool) -> Result<Exit, Failure> {
+async fn create(
+    address: &StoreAddress,
+    order: CheckpointOrder,
+    json: bool,
+) -> Result<Exit, Failure> {
     let stop = signal::on_signal()?;
     let line = listing::progress;
-    let id = match ask(address, &order, &stop, line).await? {
-        Asked::Made(id) => id,
-        Asked::Nobody => {
-            let opening = address.clone();
-            let store = tokio::task::spawn_blocking(move || store::open(&opening)).await??;
-            let handle = StoreHandle::of(store)?;
-            let maker = Arc::new(Maker::new(handle, system_clock(), stop));
-            // So that it can be cancelled like any other.
-            let _admin = Admin::start(address, Arc::clone(&maker));
-            let begun = maker.begin(order.clone())?;
-            let job = Arc::clone(&begun.job);
-            let run = begun.run();
-            tokio::pin!(run);
-            let made = loop {
-                tokio::select! {
-                    made = &mut run => break made?,
-                    () = progress::show(|| line(job.doing(), job.moved(), job.total())) => {}
-                }
-            };
-            made.id
-        }
+    let shown = RefCell::new("waiting".to_owned());
+    let socket = admin::socket(address);
+    let show = |at: CheckpointProgress| {
+        *shown.borrow_mut() = line(&at.doing, at.moved, at.total);
+    };
+    let asked = tokio::select! {
+        asked = request_checkpoint(&socket, &order, &stop, show) => asked.map_err(explain)?,
+        never = progress::show(|| shown.borrow().clone()) => match never {},
+    };
+    let id = match asked {
+        Some(id) => id,
+        None => create_here(address, &order, stop).await?,
     };
     progress::done();
-    let set = open_set(&order.checkpoints)?;
+    let set = checkpoint_set(&order.checkpoints)?;
     let manifest = set.get(&id).await?;
     say(&listing::made(set.place(), &manifest, json))?;
     Ok(Exit::Ok)
+}
+
+async fn create_here(
+    address: &StoreAddress,
+    order: &CheckpointOrder,
+    stop: CancellationToken,
+) -> Result<CheckpointId, Failure> {
+    let maker = Arc::new(own_maker(address, stop).await?);
+    // So that it can be cancelled like any other.
+    let _admin = admin::start(address, Arc::clone(&maker));
+    let begun = maker.begin(order.clone())?;
+    let job = Arc::clone(&begun.job);
+    let made = tokio::select! {
+        made = begun.run() => made?,
+        never = progress::show(|| listing::progress(job.doing(), job.moved(), job.total())) => match never {},
+    };
+    Ok(made.id)
+}
+
+/// Of a store that no process has open.
+async fn own_maker(
+    address: &StoreAddress,
+    stop: CancellationToken,
+) -> Result<CheckpointMaker, Failure> {
+    let opening = address.clone();
+    let store = tokio::task::spawn_blocking(move || store::open(&opening)).await??;
+    Ok(CheckpointMaker::new(StoreHandle::of(store)?, system_clock(), stop))
+}
+
+fn explain(error: AdminError) -> Failure {
+    let advice = match &error {
+        AdminError::Unreachable { path, .. } => {
+            Some(format!("check the permissions of {}", path.display()))
+        }
+        _ => None,
+    };
+    let failure = Failure::from(error);
+    match advice {
+        Some(advice) => failure.advise(advice),
+        None => failure,
+    }
 }
 
 async fn freeze(
@@ -227,21 +268,20 @@ async fn freeze(
     command: Vec<String>,
 ) -> Result<Exit, Failure> {
     let stop = signal::on_signal()?;
+    let socket = admin::socket(address);
     let mut own = None;
-    let held = match crate::jobs::admin::freeze(address, most).await? {
-        Some(held) => held,
+    let frozen = match tipline_ops::freeze(&socket, most).await.map_err(explain)? {
+        Some(frozen) => frozen,
         // Nobody writes to it, and nobody shall begin to.
         None => {
-            let opening = address.clone();
-            let store = tokio::task::spawn_blocking(move || store::open(&opening)).await??;
-            let maker = Maker::new(StoreHandle::of(store)?, system_clock(), stop.clone());
-            own = Admin::start(address, Arc::new(maker));
-            let held = crate::jobs::admin::freeze(address, most).await?;
-            held.ok_or_else(|| Sentence("the store cannot be held still".to_owned()))?
+            let maker = own_maker(address, stop.clone()).await?;
+            own = admin::start(address, Arc::new(maker));
+            let frozen = tipline_ops::freeze(&socket, most).await.map_err(explain)?;
+            frozen.ok_or_else(|| Sentence("the store cannot be frozen".to_owned()))?
         }
     };
-    let (index, for_most) = (number(held.index), age(most));
-    say(&format!("held still behind entry {index}, for {for_most} at most\n"))?;
+    let (index, for_most) = (number(frozen.index), age(most));
+    say(&format!("frozen at entry {index}, for {for_most} at most\n"))?;
     let ended = match command.split_first() {
         None => {
             tokio::select! {
@@ -256,7 +296,7 @@ async fn freeze(
             Some(tokio::task::spawn_blocking(move || command.status()).await?)
         }
     };
-    let in_time = held.thaw().await?;
+    let in_time = frozen.thaw().await?;
     drop(own);
     let Some(ended) = ended else { return Ok(Exit::Ok) };
     let status = ended.map_err(|e| Sentence(format!("the command cannot be run: {e}")))?;
@@ -264,7 +304,7 @@ async fn freeze(
         return Err(Sentence(format!("the command failed: {status}")).into());
     }
     if !in_time {
-        let text = format!("the command took longer than {for_most}: the store has gone on");
+        let text = format!("the command took longer than {for_most}: the store was thawed before");
         return Err(
             Failure::from(Sentence(text)).advise("throw its snapshot away, and give more --max")
         );
@@ -273,7 +313,7 @@ async fn freeze(
 }
 
 async fn cancel(address: &StoreAddress) -> Result<Exit, Failure> {
-    let text = match crate::jobs::admin::cancel(address).await? {
+    let text = match cancel_checkpoint(&admin::socket(address)).await.map_err(explain)? {
         Some(true) => "cancelled\n",
         Some(false) => "no checkpoint is being made\n",
         None => "no consumer has the store open here, so no checkpoint is being made\n",

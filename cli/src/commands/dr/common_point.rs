@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use tipline_backup::{Archive, ArchiveStore, Destination, Keys, common_point};
+use tipline_ops::text::number;
 use tipline_store::{Store, StoreReader};
 
 use crate::address::StoreAddress;
 use crate::exit::Exit;
 use crate::open::store;
 use crate::output::report::{Failure, Sentence, say};
-use crate::output::text::number;
 
 /// Options of `tipline dr common-point`.
 #[derive(Debug, clap::Args)]

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tipline_backup::{Plan, RestoreError, Sources, Target};
-use tipline_log::{Log, system_clock};
+use tipline_log::{Log, error_chain, system_clock};
+use tipline_ops::text::{age, number};
 
 use crate::exit::Exit;
 use crate::open::log::LogLocation;
 use crate::options::{Shared, SourceArgs};
-use crate::output::report::{Failure, chain, say};
-use crate::output::text::{age, number};
+use crate::output::report::{Failure, say};
 
 /// Options of `tipline dr plan`.
 #[derive(Debug, clap::Args)]
@@ -80,7 +80,7 @@ pub(super) async fn run(shared: &Shared, args: PlanArgs) -> Result<Exit, Failure
             let sources = Sources { log: Some(log), ..Sources::default() };
             copies.push(copy(format!("log {}", place.address()), &sources).await);
         }
-        Err(error) => copies.push(lost(format!("log {}", place.address()), chain(&error))),
+        Err(error) => copies.push(lost(format!("log {}", place.address()), error_chain(&error))),
     }
     for address in args.sources.destinations() {
         match args.sources.open_one(address).await {
@@ -142,7 +142,7 @@ async fn copy(place: String, sources: &Sources) -> Copy {
             notes: plan.notes,
             problem,
         },
-        Err(error) => lost(place, chain(&error)),
+        Err(error) => lost(place, error_chain(&error)),
     }
 }
 
@@ -154,7 +154,7 @@ async fn best(sources: &Sources) -> Result<(Plan, Option<String>), RestoreError>
         // In front of the hole.
         Err(error @ RestoreError::Gap { first, .. }) if first > 1 => {
             let plan = any(Target::Index(first - 1)).await?;
-            Ok((plan, Some(chain(&error))))
+            Ok((plan, Some(error_chain(&error))))
         }
         Err(error) => Err(error),
     }

@@ -4,10 +4,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
+use tipline_ops::text::number;
 use tipline_proto::{Cursor, Key, Timestamp};
 use tipline_store::{StoredBlock, StoredMark, StoredProof, StoredRecord, StoredTransaction};
-
-use crate::output::text::number;
 
 /// Fields in their order, and the bytes if there are some.
 pub(super) struct Item {

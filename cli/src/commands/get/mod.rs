@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use tipline_ops::text::count;
 use tipline_store::{StoreReader, StoredBlock};
 
 use self::item::Item;
@@ -16,7 +17,6 @@ use crate::address::StoreAddress;
 use crate::exit::Exit;
 use crate::open::store::open_reader;
 use crate::output::report::{Failure, Sentence, say};
-use crate::output::text::count;
 use crate::settings::Parsed;
 
 /// Options of `tipline get`.

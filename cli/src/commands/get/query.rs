@@ -3,12 +3,12 @@
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+use tipline_ops::text::number;
 use tipline_proto::{Hash, InvalidBytes, Key, Label, TransactionId};
 use tipline_store::{StoreError, StoreReader};
 
 use super::item::{self, Item, readable};
 use crate::output::report::{Failure, Sentence};
-use crate::output::text::number;
 use crate::settings::Parsed;
 
 /// What can be asked for.

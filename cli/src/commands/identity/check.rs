@@ -4,14 +4,15 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use tipline_backup::{Destination, Identities, IdentityError, IdentityName, KeyFile, Keys};
-use tipline_log::system_clock;
+use tipline_log::{error_chain, system_clock};
+use tipline_ops::text::{age, count};
+use tipline_ops::{NodeBackups, backups_by_node, identity_reminders};
 
-use super::backups::{self, Kept};
 use super::show;
+use super::time::time;
 use crate::exit::Exit;
 use crate::options::DEFAULT_MAX_AGE;
-use crate::output::report::{Failure, chain};
-use crate::output::text::{age, count};
+use crate::output::report::Failure;
 use crate::settings::Parsed;
 
 #[derive(Debug, clap::Args)]
@@ -62,18 +63,18 @@ pub(super) async fn run(at: Destination, args: CheckArgs, json: bool) -> Result<
     let missing = args.name.as_ref().filter(|_| backups.is_empty());
     let mut reasons = match missing {
         Some(name) => vec![format!("{} has no backup of the identity of {name}", at.place())],
-        None => backups::reminders(at.place(), backups.clone(), now, args.max_age.into()),
+        None => identity_reminders(at.place(), backups.clone(), now, args.max_age.into()),
     };
     let mut exit = if reasons.is_empty() { Exit::Ok } else { Exit::Degraded };
     let (mut text, mut rows) = (String::new(), Vec::new());
-    for kept in backups::by_name(backups) {
+    for kept in backups_by_node(backups) {
         let opened = if has_key { open(&identities, &kept).await? } else { Opened::NotTried };
         let age = age(kept.age(now));
         text.push_str(&row(&kept, &opened, &age));
         rows.push(object(&kept, &opened, kept.age(now).as_millis()));
         match &opened {
             Opened::Broken(error) => {
-                reasons.push(chain(error));
+                reasons.push(error_chain(error));
                 exit = Exit::Failed;
             }
             Opened::Whole(files) if files.iter().any(|(_, here)| *here == Here::Changed) => {
@@ -101,7 +102,7 @@ pub(super) async fn run(at: Destination, args: CheckArgs, json: bool) -> Result<
 }
 
 /// An error of the destination itself is no answer about a backup.
-async fn open(identities: &Identities, kept: &Kept) -> Result<Opened, Failure> {
+async fn open(identities: &Identities, kept: &NodeBackups) -> Result<Opened, Failure> {
     let Some(newest) = kept.backups.first() else { return Ok(Opened::NotTried) };
     match identities.open(newest).await {
         Ok(files) => {
@@ -120,8 +121,8 @@ async fn open(identities: &Identities, kept: &Kept) -> Result<Opened, Failure> {
     }
 }
 
-fn row(kept: &Kept, opened: &Opened, age: &str) -> String {
-    let newest = kept.backups.first().map(|newest| backups::time(newest.time)).unwrap_or_default();
+fn row(kept: &NodeBackups, opened: &Opened, age: &str) -> String {
+    let newest = kept.backups.first().map(|newest| time(newest.time)).unwrap_or_default();
     let number = count(kept.backups.len() as u64, "backup");
     let mut text = format!("  {}  {newest}, {age} ago, {number}", kept.name);
     match opened {
@@ -142,8 +143,8 @@ fn row(kept: &Kept, opened: &Opened, age: &str) -> String {
     text
 }
 
-fn object(kept: &Kept, opened: &Opened, age_ms: u128) -> Value {
-    let newest = kept.backups.first().map(|newest| backups::time(newest.time));
+fn object(kept: &NodeBackups, opened: &Opened, age_ms: u128) -> Value {
+    let newest = kept.backups.first().map(|newest| time(newest.time));
     let opens = match opened {
         Opened::NotTried => None,
         Opened::Whole(_) => Some(true),

@@ -1,20 +1,19 @@
 //! `tipline identity`: the key files of nodes, encrypted, kept apart from their data.
 
-mod backups;
 mod check;
+mod time;
 
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use tipline_backup::{Destination, Identities, IdentityBackup, IdentityError, IdentityName, Keys};
 use tipline_log::system_clock;
+use tipline_ops::text::{count, list};
 
+use self::time::time;
 use crate::exit::Exit;
 use crate::output::report::{Failure, Sentence, say};
-use crate::output::text::{count, list};
 use crate::settings::{Parsed, nearest};
-
-pub(crate) use self::backups::reminders;
 
 /// Options of `tipline identity`.
 #[derive(Debug, clap::Args)]
@@ -146,8 +145,9 @@ async fn restore(at: Destination, args: RestoreArgs, json: bool) -> Result<Exit,
     let keys = keys.try_fold(Keys::default(), |keys, file| keys.identity_file(file))?;
     let identities = Identities::at(at.clone(), keys)?;
     let all = identities.list().await?;
-    let time = args.time.map(|time| tipline_proto::Timestamp::from(*time));
-    let wanted = |b: &&IdentityBackup| b.name == args.name && time.is_none_or(|t| b.time == t);
+    let wanted_time = args.time.map(|time| tipline_proto::Timestamp::from(*time));
+    let wanted =
+        |b: &&IdentityBackup| b.name == args.name && wanted_time.is_none_or(|t| b.time == t);
     let Some(backup) = all.iter().find(wanted) else {
         let place = at.place().to_owned();
         let failure = Failure::from(IdentityError::NotFound { place, name: args.name.clone() });
@@ -156,9 +156,8 @@ async fn restore(at: Destination, args: RestoreArgs, json: bool) -> Result<Exit,
     let restored = identities.restore(backup, &args.to_dir, args.force).await;
     let paths = restored.map_err(|error| explain(error, &all, backup))?;
     let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-    let text =
-        format!("restored the identity of {} of {}\n", backup.name, backups::time(backup.time))
-            + &names.iter().map(|name| format!("  {name}\n")).collect::<String>();
+    let text = format!("restored the identity of {} of {}\n", backup.name, time(backup.time))
+        + &names.iter().map(|name| format!("  {name}\n")).collect::<String>();
     let mut object = described(backup);
     object["files"] = json!(names);
     show(json, &text, &object)?;
@@ -169,8 +168,7 @@ fn explain(error: IdentityError, all: &[IdentityBackup], tried: &IdentityBackup)
     let advice = match &error {
         IdentityError::Corrupt { .. } => {
             let older = all.iter().find(|b| b.name == tried.name && b.time < tried.time);
-            older
-                .map(|older| format!("try the one before it: --time {}", backups::time(older.time)))
+            older.map(|older| format!("try the one before it: --time {}", time(older.time)))
         }
         IdentityError::Exists { .. } => {
             Some("move them away, name another --to-dir, or replace them by --force".to_owned())
@@ -187,7 +185,7 @@ fn explain(error: IdentityError, all: &[IdentityBackup], tried: &IdentityBackup)
 /// What could have been meant.
 fn others(all: &[IdentityBackup], name: &IdentityName) -> String {
     let of_name = all.iter().filter(|backup| backup.name == *name);
-    let times: Vec<String> = of_name.map(|backup| backups::time(backup.time)).collect();
+    let times: Vec<String> = of_name.map(|backup| time(backup.time)).collect();
     if !times.is_empty() {
         return format!("there are backups of it of {}", list(&times));
     }
@@ -204,7 +202,7 @@ fn others(all: &[IdentityBackup], name: &IdentityName) -> String {
 fn described(backup: &IdentityBackup) -> Value {
     json!({
         "name": backup.name.to_string(),
-        "time": backups::time(backup.time),
+        "time": time(backup.time),
         "object": backup.object,
         "bytes": backup.bytes,
     })

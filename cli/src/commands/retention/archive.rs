@@ -6,13 +6,13 @@ use anstyle::Style;
 use serde::Serialize;
 use tipline_backup::{Archive, ArchivePlan, ArchiveRange};
 use tipline_log::system_clock;
+use tipline_ops::text::{count, number};
 
 use super::RetentionArgs;
 use super::explain::{field, span};
 use crate::exit::Exit;
 use crate::options::SourceArgs;
 use crate::output::report::{Failure, Sentence, say};
-use crate::output::text::{count, number};
 
 /// Explains, and removes if it is told to.
 pub(super) async fn run(address: &str, args: &RetentionArgs) -> Result<Exit, Failure> {

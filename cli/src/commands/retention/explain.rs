@@ -7,8 +7,7 @@ use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 use tipline_backup::retention::{KeptRange, Reservation, Reserved, RetentionPlan};
 use tipline_log::Extent;
-
-use crate::output::text::{age, count, number};
+use tipline_ops::text::{age, count, number};
 
 const DIM: Style = Style::new().dimmed();
 

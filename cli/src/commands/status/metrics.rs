@@ -11,9 +11,9 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+use tipline_ops::{CheckView, ConsumerView, Fleet, PrimaryView, State, Verdict};
 use tipline_proto::Timestamp;
 
-use super::fleet::{CheckView, ConsumerView, Fleet, PrimaryView, State, Verdict};
 use crate::output::report::{Failure, Sentence};
 
 type Labels = Vec<(&'static str, String)>;
@@ -185,8 +185,8 @@ fn seconds(time: Timestamp) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::status::assess::unreadable;
-    use crate::commands::status::fleet::TipView;
+    use tipline_ops::TipView;
+    use tipline_ops::unreadable;
 
     const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_500_000);
 

@@ -1,32 +1,27 @@
 //! `tipline status`: whether everything is backed up, where, and up to which block. It reads
 //! the log alone and asks no consumer anything.
 
-mod assess;
 mod checks;
-mod fleet;
 mod look;
 mod metrics;
-mod reminders;
 mod table;
+mod verdict;
 mod watch;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
 
-use tipline_log::{Clock, system_clock};
-use tokio::sync::watch::Receiver;
+use tipline_backup::Destination;
+use tipline_log::system_clock;
+use tipline_ops::{Thresholds, Verdict, follow_checks, follow_identities};
+use tokio::sync::watch::channel;
 
-use self::assess::{Thresholds, assess, unreadable};
-use self::fleet::{Fleet, Verdict};
-use self::look::Observer;
+use self::verdict::{Judge, show};
 use crate::exit::Exit;
 use crate::open::log::LogLocation;
 use crate::options::{DEFAULT_MAX_AGE, DEFAULT_RESERVE, Shared};
 use crate::output::report::{Failure, say};
 use crate::settings::Parsed;
-
-/// How long the log may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Options of `tipline status`.
 #[derive(Debug, clap::Args)]
@@ -106,24 +101,25 @@ pub(crate) async fn run(shared: &Shared, args: StatusArgs) -> Result<Exit, Failu
         accept_shortfalls: shared.accept_shortfalls,
     };
     let clock = system_clock();
-    let max_age = args.identities_max_age.into();
-    let reminders = reminders::follow(args.identities.as_deref(), max_age, clock.clone());
-    let judge = Judge {
-        thresholds,
-        clock,
-        reminders: reminders.await?,
-        checks: args.checks.follow().await?,
-        metrics: args.metrics,
+    let reminders = match &args.identities {
+        Some(address) => {
+            let destination = Destination::open(address)?;
+            let max_age = args.identities_max_age.into();
+            follow_identities(destination, max_age, Arc::clone(&clock)).await
+        }
+        None => channel(Vec::new()).1,
     };
+    let checks = follow_checks(args.checks.expected()?).await;
+    let judge = Judge { thresholds, clock, reminders, checks, metrics: args.metrics };
     if args.watch {
         return watch::run(place, judge, args.json).await;
     }
     let seen = async {
-        let mut observer = Observer::open(&place).await?;
+        let mut observer = look::open(&place).await?;
         let board = observer.board().await?;
         observer.look(board).await
     };
-    let fleet = judge.fleet(&place, look::within(PATIENCE, &place, seen).await);
+    let fleet = judge.fleet(&place, look::within(&place, seen).await);
     let mut text = String::new();
     show(&mut text, &fleet, args.json)?;
     say(&text)?;
@@ -133,47 +129,6 @@ pub(crate) async fn run(shared: &Shared, args: StatusArgs) -> Result<Exit, Failu
         Verdict::Degraded => Exit::Degraded,
         Verdict::Broken => Exit::Failed,
     })
-}
-
-/// Turns what was seen, or why nothing was, into a verdict.
-struct Judge {
-    thresholds: Thresholds,
-    clock: Clock,
-    reminders: Receiver<Vec<String>>,
-    checks: Receiver<Vec<checks::Looked>>,
-    metrics: Option<PathBuf>,
-}
-
-impl Judge {
-    fn fleet(&self, place: &LogLocation, seen: Result<assess::Seen, Failure>) -> Fleet {
-        let fleet = match seen {
-            Ok(seen) => assess(&seen, (self.clock)(), &self.thresholds),
-            Err(failure) => {
-                let (why, advice) = place.explain(failure).into_parts();
-                unreadable(place.address(), why, advice)
-            }
-        };
-        let (checks, reminders) = checks::judge(&self.checks.borrow(), &self.clock);
-        let reminders = self.reminders.borrow().iter().cloned().chain(reminders).collect();
-        Fleet { checks, reminders, ..fleet }
-    }
-
-    fn keep_metrics(&self, fleet: &Fleet) -> Result<(), Failure> {
-        match &self.metrics {
-            Some(file) => metrics::write(file, fleet, (self.clock)()),
-            None => Ok(()),
-        }
-    }
-}
-
-fn show(text: &mut String, fleet: &Fleet, json: bool) -> Result<(), Failure> {
-    if json {
-        text.push_str(&serde_json::to_string(fleet)?);
-        text.push('\n');
-    } else {
-        text.push_str(&table::render(fleet));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-
-use super::fleet::{
+use tipline_ops::text::{age, count, number};
+use tipline_ops::{
     CheckView, ConsumerView, Fleet, LogView, PrimaryView, ShortfallView, State, Verdict,
 };
-use crate::output::text::{age, count, number};
 
 const HEAD: [&str; 9] = ["NAME", "ROLE", "LEVEL", "BLOCK", "PROOF", "LAG", "LOG", "HEARD", "STATE"];
 /// Columns of numbers, which stand at the right.

@@ -4,11 +4,11 @@ use std::io::{IsTerminal, Write, stdout};
 use std::time::Duration;
 
 use tipline_log::{Board, BoardFeed};
+use tipline_ops::Fleet;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::fleet::Fleet;
-use super::look::{Observer, within};
-use super::{Judge, PATIENCE, show};
+use super::look::{self, within};
+use super::verdict::{Judge, show};
 use crate::exit::Exit;
 use crate::open::log::LogLocation;
 use crate::output::report::{Failure, say};
@@ -46,8 +46,8 @@ enum Watched {
 }
 
 async fn follow(place: &LogLocation, judge: &Judge, screen: &mut Screen) -> Watched {
-    let opened = within(PATIENCE, place, async {
-        let observer = Observer::open(place).await?;
+    let opened = within(place, async {
+        let observer = look::open(place).await?;
         let feed = observer.follow().await?;
         Ok((observer, feed))
     });
@@ -66,7 +66,7 @@ async fn follow(place: &LogLocation, judge: &Judge, screen: &mut Screen) -> Watc
         let Some(board) = board.clone() else {
             continue;
         };
-        let fleet = match within(PATIENCE, place, observer.look(board)).await {
+        let fleet = match within(place, observer.look(board)).await {
             Ok(seen) => judge.fleet(place, Ok(seen)),
             Err(failure) => return Watched::Lost(failure),
         };

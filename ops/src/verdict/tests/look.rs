@@ -40,7 +40,7 @@ impl Scene {
         let name = "mainnet".parse().unwrap();
         let identity = LogIdentity { name, chain, lineage: LINEAGE };
         let log = MemoryLog::new(identity.clone());
-        let observer = Observer::of("memory".into(), Arc::new(log.clone())).await.unwrap();
+        let observer = Observer::new("memory".into(), Arc::new(log.clone())).await.unwrap();
         let mut scene = Scene { log, observer, positions: vec![Position::origin(&identity)] };
         let outbox = OutboxId::from_bytes([1; 16]);
         scene.append(Event::EpochStarted { primary: "node-1".parse().unwrap(), outbox }).await;
