@@ -1,5 +1,6 @@
 //! Why a restore was not made.
 
+use tipline_consumer::ConsumerError;
 use tipline_log::LogError;
 use tipline_store::StoreError;
 
@@ -76,12 +77,21 @@ pub enum RestoreError {
         /// Every file, and what is wrong with it.
         what: String,
     },
-    /// What was restored is not what was asked for. Nothing was put in place. It is a mistake in
-    /// the program or on the disk: keep what is there, and report it.
-    #[error("the restored store is not right: {what}")]
-    NotRight {
+    /// The staged store is not what was asked for. It was not installed. The checkpoint is damaged
+    /// in a way that its hashes do not show, or the disk is: keep what is there, and report it.
+    #[error("the restored store is not what was asked for: {what}")]
+    Verification {
         /// What differs.
         what: String,
+    },
+    /// This program made a mistake: it panicked, or was called with what it cannot use. It says
+    /// nothing about the backup. Report it, with what was printed.
+    #[error("internal error: {what}")]
+    Internal {
+        /// What went wrong, where.
+        what: String,
+        /// The cause, if it is an error.
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
     /// There is a store, or something else, at the place to restore to. Give another place, or
     /// say that it is to be replaced.
@@ -135,4 +145,22 @@ pub enum RestoreError {
         /// What went wrong.
         source: std::io::Error,
     },
+}
+
+impl RestoreError {
+    pub(crate) fn internal(
+        what: impl Into<String>,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        RestoreError::Internal { what: what.into(), source: Some(Box::new(source)) }
+    }
+
+    /// Why a store's thread or the loop on it ended: whose error it is, it stays.
+    pub(crate) fn consumer(error: ConsumerError) -> Self {
+        match error {
+            ConsumerError::Store(error) => error.into(),
+            ConsumerError::Log(error) => error.into(),
+            error => Self::internal("replaying entries ended unexpectedly", error),
+        }
+    }
 }

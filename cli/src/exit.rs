@@ -46,7 +46,7 @@ pub(crate) fn restore_exit(error: &RestoreError) -> Exit {
         RestoreError::TooOld { .. } => Exit::TooOld,
         RestoreError::NotYet { .. } | RestoreError::Unknown { .. } => Exit::NotYet,
         RestoreError::Gap { .. } => Exit::Gap,
-        RestoreError::Corrupt { .. } | RestoreError::NotRight { .. } => Exit::Corrupt,
+        RestoreError::Corrupt { .. } | RestoreError::Verification { .. } => Exit::Corrupt,
         RestoreError::WrongLog { .. } => Exit::WrongLog,
         RestoreError::NotEmpty { .. } => Exit::NotEmpty,
         RestoreError::Destination(DestinationError::BadAddress { .. }) => Exit::Failed,

@@ -10,20 +10,20 @@ pub(super) fn normal(reader: &dyn StoreReader, expected: &Cursor) -> Result<(), 
     let found = reader.cursor()?;
     if found.as_ref() != Some(expected) {
         let at = found.map_or("nowhere".to_owned(), |cursor| cursor.position.to_string());
-        return not_right(format!("it is at {at}, not at {}", expected.position));
+        return differs(format!("it is at {at}, not at {}", expected.position));
     }
     let Some((lowest, highest)) = reader.heights()? else { return Ok(()) };
     let tip = expected.block_tip.as_ref();
     if tip.is_none_or(|tip| tip.height != highest) {
-        return not_right(format!("its highest block is {highest}, not its block tip"));
+        return differs(format!("its highest block is {highest}, not its block tip"));
     }
     for height in lowest..=highest {
         let hash = reader.block_hash(height)?;
         let is_tip = tip.filter(|tip| tip.height == height);
         match (hash, is_tip) {
-            (None, _) => return not_right(format!("block {height} is missing")),
+            (None, _) => return differs(format!("block {height} is missing")),
             (Some(hash), Some(tip)) if hash != tip.hash => {
-                return not_right(format!("block {height} is {hash}, not its block tip"));
+                return differs(format!("block {height} is {hash}, not its block tip"));
             }
             _ => {}
         }
@@ -66,10 +66,10 @@ pub(crate) fn compare(reader: &dyn StoreReader, entry: &Entry) -> Result<(), Res
     if same {
         Ok(())
     } else {
-        not_right(format!("entry {index}, {}, is not stored as it was", entry.event))
+        differs(format!("entry {index}, {}, is not stored as it was", entry.event))
     }
 }
 
-fn not_right(what: String) -> Result<(), RestoreError> {
-    Err(RestoreError::NotRight { what })
+fn differs(what: String) -> Result<(), RestoreError> {
+    Err(RestoreError::Verification { what })
 }

@@ -10,7 +10,6 @@ use std::fs;
 use std::path::Path;
 
 use super::entry_order::{EntryOrder, Name, Row};
-use tipline_log::error_chain;
 use tipline_proto::limits::{MAX_APPLY_BYTES, MAX_APPLY_EVENTS};
 use tipline_proto::{
     Cursor, Digest, Entry, Event, Hash, Label, LogIdentity, OutboxId, Position, Timestamp, Tip,
@@ -37,7 +36,7 @@ pub(super) fn carry(
     mut proceed: impl FnMut(u64) -> bool,
 ) -> Result<(), RestoreError> {
     let Some(cursor) = from.cursor()? else {
-        return Err(RestoreError::NotRight { what: format!("{} is empty", from.place()) });
+        return Err(RestoreError::Verification { what: format!("{} is empty", from.place()) });
     };
     let log = identity(of)?;
     into.create(&log)?;
@@ -45,7 +44,7 @@ pub(super) fn carry(
     let order = EntryOrder::of(from, scratch)?;
     let links = from.links()?;
     let nobody =
-        Label::new("restore").map_err(|e| RestoreError::NotRight { what: error_chain(&e) })?;
+        Label::new("restore").map_err(|e| RestoreError::internal("a label was refused", e))?;
     let mut carrier = Carrier {
         into: &mut *into,
         nobody,
@@ -80,7 +79,7 @@ pub(super) fn carry(
             "what was carried over from {} has digest {found}, not {expected}",
             from.place()
         );
-        return Err(RestoreError::NotRight { what });
+        return Err(RestoreError::Verification { what });
     }
     Ok(())
 }
@@ -88,7 +87,7 @@ pub(super) fn carry(
 /// A store does not keep the name of its log.
 fn identity(of: &StoreIdentity) -> Result<LogIdentity, RestoreError> {
     let name = "restored".parse();
-    let name = name.map_err(|e| RestoreError::NotRight { what: error_chain(&e) })?;
+    let name = name.map_err(|e| RestoreError::internal("the name of a log was refused", e))?;
     Ok(LogIdentity { name, chain: of.chain.clone(), lineage: of.lineage })
 }
 
@@ -174,7 +173,7 @@ impl<P: FnMut(u64) -> bool> Carrier<'_, P> {
             }
             None => {
                 let what = format!("entry {index} was applied before the first block, and is not");
-                Err(RestoreError::NotRight { what })
+                Err(RestoreError::Verification { what })
             }
         }
     }

@@ -10,7 +10,6 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::report::{RestoreProgress, Step};
-use super::run::consumer;
 use crate::error::RestoreError;
 use crate::sources::read_ahead::{Fed, Feed};
 use crate::sources::spans::Holdings;
@@ -50,7 +49,7 @@ impl Replay<'_> {
             let Replayed { applied, cursor, fed: Fed { holdings, notes, .. }, .. } = replayed;
             before = cursor.or(before);
             let start =
-                store.call(|store| StartState::read(store)).get().await.map_err(consumer)??;
+                store.call(|store| StartState::read(store)).get().await.map_err(RestoreError::consumer)??;
             from = start.cursor.position.index;
             replayed = self.once(store, (holdings, notes), start).await?;
             replayed.applied += applied;
@@ -130,7 +129,7 @@ pub async fn catch_up(
     stop: &CancellationToken,
 ) -> Result<u64, RestoreError> {
     let found = sources.look().await?;
-    let thread = StoreThread::start(store).map_err(consumer)?;
+    let thread = StoreThread::start(store).map_err(RestoreError::consumer)?;
     let reached = forward(sources, &thread, (found.identity, found.holdings), progress, stop).await;
     thread.close().await;
     reached
@@ -143,7 +142,7 @@ async fn forward(
     progress: &watch::Sender<RestoreProgress>,
     stop: &CancellationToken,
 ) -> Result<u64, RestoreError> {
-    let identity = store.call(|store| store.identity()).get().await.map_err(consumer)??;
+    let identity = store.call(|store| store.identity()).get().await.map_err(RestoreError::consumer)??;
     if let Some(found) = identity.filter(|found| *found != of) {
         return Err(RestoreError::WrongLog {
             place: store.place().to_owned(),
@@ -152,7 +151,7 @@ async fn forward(
             expected: crate::sources::identity(&of),
         });
     }
-    let start = store.call(|store| StartState::read(store)).get().await.map_err(consumer)??;
+    let start = store.call(|store| StartState::read(store)).get().await.map_err(RestoreError::consumer)??;
     let from = start.cursor.position.index;
     let to = holdings.newest().unwrap_or(0);
     let target = "the newest entry that is kept";
@@ -175,7 +174,7 @@ async fn forward(
             let (target, what) = (target.to_owned(), error_chain(&refusal));
             return Err(RestoreError::Corrupt { target, needed: at + 1, what });
         }
-        StopReason::Failed(error) => return Err(consumer(error)),
+        StopReason::Failed(error) => return Err(RestoreError::consumer(error)),
     }
     fed.result?;
     if at == to { Ok(at) } else { Err(RestoreError::Cancelled { at }) }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tipline_consumer::{ConsumerError, StartState, StopReason, StoreThread, VerifyError};
+use tipline_consumer::{StartState, StopReason, StoreThread, VerifyError};
 use tipline_log::error_chain;
 use tipline_proto::{Cursor, LogIdentity};
 use tipline_store::{StoreReader, content_digest_while};
@@ -240,7 +240,7 @@ impl Run {
         match carried.await {
             Ok(()) => Ok(Ok(())),
             // It is not what it should be: do without it.
-            Err(RestoreError::NotRight { what }) => Ok(Err(what)),
+            Err(RestoreError::Verification { what }) => Ok(Err(what)),
             Err(RestoreError::Store(error)) if !error.is_retryable() => {
                 Ok(Err(error_chain(&error)))
             }
@@ -275,19 +275,19 @@ impl Run {
             }
             Err(error) => return Err(error.into()),
         };
-        let thread = StoreThread::start(store).map_err(consumer)?;
+        let thread = StoreThread::start(store).map_err(RestoreError::consumer)?;
         let replayed = self.replay_into(&thread, from).await;
         let filled = match &replayed {
             Ok(_) => thread.call(|store| store.set_bulk_load(false)).get().await,
             Err(_) => Ok(Ok(())),
         };
         thread.close().await;
-        filled.map_err(consumer)?.map_err(RestoreError::from)?;
+        filled.map_err(RestoreError::consumer)?.map_err(RestoreError::from)?;
         replayed
     }
 
     async fn replay_into(&mut self, store: &StoreThread, from: u64) -> Result<Cursor, Halt> {
-        let start = store.call(|store| StartState::read(store)).get().await.map_err(consumer)?;
+        let start = store.call(|store| StartState::read(store)).get().await.map_err(RestoreError::consumer)?;
         let start = start.map_err(RestoreError::from)?;
         if start.cursor.position.index != from {
             let at = start.cursor.position.index;
@@ -338,7 +338,7 @@ impl Run {
                 Err(RestoreError::Corrupt { target, needed, what }.into())
             }
             StopReason::Refused(VerifyError::Store(error)) => Err(RestoreError::from(error).into()),
-            StopReason::Failed(error) => Err(consumer(error).into()),
+            StopReason::Failed(error) => Err(RestoreError::consumer(error).into()),
         }
     }
 
@@ -459,18 +459,9 @@ impl Sources {
     }
 }
 
-pub(super) fn consumer(error: ConsumerError) -> RestoreError {
-    match error {
-        ConsumerError::Store(error) => error.into(),
-        ConsumerError::Log(error) => error.into(),
-        error => RestoreError::NotRight { what: error_chain(&error) },
-    }
-}
-
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, RestoreError> + Send + 'static,
 ) -> Result<T, RestoreError> {
-    let panicked =
-        |_| RestoreError::NotRight { what: "it panicked: see what was printed".to_owned() };
-    spawn_blocking(work).await.map_err(panicked)?
+    let ended = |e| RestoreError::internal("a step of the restore panicked", e);
+    spawn_blocking(work).await.map_err(ended)?
 }

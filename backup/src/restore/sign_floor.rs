@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
-use tipline_log::{AppendError, Clock, Log, LogError, error_chain};
+use tipline_log::{AppendError, Clock, Log, LogError};
 use tipline_proto::{Announcement, Entry, Event, Kind, Label, OutboxId, Position};
 use tokio::time::Instant;
 
@@ -85,7 +85,7 @@ pub async fn claim(log: &dyn Log, primary: Label, clock: &Clock) -> Result<Claim
                 return Err(error.into());
             }
             Err(error) => {
-                return Err(RestoreError::NotRight { what: error_chain(&error) });
+                return Err(RestoreError::internal("the claim was not appended", error));
             }
         }
     }

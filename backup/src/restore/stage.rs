@@ -69,7 +69,7 @@ impl Stage {
     pub(super) fn take(place: StorePlace, force: bool) -> Result<Self, RestoreError> {
         let Some((_, first)) = place.parts.first().cloned() else {
             let what = "the store to restore into has no parts".to_owned();
-            return Err(RestoreError::NotRight { what });
+            return Err(RestoreError::Internal { what, source: None });
         };
         let lock = beside(&first, LOCK);
         let parent = parent(&first).to_owned();
@@ -225,7 +225,7 @@ impl Stage {
         for ((kind, _), staged) in self.place.parts.iter().zip(self.staged()) {
             let Some(at) = free.iter().position(|(_, found)| *found == kind) else {
                 let what = format!("the checkpoint {} has no part of {kind}", manifest.id);
-                return Err(RestoreError::NotRight { what });
+                return Err(RestoreError::Verification { what });
             };
             let part = fetched.join(format!("part-{}", free.remove(at).0));
             let from = if kind == "sqlite" { part.join("store.db") } else { part };
@@ -248,7 +248,7 @@ impl Stage {
                 let left = with_suffix(&staged, suffix);
                 if fs::metadata(&left).is_ok_and(|found| found.len() > 0) {
                     let what = format!("{} was left behind by closing it", left.display());
-                    return Err(RestoreError::NotRight { what });
+                    return Err(RestoreError::Verification { what });
                 }
             }
             if staged.is_file() {

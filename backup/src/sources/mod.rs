@@ -278,7 +278,7 @@ impl Sources {
                 return Ok(());
             }
         }
-        begun.task.await.map_err(|_| ReadError::Unavailable(panicked()))?
+        begun.task.await.map_err(|e| ReadError::Unavailable(panicked(e)))?
     }
 
     /// What is wrong with a segment of an archive, if anything is.
@@ -353,8 +353,8 @@ fn piece(entries: &[Entry]) -> usize {
     entries.iter().take(MAX_APPLY_EVENTS).take_while(fits).count().max(1)
 }
 
-pub(super) fn panicked() -> RestoreError {
-    RestoreError::NotRight { what: "reading panicked: see what was printed".to_owned() }
+pub(super) fn panicked(ended: tokio::task::JoinError) -> RestoreError {
+    RestoreError::internal("reading entries panicked", ended)
 }
 
 fn segment(span: &Span) -> Result<SegmentName, ReadError> {

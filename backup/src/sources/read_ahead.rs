@@ -61,7 +61,7 @@ impl Feed {
 
     /// Waits until it has ended.
     pub(crate) async fn ended(self) -> Result<Fed, RestoreError> {
-        self.task.await.map_err(|_| panicked())
+        self.task.await.map_err(panicked)
     }
 }
 

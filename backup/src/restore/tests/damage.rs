@@ -166,3 +166,14 @@ async fn places_of_two_logs_are_not_mixed() {
         other => panic!("{other:?}"),
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_of_this_program_is_not_a_damaged_backup() {
+    let kept = Kept::of(History::random(17, 30)).await;
+    kept.segments(30, 30).await;
+    let directory = tempfile::tempdir().unwrap();
+    let mut place = place(&["sqlite"], directory.path());
+    place.open = std::sync::Arc::new(|_| panic!("opening it is a mistake of the program"));
+    let failed = run(kept.sources(), place, settings(Target::Latest, false)).await;
+    assert!(matches!(failed, Err(RestoreError::Internal { source: Some(_), .. })), "{failed:?}");
+}
