@@ -1,8 +1,11 @@
 //! How a run ends: exit codes.
 
+use std::error::Error;
 use std::process::ExitCode;
 
-use tipline_backup::{CheckpointError, DestinationError, RestoreError};
+use tipline_backup::{ArchiveError, CheckpointError, DestinationError, RestoreError};
+use tipline_log::LogError;
+use tipline_producer::Ended;
 
 /// How the program ended. The numbers are documented in `--help`: keep stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,7 +15,7 @@ pub(crate) enum Exit {
     Ok = 0,
     /// The fleet is degraded.
     Degraded = 1,
-    /// It failed, or was started wrongly, or the fleet is broken.
+    /// It failed, or was called wrongly, or the fleet is broken.
     Failed = 2,
     /// A newer primary has claimed the log.
     Fenced = 3,
@@ -22,13 +25,13 @@ pub(crate) enum Exit {
     NotYet = 11,
     /// To restore: entries on the way to the target are missing.
     Gap = 12,
-    /// What is needed is damaged wherever it is kept.
+    /// What is needed is corrupt wherever it is kept; a check found something wrong.
     Corrupt = 13,
     /// Places, or a store and a place, are of different logs.
     WrongLog = 14,
-    /// There is something at the place to restore to.
+    /// There is something at the place to restore to already.
     NotEmpty = 15,
-    /// A place does not answer.
+    /// A place is unavailable.
     Unavailable = 16,
     /// Ended at once by a second Ctrl-C.
     Interrupted = 130,
@@ -40,7 +43,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// The exit code of a restore that was not made.
+/// The exit code of a restore, a drill or a verification that was not made.
 pub(crate) fn restore_exit(error: &RestoreError) -> Exit {
     match error {
         RestoreError::TooOld { .. } => Exit::TooOld,
@@ -49,33 +52,96 @@ pub(crate) fn restore_exit(error: &RestoreError) -> Exit {
         RestoreError::Corrupt { .. } | RestoreError::Verification { .. } => Exit::Corrupt,
         RestoreError::WrongLog { .. } => Exit::WrongLog,
         RestoreError::NotEmpty { .. } => Exit::NotEmpty,
-        RestoreError::Destination(DestinationError::BadAddress { .. }) => Exit::Failed,
-        RestoreError::Destination(_) | RestoreError::Log(_) => Exit::Unavailable,
-        RestoreError::Checkpoint(CheckpointError::Destination(_)) => Exit::Unavailable,
         RestoreError::Cancelled { .. } => Exit::Interrupted,
+        RestoreError::Destination(error) => destination_exit(error),
+        RestoreError::Archive(error) => archive_exit(error),
+        RestoreError::Checkpoint(error) => checkpoint_exit(error),
+        RestoreError::Log(error) => log_exit(error),
+        // A mistake of ours says nothing about the backup.
+        RestoreError::Internal { .. } => Exit::Failed,
+        RestoreError::NotFound { .. }
+        | RestoreError::InUse { .. }
+        | RestoreError::NoSpace { .. }
+        | RestoreError::Store(_)
+        | RestoreError::Files { .. } => Exit::Failed,
+        // What a later version of the library may add.
         _ => Exit::Failed,
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use tipline_backup::{RestoreError, Target};
-
-    use super::restore_exit;
-
-    #[test]
-    fn every_kind_of_refusal_has_an_exit_code_of_its_own() {
-        let target = || Target::Height(5).to_string();
-        let errors = [
-            RestoreError::TooOld { target: target(), earliest: String::new() },
-            RestoreError::NotYet { target: target(), latest: String::new() },
-            RestoreError::Gap { target: target(), first: 3, last: 4 },
-            RestoreError::Corrupt { target: target(), needed: 3, what: String::new() },
-            RestoreError::NotEmpty { place: String::new() },
-        ];
-        let codes: std::collections::BTreeSet<u8> =
-            errors.iter().map(|error| restore_exit(error) as u8).collect();
-        assert_eq!(codes.len(), errors.len());
-        assert!(codes.iter().all(|code| *code >= 10));
+fn log_exit(error: &LogError) -> Exit {
+    match error {
+        LogError::Unavailable { .. } => Exit::Unavailable,
+        LogError::Corrupt { .. } => Exit::Corrupt,
+        LogError::WrongLog { .. } => Exit::WrongLog,
+        LogError::OutOfRange { .. } => Exit::Gap,
+        LogError::NotFound { .. }
+        | LogError::AlreadyExists { .. }
+        | LogError::Unusable { .. }
+        | LogError::BadUnit { .. }
+        | LogError::Failed { .. } => Exit::Failed,
+        _ => Exit::Failed,
     }
 }
+
+fn destination_exit(error: &DestinationError) -> Exit {
+    match error {
+        DestinationError::Unavailable { .. } | DestinationError::Denied { .. } => Exit::Unavailable,
+        // A destination that changes or fails while it is read.
+        DestinationError::NotFound { .. }
+        | DestinationError::Short { .. }
+        | DestinationError::Exists { .. }
+        | DestinationError::NoSpace { .. }
+        | DestinationError::Cancelled { .. } => Exit::Unavailable,
+        DestinationError::BadAddress { .. } => Exit::Failed,
+        _ => Exit::Failed,
+    }
+}
+
+fn archive_exit(error: &ArchiveError) -> Exit {
+    match error {
+        ArchiveError::Destination(error) => destination_exit(error),
+        ArchiveError::Corrupt { .. } => Exit::Corrupt,
+        ArchiveError::WrongLog { .. } => Exit::WrongLog,
+        ArchiveError::NotFound { .. }
+        | ArchiveError::Gap { .. }
+        | ArchiveError::Fork { .. }
+        | ArchiveError::Newer { .. }
+        | ArchiveError::NeedsKey { .. }
+        | ArchiveError::WrongRecipients { .. }
+        | ArchiveError::Key(_)
+        | ArchiveError::BadSegment { .. } => Exit::Failed,
+        _ => Exit::Failed,
+    }
+}
+
+fn checkpoint_exit(error: &CheckpointError) -> Exit {
+    match error {
+        CheckpointError::Destination(error) => destination_exit(error),
+        CheckpointError::Corrupt { .. } => Exit::Corrupt,
+        CheckpointError::Cancelled => Exit::Interrupted,
+        CheckpointError::Store(_)
+        | CheckpointError::NotFound { .. }
+        | CheckpointError::InUse { .. }
+        | CheckpointError::NoSpace { .. }
+        | CheckpointError::Overtaken { .. }
+        | CheckpointError::NotADirectory { .. }
+        | CheckpointError::NotShared { .. }
+        | CheckpointError::File { .. } => Exit::Failed,
+        _ => Exit::Failed,
+    }
+}
+
+/// The exit code of any error that ends a command: by the error itself, never by one of its causes.
+pub(crate) fn exit_code(error: &(dyn Error + 'static)) -> Exit {
+    if let Some(Ended::Fenced { .. }) = error.downcast_ref() {
+        return Exit::Fenced;
+    }
+    match error.downcast_ref() {
+        Some(error) => restore_exit(error),
+        None => Exit::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::ValueEnum;
-use tipline_backup::{Check, DrillReport, RestoreProgress};
+use tipline_backup::{Check, DrillReport, RestoreError, RestoreProgress};
 use tipline_ops::drill_summary;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -68,11 +68,17 @@ pub(crate) async fn run(shared: &Shared, args: DrillArgs) -> Result<Exit, Failur
     let stop = signal::on_signal()?;
     let outcome = drill(shared, &args, &stop).await;
     if !args.no_record && !stop.is_cancelled() {
-        let (ok, index, summary) = match &outcome {
-            Ok(report) => (report.is_ok(), report.restore.achieved.index, drill_summary(report)),
-            Err(failure) => (false, 0, failure.text()),
-        };
-        keep(&args.sources, Check::Drill, ok, index, summary).await?;
+        match &outcome {
+            Ok(report) => {
+                let (ok, index) = (report.is_ok(), report.restore.achieved.index);
+                keep(&args.sources, Check::Drill, ok, index, drill_summary(report)).await?;
+            }
+            // A mistake of ours says nothing about what is kept.
+            Err(failure) if is_internal(failure) => {}
+            Err(failure) => {
+                keep(&args.sources, Check::Drill, false, 0, failure.text()).await?;
+            }
+        }
     }
     let report = outcome?;
     match args.json {
@@ -80,6 +86,10 @@ pub(crate) async fn run(shared: &Shared, args: DrillArgs) -> Result<Exit, Failur
         false => say(&format!("{}\n", drill_summary(&report)))?,
     }
     Ok(if report.is_ok() { Exit::Ok } else { Exit::Corrupt })
+}
+
+fn is_internal(failure: &Failure) -> bool {
+    matches!(failure.error().downcast_ref(), Some(RestoreError::Internal { .. }))
 }
 
 async fn drill(

@@ -4,9 +4,8 @@ use std::error::Error;
 use std::io::{self, Write};
 
 use tipline_log::{LogError, error_chain, error_texts};
-use tipline_producer::Ended;
 
-use crate::exit::Exit;
+use crate::exit::{Exit, exit_code};
 
 /// Why a command failed, and what to do about it.
 #[derive(Debug)]
@@ -111,9 +110,7 @@ const TIP: anstyle::Style = anstyle::AnsiColor::Green.on_default();
 
 impl<E: Error + Send + Sync + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
-        let fenced = matches!((&error as &dyn Error).downcast_ref(), Some(Ended::Fenced { .. }));
-        let restoring = (&error as &dyn Error).downcast_ref().map(crate::exit::restore_exit);
-        let exit = if fenced { Exit::Fenced } else { restoring.unwrap_or(Exit::Failed) };
+        let exit = exit_code(&error);
         Self { exit, error: Box::new(error), details: Vec::new(), advice: None }
     }
 }
@@ -134,12 +131,11 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
 
 #[cfg(test)]
 mod tests {
-    use tipline_log::LogError;
+    use tipline_log::{LogError, error_chain};
     use tipline_producer::Ended;
 
     use super::{Failure, Sentence};
     use crate::exit::Exit;
-    use tipline_log::error_chain;
 
     #[test]
     fn what_was_said_is_not_said_again() {

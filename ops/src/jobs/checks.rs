@@ -194,14 +194,14 @@ impl CheckJob {
     }
 }
 
-/// Whether an error says nothing about what is kept, because it could not be read, or the drill was
-/// cancelled.
+/// Whether an error says nothing about what is kept: it could not be read, the drill was cancelled,
+/// the log failed, or this program made a mistake.
 fn says_nothing(error: &RestoreError) -> bool {
     match error {
         RestoreError::Destination(DestinationError::BadAddress { .. }) => false,
-        RestoreError::Destination(_) | RestoreError::Cancelled { .. } => true,
+        RestoreError::Destination(_) | RestoreError::Log(_) => true,
+        RestoreError::Cancelled { .. } | RestoreError::Internal { .. } => true,
         RestoreError::Checkpoint(CheckpointError::Destination(_)) => true,
-        RestoreError::Log(error) => error.is_retryable(),
         _ => false,
     }
 }
