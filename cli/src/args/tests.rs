@@ -148,3 +148,52 @@ fn other_variables_are_none_of_our_business() {
         assert_eq!(refused_variable(&format!("TIPLINE_PRIMARY_{name}")), None);
     }
 }
+
+const ARCHIVE: &str = "[archive]\nto = \"dir:a\"\n";
+
+/// How long the archive lingers.
+fn linger(file: &str, flags: &[&str], variables: &[(&str, &str)]) -> Result<String, BadSettings> {
+    let args = load(&format!("{ARCHIVE}{file}"), &[&["archive"], flags].concat(), variables)?;
+    let text = format!("{:?}", args.command);
+    let at = text.find("linger: ").unwrap();
+    Ok(text[at..].split(", offsite").next().unwrap().to_owned())
+}
+
+#[test]
+fn former_names_of_settings_work() {
+    let seconds = |seconds: u64| format!("linger: Some(Duration({seconds}s))");
+    assert_eq!(linger("gather = \"5s\"", &[], &[]).unwrap(), seconds(5));
+    assert_eq!(linger("linger = \"5s\"", &[], &[]).unwrap(), seconds(5));
+    let variable = [("TIPLINE_GATHER", "6s")];
+    assert_eq!(linger("", &[], &variable).unwrap(), seconds(6));
+    assert_eq!(linger("linger = \"5s\"", &[], &variable).unwrap(), seconds(6));
+    assert_eq!(linger("", &["--gather", "7s"], &variable).unwrap(), seconds(7));
+    assert_eq!(linger("", &["--linger", "7s"], &variable).unwrap(), seconds(7));
+}
+
+#[test]
+fn former_names_are_shown_nowhere() {
+    let mut archive = command().find_subcommand("archive").unwrap().clone();
+    let help = archive.render_long_help().to_string();
+    assert!(help.contains("--linger") && !help.contains("gather"), "{help}");
+    let unknown = refused("[archive]\nqq = 1");
+    assert!(unknown.contains("linger") && !unknown.contains("gather"), "{unknown}");
+    assert!(!refused_variable("TIPLINE_QQ").unwrap().contains("TIPLINE_GATHER"));
+}
+
+#[test]
+fn a_setting_that_is_given_by_both_names_is_an_error() {
+    let told = |error: BadSettings| error.to_string();
+    assert_eq!(
+        refused(&format!("{ARCHIVE}gather = \"1s\"\nlinger = \"1s\"\n")),
+        "unknown key `gather` in tipline.toml line 3: it is the former name of `linger`, which is given too"
+    );
+    let variables = [("TIPLINE_GATHER", "1s"), ("TIPLINE_LINGER", "1s")];
+    assert_eq!(
+        told(linger("", &[], &variables).unwrap_err()),
+        "TIPLINE_GATHER is the former name of TIPLINE_LINGER: unset it"
+    );
+    let flags = ["--gather", "1s", "--linger", "1s"];
+    let twice = told(linger("", &flags, &[]).unwrap_err());
+    assert!(twice.contains("cannot be used multiple times"), "{twice}");
+}

@@ -57,7 +57,7 @@ pub(crate) struct ArchiveArgs {
 
     /// Write what comes within this time as one segment: what is not written yet is lost if node,
     /// log and archiver are lost together. 200ms for a directory and 1s elsewhere if not given
-    #[arg(long, env = "TIPLINE_GATHER", value_name = "TIME")]
+    #[arg(long, env = "TIPLINE_LINGER", value_name = "TIME")]
     #[arg(value_parser = Parsed::<humantime::Duration>::new())]
     linger: Option<humantime::Duration>,
 

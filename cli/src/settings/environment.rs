@@ -4,9 +4,10 @@ use std::ffi::OsString;
 
 use clap::Command;
 
+use super::former;
 use super::suggest::nearest;
 
-const PREFIX: &str = "TIPLINE_";
+pub(super) const PREFIX: &str = "TIPLINE_";
 
 /// A variable that is none of Tipline's, but looks like one.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,13 +20,14 @@ pub(crate) struct UnknownVariable {
 /// Refuses variables `TIPLINE_…` that no option reads.
 pub(super) fn check(
     command: &Command,
-    variables: impl Iterator<Item = (OsString, OsString)>,
+    variables: &[(OsString, OsString)],
 ) -> Result<(), UnknownVariable> {
     let known = known(command);
     for (name, _) in variables {
         let name = name.to_string_lossy();
         let ours = name.starts_with(PREFIX) && !is_service_link(&name);
-        if ours && !known.iter().any(|known| *known == name) {
+        let is_former = || former::variables().any(|former| former == name);
+        if ours && !known.iter().any(|known| *known == name) && !is_former() {
             let near = nearest(&name[PREFIX.len()..], known.iter().map(|k| &k[PREFIX.len()..]));
             let hint = match near {
                 Some(near) => format!(": did you mean {PREFIX}{near}?"),

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, Command};
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeString, DeTable, DeValue};
 
+use super::former;
 use super::keys::settings;
 use super::suggest::nearest;
 
@@ -51,7 +52,7 @@ impl File<'_> {
             BadFile::Syntax { place: self.place(at), why: error.message().to_owned() }
         })?;
         for (key, value) in table.get_ref() {
-            let name = key.get_ref().as_ref();
+            let name = self.current(table.get_ref(), key)?;
             command = match (value.get_ref(), command.find_subcommand(name)) {
                 (DeValue::Table(section), Some(_)) => self.section(command, name, section)?,
                 _ => self.set(command, None, key.span().start, name, value)?,
@@ -67,10 +68,28 @@ impl File<'_> {
         table: &DeTable<'_>,
     ) -> Result<Command, BadFile> {
         for (key, value) in table {
-            let name = key.get_ref().as_ref();
+            let name = self.current(table, key)?;
             command = self.set(command, Some(section), key.span().start, name, value)?;
         }
         Ok(command)
+    }
+
+    /// The name of a key, which may be given by its former one, but not by both.
+    fn current<'k>(
+        &self,
+        table: &DeTable<'_>,
+        key: &'k Spanned<DeString<'_>>,
+    ) -> Result<&'k str, BadFile> {
+        let name = key.get_ref().as_ref();
+        match former::current(name) {
+            None => Ok(name),
+            Some(current) if table.keys().any(|other| other.get_ref() == current) => {
+                let (key, place) = (name.to_owned(), self.place(key.span().start));
+                let hint = format!("it is the former name of `{current}`, which is given too");
+                Err(BadFile::UnknownKey { key, place, hint })
+            }
+            Some(current) => Ok(current),
+        }
     }
 
     fn set(

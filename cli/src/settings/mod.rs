@@ -7,6 +7,7 @@
 
 mod environment;
 mod file;
+mod former;
 mod keys;
 mod parsed;
 mod suggest;
@@ -34,6 +35,8 @@ pub(crate) enum BadSettings {
     File(#[from] BadFile),
     #[error(transparent)]
     Environment(#[from] environment::UnknownVariable),
+    #[error(transparent)]
+    GivenTwice(#[from] former::GivenTwice),
 }
 
 /// Puts the three layers together.
@@ -42,6 +45,7 @@ pub(crate) fn load(
     arguments: Vec<OsString>,
     variables: impl Iterator<Item = (OsString, OsString)>,
 ) -> Result<ArgMatches, BadSettings> {
+    let command = former::flags(command);
     // Help needs neither a file nor an environment that is right.
     let first = command.clone().ignore_errors(true).try_get_matches_from(&arguments);
     let file = match first {
@@ -49,12 +53,14 @@ pub(crate) fn load(
         Err(error) if is_help(&error) => return Err(error.into()),
         Err(_) => None,
     };
-    environment::check(&command, variables)?;
+    let variables: Vec<_> = variables.collect();
+    environment::check(&command, &variables)?;
     let command = match file {
         Some(file) => file::apply(command, &file)?,
         None if std::path::Path::new(FILE).exists() => file::apply(command, FILE.as_ref())?,
         None => command,
     };
+    let command = former::environment(command, &variables)?;
     Ok(command.try_get_matches_from(&arguments)?)
 }
 
