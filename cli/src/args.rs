@@ -6,8 +6,8 @@ use clap::{CommandFactory, Parser};
 use crate::commands::Command;
 use crate::options::Shared;
 
-/// Replicate a chain node's committed state: every block and proof is pushed through a durable
-/// log into replicas and backups, which acknowledge what they hold.
+/// Replicate a chain node's committed state: every block and proof is pushed through a durable log
+/// to replicas and backups, which acknowledge what they hold.
 #[derive(Debug, Parser)]
 #[command(name = "tipline", version, max_term_width = 100, after_help = AFTER_HELP)]
 #[command(arg_required_else_help = true, disable_help_subcommand = true)]
@@ -48,7 +48,7 @@ Settings come from ./tipline.toml, then the environment, then flags; later ones 
 Exit codes:
     0  done; drained after Ctrl-C or SIGTERM; status: well
     1  status: degraded
-    2  failed, or started wrongly; status: broken
+    2  failed, or called wrongly; status: broken
     3  fenced: a newer primary has claimed the log; do not restart this one by itself
   130  ended at once by a second Ctrl-C";
 

@@ -19,11 +19,11 @@ pub(crate) enum Exit {
     Failed = 2,
     /// A newer primary has claimed the log.
     Fenced = 3,
-    /// To restore: the target is older than everything that is kept.
+    /// Restoring: the target is older than everything that is kept.
     TooOld = 10,
-    /// To restore: the target is not there yet, or not known.
+    /// Restoring: the target is not there yet, or not known.
     NotYet = 11,
-    /// To restore: entries on the way to the target are missing.
+    /// Restoring: entries on the way to the target are missing.
     Gap = 12,
     /// What is needed is corrupt wherever it is kept; a check found something wrong.
     Corrupt = 13,

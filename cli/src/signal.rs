@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: asked once, the program drains; asked twice, it ends.
+//! Ctrl-C and SIGTERM. The first drains the program, the second ends it.
 
 use std::io;
 
@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 use crate::exit::Exit;
 use crate::output::terminal;
 
-/// Cancelled by the first Ctrl-C or SIGTERM. A Ctrl-C behind that ends the process at once;
-/// nothing is lost by it, as by no crash.
+/// Cancelled by the first Ctrl-C or SIGTERM. A Ctrl-C after that ends the process at once.
+/// Nothing is lost, as by no crash.
 ///
 /// # Errors
 /// Signals cannot be received here.

@@ -1,4 +1,4 @@
-//! Numbers and times as people read them: the same in the verdict, in records of checks and on a
+//! Numbers and times in human-readable form: the same in the verdict, in records of checks and on a
 //! terminal.
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The kind in front of the colon of an address.
+//! The kind before the colon of an address.
 
 use crate::settings::nearest;
 

@@ -1,4 +1,4 @@
-//! Bytes per second, as people write them.
+//! Bytes per second, as they are typed.
 
 use std::fmt;
 use std::str::FromStr;

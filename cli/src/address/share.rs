@@ -1,4 +1,4 @@
-//! A share of what there is, as people write it.
+//! A share of what there is, as it is typed.
 
 use std::str::FromStr;
 

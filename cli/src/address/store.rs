@@ -47,7 +47,7 @@ impl Medium {
 }
 
 impl StoreAddress {
-    /// A path beside the store, with this behind its name; for a composite beside its last part,
+    /// A path beside the store, with this after its name; for a composite beside its last part,
     /// which has the cursor.
     pub(crate) fn beside(&self, what: &str) -> PathBuf {
         let path = match self {

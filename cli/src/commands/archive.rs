@@ -21,8 +21,8 @@ use crate::output::report::Failure;
 use crate::settings::Parsed;
 use crate::signal;
 
-/// A segment holds what comes within this time: in object storage each is a request that is paid
-/// for, in a directory a file.
+/// A segment holds what arrives within this time. In object storage each costs a request, in a
+/// directory a file.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_IN_DIRECTORY: Duration = Duration::from_millis(200);
 
@@ -37,13 +37,13 @@ Examples:
 
 Everything that is ever in the log is kept, in segments: at least one a second while there are
 events. A segment is written, read back and hashed before its receipt says `verified`, or
-`offsite`. It goes on where the destination is. While that is away or refuses the credentials,
-it tries again and status says so.
+`offsite`. It resumes where the archive ends. While the destination is unavailable or refuses the
+credentials, it tries again, and status says so.
 
 Credentials of object storage come from the environment: AWS_ACCESS_KEY_ID,
 AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL; GOOGLE_APPLICATION_CREDENTIALS;
-AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY. It needs to list, read and create; to
-delete only with --remove-merged.")]
+AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY. They must allow to list, read and create,
+and with --remove-merged to delete.")]
 pub(crate) struct ArchiveArgs {
     /// Where to keep it: dir:PATH, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX
     #[arg(long, env = "TIPLINE_TO", value_name = "ADDRESS")]
@@ -55,8 +55,8 @@ pub(crate) struct ArchiveArgs {
     #[arg(value_parser = Parsed::<ConsumerName>::new())]
     name: ConsumerName,
 
-    /// Write what comes within this time as one segment: what is not written yet is lost if node,
-    /// log and archiver are lost together. 200ms for a directory and 1s elsewhere if not given
+    /// Collect what arrives within this time into one segment. What is not written yet is lost if
+    /// node, log and archiver are lost together [default: 200ms for a directory, 1s elsewhere]
     #[arg(long, env = "TIPLINE_LINGER", value_name = "TIME")]
     #[arg(value_parser = Parsed::<humantime::Duration>::new())]
     linger: Option<humantime::Duration>,
@@ -65,7 +65,7 @@ pub(crate) struct ArchiveArgs {
     #[arg(long, env = "TIPLINE_OFFSITE", value_parser = BoolishValueParser::new())]
     offsite: bool,
 
-    /// Encrypt to this age public key, age1…; several have commas between. Fixed when the archive
+    /// Encrypt to this age public key, age1…; separate several by commas. Fixed when the archive
     /// is started
     #[arg(long, env = "TIPLINE_RECIPIENT", value_name = "KEY")]
     recipient: Option<String>,
@@ -75,7 +75,7 @@ pub(crate) struct ArchiveArgs {
     #[arg(long, env = "TIPLINE_IDENTITY", value_name = "FILE")]
     identity: Option<PathBuf>,
 
-    /// Start a new archive although this one's receipts say that there was one
+    /// Start a new archive although the receipts say that there was one
     #[arg(long)]
     new: bool,
 
@@ -103,7 +103,7 @@ impl FromStr for To {
     }
 }
 
-/// Archives until it is asked to stop.
+/// Archives until it is told to stop.
 pub(crate) async fn run(shared: &Shared, args: ArchiveArgs) -> Result<Exit, Failure> {
     let stop = signal::on_signal()?;
     let keys = keys(&args)?;

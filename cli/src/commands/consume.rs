@@ -35,9 +35,9 @@ Examples:
       --upload s3://backup/mainnet --verify-every 1d --sample 5% --drill-every 7d
   tipline replica --name replica-3 --store sqlite:replica.db --bootstrap s3://backup/mainnet
 
-It goes on where the store is, and sends a receipt for what the store has fsynced. Ctrl-C or
-SIGTERM applies what has arrived and ends with 0. What does not follow, fork, gap or wrong link,
-stops it in front of it, with exit code 2: nothing is ever skipped.")]
+It resumes where the store is, and sends a receipt for what the store has fsynced. Ctrl-C or
+SIGTERM applies what has arrived and ends with 0. An entry that does not follow (a fork, a gap, a
+wrong link) stops it just before that entry, with exit code 2. Nothing is ever skipped.")]
 pub(crate) struct ConsumeArgs {
     /// Name of this consumer, unique in its log: 1 to 32 of a-z, 0-9 and -
     #[arg(long, env = "TIPLINE_NAME", value_name = "NAME")]
@@ -45,7 +45,7 @@ pub(crate) struct ConsumeArgs {
     name: ConsumerName,
 
     /// Where to keep what is applied: sqlite:PATH, rocksdb:PATH, files:PATH, or several at once.
-    /// Created if it is not there
+    /// Created if it does not exist
     ///
     /// composite:files:PATH+sqlite:PATH applies to each in this order; the last has the cursor.
     #[arg(long, env = "TIPLINE_STORE", value_name = "STORE")]
@@ -62,7 +62,7 @@ pub(crate) struct ConsumeArgs {
     checks: ChecksArgs,
 }
 
-/// Follows until it is asked to stop.
+/// Follows until it is told to stop.
 pub(crate) async fn run(shared: &Shared, role: Role, args: ConsumeArgs) -> Result<Exit, Failure> {
     let stop = signal::on_signal()?;
     let place = LogLocation::new(shared, &format!("{role} {}", args.name))?;
@@ -170,7 +170,7 @@ async fn catch_up(
         Some(index) => {
             tracing::info!(store = %args.store, index, "brought forward from what is kept");
         }
-        // Joining the log again tells how far that was.
+        // Joining the log again shows how far that was.
         None => tracing::info!("the log was trimmed meanwhile"),
     }
     Ok(())

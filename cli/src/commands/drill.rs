@@ -1,4 +1,4 @@
-//! `tipline drill`: a restore for real, into a scratch place.
+//! `tipline drill`: a real restore into a scratch directory.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,15 +26,14 @@ Examples:
   tipline drill --from s3://backup/mainnet
   tipline drill --from dir:/backup --scratch /var/tmp --medium rocksdb --json
 
-It restores the latest point into a new directory, reads everything back, compares with the log of
---log if that is there, and removes it again. How long it took is the recovery time, how far it was
-behind the log is the recovery point. Exit code 13 if it is not the log's history; otherwise the
-codes of tipline restore.")]
+It restores the latest point into a new directory, reads everything back, compares it with the log
+of --log, and removes it again. The time it took is the recovery time; its lag behind the log is the
+recovery point. Exit code 13 if it is not the log's history; otherwise the codes of tipline restore.")]
 pub(crate) struct DrillArgs {
     #[command(flatten)]
     sources: SourceArgs,
 
-    /// Where to make the directory that is removed again; it needs room for the whole store
+    /// Where to make the directory, which is removed again. It needs space for the whole store
     #[arg(long, value_name = "DIRECTORY")]
     scratch: Option<PathBuf>,
 
@@ -98,17 +97,16 @@ async fn drill(
     stop: &CancellationToken,
 ) -> Result<DrillReport, Failure> {
     let sources = args.sources.open_shared(shared).await?;
-    let log = match args.without_log {
-        true => None,
-        false => {
-            let place = LogLocation::new(shared, "drill")?;
-            let log = place.open().await.map_err(|error| {
-                place
-                    .explain(error.into())
-                    .advise("to drill without comparing with the log: --without-log")
-            })?;
-            Some(log)
-        }
+    let log = if args.without_log {
+        None
+    } else {
+        let place = LogLocation::new(shared, "drill")?;
+        let log = place.open().await.map_err(|error| {
+            place
+                .explain(error.into())
+                .advise("to drill without comparing with the log: --without-log")
+        })?;
+        Some(log)
     };
     let parent = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
     let scratch = tempfile::Builder::new().prefix("tipline-drill-").tempdir_in(parent)?;
@@ -120,11 +118,11 @@ async fn drill(
         Kind::Rocksdb => Medium::RocksDb(path),
     };
     let place = store::location(&StoreAddress::One(medium));
-    let (sender, hears) = watch::channel(RestoreProgress::default());
+    let (sender, receiver) = watch::channel(RestoreProgress::default());
     let drill = tipline_backup::drill(Arc::clone(&sources), log, place, sender, stop.child_token());
     let report = tokio::select! {
         report = drill => report,
-        never = progress::show(|| progress::restoring(*hears.borrow())) => match never {},
+        never = progress::show(|| progress::restoring(*receiver.borrow())) => match never {},
     };
     progress::done();
     let report = report?;

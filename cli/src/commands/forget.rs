@@ -12,7 +12,7 @@ use crate::options::Shared;
 use crate::output::report::{Failure, Sentence, say};
 use crate::settings::{Parsed, nearest};
 
-/// Whoever was heard of since then still runs, or may.
+/// A consumer that reported within this time may still run.
 const ALIVE: Duration = Duration::from_secs(15);
 
 /// Options of `tipline forget`.
@@ -22,7 +22,7 @@ Examples:
   tipline forget replica-3
   tipline forget backup-2 --log nats://127.0.0.1:4222/mainnet
 
-Its store is not touched. One that was heard of in the last 15 s is not forgotten.")]
+Its store is not touched. A consumer that reported in the last 15 s is not forgotten.")]
 pub(crate) struct ForgetArgs {
     /// Name of the consumer
     #[arg(value_parser = Parsed::<ConsumerName>::new())]
@@ -46,7 +46,7 @@ pub(crate) async fn run(shared: &Shared, args: ForgetArgs) -> Result<Exit, Failu
     };
     let silent = system_clock()().since(receipt.time);
     if silent < ALIVE {
-        let text = format!("{} was heard of {} ago: it still runs", args.name, age(silent));
+        let text = format!("{} reported {} ago: it still runs", args.name, age(silent));
         let seconds = ALIVE.as_secs();
         let advice =
             format!("stop it for good, and run this again when it is silent for {seconds} s");

@@ -22,8 +22,8 @@ Examples:
   tipline init --log nats://127.0.0.1:4222/dev --replicas 1 --accept-shortfalls \\
       --chain dev --genesis 00
 
-A log is created here and nowhere else: no other command takes a log that is gone for a new one.
-Run again on a log of the same chain that is still empty, it checks that one.")]
+Logs are created here and nowhere else, so no other command mistakes a lost log for a new one. Run
+again on a log of the same chain that is still empty, it checks that log.")]
 pub(crate) struct InitArgs {
     /// Name of the chain that the log replicates
     #[arg(long, env = "TIPLINE_CHAIN", value_name = "NAME", value_parser = Parsed::<ChainName>::new())]
@@ -31,8 +31,8 @@ pub(crate) struct InitArgs {
 
     /// Hash of the chain's genesis block, in hex: the block at height 0, or the parent of block 1
     ///
-    /// For Bitcoin's blk*.dat in the order of the file, 6fe28c0a…, which is the other way round
-    /// than explorers print it.
+    /// For Bitcoin's blk*.dat in the byte order of the file, 6fe28c0a…, which is the reverse of what
+    /// explorers print.
     #[arg(long, env = "TIPLINE_GENESIS", value_name = "HEX", value_parser = Parsed::<Hash>::new())]
     genesis: Hash,
 

@@ -49,27 +49,27 @@ pub(crate) enum Command {
     Backup(ConsumeArgs),
     /// Follow the log into an archive, at a directory or object storage
     Archive(ArchiveArgs),
-    /// Tell whether everything is backed up, where, and up to which block
+    /// Show whether everything is backed up, where, and up to which block
     Status(StatusArgs),
-    /// Make a store as it was at any point, from checkpoints, archives and the log
+    /// Restore a store to any point in time, from checkpoints, archives and the log
     Restore(RestoreArgs),
-    /// Look at archives, checkpoints and a store, without restoring
+    /// Verify archives, checkpoints and a store without restoring
     Verify(VerifyArgs),
-    /// Restore for real into a scratch place, and measure it
+    /// Restore into a scratch directory, check the result, and measure it
     Drill(DrillArgs),
-    /// Tell what is left when something is lost
+    /// Show what survives a loss
     Dr(DrArgs),
     /// Read a block, a proof or anything else from a store
     Get(GetArgs),
-    /// Copy a store as it is at one moment, while it is written; list, keep and expire copies
+    /// Copy a live store as of one moment; list, keep and expire such checkpoints
     Checkpoint(CheckpointArgs),
     /// Back up, check and restore the key files of nodes
     Identity(IdentityArgs),
     /// Remove a consumer that is gone for good from the status
     Forget(ForgetArgs),
-    /// Tell what the log or an archive may forget, why the rest is kept, and trim it
+    /// Show what the log or an archive may drop, why the rest is kept, and trim it
     Retention(RetentionArgs),
-    /// Show all of it at work, in one process, on made-up blocks
+    /// Run a self-contained demo, with generated blocks
     Demo(DemoArgs),
 }
 

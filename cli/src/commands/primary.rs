@@ -24,7 +24,7 @@ use crate::output::report::Failure;
 use crate::settings::Parsed;
 use crate::signal;
 
-/// How long what waits in the outbox may take on the way out.
+/// Time to publish what waits in the outbox.
 const DRAIN: Duration = Duration::from_secs(10);
 /// A consumer this close to the newest block counts as caught up.
 const CLOSE: u64 = 2;
@@ -39,9 +39,9 @@ Examples:
   tipline primary --source blk:/var/lib/bitcoin/blocks/blk00000.dat --name node-1
   tipline primary --log nats://a:4222,b:4222,c:4222/mainnet --source dir:/var/lib/node/blocks
 
-It claims the log, which fences every other primary: the other one ends with exit code 3.
-Ctrl-C or SIGTERM publishes what waits, at most for 10 s, and ends with 0; what is left then is
-published at the next start. Nothing is lost by a crash.")]
+It claims the log, which fences every other primary: the other one ends with exit code 3. Ctrl-C or
+SIGTERM publishes what waits, for at most 10 s, and ends with 0. What is left is published at the
+next start. Nothing is lost by a crash.")]
 pub(crate) struct PrimaryArgs {
     /// The node's blocks: dir:PATH for a directory of block files, blk:FILE for Bitcoin Core's
     /// blk*.dat
@@ -50,16 +50,16 @@ pub(crate) struct PrimaryArgs {
 
     /// Where the outbox keeps its index [default: .tipline-outbox.sqlite beside the blocks]
     ///
-    /// It belongs to the blocks: whoever loses it must say where the outbox continues.
+    /// It belongs to the blocks. If it is lost, --continue-at must say where the outbox continues.
     #[arg(long, env = "TIPLINE_INDEX", value_name = "FILE")]
     index: Option<PathBuf>,
 
-    /// Name of this primary, for people [default: the machine's name]
+    /// Name of this primary, as status shows it [default: the machine's name]
     #[arg(long, env = "TIPLINE_NAME", value_name = "NAME")]
     #[arg(value_parser = Parsed::<Label>::new())]
     name: Option<Label>,
 
-    /// Where a new outbox goes on with a log that has events already: the log's tail, as status
+    /// Where a new outbox continues a log that has events already: the log's tail, as status
     /// shows it
     #[arg(long, value_name = "INDEX@DIGEST", value_parser = Parsed::<At>::new())]
     #[arg(requires = "continue_sequence")]
@@ -70,7 +70,7 @@ pub(crate) struct PrimaryArgs {
     continue_sequence: Option<u64>,
 }
 
-/// Publishes until it is asked to stop.
+/// Publishes until it is told to stop.
 pub(crate) async fn run(shared: &Shared, args: PrimaryArgs) -> Result<Exit, Failure> {
     let stop = signal::on_signal()?;
     let place = LogLocation::new(shared, "primary")?;
@@ -113,7 +113,7 @@ fn machine_name() -> Result<Label, InvalidLabel> {
     rustix::system::uname().nodename().to_string_lossy().parse()
 }
 
-/// Gives the log that is open already; behind that, opens it anew.
+/// Gives the log that is open already; after that, opens it again.
 fn connect(
     log: Arc<dyn Log>,
     place: LogLocation,
@@ -147,7 +147,7 @@ fn explain(ended: Ended, place: &LogLocation) -> Failure {
     match &ended {
         Ended::Fenced { .. } => Failure::from(ended).advise(
             "nothing is lost: what is not in the log is in the outbox. Find out which of the two \
-             primaries is to go on, and start only that one",
+             primaries is to continue, and start only that one",
         ),
         Ended::NotDurable { shortfalls } => not_durable(place, shortfalls),
         Ended::WrongOutbox { .. } | Ended::WrongLog { .. } => {

@@ -34,17 +34,17 @@ Examples:
   tipline restore --store files:blocks --from dir:/backup --from log --to time:2026-11-21T15:00:00Z --exclusive
   tipline restore --store rocksdb:db --from dir:/backup --if-empty --if-available   # init container
 
-The store is made beside its place and renamed when it is whole and was looked at; the same command
-goes on after an interruption. Entries that are missing on the way are never bridged.
+The store is staged beside its place, and renamed once it is complete and verified. After an
+interruption the same command resumes. Missing entries are never bridged.
 
 Exit codes besides those of every command:
    10  the target is older than everything that is kept
    11  the target is not there yet, or not known
    12  entries on the way to the target are missing
-   13  what is needed is damaged wherever it is kept
+   13  what is needed is corrupt wherever it is kept
    14  the places, or the store, are of different logs
    15  there is a store already
-   16  a place does not answer")]
+   16  a place is unavailable")]
 pub(crate) struct RestoreArgs {
     /// The store to make: sqlite:PATH, rocksdb:PATH, files:PATH, or composite:…
     #[arg(long, env = "TIPLINE_STORE", value_name = "STORE")]
@@ -59,7 +59,7 @@ pub(crate) struct RestoreArgs {
     #[arg(value_parser = Parsed::<TargetAddress>::new())]
     to: TargetAddress,
 
-    /// Stop in front of the target instead of behind it
+    /// Stop just before the target instead of just after it
     #[arg(long)]
     exclusive: bool,
 
@@ -67,24 +67,24 @@ pub(crate) struct RestoreArgs {
     #[arg(long)]
     dry_run: bool,
 
-    /// How the result is looked at before it is put in place
+    /// How the result is verified before it is installed
     #[arg(long, value_enum, default_value = "normal")]
     verify: Verify,
 
-    /// Replace the store that is there
+    /// Replace an existing store
     #[arg(long)]
     force: bool,
 
-    /// Do nothing, successfully, if there is a store already
+    /// Succeed without doing anything if there is a store already
     #[arg(long, conflicts_with = "force")]
     if_empty: bool,
 
-    /// Do nothing, successfully, if there is nothing to restore from
+    /// Succeed without doing anything if there is nothing to restore from
     #[arg(long)]
     if_available: bool,
 
-    /// Become the primary, under this name: claims the log of --log first, which fences the old
-    /// primary off for good, and writes STORE.sign-floor.json
+    /// Become the primary, under this name. It claims the log of --log first, which fences the old
+    /// primary for good, and writes STORE.sign-floor.json
     ///
     /// The sign floor is the highest height that the log, any archive, checkpoint or receipt has
     /// seen: a validator must not sign at or below it again.
@@ -99,9 +99,9 @@ pub(crate) struct RestoreArgs {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Verify {
-    /// The checks of restoring alone: hashes of files, digests of entries
+    /// Only what restoring checks anyway: hashes of files, digests of entries
     None,
-    /// Opened anew: where it should be, with a block at every height
+    /// Opened again: it is where it should be, with a block at every height
     Normal,
     /// Everything is read back and compared with the entries
     Strict,
@@ -123,7 +123,7 @@ pub(crate) async fn run(shared: &Shared, args: RestoreArgs) -> Result<Exit, Fail
         return match plan {
             Err(error) => ended(&args, error),
             Ok(plan) if args.json => print_json(&plan),
-            Ok(plan) => print(&told_plan(&plan)),
+            Ok(plan) => print(&render_plan(&plan)),
         };
     }
     let floor = match &args.as_primary {
@@ -131,7 +131,7 @@ pub(crate) async fn run(shared: &Shared, args: RestoreArgs) -> Result<Exit, Fail
         None => None,
     };
     let stop = signal::on_signal()?;
-    let (sender, hears) = watch::channel(RestoreProgress::default());
+    let (sender, receiver) = watch::channel(RestoreProgress::default());
     let settings = RestoreSettings {
         target,
         exclusive: args.exclusive,
@@ -145,14 +145,14 @@ pub(crate) async fn run(shared: &Shared, args: RestoreArgs) -> Result<Exit, Fail
     let restore = tipline_backup::restore(sources, place, settings, sender, stop);
     let done = tokio::select! {
         done = restore => done,
-        never = progress::show(|| progress::restoring(*hears.borrow())) => match never {},
+        never = progress::show(|| progress::restoring(*receiver.borrow())) => match never {},
     };
     progress::done();
     match done {
         Err(error) => ended(&args, error),
         Ok(report) if args.json => print_json(&Done { report, sign_floor: floor }),
         Ok(report) => {
-            print(&(told(&report) + &floor.map(|floor| floor.told()).unwrap_or_default()))
+            print(&(render(&report) + &floor.map(|floor| floor.render()).unwrap_or_default()))
         }
     }
 }
@@ -175,7 +175,7 @@ struct WrittenFloor {
 }
 
 impl WrittenFloor {
-    fn told(&self) -> String {
+    fn render(&self) -> String {
         let SignFloor { height, epoch, continue_at, .. } = &self.floor;
         let height = height.map_or("no block was ever seen".to_owned(), |height| {
             format!("never sign at or below {} again", number(height))
@@ -190,8 +190,8 @@ impl WrittenFloor {
     }
 }
 
-/// Fences the old primary, and writes down what must not be signed again: both before there is a
-/// store to start a primary from.
+/// Fences the old primary, and writes down what must not be signed again. Both come before there is
+/// a store to start a primary from.
 async fn become_primary(
     shared: &Shared,
     sources: &Sources,
@@ -232,7 +232,7 @@ fn is_nothing(failure: &Failure) -> bool {
     matches!(failure.error().downcast_ref(), Some(RestoreError::NotFound { .. }))
 }
 
-/// What was not restored: for a script that said it does not mind, that is well.
+/// Nothing was restored. For a script that accepts that, it is a success.
 fn ended(args: &RestoreArgs, error: RestoreError) -> Result<Exit, Failure> {
     match &error {
         RestoreError::NotEmpty { .. } if args.if_empty => {
@@ -247,7 +247,7 @@ fn ended(args: &RestoreArgs, error: RestoreError) -> Result<Exit, Failure> {
     }
 }
 
-fn told_plan(plan: &Plan) -> String {
+fn render_plan(plan: &Plan) -> String {
     let mut text = format!("to restore {}", plan.target);
     if plan.exclusive {
         text += ", exclusive";
@@ -264,7 +264,7 @@ fn told_plan(plan: &Plan) -> String {
                 number(from.index),
                 height.unwrap_or_default(),
                 from.place,
-                carried(from),
+                logical_copy(from),
             );
         }
     }
@@ -277,11 +277,11 @@ fn told_plan(plan: &Plan) -> String {
     text
 }
 
-fn carried(from: &PlannedCheckpoint) -> String {
-    from.of.as_ref().map(|of| format!(", carried over from {of}")).unwrap_or_default()
+fn logical_copy(from: &PlannedCheckpoint) -> String {
+    from.of.as_ref().map(|of| format!(", a logical copy of {of}")).unwrap_or_default()
 }
 
-fn told(report: &RestoreReport) -> String {
+fn render(report: &RestoreReport) -> String {
     let at = &report.achieved;
     let mut text = format!("restored {} into {}", report.target, report.store);
     text += if report.exclusive { ", exclusive\n" } else { "\n" };
@@ -292,12 +292,14 @@ fn told(report: &RestoreReport) -> String {
     }
     match (&report.checkpoint, report.resumed_at) {
         (_, Some(at)) => {
-            text +=
-                &format!("  went on at entry {}, where an earlier attempt had been\n", number(at));
+            text += &format!(
+                "  resumed at entry {}, where an earlier attempt had stopped\n",
+                number(at)
+            );
         }
         (Some(from), None) => {
             let (id, at) = (&from.id, number(from.index));
-            text += &format!("  from checkpoint {id}, entry {at}{}\n", carried(from));
+            text += &format!("  from checkpoint {id}, entry {at}{}\n", logical_copy(from));
         }
         (None, None) => text += "  from nothing\n",
     }

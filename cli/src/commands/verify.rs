@@ -1,4 +1,4 @@
-//! `tipline verify`: looks at archives, checkpoints and a store, without restoring.
+//! `tipline verify`: checks archives, checkpoints and a store without restoring.
 
 use std::time::Duration;
 
@@ -24,9 +24,9 @@ Examples:
   tipline verify --from s3://backup/mainnet --sample 5% --store sqlite:replica.db
   tipline verify --from dir:/backup --full --json
 
-The structure is always looked at: that everything listed is readable, that nothing is missing in
-between, and that all agree on the history. The outcome is kept at each place, for status and for
-whoever asks there. Exit code 13 if anything is wrong, 16 if a place does not answer.")]
+The structure is always checked: everything that is listed is readable, nothing is missing in
+between, and all agree on the history. The outcome is kept at each place, where status reads it.
+Exit code 13 if anything is wrong, 16 if a place is unavailable.")]
 pub(crate) struct VerifyArgs {
     #[command(flatten)]
     sources: SourceArgs,
@@ -36,7 +36,7 @@ pub(crate) struct VerifyArgs {
     #[arg(value_parser = Parsed::<StoreAddress>::new())]
     store: Option<StoreAddress>,
 
-    /// Read back this share, chosen by chance: 5%; the newest in any case
+    /// Read back this share, chosen at random: 5%; the newest in any case
     #[arg(long, value_name = "PERCENT", conflicts_with = "full")]
     #[arg(value_parser = Parsed::<Share>::new())]
     sample: Option<Share>,
@@ -73,9 +73,10 @@ pub(crate) async fn run(shared: &Shared, args: VerifyArgs) -> Result<Exit, Failu
         let summary = verify_summary(&report);
         keep(&args.sources, Check::Verify, report.is_ok(), report.index(), summary).await?;
     }
-    match args.json {
-        true => say(&(serde_json::to_string(&report)? + "\n"))?,
-        false => say(&told(&report))?,
+    if args.json {
+        say(&(serde_json::to_string(&report)? + "\n"))?
+    } else {
+        say(&render(&report))?
     }
     Ok(if report.is_ok() { Exit::Ok } else { Exit::Corrupt })
 }
@@ -84,7 +85,7 @@ async fn open_reader(address: StoreAddress) -> Result<Box<dyn StoreReader>, Fail
     Ok(tokio::task::spawn_blocking(move || store::open_reader(&address)).await??)
 }
 
-fn told(report: &VerifyReport) -> String {
+fn render(report: &VerifyReport) -> String {
     let verdict = if report.is_ok() { "nothing is wrong" } else { "NOT WELL" };
     let mut text = format!("{verdict}, {}\n", age(Duration::from_secs_f64(report.seconds)));
     for place in &report.places {

@@ -42,7 +42,7 @@ Examples:
 pub(crate) struct DemoArgs {
     /// Use NATS JetStream at this address instead of the log in a file
     ///
-    /// A log with a name of its own is made there, and removed in the end.
+    /// A log with a name of its own is created there, and removed at the end.
     #[arg(long, value_name = "URL")]
     nats: Option<String>,
 
@@ -50,7 +50,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "FILE|DIR")]
     blocks: Option<PathBuf>,
 
-    /// How many blocks to commit: 2000 if they are made up, all of real ones
+    /// How many blocks to commit [default: 2000 generated ones, or all real ones]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(10..=1_000_000))]
     count: Option<u64>,
 
@@ -63,7 +63,7 @@ pub(crate) struct DemoArgs {
     keep: Option<PathBuf>,
 }
 
-/// Runs it. An error says what is not as it must be.
+/// Runs it. An error says what is wrong.
 pub(crate) async fn run(shared: &Shared, args: DemoArgs) -> Result<Exit, Failure> {
     let stop = crate::signal::on_signal()?;
     let seed = rand::rng().random();

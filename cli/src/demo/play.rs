@@ -132,7 +132,8 @@ impl Play {
         if let Some(measuring) = self.measuring.take() {
             // It holds the producer.
             measuring.abort();
-            drop(measuring.await);
+            // Aborted, or ended before.
+            _ = measuring.await;
         }
         let mut closed = Ok(());
         if let Some(committing) = self.committing.take() {
@@ -438,7 +439,8 @@ impl Commits {
     }
 
     fn committed(&self, sequence: u64) {
-        drop(self.producer.committed(sequence));
+        // The ticket is not awaited.
+        _ = self.producer.committed(sequence);
         // If it is full, this one is not measured.
         let _measured = self.tickets.try_send((sequence, Instant::now())).is_ok();
     }

@@ -1,4 +1,4 @@
-//! What the demo ends with, for people and for programs.
+//! What the demo ends with, as text and as JSON.
 
 use std::fmt;
 use std::time::Duration;

@@ -73,7 +73,7 @@ impl LogLocation {
         }
     }
 
-    /// Opens the log, and waits for as long as it is out of reach.
+    /// Opens the log, and waits for as long as it is unavailable.
     pub(crate) async fn open_patiently(&self) -> Result<Arc<dyn Log>, LogError> {
         let mut pause = Duration::from_millis(100);
         loop {
@@ -118,6 +118,6 @@ impl LogLocation {
 pub(crate) fn not_durable(place: &LogLocation, shortfalls: &[Shortfall]) -> Failure {
     let text = format!("the log at {} can lose what it acknowledges", place.address());
     Failure::from(Sentence(text)).list(shortfalls.iter().map(ToString::to_string)).advise(
-        "remove what falls short; or accept it by --accept-shortfalls, status shows it then",
+        "remove what falls short; or accept it with --accept-shortfalls, and status shows it",
     )
 }

@@ -11,8 +11,8 @@ use tipline_ops::Bootstrap;
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Bootstrap")]
 pub(crate) struct BootstrapArgs {
-    /// Where archives and checkpoints are: a new store is filled from there, and one that is
-    /// behind what the log still has is brought forward, before it joins the log
+    /// Where archives and checkpoints are. A new store is filled from there, and one that lags
+    /// what the log still has is brought forward, before it joins the log
     #[arg(long, env = "TIPLINE_BOOTSTRAP", value_name = "ADDRESS", value_delimiter = ',')]
     bootstrap: Vec<String>,
 

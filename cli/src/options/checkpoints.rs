@@ -6,7 +6,7 @@ use tipline_ops::{CheckpointMode, CheckpointOrder, CheckpointSchedule};
 use crate::address::{ByteRate, StoreAddress};
 use crate::settings::Parsed;
 
-/// How a RocksDB is copied.
+/// How a RocksDB store is copied.
 #[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
 pub(crate) enum Mode {
     /// By hard links; a full copy where the set is on another file system
@@ -30,7 +30,7 @@ impl From<Mode> for CheckpointMode {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Checkpoints")]
 pub(crate) struct EveryArgs {
-    /// Make a checkpoint of the store this often: 1h, 30min; none if it is not given
+    /// Make a checkpoint of the store this often: 1h, 30min. By default none are made
     #[arg(long, env = "TIPLINE_CHECKPOINT_EVERY", value_name = "TIME")]
     #[arg(value_parser = Parsed::<humantime::Duration>::new())]
     checkpoint_every: Option<humantime::Duration>,
@@ -44,21 +44,21 @@ pub(crate) struct EveryArgs {
     #[arg(long, env = "TIPLINE_UPLOAD", value_name = "ADDRESS")]
     pub(crate) upload: Option<String>,
 
-    /// Move at most so many bytes per second: 50MiB
+    /// Move at most this many bytes per second: 50MiB
     #[arg(long, env = "TIPLINE_CHECKPOINT_RATE", value_name = "BYTES")]
     #[arg(value_parser = Parsed::<ByteRate>::new())]
     checkpoint_rate: Option<ByteRate>,
 
-    /// How a RocksDB is copied. What is uploaded is whole by itself in any case
+    /// How a RocksDB store is copied. What is uploaded is always whole by itself
     #[arg(long, env = "TIPLINE_CHECKPOINT_MODE", value_enum, default_value_t)]
     mode: Mode,
 
-    /// After each, remove all but so many of the newest, and those that are kept. Uploaded ones
+    /// After each, remove all but this many of the newest, and those that are kept. Uploaded ones
     /// stay
     #[arg(long, env = "TIPLINE_KEEP_LAST", value_name = "COUNT", default_value_t = 3)]
     keep_last: usize,
 
-    /// Of those, leave what is younger than this: 7d
+    /// Leave what is younger than this, too: 7d
     #[arg(long, env = "TIPLINE_KEEP_WITHIN", value_name = "TIME")]
     #[arg(value_parser = Parsed::<humantime::Duration>::new())]
     keep_within: Option<humantime::Duration>,

@@ -12,23 +12,23 @@ use crate::settings::Parsed;
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Checks")]
 pub(crate) struct ChecksArgs {
-    /// Look at what is kept at the place this often, as tipline verify does: 1d. The outcome is kept
-    /// there; tipline status --checks shows it
+    /// Verify what is kept at the destination this often, as tipline verify does: 1d. The outcome is
+    /// kept there; tipline status --checks shows it
     #[arg(long, env = "TIPLINE_VERIFY_EVERY", value_name = "TIME")]
     #[arg(value_parser = Parsed::<humantime::Duration>::new())]
     verify_every: Option<humantime::Duration>,
 
-    /// To verify, read back this share, chosen by chance: 5%; the newest in any case
+    /// When verifying, read back this share, chosen at random: 5%; the newest in any case
     #[arg(long, env = "TIPLINE_SAMPLE", value_name = "PERCENT")]
     #[arg(value_parser = Parsed::<Share>::new())]
     sample: Option<Share>,
 
-    /// Restore the place into a scratch directory this often, as tipline drill does: 7d
+    /// Restore from the destination into a scratch directory this often, as tipline drill does: 7d
     #[arg(long, env = "TIPLINE_DRILL_EVERY", value_name = "TIME")]
     #[arg(value_parser = Parsed::<humantime::Duration>::new())]
     drill_every: Option<humantime::Duration>,
 
-    /// Where to make the directory of a drill, which is removed again; it needs room for the whole
+    /// Where to make the directory of a drill, which is removed again. It needs space for the whole
     /// store
     #[arg(long, env = "TIPLINE_SCRATCH", value_name = "DIRECTORY")]
     scratch: Option<PathBuf>,

@@ -25,13 +25,13 @@ use crate::settings::Parsed;
 pub(crate) struct Shared {
     /// The log: embedded:PATH for one file on this machine, or nats://HOST:PORT/NAME
     ///
-    /// Several servers have commas between: nats://a:4222,b:4222,c:4222/mainnet. With tls://
-    /// the connection must be encrypted.
+    /// Separate several servers by commas: nats://a:4222,b:4222,c:4222/mainnet. With tls:// the
+    /// connection must be encrypted.
     #[arg(long, global = true, env = "TIPLINE_LOG", value_name = "ADDRESS")]
     #[arg(value_parser = Parsed::<LogAddress>::new(), default_value = DEFAULT_LOG)]
     pub(crate) log: LogAddress,
 
-    /// Go on with a log that can lose what it acknowledges; status shows why
+    /// Accept a log that can lose what it acknowledges; status shows why
     #[arg(long, global = true, env = "TIPLINE_ACCEPT_SHORTFALLS")]
     #[arg(value_parser = BoolishValueParser::new())]
     pub(crate) accept_shortfalls: bool,
@@ -45,7 +45,7 @@ pub(crate) struct Shared {
     #[arg(default_value = DEFAULT_LOG_LEVEL, hide_short_help = true)]
     pub(crate) log_level: String,
 
-    /// The form of these logs
+    /// Format of these logs
     #[arg(long, global = true, env = "TIPLINE_LOG_FORMAT", value_name = "FORMAT")]
     #[arg(value_enum, default_value = "text", hide_short_help = true)]
     pub(crate) log_format: LogFormat,
@@ -54,17 +54,17 @@ pub(crate) struct Shared {
     pub(crate) nats: NatsArgs,
 }
 
-/// What is logged if nothing is said. What the NATS client says is said better by the log.
+/// What is logged by default. The log reports better what the NATS client would.
 pub(crate) const DEFAULT_LOG_LEVEL: &str = "info,async_nats=off";
 
-/// The log if none is named.
+/// The default log.
 pub(crate) const DEFAULT_LOG: &str = "embedded:tipline.log.db";
 
-/// For how many events the log waits, if nothing is said: a million, which is more than a
-/// month at one block and one proof every six seconds.
+/// How many events a consumer may lag before the log no longer waits for it. A million is more than
+/// a month at one block and one proof every six seconds.
 pub(crate) const DEFAULT_RESERVE: &str = "1000000";
 
-/// Keys change seldom, but a backup that nobody looks at for longer is forgotten.
+/// Keys change seldom, but a backup that nobody checks for longer is forgotten.
 pub(crate) const DEFAULT_MAX_AGE: &str = "90days";
 
 /// The address that stands for the log of `--log`.

@@ -49,8 +49,8 @@ pub(crate) struct NatsArgs {
     #[arg(hide_short_help = true)]
     nats_key: Option<PathBuf>,
 
-    /// Monitoring addresses of the servers, commas between: http://a:8222,http://b:8222. They
-    /// tell whether the servers fsync before they acknowledge
+    /// Monitoring addresses of the servers, separated by commas: http://a:8222,http://b:8222. They
+    /// show whether the servers fsync before they acknowledge
     #[arg(long, global = true, env = "TIPLINE_NATS_MONITOR", value_name = "URLS")]
     #[arg(hide_short_help = true)]
     nats_monitor: Option<String>,

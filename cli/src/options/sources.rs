@@ -6,7 +6,7 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct SourceArgs {
     /// Where archives and checkpoints are: dir:PATH, s3://BUCKET/PREFIX, gs://…, az://…; or log,
-    /// for the log of --log itself. May be given several times; the first has precedence
+    /// for the log of --log itself. May be repeated; the first has precedence
     #[arg(
         long,
         env = "TIPLINE_FROM",

@@ -1,4 +1,4 @@
-//! A consumer while it runs: how it fares, and how it ended.
+//! A consumer while it runs: its progress, and how it ended.
 
 use std::error::Error;
 use std::fmt;
@@ -15,10 +15,10 @@ use crate::output::progress;
 use crate::output::progress::Rate;
 use crate::output::report::Failure;
 
-/// How long what has arrived may take to be applied.
+/// Time to apply what has arrived.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Shows how a consumer fares until it ends, or drains it when it is asked to stop.
+/// Shows the progress of a consumer until it ends, or drains it when it is told to stop.
 pub(crate) async fn follow(
     consumer: Consumer,
     clock: &Clock,

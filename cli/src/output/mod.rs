@@ -1,4 +1,4 @@
-//! What the program says: text for people, progress, logs, errors.
+//! What the program says: progress, logs, errors.
 
 pub(crate) mod consumer;
 pub(crate) mod progress;

@@ -37,23 +37,23 @@ pub(crate) fn done() {
     }
 }
 
-/// How far a restore is, for people.
+/// How far a restore is, in a line.
 pub(crate) fn restoring(progress: RestoreProgress) -> String {
     let RestoreProgress { step, done, of } = progress;
     let percent = (done * 100).checked_div(of).unwrap_or(0);
     match step {
-        Step::Planning => "looking at what there is".to_owned(),
+        Step::Planning => "planning".to_owned(),
         Step::Fetching => {
             format!("fetching a checkpoint · {} of {} MiB · {percent}%", done >> 20, of >> 20)
         }
         Step::Carrying => {
-            format!("carrying over · {} of at most {} entries", number(done), number(of))
+            format!("copying · {} of at most {} entries", number(done), number(of))
         }
         Step::Replaying => {
             format!("applying entries · {} of {} · {percent}%", number(done), number(of))
         }
         Step::Verifying => {
-            format!("looking at the result · {} of {} · {percent}%", number(done), number(of))
+            format!("verifying · {} of {} · {percent}%", number(done), number(of))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How a run ends: exit codes, and errors as people read them.
+//! Errors that end a run, as they are printed.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -34,14 +34,14 @@ impl Failure {
         &*self.error
     }
 
-    /// Whether the log is not there.
+    /// Whether there is no such log.
     pub(crate) fn is_log_not_found(&self) -> bool {
         causes(&*self.error).any(|cause| {
             matches!(cause.downcast_ref::<LogError>(), Some(LogError::NotFound { .. }))
         })
     }
 
-    /// Whether the log is out of reach.
+    /// Whether the log is unavailable.
     pub(crate) fn is_log_away(&self) -> bool {
         causes(&*self.error).any(|cause| {
             matches!(cause.downcast_ref::<LogError>(), Some(LogError::Unavailable { .. }))
@@ -88,8 +88,8 @@ impl Failure {
         if let Some(advice) = &self.advice {
             text.push_str(&format!("  {TIP}to do:{TIP:#} {advice}\n"));
         }
-        // With standard error gone there is nobody to tell.
-        drop(anstream::stderr().write_all(text.as_bytes()));
+        // With standard error gone nobody reads it.
+        _ = anstream::stderr().write_all(text.as_bytes());
         self.exit
     }
 }

@@ -11,9 +11,9 @@ use crate::output::terminal::AboveTheLine;
 /// The form of the logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// A line for people.
+    /// Human-readable lines
     Text,
-    /// A JSON object a line.
+    /// A JSON object per line
     Json,
 }
 

@@ -26,7 +26,7 @@ pub(crate) fn show(line: &str) {
     let mut shown = lock();
     *shown = line.chars().take(width).collect();
     // With the terminal gone there is nobody to show it to.
-    drop(write!(stderr(), "\r{}\x1b[K", *shown));
+    _ = write!(stderr(), "\r{}\x1b[K", *shown);
 }
 
 /// Where log lines go: above the line that is shown.

@@ -1,5 +1,5 @@
 //! Former names of settings. Scripts may still use them: they work everywhere, and are shown
-//! nowhere. Whoever gives a setting by both its names is told so.
+//! nowhere. To give a setting by both its names is an error.
 
 use std::ffi::OsString;
 

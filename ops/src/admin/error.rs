@@ -24,7 +24,7 @@ pub enum AdminError {
         why: String,
     },
     /// The process closed the connection. What it was asked for is not done.
-    #[error("the process that has the store open went away, with what it was asked for not done")]
+    #[error("the process that has the store open ended before it was done")]
     Gone,
     /// It answered something that was not asked for, as another version may.
     #[error("the process that has the store open answered something else")]

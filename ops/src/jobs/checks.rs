@@ -102,7 +102,7 @@ enum CheckError {
     Scratch(#[from] io::Error),
 }
 
-/// Makes a check whenever the newest record of it at the place is old enough, whoever made that.
+/// Makes a check when the newest record of it at the destination is old enough, whoever made that.
 async fn repeat(
     every: Option<Duration>,
     checked: &CheckJob,

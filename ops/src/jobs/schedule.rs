@@ -50,7 +50,7 @@ impl CheckpointSchedule {
     }
 }
 
-/// How long until the next one. A set that cannot be listed is asked again by making one.
+/// How long until the next one. A set that cannot be listed fails again when a checkpoint is made.
 async fn due(set: &Checkpoints, every: Duration, clock: &Clock) -> Duration {
     let listed = set.list().await.unwrap_or_default();
     let created = listed.iter().filter_map(|listed| match listed {

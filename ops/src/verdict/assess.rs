@@ -94,7 +94,7 @@ pub fn assess(seen: &Seen, now: Timestamp, thresholds: &Thresholds) -> Fleet {
         checks: Vec::new(),
         reminders: Vec::new(),
     };
-    judge(&mut fleet);
+    conclude(&mut fleet);
     fleet
 }
 
@@ -235,7 +235,7 @@ fn log_view(seen: &Seen) -> LogView {
     }
 }
 
-fn judge(fleet: &mut Fleet) {
+fn conclude(fleet: &mut Fleet) {
     let mut found: Vec<(Verdict, String)> = Vec::new();
     match &fleet.primary {
         None => found.push((Verdict::Degraded, "no primary has announced itself".into())),
@@ -243,7 +243,7 @@ fn judge(fleet: &mut Fleet) {
     }
     let mut keepers = fleet.consumers.iter().filter(|c| c.role != Role::Audit.as_str()).peekable();
     if keepers.peek().is_none() {
-        let text = "nobody backs up: no replica or backup has sent a receipt";
+        let text = "nothing is backed up: no replica or backup has sent a receipt";
         found.push((Verdict::Degraded, text.into()));
     }
     found.extend(fleet.consumers.iter().filter_map(|c| wrong_with_consumer(c, &fleet.log)));
@@ -308,7 +308,7 @@ fn at_risk(consumer: &ConsumerView) -> Option<(Verdict, String)> {
         return None;
     }
     let (name, lag) = (&consumer.name, count(consumer.lag_events, "event"));
-    let text = format!("{name} is at risk: {lag} behind, the log does not wait for it any more");
+    let text = format!("{name} is at risk: {lag} behind, the log no longer waits for it");
     Some((Verdict::Degraded, text))
 }
 

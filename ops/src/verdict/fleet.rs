@@ -138,9 +138,9 @@ pub struct ConsumerView {
     pub block: Option<u64>,
     /// Highest height at or below which every block has its proof.
     pub proof: Option<u64>,
-    /// Blocks behind the fleet's newest; `null` while it has none and the fleet has.
+    /// How many blocks it lags the fleet's newest; `null` while it has none and the fleet has.
     pub lag_blocks: Option<u64>,
-    /// Events behind the fleet's newest.
+    /// How many events it lags the fleet's newest.
     pub lag_events: u64,
     /// What it may expect of the log: `reserved`, `at risk`, `lost` or `apart`.
     pub reservation: &'static str,

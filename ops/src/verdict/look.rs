@@ -12,7 +12,7 @@ use super::assess::Seen;
 /// How far back the newest block is looked for, over proofs and other events.
 const LOOK_BACK: u64 = 100;
 
-/// The log's pace is measured over about so many of its newest events.
+/// The log's pace is measured over about this many of its newest events.
 const PACE_EVENTS: u64 = 10_000;
 
 /// Reads a log for the verdict, and remembers what cannot change.

@@ -35,7 +35,7 @@ pub(crate) fn list(
 }
 
 /// What becomes of each.
-pub(crate) fn judged(judged: &[(Listed, Fate)], removed: bool, json: bool) -> String {
+pub(crate) fn expired(judged: &[(Listed, Fate)], removed: bool, json: bool) -> String {
     let word = |fate: &Fate| match fate {
         Fate::Kept => "kept",
         Fate::Last => "one of the newest",
@@ -126,7 +126,7 @@ fn line(listed: &Listed) -> String {
             point(manifest),
             count(manifest.bytes(), "byte")
         ),
-        Listed::Corrupt { id, why } => format!("{id}  damaged: {why}"),
+        Listed::Corrupt { id, why } => format!("{id}  corrupt: {why}"),
     }
 }
 

@@ -40,8 +40,8 @@ Examples:
   tipline checkpoint cancel --store sqlite:/backup/chain.db
   tipline checkpoint freeze --store rocksdb:/backup/chain --max 10s -- lvcreate -s -n snap vg/backup
 
-A checkpoint is made while a consumer applies to the store: by that consumer, over the socket
-PATH.admin beside the store, or by this command if none runs. What is listed is whole. Ctrl-C
+A checkpoint is made while a consumer applies to the store. That consumer makes it, asked over the
+socket PATH.admin beside the store; if none runs, this command does. What is listed is whole. Ctrl-C
 cancels, and leaves nothing. Nothing is removed without --confirm.")]
 pub(crate) struct CheckpointArgs {
     #[command(subcommand)]
@@ -52,8 +52,8 @@ pub(crate) struct CheckpointArgs {
     #[arg(value_parser = Parsed::<StoreAddress>::new())]
     store: Option<StoreAddress>,
 
-    /// The set of checkpoints: dir:PATH; to look at, also s3://, gs://, az://. Without it, beside
-    /// the store, at PATH.checkpoints
+    /// The set of checkpoints: dir:PATH; to list and verify, also s3://, gs://, az:// [default:
+    /// PATH.checkpoints beside the store]
     #[arg(long, global = true, env = "TIPLINE_CHECKPOINTS", value_name = "ADDRESS")]
     checkpoints: Option<String>,
 
@@ -69,16 +69,16 @@ enum What {
         /// Copy it to the checkpoints of this backup location too, and read it back from there
         #[arg(long, env = "TIPLINE_UPLOAD", value_name = "ADDRESS")]
         upload: Option<String>,
-        /// Move at most so many bytes per second: 50MiB
+        /// Move at most this many bytes per second: 50MiB
         #[arg(long, value_name = "BYTES", value_parser = Parsed::<ByteRate>::new())]
         rate: Option<ByteRate>,
-        /// How a RocksDB is copied. What is uploaded is whole by itself in any case
+        /// How a RocksDB store is copied. What is uploaded is always whole by itself
         #[arg(long, env = "TIPLINE_CHECKPOINT_MODE", value_enum, default_value_t)]
         mode: Mode,
     },
     /// List them, the newest first
     List,
-    /// Tell everything about one
+    /// Show everything about one
     Show {
         /// Its name as listed, or latest
         id: String,
@@ -91,19 +91,19 @@ enum What {
         /// Its name as listed, or latest
         id: String,
     },
-    /// Let one expire that was kept
+    /// Let a kept one expire again
     Release {
         /// Its name as listed, or latest
         id: String,
     },
-    /// End the one that is being made
+    /// Cancel the one that is being made
     Cancel,
-    /// Hold the store still while a command makes a snapshot of its volume
+    /// Freeze the store while a command makes a snapshot of its volume
     ///
-    /// Nothing is applied meanwhile, and everything that was is durable. Exit codes: 0 done; 2
-    /// the command failed, or took longer than --max, so that its snapshot is not to be used.
+    /// Nothing is applied meanwhile, and everything applied is durable. Exit codes: 0 done; 2 the
+    /// command failed, or took longer than --max, so that its snapshot must not be used.
     Freeze {
-        /// Go on by itself after this
+        /// Thaw by itself after this
         #[arg(long, value_name = "TIME", default_value = "10s")]
         #[arg(value_parser = Parsed::<humantime::Duration>::new())]
         max: humantime::Duration,
@@ -111,9 +111,9 @@ enum What {
         #[arg(last = true, value_name = "COMMAND")]
         command: Vec<String>,
     },
-    /// Remove old ones; without --confirm only say which
+    /// Remove old ones; without --confirm only show which
     Expire {
-        /// Leave so many of the newest
+        /// Leave this many of the newest
         #[arg(long, value_name = "COUNT", default_value_t = 3)]
         keep_last: usize,
         /// Leave what is younger than this: 7d
@@ -304,7 +304,9 @@ async fn freeze(
         return Err(Sentence(format!("the command failed: {status}")).into());
     }
     if !in_time {
-        let text = format!("the command took longer than {for_most}: the store was thawed before");
+        let text = format!(
+            "the command took longer than {for_most}: the store was thawed before it ended"
+        );
         return Err(
             Failure::from(Sentence(text)).advise("throw its snapshot away, and give more --max")
         );
@@ -339,12 +341,13 @@ async fn expire(
     json: bool,
 ) -> Result<Exit, Failure> {
     let now = system_clock()();
-    let judged = match confirm {
-        true => set.expire(keep, now, None, &()).await?,
-        false => set.judge(keep, now).await?,
+    let judged = if confirm {
+        set.expire(keep, now, None, &()).await?
+    } else {
+        set.judge(keep, now).await?
     };
     let any = judged.iter().any(|(_, fate)| *fate == Fate::Expired);
-    say(&listing::judged(&judged, confirm, json))?;
+    say(&listing::expired(&judged, confirm, json))?;
     if any && !confirm && !json {
         say("nothing was removed: give --confirm to remove what is expired\n")?;
     }

@@ -71,9 +71,10 @@ pub(super) async fn run(args: CommonPointArgs) -> Result<Exit, Failure> {
         hash: found.as_ref().map(|tip| tip.hash.to_string()),
         copies: names.into_iter().zip(heights).map(one).collect(),
     };
-    match args.json {
-        true => say(&(serde_json::to_string(&answer)? + "\n"))?,
-        false => say(&told(&answer))?,
+    if args.json {
+        say(&(serde_json::to_string(&answer)? + "\n"))?
+    } else {
+        say(&render(&answer))?
     }
     Ok(if answer.height.is_some() { Exit::Ok } else { Exit::Degraded })
 }
@@ -103,7 +104,7 @@ async fn open(address: &str, keys: &Keys) -> Result<Box<dyn StoreReader>, Failur
     Ok(opened.await??)
 }
 
-fn told(answer: &Answer) -> String {
+fn render(answer: &Answer) -> String {
     let mut text = match (answer.height, &answer.hash) {
         (Some(height), Some(hash)) => {
             format!("all agree up to block {} ({hash})\n", number(height))

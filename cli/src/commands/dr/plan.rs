@@ -19,8 +19,8 @@ Examples:
   tipline dr plan --from s3://backup/mainnet --from dir:/backup
   tipline dr plan --from s3://backup/mainnet --log nats://a:4222/mainnet --json
 
-The log of --log is a copy too, and tells what the newest is; without it, what would be lost is
-counted from the newest of the copies. Exit code 0 if something can be restored, 1 if nothing can.")]
+The log of --log is a copy too, and shows what is newest. Without it, what would be lost is counted
+from the newest copy. Exit code 0 if something can be restored, 1 if nothing can.")]
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     sources: SourceArgs,
@@ -104,9 +104,10 @@ pub(super) async fn run(shared: &Shared, args: PlanArgs) -> Result<Exit, Failure
     }
     copies.sort_by_key(|copy| std::cmp::Reverse(copy.index));
     let answer = Answer { newest, copies };
-    match args.json {
-        true => say(&(serde_json::to_string(&answer)? + "\n"))?,
-        false => say(&told(&answer))?,
+    if args.json {
+        say(&(serde_json::to_string(&answer)? + "\n"))?
+    } else {
+        say(&render(&answer))?
     }
     let any = answer.copies.iter().any(|copy| copy.index.is_some_and(|index| index > 0));
     Ok(if any { Exit::Ok } else { Exit::Degraded })
@@ -172,7 +173,7 @@ fn lost(place: String, problem: String) -> Copy {
     }
 }
 
-fn told(answer: &Answer) -> String {
+fn render(answer: &Answer) -> String {
     let Newest { index, height, told_by, consumers } = &answer.newest;
     let block = height.map(|height| format!(", block {}", number(height))).unwrap_or_default();
     let mut text = format!("the newest known is entry {}{block}, by {told_by}\n", number(*index));

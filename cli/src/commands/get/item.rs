@@ -1,4 +1,4 @@
-//! What was found, as people and programs read it.
+//! What was found, as text and as JSON.
 
 use std::time::{Duration, UNIX_EPOCH};
 

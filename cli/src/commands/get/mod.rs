@@ -30,8 +30,8 @@ Examples:
   tipline get record allow-list --store sqlite:replica.db
   tipline get cursor --store composite:files:replica+sqlite:replica.db
 
-It reads beside a consumer that is at work, and never writes to the store. A composite store is
-read from its last part. Without --output it prints what is known about it, not the bytes.")]
+It reads beside a running consumer, and never writes to the store. A composite store is read from
+its last part. Without --output it prints what is known about the item, not its bytes.")]
 pub(crate) struct GetArgs {
     #[command(subcommand)]
     what: What,
@@ -45,7 +45,7 @@ pub(crate) struct GetArgs {
     #[arg(long, short, global = true, value_name = "FILE")]
     output: Option<PathBuf>,
 
-    /// Print JSON: one object, or one object a line
+    /// Print JSON: one object, or one per line
     #[arg(long, global = true, conflicts_with = "output")]
     json: bool,
 }
@@ -139,7 +139,7 @@ fn create(path: &Path, payload: &Bytes) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
     let written = file.write_all(payload).and_then(|()| file.sync_all());
     if written.is_err() {
-        drop(std::fs::remove_file(path));
+        _ = std::fs::remove_file(path);
     }
     written
 }

@@ -1,4 +1,4 @@
-//! What can be asked for, and finding it.
+//! What can be read, and finding it.
 
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use super::item::{self, Item, readable};
 use crate::output::report::{Failure, Sentence};
 use crate::settings::Parsed;
 
-/// What can be asked for.
+/// What can be read.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum What {
     /// A block: by height, by hash, or the newest

@@ -46,7 +46,7 @@ pub(crate) struct IdentityArgs {
 enum Action {
     /// Encrypt key files and keep them; earlier backups stay
     Backup(BackupArgs),
-    /// Tell which backups there are, how old, and with a key whether they open
+    /// Show which backups there are, how old, and with a key whether they open
     ///
     /// Exit codes: 0 well, 1 one is missing, old, or differs from the files here, 2 one does not
     /// open.
@@ -65,11 +65,11 @@ struct BackupArgs {
     #[arg(long = "file", value_name = "PATH", num_args = 1.., required = true)]
     files: Vec<PathBuf>,
 
-    /// Who can open it: an age public key; with several, each of them
+    /// The age public key of who can open it. With several, each of them can
     #[arg(long = "recipient", value_name = "age1…", required = true)]
     recipients: Vec<String>,
 
-    /// Keep it even where an archive or checkpoints are: whoever takes the one takes the other
+    /// Keep it even where an archive or checkpoints are, so that one theft takes both
     #[arg(long)]
     beside_data: bool,
 }
@@ -92,12 +92,12 @@ struct RestoreArgs {
     #[arg(long, value_name = "TIME", value_parser = Parsed::<humantime::Timestamp>::new())]
     time: Option<humantime::Timestamp>,
 
-    /// Replace files that are there
+    /// Replace existing files
     #[arg(long)]
     force: bool,
 }
 
-/// Does what is asked.
+/// Runs the action.
 pub(crate) async fn run(args: IdentityArgs) -> Result<Exit, Failure> {
     let Some(address) = &args.identities else {
         let advice = "for example --identities s3://keys-of-the-fleet; or set it in tipline.toml: \
@@ -122,7 +122,7 @@ async fn back_up(at: Destination, args: BackupArgs, json: bool) -> Result<Exit, 
         let apart = identities.check_apart().await;
         apart.map_err(|error| match &error {
             IdentityError::WithData { .. } => Failure::from(error)
-                .advise("or, if whoever can read that place may have the keys, --beside-data"),
+                .advise("or, if everyone who can read that place may have the keys: --beside-data"),
             _ => error.into(),
         })?;
     }

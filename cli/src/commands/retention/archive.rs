@@ -14,7 +14,7 @@ use crate::exit::Exit;
 use crate::options::SourceArgs;
 use crate::output::report::{Failure, Sentence, say};
 
-/// Explains, and removes if it is told to.
+/// Explains, and removes with --confirm.
 pub(super) async fn run(address: &str, args: &RetentionArgs) -> Result<Exit, Failure> {
     let Some(keep_for) = args.keep_for.map(Duration::from) else {
         let none = Sentence("how much of the archive is to be kept is not said".to_owned());
@@ -22,9 +22,10 @@ pub(super) async fn run(address: &str, args: &RetentionArgs) -> Result<Exit, Fai
     };
     let archive = open(address, args).await?;
     let now = system_clock()();
-    let plan = match args.confirm {
-        true => archive.expire(keep_for, now, &()).await?,
-        false => archive.plan_expiry(keep_for, now).await?,
+    let plan = if args.confirm {
+        archive.expire(keep_for, now, &()).await?
+    } else {
+        archive.plan_expiry(keep_for, now).await?
     };
     let explained = Explained::of(&plan);
     say(&if args.json { serde_json::to_string(&explained)? + "\n" } else { explained.text() })?;
@@ -119,7 +120,7 @@ impl Explained {
         }
         let bold = Style::new().bold();
         let (segments, bytes) = (count(self.segments, "segment"), count(self.bytes, "byte"));
-        let free = format!("{segments} in front of event {}, {bytes}", number(self.keep_from));
+        let free = format!("{segments} before event {}, {bytes}", number(self.keep_from));
         match self.applied {
             true => format!("{free}: removed"),
             false => format!("{free}: {bold}--confirm{bold:#} removes them"),

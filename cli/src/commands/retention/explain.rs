@@ -48,7 +48,7 @@ struct ConsumerView {
     reservation: &'static str,
     /// Index of the event that it needs next.
     needs: u64,
-    /// Events behind the log's tail.
+    /// How many events it lags the log's tail.
     behind: u64,
     /// When it will be at risk if it stands still.
     at_risk_in_ms: Option<u64>,
@@ -71,7 +71,7 @@ impl Explained {
         }
     }
 
-    /// As people read it.
+    /// As text.
     pub(super) fn text(&self, held: Extent) -> String {
         let mut text = field("log", &format!("{}, {}", self.log, span(held.first, held.last)));
         text.push_str(&field("free", &self.free_text()));

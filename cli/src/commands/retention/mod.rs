@@ -1,5 +1,4 @@
-//! `tipline retention`: what the log, or an archive, may forget, why the rest is kept, and
-//! forgetting it.
+//! `tipline retention`: what the log or an archive may drop, why the rest is kept, and trimming.
 
 mod archive;
 mod explain;
@@ -31,22 +30,21 @@ Examples:
   tipline retention --archive s3://backup/mainnet --keep-for 90d
   tipline retention --archive s3://backup/mainnet --keep-for 90d --confirm
 
-Without --apply nothing is changed. The oldest events may go up to the first one that somebody
-keeps: the policy, because receipts do not say that it is backed up; an archive or a checkpoint
-that is named, because what was read there does not reach it; a consumer that still needs it,
-as long as it is reserved; and the newest events, by --keep-events and --keep-for. Receipts alone
-move nothing: if no archive and no checkpoint is named that proves it, nothing may go.
+Without --apply nothing is changed. The oldest events may go, up to the first one that something
+keeps. The policy keeps what the receipts do not report as backed up. A named archive or checkpoint
+keeps what it was not read to hold. A consumer keeps what it still needs, for as long as it is
+reserved. --keep-events and --keep-for keep the newest. Receipts alone free nothing: unless a named
+archive or checkpoint proves that events can be restored, none may go.
 
 RESERVED  the log waits for the consumer
-AT RISK   it is more than --reserve events behind: the log does not wait for it any more
-LOST      the log no longer holds what it needs: make it anew
+AT RISK   it is more than --reserve events behind: the log no longer waits for it
+LOST      the log no longer holds what it needs: rebuild it
 APART     it holds another history than the log, or more than the log
 
-With --archive it is the archive at that place that may forget, and not the log: segments in front
-of the newest checkpoint in the same place that is older than --keep-for. Every point since then
-stays restorable. Without such a checkpoint nothing goes; it is read back before, and does not
-expire for as long as the archive starts with it.
-Blocks whose proofs are to come stay. Nothing is removed without --confirm, which needs the
+With --archive the archive at that place is shortened, not the log. What may go are segments before
+the newest checkpoint in the same place that is older than --keep-for. Every point since then can
+still be restored. Without such a checkpoint nothing goes. The checkpoint is read back first, and
+does not expire for as long as the archive starts with it. Blocks that wait for their proofs stay. Nothing is removed without --confirm, which needs the
 permission to delete.
 
 Exit codes: 0 done; 1 someone is at risk or lost, or a place that is named proves nothing;
@@ -57,15 +55,15 @@ kept_by[]}, consumers[] {name, reservation, needs, behind, at_risk_in_ms, lost_i
 known is null. With --archive: archive, held {first, last}, keep_from, reachable_from, checkpoint,
 media, segments, bytes, applied, ranges[] {first, last, kept_by[]}.")]
 pub(crate) struct RetentionArgs {
-    /// Of the archive at this place: dir:PATH, s3://BUCKET/PREFIX, …; not of the log
+    /// Shorten the archive at this place, not the log: dir:PATH, s3://BUCKET/PREFIX, …
     #[arg(long, value_name = "ADDRESS", requires = "keep_for", conflicts_with = "apply")]
     archive: Option<String>,
 
-    /// Remove what the archive may forget. Without it, only tell
+    /// Remove what the archive may drop. Without it, only show it
     #[arg(long, requires = "archive")]
     confirm: bool,
 
-    /// Trim the log. Without it, only tell what would go
+    /// Trim the log. Without it, only show what would go
     #[arg(long)]
     apply: bool,
 
@@ -73,8 +71,8 @@ pub(crate) struct RetentionArgs {
     #[arg(long)]
     json: bool,
 
-    /// Archives and checkpoints that must prove that it can be restored without the log:
-    /// dir:PATH, s3://…. What would go is read back there first. Several have commas between
+    /// Archives and checkpoints that must prove that everything can be restored without the log:
+    /// dir:PATH, s3://…. What would go is read back there first. Separate several by commas
     #[arg(long, env = "TIPLINE_PROVEN_AT", value_name = "ADDRESS", value_delimiter = ',')]
     proven_at: Vec<String>,
 
@@ -92,19 +90,19 @@ pub(crate) struct RetentionArgs {
     #[arg(default_value = DEFAULT_RESERVE, value_parser = Parsed::<u64>::new())]
     reserve: u64,
 
-    /// Keep this many of the newest events in any case
+    /// Always keep this many of the newest events
     #[arg(long, env = "TIPLINE_KEEP_EVENTS", value_name = "EVENTS")]
     #[arg(default_value = "10000", value_parser = Parsed::<u64>::new())]
     keep_events: u64,
 
-    /// Keep what was committed less than this long ago in any case. Of the log, 24h if nothing is
-    /// said; of an archive it must be said
+    /// Always keep what was committed less than this long ago [default: 24h for the log; required
+    /// for an archive]
     #[arg(long, env = "TIPLINE_KEEP_FOR", value_name = "TIME")]
     #[arg(value_parser = Parsed::<humantime::Duration>::new())]
     keep_for: Option<humantime::Duration>,
 }
 
-/// How much of the log is kept if nothing is said.
+/// How much of the log is kept by default.
 const KEEP_FOR: Duration = Duration::from_secs(24 * 3600);
 
 impl RetentionArgs {
@@ -113,7 +111,7 @@ impl RetentionArgs {
     }
 }
 
-/// Explains, and trims if it is told to.
+/// Explains, and trims with --apply.
 pub(crate) async fn run(shared: &Shared, args: RetentionArgs) -> Result<Exit, Failure> {
     if let Some(address) = &args.archive {
         return archive::run(address, &args).await;
@@ -151,7 +149,7 @@ async fn proven(log: &dyn Log, args: &RetentionArgs) -> Result<Vec<Proven>, Fail
     Ok(proven)
 }
 
-/// Looks, decides, and trims if it is told to. Gives what the log holds then.
+/// Reads, decides, and trims with --apply. Gives what the log holds then.
 async fn retain(
     log: &dyn Log,
     proven: &[Proven],

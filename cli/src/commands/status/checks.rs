@@ -8,8 +8,8 @@ use crate::settings::Parsed;
 /// Options of `tipline status`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ChecksArgs {
-    /// Where archives and checkpoints are: show when they were last verified and drilled. Several
-    /// have commas between
+    /// Where archives and checkpoints are. Shows when they were last verified and drilled. Separate
+    /// several by commas
     #[arg(long, env = "TIPLINE_CHECKS", value_name = "ADDRESS", value_delimiter = ',')]
     checks: Vec<String>,
 

@@ -1,6 +1,6 @@
 //! The status as metrics, in the text format of OpenMetrics, which Prometheus reads.
 //!
-//! Points in time, not ages: whoever stops writing the file does not stop the clock.
+//! Points in time, not ages: a file that is no longer written does not stop the clock.
 
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
@@ -40,11 +40,11 @@ fn render(fleet: &Fleet, now: Timestamp) -> Result<String, Failure> {
         verdicts.map(|verdict| (vec![("verdict", name(&verdict))], verdict == fleet.verdict));
     metrics.add(
         "verdict",
-        "1 at how the fleet is",
+        "1 for the current verdict",
         verdict.map(|(l, is)| (l, Some(f64::from(is)))),
     );
     metrics.one("written_timestamp_seconds", "When these metrics were written", Some(seconds(now)));
-    metrics.one("reminders", "What to see to some day", Some(fleet.reminders.len() as f64));
+    metrics.one("reminders", "Open reminders", Some(fleet.reminders.len() as f64));
     metrics.one("log_first_index", "Oldest event in the log", count(fleet.log.first));
     metrics.one("log_last_index", "Newest event in the log", count(fleet.log.last));
     metrics.one("log_epoch", "Epoch of the newest event", count(fleet.log.epoch));
@@ -89,18 +89,18 @@ impl Metrics {
         let mut add = |name: &str, help: &str, value: &dyn Fn(&PrimaryView) -> Option<f64>| {
             self.add(name, help, primary.map(|primary| (labels(primary), value(primary))));
         };
-        add("primary_block_height", "Newest block that it published", &|p| count(p.block));
-        add("primary_outbox_events", "Events that are not in the log yet", &|p| {
+        add("primary_block_height", "Newest block it published", &|p| count(p.block));
+        add("primary_outbox_events", "Events not in the log yet", &|p| {
             count(Some(p.outbox_events))
         });
-        add("primary_outbox_bytes", "Payloads that the outbox holds", &|p| {
+        add("primary_outbox_bytes", "Payload bytes in the outbox", &|p| {
             count(Some(p.outbox_bytes))
         });
         let now = self.now;
         let said = primary.map(|primary| (labels(primary), before(now, primary.age)));
-        self.add("primary_announced_timestamp_seconds", "When it announced itself", said);
+        self.add("primary_announced_timestamp_seconds", "When it last announced itself", said);
         let states = primary.into_iter().flat_map(|p| states(labels(p), p.state));
-        self.add("primary_state", "1 at how it is", states.collect::<Vec<_>>());
+        self.add("primary_state", "1 for its current state", states.collect::<Vec<_>>());
     }
 
     fn consumers(&mut self, consumers: &[ConsumerView]) {
@@ -109,9 +109,11 @@ impl Metrics {
         let mut add = |name: &str, help: &str, value: &dyn Fn(&ConsumerView) -> Option<f64>| {
             self.add(name, help, consumers.iter().map(|one| (labels(one), value(one))));
         };
-        add("consumer_index", "Newest event that it has", &|c| count(Some(c.index)));
-        add("consumer_block_height", "Newest block that it has", &|c| count(c.block));
-        add("consumer_proof_height", "Up to here every block has its proof", &|c| count(c.proof));
+        add("consumer_index", "Newest event it has", &|c| count(Some(c.index)));
+        add("consumer_block_height", "Newest block it has", &|c| count(c.block));
+        add("consumer_proof_height", "Height up to which every block has its proof", &|c| {
+            count(c.proof)
+        });
         add("consumer_lag_blocks", "Blocks behind the fleet's newest", &|c| count(c.lag_blocks));
         add("consumer_lag_events", "Events behind the fleet's newest", &|c| {
             count(Some(c.lag_events))
@@ -119,11 +121,11 @@ impl Metrics {
         add("consumer_receipt_timestamp_seconds", "When it sent its newest receipt", &|c| {
             before(now, c.age)
         });
-        add("consumer_failed", "1 if it says that it failed, or waits for its store", &|c| {
+        add("consumer_failed", "1 if it reports a failure, or waits for its store", &|c| {
             Some(f64::from(c.failure.is_some()))
         });
         let states = consumers.iter().flat_map(|c| states(labels(c), c.state));
-        self.add("consumer_state", "1 at how it is", states.collect::<Vec<_>>());
+        self.add("consumer_state", "1 for its current state", states.collect::<Vec<_>>());
     }
 
     fn checks(&mut self, checks: &[CheckView]) {
@@ -135,17 +137,21 @@ impl Metrics {
         };
         add(
             "check_ok",
-            "1 if the newest one was well; none if there is none, or the place is away",
+            "1 if the newest check found nothing wrong; absent if there is none, or the place is unavailable",
             &|c| c.ok.map(f64::from),
         );
-        add("check_timestamp_seconds", "When the newest one was", &|c| before(now, c.age?));
-        add("check_success_timestamp_seconds", "When the newest one was that was well", &|c| {
+        add("check_timestamp_seconds", "When the newest check was made", &|c| before(now, c.age?));
+        add("check_success_timestamp_seconds", "When the newest successful check was made", &|c| {
             before(now, c.well_age?)
         });
-        add("check_success_index", "The event up to which that one looked", &|c| count(c.index));
-        add("check_expected_interval_seconds", "How often it is expected", &|c| {
-            c.expected.map(|expected| expected.as_secs_f64())
+        add("check_success_index", "Event up to which the newest successful check looked", &|c| {
+            count(c.index)
         });
+        add(
+            "check_expected_interval_seconds",
+            "Time within which a successful check is expected",
+            &|c| c.expected.map(|expected| expected.as_secs_f64()),
+        );
     }
 }
 

@@ -36,9 +36,9 @@ Examples:
 
 The first line is the verdict. Exit codes: 0 well, 1 degraded, 2 broken.
 
-WELL      everyone is heard of, and within the limits
-DEGRADED  someone is silent, too far behind, at risk, has failed, or is missing; or the log can lose
-          what it acknowledges, and that was not accepted by --accept-shortfalls
+WELL      everyone reports, and is within the limits
+DEGRADED  someone is silent, too far behind, at risk, failed, or missing; or the log can lose what
+          it acknowledges, and that was not accepted with --accept-shortfalls
 BROKEN    the log cannot be read, lost events, or a consumer holds another history
 
 The object of --json: verdict, summary, reasons[], advice; log {address, chain, genesis, lineage,
@@ -54,12 +54,12 @@ pub(crate) struct StatusArgs {
     #[arg(long)]
     watch: bool,
 
-    /// Print one JSON object; with --watch one a line for every change
+    /// Print one JSON object; with --watch, one per line for every change
     #[arg(long)]
     json: bool,
 
-    /// Keep this file with the same as metrics, in the text format that Prometheus reads: for the
-    /// textfile collector of node_exporter. With --watch it is replaced every second, as a whole
+    /// Write the same as metrics to this file, in Prometheus's text format, for the textfile
+    /// collector of node_exporter. With --watch it is replaced as a whole every second
     #[arg(long, env = "TIPLINE_METRICS", value_name = "FILE")]
     metrics: Option<PathBuf>,
 
@@ -68,7 +68,7 @@ pub(crate) struct StatusArgs {
     #[arg(value_parser = Parsed::<u64>::new())]
     max_lag: u64,
 
-    /// Degraded if someone is silent for longer; all speak every 5 s
+    /// Degraded if someone is silent for longer; everyone reports every 5 s
     #[arg(long, env = "TIPLINE_SILENT_AFTER", value_name = "TIME", default_value = "15s")]
     #[arg(value_parser = Parsed::<humantime::Duration>::new())]
     silent_after: humantime::Duration,
@@ -78,11 +78,11 @@ pub(crate) struct StatusArgs {
     #[arg(value_parser = Parsed::<u64>::new())]
     reserve: u64,
 
-    /// Where node identities are backed up: remind if there is none, or an old one
+    /// Where node identities are backed up. Reminds if there is no backup, or an old one
     #[arg(long, env = "TIPLINE_IDENTITIES", value_name = "ADDRESS")]
     identities: Option<String>,
 
-    /// Remind of a backup of an identity that is older
+    /// Remind of identity backups that are older
     #[arg(long, env = "TIPLINE_IDENTITIES_MAX_AGE", value_name = "TIME")]
     #[arg(default_value = DEFAULT_MAX_AGE, value_parser = Parsed::<humantime::Duration>::new())]
     identities_max_age: humantime::Duration,

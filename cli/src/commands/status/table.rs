@@ -1,4 +1,4 @@
-//! The fleet as people read it.
+//! The fleet as text.
 
 use std::time::Duration;
 
@@ -41,9 +41,10 @@ pub(super) fn render(fleet: &Fleet) -> String {
     }
     for shortfall in &fleet.shortfalls {
         let ShortfallView { found, risk, remedy, accepted } = shortfall;
-        let (name, what) = match accepted {
-            true => ("accepted", format!("{found}: {risk}")),
-            false => ("at risk", format!("{found}: {risk}; {remedy}")),
+        let (name, what) = if *accepted {
+            ("accepted", format!("{found}: {risk}"))
+        } else {
+            ("at risk", format!("{found}: {risk}; {remedy}"))
         };
         field(&mut text, name, &what);
     }
@@ -189,7 +190,7 @@ fn state(state: State) -> &'static str {
     }
 }
 
-/// The last success of a check, and what came behind it.
+/// The last success of a check, and what came after it.
 fn check(check: &CheckView) -> String {
     let ago = |time: Option<Duration>| time.map_or("never".to_owned(), |time| age(time) + " ago");
     let (place, well) = (&check.place, ago(check.well_age));

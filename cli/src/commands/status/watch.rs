@@ -39,7 +39,7 @@ pub(super) async fn run(place: LogLocation, judge: Judge, json: bool) -> Result<
 
 /// How following ended.
 enum Watched {
-    /// The log is out of reach: try again.
+    /// The log is unavailable: try again.
     Lost(Failure),
     /// There is nobody to show it to any more.
     Closed(Result<Exit, Failure>),
@@ -77,7 +77,7 @@ async fn follow(place: &LogLocation, judge: &Judge, screen: &mut Screen) -> Watc
     }
 }
 
-/// A file that cannot be written for a while is no reason to look away: it grows old, which shows.
+/// A file that cannot be written for a while is no reason to stop watching. It grows old, which shows.
 fn keep_metrics(judge: &Judge, fleet: &Fleet) {
     if let Err(failure) = judge.keep_metrics(fleet) {
         tracing::warn!(error = failure.text(), "trying again in a second");
@@ -97,7 +97,7 @@ async fn next_change(
 }
 
 /// Standard output. On a terminal it is a screen of its own, redrawn in place; what was last
-/// on it stays behind. Otherwise it is one picture behind the other, for every change.
+/// on it stays. Otherwise one picture follows the other, for every change.
 struct Screen {
     json: bool,
     terminal: bool,

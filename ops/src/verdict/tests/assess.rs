@@ -159,7 +159,7 @@ fn lag_is_behind_the_newest_that_anyone_has() {
 #[test]
 fn somebody_must_publish_and_somebody_must_back_up() {
     expect(Verdict::Degraded, "no primary has announced itself", |seen| seen.board.primary = None);
-    let nobody = "nobody backs up: no replica or backup has sent a receipt";
+    let nobody = "nothing is backed up: no replica or backup has sent a receipt";
     expect(Verdict::Degraded, nobody, |seen| seen.board.receipts.clear());
     expect(Verdict::Degraded, nobody, |seen| {
         seen.board.receipts = vec![receipt("check", Role::Audit, 20, 1015)];
@@ -254,7 +254,7 @@ fn a_consumer_is_reserved_then_at_risk_then_lost() {
         |fleet: &Fleet| (fleet.verdict, fleet.consumers[1].reservation, fleet.summary.clone());
     let well = "every block up to 1,014 is in 1 replica and 1 backup".to_owned();
     assert_eq!(told(&of(150, 1)), (Verdict::Well, "reserved", well));
-    let risk = "replica-1 is at risk: 51 events behind, the log does not wait for it any more";
+    let risk = "replica-1 is at risk: 51 events behind, the log no longer waits for it";
     assert_eq!(told(&of(149, 1)), (Verdict::Degraded, "at risk", risk.to_owned()));
     assert_eq!(told(&of(149, 150)).1, "at risk");
     let lost = "replica-1 cannot catch up: it is at event 149, the log begins at 151";
