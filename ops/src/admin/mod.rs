@@ -8,6 +8,8 @@ mod client;
 mod error;
 mod protocol;
 mod server;
+#[cfg(test)]
+mod tests;
 
 pub use client::{CheckpointProgress, FrozenStore, cancel_checkpoint, freeze, request_checkpoint};
 pub use error::AdminError;
