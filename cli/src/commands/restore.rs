@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use indicatif::HumanBytes;
 use serde::Serialize;
 use tipline_backup::{
     Plan, PlannedCheckpoint, RestoreError, RestoreProgress, RestoreReport, RestoreSettings,
@@ -257,12 +258,12 @@ fn render_plan(plan: &Plan) -> String {
         None => text += "  from nothing\n",
         Some(from) => {
             let height = from.height.map(|height| format!(", block {}", number(height)));
-            let mib = from.bytes as f64 / f64::from(1 << 20);
             text += &format!(
-                "  checkpoint {}: entry {}{}, {mib:.1} MiB, at {}{}\n",
+                "  checkpoint {}: entry {}{}, {}, at {}{}\n",
                 from.id,
                 number(from.index),
                 height.unwrap_or_default(),
+                HumanBytes(from.bytes),
                 from.place,
                 logical_copy(from),
             );
@@ -272,7 +273,7 @@ fn render_plan(plan: &Plan) -> String {
         let range = format!("entries {} to {}", number(read.first), number(read.last));
         text += &format!("  {range}: {}\n", read.name);
     }
-    text += &format!("  {:.1} MiB to read\n", plan.bytes as f64 / f64::from(1 << 20));
+    text += &format!("  {} to read\n", HumanBytes(plan.bytes));
     plan.notes.iter().for_each(|note| text += &format!("  not used: {note}\n"));
     text
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use indicatif::HumanBytes;
 use tipline_backup::{Check, Sample, VerifyReport};
 use tipline_ops::text::{age, count, number};
 use tipline_ops::verify_summary;
@@ -99,13 +100,13 @@ fn render(report: &VerifyReport) -> String {
             what => count(place.looked_at, what),
         };
         text += &format!(
-            "  {} at {}: {looked_at}, entries {} to {}; {} read back, {:.1} MiB\n",
+            "  {} at {}: {looked_at}, entries {} to {}; {} read back, {}\n",
             place.what,
             place.place,
             number(place.first),
             number(place.last),
             number(place.read_back),
-            place.bytes as f64 / f64::from(1 << 20)
+            HumanBytes(place.bytes)
         );
         place.problems.iter().for_each(|problem| text += &format!("    wrong: {problem}\n"));
     }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
 
+use indicatif::HumanBytes;
 use tipline_backup::{RestoreProgress, Step};
 use tipline_ops::text::number;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -44,7 +45,11 @@ pub(crate) fn restoring(progress: RestoreProgress) -> String {
     match step {
         Step::Planning => "planning".to_owned(),
         Step::Fetching => {
-            format!("fetching a checkpoint · {} of {} MiB · {percent}%", done >> 20, of >> 20)
+            format!(
+                "fetching a checkpoint · {} of {} · {percent}%",
+                HumanBytes(done),
+                HumanBytes(of)
+            )
         }
         Step::Carrying => {
             format!("copying · {} of at most {} entries", number(done), number(of))
@@ -111,6 +116,6 @@ mod tests {
     fn progress_is_readable() {
         let at = |step, done, of| restoring(RestoreProgress { step, done, of });
         assert_eq!(at(Step::Replaying, 1_500, 3_000), "applying entries · 1,500 of 3,000 · 50%");
-        assert_eq!(at(Step::Fetching, 0, 0), "fetching a checkpoint · 0 of 0 MiB · 0%");
+        assert_eq!(at(Step::Fetching, 0, 0), "fetching a checkpoint · 0 B of 0 B · 0%");
     }
 }

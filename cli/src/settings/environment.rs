@@ -5,9 +5,8 @@ use std::ffi::OsString;
 use clap::Command;
 
 use super::former;
+use super::keys::PREFIX;
 use super::suggest::nearest;
-
-pub(super) const PREFIX: &str = "TIPLINE_";
 
 /// A variable that is none of Tipline's, but looks like one.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

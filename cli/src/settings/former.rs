@@ -5,7 +5,7 @@ use std::ffi::OsString;
 
 use clap::{Arg, Command};
 
-use super::environment::PREFIX;
+use super::keys::PREFIX;
 
 /// The setting, and what it was called.
 const FORMER: [(&str, &str); 1] = [("linger", "gather")];

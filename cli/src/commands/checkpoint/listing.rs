@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use indicatif::HumanBytes;
 use serde_json::{Value, json};
 use tipline_backup::{CheckpointId, Fate, Listed, Manifest};
 use tipline_ops::text::{count, number};
@@ -110,10 +111,9 @@ pub(crate) fn one(
 
 /// One that is being made.
 pub(crate) fn progress(doing: &str, moved: u64, total: u64) -> String {
-    let mib = |bytes: u64| number(bytes >> 20);
     match total {
         0 => doing.to_owned(),
-        _ => format!("{doing} · {} of {} MiB", mib(moved.min(total)), mib(total)),
+        _ => format!("{doing} · {} of {}", HumanBytes(moved.min(total)), HumanBytes(total)),
     }
 }
 

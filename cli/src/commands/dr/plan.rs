@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use indicatif::HumanBytes;
 use serde::Serialize;
 use tipline_backup::{Plan, RestoreError, Sources, Target};
 use tipline_log::{Log, error_chain, system_clock};
@@ -189,10 +190,10 @@ fn render(answer: &Answer) -> String {
                 let from = copy.from_checkpoint.as_ref();
                 let from = from.map(|id| format!(", from checkpoint {id}")).unwrap_or_default();
                 format!(
-                    "  {}: up to entry {}{from}, {:.1} MiB to read; {lost}\n",
+                    "  {}: up to entry {}{from}, {} to read; {lost}\n",
                     copy.place,
                     number(index),
-                    copy.bytes as f64 / f64::from(1 << 20)
+                    HumanBytes(copy.bytes)
                 )
             }
         };

@@ -8,8 +8,7 @@ use tipline_log::{error_chain, system_clock};
 use tipline_ops::text::{age, count};
 use tipline_ops::{NodeBackups, backups_by_node, identity_reminders};
 
-use super::show;
-use super::time::time;
+use super::show::{show, time};
 use crate::exit::Exit;
 use crate::options::DEFAULT_MAX_AGE;
 use crate::output::report::Failure;

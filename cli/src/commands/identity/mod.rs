@@ -1,7 +1,7 @@
 //! `tipline identity`: the key files of nodes, encrypted, kept apart from their data.
 
 mod check;
-mod time;
+mod show;
 
 use std::path::PathBuf;
 
@@ -10,9 +10,9 @@ use tipline_backup::{Destination, Identities, IdentityBackup, IdentityError, Ide
 use tipline_log::system_clock;
 use tipline_ops::text::{count, list};
 
-use self::time::time;
+use self::show::{show, time};
 use crate::exit::Exit;
-use crate::output::report::{Failure, Sentence, say};
+use crate::output::report::{Failure, Sentence};
 use crate::settings::{Parsed, nearest};
 
 /// Options of `tipline identity`.
@@ -206,9 +206,4 @@ fn described(backup: &IdentityBackup) -> Value {
         "object": backup.object,
         "bytes": backup.bytes,
     })
-}
-
-fn show(json: bool, text: &str, object: &Value) -> Result<(), Failure> {
-    let text = if json { format!("{object}\n") } else { text.to_owned() };
-    Ok(say(&text)?)
 }

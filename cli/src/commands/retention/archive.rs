@@ -8,8 +8,8 @@ use tipline_backup::{Archive, ArchivePlan, ArchiveRange};
 use tipline_log::system_clock;
 use tipline_ops::text::{count, number};
 
-use super::RetentionArgs;
 use super::explain::{field, span};
+use super::options::RetentionArgs;
 use crate::exit::Exit;
 use crate::options::SourceArgs;
 use crate::output::report::{Failure, Sentence, say};
