@@ -128,6 +128,18 @@ pub enum AppendError {
 
 /// An error and its sources in one line, for logs and receipts.
 pub fn error_chain(error: &dyn std::error::Error) -> String {
-    let sources = std::iter::successors(error.source(), |error| error.source());
-    sources.fold(error.to_string(), |text, error| format!("{text}: {error}"))
+    error_texts(error).join(": ")
+}
+
+/// The texts of an error and its sources. Some libraries repeat an error's source in its own text.
+/// What is in the text before is left out.
+pub fn error_texts(error: &dyn std::error::Error) -> Vec<String> {
+    let mut texts = vec![error.to_string()];
+    for source in std::iter::successors(error.source(), |error| error.source()) {
+        let text = source.to_string();
+        if !texts.last().is_some_and(|before| before.contains(&text)) {
+            texts.push(text);
+        }
+    }
+    texts
 }

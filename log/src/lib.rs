@@ -41,7 +41,7 @@ mod unit;
 pub use backoff::Backoff;
 pub use claim::{Claim, claim};
 pub use clock::{Clock, system_clock};
-pub use error::{AppendError, LogError, error_chain};
+pub use error::{AppendError, LogError, error_chain, error_texts};
 pub use preflight::{Preflight, Shortfall};
 pub use spec::{
     Appender, Board, BoardFeed, Extent, Log, Reader, Receipts, Subscription, Tail, Trimmer,

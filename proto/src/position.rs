@@ -3,7 +3,6 @@
 use std::fmt;
 
 use crate::digest::Digest;
-use crate::hash::Hash;
 use crate::identity::LogIdentity;
 use crate::tip::Tip;
 

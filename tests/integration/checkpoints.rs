@@ -118,23 +118,23 @@ async fn a_store_is_held_still_while_a_command_runs_and_goes_on_by_itself() {
     let copy = "cp -r copy copy.db copy.db-wal snap";
     let copied = site.run(&format!("checkpoint freeze {STORE} --max 60s -- {copy}")).await;
     assert_eq!(copied.status.code(), Some(0), "{}", copied.stderr);
-    assert!(copied.stdout.contains("behind entry 9"), "{}", copied.stdout);
+    assert!(copied.stdout.contains("frozen at entry 9"), "{}", copied.stdout);
     let both = "files:snap/copy sqlite:snap/copy.db files:copy sqlite:copy.db";
     let same = site.run(&format!("dr common-point {both} --json")).await;
     assert!(same.stdout.contains("\"height\":8"), "{}{}", same.stdout, same.stderr);
 
-    // One that takes too long: the store goes on, and the snapshot is not to be used.
+    // One that takes too long: the store thaws, and the snapshot must not be used.
     fs::write(site.path("wait.sh"), "until test -e go; do :; done").unwrap();
     let late = format!("checkpoint freeze {STORE} --max 100ms -- sh wait.sh");
     let mut late = site.tipline(&late).spawn();
-    late.line_with("held still", WITHIN).await;
-    site.block("node", 9, b"behind it");
+    late.line_with("frozen at", WITHIN).await;
+    site.block("node", 9, b"after it");
     site.publish("embedded:tipline.log.db", "dir:node/blocks", 9).await;
     site.status("", |status| status["consumers"][0]["block"] == 9).await;
     fs::write(site.path("go"), "").unwrap();
     let late = late.finish(WITHIN).await;
     assert_eq!(late.status.code(), Some(2), "{}", late.stdout);
-    assert!(late.stderr.contains("the store has gone on"), "{}", late.stderr);
+    assert!(late.stderr.contains("the store was thawed before it ended"), "{}", late.stderr);
 
     let failed = site.run(&format!("checkpoint freeze {STORE} -- false")).await;
     assert_eq!(failed.status.code(), Some(2), "{}", failed.stdout);

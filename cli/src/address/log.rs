@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use tipline_proto::LogName;
 
-use super::{did_you_mean, split};
+use super::kind::{did_you_mean, split};
 
 const KINDS: &[&str] = &["embedded", "nats", "tls"];
 
@@ -45,9 +45,7 @@ pub(crate) enum BadLog {
         "the log {given:?} has no path: use embedded:PATH, for example embedded:tipline.log.db"
     )]
     NoPath { given: String },
-    #[error(
-        "the address {given} names no log: put its name behind the host, as in {given}/mainnet"
-    )]
+    #[error("the address {given} names no log: put its name after the host, as in {given}/mainnet")]
     NoName { given: String },
     #[error("the address {given} has no host: use nats://HOST:PORT/NAME")]
     NoHost { given: String },
@@ -126,7 +124,7 @@ impl NatsAddress {
         servers.join(",")
     }
 
-    /// User and password, for the client, never for people.
+    /// User and password, for the client. They are never shown.
     pub(crate) fn login(&self) -> Option<&UserPassword> {
         self.login.as_ref()
     }
@@ -235,7 +233,7 @@ mod tests {
         );
         assert_eq!(
             refused("nats://127.0.0.1:4222"),
-            "the address nats://127.0.0.1:4222 names no log: put its name behind the host, \
+            "the address nats://127.0.0.1:4222 names no log: put its name after the host, \
              as in nats://127.0.0.1:4222/mainnet"
         );
         assert_eq!(

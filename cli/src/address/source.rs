@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::{did_you_mean, split};
+use super::kind::{did_you_mean, split};
 
 const KINDS: &[&str] = &["dir", "blk"];
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::{did_you_mean, split};
+use super::kind::{did_you_mean, split};
 
 const KINDS: &[&str] = &["sqlite", "rocksdb", "files", "composite"];
 const USE: &str = "use sqlite:PATH, rocksdb:PATH, files:PATH or composite:STORE+STORE";
@@ -47,7 +47,7 @@ impl Medium {
 }
 
 impl StoreAddress {
-    /// A path beside the store, with this behind its name; for a composite beside its last part,
+    /// A path beside the store, with this after its name; for a composite beside its last part,
     /// which has the cursor.
     pub(crate) fn beside(&self, what: &str) -> PathBuf {
         let path = match self {

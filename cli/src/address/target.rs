@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use tipline_backup::Target;
 use tipline_proto::Label;
 
-use super::{did_you_mean, split};
+use super::kind::{did_you_mean, split};
 
 const KINDS: &[&str] = &["height", "hash", "time", "index", "mark"];
 const USE: &str = "use latest, height:N, hash:HEX, time:2026-11-21T15:04:05Z, index:N or mark:NAME";

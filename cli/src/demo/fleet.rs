@@ -6,15 +6,14 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
 use tipline_consumer::{Consumer, ConsumerSettings, Phase};
-use tipline_log::Log;
+use tipline_log::{Log, error_chain, system_clock};
 use tipline_proto::{InstanceId, Role};
 use tipline_store::{Store, StoreError, StoreReader};
 use tokio::runtime::{Builder, Runtime};
 
-use super::clock;
 use crate::address::StoreAddress;
-use crate::report::{Failure, Sentence, chain};
-use crate::store;
+use crate::open::store;
+use crate::output::report::{Failure, Sentence};
 
 /// Everyone who follows the log: name, role, and in which medium. And the one that is killed.
 pub(super) const FLEET: [(&str, Role, &str); 3] = [
@@ -64,7 +63,7 @@ impl Follower {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let consumer = {
             let _inside = runtime.enter();
-            Consumer::start(Arc::clone(log), store, settings, instance, clock())
+            Consumer::start(Arc::clone(log), store, settings, instance, system_clock())
         };
         self.running = Some(Running { consumer, runtime });
         Ok(())
@@ -90,7 +89,7 @@ impl Follower {
         let phase = self.running.as_ref().map(|r| r.consumer.progress().borrow().phase.clone());
         match phase {
             Some(Phase::Failed(error)) => {
-                let what = format!("{} stopped: {}", self.name, chain(&*error));
+                let what = format!("{} stopped: {}", self.name, error_chain(&*error));
                 Err(Sentence(what).into())
             }
             _ => Ok(()),

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use rand::RngExt as _;
 use tipline_log::embedded::EmbeddedLog;
 use tipline_log::jetstream::{JetStreamLog, JetStreamOptions};
-use tipline_log::{Log, LogError, system_clock};
+use tipline_log::{Log, LogError, error_chain};
 use tipline_proto::{Chain, Hash, InvalidName, Lineage, LogIdentity, LogName};
 use tipline_sources::BlkBlocks;
 use tokio_util::sync::CancellationToken;
@@ -24,8 +24,9 @@ use self::blocks::{Block, Format, Maker};
 use self::play::{Play, Script};
 use self::summary::Summary;
 use crate::address::{BadLog, LogAddress};
-use crate::args::Shared;
-use crate::report::{Exit, Failure, Sentence, chain};
+use crate::exit::Exit;
+use crate::options::Shared;
+use crate::output::report::{Failure, Sentence};
 
 /// The demo has its blocks in memory.
 const MAX_BYTES: usize = 1 << 30;
@@ -41,7 +42,7 @@ Examples:
 pub(crate) struct DemoArgs {
     /// Use NATS JetStream at this address instead of the log in a file
     ///
-    /// A log with a name of its own is made there, and removed in the end.
+    /// A log with a name of its own is created there, and removed at the end.
     #[arg(long, value_name = "URL")]
     nats: Option<String>,
 
@@ -49,7 +50,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "FILE|DIR")]
     blocks: Option<PathBuf>,
 
-    /// How many blocks to commit: 2000 if they are made up, all of real ones
+    /// How many blocks to commit [default: 2000 generated ones, or all real ones]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(10..=1_000_000))]
     count: Option<u64>,
 
@@ -62,9 +63,9 @@ pub(crate) struct DemoArgs {
     keep: Option<PathBuf>,
 }
 
-/// Runs it. An error says what is not as it must be.
+/// Runs it. An error says what is wrong.
 pub(crate) async fn run(shared: &Shared, args: DemoArgs) -> Result<Exit, Failure> {
-    let stop = crate::stop::on_signal()?;
+    let stop = crate::signal::on_signal()?;
     let seed = rand::rng().random();
     let (chain, format, blocks) = read_blocks(&args, seed)?;
     let identity = identity(chain)?;
@@ -99,7 +100,7 @@ pub(crate) async fn run(shared: &Shared, args: DemoArgs) -> Result<Exit, Failure
     } else {
         format!("\n{summary}")
     };
-    crate::report::say(&text)?;
+    crate::output::report::say(&text)?;
     Ok(Exit::Ok)
 }
 
@@ -142,7 +143,7 @@ impl NatsPlace {
     async fn remove<T>(&self, lineage: Lineage, played: Result<T, Failure>) -> Result<T, Failure> {
         let removed = JetStreamLog::delete(&self.options, lineage).await;
         let left = |error: &LogError| {
-            format!("the log {} was not removed: {}", self.address, chain(error))
+            format!("the log {} was not removed: {}", self.address, error_chain(error))
         };
         match (played, removed) {
             (played, Ok(())) => played,
@@ -240,9 +241,4 @@ impl Directory {
 struct NotKept {
     path: PathBuf,
     source: std::io::Error,
-}
-
-/// The clock of everything in the demo.
-fn clock() -> tipline_log::Clock {
-    system_clock()
 }

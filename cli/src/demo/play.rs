@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tipline_log::Log;
+use tipline_log::{Log, system_clock};
 use tipline_producer::{Producer, ProducerSettings};
 use tipline_proto::{Hash, Label, Level, Policy};
 use tokio::sync::mpsc;
@@ -17,12 +17,12 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::blocks::{Block, Format};
+use super::check;
 use super::fleet::{FLEET, Follower, VICTIM};
 use super::node::{Node, NodeError};
 use super::screen::{Moment, Screen};
 use super::summary::{Killed, Latencies, StoreSummary, Summary};
-use super::{check, clock};
-use crate::report::{Failure, Sentence};
+use crate::output::report::{Failure, Sentence};
 
 /// The blocks are committed over this time, or longer where the disk is slow.
 const DURATION: Duration = Duration::from_secs(10);
@@ -66,7 +66,7 @@ enum Victim {
 impl Play {
     pub(super) fn new(log: Arc<dyn Log>, script: Script) -> Result<Self, Failure> {
         let genesis = &log.identity().chain.genesis;
-        let node = Node::create(&script.dir.join("node.db"), genesis, clock())?;
+        let node = Node::create(&script.dir.join("node.db"), genesis, system_clock())?;
         let mut settings = ProducerSettings::new(Label::new("demo-node")?);
         settings.accept_shortfalls = true;
         let shared = Arc::clone(&log);
@@ -74,7 +74,8 @@ impl Play {
             let log = Arc::clone(&shared);
             async move { Ok(log) }
         };
-        let producer = Producer::start(connect, Box::new(node.outbox()?), settings, clock())?;
+        let producer =
+            Producer::start(connect, Box::new(node.outbox()?), settings, system_clock())?;
         let followers = FLEET.into_iter().map(|one| Follower::new(one, &script.dir));
         let followers = followers.collect::<Result<_, _>>()?;
         let halt = CancellationToken::new();
@@ -131,7 +132,8 @@ impl Play {
         if let Some(measuring) = self.measuring.take() {
             // It holds the producer.
             measuring.abort();
-            drop(measuring.await);
+            // Aborted, or ended before.
+            _ = measuring.await;
         }
         let mut closed = Ok(());
         if let Some(committing) = self.committing.take() {
@@ -437,7 +439,8 @@ impl Commits {
     }
 
     fn committed(&self, sequence: u64) {
-        drop(self.producer.committed(sequence));
+        // The ticket is not awaited.
+        _ = self.producer.committed(sequence);
         // If it is full, this one is not measured.
         let _measured = self.tickets.try_send((sequence, Instant::now())).is_ok();
     }

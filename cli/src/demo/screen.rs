@@ -111,7 +111,7 @@ fn consumer_text(name: &str, moment: &Moment<'_>) -> String {
     format!("{gone}{level} to {position}, proven {proven}, lag {lag}")
 }
 
-/// A line for people. If nobody can read it any more, nothing is lost.
+/// A line of text. If nobody can read it any more, nothing is lost.
 fn note(text: &str) {
     drop(writeln!(std::io::stderr(), "{text}"));
 }

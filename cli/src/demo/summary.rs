@@ -1,9 +1,10 @@
-//! What the demo ends with, for people and for programs.
+//! What the demo ends with, as text and as JSON.
 
 use std::fmt;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use indicatif::HumanBytes;
 use serde::Serialize;
 
 /// The verified summary. With `--json` it is printed as one JSON object; its fields are stable.
@@ -85,10 +86,10 @@ impl fmt::Display for Summary {
         writeln!(f, "  {:<18} {}", "log", self.log)?;
         writeln!(f, "  {:<18} {}", "lineage", self.lineage)?;
         writeln!(f, "  {:<18} {} {}", "tail", self.tail_index, self.tail_digest)?;
-        let mib = self.bytes as f64 / f64::from(1 << 20);
+        let bytes = HumanBytes(self.bytes);
         writeln!(
             f,
-            "  {:<18} {} blocks and {} proofs, each present once in every store, {mib:.1} MiB each",
+            "  {:<18} {} blocks and {} proofs, each present once in every store, {bytes} each",
             "content", self.blocks, self.proofs
         )?;
         for store in &self.stores {

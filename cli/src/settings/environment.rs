@@ -4,9 +4,9 @@ use std::ffi::OsString;
 
 use clap::Command;
 
-use super::nearest;
-
-const PREFIX: &str = "TIPLINE_";
+use super::former;
+use super::keys::PREFIX;
+use super::suggest::nearest;
 
 /// A variable that is none of Tipline's, but looks like one.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,13 +19,14 @@ pub(crate) struct UnknownVariable {
 /// Refuses variables `TIPLINE_…` that no option reads.
 pub(super) fn check(
     command: &Command,
-    variables: impl Iterator<Item = (OsString, OsString)>,
+    variables: &[(OsString, OsString)],
 ) -> Result<(), UnknownVariable> {
     let known = known(command);
     for (name, _) in variables {
         let name = name.to_string_lossy();
         let ours = name.starts_with(PREFIX) && !is_service_link(&name);
-        if ours && !known.iter().any(|known| *known == name) {
+        let is_former = || former::variables().any(|former| former == name);
+        if ours && !known.iter().any(|known| *known == name) && !is_former() {
             let near = nearest(&name[PREFIX.len()..], known.iter().map(|k| &k[PREFIX.len()..]));
             let hint = match near {
                 Some(near) => format!(": did you mean {PREFIX}{near}?"),
@@ -54,39 +55,4 @@ fn is_service_link(name: &str) -> bool {
         || name.contains("_SERVICE_PORT_")
         || name.ends_with("_PORT")
         || name.split_once("_PORT_").is_some_and(|(_, port)| port.starts_with(char::is_numeric))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::ffi::OsString;
-
-    use super::{check, known};
-    use crate::args::command;
-
-    fn told(name: &str) -> Option<String> {
-        let variables = [(OsString::from(name), OsString::from("x"))].into_iter();
-        check(&command(), variables).err().map(|error| error.to_string())
-    }
-
-    #[test]
-    fn a_variable_that_nobody_reads_is_an_error_with_a_suggestion() {
-        assert_eq!(
-            told("TIPLINE_STOR").as_deref(),
-            Some("unknown environment variable TIPLINE_STOR: did you mean TIPLINE_STORE?")
-        );
-        let all = known(&command()).join(", ");
-        assert_eq!(
-            told("TIPLINE_QQ"),
-            Some(format!("unknown environment variable TIPLINE_QQ: unset it, or use one of {all}"))
-        );
-    }
-
-    #[test]
-    fn other_variables_are_none_of_our_business() {
-        assert_eq!(told("STORE"), None);
-        assert_eq!(told("TIPLINE_STORE"), None);
-        for name in ["SERVICE_HOST", "SERVICE_PORT_NATS", "PORT", "PORT_4222_TCP_ADDR"] {
-            assert_eq!(told(&format!("TIPLINE_PRIMARY_{name}")), None);
-        }
-    }
 }

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, Command};
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeString, DeTable, DeValue};
 
-use super::{nearest, settings};
+use super::former;
+use super::keys::settings;
+use super::suggest::nearest;
 
 /// Larger than any settings file: what is larger is something else.
 const MAX_BYTES: u64 = 1 << 20;
@@ -50,7 +52,7 @@ impl File<'_> {
             BadFile::Syntax { place: self.place(at), why: error.message().to_owned() }
         })?;
         for (key, value) in table.get_ref() {
-            let name = key.get_ref().as_ref();
+            let name = self.current(table.get_ref(), key)?;
             command = match (value.get_ref(), command.find_subcommand(name)) {
                 (DeValue::Table(section), Some(_)) => self.section(command, name, section)?,
                 _ => self.set(command, None, key.span().start, name, value)?,
@@ -66,10 +68,28 @@ impl File<'_> {
         table: &DeTable<'_>,
     ) -> Result<Command, BadFile> {
         for (key, value) in table {
-            let name = key.get_ref().as_ref();
+            let name = self.current(table, key)?;
             command = self.set(command, Some(section), key.span().start, name, value)?;
         }
         Ok(command)
+    }
+
+    /// The name of a key, which may be given by its former one, but not by both.
+    fn current<'k>(
+        &self,
+        table: &DeTable<'_>,
+        key: &'k Spanned<DeString<'_>>,
+    ) -> Result<&'k str, BadFile> {
+        let name = key.get_ref().as_ref();
+        match former::current(name) {
+            None => Ok(name),
+            Some(current) if table.keys().any(|other| other.get_ref() == current) => {
+                let (key, place) = (name.to_owned(), self.place(key.span().start));
+                let hint = format!("it is the former name of `{current}`, which is given too");
+                Err(BadFile::UnknownKey { key, place, hint })
+            }
+            Some(current) => Ok(current),
+        }
     }
 
     fn set(
@@ -164,71 +184,4 @@ fn hint(root: &Command, owner: &Command, section: Option<&str>, key: &str) -> St
         return "it belongs at the top, above every [table]".to_owned();
     }
     format!("use one of {}", known.join(", "))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::File;
-    use crate::args::command;
-
-    fn told(text: &str) -> String {
-        let file = File { name: "tipline.toml".into(), text };
-        file.apply(command()).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn an_unknown_key_is_an_error_with_its_line_and_a_suggestion() {
-        assert_eq!(
-            told("# a replica\n[replica]\nstor = \"sqlite:a.db\"\n"),
-            "unknown key `stor` in tipline.toml line 3: did you mean `store`?"
-        );
-        assert_eq!(
-            told("[replika]\nname = \"a\"\n"),
-            "unknown key `replika` in tipline.toml line 1: did you mean `replica`?"
-        );
-        assert_eq!(
-            told("silent-after = \"20s\""),
-            "unknown key `silent-after` in tipline.toml line 1: it belongs under [status]"
-        );
-        assert_eq!(
-            told("[status]\nlog = \"embedded:x\""),
-            "unknown key `log` in tipline.toml line 2: it belongs at the top, above every [table]"
-        );
-        let nothing_like_it = told("[status]\nqq = 1");
-        let starts =
-            "unknown key `qq` in tipline.toml line 2: use one of metrics, max-lag, silent-after, ";
-        assert!(nothing_like_it.starts_with(starts), "{nothing_like_it}");
-    }
-
-    #[test]
-    fn a_wrong_value_is_an_error_with_its_line_and_its_key() {
-        assert_eq!(
-            told("\nlog = 1.5"),
-            "wrong value for `log` in tipline.toml line 2: it must be text or a number, not a float"
-        );
-        assert_eq!(
-            told("accept-shortfalls = \"yes\""),
-            "wrong value for `accept-shortfalls` in tipline.toml line 1: \
-             it must be true or false, not a string"
-        );
-        assert_eq!(
-            told("[status]\nmax-lag = -1"),
-            "wrong value for `max-lag` in tipline.toml line 2: invalid digit found in string"
-        );
-        assert_eq!(
-            told("[backup]\nstore = \"sqlte:a.db\""),
-            "wrong value for `store` in tipline.toml line 2: unknown store \"sqlte:a.db\": \
-             use sqlite:PATH, rocksdb:PATH, files:PATH or composite:STORE+STORE; did you mean sqlite:a.db?"
-        );
-        assert_eq!(
-            told("log = [\"a\"]"),
-            "wrong value for `log` in tipline.toml line 1: it must be text or a number, not an array"
-        );
-    }
-
-    #[test]
-    fn what_is_not_toml_is_an_error_with_its_line() {
-        let told = told("log = \"embedded:x\"\nlog embedded\n");
-        assert!(told.starts_with("tipline.toml line 2: not TOML: "), "{told}");
-    }
 }

@@ -9,8 +9,7 @@ use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, Command};
-
-use crate::report::chain;
+use tipline_log::error_chain;
 
 /// Reads a `T` by its [`FromStr`]. Its message names the place that the value came from, and
 /// never repeats the value: it may hold a password. `T`'s own error repeats what is harmless.
@@ -48,7 +47,7 @@ where
     ) -> Result<T, clap::Error> {
         let why = match value.to_str().map(T::from_str) {
             Some(Ok(value)) => return Ok(value),
-            Some(Err(error)) => chain(&error),
+            Some(Err(error)) => error_chain(&error),
             None => "it is not UTF-8".to_owned(),
         };
         let place = arg.map(|arg| place(arg, source)).unwrap_or_default();

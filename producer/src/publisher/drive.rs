@@ -7,21 +7,17 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tipline_log::{Backoff, Clock, Log, LogError, error_chain};
+use tipline_log::{Backoff, Log, LogError, error_chain};
 use tipline_proto::{Position, Tip};
-use tokio::sync::{Notify, watch};
-use tokio_util::sync::CancellationToken;
 
 use super::core::{Command, Core, Input, Obstacle, Survey, TailRead};
 use super::resume;
 use super::shared::Publisher;
-use super::worker::OutboxWorker;
 use crate::board::{self, BoardWatch};
 use crate::digests::Digests;
 use crate::end_reason::EndReason;
-use crate::progress::{Anchor, Progress, Stage};
-use crate::settings::{ProducerSettings, Trim};
-use crate::status::BackupStatus;
+use crate::progress::{Anchor, Stage};
+use crate::settings::Trim;
 
 /// Opens the log, again and again until it is there.
 pub(crate) type Connect =

@@ -1,0 +1,367 @@
+//! `tipline checkpoint`: copies of a store as it was at one moment.
+
+mod listing;
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tipline_backup::{CheckpointId, CheckpointRetention, Checkpoints, Keep, Listed, Throttle};
+use tipline_consumer::StoreHandle;
+use tipline_log::system_clock;
+use tipline_ops::text::{age, number};
+use tipline_ops::{
+    AdminError, CheckpointMaker, CheckpointOrder, CheckpointProgress, cancel_checkpoint,
+    checkpoint_set, request_checkpoint,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::address::{ByteRate, StoreAddress};
+use crate::exit::Exit;
+use crate::open::{admin, store};
+use crate::options::{Mode, default_set};
+use crate::output::progress;
+use crate::output::report::{Failure, Sentence, say};
+use crate::settings::Parsed;
+use crate::signal;
+
+/// Options of `tipline checkpoint`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tipline checkpoint create --store sqlite:/backup/chain.db
+  tipline checkpoint create --store rocksdb:/var/lib/replica --upload s3://bucket/chain
+  tipline checkpoint create --store rocksdb:/var/lib/replica --mode engine
+  tipline checkpoint list --store sqlite:/backup/chain.db
+  tipline checkpoint list --checkpoints s3://bucket/chain/checkpoints --json
+  tipline checkpoint show latest --verify --store sqlite:/backup/chain.db
+  tipline checkpoint keep latest --store sqlite:/backup/chain.db
+  tipline checkpoint expire --keep-last 3 --keep-within 7d --store sqlite:/backup/chain.db --confirm
+  tipline checkpoint cancel --store sqlite:/backup/chain.db
+  tipline checkpoint freeze --store rocksdb:/backup/chain --max 10s -- lvcreate -s -n snap vg/backup
+
+A checkpoint is made while a consumer applies to the store. That consumer makes it, asked over the
+socket PATH.admin beside the store; if none runs, this command does. What is listed is whole. Ctrl-C
+cancels, and leaves nothing. Nothing is removed without --confirm.")]
+pub(crate) struct CheckpointArgs {
+    #[command(subcommand)]
+    what: What,
+
+    /// The store: sqlite:PATH, rocksdb:PATH, files:PATH, or composite: and several with + between
+    #[arg(long, global = true, env = "TIPLINE_STORE", value_name = "STORE")]
+    #[arg(value_parser = Parsed::<StoreAddress>::new())]
+    store: Option<StoreAddress>,
+
+    /// The set of checkpoints: dir:PATH; to list and verify, also s3://, gs://, az:// [default:
+    /// PATH.checkpoints beside the store]
+    #[arg(long, global = true, env = "TIPLINE_CHECKPOINTS", value_name = "ADDRESS")]
+    checkpoints: Option<String>,
+
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Make one now
+    Create {
+        /// Copy it to the checkpoints of this backup location too, and read it back from there
+        #[arg(long, env = "TIPLINE_UPLOAD", value_name = "ADDRESS")]
+        upload: Option<String>,
+        /// Move at most this many bytes per second: 50MiB
+        #[arg(long, value_name = "BYTES", value_parser = Parsed::<ByteRate>::new())]
+        rate: Option<ByteRate>,
+        /// How a RocksDB store is copied. What is uploaded is always whole by itself
+        #[arg(long, env = "TIPLINE_CHECKPOINT_MODE", value_enum, default_value_t)]
+        mode: Mode,
+    },
+    /// List them, the newest first
+    List,
+    /// Show everything about one
+    Show {
+        /// Its name as listed, or latest
+        id: String,
+        /// Read every byte of it, and compare
+        #[arg(long)]
+        verify: bool,
+    },
+    /// Never let one expire
+    Keep {
+        /// Its name as listed, or latest
+        id: String,
+    },
+    /// Let a kept one expire again
+    Release {
+        /// Its name as listed, or latest
+        id: String,
+    },
+    /// Cancel the one that is being made
+    Cancel,
+    /// Freeze the store while a command makes a snapshot of its volume
+    ///
+    /// Nothing is applied meanwhile, and everything applied is durable. Exit codes: 0 done; 2 the
+    /// command failed, or took longer than --max, so that its snapshot must not be used.
+    Freeze {
+        /// Thaw by itself after this
+        #[arg(long, value_name = "TIME", default_value = "10s")]
+        #[arg(value_parser = Parsed::<humantime::Duration>::new())]
+        max: humantime::Duration,
+        /// The command and its words; without one, until Ctrl-C
+        #[arg(last = true, value_name = "COMMAND")]
+        command: Vec<String>,
+    },
+    /// Remove old ones; without --confirm only show which
+    Expire {
+        /// Leave this many of the newest
+        #[arg(long, value_name = "COUNT", default_value_t = 3)]
+        keep_last: usize,
+        /// Leave what is younger than this: 7d
+        #[arg(long, value_name = "TIME", value_parser = Parsed::<humantime::Duration>::new())]
+        keep_within: Option<humantime::Duration>,
+        /// Do remove them
+        #[arg(long)]
+        confirm: bool,
+    },
+}
+
+/// Does it.
+pub(crate) async fn run(args: CheckpointArgs) -> Result<Exit, Failure> {
+    let CheckpointArgs { what, store, checkpoints, json } = args;
+    let place = Place { store, checkpoints };
+    match what {
+        What::Create { upload, rate, mode } => {
+            let checkpoints = place.address()?;
+            let rate = rate.map(|rate| rate.0);
+            let order = CheckpointOrder { checkpoints, upload, rate, mode: mode.into() };
+            create(place.store()?, order, json).await
+        }
+        What::Cancel => cancel(place.store()?).await,
+        What::Freeze { max, command } => freeze(place.store()?, *max, command).await,
+        What::List => {
+            let set = place.set()?;
+            let (listed, kept) = (set.list().await?, set.pinned().await?);
+            let is_broken = |listed: &Listed| matches!(listed, Listed::Corrupt { .. });
+            let exit = if listed.iter().any(is_broken) { Exit::Degraded } else { Exit::Ok };
+            say(&listing::list(set.place(), &listed, &kept, json))?;
+            Ok(exit)
+        }
+        What::Show { id, verify } => show(&place.set()?, &id, verify, json).await,
+        What::Keep { id } => {
+            let set = place.set()?;
+            let id = find(&set, &id).await?;
+            set.pin(&id).await?;
+            say(&format!("{id} is kept until it is released\n"))?;
+            Ok(Exit::Ok)
+        }
+        What::Release { id } => {
+            let set = place.set()?;
+            let id = find(&set, &id).await?;
+            set.unpin(&id).await?;
+            say(&format!("{id} may expire\n"))?;
+            Ok(Exit::Ok)
+        }
+        What::Expire { keep_last, keep_within, confirm } => {
+            let keep = Keep { last: keep_last, within: keep_within.map(|within| *within) };
+            expire(&place.set()?, &keep, confirm, json).await
+        }
+    }
+}
+
+struct Place {
+    store: Option<StoreAddress>,
+    checkpoints: Option<String>,
+}
+
+impl Place {
+    fn store(&self) -> Result<&StoreAddress, Failure> {
+        let advice =
+            "for example --store sqlite:replica.db; or set it in tipline.toml: [checkpoint] store";
+        let none = || Failure::from(Sentence("no store is named".to_owned())).advise(advice);
+        self.store.as_ref().ok_or_else(none)
+    }
+
+    fn address(&self) -> Result<String, Failure> {
+        match &self.checkpoints {
+            Some(address) => Ok(address.clone()),
+            None => self.store().map(default_set),
+        }
+    }
+
+    fn set(&self) -> Result<Checkpoints, Failure> {
+        Ok(checkpoint_set(&self.address()?)?)
+    }
+}
+
+/// By the consumer that has the store open, or else here.
+async fn create(
+    address: &StoreAddress,
+    order: CheckpointOrder,
+    json: bool,
+) -> Result<Exit, Failure> {
+    let stop = signal::on_signal()?;
+    let line = listing::progress;
+    let shown = RefCell::new("waiting".to_owned());
+    let socket = admin::socket(address);
+    let show = |at: CheckpointProgress| {
+        *shown.borrow_mut() = line(&at.doing, at.moved, at.total);
+    };
+    let asked = tokio::select! {
+        asked = request_checkpoint(&socket, &order, &stop, show) => asked.map_err(explain)?,
+        never = progress::show(|| shown.borrow().clone()) => match never {},
+    };
+    let id = match asked {
+        Some(id) => id,
+        None => create_here(address, &order, stop).await?,
+    };
+    progress::done();
+    let set = checkpoint_set(&order.checkpoints)?;
+    let manifest = set.get(&id).await?;
+    say(&listing::made(set.place(), &manifest, json))?;
+    Ok(Exit::Ok)
+}
+
+async fn create_here(
+    address: &StoreAddress,
+    order: &CheckpointOrder,
+    stop: CancellationToken,
+) -> Result<CheckpointId, Failure> {
+    let maker = Arc::new(own_maker(address, stop).await?);
+    // So that it can be cancelled like any other.
+    let _admin = admin::start(address, Arc::clone(&maker));
+    let begun = maker.begin(order.clone())?;
+    let job = Arc::clone(&begun.job);
+    let made = tokio::select! {
+        made = begun.run() => made?,
+        never = progress::show(|| listing::progress(job.doing(), job.moved(), job.total())) => match never {},
+    };
+    Ok(made.id)
+}
+
+/// Of a store that no process has open.
+async fn own_maker(
+    address: &StoreAddress,
+    stop: CancellationToken,
+) -> Result<CheckpointMaker, Failure> {
+    let opening = address.clone();
+    let store = tokio::task::spawn_blocking(move || store::open(&opening)).await??;
+    Ok(CheckpointMaker::new(StoreHandle::new(store)?, system_clock(), stop))
+}
+
+fn explain(error: AdminError) -> Failure {
+    let advice = match &error {
+        AdminError::Unreachable { path, .. } => {
+            Some(format!("check the permissions of {}", path.display()))
+        }
+        _ => None,
+    };
+    let failure = Failure::from(error);
+    match advice {
+        Some(advice) => failure.advise(advice),
+        None => failure,
+    }
+}
+
+async fn freeze(
+    address: &StoreAddress,
+    most: Duration,
+    command: Vec<String>,
+) -> Result<Exit, Failure> {
+    let stop = signal::on_signal()?;
+    let socket = admin::socket(address);
+    let mut own = None;
+    let frozen = match tipline_ops::freeze(&socket, most).await.map_err(explain)? {
+        Some(frozen) => frozen,
+        // Nobody writes to it, and nobody shall begin to.
+        None => {
+            let maker = own_maker(address, stop.clone()).await?;
+            own = admin::start(address, Arc::new(maker));
+            let frozen = tipline_ops::freeze(&socket, most).await.map_err(explain)?;
+            frozen.ok_or_else(|| Sentence("the store cannot be frozen".to_owned()))?
+        }
+    };
+    let (index, for_most) = (number(frozen.index), age(most));
+    say(&format!("frozen at entry {index}, for {for_most} at most\n"))?;
+    let ended = match command.split_first() {
+        None => {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(most) => {}
+            }
+            None
+        }
+        Some((program, words)) => {
+            let mut command = std::process::Command::new(program);
+            command.args(words);
+            Some(tokio::task::spawn_blocking(move || command.status()).await?)
+        }
+    };
+    let in_time = frozen.thaw().await?;
+    drop(own);
+    let Some(ended) = ended else { return Ok(Exit::Ok) };
+    let status = ended.map_err(|e| Sentence(format!("the command cannot be run: {e}")))?;
+    if !status.success() {
+        return Err(Sentence(format!("the command failed: {status}")).into());
+    }
+    if !in_time {
+        let text = format!(
+            "the command took longer than {for_most}: the store was thawed before it ended"
+        );
+        return Err(
+            Failure::from(Sentence(text)).advise("throw its snapshot away, and give more --max")
+        );
+    }
+    Ok(Exit::Ok)
+}
+
+async fn cancel(address: &StoreAddress) -> Result<Exit, Failure> {
+    let text = match cancel_checkpoint(&admin::socket(address)).await.map_err(explain)? {
+        Some(true) => "cancelled\n",
+        Some(false) => "no checkpoint is being made\n",
+        None => "no consumer has the store open here, so no checkpoint is being made\n",
+    };
+    say(text)?;
+    Ok(Exit::Ok)
+}
+
+async fn show(set: &Checkpoints, id: &str, verify: bool, json: bool) -> Result<Exit, Failure> {
+    let manifest = set.get(&find(set, id).await?).await?;
+    if verify {
+        set.verify(&manifest, &Throttle::none()).await?;
+    }
+    let kept = set.pinned().await?.contains(&manifest.id);
+    say(&listing::one(set.place(), &manifest, kept, verify, json))?;
+    Ok(Exit::Ok)
+}
+
+async fn expire(
+    set: &Checkpoints,
+    keep: &Keep,
+    confirm: bool,
+    json: bool,
+) -> Result<Exit, Failure> {
+    let now = system_clock()();
+    let judged = if confirm {
+        set.expire(keep, now, None, &Throttle::none()).await?
+    } else {
+        set.plan_expiry(keep, now).await?
+    };
+    let any = judged.iter().any(|(_, fate)| *fate == CheckpointRetention::Expired);
+    say(&listing::expired(&judged, confirm, json))?;
+    if any && !confirm && !json {
+        say("nothing was removed: give --confirm to remove what is expired\n")?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// A name, or `latest`: the newest that is whole.
+async fn find(set: &Checkpoints, given: &str) -> Result<CheckpointId, Failure> {
+    if given != "latest" {
+        return Ok(given.parse::<CheckpointId>()?);
+    }
+    let whole = |listed: &Listed| matches!(listed, Listed::Whole(_));
+    let listed = set.list().await?;
+    let newest = listed.iter().find(|listed| whole(listed)).map(|listed| listed.id().clone());
+    let none = || Sentence(format!("{} has no checkpoint that is whole", set.place()));
+    Ok(newest.ok_or_else(none)?)
+}

@@ -1,0 +1,214 @@
+//! `tipline dr plan`
+
+use std::time::Duration;
+
+use indicatif::HumanBytes;
+use serde::Serialize;
+use tipline_backup::{Plan, RestoreError, Sources, Target};
+use tipline_log::{Log, error_chain, system_clock};
+use tipline_ops::text::{age, number};
+
+use crate::exit::Exit;
+use crate::open::log::LogLocation;
+use crate::options::{Shared, SourceArgs};
+use crate::output::report::{Failure, say};
+
+/// Options of `tipline dr plan`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tipline dr plan --from s3://backup/mainnet --from dir:/backup
+  tipline dr plan --from s3://backup/mainnet --log nats://a:4222/mainnet --json
+
+The log of --log is a copy too, and shows what is newest. Without it, what would be lost is counted
+from the newest copy. Exit code 0 if something can be restored, 1 if nothing can.")]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    sources: SourceArgs,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    newest: Newest,
+    copies: Vec<Copy>,
+}
+
+/// The newest that is known of.
+#[derive(Serialize, Default)]
+struct Newest {
+    index: u64,
+    height: Option<u64>,
+    told_by: String,
+    /// Consumers by their receipts: they may be restored from too, by copying their stores.
+    consumers: Vec<Consumer>,
+}
+
+#[derive(Serialize)]
+struct Consumer {
+    name: String,
+    store: String,
+    index: u64,
+    height: Option<u64>,
+    silent_seconds: f64,
+}
+
+#[derive(Serialize)]
+struct Copy {
+    place: String,
+    /// Everything up to this entry can be restored.
+    index: Option<u64>,
+    /// Of it, entries that the newest has and this one has not.
+    entries_lost: Option<u64>,
+    from_checkpoint: Option<String>,
+    bytes: u64,
+    notes: Vec<String>,
+    /// Why nothing can be restored from it, or not everything that is there.
+    problem: Option<String>,
+}
+
+/// Answers.
+pub(super) async fn run(shared: &Shared, args: PlanArgs) -> Result<Exit, Failure> {
+    let mut newest = Newest { told_by: "nobody".to_owned(), ..Newest::default() };
+    let mut copies = Vec::new();
+    let place = LogLocation::new(shared, "dr plan")?;
+    match place.open().await {
+        Ok(log) => {
+            note_log(&*log, &place, &mut newest).await?;
+            let sources = Sources { log: Some(log), ..Sources::default() };
+            copies.push(copy(format!("log {}", place.address()), &sources).await);
+        }
+        Err(error) => copies.push(lost(format!("log {}", place.address()), error_chain(&error))),
+    }
+    for address in args.sources.destinations() {
+        match args.sources.open_one(address).await {
+            Ok(sources) => copies.push(copy(address.clone(), &sources).await),
+            Err(failure) => copies.push(lost(address.clone(), failure.text())),
+        }
+    }
+    if let Ok(all) = args.sources.open(shared).await
+        && args.sources.destinations().count() > 1
+    {
+        copies.push(copy("all of these places together".to_owned(), &all).await);
+    }
+    for copy in &copies {
+        if copy.index.is_some_and(|index| index > newest.index) {
+            newest.index = copy.index.unwrap_or(0);
+            newest.told_by = copy.place.clone();
+        }
+    }
+    for copy in &mut copies {
+        copy.entries_lost = copy.index.map(|index| newest.index - index);
+    }
+    copies.sort_by_key(|copy| std::cmp::Reverse(copy.index));
+    let answer = Answer { newest, copies };
+    if args.json {
+        say(&(serde_json::to_string(&answer)? + "\n"))?
+    } else {
+        say(&render(&answer))?
+    }
+    let any = answer.copies.iter().any(|copy| copy.index.is_some_and(|index| index > 0));
+    Ok(if any { Exit::Ok } else { Exit::Degraded })
+}
+
+async fn note_log(log: &dyn Log, place: &LogLocation, newest: &mut Newest) -> Result<(), Failure> {
+    let (tail, board, now) = (log.tail().await?, log.board().await?, system_clock()());
+    newest.index = tail.position.index;
+    newest.told_by = place.address();
+    newest.height = board.primary.and_then(|primary| Some(primary.block_tip?.height));
+    for receipt in board.receipts {
+        let Some((_, position)) = receipt.reached.highest() else { continue };
+        newest.consumers.push(Consumer {
+            name: receipt.consumer.to_string(),
+            store: receipt.store,
+            index: position.index,
+            height: receipt.block_tip.map(|tip| tip.height),
+            silent_seconds: now.since(receipt.time).as_secs_f64(),
+        });
+    }
+    Ok(())
+}
+
+/// What can be restored from these sources.
+async fn copy(place: String, sources: &Sources) -> Copy {
+    match best(sources).await {
+        Ok((plan, problem)) => Copy {
+            place,
+            index: Some(plan.index),
+            entries_lost: None,
+            from_checkpoint: plan.checkpoint.map(|checkpoint| checkpoint.id.to_string()),
+            bytes: plan.bytes,
+            notes: plan.notes,
+            problem,
+        },
+        Err(error) => lost(place, error_chain(&error)),
+    }
+}
+
+/// The latest that can be reached; with why it is not the newest that is there, if so.
+async fn best(sources: &Sources) -> Result<(Plan, Option<String>), RestoreError> {
+    let any = |target| async move { tipline_backup::plan_for(sources, &[], &target, false).await };
+    match any(Target::Latest).await {
+        Ok(plan) => Ok((plan, None)),
+        // In front of the hole.
+        Err(error @ RestoreError::Gap { first, .. }) if first > 1 => {
+            let plan = any(Target::Index(first - 1)).await?;
+            Ok((plan, Some(error_chain(&error))))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn lost(place: String, problem: String) -> Copy {
+    Copy {
+        place,
+        index: None,
+        entries_lost: None,
+        from_checkpoint: None,
+        bytes: 0,
+        notes: Vec::new(),
+        problem: Some(problem),
+    }
+}
+
+fn render(answer: &Answer) -> String {
+    let Newest { index, height, told_by, consumers } = &answer.newest;
+    let block = height.map(|height| format!(", block {}", number(height))).unwrap_or_default();
+    let mut text = format!("the newest known is entry {}{block}, by {told_by}\n", number(*index));
+    for copy in &answer.copies {
+        text += &match copy.index {
+            None => format!("  {}: nothing can be restored\n", copy.place),
+            Some(index) => {
+                let lost = match copy.entries_lost {
+                    Some(0) => "nothing would be lost".to_owned(),
+                    Some(lost) => format!("{} entries would be lost", number(lost)),
+                    None => String::new(),
+                };
+                let from = copy.from_checkpoint.as_ref();
+                let from = from.map(|id| format!(", from checkpoint {id}")).unwrap_or_default();
+                format!(
+                    "  {}: up to entry {}{from}, {} to read; {lost}\n",
+                    copy.place,
+                    number(index),
+                    HumanBytes(copy.bytes)
+                )
+            }
+        };
+        if let Some(problem) = &copy.problem {
+            text += &format!("    {problem}\n");
+        }
+        copy.notes.iter().for_each(|note| text += &format!("    not used: {note}\n"));
+    }
+    for Consumer { name, store, index, height, silent_seconds } in consumers {
+        let block = height.map(|height| format!(", block {}", number(height))).unwrap_or_default();
+        text += &format!(
+            "  consumer {name}, {store}: entry {}{block}, by its receipt of {} ago\n",
+            number(*index),
+            age(Duration::from_secs_f64(*silent_seconds))
+        );
+    }
+    text
+}

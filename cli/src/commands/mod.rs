@@ -1,0 +1,96 @@
+//! A file or a folder for each command. No command knows another.
+
+mod archive;
+mod checkpoint;
+mod consume;
+mod dr;
+mod drill;
+mod forget;
+mod get;
+mod identity;
+mod init;
+mod primary;
+mod restore;
+mod retention;
+mod status;
+mod verify;
+
+use clap::Subcommand;
+use tipline_proto::Role;
+
+use self::archive::ArchiveArgs;
+use self::checkpoint::CheckpointArgs;
+use self::consume::ConsumeArgs;
+use self::dr::DrArgs;
+use self::drill::DrillArgs;
+use self::forget::ForgetArgs;
+use self::get::GetArgs;
+use self::identity::IdentityArgs;
+use self::init::InitArgs;
+use self::primary::PrimaryArgs;
+use self::restore::RestoreArgs;
+use self::retention::RetentionArgs;
+use self::status::StatusArgs;
+use self::verify::VerifyArgs;
+use crate::demo::{self, DemoArgs};
+use crate::exit::Exit;
+use crate::options::Shared;
+use crate::output::report::Failure;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Create a log, once
+    Init(InitArgs),
+    /// Publish a node's blocks and proofs to the log
+    Primary(PrimaryArgs),
+    /// Follow the log into a store that serves reads
+    Replica(ConsumeArgs),
+    /// Follow the log into a store to restore from
+    Backup(ConsumeArgs),
+    /// Follow the log into an archive, at a directory or object storage
+    Archive(ArchiveArgs),
+    /// Show whether everything is backed up, where, and up to which block
+    Status(StatusArgs),
+    /// Restore a store to any point in time, from checkpoints, archives and the log
+    Restore(RestoreArgs),
+    /// Verify archives, checkpoints and a store without restoring
+    Verify(VerifyArgs),
+    /// Restore into a scratch directory, check the result, and measure it
+    Drill(DrillArgs),
+    /// Show what survives a loss
+    Dr(DrArgs),
+    /// Read a block, a proof or anything else from a store
+    Get(GetArgs),
+    /// Copy a live store as of one moment; list, keep and expire such checkpoints
+    Checkpoint(CheckpointArgs),
+    /// Back up, check and restore the key files of nodes
+    Identity(IdentityArgs),
+    /// Remove a consumer that is gone for good from the status
+    Forget(ForgetArgs),
+    /// Show what the log or an archive may drop, why the rest is kept, and trim it
+    Retention(RetentionArgs),
+    /// Run a self-contained demo, with generated blocks
+    Demo(DemoArgs),
+}
+
+/// Runs a command to its end.
+pub(crate) async fn run(shared: &Shared, command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Init(args) => init::run(shared, args).await,
+        Command::Primary(args) => primary::run(shared, args).await,
+        Command::Replica(args) => consume::run(shared, Role::Replica, args).await,
+        Command::Backup(args) => consume::run(shared, Role::Backup, args).await,
+        Command::Archive(args) => archive::run(shared, args).await,
+        Command::Status(args) => status::run(shared, args).await,
+        Command::Restore(args) => restore::run(shared, args).await,
+        Command::Verify(args) => verify::run(shared, args).await,
+        Command::Drill(args) => drill::run(shared, args).await,
+        Command::Dr(args) => dr::run(shared, args).await,
+        Command::Get(args) => get::run(args).await,
+        Command::Checkpoint(args) => checkpoint::run(args).await,
+        Command::Identity(args) => identity::run(args).await,
+        Command::Forget(args) => forget::run(shared, args).await,
+        Command::Retention(args) => retention::run(shared, args).await,
+        Command::Demo(args) => demo::run(shared, args).await,
+    }
+}

@@ -1,0 +1,85 @@
+//! `tipline retention`: what the log or an archive may drop, why the rest is kept, and trimming.
+
+mod archive;
+mod explain;
+mod options;
+
+use tipline_backup::retention::{
+    Holder, NotProven, Proven, ProvenKind, Reservation, RetentionPlan, RetentionRule, plan, survey,
+};
+use tipline_log::{Extent, Log, system_clock};
+
+use self::explain::Explained;
+pub(crate) use self::options::RetentionArgs;
+use crate::exit::Exit;
+use crate::open::log::LogLocation;
+use crate::options::{Shared, SourceArgs};
+use crate::output::report::{Failure, say};
+
+/// Explains, and trims with --apply.
+pub(crate) async fn run(shared: &Shared, args: RetentionArgs) -> Result<Exit, Failure> {
+    if let Some(address) = &args.archive {
+        return archive::run(address, &args).await;
+    }
+    let place = LogLocation::new(shared, "retention")?;
+    let log = place.open().await.map_err(|error| place.explain(error.into()))?;
+    let proven = proven(&*log, &args).await?;
+    let (plan, held) = retain(&*log, &proven, &args).await?;
+    let explained = Explained::new(place.address(), &plan, args.apply.then_some(held));
+    let text =
+        if args.json { serde_json::to_string(&explained)? + "\n" } else { explained.text(held) };
+    say(&text)?;
+    Ok(if is_well(&plan) { Exit::Ok } else { Exit::Degraded })
+}
+
+/// What the places that are named hold, read there and now.
+async fn proven(log: &dyn Log, args: &RetentionArgs) -> Result<Vec<Proven>, Failure> {
+    let from = log.extent().await?.first;
+    let (addresses, identity) = (args.proven_at.clone(), args.identity.clone());
+    let sources = SourceArgs { from: addresses, identity };
+    let mut proven = Vec::new();
+    for address in sources.destinations() {
+        let nothing = |why| {
+            let (kind, place) = (ProvenKind::Archive, address.clone());
+            Proven { kind, place, covered: Err(NotProven::Unavailable { why }) }
+        };
+        match sources.open_one(address).await {
+            Ok(found) if found.archives.is_empty() && found.checkpoints.is_empty() => {
+                proven.push(nothing("there is neither an archive nor a checkpoint".to_owned()));
+            }
+            Ok(found) => proven.extend(found.prove(from, args.apply).await),
+            Err(failure) => proven.push(nothing(failure.text())),
+        }
+    }
+    Ok(proven)
+}
+
+/// Reads, decides, and trims with --apply. Gives what the log holds then.
+async fn retain(
+    log: &dyn Log,
+    proven: &[Proven],
+    args: &RetentionArgs,
+) -> Result<(RetentionPlan, Extent), Failure> {
+    let rule = RetentionRule {
+        policy: args.policy.clone(),
+        keep_events: args.keep_events,
+        keep_for: args.keep_log_for(),
+        reserve: args.reserve,
+    };
+    let survey = survey(log, proven, rule.keep_for, system_clock()()).await?;
+    let plan = plan(&survey, proven, &rule);
+    let held = if args.apply { log.trim(plan.first).await? } else { plan.held };
+    Ok((plan, held))
+}
+
+/// Whether nobody is in danger and every place that is named proves something.
+fn is_well(plan: &RetentionPlan) -> bool {
+    let in_danger = plan.consumers.iter().any(|consumer| {
+        matches!(consumer.reservation, Reservation::AtRisk { .. } | Reservation::Lost)
+    });
+    let mut holders = plan.ranges.iter().flat_map(|range| &range.kept_by);
+    !in_danger && !holders.any(|holder| matches!(holder, Holder::Place { why: Some(_), .. }))
+}
+
+#[cfg(test)]
+mod tests;

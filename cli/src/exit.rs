@@ -1,0 +1,147 @@
+//! How a run ends: exit codes.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use tipline_backup::{ArchiveError, CheckpointError, DestinationError, RestoreError};
+use tipline_log::LogError;
+use tipline_producer::EndReason;
+
+/// How the program ended. The numbers are documented in `--help`: keep stable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    /// Done; or drained after Ctrl-C or SIGTERM; or the fleet is well.
+    Ok = 0,
+    /// The fleet is degraded.
+    Degraded = 1,
+    /// It failed, or was called wrongly, or the fleet is broken.
+    Failed = 2,
+    /// A newer primary has claimed the log.
+    Fenced = 3,
+    /// Restoring: the target is older than everything that is kept.
+    TooOld = 10,
+    /// Restoring: the target is not there yet, or not known.
+    NotYet = 11,
+    /// Restoring: entries on the way to the target are missing.
+    Gap = 12,
+    /// What is needed is corrupt wherever it is kept; a check found something wrong.
+    Corrupt = 13,
+    /// Places, or a store and a place, are of different logs.
+    WrongLog = 14,
+    /// There is something at the place to restore to already.
+    NotEmpty = 15,
+    /// A place is unavailable.
+    Unavailable = 16,
+    /// Ended at once by a second Ctrl-C.
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// The exit code of a restore, a drill or a verification that was not made.
+pub(crate) fn restore_exit(error: &RestoreError) -> Exit {
+    match error {
+        RestoreError::TooOld { .. } => Exit::TooOld,
+        RestoreError::NotYet { .. } | RestoreError::Unknown { .. } => Exit::NotYet,
+        RestoreError::Gap { .. } => Exit::Gap,
+        RestoreError::Corrupt { .. } | RestoreError::Verification { .. } => Exit::Corrupt,
+        RestoreError::WrongLog { .. } => Exit::WrongLog,
+        RestoreError::NotEmpty { .. } => Exit::NotEmpty,
+        RestoreError::Cancelled { .. } => Exit::Interrupted,
+        RestoreError::Destination(error) => destination_exit(error),
+        RestoreError::Archive(error) => archive_exit(error),
+        RestoreError::Checkpoint(error) => checkpoint_exit(error),
+        RestoreError::Log(error) => log_exit(error),
+        // A mistake of ours says nothing about the backup.
+        RestoreError::Internal { .. } => Exit::Failed,
+        RestoreError::NotFound { .. }
+        | RestoreError::InUse { .. }
+        | RestoreError::NoSpace { .. }
+        | RestoreError::Store(_)
+        | RestoreError::Files { .. } => Exit::Failed,
+        // What a later version of the library may add.
+        _ => Exit::Failed,
+    }
+}
+
+fn log_exit(error: &LogError) -> Exit {
+    match error {
+        LogError::Unavailable { .. } => Exit::Unavailable,
+        LogError::Corrupt { .. } => Exit::Corrupt,
+        LogError::WrongLog { .. } => Exit::WrongLog,
+        LogError::OutOfRange { .. } => Exit::Gap,
+        LogError::NotFound { .. }
+        | LogError::AlreadyExists { .. }
+        | LogError::Unusable { .. }
+        | LogError::BadUnit { .. }
+        | LogError::Failed { .. } => Exit::Failed,
+        _ => Exit::Failed,
+    }
+}
+
+fn destination_exit(error: &DestinationError) -> Exit {
+    match error {
+        DestinationError::Unavailable { .. } | DestinationError::Denied { .. } => Exit::Unavailable,
+        // A destination that changes or fails while it is read.
+        DestinationError::NotFound { .. }
+        | DestinationError::Short { .. }
+        | DestinationError::Exists { .. }
+        | DestinationError::NoSpace { .. }
+        | DestinationError::Cancelled { .. } => Exit::Unavailable,
+        DestinationError::BadAddress { .. } => Exit::Failed,
+        _ => Exit::Failed,
+    }
+}
+
+fn archive_exit(error: &ArchiveError) -> Exit {
+    match error {
+        ArchiveError::Destination(error) => destination_exit(error),
+        ArchiveError::Corrupt { .. } => Exit::Corrupt,
+        ArchiveError::WrongLog { .. } => Exit::WrongLog,
+        ArchiveError::NotFound { .. }
+        | ArchiveError::Gap { .. }
+        | ArchiveError::Fork { .. }
+        | ArchiveError::Newer { .. }
+        | ArchiveError::NeedsKey { .. }
+        | ArchiveError::WrongRecipients { .. }
+        | ArchiveError::Key(_)
+        | ArchiveError::BadSegment { .. } => Exit::Failed,
+        _ => Exit::Failed,
+    }
+}
+
+fn checkpoint_exit(error: &CheckpointError) -> Exit {
+    match error {
+        CheckpointError::Destination(error) => destination_exit(error),
+        CheckpointError::Corrupt { .. } => Exit::Corrupt,
+        CheckpointError::Cancelled => Exit::Interrupted,
+        CheckpointError::Store(_)
+        | CheckpointError::NotFound { .. }
+        | CheckpointError::InUse { .. }
+        | CheckpointError::NoSpace { .. }
+        | CheckpointError::Overtaken { .. }
+        | CheckpointError::NotADirectory { .. }
+        | CheckpointError::NotShared { .. }
+        | CheckpointError::File { .. } => Exit::Failed,
+        _ => Exit::Failed,
+    }
+}
+
+/// The exit code of any error that ends a command: by the error itself, never by one of its causes.
+pub(crate) fn exit_code(error: &(dyn Error + 'static)) -> Exit {
+    if let Some(EndReason::Fenced { .. }) = error.downcast_ref() {
+        return Exit::Fenced;
+    }
+    match error.downcast_ref() {
+        Some(error) => restore_exit(error),
+        None => Exit::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests;

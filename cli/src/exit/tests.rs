@@ -1,0 +1,79 @@
+use std::collections::BTreeSet;
+
+use tipline_backup::{
+    ArchiveError, CheckpointError, DestinationError, Record, RestoreError, Target,
+};
+use tipline_log::LogError;
+use tipline_producer::EndReason;
+use tipline_proto::Lineage;
+
+use super::{Exit, exit_code, restore_exit};
+
+#[test]
+fn every_kind_of_refusal_has_an_exit_code_of_its_own() {
+    let target = || Target::Height(5).to_string();
+    let errors = [
+        RestoreError::TooOld { target: target(), earliest: String::new() },
+        RestoreError::NotYet { target: target(), latest: String::new() },
+        RestoreError::Gap { target: target(), first: 3, last: 4 },
+        RestoreError::Corrupt { target: target(), needed: 3, what: String::new() },
+        RestoreError::NotEmpty { place: String::new() },
+    ];
+    let codes: BTreeSet<u8> = errors.iter().map(|error| restore_exit(error) as u8).collect();
+    assert_eq!(codes.len(), errors.len());
+    assert!(codes.iter().all(|code| *code >= 10));
+}
+
+#[test]
+fn a_mistake_of_ours_is_no_corrupt_backup() {
+    let internal = RestoreError::Internal { what: "it panicked".into(), source: None };
+    assert_eq!(restore_exit(&internal), Exit::Failed);
+    let differs = RestoreError::Verification { what: "block 5 is missing".into() };
+    assert_eq!(restore_exit(&differs), Exit::Corrupt);
+}
+
+#[test]
+fn a_log_that_is_corrupt_or_another_one_is_not_unavailable() {
+    let place = || "embedded:l.db".to_owned();
+    let lineage = Lineage::from_bytes([1; 16]);
+    let log = |error: LogError| restore_exit(&error.into());
+    let away = LogError::Unavailable { place: place(), what: "connect".into(), source: None };
+    assert_eq!(log(away), Exit::Unavailable);
+    let corrupt = LogError::Corrupt { place: place(), at: "entry 5".into(), source: None };
+    assert_eq!(log(corrupt), Exit::Corrupt);
+    let other = LogError::WrongLog { place: place(), expected: lineage, found: lineage };
+    assert_eq!(log(other), Exit::WrongLog);
+    assert_eq!(log(LogError::OutOfRange { asked: 1, first: 5, last: 9 }), Exit::Gap);
+    let unusable = LogError::Unusable { place: place(), why: "version".into(), source: None };
+    assert_eq!(log(unusable), Exit::Failed);
+}
+
+#[tokio::test]
+async fn a_destination_that_is_unavailable_is_so_through_whatever_reads_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let address = format!("dir:{}", directory.path().join("nowhere").display());
+    let nowhere = tipline_backup::Destination::open(&address).unwrap();
+    let error =
+        || async { Record::newest(&nowhere, tipline_backup::Check::Verify).await.unwrap_err() };
+    assert_eq!(restore_exit(&RestoreError::Destination(error().await)), Exit::Unavailable);
+    let archive = ArchiveError::Destination(error().await);
+    assert_eq!(restore_exit(&RestoreError::Archive(archive)), Exit::Unavailable);
+    let checkpoint = CheckpointError::Destination(error().await);
+    assert_eq!(restore_exit(&checkpoint.into()), Exit::Unavailable);
+    let address = tipline_backup::Destination::open("ftp:x").unwrap_err();
+    assert!(matches!(address, DestinationError::BadAddress { .. }));
+    assert_eq!(restore_exit(&address.into()), Exit::Failed);
+}
+
+#[test]
+fn an_error_is_classified_by_itself_and_not_by_its_causes() {
+    #[derive(Debug, thiserror::Error)]
+    #[error("something else")]
+    struct Other(#[source] RestoreError);
+
+    let cause = RestoreError::TooOld { target: String::new(), earliest: String::new() };
+    assert_eq!(exit_code(&cause), Exit::TooOld);
+    assert_eq!(exit_code(&Other(cause)), Exit::Failed);
+    assert_eq!(exit_code(&EndReason::Fenced { epoch: 1, by: 2 }), Exit::Fenced);
+    assert_eq!(exit_code(&EndReason::Stopped), Exit::Failed);
+}

@@ -1,0 +1,122 @@
+//! Where the log is, and how it is opened: the one place that knows every kind of log.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tipline_log::embedded::EmbeddedLog;
+use tipline_log::jetstream::{JetStreamLog, JetStreamOptions};
+use tipline_log::{Backoff, Log, LogError, Shortfall};
+use tipline_proto::{LogIdentity, LogName};
+
+use crate::address::LogAddress;
+use crate::options::{DEFAULT_LOG, Shared};
+use crate::output::report::{Failure, Sentence};
+
+/// Most time between two attempts to reach a log.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// A log that can be opened, again and again.
+#[derive(Debug, Clone)]
+pub(crate) struct LogLocation {
+    address: LogAddress,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Embedded(PathBuf),
+    JetStream(Box<JetStreamOptions>),
+}
+
+impl LogLocation {
+    /// The log of the settings. Opens nothing.
+    ///
+    /// # Errors
+    /// The settings contradict each other.
+    pub(crate) fn new(shared: &Shared, purpose: &str) -> Result<Self, Failure> {
+        let kind = match &shared.log {
+            LogAddress::Embedded(path) => Kind::Embedded(path.clone()),
+            LogAddress::Nats(nats) => {
+                Kind::JetStream(Box::new(shared.nats.options(nats, purpose)?))
+            }
+        };
+        Ok(Self { address: shared.log.clone(), kind })
+    }
+
+    /// The address as it may be shown.
+    pub(crate) fn address(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// The flag that names this log; empty for the one that needs none.
+    pub(crate) fn flag(&self) -> String {
+        match self.address() {
+            address if address == DEFAULT_LOG => String::new(),
+            address => format!(" --log {address}"),
+        }
+    }
+
+    /// The log's name: the last part of a NATS address. An embedded log is alone in its file.
+    pub(crate) fn log_name(&self) -> Result<LogName, tipline_proto::InvalidName> {
+        match &self.address {
+            LogAddress::Nats(nats) => Ok(nats.name().clone()),
+            LogAddress::Embedded(_) => "embedded".parse(),
+        }
+    }
+
+    /// Opens the log.
+    pub(crate) async fn open(&self) -> Result<Arc<dyn Log>, LogError> {
+        match &self.kind {
+            Kind::Embedded(path) => Ok(Arc::new(EmbeddedLog::open(path).await?)),
+            Kind::JetStream(options) => Ok(Arc::new(JetStreamLog::open(options).await?)),
+        }
+    }
+
+    /// Opens the log, and waits for as long as it is unavailable.
+    pub(crate) async fn open_patiently(&self) -> Result<Arc<dyn Log>, LogError> {
+        let mut backoff = Backoff::new(Duration::from_millis(100), LONGEST_PAUSE);
+        loop {
+            let error = match self.open().await {
+                Ok(log) => return Ok(log),
+                Err(error) if error.is_retryable() => error,
+                Err(error) => return Err(error),
+            };
+            tracing::warn!("waiting for the log: {}", tipline_log::error_chain(&error));
+            tokio::time::sleep(backoff.failed()).await;
+        }
+    }
+
+    /// Creates the log, and opens it.
+    pub(crate) async fn create(
+        &self,
+        identity: &LogIdentity,
+        replicas: usize,
+    ) -> Result<Arc<dyn Log>, LogError> {
+        match &self.kind {
+            Kind::Embedded(path) => Ok(Arc::new(EmbeddedLog::create(path, identity).await?)),
+            Kind::JetStream(options) => {
+                Ok(Arc::new(JetStreamLog::create(options, identity, replicas).await?))
+            }
+        }
+    }
+
+    /// Says how to create the log, where that is what is missing.
+    pub(crate) fn explain(&self, failure: Failure) -> Failure {
+        if !failure.is_log_not_found() {
+            return failure;
+        }
+        let flag = self.flag();
+        failure.advise(format!(
+            "if it was never created: tipline init{flag} --chain NAME --genesis HEX"
+        ))
+    }
+}
+
+/// A log that falls short, where that was not accepted.
+pub(crate) fn not_durable(place: &LogLocation, shortfalls: &[Shortfall]) -> Failure {
+    let text = format!("the log at {} can lose what it acknowledges", place.address());
+    Failure::from(Sentence(text)).list(shortfalls.iter().map(ToString::to_string)).advise(
+        "remove what falls short; or accept it with --accept-shortfalls, and status shows it",
+    )
+}

@@ -1,0 +1,7 @@
+//! What the program says: progress, logs, errors.
+
+pub(crate) mod consumer;
+pub(crate) mod progress;
+pub(crate) mod report;
+pub(crate) mod telemetry;
+pub(crate) mod terminal;

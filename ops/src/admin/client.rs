@@ -1,0 +1,164 @@
+//! Asking the process that has the store open.
+
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::time::Duration;
+
+use tipline_backup::CheckpointId;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio_util::sync::CancellationToken;
+
+use super::error::AdminError;
+use super::protocol::{Answer, MAX_LINE, Request};
+use crate::jobs::CheckpointOrder;
+
+/// How far a checkpoint is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointProgress {
+    /// What is being done.
+    pub doing: String,
+    /// Bytes that were moved.
+    pub moved: u64,
+    /// Bytes to move; 0 if that is not known.
+    pub total: u64,
+}
+
+/// Asks the process behind the socket for a checkpoint, and waits for it. `progress` is called now
+/// and then; `stop` cancels the checkpoint. `None`: no process has the store open.
+///
+/// # Errors
+/// See [`AdminError`].
+pub async fn request_checkpoint(
+    socket: &Path,
+    order: &CheckpointOrder,
+    stop: &CancellationToken,
+    mut progress: impl FnMut(CheckpointProgress),
+) -> Result<Option<CheckpointId>, AdminError> {
+    // The process may work in another directory.
+    let order = CheckpointOrder {
+        checkpoints: absolute(&order.checkpoints)?,
+        upload: order.upload.as_deref().map(absolute).transpose()?,
+        ..order.clone()
+    };
+    let Some(mut connection) = Connection::open(socket).await? else { return Ok(None) };
+    connection.send(&Request::Checkpoint(order)).await?;
+    let mut is_cancelled = false;
+    loop {
+        let answer = tokio::select! {
+            answer = connection.answer() => answer?,
+            () = stop.cancelled(), if !is_cancelled => {
+                is_cancelled = true;
+                // The answer to the first request says what became of it.
+                cancel_checkpoint(socket).await?;
+                continue;
+            }
+        };
+        match answer {
+            Answer::Progress { doing, moved, total } => {
+                progress(CheckpointProgress { doing, moved, total });
+            }
+            Answer::Made { id } => return Ok(Some(id.parse()?)),
+            Answer::Failed { error } => return Err(AdminError::Refused { why: error }),
+            _ => return Err(AdminError::Unexpected),
+        }
+    }
+}
+
+/// Cancels the checkpoint that is being made. Gives whether there was one; `None` if no process
+/// has the store open.
+///
+/// # Errors
+/// See [`AdminError`].
+pub async fn cancel_checkpoint(socket: &Path) -> Result<Option<bool>, AdminError> {
+    let Some(mut connection) = Connection::open(socket).await? else { return Ok(None) };
+    connection.send(&Request::CancelCheckpoint).await?;
+    match connection.answer().await? {
+        Answer::Cancelled { any } => Ok(Some(any)),
+        Answer::Failed { error } => Err(AdminError::Refused { why: error }),
+        _ => Err(AdminError::Unexpected),
+    }
+}
+
+/// A store that is frozen by this client. Dropping it thaws the store.
+#[derive(Debug)]
+pub struct FrozenStore {
+    connection: Connection,
+    /// Everything up to this entry is in it, durably.
+    pub index: u64,
+}
+
+/// Freezes a store, for at most `max`: nothing is applied meanwhile. `None` if no process has it
+/// open.
+///
+/// # Errors
+/// See [`AdminError`].
+pub async fn freeze(socket: &Path, max: Duration) -> Result<Option<FrozenStore>, AdminError> {
+    let Some(mut connection) = Connection::open(socket).await? else { return Ok(None) };
+    let max_ms = u64::try_from(max.as_millis()).unwrap_or(u64::MAX);
+    connection.send(&Request::Freeze { max_ms }).await?;
+    match connection.answer().await? {
+        Answer::Frozen { index } => Ok(Some(FrozenStore { connection, index })),
+        Answer::Failed { error } => Err(AdminError::Refused { why: error }),
+        _ => Err(AdminError::Unexpected),
+    }
+}
+
+impl FrozenStore {
+    /// Thaws the store. Gives whether it was frozen until now: if not, a snapshot of its volume
+    /// must not be used.
+    ///
+    /// # Errors
+    /// See [`AdminError`].
+    pub async fn thaw(mut self) -> Result<bool, AdminError> {
+        self.connection.send(&Request::Thaw).await?;
+        match self.connection.answer().await? {
+            Answer::Thawed { in_time } => Ok(in_time),
+            _ => Err(AdminError::Unexpected),
+        }
+    }
+}
+
+/// An address that means the same in any working directory.
+fn absolute(address: &str) -> io::Result<String> {
+    match address.strip_prefix("dir:") {
+        Some(path) => Ok(format!("dir:{}", std::path::absolute(path)?.display())),
+        None => Ok(address.to_owned()),
+    }
+}
+
+#[derive(Debug)]
+struct Connection {
+    stream: BufReader<UnixStream>,
+    line: Vec<u8>,
+}
+
+impl Connection {
+    /// `None` if nobody listens: there is no socket, or it is left of a process that was killed.
+    async fn open(socket: &Path) -> Result<Option<Self>, AdminError> {
+        match UnixStream::connect(socket).await {
+            Ok(stream) => Ok(Some(Self { stream: BufReader::new(stream), line: Vec::new() })),
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                Ok(None)
+            }
+            Err(source) => Err(AdminError::Unreachable { path: socket.to_owned(), source }),
+        }
+    }
+
+    async fn send(&mut self, request: &Request) -> Result<(), AdminError> {
+        let mut line = serde_json::to_string(request)?;
+        line.push('\n');
+        Ok(self.stream.write_all(line.as_bytes()).await?)
+    }
+
+    /// The next answer. Cancelling loses nothing.
+    async fn answer(&mut self) -> Result<Answer, AdminError> {
+        let most = MAX_LINE.saturating_sub(self.line.len() as u64);
+        (&mut self.stream).take(most).read_until(b'\n', &mut self.line).await?;
+        if self.line.pop() != Some(b'\n') {
+            return Err(AdminError::Gone);
+        }
+        let line = std::mem::take(&mut self.line);
+        Ok(serde_json::from_slice(&line)?)
+    }
+}

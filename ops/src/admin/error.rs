@@ -1,0 +1,41 @@
+//! Why the process that has a store open did not do what it was asked.
+
+use std::io;
+use std::path::PathBuf;
+
+use tipline_backup::NotAnId;
+
+/// Why a request over the admin socket failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AdminError {
+    /// There is a socket, and it cannot be connected to. Check its permissions.
+    #[error("the admin socket {} cannot be reached", path.display())]
+    Unreachable {
+        /// The socket.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// The process did not do it, for this reason.
+    #[error("{why}")]
+    Refused {
+        /// Its reason.
+        why: String,
+    },
+    /// The process closed the connection. What it was asked for is not done.
+    #[error("the process that has the store open ended before it was done")]
+    Gone,
+    /// It answered something that was not asked for, as another version may.
+    #[error("the process that has the store open answered something else")]
+    Unexpected,
+    /// It answered something that is not JSON.
+    #[error("the process that has the store open answered what cannot be read")]
+    Unreadable(#[from] serde_json::Error),
+    /// It named a checkpoint by what is no name.
+    #[error(transparent)]
+    Id(#[from] NotAnId),
+    /// The connection failed.
+    #[error("the connection to the process that has the store open failed")]
+    Io(#[from] io::Error),
+}

@@ -1,0 +1,38 @@
+//! The lines that are exchanged. An older client may ask a newer process, so keep names stable.
+
+use crate::jobs::CheckpointOrder;
+
+/// Longest line.
+pub(super) const MAX_LINE: u64 = 64 << 10;
+
+/// What a client asks for.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Request {
+    /// Make a checkpoint.
+    Checkpoint(CheckpointOrder),
+    /// Cancel the one that is being made.
+    CancelCheckpoint,
+    /// Freeze the store, for at most this long, or until the client thaws it or closes its connection.
+    Freeze { max_ms: u64 },
+    /// Thaw the store that this client froze.
+    Thaw,
+}
+
+/// What it is answered.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Answer {
+    /// It is under way.
+    Progress { doing: String, moved: u64, total: u64 },
+    /// The checkpoint of this name is whole.
+    Made { id: String },
+    /// Whether there was one to cancel.
+    Cancelled { any: bool },
+    /// The store is frozen at this entry.
+    Frozen { index: u64 },
+    /// It is thawed; whether it was frozen until now.
+    Thawed { in_time: bool },
+    /// It was not done, for this reason.
+    Failed { error: String },
+}

@@ -1,0 +1,64 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tipline_consumer::StoreHandle;
+use tipline_log::system_clock;
+use tipline_store::SqliteStore;
+use tokio_util::sync::CancellationToken;
+
+use super::{AdminError, AdminServer, cancel_checkpoint, freeze, request_checkpoint};
+use crate::jobs::{CheckpointMaker, CheckpointMode, CheckpointOrder};
+
+fn start(directory: &Path, socket: &Path) -> AdminServer {
+    let store = SqliteStore::open(directory.join("store.db")).unwrap();
+    let handle = StoreHandle::of(Box::new(store)).unwrap();
+    let maker = CheckpointMaker::new(handle, system_clock(), CancellationToken::new());
+    AdminServer::start(socket, Arc::new(maker)).unwrap()
+}
+
+fn order(directory: &Path) -> CheckpointOrder {
+    CheckpointOrder {
+        checkpoints: format!("dir:{}", directory.join("set").display()),
+        upload: None,
+        rate: None,
+        mode: CheckpointMode::Links,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_process_nobody_answers() {
+    let directory = tempfile::tempdir().unwrap();
+    let (socket, stop) = (directory.path().join("admin"), CancellationToken::new());
+    let order = order(directory.path());
+    assert!(request_checkpoint(&socket, &order, &stop, |_| {}).await.unwrap().is_none());
+    assert_eq!(cancel_checkpoint(&socket).await.unwrap(), None);
+    assert!(freeze(&socket, Duration::from_secs(1)).await.unwrap().is_none());
+
+    // Nor when the process has ended: the socket goes with it.
+    drop(start(directory.path(), &socket));
+    assert!(!socket.exists());
+    assert_eq!(cancel_checkpoint(&socket).await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_is_frozen_and_thawed() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("admin");
+    let _server = start(directory.path(), &socket);
+    let frozen = freeze(&socket, Duration::from_secs(60)).await.unwrap().unwrap();
+    assert_eq!(frozen.index, 0);
+    assert!(frozen.thaw().await.unwrap());
+    assert_eq!(cancel_checkpoint(&socket).await.unwrap(), Some(false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_is_refused_with_the_reason() {
+    let directory = tempfile::tempdir().unwrap();
+    let (socket, stop) = (directory.path().join("admin"), CancellationToken::new());
+    let _server = start(directory.path(), &socket);
+    let order = CheckpointOrder { upload: Some("ftp:x".into()), ..order(directory.path()) };
+    let refused = request_checkpoint(&socket, &order, &stop, |_| {}).await.unwrap_err();
+    let AdminError::Refused { why } = &refused else { panic!("{refused:?}") };
+    assert!(why.contains("ftp:x"), "{why}");
+}

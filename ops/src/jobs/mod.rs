@@ -1,0 +1,16 @@
+//! What runs beside a consumer.
+
+mod bootstrap;
+mod checks;
+mod maker;
+mod merge;
+mod schedule;
+
+pub use bootstrap::{Bootstrap, Filled};
+pub use checks::{CheckJob, CheckSchedule, DrillStore};
+pub use maker::{
+    CheckpointFailure, CheckpointMaker, CheckpointMode, CheckpointOrder, CheckpointRun,
+    checkpoint_set,
+};
+pub use merge::merge_segments;
+pub use schedule::CheckpointSchedule;

@@ -1,0 +1,41 @@
+//! What operators ask of a fleet, as a library: a node that embeds a replica has it without the
+//! program.
+//!
+//! - **Verdict**: whether everything is backed up, where, and up to which block. [`Observer`]
+//!   reads a log, [`assess`] decides, and is a pure function. [`Fleet`] serialises to the object
+//!   of `tipline status --json`.
+//! - **Jobs on a timer**: checkpoints and their uploads ([`CheckpointSchedule`]), verifying and
+//!   drilling what is kept ([`CheckSchedule`]), merging small segments ([`merge_segments`]),
+//!   starting a store from what is kept elsewhere ([`Bootstrap`]).
+//! - **Admin socket**: asking the process that has a store open for a checkpoint or for a pause
+//!   ([`AdminServer`], [`request_checkpoint`], [`freeze`]).
+//!
+//! It prints nothing, ends no process and reads no command line. Jobs say what they do in the
+//! logs, by `tracing`.
+
+#[cfg(unix)]
+mod admin;
+mod jobs;
+mod sources;
+mod summary;
+pub mod text;
+mod verdict;
+
+#[cfg(unix)]
+pub use admin::{
+    AdminError, AdminServer, CheckpointProgress, FrozenStore, cancel_checkpoint, freeze,
+    request_checkpoint,
+};
+pub use jobs::{
+    Bootstrap, CheckJob, CheckSchedule, CheckpointFailure, CheckpointMaker, CheckpointMode,
+    CheckpointOrder, CheckpointRun, CheckpointSchedule, DrillStore, Filled, checkpoint_set,
+    merge_segments,
+};
+pub use sources::{SourcesError, open_sources};
+pub use summary::{drill_summary, verify_summary};
+pub use verdict::{
+    CheckState, CheckView, ConsumerView, DEFAULT_IDENTITY_AGE, ExpectedCheck, Fleet, LogView,
+    NodeBackups, Observer, PrimaryView, Seen, ShortfallView, State, Thresholds, TipView, Verdict,
+    assess, backups_by_node, follow_checks, follow_identities, identity_reminders, review_checks,
+    unreadable,
+};

@@ -1,0 +1,39 @@
+//! The outcome of a check in a line, as it is printed, and kept in its record.
+
+use std::time::Duration;
+
+use tipline_backup::{DrillReport, VerifyReport};
+
+use crate::text::{age, number};
+
+/// The outcome of a verification in a line.
+pub fn verify_summary(report: &VerifyReport) -> String {
+    let problems: Vec<&String> = report.places.iter().flat_map(|place| &place.problems).collect();
+    match problems.as_slice() {
+        [] => format!("nothing wrong up to entry {}", number(report.index())),
+        [one] => (*one).clone(),
+        [first, rest @ ..] => format!("{first}, and {} more", rest.len()),
+    }
+}
+
+/// The outcome of a drill in a line.
+pub fn drill_summary(report: &DrillReport) -> String {
+    let (at, took) = (&report.restore.achieved, age(report.restore.duration));
+    let block = at.height.map(|height| format!(", block {}", number(height))).unwrap_or_default();
+    let log = match report.agrees_with_log {
+        None => "not compared with a log".to_owned(),
+        Some(false) => "it is NOT the history of the log".to_owned(),
+        Some(true) => "it is the history of the log".to_owned(),
+    };
+    let behind = match (report.entries_behind, report.seconds_behind) {
+        (Some(0), _) => "; nothing would have been lost".to_owned(),
+        (Some(entries), Some(seconds)) => format!(
+            "; {} entries would have been lost, {}",
+            number(entries),
+            age(Duration::from_secs_f64(seconds))
+        ),
+        (Some(entries), None) => format!("; {} entries would have been lost", number(entries)),
+        (None, _) => String::new(),
+    };
+    format!("restored to entry {}{block} in {took}: {log}{behind}", number(at.index))
+}

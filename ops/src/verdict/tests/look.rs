@@ -1,0 +1,131 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tipline_log::memory::MemoryLog;
+use tipline_log::{Appender, Receipts};
+use tipline_proto::{
+    Chain, Digest, Entry, Event, Hash, InstanceId, Level, Lineage, LogIdentity, OutboxId, Position,
+    Reached, Receipt, Role, Timestamp,
+};
+
+use super::super::assess::{Thresholds, assess};
+use super::super::fleet::{Fleet, State};
+use super::super::look::Observer;
+
+const LINEAGE: Lineage = Lineage::from_bytes([7; 16]);
+
+fn hash(height: u64) -> Hash {
+    Hash::new(vec![u8::try_from(height).unwrap(); 32]).unwrap()
+}
+
+fn block(height: u64) -> Event {
+    let (hash, parent_hash) = (hash(height), hash(height - 1));
+    Event::BlockCommitted { height, hash, parent_hash, payload: "block".into() }
+}
+
+fn proof(height: u64) -> Event {
+    Event::BlockProven { height, block_hash: hash(height), payload: "proof".into() }
+}
+
+/// A log and someone who looks at it.
+struct Scene {
+    log: MemoryLog,
+    observer: Observer,
+    positions: Vec<Position>,
+}
+
+impl Scene {
+    async fn new() -> Scene {
+        let chain = Chain { name: "mainnet".parse().unwrap(), genesis: hash(0) };
+        let name = "mainnet".parse().unwrap();
+        let identity = LogIdentity { name, chain, lineage: LINEAGE };
+        let log = MemoryLog::new(identity.clone());
+        let observer = Observer::new("memory".into(), Arc::new(log.clone())).await.unwrap();
+        let mut scene = Scene { log, observer, positions: vec![Position::origin(&identity)] };
+        let outbox = OutboxId::from_bytes([1; 16]);
+        scene.append(Event::EpochStarted { primary: "node-1".parse().unwrap(), outbox }).await;
+        scene
+    }
+
+    async fn append(&mut self, event: Event) {
+        let tail = self.log.tail().await.unwrap();
+        let sequence = tail.position.index;
+        let entry =
+            Entry::seal(&tail.position, 1, Timestamp::from_micros(sequence), sequence, event);
+        self.positions.push(entry.position());
+        self.log.append(&tail, &[entry]).await.unwrap();
+    }
+
+    async fn receipt(&self, name: &str, position: Position) {
+        let receipt = Receipt {
+            lineage: LINEAGE,
+            consumer: name.parse().unwrap(),
+            role: Role::Backup,
+            instance: InstanceId::from_bytes([1; 16]),
+            reached: Reached::up_to(position, Level::Durable),
+            block_tip: None,
+            proof_tip: None,
+            time: Timestamp::from_micros(1),
+            failure: None,
+            store: "memory".into(),
+        };
+        self.log.put_receipt(&receipt).await.unwrap();
+    }
+
+    async fn look(&mut self) -> Fleet {
+        let board = self.observer.board().await.unwrap();
+        let seen = self.observer.look(board).await.unwrap();
+        let silent_after = Duration::from_secs(15);
+        let thresholds =
+            Thresholds { max_lag: 2, silent_after, reserve: 50, accept_shortfalls: true };
+        assess(&seen, Timestamp::from_micros(2), &thresholds)
+    }
+
+    async fn height(&mut self) -> Option<u64> {
+        self.look().await.tip.map(|tip| tip.height)
+    }
+}
+
+#[tokio::test]
+async fn receipts_are_compared_with_the_logs_own_digests() {
+    let mut scene = Scene::new().await;
+    for height in 1..=3 {
+        scene.append(block(height)).await;
+    }
+    let altered = Position { index: 2, digest: Digest::from_bytes([9; 32]) };
+    let beyond = Position { index: 9, digest: Digest::from_bytes([9; 32]) };
+    scene.receipt("altered", altered).await;
+    scene.receipt("beyond", beyond).await;
+    scene.receipt("good", scene.positions[2]).await;
+    scene.receipt("new", scene.positions[0]).await;
+    scene.receipt("tip", scene.positions[4]).await;
+    let fleet = scene.look().await;
+    let states: Vec<_> = fleet.consumers.iter().map(|c| (c.name.as_str(), c.state)).collect();
+    let behind = State::Behind; // They have no block in their receipts.
+    let expected = [
+        ("altered", State::Diverged),
+        ("beyond", State::Ahead),
+        ("good", behind),
+        ("new", behind),
+        ("tip", behind),
+    ];
+    assert_eq!(states, expected);
+    // What is remembered for the next look does not change it.
+    assert_eq!(scene.look().await, fleet);
+    scene.receipt("good", altered).await;
+    assert_eq!(scene.look().await.consumers[2].state, State::Diverged);
+}
+
+#[tokio::test]
+async fn the_newest_block_is_found_over_what_came_behind_it() {
+    let mut scene = Scene::new().await;
+    assert_eq!(scene.height().await, None);
+    scene.append(block(1)).await;
+    scene.append(block(2)).await;
+    scene.append(proof(1)).await;
+    assert_eq!(scene.height().await, Some(2));
+    scene.append(proof(2)).await;
+    assert_eq!(scene.height().await, Some(2));
+    scene.append(Event::RolledBack { to_height: 1, to_hash: hash(1) }).await;
+    assert_eq!(scene.height().await, Some(1));
+}
