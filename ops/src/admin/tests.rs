@@ -12,7 +12,7 @@ use crate::jobs::{CheckpointMaker, CheckpointMode, CheckpointOrder};
 
 fn start(directory: &Path, socket: &Path) -> AdminServer {
     let store = SqliteStore::open(directory.join("store.db")).unwrap();
-    let handle = StoreHandle::of(Box::new(store)).unwrap();
+    let handle = StoreHandle::new(Box::new(store)).unwrap();
     let maker = CheckpointMaker::new(handle, system_clock(), CancellationToken::new());
     AdminServer::start(socket, Arc::new(maker)).unwrap()
 }
