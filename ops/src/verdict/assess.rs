@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tipline_backup::retention::{Reservation, Reserved, reservations};
-use tipline_log::Survey;
-use tipline_log::{Board, Extent, Shortfall, Tail};
-use tipline_proto::{Announcement, Digest, Level, LogIdentity, Receipt, Role, Timestamp, Tip};
+use tipline_log::{Board, Extent, Shortfall, Survey, Tail};
+use tipline_proto::{
+    Agreement, Announcement, Digest, Level, LogIdentity, Receipt, Role, Timestamp, Tip, agreement,
+};
 
 use super::fleet::{
     ConsumerView, Fleet, LogView, PrimaryView, ShortfallView, State, TipView, Verdict,
@@ -149,22 +150,23 @@ fn consumer(
     };
     let index = index(receipt);
     let age = now.since(receipt.time);
-    let said = || Level::ALL.into_iter().filter_map(|level| receipt.reached.reported(level));
-    let is_other = |index: u64, digest| seen.digests.get(&index).is_some_and(|own| *own != digest);
-    let state = if said().any(|position| is_other(position.index, position.digest)) {
-        State::Diverged
-    } else if said().any(|position| position.index > seen.tail.position.index) {
-        State::Ahead
-    } else if receipt.failure.is_some() {
-        State::Failed
-    } else if index.saturating_add(1) < seen.first {
-        State::Stranded
-    } else if age > thresholds.silent_after {
-        State::Silent
-    } else if lag_blocks.is_none_or(|lag| lag > thresholds.max_lag) {
-        State::Behind
-    } else {
-        State::Well
+    let digest_at = |index| seen.digests.get(&index).copied();
+    let state = match agreement(receipt, seen.tail.position, digest_at) {
+        Agreement::Diverged { .. } => State::Diverged,
+        Agreement::Ahead => State::Ahead,
+        // What the log no longer holds cannot contradict it.
+        Agreement::Agrees | Agreement::Unknown if receipt.failure.is_some() => State::Failed,
+        Agreement::Agrees | Agreement::Unknown => {
+            if index.saturating_add(1) < seen.first {
+                State::Stranded
+            } else if age > thresholds.silent_after {
+                State::Silent
+            } else if lag_blocks.is_none_or(|lag| lag > thresholds.max_lag) {
+                State::Behind
+            } else {
+                State::Well
+            }
+        }
     };
     ConsumerView {
         name: receipt.consumer.to_string(),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tipline_log::{Board, BoardFeed, Log, LogError, Shortfall, Tail};
-use tipline_proto::{Digest, Event, Level, Position, Receipt, Timestamp, Tip};
+use tipline_log::{Board, BoardFeed, Log, LogError, Shortfall, Tail, newest_block};
+use tipline_proto::{Digest, Position, Receipt, Timestamp, Tip};
 
 use super::assess::Seen;
 
@@ -85,9 +85,7 @@ impl Observer {
     ) -> Result<(), LogError> {
         let mut known = BTreeMap::from([(0, Position::origin(self.log.identity()).digest)]);
         known.insert(tail.position.index, tail.position.digest);
-        let positions = receipts.iter().flat_map(|receipt| {
-            Level::ALL.into_iter().filter_map(|level| receipt.reached.reported(level))
-        });
+        let positions = receipts.iter().flat_map(|receipt| receipt.reached.positions());
         for index in positions.map(|position| position.index) {
             if known.contains_key(&index) || index < first || index > tail.position.index {
                 continue;
@@ -112,22 +110,8 @@ impl Observer {
         let (seen, newest) = self.newest_block.take().unwrap_or_default();
         let down_to = (seen + 1).max(first).max(last.saturating_sub(LOOK_BACK));
         let mut found = newest.filter(|_| seen <= last);
-        for index in (down_to..=last).rev() {
-            let entry = match self.log.entry(index).await {
-                Ok(entry) => entry,
-                // Trimmed away meanwhile.
-                Err(LogError::OutOfRange { .. }) => break,
-                Err(error) => return Err(error),
-            };
-            let tip = match entry.event {
-                Event::BlockCommitted { height, hash, .. } => Tip { height, hash },
-                Event::RolledBack { to_height, to_hash } => {
-                    Tip { height: to_height, hash: to_hash }
-                }
-                _ => continue,
-            };
+        if let Some(tip) = newest_block(&*self.log, down_to..=last).await? {
             found = Some(tip);
-            break;
         }
         self.newest_block = Some((last, found.clone()));
         Ok(found)
