@@ -5,5 +5,6 @@
 mod circles;
 mod documented;
 mod libraries;
+mod pure;
 mod shape;
 mod sources;
