@@ -23,7 +23,7 @@ impl From<&LogIdentity> for StoreIdentity {
 /// What a store remembers of the links of its chain, besides the cursor.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoredLinks {
-    /// As given with the newest [`Batch::base`].
+    /// As given with the newest [`Batch::base`](crate::Batch::base).
     pub base: Option<Tip>,
     /// Heights above the cursor's proof tip that have their proof.
     pub proven_above: BTreeSet<u64>,
