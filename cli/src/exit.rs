@@ -91,9 +91,10 @@ fn destination_exit(error: &DestinationError) -> Exit {
         DestinationError::NotFound { .. }
         | DestinationError::Short { .. }
         | DestinationError::Exists { .. }
-        | DestinationError::NoSpace { .. }
-        | DestinationError::Cancelled { .. } => Exit::Unavailable,
-        DestinationError::BadAddress { .. } => Exit::Failed,
+        | DestinationError::NoSpace { .. } => Exit::Unavailable,
+        DestinationError::Cancelled { .. } => Exit::Interrupted,
+        // A file of this machine says nothing about the place.
+        DestinationError::File { .. } | DestinationError::BadAddress { .. } => Exit::Failed,
         _ => Exit::Failed,
     }
 }
