@@ -52,7 +52,7 @@ const STALLS: usize = 100;
 /// | `records` | key | index, time, value as a payload (`record_values` by key) |
 /// | `marks` | name | index, time, option of the block tip |
 ///
-/// A directory `snapshot-…` in it is of a checkpoint under way; what is left of one is removed when
+/// A directory `pinned-…` in it is of a checkpoint under way; what is left of one is removed when
 /// the store is opened for writing.
 ///
 /// `index` is the index of the entry that a row came with, `time` that entry's commit time at the

@@ -186,3 +186,17 @@ fn a_reader_from_outside_writes_nothing() {
     drop(reader);
     assert_eq!(contents(&path), before);
 }
+
+/// Its name is written down, because an older program may have left it.
+#[test]
+fn what_a_killed_checkpoint_left_is_removed_by_the_next_writer() {
+    let (_directory, path) = place();
+    drop(created(&path));
+    let left = path.join("pinned-1-0");
+    fs::create_dir(&left).unwrap();
+    fs::write(left.join("000001.sst"), "x").unwrap();
+    drop(RocksDbReader::open(&path).unwrap());
+    assert!(left.exists(), "a reader may run beside the checkpoint");
+    drop(RocksDbStore::open(&path).unwrap());
+    assert!(!left.exists());
+}
