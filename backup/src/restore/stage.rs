@@ -265,9 +265,10 @@ impl Stage {
             rename(&staged, path)?;
             sync(parent(path))?;
             remove(&replaced)?;
-            // What is left of the staged store are locks.
-            remove(&staged)?;
         }
+        // What is left of the staged store are locks. What it was made of is left too, if the
+        // attempt that made it was killed directly after.
+        self.clear()?;
         remove(&placing)?;
         sync(parent(&placing))
     }

@@ -138,6 +138,29 @@ async fn what_was_staged_for_another_point_is_not_used() {
     kept.model(50).assert_is(&*open(&place).reader().unwrap(), "50");
 }
 
+/// Killed between staging what was fetched and removing the rest of what was fetched.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_attempt_fetched_does_not_stay_beside_the_store() {
+    let kept = Kept::of(History::random(27, 60)).await;
+    kept.segments(60, 20).await;
+    let directory = tempfile::tempdir().unwrap();
+    let place = place(&["sqlite"], directory.path());
+    let mut staged = (place.open)(&[directory.path().join("store-0.restoring")]).unwrap();
+    let log = tipline_store::conformance::history::log();
+    staged.create(&log).unwrap();
+    let mut model = tipline_store::conformance::model::Model::new(&log);
+    staged.apply(&model.batch(&kept.entries()[..40])).unwrap();
+    drop(staged);
+    fs::create_dir(directory.path().join("store-0.fetching")).unwrap();
+    fs::write(directory.path().join("store-0.fetching/part-0"), b"of a checkpoint").unwrap();
+    fs::write(directory.path().join("store-0.carrying.lock"), b"").unwrap();
+    let report = run(kept.sources(), place.clone(), settings(Target::Latest, false)).await.unwrap();
+    assert_eq!(report.resumed_at, Some(40));
+    let left = names_in(directory.path());
+    let is_rest = |name: &String| name.contains("fetching") || name.contains("carrying");
+    assert!(!left.iter().any(is_rest), "{left:?}");
+}
+
 /// A store that fails to open after it was staged: nothing is installed.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_inspected_is_not_installed() {
