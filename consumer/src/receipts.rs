@@ -199,6 +199,7 @@ impl Issuer {
         let cursor = news.cursor.as_ref();
         let reached = cursor.map(|cursor| Reached::up_to(cursor.position, self.settings.level));
         Receipt {
+            applying: None,
             lineage: self.log.identity().lineage,
             consumer: self.settings.name.clone(),
             role: self.settings.role,

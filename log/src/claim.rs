@@ -66,6 +66,12 @@ async fn announce(log: &dyn Log, primary: &Label, entry: &Entry) -> Result<Claim
     let (block_tip, proof_tip) =
         before.map_or((None, None), |before| (before.block_tip, before.proof_tip));
     log.announce(&Announcement {
+        outbox_waiting_bytes: 0,
+        outbox_oldest: None,
+        outbox_max_events: 0,
+        outbox_max_bytes: 0,
+        held_up: None,
+        source_failure: None,
         lineage: log.identity().lineage,
         primary: primary.clone(),
         epoch: entry.epoch,

@@ -83,6 +83,7 @@ async fn a_survey_compares_receipts_with_the_log() {
     let said = [("a", positions[6]), ("b", elsewhere), ("c", positions[0])];
     for (name, position) in said {
         let receipt = Receipt {
+            applying: None,
             lineage: Lineage::from_bytes([3; 16]),
             consumer: name.parse().unwrap(),
             role: Role::Backup,

@@ -190,6 +190,12 @@ async fn announce(
         return;
     };
     let announcement = Announcement {
+        outbox_waiting_bytes: 0,
+        outbox_oldest: None,
+        outbox_max_events: 0,
+        outbox_max_bytes: 0,
+        held_up: None,
+        source_failure: None,
         lineage: log.identity().lineage,
         primary: publisher.settings.primary.clone(),
         epoch: progress.epoch,

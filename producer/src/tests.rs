@@ -52,6 +52,7 @@ fn settings() -> ProducerSettings {
 
 fn receipt(log: &MemoryLog, name: &str, position: Position) -> Receipt {
     Receipt {
+        applying: None,
         lineage: log.identity().lineage,
         consumer: name.parse().unwrap(),
         role: Role::Backup,

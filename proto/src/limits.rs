@@ -18,6 +18,8 @@ pub const MAX_CHAIN_NAME_BYTES: usize = 64;
 pub const MAX_LABEL_BYTES: usize = 256;
 /// Longest text in a receipt or an announcement: a failure, a store's place.
 pub const MAX_TEXT_BYTES: usize = 4096;
+/// Longest receipt or announcement: 64 KiB, several times what the texts in one can be.
+pub const MAX_BOARD_MESSAGE_BYTES: usize = 64 << 10;
 /// Most messages in a unit, which is appended all or nothing. It is the broker's
 /// limit for an atomic batch; at one block and one proof every 3 s, 25 minutes of a chain.
 pub const MAX_UNIT_MESSAGES: usize = 1000;

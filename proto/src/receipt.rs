@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::identity::{InstanceId, Lineage};
 use crate::name::ConsumerName;
@@ -60,20 +61,21 @@ impl FromStr for Level {
 
 /// What a consumer is for. The numbers are persisted: keep stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
 pub enum Role {
     /// Serves reads.
-    Replica = 1,
+    Replica,
     /// Exists to be restored from.
-    Backup = 2,
+    Backup,
     /// Writes segments to object storage.
-    Archive = 3,
+    Archive,
     /// Checks the log.
-    Audit = 4,
+    Audit,
+    /// One of a newer version, with its number: consumers may be upgraded before their primary.
+    Unknown(i32),
 }
 
 impl Role {
-    /// Every role.
+    /// Every role that this version knows.
     pub const ALL: [Role; 4] = [Role::Replica, Role::Backup, Role::Archive, Role::Audit];
 
     /// The role as it is printed.
@@ -83,7 +85,25 @@ impl Role {
             Role::Backup => "backup",
             Role::Archive => "archive",
             Role::Audit => "audit",
+            Role::Unknown(_) => "unknown",
         }
+    }
+
+    /// The number as it is persisted.
+    pub(crate) const fn number(self) -> i32 {
+        match self {
+            Role::Replica => 1,
+            Role::Backup => 2,
+            Role::Archive => 3,
+            Role::Audit => 4,
+            Role::Unknown(number) => number,
+        }
+    }
+
+    /// The role that has a number.
+    pub(crate) fn of_number(number: i32) -> Self {
+        let known = Role::ALL.into_iter().find(|role| role.number() == number);
+        known.unwrap_or(Role::Unknown(number))
     }
 }
 
@@ -157,6 +177,10 @@ pub struct Receipt {
     pub failure: Option<String>,
     /// The store as text: kind and place.
     pub store: String,
+    /// For how long the store had been applying its present batch when this was sent, by the
+    /// consumer's clock; `None` while it applies nothing. Receipts are repeated meanwhile, so a
+    /// store that hangs is seen.
+    pub applying: Option<Duration>,
 }
 
 /// What the primary says of itself, so that others know the newest block and whether the
@@ -179,6 +203,19 @@ pub struct Announcement {
     pub outbox_events: u64,
     /// Payload bytes that the outbox holds, of logged events that it keeps included.
     pub outbox_bytes: u64,
+    /// Payload bytes of the events that are not in the log yet.
+    pub outbox_waiting_bytes: u64,
+    /// Commit time of the oldest event that is not in the log yet, by the primary's clock; `None`
+    /// if nothing waits.
+    pub outbox_oldest: Option<Timestamp>,
+    /// How many events may wait; 0 if it is not said.
+    pub outbox_max_events: u64,
+    /// How many payload bytes may wait; 0 if it is not said.
+    pub outbox_max_bytes: u64,
+    /// Why the log does not take what waits; `None` while it does.
+    pub held_up: Option<String>,
+    /// What is wrong with the source of the events; `None` if nothing is.
+    pub source_failure: Option<String>,
     /// When it was sent, by the primary's clock. Repeated while nothing happens.
     pub time: Timestamp,
     /// Why the primary stopped; `None` while it runs.

@@ -1,6 +1,8 @@
 //! From and to bytes. Generated types stop here. What comes out of this file cannot be in a
 //! wrong state, and every input that is not exactly right is an error, never a panic.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use prost::Message;
 
@@ -10,7 +12,7 @@ use crate::event::{Event, Kind, Label};
 use crate::generated as pb;
 use crate::hash::{Hash, Key, TransactionId};
 use crate::identity::{InstanceId, Lineage, OutboxId};
-use crate::limits::{MAX_PAYLOAD_BYTES, MAX_TEXT_BYTES};
+use crate::limits::{MAX_BOARD_MESSAGE_BYTES, MAX_PAYLOAD_BYTES, MAX_TEXT_BYTES};
 use crate::position::{Cursor, Position};
 use crate::receipt::{Announcement, Level, Reached, Receipt, Role};
 use crate::time::Timestamp;
@@ -126,8 +128,16 @@ impl Fields {
         self.check(field, fits.ok_or_else(|| format!("{length} bytes, over {MAX_TEXT_BYTES}")))
     }
 
-    fn failure(&self, value: String) -> Result<Option<String>, DecodeError> {
-        Ok(Some(self.text("failure", value)?).filter(|text| !text.is_empty()))
+    /// For what anybody may put onto the board.
+    fn small(&self, bytes: &Bytes) -> Result<(), DecodeError> {
+        let length = bytes.len();
+        let fits = (length <= MAX_BOARD_MESSAGE_BYTES).then_some(());
+        let why = || format!("{length} bytes are there, {MAX_BOARD_MESSAGE_BYTES} are allowed");
+        self.check("length", fits.ok_or_else(why))
+    }
+
+    fn failure(&self, field: &'static str, value: String) -> Result<Option<String>, DecodeError> {
+        Ok(Some(self.text(field, value)?).filter(|text| !text.is_empty()))
     }
 }
 
@@ -162,6 +172,15 @@ fn put_failure(failure: Option<&str>) -> String {
         Some(reason) => shorten(reason),
         None => String::new(),
     }
+}
+
+/// Microseconds, at least one: 0 says that there is none.
+fn put_duration(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX).max(1)
+}
+
+fn take_duration(micros: u64) -> Option<Duration> {
+    (micros > 0).then(|| Duration::from_micros(micros))
 }
 
 /// Cuts a text that people read down to its limit, at a character.
@@ -372,7 +391,7 @@ impl Receipt {
         let message = pb::Receipt {
             lineage: Bytes::copy_from_slice(self.lineage.as_bytes()),
             consumer: self.consumer.as_str().to_owned(),
-            role: self.role as i32,
+            role: self.role.number(),
             instance: Bytes::copy_from_slice(self.instance.as_bytes()),
             reached: reached.collect(),
             block_tip: self.block_tip.as_ref().map(put_tip),
@@ -380,39 +399,41 @@ impl Receipt {
             time_us: self.time.as_micros(),
             failure: put_failure(self.failure.as_deref()),
             store: shorten(&self.store),
+            applying_us: self.applying.map_or(0, put_duration),
         };
         message.encode_to_vec().into()
     }
 
-    /// Reads a receipt. Fields that a newer version added are ignored, so that consumers can
-    /// be upgraded before their primary.
+    /// Reads a receipt. What a newer version added is no error, so that consumers can be upgraded
+    /// before their primary: fields and levels are left out, a role is [`Role::Unknown`].
     ///
     /// # Errors
     /// The bytes are not a receipt.
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
         let fields = Fields("receipt");
+        fields.small(&bytes)?;
         let message: pb::Receipt = decode("receipt", bytes)?;
         let mut reached = Reached::default();
         for said in message.reached {
             let level = Level::ALL.into_iter().find(|level| *level as i32 == said.level);
-            let level = fields.need("a known level", level)?;
+            let Some(level) = level else { continue };
             if reached.reported(level).is_some() {
                 fields.check("reached", Err(format!("{level} comes twice")))?;
             }
             reached.set(level, fields.position("position", said.position)?);
         }
-        let role = Role::ALL.into_iter().find(|role| *role as i32 == message.role);
         Ok(Self {
             lineage: fields.lineage(&message.lineage)?,
             consumer: fields.check("consumer", message.consumer.parse())?,
-            role: fields.need("a known role", role)?,
+            role: Role::of_number(message.role),
             instance: InstanceId::from_bytes(fields.array("instance", &message.instance)?),
             reached,
             block_tip: fields.tip(message.block_tip)?,
             proof_tip: message.proof_tip,
             time: Timestamp::from_micros(message.time_us),
-            failure: fields.failure(message.failure)?,
+            failure: fields.failure("failure", message.failure)?,
             store: fields.text("store", message.store)?,
+            applying: take_duration(message.applying_us),
         })
     }
 }
@@ -432,6 +453,12 @@ impl Announcement {
             outbox_bytes: self.outbox_bytes,
             time_us: self.time.as_micros(),
             failure: put_failure(self.failure.as_deref()),
+            outbox_waiting_bytes: self.outbox_waiting_bytes,
+            outbox_oldest_us: self.outbox_oldest.map_or(0, Timestamp::as_micros),
+            outbox_max_events: self.outbox_max_events,
+            outbox_max_bytes: self.outbox_max_bytes,
+            held_up: put_failure(self.held_up.as_deref()),
+            source_failure: put_failure(self.source_failure.as_deref()),
         };
         message.encode_to_vec().into()
     }
@@ -443,6 +470,7 @@ impl Announcement {
     /// The bytes are not an announcement.
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
         let fields = Fields("announcement");
+        fields.small(&bytes)?;
         let message: pb::Announcement = decode("announcement", bytes)?;
         Ok(Self {
             lineage: fields.lineage(&message.lineage)?,
@@ -453,8 +481,15 @@ impl Announcement {
             proof_tip: message.proof_tip,
             outbox_events: message.outbox_events,
             outbox_bytes: message.outbox_bytes,
+            outbox_waiting_bytes: message.outbox_waiting_bytes,
+            outbox_oldest: (message.outbox_oldest_us > 0)
+                .then(|| Timestamp::from_micros(message.outbox_oldest_us)),
+            outbox_max_events: message.outbox_max_events,
+            outbox_max_bytes: message.outbox_max_bytes,
+            held_up: fields.failure("held up", message.held_up)?,
+            source_failure: fields.failure("source failure", message.source_failure)?,
             time: Timestamp::from_micros(message.time_us),
-            failure: fields.failure(message.failure)?,
+            failure: fields.failure("failure", message.failure)?,
         })
     }
 }

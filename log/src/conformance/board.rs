@@ -12,6 +12,12 @@ use crate::spec::Board;
 
 fn announcement_of(log: &LogIdentity, epoch: u64) -> Announcement {
     Announcement {
+        outbox_waiting_bytes: 0,
+        outbox_oldest: None,
+        outbox_max_events: 0,
+        outbox_max_bytes: 0,
+        held_up: None,
+        source_failure: None,
         lineage: log.lineage,
         primary: Label::new("primary").unwrap(),
         epoch,

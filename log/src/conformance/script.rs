@@ -36,6 +36,7 @@ pub(super) fn consumer(name: &str) -> ConsumerName {
 pub(super) fn receipt(log: &LogIdentity, name: &str, index: u64) -> Receipt {
     let position = Position { index, digest: Position::origin(log).digest };
     Receipt {
+        applying: None,
         lineage: log.lineage,
         consumer: consumer(name),
         role: Role::Replica,

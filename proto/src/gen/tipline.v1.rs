@@ -175,6 +175,10 @@ pub struct Receipt {
     /// The store, for people: kind and place.
     #[prost(string, tag = "10")]
     pub store: ::prost::alloc::string::String,
+    /// For how long the store had been applying its present batch when this was sent, microseconds.
+    /// 0: it is not applying.
+    #[prost(uint64, tag = "11")]
+    pub applying_us: u64,
 }
 /// What the primary says of itself. The newest one replaces all before it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -205,6 +209,24 @@ pub struct Announcement {
     /// Why the primary stopped; empty while it runs.
     #[prost(string, tag = "10")]
     pub failure: ::prost::alloc::string::String,
+    /// Payload bytes of the events that are not in the log yet.
+    #[prost(uint64, tag = "11")]
+    pub outbox_waiting_bytes: u64,
+    /// Commit time of the oldest event that is not in the log yet, microseconds since 1970, by the
+    /// primary's clock. 0: nothing waits.
+    #[prost(uint64, tag = "12")]
+    pub outbox_oldest_us: u64,
+    /// How many events and payload bytes may wait. 0: not said.
+    #[prost(uint64, tag = "13")]
+    pub outbox_max_events: u64,
+    #[prost(uint64, tag = "14")]
+    pub outbox_max_bytes: u64,
+    /// Why the log does not take what waits; empty while it does.
+    #[prost(string, tag = "15")]
+    pub held_up: ::prost::alloc::string::String,
+    /// What is wrong with the source of the events; empty if nothing is.
+    #[prost(string, tag = "16")]
+    pub source_failure: ::prost::alloc::string::String,
 }
 /// How safe the data up to a position is in a consumer's store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -246,7 +268,8 @@ impl Level {
         }
     }
 }
-/// What a consumer is for.
+/// What a consumer is for. A reader carries a role that it does not know, and leaves out a level
+/// that it does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Role {

@@ -32,6 +32,7 @@ fn receipt(positions: [Option<Position>; 4]) -> Receipt {
         }
     }
     Receipt {
+        applying: None,
         lineage: Lineage::from_bytes([1; 16]),
         consumer: "backup-1".parse::<ConsumerName>().unwrap(),
         role: Role::Backup,

@@ -2,6 +2,8 @@
 //!
 //! Strategies are boxed: inside one another they would be too large for the stack of a test.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use proptest::arbitrary::any;
 use proptest::collection::vec;
@@ -184,18 +186,22 @@ fn failure() -> impl Strategy<Value = Option<String>> {
 }
 
 pub(super) fn receipt() -> BoxedStrategy<Receipt> {
-    let who = (lineage(), consumer_name(), 0..Role::ALL.len(), any::<[u8; 16]>());
+    let role = prop_oneof![(1..=4i32), (5..=i32::MAX)].prop_map(Role::of_number);
+    let who = (lineage(), consumer_name(), role, any::<[u8; 16]>());
     let far = (reached(), option::of(tip()), option::of(number()), time());
-    (who, far, failure(), text_within(MAX_TEXT_BYTES))
+    let applying = option::of((1..u64::MAX).prop_map(Duration::from_micros));
+    (who, far, failure(), text_within(MAX_TEXT_BYTES), applying)
         .prop_map(
             |(
                 (lineage, consumer, role, instance),
                 (reached, block_tip, proof_tip, time),
                 failure,
                 store,
+                applying,
             )| {
-                let (role, instance) = (Role::ALL[role], InstanceId::from_bytes(instance));
+                let instance = InstanceId::from_bytes(instance);
                 Receipt {
+                    applying,
                     lineage,
                     consumer,
                     role,
@@ -215,13 +221,22 @@ pub(super) fn receipt() -> BoxedStrategy<Receipt> {
 pub(super) fn announcement() -> BoxedStrategy<Announcement> {
     let who = (lineage(), label(), number(), position());
     let far = (option::of(tip()), option::of(number()), number(), number(), time());
-    (who, far, failure())
+    let oldest = option::of((1..u64::MAX).prop_map(Timestamp::from_micros));
+    let waiting = (number(), oldest, number(), number(), failure(), failure());
+    (who, far, failure(), waiting)
         .prop_map(
             |(
                 (lineage, primary, epoch, tail),
                 (block_tip, proof_tip, outbox_events, outbox_bytes, time),
                 failure,
+                (waiting, outbox_oldest, max_events, max_bytes, held_up, source_failure),
             )| Announcement {
+                outbox_waiting_bytes: waiting,
+                outbox_oldest,
+                outbox_max_events: max_events,
+                outbox_max_bytes: max_bytes,
+                held_up,
+                source_failure,
                 lineage,
                 primary,
                 epoch,

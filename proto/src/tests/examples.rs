@@ -120,6 +120,7 @@ pub(super) fn receipts() -> Vec<(&'static str, Receipt)> {
     reached.set(Level::Applied, entries[2].1.position());
     reached.set(Level::Offsite, entries[0].1.position());
     let full = Receipt {
+        applying: None,
         lineage: Lineage::from_bytes(LINEAGE),
         consumer: "backup-1".parse().unwrap(),
         role: Role::Backup,
@@ -139,11 +140,22 @@ pub(super) fn receipts() -> Vec<(&'static str, Receipt)> {
         failure: None,
         ..full.clone()
     };
-    vec![("fresh", fresh), ("full", full)]
+    let applying = Receipt {
+        failure: None,
+        applying: Some(std::time::Duration::from_micros(1_500_000)),
+        ..full.clone()
+    };
+    vec![("fresh", fresh), ("full", full), ("applying", applying)]
 }
 
 pub(super) fn announcements() -> Vec<(&'static str, Announcement)> {
     let full = Announcement {
+        outbox_waiting_bytes: 0,
+        outbox_oldest: None,
+        outbox_max_events: 0,
+        outbox_max_bytes: 0,
+        held_up: None,
+        source_failure: None,
         lineage: Lineage::from_bytes(LINEAGE),
         primary: "node-a".parse().unwrap(),
         epoch: EPOCH,
@@ -164,5 +176,15 @@ pub(super) fn announcements() -> Vec<(&'static str, Announcement)> {
         failure: None,
         ..full.clone()
     };
-    vec![("fresh", fresh), ("full", full)]
+    let held_up = Announcement {
+        failure: None,
+        outbox_waiting_bytes: 1000,
+        outbox_oldest: Some(Timestamp::from_micros(TIME - 7_000_000)),
+        outbox_max_events: 100_000,
+        outbox_max_bytes: 1 << 30,
+        held_up: Some("no space".to_owned()),
+        source_failure: Some("block 7 is gone".to_owned()),
+        ..full.clone()
+    };
+    vec![("fresh", fresh), ("full", full), ("held_up", held_up)]
 }

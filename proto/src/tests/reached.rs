@@ -38,8 +38,8 @@ fn levels_are_ordered_and_keep_their_numbers() {
     let persisted = [(1, "applied"), (2, "durable"), (3, "verified"), (4, "offsite")];
     assert_eq!(numbers, persisted, "persisted: keep stable");
     assert!(Level::ALL.is_sorted());
-    let numbers: Vec<(u8, &str)> =
-        crate::Role::ALL.into_iter().map(|role| (role as u8, role.as_str())).collect();
+    let numbers: Vec<(i32, &str)> =
+        crate::Role::ALL.into_iter().map(|role| (role.number(), role.as_str())).collect();
     let persisted = [(1, "replica"), (2, "backup"), (3, "archive"), (4, "audit")];
     assert_eq!(numbers, persisted, "persisted: keep stable");
 }

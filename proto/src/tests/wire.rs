@@ -6,7 +6,7 @@ use prost::Message;
 
 use super::{arbitrary, examples};
 use crate::limits::{MAX_PAYLOAD_BYTES, MAX_TEXT_BYTES};
-use crate::{Announcement, Cursor, DecodeError, Entry, Event, Receipt, generated as pb};
+use crate::{Announcement, Cursor, DecodeError, Entry, Event, Receipt, Role, generated as pb};
 
 proptest! {
     #[test]
@@ -168,11 +168,33 @@ fn a_receipt_says_each_level_once() {
     message.reached.push(message.reached[0].clone());
     let error = Receipt::decode(message.encode_to_vec().into()).unwrap_err();
     assert_eq!(chain(&error), "a Tipline receipt whose reached cannot be\napplied comes twice");
+}
 
-    message.reached[0].level = 5;
+#[test]
+fn a_receipt_of_a_newer_version_counts_for_what_is_known_of_it() {
+    let (_, receipt) = &examples::receipts()[1];
+    let mut message = pb::Receipt::decode(receipt.encode()).unwrap();
+    message.role = 9;
+    message.reached.push(pb::Reached { level: 5, ..message.reached[0].clone() });
+    let read = Receipt::decode(message.encode_to_vec().into()).unwrap();
+    assert_eq!(read.role, Role::Unknown(9));
+    assert_eq!(read.role.as_str(), "unknown");
+    assert_eq!(read.reached, receipt.reached, "without the level that this version does not know");
+    assert_eq!(pb::Receipt::decode(read.encode()).unwrap().role, 9, "it is carried on");
+}
+
+/// Two bytes of an empty level become 56 in memory.
+#[test]
+fn what_the_board_holds_is_small() {
+    let (_, receipt) = &examples::receipts()[1];
+    let mut message = pb::Receipt::decode(receipt.encode()).unwrap();
+    message.reached.resize(100_000, pb::Reached::default());
     let error = Receipt::decode(message.encode_to_vec().into()).unwrap_err();
-    let expected = "a Tipline receipt without a known level; a newer version may have written it";
-    assert_eq!(chain(&error), expected);
+    assert!(chain(&error).contains("65536 are allowed"), "{}", chain(&error));
+    let (_, announcement) = &examples::announcements()[1];
+    let large = Bytes::from([&announcement.encode()[..], &[0; 65536]].concat());
+    let error = Announcement::decode(large).unwrap_err();
+    assert!(chain(&error).contains("65536 are allowed"), "{}", chain(&error));
 }
 
 #[test]

@@ -175,6 +175,7 @@ async fn raw(url: &str) -> async_nats::jetstream::Context {
 fn receipt(consumer: &str, index: u64) -> Receipt {
     let position = Position { index, ..Position::origin(&identity(1)) };
     Receipt {
+        applying: None,
         lineage: identity(1).lineage,
         consumer: consumer.parse().unwrap(),
         role: Role::Replica,

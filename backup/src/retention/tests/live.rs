@@ -34,6 +34,7 @@ fn proven(position: Position) -> Proven {
 /// What an archiver sends that has lost its destination without noticing, or lies.
 fn hollow(position: Position) -> Receipt {
     Receipt {
+        applying: None,
         lineage: log().lineage,
         consumer: "archive".parse().unwrap(),
         role: Role::Archive,

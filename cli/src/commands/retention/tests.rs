@@ -47,6 +47,7 @@ async fn log() -> (MemoryLog, Vec<Position>) {
 
 async fn put(log: &MemoryLog, name: &str, position: Position) {
     let receipt = Receipt {
+        applying: None,
         lineage: identity().lineage,
         consumer: name.parse().unwrap(),
         role: Role::Backup,

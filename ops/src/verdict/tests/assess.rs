@@ -32,6 +32,7 @@ fn seconds_ago(seconds: u64) -> Timestamp {
 
 fn receipt(name: &str, role: Role, index: u64, height: u64) -> Receipt {
     Receipt {
+        applying: None,
         lineage: LINEAGE,
         consumer: name.parse().unwrap(),
         role,
@@ -53,6 +54,12 @@ fn seen() -> Seen {
         lineage: LINEAGE,
     };
     let primary = Announcement {
+        outbox_waiting_bytes: 0,
+        outbox_oldest: None,
+        outbox_max_events: 0,
+        outbox_max_bytes: 0,
+        held_up: None,
+        source_failure: None,
         lineage: LINEAGE,
         primary: "node-1".parse().unwrap(),
         epoch: 3,

@@ -58,6 +58,7 @@ impl Scene {
 
     async fn receipt(&self, name: &str, position: Position) {
         let receipt = Receipt {
+            applying: None,
             lineage: LINEAGE,
             consumer: name.parse().unwrap(),
             role: Role::Backup,
