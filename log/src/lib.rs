@@ -45,5 +45,6 @@ pub use error::{AppendError, LogError, error_chain, error_texts};
 pub use preflight::{Preflight, Shortfall};
 pub use spec::{
     Appender, Board, BoardFeed, Extent, Log, Reader, Receipts, Subscription, Tail, Trimmer,
+    Unreadable,
 };
 pub use survey::{Survey, newest_block, newest_entry};

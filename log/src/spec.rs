@@ -1,6 +1,8 @@
 //! The specification of a log, as traits.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tipline_proto::{
@@ -140,6 +142,25 @@ pub struct Board {
     pub receipts: Vec<Receipt>,
     /// What the primary last said of itself.
     pub primary: Option<Announcement>,
+    /// How long the log has had each receipt, by the clock of the log: the difference of two
+    /// times of one machine. `time` in a receipt is the consumer's own clock, which may be wrong.
+    pub heard: BTreeMap<ConsumerName, Duration>,
+    /// How long the log has had the announcement, by the clock of the log.
+    pub primary_heard: Option<Duration>,
+    /// What is there and cannot be read. It is nobody's receipt, and does not keep the others from
+    /// being read.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// Something on the board that this version cannot read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Where it is: a subject, or a row.
+    pub place: String,
+    /// Whose receipt it should be, if that can be told.
+    pub consumer: Option<ConsumerName>,
+    /// What is wrong with it.
+    pub why: String,
 }
 
 /// Receipts beside a log.

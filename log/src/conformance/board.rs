@@ -43,7 +43,10 @@ pub(super) async fn receipts(fixture: &dyn Fixture) {
     other.put_receipt(&receipt(&identity, "archive", 4)).await.unwrap();
     let of = |name, index| receipt(&identity, name, index);
     let all = vec![of("archive", 4), of("replica-1", 2), of("replica-2", 1)];
-    assert_eq!(log.board().await.unwrap(), Board { receipts: all.clone(), primary: None });
+    assert_eq!(
+        log.board().await.unwrap(),
+        Board { receipts: all.clone(), primary: None, ..Board::default() }
+    );
     assert_eq!(other.board().await.unwrap().receipts, all);
 
     other.forget(&consumer("replica-1")).await.unwrap();
@@ -80,7 +83,11 @@ pub(super) async fn announcement(fixture: &dyn Fixture) {
     for epoch in [1, 2, 3] {
         log.announce(&announcement_of(&identity, epoch)).await.unwrap();
     }
-    let expected = Board { receipts: Vec::new(), primary: Some(announcement_of(&identity, 3)) };
+    let expected = Board {
+        receipts: Vec::new(),
+        primary: Some(announcement_of(&identity, 3)),
+        ..Board::default()
+    };
     assert_eq!(log.board().await.unwrap(), expected);
     assert_eq!(fixture.open().await.board().await.unwrap(), expected);
 }
@@ -109,7 +116,11 @@ pub(super) async fn feed(fixture: &dyn Fixture) {
     other.announce(&announcement_of(&identity, 1)).await.unwrap();
     assert_eq!(feed.next().await.unwrap().primary, Some(announcement_of(&identity, 1)));
     other.forget(&consumer("replica-1")).await.unwrap();
-    let left = Board { receipts: Vec::new(), primary: Some(announcement_of(&identity, 1)) };
+    let left = Board {
+        receipts: Vec::new(),
+        primary: Some(announcement_of(&identity, 1)),
+        ..Board::default()
+    };
     assert_eq!(feed.next().await.unwrap(), left);
     // A feed that starts later has it all at once.
     assert_eq!(other.follow_board().await.unwrap().next().await.unwrap(), left);

@@ -136,6 +136,10 @@ impl State {
     }
 
     pub(super) fn board(&self) -> Board {
-        Board { receipts: self.receipts.values().cloned().collect(), primary: self.primary.clone() }
+        Board {
+            receipts: self.receipts.values().cloned().collect(),
+            primary: self.primary.clone(),
+            ..Board::default()
+        }
     }
 }

@@ -94,6 +94,7 @@ fn seen() -> Seen {
                 receipt("replica-1", Role::Replica, 19, 1014),
             ],
             primary: Some(primary),
+            ..Board::default()
         },
     }
 }

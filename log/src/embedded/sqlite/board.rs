@@ -25,7 +25,7 @@ impl Database {
             })?;
             receipts.push(receipt);
         }
-        Ok(Board { receipts, primary: self.announcement()? })
+        Ok(Board { receipts, primary: self.announcement()?, ..Board::default() })
     }
 
     pub(in crate::embedded) fn put_receipt(&self, receipt: &Receipt) -> Result<(), LogError> {

@@ -93,6 +93,7 @@ fn seen() -> Seen {
                 receipt("replica-1", Role::Replica, 19, 1014),
             ],
             primary: Some(primary),
+            ..Board::default()
         },
     }
 }
