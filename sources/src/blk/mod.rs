@@ -19,13 +19,18 @@
 //! branch becomes longer than the published one, that is rolled back to where they part, at most
 //! 1,000 blocks below the tip, and the longer one is published.
 
+mod check;
 mod end;
+mod note;
 mod publish;
 mod record;
+mod rows;
 mod scan;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod walk;
+mod wrong;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -77,7 +82,7 @@ impl FileOutbox {
         let index = Index::open(
             &index_path,
             &place,
-            scan::SCHEMA,
+            rows::SCHEMA,
             &genesis,
             Arc::clone(&clock),
             Arc::clone(&wake),

@@ -57,6 +57,9 @@ pub struct DirectorySettings {
     pub index: Option<PathBuf>,
     /// Hash of the genesis block.
     pub genesis: Hash,
+    /// The node never replaces a block, not even its newest one. If that changes, a disk or an
+    /// operator did it, and the outbox stops instead of publishing it.
+    pub tip_is_final: bool,
 }
 
 impl FileOutbox {
@@ -72,7 +75,7 @@ impl FileOutbox {
         clock: Clock,
         wake: Arc<Notify>,
     ) -> Result<Self, OutboxError> {
-        let DirectorySettings { root, index, genesis } = settings;
+        let DirectorySettings { root, index, genesis, tip_is_final } = settings;
         let place = format!("dir:{}", root.display());
         // Notifications come with absolute paths.
         let root = std::path::absolute(&root).unwrap_or(root);
@@ -92,7 +95,8 @@ impl FileOutbox {
         )?;
         let watched =
             Watched { root: layout.base(), recursive: true, relevant: Box::new(relevant) };
-        let scan = DirectoryScan::new(index, layout, format, clock, genesis, place.clone())?;
+        let scan =
+            DirectoryScan::new(index, layout, format, clock, genesis, place.clone(), tip_is_final)?;
         Self::start(&path, &place, FileSource::new(root), watched, Box::new(scan), wake)
     }
 }

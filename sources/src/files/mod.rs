@@ -9,6 +9,7 @@
 mod changes;
 mod error;
 mod follow;
+mod guard;
 mod index;
 mod outbox;
 mod source;
@@ -18,6 +19,7 @@ pub(super) use changes::ChangeKind;
 pub(super) use changes::{Completeness, FileChanges};
 pub(super) use error::{damaged, io_failed, sync_failed};
 pub(super) use follow::{Look, Scan, Watched};
+pub(super) use guard::Guard;
 pub(super) use index::{Index, Item, from_i64, to_i64};
 pub use outbox::FileOutbox;
 pub(super) use source::{FileSource, reference, unmask};
