@@ -17,6 +17,15 @@ pub(super) const FRAME: u64 = 8;
 /// What starts every record of a file.
 pub(super) type Magic = [u8; 4];
 
+/// What starts the records of the networks that are known: mainnet, testnets, signet, regtest.
+const NETWORKS: [Magic; 5] = [
+    [0xf9, 0xbe, 0xb4, 0xd9],
+    [0x0b, 0x11, 0x09, 0x07],
+    [0x1c, 0x16, 0x3f, 0x28],
+    [0x0a, 0x03, 0xcf, 0x40],
+    [0xfa, 0xbf, 0xb5, 0xda],
+];
+
 /// What is at an offset of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Record {
@@ -80,11 +89,12 @@ pub(super) fn read(
     if start.len() < 8 || start.iter().take(8).all(|byte| *byte == 0) {
         return Ok(Record::End);
     }
-    let unwritten = [0, 1, 2, 3].map(|at| start[at] == 0);
+    let unwritten: Vec<bool> = start.iter().take(8).map(|byte| *byte == 0).collect();
     unmask(&mut start, offset, key);
     let frame = |at: usize| [start[at], start[at + 1], start[at + 2], start[at + 3]];
     let (found, length) = (frame(0), u64::from(u32::from_le_bytes(frame(4))));
-    if let Some(magic) = magic.filter(|magic| *magic != found) {
+    let is_magic = magic.map_or(NETWORKS.contains(&found), |magic| magic == found);
+    if let Some(magic) = magic.filter(|_| !is_magic) {
         // Zeros, and then something; or some of the bytes of a magic.
         if unwritten[0] || (0..4).all(|at| unwritten[at] || magic[at] == found[at]) {
             return Ok(Record::TornFrame);
@@ -93,10 +103,14 @@ pub(super) fn read(
             "a record must start with {magic:02x?}, but {found:02x?} is there"
         )));
     }
-    if length < HEADER as u64 && (magic.is_some() || length == 0) {
+    let is_length = (HEADER as u64..=MAX_PAYLOAD_BYTES as u64).contains(&length);
+    // Of a network that is not known, all of the magic must be there.
+    let may_be_torn =
+        unwritten.iter().take(4).any(|is| *is) || (!is_length && unwritten.contains(&true));
+    if (is_magic && !is_length) || (!is_magic && may_be_torn) {
         return Ok(Record::TornFrame);
     }
-    if !(HEADER as u64..=MAX_PAYLOAD_BYTES as u64).contains(&length) {
+    if !is_length {
         return Ok(Record::Garbage(format!(
             "the record there says that its block has {length} bytes; a block has {HEADER} to \
              {MAX_PAYLOAD_BYTES}"

@@ -304,9 +304,10 @@ impl Task {
             error = error_chain(&error),
             "the outbox over the node's files has stopped"
         );
-        self.failure.send_replace(Some(error_chain(&error)));
+        let what = error_chain(&error);
         // Set once. The thread ends here.
         _ = self.ended.set(error);
+        self.failure.send_replace(Some(what));
         self.wake.notify_one();
     }
 }

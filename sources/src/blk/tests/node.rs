@@ -18,7 +18,7 @@ use crate::blk::scan::{BlkScan, Files};
 use crate::files::Index;
 use crate::{BlkSettings, FileOutbox};
 
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A node with `blk*.dat` files.
 pub(super) struct Node {

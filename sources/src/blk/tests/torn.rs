@@ -32,30 +32,35 @@ fn a_block_is_not_published_before_its_last_byte() {
     let whole = mainnet();
     let at = offsets(&whole);
     // Of block 101: the body, header and body, the frame, and all but the nonce.
-    for (from, to) in [
-        (at[101] - 75, at[101]),
-        (at[100] + 8 + 60, at[101]),
-        (at[100] + 2, at[101]),
-        (at[100] + 8 + 76, at[100] + 8 + 80),
-    ] {
-        let node = Node::new();
-        let mut torn = whole[..at[101]].to_vec();
-        torn[from..to].fill(0);
-        torn.resize(at[101] + 10_000, 0);
-        let path = write(node.path(), "blk00000.dat", &torn);
-        settle(&path);
-        let mut outbox = node.open(node.path().to_owned(), mainnet_genesis());
-        node.events(&mut outbox, 100);
-        let said = node.failure(&outbox, "blk00000.dat");
-        assert!(said.contains(&format!("offset {}", at[100])), "{said}");
-        // What comes after it waits for it.
-        put(&path, at[101], &whole[at[101]..at[110]]);
-        node.failure(&outbox, "blocks on top of it wait");
-        assert_eq!(outbox.read(0, 999, usize::MAX).unwrap().len(), 100);
-        put(&path, at[100], &whole[at[100]..at[101]]);
-        node.events(&mut outbox, 110);
-        node.well(&outbox);
-    }
+    let (start, end) = (at[100], at[101]);
+    let nonce = start + 8 + 76;
+    let parts = [(end - 75, end), (start + 68, end), (start + 2, end), (nonce, nonce + 4)];
+    std::thread::scope(|scope| {
+        for unwritten in parts {
+            let (whole, at) = (&whole, &at);
+            scope.spawn(move || is_not_published_without(unwritten, whole, at));
+        }
+    });
+}
+
+fn is_not_published_without((from, to): (usize, usize), whole: &[u8], at: &[usize]) {
+    let node = Node::new();
+    let mut torn = whole[..at[101]].to_vec();
+    torn[from..to].fill(0);
+    torn.resize(at[101] + 10_000, 0);
+    let path = write(node.path(), "blk00000.dat", &torn);
+    settle(&path);
+    let mut outbox = node.open(node.path().to_owned(), mainnet_genesis());
+    node.events(&mut outbox, 100);
+    let said = node.failure(&outbox, "blk00000.dat");
+    assert!(said.contains(&format!("offset {}", at[100])), "{said}");
+    // What comes after it waits for it.
+    put(&path, at[101], &whole[at[101]..at[110]]);
+    node.failure(&outbox, "blocks on top of it wait");
+    assert_eq!(outbox.read(0, 999, usize::MAX).unwrap().len(), 100);
+    put(&path, at[100], &whole[at[100]..at[101]]);
+    node.events(&mut outbox, 110);
+    node.well(&outbox);
 }
 
 #[test]
@@ -114,39 +119,46 @@ fn zeros_are_the_end_only_if_nothing_follows() {
 
 #[test]
 fn a_lost_key_is_named() {
+    std::thread::scope(|scope| {
+        for wrong in [None, Some([0; 8]), Some([8; 8])] {
+            scope.spawn(move || is_named(wrong));
+        }
+    });
+}
+
+/// `None` is a key that is not there.
+fn is_named(wrong: Option<[u8; 8]>) {
     let key = [1, 2, 3, 4, 5, 6, 7, 8];
     let blocks = branch(&genesis(), &["one", "two"]);
     let records = [record(&blocks[0]), record(&blocks[1])].concat();
-    for wrong in [None, Some([0; 8]), Some([8; 8])] {
-        let node = Node::new();
-        write(node.path(), "blk00000.dat", &xor(&records, key));
-        if let Some(wrong) = wrong {
-            write(node.path(), "xor.dat", &wrong);
-        }
-        settle(&node.path().join("blk00000.dat"));
-        let outbox = node.open(node.path().to_owned(), genesis());
-        let said = node.failure(&outbox, "xor.dat");
-        assert!(said.contains("restore the node's"), "{said}");
-        drop(outbox);
-
-        // Once it was read, the key is known.
-        write(node.path(), "xor.dat", &key);
-        let mut outbox = node.open(node.path().to_owned(), genesis());
-        node.events(&mut outbox, 2);
-        match wrong {
-            None => fs::remove_file(node.path().join("xor.dat")).unwrap(),
-            Some(wrong) => drop(write(node.path(), "xor.dat", &wrong)),
-        }
-        let said = node.failure(&outbox, "xor.dat");
-        assert!(said.contains("[01, 02, 03, 04, 05, 06, 07, 08]"), "{said}");
-        drop(outbox);
-        let refused = node.try_open(node.path().to_owned(), genesis()).unwrap_err();
-        assert!(matches!(refused, OutboxError::Unusable { .. }), "{refused:?}");
-        assert!(refused.to_string().contains("[01, 02, 03, 04, 05, 06, 07, 08]"), "{refused}");
-        write(node.path(), "xor.dat", &key);
-        let mut outbox = node.open(node.path().to_owned(), genesis());
-        node.events(&mut outbox, 2);
+    let node = Node::new();
+    write(node.path(), "blk00000.dat", &xor(&records, key));
+    if let Some(wrong) = wrong {
+        write(node.path(), "xor.dat", &wrong);
     }
+    settle(&node.path().join("blk00000.dat"));
+    let outbox = node.open(node.path().to_owned(), genesis());
+    let said = node.failure(&outbox, "xor.dat");
+    assert!(said.contains("restore the node's"), "{said}");
+    drop(outbox);
+
+    // Once it was read, the key is known.
+    write(node.path(), "xor.dat", &key);
+    let mut outbox = node.open(node.path().to_owned(), genesis());
+    node.events(&mut outbox, 2);
+    match wrong {
+        None => fs::remove_file(node.path().join("xor.dat")).unwrap(),
+        Some(wrong) => drop(write(node.path(), "xor.dat", &wrong)),
+    }
+    let said = node.failure(&outbox, "xor.dat");
+    assert!(said.contains("[01, 02, 03, 04, 05, 06, 07, 08]"), "{said}");
+    drop(outbox);
+    let refused = node.try_open(node.path().to_owned(), genesis()).unwrap_err();
+    assert!(matches!(refused, OutboxError::Unusable { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("[01, 02, 03, 04, 05, 06, 07, 08]"), "{refused}");
+    write(node.path(), "xor.dat", &key);
+    let mut outbox = node.open(node.path().to_owned(), genesis());
+    node.events(&mut outbox, 2);
 }
 
 #[test]

@@ -23,7 +23,7 @@ use crate::FileOutbox;
 use crate::files::Index;
 
 /// Longer than anything here takes; only a failing test waits that long.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A node that keeps its blocks as files.
 pub(super) struct Node {
