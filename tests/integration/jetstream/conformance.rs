@@ -7,7 +7,7 @@ use tipline_log::Log;
 use tipline_log::conformance::Fixture;
 use tipline_log::jetstream::{JetStreamLog, JetStreamOptions};
 use tipline_proto::{LogIdentity, LogName};
-use tipline_tests::{Cluster, ClusterTurn, Nats, NatsOptions};
+use tipline_tests::{Cluster, Nats, NatsOptions, SharedCluster};
 use tokio::sync::OnceCell;
 
 /// A log on servers that run.
@@ -61,10 +61,10 @@ mod on_three_servers {
     /// All cases share it: each has a log of its own name.
     static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
 
-    async fn fixture() -> OnServers<ClusterTurn> {
-        let turn = Cluster::turn().await;
-        let cluster = CLUSTER.get_or_init(|| Cluster::start_shared(NatsOptions::default())).await;
-        OnServers::new(turn, cluster.url(), 3)
+    async fn fixture() -> OnServers<SharedCluster> {
+        let cluster = Cluster::share(&CLUSTER).await;
+        let url = cluster.url();
+        OnServers::new(cluster, url, 3)
     }
 
     tipline_log::log_conformance!(fixture().await);

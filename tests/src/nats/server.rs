@@ -28,6 +28,11 @@ pub struct Nats {
 }
 
 impl Nats {
+    /// Prints the end of the server's log.
+    pub(super) fn print_log(&self) {
+        self.process.print_outputs();
+    }
+
     /// Starts a server and waits until it serves JetStream.
     ///
     /// # Panics
