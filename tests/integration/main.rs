@@ -22,6 +22,7 @@ mod large;
 mod media;
 mod node_lost;
 mod object_storage;
+mod power_cut;
 mod publishing;
 mod real_blocks;
 mod replicating;
