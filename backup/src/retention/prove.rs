@@ -102,11 +102,7 @@ async fn newest_whole(
 }
 
 /// Where a checkpoint is, if it is what was written.
-async fn check(
-    set: &Checkpoints,
-    manifest: &Manifest,
-    whole: bool,
-) -> Result<Position, NotProven> {
+async fn check(set: &Checkpoints, manifest: &Manifest, whole: bool) -> Result<Position, NotProven> {
     let verified = if whole { set.verify(manifest, &Throttle::none()).await } else { Ok(()) };
     match verified {
         Ok(()) => Ok(manifest.cursor.position),

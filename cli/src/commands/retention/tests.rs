@@ -135,7 +135,8 @@ async fn without_a_named_place_nothing_goes() {
         covered: Err(NotProven::Unavailable { why: "it does not answer".into() }),
         ..proven(positions[0])
     };
-    let (plan, held) = retain(&log, async |_| Ok(vec![broken.clone()]), &args(&flags)).await.unwrap();
+    let (plan, held) =
+        retain(&log, async |_| Ok(vec![broken.clone()]), &args(&flags)).await.unwrap();
     assert_eq!((held.first, is_well(&plan)), (1, false));
 }
 
