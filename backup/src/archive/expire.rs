@@ -258,7 +258,7 @@ impl Archive {
     }
 
     /// Index that segments must reach to count: what retention removes does not.
-    pub(super) async fn from(&self) -> Result<u64, ArchiveError> {
+    pub(crate) async fn from(&self) -> Result<u64, ArchiveError> {
         let found = self.destination.list(FROM, None).await?;
         Ok(found.iter().filter_map(|object| from_index(&object.name)).max().unwrap_or(0))
     }

@@ -4,6 +4,7 @@
 //! archive.json                               its log, written once
 //! segments/<first>-<last>-<digest>.tips      some entries in a row
 //! from/<index>                               empty: segments that end before it do not count
+//! damaged/<first>-<last>-<digest>.tips       what was not as written when it was read back
 //! ```
 //! Segments overlap: merged ones lie beside those they were made of, and two archivers may write
 //! to one place. Nothing is ever written over. Every question is answered by the destination:
@@ -23,6 +24,7 @@ mod head;
 mod index;
 mod merge;
 mod name;
+mod read_back;
 mod reader;
 mod schema;
 mod state;
@@ -264,7 +266,8 @@ impl Archive {
 
     /// Writes a segment of these entries, reads it back from the destination, and compares it.
     /// On return it is durable there and correct. If it was there already, that one was read and
-    /// compared.
+    /// compared. What is not as written is moved to `damaged/`, so that the entries can be
+    /// written again.
     ///
     /// The object appears under its name as a whole, and never in the place of another.
     ///
@@ -296,40 +299,6 @@ impl Archive {
                 self.read_back(name, None, index).await
             }
             Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Compares what is there with what should be. Another writer's bytes may differ, because
-    /// encryption is random; what they say may not.
-    async fn read_back(
-        &self,
-        name: SegmentName,
-        written: Option<Bytes>,
-        index: &SegmentIndex,
-    ) -> Result<SegmentName, ArchiveError> {
-        let found = self.destination.read(&name.to_string()).await?;
-        let name = SegmentName { bytes: found.len() as u64, ..name };
-        let corrupt = |what: &str| self.bad(&name, SegmentError::Corrupt(what.to_owned()));
-        match written {
-            Some(written) if blake3::hash(&written) != blake3::hash(&found) => {
-                Err(corrupt("what was read back is not what was written"))
-            }
-            Some(_) => Ok(name),
-            None => {
-                let keys = Arc::clone(&self.keys);
-                let outline = self.compute(move || match format::decode(&found, &keys) {
-                    Ok((index, _)) => Ok(index.outline()),
-                    // Without a key its checksums are compared, and what is not encrypted.
-                    Err(SegmentError::NeedsKey) => format::check(&found),
-                    Err(bad) => Err(bad),
-                });
-                let outline = outline.await?.map_err(|bad| self.bad(&name, bad))?;
-                self.check_name(&name, &outline)?;
-                if outline != index.outline() {
-                    return Err(corrupt("another one has this name already, of other entries"));
-                }
-                Ok(name)
-            }
         }
     }
 

@@ -132,7 +132,7 @@ async fn copies_agree_up_to_where_they_part() {
     assert_eq!(Some(found.hash), one.model.block_hash(found.height));
     let (directory, _) = archived(&one).await;
     let place = Destination::open(&format!("dir:{}", directory.path().display())).unwrap();
-    let archive = ArchiveStore::new(place, Keys::default(), 1);
+    let archive = ArchiveStore::new(place, Keys::default(), 1).only_read();
     let copies = vec![copy(&one), copy(&other)];
     // A view of an archive blocks.
     tokio::task::spawn_blocking(move || {

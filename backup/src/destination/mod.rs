@@ -270,6 +270,21 @@ impl Destination {
         }
     }
 
+    /// Gives an object another name, and replaces what has it. The old name is removed after the
+    /// new one is durable; after a power cut both may be there, if this is a directory.
+    ///
+    /// # Errors
+    /// [`DestinationError::NotFound`] if there is none of the old name. Removing needs the
+    /// permission to.
+    pub async fn rename(&self, from: &str, to: &str) -> Result<(), DestinationError> {
+        self.check_there().await?;
+        let (old, new) = (self.path(from), self.path(to));
+        // Whatever its size, object storage copies without sending it.
+        self.within(format!("copying {from} to {to}"), 0, self.store.copy(&old, &new)).await?;
+        self.sync_existing(to).await?;
+        self.remove(from).await
+    }
+
     /// A directory that is not there must not pass for an empty one.
     async fn check_there(&self) -> Result<(), DestinationError> {
         let Some(directory) = self.root.clone() else { return Ok(()) };

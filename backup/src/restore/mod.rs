@@ -30,7 +30,7 @@ mod sign_floor;
 mod stage;
 mod target;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use inspect::compare as compare_with_store;
 pub use plan::{Plan, PlannedCheckpoint, PlannedRead};

@@ -205,6 +205,6 @@ fn unreachable(
             let index = manifest.cursor.position.index;
             RestoreError::TooOld { target, earliest: format!("index {index}{height}") }
         }
-        _ => RestoreError::Gap { target, first: gap.first, last: gap.last },
+        _ => inventory.missing(target, gap),
     }
 }
