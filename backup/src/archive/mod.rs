@@ -284,6 +284,7 @@ impl Archive {
         let entries = entries.to_vec();
         let encoded = self.compute(move || {
             format::check_size(&entries)?;
+            schema::check_ranges(written.links.proven_above.count())?;
             format::check_entries(&written, &entries)?;
             format::encode(&written, &entries, &keys).map_err(|e| e.to_string())
         });
@@ -310,26 +311,26 @@ impl Archive {
         let found = self.destination.read(&name.to_string()).await?;
         let name = SegmentName { bytes: found.len() as u64, ..name };
         let corrupt = |what: &str| self.bad(&name, SegmentError::Corrupt(what.to_owned()));
-        match written {
+        let is_ours = match written {
             Some(written) if blake3::hash(&written) != blake3::hash(&found) => {
-                Err(corrupt("what was read back is not what was written"))
+                return Err(corrupt("what was read back is not what was written"));
             }
-            Some(_) => Ok(name),
-            None => {
-                let keys = Arc::clone(&self.keys);
-                let outline = self.compute(move || match format::decode(&found, &keys) {
-                    Ok((index, _)) => Ok(index.outline()),
-                    // Without a key its checksums are compared, and what is not encrypted.
-                    Err(SegmentError::NeedsKey) => format::check(&found),
-                    Err(bad) => Err(bad),
-                });
-                let outline = outline.await?.map_err(|bad| self.bad(&name, bad))?;
-                self.check_name(&name, &outline)?;
-                if outline != index.outline() {
-                    return Err(corrupt("another one has this name already, of other entries"));
-                }
-                Ok(name)
-            }
+            written => written.is_some(),
+        };
+        // Also what is as it was written: a restore must be able to read it.
+        let keys = Arc::clone(&self.keys);
+        let outline = self.compute(move || match format::decode(&found, &keys) {
+            Ok((index, _)) => Ok(index.outline()),
+            // Without a key its checksums are compared, and what is not encrypted.
+            Err(SegmentError::NeedsKey) => format::check(&found),
+            Err(bad) => Err(bad),
+        });
+        let outline = outline.await?.map_err(|bad| self.bad(&name, bad))?;
+        self.check_name(&name, &outline)?;
+        match outline == index.outline() {
+            true => Ok(name),
+            false if is_ours => Err(corrupt("it does not say what it was to say")),
+            false => Err(corrupt("another one has this name already, of other entries")),
         }
     }
 
