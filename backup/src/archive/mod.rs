@@ -287,6 +287,7 @@ impl Archive {
         let entries = entries.to_vec();
         let encoded = self.compute(move || {
             format::check_size(&entries)?;
+            schema::check_ranges(written.links.proven_above.count())?;
             format::check_entries(&written, &entries)?;
             format::encode(&written, &entries, &keys).map_err(|e| e.to_string())
         });

@@ -28,20 +28,18 @@ impl Archive {
         let found = self.destination.read(&name.to_string()).await?;
         let name = SegmentName { bytes: found.len() as u64, ..name };
         let corrupt = |what: &str| self.bad(&name, SegmentError::Corrupt(what.to_owned()));
-        match written {
-            Some(written) if blake3::hash(&written) != blake3::hash(&found) => {
-                let found = corrupt("what was read back is not what was written");
-                Err(self.set_aside(&name, found).await)
-            }
-            Some(_) => Ok(name),
-            None => match self.check_whole(&name, found).await {
-                Ok(outline) if outline == index.outline() => Ok(name),
-                Ok(_) => Err(corrupt("another one has this name already, of other entries")),
-                Err(found @ ArchiveError::Corrupt { .. }) => {
-                    Err(self.set_aside(&name, found).await)
-                }
-                Err(error) => Err(error),
-            },
+        let is_ours = written.is_some();
+        if written.is_some_and(|written| blake3::hash(&written) != blake3::hash(&found)) {
+            let found = corrupt("what was read back is not what was written");
+            return Err(self.set_aside(&name, found).await);
+        }
+        // Also what is as it was written: a restore must be able to read it.
+        match self.check_whole(&name, found).await {
+            Ok(outline) if outline == index.outline() => Ok(name),
+            Ok(_) if is_ours => Err(corrupt("it does not say what it was to say")),
+            Ok(_) => Err(corrupt("another one has this name already, of other entries")),
+            Err(found @ ArchiveError::Corrupt { .. }) => Err(self.set_aside(&name, found).await),
+            Err(error) => Err(error),
         }
     }
 

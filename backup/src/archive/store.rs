@@ -233,12 +233,13 @@ fn links_after(standing: &ArchiveHead, batch: &Batch) -> StoredLinks {
                 proven_above.insert(*height);
             }
             Event::RolledBack { to_height, .. } => {
-                proven_above.retain(|height| height <= to_height);
+                proven_above.remove_above(*to_height);
             }
             _ => {}
         }
     }
-    let proof_tip = batch.cursor.proof_tip;
-    proven_above.retain(|height| proof_tip.is_none_or(|proven| *height > proven));
+    if let Some(proven) = batch.cursor.proof_tip {
+        proven_above.remove_up_to(proven);
+    }
     StoredLinks { base: batch.base.clone(), proven_above }
 }

@@ -105,12 +105,13 @@ impl Model {
         Batch { entries: entries.to_vec(), cursor, base }
     }
 
-    /// The definition itself: the highest height at or below which every block has its proof.
+    /// The definition itself: the highest height at or below which every block has its proof. The
+    /// genesis needs none.
     fn proof_tip(&self) -> Option<u64> {
         self.cursor.block_tip.as_ref()?;
-        let base = self.base.as_ref().map(|base| base.height);
-        let first = base.map_or(0, |base| base + 1);
-        (first..).take_while(|height| self.proofs.contains_key(height)).last().or(base)
+        let start = self.base.as_ref().map_or(0, |base| base.height);
+        let proven = (start + 1..).take_while(|height| self.proofs.contains_key(height));
+        Some(proven.last().unwrap_or(start))
     }
 
     /// Compares the chain with that of a sink.

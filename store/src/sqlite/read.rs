@@ -104,10 +104,20 @@ impl ChainView for SqliteReader {
     fn links(&self) -> Result<StoredLinks, StoreError> {
         let sql = "SELECT base_height, base_hash, proofs.height FROM store \
             LEFT JOIN proofs ON proofs.height > coalesce(store.proof_tip, -1)";
-        let rows =
-            self.many("reading the links", sql, [], |row| Ok((tip(row, 0)?, optional(row, 2)?)))?;
-        let base = rows.first().and_then(|(base, _)| base.clone());
-        Ok(StoredLinks { base, proven_above: rows.into_iter().filter_map(|row| row.1).collect() })
+        // One row for each height, of which there may be millions: nothing of one is kept.
+        let query = || {
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let (mut rows, mut links) = (statement.query([])?, StoredLinks::default());
+            let mut is_first = true;
+            while let Some(row) = rows.next()? {
+                if std::mem::take(&mut is_first) {
+                    links.base = tip(row, 0)?;
+                }
+                links.proven_above.extend(optional(row, 2)?);
+            }
+            Ok(links)
+        };
+        query().map_err(|e| store_error(&self.place, "reading the links", e))
     }
 
     fn block_hash(&self, height: u64) -> Result<Option<Hash>, StoreError> {
