@@ -49,9 +49,9 @@ pub use identity::{
 };
 pub use keys::{KeyError, Keys};
 pub use restore::{
-    Achieved, ClaimedAt, OpenStore, Plan, PlannedCheckpoint, PlannedRead, RestoreProgress,
-    RestoreReport, RestoreSettings, SignFloor, Step, StorePlace, Target, Verification, catch_up,
-    plan_for, plan_restore, restore,
+    Achieved, ClaimedAt, OpenStore, Plan, PlannedCheckpoint, PlannedRead, PreparedRestore,
+    RestoreProgress, RestoreReport, RestoreSettings, SeenHeights, SignFloor, Step, StorePlace,
+    Target, Verification, catch_up, plan_for, plan_restore, restore,
 };
 pub use sources::Sources;
 pub use throttle::Throttle;

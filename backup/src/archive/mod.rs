@@ -86,7 +86,7 @@ impl Archive {
         check_apart(&destination, &keys)?;
         let bytes = match destination.read(descriptor::NAME).await {
             Err(DestinationError::NotFound { .. }) => {
-                return Err(ArchiveError::NotFound { place });
+                return Err(undescribed(&destination).await?);
             }
             read => read?,
         };
@@ -127,6 +127,11 @@ impl Archive {
     ) -> Result<Self, ArchiveError> {
         check_apart(&destination, &keys)?;
         destination.prepare().await?;
+        match Self::open(destination.clone(), keys.clone()).await {
+            Err(error @ ArchiveError::Corrupt { .. }) => return Err(error),
+            // As it is decided below.
+            Ok(_) | Err(_) => {}
+        }
         let bytes = descriptor::put(log, &keys.recipients())
             .map_err(|e| ArchiveError::BadSegment { what: e.to_string() })?;
         match destination.create(descriptor::NAME, bytes.into()).await {
@@ -342,6 +347,17 @@ impl Archive {
             })),
         }
     }
+}
+
+/// Why there is no description: nothing is there, or it was lost, and what it describes is there.
+async fn undescribed(destination: &Destination) -> Result<ArchiveError, DestinationError> {
+    let place = destination.place().to_owned();
+    let has_folder = destination.folders("").await?.iter().any(|folder| folder == name::FOLDER);
+    if !has_folder || destination.list(name::FOLDER, None).await?.is_empty() {
+        return Ok(ArchiveError::NotFound { place });
+    }
+    let what = "it is not there, but segments are: bring it back from another copy".to_owned();
+    Ok(ArchiveError::Corrupt { place, object: descriptor::NAME.to_owned(), what })
 }
 
 /// Refuses keys that lie in the destination.

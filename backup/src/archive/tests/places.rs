@@ -100,6 +100,29 @@ fn a_damaged_newest_segment_and_a_damaged_description_stop_the_archiver() {
     assert!(matches!(error, Err(ArchiveError::Newer { found: 2, .. })), "{error:?}");
 }
 
+/// Segments without their description are damage. They are no empty place, and get no new one.
+#[test]
+fn a_lost_description_is_not_an_empty_place() {
+    let (runtime, directory) = (runtime(), tempfile::tempdir().unwrap());
+    filled(&runtime, directory.path(), &History::random(1, 60).entries, 20, 1);
+    fs::remove_file(directory.path().join("archive.json")).unwrap();
+    let opened = runtime.block_on(Archive::open(destination(directory.path()), Keys::default()));
+    let created =
+        runtime.block_on(Archive::create(destination(directory.path()), &log(), Keys::default()));
+    for error in [opened.unwrap_err(), created.unwrap_err()] {
+        let named =
+            matches!(&error, ArchiveError::Corrupt { object, .. } if object == "archive.json");
+        assert!(named, "{error:?}");
+    }
+    let error = store(&runtime, directory.path()).identity().unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
+    assert!(!directory.path().join("archive.json").exists());
+    fs::remove_dir_all(directory.path().join("segments")).unwrap();
+    fs::create_dir(directory.path().join("segments")).unwrap();
+    let opened = runtime.block_on(Archive::open(destination(directory.path()), Keys::default()));
+    assert!(matches!(opened, Err(ArchiveError::NotFound { .. })), "{opened:?}");
+}
+
 /// Written, and its writer killed before it read it back; or read back, and found damaged.
 #[test]
 fn what_was_not_read_back_is_read_before_it_counts() {
