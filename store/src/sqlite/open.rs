@@ -10,8 +10,9 @@ use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior};
 
 use super::error::store_error;
 use super::lock;
+use super::presence::Files;
 use super::schema::{self, Role};
-use crate::disk::{Lock, Presence, failed, parent, private, sync_directory, with_suffix};
+use crate::disk::{Lock, failed, parent, private, sync_directory, with_suffix};
 use crate::error::StoreError;
 
 /// Pages of 8 KiB: a quarter fewer frames and overflow pointers than with 4 KiB for payloads of
@@ -20,7 +21,7 @@ const PAGE_BYTES: u32 = 8192;
 /// What a connection keeps in memory, in KiB: a common batch stays in it until it commits.
 const WRITER_CACHE_KIB: i64 = 16 << 10;
 /// Somebody else's transaction on the file is waited for this long.
-const BUSY: Duration = Duration::from_secs(5);
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 /// Most distinct statements that a connection prepares.
 const STATEMENTS: usize = 32;
 /// The WAL file is cut back to this after it was larger.
@@ -35,7 +36,7 @@ pub(super) struct Opened {
     pub(super) path: PathBuf,
     pub(super) role: Role,
     pub(super) connection: Connection,
-    pub(super) presence: Presence,
+    pub(super) files: Files,
     pub(super) lock: Lock,
 }
 
@@ -46,6 +47,7 @@ pub(super) fn for_writing(path: &Path, place: String, role: Role) -> Result<Open
     let lock = lock::acquire(&path)
         .map_err(|e| refuse("its lock file cannot be written: check the permissions", e))?
         .ok_or_else(|| StoreError::InUse { place: place.clone() })?;
+    check_not_left(&path, &place)?;
     make(&path).map_err(|e| refuse("the file cannot be made: check the permissions", e))?;
     let mut connection = connect(&path, &place, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let fail = |what: &str, e: rusqlite::Error| opening(&place, what, e);
@@ -80,8 +82,30 @@ pub(super) fn for_writing(path: &Path, place: String, role: Role) -> Result<Open
     connection
         .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
         .map_err(|e| fail("setting up the connection", e))?;
-    let presence = Presence::of(&path).map_err(|e| failed(&place, "looking at the file", e))?;
-    Ok(Opened { place, path, role, connection, presence, lock })
+    let files = Files::of(&path, Journal::WriteAhead)
+        .map_err(|e| failed(&place, "looking at its files", e))?;
+    Ok(Opened { place, path, role, connection, files, lock })
+}
+
+/// Refuses to begin a new store beside what is left of another one. Its WAL may have batches that
+/// the file did not have, and what has the name of its WAL is taken for that of the new store.
+fn check_not_left(path: &Path, place: &str) -> Result<(), StoreError> {
+    let bytes = |path: &Path| fs::metadata(path).map(|found| found.len()).ok();
+    let (found, beside) = (bytes(path), |suffix| bytes(&with_suffix(path, suffix)));
+    // A creation that was cut off leaves an empty file, and a journal, but never a WAL.
+    let left = match found {
+        None => ["-wal", "-shm", "-journal"].into_iter().find(|suffix| beside(suffix).is_some()),
+        Some(0) => Some("-wal").filter(|suffix| beside(suffix).is_some_and(|bytes| bytes > 0)),
+        Some(_) => None,
+    };
+    let Some(left) = left else { return Ok(()) };
+    let name = with_suffix(path, left);
+    let (what, name) = (if found.is_some() { "empty" } else { "missing" }, name.display());
+    let why = format!(
+        "its file is {what}, and {name} of an earlier store is there: put the file back beside \
+         it, or restore; to begin a new store, first move {name} and its like away"
+    );
+    Err(StoreError::unusable(place, &why, None))
 }
 
 /// Makes all durable that the store shows: a writer that was killed, or whose fsync failed, may
@@ -282,7 +306,9 @@ pub(super) fn use_journal(
         );
         return Err(failed(place, what, io::Error::other(format!("its journal is {found:?}"))));
     }
-    Ok(())
+    // The WAL is made with the first read only.
+    let read = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+    read.map_err(|e| opening(place, doing, e))
 }
 
 fn journal(connection: &Connection) -> rusqlite::Result<String> {
