@@ -130,6 +130,8 @@ pub(crate) async fn run(shared: &Shared, args: ArchiveArgs) -> Result<Exit, Fail
     let settings = ConsumerSettings {
         level,
         linger: args.linger.map_or(usual, Duration::from),
+        // The archive asks for itself.
+        new_store: true,
         ..ConsumerSettings::new(args.name, Role::Archive)
     };
     let store = ArchiveStore::new(destination.clone(), keys.clone(), known);
