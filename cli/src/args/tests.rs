@@ -1,6 +1,7 @@
 //! The command line, and the settings that are defined by it.
 
 use clap::FromArgMatches;
+use tipline_log::Accepted;
 
 use super::{Args, command};
 use crate::commands::Command;
@@ -29,10 +30,25 @@ const FILE: &str = "
 fn the_file_sets_what_no_flag_sets() {
     let args = loaded(FILE, &["backup", "--name", "backup-2"]);
     assert_eq!(args.shared.log.to_string(), "nats://a:4222/main");
-    assert!(args.shared.accept_shortfalls);
+    assert_eq!(args.shared.accept_shortfalls, Accepted::Everything);
     let told = format!("{:?}", args.command);
     assert!(matches!(args.command, Command::Backup(_)));
     assert!(told.contains("backup-2") && told.contains("b.db"), "{told}");
+}
+
+#[test]
+fn shortfalls_are_accepted_bare_or_by_name() {
+    let named = |text: &str| Accepted::Named(text.split(',').map(str::to_owned).collect());
+    let accepted = |flags: &[&str]| load("", flags, &[]).map(|args| args.shared.accept_shortfalls);
+    assert_eq!(accepted(&["status"]).unwrap(), Accepted::Nothing);
+    assert_eq!(accepted(&["--accept-shortfalls", "status"]).unwrap(), Accepted::Everything);
+    let by_name = accepted(&["status", "--accept-shortfalls=max-age,single-replica"]);
+    assert_eq!(by_name.unwrap(), named("max-age,single-replica"));
+    assert!(accepted(&["status", "--accept-shortfalls=max-ages"]).is_err());
+    let in_file = loaded("accept-shortfalls = 'single-replica'", &["status"]);
+    assert_eq!(in_file.shared.accept_shortfalls, named("single-replica"));
+    let without = loaded("accept-shortfalls = false", &["status"]);
+    assert_eq!(without.shared.accept_shortfalls, Accepted::Nothing);
 }
 
 #[test]

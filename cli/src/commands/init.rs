@@ -1,6 +1,6 @@
 //! `tipline init`: creates a log, once, on purpose.
 
-use tipline_log::{Log, LogError, Preflight};
+use tipline_log::{Accepted, Log, LogError, Preflight};
 use tipline_proto::{Chain, ChainName, Hash, Lineage, LogIdentity};
 
 use crate::address::LogAddress;
@@ -56,14 +56,16 @@ pub(crate) async fn run(shared: &Shared, args: InitArgs) -> Result<Exit, Failure
         Err(error) => return Err(with_advice(error.into(), replicas)),
     };
     let preflight = log.preflight().await?;
-    say(&text(&place, &*log, created, &preflight, shared.accept_shortfalls))?;
-    if preflight.is_durable() || shared.accept_shortfalls {
+    say(&text(&place, &*log, created, &preflight, &shared.accept_shortfalls))?;
+    let open = shared.accept_shortfalls.open(&preflight.shortfalls);
+    if open.is_empty() {
         return Ok(Exit::Ok);
     }
-    Err(not_durable(&place, &[]).advise(
+    let names = Accepted::names(&preflight.shortfalls);
+    Err(not_durable(&place, &[]).advise(format!(
         "remove what falls short and run this again, the log is still empty; or accept it by \
-         --accept-shortfalls, here and for the primary",
-    ))
+         --accept-shortfalls={names}, here and for the primary"
+    )))
 }
 
 /// What is known to fall short before anything is created is refused before.
@@ -78,7 +80,9 @@ fn replicas(shared: &Shared, args: &InitArgs) -> Result<usize, Failure> {
             let text = format!("NATS keeps 1 to 5 copies of a stream, not {replicas}");
             Err(Sentence(text).into())
         }
-        LogAddress::Nats(_) if replicas < REPLICAS && !shared.accept_shortfalls => {
+        LogAddress::Nats(_)
+            if replicas < REPLICAS && shared.accept_shortfalls == Accepted::Nothing =>
+        {
             let copies =
                 tipline_ops::text::count(replicas as u64, "copy").replace("copys", "copies");
             let text = format!("{copies} of a log can be lost with the disks that it is on");
@@ -111,7 +115,7 @@ fn text(
     log: &dyn Log,
     created: bool,
     preflight: &Preflight,
-    accepted: bool,
+    accepted: &Accepted,
 ) -> String {
     let LogIdentity { chain, lineage, .. } = log.identity();
     let what = if created { "created" } else { "there already, and empty:" };
@@ -124,11 +128,15 @@ fn text(
     for line in &preflight.good {
         text.push_str(&format!("  good     {line}\n"));
     }
-    let word = if accepted { "accepted" } else { "short   " };
     for shortfall in &preflight.shortfalls {
+        let word = if accepted.covers(shortfall) { "accepted" } else { "short   " };
         text.push_str(&format!("  {word} {shortfall}\n"));
     }
-    if preflight.is_durable() || accepted {
+    if *accepted == Accepted::Everything && !preflight.is_durable() {
+        let names = Accepted::names(&preflight.shortfalls);
+        text.push_str(&format!("\nto accept these alone: --accept-shortfalls={names}\n"));
+    }
+    if accepted.open(&preflight.shortfalls).is_empty() {
         let flag = place.flag();
         text.push_str(&format!("\nnext: tipline primary{flag} --source dir:PATH\n"));
     }

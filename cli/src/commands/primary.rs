@@ -16,7 +16,7 @@ use tipline_proto::{Agreement, Digest, InvalidBytes, InvalidLabel, Label, Positi
 
 use crate::address::Source;
 use crate::exit::Exit;
-use crate::open::log::{LogLocation, not_durable};
+use crate::open::log::{LogLocation, accepts_all, not_durable};
 use crate::open::outbox;
 use crate::options::Shared;
 use crate::output::progress::{self, Rate};
@@ -79,7 +79,6 @@ pub(crate) async fn run(shared: &Shared, args: PrimaryArgs) -> Result<Exit, Fail
         None => machine_name()?,
     };
     let mut settings = ProducerSettings::new(name.clone());
-    settings.accept_shortfalls = shared.accept_shortfalls;
     settings.continue_at = args
         .continue_at
         .zip(args.continue_sequence)
@@ -88,6 +87,7 @@ pub(crate) async fn run(shared: &Shared, args: PrimaryArgs) -> Result<Exit, Fail
         return Ok(Exit::Ok);
     };
     let log = log.map_err(|error| place.explain(error.into()))?;
+    settings.accept_shortfalls = accepts_all(&*log, &place, &shared.accept_shortfalls).await?;
     // Every block links to the genesis, and the log knows which.
     let genesis = log.identity().chain.genesis.clone();
     let opened = outbox::open(args.source.clone(), args.index, genesis).await?;

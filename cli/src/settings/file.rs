@@ -127,7 +127,9 @@ impl File<'_> {
 /// The value as it would be typed.
 fn text(arg: &Arg, value: &DeValue<'_>) -> Result<String, String> {
     let is_flag = matches!(arg.get_action(), ArgAction::SetTrue);
+    let may_be_bare = arg.get_num_args().is_some_and(|values| values.min_values() == 0);
     match value {
+        DeValue::Boolean(value) if may_be_bare => Ok(value.to_string()),
         DeValue::Boolean(value) if is_flag => Ok(value.to_string()),
         other if is_flag => {
             Err(format!("it must be true or false, not {}", with_article(other.type_str())))

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::MemoryLog;
 
 /// What the next append meets.
@@ -49,6 +51,13 @@ impl MemoryLog {
     /// Loses every entry after `last`, as a broker that did not fsync what it acknowledged.
     pub fn truncate(&self, last: u64) {
         self.shared.state().truncate(last);
+    }
+
+    /// Puts bytes in the place of the receipt of `name`, as a consumer of a later version, or
+    /// something other than Tipline, may.
+    pub fn garble_receipt(&self, name: &str, bytes: impl Into<Bytes>) {
+        self.shared.state().garble(name, bytes.into());
+        self.shared.board.send_replace(());
     }
 
     /// Every subscription that is open now meets this fault.

@@ -288,10 +288,14 @@ impl Core {
             return self.logged(unit, found);
         }
         // A log of several servers stores a unit that it has agreed on message by message.
-        let is_within = unit.iter().any(|entry| entry.position() == found.position);
-        if is_within && self.looks_again() {
-            self.phase = Phase::Resolving(unit);
-            return self.pause("the unit is being stored".to_owned());
+        if let Some(last) = unit.iter().position(|entry| entry.position() == found.position) {
+            if self.looks_again() {
+                self.phase = Phase::Resolving(unit);
+                return self.pause("the unit is being stored".to_owned());
+            }
+            // The log was cut off within the unit. What is there is logged, the rest comes again.
+            self.forget_prepared();
+            return self.logged(unit[..=last].into(), found);
         }
         if found.position == known.position && unit.is_empty() {
             self.looks = 0;

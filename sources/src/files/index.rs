@@ -10,6 +10,8 @@ use tipline_producer::{OutboxError, OutboxTable};
 use tipline_proto::{Event, Hash, Tip};
 use tokio::sync::Notify;
 
+use super::durable::make_durable;
+
 /// Rows that hold a copy of what they refer to, for [`Index::enqueue`] to find them.
 const COPIES: &str = "CREATE INDEX IF NOT EXISTS tipline_copy ON tipline_outbox (sequence) \
     WHERE payload IS NOT NULL AND payload_ref IS NOT NULL;";
@@ -67,6 +69,10 @@ impl Index {
                 );
                 unusable(why, Some(error.into()))
             }
+        })?;
+        make_durable(path).map_err(|error| {
+            let why = "what its index has cannot be made durable: look at the disk".to_owned();
+            unusable(why, Some(error.into()))
         })?;
         let create = || {
             let conn = Connection::open(path)?;

@@ -3,12 +3,15 @@
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tipline_log::Log;
 use tipline_log::conformance::Fixture;
 use tipline_log::jetstream::{JetStreamLog, JetStreamOptions};
 use tipline_proto::{LogIdentity, LogName};
 use tipline_tests::{Cluster, Nats, NatsOptions, SharedCluster};
 use tokio::sync::OnceCell;
+
+use super::raw;
 
 /// A log on servers that run.
 struct OnServers<T> {
@@ -36,6 +39,13 @@ impl<T: Send + Sync> Fixture for OnServers<T> {
         let name = self.name.get().expect("created first").clone();
         let options = JetStreamOptions::new(&self.url, name);
         Arc::new(JetStreamLog::open(&options).await.unwrap())
+    }
+
+    async fn garble_receipt(&self, name: &str, bytes: Bytes) {
+        let log = self.name.get().expect("created first");
+        let subject = format!("tipline.{log}.receipt.{name}");
+        let js = raw(&self.url).await;
+        js.publish(subject, bytes).await.unwrap().await.unwrap();
     }
 
     fn max_message(&self) -> usize {

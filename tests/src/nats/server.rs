@@ -73,6 +73,11 @@ impl Nats {
         format!("http://{}", self.monitor)
     }
 
+    /// Where it keeps the streams of the default account, one directory each.
+    pub fn streams_dir(&self) -> PathBuf {
+        self.dir.path().join("store/jetstream/$G/streams")
+    }
+
     /// The name it has in its cluster; `nats` if it is alone.
     pub fn name(&self) -> &str {
         &self.name

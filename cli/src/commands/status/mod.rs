@@ -12,13 +12,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tipline_backup::Destination;
-use tipline_log::system_clock;
+use tipline_log::{Accepted, system_clock};
 use tipline_ops::{Thresholds, Verdict, follow_checks, follow_identities};
 use tokio::sync::watch::channel;
 
 use self::verdict::{Judge, show};
 use crate::exit::Exit;
-use crate::open::log::LogLocation;
+use crate::open::log::{LogLocation, accepts_all};
 use crate::options::{DEFAULT_MAX_AGE, DEFAULT_RESERVE, Shared};
 use crate::output::report::{Failure, say};
 use crate::settings::Parsed;
@@ -98,7 +98,7 @@ pub(crate) async fn run(shared: &Shared, args: StatusArgs) -> Result<Exit, Failu
         max_lag: args.max_lag,
         silent_after: args.silent_after.into(),
         reserve: args.reserve,
-        accept_shortfalls: shared.accept_shortfalls,
+        accept_shortfalls: accepts(&place, &shared.accept_shortfalls).await,
     };
     let clock = system_clock();
     let reminders = match &args.identities {
@@ -129,6 +129,19 @@ pub(crate) async fn run(shared: &Shared, args: StatusArgs) -> Result<Exit, Failu
         Verdict::Degraded => Exit::Degraded,
         Verdict::Broken => Exit::Failed,
     })
+}
+
+/// Whether all is accepted that falls short. A log that does not answer now is asked for it again
+/// by whoever reads it.
+async fn accepts(place: &LogLocation, accepted: &Accepted) -> bool {
+    if !matches!(accepted, Accepted::Named(_)) {
+        return *accepted == Accepted::Everything;
+    }
+    let asked = async {
+        let log = place.open().await?;
+        accepts_all(&*log, place, accepted).await
+    };
+    asked.await.unwrap_or(false)
 }
 
 #[cfg(test)]

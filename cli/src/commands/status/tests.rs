@@ -140,7 +140,8 @@ fn who_failed_is_shown_with_the_reason() {
 fn what_falls_short_is_shown_in_any_case() {
     let mut seen = seen();
     let mut preflight = Preflight::default();
-    preflight.shortfall("replicas: 1", "a disk that fails takes it all", "use three");
+    let risk = "a disk that fails takes it all";
+    preflight.shortfall("single-replica", "replicas: 1", risk, "use three");
     seen.shortfalls = preflight.shortfalls;
     let line = "replicas: 1: a disk that fails takes it all";
     let text = plain(&render(&assess(&seen, NOW, &thresholds())));

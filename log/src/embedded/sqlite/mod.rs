@@ -5,6 +5,7 @@
 //! process could then throw away the write-ahead log under a running writer. `stat` is harmless.
 
 mod board;
+mod durable;
 mod entries;
 mod error;
 mod open;

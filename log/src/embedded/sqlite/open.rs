@@ -37,11 +37,13 @@ CREATE TABLE entry (
 ) STRICT;
 CREATE TABLE receipt (
     consumer TEXT PRIMARY KEY,
-    bytes    BLOB NOT NULL
+    bytes    BLOB NOT NULL,
+    put_ms   INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE announcement (
-    one   INTEGER PRIMARY KEY CHECK (one = 1),
-    bytes BLOB NOT NULL
+    one    INTEGER PRIMARY KEY CHECK (one = 1),
+    bytes  BLOB NOT NULL,
+    put_ms INTEGER
 ) STRICT;
 CREATE TABLE subscriber (
     consumer   TEXT PRIMARY KEY,

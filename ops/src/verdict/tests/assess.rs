@@ -235,7 +235,8 @@ fn whoever_needs_what_is_trimmed_cannot_catch_up() {
 fn a_log_that_can_lose_data_is_degraded_until_that_is_accepted_and_shown_in_any_case() {
     let mut seen = seen();
     let mut preflight = Preflight::default();
-    preflight.shortfall("replicas: 1", "a disk that fails takes it all", "use three");
+    let risk = "a disk that fails takes it all";
+    preflight.shortfall("single-replica", "replicas: 1", risk, "use three");
     seen.shortfalls = preflight.shortfalls;
     let fleet = assess(&seen, NOW, &thresholds());
     assert_eq!(fleet.verdict, Verdict::Degraded);
