@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use bytes::Bytes;
 use rusqlite::Connection;
@@ -206,14 +205,10 @@ async fn a_damaged_blk_file_is_published_up_to_the_damage() {
 
     // Cut off in block 8: a node may still be writing it, so it is waited for, and told.
     fs::write(site.path("blocks.dat"), &whole[..offsets[7] + 100]).unwrap();
-    let file = File::options().write(true).open(site.path("blocks.dat")).unwrap();
-    let written = file.metadata().unwrap().modified().unwrap();
-    file.set_modified(written - Duration::from_secs(120)).unwrap();
-    drop(file);
     let mut primary = site.tipline("primary --source blk:blocks.dat").spawn();
     let line = primary.line_with("was the file cut off?", WITHIN).await;
     assert!(
-        line.contains("blocks.dat") && line.contains(&format!("offset={}", offsets[7])),
+        line.contains("blocks.dat") && line.contains(&format!("offset {}", offsets[7])),
         "{line}"
     );
     site.status("", |status| status["tip"]["height"] == 7).await;

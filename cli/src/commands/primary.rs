@@ -54,6 +54,12 @@ pub(crate) struct PrimaryArgs {
     #[arg(long, env = "TIPLINE_INDEX", value_name = "FILE")]
     index: Option<PathBuf>,
 
+    /// The node never replaces a block, not even its newest one: stop if it changes (dir: only)
+    ///
+    /// Without this a newest block that changes is rolled back, and the new one published.
+    #[arg(long, env = "TIPLINE_FINAL_BLOCKS")]
+    final_blocks: bool,
+
     /// Name of this primary, as status shows it [default: the machine's name]
     #[arg(long, env = "TIPLINE_NAME", value_name = "NAME")]
     #[arg(value_parser = Parsed::<Label>::new())]
@@ -90,7 +96,7 @@ pub(crate) async fn run(shared: &Shared, args: PrimaryArgs) -> Result<Exit, Fail
     settings.accept_shortfalls = accepts_all(&*log, &place, &shared.accept_shortfalls).await?;
     // Every block links to the genesis, and the log knows which.
     let genesis = log.identity().chain.genesis.clone();
-    let opened = outbox::open(args.source.clone(), args.index, genesis).await?;
+    let opened = outbox::open(args.source.clone(), args.index, genesis, args.final_blocks).await?;
     let connect = connect(log, place.clone());
     let producer = Producer::start(connect, opened.outbox, settings, system_clock())?;
     tracing::info!(log = %place.address(), source = %args.source, "publishing as {name}");

@@ -23,6 +23,7 @@ pub(crate) async fn open(
     source: Source,
     index: Option<PathBuf>,
     genesis: Hash,
+    tip_is_final: bool,
 ) -> Result<Opened, Failure> {
     let wake = Arc::new(Notify::new());
     let waker = Arc::clone(&wake);
@@ -30,7 +31,7 @@ pub(crate) async fn open(
         let clock = system_clock();
         match source {
             Source::Directory(root) => {
-                let settings = DirectorySettings { root, index, genesis };
+                let settings = DirectorySettings { root, index, genesis, tip_is_final };
                 FileOutbox::directory(settings, Box::new(ContentHash), clock, waker)
             }
             Source::Blk(path) => {

@@ -10,6 +10,7 @@ use tipline_proto::Hash;
 
 use super::is_blk;
 use super::record::{self, FRAME, Magic, Record};
+use super::walk::next_block;
 use crate::files::{damaged, io_failed};
 
 /// A block of a `blk*.dat` file.
@@ -82,8 +83,17 @@ impl BlkBlocks {
                 if (1..FRAME).contains(&left) {
                     return wrong(format!("the file is cut off, {left} bytes into a record"));
                 }
-                Ok(None)
+                // Zeros are the end only if nothing follows.
+                let next = self.magic.map(|magic| next_block(file, offset, self.key, magic));
+                match next.transpose().map_err(failed)?.flatten() {
+                    Some(next) => {
+                        self.offset = next;
+                        self.next_of(path, file)
+                    }
+                    None => Ok(None),
+                }
             }
+            Record::TornFrame => wrong("what starts a block is there only in part".to_owned()),
             Record::Partial { missing } => wrong(format!(
                 "the file is cut off: {missing} bytes of the block that starts there are missing; \
                  get the whole file, or cut it off at this offset"

@@ -6,11 +6,28 @@
 //! are kept in the order of their bytes in the file; other programs print them reversed.
 //! If `xor.dat` is beside the files, they are XORed with its 8 bytes, by the offset in the file.
 //!
-//! # Where the data ends
-//! At the end of the file, or where only the zeros follow that the node put there in advance.
-//! A record that is not whole yet is waited for; after a minute with a warning that says where
-//! it is. The last record before zeros is whole when the file was closed after writing, not
-//! changed for 2 s, or the next file is there. Anything else that is no record is damage.
+//! # When a block is read
+//! When every byte of it is there. Its length says only how long it is: a node makes space in
+//! advance, and a power cut leaves any part of what was written. The header has proof of work, its
+//! merkle root covers the transactions, and the first transaction commits to the witnesses; no
+//! transaction may stand there twice. If it is the last record before zeros, the file must also
+//! have been closed after writing, not changed for 2 s, or have a next one. The file is fsynced
+//! before the block is noted.
+//!
+//! A record that is not whole is named and waited for. So are zeros, which are the end of a file
+//! only if no whole block follows them. Blocks that follow are read, and the place is looked at
+//! again whenever the file changes: a node writes a torn block once more there, or elsewhere.
+//! Bytes that no node writes stop the outbox.
+//!
+//! Blocks that were read are read again when their file has changed, and at the start: the newest
+//! ones of each file, up to 256 MiB. If one is not what it was, the outbox stops. That holds for the
+//! 1,000 blocks that a branch may replace; older ones are forgotten.
+//!
+//! # What the node must do
+//! It is Bitcoin Core, or writes as it does: Bitcoin's format of transactions, and SHA-256 as proof
+//! of work. Blocks of other chains are never whole. All blocks from the genesis on must have been in
+//! the files when they are read, so the node must not have pruned them before. It may prune them
+//! later, 288 blocks below its newest one. `xor.dat` stays what it is.
 //!
 //! # In which order
 //! Blocks stand in the files as they came. They are published by their links: each on its parent,
@@ -19,13 +36,18 @@
 //! branch becomes longer than the published one, that is rolled back to where they part, at most
 //! 1,000 blocks below the tip, and the longer one is published.
 
+mod check;
 mod end;
+mod note;
 mod publish;
 mod record;
+mod rows;
 mod scan;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod walk;
+mod wrong;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -77,7 +99,7 @@ impl FileOutbox {
         let index = Index::open(
             &index_path,
             &place,
-            scan::SCHEMA,
+            rows::SCHEMA,
             &genesis,
             Arc::clone(&clock),
             Arc::clone(&wake),

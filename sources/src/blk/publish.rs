@@ -4,6 +4,7 @@ use tipline_producer::OutboxError;
 use tipline_proto::limits::MAX_UNIT_BYTES;
 use tipline_proto::{Event, Tip};
 
+use super::check::{HEADER, check, double_sha256};
 use super::record::FRAME;
 use super::scan::BlkScan;
 use super::tree::{Place, Step};
@@ -84,6 +85,17 @@ impl BlkScan {
         let source = FileSource::with_key(self.files.root.clone(), self.files.key);
         let payload = source.bytes(file, offset + FRAME, *length);
         let payload = payload.map_err(io_failed(&self.place, "reading", &path))?;
+        // It may have been noted long ago.
+        let is_whole = payload.get(..HEADER).is_some_and(|header| {
+            double_sha256(&[header]) == tip.hash.as_ref() && check(&payload).is_ok()
+        });
+        if !is_whole {
+            let why = format!(
+                "block {tip} was at offset {offset}, and is not there any more, or not as it was: \
+                 restore the file"
+            );
+            return Err(damaged(&self.place, &path, why));
+        }
         let reference = reference(file, offset + FRAME, *length);
         let (height, hash) = (tip.height, tip.hash.clone());
         let parent_hash = node.parent.clone();

@@ -5,16 +5,14 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 use tipline_proto::Hash;
 use tipline_proto::limits::MAX_PAYLOAD_BYTES;
 
+use super::check::{HEADER, double_sha256};
 use crate::files::unmask;
 
 /// Magic and length, before each block.
 pub(super) const FRAME: u64 = 8;
-/// The part of a block that its hash covers.
-const HEADER: usize = 80;
 
 /// What starts every record of a file.
 pub(super) type Magic = [u8; 4];
@@ -28,6 +26,8 @@ pub(super) enum Record {
     Partial { missing: u64 },
     /// The end of the file, fewer bytes than a frame, or zeros.
     End,
+    /// A frame of which only some bytes were written.
+    TornFrame,
     /// Anything else.
     Garbage(String),
 }
@@ -80,14 +80,21 @@ pub(super) fn read(
     if start.len() < 8 || start.iter().take(8).all(|byte| *byte == 0) {
         return Ok(Record::End);
     }
+    let unwritten = [0, 1, 2, 3].map(|at| start[at] == 0);
     unmask(&mut start, offset, key);
     let frame = |at: usize| [start[at], start[at + 1], start[at + 2], start[at + 3]];
     let (found, length) = (frame(0), u64::from(u32::from_le_bytes(frame(4))));
-    if magic.is_some_and(|magic| magic != found) {
-        let magic = magic.unwrap_or_default();
+    if let Some(magic) = magic.filter(|magic| *magic != found) {
+        // Zeros, and then something; or some of the bytes of a magic.
+        if unwritten[0] || (0..4).all(|at| unwritten[at] || magic[at] == found[at]) {
+            return Ok(Record::TornFrame);
+        }
         return Ok(Record::Garbage(format!(
             "a record must start with {magic:02x?}, but {found:02x?} is there"
         )));
+    }
+    if length < HEADER as u64 && (magic.is_some() || length == 0) {
+        return Ok(Record::TornFrame);
     }
     if !(HEADER as u64..=MAX_PAYLOAD_BYTES as u64).contains(&length) {
         return Ok(Record::Garbage(format!(
@@ -100,8 +107,9 @@ pub(super) fn read(
         return Ok(Record::Partial { missing: end - size });
     }
     let header = &start[8..8 + HEADER];
-    let hash = Sha256::digest(Sha256::digest(header)).to_vec();
-    let (Ok(hash), Ok(parent)) = (Hash::new(hash), Hash::new(header[4..36].to_vec())) else {
+    let hash = double_sha256(&[header]);
+    let (Ok(hash), Ok(parent)) = (Hash::new(hash.to_vec()), Hash::new(header[4..36].to_vec()))
+    else {
         // 32 bytes are a hash; if ever they were not, the record would not be one.
         return Ok(Record::Garbage("a hash of 32 bytes was refused".to_owned()));
     };

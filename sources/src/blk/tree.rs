@@ -71,6 +71,13 @@ impl Tree {
         self.nodes.get(hash)
     }
 
+    /// The blocks of a file, the newest first.
+    pub(super) fn in_file(&self, name: &str) -> Vec<(&Hash, &Node)> {
+        let mut nodes: Vec<_> = self.nodes.iter().filter(|(_, n)| n.place.file == name).collect();
+        nodes.sort_by_key(|(_, node)| std::cmp::Reverse(node.place.offset));
+        nodes
+    }
+
     /// How many blocks wait for their parents.
     pub(super) fn waiting(&self) -> usize {
         self.waiting_count

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tipline_log::error_chain;
 use tipline_producer::OutboxError;
 use tipline_proto::limits::{MAX_PAYLOAD_BYTES, MAX_UNIT_BYTES};
 use tipline_proto::{Event, Hash, PayloadTooLarge, Timestamp, Tip};
@@ -66,7 +67,7 @@ impl DirectoryScan {
             height = next;
         }
         if batch.items.is_empty() {
-            self.warn_empty(height);
+            self.say_if_empty(height, look);
         }
         self.drop_what_changed(&mut batch, look);
         let more = self.enqueue(batch, None, changes, look)?;
@@ -88,22 +89,31 @@ impl DirectoryScan {
         let Reading::Ready(content) = self.read(Key::block(height), changes, look)? else {
             return Ok(None);
         };
-        let (hash, event) = self.block(&content, parent)?;
-        Ok(Some((content, hash, event)))
+        match self.block(&content, parent) {
+            Ok((hash, event)) => Ok(Some((content, hash, event))),
+            Err(error) if self.format.proves_whole() && !self.has_successor(height) => {
+                look.wrong(|| format!("{}; it is waited for", error_chain(&error)));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// A node that went on has forgotten to write this one; it is waited for.
-    fn warn_empty(&mut self, height: u64) {
+    fn say_if_empty(&self, height: u64, look: &mut Look) {
         let path = self.layout.path(Key::block(height));
         let is_empty = fs::metadata(&path).is_ok_and(|metadata| metadata.len() == 0);
-        let successor = self.layout.path(Key::block(height.saturating_add(1)));
-        if is_empty && self.warned_empty != Some(height) && successor.exists() {
-            tracing::warn!(
-                path = %path.display(),
-                "the block file is empty: the blocks above wait until the block is in it"
-            );
-            self.warned_empty = Some(height);
+        if is_empty && self.has_successor(height) {
+            let path = path.display();
+            look.wrong(|| {
+                format!("{path} is empty: the blocks above wait until the block is in it")
+            });
         }
+    }
+
+    /// Whether the node has moved on to the next block.
+    pub(super) fn has_successor(&self, height: u64) -> bool {
+        self.layout.path(Key::block(height.saturating_add(1))).exists()
     }
 
     /// Enqueues proofs of blocks that are enqueued; answers whether there may be more.
@@ -192,13 +202,22 @@ impl DirectoryScan {
             return Ok(Reading::NotYet);
         }
         let modified = before.modified().map(Timestamp::from).map_err(failed)?;
-        let successor = self.layout.path(Key::block(key.height.saturating_add(1)));
-        let succeeded = || key.part == Part::Block && successor.exists();
-        match changes.completeness(&path, modified, (self.clock)(), succeeded) {
+        let is_block = key.part == Part::Block;
+        let proven = is_block && self.format.proves_whole();
+        let succeeded = || is_block && self.has_successor(key.height);
+        match changes.completeness(&path, modified, (self.clock)(), proven, succeeded) {
             Completeness::Complete => {}
             Completeness::Writing => return Ok(Reading::NotYet),
             Completeness::Settles(left) => {
                 look.within(left);
+                if modified > (self.clock)() {
+                    look.wrong(|| {
+                        let path = path.display();
+                        format!(
+                            "{path} was changed in the future: see to the clocks; it is waited for"
+                        )
+                    });
+                }
                 return Ok(Reading::NotYet);
             }
         }
@@ -245,13 +264,13 @@ impl DirectoryScan {
             return Ok(false);
         }
         self.sync_directories(&batch.files)?;
-        let files = &batch.files;
+        let (files, notes) = (&batch.files, &batch.notes);
         let lead = batch.items.len() - files.len();
         let mut heights = files.iter().filter(|(key, _)| key.part == Part::Block);
         let below = heights.next_back().map(|(key, _)| key.height.saturating_sub(WINDOW));
         let taken = self.index.enqueue(&batch.items, replaced, |tx, count| {
-            let mut taken = files.iter().take(count - lead);
-            taken.try_for_each(|(key, known)| record(tx, *key, known))?;
+            let taken = files.iter().take(count - lead);
+            taken.chain(notes).try_for_each(|(key, known)| record(tx, *key, known))?;
             below.map_or(Ok(()), |below| forget(tx, below))
         })?;
         let complete = taken.count == batch.items.len();
@@ -261,6 +280,10 @@ impl DirectoryScan {
             }
             self.learn(*key, *known);
             changes.done(&self.layout.path(*key));
+        }
+        for (key, known) in batch.notes.iter().filter(|_| taken.count > 0) {
+            self.learn(*key, *known);
+            self.changed.insert(*key);
         }
         if let Some(below) = below {
             self.files = self.files.split_off(&Key::block(below));
@@ -303,6 +326,8 @@ impl DirectoryScan {
 pub(super) struct Batch {
     items: Vec<Item>,
     files: Vec<(Key, Known)>,
+    /// What else becomes known of files if all of it is enqueued.
+    pub(super) notes: Vec<(Key, Known)>,
     bytes: usize,
 }
 
@@ -318,9 +343,11 @@ impl Batch {
 
     pub(super) fn add(&mut self, scan: &DirectoryScan, content: Content, event: Event) {
         let Content { key, known, bytes } = content;
-        let reference = reference(&scan.layout.relative(key), 0, bytes.len() as u64);
+        // A node may replace a proof before it is logged, so the row holds it.
+        let reference = (key.part == Part::Block)
+            .then(|| reference(&scan.layout.relative(key), 0, bytes.len() as u64));
         self.bytes += bytes.len();
-        self.items.push(Item { event, reference: Some(reference) });
+        self.items.push(Item { event, reference });
         self.files.push((key, known));
     }
 }

@@ -11,6 +11,11 @@ use super::scan::{DirectoryScan, Known, record};
 use super::survey::stamp;
 use crate::files::{FileChanges, Look, damaged, reference};
 
+/// No node deletes blocks so close to its newest one.
+const KEPT: u64 = 256;
+/// In place of the hash of a proof that was for the block that was replaced.
+const OF_ANOTHER_BLOCK: [u8; 32] = [0; 32];
+
 impl DirectoryScan {
     /// Publishes what replaced the tip or a proof. Answers whether new blocks may follow: not
     /// while the tip is being replaced.
@@ -27,22 +32,96 @@ impl DirectoryScan {
                 self.changed.remove(&key);
                 continue;
             };
-            let now = fs::metadata(self.layout.path(key));
-            if now.is_ok_and(|metadata| stamp(&metadata) == known.stamp) {
+            let now = fs::metadata(self.layout.path(key)).map(|metadata| stamp(&metadata));
+            if now.as_ref().is_ok_and(|now| *now == known.stamp) {
                 self.changed.remove(&key);
                 continue;
             }
+            // Which block it is for is known when the block is.
+            if !settled && key.part == Part::Proof && tip == Some(Key::block(key.height)) {
+                continue;
+            }
+            if now.is_ok_and(|now| now.length == 0) && key.part == Part::Block {
+                self.say_spoiled(key, "is empty", look);
+                settled &= Some(key) != tip;
+                continue;
+            }
             settled &= match self.read(key, changes, look)? {
-                Reading::Ready(content) => self.follow_change(known, content, changes, look)?,
+                Reading::Ready(content) => match self.spoiled(known, &content)? {
+                    Some(how) => {
+                        self.say_spoiled(key, how, look);
+                        Some(key) != tip
+                    }
+                    None => self.follow_change(known, content, changes, look)?,
+                },
                 // A node may delete what is published; what is not, reading the row will name.
                 Reading::Missing => {
                     self.changed.remove(&key);
-                    Some(key) != tip || self.wait_for_tip(key)
+                    self.gone.insert(key);
+                    Some(key) != tip
                 }
                 Reading::NotYet => Some(key) != tip,
             };
         }
         Ok(settled)
+    }
+
+    /// How the content of a file shows that no node wrote it: a disk or a crash did.
+    fn spoiled(
+        &self,
+        known: Known,
+        content: &Content,
+    ) -> Result<Option<&'static str>, OutboxError> {
+        let (length, bytes) = (known.stamp.length, &content.bytes);
+        if content.known.hash == known.hash || length == 0 {
+            return Ok(None);
+        }
+        if bytes.is_empty() {
+            return Ok(Some("is empty"));
+        }
+        if bytes.iter().all(|byte| *byte == 0) {
+            return Ok(Some("has only zeros in it"));
+        }
+        if bytes.len() as u64 >= length {
+            return Ok(None);
+        }
+        let is_cut_off = match self.index.payload(content.key.height, content.key.part.kind())? {
+            Some(was) => was.starts_with(bytes),
+            // It is logged, and no copy is left.
+            None => content.known.stamp.inode == known.stamp.inode,
+        };
+        Ok(is_cut_off.then_some("is cut off"))
+    }
+
+    fn say_spoiled(&self, key: Key, how: &str, look: &mut Look) {
+        let path = self.layout.path(key);
+        look.wrong(|| {
+            format!(
+                "{} {how}, and it was published with more: put back what was there; nothing else \
+                 of that height is published until then",
+                path.display()
+            )
+        });
+    }
+
+    /// Names files of the newest blocks that are gone. A node has no reason to delete those.
+    pub(super) fn say_what_is_gone(&mut self, look: &mut Look) {
+        let tip = self.tip.as_ref().map_or(0, |tip| tip.height);
+        let layout = &self.layout;
+        self.gone.retain(|key| {
+            key.part == Part::Block
+                && key.height > tip.saturating_sub(KEPT)
+                && !layout.path(*key).exists()
+        });
+        if let Some(key) = self.gone.last() {
+            let path = layout.path(*key);
+            let waits = if key.height == tip {
+                "nothing is published until it is there"
+            } else {
+                "it may not be published yet"
+            };
+            look.wrong(|| format!("{} is gone: put it back; {waits}", path.display()));
+        }
     }
 
     /// Answers whether it is done with.
@@ -67,25 +146,21 @@ impl DirectoryScan {
                 Some(batch) => batch,
                 None => return Ok(true),
             },
-            Part::Block if is_tip => self.new_tip(content)?,
+            Part::Block if is_tip && !self.tip_is_final => self.new_tip(content)?,
             Part::Block => {
-                let why = "it is below the newest block, and has other content than was \
-                           published: restore what was there, or roll back to below it and start \
-                           a new log";
+                let which = if is_tip {
+                    "it is the newest block, which this node never replaces,"
+                } else {
+                    "it is below the newest block,"
+                };
+                let why = format!(
+                    "{which} and has other content than was published: restore what was there, or \
+                     roll back to below it and start a new log"
+                );
                 return Err(damaged(&self.place, &self.layout.path(key), why));
             }
         };
         self.enqueue(batch, Some(&old), changes, look)
-    }
-
-    /// The tip is expected to come back, and nothing is built on it until then.
-    fn wait_for_tip(&mut self, tip: Key) -> bool {
-        if self.warned_missing != Some(tip.height) {
-            let path = self.layout.path(tip);
-            tracing::warn!(path = %path.display(), "the newest block's file is gone: nothing is published until it is there");
-            self.warned_missing = Some(tip.height);
-        }
-        false
     }
 
     /// `None` if its block is forgotten.
@@ -113,7 +188,23 @@ impl DirectoryScan {
         };
         let (_, event) = self.block(&content, Some(&to_hash))?;
         let mut batch = Batch::lead(Event::RolledBack { to_height, to_hash });
+        batch.notes.extend(self.old_proof(&content));
         batch.add(self, content, event);
         Ok(batch)
+    }
+
+    /// The proof that is there is for the block that was there. One that is written from now on
+    /// is for the new block, and is published even if it has the same bytes.
+    fn old_proof(&self, block: &Content) -> Option<(Key, Known)> {
+        let key = Key::proof(block.key.height);
+        let stamp = match self.files.get(&key) {
+            Some(known) => known.stamp,
+            None => {
+                let there = fs::metadata(self.layout.path(key)).ok()?;
+                let stamp = stamp(&there);
+                (stamp.modified_ns < block.known.stamp.modified_ns).then_some(stamp)?
+            }
+        };
+        Some((key, Known { stamp, hash: OF_ANOTHER_BLOCK }))
     }
 }

@@ -25,6 +25,14 @@ pub trait BlockFormat: Send + Sync + Debug {
         height: u64,
         payload: &[u8],
     ) -> Result<BlockHeader, Box<dyn std::error::Error + Send + Sync>>;
+
+    /// Whether [`BlockFormat::read`] refuses every file that is not written to its end. A file
+    /// that is written in place is then read as soon as it is closed, and what is refused is
+    /// waited for until the next block is there. Otherwise it must be left alone for 10 s first,
+    /// because the kernel closes the files of a process that is killed.
+    fn proves_whole(&self) -> bool {
+        false
+    }
 }
 
 /// The hash of a block is the BLAKE3 of its file, and its parent is the block below: for

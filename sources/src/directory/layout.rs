@@ -10,11 +10,23 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use tipline_proto::Kind;
+
 /// Which file of a height.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Part {
     Block,
     Proof,
+}
+
+impl Part {
+    /// The kind of its event.
+    pub(super) fn kind(self) -> Kind {
+        match self {
+            Part::Block => Kind::BlockCommitted,
+            Part::Proof => Kind::BlockProven,
+        }
+    }
 }
 
 /// A file by what it holds.

@@ -5,24 +5,40 @@
 //!                                      /proof_<height, 8 hex digits>.dat
 //! ```
 //! # When a file is read
-//! When it is complete: renamed into place, or closed after it was written. A file of which
-//! neither was seen (at the start, or on a file system without notifications) is complete if
-//! the next block is there, or if it was not changed for 2 s. It is fsynced before it is
-//! enqueued, so the log never knows more than the node's disk. Everything is scanned again
-//! every 30 s. Files with other names are ignored, and so is a block of 0 bytes, until it
-//! grows; a proof of 0 bytes is a proof.
+//! When it is whole. It is if it was renamed into place, or if the next block is there. That it was
+//! closed says little, because the kernel closes the files of a process that is killed. So a newest
+//! block, or a proof, that was written in place is read when it was not changed for 10 s. The
+//! same holds for files that nobody was seen writing: at the start, or on a file system without
+//! notifications. If the format proves that a block is whole ([`BlockFormat::proves_whole`]), it
+//! is read as soon as it is closed.
+//!
+//! A file is fsynced before it is enqueued, so the log never knows more than the node's disk.
+//! Everything is scanned again every 30 s. Files with other names are ignored, and so is a block
+//! of 0 bytes, until it grows; a proof of 0 bytes is a proof.
 //!
 //! # In which order
-//! Blocks come in the order of their heights, from the lowest that is there at first. A missing
-//! height is waited for, with a warning. Proofs come in any order, once their block has.
+//! Blocks come in the order of their heights, from the lowest that is there at first. Epochs
+//! without a block are passed over. A missing height is waited for, and named. Proofs come in
+//! any order, once their block has.
 //!
 //! # What may change
-//! - The newest block may be replaced. It is rolled back, and the new one published.
-//! - A proof may be replaced. The new one is published too, and consumers keep that. If the
-//!   old one was not published yet, the outbox is damaged there.
+//! - The newest block may be replaced, unless [`DirectorySettings::tip_is_final`]. It is rolled
+//!   back, and the new one published.
+//! - A proof may be replaced, before or after it was published. The new one is published too,
+//!   and consumers keep that. When its block was replaced, a proof with the same bytes that is
+//!   written from then on is published too; the one that lay there is not.
+//! - A block or a proof that is empty, cut off or full of zeros, and was not before, is no new
+//!   one: it is named, and waited for. For a newest block nothing else is published until then.
 //! - A block below the newest one that has other content stops the outbox. What was published
 //!   is no longer true, and nobody said so.
-//! - Files may be deleted once their rows are removed, about a thousand rows behind the log.
+//! - Files may be deleted once their rows are removed, about a thousand rows behind the log. A
+//!   block that is gone and is not further than 256 below the newest one is named.
+//!
+//! # What the node must do
+//! - It renames block files into place; or it writes a block before the next one, and when it was
+//!   killed it is back within 10 s, or its format proves what is whole.
+//! - It writes a block before the proof of it.
+//! - It does not change a block that has another on top of it.
 
 mod batch;
 mod change;
@@ -57,6 +73,9 @@ pub struct DirectorySettings {
     pub index: Option<PathBuf>,
     /// Hash of the genesis block.
     pub genesis: Hash,
+    /// The node never replaces a block, not even its newest one. If that changes, a disk or an
+    /// operator did it, and the outbox stops instead of publishing it.
+    pub tip_is_final: bool,
 }
 
 impl FileOutbox {
@@ -72,7 +91,7 @@ impl FileOutbox {
         clock: Clock,
         wake: Arc<Notify>,
     ) -> Result<Self, OutboxError> {
-        let DirectorySettings { root, index, genesis } = settings;
+        let DirectorySettings { root, index, genesis, tip_is_final } = settings;
         let place = format!("dir:{}", root.display());
         // Notifications come with absolute paths.
         let root = std::path::absolute(&root).unwrap_or(root);
@@ -92,7 +111,8 @@ impl FileOutbox {
         )?;
         let watched =
             Watched { root: layout.base(), recursive: true, relevant: Box::new(relevant) };
-        let scan = DirectoryScan::new(index, layout, format, clock, genesis, place.clone())?;
+        let scan =
+            DirectoryScan::new(index, layout, format, clock, genesis, place.clone(), tip_is_final)?;
         Self::start(&path, &place, FileSource::new(root), watched, Box::new(scan), wake)
     }
 }

@@ -9,7 +9,7 @@ use tipline_proto::{Hash, Tip};
 
 use super::format::BlockFormat;
 use super::layout::{Key, Layout, Part};
-use crate::files::{FileChanges, Index, Look, Scan, from_i64, to_i64};
+use crate::files::{FileChanges, Guard, Index, Look, Scan, from_i64, to_i64};
 
 /// Files further below the newest block are forgotten: 83 hours of a chain with one block
 /// every 3 s. The outbox forgets the blocks themselves at the same distance.
@@ -62,10 +62,12 @@ pub(super) struct DirectoryScan {
     pub(super) highest: Option<u64>,
     /// Epochs up to this one have been scanned; `None` at the start.
     pub(super) surveyed: Option<u64>,
-    /// What was warned of, to warn once.
-    pub(super) warned_missing: Option<u64>,
-    pub(super) warned_empty: Option<u64>,
+    /// Files of new blocks that were gone when they were last looked for.
+    pub(super) gone: BTreeSet<Key>,
+    /// The newest block is never replaced.
+    pub(super) tip_is_final: bool,
     pub(super) warned_full: bool,
+    guard: Guard,
 }
 
 impl DirectoryScan {
@@ -77,7 +79,9 @@ impl DirectoryScan {
         clock: Clock,
         genesis: Hash,
         place: String,
+        tip_is_final: bool,
     ) -> Result<Self, OutboxError> {
+        let guard = Guard::new(&place, vec![layout.root().to_owned(), layout.base()])?;
         let tip = index.tip()?;
         let files = index.read(load)?;
         Ok(Self {
@@ -94,9 +98,10 @@ impl DirectoryScan {
             lowest: None,
             highest: None,
             surveyed: None,
-            warned_missing: None,
-            warned_empty: None,
+            gone: BTreeSet::new(),
+            tip_is_final,
             warned_full: false,
+            guard,
         })
     }
 
@@ -130,6 +135,8 @@ impl DirectoryScan {
 impl Scan for DirectoryScan {
     fn scan(&mut self, changes: &mut FileChanges) -> Result<Look, OutboxError> {
         let mut look = Look::when_changed();
+        self.guard.check()?;
+        self.index.check()?;
         // The first block that is noticed need not be the first that is there.
         if changes.take_everything() || self.tip.is_none() {
             self.survey()?;
@@ -148,6 +155,8 @@ impl Scan for DirectoryScan {
                 break;
             }
         }
+        self.say_what_is_gone(&mut look);
+        self.say_if_there_is_a_gap(&mut look);
         Ok(look)
     }
 }

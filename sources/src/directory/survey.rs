@@ -8,7 +8,7 @@ use tipline_producer::OutboxError;
 
 use super::layout::{Key, Layout, Part, epoch};
 use super::scan::{DirectoryScan, Stamp, WINDOW};
-use crate::files::io_failed;
+use crate::files::{Look, io_failed};
 
 /// How far below the tip a file is compared on every look at everything; at the start all are.
 const NEAR: u64 = 1000;
@@ -26,7 +26,9 @@ impl DirectoryScan {
         epochs.sort_unstable();
         let first_look = self.surveyed.is_none();
         let tip = self.tip.as_ref().map(|tip| tip.height);
-        let Some(start) = tip.map(epoch).or(epochs.first().copied()) else {
+        let Some(start) =
+            tip.map_or_else(|| self.first_epoch(&epochs), |tip| Ok(Some(epoch(tip))))?
+        else {
             return Ok(());
         };
         let oldest = tip.map_or(start, |tip| epoch(tip.saturating_sub(WINDOW)));
@@ -34,20 +36,36 @@ impl DirectoryScan {
         let compare_from =
             tip.unwrap_or(0).saturating_sub(if first_look { u64::MAX } else { NEAR });
         for number in epochs.iter().copied().filter(|number| (oldest..=newest).contains(number)) {
-            let path = self.layout.epoch(number);
-            let failed = |error| io_failed(&self.place, "listing", &path)(error);
-            let entries = fs::read_dir(&path).map_err(failed)?;
-            let entries: Vec<DirEntry> = entries.collect::<io::Result<_>>().map_err(failed)?;
-            for entry in entries {
+            for entry in self.list(number)? {
                 self.survey_file(&entry, compare_from);
             }
         }
         if let Some(above) = epochs.last().filter(|last| **last > newest) {
             self.highest = self.highest.max(Some(above << 16));
         }
+        let near = self.files.range(Key::block(tip.unwrap_or(0).saturating_sub(NEAR))..);
+        self.gone.extend(near.map(|(key, _)| *key));
         self.surveyed = Some(newest);
-        self.warn_of_a_gap();
         Ok(())
+    }
+
+    /// The lowest epoch with a block in it. A node that prunes leaves empty ones.
+    fn first_epoch(&self, epochs: &[u64]) -> Result<Option<u64>, OutboxError> {
+        for number in epochs {
+            let is_block = |entry: &DirEntry| {
+                self.layout.key(&entry.path()).is_some_and(|key| key.part == Part::Block)
+            };
+            if self.list(*number)?.iter().any(is_block) {
+                return Ok(Some(*number));
+            }
+        }
+        Ok(None)
+    }
+
+    fn list(&self, number: u64) -> Result<Vec<DirEntry>, OutboxError> {
+        let path = self.layout.epoch(number);
+        let entries = fs::read_dir(&path).and_then(Iterator::collect);
+        entries.map_err(io_failed(&self.place, "listing", &path))
     }
 
     fn survey_file(&mut self, entry: &DirEntry, compare_from: u64) {
@@ -70,19 +88,19 @@ impl DirectoryScan {
         }
     }
 
-    fn warn_of_a_gap(&mut self) {
+    /// Names the block that is missing below others.
+    pub(super) fn say_if_there_is_a_gap(&self, look: &mut Look) {
         let (Some(next), Some(highest)) = (self.next_height(), self.highest) else {
             return;
         };
         let path = self.layout.path(Key::block(next));
-        if highest > next && self.warned_missing != Some(next) && !path.exists() {
-            tracing::warn!(
-                place = self.place,
-                missing = %path.display(),
-                highest,
-                "a block is missing below others: nothing is published until it is there"
-            );
-            self.warned_missing = Some(next);
+        if highest > next && !path.exists() {
+            let path = path.display();
+            look.wrong(|| {
+                format!(
+                    "{path} is missing below other blocks: nothing is published until it is there"
+                )
+            });
         }
     }
 }

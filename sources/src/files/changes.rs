@@ -6,8 +6,13 @@ use std::time::Duration;
 
 use tipline_proto::Timestamp;
 
-/// A file that nobody was seen writing is complete if it was not changed for this long.
+/// A file whose bytes prove that they are all there is left alone for this long if nobody was
+/// seen writing it.
 const SETTLED: Duration = Duration::from_secs(2);
+/// A file whose bytes prove nothing is complete if it was not changed for this long. The kernel
+/// closes the files of a process that is killed, so its being closed proves nothing either. A
+/// node that is started again has this long to continue.
+const ALONE: Duration = Duration::from_secs(10);
 /// Files that are kept in mind one by one; with more, everything is scanned.
 const MOST: usize = 10_000;
 
@@ -16,8 +21,10 @@ const MOST: usize = 10_000;
 pub(crate) enum ChangeKind {
     /// It was written to, and is open for more.
     Writing,
-    /// It was closed after writing, or renamed into place.
+    /// It was closed after writing: by its writer, or because that was killed.
     Closed,
+    /// It was renamed into place.
+    Renamed,
     /// It is there, gone, or different in a way that says nothing about its being complete.
     Touched,
 }
@@ -38,32 +45,26 @@ pub(crate) enum Completeness {
 pub(crate) struct FileChanges {
     everything: bool,
     changed: BTreeSet<PathBuf>,
-    /// Whether a file was closed, if anything is known of its writer.
-    closed: HashMap<PathBuf, bool>,
+    /// What was seen of the writer of a file last, if anything was.
+    writers: HashMap<PathBuf, ChangeKind>,
 }
 
 impl FileChanges {
     /// Nothing is known: look at everything.
     pub(crate) fn new() -> Self {
-        Self { everything: true, changed: BTreeSet::new(), closed: HashMap::new() }
+        Self { everything: true, changed: BTreeSet::new(), writers: HashMap::new() }
     }
 
     /// Takes a notification in; answers whether there is a reason to look.
     pub(crate) fn record(&mut self, path: PathBuf, seen: ChangeKind) -> bool {
-        if self.closed.len() >= MOST || self.changed.len() >= MOST {
+        if self.writers.len() >= MOST || self.changed.len() >= MOST {
             self.forget();
         }
-        match seen {
-            ChangeKind::Writing => {
-                self.closed.insert(path, false);
-            }
-            ChangeKind::Closed => {
-                self.closed.insert(path.clone(), true);
-                self.changed.insert(path);
-            }
-            ChangeKind::Touched => {
-                self.changed.insert(path);
-            }
+        if seen != ChangeKind::Touched {
+            self.writers.insert(path.clone(), seen);
+        }
+        if seen != ChangeKind::Writing {
+            self.changed.insert(path);
         }
         seen != ChangeKind::Writing
     }
@@ -90,26 +91,30 @@ impl FileChanges {
 
     /// The file was read; how it came about does not matter any more.
     pub(crate) fn done(&mut self, path: &Path) {
-        if self.closed.get(path) == Some(&true) {
-            self.closed.remove(path);
+        if self.writers.get(path) != Some(&ChangeKind::Writing) {
+            self.writers.remove(path);
         }
     }
 
-    /// Whether a file that was last changed at `modified` may be read `now`. `succeeded`
-    /// says whether the node has moved on to the next file.
+    /// Whether a file that was last changed at `modified` may be read `now`. `proven` says whether
+    /// its bytes show whether they are all there; `succeeded`, whether the node has moved on to
+    /// the next file.
     pub(crate) fn completeness(
         &self,
         path: &Path,
         modified: Timestamp,
         now: Timestamp,
+        proven: bool,
         succeeded: impl FnOnce() -> bool,
     ) -> Completeness {
-        match self.closed.get(path) {
-            Some(true) => return Completeness::Complete,
-            Some(false) => return Completeness::Writing,
-            None => {}
+        match self.writers.get(path) {
+            Some(ChangeKind::Renamed) => return Completeness::Complete,
+            Some(ChangeKind::Closed) if proven => return Completeness::Complete,
+            Some(ChangeKind::Writing) => return Completeness::Writing,
+            _ => {}
         }
-        let left = SETTLED.saturating_sub(now.since(modified));
+        let quiet = if proven { SETTLED } else { ALONE };
+        let left = quiet.saturating_sub(now.since(modified));
         if left.is_zero() || succeeded() {
             Completeness::Complete
         } else {
@@ -127,23 +132,29 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_complete_when_closed_settled_or_succeeded() {
+    fn a_file_is_complete_when_renamed_settled_or_succeeded() {
         let path = Path::new("block");
         let mut changes = FileChanges::new();
-        let of = |changes: &FileChanges, now, next: bool| {
-            changes.completeness(path, at(10), at(now), || next)
+        let of = |changes: &FileChanges, now, proven, next: bool| {
+            changes.completeness(path, at(10), at(now), proven, || next)
         };
-        assert_eq!(of(&changes, 11, false), Completeness::Settles(Duration::from_secs(1)));
-        assert_eq!(of(&changes, 9, false), Completeness::Settles(SETTLED), "clocks may disagree");
-        assert_eq!(of(&changes, 12, false), Completeness::Complete);
-        assert_eq!(of(&changes, 11, true), Completeness::Complete);
+        let settles = |seconds| Completeness::Settles(Duration::from_secs(seconds));
+        assert_eq!(of(&changes, 11, true, false), settles(1));
+        assert_eq!(of(&changes, 11, false, false), settles(9));
+        assert_eq!(of(&changes, 9, false, false), settles(10), "clocks may disagree");
+        assert_eq!(of(&changes, 12, true, false), Completeness::Complete);
+        assert_eq!(of(&changes, 20, false, false), Completeness::Complete);
+        assert_eq!(of(&changes, 11, false, true), Completeness::Complete);
         assert!(!changes.record(path.into(), ChangeKind::Writing), "no reason to look yet");
-        assert_eq!(of(&changes, 99, true), Completeness::Writing, "slow writers are waited for");
+        assert_eq!(of(&changes, 99, true, true), Completeness::Writing, "slow ones are waited for");
         assert!(changes.record(path.into(), ChangeKind::Closed));
-        assert_eq!(of(&changes, 10, false), Completeness::Complete);
+        assert_eq!(of(&changes, 10, true, false), Completeness::Complete);
+        assert_eq!(of(&changes, 10, false, false), settles(10), "its writer may have been killed");
+        assert!(changes.record(path.into(), ChangeKind::Renamed));
+        assert_eq!(of(&changes, 10, false, false), Completeness::Complete);
         changes.record(path.into(), ChangeKind::Writing);
-        assert_eq!(of(&changes, 99, false), Completeness::Writing, "opened again");
+        assert_eq!(of(&changes, 99, false, false), Completeness::Writing, "opened again");
         changes.forget();
-        assert_eq!(of(&changes, 99, false), Completeness::Complete);
+        assert_eq!(of(&changes, 99, false, false), Completeness::Complete);
     }
 }

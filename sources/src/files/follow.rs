@@ -12,7 +12,7 @@ use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind, RenameMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tipline_log::error_chain;
 use tipline_producer::OutboxError;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::changes::{ChangeKind, FileChanges};
 
@@ -21,21 +21,32 @@ const RESCAN: Duration = Duration::from_secs(30);
 /// A new directory is scanned again after this time. What was written into it before it
 /// was watched was not notified.
 const NEW_DIRECTORY: Duration = Duration::from_secs(1);
+/// The files are looked at this often, notified or not, for what is gone or replaced.
+const LOOK: Duration = Duration::from_secs(2);
+/// What is wrong for a shorter time is not worth a word: a node is writing.
+const GRACE: Duration = Duration::from_secs(3);
 /// What failed for a reason that may pass is tried again after this time.
 const RETRY: Duration = Duration::from_secs(1);
 /// Notifications that may wait. With more, everything is scanned instead.
 const NOTICES: usize = 4096;
 
-/// When to look again if nothing is changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What came of a look: when to look again if nothing changes, and what is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Look {
     again_in: Duration,
+    wrong: Option<String>,
 }
 
 impl Look {
-    /// Not before the next notification or rescan.
+    /// Nothing is wrong, and nothing is waited for.
     pub(crate) fn when_changed() -> Self {
-        Self { again_in: RESCAN }
+        Self { again_in: LOOK, wrong: None }
+    }
+
+    /// Publishing waits for something that only an operator, or the node, can mend. The same
+    /// trouble always has the same text. Only the first one counts.
+    pub(crate) fn wrong(&mut self, what: impl FnOnce() -> String) {
+        self.wrong = self.wrong.take().or_else(|| Some(what()));
     }
 
     /// After this time at the latest.
@@ -82,14 +93,15 @@ enum Notice {
 pub(super) struct Follower {
     notices: SyncSender<Notice>,
     stop: Arc<AtomicBool>,
-    failure: Arc<OnceLock<OutboxError>>,
+    ended: Arc<OnceLock<OutboxError>>,
+    failure: watch::Receiver<Option<String>>,
     thread: Option<JoinHandle<()>>,
     _watcher: RecommendedWatcher,
 }
 
 impl Debug for Follower {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Follower").field("failure", &self.failure).finish_non_exhaustive()
+        f.debug_struct("Follower").field("ended", &self.ended).finish_non_exhaustive()
     }
 }
 
@@ -113,19 +125,32 @@ impl Follower {
         };
         let (notices, queue) = sync_channel(NOTICES);
         let stop = Arc::new(AtomicBool::new(false));
-        let failure = Arc::new(OnceLock::new());
-        let watcher = watch(watched, notices.clone(), Arc::clone(&stop))
+        let ended = Arc::new(OnceLock::new());
+        let (report, failure) = watch::channel(None);
+        let watcher = start_watcher(watched, notices.clone(), Arc::clone(&stop))
             .map_err(|error| cannot(error.into()))?;
-        let mut task =
-            Task { scan, queue, stop: Arc::clone(&stop), failure: Arc::clone(&failure), wake };
+        let mut task = Task {
+            scan,
+            queue,
+            stop: Arc::clone(&stop),
+            ended: Arc::clone(&ended),
+            failure: report,
+            suspicion: None,
+            wake,
+        };
         let thread = thread::Builder::new().name("tipline-files".to_owned());
         let thread = thread.spawn(move || task.run()).map_err(|error| cannot(error.into()))?;
-        Ok(Self { notices, stop, failure, thread: Some(thread), _watcher: watcher })
+        Ok(Self { notices, stop, ended, failure, thread: Some(thread), _watcher: watcher })
     }
 
     /// What has stopped the outbox, if anything has.
-    pub(super) fn failure(&self) -> Option<OutboxError> {
-        self.failure.get().map(OutboxError::duplicate)
+    pub(super) fn ended(&self) -> Option<OutboxError> {
+        self.ended.get().map(OutboxError::duplicate)
+    }
+
+    /// What is wrong with the files, for as long as it is.
+    pub(super) fn failure(&self) -> watch::Receiver<Option<String>> {
+        self.failure.clone()
     }
 }
 
@@ -143,7 +168,7 @@ impl Drop for Follower {
 }
 
 /// Starts the watcher.
-fn watch(
+fn start_watcher(
     watched: Watched,
     notices: SyncSender<Notice>,
     stop: Arc<AtomicBool>,
@@ -179,7 +204,7 @@ fn of_event(mut event: Event, relevant: &Relevant) -> Option<Notice> {
         EventKind::Create(CreateKind::Folder) => return Some(Notice::Directory),
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => ChangeKind::Closed,
         EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both)) => {
-            ChangeKind::Closed
+            ChangeKind::Renamed
         }
         // Only where the end of writing is notified too.
         EventKind::Modify(ModifyKind::Data(_)) if cfg!(target_os = "linux") => ChangeKind::Writing,
@@ -187,7 +212,7 @@ fn of_event(mut event: Event, relevant: &Relevant) -> Option<Notice> {
         _ => ChangeKind::Touched,
     };
     let path = event.paths.pop()?;
-    if path.is_dir() && seen == ChangeKind::Closed {
+    if path.is_dir() && seen == ChangeKind::Renamed {
         return Some(Notice::Directory);
     }
     let name = path.file_name().and_then(|name| name.to_str())?;
@@ -198,7 +223,10 @@ struct Task {
     scan: Box<dyn Scan>,
     queue: Receiver<Notice>,
     stop: Arc<AtomicBool>,
-    failure: Arc<OnceLock<OutboxError>>,
+    ended: Arc<OnceLock<OutboxError>>,
+    failure: watch::Sender<Option<String>>,
+    /// What has been wrong since when, if it is not worth a word yet.
+    suspicion: Option<(String, Instant)>,
     wake: Arc<Notify>,
 }
 
@@ -206,19 +234,13 @@ impl Task {
     fn run(&mut self) {
         let mut changes = FileChanges::new();
         let mut rescan = Instant::now() + RESCAN;
-        let mut failing = false;
         while !self.stop.load(Ordering::SeqCst) {
             let look = match self.scan.scan(&mut changes) {
-                Ok(look) => {
-                    failing = false;
-                    look
-                }
+                Ok(look) => self.report(look),
                 Err(error @ OutboxError::Failed { .. }) => {
-                    if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!(error = error_chain(&error), "will be tried again");
-                    }
+                    self.say(format!("{}; it is tried again", error_chain(&error)));
                     changes.look_at_everything();
-                    Look { again_in: RETRY }
+                    Look { again_in: RETRY, wrong: None }
                 }
                 Err(error) => return self.fail(error),
             };
@@ -228,6 +250,35 @@ impl Task {
                 changes.look_at_everything();
                 rescan = Instant::now() + RESCAN;
             }
+        }
+    }
+
+    /// Says what is wrong once it has been so for a while, and no longer than it is so.
+    fn report(&mut self, mut look: Look) -> Look {
+        let Some(what) = look.wrong.take() else {
+            self.suspicion = None;
+            if self.failure.send_replace(None).is_some() {
+                tracing::info!("nothing is wrong with the node's files any more");
+            }
+            return look;
+        };
+        let since = match self.suspicion.take() {
+            Some((before, since)) if before == what => since,
+            _ => Instant::now(),
+        };
+        match GRACE.checked_sub(since.elapsed()) {
+            Some(left) if !left.is_zero() => look.within(left),
+            _ => self.say(what.clone()),
+        }
+        self.suspicion = Some((what, since));
+        look
+    }
+
+    /// Says something once.
+    fn say(&self, what: String) {
+        if self.failure.borrow().as_ref() != Some(&what) {
+            tracing::warn!("{what}");
+            self.failure.send_replace(Some(what));
         }
     }
 
@@ -253,8 +304,9 @@ impl Task {
             error = error_chain(&error),
             "the outbox over the node's files has stopped"
         );
+        self.failure.send_replace(Some(error_chain(&error)));
         // Set once. The thread ends here.
-        _ = self.failure.set(error);
+        _ = self.ended.set(error);
         self.wake.notify_one();
     }
 }

@@ -1,26 +1,37 @@
 //! The index: an outbox of its own in which rows refer to the node's files.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::path::Path;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 use tipline_log::Clock;
 use tipline_producer::{OutboxError, OutboxTable};
-use tipline_proto::{Event, Hash, Tip};
+use tipline_proto::{Event, Hash, Kind, Tip};
 use tokio::sync::Notify;
 
 use super::durable::make_durable;
+use super::error::damaged;
+use super::guard::Guard;
 
 /// Rows that hold a copy of what they refer to, for [`Index::enqueue`] to find them.
 const COPIES: &str = "CREATE INDEX IF NOT EXISTS tipline_copy ON tipline_outbox (sequence) \
     WHERE payload IS NOT NULL AND payload_ref IS NOT NULL;";
 
+/// A process that was killed has the lock until the kernel has ended it.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often the lock is asked for.
+const PAUSE: Duration = Duration::from_millis(50);
+/// A larger index is not read through when it is opened. Only proofs that wait make it that large.
+const MOST_CHECKED: u64 = 1 << 30;
+
 /// An event to enqueue.
 #[derive(Debug)]
 pub(crate) struct Item {
     pub(crate) event: Event,
-    /// Where its payload is; `None` if it has none.
+    /// Where its payload is; `None` if it has none, or if the row is to hold it.
     pub(crate) reference: Option<String>,
 }
 
@@ -40,8 +51,15 @@ pub(crate) struct Index {
     table: OutboxTable,
     place: String,
     wake: Arc<Notify>,
+    path: PathBuf,
+    guard: Guard,
+    /// The main file when this process wrote to it last.
+    written: Option<Stamp>,
     _lock: File,
 }
+
+/// When the main file was changed, and its length.
+type Stamp = (SystemTime, u64);
 
 impl Index {
     /// Opens the index, creates it if it is not there. `schema` is what the caller keeps in it
@@ -59,7 +77,8 @@ impl Index {
         };
         let lock = lock(path).map_err(|error| match error {
             TryLockError::WouldBlock => {
-                let why = "another process publishes from it: end that one first";
+                let why = "another process publishes from it, and did not end within 5 s: end \
+                           that one first";
                 unusable(format!("{why} (its index is {})", path.display()), None)
             }
             TryLockError::Error(error) => {
@@ -70,13 +89,22 @@ impl Index {
                 unusable(why, Some(error.into()))
             }
         })?;
+        let is_empty = stamp(path).is_none_or(|(_, length)| length == 0);
+        if is_empty && stamp(&with_suffix(path, "-wal")).is_some_and(|(_, length)| length > 0) {
+            let why = format!(
+                "its index {0} is gone, but {0}-wal is there: put the index back, or remove both \
+                 and say where a new one continues, with --continue-at",
+                path.display()
+            );
+            return Err(unusable(why, None));
+        }
         make_durable(path).map_err(|error| {
             let why = "what its index has cannot be made durable: look at the disk".to_owned();
             unusable(why, Some(error.into()))
         })?;
         let create = || {
             let conn = Connection::open(path)?;
-            conn.busy_timeout(std::time::Duration::from_secs(5))?;
+            conn.busy_timeout(Duration::from_secs(5))?;
             // Run to its end, so that an error is not lost.
             conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
             // A row that was published and then lost would leave the outbox behind the log.
@@ -84,11 +112,37 @@ impl Index {
             Ok(conn)
         };
         let conn = create().map_err(failed(place, "opening its index"))?;
+        if stamp(path).is_some_and(|(_, length)| length <= MOST_CHECKED) {
+            quick_check(&conn, path, place)?;
+        }
         let table = OutboxTable::install(&conn, genesis, clock)?.named(place);
         conn.execute_batch(COPIES)
             .and_then(|()| conn.execute_batch(schema))
             .map_err(failed(place, "creating its index"))?;
-        Ok(Self { conn, table, place: place.to_owned(), wake, _lock: lock })
+        let files = ["", "-wal", "-shm", ".lock"].map(|suffix| with_suffix(path, suffix));
+        let guard = Guard::new(place, files.into())?;
+        let (place, path) = (place.to_owned(), path.to_owned());
+        let written = stamp(&path);
+        Ok(Self { conn, table, place, wake, path, guard, written, _lock: lock })
+    }
+
+    /// Whether it is still where it was, and what was written to it last.
+    ///
+    /// # Errors
+    /// [`OutboxError::Corrupt`] if it is not: nothing more can be enqueued.
+    pub(crate) fn check(&mut self) -> Result<(), OutboxError> {
+        self.guard.check()?;
+        let now = stamp(&self.path);
+        if now == self.written {
+            return Ok(());
+        }
+        // A connection of its own, because this one remembers what it has read.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let fresh = Connection::open_with_flags(&self.path, flags);
+        let fresh = fresh.map_err(failed(&self.place, "opening its index once more"))?;
+        quick_check(&fresh, &self.path, &self.place)?;
+        self.written = now;
+        Ok(())
     }
 
     /// The newest block that was enqueued.
@@ -99,6 +153,16 @@ impl Index {
     /// The block at a height, if it is enqueued and not forgotten; the parent of the first one too.
     pub(crate) fn block(&self, height: u64) -> Result<Option<Hash>, OutboxError> {
         self.table.block(&self.conn, height)
+    }
+
+    /// The newest payload of this kind at a height, if the index holds it.
+    pub(crate) fn payload(&self, height: u64, kind: Kind) -> Result<Option<Vec<u8>>, OutboxError> {
+        let sql = "SELECT payload FROM tipline_outbox WHERE height = ?1 AND kind = ?2 \
+                   ORDER BY sequence DESC LIMIT 1";
+        let payload = self.read(|conn| {
+            conn.query_row(sql, (to_i64(height), kind.as_str()), |row| row.get(0)).optional()
+        });
+        payload.map(Option::flatten)
     }
 
     /// Reads what the caller keeps in the index.
@@ -119,15 +183,15 @@ impl Index {
         let tx = tx.map_err(failed)?;
         let written = write(&tx).map_err(failed)?;
         tx.commit().map_err(failed)?;
+        self.written = stamp(&self.path);
         Ok(written)
     }
 
     /// Enqueues events up to the first that is refused, and with them, in one durable
     /// transaction, what `record` writes of those that were taken. The publisher is woken.
     ///
-    /// The newest block and the newest row get a copy of what they refer to; older copies go.
-    /// `replaced` names a reference whose file now has other content. The copy becomes all
-    /// there is.
+    /// The newest block gets a copy of what it refers to; the older copy goes. `replaced` names
+    /// a reference whose file now has other content. The copy becomes all there is.
     pub(crate) fn enqueue(
         &mut self,
         items: &[Item],
@@ -164,6 +228,7 @@ impl Index {
         copy_newest(&tx, items, &sequences).map_err(failed)?;
         record(&tx, count).map_err(failed)?;
         tx.commit().map_err(failed)?;
+        self.written = stamp(&self.path);
         self.wake.notify_one();
         Ok(Taken { count, refused })
     }
@@ -174,13 +239,47 @@ fn failed(place: &str, what: &str) -> impl FnOnce(rusqlite::Error) -> OutboxErro
     move |error| OutboxError::from_sqlite(place, what, error)
 }
 
+/// Waits a little for a process that is being ended.
 fn lock(path: &Path) -> Result<File, TryLockError> {
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(with_suffix(path, ".lock"))
+        .map_err(TryLockError::Error)?;
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) if Instant::now() < until => thread::sleep(PAUSE),
+            locked => return locked.map(|()| lock),
+        }
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(name);
-    let lock = lock.map_err(TryLockError::Error)?;
-    lock.try_lock()?;
-    Ok(lock)
+    name.push(suffix);
+    name.into()
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
+}
+
+/// Whether SQLite can read all of it.
+fn quick_check(conn: &Connection, path: &Path, place: &str) -> Result<(), OutboxError> {
+    let says: String = conn
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(failed(place, &format!("checking its index {}", path.display())))?;
+    if says == "ok" {
+        return Ok(());
+    }
+    let why = format!(
+        "its index is corrupt ({says}): restore it, or remove it and say where a new one \
+         continues, with --continue-at"
+    );
+    Err(damaged(place, path, why))
 }
 
 /// The rows of this reference that have a copy have nothing else from now on.
@@ -191,23 +290,20 @@ fn keep_copy(tx: &Transaction<'_>, reference: &str) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// A node may replace its newest block before it is logged.
 fn copy_newest(tx: &Transaction<'_>, items: &[Item], sequences: &[u64]) -> rusqlite::Result<()> {
-    let taken = || items.iter().zip(sequences).rev();
-    let is_block = |item: &Item| matches!(item.event, Event::BlockCommitted { .. });
-    let newest_block = taken().find(|(item, _)| is_block(item));
-    let Some(newest) = taken().next() else {
+    let is_block = |item: &Item| item.reference.is_some();
+    let newest = items.iter().zip(sequences).rev().find(|(item, _)| is_block(item));
+    let Some((item, sequence)) = newest else {
         return Ok(());
     };
-    // Without a new block the newest one is among the older copies, and stays.
     let drop_copies = "UPDATE tipline_outbox SET payload = NULL \
-        WHERE payload IS NOT NULL AND payload_ref IS NOT NULL AND (?1 OR kind <> 'block_committed')";
-    tx.execute(drop_copies, [newest_block.is_some()])?;
+        WHERE payload IS NOT NULL AND payload_ref IS NOT NULL";
+    tx.execute(drop_copies, [])?;
     let copy = "UPDATE tipline_outbox SET payload = ?2 \
                 WHERE sequence = ?1 AND payload IS NULL AND payload_ref IS NOT NULL";
-    for (item, sequence) in newest_block.into_iter().chain([newest]) {
-        let payload: &[u8] = item.event.payload();
-        tx.execute(copy, rusqlite::params![to_i64(*sequence), payload])?;
-    }
+    let payload: &[u8] = item.event.payload();
+    tx.execute(copy, rusqlite::params![to_i64(*sequence), payload])?;
     Ok(())
 }
 

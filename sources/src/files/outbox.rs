@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tipline_producer::{Outbox, OutboxError, Pending, Row, SqliteOutbox};
 use tipline_proto::{Lineage, OutboxId};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::follow::{Follower, Scan, Watched};
 use super::source::FileSource;
@@ -39,7 +39,14 @@ impl FileOutbox {
     }
 
     /// What has stopped following the files, if anything has. Start again when it is mended.
-    pub fn failure(&self) -> Option<OutboxError> {
+    pub fn ended(&self) -> Option<OutboxError> {
+        self.follower.ended()
+    }
+
+    /// What is wrong with the node's files, in words for an operator; `None` while nothing is.
+    /// It says what publishing waits for, and, in the end, what has stopped it. What a node does
+    /// while it writes is not wrong: a file has to be so for some seconds.
+    pub fn failure(&self) -> watch::Receiver<Option<String>> {
         self.follower.failure()
     }
 }
@@ -72,7 +79,7 @@ impl Outbox for FileOutbox {
         max_bytes: usize,
     ) -> Result<Vec<Row>, OutboxError> {
         // Asked first. Whatever was enqueued before the failure is then in the rows.
-        let failure = self.follower.failure();
+        let failure = self.follower.ended();
         let rows = self.index.read(after, max_rows, max_bytes)?;
         match failure {
             Some(failure) if rows.is_empty() && max_rows > 0 => Err(failure),

@@ -2,95 +2,14 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
-use tempfile::TempDir;
-use tipline_log::{error_chain, system_clock};
+use tipline_log::error_chain;
 use tipline_producer::{Outbox, OutboxError};
 use tipline_proto::{Event, Hash};
-use tokio::sync::Notify;
 
+use super::node::{Node, append, branch, committed, genesis, settle};
 use super::{block, hash, mainnet, mainnet_genesis, record, write, xor};
-use crate::{BlkBlocks, BlkSettings, FileOutbox};
-
-const DEADLINE: Duration = Duration::from_secs(20);
-
-struct Node {
-    dir: TempDir,
-    wake: Arc<Notify>,
-    runtime: tokio::runtime::Runtime,
-}
-
-impl Node {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        Node { dir, wake: Arc::new(Notify::new()), runtime }
-    }
-
-    fn path(&self) -> &Path {
-        self.dir.path()
-    }
-
-    fn open(&self, path: PathBuf, genesis: Hash) -> FileOutbox {
-        let settings = BlkSettings { path, index: None, genesis };
-        FileOutbox::blk(settings, system_clock(), Arc::clone(&self.wake)).unwrap()
-    }
-
-    fn until<T>(&self, mut look: impl FnMut() -> Option<T>) -> T {
-        let answer = async {
-            loop {
-                if let Some(answer) = look() {
-                    return answer;
-                }
-                self.wake.notified().await;
-            }
-        };
-        let answered = async { tokio::time::timeout(DEADLINE, answer).await };
-        self.runtime.block_on(answered).expect("nothing more happened before the deadline")
-    }
-
-    fn events(&self, outbox: &mut FileOutbox, count: usize) -> Vec<Event> {
-        let events = self.until(|| {
-            let rows = outbox.read(0, usize::MAX, usize::MAX).unwrap();
-            (rows.len() >= count).then(|| rows.into_iter().map(|row| row.event).collect::<Vec<_>>())
-        });
-        assert_eq!(events.len(), count, "{events:?}");
-        events
-    }
-}
-
-fn append(path: &Path, bytes: &[u8]) {
-    let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();
-    file.write_all(bytes).unwrap();
-}
-
-fn settle(path: &Path) {
-    let long_ago = SystemTime::from(system_clock()()) - Duration::from_secs(60);
-    File::options().append(true).open(path).unwrap().set_modified(long_ago).unwrap();
-}
-
-fn committed(height: u64, parent: &Hash, payload: &[u8]) -> Event {
-    let (hash, parent_hash) = (hash(payload), parent.clone());
-    Event::BlockCommitted { height, hash, parent_hash, payload: payload.to_vec().into() }
-}
-
-fn genesis() -> Hash {
-    Hash::new(vec![9; 32]).unwrap()
-}
-
-/// Blocks one on the other.
-fn branch(from: &Hash, bodies: &[&str]) -> Vec<Vec<u8>> {
-    let mut parent = from.clone();
-    let on_parent = |body: &&str| {
-        let block = block(&parent, body);
-        parent = hash(&block);
-        block
-    };
-    bodies.iter().map(on_parent).collect()
-}
+use crate::BlkBlocks;
 
 #[test]
 fn real_blocks_come_byte_for_byte_and_once() {
@@ -211,7 +130,7 @@ fn blocks_of_another_chain_are_refused() {
     let node = Node::new();
     let path = write(node.path(), "blk00000.dat", &mainnet());
     let mut outbox = node.open(path, genesis());
-    let failure = node.until(|| outbox.failure());
+    let failure = node.until(|| outbox.ended());
     assert!(matches!(failure, OutboxError::DoesNotLink { .. }), "{failure:?}");
     let text = error_chain(&failure);
     assert!(text.contains(&genesis().to_string()), "{text}");
@@ -227,7 +146,7 @@ fn garbage_and_files_that_shrink_stop_the_outbox() {
     let mut outbox = node.open(node.path().to_owned(), genesis());
     node.events(&mut outbox, 1);
     append(&path, b"this is no record at all, and long enough");
-    let failure = error_chain(&node.until(|| outbox.failure()));
+    let failure = error_chain(&node.until(|| outbox.ended()));
     let offset = record(&blocks[0]).len();
     assert!(
         failure.contains("blk00000.dat") && failure.contains(&format!("offset {offset}")),
@@ -236,6 +155,6 @@ fn garbage_and_files_that_shrink_stop_the_outbox() {
     drop(outbox);
     File::options().write(true).open(&path).unwrap().set_len(50).unwrap();
     let outbox = node.open(node.path().to_owned(), genesis());
-    let failure = error_chain(&node.until(|| outbox.failure()));
+    let failure = error_chain(&node.until(|| outbox.ended()));
     assert!(failure.contains(&format!("read up to offset {offset}")), "{failure}");
 }

@@ -1,6 +1,8 @@
 mod damage;
 mod order;
 mod replaced;
+mod spoiled;
+mod writers;
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -9,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
-use tipline_log::system_clock;
+use tipline_log::{Clock, system_clock};
 use tipline_producer::{Outbox, OutboxError, Row};
 use tipline_proto::{Event, Hash};
 use tokio::sync::Notify;
@@ -63,7 +65,12 @@ impl Node {
     }
 
     pub(super) fn settings(&self) -> DirectorySettings {
-        DirectorySettings { root: self.root(), index: None, genesis: genesis() }
+        DirectorySettings {
+            root: self.root(),
+            index: None,
+            genesis: genesis(),
+            tip_is_final: false,
+        }
     }
 
     pub(super) fn open(&self) -> FileOutbox {
@@ -74,14 +81,24 @@ impl Node {
         FileOutbox::directory(self.settings(), format, system_clock(), Arc::clone(&self.wake))
     }
 
+    pub(super) fn open_with(&self, settings: DirectorySettings) -> FileOutbox {
+        let wake = Arc::clone(&self.wake);
+        FileOutbox::directory(settings, Box::new(ContentHash), system_clock(), wake).unwrap()
+    }
+
     /// What looks at the files, without the thread that tells it when.
     pub(super) fn scan(&self) -> DirectoryScan {
+        self.scan_as(Box::new(ContentHash), system_clock())
+    }
+
+    pub(super) fn scan_as(&self, format: Box<dyn BlockFormat>, clock: Clock) -> DirectoryScan {
         let path = self.root().join(".tipline-outbox.sqlite");
-        let (clock, wake) = (system_clock(), Arc::clone(&self.wake));
+        let wake = Arc::clone(&self.wake);
         let index =
             Index::open(&path, "dir:here", SCHEMA, &genesis(), Arc::clone(&clock), wake).unwrap();
-        let (layout, format) = (Layout::below(&self.root()), Box::new(ContentHash));
-        DirectoryScan::new(index, layout, format, clock, genesis(), "dir:here".to_owned()).unwrap()
+        let layout = Layout::below(&self.root());
+        DirectoryScan::new(index, layout, format, clock, genesis(), "dir:here".to_owned(), false)
+            .unwrap()
     }
 
     /// Waits for the answer of `look`, asking again whenever the outbox wakes its publisher.
@@ -113,9 +130,28 @@ impl Node {
         self.rows(outbox, count).into_iter().map(|row| row.event).collect()
     }
 
+    /// What is wrong with the files, once it says this.
+    pub(super) fn said(&self, outbox: &FileOutbox, says: &str) -> String {
+        let mut failure = outbox.failure();
+        let said = async {
+            let is_said = |now: &Option<String>| now.as_ref().is_some_and(|now| now.contains(says));
+            failure.wait_for(is_said).await.unwrap().clone().unwrap()
+        };
+        let said = self.runtime.block_on(async { tokio::time::timeout(DEADLINE, said).await });
+        said.unwrap_or_else(|_| panic!("never said {says:?}, but {:?}", outbox.failure().borrow()))
+    }
+
+    /// Waits until nothing is wrong.
+    pub(super) fn well(&self, outbox: &FileOutbox) {
+        let mut failure = outbox.failure();
+        let well = async { failure.wait_for(Option::is_none).await.unwrap().clone() };
+        let well = self.runtime.block_on(async { tokio::time::timeout(DEADLINE, well).await });
+        well.expect("something stays wrong");
+    }
+
     /// What stopped the outbox, once something has.
     pub(super) fn failure(&self, outbox: &FileOutbox) -> OutboxError {
-        self.until(|| outbox.failure())
+        self.until(|| outbox.ended())
     }
 }
 

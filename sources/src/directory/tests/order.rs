@@ -56,6 +56,7 @@ fn new_files_are_noticed_when_they_are_complete() {
     let events = node.events(&mut outbox, 3);
     assert_eq!(events[2], proof(2, "p2", "b2"), "the half block is not read");
     slow.write_all(b", the second half").unwrap();
+    slow.set_modified(super::long_ago()).unwrap();
     drop(slow);
     let whole = block(3, "the first half, the second half", "b2");
     assert_eq!(node.events(&mut outbox, 4)[3], whole);
@@ -78,6 +79,7 @@ fn a_writer_that_is_slower_than_the_settling_time_is_waited_for() {
     node.rename_in(Key::proof(2), "p2");
     assert_eq!(node.events(&mut outbox, 4)[3], proof(2, "p2", "b2"));
     slow.write_all(b" and half").unwrap();
+    slow.set_modified(super::long_ago()).unwrap();
     drop(slow);
     assert_eq!(node.events(&mut outbox, 5)[4], block(3, "half and half", "b2"));
 }
@@ -144,6 +146,52 @@ fn a_missing_height_is_waited_for() {
         proof(3, "p3", "b3"),
     ];
     assert_eq!(node.events(&mut outbox, 5), expected);
+}
+
+#[test]
+fn epochs_that_are_empty_are_passed_over() {
+    let node = Node::new();
+    // As a pruned node leaves them.
+    std::fs::create_dir_all(node.path(Key::block(1)).parent().unwrap()).unwrap();
+    let mut outbox = node.open();
+    node.settled(Key::proof(0x1_0001), "a proof alone");
+    node.rename_in(Key::block(0x2_0000), "first");
+    node.rename_in(Key::block(0x2_0001), "second");
+    node.rename_in(Key::block(0x2_0002), "third");
+    let events = node.events(&mut outbox, 3);
+    assert_eq!(
+        events[1..],
+        [block(0x2_0001, "second", "first"), block(0x2_0002, "third", "second")]
+    );
+}
+
+#[test]
+fn a_block_whose_writer_was_killed_is_waited_for() {
+    let node = Node::new();
+    node.settled(Key::block(1), "b1");
+    let mut outbox = node.open();
+    node.rows(&mut outbox, 1);
+    // The kernel closes the file of a process that it kills.
+    let path = node.path(Key::block(2));
+    let script = format!("exec 3>'{}'; printf half >&3; kill -9 $$", path.display());
+    let killed = std::process::Command::new("sh").args(["-c", &script]).status().unwrap();
+    assert!(!killed.success());
+    assert_eq!(std::fs::read(&path).unwrap(), b"half");
+    node.rename_in(Key::proof(1), "p1");
+    assert_eq!(node.events(&mut outbox, 2)[1], proof(1, "p1", "b1"));
+    // The node is started again.
+    std::fs::write(&path, "half and half").unwrap();
+    node.rename_in(Key::block(3), "b3");
+    let events = node.events(&mut outbox, 4);
+    assert_eq!(events[2..], [block(2, "half and half", "b1"), block(3, "b3", "half and half")]);
+}
+
+#[test]
+fn a_file_that_was_written_in_place_is_read_when_it_was_left_alone() {
+    let node = Node::new();
+    let mut outbox = node.open();
+    std::fs::write(node.path(Key::block(1)), "b1").unwrap();
+    node.rows(&mut outbox, 1);
 }
 
 #[test]
