@@ -16,6 +16,10 @@
 //! Blocks come in the order of their heights, from the lowest that is there at first. A missing
 //! height is waited for, with a warning. Proofs come in any order, once their block has.
 //!
+//! # Their hashes
+//! By the [`BlockFormat`]. Where it knows height and parent, they are compared with the file's
+//! name and the block below, and what contradicts them is not published.
+//!
 //! # What may change
 //! - The newest block may be replaced. It is rolled back, and the new one published.
 //! - A proof may be replaced. The new one is published too, and consumers keep that. If the
@@ -27,6 +31,7 @@
 mod batch;
 mod change;
 mod format;
+mod genesis;
 mod layout;
 mod scan;
 mod survey;
@@ -36,7 +41,8 @@ mod tests;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use format::{BlockFormat, BlockHeader, ContentHash};
+pub use format::{BitcoinBlock, BlockFormat, BlockHeader, ContentHash, EthereumRlp};
+pub(crate) use genesis::find_genesis;
 use layout::Layout;
 use scan::DirectoryScan;
 use tipline_log::Clock;
@@ -82,7 +88,7 @@ impl FileOutbox {
         }
         let path = index.unwrap_or_else(|| root.join(".tipline-outbox.sqlite"));
         let layout = Layout::below(&root);
-        let index = Index::open(
+        let mut index = Index::open(
             &path,
             &place,
             scan::SCHEMA,
@@ -90,6 +96,7 @@ impl FileOutbox {
             Arc::clone(&clock),
             Arc::clone(&wake),
         )?;
+        format::stays_the_same(&mut index, &place, &*format)?;
         let watched =
             Watched { root: layout.base(), recursive: true, relevant: Box::new(relevant) };
         let scan = DirectoryScan::new(index, layout, format, clock, genesis, place.clone())?;
