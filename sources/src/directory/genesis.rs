@@ -3,19 +3,20 @@
 use std::fs;
 use std::path::Path;
 use std::thread;
+use std::time::Duration;
 
-use tipline_log::system_clock;
 use tipline_producer::OutboxError;
-use tipline_proto::Timestamp;
 
 use super::format::BlockFormat;
 use super::layout::{Key, Layout};
 use super::survey::stamp;
 use crate::Genesis;
-use crate::files::{Completeness, FileChanges, damaged, io_failed};
+use crate::files::{damaged, io_failed};
 
 /// How often a file may change while it is read, before that is an error.
 const TRIES: usize = 3;
+/// The last block is complete if it was not changed for this long.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// See [`Genesis::in_directory`].
 pub(crate) fn find_genesis(root: &Path, format: &dyn BlockFormat) -> Result<Genesis, OutboxError> {
@@ -56,24 +57,22 @@ pub(crate) fn find_genesis(root: &Path, format: &dyn BlockFormat) -> Result<Gene
 fn read(place: &str, layout: &Layout, height: u64) -> Result<Option<Vec<u8>>, OutboxError> {
     let path = layout.path(Key::block(height));
     let failed = |error| io_failed(place, "reading", &path)(error);
-    let succeeded = || layout.path(Key::block(height + 1)).exists();
+    let successor = layout.path(Key::block(height + 1));
     for _ in 0..TRIES {
         let before = match fs::metadata(&path) {
             Ok(metadata) => metadata,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(error)),
         };
-        let modified = before.modified().map(Timestamp::from).map_err(failed)?;
-        let now = system_clock()();
-        match FileChanges::new().completeness(&path, modified, now, succeeded) {
-            Completeness::Settles(left) => thread::sleep(left),
-            Completeness::Complete | Completeness::Writing => {
-                let bytes = fs::read(&path).map_err(failed)?;
-                let after = fs::metadata(&path).map_err(failed)?;
-                if !bytes.is_empty() && stamp(&before) == stamp(&after) {
-                    return Ok(Some(bytes));
-                }
-            }
+        if !successor.exists() {
+            // A time in the future says nothing: then it is waited for as long.
+            let age = before.modified().map_err(failed)?.elapsed().unwrap_or_default();
+            thread::sleep(SETTLED.saturating_sub(age));
+        }
+        let bytes = fs::read(&path).map_err(failed)?;
+        let after = fs::metadata(&path).map_err(failed)?;
+        if !bytes.is_empty() && stamp(&before) == stamp(&after) {
+            return Ok(Some(bytes));
         }
     }
     let what = format!("reading {}: it is empty, or being written", path.display());
