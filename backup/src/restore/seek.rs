@@ -61,7 +61,10 @@ impl<'a> Seek<'a> {
             }
             Target::Time(time) if self.exclusive => return self.at(row.time < *time, row.index),
             Target::Time(time) => return self.at(row.time <= *time, row.index),
-            Target::Hash(hash) => is_block && row.label == hash.as_ref(),
+            // As Bitcoin's explorers print it, too.
+            Target::Hash(hash) => {
+                is_block && (row.label == hash.as_ref() || row.label.iter().rev().eq(hash.as_ref()))
+            }
             Target::Mark(name) => row.kind == Kind::Marked && row.label == name.as_str().as_bytes(),
             Target::Height(wanted) if is_block && row.height == Some(*wanted) => {
                 if self.rolled_back_to.is_some_and(|to| to < *wanted) {
