@@ -5,6 +5,9 @@
 --
 --     INSERT OR IGNORE INTO tipline_outbox_state (genesis) VALUES (x'6fe28c0a...');
 --
+-- Then `tipline primary --source sqlite:PATH` publishes what is in it, beside the node. A node in
+-- Python is in producer/examples/outbox.py.
+--
 -- The database must be in WAL mode (PRAGMA journal_mode = WAL), because the publisher reads
 -- it while the node writes. SQLite 3.35 or newer.
 --

@@ -8,6 +8,7 @@
 
 mod archive;
 mod bad_input;
+mod chain_hashes;
 mod checking;
 mod checkpoints;
 mod cli;
@@ -20,6 +21,7 @@ mod identity;
 mod jetstream;
 mod large;
 mod media;
+mod node_database;
 mod node_lost;
 mod object_storage;
 mod power_cut;

@@ -84,8 +84,10 @@ impl<'a> Seek<'a> {
             Target::Latest | Target::Index(_) => ControlFlow::Continue(()),
             Target::Time(time) => self.see_time(row, *time, follows_gap),
             Target::Hash(hash) => {
-                // There is one of it.
-                let found = row.kind == Kind::BlockCommitted && row.label == hash.as_ref();
+                // There is one of it. Bitcoin's explorers print it from its last byte on.
+                let is_hash =
+                    row.label == hash.as_ref() || row.label.iter().rev().eq(hash.as_ref());
+                let found = row.kind == Kind::BlockCommitted && is_hash;
                 if found { self.found(row) } else { ControlFlow::Continue(()) }
             }
             Target::Mark(name) => {

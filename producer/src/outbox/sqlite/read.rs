@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
-use tipline_proto::{Lineage, OutboxId, Timestamp};
+use tipline_proto::{Hash, Lineage, OutboxId, Timestamp};
 
 use super::error::failed;
 use super::extent::extent;
@@ -62,6 +62,23 @@ impl SqliteOutbox {
         place: &str,
     ) -> Result<Self, OutboxError> {
         Self::start(path, Some(payloads), place)
+    }
+
+    /// As [`SqliteOutbox::open`], under another name in messages: the one that the path was
+    /// given by.
+    ///
+    /// # Errors
+    /// As [`SqliteOutbox::open`].
+    pub fn open_at(path: &Path, place: &str) -> Result<Self, OutboxError> {
+        Self::start(path, None, place)
+    }
+
+    /// Hash of the genesis block of the chain that the outbox belongs to.
+    ///
+    /// # Errors
+    /// As [`SqliteOutbox::open`].
+    pub fn genesis(&self) -> Result<Hash, OutboxError> {
+        Ok(State::read(&self.conn, &self.place)?.genesis)
     }
 
     fn start(
@@ -147,7 +164,10 @@ impl SqliteOutbox {
         let at = format!("row {sequence}, whose payload is at {}", referred.reference);
         let place = self.place.clone();
         let Some(payloads) = &self.payloads else {
-            let why = format!("the payload of {at}: open it with a source of payloads");
+            let why = format!(
+                "{at} that only the node can read: publish from a program of the node's, by \
+                 SqliteOutbox::open_with, or enqueue the payload itself"
+            );
             return Err(OutboxError::Unusable { place, why, source: None });
         };
         match payloads.read(&referred.reference) {
