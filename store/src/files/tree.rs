@@ -44,6 +44,12 @@ impl Tree {
         Ok(Self { place, layout, retained, flush, presence, epochs, changed })
     }
 
+    /// For tests: as on a file system on which a flush of all of it tells everything.
+    #[cfg(all(test, target_os = "linux"))]
+    pub(super) fn flush_all(&mut self) {
+        self.flush = Flush::always(&self.layout.staging()).unwrap();
+    }
+
     /// While it lives, what is replaced and removed can still be read.
     pub(super) fn retain_replaced(&self) -> RetainGuard {
         self.retained.guard()

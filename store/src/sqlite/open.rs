@@ -129,11 +129,52 @@ fn make_durable(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens the file for reading.
-pub(super) fn for_reading(path: &Path, place: &str, role: Role) -> Result<Connection, StoreError> {
+/// Opens the file for reading. Whether nobody is taken to write to it: then what it reads is right
+/// for as long as nobody does.
+pub(super) fn for_reading(
+    path: &Path,
+    place: &str,
+    role: Role,
+) -> Result<(Connection, bool), StoreError> {
     if !path.is_file() {
         return Err(StoreError::unusable(place, "there is no such file: check the path", None));
     }
+    match shared_for_reading(path, place, role) {
+        Err(error) if cannot_open(&error) => {
+            // Whoever reads makes the WAL and its index. Where that is not possible, as on a medium
+            // that cannot be written, there must be nothing in them.
+            check_nothing_beside(path, place, error)?;
+            Ok((copy_for_reading(path, place, role)?, true))
+        }
+        opened => opened.map(|connection| (connection, false)),
+    }
+}
+
+/// What SQLite says of a file that it cannot make.
+fn cannot_open(error: &StoreError) -> bool {
+    let StoreError::Unusable { source: Some(source), .. } = error else { return false };
+    let code =
+        source.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error_code);
+    matches!(code, Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
+}
+
+fn check_nothing_beside(path: &Path, place: &str, error: StoreError) -> Result<(), StoreError> {
+    let is_used = |path: &PathBuf| {
+        fs::metadata(path).map_or(true, |found| found.is_file() && found.len() > 0)
+    };
+    let beside = ["-wal", "-journal"].map(|suffix| with_suffix(path, suffix));
+    let Some(used) = beside.iter().find(|path| path.exists() && is_used(path)) else {
+        return if fs::File::open(path).is_ok() { Ok(()) } else { Err(error) };
+    };
+    let why = format!(
+        "{} has some of it, and cannot be read where nothing can be written: copy it together with \
+         the file to where you can write, and read the copy",
+        used.display()
+    );
+    Err(StoreError::unusable(place, &why, Some(Box::new(error))))
+}
+
+fn shared_for_reading(path: &Path, place: &str, role: Role) -> Result<Connection, StoreError> {
     let connection = connect(path, place, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     if inspect(&connection, place, role)? == Contents::Nothing {
         return Err(StoreError::unusable(
