@@ -23,6 +23,7 @@ mod media;
 mod node_lost;
 mod object_storage;
 mod publishing;
+mod read_only;
 mod real_blocks;
 mod replicating;
 mod restoring;
