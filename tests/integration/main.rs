@@ -26,6 +26,7 @@ mod node_lost;
 mod object_storage;
 mod power_cut;
 mod publishing;
+mod read_only;
 mod real_blocks;
 mod replicating;
 mod restoring;

@@ -123,7 +123,8 @@ impl EmbeddedLog {
     }
 
     /// Opens the log at `path`. Compare its lineage, [`Reader::identity`], with the one you
-    /// know.
+    /// know. One that cannot be written, for its permissions or its medium, can be read and followed
+    /// without a name; everything else is `Unusable`.
     ///
     /// # Errors
     /// `NotFound` if there is no file; none is created. `Unusable` if it is not a log, is of a
@@ -142,14 +143,19 @@ impl EmbeddedLog {
         let place = place_of(path);
         let path = files::find(path, &place)?;
         let reader = Database::open(&path, &place, Purpose::Reading)?;
-        let bells = Bells::open(&path).map_err(|error| LogError::Unusable {
-            place: place.clone(),
-            why: "files beside it cannot be written: check the permissions of its directory"
-                .to_owned(),
-            source: Some(error.into()),
-        })?;
+        let (bells, writer) = if reader.is_read_only() {
+            (Bells::silent(&path), Writer::absent(&place))
+        } else {
+            let bells = Bells::open(&path).map_err(|error| LogError::Unusable {
+                place: place.clone(),
+                why: "files beside it cannot be written: check the permissions of its directory"
+                    .to_owned(),
+                source: Some(error.into()),
+            })?;
+            (bells, Writer::start(path.clone(), &place)?)
+        };
         let inner = Inner {
-            writer: Writer::start(path.clone(), &place)?,
+            writer,
             identity: reader.identity().clone(),
             reader: Arc::new(Mutex::new(reader)),
             path,
@@ -228,6 +234,10 @@ impl Inner {
 #[async_trait]
 impl Appender for EmbeddedLog {
     async fn tail(&self) -> Result<Tail, LogError> {
+        if self.inner.writer.is_absent() {
+            let read = self.inner.read(Database::tail).await;
+            return read.unwrap_or_else(|error| Err(ended_early(error)));
+        }
         // On the writing thread: after an append whose caller stopped waiting.
         self.inner.writer.call(|connections| connections.entries.tail()).await
     }
@@ -254,11 +264,14 @@ impl Appender for EmbeddedLog {
     }
 
     async fn preflight(&self) -> Result<Preflight, LogError> {
-        let synchronous = self
-            .inner
-            .writer
-            .call(|connections| connections.entries.setting("synchronous"))
-            .await?;
+        let setting = |log: &Database| log.setting("synchronous");
+        let writer = &self.inner.writer;
+        let synchronous = match writer.is_absent() {
+            true => {
+                self.inner.read(setting).await.unwrap_or_else(|error| Err(ended_early(error)))?
+            }
+            false => writer.call(move |connections| setting(&connections.entries)).await?,
+        };
         let path = self.inner.path.clone();
         self.inner
             .read(move |log| {

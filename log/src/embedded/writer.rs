@@ -23,7 +23,8 @@ type Job = Box<dyn FnOnce(&mut WriterConnections) + Send>;
 /// Hands jobs to the thread.
 #[derive(Clone)]
 pub(super) struct Writer {
-    jobs: mpsc::Sender<Job>,
+    /// `None` where the log cannot be written.
+    jobs: Option<mpsc::Sender<Job>>,
     poison: Poison,
 }
 
@@ -105,7 +106,16 @@ impl Writer {
                 }
             })
             .map_err(|error| unusable("its thread cannot be started", error))?;
-        Ok(Self { jobs, poison })
+        Ok(Self { jobs: Some(jobs), poison })
+    }
+
+    /// No thread: everything that would write is refused.
+    pub(super) fn absent(place: &str) -> Self {
+        Self { jobs: None, poison: Poison { place: place.into(), failed: Arc::default() } }
+    }
+
+    pub(super) fn is_absent(&self) -> bool {
+        self.jobs.is_none()
     }
 
     pub(super) fn poison(&self) -> &Poison {
@@ -128,8 +138,15 @@ impl Writer {
             // The caller may have stopped waiting; it knows that it is in doubt.
             _ = answer.send(result);
         };
+        let Some(jobs) = &self.jobs else {
+            let why = "the file cannot be written from here: check its permissions, and whether \
+                       its medium is read-only"
+                .to_owned();
+            let place = self.poison.place.to_string();
+            return Err(LogError::Unusable { place, why, source: None });
+        };
         let gone = || self.poison.failed("the writing thread has ended".to_owned());
-        self.jobs.send(Box::new(run)).await.map_err(|_| gone())?;
+        jobs.send(Box::new(run)).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
 }

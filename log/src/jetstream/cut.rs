@@ -19,12 +19,19 @@ use async_nats::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
 use super::reread::Reread;
-use super::tail::End;
 use super::{JetStreamLog, parts};
 use crate::error::LogError;
 
 /// A batch whose rest has not come for this long was cut off. Storing one takes milliseconds.
 const CUT_AFTER: Duration = Duration::from_secs(15);
+
+/// The end of the log: its newest whole entry, and what the next append is to expect.
+pub(super) struct End {
+    /// The last message of the entry; `None` if nothing that is stored is a whole entry.
+    pub(super) message: Option<StreamMessage>,
+    /// Sequence of the newest message. Those after the entry are void.
+    pub(super) fence: u64,
+}
 
 /// The newest message, as long as the rest of its batch is not there.
 #[derive(Default)]

@@ -6,7 +6,7 @@ use tipline_proto::subject::Subject;
 use tipline_proto::{Entry, Event, Head, Kind, OutboxId};
 
 use super::api::StreamRef;
-use super::cut::within_batch;
+use super::cut::{End, within_batch};
 use super::reread::Reread;
 use super::{JetStreamLog, parts};
 use crate::error::LogError;
@@ -22,14 +22,6 @@ pub(super) struct Claim {
     pub(super) bytes: Bytes,
     /// Nothing of its unit is after it.
     ends_unit: bool,
-}
-
-/// The end of the log: its newest whole entry, and what the next append is to expect.
-pub(super) struct End {
-    /// The last message of the entry; `None` if nothing that is stored is a whole entry.
-    pub(super) message: Option<StreamMessage>,
-    /// Sequence of the newest message. Those after the entry are void.
-    pub(super) fence: u64,
 }
 
 impl Claim {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use tipline_log::jetstream::{JetStreamLog, JetStreamOptions};
-use tipline_log::{AppendError, Appender, LogError, Reader, Receipts};
+use tipline_log::{AppendError, Appender, LogError, Reader, Receipts, Shortfall};
 use tipline_proto::subject::{events_stream, receipts_stream};
 use tipline_proto::{ConsumerName, Position};
-use tipline_tests::{Nats, NatsOptions, SyncInterval, eventually};
+use tipline_tests::{Cluster, Nats, NatsOptions, SyncInterval, eventually};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 
@@ -127,6 +127,7 @@ async fn preflight_tells_what_falls_short() {
     with_monitor.monitor = vec![server.monitor_url()];
     let log = JetStreamLog::create(&with_monitor, &identity(1), 1).await.unwrap();
     let found = log.preflight().await.unwrap();
+    assert!(found.shortfalls.iter().all(|shortfall| shortfall.name() == "single-replica"));
     let short: Vec<&str> = found.shortfalls.iter().map(|s| s.found.as_str()).collect();
     let one_copy = ["tipline-store-events: replicas: 1", "tipline-store-receipts: replicas: 1"];
     assert_eq!(short, one_copy, "{found:?}");
@@ -146,6 +147,22 @@ async fn preflight_tells_what_falls_short() {
         found.shortfalls.iter().any(|s| s.found == "sync_interval: 120 s on nats"),
         "{found:?}"
     );
+}
+
+#[tokio::test]
+async fn three_replicas_are_as_durable_as_the_servers_that_are_known() {
+    let mut cluster = Cluster::start(NatsOptions::default()).await;
+    let mut options = options(&cluster.url());
+    let log = JetStreamLog::create(&options, &identity(1), 3).await.unwrap();
+    let monitors: Vec<_> = (0..3).map(|node| cluster.node(node).monitor_url()).collect();
+    for known in 0..=3 {
+        options.monitor = monitors[..known].to_vec();
+        let found = JetStreamLog::open(&options).await.unwrap().preflight().await.unwrap();
+        let names: Vec<_> = found.shortfalls.iter().map(Shortfall::name).collect();
+        let unknown = ["sync-interval-unknown"];
+        assert_eq!(names, if known < 3 { &unknown[..] } else { &[] }, "{known}: {found:?}");
+    }
+    drop(log);
 }
 
 #[tokio::test]

@@ -40,6 +40,7 @@ pub(super) struct Database {
     connection: Connection,
     place: String,
     identity: LogIdentity,
+    is_read_only: bool,
 }
 
 /// Which pages a checkpoint found, and how many of them it brought home.
