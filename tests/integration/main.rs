@@ -28,4 +28,5 @@ mod replicating;
 mod restoring;
 mod servers;
 mod site;
+mod status;
 mod tidy;
