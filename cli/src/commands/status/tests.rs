@@ -73,7 +73,8 @@ fn every_finding_state_and_field_is_described() {
         let row = format!("| `{}` |", kind.as_str().unwrap());
         assert!(page.contains(&row), "docs/operate.md has no row {row}");
     }
-    let described = |name: &str| page.contains(&format!("`{name}`"));
+    let described =
+        |name: &str| page.contains(&format!("`{name}`")) || page.contains(&format!("`{name}[]`"));
     for state in tipline_ops::State::ALL {
         let state = serde_json::to_value(state).unwrap();
         assert!(described(state.as_str().unwrap()), "docs/operate.md does not name {state}");
