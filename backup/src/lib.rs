@@ -39,8 +39,8 @@ pub use checkpoint::{
     ManifestFile, NotAnId,
 };
 pub use checks::{
-    Check, DrillReport, PlaceKind, Record, Sample, VerifiedPlace, VerifyReport, common_point,
-    drill, verify,
+    Check, DrillReport, Newest, PlaceKind, Record, Sample, VerifiedPlace, VerifyReport,
+    common_point, drill, verify,
 };
 pub use destination::{Destination, DestinationError, Object};
 pub use error::RestoreError;

@@ -7,11 +7,13 @@ use tipline_backup::{ArchiveError, CheckpointError, DestinationError, RestoreErr
 use tipline_log::LogError;
 use tipline_producer::EndReason;
 
+use crate::output::stdout::OutputError;
+
 /// How the program ended. The numbers are documented in `--help`: keep stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Exit {
-    /// Done; or drained after Ctrl-C or SIGTERM; or the fleet is well.
+    /// Done, as far as anybody reads standard output; or drained after Ctrl-C or SIGTERM; or the fleet is well.
     Ok = 0,
     /// The fleet is degraded.
     Degraded = 1,
@@ -33,7 +35,7 @@ pub(crate) enum Exit {
     NotEmpty = 15,
     /// A place is unavailable.
     Unavailable = 16,
-    /// Ended at once by a second Ctrl-C.
+    /// Ended at once by a second Ctrl-C; or restoring, verifying or drilling was told to stop.
     Interrupted = 130,
 }
 
@@ -137,6 +139,9 @@ fn checkpoint_exit(error: &CheckpointError) -> Exit {
 pub(crate) fn exit_code(error: &(dyn Error + 'static)) -> Exit {
     if let Some(EndReason::Fenced { .. }) = error.downcast_ref() {
         return Exit::Fenced;
+    }
+    if let Some(OutputError::Closed) = error.downcast_ref() {
+        return Exit::Ok;
     }
     match error.downcast_ref() {
         Some(error) => restore_exit(error),

@@ -32,4 +32,5 @@ mod replicating;
 mod restoring;
 mod servers;
 mod site;
+mod status;
 mod tidy;

@@ -150,7 +150,7 @@ async fn open_if_empty(
 }
 
 fn with_advice(failure: Failure, replicas: usize) -> Failure {
-    if replicas == 1 || !failure.is_log_unusable() {
+    if replicas == 1 || !matches!(failure.log_error(), Some(LogError::Unusable { .. })) {
         return failure;
     }
     failure.advise("on a single server: --replicas 1 --accept-shortfalls")

@@ -53,8 +53,10 @@ async fn a_destination_that_is_unavailable_is_so_through_whatever_reads_it() {
     let directory = tempfile::tempdir().unwrap();
     let address = format!("dir:{}", directory.path().join("nowhere").display());
     let nowhere = tipline_backup::Destination::open(&address).unwrap();
-    let error =
-        || async { Record::newest(&nowhere, tipline_backup::Check::Verify).await.unwrap_err() };
+    let error = || async {
+        let now = tipline_proto::Timestamp::default();
+        Record::newest(&nowhere, tipline_backup::Check::Verify, now).await.unwrap_err()
+    };
     assert_eq!(restore_exit(&RestoreError::Destination(error().await)), Exit::Unavailable);
     let archive = ArchiveError::Destination(error().await);
     assert_eq!(restore_exit(&RestoreError::Archive(archive)), Exit::Unavailable);

@@ -103,7 +103,7 @@ impl LogLocation {
 
     /// Says how to create the log, where that is what is missing.
     pub(crate) fn explain(&self, failure: Failure) -> Failure {
-        if !failure.is_log_not_found() {
+        if !matches!(failure.log_error(), Some(LogError::NotFound { .. })) {
             return failure;
         }
         let flag = self.flag();

@@ -85,12 +85,13 @@ pub(super) async fn send_newest(
 
 /// How long until the next one. A set that cannot be listed fails again when a checkpoint is made.
 async fn due(set: &Checkpoints, every: Duration, clock: &Clock) -> Duration {
-    let listed = set.list().await.unwrap_or_default();
+    let (listed, now) = (set.list().await.unwrap_or_default(), clock());
     let created = listed.iter().filter_map(|listed| match listed {
-        Listed::Whole(manifest) => Some(manifest.created),
+        // One of a time to come says nothing of when the next is due.
+        Listed::Whole(manifest) => Some(manifest.created).filter(|created| *created <= now),
         Listed::Corrupt { .. } => None,
     });
-    let age = created.max().map(|newest| clock().since(newest));
+    let age = created.max().map(|newest| now.since(newest));
     age.map_or(Duration::ZERO, |age| every.saturating_sub(age))
 }
 

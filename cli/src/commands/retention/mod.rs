@@ -10,7 +10,7 @@ use tipline_backup::retention::{
 use tipline_log::{Extent, Log, system_clock};
 
 use self::explain::Explained;
-pub(crate) use self::options::RetentionArgs;
+pub(crate) use self::options::{RetentionArgs, check_sources};
 use crate::exit::Exit;
 use crate::open::log::LogLocation;
 use crate::options::{Shared, SourceArgs};

@@ -99,7 +99,11 @@ impl Node {
         self.scan_as(Box::new(ContentHash), system_clock())
     }
 
-    pub(in crate::directory) fn scan_as(&self, format: Box<dyn BlockFormat>, clock: Clock) -> DirectoryScan {
+    pub(in crate::directory) fn scan_as(
+        &self,
+        format: Box<dyn BlockFormat>,
+        clock: Clock,
+    ) -> DirectoryScan {
         let path = self.root().join(".tipline-outbox.sqlite");
         let wake = Arc::clone(&self.wake);
         let index =
