@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use tipline_log::jetstream::JetStreamLog;
 use tipline_log::{Appender, Extent, Reader, Tail};
-use tipline_proto::ConsumerName;
 use tipline_proto::subject::events_stream;
+use tipline_proto::{ConsumerName, Event};
 use tipline_tests::{Nats, NatsOptions, Rng, SyncInterval, eventually};
+
+use crate::deployment::{Deployment, stop};
 
 use super::{WITHIN, Writer, identity, name, next, options, read_all, sized};
 
@@ -130,4 +132,44 @@ async fn a_log_that_ends_within_a_unit_says_so_until_that_is_certain() {
     }
     assert_eq!(tail_after_cut(&log).await.position, writer.written[0].position());
     assert_eq!(log.extent().await.unwrap(), Extent { first: 1, last: 1 });
+}
+
+/// Waits until so many rows of the outbox are in the log.
+async fn has_rows(log: &JetStreamLog, rows: u64) -> Tail {
+    eventually("all of it is in the log", 4 * WITHIN, async || {
+        let tail = log.tail().await.map_err(|error| error.to_string())?;
+        if tail.outbox_sequence == rows { Ok(tail) } else { Err(format!("{tail:?}")) }
+    })
+    .await
+}
+
+/// The publisher believes a tail after 15 s, and a shorter one after 15 s more.
+#[tokio::test]
+async fn a_primary_publishes_again_what_a_log_lost_that_was_cut_off_within_a_batch() {
+    const BLOCKS: u64 = 30;
+    let site = Deployment::new();
+    let lazy = NatsOptions { sync: SyncInterval::ServerDefault, ..NatsOptions::default() };
+    let mut server = Nats::start(lazy).await;
+    let log = format!("--log {}/{} --accept-shortfalls", server.url(), name());
+    let init = site.run(&format!("init {log} --replicas 1 --chain test --genesis 00")).await;
+    assert_eq!(init.status.code(), Some(0), "{}", init.stderr);
+    (1..=BLOCKS).for_each(|height| site.block("node", height, &[height as u8; 1000]));
+    let mut primary = site.tipline(&format!("primary {log} --source dir:node")).spawn();
+    let log = JetStreamLog::open(&options(&server.url())).await.unwrap();
+    has_rows(&log, BLOCKS).await;
+    cut(&mut server, |length| length * 6 / 10).await;
+    // Something to publish shows it what is there.
+    site.block("node", BLOCKS + 1, b"one more");
+    primary.line_with("publishing them again", 4 * WITHIN).await;
+    let last = has_rows(&log, BLOCKS + 1).await.position.index;
+    let heights: Vec<u64> = read_all(&log, last)
+        .await
+        .iter()
+        .filter_map(|entry| match &entry.event {
+            Event::BlockCommitted { height, .. } => Some(*height),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(heights, (1..=BLOCKS + 1).collect::<Vec<_>>());
+    stop(&mut primary).await;
 }
