@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use tipline_proto::limits::{MAX_APPLY_BYTES, MAX_APPLY_EVENTS};
-use tipline_proto::{Announcement, ConsumerName, Entry, LogIdentity, Receipt, split};
+use tipline_proto::{Announcement, ConsumerName, Entry, Lineage, LogIdentity, Receipt, split};
 
 use super::MAX_MESSAGE_BYTES;
 use super::faults::{AppendFault, DeliveryFault};
@@ -21,6 +21,8 @@ pub(super) struct State {
     pub(super) primary: Option<Announcement>,
     /// How often each consumer has subscribed: only the newest subscription continues.
     generations: BTreeMap<ConsumerName, u64>,
+    /// The lineage of the log that is in the place of this one.
+    pub(super) recreated: Option<Lineage>,
     pub(super) available: bool,
     pub(super) append_faults: VecDeque<AppendFault>,
     /// An append that arrives with the next one.
@@ -37,6 +39,7 @@ impl State {
             receipts: BTreeMap::new(),
             primary: None,
             generations: BTreeMap::new(),
+            recreated: None,
             available: true,
             append_faults: VecDeque::new(),
             late: None,
