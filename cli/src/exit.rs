@@ -137,8 +137,10 @@ fn checkpoint_exit(error: &CheckpointError) -> Exit {
 
 /// The exit code of any error that ends a command: by the error itself, never by one of its causes.
 pub(crate) fn exit_code(error: &(dyn Error + 'static)) -> Exit {
-    if let Some(EndReason::Fenced { .. }) = error.downcast_ref() {
-        return Exit::Fenced;
+    match error.downcast_ref() {
+        Some(EndReason::Fenced { .. }) => return Exit::Fenced,
+        Some(EndReason::WrongLog { .. } | EndReason::WrongChain { .. }) => return Exit::WrongLog,
+        _ => {}
     }
     if let Some(OutputError::Closed) = error.downcast_ref() {
         return Exit::Ok;

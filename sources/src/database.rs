@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use tipline_producer::{Outbox, OutboxError, Pending, Row, SqliteOutbox};
+use tipline_producer::{Outbox, OutboxError, Pending, Row, SqliteOutbox, Waiting};
 use tipline_proto::{Hash, Lineage, OutboxId};
 use tokio::sync::Notify;
 
@@ -69,7 +69,7 @@ impl DatabaseOutbox {
             unusable(why.to_owned(), Some(error))
         })?;
         let rows = SqliteOutbox::open_at(&path, &place)?;
-        let found = rows.genesis()?;
+        let found = rows.genesis();
         if found != *genesis {
             let why = format!(
                 "it belongs to the chain with genesis {found} (tipline_outbox_state), the log to \
@@ -128,6 +128,10 @@ impl Outbox for DatabaseOutbox {
         self.rows.place()
     }
 
+    fn genesis(&self) -> Hash {
+        self.rows.genesis()
+    }
+
     fn lineage(&mut self) -> Result<Option<Lineage>, OutboxError> {
         self.check_file()?;
         self.rows.lineage()
@@ -151,6 +155,16 @@ impl Outbox for DatabaseOutbox {
     ) -> Result<Vec<Row>, OutboxError> {
         self.check_file()?;
         self.rows.read(after, max_rows, max_bytes)
+    }
+
+    fn waiting(&mut self, after: u64) -> Result<Waiting, OutboxError> {
+        self.check_file()?;
+        self.rows.waiting(after)
+    }
+
+    fn release(&mut self, sequence: u64) -> Result<(), OutboxError> {
+        self.check_file()?;
+        self.rows.release(sequence)
     }
 
     fn trim(&mut self, sequence: u64) -> Result<(), OutboxError> {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tipline_producer::{OutboxError, SqliteOutbox};
+use tipline_producer::{Outbox, OutboxError, SqliteOutbox};
 use tipline_proto::Hash;
 
 use crate::blk::BlkBlocks;
@@ -57,7 +57,7 @@ impl Genesis {
     /// # Errors
     /// As [`SqliteOutbox::open`].
     pub fn in_database(path: &Path) -> Result<Self, OutboxError> {
-        let hash = SqliteOutbox::open(path)?.genesis()?;
+        let hash = SqliteOutbox::open(path)?.genesis();
         Ok(Self { hash, found: format!("tipline_outbox_state in {}", path.display()) })
     }
 }

@@ -5,7 +5,7 @@ use tipline_backup::{
 };
 use tipline_log::LogError;
 use tipline_producer::EndReason;
-use tipline_proto::Lineage;
+use tipline_proto::{Chain, Lineage};
 
 use super::{Exit, exit_code, restore_exit};
 
@@ -78,4 +78,9 @@ fn an_error_is_classified_by_itself_and_not_by_its_causes() {
     assert_eq!(exit_code(&Other(cause)), Exit::Failed);
     assert_eq!(exit_code(&EndReason::Fenced { epoch: 1, by: 2 }), Exit::Fenced);
     assert_eq!(exit_code(&EndReason::Stopped), Exit::Failed);
+    let (bound, found) = (Lineage::from_bytes([1; 16]), Lineage::from_bytes([2; 16]));
+    assert_eq!(exit_code(&EndReason::WrongLog { bound, found }), Exit::WrongLog);
+    let log = Chain { name: "test".parse().unwrap(), genesis: "00".parse().unwrap() };
+    let outbox = "01".parse().unwrap();
+    assert_eq!(exit_code(&EndReason::WrongChain { outbox, log }), Exit::WrongLog);
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use tipline_proto::Lineage;
 
 use super::MemoryLog;
 
@@ -44,6 +45,14 @@ impl MemoryLog {
     /// `Doubt`, and not stored), subscriptions wait, and nothing is lost.
     pub fn set_available(&self, available: bool) {
         self.shared.state().available = available;
+        self.shared.entries.send_replace(());
+        self.shared.board.send_replace(());
+    }
+
+    /// Deletes the log, and creates another one under the same name, with this lineage. Every handle
+    /// on the old one answers [`crate::LogError::WrongLog`] from now on.
+    pub fn recreate(&self, lineage: Lineage) {
+        self.shared.state().recreated = Some(lineage);
         self.shared.entries.send_replace(());
         self.shared.board.send_replace(());
     }

@@ -82,6 +82,10 @@ impl Shared {
     /// The state, if the log is not made unavailable.
     fn reach(&self, what: &str) -> Result<MutexGuard<'_, State>, LogError> {
         let state = self.state();
+        if let Some(found) = state.recreated {
+            let expected = self.identity.lineage;
+            return Err(LogError::WrongLog { place: self.place(), expected, found });
+        }
         if state.available { Ok(state) } else { Err(self.unavailable(what)) }
     }
 
@@ -117,7 +121,10 @@ impl Appender for MemoryLog {
         }
         let doubt =
             || AppendError::Doubt(self.shared.unavailable("appending; a fault was asked for"));
-        let mut state = self.shared.reach("appending").map_err(AppendError::Doubt)?;
+        let mut state = self.shared.reach("appending").map_err(|error| match error {
+            error @ LogError::WrongLog { .. } => AppendError::Refused(error),
+            error => AppendError::Doubt(error),
+        })?;
         state.store_late();
         let result = match fault {
             None | Some(AppendFault::Delayed(_)) => state.store(after, unit),

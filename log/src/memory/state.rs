@@ -27,6 +27,8 @@ pub(super) struct State {
     primary: Option<(Announcement, Instant)>,
     /// How often each consumer has subscribed: only the newest subscription continues.
     generations: BTreeMap<ConsumerName, u64>,
+    /// The lineage of the log that is in the place of this one.
+    pub(super) recreated: Option<Lineage>,
     pub(super) available: bool,
     pub(super) append_faults: VecDeque<AppendFault>,
     /// An append that arrives with the next one.
@@ -44,6 +46,7 @@ impl State {
             garbled: BTreeMap::new(),
             primary: None,
             generations: BTreeMap::new(),
+            recreated: None,
             available: true,
             append_faults: VecDeque::new(),
             late: None,

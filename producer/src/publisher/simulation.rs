@@ -14,7 +14,8 @@ use tipline_proto::{
     Chain, Entry, Event, Key, Label, Lineage, LogIdentity, OutboxId, Position, Timestamp,
 };
 
-use super::core::{Command, Core, Input, Obstacle, Survey, TailRead, Unit};
+use super::core::Core;
+use super::protocol::{Command, Input, Obstacle, Survey, TailRead, Unit};
 use crate::digests::Digests;
 use crate::end_reason::EndReason;
 
@@ -210,13 +211,13 @@ impl World {
                 self.primaries[id].digests.push(tail.position);
                 let logged_through = tail.outbox_sequence;
                 let now = Timestamp::from_micros(self.clock);
-                Input::Surveyed(Ok(Survey { tail, logged_through, now }))
+                Input::Surveyed(Ok(Survey { tail, logged_through, announced: 0, now }))
             }
             Pending::ReadTail if fault => Input::TailRead(Err(away())),
             Pending::ReadTail => {
                 let tail = self.tail();
                 let known = self.primaries[id].digests.at(tail.position.index);
-                let ours = known == Some(tail.position.digest);
+                let ours = known.map(|digest| digest == tail.position.digest);
                 Input::TailRead(Ok(TailRead { tail, ours }))
             }
             Pending::Append { after, unit } if fault => {
@@ -364,7 +365,7 @@ fn a_drained_primary_stops_with_everything_logged() {
         world.start_primary();
         world.faults = false;
         world.rows = 20;
-        world.step(0, Input::Drain);
+        world.step(0, Input::Drain { nothing_waits: false });
         while world.primaries[0].ended.is_none() {
             world.happen();
         }

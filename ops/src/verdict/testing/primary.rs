@@ -36,7 +36,12 @@ fn of_the_log() -> Vec<Unwell> {
             "the log can lose what it acknowledges (replicas: 1)",
             |seen, _| {
                 let mut preflight = Preflight::default();
-                preflight.shortfall("replicas: 1", "a disk that fails takes it all", "use three");
+                preflight.shortfall(
+                    "single-replica",
+                    "replicas: 1",
+                    "a disk that fails takes it all",
+                    "use three",
+                );
                 seen.shortfalls = preflight.shortfalls;
             },
         ),
