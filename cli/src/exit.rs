@@ -29,7 +29,7 @@ pub(crate) enum Exit {
     Gap = 12,
     /// What is needed is corrupt wherever it is kept; a check found something wrong.
     Corrupt = 13,
-    /// Places, or a store and a place, are of different logs.
+    /// Places, a store and a place, or an outbox and a log are of different logs or chains.
     WrongLog = 14,
     /// There is something at the place to restore to already.
     NotEmpty = 15,
