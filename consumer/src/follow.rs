@@ -292,7 +292,8 @@ impl<'a> Follow<'a> {
     }
 
     fn resumed(&mut self) {
-        if self.backoff.is_pausing() {
+        let was_stuck = self.stuck.take().is_none();
+        if self.backoff.is_pausing() || was_stuck {
             tracing::info!(store = self.store.place(), "store resumed");
             self.backoff.reset();
         }
