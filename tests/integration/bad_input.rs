@@ -274,7 +274,7 @@ async fn a_block_file_that_is_empty_is_waited_for_and_one_that_was_cut_is_named(
     site.block("node", 5, b"block 5");
     let log = "embedded:tipline.log.db";
     let mut primary = site.tipline("primary --source dir:node").spawn();
-    let line = primary.line_with("the block file is empty", WITHIN).await;
+    let line = primary.line_with("is empty: the blocks above wait", WITHIN).await;
     assert!(line.contains("block_00000004.dat"), "{line}");
     site.status("", |status| status["tip"]["height"] == 3).await;
     stop(&mut primary).await;

@@ -2,14 +2,14 @@
 
 use std::fs::{self, File, Metadata};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tipline_producer::OutboxError;
 use tipline_proto::{Hash, Timestamp};
 
 use super::record::{self, FRAME, Head, Magic};
 use super::rows::{self, Gaps};
-use super::scan::BlkScan;
+use super::scan::{BlkScan, Stamp};
 use super::tree::{Node, Place};
 use super::walk::{self, Found};
 use crate::files::{Completeness, FileChanges, Look, damaged, io_failed, sync_failed};
@@ -23,9 +23,6 @@ const MOST_WAITING: usize = 100_000;
 const QUIET: Duration = Duration::from_secs(2);
 /// How much of a file is read again: its newest blocks. A file has 128 MiB.
 const MOST_VERIFIED: u64 = 256 << 20;
-
-/// By what a file is known to be the same without reading it.
-pub(super) type Stamp = (u64, Option<SystemTime>);
 
 fn stamp(metadata: &Metadata) -> Stamp {
     (metadata.len(), metadata.modified().ok())

@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use tipline_log::Clock;
 use tipline_producer::OutboxError;
 use tipline_proto::{Hash, Timestamp, Tip};
 
 use super::end::names;
-use super::note::Stamp;
 use super::record::Magic;
 use super::rows::{self, Gaps};
 use super::tree::Tree;
 use crate::files::{FileChanges, Guard, Index, Look, Scan, io_failed};
+
+/// By what a file is known to be the same without reading it: length, and time of change.
+pub(super) type Stamp = (u64, Option<SystemTime>);
 
 /// The files of a node.
 #[derive(Debug)]

@@ -47,6 +47,10 @@ impl DirectoryScan {
                 continue;
             }
             settled &= match self.read(key, changes, look)? {
+                // Below the newest block, any other content stops the outbox.
+                Reading::Ready(content) if key.part == Part::Block && Some(key) != tip => {
+                    self.follow_change(known, content, changes, look)?
+                }
                 Reading::Ready(content) => match self.spoiled(known, &content)? {
                     Some(how) => {
                         self.say_spoiled(key, how, look);

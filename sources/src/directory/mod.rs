@@ -31,10 +31,10 @@
 //! - A proof may be replaced, before or after it was published. The new one is published too,
 //!   and consumers keep that. When its block was replaced, a proof with the same bytes that is
 //!   written from then on is published too; the one that lay there is not.
-//! - A block or a proof that is empty, cut off or full of zeros, and was not before, is no new
-//!   one: it is named, and waited for. For a newest block nothing else is published until then.
+//! - A newest block or a proof that is empty, cut off or full of zeros, and was not before, is no
+//!   new one: it is named, and waited for. For a newest block nothing else is published until then.
 //! - A block below the newest one that has other content stops the outbox. What was published
-//!   is no longer true, and nobody said so.
+//!   is no longer true, and nobody said so. If it is empty, it is named, and waited for.
 //! - Files may be deleted once their rows are removed, about a thousand rows behind the log. A
 //!   block that is gone and is not further than 256 below the newest one is named.
 //!
