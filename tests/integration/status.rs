@@ -99,7 +99,7 @@ async fn who_is_expected_and_what_the_policy_asks_for_is_missed_until_it_is_ther
     let second = site.tipline("backup --name backup-2 --store sqlite:b2.db").spawn();
     // The chain stands still now, and is well, whatever the limit.
     eventually("all is well", WITHIN, async || match status().await {
-        (Some(0), status) => Ok(assert_eq!(kinds(&status), Vec::<&str>::new())),
+        (Some(0), status) if kinds(&status).is_empty() => Ok(()),
         (_, status) => Err(status["summary"].clone()),
     })
     .await;
@@ -124,6 +124,35 @@ async fn a_consumer_that_died_with_its_clock_ahead_is_named_and_is_silent_to_who
     watch.line_with("backup-1 is silent for ", WITHIN).await;
     watch.process.interrupt();
     assert_eq!(watch.finish(WITHIN).await.status.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outbox_that_is_held_up_is_degraded_then_broken_and_says_why() {
+    let site = published().await;
+    site.back_up(ADDRESS, "b.db", 8).await;
+    let log = open(&site).await;
+    let mut said = log.board().await.unwrap().primary.unwrap();
+    let now = system_clock()();
+    let oldest = Timestamp::from_micros(now.as_micros() - 3_000_000);
+    (said.time, said.held_up) = (now, Some("maximum bytes exceeded".into()));
+    (said.outbox_events, said.outbox_oldest, said.outbox_max_events) = (38, Some(oldest), 40);
+    let status = async |events: u64, code: i32| {
+        let mut said = said.clone();
+        said.outbox_events = events;
+        log.announce(&said).await.unwrap();
+        let run = site.run("status --silent-after 1h").await;
+        assert_eq!(run.status.code(), Some(code), "{}", run.stdout);
+        run.stdout.lines().next().unwrap().to_owned()
+    };
+    let why = "the log does not take what primary";
+    let degraded = status(3, 1).await;
+    assert!(degraded.starts_with("DEGRADED: ") && degraded.contains(why), "{degraded}");
+    let broken = status(38, 2).await;
+    assert!(
+        broken.starts_with("BROKEN: ") && broken.contains("maximum bytes exceeded"),
+        "{broken}"
+    );
+    assert!(broken.ends_with("the outbox is 95% full"), "{broken}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

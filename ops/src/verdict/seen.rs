@@ -39,7 +39,7 @@ impl Seen {
     /// For how long the oldest event has been there that comes after `index`.
     pub(super) fn waits_after(&self, index: u64, clock: Timestamp) -> Option<Duration> {
         let next = index.saturating_add(1);
-        Some(clock.since(*self.times.get(&next)?)).filter(|_| index < self.tail.position.index)
+        Some(clock.since(*self.times.get(&next)?))
     }
 }
 

@@ -62,7 +62,7 @@ fn a_listener_counts_from_the_last_change_on_a_monotonic_clock() {
     let mut seen = seen();
     seen.board.receipts[0].time = hours_ahead(8);
     let ahead = "the clock of backup-1 is ahead by 8 h".to_owned();
-    assert_eq!(at(&mut listener, &seen, 0), (vec![0, 1], 2, vec![ahead.clone()]));
+    assert_eq!(at(&mut listener, &seen, 0), (vec![0, 1], 2, vec![ahead]));
     // Nobody says anything.
     let (ages, primary, reasons) = at(&mut listener, &seen, 20);
     assert_eq!((ages, primary), (vec![20, 21], 22));
@@ -73,7 +73,8 @@ fn a_listener_counts_from_the_last_change_on_a_monotonic_clock() {
     }
     seen.board.primary.as_mut().unwrap().time = seconds_ago(1);
     let (ages, primary, reasons) = at(&mut listener, &seen, 21);
-    assert_eq!((ages, primary, reasons), (vec![0, 0], 0, vec![ahead]));
+    assert_eq!((ages, primary), (vec![0, 0], 0));
+    assert_eq!(reasons, ["the clock of backup-1 is ahead by 7 h"]);
 }
 
 #[test]
