@@ -139,11 +139,12 @@ async fn what_cannot_be_restored_has_an_exit_code_that_says_why() {
         restore("latest") + " --if-empty --if-available",
         restore("latest") + " --dry-run",
         "verify --from dir:backup".to_owned(),
-        format!("dr plan --from dir:backup {LOG}"),
     ] {
         let named = exit(&site, &words, 13).await;
         assert!(named.stderr.contains("archive.json"), "{words}: {}", named.stderr);
     }
+    let told = site.run(&format!("dr plan --from dir:backup {LOG}")).await;
+    assert!(told.stdout.contains("archive.json is damaged"), "{}", told.stdout);
     fs::write(site.path("backup/archive.json"), described).unwrap();
 
     // The archive of another chain under the same name.
@@ -300,6 +301,26 @@ async fn a_disk_that_is_too_small_is_told_before_anything_is_written() {
     assert_eq!(restore.status.code(), Some(2), "{}", restore.stderr);
     assert!(restore.stderr.contains("free some space"), "{}", restore.stderr);
     assert!(!restore.stderr.lines().any(|line| line == "r.db"), "{}", restore.stderr);
+}
+
+/// A rename cannot replace it: that must not be found out when all is restored.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mount_point_is_refused_before_anything_is_read() {
+    if !has_namespaces() {
+        return;
+    }
+    let site = archived(5).await;
+    fs::create_dir(site.path("disk")).unwrap();
+    const DISK: &str = "mount -t tmpfs -o size=2m none disk && exec \"$@\"";
+    // It would not even be asked.
+    let restore = site.tipline("restore --store files:disk --from dir:backup --json");
+    let restore = restore
+        .through("unshare", NAMESPACES.iter().chain(&["sh", "-c", DISK, "sh"]))
+        .finish(WITHIN)
+        .await;
+    assert_eq!(restore.status.code(), Some(2), "{}", restore.stderr);
+    assert!(restore.stderr.contains("mount point"), "{}", restore.stderr);
+    assert!(!site.path("disk.restoring").exists());
 }
 
 /// How often something is killed; `TIPLINE_KILLS` in the environment overrides it.

@@ -76,7 +76,14 @@ impl ArchiveStore {
             Err(ArchiveError::NotFound { .. }) => return Ok(None),
             archive => archive?,
         };
-        let standing = self.standing(&archive).await?;
+        let standing = match self.standing(&archive).await {
+            // What was listed a moment ago may have been merged, or the whole place is away.
+            Err(ArchiveError::Destination(DestinationError::NotFound { .. })) => {
+                archive.present().await?;
+                self.standing(&archive).await?
+            }
+            standing => standing?,
+        };
         Ok(Some(Opened { archive, standing }))
     }
 

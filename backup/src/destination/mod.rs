@@ -118,7 +118,23 @@ impl Destination {
     /// [`DestinationError::Exists`] if the name is taken: nothing changed.
     pub async fn create(&self, name: &str, bytes: Bytes) -> Result<(), DestinationError> {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        self.put(name, bytes, options).await
+        match self.put(name, bytes, options).await {
+            Err(taken @ DestinationError::Exists { .. }) => {
+                // A server gives the same answer while another attempt to take the name is under
+                // way, which may come to nothing.
+                let path = self.path(name);
+                let head = self.store.head(&path);
+                match self.within(format!("writing {name}"), 0, head).await {
+                    Err(DestinationError::NotFound { place, name: what }) => {
+                        let source = Some(Box::from("its name was taken, and is free again"));
+                        Err(DestinationError::Unavailable { place, what, source })
+                    }
+                    Err(error) => Err(error),
+                    Ok(_) => Err(taken),
+                }
+            }
+            put => put,
+        }
     }
 
     /// Writes an object, and replaces one of the same name. As durable and as whole as by

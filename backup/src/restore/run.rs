@@ -113,6 +113,7 @@ impl PreparedRestore {
         place: &StorePlace,
         settings: &RestoreSettings,
     ) -> Result<Plan, RestoreError> {
+        let place = &place.resolved();
         Stage::check_free(place, settings.force)?;
         let (_, plan) = plan(sources, &place.kinds(), settings).await?;
         Stage::check_space(place, plan.space())?;

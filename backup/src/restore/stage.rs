@@ -55,10 +55,17 @@ impl StorePlace {
     /// # Errors
     /// [`RestoreError::NotEmpty`].
     pub fn check_free(&self) -> Result<(), RestoreError> {
-        match self.parts.first() {
+        let place = self.resolved();
+        match place.parts.first() {
             Some((_, first)) if beside(first, "placing").exists() => Ok(()),
-            _ => Stage::check_free(self, false),
+            _ => Stage::check_free(&place, false),
         }
+    }
+
+    /// The same with what symbolic links lead to: beside that is staged, and that is replaced.
+    pub(super) fn resolved(&self) -> Self {
+        let part = |(kind, path): &(String, PathBuf)| (kind.clone(), resolve(path));
+        Self { parts: self.parts.iter().map(part).collect(), open: Arc::clone(&self.open) }
     }
 
     pub(super) fn name(&self) -> String {
@@ -87,6 +94,7 @@ impl Stage {
     /// # Errors
     /// `InUse`; `NotEmpty` without `force`.
     pub(super) fn acquire(place: StorePlace, force: bool) -> Result<Self, RestoreError> {
+        let place = place.resolved();
         let Some((_, first)) = place.parts.first().cloned() else {
             let what = "the store to restore into has no parts".to_owned();
             return Err(RestoreError::Internal { what, source: None });
@@ -112,8 +120,15 @@ impl Stage {
     /// Whether a restore to this place would find it free. Nothing is changed or locked.
     ///
     /// # Errors
-    /// `NotEmpty` without `force`.
+    /// `NotEmpty` without `force`; `Files` if it is a mount point, which no rename replaces.
     pub(super) fn check_free(place: &StorePlace, force: bool) -> Result<(), RestoreError> {
+        if let Some((_, path)) = place.parts.iter().find(|(_, path)| is_mount_point(path)) {
+            let doing = format!(
+                "replacing {}: it is a mount point; restore into a directory in it, because it",
+                path.display()
+            );
+            return Err(RestoreError::Files { doing, source: io::ErrorKind::ResourceBusy.into() });
+        }
         match place.parts.iter().find(|(_, path)| is_taken(path)) {
             Some((kind, path)) if !force => {
                 Err(RestoreError::NotEmpty { place: format!("{kind}:{}", path.display()) })
@@ -387,6 +402,29 @@ fn is_taken(path: &Path) -> bool {
         }),
         Ok(found) => found.len() > 0,
     }
+}
+
+/// Where a symbolic link leads to, also if nothing is there yet.
+fn resolve(path: &Path) -> PathBuf {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_symlink() => fs::canonicalize(path).unwrap_or_else(|_| {
+            fs::read_link(path).map_or_else(|_| path.to_owned(), |to| parent(path).join(to))
+        }),
+        _ => path.to_owned(),
+    }
+}
+
+/// Whether it is a directory of another file system than the one that it is in.
+#[cfg(unix)]
+fn is_mount_point(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path: &Path| fs::metadata(path).ok().map(|found| found.dev());
+    path.is_dir() && device(path) != device(parent(path))
+}
+
+#[cfg(not(unix))]
+fn is_mount_point(_: &Path) -> bool {
+    false
 }
 
 fn beside(path: &Path, what: &str) -> PathBuf {

@@ -127,6 +127,29 @@ async fn an_installation_that_ends_anywhere_leaves_one_whole_store() {
     }
 }
 
+/// What a link leads to is replaced, on its own disk, and not the link.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_stays_and_what_it_leads_to_is_replaced() {
+    for (kinds, is_there) in [(["sqlite"], true), (["files"], true), (["sqlite"], false)] {
+        let kept = Kept::of(History::random(30, 60)).await;
+        kept.segments(60, 20).await;
+        let directory = tempfile::tempdir().unwrap();
+        let (place, disk) = (place(&kinds, directory.path()), directory.path().join("disk"));
+        fs::create_dir(&disk).unwrap();
+        let at = super::place(&kinds, &disk);
+        if is_there {
+            drop(fill(&kept, &at, 30));
+        }
+        std::os::unix::fs::symlink("disk/store-0", &place.parts[0].1).unwrap();
+        let mut wanted = settings(Target::Latest, false);
+        wanted.force = is_there;
+        run(kept.sources(), place.clone(), wanted).await.unwrap();
+        assert!(fs::symlink_metadata(&place.parts[0].1).unwrap().is_symlink());
+        kept.model(60).assert_is(&*open(&at).reader().unwrap(), "where it leads to");
+    }
+}
+
 /// Killed with -9, and its file removed by hand, but not what SQLite keeps beside it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_another_store_left_beside_its_file_is_no_part_of_the_new_one() {
