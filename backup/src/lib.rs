@@ -39,8 +39,8 @@ pub use checkpoint::{
     ManifestFile, NotAnId,
 };
 pub use checks::{
-    Check, DrillReport, PlaceKind, Record, Sample, VerifiedPlace, VerifyReport, common_point,
-    drill, verify,
+    Check, DrillReport, Newest, PlaceKind, Record, Sample, VerifiedPlace, VerifyReport,
+    common_point, drill, verify,
 };
 pub use destination::{Destination, DestinationError, Object};
 pub use error::RestoreError;
@@ -49,9 +49,9 @@ pub use identity::{
 };
 pub use keys::{KeyError, Keys};
 pub use restore::{
-    Achieved, ClaimedAt, OpenStore, Plan, PlannedCheckpoint, PlannedRead, RestoreProgress,
-    RestoreReport, RestoreSettings, SignFloor, Step, StorePlace, Target, Verification, catch_up,
-    plan_for, plan_restore, restore,
+    Achieved, ClaimedAt, OpenStore, Plan, PlannedCheckpoint, PlannedRead, PreparedRestore,
+    RestoreProgress, RestoreReport, RestoreSettings, SeenHeights, SignFloor, Step, StorePlace,
+    Target, Verification, catch_up, plan_for, plan_restore, restore,
 };
 pub use sources::Sources;
 pub use throttle::Throttle;

@@ -50,7 +50,7 @@ Exit codes:
     1  status: degraded
     2  failed, or called wrongly; status: broken
     3  fenced: a newer primary has claimed the log; do not restart this one by itself
-  130  ended at once by a second Ctrl-C";
+  130  ended at once by a second Ctrl-C; restore, verify, drill: told to stop";
 
 #[cfg(test)]
 mod tests;

@@ -7,11 +7,13 @@ use tipline_backup::{ArchiveError, CheckpointError, DestinationError, RestoreErr
 use tipline_log::LogError;
 use tipline_producer::EndReason;
 
+use crate::output::stdout::OutputError;
+
 /// How the program ended. The numbers are documented in `--help`: keep stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Exit {
-    /// Done; or drained after Ctrl-C or SIGTERM; or the fleet is well.
+    /// Done, as far as anybody reads standard output; or drained after Ctrl-C or SIGTERM; or the fleet is well.
     Ok = 0,
     /// The fleet is degraded.
     Degraded = 1,
@@ -27,13 +29,13 @@ pub(crate) enum Exit {
     Gap = 12,
     /// What is needed is corrupt wherever it is kept; a check found something wrong.
     Corrupt = 13,
-    /// Places, or a store and a place, are of different logs.
+    /// Places, a store and a place, or an outbox and a log are of different logs or chains.
     WrongLog = 14,
     /// There is something at the place to restore to already.
     NotEmpty = 15,
     /// A place is unavailable.
     Unavailable = 16,
-    /// Ended at once by a second Ctrl-C.
+    /// Ended at once by a second Ctrl-C; or restoring, verifying or drilling was told to stop.
     Interrupted = 130,
 }
 
@@ -135,8 +137,13 @@ fn checkpoint_exit(error: &CheckpointError) -> Exit {
 
 /// The exit code of any error that ends a command: by the error itself, never by one of its causes.
 pub(crate) fn exit_code(error: &(dyn Error + 'static)) -> Exit {
-    if let Some(EndReason::Fenced { .. }) = error.downcast_ref() {
-        return Exit::Fenced;
+    match error.downcast_ref() {
+        Some(EndReason::Fenced { .. }) => return Exit::Fenced,
+        Some(EndReason::WrongLog { .. } | EndReason::WrongChain { .. }) => return Exit::WrongLog,
+        _ => {}
+    }
+    if let Some(OutputError::Closed) = error.downcast_ref() {
+        return Exit::Ok;
     }
     match error.downcast_ref() {
         Some(error) => restore_exit(error),

@@ -42,6 +42,7 @@ fn main() -> ExitCode {
 fn arguments() -> Result<Args, BadSettings> {
     let arguments = std::env::args_os().collect();
     let matches = settings::load(args::command(), arguments, std::env::vars_os())?;
+    commands::check_sources(&matches)?;
     Ok(Args::from_arg_matches(&matches)?)
 }
 

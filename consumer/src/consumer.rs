@@ -132,7 +132,7 @@ impl Run {
             clock,
         };
         let receipts = Receipts::start(issuer, progress.subscribe());
-        let replicator = Replicator::new(log, settings, progress.clone(), stop);
+        let replicator = Replicator::new(log, settings, progress.clone(), stop, instance);
         let result = replicator.run(&store).await;
         receipts.finish(result.as_ref().err().map(|error| error_chain(error))).await;
         store.close().await;

@@ -1,7 +1,7 @@
 //! Why a consumer stopped.
 
 use tipline_log::LogError;
-use tipline_proto::Digest;
+use tipline_proto::{ConsumerName, Digest};
 use tipline_store::StoreError;
 
 use crate::refusal::{Refusal, VerifyError};
@@ -38,9 +38,10 @@ pub enum ConsumerError {
         found: Digest,
     },
     /// The store is ahead of the log. The log lost entries that it had acknowledged, or it is an
-    /// older copy. If the primary publishes them again, start the consumer again then.
+    /// older copy. A consumer waits for the log to reach the store again: see
+    /// [`crate::Phase::StoreAhead`].
     #[error(
-        "the store {store} is at entry {cursor}, but the log ends at {tail}: the log lost entries, or is another copy; start again when the primary has published them again"
+        "the store {store} is at entry {cursor}, but the log ends at {tail}: the log lost entries, or it is an older copy; it goes on once the primary has published them again"
     )]
     Ahead {
         /// Which store.
@@ -49,6 +50,19 @@ pub enum ConsumerError {
         cursor: u64,
         /// Index of the log's newest entry.
         tail: u64,
+    },
+    /// The store is new, but the receipts of this consumer say that it had one. See
+    /// [`crate::ConsumerSettings::new_store`].
+    #[error(
+        "the store {store} is new, but the receipts of {consumer} say that it held everything up to entry {known}: mount it, or correct its address; or fill it, by a restore or with --bootstrap; to start from scratch, give --new"
+    )]
+    StoreLost {
+        /// Which store.
+        store: String,
+        /// Which consumer.
+        consumer: ConsumerName,
+        /// Index of the newest entry that it had.
+        known: u64,
     },
     /// The log no longer holds what the store needs next. Fill the store from an archive, or
     /// from a copy of another store of this log, and start again.

@@ -61,6 +61,8 @@ enum Event {
     Lingered,
     /// It is time to check whether the store is still there.
     Probe,
+    /// The store has been at one call for too long.
+    Stuck,
 }
 
 /// What a subscription is followed with.
@@ -78,6 +80,8 @@ pub(crate) struct Timing {
     pub(crate) linger: Duration,
     /// How long a store that has nothing to do is not asked whether it is still there.
     pub(crate) probe: Duration,
+    /// How long the store may be at one call before it counts as stalled.
+    pub(crate) stuck: Duration,
 }
 
 /// One subscription being followed.
@@ -95,6 +99,8 @@ pub(crate) struct Follow<'a> {
     /// When the store is asked whether it is still there, unless it shows by itself.
     probe: Instant,
     backoff: Backoff,
+    /// When the call that the store is at takes too long; `None` once that was said.
+    stuck: Option<Instant>,
     /// Index up to which the store is durable.
     applied: u64,
     /// Why nothing more is taken in: it ends when everything taken in is applied.
@@ -123,6 +129,7 @@ impl<'a> Follow<'a> {
             applying: Applying::Idle,
             probe: now + timing.probe,
             backoff: Backoff::default(),
+            stuck: None,
             applied,
             leaving: None,
         }
@@ -155,6 +162,7 @@ impl<'a> Follow<'a> {
                 Event::TryAgain => self.try_again(),
                 Event::Lingered => {}
                 Event::Probe => self.probe(),
+                Event::Stuck => self.report_stuck(),
             }
         }
     }
@@ -163,6 +171,8 @@ impl<'a> Follow<'a> {
         let takes_in = self.leaving.is_none() && self.checking.is_idle() && self.queue.has_room();
         let stopping = matches!(self.leaving, Some(StopReason::Stopped));
         let is_idle = matches!(self.applying, Applying::Idle);
+        let at_a_call = matches!(self.applying, Applying::Busy(..) | Applying::Probing(_));
+        let stuck = self.stuck.filter(|_| at_a_call);
         tokio::select! {
             biased;
             () = self.stop.cancelled(), if !stopping => Event::Stop,
@@ -170,6 +180,7 @@ impl<'a> Follow<'a> {
             checked = self.checking.done() => Event::Checked(checked),
             () = sleep_until(self.ready_at), if is_idle && !self.queue.is_empty() => Event::Lingered,
             () = sleep_until(self.probe), if is_idle => Event::Probe,
+            () = sleep_until(stuck.unwrap_or(self.probe)), if stuck.is_some() => Event::Stuck,
             arrived = self.subscription.next(), if takes_in => Event::Arrived(arrived),
         }
     }
@@ -236,6 +247,9 @@ impl<'a> Follow<'a> {
         let job = Arc::clone(&batch);
         let answer = self.store.call(move |store| store.apply(&job));
         self.applying = Applying::Busy(batch, answer);
+        self.called();
+        let since = std::time::Instant::now();
+        self.progress.send_modify(|progress| progress.applying = Some(since));
     }
 
     /// The store is durable up to the end of the batch.
@@ -247,6 +261,7 @@ impl<'a> Follow<'a> {
         self.applied = batch.cursor.position.index;
         self.progress.send_modify(|progress| {
             progress.phase = Phase::Following;
+            progress.applying = None;
             progress.cursor = Some(batch.cursor.clone());
             progress.committed = batch.entries.last().map(|entry| entry.time);
             progress.applied += batch.entries.len() as u64;
@@ -263,6 +278,7 @@ impl<'a> Follow<'a> {
         let Applying::Busy(batch, _) = std::mem::replace(&mut self.applying, Applying::Idle) else {
             return;
         };
+        self.progress.send_modify(|progress| progress.applying = None);
         self.report_stall(error);
         self.applying = Applying::Stalled(batch, Instant::now() + self.backoff.failed());
     }
@@ -276,23 +292,52 @@ impl<'a> Follow<'a> {
     }
 
     fn resumed(&mut self) {
-        if self.backoff.is_pausing() {
+        let was_stuck = self.stuck.take().is_none();
+        if self.backoff.is_pausing() || was_stuck {
             tracing::info!(store = self.store.place(), "store resumed");
             self.backoff.reset();
         }
         self.probe = Instant::now() + self.timing.probe;
     }
 
+    /// The store is at a call now.
+    fn called(&mut self) {
+        self.stuck = Some(Instant::now() + self.timing.stuck);
+    }
+
+    /// The store does not answer, and nobody can make it: all that is left is to say so.
+    fn report_stuck(&mut self) {
+        self.stuck = None;
+        let (store, limit) = (self.store.place(), self.timing.stuck);
+        let what = match &self.applying {
+            Applying::Busy(batch, _) => format!("applying up to {}", batch.cursor.position),
+            _ => "checking whether it is there".to_owned(),
+        };
+        let text = format!(
+            "the store {store} has been {what} for over {} s and does not answer: its disk hangs, \
+             it is too slow, or it is frozen for a snapshot",
+            limit.as_secs_f32()
+        );
+        tracing::error!(error = text, "the store does not answer; waiting for it");
+        self.progress.send_modify(|progress| progress.phase = Phase::StoreStalled(text));
+    }
+
     fn probe(&mut self) {
         self.applying = Applying::Probing(self.store.call(|store| store.probe()));
+        self.called();
     }
 
     /// The store's medium is there.
     fn probed(&mut self) {
         self.applying = Applying::Idle;
-        if self.backoff.is_pausing() {
-            self.progress.send_modify(|progress| progress.phase = Phase::Following);
-        }
+        let is_stalled = |progress: &Progress| matches!(progress.phase, Phase::StoreStalled(_));
+        self.progress.send_if_modified(|progress| {
+            let was_stalled = is_stalled(progress);
+            if was_stalled {
+                progress.phase = Phase::Following;
+            }
+            was_stalled
+        });
         self.resumed();
     }
 

@@ -1,10 +1,11 @@
 //! May this store follow this log, and from where on? Asked whenever the two meet.
 
 use tipline_log::{Extent, Log, LogError};
-use tipline_proto::{Cursor, Entry, Event, Position};
+use tipline_proto::{ConsumerName, Cursor, Entry, Event, Level, Position};
 use tipline_store::{ChainView, Sink, StoreError, StoreIdentity, StoredBlock, StoredLinks};
 
 use crate::error::ConsumerError;
+use crate::settings::ConsumerSettings;
 use crate::store_thread::StoreThread;
 
 /// What a store and a log that belong together start from.
@@ -16,7 +17,11 @@ pub(crate) struct Joined {
 }
 
 /// Compares the store with the log; makes a new one a store of this log.
-pub(crate) async fn join(log: &dyn Log, store: &StoreThread) -> Result<Joined, ConsumerError> {
+pub(crate) async fn join(
+    log: &dyn Log,
+    store: &StoreThread,
+    settings: &ConsumerSettings,
+) -> Result<Joined, ConsumerError> {
     let identity = log.identity().clone();
     let expected = StoreIdentity::from(&identity);
     let found = store.call(|store| store.identity()).get().await??;
@@ -27,6 +32,9 @@ pub(crate) async fn join(log: &dyn Log, store: &StoreThread) -> Result<Joined, C
             StoreError::WrongLog { place: store.place().to_owned(), found, expected }.into()
         );
     }
+    if is_new && !settings.new_store {
+        check_known(log, store, &settings.name).await?;
+    }
     let extent = log.extent().await.map_err(ConsumerError::Log)?;
     if is_new && extent.first > 1 {
         return Err(out_of_range(store, 1, extent));
@@ -34,7 +42,29 @@ pub(crate) async fn join(log: &dyn Log, store: &StoreThread) -> Result<Joined, C
     store.call(move |store| store.create(&identity)).get().await??;
     let start = store.call(|store| StartState::read(store)).get().await??;
     check(log, store, start.cursor.position, extent).await?;
+    // A part of it that has more is shown to have the log's before anything counts as durable.
+    for ahead in store.call(|store| store.ahead()).get().await? {
+        check(log, store, ahead, extent).await?;
+    }
     Ok(Joined { start, tail: extent.last })
+}
+
+/// A new store is not taken for a first day if an earlier run of the same name said how far it was.
+async fn check_known(
+    log: &dyn Log,
+    store: &StoreThread,
+    consumer: &ConsumerName,
+) -> Result<(), ConsumerError> {
+    let board = log.board().await.map_err(ConsumerError::Log)?;
+    let receipt = board.receipts.iter().find(|receipt| receipt.consumer == *consumer);
+    match receipt.and_then(|receipt| receipt.reached.at(Level::Applied)) {
+        Some(Position { index: known @ 1.., .. }) => Err(ConsumerError::StoreLost {
+            store: store.place().to_owned(),
+            consumer: consumer.clone(),
+            known,
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// What a store that was created for a log starts from.

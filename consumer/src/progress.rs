@@ -1,7 +1,7 @@
 //! Progress and health of a consumer.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tipline_proto::{Cursor, Timestamp};
 
@@ -15,9 +15,11 @@ pub struct Progress {
     pub phase: Phase,
     /// How far the store is durable; `None` until it was found to belong to the log.
     pub cursor: Option<Cursor>,
-    /// Index of the newest entry that is known to be in the log. The log may have more while
-    /// it is unavailable.
+    /// Index of the newest entry that is known to be in the log, whether it was taken in or not:
+    /// asked for at every heartbeat. The log may have more while it is unavailable.
     pub tail: Option<u64>,
+    /// Since when the store is at the batch that it is applying; `None` if it is at none.
+    pub applying: Option<Instant>,
     /// Commit time, at the primary, of the newest entry applied in this run.
     pub committed: Option<Timestamp>,
     /// Entries applied in this run.
@@ -38,8 +40,12 @@ pub enum Phase {
     Following,
     /// The log is unavailable, for the reason given. It tries again, for ever.
     LogUnavailable(String),
-    /// The store has no space, or is in use by another process, for the reason given. It tries again,
-    /// for ever, and loses nothing.
+    /// The log ends before the store's cursor, as the text says: the log lost its newest entries,
+    /// or a server answers that is cut off. It looks again every second, for ever. Once the log
+    /// reaches the cursor again, their digests decide.
+    StoreAhead(String),
+    /// The store has no space, is in use by another process, or has not answered for several
+    /// heartbeats, for the reason given. It tries again, for ever, and loses nothing.
     StoreStalled(String),
     /// It was shut down.
     Stopped,
@@ -67,6 +73,7 @@ impl Progress {
             phase: Phase::Joining,
             cursor: None,
             tail: None,
+            applying: None,
             committed: None,
             applied: 0,
             duplicates: 0,

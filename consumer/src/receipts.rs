@@ -137,7 +137,8 @@ impl Sending {
     async fn send(&mut self, news: News) {
         let started = Instant::now();
         let consumer = &self.issuer.settings.name;
-        match self.issuer.put(&news).await {
+        let applying = self.progress.borrow().applying.map(|since| since.elapsed());
+        match self.issuer.put(&news, applying).await {
             Ok(()) => {
                 if self.backoff.is_pausing() {
                     tracing::info!(%consumer, "receipts are sent again");
@@ -168,7 +169,7 @@ fn early(now: Instant) -> Instant {
 impl News {
     fn of(progress: &Progress) -> Self {
         let failure = match &progress.phase {
-            Phase::StoreStalled(why) => Some(why.clone()),
+            Phase::StoreStalled(why) | Phase::StoreAhead(why) => Some(why.clone()),
             _ => None,
         };
         Self { cursor: progress.cursor.clone(), failure }
@@ -179,8 +180,8 @@ impl Issuer {
     /// Nothing is known of a store that could not be asked: what an earlier run said of it stays,
     /// beside the failure. A receipt replaces the one before it, and one that says nothing would
     /// take back what is there; an archive would take itself for a new one.
-    async fn put(&self, news: &News) -> Result<(), LogError> {
-        let mut receipt = self.receipt(news);
+    async fn put(&self, news: &News, applying: Option<Duration>) -> Result<(), LogError> {
+        let mut receipt = Receipt { applying, ..self.receipt(news) };
         if news.cursor.is_none() {
             let before = self.log.board().await?.receipts.into_iter();
             let mut before = before.filter(|before| before.consumer == receipt.consumer);

@@ -15,6 +15,8 @@ use crate::verifying::Checker;
 
 /// How long a store that waits for entries is not asked whether it is still there.
 const PROBE: Duration = Duration::from_secs(60);
+/// How long the store may be at one batch before that is said.
+const STUCK: Duration = Duration::from_secs(60);
 
 /// Verifies and applies everything that the subscription gives, as a consumer does, until the
 /// subscription ends or `stop` is cancelled. `start` is where the store is; the subscription gives
@@ -30,7 +32,7 @@ pub async fn replay(
     progress: &watch::Sender<Progress>,
     stop: &CancellationToken,
 ) -> StopReason {
-    let timing = Timing { linger: Duration::ZERO, probe: PROBE };
+    let timing = Timing { linger: Duration::ZERO, probe: PROBE, stuck: STUCK };
     let context = Context { store, progress, stop, timing };
     let applied = start.cursor.position.index;
     Follow::new(context, subscription, Checker::new(genesis, start), applied).run().await

@@ -5,15 +5,19 @@
 //!             ▼                              │
 //! Joining ──► Following ──► Joining (a gap)  │
 //!    │            │                          │
-//!    └────────────┴──────► Waiting (log away)┘
+//!    └────────────┴──────► Waiting (log away, or it ends before the cursor)
 //!    └────────────┴──────► Ended
 //! ```
 
+use std::convert::Infallible;
+use std::mem::discriminant;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tipline_log::{Backoff, Log, LogError, Subscription, error_chain};
+use tipline_proto::{InstanceId, Receipt};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::ConsumerError;
@@ -25,14 +29,30 @@ use crate::settings::ConsumerSettings;
 use crate::store_thread::StoreThread;
 use crate::verifying::Checker;
 
+/// For how many heartbeats the store may be at one call before it counts as stalled. With the
+/// default, 30 s: a full batch on a slow disk takes less.
+const STUCK: u32 = 6;
+/// How often a name whose subscription was ended is taken up again without anything coming of it.
+const TAKEN_UP: u32 = 3;
+/// How long another run that has taken the name over has to show on the board.
+const SHOWS: Duration = Duration::from_secs(2);
+/// How often the board is looked at for it.
+const LOOK: Duration = Duration::from_millis(200);
+/// After how many looks, of about a second each, a log that stays too short is an alarm: a
+/// publisher needs 15 s until it publishes again what was lost.
+const ALARM: u32 = 30;
+
 /// Where a consumer is in its life.
 enum State {
     /// Store and log are compared, and the log is asked for what comes after the cursor.
     Joining,
     /// Entries are pushed.
     Following(Box<Joined>, Box<dyn Subscription>),
-    /// The log is unavailable, or the store has no space; it is tried again after a pause.
+    /// The log is unavailable or too short, or the store has no space; it is tried again after a
+    /// pause.
     Waiting(ConsumerError),
+    /// The log ended the subscription of this name.
+    Dropped(LogError),
     /// It is over.
     Ended(Result<(), ConsumerError>),
 }
@@ -43,7 +63,12 @@ pub(crate) struct Replicator {
     settings: ConsumerSettings,
     progress: watch::Sender<Progress>,
     stop: CancellationToken,
+    instance: InstanceId,
     away: Backoff,
+    /// How often in a row the log was too short.
+    short: u32,
+    /// How often the name was taken up again since anything came of it.
+    taken_up: u32,
     /// The index that was missing when following ended with a gap the last time.
     gap: Option<u64>,
 }
@@ -54,8 +79,10 @@ impl Replicator {
         settings: ConsumerSettings,
         progress: watch::Sender<Progress>,
         stop: CancellationToken,
+        instance: InstanceId,
     ) -> Self {
-        Self { log, settings, progress, stop, away: Backoff::default(), gap: None }
+        let (away, short, taken_up, gap) = (Backoff::default(), 0, 0, None);
+        Self { log, settings, progress, stop, instance, away, short, taken_up, gap }
     }
 
     /// Replicates into the store until it is cancelled, or cannot continue.
@@ -68,6 +95,7 @@ impl Replicator {
                     self.follow(store, *joined, subscription).await
                 }
                 State::Waiting(error) => self.wait(error).await,
+                State::Dropped(error) => self.take_up(error).await,
                 State::Ended(result) => return result,
             }
         }
@@ -91,7 +119,7 @@ impl Replicator {
         &self,
         store: &StoreThread,
     ) -> Result<(Joined, Box<dyn Subscription>), ConsumerError> {
-        let joined = join(&*self.log, store).await?;
+        let joined = join(&*self.log, store, &self.settings).await?;
         let (name, after) = (Some(&self.settings.name), joined.start.cursor.position.index);
         let subscription = self.log.subscribe(name, after).await.map_err(ConsumerError::Log)?;
         Ok((joined, subscription))
@@ -118,20 +146,27 @@ impl Replicator {
         let context =
             Context { store, progress: &self.progress, stop: &self.stop, timing: self.timing() };
         let follow = Follow::new(context, subscription, checker, applied);
-        let reason = follow.run().await;
+        let reason = tokio::select! {
+            reason = follow.run() => reason,
+            never = self.watch_tail() => match never {},
+        };
         if self.progress.borrow().cursor.as_ref().is_some_and(|now| now.position.index > applied) {
             self.away.reset();
+            self.taken_up = 0;
         }
+        self.progress.send_modify(|progress| progress.applying = None);
         self.after(reason)
     }
 
     fn timing(&self) -> Timing {
-        Timing { linger: self.settings.linger, probe: self.settings.heartbeat }
+        let heartbeat = self.settings.heartbeat;
+        Timing { linger: self.settings.linger, probe: heartbeat, stuck: heartbeat * STUCK }
     }
 
     fn after(&mut self, reason: StopReason) -> State {
         match reason {
             StopReason::Stopped => State::Ended(Ok(())),
+            StopReason::Log(error @ LogError::Unusable { .. }) => State::Dropped(error),
             StopReason::Log(error) => Self::after_error(ConsumerError::Log(error)),
             StopReason::Refused(VerifyError::Refused(Refusal::Gap { expected, found }))
                 if self.gap != Some(expected) =>
@@ -154,31 +189,95 @@ impl Replicator {
             ConsumerError::Log(LogError::OutOfRange { .. }) => true,
             ConsumerError::Log(error) => error.is_retryable(),
             ConsumerError::Store(error) => error.is_retryable(),
+            // What was lost may be published again; then the digests decide.
+            ConsumerError::Ahead { .. } => true,
             _ => false,
         };
         if passes { State::Waiting(error) } else { State::Ended(Err(error)) }
     }
 
     async fn wait(&mut self, error: ConsumerError) -> State {
-        let (consumer, text) = (&self.settings.name, error_chain(&error));
-        let is_first = !self.away.is_pausing();
-        let phase = if matches!(error, ConsumerError::Store(_)) {
-            if is_first {
-                tracing::error!(%consumer, error = text, "the store cannot be used; trying again");
-            }
-            Phase::StoreStalled(text)
-        } else {
-            if is_first {
-                tracing::warn!(%consumer, error = text,
-                    "the log is unavailable; trying again until it answers");
-            }
-            Phase::LogUnavailable(text)
-        };
+        let phase = waiting_for(&error);
+        self.short = if matches!(phase, Phase::StoreAhead(_)) { self.short + 1 } else { 0 };
+        self.tell(&phase, &error_chain(&error));
         self.progress.send_modify(|progress| progress.phase = phase);
         tokio::select! {
             biased;
             () = self.stop.cancelled() => State::Ended(Ok(())),
             () = sleep(self.away.failed()) => State::Joining,
         }
+    }
+
+    /// Logs what is waited for, once.
+    fn tell(&self, phase: &Phase, error: &str) {
+        let consumer = &self.settings.name;
+        let was_told = discriminant(&self.progress.borrow().phase) == discriminant(phase);
+        match phase {
+            Phase::StoreAhead(_) if self.short == ALARM => tracing::error!(%consumer, error,
+                "the log still ends before the store's cursor: see what became of its newest \
+                 entries, and whether the primary publishes them again"),
+            _ if was_told => {}
+            Phase::StoreAhead(_) => tracing::warn!(%consumer, error,
+                "the log ends before the store's cursor; looking again until it reaches it"),
+            Phase::StoreStalled(_) => {
+                tracing::error!(%consumer, error, "the store cannot be used; trying again");
+            }
+            _ => tracing::warn!(%consumer, error,
+                "the log is unavailable; trying again until it answers"),
+        }
+    }
+
+    /// The log has no subscription of this name any more, or does not serve it. Another run may
+    /// have taken the name over: it shows on the board. If none does, a server lost it or somebody
+    /// deleted it, and it is taken up again, a few times.
+    async fn take_up(&mut self, error: LogError) -> State {
+        let stop = self.stop.clone();
+        let displaced = tokio::select! {
+            biased;
+            () = stop.cancelled() => return State::Ended(Ok(())),
+            shown = timeout(SHOWS, self.shows_another()) => shown.is_ok(),
+        };
+        if displaced || self.taken_up == TAKEN_UP {
+            return State::Ended(Err(ConsumerError::Log(error)));
+        }
+        self.taken_up += 1;
+        tracing::warn!(consumer = %self.settings.name, error = error_chain(&error),
+            "the log ended the subscription, and nobody else has taken the name; subscribing again");
+        State::Joining
+    }
+
+    /// Waits until the board has a receipt of another run of this name.
+    async fn shows_another(&self) {
+        let is_other = |receipt: &Receipt| {
+            receipt.consumer == self.settings.name && receipt.instance != self.instance
+        };
+        while !self.log.board().await.is_ok_and(|board| board.receipts.iter().any(is_other)) {
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Keeps the progress at the log's tail: of what waits in the log, no more is taken in than
+    /// there is room for.
+    async fn watch_tail(&self) -> Infallible {
+        loop {
+            sleep(self.settings.heartbeat).await;
+            // If the log does not answer, the subscription says so.
+            let Ok(extent) = self.log.extent().await else { continue };
+            self.progress.send_if_modified(|progress| {
+                let has_more = progress.tail < Some(extent.last);
+                progress.tail = progress.tail.max(Some(extent.last));
+                has_more
+            });
+        }
+    }
+}
+
+/// What a consumer is doing that waits because of this error.
+fn waiting_for(error: &ConsumerError) -> Phase {
+    let text = error_chain(error);
+    match error {
+        ConsumerError::Store(_) => Phase::StoreStalled(text),
+        ConsumerError::Ahead { .. } => Phase::StoreAhead(text),
+        _ => Phase::LogUnavailable(text),
     }
 }

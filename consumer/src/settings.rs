@@ -20,13 +20,16 @@ pub struct ConsumerSettings {
     /// How long what has arrived may wait for more to come, so that both are applied together.
     /// A full batch waits for nothing.
     pub linger: Duration,
+    /// Whether it may start with a new store although its receipts say that it had one. If not, it
+    /// refuses: a directory that nothing is mounted on looks like a new store.
+    pub new_store: bool,
 }
 
 impl ConsumerSettings {
     /// A consumer of this name and role, with a heartbeat of 5 s, that applies at once whatever
-    /// has arrived.
+    /// has arrived, and does not take a lost store for a new one.
     pub fn new(name: ConsumerName, role: Role) -> Self {
         let (heartbeat, level, linger) = (Duration::from_secs(5), Level::Durable, Duration::ZERO);
-        Self { name, role, heartbeat, level, linger }
+        Self { name, role, heartbeat, level, linger, new_store: false }
     }
 }

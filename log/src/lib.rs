@@ -21,6 +21,7 @@
 //! for what status and retention decide on, [`Backoff`] for pauses.
 
 mod backoff;
+mod board;
 mod claim;
 mod clock;
 #[cfg(any(test, feature = "conformance"))]
@@ -42,7 +43,7 @@ pub use backoff::Backoff;
 pub use claim::{Claim, claim};
 pub use clock::{Clock, system_clock};
 pub use error::{AppendError, LogError, error_chain, error_texts};
-pub use preflight::{Preflight, Shortfall};
+pub use preflight::{Accepted, Preflight, SHORTFALL_NAMES, Shortfall, UnknownShortfall};
 pub use spec::{
     Appender, Board, BoardFeed, Extent, Log, Reader, Receipts, Subscription, Tail, Trimmer,
     Unreadable,

@@ -1,6 +1,8 @@
 //! Preflight: is the log really as durable as it was declared to be?
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::str::FromStr;
 
 /// What a log's settings were found to be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,7 +25,35 @@ pub struct Shortfall {
     pub risk: String,
     /// What to do about it.
     pub remedy: String,
+    name: &'static str,
 }
+
+/// The names of all shortfalls that there are, of every kind of log. They stay.
+pub const SHORTFALL_NAMES: [&str; 23] = [
+    "async-persist",
+    "atomic-publish",
+    "compression",
+    "deny-delete",
+    "discard",
+    "file-system",
+    "journal-mode",
+    "max-age",
+    "max-bytes",
+    "max-msg-size",
+    "max-msgs",
+    "max-msgs-per-subject",
+    "max-payload",
+    "memory-storage",
+    "receipts-kept",
+    "retention",
+    "server-version",
+    "single-replica",
+    "sqlite-version",
+    "sync-interval",
+    "sync-interval-unknown",
+    "synchronous",
+    "two-replicas",
+];
 
 impl Preflight {
     /// Notes a setting that is as it should be.
@@ -31,15 +61,16 @@ impl Preflight {
         self.good.push(line.into());
     }
 
-    /// Notes a shortfall.
+    /// Notes a shortfall. Its `name` is one of [`SHORTFALL_NAMES`].
     pub fn shortfall(
         &mut self,
+        name: &'static str,
         found: impl Into<String>,
         risk: impl Into<String>,
         remedy: impl Into<String>,
     ) {
         let (found, risk, remedy) = (found.into(), risk.into(), remedy.into());
-        self.shortfalls.push(Shortfall { found, risk, remedy });
+        self.shortfalls.push(Shortfall { found, risk, remedy, name });
     }
 
     /// Whether nothing falls short.
@@ -48,8 +79,100 @@ impl Preflight {
     }
 }
 
+impl Shortfall {
+    /// What kind of shortfall it is, to accept it by: `single-replica`. One of
+    /// [`SHORTFALL_NAMES`].
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
 impl fmt::Display for Shortfall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}; {}", self.found, self.risk, self.remedy)
+    }
+}
+
+/// Which shortfalls somebody has accepted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Accepted {
+    /// None.
+    #[default]
+    Nothing,
+    /// All that there are, and those that come later.
+    Everything,
+    /// Those with these names.
+    Named(BTreeSet<String>),
+}
+
+/// This is neither yes, nor no, nor names of shortfalls.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no shortfall {0:?}; those that there are: {names}", names = SHORTFALL_NAMES.join(", "))]
+pub struct UnknownShortfall(pub String);
+
+impl Accepted {
+    /// Whether this one was accepted.
+    pub fn covers(&self, shortfall: &Shortfall) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Everything => true,
+            Self::Named(names) => names.contains(shortfall.name()),
+        }
+    }
+
+    /// The names of these, as [`Accepted`] is written.
+    pub fn names(shortfalls: &[Shortfall]) -> String {
+        let names: BTreeSet<&str> = shortfalls.iter().map(Shortfall::name).collect();
+        names.into_iter().collect::<Vec<_>>().join(",")
+    }
+
+    /// Those that were not accepted.
+    pub fn open<'a>(&self, shortfalls: &'a [Shortfall]) -> Vec<&'a Shortfall> {
+        shortfalls.iter().filter(|shortfall| !self.covers(shortfall)).collect()
+    }
+}
+
+impl FromStr for Accepted {
+    type Err = UnknownShortfall;
+
+    /// Yes or no, or names with commas between.
+    fn from_str(text: &str) -> Result<Self, UnknownShortfall> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" | "1" | "y" | "t" => return Ok(Self::Everything),
+            "false" | "no" | "off" | "0" | "n" | "f" | "" => return Ok(Self::Nothing),
+            _ => {}
+        }
+        let names = text.split(',').map(|name| match name.trim() {
+            name if SHORTFALL_NAMES.contains(&name) => Ok(name.to_owned()),
+            name => Err(UnknownShortfall(name.to_owned())),
+        });
+        names.collect::<Result<_, _>>().map(Self::Named)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shortfalls_are_accepted_by_name() {
+        let mut found = Preflight::default();
+        found.shortfall("single-replica", "replicas: 1", "a disk takes it", "use three");
+        found.shortfall("max-age", "max_age: 1 h", "it is forgotten", "remove it");
+        let open = |text: &str| -> Vec<&str> {
+            let accepted: Accepted = text.parse().unwrap();
+            accepted.open(&found.shortfalls).iter().map(|shortfall| shortfall.name()).collect()
+        };
+        assert_eq!(open("true"), [""; 0]);
+        assert_eq!(open("false"), ["single-replica", "max-age"]);
+        assert_eq!(open("single-replica"), ["max-age"]);
+        assert_eq!(open("max-age, single-replica"), [""; 0]);
+        let unknown = "single-replicas".parse::<Accepted>().unwrap_err().to_string();
+        assert!(unknown.contains("single-replicas") && unknown.contains("max-age"), "{unknown}");
+    }
+
+    #[test]
+    fn names_are_sorted() {
+        assert!(SHORTFALL_NAMES.is_sorted());
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tipline_proto::{
-    Announcement, ConsumerName, Entry, LogIdentity, OutboxId, Position, Receipt, Timestamp,
+    Announcement, ConsumerName, Entry, Head, LogIdentity, OutboxId, Position, Receipt, Timestamp,
 };
 
 use crate::error::{AppendError, LogError};
@@ -92,6 +92,17 @@ pub trait Reader: Send + Sync + Debug {
     /// # Errors
     /// `OutOfRange` if the log does not hold it.
     async fn entry(&self, index: u64) -> Result<Entry, LogError>;
+
+    /// Position, epoch and time of an entry, without its payload. Nobody has to read all of a large
+    /// entry for them.
+    ///
+    /// # Errors
+    /// `OutOfRange` if the log does not hold it.
+    async fn head(&self, index: u64) -> Result<Head, LogError> {
+        let entry = self.entry(index).await?;
+        let Entry { epoch, time, outbox_sequence, .. } = entry;
+        Ok(Head { position: entry.position(), epoch, time, outbox_sequence })
+    }
 
     /// Follows the log from the entry after `after` on, for ever.
     ///

@@ -47,20 +47,21 @@ impl Survey {
     ) -> Result<Self, LogError> {
         let receipts = log.board().await?.receipts;
         let tail = log.tail().await?;
-        let held = Extent { last: tail.position.index, ..log.extent().await? };
+        let extent = Extent { last: tail.position.index, ..log.extent().await? };
         let reported = receipts.iter().flat_map(|receipt: &Receipt| receipt.reached.positions());
         let wanted: BTreeSet<u64> = reported.map(|position| position.index).chain(wanted).collect();
-        let mut digests = BTreeMap::from([(held.last, tail.position.digest)]);
-        for index in wanted.into_iter().filter(|index| (held.first..=held.last).contains(index)) {
+        let mut digests = BTreeMap::from([(extent.last, tail.position.digest)]);
+        for index in wanted.into_iter().filter(|index| (extent.first..=extent.last).contains(index))
+        {
             if !digests.contains_key(&index)
-                && let Some(entry) = entry(log, index).await?
+                && let Some(head) = held(log.head(index).await)?
             {
-                digests.insert(index, entry.digest);
+                digests.insert(index, head.position.digest);
             }
         }
-        let young_from = young_from(log, held, keep_for, now).await?;
-        let per_event = per_event(log, held, tail.time).await?;
-        Ok(Self { tail: tail.position, held, receipts, digests, young_from, per_event })
+        let young_from = young_from(log, extent, keep_for, now).await?;
+        let per_event = per_event(log, extent, tail.time).await?;
+        Ok(Self { tail: tail.position, held: extent, receipts, digests, young_from, per_event })
     }
 
     /// Whether a receipt agrees with the log, as far as its digests are known.
@@ -102,7 +103,7 @@ pub async fn newest_entry(
     wanted: impl Fn(&Event) -> bool + Send,
 ) -> Result<Option<Entry>, LogError> {
     for index in among.rev() {
-        match entry(log, index).await? {
+        match held(log.entry(index).await)? {
             Some(entry) if wanted(&entry.event) => return Ok(Some(entry)),
             Some(_) => {}
             // Trimmed away meanwhile, and everything before it too.
@@ -112,10 +113,10 @@ pub async fn newest_entry(
     Ok(None)
 }
 
-/// An entry, if it was not trimmed away meanwhile.
-async fn entry(log: &dyn Log, index: u64) -> Result<Option<Entry>, LogError> {
-    match log.entry(index).await {
-        Ok(entry) => Ok(Some(entry)),
+/// What was read, if it was not trimmed away meanwhile.
+fn held<T>(read: Result<T, LogError>) -> Result<Option<T>, LogError> {
+    match read {
+        Ok(read) => Ok(Some(read)),
         Err(LogError::OutOfRange { .. }) => Ok(None),
         Err(error) => Err(error),
     }
@@ -124,18 +125,18 @@ async fn entry(log: &dyn Log, index: u64) -> Result<Option<Entry>, LogError> {
 /// Searched by halves. Where clocks went back it may be any entry with an older one before.
 async fn young_from(
     log: &dyn Log,
-    held: Extent,
+    extent: Extent,
     keep_for: Duration,
     now: Timestamp,
 ) -> Result<u64, LogError> {
     if keep_for.is_zero() {
-        return Ok(held.last.saturating_add(1));
+        return Ok(extent.last.saturating_add(1));
     }
-    let (mut low, mut high) = (held.first, held.last.saturating_add(1));
+    let (mut low, mut high) = (extent.first, extent.last.saturating_add(1));
     while low < high {
         let middle = low + (high - low) / 2;
-        let is_young = match entry(log, middle).await? {
-            Some(entry) => now.since(entry.time) < keep_for,
+        let is_young = match held(log.head(middle).await)? {
+            Some(head) => now.since(head.time) < keep_for,
             None => false,
         };
         if is_young {
@@ -149,15 +150,15 @@ async fn young_from(
 
 async fn per_event(
     log: &dyn Log,
-    held: Extent,
+    extent: Extent,
     newest: Timestamp,
 ) -> Result<Option<Duration>, LogError> {
-    let from = held.first.max(held.last.saturating_sub(PACE_EVENTS));
-    if from >= held.last {
+    let from = extent.first.max(extent.last.saturating_sub(PACE_EVENTS));
+    if from >= extent.last {
         return Ok(None);
     }
-    let Some(oldest) = entry(log, from).await? else { return Ok(None) };
-    let micros = newest.since(oldest.time).as_micros() / u128::from(held.last - from);
+    let Some(oldest) = held(log.head(from).await)? else { return Ok(None) };
+    let micros = newest.since(oldest.time).as_micros() / u128::from(extent.last - from);
     let per_event = Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
     Ok((!per_event.is_zero()).then_some(per_event))
 }

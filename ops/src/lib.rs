@@ -33,9 +33,12 @@ pub use jobs::{
 };
 pub use sources::{SourcesError, open_sources};
 pub use summary::{drill_summary, verify_summary};
+#[cfg(any(test, feature = "testing"))]
+pub use verdict::testing;
 pub use verdict::{
-    CheckState, CheckView, ConsumerView, DEFAULT_IDENTITY_AGE, ExpectedCheck, Fleet, LogView,
-    NodeBackups, Observer, PrimaryView, Seen, ShortfallView, State, Thresholds, TipView, Verdict,
-    assess, backups_by_node, follow_checks, follow_identities, identity_reminders, review_checks,
-    unreadable,
+    CLOCK_TOLERANCE, CheckReview, CheckState, CheckView, ConsumerView, DEFAULT_IDENTITY_AGE,
+    Expectation, ExpectedCheck, Finding, Fleet, IdentityReview, Kind, Listener, LogView,
+    NodeBackups, Observer, PolicyView, PrimaryView, Seen, ShortfallView, SignOfLife, State,
+    TipView, UnreadableView, Verdict, assess, backups_by_node, follow_checks, follow_identities,
+    review_checks, review_identities, unreadable,
 };

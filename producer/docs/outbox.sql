@@ -1,12 +1,20 @@
--- Tipline's outbox as tables of the node's own SQLite database, version 1.
+-- Tipline's outbox as tables of the node's own SQLite database, version 2.
 --
--- Run this file once, as a migration (it may run again: it changes nothing then), and tell
--- the outbox which chain it belongs to, by the hash of the genesis block:
+-- Run this file once, as a migration (it may run again at any time: on version 2 it changes
+-- nothing, version 1 becomes version 2 by it), and tell the outbox which chain it belongs to, by the hash of the genesis block:
 --
 --     INSERT OR IGNORE INTO tipline_outbox_state (genesis) VALUES (x'6fe28c0a...');
 --
+-- Then `tipline primary --source sqlite:PATH` publishes what is in it, beside the node. A node in
+-- Python is in producer/examples/outbox.py.
+--
 -- The database must be in WAL mode (PRAGMA journal_mode = WAL), because the publisher reads
 -- it while the node writes. SQLite 3.35 or newer.
+--
+-- PRAGMA synchronous is the node's choice, FULL or NORMAL. With NORMAL a power cut may take the
+-- newest commits from the node, but never one that was published: the publisher syncs the WAL
+-- before it gives rows away. Never OFF: then a power cut may leave the database behind the log,
+-- which stops the publisher for good, or damaged.
 --
 -- Then write one row per event, in the transaction that commits what it tells of. The
 -- examples leave out the columns that the event does not have; they must be NULL.
@@ -36,7 +44,8 @@
 -- An event that does not follow from the ones before it, or that is over a limit, is refused:
 -- the INSERT fails with a message that starts with "tipline:", writes nothing, and leaves the
 -- transaction as it was. "OR IGNORE" does not silence it. Nothing else may be done to
--- the rows: not changed, not deleted. The publisher removes them when they are logged.
+-- the rows: not changed, not deleted. The publisher removes them, some time after they are
+-- logged. Those that are logged do not count against the limits.
 
 CREATE TABLE IF NOT EXISTS tipline_outbox (
     -- Dense, from 1, in commit order, never used again. Leave it out: it numbers itself.
@@ -70,7 +79,7 @@ CREATE TABLE IF NOT EXISTS tipline_outbox (
 CREATE TABLE IF NOT EXISTS tipline_outbox_state (
     one INTEGER PRIMARY KEY DEFAULT 1 CHECK (one = 1),
     -- Version of this schema.
-    version INTEGER NOT NULL DEFAULT 1,
+    version INTEGER NOT NULL DEFAULT 2,
     -- Random id of the outbox. A log continues from one outbox only.
     id BLOB NOT NULL DEFAULT (randomblob(16)),
     -- Hash of the genesis block.
@@ -78,7 +87,8 @@ CREATE TABLE IF NOT EXISTS tipline_outbox_state (
     -- Lineage of the log that its events are published to; NULL before the first. The publisher
     -- writes it.
     lineage BLOB CHECK (lineage IS NULL OR length(lineage) = 16),
-    -- Events and payload bytes that may wait. May be changed at any time.
+    -- Events and payload bytes that may wait: what is logged does not count, and if nothing waits
+    -- an event of any size fits. May be changed at any time.
     max_events INTEGER NOT NULL DEFAULT 100000,
     max_bytes INTEGER NOT NULL DEFAULT 10737418240,
     -- Blocks more than this below the newest one are forgotten: they cannot be proven any more,
@@ -88,7 +98,7 @@ CREATE TABLE IF NOT EXISTS tipline_outbox_state (
     last INTEGER NOT NULL DEFAULT 0,
     -- Rows up to here have been removed.
     trimmed INTEGER NOT NULL DEFAULT 0,
-    -- Payload bytes of the rows that wait.
+    -- Payload bytes of the rows that are here.
     bytes INTEGER NOT NULL DEFAULT 0,
     -- The parent of the first block; NULL before it, and if it has height 0.
     base_height INTEGER,
@@ -98,6 +108,16 @@ CREATE TABLE IF NOT EXISTS tipline_outbox_state (
     tip_hash BLOB
 );
 
+-- One row, the publisher's: what does not count against the limits any more.
+CREATE TABLE IF NOT EXISTS tipline_outbox_released (
+    one INTEGER PRIMARY KEY DEFAULT 1 CHECK (one = 1),
+    -- Rows up to here are in the log, and backed up where the publisher waits for that.
+    sequence INTEGER NOT NULL DEFAULT 0,
+    -- Payload bytes of those of them that are still here.
+    bytes INTEGER NOT NULL DEFAULT 0
+);
+INSERT OR IGNORE INTO tipline_outbox_released (one) VALUES (1);
+
 -- The newest blocks of the chain, for what refers to them: proofs and rollbacks.
 CREATE TABLE IF NOT EXISTS tipline_block (
     height INTEGER PRIMARY KEY,
@@ -105,7 +125,7 @@ CREATE TABLE IF NOT EXISTS tipline_block (
 );
 
 -- Every event: its shape and the limits.
-CREATE TRIGGER IF NOT EXISTS tipline_outbox_check BEFORE INSERT ON tipline_outbox
+CREATE TRIGGER IF NOT EXISTS tipline_outbox_admit BEFORE INSERT ON tipline_outbox
 BEGIN
     SELECT CASE
         WHEN NOT EXISTS (SELECT 1 FROM tipline_outbox_state) THEN
@@ -172,11 +192,25 @@ BEGIN
             RAISE(ABORT, 'tipline: payload_length is not the length of payload')
         WHEN coalesce(NEW.payload_length, length(NEW.payload), 0) > 67108864 THEN
             RAISE(ABORT, 'tipline: the payload has over 64 MiB: split it')
-        WHEN (SELECT last - trimmed >= max_events
-                     OR bytes + coalesce(NEW.payload_length, length(NEW.payload), 0) > max_bytes
-              FROM tipline_outbox_state) THEN
+        WHEN (SELECT last - max(trimmed, sequence) >= max_events
+                     OR (last > max(trimmed, sequence)
+                         AND s.bytes - r.bytes + coalesce(NEW.payload_length, length(NEW.payload), 0) > max_bytes)
+              FROM tipline_outbox_state s, tipline_outbox_released r) THEN
             RAISE(ABORT, 'tipline: the outbox is full: see why the log does not take its events')
     END;
+END;
+
+-- Version 1 had another one, in which rows counted until they were removed.
+DROP TRIGGER IF EXISTS tipline_outbox_check;
+UPDATE tipline_outbox_state SET version = 2 WHERE version = 1;
+
+-- With limits of 0 nothing could ever be enqueued.
+CREATE TRIGGER IF NOT EXISTS tipline_outbox_limits
+BEFORE UPDATE OF max_events, max_bytes ON tipline_outbox_state
+WHEN typeof(NEW.max_events) <> 'integer' OR NEW.max_events < 1
+     OR typeof(NEW.max_bytes) <> 'integer' OR NEW.max_bytes < 1
+BEGIN
+    SELECT RAISE(ABORT, 'tipline: max_events and max_bytes must be at least 1');
 END;
 
 -- Every event: its number, and what waits.

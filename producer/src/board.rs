@@ -1,6 +1,8 @@
 //! Receipts as they are pushed, and the primary's announcements.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tipline_log::{Board, Log, LogError, Shortfall, error_chain};
@@ -25,6 +27,7 @@ pub(crate) struct BoardWatch {
     log: Arc<dyn Log>,
     publisher: Arc<Publisher>,
     announcing: JoinHandle<()>,
+    following: JoinHandle<()>,
     stop: CancellationToken,
     _tasks: DropGuard,
 }
@@ -41,26 +44,43 @@ pub(crate) async fn watch(
         log: Arc::clone(log),
         digests: Arc::clone(digests),
         board: Board::default(),
+        unreadable: BTreeSet::new(),
     };
     publisher.status.send_modify(|status| status.shortfalls = shortfalls);
-    follower.show(log.board().await?).await?;
+    follower.first_look().await?;
     let stop = CancellationToken::new();
-    tokio::spawn(stop.clone().run_until_cancelled_owned(follower.follow_for_ever()));
+    let following = stop.clone().run_until_cancelled_owned(follower.follow_for_ever());
+    let following = tokio::spawn(async move {
+        following.await;
+    });
     let announcing = announce_for_ever(Arc::clone(publisher), Arc::clone(log), stop.clone());
     Ok(BoardWatch {
         log: Arc::clone(log),
         publisher: Arc::clone(publisher),
         announcing: tokio::spawn(announcing),
+        following,
         _tasks: stop.clone().drop_guard(),
         stop,
     })
 }
 
 impl BoardWatch {
+    /// Waits until a task has panicked: without it nothing would be known of the backups any more.
+    pub(crate) async fn failed(&mut self) {
+        let end = tokio::select! {
+            end = &mut self.following => end,
+            end = &mut self.announcing => end,
+        };
+        if end.is_ok() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Ends the tasks, and says a last time where the primary is, with the reason if it failed.
     pub(crate) async fn close(self, ended: &EndReason) {
         self.stop.cancel();
         // A task that panicked has nothing more to say either.
+        _ = self.following.await;
         _ = self.announcing.await;
         // A fenced primary must not overwrite what its successor says of itself.
         if matches!(ended, EndReason::Fenced { .. }) {
@@ -77,19 +97,57 @@ struct Follower {
     log: Arc<dyn Log>,
     digests: Arc<Digests>,
     board: Board,
+    /// What was said to be unreadable.
+    unreadable: BTreeSet<(String, String)>,
 }
 
 impl Follower {
+    /// What is there now. A board that cannot be read keeps nobody from publishing: then nothing is
+    /// known of the backups, and it is tried again.
+    async fn first_look(&mut self) -> Result<(), LogError> {
+        let looked = match self.log.board().await {
+            Ok(board) => self.show(board).await,
+            Err(error) => Err(error),
+        };
+        match looked {
+            Err(error) if !error.is_retryable() && !matches!(error, LogError::WrongLog { .. }) => {
+                tracing::warn!("the receipts cannot be read: {}", error_chain(&error));
+                Ok(())
+            }
+            looked => looked,
+        }
+    }
+
     async fn follow_for_ever(mut self) {
+        let mut said = String::new();
         loop {
             if let Err(error) = self.follow().await {
-                tracing::warn!(
-                    "receipts are not being received, trying again: {}",
-                    error_chain(&error)
-                );
+                let why = error_chain(&error);
+                if why != said {
+                    tracing::warn!("receipts are not being received, trying again: {why}");
+                }
+                said = why;
             }
             tokio::time::sleep(RETRY_PAUSE).await;
         }
+    }
+
+    /// Says once of each what cannot be read. It concerns nobody else.
+    fn warn_of_unreadable(&mut self, board: &Board) {
+        for unreadable in &board.unreadable {
+            let what = (unreadable.place.clone(), unreadable.why.clone());
+            if self.unreadable.insert(what) {
+                let consumer = unreadable.consumer.as_ref().map(ToString::to_string);
+                tracing::warn!(
+                    place = %unreadable.place, consumer, why = %unreadable.why,
+                    "something on the board cannot be read; it counts as no receipt"
+                );
+            }
+        }
+        // Bounded by what is there, however often it changes.
+        self.unreadable.retain(|(place, why)| {
+            board.unreadable.iter().any(|there| there.place == *place && there.why == *why)
+        });
     }
 
     async fn follow(&mut self) -> Result<(), LogError> {
@@ -116,13 +174,16 @@ impl Follower {
     }
 
     async fn show(&mut self, board: Board) -> Result<(), LogError> {
+        self.warn_of_unreadable(&board);
         self.board = board.clone();
-        let epoch = self.publisher.progress.borrow().epoch;
-        if epoch > 0 && board.primary.as_ref().is_some_and(|other| other.epoch > epoch) {
-            self.publisher.challenge.notify_one();
+        let progress = self.publisher.progress.borrow().clone();
+        if let Some(other) = &board.primary {
+            self.publisher.announced.fetch_max(other.epoch, Ordering::Relaxed);
+            if progress.epoch > 0 && other.epoch > progress.epoch {
+                self.publisher.challenge.notify_one();
+            }
         }
-        let tail = self.publisher.progress.borrow().tail;
-        let tail = tail.unwrap_or_else(|| Position::origin(self.log.identity()));
+        let tail = progress.tail.unwrap_or_else(|| Position::origin(self.log.identity()));
         let known = self.publisher.status.borrow().consumers.clone();
         let consumers = assess(&self.log, &self.digests, tail, &known, board).await?;
         for consumer in &consumers {
@@ -131,11 +192,14 @@ impl Follower {
         self.publisher.status.send_modify(|status| {
             status.known = true;
             status.consumers = consumers;
+            // What was compared with a history that the log has lost meanwhile is void.
+            let now = self.publisher.progress.borrow();
+            if now.losses != progress.losses {
+                status.lost_after(now.tail.map_or(0, |tail| tail.index));
+            }
         });
-        if let Trim::BackedUp(policy) = &self.publisher.settings.trim {
-            let index = self.publisher.status.borrow().backed_up(policy);
-            let sequence = self.publisher.progress.borrow().sequence_at(index);
-            self.publisher.tidy(Some(sequence)).await;
+        if matches!(self.publisher.settings.trim, Trim::BackedUp(_)) {
+            self.publisher.tidy(false).await;
         }
         Ok(())
     }
@@ -158,16 +222,24 @@ fn alarm_if_new(consumer: &ConsumerStatus, known: &[ConsumerStatus]) {
 
 async fn announce_for_ever(publisher: Arc<Publisher>, log: Arc<dyn Log>, stop: CancellationToken) {
     let mut changes = publisher.progress.subscribe();
+    let mut source = publisher.source_failure.clone();
     let every = publisher.settings.announce_every;
     loop {
         let progress = changes.borrow_and_update().clone();
-        let epoch = progress.epoch;
-        if epoch > 0 {
+        source.borrow_and_update();
+        if progress.epoch > 0 {
             announce(&publisher, &log, progress, None).await;
         }
         let next = async {
-            wait_for_change(&mut changes, every).await;
-            tokio::time::sleep(ANNOUNCE_PAUSE).await;
+            tokio::select! {
+                () = wait_for_change(&mut changes, every) => {}
+                // That is announced at once.
+                Ok(()) = source.changed() => return,
+            }
+            tokio::select! {
+                () = tokio::time::sleep(ANNOUNCE_PAUSE) => {}
+                Ok(()) = source.changed() => {}
+            }
         };
         if stop.run_until_cancelled(next).await.is_none() {
             return;
@@ -189,22 +261,27 @@ async fn announce(
     let Some(tail) = progress.tail else {
         return;
     };
+    let time = (publisher.clock)();
+    let held_up = progress.held_up.map(|held_up| {
+        let seconds = time.since(held_up.since).as_secs();
+        format!("for {seconds} s: {}", held_up.why)
+    });
     let announcement = Announcement {
-        outbox_waiting_bytes: 0,
-        outbox_oldest: None,
-        outbox_max_events: 0,
-        outbox_max_bytes: 0,
-        held_up: None,
-        source_failure: None,
         lineage: log.identity().lineage,
         primary: publisher.settings.primary.clone(),
         epoch: progress.epoch,
         tail,
         block_tip: progress.block_tip,
-        proof_tip: None,
+        proof_tip: progress.proof_tip,
         outbox_events: progress.waiting_events,
         outbox_bytes: progress.held_bytes,
-        time: (publisher.clock)(),
+        outbox_waiting_bytes: progress.waiting_bytes,
+        outbox_oldest: progress.oldest,
+        outbox_max_events: progress.max_events,
+        outbox_max_bytes: progress.max_bytes,
+        held_up,
+        source_failure: publisher.source_failure.borrow().clone(),
+        time,
         failure,
     };
     if let Err(error) = log.announce(&announcement).await {

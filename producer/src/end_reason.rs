@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tipline_log::{AppendError, LogError, Shortfall};
-use tipline_proto::{Lineage, OutboxId};
+use tipline_proto::{Chain, Hash, Lineage, OutboxId};
 
 use crate::outbox::OutboxError;
 
@@ -47,7 +47,8 @@ pub enum EndReason {
         own: OutboxId,
     },
     /// The log is not the one that this outbox publishes to: another one, or one that was
-    /// created again. Nothing was published. See [`crate::ResumeFrom`].
+    /// created again, at the start or later. Nothing of this outbox is published into
+    /// it. See [`crate::ResumeFrom`].
     #[error(
         "this outbox publishes to the log of lineage {bound}, the log has {found}: it is another one, or was created again; if the node is to continue it, say where it continues"
     )]
@@ -56,6 +57,18 @@ pub enum EndReason {
         bound: Lineage,
         /// The log that was found.
         found: Lineage,
+    },
+    /// The log is that of another chain than the outbox. Nothing was published, and the outbox is
+    /// bound to nothing. Correct the log's address, or the genesis of the outbox.
+    #[error(
+        "the outbox holds events of the chain with genesis {outbox}, the log is that of chain {} with genesis {}: one of the two is the wrong one; nothing was published",
+        log.name, log.genesis
+    )]
+    WrongChain {
+        /// Genesis of the outbox.
+        outbox: Hash,
+        /// Chain of the log.
+        log: Chain,
     },
     /// The log is less durable than it must be. See [`crate::ProducerSettings::accept_shortfalls`].
     #[error("the log can lose what it acknowledges: {}", list(.shortfalls))]
@@ -84,11 +97,19 @@ impl EndReason {
     }
 
     pub(crate) fn log(error: LogError) -> Self {
-        EndReason::Log(Arc::new(error))
+        match error {
+            LogError::WrongLog { expected: bound, found, .. } => {
+                EndReason::WrongLog { bound, found }
+            }
+            error => EndReason::Log(Arc::new(error)),
+        }
     }
 
     pub(crate) fn refused(error: AppendError) -> Self {
-        EndReason::Append(Arc::new(error))
+        match error {
+            AppendError::Refused(error @ LogError::WrongLog { .. }) => Self::log(error),
+            error => EndReason::Append(Arc::new(error)),
+        }
     }
 
     pub(crate) fn outbox(error: OutboxError) -> Self {

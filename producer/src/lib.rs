@@ -21,13 +21,13 @@ mod ticket;
 pub use end_reason::EndReason;
 #[cfg(any(test, feature = "conformance"))]
 pub use outbox::conformance;
-pub use outbox::{MemoryOutbox, Outbox, OutboxError, Pending, Row};
+pub use outbox::{MemoryOutbox, Outbox, OutboxError, Pending, Row, Waiting};
 #[cfg(feature = "rocksdb")]
 pub use outbox::{OutboxFamily, OutboxThreadMode, OutboxUnit, RocksDbOutbox};
 #[cfg(feature = "sqlite")]
 pub use outbox::{OutboxTable, PayloadSource, SCHEMA, SqliteOutbox};
 pub use producer::Producer;
-pub use progress::{Progress, Stage};
-pub use settings::{ProducerSettings, ResumeFrom, Trim};
+pub use progress::{HeldUp, Progress, Stage};
+pub use settings::{Keep, ProducerSettings, ResumeFrom, Trim};
 pub use status::{BackupStatus, ConsumerStatus};
 pub use ticket::Ticket;

@@ -1,7 +1,8 @@
 //! The handle that a node holds.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tipline_log::{Clock, Log, LogError};
@@ -12,10 +13,13 @@ use tokio_util::sync::CancellationToken;
 use crate::end_reason::EndReason;
 use crate::outbox::Outbox;
 use crate::progress::{Progress, Stage};
-use crate::publisher::{self, OutboxWorker, Publisher};
+use crate::publisher::{self, LetGo, OutboxWorker, Publisher};
 use crate::settings::ProducerSettings;
 use crate::status::BackupStatus;
 use crate::ticket::Ticket;
+
+/// For so long a call to the outbox that hangs is waited for.
+const LET_GO: Duration = Duration::from_secs(5);
 
 /// A running producer: one task and one thread that move the outbox into the log. Only what is
 /// awaited here waits for the network. The node's commits never do.
@@ -28,6 +32,9 @@ pub struct Producer {
     drain: CancellationToken,
     progress: watch::Receiver<Progress>,
     status: watch::Receiver<BackupStatus>,
+    source_failure: watch::Sender<Option<String>>,
+    /// Taken by the shutdown.
+    let_go: Option<LetGo>,
     task: JoinHandle<()>,
 }
 
@@ -57,8 +64,10 @@ impl Producer {
         let (status_sender, status) = watch::channel(BackupStatus::default());
         let wake = Arc::new(Notify::new());
         let drain = CancellationToken::new();
+        let (source_failure, source_failures) = watch::channel(None);
+        let (outbox, let_go) = OutboxWorker::spawn(outbox)?;
         let publisher = Publisher {
-            outbox: OutboxWorker::spawn(outbox)?,
+            outbox,
             settings,
             clock,
             wake: Arc::clone(&wake),
@@ -66,10 +75,15 @@ impl Producer {
             drain: drain.clone(),
             progress: progress_sender,
             status: status_sender,
+            source_failure: source_failures,
+            keep: OnceLock::new(),
+            announced: AtomicU64::new(0),
+            alarmed: AtomicBool::new(false),
         };
         let connect = Box::new(move || Box::pin(connect()) as _);
         let task = tokio::spawn(publisher::run(publisher, connect));
-        Ok(Self { wake, drain, progress, status, task })
+        let let_go = Some(let_go);
+        Ok(Self { wake, drain, progress, status, source_failure, let_go, task })
     }
 
     /// Says that events were committed to the outbox, and gives a ticket for the one of this
@@ -82,6 +96,17 @@ impl Producer {
     /// What wakes the publisher, for an outbox that notices new events by itself.
     pub fn waker(&self) -> Arc<Notify> {
         Arc::clone(&self.wake)
+    }
+
+    /// Says what is wrong with the source of the events, for example a file that cannot be read, so
+    /// that no more come; `None` when nothing is any more. The primary announces it at once, and
+    /// goes on publishing what is in the outbox.
+    pub fn set_source_failure(&self, failure: Option<String>) {
+        self.source_failure.send_if_modified(|before| {
+            let changed = *before != failure;
+            *before = failure;
+            changed
+        });
     }
 
     /// Waits until this primary holds the log.
@@ -119,15 +144,25 @@ impl Producer {
     }
 
     /// Publishes what is in the outbox, then stops; after `deadline` it stops in any case. While the
-    /// log is away this waits for it, unless the outbox is empty.
+    /// log is away this waits for it, unless nothing waits in the outbox.
     ///
-    /// Returns how many events were left in the outbox, for the next start.
+    /// Returns how many events were left in the outbox, for the next start. By then everything has
+    /// let go of the outbox, so that its database can be closed and opened again; only a call to it
+    /// that hangs for more than 5 s is not waited for.
     ///
     /// # Errors
     /// It had ended before, for another reason.
-    pub async fn shutdown(self, deadline: Duration) -> Result<u64, EndReason> {
+    pub async fn shutdown(mut self, deadline: Duration) -> Result<u64, EndReason> {
         self.drain.cancel();
         let ended = tokio::time::timeout(deadline, self.ended()).await;
+        if ended.is_err() {
+            self.task.abort();
+        }
+        if let Some(let_go) = self.let_go.take()
+            && tokio::time::timeout(LET_GO, let_go).await.is_err()
+        {
+            tracing::warn!("the outbox is still being read from; its database is not free yet");
+        }
         match ended {
             Ok(EndReason::Stopped) | Err(_) => Ok(self.progress.borrow().waiting_events),
             Ok(ended) => Err(ended),

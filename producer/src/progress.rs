@@ -1,6 +1,6 @@
 //! How far publishing is.
 
-use tipline_proto::{Position, Tip};
+use tipline_proto::{Position, Timestamp, Tip};
 
 use crate::end_reason::EndReason;
 
@@ -18,15 +18,37 @@ pub struct Progress {
     pub logged: u64,
     /// Newest block in the log, where it is known.
     pub block_tip: Option<Tip>,
+    /// As in [`tipline_proto::Cursor::proof_tip`], as far as it is known: from what was published, and
+    /// from the receipts.
+    pub proof_tip: Option<u64>,
     /// Rows that the log does not have yet, when last read.
     pub waiting_events: u64,
+    /// Payload bytes of those rows.
+    pub waiting_bytes: u64,
+    /// Commit time of the oldest of them; `None` if nothing waits.
+    pub oldest: Option<Timestamp>,
+    /// How many rows may wait in the outbox.
+    pub max_events: u64,
+    /// How many payload bytes may wait in the outbox.
+    pub max_bytes: u64,
     /// Payload bytes of all rows that the outbox holds, logged ones that are kept included.
     pub held_bytes: u64,
+    /// Why the log does not take what waits, and since when; `None` while it does.
+    pub held_up: Option<HeldUp>,
     /// Times the log was found to have lost what it had acknowledged. If it is not zero, wake a
     /// person.
     pub losses: u64,
     /// Index of the claim, and outbox sequence at it: entries after it are rows after that.
     pub(crate) claim: Option<Anchor>,
+}
+
+/// Why nothing is published, although something may wait.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldUp {
+    /// What failed last.
+    pub why: String,
+    /// When it began, by the primary's clock.
+    pub since: Timestamp,
 }
 
 /// An entry after which log and outbox run in parallel.

@@ -10,8 +10,11 @@ use tipline_proto::{Label, Policy, Position};
 pub struct ProducerSettings {
     /// Name of this primary: host or node name.
     pub primary: Label,
-    /// When rows leave the outbox.
+    /// When rows may leave the outbox.
     pub trim: Trim,
+    /// How much of what may leave it stays all the same, to be published again should the log lose
+    /// it. `None`: by what the log was found to be, [`Keep::DURABLE`] or [`Keep::LOSSY`].
+    pub keep: Option<Keep>,
     /// Only where this outbox is new to a log that has entries already: where it continues.
     pub continue_at: Option<ResumeFrom>,
     /// Continue with a log that can lose what it acknowledges, as [`crate::BackupStatus`] then
@@ -23,12 +26,13 @@ pub struct ProducerSettings {
 }
 
 impl ProducerSettings {
-    /// The defaults, for a primary of this name: rows leave when they are logged, the primary
+    /// The defaults, for a primary of this name: rows may leave when they are logged, the primary
     /// announces itself every 5 s, and a log that can lose data is refused.
     pub fn new(primary: Label) -> Self {
         Self {
             primary,
             trim: Trim::Logged,
+            keep: None,
             continue_at: None,
             accept_shortfalls: false,
             announce_every: Duration::from_secs(5),
@@ -36,8 +40,8 @@ impl ProducerSettings {
     }
 }
 
-/// When rows leave the outbox. The newest thousand that are logged stay in any case. They are
-/// published again should the log lose what it had acknowledged.
+/// When rows may leave the outbox. From then on they do not count against its limits; some stay
+/// ([`Keep`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Trim {
@@ -46,6 +50,30 @@ pub enum Trim {
     /// When they are backed up under this policy. The outbox then fills up, and refuses
     /// events in the end, while backups are missing.
     BackedUp(Policy),
+}
+
+/// How many rows stay in the outbox after they were logged. If the log loses what it had
+/// acknowledged they are published again. If it loses more than this, the history cannot be
+/// continued from this outbox.
+///
+/// A row stays while it is among the newest `rows`, or younger here than `time`, but in all no
+/// more than `bytes`, and no more than half of what may wait in the outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// As many of the newest rows stay.
+    pub rows: u64,
+    /// Rows stay for so long after they were logged. After a restart it counts from the start.
+    pub time: Duration,
+    /// At most so many bytes: their payloads, and 128 for each row.
+    pub bytes: u64,
+}
+
+impl Keep {
+    /// For a log that loses nothing: the newest 1,000 rows, up to 64 MiB.
+    pub const DURABLE: Keep = Keep { rows: 1000, time: Duration::ZERO, bytes: 64 << 20 };
+    /// For a log that can lose what it acknowledged: at least 10 minutes, up to 1 GiB. A NATS
+    /// server that is left as it comes loses up to two minutes in a power cut.
+    pub const LOSSY: Keep = Keep { rows: 1000, time: Duration::from_secs(600), bytes: 1 << 30 };
 }
 
 /// Where an outbox that is new to a log continues: a restored node, a replaced machine.

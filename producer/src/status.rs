@@ -38,6 +38,27 @@ impl BackupStatus {
         policy.backed_up(counted.map(|c| (&c.receipt.consumer, &c.receipt.reached)))
     }
 
+    /// The highest proof tip of a consumer that agrees and is at `index` or further.
+    pub(crate) fn proof_tip_after(&self, index: u64) -> Option<u64> {
+        let counted = self.consumers.iter().filter(|consumer| {
+            let reached = consumer.receipt.reached.highest();
+            consumer.agreement == Agreement::Agrees
+                && reached.is_some_and(|(_, position)| position.index >= index)
+        });
+        counted.filter_map(|consumer| consumer.receipt.proof_tip).max()
+    }
+
+    /// The log lost everything after this index. What a consumer has of that agrees with nothing, until
+    /// it is compared with what is published in its place.
+    pub(crate) fn lost_after(&mut self, index: u64) {
+        for consumer in &mut self.consumers {
+            let reached = consumer.receipt.reached.positions();
+            if reached.into_iter().any(|position| position.index > index) {
+                consumer.agreement = Agreement::Ahead;
+            }
+        }
+    }
+
     /// A consumer by its name.
     pub fn consumer(&self, name: &str) -> Option<&ConsumerStatus> {
         self.consumers.iter().find(|c| c.receipt.consumer.as_str() == name)
@@ -95,7 +116,8 @@ async fn digest_at(
     }
     match log.entry(index).await {
         Ok(entry) => Ok(Some(entry.digest)),
-        Err(LogError::OutOfRange { .. }) => Ok(None),
-        Err(error) => Err(error),
+        Err(error) if error.is_retryable() => Err(error),
+        // Trimmed away, or unreadable: that concerns this receipt, and no other.
+        Err(_) => Ok(None),
     }
 }

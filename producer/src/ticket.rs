@@ -64,18 +64,38 @@ impl Ticket {
     /// # Errors
     /// As [`Ticket::logged`]. Receipts are not received any more then.
     pub async fn backed_up(&self, policy: &Policy) -> Result<(), EndReason> {
-        let index = self.logged().await?;
+        loop {
+            let losses = self.progress.borrow().losses;
+            let index = self.logged().await?;
+            self.backed_up_to(policy, index, losses).await?;
+            // A loss in between may have taken the event away, and its index with it.
+            if self.progress.borrow().losses == losses {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits until the log is backed up to `index`, or has lost something.
+    async fn backed_up_to(
+        &self,
+        policy: &Policy,
+        index: u64,
+        losses: u64,
+    ) -> Result<(), EndReason> {
         let mut status = self.status.clone();
         let mut progress = self.progress.clone();
-        let ended = |progress: &Progress| matches!(progress.stage, Stage::Ended(_));
+        let over = |progress: &Progress| {
+            progress.losses != losses || matches!(progress.stage, Stage::Ended(_))
+        };
         tokio::select! {
             biased;
             backed_up = status.wait_for(|status| status.backed_up(policy) >= index) => {
                 backed_up.map(|_| ()).map_err(|_| EndReason::Panicked)
             }
-            end = progress.wait_for(ended) => match end.as_ref().map(|end| &end.stage) {
+            over = progress.wait_for(over) => match over.as_ref().map(|over| &over.stage) {
                 Ok(Stage::Ended(ended)) => Err(ended.clone()),
-                _ => Err(EndReason::Panicked),
+                Ok(_) => Ok(()),
+                Err(_) => Err(EndReason::Panicked),
             },
         }
     }

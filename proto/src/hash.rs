@@ -91,6 +91,14 @@ opaque! {
     Hash, "hash", MAX_HASH_BYTES
 }
 
+impl Hash {
+    /// The same bytes from the last to the first: how Bitcoin's programs and explorers print a
+    /// hash.
+    pub fn reversed(&self) -> Self {
+        Self(self.0.iter().rev().copied().collect())
+    }
+}
+
 opaque! {
     /// The id of a transaction, opaque to Tipline: 1 to 64 bytes.
     TransactionId, "transaction id", MAX_HASH_BYTES

@@ -1,11 +1,10 @@
 //! How blocks, proofs and rollbacks link: a pure rule, the same for those who write events and
 //! those who apply them.
 
-use std::collections::BTreeSet;
-
 use crate::event::Event;
 use crate::hash::Hash;
-use crate::limits::MAX_HEIGHT;
+use crate::limits::{MAX_HEIGHT, MAX_PROOF_RANGES};
+use crate::ranges::HeightRanges;
 use crate::tip::Tip;
 
 /// The chain as far as it is known: what the next event must link to.
@@ -18,7 +17,7 @@ pub struct Links {
     base: Option<Tip>,
     tip: Option<Tip>,
     proof_tip: Option<u64>,
-    proven_above: BTreeSet<u64>,
+    proven_above: HeightRanges,
 }
 
 /// What a store or an outbox remembers of its links, to continue after a restart.
@@ -31,7 +30,7 @@ pub struct LinksState {
     /// As in the cursor.
     pub proof_tip: Option<u64>,
     /// Heights above the proof tip that have their proof.
-    pub proven_above: BTreeSet<u64>,
+    pub proven_above: HeightRanges,
 }
 
 /// An event that does not link to the chain. It must not be written, and if it was, it must
@@ -85,6 +84,16 @@ pub enum LinkError {
         /// The block that is at this height.
         found: Option<Hash>,
     },
+    /// Too many proofs are missing between those that are there.
+    #[error(
+        "the proof of block {height} would be the {}th run of proven blocks that nothing joins, over {MAX_PROOF_RANGES}: prove the blocks in between first, the lowest is block {lowest}", MAX_PROOF_RANGES + 1
+    )]
+    TooManyGaps {
+        /// Height the proof is for.
+        height: u64,
+        /// The lowest height without a proof.
+        lowest: u64,
+    },
     /// A rollback to a block that is not there, or that leaves the tip where it is.
     #[error("cannot roll back to block {to_height} ({to_hash}): {}", found_text(found.as_ref()))]
     WrongRollback {
@@ -114,7 +123,13 @@ impl Links {
     /// Goes on from what a store or an outbox remembers.
     pub fn resume(genesis: Hash, state: LinksState) -> Self {
         let LinksState { base, tip, proof_tip, proven_above } = state;
-        Self { genesis, base, tip, proof_tip, proven_above }
+        let mut links = Self { genesis, base, tip, proof_tip, proven_above };
+        // Of a version that expected a proof of the genesis.
+        if links.tip.is_some() && links.base.is_none() && links.proof_tip.is_none() {
+            links.proof_tip = Some(0);
+            links.advance_proof_tip();
+        }
+        links
     }
 
     /// The newest block; `None` before the first.
@@ -127,7 +142,8 @@ impl Links {
         self.base.as_ref()
     }
 
-    /// Highest height at or below which every block has its proof.
+    /// Highest height at or below which every block has its proof. The genesis, at height 0,
+    /// needs none.
     pub fn proof_tip(&self) -> Option<u64> {
         self.proof_tip
     }
@@ -200,7 +216,8 @@ impl Links {
             return Err(LinkError::WrongGenesis { height, found, genesis });
         }
         self.base = height.checked_sub(1).map(|height| Tip { height, hash: parent.clone() });
-        self.proof_tip = height.checked_sub(1);
+        // The genesis needs no proof: it is what the chain was agreed to begin with.
+        self.proof_tip = Some(height.saturating_sub(1));
         Ok(())
     }
 
@@ -214,16 +231,37 @@ impl Links {
             let (block_hash, found) = (block_hash.clone(), referred.cloned());
             return Err(LinkError::UnknownBlock { height, block_hash, found });
         }
-        if self.proof_tip.is_none_or(|proven| height > proven) {
-            self.proven_above.insert(height);
+        if self.proof_tip.is_some_and(|proven| height <= proven) {
+            return Ok(());
         }
-        while let Some(next) = self.proof_tip.map_or(Some(0), |proven| proven.checked_add(1)) {
-            if !self.proven_above.remove(&next) {
-                break;
-            }
-            self.proof_tip = Some(next);
+        let lowest = self.lowest_unproven();
+        let is_joined = lowest == Some(height) || !self.proven_above.is_apart(height);
+        if let Some(lowest) = lowest
+            && !is_joined
+            && self.proven_above.count() >= MAX_PROOF_RANGES
+        {
+            return Err(LinkError::TooManyGaps { height, lowest });
         }
+        self.proven_above.insert(height);
+        self.advance_proof_tip();
         Ok(())
+    }
+
+    /// The lowest height that may have no proof; none if the largest one has it.
+    fn lowest_unproven(&self) -> Option<u64> {
+        self.proof_tip.map_or(Some(0), |proven| proven.checked_add(1))
+    }
+
+    /// Moves the proof tip past what is proven right above it.
+    fn advance_proof_tip(&mut self) {
+        let (Some(next), Some(lowest)) = (self.lowest_unproven(), self.proven_above.lowest())
+        else {
+            return;
+        };
+        if *lowest.start() <= next {
+            self.proof_tip = self.proof_tip.max(Some(*lowest.end()));
+            self.proven_above.remove_up_to(*lowest.end());
+        }
     }
 
     fn admit_rollback(
@@ -243,7 +281,7 @@ impl Links {
         }
         self.tip = Some(Tip { height: to_height, hash: to_hash.clone() });
         self.proof_tip = self.proof_tip.map(|proven| proven.min(to_height));
-        self.proven_above.retain(|height| *height <= to_height);
+        self.proven_above.remove_above(to_height);
         Ok(())
     }
 }

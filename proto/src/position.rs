@@ -46,8 +46,9 @@ pub struct Cursor {
     /// is the parent of the first one.
     pub block_tip: Option<Tip>,
     /// Highest height at or below which every block of the log has its proof. Heights below
-    /// the log's first block count as proven; `None` before the first block, and while
-    /// the block at height 0 has none.
+    /// the log's first block count as proven, and so does the genesis at height 0; `None` before
+    /// the first block. Stores that an older version wrote may have `None` while the
+    /// genesis has no proof.
     pub proof_tip: Option<u64>,
 }
 

@@ -8,14 +8,23 @@
 //! - [`FileOutbox::directory`]: a directory with a file for each block and each proof.
 //! - [`FileOutbox::blk`]: Bitcoin Core's `blk*.dat` files.
 //!
+//! [`DatabaseOutbox`] is for a node in another language that writes the outbox table itself, in
+//! its own SQLite database. [`Genesis`] reads the hash of the genesis block where the blocks are.
+//!
 //! It is not what a node of your own should start with: an outbox in the transaction that commits
 //! the block (`tipline-producer`, features `sqlite` and `rocksdb`) knows what is committed, and
 //! this one can only see it.
 
 mod blk;
+mod database;
 mod directory;
 mod files;
+mod genesis;
 
 pub use blk::{BlkBlock, BlkBlocks, BlkSettings};
-pub use directory::{BlockFormat, BlockHeader, ContentHash, DirectorySettings};
+pub use database::DatabaseOutbox;
+pub use directory::{
+    BitcoinBlock, BlockFormat, BlockHeader, ContentHash, DirectorySettings, EthereumRlp,
+};
 pub use files::FileOutbox;
+pub use genesis::Genesis;

@@ -22,7 +22,8 @@ use crate::stored::StoreIdentity;
 ///   last one has it, the composite has it; only then is it acknowledged.
 /// - After a crash, or an error in the middle, earlier parts may be ahead of the last by one
 ///   batch. The log gives the same entries again, in whatever batches; each part takes what it
-///   does not have yet. What it has already is compared by digest.
+///   does not have yet. What it has already is compared by digest: by a consumer before it
+///   applies anything ([`Sink::ahead`]), and again when the log comes to it.
 /// - Parts that differ by more than that are refused, naming the part and both positions: one
 ///   was restored, exchanged or is new. None is changed.
 ///
@@ -205,6 +206,12 @@ impl Sink for CompositeStore {
     /// Asks every part.
     fn probe(&mut self) -> Result<(), StoreError> {
         self.parts.iter_mut().try_for_each(|part| part.store.probe())
+    }
+
+    fn ahead(&self) -> Vec<Position> {
+        let cursor = index(position(self.last()));
+        let found = self.parts.iter().filter_map(|part| position(Some(part)));
+        found.filter(|found| found.index > cursor).collect()
     }
 
     fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {

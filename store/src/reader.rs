@@ -65,18 +65,7 @@ pub trait StoreReader: ChainView {
     ) -> Result<Box<dyn Iterator<Item = Result<StoredBlock, StoreError>> + 'a>, StoreError> {
         let Some((lowest, highest)) = self.heights()? else { return Ok(Box::new(empty())) };
         let (first, last) = (lowest.max(*heights.start()), highest.min(*heights.end()));
-        let read = move |height| match self.block(height) {
-            Ok(None) => match self.heights() {
-                Ok(Some((_, highest))) if highest > height => Some(Err(StoreError::Corrupt {
-                    place: self.place(),
-                    at: format!("block {height}: it is missing between {lowest} and {highest}"),
-                    source: None,
-                })),
-                Ok(_) => None,
-                Err(error) => Some(Err(error)),
-            },
-            block => block.transpose(),
-        };
+        let read = move |height| settled_block(self, height).transpose();
         Ok(Box::new((first..=last).map_while(read)))
     }
 
@@ -101,4 +90,36 @@ pub trait StoreReader: ChainView {
 
     /// A mark.
     fn mark(&self, name: &Label) -> Result<Option<StoredMark>, StoreError>;
+}
+
+/// How often in a row a store may be applied to in the middle of a look: a batch each time.
+const ATTEMPTS: usize = 100;
+
+/// The block at a height, of which there were blocks above and below a moment ago; `None` if the
+/// blocks end below it now.
+fn settled_block<R: ChainView + ?Sized>(
+    reader: &R,
+    height: u64,
+) -> Result<Option<StoredBlock>, StoreError> {
+    if let Some(block) = reader.block(height)? {
+        return Ok(Some(block));
+    }
+    // That it is missing is found out by several reads, and may be told of one state only: by
+    // themselves, a rollback before the one and new blocks before the next look the same.
+    for _ in 0..ATTEMPTS {
+        let before = reader.cursor()?;
+        if let Some(block) = reader.block(height)? {
+            return Ok(Some(block));
+        }
+        let Some((lowest, highest)) = reader.heights()?.filter(|(_, highest)| *highest > height)
+        else {
+            return Ok(None);
+        };
+        if reader.cursor()? == before {
+            let at = format!("block {height}: it is missing between {lowest} and {highest}");
+            return Err(StoreError::Corrupt { place: reader.place(), at, source: None });
+        }
+    }
+    let what = format!("reading block {height}, which was replaced {ATTEMPTS} times meanwhile");
+    Err(StoreError::Failed { place: reader.place(), what, source: None })
 }

@@ -3,7 +3,7 @@
 
 use std::fmt::Debug;
 
-use tipline_proto::LogIdentity;
+use tipline_proto::{LogIdentity, Position};
 
 use crate::batch::Batch;
 use crate::error::StoreError;
@@ -60,6 +60,12 @@ pub trait Sink: Send + Debug {
     /// The same errors as [`Sink::apply`]. A retryable one is shown, and it is asked again until
     /// it passes.
     fn probe(&mut self) -> Result<(), StoreError>;
+
+    /// Where parts of it are that have more than its cursor says, after a crash. None in a store
+    /// that is one. They are compared with the log before anything is applied.
+    fn ahead(&self) -> Vec<Position> {
+        Vec::new()
+    }
 
     /// A second handle, for reading from another thread what verification asks.
     fn view(&self) -> Result<Box<dyn ChainView>, StoreError>;

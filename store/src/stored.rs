@@ -1,9 +1,9 @@
 //! What a store holds, as it is read.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
-use tipline_proto::{Chain, Hash, Key, Label, Lineage, LogIdentity, Timestamp, Tip, TransactionId};
+use tipline_proto::{
+    Chain, Hash, HeightRanges, Key, Label, Lineage, LogIdentity, Timestamp, Tip, TransactionId,
+};
 
 /// What a store is for, written into it when it is created and never changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct StoredLinks {
     /// As given with the newest [`Batch::base`](crate::Batch::base).
     pub base: Option<Tip>,
     /// Heights above the cursor's proof tip that have their proof.
-    pub proven_above: BTreeSet<u64>,
+    pub proven_above: HeightRanges,
 }
 
 /// A block in a store.

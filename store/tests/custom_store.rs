@@ -112,8 +112,11 @@ impl Sink for BatchFiles {
         self.write(batch.entries[0].index, &parts)?;
         self.memory.apply(batch)
     }
-    /// The directory is there, with its lock.
+    /// The directory is there, with its lock, and nothing has failed.
     fn probe(&mut self) -> Result<(), StoreError> {
+        if self.failed {
+            return Err(failed(&self.place(), io::Error::other("it stopped earlier")));
+        }
         fs::metadata(self.directory.join("lock")).map(drop).map_err(|e| failed(&self.place(), e))
     }
     fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use bytes::Bytes;
 use rusqlite::Connection;
+use serde_json::Value;
 use tipline_log::jetstream::{JetStreamLog, JetStreamOptions};
 use tipline_log::{Reader as _, system_clock};
 use tipline_producer::{OutboxError, OutboxTable};
@@ -171,7 +172,7 @@ async fn a_store_of_another_history_is_refused_at_the_height_where_it_parts() {
 }
 
 #[tokio::test]
-async fn a_store_ahead_of_its_log_is_refused_with_both_ends() {
+async fn a_store_ahead_of_its_log_waits_for_it_and_says_both_ends() {
     let site = Deployment::with_log("00").await;
     for height in 1..=3 {
         site.block("node", height, format!("block {height}").as_bytes());
@@ -185,12 +186,41 @@ async fn a_store_ahead_of_its_log_is_refused_with_both_ends() {
     site.back_up("embedded:tipline.log.db", "b.db", 8).await;
     let before = content(&site.path("b.db"));
     let words = "backup --name b --store sqlite:b.db --log embedded:older.db";
-    let says = [
-        "error: the store sqlite:b.db is at entry 10, but the log ends at 4: the log lost entries",
-        "start again when the primary has published them again",
-    ];
-    refused(&site.run(words).await, &says);
+    let mut backup = site.tipline(words).spawn();
+    let told = backup.line_with("the log ends before the store's cursor", WITHIN).await;
+    assert!(told.contains("is at entry 10, but the log ends at 4"), "{told}");
+    // It waits, and everybody can see why.
+    let is_told = |status: &Value| {
+        let failure = status["consumers"][0]["failure"].as_str();
+        failure.is_some_and(|failure| failure.contains("the log ends at 4"))
+    };
+    site.status("--log embedded:older.db", is_told).await;
+    stop(&mut backup).await;
     assert_eq!(content(&site.path("b.db")), before);
+}
+
+#[tokio::test]
+async fn a_backup_whose_store_is_gone_does_not_begin_again_unasked() {
+    let site = Deployment::with_log("00").await;
+    for height in 1..=5 {
+        site.block("node", height, format!("block {height}").as_bytes());
+    }
+    site.publish("embedded:tipline.log.db", "dir:node", 5).await;
+    site.back_up("embedded:tipline.log.db", "b.db", 5).await;
+    let before = content(&site.path("b.db"));
+    // As if nothing were mounted there.
+    let words = "backup --name b --store sqlite:elsewhere.db --log embedded:tipline.log.db";
+    let says = ["error: the store sqlite:elsewhere.db is new", "up to entry", "--new"];
+    refused(&site.run(words).await, &says);
+    refused(&site.run(words).await, &says);
+    let mut backup = site.tipline(&format!("{words} --new")).spawn();
+    let is_there = |status: &Value| {
+        let consumer = &status["consumers"][0];
+        consumer["store"] == "sqlite:elsewhere.db" && consumer["block"] == 5
+    };
+    site.status("--log embedded:tipline.log.db", is_there).await;
+    stop(&mut backup).await;
+    assert_eq!(content(&site.path("elsewhere.db")), before);
 }
 
 #[tokio::test]

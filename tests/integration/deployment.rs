@@ -39,6 +39,11 @@ impl Deployment {
         Tipline::new(words.split_whitespace()).current_dir(self.0.path())
     }
 
+    /// With arguments that have spaces in them.
+    pub(crate) fn tipline_args<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Tipline {
+        Tipline::new(args).current_dir(self.0.path())
+    }
+
     pub(crate) async fn run(&self, words: &str) -> Finished {
         self.tipline(words).finish(WITHIN).await
     }

@@ -8,6 +8,7 @@
 
 mod archive;
 mod bad_input;
+mod chain_hashes;
 mod checking;
 mod checkpoints;
 mod cli;
@@ -20,12 +21,16 @@ mod identity;
 mod jetstream;
 mod large;
 mod media;
+mod node_database;
 mod node_lost;
 mod object_storage;
+mod power_cut;
 mod publishing;
+mod read_only;
 mod real_blocks;
 mod replicating;
 mod restoring;
 mod servers;
 mod site;
+mod status;
 mod tidy;

@@ -130,6 +130,23 @@ async fn what_cannot_be_restored_has_an_exit_code_that_says_why() {
     let named = ["no segment", "entries 1 to "];
     assert!(named.iter().any(|text| lost.stderr.contains(text)), "{}", lost.stderr);
 
+    // Segments without the description of the archive are damage, whatever is asked.
+    fs::write(&first, whole).unwrap();
+    let described = fs::read(site.path("backup/archive.json")).unwrap();
+    fs::remove_file(site.path("backup/archive.json")).unwrap();
+    for words in [
+        restore("latest"),
+        restore("latest") + " --if-empty --if-available",
+        restore("latest") + " --dry-run",
+        "verify --from dir:backup".to_owned(),
+    ] {
+        let named = exit(&site, &words, 13).await;
+        assert!(named.stderr.contains("archive.json"), "{words}: {}", named.stderr);
+    }
+    let told = site.run(&format!("dr plan --from dir:backup {LOG}")).await;
+    assert!(told.stdout.contains("archive.json is damaged"), "{}", told.stdout);
+    fs::write(site.path("backup/archive.json"), described).unwrap();
+
     // The archive of another chain under the same name.
     site.init("other.log.db", "00").await;
     let other = "--from dir:backup --from log --log embedded:other.log.db";
@@ -226,16 +243,37 @@ async fn a_restored_primary_fences_the_old_one_and_knows_what_not_to_sign() {
     site.status(LOG, |status| status["primary"]["epoch"] == 2).await;
     let restore =
         format!("restore --store sqlite:new.db --from dir:backup --from log {LOG} --json");
-    let done = json(&site.run(&format!("{restore} --as-primary new-node")).await, 0);
+    let restore = |more: &str| format!("{restore} --as-primary new-node {more}");
+
+    // Whatever refuses it does so before the claim: the old one goes on.
+    let taken = restore("").replace("sqlite:new.db", "files:taken");
+    fs::create_dir(site.path("taken")).unwrap();
+    fs::write(site.path("taken/index.db"), "a store").unwrap();
+    exit(&site, &taken, 15).await;
+    exit(&site, &restore("--to height:21"), 11).await;
+    let floor = site.path("new.db.sign-floor.json");
+    fs::write(&floor, r#"{"chain": "another", "height": 3}"#).unwrap();
+    exit(&site, &restore(""), 2).await;
+    let status = site.status(LOG, |status| status["primary"]["epoch"] == 2).await;
+    let earlier = serde_json::json!({"chain": status["log"]["chain"], "height": 35});
+    fs::write(&floor, earlier.to_string()).unwrap();
+    let rehearsed = json(&site.run(&restore("--dry-run")).await, 0);
+    assert_eq!(rehearsed["sign_floor_at_least"], 35, "{rehearsed}");
+    assert_eq!(rehearsed["index"], 22, "the claims of two primaries: {rehearsed}");
+    site.status(LOG, |status| status["primary"]["epoch"] == 2).await;
+    assert!(!site.path("new.db").exists());
+
+    let done = json(&site.run(&restore("")).await, 0);
     let status = old.process.wait(WITHIN).await;
     assert_eq!(status.code(), Some(3), "fenced: {}", old.stderr());
-    let floor = fs::read(site.path("new.db.sign-floor.json")).unwrap();
-    let floor: Value = serde_json::from_slice(&floor).unwrap();
-    assert_eq!(floor["height"], 20, "{floor}");
-    assert_eq!(done["sign_floor"]["height"], 20);
+    let floor: Value = serde_json::from_slice(&fs::read(floor).unwrap()).unwrap();
+    assert_eq!(floor["height"], 35, "it never falls: {floor}");
+    assert_eq!((&floor["seen"]["entries"], &floor["epoch"]), (&20.into(), &3.into()), "{floor}");
+    assert_eq!(done["sign_floor"]["height"], 35);
     assert_eq!(done["achieved"]["height"], 20);
-    let replaced = site.run(&format!("{restore} --as-primary new-node")).await;
-    assert_eq!(replaced.status.code(), Some(15), "{}", replaced.stderr);
+    assert_eq!(done["achieved"]["index"], 23, "with all that was logged up to the claim: {done}");
+    exit(&site, &restore(""), 15).await;
+    site.status(LOG, |status| status["primary"]["epoch"] == 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -265,6 +303,26 @@ async fn a_disk_that_is_too_small_is_told_before_anything_is_written() {
     assert!(!restore.stderr.lines().any(|line| line == "r.db"), "{}", restore.stderr);
 }
 
+/// A rename cannot replace it: that must not be found out when all is restored.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mount_point_is_refused_before_anything_is_read() {
+    if !has_namespaces() {
+        return;
+    }
+    let site = archived(5).await;
+    fs::create_dir(site.path("disk")).unwrap();
+    const DISK: &str = "mount -t tmpfs -o size=2m none disk && exec \"$@\"";
+    // It would not even be asked.
+    let restore = site.tipline("restore --store files:disk --from dir:backup --json");
+    let restore = restore
+        .through("unshare", NAMESPACES.iter().chain(&["sh", "-c", DISK, "sh"]))
+        .finish(WITHIN)
+        .await;
+    assert_eq!(restore.status.code(), Some(2), "{}", restore.stderr);
+    assert!(restore.stderr.contains("mount point"), "{}", restore.stderr);
+    assert!(!site.path("disk.restoring").exists());
+}
+
 /// How often something is killed; `TIPLINE_KILLS` in the environment overrides it.
 fn kills() -> usize {
     std::env::var("TIPLINE_KILLS").map_or(20, |text| text.parse().unwrap())
@@ -288,8 +346,10 @@ async fn a_killed_restore_leaves_nothing_half_and_goes_on() {
         let words = format!("restore --store {store} --from dir:{place} --verify strict --json");
         for round in 0..kills().div_ceil(STORES.len() * places.len()) {
             let mut running = site.tipline(&words).spawn();
-            // Any moment of its life: it takes some tens of milliseconds, or some hundred.
-            tokio::time::sleep(Duration::from_millis(rng.within(0..=150))).await;
+            // Any moment of its life: it takes some tens of milliseconds, or some hundred. The
+            // first time as early as can be.
+            let moment = if round == 0 { 0 } else { rng.within(0..=150) };
+            tokio::time::sleep(Duration::from_millis(moment)).await;
             running.process.kill();
             running.process.wait(WITHIN).await;
             let there = site.run(&format!("get cursor --store {store} --json")).await;
@@ -317,6 +377,41 @@ async fn a_killed_restore_leaves_nothing_half_and_goes_on() {
         }
     }
     println!("{interrupted} of {} were interrupted in the middle", kills());
+    assert!(interrupted > 0, "nothing was tried");
+}
+
+/// Killed while it replaces a store: that one is there, or the new one, after whatever looks next.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_restore_over_a_store_leaves_that_or_the_new_one() {
+    let site = archived(150).await;
+    let mut rng = Rng::from_env();
+    let mut interrupted = 0;
+    for (at, store) in STORES.iter().enumerate() {
+        let store = store.replace("SITE", &format!("forced-{at}"));
+        let words = |to: &str| format!("restore --store {store} --from dir:backup {to}");
+        json(&site.run(&words("--to height:70 --json")).await, 0);
+        for round in 0..kills().div_ceil(STORES.len()) {
+            let mut running = site.tipline(&words("--force")).spawn();
+            let moment = if round == 0 { 0 } else { rng.within(0..=150) };
+            tokio::time::sleep(Duration::from_millis(moment)).await;
+            running.process.kill();
+            running.process.wait(WITHIN).await;
+            // As an init container does: it undoes what was begun, and finds a store.
+            exit(&site, &words("--if-empty --verify none"), 0).await;
+            let there = json(&site.run(&format!("get cursor --store {store} --json")).await, 0);
+            let index = there["index"].as_u64().unwrap();
+            assert!(index == 71 || index == 151, "{store}, round {round}: {there}");
+            if index == 71 {
+                interrupted += 1;
+            } else {
+                json(&site.run(&words("--to height:70 --force --json")).await, 0);
+            }
+        }
+        json(&site.run(&words("--force --verify strict --json")).await, 0);
+        let drill = format!("dr common-point {store} dir:backup --json");
+        assert_eq!(json(&site.run(&drill).await, 0)["height"], 150, "{store}");
+    }
+    assert!(interrupted > 0, "nothing was tried");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,7 +34,7 @@ pub use eventually::eventually;
 pub use http::{HttpReply, http_get};
 pub use invariants::{check_log, check_store, read_log};
 pub use medium::Medium;
-pub use nats::{Cluster, ClusterTurn, Nats, NatsOptions, SyncInterval};
+pub use nats::{Cluster, Nats, NatsOptions, SharedCluster, SyncInterval};
 pub use port::Port;
 pub use process::Process;
 pub use s3::S3;

@@ -127,7 +127,8 @@ impl Process {
         }
     }
 
-    fn print_outputs(&self) {
+    /// Prints the end of what it wrote.
+    pub fn print_outputs(&self) {
         for path in &self.outputs {
             let text = std::fs::read(path).unwrap_or_default();
             let text = String::from_utf8_lossy(&text);

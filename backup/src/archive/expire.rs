@@ -175,9 +175,10 @@ impl Archive {
     async fn unproven_from(&self, path: &[&SegmentName]) -> Result<Option<u64>, ArchiveError> {
         let Some(newest) = path.last() else { return Ok(None) };
         let outline = self.outline(newest).await?;
-        let base = outline.links.base.as_ref().map(|base| base.height);
+        // What counts as proven without a proof.
+        let start = outline.links.base.as_ref().map_or(0, |base| base.height);
         let proven = outline.after.proof_tip;
-        if proven <= base && outline.links.proven_above.is_empty() {
+        if proven <= Some(start) && outline.links.proven_above.is_empty() {
             return Ok(None);
         }
         let oldest = proven.map_or(0, |proven| proven.saturating_add(1));
@@ -258,7 +259,7 @@ impl Archive {
     }
 
     /// Index that segments must reach to count: what retention removes does not.
-    pub(super) async fn from(&self) -> Result<u64, ArchiveError> {
+    pub(crate) async fn from(&self) -> Result<u64, ArchiveError> {
         let found = self.destination.list(FROM, None).await?;
         Ok(found.iter().filter_map(|object| from_index(&object.name)).max().unwrap_or(0))
     }

@@ -4,6 +4,7 @@
 //! archive.json                               its log, written once
 //! segments/<first>-<last>-<digest>.tips      some entries in a row
 //! from/<index>                               empty: segments that end before it do not count
+//! damaged/<first>-<last>-<digest>.tips       what was not as written when it was read back
 //! ```
 //! Segments overlap: merged ones lie beside those they were made of, and two archivers may write
 //! to one place. Nothing is ever written over. Every question is answered by the destination:
@@ -23,6 +24,7 @@ mod head;
 mod index;
 mod merge;
 mod name;
+mod read_back;
 mod reader;
 mod schema;
 mod state;
@@ -84,7 +86,7 @@ impl Archive {
         check_apart(&destination, &keys)?;
         let bytes = match destination.read(descriptor::NAME).await {
             Err(DestinationError::NotFound { .. }) => {
-                return Err(ArchiveError::NotFound { place });
+                return Err(undescribed(&destination).await?);
             }
             read => read?,
         };
@@ -125,6 +127,11 @@ impl Archive {
     ) -> Result<Self, ArchiveError> {
         check_apart(&destination, &keys)?;
         destination.prepare().await?;
+        match Self::open(destination.clone(), keys.clone()).await {
+            Err(error @ ArchiveError::Corrupt { .. }) => return Err(error),
+            // As it is decided below.
+            Ok(_) | Err(_) => {}
+        }
         let bytes = descriptor::put(log, &keys.recipients())
             .map_err(|e| ArchiveError::BadSegment { what: e.to_string() })?;
         match destination.create(descriptor::NAME, bytes.into()).await {
@@ -264,7 +271,8 @@ impl Archive {
 
     /// Writes a segment of these entries, reads it back from the destination, and compares it.
     /// On return it is durable there and correct. If it was there already, that one was read and
-    /// compared.
+    /// compared. What is not as written is moved to `damaged/`, so that the entries can be
+    /// written again.
     ///
     /// The object appears under its name as a whole, and never in the place of another.
     ///
@@ -284,6 +292,7 @@ impl Archive {
         let entries = entries.to_vec();
         let encoded = self.compute(move || {
             format::check_size(&entries)?;
+            schema::check_ranges(written.links.proven_above.count())?;
             format::check_entries(&written, &entries)?;
             format::encode(&written, &entries, &keys).map_err(|e| e.to_string())
         });
@@ -296,40 +305,6 @@ impl Archive {
                 self.read_back(name, None, index).await
             }
             Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Compares what is there with what should be. Another writer's bytes may differ, because
-    /// encryption is random; what they say may not.
-    async fn read_back(
-        &self,
-        name: SegmentName,
-        written: Option<Bytes>,
-        index: &SegmentIndex,
-    ) -> Result<SegmentName, ArchiveError> {
-        let found = self.destination.read(&name.to_string()).await?;
-        let name = SegmentName { bytes: found.len() as u64, ..name };
-        let corrupt = |what: &str| self.bad(&name, SegmentError::Corrupt(what.to_owned()));
-        match written {
-            Some(written) if blake3::hash(&written) != blake3::hash(&found) => {
-                Err(corrupt("what was read back is not what was written"))
-            }
-            Some(_) => Ok(name),
-            None => {
-                let keys = Arc::clone(&self.keys);
-                let outline = self.compute(move || match format::decode(&found, &keys) {
-                    Ok((index, _)) => Ok(index.outline()),
-                    // Without a key its checksums are compared, and what is not encrypted.
-                    Err(SegmentError::NeedsKey) => format::check(&found),
-                    Err(bad) => Err(bad),
-                });
-                let outline = outline.await?.map_err(|bad| self.bad(&name, bad))?;
-                self.check_name(&name, &outline)?;
-                if outline != index.outline() {
-                    return Err(corrupt("another one has this name already, of other entries"));
-                }
-                Ok(name)
-            }
         }
     }
 
@@ -372,6 +347,17 @@ impl Archive {
             })),
         }
     }
+}
+
+/// Why there is no description: nothing is there, or it was lost, and what it describes is there.
+async fn undescribed(destination: &Destination) -> Result<ArchiveError, DestinationError> {
+    let place = destination.place().to_owned();
+    let has_folder = destination.folders("").await?.iter().any(|folder| folder == name::FOLDER);
+    if !has_folder || destination.list(name::FOLDER, None).await?.is_empty() {
+        return Ok(ArchiveError::NotFound { place });
+    }
+    let what = "it is not there, but segments are: bring it back from another copy".to_owned();
+    Ok(ArchiveError::Corrupt { place, object: descriptor::NAME.to_owned(), what })
 }
 
 /// Refuses keys that lie in the destination.

@@ -1,18 +1,16 @@
 //! The messages of a segment. The numbers are persisted: keep stable.
 
-use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use prost::Message;
-use tipline_proto::limits::MAX_LABEL_BYTES;
-use tipline_proto::{Chain, Cursor, Digest, Hash, Kind, Lineage, Position, Timestamp, Tip};
+use tipline_proto::limits::{MAX_LABEL_BYTES, MAX_PROOF_RANGES};
+use tipline_proto::{
+    Chain, Cursor, Digest, Hash, HeightRanges, Kind, Lineage, Position, Timestamp, Tip,
+};
 use tipline_store::{StoreIdentity, StoredLinks};
 
 use super::index::{Outline, OutlineBlock, Row};
-
-/// Most heights that have a proof above the proof tip: at a block every 3 s, 19 months of a
-/// chain whose oldest proof is missing.
-const MAX_PROVEN_ABOVE: u64 = 1 << 24;
 
 #[derive(Clone, PartialEq, Message)]
 struct OutlineMessage {
@@ -157,28 +155,32 @@ fn take_row(index: u64, message: RowMessage) -> Result<Row, String> {
     Ok(Row { index, kind, height, time: Timestamp::from_micros(time_us), label: unshared(&label) })
 }
 
-fn ranges(heights: &BTreeSet<u64>) -> Vec<RangeMessage> {
-    let mut ranges: Vec<RangeMessage> = Vec::new();
-    for height in heights {
-        match ranges.last_mut() {
-            Some(range) if range.last.checked_add(1) == Some(*height) => range.last = *height,
-            _ => ranges.push(RangeMessage { first: *height, last: *height }),
-        }
-    }
-    ranges
+fn ranges(heights: &HeightRanges) -> Vec<RangeMessage> {
+    let message =
+        |range: RangeInclusive<u64>| RangeMessage { first: *range.start(), last: *range.end() };
+    heights.ranges().map(message).collect()
 }
 
-fn heights(ranges: &[RangeMessage]) -> Result<BTreeSet<u64>, String> {
-    let mut count: u64 = 0;
+fn heights(ranges: &[RangeMessage]) -> Result<HeightRanges, String> {
+    check_ranges(ranges.len())?;
+    let mut heights = HeightRanges::default();
     for RangeMessage { first, last } in ranges {
-        let length =
-            last.checked_sub(*first).ok_or("a range of heights that ends before it starts")?;
-        count = count.saturating_add(length).saturating_add(1);
+        if last < first {
+            return Err("a range of heights that ends before it starts".to_owned());
+        }
+        heights.insert_range(*first..=*last);
     }
-    if count > MAX_PROVEN_ABOVE {
-        return Err(format!("{count} proven heights above the proof tip, over {MAX_PROVEN_ABOVE}"));
+    Ok(heights)
+}
+
+/// Whether an outline may have this many ranges of proven heights. What writes it asks, too.
+pub(super) fn check_ranges(count: usize) -> Result<(), String> {
+    if count > MAX_PROOF_RANGES {
+        return Err(format!(
+            "{count} runs of proven heights above the proof tip, over {MAX_PROOF_RANGES}"
+        ));
     }
-    Ok(ranges.iter().flat_map(|range| range.first..=range.last).collect())
+    Ok(())
 }
 
 fn array<const N: usize>(field: &str, value: &[u8]) -> Result<[u8; N], String> {

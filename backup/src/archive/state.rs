@@ -12,6 +12,8 @@ pub(super) struct State {
     pub(super) opened: Option<Opened>,
     /// Up to which entry there must be an archive; 0 if it may be a new one.
     pub(super) known: u64,
+    /// Up to which entry everything was read back from the destination; none if it is only read.
+    pub(super) read_to: Option<u64>,
     /// Whether the destination may not be made any more.
     pub(super) prepared: bool,
 }

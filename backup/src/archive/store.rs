@@ -43,8 +43,23 @@ impl ArchiveStore {
     /// Outside of a Tokio runtime, on which the destination is reached. Other calls must not be
     /// made from a task of it: they block.
     pub fn new(destination: Destination, keys: Keys, known: u64) -> Self {
-        let state = State { opened: None, known, prepared: known > 0 };
+        let state = State { opened: None, known, read_to: Some(0), prepared: known > 0 };
         Self { destination, keys, runtime: Handle::current(), state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Everything up to this entry was read back at this very destination, by the receipts of
+    /// archives that are kept there. What comes after it is read as a whole before it counts, and
+    /// the newest segment in any case; all of it, if this is not said.
+    pub fn read_back_to(self, index: u64) -> Self {
+        lock(&self.state).read_to = Some(index);
+        self
+    }
+
+    /// It is only read, and nobody is told that anything is safe there: what it says of itself is
+    /// enough.
+    pub fn only_read(self) -> Self {
+        lock(&self.state).read_to = None;
+        self
     }
 
     /// Opens what is there, and asks how far it is.
@@ -61,8 +76,37 @@ impl ArchiveStore {
             Err(ArchiveError::NotFound { .. }) => return Ok(None),
             archive => archive?,
         };
-        let standing = archive.head().await?;
+        let standing = match self.standing(&archive).await {
+            // What was listed a moment ago may have been merged, or the whole place is away.
+            Err(ArchiveError::Destination(DestinationError::NotFound { .. })) => {
+                archive.present().await?;
+                self.standing(&archive).await?
+            }
+            standing => standing?,
+        };
         Ok(Some(Opened { archive, standing }))
+    }
+
+    /// Where it is, once all of it was read back.
+    async fn standing(&self, archive: &Archive) -> Result<ArchiveHead, ArchiveError> {
+        loop {
+            let standing = archive.head().await?;
+            let (read_to, is_first) = {
+                let state = lock(&self.state);
+                (state.read_to, state.opened.is_none())
+            };
+            let Some(read_to) = read_to else { return Ok(standing) };
+            let end = standing.cursor.position.index;
+            if end <= read_to && !is_first {
+                return Ok(standing);
+            }
+            // What was moved aside does not count; what another archiver added meanwhile does not
+            // count yet.
+            if archive.read_unread(read_to).await? == end {
+                lock(&self.state).read_to = Some(read_to.max(end));
+                return Ok(standing);
+            }
+        }
     }
 
     fn keep(&self, opened: Opened) {
@@ -121,7 +165,7 @@ impl Sink for ArchiveStore {
         let opened = self.runtime.block_on(async {
             let (destination, keys) = (self.destination.clone(), self.keys.clone());
             let archive = Archive::create(destination, log, keys).await?;
-            let standing = archive.head().await?;
+            let standing = self.standing(&archive).await?;
             Ok(Opened { archive, standing })
         });
         self.keep(opened.map_err(|error| self.failed(error))?);
@@ -143,9 +187,11 @@ impl Sink for ArchiveStore {
             Ok(name)
         });
         let name = written.map_err(|error| self.failed(error))?;
-        if let Some(opened) = lock(&self.state).opened.as_mut() {
+        let mut state = lock(&self.state);
+        if let Some(opened) = state.opened.as_mut() {
             opened.standing.advance(&index, name);
         }
+        state.read_to = state.read_to.map(|read_to| read_to.max(index.last()));
         Ok(())
     }
 
@@ -194,12 +240,13 @@ fn links_after(standing: &ArchiveHead, batch: &Batch) -> StoredLinks {
                 proven_above.insert(*height);
             }
             Event::RolledBack { to_height, .. } => {
-                proven_above.retain(|height| height <= to_height);
+                proven_above.remove_above(*to_height);
             }
             _ => {}
         }
     }
-    let proof_tip = batch.cursor.proof_tip;
-    proven_above.retain(|height| proof_tip.is_none_or(|proven| *height > proven));
+    if let Some(proven) = batch.cursor.proof_tip {
+        proven_above.remove_up_to(proven);
+    }
     StoredLinks { base: batch.base.clone(), proven_above }
 }

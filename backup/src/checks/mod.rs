@@ -10,5 +10,5 @@ mod verify;
 
 pub use common_point::common_point;
 pub use drill::{DrillReport, drill};
-pub use record::{Check, Record};
+pub use record::{Check, Newest, Record};
 pub use verify::{PlaceKind, Sample, VerifiedPlace, VerifyReport, verify};

@@ -64,27 +64,48 @@ impl Record {
         }
     }
 
-    /// The newest record of a check at the destination, and the newest that succeeded.
+    /// The newest records of a check at the destination, of those that were made up to `until`.
+    /// A later one was dated by a clock that is ahead: it must not hide what came since.
     ///
     /// # Errors
     /// Those of the destination. What cannot be read is as if it were not there.
     pub async fn newest(
         at: &Destination,
         check: Check,
-    ) -> Result<(Option<Self>, Option<Self>), DestinationError> {
+        until: Timestamp,
+    ) -> Result<Newest, DestinationError> {
         let prefix = format!("{FOLDER}/{}-", check.as_str());
-        let mut newest = None;
+        let mut found = Newest::default();
         for object in at.list(FOLDER, None).await?.iter().rev() {
             if !object.name.starts_with(&prefix) {
                 continue;
             }
             let bytes = at.read(&object.name).await?;
             let Ok(record) = serde_json::from_slice::<Self>(&bytes) else { continue };
-            if record.ok {
-                return Ok((newest.or_else(|| Some(record.clone())), Some(record)));
+            if record.time() > until {
+                found.ahead = found.ahead.or(Some(record));
+                continue;
             }
-            newest = newest.or(Some(record));
+            let ok = record.ok;
+            if ok {
+                found.succeeded = Some(record.clone());
+            }
+            found.newest = found.newest.or(Some(record));
+            if ok {
+                break;
+            }
         }
-        Ok((newest, None))
+        Ok(found)
     }
+}
+
+/// The newest records of a check.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Newest {
+    /// The newest one.
+    pub newest: Option<Record>,
+    /// The newest that succeeded.
+    pub succeeded: Option<Record>,
+    /// The newest of a time to come: its clock is ahead.
+    pub ahead: Option<Record>,
 }

@@ -3,12 +3,13 @@
 use std::fs;
 
 use tempfile::TempDir;
+use tipline_proto::Timestamp;
 use tipline_store::conformance::history::{History, log};
 use tipline_store::conformance::model::Model;
 use tipline_store::{MemoryStore, Sink, SqliteStore, Store};
 use tokio_util::sync::CancellationToken;
 
-use super::{Check, Record, Sample, VerifyReport, common_point, verify};
+use super::{Check, Newest, Record, Sample, VerifyReport, common_point, verify};
 use crate::archive::{Archive, ArchiveStore};
 use crate::destination::Destination;
 use crate::keys::Keys;
@@ -33,7 +34,7 @@ async fn archived(history: &History) -> (TempDir, Sources) {
                 base: model.base.clone(),
                 proven_above: model.proofs.keys().filter(above).copied().collect(),
             },
-            latest_before: tipline_proto::Timestamp::default(),
+            latest_before: Timestamp::default(),
             rows: entries.iter().map(crate::archive::Row::from).collect(),
         };
         archive.write(&index, entries).await.unwrap();
@@ -132,7 +133,7 @@ async fn copies_agree_up_to_where_they_part() {
     assert_eq!(Some(found.hash), one.model.block_hash(found.height));
     let (directory, _) = archived(&one).await;
     let place = Destination::open(&format!("dir:{}", directory.path().display())).unwrap();
-    let archive = ArchiveStore::new(place, Keys::default(), 1);
+    let archive = ArchiveStore::new(place, Keys::default(), 1).only_read();
     let copies = vec![copy(&one), copy(&other)];
     // A view of an archive blocks.
     tokio::task::spawn_blocking(move || {
@@ -154,11 +155,18 @@ async fn copies_agree_up_to_where_they_part() {
 async fn records_are_kept_where_the_copies_are() {
     let directory = tempfile::tempdir().unwrap();
     let place = Destination::open(&format!("dir:{}", directory.path().display())).unwrap();
-    assert_eq!(Record::newest(&place, Check::Drill).await.unwrap(), (None, None));
+    let newest = async |until| {
+        Record::newest(&place, Check::Drill, Timestamp::from_micros(until)).await.unwrap()
+    };
+    assert_eq!(newest(10).await, Newest::default());
     let record = |time_us, ok| Record { time_us, ok, index: 7, summary: "so".to_owned() };
     record(5, true).keep(&place, Check::Drill).await.unwrap();
     record(6, false).keep(&place, Check::Drill).await.unwrap();
     record(9, true).keep(&place, Check::Verify).await.unwrap();
-    let found = Record::newest(&place, Check::Drill).await.unwrap();
-    assert_eq!(found, (Some(record(6, false)), Some(record(5, true))));
+    let (bad, good) = (Some(record(6, false)), Some(record(5, true)));
+    let found = Newest { newest: bad, succeeded: good, ahead: None };
+    assert_eq!(newest(10).await, found);
+    // One of a time to come does not hide what came since.
+    record(99, true).keep(&place, Check::Drill).await.unwrap();
+    assert_eq!(newest(10).await, Newest { ahead: Some(record(99, true)), ..found });
 }

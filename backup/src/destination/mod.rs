@@ -118,7 +118,23 @@ impl Destination {
     /// [`DestinationError::Exists`] if the name is taken: nothing changed.
     pub async fn create(&self, name: &str, bytes: Bytes) -> Result<(), DestinationError> {
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        self.put(name, bytes, options).await
+        match self.put(name, bytes, options).await {
+            Err(taken @ DestinationError::Exists { .. }) => {
+                // A server gives the same answer while another attempt to take the name is under
+                // way, which may come to nothing.
+                let path = self.path(name);
+                let head = self.store.head(&path);
+                match self.within(format!("writing {name}"), 0, head).await {
+                    Err(DestinationError::NotFound { place, name: what }) => {
+                        let source = Some(Box::from("its name was taken, and is free again"));
+                        Err(DestinationError::Unavailable { place, what, source })
+                    }
+                    Err(error) => Err(error),
+                    Ok(_) => Err(taken),
+                }
+            }
+            put => put,
+        }
     }
 
     /// Writes an object, and replaces one of the same name. As durable and as whole as by
@@ -268,6 +284,21 @@ impl Destination {
             Err(DestinationError::NotFound { .. }) => Ok(()),
             removed => removed,
         }
+    }
+
+    /// Gives an object another name, and replaces what has it. The old name is removed after the
+    /// new one is durable; after a power cut both may be there, if this is a directory.
+    ///
+    /// # Errors
+    /// [`DestinationError::NotFound`] if there is none of the old name. Removing needs the
+    /// permission to.
+    pub async fn rename(&self, from: &str, to: &str) -> Result<(), DestinationError> {
+        self.check_there().await?;
+        let (old, new) = (self.path(from), self.path(to));
+        // Whatever its size, object storage copies without sending it.
+        self.within(format!("copying {from} to {to}"), 0, self.store.copy(&old, &new)).await?;
+        self.sync_existing(to).await?;
+        self.remove(from).await
     }
 
     /// A directory that is not there must not pass for an empty one.

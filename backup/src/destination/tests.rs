@@ -3,6 +3,14 @@
 use std::error::Error;
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::sync::Arc;
+
+use futures_util::stream::BoxStream;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult,
+};
 
 use super::error::{Doing, Medium};
 use super::{Destination, DestinationError};
@@ -112,4 +120,93 @@ fn what_was_left_out_says_how_to_get_it() {
         let refused = Destination::open_with(address, []).unwrap_err().to_string();
         assert!(refused.contains(address) && refused.contains("--features cloud"), "{refused}");
     }
+}
+
+/// Says of every name that it is taken, the first time, as a server does while another attempt to
+/// take it is under way.
+#[derive(Debug, Default)]
+struct Conflicting {
+    inner: object_store::memory::InMemory,
+    answered: std::sync::atomic::AtomicBool,
+}
+
+impl std::fmt::Display for Conflicting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Conflicting")
+    }
+}
+
+#[async_trait::async_trait]
+impl ObjectStore for Conflicting {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> object_store::Result<PutResult> {
+        if !self.answered.swap(true, std::sync::atomic::Ordering::Relaxed) {
+            let source = "409 ConditionalRequestConflict".into();
+            return Err(object_store::Error::AlreadyExists { path: location.to_string(), source });
+        }
+        self.inner.put_opts(location, payload, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> object_store::Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(location, options).await
+    }
+
+    async fn get_opts(
+        &self,
+        location: &Path,
+        options: GetOptions,
+    ) -> object_store::Result<GetResult> {
+        self.inner.get_opts(location, options).await
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, object_store::Result<Path>>,
+    ) -> BoxStream<'static, object_store::Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(
+        &self,
+        from: &Path,
+        to: &Path,
+        options: CopyOptions,
+    ) -> object_store::Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_is_taken_and_free_again_is_tried_again() {
+    let at = Destination {
+        store: Arc::new(Conflicting::default()),
+        prefix: Path::default(),
+        root: None,
+        directory: None,
+        place: "memory".to_owned(),
+    };
+    let conflict = at.create("x", "x".into()).await.unwrap_err();
+    assert!(conflict.is_retryable(), "{conflict:?}");
+    at.create("x", "x".into()).await.unwrap();
+    let taken = at.create("x", "y".into()).await.unwrap_err();
+    assert!(matches!(taken, DestinationError::Exists { .. }), "{taken:?}");
+    at.rename("x", "y").await.unwrap();
+    assert_eq!(at.read("y").await.unwrap(), "x");
+    assert!(matches!(at.read("x").await, Err(DestinationError::NotFound { .. })));
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tipline_proto::{Cursor, Digest, Entry, Event};
-use tipline_store::{StoreReader, content_digest_while};
+use tipline_store::{Store, StoreReader, content_digest_while};
 
 use super::attempt::{Attempt, blocking};
 use super::report::{RestoreProgress, Step, Verification};
@@ -43,6 +43,35 @@ impl Attempt {
         })
         .await?;
         Ok(content)
+    }
+
+    /// Installs the staged store, and reads it where it lies then: a file that was left beside it
+    /// would be part of it.
+    pub(super) async fn install(
+        &self,
+        cursor: &Cursor,
+        content: Option<Digest>,
+        verification: Verification,
+    ) -> Result<(), RestoreError> {
+        let (stage, expected, stop) = (Arc::clone(&self.stage), cursor.clone(), self.stop.clone());
+        let at = self.plan.index;
+        let check = move |store: &dyn Store| {
+            if verification == Verification::None {
+                return Ok(());
+            }
+            let reader = store.reader()?;
+            normal(&*reader, &expected)?;
+            let Some(content) = content else { return Ok(()) };
+            let proceed = || {
+                if stop.is_cancelled() { Err(RestoreError::Cancelled { at }) } else { Ok(()) }
+            };
+            let found = content_digest_while(&*reader, proceed)?;
+            if found == content {
+                return Ok(());
+            }
+            differs("in its place it is not what it was when it was staged".to_owned())
+        };
+        blocking(move || stage.install(check)).await
     }
 
     /// Reads the entries once more and compares; then reads everything back.

@@ -30,13 +30,13 @@ mod sign_floor;
 mod stage;
 mod target;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use inspect::compare as compare_with_store;
 pub use plan::{Plan, PlannedCheckpoint, PlannedRead};
 pub use replay::catch_up;
 pub use report::{Achieved, RestoreProgress, RestoreReport, Step, Verification};
-pub use run::{RestoreSettings, plan_for, plan_restore, restore};
-pub use sign_floor::{ClaimedAt, SignFloor};
+pub use run::{PreparedRestore, RestoreSettings, plan_for, plan_restore, restore};
+pub use sign_floor::{ClaimedAt, SeenHeights, SignFloor};
 pub use stage::{OpenStore, StorePlace};
 pub use target::Target;

@@ -30,6 +30,14 @@ pub struct Plan {
     pub(super) starts: Vec<Start>,
 }
 
+impl Plan {
+    /// Bytes that a store of it needs. What is copied is there twice for a while.
+    pub(super) fn space(&self) -> u64 {
+        let twice = self.checkpoint.as_ref().filter(|from| from.of.is_some());
+        self.bytes.saturating_add(twice.map_or(0, |from| from.bytes))
+    }
+}
+
 /// The checkpoint of a plan.
 #[derive(Debug, Clone, Serialize)]
 pub struct PlannedCheckpoint {
@@ -205,6 +213,6 @@ fn unreachable(
             let index = manifest.cursor.position.index;
             RestoreError::TooOld { target, earliest: format!("index {index}{height}") }
         }
-        _ => RestoreError::Gap { target, first: gap.first, last: gap.last },
+        _ => inventory.missing(target, gap),
     }
 }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use futures_util::StreamExt;
 use tipline_proto::Timestamp;
 
-use super::seek::Seek;
+use super::seek::{Found, Seek};
 use super::target::Target;
 use crate::archive::Row;
 use crate::error::RestoreError;
@@ -37,15 +37,19 @@ impl Sources {
         target: &Target,
         exclusive: bool,
     ) -> Result<u64, RestoreError> {
+        // What turns out to be damaged is missed, wherever it is.
+        let newest = inventory.newest();
+        let oldest = inventory.coverage.extent().map_or(newest + 1, |(oldest, _)| oldest);
         loop {
-            let mut seek = Seek::new(target, exclusive);
+            let mut seek = Seek::new(target, exclusive, oldest..=newest);
             let mut all = self.rows_of(inventory.coverage.newest_first());
-            let mut bad = None;
+            let (mut bad, mut found) = (None, None);
             while let Some((span, rows)) = all.next().await {
                 match rows {
                     Ok(rows) => {
-                        if let ControlFlow::Break(index) = see_all(&mut seek, &rows) {
-                            return index.ok_or_else(|| not_found(inventory, target, &seek));
+                        if let ControlFlow::Break(answer) = see_all(&mut seek, &rows) {
+                            found = Some(answer);
+                            break;
                         }
                     }
                     Err(ReadError::Corrupt(why)) => {
@@ -57,21 +61,26 @@ impl Sources {
                 }
             }
             drop(all);
-            let Some((span, why)) = bad else {
-                return Err(not_found(inventory, target, &seek));
+            if let Some((span, why)) = bad {
+                // Another source may have the same entries: search again without it.
+                inventory.give_up(&span, why);
+                continue;
+            }
+            return match found.unwrap_or_else(|| seek.end()) {
+                Found::At(index) => Ok(index),
+                Found::Nowhere => Err(not_found(target, &seek)),
+                Found::Missing(gap) => Err(inventory.missing(target.to_string(), gap)),
             };
-            // Another source may have the same entries: search again without it.
-            inventory.give_up(&span, why);
         }
     }
 }
 
 /// The newest row first.
-fn see_all(seek: &mut Seek<'_>, rows: &[Row]) -> ControlFlow<Option<u64>> {
+fn see_all(seek: &mut Seek<'_>, rows: &[Row]) -> ControlFlow<Found> {
     rows.iter().rev().try_for_each(|row| seek.see(row))
 }
 
-fn not_found(inventory: &Inventory, target: &Target, seek: &Seek<'_>) -> RestoreError {
+fn not_found(target: &Target, seek: &Seek<'_>) -> RestoreError {
     let requested = target.to_string();
     let (Some(newest), Some(oldest)) = (&seek.newest, &seek.oldest) else {
         let held = "of which there are none".to_owned();
@@ -80,7 +89,6 @@ fn not_found(inventory: &Inventory, target: &Target, seek: &Seek<'_>) -> Restore
     let (low, high) = seek.heights.map_or((None, None), |(low, high)| (Some(low), Some(high)));
     let latest = point(newest.index, high, newest.time);
     let earliest = point(oldest.index, low, oldest.time);
-    let first_gap = inventory.coverage.gaps().first().copied();
     match target {
         Target::Time(_) if seek.later => RestoreError::NotYet { target: requested, latest },
         Target::Time(_) => RestoreError::TooOld { target: requested, earliest },
@@ -96,13 +104,10 @@ fn not_found(inventory: &Inventory, target: &Target, seek: &Seek<'_>) -> Restore
         Target::Height(height) if low.is_some_and(|low| *height < low) => {
             RestoreError::TooOld { target: requested, earliest }
         }
-        _ => match first_gap {
-            Some(gap) => RestoreError::Gap { target: requested, first: gap.first, last: gap.last },
-            None => {
-                let held = format!("{} to {}", oldest.index, newest.index);
-                RestoreError::Unknown { target: requested, held }
-            }
-        },
+        _ => {
+            let held = format!("{} to {}", oldest.index, newest.index);
+            RestoreError::Unknown { target: requested, held }
+        }
     }
 }
 

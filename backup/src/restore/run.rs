@@ -13,7 +13,7 @@ use super::report::{Achieved, RestoreProgress, RestoreReport, Verification};
 use super::stage::{Stage, StorePlace};
 use super::target::Target;
 use crate::error::RestoreError;
-use crate::sources::Sources;
+use crate::sources::{Inventory, Sources};
 
 /// What to restore, and how.
 #[derive(Debug, Clone)]
@@ -59,11 +59,6 @@ pub async fn plan_for(
 /// Restores a store. On `Ok` it is in its place, durable, and closed: a consumer of the log can be
 /// started on it as if nothing had happened. `progress` reports how far it is.
 ///
-/// In memory are at most pieces of two segments of an archive, some 40 MiB of each or one entry
-/// (an encrypted one whole: 64 MiB, and its stored form beside that), and five pieces of 32 MiB
-/// or one entry: two that wait and three in the loop. Dropping the future leaves the place as it
-/// is; the next call resumes.
-///
 /// # Errors
 /// See [`RestoreError`]. Nothing at the place has changed then.
 pub async fn restore(
@@ -74,40 +69,123 @@ pub async fn restore(
     stop: CancellationToken,
 ) -> Result<RestoreReport, RestoreError> {
     let began = Instant::now();
-    let (name, kinds) = (place.name(), place.kinds());
-    let RestoreSettings { target, exclusive, verification, force } = settings;
-    let stage = blocking(move || Stage::acquire(place, force)).await?;
+    let prepared = PreparedRestore::new(sources, place, settings).await?;
+    let report = prepared.run(progress, stop).await?;
+    Ok(RestoreReport { duration: began.elapsed(), ..report })
+}
+
+/// A restore for which everything was checked that can be before something is written: the place
+/// is free, and locked for it, there is a plan, and there is space. So what cannot be taken back
+/// comes after it.
+#[derive(Debug)]
+pub struct PreparedRestore {
+    sources: Arc<Sources>,
+    pub(super) stage: Stage,
+    inventory: Inventory,
+    plan: Plan,
+    settings: RestoreSettings,
+}
+
+impl PreparedRestore {
+    /// Checks, and locks the place.
+    ///
+    /// # Errors
+    /// Those of [`restore`] that show without reading everything.
+    pub async fn new(
+        sources: Arc<Sources>,
+        place: StorePlace,
+        settings: RestoreSettings,
+    ) -> Result<Self, RestoreError> {
+        let (kinds, force) = (place.kinds(), settings.force);
+        let stage = blocking(move || Stage::acquire(place, force)).await?;
+        let (inventory, plan) = plan(&sources, &kinds, &settings).await?;
+        Stage::check_space(stage.place(), plan.space())?;
+        Ok(Self { sources, stage, inventory, plan, settings })
+    }
+
+    /// The same checks without locking the place, or changing anything: whether a restore would
+    /// begin now. Gives its plan.
+    ///
+    /// # Errors
+    /// Those of [`PreparedRestore::new`], but for a place that someone else is using.
+    pub async fn rehearse(
+        sources: &Sources,
+        place: &StorePlace,
+        settings: &RestoreSettings,
+    ) -> Result<Plan, RestoreError> {
+        let place = &place.resolved();
+        Stage::check_free(place, settings.force)?;
+        let (_, plan) = plan(sources, &place.kinds(), settings).await?;
+        Stage::check_space(place, plan.space())?;
+        Ok(plan)
+    }
+
+    /// Plans again, with what the places have got since. Call it after a claim: the old primary may
+    /// have logged more until then.
+    ///
+    /// # Errors
+    /// Those of [`PreparedRestore::new`].
+    pub async fn refresh(&mut self) -> Result<(), RestoreError> {
+        let kinds = self.stage.place().kinds();
+        (self.inventory, self.plan) = plan(&self.sources, &kinds, &self.settings).await?;
+        Stage::check_space(self.stage.place(), self.plan.space())
+    }
+
+    /// Restores.
+    ///
+    /// In memory are at most pieces of two segments of an archive, some 40 MiB of each or one
+    /// entry (an encrypted one whole: 64 MiB, and its stored form beside that), and five pieces of
+    /// 32 MiB or one entry: two that wait and three in the loop. Dropping the future leaves the
+    /// place as it is; the next call resumes.
+    ///
+    /// # Errors
+    /// Those of [`restore`].
+    pub async fn run(
+        self,
+        progress: watch::Sender<RestoreProgress>,
+        stop: CancellationToken,
+    ) -> Result<RestoreReport, RestoreError> {
+        let began = Instant::now();
+        let Self { sources, stage, inventory, plan, settings } = self;
+        let RestoreSettings { target, exclusive, verification, .. } = settings;
+        let name = stage.place().name();
+        let mut attempt = Attempt {
+            sources,
+            stage: Arc::new(stage),
+            notes: plan.notes.clone(),
+            inventory,
+            plan,
+            progress,
+            stop,
+            entries: 0,
+        };
+        let Filled { start, resumed_at, cursor } = attempt.fill().await?;
+        let content = attempt.inspect(&cursor, start.index(), verification).await?;
+        attempt.install(&cursor, content, verification).await?;
+        let checkpoint = attempt.sources.planned(&start).filter(|_| resumed_at.is_none());
+        Ok(RestoreReport {
+            store: name,
+            target: target.to_string(),
+            exclusive,
+            achieved: Achieved::from(&cursor),
+            checkpoint,
+            resumed_at,
+            entries: attempt.entries,
+            verification,
+            content,
+            notes: attempt.notes,
+            duration: began.elapsed(),
+        })
+    }
+}
+
+async fn plan(
+    sources: &Sources,
+    kinds: &[String],
+    settings: &RestoreSettings,
+) -> Result<(Inventory, Plan), RestoreError> {
     let mut inventory = sources.inventory().await?;
-    let plan = sources.plan(&mut inventory, &target, exclusive, &kinds).await?;
-    // What is copied is there twice for a while.
-    let twice = plan.checkpoint.as_ref().filter(|from| from.of.is_some()).map(|from| from.bytes);
-    stage.check_space(plan.bytes + twice.unwrap_or(0))?;
-    let mut attempt = Attempt {
-        sources,
-        stage: Arc::new(stage),
-        notes: plan.notes.clone(),
-        inventory,
-        plan,
-        progress,
-        stop,
-        entries: 0,
-    };
-    let Filled { start, resumed_at, cursor } = attempt.fill().await?;
-    let content = attempt.inspect(&cursor, start.index(), verification).await?;
-    let stage = Arc::clone(&attempt.stage);
-    blocking(move || stage.install()).await?;
-    let checkpoint = attempt.sources.planned(&start).filter(|_| resumed_at.is_none());
-    Ok(RestoreReport {
-        store: name,
-        target: target.to_string(),
-        exclusive,
-        achieved: Achieved::from(&cursor),
-        checkpoint,
-        resumed_at,
-        entries: attempt.entries,
-        verification,
-        content,
-        notes: attempt.notes,
-        duration: began.elapsed(),
-    })
+    let RestoreSettings { target, exclusive, .. } = settings;
+    let plan = sources.plan(&mut inventory, target, *exclusive, kinds).await?;
+    Ok((inventory, plan))
 }

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tipline_log::Claim;
 use tipline_proto::{ChainName, Digest, Kind, Lineage};
+use tipline_store::StoreIdentity;
 
 use crate::archive::Row;
 use crate::error::RestoreError;
@@ -43,36 +44,106 @@ pub struct ClaimedAt {
     pub digest: Digest,
 }
 
+/// The highest height that each witness has seen, rolled back or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SeenHeights {
+    /// Name of the chain.
+    #[serde(serialize_with = "display")]
+    pub chain: ChainName,
+    /// Lineage of the log.
+    #[serde(serialize_with = "display")]
+    pub lineage: Lineage,
+    /// The highest height of each.
+    pub seen: BTreeMap<String, u64>,
+}
+
+/// What a sign floor that was written down earlier says.
+#[derive(Debug, Deserialize)]
+struct Earlier {
+    chain: String,
+    height: Option<u64>,
+}
+
+impl SeenHeights {
+    /// The highest height that was seen anywhere; none if no block was.
+    pub fn height(&self) -> Option<u64> {
+        self.seen.values().max().copied()
+    }
+
+    /// Adds what others have seen of the same log.
+    pub fn add(&mut self, others: SeenHeights) {
+        others.seen.into_iter().for_each(|(witness, height)| self.see(witness, height));
+    }
+
+    /// Adds a sign floor that was written down earlier, as JSON: a floor never falls.
+    ///
+    /// # Errors
+    /// Why it cannot be used: it is no sign floor, or one of another chain.
+    pub fn add_earlier(&mut self, json: &str) -> Result<(), String> {
+        let earlier: Earlier = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        if earlier.chain != self.chain.as_str() {
+            return Err(format!(
+                "it is of chain {:?}, not of {:?}",
+                earlier.chain,
+                self.chain.as_str()
+            ));
+        }
+        earlier
+            .height
+            .into_iter()
+            .for_each(|height| self.see("earlier sign floor".to_owned(), height));
+        Ok(())
+    }
+
+    /// The sign floor of a primary with this claim.
+    pub fn floor(self, claim: &Claim) -> SignFloor {
+        SignFloor {
+            height: self.height(),
+            chain: self.chain,
+            lineage: self.lineage,
+            epoch: claim.epoch,
+            continue_at: ClaimedAt { index: claim.position.index, digest: claim.position.digest },
+            seen: self.seen,
+            time_us: claim.time_us,
+        }
+    }
+
+    fn see(&mut self, witness: String, height: u64) {
+        let highest: &mut u64 = self.seen.entry(witness).or_default();
+        *highest = height.max(*highest);
+    }
+}
+
 impl Sources {
-    /// The floor after a claim: the highest block that the log, any archive, any receipt, the
-    /// primary's own announcement or any checkpoint has seen, rolled back or not.
+    /// The highest block that the log, any archive, any receipt, the primary's own announcement or
+    /// any checkpoint has seen, rolled back or not.
+    ///
+    /// Of the log alone it is what came after an earlier answer: a floor needs all places before
+    /// the claim, so that it fails before, and the log again after it.
     ///
     /// # Errors
     /// A place does not answer, or a segment is damaged that no other place has: the floor
     /// would be a guess.
-    pub async fn sign_floor(&self, claim: &Claim) -> Result<SignFloor, RestoreError> {
+    pub async fn seen_heights(&self) -> Result<SeenHeights, RestoreError> {
         let mut inventory = self.inventory().await?;
-        let mut seen = BTreeMap::new();
-        let mut see = |witness: String, height: u64| {
-            let highest: &mut u64 = seen.entry(witness).or_default();
-            *highest = height.max(*highest);
-        };
+        let StoreIdentity { chain, lineage, .. } = inventory.identity.clone();
+        let mut seen = SeenHeights { chain: chain.name, lineage, seen: BTreeMap::new() };
         if let Some(log) = &self.log {
             let board = log.board().await?;
             for receipt in board.receipts {
                 if let Some(tip) = receipt.block_tip {
-                    see(format!("receipt of {}", receipt.consumer), tip.height);
+                    seen.see(format!("receipt of {}", receipt.consumer), tip.height);
                 }
             }
             if let Some((primary, tip)) =
                 board.primary.and_then(|a| Some((a.primary, a.block_tip?)))
             {
-                see(format!("announcement of {}", primary.as_str()), tip.height);
+                seen.see(format!("announcement of {}", primary.as_str()), tip.height);
             }
         }
         for (_, manifest) in &inventory.checkpoints {
             if let Some(tip) = &manifest.cursor.block_tip {
-                see("checkpoints".to_owned(), tip.height);
+                seen.see("checkpoints".to_owned(), tip.height);
             }
         }
         let mut highest = None;
@@ -82,15 +153,7 @@ impl Sources {
             }
         };
         self.each_row(&mut inventory, each).await?;
-        highest.into_iter().for_each(|height| see("entries".to_owned(), height));
-        Ok(SignFloor {
-            chain: inventory.identity.chain.name,
-            lineage: inventory.identity.lineage,
-            height: seen.values().max().copied(),
-            epoch: claim.epoch,
-            continue_at: ClaimedAt { index: claim.position.index, digest: claim.position.digest },
-            seen,
-            time_us: claim.time_us,
-        })
+        highest.into_iter().for_each(|height| seen.see("entries".to_owned(), height));
+        Ok(seen)
     }
 }

@@ -5,8 +5,8 @@
 //! | `STORE.restoring` | the store being restored: a store at every moment, from which a later attempt resumes |
 //! | `STORE.fetching` | a checkpoint that is not there as a whole yet; removed by the next attempt |
 //! | `STORE.carrying` | a logical copy: a store that gets the content of a checkpoint of another kind; likewise |
-//! | `STORE.replaced` | what is being replaced, until the restored store has its name |
-//! | `STORE.placing` | empty: parts are being installed, and not all may be |
+//! | `STORE.placing` | empty: parts are being installed, and not all may be; the next attempt undoes it |
+//! | `STORE.replaced` | what is being replaced; without `STORE.placing` it was, and the next attempt removes the rest of it |
 //! | `STORE.restoring-lock` | locked while a restore is running; means nothing by itself |
 
 use std::fmt;
@@ -48,11 +48,34 @@ impl StorePlace {
         self.parts.iter().map(|(kind, _)| kind.clone()).collect()
     }
 
+    /// Whether a restore without `force` would find the place free. Nothing is read of any source,
+    /// and nothing changed or locked: ask it before the sources are opened. What an earlier attempt
+    /// was installing counts as free, because the next one undoes that.
+    ///
+    /// # Errors
+    /// [`RestoreError::NotEmpty`].
+    pub fn check_free(&self) -> Result<(), RestoreError> {
+        let place = self.resolved();
+        match place.parts.first() {
+            Some((_, first)) if beside(first, "placing").exists() => Ok(()),
+            _ => Stage::check_free(&place, false),
+        }
+    }
+
+    /// The same with what symbolic links lead to: beside that is staged, and that is replaced.
+    pub(super) fn resolved(&self) -> Self {
+        let part = |(kind, path): &(String, PathBuf)| (kind.clone(), resolve(path));
+        Self { parts: self.parts.iter().map(part).collect(), open: Arc::clone(&self.open) }
+    }
+
     pub(super) fn name(&self) -> String {
         let part = |(kind, path): &(String, PathBuf)| format!("{kind}:{}", path.display());
         self.parts.iter().map(part).collect::<Vec<_>>().join("+")
     }
 }
+
+/// What SQLite keeps beside a file.
+const SIDE_FILES: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// The one restore that is running for a place.
 #[derive(Debug)]
@@ -60,6 +83,9 @@ pub(super) struct Stage {
     place: StorePlace,
     force: bool,
     _lock: Lock,
+    /// The installation ends after this many of its steps.
+    #[cfg(test)]
+    pub(super) steps: std::sync::atomic::AtomicUsize,
 }
 
 impl Stage {
@@ -68,6 +94,7 @@ impl Stage {
     /// # Errors
     /// `InUse`; `NotEmpty` without `force`.
     pub(super) fn acquire(place: StorePlace, force: bool) -> Result<Self, RestoreError> {
+        let place = place.resolved();
         let Some((_, first)) = place.parts.first().cloned() else {
             let what = "the store to restore into has no parts".to_owned();
             return Err(RestoreError::Internal { what, source: None });
@@ -77,33 +104,64 @@ impl Stage {
         let Some(lock) = acquired.map_err(|source| files("locking", &lock, source))? else {
             return Err(RestoreError::InUse { place: place.name() });
         };
-        let stage = Self { place, force, _lock: lock };
+        let stage = Self {
+            place,
+            force,
+            _lock: lock,
+            #[cfg(test)]
+            steps: usize::MAX.into(),
+        };
         stage.undo_install()?;
+        stage.remove_replaced()?;
         stage.check_target()?;
         Ok(stage)
     }
 
-    /// Whether there is space for what is read; a store is not smaller. What is staged already
-    /// counts.
-    pub(super) fn check_space(&self, bytes: u64) -> Result<(), RestoreError> {
-        let first = parent(&self.paths()[0]).to_owned();
-        let needed = bytes.saturating_mul(self.place.parts.len() as u64);
-        let staged: u64 = self.staged().iter().map(|path| disk::size(path)).sum();
-        match disk::free(&first) {
+    /// Whether a restore to this place would find it free. Nothing is changed or locked.
+    ///
+    /// # Errors
+    /// `NotEmpty` without `force`; `Files` if it is a mount point, which no rename replaces.
+    pub(super) fn check_free(place: &StorePlace, force: bool) -> Result<(), RestoreError> {
+        if let Some((_, path)) = place.parts.iter().find(|(_, path)| is_mount_point(path)) {
+            let doing = format!(
+                "replacing {}: it is a mount point; restore into a directory in it, because it",
+                path.display()
+            );
+            return Err(RestoreError::Files { doing, source: io::ErrorKind::ResourceBusy.into() });
+        }
+        match place.parts.iter().find(|(_, path)| is_taken(path)) {
+            Some((kind, path)) if !force => {
+                Err(RestoreError::NotEmpty { place: format!("{kind}:{}", path.display()) })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether there is space at a place for what is read; a store is not smaller. What is staged
+    /// already counts.
+    pub(super) fn check_space(place: &StorePlace, bytes: u64) -> Result<(), RestoreError> {
+        let Some((_, first)) = place.parts.first() else { return Ok(()) };
+        let needed = bytes.saturating_mul(place.parts.len() as u64);
+        let staged = place.parts.iter().map(|(_, path)| disk::size(&beside(path, "restoring")));
+        let staged: u64 = staged.sum();
+        match disk::free(parent(first)) {
             Some(free) if free.saturating_add(staged) < needed => {
-                let place = first.display().to_string();
+                let place = parent(first).display().to_string();
                 Err(RestoreError::NoSpace { place, free, needed: needed - staged })
             }
             _ => Ok(()),
         }
     }
 
+    pub(super) fn place(&self) -> &StorePlace {
+        &self.place
+    }
+
     /// Whether there may be a store at the place.
     fn check_target(&self) -> Result<(), RestoreError> {
-        let taken = self.place.parts.iter().find(|(_, path)| is_taken(path));
-        let Some((kind, path)) = taken else { return Ok(()) };
-        if !self.force {
-            return Err(RestoreError::NotEmpty { place: format!("{kind}:{}", path.display()) });
+        Self::check_free(&self.place, self.force)?;
+        if !self.place.parts.iter().any(|(_, path)| is_taken(path)) {
+            return Ok(());
         }
         // A process that has it open must close it first.
         match (self.place.open)(&self.paths()) {
@@ -113,7 +171,7 @@ impl Stage {
     }
 
     /// Undoes an installation that an earlier attempt did not finish: what has its name is staged
-    /// again, so that a store is never installed in part.
+    /// again, so that a store is never installed in part, and what it was to replace is back.
     fn undo_install(&self) -> Result<(), RestoreError> {
         let placing = self.placing();
         if !placing.exists() {
@@ -122,21 +180,23 @@ impl Stage {
         for ((_, path), staged) in self.place.parts.iter().zip(self.staged()) {
             let replaced = beside(path, "replaced");
             if !staged.exists() && path.exists() {
+                rename_side_files(path, &staged)?;
                 rename(path, &staged)?;
             }
             if !path.exists() && replaced.exists() {
                 rename(&replaced, path)?;
-                for suffix in ["-wal", "-shm"] {
-                    let from = with_suffix(&replaced, suffix);
-                    if from.exists() {
-                        rename(&from, &with_suffix(path, suffix))?;
-                    }
-                }
             }
+            // They went first.
+            rename_side_files(&replaced, path)?;
             sync(parent(path))?;
         }
         remove(&placing)?;
         sync(parent(&placing))
+    }
+
+    /// Removes the rest of what was replaced, once the installation is beyond undoing.
+    fn remove_replaced(&self) -> Result<(), RestoreError> {
+        self.place.parts.iter().try_for_each(|(_, path)| remove(&beside(path, "replaced")))
     }
 
     fn placing(&self) -> PathBuf {
@@ -186,6 +246,11 @@ impl Stage {
         remove(&self.fetching())
     }
 
+    /// Opens the store in its place.
+    fn open_installed(&self) -> Result<Box<dyn Store>, StoreError> {
+        (self.place.open)(&self.paths())
+    }
+
     /// Opens the staged store.
     pub(super) fn open(&self) -> Result<Box<dyn Store>, StoreError> {
         (self.place.open)(&self.staged())
@@ -231,14 +296,39 @@ impl Stage {
         remove(&fetched)
     }
 
-    /// Gives the staged store its name, and replaces whatever has it. If this ends in the middle,
-    /// the next attempt finds all parts staged again.
-    pub(super) fn install(&self) -> Result<(), RestoreError> {
+    /// Gives the staged store its name, and replaces whatever has it. `check` reads it where it
+    /// lies then: what it refuses is staged again. If this ends in the middle, the next attempt
+    /// finds all parts staged again.
+    pub(super) fn install(
+        &self,
+        check: impl FnOnce(&dyn Store) -> Result<(), RestoreError>,
+    ) -> Result<(), RestoreError> {
         let placing = self.placing();
+        self.check_closed()?;
         // There is none: acquiring the place removed what an earlier attempt had left.
         disk::write_new(&placing, &[]).map_err(|source| files("making", &placing, source))?;
         sync(parent(&placing))?;
         for ((_, path), staged) in self.place.parts.iter().zip(self.staged()) {
+            self.install_part(path, &staged)?;
+        }
+        let checked = self.open_installed().map_err(RestoreError::from);
+        if let Err(error) = checked.and_then(|store| check(&*store)) {
+            self.undo_install()?;
+            return Err(error);
+        }
+        self.step()?;
+        // From here on it is installed, whatever else happens: nothing undoes it.
+        remove(&placing)?;
+        sync(parent(&placing))?;
+        self.step()?;
+        self.remove_replaced()?;
+        // What is left of the staged store are locks. What it was made of is left too, if the
+        // attempt that made it was killed directly after.
+        self.clear()
+    }
+
+    fn check_closed(&self) -> Result<(), RestoreError> {
+        for staged in self.staged() {
             for suffix in ["-wal", "-journal"] {
                 let left = with_suffix(&staged, suffix);
                 if fs::metadata(&left).is_ok_and(|found| found.len() > 0) {
@@ -249,28 +339,45 @@ impl Stage {
             if staged.is_file() {
                 sync(&staged)?;
             }
-            let replaced = beside(path, "replaced");
-            if is_taken(path) {
-                remove(&replaced)?;
-                // The old store's side files first: they must never meet the new one.
-                for suffix in ["-wal", "-shm"] {
-                    let from = with_suffix(path, suffix);
-                    if from.exists() {
-                        rename(&from, &with_suffix(&replaced, suffix))?;
-                    }
-                }
-                rename(path, &replaced)?;
-                sync(parent(path))?;
-            }
-            rename(&staged, path)?;
-            sync(parent(path))?;
-            remove(&replaced)?;
         }
-        // What is left of the staged store are locks. What it was made of is left too, if the
-        // attempt that made it was killed directly after.
-        self.clear()?;
-        remove(&placing)?;
-        sync(parent(&placing))
+        Ok(())
+    }
+
+    fn install_part(&self, path: &Path, staged: &Path) -> Result<(), RestoreError> {
+        self.step()?;
+        // The old store's side files first: they must never meet the new one.
+        if is_taken(path) {
+            let replaced = beside(path, "replaced");
+            rename_side_files(path, &replaced)?;
+            self.step()?;
+            rename(path, &replaced)?;
+        } else {
+            // Without their file they are nothing: SQLite itself removes them then.
+            for suffix in SIDE_FILES {
+                let left = with_suffix(path, suffix);
+                disk::remove(&left).map_err(|source| files("removing", &left, source))?;
+            }
+        }
+        sync(parent(path))?;
+        self.step()?;
+        rename(staged, path)?;
+        sync(parent(path))
+    }
+
+    /// Where a test ends the installation.
+    #[cfg(test)]
+    fn step(&self) -> Result<(), RestoreError> {
+        use std::sync::atomic::Ordering::Relaxed;
+        if self.steps.fetch_sub(1, Relaxed) == 0 {
+            return Err(RestoreError::Cancelled { at: 0 });
+        }
+        Ok(())
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "tests end here")]
+    fn step(&self) -> Result<(), RestoreError> {
+        Ok(())
     }
 }
 
@@ -297,6 +404,29 @@ fn is_taken(path: &Path) -> bool {
     }
 }
 
+/// Where a symbolic link leads to, also if nothing is there yet.
+fn resolve(path: &Path) -> PathBuf {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_symlink() => fs::canonicalize(path).unwrap_or_else(|_| {
+            fs::read_link(path).map_or_else(|_| path.to_owned(), |to| parent(path).join(to))
+        }),
+        _ => path.to_owned(),
+    }
+}
+
+/// Whether it is a directory of another file system than the one that it is in.
+#[cfg(unix)]
+fn is_mount_point(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path: &Path| fs::metadata(path).ok().map(|found| found.dev());
+    path.is_dir() && device(path) != device(parent(path))
+}
+
+#[cfg(not(unix))]
+fn is_mount_point(_: &Path) -> bool {
+    false
+}
+
 fn beside(path: &Path, what: &str) -> PathBuf {
     with_suffix(path, &format!(".{what}"))
 }
@@ -312,6 +442,17 @@ fn remove(path: &Path) -> Result<(), RestoreError> {
 
 fn rename(from: &Path, to: &Path) -> Result<(), RestoreError> {
     disk::rename(from, to).map_err(|source| files("renaming to", to, source))
+}
+
+/// Moves what SQLite keeps beside a file, as far as it is there.
+fn rename_side_files(from: &Path, to: &Path) -> Result<(), RestoreError> {
+    for suffix in SIDE_FILES {
+        let side = with_suffix(from, suffix);
+        if side.exists() {
+            rename(&side, &with_suffix(to, suffix))?;
+        }
+    }
+    Ok(())
 }
 
 fn sync(path: &Path) -> Result<(), RestoreError> {

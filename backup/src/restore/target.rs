@@ -11,7 +11,7 @@ pub enum Target {
     Latest,
     /// The block at this height, of the chain as it stands at the end of what is known.
     Height(u64),
-    /// The block with this hash, also one that was rolled back later.
+    /// The block with this hash, its bytes in either order, also one that was rolled back later.
     Hash(Hash),
     /// The last entry before the first one that was committed later than this.
     Time(Timestamp),

@@ -1,36 +1,53 @@
 //! Reading at the destinations what they hold.
 
-use tipline_log::error_chain;
-use tipline_proto::Position;
+use tipline_log::{Extent, error_chain};
+use tipline_proto::{Entry, Position};
+use tipline_store::StoreIdentity;
 
 use super::proven::{NotProven, Proven, ProvenKind};
-use crate::archive::{Archive, ArchiveError, SegmentName};
-use crate::checkpoint::{CheckpointError, Checkpoints, Listed};
+use crate::archive::{Archive, ArchiveError, SegmentIndex, SegmentName};
+use crate::checkpoint::{CheckpointError, Checkpoints, Listed, Manifest};
 use crate::sources::Sources;
-use crate::sources::spans::{Coverage, Span};
+use crate::sources::spans::{Coverage, Gap, Span};
 use crate::throttle::Throttle;
 
 impl Sources {
-    /// Finds out, by reading there, what each of these places can restore without the log.
+    /// What each of these places says that it can restore without the log: of checkpoints the
+    /// manifests are read, of archives the indexes of everything from `from` on, the oldest entry
+    /// that the log holds. It is enough to say what may go, and not to remove it:
+    /// [`Sources::read_back`] is.
     ///
-    /// `from` is the oldest entry that the log holds: of an archive, everything from there on is
-    /// read back as a whole with `read_back`, so that nothing is trimmed that was not read a
-    /// moment before; without it indexes alone are read. What is older was read when it was
-    /// trimmed. Of a set of checkpoints it is the newest that is whole: with `read_back` every
-    /// file of it is hashed.
-    ///
-    /// An archive that does not begin with the log needs a checkpoint among these places to
-    /// start from.
-    pub async fn prove(&self, from: u64, read_back: bool) -> Vec<Proven> {
-        let (mut proven, mut starts) = (Vec::new(), vec![0]);
+    /// An archive must hold all of it, without a gap and as one history, and something to start
+    /// from: everything before `from`, or what comes after one of the checkpoints among these
+    /// places. What was removed from it on purpose, by its own retention, is not asked for.
+    pub async fn prove(&self, from: u64) -> Vec<Proven> {
+        self.covered(Wanted { goes: Extent { first: from, last: u64::MAX }, whole: false }).await
+    }
+
+    /// The same of what is about to be removed from the log, and only of that, by reading all of
+    /// it: every segment that holds some of it, every file of the newest checkpoint, and of the
+    /// checkpoint that an archive is restored from. What is older was read when it was removed.
+    pub async fn read_back(&self, goes: Extent) -> Vec<Proven> {
+        self.covered(Wanted { goes, whole: true }).await
+    }
+
+    async fn covered(&self, wanted: Wanted) -> Vec<Proven> {
+        let (mut proven, mut starts) = (Vec::new(), Vec::new());
         for set in &self.checkpoints {
-            let covered = checkpoint(set, read_back).await;
-            starts.extend(covered.iter().map(|position| position.index));
+            let covered = match set.list().await.map_err(unavailable) {
+                Ok(listed) => {
+                    let covered = newest_whole(set, &listed, wanted.whole).await;
+                    starts.extend(listed.into_iter().filter_map(|listed| Start::new(set, listed)));
+                    covered
+                }
+                Err(why) => Err(why),
+            };
             let (kind, place) = (ProvenKind::Checkpoint, set.place().to_owned());
             proven.push(Proven { kind, place, covered });
         }
+        starts.sort_by_key(|start| start.manifest.cursor.position.index);
         for archive in &self.archives {
-            let covered = archived(archive, &starts, from, read_back).await;
+            let covered = archived(archive, &starts, wanted).await;
             let (kind, place) = (ProvenKind::Archive, archive.place().to_owned());
             proven.push(Proven { kind, place, covered });
         }
@@ -38,83 +55,201 @@ impl Sources {
     }
 }
 
+/// What is to be known, and how well.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    /// The entries that the log is to forget.
+    goes: Extent,
+    /// Every byte is read.
+    whole: bool,
+}
+
+/// A checkpoint that an archive may be restored from.
+struct Start<'a> {
+    set: &'a Checkpoints,
+    manifest: Manifest,
+}
+
+impl<'a> Start<'a> {
+    fn new(set: &'a Checkpoints, listed: Listed) -> Option<Self> {
+        match listed {
+            Listed::Whole(manifest) => Some(Self { set, manifest }),
+            Listed::Corrupt { .. } => None,
+        }
+    }
+}
+
 /// The newest checkpoint that is what was written.
-async fn checkpoint(set: &Checkpoints, read_back: bool) -> Result<Position, NotProven> {
+async fn newest_whole(
+    set: &Checkpoints,
+    listed: &[Listed],
+    whole: bool,
+) -> Result<Position, NotProven> {
     let mut why = NotProven::NoCheckpoint;
-    for listed in set.list().await.map_err(unavailable)? {
-        let manifest = match listed {
-            Listed::Whole(manifest) => manifest,
-            Listed::Corrupt { id, why: broken } => {
-                why = NotProven::Corrupt { what: format!("checkpoint {id}: {broken}") };
-                continue;
+    for listed in listed {
+        let checked = match listed {
+            Listed::Whole(manifest) => check(set, manifest, whole).await,
+            Listed::Corrupt { id, why } => {
+                Err(NotProven::Corrupt { what: format!("checkpoint {id}: {why}") })
             }
         };
-        let verified =
-            if read_back { set.verify(&manifest, &Throttle::none()).await } else { Ok(()) };
-        match verified {
-            Ok(()) => return Ok(manifest.cursor.position),
-            Err(error @ CheckpointError::Corrupt { .. }) => {
-                why = NotProven::Corrupt { what: error_chain(&error) };
-            }
-            Err(error) => return Err(unavailable(error)),
+        match checked {
+            Err(corrupt @ NotProven::Corrupt { .. }) => why = corrupt,
+            checked => return checked,
         }
     }
     Err(why)
 }
 
-/// Up to where an archive has everything, from one of the starts on.
+/// Where a checkpoint is, if it is what was written.
+async fn check(set: &Checkpoints, manifest: &Manifest, whole: bool) -> Result<Position, NotProven> {
+    let verified = if whole { set.verify(manifest, &Throttle::none()).await } else { Ok(()) };
+    match verified {
+        Ok(()) => Ok(manifest.cursor.position),
+        Err(error @ CheckpointError::Corrupt { .. }) => Err(corrupt(error)),
+        Err(error) => Err(unavailable(error)),
+    }
+}
+
+/// Up to where an archive has everything that goes.
 async fn archived(
     archive: &Archive,
-    starts: &[u64],
-    from: u64,
-    read_back: bool,
+    starts: &[Start<'_>],
+    wanted: Wanted,
 ) -> Result<Position, NotProven> {
+    let shortened_to = archive.from().await.map_err(unavailable)?;
     let names = archive.segments().await.map_err(unavailable)?;
-    let span = |name: &SegmentName| Span {
-        first: name.first,
-        last: name.last,
-        source: 0,
-        name: name.to_string(),
-        bytes: name.bytes,
-    };
     let mut coverage = Coverage::new(names.iter().map(span).collect());
     let Some(newest) = coverage.newest() else { return Err(NotProven::Empty) };
-    // The start from which it goes furthest.
-    let reach = |start: u64| match coverage.cover(start, newest) {
-        Ok(_) => newest,
-        Err(gap) => gap.first - 1,
-    };
-    let start = starts.iter().copied().max_by_key(|start| (reach(*start), *start)).unwrap_or(0);
-    let (mut at, mut reached, mut bad) = (start, None, None);
-    while let Some(span) = coverage.next(at).cloned() {
-        let Some(name) = SegmentName::parse(&span.name, span.bytes) else { break };
-        let index = if read_back && span.last >= from {
-            archive.entries(&name).await.map(|(index, _)| index)
-        } else if span.last + 1 >= from || span.last == newest {
-            archive.index(&name).await
-        } else {
-            // What the log no longer has is not what is decided about.
-            at = span.last;
-            continue;
+    let first = wanted.goes.first.max(shortened_to);
+    let after = first.saturating_sub(1);
+    let is_shortened = shortened_to > wanted.goes.first;
+    let start = start(archive, &coverage, starts, after, is_shortened, wanted.whole).await?;
+    if newest <= after {
+        // The log holds nothing of what it has.
+        let last = names.iter().find(|name| name.last == newest).ok_or(NotProven::Empty)?;
+        return archive.index(last).await.map(|index| index.after.position).map_err(of_archive);
+    }
+    // What was removed on purpose is not there: then what comes after it says which history it is.
+    let to = wanted.goes.last.max(first).min(newest);
+    let mut reached = Reached { at: after, start, last: None };
+    let mut bad = None;
+    while reached.at < to {
+        let Some(span) = coverage.next(reached.at).cloned() else {
+            let gap = coverage.cover(reached.at, newest).err();
+            return Err(bad.or(gap.map(missing)).unwrap_or(NotProven::Empty));
         };
-        match index {
-            Ok(index) => {
-                at = span.last;
-                reached = Some(index.after.position);
+        match read(archive, &names, &span, &reached, wanted.whole).await {
+            Ok(position) => {
+                reached.at = position.index;
+                reached.last = Some(position);
             }
-            Err(error) => {
-                bad = Some(match error {
-                    ArchiveError::Destination(error) => unavailable(error),
-                    error => NotProven::Corrupt { what: error_chain(&error) },
-                });
+            Err(corrupt @ NotProven::Corrupt { .. }) => {
+                bad.get_or_insert(corrupt);
                 coverage.give_up(&span);
             }
+            Err(error) => return Err(error),
         }
     }
-    match (reached, bad) {
-        (Some(reached), _) => Ok(reached),
-        (None, Some(bad)) => Err(bad),
-        (None, None) => Err(NotProven::Gap { first: start + 1, last: from.max(start + 1) }),
+    reached.last.ok_or(NotProven::Empty)
+}
+
+/// The lowest position that an archive can be restored from, so that everything after `after` can
+/// be reached.
+async fn start(
+    archive: &Archive,
+    coverage: &Coverage,
+    starts: &[Start<'_>],
+    after: u64,
+    is_shortened: bool,
+    whole: bool,
+) -> Result<Position, NotProven> {
+    let mut why = match coverage.cover(0, after) {
+        Ok(_) => return Ok(Position::origin(archive.identity())),
+        Err(gap) => missing(gap),
+    };
+    let of = StoreIdentity::from(archive.identity());
+    for Start { set, manifest } in starts.iter().filter(|start| start.manifest.log == of) {
+        let index = manifest.cursor.position.index;
+        let reaches = match coverage.cover(index, after) {
+            Ok(_) => index <= after || is_shortened,
+            Err(gap) => {
+                why = missing(gap);
+                false
+            }
+        };
+        if !reaches {
+            continue;
+        }
+        match check(set, manifest, whole).await {
+            Err(corrupt @ NotProven::Corrupt { .. }) => why = corrupt,
+            checked => return checked,
+        }
+    }
+    Err(why)
+}
+
+/// How far the reading is.
+struct Reached {
+    at: u64,
+    /// What the archive is restored from: of the history that is read.
+    start: Position,
+    /// The end of what was read last: likewise.
+    last: Option<Position>,
+}
+
+/// Reads a segment, and gives where it ends, if it continues the history.
+async fn read(
+    archive: &Archive,
+    names: &[SegmentName],
+    span: &Span,
+    reached: &Reached,
+    whole: bool,
+) -> Result<Position, NotProven> {
+    let name = SegmentName::parse(&span.name, span.bytes).ok_or(NotProven::Empty)?;
+    let (index, entries) = match whole {
+        true => archive.entries(&name).await.map_err(of_archive)?,
+        false => (archive.index(&name).await.map_err(of_archive)?, Vec::new()),
+    };
+    let mut before = names.iter().filter(|name| name.last == index.before.index).peekable();
+    let follows = before.peek().is_none() || before.any(|name| name.ends_at(&index.before));
+    let differs = |known: &&Position| {
+        position_at(known.index, &index, &entries).is_some_and(|found| found != **known)
+    };
+    let known = [Some(reached.start), reached.last];
+    let at = known.iter().flatten().find(differs).map(|known| known.index);
+    match at.or((!follows).then_some(index.before.index)) {
+        None => Ok(index.after.position),
+        Some(at) => Err(NotProven::Corrupt {
+            what: format!("{name} holds another history than what is before it, at entry {at}"),
+        }),
+    }
+}
+
+/// The position at an index, as a segment says.
+fn position_at(at: u64, index: &SegmentIndex, entries: &[Entry]) -> Option<Position> {
+    let ends = [index.before, index.after.position];
+    let within = entries.iter().find(|entry| entry.index == at).map(Entry::position);
+    ends.into_iter().find(|position| position.index == at).or(within)
+}
+
+fn span(name: &SegmentName) -> Span {
+    let SegmentName { first, last, bytes, .. } = *name;
+    Span { first, last, source: 0, name: name.to_string(), bytes }
+}
+
+fn missing(gap: Gap) -> NotProven {
+    NotProven::Gap { first: gap.first, last: gap.last }
+}
+
+fn corrupt(error: impl std::error::Error) -> NotProven {
+    NotProven::Corrupt { what: error_chain(&error) }
+}
+
+fn of_archive(error: ArchiveError) -> NotProven {
+    match error {
+        ArchiveError::Destination(error) => unavailable(error),
+        error => corrupt(error),
     }
 }
 

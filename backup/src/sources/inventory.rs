@@ -4,7 +4,7 @@ use futures_util::StreamExt;
 use tipline_log::Log;
 use tipline_store::StoreIdentity;
 
-use super::spans::{Coverage, Span};
+use super::spans::{Coverage, Gap, Span};
 use super::{ReadError, Sources};
 use crate::archive::{Archive, Row};
 use crate::checkpoint::{Checkpoints, Listed, Manifest};
@@ -32,6 +32,16 @@ impl Inventory {
         let checkpoint =
             self.checkpoints.first().map(|(_, manifest)| manifest.cursor.position.index);
         self.coverage.newest().max(checkpoint).unwrap_or(0)
+    }
+
+    /// Why a target cannot be reached for which these entries are needed: they are damaged, if
+    /// some of them turned out to be, or they are kept nowhere.
+    pub(crate) fn missing(&self, target: String, gap: Gap) -> RestoreError {
+        let Gap { first, last } = gap;
+        if !self.coverage.is_given_up_within(gap) {
+            return RestoreError::Gap { target, first, last };
+        }
+        RestoreError::Corrupt { target, needed: first, what: self.bad.join("; ") }
     }
 
     /// From now on as if the span were not there.
@@ -101,12 +111,7 @@ impl Sources {
             let mut spans = inventory.coverage.newest_first();
             spans.reverse();
             if let Some(gap) = inventory.coverage.gaps().first() {
-                let (first, last) = (gap.first, gap.last);
-                if inventory.bad.is_empty() {
-                    return Err(RestoreError::Gap { target: target(), first, last });
-                }
-                let what = inventory.bad.join("; ");
-                return Err(RestoreError::Corrupt { target: target(), needed: first, what });
+                return Err(inventory.missing(target(), *gap));
             }
             let mut at = 0;
             let mut rows_of = self.rows_of(spans);

@@ -49,6 +49,11 @@ impl Coverage {
         self.bad.contains(span)
     }
 
+    /// Whether some of these entries were in what was given up.
+    pub(crate) fn is_given_up_within(&self, gap: Gap) -> bool {
+        self.bad.iter().any(|span| span.first <= gap.last && gap.first <= span.last)
+    }
+
     fn good(&self) -> impl DoubleEndedIterator<Item = &Span> {
         self.spans.iter().filter(|span| !self.bad.contains(span))
     }
@@ -107,9 +112,15 @@ impl Coverage {
         spans
     }
 
-    /// The gaps between the oldest and the newest entry.
+    /// Index of the oldest and of the newest entry that was ever found, given up or not.
+    pub(crate) fn extent(&self) -> Option<(u64, u64)> {
+        let oldest = self.spans.first().map(|span| span.first);
+        oldest.zip(self.spans.iter().map(|span| span.last).max())
+    }
+
+    /// The gaps between the oldest and the newest entry that was ever found.
     pub(crate) fn gaps(&self) -> Vec<Gap> {
-        let Some((oldest, newest)) = self.oldest().zip(self.newest()) else { return Vec::new() };
+        let Some((oldest, newest)) = self.extent() else { return Vec::new() };
         let (mut gaps, mut at) = (Vec::new(), oldest - 1);
         while let Err(gap) = self.cover(at, newest) {
             at = gap.last;

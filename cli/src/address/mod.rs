@@ -1,5 +1,6 @@
 //! What is typed: addresses of logs, stores and sources of blocks, points to restore to, shares, rates.
 
+mod hash;
 mod kind;
 mod log;
 mod rate;
@@ -8,9 +9,10 @@ mod source;
 mod store;
 mod target;
 
+pub(crate) use hash::TypedHash;
 pub(crate) use log::{BadLog, LogAddress, NatsAddress};
 pub(crate) use rate::ByteRate;
 pub(crate) use share::Share;
-pub(crate) use source::Source;
+pub(crate) use source::{Format, Source};
 pub(crate) use store::{Medium, StoreAddress};
 pub(crate) use target::TargetAddress;

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use tipline_backup::Target;
 use tipline_proto::Label;
 
+use super::hash::TypedHash;
 use super::kind::{did_you_mean, split};
 
 const KINDS: &[&str] = &["height", "hash", "time", "index", "mark"];
@@ -37,11 +38,10 @@ impl FromStr for TargetAddress {
             Some(("height", height)) => Target::Height(number(height)?),
             Some(("index", index)) => Target::Index(number(index)?),
             Some(("hash", hash)) => {
-                let hash = hash.strip_prefix("0x").unwrap_or(hash);
-                Target::Hash(
-                    hash.parse()
-                        .map_err(|e: tipline_proto::InvalidBytes| unreadable(e.to_string()))?,
-                )
+                let TypedHash(hash) = hash
+                    .parse()
+                    .map_err(|e: tipline_proto::InvalidBytes| unreadable(e.to_string()))?;
+                Target::Hash(hash)
             }
             Some(("time", time)) => {
                 let time: SystemTime = humantime::parse_rfc3339_weak(time).map_err(|e| {

@@ -1,6 +1,7 @@
 //! The command line, and the settings that are defined by it.
 
 use clap::FromArgMatches;
+use tipline_log::Accepted;
 
 use super::{Args, command};
 use crate::commands::Command;
@@ -29,10 +30,59 @@ const FILE: &str = "
 fn the_file_sets_what_no_flag_sets() {
     let args = loaded(FILE, &["backup", "--name", "backup-2"]);
     assert_eq!(args.shared.log.to_string(), "nats://a:4222/main");
-    assert!(args.shared.accept_shortfalls);
+    assert_eq!(args.shared.accept_shortfalls, Accepted::Everything);
     let told = format!("{:?}", args.command);
     assert!(matches!(args.command, Command::Backup(_)));
     assert!(told.contains("backup-2") && told.contains("b.db"), "{told}");
+}
+
+#[test]
+fn shortfalls_are_accepted_bare_or_by_name() {
+    let named = |text: &str| Accepted::Named(text.split(',').map(str::to_owned).collect());
+    let accepted = |flags: &[&str]| load("", flags, &[]).map(|args| args.shared.accept_shortfalls);
+    assert_eq!(accepted(&["status"]).unwrap(), Accepted::Nothing);
+    assert_eq!(accepted(&["--accept-shortfalls", "status"]).unwrap(), Accepted::Everything);
+    let by_name = accepted(&["status", "--accept-shortfalls=max-age,single-replica"]);
+    assert_eq!(by_name.unwrap(), named("max-age,single-replica"));
+    assert!(accepted(&["status", "--accept-shortfalls=max-ages"]).is_err());
+    let in_file = loaded("accept-shortfalls = 'single-replica'", &["status"]);
+    assert_eq!(in_file.shared.accept_shortfalls, named("single-replica"));
+    let without = loaded("accept-shortfalls = false", &["status"]);
+    assert_eq!(without.shared.accept_shortfalls, Accepted::Nothing);
+}
+
+#[test]
+fn commands_below_another_share_its_table() {
+    let file = "[dr]\nfrom = 'dir:b'\n[checkpoint]\nupload = 'dir:c'\nstore = 'sqlite:s.db'\n";
+    let told = |flags: &[&str]| format!("{:?}", loaded(file, flags).command);
+    assert!(told(&["dr", "plan"]).contains("dir:b"));
+    let created = told(&["checkpoint", "create"]);
+    assert!(created.contains("dir:c") && created.contains("s.db"), "{created}");
+    let flag = told(&["checkpoint", "create", "--upload", "dir:d"]);
+    assert!(flag.contains("dir:d") && !flag.contains("dir:c"), "{flag}");
+}
+
+/// Every option with a variable has a key in the file.
+#[test]
+fn every_variable_has_a_key() {
+    fn each(command: &clap::Command, table: &str, wrong: &mut Vec<String>) {
+        for arg in command.get_arguments().filter(|arg| arg.get_env().is_some()) {
+            let key = arg.get_long().unwrap_or_default();
+            // A value of the wrong kind: only a known key has a kind.
+            let file = format!("{table}\n{key} = [1]\n");
+            let told = load(&file, &["status"], &[]).unwrap_err().to_string();
+            if key != "config" && !told.starts_with("wrong value") {
+                wrong.push(told);
+            }
+        }
+        for below in command.get_subcommands() {
+            let own = format!("[{}]", below.get_name());
+            each(below, if table.is_empty() { &own } else { table }, wrong);
+        }
+    }
+    let mut wrong = Vec::new();
+    each(&command(), "", &mut wrong);
+    assert_eq!(wrong, Vec::<String>::new());
 }
 
 #[test]
@@ -93,7 +143,7 @@ fn an_unknown_key_is_an_error_with_its_line_and_a_suggestion() {
     );
     let nothing_like_it = refused("[status]\nqq = 1");
     let starts =
-        "unknown key `qq` in tipline.toml line 2: use one of metrics, max-lag, silent-after, ";
+        "unknown key `qq` in tipline.toml line 2: use one of metrics, max-lag, max-lag-time, ";
     assert!(nothing_like_it.starts_with(starts), "{nothing_like_it}");
 }
 

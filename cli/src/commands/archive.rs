@@ -8,9 +8,10 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use tipline_backup::{ArchiveStore, Destination, DestinationError, Keys};
 use tipline_consumer::{Consumer, ConsumerSettings};
-use tipline_log::{Log, system_clock};
+use tipline_log::system_clock;
 use tipline_ops::{CheckJob, CheckSchedule, merge_segments};
-use tipline_proto::{ConsumerName, InstanceId, Level, Role};
+use tipline_proto::{ConsumerName, InstanceId, Level, Receipt, Role};
+use tipline_store::Sink;
 
 use crate::exit::Exit;
 use crate::open::log::LogLocation;
@@ -113,7 +114,8 @@ pub(crate) async fn run(shared: &Shared, args: ArchiveArgs) -> Result<Exit, Fail
         return Ok(Exit::Ok);
     };
     let log = log.map_err(|error| place.explain(error.into()))?;
-    let known = if args.new { 0 } else { known(&*log, &args.name).await? };
+    let receipts = log.board().await?.receipts;
+    let known = if args.new { 0 } else { known(&receipts, &args.name) };
     tracing::info!(log = %place.address(), to = destination.place(), "archiving as {}", args.name);
     let level = if args.offsite { Level::Offsite } else { Level::Verified };
     let usual = if destination.directory().is_some() { LINGER_IN_DIRECTORY } else { LINGER };
@@ -128,9 +130,13 @@ pub(crate) async fn run(shared: &Shared, args: ArchiveArgs) -> Result<Exit, Fail
     let settings = ConsumerSettings {
         level,
         linger: args.linger.map_or(usual, Duration::from),
+        // The archive asks for itself.
+        new_store: true,
         ..ConsumerSettings::new(args.name, Role::Archive)
     };
-    let store = Box::new(ArchiveStore::new(destination.clone(), keys.clone(), known));
+    let store = ArchiveStore::new(destination.clone(), keys.clone(), known);
+    let read_to = read_to(&receipts, &store.place());
+    let store = Box::new(store.read_back_to(read_to));
     if !args.no_merge {
         tokio::spawn(merge_segments(destination.clone(), keys, args.remove_merged));
     }
@@ -156,9 +162,15 @@ fn keys(args: &ArchiveArgs) -> Result<Keys, Failure> {
 }
 
 /// Up to which entry this archive has said that it holds everything.
-async fn known(log: &dyn Log, name: &ConsumerName) -> Result<u64, Failure> {
-    let board = log.board().await?;
-    let receipt = board.receipts.iter().find(|receipt| receipt.consumer == *name);
+fn known(receipts: &[Receipt], name: &ConsumerName) -> u64 {
+    let receipt = receipts.iter().find(|receipt| receipt.consumer == *name);
     let reached = receipt.and_then(|receipt| receipt.reached.at(Level::Applied));
-    Ok(reached.map_or(0, |position| position.index))
+    reached.map_or(0, |position| position.index)
+}
+
+/// Up to which entry any archiver has said that it read everything back there.
+fn read_to(receipts: &[Receipt], place: &str) -> u64 {
+    let of_it = receipts.iter().filter(|receipt| receipt.store == place);
+    let reached = of_it.filter_map(|receipt| receipt.reached.at(Level::Verified));
+    reached.map(|position| position.index).max().unwrap_or(0)
 }

@@ -52,6 +52,10 @@ pub(crate) struct ConsumeArgs {
     #[arg(value_parser = Parsed::<StoreAddress>::new())]
     store: StoreAddress,
 
+    /// Start with a new store although the receipts say that there was one
+    #[arg(long)]
+    new: bool,
+
     #[command(flatten)]
     bootstrap: BootstrapArgs,
 
@@ -100,7 +104,8 @@ async fn consume(
         drill_store: drill_store(),
         stop: stop.clone(),
     };
-    let settings = ConsumerSettings::new(args.name.clone(), role);
+    let new_store = args.new;
+    let settings = ConsumerSettings { new_store, ..ConsumerSettings::new(args.name.clone(), role) };
     let instance = InstanceId::from_bytes(rand::random());
     let clock = system_clock();
     let consumer = Consumer::start(log, store, settings, instance, Arc::clone(&clock));

@@ -28,7 +28,9 @@ Examples:
 
 It restores the latest point into a new directory, reads everything back, compares it with the log
 of --log, and removes it again. The time it took is the recovery time; its lag behind the log is the
-recovery point. Exit code 13 if it is not the log's history; otherwise the codes of tipline restore.")]
+recovery point. Exit code 13 if it is not the log's history; otherwise the codes of tipline restore.
+Ctrl-C or SIGTERM ends it with 130: the directory is removed, nothing is recorded, and the next drill
+starts from scratch.")]
 pub(crate) struct DrillArgs {
     #[command(flatten)]
     sources: SourceArgs,
@@ -79,7 +81,16 @@ pub(crate) async fn run(shared: &Shared, args: DrillArgs) -> Result<Exit, Failur
             }
         }
     }
-    let report = outcome?;
+    let report = match outcome {
+        // Its directory is gone: there is nothing to resume.
+        Err(failure) if is_cancelled(&failure) => {
+            tracing::warn!(
+                "told to stop: nothing is recorded, and the next drill starts from scratch"
+            );
+            return Ok(Exit::Interrupted);
+        }
+        outcome => outcome?,
+    };
     match args.json {
         true => say(&(serde_json::to_string(&report)? + "\n"))?,
         false => say(&format!("{}\n", drill_summary(&report)))?,
@@ -89,6 +100,10 @@ pub(crate) async fn run(shared: &Shared, args: DrillArgs) -> Result<Exit, Failur
 
 fn is_internal(failure: &Failure) -> bool {
     matches!(failure.error().downcast_ref(), Some(RestoreError::Internal { .. }))
+}
+
+fn is_cancelled(failure: &Failure) -> bool {
+    matches!(failure.error().downcast_ref(), Some(RestoreError::Cancelled { .. }))
 }
 
 async fn drill(

@@ -1,11 +1,13 @@
 //! `tipline init`: creates a log, once, on purpose.
 
-use tipline_log::{Log, LogError, Preflight};
+use tipline_log::{Accepted, Log, LogError, Preflight};
 use tipline_proto::{Chain, ChainName, Hash, Lineage, LogIdentity};
+use tipline_sources::Genesis;
 
-use crate::address::LogAddress;
+use crate::address::{LogAddress, Source, TypedHash};
 use crate::exit::Exit;
 use crate::open::log::{LogLocation, not_durable};
+use crate::open::outbox;
 use crate::options::Shared;
 use crate::output::report::{Failure, Sentence, say};
 use crate::settings::Parsed;
@@ -18,6 +20,7 @@ const REPLICAS: usize = 3;
 #[command(after_help = "\
 Examples:
   tipline init --chain testnet --genesis 6fe28c0ab6f1b372…
+  tipline init --chain ethereum --source 'dir:/var/lib/node/blocks?format=ethereum-rlp'
   tipline init --log nats://a:4222,b:4222,c:4222/mainnet --chain mainnet --genesis 6fe28c0a…
   tipline init --log nats://127.0.0.1:4222/dev --replicas 1 --accept-shortfalls \\
       --chain dev --genesis 00
@@ -29,12 +32,19 @@ pub(crate) struct InitArgs {
     #[arg(long, env = "TIPLINE_CHAIN", value_name = "NAME", value_parser = Parsed::<ChainName>::new())]
     chain: ChainName,
 
-    /// Hash of the chain's genesis block, in hex: the block at height 0, or the parent of block 1
+    /// Hash of the chain's genesis block, in hex: the block at height 0, or the parent of block 1.
+    /// Not needed with --source
     ///
-    /// For Bitcoin's blk*.dat in the byte order of the file, 6fe28c0a…, which is the reverse of what
-    /// explorers print.
-    #[arg(long, env = "TIPLINE_GENESIS", value_name = "HEX", value_parser = Parsed::<Hash>::new())]
-    genesis: Hash,
+    /// For Bitcoin in the byte order of the file, 6fe28c0a…, which is the reverse of what explorers
+    /// print.
+    #[arg(long, env = "TIPLINE_GENESIS", value_name = "HEX", value_parser = Parsed::<TypedHash>::new())]
+    #[arg(required_unless_present = "source")]
+    genesis: Option<TypedHash>,
+
+    /// The node's blocks, as for primary: the genesis is read there. With --genesis, the two are
+    /// compared
+    #[arg(long, env = "TIPLINE_SOURCE", value_name = "SOURCE", value_parser = Parsed::<Source>::new())]
+    source: Option<Source>,
 
     /// Copies of the log, each on a NATS server of its own [default: 3]
     #[arg(long, env = "TIPLINE_REPLICAS", value_name = "N", value_parser = Parsed::<usize>::new())]
@@ -45,7 +55,8 @@ pub(crate) struct InitArgs {
 pub(crate) async fn run(shared: &Shared, args: InitArgs) -> Result<Exit, Failure> {
     let place = LogLocation::new(shared, "init")?;
     let replicas = replicas(shared, &args)?;
-    let chain = Chain { name: args.chain, genesis: args.genesis };
+    let found = genesis(args.genesis, args.source.clone()).await?;
+    let chain = Chain { name: args.chain, genesis: found.hash.clone() };
     let lineage = Lineage::from_bytes(rand::random());
     let identity = LogIdentity { name: place.log_name()?, chain, lineage };
     let (log, created) = match place.create(&identity, replicas).await {
@@ -56,14 +67,51 @@ pub(crate) async fn run(shared: &Shared, args: InitArgs) -> Result<Exit, Failure
         Err(error) => return Err(with_advice(error.into(), replicas)),
     };
     let preflight = log.preflight().await?;
-    say(&text(&place, &*log, created, &preflight, shared.accept_shortfalls))?;
-    if preflight.is_durable() || shared.accept_shortfalls {
+    let told = Told { created, genesis_from: &found.found, source: args.source.as_ref() };
+    say(&text(&place, &*log, &told, &preflight, &shared.accept_shortfalls))?;
+    let open = shared.accept_shortfalls.open(&preflight.shortfalls);
+    if open.is_empty() {
         return Ok(Exit::Ok);
     }
-    Err(not_durable(&place, &[]).advise(
+    let names = Accepted::names(&preflight.shortfalls);
+    Err(not_durable(&place, &[]).advise(format!(
         "remove what falls short and run this again, the log is still empty; or accept it by \
-         --accept-shortfalls, here and for the primary",
-    ))
+         --accept-shortfalls={names}, here and for the primary"
+    )))
+}
+
+/// The genesis of the chain: what was given, what the source has, or both if they are the same.
+async fn genesis(given: Option<TypedHash>, source: Option<Source>) -> Result<Genesis, Failure> {
+    let read = match source {
+        Some(source) => Some(outbox::genesis(source).await),
+        None => None,
+    };
+    match (given, read) {
+        (Some(TypedHash(given)), Some(Ok(read))) if given != read.hash => {
+            Err(contradiction(&given, &read))
+        }
+        (_, Some(Ok(read))) => Ok(read),
+        (Some(TypedHash(hash)), Some(Err(error))) => {
+            tracing::warn!("the genesis was not compared with the source: {}", error.text());
+            Ok(Genesis { hash, found: "--genesis".to_owned() })
+        }
+        (Some(TypedHash(hash)), None) => Ok(Genesis { hash, found: "--genesis".to_owned() }),
+        (None, Some(Err(error))) => Err(error),
+        // The command line has refused that.
+        (None, None) => Err(Sentence("give --genesis or --source".to_owned()).into()),
+    }
+}
+
+fn contradiction(given: &Hash, read: &Genesis) -> Failure {
+    let Genesis { hash, found } = read;
+    let text = format!("--genesis is {given}, but {found} has {hash}: no log was created");
+    let advice = if *given == hash.reversed() {
+        "they are the same in the other byte order: leave --genesis out, and it is the source's"
+    } else {
+        "leave --genesis out if the source is right; otherwise give the source of that chain, or \
+         the format of its blocks: 'dir:PATH?format=NAME'"
+    };
+    Failure::from(Sentence(text)).advise(advice)
 }
 
 /// What is known to fall short before anything is created is refused before.
@@ -78,7 +126,9 @@ fn replicas(shared: &Shared, args: &InitArgs) -> Result<usize, Failure> {
             let text = format!("NATS keeps 1 to 5 copies of a stream, not {replicas}");
             Err(Sentence(text).into())
         }
-        LogAddress::Nats(_) if replicas < REPLICAS && !shared.accept_shortfalls => {
+        LogAddress::Nats(_)
+            if replicas < REPLICAS && shared.accept_shortfalls == Accepted::Nothing =>
+        {
             let copies =
                 tipline_ops::text::count(replicas as u64, "copy").replace("copys", "copies");
             let text = format!("{copies} of a log can be lost with the disks that it is on");
@@ -100,37 +150,54 @@ async fn open_if_empty(
 }
 
 fn with_advice(failure: Failure, replicas: usize) -> Failure {
-    if replicas == 1 || !failure.is_log_unusable() {
+    if replicas == 1 || !matches!(failure.log_error(), Some(LogError::Unusable { .. })) {
         return failure;
     }
     failure.advise("on a single server: --replicas 1 --accept-shortfalls")
 }
 
+/// What was done.
+struct Told<'a> {
+    created: bool,
+    genesis_from: &'a str,
+    source: Option<&'a Source>,
+}
+
 fn text(
     place: &LogLocation,
     log: &dyn Log,
-    created: bool,
+    told: &Told<'_>,
     preflight: &Preflight,
-    accepted: bool,
+    accepted: &Accepted,
 ) -> String {
     let LogIdentity { chain, lineage, .. } = log.identity();
-    let what = if created { "created" } else { "there already, and empty:" };
+    let what = if told.created { "created" } else { "there already, and empty:" };
     let mut text = format!(
-        "{what} {}\n  chain    {}\n  genesis  {}\n  lineage  {lineage}\n\npreflight\n",
+        "{what} {}\n  chain    {}\n  genesis  {} from {}\n  lineage  {lineage}\n\npreflight\n",
         place.address(),
         chain.name,
-        chain.genesis
+        chain.genesis,
+        told.genesis_from
     );
     for line in &preflight.good {
         text.push_str(&format!("  good     {line}\n"));
     }
-    let word = if accepted { "accepted" } else { "short   " };
     for shortfall in &preflight.shortfalls {
+        let word = if accepted.covers(shortfall) { "accepted" } else { "short   " };
         text.push_str(&format!("  {word} {shortfall}\n"));
     }
-    if preflight.is_durable() || accepted {
+    if *accepted == Accepted::Everything && !preflight.is_durable() {
+        let names = Accepted::names(&preflight.shortfalls);
+        text.push_str(&format!("\nto accept these alone: --accept-shortfalls={names}\n"));
+    }
+    if accepted.open(&preflight.shortfalls).is_empty() {
         let flag = place.flag();
-        text.push_str(&format!("\nnext: tipline primary{flag} --source dir:PATH\n"));
+        // A shell would take the question mark for a pattern.
+        let source = told.source.map_or("dir:PATH".to_owned(), |source| match source.to_string() {
+            source if source.contains(['?', ' ']) => format!("'{source}'"),
+            source => source,
+        });
+        text.push_str(&format!("\nnext: tipline primary{flag} --source {source}\n"));
     }
     text
 }

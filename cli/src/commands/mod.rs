@@ -15,7 +15,7 @@ mod retention;
 mod status;
 mod verify;
 
-use clap::Subcommand;
+use clap::{ArgMatches, Subcommand};
 use tipline_proto::Role;
 
 use self::archive::ArchiveArgs;
@@ -71,6 +71,17 @@ pub(crate) enum Command {
     Retention(RetentionArgs),
     /// Run a self-contained demo, with generated blocks
     Demo(DemoArgs),
+}
+
+/// What must be said on the command line itself.
+///
+/// # Errors
+/// It was not.
+pub(crate) fn check_sources(matches: &ArgMatches) -> Result<(), clap::Error> {
+    match matches.subcommand() {
+        Some(("retention", matches)) => retention::check_sources(matches),
+        _ => Ok(()),
+    }
 }
 
 /// Runs a command to its end.

@@ -10,13 +10,13 @@ use std::time::Duration;
 use tipline_log::{Log, LogError, system_clock};
 use tipline_ops::text::{count, number};
 use tipline_producer::{
-    BackupStatus, EndReason, Producer, ProducerSettings, Progress, ResumeFrom, Stage,
+    BackupStatus, EndReason, OutboxError, Producer, ProducerSettings, Progress, ResumeFrom, Stage,
 };
-use tipline_proto::{Agreement, Digest, InvalidBytes, InvalidLabel, Label, Position};
+use tipline_proto::{Agreement, Digest, InvalidBytes, InvalidLabel, Label, LinkError, Position};
 
 use crate::address::Source;
 use crate::exit::Exit;
-use crate::open::log::{LogLocation, not_durable};
+use crate::open::log::{LogLocation, accepts_all, not_durable};
 use crate::open::outbox;
 use crate::options::Shared;
 use crate::output::progress::{self, Rate};
@@ -36,15 +36,21 @@ type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 #[command(after_help = "\
 Examples:
   tipline primary --source dir:/var/lib/node/blocks
-  tipline primary --source blk:/var/lib/bitcoin/blocks/blk00000.dat --name node-1
+  tipline primary --source 'dir:/var/lib/node/blocks?format=ethereum-rlp'
+  tipline primary --source blk:/var/lib/bitcoin/blocks --name node-1
+  tipline primary --source sqlite:/var/lib/node/node.db
   tipline primary --log nats://a:4222,b:4222,c:4222/mainnet --source dir:/var/lib/node/blocks
 
 It claims the log, which fences every other primary: the other one ends with exit code 3. Ctrl-C or
 SIGTERM publishes what waits, for at most 10 s, and ends with 0. What is left is published at the
 next start. Nothing is lost by a crash.")]
 pub(crate) struct PrimaryArgs {
-    /// The node's blocks: dir:PATH for a directory of block files, blk:FILE for Bitcoin Core's
-    /// blk*.dat
+    /// The node's blocks: dir:PATH for a directory of block files, blk:PATH for Bitcoin Core's
+    /// blk*.dat, sqlite:PATH for a node's database with an outbox
+    ///
+    /// dir:PATH?format=NAME says what the hash of a block is: content (BLAKE3 of the file; the
+    /// default), bitcoin (double SHA-256 of the header) or ethereum-rlp (Keccak-256 of the header's
+    /// RLP). The last two know the parent, and ethereum-rlp the height: they are compared.
     #[arg(long, env = "TIPLINE_SOURCE", value_name = "SOURCE", value_parser = Parsed::<Source>::new())]
     source: Source,
 
@@ -85,7 +91,6 @@ pub(crate) async fn run(shared: &Shared, args: PrimaryArgs) -> Result<Exit, Fail
         None => machine_name()?,
     };
     let mut settings = ProducerSettings::new(name.clone());
-    settings.accept_shortfalls = shared.accept_shortfalls;
     settings.continue_at = args
         .continue_at
         .zip(args.continue_sequence)
@@ -94,6 +99,7 @@ pub(crate) async fn run(shared: &Shared, args: PrimaryArgs) -> Result<Exit, Fail
         return Ok(Exit::Ok);
     };
     let log = log.map_err(|error| place.explain(error.into()))?;
+    settings.accept_shortfalls = accepts_all(&*log, &place, &shared.accept_shortfalls).await?;
     // Every block links to the genesis, and the log knows which.
     let genesis = log.identity().chain.genesis.clone();
     let opened = outbox::open(args.source.clone(), args.index, genesis, args.final_blocks).await?;
@@ -163,8 +169,21 @@ fn explain(ended: EndReason, place: &LogLocation) -> Failure {
                  `tipline status{flag}` shows"
             ))
         }
+        EndReason::Outbox(error) if is_wrong_genesis(error) => Failure::from(ended).advise(
+            "if the log has the wrong genesis, make a new one: `tipline init --source …` reads it \
+             where the blocks are. If the blocks have another format: --source \
+             'dir:PATH?format=NAME'",
+        ),
         _ => place.explain(ended.into()),
     }
+}
+
+/// Whether the first block is of another chain than the log.
+fn is_wrong_genesis(error: &OutboxError) -> bool {
+    let OutboxError::DoesNotLink { source, .. } = error else {
+        return false;
+    };
+    matches!(source, LinkError::WrongGenesis { .. })
 }
 
 fn line(progress: &Progress, backups: &BackupStatus, rate: &mut Rate) -> String {

@@ -3,15 +3,16 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::ValueEnum;
 use indicatif::HumanBytes;
 use serde::Serialize;
 use tipline_backup::{
-    Plan, PlannedCheckpoint, RestoreError, RestoreProgress, RestoreReport, RestoreSettings,
-    SignFloor, Sources, StorePlace, Verification,
+    Plan, PlannedCheckpoint, PreparedRestore, RestoreError, RestoreProgress, RestoreReport,
+    RestoreSettings, SeenHeights, SignFloor, Sources, StorePlace, Verification,
 };
-use tipline_log::system_clock;
+use tipline_log::{Log, system_clock};
 use tipline_ops::text::{age, number};
 use tipline_proto::Label;
 use tokio::sync::watch;
@@ -22,7 +23,7 @@ use crate::open::log::LogLocation;
 use crate::open::store;
 use crate::options::{Shared, SourceArgs};
 use crate::output::progress;
-use crate::output::report::{Failure, say};
+use crate::output::report::{Failure, Sentence, say};
 use crate::settings::Parsed;
 use crate::signal;
 
@@ -84,12 +85,13 @@ pub(crate) struct RestoreArgs {
     #[arg(long)]
     if_available: bool,
 
-    /// Become the primary, under this name. It claims the log of --log first, which fences the old
-    /// primary for good, and writes STORE.sign-floor.json
+    /// Become the primary, under this name. Once the restore is certain to begin, it claims the log
+    /// of --log, which fences the old primary for good, and writes STORE.sign-floor.json
     ///
     /// The sign floor is the highest height that the log, any archive, checkpoint or receipt has
-    /// seen: a validator must not sign at or below it again.
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["dry_run", "if_empty", "if_available"])]
+    /// seen: a validator must not sign at or below it again. It never falls. With --dry-run
+    /// everything is checked, and nothing claimed.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["if_empty", "if_available"])]
     #[arg(value_parser = Parsed::<Label>::new())]
     as_primary: Option<Label>,
 
@@ -111,6 +113,13 @@ enum Verify {
 /// Restores, or says what it would do.
 pub(crate) async fn run(shared: &Shared, args: RestoreArgs) -> Result<Exit, Failure> {
     let place = store::location(&args.store);
+    // A store that is there needs no place to answer.
+    if !args.force
+        && !args.dry_run
+        && let Err(error) = place.check_free()
+    {
+        return ended(&args, error);
+    }
     let sources = match args.sources.open_shared(shared).await {
         Err(failure) if args.if_available && is_nothing(&failure) => {
             tracing::info!("{}: nothing to do", failure.text());
@@ -119,20 +128,6 @@ pub(crate) async fn run(shared: &Shared, args: RestoreArgs) -> Result<Exit, Fail
         sources => sources?,
     };
     let TargetAddress(target) = args.to.clone();
-    if args.dry_run {
-        let plan = tipline_backup::plan_restore(&sources, &place, &target, args.exclusive).await;
-        return match plan {
-            Err(error) => ended(&args, error),
-            Ok(plan) if args.json => print_json(&plan),
-            Ok(plan) => print(&render_plan(&plan)),
-        };
-    }
-    let floor = match &args.as_primary {
-        Some(name) => Some(become_primary(shared, &sources, &place, name).await?),
-        None => None,
-    };
-    let stop = signal::on_signal()?;
-    let (sender, receiver) = watch::channel(RestoreProgress::default());
     let settings = RestoreSettings {
         target,
         exclusive: args.exclusive,
@@ -143,7 +138,28 @@ pub(crate) async fn run(shared: &Shared, args: RestoreArgs) -> Result<Exit, Fail
         },
         force: args.force,
     };
-    let restore = tipline_backup::restore(sources, place, settings, sender, stop);
+    let primary = match &args.as_primary {
+        Some(name) => Some(NewPrimary::prepare(shared, &sources, &place, name).await?),
+        None => None,
+    };
+    if args.dry_run {
+        return rehearse(&args, &sources, &place, &settings, primary).await;
+    }
+    let stop = signal::on_signal()?;
+    let (sender, receiver) = watch::channel(RestoreProgress::default());
+    let mut prepared = match PreparedRestore::new(sources, place, settings).await {
+        Err(error) => return ended(&args, error),
+        Ok(prepared) => prepared,
+    };
+    // It cannot be taken back: only now, when nothing is known that could refuse.
+    let floor = match primary {
+        Some(primary) => Some(primary.claim().await?),
+        None => None,
+    };
+    if floor.is_some() {
+        prepared.refresh().await?;
+    }
+    let restore = prepared.run(sender, stop);
     let done = tokio::select! {
         done = restore => done,
         never = progress::show(|| progress::restoring(*receiver.borrow())) => match never {},
@@ -179,7 +195,8 @@ impl WrittenFloor {
     fn render(&self) -> String {
         let SignFloor { height, epoch, continue_at, .. } = &self.floor;
         let height = height.map_or("no block was ever seen".to_owned(), |height| {
-            format!("never sign at or below {} again", number(height))
+            let height = number(height);
+            format!("never sign at or below {height} again, nor what was signed and never logged")
         });
         format!(
             "  primary of epoch {epoch}: every older one is fenced\n  sign floor, in {}: {height}\n  the new \
@@ -191,30 +208,104 @@ impl WrittenFloor {
     }
 }
 
-/// Fences the old primary, and writes down what must not be signed again. Both come before there is
-/// a store to start a primary from.
-async fn become_primary(
-    shared: &Shared,
+/// Says what would be done, without doing it. As primary all is checked that can refuse it.
+async fn rehearse(
+    args: &RestoreArgs,
     sources: &Sources,
     place: &StorePlace,
-    name: &Label,
-) -> Result<WrittenFloor, Failure> {
-    let at = LogLocation::new(shared, "restore as primary")?;
-    let log = at.open().await.map_err(|error| {
-        at.explain(error.into())
-            .advise("only the log can fence the old primary: --as-primary needs it")
-    })?;
-    let claim = tipline_log::claim(&*log, name.clone(), &system_clock()).await;
-    let claim = claim.map_err(RestoreError::Log)?;
-    tracing::info!(epoch = claim.epoch, log = %at.address(), "claimed: every older primary is fenced");
-    let all = Sources { log: Some(log), ..sources.clone() };
-    let floor = all.sign_floor(&claim).await?;
-    let first = place.parts.first().map(|(_, path)| path.clone()).unwrap_or_default();
-    let file = PathBuf::from(format!("{}.sign-floor.json", first.display()));
-    let text = serde_json::to_string_pretty(&floor)? + "\n";
-    let written = file.clone();
-    tokio::task::spawn_blocking(move || write_durably(&written, &text)).await??;
-    Ok(WrittenFloor { file, floor })
+    settings: &RestoreSettings,
+    primary: Option<NewPrimary>,
+) -> Result<Exit, Failure> {
+    let RestoreSettings { target, exclusive, .. } = settings;
+    let plan = match &primary {
+        Some(_) => PreparedRestore::rehearse(sources, place, settings).await,
+        None => tipline_backup::plan_restore(sources, place, target, *exclusive).await,
+    };
+    let plan = match plan {
+        Err(error) => return ended(args, error),
+        Ok(plan) => plan,
+    };
+    let seen = primary.map(|primary| primary.seen);
+    if args.json {
+        return print_json(&Rehearsed {
+            sign_floor_at_least: seen.map(|seen| seen.height()),
+            plan,
+        });
+    }
+    let floor = seen.map(|seen| {
+        let height = seen.height().map_or("none".to_owned(), number);
+        format!("  would claim the log; the sign floor would be {height} or higher\n")
+    });
+    print(&(render_plan(&plan) + &floor.unwrap_or_default()))
+}
+
+/// A plan as one object.
+#[derive(Serialize)]
+struct Rehearsed {
+    #[serde(flatten)]
+    plan: Plan,
+    /// As primary: the sign floor as it would be now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sign_floor_at_least: Option<Option<u64>>,
+}
+
+/// A primary that could claim the log now.
+struct NewPrimary {
+    name: Label,
+    log: Arc<dyn Log>,
+    at: String,
+    file: PathBuf,
+    /// What must not be signed again, as far as it is known before the claim.
+    seen: SeenHeights,
+}
+
+impl NewPrimary {
+    /// Checks all that can refuse, before anything that cannot be taken back.
+    async fn prepare(
+        shared: &Shared,
+        sources: &Sources,
+        place: &StorePlace,
+        name: &Label,
+    ) -> Result<Self, Failure> {
+        let at = LogLocation::new(shared, "restore as primary")?;
+        let log = at.open().await.map_err(|error| {
+            at.explain(error.into())
+                .advise("only the log can fence the old primary: --as-primary needs it")
+        })?;
+        let all = Sources { log: Some(Arc::clone(&log)), ..sources.clone() };
+        let mut seen = all.seen_heights().await?;
+        let first = place.parts.first().map(|(_, path)| path.clone()).unwrap_or_default();
+        let file = PathBuf::from(format!("{}.sign-floor.json", first.display()));
+        let earlier = match tokio::fs::read_to_string(&file).await {
+            Ok(text) => seen.add_earlier(&text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error.to_string()),
+        };
+        earlier.map_err(|why| {
+            let what = format!("the sign floor in {} cannot be used: {why}", file.display());
+            Failure::from(Sentence(what))
+                .advise("a floor must never fall: put it right, or move it away")
+        })?;
+        Ok(Self { name: name.clone(), log, at: at.address(), file, seen })
+    }
+
+    /// Fences the old primary, and writes down what must not be signed again. Both come before
+    /// there is a store to start a primary from.
+    async fn claim(self) -> Result<WrittenFloor, Failure> {
+        let Self { name, log, at, file, mut seen } = self;
+        let claim = tipline_log::claim(&*log, name, &system_clock()).await;
+        let claim = claim.map_err(RestoreError::Log)?;
+        tracing::info!(epoch = claim.epoch, log = %at, "claimed: every older primary is fenced");
+        // What it logged until then.
+        let (archives, checkpoints) = (Vec::new(), Vec::new());
+        let log = Sources { archives, checkpoints, log: Some(log) };
+        seen.add(log.seen_heights().await?);
+        let floor = seen.floor(&claim);
+        let text = serde_json::to_string_pretty(&floor)? + "\n";
+        let written = file.clone();
+        tokio::task::spawn_blocking(move || write_durably(&written, &text)).await??;
+        Ok(WrittenFloor { file, floor })
+    }
 }
 
 /// As a whole or not at all, and for good.

@@ -150,10 +150,14 @@ impl NatsPlace {
             (Ok(_), Err(error)) => Err(Sentence(left(&error)).into()),
             // It was not made, or cannot be reached, which is what the first error says.
             (Err(first), Err(LogError::NotFound { .. })) => Err(first),
-            (Err(first), Err(error)) if first.is_log_away() && error.is_retryable() => Err(first),
+            (Err(first), Err(error)) if is_away(&first) && error.is_retryable() => Err(first),
             (Err(first), Err(error)) => Err(first.list([left(&error)])),
         }
     }
+}
+
+fn is_away(failure: &Failure) -> bool {
+    matches!(failure.log_error(), Some(LogError::Unavailable { .. }))
 }
 
 /// The blocks to commit, and the chain they belong to.

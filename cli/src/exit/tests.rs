@@ -5,7 +5,7 @@ use tipline_backup::{
 };
 use tipline_log::LogError;
 use tipline_producer::EndReason;
-use tipline_proto::Lineage;
+use tipline_proto::{Chain, Lineage};
 
 use super::{Exit, exit_code, restore_exit};
 
@@ -53,8 +53,10 @@ async fn a_destination_that_is_unavailable_is_so_through_whatever_reads_it() {
     let directory = tempfile::tempdir().unwrap();
     let address = format!("dir:{}", directory.path().join("nowhere").display());
     let nowhere = tipline_backup::Destination::open(&address).unwrap();
-    let error =
-        || async { Record::newest(&nowhere, tipline_backup::Check::Verify).await.unwrap_err() };
+    let error = || async {
+        let now = tipline_proto::Timestamp::default();
+        Record::newest(&nowhere, tipline_backup::Check::Verify, now).await.unwrap_err()
+    };
     assert_eq!(restore_exit(&RestoreError::Destination(error().await)), Exit::Unavailable);
     let archive = ArchiveError::Destination(error().await);
     assert_eq!(restore_exit(&RestoreError::Archive(archive)), Exit::Unavailable);
@@ -76,4 +78,9 @@ fn an_error_is_classified_by_itself_and_not_by_its_causes() {
     assert_eq!(exit_code(&Other(cause)), Exit::Failed);
     assert_eq!(exit_code(&EndReason::Fenced { epoch: 1, by: 2 }), Exit::Fenced);
     assert_eq!(exit_code(&EndReason::Stopped), Exit::Failed);
+    let (bound, found) = (Lineage::from_bytes([1; 16]), Lineage::from_bytes([2; 16]));
+    assert_eq!(exit_code(&EndReason::WrongLog { bound, found }), Exit::WrongLog);
+    let log = Chain { name: "test".parse().unwrap(), genesis: "00".parse().unwrap() };
+    let outbox = "01".parse().unwrap();
+    assert_eq!(exit_code(&EndReason::WrongChain { outbox, log }), Exit::WrongLog);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tipline_log::embedded::EmbeddedLog;
 use tipline_log::jetstream::{JetStreamLog, JetStreamOptions};
-use tipline_log::{Backoff, Log, LogError, Shortfall};
+use tipline_log::{Accepted, Backoff, Log, LogError, Shortfall};
 use tipline_proto::{LogIdentity, LogName};
 
 use crate::address::LogAddress;
@@ -103,7 +103,7 @@ impl LogLocation {
 
     /// Says how to create the log, where that is what is missing.
     pub(crate) fn explain(&self, failure: Failure) -> Failure {
-        if !failure.is_log_not_found() {
+        if !matches!(failure.log_error(), Some(LogError::NotFound { .. })) {
             return failure;
         }
         let flag = self.flag();
@@ -116,7 +116,25 @@ impl LogLocation {
 /// A log that falls short, where that was not accepted.
 pub(crate) fn not_durable(place: &LogLocation, shortfalls: &[Shortfall]) -> Failure {
     let text = format!("the log at {} can lose what it acknowledges", place.address());
-    Failure::from(Sentence(text)).list(shortfalls.iter().map(ToString::to_string)).advise(
-        "remove what falls short; or accept it with --accept-shortfalls, and status shows it",
-    )
+    let names = Accepted::names(shortfalls);
+    Failure::from(Sentence(text)).list(shortfalls.iter().map(ToString::to_string)).advise(format!(
+        "remove what falls short; or accept it with --accept-shortfalls={names}, and status shows it"
+    ))
+}
+
+/// Whether all ways are accepted in which the log can lose what it acknowledges.
+///
+/// # Errors
+/// The log's. It is asked only if some were accepted by name.
+pub(crate) async fn accepts_all(
+    log: &dyn Log,
+    place: &LogLocation,
+    accepted: &Accepted,
+) -> Result<bool, Failure> {
+    if !matches!(accepted, Accepted::Named(_)) {
+        return Ok(*accepted == Accepted::Everything);
+    }
+    let shortfalls = log.preflight().await?.shortfalls;
+    let open: Vec<Shortfall> = accepted.open(&shortfalls).into_iter().cloned().collect();
+    if open.is_empty() { Ok(true) } else { Err(not_durable(place, &open)) }
 }

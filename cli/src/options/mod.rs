@@ -8,7 +8,7 @@ mod sources;
 
 use std::path::PathBuf;
 
-use clap::builder::BoolishValueParser;
+use tipline_log::Accepted;
 
 pub(crate) use self::bootstrap::BootstrapArgs;
 pub(crate) use self::checkpoints::{EveryArgs, Mode, default_set};
@@ -32,9 +32,13 @@ pub(crate) struct Shared {
     pub(crate) log: LogAddress,
 
     /// Accept a log that can lose what it acknowledges; status shows why
-    #[arg(long, global = true, env = "TIPLINE_ACCEPT_SHORTFALLS")]
-    #[arg(value_parser = BoolishValueParser::new())]
-    pub(crate) accept_shortfalls: bool,
+    ///
+    /// With names, only these shortfalls are accepted: --accept-shortfalls=single-replica,sync-interval.
+    /// `tipline init` prints the names. Without any, all are, those that come later too.
+    #[arg(long, global = true, env = "TIPLINE_ACCEPT_SHORTFALLS", value_name = "NAMES")]
+    #[arg(value_parser = Parsed::<Accepted>::new(), default_value = "false", hide_default_value = true)]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) accept_shortfalls: Accepted,
 
     /// Read settings from this file instead of ./tipline.toml
     #[arg(long, global = true, env = "TIPLINE_CONFIG", value_name = "FILE")]

@@ -67,6 +67,7 @@ fn line(progress: &Progress, clock: &Clock, rate: &mut Rate) -> String {
         Phase::Following => "following",
         Phase::LogUnavailable(_) => "waiting for the log",
         Phase::StoreStalled(_) => "waiting for the store",
+        Phase::StoreAhead(_) => "waiting for the log to reach the store again",
         _ => "stopped",
     };
     let Some(cursor) = &progress.cursor else {

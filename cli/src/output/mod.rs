@@ -3,5 +3,6 @@
 pub(crate) mod consumer;
 pub(crate) mod progress;
 pub(crate) mod report;
+pub(crate) mod stdout;
 pub(crate) mod telemetry;
 pub(crate) mod terminal;

@@ -1,11 +1,13 @@
 //! Errors that end a run, as they are printed.
 
 use std::error::Error;
-use std::io::{self, Write};
+use std::io::Write;
 
 use tipline_log::{LogError, error_chain, error_texts};
+use tipline_producer::EndReason;
 
 use crate::exit::{Exit, exit_code};
+use crate::output::stdout::OutputError;
 
 /// Why a command failed, and what to do about it.
 #[derive(Debug)]
@@ -34,25 +36,17 @@ impl Failure {
         &*self.error
     }
 
-    /// Whether there is no such log.
-    pub(crate) fn is_log_not_found(&self) -> bool {
-        causes(&*self.error).any(|cause| {
-            matches!(cause.downcast_ref::<LogError>(), Some(LogError::NotFound { .. }))
-        })
+    /// What the log answered, if it is the log that failed.
+    pub(crate) fn log_error(&self) -> Option<&LogError> {
+        match self.error.downcast_ref() {
+            Some(EndReason::Log(error)) => Some(error),
+            _ => self.error.downcast_ref(),
+        }
     }
 
-    /// Whether the log is unavailable.
-    pub(crate) fn is_log_away(&self) -> bool {
-        causes(&*self.error).any(|cause| {
-            matches!(cause.downcast_ref::<LogError>(), Some(LogError::Unavailable { .. }))
-        })
-    }
-
-    /// Whether the log is there, and refuses.
-    pub(crate) fn is_log_unusable(&self) -> bool {
-        causes(&*self.error).any(|cause| {
-            matches!(cause.downcast_ref::<LogError>(), Some(LogError::Unusable { .. }))
-        })
+    /// Whether all that failed is that nobody reads standard output any more.
+    fn is_output_closed(&self) -> bool {
+        matches!(self.error.downcast_ref(), Some(OutputError::Closed))
     }
 
     /// The error with its causes in one line.
@@ -68,16 +62,19 @@ impl Failure {
     /// Writes it to the logs.
     pub(crate) fn log(self) -> Exit {
         let exit = self.exit;
+        if self.is_output_closed() {
+            return exit;
+        }
         let (error, advice) = self.into_parts();
         tracing::error!(advice, exit = exit as u8, "{error}");
         exit
     }
 
-    /// Writes it to standard error: the error, its causes below each other, what to do. If what
+    /// Writes it to standard error: the error, its causes below each other, what to do. If all that
     /// failed is that nobody reads standard output any more, there is nothing to say.
     pub(crate) fn print(&self) -> Exit {
-        if causes(&*self.error).any(is_broken_pipe) {
-            return Exit::Ok;
+        if self.is_output_closed() {
+            return self.exit;
         }
         let mut texts = error_texts(&*self.error).into_iter();
         let first = texts.next().unwrap_or_default();
@@ -94,15 +91,24 @@ impl Failure {
     }
 }
 
-/// Writes to standard output.
+/// Writes to standard output. That nobody reads it any more is no error: the command does what it
+/// was called for, and ends as it would.
 ///
 /// # Errors
-/// It cannot be written; not that nobody reads it any more.
-pub(crate) fn say(text: &str) -> io::Result<()> {
-    match anstream::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+/// It cannot be written.
+pub(crate) fn say(text: &str) -> Result<(), OutputError> {
+    match list(text) {
+        Err(OutputError::Closed) => Ok(()),
         written => written,
     }
+}
+
+/// Writes to standard output, for a command that only lists.
+///
+/// # Errors
+/// It cannot be written; or nobody reads it any more, and there is nothing left to do.
+pub(crate) fn list(text: &str) -> Result<(), OutputError> {
+    Ok(anstream::stdout().write_all(text.as_bytes())?)
 }
 
 const ERROR: anstyle::Style = anstyle::AnsiColor::Red.on_default().bold();
@@ -120,15 +126,6 @@ impl<E: Error + Send + Sync + 'static> From<E> for Failure {
 #[error("{0}")]
 pub(crate) struct Sentence(pub(crate) String);
 
-fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
-    let io = error.downcast_ref::<io::Error>();
-    io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-}
-
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |error| (*error).source())
-}
-
 #[cfg(test)]
 mod tests {
     use tipline_log::{LogError, error_chain};
@@ -136,6 +133,7 @@ mod tests {
 
     use super::{Failure, Sentence};
     use crate::exit::Exit;
+    use crate::output::stdout::OutputError;
 
     #[test]
     fn what_was_said_is_not_said_again() {
@@ -164,5 +162,36 @@ mod tests {
     fn a_fenced_primary_has_an_exit_code_of_its_own() {
         assert_eq!(Failure::from(EndReason::Fenced { epoch: 1, by: 2 }).exit, Exit::Fenced);
         assert_eq!(Failure::from(Sentence("x".into())).exit, Exit::Failed);
+    }
+    #[test]
+    fn only_a_closed_standard_output_is_no_failure() {
+        use std::io::{Error, ErrorKind};
+
+        #[derive(Debug, thiserror::Error)]
+        #[error("the snapshot is not to be used")]
+        struct Thaw(#[source] Error);
+
+        let pipe = || Error::from(ErrorKind::BrokenPipe);
+        // A socket that breaks, anywhere among the causes or by itself.
+        for failure in [Failure::from(pipe()), Failure::from(Thaw(pipe()))] {
+            assert_eq!(failure.print(), Exit::Failed);
+            assert_eq!(failure.log(), Exit::Failed);
+        }
+        let closed = Failure::from(OutputError::from(pipe()));
+        assert_eq!(closed.print(), Exit::Ok);
+        assert_eq!(closed.log(), Exit::Ok);
+        let full = Failure::from(OutputError::from(Error::from(ErrorKind::StorageFull)));
+        assert_eq!(full.log(), Exit::Failed);
+    }
+
+    #[test]
+    fn a_failure_is_the_logs_if_the_log_failed_and_not_one_of_the_causes() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("something else")]
+        struct Other(#[source] LogError);
+
+        let away = || LogError::Unavailable { place: "x".into(), what: "y".into(), source: None };
+        assert!(Failure::from(away()).log_error().is_some());
+        assert!(Failure::from(Other(away())).log_error().is_none());
     }
 }

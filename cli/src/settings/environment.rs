@@ -39,12 +39,16 @@ pub(super) fn check(
 }
 
 fn known(command: &Command) -> Vec<&str> {
-    let all = std::iter::once(command).chain(command.get_subcommands());
-    let variables = all.flat_map(Command::get_arguments).filter_map(|arg| arg.get_env()?.to_str());
-    let mut known: Vec<&str> = variables.collect();
+    let mut known = variables_of(command);
     known.sort_unstable();
     known.dedup();
     known
+}
+
+/// Of a command and all that are below it.
+fn variables_of(command: &Command) -> Vec<&str> {
+    let own = command.get_arguments().filter_map(|arg| arg.get_env()?.to_str());
+    own.chain(command.get_subcommands().flat_map(variables_of)).collect()
 }
 
 /// Kubernetes sets variables for every service: one that is called `tipline-primary` gives

@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::former;
-use super::keys::settings;
+use super::keys::{settings, settings_of_table};
 use super::suggest::nearest;
 
 /// Larger than any settings file: what is larger is something else.
@@ -101,19 +101,24 @@ impl File<'_> {
         value: &Spanned<DeValue<'_>>,
     ) -> Result<Command, BadFile> {
         let place = self.place(at);
-        let owner = section.and_then(|name| command.find_subcommand(name)).unwrap_or(&command);
-        let Some((_, arg)) = settings(owner).find(|(known, _)| *known == key) else {
-            let hint = hint(&command, owner, section, key);
+        let table = section.and_then(|name| command.find_subcommand(name));
+        let found = match table {
+            Some(table) => settings_of_table(table).find(|(known, _)| *known == key),
+            None => settings(&command).find(|(known, _)| *known == key),
+        };
+        let Some((_, arg)) = found else {
+            let hint = hint(&command, table, key);
             return Err(BadFile::UnknownKey { key: key.to_owned(), place, hint });
         };
         let wrong = |why| BadFile::WrongValue { key: key.to_owned(), place, why };
         let value = text(arg, value.get_ref()).map_err(wrong.clone())?;
         check(arg, &value).map_err(wrong)?;
-        let id = arg.get_id().clone();
-        let with_value = move |arg: Arg| arg.required(false).default_value(value);
         Ok(match section {
-            None => command.mut_arg(id, with_value),
-            Some(name) => command.mut_subcommand(name, |command| command.mut_arg(id, with_value)),
+            None => with_default(command, key, &value),
+            Some(name) => command.mut_subcommand(name, |table| {
+                let table = with_default(table, key, &value);
+                table.mut_subcommands(|below| with_default(below, key, &value))
+            }),
         })
     }
 
@@ -124,10 +129,19 @@ impl File<'_> {
     }
 }
 
+/// Makes a value the default of a command's own option.
+fn with_default(command: Command, key: &str, value: &str) -> Command {
+    let option = settings(&command).find(|(known, _)| *known == key);
+    let Some(id) = option.map(|(_, arg)| arg.get_id().clone()) else { return command };
+    command.mut_arg(id, |arg| arg.required(false).default_value(value.to_owned()))
+}
+
 /// The value as it would be typed.
 fn text(arg: &Arg, value: &DeValue<'_>) -> Result<String, String> {
     let is_flag = matches!(arg.get_action(), ArgAction::SetTrue);
+    let may_be_bare = arg.get_num_args().is_some_and(|values| values.min_values() == 0);
     match value {
+        DeValue::Boolean(value) if may_be_bare => Ok(value.to_string()),
         DeValue::Boolean(value) if is_flag => Ok(value.to_string()),
         other if is_flag => {
             Err(format!("it must be true or false, not {}", with_article(other.type_str())))
@@ -162,25 +176,28 @@ fn check(arg: &Arg, value: &str) -> Result<(), String> {
     }
 }
 
-fn hint(root: &Command, owner: &Command, section: Option<&str>, key: &str) -> String {
-    let mut sections: Vec<&str> = Vec::new();
-    if section.is_none() {
-        sections.extend(root.get_subcommands().map(Command::get_name));
+/// What could be meant by an unknown key, at the top or in the table of a command.
+fn hint(root: &Command, table: Option<&Command>, key: &str) -> String {
+    let mut known: Vec<&str> = Vec::new();
+    match table {
+        Some(table) => known.extend(settings_of_table(table).map(|(key, _)| key)),
+        None => {
+            known.extend(settings(root).map(|(key, _)| key));
+            known.extend(root.get_subcommands().map(Command::get_name));
+        }
     }
-    let keys = settings(owner).map(|(key, _)| key);
-    let known: Vec<&str> = keys.chain(sections.iter().copied()).collect();
     if let Some(near) = nearest(key, known.iter().copied()) {
         return format!("did you mean `{near}`?");
     }
     let homes: Vec<String> = root
         .get_subcommands()
-        .filter(|command| settings(command).any(|(known, _)| known == key))
+        .filter(|command| settings_of_table(command).any(|(known, _)| known == key))
         .map(|command| format!("[{}]", command.get_name()))
         .collect();
     if !homes.is_empty() {
         return format!("it belongs under {}", homes.join(" or "));
     }
-    if section.is_some() && settings(root).any(|(known, _)| known == key) {
+    if table.is_some() && settings(root).any(|(known, _)| known == key) {
         return "it belongs at the top, above every [table]".to_owned();
     }
     format!("use one of {}", known.join(", "))

@@ -2,7 +2,8 @@
 //!
 //! There is one definition for all three: the command line. A *setting* is
 //! an option with an environment twin. Its key in the file is its long flag: at the top if the
-//! option belongs to every command, otherwise in the table of its command. The file's values
+//! option belongs to every command, otherwise in the table of its command, which the commands below
+//! it share. The file's values
 //! become the options' defaults, so that precedence, types and help texts have one source.
 
 mod environment;

@@ -4,3 +4,4 @@ mod refuse;
 mod replicate;
 mod running;
 mod verify;
+mod waiting;

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use tipline_log::LogError;
-use tipline_log::memory::rigged::{RiggedLog, append};
-use tipline_proto::{Entry, Level, Timestamp};
+use tipline_log::memory::rigged::RiggedLog;
+use tipline_proto::{Entry, InstanceId, Level, Timestamp};
 use tipline_store::conformance::history;
 use tipline_store::conformance::history::{History, log_with_lineage};
 use tipline_store::conformance::model::Model;
 use tipline_store::{ChainView, Sink, SqliteReader, SqliteStore, StoreError};
 
 use super::gated::{GatedStore, Go};
-use super::running::{dynamic, failure, place, receipt, start, start_with, until_index};
-use crate::{ConsumerError, Phase, Refusal};
+use super::running::{
+    clock, dynamic, failure, place, receipt, settings, start, start_with, until_index,
+};
+use crate::{Consumer, ConsumerError, ConsumerSettings, Phase, Refusal};
 
 #[tokio::test]
 async fn what_is_missing_for_good_is_refused_with_its_index() {
@@ -103,27 +105,6 @@ async fn a_store_of_another_history_is_refused_with_the_height_where_it_diverges
 }
 
 #[tokio::test]
-async fn a_store_ahead_of_the_log_is_refused() {
-    let (_directory, path) = place();
-    let entries = History::blocks(29, 10).entries;
-    let rigged = RiggedLog::new(history::log(), &entries).await;
-    let memory = rigged.inner.clone();
-    let log = dynamic(rigged);
-    let consumer = start(&log, &path);
-    until_index(&consumer, 30).await;
-    consumer.shutdown().await.unwrap();
-    memory.truncate(20);
-    let error = failure(&start(&log, &path)).await;
-    let ahead = matches!(*error, ConsumerError::Ahead { cursor: 30, tail: 20, .. });
-    assert!(ahead, "{error:?}");
-    // When the primary has published them again, all is well.
-    append(&memory, &entries[20..]).await;
-    let consumer = start(&log, &path);
-    until_index(&consumer, 30).await;
-    consumer.shutdown().await.unwrap();
-}
-
-#[tokio::test]
 async fn a_log_that_was_trimmed_too_far_is_refused_with_what_it_holds() {
     let (_directory, path) = place();
     let entries = History::blocks(49, 10).entries;
@@ -157,7 +138,10 @@ async fn a_second_consumer_of_the_name_ends_the_first() {
     let first = start(&log, &path);
     until_index(&first, 6).await;
     let (_other, path) = place();
-    let second = start(&log, &path);
+    let settings = ConsumerSettings { new_store: true, ..settings() };
+    let store = Box::new(SqliteStore::open(&path).unwrap());
+    let instance = InstanceId::from_bytes([6; 16]);
+    let second = Consumer::start(Arc::clone(&log), store, settings, instance, clock());
     until_index(&second, 6).await;
     let error = failure(&first).await;
     assert!(matches!(*error, ConsumerError::Log(LogError::Unusable { .. })), "{error:?}");

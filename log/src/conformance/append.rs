@@ -229,7 +229,7 @@ pub(super) async fn reopened(fixture: &dyn Fixture) {
     let log = fixture.open().await;
     assert_eq!(log.identity(), &identity);
     assert_eq!(log.tail().await.unwrap(), tail);
-    assert_eq!(log.board().await.unwrap(), board);
+    assert!(log.board().await.unwrap().says_the_same(&board));
     let next = script.block(10);
     append(&*log, &tail, std::slice::from_ref(&next)).await;
     entries.push(next);

@@ -33,8 +33,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tipline_proto::LogIdentity;
 
+#[cfg(test)]
+pub(crate) use self::script::receipt;
 use crate::spec::Log;
 
 /// How long one case may take.
@@ -54,6 +57,10 @@ pub trait Fixture: Send + Sync {
     /// Another handle on the log that was created, as another process has it: the two share
     /// no connection and no memory.
     async fn open(&self) -> Arc<dyn Log>;
+
+    /// Puts bytes in the place of the receipt of `name` beside the log that was created, as a later
+    /// version or another program may. `name` may be one that no consumer has.
+    async fn garble_receipt(&self, name: &str, bytes: Bytes);
 
     /// Payloads larger than this are more than one message of the log, or are otherwise
     /// large for it, in bytes. The suite appends up to 20 MiB in any case.
@@ -94,7 +101,7 @@ macro_rules! __log_conformance_cases {
                 never_half_a_unit, acknowledged;
             trim: trimmed, trimmed_claim, trimmed_large, trimmed_under_readers,
                 trimmed_while_written;
-            board: receipts, wrong_lineage, announcement, feed, flood;
+            board: receipts, wrong_lineage, announcement, feed, flood, unreadable, ages;
         }
     };
 }

@@ -42,13 +42,20 @@ pub(super) async fn range(fixture: &dyn Fixture) {
     assert_eq!((extent.first, extent.last), (1, tail.position.index));
     for entry in &entries {
         assert_eq!(&log.entry(entry.index).await.unwrap(), entry);
+        let head = log.head(entry.index).await.unwrap();
+        assert_eq!(
+            (head.position, head.epoch, head.time),
+            (entry.position(), entry.epoch, entry.time)
+        );
+        assert_eq!(head.outbox_sequence, entry.outbox_sequence);
     }
     for index in [0, 11, 12, 1_000_000, u64::MAX] {
-        let error = log.entry(index).await.unwrap_err();
-        let LogError::OutOfRange { asked, first, last } = error else {
-            panic!("entry {index}: {error:?}");
-        };
-        assert_eq!((asked, first, last), (index, 1, 10));
+        for error in [log.entry(index).await.unwrap_err(), log.head(index).await.unwrap_err()] {
+            let LogError::OutOfRange { asked, first, last } = error else {
+                panic!("entry {index}: {error:?}");
+            };
+            assert_eq!((asked, first, last), (index, 1, 10));
+        }
     }
 }
 

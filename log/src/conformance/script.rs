@@ -33,7 +33,7 @@ pub(super) fn consumer(name: &str) -> ConsumerName {
 }
 
 /// A receipt of `name` for `log`: durable up to index `index`.
-pub(super) fn receipt(log: &LogIdentity, name: &str, index: u64) -> Receipt {
+pub(crate) fn receipt(log: &LogIdentity, name: &str, index: u64) -> Receipt {
     let position = Position { index, digest: Position::origin(log).digest };
     Receipt {
         applying: None,

@@ -16,7 +16,8 @@ use super::files::with_suffix;
 /// One file that notifies every process on this machine that there is something to read.
 pub(super) struct Bell {
     path: PathBuf,
-    file: File,
+    /// `None` where nothing can be written.
+    file: Option<File>,
     rung: watch::Sender<()>,
 }
 
@@ -35,7 +36,11 @@ impl Bell {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let file = options.open(&path)?;
-        Ok(Self { path, file, rung: watch::Sender::new(()) })
+        Ok(Self { path, file: Some(file), rung: watch::Sender::new(()) })
+    }
+
+    fn silent(path: PathBuf) -> Self {
+        Self { path, file: None, rung: watch::Sender::new(()) }
     }
 
     /// Notifies everyone, this process included. Call it once the change is visible.
@@ -43,7 +48,7 @@ impl Bell {
     /// A bell that cannot be rung is not an error of what was written. Everyone looks again
     /// after [`super::LOOK_AGAIN`] anyway.
     pub(super) fn ring(&self) {
-        let mut file = &self.file;
+        let Some(mut file) = self.file.as_ref() else { return };
         let rung = file.seek(SeekFrom::Start(0)).and_then(|_| file.write_all(b"\n"));
         if let Err(error) = rung {
             tracing::warn!(bell = %self.path.display(), %error, "readers will be notified late");
@@ -62,6 +67,12 @@ impl Bells {
     pub(super) fn open(log: &Path) -> io::Result<Self> {
         let entries = Bell::open(with_suffix(log, "-bell-entries"))?;
         Ok(Self { entries, board: Bell::open(with_suffix(log, "-bell-board"))? })
+    }
+
+    /// The bells of a log that cannot be written here. They are heard where others ring them.
+    pub(super) fn silent(log: &Path) -> Self {
+        let entries = Bell::silent(with_suffix(log, "-bell-entries"));
+        Self { entries, board: Bell::silent(with_suffix(log, "-bell-board")) }
     }
 
     /// Begins to watch. On return nothing is missed any more, until the watcher is dropped.

@@ -12,6 +12,9 @@
 //! | `trim` | every step of it is fsynced, of 1,000 entries or 64 MiB; appends continue in between. The file does not become smaller: its space is used again |
 //! | `put_receipt`, `announce`, `forget` | every process sees it, and it outlives this one. A power failure may take it back, because it is fsynced with the next append or checkpoint. What is left is an older receipt, which claims less, and a consumer repeats its own. So receipts cost the appends no fsync |
 //!
+//! Before its first append a handle writes again what it finds in the write-ahead log, and fsyncs
+//! it: an earlier writer may have left a commit there that is whole and not durable.
+//!
 //! After a write or an fsync failed, and after the file was removed or replaced while open,
 //! the handle answers everything with `Failed`. Open the log again. A full disk is not such a
 //! failure. The unit is rolled back, the answer is `Doubt` with a retryable source, and the
@@ -24,8 +27,9 @@
 //! log          (one, contract, name, chain, genesis, lineage)  -- one row
 //! entry        (number, digest, claim, bytes)  -- the index; the entry's digest; index of
 //!              -- the newest EpochStarted up to here, or 0; Entry::encode
-//! receipt      (consumer, bytes)               -- Receipt::encode
-//! announcement (one, bytes)                    -- one row or none; Announcement::encode
+//! receipt      (consumer, bytes, put_ms)       -- Receipt::encode; when it was put, in
+//!              -- milliseconds since 1970, by the clock of the machine
+//! announcement (one, bytes, put_ms)            -- one row or none; Announcement::encode
 //! subscriber   (consumer, generation)          -- how often this name has subscribed
 //! trimmed      (one, number, digest, claim, outbox)  -- only in a log that was trimmed, which
 //!              -- has `user_version` 2: index and digest of the newest entry that is gone,
@@ -119,7 +123,8 @@ impl EmbeddedLog {
     }
 
     /// Opens the log at `path`. Compare its lineage, [`Reader::identity`], with the one you
-    /// know.
+    /// know. One that cannot be written, for its permissions or its medium, can be read and followed
+    /// without a name; everything else is `Unusable`.
     ///
     /// # Errors
     /// `NotFound` if there is no file; none is created. `Unusable` if it is not a log, is of a
@@ -138,14 +143,19 @@ impl EmbeddedLog {
         let place = place_of(path);
         let path = files::find(path, &place)?;
         let reader = Database::open(&path, &place, Purpose::Reading)?;
-        let bells = Bells::open(&path).map_err(|error| LogError::Unusable {
-            place: place.clone(),
-            why: "files beside it cannot be written: check the permissions of its directory"
-                .to_owned(),
-            source: Some(error.into()),
-        })?;
+        let (bells, writer) = if reader.is_read_only() {
+            (Bells::silent(&path), Writer::absent(&place))
+        } else {
+            let bells = Bells::open(&path).map_err(|error| LogError::Unusable {
+                place: place.clone(),
+                why: "files beside it cannot be written: check the permissions of its directory"
+                    .to_owned(),
+                source: Some(error.into()),
+            })?;
+            (bells, Writer::start(path.clone(), &place)?)
+        };
         let inner = Inner {
-            writer: Writer::start(path.clone(), &place)?,
+            writer,
             identity: reader.identity().clone(),
             reader: Arc::new(Mutex::new(reader)),
             path,
@@ -190,17 +200,22 @@ impl Inner {
         })
     }
 
-    fn watch(&self) -> Result<(), LogError> {
+    /// Begins to watch, if nobody has. Where the system gives no notification, those who follow look
+    /// again every [`LOOK_AGAIN`], and the next one who begins to follow tries again.
+    fn watch(&self) {
         let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
-        if watcher.is_none() {
-            let watching = self.bells.watch().map_err(|error| LogError::Unusable {
-                place: self.place.clone(),
-                why: "the system gives no file notification: on Linux, raise fs.inotify.max_user_instances".to_owned(),
-                source: Some(error.into()),
-            })?;
-            *watcher = Some(watching);
+        if watcher.is_some() {
+            return;
         }
-        Ok(())
+        match self.bells.watch() {
+            Ok(watching) => *watcher = Some(watching),
+            Err(error) => tracing::warn!(
+                log = %self.place, %error,
+                "the system gives no file notification: new entries are seen after up to {} s; on \
+                 Linux, raise fs.inotify.max_user_instances or fs.inotify.max_user_watches",
+                LOOK_AGAIN.as_secs()
+            ),
+        }
     }
 
     fn check_lineage(&self, expected: Lineage) -> Result<(), LogError> {
@@ -219,6 +234,10 @@ impl Inner {
 #[async_trait]
 impl Appender for EmbeddedLog {
     async fn tail(&self) -> Result<Tail, LogError> {
+        if self.inner.writer.is_absent() {
+            let read = self.inner.read(Database::tail).await;
+            return read.unwrap_or_else(|error| Err(ended_early(error)));
+        }
         // On the writing thread: after an append whose caller stopped waiting.
         self.inner.writer.call(|connections| connections.entries.tail()).await
     }
@@ -229,6 +248,7 @@ impl Appender for EmbeddedLog {
             if let Err(error) = check_unit(&after.position, &unit, |_| 1) {
                 return Ok(Err(AppendError::Refused(error)));
             }
+            connections.prepare_entries()?;
             let Some(tail) = connections.entries.append(&after, &unit)? else {
                 return Ok(Err(AppendError::Conflict));
             };
@@ -244,11 +264,14 @@ impl Appender for EmbeddedLog {
     }
 
     async fn preflight(&self) -> Result<Preflight, LogError> {
-        let synchronous = self
-            .inner
-            .writer
-            .call(|connections| connections.entries.setting("synchronous"))
-            .await?;
+        let setting = |log: &Database| log.setting("synchronous");
+        let writer = &self.inner.writer;
+        let synchronous = match writer.is_absent() {
+            true => {
+                self.inner.read(setting).await.unwrap_or_else(|error| Err(ended_early(error)))?
+            }
+            false => writer.call(move |connections| setting(&connections.entries)).await?,
+        };
         let path = self.inner.path.clone();
         self.inner
             .read(move |log| {
@@ -291,7 +314,7 @@ impl Reader for EmbeddedLog {
         let inner = Arc::clone(&self.inner);
         let open = move || -> Result<(Database, Position), LogError> {
             inner.writer.poison().check()?;
-            inner.watch()?;
+            inner.watch();
             let database = Database::open(&inner.path, &inner.place, Purpose::Reading)?;
             let start = database.position(after)?;
             let extent = database.extent()?;
@@ -341,6 +364,7 @@ impl EmbeddedLog {
 impl Trimmer for EmbeddedLog {
     async fn trim(&self, first: u64) -> Result<Extent, LogError> {
         let step = move |connections: &mut writer::WriterConnections| {
+            connections.prepare_entries()?;
             let step = connections.entries.trim_step(first)?;
             connections.wrote(step.removed * TRIMMED_BYTES);
             Ok(step)
@@ -382,7 +406,8 @@ impl Receipts for EmbeddedLog {
         let inner = Arc::clone(&self.inner);
         blocking(move || {
             inner.writer.poison().check()?;
-            inner.watch()
+            inner.watch();
+            Ok(())
         })
         .await?;
         Ok(Box::new(EmbeddedFeed::new(Arc::clone(&self.inner))))

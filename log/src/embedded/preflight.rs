@@ -18,6 +18,7 @@ pub(super) fn preflight(path: &Path, journal_mode: &str, synchronous: &str) -> P
         found.good("journal_mode: wal");
     } else {
         found.shortfall(
+            "journal-mode",
             format!("journal_mode: {journal_mode}"),
             "readers and the writer stop each other",
             "run PRAGMA journal_mode = wal",
@@ -27,6 +28,7 @@ pub(super) fn preflight(path: &Path, journal_mode: &str, synchronous: &str) -> P
         found.good("synchronous: full, an append is fsynced before it is acknowledged");
     } else {
         found.shortfall(
+            "synchronous",
             format!("synchronous: {synchronous}"),
             "a power failure loses appends that were acknowledged",
             "use an SQLite that takes PRAGMA synchronous = FULL",
@@ -45,6 +47,7 @@ fn check_sqlite(found: &mut Preflight, version: i32) {
         return;
     }
     found.shortfall(
+        "sqlite-version",
         text,
         "it has the WAL-reset bug: when several processes use the log, a commit can be lost, rarely",
         "link SQLite 3.51.3 or newer, or build with the feature `bundled`",
@@ -57,6 +60,7 @@ fn check_file_system(found: &mut Preflight, path: &Path) {
         // Its width differs between architectures; the values fit in 32 bits.
         Ok(system) => classify(found, system.f_type as u32),
         Err(error) => found.shortfall(
+            "file-system",
             format!("file system: unknown ({error})"),
             "it may not keep what it fsynced",
             "put the log on a local disk",
@@ -84,7 +88,12 @@ fn classify(found: &mut Preflight, magic: u32) {
         0x2FC1_2FC1 => return found.good("file system: zfs"),
         other => return found.good(format!("file system: {other:#x}, not one known to lose data")),
     };
-    found.shortfall(format!("file system: {name}"), risk, "put the log on a local disk");
+    found.shortfall(
+        "file-system",
+        format!("file system: {name}"),
+        risk,
+        "put the log on a local disk",
+    );
 }
 
 #[cfg(target_os = "linux")]

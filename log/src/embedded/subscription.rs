@@ -168,7 +168,7 @@ impl BoardFeed for EmbeddedFeed {
     async fn next(&mut self) -> Result<Board, LogError> {
         loop {
             let board = self.look().await?;
-            if self.shown.as_ref() != Some(&board) {
+            if !self.shown.as_ref().is_some_and(|shown| shown.says_the_same(&board)) {
                 self.shown = Some(board.clone());
                 return Ok(board);
             }

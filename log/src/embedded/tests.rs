@@ -3,6 +3,7 @@
 mod conformance;
 mod create;
 mod damage;
+mod durable;
 mod failure;
 mod killed;
 mod open;

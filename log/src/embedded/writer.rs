@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::files::{self, FileMark};
+use super::files::{self, FileMark, with_suffix};
 use super::sqlite::{Database, Purpose};
 use crate::error::LogError;
 
@@ -23,7 +23,8 @@ type Job = Box<dyn FnOnce(&mut WriterConnections) + Send>;
 /// Hands jobs to the thread.
 #[derive(Clone)]
 pub(super) struct Writer {
-    jobs: mpsc::Sender<Job>,
+    /// `None` where the log cannot be written.
+    jobs: Option<mpsc::Sender<Job>>,
     poison: Poison,
 }
 
@@ -32,8 +33,11 @@ pub(super) struct WriterConnections {
     // Closed first: closing `entries` brings the write-ahead log home, if nobody else has it.
     pub(super) board: Database,
     pub(super) entries: Database,
+    path: PathBuf,
     file: FileMark,
     poison: Poison,
+    /// Whether what was in the write-ahead log before is durable.
+    builds_on_durable: bool,
     /// Bytes written since the last checkpoint.
     written: u64,
 }
@@ -72,6 +76,7 @@ impl Writer {
     pub(super) fn start(path: PathBuf, place: &str) -> Result<Self, LogError> {
         let entries = Database::open(&path, place, Purpose::Entries)?;
         let board = Database::open(&path, place, Purpose::Board)?;
+        board.add_times()?;
         let unusable = |why: &str, source: std::io::Error| LogError::Unusable {
             place: place.to_owned(),
             why: why.to_owned(),
@@ -79,10 +84,18 @@ impl Writer {
         };
         // Processes that never live long enough must not make it longer and longer.
         let written = files::write_ahead_log_length(&path);
-        let file = FileMark::new(path).map_err(|e| unusable("the file cannot be read", e))?;
+        let file =
+            FileMark::new(path.clone()).map_err(|e| unusable("the file cannot be read", e))?;
         let poison = Poison { place: place.into(), failed: Arc::default() };
-        let mut connections =
-            WriterConnections { board, entries, file, poison: poison.clone(), written };
+        let mut connections = WriterConnections {
+            board,
+            entries,
+            path,
+            file,
+            poison: poison.clone(),
+            builds_on_durable: false,
+            written,
+        };
         let (jobs, mut waiting) = mpsc::channel::<Job>(QUEUE);
         std::thread::Builder::new()
             .name("tipline-log".to_owned())
@@ -93,7 +106,16 @@ impl Writer {
                 }
             })
             .map_err(|error| unusable("its thread cannot be started", error))?;
-        Ok(Self { jobs, poison })
+        Ok(Self { jobs: Some(jobs), poison })
+    }
+
+    /// No thread: everything that would write is refused.
+    pub(super) fn absent(place: &str) -> Self {
+        Self { jobs: None, poison: Poison { place: place.into(), failed: Arc::default() } }
+    }
+
+    pub(super) fn is_absent(&self) -> bool {
+        self.jobs.is_none()
     }
 
     pub(super) fn poison(&self) -> &Poison {
@@ -116,8 +138,15 @@ impl Writer {
             // The caller may have stopped waiting; it knows that it is in doubt.
             _ = answer.send(result);
         };
+        let Some(jobs) = &self.jobs else {
+            let why = "the file cannot be written from here: check its permissions, and whether \
+                       its medium is read-only"
+                .to_owned();
+            let place = self.poison.place.to_string();
+            return Err(LogError::Unusable { place, why, source: None });
+        };
         let gone = || self.poison.failed("the writing thread has ended".to_owned());
-        self.jobs.send(Box::new(run)).await.map_err(|_| gone())?;
+        jobs.send(Box::new(run)).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
 }
@@ -129,6 +158,15 @@ impl WriterConnections {
             return Ok(());
         }
         Err(self.poison.failed("its file was removed or replaced while it was open".to_owned()))
+    }
+
+    /// Before the first entry of this handle: makes durable what it will come after.
+    pub(super) fn prepare_entries(&mut self) -> Result<(), LogError> {
+        if !self.builds_on_durable {
+            self.entries.make_durable(&with_suffix(&self.path, "-wal"))?;
+            self.builds_on_durable = true;
+        }
+        Ok(())
     }
 
     /// Notes how much was written, for the next checkpoint.

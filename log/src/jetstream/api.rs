@@ -1,13 +1,15 @@
 //! Requests to the server's API. All of them are answered by the stream's leader.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
+use async_nats::datetime::{DateTime, parse_rfc3339};
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::response::Response;
-use async_nats::jetstream::stream::{Info, RawMessage};
+use async_nats::jetstream::stream::{Config, Info, RawMessage};
 use async_nats::jetstream::{self, ErrorCode};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use tipline_proto::DecodeError;
 
@@ -25,6 +27,10 @@ pub(super) struct StreamRef<'a> {
 /// The subjects that a stream holds messages of.
 #[derive(Debug, Deserialize)]
 pub(super) struct Subjects {
+    /// By the server's clock, when it said so.
+    #[serde(rename = "ts", deserialize_with = "time")]
+    pub(super) now: DateTime,
+    pub(super) config: Config,
     pub(super) state: SubjectsState,
 }
 
@@ -34,6 +40,28 @@ pub(super) struct SubjectsState {
     /// Absent if there are none. The server names at most 100,000.
     #[serde(default)]
     pub(super) subjects: Option<HashMap<String, u64>>,
+}
+
+/// The newest message of a stream, without its content.
+pub(super) struct Newest {
+    pub(super) sequence: u64,
+    /// How long it has been there, by the server's clock.
+    pub(super) age: Duration,
+}
+
+/// The times in a stream's information.
+#[derive(Deserialize)]
+struct Times {
+    #[serde(rename = "ts", deserialize_with = "time")]
+    now: DateTime,
+    state: TimesState,
+}
+
+#[derive(Deserialize)]
+struct TimesState {
+    last_seq: u64,
+    #[serde(deserialize_with = "time")]
+    last_ts: DateTime,
 }
 
 #[derive(Deserialize)]
@@ -76,6 +104,15 @@ impl StreamRef<'_> {
     pub(super) async fn info(self) -> Result<Info, LogError> {
         let what = format!("ask for stream {}", self.name);
         self.link.demand(&what, format!("STREAM.INFO.{}", self.name), &json!({})).await
+    }
+
+    /// The newest message.
+    pub(super) async fn newest(self) -> Result<Newest, LogError> {
+        let what = format!("ask for stream {}", self.name);
+        let subject = format!("STREAM.INFO.{}", self.name);
+        let times: Times = self.link.demand(&what, subject, &json!({})).await?;
+        let TimesState { last_seq, last_ts } = times.state;
+        Ok(Newest { sequence: last_seq, age: age(times.now, last_ts) })
     }
 
     /// Settings and state; `None` if there is no such stream.
@@ -147,4 +184,15 @@ impl StreamRef<'_> {
             source: Some(error),
         })
     }
+}
+
+/// From one time of a clock to a later one; zero if the clock went back.
+pub(super) fn age(now: DateTime, then: DateTime) -> Duration {
+    let nanos = now.unix_timestamp_nanos() - then.unix_timestamp_nanos();
+    Duration::from_nanos(u64::try_from(nanos.max(0)).unwrap_or(u64::MAX))
+}
+
+/// A time as the server writes it.
+fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DateTime, D::Error> {
+    parse_rfc3339(&String::deserialize(deserializer)?).map_err(D::Error::custom)
 }

@@ -21,10 +21,12 @@ use crate::error::{AppendError, LogError};
 use crate::spec::Tail;
 use crate::unit::check_unit;
 
-/// Silence for this long leaves an append in doubt.
+/// Silence for this long leaves an append in doubt, besides the time that its bytes need.
 const SILENCE: Duration = Duration::from_secs(2);
+/// Bytes per second that reach the server at the very least: see the limits of the module.
+const SLOWEST_LINK: usize = 1 << 20;
 /// Bytes per second that a batch is stored with at the very least.
-const SLOWEST: usize = 8 << 20;
+const SLOWEST_DISK: usize = 8 << 20;
 /// In a batch, the server is asked for a sign of life after this many bytes or messages …
 const CHECKPOINT_BYTES: usize = 1 << 20;
 const CHECKPOINT_MESSAGES: usize = 100;
@@ -40,6 +42,7 @@ impl JetStreamLog {
         let max_message = self.max_message();
         check_unit(&after.position, unit, |entry| unit::messages(entry, max_message))
             .map_err(AppendError::Refused)?;
+        self.check_before_append(after).await?;
         let drafts = unit::cut(unit, max_message);
         let mut inbox = self.acknowledgements.lock().await;
         let mut attempt = inbox.begin(&self.link, "append").map_err(AppendError::Doubt)?;
@@ -49,6 +52,19 @@ impl JetStreamLog {
         };
         let fence = self.acknowledged(&reply, after.fence + drafts.len() as u64)?;
         Ok(unit.iter().fold(after.clone(), |tail, entry| tail.after(entry, fence)))
+    }
+
+    /// A stream that was made again is as empty as this log was, and one that was away may have been
+    /// made again.
+    async fn check_before_append(&self, after: &Tail) -> Result<(), AppendError> {
+        let checked = match after.fence {
+            0 => self.check_same().await,
+            _ => self.check_since_connected().await,
+        };
+        checked.map_err(|error| match error.is_retryable() {
+            true => AppendError::Doubt(error),
+            false => AppendError::Refused(error),
+        })
     }
 
     async fn publish_one(
@@ -61,7 +77,8 @@ impl JetStreamLog {
         let payload = draft.payload.clone();
         let sent = attempt.send(self.subject(draft), headers, payload, Some(1)).await;
         sent.map_err(AppendError::Doubt)?;
-        let (_, message) = attempt.reply(SILENCE).await.map_err(AppendError::Doubt)?;
+        let patience = SILENCE + at_least(draft.payload.len(), SLOWEST_LINK);
+        let (_, message) = attempt.reply(patience).await.map_err(AppendError::Doubt)?;
         Ok(message)
     }
 
@@ -73,6 +90,10 @@ impl JetStreamLog {
     ) -> Result<Message, AppendError> {
         let (id, of) = (attempt.id(), batch.len());
         let (mut bytes, mut messages, mut ahead) = (0, 0, 0);
+        // From one sign of life to the next one message and what may be under way before it.
+        let largest = batch.iter().map(|draft| draft.payload.len()).max().unwrap_or(0);
+        let under_way = (CHECKPOINTS_AHEAD + 1) * (CHECKPOINT_BYTES + largest);
+        let patience = SILENCE + at_least(under_way, SLOWEST_LINK);
         for (draft, number) in batch.iter().zip(1..) {
             let headers = draft.batch_headers(&self.events, fence, &id, number, of);
             let payload = draft.payload.clone();
@@ -91,13 +112,13 @@ impl JetStreamLog {
             (bytes, messages) = (0, 0);
             ahead += 1;
             while number < of && ahead > CHECKPOINTS_AHEAD {
-                let (_, message) = attempt.reply(SILENCE).await.map_err(AppendError::Doubt)?;
+                let (_, message) = attempt.reply(patience).await.map_err(AppendError::Doubt)?;
                 self.staged(&message)?;
                 ahead -= 1;
             }
         }
         let stored: usize = batch.iter().map(|draft| draft.payload.len()).sum();
-        let patience = SILENCE + Duration::from_secs((stored / SLOWEST) as u64);
+        let patience = patience + at_least(stored, SLOWEST_DISK);
         loop {
             let (number, message) = attempt.reply(patience).await.map_err(AppendError::Doubt)?;
             if number == of {
@@ -145,4 +166,9 @@ impl JetStreamLog {
     fn subject(&self, draft: &Draft) -> String {
         Subject::Event(self.identity.name.clone(), draft.kind).to_string()
     }
+}
+
+/// The time that so many bytes take.
+fn at_least(bytes: usize, per_second: usize) -> Duration {
+    Duration::from_millis((bytes as u64).saturating_mul(1000) / per_second as u64)
 }

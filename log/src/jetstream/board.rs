@@ -2,12 +2,16 @@
 //!
 //! A consumer that is forgotten leaves an empty message under its subject: removing the
 //! message alone would be seen by nobody who follows the board.
+//!
+//! How long something has been there is the difference of two times of the server: of the message,
+//! and of the server's information or of a newer message.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
+use async_nats::datetime::DateTime;
 use async_nats::header::NATS_EXPECTED_STREAM;
 use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::response::Response;
@@ -15,13 +19,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tipline_proto::subject::Subject;
 use tipline_proto::{Announcement, ConsumerName, Lineage, Receipt};
+use tokio::time::Instant;
 
-use super::api::StreamRef;
+use super::api::age;
 use super::connect::Link;
 use super::feed::{self, Feed};
 use super::{JetStreamLog, consumers, error};
-use crate::error::LogError;
-use crate::spec::{Board, BoardFeed};
+use crate::board::{read_announcement, read_receipt};
+use crate::error::{LogError, error_chain};
+use crate::spec::{Board, BoardFeed, Unreadable};
 
 /// Time for the log to take a receipt.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -30,19 +36,32 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 enum Item {
     Receipt(Box<Receipt>),
     Primary(Box<Announcement>),
+    Unreadable(Unreadable),
     Forgotten,
     /// The newest claim that was trimmed away: no part of the board.
     Claim,
 }
 
-/// The newest of each subject, with its sequence in the stream.
-#[derive(Default)]
-struct Items(BTreeMap<String, (u64, Item)>);
+/// The newest message of a subject.
+struct Held {
+    /// In the stream.
+    sequence: u64,
+    /// When the server stored it.
+    time: DateTime,
+    item: Item,
+}
+
+/// The newest of each subject.
+struct Items {
+    log: Lineage,
+    held: BTreeMap<String, Held>,
+    /// A time of the server, and when it was that here.
+    now: (DateTime, Instant),
+}
 
 /// The board, and the changes to it.
 pub(super) struct JetStreamBoardFeed {
     link: Arc<Link>,
-    stream: String,
     items: Items,
     feed: Feed,
     /// Whether the board was not given out since it changed.
@@ -81,20 +100,37 @@ impl JetStreamLog {
     pub(super) async fn follow_items(&self) -> Result<JetStreamBoardFeed, LogError> {
         let (read_up_to, items) = self.read_items().await?;
         let feed = Feed::open(&self.link, &self.receipts, None, read_up_to + 1).await?;
-        let (link, stream) = (self.link.clone(), self.receipts.clone());
-        Ok(JetStreamBoardFeed { link, stream, items, feed, changed: true, failed: None })
+        let link = self.link.clone();
+        Ok(JetStreamBoardFeed { link, items, feed, changed: true, failed: None })
     }
 
     async fn read_items(&self) -> Result<(u64, Items), LogError> {
         let stream = self.receipt_stream();
-        let state = stream.subjects().await?.state;
-        let mut items = Items::default();
-        for subject in state.subjects.unwrap_or_default().into_keys() {
-            // Another one may be in its place by now, never none. The limit is one of each.
-            let Some(message) = stream.last(&subject).await? else { continue };
-            items.put(stream, &subject, message.sequence, message.payload)?;
+        let subjects = stream.subjects().await?;
+        self.compare(&subjects.config)?;
+        let now = (subjects.now, Instant::now());
+        let mut items = Items { log: self.identity.lineage, held: BTreeMap::new(), now };
+        for subject in subjects.state.subjects.unwrap_or_default().into_keys() {
+            match stream.last(&subject).await {
+                Ok(Some(message)) => {
+                    items.put(&subject, message.sequence, message.time, message.payload);
+                }
+                // Another one may be in its place by now, never none. The limit is one of each.
+                Ok(None) => {}
+                Err(LogError::Corrupt { source, .. }) => {
+                    let why = source.map_or_else(String::new, |source| error_chain(&*source));
+                    let consumer = match subject.parse() {
+                        Ok(Subject::Receipt(_, consumer)) => Some(consumer),
+                        _ => None,
+                    };
+                    let unreadable = Unreadable { place: subject.clone(), consumer, why };
+                    let item = Item::Unreadable(unreadable);
+                    items.held.insert(subject, Held { sequence: 0, time: now.0, item });
+                }
+                Err(error) => return Err(error),
+            }
         }
-        Ok((state.last_seq, items))
+        Ok((subjects.state.last_seq, items))
     }
 
     fn check_lineage(&self, said: Lineage) -> Result<(), LogError> {
@@ -106,6 +142,7 @@ impl JetStreamLog {
     }
 
     async fn post(&self, subject: Subject, payload: Bytes) -> Result<(), LogError> {
+        self.check_since_connected().await?;
         let mut inbox = self.postings.lock().await;
         let mut attempt = inbox.begin(&self.link, "put a receipt")?;
         let mut headers = HeaderMap::new();
@@ -126,29 +163,31 @@ impl JetStreamLog {
 
 impl Items {
     /// Puts a message in the place of an older one. Whether the board changed.
-    fn put(
-        &mut self,
-        stream: StreamRef<'_>,
-        subject: &str,
-        sequence: u64,
-        payload: Bytes,
-    ) -> Result<bool, LogError> {
-        if self.0.get(subject).is_some_and(|(held, _)| *held >= sequence) {
-            return Ok(false);
+    fn put(&mut self, subject: &str, sequence: u64, time: DateTime, payload: Bytes) -> bool {
+        if self.held.get(subject).is_some_and(|held| held.sequence >= sequence) {
+            return false;
         }
-        let item = Item::decode(stream, subject, sequence, payload)?;
+        let item = Item::read(self.log, subject, payload);
         let changed = !matches!(item, Item::Claim);
-        self.0.insert(subject.to_owned(), (sequence, item));
-        Ok(changed)
+        self.held.insert(subject.to_owned(), Held { sequence, time, item });
+        changed
     }
 
-    /// Sorted by consumer, as the subjects are.
     fn board(&self) -> Board {
         let mut board = Board::default();
-        for (_, item) in self.0.values() {
+        let since = self.now.1.elapsed();
+        for Held { time, item, .. } in self.held.values() {
+            let heard = age(self.now.0, *time) + since;
             match item {
-                Item::Receipt(receipt) => board.receipts.push(Receipt::clone(receipt)),
-                Item::Primary(said) => board.primary = Some(Announcement::clone(said)),
+                Item::Receipt(receipt) => {
+                    board.heard.insert(receipt.consumer.clone(), heard);
+                    board.receipts.push(Receipt::clone(receipt));
+                }
+                Item::Primary(said) => {
+                    board.primary = Some(Announcement::clone(said));
+                    board.primary_heard = Some(heard);
+                }
+                Item::Unreadable(unreadable) => board.unreadable.push(unreadable.clone()),
                 Item::Forgotten | Item::Claim => {}
             }
         }
@@ -158,32 +197,22 @@ impl Items {
 }
 
 impl Item {
-    fn decode(
-        stream: StreamRef<'_>,
-        subject: &str,
-        sequence: u64,
-        payload: Bytes,
-    ) -> Result<Self, LogError> {
-        let subject: Subject =
-            subject.parse().map_err(|error: tipline_proto::subject::UnknownSubject| {
-                stream.wrong(sequence, error.to_string())
-            })?;
-        let damaged = |error| stream.damaged(sequence, error);
-        match subject {
-            Subject::Receipt(..) if payload.is_empty() => Ok(Item::Forgotten),
-            Subject::Receipt(_, consumer) => {
-                let receipt = Receipt::decode(payload).map_err(damaged)?;
-                if receipt.consumer != consumer {
-                    let why = format!("{} put a receipt for {consumer}", receipt.consumer);
-                    return Err(stream.wrong(sequence, why));
-                }
-                Ok(Item::Receipt(Box::new(receipt)))
+    fn read(log: Lineage, subject: &str, payload: Bytes) -> Self {
+        match subject.rsplit('.').take(2).collect::<Vec<_>>()[..] {
+            [_, "receipt"] if payload.is_empty() => Item::Forgotten,
+            [name, "receipt"] => match read_receipt(log, subject, name, payload) {
+                Ok(receipt) => Item::Receipt(Box::new(receipt)),
+                Err(unreadable) => Item::Unreadable(unreadable),
+            },
+            ["primary", _] => match read_announcement(log, subject, payload) {
+                Ok(said) => Item::Primary(Box::new(said)),
+                Err(unreadable) => Item::Unreadable(unreadable),
+            },
+            ["claim", _] => Item::Claim,
+            _ => {
+                let (place, why) = (subject.to_owned(), "it does not belong there".to_owned());
+                Item::Unreadable(Unreadable { place, consumer: None, why })
             }
-            Subject::Primary(_) => {
-                Ok(Item::Primary(Box::new(Announcement::decode(payload).map_err(damaged)?)))
-            }
-            Subject::Claim(_) => Ok(Item::Claim),
-            Subject::Event(..) => Err(stream.wrong(sequence, "an event among the receipts")),
         }
     }
 }
@@ -212,13 +241,16 @@ impl BoardFeed for JetStreamBoardFeed {
 
 impl JetStreamBoardFeed {
     fn take(&mut self, arrived: Result<feed::Arrival, LogError>) {
-        let put = arrived.and_then(|arrival| {
-            let stream = StreamRef { link: &self.link, name: &self.stream };
-            let message = arrival.message.message;
-            self.items.put(stream, message.subject.as_str(), arrival.sequence, message.payload)
-        });
-        match put {
-            Ok(changed) => self.changed |= changed,
+        match arrived {
+            Ok(arrival) => {
+                let message = arrival.message.message;
+                if arrival.is_newest {
+                    self.items.now = (arrival.time, Instant::now());
+                }
+                let subject = message.subject.as_str();
+                self.changed |=
+                    self.items.put(subject, arrival.sequence, arrival.time, message.payload);
+            }
             Err(error) => self.failed = Some(error),
         }
     }

@@ -83,6 +83,11 @@ impl Link {
         self.pulse.borrow().connected
     }
 
+    /// How often something may have been lost until now.
+    pub(super) fn loss_count(&self) -> u64 {
+        self.pulse.borrow().losses
+    }
+
     /// From now on.
     pub(super) fn losses(&self) -> Losses {
         let seen = self.pulse.borrow().losses;

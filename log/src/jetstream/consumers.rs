@@ -101,13 +101,17 @@ pub(super) async fn delete(link: &Link, stream: &str, name: &str) -> Result<(), 
     Ok(())
 }
 
-/// A consumer that is gone.
+/// Whether there is a consumer of this name, of whoever.
+pub(super) async fn is_taken(link: &Link, stream: &str, name: &str) -> Result<bool, LogError> {
+    Ok(!of_name(link, stream, name).await?.is_empty())
+}
+
+/// A consumer whose name another one has.
 pub(super) fn taken(link: &Link, name: &str) -> LogError {
     LogError::Unusable {
         place: link.place.clone(),
         why: format!(
-            "consumer {name} was deleted, or taken over by another one of the same name; give \
-             every consumer a name of its own"
+            "another one took the name of consumer {name}; give every consumer a name of its own"
         ),
         source: None,
     }

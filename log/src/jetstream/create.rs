@@ -29,6 +29,7 @@ pub(super) async fn create(
     identity: &LogIdentity,
     replicas: usize,
 ) -> Result<LogIdentity, LogError> {
+    check_server(link)?;
     let until = Instant::now() + MAKING;
     let mut ours = None;
     loop {
@@ -153,7 +154,13 @@ async fn make(link: &Link, config: &Config) -> Result<(), LogError> {
 }
 
 /// A server that will not make a stream says so with codes of all kinds, 500 included.
+///
+/// One that misses servers for the replicas may only not know of them yet, or again: a peer counts
+/// as offline for a while after it was away.
 fn refusal(link: &Link, what: &str, error: async_nats::jetstream::Error) -> LogError {
+    if error.error_code() == ErrorCode::CLUSTER_NO_PEERS && is_offline(&error) {
+        return link.unavailable(what, Some(Box::new(error)));
+    }
     match error.code() {
         400..=407 | 410..=428 | 500 => LogError::Unusable {
             place: link.place.clone(),
@@ -162,6 +169,10 @@ fn refusal(link: &Link, what: &str, error: async_nats::jetstream::Error) -> LogE
         },
         _ => error::of_api(&link.place, what, error),
     }
+}
+
+fn is_offline(error: &async_nats::jetstream::Error) -> bool {
+    error.to_string().contains("offline")
 }
 
 fn exists(link: &Link, found: &LogIdentity) -> LogError {

@@ -108,6 +108,24 @@ mod tests {
     }
 
     #[test]
+    fn an_append_says_why_the_server_does_not_take_it() {
+        let reasons = [
+            (503, 10077, "maximum bytes exceeded"),
+            (500, 10047, "insufficient storage resources available"),
+            (400, 10054, "message size exceeds maximum allowed"),
+        ];
+        for (code, err_code, why) in reasons {
+            let text = format!(r#"{{"code":{code},"err_code":{err_code},"description":"{why}"}}"#);
+            let error = of_append("p", serde_json::from_str(&text).unwrap());
+            let (AppendError::Doubt(inner) | AppendError::Refused(inner)) = error else {
+                panic!("{why} is not a conflict")
+            };
+            let told = crate::error::error_chain(&inner);
+            assert!(told.contains(why) && told.contains(&err_code.to_string()), "{told}");
+        }
+    }
+
+    #[test]
     fn a_missing_stream_is_not_found() {
         assert!(matches!(of_api("p", "w", error(404, 10059)), LogError::NotFound { .. }));
         assert!(matches!(of_api("p", "w", error(500, 10074)), LogError::Unusable { .. }));

@@ -4,11 +4,13 @@
 //! fits here. Its memory of what was acknowledged is not relied upon. Whatever may have been
 //! lost on the way ends the feed, so that what came through it is always without a hole. A
 //! disconnect, messages dropped here, a jump in the consumer's numbers, a heartbeat that
-//! stays away, and, while nothing comes, a server that says it sent more than arrived.
+//! stays away, and, while nothing comes, a server that says it sent more than arrived, or has more
+//! and does not send it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::datetime::DateTime;
 use async_nats::jetstream::consumer::pull::{self, MessagesErrorKind};
 use async_nats::jetstream::consumer::{Info, PullConsumer};
 use async_nats::jetstream::{ErrorCode, Message};
@@ -43,7 +45,7 @@ pub(super) struct Feed {
     trouble: Option<ReadError>,
     /// How many messages have arrived; the server numbers them from 1.
     arrived: u64,
-    /// What `arrived` was when the server said that it had sent more.
+    /// What `arrived` was when the server said that it had sent more, or had more to send.
     suspected: Option<u64>,
     ask_at: Instant,
 }
@@ -62,6 +64,10 @@ pub(super) struct Arrival {
     pub(super) message: Message,
     /// Its sequence in the stream.
     pub(super) sequence: u64,
+    /// When the server stored it.
+    pub(super) time: DateTime,
+    /// Whether the stream had no newer one when it was sent.
+    pub(super) is_newest: bool,
 }
 
 impl Feed {
@@ -131,16 +137,19 @@ impl Feed {
             Some(Err(error)) => return self.stop(ReadError::Interrupted(error)),
             None => return self.stop(ReadError::Ended),
         };
-        let (number, sequence, again) = match message.info() {
-            Ok(info) => (info.consumer_sequence, info.stream_sequence, info.delivered > 1),
+        let info = match message.info() {
+            Ok(info) => info,
             Err(error) => return self.stop(ReadError::Unnumbered(error)),
         };
+        let (number, sequence, again) =
+            (info.consumer_sequence, info.stream_sequence, info.delivered > 1);
+        let (time, is_newest) = (info.published, info.pending == 0);
         if number != self.arrived + 1 {
             return self.stop(ReadError::Gap(number));
         }
         self.arrived = number;
         self.ask_at = Instant::now() + QUIET;
-        (!again).then_some(Arrival { message, sequence })
+        (!again).then_some(Arrival { message, sequence, time, is_newest })
     }
 
     fn stop(&mut self, trouble: ReadError) -> Option<Arrival> {
@@ -154,7 +163,7 @@ impl Feed {
             Some(ReadError::Interrupted(error))
                 if error.kind() == MessagesErrorKind::ConsumerDeleted =>
             {
-                Some(self.gone())
+                Some(self.gone().await)
             }
             _ => self.ask_info().await.err().filter(|error| !error.is_retryable()),
         };
@@ -175,15 +184,21 @@ impl Feed {
         }
     }
 
-    /// Nothing came for a while: is that because nothing was sent?
+    /// Nothing came for a while: is that because nothing was sent, and nothing is to be sent?
     async fn ask(&mut self) -> Result<(), LogError> {
         let info = self.ask_info().await?;
-        let lost = info.delivered.consumer_sequence > self.arrived;
-        if lost && self.suspected == Some(self.arrived) {
-            return Err(self.link.unavailable("follow: messages were lost on the way", None));
+        // A server may have messages for a consumer and not deliver them, although it is asked to.
+        // Another consumer gets them.
+        let waits = info.num_pending > 0 || info.delivered.consumer_sequence > self.arrived;
+        if waits && self.suspected == Some(self.arrived) {
+            let what = match info.delivered.consumer_sequence > self.arrived {
+                true => "follow: messages were lost on the way",
+                false => "follow: the server has messages and does not send them",
+            };
+            return Err(self.link.unavailable(what, None));
         }
-        self.suspected = lost.then_some(self.arrived);
-        self.ask_at = Instant::now() + if lost { UNDER_WAY } else { QUIET };
+        self.suspected = waits.then_some(self.arrived);
+        self.ask_at = Instant::now() + if waits { UNDER_WAY } else { QUIET };
         Ok(())
     }
 
@@ -193,15 +208,24 @@ impl Feed {
         let subject = format!("CONSUMER.INFO.{stream}.{name}");
         match self.link.ask("ask for a consumer", subject, &json!({})).await? {
             Ok(info) => Ok(info),
-            Err(error) if error.error_code() == ErrorCode::CONSUMER_NOT_FOUND => Err(self.gone()),
+            Err(error) if error.error_code() == ErrorCode::CONSUMER_NOT_FOUND => {
+                Err(self.gone().await)
+            }
             Err(error) => Err(error::of_api(&self.link.place, "read a consumer's state", error)),
         }
     }
 
-    /// The consumer is gone. One without a name goes with the server that had it.
-    fn gone(&self) -> LogError {
+    /// The consumer is gone. Only if another one has its name, that is for good. Otherwise the
+    /// server lost it, or somebody deleted it, as `forget` does. One without a name goes with the
+    /// server that had it.
+    async fn gone(&self) -> LogError {
+        let stream = &self.consumer.cached_info().stream_name;
         match &self.name {
-            Some(name) => consumers::taken(&self.link, name),
+            Some(name) => match consumers::is_taken(&self.link, stream, name).await {
+                Ok(true) => consumers::taken(&self.link, name),
+                Ok(false) => self.link.unavailable("follow: the consumer was deleted", None),
+                Err(error) => error,
+            },
             None => self.link.unavailable("follow: the passing consumer is gone", None),
         }
     }

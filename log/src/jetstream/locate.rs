@@ -4,13 +4,16 @@
 //! entry of index `i` that is known to be at sequence `s` puts a bound on every other: index
 //! `i + n` is at `s + n` or after it. In a log without large events the first look finds it.
 //!
-//! An entry of a lower epoch after a higher claim is void. None should ever be there; a
-//! search that meets one goes by the valid entry before it.
+//! An entry of a lower epoch after a higher claim is void. None should ever be there. So are the
+//! first parts of an event whose rest was lost, see [`super::cut`]. A search that meets what is
+//! void goes by the valid entry before it.
 
 use async_nats::jetstream::message::StreamMessage;
 use bytes::Bytes;
-use tipline_proto::{Assembler, Entry};
+use tipline_proto::subject::Part;
+use tipline_proto::{Assembler, Entry, Head};
 
+use super::api::StreamRef;
 use super::reread::Reread;
 use super::{JetStreamLog, parts};
 use crate::error::LogError;
@@ -26,6 +29,22 @@ pub(super) struct EntryLocation {
     /// Sequence of its last message.
     pub(super) end: u64,
     last: Bytes,
+}
+
+/// What a message belongs to.
+enum Found {
+    Entry(EntryLocation),
+    /// The first parts of an event, from this sequence on, without the rest.
+    Cut {
+        start: u64,
+    },
+}
+
+impl EntryLocation {
+    /// What its last message says of it.
+    pub(super) fn head(&self, stream: StreamRef<'_>) -> Result<Head, LogError> {
+        Head::decode(self.last.clone()).map_err(|error| stream.damaged(self.end, error))
+    }
 }
 
 /// The oldest entry that is there in full, and the tail.
@@ -54,26 +73,36 @@ impl JetStreamLog {
         loop {
             // In this order: the oldest message is never after the tail. Of an empty stream it
             // is number 0, and it may hold something by now.
-            let first = self.event_stream().info().await?.state.first_sequence.max(1);
+            let info = self.event_stream().info().await?;
+            self.compare(&info.config)?;
+            let first = info.state.first_sequence.max(1);
             let tail = self.read_tail().await?;
-            if tail.fence == 0 {
+            if tail.position.index == 0 {
                 return Ok(Bounds { oldest: None, tail });
             }
-            if let Some(oldest) = self.whole_from(first).await? {
+            if let Some(oldest) = self.whole_from(first, tail.fence).await? {
                 return Ok(Bounds { oldest: Some(oldest), tail });
             }
             reread.again(&self.link, "read the oldest entry: it keeps changing").await?;
         }
     }
 
-    /// The first entry that is there in full, if the oldest message has this sequence; `None`
-    /// if it was trimmed away meanwhile.
-    async fn whole_from(&self, first: u64) -> Result<Option<EntryLocation>, LogError> {
-        match self.location_at(first).await? {
-            // Trimming in the middle of a large event leaves some of its parts.
-            Some(location) if location.start < first => self.location_at(location.end + 1).await,
-            location => Ok(location),
+    /// The first entry that is there in full, if the oldest message has this sequence, and the
+    /// newest is `last`; `None` if it was trimmed away meanwhile.
+    async fn whole_from(&self, first: u64, last: u64) -> Result<Option<EntryLocation>, LogError> {
+        let mut sequence = first;
+        while sequence <= last {
+            match self.found_at(sequence).await? {
+                // Trimming in the middle of a large event leaves some of its parts.
+                Some(Found::Entry(location)) if location.start < first => {
+                    sequence = location.end + 1;
+                }
+                Some(Found::Entry(location)) => return Ok(Some(location)),
+                Some(Found::Cut { .. }) => sequence += 1,
+                None => break,
+            }
         }
+        Ok(None)
     }
 
     /// Finds the entry of this index.
@@ -133,7 +162,14 @@ impl JetStreamLog {
     ) -> Result<EntryLocation, LogError> {
         let mut sequence = sequence;
         while sequence >= first {
-            let Some(location) = self.location_at(sequence).await? else { break };
+            let location = match self.found_at(sequence).await? {
+                Some(Found::Entry(location)) => location,
+                Some(Found::Cut { start }) => {
+                    sequence = start.saturating_sub(1);
+                    continue;
+                }
+                None => break,
+            };
             if !self.is_void(&location, tail).await? {
                 return Ok(location);
             }
@@ -161,28 +197,56 @@ impl JetStreamLog {
         Ok(location.epoch < epoch_then)
     }
 
-    /// The entry that the message with this sequence is of; `None` if it is not held.
-    async fn location_at(&self, sequence: u64) -> Result<Option<EntryLocation>, LogError> {
-        let Some(mut message) = self.event_stream().message(sequence).await? else {
+    /// What the message with this sequence is of; `None` if it is not held.
+    async fn found_at(&self, sequence: u64) -> Result<Option<Found>, LogError> {
+        let Some(message) = self.event_stream().message(sequence).await? else {
             return Ok(None);
         };
-        let part = parts::read(&message.headers)
-            .map_err(|error| self.event_stream().wrong(sequence, error.to_string()))?;
-        let (mut start, mut end) = (sequence, sequence);
-        if let Some((part, _)) = part {
-            start = sequence.saturating_sub(u64::from(part.number() - 1));
-            end = sequence + u64::from(part.of() - part.number());
+        let Some((part, said)) = self.part_of(&message)? else {
+            return self.entry_at(sequence, message).map(|entry| Some(Found::Entry(entry)));
+        };
+        let start = sequence.saturating_sub(u64::from(part.number() - 1));
+        let end = sequence + u64::from(part.of() - part.number());
+        let last = match part.is_last() {
+            true => message,
+            false => match self.last_part(end).await? {
+                Some(last) => last,
+                None => return Ok(Some(Found::Cut { start })),
+            },
+        };
+        // Parts of one event are one after the other: another message is there if the rest of it
+        // was lost.
+        if self.part_of(&last)?.is_none_or(|(last, index)| !last.is_last() || index != said) {
+            return Ok(Some(Found::Cut { start }));
         }
-        if end != sequence {
-            message = self.held(end).await?;
-        }
-        let head = self.head_of(&message)?;
-        let (index, epoch) = (head.position.index, head.epoch);
-        if part.is_some_and(|(_, said)| said != index) {
-            let why = format!("it is said to be of another entry than {index}");
+        let entry = self.entry_at(start, last)?;
+        if said != entry.index {
+            let why = format!("it is said to be of another entry than {}", entry.index);
             return Err(self.event_stream().wrong(sequence, why));
         }
-        Ok(Some(EntryLocation { index, epoch, start, end, last: message.payload }))
+        Ok(Some(Found::Entry(entry)))
+    }
+
+    /// The entry from this sequence on, whose last message this is.
+    fn entry_at(&self, start: u64, last: StreamMessage) -> Result<EntryLocation, LogError> {
+        let head = self.head_of(&last)?;
+        let (index, epoch) = (head.position.index, head.epoch);
+        Ok(EntryLocation { index, epoch, start, end: last.sequence, last: last.payload })
+    }
+
+    pub(super) fn part_of(&self, message: &StreamMessage) -> Result<Option<(Part, u64)>, LogError> {
+        parts::read(&message.headers)
+            .map_err(|error| self.event_stream().wrong(message.sequence, error.to_string()))
+    }
+
+    /// The message where an event's last part should be; `None` if the log ends before it.
+    async fn last_part(&self, sequence: u64) -> Result<Option<StreamMessage>, LogError> {
+        let stream = self.event_stream();
+        match stream.message(sequence).await? {
+            None if stream.info().await?.state.last_sequence < sequence => Ok(None),
+            None => self.held(sequence).await.map(Some),
+            found => Ok(found),
+        }
     }
 
     /// A message that must be there, because another part of its event is, unless the event

@@ -14,7 +14,10 @@
 //!
 //! # Limits
 //! nats-server 2.12 or newer. Messages of at most 8 MiB are written, whatever the server
-//! takes; a larger event becomes several. An event takes at most 1,000 messages.
+//! takes; a larger event becomes several. An event takes at most 1,000 messages. The link to the
+//! server carries at least 1 MiB (8 Mbit) a second: over a slower one an append is given up before
+//! it can be there. With messages of 1 MiB a unit is in doubt after 2 to 14 s without a sign of
+//! life.
 //!
 //! A tail is as new as the leader that reports it. A leader that was cut off from the others,
 //! and does not know yet, may report an old one for up to ten seconds. Nothing can be appended
@@ -26,6 +29,7 @@ mod board;
 mod connect;
 mod consumers;
 mod create;
+mod cut;
 mod error;
 mod feed;
 mod inbox;
@@ -35,6 +39,7 @@ mod options;
 mod parts;
 mod preflight;
 mod reread;
+mod same;
 mod streams;
 mod subscribe;
 mod tail;
@@ -46,13 +51,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tipline_proto::subject::{events_stream, receipts_stream};
-use tipline_proto::{Announcement, ConsumerName, Entry, Lineage, LogIdentity, Receipt};
+use tipline_proto::{Announcement, ConsumerName, Entry, Head, Lineage, LogIdentity, Receipt};
 use tokio::sync::Mutex;
 
 use self::api::StreamRef;
 use self::connect::Link;
+use self::cut::Unfinished;
 use self::inbox::Inbox;
 pub use self::options::{JetStreamOptions, Login};
+use self::same::KnownAt;
 use crate::error::{AppendError, LogError};
 use crate::preflight::Preflight;
 use crate::spec::{
@@ -74,6 +81,8 @@ pub struct JetStreamLog {
     /// Name of the stream of the receipts.
     receipts: String,
     monitor: Vec<String>,
+    unfinished: Unfinished,
+    known_at: KnownAt,
     /// One append at a time.
     acknowledgements: Mutex<Inbox>,
     /// One receipt or announcement at a time.
@@ -141,6 +150,8 @@ impl JetStreamLog {
             events: events_stream(&identity.name),
             receipts: receipts_stream(&identity.name),
             monitor: options.monitor.clone(),
+            unfinished: Unfinished::default(),
+            known_at: KnownAt::default(),
             identity,
         })
     }
@@ -203,6 +214,11 @@ impl Reader for JetStreamLog {
         let bounds = self.bounds().await?;
         let location = self.locate(&bounds, index).await?;
         self.fetch(&location).await
+    }
+
+    async fn head(&self, index: u64) -> Result<Head, LogError> {
+        let bounds = self.bounds().await?;
+        self.locate(&bounds, index).await?.head(self.event_stream())
     }
 
     async fn subscribe(

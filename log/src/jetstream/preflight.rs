@@ -60,18 +60,14 @@ impl JetStreamLog {
         if read >= replicas.max(1) {
             return;
         }
-        let known = format!("sync_interval: read from {read} of {replicas} servers");
-        if replicas >= ENOUGH_REPLICAS {
-            found.good(format!("{known}; the others are as durable as they were set up"));
-        } else {
-            found.shortfall(
-                known,
-                "the server may acknowledge up to two minutes before it fsyncs: a power loss \
-                 takes what it acknowledged since",
-                "set `sync_interval: always` in its jetstream block, and give its monitoring \
-                 address so that this can be checked",
-            );
-        }
+        found.shortfall(
+            "sync-interval-unknown",
+            format!("sync_interval: read from {read} of {replicas} servers"),
+            "a server may acknowledge up to two minutes before it fsyncs: a power loss of as many \
+             servers as decide takes what they acknowledged since",
+            "set `sync_interval: always` in the jetstream block of every server, and give their \
+             monitoring addresses so that this can be checked",
+        );
     }
 }
 
@@ -80,6 +76,7 @@ fn check_server(found: &mut Preflight, server: &Server) {
         return found.good(format!("sync_interval: always on {}", server.name));
     }
     found.shortfall(
+        "sync-interval",
         format!("sync_interval: {} s on {}", server.sync_interval().as_secs(), server.name),
         "a power loss takes what was acknowledged since the last fsync",
         "set `sync_interval: always` in the server's jetstream block",
@@ -97,6 +94,7 @@ fn check_version(found: &mut Preflight, version: &str) {
         return found.good(format!("server: {version}"));
     }
     found.shortfall(
+        "server-version",
         format!("server: {version}"),
         "if its storage is encrypted, compaction can damage blocks of it",
         "use 2.12.12, 2.14.3 or a newer one",
@@ -109,6 +107,7 @@ fn check_common(found: &mut Preflight, config: &Config) {
         found,
         config.storage == StorageType::File,
         Expectation {
+            name: "memory-storage",
             line: format!("{stream}: storage: {:?}", config.storage),
             risk: "a restart of the servers loses everything",
             remedy: "storage cannot be changed: create the log again",
@@ -118,6 +117,7 @@ fn check_common(found: &mut Preflight, config: &Config) {
         found,
         config.num_replicas >= ENOUGH_REPLICAS,
         Expectation {
+            name: if config.num_replicas == 2 { "two-replicas" } else { "single-replica" },
             line: format!("{stream}: replicas: {}", config.num_replicas),
             risk: "a disk that fails takes what is on it alone",
             remedy: "use a cluster of three servers or more, and three replicas",
@@ -128,6 +128,7 @@ fn check_common(found: &mut Preflight, config: &Config) {
         found,
         !compressed,
         Expectation {
+            name: "compression",
             line: format!("{stream}: compression: {}", if compressed { "s2" } else { "none" }),
             risk: "compaction of compressed blocks has damaged them in several versions",
             remedy: "set the stream's compression to none",
@@ -138,6 +139,7 @@ fn check_common(found: &mut Preflight, config: &Config) {
         found,
         !buffered,
         Expectation {
+            name: "async-persist",
             line: format!("{stream}: persist_mode: {}", if buffered { "async" } else { "default" }),
             risk: "messages are acknowledged before they are written, whatever sync_interval says",
             remedy: "create the log again: the mode cannot be changed",
@@ -152,28 +154,18 @@ fn check_events(found: &mut Preflight, config: &Config) {
         found,
         limits,
         Expectation {
+            name: "retention",
             line: format!("{stream}: retention: {:?}", config.retention),
             risk: "acknowledged messages are removed before others have read them",
             remedy: "create the log again, with limits retention",
         },
     );
-    let endless = config.max_messages <= 0
-        && config.max_bytes <= 0
-        && config.max_age.is_zero()
-        && config.max_messages_per_subject <= 0;
-    expect(
-        found,
-        endless,
-        Expectation {
-            line: format!("{stream}: limits: {}", if endless { "none" } else { "some" }),
-            risk: "a limit removes old entries, or refuses new ones, whether they are backed up or not",
-            remedy: "remove max_msgs, max_bytes, max_age and max_msgs_per_subject from the stream",
-        },
-    );
+    check_limits(found, config);
     expect(
         found,
         config.discard == DiscardPolicy::New,
         Expectation {
+            name: "discard",
             line: format!("{stream}: discard: {:?}", config.discard),
             risk: "where a limit is reached, the oldest entries are removed silently",
             remedy: "set the stream's discard policy to new",
@@ -183,6 +175,7 @@ fn check_events(found: &mut Preflight, config: &Config) {
         found,
         config.deny_delete,
         Expectation {
+            name: "deny-delete",
             line: format!("{stream}: deny_delete: {}", config.deny_delete),
             risk: "anyone with access can remove single entries",
             remedy: "deny_delete cannot be set later: create the log again",
@@ -192,6 +185,7 @@ fn check_events(found: &mut Preflight, config: &Config) {
         found,
         config.allow_atomic_publish,
         Expectation {
+            name: "atomic-publish",
             line: format!("{stream}: allow_atomic: {}", config.allow_atomic_publish),
             risk: "batches and large events cannot be appended",
             remedy: "allow atomic publishing on the stream",
@@ -202,11 +196,38 @@ fn check_events(found: &mut Preflight, config: &Config) {
         found,
         unlimited,
         Expectation {
+            name: "max-msg-size",
             line: format!("{stream}: max_msg_size: {}", config.max_message_size),
             risk: "messages that the server takes are refused by the stream",
             remedy: "remove max_msg_size from the stream: the server's max_payload is the limit",
         },
     );
+}
+
+fn check_limits(found: &mut Preflight, config: &Config) {
+    let age = config.max_age.as_secs();
+    let limits = [
+        ("max-msgs", "max_msgs", config.max_messages.to_string(), config.max_messages > 0),
+        ("max-bytes", "max_bytes", config.max_bytes.to_string(), config.max_bytes > 0),
+        ("max-age", "max_age", format!("{age} s"), !config.max_age.is_zero()),
+        (
+            "max-msgs-per-subject",
+            "max_msgs_per_subject",
+            config.max_messages_per_subject.to_string(),
+            config.max_messages_per_subject > 0,
+        ),
+    ];
+    if limits.iter().all(|(.., is_set)| !is_set) {
+        return found.good(format!("{}: limits: none", config.name));
+    }
+    for (name, setting, value, _) in limits.into_iter().filter(|(.., is_set)| *is_set) {
+        found.shortfall(
+            name,
+            format!("{}: {setting}: {value}", config.name),
+            "a limit removes old entries, or refuses new ones, whether they are backed up or not",
+            format!("remove {setting} from the stream"),
+        );
+    }
 }
 
 fn check_receipts(found: &mut Preflight, config: &Config) {
@@ -216,6 +237,7 @@ fn check_receipts(found: &mut Preflight, config: &Config) {
         found,
         one && config.max_age.is_zero(),
         Expectation {
+            name: "receipts-kept",
             line: format!("{}: max_msgs_per_subject: {per_subject}", config.name),
             risk: "the newest receipt of a consumer is refused, or forgotten",
             remedy: "set max_msgs_per_subject to 1, discard to old, and no max_age",
@@ -228,6 +250,7 @@ fn check_payload(found: &mut Preflight, max_payload: usize) {
     let largest_event = max_payload.saturating_mul(MAX_UNIT_MESSAGES - 1);
     if largest_event < MAX_PAYLOAD_BYTES {
         return found.shortfall(
+            "max-payload",
             line,
             format!(
                 "events of over {largest_event} bytes cannot be appended, and stop the primary"
@@ -240,14 +263,15 @@ fn check_payload(found: &mut Preflight, max_payload: usize) {
 }
 
 struct Expectation {
+    name: &'static str,
     line: String,
     risk: &'static str,
     remedy: &'static str,
 }
 
 fn expect(found: &mut Preflight, is_so: bool, expectation: Expectation) {
-    let Expectation { line, risk, remedy } = expectation;
-    if is_so { found.good(line) } else { found.shortfall(line, risk, remedy) }
+    let Expectation { name, line, risk, remedy } = expectation;
+    if is_so { found.good(line) } else { found.shortfall(name, line, risk, remedy) }
 }
 
 #[cfg(test)]

@@ -126,7 +126,7 @@ impl JetStreamSubscription {
     }
 
     fn assemble(&mut self, arrival: Arrival) -> Result<Option<Ready>, LogError> {
-        let Arrival { message, sequence } = arrival;
+        let Arrival { message, sequence, .. } = arrival;
         let message = message.message;
         let stream = StreamRef { link: &self.link, name: &self.stream };
         let part = match &message.headers {
@@ -142,7 +142,16 @@ impl JetStreamSubscription {
             let what = "follow: an event was trimmed away before all of it came";
             return Err(self.link.unavailable(what, None));
         }
-        if number != expected {
+        if number == 1 && expected > 1 {
+            // The rest of them was lost, and the log went on after them.
+            tracing::warn!(
+                stream = self.stream,
+                message = sequence,
+                parts = self.assembler.len(),
+                "the log has the first parts of an event whose rest was lost; they are void"
+            );
+            self.assembler = Assembler::default();
+        } else if number != expected {
             let why = format!("it is part {number} of an event, where part {expected} was due");
             return Err(stream.wrong(sequence, why));
         }

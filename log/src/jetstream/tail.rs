@@ -1,13 +1,12 @@
 //! The tail, from the leader.
 
-use async_nats::header::{NATS_BATCH_COMMIT, NATS_BATCH_ID, NATS_BATCH_SEQUENCE};
 use async_nats::jetstream::message::StreamMessage;
-use async_nats::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use tipline_proto::subject::Subject;
 use tipline_proto::{Entry, Event, Head, Kind, OutboxId};
 
 use super::api::StreamRef;
+use super::cut::{End, within_batch};
 use super::reread::Reread;
 use super::{JetStreamLog, parts};
 use crate::error::LogError;
@@ -46,11 +45,13 @@ impl JetStreamLog {
     /// The newest unit and the claim that it is under are asked for at once, so that a writer that
     /// appends after it has a chance while others do, too. The log may grow between the two
     /// answers, as fast as it likes. A claim that came in between is the newer tail. Only what
-    /// was trimmed away in between is looked for again.
+    /// was trimmed away in between is looked for again. Whether it is still this log is asked with
+    /// them.
     pub(super) async fn read_tail(&self) -> Result<Tail, LogError> {
         let mut reread = Reread::begin();
         loop {
-            let (end, claim) = tokio::try_join!(self.newest_unit(), self.newest_claim())?;
+            let asked = (self.end(), self.newest_claim(), self.check_same());
+            let (end, claim, ()) = tokio::try_join!(asked.0, asked.1, asked.2)?;
             let tail = match end {
                 Some(end) => self.tail_at(&end, claim).await?,
                 None => self.tail_of_nothing().await?,
@@ -62,21 +63,20 @@ impl JetStreamLog {
         }
     }
 
-    /// The tail, if this is the newest unit's last message, and this a claim that is not older
-    /// than the log was before; `None` if they do not belong together.
-    async fn tail_at(
-        &self,
-        end: &StreamMessage,
-        claim: Option<Claim>,
-    ) -> Result<Option<Tail>, LogError> {
-        let head = self.head_of(end)?;
+    /// The tail, if this is the log's end, and this a claim that is not older than the log was
+    /// before; `None` if they do not belong together.
+    async fn tail_at(&self, end: &End, claim: Option<Claim>) -> Result<Option<Tail>, LogError> {
+        let Some(message) = &end.message else {
+            return Ok(Some(Tail { fence: end.fence, ..Tail::origin(&self.identity) }));
+        };
+        let head = self.head_of(message)?;
         let claim = match claim.filter(|claim| claim.epoch >= head.epoch) {
             Some(claim) => Some(claim),
             // It was asked for too early.
             None => self.newest_claim().await?,
         };
         if let Some(claim) = &claim
-            && claim.sequence > end.sequence
+            && claim.sequence > end.fence
         {
             if !claim.ends_unit {
                 return Ok(None);
@@ -95,24 +95,51 @@ impl JetStreamLog {
                 None => {
                     let why = "the claim of its epoch is gone: something other than Tipline's \
                                retention removed messages before it";
-                    return Err(self.event_stream().wrong(end.sequence, why));
+                    return Err(self.event_stream().wrong(message.sequence, why));
                 }
             },
         };
-        if claim.epoch == head.epoch {
-            return Ok(Some(tail_of(&head, &claim, end.sequence)));
+        let head = self.under(&claim, message, head).await?;
+        Ok(Some(tail_of(&head, &claim, end.fence)))
+    }
+
+    /// The newest entry of the claim's epoch, at or before this one. One of a lower epoch after the
+    /// claim is void, for the tail as for readers.
+    async fn under(
+        &self,
+        claim: &Claim,
+        newest: &StreamMessage,
+        head: Head,
+    ) -> Result<Head, LogError> {
+        let (mut message, mut head) = (newest.clone(), head);
+        while head.epoch < claim.epoch {
+            tracing::warn!(
+                place = %self.link.place, index = head.position.index, epoch = head.epoch,
+                "the log ends with a void entry, written after a newer claim: something other \
+                 than Tipline's primary wrote it"
+            );
+            let parts = self.part_of(&message)?.map_or(1, |(part, _)| u64::from(part.of()));
+            let before = self.end_at(message.sequence.saturating_sub(parts)).await?;
+            let Some(before) = before.and_then(|end| end.message) else { break };
+            head = self.head_of(&before)?;
+            message = before;
+        }
+        if head.epoch == claim.epoch {
+            return Ok(head);
         }
         let why = format!(
             "an entry of epoch {} after the claim of epoch {}: something other than \
              Tipline's primary wrote it",
             head.epoch, claim.epoch
         );
-        Err(self.event_stream().wrong(end.sequence, why))
+        Err(self.event_stream().wrong(message.sequence, why))
     }
 
     /// The origin, if nothing was ever stored; `None` if there is something by now.
     async fn tail_of_nothing(&self) -> Result<Option<Tail>, LogError> {
-        let state = self.event_stream().info().await?.state;
+        let info = self.event_stream().info().await?;
+        self.compare(&info.config)?;
+        let state = info.state;
         match state.last_sequence {
             0 => Ok(Some(Tail::origin(&self.identity))),
             last if state.messages == 0 => {
@@ -122,23 +149,26 @@ impl JetStreamLog {
         }
     }
 
-    /// The last message of the newest unit; `None` if nothing is stored, or it was trimmed away.
+    /// The end of the log; `None` if nothing is stored, or it was trimmed away.
     ///
     /// A server stores the messages of an atomic batch one by one, and readers may look in
-    /// between. Then the rest is certain to come, and is waited for. Once messages of another
-    /// batch are there, the first one is complete, and ends before that other one begins.
-    async fn newest_unit(&self) -> Result<Option<StreamMessage>, LogError> {
+    /// between. Then the rest is about to come, and is waited for. Once messages of another
+    /// batch are there, the first one is over, and ends before that other one begins. A rest that
+    /// does not come at all was lost: see [`super::cut`].
+    async fn end(&self) -> Result<Option<End>, LogError> {
         let stream = self.event_stream();
         let (mut reread, mut first) = (Reread::begin(), None);
         loop {
             let Some(message) = stream.last(">").await? else { return Ok(None) };
             let Some((batch, number)) = within_batch(&message.headers) else {
-                return Ok(Some(message));
+                return Ok(Some(End { fence: message.sequence, message: Some(message) }));
             };
             if first.get_or_insert_with(|| batch.clone()) != &batch {
-                return stream.message(message.sequence.saturating_sub(number)).await;
+                return self.end_at(message.sequence.saturating_sub(number)).await;
             }
-            reread.again(&self.link, "read the newest unit: its rest is not stored").await?;
+            if self.is_cut_off(&message, &batch, &mut reread).await? {
+                return self.end_at(message.sequence).await;
+            }
         }
     }
 
@@ -166,14 +196,6 @@ impl JetStreamLog {
     pub(super) fn claims(&self) -> String {
         Subject::Event(self.identity.name.clone(), Kind::EpochStarted).to_string()
     }
-}
-
-/// The name of the batch that continues after this message, and the message's number in it,
-/// from 1.
-fn within_batch(headers: &HeaderMap) -> Option<(HeaderValue, u64)> {
-    let batch = headers.get(NATS_BATCH_ID).filter(|_| headers.get(NATS_BATCH_COMMIT).is_none())?;
-    let number = headers.get(NATS_BATCH_SEQUENCE)?.as_str().parse().ok()?;
-    Some((batch.clone(), number))
 }
 
 fn tail_of(head: &Head, claim: &Claim, fence: u64) -> Tail {

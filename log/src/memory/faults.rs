@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use tipline_proto::Lineage;
+
 use super::MemoryLog;
 
 /// What the next append meets.
@@ -46,9 +49,24 @@ impl MemoryLog {
         self.shared.board.send_replace(());
     }
 
+    /// Deletes the log, and creates another one under the same name, with this lineage. Every handle
+    /// on the old one answers [`crate::LogError::WrongLog`] from now on.
+    pub fn recreate(&self, lineage: Lineage) {
+        self.shared.state().recreated = Some(lineage);
+        self.shared.entries.send_replace(());
+        self.shared.board.send_replace(());
+    }
+
     /// Loses every entry after `last`, as a broker that did not fsync what it acknowledged.
     pub fn truncate(&self, last: u64) {
         self.shared.state().truncate(last);
+    }
+
+    /// Puts bytes in the place of the receipt of `name`, as a consumer of a later version, or
+    /// something other than Tipline, may.
+    pub fn garble_receipt(&self, name: &str, bytes: impl Into<Bytes>) {
+        self.shared.state().garble(name, bytes.into());
+        self.shared.board.send_replace(());
     }
 
     /// Every subscription that is open now meets this fault.

@@ -1,7 +1,7 @@
 //! A log in memory, for simulation and tests. Nothing in it is durable.
 //!
-//! It keeps every promise of the traits except durability, has no I/O and no clock, and does
-//! nothing by chance. What goes wrong in a real log goes wrong here on demand:
+//! It keeps every promise of the traits except durability, has no I/O and no clock but tokio's, and
+//! does nothing by chance. What goes wrong in a real log goes wrong here on demand:
 //! [`MemoryLog::fail_append`], [`MemoryLog::set_available`], [`MemoryLog::truncate`],
 //! [`MemoryLog::fail_delivery`].
 
@@ -82,6 +82,10 @@ impl Shared {
     /// The state, if the log is not made unavailable.
     fn reach(&self, what: &str) -> Result<MutexGuard<'_, State>, LogError> {
         let state = self.state();
+        if let Some(found) = state.recreated {
+            let expected = self.identity.lineage;
+            return Err(LogError::WrongLog { place: self.place(), expected, found });
+        }
         if state.available { Ok(state) } else { Err(self.unavailable(what)) }
     }
 
@@ -117,7 +121,10 @@ impl Appender for MemoryLog {
         }
         let doubt =
             || AppendError::Doubt(self.shared.unavailable("appending; a fault was asked for"));
-        let mut state = self.shared.reach("appending").map_err(AppendError::Doubt)?;
+        let mut state = self.shared.reach("appending").map_err(|error| match error {
+            error @ LogError::WrongLog { .. } => AppendError::Refused(error),
+            error => AppendError::Doubt(error),
+        })?;
         state.store_late();
         let result = match fault {
             None | Some(AppendFault::Delayed(_)) => state.store(after, unit),
@@ -142,6 +149,7 @@ impl Appender for MemoryLog {
         let mut found = Preflight::default();
         found.good("order: every append names the tail it expects");
         found.shortfall(
+            "memory-storage",
             "storage: memory",
             "everything is lost when the process ends",
             "use it for tests and simulation only",
@@ -202,7 +210,7 @@ impl Receipts for MemoryLog {
 
     async fn announce(&self, announcement: &Announcement) -> Result<(), LogError> {
         self.shared.check_lineage(announcement.lineage)?;
-        self.shared.reach("announcing")?.primary = Some(announcement.clone());
+        self.shared.reach("announcing")?.announce(announcement);
         self.shared.board.send_replace(());
         Ok(())
     }
@@ -214,7 +222,7 @@ impl Receipts for MemoryLog {
     }
 
     async fn board(&self) -> Result<Board, LogError> {
-        Ok(self.shared.reach("reading the board")?.board())
+        Ok(self.shared.reach("reading the board")?.board(self.shared.identity.lineage))
     }
 
     async fn follow_board(&self) -> Result<Box<dyn BoardFeed>, LogError> {

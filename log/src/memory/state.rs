@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
 use tipline_proto::limits::{MAX_APPLY_BYTES, MAX_APPLY_EVENTS};
-use tipline_proto::{Announcement, ConsumerName, Entry, LogIdentity, Receipt, split};
+use tipline_proto::{Announcement, ConsumerName, Entry, Lineage, LogIdentity, Receipt, split};
+use tokio::time::Instant;
 
 use super::MAX_MESSAGE_BYTES;
 use super::faults::{AppendFault, DeliveryFault};
+use crate::board::read_receipt;
 use crate::error::AppendError;
 use crate::spec::{Board, Extent, Tail};
 
@@ -17,10 +20,15 @@ pub(super) struct State {
     entries: Vec<Entry>,
     /// The tails before the first entry held, after it, and after each one after.
     tails: Vec<Tail>,
-    receipts: BTreeMap<ConsumerName, Receipt>,
-    pub(super) primary: Option<Announcement>,
+    /// With when they were put, by tokio's clock.
+    receipts: BTreeMap<ConsumerName, (Receipt, Instant)>,
+    /// What something else put in the place of a receipt.
+    garbled: BTreeMap<String, Bytes>,
+    primary: Option<(Announcement, Instant)>,
     /// How often each consumer has subscribed: only the newest subscription continues.
     generations: BTreeMap<ConsumerName, u64>,
+    /// The lineage of the log that is in the place of this one.
+    pub(super) recreated: Option<Lineage>,
     pub(super) available: bool,
     pub(super) append_faults: VecDeque<AppendFault>,
     /// An append that arrives with the next one.
@@ -35,8 +43,10 @@ impl State {
             entries: Vec::new(),
             tails: vec![Tail::origin(identity)],
             receipts: BTreeMap::new(),
+            garbled: BTreeMap::new(),
             primary: None,
             generations: BTreeMap::new(),
+            recreated: None,
             available: true,
             append_faults: VecDeque::new(),
             late: None,
@@ -128,18 +138,35 @@ impl State {
     }
 
     pub(super) fn put_receipt(&mut self, receipt: &Receipt) {
-        self.receipts.insert(receipt.consumer.clone(), receipt.clone());
+        self.garbled.remove(receipt.consumer.as_str());
+        self.receipts.insert(receipt.consumer.clone(), (receipt.clone(), Instant::now()));
+    }
+
+    pub(super) fn garble(&mut self, name: &str, bytes: Bytes) {
+        self.receipts.retain(|held, _| held.as_str() != name);
+        self.garbled.insert(name.to_owned(), bytes);
+    }
+
+    pub(super) fn announce(&mut self, said: &Announcement) {
+        self.primary = Some((said.clone(), Instant::now()));
     }
 
     pub(super) fn forget(&mut self, consumer: &ConsumerName) {
+        self.garbled.remove(consumer.as_str());
         self.receipts.remove(consumer);
     }
 
-    pub(super) fn board(&self) -> Board {
+    pub(super) fn board(&self, log: Lineage) -> Board {
+        let heard = self.receipts.iter().map(|(name, (_, at))| (name.clone(), at.elapsed()));
+        let unreadable = self.garbled.iter().filter_map(|(name, bytes)| {
+            read_receipt(log, &format!("the receipt of {name}"), name, bytes.clone()).err()
+        });
         Board {
-            receipts: self.receipts.values().cloned().collect(),
-            primary: self.primary.clone(),
-            ..Board::default()
+            receipts: self.receipts.values().map(|(receipt, _)| receipt.clone()).collect(),
+            primary: self.primary.as_ref().map(|(said, _)| said.clone()),
+            heard: heard.collect(),
+            primary_heard: self.primary.as_ref().map(|(_, at)| at.elapsed()),
+            unreadable: unreadable.collect(),
         }
     }
 }

@@ -117,9 +117,11 @@ impl BoardFeed for MemoryFeed {
             self.changed.mark_unchanged();
             let board = {
                 let state = self.log.state();
-                state.available.then(|| state.board())
+                state.available.then(|| state.board(self.log.identity.lineage))
             };
-            if let Some(board) = board.filter(|board| self.shown.as_ref() != Some(board)) {
+            let is_new =
+                |board: &Board| !self.shown.as_ref().is_some_and(|b| b.says_the_same(board));
+            if let Some(board) = board.filter(is_new) {
                 self.shown = Some(board.clone());
                 return Ok(board);
             }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tipline_proto::{Chain, Entry, Event, Hash, Label, Lineage, LogIdentity, Position, Timestamp};
 use tokio::time::Instant;
 
@@ -23,6 +24,10 @@ impl Fixture for Memory {
 
     async fn open(&self) -> Arc<dyn Log> {
         Arc::new(self.0.lock().unwrap().clone().unwrap())
+    }
+
+    async fn garble_receipt(&self, name: &str, bytes: Bytes) {
+        self.0.lock().unwrap().as_ref().unwrap().garble_receipt(name, bytes);
     }
 
     fn max_message(&self) -> usize {

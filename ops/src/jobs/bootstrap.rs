@@ -70,6 +70,10 @@ impl Bootstrap {
         progress: &watch::Sender<RestoreProgress>,
         stop: &CancellationToken,
     ) -> Result<Filled, RestoreError> {
+        // A store that is there needs no place to answer.
+        if let Err(RestoreError::NotEmpty { .. }) = store().check_free() {
+            return Ok(Filled::AlreadyThere);
+        }
         let mut attempt = 1;
         loop {
             let settings = RestoreSettings {

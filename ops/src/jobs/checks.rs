@@ -149,8 +149,10 @@ async fn due(
     every: Duration,
     clock: &Clock,
 ) -> Result<Duration, CheckError> {
-    let (newest, _) = Record::newest(at, check).await?;
-    let age = newest.map(|record| clock().since(record.time()));
+    // One of a time to come says nothing of when the next is due.
+    let now = clock();
+    let newest = Record::newest(at, check, now).await?.newest;
+    let age = newest.map(|record| now.since(record.time()));
     Ok(age.map_or(Duration::ZERO, |age| every.saturating_sub(age)))
 }
 

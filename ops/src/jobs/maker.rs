@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tipline_backup::{
-    CheckpointError, CheckpointId, Checkpoints, Destination, DestinationError, Job, Manifest,
+    CheckpointError, CheckpointId, Checkpoints, Destination, DestinationError, Job, Listed,
+    Manifest,
 };
 use tipline_consumer::{Frozen, StoreHandle};
 use tipline_log::Clock;
@@ -161,14 +162,49 @@ impl CheckpointRun {
         let created = (self.maker.clock.0)();
         let manifest = set.create(&self.maker.store, created, &self.job).await?;
         if let Some(to) = upload {
-            // There and back.
-            self.job.begin("uploading", manifest.bytes().saturating_mul(2));
-            set.upload(&manifest, &to, self.job.throttle()).await.map_err(|source| {
-                let (id, place) = (manifest.id.clone(), to.place().to_owned());
-                CheckpointFailure::NotUploaded { id, place, source }
-            })?;
+            self.upload(&set, &manifest, &to).await?;
         }
         Ok(manifest)
+    }
+
+    /// Uploads the newest checkpoint of the set, if that was ordered, and it is not there. Durable
+    /// on return.
+    ///
+    /// # Errors
+    /// See [`CheckpointFailure`].
+    pub async fn upload_newest(self) -> Result<(), CheckpointFailure> {
+        let Some(to) = self.order.upload.as_deref().map(open_location).transpose()? else {
+            return Ok(());
+        };
+        let set = self.order.set()?;
+        let listed = match set.list().await {
+            Ok(listed) => listed,
+            // None was ever made.
+            Err(CheckpointError::Destination(_)) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let newest = listed.into_iter().find_map(|listed| match listed {
+            Listed::Whole(manifest) => Some(manifest),
+            Listed::Corrupt { .. } => None,
+        });
+        match newest {
+            Some(manifest) => self.upload(&set, &manifest, &to).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn upload(
+        &self,
+        set: &Checkpoints,
+        manifest: &Manifest,
+        to: &Checkpoints,
+    ) -> Result<(), CheckpointFailure> {
+        // There and back.
+        self.job.begin("uploading", manifest.bytes().saturating_mul(2));
+        set.upload(manifest, to, self.job.throttle()).await.map_err(|source| {
+            let (id, place) = (manifest.id.clone(), to.place().to_owned());
+            CheckpointFailure::NotUploaded { id, place, source }
+        })
     }
 }
 

@@ -5,6 +5,8 @@ mod checks;
 mod maker;
 mod merge;
 mod schedule;
+#[cfg(test)]
+mod tests;
 
 pub use bootstrap::{Bootstrap, Filled};
 pub use checks::{CheckJob, CheckSchedule, DrillStore};

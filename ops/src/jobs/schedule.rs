@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tipline_backup::{CheckpointError, Checkpoints, Keep, Listed, Manifest, Throttle};
+use tipline_backup::{CheckpointError, Checkpoints, Keep, Listed, Throttle};
 use tipline_log::{Clock, error_chain};
 use tokio::time::sleep;
 
@@ -25,51 +25,85 @@ pub struct CheckpointSchedule {
 }
 
 impl CheckpointSchedule {
-    /// Makes checkpoints for ever. A failure is logged, and tried again.
+    /// Makes checkpoints for ever. A failure is logged, and tried again: also the upload of the
+    /// newest one, at the start and until it is there.
     pub async fn run(self, maker: &Arc<CheckpointMaker>, clock: &Clock) {
         let Self { every, order, keep } = self;
+        let again = AGAIN.min(every);
+        let mut is_sent = order.upload.is_none();
         loop {
+            if !is_sent {
+                let sent = send_newest(&order, maker).await;
+                is_sent = sent.is_ok();
+                sent.unwrap_or_else(|error| tell(&order, &error, again));
+            }
             let made = match checkpoint_set(&order.checkpoints) {
                 Ok(set) => {
-                    sleep(due(&set, every, clock).await).await;
+                    let wait = due(&set, every, clock).await;
+                    if !is_sent && wait > again {
+                        sleep(again).await;
+                        continue;
+                    }
+                    sleep(wait).await;
                     once(&set, &order, &keep, maker, clock).await
                 }
                 Err(error) => Err(error.into()),
             };
             if let Err(error) = made {
-                let again = AGAIN.min(every);
-                tracing::error!(
-                    set = order.checkpoints,
-                    error = error_chain(&error),
-                    "no checkpoint was made; trying again in {} s",
-                    again.as_secs()
-                );
+                is_sent = is_sent && !matches!(error, CheckpointFailure::NotUploaded { .. });
+                tell(&order, &error, again);
                 sleep(again).await;
             }
         }
     }
 }
 
+fn tell(order: &CheckpointOrder, error: &CheckpointFailure, again: Duration) {
+    let (set, again, chain) = (&order.checkpoints, again.as_secs(), error_chain(error));
+    match error {
+        // Somebody asked for one.
+        CheckpointFailure::Checkpoint(CheckpointError::InUse { .. }) => {}
+        CheckpointFailure::NotUploaded { .. } => {
+            tracing::error!(set, error = chain, "not uploaded; trying again in {again} s");
+        }
+        _ => {
+            tracing::error!(set, error = chain, "no checkpoint was made; trying again in {again} s")
+        }
+    }
+}
+
+/// Uploads the newest checkpoint, unless it is there.
+pub(super) async fn send_newest(
+    order: &CheckpointOrder,
+    maker: &Arc<CheckpointMaker>,
+) -> Result<(), CheckpointFailure> {
+    match maker.begin(order.clone()) {
+        Ok(begun) => begun.upload_newest().await,
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// How long until the next one. A set that cannot be listed fails again when a checkpoint is made.
 async fn due(set: &Checkpoints, every: Duration, clock: &Clock) -> Duration {
-    let listed = set.list().await.unwrap_or_default();
+    let (listed, now) = (set.list().await.unwrap_or_default(), clock());
     let created = listed.iter().filter_map(|listed| match listed {
-        Listed::Whole(manifest) => Some(manifest.created),
+        // One of a time to come says nothing of when the next is due.
+        Listed::Whole(manifest) => Some(manifest.created).filter(|created| *created <= now),
         Listed::Corrupt { .. } => None,
     });
-    let age = created.max().map(|newest| clock().since(newest));
+    let age = created.max().map(|newest| now.since(newest));
     age.map_or(Duration::ZERO, |age| every.saturating_sub(age))
 }
 
-async fn once(
+pub(super) async fn once(
     set: &Checkpoints,
     order: &CheckpointOrder,
     keep: &Keep,
     maker: &Arc<CheckpointMaker>,
     clock: &Clock,
 ) -> Result<(), CheckpointFailure> {
-    let made: Manifest = match maker.begin(order.clone()) {
-        Ok(begun) => begun.run().await?,
+    let made = match maker.begin(order.clone()) {
+        Ok(begun) => begun.run().await,
         // Somebody asked for one: then there is one.
         Err(CheckpointError::InUse { .. }) => {
             sleep(Duration::from_secs(1)).await;
@@ -77,10 +111,20 @@ async fn once(
         }
         Err(error) => return Err(error.into()),
     };
-    tracing::info!(
-        checkpoint = %made.id, set = order.checkpoints, bytes = made.bytes(),
-        "made a checkpoint at {}", made.cursor.position
-    );
-    set.expire(keep, clock(), Some(&made.id), &Throttle::none()).await?;
+    let id = match &made {
+        Ok(made) => {
+            tracing::info!(
+                checkpoint = %made.id, set = order.checkpoints, bytes = made.bytes(),
+                "made a checkpoint at {}", made.cursor.position
+            );
+            &made.id
+        }
+        // It was made. Older ones expire, whatever becomes of its copy.
+        Err(CheckpointFailure::NotUploaded { id, .. }) => id,
+        Err(_) => return made.map(drop),
+    };
+    let expired = set.expire(keep, clock(), Some(id), &Throttle::none()).await;
+    made?;
+    expired?;
     Ok(())
 }

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use tipline_backup::{Check, Destination, Record};
-use tipline_log::error_chain;
+use tipline_backup::{Check, Destination, Newest, Record};
+use tipline_log::{Clock, error_chain};
 use tipline_proto::Timestamp;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use super::finding::{Finding, Kind};
 use super::fleet::CheckView;
+use super::liveness::{CLOCK_TOLERANCE, ahead, later};
 use crate::text::age;
 
 /// Destinations do not change often.
@@ -33,29 +35,34 @@ pub struct ExpectedCheck {
 pub struct CheckState {
     place: String,
     check: Check,
-    /// The newest one, and the newest that found nothing wrong; or why that is not known.
-    found: Result<(Option<Record>, Option<Record>), String>,
+    /// The newest records, or why they are not known.
+    found: Result<Newest, String>,
     /// How often it is expected.
     expected: Option<Duration>,
 }
 
 /// Reads the records now, and again each minute for as long as there is a receiver.
-pub async fn follow_checks(expected: Vec<ExpectedCheck>) -> watch::Receiver<Vec<CheckState>> {
-    let (newest, states) = watch::channel(read(&expected).await);
+pub async fn follow_checks(
+    expected: Vec<ExpectedCheck>,
+    clock: Clock,
+) -> watch::Receiver<Vec<CheckState>> {
+    let (newest, states) = watch::channel(read(&expected, &clock).await);
     if !expected.is_empty() {
         tokio::spawn(async move {
             while !newest.is_closed() {
                 sleep(AGAIN).await;
-                newest.send_replace(read(&expected).await);
+                newest.send_replace(read(&expected, &clock).await);
             }
         });
     }
     states
 }
 
-async fn read(expected: &[ExpectedCheck]) -> Vec<CheckState> {
+async fn read(expected: &[ExpectedCheck], clock: &Clock) -> Vec<CheckState> {
     // At once: each may have to be waited for.
-    let reading: Vec<_> = expected.iter().cloned().map(|one| tokio::spawn(read_one(one))).collect();
+    let until = later(clock(), CLOCK_TOLERANCE);
+    let one = |one: &ExpectedCheck| tokio::spawn(read_one(one.clone(), until));
+    let reading: Vec<_> = expected.iter().map(one).collect();
     let mut states = Vec::new();
     for one in reading {
         states.extend(one.await);
@@ -63,25 +70,38 @@ async fn read(expected: &[ExpectedCheck]) -> Vec<CheckState> {
     states
 }
 
-async fn read_one(expected: ExpectedCheck) -> CheckState {
+async fn read_one(expected: ExpectedCheck, until: Timestamp) -> CheckState {
     let ExpectedCheck { destination, check, every } = expected;
-    let found = match timeout(PATIENCE, Record::newest(&destination, check)).await {
+    let found = match timeout(PATIENCE, Record::newest(&destination, check, until)).await {
         Ok(found) => found.map_err(|error| error_chain(&error)),
         Err(_) => Err(format!("it has not answered for {} s", PATIENCE.as_secs())),
     };
     CheckState { place: destination.place().to_owned(), check, found, expected: every }
 }
 
-/// What [`crate::Fleet`] shows of the checks, and what to remind of: pure.
-pub fn review_checks(states: &[CheckState], now: Timestamp) -> (Vec<CheckView>, Vec<String>) {
-    let views = states.iter().map(|state| state.view(now)).collect();
-    let reminders = states.iter().filter_map(|state| state.reminder(now)).collect();
-    (views, reminders)
+/// What the records of checks say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CheckReview {
+    /// What [`crate::Fleet`] shows of the checks.
+    pub views: Vec<CheckView>,
+    /// What to remind of, one sentence each.
+    pub reminders: Vec<String>,
+    /// What is wrong with the records.
+    pub findings: Vec<Finding>,
+}
+
+/// What the records of checks say: pure.
+pub fn review_checks(states: &[CheckState], now: Timestamp) -> CheckReview {
+    CheckReview {
+        views: states.iter().map(|state| state.view(now)).collect(),
+        reminders: states.iter().filter_map(|state| state.reminder(now)).collect(),
+        findings: states.iter().filter_map(|state| state.clock(now)).collect(),
+    }
 }
 
 impl CheckState {
     fn view(&self, now: Timestamp) -> CheckView {
-        let (newest, well) = self.found.clone().unwrap_or_default();
+        let Newest { newest, succeeded: well, .. } = self.found.clone().unwrap_or_default();
         let age = |record: &Option<Record>| Some(now.since(record.as_ref()?.time()));
         CheckView {
             place: self.place.clone(),
@@ -101,7 +121,7 @@ impl CheckState {
             Check::Verify => "verified",
             Check::Drill => "drilled",
         };
-        let (newest, well) = match &self.found {
+        let Newest { newest, succeeded: well, .. } = match &self.found {
             Ok(found) => found,
             Err(why) => return Some(format!("whether {place} was {done} is not known: {why}")),
         };
@@ -119,16 +139,25 @@ impl CheckState {
             format!("{place} was {done} {ago} ago, expected within {expected_text}")
         })
     }
+
+    /// A record of a time to come hides nothing, and whoever wrote it is to be put right.
+    fn clock(&self, now: Timestamp) -> Option<Finding> {
+        let record = self.found.as_ref().ok()?.ahead.as_ref()?;
+        let (place, check) = (&self.place, self.check.as_str());
+        let by = age(ahead(record.time(), now)?);
+        let text = format!("a {check} of {place} was recorded by a clock that is ahead by {by}");
+        Some(Finding::degraded(Kind::CheckClock, place, text))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use tipline_backup::{Check, Record};
+    use tipline_backup::{Check, Newest, Record};
     use tipline_proto::Timestamp;
 
-    use super::{CheckState, review_checks};
+    use super::{CheckReview, CheckState, review_checks};
 
     const HOUR: u64 = 3_600_000_000;
 
@@ -138,24 +167,41 @@ mod tests {
         Some(Record { time_us, ok, index: 7, summary })
     }
 
-    fn told(found: Result<(Option<Record>, Option<Record>), String>, hours: u64) -> Vec<String> {
+    fn reviewed(found: Result<Newest, String>, hours: u64) -> CheckReview {
         let (place, expected) = ("dir:b".to_owned(), Some(Duration::from_secs(hours * 3600)));
         let looked = CheckState { place, check: Check::Verify, found, expected };
-        let (views, reminders) = review_checks(&[looked], Timestamp::from_micros(1000 * HOUR));
-        assert_eq!((views.len(), views[0].check), (1, "verify"));
-        reminders
+        let review = review_checks(&[looked], Timestamp::from_micros(1000 * HOUR));
+        assert_eq!((review.views.len(), review.views[0].check), (1, "verify"));
+        review
+    }
+
+    fn found(newest: Option<Record>, succeeded: Option<Record>) -> Result<Newest, String> {
+        Ok(Newest { newest, succeeded, ahead: None })
     }
 
     #[test]
     fn what_is_old_missing_or_not_well_is_reminded_of_and_nothing_else() {
-        assert_eq!(told(Ok((record(3, true), record(3, true))), 4), Vec::<String>::new());
-        let old = told(Ok((record(5, true), record(5, true))), 4);
+        let told = |found, hours| reviewed(found, hours).reminders;
+        assert_eq!(told(found(record(3, true), record(3, true)), 4), Vec::<String>::new());
+        let old = told(found(record(5, true), record(5, true)), 4);
         assert_eq!(old, ["dir:b was verified 5 h ago, expected within 4 h"]);
-        let never = told(Ok((None, None)), 4);
+        let never = told(found(None, None), 4);
         assert_eq!(never, ["dir:b was never verified: tipline verify --from dir:b"]);
-        let bad = told(Ok((record(1, false), record(3, true))), 4);
+        let bad = told(found(record(1, false), record(3, true)), 4);
         assert_eq!(bad, ["the last verify of dir:b, 60 min ago: a segment is damaged"]);
         let away = told(Err("it does not answer".into()), 4);
         assert_eq!(away, ["whether dir:b was verified is not known: it does not answer"]);
+    }
+
+    #[test]
+    fn a_record_of_a_time_to_come_is_a_finding_and_hides_nothing() {
+        let mut ahead = record(0, true).unwrap();
+        ahead.time_us += 8 * HOUR;
+        let newest = Newest { newest: record(1, false), succeeded: None, ahead: Some(ahead) };
+        let CheckReview { views, reminders, findings } = reviewed(Ok(newest), 4);
+        assert_eq!(views[0].ok, Some(false));
+        assert_eq!(reminders, ["the last verify of dir:b, 60 min ago: a segment is damaged"]);
+        let texts: Vec<_> = findings.iter().map(|finding| finding.text.as_str()).collect();
+        assert_eq!(texts, ["a verify of dir:b was recorded by a clock that is ahead by 8 h"]);
     }
 }

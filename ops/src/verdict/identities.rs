@@ -9,6 +9,8 @@ use tipline_proto::Timestamp;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use super::finding::{Finding, Kind};
+use super::liveness::ahead;
 use crate::text::age;
 
 /// Backups of identities are checked again after this. Keys change seldom.
@@ -27,26 +29,36 @@ pub async fn follow_identities(
     destination: Destination,
     max_age: Duration,
     clock: Clock,
-) -> watch::Receiver<Vec<String>> {
-    let (newest, reminders) = watch::channel(read(&destination, max_age, &clock).await);
+) -> watch::Receiver<IdentityReview> {
+    let (newest, review) = watch::channel(read(&destination, max_age, &clock).await);
     tokio::spawn(async move {
         while !newest.is_closed() {
             sleep(AGAIN).await;
             newest.send_replace(read(&destination, max_age, &clock).await);
         }
     });
-    reminders
+    review
 }
 
-async fn read(destination: &Destination, max_age: Duration, clock: &Clock) -> Vec<String> {
+async fn read(destination: &Destination, max_age: Duration, clock: &Clock) -> IdentityReview {
     let place = destination.place();
     let listing = async { Identities::at(destination.clone(), Keys::default())?.list().await };
     let why = match timeout(PATIENCE, listing).await {
-        Ok(Ok(backups)) => return identity_reminders(place, backups, clock(), max_age),
+        Ok(Ok(backups)) => return review_identities(place, backups, clock(), max_age),
         Ok(Err(error)) => error_chain(&error),
         Err(_) => format!("{place} has not answered for {} s", PATIENCE.as_secs()),
     };
-    vec![format!("whether identities of nodes are backed up is not known: {why}")]
+    let unknown = format!("whether identities of nodes are backed up is not known: {why}");
+    IdentityReview { reminders: vec![unknown], findings: Vec::new() }
+}
+
+/// What the backups of identities say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IdentityReview {
+    /// What to remind of, one sentence each.
+    pub reminders: Vec<String>,
+    /// What is wrong with the backups.
+    pub findings: Vec<Finding>,
 }
 
 /// The backups of one node.
@@ -74,25 +86,37 @@ pub fn backups_by_node(backups: Vec<IdentityBackup>) -> Vec<NodeBackups> {
     kept.into_iter().map(|(name, backups)| NodeBackups { name, backups }).collect()
 }
 
-/// What to remind of, one sentence each: pure. Nothing if every node's newest backup is young enough.
-pub fn identity_reminders(
+/// What the backups at a destination say: pure. Nothing if every node's newest backup is young
+/// enough.
+pub fn review_identities(
     place: &str,
     backups: Vec<IdentityBackup>,
     now: Timestamp,
     max_age: Duration,
-) -> Vec<String> {
+) -> IdentityReview {
     let kept = backups_by_node(backups);
     if kept.is_empty() {
-        return vec![format!(
-            "no identity of a node is backed up at {place}: tipline identity backup"
-        )];
+        let none =
+            format!("no identity of a node is backed up at {place}: tipline identity backup");
+        return IdentityReview { reminders: vec![none], findings: Vec::new() };
     }
     let old = kept.iter().filter(|kept| kept.age(now) > max_age);
     let sentence = |kept: &NodeBackups| {
         let (name, age) = (&kept.name, age(kept.age(now)));
         format!("the newest backup of the identity of {name} at {place} is {age} old")
     };
-    old.map(sentence).collect()
+    let clock = |kept: &NodeBackups| {
+        let (name, by) = (&kept.name, age(ahead(kept.backups.first()?.time, now)?));
+        let text = format!(
+            "the newest backup of the identity of {name} at {place} was made by a clock that is \
+             ahead by {by}"
+        );
+        Some(Finding::degraded(Kind::IdentityClock, &name.to_string(), text))
+    };
+    IdentityReview {
+        reminders: old.map(sentence).collect(),
+        findings: kept.iter().filter_map(clock).collect(),
+    }
 }
 
 #[cfg(test)]
@@ -102,7 +126,7 @@ mod tests {
     use tipline_backup::IdentityBackup;
     use tipline_proto::Timestamp;
 
-    use super::{backups_by_node, identity_reminders};
+    use super::{backups_by_node, review_identities};
 
     const DAY: u64 = 86_400_000_000;
     const NOW: Timestamp = Timestamp::from_micros(20_000 * DAY);
@@ -116,7 +140,7 @@ mod tests {
     #[test]
     fn none_at_all_is_reminded_of() {
         assert_eq!(
-            identity_reminders("dir:keys", vec![], NOW, MAX_AGE),
+            review_identities("dir:keys", vec![], NOW, MAX_AGE).reminders,
             ["no identity of a node is backed up at dir:keys: tipline identity backup"]
         );
     }
@@ -125,8 +149,21 @@ mod tests {
     fn an_old_one_is_reminded_of_unless_there_is_a_newer_one_of_the_same_node() {
         let all = vec![backup("a", 1), backup("c", 90), backup("b", 91), backup("a", 400)];
         assert_eq!(
-            identity_reminders("dir:keys", all, NOW, MAX_AGE),
+            review_identities("dir:keys", all, NOW, MAX_AGE).reminders,
             ["the newest backup of the identity of b at dir:keys is 91 days old"]
+        );
+    }
+
+    #[test]
+    fn one_of_a_time_to_come_is_a_finding() {
+        let mut ahead = backup("a", 0);
+        ahead.time = Timestamp::from_micros(NOW.as_micros() + 3 * DAY);
+        let review = review_identities("dir:keys", vec![ahead], NOW, MAX_AGE);
+        assert_eq!(review.reminders, Vec::<String>::new());
+        assert_eq!(
+            review.findings[0].text,
+            "the newest backup of the identity of a at dir:keys was made by a clock that is ahead \
+             by 3 days"
         );
     }
 

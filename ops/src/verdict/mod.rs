@@ -2,18 +2,32 @@
 
 mod assess;
 mod checks;
+mod consumer;
+mod expectation;
+mod finding;
 mod fleet;
 mod identities;
+mod liveness;
 mod look;
+mod primary;
+mod seen;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use assess::{Seen, Thresholds, assess, unreadable};
-pub use checks::{CheckState, ExpectedCheck, follow_checks, review_checks};
+pub use assess::{assess, unreadable};
+pub use checks::{CheckReview, CheckState, ExpectedCheck, follow_checks, review_checks};
+pub use expectation::Expectation;
+pub use finding::{Finding, Kind, Verdict};
 pub use fleet::{
-    CheckView, ConsumerView, Fleet, LogView, PrimaryView, ShortfallView, State, TipView, Verdict,
+    CheckView, ConsumerView, Fleet, LogView, PolicyView, PrimaryView, ShortfallView, State,
+    TipView, UnreadableView,
 };
 pub use identities::{
-    DEFAULT_IDENTITY_AGE, NodeBackups, backups_by_node, follow_identities, identity_reminders,
+    DEFAULT_IDENTITY_AGE, IdentityReview, NodeBackups, backups_by_node, follow_identities,
+    review_identities,
 };
+pub use liveness::{CLOCK_TOLERANCE, Listener, SignOfLife};
 pub use look::Observer;
+pub use seen::Seen;

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tipline_proto::limits::MAX_PAYLOAD_BYTES;
 use tipline_proto::{Event, Hash, Key, Label, LinkError, OutboxId, TransactionId};
 
-use super::{Outbox, OutboxError, Pending, Row};
+use super::{Outbox, OutboxError, Row, Waiting};
 
 /// The genesis of the chain that the outboxes under test belong to.
 pub fn genesis() -> Hash {
@@ -52,7 +52,7 @@ pub trait Subject {
     /// Enqueues and commits.
     fn enqueue(&mut self, event: &Event) -> Result<u64, OutboxError>;
     /// Sets how much may wait.
-    fn set_limits(&mut self, events: u64, bytes: u64);
+    fn set_limits(&mut self, events: u64, bytes: u64) -> Result<(), OutboxError>;
     /// The publisher's side.
     fn outbox(&mut self) -> &mut dyn Outbox;
 }
@@ -66,6 +66,10 @@ pub fn conforms<S: Subject>(new: impl Fn() -> S) {
     refuses_what_does_not_link(&mut new());
     refuses_what_is_no_event_of_a_node(&mut new());
     says_when_it_is_full(&mut new());
+    what_is_logged_does_not_count(&mut new());
+    an_event_fits_if_nothing_waits(&mut new());
+    limits_that_cannot_work_are_refused(&mut new());
+    counts_what_waits(&mut new());
 }
 
 /// Every outbox, however it is filled: gives these events, in any portions, again and again.
@@ -73,7 +77,9 @@ pub fn gives(outbox: &mut dyn Outbox, expected: &[Event]) -> Vec<Row> {
     let pending = outbox.pending().unwrap();
     let bytes = expected.iter().map(|event| event.payload().len() as u64).sum();
     let last = expected.len() as u64;
-    assert_eq!(pending, Pending { first: 1, last, bytes });
+    assert_eq!((pending.first, pending.last, pending.bytes), (1, last, bytes));
+    let oldest = outbox.read(0, 1, 0).unwrap().first().map(|row| row.time);
+    assert_eq!(outbox.waiting(0).unwrap(), Waiting { events: last, bytes, oldest });
     let all = outbox.read(0, usize::MAX, usize::MAX).unwrap();
     let events: Vec<_> = all.iter().map(|row| row.event.clone()).collect();
     assert_eq!(events, expected);
@@ -153,12 +159,17 @@ fn never_uses_a_sequence_twice(subject: &mut impl Subject) {
     outbox.trim(2).unwrap();
     outbox.trim(1).unwrap();
     let left = block(3, 0, 0).payload().len() as u64;
-    assert_eq!(outbox.pending().unwrap(), Pending { first: 3, last: 3, bytes: left });
+    let held = |outbox: &mut dyn Outbox| {
+        let pending = outbox.pending().unwrap();
+        assert_eq!(pending.counted_bytes, pending.bytes, "what is trimmed counts no more");
+        (pending.first, pending.last, pending.bytes)
+    };
+    assert_eq!(held(outbox), (3, 3, left));
     let trimmed = outbox.read(1, 1, 1).unwrap_err();
     assert!(matches!(trimmed, OutboxError::Trimmed { asked: 2, first: 3, .. }), "{trimmed}");
     assert_eq!(outbox.read(2, 1, 1).unwrap()[0].sequence, 3);
     outbox.trim(3).unwrap();
-    assert_eq!(outbox.pending().unwrap(), Pending { first: 4, last: 3, bytes: 0 });
+    assert_eq!(held(outbox), (4, 3, 0));
     assert_eq!(add(subject, 4), 4, "emptied, it still counts on");
     assert_eq!(subject.outbox().read(3, 1, 1).unwrap()[0].sequence, 4);
 }
@@ -200,7 +211,7 @@ fn refuses_what_is_no_event_of_a_node(subject: &mut impl Subject) {
 fn says_when_it_is_full(subject: &mut impl Subject) {
     let events = [block(1, 0, 0), block(2, 0, 0)];
     let each = events[0].payload().len() as u64;
-    subject.set_limits(2, 100);
+    subject.set_limits(2, 100).unwrap();
     fill(subject, &events);
     let expect_full = |subject: &mut dyn Subject| {
         let full = subject.enqueue(&block(3, 0, 0)).unwrap_err();
@@ -208,9 +219,80 @@ fn says_when_it_is_full(subject: &mut impl Subject) {
         assert_eq!(bytes, 2 * each);
     };
     expect_full(subject);
-    subject.set_limits(10, 3 * each - 1);
+    subject.set_limits(10, 3 * each - 1).unwrap();
     expect_full(subject);
     gives(subject.outbox(), &events);
     subject.outbox().trim(1).unwrap();
     assert_eq!(subject.enqueue(&block(3, 0, 0)).unwrap(), 3, "there is room again");
+}
+
+/// Logged rows that are kept are nobody's business but the publisher's: with limits far below what
+/// is kept the node goes on for ever.
+fn what_is_logged_does_not_count(subject: &mut impl Subject) {
+    let each = block(1, 0, 0).payload().len() as u64;
+    subject.set_limits(3, 3 * each).unwrap();
+    for height in 1..=9 {
+        assert_eq!(subject.enqueue(&block(height, 0, 0)).unwrap(), height);
+        subject.outbox().release(height).unwrap();
+    }
+    let outbox = subject.outbox();
+    let pending = outbox.pending().unwrap();
+    assert_eq!((pending.first, pending.last, pending.bytes), (1, 9, 9 * each), "all are kept");
+    assert_eq!((pending.released, pending.counted_bytes), (9, 0));
+    assert_eq!(outbox.read(0, 99, usize::MAX).unwrap().len(), 9, "and given out again");
+    outbox.release(5).unwrap();
+    outbox.trim(2).unwrap();
+    let pending = outbox.pending().unwrap();
+    assert_eq!((pending.first, pending.released, pending.counted_bytes), (3, 9, 0), "never back");
+    outbox.release(u64::MAX).unwrap();
+    assert_eq!(outbox.pending().unwrap().released, 9, "no further than there are rows");
+    for height in [10, 11] {
+        subject.enqueue(&block(height, 0, 0)).unwrap();
+    }
+    let full = subject.enqueue(&block(12, 0, 0)).unwrap_err();
+    let OutboxError::Full { events: 2, bytes, .. } = full else { panic!("{full:?}") };
+    let counted: u64 = [10, 11].iter().map(|h| block(*h, 0, 0).payload().len() as u64).sum();
+    assert_eq!(bytes, counted, "it says what is not logged");
+    assert_eq!(subject.outbox().pending().unwrap().counted_bytes, counted);
+    subject.outbox().trim(10).unwrap();
+    assert_eq!(subject.enqueue(&block(12, 0, 0)).unwrap(), 12, "trimmed is logged");
+    let pending = subject.outbox().pending().unwrap();
+    assert_eq!((pending.released, pending.counted_events()), (10, 2));
+}
+
+fn an_event_fits_if_nothing_waits(subject: &mut impl Subject) {
+    subject.set_limits(5, 1).unwrap();
+    subject.enqueue(&block(1, 0, 0)).unwrap();
+    let full = subject.enqueue(&block(2, 0, 0)).unwrap_err();
+    assert!(matches!(full, OutboxError::Full { events: 1, .. }), "{full:?}");
+    subject.outbox().release(1).unwrap();
+    assert_eq!(subject.enqueue(&block(2, 0, 0)).unwrap(), 2);
+}
+
+fn limits_that_cannot_work_are_refused(subject: &mut impl Subject) {
+    for (events, bytes) in [(0, 100), (100, 0)] {
+        let refused = subject.set_limits(events, bytes).unwrap_err();
+        assert!(matches!(refused, OutboxError::Unusable { .. }), "{refused:?}");
+    }
+    subject.enqueue(&block(1, 0, 0)).unwrap();
+}
+
+fn counts_what_waits(subject: &mut impl Subject) {
+    let events: Vec<_> = (1..=20).map(|height| block(height, 0, 0)).collect();
+    fill(subject, &events);
+    let outbox = subject.outbox();
+    let rows = outbox.read(0, usize::MAX, usize::MAX).unwrap();
+    outbox.trim(2).unwrap();
+    for released in [2, 3, 11, 20] {
+        outbox.release(released).unwrap();
+        for after in 0..=21 {
+            let rest: Vec<_> = rows.iter().filter(|row| row.sequence > after.max(2)).collect();
+            let expected = Waiting {
+                events: rest.len() as u64,
+                bytes: rest.iter().map(|row| row.event.payload().len() as u64).sum(),
+                oldest: rest.first().map(|row| row.time),
+            };
+            assert_eq!(outbox.waiting(after).unwrap(), expected, "after {after}, {released}");
+        }
+    }
 }

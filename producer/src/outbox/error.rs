@@ -29,18 +29,18 @@ pub enum OutboxError {
     /// The event is over a limit. It was not enqueued.
     #[error(transparent)]
     TooLarge(#[from] PayloadTooLarge),
-    /// As many events or bytes wait as the outbox may hold. The log has been unavailable for
-    /// long. The event was not enqueued. Hold the commit back, or end without replication.
+    /// As many events or bytes are not logged as may wait in the outbox. The log has been
+    /// unavailable for long, or, where rows stay until they are backed up, the backups. The event was not enqueued. Hold the commit back, or end without replication.
     /// Continuing without the event leaves a gap that nothing can fill.
     #[error(
-        "the outbox {place} is full: {events} events with {bytes} bytes wait for the log; see why the log does not take them"
+        "the outbox {place} is full: {events} events with {bytes} bytes are not logged (or not backed up, if it waits for that); see why the log does not take them"
     )]
     Full {
         /// Which outbox.
         place: String,
-        /// How many events wait.
+        /// How many events are not logged.
         events: u64,
-        /// How many payload bytes wait.
+        /// How many payload bytes they have.
         bytes: u64,
     },
     /// Rows were requested that are gone. The log lost what it had acknowledged, or the outbox is

@@ -5,10 +5,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tipline_log::Clock;
-use tipline_proto::limits::{OUTBOX_BYTES, OUTBOX_EVENTS};
 use tipline_proto::{Event, Hash, Lineage, Links, OutboxId};
 
-use super::{Outbox, OutboxError, Pending, Row};
+use super::{Limits, Outbox, OutboxError, Pending, Row, Waiting};
 
 /// Blocks more than this below the newest one are forgotten, as in the SQLite outbox.
 const WINDOW: u64 = 100_000;
@@ -20,6 +19,7 @@ const WINDOW: u64 = 100_000;
 #[derive(Clone)]
 pub struct MemoryOutbox {
     id: OutboxId,
+    genesis: Hash,
     clock: Clock,
     inner: Arc<Mutex<Inner>>,
 }
@@ -30,9 +30,9 @@ struct Inner {
     rows: VecDeque<Row>,
     last: u64,
     bytes: u64,
+    released: u64,
     lineage: Option<Lineage>,
-    max_events: u64,
-    max_bytes: u64,
+    limits: Limits,
 }
 
 impl fmt::Debug for MemoryOutbox {
@@ -45,22 +45,27 @@ impl MemoryOutbox {
     /// An empty outbox. Commit times come from `clock`.
     pub fn new(id: OutboxId, genesis: Hash, clock: Clock) -> Self {
         let inner = Inner {
-            links: Links::new(genesis),
+            links: Links::new(genesis.clone()),
             blocks: BTreeMap::new(),
             rows: VecDeque::new(),
             last: 0,
             bytes: 0,
+            released: 0,
             lineage: None,
-            max_events: OUTBOX_EVENTS,
-            max_bytes: OUTBOX_BYTES,
+            limits: Limits::default(),
         };
-        Self { id, clock, inner: Arc::new(Mutex::new(inner)) }
+        Self { id, genesis, clock, inner: Arc::new(Mutex::new(inner)) }
     }
 
     /// Changes how much may wait: events, and bytes of their payloads.
-    pub fn set_limits(&self, events: u64, bytes: u64) {
-        let mut inner = self.lock();
-        (inner.max_events, inner.max_bytes) = (events, bytes);
+    ///
+    /// # Errors
+    /// [`OutboxError::Unusable`] for 0, with which nothing could be enqueued.
+    pub fn set_limits(&self, events: u64, bytes: u64) -> Result<(), OutboxError> {
+        let limits = Limits { events, bytes };
+        limits.check(&self.place())?;
+        self.lock().limits = limits;
+        Ok(())
     }
 
     /// Enqueues an event and answers its sequence.
@@ -77,8 +82,8 @@ impl MemoryOutbox {
         let time = (self.clock)();
         let mut inner = self.lock();
         let length = event.payload().len() as u64;
-        let (events, bytes) = (inner.rows.len() as u64, inner.bytes);
-        let full = events >= inner.max_events || bytes + length > inner.max_bytes;
+        let Waiting { events, bytes, .. } = inner.after(inner.released());
+        let full = inner.limits.are_reached(events, bytes, length);
         // What does not link says so even if the outbox is full: waiting would not help.
         let mut links = inner.links.clone();
         let referred = links.refers_to(event).and_then(|height| inner.blocks.get(&height));
@@ -120,6 +125,19 @@ impl Inner {
     fn first(&self) -> u64 {
         self.last + 1 - self.rows.len() as u64
     }
+
+    fn released(&self) -> u64 {
+        self.released.max(self.first() - 1)
+    }
+
+    fn after(&self, sequence: u64) -> Waiting {
+        let newest_first = self.rows.iter().rev().take_while(|row| row.sequence > sequence);
+        newest_first.fold(Waiting::default(), |waiting, row| Waiting {
+            events: waiting.events + 1,
+            bytes: waiting.bytes + row.event.payload().len() as u64,
+            oldest: Some(row.time),
+        })
+    }
 }
 
 impl Outbox for MemoryOutbox {
@@ -129,6 +147,10 @@ impl Outbox for MemoryOutbox {
 
     fn place(&self) -> String {
         "memory".to_owned()
+    }
+
+    fn genesis(&self) -> Hash {
+        self.genesis.clone()
     }
 
     fn lineage(&mut self) -> Result<Option<Lineage>, OutboxError> {
@@ -142,7 +164,16 @@ impl Outbox for MemoryOutbox {
 
     fn pending(&mut self) -> Result<Pending, OutboxError> {
         let inner = self.lock();
-        Ok(Pending { first: inner.first(), last: inner.last, bytes: inner.bytes })
+        let released = inner.released();
+        Ok(Pending {
+            first: inner.first(),
+            last: inner.last,
+            bytes: inner.bytes,
+            released,
+            counted_bytes: inner.after(released).bytes,
+            max_events: inner.limits.events,
+            max_bytes: inner.limits.bytes,
+        })
     }
 
     fn read(
@@ -165,6 +196,16 @@ impl Outbox for MemoryOutbox {
             *at == 0 || bytes <= max_bytes
         });
         Ok(fitting.map(|(_, row)| row.clone()).collect())
+    }
+
+    fn waiting(&mut self, after: u64) -> Result<Waiting, OutboxError> {
+        Ok(self.lock().after(after))
+    }
+
+    fn release(&mut self, sequence: u64) -> Result<(), OutboxError> {
+        let mut inner = self.lock();
+        inner.released = sequence.min(inner.last).max(inner.released);
+        Ok(())
     }
 
     fn trim(&mut self, sequence: u64) -> Result<(), OutboxError> {
@@ -191,8 +232,8 @@ mod tests {
             MemoryOutbox::enqueue(self, event)
         }
 
-        fn set_limits(&mut self, events: u64, bytes: u64) {
-            MemoryOutbox::set_limits(self, events, bytes);
+        fn set_limits(&mut self, events: u64, bytes: u64) -> Result<(), OutboxError> {
+            MemoryOutbox::set_limits(self, events, bytes)
         }
 
         fn outbox(&mut self) -> &mut dyn Outbox {

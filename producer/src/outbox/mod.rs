@@ -16,6 +16,7 @@ mod tests;
 pub use self::rocksdb::{OutboxFamily, OutboxThreadMode, OutboxUnit, RocksDbOutbox};
 pub use error::OutboxError;
 pub use memory::MemoryOutbox;
-pub use spec::{Outbox, Pending, Row};
+pub(crate) use spec::Limits;
+pub use spec::{Outbox, Pending, Row, Waiting};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{OutboxTable, PayloadSource, SCHEMA, SqliteOutbox};

@@ -11,101 +11,12 @@
 //! One unit is in flight. The next one is prepared meanwhile, and sent when the answer is
 //! here. After anything but a clear answer only the log's tail decides.
 
-use std::sync::Arc;
-use std::time::Duration;
+use tipline_log::{AppendError, Backoff, Tail, error_chain};
+use tipline_proto::{Entry, Event, Label, OutboxId, Position};
 
-use tipline_log::{AppendError, Backoff, LogError, Tail, error_chain};
-use tipline_proto::{Entry, Event, Label, OutboxId, Position, Timestamp};
-
+use super::conflicts::Conflicts;
+use super::protocol::{Command, Input, Obstacle, Survey, TailRead, Unit};
 use crate::end_reason::EndReason;
-
-/// Entries that are appended together.
-pub(crate) type Unit = Arc<[Entry]>;
-
-/// What happened.
-#[derive(Debug)]
-pub(crate) enum Input {
-    /// Answer to [`Command::Survey`].
-    Surveyed(Result<Survey, Obstacle>),
-    /// Answer to [`Command::ReadTail`].
-    TailRead(Result<TailRead, Obstacle>),
-    /// Answer to [`Command::Append`].
-    Appended(Result<Tail, AppendError>),
-    /// Answer to [`Command::Prepare`]: the next unit, empty if no row waits.
-    Prepared { request: u64, unit: Result<Unit, Obstacle> },
-    /// The pause of [`Command::Pause`] is over.
-    Resumed,
-    /// Rows may have been enqueued.
-    Woken,
-    /// Another primary speaks of a higher epoch.
-    Challenged,
-    /// Send what is in the outbox, then end.
-    Drain,
-}
-
-/// What to do next. There is at most one of `Survey`, `ReadTail`, `Append` and `Pause` under
-/// way at a time, and at most one `Prepare` besides.
-#[derive(Debug)]
-pub(crate) enum Command {
-    /// Read the tail and check that this outbox continues the log.
-    Survey,
-    /// Read the tail.
-    ReadTail,
-    /// Append the unit after the tail.
-    Append { after: Tail, unit: Unit },
-    /// Read rows after outbox sequence `after`, and seal them after `previous` in `epoch`.
-    Prepare { request: u64, after: u64, previous: Position, epoch: u64 },
-    /// Come back after this time.
-    Pause(Duration),
-    /// This primary holds the log from `claim` on.
-    Claimed { claim: Entry },
-    /// These entries are in the log.
-    Logged { unit: Unit },
-    /// An alarm: the log lost what it had acknowledged.
-    LostData { acknowledged: Position, found: Tail },
-    /// Whatever was retried is over.
-    Settled,
-    /// An attempt failed and will be made again: for the log of the process.
-    Retrying { attempt: u32, why: String },
-    /// Nothing more will come.
-    End(EndReason),
-}
-
-/// The tail before a claim.
-#[derive(Debug)]
-pub(crate) struct Survey {
-    pub(crate) tail: Tail,
-    /// Outbox sequence up to which the log is complete, in the numbers of this outbox.
-    pub(crate) logged_through: u64,
-    pub(crate) now: Timestamp,
-}
-
-/// The tail after a claim.
-#[derive(Debug)]
-pub(crate) struct TailRead {
-    pub(crate) tail: Tail,
-    /// Whether this position is one that this primary wrote or claimed after.
-    pub(crate) ours: bool,
-}
-
-/// Why a step did not succeed.
-#[derive(Debug)]
-pub(crate) enum Obstacle {
-    /// Try again after a pause.
-    Passing(String),
-    /// Trying again does not help.
-    Final(EndReason),
-}
-
-impl From<LogError> for Obstacle {
-    fn from(error: LogError) -> Self {
-        if error.is_retryable() {
-            Obstacle::Passing(error_chain(&error))
-        } else {
-            Obstacle::Final(EndReason::log(error))
-        }
-    }
-}
 
 #[derive(Debug)]
 enum Phase {
@@ -126,7 +37,7 @@ pub(crate) struct Core {
     claim: Option<Entry>,
     /// Epoch this primary holds; 0 before the claim.
     epoch: u64,
-    /// Newest tail that is known to be this primary's.
+    /// Newest tail that is known to be this primary's, or that its claim is to follow.
     tail: Option<Tail>,
     prepared: Option<Unit>,
     /// Number of the `Prepare` that is under way.
@@ -137,6 +48,10 @@ pub(crate) struct Core {
     backoff: Backoff,
     /// Times in a row that the tail was found where it cannot be.
     looks: u32,
+    /// Appends in a row that the log refused although its tail was the expected one.
+    conflicts: Conflicts,
+    /// The log was in the way last, and the pause for it is not over.
+    away: bool,
 }
 
 /// So often a tail that cannot be is read again before it is believed, over 15 s. One that is
@@ -160,6 +75,8 @@ impl Core {
             draining: false,
             backoff: Backoff::default(),
             looks: 0,
+            conflicts: Conflicts::default(),
+            away: false,
         }
     }
 
@@ -188,12 +105,22 @@ impl Core {
                 self.prepare()
             }
             Input::Challenged => self.challenged(),
-            Input::Drain => {
-                self.draining = true;
-                self.woken = true;
-                self.prepare()
-            }
+            Input::Drain { nothing_waits } => self.drain(nothing_waits),
         }
+    }
+
+    fn drain(&mut self, nothing_waits: bool) -> Vec<Command> {
+        self.draining = true;
+        self.woken = true;
+        let has_nothing = match &self.phase {
+            Phase::Surveying | Phase::Claiming(_) => true,
+            Phase::Resolving(unit) => unit.is_empty(),
+            Phase::Idle | Phase::Sending(_) | Phase::Ended => false,
+        };
+        if nothing_waits && has_nothing {
+            return self.end(EndReason::Stopped);
+        }
+        self.prepare()
     }
 
     /// If nothing is in flight, nothing shows whether this primary is fenced. Look.
@@ -205,23 +132,30 @@ impl Core {
         vec![Command::ReadTail]
     }
 
-    fn surveyed(&mut self, Survey { tail, logged_through, now }: Survey) -> Vec<Command> {
+    fn surveyed(&mut self, survey: Survey) -> Vec<Command> {
+        let Survey { tail, logged_through, announced, now } = survey;
         // An attempt that was in doubt may have been stored after all.
         if let Some(claim) = self.claim.take_if(|claim| claim.position() == tail.position) {
             return self.claimed(claim, tail);
         }
         let event = Event::EpochStarted { primary: self.primary.clone(), outbox: self.outbox };
-        // Our own epoch counts too. The log may have lost our claim, but someone has seen it.
-        let epoch = tail.epoch.max(self.epoch) + 1;
+        if let Some(why) = self.conflicts.pause(tail.position) {
+            return self.pause(why);
+        }
+        // Our own epoch counts too, and one that another has announced. The log may have lost its
+        // claim, but someone has seen it.
+        let epoch = tail.epoch.max(self.epoch).max(announced).saturating_add(1);
         let claim = Entry::seal(&tail.position, epoch, now, logged_through, event);
         self.claim = Some(claim.clone());
         self.phase = Phase::Claiming(claim.clone());
+        self.tail = Some(tail.clone());
         vec![Command::Append { after: tail, unit: [claim].into() }]
     }
 
     fn claimed(&mut self, claim: Entry, tail: Tail) -> Vec<Command> {
         self.epoch = claim.epoch;
         self.backoff.reset();
+        self.away = false;
         self.forget_prepared();
         self.tail = Some(tail);
         self.phase = Phase::Idle;
@@ -236,6 +170,9 @@ impl Core {
         match (phase, result) {
             (Phase::Claiming(claim), Ok(tail)) => self.claimed(claim, tail),
             (Phase::Claiming(_), Err(AppendError::Conflict)) => {
+                if let Some(tail) = &self.tail {
+                    self.conflicts.note(tail.position);
+                }
                 // Someone else wrote. Read again at once: a busy writer leaves short gaps.
                 self.phase = Phase::Surveying;
                 vec![Command::Survey]
@@ -246,6 +183,9 @@ impl Core {
             }
             (Phase::Sending(unit), Ok(tail)) => self.logged(unit, tail),
             (Phase::Sending(unit), Err(AppendError::Conflict)) => {
+                if let Some(tail) = &self.tail {
+                    self.conflicts.note(tail.position);
+                }
                 self.phase = Phase::Resolving(unit);
                 vec![Command::ReadTail]
             }
@@ -263,6 +203,7 @@ impl Core {
 
     fn logged(&mut self, unit: Unit, tail: Tail) -> Vec<Command> {
         self.backoff.reset();
+        self.away = false;
         self.looks = 0;
         self.tail = Some(tail);
         self.phase = Phase::Idle;
@@ -288,30 +229,40 @@ impl Core {
             return self.logged(unit, found);
         }
         // A log of several servers stores a unit that it has agreed on message by message.
-        let is_within = unit.iter().any(|entry| entry.position() == found.position);
-        if is_within && self.looks_again() {
-            self.phase = Phase::Resolving(unit);
-            return self.pause("the unit is being stored".to_owned());
+        if let Some(last) = unit.iter().position(|entry| entry.position() == found.position) {
+            if self.looks_again() {
+                self.phase = Phase::Resolving(unit);
+                return self.pause("the unit is being stored".to_owned());
+            }
+            // The log was cut off within the unit. What is there is logged, the rest comes again.
+            self.forget_prepared();
+            return self.logged(unit[..=last].into(), found);
         }
         if found.position == known.position && unit.is_empty() {
             self.looks = 0;
-            let mut commands = self.send_prepared();
+            let was_away = std::mem::take(&mut self.away);
+            let mut commands = self.settle(was_away);
+            commands.extend(self.send_prepared());
             commands.extend(self.prepare());
             return commands;
         }
         if found.position == known.position {
             self.looks = 0;
+            if let Some(why) = self.conflicts.pause(found.position) {
+                self.phase = Phase::Resolving(unit);
+                return self.pause(why);
+            }
             self.tail = Some(found.clone());
             self.phase = Phase::Sending(unit.clone());
             return vec![Command::Append { after: found, unit }];
         }
-        if found.position.index < known.position.index && ours {
+        if found.position.index < known.position.index && ours != Some(false) {
             if self.looks_again() {
                 self.phase = Phase::Resolving(unit);
                 let why = "the log ends before what it has acknowledged; looking again";
                 return self.pause(why.to_owned());
             }
-            return self.republish(known.position, found);
+            return self.republish(known.position, found, ours);
         }
         let expected = known.position;
         self.end(EndReason::halted(format!(
@@ -328,15 +279,39 @@ impl Core {
     }
 
     /// The log lost what it had acknowledged. The outbox has it still, or says that it has not.
-    fn republish(&mut self, acknowledged: Position, found: Tail) -> Vec<Command> {
+    fn republish(
+        &mut self,
+        acknowledged: Position,
+        found: Tail,
+        ours: Option<bool>,
+    ) -> Vec<Command> {
         self.forget_prepared();
-        let mut commands = vec![Command::LostData { acknowledged, found: found.clone() }];
-        if found.epoch < self.epoch {
+        let is_empty = found.position.index == 0;
+        let claims = ours.is_none() || found.epoch < self.epoch;
+        let mut commands = vec![Command::LostData {
+            acknowledged,
+            found: found.clone(),
+            claims: claims || is_empty,
+        }];
+        if is_empty {
+            // It may be another log under the same name. Only opening it anew shows that.
+            commands.extend(self.end(EndReason::halted(format!(
+                "the log is empty, but had acknowledged entries up to {acknowledged}: it lost them \
+                 all, or was deleted and created again; nothing was published into it; start the \
+                 primary again, which finds out whether it is still the same log"
+            ))));
+            return commands;
+        }
+        if claims {
             self.claim = None;
+            self.looks = 0;
             self.phase = Phase::Surveying;
             commands.push(Command::Survey);
             return commands;
         }
+        self.looks = 0;
+        self.away = false;
+        self.backoff.reset();
         self.tail = Some(found);
         self.phase = Phase::Idle;
         self.woken = true;
@@ -349,7 +324,7 @@ impl Core {
             return vec![];
         }
         self.preparing = None;
-        let mut commands = self.settle(unit.is_ok());
+        let mut commands = self.settle(unit.is_ok() && !self.away);
         commands.extend(match unit {
             Ok(unit) if unit.is_empty() && self.woken => self.prepare(),
             Ok(unit) if unit.is_empty() => self.drained(),
@@ -370,9 +345,9 @@ impl Core {
         commands
     }
 
-    /// Reading rows had failed, and does no more.
-    fn settle(&mut self, read: bool) -> Vec<Command> {
-        if read && self.backoff.is_pausing() && matches!(self.phase, Phase::Idle) {
+    /// What had failed does no more.
+    fn settle(&mut self, succeeded: bool) -> Vec<Command> {
+        if succeeded && self.backoff.is_pausing() && matches!(self.phase, Phase::Idle) {
             self.backoff.reset();
             return vec![Command::Settled];
         }
@@ -433,6 +408,7 @@ impl Core {
     }
 
     fn pause(&mut self, why: String) -> Vec<Command> {
+        self.away = true;
         let pause = self.backoff.failed();
         let attempt = self.backoff.attempts();
         vec![Command::Retrying { attempt, why }, Command::Pause(pause)]

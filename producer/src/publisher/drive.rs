@@ -3,21 +3,25 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tipline_log::{Backoff, Log, LogError, error_chain};
-use tipline_proto::{Position, Tip};
+use tipline_log::{Backoff, Log, LogError, Preflight, Tail, error_chain};
+use tipline_proto::{LogIdentity, Position, Tip};
+use tokio::time::Instant;
 
-use super::core::{Command, Core, Input, Obstacle, Survey, TailRead};
+use super::core::Core;
+use super::proofs::Proofs;
+use super::protocol::{Command, Input, Obstacle, Survey, TailRead};
 use super::resume;
 use super::shared::Publisher;
 use crate::board::{self, BoardWatch};
 use crate::digests::Digests;
 use crate::end_reason::EndReason;
 use crate::progress::{Anchor, Stage};
-use crate::settings::Trim;
+use crate::settings::Keep;
 
 /// Opens the log, again and again until it is there.
 pub(crate) type Connect =
@@ -26,8 +30,6 @@ pub(crate) type Connect =
 /// Rows are looked for this often, in case a wake-up was missed, for example by a node that
 /// enqueues from another process, or forgets to call.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// How far back the newest block is looked for, only to announce it.
-const LOOK_BACK_TO_ANNOUNCE: u64 = 300;
 /// Pauses while the log cannot be opened.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -39,7 +41,7 @@ pub(crate) async fn run(publisher: Publisher, connect: Connect) {
         Ok(ready) => publish(&publisher, ready).await,
         Err(ended) => ended,
     };
-    publisher.tidy(None).await;
+    publisher.tidy(true).await;
     if !ended.is_stopped() {
         tracing::error!(primary = %publisher.settings.primary, "publishing ended: {}", error_chain(&ended));
     }
@@ -59,18 +61,12 @@ async fn start(publisher: &Arc<Publisher>, mut connect: Connect) -> Result<Ready
         let tried = async {
             let log = connect().await?;
             let preflight = log.preflight().await?;
-            if !preflight.is_durable() && !publisher.settings.accept_shortfalls {
-                let shortfalls = preflight.shortfalls;
-                return Err(Obstacle::Final(EndReason::NotDurable { shortfalls }));
-            }
-            let found = log.identity().lineage;
-            let continues = publisher.settings.continue_at.is_some();
-            if let Err(bound) = publisher.outbox.belongs_to(found, continues).await? {
-                return Err(Obstacle::Final(EndReason::WrongLog { bound, found }));
-            }
+            check_log(publisher, &*log, &preflight).await?;
+            let keep = if preflight.is_durable() { Keep::DURABLE } else { Keep::LOSSY };
+            publisher.keep.get_or_init(|| keep);
             let digests = Arc::new(Digests::default());
             let tail = log.tail().await?;
-            let block_tip = resume::newest_block(&*log, &tail, LOOK_BACK_TO_ANNOUNCE).await?;
+            let block_tip = resume::announced_block(&*log, &tail).await?;
             publisher.progress.send_modify(|progress| {
                 progress.tail = Some(tail.position);
                 progress.block_tip = block_tip;
@@ -87,7 +83,7 @@ async fn start(publisher: &Arc<Publisher>, mut connect: Connect) -> Result<Ready
         let pause = backoff.failed();
         publisher.retrying(backoff.attempts(), why);
         // The gauge of what waits must move before the log is reached, too.
-        publisher.tidy(None).await;
+        publisher.tidy(false).await;
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = publisher.drained() => return Err(EndReason::Stopped),
@@ -95,14 +91,46 @@ async fn start(publisher: &Arc<Publisher>, mut connect: Connect) -> Result<Ready
     }
 }
 
+/// Whether this is a log to publish to at all. Nothing is written for it, here or there.
+async fn check_log(
+    publisher: &Publisher,
+    log: &dyn Log,
+    preflight: &Preflight,
+) -> Result<(), Obstacle> {
+    let LogIdentity { chain, lineage: found, .. } = log.identity().clone();
+    let outbox = publisher.outbox.genesis();
+    if *outbox != chain.genesis {
+        let outbox = outbox.clone();
+        return Err(Obstacle::Final(EndReason::WrongChain { outbox, log: chain }));
+    }
+    // If it says where it continues, the survey compares that with the log's tail.
+    let continues = publisher.settings.continue_at.is_some();
+    match publisher.outbox.lineage().await? {
+        Some(bound) if bound != found && !continues => {
+            return Err(Obstacle::Final(EndReason::WrongLog { bound, found }));
+        }
+        _ => {}
+    }
+    if !preflight.is_durable() && !publisher.settings.accept_shortfalls {
+        let shortfalls = preflight.shortfalls.clone();
+        return Err(Obstacle::Final(EndReason::NotDurable { shortfalls }));
+    }
+    Ok(())
+}
+
 type Work = Pin<Box<dyn Future<Output = Option<Input>> + Send>>;
 
 async fn publish(publisher: &Arc<Publisher>, ready: Ready) -> EndReason {
-    let Ready { log, digests, board } = ready;
+    let Ready { log, digests, mut board } = ready;
     let mut core = Core::new(publisher.settings.primary.clone(), publisher.outbox.id());
     let publisher = Arc::clone(publisher);
     let work = FuturesUnordered::new();
-    let mut driver = Driver { publisher, log, digests, work, looked: Instant::now() };
+    let now = Instant::now();
+    let is_new = publisher.progress.borrow().tail.is_some_and(|tail| tail.index == 0);
+    let (looked, checked, proofs) = (now, now, Proofs::default());
+    let tidying = Arc::default();
+    let mut driver =
+        Driver { publisher, log, digests, work, looked, tidying, checked, proofs, is_new };
     driver.wait_for_rows(Duration::ZERO);
     driver.wait_for_drain();
     driver.wait_for_challenge();
@@ -115,16 +143,24 @@ async fn publish(publisher: &Arc<Publisher>, ready: Ready) -> EndReason {
             }
         }
         // The wait for rows is always there, so the work never runs out.
-        let input = driver.work.next().await.flatten();
+        let input = tokio::select! {
+            input = driver.work.next() => input.flatten(),
+            () = board.failed() => return EndReason::Panicked,
+        };
+        let mut due = false;
         match input {
             Some(Input::Woken) => {
                 driver.look();
+                due = driver.check_is_due();
                 driver.wait_for_rows(LOOK_AGAIN);
             }
             Some(Input::Challenged) => driver.wait_for_challenge(),
             _ => {}
         }
         commands = input.map(|input| core.step(input)).unwrap_or_default();
+        if due {
+            commands.extend(core.step(Input::Challenged));
+        }
     }
 }
 
@@ -135,6 +171,13 @@ struct Driver {
     work: FuturesUnordered<Work>,
     /// When it was last looked how much waits in the outbox.
     looked: Instant,
+    /// How often tidying was asked for since it began; 0 while it is not under way.
+    tidying: Arc<AtomicU64>,
+    /// When the log's tail was last known to be where this primary left it.
+    checked: Instant,
+    proofs: Proofs,
+    /// The log was empty at the start: every block in it is of this run.
+    is_new: bool,
 }
 
 impl Driver {
@@ -164,31 +207,29 @@ impl Driver {
                 self.publisher.progress.send_modify(|progress| {
                     progress.epoch = claim.epoch;
                     progress.claim = Some(anchor);
+                    // Together with the claim: whoever waits must not see one of them alone.
+                    progress.logged = sequence;
                 });
                 self.advance(claim.position(), sequence, None);
             }
             Command::Logged { unit } => {
+                let mut has_blocks =
+                    !self.is_new || self.publisher.progress.borrow().block_tip.is_some();
                 for entry in &unit[..] {
                     self.digests.push(entry.position());
+                    self.proofs.admit(entry.index, &entry.event, !has_blocks);
+                    has_blocks |= entry.event.block_tip().is_some();
                 }
                 let tip = unit.iter().rev().find_map(|e| e.event.block_tip());
                 if let Some(last) = unit.last() {
                     self.advance(last.position(), last.outbox_sequence, tip);
                 }
             }
-            Command::LostData { acknowledged, found } => {
-                tracing::error!(
-                    %acknowledged, found = %found.position,
-                    "the log lost entries that it had acknowledged; publishing them again from the outbox"
-                );
-                self.publisher.progress.send_modify(|progress| {
-                    progress.losses += 1;
-                    progress.tail = Some(found.position);
-                    progress.logged = found.outbox_sequence;
-                });
+            Command::LostData { acknowledged, found, claims } => {
+                self.lost_data(acknowledged, &found, claims);
             }
             Command::Settled => {
-                self.publisher.progress.send_modify(|progress| progress.stage = Stage::Publishing)
+                self.publisher.progress.send_modify(|progress| self.publisher.publishing(progress));
             }
             Command::Retrying { attempt, why } => self.publisher.retrying(attempt, why),
             Command::End(ended) => return Some(ended),
@@ -205,8 +246,12 @@ impl Driver {
                 let continue_at = publisher.settings.continue_at;
                 let logged_through =
                     resume::logged_through(&*log, &tail, &publisher.outbox, continue_at).await?;
+                // Only now, when nothing speaks against it.
+                publisher.outbox.bind(log.identity().lineage).await?;
+                resume::look_for_loss(&tail, &publisher).await?;
                 digests.push(tail.position);
-                Ok(Survey { tail, logged_through, now: (publisher.clock)() })
+                let announced = publisher.announced.load(Ordering::Relaxed);
+                Ok(Survey { tail, logged_through, announced, now: (publisher.clock)() })
             };
             Input::Surveyed(surveyed.await)
         });
@@ -217,38 +262,86 @@ impl Driver {
         self.push(async move {
             let read = log.tail().await.map_err(Obstacle::from);
             Input::TailRead(read.map(|tail| {
-                let ours = digests.at(tail.position.index) == Some(tail.position.digest);
+                let known = digests.at(tail.position.index);
+                let ours = known.map(|digest| digest == tail.position.digest);
                 TailRead { tail, ours }
             }))
         });
     }
 
+    /// The log is shorter than what it had acknowledged. What was known of the rest is not true
+    /// any more, for nobody.
+    fn lost_data(&self, acknowledged: Position, found: &Tail, claims: bool) {
+        tracing::error!(
+            %acknowledged, found = %found.position,
+            "the log lost entries that it had acknowledged; publishing them again from the outbox"
+        );
+        self.digests.push(found.position);
+        self.publisher.progress.send_modify(|progress| {
+            progress.losses += 1;
+            progress.tail = Some(found.position);
+            if claims {
+                // Its numbers may be those of another outbox. The next claim says what is logged.
+                progress.claim = None;
+                progress.logged = 0;
+            } else {
+                progress.logged = found.outbox_sequence;
+            }
+        });
+        self.publisher.status.send_modify(|status| status.lost_after(found.position.index));
+    }
+
     /// The log is complete up to here. Notify everyone, and tidy the outbox.
     fn advance(&mut self, tail: Position, logged: u64, tip: Option<Tip>) {
+        self.checked = Instant::now();
         self.digests.push(tail);
+        let reported = self.publisher.status.borrow().proof_tip_after(self.proofs.rolled_back);
+        if let Some(reported) = reported {
+            self.proofs.raise(reported);
+        }
         self.publisher.progress.send_modify(|progress| {
-            progress.stage = Stage::Publishing;
+            self.publisher.publishing(progress);
             progress.tail = Some(tail);
             progress.logged = logged;
             progress.block_tip = tip.or(progress.block_tip.take());
+            progress.proof_tip = self.proofs.tip();
         });
-        let trim = self.publisher.settings.trim == Trim::Logged;
-        self.tidy(trim.then_some(logged));
+        self.tidy();
+    }
+
+    /// Whether it is time to look at the tail of a log that nothing is published to: it may have
+    /// been put back to an older state, and nobody else would notice.
+    fn check_is_due(&mut self) -> bool {
+        let due = self.checked.elapsed() >= self.publisher.settings.announce_every;
+        if due {
+            self.checked = Instant::now();
+        }
+        due
     }
 
     /// The gauge of what waits must move while the log is away, too.
     fn look(&mut self) {
         if self.looked.elapsed() > LOOK_AGAIN / 4 {
-            self.tidy(None);
+            self.tidy();
         }
     }
 
-    fn tidy(&mut self, trim: Option<u64>) {
+    /// One at a time, however slow the outbox is; what was asked for meanwhile is done after it.
+    fn tidy(&mut self) {
         self.looked = Instant::now();
-        let publisher = Arc::clone(&self.publisher);
+        if self.tidying.fetch_add(1, Ordering::AcqRel) > 0 {
+            return;
+        }
+        let (publisher, tidying) = (Arc::clone(&self.publisher), Arc::clone(&self.tidying));
         self.work.push(Box::pin(async move {
-            publisher.tidy(trim).await;
-            None
+            loop {
+                let asked = tidying.load(Ordering::Acquire);
+                publisher.tidy(false).await;
+                let end = tidying.compare_exchange(asked, 0, Ordering::AcqRel, Ordering::Acquire);
+                if end.is_ok() {
+                    return None;
+                }
+            }
         }));
     }
 
@@ -262,10 +355,10 @@ impl Driver {
     }
 
     fn wait_for_drain(&mut self) {
-        let drain = self.publisher.drain.clone();
+        let publisher = Arc::clone(&self.publisher);
         self.push(async move {
-            drain.cancelled().await;
-            Input::Drain
+            publisher.drain.cancelled().await;
+            Input::Drain { nothing_waits: publisher.has_nothing_waiting().await }
         });
     }
 

@@ -1,7 +1,11 @@
 //! The publisher: brings the outbox into the log, in order, exactly once, fenced.
 
+mod conflicts;
 mod core;
 mod drive;
+mod keep;
+mod proofs;
+mod protocol;
 mod resume;
 mod shared;
 #[cfg(test)]
@@ -10,4 +14,4 @@ mod worker;
 
 pub(crate) use drive::run;
 pub(crate) use shared::Publisher;
-pub(crate) use worker::OutboxWorker;
+pub(crate) use worker::{LetGo, OutboxWorker};

@@ -1,11 +1,13 @@
 //! Before a claim: does this outbox continue this log, and from which row?
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use tipline_log::{Log, LogError, Tail, newest_entry};
-use tipline_proto::{Event, Tip};
+use tipline_proto::{Entry, Event, OutboxId, Tip};
 
-use super::core::Obstacle;
+use super::protocol::Obstacle;
+use super::shared::Publisher;
 use super::worker::OutboxWorker;
 use crate::end_reason::EndReason;
 use crate::outbox::Row;
@@ -13,6 +15,9 @@ use crate::settings::ResumeFrom;
 
 /// How far back the newest block is searched for, over this many proofs and other events.
 const LOOK_BACK: u64 = 10_000;
+/// How far, and how long, only to announce it.
+const LOOK_BACK_TO_ANNOUNCE: u64 = 300;
+const LOOK_TO_ANNOUNCE: Duration = Duration::from_secs(2);
 
 /// The outbox sequence up to which the log is complete, in the numbers of this outbox.
 pub(super) async fn logged_through(
@@ -23,8 +28,12 @@ pub(super) async fn logged_through(
 ) -> Result<u64, Obstacle> {
     match tail.outbox {
         None => {
-            let at = continue_at.filter(|at| at.position == tail.position);
-            Ok(at.map_or(0, |at| at.sequence))
+            let sequence = match continue_at {
+                Some(at) => check_position(at, tail)?,
+                None => 0,
+            };
+            check_held(outbox, sequence).await?;
+            Ok(sequence)
         }
         Some(logged) if logged == outbox.id() => {
             check_same_history(log, tail, outbox).await?;
@@ -35,18 +44,61 @@ pub(super) async fn logged_through(
                 let (sequence, own) = (tail.outbox_sequence, outbox.id());
                 return Err(Obstacle::Final(EndReason::WrongOutbox { logged, sequence, own }));
             };
-            if at.position != tail.position {
-                let why = format!(
-                    "this outbox was to continue after {}, but the log ends at {}: see what \
-                     was published since, and say where it continues",
-                    at.position, tail.position
-                );
-                return Err(Obstacle::Final(EndReason::halted(why)));
-            }
-            check_continues(log, tail, outbox, at.sequence).await?;
-            Ok(at.sequence)
+            let sequence = check_position(at, tail)?;
+            check_continues(log, tail, outbox, sequence).await?;
+            check_held(outbox, sequence).await?;
+            Ok(sequence)
         }
     }
+}
+
+/// The log ends where the outbox was said to continue. An empty log does not: it ends at its origin,
+/// which is in no other log.
+fn check_position(at: ResumeFrom, tail: &Tail) -> Result<u64, Obstacle> {
+    if at.position == tail.position {
+        return Ok(at.sequence);
+    }
+    let why = format!(
+        "this outbox was to continue after {}, but the log ends at {}: see what was published \
+         since, or whether it is another log, and say where it continues",
+        at.position, tail.position
+    );
+    Err(Obstacle::Final(EndReason::halted(why)))
+}
+
+/// The outbox has the row after `sequence`, or will have it. Checked before the claim: a primary
+/// that cannot publish must not fence one that can.
+async fn check_held(outbox: &OutboxWorker, sequence: u64) -> Result<(), Obstacle> {
+    let first = outbox.pending().await?.first;
+    if sequence + 1 >= first {
+        return Ok(());
+    }
+    let why = format!(
+        "the log needs row {} of the outbox next, which holds rows from {first} on: the log lost \
+         more than the outbox keeps, or continues elsewhere; restore the log from a backup that has \
+         the rows, or make it anew and say where the outbox continues",
+        sequence + 1
+    );
+    Err(Obstacle::Final(EndReason::halted(why)))
+}
+
+/// What the outbox knows to be logged and the log does not have was lost while no primary ran.
+pub(super) async fn look_for_loss(tail: &Tail, publisher: &Publisher) -> Result<(), Obstacle> {
+    let released = publisher.outbox.pending().await?.released;
+    let is_own = tail.outbox == Some(publisher.outbox.id());
+    // One that was told where to continue may have published to another log before.
+    let is_new = publisher.settings.continue_at.is_some();
+    // An earlier survey of this run has said so, and the claim after it was not stored.
+    let is_told = publisher.progress.borrow().losses > 0;
+    if !is_own || is_new || is_told || released <= tail.outbox_sequence {
+        return Ok(());
+    }
+    tracing::error!(
+        acknowledged_row = released, found_row = tail.outbox_sequence, tail = %tail.position,
+        "the log lost entries that it had acknowledged; publishing them again from the outbox"
+    );
+    publisher.progress.send_modify(|progress| progress.losses += 1);
+    Ok(())
 }
 
 /// The outbox's block at `sequence` is the log's newest one, and the next one follows it.
@@ -119,6 +171,7 @@ async fn check_same_history(
         );
         return Err(Obstacle::Final(EndReason::halted(why)));
     }
+    check_held(outbox, sequence).await?;
     if sequence < pending.first {
         return Ok(());
     }
@@ -131,7 +184,7 @@ async fn check_same_history(
         return Ok(());
     };
     // Its time does not count. A node that was rebuilt has committed the same event again.
-    if logged.event == row.event {
+    if logged.event == row.event || !is_of(log, tail, &logged, outbox.id()).await? {
         return Ok(());
     }
     let why = format!(
@@ -143,12 +196,34 @@ async fn check_same_history(
     Err(Obstacle::Final(EndReason::halted(why)))
 }
 
-/// The newest block of the log; `None` if there is none among the newest `look_back` entries.
-pub(super) async fn newest_block(
+/// Whether an entry is of this outbox, and not of one that this one has continued: what its epoch's
+/// claim says. If it is not known it is, so that two histories are never mixed.
+async fn is_of(
     log: &dyn Log,
     tail: &Tail,
-    look_back: u64,
-) -> Result<Option<Tip>, LogError> {
+    entry: &Entry,
+    outbox: OutboxId,
+) -> Result<bool, LogError> {
+    if entry.epoch == tail.epoch {
+        return Ok(true);
+    }
+    let first = log.extent().await?.first.max(entry.index.saturating_sub(LOOK_BACK));
+    let is_claim = |event: &Event| matches!(event, Event::EpochStarted { .. });
+    let claim = newest_entry(log, first..=entry.index, is_claim).await?;
+    Ok(claim.is_none_or(|claim| match claim.event {
+        Event::EpochStarted { outbox: claimed, .. } => claimed == outbox,
+        _ => true,
+    }))
+}
+
+/// The newest block of the log, only to announce it: what is not found soon is not announced.
+pub(super) async fn announced_block(log: &dyn Log, tail: &Tail) -> Result<Option<Tip>, LogError> {
+    let look = newest_block(log, tail, LOOK_BACK_TO_ANNOUNCE);
+    tokio::time::timeout(LOOK_TO_ANNOUNCE, look).await.unwrap_or(Ok(None))
+}
+
+/// The newest block of the log; `None` if there is none among the newest `look_back` entries.
+async fn newest_block(log: &dyn Log, tail: &Tail, look_back: u64) -> Result<Option<Tip>, LogError> {
     tipline_log::newest_block(log, newest(log, tail, look_back).await?).await
 }
 

@@ -2,19 +2,23 @@
 
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use tipline_log::{Log, error_chain};
 use tipline_proto::limits::{MAX_UNIT_BYTES, MAX_UNIT_MESSAGES};
-use tipline_proto::{Entry, Lineage, OutboxId, Position};
+use tipline_proto::{Entry, Hash, Lineage, OutboxId, Position};
 use tokio::sync::{mpsc, oneshot};
 
-use super::core::{Obstacle, Unit};
+use super::keep::Ages;
+use super::protocol::{Obstacle, Unit};
 use crate::end_reason::EndReason;
-use crate::outbox::{Outbox, OutboxError, Pending, Row};
+use crate::outbox::{Outbox, OutboxError, Pending, Row, Waiting};
+use crate::settings::Keep;
 
-/// Logged rows that stay in the outbox in any case, to be published again should the log
-/// lose them: 50 minutes of a chain with one block every 3 s.
-const KEPT_ROWS: u64 = 1000;
+/// The outbox is told what is logged in steps, so that the node's database is not written to for
+/// every unit: after so many rows, or so long, or when half of its room is taken.
+const RELEASE_ROWS: u64 = 100;
+const RELEASE_PAUSE: Duration = Duration::from_secs(1);
 
 /// How far around the row after which an outbox continues a block is looked for.
 const LOOK_AROUND: u64 = 1000;
@@ -25,46 +29,70 @@ type Job = Box<dyn FnOnce(&mut Worker) + Send>;
 #[derive(Debug, Clone)]
 pub(crate) struct OutboxWorker {
     id: OutboxId,
+    genesis: Hash,
     jobs: mpsc::Sender<Job>,
 }
 
+/// Is resolved when the thread has let go of the outbox.
+pub(crate) type LetGo = oneshot::Receiver<()>;
+
 struct Worker {
     outbox: Box<dyn Outbox>,
-    /// Rows up to here are trimmed.
-    trimmed: u64,
+    ages: Ages,
+    /// When the outbox was last told what is logged.
+    released: Instant,
+}
+
+/// What the log has of the outbox, and what is to become of that.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tidying {
+    /// Rows up to here are in the log; `None` before that is known: then the outbox says it.
+    pub(crate) logged: Option<u64>,
+    /// Rows up to here may leave; `None` before that is known.
+    pub(crate) may_leave: Option<(u64, Keep)>,
+    /// Tell the outbox now, however little there is to tell.
+    pub(crate) at_once: bool,
 }
 
 impl OutboxWorker {
-    pub(crate) fn spawn(outbox: Box<dyn Outbox>) -> std::io::Result<Self> {
-        let id = outbox.id();
+    pub(crate) fn spawn(outbox: Box<dyn Outbox>) -> std::io::Result<(Self, LetGo)> {
+        let (id, genesis) = (outbox.id(), outbox.genesis());
+        let (let_go, when) = oneshot::channel();
         // One job of the publisher and one of the status task, and room for a trim of each.
         let (jobs, mut queue) = mpsc::channel::<Job>(4);
-        let mut worker = Worker { outbox, trimmed: 0 };
+        let mut worker = Worker { outbox, ages: Ages::default(), released: Instant::now() };
         thread::Builder::new().name("tipline-outbox".into()).spawn(move || {
             while let Some(job) = queue.blocking_recv() {
                 job(&mut worker);
             }
+            drop(worker);
+            // Nobody waits if the producer was dropped.
+            _ = let_go.send(());
         })?;
-        Ok(Self { id, jobs })
+        Ok((Self { id, genesis, jobs }, when))
+    }
+
+    /// Hash of the genesis block of its chain.
+    pub(crate) fn genesis(&self) -> &Hash {
+        &self.genesis
     }
 
     pub(crate) fn id(&self) -> OutboxId {
         self.id
     }
 
-    /// Whether the outbox publishes to this log; a new one does from now on, and so does another
-    /// one if it said where it continues. Otherwise the log that it publishes to.
-    pub(crate) async fn belongs_to(
-        &self,
-        lineage: Lineage,
-        continues: bool,
-    ) -> Result<Result<(), Lineage>, Obstacle> {
-        let bound = self.run(move |worker| match worker.outbox.lineage()? {
-            Some(bound) if bound == lineage => Ok(Ok(())),
-            Some(other) if !continues => Ok(Err(other)),
-            _ => worker.outbox.bind(lineage).map(Ok),
+    /// The log that it publishes to; `None` before the first.
+    pub(crate) async fn lineage(&self) -> Result<Option<Lineage>, Obstacle> {
+        self.run(|worker| worker.outbox.lineage()).await?.map_err(obstacle)
+    }
+
+    /// From now on it publishes to this log.
+    pub(crate) async fn bind(&self, lineage: Lineage) -> Result<(), Obstacle> {
+        let bind = self.run(move |worker| match worker.outbox.lineage()? {
+            Some(bound) if bound == lineage => Ok(()),
+            _ => worker.outbox.bind(lineage),
         });
-        bound.await?.map_err(obstacle)
+        bind.await?.map_err(obstacle)
     }
 
     pub(crate) async fn pending(&self) -> Result<Pending, Obstacle> {
@@ -97,9 +125,9 @@ impl OutboxWorker {
         self.run(move |worker| worker.prepare(&*log, after, previous, epoch)).await?
     }
 
-    /// Drops rows up to `sequence`, except the newest that are kept in any case.
-    pub(crate) async fn trim(&self, sequence: u64) -> Result<(), Obstacle> {
-        self.run(move |worker| worker.trim(sequence)).await?.map_err(obstacle)
+    /// Tells the outbox what is logged, trims what need not stay, and looks at what there is.
+    pub(crate) async fn tidy(&self, tidying: Tidying) -> Result<(Pending, Waiting), Obstacle> {
+        self.run(move |worker| worker.tidy(tidying)).await?.map_err(obstacle)
     }
 
     async fn run<T: Send + 'static>(
@@ -166,15 +194,33 @@ impl Worker {
         Ok((before, next))
     }
 
-    fn trim(&mut self, sequence: u64) -> Result<(), OutboxError> {
-        let sequence = sequence.saturating_sub(KEPT_ROWS);
-        // In steps, so that the node's database is not written to for every unit.
-        if sequence < self.trimmed + KEPT_ROWS / 10 {
-            return Ok(());
+    fn tidy(&mut self, tidying: Tidying) -> Result<(Pending, Waiting), OutboxError> {
+        let mut pending = self.outbox.pending()?;
+        if let Some((upto, keep)) = tidying.may_leave {
+            let upto = upto.min(pending.last);
+            self.ages.note(upto, &keep, Instant::now());
+            if tidying.at_once || self.must_release(&pending, upto) {
+                self.outbox.release(upto)?;
+                self.released = Instant::now();
+                pending = self.outbox.pending()?;
+            }
+            while let Some(trimmed) = self.ages.trim_to(&pending, &keep, Instant::now()) {
+                self.outbox.trim(trimmed)?;
+                pending = self.outbox.pending()?;
+            }
         }
-        self.outbox.trim(sequence)?;
-        self.trimmed = sequence;
-        Ok(())
+        // What was trimmed was logged, by whatever process.
+        let logged =
+            tidying.logged.unwrap_or(pending.released).max(pending.first.saturating_sub(1));
+        Ok((pending, self.outbox.waiting(logged)?))
+    }
+
+    fn must_release(&self, pending: &Pending, upto: u64) -> bool {
+        let ready = upto.saturating_sub(pending.released);
+        let pressing = pending.counted_events() >= pending.max_events / 2
+            || pending.counted_bytes >= pending.max_bytes / 2;
+        ready >= RELEASE_ROWS
+            || (ready > 0 && (pressing || self.released.elapsed() >= RELEASE_PAUSE))
     }
 }
 

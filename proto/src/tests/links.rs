@@ -7,6 +7,7 @@ use proptest::strategy::{Just, Strategy};
 use proptest::{prop_oneof, proptest};
 
 use super::examples::{hash, position};
+use crate::limits::MAX_PROOF_RANGES;
 use crate::{Cursor, Event, Hash, LinkError, Links, LinksState, Tip};
 
 /// Hashes of one byte out of a few, so that wrong ones are often right by chance.
@@ -50,12 +51,15 @@ impl Model {
 
     fn proof_tip(&self) -> Option<u64> {
         self.start.as_ref()?;
-        let run = self.blocks.iter().take_while(|block| block.proven).count() as u64;
-        (self.first() + run).checked_sub(1)
+        let genesis = usize::from(self.first() == 0);
+        let run = self.blocks.iter().skip(genesis).take_while(|block| block.proven).count();
+        (self.first() + (genesis + run) as u64).checked_sub(1)
     }
 
     fn debt(&self) -> u64 {
-        let unproven = self.blocks.iter().position(|block| !block.proven);
+        let heights = (self.first()..).zip(&self.blocks);
+        let mut unproven = heights.map(|(height, block)| height > 0 && !block.proven);
+        let unproven = unproven.position(|unproven| unproven);
         unproven.map_or(0, |at| (self.blocks.len() - at) as u64)
     }
 
@@ -325,4 +329,64 @@ fn a_rollback_of_every_block_leaves_the_parent_of_the_first() {
     assert_eq!(links.proof_tip(), Some(99));
     assert!(links.admit(&rollback(98, &short(0)), None).is_err());
     links.admit(&block(100, &short(3), &short(1)), None).unwrap();
+}
+
+/// A state with as many runs of proven blocks as there may be, of every second block.
+fn full_of_gaps() -> (Links, u64) {
+    let runs = MAX_PROOF_RANGES as u64;
+    let highest = 2 * runs + 10;
+    let state = LinksState {
+        base: None,
+        tip: Some(Tip { height: highest, hash: short(1) }),
+        proof_tip: Some(0),
+        proven_above: (1..=runs).map(|run| 2 * run).collect(),
+    };
+    (Links::resume(short(GENESIS), state), 2 * runs)
+}
+
+#[test]
+fn gaps_between_proofs_have_a_limit() {
+    let (mut links, last) = full_of_gaps();
+    let before = links.clone();
+    let refused = links.admit(&proof(last + 2, &short(1)), Some(&short(1)));
+    assert_eq!(refused, Err(LinkError::TooManyGaps { height: last + 2, lowest: 1 }));
+    assert_eq!(links, before, "an error changes nothing");
+    let text = refused.unwrap_err().to_string();
+    assert!(text.contains("the lowest is block 1"), "{text}");
+    // What joins a run is no run more; what closes a gap is one less, and makes room.
+    links.admit(&proof(last + 1, &short(1)), Some(&short(1))).unwrap();
+    links.admit(&proof(last, &short(1)), Some(&short(1))).unwrap();
+    links.admit(&proof(1, &short(1)), Some(&short(1))).unwrap();
+    assert_eq!(links.proof_tip(), Some(2));
+    links.admit(&proof(last + 3, &short(1)), Some(&short(1))).unwrap();
+}
+
+#[test]
+fn the_genesis_needs_no_proof() {
+    let mut links = Links::new(short(GENESIS));
+    links.admit(&block(0, &short(GENESIS), &short(9)), None).unwrap();
+    assert_eq!(links.proof_tip(), Some(0));
+    links.admit(&block(1, &short(1), &short(GENESIS)), None).unwrap();
+    links.admit(&proof(1, &short(1)), Some(&short(1))).unwrap();
+    assert_eq!(links.proof_tip(), Some(1));
+    // It may have one.
+    links.admit(&proof(0, &short(GENESIS)), Some(&short(GENESIS))).unwrap();
+    assert_eq!(links.proof_tip(), Some(1));
+}
+
+/// An older version expected a proof of the genesis, and remembered all above it.
+#[test]
+fn a_state_that_waits_for_the_proof_of_the_genesis_does_so_no_longer() {
+    let state = LinksState {
+        base: None,
+        tip: Some(Tip { height: 9, hash: short(1) }),
+        proof_tip: None,
+        proven_above: [1, 2, 3, 5].into_iter().collect(),
+    };
+    let mut links = Links::resume(short(GENESIS), state);
+    assert_eq!(links.proof_tip(), Some(3));
+    links.admit(&proof(4, &short(4)), Some(&short(4))).unwrap();
+    assert_eq!(links.proof_tip(), Some(5));
+    // Of a chain that has no block yet nothing is known.
+    assert_eq!(Links::new(short(GENESIS)).proof_tip(), None);
 }

@@ -11,6 +11,7 @@ mod links;
 mod numbers;
 mod parts;
 mod policy;
+mod ranges;
 mod reached;
 mod shared;
 mod text;

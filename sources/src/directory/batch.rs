@@ -294,7 +294,8 @@ impl DirectoryScan {
             Some(OutboxError::DoesNotLink { event, source }) => {
                 let refused = batch.files.get(taken.count.saturating_sub(lead));
                 let path = refused.map(|(key, _)| self.layout.path(*key)).unwrap_or_default();
-                let event = format!("{event} in the file {}", path.display());
+                let format = self.format.name();
+                let event = format!("{event} in the file {} (format={format})", path.display());
                 return Err(OutboxError::DoesNotLink { event, source });
             }
             Some(error) => return Err(error),

@@ -21,6 +21,10 @@
 //! without a block are passed over. A missing height is waited for, and named. Proofs come in
 //! any order, once their block has.
 //!
+//! # Their hashes
+//! By the [`BlockFormat`]. Where it knows height and parent, they are compared with the file's
+//! name and the block below, and what contradicts them is not published.
+//!
 //! # What may change
 //! - The newest block may be replaced, unless [`DirectorySettings::tip_is_final`]. It is rolled
 //!   back, and the new one published.
@@ -43,6 +47,7 @@
 mod batch;
 mod change;
 mod format;
+mod genesis;
 mod layout;
 mod scan;
 mod survey;
@@ -52,7 +57,8 @@ mod tests;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use format::{BlockFormat, BlockHeader, ContentHash};
+pub use format::{BitcoinBlock, BlockFormat, BlockHeader, ContentHash, EthereumRlp};
+pub(crate) use genesis::find_genesis;
 use layout::Layout;
 use scan::DirectoryScan;
 use tipline_log::Clock;
@@ -101,7 +107,7 @@ impl FileOutbox {
         }
         let path = index.unwrap_or_else(|| root.join(".tipline-outbox.sqlite"));
         let layout = Layout::below(&root);
-        let index = Index::open(
+        let mut index = Index::open(
             &path,
             &place,
             scan::SCHEMA,
@@ -109,6 +115,7 @@ impl FileOutbox {
             Arc::clone(&clock),
             Arc::clone(&wake),
         )?;
+        format::stays_the_same(&mut index, &place, &*format)?;
         let watched =
             Watched { root: layout.base(), recursive: true, relevant: Box::new(relevant) };
         let scan =

@@ -12,6 +12,7 @@ use tipline_producer::{OutboxError, OutboxTable};
 use tipline_proto::{Event, Hash, Kind, Tip};
 use tokio::sync::Notify;
 
+use super::durable::make_durable;
 use super::error::damaged;
 use super::guard::Guard;
 
@@ -97,6 +98,10 @@ impl Index {
             );
             return Err(unusable(why, None));
         }
+        make_durable(path).map_err(|error| {
+            let why = "what its index has cannot be made durable: look at the disk".to_owned();
+            unusable(why, Some(error.into()))
+        })?;
         let create = || {
             let conn = Connection::open(path)?;
             conn.busy_timeout(Duration::from_secs(5))?;
@@ -110,6 +115,7 @@ impl Index {
         if stamp(path).is_some_and(|(_, length)| length <= MOST_CHECKED) {
             quick_check(&conn, path, place)?;
         }
+        rebind_if_unused(&conn, genesis).map_err(failed(place, "opening its index"))?;
         let table = OutboxTable::install(&conn, genesis, clock)?.named(place);
         conn.execute_batch(COPIES)
             .and_then(|()| conn.execute_batch(schema))
@@ -227,6 +233,17 @@ impl Index {
         self.wake.notify_one();
         Ok(Taken { count, refused })
     }
+}
+
+/// An index in which nothing was ever enqueued belongs to no chain yet. It was opened with a
+/// wrong genesis, and that was corrected.
+fn rebind_if_unused(conn: &Connection, genesis: &Hash) -> rusqlite::Result<()> {
+    let table = "SELECT count(*) FROM sqlite_schema WHERE name = 'tipline_outbox_state'";
+    if conn.query_row(table, [], |row| row.get::<_, i64>(0))? == 0 {
+        return Ok(());
+    }
+    let sql = "UPDATE tipline_outbox_state SET genesis = ?1 WHERE last = 0 AND genesis <> ?1";
+    conn.execute(sql, [genesis.as_ref()]).map(drop)
 }
 
 /// SQLite's error as the outbox's.

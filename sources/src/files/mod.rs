@@ -7,6 +7,7 @@
 //! that a node may still replace, and the log may not have it yet.
 
 mod changes;
+mod durable;
 mod error;
 mod follow;
 mod guard;

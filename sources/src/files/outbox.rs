@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tipline_producer::{Outbox, OutboxError, Pending, Row, SqliteOutbox};
-use tipline_proto::{Lineage, OutboxId};
+use tipline_producer::{Outbox, OutboxError, Pending, Row, SqliteOutbox, Waiting};
+use tipline_proto::{Hash, Lineage, OutboxId};
 use tokio::sync::{Notify, watch};
 
 use super::follow::{Follower, Scan, Watched};
@@ -60,6 +60,10 @@ impl Outbox for FileOutbox {
         self.index.place()
     }
 
+    fn genesis(&self) -> Hash {
+        self.index.genesis()
+    }
+
     fn lineage(&mut self) -> Result<Option<Lineage>, OutboxError> {
         self.index.lineage()
     }
@@ -85,6 +89,14 @@ impl Outbox for FileOutbox {
             Some(failure) if rows.is_empty() && max_rows > 0 => Err(failure),
             _ => Ok(rows),
         }
+    }
+
+    fn waiting(&mut self, after: u64) -> Result<Waiting, OutboxError> {
+        self.index.waiting(after)
+    }
+
+    fn release(&mut self, sequence: u64) -> Result<(), OutboxError> {
+        self.index.release(sequence)
     }
 
     fn trim(&mut self, sequence: u64) -> Result<(), OutboxError> {

@@ -26,7 +26,7 @@ pub(super) fn any_history(place: &Place) {
         println!("seed {seed}");
         let place = place.another();
         let mut rng = StdRng::seed_from_u64(seed);
-        let entries = History::random(seed, 300).entries;
+        let entries = History::random_of(seed, 300, 1000).entries;
         let mut subject = place.create();
         let mut rest = &entries[..];
         while !rest.is_empty() {
@@ -86,11 +86,30 @@ pub(super) fn late_proofs(place: &Place) {
 pub(super) fn proven_again(place: &Place) {
     let mut history = History::blocks(3, 10);
     let tip = history.model.cursor.block_tip.clone().unwrap().height;
-    for bytes in [20, 0, 3000] {
+    for bytes in [20, 0, 3000, 9000, 10, 5000, 0] {
         history.proof_of(tip, bytes);
         history.block();
     }
     in_any_batches(place, &history);
+}
+
+/// During a bulk load, and after it, the store holds the same as without.
+pub(super) fn bulk_load(place: &Place) {
+    let history = History::random_of(7, 200, 1000);
+    let mut subject = place.create();
+    subject.store.end_bulk_load().unwrap();
+    for (number, entries) in history.entries.chunks(25).enumerate() {
+        match number % 4 {
+            0 => (0..2).for_each(|_| subject.store.begin_bulk_load().unwrap()),
+            2 => (0..2).for_each(|_| subject.store.end_bulk_load().unwrap()),
+            _ => {}
+        }
+        subject.apply(entries);
+        // During it only handles of its own are promised anything.
+        let reader = subject.store.reader().unwrap();
+        subject.model.assert_is(&*reader, "in a bulk load, or after it");
+    }
+    subject.reopened(place).check("opened again");
 }
 
 pub(super) fn rolled_back(place: &Place) {

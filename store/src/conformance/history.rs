@@ -10,6 +10,11 @@ use tipline_proto::{
 
 use super::model::Model;
 
+/// Payloads of up to so many bytes have a few among them that are larger.
+const SOME: usize = 1000;
+/// And so large these may be.
+const LARGE: usize = 20_000;
+
 /// The log that the suite's stores are created for.
 pub fn log() -> LogIdentity {
     log_with_lineage(7)
@@ -74,7 +79,7 @@ impl History {
         Self::random_of(seed, count, 200)
     }
 
-    /// One with payloads of up to this many bytes.
+    /// One with payloads of up to this many bytes. From 1,000 on, a few have up to 20,000.
     pub fn random_of(seed: u64, count: usize, max_payload: usize) -> Self {
         let mut history = Self { max_payload, ..Self::new(seed) };
         history.claim();
@@ -116,8 +121,14 @@ impl History {
     }
 
     fn payload(&mut self) -> Bytes {
-        let length = self.rng.random_range(0..=self.max_payload);
+        let length = self.length();
         self.payload_of(length)
+    }
+
+    /// Where payloads may be of some size, a few are large: a store may keep those elsewhere.
+    fn length(&mut self) -> usize {
+        let is_large = self.max_payload >= SOME && self.rng.random_ratio(1, 12);
+        self.rng.random_range(0..=if is_large { LARGE } else { self.max_payload })
     }
 
     fn payload_of(&mut self, length: usize) -> Bytes {
@@ -134,7 +145,7 @@ impl History {
 
     /// Commits the next block.
     pub fn block(&mut self) {
-        let length = self.rng.random_range(0..=self.max_payload);
+        let length = self.length();
         self.block_of(length);
     }
 

@@ -51,6 +51,7 @@
 //!     something is, power cuts after the fault and at the end decide: what an fsync that failed
 //!     was to make durable may be lost, whatever is fsynced later, until it is written again; for
 //!     so Linux does it. This holds for a store that is opened again after the fault as well.
+//!   - A handle that refuses says so when it is probed, too.
 //!   - As the files are, without a power cut, the store opens too, with all that it acknowledged.
 //!
 //! What is recorded goes through the C library, so this needs one that is linked dynamically, and
@@ -124,8 +125,20 @@ pub fn run(test: &'static str, case: &str, open: Open, appends: Appends) {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
-    let found = dispatch(case, &Place { test, open, appends, directory });
-    assert!(found, "there is no case {case}");
+    let place = Place { test, open, appends, directory, flushes_all: false };
+    assert!(dispatch(case, &place), "there is no case {case}");
+}
+
+/// Likewise, a case of `crash` for a store that flushes its whole file system.
+///
+/// # Panics
+/// Likewise, and if it never did so.
+#[cfg(all(test, feature = "files", target_os = "linux"))]
+pub(crate) fn run_flushing_all(test: &'static str, case: &str, open: Open) {
+    crash::play_child(open);
+    let (directory, appends) = (tempfile::tempdir().unwrap(), Appends::Torn);
+    let place = Place { test, open, appends, directory, flushes_all: true };
+    assert!(dispatch(case, &place), "there is no case {case}");
 }
 
 /// Runs one case of the group `sink` by its name.
@@ -187,10 +200,10 @@ macro_rules! __store_conformance_cases {
         $crate::$then! {
             $($argument)*;
             content: any_history, any_batches, empty_payloads, large_payloads, late_proofs,
-                proven_again, rolled_back, rolled_back_within_a_batch, replaced_tip,
+                proven_again, bulk_load, rolled_back, rolled_back_within_a_batch, replaced_tip,
                 transactions, records, marks;
             refusals: two_writers;
-            reading: whole_batches, what_is_not_there, opened_again;
+            reading: whole_batches, beside_rollbacks, snapshots, what_is_not_there, opened_again;
             crash: killed, #[cfg(target_os = "linux")] power_cut,
                 #[cfg(target_os = "linux")] failing_writes;
         }
@@ -261,6 +274,8 @@ struct Place {
     open: Open,
     appends: Appends,
     directory: TempDir,
+    /// It flushes its whole file system, in every case of `crash`.
+    flushes_all: bool,
 }
 
 impl Place {
@@ -294,6 +309,7 @@ impl Subject {
     fn apply(&mut self, entries: &[Entry]) {
         let batch = self.model.batch(entries);
         self.store.apply(&batch).unwrap();
+        self.store.probe().unwrap();
     }
 
     fn check(&self, context: &str) {

@@ -1,6 +1,6 @@
 //! What a store must hold, as plainly as it can be said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use tipline_proto::{Cursor, Entry, Event, Hash, Key, Label, LogIdentity, Tip, TransactionId};
@@ -26,6 +26,9 @@ pub struct Model {
     pub records: BTreeMap<Key, StoredRecord>,
     /// Marks by name.
     pub marks: BTreeMap<Label, StoredMark>,
+    /// Hashes of blocks that were rolled back, and are not there again: a store finds nothing by
+    /// them.
+    pub orphans: BTreeSet<Hash>,
 }
 
 impl Model {
@@ -39,6 +42,7 @@ impl Model {
             transactions: BTreeMap::new(),
             records: BTreeMap::new(),
             marks: BTreeMap::new(),
+            orphans: BTreeSet::new(),
         }
     }
 
@@ -66,6 +70,7 @@ impl Model {
                     self.base = Some(Tip { height: height - 1, hash: parent_hash.clone() });
                 }
                 self.cursor.block_tip = Some(Tip { height, hash: hash.clone() });
+                self.orphans.remove(&hash);
                 let block = StoredBlock { height, hash, parent_hash, index, epoch, time, payload };
                 self.blocks.insert(height, block);
             }
@@ -84,7 +89,8 @@ impl Model {
                 self.records.remove(&key);
             }
             Event::RolledBack { to_height, to_hash } => {
-                self.blocks.retain(|height, _| *height <= to_height);
+                let above = self.blocks.split_off(&to_height.saturating_add(1));
+                self.orphans.extend(above.into_values().map(|block| block.hash));
                 self.proofs.retain(|height, _| *height <= to_height);
                 self.transactions.retain(|_, t| t.block_tip.is_none_or(|tip| tip <= to_height));
                 self.cursor.block_tip = Some(Tip { height: to_height, hash: to_hash });
@@ -105,12 +111,13 @@ impl Model {
         Batch { entries: entries.to_vec(), cursor, base }
     }
 
-    /// The definition itself: the highest height at or below which every block has its proof.
+    /// The definition itself: the highest height at or below which every block has its proof. The
+    /// genesis needs none.
     fn proof_tip(&self) -> Option<u64> {
         self.cursor.block_tip.as_ref()?;
-        let base = self.base.as_ref().map(|base| base.height);
-        let first = base.map_or(0, |base| base + 1);
-        (first..).take_while(|height| self.proofs.contains_key(height)).last().or(base)
+        let start = self.base.as_ref().map_or(0, |base| base.height);
+        let proven = (start + 1..).take_while(|height| self.proofs.contains_key(height));
+        Some(proven.last().unwrap_or(start))
     }
 
     /// Compares the chain with that of a sink.
@@ -162,6 +169,12 @@ impl Model {
                 Some(block),
                 "{context}"
             );
+        }
+        for hash in &self.orphans {
+            let found = reader.block_by_hash(hash).unwrap();
+            assert_eq!(found, None, "{context}: block {hash} was rolled back");
+            let found = reader.proof_by_hash(hash).unwrap();
+            assert_eq!(found, None, "{context}: block {hash} was rolled back");
         }
         let ids: Vec<_> = self.transactions.keys().cloned().collect();
         assert_eq!(reader.transaction_ids(None, usize::MAX).unwrap(), ids, "{context}");

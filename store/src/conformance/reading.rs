@@ -1,6 +1,7 @@
 //! Reading, while the store is applied to and otherwise.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -8,6 +9,8 @@ use tipline_proto::{Key, Label, TransactionId};
 
 use super::history::{History, hash};
 use super::{Place, Subject};
+use crate::error::StoreError;
+use crate::snapshot::{Copied, Throttle};
 
 /// Readers see nothing between two batches, and are not held up.
 pub(super) fn whole_batches(place: &Place) {
@@ -44,6 +47,82 @@ pub(super) fn whole_batches(place: &Place) {
     for seen in seen {
         assert!(seen.iter().all(|index| (index - 1) % SIZE == 0), "half a batch: {seen:?}");
         assert!(seen.len() > 2, "the readers read meanwhile: {seen:?}");
+    }
+}
+
+/// Readers see one state or another while blocks are rolled back and replaced: what has a hash has
+/// that one, and nothing is taken for damage.
+pub(super) fn beside_rollbacks(place: &Place) {
+    let Subject { mut store, mut model, .. } = place.create();
+    let mut history = History::blocks(20, 100);
+    let batches: Vec<Vec<_>> = (0..150)
+        .map(|round| {
+            let from = if round == 0 { 0 } else { history.entries.len() };
+            let tip = history.model.cursor.block_tip.clone().unwrap().height;
+            history.roll_back_to(tip - 10);
+            // One by one, so that the chain is shorter for a while.
+            let end = history.entries.len() + 11;
+            while history.entries.len() < end {
+                history.block();
+            }
+            history.entries[from..].to_vec()
+        })
+        .collect();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for reader in [store.reader().unwrap(), store.reader().unwrap()] {
+            let done = &done;
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    for block in reader.blocks(0..=u64::MAX).unwrap() {
+                        let hash = block.unwrap().hash;
+                        let again = reader.block_by_hash(&hash).unwrap();
+                        assert!(again.is_none_or(|again| again.hash == hash));
+                        let proof = reader.proof_by_hash(&hash).unwrap();
+                        assert!(proof.is_none_or(|proof| proof.block_hash == hash));
+                    }
+                }
+            });
+        }
+        for entries in batches {
+            entries.chunks(7).for_each(|entries| store.apply(&model.batch(entries)).unwrap());
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    model.assert_is(&*store.reader().unwrap(), "in the end");
+}
+
+/// A snapshot is of the batch after which it was taken, whatever is applied before it is copied.
+/// Kinds of stores without snapshots say so.
+pub(super) fn snapshots(place: &Place) {
+    let mut subject = place.create();
+    let entries = History::random_of(8, 240, 1000).entries;
+    let (first, rest) = entries.split_at(120);
+    subject.apply(first);
+    let (before, taken) = (subject.model.clone(), subject.store.snapshot());
+    let parts = match taken {
+        Ok(parts) => parts,
+        Err(StoreError::Unusable { .. }) => return,
+        Err(error) => panic!("{error:?}"),
+    };
+    rest.chunks(30).for_each(|entries| subject.apply(entries));
+    for mut part in parts {
+        assert_eq!(*part.cursor(), before.cursor);
+        let copy = tempfile::tempdir().unwrap();
+        let copied = part.copy(copy.path(), &Freely).unwrap();
+        assert_eq!(copied, Copied::Whole);
+        before.assert_is(&*part.open(copy.path()).unwrap(), "a copy of a snapshot");
+    }
+    subject.check("when it was copied");
+    subject.reopened(place).check("opened again");
+}
+
+/// A copy that nobody slows down.
+struct Freely;
+
+impl Throttle for Freely {
+    fn moved(&self, _bytes: u64) -> ControlFlow<()> {
+        ControlFlow::Continue(())
     }
 }
 

@@ -8,6 +8,8 @@ mod lock;
 mod names;
 mod poison;
 mod presence;
+#[cfg(any(feature = "files", feature = "rocksdb"))]
+mod unique;
 
 use std::io;
 use std::path::Path;
@@ -19,6 +21,8 @@ pub(crate) use self::lock::Lock;
 pub(crate) use self::names::{private, sync_directory, with_suffix};
 pub(crate) use self::poison::Poison;
 pub(crate) use self::presence::Presence;
+#[cfg(any(feature = "files", feature = "rocksdb"))]
+pub(crate) use self::unique::process_number;
 use crate::error::StoreError;
 
 /// The directory that a file or directory is in.

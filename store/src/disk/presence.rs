@@ -1,6 +1,6 @@
 //! Whether a name still leads to what was opened by it.
 
-use std::fs;
+use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -14,12 +14,15 @@ use crate::error::StoreError;
 pub(crate) struct Presence {
     path: PathBuf,
     inode: Inode,
+    /// Its length when it was last looked at.
+    bytes: u64,
 }
 
 impl Presence {
     /// Of what has this name now.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), inode: Inode::of(path)? })
+        let found = fs::metadata(path)?;
+        Ok(Self { path: path.to_owned(), inode: Inode::of(&found), bytes: found.len() })
     }
 
     /// Whether the name still leads to it. Costs one look at its metadata.
@@ -28,8 +31,43 @@ impl Presence {
     /// [`StoreError::Failed`] if it is gone, or is another one; [`StoreError::Unavailable`] if the
     /// medium does not answer.
     pub(crate) fn check(&self, place: &str) -> Result<(), StoreError> {
-        if Self::find(&self.path, place)?.inode == self.inode {
-            return Ok(());
+        self.look(place).map(drop)
+    }
+
+    /// Likewise, for a file that is never cut: what was in it is gone, whatever its inode.
+    ///
+    /// # Errors
+    /// The same errors as [`Presence::check`]; [`StoreError::Failed`] if it was cut.
+    #[cfg(any(feature = "sqlite", feature = "rocksdb"))]
+    pub(crate) fn check_not_cut(&mut self, place: &str) -> Result<(), StoreError> {
+        match self.shorter(place)? {
+            None => Ok(()),
+            Some((before, now)) => Err(self.cut(place, before, now)),
+        }
+    }
+
+    /// Likewise; its length before and now if it is shorter than when it was last looked at.
+    ///
+    /// # Errors
+    /// The same errors as [`Presence::check`].
+    #[cfg(any(feature = "sqlite", feature = "rocksdb"))]
+    pub(crate) fn shorter(&mut self, place: &str) -> Result<Option<(u64, u64)>, StoreError> {
+        let now = self.look(place)?;
+        let before = std::mem::replace(&mut self.bytes, now);
+        Ok((now < before).then_some((before, now)))
+    }
+
+    /// The error of a file that was cut.
+    #[cfg(any(feature = "sqlite", feature = "rocksdb"))]
+    pub(crate) fn cut(&self, place: &str, before: u64, now: u64) -> StoreError {
+        gone(place, &format!("{} was cut from {before} to {now} bytes", self.path.display()))
+    }
+
+    /// Its length, if it is still the one.
+    fn look(&self, place: &str) -> Result<u64, StoreError> {
+        let found = Self::find(&self.path, place)?;
+        if found.inode == self.inode {
+            return Ok(found.bytes);
         }
         Err(gone(place, &format!("{} was replaced by another", self.path.display())))
     }
@@ -59,16 +97,15 @@ struct Inode {
 
 impl Inode {
     #[cfg(unix)]
-    fn of(path: &Path) -> io::Result<Self> {
+    fn of(found: &Metadata) -> Self {
         use std::os::unix::fs::MetadataExt;
-        let found = fs::metadata(path)?;
-        Ok(Self { device: found.dev(), number: found.ino() })
+        Self { device: found.dev(), number: found.ino() }
     }
 
     /// Where there is no such thing, that it is there must do.
     #[cfg(not(unix))]
-    fn of(path: &Path) -> io::Result<Self> {
-        fs::metadata(path).map(|_| Self { device: 0, number: 0 })
+    fn of(_found: &Metadata) -> Self {
+        Self { device: 0, number: 0 }
     }
 }
 
@@ -92,5 +129,19 @@ mod tests {
         assert!(replaced.to_string().contains("was replaced"), "{replaced}");
         fs::rename(&aside, &path).unwrap();
         presence.check("here").unwrap();
+    }
+
+    #[cfg(any(feature = "sqlite", feature = "rocksdb"))]
+    #[test]
+    fn what_is_cut_is_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
+        fs::write(&path, "one").unwrap();
+        let mut presence = Presence::of(&path).unwrap();
+        fs::write(&path, "longer").unwrap();
+        presence.check_not_cut("here").unwrap();
+        fs::write(&path, "four").unwrap();
+        let cut = presence.check_not_cut("here").unwrap_err();
+        assert!(cut.to_string().contains("was cut from 6 to 4 bytes"), "{cut}");
     }
 }

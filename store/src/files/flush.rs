@@ -25,6 +25,12 @@ impl Flush {
         Ok(Self { directory: whole.then_some(directory) })
     }
 
+    /// For tests: as on a file system on which a flush of all of it tells everything.
+    #[cfg(all(test, target_os = "linux"))]
+    pub(super) fn always(directory: &Path) -> io::Result<Self> {
+        Ok(Self { directory: Some(File::open(directory)?) })
+    }
+
     /// The flush of the whole file system, if it is the way for this many files; otherwise each
     /// is to be flushed by itself.
     pub(super) fn whole_for(&self, files: usize) -> Option<Whole<'_>> {

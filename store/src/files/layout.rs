@@ -39,6 +39,14 @@ impl Key {
         Self { height, part: Part::Proof }
     }
 
+    /// What a file in `blocks` is by its name; `None` if it is none of ours.
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        let (part, height) = name.strip_suffix(".dat")?.split_once('_')?;
+        let part = [Part::Block, Part::Proof].into_iter().find(|known| known.name() == part)?;
+        let key = Key { height: u64::from_str_radix(height, 16).ok()?, part };
+        (format!("{key}.dat") == name).then_some(key)
+    }
+
     pub(super) fn epoch(self) -> u64 {
         self.height >> 16
     }
@@ -129,6 +137,12 @@ impl Layout {
 
     pub(crate) fn staging(&self) -> PathBuf {
         self.root.join("staging")
+    }
+
+    /// The epoch of a directory in `blocks`, by its name; `None` if it is none of ours.
+    pub(super) fn epoch_of(name: &str) -> Option<u64> {
+        let epoch = u64::from_str_radix(name, 16).ok()?;
+        (format!("{epoch:04x}") == name).then_some(epoch)
     }
 
     pub(super) fn epoch(&self, epoch: u64) -> PathBuf {

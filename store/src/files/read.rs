@@ -1,6 +1,6 @@
 //! Reading: the row from the index, the payload from its file.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
@@ -129,8 +129,14 @@ impl FileReader {
         reference: &Reference,
     ) -> Result<Result<Bytes, Mismatch>, StoreError> {
         let read = || {
-            let mut file = match File::open(path) {
-                Ok(file) => file,
+            // A pipe would be waited for.
+            let opened = fs::metadata(path).and_then(|found| match found.is_file() {
+                true => File::open(path).map(Some),
+                false => Ok(None),
+            });
+            let mut file = match opened {
+                Ok(Some(file)) => file,
+                Ok(None) => return Ok(Err(Mismatch::NotAFile)),
                 Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Err(Mismatch::Missing)),
                 Err(e) => return Err(e),
             };

@@ -4,28 +4,27 @@
 //! All of it may be done any number of times, and stopped anywhere. Nothing is removed from
 //! `staging` before what it stands for is durable.
 
-use std::fs;
+use std::ops::RangeInclusive;
 
-use super::layout::{Key, Staged};
+use super::layout::{Key, Layout, Staged};
 use super::read::FileReader;
 use super::tree::Tree;
-use crate::disk::failed;
 use crate::error::StoreError;
-use crate::reader::ChainView;
 
 /// Puts the files of a store as its index says.
 pub(super) fn recover(tree: &mut Tree, reader: &FileReader) -> Result<(), StoreError> {
     let mut done = vec![];
-    for staged in list(tree, reader)? {
+    // Of one or two batches, however large the store is.
+    let names = tree.names(&tree.layout().staging())?;
+    for staged in names.iter().filter_map(|name| Staged::from_name(name)) {
         match &staged {
             Staged::Payload { key, index } if reader.index_of(*key)? == Some(*index) => {
                 tree.put(*key, *index)?;
                 continue;
             }
             Staged::RolledBack { heights } => {
-                for height in heights.clone() {
-                    remove_orphan(tree, reader, Key::block(height))?;
-                    remove_orphan(tree, reader, Key::proof(height))?;
+                for key in placed(tree, heights)? {
+                    remove_orphan(tree, reader, key)?;
                 }
             }
             // Of a batch that was not committed, or of a snapshot that is gone.
@@ -48,14 +47,16 @@ fn remove_orphan(tree: &mut Tree, reader: &FileReader, key: Key) -> Result<(), S
     }
 }
 
-/// Ours among the files in `staging`: of one or two batches, however large the store is.
-fn list(tree: &Tree, reader: &FileReader) -> Result<Vec<Staged>, StoreError> {
-    let staging = tree.layout().staging();
-    let failed = |e| failed(&reader.place(), "listing staging", e);
+/// The payloads at these heights that are in place, by their names: however many heights a marker
+/// names, it is about those that are there.
+fn placed(tree: &Tree, heights: &RangeInclusive<u64>) -> Result<Vec<Key>, StoreError> {
+    let epochs = Key::block(*heights.start()).epoch()..=Key::block(*heights.end()).epoch();
     let mut found = vec![];
-    for file in fs::read_dir(&staging).map_err(failed)? {
-        let name = file.map_err(failed)?.file_name();
-        found.extend(name.to_str().and_then(Staged::from_name));
+    for name in tree.names(&tree.layout().blocks())? {
+        let epoch = Layout::epoch_of(&name).filter(|epoch| epochs.contains(epoch));
+        let Some(epoch) = epoch.map(|epoch| tree.layout().epoch(epoch)) else { continue };
+        let keys = tree.names(&epoch)?.into_iter().filter_map(|name| Key::from_name(&name));
+        found.extend(keys.filter(|key| heights.contains(&key.height)));
     }
     Ok(found)
 }

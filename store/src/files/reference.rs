@@ -18,6 +18,8 @@ pub(super) struct Reference {
 pub(super) enum Mismatch {
     #[error("the file is missing")]
     Missing,
+    #[error("it is not a file, but a directory, a pipe or the like")]
+    NotAFile,
     #[error("the file has {found} bytes, the index says {expected}")]
     Length { found: u64, expected: u64 },
     #[error("the file has the BLAKE3 {found}, the index says {expected}")]

@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::warn;
 
 use super::layout::{Key, Layout, Staged};
+use crate::disk::process_number;
 
-/// How many this process ever retained: no two have one name, so that a snapshot that outlives
-/// its writer does not remove what is kept for those of the next.
+/// How many this process ever retained: no two have one name, and none that of another process, so
+/// that a snapshot that outlives its writer does not remove what is kept for those of the next.
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
 /// What the writer and the snapshots of a store share.
@@ -50,7 +51,7 @@ impl RetainedFiles {
         if state.snapshots == 0 {
             return Ok(false);
         }
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let number = process_number().wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed));
         let to = self.layout.staged(&Staged::Retained { key, number });
         match fs::rename(self.layout.file(key), &to) {
             Ok(()) => {}

@@ -204,6 +204,11 @@ fn take(
     piece: &mut [u8],
     pace: &dyn Throttle,
 ) -> io::Result<Taken> {
+    match fs::metadata(from) {
+        // A pipe would be waited for.
+        Ok(found) if !found.is_file() => return Ok(Taken::Not(Mismatch::NotAFile)),
+        _ => {}
+    }
     // Looked at by its copy: whatever has the name meanwhile, the copy stays what it is.
     let linked = match fs::hard_link(from, to) {
         Ok(()) => true,

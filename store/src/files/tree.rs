@@ -9,6 +9,8 @@ use std::sync::Arc;
 use super::flush::Flush;
 use super::layout::{Key, Layout, Staged};
 use super::retained::{RetainGuard, RetainedFiles};
+#[cfg(unix)]
+use crate::disk::is_one_file_system;
 use crate::disk::{Presence, changing, failed, make_directory, private, sync_directory};
 use crate::error::StoreError;
 
@@ -29,6 +31,7 @@ pub(super) struct Tree {
 
 impl Tree {
     pub(super) fn new(place: String, layout: Layout) -> Result<Self, StoreError> {
+        check_one_file_system(&place, &layout)?;
         let flush = Flush::of(&layout.staging())
             .map_err(|e| failed(&place, "inspecting its file system", e))?;
         let present = |path: &Path| {
@@ -41,6 +44,12 @@ impl Tree {
         Ok(Self { place, layout, retained, flush, presence, epochs, changed })
     }
 
+    /// For tests: as on a file system on which a flush of all of it tells everything.
+    #[cfg(all(test, target_os = "linux"))]
+    pub(super) fn flush_all(&mut self) {
+        self.flush = Flush::always(&self.layout.staging()).unwrap();
+    }
+
     /// While it lives, what is replaced and removed can still be read.
     pub(super) fn retain_replaced(&self) -> RetainGuard {
         self.retained.guard()
@@ -49,6 +58,17 @@ impl Tree {
     /// Whether all of it still has its names.
     pub(super) fn check_present(&self) -> Result<(), StoreError> {
         self.presence.iter().try_for_each(|presence| presence.check(&self.place))
+    }
+
+    /// What is in a directory, as far as the names are text.
+    pub(super) fn names(&self, directory: &Path) -> Result<Vec<String>, StoreError> {
+        let list = || {
+            let name = |file: io::Result<fs::DirEntry>| Ok(file?.file_name().into_string().ok());
+            let names = fs::read_dir(directory)?.map(name).collect::<io::Result<Vec<_>>>()?;
+            Ok(names.into_iter().flatten().collect())
+        };
+        let what = || format!("listing {}", self.layout.relative(directory));
+        list().map_err(|e| failed(&self.place, what(), e))
     }
 
     pub(super) fn layout(&self) -> &Layout {
@@ -173,6 +193,29 @@ impl Tree {
         };
         failed(&self.place, what, error)
     }
+}
+
+/// What is staged is renamed into place after the commit, which leads to no other file system.
+#[cfg(unix)]
+fn check_one_file_system(place: &str, layout: &Layout) -> Result<(), StoreError> {
+    for other in [layout.blocks(), layout.root().to_owned()] {
+        let is_one = is_one_file_system(&layout.staging(), &other);
+        if !is_one.map_err(|e| failed(place, "looking at its directories", e))? {
+            let why = format!(
+                "staging and {} are on two file systems: all of it is to be on one, mount that at \
+                 the store's own directory",
+                other.display()
+            );
+            return Err(StoreError::unusable(place, &why, None));
+        }
+    }
+    Ok(())
+}
+
+/// Found out by the first rename, where the system does not tell.
+#[cfg(not(unix))]
+fn check_one_file_system(_place: &str, _layout: &Layout) -> Result<(), StoreError> {
+    Ok(())
 }
 
 fn write(path: &Path, bytes: &[u8]) -> io::Result<File> {

@@ -54,8 +54,8 @@ use crate::stored::StoreIdentity;
 /// - A batch is first written to `staging` and flushed, then committed by the transaction in the
 ///   index that moves the cursor, and then its files are renamed into place, and what was rolled
 ///   back is removed. A crash or a power cut at any instant leaves all of it or nothing: what
-///   it interrupted is finished or cleared away by [`FileStore::open`], which looks at `staging`
-///   and never at all files. The final names are durable with the next batch; until then a
+///   it interrupted is finished or cleared away by [`FileStore::open`], which looks at `staging`,
+///   and at the names in those epochs of which a rollback was interrupted. The final names are durable with the next batch; until then a
 ///   power cut may put a file back into `staging`, where it is read as well.
 /// - Up to three files of a batch are flushed one by one (`fsync`), and then the directories; if
 ///   there are more, all by one flush of the file system (`syncfs`). That also writes what
@@ -73,7 +73,7 @@ use crate::stored::StoreIdentity;
 /// - There is one writer: see [`crate::sqlite::SqliteStore`].
 /// - New files and directories are for their owner only (0600, 0700).
 ///
-/// All of it is on one file system. Nobody else may change anything below `blocks`; files of other
+/// All of it is on one file system, which is checked when it is opened. Nobody else may change anything below `blocks`; files of other
 /// names are left alone.
 #[derive(Debug)]
 pub struct FileStore {
@@ -108,8 +108,20 @@ impl FileStore {
         })
     }
 
+    /// For tests: as on a file system on which a flush of all of it tells everything.
+    #[cfg(all(test, target_os = "linux"))]
+    pub(crate) fn flush_all(&mut self) {
+        self.tree.flush_all();
+    }
+
     fn layout(&self) -> &Layout {
         self.tree.layout()
+    }
+
+    fn check_present(&mut self) -> Result<(), StoreError> {
+        self.poison.check(&self.place)?;
+        let present = self.tree.check_present().and_then(|()| self.index.probe());
+        present.map_err(|error| self.poison.unless_retryable(error))
     }
 
     /// Makes what survives of the batch durable, under names that mean nothing yet, and commits
@@ -188,14 +200,14 @@ impl Sink for FileStore {
     }
 
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        self.probe()?;
+        self.check_present()?;
         let before = self.index.ready_for(batch)?;
         // What the batch before left undone, when there was no space even for names.
         if let Err(error) = self.install().and_then(|()| self.commit(batch, &before)) {
             return Err(self.poison.unless_retryable(error));
         }
-        // It is durable and visible, whatever happens now: an error is for the next call, which
-        // may be long in coming.
+        // It is durable and visible, whatever happens now: an error is for the next call. If that is
+        // long in coming, `probe` comes first.
         if let Err(error) = self.install().map_err(|error| self.poison.unless_retryable(error)) {
             let error: &dyn Error = &error;
             warn!(
@@ -206,11 +218,11 @@ impl Sink for FileStore {
         Ok(())
     }
 
-    /// Looks whether the directories and the index still have their names.
+    /// Looks whether the directories and the index still have their names, and puts into place what
+    /// the last batch found no space for.
     fn probe(&mut self) -> Result<(), StoreError> {
-        self.poison.check(&self.place)?;
-        let present = self.tree.check_present().and_then(|()| self.index.probe());
-        present.map_err(|error| self.poison.unless_retryable(error))
+        self.check_present()?;
+        self.install().map_err(|error| self.poison.unless_retryable(error))
     }
 
     fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {

@@ -8,6 +8,7 @@ mod families;
 mod inspect;
 mod lock;
 mod open;
+mod presence;
 mod read;
 mod reopen;
 mod rows;

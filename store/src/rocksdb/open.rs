@@ -14,7 +14,7 @@ use super::families::{DEFAULT, FAMILIES, Family};
 use super::inspect::{Contents, inspect};
 use super::lock::DirectoryLock;
 use super::view::Db;
-use crate::disk::{Presence, failed, make_directory, parent};
+use crate::disk::{make_directory, parent};
 use crate::error::StoreError;
 
 /// Blocks of table files, with their indexes and filters, that stay in memory.
@@ -39,17 +39,7 @@ const SYNC_BYTES: u64 = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Database {
     pub(super) db: Db,
-    directory: Presence,
     _lock: DirectoryLock,
-}
-
-impl Database {
-    /// Whether the directory that every write goes to still has its name, and `CURRENT`, which
-    /// RocksDB replaces and never leaves out.
-    pub(super) fn check_present(&self, place: &str) -> Result<(), StoreError> {
-        self.directory.check(place)?;
-        Presence::find(&self.db.path().join("CURRENT"), place).map(drop)
-    }
 }
 
 /// Opens the directory for the one writer; makes it if there is none.
@@ -86,9 +76,7 @@ pub(super) fn for_writing(path: &Path, place: &str) -> Result<Database, StoreErr
         let descriptor = marker.options(&cache);
         db.create_cf(marker.name(), &descriptor).map_err(|e| fail("making the families", e))?;
     }
-    let directory =
-        Presence::of(&path).map_err(|e| failed(place, "looking at the directory", e))?;
-    Ok(Database { db, directory, _lock: lock })
+    Ok(Database { db, _lock: lock })
 }
 
 /// Opens the directory as it is now, for reading, beside the writer. RocksDB writes

@@ -13,13 +13,14 @@ use super::copy::{PREFIX, is_of_rows, link_or_copy};
 use super::error::store_error;
 use super::read::RocksDbReader;
 use super::view::Db;
-use crate::disk::{changing, is_one_file_system};
+use crate::disk::{changing, is_one_file_system, process_number};
 use crate::error::StoreError;
 use crate::reader::StoreReader;
 use crate::snapshot::{Copied, SharedCopy, Snapshot, Throttle};
 use crate::stored::StoreIdentity;
 
-/// Tells the directories of one process apart.
+/// Tells the directories of one process apart. Its number tells it from others: a snapshot may
+/// outlive its writer, and then leaves alone what another process has made since.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// The files of the store as of the snapshot, in a directory of their own. Files of
@@ -40,7 +41,8 @@ impl RocksDbSnapshot {
         identity: StoreIdentity,
         cursor: Cursor,
     ) -> Result<Self, StoreError> {
-        let name = format!("{PREFIX}{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{PREFIX}{:016x}-{number}", process_number());
         let directory = db.path().join(name);
         let place = place.to_owned();
         let made =

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rocksdb::WriteBatch;
 use tipline_proto::{Cursor, LogIdentity};
@@ -11,13 +11,14 @@ use tipline_proto::{Cursor, LogIdentity};
 use super::error::{is_stall, store_error};
 use super::families::Family;
 use super::open::{self, Database};
+use super::presence::Files;
 use super::read::RocksDbReader;
 use super::snapshot::RocksDbSnapshot;
 use super::view::View;
 use super::{batch, rows};
 use crate::batch::Batch;
 use crate::changes::Changes;
-use crate::disk::Poison;
+use crate::disk::{Poison, failed};
 use crate::error::{StoreError, is_created};
 use crate::reader::{ChainView, StoreReader};
 use crate::snapshot::{NOTHING_TO_COPY, Snapshot};
@@ -28,6 +29,8 @@ use crate::stored::StoreIdentity;
 /// memory, and after how many checks the write is tried in any case: it says what is wrong.
 const STALL: Duration = Duration::from_millis(1);
 const STALLS: usize = 100;
+/// For so long it is tried by itself. After that somebody is to know.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A store in a RocksDB directory, for large payloads and for those who run RocksDB anyway.
 ///
@@ -76,7 +79,11 @@ const STALLS: usize = 100;
 ///   to new files, and continues. Until then each batch is refused with [`StoreError::NoSpace`], and
 ///   reading continues. A disk quota that is used up is a failed write.
 /// - Before each batch, and when it is probed, it checks that the directory still has its name, and
-///   `CURRENT`: RocksDB itself would notice only when it makes its next file.
+///   `CURRENT`, `LOCK` and the newest log of writes, which must not be shorter than it was: RocksDB
+///   itself would notice only when it makes its next file. Files of rows that are removed meanwhile
+///   come up when they are read, or when it is opened again.
+/// - A batch that waits for more than 30 s because rows are written to files too slowly is refused
+///   with [`StoreError::Unavailable`], and can be tried again: nothing of it was written.
 /// - What is in files has checksums, payloads included, and each read checks them.
 /// - Readers of the writer share its memory. Each read is of one state between two batches, and
 ///   waits for nobody. They keep the directory open, and locked, until the last of them is gone.
@@ -100,9 +107,12 @@ const STALLS: usize = 100;
 pub struct RocksDbStore {
     place: String,
     database: Arc<Database>,
+    files: Files,
     identity: Option<StoreIdentity>,
     cursor: Option<Cursor>,
     poison: Poison,
+    /// How long a write may be held up.
+    patience: Duration,
 }
 
 impl RocksDbStore {
@@ -119,27 +129,29 @@ impl RocksDbStore {
         let view = View::new(&database.db, &place);
         let (identity, cursor) = (view.identity()?, view.cursor()?);
         drop(view);
+        let files =
+            Files::of(database.db.path()).map_err(|e| failed(&place, "looking at its files", e))?;
         Ok(Self {
             place,
             database: Arc::new(database),
+            files,
             identity,
             cursor,
             poison: Poison::default(),
+            patience: PATIENCE,
         })
+    }
+
+    /// For tests: a write that is held up is given up at once.
+    #[cfg(test)]
+    pub(crate) fn be_impatient(&mut self) {
+        self.patience = Duration::ZERO;
     }
 
     /// For tests: to look into it, and to damage it.
     #[cfg(test)]
     pub(crate) fn db(&self) -> &super::view::Db {
         &self.database.db
-    }
-
-    /// Looks whether the directory still has its name, and its list of files. So does
-    /// [`Sink::apply`].
-    fn probe(&mut self) -> Result<(), StoreError> {
-        self.poison.check(&self.place)?;
-        let present = self.database.check_present(&self.place);
-        present.map_err(|error| self.poison.unless_retryable(error))
     }
 
     fn view(&self) -> View<'_> {
@@ -152,10 +164,15 @@ impl RocksDbStore {
         what: &str,
         rows: impl Fn() -> Result<WriteBatch, StoreError>,
     ) -> Result<(), StoreError> {
+        let begun = Instant::now();
         loop {
             match self.database.db.write_opt(rows()?, &open::durable()) {
                 Ok(()) => return Ok(()),
-                Err(e) if is_stall(&e) => self.wait_for_memory(),
+                Err(e) if is_stall(&e) && begun.elapsed() < self.patience => self.wait_for_memory(),
+                Err(e) if is_stall(&e) => {
+                    let (place, source) = (self.place.clone(), Some(Box::new(e) as Box<_>));
+                    return Err(StoreError::Unavailable { place, source });
+                }
                 Err(e) => return Err(store_error(&self.place, what, e)),
             }
         }
@@ -208,7 +225,9 @@ impl Sink for RocksDbStore {
     }
 
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        self.probe()?;
+        self.poison.check(&self.place)?;
+        let present = self.files.check(&self.place);
+        present.map_err(|error| self.poison.unless_retryable(error))?;
         let before = batch.check_follows(self.cursor.as_ref(), &self.place)?.clone();
         let changes = Changes::new(batch, before.block_tip.as_ref().map(|tip| tip.height));
         let what = format!(
@@ -224,11 +243,11 @@ impl Sink for RocksDbStore {
         Ok(())
     }
 
-    /// Looks whether the directory still has its name, and its list of files. So does
-    /// [`Sink::apply`].
+    /// Looks whether the directory still has its name, its list of files, its lock and its newest log
+    /// of writes.
     fn probe(&mut self) -> Result<(), StoreError> {
         self.poison.check(&self.place)?;
-        let present = self.database.check_present(&self.place);
+        let present = self.files.check_all(&self.place);
         present.map_err(|error| self.poison.unless_retryable(error))
     }
 

@@ -3,11 +3,14 @@
 mod error;
 mod lock;
 mod open;
+mod presence;
 mod read;
+mod rows;
 mod schema;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod wal;
 mod write;
 
 pub use read::SqliteReader;

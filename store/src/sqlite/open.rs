@@ -10,8 +10,9 @@ use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior};
 
 use super::error::store_error;
 use super::lock;
+use super::presence::Files;
 use super::schema::{self, Role};
-use crate::disk::{Lock, Presence, failed, parent, private, sync_directory, with_suffix};
+use crate::disk::{Lock, failed, parent, private, sync_directory, with_suffix};
 use crate::error::StoreError;
 
 /// Pages of 8 KiB: a quarter fewer frames and overflow pointers than with 4 KiB for payloads of
@@ -20,7 +21,7 @@ const PAGE_BYTES: u32 = 8192;
 /// What a connection keeps in memory, in KiB: a common batch stays in it until it commits.
 const WRITER_CACHE_KIB: i64 = 16 << 10;
 /// Somebody else's transaction on the file is waited for this long.
-const BUSY: Duration = Duration::from_secs(5);
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 /// Most distinct statements that a connection prepares.
 const STATEMENTS: usize = 32;
 /// The WAL file is cut back to this after it was larger.
@@ -35,7 +36,7 @@ pub(super) struct Opened {
     pub(super) path: PathBuf,
     pub(super) role: Role,
     pub(super) connection: Connection,
-    pub(super) presence: Presence,
+    pub(super) files: Files,
     pub(super) lock: Lock,
 }
 
@@ -46,6 +47,7 @@ pub(super) fn for_writing(path: &Path, place: String, role: Role) -> Result<Open
     let lock = lock::acquire(&path)
         .map_err(|e| refuse("its lock file cannot be written: check the permissions", e))?
         .ok_or_else(|| StoreError::InUse { place: place.clone() })?;
+    check_not_left(&path, &place)?;
     make(&path).map_err(|e| refuse("the file cannot be made: check the permissions", e))?;
     let mut connection = connect(&path, &place, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let fail = |what: &str, e: rusqlite::Error| opening(&place, what, e);
@@ -80,8 +82,30 @@ pub(super) fn for_writing(path: &Path, place: String, role: Role) -> Result<Open
     connection
         .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
         .map_err(|e| fail("setting up the connection", e))?;
-    let presence = Presence::of(&path).map_err(|e| failed(&place, "looking at the file", e))?;
-    Ok(Opened { place, path, role, connection, presence, lock })
+    let files = Files::of(&path, Journal::WriteAhead)
+        .map_err(|e| failed(&place, "looking at its files", e))?;
+    Ok(Opened { place, path, role, connection, files, lock })
+}
+
+/// Refuses to begin a new store beside what is left of another one. Its WAL may have batches that
+/// the file did not have, and what has the name of its WAL is taken for that of the new store.
+fn check_not_left(path: &Path, place: &str) -> Result<(), StoreError> {
+    let bytes = |path: &Path| fs::metadata(path).map(|found| found.len()).ok();
+    let (found, beside) = (bytes(path), |suffix| bytes(&with_suffix(path, suffix)));
+    // A creation that was cut off leaves an empty file, and a journal, but never a WAL.
+    let left = match found {
+        None => ["-wal", "-shm", "-journal"].into_iter().find(|suffix| beside(suffix).is_some()),
+        Some(0) => Some("-wal").filter(|suffix| beside(suffix).is_some_and(|bytes| bytes > 0)),
+        Some(_) => None,
+    };
+    let Some(left) = left else { return Ok(()) };
+    let name = with_suffix(path, left);
+    let (what, name) = (if found.is_some() { "empty" } else { "missing" }, name.display());
+    let why = format!(
+        "its file is {what}, and {name} of an earlier store is there: put the file back beside \
+         it, or restore; to begin a new store, first move {name} and its like away"
+    );
+    Err(StoreError::unusable(place, &why, None))
 }
 
 /// Makes all durable that the store shows: a writer that was killed, or whose fsync failed, may
@@ -105,11 +129,52 @@ fn make_durable(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens the file for reading.
-pub(super) fn for_reading(path: &Path, place: &str, role: Role) -> Result<Connection, StoreError> {
+/// Opens the file for reading. Whether nobody is taken to write to it: then what it reads is right
+/// for as long as nobody does.
+pub(super) fn for_reading(
+    path: &Path,
+    place: &str,
+    role: Role,
+) -> Result<(Connection, bool), StoreError> {
     if !path.is_file() {
         return Err(StoreError::unusable(place, "there is no such file: check the path", None));
     }
+    match shared_for_reading(path, place, role) {
+        Err(error) if cannot_open(&error) => {
+            // Whoever reads makes the WAL and its index. Where that is not possible, as on a medium
+            // that cannot be written, there must be nothing in them.
+            check_nothing_beside(path, place, error)?;
+            Ok((copy_for_reading(path, place, role)?, true))
+        }
+        opened => opened.map(|connection| (connection, false)),
+    }
+}
+
+/// What SQLite says of a file that it cannot make.
+fn cannot_open(error: &StoreError) -> bool {
+    let StoreError::Unusable { source: Some(source), .. } = error else { return false };
+    let code =
+        source.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error_code);
+    matches!(code, Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
+}
+
+fn check_nothing_beside(path: &Path, place: &str, error: StoreError) -> Result<(), StoreError> {
+    let is_used = |path: &PathBuf| {
+        fs::metadata(path).map_or(true, |found| found.is_file() && found.len() > 0)
+    };
+    let beside = ["-wal", "-journal"].map(|suffix| with_suffix(path, suffix));
+    let Some(used) = beside.iter().find(|path| path.exists() && is_used(path)) else {
+        return if fs::File::open(path).is_ok() { Ok(()) } else { Err(error) };
+    };
+    let why = format!(
+        "{} has some of it, and cannot be read where nothing can be written: copy it together with \
+         the file to where you can write, and read the copy",
+        used.display()
+    );
+    Err(StoreError::unusable(place, &why, Some(Box::new(error))))
+}
+
+fn shared_for_reading(path: &Path, place: &str, role: Role) -> Result<Connection, StoreError> {
     let connection = connect(path, place, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     if inspect(&connection, place, role)? == Contents::Nothing {
         return Err(StoreError::unusable(
@@ -282,7 +347,9 @@ pub(super) fn use_journal(
         );
         return Err(failed(place, what, io::Error::other(format!("its journal is {found:?}"))));
     }
-    Ok(())
+    // The WAL is made with the first read only.
+    let read = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+    read.map_err(|e| opening(place, doing, e))
 }
 
 fn journal(connection: &Connection) -> rusqlite::Result<String> {

@@ -1,6 +1,6 @@
 //! Reading: a connection of its own, one statement for each call.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use tipline_proto::{
 use super::error::store_error;
 use super::schema::Role;
 use super::{open, schema};
+use crate::disk::with_suffix;
 use crate::error::StoreError;
 use crate::reader::{ChainView, StoreReader};
 use crate::stored::{
@@ -25,10 +26,16 @@ const WHILE_FILLING: Duration = Duration::from_secs(600);
 
 /// A handle for reading a store in one SQLite file, in this process or another, while it is
 /// written or not: see [`crate::sqlite::SqliteStore`].
+///
+/// It makes `-wal` and `-shm` beside the file if they are not there. Where it cannot, as on a medium
+/// that is read-only, it reads the file alone, if there is nothing else to be read; if somebody
+/// begins to write to it, its calls fail.
 #[derive(Debug)]
 pub struct SqliteReader {
     place: String,
     connection: Connection,
+    /// The WAL that nobody may begin while it is open, if it can follow none.
+    no_wal: Option<PathBuf>,
 }
 
 impl SqliteReader {
@@ -42,8 +49,9 @@ impl SqliteReader {
 
     /// Opens a file of this role, as a part of the store `place`.
     pub(crate) fn open_as(path: &Path, place: String, role: Role) -> Result<Self, StoreError> {
-        let connection = open::for_reading(path, &place, role)?;
-        Ok(Self { place, connection })
+        let (connection, is_still) = open::for_reading(path, &place, role)?;
+        let no_wal = is_still.then(|| with_suffix(path, "-wal"));
+        Ok(Self { place, connection, no_wal })
     }
 
     /// Has it wait for batches that are being written, however slow the medium is.
@@ -55,7 +63,7 @@ impl SqliteReader {
     /// Opens a copy of this role that nobody writes to, without changing or adding any file.
     pub(crate) fn open_copy(path: &Path, place: String, role: Role) -> Result<Self, StoreError> {
         let connection = open::copy_for_reading(path, &place, role)?;
-        Ok(Self { place, connection })
+        Ok(Self { place, connection, no_wal: None })
     }
 
     /// What the store was created for; `None` if it is new and empty.
@@ -66,6 +74,17 @@ impl SqliteReader {
         Ok(read_store(&self.connection, &self.place)?.map(|(identity, _)| identity))
     }
 
+    /// Whether what was just read is right.
+    fn check_still(&self) -> Result<(), StoreError> {
+        match &self.no_wal {
+            Some(wal) if wal.exists() => {
+                let what = "somebody writes to it since it was opened: open it again".to_owned();
+                Err(StoreError::Failed { place: self.place.clone(), what, source: None })
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn one<T>(
         &self,
         what: impl Fn() -> String,
@@ -74,7 +93,8 @@ impl SqliteReader {
         read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Option<T>, StoreError> {
         let query = || self.connection.prepare_cached(sql)?.query_row(params, read).optional();
-        query().map_err(|e| store_error(&self.place, &what(), e))
+        let found = query().map_err(|e| store_error(&self.place, &what(), e))?;
+        self.check_still().map(|()| found)
     }
 
     fn many<T>(
@@ -88,7 +108,8 @@ impl SqliteReader {
             let mut statement = self.connection.prepare_cached(sql)?;
             statement.query_map(params, read)?.collect::<rusqlite::Result<Vec<T>>>()
         };
-        query().map_err(|e| store_error(&self.place, what, e))
+        let found = query().map_err(|e| store_error(&self.place, what, e))?;
+        self.check_still().map(|()| found)
     }
 }
 
@@ -98,16 +119,27 @@ impl ChainView for SqliteReader {
     }
 
     fn cursor(&self) -> Result<Option<Cursor>, StoreError> {
-        Ok(read_store(&self.connection, &self.place)?.map(|(_, cursor)| cursor))
+        let found = read_store(&self.connection, &self.place)?;
+        self.check_still().map(|()| found.map(|(_, cursor)| cursor))
     }
 
     fn links(&self) -> Result<StoredLinks, StoreError> {
         let sql = "SELECT base_height, base_hash, proofs.height FROM store \
             LEFT JOIN proofs ON proofs.height > coalesce(store.proof_tip, -1)";
-        let rows =
-            self.many("reading the links", sql, [], |row| Ok((tip(row, 0)?, optional(row, 2)?)))?;
-        let base = rows.first().and_then(|(base, _)| base.clone());
-        Ok(StoredLinks { base, proven_above: rows.into_iter().filter_map(|row| row.1).collect() })
+        // One row for each height, of which there may be millions: nothing of one is kept.
+        let query = || {
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let (mut rows, mut links) = (statement.query([])?, StoredLinks::default());
+            let mut is_first = true;
+            while let Some(row) = rows.next()? {
+                if std::mem::take(&mut is_first) {
+                    links.base = tip(row, 0)?;
+                }
+                links.proven_above.extend(optional(row, 2)?);
+            }
+            Ok(links)
+        };
+        query().map_err(|e| store_error(&self.place, "reading the links", e))
     }
 
     fn block_hash(&self, height: u64) -> Result<Option<Hash>, StoreError> {

@@ -94,9 +94,11 @@ pub(crate) const BLOCK_BY_HASH: &str = "SELECT \
 pub(super) const PUT_STORE: &str = "INSERT INTO store \
     (id, lineage, chain, genesis, cursor_index, cursor_digest, epoch) VALUES (1, ?, ?, ?, ?, ?, ?)";
 
+/// Changes no row if the cursor is not where the writer left it.
 pub(super) const PUT_CURSOR: &str = "UPDATE store SET \
     cursor_index = ?, cursor_digest = ?, epoch = ?, block_tip = ?, block_tip_hash = ?, \
-    proof_tip = ?, base_height = ?, base_hash = ?";
+    proof_tip = ?, base_height = ?, base_hash = ? \
+    WHERE cursor_index = ? AND cursor_digest = ?";
 
 pub(super) const PUT_BLOCK: &str = "INSERT INTO blocks \
     (height, hash, parent_hash, log_index, epoch, time_us, payload) VALUES (?, ?, ?, ?, ?, ?, ?)";

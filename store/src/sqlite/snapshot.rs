@@ -50,7 +50,7 @@ pub(crate) enum PayloadOf {
 
 impl SqliteSnapshot {
     pub(super) fn new(path: &Path, place: &str, role: Role) -> Result<Self, StoreError> {
-        let connection = open::for_reading(path, place, role)?;
+        let (connection, _) = open::for_reading(path, place, role)?;
         let fail = |e| store_error(place, "taking a snapshot", e);
         connection.execute_batch("BEGIN").map_err(fail)?;
         // The first read is what takes hold of the state.

@@ -3,25 +3,24 @@
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
-use rusqlite::types::{ToSql, ToSqlOutput};
-use rusqlite::{Connection, TransactionBehavior, params};
-use tipline_proto::{Cursor, Entry, Event, LogIdentity, Tip};
+use rusqlite::{Connection, TransactionBehavior};
+use tipline_proto::{Cursor, LogIdentity};
 
 use super::error::store_error;
-use super::open::{self, Journal, Opened, WAL_BYTES, use_journal};
+use super::open::{self, Journal, Opened, use_journal};
+use super::presence::Files;
 use super::read::{SqliteReader, read_store};
-use super::schema::{self, Role};
+use super::rows::{write_cursor, write_entry, write_identity};
+use super::schema::Role;
 use super::snapshot::SqliteSnapshot;
+use super::wal::Wal;
 use crate::batch::Batch;
-use crate::disk::{Lock, Poison, Presence};
+use crate::disk::{Lock, Poison, failed};
 use crate::error::{StoreError, is_created};
 use crate::reader::{ChainView, StoreReader};
 use crate::snapshot::Snapshot;
 use crate::spec::{Sink, Store};
 use crate::stored::StoreIdentity;
-
-/// What an entry may add to the WAL besides its payload: a page for its row, and one of an index.
-const ENTRY_WAL_BYTES: usize = 16 << 10;
 
 /// A store in one SQLite file, which can be read with plain SQL.
 ///
@@ -54,12 +53,17 @@ const ENTRY_WAL_BYTES: usize = 16 << 10;
 /// - A batch and the cursor after it are one transaction, in WAL mode with
 ///   `synchronous = FULL`: a crash or a power cut at any instant leaves all of it or nothing.
 /// - Readers have connections of their own; each read is one statement and sees whole
-///   batches. They never wait for the writer. A statement that somebody else keeps open
-///   for long keeps the WAL file from being emptied: it grows for as long.
-/// - The pages in the WAL are carried into the file between two batches, and an error there
-///   stops the store as a failed commit does.
+///   batches. They never wait for the writer.
+/// - The pages in the WAL are carried into the file between two batches, about every 64 MiB, and an
+///   error there stops the store as a failed commit does. A WAL of 192 MiB is begun again, for which
+///   the writer waits up to 1 s for those who read from it: short reads do not make it grow, however
+///   many there are. A statement or transaction that somebody keeps open for long does, and so does
+///   a checkpoint that is being copied: then it grows for as long, with a warning each time that it
+///   has doubled, see [`SqliteStore::wal_bytes`].
 /// - Before each batch, and when it is probed, it checks that the path still leads to the file that
-///   is open: SQLite would write on in one that was removed or replaced.
+///   is open, and so for `-wal` and `-shm`, and that none of them was cut: SQLite would write on in
+///   one that was removed or replaced. The cursor is moved only from where this writer left it:
+///   another one that goes past the lock is noticed with the next batch, which stops the store.
 /// - During a bulk load, when nobody else reads it, a rollback journal takes the place
 ///   of the WAL, with `synchronous = FULL` as before: what is appended is written once, not twice.
 /// - Opening it for writing writes the WAL again, if there is one, and fsyncs it: a writer that
@@ -67,7 +71,9 @@ const ENTRY_WAL_BYTES: usize = 16 << 10;
 ///   After a bulk load that was cut off it writes the file itself.
 /// - There is one writer: it holds an advisory lock on `PATH.lock`, which the system releases
 ///   when the process ends however it ends. The file stays; it means nothing by itself. Two
-///   names of one file (hard links) are not noticed.
+///   names of one file (hard links) are not noticed when it is opened.
+/// - A `-wal` or `-shm` without its file is what is left of a store: no new one is begun beside it.
+/// - A disk quota that is used up is a failed write.
 /// - New files are readable for their owner only (0600).
 ///
 /// It is not encrypted, and payloads have no checksum of their own here: a flipped bit inside a
@@ -80,12 +86,11 @@ pub struct SqliteStore {
     connection: Connection,
     identity: Option<StoreIdentity>,
     cursor: Option<Cursor>,
-    /// At most this many bytes of the WAL are not in the file yet.
-    wal_bytes: usize,
+    wal: Wal,
     /// Which one there is: a rollback journal during a bulk load.
     journal: Journal,
     poison: Poison,
-    presence: Presence,
+    files: Files,
     /// Released after the connection is closed: fields are dropped in their order.
     _lock: Lock,
 }
@@ -103,11 +108,11 @@ impl SqliteStore {
 
     /// Opens a file of this role, as a part of the store `place`.
     pub(crate) fn open_as(path: &Path, place: String, role: Role) -> Result<Self, StoreError> {
-        let Opened { place, path, role, connection, presence, lock } =
+        let Opened { place, path, role, connection, files, lock } =
             open::for_writing(path, place, role)?;
         let found = read_store(&connection, &place)?;
         let (identity, cursor) = found.unzip();
-        let (wal_bytes, journal) = (WAL_BYTES, Journal::WriteAhead);
+        let (wal, journal) = (Wal::of(&path), Journal::WriteAhead);
         Ok(Self {
             place,
             path,
@@ -115,12 +120,34 @@ impl SqliteStore {
             connection,
             identity,
             cursor,
-            wal_bytes,
+            wal,
             journal,
             poison: Poison::default(),
-            presence,
+            files,
             _lock: lock,
         })
+    }
+
+    /// Length of its WAL on the disk, in bytes: 64 MiB in the long run, more while somebody reads
+    /// from it for long.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] if it cannot be looked at.
+    pub fn wal_bytes(&self) -> Result<u64, StoreError> {
+        self.wal.bytes().map_err(|e| failed(&self.place, "looking at its WAL", e))
+    }
+
+    /// For tests: what is long with less.
+    #[cfg(test)]
+    pub(crate) fn limit_wal(&mut self, bytes: usize) {
+        let set = self.connection.pragma_update_and_check(
+            None,
+            "journal_size_limit",
+            bytes as i64,
+            |_| Ok(()),
+        );
+        set.unwrap();
+        self.wal.limit(bytes);
     }
 
     /// For tests: to make it fail as a full or broken medium does.
@@ -138,7 +165,7 @@ impl SqliteStore {
     /// Whether the handle is usable, and what it writes to still has its name.
     fn check_present(&mut self) -> Result<(), StoreError> {
         self.poison.check(&self.place)?;
-        let present = self.presence.check(&self.place);
+        let present = self.files.check(&self.place, &self.connection);
         present.map_err(|error| self.poison_unless_retryable(error))
     }
 
@@ -154,20 +181,18 @@ impl SqliteStore {
         if self.journal != journal {
             use_journal(&self.connection, &self.place, journal)?;
             self.journal = journal;
+            self.files = Files::of(&self.path, journal)
+                .map_err(|e| failed(&self.place, "looking at its files", e))?;
         }
         Ok(())
     }
 
-    /// Carries what is in the WAL into the file, if it has become much.
+    /// Keeps the WAL short, if there is one.
     fn checkpoint(&mut self) -> Result<(), StoreError> {
-        if self.journal == Journal::Rollback || self.wal_bytes < WAL_BYTES {
-            return Ok(());
+        match self.journal {
+            Journal::Rollback => Ok(()),
+            Journal::WriteAhead => self.wal.carry(&self.connection, &self.place),
         }
-        self.connection
-            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
-            .map_err(|e| store_error(&self.place, "carrying the WAL into the file", e))?;
-        self.wal_bytes = 0;
-        Ok(())
     }
 
     fn commit(&mut self, batch: &Batch, before: &Cursor) -> Result<(), StoreError> {
@@ -182,8 +207,16 @@ impl SqliteStore {
                 store_error(place, &format!("writing entry {} ({})", entry.index, entry.event), e)
             })?;
         }
-        write_cursor(&transaction, &batch.cursor, batch.base.as_ref())
+        let moved = write_cursor(&transaction, before, batch)
             .map_err(|e| store_error(place, "writing the cursor", e))?;
+        if !moved {
+            let what = format!(
+                "its cursor is not at {} any more: another writer has changed it; stop that one, \
+                 and open it again",
+                before.position
+            );
+            return Err(StoreError::Failed { place: place.clone(), what, source: None });
+        }
         transaction.commit().map_err(|e| store_error(place, "committing", e))
     }
 
@@ -235,7 +268,7 @@ impl Sink for SqliteStore {
             return Err(self.poison_unless_retryable(error));
         }
         self.cursor = Some(batch.cursor.clone());
-        self.wal_bytes += wal_bytes(batch);
+        self.wal.wrote(batch);
         Ok(())
     }
 
@@ -247,7 +280,8 @@ impl Sink for SqliteStore {
         self.switch(Journal::WriteAhead)
     }
 
-    /// Looks whether the file still has its name. So does [`Sink::apply`].
+    /// Looks whether the file, its WAL and the index of that still have their names, and were not
+    /// cut. So does [`Sink::apply`].
     fn probe(&mut self) -> Result<(), StoreError> {
         self.check_present()
     }
@@ -268,107 +302,5 @@ impl Store for SqliteStore {
             reader.wait_for_batches()?;
         }
         Ok(Box::new(reader))
-    }
-}
-
-fn wal_bytes(batch: &Batch) -> usize {
-    batch.entries.iter().map(|entry| entry.event.payload().len() + ENTRY_WAL_BYTES).sum()
-}
-
-/// A number of the contract as SQLite has it: up to 2⁶³ − 1. A higher one is an error.
-struct Number(u64);
-
-impl ToSql for Number {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        i64::try_from(self.0).map(ToSqlOutput::from).map_err(|_| {
-            let why =
-                format!("{} is over 9223372036854775807, the highest number SQLite has", self.0);
-            rusqlite::Error::ToSqlConversionFailure(why.into())
-        })
-    }
-}
-
-fn write_identity(
-    connection: &Connection,
-    identity: &StoreIdentity,
-    origin: &Cursor,
-) -> rusqlite::Result<()> {
-    let (chain, genesis) = (identity.chain.name.as_str(), identity.chain.genesis.as_ref());
-    let (lineage, digest) = (identity.lineage.as_bytes(), origin.position.digest);
-    let origin = params![
-        lineage,
-        chain,
-        genesis,
-        Number(origin.position.index),
-        digest.as_bytes(),
-        Number(origin.epoch)
-    ];
-    connection.execute(schema::PUT_STORE, origin).map(|_| ())
-}
-
-fn write_cursor(
-    connection: &Connection,
-    cursor: &Cursor,
-    base: Option<&Tip>,
-) -> rusqlite::Result<()> {
-    let tip = cursor.block_tip.as_ref();
-    connection
-        .prepare_cached(schema::PUT_CURSOR)?
-        .execute(params![
-            Number(cursor.position.index),
-            cursor.position.digest.as_bytes(),
-            Number(cursor.epoch),
-            tip.map(|tip| Number(tip.height)),
-            tip.map(|tip| tip.hash.as_ref()),
-            cursor.proof_tip.map(Number),
-            base.map(|base| Number(base.height)),
-            base.map(|base| base.hash.as_ref()),
-        ])
-        .map(|_| ())
-}
-
-/// Writes one entry; `block_tip` is the height of the tip before it, and then after it.
-fn write_entry(
-    connection: &Connection,
-    entry: &Entry,
-    block_tip: &mut Option<u64>,
-) -> rusqlite::Result<()> {
-    let (index, time) = (Number(entry.index), Number(entry.time.as_micros()));
-    let put = |sql: &str, row: &[&dyn ToSql]| -> rusqlite::Result<()> {
-        connection.prepare_cached(sql)?.execute(row).map(|_| ())
-    };
-    match &entry.event {
-        Event::BlockCommitted { height, hash, parent_hash, payload } => {
-            *block_tip = Some(*height);
-            let (height, epoch) = (Number(*height), Number(entry.epoch));
-            let (hash, parent) = (hash.as_ref(), parent_hash.as_ref());
-            put(
-                schema::PUT_BLOCK,
-                params![height, hash, parent, index, epoch, time, payload.as_ref()],
-            )
-        }
-        Event::BlockProven { height, block_hash, payload } => {
-            let (height, hash) = (Number(*height), block_hash.as_ref());
-            put(schema::PUT_PROOF, params![height, hash, index, time, payload.as_ref()])
-        }
-        Event::TransactionValidated { id, payload } => {
-            let (id, tip) = (id.as_ref(), block_tip.map(Number));
-            put(schema::PUT_TRANSACTION, params![index, id, tip, time, payload.as_ref()])
-        }
-        Event::StateRecorded { key, value: Some(value) } => {
-            put(schema::PUT_RECORD, params![index, key.as_ref(), time, value.as_ref()])
-        }
-        Event::StateRecorded { key, value: None } => {
-            put(schema::ERASE_RECORD, params![key.as_ref()])
-        }
-        Event::RolledBack { to_height, .. } => {
-            *block_tip = Some(*to_height);
-            schema::ROLL_BACK.iter().try_for_each(|sql| put(sql, params![Number(*to_height)]))
-        }
-        Event::Marked { name } => {
-            let tip = block_tip.map(Number);
-            put(schema::PUT_MARK, params![index, name.as_str(), tip, time])
-        }
-        Event::EpochStarted { .. } => Ok(()),
     }
 }

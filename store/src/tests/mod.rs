@@ -7,7 +7,12 @@ mod broken;
 mod changes;
 #[cfg(feature = "sqlite")]
 mod composite;
+#[cfg(any(feature = "sqlite", feature = "rocksdb"))]
+mod damaged;
 #[cfg(target_os = "linux")]
 mod plain;
 #[cfg(any(feature = "sqlite", feature = "rocksdb"))]
 mod present;
+mod raced;
+#[cfg(all(feature = "sqlite", feature = "rocksdb", feature = "files", target_os = "linux"))]
+mod read_only;

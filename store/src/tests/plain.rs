@@ -175,6 +175,7 @@ impl Sink for PlainStore {
     }
 
     fn probe(&mut self) -> Result<(), StoreError> {
+        self.check()?;
         fs::metadata(&self.directory).map(drop).map_err(|e| self.error(e))
     }
     fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {

@@ -3,12 +3,15 @@
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tipline_log::Log;
 use tipline_log::conformance::Fixture;
 use tipline_log::jetstream::{JetStreamLog, JetStreamOptions};
 use tipline_proto::{LogIdentity, LogName};
-use tipline_tests::{Cluster, ClusterTurn, Nats, NatsOptions};
+use tipline_tests::{Cluster, Nats, NatsOptions, SharedCluster};
 use tokio::sync::OnceCell;
+
+use super::raw;
 
 /// A log on servers that run.
 struct OnServers<T> {
@@ -38,6 +41,13 @@ impl<T: Send + Sync> Fixture for OnServers<T> {
         Arc::new(JetStreamLog::open(&options).await.unwrap())
     }
 
+    async fn garble_receipt(&self, name: &str, bytes: Bytes) {
+        let log = self.name.get().expect("created first");
+        let subject = format!("tipline.{log}.receipt.{name}");
+        let js = raw(&self.url).await;
+        js.publish(subject, bytes).await.unwrap().await.unwrap();
+    }
+
     fn max_message(&self) -> usize {
         1 << 20
     }
@@ -61,10 +71,10 @@ mod on_three_servers {
     /// All cases share it: each has a log of its own name.
     static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
 
-    async fn fixture() -> OnServers<ClusterTurn> {
-        let turn = Cluster::turn().await;
-        let cluster = CLUSTER.get_or_init(|| Cluster::start_shared(NatsOptions::default())).await;
-        OnServers::new(turn, cluster.url(), 3)
+    async fn fixture() -> OnServers<SharedCluster> {
+        let cluster = Cluster::share(&CLUSTER).await;
+        let url = cluster.url();
+        OnServers::new(cluster, url, 3)
     }
 
     tipline_log::log_conformance!(fixture().await);

@@ -1,14 +1,18 @@
 //! Who makes a log, and what is said of servers that will not do.
 
+use std::sync::Arc;
+
 use tipline_log::jetstream::{JetStreamLog, JetStreamOptions};
-use tipline_log::{Appender, LogError, Reader, Receipts};
-use tipline_proto::Position;
+use tipline_log::{AppendError, Appender, LogError, Reader, Receipts, Shortfall};
 use tipline_proto::subject::{events_stream, receipts_stream};
-use tipline_tests::{Nats, NatsOptions, SyncInterval};
+use tipline_proto::{ConsumerName, Position};
+use tipline_tests::{Cluster, Nats, NatsOptions, SyncInterval, eventually};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 
-use super::{identity, name, options, raw, started};
+use super::{
+    WITHIN, Writer, claim, identity, name, next, options, raw, receipt, seal, sized, started,
+};
 
 #[tokio::test]
 async fn only_init_makes_a_log() {
@@ -101,9 +105,13 @@ async fn pretend(version: &str, reply: &'static str) -> String {
 #[tokio::test]
 async fn a_server_that_will_not_do_is_named() {
     let old = pretend("2.11.9", "PONG\r\n").await;
-    let error = JetStreamLog::open(&options(&old)).await.unwrap_err();
-    assert!(matches!(error, LogError::Unusable { .. }), "{error:?}");
-    assert!(error.to_string().contains("2.11.9") && error.to_string().contains("2.12"), "{error}");
+    let opened = JetStreamLog::open(&options(&old)).await.unwrap_err();
+    let made = JetStreamLog::create(&options(&old), &identity(1), 1).await.unwrap_err();
+    for error in [opened, made] {
+        assert!(matches!(error, LogError::Unusable { .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains("2.11.9") && text.contains("2.12"), "{error}");
+    }
 
     let closed = pretend("2.15.1", "-ERR 'Authorization Violation'\r\n").await;
     let error = JetStreamLog::open(&options(&closed)).await.unwrap_err();
@@ -119,6 +127,7 @@ async fn preflight_tells_what_falls_short() {
     with_monitor.monitor = vec![server.monitor_url()];
     let log = JetStreamLog::create(&with_monitor, &identity(1), 1).await.unwrap();
     let found = log.preflight().await.unwrap();
+    assert!(found.shortfalls.iter().all(|shortfall| shortfall.name() == "single-replica"));
     let short: Vec<&str> = found.shortfalls.iter().map(|s| s.found.as_str()).collect();
     let one_copy = ["tipline-store-events: replicas: 1", "tipline-store-receipts: replicas: 1"];
     assert_eq!(short, one_copy, "{found:?}");
@@ -138,4 +147,83 @@ async fn preflight_tells_what_falls_short() {
         found.shortfalls.iter().any(|s| s.found == "sync_interval: 120 s on nats"),
         "{found:?}"
     );
+}
+
+#[tokio::test]
+async fn three_replicas_are_as_durable_as_the_servers_that_are_known() {
+    let mut cluster = Cluster::start(NatsOptions::default()).await;
+    let mut options = options(&cluster.url());
+    let log = JetStreamLog::create(&options, &identity(1), 3).await.unwrap();
+    let monitors: Vec<_> = (0..3).map(|node| cluster.node(node).monitor_url()).collect();
+    for known in 0..=3 {
+        options.monitor = monitors[..known].to_vec();
+        let found = JetStreamLog::open(&options).await.unwrap().preflight().await.unwrap();
+        let names: Vec<_> = found.shortfalls.iter().map(Shortfall::name).collect();
+        let unknown = ["sync-interval-unknown"];
+        assert_eq!(names, if known < 3 { &unknown[..] } else { &[] }, "{known}: {found:?}");
+    }
+    drop(log);
+}
+
+#[tokio::test]
+async fn a_log_that_was_made_again_under_a_handle_is_another_log() {
+    let (mut server, empty) = started().await;
+    let options = options(&server.url());
+    let other = JetStreamLog::open(&options).await.unwrap();
+    let nothing = empty.tail().await.unwrap();
+    let consumer: ConsumerName = "replica-1".parse().unwrap();
+    let mut following = other.subscribe(Some(&consumer), 0).await.unwrap();
+    JetStreamLog::delete(&options, identity(1).lineage).await.unwrap();
+    let new = JetStreamLog::create(&options, &identity(2), 1).await.unwrap();
+
+    let is_another = |error: &LogError| {
+        let LogError::WrongLog { expected, found, .. } = error else { return false };
+        (*expected, *found) == (identity(1).lineage, identity(2).lineage)
+    };
+    // The new log is as empty as the old one was: the server would take what follows.
+    let refused = empty.append(&nothing, &seal(&nothing, 1, [claim()])).await.unwrap_err();
+    assert!(matches!(&refused, AppendError::Refused(why) if is_another(why)), "{refused:?}");
+    let errors = [
+        empty.tail().await.unwrap_err(),
+        empty.extent().await.unwrap_err(),
+        empty.entry(1).await.unwrap_err(),
+        empty.board().await.unwrap_err(),
+        empty.follow_board().await.err().unwrap(),
+        empty.subscribe(None, 0).await.err().unwrap(),
+    ];
+    for error in errors {
+        assert!(is_another(&error), "{error:?}");
+    }
+    // Whoever follows finds its consumer gone, and is told when it subscribes again.
+    let gone = next(&mut following).await.unwrap_err();
+    assert!(gone.is_retryable(), "{gone:?}");
+    assert!(is_another(&other.subscribe(Some(&consumer), 0).await.err().unwrap()));
+
+    // After the connection was lost, nothing is put and nothing appended unseen.
+    server.restart().await;
+    let put = eventually("the answer to a receipt", WITHIN, async || {
+        match empty.put_receipt(&receipt("replica-1", 1)).await {
+            Err(error) if error.is_retryable() => Err(error),
+            answer => Ok(answer),
+        }
+    });
+    assert!(is_another(&put.await.unwrap_err()));
+    let mut writer = Writer::claim(Arc::new(new)).await;
+    writer.write([sized(1)]).await;
+    assert_eq!(writer.log.board().await.unwrap().receipts, []);
+}
+
+#[tokio::test]
+async fn a_deleted_consumer_may_subscribe_again() {
+    let (server, log) = started().await;
+    let mut writer = Writer::claim(Arc::new(log)).await;
+    let consumer: ConsumerName = "replica-1".parse().unwrap();
+    let mut following = writer.log.subscribe(Some(&consumer), 1).await.unwrap();
+    let other = JetStreamLog::open(&options(&server.url())).await.unwrap();
+    other.forget(&consumer).await.unwrap();
+    let gone = next(&mut following).await.unwrap_err();
+    assert!(gone.is_retryable(), "nobody has taken its name: {gone:?}");
+    let mut following = writer.log.subscribe(Some(&consumer), 1).await.unwrap();
+    writer.write([sized(1)]).await;
+    assert_eq!(next(&mut following).await.unwrap(), writer.written[1..]);
 }

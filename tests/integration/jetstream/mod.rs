@@ -6,6 +6,7 @@
 )]
 
 mod conformance;
+mod cut;
 mod events;
 mod faults;
 mod fencing;

@@ -11,6 +11,8 @@ use super::sources::{Source, rust};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("async_nats", &["log/src/jetstream/"]),
     ("notify", &["log/src/embedded/", "sources/src/"]),
+    ("alloy_rlp", &["sources/src/directory/format/"]),
+    ("sha3", &["sources/src/directory/format/"]),
     ("object_store", &["backup/src/destination/"]),
     ("age", &["backup/src/keys.rs"]),
     ("rocksdb", &["store/src/rocksdb/", "producer/src/outbox/rocksdb/"]),

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
 use super::{Nats, NatsOptions, monitor};
 use crate::{Port, eventually};
@@ -16,15 +16,35 @@ const PATIENCE: Duration = Duration::from_secs(45);
 /// cores both elect all the time, and a test of something else fails.
 static TURN: Semaphore = Semaphore::const_new(1);
 
-/// The turn of one test to use a cluster. It passes on when this is dropped.
-pub type ClusterTurn = SemaphorePermit<'static>;
+/// What a test has of a cluster that several tests share, for as long as it is its turn.
+#[derive(Debug)]
+pub struct SharedCluster {
+    cluster: &'static Cluster,
+    _turn: SemaphorePermit<'static>,
+}
+
+impl SharedCluster {
+    /// All three addresses, with commas between, as clients take them.
+    pub fn url(&self) -> String {
+        self.cluster.url()
+    }
+}
+
+/// The servers do not end with the test, so their logs would not be seen.
+impl Drop for SharedCluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.cluster.nodes.iter().for_each(Nats::print_log);
+        }
+    }
+}
 
 /// A cluster of three `nats-server` processes, for streams with three replicas.
 #[derive(Debug)]
 pub struct Cluster {
     nodes: Vec<Nats>,
     /// Declared last, so that the servers have ended when the turn passes on.
-    _turn: Option<ClusterTurn>,
+    _turn: Option<SemaphorePermit<'static>>,
 }
 
 impl Cluster {
@@ -38,24 +58,29 @@ impl Cluster {
     /// When that takes longer than 45 s.
     pub async fn start(options: NatsOptions) -> Cluster {
         let turn = Cluster::turn().await;
-        let mut cluster = Cluster::start_shared(options).await;
+        let mut cluster = Cluster::launch(options).await;
         cluster._turn = Some(turn);
         cluster
     }
 
-    /// The turn to use a cluster that several tests share.
-    ///
-    /// # Panics
-    /// Never: nobody closes the semaphore.
-    pub async fn turn() -> ClusterTurn {
+    async fn turn() -> SemaphorePermit<'static> {
         TURN.acquire().await.unwrap_or_else(|_| panic!("nobody closes the semaphore"))
     }
 
-    /// Starts a cluster that several tests share, each within a [`Cluster::turn`] of its own.
+    /// Waits for the turn of this test, then until the servers that several tests share are there
+    /// as a whole. The first one starts them.
     ///
     /// # Panics
     /// As [`Cluster::start`].
-    pub async fn start_shared(options: NatsOptions) -> Cluster {
+    pub async fn share(cluster: &'static OnceCell<Cluster>) -> SharedCluster {
+        let turn = Cluster::turn().await;
+        let cluster = cluster.get_or_init(|| Cluster::launch(NatsOptions::default())).await;
+        let shared = SharedCluster { cluster, _turn: turn };
+        cluster.wait_ready().await;
+        shared
+    }
+
+    async fn launch(options: NatsOptions) -> Cluster {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("test-{}-{number}", std::process::id());

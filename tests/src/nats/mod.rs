@@ -6,6 +6,6 @@ mod config;
 mod monitor;
 mod server;
 
-pub use cluster::{Cluster, ClusterTurn};
+pub use cluster::{Cluster, SharedCluster};
 pub use config::{NatsOptions, SyncInterval};
 pub use server::Nats;

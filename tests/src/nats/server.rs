@@ -28,6 +28,11 @@ pub struct Nats {
 }
 
 impl Nats {
+    /// Prints the end of the server's log.
+    pub(super) fn print_log(&self) {
+        self.process.print_outputs();
+    }
+
     /// Starts a server and waits until it serves JetStream.
     ///
     /// # Panics
@@ -66,6 +71,11 @@ impl Nats {
     /// Where it tells of itself, as `http://127.0.0.1:PORT`.
     pub fn monitor_url(&self) -> String {
         format!("http://{}", self.monitor)
+    }
+
+    /// Where it keeps the streams of the default account, one directory each.
+    pub fn streams_dir(&self) -> PathBuf {
+        self.dir.path().join("store/jetstream/$G/streams")
     }
 
     /// The name it has in its cluster; `nats` if it is alone.

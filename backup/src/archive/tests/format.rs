@@ -3,12 +3,15 @@
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
-use tipline_proto::Entry;
+use tipline_proto::limits::MAX_PROOF_RANGES;
+use tipline_proto::{Entry, HeightRanges};
 use tipline_store::conformance::history::{History, log};
 use tipline_store::conformance::model::Model;
 use tipline_store::{MemoryStore, Sink, StoreIdentity};
 
+use crate::archive::Archive;
 use crate::archive::format::{SegmentError, Trailer, decode, encode};
+use crate::destination::Destination;
 use crate::{Keys, Row, SegmentIndex, SegmentName};
 
 const GOLDEN: &str = include_str!("golden.hex");
@@ -165,4 +168,32 @@ fn names_are_read_as_they_are_written() {
     ] {
         assert_eq!(SegmentName::parse(&other, 77), None, "{other}");
     }
+}
+
+/// What the writer may write the reader takes; what it would not is refused before it is written.
+#[tokio::test]
+async fn runs_of_proven_heights_have_one_limit_for_both_sides() {
+    let (mut index, entries) = segment(&History::random(11, 12).entries, 0);
+    let above = |runs: usize| (1..=runs as u64).map(|run| (1 << 40) + 2 * run).collect();
+    index.links.proven_above = above(MAX_PROOF_RANGES);
+    let bytes = Bytes::from(encode(&index, &entries, &Keys::default()).unwrap());
+    assert_eq!(decode(&bytes, &Keys::default()), Ok((index.clone(), entries.clone())));
+
+    index.links.proven_above = above(MAX_PROOF_RANGES + 1);
+    let directory = tempfile::tempdir().unwrap();
+    let place = Destination::open(&format!("dir:{}", directory.path().display())).unwrap();
+    let archive = Archive::create(place, &log(), Keys::default()).await.unwrap();
+    let refused = archive.write(&index, &entries).await.unwrap_err();
+    assert!(format!("{refused:?}").contains("runs of proven heights"), "{refused:?}");
+    assert_eq!(archive.segments().await.unwrap(), []);
+}
+
+/// One proof is missing, and all of the millions after it are there: one run, as it was before.
+#[test]
+fn a_missing_proof_takes_no_room() {
+    let (mut index, entries) = segment(&History::random(11, 12).entries, 0);
+    index.links.proven_above = HeightRanges::default();
+    index.links.proven_above.insert_range(1 << 20..=1 << 60);
+    let bytes = Bytes::from(encode(&index, &entries, &Keys::default()).unwrap());
+    assert_eq!(decode(&bytes, &Keys::default()), Ok((index, entries)));
 }

@@ -7,7 +7,7 @@ use tipline_store::conformance::model::Model;
 use tipline_store::{MemoryStore, Sink, Store, StoreError};
 
 use super::{apply, destination, everything, file, filled, open, runtime, store};
-use crate::{Archive, ArchiveError, Keys};
+use crate::{Archive, ArchiveError, ArchiveStore, Keys};
 
 #[test]
 fn what_was_applied_is_there_and_continues() {
@@ -85,7 +85,8 @@ fn a_damaged_newest_segment_and_a_damaged_description_stop_the_archiver() {
     let path = file(directory.path(), &newest);
     let bytes = fs::read(&path).unwrap();
     fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
-    let error = store(&runtime, directory.path()).identity().unwrap_err();
+    // A receipt has vouched for it: it stays where it is.
+    let error = store(&runtime, directory.path()).read_back_to(60).identity().unwrap_err();
     assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
     assert!(error.to_string().contains(&newest.to_string()), "{error}");
     fs::write(&path, bytes).unwrap();
@@ -97,6 +98,117 @@ fn a_damaged_newest_segment_and_a_damaged_description_stop_the_archiver() {
     fs::write(&path, text.replace("\"format\": 1", "\"format\": 2")).unwrap();
     let error = runtime.block_on(Archive::open(destination(directory.path()), Keys::default()));
     assert!(matches!(error, Err(ArchiveError::Newer { found: 2, .. })), "{error:?}");
+}
+
+/// Segments without their description are damage. They are no empty place, and get no new one.
+#[test]
+fn a_lost_description_is_not_an_empty_place() {
+    let (runtime, directory) = (runtime(), tempfile::tempdir().unwrap());
+    filled(&runtime, directory.path(), &History::random(1, 60).entries, 20, 1);
+    fs::remove_file(directory.path().join("archive.json")).unwrap();
+    let opened = runtime.block_on(Archive::open(destination(directory.path()), Keys::default()));
+    let created =
+        runtime.block_on(Archive::create(destination(directory.path()), &log(), Keys::default()));
+    for error in [opened.unwrap_err(), created.unwrap_err()] {
+        let named =
+            matches!(&error, ArchiveError::Corrupt { object, .. } if object == "archive.json");
+        assert!(named, "{error:?}");
+    }
+    let error = store(&runtime, directory.path()).identity().unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
+    assert!(!directory.path().join("archive.json").exists());
+    fs::remove_dir_all(directory.path().join("segments")).unwrap();
+    fs::create_dir(directory.path().join("segments")).unwrap();
+    let opened = runtime.block_on(Archive::open(destination(directory.path()), Keys::default()));
+    assert!(matches!(opened, Err(ArchiveError::NotFound { .. })), "{opened:?}");
+}
+
+/// Written, and its writer killed before it read it back; or read back, and found damaged.
+#[test]
+fn what_was_not_read_back_is_read_before_it_counts() {
+    let (runtime, directory) = (runtime(), tempfile::tempdir().unwrap());
+    let history = History::random(1, 100);
+    filled(&runtime, directory.path(), &history.entries, 10, 1);
+    let names = runtime.block_on(async { open(directory.path()).await.segments().await.unwrap() });
+    let damage = |name: &crate::SegmentName| {
+        let path = file(directory.path(), name);
+        let mut bytes = fs::read(&path).unwrap();
+        // In its body: trailer, outline and index are whole.
+        bytes[20] ^= 1;
+        fs::write(path, bytes).unwrap();
+    };
+    let [.., before, newest] = &names[..] else { panic!("{names:?}") };
+    let at = |store: &ArchiveStore| store.view().unwrap().cursor().unwrap().unwrap().position;
+    let damaged = |name: &crate::SegmentName| {
+        let name = name.to_string().replace("segments/", "damaged/");
+        directory.path().join(name)
+    };
+
+    // The newest of two that nobody has vouched for; then both.
+    damage(newest);
+    let mut again = store(&runtime, directory.path()).read_back_to(before.first - 1);
+    again.identity().unwrap();
+    assert_eq!(at(&again).index, before.last, "what was damaged does not count");
+    assert!(damaged(newest).exists() && !file(directory.path(), newest).exists());
+    let mut model = Model::of(&log(), &history.entries[..before.last as usize]);
+    let rest = &history.entries[before.last as usize..];
+    again.apply(&model.batch(rest)).unwrap();
+    damage(before);
+    damage(newest);
+    let mut again = store(&runtime, directory.path()).read_back_to(before.first - 1);
+    again.identity().unwrap();
+    assert_eq!(at(&again).index, before.first - 1);
+    let mut model = Model::of(&log(), &history.entries[..before.first as usize - 1]);
+    apply(&mut again, &mut model, &history.entries, 10, 2);
+    let found = runtime.block_on(async { everything(&open(directory.path()).await).await });
+    assert_eq!(found.unwrap(), history.entries);
+
+    // What a receipt has vouched for stays, and what is not the newest.
+    let names = runtime.block_on(async { open(directory.path()).await.segments().await.unwrap() });
+    damage(names.last().unwrap());
+    let vouched = store(&runtime, directory.path()).read_back_to(100).identity().unwrap_err();
+    assert!(matches!(vouched, StoreError::Corrupt { .. }), "{vouched:?}");
+    damage(names.last().unwrap());
+    damage(&names[1]);
+    let within = store(&runtime, directory.path()).identity().unwrap_err();
+    assert!(within.to_string().contains(&names[1].to_string()), "{within}");
+    assert!(file(directory.path(), &names[1]).exists());
+    // To look at it is not to vouch for it.
+    let looking = store(&runtime, directory.path()).only_read();
+    looking.identity().unwrap();
+    assert_eq!(at(&looking).index, 100);
+}
+
+/// What fails its read-back does not keep the name: the same entries can be written again.
+#[test]
+fn what_failed_its_read_back_is_written_again() {
+    let (runtime, directory) = (runtime(), tempfile::tempdir().unwrap());
+    let history = History::random(1, 20);
+    let (first, second) = history.entries.split_at(10);
+    let mut archiver = store(&runtime, directory.path());
+    assert_eq!(archiver.identity().unwrap(), None);
+    archiver.create(&log()).unwrap();
+    let mut model = Model::new(&log());
+    archiver.apply(&model.batch(first)).unwrap();
+    let batch = model.batch(second);
+    archiver.apply(&batch).unwrap();
+    let written = runtime.block_on(async { open(directory.path()).await.segments().await });
+    let name = written.unwrap().pop().unwrap();
+    let bytes = fs::read(file(directory.path(), &name)).unwrap();
+    let mut damaged = bytes.clone();
+    damaged[20] ^= 1;
+    fs::remove_file(file(directory.path(), &name)).unwrap();
+
+    let mut archiver = store(&runtime, directory.path());
+    archiver.identity().unwrap();
+    fs::write(file(directory.path(), &name), &damaged).unwrap();
+    let error = archiver.apply(&batch).unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
+    let aside = name.to_string().replace("segments/", "damaged/");
+    assert!(error.to_string().contains(&aside), "{error}");
+    assert_eq!(fs::read(directory.path().join(aside)).unwrap(), damaged);
+    archiver.apply(&batch).unwrap();
+    assert_eq!(fs::read(file(directory.path(), &name)).unwrap(), bytes);
 }
 
 #[test]
@@ -154,7 +266,7 @@ fn an_empty_place_does_not_take_the_place_of_a_known_archive() {
     let (runtime, directory) = (runtime(), tempfile::tempdir().unwrap());
     let known = |known| {
         let _within = runtime.enter();
-        crate::ArchiveStore::new(destination(directory.path()), Keys::default(), known)
+        ArchiveStore::new(destination(directory.path()), Keys::default(), known)
     };
     let mut store = known(17);
     assert_eq!(store.identity().unwrap(), None);

@@ -5,8 +5,10 @@ use rand::{RngExt, SeedableRng};
 use tipline_proto::{Event, Timestamp};
 use tipline_store::conformance::history::History;
 
-use super::super::Target;
+use super::super::{Target, plan_for};
 use super::{KINDS, Kept, names_in};
+use crate::archive::SegmentName;
+use crate::error::RestoreError;
 
 /// How many cases; `TIPLINE_RESTORES` in the environment overrides it.
 fn cases() -> u64 {
@@ -79,19 +81,108 @@ async fn a_checkpoint_of_any_kind_fills_a_store_of_any_other() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn with_entries_lost_it_is_what_was_there_or_refused_by_their_name() {
+    let first: u64 = rand::random_range(0..1 << 40);
+    let (mut answered, mut refused) = (0, 0);
+    for seed in first..first + cases() {
+        let mut random = StdRng::seed_from_u64(seed);
+        let length = random.random_range(20..200);
+        let kept = Kept::of(History::random_of(seed, length, 2000)).await;
+        let end = kept.entries().len() as u64;
+        let names = cut(&kept, &mut random).await;
+        let kinds = KINDS[random.random_range(0..KINDS.len())];
+        for _ in 0..random.random_range(0..3) {
+            kept.checkpoint(kinds, random.random_range(1..=end)).await;
+        }
+        let lost = &names[random.random_range(0..names.len())];
+        let how = lose(&kept, lost, &mut random);
+        for case in 0..20 {
+            let target = target(&kept, &mut random);
+            let exclusive = random.random_bool(0.3);
+            let context = format!("seed {seed}: {target}, exclusive {exclusive}, {lost}, {how}");
+            let found = match case {
+                0 => kept.restore(kinds, target.clone(), exclusive).await.map(|found| {
+                    let index = found.report.achieved.index;
+                    found.assert_is(&kept, index, &context);
+                    index
+                }),
+                _ => {
+                    let kinds: Vec<String> = kinds.iter().map(|kind| kind.to_string()).collect();
+                    let sources = kept.sources();
+                    plan_for(&sources, &kinds, &target, exclusive).await.map(|plan| plan.index)
+                }
+            };
+            match (expected(&kept, &target, exclusive), found) {
+                (Some(index), Ok(found)) => {
+                    assert_eq!(found, index, "{context}");
+                    answered += 1;
+                }
+                (Some(_), Err(error)) => {
+                    assert!(names_lost(&error, lost, end), "{context}: {error}");
+                    refused += 1;
+                }
+                (None, Err(_)) => {}
+                (None, Ok(found)) => panic!("{context}: there is no such point, not even {found}"),
+            }
+        }
+    }
+    assert!(answered > 0 && refused > 0, "{answered} answered, {refused} refused");
+}
+
+/// Removes a segment, or damages it; the last one is not removed, because nobody can know of it.
+fn lose(kept: &Kept, lost: &SegmentName, random: &mut StdRng) -> &'static str {
+    let path = kept.backup().join(lost.to_string());
+    let (is_last, mut bytes) =
+        (lost.last == kept.entries().len() as u64, std::fs::read(&path).unwrap());
+    let (how, at) = match random.random_range(u8::from(is_last)..3) {
+        0 => {
+            std::fs::remove_file(&path).unwrap();
+            return "removed";
+        }
+        1 => ("its body is damaged", 10),
+        _ => ("its trailer is damaged", bytes.len() - 10),
+    };
+    bytes[at] ^= 0x10;
+    std::fs::write(&path, bytes).unwrap();
+    how
+}
+
+/// Whether the lost entries are named as the reason: nothing else is.
+fn names_lost(error: &RestoreError, lost: &SegmentName, end: u64) -> bool {
+    match error {
+        RestoreError::Gap { first, last, .. } => {
+            lost.first <= *first && *first <= lost.last && *last <= end.max(lost.last)
+        }
+        RestoreError::Corrupt { needed, what, .. } => {
+            *needed <= lost.last && what.contains(&lost.to_string())
+        }
+        // Nothing that is kept goes back that far.
+        RestoreError::TooOld { .. } | RestoreError::Unknown { .. } => lost.first == 1,
+        _ => false,
+    }
+}
+
 /// Cuts the history by chance, with some larger segments over the small ones.
 async fn archive(kept: &Kept, random: &mut StdRng) {
     let end = kept.entries().len() as u64;
-    let mut first = 1;
-    while first <= end {
-        let last = end.min(first + random.random_range(0..40));
-        kept.segment(first, last).await;
-        first = last + 1;
-    }
+    cut(kept, random).await;
     for _ in 0..random.random_range(0..3) {
         let first = random.random_range(1..=end);
         kept.segment(first, random.random_range(first..=end)).await;
     }
+}
+
+/// Cuts the history by chance.
+async fn cut(kept: &Kept, random: &mut StdRng) -> Vec<SegmentName> {
+    let end = kept.entries().len() as u64;
+    let (mut first, mut names) = (1, Vec::new());
+    while first <= end {
+        let last = end.min(first + random.random_range(0..40));
+        names.push(kept.segment(first, last).await);
+        first = last + 1;
+    }
+    names
 }
 
 fn target(kept: &Kept, random: &mut StdRng) -> Target {

@@ -4,10 +4,10 @@
 use std::fs;
 use std::path::Path;
 
-use tipline_proto::Timestamp;
+use tipline_proto::{Event, Timestamp};
 use tipline_store::conformance::history::{History, log, log_with_lineage};
 
-use super::super::Target;
+use super::super::{Target, plan_for};
 use super::{Kept, names_in, place, run, settings};
 use crate::archive::Archive;
 use crate::destination::Destination;
@@ -50,6 +50,68 @@ async fn targets_after_a_gap_are_refused_and_those_before_it_are_not() {
     assert!(matches!(refused, Err(RestoreError::Gap { first: 41, last: 60, .. })));
     let found = kept.restore(&["files"], Target::Latest, false).await.unwrap();
     found.assert_is(&kept, 100, "from after the gap, into another kind");
+}
+
+/// A gap may hold the point itself, or what undoes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_is_not_sought_over_a_gap() {
+    for damaged in [false, true] {
+        let mut history = History::blocks(9, 10);
+        let mark = || Event::Marked { name: "here".parse().unwrap() };
+        history.seal(mark());
+        (0..9).for_each(|_| history.block_of(10));
+        // Entries 21 to 30: the chain goes back, on from there, and is marked.
+        let base = *history.model.blocks.keys().next().unwrap();
+        let (to_height, to_hash) = (base + 5, history.model.block_hash(base + 5).unwrap());
+        history.seal(Event::RolledBack { to_height, to_hash });
+        (0..3).for_each(|_| history.block_of(20));
+        history.seal(mark());
+        (0..5).for_each(|_| history.block_of(20));
+        (0..20).for_each(|_| history.block_of(10));
+        let kept = Kept::of(history).await;
+        let names = kept.segments(50, 10).await;
+        let lost = kept.backup().join(names[2].to_string());
+        match damaged {
+            true => flip(&lost, |length| length - 10),
+            false => fs::remove_file(&lost).unwrap(),
+        }
+        let time = |index: usize| Target::Time(kept.entries()[index - 1].time);
+        let within = [time(20), time(25), time(30), Target::Mark("here".parse().unwrap())];
+        let heights = [0, 5, 7, 13].map(|above| Target::Height(base + above));
+        for target in within.into_iter().chain(heights) {
+            let refused = plan_for(&kept.sources(), &[], &target, false).await;
+            match (damaged, refused) {
+                (false, Err(RestoreError::Gap { first: 21, last: 30, .. })) => {}
+                (true, Err(RestoreError::Corrupt { needed: 21, what, .. })) => {
+                    assert!(what.contains(&names[2].to_string()), "{what}");
+                }
+                (_, other) => panic!("{target}, damaged {damaged}: {other:?}"),
+            }
+        }
+        let tip = kept.model(50).cursor.block_tip.unwrap().height;
+        let beyond = plan_for(&kept.sources(), &[], &Target::Height(tip + 1), false).await;
+        assert!(matches!(beyond, Err(RestoreError::NotYet { .. })), "{beyond:?}");
+        // What is kept says enough of these.
+        kept.checkpoint(&["sqlite"], 30).await;
+        for (target, index) in [(time(19), 19), (time(31), 31), (Target::Height(tip), 50)] {
+            let plan = plan_for(&kept.sources(), &[], &target, false).await.unwrap();
+            assert_eq!(plan.index, index, "{target}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_after_all_entries_does_not_hide_that_they_are_missing() {
+    let kept = Kept::of(History::blocks(99, 10)).await;
+    kept.segments(80, 20).await;
+    kept.checkpoint(&["sqlite"], 100).await;
+    for target in [Target::Time(kept.entries()[89].time), Target::Height(7)] {
+        let refused = plan_for(&kept.sources(), &[], &target, false).await;
+        let named = matches!(refused, Err(RestoreError::Gap { first: 81, last: 100, .. }));
+        assert!(named, "{target}: {refused:?}");
+    }
+    let plan = plan_for(&kept.sources(), &[], &Target::Latest, false).await.unwrap();
+    assert_eq!(plan.index, 100);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -225,7 +225,7 @@ async fn an_archive_says_which_heights_it_still_has() {
     let (lowest, hash) = block.unwrap();
     let highest = kept.model(100).cursor.block_tip.unwrap().height;
     let place = Destination::open(&format!("dir:{}", kept.backup().display())).unwrap();
-    let store = ArchiveStore::new(place, Keys::default(), 1);
+    let store = ArchiveStore::new(place, Keys::default(), 1).only_read();
     let read = move || {
         store.identity().unwrap().unwrap();
         let view = store.view().unwrap();

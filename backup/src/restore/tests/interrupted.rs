@@ -4,12 +4,15 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tipline_store::StoreError;
 use tipline_store::conformance::history::{History, log_with_lineage};
+use tipline_store::conformance::model::Model;
+use tipline_store::{Store, StoreError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::super::{RestoreProgress, Step, StorePlace, Target, restore};
+use super::super::run::PreparedRestore;
+use super::super::stage::Stage;
+use super::super::{RestoreProgress, StorePlace, Target, restore};
 use super::{KINDS, Kept, names_in, open, place, run, settings};
 use crate::error::RestoreError;
 
@@ -49,7 +52,7 @@ async fn there_is_one_restore_at_a_place() {
     let kept = Kept::of(History::random(22, 60)).await;
     kept.segments(60, 20).await;
     let directory = tempfile::tempdir().unwrap();
-    let first = super::super::stage::Stage::acquire(place(&["sqlite"], directory.path()), false);
+    let first = Stage::acquire(place(&["sqlite"], directory.path()), false);
     let second =
         run(kept.sources(), place(&["sqlite"], directory.path()), settings(Target::Latest, false));
     assert!(matches!(second.await, Err(RestoreError::InUse { .. })));
@@ -57,6 +60,129 @@ async fn there_is_one_restore_at_a_place() {
     run(kept.sources(), place(&["sqlite"], directory.path()), settings(Target::Latest, false))
         .await
         .unwrap();
+}
+
+/// Tells a restore to stop when it opens a store of this name.
+fn stops_at(place: &StorePlace, name: &'static str, stop: &CancellationToken) -> StorePlace {
+    let (open, stop) = (Arc::clone(&place.open), stop.clone());
+    let stopping = move |paths: &[std::path::PathBuf]| {
+        if paths[0].to_str().unwrap().ends_with(name) {
+            stop.cancel();
+        }
+        open(paths)
+    };
+    StorePlace { parts: place.parts.clone(), open: Arc::new(stopping) }
+}
+
+/// A store with the first entries of a history.
+fn fill(kept: &Kept, place: &StorePlace, to: usize) -> Box<dyn Store> {
+    let log = tipline_store::conformance::history::log();
+    let mut store = open(place);
+    store.create(&log).unwrap();
+    store.apply(&Model::new(&log).batch(&kept.entries()[..to])).unwrap();
+    store
+}
+
+/// Ended at every step of installing it in the place of another: the old store is there again, or
+/// the new one is, and whatever looks at the place next leaves it there.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_installation_that_ends_anywhere_leaves_one_whole_store() {
+    for kinds in KINDS {
+        let kept = Kept::of(History::random(28, 60)).await;
+        kept.segments(60, 20).await;
+        let (mut old, mut new) = (0, 0);
+        for steps in 0.. {
+            let directory = tempfile::tempdir().unwrap();
+            let place = place(kinds, directory.path());
+            drop(fill(&kept, &place, 30));
+            let mut force = settings(Target::Latest, false);
+            force.force = true;
+            let prepared = PreparedRestore::new(kept.sources(), place.clone(), force.clone());
+            let prepared = prepared.await.unwrap();
+            prepared.stage.steps.store(steps, Ordering::Relaxed);
+            let (progress, _) = watch::channel(RestoreProgress::default());
+            let ended = prepared.run(progress, CancellationToken::new()).await;
+            if ended.is_ok() {
+                break;
+            }
+            let looked = Stage::acquire(place.clone(), false).map(drop);
+            assert!(matches!(looked, Err(RestoreError::NotEmpty { .. })), "{steps}: {looked:?}");
+            let context = format!("{kinds:?}, ended after {steps} steps");
+            let reader = open(&place).reader().unwrap();
+            match reader.cursor().unwrap().unwrap().position.index {
+                30 => old += 1,
+                60 => new += 1,
+                other => panic!("{context}: {other}"),
+            }
+            let at = if new > 0 { 60 } else { 30 };
+            kept.model(at).assert_is(&*reader, &context);
+            drop(reader);
+            let left = names_in(directory.path());
+            let is_rest = |name: &String| name.contains(".replaced") || name.contains(".placing");
+            assert!(!left.iter().any(is_rest), "{context}: {left:?}");
+            run(kept.sources(), place.clone(), force).await.unwrap();
+            kept.model(60).assert_is(&*open(&place).reader().unwrap(), &context);
+        }
+        assert!(old >= 3 && new == 1, "{kinds:?}: {old} old, {new} new");
+    }
+}
+
+/// What a link leads to is replaced, on its own disk, and not the link.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_stays_and_what_it_leads_to_is_replaced() {
+    for (kinds, is_there) in [(["sqlite"], true), (["files"], true), (["sqlite"], false)] {
+        let kept = Kept::of(History::random(30, 60)).await;
+        kept.segments(60, 20).await;
+        let directory = tempfile::tempdir().unwrap();
+        let (place, disk) = (place(&kinds, directory.path()), directory.path().join("disk"));
+        fs::create_dir(&disk).unwrap();
+        let at = super::place(&kinds, &disk);
+        if is_there {
+            drop(fill(&kept, &at, 30));
+        }
+        std::os::unix::fs::symlink("disk/store-0", &place.parts[0].1).unwrap();
+        let mut wanted = settings(Target::Latest, false);
+        wanted.force = is_there;
+        run(kept.sources(), place.clone(), wanted).await.unwrap();
+        assert!(fs::symlink_metadata(&place.parts[0].1).unwrap().is_symlink());
+        kept.model(60).assert_is(&*open(&at).reader().unwrap(), "where it leads to");
+    }
+}
+
+/// Killed with -9, and its file removed by hand, but not what SQLite keeps beside it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_store_left_beside_its_file_is_no_part_of_the_new_one() {
+    for (kinds, force) in
+        [(&["sqlite"][..], false), (&["sqlite", "files"], false), (&["sqlite"], true)]
+    {
+        let kept = Kept::of(History::random(29, 60)).await;
+        kept.segments(60, 20).await;
+        let directory = tempfile::tempdir().unwrap();
+        let place = place(kinds, directory.path());
+        let file = place.parts[0].1.clone();
+        let beside = |suffix: &str| directory.path().join(format!("store-0{suffix}"));
+        let running = fill(&kept, &place, 40);
+        let sides = ["-wal", "-shm"].map(|suffix| (suffix, fs::read(beside(suffix)).unwrap()));
+        assert!(!sides[0].1.is_empty(), "the store keeps a WAL");
+        let main = fs::read(&file).unwrap();
+        drop(running);
+        for (_, path) in &place.parts {
+            crate::disk::remove(path).unwrap();
+        }
+        for (suffix, bytes) in sides {
+            fs::write(beside(suffix), bytes).unwrap();
+        }
+        if force {
+            fs::write(&file, main).unwrap();
+        }
+        let mut wanted = settings(Target::Latest, false);
+        wanted.force = force;
+        run(kept.sources(), place.clone(), wanted).await.unwrap();
+        let left = names_in(directory.path());
+        assert!(!left.iter().any(|name| name.ends_with("-wal")), "{left:?}");
+        kept.model(60).assert_is(&*open(&place).reader().unwrap(), "the new one");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,28 +193,19 @@ async fn a_restore_that_was_stopped_resumes() {
         kept.checkpoint(kinds, 100).await;
         let directory = tempfile::tempdir().unwrap();
         let place = place(kinds, directory.path());
-        let (progress, mut hears) = watch::channel(RestoreProgress::default());
         let stop = CancellationToken::new();
-        let work = tokio::spawn(restore(
-            kept.sources(),
-            place.clone(),
-            settings(Target::Latest, false),
-            progress,
-            stop.clone(),
-        ));
-        let begun = |at: &RestoreProgress| at.step == Step::Replaying && at.done > 0;
-        // It may be faster than anybody looks.
-        drop(hears.wait_for(begun).await);
-        stop.cancel();
-        match work.await.unwrap() {
+        // As soon as the checkpoint is staged, and before all of the rest is applied.
+        let stopping = stops_at(&place, ".restoring", &stop);
+        let (progress, _) = watch::channel(RestoreProgress::default());
+        let wanted = settings(Target::Latest, false);
+        match restore(kept.sources(), stopping, wanted.clone(), progress, stop).await {
             Err(RestoreError::Cancelled { at }) => {
-                assert!((100..=400).contains(&at), "{at}");
+                assert!((100..400).contains(&at), "{at}");
                 assert!(!place.parts[0].1.exists(), "not in place");
-                let report = run(kept.sources(), place.clone(), settings(Target::Latest, false));
-                let report = report.await.unwrap();
+                let report = run(kept.sources(), place.clone(), wanted).await.unwrap();
                 assert!(report.resumed_at.is_some_and(|resumed| resumed >= at), "{report:?}");
             }
-            done => drop(done.unwrap()),
+            other => panic!("{other:?}"),
         }
         kept.model(400).assert_is(&*open(&place).reader().unwrap(), "{kinds:?}");
     }
@@ -101,20 +218,15 @@ async fn a_logical_copy_that_was_stopped_starts_again() {
         kept.checkpoint(&[of], 4000).await;
         let directory = tempfile::tempdir().unwrap();
         let place = place(&[into], directory.path());
-        let (progress, mut hears) = watch::channel(RestoreProgress::default());
         let stop = CancellationToken::new();
-        let (sources, settings) = (kept.sources(), settings(Target::Latest, false));
-        let work = restore(sources, place.clone(), settings.clone(), progress, stop.clone());
-        let work = tokio::spawn(work);
-        // It may be faster than anybody looks.
-        drop(hears.wait_for(|at| at.step == Step::Copying).await);
-        stop.cancel();
-        if let Err(error) = work.await.unwrap() {
-            assert!(matches!(error, RestoreError::Cancelled { .. }), "{error:?}");
-            assert!(!place.parts[0].1.exists(), "not in place");
-            let report = run(kept.sources(), place.clone(), settings).await.unwrap();
-            assert_eq!(report.resumed_at, None);
-        }
+        let stopping = stops_at(&place, ".carrying", &stop);
+        let (progress, _) = watch::channel(RestoreProgress::default());
+        let wanted = settings(Target::Latest, false);
+        let stopped = restore(kept.sources(), stopping, wanted.clone(), progress, stop).await;
+        assert!(matches!(stopped, Err(RestoreError::Cancelled { .. })), "{stopped:?}");
+        assert!(!place.parts[0].1.exists(), "not in place");
+        let report = run(kept.sources(), place.clone(), wanted).await.unwrap();
+        assert_eq!(report.resumed_at, None);
         kept.model(4000).assert_is(&*open(&place).reader().unwrap(), into);
     }
 }
@@ -128,8 +240,7 @@ async fn what_was_staged_for_another_point_is_not_used() {
     let paths = [directory.path().join("store-0.restoring")];
     let mut staged = (place.open)(&paths).unwrap();
     staged.create(&tipline_store::conformance::history::log()).unwrap();
-    let mut model =
-        tipline_store::conformance::model::Model::new(&tipline_store::conformance::history::log());
+    let mut model = Model::new(&tipline_store::conformance::history::log());
     staged.apply(&model.batch(&kept.entries()[..80])).unwrap();
     drop(staged);
     let report =
@@ -148,7 +259,7 @@ async fn what_a_killed_attempt_fetched_does_not_stay_beside_the_store() {
     let mut staged = (place.open)(&[directory.path().join("store-0.restoring")]).unwrap();
     let log = tipline_store::conformance::history::log();
     staged.create(&log).unwrap();
-    let mut model = tipline_store::conformance::model::Model::new(&log);
+    let mut model = Model::new(&log);
     staged.apply(&model.batch(&kept.entries()[..40])).unwrap();
     drop(staged);
     fs::create_dir(directory.path().join("store-0.fetching")).unwrap();

@@ -37,20 +37,20 @@ const KINDS: &[&[&str]] = &[
 ];
 
 /// A history with a place that has what was kept of it.
-struct Kept {
+pub(crate) struct Kept {
     directory: TempDir,
     history: History,
-    archive: Archive,
+    pub(crate) archive: Archive,
     checkpoints: Checkpoints,
 }
 
 impl Kept {
-    async fn of(history: History) -> Self {
+    pub(crate) async fn of(history: History) -> Self {
         Self::encrypted(history, Keys::default()).await
     }
 
     /// With an archive for these recipients.
-    async fn encrypted(history: History, keys: Keys) -> Self {
+    pub(crate) async fn encrypted(history: History, keys: Keys) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let place = format!("dir:{}", directory.path().join("backup").display());
         let destination = Destination::open(&place).unwrap();
@@ -60,20 +60,20 @@ impl Kept {
         Self { directory, history, archive, checkpoints }
     }
 
-    fn entries(&self) -> &[Entry] {
+    pub(crate) fn entries(&self) -> &[Entry] {
         &self.history.entries
     }
 
-    fn backup(&self) -> PathBuf {
+    pub(crate) fn backup(&self) -> PathBuf {
         self.directory.path().join("backup")
     }
 
-    fn model(&self, index: u64) -> Model {
+    pub(crate) fn model(&self, index: u64) -> Model {
         Model::of(&log(), &self.entries()[..index as usize])
     }
 
     /// Archives entries as one segment.
-    async fn segment(&self, first: u64, last: u64) -> SegmentName {
+    pub(crate) async fn segment(&self, first: u64, last: u64) -> SegmentName {
         let entries = &self.entries()[first as usize - 1..last as usize];
         let (before, after) = (self.model(first - 1).cursor, self.model(last));
         let cursor = after.cursor.clone();
@@ -92,7 +92,7 @@ impl Kept {
     }
 
     /// Archives everything up to an entry in segments of about this many entries.
-    async fn segments(&self, to: u64, of: u64) -> Vec<SegmentName> {
+    pub(crate) async fn segments(&self, to: u64, of: u64) -> Vec<SegmentName> {
         let mut names = Vec::new();
         for first in (1..=to).step_by(of as usize) {
             names.push(self.segment(first, to.min(first + of - 1)).await);
@@ -101,7 +101,7 @@ impl Kept {
     }
 
     /// Makes a checkpoint of a store of these kinds at an entry.
-    async fn checkpoint(&self, kinds: &[&str], index: u64) -> Manifest {
+    pub(crate) async fn checkpoint(&self, kinds: &[&str], index: u64) -> Manifest {
         let directory = tempfile::tempdir_in(self.directory.path()).unwrap();
         let place = place(kinds, directory.path());
         let paths: Vec<PathBuf> = place.parts.iter().map(|(_, path)| path.clone()).collect();
@@ -117,7 +117,7 @@ impl Kept {
         self.checkpoints.create(&handle, created, &job).await.unwrap()
     }
 
-    fn sources(&self) -> Arc<Sources> {
+    pub(crate) fn sources(&self) -> Arc<Sources> {
         let (archives, checkpoints) = (vec![self.archive.clone()], vec![self.checkpoints.clone()]);
         Arc::new(Sources { archives, checkpoints, log: None })
     }

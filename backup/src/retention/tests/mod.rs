@@ -2,6 +2,7 @@
 
 mod gate;
 mod live;
+mod prove;
 mod survey;
 
 use std::time::Duration;

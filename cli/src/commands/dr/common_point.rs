@@ -96,7 +96,7 @@ async fn open(address: &str, keys: &Keys) -> Result<Box<dyn ChainView>, Failure>
     };
     // Says what is wrong if there is none.
     Archive::open(destination.clone(), keys.clone()).await?;
-    let archive = ArchiveStore::new(destination, keys.clone(), 1);
+    let archive = ArchiveStore::new(destination, keys.clone(), 1).only_read();
     let opened = tokio::task::spawn_blocking(move || {
         archive.identity()?;
         archive.view()

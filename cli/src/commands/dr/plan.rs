@@ -6,6 +6,7 @@ use indicatif::HumanBytes;
 use serde::Serialize;
 use tipline_backup::{Plan, RestoreError, Sources, Target};
 use tipline_log::{Log, error_chain, system_clock};
+use tipline_ops::SignOfLife;
 use tipline_ops::text::{age, number};
 
 use crate::exit::Exit;
@@ -121,12 +122,13 @@ async fn note_log(log: &dyn Log, place: &LogLocation, newest: &mut Newest) -> Re
     newest.height = board.primary.and_then(|primary| Some(primary.block_tip?.height));
     for receipt in board.receipts {
         let Some((_, position)) = receipt.reached.highest() else { continue };
+        let heard = board.heard.get(&receipt.consumer).copied();
         newest.consumers.push(Consumer {
             name: receipt.consumer.to_string(),
             store: receipt.store,
             index: position.index,
             height: receipt.block_tip.map(|tip| tip.height),
-            silent_seconds: now.since(receipt.time).as_secs_f64(),
+            silent_seconds: SignOfLife::new(receipt.time, heard, now).age.as_secs_f64(),
         });
     }
     Ok(())

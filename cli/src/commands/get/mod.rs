@@ -16,7 +16,8 @@ use self::query::What;
 use crate::address::StoreAddress;
 use crate::exit::Exit;
 use crate::open::store::open_reader;
-use crate::output::report::{Failure, Sentence, say};
+use crate::output::report::{Failure, Sentence, list, say};
+use crate::output::stdout::OutputError;
 use crate::settings::Parsed;
 
 /// Options of `tipline get`.
@@ -73,7 +74,7 @@ fn read(args: &GetArgs) -> Result<Exit, Failure> {
             let text = "a range of blocks is listed, not written".to_owned();
             return Err(Failure::from(Sentence(text)).advise(advice));
         }
-        return list(&*reader, heights.clone(), args.json);
+        return blocks(&*reader, heights.clone(), args.json);
     }
     let found = args.what.find(&*reader)?;
     match &args.output {
@@ -84,7 +85,7 @@ fn read(args: &GetArgs) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-fn list(
+fn blocks(
     reader: &dyn StoreReader,
     heights: std::ops::RangeInclusive<u64>,
     json: bool,
@@ -94,7 +95,7 @@ fn list(
         let block = block?;
         any = true;
         let proven = reader.proof(block.height)?.is_some_and(|p| p.block_hash == block.hash);
-        say(&line(&block, proven, json))?;
+        list(&line(&block, proven, json))?;
     }
     if !any {
         let (first, last) = (heights.start(), heights.end());
@@ -120,7 +121,8 @@ fn write(found: Item, output: &Path) -> Result<(), Failure> {
         return Err(Failure::from(Sentence(text)).advise("leave out --output"));
     };
     if output == Path::new("-") {
-        return Ok(io::stdout().write_all(payload)?);
+        let written = io::stdout().write_all(payload).and_then(|()| io::stdout().flush());
+        return Ok(written.map_err(OutputError::from)?);
     }
     create(output, payload).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => {

@@ -8,6 +8,7 @@ use tipline_proto::{Hash, InvalidBytes, Key, Label, TransactionId};
 use tipline_store::{StoreError, StoreReader};
 
 use super::item::{self, Item, readable};
+use crate::address::TypedHash;
 use crate::output::report::{Failure, Sentence};
 use crate::settings::Parsed;
 
@@ -16,7 +17,7 @@ use crate::settings::Parsed;
 pub(super) enum What {
     /// A block: by height, by hash, or the newest
     Block {
-        /// Height, hash in hex (0x in front if it has only digits), or tip
+        /// Height, hash in hex (0x in front if it has only digits; in either byte order), or tip
         #[arg(value_parser = Parsed::<Which>::new())]
         block: Which,
     },
@@ -28,7 +29,7 @@ pub(super) enum What {
     },
     /// The proof of a block: by the block's height or hash, or the newest of the proof tip
     Proof {
-        /// Height, hash in hex (0x in front if it has only digits), or tip
+        /// Height, hash in hex (0x in front if it has only digits; in either byte order), or tip
         #[arg(value_parser = Parsed::<Which>::new())]
         block: Which,
     },
@@ -71,7 +72,7 @@ impl FromStr for Which {
         }
         match given.parse() {
             Ok(height) => Ok(Self::Height(height)),
-            Err(_) => Ok(Self::Hash(given.strip_prefix("0x").unwrap_or(given).parse()?)),
+            Err(_) => Ok(Self::Hash(given.parse::<TypedHash>()?.0)),
         }
     }
 }
@@ -186,7 +187,11 @@ fn named(what: &str, which: &Which) -> String {
 fn find_block(reader: &dyn StoreReader, which: &Which) -> Result<Option<Item>, StoreError> {
     let block = match which {
         Which::Height(height) => reader.block(*height)?,
-        Which::Hash(hash) => reader.block_by_hash(hash)?,
+        Which::Hash(hash) => match reader.block_by_hash(hash)? {
+            // As Bitcoin's explorers print it.
+            None => reader.block_by_hash(&hash.reversed())?,
+            found => found,
+        },
         Which::Tip => match reader.cursor()?.and_then(|cursor| cursor.block_tip) {
             Some(tip) => reader.block(tip.height)?,
             None => None,
@@ -200,7 +205,10 @@ fn find_block(reader: &dyn StoreReader, which: &Which) -> Result<Option<Item>, S
 fn find_proof(reader: &dyn StoreReader, which: &Which) -> Result<Option<Item>, StoreError> {
     let proof = match which {
         Which::Height(height) => reader.proof(*height)?,
-        Which::Hash(hash) => reader.proof_by_hash(hash)?,
+        Which::Hash(hash) => match reader.proof_by_hash(hash)? {
+            None => reader.proof_by_hash(&hash.reversed())?,
+            found => found,
+        },
         Which::Tip => match reader.cursor()?.and_then(|cursor| cursor.proof_tip) {
             Some(tip) => reader.proof(tip)?,
             None => None,

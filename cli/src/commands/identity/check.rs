@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tipline_backup::{Destination, Identities, IdentityError, IdentityName, KeyFile, Keys};
 use tipline_log::{error_chain, system_clock};
 use tipline_ops::text::{age, count};
-use tipline_ops::{NodeBackups, backups_by_node, identity_reminders};
+use tipline_ops::{NodeBackups, backups_by_node, review_identities};
 
 use super::show::{show, time};
 use crate::exit::Exit;
@@ -62,7 +62,11 @@ pub(super) async fn run(at: Destination, args: CheckArgs, json: bool) -> Result<
     let missing = args.name.as_ref().filter(|_| backups.is_empty());
     let mut reasons = match missing {
         Some(name) => vec![format!("{} has no backup of the identity of {name}", at.place())],
-        None => identity_reminders(at.place(), backups.clone(), now, args.max_age.into()),
+        None => {
+            let review = review_identities(at.place(), backups.clone(), now, args.max_age.into());
+            let clocks = review.findings.into_iter().map(|finding| finding.text);
+            review.reminders.into_iter().chain(clocks).collect()
+        }
     };
     let mut exit = if reasons.is_empty() { Exit::Ok } else { Exit::Degraded };
     let (mut text, mut rows) = (String::new(), Vec::new());

@@ -10,7 +10,7 @@ use tipline_backup::retention::{
 use tipline_log::{Extent, Log, system_clock};
 
 use self::explain::Explained;
-pub(crate) use self::options::RetentionArgs;
+pub(crate) use self::options::{RetentionArgs, check_sources};
 use crate::exit::Exit;
 use crate::open::log::LogLocation;
 use crate::options::{Shared, SourceArgs};
@@ -23,8 +23,9 @@ pub(crate) async fn run(shared: &Shared, args: RetentionArgs) -> Result<Exit, Fa
     }
     let place = LogLocation::new(shared, "retention")?;
     let log = place.open().await.map_err(|error| place.explain(error.into()))?;
-    let proven = proven(&*log, &args).await?;
-    let (plan, held) = retain(&*log, &proven, &args).await?;
+    let from = log.extent().await?.first;
+    let proven = async |goes: Option<Extent>| proven(from, goes, &args).await;
+    let (plan, held) = retain(&*log, proven, &args).await?;
     let explained = Explained::new(place.address(), &plan, args.apply.then_some(held));
     let text =
         if args.json { serde_json::to_string(&explained)? + "\n" } else { explained.text(held) };
@@ -32,9 +33,13 @@ pub(crate) async fn run(shared: &Shared, args: RetentionArgs) -> Result<Exit, Fa
     Ok(if is_well(&plan) { Exit::Ok } else { Exit::Degraded })
 }
 
-/// What the places that are named hold, read there and now.
-async fn proven(log: &dyn Log, args: &RetentionArgs) -> Result<Vec<Proven>, Failure> {
-    let from = log.extent().await?.first;
+/// What the places that are named hold from an entry on; or, when it is about to go, of this part
+/// of the log, read back there and now.
+async fn proven(
+    from: u64,
+    goes: Option<Extent>,
+    args: &RetentionArgs,
+) -> Result<Vec<Proven>, Failure> {
     let (addresses, identity) = (args.proven_at.clone(), args.identity.clone());
     let sources = SourceArgs { from: addresses, identity };
     let mut proven = Vec::new();
@@ -43,23 +48,43 @@ async fn proven(log: &dyn Log, args: &RetentionArgs) -> Result<Vec<Proven>, Fail
             let (kind, place) = (ProvenKind::Archive, address.clone());
             Proven { kind, place, covered: Err(NotProven::Unavailable { why }) }
         };
-        match sources.open_one(address).await {
-            Ok(found) if found.archives.is_empty() && found.checkpoints.is_empty() => {
+        match (sources.open_one(address).await, goes) {
+            (Ok(found), _) if found.archives.is_empty() && found.checkpoints.is_empty() => {
                 proven.push(nothing("there is neither an archive nor a checkpoint".to_owned()));
             }
-            Ok(found) => proven.extend(found.prove(from, args.apply).await),
-            Err(failure) => proven.push(nothing(failure.text())),
+            (Ok(found), None) => proven.extend(found.prove(from).await),
+            (Ok(found), Some(goes)) => proven.extend(found.read_back(goes).await),
+            (Err(failure), _) => proven.push(nothing(failure.text())),
         }
     }
     Ok(proven)
 }
 
-/// Reads, decides, and trims with --apply. Gives what the log holds then.
+/// Decides, and with --apply trims: what is to go is read back first, and what that does not prove
+/// stays. Gives what the log holds then.
 async fn retain(
+    log: &dyn Log,
+    proven: impl AsyncFn(Option<Extent>) -> Result<Vec<Proven>, Failure>,
+    args: &RetentionArgs,
+) -> Result<(RetentionPlan, Extent), Failure> {
+    let told = decide(log, &proven(None).await?, args).await?;
+    if !args.apply || told.free() == 0 {
+        let held = told.held;
+        return Ok((told, held));
+    }
+    let goes = Extent { first: told.held.first, last: told.first - 1 };
+    let read = decide(log, &proven(Some(goes)).await?, args).await?;
+    // Nothing beyond that was read back.
+    let plan = if read.first < told.first { read } else { told };
+    let held = log.trim(plan.first).await?;
+    Ok((plan, held))
+}
+
+async fn decide(
     log: &dyn Log,
     proven: &[Proven],
     args: &RetentionArgs,
-) -> Result<(RetentionPlan, Extent), Failure> {
+) -> Result<RetentionPlan, Failure> {
     let rule = RetentionRule {
         policy: args.policy.clone(),
         keep_events: args.keep_events,
@@ -67,9 +92,7 @@ async fn retain(
         reserve: args.reserve,
     };
     let survey = survey(log, proven, rule.keep_for, system_clock()()).await?;
-    let plan = plan(&survey, proven, &rule);
-    let held = if args.apply { log.trim(plan.first).await? } else { plan.held };
-    Ok((plan, held))
+    Ok(plan(&survey, proven, &rule))
 }
 
 /// Whether nobody is in danger and every place that is named proves something.

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args};
 use tipline_proto::Policy;
 
 use crate::options::DEFAULT_RESERVE;
@@ -84,11 +87,27 @@ pub(crate) struct RetentionArgs {
     #[arg(default_value = "10000", value_parser = Parsed::<u64>::new())]
     pub(super) keep_events: u64,
 
-    /// Always keep what was committed less than this long ago [default: 24h for the log; required
-    /// for an archive]
+    /// Always keep what was committed less than this long ago [default: 24h for the log; for an
+    /// archive it must be given on the command line]
     #[arg(long, env = "TIPLINE_KEEP_FOR", value_name = "TIME")]
     #[arg(value_parser = Parsed::<humantime::Duration>::new())]
     pub(super) keep_for: Option<humantime::Duration>,
+}
+
+/// How long an archive reaches back is said each time: a setting that is meant for the log must not
+/// shorten it.
+///
+/// # Errors
+/// It was not given on the command line.
+pub(crate) fn check_sources(matches: &ArgMatches) -> Result<(), clap::Error> {
+    let is_given = matches.value_source("keep_for") == Some(ValueSource::CommandLine);
+    if matches.contains_id("archive") && !is_given {
+        let text = "--archive needs --keep-for on the command line: TIPLINE_KEEP_FOR and the \
+                    settings file are for the log";
+        let command = &mut RetentionArgs::augment_args(clap::Command::new("tipline retention"));
+        return Err(command.error(ErrorKind::MissingRequiredArgument, text));
+    }
+    Ok(())
 }
 
 /// How much of the log is kept by default.

@@ -71,9 +71,9 @@ async fn nothing_is_changed_unless_it_is_told_to() {
     let (log, positions) = log().await;
     put(&log, "backup-1", positions[80]).await;
     put(&log, "late", positions[10]).await;
-    let proven = [proven(positions[60])];
+    let proven = async |_| Ok(vec![proven(positions[60])]);
     let flags = ["--keep-events", "30", "--reserve", "50"];
-    let (plan, held) = retain(&log, &proven, &args(&flags)).await.unwrap();
+    let (plan, held) = retain(&log, proven, &args(&flags)).await.unwrap();
     let whole = Extent { first: 1, last: 100 };
     assert_eq!((plan.first, held, log.extent().await.unwrap()), (61, whole, whole));
     assert!(!is_well(&plan), "late is at risk");
@@ -107,7 +107,7 @@ late      at risk: 90 events behind, lost with the next trim
     );
 
     let (plan, held) =
-        retain(&log, &proven, &args(&[&flags[..], &["--apply"]].concat())).await.unwrap();
+        retain(&log, proven, &args(&[&flags[..], &["--apply"]].concat())).await.unwrap();
     let rest = Extent { first: 61, last: 100 };
     assert_eq!((plan.free(), held, log.extent().await.unwrap()), (60, rest, rest));
     let object = serde_json::to_value(Explained::new("log".into(), &plan, Some(held))).unwrap();
@@ -115,7 +115,7 @@ late      at risk: 90 events behind, lost with the next trim
     assert_eq!((&object["held"]["first"], &object["keep_from"]), (&61.into(), &61.into()));
     assert_eq!(object["consumers"][1]["reservation"], "at risk");
     assert_eq!(object["consumers"][1]["lost_in_ms"], 0);
-    let (plan, _) = retain(&log, &proven, &args(&flags)).await.unwrap();
+    let (plan, _) = retain(&log, proven, &args(&flags)).await.unwrap();
     assert_eq!(plan.consumers[1].reservation.as_str(), "lost");
     assert_eq!(plan.free(), 0);
 }
@@ -125,7 +125,7 @@ async fn without_a_named_place_nothing_goes() {
     let (log, positions) = log().await;
     put(&log, "backup-1", positions[100]).await;
     let flags = ["--apply", "--keep-events", "0", "--keep-for", "0s"];
-    let (plan, held) = retain(&log, &[], &args(&flags)).await.unwrap();
+    let (plan, held) = retain(&log, async |_| Ok(Vec::new()), &args(&flags)).await.unwrap();
     assert_eq!(held, Extent { first: 1, last: 100 });
     let text = Explained::new("log".into(), &plan, Some(held)).text(held);
     assert!(text.contains("nothing may go"), "{text}");
@@ -135,8 +135,37 @@ async fn without_a_named_place_nothing_goes() {
         covered: Err(NotProven::Unavailable { why: "it does not answer".into() }),
         ..proven(positions[0])
     };
-    let (plan, held) = retain(&log, &[broken], &args(&flags)).await.unwrap();
+    let (plan, held) =
+        retain(&log, async |_| Ok(vec![broken.clone()]), &args(&flags)).await.unwrap();
     assert_eq!((held.first, is_well(&plan)), (1, false));
+}
+
+/// Exactly what goes is read back, and what that does not prove stays.
+#[tokio::test]
+async fn what_goes_is_read_back_before() {
+    let (log, positions) = log().await;
+    put(&log, "backup-1", positions[100]).await;
+    let all = args(&["--apply", "--keep-events", "30", "--keep-for", "0s"]);
+    let asked = std::sync::Mutex::new(Vec::new());
+    let says = async |goes: Option<Extent>, found: Proven| {
+        asked.lock().unwrap().push(goes);
+        Ok(vec![if goes.is_some() { found } else { proven(positions[90]) }])
+    };
+    let corrupt = Proven {
+        covered: Err(NotProven::Corrupt { what: "entry 15".into() }),
+        ..proven(positions[0])
+    };
+    let (plan, held) =
+        retain(&log, async |goes| says(goes, corrupt.clone()).await, &all).await.unwrap();
+    assert_eq!((held.first, plan.free(), is_well(&plan)), (1, 0, false));
+    let less = async |goes| says(goes, proven(positions[20])).await;
+    let (plan, held) = retain(&log, less, &all).await.unwrap();
+    assert_eq!((held.first, plan.free(), is_well(&plan)), (21, 20, true));
+    let more = async |goes| says(goes, proven(positions[80])).await;
+    let (plan, held) = retain(&log, more, &all).await.unwrap();
+    assert_eq!((held.first, plan.free(), is_well(&plan)), (71, 50, true));
+    let goes = |first| Some(Extent { first, last: 70 });
+    assert_eq!(*asked.lock().unwrap(), [None, goes(1), None, goes(1), None, goes(21)]);
 }
 
 #[test]

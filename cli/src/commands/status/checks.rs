@@ -1,8 +1,9 @@
 //! Which checks are expected, and where.
 
-use tipline_backup::{Check, Destination, DestinationError};
+use tipline_backup::{Check, Destination};
 use tipline_ops::ExpectedCheck;
 
+use crate::output::report::{Failure, Sentence};
 use crate::settings::Parsed;
 
 /// Options of `tipline status`.
@@ -14,12 +15,12 @@ pub(super) struct ChecksArgs {
     checks: Vec<String>,
 
     /// Remind of a place that was not verified within this time
-    #[arg(long, env = "TIPLINE_EXPECT_VERIFY", value_name = "TIME", requires = "checks")]
+    #[arg(long, env = "TIPLINE_EXPECT_VERIFY", value_name = "TIME")]
     #[arg(value_parser = Parsed::<humantime::Duration>::new())]
     expect_verify: Option<humantime::Duration>,
 
     /// Remind of a place that was not drilled within this time
-    #[arg(long, env = "TIPLINE_EXPECT_DRILL", value_name = "TIME", requires = "checks")]
+    #[arg(long, env = "TIPLINE_EXPECT_DRILL", value_name = "TIME")]
     #[arg(value_parser = Parsed::<humantime::Duration>::new())]
     expect_drill: Option<humantime::Duration>,
 }
@@ -28,8 +29,13 @@ impl ChecksArgs {
     /// Both checks of every place that is named.
     ///
     /// # Errors
-    /// An address cannot be used.
-    pub(super) fn expected(&self) -> Result<Vec<ExpectedCheck>, DestinationError> {
+    /// An address cannot be used, or there is none.
+    pub(super) fn expected(&self) -> Result<Vec<ExpectedCheck>, Failure> {
+        // Wherever it was set: `requires` does not hold for the settings file.
+        if self.checks.is_empty() && (self.expect_verify.is_some() || self.expect_drill.is_some()) {
+            let text = "checks are expected, but no place is named".to_owned();
+            return Err(Failure::from(Sentence(text)).advise("for example --checks dir:/backup"));
+        }
         let mut expected = Vec::new();
         for address in &self.checks {
             let destination = Destination::open(address)?;

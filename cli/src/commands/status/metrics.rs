@@ -33,7 +33,7 @@ pub(super) fn write(file: &Path, fleet: &Fleet, now: Timestamp) -> Result<(), Fa
 }
 
 /// The metrics as text.
-fn render(fleet: &Fleet, now: Timestamp) -> Result<String, Failure> {
+pub(super) fn render(fleet: &Fleet, now: Timestamp) -> Result<String, Failure> {
     let mut metrics = Metrics { registry: Registry::with_prefix("tipline"), now };
     let verdicts = [Verdict::Well, Verdict::Degraded, Verdict::Broken];
     let verdict =
@@ -50,6 +50,7 @@ fn render(fleet: &Fleet, now: Timestamp) -> Result<String, Failure> {
     metrics.one("log_epoch", "Epoch of the newest event", count(fleet.log.epoch));
     let tip = fleet.tip.as_ref().map(|tip| tip.height);
     metrics.one("tip_height", "Newest block of the fleet", count(tip));
+    metrics.findings(fleet);
     metrics.primary(fleet.primary.as_ref());
     metrics.consumers(&fleet.consumers);
     metrics.checks(&fleet.checks);
@@ -84,6 +85,26 @@ impl Metrics {
         self.add(name, help, [(Labels::new(), value)]);
     }
 
+    fn findings(&mut self, fleet: &Fleet) {
+        let findings = fleet.findings.iter().map(|finding| {
+            let about = escaped(finding.name.as_deref().unwrap_or_default());
+            let labels = vec![("kind", name(&finding.kind)), ("name", about)];
+            (labels, Some(f64::from(finding.verdict as u8)))
+        });
+        self.add("finding", "Something that is wrong: 1 degraded, 2 broken", findings);
+        let policy = fleet.policy.as_ref();
+        self.one(
+            "policy_index",
+            "Event up to which the policy is reached",
+            policy.map(|p| p.index as f64),
+        );
+        self.one(
+            "policy_reached",
+            "1 if the policy is reached",
+            policy.map(|p| f64::from(p.reached)),
+        );
+    }
+
     fn primary(&mut self, primary: Option<&PrimaryView>) {
         let labels = |primary: &PrimaryView| vec![("name", primary.name.clone())];
         let mut add = |name: &str, help: &str, value: &dyn Fn(&PrimaryView) -> Option<f64>| {
@@ -96,7 +117,32 @@ impl Metrics {
         add("primary_outbox_bytes", "Payload bytes in the outbox", &|p| {
             count(Some(p.outbox_bytes))
         });
+        add("primary_outbox_waiting_bytes", "Payload bytes not in the log yet", &|p| {
+            count(Some(p.outbox_waiting_bytes))
+        });
+        add("primary_outbox_max_events", "Events that may wait in the outbox", &|p| {
+            count(p.outbox_max_events)
+        });
+        add("primary_outbox_max_bytes", "Payload bytes that the outbox may hold", &|p| {
+            count(p.outbox_max_bytes)
+        });
+        add("primary_held_up", "1 if the log does not take what waits", &|p| {
+            Some(f64::from(p.held_up.is_some()))
+        });
+        add("primary_source_failed", "1 if something is wrong with its source", &|p| {
+            Some(f64::from(p.source_failure.is_some()))
+        });
+        add("primary_clock_ahead_seconds", "How far its clock is ahead", &|p| {
+            p.clock_ahead.map(|ahead| ahead.as_secs_f64())
+        });
         let now = self.now;
+        let oldest =
+            primary.map(|p| (labels(p), p.outbox_oldest.and_then(|oldest| before(now, oldest))));
+        self.add(
+            "primary_outbox_oldest_timestamp_seconds",
+            "Since when the oldest event waits",
+            oldest,
+        );
         let said = primary.map(|primary| (labels(primary), before(now, primary.age)));
         self.add("primary_announced_timestamp_seconds", "When it last announced itself", said);
         let states = primary.into_iter().flat_map(|p| states(labels(p), p.state));
@@ -120,6 +166,19 @@ impl Metrics {
         });
         add("consumer_receipt_timestamp_seconds", "When it sent its newest receipt", &|c| {
             before(now, c.age)
+        });
+        add(
+            "consumer_lag_timestamp_seconds",
+            "Commit time of the oldest event it does not have",
+            &|c| before(now, c.lag?),
+        );
+        add(
+            "consumer_applying_seconds",
+            "For how long its store has applied the present batch",
+            &|c| c.applying.map(|applying| applying.as_secs_f64()),
+        );
+        add("consumer_clock_ahead_seconds", "How far its clock is ahead", &|c| {
+            c.clock_ahead.map(|ahead| ahead.as_secs_f64())
         });
         add("consumer_failed", "1 if it reports a failure, or waits for its store", &|c| {
             Some(f64::from(c.failure.is_some()))
@@ -156,8 +215,7 @@ impl Metrics {
 }
 
 fn states(labels: Labels, is: State) -> impl Iterator<Item = (Labels, Option<f64>)> {
-    use State::{Ahead, Behind, Diverged, Failed, Silent, Stranded, Well};
-    [Well, Behind, Silent, Stranded, Failed, Ahead, Diverged].into_iter().map(move |state| {
+    State::ALL.iter().copied().map(move |state| {
         let labels = labels.iter().cloned().chain([("state", name(&state))]).collect();
         (labels, Some(f64::from(state == is)))
     })
@@ -211,6 +269,10 @@ mod tests {
             reservation: "reserved",
             at_risk_in: None,
             age: Duration::from_millis(1500),
+            rolled_back_to: None,
+            lag: Some(Duration::from_millis(2500)),
+            applying: None,
+            clock_ahead: None,
             failure: None,
             store: "sqlite:b.db".to_owned(),
         };
@@ -240,6 +302,8 @@ mod tests {
             "tipline_consumer_state{name=\"backup-1\",role=\"backup\",state=\"well\"} 0.0",
             "tipline_consumer_lag_blocks{name=\"backup-1\",role=\"backup\"} 4.0",
             "tipline_consumer_receipt_timestamp_seconds{name=\"backup-1\",role=\"backup\"} 1799999999.0",
+            "tipline_consumer_lag_timestamp_seconds{name=\"backup-1\",role=\"backup\"} 1799999998.0",
+            "tipline_finding{kind=\"log_unavailable\",name=\"\"} 2.0",
             "tipline_check_ok{place=\"dir:/a \\\"b\\\"\",check=\"drill\"} 0.0",
             "tipline_check_success_timestamp_seconds{place=\"dir:/a \\\"b\\\"\",check=\"drill\"} 1799999900.5",
             "tipline_check_expected_interval_seconds{place=\"dir:/a \\\"b\\\"\",check=\"drill\"} 3600.0",

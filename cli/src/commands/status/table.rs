@@ -5,7 +5,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use tipline_ops::text::{age, count, number};
 use tipline_ops::{
-    CheckView, ConsumerView, Fleet, LogView, PrimaryView, ShortfallView, State, Verdict,
+    CheckView, ConsumerView, Fleet, LogView, PolicyView, PrimaryView, ShortfallView, State, Verdict,
 };
 
 const HEAD: [&str; 9] = ["NAME", "ROLE", "LEVEL", "BLOCK", "PROOF", "LAG", "LOG", "HEARD", "STATE"];
@@ -38,6 +38,9 @@ pub(super) fn render(fleet: &Fleet) -> String {
     }
     if let Some(primary) = &fleet.primary {
         field(&mut text, "primary", &self::primary(primary));
+    }
+    if let Some(policy) = &fleet.policy {
+        field(&mut text, "policy", &self::policy(policy));
     }
     for shortfall in &fleet.shortfalls {
         let ShortfallView { found, risk, remedy, accepted } = shortfall;
@@ -107,12 +110,22 @@ fn primary(primary: &PrimaryView) -> String {
         0 => "outbox empty".to_owned(),
         waiting => format!("{} waiting in the outbox", count(waiting, "event")),
     };
+    let oldest = primary.outbox_oldest.map(|oldest| format!(" for up to {}", age(oldest)));
+    let outbox = outbox + &oldest.unwrap_or_default();
     format!(
         "{}, epoch {}, {block}, {outbox}, heard {} ago",
         primary.name,
         primary.epoch,
         age(primary.age)
     )
+}
+
+fn policy(policy: &PolicyView) -> String {
+    let reached = match policy.lag_events {
+        0 => "everything is backed up".to_owned(),
+        lag => format!("up to event {}, {} behind", number(policy.index), count(lag, "event")),
+    };
+    format!("{}: {reached}", policy.policy)
 }
 
 fn rows(text: &mut String, consumers: &[ConsumerView]) {
@@ -182,6 +195,8 @@ fn state(state: State) -> &'static str {
     match state {
         State::Well => "well",
         State::Behind => "behind",
+        State::Orphaned => "orphaned",
+        State::Stalled => "stalled",
         State::Silent => "silent",
         State::Stranded => "stranded",
         State::Failed => "failed",

@@ -1,101 +1,88 @@
-use std::collections::BTreeMap;
-use std::time::Duration;
-
-use tipline_log::{Board, Preflight, Tail};
-use tipline_ops::{Seen, Thresholds, assess, unreadable};
-use tipline_proto::{
-    Announcement, Chain, Digest, InstanceId, Level, Lineage, LogIdentity, Position, Reached,
-    Receipt, Role, Timestamp, Tip,
-};
+use tipline_log::Preflight;
+use tipline_ops::testing::{NOW, at, block, expectation, seconds_ago, seen, unwell};
+use tipline_ops::{Expectation, Kind, Seen, Verdict, assess, unreadable};
+use tipline_proto::{Level, Reached, Timestamp};
 
 use super::table::render;
+use super::verdict::show;
+use super::{exit, metrics};
+use crate::exit::Exit;
 
-const NOW: Timestamp = Timestamp::from_micros(1_000_000_000);
-const LINEAGE: Lineage = Lineage::from_bytes([7; 16]);
+/// Every way to be unwell is said by everything that says how the fleet is.
+#[test]
+fn every_way_to_be_unwell_is_in_text_json_exit_code_and_metrics() {
+    for case in unwell() {
+        let fleet = &case.fleet;
+        let (word, code, verdict) = match case.verdict {
+            Verdict::Broken => ("BROKEN", Exit::Failed, "broken"),
+            _ => ("DEGRADED", Exit::Degraded, "degraded"),
+        };
+        let text = plain(&render(fleet));
+        assert!(text.starts_with(&format!("{word}: {}\n", case.text)), "{text}");
 
-fn thresholds() -> Thresholds {
-    let silent_after = Duration::from_secs(15);
-    Thresholds { max_lag: 2, silent_after, reserve: 50, accept_shortfalls: false }
-}
+        let mut json = String::new();
+        show(&mut json, fleet, true).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let kind = serde_json::to_value(case.kind).unwrap();
+        let finding = serde_json::json!({
+            "kind": kind, "name": case.name, "verdict": verdict, "text": case.text
+        });
+        assert_eq!(json["findings"], serde_json::json!([finding]));
+        assert_eq!(
+            (&json["verdict"], &json["reasons"][0]),
+            (&finding["verdict"], &finding["text"])
+        );
 
-/// The log's position at an index.
-fn at(index: u64) -> Position {
-    Position { index, digest: Digest::from_bytes([index as u8; 32]) }
-}
+        assert_eq!(exit(fleet), code, "{}", case.text);
 
-fn block(height: u64) -> Option<Tip> {
-    Some(Tip { height, hash: "ab".parse().unwrap() })
-}
-
-fn seconds_ago(seconds: u64) -> Timestamp {
-    Timestamp::from_micros(NOW.as_micros() - seconds * 1_000_000)
-}
-
-fn receipt(name: &str, role: Role, index: u64, height: u64) -> Receipt {
-    Receipt {
-        applying: None,
-        lineage: LINEAGE,
-        consumer: name.parse().unwrap(),
-        role,
-        instance: InstanceId::from_bytes([1; 16]),
-        reached: Reached::up_to(at(index), Level::Durable),
-        block_tip: block(height),
-        proof_tip: Some(height - 5),
-        time: seconds_ago(1),
-        failure: None,
-        store: format!("sqlite:{name}.db"),
+        let metrics = metrics::render(fleet, NOW).unwrap();
+        let (kind, name) = (kind.as_str().unwrap(), case.name.unwrap_or_default());
+        let value = case.verdict as u8;
+        for line in [
+            format!("tipline_verdict{{verdict=\"{verdict}\"}} 1.0"),
+            "tipline_verdict{verdict=\"well\"} 0.0".to_owned(),
+            format!("tipline_finding{{kind=\"{kind}\",name=\"{name}\"}} {value}.0"),
+        ] {
+            assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
+        }
     }
 }
 
-/// A log with 20 events, its primary, a replica and a backup: all is well.
-fn seen() -> Seen {
-    let identity = LogIdentity {
-        name: "mainnet".parse().unwrap(),
-        chain: Chain { name: "mainnet".parse().unwrap(), genesis: "00".parse().unwrap() },
-        lineage: LINEAGE,
-    };
-    let primary = Announcement {
-        outbox_waiting_bytes: 0,
-        outbox_oldest: None,
-        outbox_max_events: 0,
-        outbox_max_bytes: 0,
-        held_up: None,
-        source_failure: None,
-        lineage: LINEAGE,
-        primary: "node-1".parse().unwrap(),
-        epoch: 3,
-        tail: at(20),
-        block_tip: block(1015),
-        proof_tip: None,
-        outbox_events: 0,
-        outbox_bytes: 0,
-        time: seconds_ago(2),
-        failure: None,
-    };
-    Seen {
-        address: "nats://127.0.0.1:4222/mainnet".into(),
-        identity,
-        first: 1,
-        tail: Tail {
-            position: at(20),
-            epoch: 3,
-            time: seconds_ago(1),
-            outbox_sequence: 17,
-            outbox: None,
-            fence: 20,
-        },
-        tail_block: block(1015),
-        digests: (0..=20).map(|index| (index, at(index).digest)).collect::<BTreeMap<_, _>>(),
-        per_event: Some(Duration::from_secs(60)),
-        shortfalls: Vec::new(),
-        board: Board {
-            receipts: vec![
-                receipt("backup-1", Role::Backup, 20, 1015),
-                receipt("replica-1", Role::Replica, 19, 1014),
-            ],
-            primary: Some(primary),
-            ..Board::default()
-        },
+#[test]
+fn a_chain_that_stands_still_is_well_in_text_json_exit_code_and_metrics() {
+    let mut seen = seen();
+    seen.board.receipts.truncate(1);
+    seen.tail.time = Timestamp::from_micros(1);
+    seen.times = [(20, Timestamp::from_micros(1))].into();
+    let fleet = assess(&seen, NOW, &expectation());
+    assert!(plain(&render(&fleet)).starts_with("WELL: every block up to 1,015 is in 1 backup\n"));
+    let mut json = String::new();
+    show(&mut json, &fleet, true).unwrap();
+    assert!(json.contains("\"findings\":[]") && json.contains("\"verdict\":\"well\""), "{json}");
+    assert_eq!(exit(&fleet), Exit::Ok);
+    let metrics = metrics::render(&fleet, NOW).unwrap();
+    assert!(!metrics.lines().any(|line| line.starts_with("tipline_finding{")), "{metrics}");
+}
+
+/// Whoever is woken finds what it means.
+#[test]
+fn every_finding_state_and_field_is_described() {
+    let page = include_str!("../../../../docs/operate.md");
+    for kind in Kind::ALL {
+        let kind = serde_json::to_value(kind).unwrap();
+        let row = format!("| `{}` |", kind.as_str().unwrap());
+        assert!(page.contains(&row), "docs/operate.md has no row {row}");
+    }
+    let described =
+        |name: &str| page.contains(&format!("`{name}`")) || page.contains(&format!("`{name}[]`"));
+    for state in tipline_ops::State::ALL {
+        let state = serde_json::to_value(state).unwrap();
+        assert!(described(state.as_str().unwrap()), "docs/operate.md does not name {state}");
+    }
+    let golden = include_str!("../../../../ops/src/verdict/tests/status.json");
+    for name in golden.split('"').skip(1).step_by(2) {
+        let is_name = golden.contains(&format!("\"{name}\":"));
+        assert!(!is_name || described(name), "docs/operate.md does not name the field {name}");
     }
 }
 
@@ -140,12 +127,14 @@ fn who_failed_is_shown_with_the_reason() {
 fn what_falls_short_is_shown_in_any_case() {
     let mut seen = seen();
     let mut preflight = Preflight::default();
-    preflight.shortfall("replicas: 1", "a disk that fails takes it all", "use three");
+    let risk = "a disk that fails takes it all";
+    preflight.shortfall("single-replica", "replicas: 1", risk, "use three");
     seen.shortfalls = preflight.shortfalls;
     let line = "replicas: 1: a disk that fails takes it all";
-    let text = plain(&render(&assess(&seen, NOW, &thresholds())));
+    let text = plain(&render(&assess(&seen, NOW, &expectation())));
     assert!(text.contains(&format!("\nat risk  {line}; use three\n")), "{text}");
-    let accepted = Thresholds { accept_shortfalls: true, ..thresholds() };
+    let accepted =
+        Expectation { accept_shortfalls: tipline_log::Accepted::Everything, ..expectation() };
     let text = plain(&render(&assess(&seen, NOW, &accepted)));
     assert!(text.contains(&format!("\naccepted {line}\n")), "{text}");
 }
@@ -163,7 +152,7 @@ fn a_log_that_cannot_be_read_is_broken() {
 fn told(change: impl FnOnce(&mut Seen)) -> String {
     let mut seen = seen();
     change(&mut seen);
-    plain(&render(&assess(&seen, NOW, &thresholds())))
+    plain(&render(&assess(&seen, NOW, &expectation())))
 }
 
 fn plain(text: &str) -> String {

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use tipline_log::Clock;
-use tipline_ops::{CheckState, Fleet, Seen, Thresholds, assess, review_checks, unreadable};
+use tipline_ops::{
+    CheckReview, CheckState, Expectation, Fleet, IdentityReview, Seen, assess, review_checks,
+    unreadable,
+};
 use tokio::sync::watch::Receiver;
 
 use super::{metrics, table};
@@ -12,25 +15,29 @@ use crate::output::report::Failure;
 
 /// Turns what was seen, or why nothing was, into a verdict.
 pub(super) struct Judge {
-    pub(super) thresholds: Thresholds,
+    pub(super) expected: Expectation,
     pub(super) clock: Clock,
-    pub(super) reminders: Receiver<Vec<String>>,
+    pub(super) identities: Receiver<IdentityReview>,
     pub(super) checks: Receiver<Vec<CheckState>>,
     pub(super) metrics: Option<PathBuf>,
 }
 
 impl Judge {
     pub(super) fn fleet(&self, place: &LogLocation, seen: Result<Seen, Failure>) -> Fleet {
-        let fleet = match seen {
-            Ok(seen) => assess(&seen, (self.clock)(), &self.thresholds),
+        let mut fleet = match seen {
+            Ok(seen) => assess(&seen, (self.clock)(), &self.expected),
             Err(failure) => {
                 let (why, advice) = place.explain(failure).into_parts();
                 unreadable(place.address(), why, advice)
             }
         };
-        let (checks, reminders) = review_checks(&self.checks.borrow(), (self.clock)());
-        let reminders = self.reminders.borrow().iter().cloned().chain(reminders).collect();
-        Fleet { checks, reminders, ..fleet }
+        let identities = self.identities.borrow().clone();
+        let CheckReview { views, reminders, findings } =
+            review_checks(&self.checks.borrow(), (self.clock)());
+        fleet.checks = views;
+        fleet.reminders = identities.reminders.into_iter().chain(reminders).collect();
+        fleet.add(identities.findings.into_iter().chain(findings).collect());
+        fleet
     }
 
     pub(super) fn keep_metrics(&self, fleet: &Fleet) -> Result<(), Failure> {

@@ -1,10 +1,10 @@
 //! `tipline status --watch`: every change as it is pushed, and each second for the ages.
 
-use std::io::{IsTerminal, Write, stdout};
-use std::time::Duration;
+use std::io::{self, IsTerminal, Write, stdout};
+use std::time::{Duration, Instant};
 
 use tipline_log::{Board, BoardFeed};
-use tipline_ops::Fleet;
+use tipline_ops::{Fleet, Listener};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::look::{self, within};
@@ -12,6 +12,7 @@ use super::verdict::{Judge, show};
 use crate::exit::Exit;
 use crate::open::log::LogLocation;
 use crate::output::report::{Failure, say};
+use crate::output::stdout::OutputError;
 use crate::signal;
 
 const TICK: Duration = Duration::from_secs(1);
@@ -20,9 +21,11 @@ const TICK: Duration = Duration::from_secs(1);
 pub(super) async fn run(place: LogLocation, judge: Judge, json: bool) -> Result<Exit, Failure> {
     let stop = signal::on_signal()?;
     let mut screen = Screen::new(json);
+    // Over interruptions too: silence is counted on one clock, from the last change.
+    let mut listener = Listener::default();
     let shown = stop.run_until_cancelled(async {
         loop {
-            let failure = match follow(&place, &judge, &mut screen).await {
+            let failure = match follow(&place, &judge, &mut listener, &mut screen).await {
                 Watched::Lost(failure) => failure,
                 Watched::Closed(failure) => return failure,
             };
@@ -45,7 +48,12 @@ enum Watched {
     Closed(Result<Exit, Failure>),
 }
 
-async fn follow(place: &LogLocation, judge: &Judge, screen: &mut Screen) -> Watched {
+async fn follow(
+    place: &LogLocation,
+    judge: &Judge,
+    listener: &mut Listener,
+    screen: &mut Screen,
+) -> Watched {
     let opened = within(place, async {
         let observer = look::open(place).await?;
         let feed = observer.follow().await?;
@@ -63,9 +71,10 @@ async fn follow(place: &LogLocation, judge: &Judge, screen: &mut Screen) -> Watc
         if let Err(error) = change.await {
             return Watched::Lost(error.into());
         }
-        let Some(board) = board.clone() else {
+        let Some(mut board) = board.clone() else {
             continue;
         };
+        listener.listen(&mut board, Instant::now(), (judge.clock)());
         let fleet = match within(place, observer.look(board)).await {
             Ok(seen) => judge.fleet(place, Ok(seen)),
             Err(failure) => return Watched::Lost(failure),
@@ -116,6 +125,10 @@ impl Screen {
         self.shown = Some(fleet.clone());
         let mut text = String::new();
         show(&mut text, fleet, self.json)?;
+        Ok(self.write(&text, is_first, changed).map_err(OutputError::from)?)
+    }
+
+    fn write(&self, text: &str, is_first: bool, changed: bool) -> io::Result<()> {
         let mut out = anstream::stdout().lock();
         if self.terminal {
             let enter = if is_first { "\x1b[?1049h\x1b[?25l" } else { "" };
@@ -128,15 +141,14 @@ impl Screen {
             let gap = if self.json || is_first { "" } else { "\n" };
             write!(out, "{gap}{text}")?;
         }
-        out.flush()?;
-        Ok(())
+        out.flush()
     }
 
     fn close(&self) -> Result<(), Failure> {
         let Some(fleet) = self.shown.as_ref().filter(|_| self.terminal) else {
             return Ok(());
         };
-        write!(stdout(), "\x1b[?25h\x1b[?1049l")?;
+        write!(stdout(), "\x1b[?25h\x1b[?1049l").map_err(OutputError::from)?;
         let mut text = String::new();
         show(&mut text, fleet, false)?;
         say(&text)?;

@@ -5,6 +5,7 @@
 //! process could then throw away the write-ahead log under a running writer. `stat` is harmless.
 
 mod board;
+mod durable;
 mod entries;
 mod error;
 mod open;
@@ -39,6 +40,7 @@ pub(super) struct Database {
     connection: Connection,
     place: String,
     identity: LogIdentity,
+    is_read_only: bool,
 }
 
 /// Which pages a checkpoint found, and how many of them it brought home.

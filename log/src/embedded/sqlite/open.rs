@@ -10,6 +10,7 @@ use tipline_proto::{Chain, Hash, Lineage, LogIdentity};
 
 use super::error::explain;
 use super::{Database, LOCK_LIMIT, Purpose};
+use crate::embedded::files::write_ahead_log_length;
 use crate::error::LogError;
 
 /// `TpLg`: says that a file is a log. Keep stable.
@@ -37,11 +38,13 @@ CREATE TABLE entry (
 ) STRICT;
 CREATE TABLE receipt (
     consumer TEXT PRIMARY KEY,
-    bytes    BLOB NOT NULL
+    bytes    BLOB NOT NULL,
+    put_ms   INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE announcement (
-    one   INTEGER PRIMARY KEY CHECK (one = 1),
-    bytes BLOB NOT NULL
+    one    INTEGER PRIMARY KEY CHECK (one = 1),
+    bytes  BLOB NOT NULL,
+    put_ms INTEGER
 ) STRICT;
 CREATE TABLE subscriber (
     consumer   TEXT PRIMARY KEY,
@@ -89,20 +92,34 @@ pub(in crate::embedded) fn create(
 }
 
 impl Database {
-    /// Opens a file that must be a log. Creates nothing, changes nothing.
+    /// Opens a file that must be a log. Creates nothing, changes nothing. For
+    /// [`Purpose::Reading`] it may be on a medium that cannot be written.
     pub(in crate::embedded) fn open(
         path: &Path,
         place: &str,
         purpose: Purpose,
     ) -> Result<Self, LogError> {
-        let connection = connect(path, purpose).map_err(|error| unusable(place, error))?;
+        let mut connection = connect(path, purpose).map_err(|error| unusable(place, error))?;
+        let is_read_only = connection.is_readonly("main").map_err(|e| unusable(place, e))?;
+        if is_read_only && purpose != Purpose::Reading {
+            let why = "the file cannot be written: check its permissions".to_owned();
+            return Err(LogError::Unusable { place: place.to_owned(), why, source: None });
+        }
+        if is_read_only && needs_shared_memory(&connection) {
+            connection = connect_unchanging(path, place)?;
+        }
         check_file(&connection, place)?;
         let identity = connection
             .query_row("SELECT contract, name, chain, genesis, lineage FROM log", [], |row| {
                 Ok(read_identity(row, place))
             })
             .map_err(|error| explain(place, "the log's identity", error))??;
-        Ok(Self { connection, place: place.to_owned(), identity })
+        Ok(Self { connection, place: place.to_owned(), identity, is_read_only })
+    }
+
+    /// Whether nobody can write it from here.
+    pub(in crate::embedded) fn is_read_only(&self) -> bool {
+        self.is_read_only
     }
 }
 
@@ -133,6 +150,33 @@ fn connect(path: &Path, purpose: Purpose) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// Whether SQLite would have to make the file of its shared memory, and cannot.
+fn needs_shared_memory(connection: &Connection) -> bool {
+    let read = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+    read.is_err_and(|error| error.sqlite_error_code() == Some(ErrorCode::CannotOpen))
+}
+
+/// Opens a file that nobody can change, if all of the log is in it.
+fn connect_unchanging(path: &Path, place: &str) -> Result<Connection, LogError> {
+    if write_ahead_log_length(path) > 0 {
+        let why = "it cannot be written, and some of the log is in its -wal, which cannot be read \
+                   without: copy both to where they can be written"
+            .to_owned();
+        return Err(LogError::Unusable { place: place.to_owned(), why, source: None });
+    }
+    let name = path.as_os_str().as_encoded_bytes().iter().fold(String::new(), |name, byte| {
+        match byte.is_ascii_alphanumeric() || b"/._-".contains(byte) {
+            true => name + &char::from(*byte).to_string(),
+            false => name + &format!("%{byte:02X}"),
+        }
+    });
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(format!("file:{name}?immutable=1"), flags)
+        .map_err(|error| unusable(place, error))
+}
+
 fn wait_for_lock(tries: i32) -> bool {
     std::thread::sleep(LOCK_PAUSE);
     LOCK_PAUSE.saturating_mul(tries.unsigned_abs()) < LOCK_LIMIT
@@ -154,9 +198,6 @@ fn check_file(connection: &Connection, place: &str) -> Result<(), LogError> {
         return refuse(format!(
             "its tables have version {version}, this program knows {SCHEMA_VERSION} to {TRIMMED_VERSION}: use the version of Tipline that wrote it, or a newer one"
         ));
-    }
-    if connection.is_readonly("main").map_err(|error| unusable(place, error))? {
-        return refuse("the file cannot be written: check its permissions".to_owned());
     }
     let journal: String = connection
         .pragma_query_value(None, "journal_mode", |row| row.get(0))

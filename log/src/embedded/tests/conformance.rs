@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tipline_proto::LogIdentity;
 
 use crate::conformance::Fixture;
 use crate::embedded::EmbeddedLog;
+use crate::embedded::sqlite::{Database, Purpose};
 use crate::spec::Log;
 
 struct OnDisk(tempfile::TempDir);
@@ -30,6 +32,11 @@ impl Fixture for OnDisk {
 
     async fn open(&self) -> Arc<dyn Log> {
         Arc::new(EmbeddedLog::open(self.path()).await.unwrap())
+    }
+
+    async fn garble_receipt(&self, name: &str, bytes: Bytes) {
+        let file = Database::open(&self.path(), "test", Purpose::Board).unwrap();
+        file.garble_receipt(name, &bytes);
     }
 
     fn max_message(&self) -> usize {

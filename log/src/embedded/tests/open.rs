@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{other_program, small_log, text};
+use super::{identity, other_program, small_log, text};
+use crate::conformance::receipt;
 use crate::embedded::EmbeddedLog;
 use crate::error::LogError;
-use crate::spec::{Appender, Reader};
+use crate::spec::{Appender, Reader, Receipts};
 
 async fn refused(path: &Path) -> LogError {
     EmbeddedLog::open(path).await.unwrap_err()
@@ -93,4 +94,24 @@ async fn preflight() {
         let mut lines = found.good.iter();
         assert!(lines.any(|line| line.starts_with(expected)), "{expected}: {found:?}");
     }
+}
+
+/// A file that was made before receipts had times gets them, and keeps what it has.
+#[tokio::test]
+async fn made_without_times() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log.db");
+    let log = small_log(&path).await;
+    let put = receipt(&identity(), "replica-1", 1);
+    log.put_receipt(&put).await.unwrap();
+    drop(log);
+    let before = "ALTER TABLE receipt DROP COLUMN put_ms;
+                  ALTER TABLE announcement DROP COLUMN put_ms;";
+    other_program(&path).execute_batch(before).unwrap();
+    let log = EmbeddedLog::open(&path).await.unwrap();
+    let board = log.board().await.unwrap();
+    assert_eq!(board.receipts, std::slice::from_ref(&put));
+    assert!(board.heard.is_empty(), "nobody knows since when it is there: {board:?}");
+    log.put_receipt(&put).await.unwrap();
+    assert_eq!(log.board().await.unwrap().heard.len(), 1);
 }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{small_log, unit};
 use crate::embedded::files::with_suffix;
 use crate::embedded::{EmbeddedLog, LOOK_AGAIN};
-use crate::spec::{Appender, Reader};
+use crate::spec::{Appender, Reader, Receipts};
 
 /// A push that is lost delays, and loses nothing.
 #[tokio::test]
@@ -36,6 +36,25 @@ async fn without_a_bell() {
     let (batch, appended) = tokio::join!(following, append);
     assert_eq!(batch.unwrap().unwrap()[0].index, 11);
     assert!(appended.elapsed() <= LOOK_AGAIN + Duration::from_secs(1), "{:?}", appended.elapsed());
+}
+
+/// Where the system gives no notification, as when its inotify instances are used up, readers look
+/// again by themselves.
+#[tokio::test]
+async fn without_notification() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log.db");
+    let log = small_log(&path).await;
+    for bell in ["-bell-entries", "-bell-board"] {
+        fs::remove_file(with_suffix(&path, bell)).unwrap();
+    }
+    let tail = log.tail().await.unwrap();
+    let mut subscription = log.subscribe(None, 10).await.unwrap();
+    let mut feed = log.follow_board().await.unwrap();
+    feed.next().await.unwrap();
+    log.append(&tail, &unit(&tail, &[1])).await.unwrap();
+    let following = timeout(10 * LOOK_AGAIN, subscription.next()).await;
+    assert_eq!(following.unwrap().unwrap()[0].index, 11);
 }
 
 /// Subscriptions keep the log open that they came from.

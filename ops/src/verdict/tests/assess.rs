@@ -1,107 +1,15 @@
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tipline_log::{Board, Preflight, Tail};
-use tipline_proto::{
-    Announcement, Chain, Digest, InstanceId, Level, Lineage, LogIdentity, Position, Reached,
-    Receipt, Role, Timestamp, Tip,
-};
+use tipline_log::Preflight;
+use tipline_proto::{Digest, Level, Position, Reached, Role, Timestamp, Tip};
 
-use super::super::{Fleet, Seen, State, Thresholds, Verdict, assess, unreadable};
-
-const NOW: Timestamp = Timestamp::from_micros(1_000_000_000);
-const LINEAGE: Lineage = Lineage::from_bytes([7; 16]);
-
-fn thresholds() -> Thresholds {
-    let silent_after = Duration::from_secs(15);
-    Thresholds { max_lag: 2, silent_after, reserve: 50, accept_shortfalls: false }
-}
-
-/// The log's position at an index.
-fn at(index: u64) -> Position {
-    Position { index, digest: Digest::from_bytes([index as u8; 32]) }
-}
-
-fn block(height: u64) -> Option<Tip> {
-    Some(Tip { height, hash: "ab".parse().unwrap() })
-}
-
-fn seconds_ago(seconds: u64) -> Timestamp {
-    Timestamp::from_micros(NOW.as_micros() - seconds * 1_000_000)
-}
-
-fn receipt(name: &str, role: Role, index: u64, height: u64) -> Receipt {
-    Receipt {
-        applying: None,
-        lineage: LINEAGE,
-        consumer: name.parse().unwrap(),
-        role,
-        instance: InstanceId::from_bytes([1; 16]),
-        reached: Reached::up_to(at(index), Level::Durable),
-        block_tip: block(height),
-        proof_tip: Some(height - 5),
-        time: seconds_ago(1),
-        failure: None,
-        store: format!("sqlite:{name}.db"),
-    }
-}
-
-/// A log with 20 events, its primary, a replica and a backup: all is well.
-fn seen() -> Seen {
-    let identity = LogIdentity {
-        name: "mainnet".parse().unwrap(),
-        chain: Chain { name: "mainnet".parse().unwrap(), genesis: "00".parse().unwrap() },
-        lineage: LINEAGE,
-    };
-    let primary = Announcement {
-        outbox_waiting_bytes: 0,
-        outbox_oldest: None,
-        outbox_max_events: 0,
-        outbox_max_bytes: 0,
-        held_up: None,
-        source_failure: None,
-        lineage: LINEAGE,
-        primary: "node-1".parse().unwrap(),
-        epoch: 3,
-        tail: at(20),
-        block_tip: block(1015),
-        proof_tip: None,
-        outbox_events: 0,
-        outbox_bytes: 0,
-        time: seconds_ago(2),
-        failure: None,
-    };
-    Seen {
-        address: "nats://127.0.0.1:4222/mainnet".into(),
-        identity,
-        first: 1,
-        tail: Tail {
-            position: at(20),
-            epoch: 3,
-            time: seconds_ago(1),
-            outbox_sequence: 17,
-            outbox: None,
-            fence: 20,
-        },
-        tail_block: block(1015),
-        digests: (0..=20).map(|index| (index, at(index).digest)).collect::<BTreeMap<_, _>>(),
-        per_event: Some(Duration::from_secs(60)),
-        shortfalls: Vec::new(),
-        board: Board {
-            receipts: vec![
-                receipt("backup-1", Role::Backup, 20, 1015),
-                receipt("replica-1", Role::Replica, 19, 1014),
-            ],
-            primary: Some(primary),
-            ..Board::default()
-        },
-    }
-}
+use super::super::testing::{NOW, at, block, expectation, receipt, seconds_ago, seen, unwell};
+use super::super::{Expectation, Fleet, Kind, Seen, State, Verdict, assess, unreadable};
 
 fn judged(change: impl FnOnce(&mut Seen)) -> Fleet {
     let mut seen = seen();
     change(&mut seen);
-    assess(&seen, NOW, &thresholds())
+    assess(&seen, NOW, &expectation())
 }
 
 #[track_caller]
@@ -205,7 +113,8 @@ fn two_histories_are_broken_and_come_first() {
 fn a_log_that_lost_what_a_consumer_holds_is_broken() {
     expect(
         Verdict::Broken,
-        "the log lost events: backup-1 holds them up to 20, the log ends at 18; \
+        "the log lost events: primary node-1 published up to 20, the log ends at 18; \
+         the log lost events: backup-1 holds them up to 20, the log ends at 18; \
          the log lost events: replica-1 holds them up to 19, the log ends at 18",
         |seen| {
             seen.tail.position = at(18);
@@ -235,14 +144,19 @@ fn whoever_needs_what_is_trimmed_cannot_catch_up() {
 fn a_log_that_can_lose_data_is_degraded_until_that_is_accepted_and_shown_in_any_case() {
     let mut seen = seen();
     let mut preflight = Preflight::default();
-    preflight.shortfall("replicas: 1", "a disk that fails takes it all", "use three");
+    let risk = "a disk that fails takes it all";
+    preflight.shortfall("single-replica", "replicas: 1", risk, "use three");
     seen.shortfalls = preflight.shortfalls;
-    let fleet = assess(&seen, NOW, &thresholds());
+    let fleet = assess(&seen, NOW, &expectation());
     assert_eq!(fleet.verdict, Verdict::Degraded);
     assert_eq!(fleet.summary, "the log can lose what it acknowledges (replicas: 1)");
     assert!(!fleet.shortfalls[0].accepted);
 
-    let fleet = assess(&seen, NOW, &Thresholds { accept_shortfalls: true, ..thresholds() });
+    let fleet = assess(
+        &seen,
+        NOW,
+        &Expectation { accept_shortfalls: tipline_log::Accepted::Everything, ..expectation() },
+    );
     assert_eq!(fleet.verdict, Verdict::Well);
     assert!(fleet.shortfalls[0].accepted);
 }
@@ -270,56 +184,114 @@ fn a_consumer_is_reserved_then_at_risk_then_lost() {
 }
 
 #[test]
-fn the_names_of_the_json_are_stable() {
-    let json = serde_json::to_value(judged(|seen| seen.board.receipts.truncate(1))).unwrap();
-    let expected = serde_json::json!({
-        "verdict": "well",
-        "summary": "every block up to 1,015 is in 1 backup",
-        "reasons": [],
-        "advice": null,
-        "log": {
-            "address": "nats://127.0.0.1:4222/mainnet",
-            "chain": "mainnet",
-            "genesis": "00",
-            "lineage": "07".repeat(16),
-            "first": 1,
-            "last": 20,
-            "digest": "14".repeat(32),
-            "epoch": 3,
-        },
-        "tip": { "height": 1015, "hash": "ab" },
-        "primary": {
-            "name": "node-1",
-            "state": "well",
-            "epoch": 3,
-            "index": 20,
-            "block": 1015,
-            "outbox_events": 0,
-            "outbox_bytes": 0,
-            "age_ms": 2000,
-            "failure": null,
-        },
-        "consumers": [{
-            "name": "backup-1",
-            "role": "backup",
-            "state": "well",
-            "level": "durable",
-            "index": 20,
-            "block": 1015,
-            "proof": 1010,
-            "lag_blocks": 0,
-            "lag_events": 0,
-            "reservation": "reserved",
-            "at_risk_in_ms": 3_060_000,
-            "age_ms": 1000,
-            "failure": null,
-            "store": "sqlite:backup-1.db",
-        }],
-        "shortfalls": [],
-        "checks": [],
-        "reminders": [],
+fn every_way_to_be_unwell_is_found_and_is_the_only_thing_that_is_said() {
+    let cases = unwell();
+    for case in &cases {
+        let found: Vec<_> = case.fleet.findings.iter().map(|finding| finding.kind).collect();
+        assert_eq!(found, [case.kind], "{}: {:?}", case.text, case.fleet.reasons);
+        let finding = &case.fleet.findings[0];
+        assert_eq!((finding.text.as_str(), finding.name.as_deref()), (case.text, case.name));
+        assert_eq!((finding.verdict, case.fleet.verdict), (case.verdict, case.verdict));
+        assert_eq!(case.fleet.summary, case.text);
+    }
+    for kind in Kind::ALL {
+        assert!(cases.iter().any(|case| case.kind == *kind), "{kind:?} has no case");
+    }
+}
+
+/// A chain that stands still is not a sick replica, and is not taken for one.
+#[test]
+fn a_chain_that_stands_still_is_well_for_as_long_as_everyone_has_all_of_it() {
+    let still = |seen: &mut Seen| {
+        let receipts = &mut seen.board.receipts;
+        receipts[1].reached = Reached::up_to(at(20), Level::Durable);
+        receipts[1].block_tip = block(1015);
+        seen.tail.time = Timestamp::from_micros(1);
+        seen.times = [(20, Timestamp::from_micros(1))].into();
+    };
+    expect(Verdict::Well, "every block up to 1,015 is in 1 replica and 1 backup", still);
+    // A policy that is reached, an outbox that is empty, proofs that are all there.
+    let mut seen = seen();
+    still(&mut seen);
+    let policy = Some("any 2 of * at durable".parse().unwrap());
+    let max_proof_lag = Some(5);
+    let expected = Expectation { policy, max_proof_lag, ..expectation() };
+    let fleet = assess(&seen, NOW, &expected);
+    assert_eq!((fleet.verdict, fleet.reasons), (Verdict::Well, vec![]));
+    let policy = fleet.policy.unwrap();
+    assert_eq!((policy.reached, policy.index, policy.lag_events, policy.lag), (true, 20, 0, None));
+    // The first event after a long pause is not late when it comes.
+    expect(Verdict::Well, "every block up to 1,014 is in 1 replica and 1 backup", |seen| {
+        seen.times.insert(19, Timestamp::from_micros(1));
     });
-    assert_eq!(json, expected);
+}
+
+#[test]
+fn a_chain_without_proofs_has_no_proof_lag() {
+    let fleet = |proof| {
+        let mut seen = seen();
+        seen.board.receipts.iter_mut().for_each(|receipt| receipt.proof_tip = proof);
+        assess(&seen, NOW, &Expectation { max_proof_lag: Some(5), ..expectation() }).verdict
+    };
+    assert_eq!([None, Some(0), Some(1)].map(fleet), {
+        [Verdict::Well, Verdict::Well, Verdict::Degraded]
+    });
+}
+
+#[test]
+fn events_that_wait_are_dated_by_the_clock_that_dated_them() {
+    // The primary's clock is an hour behind: what it committed a second ago is not an hour old.
+    expect(Verdict::Well, "every block up to 1,014 is in 1 replica and 1 backup", |seen| {
+        let primary = seen.board.primary.as_mut().unwrap();
+        primary.time = seconds_ago(3600);
+        seen.board.primary_heard = Some(Duration::from_secs(2));
+        seen.times.insert(20, seconds_ago(3601));
+    });
+    expect(Verdict::Degraded, "replica-1 is 1 event behind, for 62 s", |seen| {
+        let primary = seen.board.primary.as_mut().unwrap();
+        primary.time = seconds_ago(3600);
+        seen.board.primary_heard = Some(Duration::from_secs(2));
+        seen.times.insert(20, seconds_ago(3660));
+    });
+}
+
+#[test]
+fn a_block_of_a_branch_that_was_rolled_back_is_not_counted() {
+    // For now it is only a moment behind, but what it has is no block of the chain any more.
+    expect(Verdict::Well, "every block up to 1,013 is in 1 replica and 1 backup", |seen| {
+        seen.board.receipts[1].block_tip = block(1015);
+        seen.rollbacks.insert(20, 1013);
+    });
+    // Nor if the rollback itself was too far back to be seen.
+    let fleet = judged(|seen| {
+        seen.board.receipts[1].block_tip = Some(Tip { height: 1015, hash: "cd".parse().unwrap() });
+    });
+    assert_eq!(fleet.consumers[1].rolled_back_to, Some(1014));
+}
+
+#[test]
+fn one_thing_that_cannot_be_read_does_not_stop_the_rest() {
+    let fleet = judged(|seen| {
+        seen.corrupt.insert(12, "damaged".into());
+        seen.board.receipts[0].time = seconds_ago(40);
+    });
+    assert_eq!(fleet.verdict, Verdict::Broken);
+    assert_eq!(
+        fleet.reasons,
+        ["event 12 of the log cannot be read: damaged", "backup-1 is silent for 40 s"]
+    );
+}
+
+/// The bytes of `tipline status --json`: programs read them. A name is added, never changed.
+#[test]
+fn the_json_is_stable() {
+    let mut seen = seen();
+    let policy = Some("any 2 of * at durable".parse().unwrap());
+    seen.board.receipts[1].time = seconds_ago(40);
+    seen.board.receipts[1].applying = Some(Duration::from_secs(2));
+    let fleet = assess(&seen, NOW, &Expectation { policy, ..expectation() });
+    let json = serde_json::to_string_pretty(&fleet).unwrap() + "\n";
+    assert_eq!(json, include_str!("status.json"));
 }
 
 #[test]

@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use tipline_log::memory::MemoryLog;
 use tipline_log::{Appender, Receipts};
@@ -8,9 +7,7 @@ use tipline_proto::{
     Reached, Receipt, Role, Timestamp,
 };
 
-use super::super::assess::{Thresholds, assess};
-use super::super::fleet::{Fleet, State};
-use super::super::look::Observer;
+use super::super::{Expectation, Fleet, Observer, State, assess};
 
 const LINEAGE: Lineage = Lineage::from_bytes([7; 16]);
 
@@ -76,10 +73,11 @@ impl Scene {
     async fn look(&mut self) -> Fleet {
         let board = self.observer.board().await.unwrap();
         let seen = self.observer.look(board).await.unwrap();
-        let silent_after = Duration::from_secs(15);
-        let thresholds =
-            Thresholds { max_lag: 2, silent_after, reserve: 50, accept_shortfalls: true };
-        assess(&seen, Timestamp::from_micros(2), &thresholds)
+        let expected = Expectation {
+            accept_shortfalls: tipline_log::Accepted::Everything,
+            ..Expectation::default()
+        };
+        assess(&seen, Timestamp::from_micros(2), &expected)
     }
 
     async fn height(&mut self) -> Option<u64> {
@@ -129,4 +127,45 @@ async fn the_newest_block_is_found_over_what_came_behind_it() {
     assert_eq!(scene.height().await, Some(2));
     scene.append(Event::RolledBack { to_height: 1, to_hash: hash(1) }).await;
     assert_eq!(scene.height().await, Some(1));
+}
+
+#[tokio::test]
+async fn a_log_that_was_written_again_after_a_loss_is_compared_as_it_is_now() {
+    let mut scene = Scene::new().await;
+    for height in 1..=3 {
+        scene.append(block(height)).await;
+    }
+    let lost = scene.positions[3];
+    scene.receipt("backup", lost).await;
+    let state = async |scene: &mut Scene| scene.look().await.consumers[0].state;
+    assert_eq!(state(&mut scene).await, State::Behind); // It has no block in its receipt.
+    scene.log.truncate(2);
+    // The log is as long as it was, and longer, when it is looked at again.
+    for height in [12, 13, 14] {
+        scene.append(block(height)).await;
+    }
+    assert_eq!(state(&mut scene).await, State::Diverged);
+    assert_eq!(scene.height().await, Some(14));
+    // And a fresh look says the same.
+    let log = Arc::new(scene.log.clone());
+    scene.observer = Observer::new("memory".into(), log).await.unwrap();
+    assert_eq!(state(&mut scene).await, State::Diverged);
+}
+
+#[tokio::test]
+async fn a_rollback_is_seen_for_as_long_as_somebody_is_before_it() {
+    let mut scene = Scene::new().await;
+    for height in 1..=3 {
+        scene.append(block(height)).await;
+    }
+    scene.receipt("backup", scene.positions[4]).await;
+    scene.append(Event::RolledBack { to_height: 1, to_hash: hash(1) }).await;
+    scene.append(block(2)).await;
+    let board = scene.observer.board().await.unwrap();
+    let seen = scene.observer.look(board).await.unwrap();
+    assert_eq!(seen.rollbacks, [(5, 1)].into());
+    assert_eq!(seen.times.get(&5), Some(&Timestamp::from_micros(4)));
+    scene.receipt("backup", scene.positions[6]).await;
+    let board = scene.observer.board().await.unwrap();
+    assert_eq!(scene.observer.look(board).await.unwrap().rollbacks, [].into());
 }

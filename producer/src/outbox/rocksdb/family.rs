@@ -13,9 +13,8 @@ use super::keys;
 use super::mode::OutboxThreadMode;
 use super::publish::RocksDbOutbox;
 use super::shared::{Shared, synced};
-use super::state::Limits;
 use super::unit::OutboxUnit;
-use crate::outbox::OutboxError;
+use crate::outbox::{Limits, OutboxError};
 
 /// The node's side of the outbox in its RocksDB: a column family of the node's own database, so
 /// that events are committed in the write batch that commits what they describe.
@@ -106,12 +105,17 @@ impl OutboxFamily {
     /// return; for units that begin from now on. The defaults are
     /// [`tipline_proto::limits::OUTBOX_EVENTS`] and [`tipline_proto::limits::OUTBOX_BYTES`].
     ///
+    /// What is logged does not count. If nothing waits, an event of any size fits.
+    ///
     /// # Errors
+    /// [`OutboxError::Unusable`] for 0, with which nothing could be enqueued;
     /// [`OutboxError::Failed`] if RocksDB refused.
     pub fn set_limits(&self, events: u64, bytes: u64) -> Result<(), OutboxError> {
+        let limits = Limits { events, bytes };
+        limits.check(&self.shared.place)?;
         let db = &self.shared.db;
         let mut batch = WriteBatch::default();
-        db.put(&mut batch, keys::LIMITS, &Limits { events, bytes }.encode())
+        db.put(&mut batch, keys::LIMITS, &limits.encode())
             .and_then(|()| db.write(batch, &synced()))
             .map_err(failed(&self.shared.place, "changing its limits"))
     }

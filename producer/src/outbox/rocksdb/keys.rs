@@ -7,6 +7,7 @@
 //! | `02` | newest: newest row, bytes so far, first block's parent, tip | the node, with every unit |
 //! | `03` | trimmed: newest row that is gone, bytes up to it | the publisher |
 //! | `04` | lineage of the log that it publishes to: 16 bytes | the publisher |
+//! | `05` | released: newest row that counts no more, bytes up to it; none at first | the publisher |
 //! | `10` height | hash of the block, for what refers to it | the node |
 //! | `20` sequence | a payload; none if it is empty, or kept elsewhere | the node |
 //! | `30` sequence | a row without its payload | the node |
@@ -25,6 +26,8 @@ pub(super) const LIMITS: &[u8] = &[0x01];
 pub(super) const NEWEST: &[u8] = &[0x02];
 /// What is gone.
 pub(super) const TRIMMED: &[u8] = &[0x03];
+/// What counts no more.
+pub(super) const RELEASED: &[u8] = &[0x05];
 /// The log.
 pub(super) const LINEAGE: &[u8] = &[0x04];
 

@@ -5,14 +5,14 @@ use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use rocksdb::{WriteBatch, WriteOptions};
-use tipline_proto::{Lineage, OutboxId};
+use tipline_proto::{Hash, Lineage, OutboxId};
 
 use super::error::{damaged, failed, opens_with, wrong};
 use super::keys;
 use super::row::{Head, Place};
 use super::shared::Shared;
 use super::state::Trimmed;
-use crate::outbox::{Outbox, OutboxError, Pending, Row};
+use crate::outbox::{Outbox, OutboxError, Pending, Row, Waiting};
 
 /// Most rows that one write removes.
 const STEP_ROWS: u64 = 1000;
@@ -131,6 +131,16 @@ impl RocksDbOutbox {
         Err(wrong(place, at, why))
     }
 
+    /// A row that must be there, without its payload.
+    fn head(&self, sequence: u64) -> Result<Head, OutboxError> {
+        let place = &self.shared.place;
+        let at = format!("row {sequence}");
+        let row = self.shared.db.get(&keys::row(sequence));
+        let row = row.map_err(failed(place, &format!("reading {at}")))?;
+        let row = row.ok_or_else(|| wrong(place, at.clone(), "it is missing".to_owned()))?;
+        Head::decode(&row).map_err(damaged(place, &at))
+    }
+
     /// One step of trimming; answers whether there is more to do.
     fn step(&self, sequence: u64) -> Result<bool, OutboxError> {
         let Shared { db, place, .. } = &*self.shared;
@@ -141,10 +151,7 @@ impl RocksDbOutbox {
             return Ok(false);
         }
         let end = goal.min(trimmed.sequence.saturating_add(STEP_ROWS));
-        let row = db.get(&keys::row(end)).map_err(failed(place, what))?;
-        let at = format!("row {end}");
-        let row = row.ok_or_else(|| wrong(place, at.clone(), "it is missing".to_owned()))?;
-        let bytes = Head::decode(&row).map_err(damaged(place, &at))?.bytes;
+        let bytes = self.head(end)?.bytes;
         let write = || {
             let mut batch = WriteBatch::default();
             // Not a range, because a database with a row cache refuses batches with ranges.
@@ -169,6 +176,10 @@ impl Outbox for RocksDbOutbox {
         self.shared.place.clone()
     }
 
+    fn genesis(&self) -> Hash {
+        self.shared.genesis.clone()
+    }
+
     fn lineage(&mut self) -> Result<Option<Lineage>, OutboxError> {
         let Shared { db, place, .. } = &*self.shared;
         let what = "its log's lineage";
@@ -190,9 +201,18 @@ impl Outbox for RocksDbOutbox {
 
     fn pending(&mut self) -> Result<Pending, OutboxError> {
         // In this order: rows that come in between count as waiting, so nothing is negative.
-        let (trimmed, newest) = (self.shared.trimmed()?, self.shared.newest()?);
-        let bytes = newest.bytes.saturating_sub(trimmed.bytes);
-        Ok(Pending { first: trimmed.sequence + 1, last: newest.sequence, bytes })
+        let trimmed = self.shared.trimmed()?;
+        let (released, newest) = (self.shared.released(trimmed)?, self.shared.newest()?);
+        let limits = self.shared.limits()?;
+        Ok(Pending {
+            first: trimmed.sequence + 1,
+            last: newest.sequence,
+            bytes: newest.bytes.saturating_sub(trimmed.bytes),
+            released: released.sequence,
+            counted_bytes: newest.bytes.saturating_sub(released.bytes),
+            max_events: limits.events,
+            max_bytes: limits.bytes,
+        })
     }
 
     fn read(
@@ -221,6 +241,36 @@ impl Outbox for RocksDbOutbox {
             }
         }
         Ok(rows)
+    }
+
+    fn waiting(&mut self, after: u64) -> Result<Waiting, OutboxError> {
+        let (trimmed, newest) = (self.shared.trimmed()?, self.shared.newest()?);
+        let after = after.max(trimmed.sequence);
+        if after >= newest.sequence {
+            return Ok(Waiting::default());
+        }
+        let oldest = self.head(after + 1)?;
+        let before = oldest.bytes.saturating_sub(oldest.payload.length());
+        Ok(Waiting {
+            events: newest.sequence - after,
+            bytes: newest.bytes.saturating_sub(before),
+            oldest: Some(oldest.time),
+        })
+    }
+
+    fn release(&mut self, sequence: u64) -> Result<(), OutboxError> {
+        let _trimming = self.shared.trimming.lock().unwrap_or_else(PoisonError::into_inner);
+        let Shared { db, place, .. } = &*self.shared;
+        let released = self.shared.released(self.shared.trimmed()?)?;
+        let sequence = sequence.min(self.shared.newest()?.sequence);
+        if sequence <= released.sequence {
+            return Ok(());
+        }
+        let released = Trimmed { sequence, bytes: self.head(sequence)?.bytes };
+        let mut batch = WriteBatch::default();
+        db.put(&mut batch, keys::RELEASED, &released.encode())
+            .and_then(|()| db.write(batch, &WriteOptions::default()))
+            .map_err(failed(place, "releasing rows that are logged"))
     }
 
     fn trim(&mut self, sequence: u64) -> Result<(), OutboxError> {

@@ -11,8 +11,8 @@ use super::bytes::InvalidValue;
 use super::db::Database;
 use super::error::{damaged, failed, wrong};
 use super::keys;
-use super::state::{Identity, Limits, Newest, Trimmed, VERSION};
-use crate::outbox::OutboxError;
+use super::state::{Identity, Newest, Trimmed, VERSION};
+use crate::outbox::{Limits, OutboxError};
 
 /// An outbox that is open. There is one of these per database, however often it was asked for.
 pub(super) struct Shared {
@@ -89,6 +89,18 @@ impl Shared {
 
     pub(super) fn trimmed(&self) -> Result<Trimmed, OutboxError> {
         self.value(keys::TRIMMED, "what was removed", Trimmed::decode)
+    }
+
+    /// The newest row that counts no more. Read `trimmed` before it: it never lies behind that.
+    pub(super) fn released(&self, trimmed: Trimmed) -> Result<Trimmed, OutboxError> {
+        let what = "what counts no more";
+        let value = self.db.get(keys::RELEASED);
+        // Outboxes of an earlier version have none.
+        let released = match value.map_err(failed(&self.place, &format!("reading {what}")))? {
+            Some(value) => Trimmed::decode(&value).map_err(damaged(&self.place, what))?,
+            None => trimmed,
+        };
+        Ok(if released.sequence < trimmed.sequence { trimmed } else { released })
     }
 
     /// A value that is there as long as the outbox is.

@@ -1,10 +1,10 @@
 //! The values of the column family that there is one of.
 
 use bytes::Bytes;
-use tipline_proto::limits::{OUTBOX_BYTES, OUTBOX_EVENTS};
 use tipline_proto::{Hash, LinksState, OutboxId, Tip};
 
 use super::bytes::{Input, InvalidValue, Output};
+use crate::outbox::Limits;
 
 /// Version of the keys and values. It stands first in the identity, whatever follows.
 pub(super) const VERSION: u64 = 1;
@@ -37,19 +37,6 @@ impl Identity {
     }
 }
 
-/// How much may wait: events, bytes of their payloads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Limits {
-    pub(super) events: u64,
-    pub(super) bytes: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { events: OUTBOX_EVENTS, bytes: OUTBOX_BYTES }
-    }
-}
-
 impl Limits {
     pub(super) fn encode(&self) -> Vec<u8> {
         Output::default().number(self.events).number(self.bytes).finish()
@@ -62,7 +49,7 @@ impl Limits {
     }
 }
 
-/// The newest row that is gone, and the payload bytes of all rows up to it.
+/// The newest row that is gone, or that counts no more, and the payload bytes of all rows up to it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Trimmed {
     pub(super) sequence: u64,

@@ -14,8 +14,8 @@ use super::error::{failed, wrong};
 use super::keys::{self, Numbered};
 use super::row::{Head, Place, carries_payload};
 use super::shared::{Shared, synced};
-use super::state::{Limits, Newest, Trimmed};
-use crate::outbox::OutboxError;
+use super::state::{Newest, Trimmed};
+use crate::outbox::{Limits, OutboxError};
 
 /// Longest key of a payload that is kept elsewhere, with the name of its column family.
 const MAX_REFERENCE_BYTES: usize = 4096;
@@ -28,7 +28,8 @@ pub struct OutboxUnit<'a> {
     clock: &'a Clock,
     window: u64,
     limits: Limits,
-    trimmed: Trimmed,
+    /// Rows up to here count against no limit.
+    released: Trimmed,
     /// As it will be when the unit is committed.
     newest: Newest,
     blocks: Blocks,
@@ -52,7 +53,8 @@ impl<'a> OutboxUnit<'a> {
         turn: MutexGuard<'a, ()>,
     ) -> Result<Self, OutboxError> {
         // Always from the database. Whether the write of the unit before happened is known there.
-        let (trimmed, newest) = (shared.trimmed()?, shared.newest()?);
+        let newest = shared.newest()?;
+        let released = shared.released(shared.trimmed()?)?;
         let next = newest.sequence + 1;
         let row = shared.db.get(&keys::row(next));
         if row.map_err(failed(&shared.place, "beginning a unit"))?.is_some() {
@@ -61,7 +63,7 @@ impl<'a> OutboxUnit<'a> {
         }
         let limits = shared.limits()?;
         let (blocks, mark) = (Blocks::default(), None);
-        Ok(Self { shared, clock, window, limits, trimmed, newest, blocks, mark, _turn: turn })
+        Ok(Self { shared, clock, window, limits, released, newest, blocks, mark, _turn: turn })
     }
 
     /// Enqueues an event into the node's batch. It will be published exactly if this unit commits
@@ -188,13 +190,14 @@ impl<'a> OutboxUnit<'a> {
     }
 
     fn check_room(&self, length: u64) -> Result<(), OutboxError> {
-        let events = self.newest.sequence.saturating_sub(self.trimmed.sequence);
-        let bytes = self.newest.bytes.saturating_sub(self.trimmed.bytes);
-        if events < self.limits.events && bytes + length <= self.limits.bytes {
+        let events = self.newest.sequence.saturating_sub(self.released.sequence);
+        let bytes = self.newest.bytes.saturating_sub(self.released.bytes);
+        if !self.limits.are_reached(events, bytes, length) {
             return Ok(());
         }
         Err(OutboxError::Full { place: self.shared.place.clone(), events, bytes })
     }
+
     fn put(&mut self, batch: &mut WriteBatch, sequence: u64, head: &Head) -> Result<(), DbError> {
         let db = &*self.shared.db;
         db.put(batch, &keys::row(sequence), &head.encode())?;

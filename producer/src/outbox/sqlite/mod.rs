@@ -12,9 +12,12 @@
 //!   write lock only while it removes rows that are logged, some at a time, and without waiting
 //!   for the disk. A node's commit waits for that a few milliseconds at most.
 //!
+//! What it gives out it has made durable first, so the node may run with `synchronous = NORMAL`.
+//!
 //! The database must be in WAL mode. Otherwise every read of the publisher would hold up the
 //! node, and the other way round.
 
+mod barrier;
 mod error;
 mod extent;
 mod payload;
@@ -23,6 +26,7 @@ mod row;
 mod state;
 mod table;
 mod trim;
+mod waiting;
 
 pub use payload::PayloadSource;
 pub use read::SqliteOutbox;

@@ -7,14 +7,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
-use tipline_proto::{Lineage, OutboxId, Timestamp};
+use tipline_proto::{Hash, Lineage, OutboxId, Timestamp};
 
+use super::barrier::Barrier;
 use super::error::failed;
 use super::extent::extent;
 use super::row::{Head, from_i64, to_i64};
 use super::state::State;
-use super::{PayloadSource, trim};
-use crate::outbox::{Outbox, OutboxError, Pending, Row};
+use super::{PayloadSource, table, trim, waiting};
+use crate::outbox::{Outbox, OutboxError, Pending, Row, Waiting};
 
 /// How long a call waits for the node's commit before it fails, to be tried again.
 const BUSY: Duration = Duration::from_millis(250);
@@ -29,13 +30,16 @@ const SELECT: &str = "SELECT sequence, coalesce(payload_length, length(payload),
 pub struct SqliteOutbox {
     conn: Connection,
     id: OutboxId,
+    genesis: Hash,
     place: String,
     payloads: Option<Box<dyn PayloadSource>>,
+    barrier: Barrier,
 }
 
 impl SqliteOutbox {
     /// Opens the outbox in this database. It must have been installed
-    /// ([`super::OutboxTable::install`], [`super::SCHEMA`]), and be in WAL mode.
+    /// ([`super::OutboxTable::install`], [`super::SCHEMA`]), and be in WAL mode. One of an earlier
+    /// version becomes one of this version.
     ///
     /// # Errors
     /// [`OutboxError::Unusable`] says what to change; [`OutboxError::Failed`] if SQLite refused.
@@ -64,6 +68,15 @@ impl SqliteOutbox {
         Self::start(path, Some(payloads), place)
     }
 
+    /// As [`SqliteOutbox::open`], under another name in messages: the one that the path was
+    /// given by.
+    ///
+    /// # Errors
+    /// As [`SqliteOutbox::open`].
+    pub fn open_at(path: &Path, place: &str) -> Result<Self, OutboxError> {
+        Self::start(path, None, place)
+    }
+
     fn start(
         path: &Path,
         payloads: Option<Box<dyn PayloadSource>>,
@@ -90,8 +103,11 @@ impl SqliteOutbox {
             return Err(unusable(&why, None));
         }
         prepare(&conn).map_err(failed(place, "opening it"))?;
-        let id = State::read(&conn, place)?.id;
-        Ok(Self { conn, id, place: place.to_owned(), payloads })
+        table::upgrade(&conn).map_err(failed(place, "bringing it to this version"))?;
+        let State { id, genesis, .. } = State::read(&conn, place)?;
+        // The path that SQLite uses, whatever becomes of the working directory or a link.
+        let barrier = Barrier::new(conn.path().map_or(path, Path::new));
+        Ok(Self { conn, id, genesis, place: place.to_owned(), payloads, barrier })
     }
 
     /// The rows after `after`, without the payloads that are kept elsewhere, from one
@@ -147,7 +163,10 @@ impl SqliteOutbox {
         let at = format!("row {sequence}, whose payload is at {}", referred.reference);
         let place = self.place.clone();
         let Some(payloads) = &self.payloads else {
-            let why = format!("the payload of {at}: open it with a source of payloads");
+            let why = format!(
+                "{at} that only the node can read: publish from a program of the node's, by \
+                 SqliteOutbox::open_with, or enqueue the payload itself"
+            );
             return Err(OutboxError::Unusable { place, why, source: None });
         };
         match payloads.read(&referred.reference) {
@@ -185,6 +204,10 @@ impl Outbox for SqliteOutbox {
         self.place.clone()
     }
 
+    fn genesis(&self) -> Hash {
+        self.genesis.clone()
+    }
+
     fn lineage(&mut self) -> Result<Option<Lineage>, OutboxError> {
         let sql = "SELECT lineage FROM tipline_outbox_state";
         let bytes = self.conn.query_row(sql, [], |row| row.get::<_, Option<[u8; 16]>>(0));
@@ -199,8 +222,7 @@ impl Outbox for SqliteOutbox {
     }
 
     fn pending(&mut self) -> Result<Pending, OutboxError> {
-        let state = State::read(&self.conn, &self.place)?;
-        Ok(Pending { first: state.trimmed + 1, last: state.last, bytes: state.bytes })
+        Ok(State::read(&self.conn, &self.place)?.pending())
     }
 
     fn read(
@@ -209,8 +231,12 @@ impl Outbox for SqliteOutbox {
         max_rows: usize,
         max_bytes: usize,
     ) -> Result<Vec<Row>, OutboxError> {
+        let found = self.rows(after, max_rows, max_bytes)?;
+        if let Some(newest) = found.last() {
+            self.barrier.make_durable(&self.place, newest.sequence)?;
+        }
         let mut rows = Vec::new();
-        for found in self.rows(after, max_rows, max_bytes)? {
+        for found in found {
             match self.complete(found) {
                 Ok(row) => rows.push(row),
                 Err(error) if rows.is_empty() => return Err(error),
@@ -219,6 +245,14 @@ impl Outbox for SqliteOutbox {
             }
         }
         Ok(rows)
+    }
+
+    fn waiting(&mut self, after: u64) -> Result<Waiting, OutboxError> {
+        waiting::waiting(&mut self.conn, &self.place, after)
+    }
+
+    fn release(&mut self, sequence: u64) -> Result<(), OutboxError> {
+        trim::release(&mut self.conn, &self.place, sequence)
     }
 
     fn trim(&mut self, sequence: u64) -> Result<(), OutboxError> {

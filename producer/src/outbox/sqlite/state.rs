@@ -6,20 +6,23 @@ use tipline_proto::{Hash, InvalidBytes, LinksState, OutboxId, Tip};
 
 use super::error::failed;
 use super::row::from_i64;
-use crate::outbox::OutboxError;
+use crate::outbox::{Limits, OutboxError, Pending};
 
 /// Version of the schema. Keep in step with docs/outbox.sql.
-const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) id: OutboxId,
     pub(super) genesis: Hash,
-    pub(super) max_events: u64,
-    pub(super) max_bytes: u64,
+    pub(super) limits: Limits,
     pub(super) last: u64,
     pub(super) trimmed: u64,
     pub(super) bytes: u64,
+    /// Rows up to here count against no limit; at least `trimmed`.
+    pub(super) released: u64,
+    /// Payload bytes of those of them that are here.
+    pub(super) released_bytes: u64,
     pub(super) base: Option<Tip>,
     pub(super) tip: Option<Tip>,
 }
@@ -29,7 +32,7 @@ struct Raw {
     version: i64,
     id: Vec<u8>,
     genesis: Vec<u8>,
-    numbers: [i64; 5],
+    numbers: [i64; 7],
     base: (Option<i64>, Option<Vec<u8>>),
     tip: (Option<i64>, Option<Vec<u8>>),
 }
@@ -37,11 +40,14 @@ struct Raw {
 impl State {
     /// Reads the state, on whatever transaction `conn` is in.
     pub(super) fn read(conn: &Connection, place: &str) -> Result<Self, OutboxError> {
-        let sql = "SELECT version, id, genesis, max_events, max_bytes, last, trimmed, bytes, \
-                   base_height, base_hash, tip_height, tip_hash FROM tipline_outbox_state";
+        let sql = "SELECT version, id, genesis, max_events, max_bytes, last, trimmed, s.bytes, \
+                   base_height, base_hash, tip_height, tip_hash, sequence, r.bytes \
+                   FROM tipline_outbox_state s, tipline_outbox_released r";
         let row = conn.prepare_cached(sql).and_then(|mut statement| {
             let raw = |row: &rusqlite::Row<'_>| {
-                let numbers = [row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?, row.get(7)?];
+                let numbers = [3, 4, 5, 6, 7, 12, 13].map(|column| row.get(column));
+                let [a, b, c, d, e, f, g] = numbers;
+                let numbers = [a?, b?, c?, d?, e?, f?, g?];
                 Ok(Raw {
                     version: row.get(0)?,
                     id: row.get(1)?,
@@ -53,30 +59,14 @@ impl State {
             };
             statement.query_row([], raw).optional()
         });
-        let unusable = |why: &str| OutboxError::Unusable {
-            place: place.to_owned(),
-            why: why.to_owned(),
-            source: None,
-        };
         let raw = match row {
             Ok(Some(raw)) => raw,
-            Ok(None) => {
-                return Err(unusable(
-                    "it belongs to no chain yet: install it with the hash of the genesis block",
-                ));
-            }
-            Err(error) if is_missing(&error) => {
-                return Err(unusable(
-                    "it has no table tipline_outbox_state: install the outbox, or give the \
-                     database that has it",
-                ));
-            }
+            Ok(None) => return Err(explain(conn, place, None)),
+            Err(error) if is_missing(&error) => return Err(explain(conn, place, Some(error))),
             Err(error) => return Err(failed(place, "reading tipline_outbox_state")(error)),
         };
         if raw.version != VERSION {
-            let why =
-                format!("its schema has version {}, this program knows {VERSION}", raw.version);
-            return Err(unusable(&why));
+            return Err(other_version(place, raw.version));
         }
         State::check(raw).map_err(|source| OutboxError::Corrupt {
             place: place.to_owned(),
@@ -91,23 +81,72 @@ impl State {
             length: raw.id.len(),
             max: 16,
         })?;
-        let [max_events, max_bytes, last, trimmed, bytes] = raw.numbers.map(from_i64);
+        let numbers = raw.numbers.map(from_i64);
+        let [max_events, max_bytes, last, trimmed, bytes, released, released_bytes] = numbers;
         Ok(Self {
             id: OutboxId::from_bytes(id),
             genesis: Hash::new(raw.genesis)?,
-            max_events,
-            max_bytes,
+            limits: Limits { events: max_events, bytes: max_bytes },
             last,
             trimmed,
             bytes,
+            released: released.max(trimmed),
+            released_bytes,
             base: tip(raw.base.0, raw.base.1)?,
             tip: tip(raw.tip.0, raw.tip.1)?,
         })
     }
 
+    pub(super) fn pending(&self) -> Pending {
+        Pending {
+            first: self.trimmed + 1,
+            last: self.last,
+            bytes: self.bytes,
+            released: self.released,
+            counted_bytes: self.bytes.saturating_sub(self.released_bytes),
+            max_events: self.limits.events,
+            max_bytes: self.limits.bytes,
+        }
+    }
+
     pub(super) fn links(&self) -> LinksState {
         LinksState { base: self.base.clone(), tip: self.tip.clone(), ..LinksState::default() }
     }
+}
+
+/// The version of the outbox in this database; `None` if it has none, or belongs to no chain yet.
+pub(super) fn version(conn: &Connection) -> rusqlite::Result<Option<i64>> {
+    let read = conn.query_row("SELECT version FROM tipline_outbox_state", [], |row| row.get(0));
+    match read.optional() {
+        Err(error) if is_missing(&error) => Ok(None),
+        read => read,
+    }
+}
+
+/// Why there is no state: `missing` names a table that is not there.
+fn explain(conn: &Connection, place: &str, missing: Option<rusqlite::Error>) -> OutboxError {
+    match version(conn) {
+        Ok(Some(found)) if found != VERSION => other_version(place, found),
+        Ok(Some(_)) => unusable(place, "a table of it is missing: run docs/outbox.sql again"),
+        Ok(None) if missing.is_none() => unusable(
+            place,
+            "it belongs to no chain yet: install it with the hash of the genesis block",
+        ),
+        Ok(None) => unusable(
+            place,
+            "it has no table tipline_outbox_state: install the outbox, or give the database that \
+             has it",
+        ),
+        Err(error) => failed(place, "reading tipline_outbox_state")(error),
+    }
+}
+
+fn other_version(place: &str, found: i64) -> OutboxError {
+    unusable(place, &format!("its schema has version {found}, this program knows {VERSION}"))
+}
+
+fn unusable(place: &str, why: &str) -> OutboxError {
+    OutboxError::Unusable { place: place.to_owned(), why: why.to_owned(), source: None }
 }
 
 fn tip(height: Option<i64>, hash: Option<Vec<u8>>) -> Result<Option<Tip>, InvalidBytes> {

@@ -8,8 +8,8 @@ use tipline_proto::{Event, Hash, Links, Tip};
 
 use super::error::failed;
 use super::row::{Columns, from_i64, to_i64};
-use super::state::State;
-use crate::outbox::OutboxError;
+use super::state::{self, State};
+use crate::outbox::{Limits, OutboxError};
 
 /// The schema of the outbox: the file `docs/outbox.sql`, for a node that has migrations of
 /// its own. It may run again at any time. [`OutboxTable::install`] runs it.
@@ -35,7 +35,8 @@ impl fmt::Debug for OutboxTable {
 }
 
 impl OutboxTable {
-    /// Creates the tables if they are not there, all or nothing, and binds the outbox to its
+    /// Creates the tables if they are not there, or makes those of an earlier version the present
+    /// ones, all or nothing, and binds the outbox to its
     /// chain by the hash of the genesis block. In a transaction of the caller's it takes
     /// part in that one. Commit times come from `clock`.
     ///
@@ -121,9 +122,11 @@ impl OutboxTable {
 
     /// Changes how much may wait in the outbox: events, and bytes of their payloads. The
     /// defaults are [`tipline_proto::limits::OUTBOX_EVENTS`] and
-    /// [`tipline_proto::limits::OUTBOX_BYTES`].
+    /// [`tipline_proto::limits::OUTBOX_BYTES`]. What is logged does not count. If nothing waits,
+    /// an event of any size fits.
     ///
     /// # Errors
+    /// [`OutboxError::Unusable`] for 0, with which nothing could be enqueued;
     /// [`OutboxError::Failed`] if SQLite refused.
     pub fn set_limits(
         &self,
@@ -131,6 +134,7 @@ impl OutboxTable {
         events: u64,
         bytes: u64,
     ) -> Result<(), OutboxError> {
+        Limits { events, bytes }.check(&self.place)?;
         let sql = "UPDATE tipline_outbox_state SET max_events = ?1, max_bytes = ?2";
         conn.execute(sql, [to_i64(events), to_i64(bytes)])
             .map_err(failed(&self.place, "changing its limits"))?;
@@ -192,9 +196,9 @@ impl OutboxTable {
         if let Err(source) = links.admit(event, referred.as_ref()) {
             return OutboxError::DoesNotLink { event: event.to_string(), source };
         }
-        let events = state.last - state.trimmed;
-        let bytes = state.bytes;
-        if events >= state.max_events || bytes + event.payload().len() as u64 > state.max_bytes {
+        let counted = state.pending();
+        let (events, bytes) = (counted.counted_events(), counted.counted_bytes);
+        if state.limits.are_reached(events, bytes, event.payload().len() as u64) {
             return OutboxError::Full { place: self.place.clone(), events, bytes };
         }
         failed(&self.place, "enqueueing an event")(error)
@@ -213,16 +217,33 @@ impl OutboxTable {
     }
 }
 
-/// Looks without the write lock. A node that is started again must not wait for one.
+/// Looks without the write lock. A node that is started again must not wait for one. A newer
+/// version is left as it is, for the caller to refuse.
 fn is_installed(conn: &Connection) -> rusqlite::Result<bool> {
-    let table = "SELECT count(*) FROM sqlite_schema WHERE name = 'tipline_outbox_state'";
-    let row = "SELECT count(*) FROM tipline_outbox_state";
-    let count = |sql| conn.query_row(sql, [], |row| row.get::<_, i64>(0));
-    Ok(count(table)? > 0 && count(row)? > 0)
+    Ok(state::version(conn)?.is_some_and(|version| version >= state::VERSION))
 }
 
-/// All or nothing; in the caller's transaction if there is one.
+/// Makes an outbox of an earlier version one of this version, all or nothing.
+pub(super) fn upgrade(conn: &Connection) -> rusqlite::Result<()> {
+    if state::version(conn)?.is_none_or(|version| version >= state::VERSION) {
+        return Ok(());
+    }
+    all_or_nothing(conn, || conn.execute_batch(SCHEMA))
+}
+
 fn create(conn: &Connection, genesis: &Hash) -> rusqlite::Result<()> {
+    let bind = "INSERT OR IGNORE INTO tipline_outbox_state (genesis) VALUES (?1)";
+    all_or_nothing(conn, || {
+        conn.execute_batch(SCHEMA)?;
+        conn.execute(bind, [genesis.as_ref()]).map(drop)
+    })
+}
+
+/// In the caller's transaction if there is one.
+fn all_or_nothing(
+    conn: &Connection,
+    write: impl FnOnce() -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
     // Not deferred, because going from reading to writing fails at once if somebody else writes.
     let (begin, commit, rollback) = if conn.is_autocommit() {
         ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")
@@ -231,14 +252,10 @@ fn create(conn: &Connection, genesis: &Hash) -> rusqlite::Result<()> {
         ("SAVEPOINT tipline_install", "RELEASE tipline_install", rollback)
     };
     conn.execute_batch(begin)?;
-    let bind = "INSERT OR IGNORE INTO tipline_outbox_state (genesis) VALUES (?1)";
-    let created = conn
-        .execute_batch(SCHEMA)
-        .and_then(|()| conn.execute(bind, [genesis.as_ref()]))
-        .and_then(|_| conn.execute_batch(commit));
-    if created.is_err() {
+    let written = write().and_then(|()| conn.execute_batch(commit));
+    if written.is_err() {
         // If that fails too, the transaction is gone already, with everything in it.
         _ = conn.execute_batch(rollback);
     }
-    created
+    written
 }

@@ -1,4 +1,5 @@
 mod damage;
+mod genesis;
 mod order;
 mod replaced;
 mod spoiled;
@@ -26,45 +27,49 @@ use crate::files::Index;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A node that keeps its blocks as files.
-pub(super) struct Node {
+pub(in crate::directory) struct Node {
     dir: TempDir,
     wake: Arc<Notify>,
     runtime: tokio::runtime::Runtime,
 }
 
 impl Node {
-    pub(super) fn new() -> Self {
+    pub(in crate::directory) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         Node { dir, wake: Arc::new(Notify::new()), runtime }
     }
 
-    pub(super) fn root(&self) -> PathBuf {
+    pub(in crate::directory) fn waker(&self) -> Arc<Notify> {
+        Arc::clone(&self.wake)
+    }
+
+    pub(in crate::directory) fn root(&self) -> PathBuf {
         self.dir.path().to_owned()
     }
 
-    pub(super) fn path(&self, key: Key) -> PathBuf {
+    pub(in crate::directory) fn path(&self, key: Key) -> PathBuf {
         let path = Layout::below(self.dir.path()).path(key);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         path
     }
 
     /// Writes a file that has been there for a while.
-    pub(super) fn settled(&self, key: Key, content: &str) {
+    pub(in crate::directory) fn settled(&self, key: Key, content: &str) {
         let mut file = File::create(self.path(key)).unwrap();
         file.write_all(content.as_bytes()).unwrap();
         file.set_modified(long_ago()).unwrap();
     }
 
     /// Writes a file elsewhere, and renames it into place.
-    pub(super) fn rename_in(&self, key: Key, content: &str) {
+    pub(in crate::directory) fn rename_in(&self, key: Key, content: &str) {
         let path = self.path(key);
         let temporary = path.with_extension("dat.tmp");
         fs::write(&temporary, content).unwrap();
         fs::rename(&temporary, &path).unwrap();
     }
 
-    pub(super) fn settings(&self) -> DirectorySettings {
+    pub(in crate::directory) fn settings(&self) -> DirectorySettings {
         DirectorySettings {
             root: self.root(),
             index: None,
@@ -73,11 +78,14 @@ impl Node {
         }
     }
 
-    pub(super) fn open(&self) -> FileOutbox {
+    pub(in crate::directory) fn open(&self) -> FileOutbox {
         self.open_as(Box::new(ContentHash)).unwrap()
     }
 
-    pub(super) fn open_as(&self, format: Box<dyn BlockFormat>) -> Result<FileOutbox, OutboxError> {
+    pub(in crate::directory) fn open_as(
+        &self,
+        format: Box<dyn BlockFormat>,
+    ) -> Result<FileOutbox, OutboxError> {
         FileOutbox::directory(self.settings(), format, system_clock(), Arc::clone(&self.wake))
     }
 
@@ -87,11 +95,15 @@ impl Node {
     }
 
     /// What looks at the files, without the thread that tells it when.
-    pub(super) fn scan(&self) -> DirectoryScan {
+    pub(in crate::directory) fn scan(&self) -> DirectoryScan {
         self.scan_as(Box::new(ContentHash), system_clock())
     }
 
-    pub(super) fn scan_as(&self, format: Box<dyn BlockFormat>, clock: Clock) -> DirectoryScan {
+    pub(in crate::directory) fn scan_as(
+        &self,
+        format: Box<dyn BlockFormat>,
+        clock: Clock,
+    ) -> DirectoryScan {
         let path = self.root().join(".tipline-outbox.sqlite");
         let wake = Arc::clone(&self.wake);
         let index =
@@ -102,7 +114,7 @@ impl Node {
     }
 
     /// Waits for the answer of `look`, asking again whenever the outbox wakes its publisher.
-    pub(super) fn until<T>(&self, mut look: impl FnMut() -> Option<T>) -> T {
+    pub(in crate::directory) fn until<T>(&self, mut look: impl FnMut() -> Option<T>) -> T {
         let answer = async {
             loop {
                 if let Some(answer) = look() {
@@ -116,7 +128,7 @@ impl Node {
     }
 
     /// The rows, once there are that many.
-    pub(super) fn rows(&self, outbox: &mut FileOutbox, count: usize) -> Vec<Row> {
+    pub(in crate::directory) fn rows(&self, outbox: &mut FileOutbox, count: usize) -> Vec<Row> {
         let rows = self.until(|| {
             let rows = outbox.read(0, usize::MAX, usize::MAX).unwrap();
             (rows.len() >= count).then_some(rows)
@@ -126,7 +138,7 @@ impl Node {
         rows
     }
 
-    pub(super) fn events(&self, outbox: &mut FileOutbox, count: usize) -> Vec<Event> {
+    pub(in crate::directory) fn events(&self, outbox: &mut FileOutbox, count: usize) -> Vec<Event> {
         self.rows(outbox, count).into_iter().map(|row| row.event).collect()
     }
 
@@ -150,33 +162,33 @@ impl Node {
     }
 
     /// What stopped the outbox, once something has.
-    pub(super) fn failure(&self, outbox: &FileOutbox) -> OutboxError {
+    pub(in crate::directory) fn failure(&self, outbox: &FileOutbox) -> OutboxError {
         self.until(|| outbox.ended())
     }
 }
 
-pub(super) fn long_ago() -> SystemTime {
+pub(in crate::directory) fn long_ago() -> SystemTime {
     SystemTime::from(system_clock()()) - Duration::from_secs(60)
 }
 
-pub(super) fn genesis() -> Hash {
+pub(in crate::directory) fn genesis() -> Hash {
     hash("genesis")
 }
 
-pub(super) fn hash(content: &str) -> Hash {
+pub(in crate::directory) fn hash(content: &str) -> Hash {
     Hash::new(blake3::hash(content.as_bytes()).as_bytes().to_vec()).unwrap()
 }
 
-pub(super) fn block(height: u64, content: &str, parent: &str) -> Event {
+pub(in crate::directory) fn block(height: u64, content: &str, parent: &str) -> Event {
     let payload = content.to_owned().into();
     Event::BlockCommitted { height, hash: hash(content), parent_hash: hash(parent), payload }
 }
 
-pub(super) fn proof(height: u64, content: &str, of: &str) -> Event {
+pub(in crate::directory) fn proof(height: u64, content: &str, of: &str) -> Event {
     Event::BlockProven { height, block_hash: hash(of), payload: content.to_owned().into() }
 }
 
 /// An error with its sources.
-pub(super) fn text(error: &OutboxError) -> String {
+pub(in crate::directory) fn text(error: &OutboxError) -> String {
     tipline_log::error_chain(error)
 }

@@ -90,6 +90,10 @@ fn a_block_that_is_replaced_while_the_next_is_read_is_read_again() {
     #[derive(Debug)]
     struct Replacing(std::path::PathBuf, std::sync::atomic::AtomicBool);
     impl BlockFormat for Replacing {
+        fn name(&self) -> &str {
+            "replacing"
+        }
+
         fn read(
             &self,
             height: u64,
@@ -254,6 +258,10 @@ fn the_format_of_a_node_says_hash_and_parent() {
     #[derive(Debug)]
     struct Words;
     impl BlockFormat for Words {
+        fn name(&self) -> &str {
+            "words"
+        }
+
         fn read(
             &self,
             _height: u64,

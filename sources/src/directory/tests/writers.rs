@@ -24,6 +24,10 @@ const BLOCKS: u64 = 6;
 struct Checked;
 
 impl BlockFormat for Checked {
+    fn name(&self) -> &str {
+        "checked"
+    }
+
     fn read(
         &self,
         _height: u64,

@@ -161,7 +161,12 @@ impl Run<'_> {
         loop {
             match call(store) {
                 Ok(()) if is_retryable => return true,
-                Err(StoreError::Failed { .. }) if !is_retryable => return false,
+                Err(StoreError::Failed { .. }) if !is_retryable => {
+                    let probed = store.probe();
+                    let refused = matches!(probed, Err(StoreError::Failed { .. }));
+                    assert!(refused, "{what} failed; probed, the handle must say so: {probed:?}");
+                    return false;
+                }
                 // Somebody else's library may look only now and then whether there is room.
                 Err(StoreError::NoSpace { .. }) if is_retryable && Instant::now() < deadline => {
                     thread::sleep(PAUSE);

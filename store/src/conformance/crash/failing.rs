@@ -35,6 +35,8 @@ pub(in super::super) fn failing_writes(place: &Place) {
         rng: StdRng::seed_from_u64(SEED),
         expected: Expected::random(SEED, ENTRIES),
         struck: 0,
+        flushed_all: false,
+        failed_to: false,
     };
     let counts = lab.run("none", &[(0, Plan::NONE)]);
     for kind in Kind::FAULTS {
@@ -55,6 +57,11 @@ pub(in super::super) fn failing_writes(place: &Place) {
         let struck = lab.struck;
         assert!(struck * 2 >= plans.len(), "{struck} of {} faults have come about", plans.len());
     }
+    let seen = lab.flushed_all && lab.failed_to;
+    assert!(
+        seen || !place.flushes_all,
+        "no flush of the whole file system was seen, and seen to fail"
+    );
 }
 
 struct Lab<'a> {
@@ -63,6 +70,9 @@ struct Lab<'a> {
     rng: StdRng,
     expected: Expected,
     struck: usize,
+    /// A flush of the whole file system was seen, and one that failed.
+    flushed_all: bool,
+    failed_to: bool,
 }
 
 impl Lab<'_> {
@@ -87,7 +97,7 @@ impl Lab<'_> {
         counts
     }
 
-    fn record(&self, name: &str, plans: &[(usize, Plan)], root: &Path) -> Vec<Event> {
+    fn record(&mut self, name: &str, plans: &[(usize, Plan)], root: &Path) -> Vec<Event> {
         let trace: PathBuf = self.recorder.trace(name);
         let task = Endure { seed: SEED, plans: plans.to_vec() };
         let mut command = command(self.place.test, &task.to_text(), root);
@@ -98,6 +108,8 @@ impl Lab<'_> {
         }
         let events = trace::read(&trace);
         trace::assert_recorded_something(&events);
+        self.flushed_all |= events.contains(&Event::SyncedAll);
+        self.failed_to |= events.contains(&Event::NotSyncedAll);
         events
     }
 

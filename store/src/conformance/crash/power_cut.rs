@@ -32,7 +32,7 @@ const PROCESSES: u64 = 5;
 pub(in super::super) fn power_cut(place: &Place) {
     let states = amount("TIPLINE_CRASHES", 300);
     let recorder = Recorder::build();
-    let mut start = Start::default();
+    let (mut start, mut flushed_all) = (Start::default(), false);
     for trace in 0..states.div_ceil(STATES) as u64 {
         // Every second one begins with what was left of the one before.
         if trace % 2 == 0 {
@@ -44,9 +44,12 @@ pub(in super::super) fn power_cut(place: &Place) {
             recorder: &recorder,
             rng: StdRng::seed_from_u64(trace),
             expected: Expected::random(start.seed, ENTRIES),
+            flushed_all: false,
         };
         start = lab.run(trace, start);
+        flushed_all |= lab.flushed_all;
     }
+    assert!(flushed_all || !place.flushes_all, "it never flushed its whole file system");
 }
 
 /// What a trace begins with.
@@ -62,6 +65,8 @@ struct Lab<'a> {
     recorder: &'a Recorder,
     rng: StdRng,
     expected: Expected,
+    /// A flush of the whole file system was seen.
+    flushed_all: bool,
 }
 
 impl Lab<'_> {
@@ -72,6 +77,7 @@ impl Lab<'_> {
         let disk = Disk::of(directory.path(), self.place.appends);
         let events = self.record(number, &start, directory.path());
         trace::assert_recorded_something(&events);
+        self.flushed_all = events.contains(&Event::SyncedAll);
         let root = fs::metadata(directory.path()).unwrap().ino();
         let end = Tree::of(directory.path());
         self.examine(number, start, (disk, root), &events, &end)

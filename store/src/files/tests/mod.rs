@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 #[cfg(target_os = "linux")]
 mod full;
+mod odd;
 mod opening;
 mod replaced;
 mod snapshot;
@@ -27,6 +28,29 @@ fn open(directory: &Path) -> Result<Box<dyn Store>, StoreError> {
 }
 
 crate::store_conformance!(open);
+
+/// Where a flush of the whole file system is used, whatever the file system of the tests is.
+#[cfg(target_os = "linux")]
+mod flushing_all {
+    use super::{FileStore, Path, Store, StoreError};
+    use crate::conformance::run_flushing_all;
+
+    fn open(directory: &Path) -> Result<Box<dyn Store>, StoreError> {
+        let mut store = FileStore::open(directory.join("store"))?;
+        store.flush_all();
+        Ok(Box::new(store))
+    }
+
+    #[test]
+    fn power_cut() {
+        run_flushing_all(concat!(module_path!(), "::power_cut"), "power_cut", open);
+    }
+
+    #[test]
+    fn failing_writes() {
+        run_flushing_all(concat!(module_path!(), "::failing_writes"), "failing_writes", open);
+    }
+}
 
 fn place() -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();

@@ -5,7 +5,8 @@ use tipline_proto::{Event, Hash, Key, Label, OutboxId, Timestamp, Tip, Transacti
 
 use super::super::keys;
 use super::super::row::{Head, Place};
-use super::super::state::{Identity, Limits, Newest, Trimmed};
+use super::super::state::{Identity, Newest, Trimmed};
+use crate::outbox::Limits;
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

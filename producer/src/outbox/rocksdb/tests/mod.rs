@@ -82,8 +82,8 @@ impl<T: OutboxThreadMode> Subject for Node<T> {
         commit(&self.outbox, event)
     }
 
-    fn set_limits(&mut self, events: u64, bytes: u64) {
-        self.outbox.set_limits(events, bytes).unwrap();
+    fn set_limits(&mut self, events: u64, bytes: u64) -> Result<(), OutboxError> {
+        self.outbox.set_limits(events, bytes)
     }
 
     fn outbox(&mut self) -> &mut dyn Outbox {

@@ -11,7 +11,8 @@ use tipline_proto::{Chain, Label, Lineage, LogIdentity};
 use super::{Node, commit};
 use crate::outbox::Outbox;
 use crate::outbox::conformance::{block, genesis, proof, rollback};
-use crate::{EndReason, Producer, ProducerSettings};
+use crate::tests::room::goes_on_for_ever;
+use crate::{EndReason, Keep, Producer, ProducerSettings};
 
 fn log(lineage: u8) -> MemoryLog {
     let chain = Chain { name: "test".parse().unwrap(), genesis: genesis() };
@@ -27,6 +28,7 @@ fn start(log: &MemoryLog, node: &Node<SingleThreaded>) -> Producer {
     };
     let mut settings = ProducerSettings::new(Label::new("test").unwrap());
     settings.accept_shortfalls = true;
+    settings.keep = Some(Keep::DURABLE);
     Producer::start(connect, Box::new(node.outbox.publisher()), settings, system_clock()).unwrap()
 }
 
@@ -71,7 +73,17 @@ async fn what_the_node_commits_is_logged_once_and_in_order() {
     }
     assert_eq!(logged, expected);
     let pending = node.publisher.pending().unwrap();
-    assert_eq!((pending.first, pending.last), (last - 999, last), "all but the newest thousand");
+    let kept = last + 1 - pending.first;
+    assert!((875..=1000).contains(&kept), "{kept} rows are kept");
+    assert_eq!((pending.last, pending.counted_bytes), (last, 0));
+}
+
+#[tokio::test]
+async fn with_small_limits_the_node_goes_on_for_ever() {
+    let node = Node::<SingleThreaded>::new();
+    let (small, publisher) = (node.outbox.clone(), Box::new(node.outbox.publisher()));
+    node.outbox.set_limits(7, 500).unwrap();
+    goes_on_for_ever(move |event| commit(&small, event), publisher).await;
 }
 
 #[tokio::test]

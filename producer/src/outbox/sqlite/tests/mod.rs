@@ -1,5 +1,7 @@
+mod producer;
 mod rules;
 mod sides;
+mod upgrade;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -52,8 +54,8 @@ impl Subject for Node {
         Ok(sequence)
     }
 
-    fn set_limits(&mut self, events: u64, bytes: u64) {
-        self.table.set_limits(&self.conn, events, bytes).unwrap();
+    fn set_limits(&mut self, events: u64, bytes: u64) -> Result<(), OutboxError> {
+        self.table.set_limits(&self.conn, events, bytes)
     }
 
     fn outbox(&mut self) -> &mut dyn Outbox {

@@ -1,8 +1,18 @@
 //! What a block file says about its block.
 
+mod bitcoin;
+mod ethereum;
+mod same;
+#[cfg(test)]
+mod tests;
+
 use std::fmt::Debug;
 
 use tipline_proto::Hash;
+
+pub use bitcoin::BitcoinBlock;
+pub use ethereum::EthereumRlp;
+pub(super) use same::stays_the_same;
 
 /// What links a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,10 +26,16 @@ pub struct BlockHeader {
 
 /// How the hash of a block, and of its parent, are found in its file.
 pub trait BlockFormat: Send + Sync + Debug {
-    /// Reads a block. The same bytes always give the same answer.
+    /// Its name, as it is typed after `format=`. The index remembers it: with another format the
+    /// same blocks would have other hashes.
+    fn name(&self) -> &str;
+
+    /// Reads a block. The same bytes always give the same answer. `height` is what the file's
+    /// name says; a format that knows the height too compares them.
     ///
     /// # Errors
-    /// What is wrong with the bytes. The outbox stops and names the file.
+    /// What is wrong with the bytes, or that they are another height's. The outbox stops and
+    /// names the file.
     fn read(
         &self,
         height: u64,
@@ -35,13 +51,17 @@ pub trait BlockFormat: Send + Sync + Debug {
     }
 }
 
-/// The hash of a block is the BLAKE3 of its file, and its parent is the block below: for
-/// nodes whose block format is not known. Block 0, if there is one, is the genesis; the
+/// `content`: the hash of a block is the BLAKE3 of its file, and its parent is the block below.
+/// For nodes whose block format is not known. Block 0, if there is one, is the genesis; the
 /// error that says it is not names the hash that it has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ContentHash;
 
 impl BlockFormat for ContentHash {
+    fn name(&self) -> &str {
+        "content"
+    }
+
     fn read(
         &self,
         _height: u64,

@@ -1,5 +1,9 @@
 //! The store in one SQLite file, on real files.
 
+mod damage;
+mod left;
+mod wal;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -269,38 +273,6 @@ fn a_failed_write_poisons_the_handle_and_nothing_of_the_batch_is_visible() {
     before.assert_is(&*store.reader().unwrap(), "opened again");
     store.apply(&rest).unwrap();
     model.assert_is(&*store.reader().unwrap(), "and gone on");
-}
-
-#[test]
-fn a_damaged_page_is_an_error_that_names_what_was_read() {
-    let (_directory, path) = place();
-    let (mut store, mut model) = (created(&path), Model::new(&log()));
-    store.apply(&model.batch(&History::blocks(199, 1000).entries)).unwrap();
-    drop(store);
-    let mut bytes = fs::read(&path).unwrap();
-    let (from, to) = (bytes.len() / 2, bytes.len() / 2 + 20_000);
-    bytes[from..to].fill(0xa5);
-    fs::write(&path, bytes).unwrap();
-    let reader = SqliteReader::open(&path).unwrap();
-    let (lowest, highest) = reader.heights().unwrap().unwrap();
-    let damaged = (lowest..=highest).find_map(|height| Some((height, reader.block(height).err()?)));
-    let (height, error) = damaged.expect("some block is damaged");
-    assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
-    assert!(error.to_string().contains(&format!("block {height}")), "{error}");
-    let error = content_digest(&reader).unwrap_err();
-    assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
-}
-
-#[test]
-fn a_row_that_cannot_be_is_damage() {
-    let (_directory, path) = place();
-    let (mut store, mut model) = (created(&path), Model::new(&log()));
-    store.apply(&model.batch(&History::blocks(5, 10).entries)).unwrap();
-    let sql = "UPDATE blocks SET hash = x'' WHERE log_index = 4";
-    Connection::open(&path).unwrap().execute(sql, []).unwrap();
-    let tip = model.cursor.block_tip.unwrap().height;
-    let error = store.reader().unwrap().block(tip - 2).unwrap_err();
-    assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
 }
 
 #[test]

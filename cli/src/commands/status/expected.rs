@@ -1,0 +1,81 @@
+//! What is expected of the fleet.
+
+use std::num::ParseIntError;
+use std::str::FromStr;
+
+use tipline_log::Accepted;
+use tipline_ops::Expectation;
+use tipline_proto::{ConsumerName, Policy};
+
+use crate::options::DEFAULT_RESERVE;
+use crate::settings::Parsed;
+
+/// Options of `tipline status`.
+#[derive(Debug, clap::Args)]
+pub(super) struct ExpectedArgs {
+    /// Degraded if someone is more than this many blocks behind the fleet's newest
+    #[arg(long, env = "TIPLINE_MAX_LAG", value_name = "BLOCKS", default_value = "2")]
+    #[arg(value_parser = Parsed::<u64>::new())]
+    max_lag: u64,
+
+    /// Degraded if an event waits for longer: for someone who is behind, in the outbox, or for
+    /// --policy; or if a store applies one batch for longer
+    #[arg(long, env = "TIPLINE_MAX_LAG_TIME", value_name = "TIME", default_value = "60s")]
+    #[arg(value_parser = Parsed::<humantime::Duration>::new())]
+    max_lag_time: humantime::Duration,
+
+    /// Degraded if the proofs are more than this many blocks behind; `none` for a chain without
+    #[arg(long, env = "TIPLINE_MAX_PROOF_LAG", value_name = "BLOCKS", default_value = "10000")]
+    #[arg(value_parser = Parsed::<ProofLag>::new())]
+    max_proof_lag: ProofLag,
+
+    /// Degraded if someone is silent for longer; everyone reports every 5 s
+    #[arg(long, env = "TIPLINE_SILENT_AFTER", value_name = "TIME", default_value = "15s")]
+    #[arg(value_parser = Parsed::<humantime::Duration>::new())]
+    silent_after: humantime::Duration,
+
+    /// Degraded if someone is more than this many events behind: retention no longer waits for it
+    #[arg(long, env = "TIPLINE_RESERVE", value_name = "EVENTS", default_value = DEFAULT_RESERVE)]
+    #[arg(value_parser = Parsed::<u64>::new())]
+    reserve: u64,
+
+    /// Degraded if one of these consumers has sent no receipt. Separate several by commas
+    #[arg(long, env = "TIPLINE_EXPECT", value_name = "NAME", value_delimiter = ',')]
+    #[arg(value_parser = Parsed::<ConsumerName>::new())]
+    expect: Vec<ConsumerName>,
+
+    /// Degraded if an event is older than --max-lag-time and not backed up by this policy
+    #[arg(long, env = "TIPLINE_POLICY", value_name = "POLICY")]
+    #[arg(value_parser = Parsed::<Policy>::new())]
+    policy: Option<Policy>,
+}
+
+impl ExpectedArgs {
+    pub(super) fn expectation(&self, accept_shortfalls: Accepted) -> Expectation {
+        Expectation {
+            max_lag: self.max_lag,
+            max_lag_time: self.max_lag_time.into(),
+            max_proof_lag: self.max_proof_lag.0,
+            silent_after: self.silent_after.into(),
+            reserve: self.reserve,
+            accept_shortfalls,
+            consumers: self.expect.clone(),
+            policy: self.policy.clone(),
+        }
+    }
+}
+
+/// A number of blocks, or `none`.
+#[derive(Debug, Clone, Copy)]
+struct ProofLag(Option<u64>);
+
+impl FromStr for ProofLag {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        match text {
+            "none" => Ok(Self(None)),
+            number => Ok(Self(Some(number.parse()?))),
+        }
+    }
+}

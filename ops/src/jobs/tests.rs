@@ -1,0 +1,62 @@
+//! Jobs while a place does not answer.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tipline_backup::{Checkpoints, Keep};
+use tipline_consumer::StoreHandle;
+use tipline_log::Clock;
+use tipline_proto::{Chain, Hash, Lineage, LogIdentity, Timestamp};
+use tipline_store::{Sink, SqliteStore};
+use tokio_util::sync::CancellationToken;
+
+use super::maker::checkpoint_set;
+use super::schedule::{once, send_newest};
+use super::{CheckpointFailure, CheckpointMaker, CheckpointMode, CheckpointOrder};
+
+fn maker(directory: &Path, clock: Clock) -> Arc<CheckpointMaker> {
+    let chain = Chain { name: "test".parse().unwrap(), genesis: Hash::new(vec![1; 32]).unwrap() };
+    let name = "test".parse().unwrap();
+    let log = LogIdentity { name, chain, lineage: Lineage::from_bytes([7; 16]) };
+    let mut store = SqliteStore::open(directory.join("store.db")).unwrap();
+    store.create(&log).unwrap();
+    let handle = StoreHandle::new(Box::new(store)).unwrap();
+    Arc::new(CheckpointMaker::new(handle, clock, CancellationToken::new()))
+}
+
+/// An outage of the second copy must not fill the disk of the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_uploading_fails_checkpoints_expire_and_the_newest_is_sent_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = |name: &str| format!("dir:{}", directory.path().join(name).display());
+    let order = CheckpointOrder {
+        checkpoints: place("set"),
+        upload: Some(place("away")),
+        rate: None,
+        mode: CheckpointMode::Links,
+    };
+    let now = Arc::new(std::sync::atomic::AtomicU64::new(1_800_000_000_000_000));
+    let hand = Arc::clone(&now);
+    let clock: Clock = Arc::new(move || {
+        Timestamp::from_micros(hand.fetch_add(1_000_000, std::sync::atomic::Ordering::Relaxed))
+    });
+    let maker = maker(directory.path(), Arc::clone(&clock));
+    let keep = Keep { last: 2, within: None::<Duration> };
+    let set = checkpoint_set(&order.checkpoints).unwrap();
+    for made in 1..=5 {
+        let failed = once(&set, &order, &keep, &maker, &clock).await;
+        let named = matches!(&failed, Err(CheckpointFailure::NotUploaded { .. }));
+        assert!(named, "{failed:?}");
+        assert_eq!(set.list().await.unwrap().len(), made.min(2));
+        let again = send_newest(&order, &maker).await;
+        assert!(matches!(again, Err(CheckpointFailure::NotUploaded { .. })), "{again:?}");
+    }
+    std::fs::create_dir(directory.path().join("away")).unwrap();
+    send_newest(&order, &maker).await.unwrap();
+    let newest = |listed: Vec<tipline_backup::Listed>| listed[0].id().clone();
+    let sent: Checkpoints = checkpoint_set(&place("away/checkpoints")).unwrap();
+    let sent = sent.list().await.unwrap();
+    assert_eq!(sent.len(), 1);
+    assert_eq!(newest(sent), newest(set.list().await.unwrap()));
+}

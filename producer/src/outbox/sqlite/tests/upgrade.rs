@@ -1,0 +1,79 @@
+//! Databases of version 1, with rows in them, become ones of this version.
+
+use rusqlite::Connection;
+
+use super::clock;
+use crate::outbox::conformance::{block, genesis, hash};
+use crate::outbox::{Outbox, OutboxError, OutboxTable, SCHEMA, SqliteOutbox};
+
+/// The present schema, put back to what version 1 had.
+fn version_1(conn: &Connection, rows: u64, trimmed: u64) {
+    conn.execute_batch("PRAGMA journal_mode = WAL").unwrap();
+    let table = OutboxTable::install(conn, &genesis(), clock()).unwrap();
+    let tx = conn.unchecked_transaction().unwrap();
+    for height in 1..=rows {
+        table.enqueue(&tx, &block(height, 0, 0)).unwrap();
+    }
+    tx.commit().unwrap();
+    conn.execute_batch(&format!(
+        "DROP TRIGGER tipline_outbox_admit; DROP TRIGGER tipline_outbox_limits;
+         DROP TABLE tipline_outbox_released;
+         CREATE TRIGGER tipline_outbox_check BEFORE INSERT ON tipline_outbox
+         BEGIN
+             SELECT CASE WHEN (SELECT last - trimmed >= max_events FROM tipline_outbox_state) THEN
+                 RAISE(ABORT, 'tipline: the outbox is full: of version 1') END;
+         END;
+         UPDATE tipline_outbox_state SET version = 1, max_events = 5, trimmed = {trimmed},
+             bytes = (SELECT sum(length(payload)) FROM tipline_outbox WHERE sequence > {trimmed});
+         DELETE FROM tipline_outbox WHERE sequence <= {trimmed};"
+    ))
+    .unwrap();
+}
+
+fn goes_on(conn: &Connection, outbox: &mut SqliteOutbox) {
+    let table = OutboxTable::install(conn, &genesis(), clock()).unwrap();
+    let pending = outbox.pending().unwrap();
+    assert_eq!((pending.first, pending.last, pending.released), (3, 7, 2));
+    assert_eq!(pending.counted_bytes, pending.bytes);
+    let add = |height| {
+        let tx = conn.unchecked_transaction().unwrap();
+        let added = table.enqueue(&tx, &block(height, 0, 0))?;
+        tx.commit().unwrap();
+        Ok::<u64, OutboxError>(added)
+    };
+    let full = add(8).unwrap_err();
+    assert!(matches!(full, OutboxError::Full { events: 5, .. }), "{full:?}");
+    outbox.release(7).unwrap();
+    assert_eq!(add(8).unwrap(), 8, "what is kept does not count any more");
+    assert_eq!(outbox.read(2, 99, usize::MAX).unwrap().len(), 6);
+    let refused = OutboxTable::install(conn, &hash(9, 9), clock()).unwrap_err();
+    assert!(refused.to_string().contains("genesis"), "{refused}");
+}
+
+#[test]
+fn by_the_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let conn = Connection::open(dir.path().join("node.db")).unwrap();
+    version_1(&conn, 7, 2);
+    OutboxTable::install(&conn, &genesis(), clock()).unwrap();
+    goes_on(&conn, &mut SqliteOutbox::open(&dir.path().join("node.db")).unwrap());
+}
+
+#[test]
+fn by_the_publisher() {
+    let dir = tempfile::tempdir().unwrap();
+    let conn = Connection::open(dir.path().join("node.db")).unwrap();
+    version_1(&conn, 7, 2);
+    let mut outbox = SqliteOutbox::open(&dir.path().join("node.db")).unwrap();
+    goes_on(&conn, &mut outbox);
+}
+
+#[test]
+fn by_the_file_run_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let conn = Connection::open(dir.path().join("node.db")).unwrap();
+    version_1(&conn, 7, 2);
+    conn.execute_batch(SCHEMA).unwrap();
+    conn.execute_batch(SCHEMA).unwrap();
+    goes_on(&conn, &mut SqliteOutbox::open(&dir.path().join("node.db")).unwrap());
+}

@@ -1,0 +1,96 @@
+//! What is compared before anything is published, or bound.
+
+use tipline_log::{Appender, Reader, Receipts, system_clock};
+use tipline_proto::{Hash, Lineage, LogIdentity, OutboxId, Position};
+
+use super::{block, log, outbox, settings, start};
+use crate::{EndReason, MemoryOutbox, Outbox as _, ResumeFrom};
+
+#[tokio::test]
+async fn the_log_of_another_chain_is_refused() {
+    let foreign = Hash::new(vec![9; 32]).unwrap();
+    let mut outbox = MemoryOutbox::new(OutboxId::from_bytes([1; 16]), foreign, system_clock());
+    let log = log();
+    let refused = start(&log, &outbox, settings()).ready().await;
+    assert!(matches!(refused, Err(EndReason::WrongChain { .. })), "{refused:?}");
+    assert_eq!(log.extent().await.unwrap().last, 0);
+    assert_eq!(outbox.lineage().unwrap(), None, "it is bound to nothing");
+}
+
+#[tokio::test]
+async fn a_new_outbox_is_bound_only_to_a_log_that_it_fits() {
+    let (log, first) = (log(), outbox(1));
+    let producer = start(&log, &first, settings());
+    producer.committed(first.enqueue(&block(1)).unwrap()).logged().await.unwrap();
+    producer.shutdown(std::time::Duration::from_secs(10)).await.unwrap();
+    let mut second = outbox(2);
+    let refused = start(&log, &second, settings()).ready().await;
+    assert!(matches!(refused, Err(EndReason::WrongOutbox { .. })), "{refused:?}");
+    assert_eq!(second.lineage().unwrap(), None);
+}
+
+/// Left in the settings, it must not switch off what notices a log that was made anew.
+#[tokio::test]
+async fn where_it_continues_is_compared_with_an_empty_log_too() {
+    let log = log();
+    let mut outbox = outbox(1);
+    outbox.enqueue(&block(1)).unwrap();
+    let before = Lineage::from_bytes([8; 16]);
+    outbox.bind(before).unwrap();
+    let mut resuming = settings();
+    let origin = Position::origin(&LogIdentity { lineage: before, ..log.identity().clone() });
+    resuming.continue_at = Some(ResumeFrom { position: origin, sequence: 0 });
+    let ended = start(&log, &outbox, resuming).ended().await;
+    assert!(matches!(ended, EndReason::Halted { .. }), "{ended}");
+    assert_eq!(outbox.lineage().unwrap(), Some(before));
+    assert_eq!(log.extent().await.unwrap().last, 0);
+}
+
+/// A rebuilt node has the same number of rows, in another order. Its claim is the newest entry, and
+/// what is before it is the other outbox's.
+#[tokio::test]
+async fn rows_of_the_outbox_before_are_not_compared_with_its_own() {
+    let (log, first) = (log(), outbox(1));
+    let producer = start(&log, &first, settings());
+    for event in [block(1), block(2), super::proof(1), super::proof(2)] {
+        producer.committed(first.enqueue(&event).unwrap()).logged().await.unwrap();
+    }
+    producer.shutdown(std::time::Duration::from_secs(10)).await.unwrap();
+    let second = outbox(2);
+    for event in [block(1), block(2), super::proof(2), super::proof(1)] {
+        second.enqueue(&event).unwrap();
+    }
+    let mut resuming = settings();
+    let position = log.tail().await.unwrap().position;
+    resuming.continue_at = Some(ResumeFrom { position, sequence: 4 });
+    let producer = start(&log, &second, resuming);
+    producer.ready().await.unwrap();
+    producer.shutdown(std::time::Duration::from_secs(10)).await.unwrap();
+    let again = start(&log, &second, settings());
+    again.committed(second.enqueue(&block(3)).unwrap()).logged().await.unwrap();
+    again.shutdown(std::time::Duration::from_secs(10)).await.unwrap();
+
+    // A node that was restored has other rows under the same numbers: that is still found, also
+    // behind a claim with nothing after it.
+    start(&log, &second, settings()).ready().await.unwrap();
+    let restored = outbox(2);
+    for event in [block(1), block(2), super::proof(2), super::proof(1), super::proof(1)] {
+        restored.enqueue(&event).unwrap();
+    }
+    let ended = start(&log, &restored, settings()).ended().await;
+    assert!(ended.to_string().contains("was it restored"), "{ended}");
+}
+
+/// A claim that the log has lost was seen by others: its number is not given twice.
+#[tokio::test]
+async fn an_epoch_that_was_announced_is_not_used_again() {
+    let (log, outbox) = (log(), outbox(1));
+    let first = start(&log, &outbox, settings());
+    first.ready().await.unwrap();
+    first.shutdown(std::time::Duration::from_secs(10)).await.unwrap();
+    let mut announced = log.board().await.unwrap().primary.unwrap();
+    announced.epoch = 7;
+    log.announce(&announced).await.unwrap();
+    start(&log, &outbox, settings()).ready().await.unwrap();
+    assert_eq!(log.tail().await.unwrap().epoch, 8);
+}

@@ -1,0 +1,175 @@
+//! A node's database that is published from outside.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+use tipline_producer::{Outbox, OutboxError, SCHEMA};
+use tipline_proto::{Event, Hash};
+use tokio::sync::Notify;
+
+use super::DatabaseOutbox;
+use crate::Genesis;
+
+/// Longer than anything here takes; only a failing test waits that long.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A node in another language.
+struct Node {
+    dir: TempDir,
+    db: Connection,
+}
+
+fn genesis() -> Hash {
+    Hash::new(vec![7; 32]).unwrap()
+}
+
+impl Node {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Connection::open(dir.path().join("node.db")).unwrap();
+        db.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())).unwrap();
+        Self { dir, db }
+    }
+
+    fn installed() -> Self {
+        let node = Self::new();
+        node.db.execute_batch(SCHEMA).unwrap();
+        node.db
+            .execute(
+                "INSERT OR IGNORE INTO tipline_outbox_state (genesis) VALUES (?1)",
+                [genesis().as_ref()],
+            )
+            .unwrap();
+        node
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("node.db")
+    }
+
+    fn mark(&self, name: &str) {
+        let sql = "INSERT INTO tipline_outbox (kind, name) VALUES ('marked', ?1)";
+        self.db.execute(sql, [name]).unwrap();
+    }
+
+    fn open(&self) -> Result<(DatabaseOutbox, Arc<Notify>), OutboxError> {
+        let wake = Arc::new(Notify::new());
+        let outbox = DatabaseOutbox::open(&self.path(), &genesis(), Arc::clone(&wake))?;
+        Ok((outbox, wake))
+    }
+
+    fn refused(&self) -> String {
+        let error = self.open().unwrap_err();
+        assert!(matches!(error, OutboxError::Unusable { .. }), "{error:?}");
+        tipline_log::error_chain(&error)
+    }
+}
+
+fn marks(outbox: &mut DatabaseOutbox) -> Vec<String> {
+    let rows = outbox.read(0, usize::MAX, usize::MAX).unwrap();
+    let mark = |event| match event {
+        Event::Marked { name } => name.as_str().to_owned(),
+        other => panic!("{other:?}"),
+    };
+    rows.into_iter().map(|row| mark(row.event)).collect()
+}
+
+#[tokio::test]
+async fn what_the_node_commits_is_there_and_wakes_the_publisher() {
+    let node = Node::installed();
+    node.mark("0");
+    let (mut outbox, wake) = node.open().unwrap();
+    assert_eq!(marks(&mut outbox), ["0"]);
+    for count in 1..=20 {
+        node.mark(&count.to_string());
+        let seen = async {
+            while marks(&mut outbox).len() <= count {
+                wake.notified().await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, seen).await.expect("the commit was noticed");
+    }
+    assert_eq!(Genesis::in_database(&node.path()).unwrap().hash, genesis());
+}
+
+#[test]
+fn a_database_without_a_usable_outbox_is_refused_with_what_to_do() {
+    let missing = DatabaseOutbox::open("no/such.db".as_ref(), &genesis(), Arc::default());
+    let missing = missing.unwrap_err().to_string();
+    assert!(missing.contains("sqlite:no/such.db") && missing.contains("there is no such database"));
+
+    let node = Node::new();
+    node.db.execute_batch("CREATE TABLE accounts (id INTEGER)").unwrap();
+    assert!(node.refused().contains("it has no table tipline_outbox_state: install the outbox"));
+    node.db.execute_batch(SCHEMA).unwrap();
+    assert!(node.refused().contains("it belongs to no chain yet"));
+    let bind = "INSERT INTO tipline_outbox_state (genesis) VALUES (x'09')";
+    node.db.execute_batch(bind).unwrap();
+    let says = format!(
+        "the chain with genesis 09 (tipline_outbox_state), the log to the one with {}",
+        genesis()
+    );
+    assert!(node.refused().contains(&says), "{}", node.refused());
+    node.db.pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(())).unwrap();
+    assert!(node.refused().contains("PRAGMA journal_mode = WAL"));
+}
+
+#[test]
+fn one_publisher_at_a_time_by_whatever_name() {
+    let node = Node::installed();
+    let (first, _) = node.open().unwrap();
+    let other = node.dir.path().join("other.db");
+    std::os::unix::fs::symlink(node.path(), &other).unwrap();
+    let refused = DatabaseOutbox::open(&other, &genesis(), Arc::default()).unwrap_err().to_string();
+    assert!(refused.contains("another process publishes from it"), "{refused}");
+    drop(first);
+    node.open().unwrap();
+}
+
+#[test]
+fn a_publisher_that_is_ending_is_waited_for() {
+    let node = Node::installed();
+    let (first, _) = node.open().unwrap();
+    let second = std::thread::scope(|scope| {
+        let path = node.path();
+        let second = scope.spawn(move || node_open(&path));
+        drop(first);
+        second.join().unwrap()
+    });
+    second.unwrap();
+}
+
+fn node_open(path: &std::path::Path) -> Result<DatabaseOutbox, OutboxError> {
+    DatabaseOutbox::open(path, &genesis(), Arc::default())
+}
+
+#[test]
+fn a_database_that_was_replaced_is_not_read_for_ever() {
+    let node = Node::installed();
+    node.mark("1");
+    let (mut outbox, _) = node.open().unwrap();
+    assert_eq!(marks(&mut outbox), ["1"]);
+    fs::copy(node.path(), node.dir.path().join("copy.db")).unwrap();
+    fs::rename(node.dir.path().join("copy.db"), node.path()).unwrap();
+    let error = outbox.pending().unwrap_err();
+    assert!(error.to_string().contains("removed or replaced while it was open"), "{error}");
+    assert!(outbox.read(1, 9, 9).is_err() && outbox.trim(1).is_err());
+}
+
+#[test]
+fn a_payload_that_only_the_node_can_read_is_named() {
+    let node = Node::installed();
+    let refer = "INSERT INTO tipline_outbox (kind, hash, payload_ref, payload_hash, payload_length) \
+                 VALUES ('transaction_validated', x'01', 'shelf 4', zeroblob(32), 9)";
+    node.db.execute_batch(refer).unwrap();
+    let (mut outbox, _) = node.open().unwrap();
+    let refused = outbox.read(0, 9, 9).unwrap_err().to_string();
+    assert!(
+        refused.contains("row 1, whose payload is at shelf 4 that only the node can read"),
+        "{refused}"
+    );
+}
