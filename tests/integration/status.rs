@@ -212,6 +212,17 @@ async fn a_listing_that_nobody_reads_any_more_ends_early_and_well() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn settings_that_need_another_one_need_it_wherever_they_were_set() {
+    let site = Deployment::with_log("00").await;
+    fs::write(site.path("tipline.toml"), "[status]\nexpect-verify = '1d'\n").unwrap();
+    let refused = site.run("status").await;
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    assert!(refused.stderr.contains("--checks dir:/backup"), "{}", refused.stderr);
+    fs::write(site.path("tipline.toml"), "[status]\nchecks = 'dir:b'\n").unwrap();
+    assert_eq!(site.run("status --expect-verify 1d").await.status.code(), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_setting_for_the_log_does_not_shorten_an_archive() {
     let site = published().await;
     let run = site.tipline("retention --archive dir:a --confirm").env("TIPLINE_KEEP_FOR", "24h");
