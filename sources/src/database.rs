@@ -214,12 +214,16 @@ fn follow_notices(notices: &Receiver<()>, idle: Duration, wake: &Notify) {
     loop {
         pause = match notices.recv_timeout(pause) {
             Ok(()) => FIRST,
-            Err(RecvTimeoutError::Timeout) if pause < LAST => (pause * 4).min(idle),
-            Err(RecvTimeoutError::Timeout) => idle,
+            Err(RecvTimeoutError::Timeout) => longer(pause, idle),
             Err(RecvTimeoutError::Disconnected) => return,
         };
         wake.notify_one();
     }
+}
+
+/// The pause after one in which nothing was noticed.
+fn longer(pause: Duration, idle: Duration) -> Duration {
+    if pause < LAST { (pause * 4).min(idle) } else { idle }
 }
 
 /// Which file a path is.

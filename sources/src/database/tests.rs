@@ -11,7 +11,7 @@ use tipline_producer::{Outbox, OutboxError, SCHEMA};
 use tipline_proto::{Event, Hash};
 use tokio::sync::Notify;
 
-use super::DatabaseOutbox;
+use super::{DatabaseOutbox, FIRST, IDLE, LAST, UNWATCHED, longer};
 use crate::Genesis;
 
 /// Longer than anything here takes; only a failing test waits that long.
@@ -84,7 +84,10 @@ async fn what_the_node_commits_is_there_and_wakes_the_publisher() {
     node.mark("0");
     let (mut outbox, wake) = node.open().unwrap();
     assert_eq!(marks(&mut outbox), ["0"]);
-    for count in 1..=20 {
+    // Nothing else would wake it before the deadline.
+    node.mark("1");
+    tokio::time::timeout(DEADLINE, wake.notified()).await.expect("the commit was noticed");
+    for count in 2..=20 {
         node.mark(&count.to_string());
         let seen = async {
             while marks(&mut outbox).len() <= count {
@@ -94,6 +97,23 @@ async fn what_the_node_commits_is_there_and_wakes_the_publisher() {
         tokio::time::timeout(DEADLINE, seen).await.expect("the commit was noticed");
     }
     assert_eq!(Genesis::in_database(&node.path()).unwrap().hash, genesis());
+}
+
+/// A notification comes before the commit counts, and its fsync may take a second.
+#[test]
+fn rows_are_looked_for_several_times_after_a_notification() {
+    let pauses = |from, idle| {
+        let mut pauses = vec![from];
+        while *pauses.last().unwrap() != idle {
+            pauses.push(longer(*pauses.last().unwrap(), idle));
+        }
+        pauses
+    };
+    let after = pauses(FIRST, IDLE);
+    let until = after.iter().take(after.len() - 1).sum::<Duration>();
+    assert!(after.len() > 5 && until > LAST, "{after:?}");
+    assert!(pauses(FIRST, UNWATCHED).iter().all(|pause| *pause <= UNWATCHED));
+    assert_eq!((longer(IDLE, IDLE), longer(UNWATCHED, UNWATCHED)), (IDLE, UNWATCHED));
 }
 
 #[test]
