@@ -1,5 +1,6 @@
 //! The node's blocks as an outbox.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use tipline_sources::{
     BitcoinBlock, BlkSettings, BlockFormat, ContentHash, DatabaseOutbox, DirectorySettings,
     EthereumRlp, FileOutbox, Genesis,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::address::{Format, Source};
 use crate::output::report::{Failure, Sentence};
@@ -19,6 +20,15 @@ use crate::output::report::{Failure, Sentence};
 pub(crate) struct Opened {
     pub(crate) outbox: Box<dyn Outbox>,
     pub(crate) wake: Arc<Notify>,
+    /// What is wrong with the source, if it can tell.
+    pub(crate) failure: Option<watch::Receiver<Option<String>>>,
+}
+
+impl Opened {
+    fn of_files(outbox: FileOutbox, wake: Arc<Notify>) -> Self {
+        let failure = Some(outbox.failure());
+        Self { outbox: Box::new(outbox), wake, failure }
+    }
 }
 
 /// Opens it; may take a while where there are many files.
@@ -34,21 +44,25 @@ pub(crate) async fn open(
     }
     let wake = Arc::new(Notify::new());
     let waker = Arc::clone(&wake);
-    let open = move || -> Result<Box<dyn Outbox>, OutboxError> {
+    let open = move || -> Result<Opened, OutboxError> {
         let clock = system_clock();
         Ok(match source {
             Source::Directory { path: root, format } => {
                 let settings = DirectorySettings { root, index, genesis, tip_is_final };
-                Box::new(FileOutbox::directory(settings, read_as(format), clock, waker)?)
+                let outbox = FileOutbox::directory(settings, read_as(format), clock, waker)?;
+                Opened::of_files(outbox, wake)
             }
             Source::Blk(path) => {
-                Box::new(FileOutbox::blk(BlkSettings { path, index, genesis }, clock, waker)?)
+                let settings = BlkSettings { path, index, genesis };
+                Opened::of_files(FileOutbox::blk(settings, clock, waker)?, wake)
             }
-            Source::Sqlite(path) => Box::new(DatabaseOutbox::open(&path, &genesis, waker)?),
+            Source::Sqlite(path) => {
+                let outbox = Box::new(DatabaseOutbox::open(&path, &genesis, waker)?);
+                Opened { outbox, wake, failure: None }
+            }
         })
     };
-    let outbox = tokio::task::spawn_blocking(open).await??;
-    Ok(Opened { outbox, wake })
+    Ok(tokio::task::spawn_blocking(open).await??)
 }
 
 /// The genesis of the chain whose blocks are there; may take 2 s if they are just written.
@@ -86,6 +100,22 @@ mod tests {
     fn a_format_has_one_name() {
         for format in [Format::Content, Format::Bitcoin, Format::EthereumRlp] {
             assert_eq!(read_as(format).name(), format.to_string());
+        }
+    }
+}
+
+/// Tells the publisher what is wrong with the source, for ever.
+pub(crate) async fn tell(
+    producer: &Producer,
+    failure: Option<watch::Receiver<Option<String>>>,
+) -> Infallible {
+    let Some(mut failure) = failure else { return std::future::pending().await };
+    loop {
+        let now = failure.borrow_and_update().clone();
+        producer.set_source_failure(now);
+        // Nobody follows the source any more: what was said last stays.
+        if failure.changed().await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 }
