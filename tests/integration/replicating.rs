@@ -26,10 +26,14 @@ use crate::site::Site;
 
 /// A real replica of this site, as a process.
 fn replica(site: &Site, store: &str) -> Running {
+    replica_with(site, store, &[])
+}
+
+fn replica_with(site: &Site, store: &str, more: &[&str]) -> Running {
     let store = format!("sqlite:{}", site.file(store).display());
     let log = ["--log", &site.address, "--accept-shortfalls"];
     let flags = ["replica", "--name", "replica-1", "--store", &store];
-    Tipline::new(flags.into_iter().chain(log)).spawn()
+    Tipline::new(flags.into_iter().chain(log).chain(more.iter().copied())).spawn()
 }
 
 /// How far the store is; 0 before it is there.
@@ -352,7 +356,7 @@ async fn of_two_replicas_of_one_name_the_older_one_ends_and_says_why() {
     let (site, last) = finished_log(&nats, &mut rng, "names", "50").await;
     let older = replica(&site, "older.db");
     wait_for_store(&site, "older.db", last).await;
-    let newer = replica(&site, "newer.db");
+    let newer = replica_with(&site, "newer.db", &["--new"]);
     wait_for_store(&site, "newer.db", last).await;
     let ended = older.finish(Duration::from_secs(30)).await;
     assert_eq!(ended.status.code(), Some(2), "{}", ended.stderr);
