@@ -64,9 +64,13 @@ async fn an_archiver_checks_its_own_place_and_status_tells() {
     archiver.process.kill();
     archiver.process.wait(WITHIN).await;
     let mut archiver = site.tipline(&words).spawn();
+    // It has started, and read back what is there, once it archives something.
+    site.block("node", 9, b"after it");
+    site.publish("embedded:tipline.log.db", "dir:node/blocks", 9).await;
     site.status(&asks, |status| {
         let age = check(status, "drill").and_then(|check| check["age_ms"].as_u64());
-        is_well(status) && age.is_some_and(|age| age < 1_000)
+        let is_there = status["consumers"][0]["block"] == 9;
+        is_there && is_well(status) && age.is_some_and(|age| age < 1_000)
     })
     .await;
 

@@ -127,10 +127,11 @@ impl Archive {
     ) -> Result<Self, ArchiveError> {
         check_apart(&destination, &keys)?;
         destination.prepare().await?;
-        match Self::open(destination.clone(), keys.clone()).await {
-            Err(error @ ArchiveError::Corrupt { .. }) => return Err(error),
-            // As it is decided below.
-            Ok(_) | Err(_) => {}
+        // Nothing else is decided here.
+        if let Err(error @ ArchiveError::Corrupt { .. }) =
+            Self::open(destination.clone(), keys.clone()).await
+        {
+            return Err(error);
         }
         let bytes = descriptor::put(log, &keys.recipients())
             .map_err(|e| ArchiveError::BadSegment { what: e.to_string() })?;
