@@ -93,8 +93,8 @@ async fn digest_at(
     if let Some(digest) = digests.at(index) {
         return Ok(Some(digest));
     }
-    match log.entry(index).await {
-        Ok(entry) => Ok(Some(entry.digest)),
+    match log.head(index).await {
+        Ok(head) => Ok(Some(head.position.digest)),
         Err(LogError::OutOfRange { .. }) => Ok(None),
         Err(error) => Err(error),
     }
