@@ -114,8 +114,8 @@ async fn digest_at(
     if let Some(digest) = digests.at(index) {
         return Ok(Some(digest));
     }
-    match log.entry(index).await {
-        Ok(entry) => Ok(Some(entry.digest)),
+    match log.head(index).await {
+        Ok(head) => Ok(Some(head.position.digest)),
         Err(error) if error.is_retryable() => Err(error),
         // Trimmed away, or unreadable: that concerns this receipt, and no other.
         Err(_) => Ok(None),
