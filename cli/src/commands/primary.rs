@@ -112,6 +112,7 @@ pub(crate) async fn run(shared: &Shared, args: PrimaryArgs) -> Result<Exit, Fail
         ended = producer.ended() => Some(ended),
         () = stop.cancelled() => None,
         () = outbox::wake(&producer, opened.wake) => None,
+        () = outbox::report(&producer, opened.failure) => None,
         never = progress::show(|| line(&progress.borrow(), &backups.borrow(), &mut rate)) => match never {},
     };
     progress::done();

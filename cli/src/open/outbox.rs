@@ -10,7 +10,7 @@ use tipline_sources::{
     BitcoinBlock, BlkSettings, BlockFormat, ContentHash, DatabaseOutbox, DirectorySettings,
     EthereumRlp, FileOutbox, Genesis,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::address::{Format, Source};
 use crate::output::report::{Failure, Sentence};
@@ -19,6 +19,8 @@ use crate::output::report::{Failure, Sentence};
 pub(crate) struct Opened {
     pub(crate) outbox: Box<dyn Outbox>,
     pub(crate) wake: Arc<Notify>,
+    /// What is wrong with the node's files; `None` for a source without files.
+    pub(crate) failure: Option<watch::Receiver<Option<String>>>,
 }
 
 /// Opens it; may take a while where there are many files.
@@ -34,21 +36,25 @@ pub(crate) async fn open(
     }
     let wake = Arc::new(Notify::new());
     let waker = Arc::clone(&wake);
-    let open = move || -> Result<Box<dyn Outbox>, OutboxError> {
+    let open = move || -> Result<Opened, OutboxError> {
         let clock = system_clock();
-        Ok(match source {
+        let files = match source {
             Source::Directory { path: root, format } => {
                 let settings = DirectorySettings { root, index, genesis, tip_is_final };
-                Box::new(FileOutbox::directory(settings, read_as(format), clock, waker)?)
+                FileOutbox::directory(settings, read_as(format), clock, waker)?
             }
             Source::Blk(path) => {
-                Box::new(FileOutbox::blk(BlkSettings { path, index, genesis }, clock, waker)?)
+                FileOutbox::blk(BlkSettings { path, index, genesis }, clock, waker)?
             }
-            Source::Sqlite(path) => Box::new(DatabaseOutbox::open(&path, &genesis, waker)?),
-        })
+            Source::Sqlite(path) => {
+                let outbox = Box::new(DatabaseOutbox::open(&path, &genesis, waker)?);
+                return Ok(Opened { outbox, wake, failure: None });
+            }
+        };
+        let failure = Some(files.failure());
+        Ok(Opened { outbox: Box::new(files), wake, failure })
     };
-    let outbox = tokio::task::spawn_blocking(open).await??;
-    Ok(Opened { outbox, wake })
+    Ok(tokio::task::spawn_blocking(open).await??)
 }
 
 /// The genesis of the chain whose blocks are there; may take 2 s if they are just written.
@@ -67,6 +73,20 @@ fn read_as(format: Format) -> Box<dyn BlockFormat> {
         Format::Bitcoin => Box::new(BitcoinBlock),
         Format::EthereumRlp => Box::new(EthereumRlp),
     }
+}
+
+/// Lets the primary announce what is wrong with the node's files, for ever.
+pub(crate) async fn report(producer: &Producer, failure: Option<watch::Receiver<Option<String>>>) {
+    if let Some(mut failure) = failure {
+        loop {
+            let now = failure.borrow_and_update().clone();
+            producer.set_source_failure(now);
+            if failure.changed().await.is_err() {
+                break;
+            }
+        }
+    }
+    std::future::pending().await
 }
 
 /// Wakes the publisher whenever there is more in the outbox, for ever.
