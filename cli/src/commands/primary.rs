@@ -112,7 +112,7 @@ pub(crate) async fn run(shared: &Shared, args: PrimaryArgs) -> Result<Exit, Fail
         ended = producer.ended() => Some(ended),
         () = stop.cancelled() => None,
         () = outbox::wake(&producer, opened.wake) => None,
-        never = outbox::tell(&producer, opened.failure) => match never {},
+        () = outbox::report(&producer, opened.failure) => None,
         never = progress::show(|| line(&progress.borrow(), &backups.borrow(), &mut rate)) => match never {},
     };
     progress::done();

@@ -1,6 +1,5 @@
 //! The node's blocks as an outbox.
 
-use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -20,15 +19,8 @@ use crate::output::report::{Failure, Sentence};
 pub(crate) struct Opened {
     pub(crate) outbox: Box<dyn Outbox>,
     pub(crate) wake: Arc<Notify>,
-    /// What is wrong with the source, if it can tell.
+    /// What is wrong with the node's files; `None` for a source without files.
     pub(crate) failure: Option<watch::Receiver<Option<String>>>,
-}
-
-impl Opened {
-    fn of_files(outbox: FileOutbox, wake: Arc<Notify>) -> Self {
-        let failure = Some(outbox.failure());
-        Self { outbox: Box::new(outbox), wake, failure }
-    }
 }
 
 /// Opens it; may take a while where there are many files.
@@ -46,21 +38,21 @@ pub(crate) async fn open(
     let waker = Arc::clone(&wake);
     let open = move || -> Result<Opened, OutboxError> {
         let clock = system_clock();
-        Ok(match source {
+        let files = match source {
             Source::Directory { path: root, format } => {
                 let settings = DirectorySettings { root, index, genesis, tip_is_final };
-                let outbox = FileOutbox::directory(settings, read_as(format), clock, waker)?;
-                Opened::of_files(outbox, wake)
+                FileOutbox::directory(settings, read_as(format), clock, waker)?
             }
             Source::Blk(path) => {
-                let settings = BlkSettings { path, index, genesis };
-                Opened::of_files(FileOutbox::blk(settings, clock, waker)?, wake)
+                FileOutbox::blk(BlkSettings { path, index, genesis }, clock, waker)?
             }
             Source::Sqlite(path) => {
                 let outbox = Box::new(DatabaseOutbox::open(&path, &genesis, waker)?);
-                Opened { outbox, wake, failure: None }
+                return Ok(Opened { outbox, wake, failure: None });
             }
-        })
+        };
+        let failure = Some(files.failure());
+        Ok(Opened { outbox: Box::new(files), wake, failure })
     };
     Ok(tokio::task::spawn_blocking(open).await??)
 }
@@ -83,6 +75,20 @@ fn read_as(format: Format) -> Box<dyn BlockFormat> {
     }
 }
 
+/// Lets the primary announce what is wrong with the node's files, for ever.
+pub(crate) async fn report(producer: &Producer, failure: Option<watch::Receiver<Option<String>>>) {
+    if let Some(mut failure) = failure {
+        loop {
+            let now = failure.borrow_and_update().clone();
+            producer.set_source_failure(now);
+            if failure.changed().await.is_err() {
+                break;
+            }
+        }
+    }
+    std::future::pending().await
+}
+
 /// Wakes the publisher whenever there is more in the outbox, for ever.
 pub(crate) async fn wake(producer: &Producer, wake: Arc<Notify>) {
     let publisher = producer.waker();
@@ -100,22 +106,6 @@ mod tests {
     fn a_format_has_one_name() {
         for format in [Format::Content, Format::Bitcoin, Format::EthereumRlp] {
             assert_eq!(read_as(format).name(), format.to_string());
-        }
-    }
-}
-
-/// Tells the publisher what is wrong with the source, for ever.
-pub(crate) async fn tell(
-    producer: &Producer,
-    failure: Option<watch::Receiver<Option<String>>>,
-) -> Infallible {
-    let Some(mut failure) = failure else { return std::future::pending().await };
-    loop {
-        let now = failure.borrow_and_update().clone();
-        producer.set_source_failure(now);
-        // Nobody follows the source any more: what was said last stays.
-        if failure.changed().await.is_err() {
-            std::future::pending::<()>().await;
         }
     }
 }

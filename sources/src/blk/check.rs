@@ -25,7 +25,7 @@ pub(super) fn double_sha256(parts: &[&[u8]]) -> Digest32 {
 ///
 /// # Errors
 /// What is not as it must be, in words that follow "the block there".
-pub(super) fn check(block: &[u8]) -> Result<(), &'static str> {
+pub(crate) fn check(block: &[u8]) -> Result<(), &'static str> {
     let (header, body) = block.split_at_checked(HEADER).ok_or("has no whole header")?;
     if !has_proof_of_work(header) {
         return Err("has a header without proof of work");

@@ -52,6 +52,7 @@ mod wrong;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub(crate) use check::check as check_block;
 pub use end::{BlkBlock, BlkBlocks};
 use scan::BlkScan;
 use tipline_log::Clock;

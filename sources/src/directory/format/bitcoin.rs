@@ -4,6 +4,7 @@ use sha2::{Digest, Sha256};
 use tipline_proto::Hash;
 
 use super::{BlockFormat, BlockHeader};
+use crate::blk::check_block;
 
 /// The part of a block that its hash covers.
 const HEADER: usize = 80;
@@ -11,7 +12,8 @@ const HEADER: usize = 80;
 /// `bitcoin`: a file is a block as nodes exchange it, without a frame. Its hash is the double
 /// SHA-256 of the first 80 bytes, and bytes 4 to 36 are its parent's hash. Hashes are kept in
 /// the order of their bytes in the file; explorers print them reversed. The height is the one
-/// in the file's name: a header has none.
+/// in the file's name: a header has none. Proof of work, merkle root and witnesses are checked, so
+/// no part of a block is taken for one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BitcoinBlock;
 
@@ -32,8 +34,13 @@ impl BlockFormat for BitcoinBlock {
             );
             return Err(why.into());
         };
+        check_block(payload).map_err(|why| format!("the block {why}"))?;
         let hash = Hash::new(Sha256::digest(Sha256::digest(header)).to_vec())?;
         let parent = Hash::new(header[4..36].to_vec())?;
         Ok(BlockHeader { hash, parent: Some(parent) })
+    }
+
+    fn proves_whole(&self) -> bool {
+        true
     }
 }
