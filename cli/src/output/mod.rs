@@ -5,3 +5,4 @@ pub(crate) mod progress;
 pub(crate) mod report;
 pub(crate) mod telemetry;
 pub(crate) mod terminal;
+pub(crate) mod time;
