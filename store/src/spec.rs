@@ -72,7 +72,8 @@ pub trait Sink: Send + Debug {
 
     /// A bulk load begins: until it ends nobody reads it but through handles of its own, these may
     /// be kept waiting by [`Sink::apply`], and they may see a batch that failed for good. What is
-    /// durable, and whole, stays as it is. Twice is as once. A hint: a sink to which it makes no
+    /// durable, and whole, stays as it is. Handles for reading from before may keep it from beginning,
+    /// with a retryable error: close them first. Twice is as once. A hint: a sink to which it makes no
     /// difference leaves it out.
     ///
     /// # Errors

@@ -6,3 +6,4 @@ pub(crate) mod report;
 pub(crate) mod stdout;
 pub(crate) mod telemetry;
 pub(crate) mod terminal;
+pub(crate) mod time;

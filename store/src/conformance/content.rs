@@ -4,8 +4,8 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::Place;
 use super::history::History;
+use super::{Place, Subject};
 use crate::content::content_digest;
 
 /// Applies the history in all the ways to cut it that matter, each into a store of its own.
@@ -96,20 +96,22 @@ pub(super) fn proven_again(place: &Place) {
 /// During a bulk load, and after it, the store holds the same as without.
 pub(super) fn bulk_load(place: &Place) {
     let history = History::random_of(7, 200, 1000);
-    let mut subject = place.create();
-    subject.store.end_bulk_load().unwrap();
+    // Readers from before may keep it from beginning.
+    let Subject { mut store, mut model, reader } = place.create();
+    drop(reader);
+    store.end_bulk_load().unwrap();
     for (number, entries) in history.entries.chunks(25).enumerate() {
         match number % 4 {
-            0 => (0..2).for_each(|_| subject.store.begin_bulk_load().unwrap()),
-            2 => (0..2).for_each(|_| subject.store.end_bulk_load().unwrap()),
+            0 => (0..2).for_each(|_| store.begin_bulk_load().unwrap()),
+            2 => (0..2).for_each(|_| store.end_bulk_load().unwrap()),
             _ => {}
         }
-        subject.apply(entries);
-        // During it only handles of its own are promised anything.
-        let reader = subject.store.reader().unwrap();
-        subject.model.assert_is(&*reader, "in a bulk load, or after it");
+        store.apply(&model.batch(entries)).unwrap();
+        store.probe().unwrap();
+        model.assert_is(&*store.reader().unwrap(), "in a bulk load, or after it");
     }
-    subject.reopened(place).check("opened again");
+    let reader = store.reader().unwrap();
+    Subject { store, reader, model }.reopened(place).check("opened again");
 }
 
 pub(super) fn rolled_back(place: &Place) {

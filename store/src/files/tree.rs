@@ -46,8 +46,9 @@ impl Tree {
 
     /// For tests: as on a file system on which a flush of all of it tells everything.
     #[cfg(all(test, target_os = "linux"))]
-    pub(super) fn flush_all(&mut self) {
-        self.flush = Flush::always(&self.layout.staging()).unwrap();
+    pub(super) fn flush_all(&mut self) -> io::Result<()> {
+        self.flush = Flush::always(&self.layout.staging())?;
+        Ok(())
     }
 
     /// While it lives, what is replaced and removed can still be read.

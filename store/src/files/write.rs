@@ -110,8 +110,8 @@ impl FileStore {
 
     /// For tests: as on a file system on which a flush of all of it tells everything.
     #[cfg(all(test, target_os = "linux"))]
-    pub(crate) fn flush_all(&mut self) {
-        self.tree.flush_all();
+    pub(crate) fn flush_all(&mut self) -> std::io::Result<()> {
+        self.tree.flush_all()
     }
 
     fn layout(&self) -> &Layout {

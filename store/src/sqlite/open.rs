@@ -3,12 +3,12 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, TransactionBehavior};
 
 use super::error::store_error;
+use super::journal::{BUSY, Journal, WAL_BYTES};
 use super::lock;
 use super::presence::Files;
 use super::schema::{self, Role};
@@ -20,12 +20,8 @@ use crate::error::StoreError;
 const PAGE_BYTES: u32 = 8192;
 /// What a connection keeps in memory, in KiB: a common batch stays in it until it commits.
 const WRITER_CACHE_KIB: i64 = 16 << 10;
-/// Somebody else's transaction on the file is waited for this long.
-pub(super) const BUSY: Duration = Duration::from_secs(5);
 /// Most distinct statements that a connection prepares.
 const STATEMENTS: usize = 32;
-/// The WAL file is cut back to this after it was larger.
-pub(super) const WAL_BYTES: usize = 64 << 20;
 
 /// So much of the WAL is written again at a time.
 const REWRITE_BYTES: usize = 1 << 20;
@@ -311,15 +307,6 @@ fn set_up_writer(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update_and_check(None, "journal_size_limit", WAL_BYTES as i64, |_| Ok(()))?;
     connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     connection.pragma_update(None, "cell_size_check", true)
-}
-
-/// How SQLite keeps a transaction that is not complete apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Journal {
-    /// New pages go to the WAL, and later into the file: readers do not wait.
-    WriteAhead,
-    /// New pages go into the file, the old ones to the journal: what only grows is written once.
-    Rollback,
 }
 
 /// Switches, which waits for everybody who reads. What prevents a write-ahead log is no error for

@@ -6,7 +6,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::error::store_error;
-use super::open::Journal;
+use super::journal::Journal;
 use super::wal;
 use crate::disk::{Presence, with_suffix};
 use crate::error::StoreError;

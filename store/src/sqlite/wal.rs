@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use tracing::warn;
 
 use super::error::store_error;
-use super::open::{BUSY, WAL_BYTES};
+use super::journal::{BUSY, WAL_BYTES};
 use crate::batch::Batch;
 use crate::disk::{failed, with_suffix};
 use crate::error::StoreError;

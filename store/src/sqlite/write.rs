@@ -7,7 +7,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use tipline_proto::{Cursor, LogIdentity};
 
 use super::error::store_error;
-use super::open::{self, Journal, Opened, use_journal};
+use super::journal::Journal;
+use super::open::{self, Opened, use_journal};
 use super::presence::Files;
 use super::read::{SqliteReader, read_store};
 use super::rows::{write_cursor, write_entry, write_identity};

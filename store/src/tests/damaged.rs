@@ -114,8 +114,16 @@ fn is_of_no_account(name: &str) -> bool {
         || name.ends_with(".lock")
 }
 
-/// Judges a store that was damaged in this file. `at` is where it must be.
-fn judge(kind: &Kind, directory: &Path, name: &str, at: u64, digests: &BTreeMap<u64, String>) {
+/// Judges a store that was damaged in this file. `at` is where it must be, or before that if it is
+/// one of these files.
+fn judge(
+    logs: &[&str],
+    kind: &Kind,
+    directory: &Path,
+    name: &str,
+    at: u64,
+    digests: &BTreeMap<u64, String>,
+) {
     let named = |error: StoreError| {
         let says = error.to_string();
         assert!(says.contains(directory.to_str().unwrap()), "it does not say where: {says}");
@@ -135,7 +143,7 @@ fn judge(kind: &Kind, directory: &Path, name: &str, at: u64, digests: &BTreeMap<
     match content_digest(&*reader) {
         Err(error) => named(error),
         Ok(digest) if Some(&format!("{digest:?}")) == digests.get(&found) => {
-            let earlier = found < at && is_a(kind.logs);
+            let earlier = found < at && is_a(logs);
             assert!(found == at || earlier, "it is at {found}, and was at {at}, without a word");
         }
         // It shows by the digest.
@@ -176,7 +184,7 @@ fn harmed_while_closed(kind: &Kind, is_killed: bool) {
             // A directory that has no file is there too.
             fs::create_dir_all(directory.join("files/staging")).ok();
             harm.does(&directory.join(&name));
-            judge(kind, &directory, &name, model.cursor.position.index, &digests);
+            judge(kind.logs, kind, &directory, &name, model.cursor.position.index, &digests);
             fs::remove_dir_all(directory).unwrap();
         }
     }
@@ -209,7 +217,8 @@ fn harmed_while_open(kind: &Kind, which: impl Fn(&str, Harm) -> bool) {
                 continue;
             }
             drop(store);
-            judge(kind, home.path(), &name, model.cursor.position.index, &digests);
+            // What was acknowledged is there.
+            judge(&[], kind, home.path(), &name, model.cursor.position.index, &digests);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Reading a range of blocks while it is rolled back and written again.
 
+use std::array::IntoIter;
 use std::cell::RefCell;
+use std::iter::Cycle;
 
 use tipline_proto::{Cursor, Entry, Hash, Key, Label, TransactionId};
 
@@ -19,6 +21,8 @@ use crate::stored::{
 struct Raced {
     reader: Box<dyn StoreReader>,
     state: RefCell<(MemoryStore, Model, Vec<Vec<Entry>>)>,
+    /// How many batches come next, in turn: from ten blocks to six, to six again, to ten.
+    steps: RefCell<Cycle<IntoIter<usize, 3>>>,
     /// A block that it does not find, although it is there.
     lost: Option<u64>,
 }
@@ -26,7 +30,8 @@ struct Raced {
 impl Raced {
     fn step(&self) {
         let (store, model, batches) = &mut *self.state.borrow_mut();
-        if !batches.is_empty() {
+        let count = self.steps.borrow_mut().next().unwrap();
+        for _ in 0..count.min(batches.len()) {
             store.apply(&model.batch(&batches.remove(0))).unwrap();
         }
     }
@@ -86,8 +91,7 @@ impl StoreReader for Raced {
     }
 }
 
-/// Ten blocks; at each read of a block they are rolled back to six, and at the next they are ten
-/// again.
+/// Ten blocks, then six, other six, and ten again: after each read of a block it is another state.
 fn raced() -> Raced {
     let mut history = History::blocks(10, 5);
     let (mut store, mut model) = (MemoryStore::new(), Model::new(&log()));
@@ -103,7 +107,8 @@ fn raced() -> Raced {
         batches.push(history.entries[from + 1..].to_vec());
     }
     let reader = store.reader().unwrap();
-    Raced { reader, state: RefCell::new((store, model, batches)), lost: None }
+    let steps = RefCell::new([1, 2, 1].into_iter().cycle());
+    Raced { reader, state: RefCell::new((store, model, batches)), steps, lost: None }
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! Checkpoints as they are printed. The JSON is documented by `--json`'s users: keep stable.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 use tipline_backup::{CheckpointId, CheckpointRetention, Listed, Manifest};
 use tipline_ops::text::{count, number};
 use tipline_proto::Timestamp;
+
+use crate::output::time::shown;
 
 /// All of a set.
 pub(crate) fn list(
@@ -176,7 +177,5 @@ fn summary(manifest: &Manifest) -> Value {
 }
 
 fn time(time: Timestamp) -> String {
-    let since = Duration::from_micros(time.as_micros());
-    let time: SystemTime = UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH);
-    humantime::format_rfc3339_seconds(time).to_string()
+    shown(time, humantime::format_rfc3339_seconds)
 }

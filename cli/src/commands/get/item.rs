@@ -1,12 +1,12 @@
 //! What was found, as text and as JSON.
 
-use std::time::{Duration, UNIX_EPOCH};
-
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use tipline_ops::text::number;
 use tipline_proto::{Cursor, Key, Timestamp};
 use tipline_store::{StoredBlock, StoredMark, StoredProof, StoredRecord, StoredTransaction};
+
+use crate::output::time::shown;
 
 /// Fields in their order, and the bytes if there are some.
 pub(super) struct Item {
@@ -135,8 +135,7 @@ pub(super) fn cursor(place: &str, cursor: &Cursor, lowest: Option<u64>) -> Item 
 }
 
 fn committed(time: Timestamp) -> Value {
-    let time = UNIX_EPOCH + Duration::from_micros(time.as_micros());
-    humantime::format_rfc3339_micros(time).to_string().into()
+    shown(time, humantime::format_rfc3339_micros).into()
 }
 
 /// A key as it is typed.

@@ -1,15 +1,14 @@
 //! How backups are shown.
 
-use std::time::SystemTime;
-
 use serde_json::Value;
 use tipline_proto::Timestamp;
 
 use crate::output::report::{Failure, say};
+use crate::output::time::shown;
 
 /// A time as it is shown, and as `--time` takes it.
 pub(super) fn time(time: Timestamp) -> String {
-    humantime::format_rfc3339_micros(SystemTime::from(time)).to_string()
+    shown(time, humantime::format_rfc3339_micros)
 }
 
 /// The answer of a command, as text or as JSON.

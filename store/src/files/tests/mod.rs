@@ -37,7 +37,7 @@ mod flushing_all {
 
     fn open(directory: &Path) -> Result<Box<dyn Store>, StoreError> {
         let mut store = FileStore::open(directory.join("store"))?;
-        store.flush_all();
+        store.flush_all().unwrap();
         Ok(Box::new(store))
     }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::{created, files, place};
 use crate::conformance::history::{History, log};
 use crate::conformance::model::Model;
+use crate::error::StoreError;
 use crate::reader::ChainView;
 use crate::rocksdb::{RocksDbReader, RocksDbStore};
 use crate::spec::{Sink, Store};
@@ -67,4 +68,31 @@ fn what_rocksdb_writes_about_itself_is_bounded() {
     assert!(names.count() <= 5);
     assert!(files(&path, ".log").len() <= 2);
     assert_eq!(RocksDbReader::open(&path).unwrap().heights().unwrap(), None);
+}
+
+/// RocksDB has so many files to merge that it takes no more, and it stays so.
+#[test]
+fn a_write_that_is_held_up_for_long_is_told_and_succeeds_later() {
+    let (_directory, path) = place();
+    let (mut store, mut model) = (created(&path), Model::new(&log()));
+    let entries = History::blocks(20, 100).entries;
+    store.apply(&model.batch(&entries[..10])).unwrap();
+    let family = store.db().cf_handle("blocks").unwrap();
+    let options = [
+        ("level0_file_num_compaction_trigger", "1000"),
+        ("level0_slowdown_writes_trigger", "1"),
+        ("level0_stop_writes_trigger", "1"),
+    ];
+    store.db().set_options_cf(family, &options).unwrap();
+    store.db().flush_cf(family).unwrap();
+    store.be_impatient();
+    let batch = model.batch(&entries[10..]);
+    let error = store.apply(&batch).unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
+    let family = store.db().cf_handle("blocks").unwrap();
+    let options =
+        [("level0_slowdown_writes_trigger", "1000"), ("level0_stop_writes_trigger", "1000")];
+    store.db().set_options_cf(family, &options).unwrap();
+    store.apply(&batch).unwrap();
+    model.assert_is(&*store.reader().unwrap(), "when it is over");
 }
