@@ -222,10 +222,12 @@ impl Outbox for MemoryOutbox {
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
+    use proptest::prelude::*;
     use tipline_proto::Timestamp;
 
     use super::*;
     use crate::outbox::conformance::{self, Subject};
+    use crate::outbox::tests::room;
 
     impl Subject for MemoryOutbox {
         fn enqueue(&mut self, event: &Event) -> Result<u64, OutboxError> {
@@ -241,13 +243,21 @@ mod tests {
         }
     }
 
+    fn new() -> MemoryOutbox {
+        let now = AtomicU64::new(1);
+        let clock = Arc::new(move || Timestamp::from_micros(now.fetch_add(1, Ordering::SeqCst)));
+        MemoryOutbox::new(OutboxId::from_bytes([1; 16]), conformance::genesis(), clock)
+    }
+
     #[test]
     fn conforms() {
-        conformance::conforms(|| {
-            let now = AtomicU64::new(1);
-            let clock =
-                Arc::new(move || Timestamp::from_micros(now.fetch_add(1, Ordering::SeqCst)));
-            MemoryOutbox::new(OutboxId::from_bytes([1; 16]), conformance::genesis(), clock)
-        });
+        conformance::conforms(new);
+    }
+
+    proptest! {
+        #[test]
+        fn follows_the_rule(steps in room::steps()) {
+            room::follows_the_rule(&mut new(), &steps);
+        }
     }
 }

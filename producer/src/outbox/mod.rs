@@ -9,7 +9,7 @@ mod rocksdb;
 mod spec;
 #[cfg(feature = "sqlite")]
 mod sqlite;
-#[cfg(all(test, any(feature = "rocksdb", feature = "sqlite")))]
+#[cfg(test)]
 mod tests;
 
 #[cfg(feature = "rocksdb")]

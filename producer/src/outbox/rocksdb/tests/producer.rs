@@ -86,6 +86,24 @@ async fn with_small_limits_the_node_goes_on_for_ever() {
     goes_on_for_ever(move |event| commit(&small, event), publisher).await;
 }
 
+/// RocksDB locks its directory, so a node could not open it again.
+#[tokio::test]
+async fn after_a_shutdown_the_database_can_be_opened_again() {
+    let (log, node) = (log(3), Node::<SingleThreaded>::new());
+    let producer = start(&log, &node);
+    let sequence = commit(&node.outbox, &block(1, 0, 0)).unwrap();
+    producer.committed(sequence).logged().await.unwrap();
+    producer.shutdown(Duration::from_secs(10)).await.unwrap();
+    let node = node.reopen();
+    // While the log is away and something waits it is given up at the deadline.
+    log.set_available(false);
+    let producer = start(&log, &node);
+    let sequence = commit(&node.outbox, &block(2, 0, 0)).unwrap();
+    drop(producer.committed(sequence));
+    producer.shutdown(Duration::from_millis(100)).await.unwrap();
+    node.reopen();
+}
+
 #[tokio::test]
 async fn a_log_that_was_created_again_is_noticed() {
     let node = Node::<SingleThreaded>::new();

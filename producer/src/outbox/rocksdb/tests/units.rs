@@ -10,6 +10,7 @@ use tipline_proto::{Event, Label};
 use super::{BLOCKS, Node, commit};
 use crate::outbox::conformance::{self, Subject, block, proof, rollback};
 use crate::outbox::tests::histories::{Model, WINDOW, tries};
+use crate::outbox::tests::room;
 use crate::outbox::{Outbox, OutboxError};
 
 fn mark(name: &str) -> Event {
@@ -195,6 +196,11 @@ fn threads_enqueue_densely_and_in_the_order_of_their_commits() {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn units_follow_the_rule_of_what_fits(steps in room::steps()) {
+        room::follows_the_rule(&mut Node::<SingleThreaded>::new(), &steps);
+    }
 
     /// Each unit tries some events, and commits or does not.
     #[test]

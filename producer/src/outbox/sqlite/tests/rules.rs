@@ -8,6 +8,7 @@ use super::Node;
 use crate::outbox::OutboxError;
 use crate::outbox::conformance::{self, Subject, block};
 use crate::outbox::tests::histories::{Model, WINDOW, tries};
+use crate::outbox::tests::room;
 
 /// What a node in another language does.
 fn insert(conn: &Connection, event: &Event) -> rusqlite::Result<usize> {
@@ -33,6 +34,11 @@ fn insert(conn: &Connection, event: &Event) -> rusqlite::Result<usize> {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+
+    #[test]
+    fn triggers_follow_the_rule_of_what_fits(steps in room::steps()) {
+        room::follows_the_rule(&mut Node::new(), &steps);
+    }
 
     /// Each transaction tries some events, and commits or does not.
     #[test]
