@@ -154,8 +154,8 @@ fn a_wrong_value_is_an_error_with_its_line_and_its_key() {
         "wrong value for `log` in tipline.toml line 2: it must be text or a number, not a float"
     );
     assert_eq!(
-        refused("accept-shortfalls = \"yes\""),
-        "wrong value for `accept-shortfalls` in tipline.toml line 1: \
+        refused("[primary]\nfinal-blocks = \"yes\""),
+        "wrong value for `final-blocks` in tipline.toml line 2: \
          it must be true or false, not a string"
     );
     assert_eq!(
