@@ -4,7 +4,9 @@
 //! and says nothing about the others.
 
 use bytes::Bytes;
-use tipline_proto::{Announcement, ConsumerName, DecodeError, Lineage, Receipt};
+#[cfg(any(feature = "embedded", feature = "jetstream"))]
+use tipline_proto::Announcement;
+use tipline_proto::{ConsumerName, DecodeError, Lineage, Receipt};
 
 use crate::error::error_chain;
 use crate::spec::{Board, Unreadable};
@@ -31,7 +33,8 @@ pub(crate) fn read_receipt(
     Ok(receipt)
 }
 
-/// The announcement.
+/// The announcement. A log in memory has it as it is.
+#[cfg(any(feature = "embedded", feature = "jetstream"))]
 pub(crate) fn read_announcement(
     log: Lineage,
     place: &str,

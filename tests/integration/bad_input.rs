@@ -222,7 +222,7 @@ async fn a_backup_whose_store_is_gone_does_not_begin_again_unasked() {
     let mut backup = site.tipline(&format!("{words} --new")).spawn();
     let is_there = |status: &Value| {
         let consumer = &status["consumers"][0];
-        consumer["store"] == "sqlite:elsewhere.db" && consumer["block"] == 5
+        consumer["state"] == "well" && consumer["block"] == 5
     };
     site.status("--log embedded:tipline.log.db", is_there).await;
     stop(&mut backup).await;

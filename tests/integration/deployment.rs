@@ -100,11 +100,15 @@ impl Deployment {
 
     /// Lets a backup fill a store up to a height and ends it.
     pub(crate) async fn back_up(&self, log: &str, store: &str, height: u64) {
-        let words = format!("backup --name b --log {log} --store sqlite:{store}");
+        // A test that gives it another store means that.
+        let new = if self.path(store).exists() { "" } else { " --new" };
+        let words = format!("backup --name b --log {log} --store sqlite:{store}{new}");
         let mut backup = self.tipline(&words).spawn();
+        let place = format!("sqlite:{store}");
         let is_there = |status: &Value| {
             let consumers = status["consumers"].as_array().unwrap();
-            consumers.iter().any(|one| one["name"] == "b" && one["block"] == height)
+            let is_it = |one: &Value| one["name"] == "b" && one["store"] == place.as_str();
+            consumers.iter().any(|one| is_it(one) && one["block"] == height)
         };
         self.status(&format!("--log {log}"), is_there).await;
         stop(&mut backup).await;

@@ -96,6 +96,7 @@ async fn a_log_cut_off_within_a_batch_heals_by_itself() {
     let site = Site::new(&nats, "cut", &mut rng).await;
     let primary = site.primary("node.db", &["--rate", "200", "--payload", "1000"]);
     let replica = replica(&site);
+    site.wait_for_entries(10).await;
     for round in 0..cuts() {
         wait_for_all(&site).await;
         // What is committed meanwhile comes as a batch.
@@ -120,6 +121,7 @@ async fn a_log_cut_off_within_an_event_in_parts_heals_by_itself() {
     let site = Site::new(&nats, "parts", &mut rng).await;
     let primary = site.primary("node.db", &["--rate", "5", "--payload", "300000"]);
     let replica = replica(&site);
+    site.wait_for_entries(10).await;
     for round in 0..cuts() {
         wait_for_all(&site).await;
         nats.kill();
@@ -138,6 +140,7 @@ async fn a_stream_put_back_to_an_older_copy_heals_by_itself() {
     let site = Site::new(&nats, "older", &mut rng).await;
     let primary = site.primary("node.db", &["--rate", "200", "--payload", "1000"]);
     let replica = replica(&site);
+    site.wait_for_entries(10).await;
     wait_for_all(&site).await;
     nats.stop().await;
     let (stream, copy) = (stream(&nats, "older"), site.file("copy"));

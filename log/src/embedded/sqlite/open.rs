@@ -105,10 +105,11 @@ impl Database {
             let why = "the file cannot be written: check its permissions".to_owned();
             return Err(LogError::Unusable { place: place.to_owned(), why, source: None });
         }
-        if is_read_only && needs_shared_memory(&connection) {
+        let is_unchanging = is_read_only && needs_shared_memory(&connection);
+        if is_unchanging {
             connection = connect_unchanging(path, place)?;
         }
-        check_file(&connection, place)?;
+        check_file(&connection, place, is_unchanging)?;
         let identity = connection
             .query_row("SELECT contract, name, chain, genesis, lineage FROM log", [], |row| {
                 Ok(read_identity(row, place))
@@ -182,7 +183,7 @@ fn wait_for_lock(tries: i32) -> bool {
     LOCK_PAUSE.saturating_mul(tries.unsigned_abs()) < LOCK_LIMIT
 }
 
-fn check_file(connection: &Connection, place: &str) -> Result<(), LogError> {
+fn check_file(connection: &Connection, place: &str, is_unchanging: bool) -> Result<(), LogError> {
     let setting = |name: &str| {
         connection
             .pragma_query_value(None, name, |row| row.get::<_, i32>(0))
@@ -202,7 +203,8 @@ fn check_file(connection: &Connection, place: &str) -> Result<(), LogError> {
     let journal: String = connection
         .pragma_query_value(None, "journal_mode", |row| row.get(0))
         .map_err(|error| unusable(place, error))?;
-    if journal != "wal" {
+    // Of a file that cannot change SQLite says "delete", whatever the file says.
+    if journal != "wal" && !is_unchanging {
         return refuse(format!(
             "its journal mode is {journal}, not wal: someone changed it; PRAGMA journal_mode = wal changes it back"
         ));
