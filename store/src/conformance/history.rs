@@ -46,6 +46,8 @@ pub struct History {
     pub entries: Vec<Entry>,
     rng: StdRng,
     max_payload: usize,
+    /// Whether a few payloads are larger.
+    has_large: bool,
 }
 
 impl History {
@@ -57,7 +59,13 @@ impl History {
     /// An empty history of a log.
     pub fn of(log: &LogIdentity, seed: u64) -> Self {
         let rng = StdRng::seed_from_u64(seed);
-        Self { model: Model::new(log), entries: Vec::new(), rng, max_payload: 200 }
+        Self {
+            model: Model::new(log),
+            entries: Vec::new(),
+            rng,
+            max_payload: 200,
+            has_large: false,
+        }
     }
 
     /// Another writer with the same history so far.
@@ -81,7 +89,16 @@ impl History {
 
     /// One with payloads of up to this many bytes. From 1,000 on, a few have up to 20,000.
     pub fn random_of(seed: u64, count: usize, max_payload: usize) -> Self {
-        let mut history = Self { max_payload, ..Self::new(seed) };
+        Self { max_payload, has_large: max_payload >= SOME, ..Self::new(seed) }.grown(count)
+    }
+
+    /// One with payloads of up to this many bytes, and none that is larger.
+    pub(super) fn random_without_large(seed: u64, count: usize, max_payload: usize) -> Self {
+        Self { max_payload, ..Self::new(seed) }.grown(count)
+    }
+
+    fn grown(self, count: usize) -> Self {
+        let mut history = self;
         history.claim();
         while history.entries.len() < count {
             history.step();
@@ -127,7 +144,7 @@ impl History {
 
     /// Where payloads may be of some size, a few are large: a store may keep those elsewhere.
     fn length(&mut self) -> usize {
-        let is_large = self.max_payload >= SOME && self.rng.random_ratio(1, 12);
+        let is_large = self.has_large && self.rng.random_ratio(1, 12);
         self.rng.random_range(0..=if is_large { LARGE } else { self.max_payload })
     }
 

@@ -13,8 +13,6 @@ use crate::spec::Store;
 
 /// How large the payloads are at most: a few sectors and pages.
 const MAX_PAYLOAD: usize = 3000;
-/// Below what has large ones among it.
-const SMALL_PAYLOAD: usize = 999;
 
 /// What the marks of a child promise of its store.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -82,8 +80,8 @@ impl Expected {
     /// writes to its manifest while they fail, and if a power cut then keeps only some of what it
     /// had not flushed, it refuses to open the manifest: it says so, and the store is to be
     /// restored.
-    pub(super) fn small(seed: u64, count: usize) -> Self {
-        let entries = History::random_of(seed, count, SMALL_PAYLOAD).entries;
+    pub(super) fn without_large(seed: u64, count: usize) -> Self {
+        let entries = History::random_without_large(seed, count, MAX_PAYLOAD).entries;
         Self { entries, models: BTreeMap::from([(0, Model::new(&log()))]) }
     }
 

@@ -33,7 +33,7 @@ pub(in super::super) fn failing_writes(place: &Place) {
         place,
         recorder: &recorder,
         rng: StdRng::seed_from_u64(SEED),
-        expected: Expected::small(SEED, ENTRIES),
+        expected: Expected::without_large(SEED, ENTRIES),
         struck: 0,
         flushed_all: false,
         failed_to: false,
