@@ -46,8 +46,9 @@ impl Tree {
 
     /// For tests: as on a file system on which a flush of all of it tells everything.
     #[cfg(all(test, target_os = "linux"))]
-    pub(super) fn flush_all(&mut self) -> io::Result<()> {
-        self.flush = Flush::always(&self.layout.staging())?;
+    pub(super) fn flush_all(&mut self) -> Result<(), StoreError> {
+        self.flush = Flush::always(&self.layout.staging())
+            .map_err(|e| failed(&self.place, "opening its directory", e))?;
         Ok(())
     }
 

@@ -110,7 +110,7 @@ impl FileStore {
 
     /// For tests: as on a file system on which a flush of all of it tells everything.
     #[cfg(all(test, target_os = "linux"))]
-    pub(crate) fn flush_all(&mut self) -> std::io::Result<()> {
+    pub(crate) fn flush_all(&mut self) -> Result<(), StoreError> {
         self.tree.flush_all()
     }
 

@@ -37,7 +37,7 @@ mod flushing_all {
 
     fn open(directory: &Path) -> Result<Box<dyn Store>, StoreError> {
         let mut store = FileStore::open(directory.join("store"))?;
-        store.flush_all().unwrap();
+        store.flush_all()?;
         Ok(Box::new(store))
     }
 
