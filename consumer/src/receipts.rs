@@ -21,8 +21,8 @@ pub(crate) const EARLY: u32 = 20;
 /// How long a consumer that stops tries to send its last receipt. The next run repeats it.
 const LAST: Duration = Duration::from_secs(2);
 
-/// The task that sends receipts: the newest at once, a limited number per second on average at most, and
-/// repeated while nothing happens.
+/// The task that sends receipts: the newest at once, a limited number per second on average at
+/// most, and repeated while nothing happens.
 #[derive(Debug)]
 pub(crate) struct Receipts {
     task: JoinHandle<()>,

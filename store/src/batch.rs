@@ -7,8 +7,9 @@ use crate::error::StoreError;
 /// Entries in a row, verified, and the cursor after the last of them.
 #[derive(Debug, Clone)]
 pub struct Batch {
-    /// At least one entry and at most [`MAX_APPLY_EVENTS`](tipline_proto::limits::MAX_APPLY_EVENTS), in the order of the log, the first directly after the store's
-    /// cursor, none void, every one verified.
+    /// At least one entry and at most
+    /// [`MAX_APPLY_EVENTS`](tipline_proto::limits::MAX_APPLY_EVENTS), in the order of the log, the
+    /// first directly after the store's cursor, none void, every one verified.
     pub entries: Vec<Entry>,
     /// The cursor to commit with them. Block tip and proof tip are computed by the
     /// verification, so that they are the same in every kind of store.

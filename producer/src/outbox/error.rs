@@ -30,8 +30,9 @@ pub enum OutboxError {
     #[error(transparent)]
     TooLarge(#[from] PayloadTooLarge),
     /// As many events or bytes are not logged as may wait in the outbox. The log has been
-    /// unavailable for long, or, where rows stay until they are backed up, the backups. The event was not enqueued. Hold the commit back, or end without replication.
-    /// Continuing without the event leaves a gap that nothing can fill.
+    /// unavailable for long, or, where rows stay until they are backed up, the backups. The event
+    /// was not enqueued. Hold the commit back, or end without replication. Continuing without the
+    /// event leaves a gap that nothing can fill.
     #[error(
         "the outbox {place} is full: {events} events with {bytes} bytes are not logged (or not backed up, if it waits for that); see why the log does not take them"
     )]
