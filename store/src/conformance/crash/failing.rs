@@ -36,7 +36,7 @@ pub(in super::super) fn failing_writes(place: &Place) {
         rng: StdRng::seed_from_u64(seed),
         expected: Expected::random(seed, ENTRIES),
         struck: 0,
-        waited: 0,
+        stopped: 0,
         flushed_all: false,
         failed_to: false,
     };
@@ -52,7 +52,7 @@ pub(in super::super) fn failing_writes(place: &Place) {
         let chosen = (0..first).chain(later.into_iter().map(|at| first + at));
         let plan = |(number, at)| (number, Plan { kind, at: at + 1 });
         let plans: Vec<_> = chosen.enumerate().map(plan).collect();
-        (lab.struck, lab.waited) = (0, 0);
+        (lab.struck, lab.stopped) = (0, 0);
         for (batch, plans) in plans.chunks(PLANS).enumerate() {
             lab.run(&format!("{kind:?}-{batch}"), plans);
         }
@@ -60,9 +60,9 @@ pub(in super::super) fn failing_writes(place: &Place) {
         let struck = lab.struck;
         assert!(struck * 2 >= plans.len(), "{struck} of {} faults have come about", plans.len());
         match kind {
-            Kind::NoSpaceLasting => waits_for_space = lab.waited > 0,
+            Kind::NoSpaceLasting => waits_for_space = lab.stopped == 0,
             Kind::Quota if waits_for_space => {
-                assert!(lab.waited > 0, "it waits for space, and never for a quota");
+                assert_eq!(lab.stopped, 0, "it waits for space, and stops at a quota");
             }
             _ => {}
         }
@@ -81,8 +81,8 @@ struct Lab<'a> {
     rng: StdRng,
     expected: Expected,
     struck: usize,
-    /// How many faults a store said of that there is no space.
-    waited: usize,
+    /// How often a store stopped while it applied.
+    stopped: usize,
     /// A flush of the whole file system was seen, and one that failed.
     flushed_all: bool,
     failed_to: bool,
@@ -158,7 +158,7 @@ impl Lab<'_> {
             if let Event::Mark(text) = event {
                 Mark::parse(text).iter().for_each(|mark| promise.hear(mark));
                 counts = read_counts(text).unwrap_or(counts);
-                self.waited += usize::from(text.contains(" failed: NoSpace"));
+                self.stopped += usize::from(text.starts_with("apply failed: Failed"));
             }
             for (_, keep) in cuts.iter().filter(|(cut, _)| *cut == point) {
                 let _context = Context(format!("the power is cut after {}", disk.describe(event)));
