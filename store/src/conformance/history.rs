@@ -92,11 +92,6 @@ impl History {
         Self { max_payload, has_large: max_payload >= SOME, ..Self::new(seed) }.grown(count)
     }
 
-    /// One with payloads of up to this many bytes, and none that is larger.
-    pub(super) fn random_without_large(seed: u64, count: usize, max_payload: usize) -> Self {
-        Self { max_payload, ..Self::new(seed) }.grown(count)
-    }
-
     fn grown(self, count: usize) -> Self {
         let mut history = self;
         history.claim();

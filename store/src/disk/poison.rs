@@ -28,6 +28,12 @@ impl Poison {
         }
     }
 
+    /// Whether the handle is poisoned.
+    #[cfg(feature = "rocksdb")]
+    pub(crate) fn is_set(&self) -> bool {
+        self.why.is_some()
+    }
+
     /// Poisons the handle, and gives the error back.
     pub(crate) fn by(&mut self, error: StoreError) -> StoreError {
         let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();

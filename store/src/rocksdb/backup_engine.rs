@@ -156,7 +156,7 @@ fn run(from: &Path, engine: &Path) -> Result<u32, Unshared> {
         ColumnFamilyDescriptor::new(family.name(), options)
     };
     let families = FAMILIES.iter().map(quiet).chain([default_family()]);
-    let db = Db::open_cf_descriptors(&options(), from, families)?;
+    let db = Db::open_cf_descriptors(&options()?, from, families)?;
     let mut engine = BackupEngine::open(&BackupEngineOptions::new(engine)?, &Env::new()?)?;
     engine.create_new_backup_flush(&db, false)?;
     let newest = engine.get_backup_info().into_iter().map(|info| info.backup_id).max();

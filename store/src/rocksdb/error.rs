@@ -17,12 +17,20 @@ pub(super) fn store_error(place: &str, what: &str, error: Error) -> StoreError {
 
 /// A write found no space. RocksDB's kinds say less than its text, in which it puts its own word for
 /// this right after the kind, then what it was doing. Only these two places count: the rest is
-/// paths and the system's words. After an fsync that found no space nobody knows what is durable:
-/// that is a failure.
+/// paths and the system's words. For a quota it has no word of its own; the system's comes last.
+/// After an fsync that found no space nobody knows what is durable: that is a failure.
 fn is_full_text(text: &str) -> bool {
     let syncing = ["While fsync", "While fdatasync", "While sync"];
-    let doing = text.strip_prefix("IO error: No space left on device: ");
+    let doing = match text.strip_prefix("IO error: No space left on device: ") {
+        Some(doing) => Some(doing),
+        None => text.strip_prefix("IO error: ").filter(|_| is_quota_text(text)),
+    };
     doing.is_some_and(|doing| !syncing.iter().any(|what| doing.starts_with(what)))
+}
+
+/// As glibc and musl say it.
+fn is_quota_text(text: &str) -> bool {
+    text.ends_with(": Disk quota exceeded") || text.ends_with(": Quota exceeded")
 }
 
 /// Nothing was written, because what was written before is not in the files yet.
@@ -65,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_disk_is_told_by_rocksdb_and_not_by_a_path() {
+    fn a_full_disk_or_quota_is_told_by_its_error_and_not_by_a_path() {
         let full = "IO error: No space left on device: While appending to file: /a/1.log: \
             No space left on device";
         assert!(is_full_text(full));
@@ -78,6 +86,14 @@ mod tests {
         let named = "IO error: No space left on device: While appending to file: \
             /While fsync/1.log: No space left on device";
         assert!(is_full_text(named));
+        let quota = "IO error: While appending to file: /a/1.log: Disk quota exceeded";
+        assert!(is_full_text(quota));
+        assert!(is_quota_text(quota) && !is_quota_text(full));
+        let sync = "IO error: While fdatasync: /a/1.log: Disk quota exceeded";
+        assert!(!is_full_text(sync));
+        let elsewhere = "IO error: While appending to file: \
+            /a: Disk quota exceeded/1.log: Input/output error";
+        assert!(!is_full_text(elsewhere));
     }
 
     #[test]

@@ -15,6 +15,8 @@ use crate::error::StoreError;
 pub(super) enum Contents {
     /// Nothing yet, or what is left of an attempt to make a store that did not end.
     Nothing,
+    /// Likewise, and its list of files is not whole.
+    Torn,
     Store,
 }
 
@@ -39,11 +41,17 @@ pub(super) fn inspect(directory: &Path, place: &str) -> Result<Contents, StoreEr
             Err(StoreError::unusable(place, why, None))
         };
     }
-    let families = Db::list_cf(&Options::default(), directory).map_err(|e| {
-        let why = "it is not a RocksDB directory, or its manifest is damaged: give another path, \
-            or restore it from another copy";
-        StoreError::unusable(place, why, Some(Box::new(e)))
-    })?;
+    let families = match Db::list_cf(&Options::default(), directory) {
+        Ok(families) => families,
+        Err(_) if names.iter().all(|name| has_no_rows(directory, name)) => {
+            return Ok(Contents::Torn);
+        }
+        Err(e) => {
+            let why = "it is not a RocksDB directory, or its manifest is damaged: give another \
+                path, or restore it from another copy";
+            return Err(StoreError::unusable(place, why, Some(Box::new(e))));
+        }
+    };
     let versions: Vec<_> =
         families.iter().filter_map(|family| family.strip_prefix(MARKER)).collect();
     match versions[..] {
@@ -77,6 +85,13 @@ fn names(directory: &Path) -> io::Result<BTreeSet<String>> {
 fn is_of_the_beginning(name: &str) -> bool {
     let begins = |start: &&str| name.starts_with(start);
     ["LOCK", "IDENTITY", "LOG", "MANIFEST-"].iter().any(begins) || name.ends_with(".dbtmp")
+}
+
+/// A file that RocksDB makes before it is given anything to keep.
+fn has_no_rows(directory: &Path, name: &str) -> bool {
+    let is_empty = || fs::metadata(directory.join(name)).is_ok_and(|found| found.len() == 0);
+    let is_frame = name == "CURRENT" || name.starts_with("OPTIONS-") || is_of_the_beginning(name);
+    is_frame || (name.ends_with(".log") && is_empty())
 }
 
 /// Some of a store's families, and nothing in them: it was not made to the end.

@@ -12,6 +12,7 @@ mod presence;
 mod read;
 mod reopen;
 mod rows;
+mod shared;
 mod snapshot;
 #[cfg(test)]
 mod tests;

@@ -23,38 +23,49 @@ const CACHE_BYTES: usize = 32 << 20;
 const BUFFER_BYTES: usize = 96 << 20;
 /// The write-ahead log, before rows are written to files so that its beginning can go. To open
 /// the store is to read it.
-const LOG_BYTES: u64 = 64 << 20;
+pub(super) const LOG_BYTES: u64 = 64 << 20;
 /// Table and blob files that are open at once.
 const OPEN_FILES: i32 = 512;
-/// The manifest is rewritten, shorter, from this size on.
-const MANIFEST_BYTES: usize = 8 << 20;
-const MANIFEST_STEP_BYTES: usize = 64 << 10;
+/// The manifest is written anew, whole, each time that it changes, and `CURRENT` names it only then.
+/// One that is added to may be left with a record that is there in part, by a power cut or a failed
+/// fsync, and RocksDB opens no directory whose manifest is so. RocksDB 10 does it from a size on,
+/// RocksDB 11 from a growth on.
+const MANIFEST_BYTES: usize = 1;
+const MANIFEST_GROWTH: &str = "max_manifest_space_amp_pct=0";
 /// What RocksDB writes about itself, human-readable: the newest files and their size.
 const INFO_FILES: usize = 4;
 const INFO_BYTES: usize = 4 << 20;
 /// Files are carried to the medium while they are written, not all at their end.
 const SYNC_BYTES: u64 = 1 << 20;
 
-/// A store's directory, opened. Fields are dropped in their order: first RocksDB is closed.
-#[derive(Debug)]
-pub(super) struct Database {
-    pub(super) db: Db,
-    _lock: DirectoryLock,
+/// Takes the directory for the one writer; makes it if there is none. Its path by its one name.
+pub(super) fn acquire(path: &Path, place: &str) -> Result<(PathBuf, DirectoryLock), StoreError> {
+    let path = make(path, place)?;
+    match DirectoryLock::acquire(&path) {
+        Some(lock) => Ok((path, lock)),
+        None => Err(StoreError::InUse { place: place.to_owned() }),
+    }
 }
 
-/// Opens the directory for the one writer; makes it if there is none.
-pub(super) fn for_writing(path: &Path, place: &str) -> Result<Database, StoreError> {
-    let path = make(path, place)?;
-    let in_use = || StoreError::InUse { place: place.to_owned() };
-    let lock = DirectoryLock::acquire(&path).ok_or_else(in_use)?;
-    let found = inspect(&path, place)?;
-    clear(&path).map_err(|e| {
+/// Opens the directory for the one writer, who has taken it.
+pub(super) fn for_writing(path: &Path, place: &str, log_bytes: u64) -> Result<Db, StoreError> {
+    let found = inspect(path, place)?;
+    clear(path).map_err(|e| {
         let why = "a copy of it that was not finished cannot be removed: check the permissions";
         StoreError::unusable(place, why, Some(Box::new(e)))
     })?;
-    let mut options = options();
-    if found == Contents::Nothing {
-        make_private(&path).map_err(|e| {
+    let mut options = options().map_err(|e| opening(place, "setting its options", e))?;
+    options.set_max_total_wal_size(log_bytes);
+    if found == Contents::Torn {
+        // While families are added to it, the list is not written anew each time. It has nothing else.
+        remove_torn(path).map_err(|e| {
+            let why = "what is left of an attempt to make it cannot be removed: remove the \
+                directory, there is nothing in it";
+            StoreError::unusable(place, why, Some(Box::new(e)))
+        })?;
+    }
+    if found != Contents::Store {
+        make_private(path).map_err(|e| {
             let why = "its permissions cannot be set: use a directory of your own";
             StoreError::unusable(place, why, Some(Box::new(e)))
         })?;
@@ -67,29 +78,31 @@ pub(super) fn for_writing(path: &Path, place: &str) -> Result<Database, StoreErr
     let cache = Cache::new_lru_cache(CACHE_BYTES);
     let families = marked.iter().chain(others).map(|family| family.descriptor(&cache));
     let families: Vec<_> = families.chain([default_family()]).collect();
-    let fail = |what: &str, error: Error| {
-        if is_locked(&error) { in_use() } else { opening(place, what, error) }
+    let fail = |what: &str, error: Error| match is_locked(&error) {
+        true => StoreError::InUse { place: place.to_owned() },
+        false => opening(place, what, error),
     };
-    let mut db = Db::open_cf_descriptors(&options, &path, families)
+    let mut db = Db::open_cf_descriptors(&options, path, families)
         .map_err(|e| fail("opening the directory", e))?;
-    if found == Contents::Nothing {
+    if found != Contents::Store {
         let descriptor = marker.options(&cache);
         db.create_cf(marker.name(), &descriptor).map_err(|e| fail("making the families", e))?;
     }
-    Ok(Database { db, _lock: lock })
+    Ok(db)
 }
 
 /// Opens the directory as it is now, for reading, beside the writer. RocksDB writes
 /// nothing then, and takes no lock.
 pub(super) fn for_reading(path: &Path, place: &str) -> Result<Db, StoreError> {
-    if inspect(path, place)? == Contents::Nothing {
+    if inspect(path, place)? != Contents::Store {
         let why = "it is empty: let a replica or a backup write it first";
         return Err(StoreError::unusable(place, why, None));
     }
     let cache = Cache::new_lru_cache(CACHE_BYTES);
     let families = FAMILIES.iter().map(|family| family.descriptor(&cache));
     let families = families.chain([default_family()]);
-    Db::open_cf_descriptors_read_only(&options(), path, families, false)
+    options()
+        .and_then(|options| Db::open_cf_descriptors_read_only(&options, path, families, false))
         .map_err(|e| opening(place, "opening the directory", e))
 }
 
@@ -111,8 +124,12 @@ pub(super) fn default_family() -> ColumnFamilyDescriptor {
     ColumnFamilyDescriptor::new(DEFAULT, Options::default())
 }
 
-pub(super) fn options() -> Options {
-    let mut options = Options::default();
+/// How the directory is opened.
+///
+/// # Errors
+/// RocksDB does not know one of them.
+pub(super) fn options() -> Result<Options, Error> {
+    let mut options = Options::default().get_options_from_string(MANIFEST_GROWTH)?;
     options.set_paranoid_checks(true);
     // A write that a crash cut off is left out with everything after it. The log of the writes must be
     // there, all of it, and may not be shorter than it was.
@@ -123,18 +140,30 @@ pub(super) fn options() -> Options {
     // a power cut would leave what it refuses to open.
     options.set_atomic_flush(true);
     options.set_db_write_buffer_size(BUFFER_BYTES);
-    options.set_max_total_wal_size(LOG_BYTES);
     options.set_max_open_files(OPEN_FILES);
     options.set_max_background_jobs(2);
     options.set_max_manifest_file_size(MANIFEST_BYTES);
-    options.set_manifest_preallocation_size(MANIFEST_STEP_BYTES);
     options.set_bytes_per_sync(SYNC_BYTES);
     options.set_keep_log_file_num(INFO_FILES);
     options.set_max_log_file_size(INFO_BYTES);
     options.set_stats_dump_period_sec(0);
     options.set_stats_persist_period_sec(0);
     options.set_skip_stats_update_on_db_open(true);
-    options
+    Ok(options)
+}
+
+/// The binding has it from 0.25 on, with RocksDB 11, and then this is not called: a method of the
+/// type comes before one of a trait.
+trait OptionsOfRocksDb10: Sized {
+    #[allow(dead_code, reason = "the oldest binding that is allowed needs it")]
+    fn get_options_from_string(&mut self, options: &str) -> Result<Options, Error>;
+}
+
+impl OptionsOfRocksDb10 for Options {
+    /// RocksDB 10 has no such option.
+    fn get_options_from_string(&mut self, _options: &str) -> Result<Options, Error> {
+        Ok(self.clone())
+    }
 }
 
 /// The directory, by its one name; makes it, for its owner only, if there is none. Its name is
@@ -187,6 +216,18 @@ fn make_private(directory: &Path) -> io::Result<()> {
     #[cfg(not(unix))]
     let _ = directory;
     Ok(())
+}
+
+/// Removes what keeps RocksDB from making a directory anew. It has no rows.
+fn remove_torn(directory: &Path) -> io::Result<()> {
+    for file in fs::read_dir(directory)? {
+        let path = file?.path();
+        if path.extension().is_some_and(|extension| extension == "log") {
+            fs::remove_file(path)?;
+        }
+    }
+    // Last: without it nobody can tell any more what this was.
+    fs::remove_file(directory.join("CURRENT"))
 }
 
 /// An error while opening: most often it is not a store at all, or cannot be written.

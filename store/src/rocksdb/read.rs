@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use tipline_proto::{Cursor, Hash, Key, Label, TransactionId};
 
-use super::open::{self, Database};
+use super::open;
 use super::reopen::ReopeningReader;
+use super::shared::SharedDatabase;
 use super::view::View;
 use crate::error::StoreError;
 use crate::reader::{ChainView, StoreReader};
@@ -32,7 +33,7 @@ pub struct RocksDbReader {
 
 enum Source {
     /// Of this process: the writer's.
-    Shared(Arc<Database>),
+    Shared(Arc<SharedDatabase>),
     ByPath(RefCell<ReopeningReader>),
 }
 
@@ -50,7 +51,7 @@ impl RocksDbReader {
         Ok(reader)
     }
 
-    pub(super) fn shared(database: Arc<Database>, place: String) -> Self {
+    pub(super) fn shared(database: Arc<SharedDatabase>, place: String) -> Self {
         Self { place, source: Source::Shared(database) }
     }
 
@@ -65,7 +66,7 @@ impl RocksDbReader {
     /// All that one call reads, it reads in one state of the store.
     fn read<T>(&self, read: impl Fn(&View<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
         match &self.source {
-            Source::Shared(database) => read(&View::new(&database.db, &self.place)),
+            Source::Shared(database) => database.read(read),
             Source::ByPath(reopening) => reopening.borrow_mut().read(read),
         }
     }

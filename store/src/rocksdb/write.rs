@@ -1,5 +1,6 @@
 //! The one writer: a batch is one synced write.
 
+use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -10,11 +11,12 @@ use tipline_proto::{Cursor, LogIdentity};
 
 use super::error::{is_stall, store_error};
 use super::families::Family;
-use super::open::{self, Database};
+use super::open;
 use super::presence::Files;
 use super::read::RocksDbReader;
+use super::shared::SharedDatabase;
 use super::snapshot::RocksDbSnapshot;
-use super::view::View;
+use super::view::{Db, View};
 use super::{batch, rows};
 use crate::batch::Batch;
 use crate::changes::Changes;
@@ -31,6 +33,8 @@ const STALL: Duration = Duration::from_millis(1);
 const STALLS: usize = 100;
 /// For so long it is tried by itself. After that somebody is to know.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// While there is no space it is opened again so often: that reads the log.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// A store in a RocksDB directory, for large payloads and for those who run RocksDB anyway.
 ///
@@ -69,15 +73,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 ///   instant leaves all of it or nothing. What is damaged at the end of RocksDB's write-ahead log
 ///   looks the same as a write that was cut off, and is left out with everything after it; then the
 ///   store is as after an earlier batch, and asks the log for the rest again.
-/// - A power cut is survived where a file's new length is durable only with what it covers: on ext4
-///   with `data=ordered`, which is its default, XFS, Btrfs and ZFS. RocksDB reads its list of files
-///   (`MANIFEST`) so: elsewhere, as on ext4 with `data=writeback`, a power cut while a file is
-///   being added to the list can leave a directory that RocksDB refuses to open as corrupt.
-///   Nothing wrong is read then; restore it, or fill it again from the log.
-/// - After a failed write the handle is poisoned. A full disk is different: RocksDB then gives
-///   up its log, looks every 5 s whether at least 32 MiB are free, writes what it has in memory
-///   to new files, and continues. Until then each batch is refused with [`StoreError::NoSpace`], and
-///   reading continues. A disk quota that is used up is a failed write.
+/// - RocksDB's list of files (`MANIFEST`) is written anew, whole, each time that it changes, and
+///   fsynced before `CURRENT` names it. One that is added to can be left with part of a record, by a
+///   power cut or a failed fsync, and RocksDB would refuse to open the directory.
+/// - After a failed write the handle is poisoned, and RocksDB does nothing more in the background.
+///   A full disk is different, and so is a disk quota that is used up. The batch is refused with
+///   [`StoreError::NoSpace`]; with the next one, at most every 5 s, the directory is closed and opened
+///   again, from what is on the medium. That needs space for what is in the log. While it has none,
+///   batches are refused, and reading continues; for the time of opening it waits.
 /// - Before each batch, and when it is probed, it checks that the directory still has its name, and
 ///   `CURRENT`, `LOCK` and the newest log of writes, which must not be shorter than it was: RocksDB
 ///   itself would notice only when it makes its next file. Files of rows that are removed meanwhile
@@ -86,7 +89,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 ///   with [`StoreError::Unavailable`], and can be tried again: nothing of it was written.
 /// - What is in files has checksums, payloads included, and each read checks them.
 /// - Readers of the writer share its memory. Each read is of one state between two batches, and
-///   waits for nobody. They keep the directory open, and locked, until the last of them is gone.
+///   waits for nobody. They keep the directory open, and locked, until the last of them is gone. If
+///   the writer failed they do so no longer than it: then they refuse, and it can be opened again.
 ///   For readers by path, in any process, see [`RocksDbReader`].
 /// - There is one writer: it holds an advisory lock on the directory, and RocksDB's on `LOCK` in it.
 /// - A new directory, or an empty one, becomes one for its owner only (0700); files in it have no
@@ -106,13 +110,26 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct RocksDbStore {
     place: String,
-    database: Arc<Database>,
+    database: Arc<SharedDatabase>,
     files: Files,
     identity: Option<StoreIdentity>,
     cursor: Option<Cursor>,
     poison: Poison,
+    /// RocksDB stopped for want of space, and is to be opened again.
+    stopped: Option<Stopped>,
     /// How long a write may be held up.
     patience: Duration,
+}
+
+#[derive(Debug)]
+struct Stopped {
+    /// What it said.
+    why: String,
+    /// When to open it again, at the earliest.
+    until: Instant,
+    /// Where the write that was refused would have brought it. It may be whole in the log: RocksDB
+    /// also refuses what it has logged, if it finds no space to write that down.
+    refused: Option<Cursor>,
 }
 
 impl RocksDbStore {
@@ -124,13 +141,17 @@ impl RocksDbStore {
     /// directory is something else, of another version, or cannot be written: it is not changed;
     /// [`StoreError::NoSpace`] if there is no space for what opening writes.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
-        let place = open::place(path.as_ref());
-        let database = open::for_writing(path.as_ref(), &place)?;
-        let view = View::new(&database.db, &place);
-        let (identity, cursor) = (view.identity()?, view.cursor()?);
-        drop(view);
-        let files =
-            Files::of(database.db.path()).map_err(|e| failed(&place, "looking at its files", e))?;
+        Self::open_with(path.as_ref(), open::LOG_BYTES)
+    }
+
+    /// With rows written to files when the log has so many bytes. For tests: what is done once for
+    /// many batches, done for a few.
+    pub(crate) fn open_with(path: &Path, log_bytes: u64) -> Result<Self, StoreError> {
+        let place = open::place(path);
+        let database = SharedDatabase::open(path, &place, log_bytes)?;
+        let (identity, cursor) = database.read(|view| Ok((view.identity()?, view.cursor()?)))?;
+        let files = Files::of(database.path());
+        let files = files.map_err(|e| failed(&place, "looking at its files", e))?;
         Ok(Self {
             place,
             database: Arc::new(database),
@@ -138,6 +159,7 @@ impl RocksDbStore {
             identity,
             cursor,
             poison: Poison::default(),
+            stopped: None,
             patience: PATIENCE,
         })
     }
@@ -150,45 +172,112 @@ impl RocksDbStore {
 
     /// For tests: to look into it, and to damage it.
     #[cfg(test)]
-    pub(crate) fn db(&self) -> &super::view::Db {
-        &self.database.db
+    pub(crate) fn with_db<T>(&self, work: impl FnOnce(&Db) -> T) -> T {
+        self.database.with(|db| Ok(work(db))).unwrap()
     }
 
-    fn view(&self) -> View<'_> {
-        View::new(&self.database.db, &self.place)
-    }
-
-    /// Writes all of it, or nothing. On `Ok` it is on the medium.
+    /// Writes all of it, or nothing. On `Ok` it is on the medium, and the store is at `after`.
     fn write(
-        &self,
+        &mut self,
         what: &str,
-        rows: impl Fn() -> Result<WriteBatch, StoreError>,
+        after: &Cursor,
+        rows: impl Fn(&View<'_>) -> Result<WriteBatch, StoreError>,
     ) -> Result<(), StoreError> {
-        let begun = Instant::now();
-        loop {
-            match self.database.db.write_opt(rows()?, &open::durable()) {
-                Ok(()) => return Ok(()),
-                Err(e) if is_stall(&e) && begun.elapsed() < self.patience => self.wait_for_memory(),
-                Err(e) if is_stall(&e) => {
-                    let (place, source) = (self.place.clone(), Some(Box::new(e) as Box<_>));
-                    return Err(StoreError::Unavailable { place, source });
+        let (place, patience) = (&self.place, self.patience);
+        let written = self.database.with(|db| {
+            let begun = Instant::now();
+            loop {
+                let view = View::new(db, place);
+                let mut write = rows(&view)?;
+                batch::touch_all(&view, &mut write)?;
+                drop(view);
+                match db.write_opt(write, &open::durable()) {
+                    Ok(()) => return Ok(()),
+                    Err(e) if is_stall(&e) && begun.elapsed() < patience => wait_for_memory(db),
+                    Err(e) if is_stall(&e) => {
+                        let (place, source) = (place.clone(), Some(Box::new(e) as Box<_>));
+                        return Err(StoreError::Unavailable { place, source });
+                    }
+                    Err(e) => return Err(store_error(place, what, e)),
                 }
-                Err(e) => return Err(store_error(&self.place, what, e)),
             }
-        }
+        });
+        written.map_err(|error| {
+            let error = self.failed(error);
+            if let Some(stopped) = &mut self.stopped {
+                stopped.refused = Some(after.clone());
+            }
+            error
+        })
     }
 
-    /// Rows that are in the log only are bounded; beyond that they must be in files first.
-    fn wait_for_memory(&self) {
-        let is_held =
-            |property: &str| matches!(self.database.db.property_int_value(property), Ok(Some(1..)));
-        for _ in 0..STALLS {
-            if !is_held("rocksdb.is-write-stopped") && !is_held("rocksdb.actual-delayed-write-rate")
-            {
-                return;
-            }
-            thread::sleep(STALL);
+    /// Takes an error in, and gives it back. After one that is final nothing more is written, not by
+    /// what RocksDB does in the background either.
+    fn failed(&mut self, error: StoreError) -> StoreError {
+        if self.stopped.is_none() && matches!(error, StoreError::NoSpace { .. }) {
+            let why = error.source().map(ToString::to_string).unwrap_or_default();
+            self.stopped = Some(Stopped { why, until: Instant::now(), refused: None });
         }
+        let error = self.poison.unless_retryable(error);
+        if self.poison.is_set() {
+            // Once it is closed there is nothing to end.
+            let end = |db: &Db| {
+                db.cancel_all_background_work(false);
+                Ok(())
+            };
+            self.database.with(end).ok();
+        }
+        error
+    }
+
+    /// Opens it again if RocksDB stopped for want of space.
+    fn resume(&mut self) -> Result<(), StoreError> {
+        self.try_to_resume().map_err(|error| self.failed(error))
+    }
+
+    fn try_to_resume(&mut self) -> Result<(), StoreError> {
+        let Some(stopped) = &mut self.stopped else { return Ok(()) };
+        if Instant::now() < stopped.until {
+            let (place, source) = (self.place.clone(), Some(stopped.why.clone().into()));
+            return Err(StoreError::NoSpace { place, source });
+        }
+        stopped.until = Instant::now() + PAUSE;
+        let reopened = self.database.reopen(self.cursor.as_ref());
+        // An attempt that failed may have cut the end of the log off, too.
+        self.files = Files::of(self.database.path())
+            .map_err(|e| failed(&self.place, "looking at its files", e))?;
+        reopened?;
+        let (identity, cursor) =
+            self.database.read(|view| Ok((view.identity()?, view.cursor()?)))?;
+        let refused = self.stopped.take().and_then(|stopped| stopped.refused);
+        if cursor != self.cursor && cursor != refused {
+            let what = "it is not where it was, opened again after there was no space: somebody \
+                else has changed it"
+                .to_owned();
+            return Err(StoreError::Failed { place: self.place.clone(), what, source: None });
+        }
+        (self.identity, self.cursor) = (identity, cursor);
+        Ok(())
+    }
+}
+
+impl Drop for RocksDbStore {
+    /// Whoever still has a reader must not keep the store from being opened again after a failure.
+    fn drop(&mut self) {
+        if self.poison.is_set() {
+            self.database.close();
+        }
+    }
+}
+
+/// Rows that are in the log only are bounded; beyond that they must be in files first.
+fn wait_for_memory(db: &Db) {
+    let is_held = |property: &str| matches!(db.property_int_value(property), Ok(Some(1..)));
+    for _ in 0..STALLS {
+        if !is_held("rocksdb.is-write-stopped") && !is_held("rocksdb.actual-delayed-write-rate") {
+            return;
+        }
+        thread::sleep(STALL);
     }
 }
 
@@ -204,21 +293,19 @@ impl Sink for RocksDbStore {
 
     fn create(&mut self, log: &LogIdentity) -> Result<(), StoreError> {
         self.poison.check(&self.place)?;
+        self.resume()?;
         let expected = StoreIdentity::from(log);
         if is_created(&self.place, self.identity.as_ref(), &expected)? {
             return Ok(());
         }
         let origin = Cursor::origin(log);
-        let rows = || {
-            let (view, mut write) = (self.view(), WriteBatch::default());
-            let family = view.family(Family::Store)?;
+        let rows = |view: &View<'_>| {
+            let (family, mut write) = (view.family(Family::Store)?, WriteBatch::default());
             write.put_cf(family, rows::IDENTITY, rows::identity(&expected));
             write.put_cf(family, rows::CURSOR, rows::cursor(&origin));
             Ok(write)
         };
-        if let Err(error) = self.write("writing what it is for", rows) {
-            return Err(self.poison.unless_retryable(error));
-        }
+        self.write("writing what it is for", &origin, rows)?;
         self.identity = Some(expected);
         self.cursor = Some(origin);
         Ok(())
@@ -227,7 +314,13 @@ impl Sink for RocksDbStore {
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.poison.check(&self.place)?;
         let present = self.files.check(&self.place);
-        present.map_err(|error| self.poison.unless_retryable(error))?;
+        present.map_err(|error| self.failed(error))?;
+        let before = self.cursor.clone();
+        self.resume()?;
+        if self.cursor != before && self.cursor.as_ref() == Some(&batch.cursor) {
+            // It was refused, and is there, whole and durable since the store was opened again.
+            return Ok(());
+        }
         let before = batch.check_follows(self.cursor.as_ref(), &self.place)?.clone();
         let changes = Changes::new(batch, before.block_tip.as_ref().map(|tip| tip.height));
         let what = format!(
@@ -235,10 +328,8 @@ impl Sink for RocksDbStore {
             before.position.index + 1,
             batch.cursor.position.index
         );
-        let rows = || batch::write(&self.view(), &before, batch, &changes);
-        if let Err(error) = self.write(&what, rows) {
-            return Err(self.poison.unless_retryable(error));
-        }
+        let rows = |view: &View<'_>| batch::write(view, &before, batch, &changes);
+        self.write(&what, &batch.cursor, rows)?;
         self.cursor = Some(batch.cursor.clone());
         Ok(())
     }
@@ -248,7 +339,7 @@ impl Sink for RocksDbStore {
     fn probe(&mut self) -> Result<(), StoreError> {
         self.poison.check(&self.place)?;
         let present = self.files.check_all(&self.place);
-        present.map_err(|error| self.poison.unless_retryable(error))
+        present.map_err(|error| self.failed(error))
     }
 
     fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {
@@ -260,7 +351,8 @@ impl Sink for RocksDbStore {
         let Some((identity, cursor)) = self.identity.clone().zip(self.cursor.clone()) else {
             return Err(StoreError::unusable(&self.place, NOTHING_TO_COPY, None));
         };
-        let snapshot = RocksDbSnapshot::new(&self.database.db, &self.place, identity, cursor)?;
+        let snapshot =
+            self.database.with(|db| RocksDbSnapshot::new(db, &self.place, identity, cursor))?;
         Ok(vec![Box::new(snapshot)])
     }
 }

@@ -74,7 +74,8 @@ use crate::stored::StoreIdentity;
 ///   when the process ends however it ends. The file stays; it means nothing by itself. Two
 ///   names of one file (hard links) are not noticed when it is opened.
 /// - A `-wal` or `-shm` without its file is what is left of a store: no new one is begun beside it.
-/// - A disk quota that is used up is a failed write.
+/// - With no space left, or a disk quota that is used up, nothing of the batch stays, and the handle
+///   continues once there is some.
 /// - New files are readable for their owner only (0600).
 ///
 /// It is not encrypted, and payloads have no checksum of their own here: a flipped bit inside a

@@ -76,15 +76,6 @@ impl Expected {
         Self { entries, models: BTreeMap::from([(0, Model::new(&log()))]) }
     }
 
-    /// One without large payloads, for a disk whose writes fail. With large ones RocksDB also
-    /// writes to its manifest while they fail, and if a power cut then keeps only some of what it
-    /// had not flushed, it refuses to open the manifest: it says so, and the store is to be
-    /// restored.
-    pub(super) fn without_large(seed: u64, count: usize) -> Self {
-        let entries = History::random_without_large(seed, count, MAX_PAYLOAD).entries;
-        Self { entries, models: BTreeMap::from([(0, Model::new(&log()))]) }
-    }
-
     pub(super) fn end(&self) -> u64 {
         self.entries.len() as u64
     }

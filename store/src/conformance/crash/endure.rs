@@ -47,7 +47,7 @@ impl Endure {
     }
 
     pub(super) fn work(&self, open: Open, directory: &Path, marks: &mut Marks) {
-        let mut expected = Expected::without_large(self.seed, ENTRIES);
+        let mut expected = Expected::random(self.seed, ENTRIES);
         for (number, plan) in &self.plans {
             // To the parent, which waits for some word.
             println!("plan {number}");

@@ -22,40 +22,50 @@ use super::{Context, Place, amount};
 
 /// How many plans one child carries out.
 const PLANS: usize = 50;
-const SEED: u64 = 1;
 
 /// Has each kind of operation fail, one in each run, and sees that the store says so, refuses or
 /// continues as it says, and has lost nothing: after the process ended, and after a power cut.
 pub(in super::super) fn failing_writes(place: &Place) {
     let faults = amount("TIPLINE_FAULTS", 25);
+    let seed = amount("TIPLINE_SEED", 1) as u64;
     let recorder = Recorder::build();
     let mut lab = Lab {
         place,
         recorder: &recorder,
-        rng: StdRng::seed_from_u64(SEED),
-        expected: Expected::without_large(SEED, ENTRIES),
+        seed,
+        rng: StdRng::seed_from_u64(seed),
+        expected: Expected::random(seed, ENTRIES),
         struck: 0,
+        stopped: 0,
         flushed_all: false,
         failed_to: false,
     };
     let counts = lab.run("none", &[(0, Plan::NONE)]);
+    let mut waits_for_space = false;
     for kind in Kind::FAULTS {
         let there = kind.among(counts);
         let count = faults.min(there);
-        println!("seed {SEED}, {kind:?}: {there} operations, {count} of them fail");
+        println!("seed {seed}, {kind:?}: {there} operations, {count} of them fail");
         // Those of the first opening are all different.
         let first = count / 4;
         let later = rand::seq::index::sample(&mut lab.rng, there - first, count - first);
         let chosen = (0..first).chain(later.into_iter().map(|at| first + at));
         let plan = |(number, at)| (number, Plan { kind, at: at + 1 });
         let plans: Vec<_> = chosen.enumerate().map(plan).collect();
-        lab.struck = 0;
+        (lab.struck, lab.stopped) = (0, 0);
         for (batch, plans) in plans.chunks(PLANS).enumerate() {
             lab.run(&format!("{kind:?}-{batch}"), plans);
         }
         // What threads of its own do is not the same each time.
         let struck = lab.struck;
         assert!(struck * 2 >= plans.len(), "{struck} of {} faults have come about", plans.len());
+        match kind {
+            Kind::NoSpaceLasting => waits_for_space = lab.stopped == 0,
+            Kind::Quota if waits_for_space => {
+                assert_eq!(lab.stopped, 0, "it waits for space, and stops at a quota");
+            }
+            _ => {}
+        }
     }
     let seen = lab.flushed_all && lab.failed_to;
     assert!(
@@ -67,9 +77,12 @@ pub(in super::super) fn failing_writes(place: &Place) {
 struct Lab<'a> {
     place: &'a Place,
     recorder: &'a Recorder,
+    seed: u64,
     rng: StdRng,
     expected: Expected,
     struck: usize,
+    /// How often a store stopped while it applied.
+    stopped: usize,
     /// A flush of the whole file system was seen, and one that failed.
     flushed_all: bool,
     failed_to: bool,
@@ -91,7 +104,7 @@ impl Lab<'_> {
         let mut parts = events.split(is_begin);
         assert_eq!(parts.next().map(<[Event]>::len), Some(0), "it begins with a plan");
         for ((number, plan), events) in plans.iter().zip(parts) {
-            let _context = Context(format!("seed {SEED}, {plan:?}"));
+            let _context = Context(format!("seed {}, {plan:?}", self.seed));
             counts = self.examine(&mut disk, events, &directory(*number));
         }
         counts
@@ -99,7 +112,7 @@ impl Lab<'_> {
 
     fn record(&mut self, name: &str, plans: &[(usize, Plan)], root: &Path) -> Vec<Event> {
         let trace: PathBuf = self.recorder.trace(name);
-        let task = Endure { seed: SEED, plans: plans.to_vec() };
+        let task = Endure { seed: self.seed, plans: plans.to_vec() };
         let mut command = command(self.place.test, &task.to_text(), root);
         self.recorder.watch(&mut command, root, &trace);
         let mut child = Child::start(command);
@@ -145,6 +158,7 @@ impl Lab<'_> {
             if let Event::Mark(text) = event {
                 Mark::parse(text).iter().for_each(|mark| promise.hear(mark));
                 counts = read_counts(text).unwrap_or(counts);
+                self.stopped += usize::from(text.starts_with("apply failed: Failed"));
             }
             for (_, keep) in cuts.iter().filter(|(cut, _)| *cut == point) {
                 let _context = Context(format!("the power is cut after {}", disk.describe(event)));

@@ -20,6 +20,8 @@ pub(super) enum Kind {
     NoSpaceLasting,
     /// Half of a write is done, what is after it finds no space.
     ShortWrite,
+    /// As [`Kind::NoSpaceLasting`], for a quota that is used up: the disk has space.
+    Quota,
     /// One write fails.
     Write,
     /// One fsync fails, and what it was to make durable may be lost for good.
@@ -34,20 +36,22 @@ pub(super) enum Kind {
 
 impl Kind {
     /// Those that a store must endure.
-    pub(super) const FAULTS: [Self; 6] = [
+    pub(super) const FAULTS: [Self; 7] = [
         Self::NoSpace,
         Self::NoSpaceLasting,
         Self::ShortWrite,
+        Self::Quota,
         Self::Write,
         Self::Sync,
         Self::Name,
     ];
 
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::None,
         Self::NoSpace,
         Self::NoSpaceLasting,
         Self::ShortWrite,
+        Self::Quota,
         Self::Write,
         Self::Sync,
         Self::Name,
@@ -59,11 +63,13 @@ impl Kind {
     fn terms(self) -> (u32, u32, u32) {
         const ENOSPC: u32 = 28;
         const EIO: u32 = 5;
+        const EDQUOT: u32 = 122;
         match self {
             Self::None => (0, 0, 0),
             Self::NoSpace => (2, ENOSPC, 0),
             Self::NoSpaceLasting => (2, ENOSPC, 1),
             Self::ShortWrite => (1, ENOSPC, 2),
+            Self::Quota => (2, EDQUOT, 1),
             Self::Write => (1, EIO, 0),
             Self::Sync => (4, EIO, 0),
             Self::Name => (8, EIO, 0),

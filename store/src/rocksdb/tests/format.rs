@@ -115,11 +115,13 @@ fn rows_are_as_documented() {
     ];
     let mut found = vec![];
     for family in crate::rocksdb::family_names() {
-        let handle = store.db().cf_handle(family).unwrap();
-        for row in store.db().iterator_cf(handle, IteratorMode::Start) {
-            let (key, row) = row.unwrap();
-            found.push((family, key.to_vec(), row.to_vec()));
-        }
+        store.with_db(|db| {
+            let handle = db.cf_handle(family).unwrap();
+            for row in db.iterator_cf(handle, IteratorMode::Start) {
+                let (key, row) = row.unwrap();
+                found.push((family, key.to_vec(), row.to_vec()));
+            }
+        });
     }
     assert_eq!(found, expected);
 }

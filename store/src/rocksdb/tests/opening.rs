@@ -117,6 +117,35 @@ fn an_empty_directory_becomes_a_store_and_so_does_one_that_was_begun() {
     let half = directory.path().join("half");
     drop(DB::open_cf(&options, &half, ["blocks", "block_payloads", "marks"]).unwrap());
     is_a_store(&half);
+
+    // And by a power cut, where a length may be durable without what it covers.
+    let torn = directory.path().join("torn");
+    drop(DB::open_cf(&options, &torn, ["blocks", "block_payloads", "marks"]).unwrap());
+    let list = torn.join(fs::read_to_string(torn.join("CURRENT")).unwrap().trim());
+    let mut bytes = fs::read(&list).unwrap();
+    let from = bytes.len() - 10;
+    bytes[from..].fill(0);
+    fs::write(&list, bytes).unwrap();
+    assert!(DB::list_cf(&options, &torn).is_err());
+    is_a_store(&torn);
+}
+
+/// What is in force is never added to: a power cut, or a failed fsync, leaves all of it.
+#[test]
+fn the_list_of_files_is_written_whole_each_time() {
+    let (_directory, path) = place();
+    let mut store = RocksDbStore::open_with(&path, 64 << 10).unwrap();
+    store.create(&log()).unwrap();
+    let (mut model, mut lists) = (Model::new(&log()), BTreeMap::new());
+    for entries in History::random_of(6, 300, 3000).entries.chunks(12) {
+        store.apply(&model.batch(entries)).unwrap();
+        let list = fs::read_to_string(path.join("CURRENT")).unwrap();
+        // Another one may have taken its place meanwhile.
+        let Ok(found) = fs::metadata(path.join(list.trim())) else { continue };
+        let bytes = lists.entry(list).or_insert(found.len());
+        assert_eq!(found.len(), *bytes, "a list that was in force has grown");
+    }
+    assert!(lists.len() > 1, "files were written: {lists:?}");
 }
 
 #[test]

@@ -61,4 +61,21 @@ fn with_small_files() {
     assert!(poisoned.to_string().contains("stopped earlier"), "{poisoned}");
     assert!(!poisoned.is_retryable());
     assert!(store.identity().is_err() && store.create(&log()).is_err());
+
+    // Whoever lets go of it opens it again, in spite of those who still read.
+    let reader = store.reader().unwrap();
+    let reading = std::thread::spawn(move || {
+        loop {
+            if let Err(error) = reader.heights().and_then(|_| reader.links()) {
+                return error;
+            }
+        }
+    });
+    before.assert_is(&*store.reader().unwrap(), "read while it is poisoned");
+    drop(store);
+    let store = RocksDbStore::open(&path).unwrap();
+    before.assert_is(&*store.reader().unwrap(), "opened again");
+    let error = reading.join().unwrap();
+    assert!(error.to_string().contains("open the store again"), "{error}");
+    assert!(!error.is_retryable(), "{error:?}");
 }
