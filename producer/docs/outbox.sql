@@ -79,7 +79,7 @@ CREATE TABLE IF NOT EXISTS tipline_outbox (
 CREATE TABLE IF NOT EXISTS tipline_outbox_state (
     one INTEGER PRIMARY KEY DEFAULT 1 CHECK (one = 1),
     -- Version of this schema.
-    version INTEGER NOT NULL DEFAULT 2,
+    version INTEGER NOT NULL DEFAULT 3,
     -- Random id of the outbox. A log continues from one outbox only.
     id BLOB NOT NULL DEFAULT (randomblob(16)),
     -- Hash of the genesis block.
@@ -122,6 +122,13 @@ INSERT OR IGNORE INTO tipline_outbox_released (one) VALUES (1);
 CREATE TABLE IF NOT EXISTS tipline_block (
     height INTEGER PRIMARY KEY,
     hash BLOB NOT NULL
+);
+
+-- The heights that have their proof, as runs without a gap. The lowest run begins at 0 and ends at the
+-- height up to which everything is proven.
+CREATE TABLE IF NOT EXISTS tipline_proven (
+    first INTEGER PRIMARY KEY,
+    last INTEGER NOT NULL
 );
 
 -- Every event: its shape and the limits.
@@ -202,7 +209,10 @@ END;
 
 -- Version 1 had another one, in which rows counted until they were removed.
 DROP TRIGGER IF EXISTS tipline_outbox_check;
-UPDATE tipline_outbox_state SET version = 2 WHERE version = 1;
+-- Versions 1 and 2 did not know what is proven: all that there is by now is taken for it.
+INSERT OR IGNORE INTO tipline_proven (first, last)
+    SELECT 0, tip_height FROM tipline_outbox_state WHERE version < 3 AND tip_height IS NOT NULL;
+UPDATE tipline_outbox_state SET version = 3 WHERE version < 3;
 
 -- With limits of 0 nothing could ever be enqueued.
 CREATE TRIGGER IF NOT EXISTS tipline_outbox_limits
@@ -265,6 +275,43 @@ BEGIN
                           WHERE base_height = NEW.height AND base_hash = NEW.hash);
     UPDATE tipline_outbox_state SET tip_height = NEW.height, tip_hash = NEW.hash;
     DELETE FROM tipline_block WHERE height > NEW.height;
+END;
+
+-- What is proven: everything below the first block, and the genesis.
+CREATE TRIGGER IF NOT EXISTS tipline_outbox_proven_first AFTER INSERT ON tipline_outbox
+WHEN NEW.kind = 'block_committed' AND NOT EXISTS (SELECT 1 FROM tipline_proven)
+BEGIN
+    INSERT INTO tipline_proven (first, last) VALUES (0, max(NEW.height - 1, 0));
+END;
+
+-- A proof makes a run longer, joins two, or begins one. Of those there are at most 2^20 above the
+-- lowest, because whoever applies the events must remember them.
+CREATE TRIGGER IF NOT EXISTS tipline_outbox_proven_more AFTER INSERT ON tipline_outbox
+WHEN NEW.kind = 'block_proven'
+BEGIN
+    SELECT RAISE(ABORT, 'tipline: too many blocks without a proof lie between those that have one: prove the lowest of them first')
+        WHERE (SELECT last FROM tipline_proven WHERE first <= NEW.height + 1 ORDER BY first DESC LIMIT 1)
+                  < NEW.height - 1
+          AND (SELECT count(*) FROM tipline_proven) > 1048576;
+    -- The one below, and with it the one above.
+    UPDATE tipline_proven
+        SET last = coalesce((SELECT last FROM tipline_proven WHERE first = NEW.height + 1), NEW.height)
+        WHERE first = (SELECT max(first) FROM tipline_proven WHERE first <= NEW.height)
+          AND last = NEW.height - 1;
+    -- The one above, or a new one.
+    INSERT INTO tipline_proven (first, last)
+        SELECT NEW.height, coalesce((SELECT last FROM tipline_proven WHERE first = NEW.height + 1), NEW.height)
+        WHERE (SELECT last FROM tipline_proven WHERE first <= NEW.height ORDER BY first DESC LIMIT 1)
+                  < NEW.height;
+    DELETE FROM tipline_proven WHERE first = NEW.height + 1;
+END;
+
+CREATE TRIGGER IF NOT EXISTS tipline_outbox_proven_less AFTER INSERT ON tipline_outbox
+WHEN NEW.kind = 'rolled_back'
+BEGIN
+    DELETE FROM tipline_proven WHERE first > NEW.height;
+    UPDATE tipline_proven SET last = NEW.height
+        WHERE first = (SELECT max(first) FROM tipline_proven) AND last > NEW.height;
 END;
 
 -- Rows that wait stay what they are. Where a payload is kept may change, but not the payload.

@@ -24,6 +24,8 @@ mod media;
 mod node_database;
 mod node_lost;
 mod object_storage;
+#[cfg(target_os = "linux")]
+mod outbox_power_cut;
 mod power_cut;
 mod publishing;
 mod read_only;

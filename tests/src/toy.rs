@@ -98,7 +98,7 @@ impl ToyNode {
     pub fn open(path: &Path) -> Outcome<Self> {
         let conn = Connection::open(path).map_err(say)?;
         conn.execute_batch(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 5000;
              CREATE TABLE IF NOT EXISTS block
                  (height INTEGER PRIMARY KEY, sequence INTEGER UNIQUE, block BLOB NOT NULL);
              CREATE TABLE IF NOT EXISTS proof

@@ -29,7 +29,7 @@ pub(super) enum NodeError {
 
 const SCHEMA: &str = "
     PRAGMA journal_mode = WAL;
-    PRAGMA synchronous = FULL;
+    PRAGMA synchronous = NORMAL;
     CREATE TABLE block (height INTEGER PRIMARY KEY, hash BLOB NOT NULL, block BLOB NOT NULL);
     CREATE TABLE proof (height INTEGER PRIMARY KEY REFERENCES block, proof BLOB NOT NULL);
 ";

@@ -138,32 +138,3 @@ impl Drop for Staged {
         }
     }
 }
-
-/// Whether a path still leads to the file that was opened. SQLite continues to write into
-/// a file that was removed, and all of it would be lost.
-pub(super) struct FileMark {
-    path: PathBuf,
-    mark: (u64, u64),
-}
-
-impl FileMark {
-    pub(super) fn new(path: PathBuf) -> io::Result<Self> {
-        Ok(Self { mark: mark(&path)?, path })
-    }
-
-    pub(super) fn is_still_there(&self) -> bool {
-        mark(&self.path).is_ok_and(|mark| mark == self.mark)
-    }
-}
-
-#[cfg(unix)]
-fn mark(path: &Path) -> io::Result<(u64, u64)> {
-    use std::os::unix::fs::MetadataExt;
-    fs::metadata(path).map(|found| (found.dev(), found.ino()))
-}
-
-#[cfg(not(unix))]
-fn mark(path: &Path) -> io::Result<(u64, u64)> {
-    // An open file cannot be removed there.
-    fs::metadata(path).map(|_| (0, 0))
-}

@@ -15,8 +15,9 @@
 //! Before its first append a handle writes again what it finds in the write-ahead log, and fsyncs
 //! it: an earlier writer may have left a commit there that is whole and not durable.
 //!
-//! After a write or an fsync failed, and after the file was removed or replaced while open,
-//! the handle answers everything with `Failed`. Open the log again. A full disk is not such a
+//! After a write or an fsync failed, and after the file, its `-wal` or its `-shm` was removed, replaced
+//! or cut while open, the handle answers everything with `Failed`. That is looked at with every
+//! call, and every [`LOOK_AGAIN`] by who follows. Open the log again. A full disk is not such a
 //! failure. The unit is rolled back, the answer is `Doubt` with a retryable source, and the
 //! log continues when there is space again. So is a lock that another process holds for
 //! over 5 s.
@@ -45,12 +46,14 @@
 //! # Limits
 //! An entry is never cut into messages. Without file notification (some network and container
 //! file systems) readers look again after [`LOOK_AGAIN`]. Readers hold no transaction while they
-//! wait, so the write-ahead log is brought home every 4 MiB. Only a foreign program that reads
-//! for long makes it grow.
+//! wait. The write-ahead log is carried into the file every 4 MiB, and from 32 MiB on it begins
+//! again, however many readers there are: appends wait up to a second for those that are reading.
+//! Only a foreign program that reads for long makes it grow.
 
 mod bell;
 mod files;
 mod preflight;
+mod presence;
 mod sqlite;
 mod subscription;
 #[cfg(test)]
@@ -144,7 +147,7 @@ impl EmbeddedLog {
         let path = files::find(path, &place)?;
         let reader = Database::open(&path, &place, Purpose::Reading)?;
         let (bells, writer) = if reader.is_read_only() {
-            (Bells::silent(&path), Writer::absent(&place))
+            (Bells::silent(&path), Writer::absent(&path, &place)?)
         } else {
             let bells = Bells::open(&path).map_err(|error| LogError::Unusable {
                 place: place.clone(),
@@ -195,7 +198,7 @@ impl Inner {
     ) -> JoinHandle<Result<T, LogError>> {
         let (reader, poison) = (Arc::clone(&self.reader), self.writer.poison().clone());
         tokio::task::spawn_blocking(move || {
-            poison.check()?;
+            poison.check_files()?;
             read(&reader.lock().unwrap_or_else(PoisonError::into_inner))
         })
     }
@@ -313,7 +316,7 @@ impl Reader for EmbeddedLog {
     ) -> Result<Box<dyn Subscription>, LogError> {
         let inner = Arc::clone(&self.inner);
         let open = move || -> Result<(Database, Position), LogError> {
-            inner.writer.poison().check()?;
+            inner.writer.poison().check_files()?;
             inner.watch();
             let database = Database::open(&inner.path, &inner.place, Purpose::Reading)?;
             let start = database.position(after)?;
@@ -405,7 +408,7 @@ impl Receipts for EmbeddedLog {
     async fn follow_board(&self) -> Result<Box<dyn BoardFeed>, LogError> {
         let inner = Arc::clone(&self.inner);
         blocking(move || {
-            inner.writer.poison().check()?;
+            inner.writer.poison().check_files()?;
             inner.watch();
             Ok(())
         })

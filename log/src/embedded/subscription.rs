@@ -92,6 +92,7 @@ impl Inner {
         name: Option<&(ConsumerName, i64)>,
         after: Position,
     ) -> Result<Vec<Entry>, LogError> {
+        self.writer.poison().check_files()?;
         if let Some((name, generation)) = name
             && database.generation(name)? != Some(*generation)
         {

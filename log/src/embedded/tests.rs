@@ -7,7 +7,9 @@ mod durable;
 mod failure;
 mod killed;
 mod open;
+mod spoiled;
 mod wake;
+mod wal;
 
 use std::path::Path;
 

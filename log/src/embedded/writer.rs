@@ -1,22 +1,23 @@
 //! The one thread of a handle that writes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::files::{self, FileMark, with_suffix};
+use super::files::{self, with_suffix};
+use super::presence::Files;
 use super::sqlite::{Database, Purpose};
 use crate::error::LogError;
 
 /// Jobs that may wait for the thread; then callers wait to hand theirs in.
 const QUEUE: usize = 64;
-/// After this much the write-ahead log is brought home: 4 MiB, as SQLite does by default.
+/// After this much the write-ahead log is carried into the file: 4 MiB, as SQLite does by default.
 const CHECKPOINT_BYTES: u64 = 4 << 20;
+/// From this length on, readers are waited for, so that it begins again: two of the largest units.
+const LONG_WAL_BYTES: u64 = 32 << 20;
 /// About what a receipt takes in the write-ahead log: two pages.
 pub(super) const RECEIPT_BYTES: u64 = 8192;
-/// A write-ahead log of this many pages (1 GiB) that cannot be brought home is worth a warning.
-const LONG_WAL_PAGES: i64 = (1 << 30) / 4096;
 
 type Job = Box<dyn FnOnce(&mut WriterConnections) + Send>;
 
@@ -30,31 +31,47 @@ pub(super) struct Writer {
 
 /// What the thread has.
 pub(super) struct WriterConnections {
-    // Closed first: closing `entries` brings the write-ahead log home, if nobody else has it.
+    // Closed first: closing `entries` carries the write-ahead log into the file, if nobody else has
+    // it.
     pub(super) board: Database,
     pub(super) entries: Database,
     path: PathBuf,
-    file: FileMark,
     poison: Poison,
     /// Whether what was in the write-ahead log before is durable.
     builds_on_durable: bool,
     /// Bytes written since the last checkpoint.
     written: u64,
+    /// From this length on the write-ahead log is to begin again.
+    long_wal: u64,
 }
 
-/// Says that a write failed, and which: then nothing of this handle may be used any more.
+/// Says that a write failed, and which, or that the files are not the ones any more: then nothing of
+/// this handle may be used.
 #[derive(Clone)]
 pub(super) struct Poison {
     place: Arc<str>,
     failed: Arc<OnceLock<String>>,
+    files: Arc<Files>,
 }
 
 impl Poison {
+    fn new(place: &str, files: Files) -> Self {
+        Self { place: place.into(), failed: Arc::default(), files: files.into() }
+    }
+
     pub(super) fn check(&self) -> Result<(), LogError> {
         match self.failed.get() {
             None => Ok(()),
             Some(what) => Err(self.failed(format!("{what}; open the log again"))),
         }
+    }
+
+    /// As [`Poison::check`], and looks at the files, which is to be done where one may block.
+    pub(super) fn check_files(&self) -> Result<(), LogError> {
+        self.check()?;
+        let result = self.files.check();
+        self.note(&result);
+        result
     }
 
     fn failed(&self, what: String) -> LogError {
@@ -84,17 +101,17 @@ impl Writer {
         };
         // Processes that never live long enough must not make it longer and longer.
         let written = files::write_ahead_log_length(&path);
-        let file =
-            FileMark::new(path.clone()).map_err(|e| unusable("the file cannot be read", e))?;
-        let poison = Poison { place: place.into(), failed: Arc::default() };
+        let files = Files::of(&path, place, false);
+        let files = files.map_err(|e| unusable("its files cannot be read", e))?;
+        let poison = Poison::new(place, files);
         let mut connections = WriterConnections {
             board,
             entries,
             path,
-            file,
             poison: poison.clone(),
             builds_on_durable: false,
             written,
+            long_wal: LONG_WAL_BYTES,
         };
         let (jobs, mut waiting) = mpsc::channel::<Job>(QUEUE);
         std::thread::Builder::new()
@@ -110,8 +127,13 @@ impl Writer {
     }
 
     /// No thread: everything that would write is refused.
-    pub(super) fn absent(place: &str) -> Self {
-        Self { jobs: None, poison: Poison { place: place.into(), failed: Arc::default() } }
+    pub(super) fn absent(path: &Path, place: &str) -> Result<Self, LogError> {
+        let files = Files::of(path, place, true).map_err(|error| LogError::Unusable {
+            place: place.to_owned(),
+            why: "the file cannot be read".to_owned(),
+            source: Some(error.into()),
+        })?;
+        Ok(Self { jobs: None, poison: Poison::new(place, files) })
     }
 
     pub(super) fn is_absent(&self) -> bool {
@@ -153,11 +175,8 @@ impl Writer {
 
 impl WriterConnections {
     fn ready(&self) -> Result<(), LogError> {
-        self.poison.check()?;
-        if self.file.is_still_there() {
-            return Ok(());
-        }
-        Err(self.poison.failed("its file was removed or replaced while it was open".to_owned()))
+        self.poison.check_files()?;
+        self.poison.files.check_wal(|| self.entries.checkpoint())
     }
 
     /// Before the first entry of this handle: makes durable what it will come after.
@@ -180,21 +199,40 @@ impl WriterConnections {
             return;
         }
         self.written = 0;
-        let result = self.entries.checkpoint();
+        let result = self.shorten_wal();
         self.poison.note(&result);
         match result {
-            Ok(done) if done.home < done.pages && done.pages > LONG_WAL_PAGES => tracing::warn!(
-                log = %self.poison.place,
-                pages = done.pages,
-                "the write-ahead log grows: some process reads the log's file in one long transaction"
-            ),
             // A failed write is returned to the next caller.
-            Ok(_) | Err(LogError::Failed { .. }) => {}
+            Ok(()) | Err(LogError::Failed { .. }) => {}
             Err(error) => tracing::warn!(
                 log = %self.poison.place,
                 %error,
-                "the write-ahead log was not brought home, it grows until that works"
+                "the write-ahead log was not carried into the file, it grows until that works"
             ),
         }
+    }
+
+    /// Appends wait meanwhile. So where it is in vain, it is tried again only when the write-ahead
+    /// log is twice as long.
+    fn shorten_wal(&mut self) -> Result<(), LogError> {
+        let bytes = self.entries.checkpoint()?;
+        if bytes < LONG_WAL_BYTES {
+            self.long_wal = LONG_WAL_BYTES;
+        }
+        if bytes < self.long_wal {
+            return Ok(());
+        }
+        if self.entries.begin_wal_again()? {
+            self.long_wal = LONG_WAL_BYTES;
+            return Ok(());
+        }
+        self.long_wal = bytes.saturating_mul(2);
+        tracing::warn!(
+            log = %self.poison.place,
+            wal_bytes = bytes,
+            "the write-ahead log grows: some process reads the log's file in one long statement or \
+             transaction; it begins again when that ends"
+        );
+        Ok(())
     }
 }

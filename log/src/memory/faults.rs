@@ -41,6 +41,11 @@ impl MemoryLog {
         self.shared.state().append_faults.push_back(fault);
     }
 
+    /// Each entry that is read by its index takes so long, by tokio's clock.
+    pub fn delay_reads(&self, delay: Duration) {
+        self.shared.state().read_delay = delay;
+    }
+
     /// Whether the log answers. While it does not, every call is `Unavailable` (an append is
     /// `Doubt`, and not stored), subscriptions wait, and nothing is lost.
     pub fn set_available(&self, available: bool) {

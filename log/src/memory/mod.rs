@@ -169,6 +169,10 @@ impl Reader for MemoryLog {
     }
 
     async fn entry(&self, index: u64) -> Result<Entry, LogError> {
+        let delay = self.shared.state().read_delay;
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
         let state = self.shared.reach("reading an entry")?;
         state.entry(index).cloned().ok_or_else(|| Shared::out_of_range(state.extent(), index))
     }

@@ -1,6 +1,7 @@
 //! What a log in memory remembers.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tipline_proto::limits::{MAX_APPLY_BYTES, MAX_APPLY_EVENTS};
@@ -30,6 +31,7 @@ pub(super) struct State {
     /// The lineage of the log that is in the place of this one.
     pub(super) recreated: Option<Lineage>,
     pub(super) available: bool,
+    pub(super) read_delay: Duration,
     pub(super) append_faults: VecDeque<AppendFault>,
     /// An append that arrives with the next one.
     pub(super) late: Option<(Tail, Vec<Entry>)>,
@@ -48,6 +50,7 @@ impl State {
             generations: BTreeMap::new(),
             recreated: None,
             available: true,
+            read_delay: Duration::ZERO,
             append_faults: VecDeque::new(),
             late: None,
             delivery_faults: Vec::new(),

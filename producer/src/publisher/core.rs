@@ -15,6 +15,7 @@ use tipline_log::{AppendError, Backoff, Tail, error_chain};
 use tipline_proto::{Entry, Event, Label, OutboxId, Position};
 
 use super::conflicts::Conflicts;
+use super::pace::Pace;
 use super::protocol::{Command, Input, Obstacle, Survey, TailRead, Unit};
 use crate::end_reason::EndReason;
 
@@ -23,6 +24,7 @@ enum Phase {
     Surveying,
     Claiming(Entry),
     Idle,
+    /// All of it, or its first entries.
     Sending(Unit),
     Resolving(Unit),
     Ended,
@@ -50,6 +52,7 @@ pub(crate) struct Core {
     looks: u32,
     /// Appends in a row that the log refused although its tail was the expected one.
     conflicts: Conflicts,
+    pace: Pace,
     /// The log was in the way last, and the pause for it is not over.
     away: bool,
 }
@@ -76,6 +79,7 @@ impl Core {
             backoff: Backoff::default(),
             looks: 0,
             conflicts: Conflicts::default(),
+            pace: Pace::default(),
             away: false,
         }
     }
@@ -181,7 +185,10 @@ impl Core {
                 self.phase = Phase::Surveying;
                 self.pause(error_chain(&error))
             }
-            (Phase::Sending(unit), Ok(tail)) => self.logged(unit, tail),
+            (Phase::Sending(unit), Ok(tail)) => {
+                self.pace.stored();
+                self.logged(unit, tail)
+            }
             (Phase::Sending(unit), Err(AppendError::Conflict)) => {
                 if let Some(tail) = &self.tail {
                     self.conflicts.note(tail.position);
@@ -190,6 +197,7 @@ impl Core {
                 vec![Command::ReadTail]
             }
             (Phase::Sending(unit), Err(AppendError::Doubt(error))) => {
+                self.pace.doubted();
                 self.phase = Phase::Resolving(unit);
                 self.pause(error_chain(&error))
             }
@@ -201,15 +209,21 @@ impl Core {
         }
     }
 
+    /// The unit is logged up to this tail, which is in it. The rest is sent next.
     fn logged(&mut self, unit: Unit, tail: Tail) -> Vec<Command> {
+        let logged = unit.iter().take_while(|entry| entry.index <= tail.position.index).count();
+        let (logged, rest) = unit.split_at(logged);
         self.backoff.reset();
         self.away = false;
         self.looks = 0;
-        self.tail = Some(tail);
+        self.tail = Some(tail.clone());
         self.phase = Phase::Idle;
         self.woken |= self.draining;
-        let mut commands = vec![Command::Logged { unit }];
-        commands.extend(self.send_prepared());
+        let mut commands = vec![Command::Logged { unit: logged.into() }];
+        match rest {
+            [] => commands.extend(self.send_prepared()),
+            rest => commands.push(self.send(tail, rest.into())),
+        }
         commands.extend(self.prepare());
         commands
     }
@@ -225,7 +239,8 @@ impl Core {
         if found.epoch > self.epoch {
             return self.end(EndReason::Fenced { epoch: self.epoch, by: found.epoch });
         }
-        if unit.last().is_some_and(|last| last.position() == found.position) {
+        let is_last = unit.last().is_some_and(|last| last.position() == found.position);
+        if is_last || self.pace.is_end(&unit, found.position) {
             return self.logged(unit, found);
         }
         // A log of several servers stores a unit that it has agreed on message by message.
@@ -253,8 +268,7 @@ impl Core {
                 return self.pause(why);
             }
             self.tail = Some(found.clone());
-            self.phase = Phase::Sending(unit.clone());
-            return vec![Command::Append { after: found, unit }];
+            return vec![self.send(found, unit)];
         }
         if found.position.index < known.position.index && ours != Some(false) {
             if self.looks_again() {
@@ -368,8 +382,13 @@ impl Core {
         let Some(unit) = self.prepared.take() else {
             return vec![];
         };
-        self.phase = Phase::Sending(unit.clone());
-        vec![Command::Append { after, unit }]
+        vec![self.send(after, unit)]
+    }
+
+    fn send(&mut self, after: Tail, unit: Unit) -> Command {
+        let sent = self.pace.send(&unit);
+        self.phase = Phase::Sending(unit);
+        Command::Append { after, unit: sent }
     }
 
     /// Asks for the unit after the one that is in flight, if there may be one.

@@ -4,6 +4,7 @@ mod conflicts;
 mod core;
 mod drive;
 mod keep;
+mod pace;
 mod proofs;
 mod protocol;
 mod resume;

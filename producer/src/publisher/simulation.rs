@@ -8,6 +8,7 @@
 //! rows, continues the log; and logged rows are trimmed. `TIPLINE_SEED` repeats one schedule.
 
 mod cut_off;
+mod slow_link;
 
 use bytes::Bytes;
 use rand::rngs::StdRng;

@@ -3,7 +3,7 @@
 use tipline_log::{Appender, Reader, Receipts, system_clock};
 use tipline_proto::{Hash, Lineage, LogIdentity, OutboxId, Position};
 
-use super::{block, log, outbox, settings, start};
+use super::{block, log, outbox, proof, receipt, settings, start};
 use crate::{EndReason, MemoryOutbox, Outbox as _, ResumeFrom};
 
 #[tokio::test]
@@ -52,12 +52,12 @@ async fn where_it_continues_is_compared_with_an_empty_log_too() {
 async fn rows_of_the_outbox_before_are_not_compared_with_its_own() {
     let (log, first) = (log(), outbox(1));
     let producer = start(&log, &first, settings());
-    for event in [block(1), block(2), super::proof(1), super::proof(2)] {
+    for event in [block(1), block(2), proof(1), proof(2)] {
         producer.committed(first.enqueue(&event).unwrap()).logged().await.unwrap();
     }
     producer.shutdown(std::time::Duration::from_secs(10)).await.unwrap();
     let second = outbox(2);
-    for event in [block(1), block(2), super::proof(2), super::proof(1)] {
+    for event in [block(1), block(2), proof(2), proof(1)] {
         second.enqueue(&event).unwrap();
     }
     let mut resuming = settings();
@@ -74,7 +74,7 @@ async fn rows_of_the_outbox_before_are_not_compared_with_its_own() {
     // behind a claim with nothing after it.
     start(&log, &second, settings()).ready().await.unwrap();
     let restored = outbox(2);
-    for event in [block(1), block(2), super::proof(2), super::proof(1), super::proof(1)] {
+    for event in [block(1), block(2), proof(2), proof(1), proof(1)] {
         restored.enqueue(&event).unwrap();
     }
     let ended = start(&log, &restored, settings()).ended().await;
@@ -93,4 +93,48 @@ async fn an_epoch_that_was_announced_is_not_used_again() {
     log.announce(&announced).await.unwrap();
     start(&log, &outbox, settings()).ready().await.unwrap();
     assert_eq!(log.tail().await.unwrap().epoch, 8);
+}
+
+/// What consumers of another version, or other programs, have put on the board stops no primary, and
+/// hides nobody's receipt.
+#[tokio::test]
+async fn a_board_that_cannot_be_read_in_part_stops_nobody() {
+    let (log, outbox) = (log(), outbox(1));
+    log.garble_receipt("replica-1", "hello");
+    log.garble_receipt("No consumer's name", "");
+    let producer = start(&log, &outbox, settings());
+    let ticket = producer.committed(outbox.enqueue(&block(1)).unwrap());
+    let index = ticket.logged().await.unwrap();
+    let position = log.entry(index).await.unwrap().position();
+    log.put_receipt(&receipt(&log, "backup-1", position)).await.unwrap();
+    ticket.backed_up(&"any 1 of backup-1 at durable".parse().unwrap()).await.unwrap();
+    log.garble_receipt("replica-2", "hello");
+    let ticket = producer.committed(outbox.enqueue(&block(2)).unwrap());
+    let index = ticket.logged().await.unwrap();
+    let position = log.entry(index).await.unwrap().position();
+    log.put_receipt(&receipt(&log, "backup-1", position)).await.unwrap();
+    ticket.backed_up(&"any 1 of backup-1 at durable".parse().unwrap()).await.unwrap();
+}
+
+/// The newest block is only announced: no start waits for it to be found, entry by entry, over a slow
+/// link.
+#[tokio::test]
+async fn the_newest_block_is_not_looked_for_for_long() {
+    let (log, outbox) = (log(), outbox(1));
+    let producer = start(&log, &outbox, settings());
+    outbox.enqueue(&block(1)).unwrap();
+    let proofs = (0..280).map(|_| outbox.enqueue(&proof(1)).unwrap());
+    producer.committed(proofs.last().unwrap()).logged().await.unwrap();
+    producer.shutdown(std::time::Duration::from_secs(10)).await.unwrap();
+    for (delay, is_found) in [(0, true), (100, false)] {
+        log.delay_reads(std::time::Duration::from_millis(delay));
+        let begin = std::time::Instant::now();
+        let producer = start(&log, &outbox, settings());
+        producer.ready().await.unwrap();
+        let (took, found) = (begin.elapsed(), producer.progress().borrow().block_tip.is_some());
+        // All of them take 28 s.
+        assert!(took < std::time::Duration::from_secs(15), "{delay} ms an entry: {took:?}");
+        assert_eq!(found, is_found, "{delay} ms an entry");
+        producer.shutdown(std::time::Duration::from_secs(10)).await.unwrap();
+    }
 }

@@ -86,6 +86,8 @@ use std::path::Path;
 use tempfile::TempDir;
 use tipline_proto::Entry;
 
+#[cfg(target_os = "linux")]
+pub use self::crash::{Left, Promises, Recording};
 use self::history::log;
 use self::model::Model;
 use self::sink::Opener;

@@ -7,7 +7,9 @@ use tipline_log::jetstream::JetStreamLog;
 use tipline_log::{AppendError, Appender, LogError, Reader, Receipts};
 use tipline_proto::subject::events_stream;
 use tipline_proto::{ConsumerName, Entry};
-use tipline_tests::{Cluster, NatsOptions, Rng, eventually};
+use tipline_tests::{Cluster, Nats, NatsOptions, Rng, eventually};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::{
     WITHIN, Writer, identity, name, next, options, raw, read_all, receipt, seal, sized, started,
@@ -63,6 +65,48 @@ async fn a_log_is_made_while_a_cluster_elects() {
     let again = JetStreamLog::create(&options, &identity(2), 1).await.unwrap_err();
     assert!(matches!(again, LogError::AlreadyExists { .. }), "{again:?}");
     cluster.node(leader).resume();
+}
+
+/// Copies what a client sends no faster than `per_second` bytes.
+async fn slow_link(server: String, per_second: usize) -> String {
+    const CHUNK: usize = 32 << 10;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("nats://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect(server.trim_start_matches("nats://")).await.unwrap();
+            let ((mut requests, mut to_client), (mut answers, mut to_server)) =
+                (client.into_split(), server.into_split());
+            tokio::spawn(async move { tokio::io::copy(&mut answers, &mut to_client).await });
+            tokio::spawn(async move {
+                let mut chunk = vec![0; CHUNK];
+                while let Ok(length @ 1..) = requests.read(&mut chunk).await {
+                    if to_server.write_all(&chunk[..length]).await.is_err() {
+                        break;
+                    }
+                    // The link itself, and nothing that is waited for.
+                    let takes = Duration::from_secs_f64(length as f64 / per_second as f64);
+                    tokio::time::sleep(takes).await;
+                }
+            });
+        }
+    });
+    url
+}
+
+/// An append is given the time that its bytes take, in one message and in a batch.
+#[tokio::test]
+async fn a_slow_link_is_waited_for() {
+    let server = NatsOptions { max_payload: 8 << 20, ..NatsOptions::default() };
+    let server = Nats::start(server).await;
+    JetStreamLog::create(&options(&server.url()), &identity(1), 1).await.unwrap();
+    let url = slow_link(server.url(), 3 << 19).await;
+    let log = JetStreamLog::open(&options(&url)).await.unwrap();
+    let mut writer = Writer::claim(Arc::new(log)).await;
+    // 4 s and more, over 2 s of silence.
+    for unit in [vec![sized(6 << 20)], vec![sized(3 << 20); 2]] {
+        writer.write(unit).await;
+    }
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::stream::Stream;
 use futures_util::StreamExt;
 use futures_util::future::select_all;
+use serde_json::json;
 use tipline_log::jetstream::JetStreamLog;
 use tipline_log::{LogError, Reader, Receipts};
 use tipline_proto::ConsumerName;
@@ -182,4 +183,32 @@ async fn lost_messages_are_noticed() {
     let lost = lost.unwrap_err();
     assert!(lost.is_retryable(), "{lost:?}");
     assert!(lost.to_string().contains("lost on the way"), "{lost}");
+}
+
+/// A server may hold messages back and send heartbeats all the while, as in issue 4736 of
+/// nats-server. So does one whose consumer is paused.
+#[tokio::test]
+async fn a_server_with_heartbeats_and_no_messages_is_noticed() {
+    let (server, log) = started().await;
+    let mut writer = Writer::claim(Arc::new(log)).await;
+    let consumer: ConsumerName = "replica-1".parse().unwrap();
+    let mut following = writer.log.subscribe(Some(&consumer), 1).await.unwrap();
+    writer.write([sized(1)]).await;
+    assert_eq!(next(&mut following).await.unwrap(), writer.written[1..]);
+
+    let (js, stream) = (raw(&server.url()).await, events_stream(&name()));
+    let names = format!("CONSUMER.NAMES.{stream}");
+    let names: serde_json::Value = js.request(names, &()).await.unwrap();
+    let paused = names["consumers"][0].as_str().unwrap();
+    let pause = format!("CONSUMER.PAUSE.{stream}.{paused}");
+    let until = json!({ "pause_until": "2100-01-01T00:00:00Z" });
+    let answer: serde_json::Value = js.request(pause, &until).await.unwrap();
+    assert_eq!(answer["paused"], true, "{answer}");
+    writer.write([sized(1)]).await;
+
+    let held_back = next(&mut following).await.unwrap_err();
+    assert!(held_back.is_retryable(), "{held_back:?}");
+    assert!(held_back.to_string().contains("does not send them"), "{held_back}");
+    let mut following = writer.log.subscribe(Some(&consumer), 2).await.unwrap();
+    assert_eq!(next(&mut following).await.unwrap(), writer.written[2..]);
 }

@@ -2,6 +2,8 @@
 
 mod item;
 mod query;
+#[cfg(test)]
+mod tests;
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use tipline_ops::text::number;
-use tipline_proto::{Hash, InvalidBytes, Key, Label, TransactionId};
+use tipline_proto::{Cursor, Hash, InvalidBytes, Key, Label, TransactionId};
 use tipline_store::{StoreError, StoreReader};
 
 use super::item::{self, Item, readable};
@@ -192,14 +192,34 @@ fn find_block(reader: &dyn StoreReader, which: &Which) -> Result<Option<Item>, S
             None => reader.block_by_hash(&hash.reversed())?,
             found => found,
         },
-        Which::Tip => match reader.cursor()?.and_then(|cursor| cursor.block_tip) {
-            Some(tip) => reader.block(tip.height)?,
-            None => None,
-        },
+        Which::Tip => at_tip(reader, |cursor| match &cursor.block_tip {
+            Some(tip) => Ok(reader.block(tip.height)?.filter(|block| block.hash == tip.hash)),
+            None => Ok(None),
+        })?,
     };
     let Some(block) = block else { return Ok(None) };
     let proof = reader.proof(block.height)?.filter(|proof| proof.block_hash == block.hash);
     Ok(Some(item::block(&block).with("proven", proof.is_some().into())))
+}
+
+/// How often in a row a store may be applied to between two reads: a batch each time.
+const ATTEMPTS: usize = 100;
+
+/// What is found at a tip of the cursor. That it is not there is found out by two reads, and may be
+/// said of one state only: a store that is applied to in between is read again.
+fn at_tip<T>(
+    reader: &dyn StoreReader,
+    find: impl Fn(&Cursor) -> Result<Option<T>, StoreError>,
+) -> Result<Option<T>, StoreError> {
+    for _ in 0..ATTEMPTS {
+        let Some(cursor) = reader.cursor()? else { return Ok(None) };
+        let found = find(&cursor)?;
+        if found.is_some() || reader.cursor()?.as_ref() == Some(&cursor) {
+            return Ok(found);
+        }
+    }
+    let what = format!("reading its tip, which moved {ATTEMPTS} times meanwhile; try again");
+    Err(StoreError::Failed { place: reader.place(), what, source: None })
 }
 
 fn find_proof(reader: &dyn StoreReader, which: &Which) -> Result<Option<Item>, StoreError> {
@@ -209,10 +229,9 @@ fn find_proof(reader: &dyn StoreReader, which: &Which) -> Result<Option<Item>, S
             None => reader.proof_by_hash(&hash.reversed())?,
             found => found,
         },
-        Which::Tip => match reader.cursor()?.and_then(|cursor| cursor.proof_tip) {
-            Some(tip) => reader.proof(tip)?,
-            None => None,
-        },
+        Which::Tip => {
+            at_tip(reader, |cursor| cursor.proof_tip.map_or(Ok(None), |tip| reader.proof(tip)))?
+        }
     };
     Ok(proof.as_ref().map(item::proof))
 }

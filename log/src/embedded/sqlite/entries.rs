@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 use tipline_proto::limits::{MAX_APPLY_BYTES, MAX_APPLY_EVENTS};
-use tipline_proto::{Digest, Entry, Event, OutboxId, Position};
+use tipline_proto::{Digest, Entry, Event, Lineage, OutboxId, Position};
 
 use super::Database;
 use super::error::explain;
@@ -22,10 +22,13 @@ impl Database {
             .map_err(|error| explain(place, &format!("appending after {}", after.position), error))
     }
 
-    /// The tail. The newest entry is read whole.
+    /// The tail. The newest entry is read whole, and from the files: what is in memory does not show
+    /// that they have changed.
     pub(in crate::embedded) fn tail(&self) -> Result<Tail, LogError> {
         let origin = Tail::origin(&self.identity);
         let explain = |error| explain(&self.place, "the newest entry", error);
+        self.connection.execute_batch("PRAGMA shrink_memory").map_err(explain)?;
+        self.check_lineage()?;
         // One view of it all. Another process may append and trim meanwhile.
         let _view = self.connection.unchecked_transaction().map_err(explain)?;
         let newest = newest(&self.connection).map_err(explain)?;
@@ -35,6 +38,20 @@ impl Database {
             return Err(self.damaged(number, "its digest is not the one beside it"));
         }
         Ok(Tail { outbox: self.outbox(claim)?, ..origin.after(&entry, number) })
+    }
+
+    /// Whether it is still the log that was opened. What says so is in the file alone: the newest
+    /// entries may all be in the write-ahead log.
+    fn check_lineage(&self) -> Result<(), LogError> {
+        let explain = |error| explain(&self.place, "the log's identity", error);
+        let read = |row: &Row<'_>| row.get::<_, [u8; 16]>(0);
+        let found = self.connection.query_row("SELECT lineage FROM log", [], read);
+        let (found, expected) =
+            (Lineage::from_bytes(found.map_err(explain)?), self.identity.lineage);
+        if found == expected {
+            return Ok(());
+        }
+        Err(LogError::WrongLog { place: self.place.clone(), expected, found })
     }
 
     pub(in crate::embedded) fn extent(&self) -> Result<Extent, LogError> {

@@ -10,6 +10,7 @@ mod entries;
 mod error;
 mod open;
 mod trim;
+mod wal;
 
 use std::time::Duration;
 
@@ -43,12 +44,6 @@ pub(super) struct Database {
     is_read_only: bool,
 }
 
-/// Which pages a checkpoint found, and how many of them it brought home.
-pub(super) struct Checkpoint {
-    pub(super) pages: i64,
-    pub(super) home: i64,
-}
-
 /// The version of SQLite: 3054001 is 3.54.1.
 pub(super) fn version() -> i32 {
     rusqlite::version_number()
@@ -70,16 +65,6 @@ impl Database {
         self.connection
             .pragma_query_value(None, name, text)
             .map_err(|error| explain(&self.place, &format!("setting {name}"), error))
-    }
-
-    /// Brings pages from the write-ahead log home into the file, as far as no reader needs
-    /// them, and fsyncs both.
-    pub(in crate::embedded) fn checkpoint(&self) -> Result<Checkpoint, LogError> {
-        self.connection
-            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
-                Ok(Checkpoint { pages: row.get(1)?, home: row.get(2)? })
-            })
-            .map_err(|error| explain(&self.place, "a checkpoint of the write-ahead log", error))
     }
 
     /// Limits the file, so that a test sees what happens when there is no space.

@@ -178,7 +178,7 @@ fn connect_unchanging(path: &Path, place: &str) -> Result<Connection, LogError> 
         .map_err(|error| unusable(place, error))
 }
 
-fn wait_for_lock(tries: i32) -> bool {
+pub(super) fn wait_for_lock(tries: i32) -> bool {
     std::thread::sleep(LOCK_PAUSE);
     LOCK_PAUSE.saturating_mul(tries.unsigned_abs()) < LOCK_LIMIT
 }

@@ -8,7 +8,9 @@
 //! | `03` | trimmed: newest row that is gone, bytes up to it | the publisher |
 //! | `04` | lineage of the log that it publishes to: 16 bytes | the publisher |
 //! | `05` | released: newest row that counts no more, bytes up to it; none at first | the publisher |
+//! | `06` | how many runs of proven heights there are; none before the first block | the node |
 //! | `10` height | hash of the block, for what refers to it | the node |
+//! | `11` height | a run of proven heights, by its last one: its first one | the node |
 //! | `20` sequence | a payload; none if it is empty, or kept elsewhere | the node |
 //! | `30` sequence | a row without its payload | the node |
 //!
@@ -31,12 +33,22 @@ pub(super) const RELEASED: &[u8] = &[0x05];
 /// The log.
 pub(super) const LINEAGE: &[u8] = &[0x04];
 
+/// How many runs of proven heights there are.
+pub(super) const PROVEN_RUNS: &[u8] = &[0x06];
+/// After every run of proven heights.
+pub(super) const PROVEN_END: &[u8] = &[0x12];
+
 /// The key of something that has a number.
 pub(super) type Numbered = [u8; 9];
 
 /// A block of the chain.
 pub(super) fn block(height: u64) -> Numbered {
     numbered(0x10, height)
+}
+
+/// The run of proven heights that ends at this one.
+pub(super) fn proven(last: u64) -> Numbered {
+    numbered(0x11, last)
 }
 
 /// The payload of a row.

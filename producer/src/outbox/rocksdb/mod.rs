@@ -19,6 +19,7 @@ mod error;
 mod family;
 mod keys;
 mod mode;
+mod proven;
 mod publish;
 mod row;
 mod shared;

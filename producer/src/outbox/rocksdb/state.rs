@@ -82,7 +82,7 @@ pub(super) struct Newest {
 }
 
 impl Newest {
-    /// Proofs do not count: whether an event links does not depend on them.
+    /// Without proofs: they are many, and what depends on them [`super::proven`] knows.
     pub(super) fn links(&self) -> LinksState {
         LinksState { base: self.base.clone(), tip: self.tip.clone(), ..LinksState::default() }
     }

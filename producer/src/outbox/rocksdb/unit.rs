@@ -12,6 +12,7 @@ use super::blocks::Blocks;
 use super::db::DbError;
 use super::error::{failed, wrong};
 use super::keys::{self, Numbered};
+use super::proven::{Change, Proven};
 use super::row::{Head, Place, carries_payload};
 use super::shared::{Shared, synced};
 use super::state::{Newest, Trimmed};
@@ -33,6 +34,7 @@ pub struct OutboxUnit<'a> {
     /// As it will be when the unit is committed.
     newest: Newest,
     blocks: Blocks,
+    proven: Proven,
     /// Where in the batch the newest row is.
     mark: Option<Mark>,
     _turn: MutexGuard<'a, ()>,
@@ -62,8 +64,18 @@ impl<'a> OutboxUnit<'a> {
             return Err(wrong(&shared.place, format!("row {next}"), why.to_owned()));
         }
         let limits = shared.limits()?;
-        let (blocks, mark) = (Blocks::default(), None);
-        Ok(Self { shared, clock, window, limits, released, newest, blocks, mark, _turn: turn })
+        Ok(Self {
+            shared,
+            clock,
+            window,
+            limits,
+            released,
+            newest,
+            blocks: Blocks::default(),
+            proven: Proven::default(),
+            mark: None,
+            _turn: turn,
+        })
     }
 
     /// Enqueues an event into the node's batch. It will be published exactly if this unit commits
@@ -159,34 +171,36 @@ impl<'a> OutboxUnit<'a> {
         let mut next = self.newest.clone();
         next.sequence += 1;
         next.bytes += payload.length();
-        let links = self.link(event)?;
+        let (links, change) = self.link(event)?;
         (next.base, next.tip) = (links.base().cloned(), links.tip().cloned());
         self.check_room(payload.length())?;
 
         let head = Head { time: (self.clock)(), bytes: next.bytes, payload, event: event.clone() };
         let mark = Mark::next(batch, next.sequence);
-        self.put(batch, next.sequence, &head)
+        self.put(batch, next.sequence, &head, &change)
             .map_err(failed(&self.shared.place, "enqueueing an event"))?;
         self.newest = next;
         self.mark = Some(mark);
         Ok(self.newest.sequence)
     }
 
-    /// The chain with this event.
-    fn link(&self, event: &Event) -> Result<Links, OutboxError> {
+    /// The chain with this event, and what changes about what is proven.
+    fn link(&mut self, event: &Event) -> Result<(Links, Change), OutboxError> {
+        let db = &*self.shared.db;
         let mut links = Links::resume(self.shared.genesis.clone(), self.newest.links());
         let referred = match links.refers_to(event) {
             None => None,
-            Some(height) => self.blocks.find(&*self.shared.db, height).map_err(failed(
+            Some(height) => self.blocks.find(db, height).map_err(failed(
                 &self.shared.place,
                 "looking for the block that an event refers to",
             ))?,
         };
         let referred = referred.and_then(|hash| Hash::new(Bytes::from(hash)).ok());
-        links
-            .admit(event, referred.as_ref())
-            .map_err(|source| OutboxError::DoesNotLink { event: event.to_string(), source })?;
-        Ok(links)
+        let refused = |source| OutboxError::DoesNotLink { event: event.to_string(), source };
+        links.admit(event, referred.as_ref()).map_err(refused)?;
+        let tip = self.newest.tip.as_ref().map(|tip| tip.height);
+        let change = self.proven.change(db, event, tip)?.map_err(refused)?;
+        Ok((links, change))
     }
 
     fn check_room(&self, length: u64) -> Result<(), OutboxError> {
@@ -198,14 +212,21 @@ impl<'a> OutboxUnit<'a> {
         Err(OutboxError::Full { place: self.shared.place.clone(), events, bytes })
     }
 
-    fn put(&mut self, batch: &mut WriteBatch, sequence: u64, head: &Head) -> Result<(), DbError> {
+    fn put(
+        &mut self,
+        batch: &mut WriteBatch,
+        sequence: u64,
+        head: &Head,
+        change: &Change,
+    ) -> Result<(), DbError> {
         let db = &*self.shared.db;
         db.put(batch, &keys::row(sequence), &head.encode())?;
         if matches!(head.payload, Place::Own { length: 1.. }) {
             db.put(batch, &keys::payload(sequence), head.event.payload())?;
         }
         let tip = self.newest.tip.as_ref().map(|tip| tip.height);
-        self.blocks.admit(db, batch, &head.event, tip, self.window)
+        self.blocks.admit(db, batch, &head.event, tip, self.window)?;
+        self.proven.admit(db, batch, change)
     }
 
     /// Answers the sequence of the newest row if there are rows in the batch.

@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension};
-use tipline_proto::{Hash, InvalidBytes, LinksState, OutboxId, Tip};
+use tipline_proto::{Hash, HeightRanges, InvalidBytes, LinksState, OutboxId, Tip};
 
 use super::error::failed;
 use super::row::from_i64;
 use crate::outbox::{Limits, OutboxError, Pending};
 
 /// Version of the schema. Keep in step with docs/outbox.sql.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 #[derive(Debug)]
 pub(super) struct State {
@@ -109,8 +109,18 @@ impl State {
         }
     }
 
-    pub(super) fn links(&self) -> LinksState {
-        LinksState { base: self.base.clone(), tip: self.tip.clone(), ..LinksState::default() }
+    /// What the next event must follow, with all that is proven.
+    pub(super) fn links(&self, conn: &Connection) -> rusqlite::Result<LinksState> {
+        let mut statement = conn.prepare_cached("SELECT first, last FROM tipline_proven")?;
+        let run = |row: &rusqlite::Row<'_>| Ok((from_i64(row.get(0)?), from_i64(row.get(1)?)));
+        let (mut proof_tip, mut proven_above) = (None, HeightRanges::default());
+        for run in statement.query_map([], run)? {
+            match run? {
+                (0, last) => proof_tip = Some(last),
+                (first, last) => proven_above.insert_range(first..=last),
+            }
+        }
+        Ok(LinksState { base: self.base.clone(), tip: self.tip.clone(), proof_tip, proven_above })
     }
 }
 

@@ -187,7 +187,11 @@ impl OutboxTable {
             Ok(state) => state,
             Err(unusable) => return unusable,
         };
-        let mut links = Links::resume(state.genesis.clone(), state.links());
+        let links = match state.links(tx) {
+            Ok(links) => links,
+            Err(error) => return failed(&self.place, "reading tipline_proven")(error),
+        };
+        let mut links = Links::resume(state.genesis.clone(), links);
         let referred = links.refers_to(event).map(|height| self.stored_block(tx, height));
         let referred = match referred.transpose() {
             Ok(hash) => hash.flatten(),

@@ -1,6 +1,6 @@
 //! Random attempts at a chain, and what becomes of them by the rule.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use tipline_proto::{Event, Hash, Links};
@@ -40,6 +40,30 @@ impl Model {
         }
         admitted
     }
+}
+
+/// The runs of heights that have their proof after these events, as first and last height. What is
+/// below the first block has one, and so has the genesis.
+pub(in crate::outbox) fn proven(events: &[Event]) -> Vec<(u64, u64)> {
+    let mut heights = BTreeSet::new();
+    for event in events {
+        match event {
+            Event::BlockCommitted { height, .. } if heights.is_empty() => {
+                heights.extend(0..=height.saturating_sub(1));
+            }
+            Event::BlockProven { height, .. } => drop(heights.insert(*height)),
+            Event::RolledBack { to_height, .. } => heights.retain(|height| height <= to_height),
+            _ => {}
+        }
+    }
+    let mut runs: Vec<(u64, u64)> = Vec::new();
+    for height in heights {
+        match runs.last_mut().filter(|(_, last)| *last + 1 == height) {
+            Some((_, last)) => *last = height,
+            None => runs.push((height, height)),
+        }
+    }
+    runs
 }
 
 /// An attempt: height, variant, variant of the parent, as far as it has them.

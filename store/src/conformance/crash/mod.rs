@@ -25,6 +25,8 @@ mod process;
 #[cfg(target_os = "linux")]
 mod recorder;
 #[cfg(target_os = "linux")]
+mod recording;
+#[cfg(target_os = "linux")]
 mod trace;
 
 use std::env;
@@ -38,6 +40,8 @@ pub(super) use self::failing::failing_writes;
 pub(super) use self::killed::killed;
 #[cfg(target_os = "linux")]
 pub(super) use self::power_cut::power_cut;
+#[cfg(target_os = "linux")]
+pub use self::recording::{Left, Promises, Recording};
 
 /// How much of something is done, where the environment does not say otherwise.
 fn amount(variable: &str, default: usize) -> usize {

@@ -21,6 +21,8 @@ fn keys_stay_what_they_are() {
     let single = [keys::IDENTITY, keys::LIMITS, keys::NEWEST, keys::TRIMMED, keys::LINEAGE];
     assert_eq!(single.map(hex), ["00", "01", "02", "03", "04"]);
     assert_eq!(hex(&keys::block(258)), "100000000000000102");
+    assert_eq!(hex(keys::PROVEN_RUNS), "06");
+    assert_eq!(hex(&keys::proven(3)), "110000000000000003");
     assert_eq!(hex(&keys::payload(1)), "200000000000000001");
     assert_eq!(hex(&keys::row(u64::MAX)), "30ffffffffffffffff");
 }

@@ -5,11 +5,13 @@ use std::thread;
 
 use proptest::prelude::*;
 use rocksdb::{MultiThreaded, SingleThreaded, WriteBatch, WriteOptions};
-use tipline_proto::{Event, Label};
+use tipline_proto::limits::MAX_PROOF_RANGES;
+use tipline_proto::{Event, Label, LinkError};
 
+use super::super::keys;
 use super::{BLOCKS, Node, commit};
 use crate::outbox::conformance::{self, Subject, block, proof, rollback};
-use crate::outbox::tests::histories::{Model, WINDOW, tries};
+use crate::outbox::tests::histories::{Model, WINDOW, proven, tries};
 use crate::outbox::tests::room;
 use crate::outbox::{Outbox, OutboxError};
 
@@ -194,6 +196,71 @@ fn threads_enqueue_densely_and_in_the_order_of_their_commits() {
     assert!(rows.is_sorted_by_key(|row| row.time), "in the order of the commits");
 }
 
+/// The runs of proven heights in the database, whose number must be the one that is noted.
+fn runs(node: &Node<SingleThreaded>) -> Vec<(u64, u64)> {
+    let family = node.db.cf_handle(crate::OutboxFamily::NAME).unwrap();
+    let number = |bytes: &[u8]| u64::from_be_bytes(bytes.try_into().unwrap());
+    let entries = node.db.prefix_iterator_cf(family, [0x11]).map(Result::unwrap);
+    let entries = entries.take_while(|(key, _)| key[0] == 0x11);
+    let runs: Vec<_> = entries.map(|(key, value)| (number(&value), number(&key[1..]))).collect();
+    let count = node.db.get_cf(family, [0x06]).unwrap().map_or(0, |value| number(&value));
+    assert_eq!(count, runs.len() as u64, "they are counted");
+    runs
+}
+
+/// As if every second block below had its proof: so many runs, with the lowest.
+fn fill(node: &Node<SingleThreaded>, count: u64) {
+    let family = node.db.cf_handle(crate::OutboxFamily::NAME).unwrap();
+    for (_, last) in runs(node) {
+        node.db.delete_cf(family, keys::proven(last)).unwrap();
+    }
+    let mut batch = WriteBatch::default();
+    for last in (0..count).map(|run| 2 * run) {
+        batch.put_cf(family, keys::proven(last), last.to_be_bytes());
+    }
+    batch.put_cf(family, keys::PROVEN_RUNS, count.to_be_bytes());
+    node.db.write(batch).unwrap();
+}
+
+#[test]
+fn more_proofs_that_nothing_joins_than_can_be_remembered_are_refused() {
+    let mut node = Node::<SingleThreaded>::new();
+    let base = 4 * MAX_PROOF_RANGES as u64;
+    for height in 0..6 {
+        Subject::enqueue(&mut node, &block(base + height, 0, 0)).unwrap();
+    }
+    // One more fits.
+    fill(&node, MAX_PROOF_RANGES as u64);
+    Subject::enqueue(&mut node, &proof(base + 1, 0)).unwrap();
+    match Subject::enqueue(&mut node, &proof(base + 3, 0)).unwrap_err() {
+        OutboxError::DoesNotLink { source: LinkError::TooManyGaps { height, lowest }, .. } => {
+            assert_eq!((height, lowest), (base + 3, 1));
+        }
+        other => panic!("{other:?}"),
+    }
+    // Beside one that is there, and instead of one.
+    Subject::enqueue(&mut node, &proof(base + 2, 0)).unwrap();
+    Subject::enqueue(&mut node, &rollback(base, 0)).unwrap();
+    Subject::enqueue(&mut node, &proof(base, 0)).unwrap();
+    assert_eq!(runs(&node).len(), MAX_PROOF_RANGES + 1);
+}
+
+/// An outbox of an earlier version did not know what is proven: all that there was is taken for it.
+#[test]
+fn an_outbox_that_did_not_know_what_is_proven_begins_with_all_of_it() {
+    let mut node = Node::<SingleThreaded>::new();
+    for height in 1..8 {
+        Subject::enqueue(&mut node, &block(height, 0, 0)).unwrap();
+    }
+    fill(&node, 0);
+    let family = node.db.cf_handle(crate::OutboxFamily::NAME).unwrap();
+    node.db.delete_cf(family, keys::PROVEN_RUNS).unwrap();
+    for event in [proof(5, 0), block(8, 0, 0), block(9, 0, 0), proof(9, 0)] {
+        Subject::enqueue(&mut node, &event).unwrap();
+    }
+    assert_eq!(runs(&node), [(0, 7), (9, 9)]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
@@ -244,5 +311,6 @@ proptest! {
         let expected: Vec<_> =
             model.blocks.iter().map(|(height, hash)| (*height, hash.as_ref().to_vec())).collect();
         prop_assert_eq!(known, expected, "the blocks of the chain are known, and nothing for ever");
+        prop_assert_eq!(runs(&node), proven(&accepted), "what is proven");
     }
 }

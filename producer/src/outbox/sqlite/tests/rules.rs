@@ -2,12 +2,14 @@
 
 use proptest::prelude::*;
 use rusqlite::{Connection, params};
-use tipline_proto::Event;
+use tipline_proto::limits::MAX_PROOF_RANGES;
+use tipline_proto::{Event, LinkError};
 
+use super::super::row::from_i64;
 use super::Node;
 use crate::outbox::OutboxError;
-use crate::outbox::conformance::{self, Subject, block};
-use crate::outbox::tests::histories::{Model, WINDOW, tries};
+use crate::outbox::conformance::{self, Subject, block, proof, rollback};
+use crate::outbox::tests::histories::{Model, WINDOW, proven, tries};
 use crate::outbox::tests::room;
 
 /// What a node in another language does.
@@ -30,6 +32,12 @@ fn insert(conn: &Connection, event: &Event) -> rusqlite::Result<usize> {
         ),
         other => panic!("{other} is not among the random ones"),
     }
+}
+
+fn runs(conn: &Connection) -> Vec<(u64, u64)> {
+    let mut statement = conn.prepare("SELECT first, last FROM tipline_proven ORDER BY 1").unwrap();
+    let run = |row: &rusqlite::Row<'_>| Ok((from_i64(row.get(0)?), from_i64(row.get(1)?)));
+    statement.query_map([], run).unwrap().map(Result::unwrap).collect()
 }
 
 proptest! {
@@ -78,7 +86,42 @@ proptest! {
         conformance::gives(node.outbox(), &accepted);
         let known = node.conn.query_row("SELECT count(*) FROM tipline_block", [], |row| row.get(0));
         prop_assert_eq!(known, Ok(model.blocks.len() as i64), "nothing is remembered for ever");
+        prop_assert_eq!(runs(&node.conn), proven(&accepted), "what is proven");
     }
+}
+
+/// Whoever applies the events must remember the proofs that nothing joins: what they would refuse is
+/// refused here, to anyone who writes, and does not reach the log.
+#[test]
+fn more_proofs_that_nothing_joins_than_can_be_remembered_are_refused() {
+    let mut node = Node::new();
+    let base = 4 * MAX_PROOF_RANGES as u64;
+    for height in 0..6 {
+        Subject::enqueue(&mut node, &block(base + height, 0, 0)).unwrap();
+    }
+    // As if every second block so far had its proof. One more run fits.
+    let pairs = MAX_PROOF_RANGES as i64 - 1;
+    node.conn
+        .execute_batch(&format!(
+            "UPDATE tipline_proven SET last = 0;
+             WITH RECURSIVE run(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM run WHERE n < {pairs})
+             INSERT INTO tipline_proven (first, last) SELECT 2 * n, 2 * n FROM run;"
+        ))
+        .unwrap();
+    Subject::enqueue(&mut node, &proof(base + 1, 0)).unwrap();
+    let refused = insert(&node.conn, &proof(base + 3, 0)).unwrap_err();
+    assert!(refused.to_string().contains("prove the lowest of them first"), "{refused}");
+    match Subject::enqueue(&mut node, &proof(base + 3, 0)).unwrap_err() {
+        OutboxError::DoesNotLink { source: LinkError::TooManyGaps { height, lowest }, .. } => {
+            assert_eq!((height, lowest), (base + 3, 1));
+        }
+        other => panic!("{other:?}"),
+    }
+    // Beside one that is there, and instead of one.
+    Subject::enqueue(&mut node, &proof(base + 2, 0)).unwrap();
+    Subject::enqueue(&mut node, &rollback(base, 0)).unwrap();
+    Subject::enqueue(&mut node, &proof(base, 0)).unwrap();
+    assert_eq!(runs(&node.conn).len(), MAX_PROOF_RANGES + 1);
 }
 
 #[test]

@@ -87,8 +87,8 @@ fn databases_that_cannot_be_used_say_what_to_do() {
     assert!(why().contains("genesis"), "{}", why());
     OutboxTable::install(&conn, &genesis(), clock()).unwrap();
     SqliteOutbox::open(&path).unwrap();
-    conn.execute("UPDATE tipline_outbox_state SET version = 3", []).unwrap();
-    assert!(why().contains("version 3"), "{}", why());
+    conn.execute("UPDATE tipline_outbox_state SET version = 4", []).unwrap();
+    assert!(why().contains("version 4"), "{}", why());
     drop(conn);
     std::fs::write(&path, b"this is no database at all, and never was one").unwrap();
     assert!(why().contains("cannot read it"), "{}", why());

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use super::clock;
-use crate::outbox::conformance::{block, genesis, hash};
+use crate::outbox::conformance::{block, genesis, hash, proof};
 use crate::outbox::{Outbox, OutboxError, OutboxTable, SCHEMA, SqliteOutbox};
 
 /// The present schema, put back to what version 1 had.
@@ -18,6 +18,8 @@ fn version_1(conn: &Connection, rows: u64, trimmed: u64) {
     conn.execute_batch(&format!(
         "DROP TRIGGER tipline_outbox_admit; DROP TRIGGER tipline_outbox_limits;
          DROP TABLE tipline_outbox_released;
+         DROP TABLE tipline_proven; DROP TRIGGER tipline_outbox_proven_first;
+         DROP TRIGGER tipline_outbox_proven_more; DROP TRIGGER tipline_outbox_proven_less;
          CREATE TRIGGER tipline_outbox_check BEFORE INSERT ON tipline_outbox
          BEGIN
              SELECT CASE WHEN (SELECT last - trimmed >= max_events FROM tipline_outbox_state) THEN
@@ -46,6 +48,15 @@ fn goes_on(conn: &Connection, outbox: &mut SqliteOutbox) {
     outbox.release(7).unwrap();
     assert_eq!(add(8).unwrap(), 8, "what is kept does not count any more");
     assert_eq!(outbox.read(2, 99, usize::MAX).unwrap().len(), 6);
+    // What is proven was not known: all that there was is taken for it.
+    let tx = conn.unchecked_transaction().unwrap();
+    table.enqueue(&tx, &proof(5, 0)).unwrap();
+    table.enqueue(&tx, &block(9, 0, 0)).unwrap();
+    table.enqueue(&tx, &proof(9, 0)).unwrap();
+    let runs = "SELECT group_concat(first || ' to ' || last, ', ') FROM tipline_proven";
+    let runs = tx.query_row(runs, [], |row| row.get::<_, String>(0));
+    assert_eq!(runs.unwrap(), "0 to 7, 9 to 9");
+    drop(tx);
     let refused = OutboxTable::install(conn, &hash(9, 9), clock()).unwrap_err();
     assert!(refused.to_string().contains("genesis"), "{refused}");
 }
