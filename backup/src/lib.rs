@@ -42,7 +42,7 @@ pub use checks::{
     Check, DrillReport, Newest, PlaceKind, Record, Sample, VerifiedPlace, VerifyReport,
     common_point, drill, verify,
 };
-pub use destination::{Destination, DestinationError, Object};
+pub use destination::{Destination, DestinationError, DestinationProbe, Object};
 pub use error::RestoreError;
 pub use identity::{
     Identities, IdentityBackup, IdentityError, IdentityName, InvalidIdentityName, KeyFile,

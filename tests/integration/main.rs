@@ -24,6 +24,7 @@ mod media;
 mod node_database;
 mod node_lost;
 mod object_storage;
+mod object_store_doubles;
 mod power_cut;
 mod publishing;
 mod read_only;
