@@ -35,8 +35,8 @@ pub use archive::{
     Merged, Row, SegmentIndex, SegmentName,
 };
 pub use checkpoint::{
-    CheckpointError, CheckpointId, CheckpointRetention, Checkpoints, Job, Keep, Listed, Manifest,
-    ManifestFile, NotAnId,
+    CheckpointError, CheckpointId, CheckpointRetention, Checkpoints, Job, Keep, KnownSets, Listed,
+    Manifest, ManifestFile, NotAnId,
 };
 pub use checks::{
     Check, DrillReport, Newest, PlaceKind, Record, Sample, VerifiedPlace, VerifyReport,

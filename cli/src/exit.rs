@@ -127,7 +127,9 @@ fn checkpoint_exit(error: &CheckpointError) -> Exit {
         CheckpointError::Destination(error) => destination_exit(error),
         CheckpointError::Corrupt { .. } => Exit::Corrupt,
         CheckpointError::Cancelled => Exit::Interrupted,
+        CheckpointError::NotTheSet { .. } => Exit::Unavailable,
         CheckpointError::Store(_)
+        | CheckpointError::NeedsKey { .. }
         | CheckpointError::NotFound { .. }
         | CheckpointError::InUse { .. }
         | CheckpointError::NoSpace { .. }
