@@ -1,7 +1,7 @@
 //! `tipline destination`: whether a place to keep backups at does what is relied on.
 
 use serde_json::json;
-use tipline_backup::{Destination, DestinationProbe};
+use tipline_backup::{Destination, DestinationProbe, RestoreError};
 
 use crate::exit::Exit;
 use crate::output::report::{Failure, say};
@@ -42,7 +42,8 @@ struct CheckArgs {
 /// Tries it.
 pub(crate) async fn run(args: DestinationArgs) -> Result<Exit, Failure> {
     let What::Check(CheckArgs { address, json }) = args.what;
-    let probe = Destination::open(&address)?.probe().await?;
+    let destination = Destination::open(&address).map_err(RestoreError::from)?;
+    let probe = destination.probe().await.map_err(RestoreError::from)?;
     say(&if json { render_json(&probe) } else { render(&probe) })?;
     Ok(Exit::Ok)
 }
