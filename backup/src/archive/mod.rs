@@ -133,7 +133,7 @@ impl Archive {
         match Self::open(destination.clone(), keys.clone()).await {
             Err(error @ ArchiveError::Corrupt { .. }) => return Err(error),
             // It is new: before anything is kept there, it shows that it keeps things.
-            Err(ArchiveError::NotFound { .. }) => drop(destination.probe().await?),
+            Err(ArchiveError::NotFound { .. }) => destination.probe_once().await?,
             _ => {}
         }
         let bytes = descriptor::put(log, &keys.recipients())

@@ -136,7 +136,7 @@ impl Checkpoints {
             self.check_conditions().await?;
             return Ok(found);
         }
-        self.destination().probe().await?;
+        self.destination().probe_once().await?;
         let document = Document { format: FORMAT, set: new_id() };
         let text = serde_json::to_vec(&document)
             .map_err(|e| CheckpointError::file(format!("writing {NAME}"))(e.into()))?;

@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use bytes::Bytes;
 
+use super::blocking::blocking;
 use super::{Destination, DestinationError};
 
 /// The folder of what is written to try it.
@@ -41,6 +42,18 @@ impl Destination {
         probed?;
         let place = self.place().to_owned();
         Ok(DestinationProbe { place, removes: removed?, needs_checksums: self.has_checksums() })
+    }
+
+    /// The same before a destination is first used. A directory needs no trial: this program writes
+    /// it itself, and what its file system cannot do shows with the first object.
+    ///
+    /// # Errors
+    /// Those of [`Destination::probe`].
+    pub(crate) async fn probe_once(&self) -> Result<(), DestinationError> {
+        if self.directory().is_none() {
+            self.probe().await?;
+        }
+        Ok(())
     }
 
     async fn try_all(&self, first: &str, second: &str) -> Result<(), DestinationError> {
@@ -93,6 +106,10 @@ impl Destination {
             }
         }
         let listed = self.list(FOLDER, None).await?;
+        if let Some(directory) = self.directory() {
+            // Others may be trying it, too: then it stays for them.
+            _ = blocking(move || std::fs::remove_dir(directory.join(FOLDER))).await;
+        }
         Ok(!listed.iter().any(|found| found.name == first || found.name == second))
     }
 

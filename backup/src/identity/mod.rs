@@ -108,7 +108,7 @@ impl Identities {
         let sealed = bytes::Bytes::from(self.keys.encrypt(&packed).map_err(sealing)?);
         let object = format!("{FOLDER}/{}", name::object(name, now));
         if self.list().await?.is_empty() {
-            self.destination.probe().await?;
+            self.destination.probe_once().await?;
         }
         match self.destination.create(&object, sealed.clone()).await {
             Ok(()) => {}

@@ -28,7 +28,7 @@ Examples:
 
 It writes two small objects below probe/, each twice, and the second write must be refused. It reads
 and lists them, and removes them if that is allowed. Archives and uploads try the same when they
-first use a destination. Exit code 2 if it does not do what is needed, 16 if it is unavailable.")]
+first use object storage. Exit code 2 if it does not do what is needed, 16 if it is unavailable.")]
 struct CheckArgs {
     /// dir:PATH, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX
     #[arg(value_name = "ADDRESS")]

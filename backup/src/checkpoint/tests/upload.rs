@@ -23,7 +23,7 @@ pub(super) fn location(directory: &Path) -> (PathBuf, Checkpoints) {
 }
 
 /// Stops after a limit.
-pub(super) fn up_to(limit: u64) -> Throttle {
+fn up_to(limit: u64) -> Throttle {
     let (cancel, moved) = (CancellationToken::new(), AtomicU64::new(0));
     Throttle::new(cancel.clone()).observed(move |bytes| {
         if moved.fetch_add(bytes, Ordering::SeqCst) + bytes > limit {
