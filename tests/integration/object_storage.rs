@@ -296,7 +296,7 @@ async fn a_consumer_that_is_told_to_stop_ends_its_upload_at_the_server() {
     // Pieces lie beside the buckets until they are put together.
     let pieces = || {
         let all = fs::read_dir(bucket.s3.root()).unwrap().map(|entry| entry.unwrap().path());
-        all.filter(|path| path.is_file()).collect::<Vec<_>>()
+        all.filter(|path| path.to_string_lossy().contains(".part-")).collect::<Vec<_>>()
     };
     let sent = async || if pieces().is_empty() { Err("none is there") } else { Ok(()) };
     eventually("a piece was sent", WITHIN, sent).await;
