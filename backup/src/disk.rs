@@ -7,6 +7,8 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use tempfile::NamedTempFile;
+
 /// What becomes of a file that has the name already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Existing {
@@ -24,9 +26,18 @@ pub(crate) fn make_private_directory(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-/// Makes a directory and those that it is in. The names of the last two are durable on return.
+/// Makes a directory and those that it is in, for their owner only. Its name and all new ones are
+/// durable on return.
 pub(crate) fn make_directories(path: &Path) -> io::Result<()> {
-    fs::create_dir_all(path)?;
+    if !path.is_dir() {
+        if !parent(path).is_dir() {
+            make_directories(parent(path))?;
+        }
+        match make_private_directory(path) {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists && path.is_dir() => {}
+            made => made?,
+        }
+    }
     sync(parent(path))
 }
 
@@ -38,20 +49,53 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Opens a file for its owner only, to write at its end, and makes it if there is none.
+pub(crate) fn open_to_append(path: &Path) -> io::Result<File> {
+    private().append(true).create(true).open(path)
+}
+
 /// Writes a file for its owner only, which appears under its name as a whole or not at all.
 /// Content and name are durable on return.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8], existing: Existing) -> io::Result<()> {
-    let directory = parent(path);
-    // A temporary file has mode 0600 from the start.
-    let mut file = tempfile::Builder::new().prefix(".tipline-").tempfile_in(directory)?;
+    let mut file = staged(path)?;
     file.write_all(bytes)?;
+    persist(file, path, existing)
+}
+
+/// What files are called before they have their name.
+pub(crate) const STAGED: &str = ".tipline-";
+
+/// A new file for its owner only, to be given this path by [`persist`]. It is removed when it is
+/// dropped.
+pub(crate) fn staged(path: &Path) -> io::Result<NamedTempFile> {
+    // A temporary file has mode 0600 from the start.
+    tempfile::Builder::new().prefix(STAGED).tempfile_in(parent(path))
+}
+
+/// Gives a file its name. Content and name are durable on return.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] if the file system can neither rename without replacing nor make
+/// hard links.
+pub(crate) fn persist(file: NamedTempFile, path: &Path, existing: Existing) -> io::Result<()> {
     file.as_file().sync_all()?;
     let named = match existing {
         Existing::Replace => file.persist(path),
         Existing::Keep => file.persist_noclobber(path),
     };
-    named.map_err(|e| e.error)?;
-    sync(directory)
+    match named {
+        Ok(_) => sync(parent(path)),
+        Err(e) if existing == Existing::Keep && has_no_links(&e.error) => {
+            let why = "its file system has neither renames that replace nothing nor hard links";
+            Err(io::Error::new(ErrorKind::Unsupported, format!("{why}: {}", e.error)))
+        }
+        Err(e) => Err(e.error),
+    }
+}
+
+/// Whether linking failed because there are no links: the file itself was just made here.
+fn has_no_links(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied)
 }
 
 /// Flushes a file, or the names in a directory.
@@ -141,7 +185,7 @@ pub(crate) struct Lock {
 impl Lock {
     /// Takes the lock, and makes its file if there is none; `None` if someone else has it.
     pub(crate) fn try_acquire(path: &Path) -> io::Result<Option<Self>> {
-        let file = private().create(true).append(true).open(path)?;
+        let file = open_to_append(path)?;
         match file.try_lock() {
             // The previous holder may just have removed the file: the lock is of no use then.
             Ok(()) => Ok(is_at(&file, path).then_some(Self { file })),

@@ -1,7 +1,7 @@
 //! Keys of what is encrypted at a destination.
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::path::{Path, PathBuf};
 
 use age::x25519::{Identity, Recipient};
@@ -128,32 +128,47 @@ impl Keys {
         }
     }
 
-    pub(crate) fn encrypt(&self, plain: &[u8]) -> io::Result<Vec<u8>> {
+    pub(crate) fn encrypt(&self, mut plain: &[u8]) -> io::Result<Vec<u8>> {
+        let mut sealed = Vec::with_capacity(plain.len() + plain.len() / 1024 + 512);
+        self.encrypt_from(&mut plain, &mut sealed)?;
+        Ok(sealed)
+    }
+
+    /// Encrypts all that can be read.
+    pub(crate) fn encrypt_from(&self, from: &mut impl Read, to: impl Write) -> io::Result<()> {
         let recipients = self.recipients.iter().map(|recipient| recipient as _);
         let encryptor = age::Encryptor::with_recipients(recipients).map_err(io::Error::other)?;
-        let mut sealed = Vec::with_capacity(plain.len() + plain.len() / 1024 + 512);
-        let mut writer = encryptor.wrap_output(&mut sealed)?;
-        writer.write_all(plain)?;
-        writer.finish()?;
-        Ok(sealed)
+        let mut writer = encryptor.wrap_output(to)?;
+        io::copy(from, &mut writer)?;
+        writer.finish().map(drop)
     }
 
     /// Opens what was encrypted; `None` if no identity fits. The plain bytes are fewer than the
     /// sealed ones.
     pub(crate) fn decrypt(&self, sealed: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        let Some(mut opened) = self.open_reader(sealed)? else { return Ok(None) };
+        let mut plain = Vec::with_capacity(sealed.len());
+        opened.read_to_end(&mut plain)?;
+        Ok(Some(plain))
+    }
+
+    /// Opens what is read; `None` if no identity fits. What is changed or cut off is an error of
+    /// reading, by its end at the latest.
+    pub(crate) fn open_reader<R: BufRead>(
+        &self,
+        sealed: R,
+    ) -> io::Result<Option<impl Read + use<R>>> {
         if self.identities.is_empty() {
             return Ok(None);
         }
         let opened = age::Decryptor::new_buffered(sealed).and_then(|decryptor| {
             decryptor.decrypt(self.identities.iter().map(|identity| identity as _))
         });
-        let mut plain = Vec::with_capacity(sealed.len());
         match opened {
-            Ok(mut reader) => reader.read_to_end(&mut plain)?,
-            Err(age::DecryptError::NoMatchingKeys) => return Ok(None),
-            Err(error) => return Err(io::Error::other(error)),
-        };
-        Ok(Some(plain))
+            Ok(reader) => Ok(Some(reader)),
+            Err(age::DecryptError::NoMatchingKeys) => Ok(None),
+            Err(error) => Err(io::Error::other(error)),
+        }
     }
 }
 

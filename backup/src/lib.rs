@@ -35,14 +35,14 @@ pub use archive::{
     Merged, Row, SegmentIndex, SegmentName,
 };
 pub use checkpoint::{
-    CheckpointError, CheckpointId, CheckpointRetention, Checkpoints, Job, Keep, Listed, Manifest,
-    ManifestFile, NotAnId,
+    CheckpointError, CheckpointId, CheckpointRetention, Checkpoints, Job, Keep, KnownSets, Listed,
+    Manifest, ManifestFile, NotAnId,
 };
 pub use checks::{
     Check, DrillReport, Newest, PlaceKind, Record, Sample, VerifiedPlace, VerifyReport,
     common_point, drill, verify,
 };
-pub use destination::{Destination, DestinationError, Object};
+pub use destination::{Destination, DestinationError, DestinationProbe, Object};
 pub use error::RestoreError;
 pub use identity::{
     Identities, IdentityBackup, IdentityError, IdentityName, InvalidIdentityName, KeyFile,

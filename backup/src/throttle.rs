@@ -70,10 +70,20 @@ impl Throttle {
         if wait.is_zero() {
             return !self.is_cancelled();
         }
+        self.wait(wait).await
+    }
+
+    /// Waits until the work is to end.
+    pub(crate) async fn cancelled(&self) {
+        self.cancel.cancelled().await;
+    }
+
+    /// Waits; `false`: stop.
+    pub(crate) async fn wait(&self, time: Duration) -> bool {
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => false,
-            () = tokio::time::sleep(wait) => true,
+            () = tokio::time::sleep(time) => true,
         }
     }
 

@@ -88,7 +88,9 @@ fn log_exit(error: &LogError) -> Exit {
 
 fn destination_exit(error: &DestinationError) -> Exit {
     match error {
-        DestinationError::Unavailable { .. } | DestinationError::Denied { .. } => Exit::Unavailable,
+        DestinationError::Unavailable { .. }
+        | DestinationError::Denied { .. }
+        | DestinationError::ClockSkew { .. } => Exit::Unavailable,
         // A destination that changes or fails while it is read.
         DestinationError::NotFound { .. }
         | DestinationError::Short { .. }
@@ -96,7 +98,9 @@ fn destination_exit(error: &DestinationError) -> Exit {
         | DestinationError::NoSpace { .. } => Exit::Unavailable,
         DestinationError::Cancelled { .. } => Exit::Interrupted,
         // A file of this machine says nothing about the place.
-        DestinationError::File { .. } | DestinationError::BadAddress { .. } => Exit::Failed,
+        DestinationError::File { .. }
+        | DestinationError::BadAddress { .. }
+        | DestinationError::Unsupported { .. } => Exit::Failed,
         _ => Exit::Failed,
     }
 }
@@ -123,7 +127,9 @@ fn checkpoint_exit(error: &CheckpointError) -> Exit {
         CheckpointError::Destination(error) => destination_exit(error),
         CheckpointError::Corrupt { .. } => Exit::Corrupt,
         CheckpointError::Cancelled => Exit::Interrupted,
+        CheckpointError::NotTheSet { .. } => Exit::Unavailable,
         CheckpointError::Store(_)
+        | CheckpointError::NeedsKey { .. }
         | CheckpointError::NotFound { .. }
         | CheckpointError::InUse { .. }
         | CheckpointError::NoSpace { .. }

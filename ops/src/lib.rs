@@ -28,8 +28,8 @@ pub use admin::{
 };
 pub use jobs::{
     Bootstrap, CheckJob, CheckSchedule, CheckpointFailure, CheckpointMaker, CheckpointMode,
-    CheckpointOrder, CheckpointRun, CheckpointSchedule, DrillStore, Filled, checkpoint_set,
-    merge_segments,
+    CheckpointOrder, CheckpointRun, CheckpointSchedule, DrillStore, Filled, Sealing, SealingError,
+    checkpoint_set, merge_segments,
 };
 pub use sources::{SourcesError, open_sources};
 pub use summary::{drill_summary, verify_summary};

@@ -47,7 +47,7 @@ pub async fn open_sources(
 ) -> Result<Sources, SourcesError> {
     let keys = identity.iter().try_fold(Keys::default(), |keys, file| keys.identity_file(file))?;
     let mut sources = Sources::default();
-    match Archive::open(destination.clone(), keys).await {
+    match Archive::open(destination.clone(), keys.clone()).await {
         Ok(archive) => sources.archives.push(archive),
         Err(ArchiveError::NotFound { .. }) => {}
         Err(ArchiveError::Destination(error)) => return Err(error.into()),
@@ -55,7 +55,7 @@ pub async fn open_sources(
     }
     // A backup location has them in a folder; a set of checkpoints may be named itself.
     for set in [destination.folder("checkpoints"), destination.clone()] {
-        let set = Checkpoints::at(set);
+        let set = Checkpoints::at(set).with_keys(keys.clone());
         if !set.list().await.map_err(SourcesError::Checkpoint)?.is_empty() {
             sources.checkpoints.push(set);
         }

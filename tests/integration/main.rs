@@ -26,6 +26,7 @@ mod node_lost;
 mod object_storage;
 #[cfg(target_os = "linux")]
 mod outbox_power_cut;
+mod object_store_doubles;
 mod power_cut;
 mod publishing;
 mod read_only;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tipline_tests::{Finished, S3, Tipline};
+use tipline_tests::{Finished, Quirk, S3, Tipline, eventually};
 
 use crate::deployment::{Deployment, WITHIN, stop};
 
@@ -256,4 +256,88 @@ async fn an_object_that_was_damaged_on_the_server_is_named() {
     let done = bucket.json(&format!("{restore} --verify strict"), 0).await;
     assert_eq!(done["achieved"]["height"], 20, "{done}");
     assert!(done["notes"].to_string().contains(name), "{done}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_would_lose_data_is_refused_before_anything_is_kept_there_and_later_too() {
+    let bucket = Bucket::with_blocks(5).await;
+    let archive = format!("archive --to BACKUP --offsite {LOG}");
+    let refused = |failed: Finished| {
+        let said = "ignores conditional writes";
+        assert!(failed.stderr.contains(said), "{}", failed.stderr);
+    };
+    bucket.s3.behave(Quirk::IgnoresConditions);
+    refused(bucket.exit("destination check BACKUP", 2).await);
+    refused(bucket.exit(&archive, 2).await);
+    assert!(!bucket.s3.file("fleet/main", "archive.json").exists());
+    // What an archive has been kept at may have moved to another server.
+    bucket.s3.behave(None);
+    let found = bucket.json("destination check BACKUP", 0).await;
+    assert_eq!((&found["removes"], &found["needs_checksums"]), (&true.into(), &false.into()));
+    bucket.archive(5).await;
+    bucket.s3.behave(Quirk::IgnoresConditions);
+    refused(bucket.exit(&archive, 2).await);
+    // One with Object Lock needs no setting.
+    bucket.s3.behave(Quirk::NeedsChecksums);
+    let found = bucket.json("destination check BACKUP", 0).await;
+    assert_eq!(found["needs_checksums"], true, "{found}");
+    bucket.publish(6, 9).await;
+    bucket.archive(9).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_is_told_to_stop_ends_its_upload_at_the_server() {
+    let bucket = Bucket::with_blocks(1).await;
+    bucket.site.block("node", 2, &vec![7; 60 << 20]);
+    bucket.site.publish("embedded:tipline.log.db", "dir:node/blocks", 2).await;
+    let every = "--checkpoint-every 1s --checkpoint-rate 20MiB --upload BACKUP";
+    let backup = format!("backup --name b --store files:copy {every} {LOG}");
+    let mut backup = bucket.tipline(&backup).spawn();
+    // Pieces lie beside the buckets until they are put together.
+    let pieces = || {
+        let all = fs::read_dir(bucket.s3.root()).unwrap().map(|entry| entry.unwrap().path());
+        all.filter(|path| path.to_string_lossy().contains(".part-")).collect::<Vec<_>>()
+    };
+    let sent = async || if pieces().is_empty() { Err("none is there") } else { Ok(()) };
+    eventually("a piece was sent", WITHIN, sent).await;
+    stop(&mut backup).await;
+    assert_eq!(pieces(), Vec::<PathBuf>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_beside_an_encrypted_archive_is_encrypted_too() {
+    const PUBLIC: &str = "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj";
+    const SECRET: &str =
+        "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX";
+    let bucket = Bucket::with_blocks(20).await;
+    fs::write(bucket.site.path("age.key"), SECRET).unwrap();
+    let archive = format!("archive --to BACKUP --offsite --recipient {PUBLIC} {LOG}");
+    let mut archiver = bucket.tipline(&archive).spawn();
+    bucket.is_offsite(20).await;
+    stop(&mut archiver).await;
+    bucket.site.back_up("embedded:tipline.log.db", "copy.db", 20).await;
+    bucket.exit("checkpoint create --store sqlite:copy.db --upload BACKUP", 0).await;
+    let sealed = fs::read(bucket.object("checkpoints", ".db")).unwrap();
+    assert!(sealed.starts_with(b"age-encryption.org/v1"));
+    // Checked without a key, and restored with one.
+    bucket.exit("checkpoint show latest --verify --checkpoints BACKUP/checkpoints", 0).await;
+    let restore = "restore --store sqlite:new.db --from BACKUP";
+    let without = bucket.exit(restore, 2).await;
+    assert!(without.stderr.contains("identity"), "{}", without.stderr);
+    let done = bucket.json(&format!("{restore} --identity age.key --verify strict"), 0).await;
+    assert_eq!(done["achieved"]["height"], 20, "{done}");
+    assert!(done["checkpoint"].is_object(), "{done}");
+    // Another recipient than the archive's is a mistake; in the clear it is said.
+    let other = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+    bucket.publish(21, 21).await;
+    let create = "checkpoint create --store sqlite:copy.db --upload BACKUP";
+    let refused = bucket.exit(&format!("{create} --recipient {other}"), 2).await;
+    assert!(refused.stderr.contains("encrypts to"), "{}", refused.stderr);
+    bucket.site.back_up("embedded:tipline.log.db", "copy.db", 21).await;
+    bucket.exit(&format!("{create} --plain"), 0).await;
+    let listed = bucket.json("checkpoint list --checkpoints BACKUP/checkpoints", 0).await;
+    let id = listed["checkpoints"][0]["id"].as_str().unwrap();
+    let plain =
+        fs::read(bucket.s3.file("fleet/main/checkpoints", &format!("{id}/part-0/store.db")));
+    assert!(plain.unwrap().starts_with(b"SQLite format 3"));
 }

@@ -37,7 +37,7 @@ pub use medium::Medium;
 pub use nats::{Cluster, Nats, NatsOptions, SharedCluster, SyncInterval};
 pub use port::Port;
 pub use process::Process;
-pub use s3::S3;
+pub use s3::{Quirk, S3};
 pub use seed::Rng;
 pub use tipline::{Finished, Running, Tipline};
 pub use toy::{

@@ -1,10 +1,10 @@
 //! An S3 server on the loopback, with credentials, whose objects are files in a directory.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -34,8 +34,67 @@ const SECRET: &str = "for-tests-only";
 pub struct S3 {
     root: TempDir,
     port: Port,
-    refuses: Arc<AtomicBool>,
+    manners: Manners,
     running: Option<Running>,
+}
+
+/// What a server does that others do not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quirk {
+    /// It lets nobody in, as with credentials that were withdrawn.
+    Refuses,
+    /// It takes a conditional write for one without conditions.
+    IgnoresConditions,
+    /// It answers a conditional write with 501.
+    LacksConditions,
+    /// Its bucket has Object Lock: a write needs a checksum.
+    NeedsChecksums,
+    /// It refuses to remove anything.
+    NeverRemoves,
+    /// Its clock is another one.
+    ClockSkew,
+    /// It does not list what was just written to try it.
+    ListsLate,
+    /// It answers so many conditional writes with 409.
+    Conflicts(u32),
+    /// It answers so many requests with 503.
+    IsBusy(u32),
+    /// It fails for so many pieces of files.
+    LosesPieces(u32),
+}
+
+/// How it behaves, and what was asked of it.
+#[derive(Debug, Default)]
+struct State {
+    quirk: Option<Quirk>,
+    requests: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Manners(Arc<Mutex<State>>);
+
+impl Manners {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is(&self, quirk: Quirk) -> bool {
+        self.state().quirk == Some(quirk)
+    }
+
+    /// Whether one more of a number of failures is due.
+    fn fails(&self, which: impl Fn(u32) -> Quirk) -> bool {
+        let mut state = self.state();
+        let left = match state.quirk {
+            Some(Quirk::Conflicts(left) | Quirk::IsBusy(left) | Quirk::LosesPieces(left)) => left,
+            _ => return false,
+        };
+        if left == 0 || state.quirk != Some(which(left)) {
+            return false;
+        }
+        state.quirk = Some(which(left - 1));
+        true
+    }
 }
 
 #[derive(Debug)]
@@ -54,7 +113,7 @@ impl S3 {
         std::fs::create_dir(root.path().join(BUCKET))
             .unwrap_or_else(|e| panic!("no place for a bucket: {e}"));
         let mut server =
-            Self { root, port: Port::reserve(), refuses: Arc::default(), running: None };
+            Self { root, port: Port::reserve(), manners: Manners::default(), running: None };
         server.start_again();
         server
     }
@@ -100,10 +159,20 @@ impl S3 {
         self.root.path().join(BUCKET).join(prefix).join(name)
     }
 
+    /// From now on it behaves so, and no other way.
+    pub fn behave(&self, quirk: impl Into<Option<Quirk>>) {
+        self.manners.state().quirk = quirk.into();
+    }
+
+    /// How many requests of each kind there were since this was last asked: `PutObject`, ….
+    pub fn requests(&self) -> BTreeMap<String, u64> {
+        std::mem::take(&mut self.manners.state().requests)
+    }
+
     /// From now on nobody is let in, as with credentials that were withdrawn; or everybody
     /// again who has them.
     pub fn refuse(&self, refuses: bool) {
-        self.refuses.store(refuses, Ordering::SeqCst);
+        self.behave(refuses.then_some(Quirk::Refuses));
     }
 
     /// Stops it, with every connection and every request that is under way. What it holds
@@ -124,7 +193,7 @@ impl S3 {
     /// If it cannot be started.
     pub fn start_again(&mut self) {
         self.stop();
-        let service = service(self.root.path(), Arc::clone(&self.refuses));
+        let service = service(self.root.path(), self.manners.clone());
         let stop = CancellationToken::new();
         let (ready, listening) = std::sync::mpsc::sync_channel(1);
         let (address, stopped) = (self.port.to_string(), stop.clone());
@@ -169,24 +238,40 @@ async fn serve(listener: TcpListener, service: S3Service) {
     }
 }
 
-fn service(root: &Path, refuses: Arc<AtomicBool>) -> S3Service {
+fn service(root: &Path, manners: Manners) -> S3Service {
     let files = FileSystem::new(root).unwrap_or_else(|e| panic!("the S3 server's files: {e:?}"));
-    let mut builder = S3ServiceBuilder::new(Conditional { files, creating: Arc::default() });
+    let mut builder = S3ServiceBuilder::new(Conditional {
+        files,
+        creating: Arc::default(),
+        manners: manners.clone(),
+    });
     builder.set_auth(SimpleAuth::from_single(KEY, SECRET));
-    builder.set_access(Gate { refuses });
+    builder.set_access(Gate { manners });
     builder.build()
 }
 
 /// Who is let in, and where to.
 struct Gate {
-    refuses: Arc<AtomicBool>,
+    manners: Manners,
 }
 
 #[async_trait::async_trait]
 impl S3Access for Gate {
     async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
-        if self.refuses.load(Ordering::SeqCst) || context.credentials().is_none() {
+        let operation = context.s3_op().name().to_owned();
+        let removes = operation.starts_with("Delete");
+        *self.manners.state().requests.entry(operation).or_default() += 1;
+        if self.manners.is(Quirk::Refuses) || context.credentials().is_none() {
             return Err(s3_error!(AccessDenied));
+        }
+        if removes && self.manners.is(Quirk::NeverRemoves) {
+            return Err(s3_error!(AccessDenied));
+        }
+        if self.manners.is(Quirk::ClockSkew) {
+            return Err(s3_error!(RequestTimeTooSkewed));
+        }
+        if self.manners.fails(Quirk::IsBusy) {
+            return Err(s3_error!(SlowDown));
         }
         // The files would make a bucket for whoever writes into it.
         match context.s3_path().get_bucket_name() {
@@ -201,7 +286,12 @@ impl S3Access for Gate {
 struct Conditional {
     files: FileSystem,
     creating: Arc<tokio::sync::Mutex<()>>,
+    manners: Manners,
 }
+
+/// As AWS says it.
+const NEEDS_CHECKSUM: &str = "Content-MD5 OR x-amz-checksum- HTTP header is required for Put \
+                              Object requests with Object Lock parameters";
 
 type Reply<'a, T> = Pin<Box<dyn Future<Output = S3Result<S3Response<T>>> + Send + 'a>>;
 
@@ -231,8 +321,64 @@ impl s3s::S3 for Conditional {
         Self: 'b,
     {
         Box::pin(async move {
+            let (mut request, manners) = (request, &self.manners);
+            let has_checksum =
+                request.input.content_md5.is_some() || request.input.checksum_sha256.is_some();
+            if manners.is(Quirk::NeedsChecksums) && !has_checksum {
+                return Err(s3_error!(InvalidRequest, "{}", NEEDS_CHECKSUM));
+            }
+            if request.input.if_none_match.is_some() {
+                if manners.is(Quirk::LacksConditions) {
+                    return Err(s3_error!(NotImplemented));
+                }
+                if manners.fails(Quirk::Conflicts) {
+                    return Err(s3_error!(ConditionalRequestConflict));
+                }
+                if manners.is(Quirk::IgnoresConditions) {
+                    request.input.if_none_match = None;
+                }
+            }
             let _one = self.creating.lock().await;
             s3s::S3::put_object(&self.files, request).await
+        })
+    }
+
+    fn upload_part<'a, 'b>(
+        &'a self,
+        request: S3Request<dto::UploadPartInput>,
+    ) -> Reply<'b, dto::UploadPartOutput>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        Box::pin(async move {
+            let manners = &self.manners;
+            let has_checksum =
+                request.input.content_md5.is_some() || request.input.checksum_sha256.is_some();
+            if manners.is(Quirk::NeedsChecksums) && !has_checksum {
+                return Err(s3_error!(InvalidRequest, "{}", NEEDS_CHECKSUM));
+            }
+            if manners.fails(Quirk::LosesPieces) {
+                return Err(s3_error!(InternalError));
+            }
+            s3s::S3::upload_part(&self.files, request).await
+        })
+    }
+
+    fn list_objects_v2<'a, 'b>(
+        &'a self,
+        request: S3Request<dto::ListObjectsV2Input>,
+    ) -> Reply<'b, dto::ListObjectsV2Output>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        Box::pin(async move {
+            let mut listed = s3s::S3::list_objects_v2(&self.files, request).await?;
+            if self.manners.is(Quirk::ListsLate) {
+                listed.output.contents = None;
+            }
+            Ok(listed)
         })
     }
 
@@ -241,11 +387,9 @@ impl s3s::S3 for Conditional {
         head_object: HeadObjectInput -> HeadObjectOutput,
         head_bucket: HeadBucketInput -> HeadBucketOutput,
         list_objects: ListObjectsInput -> ListObjectsOutput,
-        list_objects_v2: ListObjectsV2Input -> ListObjectsV2Output,
         delete_object: DeleteObjectInput -> DeleteObjectOutput,
         delete_objects: DeleteObjectsInput -> DeleteObjectsOutput,
         create_multipart_upload: CreateMultipartUploadInput -> CreateMultipartUploadOutput,
-        upload_part: UploadPartInput -> UploadPartOutput,
         complete_multipart_upload: CompleteMultipartUploadInput -> CompleteMultipartUploadOutput,
         abort_multipart_upload: AbortMultipartUploadInput -> AbortMultipartUploadOutput,
     }

@@ -138,6 +138,10 @@ pub(super) fn store_error(place: String, error: ArchiveError) -> StoreError {
         ArchiveError::Destination(DestinationError::NotFound { name, .. }) => {
             StoreError::Corrupt { place, at: format!("{name}: it is gone"), source: None }
         }
+        ArchiveError::Destination(DestinationError::Unsupported { place: at, what, source }) => {
+            let why = format!("{what}: give another destination than {at}");
+            StoreError::Unusable { place, why, source }
+        }
         ArchiveError::BadSegment { .. } | ArchiveError::Destination(_) => StoreError::Failed {
             place,
             what: "a segment could not be written".to_owned(),

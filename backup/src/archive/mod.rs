@@ -117,9 +117,11 @@ impl Archive {
     /// Makes a new archive of this log, encrypted to the recipients among the keys if there are
     /// any; opens the one that is there if it is of this log. Durable on return.
     ///
+    /// Before it makes a new one it tries the destination: see [`Destination::probe`].
+    ///
     /// # Errors
     /// [`ArchiveError::WrongLog`] if there is one of another log; otherwise those of
-    /// [`Archive::open`].
+    /// [`Archive::open`] and [`Destination::probe`].
     pub async fn create(
         destination: Destination,
         log: &LogIdentity,
@@ -128,10 +130,11 @@ impl Archive {
         check_apart(&destination, &keys)?;
         destination.prepare().await?;
         // Nothing else is decided here.
-        if let Err(error @ ArchiveError::Corrupt { .. }) =
-            Self::open(destination.clone(), keys.clone()).await
-        {
-            return Err(error);
+        match Self::open(destination.clone(), keys.clone()).await {
+            Err(error @ ArchiveError::Corrupt { .. }) => return Err(error),
+            // It is new: before anything is kept there, it shows that it keeps things.
+            Err(ArchiveError::NotFound { .. }) => destination.probe_once().await?,
+            _ => {}
         }
         let bytes = descriptor::put(log, &keys.recipients())
             .map_err(|e| ArchiveError::BadSegment { what: e.to_string() })?;
@@ -189,6 +192,19 @@ impl Archive {
                 let what = format!("{} is not there: is it mounted?", descriptor::NAME);
                 Err(DestinationError::Unavailable { place, what, source: None }.into())
             }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether the destination still refuses to give a name twice. It is asked with the one that is
+    /// taken for certain, so that nothing is left of it, nor changed if it does not refuse.
+    async fn check_conditions(&self) -> Result<(), ArchiveError> {
+        if self.destination.directory().is_some() {
+            return Ok(());
+        }
+        match self.destination.create(descriptor::NAME, self.document.clone()).await {
+            Err(DestinationError::Exists { .. }) => Ok(()),
+            Ok(()) => Err(self.destination.ignores_conditions(descriptor::NAME).into()),
             Err(error) => Err(error.into()),
         }
     }

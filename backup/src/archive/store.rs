@@ -76,6 +76,13 @@ impl ArchiveStore {
             Err(ArchiveError::NotFound { .. }) => return Ok(None),
             archive => archive?,
         };
+        let is_first_of_a_writer = {
+            let state = lock(&self.state);
+            state.opened.is_none() && state.read_to.is_some()
+        };
+        if is_first_of_a_writer {
+            archive.check_conditions().await?;
+        }
         let standing = match self.standing(&archive).await {
             // What was listed a moment ago may have been merged, or the whole place is away.
             Err(ArchiveError::Destination(DestinationError::NotFound { .. })) => {

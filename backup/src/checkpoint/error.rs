@@ -1,6 +1,7 @@
 //! What goes wrong with checkpoints, by what the caller must do.
 
 use std::io;
+use std::path::PathBuf;
 
 use tipline_store::StoreError;
 
@@ -27,6 +28,16 @@ pub enum CheckpointError {
         /// Which file, and what is wrong with it.
         what: String,
     },
+    /// It is encrypted, and none of the keys at hand opens it. Give the file of the right one.
+    #[error(
+        "the checkpoint {id} at {place} is encrypted: give the identity file of one of its recipients"
+    )]
+    NeedsKey {
+        /// Which set.
+        place: String,
+        /// Which one.
+        id: CheckpointId,
+    },
     /// There is no such checkpoint. List them.
     #[error("{place} has no checkpoint {id}: list them with `tipline checkpoint list`")]
     NotFound {
@@ -34,6 +45,20 @@ pub enum CheckpointError {
         place: String,
         /// Which one.
         id: CheckpointId,
+    },
+    /// Checkpoints of the store went to a set at this place before, and it is not there now. Mount it;
+    /// or if it was removed, remove its line from the file. Nothing was written.
+    #[error(
+        "{place} is not the set of checkpoints that it was: {what}; if it was replaced on purpose, remove its line from {}",
+        file.display()
+    )]
+    NotTheSet {
+        /// Which set.
+        place: String,
+        /// What is there instead.
+        what: String,
+        /// Where it is remembered.
+        file: PathBuf,
     },
     /// Another checkpoint of the set is being made or removed. Try again when that is done.
     #[error(

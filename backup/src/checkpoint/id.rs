@@ -29,6 +29,12 @@ impl CheckpointId {
         Self::new(number(index), Timestamp::from_micros(number(time).saturating_add(1)))
     }
 
+    /// When it was made, as its name says.
+    pub(super) fn created(&self) -> Timestamp {
+        let time = self.0.split_once('-').and_then(|(_, time)| time.parse().ok());
+        Timestamp::from_micros(time.unwrap_or_default())
+    }
+
     /// The name itself.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -13,8 +13,10 @@ use super::id::CheckpointId;
 
 /// Name of the manifest in a checkpoint.
 pub(super) const MANIFEST: &str = "manifest.json";
-/// The format that this program writes, and the newest that it knows.
+/// The format of a manifest whose files are as they are in the store.
 const FORMAT: u32 = 1;
+/// The format of one with files that are encrypted.
+const SEALED: u32 = 2;
 /// What the text of a manifest ends with, before and after the digest.
 const BEFORE_DIGEST: &str = ",\n  \"blake3\": \"";
 const AFTER_DIGEST: &str = "\"\n}\n";
@@ -44,19 +46,36 @@ pub struct Manifest {
 pub struct ManifestFile {
     /// Where it belongs, below the checkpoint: `part-0/store.db`.
     pub path: String,
-    /// Its length in bytes.
+    /// Its length in bytes, as it is kept.
     pub bytes: u64,
-    /// BLAKE3 of its content.
+    /// BLAKE3 of its content, as it is kept.
     pub blake3: blake3::Hash,
+    /// Its length once it is decrypted; none if it is not encrypted.
+    pub plain_bytes: Option<u64>,
     /// Where it is kept in the set, if that is not `<id>/<path>`: a file that several
     /// checkpoints share.
     pub shared: Option<String>,
 }
 
 impl Manifest {
-    /// Length of all files together, in bytes.
+    /// Length of all files together, in bytes, as they are in the store.
     pub fn bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.bytes).sum()
+        self.files.iter().map(|file| file.plain_bytes.unwrap_or(file.bytes)).sum()
+    }
+
+    /// Whether its files are encrypted.
+    pub fn is_sealed(&self) -> bool {
+        self.files.iter().any(|file| file.plain_bytes.is_some())
+    }
+
+    /// Whether it is of the same store at the same moment, encrypted or not.
+    pub(super) fn is_copy_of(&self, other: &Self) -> bool {
+        let files = |manifest: &Self| -> Vec<(String, u64)> {
+            let plain = |file: &ManifestFile| file.plain_bytes.unwrap_or(file.bytes);
+            manifest.files.iter().map(|file| (file.path.clone(), plain(file))).collect()
+        };
+        let without = |manifest: &Self| Self { files: Vec::new(), ..manifest.clone() };
+        without(self) == without(other) && files(self) == files(other)
     }
 
     /// Of parts that were copied. All their snapshots are at one cursor of one log.
@@ -113,9 +132,9 @@ impl Manifest {
             return Err("it does not have the digest that it ends with".to_owned());
         }
         let format: Format = serde_json::from_str(text).map_err(|e| e.to_string())?;
-        if format.format != FORMAT {
+        if ![FORMAT, SEALED].contains(&format.format) {
             return Err(format!(
-                "it has format {}, this program knows {FORMAT}: use a newer program",
+                "it has format {}, this program knows {FORMAT} and {SEALED}: use a newer program",
                 format.format
             ));
         }
@@ -198,6 +217,8 @@ struct WrittenFile {
     blake3: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     shared: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    plain_bytes: Option<u64>,
 }
 
 impl From<&Manifest> for Written {
@@ -208,9 +229,10 @@ impl From<&Manifest> for Written {
             bytes: file.bytes,
             blake3: file.blake3.to_string(),
             shared: file.shared.clone(),
+            plain_bytes: file.plain_bytes,
         };
         Self {
-            format: FORMAT,
+            format: if manifest.is_sealed() { SEALED } else { FORMAT },
             id: id.to_string(),
             created_us: created.as_micros(),
             chain: log.chain.name.to_string(),
@@ -250,7 +272,8 @@ impl TryFrom<Written> for Manifest {
         };
         let file = |file: WrittenFile| {
             let blake3 = read(&file.blake3)?;
-            Ok(ManifestFile { path: file.path, bytes: file.bytes, blake3, shared: file.shared })
+            let WrittenFile { path, bytes, shared, plain_bytes, .. } = file;
+            Ok(ManifestFile { path, bytes, blake3, plain_bytes, shared })
         };
         Ok(Self {
             id: read(&written.id)?,

@@ -7,6 +7,7 @@
 //! The store keeps applying meanwhile. The manifest is written last: what has none is not a
 //! checkpoint, and the next one removes it.
 
+mod collect;
 mod create;
 mod engine;
 mod error;
@@ -15,7 +16,9 @@ mod expire;
 pub(crate) mod fuzzing;
 mod id;
 mod job;
+mod known;
 mod manifest;
+mod sent;
 mod set;
 #[cfg(test)]
 mod tests;
@@ -26,5 +29,6 @@ pub use error::CheckpointError;
 pub use expire::{CheckpointRetention, Keep};
 pub use id::{CheckpointId, NotAnId};
 pub use job::Job;
+pub use known::KnownSets;
 pub use manifest::{Manifest, ManifestFile};
 pub use set::{Checkpoints, Listed};

@@ -2,13 +2,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::error::CheckpointError;
 use super::id::CheckpointId;
 use super::manifest::{MANIFEST, Manifest, ManifestFile};
 use super::tree;
-use crate::destination::{Destination, DestinationError};
+use crate::destination::{Destination, DestinationError, Opened};
 use crate::disk::Lock;
+use crate::keys::Keys;
 use crate::throttle::Throttle;
 
 /// The file of a set that is locked while one of its checkpoints is made or removed.
@@ -23,8 +25,13 @@ const LOCK: &str = "lock";
 /// | `ID/manifest.json` | the manifest, written last; a folder without one is not a checkpoint |
 /// | `ID/part-0/…` | the files of the store's first part, and so on: `store.db` of an SQLite store; otherwise the folder itself is the store |
 /// | `shared/part-0/…` | files of a store's first part that several checkpoints have, if they are made so; `ID/copy-0` names the copy of it |
+/// | `ID/sent.jsonl` | which encrypted files an upload has sent; means nothing by itself |
+/// | `set.json` | which set it is: 32 random digits, so that an empty directory is not taken for it |
 /// | `kept/ID` | empty: this checkpoint is not to be removed |
 /// | `lock` | means nothing by itself |
+///
+/// Elsewhere the files may be encrypted, each as an age file; the manifest is not, and has their
+/// lengths and hashes as they are kept. Its format is 2 then.
 ///
 /// `ID` is a [`CheckpointId`]. The manifest is JSON. It ends with `"blake3": "…"`, the BLAKE3 of
 /// its text up to the comma before that, so that one flipped byte in it is noticed. Nothing
@@ -33,6 +40,8 @@ const LOCK: &str = "lock";
 pub struct Checkpoints {
     destination: Destination,
     shares: bool,
+    /// What uploads are encrypted to, and what opens them.
+    keys: Arc<Keys>,
 }
 
 /// What is in a set under the name of a checkpoint.
@@ -64,7 +73,7 @@ impl Listed {
 impl Checkpoints {
     /// The set in this folder, whose name is the destination's.
     pub fn at(destination: Destination) -> Self {
-        Self { destination, shares: false }
+        Self { destination, shares: false, keys: Arc::default() }
     }
 
     /// New checkpoints share files, as far as the medium can do that, which is RocksDB by its backup
@@ -72,6 +81,17 @@ impl Checkpoints {
     /// the store's. Older ones stay as they are.
     pub fn sharing(self) -> Self {
         Self { shares: true, ..self }
+    }
+
+    /// With these keys: what is uploaded to it is encrypted to their recipients, each file as an age
+    /// file, and what is encrypted in it is opened by their identities. Manifests are in the clear.
+    pub fn with_keys(self, keys: Keys) -> Self {
+        Self { keys: Arc::new(keys), ..self }
+    }
+
+    /// The keys, if there is anything to encrypt to.
+    pub(super) fn sealing(&self) -> Option<&Arc<Keys>> {
+        (!self.keys.recipients().is_empty()).then_some(&self.keys)
     }
 
     pub(super) fn shares(&self) -> bool {
@@ -161,6 +181,7 @@ impl Checkpoints {
     ///
     /// # Errors
     /// [`CheckpointError::Corrupt`] names the first file that is not what was written;
+    /// [`CheckpointError::NeedsKey`] if it is encrypted, and none of the keys opens it;
     /// [`CheckpointError::Cancelled`] if `throttle` ends it. What is in `into` then is to be removed.
     pub async fn fetch(
         &self,
@@ -182,12 +203,42 @@ impl Checkpoints {
         directories.sort();
         directories.iter().skip(1).try_for_each(|path| tree::make_directory(path))?;
         for file in &manifest.files {
-            let (object, to) = (manifest.object(file), into.join(&file.path));
-            let found = self.destination.download(&object, &to, throttle).await;
-            let length = fs::metadata(&to).map(|found| found.len());
-            self.compare(manifest, file, found, length.ok())?;
+            self.fetch_file(manifest, file, &into.join(&file.path), throttle).await?;
         }
         directories.iter().rev().try_for_each(|path| tree::flush(path))
+    }
+
+    async fn fetch_file(
+        &self,
+        manifest: &Manifest,
+        file: &ManifestFile,
+        to: &Path,
+        throttle: &Throttle,
+    ) -> Result<(), CheckpointError> {
+        let keys = file.plain_bytes.map(|_| &self.keys);
+        if keys.is_some_and(|keys| !keys.can_open()) {
+            return Err(self.needs_key(&manifest.id));
+        }
+        let object = manifest.object(file);
+        let came = self.destination.download_sealed(&object, to, keys, throttle).await;
+        let length = fs::metadata(to).map(|found| found.len()).ok();
+        let (found, opened) = match came {
+            Ok((found, opened)) => (Ok(found), Some(opened)),
+            Err(error) => (Err(error), None),
+        };
+        self.compare(manifest, file, found, length.filter(|_| keys.is_none()))?;
+        match (opened, file.plain_bytes) {
+            (Some(Opened::NoKey), _) => Err(self.needs_key(&manifest.id)),
+            (Some(Opened::Corrupt(why)), _) => {
+                let what = format!("{} cannot be decrypted: {why}", file.path);
+                Err(self.corrupt(&manifest.id, what))
+            }
+            (_, Some(plain)) if length != Some(plain) => {
+                let what = format!("{} does not have {plain} bytes once decrypted", file.path);
+                Err(self.corrupt(&manifest.id, what))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Reads every file of a checkpoint where it is, and compares every byte.
@@ -201,14 +252,24 @@ impl Checkpoints {
         throttle: &Throttle,
     ) -> Result<(), CheckpointError> {
         for file in &manifest.files {
-            let found = self.destination.hash(&manifest.object(file), throttle).await;
-            let (found, length) = match found {
-                Ok((hash, length)) => (Ok(hash), Some(length)),
-                Err(error) => (Err(error), None),
-            };
-            self.compare(manifest, file, found, length)?;
+            self.verify_file(manifest, file, throttle).await?;
         }
         Ok(())
+    }
+
+    /// The same of one file.
+    pub(super) async fn verify_file(
+        &self,
+        manifest: &Manifest,
+        file: &ManifestFile,
+        throttle: &Throttle,
+    ) -> Result<(), CheckpointError> {
+        let found = self.destination.hash(&manifest.object(file), throttle).await;
+        let (found, length) = match found {
+            Ok((hash, length)) => (Ok(hash), Some(length)),
+            Err(error) => (Err(error), None),
+        };
+        self.compare(manifest, file, found, length)
     }
 
     pub(super) fn compare(
@@ -240,6 +301,10 @@ impl Checkpoints {
 
     pub(super) fn corrupt(&self, id: &CheckpointId, what: String) -> CheckpointError {
         CheckpointError::Corrupt { place: self.place().to_owned(), id: id.clone(), what }
+    }
+
+    fn needs_key(&self, id: &CheckpointId) -> CheckpointError {
+        CheckpointError::NeedsKey { place: self.place().to_owned(), id: id.clone() }
     }
 
     pub(super) fn missing(&self, id: &CheckpointId) -> CheckpointError {

@@ -83,7 +83,8 @@ pub(super) fn hash(
             let changed = io::Error::other("its length changed while it was read");
             return Err(failed(changed));
         }
-        hashed.push(ManifestFile { path, bytes, blake3: hasher.finalize(), shared: None });
+        let blake3 = hasher.finalize();
+        hashed.push(ManifestFile { path, bytes, blake3, plain_bytes: None, shared: None });
     }
     Ok(hashed)
 }

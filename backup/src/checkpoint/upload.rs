@@ -1,20 +1,34 @@
 //! A copy of a checkpoint elsewhere.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::error::CheckpointError;
 use super::manifest::{MANIFEST, Manifest, ManifestFile};
+use super::sent::SentFiles;
 use super::set::Checkpoints;
-use crate::destination::DestinationError;
+use crate::destination::{Budget, DestinationError, Sent};
 use crate::throttle::Throttle;
+
+/// Files of at most this many bytes are sent several at once.
+const SMALL: u64 = 8 << 20;
+/// So many.
+const AT_ONCE: usize = 8;
+
+/// Files that are there already, with their lengths.
+type Present = BTreeMap<String, u64>;
 
 impl Checkpoints {
     /// Copies a checkpoint of this set, a directory, to another set, and reads every byte back from
     /// there. On return it is whole there, and listed. `Ok` too if it was there already, as its
     /// manifest says.
     ///
-    /// If it fails or is cancelled, what was uploaded is never listed. It is removed if that is
-    /// allowed there; otherwise the next attempt overwrites it.
+    /// If it fails or is cancelled, what was uploaded is never listed, and what was sent whole
+    /// stays: the next attempt reads it back, and goes on after it. If there is none,
+    /// [`Checkpoints::collect`] removes it.
     ///
     /// # Errors
     /// [`CheckpointError::Corrupt`] names a file that is not what was written, here or there;
@@ -26,38 +40,28 @@ impl Checkpoints {
         throttle: &Throttle,
     ) -> Result<(), CheckpointError> {
         // Elsewhere it shares nothing: removing shared files takes a lock that is not there.
-        let there = &manifest.alone();
+        let alone = &manifest.alone();
         match to.get(&manifest.id).await {
-            Ok(found) if found == *there => return Ok(()),
+            Ok(found) if found.is_copy_of(alone) => return Ok(()),
             Ok(_) => {
                 return Err(to.corrupt(&manifest.id, "a different checkpoint has this name".into()));
             }
             Err(CheckpointError::NotFound { .. }) => {}
             Err(error) => return Err(error),
         }
-        let uploaded = self.upload_new(manifest, to, throttle).await;
-        if uploaded.is_err() {
-            to.abandon(there).await;
+        let (directory, present) = (self.directory()?, to.present(alone).await?);
+        let sent = SentFiles::read(&directory.join(manifest.id.as_str()), to.place());
+        let sending =
+            Sending { set: self, to, manifest, alone, directory, present, sent, throttle };
+        let there = &Manifest { files: sending.run().await?, ..alone.clone() };
+        // Whatever was sent long ago may have been collected since.
+        let present = to.present(there).await?;
+        let is_missing =
+            |file: &&ManifestFile| present.get(&there.object(file)) != Some(&file.bytes);
+        if let Some(file) = there.files.iter().find(is_missing) {
+            let what = format!("{} was removed after it was sent: try again", file.path);
+            return Err(to.corrupt(&manifest.id, what));
         }
-        uploaded
-    }
-
-    async fn upload_new(
-        &self,
-        manifest: &Manifest,
-        to: &Checkpoints,
-        throttle: &Throttle,
-    ) -> Result<(), CheckpointError> {
-        let (directory, there) = (self.directory()?, &manifest.alone());
-        for file in &manifest.files {
-            let (object, from) = (
-                there.object(&ManifestFile { shared: None, ..file.clone() }),
-                directory.join(manifest.object(file)),
-            );
-            let sent = to.destination().upload(&object, &from, throttle).await;
-            self.compare(manifest, file, sent, None)?;
-        }
-        to.verify(there, throttle).await?;
         let (name, text) = (format!("{}/{MANIFEST}", there.id), there.to_text()?);
         match to.destination().create(&name, Bytes::from(text)).await {
             // Only the same one has this name. Reading it back shows whether it is whole.
@@ -70,15 +74,94 @@ impl Checkpoints {
         }
     }
 
-    /// Removes the remains of an unfinished upload, as far as it can.
-    async fn abandon(&self, manifest: &Manifest) {
-        if self.destination().read(&format!("{}/{MANIFEST}", manifest.id)).await.is_ok() {
-            return;
+    /// What is there of a checkpoint.
+    async fn present(&self, manifest: &Manifest) -> Result<Present, CheckpointError> {
+        let found = self.destination().list(manifest.id.as_str(), None).await?;
+        Ok(found.into_iter().map(|object| (object.name, object.bytes)).collect())
+    }
+}
+
+/// A checkpoint on its way.
+struct Sending<'a> {
+    set: &'a Checkpoints,
+    to: &'a Checkpoints,
+    manifest: &'a Manifest,
+    /// The same without shared files.
+    alone: &'a Manifest,
+    directory: PathBuf,
+    present: Present,
+    sent: SentFiles,
+    throttle: &'a Throttle,
+}
+
+impl Sending<'_> {
+    /// Sends all files; gives what each is there.
+    async fn run(&self) -> Result<Vec<ManifestFile>, CheckpointError> {
+        let is_small = |file: &ManifestFile| file.bytes <= SMALL;
+        let mut there = Vec::with_capacity(self.manifest.files.len());
+        for files in self.manifest.files.chunk_by(|a, b| is_small(a) && is_small(b)) {
+            let sent = stream::iter(0..files.len()).map(|number| self.send(&files[number]));
+            let sent = sent.buffered(AT_ONCE);
+            there.extend(sent.try_collect::<Vec<_>>().await?);
         }
-        for file in manifest.files.iter().filter(|file| file.shared.is_none()) {
-            if self.destination().remove(&manifest.object(file)).await.is_err() {
-                return;
+        Ok(there)
+    }
+
+    /// Sends a file and reads it back, unless it is there. Gives what it is there.
+    async fn send(&self, file: &ManifestFile) -> Result<ManifestFile, CheckpointError> {
+        let (budget, mut pause) = (Budget::new(self.throttle), Budget::PAUSE);
+        let mut earlier = self.sent_before(file);
+        loop {
+            let attempt = async {
+                let there = match &earlier {
+                    Some(there) => there.clone(),
+                    None => self.send_now(file).await?,
+                };
+                self.to.verify_file(self.alone, &there, self.throttle).await?;
+                Ok(there)
+            };
+            match attempt.await {
+                Ok(there) => return Ok(there),
+                // An earlier attempt was cut off, or it is not what it was any more.
+                Err(CheckpointError::Corrupt { .. }) if earlier.is_some() => earlier = None,
+                Err(_) if self.throttle.is_cancelled() => return Err(CheckpointError::Cancelled),
+                Err(CheckpointError::Destination(error)) => {
+                    budget.again(error, &mut pause).await?;
+                }
+                Err(error) => return Err(error),
             }
         }
+    }
+
+    /// A file, if an earlier attempt sent it.
+    fn sent_before(&self, file: &ManifestFile) -> Option<ManifestFile> {
+        let there = match self.to.sealing() {
+            Some(_) => self.sent.get(&file.path)?,
+            None => ManifestFile { shared: None, ..file.clone() },
+        };
+        let present = self.present.get(&self.alone.object(&there));
+        (present == Some(&there.bytes)).then_some(there)
+    }
+
+    async fn send_now(&self, file: &ManifestFile) -> Result<ManifestFile, CheckpointError> {
+        let (object, from) = (
+            self.alone.object(&ManifestFile { shared: None, ..file.clone() }),
+            self.directory.join(self.manifest.object(file)),
+        );
+        let keys = self.to.sealing();
+        let sent = self.to.destination().upload_sealed(&object, &from, keys, self.throttle).await;
+        let (found, sent) = match sent {
+            Ok(sent) => (Ok(sent.plain_blake3), Some(sent)),
+            Err(error) => (Err(error), None),
+        };
+        self.set.compare(self.manifest, file, found, None)?;
+        let there = ManifestFile { shared: None, ..file.clone() };
+        let Some(Sent { blake3, bytes, .. }) = sent.filter(|_| keys.is_some()) else {
+            return Ok(there);
+        };
+        let there = ManifestFile { bytes, blake3, plain_bytes: Some(file.bytes), ..there };
+        let failed = CheckpointError::file(format!("writing down that {} was sent", file.path));
+        self.sent.add(&there).map_err(failed)?;
+        Ok(there)
     }
 }

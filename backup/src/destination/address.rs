@@ -3,17 +3,26 @@
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
+use object_store::ObjectStoreScheme;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreScheme};
 use url::Url;
 
+#[cfg(not(feature = "cloud"))]
+use super::Client;
 #[cfg(feature = "cloud")]
-use super::cloud;
+use super::cloud::{self, Clients};
 use super::{Destination, DestinationError};
 
 const FORMS: &str =
     "write dir:PATH, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX";
+
+/// There are none in this build.
+#[cfg(not(feature = "cloud"))]
+struct Clients {
+    usual: Client,
+    with_checksums: Option<Client>,
+}
 
 #[cfg(not(feature = "cloud"))]
 const WITHOUT: &str = "object storage was left out of this build: build it with the feature `cloud`, \
@@ -37,9 +46,17 @@ pub(super) fn open(address: &str, variables: &Variables) -> Result<Destination, 
         let path = url.to_file_path().map_err(|()| bad(address, FORMS, None))?;
         return directory(address, &path);
     }
-    let store = object_storage(scheme, address, variables)?;
-    let place = place_of(&url);
-    Ok(Destination { store, prefix, root: None, directory: None, place })
+    let Clients { usual, with_checksums } = object_storage(scheme, address, variables)?;
+    Ok(Destination {
+        store: usual.store,
+        in_pieces: Some(usual.in_pieces),
+        with_checksums,
+        needs_checksums: Arc::default(),
+        prefix,
+        root: None,
+        directory: None,
+        place: place_of(&url),
+    })
 }
 
 #[cfg(feature = "cloud")]
@@ -47,9 +64,9 @@ fn object_storage(
     scheme: ObjectStoreScheme,
     address: &str,
     variables: &Variables,
-) -> Result<Arc<dyn ObjectStore>, DestinationError> {
+) -> Result<Clients, DestinationError> {
     let why = "its settings are not complete: see the variables of the environment of its provider";
-    let built = cloud::client_of(scheme, address, variables);
+    let built = cloud::clients_of(scheme, address, variables);
     let built = built.ok_or_else(|| bad(address, FORMS, None))?;
     built.map_err(|e| bad(address, why, Some(Box::new(e))))
 }
@@ -59,7 +76,7 @@ fn object_storage(
     scheme: ObjectStoreScheme,
     address: &str,
     _: &Variables,
-) -> Result<Arc<dyn ObjectStore>, DestinationError> {
+) -> Result<Clients, DestinationError> {
     use ObjectStoreScheme::{AmazonS3, GoogleCloudStorage, MicrosoftAzure};
     match scheme {
         AmazonS3 | GoogleCloudStorage | MicrosoftAzure => Err(bad(address, WITHOUT, None)),
@@ -76,10 +93,19 @@ fn directory(address: &str, path: &FilePath) -> Result<Destination, DestinationE
         std::path::absolute(path).map_err(|e| bad(address, unusable, Some(Box::new(e))))?;
     let prefix = Path::from_absolute_path(&absolute)
         .map_err(|e| bad(address, unusable, Some(Box::new(e))))?;
-    let store = Arc::new(LocalFileSystem::new().with_fsync(true));
+    let store = Arc::new(LocalFileSystem::new());
     let place = format!("dir:{}", path.display());
     let root = Some(Arc::new(absolute));
-    Ok(Destination { store, prefix, directory: root.clone(), root, place })
+    Ok(Destination {
+        store,
+        in_pieces: None,
+        with_checksums: None,
+        needs_checksums: Arc::default(),
+        prefix,
+        directory: root.clone(),
+        root,
+        place,
+    })
 }
 
 fn place_of(url: &Url) -> String {

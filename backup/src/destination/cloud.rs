@@ -1,13 +1,14 @@
 //! Clients of object storage.
 
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
-use object_store::{BackoffConfig, ClientOptions, ObjectStore, ObjectStoreScheme, RetryConfig};
+use object_store::{BackoffConfig, ClientOptions, ObjectStoreScheme, RetryConfig};
+
+use super::Client;
 
 /// After this the caller tries again, and shows the error. An outage must show within seconds.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -15,21 +16,21 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A last resort: callers give up long before.
 const SILENCE: Duration = Duration::from_secs(600);
 
-/// The client of an address, `None` if there is none for its scheme. Nothing is contacted.
-pub(super) fn client_of(
+/// The clients of an address.
+pub(super) struct Clients {
+    pub(super) usual: Client,
+    /// The one that sends a checksum with every write, where that is a choice.
+    pub(super) with_checksums: Option<Client>,
+}
+
+/// The clients of an address, `None` if there are none for its scheme. Nothing is contacted.
+pub(super) fn clients_of(
     scheme: ObjectStoreScheme,
     address: &str,
     variables: &[(String, String)],
-) -> Option<object_store::Result<Arc<dyn ObjectStore>>> {
+) -> Option<object_store::Result<Clients>> {
     let built = match scheme {
-        ObjectStoreScheme::AmazonS3 => {
-            let builder = AmazonS3Builder::new().with_client_options(client()).with_retry(retry());
-            known(variables, "AWS_")
-                .fold(builder, |builder, (key, value)| builder.with_config(key, value))
-                .with_url(address)
-                .build()
-                .map(|store| Arc::new(store) as _)
-        }
+        ObjectStoreScheme::AmazonS3 => return Some(s3(address, variables)),
         ObjectStoreScheme::GoogleCloudStorage => {
             let builder =
                 GoogleCloudStorageBuilder::new().with_client_options(client()).with_retry(retry());
@@ -37,7 +38,7 @@ pub(super) fn client_of(
                 .fold(builder, |builder, (key, value)| builder.with_config(key, value))
                 .with_url(address)
                 .build()
-                .map(|store| Arc::new(store) as _)
+                .map(Client::new)
         }
         ObjectStoreScheme::MicrosoftAzure => {
             let builder =
@@ -47,11 +48,24 @@ pub(super) fn client_of(
                 .fold(builder, |builder, (key, value)| builder.with_config(key, value))
                 .with_url(address)
                 .build()
-                .map(|store| Arc::new(store) as _)
+                .map(Client::new)
         }
         _ => return None,
     };
-    Some(built)
+    Some(built.map(|usual| Clients { usual, with_checksums: None }))
+}
+
+fn s3(address: &str, variables: &[(String, String)]) -> object_store::Result<Clients> {
+    let builder = AmazonS3Builder::new().with_client_options(client()).with_retry(retry());
+    // Removing one object is known to every server, removing several at once is not.
+    let builder = builder.with_disable_bulk_delete(true);
+    let builder = known(variables, "AWS_")
+        .fold(builder, |builder, (key, value)| builder.with_config(key, value))
+        .with_url(address);
+    let is_chosen = builder.get_config_value(&AmazonS3ConfigKey::Checksum).is_some();
+    let with = builder.clone().with_checksum_algorithm(Checksum::SHA256);
+    let with_checksums = if is_chosen { None } else { Some(Client::new(with.build()?)) };
+    Ok(Clients { usual: Client::new(builder.build()?), with_checksums })
 }
 
 /// The variables of a provider that its client knows.

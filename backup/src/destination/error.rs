@@ -62,6 +62,29 @@ pub enum DestinationError {
         /// What went wrong.
         source: Option<Box<dyn Error + Send + Sync>>,
     },
+    /// The clock of this machine and that of the server are too far apart: it refuses every request.
+    /// Set the clock; the same call succeeds then.
+    #[error(
+        "{place} refuses access: {what}: the clock of this machine is wrong, or that of the server: set it"
+    )]
+    ClockSkew {
+        /// Which destination.
+        place: String,
+        /// What was being done.
+        what: String,
+        /// What went wrong.
+        source: Option<Box<dyn Error + Send + Sync>>,
+    },
+    /// It cannot do what is needed there, now or later. Give another destination.
+    #[error("{place} cannot be used: {what}: give another destination")]
+    Unsupported {
+        /// Which destination.
+        place: String,
+        /// What was being done, and what it did instead.
+        what: String,
+        /// What went wrong.
+        source: Option<Box<dyn Error + Send + Sync>>,
+    },
     /// No space is left. Nothing was written under a name. Free some, and try again.
     #[error("no space left at {place}: {what}: free some, and try again")]
     NoSpace {
@@ -97,8 +120,8 @@ impl DestinationError {
     /// Whether the same call may succeed later, with nothing lost until then. Credentials too
     /// may be put right while it is tried again.
     pub fn is_retryable(&self) -> bool {
-        use DestinationError::{Denied, NoSpace, Unavailable};
-        matches!(self, Unavailable { .. } | Denied { .. } | NoSpace { .. })
+        use DestinationError::{ClockSkew, Denied, NoSpace, Unavailable};
+        matches!(self, Unavailable { .. } | Denied { .. } | ClockSkew { .. } | NoSpace { .. })
     }
 }
 
@@ -128,6 +151,17 @@ impl Doing {
         };
         match error {
             error if refusal == Some(Refusal::NoBucket) => self.unavailable(Box::new(error)),
+            error if refusal == Some(Refusal::ClockSkew) => {
+                let (place, what) = (self.place, self.what);
+                DestinationError::ClockSkew { place, what, source: Some(Box::new(error)) }
+            }
+            error if refusal == Some(Refusal::Unsupported) => {
+                self.unsupported("the server does not support this request", Some(Box::new(error)))
+            }
+            error if refusal == Some(Refusal::NeedsChecksum) => {
+                let why = "the server takes only writes with a checksum";
+                self.unsupported(why, Some(Box::new(error)))
+            }
             Store::NotFound { .. } => {
                 DestinationError::NotFound { place: self.place, name: self.what }
             }
@@ -165,6 +199,16 @@ impl Doing {
         DestinationError::Cancelled { place: self.place, what: self.what }
     }
 
+    /// It cannot be done there, for this reason.
+    pub(super) fn unsupported(
+        self,
+        why: &str,
+        source: Option<Box<dyn Error + Send + Sync>>,
+    ) -> DestinationError {
+        let what = format!("{}: {why}", self.what);
+        DestinationError::Unsupported { place: self.place, what, source }
+    }
+
     fn unavailable(self, source: Box<dyn Error + Send + Sync>) -> DestinationError {
         let Self { place, what, .. } = self;
         DestinationError::Unavailable { place, what, source: Some(source) }
@@ -175,10 +219,17 @@ impl Doing {
         kind: io::ErrorKind,
         source: Box<dyn Error + Send + Sync>,
     ) -> DestinationError {
-        use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        use io::ErrorKind::{
+            AlreadyExists, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+            Unsupported,
+        };
+        if kind == Unsupported {
+            return self.unsupported("its file system does not support it", Some(source));
+        }
         let Self { place, what, .. } = self;
         let source = Some(source);
         match kind {
+            AlreadyExists => DestinationError::Exists { place, what },
             StorageFull | QuotaExceeded => DestinationError::NoSpace { place, what, source },
             PermissionDenied | ReadOnlyFilesystem => {
                 DestinationError::Denied { place, what, source }
@@ -188,34 +239,56 @@ impl Doing {
     }
 }
 
-/// Reasons for which a server refuses every request.
+/// Reasons for which a server refuses every request, or every one of a kind.
 #[derive(Debug, PartialEq, Eq)]
-enum Refusal {
+pub(super) enum Refusal {
     NoBucket,
     NoAccess,
+    ClockSkew,
+    /// It does not know this kind of request, and will not learn it.
+    Unsupported,
+    /// It takes writes only with a checksum of their content, as buckets with Object Lock do.
+    NeedsChecksum,
 }
 
 impl Refusal {
     /// The one place where text decides: for listings, uploads in parts and removals the client
     /// has no error kinds, and does not give out the reply. It renders it as one cause of its
     /// error, and of that cause alone the text is read: never of an address or a name of ours. A
-    /// wrong guess changes only what is advised.
-    fn from_error(error: &object_store::Error) -> Option<Self> {
+    /// wrong guess changes only what is advised, and whether it is tried again.
+    pub(super) fn from_error(error: &object_store::Error) -> Option<Self> {
         use object_store::Error as Store;
-        const NO_BUCKET: [&str; 3] =
-            ["NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"];
-        const NO_ACCESS: [&str; 3] =
-            ["status code: 401 ", "status code: 403 ", "<Code>AccessDenied</Code>"];
-        let replied = |texts: [&str; 3]| {
-            let reply = causes(error).map(ToString::to_string).find(|text| is_reply(text));
-            reply.is_some_and(|reply| texts.into_iter().any(|text| reply.contains(text)))
+        const NO_BUCKET: &[&str] =
+            &["NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"];
+        const NO_ACCESS: &[&str] =
+            &["status code: 401 ", "status code: 403 ", "<Code>AccessDenied</Code>"];
+        const CLOCK_SKEW: &[&str] = &[
+            "RequestTimeTooSkewed",
+            "Signature not yet current",
+            "Signature expired",
+            "Request date header too old",
+        ];
+        const UNSUPPORTED: &[&str] = &["status code: 501 ", "<Code>NotImplemented</Code>"];
+        // The names of both headers, as AWS writes them, or of one, as others do.
+        const NEEDS_CHECKSUM: &[&str] = &[
+            "Content-MD5 OR x-amz-checksum",
+            "Missing required header for this request: Content-M",
+            "<Code>MissingContentMD5</Code>",
+        ];
+        let reply = causes(error).map(ToString::to_string).find(|text| is_reply(text));
+        let replied = |texts: &[&str]| {
+            reply.as_ref().is_some_and(|reply| texts.iter().any(|text| reply.contains(text)))
         };
         match error {
+            _ if replied(CLOCK_SKEW) => Some(Self::ClockSkew),
             Store::PermissionDenied { .. } | Store::Unauthenticated { .. } => Some(Self::NoAccess),
             Store::NotFound { .. } | Store::Generic { .. } if replied(NO_BUCKET) => {
                 Some(Self::NoBucket)
             }
             Store::Generic { .. } if replied(NO_ACCESS) => Some(Self::NoAccess),
+            Store::Generic { .. } if replied(UNSUPPORTED) => Some(Self::Unsupported),
+            Store::Generic { .. } if replied(NEEDS_CHECKSUM) => Some(Self::NeedsChecksum),
+            Store::NotImplemented { .. } | Store::NotSupported { .. } => Some(Self::Unsupported),
             _ => None,
         }
     }

@@ -4,39 +4,62 @@
 //! a memory of what was written.
 
 mod address;
+mod blocking;
+mod budget;
 #[cfg(feature = "cloud")]
 mod cloud;
+mod directory;
+mod download;
 mod error;
+mod limits;
+mod opening;
+mod outgoing;
+mod probe;
 #[cfg(test)]
 mod tests;
-mod transfer;
+mod upload;
+mod write;
 
 use std::ffi::OsString;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use object_store::local::LocalFileSystem;
+use object_store::multipart::MultipartStore;
 use object_store::path::{Path, PathPart};
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{ObjectStore, ObjectStoreExt};
+use tipline_proto::Timestamp;
 
+pub(crate) use budget::Budget;
 pub use error::DestinationError;
+pub(crate) use opening::Opened;
+pub use probe::DestinationProbe;
 
 use crate::disk;
-use error::{Doing, Medium};
+use blocking::blocking;
+use error::{Doing, Medium, Refusal};
 
 /// A server that does not answer within this is unavailable. An outage must show within seconds.
 const ANSWER: Duration = Duration::from_secs(8);
 /// A server that moves fewer bytes per second than this is unavailable: a tenth of a slow uplink.
 const SLOWEST: u64 = 128 << 10;
+/// A listing of folders comes page by page in one call: it may take as long as these bytes do.
+const FOLDERS: u64 = 120 * SLOWEST;
 
 /// A directory or a prefix in a bucket. Cheap to clone. Calls need a Tokio runtime.
 #[derive(Debug, Clone)]
 pub struct Destination {
     store: Arc<dyn ObjectStore>,
+    /// What files are sent with in pieces, to object storage.
+    in_pieces: Option<Arc<dyn InPieces>>,
+    /// Both with a checksum for every write, if that is a choice.
+    with_checksums: Option<Client>,
+    /// Whether the server turned out to take nothing else.
+    needs_checksums: Arc<AtomicBool>,
     /// Where it is in the store.
     prefix: Path,
     /// If it is on this machine: the directory of the whole destination, which must be there.
@@ -46,6 +69,35 @@ pub struct Destination {
     place: String,
 }
 
+/// A client of object storage, in both of its roles.
+#[derive(Debug, Clone)]
+struct Client {
+    store: Arc<dyn ObjectStore>,
+    in_pieces: Arc<dyn InPieces>,
+}
+
+/// What sends files in pieces.
+trait InPieces: MultipartStore + std::fmt::Debug {}
+
+impl<C: MultipartStore + std::fmt::Debug> InPieces for C {}
+
+impl Client {
+    #[cfg(feature = "cloud")]
+    fn new<C: ObjectStore + MultipartStore>(client: C) -> Self {
+        let client = Arc::new(client);
+        Self { store: Arc::clone(&client) as _, in_pieces: client }
+    }
+}
+
+/// A file as it was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) blake3: blake3::Hash,
+    pub(crate) bytes: u64,
+    /// The BLAKE3 of the file here: another one, if it was encrypted.
+    pub(crate) plain_blake3: blake3::Hash,
+}
+
 /// What is kept under a name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Object {
@@ -53,6 +105,8 @@ pub struct Object {
     pub name: String,
     /// Length in bytes.
     pub bytes: u64,
+    /// When it was written, by the destination's clock.
+    pub modified: Timestamp,
 }
 
 impl Destination {
@@ -100,6 +154,11 @@ impl Destination {
         self.directory.as_deref().cloned()
     }
 
+    /// Whether it is a directory as it was opened, and no folder of one.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.root.is_some() && self.root == self.directory
+    }
+
     /// Makes the directory of a destination that is one on this machine, durably. Call it
     /// once, when a destination is first used. Later, a missing directory is one that is not mounted.
     ///
@@ -107,55 +166,8 @@ impl Destination {
     /// Those of every call.
     pub async fn prepare(&self) -> Result<(), DestinationError> {
         let Some(directory) = self.directory.clone() else { return Ok(()) };
-        let made = transfer::blocking(move || disk::make_directories(&directory)).await;
+        let made = blocking(move || disk::make_directories(&directory)).await;
         made.map_err(|e| self.doing("making its directory").directory(e))
-    }
-
-    /// Writes an object under a name that is not taken. Durable on return: a directory is
-    /// fsynced, object storage has acknowledged it. It is there as a whole or not at all.
-    ///
-    /// # Errors
-    /// [`DestinationError::Exists`] if the name is taken: nothing changed.
-    pub async fn create(&self, name: &str, bytes: Bytes) -> Result<(), DestinationError> {
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        match self.put(name, bytes, options).await {
-            Err(taken @ DestinationError::Exists { .. }) => {
-                // A server gives the same answer while another attempt to take the name is under
-                // way, which may come to nothing.
-                let path = self.path(name);
-                let head = self.store.head(&path);
-                match self.within(format!("writing {name}"), 0, head).await {
-                    Err(DestinationError::NotFound { place, name: what }) => {
-                        let source = Some(Box::from("its name was taken, and is free again"));
-                        Err(DestinationError::Unavailable { place, what, source })
-                    }
-                    Err(error) => Err(error),
-                    Ok(_) => Err(taken),
-                }
-            }
-            put => put,
-        }
-    }
-
-    /// Writes an object, and replaces one of the same name. As durable and as whole as by
-    /// [`Destination::create`].
-    ///
-    /// # Errors
-    /// Those of every call.
-    pub async fn replace(&self, name: &str, bytes: Bytes) -> Result<(), DestinationError> {
-        self.put(name, bytes, PutOptions::default()).await
-    }
-
-    async fn put(
-        &self,
-        name: &str,
-        bytes: Bytes,
-        options: PutOptions,
-    ) -> Result<(), DestinationError> {
-        self.check_there().await?;
-        let (path, length) = (self.path(name), bytes.len() as u64);
-        let put = self.store.put_opts(&path, bytes.into(), options);
-        self.within(format!("writing {name}"), length, put).await.map(drop)
     }
 
     /// Makes an existing object durable. Its writer may have been killed after the name appeared
@@ -164,16 +176,10 @@ impl Destination {
     /// # Errors
     /// [`DestinationError::NotFound`] if there is none of this name.
     pub async fn sync_existing(&self, name: &str) -> Result<(), DestinationError> {
-        if self.directory.is_none() {
-            return Ok(());
-        }
-        let doing = self.doing(format!("flushing {name}"));
-        let path = match LocalFileSystem::new().path_to_filesystem(&self.path(name)) {
-            Ok(path) => path,
-            Err(e) => return Err(doing.store(e)),
-        };
+        let Some(path) = self.file(name) else { return Ok(()) };
+        let (path, doing) = (path?, self.doing(format!("flushing {name}")));
         let folders = name.split('/').count();
-        let flushed = transfer::blocking(move || {
+        let flushed = blocking(move || {
             // Folders on the way may be new, too.
             path.ancestors().take(1 + folders).try_for_each(disk::sync)
         });
@@ -247,11 +253,21 @@ impl Destination {
             let parts: Option<Vec<_>> =
                 meta.location.prefix_match(&self.prefix).map(Iterator::collect);
             let name = parts.into_iter().flatten().map(|part| part.as_ref().to_owned());
-            Object { name: name.collect::<Vec<_>>().join("/"), bytes: meta.size }
+            let modified = u64::try_from(meta.last_modified.timestamp_micros()).unwrap_or_default();
+            Object {
+                name: name.collect::<Vec<_>>().join("/"),
+                bytes: meta.size,
+                modified: Timestamp::from_micros(modified),
+            }
         };
         let mut found = Vec::new();
         while let Some(meta) = self.within(&what, 0, listed.try_next()).await? {
-            found.push(object(meta));
+            // What is still being written to a directory has no name yet.
+            let is_staged = self.directory.is_some()
+                && meta.location.filename().is_some_and(|name| name.starts_with(disk::STAGED));
+            if !is_staged {
+                found.push(object(meta));
+            }
         }
         found.sort();
         Ok(found)
@@ -262,10 +278,11 @@ impl Destination {
     /// # Errors
     /// Those of every call.
     pub async fn folders(&self, folder: &str) -> Result<Vec<String>, DestinationError> {
-        let doing = self.doing(format!("listing {folder}"));
         self.check_there().await?;
-        let found = self.store.list_with_delimiter(Some(&self.path(folder))).await;
-        let found = found.map_err(|e| doing.store(e))?.common_prefixes;
+        let path = self.path(folder);
+        let listed = self.store.list_with_delimiter(Some(&path));
+        let found = self.within(format!("listing {folder}"), FOLDERS, listed).await?;
+        let found = found.common_prefixes;
         let names = found.iter().filter_map(|path| path.filename().map(str::to_owned));
         let mut names: Vec<String> = names.collect();
         names.sort();
@@ -294,10 +311,13 @@ impl Destination {
     /// permission to.
     pub async fn rename(&self, from: &str, to: &str) -> Result<(), DestinationError> {
         self.check_there().await?;
+        if let (Some(old), Some(new)) = (self.file(from), self.file(to)) {
+            return self.rename_file(&format!("renaming {from} to {to}"), old?, new?).await;
+        }
         let (old, new) = (self.path(from), self.path(to));
         // Whatever its size, object storage copies without sending it.
-        self.within(format!("copying {from} to {to}"), 0, self.store.copy(&old, &new)).await?;
-        self.sync_existing(to).await?;
+        let copied = self.for_writing().copy(&old, &new);
+        self.within(format!("copying {from} to {to}"), 0, copied).await?;
         self.remove(from).await
     }
 
@@ -336,7 +356,12 @@ impl Destination {
         }
         let patience = ANSWER + Duration::from_secs(bytes / SLOWEST);
         match tokio::time::timeout(patience, work).await {
-            Ok(done) => done.map_err(|e| doing.store(e)),
+            Ok(done) => done.map_err(|e| {
+                if Refusal::from_error(&e) == Some(Refusal::NeedsChecksum) {
+                    self.needs_checksums.store(self.with_checksums.is_some(), Ordering::Relaxed);
+                }
+                doing.store(e)
+            }),
             Err(_) => Err(doing.unanswered(std::io::ErrorKind::TimedOut.into())),
         }
     }

@@ -107,7 +107,19 @@ impl Identities {
         let packed = bundle::pack(name, now, &files).map_err(sealing)?;
         let sealed = bytes::Bytes::from(self.keys.encrypt(&packed).map_err(sealing)?);
         let object = format!("{FOLDER}/{}", name::object(name, now));
-        self.destination.create(&object, sealed.clone()).await?;
+        if self.list().await?.is_empty() {
+            self.destination.probe_once().await?;
+        }
+        match self.destination.create(&object, sealed.clone()).await {
+            Ok(()) => {}
+            // The answer to an earlier attempt may have been lost: what is there decides.
+            Err(taken @ DestinationError::Exists { .. }) => {
+                if self.destination.read(&object).await? != sealed {
+                    return Err(taken.into());
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
         if self.destination.read(&object).await? != sealed {
             return Err(self.corrupt(&object, "what was read back is not what was written"));
         }

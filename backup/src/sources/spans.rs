@@ -24,11 +24,15 @@ pub(crate) struct Gap {
     pub(crate) last: u64,
 }
 
-/// All spans of all sources. They may overlap.
+/// All spans of all sources. They may overlap. A question costs a binary search, however many there
+/// are: an archive has one for every second of its age.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Coverage {
     /// By first index.
     spans: Vec<Span>,
+    /// For each span, the place of the best one up to it: see [`Coverage::is_better`]. None where
+    /// nothing up to it is usable.
+    best: Vec<Option<usize>>,
     /// What turned out not to be usable.
     bad: BTreeSet<Span>,
 }
@@ -37,12 +41,34 @@ impl Coverage {
     pub(crate) fn new(mut spans: Vec<Span>) -> Self {
         spans.retain(|span| span.first <= span.last);
         spans.sort();
-        Self { spans, bad: BTreeSet::new() }
+        let mut coverage = Self { spans, best: Vec::new(), bad: BTreeSet::new() };
+        coverage.rank();
+        coverage
     }
 
     /// From now on as if it were not there.
     pub(crate) fn give_up(&mut self, span: &Span) {
         self.bad.insert(span.clone());
+        // What is before it is as it was.
+        self.best.truncate(self.spans.partition_point(|other| other < span));
+        self.rank();
+    }
+
+    /// Finds the best of what is not ranked yet.
+    fn rank(&mut self) {
+        for at in self.best.len()..self.spans.len() {
+            let before = self.best.last().copied().flatten();
+            let span = &self.spans[at];
+            let is_best = !self.bad.contains(span)
+                && before.is_none_or(|before| self.is_better(span, &self.spans[before]));
+            self.best.push(if is_best { Some(at) } else { before });
+        }
+    }
+
+    /// Whether a span is to be read rather than one that begins before it: it reaches further, or as
+    /// far and is not of a later source.
+    fn is_better(&self, span: &Span, before: &Span) -> bool {
+        (span.last, before.source) >= (before.last, span.source)
     }
 
     pub(crate) fn is_given_up(&self, span: &Span) -> bool {
@@ -60,20 +86,28 @@ impl Coverage {
 
     /// Index of the newest entry that is kept.
     pub(crate) fn newest(&self) -> Option<u64> {
-        self.good().map(|span| span.last).max()
+        let best = self.best.last().copied().flatten()?;
+        Some(self.spans[best].last)
     }
 
     /// Index of the oldest entry that is kept.
     pub(crate) fn oldest(&self) -> Option<u64> {
-        self.good().map(|span| span.first).min()
+        self.good().next().map(|span| span.first)
+    }
+
+    /// Index of the oldest entry after this one with which a span begins.
+    fn following(&self, after: u64) -> Option<u64> {
+        let from = self.spans.partition_point(|span| span.first <= after);
+        let rest = &self.spans[from..];
+        rest.iter().find(|span| !self.bad.contains(span)).map(|span| span.first)
     }
 
     /// The span to read after `after`: of those with the next entry, the one that reaches furthest;
     /// of equal ones, that of the earliest source.
     pub(crate) fn next(&self, after: u64) -> Option<&Span> {
-        let has_it = |span: &&Span| span.first <= after + 1 && after < span.last;
-        let best = |a: &&Span, b: &&Span| a.last.cmp(&b.last).then(b.source.cmp(&a.source));
-        self.good().take_while(|span| span.first <= after + 1).filter(has_it).max_by(best)
+        let begun = self.spans.partition_point(|span| span.first <= after.saturating_add(1));
+        let best = self.best[..begun].last().copied().flatten()?;
+        Some(&self.spans[best]).filter(|span| after < span.last)
     }
 
     /// What to read, in this order, for all entries after `after` up to `to`.
@@ -84,9 +118,7 @@ impl Coverage {
         let (mut cover, mut at) = (Vec::new(), after);
         while at < to {
             let Some(span) = self.next(at) else {
-                let following =
-                    self.good().map(|span| span.first).filter(|first| *first > at).min();
-                let last = following.map_or(to, |first| (first - 1).min(to));
+                let last = self.following(at).map_or(to, |first| (first - 1).min(to));
                 return Err(Gap { first: at + 1, last });
             };
             at = span.last;
@@ -103,9 +135,7 @@ impl Coverage {
             at = span.last;
             spans.push(span.clone());
             if self.next(at).is_none() {
-                let following =
-                    self.good().map(|span| span.first).filter(|first| *first > at).min();
-                at = following.map_or(at, |first| first - 1);
+                at = self.following(at).map_or(at, |first| first - 1);
             }
         }
         spans.reverse();

@@ -47,3 +47,54 @@ fn what_is_bad_is_passed_by() {
     coverage.give_up(&span(1, 6, 0));
     assert_eq!(names(&coverage.cover(0, 6).unwrap()), ["0/1-3", "0/4-6"]);
 }
+
+/// A week of a segment a second, twice, and no end within anybody's patience if each question looks at
+/// all of them.
+#[test]
+fn many_spans_are_covered_without_looking_at_each_for_each() {
+    const COUNT: u64 = 604_800;
+    let mut spans: Vec<Span> = (1..=COUNT).map(|at| span(at, at, 0)).collect();
+    spans.extend((1..=COUNT).map(|at| span(at, at, 1)));
+    let mut coverage = Coverage::new(spans);
+    assert_eq!(coverage.cover(0, COUNT).unwrap().len() as u64, COUNT);
+    assert_eq!(coverage.gaps(), []);
+    assert_eq!(coverage.newest_first().len() as u64, COUNT);
+    coverage.give_up(&span(COUNT - 7, COUNT - 7, 0));
+    assert_eq!(coverage.cover(COUNT - 8, COUNT).unwrap()[0].source, 1);
+    coverage.give_up(&span(COUNT - 7, COUNT - 7, 1));
+    assert_eq!(coverage.gaps(), [Gap { first: COUNT - 7, last: COUNT - 7 }]);
+}
+
+/// Against the plain definition.
+#[test]
+fn any_spans_are_covered_as_by_looking_at_all_of_them() {
+    let seed = rand::random::<u64>();
+    println!("seed {seed}");
+    let mut rng = <rand::rngs::StdRng as rand::SeedableRng>::seed_from_u64(seed);
+    let mut within = |most: u64| rand::RngExt::random_range(&mut rng, 0..most);
+    for _ in 0..300 {
+        let count = within(12);
+        let spans: Vec<Span> = (0..count)
+            .map(|_| {
+                let (first, source) = (1 + within(30), within(3) as usize);
+                span(first, first + within(10), source)
+            })
+            .collect();
+        let mut coverage = Coverage::new(spans.clone());
+        let mut good = spans.clone();
+        for given_up in spans.iter().take(within(3) as usize) {
+            coverage.give_up(given_up);
+            good.retain(|span| span != given_up);
+        }
+        for after in 0..45 {
+            let has_it = |span: &&Span| span.first <= after + 1 && after < span.last;
+            let farthest = good.iter().filter(has_it).map(|span| span.last).max();
+            let earliest = good.iter().filter(has_it).filter(|span| Some(span.last) == farthest);
+            let expected = farthest.zip(earliest.map(|span| span.source).min());
+            let found = coverage.next(after).map(|span| (span.last, span.source));
+            assert_eq!(found, expected, "after {after} of {good:?}");
+        }
+        assert_eq!(coverage.newest(), good.iter().map(|span| span.last).max());
+        assert_eq!(coverage.oldest(), good.iter().map(|span| span.first).min());
+    }
+}

@@ -1,6 +1,7 @@
 //! `tipline replica` and `tipline backup`: follow the log into a store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tipline_backup::{Destination, RestoreProgress};
 use tipline_consumer::{Consumer, ConsumerSettings};
@@ -22,6 +23,10 @@ use crate::output::progress;
 use crate::output::report::Failure;
 use crate::settings::Parsed;
 use crate::signal;
+
+/// How long a checkpoint that is cancelled may take to remove its remains, here and where it was
+/// being uploaded.
+const CLEAN_UP: Duration = Duration::from_secs(15);
 
 /// Options of `tipline replica` and `tipline backup`.
 #[derive(Debug, clap::Args)]
@@ -109,13 +114,23 @@ async fn consume(
     let instance = InstanceId::from_bytes(rand::random());
     let clock = system_clock();
     let consumer = Consumer::start(log, store, settings, instance, Arc::clone(&clock));
-    let maker = Arc::new(CheckpointMaker::new(consumer.store(), Arc::clone(&clock), stop.clone()));
+    let maker = CheckpointMaker::new(consumer.store(), Arc::clone(&clock), stop.clone());
+    let maker = Arc::new(maker.remembering(args.store.beside("sets")));
     let admin = admin::start(&args.store, Arc::clone(&maker));
+    let checkpoints = make_checkpoints(args, &maker, &clock);
+    tokio::pin!(checkpoints);
     let followed = tokio::select! {
         followed = follow(consumer, &clock, stop) => followed,
-        () = make_checkpoints(args, &maker, &clock) => Ok(Exit::Ok),
+        () = &mut checkpoints => Ok(Exit::Ok),
         () = CheckSchedule::from(args.checks.clone()).run(job, &clock) => Ok(Exit::Ok),
     };
+    // An upload that is cancelled ends what it began at its destination.
+    maker.cancel();
+    tokio::select! {
+        () = maker.idle() => {}
+        () = &mut checkpoints => {}
+        () = tokio::time::sleep(CLEAN_UP) => tracing::warn!("a checkpoint was not cleaned up in time; the next one does that"),
+    }
     drop(admin);
     followed
 }

@@ -3,6 +3,7 @@
 mod archive;
 mod checkpoint;
 mod consume;
+mod destination;
 mod dr;
 mod drill;
 mod forget;
@@ -21,6 +22,7 @@ use tipline_proto::Role;
 use self::archive::ArchiveArgs;
 use self::checkpoint::CheckpointArgs;
 use self::consume::ConsumeArgs;
+use self::destination::DestinationArgs;
 use self::dr::DrArgs;
 use self::drill::DrillArgs;
 use self::forget::ForgetArgs;
@@ -65,6 +67,8 @@ pub(crate) enum Command {
     Checkpoint(CheckpointArgs),
     /// Back up, check and restore the key files of nodes
     Identity(IdentityArgs),
+    /// Try whether a destination does what backups rely on
+    Destination(DestinationArgs),
     /// Remove a consumer that is gone for good from the status
     Forget(ForgetArgs),
     /// Show what the log or an archive may drop, why the rest is kept, and trim it
@@ -100,6 +104,7 @@ pub(crate) async fn run(shared: &Shared, command: Command) -> Result<Exit, Failu
         Command::Get(args) => get::run(args).await,
         Command::Checkpoint(args) => checkpoint::run(args).await,
         Command::Identity(args) => identity::run(args).await,
+        Command::Destination(args) => destination::run(args).await,
         Command::Forget(args) => forget::run(shared, args).await,
         Command::Retention(args) => retention::run(shared, args).await,
         Command::Demo(args) => demo::run(shared, args).await,

@@ -1,7 +1,8 @@
 //! Options of checkpoints that a consumer makes by itself.
 
+use clap::builder::BoolishValueParser;
 use tipline_backup::Keep;
-use tipline_ops::{CheckpointMode, CheckpointOrder, CheckpointSchedule};
+use tipline_ops::{CheckpointMode, CheckpointOrder, CheckpointSchedule, Sealing};
 
 use crate::address::{ByteRate, StoreAddress};
 use crate::settings::Parsed;
@@ -26,6 +27,32 @@ impl From<Mode> for CheckpointMode {
     }
 }
 
+/// Whether what is uploaded is encrypted.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct SealingArgs {
+    /// Encrypt what is uploaded to this age public key, age1…; separate several by commas
+    /// [default: the recipients of the archive that is there, if there is one and it has some]
+    #[arg(long, env = "TIPLINE_RECIPIENT", value_name = "KEY")]
+    recipient: Option<String>,
+
+    /// Upload in the clear, even beside an archive that is encrypted
+    #[arg(long, env = "TIPLINE_PLAIN", value_parser = BoolishValueParser::new())]
+    #[arg(conflicts_with = "recipient")]
+    plain: bool,
+}
+
+impl From<SealingArgs> for Sealing {
+    fn from(args: SealingArgs) -> Self {
+        let given = args.recipient.iter().flat_map(|keys| keys.split(',')).map(str::trim);
+        let given: Vec<String> = given.filter(|key| !key.is_empty()).map(str::to_owned).collect();
+        match (args.plain, given.is_empty()) {
+            (true, _) => Sealing::Plain,
+            (false, true) => Sealing::AsArchive,
+            (false, false) => Sealing::To(given),
+        }
+    }
+}
+
 /// Options of checkpoints that a consumer makes by itself.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Checkpoints")]
@@ -43,6 +70,9 @@ pub(crate) struct EveryArgs {
     /// dir:PATH, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX
     #[arg(long, env = "TIPLINE_UPLOAD", value_name = "ADDRESS")]
     pub(crate) upload: Option<String>,
+
+    #[command(flatten)]
+    sealing: SealingArgs,
 
     /// Move at most this many bytes per second: 50MiB
     #[arg(long, env = "TIPLINE_CHECKPOINT_RATE", value_name = "BYTES")]
@@ -72,6 +102,7 @@ impl EveryArgs {
             upload: self.upload.clone(),
             rate: self.checkpoint_rate.map(|rate| rate.0),
             mode: self.mode.into(),
+            sealing: self.sealing.clone().into(),
         }
     }
 

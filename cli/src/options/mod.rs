@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use tipline_log::Accepted;
 
 pub(crate) use self::bootstrap::BootstrapArgs;
-pub(crate) use self::checkpoints::{EveryArgs, Mode, default_set};
+pub(crate) use self::checkpoints::{EveryArgs, Mode, SealingArgs, default_set};
 pub(crate) use self::checks::ChecksArgs;
 pub(crate) use self::nats::NatsArgs;
 pub(crate) use self::sources::SourceArgs;

@@ -8,7 +8,7 @@ use tipline_store::SqliteStore;
 use tokio_util::sync::CancellationToken;
 
 use super::{AdminError, AdminServer, cancel_checkpoint, freeze, request_checkpoint};
-use crate::jobs::{CheckpointMaker, CheckpointMode, CheckpointOrder};
+use crate::jobs::{CheckpointMaker, CheckpointMode, CheckpointOrder, Sealing};
 
 fn start(directory: &Path, socket: &Path) -> AdminServer {
     let store = SqliteStore::open(directory.join("store.db")).unwrap();
@@ -23,6 +23,7 @@ fn order(directory: &Path) -> CheckpointOrder {
         upload: None,
         rate: None,
         mode: CheckpointMode::Links,
+        sealing: Sealing::default(),
     }
 }
 

@@ -1,15 +1,17 @@
 //! Making checkpoints of one store, one at a time.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tipline_backup::{
-    CheckpointError, CheckpointId, Checkpoints, Destination, DestinationError, Job, Listed,
-    Manifest,
+    Archive, ArchiveError, CheckpointError, CheckpointId, Checkpoints, Destination,
+    DestinationError, Job, KeyError, Keys, KnownSets, Listed, Manifest,
 };
 use tipline_consumer::{Frozen, StoreHandle};
-use tipline_log::Clock;
+use tipline_log::{Clock, error_chain};
 use tipline_store::StoreError;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// Folder of the checkpoints in a backup location.
@@ -27,6 +29,59 @@ pub struct CheckpointOrder {
     /// How a RocksDB is copied.
     #[serde(default)]
     pub mode: CheckpointMode,
+    /// How it is uploaded.
+    #[serde(default)]
+    pub sealing: Sealing,
+}
+
+/// Whether what is uploaded is encrypted, and to whom.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Sealing {
+    /// To the recipients of the archive that is there; not at all if it has none, or there is none.
+    #[default]
+    AsArchive,
+    /// To these age recipients. An archive that is there must have the same, or none.
+    To(Vec<String>),
+    /// Not at all, even beside an archive that is encrypted.
+    Plain,
+}
+
+impl Sealing {
+    /// The keys for what is uploaded to a location.
+    async fn keys(&self, location: &Destination) -> Result<Keys, SealingError> {
+        let given = match self {
+            Sealing::Plain => return Ok(Keys::default()),
+            Sealing::AsArchive => Keys::default(),
+            Sealing::To(recipients) => recipients
+                .iter()
+                .try_fold(Keys::default(), |keys, recipient| keys.recipient(recipient))?,
+        };
+        let named = match Archive::open(location.clone(), Keys::default()).await {
+            Ok(archive) => archive.recipients(),
+            Err(ArchiveError::NotFound { .. }) => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
+        if named.is_empty() {
+            return Ok(given);
+        }
+        if !given.recipients().is_empty() && given.recipients() != named {
+            let (place, given) = (location.place().to_owned(), given.recipients());
+            return Err(ArchiveError::WrongRecipients { place, found: named, given }.into());
+        }
+        Ok(named.iter().try_fold(Keys::default(), |keys, recipient| keys.recipient(recipient))?)
+    }
+}
+
+/// Why it is not known what to encrypt to.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SealingError {
+    /// A recipient is none.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The archive at the location cannot be read, or has other recipients.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
 }
 
 /// How a RocksDB is copied.
@@ -71,6 +126,17 @@ pub enum CheckpointFailure {
         /// Why it is not there.
         source: CheckpointError,
     },
+    /// It was made, and is not uploaded: it is not known what to encrypt it to. It stays where it
+    /// is.
+    #[error("the checkpoint {id} was made, but is not at {place}: its recipients are not known")]
+    NotSealed {
+        /// The checkpoint, which is whole where it was made.
+        id: CheckpointId,
+        /// The backup location.
+        place: String,
+        /// Why not.
+        source: SealingError,
+    },
 }
 
 /// Makes checkpoints of a store that is open in this process.
@@ -78,7 +144,9 @@ pub enum CheckpointFailure {
 pub struct CheckpointMaker {
     store: StoreHandle,
     clock: ClockArgument,
+    known: Option<KnownSets>,
     running: Mutex<Option<Arc<Job>>>,
+    ended: Notify,
     /// Ends what is under way when the program ends.
     stop: CancellationToken,
 }
@@ -95,7 +163,21 @@ impl std::fmt::Debug for ClockArgument {
 impl CheckpointMaker {
     /// Of a store. `stop` cancels what is under way, when the program ends.
     pub fn new(store: StoreHandle, clock: Clock, stop: CancellationToken) -> Self {
-        Self { store, clock: ClockArgument(clock), running: Mutex::new(None), stop }
+        let (running, ended) = (Mutex::new(None), Notify::new());
+        Self { store, clock: ClockArgument(clock), known: None, running, ended, stop }
+    }
+
+    /// Remembers in this file, beside the store, which sets its checkpoints went to: one that is not
+    /// there any more, because nothing is mounted, is not written to.
+    pub fn remembering(self, file: PathBuf) -> Self {
+        Self { known: Some(KnownSets::new(file)), ..self }
+    }
+
+    async fn admit(&self, set: &Checkpoints) -> Result<(), CheckpointError> {
+        match &self.known {
+            Some(known) => known.admit(set).await,
+            None => Ok(()),
+        }
     }
 
     /// Takes the turn for a checkpoint. Its job can be followed and cancelled.
@@ -128,6 +210,17 @@ impl CheckpointMaker {
         self.running().as_ref().map(|job| job.cancel()).is_some()
     }
 
+    /// Waits until no checkpoint is under way. What is cancelled removes its remains first.
+    pub async fn idle(&self) {
+        loop {
+            let ended = self.ended.notified();
+            if self.running().is_none() {
+                return;
+            }
+            ended.await;
+        }
+    }
+
     fn running(&self) -> std::sync::MutexGuard<'_, Option<Arc<Job>>> {
         // What is in it is whole at any instant.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
@@ -147,6 +240,7 @@ impl Drop for CheckpointRun {
     fn drop(&mut self) {
         self.job.cancel();
         *self.maker.running() = None;
+        self.maker.ended.notify_waiters();
     }
 }
 
@@ -158,7 +252,8 @@ impl CheckpointRun {
     pub async fn run(self) -> Result<Manifest, CheckpointFailure> {
         let set = self.order.set()?;
         // An address that cannot be used fails before the work, not after it.
-        let upload = self.order.upload.as_deref().map(open_location).transpose()?;
+        let upload = self.order.upload.as_deref().map(Destination::open).transpose()?;
+        self.maker.admit(&set).await?;
         let created = (self.maker.clock.0)();
         let manifest = set.create(&self.maker.store, created, &self.job).await?;
         if let Some(to) = upload {
@@ -173,7 +268,7 @@ impl CheckpointRun {
     /// # Errors
     /// See [`CheckpointFailure`].
     pub async fn upload_newest(self) -> Result<(), CheckpointFailure> {
-        let Some(to) = self.order.upload.as_deref().map(open_location).transpose()? else {
+        let Some(to) = self.order.upload.as_deref().map(Destination::open).transpose()? else {
             return Ok(());
         };
         let set = self.order.set()?;
@@ -197,14 +292,34 @@ impl CheckpointRun {
         &self,
         set: &Checkpoints,
         manifest: &Manifest,
-        to: &Checkpoints,
+        location: &Destination,
     ) -> Result<(), CheckpointFailure> {
+        let keys = self.order.sealing.keys(location).await.map_err(|error| {
+            let (id, place) = (manifest.id.clone(), location.place().to_owned());
+            match error {
+                SealingError::Archive(ArchiveError::Destination(error)) => {
+                    CheckpointFailure::NotUploaded { id, place, source: error.into() }
+                }
+                source => CheckpointFailure::NotSealed { id, place, source },
+            }
+        })?;
+        let to = &Checkpoints::at(location.folder(FOLDER)).with_keys(keys);
         // There and back.
         self.job.begin("uploading", manifest.bytes().saturating_mul(2));
-        set.upload(manifest, to, self.job.throttle()).await.map_err(|source| {
+        let uploaded = async {
+            self.maker.admit(to).await?;
+            set.upload(manifest, to, self.job.throttle()).await
+        };
+        uploaded.await.map_err(|source| {
             let (id, place) = (manifest.id.clone(), to.place().to_owned());
             CheckpointFailure::NotUploaded { id, place, source }
-        })
+        })?;
+        // What is not allowed, or not possible now, costs room only.
+        if let Err(error) = to.collect((self.maker.clock.0)()).await {
+            let (place, error) = (to.place(), error_chain(&error));
+            tracing::warn!(place, error, "what earlier uploads left is not removed");
+        }
+        Ok(())
     }
 }
 
@@ -214,9 +329,4 @@ impl CheckpointRun {
 /// The address cannot be used.
 pub fn checkpoint_set(address: &str) -> Result<Checkpoints, DestinationError> {
     Ok(Checkpoints::at(Destination::open(address)?))
-}
-
-/// The checkpoints of a backup location.
-fn open_location(address: &str) -> Result<Checkpoints, DestinationError> {
-    Ok(Checkpoints::at(Destination::open(address)?.folder(FOLDER)))
 }

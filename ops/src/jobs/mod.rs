@@ -11,8 +11,8 @@ mod tests;
 pub use bootstrap::{Bootstrap, Filled};
 pub use checks::{CheckJob, CheckSchedule, DrillStore};
 pub use maker::{
-    CheckpointFailure, CheckpointMaker, CheckpointMode, CheckpointOrder, CheckpointRun,
-    checkpoint_set,
+    CheckpointFailure, CheckpointMaker, CheckpointMode, CheckpointOrder, CheckpointRun, Sealing,
+    SealingError, checkpoint_set,
 };
 pub use merge::merge_segments;
 pub use schedule::CheckpointSchedule;

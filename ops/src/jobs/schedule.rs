@@ -50,7 +50,7 @@ impl CheckpointSchedule {
                 Err(error) => Err(error.into()),
             };
             if let Err(error) = made {
-                is_sent = is_sent && !matches!(error, CheckpointFailure::NotUploaded { .. });
+                is_sent = is_sent && !is_unsent(&error);
                 tell(&order, &error, again);
                 sleep(again).await;
             }
@@ -63,13 +63,18 @@ fn tell(order: &CheckpointOrder, error: &CheckpointFailure, again: Duration) {
     match error {
         // Somebody asked for one.
         CheckpointFailure::Checkpoint(CheckpointError::InUse { .. }) => {}
-        CheckpointFailure::NotUploaded { .. } => {
+        error if is_unsent(error) => {
             tracing::error!(set, error = chain, "not uploaded; trying again in {again} s");
         }
         _ => {
             tracing::error!(set, error = chain, "no checkpoint was made; trying again in {again} s")
         }
     }
+}
+
+/// Whether it was made, and is not uploaded.
+fn is_unsent(error: &CheckpointFailure) -> bool {
+    matches!(error, CheckpointFailure::NotUploaded { .. } | CheckpointFailure::NotSealed { .. })
 }
 
 /// Uploads the newest checkpoint, unless it is there.
@@ -120,7 +125,9 @@ pub(super) async fn once(
             &made.id
         }
         // It was made. Older ones expire, whatever becomes of its copy.
-        Err(CheckpointFailure::NotUploaded { id, .. }) => id,
+        Err(
+            CheckpointFailure::NotUploaded { id, .. } | CheckpointFailure::NotSealed { id, .. },
+        ) => id,
         Err(_) => return made.map(drop),
     };
     let expired = set.expire(keep, clock(), Some(id), &Throttle::none()).await;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::maker::checkpoint_set;
 use super::schedule::{once, send_newest};
-use super::{CheckpointFailure, CheckpointMaker, CheckpointMode, CheckpointOrder};
+use super::{CheckpointFailure, CheckpointMaker, CheckpointMode, CheckpointOrder, Sealing};
 
 fn maker(directory: &Path, clock: Clock) -> Arc<CheckpointMaker> {
     let chain = Chain { name: "test".parse().unwrap(), genesis: Hash::new(vec![1; 32]).unwrap() };
@@ -35,6 +35,7 @@ async fn while_uploading_fails_checkpoints_expire_and_the_newest_is_sent_later()
         upload: Some(place("away")),
         rate: None,
         mode: CheckpointMode::Links,
+        sealing: Sealing::default(),
     };
     let now = Arc::new(std::sync::atomic::AtomicU64::new(1_800_000_000_000_000));
     let hand = Arc::clone(&now);

@@ -2,6 +2,7 @@
 
 mod expiring;
 mod killed;
+mod sealed;
 #[cfg(feature = "rocksdb")]
 mod shared;
 mod upload;

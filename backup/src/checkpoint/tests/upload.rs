@@ -1,11 +1,163 @@
 //! Copies of checkpoints elsewhere.
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tipline_proto::Timestamp;
 use tipline_store::conformance::history::History;
 use tokio_util::sync::CancellationToken;
 
 use super::{check, composite, flip, set, taken};
 use crate::throttle::Throttle;
-use crate::{CheckpointError, Checkpoints, Destination, Listed};
+use crate::{CheckpointError, Checkpoints, Destination, KnownSets, Listed};
+
+/// An empty directory to upload to, and the set in it.
+pub(super) fn location(directory: &Path) -> (PathBuf, Checkpoints) {
+    let path = directory.join("location");
+    fs::create_dir(&path).unwrap();
+    let at = Destination::open(&format!("dir:{}", path.display())).unwrap();
+    (path, Checkpoints::at(at.folder("checkpoints")))
+}
+
+/// Stops after a limit.
+fn up_to(limit: u64) -> Throttle {
+    let (cancel, moved) = (CancellationToken::new(), AtomicU64::new(0));
+    Throttle::new(cancel.clone()).observed(move |bytes| {
+        if moved.fetch_add(bytes, Ordering::SeqCst) + bytes > limit {
+            cancel.cancel();
+        }
+    })
+}
+
+/// Every file below a directory, with its inode.
+pub(super) fn inodes(directory: &Path) -> BTreeMap<PathBuf, u64> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(directory).into_iter().flatten() {
+        let entry = entry.unwrap();
+        match entry.metadata().unwrap() {
+            meta if meta.is_dir() => found.extend(inodes(&entry.path())),
+            meta => drop(found.insert(entry.path(), meta.ino())),
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn an_upload_that_was_cut_off_goes_on_after_the_files_that_are_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_handle, manifest) = taken(directory.path(), composite, 5, 300).await;
+    let set = set(directory.path());
+    let (path, to) = location(directory.path());
+    let half = up_to(manifest.bytes() / 2);
+    let cut = set.upload(&manifest, &to, &half).await.unwrap_err();
+    assert!(matches!(cut, CheckpointError::Cancelled), "{cut}");
+    assert_eq!(to.list().await.unwrap(), []);
+    let before = inodes(&path);
+    let (there, all) = (before.len(), manifest.files.len());
+    assert!(0 < there && there < all, "{there} of {all}");
+    // One of them was cut off, or changed since.
+    let (changed, _) = before.iter().next().unwrap();
+    flip(changed, 0);
+    set.upload(&manifest, &to, &Throttle::none()).await.unwrap();
+    let after = inodes(&path);
+    for (file, inode) in before.iter().filter(|(file, _)| *file != changed) {
+        assert_eq!(after.get(file), Some(inode), "{} was sent again", file.display());
+    }
+    let into = directory.path().join("fetched");
+    to.fetch(&manifest, &into, &Throttle::none()).await.unwrap();
+    check(&manifest, &into, &History::blocks(5, 300).entries);
+}
+
+#[tokio::test]
+async fn what_is_uploaded_is_for_its_owner_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_handle, manifest) = taken(directory.path(), composite, 5, 30).await;
+    let (path, to) = location(directory.path());
+    set(directory.path()).upload(&manifest, &to, &Throttle::none()).await.unwrap();
+    let mut files = inodes(&path).into_keys().collect::<Vec<_>>();
+    files.extend(files.clone().iter().filter_map(|file| file.parent().map(Path::to_owned)));
+    assert!(files.len() > 4);
+    for file in files {
+        let mode = fs::metadata(&file).unwrap().permissions().mode() & 0o777;
+        let expected = if file.is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(mode, expected, "{}: {mode:o}", file.display());
+    }
+}
+
+#[tokio::test]
+async fn what_an_upload_left_is_collected_after_a_day_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_handle, manifest) = taken(directory.path(), composite, 5, 300).await;
+    let set = set(directory.path());
+    let (path, to) = location(directory.path());
+    set.upload(&manifest, &to, &up_to(manifest.bytes())).await.unwrap_err();
+    let checkpoints = path.join("checkpoints");
+    // What earlier versions and this one leave when they are killed.
+    let staged = [".tipline-AbCdEf", "store.db#1"].map(|name| {
+        let file = checkpoints.join(manifest.id.as_str()).join("part-0").join(name);
+        fs::write(&file, "half").unwrap();
+        file
+    });
+    let newest = inodes(&path).into_keys().map(|file| fs::metadata(file).unwrap().mtime()).max();
+    let at = |hours: i64| {
+        Timestamp::from_micros((newest.unwrap() + 1 + hours * 3600) as u64 * 1_000_000)
+    };
+    let before = inodes(&path);
+    assert_eq!(to.collect(at(23)).await.unwrap(), 0);
+    assert_eq!(inodes(&path), before);
+    let removed = to.collect(at(25)).await.unwrap();
+    assert_eq!(removed as usize, before.len());
+    assert!(staged.iter().all(|file| !file.exists()));
+    assert_eq!(inodes(&path), BTreeMap::new());
+    // One that came to its end stays, however old it is.
+    set.upload(&manifest, &to, &Throttle::none()).await.unwrap();
+    to.pin(&manifest.id).await.unwrap();
+    assert_eq!(to.collect(at(1000)).await.unwrap(), 0);
+    to.verify(&manifest, &Throttle::none()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_set_that_is_not_mounted_is_not_written_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = directory.path().join("store");
+    fs::create_dir(&store).unwrap();
+    let known = KnownSets::new(store.join("db.sets"));
+    let (path, uploaded) = location(directory.path());
+    let own = Destination::open(&format!("dir:{}", directory.path().join("own").display()));
+    let own = Checkpoints::at(own.unwrap());
+    for set in [&uploaded, &own] {
+        known.admit(set).await.unwrap();
+        known.admit(set).await.unwrap();
+    }
+    let unmounted = directory.path().join("unmounted");
+    for (set, path) in [(&uploaded, path), (&own, directory.path().join("own"))] {
+        fs::rename(&path, &unmounted).unwrap();
+        fs::create_dir(&path).unwrap();
+        let refused = known.admit(set).await.unwrap_err().to_string();
+        assert!(refused.contains("is it mounted?") && refused.contains("db.sets"), "{refused}");
+        assert_eq!(inodes(&path), BTreeMap::new());
+        fs::remove_dir(&path).unwrap();
+        let away = known.admit(set).await.unwrap_err().to_string();
+        assert!(away.contains("out of reach") && !path.exists(), "{away}");
+        fs::rename(&unmounted, &path).unwrap();
+        known.admit(set).await.unwrap();
+    }
+    // Beside the store it may be removed, and is made again.
+    let beside = Destination::open(&format!("dir:{}", store.join("db.checkpoints").display()));
+    known.admit(&Checkpoints::at(beside.unwrap())).await.unwrap();
+    let text = fs::read_to_string(store.join("db.sets")).unwrap();
+    assert!(text.contains("/own") && !text.contains("db.checkpoints"), "{text}");
+    // Another store has not been there, and gets to know the set that is.
+    KnownSets::new(directory.path().join("other.sets")).admit(&own).await.unwrap();
+    // A set that took the place of another is not the one.
+    let set = directory.path().join("own").join("set.json");
+    fs::write(&set, r#"{"format":1,"set":"00000000000000000000000000000000"}"#).unwrap();
+    let other = known.admit(&own).await.unwrap_err().to_string();
+    assert!(other.contains("another set is there"), "{other}");
+}
 
 #[tokio::test]
 async fn an_upload_is_read_back_and_can_be_fetched() {

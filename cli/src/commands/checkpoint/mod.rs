@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::address::{ByteRate, StoreAddress};
 use crate::exit::Exit;
 use crate::open::{admin, store};
-use crate::options::{Mode, default_set};
+use crate::options::{Mode, SealingArgs, default_set};
 use crate::output::progress;
 use crate::output::report::{Failure, Sentence, say};
 use crate::settings::Parsed;
@@ -69,6 +69,8 @@ enum What {
         /// Copy it to the checkpoints of this backup location too, and read it back from there
         #[arg(long, env = "TIPLINE_UPLOAD", value_name = "ADDRESS")]
         upload: Option<String>,
+        #[command(flatten)]
+        sealing: SealingArgs,
         /// Move at most this many bytes per second: 50MiB
         #[arg(long, value_name = "BYTES", value_parser = Parsed::<ByteRate>::new())]
         rate: Option<ByteRate>,
@@ -130,10 +132,11 @@ pub(crate) async fn run(args: CheckpointArgs) -> Result<Exit, Failure> {
     let CheckpointArgs { what, store, checkpoints, json } = args;
     let place = Place { store, checkpoints };
     match what {
-        What::Create { upload, rate, mode } => {
+        What::Create { upload, sealing, rate, mode } => {
             let checkpoints = place.address()?;
             let rate = rate.map(|rate| rate.0);
-            let order = CheckpointOrder { checkpoints, upload, rate, mode: mode.into() };
+            let (mode, sealing) = (mode.into(), sealing.into());
+            let order = CheckpointOrder { checkpoints, upload, rate, mode, sealing };
             create(place.store()?, order, json).await
         }
         What::Cancel => cancel(place.store()?).await,
@@ -245,7 +248,8 @@ async fn own_maker(
 ) -> Result<CheckpointMaker, Failure> {
     let opening = address.clone();
     let store = tokio::task::spawn_blocking(move || store::open(&opening)).await??;
-    Ok(CheckpointMaker::new(StoreHandle::new(store)?, system_clock(), stop))
+    let maker = CheckpointMaker::new(StoreHandle::new(store)?, system_clock(), stop);
+    Ok(maker.remembering(address.beside("sets")))
 }
 
 fn explain(error: AdminError) -> Failure {

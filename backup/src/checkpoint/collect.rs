@@ -1,0 +1,67 @@
+//! Removing what uploads left that did not come to their end.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tipline_proto::Timestamp;
+
+use super::error::CheckpointError;
+use super::id::CheckpointId;
+use super::manifest::MANIFEST;
+use super::set::Checkpoints;
+use crate::destination::{DestinationError, Object};
+
+/// What nobody has added to for so long is given up. An upload that is cut off is tried again within
+/// minutes.
+const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl Checkpoints {
+    /// Removes the files of checkpoints that have no manifest, and of which none was written within
+    /// a day before `now`: their uploads were ended, and nobody has continued them. Gives how
+    /// many files it removed.
+    ///
+    /// Pieces of a file whose upload was never completed are not listed. Of those a bucket is rid
+    /// by a lifecycle rule, `AbortIncompleteMultipartUpload`.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Destination`]; removing needs the permission to.
+    pub async fn collect(&self, now: Timestamp) -> Result<u64, CheckpointError> {
+        let mut removed = 0;
+        for (id, objects) in unfinished(self.destination().list("", None).await?) {
+            let newest = objects.iter().map(|object| object.modified).max();
+            let is_young = |time: Timestamp| now.since(time) <= GRACE;
+            if newest.is_none_or(is_young) || is_young(id.created()) {
+                continue;
+            }
+            let (checkpoint, place) = (id.to_string(), self.place());
+            tracing::info!(checkpoint, place, "removing what an upload left that was given up");
+            for object in objects {
+                // It may be finished by now.
+                let manifest = format!("{id}/{MANIFEST}");
+                match self.destination().read(&manifest).await {
+                    Err(DestinationError::NotFound { .. }) => {}
+                    Ok(_) => break,
+                    Err(error) => return Err(error.into()),
+                }
+                self.destination().remove(&object.name).await?;
+                removed += 1;
+            }
+        }
+        removed += self.destination().remove_staged(now, GRACE).await?;
+        Ok(removed)
+    }
+}
+
+/// The files of each checkpoint that has no manifest.
+fn unfinished(objects: Vec<Object>) -> BTreeMap<CheckpointId, Vec<Object>> {
+    let mut folders: BTreeMap<CheckpointId, Vec<Object>> = BTreeMap::new();
+    for object in objects {
+        let id = object.name.split_once('/').and_then(|(id, _)| id.parse().ok());
+        if let Some(id) = id {
+            folders.entry(id).or_default().push(object);
+        }
+    }
+    let is_manifest = |object: &Object| object.name.ends_with(&format!("/{MANIFEST}"));
+    folders.retain(|_, objects| !objects.iter().any(is_manifest));
+    folders
+}

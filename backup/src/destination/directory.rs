@@ -1,0 +1,148 @@
+//! Writing at a destination that is a directory of this machine: for its owner only, without hard
+//! links, and durable.
+//!
+//! Reading, listing and removing are the client's, as for object storage.
+
+use std::io::{self, ErrorKind};
+use std::path::{Path as FilePath, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use object_store::local::LocalFileSystem;
+use tipline_proto::Timestamp;
+use tokio::fs::File;
+use tokio::io::AsyncWriteExt;
+
+use super::blocking::blocking;
+use super::limits::PIECE;
+use super::outgoing::Outgoing;
+use super::{Destination, DestinationError, Sent};
+use crate::disk::{self, Existing};
+use crate::throttle::Throttle;
+
+impl Destination {
+    /// The file that an object is, if this is a directory.
+    pub(super) fn file(&self, name: &str) -> Option<Result<PathBuf, DestinationError>> {
+        self.directory.as_ref()?;
+        let path = LocalFileSystem::new().path_to_filesystem(&self.path(name));
+        Some(path.map_err(|e| self.doing(format!("writing {name}")).store(e)))
+    }
+
+    pub(super) async fn write_file(
+        &self,
+        name: &str,
+        path: PathBuf,
+        bytes: Bytes,
+        existing: Existing,
+    ) -> Result<(), DestinationError> {
+        let written = blocking(move || {
+            make_folder(&path)?;
+            disk::write_whole(&path, &bytes, existing)
+        });
+        written.await.map_err(|e| self.doing(format!("writing {name}")).directory(e))
+    }
+
+    /// As [`Destination::upload`].
+    pub(super) async fn copy_file(
+        &self,
+        name: &str,
+        path: PathBuf,
+        mut from: Outgoing,
+        throttle: &Throttle,
+    ) -> Result<Sent, DestinationError> {
+        let doing = || self.doing(format!("writing {name}"));
+        let to = path.clone();
+        let staged = blocking(move || {
+            make_folder(&to)?;
+            disk::staged(&to)
+        });
+        let staged = staged.await.map_err(|e| doing().directory(e))?;
+        let written = staged.as_file().try_clone().map_err(|e| doing().directory(e))?;
+        let mut written = File::from_std(written);
+        let mut hasher = blake3::Hasher::new();
+        let mut piece = Vec::with_capacity(PIECE);
+        loop {
+            piece.clear();
+            let read = from.read(PIECE, &mut piece).await.map_err(|e| doing().file(e))?;
+            if read == 0 {
+                break;
+            }
+            if !throttle.proceed(read as u64).await {
+                return Err(doing().cancelled());
+            }
+            hasher.update(&piece);
+            written.write_all(&piece).await.map_err(|e| doing().directory(e))?;
+        }
+        written.flush().await.map_err(|e| doing().directory(e))?;
+        let named = blocking(move || disk::persist(staged, &path, Existing::Replace));
+        named.await.map_err(|e| doing().directory(e))?;
+        from.sent(hasher.finalize(), hasher.count()).await.map_err(|e| doing().file(e))
+    }
+
+    /// Removes what writers left in a directory that were killed, once it is older than `grace`.
+    pub(crate) async fn remove_staged(
+        &self,
+        now: Timestamp,
+        grace: Duration,
+    ) -> Result<u64, DestinationError> {
+        let Some(directory) = self.directory.clone() else { return Ok(0) };
+        self.check_there().await?;
+        let before = UNIX_EPOCH + Duration::from_micros(now.as_micros()).saturating_sub(grace);
+        let removed = blocking(move || remove_staged_in(&directory, before));
+        removed.await.map_err(|e| self.doing("removing what was never finished").directory(e))
+    }
+
+    pub(super) async fn rename_file(
+        &self,
+        doing: &str,
+        from: PathBuf,
+        to: PathBuf,
+    ) -> Result<(), DestinationError> {
+        let renamed = blocking(move || {
+            make_folder(&to)?;
+            std::fs::rename(&from, &to)?;
+            disk::sync(disk::parent(&to))?;
+            disk::sync(disk::parent(&from))
+        });
+        renamed.await.map_err(|e| match e.kind() {
+            ErrorKind::NotFound => {
+                let (place, name) = (self.place.clone(), doing.to_owned());
+                DestinationError::NotFound { place, name }
+            }
+            _ => self.doing(doing).directory(e),
+        })
+    }
+}
+
+/// Removes files that have no name yet, also below this folder, and were written before `before`.
+fn remove_staged_in(folder: &FilePath, before: SystemTime) -> io::Result<u64> {
+    let mut removed = 0;
+    let entries = match std::fs::read_dir(folder) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        if metadata.is_dir() {
+            removed += remove_staged_in(&entry.path(), before)?;
+        } else if is_staged(&entry.file_name().to_string_lossy()) && metadata.modified()? < before {
+            disk::remove(&entry.path())?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// Whether a file is one that is being written; earlier versions called it `NAME#1`.
+fn is_staged(name: &str) -> bool {
+    let numbered = name.rsplit_once('#').map(|(_, number)| number);
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    name.starts_with(disk::STAGED) || numbered.is_some_and(is_number)
+}
+
+/// The directory of the destination itself is there, or this is not called.
+fn make_folder(path: &FilePath) -> io::Result<()> {
+    let folder = disk::parent(path);
+    if folder.is_dir() { Ok(()) } else { disk::make_directories(folder) }
+}
