@@ -92,6 +92,7 @@ mod tests {
             (",\n  \"recipients\": []", ""),
             ("\"recipients\": []", "\"recipients\": [], \"recipients\": [\"age1\"]"),
             ("\"recipients\": []", "\"recipients\": [\"age1qq\"]"),
+            ("\"recipients\": []", "\"recipients\": [], \"expires\": 1"),
             ("\"chain\"", "\"Chain\""),
         ] {
             let changed = whole.replace(from, to);
