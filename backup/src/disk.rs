@@ -103,12 +103,27 @@ pub(crate) fn sync(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// Moves a file or a directory, also to another file system. The names are not durable yet.
+/// Moves a file or a directory, also to another file system: there it appears under its name as a
+/// whole. The names are not durable yet.
 pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     match fs::rename(from, to) {
-        Err(e) if e.kind() == ErrorKind::CrossesDevices => copy(from, to),
+        Err(e) if e.kind() == ErrorKind::CrossesDevices => copy_whole(from, to),
         renamed => renamed,
     }
+}
+
+/// Where something is copied that is not whole yet. The next attempt removes it.
+pub(crate) fn copying(to: &Path) -> PathBuf {
+    with_suffix(to, ".copying")
+}
+
+/// Copies a file or a directory, which appears under its name as a whole or not at all. Everything in
+/// it is durable on return, its own name is not.
+fn copy_whole(from: &Path, to: &Path) -> io::Result<()> {
+    let copying = copying(to);
+    remove(&copying)?;
+    copy(from, &copying)?;
+    fs::rename(&copying, to)
 }
 
 /// Copies a file or a directory. Everything in it is durable on return, its own name is not.
@@ -160,6 +175,22 @@ pub(crate) fn free(directory: &Path) -> Option<u64> {
 /// Bytes that may still be written to the file system of a directory; `None` where it does not say.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn free(_directory: &Path) -> Option<u64> {
+    None
+}
+
+/// The file system that a file or a directory is on, or would be: that of the nearest directory which
+/// is there; `None` where the system does not say.
+#[cfg(unix)]
+pub(crate) fn device(path: &Path) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt;
+    let absolute = std::path::absolute(path).ok()?;
+    absolute.ancestors().find_map(|path| Some(fs::metadata(path).ok()?.dev()))
+}
+
+/// The file system that a file or a directory is on, or would be: that of the nearest directory which
+/// is there; `None` where the system does not say.
+#[cfg(not(unix))]
+pub(crate) fn device(_path: &Path) -> Option<u64> {
     None
 }
 
@@ -224,4 +255,30 @@ fn is_at(file: &File, path: &Path) -> bool {
 #[cfg(not(unix))]
 fn is_at(_: &File, path: &Path) -> bool {
     path.exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{copy_whole, copying, make_directories};
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_copied_in_part_does_not_have_the_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let (from, to) = (directory.path().join("from"), directory.path().join("to"));
+        make_directories(&from.join("a")).unwrap();
+        for name in ["a/first", "index.db"] {
+            fs::write(from.join(name), name).unwrap();
+        }
+        // It cannot be read, wherever it comes in the order.
+        std::os::unix::fs::symlink("nowhere", from.join("m")).unwrap();
+        copy_whole(&from, &to).unwrap_err();
+        assert!(!to.exists());
+        fs::remove_file(from.join("m")).unwrap();
+        copy_whole(&from, &to).unwrap();
+        assert_eq!(fs::read_to_string(to.join("a/first")).unwrap(), "a/first");
+        assert!(!copying(&to).exists());
+    }
 }

@@ -68,7 +68,9 @@ pub enum RestoreError {
         last: u64,
     },
     /// What is needed is damaged at every place. Name another place, or choose an earlier target.
-    #[error("{target} cannot be reached, entry {needed} is damaged wherever it is kept: {what}")]
+    #[error(
+        "{target} cannot be reached, entry {needed} is damaged wherever it is kept: {what}; name another place that has it, or restore to index:{}", needed - 1
+    )]
     Corrupt {
         /// As requested.
         target: String,
@@ -148,6 +150,32 @@ pub enum RestoreError {
 }
 
 impl RestoreError {
+    /// Whether it says that what is kept is not what it should be: missing, damaged, or not what was
+    /// asked for. Everything else says nothing about it: a place that does not answer, a key that is
+    /// not at hand, a full disk of this machine, a mistake of this program.
+    pub fn is_about_what_is_kept(&self) -> bool {
+        match self {
+            RestoreError::NotFound { .. }
+            | RestoreError::WrongLog { .. }
+            | RestoreError::TooOld { .. }
+            | RestoreError::NotYet { .. }
+            | RestoreError::Unknown { .. }
+            | RestoreError::Gap { .. }
+            | RestoreError::Corrupt { .. }
+            | RestoreError::Verification { .. } => true,
+            RestoreError::Archive(error) => matches!(
+                error,
+                ArchiveError::NotFound { .. }
+                    | ArchiveError::WrongLog { .. }
+                    | ArchiveError::Corrupt { .. }
+                    | ArchiveError::Gap { .. }
+                    | ArchiveError::Fork { .. }
+            ),
+            RestoreError::Checkpoint(error) => matches!(error, CheckpointError::Corrupt { .. }),
+            _ => false,
+        }
+    }
+
     pub(crate) fn internal(
         what: impl Into<String>,
         source: impl std::error::Error + Send + Sync + 'static,

@@ -28,6 +28,15 @@ pub enum KeyError {
         /// What was given.
         given: String,
     },
+    /// A secret key was given where a recipient or the name of a file belongs. It is not repeated
+    /// here, but whoever reads the command line or the settings has seen it. Make a new one.
+    #[error(
+        "a secret key was given: {wanted}; it is no secret any more, so make a new one with age-keygen"
+    )]
+    Secret {
+        /// What belongs there.
+        wanted: &'static str,
+    },
     /// Give a file as `age-keygen` makes it: lines that start with `AGE-SECRET-KEY-1`, comments
     /// with `#`.
     #[error("{} holds no usable identity: {why}", file.display())]
@@ -59,8 +68,9 @@ impl Keys {
     /// Encrypts to this recipient too: `age1…`.
     ///
     /// # Errors
-    /// [`KeyError::Recipient`].
+    /// [`KeyError::Recipient`], [`KeyError::Secret`].
     pub fn recipient(mut self, recipient: &str) -> Result<Self, KeyError> {
+        check_public(recipient, "give its public key, age1…, which age-keygen -y prints")?;
         let parsed: Result<Recipient, _> = recipient.trim().parse();
         let parsed = parsed.map_err(|_| KeyError::Recipient { given: recipient.to_owned() })?;
         self.recipients.push(parsed);
@@ -70,8 +80,9 @@ impl Keys {
     /// Opens with the identities in this file too.
     ///
     /// # Errors
-    /// [`KeyError::Identity`], [`KeyError::Unreadable`].
+    /// [`KeyError::Identity`], [`KeyError::Unreadable`], [`KeyError::Secret`].
     pub fn identity_file(mut self, file: &Path) -> Result<Self, KeyError> {
+        check_public(&file.to_string_lossy(), "give the name of the file that it is in")?;
         let unreadable = |source| KeyError::Unreadable { file: file.to_owned(), source };
         let text = std::fs::read_to_string(file).map_err(unreadable)?;
         let found = self.identities.len();
@@ -172,6 +183,20 @@ impl Keys {
     }
 }
 
+/// Whether something can be encrypted to it.
+pub(crate) fn is_recipient(given: &str) -> bool {
+    given.parse::<Recipient>().is_ok()
+}
+
+/// Refuses a secret key, which would be repeated in errors and logs. What is mistyped may still hold
+/// most of one.
+fn check_public(given: &str, wanted: &'static str) -> Result<(), KeyError> {
+    if given.to_ascii_uppercase().contains("AGE-SECRET-KEY-") {
+        return Err(KeyError::Secret { wanted });
+    }
+    Ok(())
+}
+
 impl fmt::Debug for Keys {
     /// Without anything secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -179,5 +204,32 @@ impl fmt::Debug for Keys {
             .field("recipients", &self.recipients())
             .field("identity_files", &self.files)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tipline_log::error_chain;
+
+    use super::Keys;
+
+    #[test]
+    fn a_secret_key_given_by_mistake_is_not_repeated() {
+        let secret = "AGE-SECRET-KEY-1QQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQS3CRET";
+        let lower = secret.to_lowercase();
+        let cut = &secret[..40];
+        for given in [secret, &lower, cut, &format!("age1qq,{secret}")] {
+            let refused = [
+                Keys::default().recipient(given).unwrap_err(),
+                Keys::default().identity_file(Path::new(given)).unwrap_err(),
+            ];
+            for error in refused {
+                let told = error_chain(&error) + &format!("{error:?}");
+                assert!(!told.to_uppercase().contains("QQQQ"), "{told}");
+                assert!(told.contains("a secret key was given"), "{told}");
+            }
+        }
     }
 }

@@ -25,6 +25,7 @@ mod keys;
 mod restore;
 pub mod retention;
 mod sources;
+mod store_check;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -39,8 +40,8 @@ pub use checkpoint::{
     Manifest, ManifestFile, NotAnId,
 };
 pub use checks::{
-    Check, DrillReport, Newest, PlaceKind, Record, Sample, VerifiedPlace, VerifyReport,
-    common_point, drill, verify,
+    Against, Check, CheckedPlace, DrillReport, FailedPlace, Newest, PlaceKind, Record, Sample,
+    VerifiedPlace, VerifyReport, common_point, drill, shortfall, verify,
 };
 pub use destination::{Destination, DestinationError, DestinationProbe, Object};
 pub use error::RestoreError;
@@ -53,5 +54,5 @@ pub use restore::{
     RestoreProgress, RestoreReport, RestoreSettings, SeenHeights, SignFloor, Step, StorePlace,
     Target, Verification, catch_up, plan_for, plan_restore, restore,
 };
-pub use sources::Sources;
+pub use sources::{DamagedArchive, Sources};
 pub use throttle::Throttle;

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use tipline_backup::{
-    Archive, ArchiveError, CheckpointError, Checkpoints, Destination, DestinationError, KeyError,
-    Keys, RestoreError, Sources,
+    ArchiveError, CheckpointError, Checkpoints, Destination, DestinationError, KeyError, Keys,
+    RestoreError, Sources,
 };
 
 /// Why what is at a destination cannot be opened.
@@ -14,7 +14,7 @@ pub enum SourcesError {
     /// A file of keys cannot be used. Its error says why.
     #[error(transparent)]
     Keys(#[from] KeyError),
-    /// There is an archive, and it cannot be read. Its error says why.
+    /// There is an archive, and nothing is known of it. Its error says why.
     #[error(transparent)]
     Archive(ArchiveError),
     /// There are checkpoints, and they cannot be listed. Its error says why.
@@ -37,7 +37,8 @@ impl From<SourcesError> for RestoreError {
 }
 
 /// What is at a destination: an archive, checkpoints, both, or nothing. `identity` are files of
-/// age identities that open it; they are read at once.
+/// age identities that open it; they are read at once. An archive that is damaged is among
+/// [`Sources::damaged`], and does not keep the rest from being used.
 ///
 /// # Errors
 /// See [`SourcesError`].
@@ -47,9 +48,8 @@ pub async fn open_sources(
 ) -> Result<Sources, SourcesError> {
     let keys = identity.iter().try_fold(Keys::default(), |keys, file| keys.identity_file(file))?;
     let mut sources = Sources::default();
-    match Archive::open(destination.clone(), keys.clone()).await {
-        Ok(archive) => sources.archives.push(archive),
-        Err(ArchiveError::NotFound { .. }) => {}
+    match sources.add_archive(destination, keys.clone()).await {
+        Ok(()) => {}
         Err(ArchiveError::Destination(error)) => return Err(error.into()),
         Err(error) => return Err(SourcesError::Archive(error)),
     }

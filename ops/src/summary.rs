@@ -35,5 +35,12 @@ pub fn drill_summary(report: &DrillReport) -> String {
         (Some(entries), None) => format!("; {} entries would have been lost", number(entries)),
         (None, _) => String::new(),
     };
-    format!("restored to entry {}{block} in {took}: {log}{behind}", number(at.index))
+    let lost = report.lost.map(|(first, last)| {
+        let (first, last) = (number(first), number(last));
+        format!("; entries {first} to {last} are LOST: the log has dropped them, too")
+    });
+    let most = report.max_seconds_behind.filter(|_| report.is_behind());
+    let most = most.map(|most| format!(", MORE than {}", age(Duration::from_secs_f64(most))));
+    let (lost, most) = (lost.unwrap_or_default(), most.unwrap_or_default());
+    format!("restored to entry {}{block} in {took}: {log}{behind}{most}{lost}", number(at.index))
 }

@@ -310,3 +310,37 @@ async fn nobody_to_encrypt_to_is_refused_and_another_key_does_not_open() {
     let again = identities.back_up(&name, &files, now).await.unwrap_err();
     assert!(again.to_string().contains("the name is taken"), "{again}");
 }
+
+#[tokio::test]
+async fn a_secret_key_given_for_a_public_one_is_not_repeated() {
+    let site = Site::new();
+    let files = "--file node/peer.key --identities dir:keys";
+    for words in [
+        format!("identity backup --name n-1 {files} --recipient {SECRET}"),
+        format!("identity check --identities dir:usb --identity {SECRET}"),
+        format!("archive --to dir:a --recipient {SECRET} --log embedded:none.db"),
+        format!("verify --from dir:a --identity {SECRET}"),
+    ] {
+        let refused = site.run(&words).await;
+        assert_eq!(refused.status.code(), Some(2), "{words}: {}", refused.stderr);
+        assert!(refused.stderr.contains("a secret key was given"), "{words}: {}", refused.stderr);
+        let told = refused.stdout + &refused.stderr;
+        assert!(!told.contains(&SECRET[20..40]), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_medium_that_is_not_mounted_gets_no_keys() {
+    let site = Site::new();
+    // /media/stick is where it would be.
+    std::fs::create_dir(site.path("media")).unwrap();
+    let refused = site.back_up("--identities dir:media/stick/keys").await;
+    assert_eq!(refused.status.code(), Some(2), "{}", refused.stdout);
+    assert!(refused.stderr.contains("is not there: mount it"), "{}", refused.stderr);
+    assert_eq!(std::fs::read_dir(site.path("media")).unwrap().count(), 0);
+    // Where only its mount point is, the keys are beside those that they are copies of.
+    std::fs::create_dir(site.path("media/stick")).unwrap();
+    let done = site.back_up("--identities dir:media/stick/keys").await;
+    assert_eq!(done.status.code(), Some(0), "{}", done.stderr);
+    assert!(done.stderr.contains("same file system as the key"), "{}", done.stderr);
+}

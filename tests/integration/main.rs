@@ -9,6 +9,7 @@
 mod archive;
 mod bad_input;
 mod chain_hashes;
+mod checked_places;
 mod checking;
 mod checkpoints;
 mod cli;

@@ -140,8 +140,8 @@ async fn what_cannot_be_restored_has_an_exit_code_that_says_why() {
         restore("latest") + " --dry-run",
         "verify --from dir:backup".to_owned(),
     ] {
-        let named = exit(&site, &words, 13).await;
-        assert!(named.stderr.contains("archive.json"), "{words}: {}", named.stderr);
+        let Finished { stdout, stderr, .. } = exit(&site, &words, 13).await;
+        assert!((stdout.clone() + &stderr).contains("archive.json"), "{words}: {stdout}{stderr}");
     }
     let told = site.run(&format!("dr plan --from dir:backup {LOG}")).await;
     assert!(told.stdout.contains("archive.json is damaged"), "{}", told.stdout);

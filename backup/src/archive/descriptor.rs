@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use tipline_proto::{Chain, LogIdentity};
 
+use crate::keys::is_recipient;
+
 /// Name of the object.
 pub(super) const NAME: &str = "archive.json";
 /// The format of archives that this version writes.
@@ -10,14 +12,14 @@ pub(super) const FORMAT: u32 = 1;
 
 /// The content of `archive.json`.
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Document {
     format: u32,
     log: String,
     chain: String,
     genesis: String,
     lineage: String,
-    /// The recipients of segments; empty if they are not encrypted.
-    #[serde(default)]
+    /// The recipients of segments; empty if they are not encrypted. Without it nobody knows.
     recipients: Vec<String>,
 }
 
@@ -56,7 +58,13 @@ pub(super) fn take(bytes: &[u8]) -> Result<(LogIdentity, Vec<String>), Unreadabl
     if version.format > FORMAT {
         return Err(Unreadable::Newer(version.format));
     }
+    if version.format != FORMAT {
+        return Err(Unreadable::Corrupt(format!("it has format {}", version.format)));
+    }
     let found: Document = serde_json::from_slice(bytes).map_err(|e| corrupt(&e))?;
+    if !found.recipients.iter().all(|given| is_recipient(given)) {
+        return Err(Unreadable::Corrupt("one of its recipients is no age public key".to_owned()));
+    }
     let log = LogIdentity {
         name: found.log.parse().map_err(|e| corrupt(&e))?,
         chain: Chain {
@@ -66,4 +74,33 @@ pub(super) fn take(bytes: &[u8]) -> Result<(LogIdentity, Vec<String>), Unreadabl
         lineage: found.lineage.parse().map_err(|e| corrupt(&e))?,
     };
     Ok((log, found.recipients))
+}
+
+#[cfg(test)]
+mod tests {
+    use tipline_store::conformance::history::log;
+
+    use super::{Unreadable, put, take};
+
+    #[test]
+    fn what_it_does_not_say_is_not_guessed() {
+        let whole = String::from_utf8(put(&log(), &[]).unwrap()).unwrap();
+        assert_eq!(take(whole.as_bytes()), Ok((log(), Vec::new())));
+        for (from, to) in [
+            ("\"format\": 1", "\"format\": 0"),
+            ("\"recipients\"", "\"recipient\""),
+            (",\n  \"recipients\": []", ""),
+            ("\"recipients\": []", "\"recipients\": [], \"recipients\": [\"age1\"]"),
+            ("\"recipients\": []", "\"recipients\": [\"age1qq\"]"),
+            ("\"recipients\": []", "\"recipients\": [], \"expires\": 1"),
+            ("\"chain\"", "\"Chain\""),
+        ] {
+            let changed = whole.replace(from, to);
+            assert_ne!(changed, whole, "{from}");
+            let read = take(changed.as_bytes());
+            assert!(matches!(read, Err(Unreadable::Corrupt(_))), "{changed}: {read:?}");
+        }
+        let newer = whole.replace("\"format\": 1", "\"format\": 2");
+        assert_eq!(take(newer.as_bytes()), Err(Unreadable::Newer(2)));
+    }
 }

@@ -40,7 +40,7 @@ use bytes::Bytes;
 use tipline_proto::{Cursor, Entry, LogIdentity};
 use tipline_store::StoreIdentity;
 
-use crate::destination::{Destination, DestinationError, Object};
+use crate::destination::{Destination, DestinationError};
 
 pub use error::ArchiveError;
 pub use expire::ExpireError;
@@ -225,9 +225,7 @@ impl Archive {
 
     /// The same with those that are about to be removed.
     async fn all_segments(&self) -> Result<Vec<SegmentName>, ArchiveError> {
-        let objects = self.destination.list(name::FOLDER, None).await?;
-        let parse = |object: &Object| SegmentName::parse(&object.name, object.bytes);
-        let mut names: Vec<SegmentName> = objects.iter().filter_map(parse).collect();
+        let mut names = SegmentName::list(&self.destination).await?;
         names.sort_by(|a, b| (a.first, b.last, &a.digest).cmp(&(b.first, a.last, &b.digest)));
         Ok(names)
     }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use tipline_proto::Position;
 
+use crate::destination::{Destination, DestinationError};
+
 /// The folder of the segments.
 pub(super) const FOLDER: &str = "segments";
 const SUFFIX: &str = ".tips";
@@ -41,6 +43,12 @@ impl SegmentName {
         let digest = parts.next().filter(|text| is_digest(text))?.to_owned();
         let whole = parts.next().is_none() && 0 < first && first <= last;
         whole.then_some(Self { first, last, digest, bytes })
+    }
+
+    /// The segments at a destination, whatever describes them.
+    pub(crate) async fn list(destination: &Destination) -> Result<Vec<Self>, DestinationError> {
+        let objects = destination.list(FOLDER, None).await?;
+        Ok(objects.iter().filter_map(|object| Self::parse(&object.name, object.bytes)).collect())
     }
 
     /// Whether it ends with this position, as far as its name tells.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use tipline_log::Log;
+use tipline_log::{Log, LogError, Tail};
+use tipline_proto::Position;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -26,20 +27,32 @@ pub struct DrillReport {
     /// How many entries of the log would have been lost; none: there was no log to ask.
     pub entries_behind: Option<u64>,
     /// How much older the newest restored entry is than the log's newest: the recovery point, in
-    /// seconds.
+    /// seconds. At least this, if the log no longer has that entry.
     pub seconds_behind: Option<f64>,
+    /// First and last entry of those that are lost already: the log has dropped them, and they were
+    /// not restored.
+    pub lost: Option<(u64, u64)>,
+    /// The recovery point that was allowed, in seconds; none: any.
+    pub max_seconds_behind: Option<f64>,
 }
 
 impl DrillReport {
-    /// Whether what was restored belongs to the log's history.
+    /// Whether what was restored belongs to the log's history, nothing is lost already, and no more
+    /// would be than is allowed.
     pub fn is_ok(&self) -> bool {
-        self.agrees_with_log != Some(false)
+        self.agrees_with_log != Some(false) && self.lost.is_none() && !self.is_behind()
+    }
+
+    /// Whether more would be lost than is allowed.
+    pub fn is_behind(&self) -> bool {
+        self.max_seconds_behind.zip(self.seconds_behind).is_some_and(|(most, is)| is > most)
     }
 }
 
 /// Restores everything that the places have into a scratch place, reads all of it back, and
 /// compares with the log. The log is only compared with: it is not restored from, because it is its
-/// loss that is rehearsed. What was restored stays where it is; the caller removes it.
+/// loss that is rehearsed. What was restored stays where it is; the caller removes it. It is not
+/// well if the newest restored entry is older than the log's newest by more than `max_lag`.
 ///
 /// # Errors
 /// Those of a restore.
@@ -47,6 +60,7 @@ pub async fn drill(
     sources: Arc<Sources>,
     log: Option<Arc<dyn Log>>,
     scratch: StorePlace,
+    max_lag: Option<Duration>,
     progress: watch::Sender<RestoreProgress>,
     stop: CancellationToken,
 ) -> Result<DrillReport, RestoreError> {
@@ -67,18 +81,41 @@ pub async fn drill(
         agrees_with_log: None,
         entries_behind: None,
         seconds_behind: None,
+        lost: None,
+        max_seconds_behind: max_lag.map(|most| most.as_secs_f64()),
     };
-    let (Some(log), Some(tail)) = (log, tail) else { return Ok(report) };
-    let index = report.restore.achieved.index;
-    report.entries_behind = Some(tail.position.index.saturating_sub(index));
-    let extent = log.extent().await?;
-    if index == 0 || index < extent.first || index > extent.last {
-        return Ok(report);
+    if let (Some(log), Some(tail)) = (log, tail) {
+        report.compare(&*log, &tail).await?;
     }
-    let entry = log.entry(index).await?;
-    report.agrees_with_log = Some(entry.digest == report.restore.achieved.digest);
-    let lag =
-        if tail.position.index > index { tail.time.since(entry.time) } else { Duration::ZERO };
-    report.seconds_behind = Some(lag.as_secs_f64());
     Ok(report)
+}
+
+impl DrillReport {
+    async fn compare(&mut self, log: &dyn Log, tail: &Tail) -> Result<(), RestoreError> {
+        let restored = Position::from(&self.restore.achieved);
+        let index = restored.index;
+        self.entries_behind = Some(tail.position.index.saturating_sub(index));
+        let extent = log.extent().await?;
+        // The newest entry that was restored; or else the first one that may follow.
+        if extent.last < extent.first || index > extent.last {
+            return Ok(());
+        }
+        let entry = log.entry(index.max(extent.first)).await;
+        let entry = match entry {
+            // Trimmed meanwhile.
+            Err(LogError::OutOfRange { .. }) => return Ok(()),
+            entry => entry?,
+        };
+        if entry.index == index {
+            self.agrees_with_log = Some(entry.digest == restored.digest);
+        } else if entry.index == index + 1 {
+            self.agrees_with_log = Some(entry.follows(&restored));
+        } else {
+            self.lost = Some((index + 1, entry.index - 1));
+        }
+        let is_newest = tail.position.index <= index;
+        let lag = if is_newest { Duration::ZERO } else { tail.time.since(entry.time) };
+        self.seconds_behind = Some(lag.as_secs_f64());
+        Ok(())
+    }
 }

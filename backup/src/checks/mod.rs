@@ -3,12 +3,16 @@
 
 mod common_point;
 mod drill;
+mod expected;
 mod record;
+mod report;
 #[cfg(test)]
 mod tests;
 mod verify;
 
 pub use common_point::common_point;
 pub use drill::{DrillReport, drill};
+pub use expected::shortfall;
 pub use record::{Check, Newest, Record};
-pub use verify::{PlaceKind, Sample, VerifiedPlace, VerifyReport, verify};
+pub use report::{FailedPlace, PlaceKind, VerifiedPlace, VerifyReport};
+pub use verify::{Against, CheckedPlace, Sample, verify};

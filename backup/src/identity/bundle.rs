@@ -20,6 +20,8 @@ const INDEX: &str = "identity.json";
 const MAX_FILES: usize = 100;
 /// Most bytes of all of them. Keys are small: more than this is something else.
 pub(super) const MAX_BYTES: u64 = 16 << 20;
+/// Most bytes of what names them.
+const MAX_INDEX_BYTES: u64 = 1 << 20;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Index {
@@ -107,13 +109,20 @@ pub(super) fn unpack(
 ) -> Result<Vec<KeyFile>, String> {
     let mut tar = tar::Archive::new(packed);
     let mut entries = tar.entries().map_err(|e| e.to_string())?;
+    let mut left = MAX_BYTES + MAX_INDEX_BYTES;
     let mut next = |expected: &str| {
-        let mut entry = entries.next().ok_or(format!("{expected} is missing"))??;
+        let entry = entries.next().ok_or(format!("{expected} is missing"))??;
         if entry.path()? != Path::new(expected) {
             return Err(format!("{expected} is missing").into());
         }
+        // A sparse one may say that it has terabytes.
+        if !entry.header().entry_type().is_file() {
+            return Err(format!("{expected} is no plain file").into());
+        }
         let mut bytes = Vec::new();
-        entry.read_to_end(&mut bytes)?;
+        entry.take(left + 1).read_to_end(&mut bytes)?;
+        let rest = left.checked_sub(bytes.len() as u64);
+        left = rest.ok_or(format!("{expected} is too large"))?;
         Ok::<_, Box<dyn std::error::Error>>(bytes)
     };
     let index = next(INDEX).map_err(|e| e.to_string())?;
@@ -123,6 +132,9 @@ pub(super) fn unpack(
     }
     if (&*index.name, index.time_us) != (&*name.to_string(), time.as_micros()) {
         return Err(format!("inside is the backup of {} of another time or node", index.name));
+    }
+    if index.files.len() > MAX_FILES {
+        return Err(format!("it has {} files, over {MAX_FILES}", index.files.len()));
     }
     let mut files = Vec::new();
     for Indexed { name, path, bytes: length, blake3 } in index.files {
@@ -134,6 +146,9 @@ pub(super) fn unpack(
             return Err(format!("{name} is not what was backed up"));
         }
         files.push(KeyFile { name, path, bytes });
+    }
+    if entries.next().is_some() {
+        return Err(format!("it has files that {INDEX} does not name"));
     }
     Ok(files)
 }

@@ -19,6 +19,12 @@ pub enum IdentityError {
         /// Which node.
         name: IdentityName,
     },
+    /// The directory in which that of the backups is to be is not there. Mount it, or make it.
+    #[error("{} is not there: mount it, or make it yourself", directory.display())]
+    NoDirectory {
+        /// Which directory.
+        directory: PathBuf,
+    },
     /// A thief of the data would have the keys, too. Give another place.
     #[error(
         "{place} holds the data of a node, and keys are kept apart from it: give another place"

@@ -21,6 +21,7 @@ pub use key_file::KeyFile;
 pub use name::{IdentityName, InvalidIdentityName};
 
 use crate::destination::{Destination, DestinationError, Object};
+use crate::disk;
 use crate::keys::Keys;
 
 /// Where backups are, below the destination.
@@ -62,6 +63,29 @@ impl Identities {
         Ok(Self { destination, keys })
     }
 
+    /// Makes the destination's directory, if it is one on this machine, and never more than its last
+    /// folder: where that is to be must be there, or it may be on a medium that is not mounted.
+    ///
+    /// # Errors
+    /// [`IdentityError::NoDirectory`]; the destination's own.
+    pub async fn prepare(&self) -> Result<(), IdentityError> {
+        if let Some(directory) = self.destination.directory() {
+            let above = disk::parent(&directory);
+            if !above.is_dir() {
+                return Err(IdentityError::NoDirectory { directory: above.to_owned() });
+            }
+        }
+        Ok(self.destination.prepare().await?)
+    }
+
+    /// The first of these files that is on the same file system as the destination: what destroys
+    /// one may destroy both, and a medium that should be there may not be mounted.
+    pub fn beside(&self, files: &[PathBuf]) -> Option<PathBuf> {
+        let directory = self.destination.directory()?;
+        let of_it = disk::device(&directory)?;
+        files.iter().find(|file| disk::device(file) == Some(of_it)).cloned()
+    }
+
     /// Refuses a place that holds the data of a node, its archive or checkpoints.
     ///
     /// # Errors
@@ -89,7 +113,7 @@ impl Identities {
     /// it is byte for byte what was encrypted. Whether the recipients can open it, only they can
     /// tell. See [`Identities::open`].
     ///
-    /// The destination's directory must be there: see [`Destination::prepare`].
+    /// The destination's directory must be there: see [`Identities::prepare`].
     ///
     /// # Errors
     /// Unusable files, no recipient, or the destination's own.

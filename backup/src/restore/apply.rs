@@ -112,15 +112,12 @@ impl Attempt {
         else {
             return Ok(());
         };
-        let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
-        let read = self.sources.read(span, index - 1, index, sender);
-        let (read, entries) = tokio::join!(read, receiver.recv());
-        match read {
+        let entry = match self.sources.entry(span, index).await {
             Err(ReadError::Unavailable(error)) => return Err(error.into()),
             Err(_) => return Ok(()),
-            Ok(()) => {}
-        }
-        match entries.iter().flatten().next() {
+            Ok(entry) => entry,
+        };
+        match entry {
             Some(entry) if entry.position() != cursor.position => {
                 Err(ReplayError::WrongStart(format!(
                     "it is at {}, but {} has {}",

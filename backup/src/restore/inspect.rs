@@ -2,26 +2,29 @@
 
 use std::sync::Arc;
 
-use tipline_proto::{Cursor, Digest, Entry, Event};
+use tipline_proto::{Cursor, Digest};
 use tipline_store::{Store, StoreReader, content_digest_while};
 
 use super::attempt::{Attempt, blocking};
+use super::plan::Start;
 use super::report::{RestoreProgress, Step, Verification};
 use crate::error::RestoreError;
 use crate::sources::DigestCheck;
 use crate::sources::read_ahead::{ReadAhead, Wanted};
+use crate::store_check::StoreCheck;
 
 impl Attempt {
     /// Opens the staged store again and inspects it. Gives the digest of its content if it was read.
     pub(super) async fn inspect(
         &mut self,
         cursor: &Cursor,
-        from: u64,
+        start: &Start,
         verification: Verification,
     ) -> Result<Option<Digest>, RestoreError> {
         if verification == Verification::None {
             return Ok(None);
         }
+        let from = start.index();
         let of = self.plan.index - from.min(self.plan.index);
         self.progress.send_replace(RestoreProgress { step: Step::Verifying, done: 0, of });
         let (stage, expected) = (Arc::clone(&self.stage), cursor.clone());
@@ -33,7 +36,14 @@ impl Attempt {
         })
         .await?;
         let content = match verification {
-            Verification::Strict => Some(self.inspect_all(reader, from, of).await?),
+            Verification::Strict => {
+                let check = StoreCheck::new(reader, cursor.clone());
+                let check = match start {
+                    Start::Nothing => check,
+                    Start::Checkpoint { manifest, .. } => check.after(&manifest.cursor),
+                };
+                Some(self.inspect_all(check, from, of).await?)
+            }
             _ => None,
         };
         // Closing may write.
@@ -77,15 +87,15 @@ impl Attempt {
     /// Reads the entries once more and compares; then reads everything back.
     async fn inspect_all(
         &self,
-        mut reader: Box<dyn StoreReader>,
+        mut check: StoreCheck,
         from: u64,
         of: u64,
     ) -> Result<Digest, RestoreError> {
         let done = self.stop.child_token();
         let (sources, coverage) = (Arc::clone(&self.sources), self.inventory.coverage.clone());
         let (to, target) = (self.plan.index, self.plan.target.clone());
-        let (notes, check) = (Vec::new(), DigestCheck::BeforeSending);
-        let wanted = Wanted { coverage, notes, after: from, to, target, check };
+        let (notes, digests) = (Vec::new(), DigestCheck::BeforeSending);
+        let wanted = Wanted { coverage, notes, after: from, to, target, check: digests };
         let (reading, mut source) = ReadAhead::start(sources, wanted, done);
         let mut at = from;
         while let Some(entries) = source.receive().await {
@@ -93,9 +103,9 @@ impl Attempt {
                 return Err(RestoreError::Cancelled { at: to });
             }
             at = entries.last().map_or(at, |entry| entry.index);
-            reader = blocking(move || {
-                entries.iter().try_for_each(|entry| compare(&*reader, entry))?;
-                Ok(reader)
+            check = blocking(move || {
+                check.entries(&entries)?;
+                Ok(check)
             })
             .await?;
             let done = at - from;
@@ -107,7 +117,14 @@ impl Attempt {
         let proceed = move || {
             if stop.is_cancelled() { Err(RestoreError::Cancelled { at: to }) } else { Ok(()) }
         };
-        blocking(move || content_digest_while(&*reader, proceed)).await
+        blocking(move || {
+            let compared = check.finish()?;
+            if !compared.problems.is_empty() {
+                return Err(RestoreError::Verification { what: compared.problems.join("; ") });
+            }
+            content_digest_while(&*check.into_reader(), proceed)
+        })
+        .await
     }
 }
 
@@ -135,45 +152,6 @@ fn normal(reader: &dyn StoreReader, expected: &Cursor) -> Result<(), RestoreErro
         }
     }
     Ok(())
-}
-
-/// Whether what the store has of an entry is what the entry says.
-pub(crate) fn compare(reader: &dyn StoreReader, entry: &Entry) -> Result<(), RestoreError> {
-    let (index, time) = (entry.index, entry.time);
-    // What came later has taken its place where the index is another one.
-    let same = match &entry.event {
-        Event::BlockCommitted { height, hash, parent_hash, payload } => {
-            reader.block(*height)?.filter(|found| found.index == index).is_none_or(|found| {
-                found.hash == *hash
-                    && found.parent_hash == *parent_hash
-                    && found.payload == *payload
-                    && (found.epoch, found.time) == (entry.epoch, time)
-            })
-        }
-        Event::BlockProven { height, block_hash, payload } => {
-            reader.proof(*height)?.filter(|found| found.index == index).is_none_or(|found| {
-                found.block_hash == *block_hash && found.payload == *payload && found.time == time
-            })
-        }
-        Event::TransactionValidated { id, payload } => reader
-            .transaction(id)?
-            .filter(|found| found.index == index)
-            .is_none_or(|found| found.payload == *payload && found.time == time),
-        Event::StateRecorded { key, value } => reader
-            .record(key)?
-            .filter(|found| found.index == index)
-            .is_none_or(|found| Some(&found.value) == value.as_ref() && found.time == time),
-        Event::Marked { name } => reader
-            .mark(name)?
-            .filter(|found| found.index == index)
-            .is_none_or(|found| found.time == time),
-        Event::RolledBack { .. } | Event::EpochStarted { .. } => true,
-    };
-    if same {
-        Ok(())
-    } else {
-        differs(format!("entry {index}, {}, is not stored as it was", entry.event))
-    }
 }
 
 fn differs(what: String) -> Result<(), RestoreError> {

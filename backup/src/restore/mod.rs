@@ -32,7 +32,6 @@ mod target;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use inspect::compare as compare_with_store;
 pub use plan::{Plan, PlannedCheckpoint, PlannedRead};
 pub use replay::catch_up;
 pub use report::{Achieved, RestoreProgress, RestoreReport, Step, Verification};

@@ -30,11 +30,44 @@ pub struct Plan {
     pub(super) starts: Vec<Start>,
 }
 
+/// Bytes that a restore needs at its place.
+#[derive(Debug, Default)]
+pub(super) struct Space {
+    /// A checkpoint, with all its parts, where the first part is.
+    pub(super) fetched: u64,
+    pub(super) parts: Vec<PartSpace>,
+}
+
+/// Bytes that a part of the store needs.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct PartSpace {
+    /// Of what is fetched, this is moved to its place.
+    pub(super) moved: u64,
+    /// And this is written there.
+    pub(super) written: u64,
+}
+
 impl Plan {
-    /// Bytes that a store of it needs. What is copied is there twice for a while.
-    pub(super) fn space(&self) -> u64 {
-        let twice = self.checkpoint.as_ref().filter(|from| from.of.is_some());
-        self.bytes.saturating_add(twice.map_or(0, |from| from.bytes))
+    /// Bytes that a store of these kinds needs. Every part holds all entries; what is copied
+    /// logically is there twice for a while.
+    pub(super) fn space(&self, kinds: &[String]) -> Space {
+        let reads: u64 = self.reads.iter().map(|read| read.bytes).sum();
+        let Some(Start::Checkpoint { manifest, copied, .. }) = self.starts.first() else {
+            let parts = vec![PartSpace { moved: 0, written: reads }; kinds.len()];
+            return Space { fetched: 0, parts };
+        };
+        let fetched = manifest.bytes();
+        let part = |kind: &String| {
+            let found = manifest.parts.iter().position(|part| part == kind);
+            let prefix = found.map(|number| format!("part-{number}/"));
+            let is_its = |path: &str| prefix.as_ref().is_some_and(|part| path.starts_with(part));
+            let files = manifest.files.iter().filter(|file| is_its(&file.path));
+            match copied {
+                true => PartSpace { moved: 0, written: fetched + reads },
+                false => PartSpace { moved: files.map(|file| file.bytes).sum(), written: reads },
+            }
+        };
+        Space { fetched, parts: kinds.iter().map(part).collect() }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use tipline_proto::{Cursor, Digest, Hash};
+use tipline_proto::{Cursor, Digest, Hash, Position};
 
 use super::plan::PlannedCheckpoint;
 use crate::text::{display, display_option};
@@ -97,6 +97,12 @@ pub struct Achieved {
     pub hash: Option<Hash>,
     /// As in [`Cursor::proof_tip`].
     pub proof_tip: Option<u64>,
+}
+
+impl From<&Achieved> for Position {
+    fn from(achieved: &Achieved) -> Self {
+        Self { index: achieved.index, digest: achieved.digest }
+    }
 }
 
 impl From<&Cursor> for Achieved {

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use futures_util::StreamExt;
-use tipline_proto::Timestamp;
+use tipline_proto::{Digest, Position, Timestamp};
 
 use super::seek::{Found, Seek};
 use super::target::Target;
@@ -28,6 +28,30 @@ impl Sources {
             }
             Target::Index(index) => Ok(index - u64::from(exclusive && *index > 0)),
             _ => self.search(inventory, target, exclusive).await,
+        }
+    }
+
+    /// Whether a history that ends at this index ends with this digest, as far as a checkpoint or an
+    /// entry there tells. Nothing is found wrong if neither is at hand.
+    ///
+    /// # Errors
+    /// [`RestoreError::Verification`] if it ends with another; a place does not answer.
+    pub async fn check_digest(&self, index: u64, expected: Digest) -> Result<(), RestoreError> {
+        let inventory = self.inventory().await?;
+        let before = index.checked_sub(1);
+        if let Some(span) = before.and_then(|before| inventory.coverage.next(before)) {
+            match self.entry(span, index).await {
+                Ok(Some(entry)) => return check_digest(&entry.position(), expected),
+                Err(ReadError::Unavailable(error)) => return Err(error),
+                // Restoring finds it out.
+                Ok(None) | Err(_) => {}
+            }
+        }
+        let at = inventory.checkpoints.iter().map(|(_, manifest)| manifest.cursor.position);
+        let mut checked = at.filter(|at| at.index == index).map(|at| check_digest(&at, expected));
+        match checked.next() {
+            Some(Err(error)) if checked.all(|checked| checked.is_err()) => Err(error),
+            _ => Ok(()),
         }
     }
 
@@ -73,6 +97,16 @@ impl Sources {
             };
         }
     }
+}
+
+/// Whether a position has this digest.
+pub(super) fn check_digest(found: &Position, expected: Digest) -> Result<(), RestoreError> {
+    if found.digest == expected {
+        return Ok(());
+    }
+    let Position { index, digest } = found;
+    let what = format!("at entry {index} it has digest {digest}, and {expected} was expected");
+    Err(RestoreError::Verification { what })
 }
 
 /// The newest row first.

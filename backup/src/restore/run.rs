@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use tipline_proto::Digest;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -10,6 +11,7 @@ use super::attempt::{Attempt, blocking};
 use super::fill::Filled;
 use super::plan::Plan;
 use super::report::{Achieved, RestoreProgress, RestoreReport, Verification};
+use super::resolve::check_digest;
 use super::stage::{Stage, StorePlace};
 use super::target::Target;
 use crate::error::RestoreError;
@@ -84,6 +86,7 @@ pub struct PreparedRestore {
     inventory: Inventory,
     plan: Plan,
     settings: RestoreSettings,
+    expected: Option<Digest>,
 }
 
 impl PreparedRestore {
@@ -99,8 +102,22 @@ impl PreparedRestore {
         let (kinds, force) = (place.kinds(), settings.force);
         let stage = blocking(move || Stage::acquire(place, force)).await?;
         let (inventory, plan) = plan(&sources, &kinds, &settings).await?;
-        Stage::check_space(stage.place(), plan.space())?;
-        Ok(Self { sources, stage, inventory, plan, settings })
+        Stage::check_space(stage.place(), &plan.space(&kinds))?;
+        Ok(Self { sources, stage, inventory, plan, settings, expected: None })
+    }
+
+    /// Holds it to a digest that is known from elsewhere: from a receipt, a status, or an earlier
+    /// report. The digest at an entry stands for everything up to it. So whatever the places say,
+    /// nothing is installed that does not end with it. From now on the target is the entry that was
+    /// planned.
+    ///
+    /// # Errors
+    /// [`RestoreError::Verification`] if the places say already that it ends with another.
+    pub async fn expecting(mut self, digest: Digest) -> Result<Self, RestoreError> {
+        self.sources.check_digest(self.plan.index, digest).await?;
+        (self.settings.target, self.settings.exclusive) = (Target::Index(self.plan.index), false);
+        self.expected = Some(digest);
+        Ok(self)
     }
 
     /// The same checks without locking the place, or changing anything: whether a restore would
@@ -116,7 +133,7 @@ impl PreparedRestore {
         let place = &place.resolved();
         Stage::check_free(place, settings.force)?;
         let (_, plan) = plan(sources, &place.kinds(), settings).await?;
-        Stage::check_space(place, plan.space())?;
+        Stage::check_space(place, &plan.space(&place.kinds()))?;
         Ok(plan)
     }
 
@@ -128,7 +145,7 @@ impl PreparedRestore {
     pub async fn refresh(&mut self) -> Result<(), RestoreError> {
         let kinds = self.stage.place().kinds();
         (self.inventory, self.plan) = plan(&self.sources, &kinds, &self.settings).await?;
-        Stage::check_space(self.stage.place(), self.plan.space())
+        Stage::check_space(self.stage.place(), &self.plan.space(&kinds))
     }
 
     /// Restores.
@@ -146,8 +163,9 @@ impl PreparedRestore {
         stop: CancellationToken,
     ) -> Result<RestoreReport, RestoreError> {
         let began = Instant::now();
-        let Self { sources, stage, inventory, plan, settings } = self;
-        let RestoreSettings { target, exclusive, verification, .. } = settings;
+        let Self { sources, stage, inventory, plan, settings, expected } = self;
+        let verification = settings.verification;
+        let (target, exclusive) = (plan.target.clone(), plan.exclusive);
         let name = stage.place().name();
         let mut attempt = Attempt {
             sources,
@@ -160,12 +178,20 @@ impl PreparedRestore {
             entries: 0,
         };
         let Filled { start, resumed_at, cursor } = attempt.fill().await?;
-        let content = attempt.inspect(&cursor, start.index(), verification).await?;
+        if let Some(expected) = expected
+            && let Err(error) = check_digest(&cursor.position, expected)
+        {
+            // The next attempt must not resume it.
+            let stage = Arc::clone(&attempt.stage);
+            blocking(move || stage.clear()).await?;
+            return Err(error);
+        }
+        let content = attempt.inspect(&cursor, &start, verification).await?;
         attempt.install(&cursor, content, verification).await?;
         let checkpoint = attempt.sources.planned(&start).filter(|_| resumed_at.is_none());
         Ok(RestoreReport {
             store: name,
-            target: target.to_string(),
+            target,
             exclusive,
             achieved: Achieved::from(&cursor),
             checkpoint,

@@ -3,12 +3,14 @@
 //! | name | what it is |
 //! |---|---|
 //! | `STORE.restoring` | the store being restored: a store at every moment, from which a later attempt resumes |
+//! | `STORE.restoring.copying` | a part of it that comes from another file system; removed by the next attempt |
 //! | `STORE.fetching` | a checkpoint that is not there as a whole yet; removed by the next attempt |
 //! | `STORE.carrying` | a logical copy: a store that gets the content of a checkpoint of another kind; likewise |
 //! | `STORE.placing` | empty: parts are being installed, and not all may be; the next attempt undoes it |
 //! | `STORE.replaced` | what is being replaced; without `STORE.placing` it was, and the next attempt removes the rest of it |
 //! | `STORE.restoring-lock` | locked while a restore is running; means nothing by itself |
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -20,6 +22,8 @@ use tipline_store::{Store, StoreError, StoreIdentity};
 use crate::checkpoint::Manifest;
 use crate::disk::{self, Lock, parent, with_suffix};
 use crate::error::RestoreError;
+
+use super::plan::Space;
 
 const LOCK: &str = "restoring-lock";
 
@@ -100,7 +104,11 @@ impl Stage {
             return Err(RestoreError::Internal { what, source: None });
         };
         let lock = beside(&first, LOCK);
-        let acquired = fs::create_dir_all(parent(&first)).and_then(|()| Lock::try_acquire(&lock));
+        for (_, path) in &place.parts {
+            let above = parent(path);
+            disk::make_directories(above).map_err(|source| files("making", above, source))?;
+        }
+        let acquired = Lock::try_acquire(&lock);
         let Some(lock) = acquired.map_err(|source| files("locking", &lock, source))? else {
             return Err(RestoreError::InUse { place: place.name() });
         };
@@ -137,20 +145,33 @@ impl Stage {
         }
     }
 
-    /// Whether there is space at a place for what is read; a store is not smaller. What is staged
-    /// already counts.
-    pub(super) fn check_space(place: &StorePlace, bytes: u64) -> Result<(), RestoreError> {
-        let Some((_, first)) = place.parts.first() else { return Ok(()) };
-        let needed = bytes.saturating_mul(place.parts.len() as u64);
-        let staged = place.parts.iter().map(|(_, path)| disk::size(&beside(path, "restoring")));
-        let staged: u64 = staged.sum();
-        match disk::free(parent(first)) {
-            Some(free) if free.saturating_add(staged) < needed => {
-                let place = parent(first).display().to_string();
-                Err(RestoreError::NoSpace { place, free, needed: needed - staged })
-            }
-            _ => Ok(()),
+    /// Whether there is space for all of it, on each file system that parts of it are on. What is
+    /// staged already counts.
+    pub(super) fn check_space(place: &StorePlace, space: &Space) -> Result<(), RestoreError> {
+        // By file system: one directory on it, and what is needed there.
+        let mut needed: BTreeMap<Option<u64>, (&Path, u64)> = BTreeMap::new();
+        let first = place.parts.first().and_then(|(_, path)| disk::device(path));
+        for (number, (_, path)) in place.parts.iter().enumerate() {
+            let device = disk::device(path);
+            let part = space.parts.get(number).copied().unwrap_or_default();
+            // On the file system of the first it is moved there, elsewhere it is copied.
+            let moved = if device == first { 0 } else { part.moved };
+            let fetched = if number == 0 { space.fetched } else { 0 };
+            let staged = disk::size(&beside(path, "restoring"));
+            let more = (fetched + part.written + moved).saturating_sub(staged);
+            let (_, bytes) = needed.entry(device).or_insert((parent(path), 0));
+            *bytes = bytes.saturating_add(more);
         }
+        for (directory, needed) in needed.into_values() {
+            match disk::free(directory) {
+                Some(free) if free < needed => {
+                    let place = directory.display().to_string();
+                    return Err(RestoreError::NoSpace { place, free, needed });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn place(&self) -> &StorePlace {
@@ -276,7 +297,7 @@ impl Stage {
         for path in self.staged().iter().chain(&self.copying()).chain([&self.fetching()]) {
             remove(path)?;
         }
-        Ok(())
+        self.staged().iter().try_for_each(|path| remove(&disk::copying(path)))
     }
 
     /// Makes a fetched checkpoint the staged store.

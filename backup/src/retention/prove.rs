@@ -45,6 +45,10 @@ impl Sources {
             let (kind, place) = (ProvenKind::Checkpoint, set.place().to_owned());
             proven.push(Proven { kind, place, covered });
         }
+        for damaged in &self.damaged {
+            let (kind, place) = (ProvenKind::Archive, damaged.place().to_owned());
+            proven.push(Proven { kind, place, covered: Err(corrupt(damaged.error())) });
+        }
         starts.sort_by_key(|start| start.manifest.cursor.position.index);
         for archive in &self.archives {
             let covered = archived(archive, &starts, wanted).await;

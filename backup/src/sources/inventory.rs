@@ -1,11 +1,11 @@
 //! Taking stock: what is kept at the places, all of it of one log.
 
 use futures_util::StreamExt;
-use tipline_log::Log;
+use tipline_log::{Log, error_chain};
 use tipline_store::StoreIdentity;
 
 use super::spans::{Coverage, Gap, Span};
-use super::{ReadError, Sources};
+use super::{DamagedArchive, ReadError, Sources};
 use crate::archive::{Archive, Row};
 use crate::checkpoint::{Checkpoints, Listed, Manifest};
 use crate::error::RestoreError;
@@ -27,11 +27,11 @@ pub(crate) struct Inventory {
 }
 
 impl Inventory {
-    /// Index of the newest entry that is kept anywhere.
+    /// Index of the newest entry that was kept anywhere, damaged or not.
     pub(crate) fn newest(&self) -> u64 {
         let checkpoint =
             self.checkpoints.first().map(|(_, manifest)| manifest.cursor.position.index);
-        self.coverage.newest().max(checkpoint).unwrap_or(0)
+        self.coverage.extent().map(|(_, newest)| newest).max(checkpoint).unwrap_or(0)
     }
 
     /// Why a target cannot be reached for which these entries are needed: they are damaged, if
@@ -85,10 +85,21 @@ impl Sources {
             }
         }
         checkpoints.sort_by_key(|(_, manifest)| std::cmp::Reverse(manifest.cursor.position.index));
-        let (coverage, places) = (Coverage::new(spans), self.places());
-        let identity = one.of.map(|(_, identity)| identity);
-        let identity = identity.ok_or_else(|| RestoreError::NotFound { places: places.clone() })?;
-        let inventory = Inventory { identity, coverage, checkpoints, notes, bad: Vec::new() };
+        let lost = self.damaged.iter().flat_map(DamagedArchive::spans);
+        let lost: Vec<Span> = lost.collect();
+        spans.extend(lost.iter().cloned());
+        let (mut coverage, places) = (Coverage::new(spans), self.places());
+        lost.iter().for_each(|span| coverage.give_up(span));
+        let bad = self.damaged.iter().map(|damaged| error_chain(&damaged.error()));
+        let bad: Vec<String> = bad.collect();
+        notes.extend(bad.iter().cloned());
+        let Some((_, identity)) = one.of else {
+            return Err(match self.damaged.first() {
+                Some(damaged) => RestoreError::archive(damaged.error()),
+                None => RestoreError::NotFound { places },
+            });
+        };
+        let inventory = Inventory { identity, coverage, checkpoints, notes, bad };
         // An archive whose segments are gone is not an empty chain.
         if inventory.newest() == 0 {
             let notes = inventory.notes.join("; ");
@@ -155,12 +166,12 @@ impl Sources {
 
 /// Several places, all of them of one log.
 #[derive(Default)]
-struct OneLog {
+pub(crate) struct OneLog {
     of: Option<(String, StoreIdentity)>,
 }
 
 impl OneLog {
-    fn admit(&mut self, place: &str, found: StoreIdentity) -> Result<(), RestoreError> {
+    pub(crate) fn admit(&mut self, place: &str, found: StoreIdentity) -> Result<(), RestoreError> {
         match &self.of {
             None => self.of = Some((place.to_owned(), found)),
             Some((other, expected)) if *expected != found => {

@@ -4,6 +4,7 @@
 //! target in `restore/`, the sign floor in `restore/sign_floor.rs`, proofs in `retention/prove.rs`.
 //! Likewise `impl Archive` over the files of `archive/`.
 
+mod damaged;
 mod inventory;
 pub(crate) mod read_ahead;
 pub(crate) mod spans;
@@ -19,7 +20,8 @@ use tipline_proto::limits::{MAX_APPLY_BYTES, MAX_APPLY_EVENTS};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-pub(crate) use inventory::{Inventory, identity};
+pub use damaged::DamagedArchive;
+pub(crate) use inventory::{Inventory, OneLog, identity};
 
 use self::spans::Span;
 use crate::archive::{Archive, ArchiveError, Row, SegmentName};
@@ -37,6 +39,8 @@ pub struct Sources {
     pub archives: Vec<Archive>,
     /// Sets of checkpoints.
     pub checkpoints: Vec<Checkpoints>,
+    /// Archives that cannot be opened. They do not keep the others from being used.
+    pub damaged: Vec<DamagedArchive>,
     /// The log itself, as far back as it goes.
     pub log: Option<Arc<dyn Log>>,
 }
@@ -117,6 +121,14 @@ impl Sources {
         into: mpsc::Sender<Vec<Entry>>,
     ) -> Result<(), ReadError> {
         self.finish(self.begin(span, DigestCheck::BeforeSending), span, &mut after, to, into).await
+    }
+
+    /// The entry with this index, of the span that has it.
+    pub(crate) async fn entry(&self, span: &Span, index: u64) -> Result<Option<Entry>, ReadError> {
+        let (sender, mut receiver) = mpsc::channel(1);
+        let read = self.read(span, index.saturating_sub(1), index, sender);
+        let (read, entries) = tokio::join!(read, receiver.recv());
+        read.map(|()| entries.and_then(|entries| entries.into_iter().next()))
     }
 
     /// Begins to read a segment of an archive, a piece ahead. A span of the log needs no

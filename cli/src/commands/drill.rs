@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::ValueEnum;
-use tipline_backup::{Check, DrillReport, RestoreError, RestoreProgress};
+use serde::Serialize;
+use tipline_backup::{Check, Destination, DrillReport, RestoreError, RestoreProgress, shortfall};
+use tipline_log::Log;
 use tipline_ops::drill_summary;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +20,7 @@ use crate::open::store;
 use crate::options::{Shared, SourceArgs};
 use crate::output::progress;
 use crate::output::report::{Failure, say};
+use crate::settings::Parsed;
 use crate::signal;
 
 /// Options of `tipline drill`.
@@ -28,7 +32,12 @@ Examples:
 
 It restores the latest point into a new directory, reads everything back, compares it with the log
 of --log, and removes it again. The time it took is the recovery time; its lag behind the log is the
-recovery point. Exit code 13 if it is not the log's history; otherwise the codes of tipline restore.
+recovery point. The outcome is kept at the place, where status reads it; of several places it says
+nothing about each, and is not kept.
+
+Exit code 13 if it is not the log's history, if it is behind the log by more than --max-lag, if the
+log has dropped what follows it, or if receipts or earlier checks had more; otherwise the codes of
+tipline restore. What goes wrong on this machine is not kept as an outcome.
 Ctrl-C or SIGTERM ends it with 130: the directory is removed, nothing is recorded, and the next drill
 starts from scratch.")]
 pub(crate) struct DrillArgs {
@@ -43,11 +52,16 @@ pub(crate) struct DrillArgs {
     #[arg(long, value_enum, default_value = "sqlite")]
     medium: Kind,
 
+    /// Not well if the newest restored entry is older than the log's newest by more: 10m
+    #[arg(long, value_name = "TIME", conflicts_with = "without_log")]
+    #[arg(value_parser = Parsed::<humantime::Duration>::new())]
+    max_lag: Option<humantime::Duration>,
+
     /// Do not compare with the log
     #[arg(long)]
     without_log: bool,
 
-    /// Do not keep the outcome at the places
+    /// Do not keep the outcome at the place
     #[arg(long)]
     no_record: bool,
 
@@ -64,24 +78,41 @@ enum Kind {
     Rocksdb,
 }
 
-/// Drills, and keeps the outcome at the places.
+/// Drills, and keeps the outcome at the place.
 pub(crate) async fn run(shared: &Shared, args: DrillArgs) -> Result<Exit, Failure> {
     let stop = signal::on_signal()?;
-    let outcome = drill(shared, &args, &stop).await;
-    if !args.no_record && !stop.is_cancelled() {
-        match &outcome {
-            Ok(report) => {
+    let log = args.open_log(shared).await?;
+    // First: what it says is there is there by then.
+    let board = match &log {
+        Some(log) => Some(log.board().await?),
+        None => None,
+    };
+    let drilled = drill(shared, &args, log, &stop).await;
+    let place = args.only_place()?;
+    let missing = match &place {
+        Some(place) if drilled.as_ref().map_or_else(is_nothing, |_| true) => {
+            let reached = drilled.as_ref().map_or(0, |report| report.restore.achieved.index);
+            shortfall(place, board.as_ref(), reached).await?
+        }
+        _ => None,
+    };
+    if let Some(place) = place.filter(|_| !args.no_record && !stop.is_cancelled()) {
+        let outcome = match (&drilled, &missing) {
+            (Ok(report), missing) => {
                 let (ok, index) = (report.is_ok(), report.restore.achieved.index);
-                keep(&args.sources, Check::Drill, ok, index, drill_summary(report)).await?;
+                let summary = missing.clone().unwrap_or_else(|| drill_summary(report));
+                Some((ok && missing.is_none(), index, summary))
             }
-            // A mistake of ours says nothing about what is kept.
-            Err(failure) if is_internal(failure) => {}
-            Err(failure) => {
-                keep(&args.sources, Check::Drill, false, 0, failure.text()).await?;
-            }
+            // Nothing is there, and nothing was: it may be a directory that is not mounted.
+            (Err(failure), None) if is_nothing(failure) => None,
+            (Err(failure), _) if is_about_what_is_kept(failure) => Some((false, 0, failure.text())),
+            (Err(_), _) => None,
+        };
+        if let Some((ok, index, summary)) = outcome {
+            keep(&place, Check::Drill, ok, index, summary).await;
         }
     }
-    let report = match outcome {
+    let report = match drilled {
         // Its directory is gone: there is nothing to resume.
         Err(failure) if is_cancelled(&failure) => {
             tracing::warn!(
@@ -89,40 +120,87 @@ pub(crate) async fn run(shared: &Shared, args: DrillArgs) -> Result<Exit, Failur
             );
             return Ok(Exit::Interrupted);
         }
-        outcome => outcome?,
+        Err(failure) => {
+            let Some(missing) = missing else { return Err(failure) };
+            say(&format!("nothing was restored: {}\n  wrong: {missing}\n", failure.text()))?;
+            return Ok(Exit::Corrupt);
+        }
+        Ok(report) => report,
     };
+    let shown = Shown { report: &report, missing: missing.as_deref() };
     match args.json {
-        true => say(&(serde_json::to_string(&report)? + "\n"))?,
-        false => say(&format!("{}\n", drill_summary(&report)))?,
+        true => say(&(serde_json::to_string(&shown)? + "\n"))?,
+        false => say(&shown.text())?,
     }
-    Ok(if report.is_ok() { Exit::Ok } else { Exit::Corrupt })
+    Ok(if report.is_ok() && missing.is_none() { Exit::Ok } else { Exit::Corrupt })
 }
 
-fn is_internal(failure: &Failure) -> bool {
-    matches!(failure.error().downcast_ref(), Some(RestoreError::Internal { .. }))
+/// All of it as one object.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    report: &'a DrillReport,
+    /// What must be there by a receipt or an earlier check, and is not.
+    missing: Option<&'a str>,
 }
 
-fn is_cancelled(failure: &Failure) -> bool {
-    matches!(failure.error().downcast_ref(), Some(RestoreError::Cancelled { .. }))
+impl Shown<'_> {
+    fn text(&self) -> String {
+        let missing = self.missing.map(|missing| format!("  wrong: {missing}\n"));
+        let notes = self.report.restore.notes.iter().map(|note| format!("  not used: {note}\n"));
+        let notes: String = notes.collect();
+        format!("{}\n{}{notes}", drill_summary(self.report), missing.unwrap_or_default())
+    }
 }
 
-async fn drill(
-    shared: &Shared,
-    args: &DrillArgs,
-    stop: &CancellationToken,
-) -> Result<DrillReport, Failure> {
-    let sources = args.sources.open_shared(shared).await?;
-    let log = if args.without_log {
-        None
-    } else {
+impl DrillArgs {
+    /// What was restored is compared with it.
+    async fn open_log(&self, shared: &Shared) -> Result<Option<Arc<dyn Log>>, Failure> {
+        if self.without_log {
+            return Ok(None);
+        }
         let place = LogLocation::new(shared, "drill")?;
         let log = place.open().await.map_err(|error| {
             place
                 .explain(error.into())
                 .advise("to drill without comparing with the log: --without-log")
         })?;
-        Some(log)
-    };
+        Ok(Some(log))
+    }
+
+    /// The place, if it is one. Of several, none is known to do without the others.
+    fn only_place(&self) -> Result<Option<Destination>, RestoreError> {
+        let mut places = self.sources.destinations();
+        match (places.next(), places.next()) {
+            (Some(one), None) => Ok(Some(Destination::open(one)?)),
+            _ => Ok(None),
+        }
+    }
+}
+
+fn restore_error(failure: &Failure) -> Option<&RestoreError> {
+    failure.error().downcast_ref()
+}
+
+fn is_about_what_is_kept(failure: &Failure) -> bool {
+    restore_error(failure).is_some_and(RestoreError::is_about_what_is_kept)
+}
+
+fn is_nothing(failure: &Failure) -> bool {
+    matches!(restore_error(failure), Some(RestoreError::NotFound { .. }))
+}
+
+fn is_cancelled(failure: &Failure) -> bool {
+    matches!(restore_error(failure), Some(RestoreError::Cancelled { .. }))
+}
+
+async fn drill(
+    shared: &Shared,
+    args: &DrillArgs,
+    log: Option<Arc<dyn Log>>,
+    stop: &CancellationToken,
+) -> Result<DrillReport, Failure> {
+    let sources = args.sources.open_shared(shared).await?;
     let parent = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
     let scratch = tempfile::Builder::new().prefix("tipline-drill-").tempdir_in(parent)?;
     let path = scratch.path().join("store");
@@ -134,7 +212,9 @@ async fn drill(
     };
     let place = store::location(&StoreAddress::One(medium));
     let (sender, receiver) = watch::channel(RestoreProgress::default());
-    let drill = tipline_backup::drill(Arc::clone(&sources), log, place, sender, stop.child_token());
+    let max_lag = args.max_lag.map(Duration::from);
+    let stop = stop.child_token();
+    let drill = tipline_backup::drill(sources, log, place, max_lag, sender, stop);
     let report = tokio::select! {
         report = drill => report,
         never = progress::show(|| progress::restoring(*receiver.borrow())) => match never {},

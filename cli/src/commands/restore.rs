@@ -14,7 +14,7 @@ use tipline_backup::{
 };
 use tipline_log::{Log, system_clock};
 use tipline_ops::text::{age, number};
-use tipline_proto::Label;
+use tipline_proto::{Digest, Label};
 use tokio::sync::watch;
 
 use crate::address::{StoreAddress, TargetAddress};
@@ -35,6 +35,10 @@ Examples:
   tipline restore --store sqlite:chain.db --from s3://backup/mainnet --to height:1200000
   tipline restore --store files:blocks --from dir:/backup --from log --to time:2026-11-21T15:00:00Z --exclusive
   tipline restore --store rocksdb:db --from dir:/backup --if-empty --if-available   # init container
+  tipline restore --store sqlite:chain.db --from s3://backup/mainnet --to index:9120 --expect-digest 5f…
+
+The places are trusted to be what they say: whoever can write to them can write another history.
+--expect-digest holds a restore to what you know from elsewhere.
 
 The store is staged beside its place, and renamed once it is complete and verified. After an
 interruption the same command resumes. Missing entries are never bridged.
@@ -64,6 +68,12 @@ pub(crate) struct RestoreArgs {
     /// Stop just before the target instead of just after it
     #[arg(long)]
     exclusive: bool,
+
+    /// Install nothing that does not end with this digest: the whole one that a receipt, a status or
+    /// a report has of that entry. Give its entry too: --to index:N
+    #[arg(long, value_name = "HEX")]
+    #[arg(value_parser = Parsed::<Digest>::new())]
+    expect_digest: Option<Digest>,
 
     /// Show what would be read and where it would end; change nothing
     #[arg(long)]
@@ -151,6 +161,9 @@ pub(crate) async fn run(shared: &Shared, args: RestoreArgs) -> Result<Exit, Fail
         Err(error) => return ended(&args, error),
         Ok(prepared) => prepared,
     };
+    if let Some(digest) = args.expect_digest {
+        prepared = prepared.expecting(digest).await?;
+    }
     // It cannot be taken back: only now, when nothing is known that could refuse.
     let floor = match primary {
         Some(primary) => Some(primary.claim().await?),
@@ -225,6 +238,9 @@ async fn rehearse(
         Err(error) => return ended(args, error),
         Ok(plan) => plan,
     };
+    if let Some(digest) = args.expect_digest {
+        sources.check_digest(plan.index, digest).await?;
+    }
     let seen = primary.map(|primary| primary.seen);
     if args.json {
         return print_json(&Rehearsed {
@@ -297,8 +313,7 @@ impl NewPrimary {
         let claim = claim.map_err(RestoreError::Log)?;
         tracing::info!(epoch = claim.epoch, log = %at, "claimed: every older primary is fenced");
         // What it logged until then.
-        let (archives, checkpoints) = (Vec::new(), Vec::new());
-        let log = Sources { archives, checkpoints, log: Some(log) };
+        let log = Sources { log: Some(log), ..Sources::default() };
         seen.add(log.seen_heights().await?);
         let floor = seen.floor(&claim);
         let text = serde_json::to_string_pretty(&floor)? + "\n";
@@ -308,11 +323,10 @@ impl NewPrimary {
     }
 }
 
-/// As a whole or not at all, and for good.
+/// As a whole or not at all, and for good. Its directory is there: the store's place is prepared.
 fn write_durably(file: &Path, text: &str) -> io::Result<()> {
     let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
-    fs::create_dir_all(parent)?;
     let temporary = file.with_extension("json.new");
     let mut writing = File::create(&temporary)?;
     writing.write_all(text.as_bytes())?;

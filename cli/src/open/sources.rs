@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use tipline_backup::{Check, Destination, Record, RestoreError, Sources};
-use tipline_log::system_clock;
+use tipline_backup::{Check, CheckedPlace, Destination, Record, RestoreError, Sources};
+use tipline_log::{Log, error_chain, system_clock};
 use tipline_ops::open_sources;
 
 use crate::open::log::LogLocation;
@@ -16,21 +16,25 @@ impl SourceArgs {
         self.from.iter().filter(|address| *address != LOG)
     }
 
-    /// Opens every place. One that has nothing is left out; one that does not answer is an error.
+    /// Whether the log is among them.
+    pub(crate) fn has_log(&self) -> bool {
+        self.from.iter().any(|address| address == LOG)
+    }
+
+    /// Opens every place. One that has nothing is left out; one that does not answer is an error. An
+    /// archive that is damaged is none, as long as there is anything else.
     pub(crate) async fn open(&self, shared: &Shared) -> Result<Sources, Failure> {
         let mut sources = Sources::default();
         for address in &self.from {
-            if address == LOG {
-                let place = LogLocation::new(shared, "restore")?;
-                let log = place.open().await.map_err(|error| place.explain(error.into()))?;
-                sources.log = Some(log);
-                continue;
+            if address != LOG {
+                sources.extend(self.open_one(address).await?);
             }
-            let one = self.open_one(address).await?;
-            sources.archives.extend(one.archives);
-            sources.checkpoints.extend(one.checkpoints);
         }
-        if sources.archives.is_empty() && sources.checkpoints.is_empty() && sources.log.is_none() {
+        sources.log = self.open_log(shared).await?;
+        if sources.is_empty() {
+            if let Some(damaged) = sources.damaged.first() {
+                return Err(RestoreError::Archive(damaged.error()).into());
+            }
             let places = self.from.join(", ");
             let places = format!("neither an archive nor a checkpoint is at {places}");
             return Err(RestoreError::NotFound { places }.into());
@@ -40,28 +44,42 @@ impl SourceArgs {
 
     /// Opens the destination of one address.
     pub(crate) async fn open_one(&self, address: &str) -> Result<Sources, Failure> {
-        let destination = Destination::open(address).map_err(RestoreError::from)?;
-        let opened = open_sources(&destination, &self.identity).await;
-        Ok(opened.map_err(RestoreError::from)?)
+        Ok(self.open_place(address).await?.sources)
+    }
+
+    /// Likewise, to be checked.
+    pub(crate) async fn open_place(&self, address: &str) -> Result<CheckedPlace, RestoreError> {
+        let destination = Destination::open(address)?;
+        let sources = open_sources(&destination, &self.identity).await?;
+        Ok(CheckedPlace { destination, sources })
     }
 
     /// Likewise, to be shared.
     pub(crate) async fn open_shared(&self, shared: &Shared) -> Result<Arc<Sources>, Failure> {
         self.open(shared).await.map(Arc::new)
     }
+
+    /// Opens the log, if it is among them.
+    pub(crate) async fn open_log(&self, shared: &Shared) -> Result<Option<Arc<dyn Log>>, Failure> {
+        if !self.has_log() {
+            return Ok(None);
+        }
+        let place = LogLocation::new(shared, "restore")?;
+        Ok(Some(place.open().await.map_err(|error| place.explain(error.into()))?))
+    }
 }
 
-/// Keeps the outcome of a check at every place.
-pub(crate) async fn keep(
-    sources: &SourceArgs,
-    check: Check,
-    ok: bool,
-    index: u64,
-    summary: String,
-) -> Result<(), Failure> {
+/// Keeps the outcome of a check at the place that was checked. That it cannot be kept takes nothing
+/// from the outcome: reading works from media that are read-only.
+pub(crate) async fn keep(at: &Destination, check: Check, ok: bool, index: u64, summary: String) {
     let record = Record { time_us: system_clock()().as_micros(), ok, index, summary };
-    for address in sources.destinations() {
-        record.keep(&Destination::open(address)?, check).await?;
+    if let Err(error) = record.keep(at, check).await {
+        let (place, error, check) = (at.place(), error_chain(&error), check.as_str());
+        tracing::warn!(
+            place,
+            error,
+            "the outcome of this {check} is not kept there, and status does not know of it: \
+             --no-record does without"
+        );
     }
-    Ok(())
 }

@@ -7,7 +7,7 @@ use tipline_backup::StorePlace;
 use tipline_ops::DrillStore;
 use tipline_store::{
     CompositeStore, FileReader, FileStore, SqliteReader, SqliteStore, Store, StoreError,
-    StoreReader,
+    StoreIdentity, StoreReader,
 };
 
 #[cfg(feature = "rocksdb")]
@@ -46,6 +46,23 @@ pub(crate) fn open_reader(address: &StoreAddress) -> Result<Box<dyn StoreReader>
             None => CompositeStore::new(Vec::new())?.reader(),
         },
     }
+}
+
+/// The same with the log that it was created for. Blocks.
+pub(crate) fn open_identified(
+    address: &StoreAddress,
+) -> Result<(Option<StoreIdentity>, Box<dyn StoreReader>), StoreError> {
+    let medium = match address {
+        StoreAddress::One(medium) => Some(medium),
+        StoreAddress::Composite(parts) => parts.last(),
+    };
+    let identity = match medium {
+        Some(Medium::Sqlite(path)) => SqliteReader::open(path)?.identity()?,
+        Some(Medium::Files(path)) => FileReader::open(path)?.identity()?,
+        Some(Medium::RocksDb(path)) => rocksdb_identity(path)?,
+        None => None,
+    };
+    Ok((identity, open_reader(address)?))
 }
 
 /// A store of this address as a place to restore to.
@@ -109,6 +126,16 @@ fn open_rocksdb(path: &Path) -> Result<Box<dyn Store>, StoreError> {
 #[cfg(feature = "rocksdb")]
 fn open_rocksdb_reader(path: &Path) -> Result<Box<dyn StoreReader>, StoreError> {
     Ok(Box::new(RocksDbReader::open(path)?))
+}
+
+#[cfg(feature = "rocksdb")]
+fn rocksdb_identity(path: &Path) -> Result<Option<StoreIdentity>, StoreError> {
+    RocksDbReader::open(path)?.identity()
+}
+
+#[cfg(not(feature = "rocksdb"))]
+fn rocksdb_identity(path: &Path) -> Result<Option<StoreIdentity>, StoreError> {
+    Err(not_built(path))
 }
 
 #[cfg(not(feature = "rocksdb"))]

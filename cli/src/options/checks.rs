@@ -32,6 +32,11 @@ pub(crate) struct ChecksArgs {
     /// store
     #[arg(long, env = "TIPLINE_SCRATCH", value_name = "DIRECTORY")]
     scratch: Option<PathBuf>,
+
+    /// A drill is not well if the newest restored entry is older than the log's newest by more: 2h
+    #[arg(long, env = "TIPLINE_DRILL_MAX_LAG", value_name = "TIME")]
+    #[arg(value_parser = Parsed::<humantime::Duration>::new())]
+    drill_max_lag: Option<humantime::Duration>,
 }
 
 impl From<ChecksArgs> for CheckSchedule {
@@ -41,6 +46,7 @@ impl From<ChecksArgs> for CheckSchedule {
             sample: args.sample.map_or(Sample::Structure, Sample::from),
             drill_every: args.drill_every.map(Into::into),
             scratch: args.scratch,
+            max_lag: args.drill_max_lag.map(Into::into),
         }
     }
 }

@@ -52,9 +52,7 @@ impl Bootstrap {
     async fn sources(&self) -> Result<Arc<Sources>, RestoreError> {
         let mut sources = Sources { log: Some(Arc::clone(&self.log)), ..Sources::default() };
         for destination in &self.destinations {
-            let one = open_sources(destination, &self.identity).await?;
-            sources.archives.extend(one.archives);
-            sources.checkpoints.extend(one.checkpoints);
+            sources.extend(open_sources(destination, &self.identity).await?);
         }
         Ok(Arc::new(sources))
     }

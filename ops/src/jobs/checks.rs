@@ -6,8 +6,8 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use tipline_backup::{
-    Check, CheckpointError, Destination, DestinationError, Listed, Record, RestoreError,
-    RestoreProgress, Sample, Sources, StorePlace,
+    Against, Check, CheckedPlace, CheckpointError, Destination, DestinationError, Listed, Record,
+    RestoreError, RestoreProgress, Sample, Sources, StorePlace, shortfall,
 };
 use tipline_log::{Clock, Log, error_chain};
 use tokio::sync::watch;
@@ -33,13 +33,20 @@ pub struct CheckSchedule {
     /// Where a drill makes its directory, which is removed again; `None` for the directory for
     /// temporary files.
     pub scratch: Option<PathBuf>,
+    /// How far a drill may be behind the log; `None`: any distance.
+    pub max_lag: Option<Duration>,
 }
 
 /// Nothing is checked.
 impl Default for CheckSchedule {
     fn default() -> Self {
-        let (verify_every, drill_every, scratch) = (None, None, None);
-        Self { verify_every, sample: Sample::Structure, drill_every, scratch }
+        Self {
+            verify_every: None,
+            sample: Sample::Structure,
+            drill_every: None,
+            scratch: None,
+            max_lag: None,
+        }
     }
 }
 
@@ -81,7 +88,7 @@ impl CheckSchedule {
             job.verify(self.sample, clock).await
         });
         let drill = repeat(self.drill_every, &job, Check::Drill, clock, async || {
-            job.drill(self.scratch.as_deref(), clock).await
+            job.drill(&self, clock).await
         });
         tokio::join!(verify, drill);
     }
@@ -98,6 +105,8 @@ enum CheckError {
     Destination(#[from] DestinationError),
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    #[error(transparent)]
+    Failed(Arc<RestoreError>),
     #[error("the scratch directory cannot be used")]
     Scratch(#[from] io::Error),
 }
@@ -160,51 +169,59 @@ impl CheckJob {
     /// `None`: there is nothing yet.
     async fn verify(&self, sample: Sample, clock: &Clock) -> Result<Option<Record>, CheckError> {
         let sources = open_sources(&self.destination, &self.identity).await?;
+        let places = [CheckedPlace { destination: self.destination.clone(), sources }];
         let mut random = rand::random::<f64>;
-        let report =
-            tipline_backup::verify(&sources, None, sample, &mut random, &self.stop).await?;
+        let against = Against { log: Some(&*self.log), store: None };
+        let verified =
+            tipline_backup::verify(&places, against, sample, &mut random, &self.stop).await;
+        let report = match verified {
+            Err(RestoreError::NotFound { .. }) => return Ok(None),
+            report => report?,
+        };
+        if let Some(failed) = report.failed.first() {
+            return Err(CheckError::Failed(Arc::clone(&failed.error)));
+        }
         let (ok, index, summary) = (report.is_ok(), report.index(), verify_summary(&report));
         let record = Record { time_us: clock().as_micros(), ok, index, summary };
-        Ok((!ok || index > 0).then_some(record))
+        Ok((!report.is_new()).then_some(record))
     }
 
     /// `None`: there is nothing yet.
     async fn drill(
         &self,
-        parent: Option<&Path>,
+        schedule: &CheckSchedule,
         clock: &Clock,
     ) -> Result<Option<Record>, CheckError> {
         let sources = open_sources(&self.destination, &self.identity).await?;
-        let parent = parent.map_or_else(std::env::temp_dir, Path::to_owned);
+        let parent = schedule.scratch.clone().unwrap_or_else(std::env::temp_dir);
         // It has a name that is found again, because one that was killed has left its own.
         let lineage = self.log.identity().lineage;
         let scratch = Scratch::make(parent.join(format!("tipline-drill-{}-{lineage}", self.name)));
         let scratch = scratch.await?;
         let place = (self.drill_store)(&parts(&sources).await?, &scratch.0);
         let (progress, _) = watch::channel(RestoreProgress::default());
+        // First: what it says is there is there by then.
+        let board = self.log.board().await.map_err(RestoreError::Log)?;
         let (sources, log) = (Arc::new(sources), Arc::clone(&self.log));
-        let stop = self.stop.child_token();
-        let drilled = tipline_backup::drill(sources, Some(log), place, progress, stop).await;
+        let (stop, max_lag) = (self.stop.child_token(), schedule.max_lag);
+        let drilled =
+            tipline_backup::drill(sources, Some(log), place, max_lag, progress, stop).await;
         scratch.remove().await?;
+        let reached = drilled.as_ref().map_or(0, |report| report.restore.achieved.index);
+        let missing = shortfall(&self.destination, Some(&board), reached).await?;
         let (ok, index, summary) = match drilled {
-            Ok(report) => (report.is_ok(), report.restore.achieved.index, drill_summary(&report)),
-            Err(RestoreError::NotFound { .. }) => return Ok(None),
-            Err(error) if says_nothing(&error) => return Err(error.into()),
-            Err(error) => (false, 0, error_chain(&error)),
+            Ok(report) => match missing {
+                Some(missing) => (false, reached, missing),
+                None => (report.is_ok(), reached, drill_summary(&report)),
+            },
+            Err(RestoreError::NotFound { .. }) => match missing {
+                Some(missing) => (false, 0, missing),
+                None => return Ok(None),
+            },
+            Err(error) if error.is_about_what_is_kept() => (false, 0, error_chain(&error)),
+            Err(error) => return Err(error.into()),
         };
         Ok(Some(Record { time_us: clock().as_micros(), ok, index, summary }))
-    }
-}
-
-/// Whether an error says nothing about what is kept: it could not be read, the drill was cancelled,
-/// the log failed, or this program made a mistake.
-fn says_nothing(error: &RestoreError) -> bool {
-    match error {
-        RestoreError::Destination(DestinationError::BadAddress { .. }) => false,
-        RestoreError::Destination(_) | RestoreError::Log(_) => true,
-        RestoreError::Cancelled { .. } | RestoreError::Internal { .. } => true,
-        RestoreError::Checkpoint(CheckpointError::Destination(_)) => true,
-        _ => false,
     }
 }
 

@@ -63,6 +63,7 @@ impl Fixed<'_> {
             state: State::Well,
             level: receipt.reached.highest().map(|(level, _)| level.as_str()),
             index,
+            digest: receipt.reached.highest().map(|(_, position)| position.digest.to_string()),
             block,
             proof: receipt.proof_tip,
             rolled_back_to,

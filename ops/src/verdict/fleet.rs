@@ -156,6 +156,9 @@ pub struct ConsumerView {
     pub level: Option<&'static str>,
     /// Everything up to this event is at that level.
     pub index: u64,
+    /// Digest there, as its receipt says: to hold a restore to, or to compare with another copy.
+    /// `null` if nothing has reached any level.
+    pub digest: Option<String>,
     /// Height of its newest block.
     pub block: Option<u64>,
     /// Highest height at or below which every block has its proof.

@@ -2,7 +2,7 @@
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tipline_proto::{Event, Timestamp};
+use tipline_proto::{Entry, Event, Timestamp};
 use tipline_store::conformance::history::History;
 
 use super::super::{Target, plan_for};
@@ -34,7 +34,10 @@ async fn a_restored_store_is_what_was_there_at_that_point() {
         let target = target(&kept, &mut random);
         let exclusive = random.random_bool(0.3);
         let context = format!("{context}: {target}, exclusive {exclusive}, {kinds:?}");
-        match (expected(&kept, &target, exclusive), kept.restore(kinds, target, exclusive).await) {
+        match (
+            expected(&kept, kept.entries(), &target, exclusive),
+            kept.restore(kinds, target, exclusive).await,
+        ) {
             (Some(index), Ok(found)) => {
                 found.assert_is(&kept, index, &context);
                 restored += 1;
@@ -113,7 +116,7 @@ async fn with_entries_lost_it_is_what_was_there_or_refused_by_their_name() {
                     plan_for(&sources, &kinds, &target, exclusive).await.map(|plan| plan.index)
                 }
             };
-            match (expected(&kept, &target, exclusive), found) {
+            match (expected(&kept, kept.entries(), &target, exclusive), found) {
                 (Some(index), Ok(found)) => {
                     assert_eq!(found, index, "{context}");
                     answered += 1;
@@ -174,7 +177,7 @@ async fn archive(kept: &Kept, random: &mut StdRng) {
 }
 
 /// Cuts the history by chance.
-async fn cut(kept: &Kept, random: &mut StdRng) -> Vec<SegmentName> {
+pub(super) async fn cut(kept: &Kept, random: &mut StdRng) -> Vec<SegmentName> {
     let end = kept.entries().len() as u64;
     let (mut first, mut names) = (1, Vec::new());
     while first <= end {
@@ -185,7 +188,7 @@ async fn cut(kept: &Kept, random: &mut StdRng) -> Vec<SegmentName> {
     names
 }
 
-fn target(kept: &Kept, random: &mut StdRng) -> Target {
+pub(super) fn target(kept: &Kept, random: &mut StdRng) -> Target {
     let entries = kept.entries();
     let entry = &entries[random.random_range(0..entries.len())];
     let heights = kept.model(entries.len() as u64).blocks;
@@ -215,14 +218,18 @@ fn target(kept: &Kept, random: &mut StdRng) -> Target {
     }
 }
 
-/// The definition: the index after which a restore must stop.
-fn expected(kept: &Kept, target: &Target, exclusive: bool) -> Option<u64> {
-    let entries = kept.entries();
+/// The definition: the index after which a restore must stop, when these entries are known.
+pub(super) fn expected(
+    kept: &Kept,
+    entries: &[Entry],
+    target: &Target,
+    exclusive: bool,
+) -> Option<u64> {
     let end = entries.len() as u64;
     let back = |index: u64| index - u64::from(exclusive);
     match target {
         Target::Latest => Some(end),
-        Target::Index(index) => Some(back(*index)),
+        Target::Index(index) => Some(back(*index)).filter(|index| *index <= end),
         Target::Time(time) => {
             if entries.last()?.time < *time {
                 return None;

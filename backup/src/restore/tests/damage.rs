@@ -216,7 +216,7 @@ async fn places_of_two_logs_are_not_mixed() {
     let reset = log_with_lineage(8);
     let reset = Archive::create(destination, &reset, Keys::default()).await.unwrap();
     let archives = vec![kept.archive.clone(), reset];
-    let sources = Sources { archives, checkpoints: vec![], log: None };
+    let sources = Sources { archives, ..Sources::default() };
     let directory = tempfile::tempdir().unwrap();
     let place = place(&["sqlite"], directory.path());
     let refused = run(sources.into(), place, settings(Target::Latest, false)).await;

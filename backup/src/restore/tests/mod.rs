@@ -3,14 +3,17 @@
 mod any;
 mod damage;
 mod expired;
+mod held;
 mod interrupted;
+mod live;
+mod places;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
 use tipline_consumer::StoreHandle;
-use tipline_proto::{Entry, Timestamp};
+use tipline_proto::{Entry, LogIdentity, Timestamp};
 use tipline_store::conformance::history::{History, log};
 use tipline_store::conformance::model::Model;
 use tipline_store::{CompositeStore, FileStore, SqliteStore, Store, StoreError, StoredLinks};
@@ -22,10 +25,12 @@ use super::{
 };
 use crate::archive::{Archive, Row, SegmentIndex, SegmentName};
 use crate::checkpoint::{Checkpoints, Job, Manifest};
+use crate::checks::{Against, CheckedPlace, Sample, VerifyReport, verify};
 use crate::destination::Destination;
 use crate::error::RestoreError;
 use crate::keys::Keys;
 use crate::sources::Sources;
+use crate::throttle::Throttle;
 
 /// The kinds of stores, as the parts of each.
 const KINDS: &[&[&str]] = &[
@@ -38,6 +43,7 @@ const KINDS: &[&[&str]] = &[
 
 /// A history with a place that has what was kept of it.
 pub(crate) struct Kept {
+    log: LogIdentity,
     directory: TempDir,
     history: History,
     pub(crate) archive: Archive,
@@ -51,13 +57,18 @@ impl Kept {
 
     /// With an archive for these recipients.
     pub(crate) async fn encrypted(history: History, keys: Keys) -> Self {
+        Self::of_log(&log(), history, keys).await
+    }
+
+    /// Of a history of this log.
+    async fn of_log(log: &LogIdentity, history: History, keys: Keys) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let place = format!("dir:{}", directory.path().join("backup").display());
         let destination = Destination::open(&place).unwrap();
         destination.prepare().await.unwrap();
-        let archive = Archive::create(destination.clone(), &log(), keys).await.unwrap();
+        let archive = Archive::create(destination.clone(), log, keys).await.unwrap();
         let checkpoints = Checkpoints::at(destination.folder("checkpoints"));
-        Self { directory, history, archive, checkpoints }
+        Self { log: log.clone(), directory, history, archive, checkpoints }
     }
 
     pub(crate) fn entries(&self) -> &[Entry] {
@@ -69,7 +80,7 @@ impl Kept {
     }
 
     pub(crate) fn model(&self, index: u64) -> Model {
-        Model::of(&log(), &self.entries()[..index as usize])
+        Model::of(&self.log, &self.entries()[..index as usize])
     }
 
     /// Archives entries as one segment.
@@ -81,7 +92,7 @@ impl Kept {
         let proven_above = after.proofs.keys().filter(above).copied().collect();
         let earlier = self.entries()[..first as usize - 1].iter().map(|entry| entry.time);
         let index = SegmentIndex {
-            log: (&log()).into(),
+            log: (&self.log).into(),
             before: before.position,
             after: cursor.clone(),
             links: StoredLinks { base: after.base, proven_above },
@@ -102,24 +113,62 @@ impl Kept {
 
     /// Makes a checkpoint of a store of these kinds at an entry.
     pub(crate) async fn checkpoint(&self, kinds: &[&str], index: u64) -> Manifest {
+        self.checkpoint_in(&self.checkpoints, kinds, index).await
+    }
+
+    /// One that shares files with others.
+    async fn shared_checkpoint(&self, kinds: &[&str], index: u64) -> Manifest {
+        self.checkpoint_in(&self.checkpoints.clone().sharing(), kinds, index).await
+    }
+
+    async fn checkpoint_in(&self, set: &Checkpoints, kinds: &[&str], index: u64) -> Manifest {
         let directory = tempfile::tempdir_in(self.directory.path()).unwrap();
         let place = place(kinds, directory.path());
         let paths: Vec<PathBuf> = place.parts.iter().map(|(_, path)| path.clone()).collect();
         let mut store = (place.open)(&paths).unwrap();
-        store.create(&log()).unwrap();
-        let mut model = Model::new(&log());
+        store.create(&self.log).unwrap();
+        let mut model = Model::new(&self.log);
         for entries in self.entries()[..index as usize].chunks(97) {
             store.apply(&model.batch(entries)).unwrap();
         }
         let handle = StoreHandle::new(store).unwrap();
         let created = Timestamp::from_micros(1_800_000_000_000_000 + index);
         let job = Arc::new(Job::new(CancellationToken::new(), None));
-        self.checkpoints.create(&handle, created, &job).await.unwrap()
+        set.create(&handle, created, &job).await.unwrap()
     }
 
     pub(crate) fn sources(&self) -> Arc<Sources> {
         let (archives, checkpoints) = (vec![self.archive.clone()], vec![self.checkpoints.clone()]);
-        Arc::new(Sources { archives, checkpoints, log: None })
+        Arc::new(Sources { archives, checkpoints, ..Sources::default() })
+    }
+
+    pub(crate) fn destination(&self) -> Destination {
+        Destination::open(&format!("dir:{}", self.backup().display())).unwrap()
+    }
+
+    /// Opens what is there now, with these keys.
+    pub(crate) async fn opened(&self, keys: &Keys) -> CheckedPlace {
+        let (destination, mut sources) = (self.destination(), Sources::default());
+        sources.add_archive(&destination, keys.clone()).await.unwrap();
+        if !self.checkpoints.list().await.unwrap().is_empty() {
+            sources.checkpoints.push(self.checkpoints.clone());
+        }
+        CheckedPlace { destination, sources }
+    }
+
+    /// What verifying finds there now.
+    pub(crate) async fn verified(&self, sample: Sample) -> VerifyReport {
+        let places = [self.opened(&Keys::default()).await];
+        let stop = CancellationToken::new();
+        verify(&places, Against::default(), sample, &mut || 0.0, &stop).await.unwrap()
+    }
+
+    /// Lets the archive forget what was committed before this entry.
+    pub(crate) async fn shorten(&self, index: u64) {
+        let second = std::time::Duration::from_secs(1);
+        let since = self.entries()[index as usize - 1].time.as_micros() + 1_000_000;
+        let now = Timestamp::from_micros(since);
+        assert!(self.archive.expire(second, now, &Throttle::none()).await.unwrap().applied);
     }
 
     /// Restores into a new place.
@@ -175,7 +224,7 @@ async fn run(
 }
 
 /// A store of these kinds in a directory.
-fn place(kinds: &[&str], directory: &Path) -> StorePlace {
+pub(crate) fn place(kinds: &[&str], directory: &Path) -> StorePlace {
     let part =
         |(at, kind): (usize, &&str)| (kind.to_string(), directory.join(format!("store-{at}")));
     let parts: Vec<(String, PathBuf)> = kinds.iter().enumerate().map(part).collect();

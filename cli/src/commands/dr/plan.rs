@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use indicatif::HumanBytes;
 use serde::Serialize;
-use tipline_backup::{Plan, RestoreError, Sources, Target};
-use tipline_log::{Log, error_chain, system_clock};
+use tipline_backup::{CheckedPlace, Plan, RestoreError, Sources, Target, shortfall};
+use tipline_log::{Board, Log, LogError, error_chain, system_clock};
 use tipline_ops::SignOfLife;
 use tipline_ops::text::{age, number};
 
@@ -53,6 +53,8 @@ struct Consumer {
     name: String,
     store: String,
     index: u64,
+    /// Digest there.
+    digest: String,
     height: Option<u64>,
     silent_seconds: f64,
 }
@@ -67,8 +69,8 @@ struct Copy {
     from_checkpoint: Option<String>,
     bytes: u64,
     notes: Vec<String>,
-    /// Why nothing can be restored from it, or not everything that is there.
-    problem: Option<String>,
+    /// Why nothing can be restored from it, or not everything that is there or should be.
+    problems: Vec<String>,
 }
 
 /// Answers.
@@ -76,23 +78,29 @@ pub(super) async fn run(shared: &Shared, args: PlanArgs) -> Result<Exit, Failure
     let mut newest = Newest { told_by: "nobody".to_owned(), ..Newest::default() };
     let mut copies = Vec::new();
     let place = LogLocation::new(shared, "dr plan")?;
+    let (mut all, mut board) = (Sources::default(), None);
     match place.open().await {
         Ok(log) => {
-            note_log(&*log, &place, &mut newest).await?;
+            match note_log(&*log, &place, &mut newest).await {
+                Ok(found) => board = Some(found),
+                Err(error) => copies.push(lost("the board".to_owned(), error_chain(&error))),
+            }
             let sources = Sources { log: Some(log), ..Sources::default() };
             copies.push(copy(format!("log {}", place.address()), &sources).await);
+            all.log = sources.log.filter(|_| args.sources.has_log());
         }
         Err(error) => copies.push(lost(format!("log {}", place.address()), error_chain(&error))),
     }
     for address in args.sources.destinations() {
-        match args.sources.open_one(address).await {
-            Ok(sources) => copies.push(copy(address.clone(), &sources).await),
-            Err(failure) => copies.push(lost(address.clone(), failure.text())),
+        match args.sources.open_place(address).await {
+            Ok(place) => {
+                copies.push(copy_at(address, &place, board.as_ref()).await);
+                all.extend(place.sources);
+            }
+            Err(error) => copies.push(lost(address.clone(), error_chain(&error))),
         }
     }
-    if let Ok(all) = args.sources.open(shared).await
-        && args.sources.destinations().count() > 1
-    {
+    if args.sources.destinations().count() > 1 {
         copies.push(copy("all of these places together".to_owned(), &all).await);
     }
     for copy in &copies {
@@ -115,23 +123,39 @@ pub(super) async fn run(shared: &Shared, args: PlanArgs) -> Result<Exit, Failure
     Ok(if any { Exit::Ok } else { Exit::Degraded })
 }
 
-async fn note_log(log: &dyn Log, place: &LogLocation, newest: &mut Newest) -> Result<(), Failure> {
+async fn note_log(
+    log: &dyn Log,
+    place: &LogLocation,
+    newest: &mut Newest,
+) -> Result<Board, LogError> {
     let (tail, board, now) = (log.tail().await?, log.board().await?, system_clock()());
     newest.index = tail.position.index;
     newest.told_by = place.address();
-    newest.height = board.primary.and_then(|primary| Some(primary.block_tip?.height));
-    for receipt in board.receipts {
+    let tip = board.primary.as_ref().and_then(|primary| primary.block_tip.as_ref());
+    newest.height = tip.map(|tip| tip.height);
+    for receipt in &board.receipts {
         let Some((_, position)) = receipt.reached.highest() else { continue };
         let heard = board.heard.get(&receipt.consumer).copied();
         newest.consumers.push(Consumer {
             name: receipt.consumer.to_string(),
-            store: receipt.store,
+            store: receipt.store.clone(),
             index: position.index,
-            height: receipt.block_tip.map(|tip| tip.height),
+            height: receipt.block_tip.as_ref().map(|tip| tip.height),
+            digest: position.digest.to_string(),
             silent_seconds: SignOfLife::new(receipt.time, heard, now).age.as_secs_f64(),
         });
     }
-    Ok(())
+    Ok(board)
+}
+
+/// What can be restored from what is at a destination, and whether it is what should be there.
+async fn copy_at(address: &str, place: &CheckedPlace, board: Option<&Board>) -> Copy {
+    let mut found = copy(address.to_owned(), &place.sources).await;
+    match shortfall(&place.destination, board, found.index.unwrap_or(0)).await {
+        Ok(missing) => found.problems.extend(missing),
+        Err(error) => found.problems.push(error_chain(&error)),
+    }
+    found
 }
 
 /// What can be restored from these sources.
@@ -144,7 +168,7 @@ async fn copy(place: String, sources: &Sources) -> Copy {
             from_checkpoint: plan.checkpoint.map(|checkpoint| checkpoint.id.to_string()),
             bytes: plan.bytes,
             notes: plan.notes,
-            problem,
+            problems: problem.into_iter().collect(),
         },
         Err(error) => lost(place, error_chain(&error)),
     }
@@ -155,9 +179,12 @@ async fn best(sources: &Sources) -> Result<(Plan, Option<String>), RestoreError>
     let any = |target| async move { tipline_backup::plan_for(sources, &[], &target, false).await };
     match any(Target::Latest).await {
         Ok(plan) => Ok((plan, None)),
-        // In front of the hole.
-        Err(error @ RestoreError::Gap { first, .. }) if first > 1 => {
-            let plan = any(Target::Index(first - 1)).await?;
+        // In front of what is missing.
+        Err(
+            error
+            @ (RestoreError::Gap { first: needed, .. } | RestoreError::Corrupt { needed, .. }),
+        ) if needed > 1 => {
+            let plan = any(Target::Index(needed - 1)).await?;
             Ok((plan, Some(error_chain(&error))))
         }
         Err(error) => Err(error),
@@ -172,7 +199,7 @@ fn lost(place: String, problem: String) -> Copy {
         from_checkpoint: None,
         bytes: 0,
         notes: Vec::new(),
-        problem: Some(problem),
+        problems: vec![problem],
     }
 }
 
@@ -199,15 +226,13 @@ fn render(answer: &Answer) -> String {
                 )
             }
         };
-        if let Some(problem) = &copy.problem {
-            text += &format!("    {problem}\n");
-        }
+        copy.problems.iter().for_each(|problem| text += &format!("    {problem}\n"));
         copy.notes.iter().for_each(|note| text += &format!("    not used: {note}\n"));
     }
-    for Consumer { name, store, index, height, silent_seconds } in consumers {
+    for Consumer { name, store, index, digest, height, silent_seconds } in consumers {
         let block = height.map(|height| format!(", block {}", number(height))).unwrap_or_default();
         text += &format!(
-            "  consumer {name}, {store}: entry {}{block}, by its receipt of {} ago\n",
+            "  consumer {name}, {store}: entry {}{block}, by its receipt of {} ago, digest {digest}\n",
             number(*index),
             age(Duration::from_secs_f64(*silent_seconds))
         );

@@ -117,7 +117,7 @@ async fn back_up(at: Destination, args: BackupArgs, json: bool) -> Result<Exit, 
     let mut recipients = args.recipients.iter();
     let keys = recipients.try_fold(Keys::default(), |keys, given| keys.recipient(given))?;
     let identities = Identities::at(at.clone(), keys)?;
-    at.prepare().await?;
+    identities.prepare().await?;
     if !args.beside_data {
         let apart = identities.check_apart().await;
         apart.map_err(|error| match &error {
@@ -127,6 +127,14 @@ async fn back_up(at: Destination, args: BackupArgs, json: bool) -> Result<Exit, 
         })?;
     }
     let backup = identities.back_up(&args.name, &args.files, system_clock()()).await?;
+    if let Some(file) = identities.beside(&args.files) {
+        tracing::warn!(
+            place = at.place(),
+            file = %file.display(),
+            "the backup is on the same file system as the key: what destroys one may destroy both. \
+             If another medium should be there, it is not mounted"
+        );
+    }
     let files = count(args.files.len() as u64, "file");
     let text = format!(
         "backed up {files} of {} to {}/{}, and read back: {} encrypted\n\

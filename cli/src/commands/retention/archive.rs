@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anstyle::Style;
 use serde::Serialize;
-use tipline_backup::{Archive, ArchivePlan, ArchiveRange, Throttle};
+use tipline_backup::{Archive, ArchivePlan, ArchiveRange, RestoreError, Throttle};
 use tipline_log::system_clock;
 use tipline_ops::text::{count, number};
 
@@ -36,6 +36,9 @@ async fn open(address: &str, args: &RetentionArgs) -> Result<Archive, Failure> {
     let from = vec![address.to_owned()];
     let sources = SourceArgs { from, identity: args.identity.clone() };
     let found = sources.open_one(address).await?;
+    if let Some(damaged) = found.damaged.first() {
+        return Err(RestoreError::Archive(damaged.error()).into());
+    }
     let none = || Failure::from(Sentence(format!("there is no archive at {address}")));
     found.archives.into_iter().next().ok_or_else(none)
 }

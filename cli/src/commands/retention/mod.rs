@@ -49,7 +49,7 @@ async fn proven(
             Proven { kind, place, covered: Err(NotProven::Unavailable { why }) }
         };
         match (sources.open_one(address).await, goes) {
-            (Ok(found), _) if found.archives.is_empty() && found.checkpoints.is_empty() => {
+            (Ok(found), _) if found.is_empty() && found.damaged.is_empty() => {
                 proven.push(nothing("there is neither an archive nor a checkpoint".to_owned()));
             }
             (Ok(found), None) => proven.extend(found.prove(from).await),

@@ -262,6 +262,7 @@ mod tests {
             state: State::Behind,
             level: Some("durable"),
             index: 77,
+            digest: None,
             block: Some(50),
             proof: None,
             lag_blocks: Some(4),

@@ -69,7 +69,7 @@ async fn fill(archived: &Path, backup: &Path) -> Outcome<Sources> {
     let job = Arc::new(Job::new(CancellationToken::new(), None));
     checkpoints.create(&handle, Timestamp::from_micros(1_800_000_000_000_000), &job).await?;
     let archive = Archive::open(place, Keys::default()).await?;
-    Ok(Sources { archives: vec![archive], checkpoints: vec![checkpoints], log: None })
+    Ok(Sources { archives: vec![archive], checkpoints: vec![checkpoints], ..Sources::default() })
 }
 
 async fn restored(kind: &'static str, sources: &Arc<Sources>) -> Outcome<Duration> {

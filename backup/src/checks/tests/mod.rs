@@ -1,26 +1,32 @@
 //! Verify, drill and common points find what is wrong, and nothing else.
 
+mod absent;
+mod drilling;
+mod stores;
+
 use std::fs;
 
 use tempfile::TempDir;
 use tipline_proto::Timestamp;
 use tipline_store::conformance::history::{History, log};
 use tipline_store::conformance::model::Model;
-use tipline_store::{MemoryStore, Sink, SqliteStore, Store};
+use tipline_store::{MemoryStore, Sink};
 use tokio_util::sync::CancellationToken;
 
-use super::{Check, Newest, Record, Sample, VerifyReport, common_point, verify};
+use super::{
+    Against, Check, CheckedPlace, Newest, Record, Sample, VerifyReport, common_point, verify,
+};
 use crate::archive::{Archive, ArchiveStore};
+use crate::checkpoint::Checkpoints;
 use crate::destination::Destination;
 use crate::keys::Keys;
 use crate::sources::Sources;
 
 /// An archive of a history, in segments of 10 entries.
-async fn archived(history: &History) -> (TempDir, Sources) {
+async fn archived(history: &History) -> (TempDir, Archive) {
     let directory = tempfile::tempdir().unwrap();
     let place = Destination::open(&format!("dir:{}", directory.path().display())).unwrap();
     let archive = Archive::create(place, &log(), Keys::default()).await.unwrap();
-    let mut sources = Sources::default();
     let mut model = Model::new(&log());
     let mut earlier = model.cursor.position;
     for entries in history.entries.chunks(10) {
@@ -40,12 +46,34 @@ async fn archived(history: &History) -> (TempDir, Sources) {
         archive.write(&index, entries).await.unwrap();
         earlier = model.cursor.position;
     }
-    sources.archives.push(archive);
-    (directory, sources)
+    (directory, archive)
 }
 
-async fn look(sources: &Sources, sample: Sample) -> VerifyReport {
-    verify(sources, None, sample, &mut || 0.5, &CancellationToken::new()).await.unwrap()
+/// As a place that is opened now.
+async fn place(directory: &TempDir) -> CheckedPlace {
+    let address = format!("dir:{}", directory.path().display());
+    let destination = Destination::open(&address).unwrap();
+    let mut sources = Sources::default();
+    sources.add_archive(&destination, Keys::default()).await.unwrap();
+    let set = Checkpoints::at(destination.folder("checkpoints"));
+    if !set.list().await.unwrap().is_empty() {
+        sources.checkpoints.push(set);
+    }
+    CheckedPlace { destination, sources }
+}
+
+async fn against(directory: &TempDir, against: Against<'_>, sample: Sample) -> VerifyReport {
+    let (places, stop) = ([place(directory).await], CancellationToken::new());
+    verify(&places, against, sample, &mut || 0.5, &stop).await.unwrap()
+}
+
+async fn look(directory: &TempDir, sample: Sample) -> VerifyReport {
+    against(directory, Against::default(), sample).await
+}
+
+fn problems(report: &VerifyReport) -> String {
+    let problems = report.places.iter().flat_map(|place| place.problems.clone());
+    problems.collect::<Vec<_>>().join("; ")
 }
 
 fn segments(directory: &TempDir) -> Vec<std::path::PathBuf> {
@@ -58,14 +86,14 @@ fn segments(directory: &TempDir) -> Vec<std::path::PathBuf> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_whole_is_found_whole() {
     let history = History::random(31, 95);
-    let (_directory, sources) = archived(&history).await;
+    let (directory, _) = archived(&history).await;
     for (sample, read_back) in [
         (Sample::Structure, 0),
         (Sample::Share(0.6), 10),
         (Sample::Share(0.1), 1),
         (Sample::Full, 10),
     ] {
-        let report = look(&sources, sample).await;
+        let report = look(&directory, sample).await;
         assert!(report.is_ok(), "{report:?}");
         assert_eq!(report.places[0].read_back, read_back, "{sample:?}");
         assert_eq!((report.places[0].first, report.index()), (1, history.entries.len() as u64));
@@ -75,42 +103,18 @@ async fn what_is_whole_is_found_whole() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_damaged_or_missing_is_named() {
     let history = History::random(32, 95);
-    let (directory, sources) = archived(&history).await;
+    let (directory, _) = archived(&history).await;
     let names = segments(&directory);
     let name = |at: usize| names[at].file_name().unwrap().to_str().unwrap().to_owned();
     let mut bytes = fs::read(&names[3]).unwrap();
     bytes[40] ^= 1;
     fs::write(&names[3], &bytes).unwrap();
-    let full = look(&sources, Sample::Full).await;
+    let full = look(&directory, Sample::Full).await;
     assert!(full.places[0].problems.iter().any(|problem| problem.contains(&name(3))), "{full:?}");
     fs::remove_file(&names[5]).unwrap();
-    let report = look(&sources, Sample::Structure).await;
+    let report = look(&directory, Sample::Structure).await;
     let problems = &report.places[0].problems;
     assert_eq!(problems, &["entries 51 to 60 are missing"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_differs_from_what_was_archived_is_found_out() {
-    let history = History::random(33, 90);
-    let (_directory, sources) = archived(&history).await;
-    let scratch = tempfile::tempdir().unwrap();
-    let path = scratch.path().join("store.db");
-    let mut store = SqliteStore::open(&path).unwrap();
-    store.create(&log()).unwrap();
-    store.apply(&Model::new(&log()).batch(&history.entries)).unwrap();
-    let reader = || store.reader().unwrap();
-    let stop = CancellationToken::new();
-    let report = verify(&sources, Some(reader()), Sample::Full, &mut || 0.0, &stop).await.unwrap();
-    assert!(report.is_ok(), "{report:?}");
-    // What nobody who goes through the store can do.
-    let connection = rusqlite::Connection::open(&path).unwrap();
-    let height = history.model.blocks.keys().next_back().unwrap();
-    let changed = connection
-        .execute("UPDATE blocks SET payload = x'00' WHERE height = ?1", [*height as i64])
-        .unwrap();
-    assert_eq!(changed, 1);
-    let report = verify(&sources, Some(reader()), Sample::Full, &mut || 0.0, &stop).await.unwrap();
-    assert!(!report.is_ok(), "{report:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

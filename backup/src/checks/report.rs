@@ -1,0 +1,168 @@
+//! What a verification found.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+use tipline_log::error_chain;
+use tipline_proto::Position;
+
+use crate::destination::Destination;
+use crate::error::RestoreError;
+
+/// What was found.
+#[derive(Debug, Default, Serialize)]
+pub struct VerifyReport {
+    /// By place.
+    pub places: Vec<VerifiedPlace>,
+    /// Destinations that could not be checked. The others were.
+    pub failed: Vec<FailedPlace>,
+    /// What was not compared, and why.
+    pub notes: Vec<String>,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+}
+
+/// A destination that could not be checked: it is unavailable, or there is no key for it.
+#[derive(Debug, Clone, Serialize)]
+pub struct FailedPlace {
+    /// Which destination.
+    pub place: String,
+    /// Why not.
+    pub why: String,
+    /// The error itself.
+    #[serde(skip)]
+    pub error: Arc<RestoreError>,
+}
+
+impl FailedPlace {
+    /// This destination could not be checked, because of this.
+    pub fn new(place: impl Into<String>, error: RestoreError) -> Self {
+        let why = error_chain(&error);
+        Self { place: place.into(), why, error: Arc::new(error) }
+    }
+}
+
+impl VerifyReport {
+    /// Whether nothing is wrong at what was checked.
+    pub fn is_ok(&self) -> bool {
+        self.places.iter().all(|place| place.problems.is_empty())
+    }
+
+    /// Index up to which any place reaches.
+    pub fn index(&self) -> u64 {
+        self.places.iter().map(|place| place.last).max().unwrap_or(0)
+    }
+
+    /// Whether nothing is there, and nothing says that there should be.
+    pub fn is_new(&self) -> bool {
+        self.failed.is_empty() && self.places.iter().all(|place| place.is_new)
+    }
+
+    /// The part of one destination, for its record; none if it was not checked, or if nothing is
+    /// there: it may be a directory that is not mounted.
+    pub fn of(&self, destination: &Destination) -> Option<VerifyReport> {
+        let place = destination.place();
+        let of_it = |found: &&VerifiedPlace| found.destination.as_deref() == Some(place);
+        let places: Vec<_> = self.places.iter().filter(of_it).cloned().collect();
+        let has_records = places.iter().any(|place| place.has_records);
+        has_records.then(|| VerifyReport {
+            places,
+            seconds: self.seconds,
+            ..VerifyReport::default()
+        })
+    }
+}
+
+/// What is kept at a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum PlaceKind {
+    /// Segments.
+    Archive,
+    /// A set of checkpoints.
+    Checkpoints,
+    /// A store.
+    Store,
+    /// Neither an archive nor a checkpoint.
+    Nothing,
+}
+
+impl fmt::Display for PlaceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            PlaceKind::Archive => "archive",
+            PlaceKind::Checkpoints => "checkpoints",
+            PlaceKind::Store => "store",
+            PlaceKind::Nothing => "nothing",
+        })
+    }
+}
+
+/// What was found at a place.
+#[derive(Debug, Clone, Serialize)]
+pub struct VerifiedPlace {
+    /// Which place.
+    pub place: String,
+    /// The destination that it is at; none of a store.
+    pub destination: Option<String>,
+    /// What is there.
+    #[serde(rename = "what")]
+    pub kind: PlaceKind,
+    /// How many segments, checkpoints or entries were checked.
+    pub looked_at: u64,
+    /// How many of them were read back as a whole.
+    pub read_back: u64,
+    /// Bytes that were read back.
+    pub bytes: u64,
+    /// Index of the oldest entry there.
+    pub first: u64,
+    /// Index of the newest.
+    pub last: u64,
+    /// Digest there, to compare with receipts and to hold a restore to; none if it is not known.
+    pub digest: Option<String>,
+    /// What is wrong, each with its name.
+    pub problems: Vec<String>,
+    /// What could not be decided.
+    pub notes: Vec<String>,
+    /// Nothing is there, and nothing says that there should be.
+    #[serde(skip)]
+    pub(super) is_new: bool,
+    /// Records are kept there.
+    #[serde(skip)]
+    pub(super) has_records: bool,
+    #[serde(skip)]
+    pub(super) end: Option<Position>,
+}
+
+impl VerifiedPlace {
+    pub(super) fn new(place: &str, kind: PlaceKind) -> Self {
+        Self {
+            place: place.to_owned(),
+            destination: None,
+            kind,
+            looked_at: 0,
+            read_back: 0,
+            bytes: 0,
+            first: 0,
+            last: 0,
+            digest: None,
+            problems: Vec::new(),
+            notes: Vec::new(),
+            is_new: false,
+            has_records: kind != PlaceKind::Nothing,
+            end: None,
+        }
+    }
+
+    pub(super) fn at(mut self, destination: &Destination) -> Self {
+        self.destination = Some(destination.place().to_owned());
+        self
+    }
+
+    /// It ends there.
+    pub(super) fn ends(&mut self, end: Position) {
+        (self.last, self.digest, self.end) = (end.index, Some(end.digest.to_string()), Some(end));
+    }
+}

@@ -1,0 +1,49 @@
+//! What a drill says of how far behind the log it is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tipline_log::Log;
+use tipline_log::memory::rigged::RiggedLog;
+use tipline_store::conformance::history::{History, log};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::checks::{DrillReport, drill};
+use crate::restore::RestoreProgress;
+use crate::restore::tests::{Kept, place};
+
+/// Of an archive of 50 entries and a log of 100, a millisecond each, that begins with `first`.
+async fn drilled(first: u64, max_lag: Option<Duration>) -> DrillReport {
+    let kept = Kept::of(History::blocks(99, 10)).await;
+    kept.segments(50, 10).await;
+    let log: Arc<dyn Log> = Arc::new(RiggedLog::new(log(), kept.entries()).await.trimmed(first));
+    let scratch = tempfile::tempdir().unwrap();
+    let (progress, _) = watch::channel(RestoreProgress::default());
+    let into = place(&["sqlite"], scratch.path());
+    let stop = CancellationToken::new();
+    drill(kept.sources(), Some(log), into, max_lag, progress, stop).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_that_is_too_far_behind_is_not_well() {
+    let report = drilled(1, None).await;
+    assert!(report.is_ok(), "{report:?}");
+    assert_eq!((report.agrees_with_log, report.entries_behind), (Some(true), Some(50)));
+    assert_eq!(report.seconds_behind, Some(0.05));
+    assert!(drilled(1, Some(Duration::from_millis(50))).await.is_ok());
+    let report = drilled(1, Some(Duration::from_millis(49))).await;
+    assert!(!report.is_ok() && report.is_behind(), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_log_has_dropped_and_the_archive_never_had_is_lost() {
+    // The log continues from it.
+    let report = drilled(51, None).await;
+    assert_eq!((report.agrees_with_log, report.lost), (Some(true), None));
+    assert!(report.is_ok(), "{report:?}");
+    let report = drilled(61, None).await;
+    assert_eq!((report.agrees_with_log, report.lost), (None, Some((51, 60))));
+    assert!(!report.is_ok(), "{report:?}");
+    assert!(!drilled(100, Some(Duration::from_secs(9))).await.is_ok());
+}
