@@ -14,9 +14,10 @@ use tokio_util::sync::CancellationToken;
 use crate::address::StoreAddress;
 use crate::exit::Exit;
 use crate::open::admin;
+use crate::open::health::{self, Served};
 use crate::open::log::LogLocation;
 use crate::open::store::{self, drill_store};
-use crate::options::{BootstrapArgs, ChecksArgs, EveryArgs, Shared};
+use crate::options::{BootstrapArgs, ChecksArgs, EveryArgs, HealthArgs, Shared};
 use crate::output::consumer::{self, follow};
 use crate::output::progress;
 use crate::output::report::Failure;
@@ -64,23 +65,30 @@ pub(crate) struct ConsumeArgs {
 
     #[command(flatten)]
     checks: ChecksArgs,
+
+    #[command(flatten)]
+    health: HealthArgs,
 }
 
 /// Follows until it is told to stop.
 pub(crate) async fn run(shared: &Shared, role: Role, args: ConsumeArgs) -> Result<Exit, Failure> {
     let stop = signal::on_signal()?;
+    let served = health::serve(&args.health, role.as_str(), args.name.as_str(), &stop).await?;
     let place = LogLocation::new(shared, &format!("{role} {}", args.name))?;
+    served.starting("it opens the log");
     let Some(log) = stop.run_until_cancelled(place.open_patiently()).await else {
         return Ok(Exit::Ok);
     };
     let log = log.map_err(|error| place.explain(error.into()))?;
     if args.bootstrap.is_given() {
+        served.starting("it fills its store from what is kept elsewhere");
         fill(&args, &log, &stop).await?;
     }
     loop {
         tracing::info!(log = %place.address(), store = %args.store, "following as {role} {}", args.name);
-        match consume(&args, role, Arc::clone(&log), &stop).await {
+        match consume(&args, role, Arc::clone(&log), &served, &stop).await {
             Err(failure) if args.bootstrap.is_given() && consumer::is_trimmed(&failure) => {
+                served.starting("it brings its store forward from what is kept elsewhere");
                 catch_up(&args, &log, &stop).await?;
             }
             consumed => return consumed,
@@ -93,6 +101,7 @@ async fn consume(
     args: &ConsumeArgs,
     role: Role,
     log: Arc<dyn Log>,
+    served: &Served,
     stop: &CancellationToken,
 ) -> Result<Exit, Failure> {
     let store = open(&args.store).await?;
@@ -108,7 +117,8 @@ async fn consume(
     let settings = ConsumerSettings { new_store, ..ConsumerSettings::new(args.name.clone(), role) };
     let instance = InstanceId::from_bytes(rand::random());
     let clock = system_clock();
-    let consumer = Consumer::start(log, store, settings, instance, Arc::clone(&clock));
+    let consumer = Consumer::start(Arc::clone(&log), store, settings, instance, Arc::clone(&clock));
+    let watch = served.watch(&consumer, &log, (&args.name, role), &clock);
     let maker = Arc::new(CheckpointMaker::new(consumer.store(), Arc::clone(&clock), stop.clone()));
     let admin = admin::start(&args.store, Arc::clone(&maker));
     let followed = tokio::select! {
@@ -116,7 +126,7 @@ async fn consume(
         () = make_checkpoints(args, &maker, &clock) => Ok(Exit::Ok),
         () = CheckSchedule::from(args.checks.clone()).run(job, &clock) => Ok(Exit::Ok),
     };
-    drop(admin);
+    drop((admin, watch));
     followed
 }
 
