@@ -50,9 +50,11 @@ async fn one_whose_store_was_removed_leaves_and_comes_back() {
     let since = Instant::now();
     std::fs::rename(&there, &away).unwrap();
     fleet.leaves(3, since).await;
-    fleet.says(3, "store_failed").await;
+    // Doubt about a store is final: the process ends, and its supervisor starts it again.
+    fleet.replica(3).running.process.wait(WITHIN).await;
     let since = Instant::now();
     std::fs::rename(&away, &there).unwrap();
+    fleet.replica(3).start_again();
     fleet.returns(3, since).await;
     fleet.check_reads();
 }

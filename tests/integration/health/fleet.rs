@@ -57,6 +57,7 @@ pub(super) struct Replica {
     health: Port,
     agent: Port,
     serves: Port,
+    words: Vec<String>,
 }
 
 pub(super) struct Fleet {
@@ -226,8 +227,14 @@ impl Replica {
         let (health_at, agent_at) = (health.to_string(), agent.to_string());
         let words = ["replica", "--name", &name, "--store", &store, "--log", &log];
         let ports = ["--accept-shortfalls", "--health", &health_at, "--health-agent", &agent_at];
-        let running = change(number, Tipline::new(words.into_iter().chain(ports))).spawn();
-        Replica { name, dir, relay, running, health, agent, serves: reads }
+        let words: Vec<String> = words.into_iter().chain(ports).map(str::to_owned).collect();
+        let running = change(number, Tipline::new(&words)).spawn();
+        Replica { name, dir, relay, running, health, agent, serves: reads, words }
+    }
+
+    /// Starts it again after it has ended.
+    pub(super) fn start_again(&mut self) {
+        self.running = Tipline::new(&self.words).spawn();
     }
 
     fn behind(&self) -> Behind {
