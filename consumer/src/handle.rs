@@ -95,6 +95,25 @@ impl StoreHandle {
         answer.get().await.unwrap_or_else(|_| Err(self.closed()))
     }
 
+    /// Asks the store whether its medium is still there, once the batch under way is applied: see
+    /// [`Sink::probe`]. An answer also shows that the store's thread is at work: one that is stuck
+    /// gives none. Dropping the future does not take the question back.
+    ///
+    /// # Errors
+    /// The same errors as [`StoreHandle::snapshot`].
+    pub async fn probe(&self) -> Result<(), StoreError> {
+        let turn = Arc::clone(&self.inner.turn).lock_owned().await;
+        let jobs = self.inner.jobs.get().and_then(Weak::upgrade).ok_or_else(|| self.closed())?;
+        let ask = move |store: &mut dyn Sink| {
+            let there = store.probe();
+            drop(turn);
+            there
+        };
+        let mut answer = push(&jobs, &self.inner.place, ask);
+        drop(jobs);
+        answer.get().await.unwrap_or_else(|_| Err(self.closed()))
+    }
+
     /// Holds the store still between two batches, for a snapshot of its medium: everything up to
     /// its cursor is durable there, and nothing is applied until what this gives is dropped. After
     /// `most` the store thaws by itself. Checkpoints wait for as long.

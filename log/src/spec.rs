@@ -87,6 +87,13 @@ pub trait Reader: Send + Sync + Debug {
     /// Which entries the log holds now.
     async fn extent(&self) -> Result<Extent, LogError>;
 
+    /// Asks the log for a sign of life: `Ok` once it has answered. It is asked twice a second by
+    /// everyone who must notice that it was cut off, so it should cost one small request, answered
+    /// by the one that decides about appends.
+    async fn ping(&self) -> Result<(), LogError> {
+        self.extent().await.map(drop)
+    }
+
     /// One entry by its index.
     ///
     /// # Errors

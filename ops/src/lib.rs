@@ -9,12 +9,14 @@
 //!   starting a store from what is kept elsewhere ([`Bootstrap`]).
 //! - **Admin socket**: asking the process that has a store open for a checkpoint or for a pause
 //!   ([`AdminServer`], [`request_checkpoint`], [`freeze`]).
+//! - **Health**: whether one process is fit to serve, as a load balancer asks it ([`health`]).
 //!
 //! It prints nothing, ends no process and reads no command line. Jobs say what they do in the
 //! logs, by `tracing`.
 
 #[cfg(unix)]
 mod admin;
+pub mod health;
 mod jobs;
 mod sources;
 mod summary;

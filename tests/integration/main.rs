@@ -18,6 +18,7 @@ mod deployment;
 mod destination;
 mod forgotten;
 mod full_disk;
+mod health;
 mod identity;
 mod jetstream;
 mod large;

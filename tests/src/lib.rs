@@ -17,6 +17,7 @@
 
 mod blocks;
 mod eventually;
+mod haproxy;
 mod http;
 mod invariants;
 mod leash;
@@ -24,6 +25,7 @@ mod medium;
 mod nats;
 mod port;
 mod process;
+mod relay;
 mod s3;
 mod seed;
 mod tipline;
@@ -31,12 +33,14 @@ mod toy;
 
 pub use blocks::{BlkError, RawBlock, bitcoin_blocks, bitcoin_blocks_path, parse_blk};
 pub use eventually::eventually;
+pub use haproxy::{Behind, HaProxy};
 pub use http::{HttpReply, http_get};
 pub use invariants::{check_log, check_store, read_log};
 pub use medium::Medium;
 pub use nats::{Cluster, Nats, NatsOptions, SharedCluster, SyncInterval};
 pub use port::Port;
 pub use process::Process;
+pub use relay::{Relay, Way};
 pub use s3::{Quirk, S3};
 pub use seed::Rng;
 pub use tipline::{Finished, Running, Tipline};

@@ -14,9 +14,10 @@ use tipline_proto::{ConsumerName, InstanceId, Level, Receipt, Role};
 use tipline_store::Sink;
 
 use crate::exit::Exit;
+use crate::open::health;
 use crate::open::log::LogLocation;
 use crate::open::store::drill_store;
-use crate::options::{ChecksArgs, Shared};
+use crate::options::{ChecksArgs, HealthArgs, Shared};
 use crate::output::consumer::follow;
 use crate::output::report::Failure;
 use crate::settings::Parsed;
@@ -91,6 +92,9 @@ pub(crate) struct ArchiveArgs {
 
     #[command(flatten)]
     checks: ChecksArgs,
+
+    #[command(flatten)]
+    health: HealthArgs,
 }
 
 /// A destination, of its address.
@@ -107,6 +111,9 @@ impl FromStr for To {
 /// Archives until it is told to stop.
 pub(crate) async fn run(shared: &Shared, args: ArchiveArgs) -> Result<Exit, Failure> {
     let stop = signal::on_signal()?;
+    let (name, role) = (args.name.clone(), Role::Archive);
+    let served = health::serve(&args.health, role.as_str(), name.as_str(), &stop).await?;
+    served.starting("it opens the log");
     let keys = keys(&args)?;
     let To(destination) = &args.to;
     let place = LogLocation::new(shared, &format!("archive {}", args.name))?;
@@ -132,7 +139,7 @@ pub(crate) async fn run(shared: &Shared, args: ArchiveArgs) -> Result<Exit, Fail
         linger: args.linger.map_or(usual, Duration::from),
         // The archive asks for itself.
         new_store: true,
-        ..ConsumerSettings::new(args.name, Role::Archive)
+        ..ConsumerSettings::new(args.name, role)
     };
     let store = ArchiveStore::new(destination.clone(), keys.clone(), known);
     let read_to = read_to(&receipts, &store.place());
@@ -142,7 +149,8 @@ pub(crate) async fn run(shared: &Shared, args: ArchiveArgs) -> Result<Exit, Fail
     }
     let instance = InstanceId::from_bytes(rand::random());
     let clock = system_clock();
-    let consumer = Consumer::start(log, store, settings, instance, Arc::clone(&clock));
+    let consumer = Consumer::start(Arc::clone(&log), store, settings, instance, Arc::clone(&clock));
+    let _watch = served.watch(&consumer, &log, (&name, role), &clock);
     tokio::select! {
         followed = follow(consumer, &clock, &stop) => followed,
         () = CheckSchedule::from(args.checks).run(job, &clock) => Ok(Exit::Ok),

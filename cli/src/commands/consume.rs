@@ -1,5 +1,6 @@
 //! `tipline replica` and `tipline backup`: follow the log into a store.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +16,10 @@ use tokio_util::sync::CancellationToken;
 use crate::address::StoreAddress;
 use crate::exit::Exit;
 use crate::open::admin;
+use crate::open::health::{self, Served};
 use crate::open::log::LogLocation;
 use crate::open::store::{self, drill_store};
-use crate::options::{BootstrapArgs, ChecksArgs, EveryArgs, Shared};
+use crate::options::{BootstrapArgs, ChecksArgs, EveryArgs, HealthArgs, Shared};
 use crate::output::consumer::{self, follow};
 use crate::output::progress;
 use crate::output::report::Failure;
@@ -69,23 +71,30 @@ pub(crate) struct ConsumeArgs {
 
     #[command(flatten)]
     checks: ChecksArgs,
+
+    #[command(flatten)]
+    health: HealthArgs,
 }
 
 /// Follows until it is told to stop.
 pub(crate) async fn run(shared: &Shared, role: Role, args: ConsumeArgs) -> Result<Exit, Failure> {
     let stop = signal::on_signal()?;
+    let served = health::serve(&args.health, role.as_str(), args.name.as_str(), &stop).await?;
     let place = LogLocation::new(shared, &format!("{role} {}", args.name))?;
+    served.starting("it opens the log");
     let Some(log) = stop.run_until_cancelled(place.open_patiently()).await else {
         return Ok(Exit::Ok);
     };
     let log = log.map_err(|error| place.explain(error.into()))?;
     if args.bootstrap.is_given() {
+        served.starting("it fills its store from what is kept elsewhere");
         fill(&args, &log, &stop).await?;
     }
     loop {
         tracing::info!(log = %place.address(), store = %args.store, "following as {role} {}", args.name);
-        match consume(&args, role, Arc::clone(&log), &stop).await {
+        match consume(&args, role, Arc::clone(&log), &served, &stop).await {
             Err(failure) if args.bootstrap.is_given() && consumer::is_trimmed(&failure) => {
+                served.starting("it brings its store forward from what is kept elsewhere");
                 catch_up(&args, &log, &stop).await?;
             }
             consumed => return consumed,
@@ -98,6 +107,7 @@ async fn consume(
     args: &ConsumeArgs,
     role: Role,
     log: Arc<dyn Log>,
+    served: &Served,
     stop: &CancellationToken,
 ) -> Result<Exit, Failure> {
     let store = open(&args.store).await?;
@@ -113,7 +123,8 @@ async fn consume(
     let settings = ConsumerSettings { new_store, ..ConsumerSettings::new(args.name.clone(), role) };
     let instance = InstanceId::from_bytes(rand::random());
     let clock = system_clock();
-    let consumer = Consumer::start(log, store, settings, instance, Arc::clone(&clock));
+    let consumer = Consumer::start(Arc::clone(&log), store, settings, instance, Arc::clone(&clock));
+    let watch = served.watch(&consumer, &log, (&args.name, role), &clock);
     let maker = CheckpointMaker::new(consumer.store(), Arc::clone(&clock), stop.clone());
     let maker = Arc::new(maker.remembering(args.store.beside("sets")));
     let admin = admin::start(&args.store, Arc::clone(&maker));
@@ -121,17 +132,17 @@ async fn consume(
     tokio::pin!(checkpoints);
     let followed = tokio::select! {
         followed = follow(consumer, &clock, stop) => followed,
-        () = &mut checkpoints => Ok(Exit::Ok),
+        never = &mut checkpoints => match never {},
         () = CheckSchedule::from(args.checks.clone()).run(job, &clock) => Ok(Exit::Ok),
     };
     // An upload that is cancelled ends what it began at its destination.
     maker.cancel();
     tokio::select! {
         () = maker.idle() => {}
-        () = &mut checkpoints => {}
+        never = &mut checkpoints => match never {},
         () = tokio::time::sleep(CLEAN_UP) => tracing::warn!("a checkpoint was not cleaned up in time; the next one does that"),
     }
-    drop(admin);
+    drop((admin, watch));
     followed
 }
 
@@ -141,7 +152,11 @@ async fn open(address: &StoreAddress) -> Result<Box<dyn Store>, Failure> {
 }
 
 /// Makes checkpoints for ever; waits for ever if none are to be made.
-async fn make_checkpoints(args: &ConsumeArgs, maker: &Arc<CheckpointMaker>, clock: &Clock) {
+async fn make_checkpoints(
+    args: &ConsumeArgs,
+    maker: &Arc<CheckpointMaker>,
+    clock: &Clock,
+) -> Infallible {
     match args.checkpoints.schedule(&args.store) {
         Some(schedule) => schedule.run(maker, clock).await,
         None => std::future::pending().await,

@@ -16,9 +16,10 @@ use tipline_proto::{Agreement, Digest, InvalidBytes, InvalidLabel, Label, LinkEr
 
 use crate::address::Source;
 use crate::exit::Exit;
+use crate::open::health;
 use crate::open::log::{LogLocation, accepts_all, not_durable};
 use crate::open::outbox;
-use crate::options::Shared;
+use crate::options::{HealthArgs, Shared};
 use crate::output::progress::{self, Rate};
 use crate::output::report::Failure;
 use crate::settings::Parsed;
@@ -80,6 +81,9 @@ pub(crate) struct PrimaryArgs {
     /// The last row of the outbox that is in the log at that place; 0 for none
     #[arg(long, value_name = "N", value_parser = Parsed::<u64>::new(), requires = "continue_at")]
     continue_sequence: Option<u64>,
+
+    #[command(flatten)]
+    health: HealthArgs,
 }
 
 /// Publishes until it is told to stop.
@@ -90,6 +94,8 @@ pub(crate) async fn run(shared: &Shared, args: PrimaryArgs) -> Result<Exit, Fail
         Some(name) => name,
         None => machine_name()?,
     };
+    let served = health::serve(&args.health, "primary", name.as_str(), &stop).await?;
+    served.starting("it opens the log");
     let mut settings = ProducerSettings::new(name.clone());
     settings.continue_at = args
         .continue_at
@@ -103,16 +109,18 @@ pub(crate) async fn run(shared: &Shared, args: PrimaryArgs) -> Result<Exit, Fail
     // Every block links to the genesis, and the log knows which.
     let genesis = log.identity().chain.genesis.clone();
     let opened = outbox::open(args.source.clone(), args.index, genesis, args.final_blocks).await?;
-    let connect = connect(log, place.clone());
+    let connect = connect(Arc::clone(&log), place.clone());
     let producer = Producer::start(connect, opened.outbox, settings, system_clock())?;
     tracing::info!(log = %place.address(), source = %args.source, "publishing as {name}");
     let (progress, backups) = (producer.progress(), producer.backup_status());
     let mut rate = Rate::default();
+    let failure = opened.failure.clone();
     let ended = tokio::select! {
         ended = producer.ended() => Some(ended),
         () = stop.cancelled() => None,
         () = outbox::wake(&producer, opened.wake) => None,
         () = outbox::report(&producer, opened.failure) => None,
+        () = served.follow_primary(&producer, &log, failure) => None,
         never = progress::show(|| line(&progress.borrow(), &backups.borrow(), &mut rate)) => match never {},
     };
     progress::done();

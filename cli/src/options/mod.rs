@@ -3,6 +3,7 @@
 mod bootstrap;
 mod checkpoints;
 mod checks;
+mod health;
 mod nats;
 mod sources;
 
@@ -13,6 +14,7 @@ use tipline_log::Accepted;
 pub(crate) use self::bootstrap::BootstrapArgs;
 pub(crate) use self::checkpoints::{EveryArgs, Mode, SealingArgs, default_set};
 pub(crate) use self::checks::ChecksArgs;
+pub(crate) use self::health::HealthArgs;
 pub(crate) use self::nats::NatsArgs;
 pub(crate) use self::sources::SourceArgs;
 use crate::address::LogAddress;

@@ -19,7 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a request waits for a connection that is away before it fails.
 const RECONNECT_PATIENCE: Duration = Duration::from_secs(2);
 const RECONNECT_PAUSE: Duration = Duration::from_millis(50);
-const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// A replica whose way to the log is open again must be back in a balancer's pool within 3 s.
+const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Commands that wait for the socket. A unit is at most 1,000 messages.
 const COMMANDS: usize = 2048;
 /// Messages that wait for one subscription: more than twice of what a standing request asks

@@ -210,6 +210,12 @@ impl Reader for JetStreamLog {
         Ok(self.bounds().await?.extent())
     }
 
+    /// One request, which the leader of the events' stream answers. That it is still this log is
+    /// seen by the way.
+    async fn ping(&self) -> Result<(), LogError> {
+        self.check_same().await
+    }
+
     async fn entry(&self, index: u64) -> Result<Entry, LogError> {
         let bounds = self.bounds().await?;
         let location = self.locate(&bounds, index).await?;

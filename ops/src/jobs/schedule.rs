@@ -1,5 +1,6 @@
 //! Checkpoints of a running consumer, on a timer.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ pub struct CheckpointSchedule {
 impl CheckpointSchedule {
     /// Makes checkpoints for ever. A failure is logged, and tried again: also the upload of the
     /// newest one, at the start and until it is there.
-    pub async fn run(self, maker: &Arc<CheckpointMaker>, clock: &Clock) {
+    pub async fn run(self, maker: &Arc<CheckpointMaker>, clock: &Clock) -> Infallible {
         let Self { every, order, keep } = self;
         let again = AGAIN.min(every);
         let mut is_sent = order.upload.is_none();

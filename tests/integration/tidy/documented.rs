@@ -6,7 +6,8 @@ use std::fs;
 use super::sources::{read, root, rust, with_extension};
 
 /// Pages that tell people what they can set.
-const PAGES: &[&str] = &["README.md", "CONTRIBUTING.md", "docs/operate.md", "docs/disaster.md"];
+const PAGES: &[&str] =
+    &["README.md", "CONTRIBUTING.md", "docs/operate.md", "docs/health.md", "docs/disaster.md"];
 
 /// Names in a text that begin with `TIPLINE_`.
 fn variables(text: &str) -> BTreeSet<String> {

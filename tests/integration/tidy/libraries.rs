@@ -32,6 +32,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "cli/src/demo/",
         ],
     ),
+    ("axum", &["ops/src/health/server.rs"]),
+    ("tonic_health", &["ops/src/health/server.rs"]),
     ("clap", &["cli/src/"]),
     ("indicatif", &["cli/src/"]),
     ("tipline_log", &["log/", "producer/", "sources/", "consumer/", "backup/", "ops/", "cli/"]),

@@ -1,0 +1,129 @@
+//! Health, for as long as a command runs.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tipline_consumer::Consumer;
+use tipline_log::{Clock, Log};
+use tipline_ops::health::{BindError, Health, HealthServer, HealthWatch, WatchedConsumer};
+use tipline_producer::{Producer, Progress, Stage};
+use tipline_proto::{ConsumerName, Role};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::options::HealthArgs;
+
+/// Health of a command, which nobody follows if nobody is to be answered.
+#[derive(Debug)]
+pub(crate) struct Served {
+    health: Option<(Health, HealthServer)>,
+}
+
+/// Opens the ports, before anything else is done. From `stop` on it is not ready.
+///
+/// # Errors
+/// A port is in use.
+pub(crate) async fn serve(
+    args: &HealthArgs,
+    role: &'static str,
+    name: &str,
+    stop: &CancellationToken,
+) -> Result<Served, BindError> {
+    if !args.is_on() {
+        return Ok(Served { health: None });
+    }
+    let health = Health::new(role, name, args.limits());
+    let server = HealthServer::bind(args.health, args.health_agent, &health).await?;
+    for (what, address) in [("health", server.address()), ("agent check", server.agent_address())] {
+        if let Some(address) = address {
+            tracing::info!("{what} at {address}");
+        }
+    }
+    let (stop, stopping) = (stop.clone(), health.clone());
+    tokio::spawn(async move {
+        stop.cancelled().await;
+        stopping.stopping();
+    });
+    Ok(Served { health: Some((health, server)) })
+}
+
+impl Served {
+    /// What it does before its work.
+    pub(crate) fn starting(&self, doing: &str) {
+        if let Some((health, _)) = &self.health {
+            health.starting(doing);
+        }
+    }
+
+    /// From now on it is as fit as this consumer, until the watch is dropped.
+    pub(crate) fn watch(
+        &self,
+        consumer: &Consumer,
+        log: &Arc<dyn Log>,
+        (name, role): (&ConsumerName, Role),
+        clock: &Clock,
+    ) -> Option<HealthWatch> {
+        let (health, _) = self.health.as_ref()?;
+        let watched = WatchedConsumer {
+            name: name.clone(),
+            role,
+            log: Arc::clone(log),
+            progress: consumer.progress(),
+            // Every question costs a request to the destination of an archive.
+            store: (role != Role::Archive).then(|| consumer.store()),
+        };
+        Some(health.watch_consumer(watched, Arc::clone(clock)))
+    }
+
+    /// From now on it is as fit as this primary, for ever.
+    pub(crate) async fn follow_primary(
+        &self,
+        producer: &Producer,
+        log: &Arc<dyn Log>,
+        mut failure: Option<watch::Receiver<Option<String>>>,
+    ) {
+        let Some((health, _)) = &self.health else { return std::future::pending().await };
+        let _watch = health.watch_log_of_primary(Arc::clone(log));
+        let mut progress = producer.progress();
+        loop {
+            let newest = progress.borrow_and_update().clone();
+            let source = failure.as_mut().and_then(|failure| failure.borrow_and_update().clone());
+            note(health, &newest, source);
+            let failed = async {
+                match &mut failure {
+                    Some(failure) => failure.changed().await.is_ok(),
+                    None => false,
+                }
+            };
+            let changed = tokio::select! {
+                changed = progress.changed() => changed.is_ok(),
+                true = failed => true,
+            };
+            if !changed {
+                return std::future::pending().await;
+            }
+        }
+    }
+}
+
+fn note(health: &Health, progress: &Progress, source_failure: Option<String>) {
+    let not_publishing = match &progress.stage {
+        Stage::Publishing => progress.held_up.as_ref().map(|held_up| held_up.why.clone()),
+        Stage::Starting => Some("it is claiming the log".to_owned()),
+        Stage::Retrying { why, .. } => Some(why.clone()),
+        Stage::Ended(ended) => Some(ended.to_string()),
+        _ => Some("it does something that this version does not know".to_owned()),
+    };
+    let percent = |waits: u64, max: u64| waits.saturating_mul(100).checked_div(max).unwrap_or(0);
+    let (events, bytes) = (progress.waiting_events, progress.waiting_bytes);
+    health.with_primary(|state| {
+        state.note_stage(not_publishing, Instant::now());
+        state.block = progress.block_tip.as_ref().map(|tip| tip.height);
+        state.proof = progress.proof_tip;
+        state.index = progress.tail.map(|tail| tail.index);
+        state.waiting_events = events;
+        state.outbox_percent =
+            percent(events, progress.max_events).max(percent(bytes, progress.max_bytes));
+        state.source_failure = source_failure;
+    });
+}

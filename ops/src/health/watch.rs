@@ -1,0 +1,271 @@
+//! Following what readiness is decided on: the log, the board, the store and the consumer.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tipline_consumer::{Progress, StoreHandle};
+use tipline_log::{Board, Clock, Log, LogError, error_chain};
+use tipline_proto::{ConsumerName, Role};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::consumer::ConsumerState;
+use super::process::{Health, Situation};
+use crate::verdict::Listener;
+
+/// How often the log is asked for a sign of life.
+const ASK: Duration = Duration::from_millis(500);
+/// How often the store is asked whether it is still there.
+const PROBE: Duration = Duration::from_millis(500);
+/// Pause before the board is followed again.
+const AGAIN: Duration = Duration::from_millis(250);
+/// For how long the answer to one question is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Questions that wait for their answers: as many as are asked within the patience, and some.
+const QUESTIONS: usize = 16;
+
+/// A process that is being watched. It ends when this is dropped.
+#[derive(Debug)]
+pub struct HealthWatch {
+    _stop: DropGuard,
+}
+
+/// A consumer to be watched.
+#[derive(Debug)]
+pub struct WatchedConsumer {
+    /// Its name.
+    pub name: ConsumerName,
+    /// What it is for.
+    pub role: Role,
+    /// The log that it follows.
+    pub log: Arc<dyn Log>,
+    /// Its progress.
+    pub progress: watch::Receiver<Progress>,
+    /// Its store, if that is to be asked twice a second whether it is still there; `None` where
+    /// each question costs a request. The consumer itself asks at every heartbeat.
+    pub store: Option<StoreHandle>,
+}
+
+impl Health {
+    /// From now on the process is as fit as this consumer.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    pub fn watch_consumer(&self, watched: WatchedConsumer, clock: Clock) -> HealthWatch {
+        let WatchedConsumer { name, role, log, progress, store } = watched;
+        let now = Instant::now();
+        let state = ConsumerState::new(name, role, progress.borrow().clone(), now);
+        self.set(Situation::Consumer(Box::new(state)));
+        let stop = CancellationToken::new();
+        let spawn = |task: Task| spawn_until(&stop, task);
+        spawn(Box::pin(follow_progress(self.clone(), progress)));
+        spawn(Box::pin(follow_board(self.clone(), Arc::clone(&log), clock.clone())));
+        spawn(Box::pin(ask_log_of_consumer(self.clone(), log, clock)));
+        if let Some(store) = store {
+            spawn(Box::pin(probe_store(self.clone(), store)));
+        }
+        HealthWatch { _stop: stop.drop_guard() }
+    }
+
+    /// Asks the log of a primary for signs of life. What else is known of it comes by
+    /// [`Health::with_primary`].
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    pub fn watch_log_of_primary(&self, log: Arc<dyn Log>) -> HealthWatch {
+        let stop = CancellationToken::new();
+        let health = self.clone();
+        spawn_until(&stop, Box::pin(ask_log_of_primary(health, log)));
+        HealthWatch { _stop: stop.drop_guard() }
+    }
+}
+
+type Task = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+fn spawn_until(stop: &CancellationToken, task: Task) {
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        stop.run_until_cancelled(task).await;
+    });
+}
+
+async fn follow_progress(health: Health, mut progress: watch::Receiver<Progress>) {
+    loop {
+        let newest = progress.borrow_and_update().clone();
+        health.with_consumer(|state| state.note(newest, health.limits(), Instant::now()));
+        if progress.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The newest board, as it is pushed.
+async fn follow_board(health: Health, log: Arc<dyn Log>, clock: Clock) {
+    let mut listener = Listener::default();
+    loop {
+        let followed: Result<(), LogError> = async {
+            let mut feed = log.follow_board().await?;
+            loop {
+                let board = feed.next().await?;
+                hear(&health, &*log, &clock, &mut listener, board).await?;
+                health.with_consumer(|state| state.link.board_lost = None);
+            }
+        }
+        .await;
+        if let Err(error) = followed {
+            tracing::debug!(
+                error = error_chain(&error),
+                "the board is not followed; following it again"
+            );
+        }
+        let now = Instant::now();
+        health.with_consumer(|state| {
+            state.link.board_lost = state.link.board_lost.or(Some(now));
+        });
+        sleep(AGAIN).await;
+    }
+}
+
+/// Takes a board in. A receipt that names more than is known to be in the log is compared with the
+/// log itself: one of another history must not make everyone seem to be behind.
+async fn hear(
+    health: &Health,
+    log: &dyn Log,
+    clock: &Clock,
+    listener: &mut Listener,
+    mut board: Board,
+) -> Result<(), LogError> {
+    listener.listen(&mut board, Instant::now(), clock());
+    let announced = board.primary.as_ref().map_or(0, |said| said.tail.index);
+    let mut known = announced;
+    health.with_consumer(|state| {
+        known = known.max(state.progress.tail.unwrap_or(0)).max(state.fleet.tail());
+    });
+    let named = board.receipts.iter().flat_map(|receipt| receipt.reached.positions());
+    if named.map(|position| position.index).max().is_some_and(|named| named > known) {
+        known = known.max(log.extent().await?.last);
+    }
+    let now = Instant::now();
+    health.with_consumer(|state| {
+        state.fleet.hear(&board, known, now);
+        state.note_place(health.limits(), now);
+    });
+    Ok(())
+}
+
+/// Asks the log for a sign of life, for ever. A new question never waits for the answer to an old
+/// one, which may have been lost with a connection. After a silence, and at first, how far the log
+/// is, and what the others have, is read before it counts as heard: what was missed is not known
+/// until then.
+async fn ask_log_of_consumer(health: Health, log: Arc<dyn Log>, clock: Clock) {
+    let mut ticks = ticks(ASK);
+    let mut questions = JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = ticks.tick(), if questions.len() < QUESTIONS => {
+                questions.spawn(ask(health.clone(), Arc::clone(&log), Arc::clone(&clock)));
+            }
+            Some(answer) = questions.join_next() => {
+                let answer = answer.unwrap_or_else(|panicked| Err(panicked.to_string()));
+                take_answer(&health, answer);
+            }
+        }
+    }
+}
+
+async fn ask(health: Health, log: Arc<dyn Log>, clock: Clock) -> Result<Heard, String> {
+    if is_silent(&health) {
+        return within(first_look(&health, &*log, &clock)).await;
+    }
+    let asked = Instant::now();
+    within(log.ping()).await.map(|()| Heard { asked, tail: None })
+}
+
+fn take_answer(health: &Health, answer: Result<Heard, String>) {
+    let (now, max) = (Instant::now(), health.limits().max_silence);
+    health.with_consumer(|state| match answer {
+        // There was a silence. What was missed must be known, and by an answer that is not old.
+        Ok(Heard { asked, tail }) if state.link.is_silent(max, now) => {
+            if let Some(tail) = tail.filter(|_| now.saturating_duration_since(asked) <= max) {
+                state.heard_again(tail);
+                state.link.answered(asked);
+                state.note_place(health.limits(), now);
+            }
+        }
+        Ok(Heard { asked, .. }) => state.link.answered(asked),
+        Err(why) => state.link.failed(why),
+    });
+}
+
+/// That the log has answered.
+struct Heard {
+    /// What was asked at this moment.
+    asked: Instant,
+    /// How far it is, if that was asked.
+    tail: Option<u64>,
+}
+
+fn is_silent(health: &Health) -> bool {
+    let (mut silent, now) = (true, Instant::now());
+    let max = health.limits().max_silence;
+    health.with_consumer(|state| silent = state.link.is_silent(max, now));
+    silent
+}
+
+/// How far the log is; takes the board in by the way.
+async fn first_look(health: &Health, log: &dyn Log, clock: &Clock) -> Result<Heard, LogError> {
+    let board = log.board().await?;
+    hear(health, log, clock, &mut Listener::default(), board).await?;
+    let asked = Instant::now();
+    Ok(Heard { asked, tail: Some(log.extent().await?.last) })
+}
+
+async fn ask_log_of_primary(health: Health, log: Arc<dyn Log>) {
+    let mut ticks = ticks(ASK);
+    loop {
+        ticks.tick().await;
+        let asked = Instant::now();
+        let answer = within(log.ping()).await;
+        health.with_primary(|state| match answer {
+            Ok(()) => state.link.answered(asked),
+            Err(why) => state.link.failed(why),
+        });
+    }
+}
+
+async fn probe_store(health: Health, store: StoreHandle) {
+    let mut ticks = ticks(PROBE);
+    loop {
+        ticks.tick().await;
+        // A consumer opens its store's thread at its start, and closes it at its end.
+        let mut is_open = false;
+        health.with_consumer(|state| {
+            is_open = state.progress.cursor.is_some() && !state.progress.phase.is_ended();
+            if is_open {
+                state.store.asked(Instant::now());
+            }
+        });
+        if is_open {
+            let failure = store.probe().await.err().map(|error| error_chain(&error));
+            health.with_consumer(|state| state.store.answered(failure));
+        }
+    }
+}
+
+/// One after the other, never a burst of those that were missed.
+fn ticks(period: Duration) -> tokio::time::Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+async fn within<T>(asked: impl Future<Output = Result<T, LogError>>) -> Result<T, String> {
+    match timeout(PATIENCE, asked).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(error_chain(&error)),
+        Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+    }
+}
