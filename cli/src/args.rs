@@ -20,7 +20,32 @@ pub(crate) struct Args {
 
 /// The command line as it is parsed and shown.
 pub(crate) fn command() -> clap::Command {
-    quiet(Args::command())
+    share_examples(quiet(Args::command()), "tipline")
+}
+
+/// A command below another shows those of its examples that are its own.
+fn share_examples(command: clap::Command, path: &str) -> clap::Command {
+    let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    command.mut_subcommands(|below| {
+        let path = format!("{path} {}", below.get_name());
+        let own = examples_of(&examples, &path);
+        let is_without = below.get_after_help().is_none() && !own.is_empty();
+        let below = if is_without { below.after_help(format!("Examples:{own}")) } else { below };
+        share_examples(below, &path)
+    })
+}
+
+/// The examples that begin with this command, each on lines of its own.
+fn examples_of(help: &str, path: &str) -> String {
+    let (mut own, mut continues) = (String::new(), false);
+    for line in help.lines() {
+        let begins = line.trim_start().strip_prefix(path).is_some_and(|rest| rest.starts_with(' '));
+        if begins || continues {
+            own = own + "\n" + line;
+            continues = line.ends_with('\\');
+        }
+    }
+    own
 }
 
 /// Values are not shown in help texts: they may be secret, and they are not the help.

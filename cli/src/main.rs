@@ -53,7 +53,7 @@ fn start(args: Args) -> Result<Exit, Failure> {
     let level = if is_quiet { "warn,async_nats=off" } else { &shared.log_level };
     output::telemetry::start(level, shared.log_format)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let exit = runtime.block_on(commands::run(&shared, command));
+    let exit = runtime.block_on(commands::run(&shared, command, args::command));
     // A thread that still waits for a disk must not hold up the end.
     runtime.shutdown_background();
     exit

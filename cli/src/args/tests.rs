@@ -1,5 +1,9 @@
 //! The command line, and the settings that are defined by it.
 
+// With all that a build may leave out.
+#[cfg(all(feature = "rocksdb", feature = "cloud"))]
+mod documented;
+
 use clap::FromArgMatches;
 use tipline_log::Accepted;
 

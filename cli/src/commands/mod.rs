@@ -2,6 +2,7 @@
 
 mod archive;
 mod checkpoint;
+mod completions;
 mod consume;
 mod destination;
 mod dr;
@@ -10,6 +11,7 @@ mod forget;
 mod get;
 mod identity;
 mod init;
+mod man;
 mod primary;
 mod restore;
 mod retention;
@@ -21,6 +23,7 @@ use tipline_proto::Role;
 
 use self::archive::ArchiveArgs;
 use self::checkpoint::CheckpointArgs;
+use self::completions::CompletionsArgs;
 use self::consume::ConsumeArgs;
 use self::destination::DestinationArgs;
 use self::dr::DrArgs;
@@ -29,6 +32,7 @@ use self::forget::ForgetArgs;
 use self::get::GetArgs;
 use self::identity::IdentityArgs;
 use self::init::InitArgs;
+use self::man::ManArgs;
 use self::primary::PrimaryArgs;
 use self::restore::RestoreArgs;
 use self::retention::RetentionArgs;
@@ -75,6 +79,10 @@ pub(crate) enum Command {
     Retention(RetentionArgs),
     /// Run a self-contained demo, with generated blocks
     Demo(DemoArgs),
+    /// Print a shell's completions
+    Completions(CompletionsArgs),
+    /// Write the man pages
+    Man(ManArgs),
 }
 
 /// What must be said on the command line itself.
@@ -88,8 +96,12 @@ pub(crate) fn check_sources(matches: &ArgMatches) -> Result<(), clap::Error> {
     }
 }
 
-/// Runs a command to its end.
-pub(crate) async fn run(shared: &Shared, command: Command) -> Result<Exit, Failure> {
+/// Runs a command to its end. `line` is the whole command line, for what describes it.
+pub(crate) async fn run(
+    shared: &Shared,
+    command: Command,
+    line: fn() -> clap::Command,
+) -> Result<Exit, Failure> {
     match command {
         Command::Init(args) => init::run(shared, args).await,
         Command::Primary(args) => primary::run(shared, args).await,
@@ -108,5 +120,7 @@ pub(crate) async fn run(shared: &Shared, command: Command) -> Result<Exit, Failu
         Command::Forget(args) => forget::run(shared, args).await,
         Command::Retention(args) => retention::run(shared, args).await,
         Command::Demo(args) => demo::run(shared, args).await,
+        Command::Completions(args) => completions::run(&args, line()),
+        Command::Man(args) => man::run(&args, line()),
     }
 }

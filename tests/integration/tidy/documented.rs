@@ -84,16 +84,20 @@ fn every_exit_code_is_documented_and_every_documented_one_is_there() {
 #[test]
 fn every_file_that_a_page_names_is_there() {
     let mut missing = Vec::new();
-    let mut pages: Vec<(String, String)> = PAGES
-        .iter()
-        .chain(&["ARCHITECTURE.md", "RELEASING.md", "docs/formats.md", "docs/embed.md"])
-        .map(|page| ((*page).to_owned(), read(page)))
-        .collect();
-    for entry in fs::read_dir(root().join("docs/decisions")).unwrap() {
-        let path = entry.unwrap().path();
-        let name = format!("docs/decisions/{}", path.file_name().unwrap().to_str().unwrap());
-        pages.push((name, fs::read_to_string(path).unwrap()));
+    let mut pages: Vec<(String, String)> =
+        ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "RELEASING.md", "SECURITY.md"]
+            .map(|page| (page.to_owned(), read(page)))
+            .to_vec();
+    for folder in ["docs", "docs/decisions"] {
+        for entry in fs::read_dir(root().join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|is| is == "md") {
+                let name = path.file_name().unwrap().to_str().unwrap();
+                pages.push((format!("{folder}/{name}"), fs::read_to_string(&path).unwrap()));
+            }
+        }
     }
+    assert!(pages.len() > 50, "{}", pages.len());
     let packages = super::sources::PACKAGES.map(|package| format!("{package}/"));
     for (page, text) in &pages {
         for quoted in text.split('`').skip(1).step_by(2) {

@@ -36,6 +36,7 @@ Examples:
   tipline checkpoint list --checkpoints s3://bucket/chain/checkpoints --json
   tipline checkpoint show latest --verify --store sqlite:/backup/chain.db
   tipline checkpoint keep latest --store sqlite:/backup/chain.db
+  tipline checkpoint release latest --store sqlite:/backup/chain.db
   tipline checkpoint expire --keep-last 3 --keep-within 7d --store sqlite:/backup/chain.db --confirm
   tipline checkpoint cancel --store sqlite:/backup/chain.db
   tipline checkpoint freeze --store rocksdb:/backup/chain --max 10s -- lvcreate -s -n snap vg/backup

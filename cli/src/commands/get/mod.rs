@@ -30,7 +30,9 @@ Examples:
   tipline get block tip --store rocksdb:/var/lib/replica --output tip.bin
   tipline get proof 00000000d1145790… --store files:replica --output - | sha256sum
   tipline get blocks 100..120 --store sqlite:replica.db --json
+  tipline get transaction 9f3c… --store sqlite:replica.db
   tipline get record allow-list --store sqlite:replica.db
+  tipline get mark before-upgrade --store sqlite:replica.db
   tipline get cursor --store composite:files:replica+sqlite:replica.db
 
 It reads beside a running consumer, and never writes to the store. A composite store is read from

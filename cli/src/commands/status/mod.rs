@@ -118,4 +118,6 @@ fn exit(fleet: &Fleet) -> Exit {
 }
 
 #[cfg(test)]
+mod deploy;
+#[cfg(test)]
 mod tests;
