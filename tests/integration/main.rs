@@ -20,6 +20,7 @@ mod full_disk;
 mod identity;
 mod jetstream;
 mod large;
+mod late_proofs;
 mod media;
 mod node_database;
 mod node_lost;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use tipline_proto::{Chain, Cursor, Lineage, Position, Timestamp, Tip};
+use tipline_proto::{Chain, Cursor, Lineage, Position, ProofsFrom, Timestamp, Tip};
 use tipline_store::{Snapshot, StoreError, StoreIdentity};
 
 use super::error::CheckpointError;
@@ -13,8 +13,11 @@ use super::id::CheckpointId;
 
 /// Name of the manifest in a checkpoint.
 pub(super) const MANIFEST: &str = "manifest.json";
-/// The format that this program writes, and the newest that it knows.
+/// The format of a manifest.
 const FORMAT: u32 = 1;
+/// The format of a checkpoint of a chain that says from which height on proofs are expected. A
+/// program that does not know it would count wrongly, and refuses it.
+const LATE_PROOFS_FORMAT: u32 = 2;
 /// What the text of a manifest ends with, before and after the digest.
 const BEFORE_DIGEST: &str = ",\n  \"blake3\": \"";
 const AFTER_DIGEST: &str = "\"\n}\n";
@@ -113,9 +116,10 @@ impl Manifest {
             return Err("it does not have the digest that it ends with".to_owned());
         }
         let format: Format = serde_json::from_str(text).map_err(|e| e.to_string())?;
-        if format.format != FORMAT {
+        if ![FORMAT, LATE_PROOFS_FORMAT].contains(&format.format) {
             return Err(format!(
-                "it has format {}, this program knows {FORMAT}: use a newer program",
+                "it has format {}, this program knows {FORMAT} and {LATE_PROOFS_FORMAT}: use a \
+                 newer program",
                 format.format
             ));
         }
@@ -170,6 +174,9 @@ struct Written {
     chain: String,
     genesis: String,
     lineage: String,
+    /// In [`LATE_PROOFS_FORMAT`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    proofs_from: Option<u64>,
     cursor: WrittenCursor,
     parts: Vec<String>,
     versions: BTreeMap<String, String>,
@@ -209,13 +216,15 @@ impl From<&Manifest> for Written {
             blake3: file.blake3.to_string(),
             shared: file.shared.clone(),
         };
+        let late = log.chain.proofs_from.late();
         Self {
-            format: FORMAT,
+            format: if late.is_some() { LATE_PROOFS_FORMAT } else { FORMAT },
             id: id.to_string(),
             created_us: created.as_micros(),
             chain: log.chain.name.to_string(),
             genesis: log.chain.genesis.to_string(),
             lineage: log.lineage.to_string(),
+            proofs_from: late,
             cursor: WrittenCursor {
                 index: cursor.position.index,
                 digest: cursor.position.digest.to_string(),
@@ -238,7 +247,13 @@ impl TryFrom<Written> for Manifest {
 
     fn try_from(written: Written) -> Result<Self, String> {
         let lineage: Lineage = read(&written.lineage)?;
-        let chain = Chain { name: read(&written.chain)?, genesis: read(&written.genesis)? };
+        let (name, genesis) = (read(&written.chain)?, read(&written.genesis)?);
+        let (format, late) = (written.format, written.proofs_from);
+        if late.is_some() != (format == LATE_PROOFS_FORMAT) {
+            return Err(format!("its format {format} does not go with proofs_from {late:?}"));
+        }
+        let proofs_from = late.map(ProofsFrom::new).transpose().map_err(|e| e.to_string())?;
+        let chain = Chain { name, genesis, proofs_from: proofs_from.unwrap_or_default() };
         let tip =
             |tip: WrittenTip| Ok::<_, String>(Tip { height: tip.height, hash: read(&tip.hash)? });
         let WrittenCursor { index, digest, epoch, block_tip, proof_tip } = written.cursor;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use tipline_consumer::StoreHandle;
 use tipline_proto::{Entry, Timestamp};
-use tipline_store::conformance::history::{History, log};
+use tipline_store::conformance::history::{History, late_log, log};
 use tipline_store::conformance::model::Model;
 use tipline_store::{CompositeStore, FileStore, SqliteStore, Store, StoreError, StoredLinks};
 use tokio::sync::watch;
@@ -36,6 +36,12 @@ const KINDS: &[&[&str]] = &[
     &["sqlite", "files"],
 ];
 
+/// A history in which everything happens, every other one of a chain that began to prove late.
+fn random_history(seed: u64, length: usize, max_payload: usize) -> History {
+    let log = if seed.is_multiple_of(2) { log() } else { late_log(seed % 40 + 2) };
+    History::random_in(&log, seed, length, max_payload)
+}
+
 /// A history with a place that has what was kept of it.
 pub(crate) struct Kept {
     directory: TempDir,
@@ -55,7 +61,7 @@ impl Kept {
         let place = format!("dir:{}", directory.path().join("backup").display());
         let destination = Destination::open(&place).unwrap();
         destination.prepare().await.unwrap();
-        let archive = Archive::create(destination.clone(), &log(), keys).await.unwrap();
+        let archive = Archive::create(destination.clone(), &history.log, keys).await.unwrap();
         let checkpoints = Checkpoints::at(destination.folder("checkpoints"));
         Self { directory, history, archive, checkpoints }
     }
@@ -69,7 +75,7 @@ impl Kept {
     }
 
     pub(crate) fn model(&self, index: u64) -> Model {
-        Model::of(&log(), &self.entries()[..index as usize])
+        Model::of(&self.history.log, &self.entries()[..index as usize])
     }
 
     /// Archives entries as one segment.
@@ -81,7 +87,7 @@ impl Kept {
         let proven_above = after.proofs.keys().filter(above).copied().collect();
         let earlier = self.entries()[..first as usize - 1].iter().map(|entry| entry.time);
         let index = SegmentIndex {
-            log: (&log()).into(),
+            log: (&self.history.log).into(),
             before: before.position,
             after: cursor.clone(),
             links: StoredLinks { base: after.base, proven_above },
@@ -106,8 +112,8 @@ impl Kept {
         let place = place(kinds, directory.path());
         let paths: Vec<PathBuf> = place.parts.iter().map(|(_, path)| path.clone()).collect();
         let mut store = (place.open)(&paths).unwrap();
-        store.create(&log()).unwrap();
-        let mut model = Model::new(&log());
+        store.create(&self.history.log).unwrap();
+        let mut model = Model::new(&self.history.log);
         for entries in self.entries()[..index as usize].chunks(97) {
             store.apply(&model.batch(entries)).unwrap();
         }
@@ -152,6 +158,7 @@ impl Restored {
     fn assert_is(&self, kept: &Kept, index: u64, context: &str) {
         assert_eq!(self.report.achieved.index, index, "{context}");
         let mut store = self.open();
+        assert_eq!(store.identity().unwrap(), Some((&kept.history.log).into()), "{context}");
         let mut model = kept.model(index);
         model.assert_is(&*store.reader().unwrap(), context);
         for entries in kept.entries()[index as usize..].chunks(50) {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 use tipline_log::Clock;
-use tipline_proto::{Event, Hash, Links, Tip};
+use tipline_proto::{Event, Hash, Links, ProofsFrom, Tip};
 
 use super::error::failed;
 use super::row::{Columns, from_i64, to_i64};
@@ -187,7 +187,8 @@ impl OutboxTable {
             Ok(state) => state,
             Err(unusable) => return unusable,
         };
-        let mut links = Links::resume(state.genesis.clone(), state.links());
+        let (genesis, proofs_from) = (state.genesis.clone(), ProofsFrom::default());
+        let mut links = Links::resume(genesis, proofs_from, state.links());
         let referred = links.refers_to(event).map(|height| self.stored_block(tx, height));
         let referred = match referred.transpose() {
             Ok(hash) => hash.flatten(),
