@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tipline_log::Subscription;
-use tipline_proto::Hash;
+use tipline_proto::Chain;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +27,7 @@ const STUCK: Duration = Duration::from_secs(60);
 pub async fn replay(
     store: &StoreThread,
     subscription: Box<dyn Subscription>,
-    genesis: Hash,
+    chain: &Chain,
     start: StartState,
     progress: &watch::Sender<Progress>,
     stop: &CancellationToken,
@@ -35,5 +35,5 @@ pub async fn replay(
     let timing = Timing { linger: Duration::ZERO, probe: PROBE, stuck: STUCK };
     let context = Context { store, progress, stop, timing };
     let applied = start.cursor.position.index;
-    Follow::new(context, subscription, Checker::new(genesis, start), applied).run().await
+    Follow::new(context, subscription, Checker::new(chain, start), applied).run().await
 }

@@ -136,8 +136,7 @@ impl Replicator {
         }
         let Joined { start, tail } = joined;
         let (cursor, applied) = (start.cursor.clone(), start.cursor.position.index);
-        let genesis = self.log.identity().chain.genesis.clone();
-        let checker = Checker::new(genesis, start);
+        let checker = Checker::new(&self.log.identity().chain, start);
         self.progress.send_modify(|progress| {
             progress.phase = Phase::Following;
             progress.cursor = Some(cursor);

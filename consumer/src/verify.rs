@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use tipline_proto::{Cursor, Digest, Entry, Event, Hash, Links, LinksState, Position};
+use tipline_proto::{Chain, Cursor, Digest, Entry, Event, Hash, Links, LinksState, Position};
 use tipline_store::{Batch, StoreError, StoredLinks};
 
 use crate::refusal::{Refusal, VerifyError};
@@ -43,15 +43,15 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Continues after what a store holds of the chain with this genesis.
-    pub fn new(genesis: Hash, cursor: &Cursor, links: StoredLinks) -> Self {
+    /// Continues after what a store holds of this chain.
+    pub fn new(chain: &Chain, cursor: &Cursor, links: StoredLinks) -> Self {
         let StoredLinks { base, proven_above } = links;
         let (tip, proof_tip) = (cursor.block_tip.clone(), cursor.proof_tip);
         let state = LinksState { base, tip, proof_tip, proven_above };
         Self {
             position: cursor.position,
             epoch: cursor.epoch,
-            links: Links::resume(genesis, state),
+            links: Links::resume(chain.genesis.clone(), chain.proofs_from, state),
             recent: Recent::from(cursor),
             pending: BTreeMap::new(),
         }

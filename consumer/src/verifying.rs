@@ -1,6 +1,6 @@
 //! Verifying what has arrived, beside the thread that applies what arrived before.
 
-use tipline_proto::{Entry, Hash};
+use tipline_proto::{Chain, Entry};
 use tipline_store::{Batch, ChainView};
 use tokio::task::{JoinHandle, spawn_blocking};
 
@@ -28,10 +28,10 @@ pub(crate) struct Checked {
 }
 
 impl Checker {
-    /// Continues after what the store holds of the chain with this genesis.
-    pub(crate) fn new(genesis: Hash, start: StartState) -> Self {
+    /// Continues after what the store holds of this chain.
+    pub(crate) fn new(chain: &Chain, start: StartState) -> Self {
         let StartState { cursor, links, view } = start;
-        Self { verifier: Verifier::new(genesis, &cursor, links), view }
+        Self { verifier: Verifier::new(chain, &cursor, links), view }
     }
 
     /// Classifies entries in a row, up to the first that is not good.

@@ -26,6 +26,8 @@ mod claim;
 mod clock;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+#[cfg(any(feature = "embedded", feature = "jetstream"))]
+mod contract;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 mod error;

@@ -18,7 +18,7 @@ use crate::{
 const SECOND: u64 = 1_000_000;
 
 fn log() -> MemoryLog {
-    let chain = Chain { name: "test".parse().unwrap(), genesis: Hash::new(vec![0; 32]).unwrap() };
+    let chain = Chain::new("test".parse().unwrap(), Hash::new(vec![0; 32]).unwrap());
     let lineage = Lineage::from_bytes([3; 16]);
     MemoryLog::new(LogIdentity { name: "test".parse().unwrap(), chain, lineage })
 }

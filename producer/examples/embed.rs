@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
     let (log_path, node_path) = (dir.path().join("log.db"), dir.path().join("node.db"));
     let genesis = Hash::new(vec![0; 32])?;
-    let chain = Chain { name: "example".parse()?, genesis: genesis.clone() };
+    let chain = Chain::new("example".parse()?, genesis.clone());
     let lineage = Lineage::from_bytes([7; 16]); // `tipline init` makes a random one
     EmbeddedLog::create(&log_path, &LogIdentity { name: "example".parse()?, chain, lineage })
         .await?;

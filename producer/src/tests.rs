@@ -12,7 +12,7 @@ use tipline_log::memory::MemoryLog;
 use tipline_log::{Appender, Log, Reader, Receipts, Trimmer, system_clock};
 use tipline_proto::{
     Agreement, Chain, Event, Hash, InstanceId, Label, Level, Lineage, Links, LogIdentity, OutboxId,
-    Policy, Position, Reached, Receipt, Role, Timestamp,
+    Policy, Position, ProofsFrom, Reached, Receipt, Role, Timestamp,
 };
 
 use crate::{EndReason, Keep, MemoryOutbox, Outbox, Producer, ProducerSettings, ResumeFrom, Stage};
@@ -22,7 +22,7 @@ fn genesis() -> Hash {
 }
 
 fn log() -> MemoryLog {
-    let chain = Chain { name: "test".parse().unwrap(), genesis: genesis() };
+    let chain = Chain::new("test".parse().unwrap(), genesis());
     let lineage = Lineage::from_bytes([3; 16]);
     MemoryLog::new(LogIdentity { name: "test".parse().unwrap(), chain, lineage })
 }
@@ -253,7 +253,7 @@ async fn another_outbox_must_say_where_it_continues() {
     // Started once more with the same settings: the log knows this outbox by now.
     let producer = start(&log, &second, right);
     producer.ready().await.unwrap();
-    let mut links = Links::new(genesis());
+    let mut links = Links::new(genesis(), ProofsFrom::default());
     for index in 1..=log.extent().await.unwrap().last {
         links.admit(&log.entry(index).await.unwrap().event, None).unwrap();
     }

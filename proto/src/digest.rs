@@ -10,6 +10,8 @@ use crate::identity::LogIdentity;
 use crate::time::Timestamp;
 
 const ORIGIN_TAG: &[u8] = b"tipline.origin.v1";
+/// The origin of a log that says from which height on proofs are expected.
+const LATE_ORIGIN_TAG: &[u8] = b"tipline.origin.v2";
 const ENTRY_TAG: &[u8] = b"tipline.entry.v1";
 
 /// A BLAKE3 digest of the hash chain. Two parties with the same digest at the same index hold
@@ -28,6 +30,9 @@ const ENTRY_TAG: &[u8] = b"tipline.entry.v1";
 /// | 16 | lineage |
 /// | 2 + n | chain name |
 /// | 2 + n | genesis hash |
+///
+/// If proofs are expected from a later height than 1 on ([`ProofsFrom::late`]), it begins with
+/// `tipline.origin.v2` instead, and has that height at its end, in 8 bytes.
 ///
 /// An **entry**:
 ///
@@ -65,11 +70,15 @@ impl Digest {
 
     /// The digest before the first entry of a log.
     pub fn origin(log: &LogIdentity) -> Self {
+        let late = log.chain.proofs_from.late();
         let mut preimage = Vec::with_capacity(192);
-        preimage.extend_from_slice(ORIGIN_TAG);
+        preimage.extend_from_slice(if late.is_some() { LATE_ORIGIN_TAG } else { ORIGIN_TAG });
         preimage.extend_from_slice(log.lineage.as_bytes());
         put_text(&mut preimage, log.chain.name.as_str().as_bytes());
         put_text(&mut preimage, log.chain.genesis.as_ref());
+        if let Some(height) = late {
+            preimage.extend_from_slice(&height.to_be_bytes());
+        }
         Self(blake3::hash(&preimage).into())
     }
 }

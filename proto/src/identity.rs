@@ -6,6 +6,7 @@ use std::str::FromStr;
 use crate::hash::{Hash, InvalidBytes};
 use crate::hex;
 use crate::name::{ChainName, LogName};
+use crate::proofs_from::ProofsFrom;
 
 macro_rules! id {
     ($(#[$doc:meta])* $type:ident, $what:literal) => {
@@ -74,6 +75,15 @@ pub struct Chain {
     pub name: ChainName,
     /// Hash of the genesis block: the block at height 0, or the parent of the block at height 1.
     pub genesis: Hash,
+    /// The first block that needs a proof.
+    pub proofs_from: ProofsFrom,
+}
+
+impl Chain {
+    /// A chain in which every block above the genesis needs a proof.
+    pub fn new(name: ChainName, genesis: Hash) -> Self {
+        Self { name, genesis, proofs_from: ProofsFrom::default() }
+    }
 }
 
 /// What a log is: fixed when it is created, never changed.

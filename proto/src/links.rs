@@ -4,6 +4,7 @@
 use crate::event::Event;
 use crate::hash::Hash;
 use crate::limits::{MAX_HEIGHT, MAX_PROOF_RANGES};
+use crate::proofs_from::ProofsFrom;
 use crate::ranges::HeightRanges;
 use crate::tip::Tip;
 
@@ -14,6 +15,7 @@ use crate::tip::Tip;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Links {
     genesis: Hash,
+    proofs_from: ProofsFrom,
     base: Option<Tip>,
     tip: Option<Tip>,
     proof_tip: Option<u64>,
@@ -116,19 +118,19 @@ fn found_text(found: Option<&Hash>) -> String {
 impl Links {
     /// Nothing known yet: the first block may have any height; at height 0 it must be the
     /// genesis, at height 1 its parent must be.
-    pub fn new(genesis: Hash) -> Self {
-        Self::resume(genesis, LinksState::default())
+    ///
+    /// Which events link does not depend on `proofs_from`. Whoever does not ask for the proof tip,
+    /// as an outbox, may leave it at its default.
+    pub fn new(genesis: Hash, proofs_from: ProofsFrom) -> Self {
+        Self::resume(genesis, proofs_from, LinksState::default())
     }
 
     /// Goes on from what a store or an outbox remembers.
-    pub fn resume(genesis: Hash, state: LinksState) -> Self {
+    pub fn resume(genesis: Hash, proofs_from: ProofsFrom, state: LinksState) -> Self {
         let LinksState { base, tip, proof_tip, proven_above } = state;
-        let mut links = Self { genesis, base, tip, proof_tip, proven_above };
-        // Of a version that expected a proof of the genesis.
-        if links.tip.is_some() && links.base.is_none() && links.proof_tip.is_none() {
-            links.proof_tip = Some(0);
-            links.advance_proof_tip();
-        }
+        let mut links = Self { genesis, proofs_from, base, tip, proof_tip, proven_above };
+        // A version that expected a proof of the genesis may have left it below.
+        links.raise_proof_tip();
         links
     }
 
@@ -142,8 +144,8 @@ impl Links {
         self.base.as_ref()
     }
 
-    /// Highest height at or below which every block has its proof. The genesis, at height 0,
-    /// needs none.
+    /// Highest height at or below which every block that needs a proof has it. Never above the
+    /// newest block.
     pub fn proof_tip(&self) -> Option<u64> {
         self.proof_tip
     }
@@ -202,6 +204,7 @@ impl Links {
             Some(_) => {}
         }
         self.tip = Some(Tip { height, hash: hash.clone() });
+        self.raise_proof_tip();
         Ok(())
     }
 
@@ -216,8 +219,7 @@ impl Links {
             return Err(LinkError::WrongGenesis { height, found, genesis });
         }
         self.base = height.checked_sub(1).map(|height| Tip { height, hash: parent.clone() });
-        // The genesis needs no proof: it is what the chain was agreed to begin with.
-        self.proof_tip = Some(height.saturating_sub(1));
+        self.proof_tip = height.checked_sub(1);
         Ok(())
     }
 
@@ -250,6 +252,17 @@ impl Links {
     /// The lowest height that may have no proof; none if the largest one has it.
     fn lowest_unproven(&self) -> Option<u64> {
         self.proof_tip.map_or(Some(0), |proven| proven.checked_add(1))
+    }
+
+    /// Moves the proof tip past what needs no proof, up to the newest block.
+    fn raise_proof_tip(&mut self) {
+        let Some(tip) = &self.tip else { return };
+        let free = self.proofs_from.free_up_to(tip.height);
+        if self.proof_tip < Some(free) {
+            self.proof_tip = Some(free);
+            self.proven_above.remove_up_to(free);
+            self.advance_proof_tip();
+        }
     }
 
     /// Moves the proof tip past what is proven right above it.

@@ -45,10 +45,10 @@ pub struct Cursor {
     /// The newest applied block; `None` before the first. After a rollback of every block it
     /// is the parent of the first one.
     pub block_tip: Option<Tip>,
-    /// Highest height at or below which every block of the log has its proof. Heights below
-    /// the log's first block count as proven, and so does the genesis at height 0; `None` before
-    /// the first block. Stores that an older version wrote may have `None` while the
-    /// genesis has no proof.
+    /// Highest height at or below which every block of the log that needs a proof has it. Blocks
+    /// below the chain's [`proofs_from`](crate::Chain::proofs_from) need none, and heights below
+    /// the log's first block count as proven. Never above the block tip; `None` before the first
+    /// block. Stores that an older version wrote may have `None` while the genesis has no proof.
     pub proof_tip: Option<u64>,
 }
 

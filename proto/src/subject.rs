@@ -34,8 +34,14 @@ pub const METADATA_LINEAGE: &str = "tipline-lineage";
 pub const METADATA_CHAIN: &str = "tipline-chain";
 /// Metadata of a stream: the chain's genesis hash, in hex.
 pub const METADATA_GENESIS: &str = "tipline-genesis";
-/// Version of the contract. A reader refuses a higher one.
+/// Metadata of a stream: from which height on proofs are expected, in decimal. Only of a log with
+/// [`CONTRACT_VERSION_LATE_PROOFS`].
+pub const METADATA_PROOFS_FROM: &str = "tipline-proofs-from";
+/// Version of the contract. A reader refuses a higher one than it knows.
 pub const CONTRACT_VERSION: &str = "1";
+/// Version of the contract of a log that says from which height on proofs are expected. A program
+/// that knows the first version only would count wrongly, and refuses it.
+pub const CONTRACT_VERSION_LATE_PROOFS: &str = "2";
 
 /// A subject of the contract. [`fmt::Display`] writes it, [`FromStr`] reads it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -11,8 +11,7 @@ use crate::stored::StoreIdentity;
 #[non_exhaustive]
 pub enum StoreError {
     /// The store belongs to another log. Never mix them: give another place, or restore.
-    #[error("the store {place} belongs to chain {:?} with lineage {}, not to chain {:?} with lineage {}: give it another place",
-        found.chain.name.as_str(), found.lineage, expected.chain.name.as_str(), expected.lineage)]
+    #[error("the store {place} belongs to {found}, not to {expected}: give it another place")]
     WrongLog {
         /// Which store.
         place: String,

@@ -1,5 +1,7 @@
 //! What a store holds, as it is read.
 
+use std::fmt;
+
 use bytes::Bytes;
 use tipline_proto::{
     Chain, Hash, HeightRanges, Key, Label, Lineage, LogIdentity, Timestamp, Tip, TransactionId,
@@ -17,6 +19,18 @@ pub struct StoreIdentity {
 impl From<&LogIdentity> for StoreIdentity {
     fn from(log: &LogIdentity) -> Self {
         Self { lineage: log.lineage, chain: log.chain.clone() }
+    }
+}
+
+impl fmt::Display for StoreIdentity {
+    /// `chain "mychain" with lineage 0123…`, and from which height on proofs are expected if that
+    /// is not the default.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "chain {:?} with lineage {}", self.chain.name.as_str(), self.lineage)?;
+        match self.chain.proofs_from.late() {
+            Some(height) => write!(f, " and proofs from block {height} on"),
+            None => Ok(()),
+        }
     }
 }
 

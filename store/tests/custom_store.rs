@@ -9,7 +9,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use tipline_proto::{Chain, Cursor, Entry, Hash, Lineage, LogIdentity};
+use tipline_proto::{Chain, Cursor, Entry, Hash, Lineage, LogIdentity, ProofsFrom};
 use tipline_store::{
     Batch, ChainView, MemoryStore, Sink, Store, StoreError, StoreIdentity, StoreReader,
 };
@@ -43,7 +43,9 @@ impl BatchFiles {
             }
             if next == 0 {
                 let name = String::from_utf8(parts[0].to_vec())?;
-                let chain = Chain { name: name.parse()?, genesis: Hash::new(parts[1].clone())? };
+                let (name, genesis) = (name.parse()?, Hash::new(parts[1].clone())?);
+                let proofs_from = ProofsFrom::new(u64::from_be_bytes(parts[3][..].try_into()?))?;
+                let chain = Chain { name, genesis, proofs_from };
                 let lineage = Lineage::from_bytes(parts[2][..].try_into()?);
                 self.memory.create(&LogIdentity { name: "any".parse()?, chain, lineage })?;
                 next = 1;
@@ -99,7 +101,9 @@ impl Sink for BatchFiles {
         if self.identity()?.is_none() {
             let lineage = Bytes::copy_from_slice(log.lineage.as_bytes());
             let name = Bytes::copy_from_slice(log.chain.name.as_str().as_bytes());
-            self.write(0, &[name, log.chain.genesis.to_bytes(), lineage])?;
+            let proofs_from = log.chain.proofs_from.height().to_be_bytes();
+            let proofs_from = Bytes::copy_from_slice(&proofs_from);
+            self.write(0, &[name, log.chain.genesis.to_bytes(), lineage, proofs_from])?;
         }
         self.memory.create(log)
     }

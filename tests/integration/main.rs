@@ -22,6 +22,7 @@ mod health;
 mod identity;
 mod jetstream;
 mod large;
+mod late_proofs;
 mod media;
 mod node_database;
 mod node_lost;

@@ -188,7 +188,7 @@ async fn got_by_the_program(store: &str) {
     for (words, says) in [
         (&["block", "6"][..], "it has blocks 1 to 5"),
         (&["record", "motd"][..], "there are the records allow-list"),
-        (&["proof", "4"][..], "up to 3 all are proven"),
+        (&["proof", "4"][..], "up to 3 no proof is missing"),
     ] {
         let got = get(words).await;
         assert_eq!(got.status.code(), Some(2));

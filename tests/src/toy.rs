@@ -22,7 +22,7 @@ const PROOF_LAG: u64 = 8;
 /// The chain of the toy node.
 pub fn toy_chain() -> Chain {
     let name = "toy".parse().unwrap_or_else(|e| panic!("{e}"));
-    Chain { name, genesis: toy_hash(0) }
+    Chain::new(name, toy_hash(0))
 }
 
 /// An identity for a fresh log of the toy's chain.

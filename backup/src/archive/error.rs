@@ -1,7 +1,7 @@
 //! What goes wrong with an archive, by what the caller must do.
 
 use tipline_proto::LogIdentity;
-use tipline_store::StoreError;
+use tipline_store::{StoreError, StoreIdentity};
 
 use crate::destination::DestinationError;
 use crate::keys::KeyError;
@@ -17,8 +17,8 @@ pub enum ArchiveError {
         place: String,
     },
     /// The archive is one of another log. Never mix them: give another place.
-    #[error("the archive at {place} belongs to chain {:?} with lineage {}, not to chain {:?} with lineage {}: give another place",
-        found.chain.name.as_str(), found.lineage, expected.chain.name.as_str(), expected.lineage)]
+    #[error("the archive at {place} belongs to {}, not to {}: give another place",
+        StoreIdentity::from(&**found), StoreIdentity::from(&**expected))]
     WrongLog {
         /// Which destination.
         place: String,

@@ -171,14 +171,16 @@ impl Archive {
     }
 
     /// The first entry of the segment that may hold the oldest block without a proof: the archiver
-    /// looks up there what the proof refers to. Of a chain that never had a proof, none is awaited.
+    /// looks up there what the proof refers to. Of a chain that never had a proof, none is awaited,
+    /// unless its log says from which block on there are some.
     async fn unproven_from(&self, path: &[&SegmentName]) -> Result<Option<u64>, ArchiveError> {
         let Some(newest) = path.last() else { return Ok(None) };
         let outline = self.outline(newest).await?;
         // What counts as proven without a proof.
         let start = outline.links.base.as_ref().map_or(0, |base| base.height);
         let proven = outline.after.proof_tip;
-        if proven <= Some(start) && outline.links.proven_above.is_empty() {
+        let is_late = self.identity().chain.proofs_from.late().is_some();
+        if !is_late && proven <= Some(start) && outline.links.proven_above.is_empty() {
             return Ok(None);
         }
         let oldest = proven.map_or(0, |proven| proven.saturating_add(1));

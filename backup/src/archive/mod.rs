@@ -97,7 +97,7 @@ impl Archive {
                 return Err(ArchiveError::Corrupt { place, object, what });
             }
             Err(Unreadable::Newer(found)) => {
-                let known = descriptor::FORMAT;
+                let known = descriptor::NEWEST_FORMAT;
                 return Err(ArchiveError::Newer { place, object, found, known });
             }
         };
@@ -325,7 +325,7 @@ impl Archive {
 
     fn check_name(&self, name: &SegmentName, outline: &Outline) -> Result<(), ArchiveError> {
         let what = if outline.log != StoreIdentity::from(self.identity()) {
-            format!("it belongs to another log, with lineage {}", outline.log.lineage)
+            format!("it belongs to another log, {}", outline.log)
         } else if outline.before.index.checked_add(1) != Some(name.first)
             || !name.ends_at(&outline.after.position)
         {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use prost::Message;
 use tipline_proto::limits::{MAX_LABEL_BYTES, MAX_PROOF_RANGES};
 use tipline_proto::{
-    Chain, Cursor, Digest, Hash, HeightRanges, Kind, Lineage, Position, Timestamp, Tip,
+    Chain, Cursor, Digest, Hash, HeightRanges, Kind, Lineage, Position, ProofsFrom, Timestamp, Tip,
 };
 use tipline_store::{StoreIdentity, StoredLinks};
 
@@ -37,6 +37,10 @@ struct OutlineMessage {
     latest_us: u64,
     #[prost(message, repeated, tag = "11")]
     blocks: Vec<BlockMessage>,
+    /// From which height on proofs are expected, if that is not the default. `archive.json` has a
+    /// newer format then.
+    #[prost(uint64, optional, tag = "12")]
+    proofs_from: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -99,6 +103,7 @@ pub(super) fn put_outline(outline: &Outline) -> Vec<u8> {
         latest_before_us: latest_before.as_micros(),
         latest_us: latest.as_micros(),
         blocks: blocks.iter().map(block).collect(),
+        proofs_from: log.chain.proofs_from.late(),
     };
     message.encode_to_vec()
 }
@@ -107,7 +112,9 @@ pub(super) fn take_outline(bytes: &[u8]) -> Result<Outline, String> {
     let message = OutlineMessage::decode(bytes).map_err(|e| e.to_string())?;
     let lineage: [u8; 16] = array("lineage", &message.lineage)?;
     let name = message.chain.parse().map_err(|e| format!("chain: {e}"))?;
-    let chain = Chain { name, genesis: hash(&message.genesis)? };
+    let proofs_from = message.proofs_from.map(ProofsFrom::new).transpose();
+    let proofs_from = proofs_from.map_err(|e| format!("proofs: {e}"))?.unwrap_or_default();
+    let chain = Chain { name, genesis: hash(&message.genesis)?, proofs_from };
     let after = Cursor::decode(unshared(&message.after)).map_err(|e| format!("cursor: {e}"))?;
     let digest = Digest::from_bytes(array("digest", &message.before_digest)?);
     let tip = |m: BlockMessage| Ok::<_, String>(Tip { height: m.height, hash: hash(&m.hash)? });

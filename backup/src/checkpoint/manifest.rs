@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use tipline_proto::{Chain, Cursor, Lineage, Position, Timestamp, Tip};
+use tipline_proto::{Chain, Cursor, Lineage, Position, ProofsFrom, Timestamp, Tip};
 use tipline_store::{Snapshot, StoreError, StoreIdentity};
 
 use super::error::CheckpointError;
@@ -13,10 +13,12 @@ use super::id::CheckpointId;
 
 /// Name of the manifest in a checkpoint.
 pub(super) const MANIFEST: &str = "manifest.json";
-/// The format of a manifest whose files are as they are in the store.
+/// The format of a manifest.
 const FORMAT: u32 = 1;
-/// The format of one with files that are encrypted.
-const SEALED: u32 = 2;
+/// The format of one whose files are encrypted, or of a chain that says from which height on proofs
+/// are expected. A program that does not know these would take what it reads for something else,
+/// and refuses it.
+const EXTENDED: u32 = 2;
 /// What the text of a manifest ends with, before and after the digest.
 const BEFORE_DIGEST: &str = ",\n  \"blake3\": \"";
 const AFTER_DIGEST: &str = "\"\n}\n";
@@ -132,9 +134,9 @@ impl Manifest {
             return Err("it does not have the digest that it ends with".to_owned());
         }
         let format: Format = serde_json::from_str(text).map_err(|e| e.to_string())?;
-        if ![FORMAT, SEALED].contains(&format.format) {
+        if ![FORMAT, EXTENDED].contains(&format.format) {
             return Err(format!(
-                "it has format {}, this program knows {FORMAT} and {SEALED}: use a newer program",
+                "it has format {}, this program knows {FORMAT} and {EXTENDED}: use a newer program",
                 format.format
             ));
         }
@@ -189,6 +191,9 @@ struct Written {
     chain: String,
     genesis: String,
     lineage: String,
+    /// Only in the format [`EXTENDED`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    proofs_from: Option<u64>,
     cursor: WrittenCursor,
     parts: Vec<String>,
     versions: BTreeMap<String, String>,
@@ -231,13 +236,15 @@ impl From<&Manifest> for Written {
             shared: file.shared.clone(),
             plain_bytes: file.plain_bytes,
         };
+        let late = log.chain.proofs_from.late();
         Self {
-            format: if manifest.is_sealed() { SEALED } else { FORMAT },
+            format: if manifest.is_sealed() || late.is_some() { EXTENDED } else { FORMAT },
             id: id.to_string(),
             created_us: created.as_micros(),
             chain: log.chain.name.to_string(),
             genesis: log.chain.genesis.to_string(),
             lineage: log.lineage.to_string(),
+            proofs_from: late,
             cursor: WrittenCursor {
                 index: cursor.position.index,
                 digest: cursor.position.digest.to_string(),
@@ -260,7 +267,17 @@ impl TryFrom<Written> for Manifest {
 
     fn try_from(written: Written) -> Result<Self, String> {
         let lineage: Lineage = read(&written.lineage)?;
-        let chain = Chain { name: read(&written.chain)?, genesis: read(&written.genesis)? };
+        let (name, genesis) = (read(&written.chain)?, read(&written.genesis)?);
+        let (format, late) = (written.format, written.proofs_from);
+        let is_sealed = written.files.iter().any(|file| file.plain_bytes.is_some());
+        if (is_sealed || late.is_some()) != (format == EXTENDED) {
+            let found = if is_sealed { "encrypted" } else { "plain" };
+            return Err(format!(
+                "its format {format} does not go with proofs_from {late:?} and {found} files"
+            ));
+        }
+        let proofs_from = late.map(ProofsFrom::new).transpose().map_err(|e| e.to_string())?;
+        let chain = Chain { name, genesis, proofs_from: proofs_from.unwrap_or_default() };
         let tip =
             |tip: WrittenTip| Ok::<_, String>(Tip { height: tip.height, hash: read(&tip.hash)? });
         let WrittenCursor { index, digest, epoch, block_tip, proof_tip } = written.cursor;

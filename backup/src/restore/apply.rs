@@ -63,7 +63,7 @@ impl Attempt {
         }
         let replay = Replay {
             sources: &self.sources,
-            genesis: self.inventory.identity.chain.genesis.clone(),
+            chain: &self.inventory.identity.chain,
             to: self.plan.index,
             target: &self.plan.target,
             progress: &self.progress,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tipline_consumer::{Progress, StartState, StopReason, StoreThread, VerifyError};
 use tipline_log::error_chain;
-use tipline_proto::{Cursor, Hash};
+use tipline_proto::{Chain, Cursor};
 use tipline_store::Store;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,7 @@ use crate::sources::{DigestCheck, Inventory, Sources};
 /// What is applied, and how far.
 pub(super) struct Replay<'a> {
     pub(super) sources: &'a Arc<Sources>,
-    pub(super) genesis: Hash,
+    pub(super) chain: &'a Chain,
     pub(super) to: u64,
     pub(super) target: &'a str,
     pub(super) progress: &'a watch::Sender<RestoreProgress>,
@@ -99,8 +99,8 @@ impl Replay<'_> {
         let (done, of) = (self.stop.child_token(), self.to - wanted.after);
         let (sender, mut receiver) = watch::channel(Progress::new());
         let (reading, source) = ReadAhead::start(Arc::clone(self.sources), wanted, done.clone());
-        let (genesis, source) = (self.genesis.clone(), Box::new(source));
-        let follow = tipline_consumer::replay(store, source, genesis, start, &sender, &done);
+        let (chain, source) = (self.chain, Box::new(source));
+        let follow = tipline_consumer::replay(store, source, chain, start, &sender, &done);
         let report = async {
             while receiver.changed().await.is_ok() {
                 let done = receiver.borrow_and_update().applied;
@@ -167,8 +167,7 @@ async fn forward(
         let (target, first, last) = (target.to_owned(), gap.first, gap.last);
         return Err(RestoreError::Gap { target, first, last });
     }
-    let genesis = of.chain.genesis;
-    let replay = Replay { sources, genesis, to, target, progress, stop };
+    let replay = Replay { sources, chain: &of.chain, to, target, progress, stop };
     let Replayed { reason, cursor, outcome, .. } = replay.run(store, coverage, start).await?;
     let at = cursor.map_or(from, |cursor| cursor.position.index);
     match reason {

@@ -190,5 +190,5 @@ impl OneLog {
 
 /// The log of a store or a place, human-readable.
 pub(crate) fn identity(of: &StoreIdentity) -> String {
-    format!("chain {:?} with lineage {}", of.chain.name.as_str(), of.lineage)
+    of.to_string()
 }

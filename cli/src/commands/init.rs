@@ -1,7 +1,8 @@
 //! `tipline init`: creates a log, once, on purpose.
 
 use tipline_log::{Accepted, Log, LogError, Preflight};
-use tipline_proto::{Chain, ChainName, Hash, Lineage, LogIdentity};
+use tipline_ops::text::number;
+use tipline_proto::{Chain, ChainName, Hash, Lineage, LogIdentity, ProofsFrom};
 use tipline_sources::Genesis;
 
 use crate::address::{LogAddress, Source, TypedHash};
@@ -46,6 +47,14 @@ pub(crate) struct InitArgs {
     #[arg(long, env = "TIPLINE_SOURCE", value_name = "SOURCE", value_parser = Parsed::<Source>::new())]
     source: Option<Source>,
 
+    /// Height of the first block that is proven, of a chain that began to prove late
+    ///
+    /// Blocks below it count as proven. The genesis never has a proof. Written into the log for
+    /// ever.
+    #[arg(long, env = "TIPLINE_PROOFS_FROM", value_name = "HEIGHT", default_value = "1")]
+    #[arg(value_parser = Parsed::<ProofsFrom>::new())]
+    proofs_from: ProofsFrom,
+
     /// Copies of the log, each on a NATS server of its own [default: 3]
     #[arg(long, env = "TIPLINE_REPLICAS", value_name = "N", value_parser = Parsed::<usize>::new())]
     replicas: Option<usize>,
@@ -56,7 +65,8 @@ pub(crate) async fn run(shared: &Shared, args: InitArgs) -> Result<Exit, Failure
     let place = LogLocation::new(shared, "init")?;
     let replicas = replicas(shared, &args)?;
     let found = genesis(args.genesis, args.source.clone()).await?;
-    let chain = Chain { name: args.chain, genesis: found.hash.clone() };
+    let (name, genesis) = (args.chain, found.hash.clone());
+    let chain = Chain { name, genesis, proofs_from: args.proofs_from };
     let lineage = Lineage::from_bytes(rand::random());
     let identity = LogIdentity { name: place.log_name()?, chain, lineage };
     let (log, created) = match place.create(&identity, replicas).await {
@@ -146,7 +156,18 @@ async fn open_if_empty(
 ) -> Result<std::sync::Arc<dyn Log>, Failure> {
     let log = place.open().await?;
     let empty = log.tail().await?.position.index == 0;
-    if empty && log.identity().chain == *chain { Ok(log) } else { Err(exists.into()) }
+    let found = log.identity().chain.clone();
+    if empty && found == *chain {
+        return Ok(log);
+    }
+    let (there, asked) = (found.proofs_from, chain.proofs_from);
+    if there != asked && found == (Chain { proofs_from: there, ..chain.clone() }) {
+        return Err(Failure::from(exists).advise(format!(
+            "that log expects proofs from block {there} on, not from {asked}, and will for ever: \
+             give --proofs-from {there} if that is right, otherwise make a log at another place"
+        )));
+    }
+    Err(exists.into())
 }
 
 fn with_advice(failure: Failure, replicas: usize) -> Failure {
@@ -173,12 +194,16 @@ fn text(
     let LogIdentity { chain, lineage, .. } = log.identity();
     let what = if told.created { "created" } else { "there already, and empty:" };
     let mut text = format!(
-        "{what} {}\n  chain    {}\n  genesis  {} from {}\n  lineage  {lineage}\n\npreflight\n",
+        "{what} {}\n  chain    {}\n  genesis  {} from {}\n  lineage  {lineage}\n",
         place.address(),
         chain.name,
         chain.genesis,
         told.genesis_from
     );
+    if let Some(height) = chain.proofs_from.late() {
+        text.push_str(&format!("  proofs   from block {} on\n", number(height)));
+    }
+    text.push_str("\npreflight\n");
     for line in &preflight.good {
         text.push_str(&format!("  good     {line}\n"));
     }

@@ -164,7 +164,7 @@ fn is_away(failure: &Failure) -> bool {
 fn read_blocks(args: &DemoArgs, seed: u64) -> Result<(Chain, Format, Vec<Block>), Failure> {
     let Some(path) = &args.blocks else {
         let genesis = Hash::new(vec![0; 32])?;
-        let chain = Chain { name: "demo".parse()?, genesis: genesis.clone() };
+        let chain = Chain::new("demo".parse()?, genesis.clone());
         return Ok((
             chain,
             Format::Made,
@@ -200,7 +200,7 @@ fn read_blocks(args: &DemoArgs, seed: u64) -> Result<(Chain, Format, Vec<Block>)
     }
     let first =
         blocks.first().ok_or_else(|| Sentence(format!("{}: no block in it", path.display())))?;
-    let chain = Chain { name: "bitcoin".parse()?, genesis: first.parent_hash.clone() };
+    let chain = Chain::new("bitcoin".parse()?, first.parent_hash.clone());
     Ok((chain, Format::Bitcoin, blocks))
 }
 

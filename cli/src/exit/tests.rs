@@ -80,7 +80,7 @@ fn an_error_is_classified_by_itself_and_not_by_its_causes() {
     assert_eq!(exit_code(&EndReason::Stopped), Exit::Failed);
     let (bound, found) = (Lineage::from_bytes([1; 16]), Lineage::from_bytes([2; 16]));
     assert_eq!(exit_code(&EndReason::WrongLog { bound, found }), Exit::WrongLog);
-    let log = Chain { name: "test".parse().unwrap(), genesis: "00".parse().unwrap() };
+    let log = Chain::new("test".parse().unwrap(), "00".parse().unwrap());
     let outbox = "01".parse().unwrap();
     assert_eq!(exit_code(&EndReason::WrongChain { outbox, log }), Exit::WrongLog);
 }

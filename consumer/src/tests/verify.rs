@@ -9,7 +9,7 @@ use crate::refusal::{Refusal, VerifyError};
 use crate::verify::{Verdict, Verifier};
 
 fn verifier(log: &LogIdentity) -> Verifier {
-    Verifier::new(log.chain.genesis.clone(), &Cursor::origin(log), StoredLinks::default())
+    Verifier::new(&log.chain, &Cursor::origin(log), StoredLinks::default())
 }
 
 fn classify(verifier: &mut Verifier, entry: &Entry, stored: &Model) -> Result<Verdict, Refusal> {
@@ -93,7 +93,7 @@ fn a_verifier_that_resumes_anywhere_judges_the_rest_as_one_that_did_not_stop() {
         let above = |height: &&u64| tip.is_none_or(|tip| **height > tip);
         let proven_above = stored.proofs.keys().filter(above).copied().collect();
         let links = StoredLinks { base: stored.base.clone(), proven_above };
-        let mut verifier = Verifier::new(log().chain.genesis, &stored.cursor, links);
+        let mut verifier = Verifier::new(&log().chain, &stored.cursor, links);
         for entry in &writer.entries[at..] {
             assert_eq!(
                 classify(&mut verifier, entry, &stored),

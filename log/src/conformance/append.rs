@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use tipline_proto::limits::{MAX_PAYLOAD_BYTES, MAX_UNIT_BYTES, MAX_UNIT_MESSAGES};
-use tipline_proto::{Entry, Event, Key, Position, Timestamp};
+use tipline_proto::{Entry, Event, Key, Position, ProofsFrom, Timestamp};
 
 use super::Fixture;
 use super::script::{Script, append, assert_same, filled, follow, identity};
@@ -22,6 +22,20 @@ pub(super) async fn empty_log(fixture: &dyn Fixture) {
     let error = log.entry(1).await.unwrap_err();
     assert!(matches!(error, LogError::OutOfRange { asked: 1, first: 1, last: 0 }), "{error:?}");
     assert_eq!(log.board().await.unwrap(), crate::Board::default());
+}
+
+/// What a chain says of its proofs comes back, and is in every digest.
+pub(super) async fn proofs_that_begin_late(fixture: &dyn Fixture) {
+    let plain = identity("proofs_that_begin_late");
+    let mut late = plain.clone();
+    late.chain.proofs_from = ProofsFrom::new(5_000_000).unwrap();
+    let log = fixture.create(&late).await;
+    for log in [log, fixture.open().await] {
+        assert_eq!(log.identity(), &late);
+        let tail = log.tail().await.unwrap();
+        assert_eq!(tail.position, Position::origin(&late));
+        assert_ne!(tail.position, Position::origin(&plain));
+    }
 }
 
 /// One entry: the tail that append gives is the tail that is read, by every handle.

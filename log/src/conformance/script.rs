@@ -20,10 +20,7 @@ pub(super) fn identity(case: &str) -> LogIdentity {
     }
     LogIdentity {
         name: case.replace('_', "-").parse().unwrap(),
-        chain: Chain {
-            name: "Conformance".parse().unwrap(),
-            genesis: Hash::new(vec![1; 32]).unwrap(),
-        },
+        chain: Chain::new("Conformance".parse().unwrap(), Hash::new(vec![1; 32]).unwrap()),
         lineage: Lineage::from_bytes(lineage),
     }
 }

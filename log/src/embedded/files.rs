@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tipline_proto::LogIdentity;
 
 use super::sqlite::{self, Database, Purpose};
+use crate::contract;
 use crate::error::LogError;
 
 /// Creates the log at `path` under another name, fsyncs it, and gives it its name last. A
@@ -93,7 +94,7 @@ fn already_exists(path: &Path, place: &str) -> LogError {
     let what = match Database::open(path, place, Purpose::Reading) {
         Ok(log) => {
             let log = log.identity();
-            format!("{} of chain {}, lineage {}", log.name, log.chain.name, log.lineage)
+            format!("{} of {}", log.name, contract::describe(log))
         }
         Err(_) => "a file that is not a usable log".to_owned(),
     };

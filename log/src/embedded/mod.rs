@@ -25,7 +25,8 @@
 //! # The file
 //! SQLite in WAL mode; `application_id` 0x54704C67 (`TpLg`), `user_version` 1; mode 0600.
 //! ```sql
-//! log          (one, contract, name, chain, genesis, lineage)  -- one row
+//! log          (one, contract, name, chain, genesis, lineage)  -- one row; only in a log that says
+//!              -- from which height on proofs are expected: proofs_from, with contract 2
 //! entry        (number, digest, claim, bytes)  -- the index; the entry's digest; index of
 //!              -- the newest EpochStarted up to here, or 0; Entry::encode
 //! receipt      (consumer, bytes, put_ms)       -- Receipt::encode; when it was put, in

@@ -23,7 +23,7 @@ use crate::spec::{Appender, Tail};
 fn identity() -> LogIdentity {
     LogIdentity {
         name: "testnet".parse().unwrap(),
-        chain: Chain { name: "Test".parse().unwrap(), genesis: Hash::new(vec![1; 32]).unwrap() },
+        chain: Chain::new("Test".parse().unwrap(), Hash::new(vec![1; 32]).unwrap()),
         lineage: Lineage::from_bytes([7; 16]),
     }
 }

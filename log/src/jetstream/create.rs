@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::api::StreamRef;
 use super::connect::Link;
 use super::{error, streams};
+use crate::contract;
 use crate::error::LogError;
 
 /// The first version with atomic batches.
@@ -91,20 +92,26 @@ pub(super) async fn open(link: &Link, name: &LogName) -> Result<LogIdentity, Log
     check_server(link)?;
     let identity = identity_of(link, name, &events_stream(name)).await?;
     let beside = identity_of(link, name, &receipts_stream(name)).await?;
-    if beside.lineage == identity.lineage {
+    if beside == identity {
         return Ok(identity);
     }
-    Err(LogError::Unusable {
-        place: link.place.clone(),
-        why: format!(
+    let why = if beside.lineage == identity.lineage {
+        format!(
+            "its events are of {}, its receipts of {}: the metadata of one of the two streams was \
+             altered; bring back what it was",
+            contract::describe(&identity),
+            contract::describe(&beside)
+        )
+    } else {
+        format!(
             "its events are of lineage {}, its receipts of {}; delete stream {} and run \
              `tipline init` again, which creates that one again",
             identity.lineage,
             beside.lineage,
             receipts_stream(name)
-        ),
-        source: None,
-    })
+        )
+    };
+    Err(LogError::Unusable { place: link.place.clone(), why, source: None })
 }
 
 /// Removes the streams of a log, if it is of this lineage. The events go last. What is left
@@ -176,10 +183,7 @@ fn is_offline(error: &async_nats::jetstream::Error) -> bool {
 }
 
 fn exists(link: &Link, found: &LogIdentity) -> LogError {
-    LogError::AlreadyExists {
-        place: link.place.clone(),
-        what: format!("chain {}, lineage {}", found.chain.name, found.lineage),
-    }
+    LogError::AlreadyExists { place: link.place.clone(), what: contract::describe(found) }
 }
 
 fn check_server(link: &Link) -> Result<(), LogError> {

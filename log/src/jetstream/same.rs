@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_nats::jetstream::stream::Config;
 
 use super::{JetStreamLog, streams};
+use crate::contract;
 use crate::error::LogError;
 
 /// How many losses of the connection had been when the log was known to be the same.
@@ -42,11 +43,20 @@ impl JetStreamLog {
 
     /// Compares what a stream says of its log.
     pub(super) fn compare(&self, config: &Config) -> Result<(), LogError> {
-        let (place, expected) = (&self.link.place, self.identity.lineage);
-        let found = streams::identity(place, &self.identity.name, config)?.lineage;
-        if found == expected {
+        let (place, expected) = (self.link.place.clone(), &self.identity);
+        let found = streams::identity(&place, &expected.name, config)?;
+        if found == *expected {
             return Ok(());
         }
-        Err(LogError::WrongLog { place: place.clone(), expected, found })
+        if found.lineage == expected.lineage {
+            let (is, was) = (contract::describe(&found), contract::describe(expected));
+            let why = format!(
+                "the metadata of stream {} was altered: it says {is}, and said {was}; bring that back",
+                config.name
+            );
+            return Err(LogError::Unusable { place, why, source: None });
+        }
+        let (expected, found) = (expected.lineage, found.lineage);
+        Err(LogError::WrongLog { place, expected, found })
     }
 }

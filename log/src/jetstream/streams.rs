@@ -7,11 +7,12 @@ use async_nats::jetstream::stream::{
     Compression, Config, DiscardPolicy, RetentionPolicy, StorageType,
 };
 use tipline_proto::subject::{
-    CONTRACT_VERSION, METADATA_CHAIN, METADATA_CONTRACT, METADATA_GENESIS, METADATA_LINEAGE,
+    METADATA_CHAIN, METADATA_CONTRACT, METADATA_GENESIS, METADATA_LINEAGE, METADATA_PROOFS_FROM,
     Subject, events_stream, receipts_stream,
 };
 use tipline_proto::{Chain, LogIdentity, LogName};
 
+use crate::contract;
 use crate::error::LogError;
 
 /// The server's least. Nothing depends on it. There are no message ids.
@@ -59,12 +60,15 @@ fn common(identity: &LogIdentity, replicas: usize) -> Config {
 }
 
 fn metadata(identity: &LogIdentity) -> HashMap<String, String> {
-    HashMap::from([
-        (METADATA_CONTRACT.into(), CONTRACT_VERSION.into()),
+    let mut metadata = HashMap::from([
+        (METADATA_CONTRACT.into(), contract::version_of(&identity.chain).into()),
         (METADATA_LINEAGE.into(), identity.lineage.to_string()),
         (METADATA_CHAIN.into(), identity.chain.name.to_string()),
         (METADATA_GENESIS.into(), identity.chain.genesis.to_string()),
-    ])
+    ]);
+    let late = identity.chain.proofs_from.late();
+    metadata.extend(late.map(|height| (METADATA_PROOFS_FROM.into(), height.to_string())));
+    metadata
 }
 
 /// Reads a log's identity from a stream's metadata.
@@ -84,18 +88,14 @@ pub(super) fn identity(
             unusable(format!("stream {stream} has no {key}: Tipline did not make it"), None)
         })
     };
-    let contract = field(METADATA_CONTRACT)?;
-    if contract != CONTRACT_VERSION {
-        let why = format!(
-            "it has version {contract} of the contract, this program has {CONTRACT_VERSION}; \
-             use a newer program"
-        );
-        return Err(unusable(why, None));
-    }
     let wrong = |key: &'static str| {
         let stream = config.name.clone();
         move |source| unusable(format!("stream {stream} has a {key} that cannot be"), Some(source))
     };
+    let late = config.metadata.get(METADATA_PROOFS_FROM).map(|height| height.parse::<u64>());
+    let late = late.transpose().map_err(|e| wrong(METADATA_PROOFS_FROM)(Box::new(e) as _))?;
+    let proofs_from = contract::proofs_from(field(METADATA_CONTRACT)?, late)
+        .map_err(|why| unusable(why, None))?;
     let lineage = field(METADATA_LINEAGE)?.parse();
     let chain = field(METADATA_CHAIN)?.parse();
     let genesis = field(METADATA_GENESIS)?.parse();
@@ -105,42 +105,69 @@ pub(super) fn identity(
         chain: Chain {
             name: chain.map_err(|e| wrong(METADATA_CHAIN)(Box::new(e) as _))?,
             genesis: genesis.map_err(|e| wrong(METADATA_GENESIS)(Box::new(e) as _))?,
+            proofs_from,
         },
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use tipline_proto::{Hash, Lineage};
+    use tipline_proto::{Hash, Lineage, ProofsFrom};
 
     use super::*;
 
     fn sample() -> LogIdentity {
         LogIdentity {
             name: "store".parse().unwrap(),
-            chain: Chain {
-                name: "test net".parse().unwrap(),
-                genesis: Hash::new(&b"genesis"[..]).unwrap(),
-            },
+            chain: Chain::new("test net".parse().unwrap(), Hash::new(&b"genesis"[..]).unwrap()),
             lineage: Lineage::from_bytes([9; 16]),
         }
     }
 
     #[test]
     fn identity_comes_back_from_either_stream() {
-        let sample = sample();
-        for config in [events(&sample, 3), receipts(&sample, 3)] {
-            assert_eq!(identity("p", &sample.name, &config).unwrap(), sample);
+        let mut sample = sample();
+        for (proofs_from, contract) in [(1, "1"), (5_000_000, "2")] {
+            sample.chain.proofs_from = ProofsFrom::new(proofs_from).unwrap();
+            for config in [events(&sample, 3), receipts(&sample, 3)] {
+                assert_eq!(identity("p", &sample.name, &config).unwrap(), sample);
+                assert_eq!(config.metadata[METADATA_CONTRACT], contract);
+                assert_eq!(config.metadata.contains_key(METADATA_PROOFS_FROM), contract == "2");
+            }
         }
+    }
+
+    /// A version that nobody checks would let who does not know it count wrongly.
+    #[test]
+    fn proofs_from_a_height_and_the_version_that_says_it_belong_together() {
+        let mut late = sample();
+        late.chain.proofs_from = ProofsFrom::new(7).unwrap();
+        let refused = |change: fn(&mut HashMap<String, String>)| {
+            let mut config = events(&late, 1);
+            change(&mut config.metadata);
+            identity("p", &late.name, &config).unwrap_err().to_string()
+        };
+        let older = refused(|metadata| {
+            metadata.insert(METADATA_CONTRACT.into(), "1".into());
+        });
+        assert!(older.contains("from block 7 on: it was altered"), "{older}");
+        let cut = refused(|metadata| {
+            metadata.remove(METADATA_PROOFS_FROM);
+        });
+        assert!(cut.contains("does not say from which block on"), "{cut}");
+        let wrong = refused(|metadata| {
+            metadata.insert(METADATA_PROOFS_FROM.into(), "seven".into());
+        });
+        assert!(wrong.contains(METADATA_PROOFS_FROM), "{wrong}");
     }
 
     #[test]
     fn a_foreign_stream_and_a_newer_contract_are_refused() {
         let sample = sample();
         let mut config = events(&sample, 1);
-        config.metadata.insert(METADATA_CONTRACT.into(), "2".into());
+        config.metadata.insert(METADATA_CONTRACT.into(), "3".into());
         let newer = identity("p", &sample.name, &config).unwrap_err();
-        assert!(newer.to_string().contains("version 2"), "{newer}");
+        assert!(newer.to_string().contains("version 3"), "{newer}");
         config.metadata.clear();
         let foreign = identity("p", &sample.name, &config).unwrap_err();
         assert!(foreign.to_string().contains("did not make it"), "{foreign}");

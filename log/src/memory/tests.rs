@@ -40,7 +40,7 @@ crate::log_conformance!(Memory::default());
 fn log() -> MemoryLog {
     MemoryLog::new(LogIdentity {
         name: "faults".parse().unwrap(),
-        chain: Chain { name: "Test".parse().unwrap(), genesis: Hash::new(vec![1; 32]).unwrap() },
+        chain: Chain::new("Test".parse().unwrap(), Hash::new(vec![1; 32]).unwrap()),
         lineage: Lineage::from_bytes([7; 16]),
     })
 }

@@ -16,7 +16,7 @@ use super::schedule::{once, send_newest};
 use super::{CheckpointFailure, CheckpointMaker, CheckpointMode, CheckpointOrder, Sealing};
 
 fn maker(directory: &Path, clock: Clock) -> Arc<CheckpointMaker> {
-    let chain = Chain { name: "test".parse().unwrap(), genesis: Hash::new(vec![1; 32]).unwrap() };
+    let chain = Chain::new("test".parse().unwrap(), Hash::new(vec![1; 32]).unwrap());
     let name = "test".parse().unwrap();
     let log = LogIdentity { name, chain, lineage: Lineage::from_bytes([7; 16]) };
     let mut store = SqliteStore::open(directory.join("store.db")).unwrap();

@@ -150,16 +150,24 @@ fn unreached(policy: &PolicyView, seen: &Seen) -> Option<Finding> {
     (!reached).then(|| Finding::of_all(Kind::PolicyUnreached, Verdict::Degraded, text))
 }
 
-/// Proofs may take long, but not for ever. Where none was ever made there is nothing to wait for.
+/// Proofs may take long, but not for ever. Where none was ever made there is nothing to wait for,
+/// unless the log says from which block on there are some.
 fn proof_lag(seen: &Seen, tip: Option<&Tip>, expected: &Expectation) -> Option<Finding> {
     let (max, tip) = (expected.max_proof_lag?, tip?.height);
     let said = seen.board.primary.as_ref().and_then(|said| said.proof_tip);
     let received = seen.board.receipts.iter().filter_map(|receipt| receipt.proof_tip);
-    let proven = received.chain(said).max().filter(|proven| *proven > 0)?;
+    let from = seen.identity.chain.proofs_from;
+    let proven = received.chain(said).fold(from.free_up_to(tip), u64::max);
     let lag = tip.saturating_sub(proven);
-    (lag > max).then(|| {
-        let (blocks, proven) = (count(lag, "block"), number(proven));
-        let text = format!("proofs are {blocks} behind: every block up to {proven} is proven");
+    let is_expected = from.late().is_some() || proven > 0;
+    (is_expected && lag > max).then(|| {
+        let (blocks, first) = (count(lag, "block"), number(from.height()));
+        let why = if proven < from.height() {
+            format!("there is none yet of block {first}, the first that needs one")
+        } else {
+            format!("every block up to {} is proven", number(proven))
+        };
+        let text = format!("proofs are {blocks} behind: {why}");
         Finding::of_all(Kind::ProofLag, Verdict::Degraded, text)
     })
 }
@@ -213,6 +221,7 @@ fn log_view(seen: &Seen) -> LogView {
         chain: Some(seen.identity.chain.name.to_string()),
         genesis: Some(seen.identity.chain.genesis.to_string()),
         lineage: Some(seen.identity.lineage.to_string()),
+        proofs_from: Some(seen.identity.chain.proofs_from.height()),
         first: Some(seen.first),
         last: Some(seen.tail.position.index),
         digest: Some(seen.tail.position.digest.to_string()),

@@ -16,7 +16,7 @@ pub struct Expectation {
     pub max_lag_time: Duration,
     /// How many blocks the proofs may lag the fleet's newest block; `None` if they may lag by
     /// any number. A chain whose proof tip never moved past block 0 is taken for one without
-    /// proofs.
+    /// proofs, unless its log says from which block on there are some.
     pub max_proof_lag: Option<u64>,
     /// Everyone must be heard of within this time. Consumers and primaries report every 5 s.
     pub silent_after: Duration,

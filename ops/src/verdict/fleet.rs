@@ -83,6 +83,8 @@ pub struct LogView {
     pub genesis: Option<String>,
     /// Its lineage, hex.
     pub lineage: Option<String>,
+    /// Height of the first block that needs a proof.
+    pub proofs_from: Option<u64>,
     /// Index of the oldest event it holds.
     pub first: Option<u64>,
     /// Index of the newest event; 0 before the first.

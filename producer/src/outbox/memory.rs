@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tipline_log::Clock;
-use tipline_proto::{Event, Hash, Lineage, Links, OutboxId};
+use tipline_proto::{Event, Hash, Lineage, Links, OutboxId, ProofsFrom};
 
 use super::{Limits, Outbox, OutboxError, Pending, Row, Waiting};
 
@@ -45,7 +45,7 @@ impl MemoryOutbox {
     /// An empty outbox. Commit times come from `clock`.
     pub fn new(id: OutboxId, genesis: Hash, clock: Clock) -> Self {
         let inner = Inner {
-            links: Links::new(genesis.clone()),
+            links: Links::new(genesis.clone(), ProofsFrom::default()),
             blocks: BTreeMap::new(),
             rows: VecDeque::new(),
             last: 0,

@@ -127,7 +127,8 @@ async fn publish(publisher: &Arc<Publisher>, ready: Ready) -> EndReason {
     let work = FuturesUnordered::new();
     let now = Instant::now();
     let is_new = publisher.progress.borrow().tail.is_some_and(|tail| tail.index == 0);
-    let (looked, checked, proofs) = (now, now, Proofs::default());
+    let (looked, checked) = (now, now);
+    let proofs = Proofs::new(log.identity().chain.proofs_from);
     let tidying = Arc::default();
     let mut driver =
         Driver { publisher, log, digests, work, looked, tidying, checked, proofs, is_new };

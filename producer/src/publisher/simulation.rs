@@ -81,7 +81,7 @@ impl World {
     fn new(seed: u64, losses: bool) -> Self {
         let identity = LogIdentity {
             name: "sim".parse().unwrap(),
-            chain: Chain { name: "sim".parse().unwrap(), genesis: "00".parse().unwrap() },
+            chain: Chain::new("sim".parse().unwrap(), "00".parse().unwrap()),
             lineage: Lineage::from_bytes([1; 16]),
         };
         Self {

@@ -10,11 +10,11 @@ use proptest::collection::vec;
 use proptest::strategy::{BoxedStrategy, Just, Strategy};
 use proptest::{option, prop_oneof};
 
-use crate::limits::{MAX_HASH_BYTES, MAX_KEY_BYTES, MAX_LABEL_BYTES, MAX_TEXT_BYTES};
+use crate::limits::{MAX_HASH_BYTES, MAX_HEIGHT, MAX_KEY_BYTES, MAX_LABEL_BYTES, MAX_TEXT_BYTES};
 use crate::{
     Announcement, Chain, ChainName, ConsumerName, Cursor, Digest, Entry, Event, Hash, InstanceId,
-    Key, Label, Level, Lineage, LogIdentity, LogName, OutboxId, Position, Reached, Receipt, Role,
-    Timestamp, Tip, TransactionId,
+    Key, Label, Level, Lineage, LogIdentity, LogName, OutboxId, Position, ProofsFrom, Reached,
+    Receipt, Role, Timestamp, Tip, TransactionId,
 };
 
 /// Mostly small, but the ends of the range as often as anything else.
@@ -95,9 +95,24 @@ pub(super) fn lineage() -> impl Strategy<Value = Lineage> {
 }
 
 pub(super) fn identity() -> impl Strategy<Value = LogIdentity> {
-    (log_name(), chain_name(), hash(), lineage()).prop_map(|(log, name, genesis, lineage)| {
-        LogIdentity { name: log, chain: Chain { name, genesis }, lineage }
+    (log_name(), chain(), lineage()).prop_map(|(name, chain, lineage)| LogIdentity {
+        name,
+        chain,
+        lineage,
     })
+}
+
+pub(super) fn chain() -> impl Strategy<Value = Chain> {
+    (chain_name(), hash(), proofs_from()).prop_map(|(name, genesis, proofs_from)| Chain {
+        name,
+        genesis,
+        proofs_from,
+    })
+}
+
+/// The default as often as not.
+pub(super) fn proofs_from() -> impl Strategy<Value = ProofsFrom> {
+    prop_oneof![Just(1), 1..=MAX_HEIGHT].prop_map(|height| ProofsFrom::new(height).unwrap())
 }
 
 pub(super) fn time() -> impl Strategy<Value = Timestamp> {

@@ -26,6 +26,16 @@ fn the_origin_hashes_the_documented_bytes() {
         &[0x60; 32],
     ]);
     assert_eq!(*Digest::origin(&examples::identity()).as_bytes(), by_hand);
+    let by_hand = blake3(&[
+        b"tipline.origin.v2",
+        &LINEAGE,
+        &[0, 13],
+        b"Example Chain",
+        &[0, 32],
+        &[0x60; 32],
+        &5_000_000u64.to_be_bytes(),
+    ]);
+    assert_eq!(*Digest::origin(&examples::late_identity()).as_bytes(), by_hand);
 }
 
 /// The fields of the table from the kind on, and the payload.
@@ -132,6 +142,8 @@ proptest! {
         let (changed, same) = with(|log, other| log.chain.name = other.chain.name);
         prop_assert_eq!(same, changed.chain == one.chain);
         let (changed, same) = with(|log, other| log.chain.genesis = other.chain.genesis);
+        prop_assert_eq!(same, changed.chain == one.chain);
+        let (changed, same) = with(|log, other| log.chain.proofs_from = other.chain.proofs_from);
         prop_assert_eq!(same, changed.chain == one.chain);
         let (_, same) = with(|log, other| log.name = other.name);
         prop_assert!(same, "the name of a log is only where it is found");

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::{
     Announcement, Chain, Cursor, Entry, Event, Hash, InstanceId, Key, Level, Lineage, LogIdentity,
-    OutboxId, Position, Reached, Receipt, Role, Timestamp, Tip, TransactionId,
+    OutboxId, Position, ProofsFrom, Reached, Receipt, Role, Timestamp, Tip, TransactionId,
 };
 
 pub(super) const LINEAGE: [u8; 16] = *b"lineage-16-bytes";
@@ -16,9 +16,16 @@ pub(super) const TIME: u64 = 0x0006_4395_4fa7_8000;
 pub(super) fn identity() -> LogIdentity {
     LogIdentity {
         name: "main".parse().unwrap(),
-        chain: Chain { name: "Example Chain".parse().unwrap(), genesis: hash(0x60, 32) },
+        chain: Chain::new("Example Chain".parse().unwrap(), hash(0x60, 32)),
         lineage: Lineage::from_bytes(LINEAGE),
     }
+}
+
+/// The same, of a chain that began to prove at a height.
+pub(super) fn late_identity() -> LogIdentity {
+    let mut identity = identity();
+    identity.chain.proofs_from = ProofsFrom::new(5_000_000).unwrap();
+    identity
 }
 
 pub(super) fn hash(byte: u8, length: usize) -> Hash {

@@ -121,6 +121,7 @@ fn check_parts(golden: &mut Golden, entries: Vec<(&str, Entry)>) {
 fn digests_stay_what_they_are() {
     let mut golden = Golden::read(DIGESTS);
     golden.check("origin", Digest::origin(&examples::identity()).as_bytes());
+    golden.check("origin late", Digest::origin(&examples::late_identity()).as_bytes());
     for (name, entry) in examples::entries() {
         golden.check(name, entry.digest.as_bytes());
     }

@@ -8,7 +8,7 @@ use proptest::{prop_oneof, proptest};
 
 use super::examples::{hash, position};
 use crate::limits::MAX_PROOF_RANGES;
-use crate::{Cursor, Event, Hash, LinkError, Links, LinksState, Tip};
+use crate::{Cursor, Event, Hash, LinkError, Links, LinksState, ProofsFrom, Tip};
 
 /// Hashes of one byte out of a few, so that wrong ones are often right by chance.
 fn short(byte: u8) -> Hash {
@@ -22,9 +22,19 @@ struct Block {
     proven: bool,
 }
 
+fn from(height: u64) -> ProofsFrom {
+    ProofsFrom::new(height).unwrap()
+}
+
+/// What every chain begins with whose blocks above the genesis need a proof.
+fn new() -> Links {
+    Links::new(short(GENESIS), ProofsFrom::default())
+}
+
 /// The chain from its first block on; `blocks` may be empty again after a rollback.
 #[derive(Default)]
 struct Model {
+    proofs_from: ProofsFrom,
     start: Option<(u64, Hash)>,
     blocks: Vec<Block>,
 }
@@ -51,16 +61,23 @@ impl Model {
 
     fn proof_tip(&self) -> Option<u64> {
         self.start.as_ref()?;
-        let genesis = usize::from(self.first() == 0);
-        let run = self.blocks.iter().skip(genesis).take_while(|block| block.proven).count();
-        (self.first() + (genesis + run) as u64).checked_sub(1)
+        let run = self.waiting().take_while(|waits| !waits).count();
+        (self.first() + run as u64).checked_sub(1)
     }
 
     fn debt(&self) -> u64 {
+        let lowest = self.waiting().position(|waits| waits);
+        lowest.map_or(0, |at| (self.blocks.len() - at) as u64)
+    }
+
+    /// Of each block whether it needs a proof that it does not have.
+    fn waiting(&self) -> impl Iterator<Item = bool> {
         let heights = (self.first()..).zip(&self.blocks);
-        let mut unproven = heights.map(|(height, block)| height > 0 && !block.proven);
-        let unproven = unproven.position(|unproven| unproven);
-        unproven.map_or(0, |at| (self.blocks.len() - at) as u64)
+        heights.map(|(height, block)| height >= self.proofs_from.height() && !block.proven)
+    }
+
+    fn links(&self) -> Links {
+        Links::resume(short(GENESIS), self.proofs_from, self.state())
     }
 
     fn state(&self) -> LinksState {
@@ -206,7 +223,7 @@ fn referred(links: &Links, model: &Model, event: &Event) -> Option<Hash> {
 }
 
 fn check(links: &Links, model: &Model) {
-    assert_eq!(*links, Links::resume(short(GENESIS), model.state()));
+    assert_eq!(*links, model.links());
     assert_eq!(links.tip(), model.tip().as_ref());
     assert_eq!(links.proof_tip(), model.proof_tip());
     let (block_tip, proof_tip) = (links.tip().cloned(), links.proof_tip());
@@ -216,12 +233,15 @@ fn check(links: &Links, model: &Model) {
 
 proptest! {
     #[test]
-    fn any_sequence_ends_where_the_model_does(steps in vec(step(), 1..60)) {
-        let mut model = Model::default();
-        let mut links = Links::new(short(GENESIS));
+    fn any_sequence_ends_where_the_model_does(
+        proofs_from in 1..12u64,
+        steps in vec(step(), 1..60),
+    ) {
+        let mut model = Model { proofs_from: from(proofs_from), ..Model::default() };
+        let mut links = Links::new(short(GENESIS), model.proofs_from);
         for step in steps {
             let Some(event) = step.event(&model) else {
-                links = Links::resume(short(GENESIS), model.state());
+                links = model.links();
                 continue;
             };
             let referred = referred(&links, &model, &event);
@@ -240,10 +260,11 @@ proptest! {
     #[test]
     fn the_order_of_proofs_does_not_matter(
         first in 0..3u64,
+        proofs_from in 1..20u64,
         order in Just((0..12u64).collect::<Vec<_>>()).prop_shuffle(),
         again in 0..12usize,
     ) {
-        let mut links = Links::new(short(GENESIS));
+        let mut links = Links::new(short(GENESIS), from(proofs_from));
         for height in first..first + 12 {
             links.admit(&block(height, &short(GENESIS), &short(GENESIS)), None).unwrap();
         }
@@ -255,7 +276,7 @@ proptest! {
 }
 
 fn chain_of(heights: std::ops::RangeInclusive<u64>) -> Links {
-    let mut links = Links::new(short(GENESIS));
+    let mut links = new();
     for height in heights {
         let parent = if height == 1 { GENESIS } else { height as u8 - 1 };
         links.admit(&block(height, &short(height as u8), &short(parent)), None).unwrap();
@@ -269,7 +290,7 @@ fn each_wrong_event_has_its_own_error() {
         let mut links = chain_of(1..=5);
         links.admit(event, referred).unwrap_err()
     };
-    let mut empty = Links::new(short(GENESIS));
+    let mut empty = new();
     assert_eq!(
         empty.admit(&block(1, &short(1), &short(9)), None).unwrap_err().to_string(),
         "block 1 belongs to another chain: it starts from genesis 09, this chain's is 00"
@@ -320,7 +341,7 @@ fn a_block_that_was_rolled_back_cannot_be_proven() {
 
 #[test]
 fn a_rollback_of_every_block_leaves_the_parent_of_the_first() {
-    let mut links = Links::new(short(GENESIS));
+    let mut links = new();
     links.admit(&block(100, &short(2), &short(1)), None).unwrap();
     links.admit(&proof(100, &short(2)), Some(&short(2))).unwrap();
     assert_eq!(links.refers_to(&rollback(99, &short(1))), None, "the base is remembered");
@@ -341,7 +362,7 @@ fn full_of_gaps() -> (Links, u64) {
         proof_tip: Some(0),
         proven_above: (1..=runs).map(|run| 2 * run).collect(),
     };
-    (Links::resume(short(GENESIS), state), 2 * runs)
+    (Links::resume(short(GENESIS), ProofsFrom::default(), state), 2 * runs)
 }
 
 #[test]
@@ -363,7 +384,7 @@ fn gaps_between_proofs_have_a_limit() {
 
 #[test]
 fn the_genesis_needs_no_proof() {
-    let mut links = Links::new(short(GENESIS));
+    let mut links = new();
     links.admit(&block(0, &short(GENESIS), &short(9)), None).unwrap();
     assert_eq!(links.proof_tip(), Some(0));
     links.admit(&block(1, &short(1), &short(GENESIS)), None).unwrap();
@@ -383,10 +404,44 @@ fn a_state_that_waits_for_the_proof_of_the_genesis_does_so_no_longer() {
         proof_tip: None,
         proven_above: [1, 2, 3, 5].into_iter().collect(),
     };
-    let mut links = Links::resume(short(GENESIS), state);
+    let mut links = Links::resume(short(GENESIS), ProofsFrom::default(), state);
     assert_eq!(links.proof_tip(), Some(3));
     links.admit(&proof(4, &short(4)), Some(&short(4))).unwrap();
     assert_eq!(links.proof_tip(), Some(5));
     // Of a chain that has no block yet nothing is known.
-    assert_eq!(Links::new(short(GENESIS)).proof_tip(), None);
+    assert_eq!(new().proof_tip(), None);
+}
+
+/// Proofs that begin in the middle: before it nothing waits, after it everything does, and a
+/// rollback across it takes back only what it removes.
+#[test]
+fn proofs_may_begin_late() {
+    let mut links = Links::new(short(GENESIS), from(4));
+    let next = |links: &mut Links, height: u8| {
+        let event = block(height.into(), &short(height), &short(height - 1));
+        links.admit(&event, None).unwrap();
+        links.proof_tip()
+    };
+    let prove = |links: &mut Links, height: u8| {
+        links.admit(&proof(height.into(), &short(height)), Some(&short(height))).unwrap();
+        links.proof_tip()
+    };
+    assert_eq!([1, 2, 3].map(|height| next(&mut links, height)), [Some(1), Some(2), Some(3)]);
+    assert_eq!([4, 5, 6].map(|height| next(&mut links, height)), [Some(3); 3]);
+    assert_eq!(prove(&mut links, 2), Some(3), "it may be proven, and nobody waits for it");
+    assert_eq!(prove(&mut links, 5), Some(3));
+    assert_eq!(prove(&mut links, 4), Some(5));
+    links.admit(&rollback(2, &short(2)), Some(&short(2))).unwrap();
+    assert_eq!(links.proof_tip(), Some(2));
+    assert_eq!([3, 4].map(|height| next(&mut links, height)), [Some(3); 2]);
+}
+
+/// A log that begins above the height from which on proofs are expected.
+#[test]
+fn what_is_below_the_first_block_is_not_asked_for() {
+    let mut links = Links::new(short(GENESIS), from(4));
+    links.admit(&block(100, &short(2), &short(1)), None).unwrap();
+    assert_eq!(links.proof_tip(), Some(99));
+    links.admit(&rollback(99, &short(1)), None).unwrap();
+    assert_eq!(links.proof_tip(), Some(99));
 }

@@ -4,7 +4,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::examples::{hash, position};
 use crate::limits::MAX_HEIGHT;
-use crate::{Cursor, Digest, Entry, Event, LinkError, Links, LinksState, Position, Timestamp, Tip};
+use crate::{
+    Cursor, Digest, Entry, Event, InvalidProofsFrom, LinkError, Links, LinksState, Position,
+    ProofsFrom, Timestamp, Tip,
+};
 
 #[test]
 fn messages_about_the_ends_of_the_range_can_be_printed() {
@@ -26,7 +29,7 @@ fn block(height: u64) -> Event {
 
 #[test]
 fn heights_end_where_stores_end() {
-    let mut links = Links::new(hash(7, 1));
+    let mut links = Links::new(hash(7, 1), ProofsFrom::default());
     for height in [MAX_HEIGHT + 1, u64::MAX] {
         assert_eq!(links.admit(&block(height), None), Err(LinkError::HeightTooLarge { height }));
     }
@@ -43,11 +46,29 @@ fn heights_end_where_stores_end() {
 }
 
 #[test]
+fn proofs_are_expected_above_the_genesis_or_later() {
+    assert_eq!(ProofsFrom::new(0), Err(InvalidProofsFrom::Genesis));
+    let height = MAX_HEIGHT + 1;
+    assert_eq!(ProofsFrom::new(height), Err(InvalidProofsFrom::TooLarge { height }));
+    assert_eq!("1".parse::<ProofsFrom>().unwrap(), ProofsFrom::default());
+    assert_eq!(ProofsFrom::default().late(), None);
+    let late: ProofsFrom = "5000000".parse().unwrap();
+    assert_eq!((late.height(), late.late()), (5_000_000, Some(5_000_000)));
+    assert_eq!(late.to_string().parse(), Ok(late));
+    for wrong in ["", "-1", "5_000_000", "0x10", "18446744073709551616"] {
+        let error = wrong.parse::<ProofsFrom>().unwrap_err();
+        assert!(error.to_string().contains(&format!("{wrong:?} is not a height")), "{error}");
+    }
+    let last = ProofsFrom::new(MAX_HEIGHT).unwrap();
+    assert_eq!((last.free_up_to(0), last.free_up_to(u64::MAX)), (0, MAX_HEIGHT - 1));
+}
+
+#[test]
 fn a_damaged_state_does_not_overflow() {
     let tip = Some(Tip { height: u64::MAX, hash: hash(7, 1) });
     let state =
         LinksState { base: tip.clone(), tip, proof_tip: Some(u64::MAX), ..Default::default() };
-    let mut links = Links::resume(hash(7, 1), state);
+    let mut links = Links::resume(hash(7, 1), ProofsFrom::default(), state);
     assert!(links.admit(&block(0), None).is_err());
     let proof = Event::BlockProven {
         height: u64::MAX,

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use tipline_proto::{
-    Chain, Entry, Event, Hash, Key, Label, Lineage, LogIdentity, OutboxId, Timestamp, Tip,
-    TransactionId,
+    Chain, Entry, Event, Hash, Key, Label, Lineage, LogIdentity, OutboxId, ProofsFrom, Timestamp,
+    Tip, TransactionId,
 };
 
 use super::model::Model;
@@ -24,9 +24,19 @@ pub fn log() -> LogIdentity {
 pub fn log_with_lineage(byte: u8) -> LogIdentity {
     LogIdentity {
         name: "store".parse().unwrap(),
-        chain: Chain { name: "test".parse().unwrap(), genesis: hash(&[0; 32]) },
+        chain: Chain::new("test".parse().unwrap(), hash(&[0; 32])),
         lineage: Lineage::from_bytes([byte; 16]),
     }
+}
+
+/// The suite's log, of a chain that began to prove at a height.
+///
+/// # Panics
+/// There can be no such height.
+pub fn late_log(proofs_from: u64) -> LogIdentity {
+    let mut log = log();
+    log.chain.proofs_from = ProofsFrom::new(proofs_from).unwrap();
+    log
 }
 
 /// A hash of these bytes as they are.
@@ -40,6 +50,8 @@ pub fn hash(bytes: &[u8]) -> Hash {
 /// Writes entries as a primary does, keeping the model of what they make.
 #[derive(Debug)]
 pub struct History {
+    /// Its log.
+    pub log: LogIdentity,
     /// What a store holds that has applied all of it.
     pub model: Model,
     /// All entries so far.
@@ -60,6 +72,7 @@ impl History {
     pub fn of(log: &LogIdentity, seed: u64) -> Self {
         let rng = StdRng::seed_from_u64(seed);
         Self {
+            log: log.clone(),
             model: Model::new(log),
             entries: Vec::new(),
             rng,
@@ -71,7 +84,7 @@ impl History {
     /// Another writer with the same history so far.
     pub fn twin(&self, seed: u64) -> Self {
         let (model, entries) = (self.model.clone(), self.entries.clone());
-        Self { model, entries, ..Self::new(seed) }
+        Self { model, entries, ..Self::of(&self.log, seed) }
     }
 
     /// Any number of blocks, one after the other, each of this many bytes, after a claim.
@@ -89,7 +102,13 @@ impl History {
 
     /// One with payloads of up to this many bytes. From 1,000 on, a few have up to 20,000.
     pub fn random_of(seed: u64, count: usize, max_payload: usize) -> Self {
-        Self { max_payload, has_large: max_payload >= SOME, ..Self::new(seed) }.grown(count)
+        Self::random_in(&log(), seed, count, max_payload)
+    }
+
+    /// One like that of another log than the suite's.
+    pub fn random_in(log: &LogIdentity, seed: u64, count: usize, max_payload: usize) -> Self {
+        let has_large = max_payload >= SOME;
+        Self { max_payload, has_large, ..Self::of(log, seed) }.grown(count)
     }
 
     fn grown(self, count: usize) -> Self {
@@ -178,7 +197,6 @@ impl History {
     }
 
     /// The first block, at this height.
-    #[cfg(all(test, feature = "sqlite"))]
     pub fn block_at(&mut self, height: u64) {
         let (hash, parent_hash) = (self.any_hash(), self.any_hash());
         self.seal(Event::BlockCommitted { height, hash, parent_hash, payload: Bytes::new() });

@@ -190,7 +190,8 @@ macro_rules! __sink_conformance_cases {
     ($then:ident, $($argument:tt)*) => {
         $crate::$then! {
             $($argument)*;
-            sink: chain, of_no_log, of_another_log, out_of_order;
+            sink: chain, of_no_log, of_another_log, out_of_order, proofs_begin_late,
+                of_other_proofs;
         }
     };
 }

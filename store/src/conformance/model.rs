@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
-use tipline_proto::{Cursor, Entry, Event, Hash, Key, Label, LogIdentity, Tip, TransactionId};
+use tipline_proto::{
+    Cursor, Entry, Event, Hash, Key, Label, LogIdentity, ProofsFrom, Tip, TransactionId,
+};
 
 use crate::batch::Batch;
 use crate::reader::{ChainView, StoreReader};
@@ -12,6 +14,8 @@ use crate::stored::{StoredBlock, StoredMark, StoredProof, StoredRecord, StoredTr
 /// What a store holds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {
+    /// The first block of its chain that needs a proof.
+    pub proofs_from: ProofsFrom,
     /// Where it is.
     pub cursor: Cursor,
     /// Parent of the log's first block.
@@ -35,6 +39,7 @@ impl Model {
     /// Of a new store of the log.
     pub fn new(log: &LogIdentity) -> Self {
         Self {
+            proofs_from: log.chain.proofs_from,
             cursor: Cursor::origin(log),
             base: None,
             blocks: BTreeMap::new(),
@@ -111,12 +116,13 @@ impl Model {
         Batch { entries: entries.to_vec(), cursor, base }
     }
 
-    /// The definition itself: the highest height at or below which every block has its proof. The
-    /// genesis needs none.
+    /// The definition itself: the highest height at or below which every block that needs a proof
+    /// has it. The genesis needs none, and none below the first that does.
     fn proof_tip(&self) -> Option<u64> {
-        self.cursor.block_tip.as_ref()?;
+        let tip = self.cursor.block_tip.as_ref()?.height;
         let start = self.base.as_ref().map_or(0, |base| base.height);
-        let proven = (start + 1..).take_while(|height| self.proofs.contains_key(height));
+        let is_free = |height: &u64| *height < self.proofs_from.height();
+        let proven = (start + 1..=tip).take_while(|h| is_free(h) || self.proofs.contains_key(h));
         Some(proven.last().unwrap_or(start))
     }
 

@@ -5,9 +5,9 @@ use std::path::Path;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
-use tipline_proto::{Cursor, Entry};
+use tipline_proto::{Cursor, Entry, LogIdentity};
 
-use super::history::{History, log, log_with_lineage};
+use super::history::{History, late_log, log, log_with_lineage};
 use super::model::Model;
 use super::{Open, OpenSink};
 use crate::batch::Batch;
@@ -59,9 +59,13 @@ struct Subject {
 
 impl Subject {
     fn create(opener: Opener, directory: &Path) -> Self {
+        Self::of(opener, directory, &log())
+    }
+
+    fn of(opener: Opener, directory: &Path, log: &LogIdentity) -> Self {
         let mut medium = opener.open(directory);
-        medium.sink().create(&log()).unwrap();
-        Self { medium, model: Model::new(&log()) }
+        medium.sink().create(log).unwrap();
+        Self { medium, model: Model::new(log) }
     }
 
     fn apply(&mut self, entries: &[Entry]) {
@@ -91,23 +95,68 @@ fn directory() -> TempDir {
 pub(super) fn chain(opener: Opener) {
     for seed in 0..5 {
         println!("seed {seed}");
-        let (directory, mut rng) = (directory(), StdRng::seed_from_u64(seed));
-        let entries = History::random(seed, 200).entries;
-        let mut subject = Subject::create(opener, directory.path());
-        subject.check("a new one");
-        let mut rest = &entries[..];
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at(rng.random_range(1..=rest.len().min(60)));
-            subject.apply(now);
-            subject.check(&format!("seed {seed}, at entry {}", now[now.len() - 1].index));
-            rest = later;
-        }
-        let Subject { medium, model } = subject;
-        drop(medium);
-        let mut subject = Subject { medium: opener.open(directory.path()), model };
-        subject.medium.sink().probe().unwrap();
-        subject.check(&format!("seed {seed}, opened again"));
+        chain_of(opener, &log(), seed);
     }
+}
+
+/// The same of a chain that began to prove in its middle: rollbacks across that, proofs before it,
+/// and a first block above it.
+pub(super) fn proofs_begin_late(opener: Opener) {
+    for seed in 0..6 {
+        let log = late_log(10 * (seed % 3) + 2);
+        println!("seed {seed}, {:?}", log.chain.proofs_from);
+        chain_of(opener, &log, seed);
+    }
+    let (directory, log) = (directory(), late_log(8));
+    let mut subject = Subject::of(opener, directory.path(), &log);
+    let mut history = History::of(&log, 1);
+    history.claim();
+    history.block_at(3);
+    let mut debts = vec![];
+    let mut apply = |history: &History| {
+        let at = subject.model.cursor.position.index as usize;
+        subject.apply(&history.entries[at..]);
+        subject.check(&format!("after entry {}", history.entries.len()));
+        debts.push(subject.medium.cursor().unwrap().proof_debt());
+    };
+    apply(&history);
+    (4..=12).for_each(|_| history.block());
+    apply(&history);
+    history.proof_of(5, 100);
+    history.proof_of(9, 100);
+    apply(&history);
+    history.proof_of(8, 100);
+    apply(&history);
+    history.roll_back_to(6);
+    apply(&history);
+    (7..=9).for_each(|_| history.block());
+    apply(&history);
+    // Across the whole of it within one batch.
+    history.roll_back_to(4);
+    (5..=10).for_each(|_| history.block());
+    history.proof_of(8, 100);
+    apply(&history);
+    assert_eq!(debts, [0, 5, 5, 3, 0, 2, 2]);
+}
+
+fn chain_of(opener: Opener, log: &LogIdentity, seed: u64) {
+    let (directory, mut rng) = (directory(), StdRng::seed_from_u64(seed));
+    let entries = History::random_in(log, seed, 200, 200).entries;
+    let mut subject = Subject::of(opener, directory.path(), log);
+    subject.check("a new one");
+    let mut rest = &entries[..];
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(rng.random_range(1..=rest.len().min(60)));
+        subject.apply(now);
+        subject.check(&format!("seed {seed}, at entry {}", now[now.len() - 1].index));
+        rest = later;
+    }
+    let Subject { medium, model } = subject;
+    drop(medium);
+    let mut subject = Subject { medium: opener.open(directory.path()), model };
+    subject.medium.sink().probe().unwrap();
+    assert_eq!(subject.medium.sink().identity().unwrap(), Some(log.into()));
+    subject.check(&format!("seed {seed}, opened again"));
 }
 
 pub(super) fn of_no_log(opener: Opener) {
@@ -134,6 +183,29 @@ pub(super) fn of_another_log(opener: Opener) {
     let message = error.to_string();
     assert!(message.contains("07070707") && message.contains("08080808"), "{message}");
     subject.check("after another log was refused");
+}
+
+/// The same chain and lineage, but proofs from another height on: no two of them are one log, and
+/// the error says which is which.
+pub(super) fn of_other_proofs(opener: Opener) {
+    for (first, second) in [(log(), late_log(8)), (late_log(8), log()), (late_log(8), late_log(9))]
+    {
+        let directory = directory();
+        let mut subject = Subject::of(opener, directory.path(), &first);
+        let error = subject.medium.sink().create(&second).unwrap_err();
+        assert!(matches!(error, StoreError::WrongLog { .. }), "{error:?}");
+        for log in [&first, &second] {
+            let height = log.chain.proofs_from.late();
+            let says = height.map(|height| format!("proofs from block {height} on"));
+            let message = error.to_string();
+            assert!(says.is_none_or(|says| message.contains(&says)), "{message}");
+        }
+        drop(subject);
+        let mut medium = opener.open(directory.path());
+        assert_eq!(medium.sink().identity().unwrap(), Some((&first).into()));
+        medium.sink().create(&first).unwrap();
+        assert_eq!(medium.cursor(), Some(Cursor::origin(&first)));
+    }
 }
 
 /// Duplicates, gaps, and a cursor that is not that of the entries.

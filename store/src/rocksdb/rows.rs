@@ -1,6 +1,8 @@
 //! Rows, as bytes: [`super::RocksDbStore`] documents them. Keep stable.
 
-use tipline_proto::{Chain, Cursor, Digest, Key, Label, Lineage, Position, Tip, TransactionId};
+use tipline_proto::{
+    Chain, Cursor, Digest, Key, Label, Lineage, Position, ProofsFrom, Tip, TransactionId,
+};
 
 use super::values::{Payload, Reading, RowError, Writing, whole, wrong};
 use crate::stored::{
@@ -11,6 +13,10 @@ use crate::stored::{
 pub(super) const IDENTITY: &[u8] = b"identity";
 pub(super) const CURSOR: &[u8] = b"cursor";
 pub(super) const BASE: &[u8] = b"base";
+/// What comes after the chain's name where proofs are expected from a later height on: then the
+/// height, in decimal. No name has a control character, so whoever does not know this refuses the
+/// row, and says it.
+const PROOFS_FROM: &str = "\0proofs from ";
 
 fn write_tip(writing: Writing, tip: &Tip) -> Writing {
     writing.number(tip.height).hash(&tip.hash)
@@ -26,10 +32,13 @@ pub(super) fn read_number(row: &[u8]) -> Result<u64, RowError> {
 }
 
 pub(super) fn identity(identity: &StoreIdentity) -> Vec<u8> {
+    let late = identity.chain.proofs_from.late();
+    let late = late.map_or(String::new(), |height| format!("{PROOFS_FROM}{height}"));
     Writing::default()
         .bytes(identity.lineage.as_bytes())
         .hash(&identity.chain.genesis)
         .bytes(identity.chain.name.as_str().as_bytes())
+        .bytes(late.as_bytes())
         .0
 }
 
@@ -37,8 +46,15 @@ pub(super) fn read_identity(row: &[u8]) -> Result<StoreIdentity, RowError> {
     whole(row, |row| {
         let lineage = Lineage::from_bytes(row.array()?);
         let genesis = row.hash()?;
-        let name = std::str::from_utf8(row.rest()).map_err(wrong)?.parse().map_err(wrong)?;
-        Ok(StoreIdentity { lineage, chain: Chain { name, genesis } })
+        let rest = std::str::from_utf8(row.rest()).map_err(wrong)?;
+        let (name, late) = match rest.split_once(PROOFS_FROM) {
+            Some((name, late)) => (name, Some(late)),
+            None => (rest, None),
+        };
+        let proofs_from = late.map(str::parse::<ProofsFrom>).transpose().map_err(wrong)?;
+        let proofs_from = proofs_from.unwrap_or_default();
+        let name = name.parse().map_err(wrong)?;
+        Ok(StoreIdentity { lineage, chain: Chain { name, genesis, proofs_from } })
     })
 }
 

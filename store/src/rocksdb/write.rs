@@ -48,7 +48,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 ///
 /// | column family | key | row |
 /// |---|---|---|
-/// | `tipline.store.v1` | `identity` | what it is for, never changed: lineage (16 bytes), genesis (hash), the chain's name (to the end) |
+/// | `tipline.store.v1` | `identity` | what it is for, never changed: lineage (16 bytes), genesis (hash), the chain's name (to the end). If proofs are expected from a later height than 1 on, the name is followed by a zero byte and `proofs from HEIGHT` |
 /// | | `cursor` | index, digest (32 bytes), epoch, option of the block tip (height, hash), option of the proof tip |
 /// | | `base` | parent of the log's first block (height, hash); no row before there is one |
 /// | `blocks` | height | hash, parent's hash, index, epoch, time, payload (`block_payloads` by height) |

@@ -263,20 +263,31 @@ enum Contents {
 
 fn inspect(connection: &Connection, place: &str, role: Role) -> Result<Contents, StoreError> {
     let header = "SELECT (SELECT application_id FROM pragma_application_id), \
-        (SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM sqlite_schema)";
-    let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-    let (application_id, version, tables): (i32, i32, i64) = connection
+        (SELECT user_version FROM pragma_user_version), (SELECT count(*) FROM sqlite_schema), \
+        EXISTS (SELECT 1 FROM pragma_table_info('store') WHERE name = 'proofs_from')";
+    let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+    let (application_id, version, tables, is_late): (i32, i32, i64, bool) = connection
         .query_row(header, [], row)
         .map_err(|e| opening(place, "reading its header", e))?;
     if (application_id, version, tables) == (0, 0, 0) {
         return Ok(Contents::Nothing);
     }
+    let known = schema::VERSION..=schema::LATE_PROOFS_VERSION;
     match Role::from_application_id(application_id) {
-        Some(found) if found == role && version == schema::VERSION => Ok(Contents::Store),
-        Some(found) if found == role => {
-            let ours = schema::VERSION;
+        Some(found) if found == role && known.contains(&version) => {
+            if is_late == (version == schema::LATE_PROOFS_VERSION) {
+                return Ok(Contents::Store);
+            }
             let why = format!(
-                "its schema has version {version}, this program knows version {ours}: use the program that wrote it, or a newer one"
+                "its schema has version {version}, but not the columns of that version: it was \
+                 altered; restore it"
+            );
+            Err(StoreError::unusable(place, &why, None))
+        }
+        Some(found) if found == role => {
+            let (oldest, newest) = known.into_inner();
+            let why = format!(
+                "its schema has version {version}, this program knows {oldest} and {newest}: use the program that wrote it, or a newer one"
             );
             Err(StoreError::unusable(place, &why, None))
         }

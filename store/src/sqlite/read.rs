@@ -7,7 +7,8 @@ use bytes::Bytes;
 use rusqlite::types::Type;
 use rusqlite::{Connection, Error, OptionalExtension, Params, Row};
 use tipline_proto::{
-    Chain, Cursor, Digest, Hash, Key, Label, Lineage, Position, Timestamp, Tip, TransactionId,
+    Chain, Cursor, Digest, Hash, Key, Label, Lineage, Position, ProofsFrom, Timestamp, Tip,
+    TransactionId,
 };
 
 use super::error::store_error;
@@ -275,12 +276,13 @@ pub(super) fn read_store(
     connection: &Connection,
     place: &str,
 ) -> Result<Option<(StoreIdentity, Cursor)>, StoreError> {
+    // Not every store has the column that is read by its name.
     let sql = "SELECT lineage, chain, genesis, cursor_index, cursor_digest, epoch, \
-        block_tip, block_tip_hash, proof_tip FROM store";
+        block_tip, block_tip_hash, proof_tip, * FROM store";
     let read = |row: &Row<'_>| {
         let name: String = row.get(1)?;
         let name = name.parse().map_err(|e| wrong(1, e))?;
-        let chain = Chain { name, genesis: hash(row, 2)? };
+        let chain = Chain { name, genesis: hash(row, 2)?, proofs_from: proofs_from(row)? };
         let identity = StoreIdentity { lineage: Lineage::from_bytes(row.get(0)?), chain };
         let digest = Digest::from_bytes(row.get(4)?);
         let cursor = Cursor {
@@ -293,6 +295,13 @@ pub(super) fn read_store(
     };
     let query = || connection.prepare_cached(sql)?.query_row([], read).optional();
     query().map_err(|e| store_error(place, "the cursor", e))
+}
+
+fn proofs_from(row: &Row<'_>) -> rusqlite::Result<ProofsFrom> {
+    match row.get::<_, i64>(schema::PROOFS_FROM) {
+        Err(Error::InvalidColumnName(_)) => Ok(ProofsFrom::default()),
+        height => ProofsFrom::new(height?.cast_unsigned()).map_err(|e| wrong(0, e)),
+    }
 }
 
 fn block(row: &Row<'_>) -> rusqlite::Result<StoredBlock> {

@@ -36,7 +36,14 @@ pub(super) fn write_identity(
         digest.as_bytes(),
         Number(origin.epoch)
     ];
-    connection.execute(schema::PUT_STORE, origin).map(|_| ())
+    let transaction = connection.unchecked_transaction()?;
+    transaction.execute(schema::PUT_STORE, origin)?;
+    if let Some(height) = identity.chain.proofs_from.late() {
+        transaction.execute_batch(schema::ADD_PROOFS_FROM)?;
+        transaction.execute(schema::PUT_PROOFS_FROM, params![Number(height)])?;
+        transaction.pragma_update(None, "user_version", schema::LATE_PROOFS_VERSION)?;
+    }
+    transaction.commit()
 }
 
 /// Moves the cursor from where it was before the batch. Whether it was there.

@@ -26,6 +26,9 @@ impl Role {
 
 /// Version of the schema below.
 pub(super) const VERSION: i32 = 1;
+/// Version of a store of a chain that says from which height on proofs are expected. It has one
+/// more column, and a program that does not know that refuses it.
+pub(super) const LATE_PROOFS_VERSION: i32 = 2;
 
 /// Blocks are found by 8 bytes out of the middle of their hash: whole hashes would make the index
 /// three times as large and cost a quarter of the speed. The middle, because proof of work leaves
@@ -93,6 +96,11 @@ pub(crate) const BLOCK_BY_HASH: &str = "SELECT \
 
 pub(super) const PUT_STORE: &str = "INSERT INTO store \
     (id, lineage, chain, genesis, cursor_index, cursor_digest, epoch) VALUES (1, ?, ?, ?, ?, ?, ?)";
+
+/// What [`LATE_PROOFS_VERSION`] has more.
+pub(super) const ADD_PROOFS_FROM: &str = "ALTER TABLE store ADD COLUMN proofs_from INTEGER";
+pub(super) const PROOFS_FROM: &str = "proofs_from";
+pub(super) const PUT_PROOFS_FROM: &str = "UPDATE store SET proofs_from = ?";
 
 /// Changes no row if the cursor is not where the writer left it.
 pub(super) const PUT_CURSOR: &str = "UPDATE store SET \

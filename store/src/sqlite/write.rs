@@ -27,6 +27,8 @@ use crate::stored::StoreIdentity;
 ///
 /// # Schema, version 1
 /// `application_id` is `0x54495053` (`TIPS`), `user_version` is 1. All tables are `STRICT`.
+/// A store of a chain that says from which height on proofs are expected has `user_version` 2, and
+/// that height in the column `proofs_from` of `store`.
 /// Numbers are SQLite integers, so heights, indices, epochs and times are limited to 2⁶³ − 1;
 /// times are microseconds since 1970; hashes, keys, ids and payloads are blobs (`hex(hash)`).
 ///

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use tipline_log::jetstream::{JetStreamLog, JetStreamOptions};
 use tipline_log::{AppendError, Appender, LogError, Reader, Receipts, Shortfall};
-use tipline_proto::subject::{events_stream, receipts_stream};
+use tipline_proto::subject::{
+    CONTRACT_VERSION_LATE_PROOFS, METADATA_CONTRACT, METADATA_PROOFS_FROM, events_stream,
+    receipts_stream,
+};
 use tipline_proto::{ConsumerName, Position};
 use tipline_tests::{Cluster, Nats, NatsOptions, SyncInterval, eventually};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -211,6 +214,32 @@ async fn a_log_that_was_made_again_under_a_handle_is_another_log() {
     let mut writer = Writer::claim(Arc::new(new)).await;
     writer.write([sized(1)]).await;
     assert_eq!(writer.log.board().await.unwrap().receipts, []);
+}
+
+/// Whoever decides by what a log says of itself must not do so by what somebody made of it.
+#[tokio::test]
+async fn altered_metadata_is_noticed_by_who_has_the_log_and_by_who_opens_it() {
+    let (server, log) = started().await;
+    let (was, altered) = (log.tail().await.unwrap(), "proofs from block 7 on");
+    let alter = async |stream: String| {
+        let streams = raw(&server.url()).await;
+        let mut config = streams.get_stream(&stream).await.unwrap().cached_info().config.clone();
+        config.metadata.insert(METADATA_CONTRACT.into(), CONTRACT_VERSION_LATE_PROOFS.into());
+        config.metadata.insert(METADATA_PROOFS_FROM.into(), "7".into());
+        streams.update_stream(config).await.unwrap();
+    };
+    alter(events_stream(&name())).await;
+    let opened = JetStreamLog::open(&options(&server.url())).await.unwrap_err();
+    for error in [opened, log.tail().await.unwrap_err(), log.extent().await.unwrap_err()] {
+        assert!(matches!(error, LogError::Unusable { .. }), "{error:?}");
+        assert!(error.to_string().contains(altered), "{error}");
+    }
+    let refused = log.append(&was, &seal(&was, 1, [claim()])).await.unwrap_err();
+    assert!(matches!(&refused, AppendError::Refused(LogError::Unusable { .. })), "{refused:?}");
+    // Both together are another log, whose digests begin elsewhere.
+    alter(receipts_stream(&name())).await;
+    let opened = JetStreamLog::open(&options(&server.url())).await.unwrap();
+    assert_ne!(opened.tail().await.unwrap().position, was.position);
 }
 
 #[tokio::test]

@@ -36,10 +36,7 @@ fn name() -> LogName {
 fn identity(lineage: u8) -> LogIdentity {
     LogIdentity {
         name: name(),
-        chain: Chain {
-            name: "test".parse().unwrap(),
-            genesis: Hash::new(&b"genesis"[..]).unwrap(),
-        },
+        chain: Chain::new("test".parse().unwrap(), Hash::new(&b"genesis"[..]).unwrap()),
         lineage: Lineage::from_bytes([lineage; 16]),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use tipline_store::conformance::history::{History, log, log_with_lineage};
+use tipline_store::conformance::history::{History, late_log, log, log_with_lineage};
 use tipline_store::conformance::model::Model;
 use tipline_store::{MemoryStore, Sink, Store, StoreError};
 
@@ -95,9 +95,32 @@ fn a_damaged_newest_segment_and_a_damaged_description_stop_the_archiver() {
     fs::write(&path, &text[1..]).unwrap();
     let error = store(&runtime, directory.path()).identity().unwrap_err();
     assert!(error.to_string().contains("archive.json"), "{error}");
-    fs::write(&path, text.replace("\"format\": 1", "\"format\": 2")).unwrap();
+    fs::write(&path, text.replace("\"format\": 1", "\"format\": 3")).unwrap();
     let error = runtime.block_on(Archive::open(destination(directory.path()), Keys::default()));
-    assert!(matches!(error, Err(ArchiveError::Newer { found: 2, .. })), "{error:?}");
+    assert!(matches!(error, Err(ArchiveError::Newer { found: 3, .. })), "{error:?}");
+}
+
+/// Older programs refuse what they would count wrongly, by its format, and read everything else.
+#[test]
+fn only_an_archive_of_proofs_that_begin_late_has_the_newer_format() {
+    let runtime = runtime();
+    for (log, format, other) in [(log(), 1, 2), (late_log(5_000_000), 2, 1)] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut archive = store(&runtime, directory.path());
+        assert_eq!(archive.identity().unwrap(), None);
+        archive.create(&log).unwrap();
+        let open = || Archive::open(destination(directory.path()), Keys::default());
+        assert_eq!(*runtime.block_on(open()).unwrap().identity(), log);
+        let path = directory.path().join("archive.json");
+        let text = fs::read_to_string(&path).unwrap();
+        let written = format!("\"format\": {format},");
+        assert!(text.contains(&written), "{text}");
+        assert_eq!(text.contains("\"proofs_from\": 5000000"), format == 2, "{text}");
+        // The two are never apart.
+        fs::write(&path, text.replace(&written, &format!("\"format\": {other},"))).unwrap();
+        let error = runtime.block_on(open()).unwrap_err();
+        assert!(error.to_string().contains("does not go with"), "{error}");
+    }
 }
 
 /// Segments without their description are damage. They are no empty place, and get no new one.

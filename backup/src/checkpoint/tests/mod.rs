@@ -18,7 +18,7 @@ use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
 use tipline_consumer::{StoreHandle, StoreThread};
 use tipline_proto::{Cursor, Entry, Timestamp};
-use tipline_store::conformance::history::{History, log};
+use tipline_store::conformance::history::{History, late_log, log};
 use tipline_store::conformance::model::Model;
 use tipline_store::{
     Batch, ChainView, CompositeStore, Copied, Sink, Snapshot, SqliteStore, Store, StoreError,
@@ -244,6 +244,32 @@ async fn a_flipped_byte_in_any_file_is_named() {
         }
         flip(&path, at);
         set.verify(&manifest, &Throttle::none()).await.unwrap();
+    }
+}
+
+/// Older programs refuse what they would count wrongly, by its format, and read everything else.
+#[tokio::test]
+async fn only_a_manifest_of_proofs_that_begin_late_has_the_newer_format() {
+    for (log, format, other) in [(log(), 1, 2), (late_log(5_000_000), 2, 1)] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = sqlite(directory.path());
+        store.create(&log).unwrap();
+        let (handle, set) = (StoreHandle::new(store).unwrap(), set(directory.path()));
+        let manifest = set.create(&handle, at(0), &job()).await.unwrap();
+        assert_eq!(manifest.log, (&log).into());
+        assert_eq!(set.get(&manifest.id).await.unwrap(), manifest);
+        let path = directory.path().join("set").join(manifest.id.as_str()).join("manifest.json");
+        let text = fs::read_to_string(&path).unwrap();
+        let written = format!("\"format\": {format},");
+        assert!(text.contains(&written), "{text}");
+        assert_eq!(text.contains("\"proofs_from\": 5000000"), format == 2, "{text}");
+        // The two are never apart.
+        let (body, _) = text.rsplit_once(",\n").unwrap();
+        let altered = body.replace(&written, &format!("\"format\": {other},"));
+        fs::write(&path, super::manifest::seal(&altered)).unwrap();
+        let listed = set.list().await.unwrap();
+        let [Listed::Corrupt { why, .. }] = &listed[..] else { panic!("{listed:?}") };
+        assert!(why.contains("does not go with"), "{why}");
     }
 }
 

@@ -3,10 +3,9 @@
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tipline_proto::{Entry, Event, Timestamp};
-use tipline_store::conformance::history::History;
 
 use super::super::{Target, plan_for};
-use super::{KINDS, Kept, names_in};
+use super::{KINDS, Kept, names_in, random_history};
 use crate::archive::SegmentName;
 use crate::error::RestoreError;
 
@@ -24,7 +23,7 @@ async fn a_restored_store_is_what_was_there_at_that_point() {
         let context = format!("seed {seed}");
         let mut random = StdRng::seed_from_u64(seed);
         let length = random.random_range(20..200);
-        let kept = Kept::of(History::random_of(seed, length, 2000)).await;
+        let kept = Kept::of(random_history(seed, length, 2000)).await;
         let end = kept.entries().len() as u64;
         archive(&kept, &mut random).await;
         let kinds = KINDS[random.random_range(0..KINDS.len())];
@@ -62,7 +61,7 @@ async fn a_checkpoint_of_any_kind_fills_a_store_of_any_other() {
         let (of, into) = (kinds(), kinds());
         let context = format!("seed {seed}: {of:?} into {into:?}");
         let length = [random.random_range(2..30), random.random_range(30..1500)][case as usize % 2];
-        let kept = Kept::of(History::random_of(seed, length, 2000)).await;
+        let kept = Kept::of(random_history(seed, length, 2000)).await;
         let end = kept.entries().len() as u64;
         // Of an empty store, too.
         let at = if random.random_bool(0.1) { 0 } else { random.random_range(1..=end) };
@@ -91,7 +90,7 @@ async fn with_entries_lost_it_is_what_was_there_or_refused_by_their_name() {
     for seed in first..first + cases() {
         let mut random = StdRng::seed_from_u64(seed);
         let length = random.random_range(20..200);
-        let kept = Kept::of(History::random_of(seed, length, 2000)).await;
+        let kept = Kept::of(random_history(seed, length, 2000)).await;
         let end = kept.entries().len() as u64;
         let names = cut(&kept, &mut random).await;
         let kinds = KINDS[random.random_range(0..KINDS.len())];

@@ -8,10 +8,10 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tipline_proto::{Event, Timestamp};
 use tipline_store::Sink;
-use tipline_store::conformance::history::History;
+use tipline_store::conformance::history::{History, late_log, log};
 
 use super::super::Target;
-use super::{KINDS, Kept, names_in};
+use super::{KINDS, Kept, names_in, random_history};
 use crate::archive::{
     Archive, ArchiveError, ArchiveKeeper, ArchivePlan, ArchiveStore, ExpireError,
 };
@@ -54,7 +54,7 @@ async fn every_point_that_is_kept_can_be_restored() {
     for seed in first..first + cases() {
         let mut random = StdRng::seed_from_u64(seed);
         let length = random.random_range(60..200);
-        let kept = Kept::of(History::random_of(seed, length, 500)).await;
+        let kept = Kept::of(random_history(seed, length, 500)).await;
         let end = kept.entries().len() as u64;
         kept.segments(end, random.random_range(1..15)).await;
         for _ in 0..random.random_range(0..4) {
@@ -161,6 +161,29 @@ async fn a_block_stays_for_as_long_as_its_proof_is_unattached() {
     let plan = kept.expire(end).await;
     assert!(plan.applied && plan.first <= unproven && plan.first + 5 > unproven, "{plan:?}");
     assert!(plan.ranges.iter().any(|range| range.kept_by.contains(&ArchiveKeeper::Unproven)));
+}
+
+/// Of a chain that never had a proof none is awaited, unless its log says from which block on.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_block_that_is_to_be_proven_stays() {
+    for (log, first) in [(log(), None), (late_log(40), Some(40))] {
+        let mut history = History::of(&log, 5);
+        history.claim();
+        history.block_at(7);
+        (8..=67).for_each(|_| history.block());
+        let kept = Kept::of(history).await;
+        let end = kept.entries().len() as u64;
+        kept.segments(end, 5).await;
+        kept.checkpoint(&["sqlite"], end - 10).await;
+        let plan = kept.expire(end).await;
+        let mut keepers = plan.ranges.iter().flat_map(|range| &range.kept_by);
+        let waits = keepers.any(|keeper| *keeper == ArchiveKeeper::Unproven);
+        assert_eq!(waits, first.is_some(), "{plan:?}");
+        if let Some(height) = first {
+            let index = kept.model(end).blocks[&height].index;
+            assert!(plan.first <= index && plan.first + 5 > index, "{plan:?}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

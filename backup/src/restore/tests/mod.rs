@@ -14,7 +14,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use tipline_consumer::StoreHandle;
 use tipline_proto::{Entry, LogIdentity, Timestamp};
-use tipline_store::conformance::history::{History, log};
+use tipline_store::conformance::history::{History, late_log, log};
 use tipline_store::conformance::model::Model;
 use tipline_store::{CompositeStore, FileStore, SqliteStore, Store, StoreError, StoredLinks};
 use tokio::sync::watch;
@@ -40,6 +40,12 @@ const KINDS: &[&[&str]] = &[
     &["rocksdb"],
     &["sqlite", "files"],
 ];
+
+/// A history in which everything happens, every other one of a chain that began to prove late.
+fn random_history(seed: u64, length: usize, max_payload: usize) -> History {
+    let log = if seed.is_multiple_of(2) { log() } else { late_log(seed % 40 + 2) };
+    History::random_in(&log, seed, length, max_payload)
+}
 
 /// A history with a place that has what was kept of it.
 pub(crate) struct Kept {
@@ -201,6 +207,7 @@ impl Restored {
     fn assert_is(&self, kept: &Kept, index: u64, context: &str) {
         assert_eq!(self.report.achieved.index, index, "{context}");
         let mut store = self.open();
+        assert_eq!(store.identity().unwrap(), Some((&kept.history.log).into()), "{context}");
         let mut model = kept.model(index);
         model.assert_is(&*store.reader().unwrap(), context);
         for entries in kept.entries()[index as usize..].chunks(50) {

@@ -157,7 +157,9 @@ impl What {
                 let lowest = reader.heights()?.map(|(lowest, _)| lowest);
                 let tip = reader.cursor()?.and_then(|cursor| cursor.proof_tip);
                 match tip.filter(|tip| lowest.is_some_and(|lowest| lowest <= *tip)) {
-                    Some(tip) => format!("{}, up to {} all are proven", held(reader)?, number(tip)),
+                    Some(tip) => {
+                        format!("{}, up to {} no proof is missing", held(reader)?, number(tip))
+                    }
                     None => format!("{}, the lowest is not proven yet", held(reader)?),
                 }
             }

@@ -101,7 +101,9 @@ fn tail(log: &LogView) -> Option<String> {
 
 fn chain(log: &LogView) -> Option<String> {
     let (chain, lineage) = (log.chain.as_ref()?, log.lineage.as_ref()?);
-    Some(format!("{chain}, lineage {lineage}"))
+    let late = log.proofs_from.filter(|height| *height > 1);
+    let late = late.map(|height| format!(", proofs from block {} on", number(height)));
+    Some(format!("{chain}, lineage {lineage}{}", late.unwrap_or_default()))
 }
 
 fn primary(primary: &PrimaryView) -> String {

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params};
-use tipline_proto::subject::CONTRACT_VERSION;
 use tipline_proto::{Chain, Hash, Lineage, LogIdentity};
 
 use super::error::explain;
 use super::{Database, LOCK_LIMIT, Purpose};
+use crate::contract;
 use crate::embedded::files::write_ahead_log_length;
 use crate::error::LogError;
 
@@ -52,6 +52,10 @@ CREATE TABLE subscriber (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// Only in a log that says from which height on proofs are expected: it follows another version of
+/// the contract, by which whoever does not know this column refuses it.
+const ADD_PROOFS_FROM: &str = "ALTER TABLE log ADD COLUMN proofs_from INTEGER";
+
 /// How often a connection asks for a lock that another process holds: SQLite can be neither
 /// woken nor notified, and its own pauses are of milliseconds.
 const LOCK_PAUSE: Duration = Duration::from_micros(200);
@@ -77,13 +81,17 @@ pub(in crate::embedded) fn create(
         transaction.execute(
             "INSERT INTO log (one, contract, name, chain, genesis, lineage) VALUES (1, ?, ?, ?, ?, ?)",
             params![
-                CONTRACT_VERSION,
+                contract::version_of(&identity.chain),
                 identity.name.as_str(),
                 identity.chain.name.as_str(),
                 identity.chain.genesis.as_ref(),
                 &identity.lineage.as_bytes()[..],
             ],
         )?;
+        if let Some(height) = identity.chain.proofs_from.late() {
+            transaction.execute_batch(ADD_PROOFS_FROM)?;
+            transaction.execute("UPDATE log SET proofs_from = ?", [height.cast_signed()])?;
+        }
         transaction.commit()?;
         connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
         connection.close().map_err(|(_, error)| error)
@@ -111,9 +119,7 @@ impl Database {
         }
         check_file(&connection, place, is_unchanging)?;
         let identity = connection
-            .query_row("SELECT contract, name, chain, genesis, lineage FROM log", [], |row| {
-                Ok(read_identity(row, place))
-            })
+            .query_row("SELECT * FROM log", [], |row| Ok(read_identity(row, place)))
             .map_err(|error| explain(place, "the log's identity", error))??;
         Ok(Self { connection, place: place.to_owned(), identity, is_read_only })
     }
@@ -218,25 +224,22 @@ fn read_identity(row: &Row<'_>, place: &str) -> Result<LogIdentity, LogError> {
         at: "the log's identity".to_owned(),
         source: Some(source),
     };
-    let text = |column: usize| row.get::<_, String>(column).map_err(|e| damaged(e.into()));
-    let bytes = |column: usize| row.get::<_, Vec<u8>>(column).map_err(|e| damaged(e.into()));
-    let contract = text(0)?;
-    if contract != CONTRACT_VERSION {
-        return Err(LogError::Unusable {
-            place: place.to_owned(),
-            why: format!(
-                "its entries follow contract {contract}, this program knows {CONTRACT_VERSION}: use a newer version of Tipline"
-            ),
-            source: None,
-        });
-    }
+    let text = |column: &str| row.get::<_, String>(column).map_err(|e| damaged(e.into()));
+    let bytes = |column: &str| row.get::<_, Vec<u8>>(column).map_err(|e| damaged(e.into()));
+    let late = match row.get::<_, Option<i64>>("proofs_from") {
+        Err(rusqlite::Error::InvalidColumnName(_)) => None,
+        late => late.map_err(|e| damaged(e.into()))?.map(i64::cast_unsigned),
+    };
+    let proofs_from = contract::proofs_from(&text("contract")?, late)
+        .map_err(|why| LogError::Unusable { place: place.to_owned(), why, source: None })?;
     let lineage: [u8; 16] =
-        bytes(4)?.try_into().map_err(|_| damaged("its lineage has not 16 bytes".into()))?;
+        bytes("lineage")?.try_into().map_err(|_| damaged("its lineage has not 16 bytes".into()))?;
     Ok(LogIdentity {
-        name: text(1)?.parse().map_err(|e| damaged(Box::new(e)))?,
+        name: text("name")?.parse().map_err(|e| damaged(Box::new(e)))?,
         chain: Chain {
-            name: text(2)?.parse().map_err(|e| damaged(Box::new(e)))?,
-            genesis: Hash::new(bytes(3)?).map_err(|e| damaged(Box::new(e)))?,
+            name: text("chain")?.parse().map_err(|e| damaged(Box::new(e)))?,
+            genesis: Hash::new(bytes("genesis")?).map_err(|e| damaged(Box::new(e)))?,
+            proofs_from,
         },
         lineage: Lineage::from_bytes(lineage),
     })

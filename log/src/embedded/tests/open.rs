@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use tipline_proto::ProofsFrom;
+
 use super::{identity, other_program, small_log, text};
 use crate::conformance::receipt;
 use crate::embedded::EmbeddedLog;
@@ -53,7 +55,7 @@ async fn not_a_log() {
 /// A log of a newer program is refused, not misread.
 #[tokio::test]
 async fn newer_version() {
-    for change in ["PRAGMA user_version = 3", "UPDATE log SET contract = '2'"] {
+    for change in ["PRAGMA user_version = 3", "UPDATE log SET contract = '3'"] {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log.db");
         drop(small_log(&path).await);
@@ -62,6 +64,37 @@ async fn newer_version() {
         assert!(matches!(error, LogError::Unusable { .. }), "{change}: {error:?}");
         assert!(text(&error).contains("newer"), "{change}: {}", text(&error));
     }
+}
+
+/// A log that says from which height on proofs are expected follows a newer contract, which older
+/// programs refuse; the two are never apart. Any other log is as it always was.
+#[tokio::test]
+async fn proofs_that_begin_late() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log.db");
+    let mut late = identity();
+    late.chain.proofs_from = ProofsFrom::new(5_000_000).unwrap();
+    let log = EmbeddedLog::create(&path, &late).await.unwrap();
+    assert_eq!(log.identity(), &late);
+    drop(log);
+    assert_eq!(EmbeddedLog::open(&path).await.unwrap().identity(), &late);
+    let error = EmbeddedLog::create(&path, &identity()).await.unwrap_err();
+    assert!(text(&error).contains("proofs from block 5000000 on"), "{error}");
+    for (change, says) in [
+        ("UPDATE log SET contract = '1'", "from block 5000000 on: it was altered"),
+        ("UPDATE log SET contract = '2', proofs_from = NULL", "does not say from which block on"),
+        ("UPDATE log SET proofs_from = 0", "block 0 is the genesis"),
+    ] {
+        other_program(&path).execute_batch(change).unwrap();
+        let error = refused(&path).await;
+        assert!(matches!(error, LogError::Unusable { .. }), "{change}: {error:?}");
+        assert!(text(&error).contains(says), "{change}: {}", text(&error));
+    }
+    let path = directory.path().join("plain.db");
+    drop(small_log(&path).await);
+    let columns = "SELECT contract || ' ' || count(*) FROM log, pragma_table_info('log')";
+    let found: String = other_program(&path).query_row(columns, [], |row| row.get(0)).unwrap();
+    assert_eq!(found, "1 6");
 }
 
 /// Through a link, from another directory: it is the same log, with the same bells.

@@ -82,7 +82,7 @@ fn announcement() -> Announcement {
 pub fn seen() -> Seen {
     let identity = LogIdentity {
         name: "mainnet".parse().unwrap(),
-        chain: Chain { name: "mainnet".parse().unwrap(), genesis: "00".parse().unwrap() },
+        chain: Chain::new("mainnet".parse().unwrap(), "00".parse().unwrap()),
         lineage: LINEAGE,
     };
     let position = at(20);

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use tipline_log::Preflight;
-use tipline_proto::{Digest, Level, Position, Reached, Role, Timestamp, Tip};
+use tipline_proto::{Digest, Level, Position, ProofsFrom, Reached, Role, Timestamp, Tip};
 
 use super::super::testing::{NOW, at, block, expectation, receipt, seconds_ago, seen, unwell};
 use super::super::{Expectation, Fleet, Kind, Seen, State, Verdict, assess, unreadable};
@@ -236,6 +236,27 @@ fn a_chain_without_proofs_has_no_proof_lag() {
     assert_eq!([None, Some(0), Some(1)].map(fleet), {
         [Verdict::Well, Verdict::Well, Verdict::Degraded]
     });
+}
+
+/// The tip is at 1,015, and nobody has seen a proof yet.
+#[test]
+fn a_chain_that_says_from_where_it_proves_has_a_proof_lag_from_there_on() {
+    let fleet = |from, proof| {
+        let mut seen = seen();
+        seen.identity.chain.proofs_from = ProofsFrom::new(from).unwrap();
+        seen.board.receipts.iter_mut().for_each(|receipt| receipt.proof_tip = proof);
+        let expected = Expectation { max_proof_lag: Some(5), ..expectation() };
+        assess(&seen, NOW, &expected).reasons.join("; ")
+    };
+    for from in [2000, 1016, 1011] {
+        assert_eq!(fleet(from, None), "", "from block {from} on");
+    }
+    let none = "there is none yet of block 1,010, the first that needs one";
+    assert_eq!(fleet(1010, None), format!("proofs are 6 blocks behind: {none}"));
+    assert_eq!(fleet(1010, Some(1009)), format!("proofs are 6 blocks behind: {none}"));
+    assert_eq!(fleet(1010, Some(1010)), "");
+    let some = "proofs are 15 blocks behind: every block up to 1,000 is proven";
+    assert_eq!(fleet(900, Some(1000)), some);
 }
 
 #[test]

@@ -33,7 +33,7 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Scene {
-        let chain = Chain { name: "mainnet".parse().unwrap(), genesis: hash(0) };
+        let chain = Chain::new("mainnet".parse().unwrap(), hash(0));
         let name = "mainnet".parse().unwrap();
         let identity = LogIdentity { name, chain, lineage: LINEAGE };
         let log = MemoryLog::new(identity.clone());

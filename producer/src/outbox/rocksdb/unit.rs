@@ -6,7 +6,7 @@ use std::sync::MutexGuard;
 use bytes::Bytes;
 use rocksdb::{WriteBatch, WriteOptions};
 use tipline_log::Clock;
-use tipline_proto::{Event, Hash, Links};
+use tipline_proto::{Event, Hash, Links, ProofsFrom};
 
 use super::blocks::Blocks;
 use super::db::DbError;
@@ -187,7 +187,8 @@ impl<'a> OutboxUnit<'a> {
     /// The chain with this event, and what changes about what is proven.
     fn link(&mut self, event: &Event) -> Result<(Links, Change), OutboxError> {
         let db = &*self.shared.db;
-        let mut links = Links::resume(self.shared.genesis.clone(), self.newest.links());
+        let (genesis, proofs_from) = (self.shared.genesis.clone(), ProofsFrom::default());
+        let mut links = Links::resume(genesis, proofs_from, self.newest.links());
         let referred = match links.refers_to(event) {
             None => None,
             Some(height) => self.blocks.find(db, height).map_err(failed(

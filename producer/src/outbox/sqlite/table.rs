@@ -4,7 +4,7 @@ use std::fmt;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 use tipline_log::Clock;
-use tipline_proto::{Event, Hash, Links, Tip};
+use tipline_proto::{Event, Hash, Links, ProofsFrom, Tip};
 
 use super::error::failed;
 use super::row::{Columns, from_i64, to_i64};
@@ -191,7 +191,8 @@ impl OutboxTable {
             Ok(links) => links,
             Err(error) => return failed(&self.place, "reading tipline_proven")(error),
         };
-        let mut links = Links::resume(state.genesis.clone(), links);
+        let (genesis, proofs_from) = (state.genesis.clone(), ProofsFrom::default());
+        let mut links = Links::resume(genesis, proofs_from, links);
         let referred = links.refers_to(event).map(|height| self.stored_block(tx, height));
         let referred = match referred.transpose() {
             Ok(hash) => hash.flatten(),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use tipline_proto::{Event, Hash, Links};
+use tipline_proto::{Event, Hash, Links, ProofsFrom};
 
 use crate::outbox::conformance::{block, genesis, hash, proof, rollback};
 
@@ -19,7 +19,8 @@ pub(in crate::outbox) struct Model {
 
 impl Default for Model {
     fn default() -> Self {
-        Self { links: Links::new(genesis()), blocks: BTreeMap::new() }
+        let links = Links::new(genesis(), ProofsFrom::default());
+        Self { links, blocks: BTreeMap::new() }
     }
 }
 

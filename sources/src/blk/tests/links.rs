@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use tipline_proto::{Event, Hash, Links, Tip};
+use tipline_proto::{Event, Hash, Links, ProofsFrom, Tip};
 
 use crate::blk::tree::{Place, Step, Tree};
 
@@ -64,7 +64,8 @@ proptest! {
         let parents = blocks.iter().map(|(n, parent)| (hash(*n), hash(*parent)));
         let mut parents: HashMap<Hash, Hash> = parents.collect();
         parents.insert(genesis.clone(), hash(99));
-        let mut published = Published { links: Links::new(genesis.clone()), blocks: HashMap::new(), parents };
+        let links = Links::new(genesis.clone(), ProofsFrom::default());
+        let mut published = Published { links, blocks: HashMap::new(), parents };
         if with_genesis {
             prop_assert_eq!(tree.add(genesis.clone(), hash(99), place()), vec![genesis.clone()]);
         }

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use rocksdb::IteratorMode;
-use tipline_proto::{Event, Key, Label, TransactionId};
+use tipline_proto::{ChainName, Event, Key, Label, TransactionId};
 
 use super::{created, place};
-use crate::conformance::history::{History, hash, log};
+use crate::conformance::history::{History, hash, late_log, log};
 use crate::conformance::model::Model;
+use crate::rocksdb::RocksDbStore;
 use crate::spec::Sink;
 
 fn number(number: u64) -> Vec<u8> {
@@ -124,4 +125,17 @@ fn rows_are_as_documented() {
         });
     }
     assert_eq!(found, expected);
+}
+
+/// By the zero byte a program that does not know the rest refuses it: no name has one.
+#[test]
+fn proofs_that_begin_late_are_in_the_identity() {
+    let (_directory, path) = place();
+    let mut store = RocksDbStore::open(&path).unwrap();
+    store.create(&late_log(5_000_000)).unwrap();
+    let family = store.db().cf_handle("tipline.store.v1").unwrap();
+    let found = store.db().get_cf(family, b"identity").unwrap().unwrap();
+    let name = b"test\0proofs from 5000000".to_vec();
+    assert_eq!(found, row([vec![7; 16], vec![32], vec![0; 32], name.clone()]));
+    assert!(String::from_utf8(name).unwrap().parse::<ChainName>().is_err());
 }

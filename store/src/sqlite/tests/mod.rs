@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::conformance::history::{History, log};
+use crate::conformance::history::{History, late_log, log};
 use crate::conformance::model::Model;
 use crate::content::content_digest;
 use crate::error::StoreError;
@@ -207,8 +207,28 @@ fn what_is_not_a_store_is_refused_and_left_as_it_is() {
 
     let newer = directory.path().join("newer.db");
     drop(created(&newer));
-    Connection::open(&newer).unwrap().pragma_update(None, "user_version", 2).unwrap();
-    refused(&newer, "version 2");
+    Connection::open(&newer).unwrap().pragma_update(None, "user_version", 3).unwrap();
+    refused(&newer, "version 3");
+}
+
+/// An older program refuses what it would count wrongly, by the version, and reads everything else.
+#[test]
+fn only_a_store_whose_proofs_begin_late_has_the_newer_version() {
+    for (log, version) in [(log(), 1), (late_log(5_000_000), 2)] {
+        let (_directory, path) = place();
+        SqliteStore::open(&path).unwrap().create(&log).unwrap();
+        let file = Connection::open(&path).unwrap();
+        let number = |sql: &str| file.query_row(sql, [], |row| row.get::<_, i64>(0));
+        assert_eq!(number("PRAGMA user_version"), Ok(version));
+        let proofs_from = number("SELECT proofs_from FROM store");
+        assert_eq!(proofs_from.ok(), log.chain.proofs_from.late().map(u64::cast_signed));
+        // The two are never apart.
+        file.pragma_update(None, "user_version", 3 - version).unwrap();
+        for error in [SqliteStore::open(&path).unwrap_err(), SqliteReader::open(&path).unwrap_err()]
+        {
+            assert!(error.to_string().contains("but not the columns of that version"), "{error}");
+        }
+    }
 }
 
 #[test]

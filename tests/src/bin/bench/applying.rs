@@ -62,8 +62,7 @@ pub(crate) fn verified(
     entries: Vec<Entry>,
     at_once: usize,
 ) -> Outcome<Vec<Batch>> {
-    let (genesis, origin) = (log.chain.genesis.clone(), Cursor::origin(log));
-    let mut verifier = Verifier::new(genesis, &origin, StoredLinks::default());
+    let mut verifier = Verifier::new(&log.chain, &Cursor::origin(log), StoredLinks::default());
     let mut batches = vec![];
     for entries in entries.chunks(at_once) {
         for entry in entries {

@@ -15,7 +15,7 @@ use crate::tests::room::goes_on_for_ever;
 use crate::{EndReason, Keep, Producer, ProducerSettings};
 
 fn log(lineage: u8) -> MemoryLog {
-    let chain = Chain { name: "test".parse().unwrap(), genesis: genesis() };
+    let chain = Chain::new("test".parse().unwrap(), genesis());
     let lineage = Lineage::from_bytes([lineage; 16]);
     MemoryLog::new(LogIdentity { name: "test".parse().unwrap(), chain, lineage })
 }
