@@ -53,5 +53,5 @@ pub use restore::{
     RestoreProgress, RestoreReport, RestoreSettings, SeenHeights, SignFloor, Step, StorePlace,
     Target, Verification, catch_up, plan_for, plan_restore, restore,
 };
-pub use sources::Sources;
+pub use sources::{Entries, EntriesRead, Held, Sources};
 pub use throttle::Throttle;

@@ -4,6 +4,7 @@
 //! target in `restore/`, the sign floor in `restore/sign_floor.rs`, proofs in `retention/prove.rs`.
 //! Likewise `impl Archive` over the files of `archive/`.
 
+mod entries;
 mod inventory;
 pub(crate) mod read_ahead;
 pub(crate) mod spans;
@@ -19,6 +20,7 @@ use tipline_proto::limits::{MAX_APPLY_BYTES, MAX_APPLY_EVENTS};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
+pub use entries::{Entries, EntriesRead, Held};
 pub(crate) use inventory::{Inventory, identity};
 
 use self::spans::Span;
@@ -193,8 +195,9 @@ impl Sources {
         let mut subscription = log.subscribe(None, *at).await.map_err(log_away)?;
         while *at < to {
             let mut entries = subscription.next().await.map_err(log_away)?;
-            entries.retain(|entry| entry.index <= to);
+            // Where entries are missing the last one that is wanted may never come.
             *at = entries.last().map_or(*at, |entry| entry.index);
+            entries.retain(|entry| entry.index <= to);
             into.send(entries).await.map_err(|_| ReadError::ReceiverGone)?;
         }
         Ok(())
