@@ -85,7 +85,13 @@ fn every_file_that_a_page_names_is_there() {
     let mut missing = Vec::new();
     let mut pages: Vec<(String, String)> = PAGES
         .iter()
-        .chain(&["ARCHITECTURE.md", "RELEASING.md", "docs/formats.md", "docs/embed.md"])
+        .chain(&[
+            "ARCHITECTURE.md",
+            "RELEASING.md",
+            "docs/formats.md",
+            "docs/embed.md",
+            "docs/audit.md",
+        ])
         .map(|page| ((*page).to_owned(), read(page)))
         .collect();
     for entry in fs::read_dir(root().join("docs/decisions")).unwrap() {
