@@ -54,5 +54,5 @@ pub use restore::{
     RestoreProgress, RestoreReport, RestoreSettings, SeenHeights, SignFloor, Step, StorePlace,
     Target, Verification, catch_up, plan_for, plan_restore, restore,
 };
-pub use sources::{DamagedArchive, Sources};
+pub use sources::{DamagedArchive, Entries, EntriesRead, Held, Sources};
 pub use throttle::Throttle;

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::process::ExitCode;
 
+use tipline_audit::{AuditError, Problem};
 use tipline_backup::{ArchiveError, CheckpointError, DestinationError, RestoreError};
 use tipline_log::LogError;
 use tipline_producer::EndReason;
@@ -35,7 +36,7 @@ pub(crate) enum Exit {
     NotEmpty = 15,
     /// A place is unavailable.
     Unavailable = 16,
-    /// Ended at once by a second Ctrl-C; or restoring, verifying or drilling was told to stop.
+    /// Ended at once by a second Ctrl-C; or restoring, verifying, auditing or drilling was told to stop.
     Interrupted = 130,
 }
 
@@ -141,6 +142,24 @@ fn checkpoint_exit(error: &CheckpointError) -> Exit {
     }
 }
 
+/// The exit code of an audit that came to no result.
+fn audit_exit(error: &AuditError) -> Exit {
+    match error {
+        AuditError::Source(error) => restore_exit(error),
+        AuditError::Archive(error) => archive_exit(error),
+        AuditError::Checkpoint(error) => checkpoint_exit(error),
+        AuditError::Range { .. } | AuditError::Found(Problem::Missing { .. }) => Exit::Gap,
+        AuditError::Found(_) => Exit::Corrupt,
+        AuditError::WrongLog { .. } => Exit::WrongLog,
+        AuditError::Cancelled { .. } => Exit::Interrupted,
+        AuditError::Store(_)
+        | AuditError::Empty { .. }
+        | AuditError::Scratch { .. }
+        | AuditError::Internal { .. } => Exit::Failed,
+        _ => Exit::Failed,
+    }
+}
+
 /// The exit code of any error that ends a command: by the error itself, never by one of its causes.
 pub(crate) fn exit_code(error: &(dyn Error + 'static)) -> Exit {
     match error.downcast_ref() {
@@ -150,6 +169,9 @@ pub(crate) fn exit_code(error: &(dyn Error + 'static)) -> Exit {
     }
     if let Some(OutputError::Closed) = error.downcast_ref() {
         return Exit::Ok;
+    }
+    if let Some(error) = error.downcast_ref() {
+        return audit_exit(error);
     }
     match error.downcast_ref() {
         Some(error) => restore_exit(error),

@@ -95,6 +95,10 @@ pub(crate) struct Preimage<'a> {
 
 impl Preimage<'_> {
     pub(crate) fn digest(&self) -> Digest {
+        Digest(blake3::hash(&self.bytes()).into())
+    }
+
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let fields = Fields::from_event(self.event);
         let payload = self.event.payload();
         let mut preimage = Vec::with_capacity(512);
@@ -111,7 +115,7 @@ impl Preimage<'_> {
         preimage.push(u8::from(fields.erased));
         preimage.extend_from_slice(&(payload.len() as u64).to_be_bytes());
         preimage.extend_from_slice(blake3::hash(payload).as_bytes());
-        Digest(blake3::hash(&preimage).into())
+        preimage
     }
 }
 

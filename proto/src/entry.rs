@@ -66,6 +66,13 @@ impl Entry {
         self.digest == preimage.digest()
     }
 
+    /// The canonical preimage of this entry's digest after `previous`, as [`Digest`] documents it: all of
+    /// the entry, with the hash of its payload in the place of the payload.
+    pub fn preimage(&self, previous: &Digest) -> Vec<u8> {
+        let Self { index, epoch, time, outbox_sequence, ref event, .. } = *self;
+        Preimage { previous: *previous, index, epoch, time, outbox_sequence, event }.bytes()
+    }
+
     /// The position directly after this entry.
     pub fn position(&self) -> Position {
         Position { index: self.index, digest: self.digest }

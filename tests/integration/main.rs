@@ -7,6 +7,7 @@
 )]
 
 mod archive;
+mod auditing;
 mod bad_input;
 mod chain_hashes;
 mod checked_places;

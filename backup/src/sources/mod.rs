@@ -5,6 +5,7 @@
 //! Likewise `impl Archive` over the files of `archive/`.
 
 mod damaged;
+mod entries;
 mod inventory;
 pub(crate) mod read_ahead;
 pub(crate) mod spans;
@@ -21,6 +22,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 pub use damaged::DamagedArchive;
+pub use entries::{Entries, EntriesRead, Held};
 pub(crate) use inventory::{Inventory, OneLog, identity};
 
 use self::spans::Span;
@@ -205,8 +207,9 @@ impl Sources {
         let mut subscription = log.subscribe(None, *at).await.map_err(log_away)?;
         while *at < to {
             let mut entries = subscription.next().await.map_err(log_away)?;
-            entries.retain(|entry| entry.index <= to);
+            // Where entries are missing the last one that is wanted may never come.
             *at = entries.last().map_or(*at, |entry| entry.index);
+            entries.retain(|entry| entry.index <= to);
             into.send(entries).await.map_err(|_| ReadError::ReceiverGone)?;
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! What is typed: addresses of logs, stores and sources of blocks, points to restore to, shares, rates.
 
+mod audited;
 mod hash;
 mod kind;
 mod log;
@@ -9,6 +10,7 @@ mod source;
 mod store;
 mod target;
 
+pub(crate) use audited::Audited;
 pub(crate) use hash::TypedHash;
 pub(crate) use log::{BadLog, LogAddress, NatsAddress};
 pub(crate) use rate::ByteRate;

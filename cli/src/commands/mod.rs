@@ -1,6 +1,7 @@
 //! A file or a folder for each command. No command knows another.
 
 mod archive;
+mod audit;
 mod checkpoint;
 mod completions;
 mod consume;
@@ -22,6 +23,7 @@ use clap::{ArgMatches, Subcommand};
 use tipline_proto::Role;
 
 use self::archive::ArchiveArgs;
+use self::audit::AuditArgs;
 use self::checkpoint::CheckpointArgs;
 use self::completions::CompletionsArgs;
 use self::consume::ConsumeArgs;
@@ -61,6 +63,9 @@ pub(crate) enum Command {
     Restore(RestoreArgs),
     /// Verify archives, checkpoints and a store without restoring
     Verify(VerifyArgs),
+    /// Replay a log, an archive, a checkpoint or a store: verify it, compare two of them, print, count
+    /// and export its entries
+    Audit(AuditArgs),
     /// Restore into a scratch directory, check the result, and measure it
     Drill(DrillArgs),
     /// Show what survives a loss
@@ -111,6 +116,7 @@ pub(crate) async fn run(
         Command::Status(args) => status::run(shared, args).await,
         Command::Restore(args) => restore::run(shared, args).await,
         Command::Verify(args) => verify::run(shared, args).await,
+        Command::Audit(args) => audit::run(shared, args).await,
         Command::Drill(args) => drill::run(shared, args).await,
         Command::Dr(args) => dr::run(shared, args).await,
         Command::Get(args) => get::run(args).await,

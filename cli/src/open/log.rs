@@ -35,13 +35,25 @@ impl LogLocation {
     /// # Errors
     /// The settings contradict each other.
     pub(crate) fn new(shared: &Shared, purpose: &str) -> Result<Self, Failure> {
-        let kind = match &shared.log {
+        Self::at(&shared.log, shared, purpose)
+    }
+
+    /// Another log, reached with the same settings. Opens nothing.
+    ///
+    /// # Errors
+    /// The settings contradict each other.
+    pub(crate) fn at(
+        address: &LogAddress,
+        shared: &Shared,
+        purpose: &str,
+    ) -> Result<Self, Failure> {
+        let kind = match address {
             LogAddress::Embedded(path) => Kind::Embedded(path.clone()),
             LogAddress::Nats(nats) => {
                 Kind::JetStream(Box::new(shared.nats.options(nats, purpose)?))
             }
         };
-        Ok(Self { address: shared.log.clone(), kind })
+        Ok(Self { address: address.clone(), kind })
     }
 
     /// The address as it may be shown.

@@ -1,5 +1,6 @@
 //! Options that several commands have.
 
+mod audit;
 mod bootstrap;
 mod checkpoints;
 mod checks;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 
 use tipline_log::Accepted;
 
+pub(crate) use self::audit::AuditedArgs;
 pub(crate) use self::bootstrap::BootstrapArgs;
 pub(crate) use self::checkpoints::{EveryArgs, Mode, SealingArgs, default_set};
 pub(crate) use self::checks::ChecksArgs;

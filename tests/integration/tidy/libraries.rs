@@ -13,6 +13,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("notify", &["log/src/embedded/", "sources/src/"]),
     ("alloy_rlp", &["sources/src/directory/format/"]),
     ("sha3", &["sources/src/directory/format/"]),
+    ("ct_merkle", &["audit/src/tlog/"]),
+    ("ed25519_dalek", &["audit/src/tlog/"]),
     ("object_store", &["backup/src/destination/"]),
     ("age", &["backup/src/keys.rs"]),
     ("rocksdb", &["store/src/rocksdb/", "producer/src/outbox/rocksdb/"]),
@@ -36,16 +38,26 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("tonic_health", &["ops/src/health/server.rs"]),
     ("clap", &["cli/src/"]),
     ("indicatif", &["cli/src/"]),
-    ("tipline_log", &["log/", "producer/", "sources/", "consumer/", "backup/", "ops/", "cli/"]),
-    ("tipline_store", &["store/", "consumer/", "backup/", "ops/", "cli/"]),
+    (
+        "tipline_log",
+        &["log/", "producer/", "sources/", "consumer/", "backup/", "audit/", "ops/", "cli/"],
+    ),
+    ("tipline_store", &["store/", "consumer/", "backup/", "audit/", "ops/", "cli/"]),
     ("tipline_producer", &["producer/", "sources/", "cli/"]),
-    ("tipline_consumer", &["consumer/", "backup/", "ops/", "cli/"]),
-    ("tipline_backup", &["backup/", "ops/", "cli/"]),
+    ("tipline_consumer", &["consumer/", "backup/", "audit/", "ops/", "cli/"]),
+    ("tipline_backup", &["backup/", "audit/", "ops/", "cli/"]),
+    ("tipline_audit", &["audit/", "cli/"]),
     ("tipline_ops", &["ops/", "cli/"]),
     // The contract and the stores are synchronous.
-    ("tokio", &["log/", "producer/", "sources/", "consumer/", "backup/", "ops/", "cli/"]),
-    ("async_trait", &["log/", "producer/", "sources/", "consumer/", "backup/", "ops/", "cli/"]),
-    ("futures_util", &["log/", "producer/", "sources/", "consumer/", "backup/", "ops/", "cli/"]),
+    ("tokio", &["log/", "producer/", "sources/", "consumer/", "backup/", "audit/", "ops/", "cli/"]),
+    (
+        "async_trait",
+        &["log/", "producer/", "sources/", "consumer/", "backup/", "audit/", "ops/", "cli/"],
+    ),
+    (
+        "futures_util",
+        &["log/", "producer/", "sources/", "consumer/", "backup/", "audit/", "ops/", "cli/"],
+    ),
 ];
 
 #[test]

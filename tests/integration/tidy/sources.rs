@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 /// The packages whose sources are checked, by their folders.
-pub(super) const PACKAGES: [&str; 10] =
-    ["proto", "log", "store", "producer", "sources", "consumer", "backup", "ops", "cli", "tests"];
+pub(super) const PACKAGES: [&str; 11] = [
+    "proto", "log", "store", "producer", "sources", "consumer", "backup", "audit", "ops", "cli",
+    "tests",
+];
 
 /// A file: its path from the root of the repository, with `/` between folders, and its text.
 pub(super) struct Source {

@@ -1,0 +1,271 @@
+//! Entries of any source that has some, verified as they come.
+
+use std::sync::Arc;
+
+use tipline_backup::{Entries, EntriesRead, Held, RestoreError, Sources};
+use tipline_proto::{Cursor, Entry, LogIdentity, Position};
+use tokio_util::sync::CancellationToken;
+
+use crate::chain::{Chain, Checked, NotGood, check};
+use crate::error::{AuditError, Problem};
+
+/// Which entries, both ends included. What is left out is the oldest or the newest that is held.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Range {
+    /// Index of the first entry.
+    pub from: Option<u64>,
+    /// Index of the last entry.
+    pub to: Option<u64>,
+}
+
+/// Verified entries, in their order. Dropping it ends the reading.
+///
+/// In memory are what the source reads ahead (two pieces of 32 MiB, and of an archive two segments
+/// of pieces beside that), one piece that is checked, and the hashes of 65,536 blocks. Older hashes
+/// go to a temporary file, 65 bytes a block.
+#[derive(Debug)]
+pub struct Replay {
+    sources: Arc<Sources>,
+    place: String,
+    held: Held,
+    from: u64,
+    to: u64,
+    trusted: Option<Position>,
+    /// `None` only while a piece is checked.
+    chain: Option<Chain>,
+    entries: Option<Entries>,
+    read: EntriesRead,
+    void: u64,
+    ended: Option<Problem>,
+    stop: CancellationToken,
+}
+
+/// Starts a replay of the entries of one place, which `sources` names: a log, or an archive.
+///
+/// A range from entry 1 on is verified from the log's origin, which is computed from `log`. Any other one
+/// starts from the entry before it, whose digest is taken on trust; if that is not held, from its first
+/// entry, which then is not verified. [`Replay::trusted`] says which.
+///
+/// # Errors
+/// [`AuditError::Range`] if the source does not hold all of the range; those of the source.
+pub async fn replay(
+    sources: Arc<Sources>,
+    log: &LogIdentity,
+    range: Range,
+    stop: CancellationToken,
+) -> Result<Replay, AuditError> {
+    let place = place(&sources);
+    let held = sources.held().await?;
+    let (first, last) = (held.first, held.last);
+    let (from, to) = (range.from.unwrap_or(first).max(1), range.to.unwrap_or(last));
+    let out = |hint| AuditError::Range { place: place.clone(), from, to, first, last, hint };
+    if from < first || to > last || from > to {
+        return Err(out(""));
+    }
+    let trusted = if from == 1 { 0 } else { (from - 1).max(first) };
+    // A gap ends it. What is before the gap is verified.
+    let gap = held.gaps.iter().find(|gap| gap.1 >= trusted && gap.0 <= to).copied();
+    let ended = gap.map(|(first, last)| Problem::Missing { first, last });
+    let readable = gap.map_or(to, |gap| gap.0 - 1);
+    if trusted == to || trusted > readable {
+        return Err(out(", and not the entry before, which is needed to check a digest"));
+    }
+    let mut replay = Replay {
+        entries: None,
+        place,
+        held,
+        from,
+        to: readable,
+        trusted: None,
+        chain: None,
+        read: EntriesRead::default(),
+        void: 0,
+        ended,
+        stop,
+        sources,
+    };
+    replay.begin(log, trusted).await?;
+    Ok(replay)
+}
+
+impl Replay {
+    async fn begin(&mut self, log: &LogIdentity, trusted: u64) -> Result<(), AuditError> {
+        let genesis = log.chain.genesis.clone();
+        if trusted == 0 {
+            self.chain = Some(Chain::from_origin(genesis, Position::origin(log)));
+        } else {
+            let mut one = self.sources.entries(trusted - 1, trusted).await?;
+            let entry = loop {
+                let Some(entries) = one.next().await else { break None };
+                if let Some(entry) = entries.into_iter().find(|entry| entry.index == trusted) {
+                    break Some(entry);
+                }
+            };
+            let Some(entry) = entry else {
+                one.finish().await?;
+                let what = format!("entry {trusted} was not given by {}", self.place);
+                return Err(AuditError::Internal { what });
+            };
+            self.trusted = Some(entry.position());
+            self.chain = Some(Chain::from_entry(genesis, &entry));
+        }
+        if trusted < self.to {
+            self.entries = Some(self.sources.entries(trusted, self.to).await?);
+        }
+        Ok(())
+    }
+
+    /// The next entries, all of them verified; `None` after the last. What ended it is
+    /// [`Replay::problem`] then, if it did not end by itself.
+    ///
+    /// # Errors
+    /// The source does not answer, or it was told to stop. Cancelling the call loses the replay.
+    pub async fn next(&mut self) -> Result<Option<Vec<Entry>>, AuditError> {
+        let Some(entries) = &mut self.entries else { return Ok(None) };
+        let arrived = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => {
+                return Err(AuditError::Cancelled { at: self.cursor()?.position.index });
+            }
+            arrived = entries.next() => arrived,
+        };
+        let Some(arrived) = arrived else {
+            self.finish().await?;
+            return Ok(None);
+        };
+        let Some(mut chain) = self.chain.take() else { return Err(lost()) };
+        let checked = tokio::task::spawn_blocking(move || {
+            let checked = check(&mut chain, arrived);
+            (chain, checked)
+        });
+        let (chain, checked) = checked.await.map_err(|_| lost())?;
+        let index = chain.cursor().position.index;
+        self.chain = Some(chain);
+        let Checked { entries, void, ended } = checked;
+        self.void += void;
+        match ended {
+            None => {}
+            Some(NotGood::Problem(problem)) => self.stop_at(problem).await?,
+            Some(NotGood::Scratch(source)) => {
+                let what = format!("keeping the hashes of blocks at entry {index}");
+                return Err(AuditError::Scratch { what, source });
+            }
+        }
+        Ok(Some(entries))
+    }
+
+    /// An entry is not good. If the segment it is from is corrupt, that is said rather.
+    async fn stop_at(&mut self, problem: Problem) -> Result<(), AuditError> {
+        self.entries = None;
+        let damage = match problem.index() {
+            Some(index) => self.sources.damage_at(index).await?,
+            None => Vec::new(),
+        };
+        self.read.corrupt.extend(damage);
+        self.ended = Some(problem);
+        Ok(())
+    }
+
+    /// The history as far as it was checked, to be continued by somebody else.
+    ///
+    /// # Errors
+    /// What ended the replay before the end of its range.
+    pub(crate) fn into_chain(self) -> Result<(Chain, CancellationToken), AuditError> {
+        match (self.ended, self.chain) {
+            (Some(problem), _) => Err(problem.into()),
+            (None, chain) => Ok((chain.ok_or_else(lost)?, self.stop)),
+        }
+    }
+
+    /// What was not good, as an error, for whoever gives the entries away.
+    ///
+    /// # Errors
+    /// What ended the replay before the end of its range.
+    pub fn into_result(self) -> Result<EntriesRead, AuditError> {
+        match self.ended {
+            Some(problem) => Err(problem.into()),
+            None => Ok(self.read),
+        }
+    }
+
+    async fn finish(&mut self) -> Result<(), AuditError> {
+        let Some(entries) = self.entries.take() else { return Ok(()) };
+        let at = self.cursor()?.position.index;
+        match entries.finish().await {
+            Ok(read) => {
+                self.read = read;
+                if at < self.to {
+                    let (first, last) = (at + 1, self.to);
+                    self.ended = Some(Problem::Missing { first, last });
+                }
+                Ok(())
+            }
+            Err(RestoreError::Corrupt { needed, what, .. }) => {
+                self.ended = Some(Problem::Corrupt { index: needed, what });
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Where it is, human-readable.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// What the source held when it started.
+    pub fn held(&self) -> &Held {
+        &self.held
+    }
+
+    /// Index of the first and the last entry of the range.
+    pub fn range(&self) -> (u64, u64) {
+        (self.from, self.to)
+    }
+
+    /// The position that was taken on trust; `None` if it started from the log's origin.
+    pub fn trusted(&self) -> Option<Position> {
+        self.trusted
+    }
+
+    /// The cursor after everything that was verified.
+    ///
+    /// # Errors
+    /// [`AuditError::Internal`] after a call of [`Replay::next`] that was cancelled.
+    pub fn cursor(&self) -> Result<Cursor, AuditError> {
+        self.chain.as_ref().map(Chain::cursor).ok_or_else(lost)
+    }
+
+    /// What ended it before the end of the range; `None` while it goes on, and after all of it.
+    pub fn problem(&self) -> Option<&Problem> {
+        if self.entries.is_none() { self.ended.as_ref() } else { None }
+    }
+
+    /// How many entries refer to blocks from before the range, so that their links were not
+    /// checked.
+    pub fn unchecked(&self) -> u64 {
+        self.chain.as_ref().map_or(0, Chain::unchecked)
+    }
+
+    /// How many entries were void: a primary wrote them that had been fenced off. They are given
+    /// to nobody.
+    pub fn void(&self) -> u64 {
+        self.void
+    }
+
+    /// What was read, and what turned out to be corrupt on the way. Complete after the last entry.
+    pub fn read(&self) -> &EntriesRead {
+        &self.read
+    }
+}
+
+fn lost() -> AuditError {
+    AuditError::Internal { what: "checking entries panicked, or was cancelled".to_owned() }
+}
+
+/// The one place that is named.
+pub(crate) fn place(sources: &Sources) -> String {
+    let archives = sources.archives.iter().map(|archive| archive.place().to_owned());
+    let log = sources.log.iter().map(|log| format!("the log {}", log.identity().name.as_str()));
+    archives.chain(log).collect::<Vec<_>>().join(", ")
+}

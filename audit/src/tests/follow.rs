@@ -1,0 +1,78 @@
+//! A log as it grows.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tipline_consumer::Refusal;
+use tipline_log::memory::rigged::append;
+use tipline_proto::Entry;
+use tipline_store::conformance::history::{History, log};
+use tokio_util::sync::CancellationToken;
+
+use super::{ALL, honest, of_log, seed};
+use crate::{AuditError, Follow, Problem, replay};
+
+async fn take(follow: &mut Follow, count: usize) -> Vec<Entry> {
+    let mut all = Vec::new();
+    while all.len() < count {
+        all.extend(follow.next().await.unwrap().unwrap());
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_is_given_as_it_comes() {
+    let history = History::random(seed(), 60);
+    let log_of = honest(&history.entries[..20]).await;
+    let inner = log_of.inner.clone();
+    let sources = of_log(log_of);
+    let stop = CancellationToken::new();
+    let mut replay = replay(Arc::clone(&sources), &log(), ALL, stop.clone()).await.unwrap();
+    while replay.next().await.unwrap().is_some() {}
+    let mut follow = replay.follow(sources.log.clone().unwrap()).unwrap();
+    append(&inner, &history.entries[20..50]).await;
+    assert_eq!(take(&mut follow, 30).await, history.entries[20..50]);
+    append(&inner, &history.entries[50..]).await;
+    assert_eq!(take(&mut follow, 10).await, history.entries[50..]);
+    stop.cancel();
+    assert!(follow.next().await.unwrap().is_none());
+
+    let mut follow = Follow::from_origin(sources.log.clone().unwrap(), CancellationToken::new());
+    assert_eq!(take(&mut follow, 60).await, history.entries);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_missing_once_is_asked_for_again_and_then_refused() {
+    let history = History::blocks(40, 10);
+    let lost = AtomicBool::new(true);
+    let once = move |entry: Entry| match entry.index == 30 && lost.swap(false, Ordering::SeqCst) {
+        true => vec![],
+        false => vec![entry],
+    };
+    let log = Arc::new(honest(&history.entries).await.rigged(once));
+    let mut follow = Follow::from_origin(log, CancellationToken::new());
+    assert_eq!(take(&mut follow, 41).await, history.entries);
+
+    let never = |entry: Entry| if entry.index == 30 { vec![] } else { vec![entry] };
+    let log = Arc::new(honest(&history.entries).await.rigged(never));
+    let mut follow = Follow::from_origin(log, CancellationToken::new());
+    assert_eq!(take(&mut follow, 29).await, history.entries[..29]);
+    let gap = follow.next().await.unwrap_err();
+    assert!(
+        matches!(gap, AuditError::Found(Problem::Refused(Refusal::Gap { expected: 30, .. }))),
+        "{gap:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_forged_is_not_given() {
+    let history = History::blocks(40, 10);
+    let forged = |mut entry: Entry| {
+        entry.outbox_sequence += u64::from(entry.index == 30);
+        vec![entry]
+    };
+    let log = Arc::new(honest(&history.entries).await.rigged(forged));
+    let mut follow = Follow::from_origin(log, CancellationToken::new());
+    assert_eq!(take(&mut follow, 29).await, history.entries[..29]);
+    assert!(matches!(follow.next().await, Err(AuditError::Found(Problem::Refused(_)))));
+}

@@ -1,0 +1,92 @@
+//! Entries of any source that has some.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tipline_backup::{RestoreError, Sources};
+use tipline_proto::Entry;
+use tipline_store::conformance::history::{History, log};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::{ALL, Place, from, honest, of_log, seed};
+use crate::{AuditError, Problem, Range, replay};
+
+async fn all(sources: Arc<Sources>, range: Range) -> Result<Vec<Entry>, AuditError> {
+    let mut replay = replay(sources, &log(), range, CancellationToken::new()).await?;
+    let mut all = Vec::new();
+    while let Some(entries) = replay.next().await? {
+        all.extend(entries);
+    }
+    replay.into_result()?;
+    Ok(all)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_source_gives_the_same_entries() {
+    let history = History::random(seed(), 400);
+    let entries = &history.entries;
+    let place = Place::filled(entries, 37).await;
+    let both = Arc::new(Sources {
+        log: Some(Arc::new(honest(entries).await)),
+        ..(*place.sources()).clone()
+    });
+    for sources in [place.sources(), of_log(honest(entries).await), both] {
+        assert_eq!(all(Arc::clone(&sources), ALL).await.unwrap(), *entries);
+        let some = Range { from: Some(90), to: Some(210) };
+        assert_eq!(all(Arc::clone(&sources), some).await.unwrap(), entries[89..210]);
+        let one = Range { from: Some(400), to: None };
+        assert_eq!(all(sources, one).await.unwrap(), entries[399..]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_oldest_entry_that_is_held_is_taken_on_trust() {
+    let history = History::random(seed(), 100);
+    let sources = of_log(honest(&history.entries).await.trimmed(41));
+    let started =
+        replay(Arc::clone(&sources), &log(), ALL, CancellationToken::new()).await.unwrap();
+    assert_eq!(started.trusted(), Some(history.entries[40].position()));
+    assert_eq!(all(Arc::clone(&sources), ALL).await.unwrap(), history.entries[41..]);
+    let later =
+        replay(Arc::clone(&sources), &log(), from(60), CancellationToken::new()).await.unwrap();
+    assert_eq!(later.trusted(), Some(history.entries[58].position()));
+    for range in [from(40), from(101), Range { from: Some(50), to: Some(101) }] {
+        let refused = all(Arc::clone(&sources), range).await.unwrap_err();
+        assert!(matches!(refused, AuditError::Range { first: 41, last: 100, .. }), "{refused:?}");
+    }
+    // One entry says nothing by itself.
+    let one = of_log(honest(&history.entries).await.trimmed(100));
+    assert!(matches!(all(one, ALL).await, Err(AuditError::Range { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_not_an_empty_history() {
+    let empty = all(of_log(honest(&[]).await), ALL).await.unwrap_err();
+    assert!(matches!(empty, AuditError::Source(RestoreError::NotFound { .. })), "{empty:?}");
+    let archive = all(Place::new().await.sources(), ALL).await.unwrap_err();
+    assert!(matches!(archive, AuditError::Source(RestoreError::NotFound { .. })), "{archive:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_missing_at_the_end_of_a_range_is_not_waited_for() {
+    let history = History::blocks(40, 10);
+    let log = honest(&history.entries).await;
+    let log = log.rigged(|entry| if entry.index == 30 { vec![] } else { vec![entry] });
+    let range = Range { from: None, to: Some(30) };
+    let found = timeout(Duration::from_secs(30), all(of_log(log), range)).await;
+    let missing = found.expect("it ends").unwrap_err();
+    let is_30 = matches!(missing, AuditError::Found(Problem::Missing { first: 30, last: 30 }));
+    assert!(is_30, "{missing:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_ends_when_told_to_stop() {
+    let history = History::blocks(300, 10);
+    let stop = CancellationToken::new();
+    let sources = of_log(honest(&history.entries).await);
+    let mut replay = replay(sources, &log(), ALL, stop.clone()).await.unwrap();
+    assert!(replay.next().await.unwrap().is_some());
+    stop.cancel();
+    assert!(matches!(replay.next().await, Err(AuditError::Cancelled { at }) if at > 0));
+}

@@ -1,0 +1,279 @@
+//! Every way in which `verified` must not be said.
+
+use std::fs;
+use std::sync::Arc;
+
+use tipline_backup::Sources;
+use tipline_log::Receipts;
+use tipline_proto::{
+    Digest, Entry, Event, InstanceId, Level, LogIdentity, Position, Reached, Receipt, Role,
+    Timestamp,
+};
+use tipline_store::conformance::history::{History, log, log_with_lineage};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{ALL, Place, from, honest, index, of_log, seed, verify};
+use crate::{Range, VerifyReport, verify_entries};
+
+/// It is not verified, and this is said of it.
+fn assert_wrong(report: &VerifyReport, what: &str) {
+    assert!(!report.ok, "{report:?}");
+    assert!(report.problems.iter().any(|problem| problem.contains(what)), "{report:?}");
+}
+
+fn assert_not(report: &VerifyReport, what: &str) {
+    assert!(report.not_verified.iter().any(|left_out| left_out.contains(what)), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unbroken_history_is_verified() {
+    let history = History::random(seed(), 500);
+    let place = Place::filled(&history.entries, 60).await;
+    for sources in [place.sources(), of_log(honest(&history.entries).await)] {
+        let report = verify(sources, ALL).await.unwrap();
+        assert!(report.ok, "{report:?}");
+        assert_eq!(report.verified, Some((1, 500)));
+        assert_eq!(report.digest, Some(history.entries[499].digest.to_string()));
+        assert_eq!(report.proof_tip, history.model.cursor.proof_tip);
+        assert_eq!(report.kinds.values().sum::<u64>(), 500);
+        assert_eq!(report.trusted, None);
+    }
+    let report = verify(place.sources(), Range { from: Some(100), to: Some(200) }).await.unwrap();
+    assert!(report.ok, "{report:?}");
+    assert_eq!((report.verified, report.trusted), (Some((100, 200)), Some(99)));
+    assert_not(&report, "entries 1 to 99: before the range");
+    assert_not(&report, "entries 201 to 500: after the range");
+    assert_not(&report, "entry 99: its digest is taken on trust");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_flipped_byte_of_a_segment_is_found() {
+    let history = History::random(3, 60);
+    let place = Place::filled(&history.entries, 30).await;
+    let name = place.archive.segments().await.unwrap()[1].clone();
+    let (path, seed) = (place.path(&name), seed());
+    let whole = fs::read(&path).unwrap();
+    let mut at = seed as usize % 7;
+    let (mut tried, mut unnamed) = (0, Vec::new());
+    while at < whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (seed.rotate_left(at as u32) % 8);
+        fs::write(&path, bytes).unwrap();
+        match verify(place.sources(), ALL).await {
+            Ok(report) => {
+                assert!(!report.ok, "byte {at} of {}: {report:?}", whole.len());
+                assert!(report.verified.is_none_or(|(_, last)| last < 60), "{report:?}");
+                if !report.problems.iter().any(|problem| problem.contains(&name.to_string())) {
+                    unnamed.push(at);
+                }
+            }
+            Err(error) => panic!("byte {at}: {error:?}"),
+        }
+        (at, tried) = (at + 61, tried + 1);
+    }
+    assert!(tried > 20, "{tried}");
+    assert!(unnamed.is_empty(), "the segment is not named: {unnamed:?}");
+    fs::write(&path, whole).unwrap();
+    assert!(verify(place.sources(), ALL).await.unwrap().ok);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_segment_that_is_missing_is_a_gap_and_what_is_before_it_is_verified() {
+    let history = History::random(seed(), 90);
+    let place = Place::filled(&history.entries, 30).await;
+    let names = place.archive.segments().await.unwrap();
+    fs::remove_file(place.path(&names[1])).unwrap();
+    let report = verify(place.sources(), ALL).await.unwrap();
+    assert_wrong(&report, "entries 31 to 60 are missing");
+    assert_eq!((report.asked, report.verified), ((1, 90), Some((1, 30))));
+    assert_not(&report, "entries 31 to 90: after what is wrong");
+    // The newest is missing: nothing in the archive says that it was there.
+    fs::remove_file(place.path(&names[2])).unwrap();
+    let report = verify(place.sources(), ALL).await.unwrap();
+    assert!(report.ok, "{report:?}");
+    assert_eq!(report.verified, Some((1, 30)));
+    assert!(verify(place.sources(), Range { from: None, to: Some(90) }).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_corrupt_segment_is_a_finding_although_others_hold_the_same() {
+    let history = History::random(seed(), 60);
+    let place = Place::filled(&history.entries, 20).await;
+    let merged = place.segment(&history.entries, 0, 60).await;
+    let report = verify(place.sources(), ALL).await.unwrap();
+    assert!(report.ok, "{report:?}");
+    assert_not(&report, "3 other segments");
+    let path = place.path(&merged);
+    let mut bytes = fs::read(&path).unwrap();
+    let last = bytes.len() - 3;
+    bytes[last] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let report = verify(place.sources(), ALL).await.unwrap();
+    assert_wrong(&report, &merged.to_string());
+}
+
+/// Whoever can write the log forges it as well as can be: each digest is right by itself.
+fn forged(entries: &[Entry], at: usize, event: Event) -> Vec<Entry> {
+    let mut forged = entries[..at].to_vec();
+    for entry in &entries[at..] {
+        let previous = forged.last().map_or(Position::origin(&log()), Entry::position);
+        let event =
+            if entry.index == entries[at].index { event.clone() } else { entry.event.clone() };
+        forged.push(Entry::seal(&previous, entry.epoch, entry.time, entry.outbox_sequence, event));
+    }
+    forged
+}
+
+type Rig = Box<dyn Fn(Entry) -> Vec<Entry> + Send + Sync>;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_delivers_something_else_is_not_verified() {
+    let history = History::blocks(200, 10);
+    let entries = history.entries.clone();
+    let other = History::blocks(250, 9).entries;
+    let flipped = |mut entry: Entry| {
+        if let (77, Event::BlockCommitted { payload, .. }) = (entry.index, &mut entry.event) {
+            let mut bytes = payload.to_vec();
+            bytes[3] ^= 1;
+            *payload = bytes.into();
+        }
+        vec![entry]
+    };
+    let is = |index: u64, entry: &Entry| entry.index == index;
+    let rigs: Vec<(&str, Rig)> = vec![
+        ("does not continue this history", Box::new(flipped)),
+        ("entry 77 is missing", Box::new(move |e| if is(77, &e) { vec![] } else { vec![e] })),
+        (
+            "entry 77 is there more than once",
+            Box::new(move |e| if is(77, &e) { vec![e.clone(), e] } else { vec![e] }),
+        ),
+        ("entry 77", Box::new(move |e| if is(77, &e) { vec![other[76].clone()] } else { vec![e] })),
+        (
+            "entry 77",
+            Box::new(move |e| {
+                vec![if is(77, &e) {
+                    Entry { digest: Digest::from_bytes([1; 32]), ..e }
+                } else {
+                    e
+                }]
+            }),
+        ),
+        (
+            "entry 78 (",
+            Box::new(move |e| {
+                vec![if is(78, &e) { Entry { index: 78, outbox_sequence: 1, ..e } } else { e }]
+            }),
+        ),
+    ];
+    for (what, rig) in rigs {
+        let report = verify(of_log(honest(&entries).await.rigged(rig)), ALL).await.unwrap();
+        assert_wrong(&report, what);
+        assert!(matches!(report.verified, Some((1, 76 | 77))), "{what}: {report:?}");
+        assert_not(&report, "after what is wrong");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_of_another_lineage_or_that_does_not_link_is_not_verified() {
+    let history = History::random(seed(), 50);
+    // An archive whose description was changed: its entries follow another origin.
+    let place = Place::filled(&history.entries, 50).await;
+    let (progress, stop) = (watch::Sender::default(), CancellationToken::new());
+    let other: LogIdentity = log_with_lineage(8);
+    let report = verify_entries(place.sources(), &other, ALL, None, &progress, stop).await.unwrap();
+    assert_wrong(&report, "entry 1 ");
+    assert_eq!(report.verified, None);
+
+    // A primary that wrote a rollback to nowhere.
+    let history = History::blocks(40, 10);
+    let event = Event::RolledBack { to_height: 5, to_hash: log().chain.genesis };
+    let wrong = forged(&history.entries, 30, event);
+    let report = verify(of_log(honest(&wrong).await), ALL).await.unwrap();
+    assert_wrong(&report, "does not link");
+    assert_eq!(report.verified, Some((1, 30)));
+}
+
+/// A history of blocks whose proofs are there but for one.
+fn without_a_proof(height: u64) -> History {
+    let mut history = History::blocks(20, 10);
+    let lowest = *history.model.blocks.keys().next().unwrap();
+    for at in 0..20 {
+        if at != height {
+            history.proof_of(lowest + at, 5);
+        }
+    }
+    history
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_that_is_missing_is_missing() {
+    let history = without_a_proof(12);
+    let lowest = *history.model.blocks.keys().next().unwrap();
+    let place = Place::filled(&history.entries, 50).await;
+    let proven_to = |height: u64| {
+        let (sources, progress) = (place.sources(), watch::Sender::default());
+        async move {
+            let stop = CancellationToken::new();
+            verify_entries(sources, &log(), ALL, Some(height), &progress, stop).await.unwrap()
+        }
+    };
+    let report = proven_to(lowest + 11).await;
+    assert!(report.ok, "{report:?}");
+    assert_eq!(report.proof_tip, Some(lowest + 11));
+    assert_not(&report, &format!("proofs of blocks {} to {}", lowest + 12, lowest + 19));
+    let report = proven_to(lowest + 12).await;
+    assert_wrong(&report, &format!("block {} has no proof", lowest + 12));
+
+    // An archive whose segments say that all are there.
+    let forged = Place::new().await;
+    let mut wrong = index(&history.entries, 0, history.entries.len());
+    wrong.after.proof_tip = Some(lowest + 19);
+    wrong.links.proven_above = Default::default();
+    forged.archive.write(&wrong, &history.entries).await.unwrap();
+    let report = verify(forged.sources(), ALL).await.unwrap();
+    assert_wrong(&report, "the newest segment says");
+}
+
+fn receipt(index: u64, digest: Digest) -> Receipt {
+    Receipt {
+        lineage: log().lineage,
+        consumer: "replica-1".parse().unwrap(),
+        role: Role::Replica,
+        instance: InstanceId::from_bytes([5; 16]),
+        reached: Reached::up_to(Position { index, digest }, Level::Durable),
+        block_tip: None,
+        proof_tip: None,
+        time: Timestamp::from_micros(1),
+        failure: None,
+        store: "sqlite:x".into(),
+        applying: None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_consumers_say_is_compared() {
+    let history = History::blocks(50, 10);
+    let with = async |receipt: Receipt, range: Range| {
+        let log = honest(&history.entries).await;
+        log.put_receipt(&receipt).await.unwrap();
+        verify(of_log(log), range).await.unwrap()
+    };
+    let right = with(receipt(20, history.entries[19].digest), ALL).await;
+    assert!(right.ok && right.claims == 1, "{right:?}");
+    let other = Digest::from_bytes([7; 32]);
+    assert_wrong(&with(receipt(20, other), ALL).await, "the receipt of replica-1");
+    assert_eq!(with(receipt(20, other), from(30)).await.claims, 0);
+    // The log was cut short, or its end is withheld.
+    assert_wrong(&with(receipt(80, other), ALL).await, "the log ends with entry 51");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_places_of_different_logs_are_refused() {
+    let history = History::blocks(10, 10);
+    let place = Place::filled(&history.entries, 50).await;
+    let other = History::of(&log_with_lineage(9), 1);
+    let stranger = tipline_log::memory::rigged::RiggedLog::new(log_with_lineage(9), &other.entries);
+    let sources = Sources { log: Some(Arc::new(stranger.await)), ..(*place.sources()).clone() };
+    assert!(verify(Arc::new(sources), ALL).await.is_err());
+}

@@ -1,0 +1,30 @@
+//! A verifiable log by the specifications of C2SP, as pure functions: no file, no network, no clock.
+//!
+//! ```text
+//! entries ──► leaf hashes ──► Tree ──► tiles, immutable, 256 hashes each      c2sp.org/tlog-tiles
+//!                               └────► root ──► Checkpoint ──► signed note    c2sp.org/tlog-checkpoint,
+//! tiles + index ──► inclusion proof ┐                                         c2sp.org/signed-note
+//! tiles + sizes ──► consistency     ┴──► checked with one public key          c2sp.org/tlog-proof
+//! ```
+//! The tree is that of RFC 6962 with SHA-256. A leaf is the canonical preimage of an entry's digest,
+//! never a payload: leaf n is entry n + 1. A proof goes through the tree alone, never through the
+//! digest chain.
+
+mod checkpoint;
+mod hash;
+mod note;
+mod proof;
+#[cfg(test)]
+mod tests;
+mod tile;
+mod tree;
+
+pub use checkpoint::{BadCheckpoint, Checkpoint};
+pub use hash::{TreeHash, leaf_hash};
+pub use note::{BadNote, SigningKey, VerifierKey};
+pub use proof::{
+    BadProof, InclusionProof, prove_consistency, prove_inclusion, root, verify_consistency,
+    verify_inclusion,
+};
+pub use tile::{TILE_HASHES, Tile};
+pub use tree::{BadTile, Tree};

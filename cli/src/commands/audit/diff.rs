@@ -1,0 +1,158 @@
+//! `tipline audit diff`
+
+use tipline_audit::{
+    AuditError, Depth, DiffReport, VerifyProgress, content_as_of, diff_content, diff_entries,
+};
+use tipline_backup::RestoreProgress;
+use tipline_ops::text::number;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::RangeArgs;
+use super::progress::shown;
+use crate::address::{Audited, Medium, StoreAddress};
+use crate::exit::Exit;
+use crate::open::audited::{Content, Entries, Opened, scratch};
+use crate::open::store::location;
+use crate::options::{AuditedArgs, Shared};
+use crate::output::progress;
+use crate::output::report::{Failure, Sentence, say};
+use crate::settings::Parsed;
+use crate::signal;
+
+/// Options of `tipline audit diff`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tipline audit diff log s3://backup/mainnet            entries with entries
+  tipline audit diff dir:/a dir:/b --from 500000 --all
+  tipline audit diff sqlite:replica.db files:backup     content with content
+  tipline audit diff rocksdb:replica dir:/backup        content with what the entries make
+  tipline audit diff dir:/backup@latest dir:/backup     a checkpoint with the archive beside it
+
+Two that have entries are compared entry by entry, as far as both go. Two stores are compared as of
+the earlier cursor. A store and entries: the entries up to the store's cursor are applied to a store
+of their own, in --scratch, which takes as much space as the store; they are needed from entry 1 on.
+Exit code 13 if they differ.")]
+pub(super) struct DiffArgs {
+    /// The one
+    #[arg(value_name = "A", value_parser = Parsed::<Audited>::new())]
+    a: Audited,
+
+    /// The other
+    #[arg(value_name = "B", value_parser = Parsed::<Audited>::new())]
+    b: Audited,
+
+    #[command(flatten)]
+    range: RangeArgs,
+
+    /// Show all differences, 1,000 at most, instead of the first
+    #[arg(long)]
+    all: bool,
+
+    #[command(flatten)]
+    opening: AuditedArgs,
+
+    /// Print the report as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(shared: &Shared, args: DiffArgs) -> Result<Exit, Failure> {
+    let stop = signal::on_signal()?;
+    let a = args.opening.open(shared, &args.a, &stop).await?;
+    let b = args.opening.open(shared, &args.b, &stop).await?;
+    let depth = if args.all { Depth::All } else { Depth::First };
+    let report = match (a, b) {
+        (Opened::Entries(a), Opened::Entries(b)) => {
+            let (sender, receiver) = watch::channel(VerifyProgress::default());
+            let range = args.range.into();
+            let work = diff_entries(a.sources, b.sources, range, depth, &sender, &stop);
+            shown("comparing", receiver, work).await?
+        }
+        _ if args.range.from.is_some() || args.range.to.is_some() => {
+            let text = "--from and --to are for two that have entries: a store has none";
+            return Err(Sentence(text.to_owned()).into());
+        }
+        (a, b) => {
+            let cursor = [&a, &b].iter().find_map(|opened| opened.content());
+            let index = index(cursor)?;
+            let a = content(&args, a, index, &stop).await?;
+            let b = content(&args, b, index, &stop).await?;
+            compare(a, b, depth, stop).await?
+        }
+    };
+    let text = match args.json {
+        true => serde_json::to_string(&report)? + "\n",
+        false => render(&report),
+    };
+    say(&text)?;
+    Ok(if report.same { Exit::Ok } else { Exit::Corrupt })
+}
+
+/// The entry at which a store stands.
+fn index(content: Option<&Content>) -> Result<u64, Failure> {
+    let Some(content) = content else { return Ok(0) };
+    match content.reader.cursor()? {
+        Some(cursor) => Ok(cursor.position.index),
+        None => Err(Sentence(format!("{} is new and empty", content.name)).into()),
+    }
+}
+
+/// What is read from a store, or what the entries up to an index make.
+async fn content(
+    args: &DiffArgs,
+    opened: Opened,
+    index: u64,
+    stop: &CancellationToken,
+) -> Result<Content, Failure> {
+    let Entries { sources, .. } = match opened {
+        Opened::Content(content) => return Ok(content),
+        Opened::Entries(entries) => entries,
+    };
+    let directory = scratch(&args.opening)?;
+    let place = location(&StoreAddress::One(Medium::Sqlite(directory.path().join("rebuilt.db"))));
+    let name = sources.archives.first().map(|archive| archive.place().to_owned());
+    let name =
+        format!("what entries 1 to {index} of {} make", name.as_deref().unwrap_or("the log"));
+    let (sender, receiver) = watch::channel(RestoreProgress::default());
+    let work = content_as_of(sources, index, place, sender, stop.clone());
+    let store = tokio::select! {
+        store = work => store,
+        never = progress::show(|| progress::restoring(*receiver.borrow())) => match never {},
+    };
+    progress::done();
+    let store = store?;
+    let reader = store.reader()?;
+    Ok(Content::rebuilt(name, reader, directory))
+}
+
+/// Reading blocks the thread.
+async fn compare(
+    a: Content,
+    b: Content,
+    depth: Depth,
+    stop: CancellationToken,
+) -> Result<DiffReport, Failure> {
+    let compared = tokio::task::spawn_blocking(move || {
+        let proceed =
+            || if stop.is_cancelled() { Err(AuditError::Cancelled { at: 0 }) } else { Ok(()) };
+        diff_content((&a.name, &*a.reader), (&b.name, &*b.reader), depth, proceed)
+    });
+    Ok(compared.await??)
+}
+
+fn render(report: &DiffReport) -> String {
+    let DiffReport { a, b, compared, same, .. } = report;
+    let items = number(report.items);
+    let mut text = match same {
+        true => format!("the same: {compared} of {a} and {b}, {items} items\n"),
+        false => format!(
+            "NOT the same: {compared} of {a} and {b}, {items} items, {} differ\n",
+            number(report.different)
+        ),
+    };
+    report.differences.iter().for_each(|difference| text += &format!("  {difference}\n"));
+    report.not_compared.iter().for_each(|what| text += &format!("  not compared: {what}\n"));
+    text
+}

@@ -1,0 +1,154 @@
+//! `tipline audit tail`
+
+use std::str::FromStr;
+
+use tipline_audit::{AuditError, EntryRow, Follow, Range, Replay, replay};
+use tipline_backup::RestoreError;
+use tipline_ops::text::count;
+use tipline_proto::{Entry, Kind};
+use tokio_util::sync::CancellationToken;
+
+use crate::address::Audited;
+use crate::exit::Exit;
+use crate::open::audited::Entries;
+use crate::options::{AuditedArgs, Shared};
+use crate::output::report::{Failure, Sentence, list};
+use crate::output::time::shown;
+use crate::settings::Parsed;
+use crate::signal;
+
+/// Options of `tipline audit tail`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tipline audit tail                                   the newest 10 entries of the log of --log
+  tipline audit tail --follow --kind block_proven,rolled_back
+  tipline audit tail dir:/backup --entries 100 --json
+
+Each entry is verified against the one before; the digest that the first follows is taken on trust. Exit code 13
+at the first one that does not continue the history, which is not printed. With --follow it ends with
+Ctrl-C.")]
+pub(super) struct TailArgs {
+    /// What to read: a log or an archive
+    #[arg(value_name = "SOURCE", default_value = "log", value_parser = Parsed::<Audited>::new())]
+    source: Audited,
+
+    /// How many of the newest entries, whatever their kinds
+    #[arg(long, short = 'n', value_name = "COUNT", default_value = "10")]
+    entries: u64,
+
+    /// Print new entries as they come, until Ctrl-C; for a log
+    #[arg(long, short)]
+    follow: bool,
+
+    /// Print only these kinds: epoch_started, block_committed, block_proven, transaction_validated,
+    /// state_recorded, rolled_back, marked
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = Parsed::<OneKind>::new())]
+    kind: Vec<OneKind>,
+
+    #[command(flatten)]
+    opening: AuditedArgs,
+
+    /// Print one JSON object per line, the rows of `tipline audit export`
+    #[arg(long)]
+    json: bool,
+}
+
+/// A kind of events, by its name.
+#[derive(Debug, Clone, Copy)]
+struct OneKind(Kind);
+
+#[derive(Debug, thiserror::Error)]
+#[error("there is no kind {given:?}: use one of {}", names())]
+struct NoKind {
+    given: String,
+}
+
+fn names() -> String {
+    Kind::ALL.map(Kind::as_str).join(", ")
+}
+
+impl FromStr for OneKind {
+    type Err = NoKind;
+
+    fn from_str(given: &str) -> Result<Self, NoKind> {
+        Kind::parse(given).map(Self).ok_or_else(|| NoKind { given: given.to_owned() })
+    }
+}
+
+pub(super) async fn run(shared: &Shared, args: TailArgs) -> Result<Exit, Failure> {
+    let stop = signal::on_signal()?;
+    let source = args.opening.open_entries(shared, &args.source, &stop).await?;
+    let log = source.log();
+    if args.follow && log.is_none() {
+        let text = "an archive does not say when it grows";
+        let advice = "follow the log: tipline audit tail log --follow";
+        return Err(Failure::from(Sentence(text.to_owned())).advise(advice));
+    }
+    let mut follow = match newest(&source, &args, &stop).await? {
+        Some(replay) => {
+            let replay = print_all(replay, &args).await?;
+            match log.filter(|_| args.follow) {
+                Some(log) => replay.follow(log)?,
+                None => {
+                    replay.into_result()?;
+                    return Ok(Exit::Ok);
+                }
+            }
+        }
+        // Nothing is there yet.
+        None => match log {
+            Some(log) => Follow::from_origin(log, stop.clone()),
+            None => return Ok(Exit::Ok),
+        },
+    };
+    while let Some(entries) = follow.next().await? {
+        entries.iter().try_for_each(|entry| print(entry, &args))?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// The newest entries; `None` to follow a log that has none yet.
+async fn newest(
+    source: &Entries,
+    args: &TailArgs,
+    stop: &CancellationToken,
+) -> Result<Option<Replay>, Failure> {
+    let held = match source.sources.held().await {
+        Err(RestoreError::NotFound { .. }) if args.follow => return Ok(None),
+        held => held.map_err(AuditError::from)?,
+    };
+    let first = held.last.saturating_sub(args.entries.max(1) - 1).max(held.first);
+    // The oldest that is held cannot be verified: what it follows is gone.
+    let is_origin = first == 1 && held.first == 1;
+    let from = if is_origin || first > held.first { first } else { first + 1 };
+    let range = Range { from: Some(from), to: Some(held.last) };
+    let sources = std::sync::Arc::clone(&source.sources);
+    Ok(Some(replay(sources, &source.identity, range, stop.clone()).await?))
+}
+
+async fn print_all(mut replay: Replay, args: &TailArgs) -> Result<Replay, Failure> {
+    while let Some(entries) = replay.next().await? {
+        entries.iter().try_for_each(|entry| print(entry, args))?;
+    }
+    Ok(replay)
+}
+
+fn print(entry: &Entry, args: &TailArgs) -> Result<(), Failure> {
+    let kind = entry.event.kind();
+    if !args.kind.is_empty() && !args.kind.iter().any(|one| one.0 == kind) {
+        return Ok(());
+    }
+    let line = match args.json {
+        true => serde_json::to_string(&EntryRow::new(entry, false))? + "\n",
+        false => line(entry),
+    };
+    Ok(list(&line)?)
+}
+
+fn line(entry: &Entry) -> String {
+    let Entry { index, time, digest, event, .. } = entry;
+    let time = shown(*time, humantime::format_rfc3339_millis);
+    let bytes = event.payload().len() as u64;
+    format!("{index:>10}  {digest:#}  {time}  {event}, {}\n", count(bytes, "byte"))
+}

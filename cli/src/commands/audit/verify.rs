@@ -1,0 +1,165 @@
+//! `tipline audit verify`
+
+use std::time::Duration;
+
+use indicatif::HumanBytes;
+use tipline_audit::{
+    AuditError, ContentReport, VerifyProgress, VerifyReport, verify_content, verify_entries,
+};
+use tipline_ops::text::{age, count, number};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::RangeArgs;
+use super::progress::shown;
+use crate::address::Audited;
+use crate::exit::Exit;
+use crate::open::audited::{Content, Entries, Opened};
+use crate::options::{AuditedArgs, Shared};
+use crate::output::report::{Failure, Sentence, say};
+use crate::settings::Parsed;
+use crate::signal;
+
+/// Options of `tipline audit verify`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tipline audit verify                                the log of --log
+  tipline audit verify s3://backup/mainnet --proven-to 812000
+  tipline audit verify dir:/backup --from 500000 --json
+  tipline audit verify dir:/backup@latest             a checkpoint
+  tipline audit verify sqlite:replica.db              a store, with nothing writing to it
+
+The result says which entries were verified, and what was not. An entry that is corrupt in one
+segment and whole in another is a finding, too. A store has no entries: what is said of it is that it
+contradicts itself nowhere; `tipline audit diff` compares it with entries.
+Exit code 13 if anything is wrong, 12 if the entries asked for are not held.")]
+pub(super) struct VerifyArgs {
+    /// What to verify
+    #[arg(value_name = "SOURCE", default_value = "log", value_parser = Parsed::<Audited>::new())]
+    source: Audited,
+
+    #[command(flatten)]
+    range: RangeArgs,
+
+    /// Every block up to this height must have its proof
+    #[arg(long, value_name = "HEIGHT")]
+    proven_to: Option<u64>,
+
+    #[command(flatten)]
+    opening: AuditedArgs,
+
+    /// Print the report as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(shared: &Shared, args: VerifyArgs) -> Result<Exit, Failure> {
+    let stop = signal::on_signal()?;
+    match args.opening.open(shared, &args.source, &stop).await? {
+        Opened::Entries(entries) => verify(entries, args, stop).await,
+        Opened::Content(content) => check(content, args, stop).await,
+    }
+}
+
+async fn verify(
+    entries: Entries,
+    args: VerifyArgs,
+    stop: CancellationToken,
+) -> Result<Exit, Failure> {
+    let (sender, receiver) = watch::channel(VerifyProgress::default());
+    let Entries { sources, identity } = entries;
+    let (range, proven_to) = (args.range.into(), args.proven_to);
+    let work = verify_entries(sources, &identity, range, proven_to, &sender, stop);
+    let report = shown("verifying", receiver, work).await?;
+    let text = match args.json {
+        true => serde_json::to_string(&report)? + "\n",
+        false => render(&report),
+    };
+    say(&text)?;
+    Ok(if report.ok { Exit::Ok } else { Exit::Corrupt })
+}
+
+async fn check(
+    content: Content,
+    args: VerifyArgs,
+    stop: CancellationToken,
+) -> Result<Exit, Failure> {
+    if args.range.from.is_some() || args.range.to.is_some() {
+        let text = format!("{} has no entries, so --from and --to say nothing there", content.name);
+        return Err(Sentence(text).into());
+    }
+    let mut report = tokio::task::spawn_blocking(move || {
+        let proceed =
+            || if stop.is_cancelled() { Err(AuditError::Cancelled { at: 0 }) } else { Ok(()) };
+        verify_content(&content.name, &*content.reader, content.expected.as_ref(), proceed)
+    })
+    .await??;
+    if let Some(asked) =
+        args.proven_to.filter(|asked| report.proof_tip.is_none_or(|tip| tip < *asked))
+    {
+        let found = report.proof_tip;
+        report.problems.push(tipline_audit::Problem::Unproven { asked, found }.to_string());
+        report.ok = false;
+    }
+    let text = match args.json {
+        true => serde_json::to_string(&report)? + "\n",
+        false => render_content(&report),
+    };
+    say(&text)?;
+    Ok(if report.ok { Exit::Ok } else { Exit::Corrupt })
+}
+
+fn render(report: &VerifyReport) -> String {
+    let VerifyReport { ok, place, verified, asked, chain, lineage, .. } = report;
+    let verdict = if *ok { "verified" } else { "NOT verified" };
+    let (from, to) = (number(asked.0), number(asked.1));
+    let took = age(Duration::from_secs_f64(report.seconds));
+    let mut text = format!("{verdict}: entries {from} to {to} of {place}, {took}\n");
+    text += &format!("  chain {chain:?}, lineage {lineage}\n");
+    if let (Some((first, last)), Some(digest)) = (verified, &report.digest) {
+        let (first, last) = (number(*first), number(*last));
+        text += &format!(
+            "  one unbroken history: entries {first} to {last}, epoch {}, digest {digest}\n",
+            report.epoch
+        );
+    }
+    text +=
+        &format!("  {}, {}\n", tips(report.block_tip, report.proof_tip), HumanBytes(report.bytes));
+    let kinds = report.kinds.iter().map(|(kind, events)| format!("{} {kind}", number(*events)));
+    let kinds: Vec<String> = kinds.collect();
+    if !kinds.is_empty() {
+        text += &format!("  {}\n", kinds.join(", "));
+    }
+    if report.claims > 0 {
+        text += &format!("  compared with {} of others\n", count(report.claims, "claim"));
+    }
+    text + &ends(&report.not_verified, &report.problems)
+}
+
+fn render_content(report: &ContentReport) -> String {
+    let ContentReport { ok, place, index, digest, .. } = report;
+    let verdict = if *ok { "consistent" } else { "NOT consistent" };
+    let mut text = format!("{verdict}: {place}, at entry {}, digest {digest}\n", number(*index));
+    text +=
+        &format!("  {}, {}\n", tips(report.block_tip, report.proof_tip), HumanBytes(report.bytes));
+    text += &format!(
+        "  {}, {}, {}, {}, {}\n",
+        count(report.blocks, "block"),
+        count(report.proofs, "proof"),
+        count(report.transactions, "transaction"),
+        count(report.records, "record"),
+        count(report.marks, "mark")
+    );
+    text + &ends(&report.not_verified, &report.problems)
+}
+
+fn tips(block: Option<u64>, proof: Option<u64>) -> String {
+    let shown = |height: Option<u64>| height.map_or("none".to_owned(), number);
+    format!("block tip {}, proof tip {}", shown(block), shown(proof))
+}
+
+fn ends(not_verified: &[String], problems: &[String]) -> String {
+    let left_out = not_verified.iter().map(|what| format!("  not verified: {what}\n"));
+    left_out.chain(problems.iter().map(|what| format!("  wrong: {what}\n"))).collect()
+}

@@ -1,0 +1,203 @@
+//! Opening what is audited. Nothing in it is changed.
+
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use tipline_audit::AuditError;
+use tipline_backup::{
+    Archive, ArchiveError, CheckpointId, Checkpoints, Destination, Keys, Listed, Manifest,
+    RestoreError, Sources, Throttle,
+};
+use tipline_log::Log;
+use tipline_proto::{Cursor, LogIdentity};
+use tipline_store::StoreReader;
+use tokio_util::sync::CancellationToken;
+
+use crate::address::Audited;
+use crate::open::log::LogLocation;
+use crate::open::store::open_reader;
+use crate::options::{AuditedArgs, Shared};
+use crate::output::report::{Failure, Sentence};
+
+/// What there is to read.
+pub(crate) enum Opened {
+    /// Entries.
+    Entries(Entries),
+    /// Content, without the entries that it came from.
+    Content(Content),
+}
+
+impl Opened {
+    /// The content, if that is what it is.
+    pub(crate) fn content(&self) -> Option<&Content> {
+        match self {
+            Opened::Content(content) => Some(content),
+            Opened::Entries(_) => None,
+        }
+    }
+}
+
+/// A log or an archive.
+pub(crate) struct Entries {
+    /// The one place.
+    pub(crate) sources: Arc<Sources>,
+    /// Its log.
+    pub(crate) identity: LogIdentity,
+}
+
+impl Entries {
+    /// The log itself; `None` if it is an archive.
+    pub(crate) fn log(&self) -> Option<Arc<dyn Log>> {
+        self.sources.log.clone()
+    }
+}
+
+/// A store, or a copy of a checkpoint.
+pub(crate) struct Content {
+    /// What it is called.
+    pub(crate) name: String,
+    pub(crate) reader: Box<dyn StoreReader>,
+    /// What the checkpoint's manifest says.
+    pub(crate) expected: Option<Cursor>,
+    /// Where the copy is. Removed with this.
+    _copy: Option<TempDir>,
+}
+
+impl Content {
+    /// What entries gave, in a directory that is removed with this.
+    pub(crate) fn rebuilt(name: String, reader: Box<dyn StoreReader>, directory: TempDir) -> Self {
+        Self { name, reader, expected: None, _copy: Some(directory) }
+    }
+}
+
+impl AuditedArgs {
+    /// Opens it. A checkpoint is copied first, and every byte compared with its manifest.
+    pub(crate) async fn open(
+        &self,
+        shared: &Shared,
+        audited: &Audited,
+        stop: &CancellationToken,
+    ) -> Result<Opened, Failure> {
+        match audited {
+            Audited::Default => self.open_log(LogLocation::new(shared, "audit")?).await,
+            Audited::Log(address) => {
+                self.open_log(LogLocation::at(address, shared, "audit")?).await
+            }
+            Audited::Archive(address) => self.open_archive(address).await,
+            Audited::Checkpoint(address, id) => {
+                self.open_checkpoint(address, id.as_ref(), stop).await
+            }
+            Audited::Store(address) => {
+                let owned = address.clone();
+                let reader = tokio::task::spawn_blocking(move || open_reader(&owned)).await??;
+                let name = reader.place();
+                Ok(Opened::Content(Content { name, reader, expected: None, _copy: None }))
+            }
+        }
+    }
+
+    /// Opens what must have entries.
+    pub(crate) async fn open_entries(
+        &self,
+        shared: &Shared,
+        audited: &Audited,
+        stop: &CancellationToken,
+    ) -> Result<Entries, Failure> {
+        match self.open(shared, audited, stop).await? {
+            Opened::Entries(entries) => Ok(entries),
+            Opened::Content(content) => {
+                let text = format!("{} has no entries: a store keeps what they made", content.name);
+                let advice = "name a log or an archive; to compare it with one: tipline audit diff";
+                Err(Failure::from(Sentence(text)).advise(advice))
+            }
+        }
+    }
+
+    async fn open_log(&self, place: LogLocation) -> Result<Opened, Failure> {
+        let log = place.open().await.map_err(|error| match error {
+            error @ tipline_log::LogError::NotFound { .. } => place.explain(error.into()),
+            error => AuditError::from(RestoreError::from(error)).into(),
+        })?;
+        let identity = log.identity().clone();
+        let sources = Arc::new(Sources { log: Some(log), ..Sources::default() });
+        Ok(Opened::Entries(Entries { sources, identity }))
+    }
+
+    async fn open_archive(&self, address: &str) -> Result<Opened, Failure> {
+        let destination = Destination::open(address).map_err(RestoreError::from)?;
+        let keys = self
+            .identity
+            .iter()
+            .try_fold(Keys::default(), |keys, file| keys.identity_file(file))?;
+        let archive = match Archive::open(destination, keys).await {
+            Ok(archive) => archive,
+            Err(error @ ArchiveError::NotFound { .. }) => {
+                let advice = format!("if checkpoints are there: {address}@latest");
+                return Err(Failure::from(AuditError::from(error)).advise(advice));
+            }
+            Err(error) => return Err(AuditError::from(error).into()),
+        };
+        let identity = archive.identity().clone();
+        let sources = Arc::new(Sources { archives: vec![archive], ..Sources::default() });
+        Ok(Opened::Entries(Entries { sources, identity }))
+    }
+
+    async fn open_checkpoint(
+        &self,
+        address: &str,
+        id: Option<&CheckpointId>,
+        stop: &CancellationToken,
+    ) -> Result<Opened, Failure> {
+        let destination = Destination::open(address).map_err(RestoreError::from)?;
+        let (set, manifest) = find(&destination, address, id).await?;
+        let copy = scratch(self)?;
+        let into = copy.path().join("copy");
+        let throttle = Throttle::new(stop.clone());
+        set.fetch(&manifest, &into, &throttle).await.map_err(AuditError::from)?;
+        let parts = manifest.parts.clone();
+        let reader = tokio::task::spawn_blocking(move || tipline_store::open_copy(&parts, &into));
+        let name = format!("checkpoint {} at {}", manifest.id, set.place());
+        let (reader, expected) = (reader.await??, Some(manifest.cursor));
+        Ok(Opened::Content(Content { name, reader, expected, _copy: Some(copy) }))
+    }
+}
+
+/// A directory that is removed when it is dropped.
+pub(crate) fn scratch(args: &AuditedArgs) -> Result<TempDir, Failure> {
+    let parent = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
+    let made = tempfile::Builder::new().prefix("tipline-audit-").tempdir_in(&parent);
+    made.map_err(|source| {
+        let what = format!("making a directory in {}", parent.display());
+        AuditError::Scratch { what, source }.into()
+    })
+}
+
+/// The checkpoint of this name, or the newest one.
+async fn find(
+    destination: &Destination,
+    address: &str,
+    id: Option<&CheckpointId>,
+) -> Result<(Checkpoints, Manifest), Failure> {
+    // A backup location has them in a folder; a set of checkpoints may be named itself.
+    for folder in [destination.folder("checkpoints"), destination.clone()] {
+        let set = Checkpoints::at(folder);
+        for listed in set.list().await.map_err(AuditError::from)? {
+            if id.is_some_and(|id| id != listed.id()) {
+                continue;
+            }
+            match listed {
+                Listed::Whole(manifest) => return Ok((set, manifest)),
+                Listed::Corrupt { id, why } => {
+                    let place = set.place().to_owned();
+                    let error = tipline_backup::CheckpointError::Corrupt { place, id, what: why };
+                    return Err(AuditError::from(error).into());
+                }
+            }
+        }
+    }
+    let text = match id {
+        Some(id) => format!("there is no checkpoint {id} at {address}"),
+        None => format!("there is no checkpoint at {address}"),
+    };
+    Err(Sentence(text).into())
+}
