@@ -29,6 +29,7 @@ mod sources;
 mod tests;
 mod text;
 mod throttle;
+mod time;
 
 pub use archive::{
     Archive, ArchiveError, ArchiveKeeper, ArchivePlan, ArchiveRange, ArchiveStore, ExpireError,
@@ -55,3 +56,4 @@ pub use restore::{
 };
 pub use sources::Sources;
 pub use throttle::Throttle;
+pub use time::{TimeDigits, time_text};
