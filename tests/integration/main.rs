@@ -12,6 +12,7 @@ mod chain_hashes;
 mod checking;
 mod checkpoints;
 mod cli;
+mod dead_source;
 mod demo;
 mod deployment;
 mod destination;
