@@ -30,6 +30,7 @@ mod store_check;
 mod tests;
 mod text;
 mod throttle;
+mod time;
 
 pub use archive::{
     Archive, ArchiveError, ArchiveKeeper, ArchivePlan, ArchiveRange, ArchiveStore, ExpireError,
@@ -56,3 +57,4 @@ pub use restore::{
 };
 pub use sources::{DamagedArchive, Entries, EntriesRead, Held, Sources};
 pub use throttle::Throttle;
+pub use time::{TimeDigits, time_text};

@@ -75,6 +75,13 @@ Exit codes:
     1  status: degraded
     2  failed, or called wrongly; status: broken
     3  fenced: a newer primary has claimed the log; do not restart this one by itself
+   10  restoring: the target is older than everything that is kept
+   11  restoring: the target is not there yet, or not known
+   12  entries that are needed are missing
+   13  what is needed is corrupt; verify, drill: something is wrong
+   14  a log, a place, a store or an outbox is of another log or chain
+   15  restoring: there is a store already
+   16  a log, a store or a place does not answer
   130  ended at once by a second Ctrl-C; restore, verify, drill: told to stop";
 
 #[cfg(test)]

@@ -5,8 +5,10 @@ use std::process::ExitCode;
 
 use tipline_audit::{AuditError, Problem};
 use tipline_backup::{ArchiveError, CheckpointError, DestinationError, RestoreError};
+use tipline_consumer::ConsumerError;
 use tipline_log::LogError;
-use tipline_producer::EndReason;
+use tipline_producer::{EndReason, OutboxError};
+use tipline_store::StoreError;
 
 use crate::output::stdout::OutputError;
 
@@ -28,13 +30,13 @@ pub(crate) enum Exit {
     NotYet = 11,
     /// Restoring: entries on the way to the target are missing.
     Gap = 12,
-    /// What is needed is corrupt wherever it is kept; a check found something wrong.
+    /// What is needed is corrupt, wherever it is kept; a check found something wrong.
     Corrupt = 13,
-    /// Places, a store and a place, or an outbox and a log are of different logs or chains.
+    /// Two of a log, places, a store and an outbox are of different logs or chains.
     WrongLog = 14,
     /// There is something at the place to restore to already.
     NotEmpty = 15,
-    /// A place is unavailable.
+    /// A log, a store or a place does not answer.
     Unavailable = 16,
     /// Ended at once by a second Ctrl-C; or restoring, verifying, auditing or drilling was told to stop.
     Interrupted = 130,
@@ -160,23 +162,80 @@ fn audit_exit(error: &AuditError) -> Exit {
     }
 }
 
-/// The exit code of any error that ends a command: by the error itself, never by one of its causes.
-pub(crate) fn exit_code(error: &(dyn Error + 'static)) -> Exit {
-    match error.downcast_ref() {
-        Some(EndReason::Fenced { .. }) => return Exit::Fenced,
-        Some(EndReason::WrongLog { .. } | EndReason::WrongChain { .. }) => return Exit::WrongLog,
-        _ => {}
+fn store_exit(error: &StoreError) -> Exit {
+    match error {
+        StoreError::WrongLog { .. } => Exit::WrongLog,
+        StoreError::Corrupt { .. } => Exit::Corrupt,
+        StoreError::Unavailable { .. } => Exit::Unavailable,
+        StoreError::OutOfOrder { .. }
+        | StoreError::Disagree(_)
+        | StoreError::Unusable { .. }
+        | StoreError::InUse { .. }
+        | StoreError::NoSpace { .. }
+        | StoreError::Failed { .. } => Exit::Failed,
+        _ => Exit::Failed,
     }
+}
+
+fn outbox_exit(error: &OutboxError) -> Exit {
+    match error {
+        OutboxError::Corrupt { .. } => Exit::Corrupt,
+        OutboxError::DoesNotLink { .. }
+        | OutboxError::Refused { .. }
+        | OutboxError::TooLarge(_)
+        | OutboxError::Full { .. }
+        | OutboxError::Trimmed { .. }
+        | OutboxError::Unusable { .. }
+        | OutboxError::Failed { .. }
+        | OutboxError::Internal { .. } => Exit::Failed,
+        _ => Exit::Failed,
+    }
+}
+
+/// The exit code of a consumer that stopped.
+pub(crate) fn consumer_exit(error: &ConsumerError) -> Exit {
+    match error {
+        ConsumerError::Log(error) => log_exit(error),
+        ConsumerError::Store(error) => store_exit(error),
+        ConsumerError::Refused(_)
+        | ConsumerError::Diverged { .. }
+        | ConsumerError::Ahead { .. }
+        | ConsumerError::StoreLost { .. }
+        | ConsumerError::OutOfRange { .. }
+        | ConsumerError::Panicked { .. } => Exit::Failed,
+        _ => Exit::Failed,
+    }
+}
+
+fn end_exit(reason: &EndReason) -> Exit {
+    match reason {
+        EndReason::Fenced { .. } => Exit::Fenced,
+        EndReason::WrongLog { .. } | EndReason::WrongChain { .. } => Exit::WrongLog,
+        EndReason::Log(error) => log_exit(error),
+        EndReason::Outbox(error) => outbox_exit(error),
+        _ => Exit::Failed,
+    }
+}
+
+/// The exit code of any error that ends a command: by the error itself, never by one of its causes.
+/// The same error has the same code, whichever command it ends.
+pub(crate) fn exit_code(error: &(dyn Error + 'static)) -> Exit {
     if let Some(OutputError::Closed) = error.downcast_ref() {
         return Exit::Ok;
     }
-    if let Some(error) = error.downcast_ref() {
-        return audit_exit(error);
-    }
-    match error.downcast_ref() {
-        Some(error) => restore_exit(error),
-        None => Exit::Failed,
-    }
+    let codes = [
+        error.downcast_ref().map(end_exit),
+        error.downcast_ref().map(consumer_exit),
+        error.downcast_ref().map(restore_exit),
+        error.downcast_ref().map(audit_exit),
+        error.downcast_ref().map(log_exit),
+        error.downcast_ref().map(store_exit),
+        error.downcast_ref().map(outbox_exit),
+        error.downcast_ref().map(archive_exit),
+        error.downcast_ref().map(checkpoint_exit),
+        error.downcast_ref().map(destination_exit),
+    ];
+    codes.into_iter().flatten().next().unwrap_or(Exit::Failed)
 }
 
 #[cfg(test)]

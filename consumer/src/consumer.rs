@@ -134,7 +134,7 @@ impl Run {
         let receipts = Receipts::start(issuer, progress.subscribe());
         let replicator = Replicator::new(log, settings, progress.clone(), stop, instance);
         let result = replicator.run(&store).await;
-        receipts.finish(result.as_ref().err().map(|error| error_chain(error))).await;
+        receipts.finish(result.as_ref().err()).await;
         store.close().await;
         result
     }

@@ -54,7 +54,7 @@ pub enum ConsumerError {
     /// The store is new, but the receipts of this consumer say that it had one. See
     /// [`crate::ConsumerSettings::new_store`].
     #[error(
-        "the store {store} is new, but the receipts of {consumer} say that it held everything up to entry {known}: mount it, or correct its address; or fill it, by a restore or with --bootstrap; to start from scratch, give --new"
+        "the store {store} is new, but the receipts of {consumer} say that it held everything up to entry {known}: mount it, or correct its address; or fill a store, by a restore or with --bootstrap; to start from scratch, give --new"
     )]
     StoreLost {
         /// Which store.
@@ -86,6 +86,16 @@ pub enum ConsumerError {
         /// Which one.
         what: String,
     },
+}
+
+impl ConsumerError {
+    /// Whether what the store held may be gone: it is new, something in it is not what was written,
+    /// or its handle failed, as it does when its files are removed. The next run that opens it
+    /// knows. A store that does not answer is not in doubt.
+    pub(crate) fn is_store_in_doubt(&self) -> bool {
+        use StoreError::{Corrupt, Failed};
+        matches!(self, Self::StoreLost { .. } | Self::Store(Corrupt { .. } | Failed { .. }))
+    }
 }
 
 impl From<VerifyError> for ConsumerError {

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use tipline_log::{Backoff, Clock, Log, LogError, error_chain};
 use tipline_proto::limits::MAX_RECEIPTS_PER_SECOND;
-use tipline_proto::{Cursor, InstanceId, Reached, Receipt};
+use tipline_proto::{Cursor, InstanceId, Level, Reached, Receipt};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::error::ConsumerError;
 use crate::progress::{Phase, Progress};
 use crate::settings::ConsumerSettings;
 
@@ -26,7 +27,7 @@ const LAST: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Receipts {
     task: JoinHandle<()>,
-    last: oneshot::Sender<Option<String>>,
+    last: oneshot::Sender<Option<LastWord>>,
 }
 
 /// Who sends receipts, of what, and where to.
@@ -50,10 +51,14 @@ impl Receipts {
     }
 
     /// Sends the last receipt, if that is possible within 2 s, and ends the task.
-    pub(crate) async fn finish(self, failure: Option<String>) {
+    pub(crate) async fn finish(self, error: Option<&ConsumerError>) {
         let Self { mut task, last } = self;
+        let word = |error: &ConsumerError| LastWord {
+            failure: error_chain(error),
+            lost: error.is_store_in_doubt(),
+        };
         // If the task is gone there is nothing to finish.
-        last.send(failure).ok();
+        last.send(error.map(word)).ok();
         if timeout(LAST, &mut task).await.is_err() {
             task.abort();
         }
@@ -65,6 +70,15 @@ impl Receipts {
 struct News {
     cursor: Option<Cursor>,
     failure: Option<String>,
+    /// The store may have lost what it had: what it held is known, and not vouched for.
+    lost: bool,
+}
+
+/// What stopped a consumer.
+#[derive(Debug)]
+struct LastWord {
+    failure: String,
+    lost: bool,
 }
 
 struct Sending {
@@ -79,7 +93,7 @@ struct Sending {
 }
 
 impl Sending {
-    async fn run(mut self, mut end: oneshot::Receiver<Option<String>>) {
+    async fn run(mut self, mut end: oneshot::Receiver<Option<LastWord>>) {
         loop {
             tokio::select! {
                 biased;
@@ -92,15 +106,16 @@ impl Sending {
     }
 
     /// The consumer has stopped; without a word if it was dropped.
-    async fn finish(mut self, last: Result<Option<String>, oneshot::error::RecvError>) {
-        let Ok(failure) = last else {
+    async fn finish(mut self, last: Result<Option<LastWord>, oneshot::error::RecvError>) {
+        let Ok(last) = last else {
             return;
         };
         if self.sent.is_some() && self.is_displaced().await {
             return;
         }
         let cursor = self.progress.borrow().cursor.clone();
-        self.send(News { cursor, failure }).await;
+        let (failure, lost) = last.map_or((None, false), |last| (Some(last.failure), last.lost));
+        self.send(News { cursor, failure, lost }).await;
     }
 
     /// Whether another run has taken the name over: what the board says of it is its own.
@@ -172,14 +187,16 @@ impl News {
             Phase::StoreStalled(why) | Phase::StoreAhead(why) => Some(why.clone()),
             _ => None,
         };
-        Self { cursor: progress.cursor.clone(), failure }
+        Self { cursor: progress.cursor.clone(), failure, lost: false }
     }
 }
 
 impl Issuer {
     /// Nothing is known of a store that could not be asked: what an earlier run said of it stays,
     /// beside the failure. A receipt replaces the one before it, and one that says nothing would
-    /// take back what is there; an archive would take itself for a new one.
+    /// take back what is there; an archive would take itself for a new one. Of a store that may be
+    /// lost only *applied* is said: a new one is not taken for a first day by that, and no policy
+    /// counts it as durable.
     async fn put(&self, news: &News, applying: Option<Duration>) -> Result<(), LogError> {
         let mut receipt = Receipt { applying, ..self.receipt(news) };
         if news.cursor.is_none() {
@@ -187,6 +204,11 @@ impl Issuer {
             let mut before = before.filter(|before| before.consumer == receipt.consumer);
             if let Some(before) = before.next() {
                 receipt.reached = before.reached;
+                if news.lost {
+                    let applied = receipt.reached.at(Level::Applied);
+                    receipt.reached =
+                        applied.map(|at| Reached::up_to(at, Level::Applied)).unwrap_or_default();
+                }
                 receipt.block_tip = before.block_tip;
                 receipt.proof_tip = before.proof_tip;
             }
@@ -198,7 +220,8 @@ impl Issuer {
     /// or more, as the settings say.
     fn receipt(&self, news: &News) -> Receipt {
         let cursor = news.cursor.as_ref();
-        let reached = cursor.map(|cursor| Reached::up_to(cursor.position, self.settings.level));
+        let level = if news.lost { Level::Applied } else { self.settings.level };
+        let reached = cursor.map(|cursor| Reached::up_to(cursor.position, level));
         Receipt {
             applying: None,
             lineage: self.log.identity().lineage,

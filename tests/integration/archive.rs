@@ -92,9 +92,17 @@ async fn an_archive_that_is_gone_is_not_begun_anew_however_often_it_is_started()
     for attempt in 1..=3 {
         let again = archiver(&site, &place, &[]).finish(DEADLINE).await;
         assert_eq!(again.status.code(), Some(2), "{attempt}: {}", again.stderr);
-        assert!(again.stderr.contains("no archive is there"), "{attempt}: {}", again.stderr);
+        assert!(
+            again.stderr.contains("that it held everything up to entry"),
+            "{attempt}: {}",
+            again.stderr
+        );
         assert_eq!(fs::read_dir(&place).unwrap().count(), 0, "{attempt}");
     }
+    // How far it was stays known, and no policy counts it any more.
+    let receipts = site.log().await.board().await.unwrap().receipts;
+    assert_eq!(receipts[0].reached.at(Level::Verified), None);
+    assert!(receipts[0].reached.at(Level::Applied).is_some());
     let new = archiver(&site, &place, &["--new"]);
     eventually("it is made anew on request", DEADLINE, async || {
         let found = archived(&place).await?;

@@ -134,7 +134,7 @@ async fn a_block_file_that_contradicts_its_place_stops_the_primary_and_is_named(
     let said = primary.line_with("its header says that it is block 1", WITHIN).await;
     assert!(said.contains("block_00000002.dat") && said.contains("but its name that it is 2"));
     let ended = primary.finish(Duration::from_secs(60)).await;
-    assert_eq!(ended.status.code(), Some(2), "{}", ended.stderr);
+    assert_eq!(ended.status.code(), Some(13), "{}", ended.stderr);
     let status = site.status("", |status| status["tip"]["height"] == 1).await;
     assert_eq!(status["tip"]["hash"], BLOCK_1, "what is true is published");
 }

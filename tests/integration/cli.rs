@@ -309,7 +309,7 @@ async fn a_store_of_another_log_is_refused_and_named() {
     assert_eq!(backup.finish(WITHIN).await.status.code(), Some(0));
 
     let foreign = site.run("backup --name b --store sqlite:b.db --log embedded:other.db").await;
-    assert_eq!(foreign.status.code(), Some(2), "{}", foreign.stderr);
+    assert_eq!(foreign.status.code(), Some(14), "{}", foreign.stderr);
     let says = "error: the store sqlite:b.db belongs to chain \"bitcoin\" with lineage ";
     assert!(foreign.stderr.contains(says), "{}", foreign.stderr);
     assert!(foreign.stderr.contains("give it another place"), "{}", foreign.stderr);
@@ -341,7 +341,7 @@ async fn a_server_that_is_not_there_is_waited_for_by_those_who_run_and_told_by_t
     let port = Port::reserve();
     let log = format!("--log nats://127.0.0.1:{}/mainnet", port.number());
     let init = site.run(&format!("init {log} --chain bitcoin --genesis {GENESIS}")).await;
-    assert_eq!(init.status.code(), Some(2));
+    assert_eq!(init.status.code(), Some(16));
     assert!(init.stderr.contains("does not answer"), "{}", init.stderr);
     let (code, status) = site.status(&log).await;
     assert_eq!((code, status["verdict"].as_str()), (Some(2), Some("broken")));

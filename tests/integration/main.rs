@@ -14,6 +14,7 @@ mod checked_places;
 mod checking;
 mod checkpoints;
 mod cli;
+mod dead_source;
 mod demo;
 mod deployment;
 mod destination;

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::SystemTime;
 
 use tipline_proto::{ConsumerName, Timestamp};
+
+use crate::time::{TimeDigits, parse_time, time_text};
 
 const SUFFIX: &str = ".age";
 
@@ -37,7 +38,7 @@ impl fmt::Display for IdentityName {
 
 /// The object of a backup.
 pub(super) fn object(name: &IdentityName, time: Timestamp) -> String {
-    let time = humantime::format_rfc3339_micros(SystemTime::from(time)).to_string();
+    let time = time_text(time, TimeDigits::Micros);
     let time: String = time.chars().filter(|c| *c != '-' && *c != ':').collect();
     format!("{name}-{time}{SUFFIX}")
 }
@@ -49,6 +50,6 @@ pub(super) fn parse(object: &str) -> Option<(IdentityName, Timestamp)> {
     let text =
         format!("{}-{}-{}:{}:{}", at(0, 4)?, at(4, 6)?, at(6, 11)?, at(11, 13)?, time.get(13..)?);
     let name: IdentityName = name.parse().ok()?;
-    let time = Timestamp::from(humantime::parse_rfc3339(&text).ok()?);
+    let time = parse_time(&text)?;
     (self::object(&name, time) == object).then_some((name, time))
 }

@@ -10,6 +10,7 @@ use super::target::Target;
 use crate::archive::Row;
 use crate::error::RestoreError;
 use crate::sources::{Inventory, ReadError, Sources};
+use crate::time::{TimeDigits, time_text};
 
 impl Sources {
     /// The index of the last entry that belongs to the target.
@@ -148,6 +149,6 @@ fn not_found(target: &Target, seek: &Seek<'_>) -> RestoreError {
 /// A point of the history, human-readable.
 pub(super) fn point(index: u64, height: Option<u64>, time: Timestamp) -> String {
     let height = height.map(|height| format!(", height {height}")).unwrap_or_default();
-    let time = humantime::format_rfc3339_micros(time.into());
+    let time = time_text(time, TimeDigits::Micros);
     format!("index {index}{height}, {time}")
 }

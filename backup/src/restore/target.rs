@@ -4,6 +4,8 @@ use std::fmt;
 
 use tipline_proto::{Hash, Label, Timestamp};
 
+use crate::time::{TimeDigits, time_text};
+
 /// A point of a log's history, by what an operator knows of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
@@ -28,9 +30,7 @@ impl fmt::Display for Target {
             Target::Latest => f.write_str("latest"),
             Target::Height(height) => write!(f, "height:{height}"),
             Target::Hash(hash) => write!(f, "hash:{hash}"),
-            Target::Time(time) => {
-                write!(f, "time:{}", humantime::format_rfc3339((*time).into()))
-            }
+            Target::Time(time) => write!(f, "time:{}", time_text(*time, TimeDigits::AsNeeded)),
             Target::Index(index) => write!(f, "index:{index}"),
             Target::Mark(name) => write!(f, "mark:{}", name.as_str()),
         }

@@ -25,17 +25,17 @@ pub enum Reservation {
     Lost,
     /// It holds another history than the log, or more than the log: nothing that the log keeps
     /// would help it.
-    Apart,
+    Diverged,
 }
 
 impl Reservation {
-    /// In a word or two: `reserved`, `at risk`, `lost`, `apart`.
+    /// In a word or two: `reserved`, `at risk`, `lost`, `diverged`.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Reservation::Reserved { .. } => "reserved",
             Reservation::AtRisk { .. } => "at risk",
             Reservation::Lost => "lost",
-            Reservation::Apart => "apart",
+            Reservation::Diverged => "diverged",
         }
     }
 }
@@ -83,7 +83,7 @@ impl Reserved {
         let behind = survey.held.last.saturating_sub(durable);
         let time = |events| survey.time_for(events);
         let reservation = if is_apart(survey, receipt) {
-            Reservation::Apart
+            Reservation::Diverged
         } else if needs < survey.held.first {
             Reservation::Lost
         } else if behind > reserve {

@@ -137,8 +137,7 @@ pub(crate) async fn run(shared: &Shared, args: ArchiveArgs) -> Result<Exit, Fail
     let settings = ConsumerSettings {
         level,
         linger: args.linger.map_or(usual, Duration::from),
-        // The archive asks for itself.
-        new_store: true,
+        new_store: args.new,
         ..ConsumerSettings::new(args.name, role)
     };
     let store = ArchiveStore::new(destination.clone(), keys.clone(), known);

@@ -44,7 +44,8 @@ Examples:
 
 It resumes where the store is, and sends a receipt for what the store has fsynced. Ctrl-C or
 SIGTERM applies what has arrived and ends with 0. An entry that does not follow (a fork, a gap, a
-wrong link) stops it just before that entry, with exit code 2. Nothing is ever skipped.")]
+wrong link) stops it just before that entry, with exit code 2. Nothing is ever skipped. A store of
+another log ends with 14.")]
 pub(crate) struct ConsumeArgs {
     /// Name of this consumer, unique in its log: 1 to 32 of a-z, 0-9 and -
     #[arg(long, env = "TIPLINE_NAME", value_name = "NAME")]

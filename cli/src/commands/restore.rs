@@ -43,14 +43,14 @@ The places are trusted to be what they say: whoever can write to them can write 
 The store is staged beside its place, and renamed once it is complete and verified. After an
 interruption the same command resumes. Missing entries are never bridged.
 
-Exit codes besides those of every command:
+Exit codes:
    10  the target is older than everything that is kept
    11  the target is not there yet, or not known
    12  entries on the way to the target are missing
    13  what is needed is corrupt wherever it is kept
    14  the places, or the store, are of different logs
    15  there is a store already
-   16  a place is unavailable")]
+   16  a place, or the log, does not answer")]
 pub(crate) struct RestoreArgs {
     /// The store to make: sqlite:PATH, rocksdb:PATH, files:PATH, or composite:…
     #[arg(long, env = "TIPLINE_STORE", value_name = "STORE")]

@@ -1,11 +1,14 @@
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use tipline_backup::{
     ArchiveError, CheckpointError, DestinationError, Record, RestoreError, Target,
 };
+use tipline_consumer::ConsumerError;
 use tipline_log::LogError;
-use tipline_producer::EndReason;
+use tipline_producer::{EndReason, OutboxError};
 use tipline_proto::{Chain, Lineage};
+use tipline_store::{StoreError, StoreIdentity};
 
 use super::{Exit, exit_code, restore_exit};
 
@@ -83,4 +86,30 @@ fn an_error_is_classified_by_itself_and_not_by_its_causes() {
     let log = Chain::new("test".parse().unwrap(), "00".parse().unwrap());
     let outbox = "01".parse().unwrap();
     assert_eq!(exit_code(&EndReason::WrongChain { outbox, log }), Exit::WrongLog);
+}
+
+#[test]
+fn the_same_error_has_the_same_code_whatever_ends_with_it() {
+    let place = || "here".to_owned();
+    let lineage = Lineage::from_bytes([1; 16]);
+    let log = || LogError::WrongLog { place: place(), expected: lineage, found: lineage };
+    assert_eq!(exit_code(&log()), Exit::WrongLog);
+    assert_eq!(exit_code(&ConsumerError::Log(log())), Exit::WrongLog);
+    assert_eq!(exit_code(&EndReason::Log(Arc::new(log()))), Exit::WrongLog);
+    assert_eq!(exit_code(&RestoreError::Log(log())), Exit::WrongLog);
+    let away = || LogError::Unavailable { place: place(), what: "connect".into(), source: None };
+    assert_eq!(exit_code(&away()), Exit::Unavailable);
+    assert_eq!(exit_code(&ConsumerError::Log(away())), Exit::Unavailable);
+    let corrupt = || StoreError::Corrupt { place: place(), at: "block 1".into(), source: None };
+    assert_eq!(exit_code(&corrupt()), Exit::Corrupt);
+    assert_eq!(exit_code(&ConsumerError::Store(corrupt())), Exit::Corrupt);
+    let chain = Chain { name: "test".parse().unwrap(), genesis: "00".parse().unwrap() };
+    let other = Box::new(StoreIdentity { chain, lineage });
+    let (found, expected) = (other.clone(), other);
+    let other = StoreError::WrongLog { place: place(), found, expected };
+    assert_eq!(exit_code(&ConsumerError::Store(other)), Exit::WrongLog);
+    let outbox = || OutboxError::Corrupt { place: place(), at: "row 1".into(), source: None };
+    assert_eq!(exit_code(&outbox()), Exit::Corrupt);
+    assert_eq!(exit_code(&EndReason::Outbox(Arc::new(outbox()))), Exit::Corrupt);
+    assert_eq!(exit_code(&std::io::Error::other("else")), Exit::Failed);
 }

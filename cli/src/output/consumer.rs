@@ -10,7 +10,7 @@ use tipline_log::Clock;
 use tipline_ops::text::{age, count, number};
 use tokio_util::sync::CancellationToken;
 
-use crate::exit::Exit;
+use crate::exit::{Exit, consumer_exit};
 use crate::output::progress;
 use crate::output::progress::Rate;
 use crate::output::report::Failure;
@@ -88,7 +88,8 @@ fn line(progress: &Progress, clock: &Clock, rate: &mut Rate) -> String {
 }
 
 fn stopped(error: Arc<ConsumerError>) -> Failure {
-    Failure::from(Stopped(error))
+    let exit = consumer_exit(&error);
+    Failure::from(Stopped(error)).ending(exit)
 }
 
 /// A consumer's end, which several may hold.

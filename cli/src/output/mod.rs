@@ -6,4 +6,3 @@ pub(crate) mod report;
 pub(crate) mod stdout;
 pub(crate) mod telemetry;
 pub(crate) mod terminal;
-pub(crate) mod time;

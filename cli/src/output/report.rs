@@ -25,6 +25,12 @@ impl Failure {
         self
     }
 
+    /// With this exit code, where the error does not show it.
+    pub(crate) fn ending(mut self, exit: Exit) -> Self {
+        self.exit = exit;
+        self
+    }
+
     /// With what the error is about, a line each.
     pub(crate) fn list(mut self, details: impl IntoIterator<Item = String>) -> Self {
         self.details.extend(details);

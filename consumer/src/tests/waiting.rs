@@ -186,8 +186,11 @@ async fn a_lost_store_is_not_taken_for_a_first_day() {
         let lost = matches!(*error, ConsumerError::StoreLost { known: 10, .. });
         assert!(lost, "{again}: {error:?}");
         assert!(error.to_string().contains("--new"), "{error}");
-        // What it said stays said, and the new store is still of no log.
-        assert_eq!(receipt(&*log).await.reached, said);
+        // What it was stays known, but nothing is there to be durable. The new store is still of
+        // no log.
+        let reached = receipt(&*log).await.reached;
+        assert_eq!(reached.at(Level::Applied), said.at(Level::Durable));
+        assert_eq!(reached.at(Level::Durable), None);
         assert_eq!(SqliteReader::open(&empty).unwrap().identity().unwrap(), None);
     }
     // The store itself resumes, whatever the board can or cannot say.
@@ -203,6 +206,26 @@ async fn a_lost_store_is_not_taken_for_a_first_day() {
     let consumer = Consumer::start(Arc::clone(&log), store, settings, instance, clock());
     until_index(&consumer, 10).await;
     consumer.shutdown().await.unwrap();
+}
+
+/// Its file is removed while it runs: from then on it vouches for nothing, whatever it said.
+#[tokio::test]
+async fn a_store_that_is_gone_while_it_runs_is_no_longer_durable() {
+    let (_directory, path) = place();
+    let entries = History::blocks(19, 5).entries;
+    let rigged = RiggedLog::new(log(), &entries[..10]).await;
+    let memory = rigged.inner.clone();
+    let log = dynamic(rigged);
+    let consumer = start(&log, &path);
+    until_index(&consumer, 10).await;
+    std::fs::remove_file(&path).unwrap();
+    append(&memory, &entries[10..]).await;
+    let error = failure(&consumer).await;
+    assert!(error.to_string().contains("failed"), "{error}");
+    let said = receipt(&*log).await;
+    assert!(said.failure.is_some_and(|failure| failure.contains("was removed")));
+    assert_eq!(said.reached.at(Level::Durable), None);
+    assert_eq!(said.reached.at(Level::Applied), Some(entries[9].position()));
 }
 
 /// A part of a composite that has more than the last one, of another history: found before a

@@ -12,7 +12,8 @@ use crate::contract;
 use crate::error::LogError;
 
 /// Creates the log at `path` under another name, fsyncs it, and gives it its name last. A
-/// crash leaves a whole log or none, and at most a `.<name>.init-…` that nothing ever reads.
+/// crash leaves a whole log or none, and at most a `.<name>.init-…` that nothing ever reads, and
+/// that the next attempt removes.
 pub(super) fn create(path: &Path, place: &str, identity: &LogIdentity) -> Result<(), LogError> {
     let io = |why: String| {
         move |source: io::Error| LogError::Unusable {
@@ -31,6 +32,7 @@ pub(super) fn create(path: &Path, place: &str, identity: &LogIdentity) -> Result
     };
     check_free(path, place)?;
 
+    let _creating = Creating::start(directory, name);
     let staged = Staged::new(directory, name, identity);
     let cannot_create = format!("no file can be created in {}", directory.display());
     staged.create().map_err(io(cannot_create))?;
@@ -105,6 +107,38 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
+}
+
+/// Held while a log is being created in a directory, so that nobody removes what is not left over.
+struct Creating {
+    _shared: Option<File>,
+}
+
+impl Creating {
+    /// Removes what earlier attempts left, if nobody else is creating a log there. Where directories
+    /// cannot be locked, it stays.
+    fn start(directory: &Path, name: &std::ffi::OsStr) -> Self {
+        let open = || File::open(directory).ok();
+        if let Some(alone) = open().filter(|directory| directory.try_lock().is_ok()) {
+            remove_left_over(directory, name);
+            drop(alone);
+        }
+        Self { _shared: open().filter(|directory| directory.lock_shared().is_ok()) }
+    }
+}
+
+/// None of it was ever a log.
+fn remove_left_over(directory: &Path, name: &std::ffi::OsStr) {
+    let (Ok(entries), Some(name)) = (fs::read_dir(directory), name.to_str()) else {
+        return;
+    };
+    let staged = format!(".{name}.init-");
+    for entry in entries.flatten() {
+        let is_left = entry.file_name().to_str().is_some_and(|name| name.starts_with(&staged));
+        if is_left && fs::remove_file(entry.path()).is_ok() {
+            tracing::info!("removed {}, which an earlier attempt left", entry.path().display());
+        }
+    }
 }
 
 /// A log under a name that nobody else has. Dropping it removes that name.

@@ -179,7 +179,7 @@ pub struct ConsumerView {
     /// For how long its store has been applying the present batch; `null` if it applies none.
     #[serde(rename = "applying_ms", serialize_with = "some_milliseconds")]
     pub applying: Option<Duration>,
-    /// What it may expect of the log: `reserved`, `at risk`, `lost` or `apart`.
+    /// What it may expect of the log: `reserved`, `at risk`, `lost` or `diverged`.
     pub reservation: &'static str,
     /// When a reserved one will be at risk if it stands still; `null` if that is not known.
     #[serde(rename = "at_risk_in_ms", serialize_with = "some_milliseconds")]

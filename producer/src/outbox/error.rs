@@ -86,6 +86,15 @@ pub enum OutboxError {
         /// What went wrong.
         source: Option<Source>,
     },
+    /// A mistake of the outbox itself, such as a panic. It says nothing about what is in it. Report
+    /// it, and start again.
+    #[error("the outbox {place} failed by a mistake of its own: {what}")]
+    Internal {
+        /// Which outbox.
+        place: String,
+        /// What happened, and what to do.
+        what: String,
+    },
 }
 
 impl OutboxError {
@@ -119,6 +128,9 @@ impl OutboxError {
             Self::Failed { place, what, source } => {
                 let (place, what) = (place.clone(), what.clone());
                 Self::Failed { place, what, source: text(source) }
+            }
+            Self::Internal { place, what } => {
+                Self::Internal { place: place.clone(), what: what.clone() }
             }
         }
     }

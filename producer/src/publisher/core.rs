@@ -256,7 +256,7 @@ impl Core {
         if found.position == known.position && unit.is_empty() {
             self.looks = 0;
             let was_away = std::mem::take(&mut self.away);
-            let mut commands = self.settle(was_away);
+            let mut commands = self.recovered(was_away);
             commands.extend(self.send_prepared());
             commands.extend(self.prepare());
             return commands;
@@ -338,7 +338,7 @@ impl Core {
             return vec![];
         }
         self.preparing = None;
-        let mut commands = self.settle(unit.is_ok() && !self.away);
+        let mut commands = self.recovered(unit.is_ok() && !self.away);
         commands.extend(match unit {
             Ok(unit) if unit.is_empty() && self.woken => self.prepare(),
             Ok(unit) if unit.is_empty() => self.drained(),
@@ -360,10 +360,10 @@ impl Core {
     }
 
     /// What had failed does no more.
-    fn settle(&mut self, succeeded: bool) -> Vec<Command> {
+    fn recovered(&mut self, succeeded: bool) -> Vec<Command> {
         if succeeded && self.backoff.is_pausing() && matches!(self.phase, Phase::Idle) {
             self.backoff.reset();
-            return vec![Command::Settled];
+            return vec![Command::Recovered];
         }
         vec![]
     }

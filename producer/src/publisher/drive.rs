@@ -229,7 +229,7 @@ impl Driver {
             Command::LostData { acknowledged, found, claims } => {
                 self.lost_data(acknowledged, &found, claims);
             }
-            Command::Settled => {
+            Command::Recovered => {
                 self.publisher.progress.send_modify(|progress| self.publisher.publishing(progress));
             }
             Command::Retrying { attempt, why } => self.publisher.retrying(attempt, why),

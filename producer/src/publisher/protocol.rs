@@ -59,7 +59,7 @@ pub(crate) enum Command {
         claims: bool,
     },
     /// Whatever was retried is over.
-    Settled,
+    Recovered,
     /// An attempt failed and will be made again: for the log of the process.
     Retrying { attempt: u32, why: String },
     /// Nothing more will come.

@@ -214,7 +214,7 @@ impl World {
                     self.noticed += 1;
                     self.lost_unnoticed = false;
                 }
-                Command::Retrying { .. } | Command::Settled => {}
+                Command::Retrying { .. } | Command::Recovered => {}
                 Command::End(ended) => primary.ended = Some(ended),
             }
             self.check_told(id);

@@ -19,9 +19,10 @@
 //! again whenever the file changes: a node writes a torn block once more there, or elsewhere.
 //! Bytes that no node writes stop the outbox.
 //!
-//! Blocks that were read are read again when their file has changed, and at the start: the newest
-//! ones of each file, up to 256 MiB. If one is not what it was, the outbox stops. That holds for the
-//! 1,000 blocks that a branch may replace; older ones are forgotten.
+//! Blocks that were read are read again when their file has changed, also while nothing ran. First
+//! those that a branch may replace, 1,000 blocks: they are read at every start. Then all others of
+//! a file up to 256 MiB, one file after the other, after whatever is new. If one is not what it was,
+//! the outbox stops.
 //!
 //! # What the node must do
 //! It is Bitcoin Core, or writes as it does: Bitcoin's format of transactions, and SHA-256 as proof
@@ -46,6 +47,7 @@ mod scan;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod verify;
 mod walk;
 mod wrong;
 
@@ -105,14 +107,15 @@ impl FileOutbox {
             Arc::clone(&clock),
             Arc::clone(&wake),
         )?;
+        let seal = index.seal();
         let source = FileSource::with_key(root.clone(), key);
         let meant = only.clone();
         let relevant = move |name: &str| meant.as_deref().map_or(is_blk(name), |only| name == only);
         let watched =
             Watched { root: root.clone(), recursive: false, relevant: Box::new(relevant) };
-        let scan =
-            BlkScan::new(index, scan::Files { root, only, key }, clock, genesis, place.clone())?;
-        Self::start(&index_path, &place, source, watched, Box::new(scan), wake)
+        let files = scan::Files { root, only, key, sync: scan::sync_directory };
+        let scan = BlkScan::new(index, files, clock, genesis, place.clone())?;
+        Self::start(&index_path, seal, &place, source, watched, Box::new(scan), wake)
     }
 }
 

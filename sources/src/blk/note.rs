@@ -1,18 +1,18 @@
-//! Noting the blocks that a file has gained, and reading again those that it had.
+//! Noting the blocks that a file has gained.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::path::Path;
 use std::time::Duration;
 
 use tipline_producer::OutboxError;
-use tipline_proto::{Hash, Timestamp};
+use tipline_proto::Timestamp;
 
 use super::record::{self, FRAME, Head, Magic};
 use super::rows::{self, Gaps};
-use super::scan::{BlkScan, Stamp};
-use super::tree::{Node, Place};
+use super::scan::BlkScan;
+use super::tree::Place;
 use super::walk::{self, Found};
-use crate::files::{Completeness, FileChanges, Look, damaged, io_failed, sync_failed};
+use crate::files::{Completeness, FileChanges, Look, Stamp, damaged, io_failed, sync_failed};
 
 /// Blocks that are noted before they are published, and the next are looked for.
 const MOST_RECORDS: usize = 1000;
@@ -21,12 +21,6 @@ const MOST_RECORDS: usize = 1000;
 const MOST_WAITING: usize = 100_000;
 /// Known blocks are read again when their file was not changed for this long.
 const QUIET: Duration = Duration::from_secs(2);
-/// How much of a file is read again: its newest blocks. A file has 128 MiB.
-const MOST_VERIFIED: u64 = 256 << 20;
-
-fn stamp(metadata: &Metadata) -> Stamp {
-    (metadata.len(), metadata.modified().ok())
-}
 
 /// What was found in a file.
 struct Records {
@@ -55,7 +49,7 @@ impl BlkScan {
         };
         let failed = |error| io_failed(&self.place, "reading", path)(error);
         let metadata = fs::metadata(path).map_err(failed)?;
-        let stamp = stamp(&metadata);
+        let stamp = Stamp::new(&metadata);
         let modified = metadata.modified().map(Timestamp::from).map_err(failed)?;
         if self.seen.get(name) == Some(&stamp) {
             return Ok(false);
@@ -94,8 +88,9 @@ impl BlkScan {
         }
         file.sync_data().map_err(sync_failed(&self.place, path))?;
         if start == 0 {
-            let directory = File::open(&self.files.root).and_then(|directory| directory.sync_all());
-            directory.map_err(sync_failed(&self.place, &self.files.root))?;
+            self.begun.insert(name.to_owned(), stamp);
+            let root = &self.files.root;
+            (self.files.sync)(root).map_err(sync_failed(&self.place, root))?;
         }
         self.remember(name, found)?;
         Ok(true)
@@ -225,39 +220,11 @@ impl BlkScan {
             look.within(left);
             return Ok(());
         }
-        self.verify(path, name)?;
+        self.verify_known(path, name)?;
+        if self.begun.remove(name) == Some(stamp) {
+            self.put_verified(name, stamp)?;
+        }
         self.seen.insert(name.to_owned(), stamp);
         Ok(())
     }
-
-    /// Reads the known blocks of a file again, once after each change of it: what was published
-    /// must still be there. A block's hash covers every byte of it.
-    fn verify(&self, path: &Path, name: &str) -> Result<(), OutboxError> {
-        let failed = |error| io_failed(&self.place, "reading", path)(error);
-        let mut file = File::open(path).map_err(failed)?;
-        let mut bytes = 0;
-        for (hash, node) in self.tree.in_file(name) {
-            let offset = node.place.offset;
-            let is_there =
-                |found: &Found| matches!(found, Found::Block(head) if head.hash == *hash);
-            let found = walk::at(&mut file, offset, self.files.key, self.magic).map_err(failed)?;
-            if !is_there(&found) {
-                return Err(damaged(&self.place, path, changed(hash, node)));
-            }
-            bytes += node.place.length;
-            if bytes > MOST_VERIFIED {
-                break;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn changed(hash: &Hash, node: &Node) -> String {
-    let height = node.height.map_or_else(String::new, |height| format!(" {height}"));
-    format!(
-        "block{height} with hash {hash} was at offset {}, and is not there any more, or not as it \
-         was: restore the file, or let the node fetch its blocks again",
-        node.place.offset
-    )
 }

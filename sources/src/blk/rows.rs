@@ -7,10 +7,10 @@ use tipline_proto::Hash;
 
 use super::record::Magic;
 use super::tree::{Node, Place};
-use crate::files::{from_i64, to_i64};
+use crate::files::{Stamp, from_i64, to_i64};
 
-/// How far the files have been read, what was passed over, the blocks that still matter, and with
-/// which key.
+/// How far the files have been read, what was passed over, what each was when all of it was read,
+/// the blocks that still matter, and with which key.
 pub(super) const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS tipline_blk_file (
     name TEXT PRIMARY KEY,
     offset INTEGER NOT NULL
@@ -20,6 +20,12 @@ CREATE TABLE IF NOT EXISTS tipline_blk_gap (
     offset INTEGER NOT NULL,
     next INTEGER NOT NULL,
     PRIMARY KEY (name, offset)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS tipline_blk_seen (
+    name TEXT PRIMARY KEY,
+    length INTEGER NOT NULL,
+    modified_ns INTEGER NOT NULL,
+    inode INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tipline_blk_block (
     hash BLOB PRIMARY KEY,
@@ -107,6 +113,24 @@ pub(super) fn put_file(
     let mut insert = tx.prepare_cached("INSERT INTO tipline_blk_gap VALUES (?1, ?2, ?3)")?;
     let mut put = |gap: (&u64, &u64)| insert.execute((name, to_i64(*gap.0), to_i64(*gap.1)));
     gaps.iter().try_for_each(|gap| put(gap).map(drop))
+}
+
+/// What each file was when all of it was as it had been read.
+pub(super) fn seen(conn: &Connection) -> rusqlite::Result<BTreeMap<String, Stamp>> {
+    let sql = "SELECT name, length, modified_ns, inode FROM tipline_blk_seen";
+    let mut statement = conn.prepare(sql)?;
+    let rows = statement.query_map([], |row| {
+        let (modified_ns, inode) = (row.get(2)?, row.get(3)?);
+        Ok((row.get(0)?, Stamp { length: from_i64(row.get(1)?), modified_ns, inode }))
+    })?;
+    rows.collect()
+}
+
+/// Writes that down.
+pub(super) fn put_seen(tx: &Transaction<'_>, name: &str, stamp: &Stamp) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO tipline_blk_seen VALUES (?1, ?2, ?3, ?4)";
+    let Stamp { length, modified_ns, inode } = stamp;
+    tx.execute(sql, (name, to_i64(*length), modified_ns, inode)).map(drop)
 }
 
 /// The key that the files were read with, and what records start with, once any were.

@@ -1,8 +1,9 @@
 //! One look at the files: what is known of them, and what to do in which order.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::SystemTime;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use tipline_log::Clock;
 use tipline_producer::OutboxError;
@@ -12,10 +13,7 @@ use super::end::names;
 use super::record::Magic;
 use super::rows::{self, Gaps};
 use super::tree::Tree;
-use crate::files::{FileChanges, Guard, Index, Look, Scan, io_failed};
-
-/// By what a file is known to be the same without reading it: length, and time of change.
-pub(super) type Stamp = (u64, Option<SystemTime>);
+use crate::files::{FileChanges, Guard, Index, Look, Scan, Stamp, io_failed};
 
 /// The files of a node.
 #[derive(Debug)]
@@ -25,6 +23,13 @@ pub(super) struct Files {
     pub(super) only: Option<String>,
     /// With which they are XORed.
     pub(super) key: [u8; 8],
+    /// Makes the names in a directory durable.
+    pub(super) sync: fn(&Path) -> io::Result<()>,
+}
+
+/// Fsyncs a directory.
+pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
 }
 
 pub(super) struct BlkScan {
@@ -46,6 +51,10 @@ pub(super) struct BlkScan {
     pub(super) torn: BTreeMap<String, String>,
     /// What each file was when all of it had been read, and its known blocks again.
     pub(super) seen: BTreeMap<String, Stamp>,
+    /// What each file was when all of it was as it had been read, old blocks too.
+    pub(super) verified: BTreeMap<String, Stamp>,
+    /// What each file was when its first block was read, while the others are.
+    pub(super) begun: BTreeMap<String, Stamp>,
     pub(super) magic: Option<Magic>,
     /// What is in memory may not be what is in the index. Read it again first.
     pub(super) stale: bool,
@@ -78,6 +87,8 @@ impl BlkScan {
             gaps: BTreeMap::new(),
             torn: BTreeMap::new(),
             seen: BTreeMap::new(),
+            verified: BTreeMap::new(),
+            begun: BTreeMap::new(),
             magic: None,
             stale: true,
             waiting: None,
@@ -94,6 +105,7 @@ impl BlkScan {
             .read(|conn| Ok((rows::offsets(conn)?, rows::gaps(conn)?, rows::nodes(conn)?)))?;
         self.offsets = offsets;
         self.gaps = gaps;
+        self.verified = self.index.read(rows::seen)?;
         self.seen.clear();
         self.tree = Tree::new(self.genesis.clone());
         for (hash, node) in nodes {
@@ -143,6 +155,8 @@ impl Scan for BlkScan {
             }
         }
         self.say_what_is_wrong(&files, &mut look)?;
+        // Last, because it may take long, and nothing waits for it.
+        self.verify_next(&files, &mut look)?;
         Ok(look)
     }
 }

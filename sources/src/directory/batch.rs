@@ -14,9 +14,8 @@ use tipline_proto::{Event, Hash, PayloadTooLarge, Timestamp, Tip};
 
 use super::layout::{Key, Part, epoch};
 use super::scan::{DirectoryScan, Known, WINDOW, forget, record};
-use super::survey::stamp;
 use crate::files::{
-    Completeness, FileChanges, Item, Look, damaged, io_failed, reference, sync_failed,
+    Completeness, FileChanges, Item, Look, Stamp, damaged, io_failed, reference, sync_failed,
 };
 
 /// Most files that are enqueued in one transaction. Then one fsync of the index is for all.
@@ -70,7 +69,17 @@ impl DirectoryScan {
             self.say_if_empty(height, look);
         }
         self.drop_what_changed(&mut batch, look);
-        let more = self.enqueue(batch, None, changes, look)?;
+        if !batch.items.is_empty() && self.is_tip_replaced() {
+            look.within(AGAIN);
+            return Ok(false);
+        }
+        let more = match self.enqueue(batch, None, changes, look) {
+            Err(OutboxError::DoesNotLink { .. }) if self.doubt_tip() => {
+                look.within(AGAIN);
+                return Ok(false);
+            }
+            enqueued => enqueued?,
+        };
         let tip = self.tip.as_ref().map_or(0, |tip| tip.height);
         if self.surveyed.is_some_and(|surveyed| epoch(tip) >= surveyed) {
             self.survey()?;
@@ -97,6 +106,29 @@ impl DirectoryScan {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// A node replaces its newest block, and then writes the next one: whoever has read that one
+    /// looks at the newest block once more before the two are linked.
+    fn is_tip_replaced(&self) -> bool {
+        let tip = self.tip.as_ref().map(|tip| Key::block(tip.height));
+        let known = tip.and_then(|key| Some((key, self.files.get(&key)?)));
+        known.is_some_and(|(key, known)| {
+            Stamp::read(&self.layout.path(key)).is_ok_and(|now| now != known.stamp)
+        })
+    }
+
+    /// The next block is not on top of the newest one. That may have been replaced without a trace,
+    /// within a tick of the file system's clock, so it is read again; answered once for each.
+    fn doubt_tip(&mut self) -> bool {
+        let Some(tip) = self.tip.clone().filter(|tip| self.doubted.as_ref() != Some(tip)) else {
+            return false;
+        };
+        if let Some(known) = self.files.get_mut(&Key::block(tip.height)) {
+            known.stamp.inode = !known.stamp.inode;
+        }
+        self.doubted = Some(tip);
+        true
     }
 
     /// A node that went on has forgotten to write this one; it is waited for.
@@ -229,12 +261,12 @@ impl DirectoryScan {
         (&mut file).take(before.len() + 1).read_to_end(&mut bytes).map_err(failed)?;
         file.sync_data().map_err(sync_failed(&self.place, &path))?;
         let after = file.metadata().map_err(failed)?;
-        if stamp(&before) != stamp(&after) || bytes.len() as u64 != before.len() {
+        if Stamp::new(&before) != Stamp::new(&after) || bytes.len() as u64 != before.len() {
             // Somebody writes after all.
             look.within(AGAIN);
             return Ok(Reading::NotYet);
         }
-        let known = Known { stamp: stamp(&after), hash: *blake3::hash(&bytes).as_bytes() };
+        let known = Known { stamp: Stamp::new(&after), hash: *blake3::hash(&bytes).as_bytes() };
         Ok(Reading::Ready(Content { key, known, bytes: bytes.into() }))
     }
 
@@ -242,7 +274,7 @@ impl DirectoryScan {
     fn drop_what_changed(&self, batch: &mut Batch, look: &mut Look) {
         let unchanged = |key: Key, known: &Known| {
             let now = fs::metadata(self.layout.path(key));
-            now.is_ok_and(|metadata| stamp(&metadata) == known.stamp)
+            now.is_ok_and(|metadata| Stamp::new(&metadata) == known.stamp)
         };
         let count = batch.files.iter().take_while(|(key, known)| unchanged(*key, known)).count();
         if count < batch.files.len() {

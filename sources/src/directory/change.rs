@@ -1,15 +1,12 @@
 //! Files that were enqueued and are something else now.
 
-use std::fs;
-
 use tipline_producer::OutboxError;
 use tipline_proto::Event;
 
 use super::batch::{Batch, Content, Reading};
 use super::layout::{Key, Part};
 use super::scan::{DirectoryScan, Known, record};
-use super::survey::stamp;
-use crate::files::{FileChanges, Look, damaged, reference};
+use crate::files::{FileChanges, Look, Stamp, damaged, reference};
 
 /// No node deletes blocks so close to its newest one.
 const KEPT: u64 = 256;
@@ -32,7 +29,7 @@ impl DirectoryScan {
                 self.changed.remove(&key);
                 continue;
             };
-            let now = fs::metadata(self.layout.path(key)).map(|metadata| stamp(&metadata));
+            let now = Stamp::read(&self.layout.path(key));
             if now.as_ref().is_ok_and(|now| *now == known.stamp) {
                 self.changed.remove(&key);
                 continue;
@@ -204,8 +201,7 @@ impl DirectoryScan {
         let stamp = match self.files.get(&key) {
             Some(known) => known.stamp,
             None => {
-                let there = fs::metadata(self.layout.path(key)).ok()?;
-                let stamp = stamp(&there);
+                let stamp = Stamp::read(&self.layout.path(key)).ok()?;
                 (stamp.modified_ns < block.known.stamp.modified_ns).then_some(stamp)?
             }
         };

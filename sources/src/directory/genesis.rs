@@ -9,9 +9,8 @@ use tipline_producer::OutboxError;
 
 use super::format::BlockFormat;
 use super::layout::{Key, Layout};
-use super::survey::stamp;
 use crate::Genesis;
-use crate::files::{damaged, io_failed};
+use crate::files::{Stamp, damaged, io_failed};
 
 /// How often a file may change while it is read, before that is an error.
 const TRIES: usize = 3;
@@ -71,7 +70,7 @@ fn read(place: &str, layout: &Layout, height: u64) -> Result<Option<Vec<u8>>, Ou
         }
         let bytes = fs::read(&path).map_err(failed)?;
         let after = fs::metadata(&path).map_err(failed)?;
-        if !bytes.is_empty() && stamp(&before) == stamp(&after) {
+        if !bytes.is_empty() && Stamp::new(&before) == Stamp::new(&after) {
             return Ok(Some(bytes));
         }
     }

@@ -115,12 +115,13 @@ impl FileOutbox {
             Arc::clone(&clock),
             Arc::clone(&wake),
         )?;
+        let seal = index.seal();
         format::stays_the_same(&mut index, &place, &*format)?;
         let watched =
             Watched { root: layout.base(), recursive: true, relevant: Box::new(relevant) };
         let scan =
             DirectoryScan::new(index, layout, format, clock, genesis, place.clone(), tip_is_final)?;
-        Self::start(&path, &place, FileSource::new(root), watched, Box::new(scan), wake)
+        Self::start(&path, seal, &place, FileSource::new(root), watched, Box::new(scan), wake)
     }
 }
 

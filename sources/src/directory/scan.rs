@@ -9,7 +9,7 @@ use tipline_proto::{Hash, Tip};
 
 use super::format::BlockFormat;
 use super::layout::{Key, Layout, Part};
-use crate::files::{FileChanges, Guard, Index, Look, Scan, from_i64, to_i64};
+use crate::files::{FileChanges, Guard, Index, Look, Scan, Stamp, from_i64, to_i64};
 
 /// Files further below the newest block are forgotten: 83 hours of a chain with one block
 /// every 3 s. The outbox forgets the blocks themselves at the same distance.
@@ -25,14 +25,6 @@ pub(super) const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS tipline_file (
     hash BLOB NOT NULL,
     PRIMARY KEY (height, proof)
 ) WITHOUT ROWID;";
-
-/// By what a file is known to be the same without reading it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
-    pub(super) length: u64,
-    pub(super) modified_ns: i64,
-    pub(super) inode: i64,
-}
 
 /// A file that was enqueued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +59,8 @@ pub(super) struct DirectoryScan {
     /// The newest block is never replaced.
     pub(super) tip_is_final: bool,
     pub(super) warned_full: bool,
+    /// The newest block that was read again, because the next one is not on top of it.
+    pub(super) doubted: Option<Tip>,
     guard: Guard,
 }
 
@@ -101,6 +95,7 @@ impl DirectoryScan {
             gone: BTreeSet::new(),
             tip_is_final,
             warned_full: false,
+            doubted: None,
             guard,
         })
     }

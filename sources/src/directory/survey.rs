@@ -1,14 +1,13 @@
 //! Looking at everything that is there.
 
-use std::fs::{self, DirEntry, Metadata};
+use std::fs::{self, DirEntry};
 use std::io;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tipline_producer::OutboxError;
 
 use super::layout::{Key, Layout, Part, epoch};
-use super::scan::{DirectoryScan, Stamp, WINDOW};
-use crate::files::{Look, io_failed};
+use super::scan::{DirectoryScan, WINDOW};
+use crate::files::{Look, Stamp, io_failed};
 
 /// How far below the tip a file is compared on every look at everything; at the start all are.
 const NEAR: u64 = 1000;
@@ -82,7 +81,7 @@ impl DirectoryScan {
             return;
         };
         if key.height >= compare_from
-            && entry.metadata().is_ok_and(|metadata| stamp(&metadata) != known.stamp)
+            && entry.metadata().is_ok_and(|metadata| Stamp::new(&metadata) != known.stamp)
         {
             self.changed.insert(key);
         }
@@ -113,26 +112,4 @@ fn epochs(layout: &Layout) -> io::Result<Vec<u64>> {
         epochs.extend(number.filter(|number| name.to_str() == Some(&format!("{number:04x}"))));
     }
     Ok(epochs)
-}
-
-/// By what the file is known.
-pub(super) fn stamp(metadata: &Metadata) -> Stamp {
-    let since = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-    let modified = metadata.modified().map_or(0, since);
-    Stamp {
-        length: metadata.len(),
-        modified_ns: i64::try_from(modified).unwrap_or(i64::MAX),
-        inode: inode(metadata),
-    }
-}
-
-#[cfg(unix)]
-fn inode(metadata: &Metadata) -> i64 {
-    use std::os::unix::fs::MetadataExt;
-    metadata.ino().cast_signed()
-}
-
-#[cfg(not(unix))]
-fn inode(_metadata: &Metadata) -> i64 {
-    0
 }

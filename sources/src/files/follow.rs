@@ -1,6 +1,7 @@
 //! The thread that follows the files.
 
 use std::fmt::Debug;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -139,7 +140,17 @@ impl Follower {
             wake,
         };
         let thread = thread::Builder::new().name("tipline-files".to_owned());
-        let thread = thread.spawn(move || task.run()).map_err(|error| cannot(error.into()))?;
+        let place = place.to_owned();
+        let thread = thread.spawn(move || {
+            // Whatever it leaves behind is not looked at any more.
+            if panic::catch_unwind(AssertUnwindSafe(|| task.run())).is_err() {
+                let what = "the thread that follows the files panicked: report it, with what was \
+                            printed before, and start again"
+                    .to_owned();
+                task.fail(OutboxError::Internal { place, what });
+            }
+        });
+        let thread = thread.map_err(|error| cannot(error.into()))?;
         Ok(Self { notices, stop, ended, failure, thread: Some(thread), _watcher: watcher })
     }
 
@@ -159,10 +170,9 @@ impl Drop for Follower {
         self.stop.store(true, Ordering::SeqCst);
         // If the queue is full, the thread is awake, and looks at the flag next.
         _ = self.notices.try_send(Notice::Stop);
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that follows the files panicked: report it");
+        // If it panicked, that was said.
+        if let Some(thread) = self.thread.take() {
+            _ = thread.join();
         }
     }
 }

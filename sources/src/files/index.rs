@@ -1,20 +1,22 @@
 //! The index: an outbox of its own in which rows refer to the node's files.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::path::{Path, PathBuf};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
-use tipline_log::Clock;
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
+use tipline_log::{Clock, error_chain};
 use tipline_producer::{OutboxError, OutboxTable};
 use tipline_proto::{Event, Hash, Kind, Tip};
 use tokio::sync::Notify;
 
 use super::durable::make_durable;
-use super::error::damaged;
 use super::guard::Guard;
+use super::seal::{MOST_READ, Seal, with_suffix};
+use super::stamp::Stamp;
 
 /// Rows that hold a copy of what they refer to, for [`Index::enqueue`] to find them.
 const COPIES: &str = "CREATE INDEX IF NOT EXISTS tipline_copy ON tipline_outbox (sequence) \
@@ -24,8 +26,6 @@ const COPIES: &str = "CREATE INDEX IF NOT EXISTS tipline_copy ON tipline_outbox 
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often the lock is asked for.
 const PAUSE: Duration = Duration::from_millis(50);
-/// A larger index is not read through when it is opened. Only proofs that wait make it that large.
-const MOST_CHECKED: u64 = 1 << 30;
 
 /// An event to enqueue.
 #[derive(Debug)]
@@ -51,15 +51,10 @@ pub(crate) struct Index {
     table: OutboxTable,
     place: String,
     wake: Arc<Notify>,
-    path: PathBuf,
     guard: Guard,
-    /// The main file when this process wrote to it last.
-    written: Option<Stamp>,
-    _lock: File,
+    /// Has the lock.
+    seal: Arc<Seal>,
 }
-
-/// When the main file was changed, and its length.
-type Stamp = (SystemTime, u64);
 
 impl Index {
     /// Opens the index, creates it if it is not there. `schema` is what the caller keeps in it
@@ -89,8 +84,9 @@ impl Index {
                 unusable(why, Some(error.into()))
             }
         })?;
-        let is_empty = stamp(path).is_none_or(|(_, length)| length == 0);
-        if is_empty && stamp(&with_suffix(path, "-wal")).is_some_and(|(_, length)| length > 0) {
+        let length = |path: &Path| Stamp::read(path).map_or(0, |stamp| stamp.length);
+        let is_empty = length(path) == 0;
+        if is_empty && length(&with_suffix(path, "-wal")) > 0 {
             let why = format!(
                 "its index {0} is gone, but {0}-wal is there: put the index back, or remove both \
                  and say where a new one continues, with --continue-at",
@@ -98,6 +94,7 @@ impl Index {
             );
             return Err(unusable(why, None));
         }
+        let seal = Arc::new(Seal::open(path, place, lock)?);
         make_durable(path).map_err(|error| {
             let why = "what its index has cannot be made durable: look at the disk".to_owned();
             unusable(why, Some(error.into()))
@@ -109,11 +106,14 @@ impl Index {
             conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
             // A row that was published and then lost would leave the outbox behind the log.
             conn.pragma_update(None, "synchronous", "FULL")?;
+            // The main file is written when the seal says so, and at no other time.
+            conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+            conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
             Ok(conn)
         };
         let conn = create().map_err(failed(place, "opening its index"))?;
-        if stamp(path).is_some_and(|(_, length)| length <= MOST_CHECKED) {
-            quick_check(&conn, path, place)?;
+        if length(path) <= MOST_READ {
+            seal.quick_check()?;
         }
         rebind_if_unused(&conn, genesis).map_err(failed(place, "opening its index"))?;
         let table = OutboxTable::install(&conn, genesis, clock)?.named(place);
@@ -122,28 +122,22 @@ impl Index {
             .map_err(failed(place, "creating its index"))?;
         let files = ["", "-wal", "-shm", ".lock"].map(|suffix| with_suffix(path, suffix));
         let guard = Guard::new(place, files.into())?;
-        let (place, path) = (place.to_owned(), path.to_owned());
-        let written = stamp(&path);
-        Ok(Self { conn, table, place, wake, path, guard, written, _lock: lock })
+        seal.write_all(&conn)?;
+        Ok(Self { conn, table, place: place.to_owned(), wake, guard, seal })
     }
 
     /// Whether it is still where it was, and what was written to it last.
     ///
     /// # Errors
     /// [`OutboxError::Corrupt`] if it is not: nothing more can be enqueued.
-    pub(crate) fn check(&mut self) -> Result<(), OutboxError> {
+    pub(crate) fn check(&self) -> Result<(), OutboxError> {
         self.guard.check()?;
-        let now = stamp(&self.path);
-        if now == self.written {
-            return Ok(());
-        }
-        // A connection of its own, because this one remembers what it has read.
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let fresh = Connection::open_with_flags(&self.path, flags);
-        let fresh = fresh.map_err(failed(&self.place, "opening its index once more"))?;
-        quick_check(&fresh, &self.path, &self.place)?;
-        self.written = now;
-        Ok(())
+        self.seal.check()
+    }
+
+    /// For whoever else reads the index.
+    pub(crate) fn seal(&self) -> Arc<Seal> {
+        Arc::clone(&self.seal)
     }
 
     /// The newest block that was enqueued.
@@ -179,12 +173,12 @@ impl Index {
         &mut self,
         write: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, OutboxError> {
+        self.seal.write_if_due(&self.conn)?;
         let failed = |error| failed(&self.place, "writing its index")(error);
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate);
         let tx = tx.map_err(failed)?;
         let written = write(&tx).map_err(failed)?;
         tx.commit().map_err(failed)?;
-        self.written = stamp(&self.path);
         Ok(written)
     }
 
@@ -199,6 +193,7 @@ impl Index {
         replaced: Option<&str>,
         record: impl FnOnce(&Transaction<'_>, usize) -> rusqlite::Result<()>,
     ) -> Result<Taken, OutboxError> {
+        self.seal.write_if_due(&self.conn)?;
         let failed = |error| failed(&self.place, "writing its index")(error);
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate);
         let tx = tx.map_err(failed)?;
@@ -229,9 +224,17 @@ impl Index {
         copy_newest(&tx, items, &sequences).map_err(failed)?;
         record(&tx, count).map_err(failed)?;
         tx.commit().map_err(failed)?;
-        self.written = stamp(&self.path);
         self.wake.notify_one();
         Ok(Taken { count, refused })
+    }
+}
+
+impl Drop for Index {
+    /// A process that ends as it should leaves nothing in the write-ahead log.
+    fn drop(&mut self) {
+        if let Err(error) = self.check().and_then(|()| self.seal.write_all(&self.conn)) {
+            tracing::warn!("the index is left as it is: {}", error_chain(&error));
+        }
     }
 }
 
@@ -256,6 +259,7 @@ fn lock(path: &Path) -> Result<File, TryLockError> {
     let lock = OpenOptions::new()
         .create(true)
         .truncate(false)
+        .read(true)
         .write(true)
         .open(with_suffix(path, ".lock"))
         .map_err(TryLockError::Error)?;
@@ -266,32 +270,6 @@ fn lock(path: &Path) -> Result<File, TryLockError> {
             locked => return locked.map(|()| lock),
         }
     }
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
-fn stamp(path: &Path) -> Option<Stamp> {
-    let metadata = fs::metadata(path).ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
-}
-
-/// Whether SQLite can read all of it.
-fn quick_check(conn: &Connection, path: &Path, place: &str) -> Result<(), OutboxError> {
-    let says: String = conn
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .map_err(failed(place, &format!("checking its index {}", path.display())))?;
-    if says == "ok" {
-        return Ok(());
-    }
-    let why = format!(
-        "its index is corrupt ({says}): restore it, or remove it and say where a new one \
-         continues, with --continue-at"
-    );
-    Err(damaged(place, path, why))
 }
 
 /// The rows of this reference that have a copy have nothing else from now on.

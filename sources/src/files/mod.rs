@@ -3,6 +3,7 @@
 //!
 //! The index is an outbox in a SQLite file of its own whose rows only refer to the files:
 //! `<path below the root>:<offset>:<length>`. It is written and fsynced after the files are.
+//! What is in it is compared with what was written, at every look and whenever rows are given out.
 //! The newest block is copied into it until the next one comes, because that is the block
 //! that a node may still replace, and the log may not have it yet.
 
@@ -13,7 +14,13 @@ mod follow;
 mod guard;
 mod index;
 mod outbox;
+mod seal;
 mod source;
+mod stamp;
+mod wal;
+
+#[cfg(test)]
+mod tests;
 
 #[cfg(test)]
 pub(super) use changes::ChangeKind;
@@ -24,3 +31,4 @@ pub(super) use guard::Guard;
 pub(super) use index::{Index, Item, from_i64, to_i64};
 pub use outbox::FileOutbox;
 pub(super) use source::{FileSource, reference, unmask};
+pub(super) use stamp::Stamp;

@@ -8,6 +8,7 @@ use tipline_proto::{Hash, Lineage, OutboxId};
 use tokio::sync::{Notify, watch};
 
 use super::follow::{Follower, Scan, Watched};
+use super::seal::Seal;
 use super::source::FileSource;
 
 /// An outbox that is a view over the files that a node keeps anyway. Nothing is stored
@@ -20,22 +21,24 @@ use super::source::FileSource;
 #[derive(Debug)]
 pub struct FileOutbox {
     index: SqliteOutbox,
+    seal: Arc<Seal>,
     follower: Follower,
 }
 
 impl FileOutbox {
-    /// Reads what is in the index, and follows the files into it.
+    /// Reads what is in the index at `path`, and follows the files into it.
     pub(crate) fn start(
-        index: &Path,
+        path: &Path,
+        seal: Arc<Seal>,
         place: &str,
         source: FileSource,
         watched: Watched,
         scan: Box<dyn Scan>,
         wake: Arc<Notify>,
     ) -> Result<Self, OutboxError> {
-        let index = SqliteOutbox::open_named(index, Box::new(source), place)?;
+        let index = SqliteOutbox::open_named(path, Box::new(source), place)?;
         let follower = Follower::start(watched, place, scan, wake)?;
-        Ok(Self { index, follower })
+        Ok(Self { index, seal, follower })
     }
 
     /// What has stopped following the files, if anything has. Start again when it is mended.
@@ -85,6 +88,8 @@ impl Outbox for FileOutbox {
         // Asked first. Whatever was enqueued before the failure is then in the rows.
         let failure = self.follower.ended();
         let rows = self.index.read(after, max_rows, max_bytes)?;
+        // Asked last. What it vouches for is what was read.
+        self.seal.check()?;
         match failure {
             Some(failure) if rows.is_empty() && max_rows > 0 => Err(failure),
             _ => Ok(rows),

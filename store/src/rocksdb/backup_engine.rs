@@ -31,22 +31,22 @@ const CACHE_BYTES: usize = 1 << 20;
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Why it was not copied.
-pub(super) enum Unshared {
+pub(super) enum ShareError {
     /// RocksDB said so.
     Engine(Error),
     /// A file could not be read or written.
     File(io::Error),
 }
 
-impl From<io::Error> for Unshared {
+impl From<io::Error> for ShareError {
     fn from(error: io::Error) -> Self {
-        Unshared::File(error)
+        ShareError::File(error)
     }
 }
 
-impl From<Error> for Unshared {
+impl From<Error> for ShareError {
     fn from(error: Error) -> Self {
-        Unshared::Engine(error)
+        ShareError::Engine(error)
     }
 }
 
@@ -57,7 +57,7 @@ pub(super) fn share(
     engine: &Path,
     into: &Path,
     pace: &dyn Throttle,
-) -> Result<SharedCopy, Unshared> {
+) -> Result<SharedCopy, ShareError> {
     let cancelled = || SharedCopy { copied: Copied::Cancelled, copy: 0, files: vec![] };
     fs::create_dir_all(engine)?;
     if pace.moved(0).is_break() {
@@ -82,7 +82,7 @@ pub(super) fn share(
 ///
 /// The engine cannot be told to stop or to slow down through its binding. But it opens a file of
 /// the store when its turn comes: once these are gone it fails at the next one.
-fn back_up(from: &Path, engine: &Path, pace: &dyn Throttle) -> Result<Option<u32>, Unshared> {
+fn back_up(from: &Path, engine: &Path, pace: &dyn Throttle) -> Result<Option<u32>, ShareError> {
     thread::scope(|scope| {
         let (running, ended) = mpsc::sync_channel::<()>(0);
         let copying = scope.spawn(move || {
@@ -147,7 +147,7 @@ fn withdraw(from: &Path) -> io::Result<()> {
 }
 
 /// RocksDB fsyncs all that it writes.
-fn run(from: &Path, engine: &Path) -> Result<u32, Unshared> {
+fn run(from: &Path, engine: &Path) -> Result<u32, ShareError> {
     let cache = Cache::new_lru_cache(CACHE_BYTES);
     let quiet = |family: &super::families::Family| {
         let mut options = family.options(&cache);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rocksdb::checkpoint::Checkpoint;
 use tipline_proto::Cursor;
 
-use super::backup_engine::{self, Unshared};
+use super::backup_engine::{self, ShareError};
 use super::copy::{PREFIX, is_of_rows, link_or_copy};
 use super::error::store_error;
 use super::read::RocksDbReader;
@@ -123,10 +123,10 @@ impl Snapshot for RocksDbSnapshot {
     ) -> Result<Option<SharedCopy>, StoreError> {
         match backup_engine::share(&self.directory, engine, into, pace) {
             Ok(shared) => Ok(Some(shared)),
-            Err(Unshared::Engine(error)) => {
+            Err(ShareError::Engine(error)) => {
                 Err(store_error(&self.place, "copying its files", error))
             }
-            Err(Unshared::File(error)) => Err(self.failed("copying its files", error)),
+            Err(ShareError::File(error)) => Err(self.failed("copying its files", error)),
         }
     }
 

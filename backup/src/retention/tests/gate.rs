@@ -139,7 +139,7 @@ fn another_history_reserves_nothing() {
         let seen = survey([receipt("archive", 1000), stray]);
         let found = plan(&seen, &[archive(at(900))], &lenient());
         assert_eq!(found.first, 901);
-        assert_eq!(found.consumers[1].reservation, Reservation::Apart);
+        assert_eq!(found.consumers[1].reservation, Reservation::Diverged);
     }
 }
 

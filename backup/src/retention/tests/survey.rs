@@ -57,7 +57,7 @@ async fn it_sees_ages_digests_and_the_pace() {
     let expected = [
         (50, Reservation::Reserved { at_risk_in }),
         (97, Reservation::Lost),
-        (30, Reservation::Apart),
+        (30, Reservation::Diverged),
     ];
     assert_eq!(told, expected);
 }

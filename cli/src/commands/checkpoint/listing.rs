@@ -4,11 +4,9 @@ use std::collections::BTreeSet;
 
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
-use tipline_backup::{CheckpointId, CheckpointRetention, Listed, Manifest};
+use tipline_backup::{CheckpointId, CheckpointRetention, Listed, Manifest, TimeDigits, time_text};
 use tipline_ops::text::{count, number};
 use tipline_proto::Timestamp;
-
-use crate::output::time::shown;
 
 /// All of a set.
 pub(crate) fn list(
@@ -177,5 +175,5 @@ fn summary(manifest: &Manifest) -> Value {
 }
 
 fn time(time: Timestamp) -> String {
-    shown(time, humantime::format_rfc3339_seconds)
+    time_text(time, TimeDigits::Seconds)
 }

@@ -2,11 +2,10 @@
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
+use tipline_backup::{TimeDigits, time_text};
 use tipline_ops::text::number;
 use tipline_proto::{Cursor, Key, Timestamp};
 use tipline_store::{StoredBlock, StoredMark, StoredProof, StoredRecord, StoredTransaction};
-
-use crate::output::time::shown;
 
 /// Fields in their order, and the bytes if there are some.
 pub(super) struct Item {
@@ -135,7 +134,7 @@ pub(super) fn cursor(place: &str, cursor: &Cursor, lowest: Option<u64>) -> Item 
 }
 
 fn committed(time: Timestamp) -> Value {
-    shown(time, humantime::format_rfc3339_micros).into()
+    time_text(time, TimeDigits::Micros).into()
 }
 
 /// A key as it is typed.

@@ -1,14 +1,14 @@
 //! How backups are shown.
 
 use serde_json::Value;
+use tipline_backup::{TimeDigits, time_text};
 use tipline_proto::Timestamp;
 
 use crate::output::report::{Failure, say};
-use crate::output::time::shown;
 
 /// A time as it is shown, and as `--time` takes it.
 pub(super) fn time(time: Timestamp) -> String {
-    shown(time, humantime::format_rfc3339_micros)
+    time_text(time, TimeDigits::Micros)
 }
 
 /// The answer of a command, as text or as JSON.

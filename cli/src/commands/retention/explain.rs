@@ -44,7 +44,7 @@ struct RangeView {
 #[derive(Debug, Serialize)]
 struct ConsumerView {
     name: String,
-    /// `reserved`, `at risk`, `lost` or `apart`.
+    /// `reserved`, `at risk`, `lost` or `diverged`.
     reservation: &'static str,
     /// Index of the event that it needs next.
     needs: u64,

@@ -1,4 +1,5 @@
 mod damage;
+mod durable;
 mod every_byte;
 mod follow;
 mod links;

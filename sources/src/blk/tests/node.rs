@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::{block, hash};
 use crate::blk::rows::SCHEMA;
-use crate::blk::scan::{BlkScan, Files};
+use crate::blk::scan::{BlkScan, Files, sync_directory};
 use crate::files::Index;
 use crate::{BlkSettings, FileOutbox};
 
@@ -53,7 +53,8 @@ impl Node {
         let place = "blk:here".to_owned();
         let index = Index::open(&path, &place, SCHEMA, &genesis, Arc::clone(&clock), wake).unwrap();
         let key = super::super::record::read_key(self.path()).unwrap();
-        let files = Files { root: self.path().to_owned(), only: None, key };
+        let root = self.path().to_owned();
+        let files = Files { root, only: None, key, sync: sync_directory };
         BlkScan::new(index, files, clock, genesis, place).unwrap()
     }
 

@@ -1,6 +1,7 @@
 mod damage;
 mod genesis;
 mod order;
+mod raced;
 mod replaced;
 mod spoiled;
 mod writers;

@@ -1,0 +1,208 @@
+//! The index, and the thread that follows the files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
+
+use tempfile::TempDir;
+use tipline_log::memory::MemoryLog;
+use tipline_log::{Appender, Log, error_chain, system_clock};
+use tipline_producer::{EndReason, Outbox, OutboxError, Producer, ProducerSettings};
+use tipline_proto::{Chain, Event, Hash, Lineage, LogIdentity};
+use tokio::sync::Notify;
+
+use super::follow::{Look, Scan, Watched};
+use super::index::{Index, Item};
+use super::source::FileSource;
+use super::{FileChanges, FileOutbox};
+
+fn hash(height: u64) -> Hash {
+    Hash::new(vec![u8::try_from(height).unwrap(); 32]).unwrap()
+}
+
+fn block(height: u64) -> Item {
+    let (hash, parent_hash) = (hash(height), hash(height - 1));
+    let payload = vec![7; 300].into();
+    Item { event: Event::BlockCommitted { height, hash, parent_hash, payload }, reference: None }
+}
+
+fn open(path: &Path) -> Result<Index, OutboxError> {
+    Index::open(path, "dir:here", "", &hash(0), system_clock(), Arc::new(Notify::new()))
+}
+
+/// An index with two blocks in it, and one that is only in its write-ahead log.
+fn index() -> (TempDir, PathBuf, Index) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("index.sqlite");
+    let mut index = open(&path).unwrap();
+    index.enqueue(&[block(1), block(2)], None, |_, _| Ok(())).unwrap();
+    drop(index);
+    let mut index = open(&path).unwrap();
+    index.enqueue(&[block(3)], None, |_, _| Ok(())).unwrap();
+    (directory, path, index)
+}
+
+/// Writes a file, at a time that it did not have before.
+fn put(path: &Path, bytes: &[u8]) {
+    static WRITES: AtomicU64 = AtomicU64::new(1);
+    fs::write(path, bytes).unwrap();
+    let time = UNIX_EPOCH + Duration::from_secs(WRITES.fetch_add(1, Ordering::Relaxed));
+    fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+}
+
+/// Everything that could become of the bytes of a file.
+fn damaged(whole: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let flipped = (0..whole.len()).step_by(61).map(|at| {
+        let mut bytes = whole.to_vec();
+        bytes[at] ^= 8;
+        (format!("byte {at} flipped"), bytes)
+    });
+    let cut = ("cut in half".to_owned(), whole[..whole.len() / 2].to_vec());
+    let zeroed = ("zeros".to_owned(), vec![0; whole.len()]);
+    flipped.chain([cut, ("empty".to_owned(), Vec::new()), zeroed]).collect()
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    super::seal::with_suffix(path, suffix)
+}
+
+#[test]
+fn every_byte_of_the_index_is_missed_while_it_is_in_use() {
+    let (_directory, path, index) = index();
+    index.check().unwrap();
+    for path in [path.clone(), with_suffix(&path, "-wal")] {
+        let whole = fs::read(&path).unwrap();
+        assert!(whole.len() > 1000, "{}", path.display());
+        for (how, bytes) in damaged(&whole) {
+            put(&path, &bytes);
+            let found = index.check();
+            let is_named = matches!(&found, Err(error @ OutboxError::Corrupt { .. })
+                if error.to_string().contains("index.sqlite"));
+            assert!(is_named, "{} {how}: {found:?}", path.display());
+            put(&path, &whole);
+            index.check().unwrap();
+        }
+    }
+}
+
+#[test]
+fn every_byte_of_the_index_is_missed_at_the_next_start() {
+    let (_directory, path, index) = index();
+    drop(index);
+    assert_eq!(fs::metadata(with_suffix(&path, "-wal")).unwrap().len(), 0, "all is in the index");
+    let whole = fs::read(&path).unwrap();
+    for (how, bytes) in damaged(&whole) {
+        put(&path, &bytes);
+        let found = open(&path);
+        assert!(matches!(found, Err(OutboxError::Corrupt { .. })), "{how}: {found:?}");
+        put(&path, &whole);
+    }
+    assert_eq!(open(&path).unwrap().tip().unwrap().unwrap().height, 3);
+}
+
+/// Whatever was done to it since the last look.
+#[test]
+fn no_row_is_given_from_an_index_that_was_changed() {
+    let (_directory, path, index) = index();
+    let (seal, wake) = (index.seal(), Arc::new(Notify::new()));
+    let scan = Panicking { index, looks: usize::MAX };
+    let mut outbox = start(&path, seal, scan, &wake);
+    assert_eq!(outbox.read(0, 9, usize::MAX).unwrap().len(), 3);
+    let whole = fs::read(&path).unwrap();
+    let at = whole.windows(32).position(|bytes| bytes == [2; 32]).expect("the hash of block 2");
+    let mut bytes = whole.clone();
+    bytes[at] ^= 1;
+    put(&path, &bytes);
+    let refused = outbox.read(1, 9, usize::MAX).unwrap_err();
+    assert!(error_chain(&refused).contains("something else than Tipline"), "{refused:?}");
+}
+
+/// A process that is killed leaves nothing that a later one would take for damage.
+#[test]
+fn what_a_killed_process_left_is_opened() {
+    let (_directory, path, mut index) = index();
+    let left = |name: &str| {
+        let copy = tempfile::tempdir().unwrap();
+        for suffix in ["", "-wal", ".lock"] {
+            let to = with_suffix(&copy.path().join("index.sqlite"), suffix);
+            fs::copy(with_suffix(&path, suffix), to).unwrap();
+        }
+        let tip = open(&copy.path().join("index.sqlite")).unwrap().tip().unwrap();
+        (name.to_owned(), tip.map(|tip| tip.height))
+    };
+    assert_eq!(left("with a write-ahead log").1, Some(3));
+    index.enqueue(&[block(4)], None, |_, _| Ok(())).unwrap();
+    assert_eq!(left("and more in it").1, Some(4));
+    // Killed after the index was written, and before that was noted.
+    let lock = with_suffix(&path, ".lock");
+    drop(index);
+    fs::write(&lock, "").unwrap();
+    assert_eq!(open(&path).unwrap().tip().unwrap().unwrap().height, 4);
+}
+
+/// Looks, and panics in the end.
+struct Panicking {
+    index: Index,
+    looks: usize,
+}
+
+impl Scan for Panicking {
+    fn scan(&mut self, _changes: &mut FileChanges) -> Result<Look, OutboxError> {
+        self.looks = self.looks.checked_sub(1).expect("it was made to panic");
+        let mut look = Look::when_changed();
+        if self.looks == 0 {
+            self.index.enqueue(&[block(4)], None, |_, _| Ok(()))?;
+            look.within(Duration::ZERO);
+        }
+        Ok(look)
+    }
+}
+
+fn start(
+    path: &Path,
+    seal: Arc<super::seal::Seal>,
+    scan: Panicking,
+    wake: &Arc<Notify>,
+) -> FileOutbox {
+    let root = path.parent().unwrap().to_owned();
+    let source = FileSource::new(root.clone());
+    let watched = Watched { root, recursive: false, relevant: Box::new(|_| true) };
+    FileOutbox::start(path, seal, "dir:here", source, watched, Box::new(scan), Arc::clone(wake))
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_panics_ends_the_primary_and_says_so() {
+    let (_directory, path, index) = index();
+    let (seal, wake) = (index.seal(), Arc::new(Notify::new()));
+    let outbox = start(&path, seal, Panicking { index, looks: 1 }, &wake);
+    let failure = outbox.failure();
+    let chain = Chain { name: "test".parse().unwrap(), genesis: hash(0) };
+    let lineage = Lineage::from_bytes([3; 16]);
+    let log = MemoryLog::new(LogIdentity { name: "test".parse().unwrap(), chain, lineage });
+    let connected = log.clone();
+    let connect = move || {
+        let log: Arc<dyn Log> = Arc::new(connected.clone());
+        async move { Ok(log) }
+    };
+    let mut settings = ProducerSettings::new("node-1".parse().unwrap());
+    settings.accept_shortfalls = true;
+    let producer = Producer::start(connect, Box::new(outbox), settings, system_clock()).unwrap();
+    let waker = producer.waker();
+    let forward = tokio::spawn(async move {
+        loop {
+            wake.notified().await;
+            waker.notify_one();
+        }
+    });
+    let ended = tokio::time::timeout(Duration::from_secs(60), producer.ended()).await;
+    let ended = ended.expect("it does not hang");
+    forward.abort();
+    assert!(matches!(ended, EndReason::Outbox(_)), "{ended:?}");
+    assert!(error_chain(&ended).contains("panicked: report it"), "{}", error_chain(&ended));
+    assert!(failure.borrow().as_ref().is_some_and(|said| said.contains("panicked")));
+    // What was enqueued before is published.
+    assert_eq!(log.tail().await.unwrap().outbox_sequence, 4);
+}
