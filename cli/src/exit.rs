@@ -154,8 +154,8 @@ fn audit_exit(error: &AuditError) -> Exit {
         AuditError::Found(_) => Exit::Corrupt,
         AuditError::WrongLog { .. } => Exit::WrongLog,
         AuditError::Cancelled { .. } => Exit::Interrupted,
-        AuditError::Store(_)
-        | AuditError::Empty { .. }
+        AuditError::Store(error) => store_exit(error),
+        AuditError::Empty { .. }
         | AuditError::Scratch { .. }
         | AuditError::Internal { .. } => Exit::Failed,
         _ => Exit::Failed,
