@@ -4,8 +4,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use tipline_proto::Timestamp;
 
-/// The last second of the year 9999: what is later has no such form.
-const LAST: Duration = Duration::from_secs(253_402_300_799);
+/// The start of the year 10,000: what is not before it has no such form.
+const END: Duration = Duration::from_secs(253_402_300_800);
 
 /// How exactly a time is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub enum TimeDigits {
 /// A time in the form of RFC 3339. What is damaged, or another program has written, may be of a
 /// year that the form does not have: then it is a number.
 pub fn time_text(time: Timestamp, digits: TimeDigits) -> String {
-    if Duration::from_micros(time.as_micros()) > LAST {
+    if Duration::from_micros(time.as_micros()) >= END {
         return format!("{} µs after 1970", time.as_micros());
     }
     let time = UNIX_EPOCH + Duration::from_micros(time.as_micros());
@@ -45,7 +45,7 @@ mod tests {
     fn a_time_that_cannot_be_is_a_number() {
         for (micros, text) in [
             (0, "1970-01-01T00:00:00.000000Z"),
-            (253_402_300_799_000_000, "9999-12-31T23:59:59.000000Z"),
+            (253_402_300_799_999_999, "9999-12-31T23:59:59.999999Z"),
             (253_402_300_800_000_000, "253402300800000000 µs after 1970"),
             (u64::MAX, "18446744073709551615 µs after 1970"),
         ] {
