@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use tipline_consumer::{REMEMBERED_POSITIONS, Refusal, Verdict};
-use tipline_proto::{Cursor, Digest, Entry, Event, Hash, Links, LinksState, Position, Tip};
+use tipline_proto::{Cursor, Digest, Entry, Event, Links, LinksState, Position, Tip};
 
 use crate::blocks::{Blocks, IN_MEMORY};
 use crate::error::Problem;
@@ -27,7 +27,8 @@ pub(crate) enum NotNext {
 /// a late proof or a rollback to before the start, cannot be checked, and is counted.
 #[derive(Debug)]
 pub(crate) struct Chain {
-    genesis: Hash,
+    /// Which chain the entries are of.
+    of: tipline_proto::Chain,
     position: Position,
     epoch: u64,
     links: Links,
@@ -42,13 +43,13 @@ pub(crate) struct Chain {
 
 impl Chain {
     /// Starts before the first entry of the log.
-    pub(crate) fn from_origin(genesis: Hash, origin: Position) -> Self {
-        Self::start(genesis, origin, 0, true, IN_MEMORY)
+    pub(crate) fn from_origin(of: tipline_proto::Chain, origin: Position) -> Self {
+        Self::start(of, origin, 0, true, IN_MEMORY)
     }
 
     /// Starts after an entry that is taken on trust.
-    pub(crate) fn from_entry(genesis: Hash, trusted: &Entry) -> Self {
-        let mut chain = Self::start(genesis, trusted.position(), trusted.epoch, false, IN_MEMORY);
+    pub(crate) fn from_entry(of: tipline_proto::Chain, trusted: &Entry) -> Self {
+        let mut chain = Self::start(of, trusted.position(), trusted.epoch, false, IN_MEMORY);
         if let Some(tip) = trusted.event.block_tip() {
             chain.start_from_block(tip);
         }
@@ -56,15 +57,16 @@ impl Chain {
     }
 
     pub(crate) fn start(
-        genesis: Hash,
+        of: tipline_proto::Chain,
         position: Position,
         epoch: u64,
         is_whole: bool,
         in_memory: usize,
     ) -> Self {
-        let (links, blocks) = (Links::new(genesis.clone()), Blocks::new(in_memory));
+        let links = Links::new(of.genesis.clone(), of.proofs_from);
+        let blocks = Blocks::new(in_memory);
         let recent = VecDeque::from([(position.digest, epoch)]);
-        Self { genesis, position, epoch, links, blocks, is_whole, unchecked: 0, recent }
+        Self { of, position, epoch, links, blocks, is_whole, unchecked: 0, recent }
     }
 
     /// The cursor after everything that was found good. In a history that starts in the middle the
@@ -196,7 +198,7 @@ impl Chain {
     fn start_from_block(&mut self, tip: Tip) {
         let (base, proof_tip) = (Some(tip.clone()), Some(tip.height));
         let state = LinksState { base, tip: Some(tip), proof_tip, ..LinksState::default() };
-        self.links = Links::resume(self.genesis.clone(), state);
+        self.links = Links::resume(self.of.genesis.clone(), self.of.proofs_from, state);
         self.blocks = Blocks::new(IN_MEMORY);
     }
 }

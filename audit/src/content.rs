@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use tipline_log::error_chain;
-use tipline_proto::{Cursor, Hash, HeightRanges, Tip};
+use tipline_proto::{Cursor, Hash, HeightRanges, ProofsFrom, Tip};
 use tipline_store::{StoreError, StoreReader, StoredBlock, StoredProof};
 
 use crate::error::AuditError;
@@ -44,7 +44,7 @@ pub struct ContentReport {
 
 /// Reads all of a store, or of a checkpoint of one. Blocks are linked by their parents, without a gap
 /// from the first to the block tip of the cursor; every block up to the proof tip has its proof, which
-/// names it; no block, proof, transaction, record or mark is from after the cursor. `proceed` is
+/// names it, but for those that need none (`proofs_from`, of the log); no block, proof, transaction, record or mark is from after the cursor. `proceed` is
 /// asked before each item. Blocks the thread.
 ///
 /// `name` is what the report calls it. A checkpoint's manifest says what its cursor is `expected` to be.
@@ -55,13 +55,14 @@ pub struct ContentReport {
 pub fn verify_content(
     name: &str,
     reader: &dyn StoreReader,
+    proofs_from: ProofsFrom,
     expected: Option<&Cursor>,
     mut proceed: impl FnMut() -> Result<(), AuditError>,
 ) -> Result<ContentReport, AuditError> {
     let Some(cursor) = reader.cursor()? else {
         return Err(AuditError::Empty { place: name.to_owned() });
     };
-    let mut content = Content::new(name, reader, cursor.clone());
+    let mut content = Content::new(name, reader, proofs_from, cursor.clone());
     if expected.is_some_and(|expected| *expected != cursor) {
         content.problems.add("its cursor is not the one that its manifest names".to_owned());
     }
@@ -91,13 +92,19 @@ pub(crate) fn changed(name: &str) -> StoreError {
 
 struct Content<'a> {
     reader: &'a dyn StoreReader,
+    proofs_from: ProofsFrom,
     cursor: Cursor,
     report: ContentReport,
     problems: Problems,
 }
 
 impl<'a> Content<'a> {
-    fn new(name: &str, reader: &'a dyn StoreReader, cursor: Cursor) -> Self {
+    fn new(
+        name: &str,
+        reader: &'a dyn StoreReader,
+        proofs_from: ProofsFrom,
+        cursor: Cursor,
+    ) -> Self {
         let not_verified = vec![
             "payloads: a store has no digest of them; compare it with a log or an archive by `tipline audit diff`".to_owned(),
             "that its cursor's digest is one of the log".to_owned(),
@@ -118,7 +125,7 @@ impl<'a> Content<'a> {
             problems: Vec::new(),
             not_verified,
         };
-        Self { reader, cursor, report, problems: Problems::default() }
+        Self { reader, proofs_from, cursor, report, problems: Problems::default() }
     }
 
     fn read(
@@ -163,7 +170,7 @@ impl<'a> Content<'a> {
         let links = self.reader.links()?;
         let mut below = links.base.clone();
         let mut before = 0;
-        // Up to where every block has its proof; the genesis needs none.
+        // Up to where every block has the proof that it needs.
         let (mut proven, mut is_gapless) = (below.as_ref().map(|base| base.height), true);
         for block in self.reader.blocks(0..=u64::MAX)? {
             let block = block?;
@@ -174,7 +181,7 @@ impl<'a> Content<'a> {
             before = block.index;
             let proof = self.reader.proof(block.height)?;
             self.check_proof(&block, proof.as_ref(), &links.proven_above);
-            is_gapless &= proof.is_some() || block.height == 0;
+            is_gapless &= proof.is_some() || !self.needs_proof(block.height);
             proven = if is_gapless { Some(block.height) } else { proven };
             if let Some(proof) = proof {
                 self.report.proofs += 1;
@@ -225,6 +232,10 @@ impl<'a> Content<'a> {
         }
     }
 
+    fn needs_proof(&self, height: u64) -> bool {
+        height >= self.proofs_from.height()
+    }
+
     fn check_proof(
         &mut self,
         block: &StoredBlock,
@@ -235,8 +246,7 @@ impl<'a> Content<'a> {
         let is_proven =
             self.cursor.proof_tip.is_some_and(|tip| height <= tip) || above.contains(height);
         match proof {
-            // The genesis needs none.
-            None if is_proven && height > 0 => {
+            None if is_proven && self.needs_proof(height) => {
                 self.problems.add(format!(
                     "block {height} should have its proof, by the proof tip, and has none"
                 ));

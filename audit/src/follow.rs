@@ -44,7 +44,7 @@ impl Follow {
     pub fn from_origin(log: Arc<dyn Log>, stop: CancellationToken) -> Self {
         let identity = log.identity();
         let origin = Position::origin(identity);
-        let chain = Chain::from_origin(identity.chain.genesis.clone(), origin);
+        let chain = Chain::from_origin(identity.chain.clone(), origin);
         Self::new(log, chain, stop)
     }
 

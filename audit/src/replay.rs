@@ -90,9 +90,9 @@ pub async fn replay(
 
 impl Replay {
     async fn begin(&mut self, log: &LogIdentity, trusted: u64) -> Result<(), AuditError> {
-        let genesis = log.chain.genesis.clone();
+        let of = log.chain.clone();
         if trusted == 0 {
-            self.chain = Some(Chain::from_origin(genesis, Position::origin(log)));
+            self.chain = Some(Chain::from_origin(of, Position::origin(log)));
         } else {
             let mut one = self.sources.entries(trusted - 1, trusted).await?;
             let entry = loop {
@@ -107,7 +107,7 @@ impl Replay {
                 return Err(AuditError::Internal { what });
             };
             self.trusted = Some(entry.position());
-            self.chain = Some(Chain::from_entry(genesis, &entry));
+            self.chain = Some(Chain::from_entry(of, &entry));
         }
         if trusted < self.to {
             self.entries = Some(self.sources.entries(trusted, self.to).await?);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
-use tipline_proto::{Entry, Event, Timestamp};
+use tipline_proto::{Entry, Event, ProofsFrom, Timestamp};
 
 /// How many blocks without a proof have their commit times remembered: 32 MB. Of older ones the delay
 /// is not measured.
@@ -15,6 +15,7 @@ const LONGEST_MS: u64 = 365 * 24 * 3_600_000;
 /// What entries say, one after the other. Times are the primary's commit times.
 #[derive(Debug)]
 pub struct Stats {
+    proofs_from: ProofsFrom,
     kinds: BTreeMap<&'static str, KindStats>,
     first: Option<(u64, Timestamp)>,
     last: Option<(u64, Timestamp)>,
@@ -97,9 +98,11 @@ pub struct StatsReport {
     pub rollbacks_of_unknown_depth: u64,
 }
 
-impl Default for Stats {
-    fn default() -> Self {
+impl Stats {
+    /// Nothing yet, of a chain whose blocks need proofs from a height on.
+    pub fn new(proofs_from: ProofsFrom) -> Self {
         Self {
+            proofs_from,
             kinds: BTreeMap::new(),
             first: None,
             last: None,
@@ -117,9 +120,7 @@ impl Default for Stats {
             unknown_depth: 0,
         }
     }
-}
 
-impl Stats {
     /// Adds the next entry.
     pub fn add(&mut self, entry: &Entry) {
         let Entry { index, time, .. } = *entry;
@@ -152,8 +153,7 @@ impl Stats {
             self.between_blocks.add(before, time);
         }
         self.tip = Some(height);
-        // The genesis needs no proof.
-        if height > 0 {
+        if height >= self.proofs_from.height() {
             self.unproven.insert(height, time);
         }
         if self.unproven.len() > REMEMBERED {

@@ -44,12 +44,11 @@ fn it_says_of_every_entry_what_a_consumer_says() {
         let entries = &history.entries;
         let delivered: Vec<Entry> =
             (0..entries.len()).flat_map(|at| tampered(&mut rng, entries, at)).collect();
-        let genesis = log().chain.genesis;
         let origin = Position::origin(&log());
         // Few in memory, so that many are read from the file.
-        let mut chain = Chain::start(genesis.clone(), origin, 0, true, rng.random_range(1..20));
+        let mut chain = Chain::start(log().chain, origin, 0, true, rng.random_range(1..20));
         let cursor = Cursor::origin(&log());
-        let mut verifier = Verifier::new(genesis, &cursor, StoredLinks::default());
+        let mut verifier = Verifier::new(&log().chain, &cursor, StoredLinks::default());
         let model = RefCell::new(Model::new(&log()));
         let stored = |height| Ok(model.borrow().block_hash(height));
         for entry in &delivered {
@@ -82,7 +81,7 @@ fn a_history_that_starts_in_the_middle_is_checked_as_far_as_it_can_be() {
     for round in 0..40 {
         let history = History::random(seed.wrapping_add(round), 200);
         let (before, after) = history.entries.split_at(60);
-        let mut chain = Chain::from_entry(log().chain.genesis, before.last().unwrap());
+        let mut chain = Chain::from_entry(log().chain, before.last().unwrap());
         for entry in after {
             assert_eq!(chain.admit(entry).unwrap(), Verdict::Apply, "round {round}");
         }
@@ -93,7 +92,7 @@ fn a_history_that_starts_in_the_middle_is_checked_as_far_as_it_can_be() {
         }
         let mut forged = after[100].clone();
         forged.outbox_sequence += 1;
-        let mut chain = Chain::from_entry(log().chain.genesis, before.last().unwrap());
+        let mut chain = Chain::from_entry(log().chain, before.last().unwrap());
         after[..100].iter().for_each(|entry| assert!(chain.admit(entry).is_ok()));
         assert!(matches!(chain.admit(&forged), Err(NotNext::Refused(Refusal::Fork { .. }))));
     }
@@ -110,11 +109,11 @@ fn a_proof_of_an_unknown_block_is_refused_from_the_start_on() {
     let block_hash = log().chain.genesis;
     let event = Event::BlockProven { height, block_hash, payload: Default::default() };
     let forged = Entry::seal(&position, 1, history.entries[2].time, 9, event);
-    let mut chain = Chain::from_origin(log().chain.genesis, Position::origin(&log()));
+    let mut chain = Chain::from_origin(log().chain, Position::origin(&log()));
     history.entries.iter().for_each(|entry| assert!(chain.admit(entry).is_ok()));
     assert!(matches!(chain.admit(&forged), Err(NotNext::Refused(Refusal::Link { .. }))));
     // Also if only the two blocks are known.
-    let mut chain = Chain::from_entry(log().chain.genesis, &history.entries[0]);
+    let mut chain = Chain::from_entry(log().chain, &history.entries[0]);
     history.entries[1..].iter().for_each(|entry| assert!(chain.admit(entry).is_ok()));
     assert!(matches!(chain.admit(&forged), Err(NotNext::Refused(Refusal::Link { .. }))));
     assert_eq!(chain.unchecked(), 0);

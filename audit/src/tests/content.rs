@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use tipline_proto::ProofsFrom;
 use tipline_store::conformance::history::{History, log};
 use tipline_store::conformance::model::Model;
 use tipline_store::{MemoryStore, Sink, SqliteReader, SqliteStore, Store};
@@ -10,7 +11,7 @@ use super::{seed, store};
 use crate::{AuditError, ContentReport, verify_content};
 
 fn check(store: &dyn Store) -> ContentReport {
-    verify_content("it", &*store.reader().unwrap(), None, || Ok(())).unwrap()
+    verify_content("it", &*store.reader().unwrap(), ProofsFrom::default(), None, || Ok(())).unwrap()
 }
 
 #[test]
@@ -49,7 +50,7 @@ fn damaged(directory: &Path, sql: &str) -> ContentReport {
     database.execute_batch(&sql).unwrap();
     drop(database);
     let reader = SqliteReader::open(&path).unwrap();
-    verify_content("it", &reader, None, || Ok(())).unwrap()
+    verify_content("it", &reader, ProofsFrom::default(), None, || Ok(())).unwrap()
 }
 
 #[test]
@@ -83,7 +84,7 @@ fn a_store_that_contradicts_itself_is_told() {
 
 #[test]
 fn an_empty_store_is_not_consistent() {
-    let error = verify_content("it", &*MemoryStore::new().reader().unwrap(), None, || Ok(()));
+    let error = verify_content("it", &*MemoryStore::new().reader().unwrap(), ProofsFrom::default(), None, || Ok(()));
     assert!(matches!(error, Err(AuditError::Empty { .. })), "{error:?}");
 }
 
@@ -94,7 +95,7 @@ fn a_checkpoint_stands_where_its_manifest_says() {
     let store = store(directory.path(), &history.entries);
     let reader = store.reader().unwrap();
     let mut expected = history.model.cursor.clone();
-    assert!(verify_content("it", &*reader, Some(&expected), || Ok(())).unwrap().ok);
+    assert!(verify_content("it", &*reader, ProofsFrom::default(), Some(&expected), || Ok(())).unwrap().ok);
     expected.epoch += 1;
-    assert!(!verify_content("it", &*reader, Some(&expected), || Ok(())).unwrap().ok);
+    assert!(!verify_content("it", &*reader, ProofsFrom::default(), Some(&expected), || Ok(())).unwrap().ok);
 }

@@ -1,7 +1,7 @@
 //! Figures against a plain count.
 
 use bytes::Bytes;
-use tipline_proto::{Entry, Event, Position, Timestamp};
+use tipline_proto::{Entry, Event, Position, ProofsFrom, Timestamp};
 use tipline_store::conformance::history::{History, hash, log};
 
 use super::seed;
@@ -46,7 +46,7 @@ fn delays_rates_and_depths_are_measured() {
     writer.add(91_000, Event::RolledBack { to_height: 6, to_hash: hash(&[6; 8]) });
     writer.block(92_000, 7);
     writer.add(101_999, Event::RolledBack { to_height: 6, to_hash: hash(&[6; 8]) });
-    let mut stats = Stats::default();
+    let mut stats = Stats::new(ProofsFrom::default());
     writer.entries.iter().for_each(|entry| stats.add(entry));
     let report = stats.report();
     assert_eq!((report.events, report.bytes), (19, 1_100));
@@ -67,7 +67,7 @@ fn delays_rates_and_depths_are_measured() {
 #[test]
 fn a_random_history_is_counted() {
     let history = History::random(seed(), 400);
-    let mut stats = Stats::default();
+    let mut stats = Stats::new(ProofsFrom::default());
     history.entries.iter().for_each(|entry| stats.add(entry));
     let report = stats.report();
     let bytes: usize = history.entries.iter().map(|entry| entry.event.payload().len()).sum();

@@ -9,13 +9,13 @@ use tipline_backup::{
     RestoreError, Sources, Throttle,
 };
 use tipline_log::Log;
-use tipline_proto::{Cursor, LogIdentity};
+use tipline_proto::{Cursor, LogIdentity, ProofsFrom};
 use tipline_store::StoreReader;
 use tokio_util::sync::CancellationToken;
 
 use crate::address::Audited;
 use crate::open::log::LogLocation;
-use crate::open::store::open_reader;
+use crate::open::store::open_identified;
 use crate::options::{AuditedArgs, Shared};
 use crate::output::report::{Failure, Sentence};
 
@@ -57,6 +57,8 @@ pub(crate) struct Content {
     /// What it is called.
     pub(crate) name: String,
     pub(crate) reader: Box<dyn StoreReader>,
+    /// From which block on its chain needs proofs.
+    pub(crate) proofs_from: ProofsFrom,
     /// What the checkpoint's manifest says.
     pub(crate) expected: Option<Cursor>,
     /// Where the copy is. Removed with this.
@@ -65,8 +67,13 @@ pub(crate) struct Content {
 
 impl Content {
     /// What entries gave, in a directory that is removed with this.
-    pub(crate) fn rebuilt(name: String, reader: Box<dyn StoreReader>, directory: TempDir) -> Self {
-        Self { name, reader, expected: None, _copy: Some(directory) }
+    pub(crate) fn rebuilt(
+        name: String,
+        reader: Box<dyn StoreReader>,
+        proofs_from: ProofsFrom,
+        directory: TempDir,
+    ) -> Self {
+        Self { name, reader, proofs_from, expected: None, _copy: Some(directory) }
     }
 }
 
@@ -89,9 +96,13 @@ impl AuditedArgs {
             }
             Audited::Store(address) => {
                 let owned = address.clone();
-                let reader = tokio::task::spawn_blocking(move || open_reader(&owned)).await??;
+                let opened = tokio::task::spawn_blocking(move || open_identified(&owned)).await??;
+                let (log, reader) = opened;
                 let name = reader.place();
-                Ok(Opened::Content(Content { name, reader, expected: None, _copy: None }))
+                // One that is new and empty is of no chain, and needs none.
+                let proofs_from = log.map(|log| log.chain.proofs_from).unwrap_or_default();
+                let (expected, _copy) = (None, None);
+                Ok(Opened::Content(Content { name, reader, proofs_from, expected, _copy }))
             }
         }
     }
@@ -125,10 +136,7 @@ impl AuditedArgs {
 
     async fn open_archive(&self, address: &str) -> Result<Opened, Failure> {
         let destination = Destination::open(address).map_err(RestoreError::from)?;
-        let keys = self
-            .identity
-            .iter()
-            .try_fold(Keys::default(), |keys, file| keys.identity_file(file))?;
+        let keys = self.keys()?;
         let archive = match Archive::open(destination, keys).await {
             Ok(archive) => archive,
             Err(error @ ArchiveError::NotFound { .. }) => {
@@ -142,6 +150,11 @@ impl AuditedArgs {
         Ok(Opened::Entries(Entries { sources, identity }))
     }
 
+    fn keys(&self) -> Result<Keys, Failure> {
+        let files = self.identity.iter();
+        Ok(files.try_fold(Keys::default(), |keys, file| keys.identity_file(file))?)
+    }
+
     async fn open_checkpoint(
         &self,
         address: &str,
@@ -149,7 +162,7 @@ impl AuditedArgs {
         stop: &CancellationToken,
     ) -> Result<Opened, Failure> {
         let destination = Destination::open(address).map_err(RestoreError::from)?;
-        let (set, manifest) = find(&destination, address, id).await?;
+        let (set, manifest) = find(&destination, address, id, &self.keys()?).await?;
         let copy = scratch(self)?;
         let into = copy.path().join("copy");
         let throttle = Throttle::new(stop.clone());
@@ -158,7 +171,8 @@ impl AuditedArgs {
         let reader = tokio::task::spawn_blocking(move || tipline_store::open_copy(&parts, &into));
         let name = format!("checkpoint {} at {}", manifest.id, set.place());
         let (reader, expected) = (reader.await??, Some(manifest.cursor));
-        Ok(Opened::Content(Content { name, reader, expected, _copy: Some(copy) }))
+        let (proofs_from, _copy) = (manifest.log.chain.proofs_from, Some(copy));
+        Ok(Opened::Content(Content { name, reader, proofs_from, expected, _copy }))
     }
 }
 
@@ -177,10 +191,11 @@ async fn find(
     destination: &Destination,
     address: &str,
     id: Option<&CheckpointId>,
+    keys: &Keys,
 ) -> Result<(Checkpoints, Manifest), Failure> {
     // A backup location has them in a folder; a set of checkpoints may be named itself.
     for folder in [destination.folder("checkpoints"), destination.clone()] {
-        let set = Checkpoints::at(folder);
+        let set = Checkpoints::at(folder).with_keys(keys.clone());
         for listed in set.list().await.map_err(AuditError::from)? {
             if id.is_some_and(|id| id != listed.id()) {
                 continue;

@@ -106,7 +106,7 @@ async fn content(
     index: u64,
     stop: &CancellationToken,
 ) -> Result<Content, Failure> {
-    let Entries { sources, .. } = match opened {
+    let Entries { sources, identity } = match opened {
         Opened::Content(content) => return Ok(content),
         Opened::Entries(entries) => entries,
     };
@@ -124,7 +124,7 @@ async fn content(
     progress::done();
     let store = store?;
     let reader = store.reader()?;
-    Ok(Content::rebuilt(name, reader, directory))
+    Ok(Content::rebuilt(name, reader, identity.chain.proofs_from, directory))
 }
 
 /// Reading blocks the thread.

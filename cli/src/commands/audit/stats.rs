@@ -51,7 +51,7 @@ pub(super) async fn run(shared: &Shared, args: StatsArgs) -> Result<Exit, Failur
     let mut replay = replay(sources, &source.identity, args.range.into(), stop).await?;
     let (from, to) = replay.range();
     let (sender, receiver) = watch::channel(VerifyProgress::default());
-    let mut stats = Stats::default();
+    let mut stats = Stats::new(source.identity.chain.proofs_from);
     let work = async {
         let mut bytes = 0;
         while let Some(entries) = replay.next().await? {

@@ -92,7 +92,8 @@ async fn check(
     let mut report = tokio::task::spawn_blocking(move || {
         let proceed =
             || if stop.is_cancelled() { Err(AuditError::Cancelled { at: 0 }) } else { Ok(()) };
-        verify_content(&content.name, &*content.reader, content.expected.as_ref(), proceed)
+        let Content { name, reader, proofs_from, expected, .. } = &content;
+        verify_content(name, &**reader, *proofs_from, expected.as_ref(), proceed)
     })
     .await??;
     if let Some(asked) =
