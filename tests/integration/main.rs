@@ -29,9 +29,9 @@ mod media;
 mod node_database;
 mod node_lost;
 mod object_storage;
+mod object_store_doubles;
 #[cfg(target_os = "linux")]
 mod outbox_power_cut;
-mod object_store_doubles;
 mod power_cut;
 mod publishing;
 mod read_only;

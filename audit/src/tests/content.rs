@@ -84,7 +84,13 @@ fn a_store_that_contradicts_itself_is_told() {
 
 #[test]
 fn an_empty_store_is_not_consistent() {
-    let error = verify_content("it", &*MemoryStore::new().reader().unwrap(), ProofsFrom::default(), None, || Ok(()));
+    let error = verify_content(
+        "it",
+        &*MemoryStore::new().reader().unwrap(),
+        ProofsFrom::default(),
+        None,
+        || Ok(()),
+    );
     assert!(matches!(error, Err(AuditError::Empty { .. })), "{error:?}");
 }
 
@@ -95,7 +101,15 @@ fn a_checkpoint_stands_where_its_manifest_says() {
     let store = store(directory.path(), &history.entries);
     let reader = store.reader().unwrap();
     let mut expected = history.model.cursor.clone();
-    assert!(verify_content("it", &*reader, ProofsFrom::default(), Some(&expected), || Ok(())).unwrap().ok);
+    assert!(
+        verify_content("it", &*reader, ProofsFrom::default(), Some(&expected), || Ok(()))
+            .unwrap()
+            .ok
+    );
     expected.epoch += 1;
-    assert!(!verify_content("it", &*reader, ProofsFrom::default(), Some(&expected), || Ok(())).unwrap().ok);
+    assert!(
+        !verify_content("it", &*reader, ProofsFrom::default(), Some(&expected), || Ok(()))
+            .unwrap()
+            .ok
+    );
 }

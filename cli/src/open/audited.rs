@@ -151,7 +151,7 @@ impl AuditedArgs {
     }
 
     fn keys(&self) -> Result<Keys, Failure> {
-        let files = self.identity.iter();
+        let mut files = self.identity.iter();
         Ok(files.try_fold(Keys::default(), |keys, file| keys.identity_file(file))?)
     }
 

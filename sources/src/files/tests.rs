@@ -179,7 +179,7 @@ async fn a_follower_that_panics_ends_the_primary_and_says_so() {
     let (seal, wake) = (index.seal(), Arc::new(Notify::new()));
     let outbox = start(&path, seal, Panicking { index, looks: 1 }, &wake);
     let failure = outbox.failure();
-    let chain = Chain { name: "test".parse().unwrap(), genesis: hash(0) };
+    let chain = Chain::new("test".parse().unwrap(), hash(0));
     let lineage = Lineage::from_bytes([3; 16]);
     let log = MemoryLog::new(LogIdentity { name: "test".parse().unwrap(), chain, lineage });
     let connected = log.clone();

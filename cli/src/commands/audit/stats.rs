@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use indicatif::HumanBytes;
 use tipline_audit::{DelayStats, Stats, StatsReport, VerifyProgress, replay};
+use tipline_backup::{TimeDigits, time_text};
 use tipline_ops::text::{age, count, number};
 use tipline_proto::Timestamp;
 use tokio::sync::watch;
@@ -15,7 +16,6 @@ use crate::address::Audited;
 use crate::exit::Exit;
 use crate::options::{AuditedArgs, Shared};
 use crate::output::report::{Failure, say};
-use crate::output::time;
 use crate::settings::Parsed;
 use crate::signal;
 
@@ -80,7 +80,7 @@ fn render(report: &StatsReport) -> String {
     let mut text =
         format!("entries {} to {}, {}\n", number(first), number(last), HumanBytes(report.bytes));
     if let Some((from, to)) = report.time_us {
-        let shown = |us| time::shown(Timestamp::from_micros(us), humantime::format_rfc3339_seconds);
+        let shown = |us| time_text(Timestamp::from_micros(us), TimeDigits::Seconds);
         let span = Duration::from_micros(to.saturating_sub(from));
         text += &format!("  committed  {} to {}, {}\n", shown(from), shown(to), age(span));
     }

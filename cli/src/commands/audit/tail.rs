@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use tipline_audit::{AuditError, EntryRow, Follow, Range, Replay, replay};
-use tipline_backup::RestoreError;
+use tipline_backup::{RestoreError, TimeDigits, time_text};
 use tipline_ops::text::count;
 use tipline_proto::{Entry, Kind};
 use tokio_util::sync::CancellationToken;
@@ -13,7 +13,6 @@ use crate::exit::Exit;
 use crate::open::audited::Entries;
 use crate::options::{AuditedArgs, Shared};
 use crate::output::report::{Failure, Sentence, list};
-use crate::output::time::shown;
 use crate::settings::Parsed;
 use crate::signal;
 
@@ -148,7 +147,7 @@ fn print(entry: &Entry, args: &TailArgs) -> Result<(), Failure> {
 
 fn line(entry: &Entry) -> String {
     let Entry { index, time, digest, event, .. } = entry;
-    let time = shown(*time, humantime::format_rfc3339_millis);
+    let time = time_text(*time, TimeDigits::Micros);
     let bytes = event.payload().len() as u64;
     format!("{index:>10}  {digest:#}  {time}  {event}, {}\n", count(bytes, "byte"))
 }
