@@ -133,8 +133,10 @@ fn proofs_that_begin_late_are_in_the_identity() {
     let (_directory, path) = place();
     let mut store = RocksDbStore::open(&path).unwrap();
     store.create(&late_log(5_000_000)).unwrap();
-    let family = store.db().cf_handle("tipline.store.v1").unwrap();
-    let found = store.db().get_cf(family, b"identity").unwrap().unwrap();
+    let found = store.with_db(|db| {
+        let family = db.cf_handle("tipline.store.v1").unwrap();
+        db.get_cf(family, b"identity").unwrap().unwrap()
+    });
     let name = b"test\0proofs from 5000000".to_vec();
     assert_eq!(found, row([vec![7; 16], vec![32], vec![0; 32], name.clone()]));
     assert!(String::from_utf8(name).unwrap().parse::<ChainName>().is_err());
