@@ -165,7 +165,7 @@ fn every_command_has_an_example() {
         let mut below = command.get_subcommands().peekable();
         if below.peek().is_none() {
             let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            if !after.contains(&format!("{}", path.trim())) {
+            if !after.contains(path.trim()) {
                 without.push(path.clone());
             }
         }
