@@ -154,13 +154,13 @@ async fn what_says_another_height_is_refused(site: &Deployment) {
     log.execute("UPDATE log SET proofs_from = 6", []).unwrap();
     drop(log);
     for words in ["replica --name r --store sqlite:replica.db", "archive --to dir:backup"] {
-        let refused = exit(site, words, 2).await.stderr;
+        let refused = exit(site, words, 14).await.stderr;
         for height in [5, 6] {
             let says = format!("and proofs from block {height} on");
             assert!(refused.contains(&says), "{words}: {refused}");
         }
     }
     // Whoever has nothing to compare it with finds that it is not what the digests say.
-    let refused = exit(site, "replica --name new --store sqlite:new.db", 2).await.stderr;
+    let refused = exit(site, "replica --name new --store sqlite:new.db", 13).await.stderr;
     assert!(refused.contains("is damaged at entry 1"), "{refused}");
 }
