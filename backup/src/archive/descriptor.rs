@@ -117,7 +117,7 @@ mod tests {
             let read = take(changed.as_bytes());
             assert!(matches!(read, Err(Unreadable::Corrupt(_))), "{changed}: {read:?}");
         }
-        let newer = whole.replace("\"format\": 1", "\"format\": 2");
-        assert_eq!(take(newer.as_bytes()), Err(Unreadable::Newer(2)));
+        let newer = whole.replace("\"format\": 1", "\"format\": 3");
+        assert_eq!(take(newer.as_bytes()), Err(Unreadable::Newer(3)));
     }
 }

@@ -63,7 +63,7 @@ impl Kept {
 
     /// With an archive for these recipients.
     pub(crate) async fn encrypted(history: History, keys: Keys) -> Self {
-        Self::of_log(&log(), history, keys).await
+        Self::of_log(&history.log.clone(), history, keys).await
     }
 
     /// Of a history of this log.
