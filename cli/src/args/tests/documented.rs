@@ -74,9 +74,9 @@ fn of_page(page: &str, text: &str) -> Vec<Line> {
 fn of_help(command: &clap::Command, lines: &mut Vec<Line>) {
     let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
     let after = after.replace("\\\n", " ");
-    for line in after.lines().map(str::trim).filter(|line| line.starts_with("tipline ")) {
+    for line in after.lines().filter(|line| line.starts_with("  tipline ")) {
         let at = format!("{} --help", command.get_name());
-        lines.push(Line { at, text: line.to_owned(), whole: true });
+        lines.push(Line { at, text: line.trim().to_owned(), whole: true });
     }
     command.get_subcommands().for_each(|below| of_help(below, lines));
 }

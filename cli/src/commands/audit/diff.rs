@@ -24,11 +24,11 @@ use crate::signal;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  tipline audit diff log s3://backup/mainnet            entries with entries
+  tipline audit diff log s3://backup/mainnet   # entries with entries
   tipline audit diff dir:/a dir:/b --from 500000 --all
-  tipline audit diff sqlite:replica.db files:backup     content with content
-  tipline audit diff rocksdb:replica dir:/backup        content with what the entries make
-  tipline audit diff dir:/backup@latest dir:/backup     a checkpoint with the archive beside it
+  tipline audit diff sqlite:replica.db files:backup   # content with content
+  tipline audit diff rocksdb:replica dir:/backup   # content with what the entries make
+  tipline audit diff dir:/backup@latest dir:/backup   # a checkpoint with the archive beside it
 
 Two that have entries are compared entry by entry, as far as both go. Two stores are compared as of
 the earlier cursor. A store and entries: the entries up to the store's cursor are applied to a store

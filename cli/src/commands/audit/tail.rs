@@ -20,7 +20,7 @@ use crate::signal;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  tipline audit tail                                   the newest 10 entries of the log of --log
+  tipline audit tail   # the newest 10 entries of the log of --log
   tipline audit tail --follow --kind block_proven,rolled_back
   tipline audit tail dir:/backup --entries 100 --json
 

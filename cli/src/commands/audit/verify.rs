@@ -24,11 +24,11 @@ use crate::signal;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  tipline audit verify                                the log of --log
+  tipline audit verify   # the log of --log
   tipline audit verify s3://backup/mainnet --proven-to 812000
   tipline audit verify dir:/backup --from 500000 --json
-  tipline audit verify dir:/backup@latest             a checkpoint
-  tipline audit verify sqlite:replica.db              a store, with nothing writing to it
+  tipline audit verify dir:/backup@latest   # a checkpoint
+  tipline audit verify sqlite:replica.db   # a store, with nothing writing to it
 
 The result says which entries were verified, and what was not. An entry that is corrupt in one
 segment and whole in another is a finding, too. A store has no entries: what is said of it is that it
