@@ -438,3 +438,25 @@ async fn retention_explains_and_trims_nothing_that_is_not_proven() {
     let refused = site.run("retention --policy everybody").await;
     assert!(refused.stderr.contains("expected `any`"), "{}", refused.stderr);
 }
+
+#[tokio::test]
+async fn completions_and_man_pages_are_there_for_every_command() {
+    let site = Site::new();
+    let commands = ["primary", "checkpoint", "restore", "retention"];
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = site.run(&format!("completions {shell}")).await;
+        assert_eq!(script.status.code(), Some(0), "{}", script.stderr);
+        let missing = commands.iter().find(|command| !script.stdout.contains(**command));
+        assert_eq!(missing, None, "{shell}");
+    }
+    let written = site.run("man pages").await;
+    assert_eq!(written.status.code(), Some(0), "{}", written.stderr);
+    for command in ["", "-primary", "-checkpoint-create", "-dr-plan", "-man"] {
+        let page = std::fs::read_to_string(site.path().join(format!("pages/tipline{command}.1")));
+        assert!(page.unwrap().contains(".SH SYNOPSIS"), "{command}");
+    }
+    let refused = site.run("man blocks.dat").await;
+    assert_eq!(refused.status.code(), Some(2));
+    let says = "error: the man pages cannot be written to blocks.dat: ";
+    assert!(refused.stderr.starts_with(says), "{}", refused.stderr);
+}

@@ -1,12 +1,12 @@
 //! `tipline man`: a man page for the program and for each of its commands.
 
-use std::fs;
 use std::path::PathBuf;
+use std::{fs, io};
 
 use clap::Command;
 
 use crate::exit::Exit;
-use crate::output::report::{Failure, say};
+use crate::output::report::{Failure, Sentence, say};
 
 /// Options of `tipline man`.
 #[derive(Debug, clap::Args)]
@@ -26,9 +26,9 @@ pub(crate) fn run(args: &ManArgs, line: Command) -> Result<Exit, Failure> {
         fs::create_dir_all(directory)?;
         clap_mangen::generate_to(line, directory)
     };
-    write().map_err(|error| {
-        let advice = format!("see whether {} can be written to", directory.display());
-        Failure::from(error).advise(advice)
+    write().map_err(|error: io::Error| {
+        let text = format!("the man pages cannot be written to {}: {error}", directory.display());
+        Failure::from(Sentence(text)).advise("check the directory and its permissions")
     })?;
     say(&format!("wrote the man pages to {}\n", directory.display()))?;
     Ok(Exit::Ok)
