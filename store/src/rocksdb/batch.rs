@@ -3,7 +3,7 @@
 use rocksdb::{Direction, WriteBatch};
 use tipline_proto::{Cursor, Tip};
 
-use super::families::{FAMILIES, Family};
+use super::families::Family;
 use super::rows;
 use super::values::is_apart;
 use super::view::View;
@@ -17,8 +17,6 @@ use crate::stored::StoredTransaction;
 const SINGLY: u64 = 100;
 /// About what an entry takes in a write besides its payload.
 const ENTRY_BYTES: usize = 400;
-/// A key that no family has.
-const NO_KEY: &[u8] = b"";
 /// Families whose key is a height.
 const BY_HEIGHT: [Family; 4] =
     [Family::Blocks, Family::BlockPayloads, Family::Proofs, Family::ProofPayloads];
@@ -46,19 +44,6 @@ pub(super) fn write(
         None => rows.delete(Family::Store, rows::BASE)?,
     }
     Ok(rows.write)
-}
-
-/// Has a write touch every family, by removing what is in none.
-///
-/// A write that failed may be whole in the log, and in no family's memory. When RocksDB then begins
-/// a new log, as it does once there is space again, families that have nothing in memory need the old
-/// log no more, the others do. A crash before the next files are written would leave that write
-/// in some families alone. With all of them touched by every write, they need the same logs.
-pub(super) fn touch_all(view: &View<'_>, write: &mut WriteBatch) -> Result<(), StoreError> {
-    for family in FAMILIES {
-        write.delete_cf(view.family(family)?, NO_KEY);
-    }
-    Ok(())
 }
 
 /// So that it need not grow, which copies it.

@@ -32,6 +32,11 @@ const OPEN_FILES: i32 = 512;
 /// RocksDB 11 from a growth on.
 const MANIFEST_BYTES: usize = 1;
 const MANIFEST_GROWTH: &str = "max_manifest_space_amp_pct=0";
+/// After a write that found no space RocksDB goes on by itself once as much is free as the family with
+/// the largest buffer may take. That is never: it is opened again instead. The refused write may be
+/// whole in the log and in no family's memory; going on in a new log, families with nothing in
+/// memory would need the old one no more, and a crash would leave the write in some of them alone.
+const NEVER_FREE_BYTES: usize = 1 << 60;
 /// What RocksDB writes about itself, human-readable: the newest files and their size.
 const INFO_FILES: usize = 4;
 const INFO_BYTES: usize = 4 << 20;
@@ -120,8 +125,11 @@ pub(super) fn durable() -> WriteOptions {
     options
 }
 
+/// The family that nothing is in.
 pub(super) fn default_family() -> ColumnFamilyDescriptor {
-    ColumnFamilyDescriptor::new(DEFAULT, Options::default())
+    let mut options = Options::default();
+    options.set_write_buffer_size(NEVER_FREE_BYTES);
+    ColumnFamilyDescriptor::new(DEFAULT, options)
 }
 
 /// How the directory is opened.

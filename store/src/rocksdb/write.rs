@@ -188,8 +188,7 @@ impl RocksDbStore {
             let begun = Instant::now();
             loop {
                 let view = View::new(db, place);
-                let mut write = rows(&view)?;
-                batch::touch_all(&view, &mut write)?;
+                let write = rows(&view)?;
                 drop(view);
                 match db.write_opt(write, &open::durable()) {
                     Ok(()) => return Ok(()),

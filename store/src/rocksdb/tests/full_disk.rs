@@ -17,6 +17,9 @@ const DISK_BYTES: u64 = 256 << 20;
 /// It looks for room every 5 s.
 const WITHIN: Duration = Duration::from_secs(30);
 
+/// RocksDB says so when it finds too little space to go on.
+const LOOKED: &str = "Cannot clear hard error";
+
 /// A mount of its own, without root; whatever runs in it ends with `unshare`.
 const NAMESPACES: [&str; 6] =
     ["--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child"];
@@ -52,6 +55,37 @@ fn on_a_small_disk() {
         fill_up_and_go_on(&disk.join("store"), &disk.join("filler"), seed);
         fs::remove_dir_all(disk.join("store")).unwrap();
     }
+    it_does_not_go_on_by_itself(&disk.join("store"), &disk.join("filler"));
+}
+
+/// RocksDB would, in a new log, with the refused write in the old one.
+fn it_does_not_go_on_by_itself(path: &Path, filler: &Path) {
+    let mut store = RocksDbStore::open(path).unwrap();
+    store.create(&log()).unwrap();
+    let (mut model, mut history) = (Model::new(&log()), History::new(0));
+    history.claim();
+    fill(filler, 4 << 20);
+    let mut applied = 0;
+    let batch = loop {
+        history.block_of(2 << 20);
+        let batch = model.batch(&history.entries[applied..]);
+        applied = history.entries.len();
+        match store.apply(&batch) {
+            Ok(()) => {}
+            Err(StoreError::NoSpace { .. }) => break batch,
+            Err(other) => panic!("{other:?}"),
+        }
+    };
+    let looked = || fs::read_to_string(path.join("LOG")).unwrap().matches(LOOKED).count();
+    fs::remove_file(filler).unwrap();
+    let (before, freed) = (looked(), Instant::now());
+    while looked() == before {
+        assert!(freed.elapsed() < WITHIN, "RocksDB did not look for space, or took it");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    store.with_db(|db| db.put(b"key", b"row")).expect_err("RocksDB went on by itself");
+    store.apply(&batch).unwrap();
+    model.assert_is(&*store.reader().unwrap(), "opened again");
 }
 
 fn fill_up_and_go_on(path: &Path, filler: &Path, seed: u64) {
