@@ -14,6 +14,7 @@ use tipline_proto::{Event, Hash, Kind, Tip};
 use tokio::sync::Notify;
 
 use super::durable::make_durable;
+use super::error::io_failed;
 use super::guard::Guard;
 use super::seal::{MOST_READ, Seal, with_suffix};
 use super::stamp::Stamp;
@@ -52,7 +53,7 @@ pub(crate) struct Index {
     place: String,
     wake: Arc<Notify>,
     guard: Guard,
-    /// Has the lock.
+    /// Has the lock. Dropped after the connection.
     seal: Arc<Seal>,
 }
 
@@ -84,9 +85,12 @@ impl Index {
                 unusable(why, Some(error.into()))
             }
         })?;
-        let length = |path: &Path| Stamp::read(path).map_or(0, |stamp| stamp.length);
-        let is_empty = length(path) == 0;
-        if is_empty && length(&with_suffix(path, "-wal")) > 0 {
+        let length = |path: &Path| {
+            let found = Stamp::find(path).map_err(io_failed(place, "looking at", path));
+            found.map(|found| found.map_or(0, |stamp| stamp.length))
+        };
+        let is_empty = length(path)? == 0;
+        if is_empty && length(&with_suffix(path, "-wal"))? > 0 {
             let why = format!(
                 "its index {0} is gone, but {0}-wal is there: put the index back, or remove both \
                  and say where a new one continues, with --continue-at",
@@ -112,7 +116,7 @@ impl Index {
             Ok(conn)
         };
         let conn = create().map_err(failed(place, "opening its index"))?;
-        if length(path) <= MOST_READ {
+        if length(path)? <= MOST_READ {
             seal.quick_check()?;
         }
         rebind_if_unused(&conn, genesis).map_err(failed(place, "opening its index"))?;

@@ -21,6 +21,7 @@ use super::source::FileSource;
 #[derive(Debug)]
 pub struct FileOutbox {
     index: SqliteOutbox,
+    /// Dropped after the connection.
     seal: Arc<Seal>,
     follower: Follower,
 }

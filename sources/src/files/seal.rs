@@ -14,7 +14,7 @@ use tipline_producer::OutboxError;
 
 use super::error::{damaged, io_failed, sync_failed};
 use super::stamp::Stamp;
-use super::wal::{self, WalCheck};
+use super::wal;
 
 /// A larger index is not read through: SQLite's own check must do. Only proofs that wait make it
 /// that large.
@@ -22,7 +22,12 @@ pub(super) const MOST_READ: u64 = 1 << 30;
 /// The write-ahead log is moved into the index when it is this long, or an eighth of the index.
 const WAL: u64 = 4 << 20;
 
-/// The index as it was left, shared by whoever reads it.
+/// What the lock file says while the index is being written: nothing. Of the length of a digest, so
+/// that it takes no space that there may not be.
+const NOTHING: &str = "----------------------------------------------------------------";
+
+/// The index as it was left, shared by whoever reads it. Each of them drops it after its
+/// connection.
 #[derive(Debug)]
 pub(crate) struct Seal {
     index: PathBuf,
@@ -30,13 +35,18 @@ pub(crate) struct Seal {
     state: Mutex<State>,
 }
 
+/// Closing any descriptor of a file drops the locks that SQLite holds on it in this process, and
+/// another process could then throw away the write-ahead log. So the index and the shared memory
+/// are opened once, and closed after SQLite has closed them.
 #[derive(Debug)]
 struct State {
+    index: Option<File>,
+    shared: Option<File>,
     /// The lock file.
     kept: File,
     /// The index when it was written to last.
     stamp: Option<Stamp>,
-    /// `None` if it is too large.
+    /// `None` if it is too large, or not known.
     digest: Option<blake3::Hash>,
     /// The write-ahead log when every frame was compared.
     wal: Option<Stamp>,
@@ -46,19 +56,18 @@ impl Seal {
     /// Compares the index with what the lock file says of it. Call before SQLite opens it.
     ///
     /// # Errors
-    /// [`OutboxError::Corrupt`] if it is another one.
+    /// [`OutboxError::Corrupt`] if it is another one; [`OutboxError::Failed`] if it cannot be read.
     pub(super) fn open(index: &Path, place: &str, mut lock: File) -> Result<Self, OutboxError> {
         let failed = |error| io_failed(place, "reading", &with_suffix(index, ".lock"))(error);
         let mut kept = String::new();
         lock.seek(SeekFrom::Start(0)).map_err(failed)?;
         (&mut lock).take(64).read_to_string(&mut kept).map_err(failed)?;
-        let stamp = Stamp::read(index).ok();
-        let digest = digest(index, stamp).map_err(io_failed(place, "reading its index", index))?;
-        let seal = Self {
-            index: index.to_owned(),
-            place: place.to_owned(),
-            state: Mutex::new(State { kept: lock, stamp, digest, wal: None }),
-        };
+        let stamp = Stamp::find(index).map_err(io_failed(place, "looking at its index", index))?;
+        let state = State { index: None, shared: None, kept: lock, stamp, digest: None, wal: None };
+        let seal =
+            Self { index: index.to_owned(), place: place.to_owned(), state: Mutex::new(state) };
+        let digest = seal.digest(&mut seal.state(), stamp)?;
+        seal.state().digest = digest;
         match (blake3::Hash::from_hex(&kept), digest) {
             (Ok(kept), Some(digest)) if kept != digest => {
                 let lock = with_suffix(index, ".lock");
@@ -69,39 +78,36 @@ impl Seal {
         }
     }
 
-    /// Whether index and write-ahead log still are what was written. Reads no more than has
-    /// changed since it was asked last.
+    /// Whether index and write-ahead log still are what was written. A file that looks as it did
+    /// when it was asked last is not read. Otherwise it is, all of it.
     ///
     /// # Errors
-    /// [`OutboxError::Corrupt`] if they are not. What was read from them may be wrong.
+    /// [`OutboxError::Corrupt`] if they are not: what was read from them may be wrong.
+    /// [`OutboxError::Failed`] if they cannot be read.
     pub(super) fn check(&self) -> Result<(), OutboxError> {
         self.compare(&mut self.state())
     }
 
     fn compare(&self, state: &mut State) -> Result<(), OutboxError> {
-        let failed = |error| io_failed(&self.place, "reading its index", &self.index)(error);
-        let now = Stamp::read(&self.index).ok();
+        let now = self.stamp()?;
         if now != state.stamp {
-            match state.digest {
-                Some(known) if digest(&self.index, now).map_err(failed)? != Some(known) => {
-                    return Err(self.changed("while it was in use"));
-                }
-                Some(_) => {}
-                None => self.quick_check()?,
+            if state.digest.is_none() {
+                self.quick_check()?;
+            } else if self.digest(state, now)? != state.digest {
+                return Err(self.changed("while it was in use"));
             }
             state.stamp = now;
         }
         let path = with_suffix(&self.index, "-wal");
-        let now = Stamp::read(&path).ok();
+        let failed = |error| io_failed(&self.place, "reading", &path)(error);
+        let now = Stamp::find(&path).map_err(failed)?;
         if now != state.wal {
-            match wal::check(&path, &with_suffix(&self.index, "-shm")).map_err(failed)? {
-                WalCheck::Whole => state.wal = now,
-                WalCheck::Changing => {}
-                WalCheck::Corrupt(why) => {
-                    let why = format!("{why}: {RESTORE}");
-                    return Err(damaged(&self.place, &path, why));
-                }
+            // SQLite holds no lock on this one.
+            let wal = File::open(&path).map_err(failed)?;
+            if let Some(why) = wal::check(wal, self.shared(state)?).map_err(failed)? {
+                return Err(damaged(&self.place, &path, format!("{why}: {RESTORE}")));
             }
+            state.wal = now;
         }
         Ok(())
     }
@@ -112,10 +118,11 @@ impl Seal {
     /// [`OutboxError::Failed`] may pass; [`OutboxError::Corrupt`]: they are not, or the index may
     /// not be on the disk.
     pub(super) fn write_if_due(&self, conn: &Connection) -> Result<(), OutboxError> {
-        let failed = |error| io_failed(&self.place, "reading its index", &self.index)(error);
         let mut state = self.state();
         let most = WAL.max(state.stamp.map_or(0, |stamp| stamp.length) / 8);
-        if wal::length(&with_suffix(&self.index, "-shm")).map_err(failed)? < most {
+        let path = with_suffix(&self.index, "-shm");
+        let failed = io_failed(&self.place, "reading", &path);
+        if wal::length(self.shared(&mut state)?).map_err(failed)? < most {
             return Ok(());
         }
         self.compare(&mut state)?;
@@ -133,17 +140,59 @@ impl Seal {
     }
 
     fn write(&self, state: &mut State, conn: &Connection, mode: &str) -> Result<(), OutboxError> {
-        let failed = |error| io_failed(&self.place, "reading its index", &self.index)(error);
-        let sync = |error| sync_failed(&self.place, &with_suffix(&self.index, ".lock"))(error);
         // From now on the lock file says nothing, so that a crash leaves nothing wrong in it.
-        state.keep("").map_err(sync)?;
-        let moved = conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()));
-        state.stamp = Stamp::read(&self.index).ok();
+        self.keep(state, NOTHING)?;
         state.digest = None;
-        state.digest = digest(&self.index, state.stamp).map_err(failed)?;
+        let moved = conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()));
+        state.stamp = self.stamp()?;
+        state.digest = self.digest(state, state.stamp)?;
         moved.map_err(|error| OutboxError::from_sqlite(&self.place, "writing its index", error))?;
-        let hex = state.digest.map(|digest| digest.to_hex());
-        state.keep(hex.as_ref().map_or("", |hex| hex.as_str())).map_err(sync)
+        match state.digest {
+            Some(digest) => self.keep(state, &digest.to_hex()),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes this into the lock file, durably, over what it said.
+    fn keep(&self, state: &mut State, text: &str) -> Result<(), OutboxError> {
+        let path = with_suffix(&self.index, ".lock");
+        let start = state.kept.seek(SeekFrom::Start(0));
+        let written = start.and_then(|_| state.kept.write_all(text.as_bytes()));
+        written.map_err(io_failed(&self.place, "writing", &path))?;
+        state.kept.sync_all().map_err(sync_failed(&self.place, &path))
+    }
+
+    /// What the index is now; `None` if it is not there.
+    fn stamp(&self) -> Result<Option<Stamp>, OutboxError> {
+        let failed = io_failed(&self.place, "looking at its index", &self.index);
+        Stamp::find(&self.index).map_err(failed)
+    }
+
+    /// The BLAKE3 of the index, which looks so; `None` if it is not there, or too large.
+    fn digest(
+        &self,
+        state: &mut State,
+        stamp: Option<Stamp>,
+    ) -> Result<Option<blake3::Hash>, OutboxError> {
+        let Some(stamp) = stamp.filter(|stamp| stamp.length <= MOST_READ) else {
+            return Ok(None);
+        };
+        let failed = |error| io_failed(&self.place, "reading its index", &self.index)(error);
+        let mut index = opened(&mut state.index, &self.index).map_err(failed)?;
+        let open = Stamp::new(&index.metadata().map_err(failed)?);
+        if open.inode != stamp.inode {
+            return Err(self.changed("while it was in use"));
+        }
+        index.seek(SeekFrom::Start(0)).map_err(failed)?;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(index).map_err(failed)?;
+        Ok(Some(hasher.finalize()))
+    }
+
+    /// The shared memory of the write-ahead log.
+    fn shared<'a>(&self, state: &'a mut State) -> Result<&'a File, OutboxError> {
+        let path = with_suffix(&self.index, "-shm");
+        opened(&mut state.shared, &path).map_err(io_failed(&self.place, "opening", &path))
     }
 
     /// Whether SQLite can read all of it. By a connection of its own, because the others
@@ -174,24 +223,12 @@ impl Seal {
 const RESTORE: &str =
     "restore it, or remove it and say where a new one continues, with --continue-at";
 
-impl State {
-    /// Writes this into the lock file, durably.
-    fn keep(&mut self, text: &str) -> io::Result<()> {
-        self.kept.set_len(0)?;
-        self.kept.seek(SeekFrom::Start(0))?;
-        self.kept.write_all(text.as_bytes())?;
-        self.kept.sync_all()
+/// The file, opened if it is not yet.
+fn opened<'a>(file: &'a mut Option<File>, path: &Path) -> io::Result<&'a File> {
+    match file {
+        Some(file) => Ok(file),
+        none => Ok(none.insert(File::open(path)?)),
     }
-}
-
-/// The BLAKE3 of the index; `None` if it is not there, or too large.
-fn digest(index: &Path, stamp: Option<Stamp>) -> io::Result<Option<blake3::Hash>> {
-    if stamp.is_none_or(|stamp| stamp.length > MOST_READ) {
-        return Ok(None);
-    }
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(File::open(index)?)?;
-    Ok(Some(hasher.finalize()))
 }
 
 pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

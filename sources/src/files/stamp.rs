@@ -31,6 +31,14 @@ impl Stamp {
     pub(crate) fn read(path: &Path) -> io::Result<Self> {
         Ok(Self::new(&fs::metadata(path)?))
     }
+
+    /// Likewise; `None` if there is none.
+    pub(crate) fn find(path: &Path) -> io::Result<Option<Self>> {
+        match Self::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            found => found.map(Some),
+        }
+    }
 }
 
 #[cfg(unix)]

@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
+use rusqlite::Connection;
 use tempfile::TempDir;
 use tipline_log::memory::MemoryLog;
 use tipline_log::{Appender, Log, error_chain, system_clock};
@@ -15,6 +17,7 @@ use tokio::sync::Notify;
 
 use super::follow::{Look, Scan, Watched};
 use super::index::{Index, Item};
+use super::seal::Seal;
 use super::source::FileSource;
 use super::{FileChanges, FileOutbox};
 
@@ -142,6 +145,87 @@ fn what_a_killed_process_left_is_opened() {
     assert_eq!(open(&path).unwrap().tip().unwrap().unwrap().height, 4);
 }
 
+/// Where the index is that [`child`] reads.
+const INDEX: &str = "TIPLINE_TEST_INDEX";
+
+/// If this process held no locks any more, the other one would take itself for the last.
+#[test]
+fn another_process_that_closes_the_index_removes_nothing() {
+    let (_directory, path, mut index) = index();
+    index.check().unwrap();
+    let lengths =
+        || ["-wal", "-shm"].map(|suffix| fs::metadata(with_suffix(&path, suffix)).unwrap().len());
+    let before = lengths();
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "files::tests::child"])
+        .env(INDEX, &path)
+        .output()
+        .unwrap();
+    assert!(child.status.success(), "{child:?}");
+    assert_eq!(lengths(), before);
+    index.check().unwrap();
+    index.enqueue(&[block(4)], None, |_, _| Ok(())).unwrap();
+    drop(index);
+    assert_eq!(open(&path).unwrap().tip().unwrap().unwrap().height, 4);
+}
+
+/// The other process: reads the index, and closes it.
+#[test]
+fn child() {
+    let Some(path) = std::env::var_os(INDEX) else { return };
+    let conn = Connection::open(path).unwrap();
+    let rows = conn.query_row("SELECT count(*) FROM tipline_outbox", [], |row| row.get(0));
+    assert_eq!(rows, Ok(3));
+}
+
+/// What was there is written over, so that it takes no space.
+#[test]
+fn the_lock_file_never_shrinks() {
+    let (_directory, path, index) = index();
+    let lock = || fs::read(with_suffix(&path, ".lock")).unwrap();
+    assert_eq!(lock().len(), 64);
+    let conn = Connection::open(&path).unwrap();
+    // Nothing is moved within a transaction.
+    conn.execute_batch("BEGIN; SELECT * FROM tipline_outbox").unwrap();
+    index.seal().write_all(&conn).unwrap_err();
+    assert_eq!(lock(), [b'-'; 64]);
+    conn.execute_batch("COMMIT").unwrap();
+    index.seal().write_all(&conn).unwrap();
+    assert_ne!(lock(), [b'-'; 64]);
+    index.check().unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_may_pass() {
+    let (_directory, path, index) = index();
+    drop(index);
+    let full = fs::File::options().read(true).write(true).open("/dev/full").unwrap();
+    let seal = Seal::open(&path, "dir:here", full).unwrap();
+    let failed = seal.write_all(&Connection::open(&path).unwrap()).unwrap_err();
+    assert!(matches!(failed, OutboxError::Failed { .. }), "{failed:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_index_that_cannot_be_looked_at_may_pass() {
+    let (directory, path, index) = index();
+    for suffix in ["", "-wal"] {
+        let (path, aside) = (with_suffix(&path, suffix), directory.path().join("aside"));
+        fs::rename(&path, &aside).unwrap();
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        let failed = index.seal().check().unwrap_err();
+        assert!(matches!(failed, OutboxError::Failed { .. }), "{failed:?}");
+        fs::remove_file(&path).unwrap();
+        if suffix.is_empty() {
+            let gone = index.seal().check().unwrap_err();
+            assert!(matches!(gone, OutboxError::Corrupt { .. }), "{gone:?}");
+        }
+        fs::rename(&aside, &path).unwrap();
+        index.check().unwrap();
+    }
+}
+
 /// Looks, and panics in the end.
 struct Panicking {
     index: Index,
@@ -160,12 +244,7 @@ impl Scan for Panicking {
     }
 }
 
-fn start(
-    path: &Path,
-    seal: Arc<super::seal::Seal>,
-    scan: Panicking,
-    wake: &Arc<Notify>,
-) -> FileOutbox {
+fn start(path: &Path, seal: Arc<Seal>, scan: Panicking, wake: &Arc<Notify>) -> FileOutbox {
     let root = path.parent().unwrap().to_owned();
     let source = FileSource::new(root.clone());
     let watched = Watched { root, recursive: false, relevant: Box::new(|_| true) };

@@ -5,8 +5,8 @@
 //! change: <https://sqlite.org/fileformat2.html#walformat>, <https://sqlite.org/walformat.html>.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
-use std::path::Path;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::thread;
 
 /// Before the frames.
 const HEADER: usize = 32;
@@ -14,47 +14,42 @@ const HEADER: usize = 32;
 const FRAME: usize = 24;
 /// What the file starts with, if checksums are over little-endian words; one more if big-endian.
 const MAGIC: u32 = 0x377f_0682;
-/// How often it is read again if somebody commits meanwhile.
+/// How often the shared memory is read again while it is being written, which is a matter of
+/// nanoseconds.
+const READS: usize = 1000;
+/// How often the log is read again if it began again meanwhile.
 const TRIES: usize = 5;
 
-/// What is known of a write-ahead log.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum WalCheck {
-    /// Every frame is what was written.
-    Whole,
-    /// Somebody committed meanwhile: look again.
-    Changing,
-    /// What is wrong.
-    Corrupt(String),
-}
-
 /// Compares the frames that count with their checksums. Which those are, and what the last one
-/// must come to, is in the shared memory beside the log.
-pub(super) fn check(wal: &Path, shm: &Path) -> io::Result<WalCheck> {
+/// must come to, is in the shared memory beside the log. Answers what is wrong; `None` if nothing
+/// is. It vouches for whatever was read before.
+pub(super) fn check(mut wal: impl Read + Seek, shm: &File) -> io::Result<Option<String>> {
     for _ in 0..TRIES {
-        let Some(before) = Shared::read(shm)? else {
-            continue;
+        let shared = Shared::read(shm)?;
+        if shared.frames == 0 {
+            return Ok(None);
+        }
+        wal.seek(SeekFrom::Start(0))?;
+        let Some(wrong) = verify(BufReader::new(&mut wal), &shared)? else {
+            return Ok(None);
         };
-        if before.frames == 0 {
-            return Ok(WalCheck::Whole);
+        // Whatever is committed meanwhile, frames that count stay what they are until the log
+        // begins again.
+        if Shared::read(shm)?.salt == shared.salt {
+            return Ok(Some(wrong));
         }
-        let verified = verify(wal, &before)?;
-        if Shared::read(shm)?.as_ref() != Some(&before) {
-            continue;
-        }
-        return Ok(verified.map_or(WalCheck::Whole, WalCheck::Corrupt));
     }
-    Ok(WalCheck::Changing)
+    Err(io::Error::other("it began again each time"))
 }
 
 /// Bytes of the frames that count. Readers may still need some of them.
-pub(super) fn length(shm: &Path) -> io::Result<u64> {
+pub(super) fn length(shm: &File) -> io::Result<u64> {
     let shared = Shared::read(shm)?;
-    Ok(shared.map_or(0, |shared| u64::from(shared.frames) * shared.page))
+    Ok(u64::from(shared.frames) * shared.page)
 }
 
 /// What the shared memory says of the log.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 struct Shared {
     frames: u32,
     /// Bytes of a page.
@@ -65,14 +60,22 @@ struct Shared {
 }
 
 impl Shared {
-    /// `None` while it is being written: there are two copies, one written after the other.
-    fn read(path: &Path) -> io::Result<Option<Self>> {
+    fn read(mut shm: &File) -> io::Result<Self> {
         let mut bytes = [0; 96];
-        File::open(path)?.read_exact(&mut bytes)?;
-        let (one, two) = bytes.split_at(48);
-        if one != two {
-            return Ok(None);
+        // There are two copies, one written after the other.
+        for _ in 0..READS {
+            shm.seek(SeekFrom::Start(0))?;
+            shm.read_exact(&mut bytes)?;
+            let (one, two) = bytes.split_at(48);
+            if one == two {
+                return Ok(Self::new(one));
+            }
+            thread::yield_now();
         }
+        Err(io::Error::other("its shared memory is half written"))
+    }
+
+    fn new(one: &[u8]) -> Self {
         let native =
             |at: usize| u32::from_ne_bytes([one[at], one[at + 1], one[at + 2], one[at + 3]]);
         let page = match u16::from_ne_bytes([one[14], one[15]]) {
@@ -81,13 +84,12 @@ impl Shared {
         };
         let mut salt = [0; 8];
         salt.copy_from_slice(&one[32..40]);
-        Ok(Some(Self { frames: native(16), page, sum: Sum(native(24), native(28)), salt }))
+        Self { frames: native(16), page, sum: Sum(native(24), native(28)), salt }
     }
 }
 
 /// What is wrong with the frames; `None` if nothing is.
-fn verify(path: &Path, shared: &Shared) -> io::Result<Option<String>> {
-    let mut wal = BufReader::new(File::open(path)?);
+fn verify(mut wal: impl Read, shared: &Shared) -> io::Result<Option<String>> {
     let mut header = [0; HEADER];
     if let Err(error) = wal.read_exact(&mut header) {
         return cut_off(error, 0);
@@ -156,38 +158,72 @@ impl Sum {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::io::Cursor;
 
     use rusqlite::Connection;
+    use tempfile::TempDir;
 
     use super::*;
 
-    #[test]
-    fn every_byte_of_the_frames_counts() {
+    /// A database with something in its write-ahead log, its files, and the shared memory.
+    fn database() -> (TempDir, Connection, File) {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("index");
-        let conn = Connection::open(&path).unwrap();
+        let conn = Connection::open(directory.path().join("index")).unwrap();
         conn.execute_batch("PRAGMA page_size = 512; PRAGMA journal_mode = WAL;").unwrap();
         conn.execute_batch("CREATE TABLE t (a); INSERT INTO t VALUES (zeroblob(700))").unwrap();
-        let (wal, shm) = (directory.path().join("index-wal"), directory.path().join("index-shm"));
-        assert_eq!(check(&wal, &shm).unwrap(), WalCheck::Whole);
-        let whole = fs::read(&wal).unwrap();
+        let shm = File::open(directory.path().join("index-shm")).unwrap();
+        (directory, conn, shm)
+    }
+
+    #[test]
+    fn every_byte_of_the_frames_counts() {
+        let (directory, conn, shm) = database();
+        let check = |wal: &[u8]| check(Cursor::new(wal), &shm).unwrap();
+        let whole = fs::read(directory.path().join("index-wal")).unwrap();
+        assert_eq!(check(&whole), None);
         for at in 0..whole.len() {
             let mut flipped = whole.clone();
             flipped[at] ^= 4;
-            fs::write(&wal, flipped).unwrap();
-            let found = check(&wal, &shm).unwrap();
             // How large the database is after a commit has no checksum of its own but this one.
-            assert!(matches!(found, WalCheck::Corrupt(_)), "byte {at}: {found:?}");
+            assert_ne!(check(&flipped), None, "byte {at}");
         }
         for length in 0..whole.len() {
-            fs::write(&wal, &whole[..length]).unwrap();
-            assert!(matches!(check(&wal, &shm).unwrap(), WalCheck::Corrupt(_)), "cut to {length}");
+            assert_ne!(check(&whole[..length]), None, "cut to {length}");
         }
-        fs::write(&wal, &whole).unwrap();
-        assert_eq!(check(&wal, &shm).unwrap(), WalCheck::Whole);
         // What is left of an earlier round does not count.
         conn.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(())).unwrap();
         conn.execute_batch("INSERT INTO t VALUES (1)").unwrap();
-        assert_eq!(check(&wal, &shm).unwrap(), WalCheck::Whole);
+        assert_eq!(check(&fs::read(directory.path().join("index-wal")).unwrap()), None);
+    }
+
+    /// Somebody commits whenever it is read.
+    struct Committing<'a, R> {
+        wal: R,
+        conn: &'a Connection,
+    }
+
+    impl<R: Read> Read for Committing<'_, R> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.conn.execute_batch("INSERT INTO t VALUES (zeroblob(700))").unwrap();
+            self.wal.read(buffer)
+        }
+    }
+
+    impl<R: Seek> Seek for Committing<'_, R> {
+        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+            self.wal.seek(to)
+        }
+    }
+
+    #[test]
+    fn commits_meanwhile_hide_nothing() {
+        let (directory, conn, shm) = database();
+        let wal = File::open(directory.path().join("index-wal")).unwrap();
+        assert_eq!(check(Committing { wal, conn: &conn }, &shm).unwrap(), None);
+        let mut flipped = fs::read(directory.path().join("index-wal")).unwrap();
+        flipped[HEADER + FRAME] ^= 1;
+        let wal = Cursor::new(flipped);
+        let wrong = check(Committing { wal, conn: &conn }, &shm).unwrap();
+        assert_eq!(wrong.as_deref(), Some("its frame 1 is not what was written"));
     }
 }
