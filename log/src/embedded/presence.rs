@@ -47,7 +47,7 @@ impl Files {
     }
 
     /// Whether the write-ahead log has all of the bytes that are in use, if it is shorter than when
-    /// this was last asked. Whoever has carried all of it into the file may cut it.
+    /// it last had them. Whoever has carried all of it into the file may cut it.
     ///
     /// # Errors
     /// As those of [`Files::check`], and of `in_use`.
@@ -56,17 +56,24 @@ impl Files {
         in_use: impl Fn() -> Result<u64, LogError>,
     ) -> Result<(), LogError> {
         let Some((log, _)) = &self.beside else { return Ok(()) };
-        let (before, now) = log.looks(&self.place)?;
+        let (before, now) = (log.bytes.load(Ordering::Acquire), log.look(&self.place)?);
         if now >= before {
+            log.bytes.store(now, Ordering::Release);
             return Ok(());
         }
         // Twice: between the two looks another process may have had it begin again, and cut it.
         for _ in 0..2 {
-            match in_use() {
-                Ok(in_use) if log.look(&self.place)? >= in_use => return Ok(()),
+            let in_use = match in_use() {
+                Ok(in_use) => in_use,
                 // What was to be read of it is not there.
-                Ok(_) | Err(LogError::Corrupt { .. }) => {}
+                Err(LogError::Corrupt { .. }) => continue,
                 Err(error) => return Err(error),
+            };
+            let now = log.look(&self.place)?;
+            if now >= in_use {
+                // Not before: if it cannot be told now, it is asked again.
+                log.bytes.store(now, Ordering::Release);
+                return Ok(());
             }
         }
         Err(log.cut(&self.place, before, now))
@@ -77,7 +84,7 @@ impl Files {
 struct Presence {
     path: PathBuf,
     inode: (u64, u64),
-    /// Its length when it was last looked at.
+    /// Its length when it was last found whole.
     bytes: AtomicU64,
 }
 
@@ -103,12 +110,6 @@ impl Presence {
                 source: Some(error.into()),
             }),
         }
-    }
-
-    /// Its length when it was last looked at, and now.
-    fn looks(&self, place: &str) -> Result<(u64, u64), LogError> {
-        let now = self.look(place)?;
-        Ok((self.bytes.swap(now, Ordering::AcqRel), now))
     }
 
     /// For a file that is never cut: what is trimmed leaves room in it.
@@ -142,4 +143,32 @@ fn inode(found: &Metadata) -> (u64, u64) {
 fn inode(_found: &Metadata) -> (u64, u64) {
     // An open file cannot be removed there.
     (0, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// While another process holds the lock, it is not known what is in use.
+    #[test]
+    fn a_cut_is_not_forgotten_because_it_could_not_be_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log.db");
+        let wal = with_suffix(&path, "-wal");
+        for suffix in ["", "-wal", "-shm"] {
+            fs::write(with_suffix(&path, suffix), [7; 100]).unwrap();
+        }
+        let files = Files::of(&path, "test", false).unwrap();
+        fs::write(&wal, [7; 60]).unwrap();
+        let busy = || {
+            let (place, what) = ("test".to_owned(), "a lock".to_owned());
+            Err(LogError::Unavailable { place, what, source: None })
+        };
+        let unknown = files.check_wal(busy).unwrap_err();
+        assert!(matches!(unknown, LogError::Unavailable { .. }), "{unknown:?}");
+        let cut = files.check_wal(|| Ok(80)).unwrap_err();
+        assert!(matches!(cut, LogError::Failed { .. }), "{cut:?}");
+        files.check_wal(|| Ok(60)).unwrap();
+        files.check_wal(busy).unwrap();
+    }
 }

@@ -176,7 +176,7 @@ impl Writer {
 impl WriterConnections {
     fn ready(&self) -> Result<(), LogError> {
         self.poison.check_files()?;
-        self.poison.files.check_wal(|| self.entries.checkpoint())
+        self.poison.files.check_wal(|| self.entries.wal_in_use())
     }
 
     /// Before the first entry of this handle: makes durable what it will come after.
@@ -215,7 +215,9 @@ impl WriterConnections {
     /// Appends wait meanwhile. So where it is in vain, it is tried again only when the write-ahead
     /// log is twice as long.
     fn shorten_wal(&mut self) -> Result<(), LogError> {
-        let bytes = self.entries.checkpoint()?;
+        let Some(bytes) = self.entries.checkpoint()? else {
+            return Ok(());
+        };
         if bytes < LONG_WAL_BYTES {
             self.long_wal = LONG_WAL_BYTES;
         }

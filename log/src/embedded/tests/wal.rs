@@ -1,13 +1,15 @@
 //! The write-ahead log stays short, whoever reads.
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use super::{identity, other_program, unit};
+use super::{identity, other_program, small_log, unit};
 use crate::embedded::EmbeddedLog;
 use crate::embedded::files::with_suffix;
+use crate::embedded::sqlite::{Database, Purpose};
 use crate::spec::{Appender, Reader, Tail};
 
 const READERS: usize = 8;
@@ -119,4 +121,35 @@ async fn a_long_read_makes_it_grow_and_no_longer_than_it_lasts() {
     // It is cut back to what is kept of it when it begins again.
     let after = wal_bytes(&path);
     assert!(after <= 64 << 20, "{after}, after {grown}");
+}
+
+thread_local! {
+    static OURS: RefCell<Option<Database>> = const { RefCell::new(None) };
+    static IN_USE: RefCell<Vec<Option<u64>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Called in the middle of a checkpoint that waits for a reader.
+fn ask(_tries: i32) -> bool {
+    let in_use = OURS.with_borrow(|ours| ours.as_ref().unwrap().checkpoint().unwrap());
+    IN_USE.with_borrow_mut(|asked| asked.push(in_use));
+    false
+}
+
+/// While another program makes a checkpoint, it is not known what is in use, which is not nothing.
+#[tokio::test]
+async fn what_is_in_use_is_not_known_while_another_program_makes_a_checkpoint() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log.db");
+    let _log = small_log(&path).await;
+    let reader = other_program(&path);
+    #[allow(unused_mut, reason = "the oldest rusqlite of the range does not need it")]
+    let mut other = other_program(&path);
+    reader.execute_batch("BEGIN; SELECT * FROM log").unwrap();
+    let ours = Database::open(&path, "test", Purpose::Entries).unwrap();
+    assert!(ours.checkpoint().unwrap() > Some(0));
+    OURS.set(Some(ours));
+    other.busy_handler(Some(ask as fn(i32) -> bool)).unwrap();
+    other.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(())).unwrap();
+    assert_eq!(IN_USE.take(), [None]);
+    OURS.set(None);
 }
