@@ -1,15 +1,23 @@
 //! The files of a log: made whole or not at all, found, recognised.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use tipline_proto::LogIdentity;
 
 use super::sqlite::{self, Database, Purpose};
 use crate::contract;
 use crate::error::LogError;
+
+/// How long another one is waited for that removes what was left, which takes no time: this often,
+/// after each of these pauses. Who has the directory for longer, such as a store in RocksDB, is no such
+/// one.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Creates the log at `path` under another name, fsyncs it, and gives it its name last. A
 /// crash leaves a whole log or none, and at most a `.<name>.init-…` that nothing ever reads, and
@@ -115,7 +123,7 @@ struct Creating {
 }
 
 impl Creating {
-    /// Removes what earlier attempts left, if nobody else is creating a log there. Where directories
+    /// Removes what earlier attempts left, if nobody else is creating a log there. Where the directory
     /// cannot be locked, it stays.
     fn start(directory: &Path, name: &std::ffi::OsStr) -> Self {
         let open = || File::open(directory).ok();
@@ -123,8 +131,18 @@ impl Creating {
             remove_left_over(directory, name);
             drop(alone);
         }
-        Self { _shared: open().filter(|directory| directory.lock_shared().is_ok()) }
+        Self { _shared: open().filter(lock_shared) }
     }
+}
+
+fn lock_shared(directory: &File) -> bool {
+    for _ in 0..TRIES {
+        match directory.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),
+            locked => return locked.is_ok(),
+        }
+    }
+    false
 }
 
 /// None of it was ever a log.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
+use std::time::Duration;
 
 use tipline_proto::{Lineage, LogIdentity};
 
@@ -114,6 +115,20 @@ async fn after_a_crash() {
     assert!(matches!(error, LogError::NotFound { .. }), "{error:?}");
     EmbeddedLog::create(&path, &identity()).await.unwrap();
     assert!(!staged.exists() && !journal.exists() && other.exists());
+}
+
+/// A store in RocksDB has its directory locked for as long as it is open.
+#[tokio::test]
+async fn in_a_directory_that_somebody_has_locked() {
+    let directory = tempfile::tempdir().unwrap();
+    let locked = fs::File::open(directory.path()).unwrap();
+    locked.lock().unwrap();
+    let (path, identity) = (directory.path().join("log.db"), identity());
+    let created = EmbeddedLog::create(&path, &identity);
+    let created = tokio::time::timeout(Duration::from_secs(30), created).await;
+    // Whoever waits for it any longer is to end too.
+    drop(locked);
+    created.expect("it does not hang").unwrap();
 }
 
 /// Nobody else may read a log, whatever the mask of the process lets through.
