@@ -36,9 +36,8 @@ impl fmt::Debug for OutboxTable {
 
 impl OutboxTable {
     /// Creates the tables if they are not there, or makes those of an earlier version the present
-    /// ones, all or nothing, and binds the outbox to its
-    /// chain by the hash of the genesis block. In a transaction of the caller's it takes
-    /// part in that one. Commit times come from `clock`.
+    /// ones, all or nothing, and binds the outbox to its chain by the hash of the genesis block. In
+    /// a transaction of the caller's it takes part in that one. Commit times come from `clock`.
     ///
     /// # Errors
     /// [`OutboxError::Unusable`] if the outbox that is there belongs to another chain or has
@@ -237,10 +236,11 @@ pub(super) fn upgrade(conn: &Connection) -> rusqlite::Result<()> {
 }
 
 fn create(conn: &Connection, genesis: &Hash) -> rusqlite::Result<()> {
-    let bind = "INSERT OR IGNORE INTO tipline_outbox_state (genesis) VALUES (?1)";
+    // Tables of an earlier version that belong to no chain yet have that one as the default.
+    let bind = "INSERT OR IGNORE INTO tipline_outbox_state (genesis, version) VALUES (?1, ?2)";
     all_or_nothing(conn, || {
         conn.execute_batch(SCHEMA)?;
-        conn.execute(bind, [genesis.as_ref()]).map(drop)
+        conn.execute(bind, (genesis.as_ref(), state::VERSION)).map(drop)
     })
 }
 

@@ -88,3 +88,15 @@ fn by_the_file_run_again() {
     conn.execute_batch(SCHEMA).unwrap();
     goes_on(&conn, &mut SqliteOutbox::open(&dir.path().join("node.db")).unwrap());
 }
+
+/// The node of an earlier version had made the tables, and then ended.
+#[test]
+fn tables_that_belong_to_no_chain_yet() {
+    let dir = tempfile::tempdir().unwrap();
+    let conn = Connection::open(dir.path().join("node.db")).unwrap();
+    let column = "version INTEGER NOT NULL DEFAULT";
+    let version_2 = SCHEMA.replace(&format!("{column} 3"), &format!("{column} 2"));
+    assert_ne!(version_2, SCHEMA);
+    conn.execute_batch(&version_2).unwrap();
+    OutboxTable::install(&conn, &genesis(), clock()).unwrap();
+}
