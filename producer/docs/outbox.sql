@@ -1,7 +1,8 @@
--- Tipline's outbox as tables of the node's own SQLite database, version 2.
+-- Tipline's outbox as tables of the node's own SQLite database, version 3.
 --
--- Run this file once, as a migration (it may run again at any time: on version 2 it changes
--- nothing, version 1 becomes version 2 by it), and tell the outbox which chain it belongs to, by the hash of the genesis block:
+-- Run this file once, as a migration, and tell the outbox which chain it belongs to, by the hash of
+-- the genesis block. It may run again at any time: on version 3 it changes nothing, and versions 1
+-- and 2 become version 3 by it.
 --
 --     INSERT OR IGNORE INTO tipline_outbox_state (genesis) VALUES (x'6fe28c0a...');
 --
@@ -289,7 +290,7 @@ END;
 CREATE TRIGGER IF NOT EXISTS tipline_outbox_proven_more AFTER INSERT ON tipline_outbox
 WHEN NEW.kind = 'block_proven'
 BEGIN
-    SELECT RAISE(ABORT, 'tipline: too many blocks without a proof lie between those that have one: prove the lowest of them first')
+    SELECT RAISE(ABORT, 'tipline: the outbox remembers no more gaps between blocks that are proven: prove a block beside one that is, until there are fewer')
         WHERE (SELECT last FROM tipline_proven WHERE first <= NEW.height + 1 ORDER BY first DESC LIMIT 1)
                   < NEW.height - 1
           AND (SELECT count(*) FROM tipline_proven) > 1048576;

@@ -110,7 +110,7 @@ fn more_proofs_that_nothing_joins_than_can_be_remembered_are_refused() {
         .unwrap();
     Subject::enqueue(&mut node, &proof(base + 1, 0)).unwrap();
     let refused = insert(&node.conn, &proof(base + 3, 0)).unwrap_err();
-    assert!(refused.to_string().contains("prove the lowest of them first"), "{refused}");
+    assert!(refused.to_string().contains("prove a block beside one that is"), "{refused}");
     match Subject::enqueue(&mut node, &proof(base + 3, 0)).unwrap_err() {
         OutboxError::DoesNotLink { source: LinkError::TooManyGaps { height, lowest }, .. } => {
             assert_eq!((height, lowest), (base + 3, 1));
