@@ -44,6 +44,21 @@ impl Database {
         carry().map_err(|error| explain(&self.place, CHECKPOINT, error))
     }
 
+    /// Likewise, and has it begin again with the next write. Short reads that always overlap
+    /// prevent that for ever, unless new ones are sent to the file while the old ones end. `false`
+    /// if somebody has read, or held a lock, for longer than is waited.
+    pub(in crate::embedded) fn begin_wal_again(&mut self) -> Result<bool, LogError> {
+        let mut begin = || {
+            self.connection.busy_timeout(READERS_LIMIT)?;
+            let begun = checkpoint(&self.connection, "RESTART");
+            self.connection.busy_handler(Some(wait_for_lock as fn(i32) -> bool))?;
+            begun
+        };
+        begin()
+            .map(|begun| begun.is_done)
+            .map_err(|error| explain(&self.place, "having the write-ahead log begin again", error))
+    }
+
     /// How many bytes of the write-ahead log are in use. Waits for whoever makes a checkpoint, and
     /// makes one.
     pub(in crate::embedded) fn wal_in_use(&self) -> Result<u64, LogError> {
@@ -63,21 +78,6 @@ impl Database {
             }
             tries += 1;
         }
-    }
-
-    /// Likewise, and has it begin again with the next write. Short reads that always overlap
-    /// prevent that for ever, unless new ones are sent to the file while the old ones end. `false`
-    /// if somebody has read, or held a lock, for longer than is waited.
-    pub(in crate::embedded) fn begin_wal_again(&mut self) -> Result<bool, LogError> {
-        let mut begin = || {
-            self.connection.busy_timeout(READERS_LIMIT)?;
-            let begun = checkpoint(&self.connection, "RESTART");
-            self.connection.busy_handler(Some(wait_for_lock as fn(i32) -> bool))?;
-            begun
-        };
-        begin()
-            .map(|begun| begun.is_done)
-            .map_err(|error| explain(&self.place, "having the write-ahead log begin again", error))
     }
 }
 
