@@ -9,6 +9,7 @@
 //! every notification, and a few times more in the two seconds after the last one.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -19,6 +20,8 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tipline_producer::{Outbox, OutboxError, Pending, Row, SqliteOutbox, Waiting};
 use tipline_proto::{Hash, Lineage, OutboxId};
 use tokio::sync::Notify;
+
+use crate::files::io_failed;
 
 /// How long a publisher that is ending may keep the outbox.
 const HANDOVER: Duration = Duration::from_secs(5);
@@ -109,12 +112,16 @@ impl DatabaseOutbox {
 
     /// A database that was replaced would be read for ever, without a new row in it.
     fn check_file(&self) -> Result<(), OutboxError> {
-        if FileId::of(&self.path).is_ok_and(|now| now == self.file) {
-            return Ok(());
+        let place = self.rows.place();
+        match FileId::of(&self.path) {
+            Ok(now) if now == self.file => return Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(io_failed(&place, "looking at", &self.path)(error));
+            }
+            _ => {}
         }
         let why = "the database was removed or replaced while it was open: make sure that the \
                    node is on the right one, and start again";
-        let place = self.rows.place();
         Err(OutboxError::Unusable { place, why: why.to_owned(), source: None })
     }
 }

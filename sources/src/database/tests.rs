@@ -180,6 +180,24 @@ fn a_database_that_was_replaced_is_not_read_for_ever() {
     assert!(outbox.read(1, 9, 9).is_err() && outbox.trim(1).is_err());
 }
 
+/// Only one that is not there is gone.
+#[cfg(unix)]
+#[test]
+fn a_database_that_cannot_be_looked_at_may_come_back() {
+    let node = Node::installed();
+    let (mut outbox, _) = node.open().unwrap();
+    let aside = node.dir.path().join("aside.db");
+    fs::rename(node.path(), &aside).unwrap();
+    std::os::unix::fs::symlink(node.path(), node.path()).unwrap();
+    let failed = outbox.pending().unwrap_err();
+    assert!(matches!(failed, OutboxError::Failed { .. }), "{failed:?}");
+    fs::remove_file(node.path()).unwrap();
+    let gone = outbox.pending().unwrap_err();
+    assert!(matches!(gone, OutboxError::Unusable { .. }), "{gone:?}");
+    fs::rename(&aside, node.path()).unwrap();
+    outbox.pending().unwrap();
+}
+
 #[test]
 fn a_payload_that_only_the_node_can_read_is_named() {
     let node = Node::installed();
