@@ -17,6 +17,7 @@ use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::response::Response;
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::StreamExt;
 use tipline_proto::subject::Subject;
 use tipline_proto::{Announcement, ConsumerName, Lineage, Receipt};
 use tokio::time::Instant;
@@ -29,6 +30,8 @@ use crate::board::{read_announcement, read_receipt};
 use crate::error::{LogError, error_chain};
 use crate::spec::{Board, BoardFeed, Unreadable};
 
+/// Subjects that are asked for at once: each costs a round trip.
+const AT_ONCE: usize = 16;
 /// Time for the log to take a receipt.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -110,8 +113,11 @@ impl JetStreamLog {
         self.compare(&subjects.config)?;
         let now = (subjects.now, Instant::now());
         let mut items = Items { log: self.identity.lineage, held: BTreeMap::new(), now };
-        for subject in subjects.state.subjects.unwrap_or_default().into_keys() {
-            match stream.last(&subject).await {
+        let held = subjects.state.subjects.unwrap_or_default().into_keys();
+        let asked = held.map(|subject| async move { (stream.last(&subject).await, subject) });
+        let mut answers = futures_util::stream::iter(asked).buffer_unordered(AT_ONCE);
+        while let Some((answer, subject)) = answers.next().await {
+            match answer {
                 Ok(Some(message)) => {
                     items.put(&subject, message.sequence, message.time, message.payload);
                 }
