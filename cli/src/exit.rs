@@ -197,11 +197,11 @@ pub(crate) fn consumer_exit(error: &ConsumerError) -> Exit {
     match error {
         ConsumerError::Log(error) => log_exit(error),
         ConsumerError::Store(error) => store_exit(error),
+        ConsumerError::OutOfRange { .. } => Exit::Gap,
         ConsumerError::Refused(_)
         | ConsumerError::Diverged { .. }
         | ConsumerError::Ahead { .. }
         | ConsumerError::StoreLost { .. }
-        | ConsumerError::OutOfRange { .. }
         | ConsumerError::Panicked { .. } => Exit::Failed,
         _ => Exit::Failed,
     }

@@ -177,7 +177,7 @@ async fn a_log_is_trimmed_by_what_is_proven_and_a_new_replica_starts_from_there(
     let trimmed = json(&site.run(&format!("{policy} --proven-at dir:backup --apply")).await, 0);
     assert_eq!(trimmed["held"]["first"], 57, "{trimmed}");
     let refused = site.run(&format!("replica --name new --store sqlite:new.db {LOG}")).await;
-    assert_eq!(refused.status.code(), Some(2));
+    assert_eq!(refused.status.code(), Some(12));
     assert!(refused.stderr.contains("--bootstrap"), "{}", refused.stderr);
     let words = format!("replica --name new --store files:new --bootstrap dir:backup {LOG}");
     let mut replica = site.tipline(&words).spawn();

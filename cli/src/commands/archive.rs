@@ -15,7 +15,7 @@ use tipline_store::Sink;
 
 use crate::exit::Exit;
 use crate::open::health;
-use crate::open::log::LogLocation;
+use crate::open::log::{LogLocation, patiently};
 use crate::open::store::drill_store;
 use crate::options::{ChecksArgs, HealthArgs, Shared};
 use crate::output::consumer::follow;
@@ -121,7 +121,10 @@ pub(crate) async fn run(shared: &Shared, args: ArchiveArgs) -> Result<Exit, Fail
         return Ok(Exit::Ok);
     };
     let log = log.map_err(|error| place.explain(error.into()))?;
-    let receipts = log.board().await?.receipts;
+    let Some(board) = stop.run_until_cancelled(patiently(async || log.board().await)).await else {
+        return Ok(Exit::Ok);
+    };
+    let receipts = board?.receipts;
     let known = if args.new { 0 } else { known(&receipts, &args.name) };
     tracing::info!(log = %place.address(), to = destination.place(), "archiving as {}", args.name);
     let level = if args.offsite { Level::Offsite } else { Level::Verified };

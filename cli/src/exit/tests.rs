@@ -47,6 +47,9 @@ fn a_log_that_is_corrupt_or_another_one_is_not_unavailable() {
     let other = LogError::WrongLog { place: place(), expected: lineage, found: lineage };
     assert_eq!(log(other), Exit::WrongLog);
     assert_eq!(log(LogError::OutOfRange { asked: 1, first: 5, last: 9 }), Exit::Gap);
+    let store = "sqlite:r.db".to_owned();
+    let trimmed = ConsumerError::OutOfRange { store, needed: 1, first: 5, last: 9 };
+    assert_eq!(exit_code(&trimmed), Exit::Gap);
     let unusable = LogError::Unusable { place: place(), why: "version".into(), source: None };
     assert_eq!(log(unusable), Exit::Failed);
 }

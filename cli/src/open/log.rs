@@ -87,16 +87,7 @@ impl LogLocation {
 
     /// Opens the log, and waits for as long as it is unavailable.
     pub(crate) async fn open_patiently(&self) -> Result<Arc<dyn Log>, LogError> {
-        let mut backoff = Backoff::new(Duration::from_millis(100), LONGEST_PAUSE);
-        loop {
-            let error = match self.open().await {
-                Ok(log) => return Ok(log),
-                Err(error) if error.is_retryable() => error,
-                Err(error) => return Err(error),
-            };
-            tracing::warn!("waiting for the log: {}", tipline_log::error_chain(&error));
-            tokio::time::sleep(backoff.failed()).await;
-        }
+        patiently(async || self.open().await).await
     }
 
     /// Creates the log, and opens it.
@@ -122,6 +113,22 @@ impl LogLocation {
         failure.advise(format!(
             "if it was never created: tipline init{flag} --chain NAME --genesis HEX"
         ))
+    }
+}
+
+/// Asks a log until it answers: for as long as it is unavailable.
+pub(crate) async fn patiently<T>(
+    ask: impl AsyncFn() -> Result<T, LogError>,
+) -> Result<T, LogError> {
+    let mut backoff = Backoff::new(Duration::from_millis(100), LONGEST_PAUSE);
+    loop {
+        let error = match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) if error.is_retryable() => error,
+            Err(error) => return Err(error),
+        };
+        tracing::warn!("waiting for the log: {}", tipline_log::error_chain(&error));
+        tokio::time::sleep(backoff.failed()).await;
     }
 }
 
