@@ -12,6 +12,7 @@ use super::limits::HealthLimits;
 use super::link::LogLink;
 use super::pace::Pace;
 use super::readiness::{Readiness, Reason, ReasonKind};
+use super::steps::Steps;
 use super::store_check::StoreCheck;
 use crate::text::{age, count, number};
 
@@ -40,6 +41,8 @@ pub struct ConsumerState {
     pub must_reach: Option<u64>,
     /// Whether it was near the tip since then.
     pub caught_up: bool,
+    /// When the log was heard for the last time while it was near the tip.
+    pub near_at: Option<Instant>,
     /// How fast it comes closer.
     pub pace: Pace,
 }
@@ -57,13 +60,15 @@ impl ConsumerState {
             store: StoreCheck::default(),
             must_reach: None,
             caught_up: false,
+            near_at: None,
             pace: Pace::default(),
         }
     }
 
     /// The log is heard for the first time, or again after a silence, and ends at this index now.
     /// Nobody knows what was missed until that is reached.
-    pub fn heard_again(&mut self, tail: u64) {
+    pub fn heard_again(&mut self, tail: u64, now: Instant) {
+        self.fleet.reach(tail, now);
         self.must_reach = Some(tail);
         self.caught_up = false;
         self.pace = Pace::default();
@@ -79,6 +84,9 @@ impl ConsumerState {
             true => None,
             false => self.not_following.or(Some(now)),
         };
+        if let Some(tail) = progress.tail {
+            self.fleet.reach(tail, now);
+        }
         self.progress = progress;
         self.note_place(limits, now);
     }
@@ -89,8 +97,11 @@ impl ConsumerState {
         let index = cursor.position.index;
         self.pace.note(now, self.fleet.tail().saturating_sub(index));
         let is_reached = self.must_reach.is_some_and(|must| index >= must);
-        if is_reached && !Place::of(cursor, &self.fleet, now).is_too_far(limits) {
-            self.caught_up = true;
+        if !Place::of(cursor, &self.fleet, now).is_too_far(limits) {
+            self.caught_up |= is_reached;
+            if self.caught_up && !self.link.is_silent(limits.max_silence, now) {
+                self.near_at = self.link.answered;
+            }
         }
     }
 }
@@ -101,37 +112,45 @@ struct Place {
     /// How many blocks it is behind; `None` if it has none, and there are some.
     blocks: Option<u64>,
     /// For how long there has been a newer block.
-    waits: Duration,
+    block_waits: Duration,
     proof_blocks: u64,
     proof_waits: Duration,
     events: u64,
+    /// For how long there has been a newer event, of a block or not.
+    event_waits: Duration,
 }
 
 impl Place {
     fn of(cursor: &Cursor, fleet: &FleetTip, now: Instant) -> Self {
-        let since = |at: Option<Instant>| at.map_or(Duration::ZERO, |at| now.duration_since(at));
         let index = cursor.position.index;
-        let on_branch = on_branch(cursor, fleet);
-        let (blocks, waits) = match (fleet.height(), on_branch) {
+        let (blocks, block_waits) = match (fleet.blocks.last(), on_branch(cursor, fleet)) {
             (None, _) => (Some(0), Duration::ZERO),
-            (Some(_), None) => (None, since(fleet.blocks.last().map(|(_, at)| at))),
-            (Some(tip), Some(own)) => {
-                (Some(tip.saturating_sub(own)), since(fleet.blocks.above(own)))
-            }
+            (Some((_, at)), None) => (None, now.saturating_duration_since(at)),
+            (Some(_), Some(own)) => (Some(fleet.blocks.behind(own)), fleet.blocks.waits(own, now)),
         };
-        let proven = fleet.proofs.last().map_or(0, |(height, _)| height);
         let own_proof = cursor.proof_tip.unwrap_or(0);
         Self {
             blocks,
-            waits,
-            proof_blocks: proven.saturating_sub(own_proof),
-            proof_waits: since(fleet.proofs.above(own_proof)),
+            block_waits,
+            proof_blocks: fleet.proofs.behind(own_proof),
+            proof_waits: fleet.proofs.waits(own_proof, now),
             events: fleet.tail().saturating_sub(index),
+            event_waits: fleet.events.waits(index, now),
         }
     }
 
+    /// For how long there has been anything newer.
+    fn waits(&self) -> Duration {
+        self.block_waits.max(self.event_waits)
+    }
+
+    fn lacks_blocks(&self, limits: &HealthLimits) -> bool {
+        self.blocks.is_none_or(|blocks| blocks > limits.max_lag)
+            || self.block_waits > limits.max_lag_time
+    }
+
     fn is_too_far(&self, limits: &HealthLimits) -> bool {
-        self.blocks.is_none_or(|blocks| blocks > limits.max_lag) || self.waits > limits.max_lag_time
+        self.lacks_blocks(limits) || self.event_waits > limits.max_lag_time
     }
 }
 
@@ -160,21 +179,24 @@ pub fn consumer_readiness(state: &ConsumerState, limits: &HealthLimits, now: Ins
         said.proof = cursor.proof_tip;
         said.lag_blocks = place.blocks;
         said.lag_events = Some(place.events);
-        said.lag_seconds = place.waits.as_secs_f64();
+        said.lag_seconds = place.waits().as_secs_f64();
         said.proof_lag_blocks = Some(place.proof_blocks);
     }
     let own = [ended(progress), silent(state, limits, now), store(state, limits, now)];
     let mut reasons: Vec<Reason> =
         own.into_iter().flatten().chain(not_following(state, limits, now)).collect();
-    let mut shared = primary_silent(fleet, limits, now);
+    let mut shared = Vec::new();
+    let mut take = |trouble: Option<Trouble>, reasons: &mut Vec<Reason>| match trouble {
+        None => {}
+        Some(Trouble::Everyones(reason)) => shared.push(reason),
+        Some(Trouble::Own(reason)) => reasons.push(reason),
+    };
+    take(board(state, place, limits, now), &mut reasons);
     if let Some(place) = place.filter(|_| reasons.is_empty()) {
-        match lag(state, place, limits, now) {
-            Lag::Near => {}
-            Lag::Everyone(reason) => shared.insert(0, reason),
-            Lag::Own(reason) => reasons.push(reason),
-        }
-        reasons.extend(proofs(place, limits));
+        take(lag(state, place, limits, now), &mut reasons);
+        take(proofs(state, place, limits, now), &mut reasons);
     }
+    shared.extend(primary_silent(fleet, limits, now));
     if !state.caught_up {
         said.catch_up_seconds =
             state.pace.time_left(place.map_or(0, |p| p.events)).map(|left| left.as_secs_f64());
@@ -209,14 +231,27 @@ fn silent(state: &ConsumerState, limits: &HealthLimits, now: Instant) -> Option<
             let text = format!("the log has not been heard for {}{why}", age(silence));
             Some(Reason::new(ReasonKind::LogSilent, text))
         }
-        _ => {
-            let lost = link.board_lost.map(|since| now.saturating_duration_since(since));
-            lost.filter(|lost| *lost > limits.max_silence).map(|lost| {
-                let text = format!("what the others do has not been heard for {}", age(lost));
-                Reason::new(ReasonKind::BoardSilent, text)
-            })
-        }
+        _ => None,
     }
+}
+
+/// The receipts are away, and the log is not. It is everyone's trouble if it has what the log itself
+/// is known to have: then nobody is better.
+fn board(
+    state: &ConsumerState,
+    place: Option<Place>,
+    limits: &HealthLimits,
+    now: Instant,
+) -> Option<Trouble> {
+    let (since, why) = state.link.board_lost.as_ref()?;
+    let lost = now.saturating_duration_since(*since);
+    if lost <= limits.max_silence || state.link.is_silent(limits.max_silence, now) {
+        return None;
+    }
+    let text = format!("what the others do has not been heard for {}: {why}", age(lost));
+    let reason = Reason::new(ReasonKind::BoardSilent, text);
+    let is_at_the_end = place.is_some_and(|place| place.event_waits <= limits.max_silence);
+    Some(if is_at_the_end { Trouble::Everyones(reason) } else { Trouble::Own(reason) })
 }
 
 fn store(state: &ConsumerState, limits: &HealthLimits, now: Instant) -> Option<Reason> {
@@ -256,15 +291,19 @@ fn not_following(state: &ConsumerState, limits: &HealthLimits, now: Instant) -> 
     Some(Reason::new(ReasonKind::NotFollowing, text))
 }
 
-/// How far it is behind.
-enum Lag {
-    Near,
-    /// Too far, like everyone else; and it is one of the best.
-    Everyone(Reason),
+/// What is wrong with it.
+enum Trouble {
+    /// Nobody is better. Alone it is degraded, and serves.
+    Everyones(Reason),
     Own(Reason),
 }
 
-fn lag(state: &ConsumerState, place: Place, limits: &HealthLimits, now: Instant) -> Lag {
+fn lag(
+    state: &ConsumerState,
+    place: Place,
+    limits: &HealthLimits,
+    now: Instant,
+) -> Option<Trouble> {
     let events = count(place.events, "event");
     let blocks = place.blocks.map_or_else(|| "all blocks".to_owned(), |lag| count(lag, "block"));
     if !state.caught_up {
@@ -273,49 +312,98 @@ fn lag(state: &ConsumerState, place: Place, limits: &HealthLimits, now: Instant)
             None => "it does not come closer".to_owned(),
         };
         let text = format!("catching up: {blocks} behind, {events}; {left}");
-        return Lag::Own(Reason::new(ReasonKind::CatchingUp, text));
+        let reason = Reason::new(ReasonKind::CatchingUp, text);
+        // What it has is no older than what it may serve while it hears nothing.
+        let near = state.near_at.map(|at| now.saturating_duration_since(at));
+        return Some(match near.is_some_and(|near| near <= limits.max_silence) {
+            true => Trouble::Everyones(reason),
+            false => Trouble::Own(reason),
+        });
     }
     if !place.is_too_far(limits) {
-        return Lag::Near;
+        return None;
     }
-    let waits = age(place.waits);
-    match is_one_of_the_best(state, limits, now) {
-        true => {
-            let text = format!("everyone is behind; this one serves: {blocks}, for {waits}");
-            Lag::Everyone(Reason::new(ReasonKind::EveryoneBehind, text))
-        }
-        false => {
-            let text = format!("{blocks} behind the fleet's newest, for {waits}");
-            Lag::Own(Reason::new(ReasonKind::Behind, text))
-        }
-    }
+    let (behind, is_one_of_the_best) = match place.lacks_blocks(limits) {
+        true => (blocks, has_best_blocks(state, limits, now)),
+        false => (events, has_best_events(state, limits, now)),
+    };
+    let waits = age(place.waits());
+    Some(if is_one_of_the_best {
+        let text = format!("everyone is behind; this one serves: {behind}, for {waits}");
+        Trouble::Everyones(Reason::new(ReasonKind::EveryoneBehind, text))
+    } else {
+        let text = format!("{behind} behind the fleet's newest, for {waits}");
+        Trouble::Own(Reason::new(ReasonKind::Behind, text))
+    })
 }
 
-/// Whether no other consumer of its kind is near the tip, and none is much better.
-fn is_one_of_the_best(state: &ConsumerState, limits: &HealthLimits, now: Instant) -> bool {
-    let Some(own) = state.progress.cursor.as_ref().and_then(|c| on_branch(c, &state.fleet)) else {
+fn has_best_blocks(state: &ConsumerState, limits: &HealthLimits, now: Instant) -> bool {
+    let fleet = &state.fleet;
+    let Some(own) = state.progress.cursor.as_ref().and_then(|c| on_branch(c, fleet)) else {
         return false;
     };
-    let tip = state.fleet.height().unwrap_or(own);
-    let lives = |peer: &&Peer| {
+    let others = others(state, limits, now).filter_map(|peer| peer.height);
+    is_one_of_the_best(&fleet.blocks, own, others, (limits.max_lag, limits.max_lag_time), now)
+}
+
+/// Events have no limit by count: many are nothing if they are of now.
+fn has_best_events(state: &ConsumerState, limits: &HealthLimits, now: Instant) -> bool {
+    let own = state.progress.cursor.as_ref().map_or(0, |cursor| cursor.position.index);
+    let others = others(state, limits, now).map(|peer| peer.index);
+    is_one_of_the_best(&state.fleet.events, own, others, (u64::MAX, limits.max_lag_time), now)
+}
+
+/// The other consumers of its role that are heard of and go on.
+fn others<'a>(
+    state: &'a ConsumerState,
+    limits: &'a HealthLimits,
+    now: Instant,
+) -> impl Iterator<Item = &'a Peer> {
+    state.fleet.peers.iter().filter(move |peer| {
         let silence = now.saturating_duration_since(peer.heard);
         peer.role == state.role
             && peer.name != state.name
             && !peer.failed
             && silence <= limits.others_silent_after
-    };
-    let best = state.fleet.peers.iter().filter(lives).filter_map(|peer| peer.height).max();
-    let is_near = |best: u64| tip.saturating_sub(best) <= limits.max_lag && best > own;
-    best.is_none_or(|best| !is_near(best) && best <= own.saturating_add(limits.max_lag))
+    })
 }
 
-fn proofs(place: Place, limits: &HealthLimits) -> Option<Reason> {
+/// Whether none of the others is within these limits, and none is better by more than the limit.
+fn is_one_of_the_best(
+    steps: &Steps,
+    own: u64,
+    mut others: impl Iterator<Item = u64>,
+    (most, longest): (u64, Duration),
+    now: Instant,
+) -> bool {
+    !others.any(|other| {
+        let is_near = steps.behind(other) <= most && steps.waits(other, now) <= longest;
+        other > own && (is_near || other.saturating_sub(own) > most)
+    })
+}
+
+fn proofs(
+    state: &ConsumerState,
+    place: Place,
+    limits: &HealthLimits,
+    now: Instant,
+) -> Option<Trouble> {
     let Place { proof_blocks, proof_waits, .. } = place;
-    let is_behind = proof_blocks > limits.max_proof_lag || proof_waits > limits.max_proof_lag_time;
-    is_behind.then(|| {
-        let (blocks, waits) = (count(proof_blocks, "block"), age(proof_waits));
+    let allowed @ (most, longest) = (limits.max_proof_lag, limits.max_proof_lag_time);
+    if proof_blocks <= most && proof_waits <= longest {
+        return None;
+    }
+    let (blocks, waits) = (count(proof_blocks, "block"), age(proof_waits));
+    let own = state.progress.cursor.as_ref().and_then(|cursor| cursor.proof_tip).unwrap_or(0);
+    let others = others(state, limits, now).filter_map(|peer| peer.proof);
+    Some(if is_one_of_the_best(&state.fleet.proofs, own, others, allowed, now) {
+        let text = format!(
+            "everyone's proofs are late; this one serves: {blocks} behind the fleet's, for {waits}"
+        );
+        Trouble::Everyones(Reason::new(ReasonKind::ProofsBehind, text))
+    } else {
         let text = format!("its proofs are {blocks} behind the fleet's, for {waits}");
-        Reason::new(ReasonKind::ProofsBehind, text)
+        Trouble::Own(Reason::new(ReasonKind::ProofsBehind, text))
     })
 }
 
@@ -336,12 +424,16 @@ fn primary_silent(fleet: &FleetTip, limits: &HealthLimits, now: Instant) -> Vec<
     vec![Reason::new(ReasonKind::PrimarySilent, text)]
 }
 
-/// The further behind, the less: half of the limit behind, half of the traffic.
+/// The further behind, the less: half of the limit behind, half of the traffic. Where there is no
+/// block, the limit is that of time.
 fn weight(said: &Readiness, limits: &HealthLimits) -> u8 {
     if !said.ready {
         return 0;
     }
-    let lag = said.lag_blocks.unwrap_or(limits.max_lag).min(limits.max_lag);
-    let share = 100 - 100 * lag / (limits.max_lag.saturating_add(1));
+    let (lag, most) = match said.tip {
+        Some(_) => (said.lag_blocks.unwrap_or(limits.max_lag), limits.max_lag),
+        None => (said.lag_seconds as u64, limits.max_lag_time.as_secs()),
+    };
+    let share = 100 - 100 * lag.min(most) / most.saturating_add(1);
     u8::try_from(share).unwrap_or(100).max(1)
 }

@@ -13,6 +13,8 @@ use super::steps::Steps;
 pub struct FleetTip {
     /// Index of the newest event that anyone has.
     tail: u64,
+    /// Indices.
+    pub(super) events: Steps,
     /// The newest block, by the index at which it was named.
     pub(super) tip: Option<(u64, Tip)>,
     pub(super) blocks: Steps,
@@ -30,8 +32,12 @@ pub struct Peer {
     pub name: ConsumerName,
     /// What it is for.
     pub role: Role,
+    /// Index of its newest event.
+    pub index: u64,
     /// Height of its newest block.
     pub height: Option<u64>,
+    /// Height up to which it has every block's proof.
+    pub proof: Option<u64>,
     /// When it was heard of.
     pub heard: Instant,
     /// Whether it says that it has failed, or cannot go on.
@@ -52,7 +58,7 @@ impl FleetTip {
             .chain(primary.map(|said| (said.tail.index, said.block_tip.as_ref())))
             .collect();
         let newest = all.iter().map(|(index, _)| *index).max().unwrap_or(0);
-        self.tail = self.tail.max(newest).max(log_tail);
+        self.reach(newest.max(log_tail), at);
         let tip = all.iter().filter_map(|(index, tip)| Some((*index, (*tip)?)));
         if let Some((index, tip)) = tip.max_by_key(|(index, _)| *index) {
             self.tip = Some((index, tip.clone()));
@@ -72,12 +78,20 @@ impl FleetTip {
             Some(Peer {
                 name: receipt.consumer.clone(),
                 role: receipt.role,
+                index: index(receipt),
                 height: receipt.block_tip.as_ref().map(|tip| tip.height),
+                proof: receipt.proof_tip,
                 heard: heard(&receipt.consumer)?,
                 failed: receipt.failure.is_some(),
             })
         });
         self.peers = peers.collect();
+    }
+
+    /// The log is known to have reached this index.
+    pub(super) fn reach(&mut self, tail: u64, at: Instant) {
+        self.tail = self.tail.max(tail);
+        self.events.reach(self.tail, at);
     }
 
     /// Index of the newest event that is known to be in the log.

@@ -11,8 +11,8 @@ pub struct LogLink {
     pub(super) answered: Option<Instant>,
     /// Why the newest question was not answered; `None` if it was.
     pub(super) failure: Option<String>,
-    /// Since when the board is not followed; `None` while it is.
-    pub(super) board_lost: Option<Instant>,
+    /// Since when the board is not followed, and why; `None` while it is.
+    pub(super) board_lost: Option<(Instant, String)>,
 }
 
 impl LogLink {
@@ -25,6 +25,12 @@ impl LogLink {
     /// A question was not answered.
     pub fn failed(&mut self, why: String) {
         self.failure = Some(why);
+    }
+
+    /// The board is not followed, for this reason.
+    pub(super) fn lost_board(&mut self, why: String, now: Instant) {
+        let since = self.board_lost.as_ref().map_or(now, |(since, _)| *since);
+        self.board_lost = Some((since, why));
     }
 
     /// For how long it is silent; `None` if it was never heard.

@@ -14,6 +14,8 @@
 
 #[cfg(feature = "health-server")]
 mod agent;
+#[cfg(feature = "health-server")]
+mod bounded;
 mod consumer;
 mod fleet;
 mod limits;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::rejection::QueryRejection;
@@ -12,16 +13,23 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde::Deserialize;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, health_reporter};
 
 use super::agent;
+use super::bounded;
 use super::limits::Allowance;
 use super::process::Health;
 
 /// How often what `Watch` pushes is looked at.
 const WATCH: Duration = Duration::from_millis(250);
+/// Clients at once. One more is closed at once.
+pub(super) const CLIENTS: usize = 256;
+/// A client that says nothing for so long is gone.
+const SILENCE: Duration = Duration::from_secs(60);
 /// The service that says whether the process is ready: as a whole, by the protocol.
 const READY: &str = "";
 /// The service that says whether the process works.
@@ -60,7 +68,7 @@ impl HealthServer {
         let (address, agent_address) = (address(&http), address(&agent));
         let stop = CancellationToken::new();
         if let Some(listener) = http {
-            tokio::spawn(stop.clone().run_until_cancelled_owned(serve(listener, health.clone())));
+            tokio::spawn(serve(listener, health.clone(), SILENCE, stop.clone()));
         }
         if let Some(listener) = agent {
             let answering = agent::serve(listener, health.clone());
@@ -86,8 +94,14 @@ async fn listen(address: Option<SocketAddr>) -> Result<Option<TcpListener>, Bind
     bound.map(Some).map_err(|source| BindError { address, source })
 }
 
-async fn serve(listener: TcpListener, health: Health) {
-    let (reporter, grpc) = health_reporter();
+/// Answers until `stop`. Whoever watches is told then.
+pub(super) async fn serve(
+    listener: TcpListener,
+    health: Health,
+    silence: Duration,
+    stop: CancellationToken,
+) {
+    let (mut reporter, grpc) = health_reporter();
     // It begins as serving, which it may not be.
     let said = Said::now(&health);
     said.set(&reporter).await;
@@ -99,8 +113,35 @@ async fn serve(listener: TcpListener, health: Health) {
         .route_service("/grpc.health.v1.Health/{method}", grpc);
     tokio::select! {
         () = report(&health, &reporter, said) => {}
-        served = axum::serve(listener, router).into_future() => if let Err(error) = served {
-            tracing::error!(%error, "health is not served any more");
+        () = accept(listener, router, silence, &stop) => {}
+        () = stop.cancelled() => {}
+    }
+    let last = Said { ready: false, ..Said::now(&health) };
+    last.set(&reporter).await;
+    // This ends what is pushed.
+    reporter.clear_service_status(READY).await;
+    reporter.clear_service_status(ALIVE).await;
+}
+
+async fn accept(
+    listener: TcpListener,
+    router: Router,
+    silence: Duration,
+    stop: &CancellationToken,
+) {
+    let clients = Arc::new(Semaphore::new(CLIENTS));
+    loop {
+        match listener.accept().await {
+            Ok((client, _)) => {
+                let Ok(turn) = Arc::clone(&clients).try_acquire_owned() else { continue };
+                let (router, stop) = (router.clone(), stop.clone());
+                tokio::spawn(async move {
+                    bounded::answer(client, router, silence, &stop).await;
+                    drop(turn);
+                });
+            }
+            // Out of descriptors, for a moment.
+            Err(_) => sleep(Duration::from_millis(100)).await,
         }
     }
 }
@@ -175,7 +216,7 @@ impl Said {
 /// Keeps what gRPC says at what is so. Only a change is set: whatever is set is pushed.
 async fn report(health: &Health, reporter: &HealthReporter, mut said: Said) {
     loop {
-        tokio::time::sleep(WATCH).await;
+        sleep(WATCH).await;
         let now = Said::now(health);
         if now != said {
             now.set(reporter).await;

@@ -1,13 +1,13 @@
 //! Since when there is something newer than what one has.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// More are merged, so that a fleet that grows for ever while someone stands still is remembered
 /// in bounded space.
 const MOST: usize = 256;
 
-/// Heights, each with the moment at which the fleet was first heard to have reached it, on one
+/// Heights, or indices, each with the moment at which the fleet was first heard to have reached it, on one
 /// monotonic clock.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Steps(VecDeque<(u64, Instant)>);
@@ -30,6 +30,16 @@ impl Steps {
     /// Since when the fleet has something above `height`; `None` if it has not.
     pub(super) fn above(&self, height: u64) -> Option<Instant> {
         self.0.iter().find(|(reached, _)| *reached > height).map(|(_, at)| *at)
+    }
+
+    /// For how long there has been something above `height`; zero if there is nothing.
+    pub(super) fn waits(&self, height: u64, now: Instant) -> Duration {
+        self.above(height).map_or(Duration::ZERO, |at| now.saturating_duration_since(at))
+    }
+
+    /// How far `height` is below the newest.
+    pub(super) fn behind(&self, height: u64) -> u64 {
+        self.last().map_or(0, |(newest, _)| newest.saturating_sub(height))
     }
 
     /// The newest height, and when it was reached.

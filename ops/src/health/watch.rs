@@ -1,5 +1,6 @@
 //! Following what readiness is decided on: the log, the board, the store and the consumer.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 use tipline_consumer::{Progress, StoreHandle};
 use tipline_log::{Board, Clock, Log, LogError, error_chain};
 use tipline_proto::{ConsumerName, Role};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -24,7 +25,14 @@ const PROBE: Duration = Duration::from_millis(500);
 const AGAIN: Duration = Duration::from_millis(250);
 /// For how long the answer to one question is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Questions that wait for their answers: as many as are asked within the patience, and some.
+/// For how long the whole board is waited for: thousands of receipts over a slow line.
+const BOARD_PATIENCE: Duration = Duration::from_secs(10);
+/// For how long a look is waited for: at the board, and at how far the log is.
+const LOOK_PATIENCE: Duration = Duration::from_secs(15);
+/// Looks at once: each asks for the whole board.
+const LOOKS: usize = 2;
+/// Questions that wait for their answers: as many as are asked within the patience, the looks, and
+/// some.
 const QUESTIONS: usize = 16;
 
 /// A process that is being watched. It ends when this is dropped.
@@ -105,26 +113,25 @@ async fn follow_progress(health: Health, mut progress: watch::Receiver<Progress>
 /// The newest board, as it is pushed.
 async fn follow_board(health: Health, log: Arc<dyn Log>, clock: Clock) {
     let mut listener = Listener::default();
+    let mut told = String::new();
     loop {
-        let followed: Result<(), LogError> = async {
+        let followed: Result<Infallible, LogError> = async {
             let mut feed = log.follow_board().await?;
             loop {
                 let board = feed.next().await?;
                 hear(&health, &*log, &clock, &mut listener, board).await?;
                 health.with_consumer(|state| state.link.board_lost = None);
+                told.clear();
             }
         }
         .await;
-        if let Err(error) = followed {
-            tracing::debug!(
-                error = error_chain(&error),
-                "the board is not followed; following it again"
-            );
+        let Err(error) = followed;
+        let why = error_chain(&error);
+        if why != told {
+            tracing::warn!("the receipts of the others are not heard, trying again: {why}");
+            told.clone_from(&why);
         }
-        let now = Instant::now();
-        health.with_consumer(|state| {
-            state.link.board_lost = state.link.board_lost.or(Some(now));
-        });
+        health.with_consumer(|state| state.link.lost_board(why, Instant::now()));
         sleep(AGAIN).await;
     }
 }
@@ -156,32 +163,65 @@ async fn hear(
     Ok(())
 }
 
-/// Asks the log for a sign of life, for ever. A new question never waits for the answer to an old
-/// one, which may have been lost with a connection. After a silence, and at first, how far the log
-/// is, and what the others have, is read before it counts as heard: what was missed is not known
-/// until then.
+/// Asks the log of a consumer. After a silence, and at first, how far the log is, and what the others
+/// have, is read before it counts as heard: what was missed is not known until then.
 async fn ask_log_of_consumer(health: Health, log: Arc<dyn Log>, clock: Clock) {
+    let looks = Arc::new(Semaphore::new(LOOKS));
+    let ask = || ask(health.clone(), Arc::clone(&log), Arc::clone(&clock), Arc::clone(&looks));
+    ask_for_ever(ask, |answer| take_answer(&health, answer)).await;
+}
+
+async fn ask_log_of_primary(health: Health, log: Arc<dyn Log>) {
+    let take = |answer| {
+        health.with_primary(|state| match answer {
+            Ok(asked) => state.link.answered(asked),
+            Err(why) => state.link.failed(why),
+        });
+    };
+    ask_for_ever(|| ping(Arc::clone(&log)), take).await;
+}
+
+/// Asks on every tick. A new question never waits for the answer to an old one, which may have been
+/// lost with a connection.
+pub(super) async fn ask_for_ever<T, F>(ask: impl Fn() -> F, take: impl Fn(Result<T, String>))
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, String>> + Send + 'static,
+{
     let mut ticks = ticks(ASK);
     let mut questions = JoinSet::new();
     loop {
         tokio::select! {
             _ = ticks.tick(), if questions.len() < QUESTIONS => {
-                questions.spawn(ask(health.clone(), Arc::clone(&log), Arc::clone(&clock)));
+                questions.spawn(ask());
             }
             Some(answer) = questions.join_next() => {
-                let answer = answer.unwrap_or_else(|panicked| Err(panicked.to_string()));
-                take_answer(&health, answer);
+                take(answer.unwrap_or_else(|panicked| Err(panicked.to_string())));
             }
         }
     }
 }
 
-async fn ask(health: Health, log: Arc<dyn Log>, clock: Clock) -> Result<Heard, String> {
-    if is_silent(&health) {
-        return within(first_look(&health, &*log, &clock)).await;
-    }
+/// Gives the moment at which it was asked.
+async fn ping(log: Arc<dyn Log>) -> Result<Instant, String> {
     let asked = Instant::now();
-    within(log.ping()).await.map(|()| Heard { asked, tail: None })
+    within(PATIENCE, log.ping()).await.map(|()| asked)
+}
+
+/// What a look asks for is much, so none is begun before the log answers a small question.
+async fn ask(
+    health: Health,
+    log: Arc<dyn Log>,
+    clock: Clock,
+    looks: Arc<Semaphore>,
+) -> Result<Heard, String> {
+    let asked = ping(Arc::clone(&log)).await?;
+    if is_silent(&health)
+        && let Ok(_turn) = looks.try_acquire()
+    {
+        return within(LOOK_PATIENCE, first_look(&health, &*log, &clock)).await;
+    }
+    Ok(Heard { asked, tail: None })
 }
 
 fn take_answer(health: &Health, answer: Result<Heard, String>) {
@@ -190,7 +230,7 @@ fn take_answer(health: &Health, answer: Result<Heard, String>) {
         // There was a silence. What was missed must be known, and by an answer that is not old.
         Ok(Heard { asked, tail }) if state.link.is_silent(max, now) => {
             if let Some(tail) = tail.filter(|_| now.saturating_duration_since(asked) <= max) {
-                state.heard_again(tail);
+                state.heard_again(tail, now);
                 state.link.answered(asked);
                 state.note_place(health.limits(), now);
             }
@@ -201,11 +241,12 @@ fn take_answer(health: &Health, answer: Result<Heard, String>) {
 }
 
 /// That the log has answered.
-struct Heard {
+#[derive(Debug)]
+pub(super) struct Heard {
     /// What was asked at this moment.
     asked: Instant,
     /// How far it is, if that was asked.
-    tail: Option<u64>,
+    pub(super) tail: Option<u64>,
 }
 
 fn is_silent(health: &Health) -> bool {
@@ -215,25 +256,18 @@ fn is_silent(health: &Health) -> bool {
     silent
 }
 
-/// How far the log is; takes the board in by the way.
-async fn first_look(health: &Health, log: &dyn Log, clock: &Clock) -> Result<Heard, LogError> {
-    let board = log.board().await?;
-    hear(health, log, clock, &mut Listener::default(), board).await?;
+/// How far the log is; takes the board in by the way. A log without its receipts is heard all the
+/// same: that they are away is a reason of its own.
+pub(super) async fn first_look(
+    health: &Health,
+    log: &dyn Log,
+    clock: &Clock,
+) -> Result<Heard, LogError> {
+    if let Ok(Ok(board)) = timeout(BOARD_PATIENCE, log.board()).await {
+        hear(health, log, clock, &mut Listener::default(), board).await?;
+    }
     let asked = Instant::now();
     Ok(Heard { asked, tail: Some(log.extent().await?.last) })
-}
-
-async fn ask_log_of_primary(health: Health, log: Arc<dyn Log>) {
-    let mut ticks = ticks(ASK);
-    loop {
-        ticks.tick().await;
-        let asked = Instant::now();
-        let answer = within(log.ping()).await;
-        health.with_primary(|state| match answer {
-            Ok(()) => state.link.answered(asked),
-            Err(why) => state.link.failed(why),
-        });
-    }
 }
 
 async fn probe_store(health: Health, store: StoreHandle) {
@@ -262,10 +296,13 @@ fn ticks(period: Duration) -> tokio::time::Interval {
     ticks
 }
 
-async fn within<T>(asked: impl Future<Output = Result<T, LogError>>) -> Result<T, String> {
-    match timeout(PATIENCE, asked).await {
+async fn within<T>(
+    patience: Duration,
+    asked: impl Future<Output = Result<T, LogError>>,
+) -> Result<T, String> {
+    match timeout(patience, asked).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(error_chain(&error)),
-        Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+        Err(_) => Err(format!("no answer within {} s", patience.as_secs())),
     }
 }

@@ -111,7 +111,7 @@ fn after_a_silence_it_must_first_reach_what_the_log_has_now() {
     let mut scene = Scene::new();
     scene.silence(seconds(20.0));
     // The board may not have been heard yet: it still says 100.
-    scene.state.heard_again(140);
+    scene.state.heard_again(140, scene.now);
     scene.state.link.answered(scene.now);
     let said = scene.readiness();
     assert_eq!(said.reasons[0].kind, ReasonKind::CatchingUp, "{said:?}");
@@ -126,7 +126,9 @@ fn after_a_silence_it_must_first_reach_what_the_log_has_now() {
 #[test]
 fn catching_up_says_how_long_it_takes() {
     let mut scene = Scene::new();
-    scene.state.heard_again(1_100);
+    scene.silence(seconds(20.0));
+    scene.state.heard_again(1_100, scene.now);
+    scene.state.link.answered(scene.now);
     scene.publish(1_100);
     scene.refuses(
         ReasonKind::CatchingUp,
@@ -264,14 +266,79 @@ fn a_subscription_that_is_gone_for_a_moment_is_nothing() {
     scene.is_ready();
 }
 
+/// The stream of the receipts may be away while that of the events is there.
 #[test]
-fn a_board_that_is_not_followed_hides_the_tip() {
+fn receipts_that_are_away_are_everyones_trouble_while_it_has_what_the_log_has() {
     let mut scene = Scene::new();
-    scene.state.link.board_lost = Some(scene.now);
+    scene.state.link.lost_board("no such stream".to_owned(), scene.now);
     scene.pass(seconds(2.0));
     scene.is_ready();
     scene.pass(seconds(0.5));
-    scene.refuses(ReasonKind::BoardSilent, "what the others do has not been heard for 2.5 s");
+    let text = "what the others do has not been heard for 2.5 s: no such stream";
+    scene.serves_degraded(ReasonKind::BoardSilent, text);
+    // The log itself has more, and the replica does not get it.
+    scene.phase_with(Phase::Following, |progress| progress.tail = Some(105));
+    assert!(scene.readiness().ready);
+    scene.silence(seconds(2.5));
+    scene.state.link.answered(scene.now);
+    let text = "what the others do has not been heard for 5.0 s: no such stream";
+    scene.refuses(ReasonKind::BoardSilent, text);
+}
+
+/// Transactions and records, and no block.
+#[test]
+fn where_there_is_no_block_events_are_waited_for() {
+    let mut scene = Scene::new();
+    scene.state = super::ConsumerState::new(
+        "replica-1".parse().unwrap(),
+        Role::Replica,
+        tipline_consumer::Progress::new(),
+        scene.now,
+    );
+    let blockless = |tail| tipline_proto::Announcement { block_tip: None, ..announcement(tail) };
+    let peer = |index| tipline_proto::Receipt { block_tip: None, ..receipt("replica-2", index) };
+    scene.board.primary = Some(blockless(100));
+    scene.board.receipts = vec![peer(100)];
+    scene.hear();
+    scene.state.heard_again(100, scene.now);
+    scene.state.link.answered(scene.now);
+    let mut own = cursor(100);
+    own.block_tip = None;
+    scene.phase_with(Phase::Following, |progress| progress.cursor = Some(own));
+    assert_eq!(scene.is_ready().weight, 100);
+
+    scene.board.primary = Some(blockless(1_000_100));
+    scene.board.receipts = vec![peer(1_000_100)];
+    scene.hear();
+    scene.pass(seconds(15.0));
+    assert_eq!(scene.is_ready().weight, 52);
+    scene.pass(seconds(15.5));
+    let text = "1,000,000 events behind the fleet's newest, for 30 s";
+    scene.refuses(ReasonKind::Behind, text);
+    // Nobody else has them either.
+    scene.board.receipts = vec![peer(100)];
+    scene.hear();
+    let text = "everyone is behind; this one serves: 1,000,000 events, for 30 s";
+    scene.serves_degraded(ReasonKind::EveryoneBehind, text);
+}
+
+/// The pool of the last resort has served from it while nobody heard the log, and goes on.
+#[test]
+fn one_that_was_near_the_tip_serves_the_last_resort_when_the_log_is_back() {
+    let mut scene = Scene::new();
+    scene.silence(seconds(20.0));
+    scene.publish(140);
+    scene.others_at(140);
+    scene.state.heard_again(140, scene.now);
+    scene.state.link.answered(scene.now);
+    assert!(!scene.readiness().ready);
+    let allowance = Allowance { max_silence: Some(seconds(60.0)), ..Allowance::default() };
+    scene.limits = scene.limits.allowing(&allowance);
+    let text = "catching up: 40 blocks behind, 40 events; it does not come closer";
+    scene.serves_degraded(ReasonKind::CatchingUp, text);
+    // What was new then is not new for ever.
+    scene.pass(seconds(41.0));
+    assert!(!scene.readiness().ready);
 }
 
 #[test]
@@ -280,6 +347,7 @@ fn proofs_have_limits_of_their_own() {
     let proven =
         |height, tip| tipline_proto::Announcement { proof_tip: Some(height), ..announcement(tip) };
     scene.board.primary = Some(proven(90, 100));
+    scene.board.receipts[1].proof_tip = Some(90);
     scene.hear();
     let mut own = cursor(100);
     own.proof_tip = Some(80);
@@ -297,11 +365,50 @@ fn proofs_have_limits_of_their_own() {
         ReasonKind::ProofsBehind,
         "its proofs are 10 blocks behind the fleet's, for 10 min",
     );
-    // One whose proofs are late everywhere is not sick.
+    // All that are there.
     let mut own = cursor(100);
     own.proof_tip = Some(90);
     scene.phase_with(Phase::Following, |progress| progress.cursor = Some(own));
     scene.is_ready();
+}
+
+#[test]
+fn proofs_that_are_late_everywhere_make_nobody_unfit() {
+    let mut scene = Scene::new();
+    let proven = |tip| tipline_proto::Announcement { proof_tip: Some(5_000), ..announcement(tip) };
+    scene.state.heard_again(5_000, scene.now);
+    scene.board.primary = Some(proven(5_000));
+    let mut own = cursor(5_000);
+    own.proof_tip = Some(80);
+    scene.phase_with(Phase::Following, |progress| progress.cursor = Some(own));
+    let text =
+        "everyone's proofs are late; this one serves: 4,920 blocks behind the fleet's, for 0.0 s";
+    for (proof, is_better) in [
+        (None, false),
+        (Some(80), false),
+        (Some(1_080), false),
+        (Some(1_081), true),
+        (Some(4_000), true),
+    ] {
+        scene.board.receipts[1] =
+            tipline_proto::Receipt { proof_tip: proof, ..receipt("replica-2", 5_000) };
+        scene.hear();
+        match is_better {
+            true => scene.refuses(
+                ReasonKind::ProofsBehind,
+                "its proofs are 4,920 blocks behind the fleet's, for 0.0 s",
+            ),
+            false => scene.serves_degraded(ReasonKind::ProofsBehind, text),
+        }
+    }
+    // By time alone: another one that is late too is no better for one block.
+    scene.limits.max_proof_lag = 5_000;
+    scene.board.receipts[1].proof_tip = Some(81);
+    scene.pass(seconds(601.0));
+    assert!(scene.readiness().ready);
+    scene.board.receipts[1].proof_tip = Some(5_000);
+    scene.hear();
+    assert!(!scene.readiness().ready);
 }
 
 #[test]

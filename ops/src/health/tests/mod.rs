@@ -5,6 +5,7 @@ mod parts;
 mod primary;
 #[cfg(feature = "health-server")]
 mod served;
+mod watch;
 
 use std::time::{Duration, Instant};
 
@@ -98,7 +99,7 @@ impl Scene {
         };
         let mut scene = Scene { state, limits: HealthLimits::default(), now, board };
         scene.hear();
-        scene.state.heard_again(100);
+        scene.state.heard_again(100, scene.now);
         scene.state.link.answered(now);
         scene.applies_to(100);
         scene
