@@ -5,19 +5,28 @@ use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use crate::disk::process_number;
 use crate::snapshot::Throttle;
 
 /// What the names of such directories start with, in the store's own: hard links do not lead to
 /// another file system.
-pub(super) const PREFIX: &str = "pinned-";
+const PREFIX: &str = "pinned-";
 /// So much is copied at once where there is no link.
 const PIECE: usize = 1 << 20;
 
-/// Removes the snapshots of a process that was killed. Only for the one writer.
+/// What the names of this process' snapshots start with.
+pub(super) fn own_prefix() -> String {
+    format!("{PREFIX}{:016x}-", process_number())
+}
+
+/// Removes the snapshots of processes that were killed. Only for the one writer. Those of this
+/// process may be in use, and remove themselves.
 pub(super) fn clear(directory: &Path) -> io::Result<()> {
+    let own = own_prefix();
+    let is_left = |name: &str| name.starts_with(PREFIX) && !name.starts_with(&own);
     for file in fs::read_dir(directory)? {
         let file = file?;
-        if file.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX)) {
+        if file.file_name().to_str().is_some_and(is_left) {
             fs::remove_dir_all(file.path())?;
         }
     }

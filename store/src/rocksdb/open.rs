@@ -143,9 +143,9 @@ pub(super) fn options() -> Result<Options, Error> {
     // there, all of it, and may not be shorter than it was.
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     options.set_track_and_verify_wals_in_manifest(true);
-    // All families are carried into files together. After a write that found no space RocksDB goes
-    // on in a new log; with some families in files and others in the old log, whose end is torn,
-    // a power cut would leave what it refuses to open.
+    // All families are carried into files together. After a write that found no space the log has a
+    // torn end; with some families in files and others in that log, a power cut would leave what
+    // RocksDB refuses to open.
     options.set_atomic_flush(true);
     options.set_db_write_buffer_size(BUFFER_BYTES);
     options.set_max_open_files(OPEN_FILES);

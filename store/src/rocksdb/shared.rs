@@ -49,7 +49,8 @@ impl SharedDatabase {
     /// Uses it, beside others who do.
     ///
     /// # Errors
-    /// Those of `work`; [`StoreError::Failed`] once it is closed.
+    /// Those of `work`; [`StoreError::NoSpace`] while there is no space to open it again, and it
+    /// cannot be read as it was; [`StoreError::Failed`] once it is closed.
     pub(super) fn with<T>(
         &self,
         work: impl FnOnce(&Db) -> Result<T, StoreError>,
@@ -57,6 +58,9 @@ impl SharedDatabase {
         // Whoever panicked has left nothing half done.
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         let Some(db) = &open.db else {
+            if open.lock.is_some() {
+                return Err(StoreError::NoSpace { place: self.place.clone(), source: None });
+            }
             let what = "its writer failed and has closed it: open the store again, and take a new \
                 reader from it";
             let (place, what) = (self.place.clone(), what.to_owned());
@@ -101,7 +105,7 @@ impl SharedDatabase {
                     found.is_ok_and(|found| found.as_ref() == cursor)
                 };
                 // A batch that was refused may be whole in the log. It is not shown before it is
-                // applied.
+                // applied: until then it cannot be read.
                 (readable.filter(is_there), Err(error))
             }
         };

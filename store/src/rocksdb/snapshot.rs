@@ -9,11 +9,11 @@ use rocksdb::checkpoint::Checkpoint;
 use tipline_proto::Cursor;
 
 use super::backup_engine::{self, ShareError};
-use super::copy::{PREFIX, is_of_rows, link_or_copy};
+use super::copy::{is_of_rows, link_or_copy, own_prefix};
 use super::error::store_error;
 use super::read::RocksDbReader;
 use super::view::Db;
-use crate::disk::{changing, is_one_file_system, process_number};
+use crate::disk::{changing, is_one_file_system};
 use crate::error::StoreError;
 use crate::reader::StoreReader;
 use crate::snapshot::{Copied, SharedCopy, Snapshot, Throttle};
@@ -42,8 +42,7 @@ impl RocksDbSnapshot {
         cursor: Cursor,
     ) -> Result<Self, StoreError> {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{PREFIX}{:016x}-{number}", process_number());
-        let directory = db.path().join(name);
+        let directory = db.path().join(format!("{}{number}", own_prefix()));
         let place = place.to_owned();
         let made =
             Checkpoint::new(db).and_then(|checkpoint| checkpoint.create_checkpoint(&directory));

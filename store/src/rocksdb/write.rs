@@ -80,7 +80,9 @@ const PAUSE: Duration = Duration::from_secs(5);
 ///   A full disk is different, and so is a disk quota that is used up. The batch is refused with
 ///   [`StoreError::NoSpace`]; with the next one, at most every 5 s, the directory is closed and opened
 ///   again, from what is on the medium. That needs space for what is in the log. While it has none,
-///   batches are refused, and reading continues; for the time of opening it waits.
+///   batches are refused, and reading continues; for the time of opening it waits. If the refused
+///   batch is whole in the log, reading is refused with [`StoreError::NoSpace`] too, until it is
+///   applied.
 /// - Before each batch, and when it is probed, it checks that the directory still has its name, and
 ///   `CURRENT`, `LOCK` and the newest log of writes, which must not be shorter than it was: RocksDB
 ///   itself would notice only when it makes its next file. Files of rows that are removed meanwhile
@@ -117,6 +119,8 @@ pub struct RocksDbStore {
     poison: Poison,
     /// RocksDB stopped for want of space, and is to be opened again.
     stopped: Option<Stopped>,
+    /// When that was last tried.
+    reopened: Option<Instant>,
     /// How long a write may be held up.
     patience: Duration,
 }
@@ -125,8 +129,6 @@ pub struct RocksDbStore {
 struct Stopped {
     /// What it said.
     why: String,
-    /// When to open it again, at the earliest.
-    until: Instant,
     /// Where the write that was refused would have brought it. It may be whole in the log: RocksDB
     /// also refuses what it has logged, if it finds no space to write that down.
     refused: Option<Cursor>,
@@ -160,6 +162,7 @@ impl RocksDbStore {
             cursor,
             poison: Poison::default(),
             stopped: None,
+            reopened: None,
             patience: PATIENCE,
         })
     }
@@ -215,7 +218,7 @@ impl RocksDbStore {
     fn failed(&mut self, error: StoreError) -> StoreError {
         if self.stopped.is_none() && matches!(error, StoreError::NoSpace { .. }) {
             let why = error.source().map(ToString::to_string).unwrap_or_default();
-            self.stopped = Some(Stopped { why, until: Instant::now(), refused: None });
+            self.stopped = Some(Stopped { why, refused: None });
         }
         let error = self.poison.unless_retryable(error);
         if self.poison.is_set() {
@@ -235,12 +238,12 @@ impl RocksDbStore {
     }
 
     fn try_to_resume(&mut self) -> Result<(), StoreError> {
-        let Some(stopped) = &mut self.stopped else { return Ok(()) };
-        if Instant::now() < stopped.until {
+        let Some(stopped) = &self.stopped else { return Ok(()) };
+        if self.reopened.is_some_and(|at| at.elapsed() < PAUSE) {
             let (place, source) = (self.place.clone(), Some(stopped.why.clone().into()));
             return Err(StoreError::NoSpace { place, source });
         }
-        stopped.until = Instant::now() + PAUSE;
+        self.reopened = Some(Instant::now());
         let reopened = self.database.reopen(self.cursor.as_ref());
         // An attempt that failed may have cut the end of the log off, too.
         self.files = Files::of(self.database.path())

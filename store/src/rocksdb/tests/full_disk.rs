@@ -127,9 +127,15 @@ fn fill_up_and_go_on(path: &Path, filler: &Path, seed: u64) {
         };
         let error = store.apply(&batch).unwrap_err();
         assert!(matches!(error, StoreError::NoSpace { .. }), "{error:?}");
-        before.assert_is(&*store.reader().unwrap(), "while the disk is full");
-        before.assert_is(&RocksDbReader::open(path).unwrap(), "from outside");
         let left = is_as_before_or_after(path, &before, &model);
+        match store.reader().unwrap().cursor() {
+            // What is whole in the log is not shown before it is applied.
+            Err(StoreError::NoSpace { .. }) if left == "after" => {}
+            _ => before.assert_is(&*store.reader().unwrap(), "while the disk is full"),
+        }
+        if left == "before" {
+            before.assert_is(&RocksDbReader::open(path).unwrap(), "from outside");
+        }
         println!("round {round}: full at {}, a crash leaves it {left}", batch.cursor.position);
         fs::remove_file(filler).unwrap();
         let waited = go_on(&mut store, &batch);

@@ -69,35 +69,6 @@ fn what_rocksdb_writes_about_itself_is_bounded() {
     assert_eq!(RocksDbReader::open(&path).unwrap().heights().unwrap(), None);
 }
 
-/// Families that differ in this would need different logs after a write that failed.
-#[test]
-fn every_write_touches_every_family() {
-    let (_directory, path) = place();
-    let touched = |store: &RocksDbStore| {
-        store.with_db(|db| {
-            let of = |name| {
-                let family = db.cf_handle(name).unwrap();
-                let property = "rocksdb.num-entries-active-mem-table";
-                db.property_int_value_cf(family, property).unwrap().unwrap()
-            };
-            crate::rocksdb::family_names().map(of).iter().filter(|entries| **entries > 0).count()
-        })
-    };
-    let (mut store, mut model) = (RocksDbStore::open(&path).unwrap(), Model::new(&log()));
-    assert_eq!(touched(&store), 0);
-    store.create(&log()).unwrap();
-    assert_eq!(touched(&store), 12);
-    drop(store);
-    // Opened, it has nothing in memory.
-    let mut store = RocksDbStore::open(&path).unwrap();
-    assert_eq!(touched(&store), 0);
-    let mut history = History::new(1);
-    history.claim();
-    store.apply(&model.batch(&history.entries)).unwrap();
-    assert_eq!(touched(&store), 12);
-    model.assert_is(&*store.reader().unwrap(), "nothing is there by that");
-}
-
 /// RocksDB has so many files to merge that it takes no more, and it stays so.
 #[test]
 fn a_write_that_is_held_up_for_long_is_told_and_succeeds_later() {
