@@ -38,15 +38,15 @@
 //!   each run another one: no space for a write, a new file or a new name, once or until the store
 //!   has said so, and then `statvfs` reports none either; half of a write and then no space; a
 //!   quota that is used up until the store has said so; a write, an fsync (`fdatasync`, `syncfs`),
-//!   or opening, renaming, removing or cutting a file that fails. 25 operations of each of these seven kinds (`TIPLINE_FAULTS=1000` for all of them), from
-//!   the first opening on. The rules:
-//!   - Opening may fail with [`Full`](StoreError::NoSpace), [`Failed`](StoreError::Failed) or
-//!     [`Unusable`](StoreError::Unusable), `create` and `apply` with `Full` or `Failed`. The
+//!   or opening, renaming, removing or cutting a file that fails. 10 operations of each of these
+//!   kinds (`TIPLINE_FAULTS=1000` for all of them), from the first opening on. The rules:
+//!   - Opening may fail with [`NoSpace`](StoreError::NoSpace), [`Failed`](StoreError::Failed) or
+//!     [`Unusable`](StoreError::Unusable), `create` and `apply` with `NoSpace` or `Failed`. The
 //!     process neither ends nor panics. The fault is over with the first error; a second is one
 //!     too many.
-//!   - After a retryable error the same call succeeds, repeated for 10 s at most. After another the handle refuses the same
-//!     call with `Failed`. In both cases a reader from before shows nothing of the batch. The
-//!     store opens again in the same process, and continues to the end.
+//!   - After a retryable error the same call succeeds, repeated for 10 s at most. After another the
+//!     handle refuses the same call with `Failed`. In both cases a reader from before shows nothing
+//!     of the batch. The store opens again in the same process, and continues to the end.
 //!   - A store that says of a full disk that there is no space says so of a quota.
 //!   - It need not be told that a write or an fsync failed, if nothing is lost by it. Whether
 //!     something is, power cuts after the fault and at the end decide: what an fsync that failed

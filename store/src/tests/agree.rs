@@ -16,7 +16,7 @@ use crate::spec::Store;
 use crate::sqlite::SqliteStore;
 
 /// How many histories; `TIPLINE_HISTORIES` says otherwise.
-const HISTORIES: u64 = 1000;
+const HISTORIES: u64 = 200;
 
 /// What a node keeps: a database, block files and a key-value store, in step.
 fn open(directory: &Path) -> Result<Box<dyn Store>, StoreError> {

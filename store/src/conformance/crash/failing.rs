@@ -26,7 +26,7 @@ const PLANS: usize = 50;
 /// Has each kind of operation fail, one in each run, and sees that the store says so, refuses or
 /// continues as it says, and has lost nothing: after the process ended, and after a power cut.
 pub(in super::super) fn failing_writes(place: &Place) {
-    let faults = amount("TIPLINE_FAULTS", 25);
+    let faults = amount("TIPLINE_FAULTS", 10);
     let seed = amount("TIPLINE_SEED", 1) as u64;
     let recorder = Recorder::build();
     let mut lab = Lab {
