@@ -97,7 +97,7 @@ async fn a_log_made_again_under_its_name_is_not_mixed_with_the_old_one() {
     site.init("tipline.log.db", BITCOIN).await;
     let words = "backup --name b --store sqlite:b.db";
     let says = ["error: the store sqlite:b.db belongs to chain \"test\" with lineage "];
-    refused(&site.run(words).await, &says);
+    refused_with(14, &site.run(words).await, &says);
     assert_eq!(content(&site.path("b.db")), before);
 
     // The primary notices, too. It still has everything: told to, it makes the new log as
@@ -144,7 +144,7 @@ async fn a_log_on_nats_that_is_gone_or_made_again_is_refused() {
     assert_eq!(site.run(&init).await.status.code(), Some(0));
     let says =
         format!("error: the store sqlite:b.db belongs to chain \"test\" with lineage {lineage}");
-    refused(&site.run(backup).await, &[&says, "give it another place"]);
+    refused_with(14, &site.run(backup).await, &[&says, "give it another place"]);
     refused_with(14, &site.run(primary).await, &[OTHER_LOG, "--continue-at INDEX@DIGEST"]);
     assert_eq!(content(&site.path("b.db")), before);
 }
@@ -261,9 +261,9 @@ async fn a_damaged_blk_file_is_published_up_to_the_damage() {
     let words = "primary --log embedded:second.db --source blk:second/garbage.dat";
     let at = format!("at offset {}: a record must start with", offsets[99]);
     let finished = site.run(words).await;
-    refused(&finished, &["error: the outbox cannot be used", "second/garbage.dat", &at]);
+    refused_with(13, &finished, &["error: the outbox cannot be used", "second/garbage.dat", &at]);
     // And the same once more: what a record starts with is not forgotten.
-    refused(&site.run(words).await, &["second/garbage.dat", &at]);
+    refused_with(13, &site.run(words).await, &["second/garbage.dat", &at]);
     let second = format!("embedded:{}", site.path("second.db").display());
     let entries = read_log(&*open_log(&second).await.unwrap()).await;
     let logged = entries.iter().filter(|entry| !entry.event.payload().is_empty());
@@ -294,7 +294,7 @@ async fn a_block_file_that_is_empty_is_waited_for_and_one_that_was_cut_is_named(
     drop(cut);
     site.block("node", 6, b"block 6");
     let finished = site.run("primary --source dir:node").await;
-    refused(&finished, &["error: the outbox cannot be used", "block_00000004.dat"]);
+    refused_with(13, &finished, &["error: the outbox cannot be used", "block_00000004.dat"]);
     let log = open_log(&site.address()).await.unwrap();
     let entries = read_log(&*log).await;
     assert!(entries.iter().any(|entry| entry.position() == before), "the log is what it was");
