@@ -61,7 +61,7 @@ impl DatabaseOutbox {
     /// cannot be read now.
     pub fn open(path: &Path, genesis: &Hash, wake: Arc<Notify>) -> Result<Self, OutboxError> {
         let place = format!("sqlite:{}", path.display());
-        let unusable = |why: String, source: Option<std::io::Error>| OutboxError::Unusable {
+        let unusable = |why: String, source: Option<io::Error>| OutboxError::Unusable {
             place: place.clone(),
             why,
             source: source.map(Into::into),
@@ -239,14 +239,14 @@ struct FileId(u64, u64);
 
 impl FileId {
     #[cfg(unix)]
-    fn of(path: &Path) -> std::io::Result<Self> {
+    fn of(path: &Path) -> io::Result<Self> {
         use std::os::unix::fs::MetadataExt;
         fs::metadata(path).map(|metadata| Self(metadata.dev(), metadata.ino()))
     }
 
     /// There, an open file cannot be removed.
     #[cfg(not(unix))]
-    fn of(path: &Path) -> std::io::Result<Self> {
+    fn of(path: &Path) -> io::Result<Self> {
         fs::metadata(path).map(|_| Self(0, 0))
     }
 }
