@@ -1,6 +1,7 @@
 //! What a restore will read, and where it will end. Made before anything is written.
 
 use serde::Serialize;
+use tipline_proto::Digest;
 
 use super::target::Target;
 use crate::checkpoint::{CheckpointId, Manifest};
@@ -147,9 +148,22 @@ impl Sources {
             }
         };
         starts.retain(reachable);
-        let Some(first) = starts.first() else {
+        if starts.is_empty() {
             return Err(unreachable(inventory, target, index, kinds, gap));
-        };
+        }
+        Ok(self.plan_from(starts, inventory, target.to_string(), exclusive, index))
+    }
+
+    /// The plan that begins with the first of these starts.
+    fn plan_from(
+        &self,
+        starts: Vec<Start>,
+        inventory: &Inventory,
+        target: String,
+        exclusive: bool,
+        index: u64,
+    ) -> Plan {
+        let first = starts.first().unwrap_or(&Start::Nothing);
         let reads = inventory.coverage.cover(first.index(), index).unwrap_or_default();
         let checkpoint = self.planned(first);
         let bytes = reads.iter().map(|span| span.bytes).sum::<u64>()
@@ -160,8 +174,8 @@ impl Sources {
             at = last;
             PlannedRead { name: self.name(span), first, last, bytes: span.bytes }
         };
-        Ok(Plan {
-            target: target.to_string(),
+        Plan {
+            target,
             exclusive,
             index,
             checkpoint,
@@ -169,7 +183,25 @@ impl Sources {
             bytes,
             notes: inventory.notes.clone(),
             starts,
-        })
+        }
+    }
+
+    /// Holds a plan to a digest that is known from elsewhere: it begins with nothing then. Entries
+    /// are chained to the digest; what is in a checkpoint is not, its digest is written beside it.
+    ///
+    /// # Errors
+    /// [`RestoreError::Verification`] if the places say already that it ends with another, or no
+    /// longer have the first entries; a place does not answer.
+    pub async fn hold(&self, plan: Plan, expected: Digest) -> Result<Plan, RestoreError> {
+        self.check_digest(plan.index, expected).await?;
+        let Plan { target, exclusive, index, mut starts, .. } = plan;
+        starts.retain(|start| matches!(start, Start::Nothing));
+        if starts.is_empty() {
+            let what = "it can be held to a digest only from the first entry on, and those that a \
+                        checkpoint stands for are not kept";
+            return Err(RestoreError::Verification { what: what.to_owned() });
+        }
+        Ok(self.plan_from(starts, &self.inventory().await?, target, exclusive, index))
     }
 
     /// The checkpoints that can be started from, the newest first; those of other kinds of stores

@@ -37,7 +37,11 @@ impl Sources {
     ///
     /// # Errors
     /// [`RestoreError::Verification`] if it ends with another; a place does not answer.
-    pub async fn check_digest(&self, index: u64, expected: Digest) -> Result<(), RestoreError> {
+    pub(super) async fn check_digest(
+        &self,
+        index: u64,
+        expected: Digest,
+    ) -> Result<(), RestoreError> {
         let inventory = self.inventory().await?;
         let before = index.checked_sub(1);
         if let Some(span) = before.and_then(|before| inventory.coverage.next(before)) {

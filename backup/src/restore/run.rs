@@ -107,14 +107,17 @@ impl PreparedRestore {
     }
 
     /// Holds it to a digest that is known from elsewhere: from a receipt, a status, or an earlier
-    /// report. The digest at an entry stands for everything up to it. So whatever the places say,
-    /// nothing is installed that does not end with it. From now on the target is the entry that was
+    /// report. The digest at an entry stands for all entries up to it. So whatever the places say,
+    /// nothing is installed that these entries do not make. It is made of them alone: no checkpoint
+    /// is used, nor what an earlier attempt staged. From now on the target is the entry that was
     /// planned.
     ///
     /// # Errors
-    /// [`RestoreError::Verification`] if the places say already that it ends with another.
+    /// Those of [`Sources::hold`]; there is no space for it.
     pub async fn expecting(mut self, digest: Digest) -> Result<Self, RestoreError> {
-        self.sources.check_digest(self.plan.index, digest).await?;
+        self.plan = self.sources.hold(self.plan, digest).await?;
+        let kinds = self.stage.place().kinds();
+        Stage::check_space(self.stage.place(), &self.plan.space(&kinds))?;
         (self.settings.target, self.settings.exclusive) = (Target::Index(self.plan.index), false);
         self.expected = Some(digest);
         Ok(self)
@@ -145,6 +148,9 @@ impl PreparedRestore {
     pub async fn refresh(&mut self) -> Result<(), RestoreError> {
         let kinds = self.stage.place().kinds();
         (self.inventory, self.plan) = plan(&self.sources, &kinds, &self.settings).await?;
+        if let Some(digest) = self.expected {
+            self.plan = self.sources.hold(self.plan.clone(), digest).await?;
+        }
         Stage::check_space(self.stage.place(), &self.plan.space(&kinds))
     }
 
@@ -177,6 +183,11 @@ impl PreparedRestore {
             stop,
             entries: 0,
         };
+        if expected.is_some() {
+            // It may have begun with a checkpoint.
+            let stage = Arc::clone(&attempt.stage);
+            blocking(move || stage.clear()).await?;
+        }
         let Filled { start, resumed_at, cursor } = attempt.fill().await?;
         if let Some(expected) = expected
             && let Err(error) = check_digest(&cursor.position, expected)

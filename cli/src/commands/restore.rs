@@ -38,7 +38,8 @@ Examples:
   tipline restore --store sqlite:chain.db --from s3://backup/mainnet --to index:9120 --expect-digest 5f…
 
 The places are trusted to be what they say: whoever can write to them can write another history.
---expect-digest holds a restore to what you know from elsewhere.
+--expect-digest holds a restore to what you know from elsewhere: to all entries up to the digest, from
+the first one on. What a checkpoint holds no digest tells, so none is used, and nothing is resumed.
 
 The store is staged beside its place, and renamed once it is complete and verified. After an
 interruption the same command resumes. Missing entries are never bridged.
@@ -238,9 +239,10 @@ async fn rehearse(
         Err(error) => return ended(args, error),
         Ok(plan) => plan,
     };
-    if let Some(digest) = args.expect_digest {
-        sources.check_digest(plan.index, digest).await?;
-    }
+    let plan = match args.expect_digest {
+        Some(digest) => sources.hold(plan, digest).await?,
+        None => plan,
+    };
     let seen = primary.map(|primary| primary.seen);
     if args.json {
         return print_json(&Rehearsed {

@@ -2,14 +2,16 @@
 //! what is known from elsewhere.
 
 use std::fs;
+use std::sync::Arc;
 
-use tipline_proto::Digest;
+use tipline_proto::{Digest, Event};
 use tipline_store::conformance::history::History;
+use tipline_store::conformance::model::Model;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::super::{PreparedRestore, RestoreProgress, Target, plan_for};
-use super::{Kept, Restored, names_in, place, run, settings};
+use super::super::{PreparedRestore, RestoreProgress, RestoreSettings, Target, plan_for};
+use super::{Kept, Restored, names_in, open, place, run, settings};
 use crate::archive::ArchiveError;
 use crate::error::RestoreError;
 use crate::keys::Keys;
@@ -140,6 +142,47 @@ async fn a_restore_is_held_to_a_digest_that_is_known_from_elsewhere() {
     }
     let (refused, _) = expecting(&own, Target::Latest, digest(99)).await.unwrap_err();
     assert!(matches!(refused, RestoreError::Verification { .. }), "{refused}");
+}
+
+/// Its cursor is right, and one of its rows is not: no digest tells.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_is_held_to_a_digest_uses_no_checkpoint() {
+    let own = kept(100).await;
+    let mut history = History::blocks(99, 10);
+    let Event::BlockCommitted { payload, .. } = &mut history.entries[29].event else { panic!() };
+    *payload = b"forged".to_vec().into();
+    let forged = Kept::of(history).await;
+    forged.checkpoint(&["sqlite"], 55).await;
+    let sources = |archive: &Kept| {
+        let (archives, checkpoints) =
+            (vec![archive.archive.clone()], vec![forged.checkpoints.clone()]);
+        Arc::new(Sources { archives, checkpoints, ..Sources::default() })
+    };
+    let digest = own.entries()[59].digest;
+    let directory = tempfile::tempdir_in(own.directory.path()).unwrap();
+    let into = place(&["sqlite"], directory.path());
+    let settings = settings(Target::Index(60), false);
+    let prepare = |from| PreparedRestore::new(from, into.clone(), settings.clone());
+    // An earlier attempt began with it.
+    let mut prepared = prepare(sources(&own)).await.unwrap();
+    let mut staged = prepared.stage.open().unwrap();
+    staged.create(&own.log).unwrap();
+    staged.apply(&Model::new(&own.log).batch(&forged.entries()[..55])).unwrap();
+    drop(staged);
+    prepared = prepared.expecting(digest).await.unwrap();
+    prepared.refresh().await.unwrap();
+    let (progress, _) = watch::channel(RestoreProgress::default());
+    let report = prepared.run(progress, CancellationToken::new()).await.unwrap();
+    assert!(report.checkpoint.is_none() && report.resumed_at.is_none(), "{report:?}");
+    own.model(60).assert_is(&*open(&into).reader().unwrap(), "held");
+    // Where the first entries are no longer kept it is refused, and says why.
+    let late = Kept::of(History::blocks(99, 10)).await;
+    late.segment(51, 60).await;
+    let again = RestoreSettings { force: true, ..settings.clone() };
+    let prepared = PreparedRestore::new(sources(&late), into.clone(), again).await.unwrap();
+    let refused = prepared.expecting(digest).await.unwrap_err();
+    assert!(matches!(refused, RestoreError::Verification { .. }), "{refused}");
+    assert!(refused.to_string().contains("from the first entry on"), "{refused}");
 }
 
 /// The places say nothing before it is restored: then the result is compared.
