@@ -114,6 +114,7 @@ impl Fleet {
         let reads = Arc::new(Reads::default());
         let fleet = Fleet { proxy, replicas, node, reads, _primary: primary, site, _nats: nats };
         for number in 1..=3 {
+            fleet.until_well(number).await;
             fleet.until_in_pool(number, WITHIN).await;
         }
         for _ in 0..4 {
@@ -144,6 +145,16 @@ impl Fleet {
     pub(super) async fn returns(&self, number: usize, since: Instant) {
         self.until_in_pool(number, POOL.saturating_sub(since.elapsed())).await;
         println!("replica-{number} was back after {:.1?}", since.elapsed());
+    }
+
+    /// The proxy takes everyone for well before it has asked.
+    async fn until_well(&self, number: usize) {
+        eventually(&format!("replica-{number} has a block"), WITHIN, async || {
+            let said = self.readiness(number).await;
+            let is_well = said["ready"] == true && said["degraded"] == false;
+            if is_well && said["block"].is_u64() { Ok(()) } else { Err(said) }
+        })
+        .await;
     }
 
     async fn until_in_pool(&self, number: usize, within: Duration) {
