@@ -102,6 +102,10 @@ impl Sources {
         let inventory = Inventory { identity, coverage, checkpoints, notes, bad };
         // An archive whose segments are gone is not an empty chain.
         if inventory.newest() == 0 {
+            if let (Some(log), [], []) = (&self.log, &*self.archives, &*self.checkpoints) {
+                let places = format!("the log {} has no entries yet", log.identity().name.as_str());
+                return Err(RestoreError::NotFound { places });
+            }
             let notes = inventory.notes.join("; ");
             let places = format!("{places}: no segment and no usable checkpoint is there; {notes}");
             let places = places.trim_end_matches("; ").to_owned();
@@ -159,7 +163,8 @@ impl Sources {
     fn places(&self) -> String {
         let archives = self.archives.iter().map(Archive::place);
         let checkpoints = self.checkpoints.iter().map(Checkpoints::place);
-        let places: Vec<&str> = archives.chain(checkpoints).collect();
+        let log = self.log.iter().map(|log| log.identity().name.as_str());
+        let places: Vec<&str> = archives.chain(checkpoints).chain(log).collect();
         if places.is_empty() { "no place was named".to_owned() } else { places.join(", ") }
     }
 }

@@ -207,8 +207,9 @@ impl Sources {
         let mut subscription = log.subscribe(None, *at).await.map_err(log_away)?;
         while *at < to {
             let mut entries = subscription.next().await.map_err(log_away)?;
-            // Where entries are missing the last one that is wanted may never come.
-            *at = entries.last().map_or(*at, |entry| entry.index);
+            // Where entries are missing the last one that is wanted may never come. What is void or
+            // comes again has an older index.
+            *at = entries.iter().map(|entry| entry.index).fold(*at, u64::max);
             entries.retain(|entry| entry.index <= to);
             into.send(entries).await.map_err(|_| ReadError::ReceiverGone)?;
         }
