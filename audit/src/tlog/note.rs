@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 const ED25519: u8 = 1;
 /// What begins a signature line.
 const DASH: &str = "\u{2014} ";
-/// A larger note is none of ours.
-const MAX_BYTES: usize = 64 << 10;
+/// A larger note is none of ours. Sixteen signatures of the largest schemes, 8 KiB each, fit.
+const MAX_BYTES: usize = 256 << 10;
 /// At most so many signatures are looked at; the specification asks for 16.
 const MAX_SIGNATURES: usize = 64;
 

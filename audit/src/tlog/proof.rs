@@ -132,13 +132,15 @@ impl FromStr for InclusionProof {
 /// The root of a tree of this size, from its tiles.
 ///
 /// # Errors
-/// Those of `read`; a tile has not the length that it must have.
+/// Those of `read`; a tile has not the length that it must have; [`BadProof::Range`] if no tree is as
+/// large.
 pub fn root<E: From<BadProof>>(
     size: u64,
     read: impl FnMut(&Tile) -> Result<Vec<u8>, E>,
 ) -> Result<TreeHash, E> {
     match size {
         0 => Ok(TreeHash::empty()),
+        _ if size > MAX_SIZE => Err(BadProof::Range { size, asked: size }.into()),
         _ => Subtrees { size, read }.root(0, size),
     }
 }

@@ -116,6 +116,11 @@ fn whatever_the_size_every_proof_holds_and_every_other_one_does_not() {
         prove_consistency(0, 5, |tile| tiles.read(tile)),
         Err(BadProof::Range { .. })
     ));
+    // No tree is as large.
+    for size in [(1 << 62) + 1, u64::MAX] {
+        let root = root(size, |tile| tiles.read(tile));
+        assert!(matches!(root, Err(BadProof::Range { .. })), "{root:?}");
+    }
     assert!(matches!(
         prove_consistency(6, 5, |tile| tiles.read(tile)),
         Err(BadProof::Range { .. })
