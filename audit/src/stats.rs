@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
-use tipline_proto::{Entry, Event, ProofsFrom, Timestamp};
+use tipline_proto::{Entry, Event, HeightRanges, ProofsFrom, Timestamp};
 
 /// How many blocks without a proof have their commit times remembered: 32 MB. Of older ones the delay
 /// is not measured.
@@ -26,7 +26,11 @@ pub struct Stats {
     between_blocks: Delays,
     newest_block: Option<Timestamp>,
     unproven: BTreeMap<u64, Timestamp>,
-    forgotten: u64,
+    /// How many of them may be.
+    remembered: usize,
+    /// Blocks that were taken out of there, and those of them that have their proof by now.
+    forgotten: HeightRanges,
+    forgotten_proven: HeightRanges,
     proofs: Delays,
     rollbacks: BTreeMap<&'static str, u64>,
     deepest: u64,
@@ -101,6 +105,10 @@ pub struct StatsReport {
 impl Stats {
     /// Nothing yet, of a chain whose blocks need proofs from a height on.
     pub fn new(proofs_from: ProofsFrom) -> Self {
+        Self::remembering(proofs_from, REMEMBERED)
+    }
+
+    pub(crate) fn remembering(proofs_from: ProofsFrom, remembered: usize) -> Self {
         Self {
             proofs_from,
             kinds: BTreeMap::new(),
@@ -113,7 +121,9 @@ impl Stats {
             between_blocks: Delays::new(),
             newest_block: None,
             unproven: BTreeMap::new(),
-            forgotten: 0,
+            remembered,
+            forgotten: HeightRanges::default(),
+            forgotten_proven: HeightRanges::default(),
             proofs: Delays::new(),
             rollbacks: BTreeMap::new(),
             deepest: 0,
@@ -141,6 +151,8 @@ impl Stats {
             Event::BlockProven { height, .. } => {
                 if let Some(committed) = self.unproven.remove(height) {
                     self.proofs.add(committed, time);
+                } else if self.forgotten.contains(*height) {
+                    self.forgotten_proven.insert(*height);
                 }
             }
             Event::RolledBack { to_height, .. } => self.rollback(*to_height),
@@ -156,14 +168,17 @@ impl Stats {
         if height >= self.proofs_from.height() {
             self.unproven.insert(height, time);
         }
-        if self.unproven.len() > REMEMBERED {
-            self.unproven.pop_first();
-            self.forgotten += 1;
+        if self.unproven.len() > self.remembered
+            && let Some((oldest, _)) = self.unproven.pop_first()
+        {
+            self.forgotten.insert(oldest);
         }
     }
 
     fn rollback(&mut self, to_height: u64) {
         self.unproven.split_off(&to_height.saturating_add(1));
+        self.forgotten.remove_above(to_height);
+        self.forgotten_proven.remove_above(to_height);
         let Some(tip) = self.tip.replace(to_height) else {
             self.unknown_depth += 1;
             return;
@@ -187,6 +202,7 @@ impl Stats {
         let (events, bytes) = (total(|kind| kind.events), total(|kind| kind.bytes));
         let times = self.first.zip(self.last);
         let seconds = times.map(|((_, first), (_, last))| last.since(first).as_secs_f64());
+        let forgotten = heights(&self.forgotten) - heights(&self.forgotten_proven);
         let rate = |of: u64| seconds.filter(|s| *s > 0.0).map(|seconds| of as f64 / seconds);
         StatsReport {
             entries: times.map(|((first, _), (last, _))| (first, last)),
@@ -200,13 +216,17 @@ impl Stats {
             epochs: self.epochs,
             between_blocks: self.between_blocks.report(),
             proof_delay: self.proofs.report(),
-            unproven: self.unproven.len() as u64 + self.forgotten,
-            unproven_forgotten: self.forgotten,
+            unproven: self.unproven.len() as u64 + forgotten,
+            unproven_forgotten: forgotten,
             rollbacks: self.rollbacks.clone(),
             deepest_rollback: self.deepest,
             rollbacks_of_unknown_depth: self.unknown_depth,
         }
     }
+}
+
+fn heights(of: &HeightRanges) -> u64 {
+    of.ranges().map(|range| range.end() - range.start() + 1).sum()
 }
 
 #[derive(Debug)]

@@ -77,6 +77,25 @@ fn a_random_history_is_counted() {
     assert_eq!(report.unproven, unproven as u64);
 }
 
+/// A node that catches up commits many blocks before it proves the first.
+#[test]
+fn a_block_whose_time_was_forgotten_is_proven_all_the_same() {
+    let mut writer = Writer { entries: Vec::new() };
+    (1..=20).for_each(|height| writer.block(height, height));
+    (1..=12).for_each(|height| writer.proof(100 + height, height));
+    let figures = |entries: &[Entry]| {
+        let mut stats = Stats::remembering(ProofsFrom::default(), 5);
+        entries.iter().for_each(|entry| stats.add(entry));
+        let report = stats.report();
+        (report.unproven, report.unproven_forgotten)
+    };
+    assert_eq!(figures(&writer.entries), (8, 3));
+    writer.add(200, Event::RolledBack { to_height: 13, to_hash: hash(&[13; 8]) });
+    assert_eq!(figures(&writer.entries), (1, 1));
+    writer.proof(300, 13);
+    assert_eq!(figures(&writer.entries), (0, 0));
+}
+
 #[test]
 fn a_row_says_all_of_an_entry() {
     let history = History::random(seed(), 200);
