@@ -34,8 +34,10 @@ pub struct Follow {
     chain: Chain,
     subscription: Option<Box<dyn Subscription>>,
     backoff: Backoff,
-    /// The index before a gap that may be one of the connection.
+    /// The index before a gap or a repetition that may be one of the connection.
     doubted: Option<u64>,
+    /// What is wrong with the entry after those that were given last.
+    ended: Option<Problem>,
     stop: CancellationToken,
 }
 
@@ -50,7 +52,7 @@ impl Follow {
 
     pub(crate) fn new(log: Arc<dyn Log>, chain: Chain, stop: CancellationToken) -> Self {
         let backoff = Backoff::new(SHORTEST, LONGEST);
-        Self { log, chain, subscription: None, backoff, doubted: None, stop }
+        Self { log, chain, subscription: None, backoff, doubted: None, ended: None, stop }
     }
 
     /// Waits for the next entries, all of them verified; `None` when told to stop. While the log is
@@ -60,6 +62,9 @@ impl Follow {
     /// [`AuditError::Found`] if an entry does not continue the history; the log's, if waiting does
     /// not help.
     pub async fn next(&mut self) -> Result<Option<Vec<Entry>>, AuditError> {
+        if let Some(problem) = self.ended.take() {
+            return Err(problem.into());
+        }
         loop {
             let stop = self.stop.clone();
             let arrived = tokio::select! {
@@ -75,16 +80,17 @@ impl Follow {
                     let what = "keeping the hashes of blocks".to_owned();
                     return Err(AuditError::Scratch { what, source });
                 }
-                // They may be missing on the way only: then they come with the next subscription.
-                Some(NotGood::Problem(Problem::Refused(Refusal::Gap { .. })))
-                    if self.doubted != Some(self.index()) =>
-                {
+                // It may be so on the way only: the next subscription tells.
+                Some(NotGood::Problem(
+                    Problem::Refused(Refusal::Gap { .. }) | Problem::Repeated { .. },
+                )) if self.doubted != Some(self.index()) => {
                     self.doubted = Some(self.index());
                     self.subscription = None;
                 }
                 Some(NotGood::Problem(problem)) if entries.is_empty() => return Err(problem.into()),
-                // It comes again after those before it were given.
-                Some(NotGood::Problem(_)) => self.subscription = None,
+                // Those before it are given first. It is not asked for again: what comes then may
+                // be another one.
+                Some(NotGood::Problem(problem)) => self.ended = Some(problem),
             }
             if !entries.is_empty() {
                 return Ok(Some(entries));

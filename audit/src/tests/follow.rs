@@ -76,3 +76,47 @@ async fn what_is_forged_is_not_given() {
     assert_eq!(take(&mut follow, 29).await, history.entries[..29]);
     assert!(matches!(follow.next().await, Err(AuditError::Found(Problem::Refused(_)))));
 }
+
+/// However many good ones came with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_forged_once_is_told() {
+    let history = History::blocks(40, 10);
+    for chunk in [1, 7, 1000] {
+        let forge = AtomicBool::new(true);
+        let once = move |mut entry: Entry| {
+            let is_forged = entry.index == 30 && forge.swap(false, Ordering::SeqCst);
+            entry.outbox_sequence += u64::from(is_forged);
+            vec![entry]
+        };
+        let log = Arc::new(honest(&history.entries).await.rigged(once).chunked(chunk));
+        let mut follow = Follow::from_origin(log, CancellationToken::new());
+        assert_eq!(take(&mut follow, 29).await, history.entries[..29]);
+        let forged = follow.next().await;
+        assert!(matches!(forged, Err(AuditError::Found(Problem::Refused(_)))), "{forged:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_repeated_once_is_asked_for_again_and_then_refused() {
+    let history = History::blocks(40, 10);
+    for chunk in [1, 7, 1000] {
+        let again = AtomicBool::new(true);
+        let once =
+            move |entry: Entry| match entry.index == 30 && again.swap(false, Ordering::SeqCst) {
+                true => vec![entry.clone(), entry],
+                false => vec![entry],
+            };
+        let log = Arc::new(honest(&history.entries).await.rigged(once).chunked(chunk));
+        let mut follow = Follow::from_origin(log, CancellationToken::new());
+        assert_eq!(take(&mut follow, 41).await, history.entries);
+    }
+    // The one before it comes again, whoever asks for what is after that.
+    let stuck = |entry: Entry| match entry.index == 30 {
+        true => vec![entry.clone(), Entry { index: 31, ..entry }],
+        false => vec![entry],
+    };
+    let log = Arc::new(honest(&history.entries).await.rigged(stuck));
+    let mut follow = Follow::from_origin(log, CancellationToken::new());
+    assert_eq!(take(&mut follow, 30).await, history.entries[..30]);
+    assert!(follow.next().await.is_err());
+}
