@@ -33,7 +33,7 @@ pub(super) struct TailArgs {
     source: Audited,
 
     /// How many of the newest entries, whatever their kinds
-    #[arg(long, short = 'n', value_name = "COUNT", default_value = "10")]
+    #[arg(long, short = 'n', value_name = "COUNT", default_value = "10", value_parser = clap::value_parser!(u64).range(1..))]
     entries: u64,
 
     /// Print new entries as they come, until Ctrl-C; for a log
@@ -117,7 +117,7 @@ async fn newest(
         Err(RestoreError::NotFound { .. }) if args.follow => return Ok(None),
         held => held.map_err(AuditError::from)?,
     };
-    let first = held.last.saturating_sub(args.entries.max(1) - 1).max(held.first);
+    let first = held.last.saturating_sub(args.entries - 1).max(held.first);
     // The oldest that is held cannot be verified: what it follows is gone.
     let is_origin = first == 1 && held.first == 1;
     let from = if is_origin || first > held.first { first } else { first + 1 };
