@@ -102,6 +102,11 @@ impl Chain {
         Ok(Verdict::Apply)
     }
 
+    /// Height of the lowest block that was read and not rolled back; `None` if there is none.
+    pub(crate) fn lowest_block(&self) -> Option<u64> {
+        self.blocks.lowest()
+    }
+
     /// How many entries referred to blocks from before the start.
     pub(crate) fn unchecked(&self) -> u64 {
         self.unchecked

@@ -44,7 +44,7 @@ pub enum AuditError {
         /// Index of the newest.
         last: u64,
         /// What else is missing.
-        hint: &'static str,
+        hint: String,
     },
     /// The two are of different logs, so they say nothing about each other.
     #[error("{a} belongs to {of_a}, but {b} to {of_b}: they are of different logs")]
@@ -120,9 +120,9 @@ pub enum Problem {
         /// The proof tip.
         found: Option<u64>,
     },
-    /// Somebody says something else about the history.
+    /// The log is damaged, or has lost what others know to be in it. Says what, and where.
     #[error("{0}")]
-    Disagrees(String),
+    Damaged(String),
 }
 
 impl Problem {
@@ -133,7 +133,7 @@ impl Problem {
             Problem::Refused(refusal) => Some(refusal.index()),
             Problem::Repeated { index } | Problem::Corrupt { index, .. } => Some(*index),
             Problem::Missing { first, .. } => Some(*first),
-            Problem::Unproven { .. } | Problem::Disagrees(_) => None,
+            Problem::Unproven { .. } | Problem::Damaged(_) => None,
         }
     }
 }

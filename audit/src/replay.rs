@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use tipline_backup::{Entries, EntriesRead, Held, RestoreError, Sources};
+use tipline_consumer::Refusal;
+use tipline_log::{Extent, LogError, error_chain};
 use tipline_proto::{Cursor, Entry, LogIdentity, Position};
 use tokio_util::sync::CancellationToken;
 
@@ -60,15 +62,24 @@ pub async fn replay(
     let (from, to) = (range.from.unwrap_or(first).max(1), range.to.unwrap_or(last));
     let out = |hint| AuditError::Range { place: place.clone(), from, to, first, last, hint };
     if from < first || to > last || from > to {
-        return Err(out(""));
+        return Err(out(String::new()));
     }
-    let trusted = if from == 1 { 0 } else { (from - 1).max(first) };
+    let gap_at = |index: u64| held.gaps.iter().find(|gap| (gap.0..=gap.1).contains(&index));
+    if let Some((first, last)) = gap_at(from) {
+        return Err(out(format!(", but not entries {first} to {last}")));
+    }
+    let trusted = match from {
+        1 => 0,
+        _ if from > first && gap_at(from - 1).is_none() => from - 1,
+        _ => from,
+    };
     // A gap ends it. What is before the gap is verified.
-    let gap = held.gaps.iter().find(|gap| gap.1 >= trusted && gap.0 <= to).copied();
+    let gap = held.gaps.iter().find(|gap| gap.0 > trusted && gap.0 <= to).copied();
     let ended = gap.map(|(first, last)| Problem::Missing { first, last });
     let readable = gap.map_or(to, |gap| gap.0 - 1);
-    if trusted == to || trusted > readable {
-        return Err(out(", and not the entry before, which is needed to check a digest"));
+    if trusted == to {
+        let hint = ", and not the entry before, which is needed to check a digest";
+        return Err(out(hint.to_owned()));
     }
     let mut replay = Replay {
         entries: None,
@@ -157,6 +168,9 @@ impl Replay {
     /// An entry is not good. If the segment it is from is corrupt, that is said rather.
     async fn stop_at(&mut self, problem: Problem) -> Result<(), AuditError> {
         self.entries = None;
+        if let Problem::Refused(Refusal::Gap { expected, .. }) = &problem {
+            still_held(&self.sources, *expected).await?;
+        }
         let damage = match problem.index() {
             Some(index) => self.sources.damage_at(index).await?,
             None => Vec::new(),
@@ -196,12 +210,17 @@ impl Replay {
                 self.read = read;
                 if at < self.to {
                     let (first, last) = (at + 1, self.to);
+                    still_held(&self.sources, first).await?;
                     self.ended = Some(Problem::Missing { first, last });
                 }
                 Ok(())
             }
             Err(RestoreError::Corrupt { needed, what, .. }) => {
                 self.ended = Some(Problem::Corrupt { index: needed, what });
+                Ok(())
+            }
+            Err(RestoreError::Log(error @ LogError::Corrupt { .. })) => {
+                self.ended = Some(Problem::Damaged(error_chain(&error)));
                 Ok(())
             }
             Err(error) => Err(error.into()),
@@ -241,6 +260,12 @@ impl Replay {
         if self.entries.is_none() { self.ended.as_ref() } else { None }
     }
 
+    /// Height of the lowest block of the range; `None` if it has none. Whether those below have
+    /// their proofs is known only of a range that starts from the log's origin.
+    pub(crate) fn lowest_block(&self) -> Option<u64> {
+        self.chain.as_ref().and_then(Chain::lowest_block)
+    }
+
     /// How many entries refer to blocks from before the range, so that their links were not
     /// checked.
     pub fn unchecked(&self) -> u64 {
@@ -261,6 +286,20 @@ impl Replay {
 
 fn lost() -> AuditError {
     AuditError::Internal { what: "checking entries panicked, or was cancelled".to_owned() }
+}
+
+/// An entry that a log did not give is missing only if the log says that it holds it: one that is
+/// trimmed meanwhile loses its oldest.
+///
+/// # Errors
+/// [`LogError::OutOfRange`] if it begins after this entry now; the log's.
+pub(crate) async fn still_held(sources: &Sources, index: u64) -> Result<(), AuditError> {
+    let Some(log) = &sources.log else { return Ok(()) };
+    let Extent { first, last } = log.extent().await.map_err(RestoreError::from)?;
+    if first <= index {
+        return Ok(());
+    }
+    Err(RestoreError::from(LogError::OutOfRange { asked: index, first, last }).into())
 }
 
 /// The one place that is named.

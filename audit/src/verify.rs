@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
-use tipline_backup::Sources;
+use tipline_backup::{RestoreError, Sources};
 use tipline_log::error_chain;
-use tipline_proto::{Cursor, Digest, Entry, Event, LogIdentity};
+use tipline_proto::{Cursor, Digest, Entry, LogIdentity, Position};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -84,7 +84,14 @@ pub async fn verify_entries(
     let began = Instant::now();
     // What is claimed is there by the time the entries are read.
     let mut claims = Claims::read(&sources).await?;
-    let mut replay = replay(Arc::clone(&sources), log, range, stop).await?;
+    let mut replay = match replay(Arc::clone(&sources), log, range, stop).await {
+        Err(AuditError::Source(RestoreError::NotFound { .. })) if !claims.digests.is_empty() => {
+            claims.compare_tail(0);
+            return Err(Problem::Damaged(claims.problems.join("; ")).into());
+        }
+        replay => replay?,
+    };
+    claims.compare_trusted(replay.trusted());
     let (from, to) = replay.range();
     let mut seen = Seen::default();
     let mut done = VerifyProgress { of: to + 1 - from, ..VerifyProgress::default() };
@@ -101,18 +108,30 @@ pub async fn verify_entries(
     problems.extend(replay.read().corrupt.iter().cloned());
     if problems.is_empty() {
         claims.compare_archives(&sources, &replay, &cursor).await?;
-        if let Some(asked) =
-            proven_to.filter(|asked| cursor.proof_tip.is_none_or(|tip| tip < *asked))
-        {
-            problems.push(Problem::Unproven { asked, found: cursor.proof_tip }.to_string());
-        }
+        problems.extend(proven_to.and_then(|asked| unproven(&replay, &cursor, log, asked)));
     }
     if range.to.is_none() {
         claims.compare_tail(replay.held().last);
     }
     problems.append(&mut claims.problems);
-    let report = Report { replay: &replay, cursor: &cursor, seen, claims: claims.compared };
+    let report = Report { replay: &replay, cursor: &cursor, seen, claims: &claims };
     Ok(report.finish(problems, log, range, began.elapsed().as_secs_f64()))
+}
+
+/// Why it is not known that every block up to a height has its proof. Of blocks from before the range
+/// no proof was looked at.
+fn unproven(replay: &Replay, cursor: &Cursor, log: &LogIdentity, asked: u64) -> Option<String> {
+    let found = cursor.proof_tip;
+    if found.is_none_or(|tip| tip < asked) {
+        return Some(Problem::Unproven { asked, found }.to_string());
+    }
+    let is_known = replay.trusted().is_none()
+        || asked < log.chain.proofs_from.height()
+        || replay.lowest_block().is_some_and(|lowest| lowest <= asked);
+    let below = replay.lowest_block().map_or(String::new(), |lowest| format!(" below {lowest}"));
+    (!is_known).then(|| {
+        format!("whether block {asked} has its proof is not known: no block{below} was read")
+    })
 }
 
 /// What went by.
@@ -121,7 +140,6 @@ struct Seen {
     kinds: BTreeMap<&'static str, u64>,
     first: Option<u64>,
     bytes: u64,
-    first_block: Option<u64>,
 }
 
 impl Seen {
@@ -129,9 +147,6 @@ impl Seen {
         self.first.get_or_insert(entry.index);
         *self.kinds.entry(entry.event.kind().as_str()).or_default() += 1;
         self.bytes += entry.event.payload().len() as u64;
-        if let Event::BlockCommitted { height, .. } = &entry.event {
-            self.first_block.get_or_insert(*height);
-        }
     }
 
     fn count(&self) -> u64 {
@@ -146,6 +161,10 @@ struct Claims {
     digests: BTreeMap<u64, Vec<(String, Digest)>>,
     /// The newest entry that the primary announced.
     announced: Option<u64>,
+    /// How many there are that cannot be read.
+    unreadable: usize,
+    /// Who has the digest that is taken on trust.
+    confirmed: Vec<String>,
     compared: u64,
     problems: Vec<String>,
 }
@@ -155,52 +174,73 @@ impl Claims {
     async fn read(sources: &Sources) -> Result<Self, AuditError> {
         let mut claims = Self::default();
         let Some(log) = &sources.log else { return Ok(claims) };
-        let board = log.board().await.map_err(tipline_backup::RestoreError::from)?;
+        let board = log.board().await.map_err(RestoreError::from)?;
+        claims.unreadable = board.unreadable.len();
         for receipt in board.receipts.iter().filter(|one| one.lineage == log.identity().lineage) {
             let who = format!("the receipt of {}", receipt.consumer);
-            for position in receipt.reached.positions() {
-                claims
-                    .digests
-                    .entry(position.index)
-                    .or_default()
-                    .push((who.clone(), position.digest));
-            }
+            receipt.reached.positions().for_each(|position| claims.add(&who, position));
         }
         if let Some(primary) = &board.primary {
             claims.announced = Some(primary.tail.index);
-            let who = "the announcement of the primary".to_owned();
-            claims.digests.entry(primary.tail.index).or_default().push((who, primary.tail.digest));
+            claims.add("the announcement of the primary", primary.tail);
         }
         Ok(claims)
     }
 
+    /// The origin is no entry.
+    fn add(&mut self, who: &str, Position { index, digest }: Position) {
+        if index > 0 {
+            self.digests.entry(index).or_default().push((who.to_owned(), digest));
+        }
+    }
+
     fn compare(&mut self, entry: &Entry) {
-        let Some(claimed) = self.digests.remove(&entry.index) else { return };
-        for (who, digest) in claimed {
+        self.compare_at(entry.position());
+    }
+
+    /// What others say of the entry that is taken on trust makes it more than that.
+    fn compare_trusted(&mut self, trusted: Option<Position>) {
+        self.confirmed = trusted.map(|trusted| self.compare_at(trusted)).unwrap_or_default();
+    }
+
+    /// Gives those who say the same.
+    fn compare_at(&mut self, found: Position) -> Vec<String> {
+        let mut same = Vec::new();
+        let Position { index, digest: found } = found;
+        for (who, digest) in self.digests.remove(&index).unwrap_or_default() {
             self.compared += 1;
-            if digest != entry.digest {
-                let (index, found) = (entry.index, entry.digest);
+            if digest == found {
+                same.push(who);
+            } else {
                 let text =
                     format!("{who} has digest {digest} at entry {index}, the entry has {found}");
                 self.problems.push(text);
             }
         }
+        same
+    }
+
+    /// How many were not compared: of entries that were not read.
+    fn left(&self) -> usize {
+        self.digests.values().map(Vec::len).sum()
     }
 
     /// A log that ends before what the primary knows to be in it has lost it, or withholds it.
     fn compare_tail(&mut self, last: u64) {
+        let end = match last {
+            0 => "the log has no entries".to_owned(),
+            _ => format!("the log ends with entry {last}"),
+        };
         if let Some(announced) = self.announced.filter(|announced| *announced > last) {
             self.problems.push(format!(
-                "the log ends with entry {last}, but the primary announced entry {announced}: it was lost, or is withheld"
+                "{end}, but the primary announced entry {announced}: it was lost, or is withheld"
             ));
         }
         let beyond: Vec<u64> = self.digests.keys().copied().filter(|index| *index > last).collect();
         for index in beyond {
             for (who, _) in self.digests.remove(&index).unwrap_or_default() {
                 if Some(index) != self.announced {
-                    let text =
-                        format!("{who} is for entry {index}, but the log ends with entry {last}");
-                    self.problems.push(text);
+                    self.problems.push(format!("{who} is for entry {index}, but {end}"));
                 }
             }
         }
@@ -247,7 +287,7 @@ struct Report<'a> {
     replay: &'a Replay,
     cursor: &'a Cursor,
     seen: Seen,
-    claims: u64,
+    claims: &'a Claims,
 }
 
 impl Report<'_> {
@@ -258,7 +298,7 @@ impl Report<'_> {
         range: Range,
         seconds: f64,
     ) -> VerifyReport {
-        let not_verified = self.not_verified(range);
+        let not_verified = self.not_verified(log, range);
         let Self { replay, cursor, seen, claims } = self;
         let last = cursor.position.index;
         let (from, to) = replay.range();
@@ -278,7 +318,7 @@ impl Report<'_> {
             proof_tip: cursor.proof_tip,
             kinds: seen.kinds,
             bytes: seen.bytes,
-            claims,
+            claims: claims.compared,
             problems,
             not_verified,
             seconds,
@@ -286,7 +326,7 @@ impl Report<'_> {
     }
 
     /// What nobody may take this for.
-    fn not_verified(&self, range: Range) -> Vec<String> {
+    fn not_verified(&self, log: &LogIdentity, range: Range) -> Vec<String> {
         let (replay, last) = (self.replay, self.cursor.position.index);
         let (held, (from, to)) = (replay.held(), replay.range());
         let mut left_out = Vec::new();
@@ -301,7 +341,12 @@ impl Report<'_> {
         span(last + 1, asked.max(to), "after what is wrong");
         span(asked + 1, held.last, "after the range");
         if let Some(trusted) = replay.trusted() {
-            left_out.push(format!("entry {}: its digest is taken on trust", trusted.index));
+            let confirmed = match &*self.claims.confirmed {
+                [] => String::new(),
+                who => format!("; {} has the same", who.join(", ")),
+            };
+            let index = trusted.index;
+            left_out.push(format!("entry {index}: its digest is taken on trust{confirmed}"));
         }
         if replay.unchecked() > 0 {
             let count = replay.unchecked();
@@ -314,6 +359,21 @@ impl Report<'_> {
                 replay.void()
             ));
         }
+        let (unreadable, left) = (self.claims.unreadable, self.claims.left());
+        if unreadable > 0 {
+            left_out.push(format!("claims of others that cannot be read: {unreadable}"));
+        }
+        if left > 0 {
+            left_out.push(format!("claims of others about entries that were not read: {left}"));
+        }
+        match replay.lowest_block() {
+            _ if replay.trusted().is_none() => {}
+            Some(lowest) if lowest <= log.chain.proofs_from.height() => {}
+            Some(lowest) => {
+                left_out.push(format!("proofs of blocks below {lowest}: they are before the range"))
+            }
+            None => left_out.push("proofs: no block was read".to_owned()),
+        }
         let tip = self.cursor.block_tip.as_ref().map_or(0, |tip| tip.height);
         if let Some(proven) = self.cursor.proof_tip.filter(|proven| *proven < tip) {
             left_out.push(format!("proofs of blocks {} to {tip}: not all are there", proven + 1));
@@ -321,7 +381,7 @@ impl Report<'_> {
         let unread = held.segments.saturating_sub(replay.read().segments);
         if unread > 0 && replay.problem().is_none() {
             left_out.push(format!(
-                "{unread} other segments that hold the same entries: they were not read"
+                "{unread} other segments, outside the range or with the same entries: they were not read"
             ));
         }
         left_out

@@ -4,14 +4,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tipline_backup::{Entries, Held, RestoreError, Sources};
-use tipline_proto::Entry;
+use tipline_log::{LogError, error_chain};
+use tipline_proto::{Entry, Event};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{Depth, DiffReport};
 use crate::error::AuditError;
 use crate::problems::Problems;
-use crate::replay::{Range, place};
+use crate::replay::{Range, place, still_held};
 use crate::verify::VerifyProgress;
 
 /// Compares entries as they are, every field of them, in the range that both hold. Whether they are
@@ -44,8 +45,11 @@ pub async fn diff_entries(
     let (first, last) = (held_a.first.max(held_b.first), held_a.last.min(held_b.last));
     let (from, to) = (range.from.unwrap_or(first), range.to.unwrap_or(last));
     if from < first || to > last || from > to {
-        let place = format!("of {place_a} and {place_b} one or the other");
-        return Err(AuditError::Range { place, from, to, first, last, hint: " at most" });
+        let from = range.from.unwrap_or(held_a.first.min(held_b.first));
+        let to = range.to.unwrap_or(held_a.last.max(held_b.last));
+        let Held { first, last, .. } = held_a;
+        let hint = format!(", {place_b} entries {} to {}", held_b.first, held_b.last);
+        return Err(AuditError::Range { place: place_a, from, to, first, last, hint });
     }
     let mut diff = Diff {
         depth,
@@ -178,7 +182,7 @@ impl Diff<'_> {
 /// All of an event but its payload. Its text leaves out the parent of a block.
 fn described(entry: &Entry) -> (String, Option<&tipline_proto::Hash>) {
     let parent = match &entry.event {
-        tipline_proto::Event::BlockCommitted { parent_hash, .. } => Some(parent_hash),
+        Event::BlockCommitted { parent_hash, .. } => Some(parent_hash),
         _ => None,
     };
     (entry.event.to_string(), parent)
@@ -199,11 +203,13 @@ struct Side {
     /// What is being read, and up to which index.
     entries: Option<(Entries, u64)>,
     waiting: VecDeque<Entry>,
+    /// Epoch of the newest claim that was taken. An entry of an older one after it is void.
+    claimed: u64,
 }
 
 impl Side {
     fn new(place: String, sources: Arc<Sources>, held: Held, to: u64) -> Self {
-        Self { place, sources, held, to, entries: None, waiting: VecDeque::new() }
+        Self { place, sources, held, to, entries: None, waiting: VecDeque::new(), claimed: 0 }
     }
 
     /// The entry at an index, which rises from call to call. What is there again, or is void, is
@@ -214,11 +220,18 @@ impl Side {
         }
         loop {
             while let Some(entry) = self.waiting.pop_front() {
+                if entry.epoch < self.claimed {
+                    continue;
+                }
                 if entry.index > index {
+                    still_held(&self.sources, index).await?;
                     self.waiting.push_front(entry);
                     return Ok(Taken::Missing);
                 }
                 if entry.index == index {
+                    if let Event::EpochStarted { .. } = entry.event {
+                        self.claimed = entry.epoch;
+                    }
                     return Ok(Taken::Entry(entry));
                 }
             }
@@ -239,8 +252,14 @@ impl Side {
                 None => match entries.finish().await {
                     // That was before the gap.
                     Ok(_) if to < index => {}
-                    Ok(_) => return Ok(Taken::Missing),
+                    Ok(_) => {
+                        still_held(&self.sources, index).await?;
+                        return Ok(Taken::Missing);
+                    }
                     Err(RestoreError::Corrupt { what, .. }) => return Ok(Taken::Corrupt(what)),
+                    Err(RestoreError::Log(error @ LogError::Corrupt { .. })) => {
+                        return Ok(Taken::Corrupt(error_chain(&error)));
+                    }
                     Err(error) => return Err(error.into()),
                 },
             }

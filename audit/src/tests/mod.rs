@@ -13,11 +13,13 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use tipline_backup::{Archive, Destination, Keys, Row, SegmentIndex, SegmentName, Sources};
+use tipline_log::Appender;
+use tipline_log::embedded::EmbeddedLog;
 use tipline_log::memory::rigged::RiggedLog;
 use tipline_proto::Entry;
 use tipline_store::conformance::history::log;
 use tipline_store::conformance::model::Model;
-use tipline_store::{SqliteStore, Store, StoredLinks};
+use tipline_store::{Sink, SqliteReader, SqliteStore, Store, StoreReader, StoredLinks};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -102,6 +104,21 @@ pub(super) fn of_log(log: RiggedLog) -> Arc<Sources> {
     Arc::new(Sources { log: Some(Arc::new(log)), ..Sources::default() })
 }
 
+/// An embedded log of these entries. In the bytes of one of them something else was written later.
+pub(super) async fn altered_log(directory: &Path, entries: &[Entry], index: i64) -> Arc<Sources> {
+    let path = directory.join("log.db");
+    let log = EmbeddedLog::create(&path, &log()).await.unwrap();
+    let tail = log.tail().await.unwrap();
+    log.append(&tail, entries).await.unwrap();
+    drop(log);
+    let database = rusqlite::Connection::open(&path).unwrap();
+    let sql = "UPDATE entry SET bytes = zeroblob(length(bytes)) WHERE number = ?1";
+    assert_eq!(database.execute(sql, [index]).unwrap(), 1);
+    drop(database);
+    let log = EmbeddedLog::open(&path).await.unwrap();
+    Arc::new(Sources { log: Some(Arc::new(log)), ..Sources::default() })
+}
+
 pub(super) async fn verify(
     sources: Arc<Sources>,
     range: Range,
@@ -120,4 +137,17 @@ pub(super) fn store(directory: &Path, entries: &[Entry]) -> Box<dyn Store> {
         store.apply(&model.batch(entries)).unwrap();
     }
     store
+}
+
+/// A SQLite file of a store that applied these entries, and in which something was changed then.
+pub(super) fn altered(directory: &Path, entries: &[Entry], sql: &str) -> Box<dyn StoreReader> {
+    let path = tempfile::tempdir_in(directory).unwrap().keep().join("store.db");
+    let mut store = SqliteStore::open(&path).unwrap();
+    store.create(&log()).unwrap();
+    store.apply(&Model::new(&log()).batch(entries)).unwrap();
+    drop(store);
+    let database = rusqlite::Connection::open(&path).unwrap();
+    database.execute_batch(sql).unwrap();
+    drop(database);
+    Box::new(SqliteReader::open(&path).unwrap())
 }

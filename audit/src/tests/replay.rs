@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tipline_backup::{RestoreError, Sources};
+use tipline_log::LogError;
 use tipline_proto::Entry;
 use tipline_store::conformance::history::{History, log};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{ALL, Place, from, honest, of_log, seed};
+use crate::replay::still_held;
 use crate::{AuditError, Problem, Range, replay};
 
 async fn all(sources: Arc<Sources>, range: Range) -> Result<Vec<Entry>, AuditError> {
@@ -89,4 +91,35 @@ async fn it_ends_when_told_to_stop() {
     assert!(replay.next().await.unwrap().is_some());
     stop.cancel();
     assert!(matches!(replay.next().await, Err(AuditError::Cancelled { at }) if at > 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_may_begin_behind_a_gap_and_not_in_it() {
+    let history = History::random(seed(), 90);
+    let place = Place::filled(&history.entries, 30).await;
+    let names = place.archive.segments().await.unwrap();
+    std::fs::remove_file(place.path(&names[1])).unwrap();
+    assert_eq!(all(place.sources(), from(61)).await.unwrap(), history.entries[61..]);
+    let inside = all(place.sources(), from(40)).await.unwrap_err();
+    assert!(inside.to_string().ends_with("but not entries 31 to 60"), "{inside}");
+}
+
+/// As a log on a broker looks that was trimmed while it was read.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_trimmed_is_not_missing() {
+    let history = History::blocks(60, 10);
+    let sources = of_log(honest(&history.entries).await.trimmed(41));
+    assert!(still_held(&sources, 41).await.is_ok());
+    let trimmed = still_held(&sources, 40).await.unwrap_err();
+    assert!(
+        matches!(
+            trimmed,
+            AuditError::Source(RestoreError::Log(LogError::OutOfRange {
+                asked: 40,
+                first: 41,
+                ..
+            }))
+        ),
+        "{trimmed:?}"
+    );
 }

@@ -2,19 +2,21 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tipline_backup::Sources;
-use tipline_log::Receipts;
+use tipline_backup::{RestoreError, Sources};
+use tipline_log::{Reader, Receipts};
 use tipline_proto::{
     Digest, Entry, Event, InstanceId, Level, LogIdentity, Position, Reached, Receipt, Role,
     Timestamp,
 };
 use tipline_store::conformance::history::{History, log, log_with_lineage};
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{ALL, Place, from, honest, index, of_log, seed, verify};
-use crate::{Range, VerifyReport, verify_entries};
+use super::{ALL, Place, altered_log, from, honest, index, of_log, seed, verify};
+use crate::{AuditError, Problem, Range, VerifyReport, verify_entries};
 
 /// It is not verified, and this is said of it.
 fn assert_wrong(report: &VerifyReport, what: &str) {
@@ -103,7 +105,7 @@ async fn a_corrupt_segment_is_a_finding_although_others_hold_the_same() {
     let merged = place.segment(&history.entries, 0, 60).await;
     let report = verify(place.sources(), ALL).await.unwrap();
     assert!(report.ok, "{report:?}");
-    assert_not(&report, "3 other segments");
+    assert_not(&report, "3 other segments, outside the range or with the same entries");
     let path = place.path(&merged);
     let mut bytes = fs::read(&path).unwrap();
     let last = bytes.len() - 3;
@@ -235,6 +237,24 @@ async fn a_proof_that_is_missing_is_missing() {
     assert_wrong(&report, "the newest segment says");
 }
 
+/// The proof tip of a history that begins in the middle counts from there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_that_was_not_looked_at_is_not_called_there() {
+    let history = without_a_proof(20);
+    let lowest = *history.model.blocks.keys().next().unwrap();
+    let sources = of_log(honest(&history.entries).await);
+    // Entry 15 is the block above that of entry 14, which is taken on trust.
+    let first = lowest + 13;
+    for (height, is_met) in [(lowest + 5, false), (first - 1, false), (first, true)] {
+        let (sources, progress) = (Arc::clone(&sources), watch::Sender::default());
+        let stop = CancellationToken::new();
+        let report = verify_entries(sources, &log(), from(15), Some(height), &progress, stop).await;
+        let report = report.unwrap();
+        assert_eq!(report.ok, is_met, "{height}: {report:?}");
+        assert_not(&report, &format!("proofs of blocks below {first}"));
+    }
+}
+
 fn receipt(index: u64, digest: Digest) -> Receipt {
     Receipt {
         lineage: log().lineage,
@@ -263,7 +283,15 @@ async fn what_consumers_say_is_compared() {
     assert!(right.ok && right.claims == 1, "{right:?}");
     let other = Digest::from_bytes([7; 32]);
     assert_wrong(&with(receipt(20, other), ALL).await, "the receipt of replica-1");
-    assert_eq!(with(receipt(20, other), from(30)).await.claims, 0);
+    let below = with(receipt(20, other), from(30)).await;
+    assert_eq!(below.claims, 0);
+    assert_not(&below, "claims of others about entries that were not read: 1");
+    // At the entry that is taken on trust.
+    assert_not(
+        &with(receipt(20, history.entries[19].digest), from(21)).await,
+        "taken on trust; the receipt of replica-1 has the same",
+    );
+    assert_wrong(&with(receipt(20, other), from(21)).await, "the receipt of replica-1");
     // The log was cut short, or its end is withheld.
     assert_wrong(&with(receipt(80, other), ALL).await, "the log ends with entry 51");
 }
@@ -276,4 +304,51 @@ async fn several_places_of_different_logs_are_refused() {
     let stranger = tipline_log::memory::rigged::RiggedLog::new(log_with_lineage(9), &other.entries);
     let sources = Sources { log: Some(Arc::new(stranger.await)), ..(*place.sources()).clone() };
     assert!(verify(Arc::new(sources), ALL).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_without_entries_has_lost_those_that_others_know() {
+    let log = honest(&[]).await;
+    let error = verify(of_log(honest(&[]).await), ALL).await.unwrap_err();
+    assert!(matches!(error, AuditError::Source(RestoreError::NotFound { .. })), "{error:?}");
+    let name = log.identity().name.as_str().to_owned();
+    assert!(error.to_string().contains(&name), "{error}");
+    log.put_receipt(&receipt(20, Digest::from_bytes([7; 32]))).await.unwrap();
+    let error = verify(of_log(log), ALL).await.unwrap_err();
+    assert!(matches!(error, AuditError::Found(Problem::Damaged(_))), "{error:?}");
+    assert!(error.to_string().contains("entry 20, but the log has no entries"), "{error}");
+}
+
+/// A log that is quiet gives nothing after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_ends_with_a_void_entry_ends() {
+    let mut history = History::blocks(20, 10);
+    history.claim();
+    history.block();
+    let last = history.entries.last().unwrap().clone();
+    let void = Entry {
+        index: last.index - 1,
+        epoch: 1,
+        digest: Digest::from_bytes([9; 32]),
+        ..last.clone()
+    };
+    let rig = move |entry: Entry| match entry.index == last.index {
+        true => vec![entry, void.clone()],
+        false => vec![entry],
+    };
+    let sources = of_log(honest(&history.entries).await.rigged(rig));
+    let report = timeout(Duration::from_secs(30), verify(sources, ALL)).await.expect("it ends");
+    let report = report.unwrap();
+    assert!(report.ok, "{report:?}");
+    assert_not(&report, "1 void entries");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_byte_that_changed_in_a_log_is_a_finding() {
+    let history = History::blocks(20, 10);
+    let directory = tempfile::tempdir().unwrap();
+    let log = altered_log(directory.path(), &history.entries, 15).await;
+    let report = verify(log, ALL).await.unwrap();
+    assert_wrong(&report, "damaged");
+    assert!(report.verified.is_none_or(|(_, last)| last < 15), "{report:?}");
 }
