@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use tipline_log::error_chain;
+use tipline_proto::limits::MAX_APPLY_EVENTS;
 use tipline_proto::{Cursor, Hash, HeightRanges, ProofsFrom, Tip};
 use tipline_store::{StoreError, StoreReader, StoredBlock, StoredProof};
 
@@ -44,8 +45,8 @@ pub struct ContentReport {
 
 /// Reads all of a store, or of a checkpoint of one. Blocks are linked by their parents, without a gap
 /// from the first to the block tip of the cursor; every block up to the proof tip has its proof, which
-/// names it, but for those that need none (`proofs_from`, of the log); no block, proof, transaction, record or mark is from after the cursor. `proceed` is
-/// asked before each item. Blocks the thread.
+/// names it, but for those that need none (`proofs_from`, of the log); no block, proof, transaction,
+/// record or mark is from after the cursor. `proceed` is asked before each item. Blocks the thread.
 ///
 /// `name` is what the report calls it. A checkpoint's manifest says what its cursor is `expected` to be.
 ///
@@ -81,6 +82,61 @@ pub fn verify_content(
     report.problems = problems.into_texts();
     report.ok = report.problems.is_empty();
     Ok(report)
+}
+
+/// The same of a store that is kept on several media: `parts`, each with its name, in the order of the
+/// store. Each is read by itself, and is where the last one is, or ahead of it by one batch, which was
+/// cut off. The figures are those of the last.
+///
+/// # Errors
+/// Those of [`verify_content`].
+pub fn verify_parts(
+    name: &str,
+    parts: &[(String, Box<dyn StoreReader>)],
+    proofs_from: ProofsFrom,
+    expected: Option<&Cursor>,
+    mut proceed: impl FnMut() -> Result<(), AuditError>,
+) -> Result<ContentReport, AuditError> {
+    let Some(((last, reader), others)) = parts.split_last() else {
+        return Err(AuditError::Empty { place: name.to_owned() });
+    };
+    let mut report = verify_content(name, &**reader, proofs_from, expected, &mut proceed)?;
+    if !others.is_empty() {
+        report.problems.iter_mut().for_each(|problem| *problem = format!("{last}: {problem}"));
+    }
+    for (part, reader) in others {
+        match verify_content(part, &**reader, proofs_from, expected, &mut proceed) {
+            Ok(found) => {
+                let wrong = found.problems.iter().map(|problem| format!("{part}: {problem}"));
+                report.problems.extend(wrong);
+                check_step(&mut report, part, &found);
+            }
+            Err(AuditError::Empty { .. }) => {
+                report.problems.push(format!("{part} is new and empty"));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    report.ok = report.problems.is_empty();
+    Ok(report)
+}
+
+/// Whether a part of a store is where the last one is.
+fn check_step(last: &mut ContentReport, part: &str, found: &ContentReport) {
+    let (at, of) = (found.index, last.index);
+    if at < of {
+        last.problems.push(format!("{part} is at entry {at}, the store at entry {of}: it lags"));
+    } else if at == of && found.digest != last.digest {
+        last.problems.push(format!("{part} holds another history: digest {}", found.digest));
+    } else if at > of + MAX_APPLY_EVENTS as u64 {
+        last.problems.push(format!(
+            "{part} is at entry {at}, the store at entry {of}: that is more than one batch"
+        ));
+    } else if at > of {
+        last.not_verified.push(format!(
+            "that {part} has the same history as the store: it is at entry {at}, as a batch was cut off"
+        ));
+    }
 }
 
 /// A store that a consumer applies to shows no one moment.

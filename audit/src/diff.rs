@@ -5,7 +5,7 @@ mod entries;
 
 use serde::Serialize;
 
-pub use content::{content_as_of, diff_content};
+pub use content::{content_as_of, diff_content, diff_parts};
 pub use entries::diff_entries;
 
 /// How many differences to look for.

@@ -33,8 +33,8 @@ mod tests;
 pub mod tlog;
 mod verify;
 
-pub use content::{ContentReport, verify_content};
-pub use diff::{Depth, DiffReport, content_as_of, diff_content, diff_entries};
+pub use content::{ContentReport, verify_content, verify_parts};
+pub use diff::{Depth, DiffReport, content_as_of, diff_content, diff_entries, diff_parts};
 pub use error::{AuditError, Problem};
 pub use follow::Follow;
 pub use replay::{Range, Replay, replay};

@@ -112,6 +112,15 @@ async fn what_is_wrong_is_never_called_verified() {
     assert_exit(&done, 13);
     database().execute_batch("DELETE FROM blocks WHERE height = 5").unwrap();
     assert_exit(&site.run("audit verify sqlite:copy.db").await, 13);
+    // Also if it is not the last part of a store.
+    site.back_up("embedded:tipline.log.db", "whole.db", 8).await;
+    let (part, both) = ("sqlite:whole.db", "composite:sqlite:copy.db+sqlite:whole.db");
+    assert_exit(&site.run(&format!("audit verify {part}")).await, 0);
+    for words in [format!("audit verify {both}"), format!("audit diff {both} {part}")] {
+        let done = site.run(&words).await;
+        assert_exit(&done, 13);
+        assert!(done.stdout.contains("copy.db"), "{words}: {}", done.stdout);
+    }
 
     // A checkpoint with a flipped byte is not even read.
     let parts = fs::read_dir(site.path("backup/checkpoints")).unwrap().map(|e| e.unwrap().path());
@@ -132,8 +141,14 @@ async fn what_cannot_be_audited_says_why() {
         site.block("other", height, b"other");
     }
     site.publish("embedded:other.db", "dir:other/blocks", 3).await;
+    site.back_up("embedded:other.db", "other-copy.db", 3).await;
     let cases = [
         ("audit diff embedded:other.db dir:backup", 14, "different logs"),
+        ("audit diff sqlite:copy.db embedded:other.db", 14, "different logs"),
+        ("audit diff sqlite:copy.db sqlite:other-copy.db", 14, "different logs"),
+        ("audit diff dir:backup@latest sqlite:other-copy.db", 14, "different logs"),
+        ("audit verify composite:sqlite:copy.db+sqlite:other-copy.db", 14, "not"),
+        ("audit tail -n 0", 2, "0 is not in"),
         ("audit verify dir:backup --from 5 --to 50", 12, "holds entries 1 to 9"),
         ("audit verify nats://127.0.0.1:1/none", 16, "does not answer"),
         ("audit verify embedded:nothing.db", 2, "tipline init"),

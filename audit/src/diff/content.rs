@@ -114,6 +114,47 @@ pub fn diff_content(
     })
 }
 
+/// The same of two stores that may be kept on several media: of each its parts with their names, the
+/// last of which has the cursor. The last two are compared, and each last one with the others beside it.
+///
+/// # Errors
+/// Those of [`diff_content`].
+pub fn diff_parts(
+    a: &[(String, Box<dyn StoreReader>)],
+    b: &[(String, Box<dyn StoreReader>)],
+    depth: Depth,
+    mut proceed: impl FnMut() -> Result<(), AuditError>,
+) -> Result<DiffReport, AuditError> {
+    let (Some((last_a, others_a)), Some((last_b, others_b))) = (a.split_last(), b.split_last())
+    else {
+        return Err(AuditError::Empty { place: "a store without parts".to_owned() });
+    };
+    let pairs_a = others_a.iter().map(|other| (last_a, other));
+    let pairs_b = others_b.iter().map(|other| (last_b, other));
+    let mut report = diff_pair(last_a, last_b, depth, &mut proceed)?;
+    for (last, other) in pairs_a.chain(pairs_b) {
+        if depth == Depth::First && !report.same {
+            break;
+        }
+        let more = diff_pair(last, other, depth, &mut proceed)?;
+        report.same &= more.same;
+        report.items += more.items;
+        report.different += more.different;
+        report.differences.extend(more.differences);
+        report.not_compared.extend(more.not_compared);
+    }
+    Ok(report)
+}
+
+fn diff_pair(
+    (name_a, a): &(String, Box<dyn StoreReader>),
+    (name_b, b): &(String, Box<dyn StoreReader>),
+    depth: Depth,
+    proceed: impl FnMut() -> Result<(), AuditError>,
+) -> Result<DiffReport, AuditError> {
+    diff_content((name_a, &**a), (name_b, &**b), depth, proceed)
+}
+
 fn cursor(name: &str, reader: &dyn StoreReader) -> Result<Cursor, AuditError> {
     reader.cursor()?.ok_or_else(|| AuditError::Empty { place: name.to_owned() })
 }
@@ -173,18 +214,44 @@ impl<F: FnMut() -> Result<(), AuditError>> Diff<'_, F> {
 
     fn blocks(&mut self) -> Result<(), AuditError> {
         let [a, b] = self.readers;
-        let spans: Vec<(u64, u64)> = [a.heights()?, b.heights()?].into_iter().flatten().collect();
-        let lowest = spans.iter().map(|span| span.0).min();
-        let highest = spans.iter().map(|span| span.1).max();
-        let Some((lowest, highest)) = lowest.zip(highest) else { return Ok(()) };
-        for height in lowest..=highest {
-            if self.is_done() {
-                break;
+        let spans = [a.heights()?, b.heights()?];
+        let is_within = |side: usize, height: u64| {
+            spans[side].is_some_and(|(first, last)| (first..=last).contains(&height))
+        };
+        let mut sorted: Vec<(u64, u64)> = spans.into_iter().flatten().collect();
+        sorted.sort_unstable();
+        let mut next = 0;
+        for (first, last) in sorted {
+            for height in first.max(next)..=last {
+                if self.is_done() {
+                    return Ok(());
+                }
+                let (one, other) = (a.block(height)?, b.block(height)?);
+                // Blocks are removed from above only, whichever store is ahead.
+                let holes = [(0, one.is_none()), (1, other.is_none())];
+                let holes =
+                    holes.into_iter().filter(|(side, none)| *none && is_within(*side, height));
+                let holes: Vec<&str> = holes.map(|(side, _)| self.names[side]).collect();
+                if !holes.is_empty() {
+                    (self.proceed)()?;
+                    self.items += 1;
+                    let text = format!("block {height}: a gap in {}", holes.join(" and "));
+                    if one.is_none() && other.is_none() {
+                        // If the height of the highest is wrong, there is no end of them.
+                        self.problems.add(format!("{text}; none above it is compared"));
+                        return Ok(());
+                    }
+                    self.problems.add(text);
+                    continue;
+                }
+                let is_same = one == other;
+                self.item(format!("block {height}"), one, other, false, |block| block.index)?;
+                let (one, other) = (a.proof(height)?, b.proof(height)?);
+                // It is gone only with its block.
+                let name = format!("the proof of block {height}");
+                self.item(name, one, other, is_same, |proof| proof.index)?;
             }
-            let (one, other) = (a.block(height)?, b.block(height)?);
-            self.item(format!("block {height}"), one, other, |block| block.index)?;
-            let (one, other) = (a.proof(height)?, b.proof(height)?);
-            self.item(format!("the proof of block {height}"), one, other, |proof| proof.index)?;
+            next = next.max(last.saturating_add(1));
         }
         Ok(())
     }
@@ -199,17 +266,19 @@ impl<F: FnMut() -> Result<(), AuditError>> Diff<'_, F> {
     ) -> Result<(), AuditError> {
         match (is_first, other) {
             _ if self.is_done() => Ok(()),
-            (true, other) => self.item(name, Some(found), other, index),
-            (false, None) => self.item(name, None, Some(found), index),
+            (true, other) => self.item(name, Some(found), other, false, index),
+            (false, None) => self.item(name, None, Some(found), false, index),
             (false, Some(_)) => Ok(()),
         }
     }
 
+    /// `stays` is whether what one has not cannot have been removed there.
     fn item<T: PartialEq>(
         &mut self,
         name: String,
         a: Option<T>,
         b: Option<T>,
+        stays: bool,
         index: impl Fn(&T) -> u64,
     ) -> Result<(), AuditError> {
         if a.is_none() && b.is_none() {
@@ -229,7 +298,7 @@ impl<F: FnMut() -> Result<(), AuditError>> Diff<'_, F> {
             std::cmp::Ordering::Greater => Some((index_a, end_b)),
             std::cmp::Ordering::Less => Some((index_b, end_a)),
         };
-        if newer.is_some_and(|(index, earlier)| index.is_none_or(|index| index > earlier)) {
+        if newer.is_some_and(|(index, earlier)| index.map_or(!stays, |index| index > earlier)) {
             self.undecided += 1;
             return Ok(());
         }

@@ -3,12 +3,11 @@
 use std::path::Path;
 
 use tipline_proto::ProofsFrom;
-use tipline_store::conformance::history::{History, log};
-use tipline_store::conformance::model::Model;
-use tipline_store::{MemoryStore, Sink, SqliteReader, SqliteStore, Store};
+use tipline_store::conformance::history::History;
+use tipline_store::{MemoryStore, Store, StoreReader};
 
-use super::{seed, store};
-use crate::{AuditError, ContentReport, verify_content};
+use super::{altered, seed, store};
+use crate::{AuditError, ContentReport, verify_content, verify_parts};
 
 fn check(store: &dyn Store) -> ContentReport {
     verify_content("it", &*store.reader().unwrap(), ProofsFrom::default(), None, || Ok(())).unwrap()
@@ -39,18 +38,9 @@ fn damaged(directory: &Path, sql: &str) -> ContentReport {
     history.transaction_of(1);
     history.record_of(1, Some("x".into()));
     history.mark();
-    let path = tempfile::tempdir_in(directory).unwrap().keep().join("damaged.db");
-    let mut store = SqliteStore::open(&path).unwrap();
-    store.create(&log()).unwrap();
-    let batch = Model::new(&log()).batch(&history.entries);
-    store.apply(&batch).unwrap();
-    drop(store);
-    let database = rusqlite::Connection::open(&path).unwrap();
     let sql = sql.replace("LOWEST", &lowest.to_string());
-    database.execute_batch(&sql).unwrap();
-    drop(database);
-    let reader = SqliteReader::open(&path).unwrap();
-    verify_content("it", &reader, ProofsFrom::default(), None, || Ok(())).unwrap()
+    let reader = altered(directory, &history.entries, &sql);
+    verify_content("it", &*reader, ProofsFrom::default(), None, || Ok(())).unwrap()
 }
 
 #[test]
@@ -80,6 +70,41 @@ fn a_store_that_contradicts_itself_is_told() {
         let said = report.problems.iter().any(|problem| problem.contains(what));
         assert!(said, "{sql}: {:?}", report.problems);
     }
+}
+
+#[test]
+fn every_part_of_a_store_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let history = History::random(seed(), 100);
+    let part = |name: &str, count: usize| {
+        let store = store(directory.path(), &history.entries[..count]);
+        (name.to_owned(), store.reader().unwrap())
+    };
+    let check = |parts: &[(String, Box<dyn StoreReader>)]| {
+        verify_parts("both", parts, ProofsFrom::default(), None, || Ok(())).unwrap()
+    };
+    let report = check(&[part("first", 100), part("last", 100)]);
+    assert!(report.ok && report.place == "both", "{report:?}");
+    // A batch was cut off.
+    let ahead = check(&[part("first", 100), part("last", 90)]);
+    assert!(ahead.ok && ahead.index == 90, "{ahead:?}");
+    assert!(ahead.not_verified.iter().any(|what| what.contains("first has the same")), "{ahead:?}");
+    let lags = check(&[part("first", 90), part("last", 100)]);
+    assert!(!lags.ok && lags.problems[0].contains("it lags"), "{lags:?}");
+    let other = store(directory.path(), &History::random(seed() ^ 1, 100).entries);
+    let fork = check(&[("first".to_owned(), other.reader().unwrap()), part("last", 100)]);
+    assert!(!fork.ok && fork.problems[0].contains("another history"), "{fork:?}");
+    let new = ("first".to_owned(), MemoryStore::new().reader().unwrap());
+    let new = check(&[new, part("last", 100)]);
+    assert_eq!(new.problems, ["first is new and empty"]);
+    // A block that is gone from one.
+    let mut history = History::blocks(20, 10);
+    history.mark();
+    let sql = "DELETE FROM blocks WHERE log_index = 9";
+    let gone = ("first".to_owned(), altered(directory.path(), &history.entries, sql));
+    let last = ("last".to_owned(), altered(directory.path(), &history.entries, ""));
+    let gone = check(&[gone, last]);
+    assert!(!gone.ok && gone.problems[0].starts_with("first: "), "{gone:?}");
 }
 
 #[test]

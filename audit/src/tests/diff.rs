@@ -8,12 +8,14 @@ use tipline_backup::{RestoreProgress, Sources, StorePlace};
 use tipline_proto::{Entry, Event, Key};
 use tipline_store::conformance::history::{History, log, log_with_lineage};
 use tipline_store::conformance::model::Model;
-use tipline_store::{SqliteStore, Store};
+use tipline_store::{SqliteStore, Store, StoreReader};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{ALL, Place, honest, of_log, seed, store};
-use crate::{AuditError, Depth, DiffReport, Range, content_as_of, diff_content, diff_entries};
+use super::{ALL, Place, altered, altered_log, honest, of_log, seed, store};
+use crate::{
+    AuditError, Depth, DiffReport, Range, content_as_of, diff_content, diff_entries, diff_parts,
+};
 
 async fn entries(a: Arc<Sources>, b: Arc<Sources>, depth: Depth) -> Result<DiffReport, AuditError> {
     let (progress, stop) = (watch::Sender::default(), CancellationToken::new());
@@ -70,15 +72,18 @@ async fn every_field_of_an_entry_counts() {
         move |e: Entry| if e.index == index { vec![other.clone()] } else { vec![e] }
     };
     let time = tipline_proto::Timestamp::from_micros(5);
+    // After a claim of a higher epoch the others would be void.
+    let is_block = |index: &u64| matches!(entry(*index).event, Event::BlockCommitted { .. });
+    let at = (2..60).find(is_block).unwrap();
     let others = [
-        ("time", Entry { time, ..entry(20) }),
-        ("epoch", Entry { epoch: 99, ..entry(20) }),
-        ("outbox sequence", Entry { outbox_sequence: 9_999, ..entry(20) }),
-        ("only the digest", Entry { digest: entry(1).digest, ..entry(20) }),
-        ("kind", Entry { event: Event::Marked { name: "x".parse().unwrap() }, ..entry(20) }),
+        ("time", Entry { time, ..entry(at) }),
+        ("epoch", Entry { epoch: 99, ..entry(at) }),
+        ("outbox sequence", Entry { outbox_sequence: 9_999, ..entry(at) }),
+        ("only the digest", Entry { digest: entry(1).digest, ..entry(at) }),
+        ("kind", Entry { event: Event::Marked { name: "x".parse().unwrap() }, ..entry(at) }),
     ];
     for (what, other) in others {
-        let rigged = honest(&history.entries).await.rigged(alone(20, other));
+        let rigged = honest(&history.entries).await.rigged(alone(at, other));
         let place = Place::filled(&history.entries, 60).await;
         let report = entries(of_log(rigged), place.sources(), Depth::All).await.unwrap();
         assert_eq!(report.different, 1, "{what}: {report:?}");
@@ -129,6 +134,43 @@ async fn two_of_different_logs_are_not_compared() {
     let twice = (place.sources(), place.sources());
     let error = diff_entries(twice.0, twice.1, beyond, Depth::All, &progress, &stop).await;
     assert!(matches!(error, Err(AuditError::Range { .. })), "{error:?}");
+    // Nothing in common: both extents are said.
+    let history = History::blocks(40, 10);
+    let early = Place::filled(&history.entries[..20], 20).await;
+    let late = of_log(honest(&history.entries).await.trimmed(31));
+    let error = entries(early.sources(), late, Depth::All).await.unwrap_err().to_string();
+    assert!(error.contains("holds entries 1 to 20, the log"), "{error}");
+    assert!(error.ends_with("entries 31 to 41"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_byte_that_changed_in_a_log_is_a_difference() {
+    let history = History::blocks(20, 10);
+    let directory = tempfile::tempdir().unwrap();
+    let log = altered_log(directory.path(), &history.entries, 15).await;
+    let place = Place::filled(&history.entries, 21).await;
+    let report = entries(place.sources(), log, Depth::All).await.unwrap();
+    assert!(report.differences.last().unwrap().contains("cannot be read"), "{report:?}");
+}
+
+/// As every consumer does: it takes the entry of the newer claim.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_void_entry_is_passed_over_also_if_it_comes_first() {
+    let mut history = History::blocks(20, 10);
+    history.claim();
+    (0..3).for_each(|_| history.block());
+    let claim = history.entries[21].clone();
+    assert!(matches!(claim.event, Event::EpochStarted { .. }), "{claim:?}");
+    let void = |index: u64| Entry { epoch: 1, index, ..claim.clone() };
+    let void = [void(claim.index + 1), void(claim.index + 2)];
+    let rig = move |entry: Entry| match entry.index == claim.index + 1 {
+        true => [&void[..], &[entry]].concat(),
+        false => vec![entry],
+    };
+    let log = of_log(honest(&history.entries).await.rigged(rig));
+    let place = Place::filled(&history.entries, 60).await;
+    let report = entries(place.sources(), log, Depth::All).await.unwrap();
+    assert!(report.same, "{report:?}");
 }
 
 #[test]
@@ -178,10 +220,75 @@ fn one_item_that_differs_is_named() {
     }
     let report = content(&*altered(10, block), &*right, Depth::First);
     assert!(report.differences[0].contains("its content differs"), "{report:?}");
-    // Another history with the same content.
-    let fork = with(&changed(&history.entries, 22));
-    let report = content(&*right, &*fork, Depth::First);
-    assert!(report.differences.is_empty(), "{report:?}");
+    // Another history with the same content: no store keeps the place in the outbox.
+    let mut fork = history.entries[..10].to_vec();
+    for entry in &history.entries[10..] {
+        let (previous, event) = (fork.last().unwrap().position(), entry.event.clone());
+        let sequence = entry.outbox_sequence + 1;
+        fork.push(Entry::seal(&previous, entry.epoch, entry.time, sequence, event));
+    }
+    let report = content(&*right, &*with(&fork), Depth::All);
+    assert_eq!(report.differences.len(), 1, "{report:?}");
+    assert!(report.differences[0].starts_with("the cursor: "), "{report:?}");
+}
+
+#[test]
+fn what_nothing_can_have_removed_since_is_a_difference_also_if_one_is_ahead() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut history = History::blocks(20, 10);
+    let lowest = *history.model.blocks.keys().next().unwrap();
+    (0..15).for_each(|at| history.proof_of(lowest + at, 5));
+    let early = history.entries.clone();
+    (0..5).for_each(|_| history.block());
+    let late = &history.entries;
+    let of = |entries: &[Entry], sql: &str| {
+        let sql = sql.replace("HEIGHT", &(lowest + 7).to_string());
+        altered(directory.path(), entries, &sql)
+    };
+    let compare = |early: &dyn StoreReader, late: &dyn StoreReader| {
+        diff_content(("early", early), ("late", late), Depth::All, || Ok(())).unwrap()
+    };
+    assert!(compare(&*of(&early, ""), &*of(late, "")).same);
+    let block = "DELETE FROM blocks WHERE height = HEIGHT";
+    let proof = "DELETE FROM proofs WHERE height = HEIGHT";
+    let cases = [
+        ("", block, "a gap in late"),
+        (block, "", "a gap in early"),
+        (block, block, "a gap in early and late; none above it is compared"),
+        ("", proof, "in early, not in late"),
+    ];
+    for (in_early, in_late, says) in cases {
+        let report = compare(&*of(&early, in_early), &*of(late, in_late));
+        assert_eq!(report.different, 1, "{in_early} {in_late}: {report:?}");
+        assert!(report.differences[0].ends_with(says), "{in_early} {in_late}: {report:?}");
+    }
+    // Proofs that came since are none.
+    assert!(compare(&*of(&early[..21], ""), &*of(late, "")).same);
+    // Nobody counts up to there.
+    let far = format!("UPDATE blocks SET height = {} WHERE height = {}", 1_u64 << 60, lowest + 24);
+    let report = compare(&*of(&early, ""), &*of(late, &far));
+    assert!(report.differences[0].contains("a gap in late; none above it"), "{report:?}");
+}
+
+#[test]
+fn every_part_of_a_store_is_compared() {
+    let directory = tempfile::tempdir().unwrap();
+    let history = History::blocks(20, 10);
+    let part =
+        |name: &str, sql: &str| (name.to_owned(), altered(directory.path(), &history.entries, sql));
+    let wrong = "UPDATE blocks SET payload = x'00' WHERE log_index = 9";
+    let whole = [part("a-1", ""), part("a-2", "")];
+    let one = [part("b", "")];
+    let report = diff_parts(&whole, &one, Depth::All, || Ok(())).unwrap();
+    assert!(report.same, "{report:?}");
+    for wrong in [[part("a-1", wrong), part("a-2", "")], [part("a-1", ""), part("a-2", wrong)]] {
+        for depth in [Depth::First, Depth::All] {
+            for (a, b) in [(&wrong[..], &one[..]), (&one[..], &wrong[..])] {
+                let report = diff_parts(a, b, depth, || Ok(())).unwrap();
+                assert!(!report.same && report.differences[0].contains("of entry 9"), "{report:?}");
+            }
+        }
+    }
 }
 
 fn place(directory: &Path) -> StorePlace {

@@ -1,5 +1,6 @@
 //! Opening what is audited. Nothing in it is changed.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tempfile::TempDir;
@@ -10,12 +11,12 @@ use tipline_backup::{
 };
 use tipline_log::Log;
 use tipline_proto::{Cursor, LogIdentity, ProofsFrom};
-use tipline_store::StoreReader;
+use tipline_store::{StoreError, StoreIdentity, StoreReader, can_open, open_copy};
 use tokio_util::sync::CancellationToken;
 
 use crate::address::Audited;
 use crate::open::log::LogLocation;
-use crate::open::store::open_identified;
+use crate::open::store::open_parts;
 use crate::options::{AuditedArgs, Shared};
 use crate::output::report::{Failure, Sentence};
 
@@ -28,6 +29,22 @@ pub(crate) enum Opened {
 }
 
 impl Opened {
+    /// The log that it is of; `None` of a store that is new and empty.
+    pub(crate) fn identity(&self) -> Option<StoreIdentity> {
+        match self {
+            Opened::Entries(entries) => Some((&entries.identity).into()),
+            Opened::Content(content) => content.identity.clone(),
+        }
+    }
+
+    /// What it is called.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Opened::Entries(entries) => entries.name(),
+            Opened::Content(content) => content.name.clone(),
+        }
+    }
+
     /// The content, if that is what it is.
     pub(crate) fn content(&self) -> Option<&Content> {
         match self {
@@ -46,19 +63,31 @@ pub(crate) struct Entries {
 }
 
 impl Entries {
+    /// What it is called.
+    pub(crate) fn name(&self) -> String {
+        let archive = self.sources.archives.first().map(|archive| archive.place().to_owned());
+        archive.unwrap_or_else(|| "the log".to_owned())
+    }
+
     /// The log itself; `None` if it is an archive.
     pub(crate) fn log(&self) -> Option<Arc<dyn Log>> {
         self.sources.log.clone()
     }
 }
 
+/// The media that a store is kept on, each with its name; the last has the cursor.
+type Parts = Vec<(String, Box<dyn StoreReader>)>;
+
 /// A store, or a copy of a checkpoint.
 pub(crate) struct Content {
     /// What it is called.
     pub(crate) name: String,
-    pub(crate) reader: Box<dyn StoreReader>,
-    /// From which block on its chain needs proofs.
-    pub(crate) proofs_from: ProofsFrom,
+    /// What it is kept on.
+    pub(crate) parts: Parts,
+    /// Those of a checkpoint that this program cannot read.
+    pub(crate) unread: Vec<String>,
+    /// The log that it is of.
+    pub(crate) identity: Option<StoreIdentity>,
     /// What the checkpoint's manifest says.
     pub(crate) expected: Option<Cursor>,
     /// Where the copy is. Removed with this.
@@ -70,10 +99,17 @@ impl Content {
     pub(crate) fn rebuilt(
         name: String,
         reader: Box<dyn StoreReader>,
-        proofs_from: ProofsFrom,
+        log: &LogIdentity,
         directory: TempDir,
     ) -> Self {
-        Self { name, reader, proofs_from, expected: None, _copy: Some(directory) }
+        let (parts, identity) = (vec![(name.clone(), reader)], Some(log.into()));
+        let _copy = Some(directory);
+        Self { name, parts, unread: Vec::new(), identity, expected: None, _copy }
+    }
+
+    /// From which block on its chain needs proofs. One that is new and empty is of no chain.
+    pub(crate) fn proofs_from(&self) -> ProofsFrom {
+        self.identity.as_ref().map(|log| log.chain.proofs_from).unwrap_or_default()
     }
 }
 
@@ -96,13 +132,17 @@ impl AuditedArgs {
             }
             Audited::Store(address) => {
                 let owned = address.clone();
-                let opened = tokio::task::spawn_blocking(move || open_identified(&owned)).await??;
-                let (log, reader) = opened;
-                let name = reader.place();
-                // One that is new and empty is of no chain, and needs none.
-                let proofs_from = log.map(|log| log.chain.proofs_from).unwrap_or_default();
-                let (expected, _copy) = (None, None);
-                Ok(Opened::Content(Content { name, reader, proofs_from, expected, _copy }))
+                let opened = tokio::task::spawn_blocking(move || open_parts(&owned)).await??;
+                let (identity, readers) = opened;
+                let parts: Parts =
+                    readers.into_iter().map(|reader| (reader.place(), reader)).collect();
+                let names: Vec<&str> = parts.iter().map(|(name, _)| name.as_str()).collect();
+                let name = match &*names {
+                    [one] => (*one).to_owned(),
+                    _ => format!("composite:{}", names.join("+")),
+                };
+                let (unread, expected, _copy) = (Vec::new(), None, None);
+                Ok(Opened::Content(Content { name, parts, unread, identity, expected, _copy }))
             }
         }
     }
@@ -167,12 +207,44 @@ impl AuditedArgs {
         let into = copy.path().join("copy");
         let throttle = Throttle::new(stop.clone());
         set.fetch(&manifest, &into, &throttle).await.map_err(AuditError::from)?;
-        let parts = manifest.parts.clone();
-        let reader = tokio::task::spawn_blocking(move || tipline_store::open_copy(&parts, &into));
         let name = format!("checkpoint {} at {}", manifest.id, set.place());
-        let (reader, expected) = (reader.await??, Some(manifest.cursor));
-        let (proofs_from, _copy) = (manifest.log.chain.proofs_from, Some(copy));
-        Ok(Opened::Content(Content { name, reader, proofs_from, expected, _copy }))
+        let (kinds, of) = (manifest.parts, name.clone());
+        let opened = tokio::task::spawn_blocking(move || copied_parts(&of, &kinds, &into));
+        let (parts, unread) = opened.await??;
+        let (identity, expected, _copy) = (Some(manifest.log), Some(manifest.cursor), Some(copy));
+        Ok(Opened::Content(Content { name, parts, unread, identity, expected, _copy }))
+    }
+}
+
+/// Every part of a copy of a checkpoint that this program can read, each with its name; and the names
+/// of the others.
+fn copied_parts(
+    name: &str,
+    kinds: &[String],
+    copy: &Path,
+) -> Result<(Parts, Vec<String>), StoreError> {
+    let (mut parts, mut unread) = (Vec::new(), Vec::new());
+    for (number, kind) in kinds.iter().enumerate() {
+        let part = match kinds.len() {
+            1 => name.to_owned(),
+            _ => format!("part {number} ({kind}) of {name}"),
+        };
+        if !can_open(std::slice::from_ref(kind)) {
+            unread.push(part);
+            continue;
+        }
+        // Only this one of them.
+        let only = |(at, kind): (usize, &String)| match at == number {
+            true => kind.clone(),
+            false => String::new(),
+        };
+        let only: Vec<String> = kinds.iter().enumerate().map(only).collect();
+        parts.push((part, open_copy(&only, copy)?));
+    }
+    match parts.is_empty() {
+        // This says why.
+        true => open_copy(kinds, copy).map(|reader| (vec![(name.to_owned(), reader)], unread)),
+        false => Ok((parts, unread)),
     }
 }
 

@@ -56,13 +56,44 @@ pub(crate) fn open_identified(
         StoreAddress::One(medium) => Some(medium),
         StoreAddress::Composite(parts) => parts.last(),
     };
-    let identity = match medium {
-        Some(Medium::Sqlite(path)) => SqliteReader::open(path)?.identity()?,
-        Some(Medium::Files(path)) => FileReader::open(path)?.identity()?,
-        Some(Medium::RocksDb(path)) => rocksdb_identity(path)?,
-        None => None,
-    };
+    let identity = medium.map_or(Ok(None), medium_identity)?;
     Ok((identity, open_reader(address)?))
+}
+
+fn medium_identity(medium: &Medium) -> Result<Option<StoreIdentity>, StoreError> {
+    match medium {
+        Medium::Sqlite(path) => SqliteReader::open(path)?.identity(),
+        Medium::Files(path) => FileReader::open(path)?.identity(),
+        Medium::RocksDb(path) => rocksdb_identity(path),
+    }
+}
+
+/// Every part of a store by itself, the last of which has the cursor, and the log that they were
+/// created for. Blocks.
+pub(crate) fn open_parts(
+    address: &StoreAddress,
+) -> Result<(Option<StoreIdentity>, Vec<Box<dyn StoreReader>>), StoreError> {
+    let media = match address {
+        StoreAddress::One(medium) => std::slice::from_ref(medium),
+        StoreAddress::Composite(parts) => parts,
+    };
+    let (mut log, mut readers): (Option<StoreIdentity>, _) = (None, Vec::new());
+    for medium in media {
+        let reader = open_medium_reader(medium)?;
+        match (&log, medium_identity(medium)?) {
+            (Some(expected), Some(found)) if *expected != found => {
+                return Err(StoreError::WrongLog {
+                    place: reader.place(),
+                    found: Box::new(found),
+                    expected: Box::new(expected.clone()),
+                });
+            }
+            (None, found) => log = found,
+            _ => {}
+        }
+        readers.push(reader);
+    }
+    Ok((log, readers))
 }
 
 /// A store of this address as a place to restore to.

@@ -1,7 +1,7 @@
 //! `tipline audit diff`
 
 use tipline_audit::{
-    AuditError, Depth, DiffReport, VerifyProgress, content_as_of, diff_content, diff_entries,
+    AuditError, Depth, DiffReport, VerifyProgress, content_as_of, diff_entries, diff_parts,
 };
 use tipline_backup::RestoreProgress;
 use tipline_ops::text::number;
@@ -75,6 +75,7 @@ pub(super) async fn run(shared: &Shared, args: DiffArgs) -> Result<Exit, Failure
             return Err(Sentence(text.to_owned()).into());
         }
         (a, b) => {
+            check_same_log(&a, &b)?;
             let cursor = [&a, &b].iter().find_map(|opened| opened.content());
             let index = index(cursor)?;
             let a = content(&args, a, index, &stop).await?;
@@ -90,10 +91,24 @@ pub(super) async fn run(shared: &Shared, args: DiffArgs) -> Result<Exit, Failure
     Ok(if report.same { Exit::Ok } else { Exit::Corrupt })
 }
 
+/// Heights and indexes of two logs can be the same by chance, and say nothing about each other.
+fn check_same_log(a: &Opened, b: &Opened) -> Result<(), AuditError> {
+    match (a.identity(), b.identity()) {
+        (Some(of_a), Some(of_b)) if of_a != of_b => Err(AuditError::WrongLog {
+            a: a.name(),
+            of_a: of_a.to_string(),
+            b: b.name(),
+            of_b: of_b.to_string(),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// The entry at which a store stands.
 fn index(content: Option<&Content>) -> Result<u64, Failure> {
     let Some(content) = content else { return Ok(0) };
-    match content.reader.cursor()? {
+    let last = content.parts.last().map(|(_, reader)| reader.cursor());
+    match last.transpose()?.flatten() {
         Some(cursor) => Ok(cursor.position.index),
         None => Err(Sentence(format!("{} is new and empty", content.name)).into()),
     }
@@ -106,15 +121,14 @@ async fn content(
     index: u64,
     stop: &CancellationToken,
 ) -> Result<Content, Failure> {
-    let Entries { sources, identity } = match opened {
+    let entries = match opened {
         Opened::Content(content) => return Ok(content),
         Opened::Entries(entries) => entries,
     };
+    let name = format!("what entries 1 to {index} of {} make", entries.name());
+    let Entries { sources, identity } = entries;
     let directory = scratch(&args.opening)?;
     let place = location(&StoreAddress::One(Medium::Sqlite(directory.path().join("rebuilt.db"))));
-    let name = sources.archives.first().map(|archive| archive.place().to_owned());
-    let name =
-        format!("what entries 1 to {index} of {} make", name.as_deref().unwrap_or("the log"));
     let (sender, receiver) = watch::channel(RestoreProgress::default());
     let work = content_as_of(sources, index, place, sender, stop.clone());
     let store = tokio::select! {
@@ -124,7 +138,7 @@ async fn content(
     progress::done();
     let store = store?;
     let reader = store.reader()?;
-    Ok(Content::rebuilt(name, reader, identity.chain.proofs_from, directory))
+    Ok(Content::rebuilt(name, reader, &identity, directory))
 }
 
 /// Reading blocks the thread.
@@ -137,7 +151,11 @@ async fn compare(
     let compared = tokio::task::spawn_blocking(move || {
         let proceed =
             || if stop.is_cancelled() { Err(AuditError::Cancelled { at: 0 }) } else { Ok(()) };
-        diff_content((&a.name, &*a.reader), (&b.name, &*b.reader), depth, proceed)
+        let report = diff_parts(&a.parts, &b.parts, depth, proceed)?;
+        let unread = a.unread.iter().chain(&b.unread);
+        let unread = unread.map(|part| format!("{part}: this program cannot read it"));
+        let not_compared = report.not_compared.into_iter().chain(unread).collect();
+        Ok::<_, AuditError>(DiffReport { a: a.name, b: b.name, not_compared, ..report })
     });
     Ok(compared.await??)
 }
