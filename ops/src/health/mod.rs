@@ -15,7 +15,7 @@
 #[cfg(feature = "health-server")]
 mod agent;
 #[cfg(feature = "health-server")]
-mod bounded;
+mod client;
 mod consumer;
 mod fleet;
 mod limits;
