@@ -35,19 +35,38 @@ impl Checkpoints {
             }
             let (checkpoint, place) = (id.to_string(), self.place());
             tracing::info!(checkpoint, place, "removing what an upload left that was given up");
-            for object in objects {
-                // It may be finished by now.
-                let manifest = format!("{id}/{MANIFEST}");
-                match self.destination().read(&manifest).await {
-                    Err(DestinationError::NotFound { .. }) => {}
-                    Ok(_) => break,
-                    Err(error) => return Err(error.into()),
-                }
-                self.destination().remove(&object.name).await?;
-                removed += 1;
-            }
+            removed += self.remove_unfinished(&id, objects).await?;
         }
         removed += self.destination().remove_staged(now, GRACE).await?;
+        Ok(removed)
+    }
+
+    /// Removes at once what an upload has sent of a checkpoint, unless it came to its end. Gives how
+    /// many files it removed. Nobody else may be uploading it.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoints::collect`].
+    pub async fn abandon(&self, id: &CheckpointId) -> Result<u64, CheckpointError> {
+        let sent = self.destination().list(id.as_str(), None).await?;
+        self.remove_unfinished(id, sent).await
+    }
+
+    async fn remove_unfinished(
+        &self,
+        id: &CheckpointId,
+        objects: Vec<Object>,
+    ) -> Result<u64, CheckpointError> {
+        let mut removed = 0;
+        for object in objects {
+            // It may be finished by now.
+            match self.destination().read(&format!("{id}/{MANIFEST}")).await {
+                Err(DestinationError::NotFound { .. }) => {}
+                Ok(_) => break,
+                Err(error) => return Err(error.into()),
+            }
+            self.destination().remove(&object.name).await?;
+            removed += 1;
+        }
         Ok(removed)
     }
 }

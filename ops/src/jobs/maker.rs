@@ -306,20 +306,38 @@ impl CheckpointRun {
         let to = &Checkpoints::at(location.folder(FOLDER)).with_keys(keys);
         // There and back.
         self.job.begin("uploading", manifest.bytes().saturating_mul(2));
-        let uploaded = async {
-            self.maker.admit(to).await?;
-            set.upload(manifest, to, self.job.throttle()).await
-        };
-        uploaded.await.map_err(|source| {
+        let not_uploaded = |source| {
             let (id, place) = (manifest.id.clone(), to.place().to_owned());
             CheckpointFailure::NotUploaded { id, place, source }
-        })?;
-        // What is not allowed, or not possible now, costs room only.
-        if let Err(error) = to.collect((self.maker.clock.0)()).await {
-            let (place, error) = (to.place(), error_chain(&error));
-            tracing::warn!(place, error, "what earlier uploads left is not removed");
+        };
+        self.maker.admit(to).await.map_err(not_uploaded)?;
+        let uploaded = set.upload(manifest, to, self.job.throttle()).await;
+        if !self.job.throttle().is_cancelled() {
+            self.tidy(&uploaded, manifest, to).await;
         }
-        Ok(())
+        uploaded.map_err(not_uploaded)
+    }
+
+    /// Removes what uploads left: earlier ones whatever became of this one, and this one if it has
+    /// used up the space. What is not allowed, or not possible now, costs room only.
+    async fn tidy(
+        &self,
+        uploaded: &Result<(), CheckpointError>,
+        manifest: &Manifest,
+        to: &Checkpoints,
+    ) {
+        let is_full =
+            matches!(uploaded, Err(CheckpointError::Destination(DestinationError::NoSpace { .. })));
+        let tidied = async {
+            if is_full {
+                to.abandon(&manifest.id).await?;
+            }
+            to.collect((self.maker.clock.0)()).await
+        };
+        if let Err(error) = tidied.await {
+            let (place, error) = (to.place(), error_chain(&error));
+            tracing::warn!(place, error, "what uploads left is not removed");
+        }
     }
 }
 

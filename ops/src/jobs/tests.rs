@@ -61,3 +61,30 @@ async fn while_uploading_fails_checkpoints_expire_and_the_newest_is_sent_later()
     assert_eq!(sent.len(), 1);
     assert_eq!(newest(sent), newest(set.list().await.unwrap()));
 }
+
+/// Or what was given up would stay for ever, if no other succeeds.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_fails_removes_what_earlier_ones_left() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = |name: &str| format!("dir:{}", directory.path().join(name).display());
+    let order = CheckpointOrder {
+        checkpoints: place("set"),
+        upload: None,
+        rate: None,
+        mode: CheckpointMode::Links,
+        sealing: Sealing::default(),
+    };
+    // In the year 2096: what is written now is old.
+    let clock: Clock = Arc::new(|| Timestamp::from_micros(4_000_000_000_000_000));
+    let maker = maker(directory.path(), clock);
+    let made = maker.begin(order.clone()).unwrap().run().await.unwrap();
+    let file = directory.path().join("set").join(made.id.as_str()).join("part-0/store.db");
+    std::fs::remove_file(file).unwrap();
+    let left = directory.path().join("away/checkpoints/00000000000000000001-1800000000000000");
+    std::fs::create_dir_all(left.join("part-0")).unwrap();
+    std::fs::write(left.join("part-0/store.db"), "half").unwrap();
+    let order = CheckpointOrder { upload: Some(place("away")), ..order };
+    let failed = send_newest(&order, &maker).await;
+    assert!(matches!(failed, Err(CheckpointFailure::NotUploaded { .. })), "{failed:?}");
+    assert!(!left.join("part-0/store.db").exists());
+}
