@@ -100,6 +100,8 @@ fn has_no_links(error: &io::Error) -> bool {
 
 /// Flushes a file, or the names in a directory.
 pub(crate) fn sync(path: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    tests::note(path);
     File::open(path)?.sync_all()
 }
 
@@ -258,10 +260,28 @@ fn is_at(_: &File, path: &Path) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::collections::BTreeSet;
     use std::fs;
+    use std::path::{Path, PathBuf};
+    use std::sync::Mutex;
 
     use super::{copy_whole, copying, make_directories};
+
+    /// What was flushed by its path.
+    static FLUSHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+    pub(super) fn note(path: &Path) {
+        FLUSHED.lock().unwrap().insert(path.to_owned());
+    }
+
+    /// What was flushed below a directory, and the directory itself, since this was asked last.
+    pub(crate) fn take_flushed(directory: &Path) -> BTreeSet<PathBuf> {
+        let mut all = FLUSHED.lock().unwrap();
+        let (below, others) = all.iter().cloned().partition(|path| path.starts_with(directory));
+        *all = others;
+        below
+    }
 
     #[cfg(unix)]
     #[test]

@@ -8,7 +8,7 @@ use super::error::CheckpointError;
 use super::id::CheckpointId;
 use super::manifest::{MANIFEST, Manifest, ManifestFile};
 use super::tree;
-use crate::destination::{Destination, DestinationError, Opened};
+use crate::destination::{Budget, Destination, DestinationError, Opened};
 use crate::disk::Lock;
 use crate::keys::Keys;
 use crate::throttle::Throttle;
@@ -252,19 +252,19 @@ impl Checkpoints {
         throttle: &Throttle,
     ) -> Result<(), CheckpointError> {
         for file in &manifest.files {
-            self.verify_file(manifest, file, throttle).await?;
+            self.verify_file(manifest, file, &Budget::new(throttle)).await?;
         }
         Ok(())
     }
 
-    /// The same of one file.
+    /// The same of one file, with what is left of its retries.
     pub(super) async fn verify_file(
         &self,
         manifest: &Manifest,
         file: &ManifestFile,
-        throttle: &Throttle,
+        budget: &Budget<'_>,
     ) -> Result<(), CheckpointError> {
-        let found = self.destination.hash(&manifest.object(file), throttle).await;
+        let found = self.destination.hash_within(&manifest.object(file), budget).await;
         let (found, length) = match found {
             Ok((hash, length)) => (Ok(hash), Some(length)),
             Err(error) => (Err(error), None),

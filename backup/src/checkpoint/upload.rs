@@ -1,6 +1,7 @@
 //! A copy of a checkpoint elsewhere.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -42,7 +43,13 @@ impl Checkpoints {
         // Elsewhere it shares nothing: removing shared files takes a lock that is not there.
         let alone = &manifest.alone();
         match to.get(&manifest.id).await {
-            Ok(found) if found.is_copy_of(alone) => return Ok(()),
+            Ok(found) if found.is_copy_of(alone) => {
+                // Whoever wrote it may have been killed before its name was durable.
+                return Ok(to
+                    .destination()
+                    .sync_existing(&format!("{}/{MANIFEST}", found.id))
+                    .await?);
+            }
             Ok(_) => {
                 return Err(to.corrupt(&manifest.id, "a different checkpoint has this name".into()));
             }
@@ -64,8 +71,9 @@ impl Checkpoints {
         }
         let (name, text) = (format!("{}/{MANIFEST}", there.id), there.to_text()?);
         match to.destination().create(&name, Bytes::from(text)).await {
+            Ok(()) => {}
             // Only the same one has this name. Reading it back shows whether it is whole.
-            Ok(()) | Err(DestinationError::Exists { .. }) => {}
+            Err(DestinationError::Exists { .. }) => to.destination().sync_existing(&name).await?,
             Err(error) => return Err(error.into()),
         }
         match to.get(&manifest.id).await? {
@@ -107,23 +115,32 @@ impl Sending<'_> {
         Ok(there)
     }
 
-    /// Sends a file and reads it back, unless it is there. Gives what it is there.
+    /// Sends a file, unless it is there, and reads it back. Gives what it is there. If reading back
+    /// fails, only that is tried again.
     async fn send(&self, file: &ManifestFile) -> Result<ManifestFile, CheckpointError> {
         let (budget, mut pause) = (Budget::new(self.throttle), Budget::PAUSE);
-        let mut earlier = self.sent_before(file);
+        let mut there = self.sent_before(file);
+        let mut is_earlier = there.is_some();
         loop {
             let attempt = async {
-                let there = match &earlier {
-                    Some(there) => there.clone(),
-                    None => self.send_now(file).await?,
+                let found = match &there {
+                    Some(found) => found.clone(),
+                    None => self.send_now(file, &budget).await?,
                 };
-                self.to.verify_file(self.alone, &there, self.throttle).await?;
-                Ok(there)
+                there = Some(found.clone());
+                self.to.verify_file(self.alone, &found, &budget).await?;
+                if is_earlier {
+                    // Whoever sent it may have been killed before its name was durable.
+                    self.to.destination().sync_existing(&self.alone.object(&found)).await?;
+                }
+                Ok::<_, CheckpointError>(found)
             };
             match attempt.await {
-                Ok(there) => return Ok(there),
+                Ok(found) => return Ok(found),
                 // An earlier attempt was cut off, or it is not what it was any more.
-                Err(CheckpointError::Corrupt { .. }) if earlier.is_some() => earlier = None,
+                Err(CheckpointError::Corrupt { .. }) if is_earlier => {
+                    (there, is_earlier) = (None, false);
+                }
                 Err(_) if self.throttle.is_cancelled() => return Err(CheckpointError::Cancelled),
                 Err(CheckpointError::Destination(error)) => {
                     budget.again(error, &mut pause).await?;
@@ -143,25 +160,37 @@ impl Sending<'_> {
         (present == Some(&there.bytes)).then_some(there)
     }
 
-    async fn send_now(&self, file: &ManifestFile) -> Result<ManifestFile, CheckpointError> {
+    async fn send_now(
+        &self,
+        file: &ManifestFile,
+        budget: &Budget<'_>,
+    ) -> Result<ManifestFile, CheckpointError> {
         let (object, from) = (
             self.alone.object(&ManifestFile { shared: None, ..file.clone() }),
             self.directory.join(self.manifest.object(file)),
         );
         let keys = self.to.sealing();
-        let sent = self.to.destination().upload_sealed(&object, &from, keys, self.throttle).await;
-        let (found, sent) = match sent {
-            Ok(sent) => (Ok(sent.plain_blake3), Some(sent)),
-            Err(error) => (Err(error), None),
+        let sent = self.to.destination().upload_sealed(&object, &from, keys, budget).await;
+        let Sent { blake3, bytes, plain_blake3 } = match sent {
+            Ok(sent) => sent,
+            Err(DestinationError::File { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                let what = format!("{} is missing", file.path);
+                return Err(self.set.corrupt(&self.manifest.id, what));
+            }
+            // What is not found otherwise is not there: that says nothing of what is here.
+            Err(error) => return Err(error.into()),
         };
-        self.set.compare(self.manifest, file, found, None)?;
+        self.set.compare(self.manifest, file, Ok(plain_blake3), None)?;
         let there = ManifestFile { shared: None, ..file.clone() };
-        let Some(Sent { blake3, bytes, .. }) = sent.filter(|_| keys.is_some()) else {
+        if keys.is_none() {
             return Ok(there);
-        };
+        }
         let there = ManifestFile { bytes, blake3, plain_bytes: Some(file.bytes), ..there };
-        let failed = CheckpointError::file(format!("writing down that {} was sent", file.path));
-        self.sent.add(&there).map_err(failed)?;
+        // It is a help for the next attempt: without it the file is sent again then.
+        if let Err(error) = self.sent.add(&there) {
+            let (file, error) = (&file.path, error.to_string());
+            tracing::warn!(file, error, "that it was sent is not written down");
+        }
         Ok(there)
     }
 }

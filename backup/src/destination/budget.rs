@@ -13,8 +13,8 @@ const RETRIES: u32 = 30;
 /// The longest pause before it is tried again.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// The retries of one file, however many pieces it has. An outage of 8 minutes is got over, with
-/// one piece on its way.
+/// The retries of one file, however many pieces it has, and of reading it back, if that belongs to
+/// it. An outage of 8 minutes is got over, with one piece on its way.
 pub(crate) struct Budget<'a> {
     left: AtomicU32,
     throttle: &'a Throttle,
@@ -27,6 +27,11 @@ impl<'a> Budget<'a> {
     /// A new file. `throttle` ends the pauses, too.
     pub(crate) fn new(throttle: &'a Throttle) -> Self {
         Self { left: AtomicU32::new(RETRIES), throttle }
+    }
+
+    /// What follows, slows and ends the work on the file.
+    pub(crate) fn throttle(&self) -> &'a Throttle {
+        self.throttle
     }
 
     /// Waits until it is time to try again.

@@ -28,6 +28,13 @@ impl Destination {
         Some(path.map_err(|e| self.doing(format!("writing {name}")).store(e)))
     }
 
+    /// How many folders an object is in, up to the directory as it was opened.
+    pub(super) fn folders_of(&self, name: &str) -> usize {
+        let (Some(root), Some(own)) = (&self.root, &self.directory) else { return 0 };
+        let outer = own.strip_prefix(&**root).map_or(0, |inner| inner.components().count());
+        outer + name.matches('/').count()
+    }
+
     pub(super) async fn write_file(
         &self,
         name: &str,
@@ -35,8 +42,9 @@ impl Destination {
         bytes: Bytes,
         existing: Existing,
     ) -> Result<(), DestinationError> {
+        let folders = self.folders_of(name);
         let written = blocking(move || {
-            make_folder(&path)?;
+            make_folder(&path, folders)?;
             disk::write_whole(&path, &bytes, existing)
         });
         written.await.map_err(|e| self.doing(format!("writing {name}")).directory(e))
@@ -51,9 +59,9 @@ impl Destination {
         throttle: &Throttle,
     ) -> Result<Sent, DestinationError> {
         let doing = || self.doing(format!("writing {name}"));
-        let to = path.clone();
+        let (to, folders) = (path.clone(), self.folders_of(name));
         let staged = blocking(move || {
-            make_folder(&to)?;
+            make_folder(&to, folders)?;
             disk::staged(&to)
         });
         let staged = staged.await.map_err(|e| doing().directory(e))?;
@@ -94,20 +102,20 @@ impl Destination {
 
     pub(super) async fn rename_file(
         &self,
-        doing: &str,
+        (old, new): (&str, &str),
         from: PathBuf,
         to: PathBuf,
     ) -> Result<(), DestinationError> {
+        let (doing, folders) = (format!("renaming {old} to {new}"), self.folders_of(new));
         let renamed = blocking(move || {
-            make_folder(&to)?;
+            make_folder(&to, folders)?;
             std::fs::rename(&from, &to)?;
             disk::sync(disk::parent(&to))?;
             disk::sync(disk::parent(&from))
         });
         renamed.await.map_err(|e| match e.kind() {
             ErrorKind::NotFound => {
-                let (place, name) = (self.place.clone(), doing.to_owned());
-                DestinationError::NotFound { place, name }
+                DestinationError::NotFound { place: self.place.clone(), name: doing }
             }
             _ => self.doing(doing).directory(e),
         })
@@ -141,8 +149,13 @@ fn is_staged(name: &str) -> bool {
     name.starts_with(disk::STAGED) || numbered.is_some_and(is_number)
 }
 
-/// The directory of the destination itself is there, or this is not called.
-fn make_folder(path: &FilePath) -> io::Result<()> {
+/// Makes the folder that a file is to be in. The directory of the destination itself is there, or
+/// this is not called; so many folders down from it the file is.
+fn make_folder(path: &FilePath, folders: usize) -> io::Result<()> {
     let folder = disk::parent(path);
-    if folder.is_dir() { Ok(()) } else { disk::make_directories(folder) }
+    if !folder.is_dir() {
+        disk::make_directories(folder)?;
+    }
+    // Whoever made them may have been killed before their names were durable.
+    folder.ancestors().skip(1).take(folders).try_for_each(disk::sync)
 }

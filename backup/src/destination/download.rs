@@ -1,7 +1,7 @@
 //! Whole files from a destination, in pieces, so that little of them is in memory.
 //!
 //! What is cut off is resumed where it was, as long as the file's budget of retries lasts. What fails
-//! at once, before a byte has come, is not tried again: an outage must show.
+//! at once, before a byte has come, is not tried again here: an outage must show.
 
 use std::io::{self, Read};
 use std::path::Path as FilePath;
@@ -48,7 +48,8 @@ impl Destination {
         throttle: &Throttle,
     ) -> Result<(blake3::Hash, Opened), DestinationError> {
         let doing = || self.doing(format!("reading {name} into {}", file.display()));
-        let mut incoming = self.incoming(name, throttle).await?;
+        let budget = Budget::new(throttle);
+        let mut incoming = self.incoming(name, &budget).await?;
         let mut to = Writing::create(file, keys).await.map_err(|e| doing().file(e))?;
         let mut hasher = blake3::Hasher::new();
         let mut next = incoming.next(self).await?;
@@ -83,8 +84,18 @@ impl Destination {
         name: &str,
         throttle: &Throttle,
     ) -> Result<(blake3::Hash, u64), DestinationError> {
+        self.hash_within(name, &Budget::new(throttle)).await
+    }
+
+    /// The same with what is left of a file's retries.
+    pub(crate) async fn hash_within(
+        &self,
+        name: &str,
+        budget: &Budget<'_>,
+    ) -> Result<(blake3::Hash, u64), DestinationError> {
         let doing = || self.doing(format!("reading {name}"));
-        let mut incoming = self.incoming(name, throttle).await?;
+        let throttle = budget.throttle();
+        let mut incoming = self.incoming(name, budget).await?;
         let mut hasher = blake3::Hasher::new();
         let mut next = incoming.next(self).await?;
         while let Some(piece) = next.take() {
@@ -105,7 +116,7 @@ impl Destination {
     async fn incoming<'a>(
         &self,
         name: &str,
-        throttle: &'a Throttle,
+        budget: &'a Budget<'a>,
     ) -> Result<Incoming<'a>, DestinationError> {
         self.check_there().await?;
         let what = format!("reading {name}");
@@ -116,7 +127,7 @@ impl Destination {
             GetResultPayload::File(file, _) => Origin::File(Some(file)),
             GetResultPayload::Stream(stream) => Origin::Stream(stream),
         };
-        Ok(Incoming { what, path, e_tag, from, read: 0, budget: Budget::new(throttle) })
+        Ok(Incoming { what, path, e_tag, from, read: 0, budget })
     }
 }
 
@@ -129,7 +140,7 @@ struct Incoming<'a> {
     from: Origin,
     /// How many bytes of it have come.
     read: u64,
-    budget: Budget<'a>,
+    budget: &'a Budget<'a>,
 }
 
 enum Origin {

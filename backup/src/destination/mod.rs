@@ -16,7 +16,7 @@ mod opening;
 mod outgoing;
 mod probe;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod upload;
 mod write;
 
@@ -178,10 +178,10 @@ impl Destination {
     pub async fn sync_existing(&self, name: &str) -> Result<(), DestinationError> {
         let Some(path) = self.file(name) else { return Ok(()) };
         let (path, doing) = (path?, self.doing(format!("flushing {name}")));
-        let folders = name.split('/').count();
+        let folders = self.folders_of(name);
         let flushed = blocking(move || {
             // Folders on the way may be new, too.
-            path.ancestors().take(1 + folders).try_for_each(disk::sync)
+            path.ancestors().take(2 + folders).try_for_each(disk::sync)
         });
         flushed.await.map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => {
@@ -312,7 +312,7 @@ impl Destination {
     pub async fn rename(&self, from: &str, to: &str) -> Result<(), DestinationError> {
         self.check_there().await?;
         if let (Some(old), Some(new)) = (self.file(from), self.file(to)) {
-            return self.rename_file(&format!("renaming {from} to {to}"), old?, new?).await;
+            return self.rename_file((from, to), old?, new?).await;
         }
         let (old, new) = (self.path(from), self.path(to));
         // Whatever its size, object storage copies without sending it.

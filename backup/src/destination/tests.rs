@@ -4,16 +4,21 @@ use std::error::Error;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
+use futures_util::FutureExt;
 use futures_util::stream::BoxStream;
+use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult,
+    ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult,
 };
 
 use super::error::{Doing, Medium};
 use super::{Destination, DestinationError};
+use crate::disk::tests::take_flushed;
 use crate::throttle::Throttle;
 
 async fn directory(name: &str) -> (tempfile::TempDir, Destination) {
@@ -122,33 +127,74 @@ fn what_was_left_out_says_how_to_get_it() {
     }
 }
 
-/// Says of every name that it is taken, the first time, as a server does while another attempt to
-/// take it is under way.
-#[derive(Debug, Default)]
-struct Conflicting {
-    inner: object_store::memory::InMemory,
-    answered: std::sync::atomic::AtomicBool,
+/// What a store is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Call {
+    Put,
+    Get,
 }
 
-impl std::fmt::Display for Conflicting {
+/// What a store answers in the place of what it would; none: it does what it is asked for.
+type Answer = Box<dyn Fn(Call, &Path) -> Option<object_store::Error> + Send + Sync>;
+
+/// A store in memory that answers as a test wants.
+struct Answering {
+    inner: Arc<InMemory>,
+    answer: Answer,
+}
+
+/// A destination that is one.
+pub(crate) fn answering(
+    inner: &Arc<InMemory>,
+    answer: impl Fn(Call, &Path) -> Option<object_store::Error> + Send + Sync + 'static,
+) -> Destination {
+    let (inner, answer) = (Arc::clone(inner), Box::new(answer));
+    Destination {
+        store: Arc::new(Answering { inner, answer }),
+        in_pieces: None,
+        with_checksums: None,
+        needs_checksums: Arc::default(),
+        prefix: Path::default(),
+        root: None,
+        directory: None,
+        place: "memory".to_owned(),
+    }
+}
+
+/// It does not answer.
+pub(crate) fn away() -> object_store::Error {
+    generic("status code: 503")
+}
+
+fn taken(location: &Path) -> object_store::Error {
+    let source = "409 ConditionalRequestConflict".into();
+    object_store::Error::AlreadyExists { path: location.to_string(), source }
+}
+
+impl std::fmt::Debug for Answering {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Conflicting")
+        f.write_str("Answering")
+    }
+}
+
+impl std::fmt::Display for Answering {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Answering")
     }
 }
 
 #[async_trait::async_trait]
-impl ObjectStore for Conflicting {
+impl ObjectStore for Answering {
     async fn put_opts(
         &self,
         location: &Path,
         payload: PutPayload,
         options: PutOptions,
     ) -> object_store::Result<PutResult> {
-        if !self.answered.swap(true, std::sync::atomic::Ordering::Relaxed) {
-            let source = "409 ConditionalRequestConflict".into();
-            return Err(object_store::Error::AlreadyExists { path: location.to_string(), source });
+        match (self.answer)(Call::Put, location) {
+            Some(error) => Err(error),
+            None => self.inner.put_opts(location, payload, options).await,
         }
-        self.inner.put_opts(location, payload, options).await
     }
 
     async fn put_multipart_opts(
@@ -164,7 +210,10 @@ impl ObjectStore for Conflicting {
         location: &Path,
         options: GetOptions,
     ) -> object_store::Result<GetResult> {
-        self.inner.get_opts(location, options).await
+        match (self.answer)(Call::Get, location) {
+            Some(error) => Err(error),
+            None => self.inner.get_opts(location, options).await,
+        }
     }
 
     fn delete_stream(
@@ -194,20 +243,56 @@ impl ObjectStore for Conflicting {
 
 #[tokio::test]
 async fn a_name_that_is_taken_and_free_again_is_tried_again() {
-    let at = Destination {
-        store: Arc::new(Conflicting::default()),
-        in_pieces: None,
-        with_checksums: None,
-        needs_checksums: Arc::default(),
-        prefix: Path::default(),
-        root: None,
-        directory: None,
-        place: "memory".to_owned(),
-    };
+    // As a server says while another attempt to take the name is under way.
+    let answered = AtomicBool::new(false);
+    let at = answering(&Arc::default(), move |call, path| {
+        (call == Call::Put && !answered.swap(true, Relaxed)).then(|| taken(path))
+    });
     at.create("x", "x".into()).await.unwrap();
     let taken = at.create("x", "y".into()).await.unwrap_err();
     assert!(matches!(taken, DestinationError::Exists { .. }), "{taken:?}");
     at.rename("x", "y").await.unwrap();
     assert_eq!(at.read("y").await.unwrap(), "x");
     assert!(matches!(at.read("x").await, Err(DestinationError::NotFound { .. })));
+}
+
+/// Both of two attempts at once are refused, each because of the other.
+#[tokio::test]
+async fn a_name_that_neither_of_two_gets_is_no_lack_of_conditions() {
+    let inner = Arc::new(InMemory::new());
+    let written = Arc::clone(&inner);
+    let at = answering(&inner, move |call, path| {
+        if call == Call::Get || !path.as_ref().ends_with("-2") {
+            return None;
+        }
+        written.put(path, "it".into()).now_or_never();
+        Some(taken(path))
+    });
+    let refused = at.probe().await.unwrap_err();
+    assert!(refused.is_retryable(), "{refused:?}");
+    let told = tipline_log::error_chain(&refused);
+    assert!(told.contains("both were refused"), "{told}");
+}
+
+/// They may have been made by a writer that was killed before their names were durable.
+#[tokio::test]
+async fn the_names_of_folders_that_are_there_are_durable_after_a_write() {
+    let (directory, at) = directory("there").await;
+    let root = directory.path().join("there");
+    let (folder, from) = (at.folder("set"), directory.path().join("from"));
+    fs::create_dir_all(root.join("set/id/part")).unwrap();
+    fs::write(&from, "it").unwrap();
+    for step in 0..3 {
+        take_flushed(&root);
+        match step {
+            0 => folder.create("id/part/a", "a".into()).await.unwrap(),
+            1 => drop(folder.upload("id/part/b", &from, &Throttle::none()).await.unwrap()),
+            _ => folder.sync_existing("id/part/a").await.unwrap(),
+        }
+        let flushed = take_flushed(&root);
+        for name in ["set/id/part", "set/id", "set", ""] {
+            assert!(flushed.contains(&root.join(name)), "{step}: {name:?} of {flushed:?}");
+        }
+        assert!(!flushed.contains(directory.path()));
+    }
 }

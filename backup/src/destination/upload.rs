@@ -1,7 +1,8 @@
 //! Whole files to a destination, in pieces, so that little of them is in memory.
 //!
-//! A piece that fails is sent again, as long as the file's budget of retries lasts. What fails at
-//! once, before a piece has moved, is not tried again: an outage must show.
+//! A piece that fails is sent again, as long as the file's budget of retries lasts. A file that
+//! cannot be begun, and one that is sent in one request, is not tried again here: an outage must
+//! show.
 
 use std::path::Path as FilePath;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ struct Upload<'a> {
     id: String,
     pieces: Pieces,
     what: &'a str,
-    budget: Budget<'a>,
+    budget: &'a Budget<'a>,
 }
 
 impl Destination {
@@ -48,7 +49,7 @@ impl Destination {
         file: &FilePath,
         throttle: &Throttle,
     ) -> Result<blake3::Hash, DestinationError> {
-        Ok(self.upload_sealed(name, file, None, throttle).await?.blake3)
+        Ok(self.upload_sealed(name, file, None, &Budget::new(throttle)).await?.blake3)
     }
 
     /// The same, encrypted to the recipients of `keys`, if there are any. What is given is of what
@@ -58,9 +59,10 @@ impl Destination {
         name: &str,
         file: &FilePath,
         keys: Option<&Arc<Keys>>,
-        throttle: &Throttle,
+        budget: &Budget<'_>,
     ) -> Result<Sent, DestinationError> {
         self.check_there().await?;
+        let throttle = budget.throttle();
         let what = format!("writing {name} from {}", file.display());
         let open =
             || async { Outgoing::open(file, keys).await.map_err(|e| self.doing(&*what).file(e)) };
@@ -72,10 +74,10 @@ impl Destination {
             return self.upload_whole(name, from, &what, throttle).await;
         }
         let had_checksums = self.has_checksums();
-        match self.upload_in_pieces(name, from, &what, throttle).await {
+        match self.upload_in_pieces(name, from, &what, budget).await {
             // Now it is known that they are needed.
             Err(_) if self.has_checksums() && !had_checksums => {
-                self.upload_in_pieces(name, open().await?, &what, throttle).await
+                self.upload_in_pieces(name, open().await?, &what, budget).await
             }
             sent => sent,
         }
@@ -105,7 +107,7 @@ impl Destination {
         name: &str,
         from: Outgoing,
         what: &str,
-        throttle: &Throttle,
+        budget: &Budget<'_>,
     ) -> Result<Sent, DestinationError> {
         let Some(client) = self.in_pieces() else {
             return Err(self.doing(what).unsupported("it takes no files in pieces", None));
@@ -113,8 +115,8 @@ impl Destination {
         let path = self.path(name);
         let id = self.within(what, 0, client.create_multipart(&path)).await?;
         let pieces = Pieces::of(from.most);
-        let upload = Upload { client, path, id, pieces, what, budget: Budget::new(throttle) };
-        let sent = match self.send(&upload, from, throttle).await {
+        let upload = Upload { client, path, id, pieces, what, budget };
+        let sent = match self.send(&upload, from, budget.throttle()).await {
             Ok((sent, parts)) => self.complete(&upload, parts, sent.bytes).await.map(|()| sent),
             Err(error) => Err(error),
         };

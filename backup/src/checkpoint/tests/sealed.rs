@@ -95,3 +95,15 @@ async fn an_encrypted_upload_goes_on_too_and_a_damaged_file_here_is_named() {
     with.fetch(&uploaded, &into, &Throttle::none()).await.unwrap();
     check(&manifest, &into, &History::blocks(5, 300).entries);
 }
+
+#[tokio::test]
+async fn an_upload_ends_well_if_what_was_sent_cannot_be_written_down() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_handle, manifest) = taken(directory.path(), composite, 5, 300).await;
+    let (set, (_, plain)) = (set(directory.path()), location(directory.path()));
+    let (_, public) = identity(directory.path(), "key");
+    fs::create_dir(directory.path().join("set").join(manifest.id.as_str()).join("sent.jsonl"))
+        .unwrap();
+    set.upload(&manifest, &plain.clone().with_keys(public), &Throttle::none()).await.unwrap();
+    assert_eq!(plain.list().await.unwrap().len(), 1);
+}

@@ -5,12 +5,15 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tipline_proto::Timestamp;
 use tipline_store::conformance::history::History;
 use tokio_util::sync::CancellationToken;
 
-use super::{check, composite, flip, set, taken};
+use super::{check, composite, flip, set, sqlite, taken};
+use crate::destination::tests::{Call, answering, away};
+use crate::disk::tests::take_flushed;
 use crate::throttle::Throttle;
 use crate::{CheckpointError, Checkpoints, Destination, KnownSets, Listed};
 
@@ -61,7 +64,17 @@ async fn an_upload_that_was_cut_off_goes_on_after_the_files_that_are_there() {
     // One of them was cut off, or changed since.
     let (changed, _) = before.iter().next().unwrap();
     flip(changed, 0);
+    take_flushed(&path);
     set.upload(&manifest, &to, &Throttle::none()).await.unwrap();
+    // Whoever sent the others may have been killed before their names were durable.
+    let flushed = take_flushed(&path);
+    for file in before.keys().filter(|file| *file != changed) {
+        assert!(file.ancestors().take(4).all(|path| flushed.contains(path)), "{}", file.display());
+    }
+    // Likewise the manifest.
+    set.upload(&manifest, &to, &Throttle::none()).await.unwrap();
+    let written = path.join("checkpoints").join(manifest.id.as_str()).join("manifest.json");
+    assert!(take_flushed(&path).contains(&written));
     let after = inodes(&path);
     for (file, inode) in before.iter().filter(|(file, _)| *file != changed) {
         assert_eq!(after.get(file), Some(inode), "{} was sent again", file.display());
@@ -112,10 +125,16 @@ async fn what_an_upload_left_is_collected_after_a_day_and_nothing_else() {
     assert_eq!(removed as usize, before.len());
     assert!(staged.iter().all(|file| !file.exists()));
     assert_eq!(inodes(&path), BTreeMap::new());
+    // At once, if nobody will continue it.
+    set.upload(&manifest, &to, &up_to(manifest.bytes())).await.unwrap_err();
+    assert_ne!(inodes(&path), BTreeMap::new());
+    assert_ne!(to.abandon(&manifest.id).await.unwrap(), 0);
+    assert_eq!(inodes(&path), BTreeMap::new());
     // One that came to its end stays, however old it is.
     set.upload(&manifest, &to, &Throttle::none()).await.unwrap();
     to.pin(&manifest.id).await.unwrap();
     assert_eq!(to.collect(at(1000)).await.unwrap(), 0);
+    assert_eq!(to.abandon(&manifest.id).await.unwrap(), 0);
     to.verify(&manifest, &Throttle::none()).await.unwrap();
 }
 
@@ -193,4 +212,45 @@ async fn an_upload_is_read_back_and_can_be_fetched() {
     let into = directory.path().join("fetched");
     to.fetch(&manifest, &into, &Throttle::none()).await.unwrap();
     check(&manifest, &into, &History::blocks(5, 300).entries);
+}
+
+#[tokio::test]
+async fn a_file_whose_reading_back_fails_is_not_sent_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_handle, manifest) = taken(directory.path(), sqlite, 5, 300).await;
+    // Each file is sent so often.
+    let puts: Arc<Mutex<BTreeMap<String, u32>>> = Arc::default();
+    let (counted, failed) = (Arc::clone(&puts), AtomicU64::new(0));
+    let to = Checkpoints::at(answering(&Arc::default(), move |call, path| {
+        if call == Call::Put {
+            *counted.lock().unwrap().entry(path.to_string()).or_default() += 1;
+            return None;
+        }
+        let is_first =
+            path.as_ref().ends_with("store.db") && failed.fetch_add(1, Ordering::SeqCst) == 0;
+        is_first.then(away)
+    }));
+    set(directory.path()).upload(&manifest, &to, &Throttle::none()).await.unwrap();
+    let puts = puts.lock().unwrap().clone();
+    assert!(puts.len() > 1 && puts.values().all(|times| *times == 1), "{puts:?}");
+}
+
+#[tokio::test]
+async fn what_is_not_found_there_is_not_missing_here() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_handle, manifest) = taken(directory.path(), sqlite, 5, 300).await;
+    let to = Checkpoints::at(answering(&Arc::default(), |call, path| {
+        let (path, source) = (path.to_string(), "NoSuchUpload".into());
+        (call == Call::Put).then_some(object_store::Error::NotFound { path, source })
+    }));
+    let set = set(directory.path());
+    let refused = set.upload(&manifest, &to, &Throttle::none()).await.unwrap_err();
+    assert!(matches!(refused, CheckpointError::Destination(_)), "{refused:?}");
+    // A file of this machine is.
+    let file = directory.path().join("set").join(manifest.id.as_str()).join("part-0/store.db");
+    fs::remove_file(file).unwrap();
+    let (_, to) = location(directory.path());
+    let damaged = set.upload(&manifest, &to, &Throttle::none()).await.unwrap_err();
+    assert!(matches!(&damaged, CheckpointError::Corrupt { place, .. } if place == set.place()));
+    assert!(damaged.to_string().contains("store.db is missing"), "{damaged}");
 }
