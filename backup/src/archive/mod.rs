@@ -129,12 +129,11 @@ impl Archive {
     ) -> Result<Self, ArchiveError> {
         check_apart(&destination, &keys)?;
         destination.prepare().await?;
-        // Nothing else is decided here.
         match Self::open(destination.clone(), keys.clone()).await {
-            Err(error @ ArchiveError::Corrupt { .. }) => return Err(error),
+            Ok(_) => {}
             // It is new: before anything is kept there, it shows that it keeps things.
             Err(ArchiveError::NotFound { .. }) => destination.probe_once().await?,
-            _ => {}
+            Err(error) => return Err(error),
         }
         let bytes = descriptor::put(log, &keys.recipients())
             .map_err(|e| ArchiveError::BadSegment { what: e.to_string() })?;

@@ -68,7 +68,8 @@ impl Destination {
         let won = match (one?, other?) {
             (true, false) => ONE,
             (false, true) => OTHER,
-            _ => return Err(self.ignores_conditions(second)),
+            (true, true) => return Err(self.ignores_conditions(second)),
+            (false, false) => return Err(self.refuses_both(second)),
         };
         for (name, expected) in [(first, ONE), (second, won)] {
             if self.read(name).await? != expected {
@@ -111,6 +112,13 @@ impl Destination {
             _ = blocking(move || std::fs::remove_dir(directory.join(FOLDER))).await;
         }
         Ok(!listed.iter().any(|found| found.name == first || found.name == second))
+    }
+
+    /// It gave a name to neither of two, which loses nothing.
+    fn refuses_both(&self, name: &str) -> DestinationError {
+        let (place, what) = (self.place().to_owned(), format!("writing {name} twice at once"));
+        let source = Some(Box::from("both were refused"));
+        DestinationError::Unavailable { place, what, source }
     }
 
     /// It gave the same name to two.

@@ -1,12 +1,18 @@
 //! Archives at a directory: what is there, what is missing, what is not right.
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures_util::StreamExt;
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
 use tipline_store::conformance::history::{History, late_log, log, log_with_lineage};
 use tipline_store::conformance::model::Model;
 use tipline_store::{MemoryStore, Sink, Store, StoreError};
 
 use super::{apply, destination, everything, file, filled, open, runtime, store};
+use crate::destination::tests::{Call, answering, away};
 use crate::{Archive, ArchiveError, ArchiveStore, Keys};
 
 #[test]
@@ -374,4 +380,18 @@ fn a_copy_without_its_times_is_as_good() {
     }
     let found = runtime.block_on(async { everything(&open(copy.path()).await).await });
     assert_eq!(found.unwrap(), history.entries);
+}
+
+/// It is not known whether there is one: nothing is written.
+#[test]
+fn a_place_that_does_not_answer_is_not_taken_for_a_new_one() {
+    let inner = Arc::new(InMemory::new());
+    let failed = AtomicBool::new(false);
+    let at = answering(&inner, move |call, _| {
+        (call == Call::Get && !failed.swap(true, Ordering::SeqCst)).then(away)
+    });
+    let refused = runtime().block_on(Archive::create(at, &log(), Keys::default())).unwrap_err();
+    assert!(matches!(refused, ArchiveError::Destination(_)), "{refused:?}");
+    let written = runtime().block_on(inner.list(None).collect::<Vec<_>>());
+    assert!(written.is_empty(), "{written:?}");
 }
