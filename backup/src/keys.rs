@@ -191,7 +191,7 @@ pub(crate) fn is_recipient(given: &str) -> bool {
 /// Refuses a secret key, which would be repeated in errors and logs. What is mistyped may still hold
 /// most of one.
 fn check_public(given: &str, wanted: &'static str) -> Result<(), KeyError> {
-    if given.to_ascii_uppercase().contains("AGE-SECRET-KEY-") {
+    if given.to_ascii_uppercase().contains("SECRET-KEY") {
         return Err(KeyError::Secret { wanted });
     }
     Ok(())
@@ -219,8 +219,8 @@ mod tests {
     fn a_secret_key_given_by_mistake_is_not_repeated() {
         let secret = "AGE-SECRET-KEY-1QQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQQS3CRET";
         let lower = secret.to_lowercase();
-        let cut = &secret[..40];
-        for given in [secret, &lower, cut, &format!("age1qq,{secret}")] {
+        let (cut, begun_late) = (&secret[..40], &secret[4..]);
+        for given in [secret, &lower, cut, begun_late, &format!("age1qq,{secret}")] {
             let refused = [
                 Keys::default().recipient(given).unwrap_err(),
                 Keys::default().identity_file(Path::new(given)).unwrap_err(),

@@ -118,5 +118,37 @@ fn bad(
     why: &str,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 ) -> DestinationError {
-    DestinationError::BadAddress { address: address.to_owned(), why: why.to_owned(), source }
+    let why = why.to_owned();
+    if !address.contains(['@', '?']) || address.starts_with("dir:") {
+        return DestinationError::BadAddress { address: address.to_owned(), why, source };
+    }
+    // It may hold credentials, and the cause may repeat it.
+    let scheme = address.split_once("://").map(|(scheme, _)| format!("{scheme}://"));
+    let address = format!("{}…", scheme.unwrap_or_default());
+    DestinationError::BadAddress { address, why, source: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use tipline_log::error_chain;
+
+    use super::open;
+
+    #[test]
+    fn credentials_in_a_mistyped_address_are_not_repeated() {
+        for given in [
+            "s3://KEY:S3CRET/1@bucket/prefix",
+            "s3//KEY:S3CRET@bucket",
+            "KEY:S3CRET@bucket/prefix",
+            "s4://bucket?secret=S3CRET",
+            "https://KEY:S3CRET@host:port/bucket",
+            "s3://KEY:S3CRET@bucket",
+        ] {
+            let error = open(given, &Vec::new()).unwrap_err();
+            let told = error_chain(&error) + &format!("{error:?}");
+            assert!(!told.contains("S3CRET"), "{told}");
+        }
+        let told = open("s4://bucket", &Vec::new()).unwrap_err().to_string();
+        assert!(told.contains("s4://bucket"), "{told}");
+    }
 }

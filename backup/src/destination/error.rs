@@ -10,7 +10,7 @@ pub enum DestinationError {
     /// The address cannot be used. Correct it.
     #[error("{address:?} is no destination: {why}")]
     BadAddress {
-        /// As given.
+        /// As given; of one that may hold credentials the scheme alone.
         address: String,
         /// What is wrong, and what to write.
         why: String,

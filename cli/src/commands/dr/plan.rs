@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use indicatif::HumanBytes;
 use serde::Serialize;
-use tipline_backup::{CheckedPlace, Plan, RestoreError, Sources, Target, shortfall};
+use tipline_backup::{
+    CheckedPlace, DestinationError, Plan, RestoreError, Sources, Target, shortfall,
+};
 use tipline_log::{Board, Log, LogError, error_chain, system_clock};
 use tipline_ops::SignOfLife;
 use tipline_ops::text::{age, number};
@@ -96,6 +98,10 @@ pub(super) async fn run(shared: &Shared, args: PlanArgs) -> Result<Exit, Failure
             Ok(place) => {
                 copies.push(copy_at(address, &place, board.as_ref()).await);
                 all.extend(place.sources);
+            }
+            // A wrong argument; its error does not repeat what may be secret.
+            Err(error @ RestoreError::Destination(DestinationError::BadAddress { .. })) => {
+                return Err(error.into());
             }
             Err(error) => copies.push(lost(address.clone(), error_chain(&error))),
         }
