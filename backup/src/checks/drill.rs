@@ -21,8 +21,8 @@ use crate::sources::Sources;
 pub struct DrillReport {
     /// The restore itself; its duration is the recovery time.
     pub restore: RestoreReport,
-    /// The log has the same history up to the restored point; none: there was no log to ask, or
-    /// it no longer has that entry.
+    /// The log has the same history up to the restored point; not, too, if it ends before that.
+    /// None: there was no log to ask, or it no longer has that entry.
     pub agrees_with_log: Option<bool>,
     /// How many entries of the log would have been lost; none: there was no log to ask.
     pub entries_behind: Option<u64>,
@@ -91,20 +91,30 @@ pub async fn drill(
 }
 
 impl DrillReport {
-    async fn compare(&mut self, log: &dyn Log, tail: &Tail) -> Result<(), RestoreError> {
+    pub(super) async fn compare(&mut self, log: &dyn Log, tail: &Tail) -> Result<(), RestoreError> {
         let restored = Position::from(&self.restore.achieved);
         let index = restored.index;
         self.entries_behind = Some(tail.position.index.saturating_sub(index));
-        let extent = log.extent().await?;
-        // The newest entry that was restored; or else the first one that may follow.
-        if extent.last < extent.first || index > extent.last {
-            return Ok(());
-        }
-        let entry = log.entry(index.max(extent.first)).await;
-        let entry = match entry {
-            // Trimmed meanwhile.
-            Err(LogError::OutOfRange { .. }) => return Ok(()),
-            entry => entry?,
+        let mut earlier = None;
+        let entry = loop {
+            let extent = log.extent().await?;
+            if index > extent.last {
+                // It lost entries, or is another.
+                self.agrees_with_log = Some(false);
+                return Ok(());
+            }
+            if extent.last < extent.first {
+                self.lost = (index < extent.last).then_some((index + 1, extent.last));
+                return Ok(());
+            }
+            // The newest entry that was restored; or else the first one that may follow.
+            match log.entry(index.max(extent.first)).await {
+                // Trimmed meanwhile: ask again.
+                Err(LogError::OutOfRange { .. }) if earlier != Some(extent) => {
+                    earlier = Some(extent);
+                }
+                entry => break entry?,
+            }
         };
         if entry.index == index {
             self.agrees_with_log = Some(entry.digest == restored.digest);

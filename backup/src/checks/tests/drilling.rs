@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tipline_log::Log;
 use tipline_log::memory::rigged::RiggedLog;
+use tipline_log::{Appender, Log, Trimmer};
 use tipline_store::conformance::history::{History, log};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -15,9 +15,14 @@ use crate::restore::tests::{Kept, place};
 
 /// Of an archive of 50 entries and a log of 100, a millisecond each, that begins with `first`.
 async fn drilled(first: u64, max_lag: Option<Duration>) -> DrillReport {
+    let entries = History::blocks(99, 10).entries;
+    against(RiggedLog::new(log(), &entries).await.trimmed(first), max_lag).await
+}
+
+async fn against(log: RiggedLog, max_lag: Option<Duration>) -> DrillReport {
     let kept = Kept::of(History::blocks(99, 10)).await;
     kept.segments(50, 10).await;
-    let log: Arc<dyn Log> = Arc::new(RiggedLog::new(log(), kept.entries()).await.trimmed(first));
+    let log: Arc<dyn Log> = Arc::new(log);
     let scratch = tempfile::tempdir().unwrap();
     let (progress, _) = watch::channel(RestoreProgress::default());
     let into = place(&["sqlite"], scratch.path());
@@ -46,4 +51,30 @@ async fn what_the_log_has_dropped_and_the_archive_never_had_is_lost() {
     assert_eq!((report.agrees_with_log, report.lost), (None, Some((51, 60))));
     assert!(!report.is_ok(), "{report:?}");
     assert!(!drilled(100, Some(Duration::from_secs(9))).await.is_ok());
+    assert_eq!(drilled(101, None).await.lost, Some((51, 100)), "it holds nothing any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_has_less_than_was_restored_is_not_well() {
+    let entries = History::blocks(99, 10).entries;
+    for last in [0, 49] {
+        let report = against(RiggedLog::new(log(), &entries[..last]).await, None).await;
+        assert_eq!(report.agrees_with_log, Some(false), "{last}");
+        assert!(!report.is_ok(), "{report:?}");
+    }
+    assert!(against(RiggedLog::new(log(), &entries[..50]).await, None).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_log_drops_while_it_is_compared_is_lost() {
+    let RiggedLog { inner: log, .. } =
+        RiggedLog::new(log(), &History::blocks(99, 10).entries).await;
+    let tail = log.tail().await.unwrap();
+    let mut report = drilled(1, None).await;
+    log.delay_reads(Duration::from_millis(10));
+    // It is dropped between the two questions.
+    let (compared, trimmed) = tokio::join!(biased; report.compare(&log, &tail), log.trim(61));
+    (compared.unwrap(), trimmed.unwrap());
+    assert_eq!(report.lost, Some((51, 60)));
+    assert!(report.seconds_behind.is_some() && !report.is_ok(), "{report:?}");
 }
