@@ -30,6 +30,8 @@ pub(crate) struct StoreCheck {
     at: u64,
     /// Every entry from the first on was seen.
     is_whole: bool,
+    /// How many entries were not there when those after them came.
+    skipped: u64,
     /// The block tip after `at`, if it is known.
     tip: Option<Option<u64>>,
     absent: Absent,
@@ -89,6 +91,7 @@ impl StoreCheck {
             cursor,
             at: 0,
             is_whole: true,
+            skipped: 0,
             tip: Some(None),
             absent: Absent::default(),
             found: Found::default(),
@@ -129,6 +132,7 @@ impl StoreCheck {
         if row.index > self.at + 1 {
             // What is missing in between may have removed what is absent.
             (self.is_whole, self.tip, self.absent) = (false, None, Absent::default());
+            self.skipped += row.index - self.at - 1;
         }
         (self.at, self.seen) = (row.index, self.seen + 1);
         self.bytes += entry.map_or(0, |entry| entry.event.payload().len() as u64);
@@ -256,6 +260,11 @@ impl StoreCheck {
         let (end, mut notes) = (self.cursor.position.index, Vec::new());
         let now = self.reader.cursor()?;
         let has_moved = now.as_ref() != Some(&self.cursor);
+        if self.skipped > 0 {
+            let text = "entries were not at hand in their order, and so not compared";
+            notes.push(format!("{} {text}", self.skipped));
+        }
+        let mut is_explained = false;
         if self.at < end {
             notes.push(format!(
                 "what is not in it was not looked for: entries {} to {end} are not at hand",
@@ -265,9 +274,12 @@ impl StoreCheck {
             notes.push("what is not in it was not looked for: it was rolled back meanwhile".into());
         } else {
             self.missing(has_moved);
-            if self.is_whole && !has_moved {
-                self.unexplained()?;
-            }
+            is_explained = self.is_whole && !has_moved;
+        }
+        if is_explained {
+            self.unexplained()?;
+        } else {
+            notes.push("what it has that no entry tells of was not looked for".to_owned());
         }
         let problems = std::mem::take(&mut self.problems).into_list();
         Ok(Compared { entries: self.seen, bytes: self.bytes, problems, notes })

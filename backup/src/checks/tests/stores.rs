@@ -156,3 +156,17 @@ async fn a_store_of_another_log_or_history_is_one_line() {
         verify(&places, Against { log: None, store }, Sample::Full, &mut || 0.0, &stop).await;
     assert!(matches!(refused, Err(RestoreError::WrongLog { .. })), "{refused:?}");
 }
+
+/// What was left out is said.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_compared_is_counted() {
+    let history = History::blocks(49, 10);
+    let stored = Stored::of(&history, 45).await;
+    let notes = async || stored.compared(Sample::Full).await.places.pop().unwrap().notes.join("; ");
+    assert_eq!(notes().await, "");
+    // Entries 11 to 20.
+    std::fs::remove_file(&super::segments(&stored.directory)[1]).unwrap();
+    let told = notes().await;
+    assert!(told.contains("10 entries were not at hand in their order"), "{told}");
+    assert!(told.contains("no entry tells of was not looked for"), "{told}");
+}
