@@ -50,6 +50,11 @@ impl Expected {
             || self.record.as_ref().is_some_and(|(_, record)| record.index > 0)
     }
 
+    /// Whether an archiver said what it keeps there.
+    pub(super) fn has_receipt(&self) -> bool {
+        self.receipt.is_some()
+    }
+
     /// Whether an earlier check was recorded there.
     pub(super) fn has_record(&self) -> bool {
         self.record.is_some()

@@ -15,18 +15,18 @@ use crate::error::RestoreError;
 pub struct VerifyReport {
     /// By place.
     pub places: Vec<VerifiedPlace>,
-    /// Destinations that could not be checked. The others were.
+    /// Destinations that could not be checked, and the log if it could not be asked. The others
+    /// were.
     pub failed: Vec<FailedPlace>,
-    /// What was not compared, and why.
-    pub notes: Vec<String>,
     /// How long it took, in seconds.
     pub seconds: f64,
 }
 
-/// A destination that could not be checked: it is unavailable, or there is no key for it.
+/// A destination that could not be checked, or a log that could not be asked: it is unavailable, or
+/// there is no key for it.
 #[derive(Debug, Clone, Serialize)]
 pub struct FailedPlace {
-    /// Which destination.
+    /// Which destination or log.
     pub place: String,
     /// Why not.
     pub why: String,

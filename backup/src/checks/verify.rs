@@ -77,22 +77,25 @@ pub async fn verify(
 ) -> Result<VerifyReport, RestoreError> {
     let began = Instant::now();
     let Against { log, store } = against;
-    check_one_log(places, log, store.as_ref())?;
+    let one = check_one_log(places, log, store.as_ref())?;
     let mut report = VerifyReport::default();
     let throttle = Throttle::new(stop.clone());
     let store = store.map(|(_, reader)| StoreRun::new(reader)).transpose()?;
-    let mut run = VerifyRun { known: BTreeMap::new(), sample, random, throttle, store };
+    let mut run = VerifyRun { one, known: BTreeMap::new(), sample, random, throttle, store };
     // First: what is said to be there is there by then.
+    let mut failed = None;
     let board = match log {
-        Some(log) => log.board().await.map_err(|error| report.notes.push(away(&error))).ok(),
+        Some(log) => log.board().await.map_err(|error| failed = Some(error)).ok(),
         None => None,
     };
     for place in places {
         match run.place(place, board.as_ref()).await {
             Ok(found) => report.places.extend(found),
-            Err(error @ (RestoreError::Cancelled { .. } | RestoreError::Internal { .. })) => {
-                return Err(error);
-            }
+            Err(
+                error @ (RestoreError::Cancelled { .. }
+                | RestoreError::Internal { .. }
+                | RestoreError::WrongLog { .. }),
+            ) => return Err(error),
             Err(error) => {
                 report.failed.push(FailedPlace::new(place.destination.place(), error));
             }
@@ -104,10 +107,13 @@ pub async fn verify(
         let places = format!("neither an archive nor a checkpoint is at {}", names.join(", "));
         return Err(RestoreError::NotFound { places });
     }
-    if let Some(log) = log
-        && let Err(error) = compare_with_log(log, &mut report.places).await
-    {
-        report.notes.push(away(&error));
+    if let Some(log) = log {
+        let failed = match failed {
+            None => compare_with_log(log, &mut report.places).await.err(),
+            failed => failed,
+        };
+        let name = format!("log {}", log.identity().name.as_str());
+        report.failed.extend(failed.map(|error| FailedPlace::new(name, error.into())));
     }
     if let Some(store) = run.store.take() {
         report.places.push(store.finish(&run.known)?);
@@ -116,16 +122,12 @@ pub async fn verify(
     Ok(report)
 }
 
-fn away(error: &LogError) -> String {
-    format!("nothing was compared with the log: {}", error_chain(error))
-}
-
 /// Whether all that says so is of one log.
 fn check_one_log(
     places: &[CheckedPlace],
     log: Option<&dyn Log>,
     store: Option<&(Option<StoreIdentity>, Box<dyn StoreReader>)>,
-) -> Result<(), RestoreError> {
+) -> Result<OneLog, RestoreError> {
     let mut one = OneLog::default();
     for archive in places.iter().flat_map(|place| &place.sources.archives) {
         one.admit(archive.place(), archive.identity().into())?;
@@ -136,7 +138,7 @@ fn check_one_log(
     if let Some((Some(of), reader)) = store {
         one.admit(&reader.place(), of.clone())?;
     }
-    Ok(())
+    Ok(one)
 }
 
 /// Whether what is there ends with what the log has there.
@@ -165,6 +167,7 @@ async fn compare_with_log(log: &dyn Log, places: &mut [VerifiedPlace]) -> Result
 }
 
 struct VerifyRun<'a> {
+    one: OneLog,
     /// The digest at each index that anything starts or ends at, and the source of it.
     known: BTreeMap<u64, (Digest, Arc<str>)>,
     sample: Sample,
@@ -228,6 +231,13 @@ impl VerifyRun<'_> {
             found.push(nothing.at(destination));
         }
         let is_archive = |place: &&VerifiedPlace| place.kind == PlaceKind::Archive;
+        if board.is_some() && !expected.has_receipt() {
+            for place in found.iter_mut().filter(|place| is_archive(&&**place)) {
+                let note = "no receipt in the log names it by this address: what an archiver said of \
+                            it is not known";
+                place.notes.push(note.to_owned());
+            }
+        }
         let archived = found.iter().filter(is_archive).map(|place| place.last).max();
         let any = found.iter().map(|place| place.last).max().unwrap_or(0);
         let missing = expected.problem(archived.unwrap_or(any), any);
@@ -348,6 +358,8 @@ impl VerifyRun<'_> {
                     continue;
                 }
             };
+            let name = format!("checkpoint {} at {}", manifest.id, set.place());
+            self.one.admit(&name, manifest.log.clone())?;
             let position = manifest.cursor.position;
             place.first = position.index;
             if place.end.is_none() {

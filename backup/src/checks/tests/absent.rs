@@ -8,12 +8,13 @@ use tipline_log::memory::MemoryLog;
 use tipline_log::memory::rigged::append;
 use tipline_log::{Log, Receipts};
 use tipline_proto::{InstanceId, Level, Reached, Receipt, Role, Timestamp};
-use tipline_store::conformance::history::{History, log};
+use tipline_store::conformance::history::{History, log, log_with_lineage};
 use tokio_util::sync::CancellationToken;
 
 use super::{against, archived, look, place, problems, segments};
 use crate::checks::{Against, Check, PlaceKind, Record, Sample, shortfall, verify};
 use crate::error::RestoreError;
+use crate::keys::Keys;
 use crate::restore::tests::Kept;
 
 async fn recorded(directory: &TempDir, index: u64) {
@@ -88,10 +89,13 @@ async fn an_archive_that_lost_its_tail_is_compared_with_what_was_said_of_it() {
         store: format!("archive:{}", destination.place()),
         applying: None,
     };
-    memory.put_receipt(&receipt).await.unwrap();
     let with_log = || Against { log: Some(&*memory), store: None };
+    // As if it were by another address: that there is none is said.
     let report = against(&directory, with_log(), Sample::Structure).await;
-    assert!(report.is_ok(), "{report:?}");
+    assert!(report.places[0].notes.join("").contains("no receipt"), "{report:?}");
+    memory.put_receipt(&receipt).await.unwrap();
+    let report = against(&directory, with_log(), Sample::Structure).await;
+    assert!(report.is_ok() && report.places[0].notes.is_empty(), "{report:?}");
     assert_eq!(report.places[0].digest, Some(last.digest.to_string()));
     lose(&directory, |at| at >= 8);
     assert!(look(&directory, Sample::Full).await.is_ok(), "nothing that is there says so");
@@ -170,4 +174,32 @@ async fn damage_at_one_place_leaves_the_others_checked() {
     assert!(of_it.is_ok() && of_it.index() == history.entries.len() as u64, "{report:?}");
     assert!(!report.of(&places[0].destination).unwrap().is_ok());
     assert!(report.of(&places[1].destination).is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_cannot_be_asked_is_no_log_that_agrees() {
+    let history = History::random(45, 40);
+    let (directory, _) = archived(&history).await;
+    let memory = MemoryLog::new(log());
+    append(&memory, &history.entries).await;
+    memory.set_available(false);
+    let report =
+        against(&directory, Against { log: Some(&memory), store: None }, Sample::Full).await;
+    let [failed] = &*report.failed else { panic!("{report:?}") };
+    assert!(matches!(&*failed.error, RestoreError::Log(_)), "{failed:?}");
+    assert!(report.of(&place(&directory).await.destination).unwrap().is_ok(), "the place was");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn checkpoints_of_another_log_are_noticed() {
+    let kept = Kept::of(History::blocks(30, 10)).await;
+    kept.segments(31, 10).await;
+    let other = Kept::of(History::random_in(&log_with_lineage(8), 46, 40, 10)).await;
+    other.checkpoint(&["sqlite"], 20).await;
+    let from = other.backup().join("checkpoints");
+    fs::rename(from, kept.backup().join("checkpoints")).unwrap();
+    let (places, stop) = ([kept.opened(&Keys::default()).await], CancellationToken::new());
+    let none = Against::default();
+    let refused = verify(&places, none, Sample::Structure, &mut || 0.0, &stop).await;
+    assert!(matches!(refused, Err(RestoreError::WrongLog { .. })), "{refused:?}");
 }
