@@ -114,6 +114,23 @@ async fn what_is_gone_is_missed() {
     exit(&site, "verify --from dir:mnt", 2).await;
     exit(&site, &format!("drill --from dir:mnt {LOG}"), 2).await;
     assert_eq!(fs::read_dir(site.path("mnt")).unwrap().count(), 0);
+    // Whatever receipts say of it.
+    fs::remove_dir_all(site.path("one")).unwrap();
+    fs::create_dir(site.path("one")).unwrap();
+    exit(&site, &format!("drill --from dir:one {LOG}"), 13).await;
+    exit(&site, &format!("verify --from dir:one --from log {LOG}"), 13).await;
+    assert_eq!(fs::read_dir(site.path("one")).unwrap().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mistyped_address_is_refused_without_what_may_be_secret() {
+    let site = Deployment::with_log("00").await;
+    for command in ["verify", "dr plan"] {
+        let words = format!("{command} --from dir:one --from s3//KEY:S3CRET@bucket {LOG}");
+        let refused = exit(&site, &words, 2).await;
+        let told = refused.stdout + &refused.stderr;
+        assert!(told.contains("is no destination") && !told.contains("S3CRET"), "{told}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,13 +7,13 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::Serialize;
 use tipline_backup::{Check, Destination, DrillReport, RestoreError, RestoreProgress, shortfall};
-use tipline_log::Log;
-use tipline_ops::drill_summary;
+use tipline_log::{Log, error_chain};
+use tipline_ops::{drill_summary, open_sources};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::address::{Medium, StoreAddress};
-use crate::exit::Exit;
+use crate::exit::{Exit, restore_exit};
 use crate::open::log::LogLocation;
 use crate::open::sources::keep;
 use crate::open::store;
@@ -92,19 +92,33 @@ pub(crate) async fn run(shared: &Shared, args: DrillArgs) -> Result<Exit, Failur
     let missing = match &place {
         Some(place) if drilled.as_ref().map_or_else(is_nothing, |_| true) => {
             let reached = drilled.as_ref().map_or(0, |report| report.restore.achieved.index);
-            shortfall(place, board.as_ref(), reached).await?
+            shortfall(place, board.as_ref(), reached).await
         }
-        _ => None,
+        _ => Ok(None),
     };
+    let (missing, unknown) = match missing {
+        Ok(missing) => (missing, None),
+        // What was restored was restored all the same.
+        Err(error) if drilled.is_ok() => (None, Some(error)),
+        Err(error) => return Err(error.into()),
+    };
+    let shown_unknown = unknown.as_ref().map(|error| error_chain(error));
     if let Some(place) = place.filter(|_| !args.no_record && !stop.is_cancelled()) {
         let outcome = match (&drilled, &missing) {
             (Ok(report), missing) => {
                 let (ok, index) = (report.is_ok(), report.restore.achieved.index);
-                let summary = missing.clone().unwrap_or_else(|| drill_summary(report));
+                let mut summary = missing.clone().unwrap_or_else(|| drill_summary(report));
+                if let Some(why) = &shown_unknown {
+                    summary += &format!("; not known what must be there: {why}");
+                }
                 Some((ok && missing.is_none(), index, summary))
             }
-            // Nothing is there, and nothing was: it may be a directory that is not mounted.
-            (Err(failure), None) if is_nothing(failure) => None,
+            // Nothing was, or nothing is there: it may be a directory that is not mounted.
+            (Err(failure), missing)
+                if is_nothing(failure) && (missing.is_none() || args.is_empty(&place).await) =>
+            {
+                None
+            }
             (Err(failure), _) if is_about_what_is_kept(failure) => Some((false, 0, failure.text())),
             (Err(_), _) => None,
         };
@@ -127,12 +141,17 @@ pub(crate) async fn run(shared: &Shared, args: DrillArgs) -> Result<Exit, Failur
         }
         Ok(report) => report,
     };
-    let shown = Shown { report: &report, missing: missing.as_deref() };
+    let (missing, unknown_because) = (missing.as_deref(), shown_unknown.as_deref());
+    let shown = Shown { report: &report, missing, unknown_because };
     match args.json {
         true => say(&(serde_json::to_string(&shown)? + "\n"))?,
         false => say(&shown.text())?,
     }
-    Ok(if report.is_ok() && missing.is_none() { Exit::Ok } else { Exit::Corrupt })
+    Ok(match unknown {
+        _ if !report.is_ok() || missing.is_some() => Exit::Corrupt,
+        Some(error) => restore_exit(&error.into()),
+        None => Exit::Ok,
+    })
 }
 
 /// All of it as one object.
@@ -142,14 +161,19 @@ struct Shown<'a> {
     report: &'a DrillReport,
     /// What must be there by a receipt or an earlier check, and is not.
     missing: Option<&'a str>,
+    /// Why it is not known what must be there.
+    unknown_because: Option<&'a str>,
 }
 
 impl Shown<'_> {
     fn text(&self) -> String {
         let missing = self.missing.map(|missing| format!("  wrong: {missing}\n"));
+        let unknown = self.unknown_because;
+        let unknown = unknown.map(|why| format!("  not checked: what must be there: {why}\n"));
         let notes = self.report.restore.notes.iter().map(|note| format!("  not used: {note}\n"));
         let notes: String = notes.collect();
-        format!("{}\n{}{notes}", drill_summary(self.report), missing.unwrap_or_default())
+        let (missing, unknown) = (missing.unwrap_or_default(), unknown.unwrap_or_default());
+        format!("{}\n{missing}{unknown}{notes}", drill_summary(self.report))
     }
 }
 
@@ -166,6 +190,12 @@ impl DrillArgs {
                 .advise("to drill without comparing with the log: --without-log")
         })?;
         Ok(Some(log))
+    }
+
+    /// Whether neither an archive nor a checkpoint is there.
+    async fn is_empty(&self, place: &Destination) -> bool {
+        let found = open_sources(place, &self.sources.identity).await;
+        found.is_ok_and(|sources| sources.is_empty())
     }
 
     /// The place, if it is one. Of several, none is known to do without the others.

@@ -6,10 +6,11 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use tipline_backup::{
-    Against, Check, CheckedPlace, CheckpointError, Destination, DestinationError, Listed, Record,
-    RestoreError, RestoreProgress, Sample, Sources, StorePlace, shortfall,
+    Against, Check, CheckedPlace, CheckpointError, Destination, DestinationError, DrillReport,
+    Listed, Record, RestoreError, RestoreProgress, Sample, Sources, StorePlace, shortfall,
 };
 use tipline_log::{Clock, Log, error_chain};
+use tipline_proto::Timestamp;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -94,6 +95,17 @@ impl CheckSchedule {
     }
 }
 
+/// What became of a check.
+enum Outcome {
+    /// Nothing is there yet.
+    Nothing,
+    /// Nothing is there, and something must be. It may be a directory that is not mounted: nothing is
+    /// written into it.
+    Gone(String),
+    /// It was made.
+    Made(Record),
+}
+
 /// Why a check was not made.
 #[derive(Debug, thiserror::Error)]
 enum CheckError {
@@ -117,7 +129,7 @@ async fn repeat(
     checked: &CheckJob,
     check: Check,
     clock: &Clock,
-    work: impl AsyncFn() -> Result<Option<Record>, CheckError>,
+    work: impl AsyncFn() -> Result<Outcome, CheckError>,
 ) {
     let Some(every) = every else { return std::future::pending().await };
     let (place, name) = (checked.destination.place(), check.as_str());
@@ -125,29 +137,36 @@ async fn repeat(
     loop {
         let done = async {
             sleep(due(&checked.destination, check, every, clock).await?).await;
-            let Some(record) = work().await? else { return Ok(false) };
-            if record.ok {
-                tracing::info!(place, "{name}: {}", record.summary);
-            } else {
-                tracing::error!(place, "{name} found something wrong: {}", record.summary);
-            }
-            record.keep(&checked.destination, check).await?;
-            Ok::<_, CheckError>(true)
+            work().await
         };
+        let mut pause = AGAIN.min(every);
         match done.await {
-            Ok(true) => continue,
-            Ok(false) if is_logged => {}
-            Ok(false) => {
+            Ok(Outcome::Made(record)) => {
+                if record.ok {
+                    tracing::info!(place, "{name}: {}", record.summary);
+                } else {
+                    tracing::error!(place, "{name} found something wrong: {}", record.summary);
+                }
+                if let Err(error) = record.keep(&checked.destination, check).await {
+                    let error = error_chain(&error);
+                    tracing::warn!(place, error, "the outcome of this {name} is not kept there");
+                }
+                // Whether or not there is a record that says so.
+                pause = every;
+            }
+            Ok(Outcome::Gone(why)) => tracing::error!(place, "{name} found nothing: {why}"),
+            Ok(Outcome::Nothing) if is_logged => {}
+            Ok(Outcome::Nothing) => {
                 tracing::info!(place, "{name}: nothing is there yet");
                 is_logged = true;
             }
             Err(_) if checked.stop.is_cancelled() => return std::future::pending().await,
             Err(error) => {
-                let (error, again) = (error_chain(&error), AGAIN.min(every).as_secs());
+                let (error, again) = (error_chain(&error), pause.as_secs());
                 tracing::error!(place, error, "{name} was not done; trying again in {again} s");
             }
         }
-        sleep(AGAIN.min(every)).await;
+        sleep(pause).await;
     }
 }
 
@@ -166,8 +185,7 @@ async fn due(
 }
 
 impl CheckJob {
-    /// `None`: there is nothing yet.
-    async fn verify(&self, sample: Sample, clock: &Clock) -> Result<Option<Record>, CheckError> {
+    async fn verify(&self, sample: Sample, clock: &Clock) -> Result<Outcome, CheckError> {
         let sources = open_sources(&self.destination, &self.identity).await?;
         let places = [CheckedPlace { destination: self.destination.clone(), sources }];
         let mut random = rand::random::<f64>;
@@ -175,24 +193,25 @@ impl CheckJob {
         let verified =
             tipline_backup::verify(&places, against, sample, &mut random, &self.stop).await;
         let report = match verified {
-            Err(RestoreError::NotFound { .. }) => return Ok(None),
+            Err(RestoreError::NotFound { .. }) => return Ok(Outcome::Nothing),
             report => report?,
         };
         if let Some(failed) = report.failed.first() {
             return Err(CheckError::Failed(Arc::clone(&failed.error)));
         }
         let (ok, index, summary) = (report.is_ok(), report.index(), verify_summary(&report));
-        let record = Record { time_us: clock().as_micros(), ok, index, summary };
-        Ok((!report.is_new()).then_some(record))
+        if report.is_new() {
+            return Ok(Outcome::Nothing);
+        }
+        if report.of(&self.destination).is_none() {
+            return Ok(Outcome::Gone(summary));
+        }
+        Ok(Outcome::Made(Record { time_us: clock().as_micros(), ok, index, summary }))
     }
 
-    /// `None`: there is nothing yet.
-    async fn drill(
-        &self,
-        schedule: &CheckSchedule,
-        clock: &Clock,
-    ) -> Result<Option<Record>, CheckError> {
+    async fn drill(&self, schedule: &CheckSchedule, clock: &Clock) -> Result<Outcome, CheckError> {
         let sources = open_sources(&self.destination, &self.identity).await?;
+        let is_empty = sources.is_empty();
         let parent = schedule.scratch.clone().unwrap_or_else(std::env::temp_dir);
         // It has a name that is found again, because one that was killed has left its own.
         let lineage = self.log.identity().lineage;
@@ -208,21 +227,45 @@ impl CheckJob {
             tipline_backup::drill(sources, Some(log), place, max_lag, progress, stop).await;
         scratch.remove().await?;
         let reached = drilled.as_ref().map_or(0, |report| report.restore.achieved.index);
-        let missing = shortfall(&self.destination, Some(&board), reached).await?;
-        let (ok, index, summary) = match drilled {
-            Ok(report) => match missing {
-                Some(missing) => (false, reached, missing),
-                None => (report.is_ok(), reached, drill_summary(&report)),
-            },
-            Err(RestoreError::NotFound { .. }) => match missing {
-                Some(missing) => (false, 0, missing),
-                None => return Ok(None),
-            },
-            Err(error) if error.is_about_what_is_kept() => (false, 0, error_chain(&error)),
-            Err(error) => return Err(error.into()),
-        };
-        Ok(Some(Record { time_us: clock().as_micros(), ok, index, summary }))
+        let missing = shortfall(&self.destination, Some(&board), reached).await;
+        match drilled {
+            Err(RestoreError::NotFound { .. }) if is_empty => {
+                Ok(missing?.map_or(Outcome::Nothing, Outcome::Gone))
+            }
+            drilled => drill_outcome(drilled, missing, clock()),
+        }
     }
+}
+
+/// `missing` is what must be there, and was not restored.
+fn drill_outcome(
+    drilled: Result<DrillReport, RestoreError>,
+    missing: Result<Option<String>, DestinationError>,
+    now: Timestamp,
+) -> Result<Outcome, CheckError> {
+    let (ok, index, summary) = match drilled {
+        Ok(report) => {
+            let (is_ok, index) = (report.is_ok(), report.restore.achieved.index);
+            match missing {
+                Ok(Some(missing)) => (false, index, missing),
+                Ok(None) => (is_ok, index, drill_summary(&report)),
+                // It was restored all the same.
+                Err(error) => {
+                    let (summary, error) = (drill_summary(&report), error_chain(&error));
+                    let summary = format!("{summary}; not known what must be there: {error}");
+                    (is_ok, index, summary)
+                }
+            }
+        }
+        // An archive, and nothing in it.
+        Err(RestoreError::NotFound { .. }) => match missing? {
+            Some(missing) => (false, 0, missing),
+            None => return Ok(Outcome::Nothing),
+        },
+        Err(error) if error.is_about_what_is_kept() => (false, 0, error_chain(&error)),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Outcome::Made(Record { time_us: now.as_micros(), ok, index, summary }))
 }
 
 /// The kinds of stores of the newest checkpoint there, so that its files are restored as they are;
@@ -274,5 +317,152 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         // The next drill removes what stays.
         _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use tipline_backup::{Achieved, Archive, Keys, RestoreReport, Verification};
+    use tipline_log::Receipts;
+    use tipline_log::memory::MemoryLog;
+    use tipline_proto::{
+        Chain, Digest, Hash, InstanceId, Level, Lineage, LogIdentity, Position, Reached, Receipt,
+        Role,
+    };
+    use tipline_store::SqliteStore;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn log() -> LogIdentity {
+        let chain = Chain::new("test".parse().unwrap(), Hash::new(vec![1; 32]).unwrap());
+        let name = "test".parse().unwrap();
+        LogIdentity { name, chain, lineage: Lineage::from_bytes([7; 16]) }
+    }
+
+    /// Of an archive that has nothing, and a log in which an archiver said that it has 5 entries.
+    async fn job(destination: &Destination) -> CheckJob {
+        let memory = MemoryLog::new(log());
+        let position = Position { index: 5, digest: Digest::from_bytes([5; 32]) };
+        let receipt = Receipt {
+            lineage: log().lineage,
+            consumer: "archive".parse().unwrap(),
+            role: Role::Archive,
+            instance: InstanceId::from_bytes([1; 16]),
+            reached: Reached::up_to(position, Level::Verified),
+            block_tip: None,
+            proof_tip: None,
+            time: Timestamp::from_micros(1),
+            failure: None,
+            store: format!("archive:{}", destination.place()),
+            applying: None,
+        };
+        memory.put_receipt(&receipt).await.unwrap();
+        let drill_store = |_: &[String], at: &Path| StorePlace {
+            parts: vec![("sqlite".to_owned(), at.join("store.db"))],
+            open: Arc::new(|paths| Ok(Box::new(SqliteStore::open(&paths[0])?))),
+        };
+        CheckJob {
+            destination: destination.clone(),
+            identity: Vec::new(),
+            log: Arc::new(memory),
+            name: "test".to_owned(),
+            drill_store: Arc::new(drill_store),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// A clock that counts how often it is asked.
+    fn counting() -> (Arc<AtomicU64>, Clock) {
+        let asked = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&asked);
+        let now = Timestamp::from_micros(1_800_000_000_000_000);
+        (asked, Arc::new(move || (counter.fetch_add(1, Ordering::Relaxed), now).1))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_check_whose_outcome_cannot_be_kept_waits_for_its_turn() {
+        let directory = tempfile::tempdir().unwrap();
+        let (there, away) = (directory.path().join("there"), directory.path().join("away"));
+        let at = Destination::open(&format!("dir:{}", there.display())).unwrap();
+        Archive::create(at.clone(), &log(), Keys::default()).await.unwrap();
+        let schedule = CheckSchedule { verify_every: Some(HOUR), ..CheckSchedule::default() };
+        let (asked, counted) = counting();
+        let counter = Arc::clone(&asked);
+        // It is away when the outcome is to be kept, and there when the next one is due.
+        let clock: Clock = Arc::new(move || {
+            _ = match counter.load(Ordering::Relaxed).is_multiple_of(2) {
+                true => fs::rename(&away, &there),
+                false => fs::rename(&there, &away),
+            };
+            counted()
+        });
+        timeout(10 * HOUR, schedule.run(job(&at).await, &clock)).await.unwrap_err();
+        // When it is due, and when it was made.
+        let asked = asked.load(Ordering::Relaxed);
+        assert!((18..=22).contains(&asked), "{asked}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_written_where_nothing_is() {
+        // As it is when the archive's directory is not mounted.
+        let (directory, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let at = Destination::open(&format!("dir:{}", directory.path().display())).unwrap();
+        let schedule = CheckSchedule {
+            verify_every: Some(HOUR),
+            drill_every: Some(HOUR),
+            scratch: Some(scratch.path().to_owned()),
+            ..CheckSchedule::default()
+        };
+        let (asked, clock) = counting();
+        timeout(HOUR, schedule.run(job(&at).await, &clock)).await.unwrap_err();
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+        // Both look again each minute.
+        let asked = asked.load(Ordering::Relaxed);
+        assert!(asked >= 120, "{asked}");
+    }
+
+    #[test]
+    fn a_drill_counts_though_it_is_not_known_what_must_be_there() {
+        let achieved = Achieved {
+            index: 9,
+            digest: Digest::from_bytes([9; 32]),
+            epoch: 1,
+            height: None,
+            hash: None,
+            proof_tip: None,
+        };
+        let restore = RestoreReport {
+            store: "sqlite".to_owned(),
+            target: "latest".to_owned(),
+            exclusive: false,
+            achieved,
+            checkpoint: None,
+            resumed_at: None,
+            entries: 9,
+            verification: Verification::Strict,
+            content: None,
+            notes: Vec::new(),
+            duration: HOUR,
+        };
+        let report = DrillReport {
+            restore,
+            agrees_with_log: Some(true),
+            entries_behind: Some(0),
+            seconds_behind: Some(0.0),
+            lost: None,
+            max_seconds_behind: None,
+        };
+        let (place, what) = ("there".to_owned(), "listing checks".to_owned());
+        let away = DestinationError::Unavailable { place, what, source: None };
+        let outcome = drill_outcome(Ok(report), Err(away), Timestamp::from_micros(1)).unwrap();
+        let Outcome::Made(record) = outcome else { panic!("it was made") };
+        assert!(record.ok && record.index == 9, "{record:?}");
+        assert!(record.summary.contains("not known what must be there"), "{record:?}");
     }
 }
