@@ -215,8 +215,10 @@ impl JetStreamLog {
             },
         };
         // Parts of one event are one after the other: another message is there if the rest of it
-        // was lost.
-        if self.part_of(&last)?.is_none_or(|(last, index)| !last.is_last() || index != said) {
+        // was lost. It may be the last part of the event that got its index instead, in fewer parts.
+        let is_its_last =
+            |(last, index): (Part, u64)| last.is_last() && last.of() == part.of() && index == said;
+        if !self.part_of(&last)?.is_some_and(is_its_last) {
             return Ok(Some(Found::Cut { start }));
         }
         let entry = self.entry_at(start, last)?;

@@ -118,6 +118,25 @@ async fn a_log_that_was_cut_off_anywhere_goes_on_after_its_last_whole_entry() {
     futures_util::future::join_all(logs).await;
 }
 
+/// Where the lost event would have ended, the event after it ends, which has its index.
+#[tokio::test]
+async fn a_part_that_was_left_is_not_taken_for_one_of_the_next_event() {
+    let (mut server, mut writer) = lazy().await;
+    writer.write([sized(1000)]).await;
+    // The second time the search for the entry comes across it.
+    for _ in 0..2 {
+        let before = newest_block(&server).metadata().unwrap().len();
+        // Five parts, of which one stays.
+        writer.write([sized(4 << 20)]).await;
+        cut(&mut server, |now| {
+            let before = if now > before { before } else { 0 };
+            before + (now - before) * 3 / 10
+        })
+        .await;
+        goes_on(&mut writer, &server).await;
+    }
+}
+
 #[tokio::test]
 async fn a_log_that_ends_within_a_unit_says_so_until_that_is_certain() {
     let (mut server, mut writer) = lazy().await;
