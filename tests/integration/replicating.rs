@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tipline_consumer::{Consumer, ConsumerSettings};
@@ -56,12 +56,18 @@ async fn wait_for_store(site: &Site, store: &str, index: u64) {
 async fn kill_and_compare(site: &Site, rng: &mut Rng, kills: u32) {
     let mut primary = site.primary("node.db", &["--payload", "4000"]);
     site.wait_for_entries(100).await;
+    // How long one takes to start, here and now: most moments are after that.
+    let begun = Instant::now();
+    let first = replica(site, "replica.db");
+    wait_for_store(site, "replica.db", 1).await;
+    drop(first);
+    let latest = 4 * begun.elapsed().as_millis() as u64 + 200;
     let mut applied_in = 0;
-    let mut before = 0;
+    let mut before = cursor(site, "replica.db");
     for _ in 0..kills {
         let mut replica = replica(site, "replica.db");
         // Not to wait for anything: the random moment is the test.
-        tokio::time::sleep(Duration::from_millis(rng.within(20..=400))).await;
+        tokio::time::sleep(Duration::from_millis(rng.within(20..=latest))).await;
         assert_eq!(replica.process.status(), None, "it was still at work");
         replica.process.kill();
         let now = cursor(site, "replica.db");

@@ -105,7 +105,8 @@ async fn a_cluster_keeps_going_without_its_leader_and_takes_it_back() {
     let mut cluster = Cluster::start(NatsOptions::default()).await;
     let js = connect(&cluster.url()).await;
     make_stream(&js, Cluster::SIZE).await;
-    assert_eq!(publish(&js, "by three").await, Ok(1));
+    // A subscription of the new stream may not have reached the server that is asked.
+    eventually("three store", WITHIN, async || publish(&js, "by three").await).await;
 
     let leader = cluster.stream_leader("kept").await;
     cluster.node(leader).kill();
