@@ -43,6 +43,8 @@ struct Inner {
     jobs: OnceLock<Weak<Jobs>>,
     /// One call at a time: the thread's queue has one place for it.
     turn: Arc<Mutex<()>>,
+    /// Whether it is frozen now.
+    frozen: Arc<AtomicBool>,
     /// Keeps the thread of a store that nobody applies to.
     own: OnceLock<StoreThread>,
 }
@@ -62,8 +64,9 @@ impl StoreHandle {
 
     /// A handle to a store that has no thread yet: every call fails until one is attached.
     pub fn unattached(place: String) -> Self {
-        let (jobs, turn, own) = (OnceLock::new(), Arc::default(), OnceLock::new());
-        Self { inner: Arc::new(Inner { place, jobs, turn, own }) }
+        let (jobs, own) = (OnceLock::new(), OnceLock::new());
+        let (turn, frozen) = (Arc::default(), Arc::default());
+        Self { inner: Arc::new(Inner { place, jobs, turn, frozen, own }) }
     }
 
     /// Reaches the store on this thread from now on.
@@ -126,21 +129,28 @@ impl StoreHandle {
         let (thaw, thawed) = sync_channel(0);
         let (sender, receiver) = oneshot::channel();
         let late = Arc::new(AtomicBool::new(false));
-        let is_late = Arc::clone(&late);
+        let (is_late, frozen) = (Arc::clone(&late), Arc::clone(&self.inner.frozen));
         let hold = move |store: &mut dyn Sink| {
             let cursor = store.view().and_then(|view| view.cursor());
             let is_there = cursor.is_ok();
+            frozen.store(is_there, Ordering::SeqCst);
             // The caller may have stopped waiting.
             if sender.send(cursor).is_ok() && is_there {
                 let waited: Result<(), _> = thawed.recv_timeout(most);
                 is_late.store(waited == Err(RecvTimeoutError::Timeout), Ordering::SeqCst);
             }
+            frozen.store(false, Ordering::SeqCst);
             drop(turn);
         };
         drop(push(&jobs, &self.inner.place, hold));
         drop(jobs);
         let cursor = receiver.await.map_err(|_| self.closed())??;
         Ok(Frozen { cursor, late, _thaw: thaw })
+    }
+
+    /// Whether it is frozen now: then no question is answered before it thaws.
+    pub fn is_frozen(&self) -> bool {
+        self.inner.frozen.load(Ordering::SeqCst)
     }
 
     fn closed(&self) -> StoreError {

@@ -68,7 +68,7 @@ fn what_is_no_plain_file_is_not_read() {
 fn what_the_index_does_not_name_is_not_a_backup() {
     let (name, time) = ("node-1".parse().unwrap(), Timestamp::from_micros(7));
     let file = KeyFile { name: "key".into(), path: "/etc/key".into(), bytes: vec![5; 9] };
-    let packed = pack(&name, time, &[file.clone()]).unwrap();
+    let packed = pack(&name, time, std::slice::from_ref(&file)).unwrap();
     assert_eq!(unpack(&packed, &name, time), Ok(vec![file]));
     // Before the two blocks of zeros that end it.
     let mut more = packed[..packed.len() - 1024].to_vec();

@@ -105,7 +105,11 @@ pub(crate) async fn run(shared: &Shared, args: PrimaryArgs) -> Result<Exit, Fail
         return Ok(Exit::Ok);
     };
     let log = log.map_err(|error| place.explain(error.into()))?;
-    settings.accept_shortfalls = accepts_all(&*log, &place, &shared.accept_shortfalls).await?;
+    let accepts = accepts_all(&*log, &place, &shared.accept_shortfalls);
+    let Some(accepts) = stop.run_until_cancelled(accepts).await else {
+        return Ok(Exit::Ok);
+    };
+    settings.accept_shortfalls = accepts?;
     // Every block links to the genesis, and the log knows which.
     let genesis = log.identity().chain.genesis.clone();
     let opened = outbox::open(args.source.clone(), args.index, genesis, args.final_blocks).await?;

@@ -144,7 +144,8 @@ pub(crate) fn not_durable(place: &LogLocation, shortfalls: &[Shortfall]) -> Fail
 /// Whether all ways are accepted in which the log can lose what it acknowledges.
 ///
 /// # Errors
-/// The log's. It is asked only if some were accepted by name.
+/// The log's, but that it is unavailable: that is waited for. It is asked only if some were accepted
+/// by name.
 pub(crate) async fn accepts_all(
     log: &dyn Log,
     place: &LogLocation,
@@ -153,7 +154,7 @@ pub(crate) async fn accepts_all(
     if !matches!(accepted, Accepted::Named(_)) {
         return Ok(*accepted == Accepted::Everything);
     }
-    let shortfalls = log.preflight().await?.shortfalls;
+    let shortfalls = patiently(async || log.preflight().await).await?.shortfalls;
     let open: Vec<Shortfall> = accepted.open(&shortfalls).into_iter().cloned().collect();
     if open.is_empty() { Ok(true) } else { Err(not_durable(place, &open)) }
 }

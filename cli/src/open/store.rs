@@ -68,16 +68,19 @@ fn medium_identity(medium: &Medium) -> Result<Option<StoreIdentity>, StoreError>
     }
 }
 
+/// What reads the parts of a store.
+type Readers = Vec<Box<dyn StoreReader>>;
+
 /// Every part of a store by itself, the last of which has the cursor, and the log that they were
 /// created for. Blocks.
 pub(crate) fn open_parts(
     address: &StoreAddress,
-) -> Result<(Option<StoreIdentity>, Vec<Box<dyn StoreReader>>), StoreError> {
+) -> Result<(Option<StoreIdentity>, Readers), StoreError> {
     let media = match address {
         StoreAddress::One(medium) => std::slice::from_ref(medium),
         StoreAddress::Composite(parts) => parts,
     };
-    let (mut log, mut readers): (Option<StoreIdentity>, _) = (None, Vec::new());
+    let (mut log, mut readers): (Option<StoreIdentity>, Readers) = (None, Vec::new());
     for medium in media {
         let reader = open_medium_reader(medium)?;
         match (&log, medium_identity(medium)?) {

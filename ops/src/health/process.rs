@@ -14,7 +14,7 @@ use super::readiness::{Readiness, Reason, ReasonKind};
 use crate::text::age;
 
 /// A store's thread that has not answered for longer hangs for good: a restart may help. It is long:
-/// a store that is slow must not be killed for it.
+/// a store that is slow must not be killed for it. Nor must one that is frozen, for however long.
 const HUNG: Duration = Duration::from_secs(120);
 
 /// What a process says of itself, for whoever asks it. Cheap to clone; all clones are the same.
@@ -84,11 +84,11 @@ impl Health {
     pub fn liveness(&self, now: Instant) -> Liveness {
         let reason = match &*self.situation.borrow() {
             Situation::Consumer(state) => {
-                let unanswered = state.store.unanswered(now);
+                let hangs = state.store.hangs(now);
                 match &state.progress.phase {
                     Phase::Failed(_) => Some("the consumer has stopped for good".to_owned()),
-                    _ if unanswered > HUNG => {
-                        Some(format!("the store's thread has not answered for {}", age(unanswered)))
+                    _ if hangs > HUNG => {
+                        Some(format!("the store's thread has not answered for {}", age(hangs)))
                     }
                     _ => None,
                 }

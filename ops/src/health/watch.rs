@@ -283,7 +283,16 @@ async fn probe_store(health: Health, store: StoreHandle) {
             }
         });
         if is_open {
-            let failure = store.probe().await.err().map(|error| error_chain(&error));
+            let mut answer = std::pin::pin!(store.probe());
+            let answer = loop {
+                tokio::select! {
+                    answer = answer.as_mut() => break answer,
+                    _ = ticks.tick() => if store.is_frozen() {
+                        health.with_consumer(|state| state.store.is_frozen(Instant::now()));
+                    }
+                }
+            };
+            let failure = answer.err().map(|error| error_chain(&error));
             health.with_consumer(|state| state.store.answered(failure));
         }
     }

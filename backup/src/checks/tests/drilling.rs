@@ -74,7 +74,8 @@ async fn what_the_log_drops_while_it_is_compared_is_lost() {
     log.delay_reads(Duration::from_millis(10));
     // It is dropped between the two questions.
     let (compared, trimmed) = tokio::join!(biased; report.compare(&log, &tail), log.trim(61));
-    (compared.unwrap(), trimmed.unwrap());
+    compared.unwrap();
+    trimmed.unwrap();
     assert_eq!(report.lost, Some((51, 60)));
     assert!(report.seconds_behind.is_some() && !report.is_ok(), "{report:?}");
 }

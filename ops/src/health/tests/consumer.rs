@@ -7,6 +7,7 @@ use tipline_proto::{Role, Tip};
 
 use super::{Scene, announcement, cursor, receipt, seconds};
 use crate::health::limits::Allowance;
+use crate::health::process::{Health, Situation};
 use crate::health::readiness::ReasonKind;
 
 #[test]
@@ -249,6 +250,23 @@ fn a_store_that_is_stuck_or_lost_makes_it_unfit() {
     scene.refuses(ReasonKind::StoreAhead, "the log ends at 7");
     scene.phase_with(Phase::Stopped, |_| {});
     scene.refuses(ReasonKind::Stopping, "it has stopped");
+}
+
+/// Somebody makes a snapshot of its volume, which may take minutes.
+#[test]
+fn a_store_that_is_frozen_is_not_ready_and_does_not_hang() {
+    let mut scene = Scene::new();
+    let asked = scene.now;
+    scene.state.store.asked(asked);
+    let after = |minutes: u64| asked + seconds(60.0 * minutes as f64);
+    scene.state.store.is_frozen(after(10));
+    scene.pass(seconds(600.0));
+    assert_eq!(scene.readiness().reasons[0].kind, ReasonKind::StoreStuck);
+    let health = Health::new("replica", "replica-1", scene.limits.clone());
+    health.set(Situation::Consumer(Box::new(scene.state)));
+    assert!(health.liveness(after(12)).alive);
+    // It thawed, and does not answer.
+    assert!(!health.liveness(after(13)).alive);
 }
 
 #[test]
