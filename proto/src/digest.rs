@@ -31,8 +31,9 @@ const ENTRY_TAG: &[u8] = b"tipline.entry.v1";
 /// | 2 + n | chain name |
 /// | 2 + n | genesis hash |
 ///
-/// If proofs are expected from a later height than 1 on ([`ProofsFrom::late`]), it begins with
-/// `tipline.origin.v2` instead, and has that height at its end, in 8 bytes.
+/// If proofs are expected from a later height than 1 on
+/// ([`late`](crate::ProofsFrom::late)), it begins with `tipline.origin.v2` instead, and has that
+/// height at its end, in 8 bytes.
 ///
 /// An **entry**:
 ///
