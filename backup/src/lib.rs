@@ -51,9 +51,9 @@ pub use identity::{
 };
 pub use keys::{KeyError, Keys};
 pub use restore::{
-    Achieved, ClaimedAt, OpenStore, Plan, PlannedCheckpoint, PlannedRead, PreparedRestore,
-    RestoreProgress, RestoreReport, RestoreSettings, SeenHeights, SignFloor, Step, StorePlace,
-    Target, Verification, catch_up, plan_for, plan_restore, restore,
+    Achieved, BadSignFloor, ClaimedAt, OpenStore, Plan, PlannedCheckpoint, PlannedRead,
+    PreparedRestore, RestoreProgress, RestoreReport, RestoreSettings, SeenHeights, SignFloor, Step,
+    StorePlace, Target, Verification, catch_up, plan_for, plan_restore, restore,
 };
 pub use sources::{DamagedArchive, Entries, EntriesRead, Held, Sources};
 pub use throttle::Throttle;

@@ -36,6 +36,6 @@ pub use plan::{Plan, PlannedCheckpoint, PlannedRead};
 pub use replay::catch_up;
 pub use report::{Achieved, RestoreProgress, RestoreReport, Step, Verification};
 pub use run::{PreparedRestore, RestoreSettings, plan_for, plan_restore, restore};
-pub use sign_floor::{ClaimedAt, SeenHeights, SignFloor};
+pub use sign_floor::{BadSignFloor, ClaimedAt, SeenHeights, SignFloor};
 pub use stage::{OpenStore, StorePlace};
 pub use target::Target;

@@ -64,6 +64,22 @@ struct Earlier {
     height: Option<u64>,
 }
 
+/// Why a sign floor that was written down earlier cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BadSignFloor {
+    /// It is no sign floor.
+    #[error("it is no sign floor: {0}")]
+    Unreadable(#[from] serde_json::Error),
+    /// It is of another chain.
+    #[error("it is of chain {found:?}, not of {:?}", expected.as_str())]
+    OtherChain {
+        /// The chain it is of.
+        found: String,
+        /// The chain of the log.
+        expected: ChainName,
+    },
+}
+
 impl SeenHeights {
     /// The highest height that was seen anywhere; none if no block was.
     pub fn height(&self) -> Option<u64> {
@@ -78,15 +94,12 @@ impl SeenHeights {
     /// Adds a sign floor that was written down earlier, as JSON: a floor never falls.
     ///
     /// # Errors
-    /// Why it cannot be used: it is no sign floor, or one of another chain.
-    pub fn add_earlier(&mut self, json: &str) -> Result<(), String> {
-        let earlier: Earlier = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    /// It is no sign floor, or one of another chain.
+    pub fn add_earlier(&mut self, json: &str) -> Result<(), BadSignFloor> {
+        let earlier: Earlier = serde_json::from_str(json)?;
         if earlier.chain != self.chain.as_str() {
-            return Err(format!(
-                "it is of chain {:?}, not of {:?}",
-                earlier.chain,
-                self.chain.as_str()
-            ));
+            let (found, expected) = (earlier.chain, self.chain.clone());
+            return Err(BadSignFloor::OtherChain { found, expected });
         }
         earlier
             .height

@@ -295,7 +295,7 @@ impl NewPrimary {
         let first = place.parts.first().map(|(_, path)| path.clone()).unwrap_or_default();
         let file = PathBuf::from(format!("{}.sign-floor.json", first.display()));
         let earlier = match tokio::fs::read_to_string(&file).await {
-            Ok(text) => seen.add_earlier(&text),
+            Ok(text) => seen.add_earlier(&text).map_err(|error| error.to_string()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error.to_string()),
         };
