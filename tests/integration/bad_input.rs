@@ -109,7 +109,7 @@ async fn a_log_made_again_under_its_name_is_not_mixed_with_the_old_one() {
     let digest = origin.digest;
     let told = format!("blk:blocks.dat --continue-at 0@{digest} --continue-sequence 0");
     site.publish(log, &told, 255).await;
-    refused(&site.run(words).await, &says);
+    refused_with(14, &site.run(words).await, &says);
     assert_eq!(content(&site.path("b.db")), before);
     site.back_up(log, "new.db", 255).await;
     let entries = read_log(&*open_log(&site.address()).await.unwrap()).await;
