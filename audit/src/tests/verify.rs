@@ -64,8 +64,8 @@ async fn any_flipped_byte_of_a_segment_is_found() {
         fs::write(&path, bytes).unwrap();
         match verify(place.sources(), ALL).await {
             Ok(report) => {
+                // All entries may be right all the same: some bits say nothing about them.
                 assert!(!report.ok, "byte {at} of {}: {report:?}", whole.len());
-                assert!(report.verified.is_none_or(|(_, last)| last < 60), "{report:?}");
                 if !report.problems.iter().any(|problem| problem.contains(&name.to_string())) {
                     unnamed.push(at);
                 }
@@ -350,5 +350,5 @@ async fn a_byte_that_changed_in_a_log_is_a_finding() {
     let log = altered_log(directory.path(), &history.entries, 15).await;
     let report = verify(log, ALL).await.unwrap();
     assert_wrong(&report, "damaged");
-    assert!(report.verified.is_none_or(|(_, last)| last < 15), "{report:?}");
+    assert_eq!(report.verified, Some((1, 14)), "what came before it is verified: {report:?}");
 }

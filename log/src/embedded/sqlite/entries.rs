@@ -88,7 +88,8 @@ impl Database {
     }
 
     /// The entries after `previous`, as many as a batch may have, each checked against the
-    /// one before: SQLite has no checksum of its own on what it stores.
+    /// one before: SQLite has no checksum of its own on what it stores. A batch ends before an entry
+    /// that is damaged.
     pub(in crate::embedded) fn batch(&self, previous: Position) -> Result<Vec<Entry>, LogError> {
         let explain =
             |error| explain(&self.place, &format!("entries after {}", previous.index), error);
@@ -98,16 +99,25 @@ impl Database {
         let limit = MAX_APPLY_EVENTS as i64;
         let mut rows = statement.query(params![key(previous.index), limit]).map_err(explain)?;
         let (mut batch, mut reached, mut bytes) = (Vec::new(), previous, 0);
-        while let Some(row) = rows.next().map_err(explain)? {
+        let mut next = || -> Result<Option<Entry>, LogError> {
+            let Some(row) = rows.next().map_err(explain)? else { return Ok(None) };
             bytes += row.get::<_, i64>(2).map_err(explain)?;
-            if bytes > MAX_APPLY_BYTES as i64 && !batch.is_empty() {
-                break;
+            if bytes > MAX_APPLY_BYTES as i64 && reached != previous {
+                return Ok(None);
             }
             let entry = self.check(row, &reached)?;
             reached = entry.position();
-            batch.push(entry);
+            Ok(Some(entry))
+        };
+        loop {
+            match next() {
+                Ok(Some(entry)) => batch.push(entry),
+                Ok(None) => return Ok(batch),
+                // What is whole is given out first; who asks for the rest is told.
+                Err(LogError::Corrupt { .. }) if !batch.is_empty() => return Ok(batch),
+                Err(error) => return Err(error),
+            }
         }
-        Ok(batch)
     }
 
     /// One entry, checked like those of a batch; `None` if the log does not hold it.
