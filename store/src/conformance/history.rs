@@ -114,8 +114,12 @@ impl History {
     fn grown(self, count: usize) -> Self {
         let mut history = self;
         history.claim();
-        while history.entries.len() < count {
+        // A step may write two.
+        while history.entries.len() + 1 < count {
             history.step();
+        }
+        if history.entries.len() < count {
+            history.block();
         }
         history
     }
