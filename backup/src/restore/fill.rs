@@ -41,6 +41,7 @@ impl Attempt {
         let (stage, of, to) =
             (Arc::clone(&self.stage), self.inventory.identity.clone(), self.plan.index);
         let staged = blocking(move || Ok(stage.resume(&of, to))).await?;
+        let mut damaged: Option<(u64, RestoreError)> = None;
         if let Some(at) = staged {
             match self.replay(at).await {
                 Ok(cursor) => {
@@ -51,21 +52,41 @@ impl Attempt {
                 Err(ReplayError::WrongStart(why)) => {
                     self.notes.push(format!("what an earlier attempt had staged: {why}"));
                 }
-                Err(ReplayError::Failed(error)) => return Err(error),
+                Err(ReplayError::Failed(error)) => damaged = Some(self.pass_over(error)?),
             }
         }
         for start in self.plan.starts.clone() {
+            // It would come to the same damaged entry.
+            if damaged.as_ref().is_some_and(|(needed, _)| start.index() < *needed) {
+                continue;
+            }
             match self.fill_from(&start).await {
                 Ok(cursor) => return Ok(Filled { start, resumed_at: None, cursor }),
                 Err(ReplayError::WrongStart(why)) => {
-                    tracing::warn!(why, "a start cannot be used; trying the next older one");
+                    tracing::warn!(why, "a start cannot be used; trying the next one");
                     self.notes.push(why);
                 }
-                Err(ReplayError::Failed(error)) => return Err(error),
+                Err(ReplayError::Failed(error)) => damaged = Some(self.pass_over(error)?),
             }
+        }
+        if let Some((_, error)) = damaged {
+            return Err(error);
         }
         let (target, needed) = (self.plan.target.clone(), 1);
         Err(RestoreError::Corrupt { target, needed, what: self.notes.join("; ") })
+    }
+
+    /// An entry that is damaged wherever it is kept, and its index: a checkpoint after it may stand
+    /// for it.
+    ///
+    /// # Errors
+    /// Whatever else ends a restore.
+    fn pass_over(&mut self, error: RestoreError) -> Result<(u64, RestoreError), RestoreError> {
+        let RestoreError::Corrupt { needed, .. } = error else { return Err(error) };
+        let why = error_chain(&error);
+        tracing::warn!(why, "an entry cannot be used; trying checkpoints after it");
+        self.notes.push(why);
+        Ok((needed, error))
     }
 
     /// Stages what a start says, and applies to it what comes after.

@@ -52,6 +52,25 @@ async fn targets_after_a_gap_are_refused_and_those_before_it_are_not() {
     found.assert_is(&kept, 100, "from after the gap, into another kind");
 }
 
+/// A checkpoint that can be used as it is comes first. One of another kind, after the damage, is then
+/// all that leads to the target.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_after_a_damaged_entry_stands_for_it_whatever_its_kind() {
+    let kept = Kept::of(History::random(11, 100)).await;
+    let names = kept.segments(100, 20).await;
+    kept.checkpoint(&["sqlite"], 10).await;
+    kept.checkpoint(&["files"], 70).await;
+    flip(&kept.backup().join(names[1].to_string()), |length| length - 10);
+    let found = kept.restore(&["sqlite"], Target::Latest, false).await.unwrap();
+    found.assert_is(&kept, 100, "from after the damage");
+    let notes = found.report.notes.join("; ");
+    assert!(notes.contains(&names[1].to_string()), "{notes}");
+    match kept.restore(&["sqlite"], Target::Index(69), false).await {
+        Err(RestoreError::Corrupt { needed: 21, .. }) => {}
+        other => panic!("{:?}", other.map(|found| found.report)),
+    }
+}
+
 /// A gap may hold the point itself, or what undoes it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_is_not_sought_over_a_gap() {
