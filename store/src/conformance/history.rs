@@ -108,18 +108,22 @@ impl History {
     /// One like that of another log than the suite's.
     pub fn random_in(log: &LogIdentity, seed: u64, count: usize, max_payload: usize) -> Self {
         let has_large = max_payload >= SOME;
-        Self { max_payload, has_large, ..Self::of(log, seed) }.grown(count)
+        let new = || Self { max_payload, has_large, ..Self::of(log, seed) };
+        let history = new().grown(count);
+        if history.entries.len() == count {
+            return history;
+        }
+        // Its last step has written two.
+        let mut history = new().grown(count - 1);
+        history.block();
+        history
     }
 
     fn grown(self, count: usize) -> Self {
         let mut history = self;
         history.claim();
-        // A step may write two.
-        while history.entries.len() + 1 < count {
+        while history.entries.len() < count {
             history.step();
-        }
-        if history.entries.len() < count {
-            history.block();
         }
         history
     }
