@@ -137,7 +137,8 @@ fn not_found(target: &Target, seek: &Seek<'_>) -> RestoreError {
                 "{latest}; the block of this height was rolled back, restore it by its hash"
             ),
         },
-        Target::Height(height) if high.is_none_or(|high| *height > high) => {
+        // No block is held: it may be in what is missing.
+        Target::Height(height) if high.map_or(oldest.index == 1, |high| *height > high) => {
             RestoreError::NotYet { target: requested, latest }
         }
         Target::Height(height) if low.is_some_and(|low| *height < low) => {

@@ -52,6 +52,21 @@ async fn targets_after_a_gap_are_refused_and_those_before_it_are_not() {
     found.assert_is(&kept, 100, "from after the gap, into another kind");
 }
 
+/// What is left has no block: that says nothing of how far the chain is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_height_that_is_in_what_is_missing_is_not_one_that_comes_later() {
+    let mut history = History::blocks(9, 10);
+    (0..5).for_each(|_| history.seal(Event::Marked { name: "here".parse().unwrap() }));
+    let kept = Kept::of(history).await;
+    let names = kept.segments(15, 10).await;
+    fs::remove_file(kept.backup().join(names[0].to_string())).unwrap();
+    let sought = Target::Height(kept.model(15).cursor.block_tip.unwrap().height);
+    match kept.restore(&["sqlite"], sought, false).await {
+        Err(RestoreError::Unknown { held, .. }) => assert_eq!(held, "11 to 15"),
+        other => panic!("{:?}", other.map(|found| found.report)),
+    }
+}
+
 /// A checkpoint that can be used as it is comes first. One of another kind, after the damage, is then
 /// all that leads to the target.
 #[tokio::test(flavor = "multi_thread")]
