@@ -20,6 +20,7 @@ use tipline_store::{Sink, SqliteStore};
 use tokio_util::sync::CancellationToken;
 
 use super::{apply, everything, filled, open, runtime, store};
+use crate::disk::STAGED;
 use crate::throttle::Throttle;
 use crate::{Checkpoints, Destination, Job, Listed};
 
@@ -334,7 +335,9 @@ async fn checkpoint(directory: &Path, entries: &[Entry]) -> u64 {
 /// How many objects there are; those that were being written have another name.
 fn in_folder(directory: &Path, folder: &str) -> usize {
     let Ok(found) = fs::read_dir(directory.join(folder)) else { return 0 };
-    found.filter(|file| !file.as_ref().unwrap().file_name().to_string_lossy().contains('#')).count()
+    let names = found.map(|file| file.unwrap().file_name().into_string().unwrap());
+    // What was being written when the writer was killed has no name yet.
+    names.filter(|name| !name.starts_with(STAGED)).count()
 }
 
 /// A copy of everything at a place.
