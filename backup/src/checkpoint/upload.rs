@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, future, stream};
 
 use super::error::CheckpointError;
 use super::manifest::{MANIFEST, Manifest, ManifestFile};
@@ -27,8 +28,8 @@ impl Checkpoints {
     /// there. On return it is whole there, and listed. `Ok` too if it was there already, as its
     /// manifest says.
     ///
-    /// If it fails or is cancelled, what was uploaded is never listed, and what was sent whole
-    /// stays: the next attempt reads it back, and goes on after it. If there is none,
+    /// If it fails or is cancelled, nothing is being written any more on return, what was uploaded
+    /// is never listed, and what was sent whole stays: the next attempt reads it back, and goes on after it. If there is none,
     /// [`Checkpoints::collect`] removes it.
     ///
     /// # Errors
@@ -103,14 +104,22 @@ struct Sending<'a> {
 }
 
 impl Sending<'_> {
-    /// Sends all files; gives what each is there.
+    /// Sends all files; gives what each is there. After a failure no other is begun, and those under
+    /// way end first: a write that goes on by itself could come after whoever removes what is left.
     async fn run(&self) -> Result<Vec<ManifestFile>, CheckpointError> {
         let is_small = |file: &ManifestFile| file.bytes <= SMALL;
+        let has_failed = &AtomicBool::new(false);
         let mut there = Vec::with_capacity(self.manifest.files.len());
         for files in self.manifest.files.chunk_by(|a, b| is_small(a) && is_small(b)) {
-            let sent = stream::iter(0..files.len()).map(|number| self.send(&files[number]));
-            let sent = sent.buffered(AT_ONCE);
-            there.extend(sent.try_collect::<Vec<_>>().await?);
+            let begun = stream::iter(0..files.len())
+                .take_while(|_| future::ready(!has_failed.load(Ordering::Relaxed)));
+            let sent = begun.map(|number| async move {
+                let sent = self.send(&files[number]).await;
+                has_failed.fetch_or(sent.is_err(), Ordering::Relaxed);
+                sent
+            });
+            let sent = sent.buffered(AT_ONCE).collect::<Vec<_>>().await;
+            there.extend(sent.into_iter().collect::<Result<Vec<_>, _>>()?);
         }
         Ok(there)
     }

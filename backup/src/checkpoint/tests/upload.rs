@@ -85,6 +85,20 @@ async fn an_upload_that_was_cut_off_goes_on_after_the_files_that_are_there() {
 }
 
 #[tokio::test]
+async fn nothing_is_written_any_more_when_an_upload_has_been_cancelled() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_handle, manifest) = taken(directory.path(), composite, 5, 300).await;
+    let set = set(directory.path());
+    let (path, to) = location(directory.path());
+    for tenth in (1..10).cycle().take(100) {
+        let cut = set.upload(&manifest, &to, &up_to(manifest.bytes() * tenth / 10)).await;
+        assert!(matches!(cut, Err(CheckpointError::Cancelled)), "{cut:?}");
+        to.abandon(&manifest.id).await.unwrap();
+        assert_eq!(inodes(&path), BTreeMap::new(), "cut after {tenth} tenths");
+    }
+}
+
+#[tokio::test]
 async fn what_is_uploaded_is_for_its_owner_only() {
     let directory = tempfile::tempdir().unwrap();
     let (_handle, manifest) = taken(directory.path(), composite, 5, 30).await;
@@ -118,16 +132,11 @@ async fn what_an_upload_left_is_collected_after_a_day_and_nothing_else() {
     let at = |hours: i64| {
         Timestamp::from_micros((newest.unwrap() + 1 + hours * 3600) as u64 * 1_000_000)
     };
-    // What was being written when it was cut off may still be tidied away meanwhile.
-    let named = || {
-        let is_named = |file: &PathBuf| !file.to_string_lossy().contains("/.tipline-");
-        inodes(&path).into_iter().filter(|(file, _)| is_named(file)).collect::<Vec<_>>()
-    };
-    let before = named();
+    let before = inodes(&path);
+    assert!(staged.iter().all(|file| before.contains_key(file)));
     assert_eq!(to.collect(at(23)).await.unwrap(), 0);
-    assert_eq!(named(), before);
-    assert!(staged.iter().all(|file| file.exists()));
-    assert!(to.collect(at(25)).await.unwrap() as usize > before.len());
+    assert_eq!(inodes(&path), before);
+    assert_eq!(to.collect(at(25)).await.unwrap() as usize, before.len());
     assert_eq!(inodes(&path), BTreeMap::new());
     // At once, if nobody will continue it.
     set.upload(&manifest, &to, &up_to(manifest.bytes())).await.unwrap_err();
