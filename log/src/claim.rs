@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::error::{AppendError, LogError};
-use crate::spec::Log;
+use crate::spec::{Log, Tail};
 
 /// For this long the claim is tried while others append. A busy primary leaves short gaps. It
 /// may take more than a hundred attempts, and on a slow disk each of them takes its time.
@@ -24,17 +24,27 @@ pub struct Claim {
     pub time_us: u64,
 }
 
-/// Claims a log for a new primary of this name: starts the next epoch. On return the claim is as
-/// durable as the log. Whatever an older primary appends is refused, and it ends as fenced.
+/// The epoch that the next claim starts: above that of the log's tail, and above every one that was
+/// announced. The log may have lost a claim that somebody has seen. Two primaries must not have the
+/// epoch of one.
+pub fn next_epoch(tail: &Tail, announced: Option<&Announcement>) -> u64 {
+    tail.epoch.max(announced.map_or(0, |announced| announced.epoch)).saturating_add(1)
+}
+
+/// Claims a log for a new primary of this name: starts the next epoch, see [`next_epoch`]. On return
+/// the claim is as durable as the log. Whatever an older primary appends is refused, and it ends as
+/// fenced.
 ///
 /// # Errors
 /// The log's. [`LogError::Unavailable`] too if others append without end.
 pub async fn claim(log: &dyn Log, primary: Label, clock: &Clock) -> Result<Claim, LogError> {
     let outbox = outbox_id(&primary, clock);
     let end = Instant::now() + PATIENCE;
+    // Not between tail and append, where every round trip gives a busy primary time to append.
+    let announced = log.board().await?.primary;
     while Instant::now() < end {
         let tail = log.tail().await?;
-        let (epoch, time) = (tail.epoch + 1, clock());
+        let (epoch, time) = (next_epoch(&tail, announced.as_ref()), clock());
         let event = Event::EpochStarted { primary: primary.clone(), outbox };
         // Nothing of the new outbox is in the log.
         let entry = Entry::seal(&tail.position, epoch, time, 0, event);

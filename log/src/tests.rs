@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use tipline_proto::limits::{MAX_UNIT_BYTES, MAX_UNIT_MESSAGES};
 use tipline_proto::{
-    Agreement, Chain, Entry, Event, Hash, InstanceId, Key, Label, Level, Lineage, LogIdentity,
-    OutboxId, Position, Reached, Receipt, Role, Timestamp, Tip,
+    Agreement, Announcement, Chain, Entry, Event, Hash, InstanceId, Key, Label, Level, Lineage,
+    LogIdentity, OutboxId, Position, Reached, Receipt, Role, Timestamp, Tip,
 };
 
 use crate::memory::MemoryLog;
 use crate::{
     AppendError, Appender, Backoff, Clock, Reader, Receipts, Survey, Tail, Trimmer, claim,
-    newest_block,
+    newest_block, next_epoch,
 };
 
 const SECOND: u64 = 1_000_000;
@@ -68,6 +68,26 @@ async fn a_claim_starts_the_next_epoch_fences_the_old_one_and_says_so() {
     let said = log.board().await.unwrap().primary.unwrap();
     assert_eq!((said.primary, said.epoch, said.tail), (label("new"), 2, tail.position));
     assert!(said.failure.is_some(), "it is not running yet");
+}
+
+/// What a log loses, somebody may have seen. An epoch is not given twice.
+#[tokio::test]
+async fn a_claim_is_above_every_epoch_that_was_announced() {
+    let log = log();
+    start_epoch(&log).await;
+    let kept = append(&log, 2, block(1)).await;
+    for epoch in 2..=4 {
+        let claimed = claim(&log, label("new"), &clock()).await.unwrap();
+        assert_eq!((claimed.epoch, claimed.position.index), (epoch, kept.index + 1));
+        log.truncate(kept.index);
+    }
+    let said = log.board().await.unwrap().primary.unwrap();
+    log.announce(&Announcement { epoch: 9, ..said }).await.unwrap();
+    assert_eq!(claim(&log, label("new"), &clock()).await.unwrap().epoch, 10);
+    // The tail counts as well.
+    let (tail, said) = (log.tail().await.unwrap(), log.board().await.unwrap().primary.unwrap());
+    assert_eq!(next_epoch(&Tail { epoch: 12, ..tail.clone() }, Some(&said)), 13);
+    assert_eq!((next_epoch(&tail, Some(&said)), next_epoch(&tail, None)), (11, 11));
 }
 
 #[tokio::test]
