@@ -1,5 +1,7 @@
 //! What errors of SQLite mean for the caller.
 
+use std::io::{self, ErrorKind};
+
 use rusqlite::{ErrorCode, ffi};
 
 use super::LOCK_LIMIT;
@@ -7,6 +9,8 @@ use crate::error::LogError;
 
 /// What an error of SQLite means for the caller.
 pub(super) fn explain(place: &str, what: &str, error: rusqlite::Error) -> LogError {
+    // First of all: what is called after it may have an error of its own.
+    let system = io::Error::last_os_error().kind();
     let extended = error.sqlite_error().map_or(0, |error| error.extended_code);
     let (place, what) = (place.to_owned(), what.to_owned());
     match error.sqlite_error_code() {
@@ -19,7 +23,7 @@ pub(super) fn explain(place: &str, what: &str, error: rusqlite::Error) -> LogErr
             LogError::Unavailable { place, what, source: Some(error.into()) }
         }
         // The transaction was rolled back. What was acknowledged before is not in doubt.
-        Some(ErrorCode::DiskFull) => {
+        Some(code) if is_full(code, extended, system) => {
             let what = format!("{what}; there is no space left on its disk: free some");
             LogError::Unavailable { place, what, source: Some(error.into()) }
         }
@@ -39,6 +43,16 @@ pub(super) fn explain(place: &str, what: &str, error: rusqlite::Error) -> LogErr
     }
 }
 
+/// Whether there is no space. The index of the write-ahead log is extended by a write whose failure
+/// has a code of its own; it is made again from that log and holds nothing durable. Of a write that
+/// failed for a quota SQLite says only that it failed. The system's last error of this thread is that
+/// of the write, unless a call that SQLite made after it failed too: then it is a failed write.
+fn is_full(code: ErrorCode, extended: i32, system: ErrorKind) -> bool {
+    code == ErrorCode::DiskFull
+        || extended == ffi::SQLITE_IOERR_SHMSIZE
+        || (extended == ffi::SQLITE_IOERR_WRITE && system == ErrorKind::QuotaExceeded)
+}
+
 /// Codes that older bindings do not have; the numbers are SQLite's and do not change.
 const SQLITE_IOERR_DATA: i32 = 8202;
 const SQLITE_IOERR_CORRUPTFS: i32 = 8458;
@@ -51,4 +65,31 @@ fn is_read_failure(extended: i32) -> bool {
             | SQLITE_IOERR_DATA
             | SQLITE_IOERR_CORRUPTFS
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `None` if it may be tried again with space, else whether the handle is over.
+    fn explained(extended: i32) -> Option<bool> {
+        let error = rusqlite::Error::SqliteFailure(ffi::Error::new(extended), None);
+        match explain("p", "appending", error) {
+            LogError::Unavailable { what, .. } if what.contains("no space left") => None,
+            LogError::Failed { .. } => Some(true),
+            _ => Some(false),
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_no_failed_write_whatever_does_not_fit() {
+        assert_eq!(explained(ffi::SQLITE_FULL), None);
+        assert_eq!(explained(ffi::SQLITE_IOERR_SHMSIZE), None);
+        for extended in [ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_TRUNCATE] {
+            assert_eq!(explained(extended), Some(true), "{extended}");
+        }
+        assert_eq!(explained(ffi::SQLITE_IOERR_READ), Some(false));
+        let write = |system| is_full(ErrorCode::SystemIoFailure, ffi::SQLITE_IOERR_WRITE, system);
+        assert!(write(ErrorKind::QuotaExceeded) && !write(ErrorKind::Other));
+    }
 }

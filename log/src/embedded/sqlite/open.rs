@@ -141,6 +141,9 @@ fn connect(path: &Path, purpose: Purpose) -> rusqlite::Result<Connection> {
     match purpose {
         Purpose::Entries => {
             connection.pragma_update(None, "synchronous", "FULL")?;
+            // Where fsync does not reach the medium, this does.
+            connection.pragma_update(None, "fullfsync", true)?;
+            connection.pragma_update(None, "checkpoint_fullfsync", true)?;
             connection.pragma_update_and_check(
                 None,
                 "journal_size_limit",

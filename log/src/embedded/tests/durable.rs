@@ -30,6 +30,18 @@ async fn written_again() {
     assert_eq!(log.tail().await.unwrap().position.index, 11);
 }
 
+/// On macOS an fsync alone leaves it in the disk's memory.
+#[tokio::test]
+async fn synced_to_the_medium() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log.db");
+    let _log = small_log(&path).await;
+    let entries = Database::open(&path, "test", Purpose::Entries).unwrap();
+    for (name, value) in [("synchronous", "2"), ("fullfsync", "1"), ("checkpoint_fullfsync", "1")] {
+        assert_eq!(entries.setting(name).unwrap(), value, "{name}");
+    }
+}
+
 /// Others append and bring the write-ahead log home meanwhile, and nothing of theirs is harmed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn beside_another_writer() {
