@@ -5,7 +5,7 @@ use tipline_proto::limits::{MAX_PAYLOAD_BYTES, MAX_UNIT_BYTES, MAX_UNIT_MESSAGES
 use tipline_proto::{Entry, Event, Key, Position, ProofsFrom, Timestamp};
 
 use super::Fixture;
-use super::script::{Script, append, assert_same, filled, follow, identity};
+use super::script::{Script, append, assert_same, filled, follow, identity, take};
 use crate::error::{AppendError, LogError};
 use crate::spec::{Extent, Tail};
 
@@ -193,6 +193,38 @@ pub(super) async fn claim(fixture: &dyn Fixture) {
     let next = new.append(&claimed, &[new_script.block(10)]).await.unwrap();
     assert_eq!((next.epoch, next.outbox), (claimed.epoch, claimed.outbox));
     assert_eq!(old.tail().await.unwrap(), next);
+}
+
+/// A claim may be lost after others have seen it. The next one leaves its number out, and everything
+/// is found as ever.
+pub(super) async fn lost_claim(fixture: &dyn Fixture) {
+    let log = fixture.create(&identity("lost_claim")).await;
+    let (_, mut tail, mut entries) = filled(&*log, 5).await;
+    for (outbox, lost) in [(2, 1), (3, 0), (4, 7)] {
+        let before = tail.epoch;
+        let mut script = Script::after(&tail, outbox).after_lost_claims(lost);
+        let unit = [script.claim(), script.block(10), script.block(3 << 20), script.block(10)];
+        tail = append(&*log, &tail, &unit).await;
+        assert_eq!(tail.epoch, before + lost + 1);
+        entries.extend(unit);
+    }
+    let other = fixture.open().await;
+    assert_eq!(other.tail().await.unwrap(), tail);
+    for first in [1, 4, 8, entries.len() as u64 - 1] {
+        let extent = Extent { first, last: entries.len() as u64 };
+        assert_eq!(log.trim(first).await.unwrap(), extent);
+        assert_eq!(other.extent().await.unwrap(), extent);
+        for entry in &entries[first as usize - 1..] {
+            let found = other.entry(entry.index).await.unwrap();
+            assert_same(std::slice::from_ref(&found), std::slice::from_ref(entry));
+            let head = other.head(entry.index).await.unwrap();
+            assert_eq!((head.position, head.epoch), (entry.position(), entry.epoch));
+        }
+    }
+    // Whoever follows from anywhere begins where it should.
+    let last = entries.len();
+    let mut subscription = other.subscribe(None, last as u64 - 2).await.unwrap();
+    assert_same(&take(&mut *subscription, 2).await, &entries[last - 2..]);
 }
 
 /// Payloads around and above the size of a message come back byte for byte.

@@ -85,6 +85,12 @@ impl Script {
         }
     }
 
+    /// The same, after so many claims that the log has lost.
+    pub(super) fn after_lost_claims(mut self, lost: u64) -> Self {
+        self.epoch += lost;
+        self
+    }
+
     pub(super) fn seal(&mut self, event: Event) -> Entry {
         let time = Timestamp::from_micros(1_700_000_000_000_000 + self.position.index);
         let entry = Entry::seal(&self.position, self.epoch, time, self.sequence, event);

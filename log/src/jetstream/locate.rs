@@ -168,7 +168,7 @@ impl JetStreamLog {
                     sequence = start.saturating_sub(1);
                     continue;
                 }
-                None => break,
+                None => return Err(self.gone(sequence).await?),
             };
             if !self.is_void(&location, tail).await? {
                 return Ok(location);
@@ -179,22 +179,66 @@ impl JetStreamLog {
             );
             sequence = location.start - 1;
         }
-        // It was there when the search began: trimmed meanwhile.
-        Err(self.link.unavailable("find an entry: it was trimmed away meanwhile", None))
+        // The oldest one was taken for void. So it is, or what shows that it is not was trimmed away.
+        self.held(first).await?;
+        let why = "a newer claim was before it, and no valid entry is";
+        Err(self.event_stream().wrong(first, why))
     }
 
-    /// Whether a higher epoch had begun before the entry. The claims of a log rise by one
-    /// each, so the next claim after the entry shows which epoch the entry fell into.
+    /// Whether a higher epoch had begun before the entry. The next claim of a higher epoch shows which
+    /// epoch the entry fell into: that of the entry which the claim was sealed after. Its own number
+    /// does not. It leaves one out wherever a claim was announced and then lost.
     async fn is_void(&self, location: &EntryLocation, tail: &Tail) -> Result<bool, LogError> {
         if location.epoch >= tail.epoch {
             return Ok(false);
         }
-        let next = self.event_stream().next(&self.claims(), location.end + 1).await?;
-        let epoch_then = match next {
-            Some(claim) => self.head_of(&claim)?.epoch.saturating_sub(1),
-            None => tail.epoch,
+        let mut from = location.end + 1;
+        let claim = loop {
+            match self.event_stream().next(&self.claims(), from).await? {
+                None => return self.claim_is_there(tail).await.map(|()| true),
+                Some(message) if self.head_of(&message)?.epoch > location.epoch => break message,
+                // It is void itself.
+                Some(message) => from = message.sequence + 1,
+            }
         };
-        Ok(location.epoch < epoch_then)
+        let (claimed_at, claim) = (claim.sequence, self.claim_of(claim)?);
+        if claim.epoch == location.epoch + 1 {
+            return Ok(false);
+        }
+        let mut sequence = claimed_at - 1;
+        while sequence > location.end {
+            match self.found_at(sequence).await? {
+                Some(Found::Entry(before)) if self.is_after(&claim, &before)? => {
+                    return Ok(location.epoch < before.epoch);
+                }
+                Some(Found::Entry(EntryLocation { start, .. }) | Found::Cut { start }) => {
+                    sequence = start.saturating_sub(1);
+                }
+                None => return Err(self.gone(sequence).await?),
+            }
+        }
+        Ok(!self.is_after(&claim, location)?)
+    }
+
+    /// Whether the log still has the claim of this tail, as far as it was not trimmed away.
+    ///
+    /// # Errors
+    /// `Unavailable` if it lost it meanwhile.
+    async fn claim_is_there(&self, tail: &Tail) -> Result<(), LogError> {
+        match self.newest_claim().await? {
+            Some(newest) if newest.epoch < tail.epoch => Err(self.lost_meanwhile()),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn claim_of(&self, message: StreamMessage) -> Result<Entry, LogError> {
+        let sequence = message.sequence;
+        Entry::decode(message.payload).map_err(|error| self.event_stream().damaged(sequence, error))
+    }
+
+    /// Whether an entry was sealed directly after this one.
+    fn is_after(&self, entry: &Entry, before: &EntryLocation) -> Result<bool, LogError> {
+        Ok(entry.follows(&before.head(self.event_stream())?.position))
     }
 
     /// What the message with this sequence is of; `None` if it is not held.
@@ -254,13 +298,30 @@ impl JetStreamLog {
     /// A message that must be there, because another part of its event is, unless the event
     /// is trimmed away just now.
     async fn held(&self, sequence: u64) -> Result<StreamMessage, LogError> {
-        let stream = self.event_stream();
-        match stream.message(sequence).await? {
+        match self.event_stream().message(sequence).await? {
             Some(message) => Ok(message),
-            None if stream.info().await?.state.first_sequence > sequence => {
-                Err(self.link.unavailable("find an entry: it was trimmed away meanwhile", None))
-            }
-            None => Err(stream.wrong(sequence, "it is gone")),
+            None => Err(self.gone(sequence).await?),
         }
+    }
+
+    /// Why a message is not there that was.
+    async fn gone(&self, sequence: u64) -> Result<LogError, LogError> {
+        let stream = self.event_stream();
+        let state = stream.info().await?.state;
+        if state.first_sequence > sequence {
+            return Ok(self.trimmed_meanwhile());
+        }
+        if state.last_sequence < sequence {
+            return Ok(self.lost_meanwhile());
+        }
+        Ok(stream.wrong(sequence, "it is gone"))
+    }
+
+    fn lost_meanwhile(&self) -> LogError {
+        self.link.unavailable("find an entry: the log lost its end meanwhile", None)
+    }
+
+    fn trimmed_meanwhile(&self) -> LogError {
+        self.link.unavailable("find an entry: it was trimmed away meanwhile", None)
     }
 }
