@@ -34,6 +34,11 @@ const EXPIRES: Duration = Duration::from_secs(30);
 const QUIET: Duration = Duration::from_secs(15);
 /// … and what it says it sent may take this long to arrive.
 const UNDER_WAY: Duration = Duration::from_secs(2);
+/// For this long nobody may answer the first request: the server that makes a consumer knows of it
+/// before every other one of the cluster does.
+const UNKNOWN: Duration = Duration::from_secs(5);
+const UNKNOWN_PAUSE: Duration = Duration::from_millis(50);
+
 /// Messages of a stream from a sequence on, in order and without a hole.
 pub(super) struct Feed {
     link: Arc<Link>,
@@ -48,6 +53,8 @@ pub(super) struct Feed {
     /// What `arrived` was when the server said that it had sent more, or had more to send.
     suspected: Option<u64>,
     ask_at: Instant,
+    /// Until then the consumer may not be known everywhere.
+    new_until: Instant,
 }
 
 /// What ends a feed.
@@ -82,24 +89,27 @@ impl Feed {
         link.connected().await?;
         let losses = link.losses();
         let consumer = consumers::make(link, stream, name, start).await?;
-        let messages = consumer
-            .stream()
-            .max_messages_per_batch(REQUEST_MESSAGES)
-            .max_bytes_per_batch(REQUEST_BYTES)
-            .heartbeat(HEARTBEAT)
-            .expires(EXPIRES)
-            .messages()
-            .await
-            .map_err(|error| link.unavailable("ask for messages", Some(Box::new(error))))?;
-        let (link, name) = (link.clone(), name.map(str::to_owned));
-        let ask_at = Instant::now() + QUIET;
-        let (trouble, arrived, suspected) = (None, 0, None);
-        Ok(Self { link, name, consumer, messages, losses, trouble, arrived, suspected, ask_at })
+        let messages = request(link, &consumer).await?;
+        Ok(Self {
+            link: link.clone(),
+            name: name.map(str::to_owned),
+            consumer,
+            messages,
+            losses,
+            trouble: None,
+            arrived: 0,
+            suspected: None,
+            ask_at: Instant::now() + QUIET,
+            new_until: Instant::now() + UNKNOWN,
+        })
     }
 
     /// Waits for the next message. Cancelling loses nothing. After an error the feed is over.
     pub(super) async fn next(&mut self) -> Result<Arrival, LogError> {
         loop {
+            if self.is_unknown() {
+                self.request_again().await?;
+            }
             if self.trouble.is_some() {
                 return Err(self.diagnose().await);
             }
@@ -155,6 +165,24 @@ impl Feed {
     fn stop(&mut self, trouble: ReadError) -> Option<Arrival> {
         self.trouble = Some(trouble);
         None
+    }
+
+    /// Whether the first request has found nobody, and so early that the consumer may only be new.
+    fn is_unknown(&self) -> bool {
+        let found_nobody = match &self.trouble {
+            Some(ReadError::Interrupted(error)) => error.kind() == MessagesErrorKind::NoResponders,
+            _ => false,
+        };
+        found_nobody && self.arrived == 0 && Instant::now() < self.new_until
+    }
+
+    /// Makes the first request once more, unless there is no such consumer.
+    async fn request_again(&mut self) -> Result<(), LogError> {
+        tokio::time::sleep(UNKNOWN_PAUSE).await;
+        self.ask_info().await?;
+        self.messages = request(&self.link, &self.consumer).await?;
+        self.trouble = None;
+        Ok(())
     }
 
     /// What the trouble means. A consumer that is gone shows in several ways.
@@ -229,4 +257,16 @@ impl Feed {
             None => self.link.unavailable("follow: the passing consumer is gone", None),
         }
     }
+}
+
+/// A standing request for what the consumer has.
+async fn request(link: &Link, consumer: &PullConsumer) -> Result<pull::Stream, LogError> {
+    let stream = consumer
+        .stream()
+        .max_messages_per_batch(REQUEST_MESSAGES)
+        .max_bytes_per_batch(REQUEST_BYTES)
+        .heartbeat(HEARTBEAT)
+        .expires(EXPIRES);
+    let messages = stream.messages().await;
+    messages.map_err(|error| link.unavailable("ask for messages", Some(Box::new(error))))
 }
