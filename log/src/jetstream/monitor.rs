@@ -19,6 +19,9 @@ const MAX_ANSWER: u64 = 4 << 20;
 pub(super) struct Server {
     #[serde(rename = "server_name")]
     pub(super) name: String,
+    /// Empty if it does not say.
+    #[serde(default)]
+    pub(super) version: String,
     #[serde(default)]
     jetstream: JetStream,
 }

@@ -1,8 +1,10 @@
 //! Is the log on the servers what was asked for, and does it lose nothing?
 
+use std::collections::BTreeSet;
+
 use async_nats::jetstream::account::Account;
 use async_nats::jetstream::stream::{
-    Compression, Config, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType,
+    Compression, Config, DiscardPolicy, Info, PersistenceMode, RetentionPolicy, StorageType,
 };
 use serde_json::json;
 use tipline_proto::limits::{MAX_PAYLOAD_BYTES, MAX_UNIT_MESSAGES};
@@ -20,8 +22,10 @@ const LARGEST_PAYLOAD: usize = 8 << 20;
 impl JetStreamLog {
     pub(super) async fn check(&self) -> Result<Preflight, LogError> {
         let mut found = Preflight::default();
-        let events = self.event_stream().info().await?.config;
-        let receipts = self.receipt_stream().info().await?.config;
+        let events = self.event_stream().info().await?;
+        let receipts = self.receipt_stream().info().await?;
+        let holders: BTreeSet<String> = holders(&events).chain(holders(&receipts)).collect();
+        let (events, receipts) = (events.config, receipts.config);
         check_version(&mut found, &self.link.client.server_info().version);
         check_common(&mut found, &events);
         check_events(&mut found, &events);
@@ -29,7 +33,8 @@ impl JetStreamLog {
         check_receipts(&mut found, &receipts);
         check_payload(&mut found, self.link.client.max_payload());
         self.check_account(&mut found).await?;
-        self.check_sync(&mut found, events.num_replicas).await;
+        let servers = self.servers().await;
+        check_servers(&mut found, events.num_replicas, holders, &servers);
         Ok(found)
     }
 
@@ -44,34 +49,70 @@ impl JetStreamLog {
         Ok(())
     }
 
-    async fn check_sync(&self, found: &mut Preflight, replicas: usize) {
-        let mut read = 0;
+    /// What those servers say whose monitoring addresses are given, and who answer.
+    async fn servers(&self) -> Vec<Server> {
+        let mut servers = Vec::new();
         for address in &self.monitor {
             match Server::ask(address).await {
-                Ok(server) => {
-                    read += 1;
-                    check_server(found, &server);
-                }
+                Ok(server) => servers.push(server),
                 Err(error) => {
                     tracing::warn!(%address, %error, "the server's settings cannot be read");
                 }
             }
         }
-        if read >= replicas.max(1) {
-            return;
-        }
-        found.shortfall(
-            "sync-interval-unknown",
-            format!("sync_interval: read from {read} of {replicas} servers"),
-            "a server may acknowledge up to two minutes before it fsyncs: a power loss of as many \
-             servers as decide takes what they acknowledged since",
-            "set `sync_interval: always` in the jetstream block of every server, and give their \
-             monitoring addresses so that this can be checked",
-        );
+        servers
     }
 }
 
+/// The names of the servers that hold a stream.
+fn holders(stream: &Info) -> impl Iterator<Item = String> {
+    let cluster = stream.cluster.iter();
+    cluster.flat_map(|cluster| {
+        let replicas = cluster.replicas.iter().map(|replica| replica.name.clone());
+        cluster.leader.iter().cloned().chain(replicas)
+    })
+}
+
+/// Only who holds the log counts, and once: any other server of the cluster, or the same one at two
+/// addresses, says nothing of it.
+fn check_servers(
+    found: &mut Preflight,
+    replicas: usize,
+    holders: BTreeSet<String>,
+    servers: &[Server],
+) {
+    let of = holders.len().max(replicas);
+    let mut unknown = holders;
+    let mut read = 0;
+    for server in servers {
+        if unknown.remove(&server.name) {
+            read += 1;
+            check_server(found, server);
+        }
+    }
+    if read == of {
+        return;
+    }
+    let unknown: Vec<String> = unknown.into_iter().collect();
+    let from = match unknown.is_empty() {
+        true => String::new(),
+        false => format!(", not from {}", unknown.join(", ")),
+    };
+    found.shortfall(
+        "sync-interval-unknown",
+        format!("sync_interval: read from {read} of {of} servers that hold the log{from}"),
+        "a server may acknowledge up to two minutes before it fsyncs: a power loss of as many \
+         servers as decide takes what they acknowledged since",
+        "set `sync_interval: always` in the jetstream block of every server, start those that are \
+         not there, and give the monitoring addresses of all so that this can be checked",
+    );
+}
+
 fn check_server(found: &mut Preflight, server: &Server) {
+    // The one that we are connected to may hold nothing of the log.
+    if !server.version.is_empty() && is_damaging(&server.version) {
+        damaging(found, format!("server: {} on {}", server.version, server.name));
+    }
     if server.syncs_always() {
         return found.good(format!("sync_interval: always on {}", server.name));
     }
@@ -83,22 +124,28 @@ fn check_server(found: &mut Preflight, server: &Server) {
     );
 }
 
-/// Compaction of encrypted or compressed blocks could damage them.
 fn check_version(found: &mut Preflight, version: &str) {
-    let mut numbers = version.split(['.', '-']).map(|number| number.parse().unwrap_or(0u32));
-    let mut next = || numbers.next().unwrap_or(0);
-    let version_number = (next(), next(), next());
-    let damaging =
-        version_number < (2, 12, 12) || ((2, 13, 0)..(2, 14, 3)).contains(&version_number);
-    if !damaging {
-        return found.good(format!("server: {version}"));
+    match is_damaging(version) {
+        false => found.good(format!("server: {version}")),
+        true => damaging(found, format!("server: {version}")),
     }
+}
+
+fn damaging(found: &mut Preflight, line: String) {
     found.shortfall(
         "server-version",
-        format!("server: {version}"),
+        line,
         "if its storage is encrypted, compaction can damage blocks of it",
         "use 2.12.12, 2.14.3 or a newer one",
     );
+}
+
+/// Compaction of encrypted or compressed blocks could damage them.
+fn is_damaging(version: &str) -> bool {
+    let mut numbers = version.split(['.', '-']).map(|number| number.parse().unwrap_or(0u32));
+    let mut next = || numbers.next().unwrap_or(0);
+    let version = (next(), next(), next());
+    version < (2, 12, 12) || ((2, 13, 0)..(2, 14, 3)).contains(&version)
 }
 
 fn check_common(found: &mut Preflight, config: &Config) {
@@ -230,17 +277,30 @@ fn check_limits(found: &mut Preflight, config: &Config) {
     }
 }
 
+/// Nothing but a newer message takes the place of a receipt, or of the claim that is kept there.
 fn check_receipts(found: &mut Preflight, config: &Config) {
-    let one = config.max_messages_per_subject == 1 && config.discard == DiscardPolicy::Old;
     let per_subject = config.max_messages_per_subject;
+    let mut kept = vec![format!("max_msgs_per_subject: {per_subject}")];
+    let discards = config.discard == DiscardPolicy::Old;
+    let others = [
+        (discards, format!("discard: {:?}", config.discard)),
+        (config.retention == RetentionPolicy::Limits, format!("retention: {:?}", config.retention)),
+        (config.max_messages <= 0, format!("max_msgs: {}", config.max_messages)),
+        (config.max_bytes <= 0, format!("max_bytes: {}", config.max_bytes)),
+        (config.max_age.is_zero(), format!("max_age: {} s", config.max_age.as_secs())),
+    ];
+    let is_kept = per_subject == 1 && others.iter().all(|(is_so, _)| *is_so);
+    kept.extend(others.into_iter().filter(|(is_so, _)| !is_so).map(|(_, line)| line));
     expect(
         found,
-        one && config.max_age.is_zero(),
+        is_kept,
         Expectation {
             name: "receipts-kept",
-            line: format!("{}: max_msgs_per_subject: {per_subject}", config.name),
-            risk: "the newest receipt of a consumer is refused, or forgotten",
-            remedy: "set max_msgs_per_subject to 1, discard to old, and no max_age",
+            line: format!("{}: {}", config.name, kept.join(", ")),
+            risk: "the newest receipt of a consumer, or the claim of a log that was trimmed, is \
+                   refused or forgotten",
+            remedy: "set max_msgs_per_subject to 1, discard to old, retention to limits, and no \
+                     max_msgs, max_bytes and max_age",
         },
     );
 }
@@ -276,7 +336,39 @@ fn expect(found: &mut Preflight, is_so: bool, expectation: Expectation) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tipline_proto::{Chain, Hash, Lineage, LogIdentity};
+
+    use super::super::streams;
     use super::*;
+
+    #[test]
+    fn whatever_forgets_receipts_is_named() {
+        let name = "x".parse().unwrap();
+        let chain = Chain::new("x".parse().unwrap(), Hash::new(vec![1]).unwrap());
+        let log = LogIdentity { name, chain, lineage: Lineage::from_bytes([1; 16]) };
+        let short = |change: fn(&mut Config)| {
+            let (mut config, mut found) = (streams::receipts(&log, 3), Preflight::default());
+            change(&mut config);
+            check_receipts(&mut found, &config);
+            found.shortfalls.iter().map(|s| s.found.clone()).collect::<String>()
+        };
+        assert_eq!(short(|_| ()), "");
+        // As the server gives what has no limit.
+        assert_eq!(short(|config| (config.max_messages, config.max_bytes) = (-1, -1)), "");
+        let changes: [(fn(&mut Config), &str); 6] = [
+            (|config| config.max_messages_per_subject = 2, "max_msgs_per_subject: 2"),
+            (|config| config.max_messages = 100, "max_msgs: 100"),
+            (|config| config.max_bytes = 1 << 20, "max_bytes: 1048576"),
+            (|config| config.max_age = Duration::from_secs(60), "max_age: 60 s"),
+            (|config| config.discard = DiscardPolicy::New, "discard: New"),
+            (|config| config.retention = RetentionPolicy::WorkQueue, "retention: WorkQueue"),
+        ];
+        for (change, says) in changes {
+            assert!(short(change).contains(says), "{says}: {}", short(change));
+        }
+    }
 
     #[test]
     fn damaging_versions_are_named() {
@@ -292,6 +384,64 @@ mod tests {
             check_version(&mut found, version);
             assert_eq!(found.is_durable(), durable, "{version}");
         }
+    }
+
+    fn server(name: &str, sync_always: bool) -> Server {
+        of_version("2.15.1", name, sync_always)
+    }
+
+    fn of_version(version: &str, name: &str, sync_always: bool) -> Server {
+        let json = format!(
+            r#"{{"server_name":"{name}","version":"{version}",
+                "jetstream":{{"config":{{"sync_always":{sync_always}}}}}}}"#
+        );
+        serde_json::from_str(&json).unwrap()
+    }
+
+    #[test]
+    fn the_version_of_every_server_that_holds_the_log_counts() {
+        let short = |version: &str, name: &str| {
+            let mut found = Preflight::default();
+            let servers = [server("a", true), of_version(version, name, true)];
+            check_servers(&mut found, 1, ["a".to_owned(), "b".to_owned()].into(), &servers);
+            found.shortfalls.iter().map(|s| s.found.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(short("2.15.1", "b"), [""; 0]);
+        assert_eq!(short("", "b"), [""; 0], "it does not say");
+        assert_eq!(short("2.14.1", "b"), ["server: 2.14.1 on b"]);
+        assert!(!short("2.14.1", "c").concat().contains("2.14.1"), "it does not hold the log");
+    }
+
+    #[test]
+    fn only_servers_that_hold_the_log_count_and_each_of_them_once() {
+        let names = |servers: &[(&str, bool)]| {
+            let servers: Vec<Server> =
+                servers.iter().map(|(name, always)| server(name, *always)).collect();
+            let holders = ["a", "b", "c"].map(str::to_owned).into();
+            let mut found = Preflight::default();
+            check_servers(&mut found, 3, holders, &servers);
+            found.shortfalls.iter().map(|s| s.found.clone()).collect::<Vec<_>>()
+        };
+        let short = |text: &str| vec![format!("sync_interval: {text}")];
+        assert_eq!(names(&[("a", true), ("b", true), ("c", true)]), [""; 0]);
+        assert_eq!(names(&[("d", false), ("c", true), ("b", true), ("a", true)]), [""; 0]);
+        let without_c = short("read from 2 of 3 servers that hold the log, not from c");
+        for third in ["a", "d"] {
+            assert_eq!(names(&[("a", true), ("b", true), (third, true)]), without_c, "{third}");
+        }
+        assert_eq!(names(&[("a", true), ("b", true), ("c", false)]), short("0 s on c"));
+        assert_eq!(
+            names(&[]),
+            short("read from 0 of 3 servers that hold the log, not from a, b, c")
+        );
+    }
+
+    /// A stream may have lost a server for good, and its leader names the others alone.
+    #[test]
+    fn a_holder_that_nobody_names_is_missing() {
+        let mut found = Preflight::default();
+        check_servers(&mut found, 3, ["a".to_owned()].into(), &[server("a", true)]);
+        assert!(!found.is_durable());
     }
 
     #[test]
