@@ -162,11 +162,11 @@ async fn make(link: &Link, config: &Config) -> Result<(), LogError> {
 
 /// A server that will not make a stream says so with codes of all kinds, 500 included.
 ///
-/// One that misses servers for the replicas may only not know of them yet, or again: a peer counts
-/// as offline for a while after it was away.
+/// One that misses servers for the replicas may only not know of them yet, or again.
 fn refusal(link: &Link, what: &str, error: async_nats::jetstream::Error) -> LogError {
-    if error.error_code() == ErrorCode::CLUSTER_NO_PEERS && is_offline(&error) {
-        return link.unavailable(what, Some(Box::new(error)));
+    if is_away(&error) {
+        let what = format!("{what}: a server of the cluster is away, start all that there are");
+        return link.unavailable(&what, Some(Box::new(error)));
     }
     match error.code() {
         400..=407 | 410..=428 | 500 => LogError::Unusable {
@@ -178,8 +178,13 @@ fn refusal(link: &Link, what: &str, error: async_nats::jetstream::Error) -> LogE
     }
 }
 
-fn is_offline(error: &async_nats::jetstream::Error) -> bool {
-    error.to_string().contains("offline")
+/// Whether a server of the cluster is away: one that went is "offline", of one that has not come since
+/// the others started nothing is known, which is a "miscellaneous issue". What a cluster that is too
+/// small says has neither.
+fn is_away(error: &async_nats::jetstream::Error) -> bool {
+    let why = error.to_string();
+    error.error_code() == ErrorCode::CLUSTER_NO_PEERS
+        && (why.contains("offline") || why.contains("miscellaneous issue"))
 }
 
 fn exists(link: &Link, found: &LogIdentity) -> LogError {
@@ -211,6 +216,20 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What 2.15.1 says.
+    #[test]
+    fn a_server_that_is_away_may_come_back_and_one_that_is_missing_not() {
+        let is_away = |code: u64, why: &str| {
+            let text = format!(r#"{{"code":400,"err_code":{code},"description":"{why}"}}"#);
+            is_away(&serde_json::from_str(&text).unwrap())
+        };
+        assert!(is_away(10005, "no suitable peers for placement, peer offline"));
+        assert!(is_away(10005, "no suitable peers for placement, miscellaneous issue"));
+        assert!(!is_away(10005, "no suitable peers for placement"));
+        assert!(!is_away(10005, "no suitable peers for placement, insufficient storage"));
+        assert!(!is_away(10052, "offline"));
+    }
 
     #[test]
     fn versions_compare_as_numbers() {
