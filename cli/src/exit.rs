@@ -36,7 +36,7 @@ pub(crate) enum Exit {
     WrongLog = 14,
     /// There is something at the place to restore to already.
     NotEmpty = 15,
-    /// A log, a store or a place does not answer.
+    /// A log, a primary, a store or a place does not answer.
     Unavailable = 16,
     /// Ended at once by a second Ctrl-C; or restoring, verifying, auditing or drilling was told to stop.
     Interrupted = 130,

@@ -9,6 +9,8 @@
 //!   starting a store from what is kept elsewhere ([`Bootstrap`]).
 //! - **Admin socket**: asking the process that has a store open for a checkpoint or for a pause
 //!   ([`AdminServer`], [`request_checkpoint`], [`freeze`]).
+//! - **Active check**: a mark through outbox, log and stores and back, each leg timed
+//!   ([`Prober`]). A primary is asked for the mark over its own admin socket ([`request_mark`]).
 //! - **Health**: whether one process is fit to serve, as a load balancer asks it ([`health`]).
 //!
 //! It prints nothing, ends no process and reads no command line. Jobs say what they do in the
@@ -18,6 +20,7 @@
 mod admin;
 pub mod health;
 mod jobs;
+mod round_trip;
 mod sources;
 mod summary;
 pub mod text;
@@ -25,14 +28,15 @@ mod verdict;
 
 #[cfg(unix)]
 pub use admin::{
-    AdminError, AdminServer, CheckpointProgress, FrozenStore, cancel_checkpoint, freeze,
-    request_checkpoint,
+    AdminError, AdminServer, CheckpointProgress, FrozenStore, Mark, cancel_checkpoint, freeze,
+    request_checkpoint, request_mark,
 };
 pub use jobs::{
     Bootstrap, CheckJob, CheckSchedule, CheckpointFailure, CheckpointMaker, CheckpointMode,
     CheckpointOrder, CheckpointRun, CheckpointSchedule, DrillStore, Filled, Sealing, SealingError,
     checkpoint_set, merge_segments,
 };
+pub use round_trip::{Answer, AnswerState, Probe, Prober, RoundTrip};
 pub use sources::{SourcesError, open_sources};
 pub use summary::{drill_summary, verify_summary};
 #[cfg(any(test, feature = "testing"))]

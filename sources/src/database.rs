@@ -110,6 +110,11 @@ impl DatabaseOutbox {
         Ok(Self { rows, path, file, _lock: lock, _watcher: watcher, _follower: notices })
     }
 
+    /// Where the database is, whatever it was named by.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// A database that was replaced would be read for ever, without a new row in it.
     fn check_file(&self) -> Result<(), OutboxError> {
         let place = self.rows.place();

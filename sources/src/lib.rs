@@ -20,6 +20,7 @@ mod database;
 mod directory;
 mod files;
 mod genesis;
+mod marker;
 
 pub use blk::{BlkBlock, BlkBlocks, BlkSettings};
 pub use database::DatabaseOutbox;
@@ -28,3 +29,4 @@ pub use directory::{
 };
 pub use files::FileOutbox;
 pub use genesis::Genesis;
+pub use marker::Marker;

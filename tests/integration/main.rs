@@ -38,6 +38,7 @@ mod read_only;
 mod real_blocks;
 mod replicating;
 mod restoring;
+mod round_trip;
 mod servers;
 mod site;
 mod status;

@@ -2,6 +2,7 @@
 
 mod archive;
 mod audit;
+mod check;
 mod checkpoint;
 mod completions;
 mod consume;
@@ -24,6 +25,7 @@ use tipline_proto::Role;
 
 use self::archive::ArchiveArgs;
 use self::audit::AuditArgs;
+use self::check::CheckArgs;
 use self::checkpoint::CheckpointArgs;
 use self::completions::CompletionsArgs;
 use self::consume::ConsumeArgs;
@@ -59,6 +61,8 @@ pub(crate) enum Command {
     Archive(ArchiveArgs),
     /// Show whether everything is backed up, where, and up to which block
     Status(StatusArgs),
+    /// Send a mark through outbox, log and stores, and time each leg
+    Check(CheckArgs),
     /// Restore a store to any point in time, from checkpoints, archives and the log
     Restore(RestoreArgs),
     /// Verify archives, checkpoints and a store without restoring
@@ -114,6 +118,7 @@ pub(crate) async fn run(
         Command::Backup(args) => consume::run(shared, Role::Backup, args).await,
         Command::Archive(args) => archive::run(shared, args).await,
         Command::Status(args) => status::run(shared, args).await,
+        Command::Check(args) => check::run(shared, args).await,
         Command::Restore(args) => restore::run(shared, args).await,
         Command::Verify(args) => verify::run(shared, args).await,
         Command::Audit(args) => audit::run(shared, args).await,

@@ -16,9 +16,9 @@ use tipline_proto::{Agreement, Digest, InvalidBytes, InvalidLabel, Label, LinkEr
 
 use crate::address::Source;
 use crate::exit::Exit;
-use crate::open::health;
 use crate::open::log::{LogLocation, accepts_all, not_durable};
 use crate::open::outbox;
+use crate::open::{admin, health};
 use crate::options::{HealthArgs, Shared};
 use crate::output::progress::{self, Rate};
 use crate::output::report::Failure;
@@ -51,7 +51,8 @@ pub(crate) struct PrimaryArgs {
     ///
     /// dir:PATH?format=NAME says what the hash of a block is: content (BLAKE3 of the file; the
     /// default), bitcoin (double SHA-256 of the header) or ethereum-rlp (Keccak-256 of the header's
-    /// RLP). The last two know the parent, and ethereum-rlp the height: they are compared.
+    /// RLP). The last two know the parent, and ethereum-rlp the height: they are compared, and so
+    /// is the body with its header.
     #[arg(long, env = "TIPLINE_SOURCE", value_name = "SOURCE", value_parser = Parsed::<Source>::new())]
     source: Source,
 
@@ -112,10 +113,12 @@ pub(crate) async fn run(shared: &Shared, args: PrimaryArgs) -> Result<Exit, Fail
     settings.accept_shortfalls = accepts?;
     // Every block links to the genesis, and the log knows which.
     let genesis = log.identity().chain.genesis.clone();
+    let socket = admin::primary_socket(&args.source, args.index.as_deref());
     let opened = outbox::open(args.source.clone(), args.index, genesis, args.final_blocks).await?;
     let connect = connect(Arc::clone(&log), place.clone());
     let producer = Producer::start(connect, opened.outbox, settings, system_clock())?;
     tracing::info!(log = %place.address(), source = %args.source, "publishing as {name}");
+    let admin = admin::start_primary(&socket, opened.marker);
     let (progress, backups) = (producer.progress(), producer.backup_status());
     let mut rate = Rate::default();
     let failure = opened.failure.clone();
@@ -128,6 +131,7 @@ pub(crate) async fn run(shared: &Shared, args: PrimaryArgs) -> Result<Exit, Fail
         never = progress::show(|| line(&progress.borrow(), &backups.borrow(), &mut rate)) => match never {},
     };
     progress::done();
+    drop(admin);
     match ended {
         Some(ended) => Err(explain(ended, &place)),
         None => drain(producer, &place).await,

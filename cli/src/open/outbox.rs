@@ -8,7 +8,7 @@ use tipline_producer::{Outbox, OutboxError, Producer};
 use tipline_proto::Hash;
 use tipline_sources::{
     BitcoinBlock, BlkSettings, BlockFormat, ContentHash, DatabaseOutbox, DirectorySettings,
-    EthereumRlp, FileOutbox, Genesis,
+    EthereumRlp, FileOutbox, Genesis, Marker,
 };
 use tokio::sync::{Notify, watch};
 
@@ -19,6 +19,8 @@ use crate::output::report::{Failure, Sentence};
 pub(crate) struct Opened {
     pub(crate) outbox: Box<dyn Outbox>,
     pub(crate) wake: Arc<Notify>,
+    /// Puts marks into it.
+    pub(crate) marker: Marker,
     /// What is wrong with the node's files; `None` for a source without files.
     pub(crate) failure: Option<watch::Receiver<Option<String>>>,
 }
@@ -47,12 +49,13 @@ pub(crate) async fn open(
                 FileOutbox::blk(BlkSettings { path, index, genesis }, clock, waker)?
             }
             Source::Sqlite(path) => {
-                let outbox = Box::new(DatabaseOutbox::open(&path, &genesis, waker)?);
-                return Ok(Opened { outbox, wake, failure: None });
+                let outbox = DatabaseOutbox::open(&path, &genesis, waker)?;
+                let marker = outbox.marker();
+                return Ok(Opened { outbox: Box::new(outbox), wake, marker, failure: None });
             }
         };
-        let failure = Some(files.failure());
-        Ok(Opened { outbox: Box::new(files), wake, failure })
+        let (marker, failure) = (files.marker(), Some(files.failure()));
+        Ok(Opened { outbox: Box::new(files), wake, marker, failure })
     };
     Ok(tokio::task::spawn_blocking(open).await??)
 }

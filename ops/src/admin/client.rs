@@ -1,10 +1,11 @@
-//! Asking the process that has the store open.
+//! Asking the process that has the store, or the outbox, open.
 
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::Duration;
 
 use tipline_backup::CheckpointId;
+use tipline_proto::Label;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
@@ -75,6 +76,21 @@ pub async fn cancel_checkpoint(socket: &Path) -> Result<Option<bool>, AdminError
     connection.send(&Request::CancelCheckpoint).await?;
     match connection.answer().await? {
         Answer::Cancelled { any } => Ok(Some(any)),
+        Answer::Failed { error } => Err(AdminError::Refused { why: error }),
+        _ => Err(AdminError::Unexpected),
+    }
+}
+
+/// Asks the primary behind the socket to enqueue a mark. On `Some` it is in the outbox, and not yet
+/// in the log. `None` if no primary has the outbox open.
+///
+/// # Errors
+/// See [`AdminError`].
+pub async fn request_mark(socket: &Path, name: &Label) -> Result<Option<()>, AdminError> {
+    let Some(mut connection) = Connection::open(socket).await? else { return Ok(None) };
+    connection.send(&Request::Mark { name: name.to_string() }).await?;
+    match connection.answer().await? {
+        Answer::Marked => Ok(Some(())),
         Answer::Failed { error } => Err(AdminError::Refused { why: error }),
         _ => Err(AdminError::Unexpected),
     }

@@ -1,4 +1,4 @@
-//! Why the process that has a store open did not do what it was asked.
+//! Why a process did not do what it was asked.
 
 use std::io;
 use std::path::PathBuf;
@@ -24,18 +24,18 @@ pub enum AdminError {
         why: String,
     },
     /// The process closed the connection. What it was asked for is not done.
-    #[error("the process that has the store open ended before it was done")]
+    #[error("the process behind the admin socket ended before it was done")]
     Gone,
     /// It answered something that was not asked for, as another version may.
-    #[error("the process that has the store open answered something else")]
+    #[error("the process behind the admin socket answered something else")]
     Unexpected,
     /// It answered something that is not JSON.
-    #[error("the process that has the store open answered what cannot be read")]
+    #[error("the process behind the admin socket answered what cannot be read")]
     Unreadable(#[from] serde_json::Error),
     /// It named a checkpoint by what is no name.
     #[error(transparent)]
     Id(#[from] NotAnId),
     /// The connection failed.
-    #[error("the connection to the process that has the store open failed")]
+    #[error("the connection to the process behind the admin socket failed")]
     Io(#[from] io::Error),
 }

@@ -1,5 +1,5 @@
-//! The admin socket of a process that has a store open: `PATH.admin` beside the store, for its
-//! owner only.
+//! The admin socket of a process that has a store or an outbox open: `PATH.admin` beside it, for
+//! its owner only. A consumer is asked for checkpoints and pauses, a primary for marks.
 //!
 //! A client sends one line of JSON, a [`Request`], and is sent lines of JSON, [`Answer`]s, until
 //! the last. A client that closes its connection ends what it asked for.
@@ -11,6 +11,8 @@ mod server;
 #[cfg(test)]
 mod tests;
 
-pub use client::{CheckpointProgress, FrozenStore, cancel_checkpoint, freeze, request_checkpoint};
+pub use client::{
+    CheckpointProgress, FrozenStore, cancel_checkpoint, freeze, request_checkpoint, request_mark,
+};
 pub use error::AdminError;
-pub use server::AdminServer;
+pub use server::{AdminServer, Mark};

@@ -17,6 +17,8 @@ pub(super) enum Request {
     Freeze { max_ms: u64 },
     /// Thaw the store that this client froze.
     Thaw,
+    /// Enqueue a mark of this name. It is a primary that is asked.
+    Mark { name: String },
 }
 
 /// What it is answered.
@@ -33,6 +35,8 @@ pub(super) enum Answer {
     Frozen { index: u64 },
     /// It is thawed; whether it was frozen until now.
     Thawed { in_time: bool },
+    /// The mark is in the outbox.
+    Marked,
     /// It was not done, for this reason.
     Failed { error: String },
 }

@@ -1,5 +1,7 @@
-//! Answering, in the process that has the store open.
+//! Answering, in the process that has the store, or the outbox, open.
 
+use std::error::Error;
+use std::fmt::{self, Debug};
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -8,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tipline_log::error_chain;
+use tipline_proto::Label;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -38,11 +41,51 @@ impl AdminServer {
     /// # Errors
     /// The socket cannot be made there.
     pub fn start(socket: &Path, maker: Arc<CheckpointMaker>) -> io::Result<Self> {
+        Self::open(socket, Served::Store(maker))
+    }
+
+    /// Opens the socket of a primary, whose outbox `mark` puts marks into. As
+    /// [`AdminServer::start`].
+    ///
+    /// # Errors
+    /// The socket cannot be made there.
+    pub fn start_primary(socket: &Path, mark: Mark) -> io::Result<Self> {
+        Self::open(socket, Served::Primary(mark))
+    }
+
+    fn open(socket: &Path, served: Served) -> io::Result<Self> {
         let listener = bind(socket)?;
         let stop = CancellationToken::new();
-        tokio::spawn(stop.clone().run_until_cancelled_owned(serve(listener, maker)));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(serve(listener, served)));
         Ok(Self { path: socket.to_owned(), _stop: stop.drop_guard() })
     }
+}
+
+/// Enqueues a mark in the outbox of this process, and wakes its publisher. It may block: it is
+/// called on a thread of its own.
+#[derive(Clone)]
+pub struct Mark(Arc<dyn Fn(&Label) -> Result<(), Box<dyn Error + Send + Sync>> + Send + Sync>);
+
+impl Mark {
+    /// By this function. What it fails with is said to whoever asked.
+    pub fn new<E: Error + Send + Sync + 'static>(
+        enqueue: impl Fn(&Label) -> Result<(), E> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(move |name: &Label| Ok(enqueue(name)?)))
+    }
+}
+
+impl Debug for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Mark")
+    }
+}
+
+/// What the process has open.
+#[derive(Debug, Clone)]
+enum Served {
+    Store(Arc<CheckpointMaker>),
+    Primary(Mark),
 }
 
 impl Drop for AdminServer {
@@ -72,14 +115,14 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     bound
 }
 
-async fn serve(listener: UnixListener, maker: Arc<CheckpointMaker>) {
+async fn serve(listener: UnixListener, served: Served) {
     let clients = Arc::new(Semaphore::new(CLIENTS));
     while let Ok(turn) = Arc::clone(&clients).acquire_owned().await {
         match listener.accept().await {
             Ok((client, _)) => {
-                let maker = Arc::clone(&maker);
+                let served = served.clone();
                 tokio::spawn(async move {
-                    if let Err(error) = answer(client, maker).await {
+                    if let Err(error) = answer(client, served).await {
                         tracing::debug!(error = error_chain(&error), "an admin client went away");
                     }
                     drop(turn);
@@ -91,25 +134,48 @@ async fn serve(listener: UnixListener, maker: Arc<CheckpointMaker>) {
     }
 }
 
-async fn answer(client: UnixStream, maker: Arc<CheckpointMaker>) -> io::Result<()> {
+async fn answer(client: UnixStream, served: Served) -> io::Result<()> {
     let (read, mut write) = client.into_split();
     let mut read = BufReader::new(read.take(MAX_LINE));
     let mut line = String::new();
     timeout(ASK, read.read_line(&mut line)).await??;
     let request = serde_json::from_str(&line);
-    let last = match request {
-        Ok(Request::CancelCheckpoint) => Answer::Cancelled { any: maker.cancel() },
-        Ok(Request::Freeze { max_ms }) => {
+    let last = match (request, served) {
+        (Err(error), _) => failed(format!("this is no request: {error}")),
+        (Ok(Request::Mark { name }), Served::Primary(mark)) => enqueue(mark, &name).await,
+        (Ok(Request::Mark { .. }), Served::Store(_)) => {
+            failed("this is a consumer: only a primary publishes marks")
+        }
+        (Ok(_), Served::Primary(_)) => failed("this is a primary: it has no store"),
+        (Ok(Request::CancelCheckpoint), Served::Store(maker)) => {
+            Answer::Cancelled { any: maker.cancel() }
+        }
+        (Ok(Request::Freeze { max_ms }), Served::Store(maker)) => {
             freeze(&maker, Duration::from_millis(max_ms), &mut read, &mut write).await?
         }
-        Ok(Request::Thaw) => Answer::Failed { error: "nothing is frozen here".to_owned() },
-        Ok(Request::Checkpoint(order)) => match begin(&maker, order) {
+        (Ok(Request::Thaw), Served::Store(_)) => failed("nothing is frozen here"),
+        (Ok(Request::Checkpoint(order)), Served::Store(maker)) => match begin(&maker, order) {
             Ok(begun) => follow(begun, &mut read, &mut write).await?,
             Err(failed) => failed,
         },
-        Err(error) => Answer::Failed { error: format!("this is no request: {error}") },
     };
     send(&mut write, &last).await
+}
+
+fn failed(error: impl Into<String>) -> Answer {
+    Answer::Failed { error: error.into() }
+}
+
+async fn enqueue(mark: Mark, name: &str) -> Answer {
+    let name = match Label::new(name) {
+        Ok(name) => name,
+        Err(error) => return failed(error.to_string()),
+    };
+    match tokio::task::spawn_blocking(move || (mark.0)(&name)).await {
+        Ok(Ok(())) => Answer::Marked,
+        Ok(Err(error)) => failed(error_chain(&*error)),
+        Err(error) => failed(error_chain(&error)),
+    }
 }
 
 /// Freezes the store until the client says anything, or closes its connection.
@@ -121,7 +187,7 @@ async fn freeze(
 ) -> io::Result<Answer> {
     let frozen = match maker.freeze(most).await {
         Ok(frozen) => frozen,
-        Err(error) => return Ok(Answer::Failed { error: error_chain(&error) }),
+        Err(error) => return Ok(failed(error_chain(&error))),
     };
     let index = frozen.cursor.as_ref().map_or(0, |cursor| cursor.position.index);
     send(write, &Answer::Frozen { index }).await?;
@@ -130,7 +196,7 @@ async fn freeze(
 }
 
 fn begin(maker: &Arc<CheckpointMaker>, order: CheckpointOrder) -> Result<CheckpointRun, Answer> {
-    maker.begin(order).map_err(|error| Answer::Failed { error: error_chain(&error) })
+    maker.begin(order).map_err(|error| failed(error_chain(&error)))
 }
 
 /// Sends progress, until it is done or the client has gone.
@@ -149,7 +215,7 @@ async fn follow(
         tokio::select! {
             made = &mut run => return Ok(match made {
                 Ok(manifest) => Answer::Made { id: manifest.id.to_string() },
-                Err(error) => Answer::Failed { error: error_chain(&error) },
+                Err(error) => failed(error_chain(&error)),
             }),
             _ = read.read(&mut nothing), if is_there => {
                 is_there = false;

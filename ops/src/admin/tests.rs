@@ -1,5 +1,6 @@
+use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tipline_consumer::StoreHandle;
@@ -7,7 +8,9 @@ use tipline_log::system_clock;
 use tipline_store::SqliteStore;
 use tokio_util::sync::CancellationToken;
 
-use super::{AdminError, AdminServer, cancel_checkpoint, freeze, request_checkpoint};
+use super::{
+    AdminError, AdminServer, Mark, cancel_checkpoint, freeze, request_checkpoint, request_mark,
+};
 use crate::jobs::{CheckpointMaker, CheckpointMode, CheckpointOrder, Sealing};
 
 fn start(directory: &Path, socket: &Path) -> AdminServer {
@@ -62,4 +65,39 @@ async fn what_is_refused_is_refused_with_the_reason() {
     let refused = request_checkpoint(&socket, &order, &stop, |_| {}).await.unwrap_err();
     let AdminError::Refused { why } = &refused else { panic!("{refused:?}") };
     assert!(why.contains("ftp:x"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_is_asked_for_marks_and_a_consumer_refuses_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("admin");
+    let name = "here".parse().unwrap();
+    assert_eq!(request_mark(&socket, &name).await.unwrap(), None);
+
+    let enqueued = Arc::new(Mutex::new(Vec::new()));
+    let outbox = Arc::clone(&enqueued);
+    let mark = Mark::new(move |name| {
+        let mut outbox = outbox.lock().unwrap();
+        if !outbox.is_empty() {
+            return Err(io::Error::other("the outbox is full"));
+        }
+        outbox.push(name.clone());
+        Ok(())
+    });
+    let server = AdminServer::start_primary(&socket, mark).unwrap();
+    assert_eq!(request_mark(&socket, &name).await.unwrap(), Some(()));
+    assert_eq!(*enqueued.lock().unwrap(), std::slice::from_ref(&name));
+    let refused = |error: AdminError| match error {
+        AdminError::Refused { why } => why,
+        other => panic!("{other:?}"),
+    };
+    let full = request_mark(&socket, &name).await.unwrap_err();
+    assert_eq!(refused(full), "the outbox is full");
+    let no_store = freeze(&socket, Duration::from_secs(1)).await.unwrap_err();
+    assert_eq!(refused(no_store), "this is a primary: it has no store");
+    drop(server);
+
+    let _server = start(directory.path(), &socket);
+    let consumer = request_mark(&socket, &name).await.unwrap_err();
+    assert_eq!(refused(consumer), "this is a consumer: only a primary publishes marks");
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tipline_log::Clock;
 use tipline_producer::OutboxError;
-use tipline_proto::{Hash, Timestamp, Tip};
+use tipline_proto::{Hash, Label, Timestamp, Tip};
 
 use super::end::names;
 use super::record::Magic;
@@ -158,5 +158,9 @@ impl Scan for BlkScan {
         // Last, because it may take long, and nothing waits for it.
         self.verify_next(&files, &mut look)?;
         Ok(look)
+    }
+
+    fn mark(&mut self, name: &Label) -> Result<(), OutboxError> {
+        self.index.mark(name)
     }
 }

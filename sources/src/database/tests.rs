@@ -99,6 +99,21 @@ async fn what_the_node_commits_is_there_and_wakes_the_publisher() {
     assert_eq!(Genesis::in_database(&node.path()).unwrap().hash, genesis());
 }
 
+#[test]
+fn a_mark_is_enqueued_as_the_node_would_and_refused_as_the_node_is() {
+    let node = Node::installed();
+    node.mark("0");
+    let (mut outbox, _) = node.open().unwrap();
+    let marker = outbox.marker();
+    marker.mark(&"1".parse().unwrap()).unwrap();
+    assert_eq!(marks(&mut outbox), ["0", "1"]);
+    node.db.execute_batch("UPDATE tipline_outbox_state SET max_events = 2").unwrap();
+    let full = marker.mark(&"2".parse().unwrap()).unwrap_err();
+    assert!(matches!(full, OutboxError::Failed { .. }), "{full:?}");
+    assert!(tipline_log::error_chain(&full).contains("the outbox is full"), "{full:?}");
+    assert_eq!(marks(&mut outbox), ["0", "1"]);
+}
+
 /// A notification comes before the commit counts, and its fsync may take a second.
 #[test]
 fn rows_are_looked_for_several_times_after_a_notification() {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::{Connection, Transaction};
 use tipline_log::Clock;
 use tipline_producer::OutboxError;
-use tipline_proto::{Hash, Tip};
+use tipline_proto::{Hash, Label, Tip};
 
 use super::format::BlockFormat;
 use super::layout::{Key, Layout, Part};
@@ -153,6 +153,10 @@ impl Scan for DirectoryScan {
         self.say_what_is_gone(&mut look);
         self.say_if_there_is_a_gap(&mut look);
         Ok(look)
+    }
+
+    fn mark(&mut self, name: &Label) -> Result<(), OutboxError> {
+        self.index.mark(name)
     }
 }
 

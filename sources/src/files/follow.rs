@@ -13,6 +13,7 @@ use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind, RenameMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tipline_log::error_chain;
 use tipline_producer::OutboxError;
+use tipline_proto::Label;
 use tokio::sync::{Notify, watch};
 
 use super::changes::{ChangeKind, FileChanges};
@@ -68,6 +69,12 @@ pub(crate) trait Scan: Send + 'static {
     /// # Errors
     /// [`OutboxError::Failed`] is tried again; every other error stops the outbox.
     fn scan(&mut self, changes: &mut FileChanges) -> Result<Look, OutboxError>;
+
+    /// Enqueues a mark that an operator asked for.
+    ///
+    /// # Errors
+    /// It was not enqueued.
+    fn mark(&mut self, name: &Label) -> Result<(), OutboxError>;
 }
 
 /// Whether a file matters, by its name.
@@ -87,7 +94,50 @@ enum Notice {
     File(PathBuf, ChangeKind),
     Directory,
     Lost,
+    Mark(Mark),
     Stop,
+}
+
+/// A mark to enqueue, and where to say what came of it.
+struct Mark {
+    name: Label,
+    done: SyncSender<Result<(), OutboxError>>,
+}
+
+/// Asks the thread for marks: nobody else may write to the index.
+#[derive(Clone)]
+pub(crate) struct FileMarks {
+    notices: SyncSender<Notice>,
+    ended: Arc<OnceLock<OutboxError>>,
+    place: String,
+}
+
+impl Debug for FileMarks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileMarks").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+impl FileMarks {
+    /// Waits until it is enqueued.
+    pub(crate) fn mark(&self, name: &Label) -> Result<(), OutboxError> {
+        let (done, made) = sync_channel(1);
+        let mark = Mark { name: name.clone(), done };
+        // A full queue is no reason to wait without end.
+        let sent = self.notices.try_send(Notice::Mark(mark)).is_ok();
+        match made.recv() {
+            Ok(made) => made,
+            Err(_) => {
+                Err(self.ended.get().map_or_else(|| self.failed(sent), OutboxError::duplicate))
+            }
+        }
+    }
+
+    fn failed(&self, sent: bool) -> OutboxError {
+        let why = if sent { "it was closed" } else { "too many changes of files wait" };
+        let what = format!("enqueueing a mark: {why}");
+        OutboxError::Failed { place: self.place.clone(), what, source: None }
+    }
 }
 
 /// The thread, until it is dropped.
@@ -133,6 +183,7 @@ impl Follower {
         let mut task = Task {
             scan,
             queue,
+            marks: Vec::new(),
             stop: Arc::clone(&stop),
             ended: Arc::clone(&ended),
             failure: report,
@@ -152,6 +203,11 @@ impl Follower {
         });
         let thread = thread.map_err(|error| cannot(error.into()))?;
         Ok(Self { notices, stop, ended, failure, thread: Some(thread), _watcher: watcher })
+    }
+
+    /// For whoever asks for marks.
+    pub(super) fn marks(&self, place: String) -> FileMarks {
+        FileMarks { notices: self.notices.clone(), ended: Arc::clone(&self.ended), place }
     }
 
     /// What has stopped the outbox, if anything has.
@@ -232,6 +288,8 @@ fn of_event(mut event: Event, relevant: &Relevant) -> Option<Notice> {
 struct Task {
     scan: Box<dyn Scan>,
     queue: Receiver<Notice>,
+    /// Those that are asked for.
+    marks: Vec<Mark>,
     stop: Arc<AtomicBool>,
     ended: Arc<OnceLock<OutboxError>>,
     failure: watch::Sender<Option<String>>,
@@ -254,6 +312,10 @@ impl Task {
                 }
                 Err(error) => return self.fail(error),
             };
+            for Mark { name, done } in self.marks.drain(..) {
+                // Whoever asked may have gone.
+                _ = done.send(self.scan.mark(&name));
+            }
             let until = (Instant::now() + look.again_in).min(rescan);
             self.wait(&mut changes, until, &mut rescan);
             if Instant::now() >= rescan {
@@ -293,15 +355,15 @@ impl Task {
     }
 
     /// Waits until there is a reason to look, and takes in all that was noticed until then.
-    fn wait(&self, changes: &mut FileChanges, until: Instant, rescan: &mut Instant) {
+    fn wait(&mut self, changes: &mut FileChanges, until: Instant, rescan: &mut Instant) {
         loop {
             let mut look = match self.queue.recv_timeout(until - Instant::now()) {
-                Ok(notice) => take(changes, notice, rescan),
+                Ok(notice) => take(changes, notice, rescan, &mut self.marks),
                 Err(RecvTimeoutError::Timeout) => return,
                 Err(RecvTimeoutError::Disconnected) => true,
             };
             for notice in self.queue.try_iter().take(NOTICES) {
-                look |= take(changes, notice, rescan);
+                look |= take(changes, notice, rescan, &mut self.marks);
             }
             if look {
                 return;
@@ -322,7 +384,12 @@ impl Task {
     }
 }
 
-fn take(changes: &mut FileChanges, notice: Notice, rescan: &mut Instant) -> bool {
+fn take(
+    changes: &mut FileChanges,
+    notice: Notice,
+    rescan: &mut Instant,
+    marks: &mut Vec<Mark>,
+) -> bool {
     match notice {
         Notice::File(path, seen) => return changes.record(path, seen),
         Notice::Directory => {
@@ -330,6 +397,7 @@ fn take(changes: &mut FileChanges, notice: Notice, rescan: &mut Instant) -> bool
             *rescan = (*rescan).min(Instant::now() + NEW_DIRECTORY);
         }
         Notice::Lost => changes.forget(),
+        Notice::Mark(mark) => marks.push(mark),
         Notice::Stop => {}
     }
     true

@@ -10,7 +10,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use tipline_log::{Clock, error_chain};
 use tipline_producer::{OutboxError, OutboxTable};
-use tipline_proto::{Event, Hash, Kind, Tip};
+use tipline_proto::{Event, Hash, Kind, Label, Tip};
 use tokio::sync::Notify;
 
 use super::durable::make_durable;
@@ -230,6 +230,16 @@ impl Index {
         tx.commit().map_err(failed)?;
         self.wake.notify_one();
         Ok(Taken { count, refused })
+    }
+
+    /// Enqueues a mark, durable on return.
+    pub(crate) fn mark(&mut self, name: &Label) -> Result<(), OutboxError> {
+        self.check()?;
+        let mark = Item { event: Event::Marked { name: name.clone() }, reference: None };
+        match self.enqueue(&[mark], None, |_, _| Ok(()))?.refused {
+            Some(refused) => Err(refused),
+            None => Ok(()),
+        }
     }
 }
 

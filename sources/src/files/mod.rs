@@ -26,6 +26,7 @@ mod tests;
 pub(super) use changes::ChangeKind;
 pub(super) use changes::{Completeness, FileChanges};
 pub(super) use error::{damaged, io_failed, sync_failed};
+pub(crate) use follow::FileMarks;
 pub(super) use follow::{Look, Scan, Watched};
 pub(super) use guard::Guard;
 pub(super) use index::{Index, Item, from_i64, to_i64};

@@ -7,7 +7,7 @@ use tipline_producer::{Outbox, OutboxError, Pending, Row, SqliteOutbox, Waiting}
 use tipline_proto::{Hash, Lineage, OutboxId};
 use tokio::sync::{Notify, watch};
 
-use super::follow::{Follower, Scan, Watched};
+use super::follow::{FileMarks, Follower, Scan, Watched};
 use super::seal::Seal;
 use super::source::FileSource;
 
@@ -45,6 +45,11 @@ impl FileOutbox {
     /// What has stopped following the files, if anything has. Start again when it is mended.
     pub fn ended(&self) -> Option<OutboxError> {
         self.follower.ended()
+    }
+
+    /// For whoever puts marks into it.
+    pub(crate) fn marks(&self) -> FileMarks {
+        self.follower.marks(self.index.place())
     }
 
     /// What is wrong with the node's files, in words for an operator; `None` while nothing is.

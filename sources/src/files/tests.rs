@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tipline_log::memory::MemoryLog;
 use tipline_log::{Appender, Log, error_chain, system_clock};
 use tipline_producer::{EndReason, Outbox, OutboxError, Producer, ProducerSettings};
-use tipline_proto::{Chain, Event, Hash, Lineage, LogIdentity};
+use tipline_proto::{Chain, Event, Hash, Label, Lineage, LogIdentity};
 use tokio::sync::Notify;
 
 use super::follow::{Look, Scan, Watched};
@@ -242,6 +242,10 @@ impl Scan for Panicking {
         }
         Ok(look)
     }
+
+    fn mark(&mut self, name: &Label) -> Result<(), OutboxError> {
+        self.index.mark(name)
+    }
 }
 
 fn start(path: &Path, seal: Arc<Seal>, scan: Panicking, wake: &Arc<Notify>) -> FileOutbox {
@@ -257,6 +261,7 @@ async fn a_follower_that_panics_ends_the_primary_and_says_so() {
     let (_directory, path, index) = index();
     let (seal, wake) = (index.seal(), Arc::new(Notify::new()));
     let outbox = start(&path, seal, Panicking { index, looks: 1 }, &wake);
+    let marker = outbox.marker();
     let failure = outbox.failure();
     let chain = Chain::new("test".parse().unwrap(), hash(0));
     let lineage = Lineage::from_bytes([3; 16]);
@@ -284,4 +289,26 @@ async fn a_follower_that_panics_ends_the_primary_and_says_so() {
     assert!(failure.borrow().as_ref().is_some_and(|said| said.contains("panicked")));
     // What was enqueued before is published.
     assert_eq!(log.tail().await.unwrap().outbox_sequence, 4);
+    // Nobody waits for a mark that will never be there.
+    let refused = tokio::task::spawn_blocking(move || marker.mark(&"here".parse().unwrap()));
+    let refused = tokio::time::timeout(Duration::from_secs(60), refused).await.expect("it answers");
+    assert!(matches!(refused.unwrap(), Err(OutboxError::Internal { .. })));
+}
+
+/// Nothing but the thread that follows the files writes to the index: it would be found damaged.
+#[test]
+fn a_mark_is_enqueued_after_what_was_there_and_leaves_the_index_as_it_must_be() {
+    let (_directory, path, index) = index();
+    let (seal, wake) = (index.seal(), Arc::new(Notify::new()));
+    let mut outbox = start(&path, seal, Panicking { index, looks: usize::MAX }, &wake);
+    let marker = outbox.marker();
+    for name in ["one", "two"] {
+        marker.mark(&name.parse().unwrap()).unwrap();
+    }
+    let rows = outbox.read(3, 9, usize::MAX).unwrap();
+    let events: Vec<_> = rows.into_iter().map(|row| (row.sequence, row.event)).collect();
+    let mark = |name: &str| Event::Marked { name: name.parse().unwrap() };
+    assert_eq!(events, [(4, mark("one")), (5, mark("two"))]);
+    drop(outbox);
+    assert!(matches!(marker.mark(&"three".parse().unwrap()), Err(OutboxError::Failed { .. })));
 }
