@@ -6,6 +6,8 @@
 pub const MAX_PAYLOAD_BYTES: usize = 64 << 20;
 /// Highest block: 2⁶³ − 1, the largest number that SQL databases hold.
 pub const MAX_HEIGHT: u64 = i64::MAX as u64;
+/// Latest time: 2⁶³ − 1 microseconds since 1970, in the year 294,247. As [`MAX_HEIGHT`].
+pub const MAX_TIME_MICROS: u64 = i64::MAX as u64;
 /// Most runs of proven blocks above the proof tip with blocks without a proof between them:
 /// 2²⁰. That many proofs would have to be missing for good, or under way at once. Whatever
 /// remembers them needs up to 50 MiB then.

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::limits::MAX_TIME_MICROS;
+
 /// Microseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
@@ -25,10 +27,11 @@ impl Timestamp {
 }
 
 impl From<SystemTime> for Timestamp {
-    /// Times before 1970 become 1970, times after the year 586,000 that year.
+    /// Times before 1970 become 1970, times after [`MAX_TIME_MICROS`] become that: a store could not
+    /// keep an entry of a later one, and in the log it would stop every consumer.
     fn from(time: SystemTime) -> Self {
         let micros = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
-        Self(u64::try_from(micros).unwrap_or(u64::MAX))
+        Self(u64::try_from(micros).map_or(MAX_TIME_MICROS, |micros| micros.min(MAX_TIME_MICROS)))
     }
 }
 

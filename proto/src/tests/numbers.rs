@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::examples::{hash, position};
-use crate::limits::MAX_HEIGHT;
+use crate::limits::{MAX_HEIGHT, MAX_TIME_MICROS};
 use crate::{
     Cursor, Digest, Entry, Event, InvalidProofsFrom, LinkError, Links, LinksState, Position,
     ProofsFrom, Timestamp, Tip,
@@ -106,6 +106,10 @@ fn times_saturate() {
     assert_eq!(early.since(late), Duration::ZERO);
     assert_eq!(late.since(early), Duration::from_micros(u64::MAX));
     assert_eq!(Timestamp::from(UNIX_EPOCH - Duration::from_secs(1)), early);
-    assert_eq!(Timestamp::from(SystemTime::from(late)), late);
-    assert_eq!(Timestamp::from(SystemTime::from(late) + Duration::from_secs(1)), late);
+    // What a clock says fits into every store.
+    let latest = Timestamp::from_micros(MAX_TIME_MICROS);
+    assert_eq!(Timestamp::from(SystemTime::from(latest)), latest);
+    for later in [SystemTime::from(latest) + Duration::from_secs(1), SystemTime::from(late)] {
+        assert_eq!(Timestamp::from(later), latest);
+    }
 }
