@@ -45,7 +45,9 @@ pub use backoff::Backoff;
 pub use claim::{Claim, claim, next_epoch};
 pub use clock::{Clock, system_clock};
 pub use error::{AppendError, LogError, error_chain, error_texts};
-pub use preflight::{Accepted, Preflight, SHORTFALL_NAMES, Shortfall, UnknownShortfall};
+pub use preflight::{
+    Accepted, DropLimit, DropsAfter, Preflight, SHORTFALL_NAMES, Shortfall, UnknownShortfall,
+};
 pub use spec::{
     Appender, Board, BoardFeed, Extent, Log, Reader, Receipts, Subscription, Tail, Trimmer,
     Unreadable,

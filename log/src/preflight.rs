@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// What a log's settings were found to be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -12,6 +13,35 @@ pub struct Preflight {
     pub good: Vec<String>,
     /// What falls short of a log that loses nothing.
     pub shortfalls: Vec<Shortfall>,
+    /// What makes it drop its oldest entries by itself; empty if only trimming does.
+    pub drops: Vec<DropLimit>,
+}
+
+/// A setting by which a log drops its oldest entries by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DropLimit {
+    /// The setting, as it is called there: `max_age`.
+    pub setting: &'static str,
+    /// When an entry is dropped by it.
+    pub after: DropsAfter,
+}
+
+/// When an entry is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DropsAfter {
+    /// When it is so old.
+    Age(Duration),
+    /// When there are so many newer events.
+    Events(u64),
+    /// When the log would hold more than `most` of something of which it holds `held` now.
+    Share {
+        /// How much may be there.
+        most: u64,
+        /// How much was there at the preflight.
+        held: u64,
+    },
+    /// By a rule of which it is not known when.
+    Unknown,
 }
 
 /// One way in which a log can lose what it acknowledged. Refuse to start, or continue because

@@ -42,9 +42,10 @@ pub use summary::{drill_summary, verify_summary};
 #[cfg(any(test, feature = "testing"))]
 pub use verdict::testing;
 pub use verdict::{
-    CLOCK_TOLERANCE, CheckReview, CheckState, CheckView, ConsumerView, DEFAULT_IDENTITY_AGE,
-    Expectation, ExpectedCheck, Finding, Fleet, IdentityReview, Kind, Listener, LogView,
-    NodeBackups, Observer, PolicyView, PrimaryView, Seen, ShortfallView, SignOfLife, State,
-    TipView, UnreadableView, Verdict, assess, backups_by_node, follow_checks, follow_identities,
-    review_checks, review_identities, unreadable,
+    CLOCK_TOLERANCE, CheckReview, CheckState, CheckView, Condition, ConditionState, ConsumerView,
+    DEFAULT_IDENTITY_AGE, Expectation, ExpectedCheck, Finding, Fleet, IdentityReview, Kept, Kind,
+    Listener, LogView, NewestCheckpoint, NodeBackups, Observer, PlaceState, PolicyView,
+    PrimaryView, RecoveryView, RunwayView, Seen, ShortfallView, SignOfLife, State, TipView, Unread,
+    UnreadableView, Verdict, assess, backups_by_node, follow_checks, follow_identities,
+    follow_places, recovery, review_checks, review_identities, unreadable,
 };

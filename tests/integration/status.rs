@@ -230,3 +230,62 @@ async fn a_setting_for_the_log_does_not_shorten_an_archive() {
     assert_eq!(refused.status.code(), Some(2), "{refused:?}");
     assert!(refused.stderr.contains("--keep-for on the command line"), "{}", refused.stderr);
 }
+
+/// A real archive, with its checks: what makes each condition of a recovery hold, and fail.
+#[tokio::test(flavor = "multi_thread")]
+async fn whether_the_fleet_could_be_recovered_is_said_with_the_reason() {
+    let site = published().await;
+    let condition = |status: &Value, name: &str| {
+        let all = status["recovery"]["conditions"].as_array().unwrap().iter();
+        let mut found = all.filter(|one| one["name"] == name);
+        let one = found.next().unwrap_or_else(|| panic!("no {name} in {status}")).clone();
+        (one["state"].as_str().unwrap().to_owned(), one["text"].as_str().unwrap().to_owned())
+    };
+    let before = site.status("", |_| true).await;
+    assert_eq!(before["recovery"]["runway"]["left_ms"], Value::Null);
+    assert_eq!(condition(&before, "archive_current").0, "fail");
+    for name in ["backup_joins_log", "drilled", "identities_backed_up", "places_answer"] {
+        assert_eq!(condition(&before, name).0, "unknown", "{name}");
+    }
+
+    let archive = site.tipline("archive --to dir:kept").spawn();
+    let primary = site.tipline("primary --source dir:node/blocks").spawn();
+    site.status("", |status| condition(status, "archive_current").0 == "ok").await;
+    let options = "--checks dir:kept --identities dir:keys";
+    fs::create_dir(site.path("keys")).unwrap();
+    let unproven = site.status(options, |_| true).await;
+    assert_eq!(
+        condition(&unproven, "drilled"),
+        ("fail".into(), "dir:kept was never drilled".into())
+    );
+    assert_eq!(condition(&unproven, "checkpoint_verified").0, "fail");
+    assert_eq!(condition(&unproven, "identities_backed_up").0, "fail");
+    assert_eq!(condition(&unproven, "places_answer").0, "ok");
+    let joined = condition(&unproven, "backup_joins_log");
+    assert_eq!(joined.0, "ok", "{joined:?}");
+    assert_eq!(unproven["recovery"]["runway"]["backup"], "archive");
+
+    for check in ["verify --from dir:kept", "drill --from dir:kept"] {
+        let run = site.run(check).await;
+        assert_eq!(run.status.code(), Some(0), "{run:?}");
+    }
+    let proven = site.status(options, |_| true).await;
+    for name in ["checkpoint_verified", "drilled"] {
+        assert_eq!(condition(&proven, name).0, "ok", "{proven}");
+    }
+    let text = site.run(&format!("status {options} --metrics m.prom")).await.stdout;
+    assert!(text.contains("\nrecovery archive, up to event "), "{text}");
+    assert!(text.contains("FAIL     identities_backed_up: no identity of a node"), "{text}");
+    let metrics = fs::read_to_string(site.path("m.prom")).unwrap();
+    for line in [
+        "tipline_recovery_ok{condition=\"drilled\"} 1.0",
+        "tipline_recovery_ok{condition=\"identities_backed_up\"} 0.0",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
+    }
+    let gone = site.status("--checks dir:nowhere", |_| true).await;
+    assert_eq!(condition(&gone, "places_answer").0, "unknown", "{gone}");
+    for mut running in [archive, primary] {
+        stop(&mut running).await;
+    }
+}

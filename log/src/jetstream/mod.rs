@@ -30,6 +30,7 @@ mod connect;
 mod consumers;
 mod create;
 mod cut;
+mod drops;
 mod error;
 mod feed;
 mod inbox;

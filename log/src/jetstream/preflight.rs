@@ -10,6 +10,7 @@ use serde_json::json;
 use tipline_proto::limits::{MAX_PAYLOAD_BYTES, MAX_UNIT_MESSAGES};
 
 use super::JetStreamLog;
+use super::drops::drops;
 use super::monitor::Server;
 use crate::error::LogError;
 use crate::preflight::Preflight;
@@ -25,6 +26,7 @@ impl JetStreamLog {
         let events = self.event_stream().info().await?;
         let receipts = self.receipt_stream().info().await?;
         let holders: BTreeSet<String> = holders(&events).chain(holders(&receipts)).collect();
+        found.drops = drops(&events);
         let (events, receipts) = (events.config, receipts.config);
         check_version(&mut found, &self.link.client.server_info().version);
         check_common(&mut found, &events);

@@ -89,7 +89,7 @@ fn fleet_tip(seen: &Seen) -> (u64, Option<Tip>) {
 }
 
 /// As retention sees the log, which decides what the log does for whom.
-fn survey(seen: &Seen) -> Survey {
+pub(super) fn survey(seen: &Seen) -> Survey {
     Survey {
         tail: seen.tail.position,
         held: Extent { first: seen.first, last: seen.tail.position.index },

@@ -33,12 +33,12 @@ pub struct ExpectedCheck {
 /// What a destination says of a check.
 #[derive(Debug, Clone)]
 pub struct CheckState {
-    place: String,
-    check: Check,
+    pub(super) place: String,
+    pub(super) check: Check,
     /// The newest records, or why they are not known.
-    found: Result<Newest, String>,
+    pub(super) found: Result<Newest, String>,
     /// How often it is expected.
-    expected: Option<Duration>,
+    pub(super) expected: Option<Duration>,
 }
 
 /// Reads the records now, and again each minute for as long as there is a receiver.
@@ -100,6 +100,11 @@ pub fn review_checks(states: &[CheckState], now: Timestamp) -> CheckReview {
 }
 
 impl CheckState {
+    /// The event up to which the newest one looked that was well.
+    pub(super) fn checked_up_to(&self) -> Option<u64> {
+        Some(self.found.as_ref().ok()?.succeeded.as_ref()?.index)
+    }
+
     fn view(&self, now: Timestamp) -> CheckView {
         let Newest { newest, succeeded: well, .. } = self.found.clone().unwrap_or_default();
         let age = |record: &Option<Record>| Some(now.since(record.as_ref()?.time()));

@@ -22,6 +22,9 @@ pub struct Expectation {
     pub silent_after: Duration,
     /// Retention waits for a consumer that lags the log's tail by at most this many events.
     pub reserve: u64,
+    /// The log must keep what comes after the newest backup for at least this long, at its present
+    /// pace.
+    pub min_runway: Duration,
     /// Which of the ways in which the log can lose data were accepted.
     pub accept_shortfalls: Accepted,
     /// Consumers that must be there.
@@ -38,6 +41,7 @@ impl Default for Expectation {
             max_proof_lag: Some(10_000),
             silent_after: Duration::from_secs(15),
             reserve: 1_000_000,
+            min_runway: Duration::from_secs(3600),
             accept_shortfalls: Accepted::Nothing,
             consumers: Vec::new(),
             policy: None,

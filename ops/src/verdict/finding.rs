@@ -112,6 +112,8 @@ kinds! {
     Behind,
     /// Retention no longer waits for a consumer.
     AtRisk,
+    /// The log drops what comes after the newest backup soon, or has done so.
+    RunwayShort,
     /// A consumer's clock is ahead.
     ConsumerClock,
     /// The policy is not reached.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::finding::{Finding, Verdict};
+use super::recovery::RecoveryView;
 
 /// A fleet, and the verdict on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -38,6 +39,8 @@ pub struct Fleet {
     pub checks: Vec<CheckView>,
     /// Open reminders, one sentence each. They change no verdict.
     pub reminders: Vec<String>,
+    /// Whether the fleet could be recovered; `null` if nobody looked.
+    pub recovery: Option<RecoveryView>,
 }
 
 impl Fleet {
@@ -64,6 +67,11 @@ impl Fleet {
         }
         // They tell ages. That there is another one is a change.
         fleet.reminders.iter_mut().for_each(String::clear);
+        if let Some(recovery) = &mut fleet.recovery {
+            (recovery.runway.left, recovery.runway.limit) = (None, None);
+            recovery.runway.text.clear();
+            recovery.conditions.iter_mut().for_each(|condition| condition.text.clear());
+        }
         if let Some(primary) = &mut fleet.primary {
             (primary.age, primary.outbox_oldest) = (Duration::ZERO, None);
             primary.clock_ahead = None;

@@ -49,7 +49,7 @@ async fn read(destination: &Destination, max_age: Duration, clock: &Clock) -> Id
         Err(_) => format!("{place} has not answered for {} s", PATIENCE.as_secs()),
     };
     let unknown = format!("whether identities of nodes are backed up is not known: {why}");
-    IdentityReview { reminders: vec![unknown], findings: Vec::new() }
+    IdentityReview { reminders: vec![unknown], ..IdentityReview::default() }
 }
 
 /// What the backups of identities say.
@@ -59,6 +59,8 @@ pub struct IdentityReview {
     pub reminders: Vec<String>,
     /// What is wrong with the backups.
     pub findings: Vec<Finding>,
+    /// Whether there are backups, and all are young enough; `None` if that is not known.
+    pub backed_up: Option<bool>,
 }
 
 /// The backups of one node.
@@ -98,7 +100,8 @@ pub fn review_identities(
     if kept.is_empty() {
         let none =
             format!("no identity of a node is backed up at {place}: tipline identity backup");
-        return IdentityReview { reminders: vec![none], findings: Vec::new() };
+        let (reminders, backed_up) = (vec![none], Some(false));
+        return IdentityReview { reminders, findings: Vec::new(), backed_up };
     }
     let old = kept.iter().filter(|kept| kept.age(now) > max_age);
     let sentence = |kept: &NodeBackups| {
@@ -113,10 +116,9 @@ pub fn review_identities(
         );
         Some(Finding::degraded(Kind::IdentityClock, &name.to_string(), text))
     };
-    IdentityReview {
-        reminders: old.map(sentence).collect(),
-        findings: kept.iter().filter_map(clock).collect(),
-    }
+    let reminders: Vec<String> = old.map(sentence).collect();
+    let backed_up = Some(reminders.is_empty());
+    IdentityReview { reminders, findings: kept.iter().filter_map(clock).collect(), backed_up }
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tipline_log::{Board, BoardFeed, Log, LogError, Shortfall, Tail, error_chain};
+use tipline_log::{
+    Board, BoardFeed, DropLimit, DropsAfter, Extent, Log, LogError, Shortfall, Tail, error_chain,
+};
 use tipline_proto::{Digest, Entry, Event, Position, Timestamp, Tip};
 
 use super::seen::{self, Seen};
@@ -26,6 +28,7 @@ pub struct Observer {
     address: String,
     log: Arc<dyn Log>,
     shortfalls: Vec<Shortfall>,
+    drops: Vec<DropLimit>,
     memory: Memory,
 }
 
@@ -67,8 +70,12 @@ impl Observer {
     /// # Errors
     /// The log's.
     pub async fn new(address: String, log: Arc<dyn Log>) -> Result<Self, LogError> {
-        let shortfalls = log.preflight().await?.shortfalls;
-        Ok(Self { address, log, shortfalls, memory: Memory::default() })
+        let found = log.preflight().await?;
+        let drops = match found.drops.is_empty() {
+            true => Vec::new(),
+            false => in_events(found.drops, log.extent().await?),
+        };
+        Ok(Self { address, log, shortfalls: found.shortfalls, drops, memory: Memory::default() })
     }
 
     /// The newest announcement and receipts.
@@ -148,6 +155,7 @@ impl Observer {
             corrupt,
             per_event,
             shortfalls: self.shortfalls.clone(),
+            drops: self.drops.clone(),
             board,
         }
     }
@@ -237,6 +245,23 @@ impl Observer {
         let per_event = Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
         Ok((!per_event.is_zero()).then_some(per_event))
     }
+}
+
+/// Limits of messages and bytes as limits of events, of the size that they have on average.
+fn in_events(drops: Vec<DropLimit>, held: Extent) -> Vec<DropLimit> {
+    let events = u128::from(held.last.saturating_add(1).saturating_sub(held.first));
+    let convert = |DropLimit { setting, after }| {
+        let after = match after {
+            DropsAfter::Share { held: 0, .. } => DropsAfter::Unknown,
+            DropsAfter::Share { most, held } => {
+                let fit = u128::from(most) * events / u128::from(held);
+                DropsAfter::Events(u64::try_from(fit).unwrap_or(u64::MAX))
+            }
+            after => after,
+        };
+        DropLimit { setting, after }
+    };
+    drops.into_iter().map(convert).collect()
 }
 
 /// Every entry that somebody names, and the one after it.

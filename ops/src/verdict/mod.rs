@@ -10,6 +10,7 @@ mod identities;
 mod liveness;
 mod look;
 mod primary;
+mod recovery;
 mod seen;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -30,4 +31,8 @@ pub use identities::{
 };
 pub use liveness::{CLOCK_TOLERANCE, Listener, SignOfLife};
 pub use look::Observer;
+pub use recovery::{
+    Condition, ConditionState, Kept, NewestCheckpoint, PlaceState, RecoveryView, RunwayView,
+    Unread, follow_places, recovery,
+};
 pub use seen::Seen;

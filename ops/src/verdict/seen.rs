@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tipline_log::{Board, Shortfall, Tail};
+use tipline_log::{Board, DropLimit, Shortfall, Tail};
 use tipline_proto::{Digest, Level, LogIdentity, Receipt, Timestamp, Tip};
 
 /// What was seen of a log.
@@ -31,6 +31,9 @@ pub struct Seen {
     pub per_event: Option<Duration>,
     /// In which ways the log can lose what it acknowledges.
     pub shortfalls: Vec<Shortfall>,
+    /// What makes the log drop its oldest entries by itself: by age, or when there are so many
+    /// newer events.
+    pub drops: Vec<DropLimit>,
     /// The newest announcement and receipts.
     pub board: Board,
 }

@@ -7,6 +7,7 @@
 
 mod conformance;
 mod cut;
+mod dropping;
 mod events;
 mod faults;
 mod fencing;

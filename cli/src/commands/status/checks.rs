@@ -37,8 +37,7 @@ impl ChecksArgs {
             return Err(Failure::from(Sentence(text)).advise("for example --checks dir:/backup"));
         }
         let mut expected = Vec::new();
-        for address in &self.checks {
-            let destination = Destination::open(address)?;
+        for destination in self.places()? {
             let (verify, drill) = (self.expect_verify, self.expect_drill);
             for (check, every) in [(Check::Verify, verify), (Check::Drill, drill)] {
                 let destination = destination.clone();
@@ -46,5 +45,13 @@ impl ChecksArgs {
             }
         }
         Ok(expected)
+    }
+
+    /// Every place that is named.
+    ///
+    /// # Errors
+    /// An address cannot be used.
+    pub(super) fn places(&self) -> Result<Vec<Destination>, Failure> {
+        self.checks.iter().map(|address| Ok(Destination::open(address)?)).collect()
     }
 }

@@ -39,6 +39,12 @@ pub(super) struct ExpectedArgs {
     #[arg(value_parser = Parsed::<u64>::new())]
     reserve: u64,
 
+    /// Degraded if the log drops what comes after the newest backup within this time, by a limit of its
+    /// own
+    #[arg(long, env = "TIPLINE_MIN_RUNWAY", value_name = "TIME", default_value = "1h")]
+    #[arg(value_parser = Parsed::<humantime::Duration>::new())]
+    min_runway: humantime::Duration,
+
     /// Degraded if one of these consumers has sent no receipt. Separate several by commas
     #[arg(long, env = "TIPLINE_EXPECT", value_name = "NAME", value_delimiter = ',')]
     #[arg(value_parser = Parsed::<ConsumerName>::new())]
@@ -58,6 +64,7 @@ impl ExpectedArgs {
             max_proof_lag: self.max_proof_lag.0,
             silent_after: self.silent_after.into(),
             reserve: self.reserve,
+            min_runway: self.min_runway.into(),
             accept_shortfalls,
             consumers: self.expect.clone(),
             policy: self.policy.clone(),

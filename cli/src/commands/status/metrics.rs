@@ -11,7 +11,9 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use tipline_ops::{CheckView, ConsumerView, Fleet, PrimaryView, State, Verdict};
+use tipline_ops::{
+    CheckView, ConditionState, ConsumerView, Fleet, PrimaryView, RecoveryView, State, Verdict,
+};
 use tipline_proto::Timestamp;
 
 use crate::output::report::{Failure, Sentence};
@@ -54,6 +56,7 @@ pub(super) fn render(fleet: &Fleet, now: Timestamp) -> Result<String, Failure> {
     metrics.primary(fleet.primary.as_ref());
     metrics.consumers(&fleet.consumers);
     metrics.checks(&fleet.checks);
+    metrics.recovery(fleet.recovery.as_ref());
     let mut text = String::new();
     encode(&mut text, &metrics.registry)?;
     Ok(text)
@@ -211,6 +214,30 @@ impl Metrics {
             "Time within which a successful check is expected",
             &|c| c.expected.map(|expected| expected.as_secs_f64()),
         );
+    }
+}
+
+impl Metrics {
+    fn recovery(&mut self, recovery: Option<&RecoveryView>) {
+        let runway = recovery.map(|recovery| &recovery.runway).and_then(|runway| {
+            let labels = vec![
+                ("backup", escaped(runway.backup.as_deref()?)),
+                ("limit", runway.limit.unwrap_or_default().to_owned()),
+            ];
+            Some((labels, runway.left.map(|left| left.as_secs_f64())))
+        });
+        self.add("runway_seconds", "For how long the newest backup joins the log", runway);
+        let conditions = recovery.into_iter().flat_map(|recovery| &recovery.conditions);
+        let holds = conditions.map(|condition| {
+            let holds = match condition.state {
+                ConditionState::Ok => Some(1.0),
+                ConditionState::Fail => Some(0.0),
+                ConditionState::Unknown => None,
+            };
+            (vec![("condition", condition.name.to_owned())], holds)
+        });
+        let help = "1 if a condition of a recovery holds; absent if that is not known";
+        self.add("recovery_ok", help, holds.collect::<Vec<_>>());
     }
 }
 

@@ -14,7 +14,9 @@ use std::sync::Arc;
 
 use tipline_backup::Destination;
 use tipline_log::system_clock;
-use tipline_ops::{Fleet, IdentityReview, Verdict, follow_checks, follow_identities};
+use tipline_ops::{
+    Fleet, IdentityReview, Verdict, follow_checks, follow_identities, follow_places,
+};
 use tokio::sync::watch::channel;
 
 use self::verdict::{Judge, show};
@@ -91,8 +93,11 @@ pub(crate) async fn run(shared: &Shared, args: StatusArgs) -> Result<Exit, Failu
         }
         None => channel(IdentityReview::default()).1,
     };
-    let checks = follow_checks(args.checks.expected()?, Arc::clone(&clock)).await;
-    let judge = Judge { expected, clock, identities, checks, metrics: args.metrics };
+    let places = args.checks.places()?;
+    let checks = follow_checks(args.checks.expected()?, Arc::clone(&clock));
+    // At once: each may have to be waited for.
+    let (checks, places) = tokio::join!(checks, follow_places(places));
+    let judge = Judge { expected, clock, identities, checks, places, metrics: args.metrics };
     if args.watch {
         return watch::run(place, judge, args.json).await;
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use tipline_ops::text::{age, count, number};
 use tipline_ops::{
-    CheckView, ConsumerView, Fleet, LogView, PolicyView, PrimaryView, ShortfallView, State, Verdict,
+    CheckView, Condition, ConditionState, ConsumerView, Fleet, LogView, PolicyView, PrimaryView,
+    RecoveryView, ShortfallView, State, Verdict,
 };
 
 const HEAD: [&str; 9] = ["NAME", "ROLE", "LEVEL", "BLOCK", "PROOF", "LAG", "LOG", "HEARD", "STATE"];
@@ -54,6 +55,9 @@ pub(super) fn render(fleet: &Fleet) -> String {
     for check in &fleet.checks {
         field(&mut text, check.check, &self::check(check));
     }
+    if let Some(recovery) = &fleet.recovery {
+        self::recovery(&mut text, recovery);
+    }
     for reminder in &fleet.reminders {
         field(&mut text, "remember", reminder);
     }
@@ -80,6 +84,19 @@ fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
 
 fn field(text: &mut String, name: &str, value: &str) {
     line(text, format_args!("{DIM}{name:<8}{DIM:#} {value}"));
+}
+
+/// The newest backup, and what else must hold on the day that it is needed.
+fn recovery(text: &mut String, recovery: &RecoveryView) {
+    field(text, "recovery", &recovery.runway.text);
+    for Condition { name, state, text: why } in &recovery.conditions {
+        let state = match state {
+            ConditionState::Ok => "ok",
+            ConditionState::Fail => "FAIL",
+            ConditionState::Unknown => "unknown",
+        };
+        line(text, format_args!("         {state:<7}  {name}: {why}"));
+    }
 }
 
 fn log(log: &LogView) -> String {

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use tipline_log::Clock;
 use tipline_ops::{
-    CheckReview, CheckState, Expectation, Fleet, IdentityReview, Seen, assess, review_checks,
-    unreadable,
+    CheckReview, CheckState, Expectation, Fleet, IdentityReview, Kept, PlaceState, Seen, assess,
+    recovery, review_checks, unreadable,
 };
 use tokio::sync::watch::Receiver;
 
@@ -19,24 +19,29 @@ pub(super) struct Judge {
     pub(super) clock: Clock,
     pub(super) identities: Receiver<IdentityReview>,
     pub(super) checks: Receiver<Vec<CheckState>>,
+    pub(super) places: Receiver<Vec<PlaceState>>,
     pub(super) metrics: Option<PathBuf>,
 }
 
 impl Judge {
     pub(super) fn fleet(&self, place: &LogLocation, seen: Result<Seen, Failure>) -> Fleet {
+        let identities = self.identities.borrow().clone();
+        let (checks, places) = (self.checks.borrow(), self.places.borrow());
+        let kept = Kept { checks: &checks, places: &places, identities: &identities };
+        let now = (self.clock)();
+        let (recovery, wrong) = recovery(seen.as_ref().ok(), kept, now, &self.expected);
         let mut fleet = match seen {
-            Ok(seen) => assess(&seen, (self.clock)(), &self.expected),
+            Ok(seen) => assess(&seen, now, &self.expected),
             Err(failure) => {
                 let (why, advice) = place.explain(failure).into_parts();
                 unreadable(place.address(), why, advice)
             }
         };
-        let identities = self.identities.borrow().clone();
-        let CheckReview { views, reminders, findings } =
-            review_checks(&self.checks.borrow(), (self.clock)());
+        let CheckReview { views, reminders, findings } = review_checks(&checks, now);
         fleet.checks = views;
+        fleet.recovery = Some(recovery);
         fleet.reminders = identities.reminders.into_iter().chain(reminders).collect();
-        fleet.add(identities.findings.into_iter().chain(findings).collect());
+        fleet.add(wrong.into_iter().chain(identities.findings).chain(findings).collect());
         fleet
     }
 

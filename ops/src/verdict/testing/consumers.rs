@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
+use tipline_log::{DropLimit, DropsAfter};
 use tipline_proto::{Digest, Level, Position, Reached, Role, Timestamp, Tip};
 
 use super::super::Verdict::{Broken, Degraded};
-use super::super::{Finding, Kind, assess};
+use super::super::{Finding, Kept, Kind, assess, recovery};
 use super::primary::said;
 use super::{NOW, Unwell, at, block, expectation, made, receipt, seconds_ago, seen};
 
 pub(super) fn unwell() -> Vec<Unwell> {
-    [of_consumers(), of_lag(), of_clocks()].into_iter().flatten().collect()
+    [of_consumers(), of_lag(), of_clocks(), of_recovery()].into_iter().flatten().collect()
 }
 
 fn of_consumers() -> Vec<Unwell> {
@@ -193,4 +194,21 @@ fn of_clocks() -> Vec<Unwell> {
     all.push(found(Kind::CheckClock, "dir:b", check));
     all.push(found(Kind::IdentityClock, "a", identity));
     all
+}
+
+/// A log that drops what is older than half an hour, whatever the archive has.
+fn of_recovery() -> Vec<Unwell> {
+    let (mut seen, expected) = (seen(), expectation());
+    seen.board.receipts.push(receipt("archive", Role::Archive, 19, 1014));
+    let after = DropsAfter::Age(Duration::from_secs(1801));
+    seen.drops.push(DropLimit { setting: "max_age", after });
+    let identities = Default::default();
+    let kept = Kept { checks: &[], places: &[], identities: &identities };
+    let (view, wrong) = recovery(Some(&seen), kept, NOW, &expected);
+    let mut fleet = assess(&seen, NOW, &expected);
+    fleet.recovery = Some(view);
+    fleet.add(wrong);
+    let text = "archive, the newest backup, ends at event 19: the log drops the next one in 30 min";
+    let (kind, name) = (Kind::RunwayShort, Some("archive"));
+    vec![Unwell { kind, name, verdict: Degraded, text, fleet }]
 }

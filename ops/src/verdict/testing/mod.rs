@@ -99,6 +99,7 @@ pub fn seen() -> Seen {
         corrupt: [].into(),
         per_event: Some(Duration::from_secs(60)),
         shortfalls: Vec::new(),
+        drops: Vec::new(),
         board: Board {
             receipts: vec![
                 receipt("backup-1", Role::Backup, 20, 1015),
