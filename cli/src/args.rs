@@ -74,7 +74,8 @@ Exit codes:
     0  done; drained after Ctrl-C or SIGTERM; status: well
     1  status: degraded
     2  failed, or called wrongly; status: broken
-    3  fenced: a newer primary has claimed the log; do not restart this one by itself
+    3  fenced: a newer primary has claimed the log; do not restart this one by itself;
+       status --nagios: unknown
    10  restoring: the target is older than everything that is kept
    11  restoring: the target is not there yet, or not known
    12  entries that are needed are missing

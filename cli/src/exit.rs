@@ -22,7 +22,7 @@ pub(crate) enum Exit {
     Degraded = 1,
     /// It failed, or was called wrongly, or the fleet is broken.
     Failed = 2,
-    /// A newer primary has claimed the log.
+    /// A newer primary has claimed the log; or [`Exit::UNKNOWN`].
     Fenced = 3,
     /// Restoring: the target is older than everything that is kept.
     TooOld = 10,
@@ -40,6 +40,12 @@ pub(crate) enum Exit {
     Unavailable = 16,
     /// Ended at once by a second Ctrl-C; or restoring, verifying, auditing or drilling was told to stop.
     Interrupted = 130,
+}
+
+impl Exit {
+    /// Of a plug-in of Nagios that could not find out: it has the number of another end, of
+    /// commands that are no plug-ins.
+    pub(crate) const UNKNOWN: Exit = Exit::Fenced;
 }
 
 impl From<Exit> for ExitCode {

@@ -19,13 +19,15 @@ use crate::args::Args;
 use crate::commands::Command;
 use crate::exit::Exit;
 use crate::options::DEFAULT_LOG_LEVEL;
-use crate::output::report::Failure;
+use crate::output::nagios::unknown;
+use crate::output::report::{Failure, say};
 use crate::output::telemetry::LogFormat;
 use crate::settings::BadSettings;
 
 fn main() -> ExitCode {
     let args = match arguments() {
         Ok(args) => args,
+        Err(error) if is_plugin(&error) => return plugin_failed(&error).into(),
         // Help and mistakes on the command line: clap knows how to print them, and where.
         Err(BadSettings::Arguments(error)) => error.exit(),
         Err(error) => return Failure::from(error).print().into(),
@@ -36,6 +38,22 @@ fn main() -> ExitCode {
         // Whoever reads JSON must be able to read all of it.
         Err(failure) if format == LogFormat::Json => failure.log().into(),
         Err(failure) => failure.print().into(),
+    }
+}
+
+/// Whether it was called by Nagios, and not for help.
+fn is_plugin(error: &BadSettings) -> bool {
+    let is_help = matches!(error, BadSettings::Arguments(error) if !error.use_stderr());
+    !is_help && std::env::args_os().any(|argument| argument == "--nagios")
+}
+
+/// A mistake in what Nagios was told to call.
+fn plugin_failed(error: &BadSettings) -> Exit {
+    let text = error.to_string();
+    let first = text.lines().next().unwrap_or_default();
+    match say(&unknown(first.trim_start_matches("error: "))) {
+        Ok(()) => Exit::UNKNOWN,
+        Err(error) => Failure::from(error).print(),
     }
 }
 

@@ -231,6 +231,36 @@ async fn a_setting_for_the_log_does_not_shorten_an_archive() {
     assert!(refused.stderr.contains("--keep-for on the command line"), "{}", refused.stderr);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_of_nagios_says_each_degree_on_one_line() {
+    let site = published().await;
+    let primary = site.tipline("primary --source dir:node/blocks --name node").spawn();
+    let backup = site.tipline("backup --name b --store sqlite:b.db").spawn();
+    site.status("", |status| status["verdict"] == "well").await;
+    let plugin = async |options: &str, code: i32, state: &str| {
+        let run = site.run(&format!("status --nagios {options}")).await;
+        assert_eq!(run.status.code(), Some(code), "{run:?}");
+        assert!(run.stdout.starts_with(&format!("TIPLINE {state} - ")), "{run:?}");
+        assert_eq!(run.stdout.matches('\n').count(), 1, "{run:?}");
+        run.stdout
+    };
+    let well = plugin("", 0, "OK").await;
+    assert!(well.contains("every block up to 8 is in 1 backup | findings=0;"), "{well}");
+    let missing = plugin("--expect gone", 1, "WARNING").await;
+    assert!(missing.contains("gone is expected"), "{missing}");
+    let away = plugin("--log embedded:no-such.db", 2, "CRITICAL").await;
+    assert!(away.contains("lag_blocks=U;"), "{away}");
+    for mistake in ["--max-lag many", "--no-such-option", "--expect-verify 1d", "--json"] {
+        let unknown = plugin(mistake, 3, "UNKNOWN").await;
+        assert!(!unknown.contains('|'), "{unknown}");
+    }
+    let help = site.run("status --nagios --help").await;
+    assert_eq!(help.status.code(), Some(0), "{help:?}");
+    for mut running in [primary, backup] {
+        stop(&mut running).await;
+    }
+}
+
 /// A real archive, with its checks: what makes each condition of a recovery hold, and fail.
 #[tokio::test(flavor = "multi_thread")]
 async fn whether_the_fleet_could_be_recovered_is_said_with_the_reason() {

@@ -5,6 +5,7 @@ mod checks;
 mod expected;
 mod look;
 mod metrics;
+mod nagios;
 mod table;
 mod verdict;
 mod watch;
@@ -23,6 +24,7 @@ use self::verdict::{Judge, show};
 use crate::exit::Exit;
 use crate::open::log::LogLocation;
 use crate::options::{DEFAULT_MAX_AGE, Shared};
+use crate::output::nagios::unknown;
 use crate::output::report::{Failure, say};
 use crate::settings::Parsed;
 
@@ -37,8 +39,10 @@ Examples:
   tipline status --expect backup-1,backup-2 --policy 'any 2 of backup-* at durable'
   tipline status --checks s3://backup/mainnet --expect-verify 1d --expect-drill 7d
   tipline status --watch --metrics /var/lib/node_exporter/textfile/tipline.prom
+  tipline status --nagios --log nats://127.0.0.1:4222/mainnet
 
-The first line is the verdict. Exit codes: 0 well, 1 degraded, 2 broken.
+The first line is the verdict. Exit codes: 0 well, 1 degraded, 2 broken. With --nagios it is the only
+line, the same codes are OK, WARNING and CRITICAL, and 3 is UNKNOWN: the status could not be made.
 
 WELL      everyone reports, and is within the limits
 DEGRADED  something is wrong, and nothing is lost: someone is silent, too far behind, stalled, at
@@ -58,6 +62,10 @@ pub(crate) struct StatusArgs {
     /// Print one JSON object; with --watch, one per line for every change
     #[arg(long)]
     json: bool,
+
+    /// Print one line as a plug-in of Nagios does: OK, WARNING, CRITICAL or UNKNOWN, and figures
+    #[arg(long, conflicts_with_all = ["watch", "json"])]
+    nagios: bool,
 
     /// Write the same as metrics to this file, in Prometheus's text format, for the textfile
     /// collector of node_exporter. With --watch it is replaced as a whole every second
@@ -82,6 +90,18 @@ pub(crate) struct StatusArgs {
 
 /// Shows the status.
 pub(crate) async fn run(shared: &Shared, args: StatusArgs) -> Result<Exit, Failure> {
+    let is_plugin = args.nagios;
+    match status(shared, args).await {
+        // Whoever called it shows its line, and nothing else.
+        Err(failure) if is_plugin => {
+            say(&unknown(&failure.text()))?;
+            Ok(Exit::UNKNOWN)
+        }
+        ended => ended,
+    }
+}
+
+async fn status(shared: &Shared, args: StatusArgs) -> Result<Exit, Failure> {
     let place = LogLocation::new(shared, "status")?;
     let expected = args.expected.expectation(shared.accept_shortfalls.clone());
     let clock = system_clock();
@@ -107,6 +127,14 @@ pub(crate) async fn run(shared: &Shared, args: StatusArgs) -> Result<Exit, Failu
         observer.look(board).await
     };
     let fleet = judge.fleet(&place, look::within(&place, seen).await);
+    if args.nagios {
+        say(&nagios::render(&fleet, &judge.expected))?;
+        // The line is the verdict, whatever becomes of the file.
+        if let Err(failure) = judge.keep_metrics(&fleet) {
+            failure.log();
+        }
+        return Ok(exit(&fleet));
+    }
     let mut text = String::new();
     show(&mut text, &fleet, args.json)?;
     say(&text)?;
