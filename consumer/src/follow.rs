@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::ConsumerError;
-use crate::progress::{Phase, Progress};
+use crate::progress::{Phase, Progress, report_stuck};
 use crate::queue::Queue;
 use crate::refusal::VerifyError;
 use crate::store_thread::{Answer, StoreThread};
@@ -305,21 +305,14 @@ impl<'a> Follow<'a> {
         self.stuck = Some(Instant::now() + self.timing.stuck);
     }
 
-    /// The store does not answer, and nobody can make it: all that is left is to say so.
+    /// The store does not answer.
     fn report_stuck(&mut self) {
         self.stuck = None;
-        let (store, limit) = (self.store.place(), self.timing.stuck);
         let what = match &self.applying {
             Applying::Busy(batch, _) => format!("applying up to {}", batch.cursor.position),
             _ => "checking whether it is there".to_owned(),
         };
-        let text = format!(
-            "the store {store} has been {what} for over {} s and does not answer: its disk hangs, \
-             it is too slow, or it is frozen for a snapshot",
-            limit.as_secs_f32()
-        );
-        tracing::error!(error = text, "the store does not answer; waiting for it");
-        self.progress.send_modify(|progress| progress.phase = Phase::StoreStalled(text));
+        report_stuck(self.progress, self.store.place(), &what, self.timing.stuck);
     }
 
     fn probe(&mut self) {

@@ -1,10 +1,15 @@
 //! May this store follow this log, and from where on? Asked whenever the two meet.
 
+use std::time::Duration;
+
 use tipline_log::{Extent, Log, LogError};
 use tipline_proto::{ConsumerName, Cursor, Entry, Event, Level, Position};
 use tipline_store::{ChainView, Sink, StoreError, StoreIdentity, StoredBlock, StoredLinks};
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::error::ConsumerError;
+use crate::progress::{Phase, Progress, report_stuck};
 use crate::settings::ConsumerSettings;
 use crate::store_thread::StoreThread;
 
@@ -16,15 +21,46 @@ pub(crate) struct Joined {
     pub(crate) tail: u64,
 }
 
+/// The store that is compared with the log. One that does not answer is shown.
+#[derive(Clone, Copy)]
+pub(crate) struct JoiningStore<'a> {
+    pub(crate) thread: &'a StoreThread,
+    pub(crate) progress: &'a watch::Sender<Progress>,
+    /// How long it may be at one call before it counts as stalled.
+    pub(crate) stuck: Duration,
+}
+
+impl JoiningStore<'_> {
+    fn place(&self) -> &str {
+        self.thread.place()
+    }
+
+    /// Calls it, and waits for the answer.
+    async fn call<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut dyn Sink) -> T + Send + 'static,
+    ) -> Result<T, ConsumerError> {
+        let mut answer = self.thread.call(job);
+        if let Ok(answer) = timeout(self.stuck, answer.get()).await {
+            return answer;
+        }
+        report_stuck(self.progress, self.place(), "compared with the log", self.stuck);
+        let answer = answer.get().await;
+        tracing::info!(store = self.place(), "store resumed");
+        self.progress.send_modify(|progress| progress.phase = Phase::Joining);
+        answer
+    }
+}
+
 /// Compares the store with the log; makes a new one a store of this log.
 pub(crate) async fn join(
     log: &dyn Log,
-    store: &StoreThread,
+    store: JoiningStore<'_>,
     settings: &ConsumerSettings,
 ) -> Result<Joined, ConsumerError> {
     let identity = log.identity().clone();
     let expected = StoreIdentity::from(&identity);
-    let found = store.call(|store| store.identity()).get().await??;
+    let found = store.call(|store| store.identity()).await??;
     let is_new = found.is_none();
     if let Some(found) = found.filter(|found| *found != expected) {
         let (found, expected) = (Box::new(found), Box::new(expected));
@@ -39,11 +75,11 @@ pub(crate) async fn join(
     if is_new && extent.first > 1 {
         return Err(out_of_range(store, 1, extent));
     }
-    store.call(move |store| store.create(&identity)).get().await??;
-    let start = store.call(|store| StartState::read(store)).get().await??;
+    store.call(move |store| store.create(&identity)).await??;
+    let start = store.call(|store| StartState::read(store)).await??;
     check(log, store, start.cursor.position, extent).await?;
     // A part of it that has more is shown to have the log's before anything counts as durable.
-    for ahead in store.call(|store| store.ahead()).get().await? {
+    for ahead in store.call(|store| store.ahead()).await? {
         check(log, store, ahead, extent).await?;
     }
     Ok(Joined { start, tail: extent.last })
@@ -52,7 +88,7 @@ pub(crate) async fn join(
 /// A new store is not taken for a first day if an earlier run of the same name said how far it was.
 async fn check_known(
     log: &dyn Log,
-    store: &StoreThread,
+    store: JoiningStore<'_>,
     consumer: &ConsumerName,
 ) -> Result<(), ConsumerError> {
     let board = log.board().await.map_err(ConsumerError::Log)?;
@@ -97,7 +133,7 @@ impl StartState {
 /// Whether the log continues from the store's cursor.
 async fn check(
     log: &dyn Log,
-    store: &StoreThread,
+    store: JoiningStore<'_>,
     cursor: Position,
     extent: Extent,
 ) -> Result<(), ConsumerError> {
@@ -129,7 +165,7 @@ async fn check(
 /// copy may lag, and catches up.
 async fn check_tail(
     log: &dyn Log,
-    store: &StoreThread,
+    store: JoiningStore<'_>,
     cursor: Position,
 ) -> Result<(), ConsumerError> {
     let tail = log.tail().await.map_err(ConsumerError::Log)?.position.index;
@@ -148,10 +184,10 @@ async fn check_tail(
 /// height, and two histories that differ once differ from there on: so it is searched by halves.
 async fn divergence(
     log: &dyn Log,
-    store: &StoreThread,
+    store: JoiningStore<'_>,
     extent: Extent,
 ) -> Result<String, ConsumerError> {
-    let heights = store.call(|store| store.view()?.heights()).get().await??;
+    let heights = store.call(|store| store.view()?.heights()).await??;
     let Some((mut low, mut high)) = heights else {
         return Ok("an entry that is no block; it has no blocks".to_owned());
     };
@@ -176,11 +212,11 @@ async fn divergence(
 /// longer holds it.
 async fn compare(
     log: &dyn Log,
-    store: &StoreThread,
+    store: JoiningStore<'_>,
     height: u64,
     extent: Extent,
 ) -> Result<Option<String>, ConsumerError> {
-    let block = store.call(move |store| store.view()?.block(height)).get().await??;
+    let block = store.call(move |store| store.view()?.block(height)).await??;
     let Some(block) = block.filter(|block| block.index >= extent.first) else {
         return Ok(None);
     };
@@ -202,7 +238,7 @@ fn is_of(block: &StoredBlock, entry: &Entry) -> bool {
     same_event && entry.epoch == block.epoch && entry.time == block.time
 }
 
-fn out_of_range(store: &StoreThread, needed: u64, extent: Extent) -> ConsumerError {
+fn out_of_range(store: JoiningStore<'_>, needed: u64, extent: Extent) -> ConsumerError {
     let Extent { first, last } = extent;
     ConsumerError::OutOfRange { store: store.place().to_owned(), needed, first, last }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tipline_proto::{Cursor, Timestamp};
+use tokio::sync::watch;
 
 use crate::error::ConsumerError;
 
@@ -28,6 +29,9 @@ pub struct Progress {
     pub duplicates: u64,
     /// Entries of this run that a fenced primary wrote, and that were ignored.
     pub void: u64,
+    /// The log has ended the subscription of this name, and it is not known yet whether another run
+    /// has taken the name over: meanwhile this one says nothing.
+    pub(crate) is_dropped: bool,
 }
 
 /// What a consumer is doing.
@@ -45,7 +49,8 @@ pub enum Phase {
     /// reaches the cursor again, their digests decide.
     StoreAhead(String),
     /// The store has no space, is in use by another process, or has not answered for several
-    /// heartbeats, for the reason given. It tries again, for ever, and loses nothing.
+    /// heartbeats, for the reason given: while it applies, is asked whether it is there, or is compared
+    /// with the log. It tries again, for ever, and loses nothing.
     StoreStalled(String),
     /// It was shut down.
     Stopped,
@@ -78,6 +83,7 @@ impl Progress {
             applied: 0,
             duplicates: 0,
             void: 0,
+            is_dropped: false,
         }
     }
 
@@ -87,10 +93,29 @@ impl Progress {
     }
 
     /// How old the newest applied entry is while there are newer ones; zero when there are none.
-    pub fn lag(&self, now: Timestamp) -> Duration {
-        match (self.behind(), self.committed) {
-            (Some(1..), Some(committed)) => now.since(committed),
-            _ => Duration::ZERO,
+    /// `None` while that is not known: it has not joined the log yet, or is behind and has applied
+    /// nothing in this run.
+    pub fn lag(&self, now: Timestamp) -> Option<Duration> {
+        match self.behind()? {
+            0 => Some(Duration::ZERO),
+            _ => self.committed.map(|committed| now.since(committed)),
         }
     }
+}
+
+/// The store has been `what` for longer than `limit`, and nobody can make it answer: all that is left
+/// is to say so.
+pub(crate) fn report_stuck(
+    progress: &watch::Sender<Progress>,
+    store: &str,
+    what: &str,
+    limit: Duration,
+) {
+    let text = format!(
+        "the store {store} has been {what} for over {} s and does not answer: its disk hangs, it is \
+         too slow, or it is frozen for a snapshot",
+        limit.as_secs_f32()
+    );
+    tracing::error!(error = text, "the store does not answer; waiting for it");
+    progress.send_modify(|progress| progress.phase = Phase::StoreStalled(text));
 }

@@ -100,8 +100,13 @@ impl Sending {
                 last = &mut end => return self.finish(last).await,
                 () = self.due() => {}
             }
-            let news = News::of(&self.progress.borrow_and_update());
-            self.send(news).await;
+            let news = {
+                let progress = self.progress.borrow_and_update();
+                (!progress.is_dropped).then(|| News::of(&progress))
+            };
+            if let Some(news) = news {
+                self.send(news).await;
+            }
         }
     }
 
@@ -110,7 +115,8 @@ impl Sending {
         let Ok(last) = last else {
             return;
         };
-        if self.sent.is_some() && self.is_displaced().await {
+        let is_dropped = self.progress.borrow().is_dropped;
+        if is_dropped || self.sent.is_some() && self.is_displaced().await {
             return;
         }
         let cursor = self.progress.borrow().cursor.clone();
@@ -130,21 +136,22 @@ impl Sending {
 
     /// Waits until a receipt is due: there is news, or the newest one is to be repeated; and
     /// until the next one may be sent. Nothing is due before the store belongs to the log, but
-    /// that it cannot be asked whether it does.
+    /// that it cannot be asked whether it does; and nothing while another run may have the name.
     async fn due(&mut self) {
-        let sent = &self.sent;
+        let (sent, repeat) = (&self.sent, self.repeat);
         let is_news = |progress: &Progress| {
             let news = News::of(progress);
-            (news.cursor.is_some() || news.failure.is_some()) && sent.as_ref() != Some(&news)
+            let says_something = news.cursor.is_some() || news.failure.is_some();
+            !progress.is_dropped && says_something && sent.as_ref() != Some(&news)
         };
-        let news = async {
-            if self.progress.wait_for(is_news).await.is_err() {
-                std::future::pending().await
-            }
+        let mut again = self.progress.clone();
+        let repeated = async {
+            sleep_until(repeat).await;
+            wait_until(&mut again, |progress| !progress.is_dropped).await;
         };
         tokio::select! {
-            () = news => {}
-            () = sleep_until(self.repeat), if sent.is_some() => {}
+            () = wait_until(&mut self.progress, is_news) => {}
+            () = repeated, if sent.is_some() => {}
         }
         sleep_until(self.next).await;
     }
@@ -173,6 +180,13 @@ impl Sending {
                 self.next = started + self.backoff.failed();
             }
         }
+    }
+}
+
+/// Waits until the progress is so; for ever if it does not change any more.
+async fn wait_until(progress: &mut watch::Receiver<Progress>, is: impl FnMut(&Progress) -> bool) {
+    if progress.wait_for(is).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -17,12 +17,12 @@ use std::time::Duration;
 use tipline_log::{Backoff, Log, LogError, Subscription, error_chain};
 use tipline_proto::{InstanceId, Receipt};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::ConsumerError;
 use crate::follow::{Context, Follow, StopReason, Timing};
-use crate::join::{Joined, join};
+use crate::join::{Joined, JoiningStore, join};
 use crate::progress::{Phase, Progress};
 use crate::refusal::{Refusal, VerifyError};
 use crate::settings::ConsumerSettings;
@@ -34,7 +34,7 @@ use crate::verifying::Checker;
 const STUCK: u32 = 6;
 /// How often a name whose subscription was ended is taken up again without anything coming of it.
 const TAKEN_UP: u32 = 3;
-/// How long another run that has taken the name over has to show on the board.
+/// How much longer than a heartbeat another run that has taken the name over has to show on the board.
 const SHOWS: Duration = Duration::from_secs(2);
 /// How often the board is looked at for it.
 const LOOK: Duration = Duration::from_millis(200);
@@ -119,7 +119,9 @@ impl Replicator {
         &self,
         store: &StoreThread,
     ) -> Result<(Joined, Box<dyn Subscription>), ConsumerError> {
-        let joined = join(&*self.log, store, &self.settings).await?;
+        let stuck = self.timing().stuck;
+        let joining = JoiningStore { thread: store, progress: &self.progress, stuck };
+        let joined = join(&*self.log, joining, &self.settings).await?;
         let (name, after) = (Some(&self.settings.name), joined.start.cursor.position.index);
         let subscription = self.log.subscribe(name, after).await.map_err(ConsumerError::Log)?;
         Ok((joined, subscription))
@@ -227,30 +229,56 @@ impl Replicator {
     }
 
     /// The log has no subscription of this name any more, or does not serve it. Another run may
-    /// have taken the name over: it shows on the board. If none does, a server lost it or somebody
-    /// deleted it, and it is taken up again, a few times.
+    /// have taken the name over, or a server lost it, or somebody deleted it.
+    ///
+    /// The newest subscription has the name. Whoever loses it says nothing for a heartbeat and 2 s,
+    /// and so cannot hide what another run says, which repeats its receipt within that time. If one
+    /// is heard, it has the name, and this one ends. If none is, the name is taken up again, a few
+    /// times.
     async fn take_up(&mut self, error: LogError) -> State {
-        let stop = self.stop.clone();
+        let (stop, why) = (self.stop.clone(), error_chain(&error));
+        self.progress.send_modify(|progress| {
+            progress.is_dropped = true;
+            progress.phase = Phase::LogUnavailable(why.clone());
+        });
         let displaced = tokio::select! {
             biased;
             () = stop.cancelled() => return State::Ended(Ok(())),
-            shown = timeout(SHOWS, self.shows_another()) => shown.is_ok(),
+            displaced = self.is_displaced() => displaced,
         };
-        if displaced || self.taken_up == TAKEN_UP {
+        if displaced {
+            return State::Ended(Err(ConsumerError::Log(error)));
+        }
+        self.progress.send_modify(|progress| progress.is_dropped = false);
+        if self.taken_up == TAKEN_UP {
             return State::Ended(Err(ConsumerError::Log(error)));
         }
         self.taken_up += 1;
-        tracing::warn!(consumer = %self.settings.name, error = error_chain(&error),
+        tracing::warn!(consumer = %self.settings.name, error = why,
             "the log ended the subscription, and nobody else has taken the name; subscribing again");
         State::Joining
     }
 
-    /// Waits until the board has a receipt of another run of this name.
-    async fn shows_another(&self) {
-        let is_other = |receipt: &Receipt| {
-            receipt.consumer == self.settings.name && receipt.instance != self.instance
-        };
-        while !self.log.board().await.is_ok_and(|board| board.receipts.iter().any(is_other)) {
+    /// Whether another run of this name is heard of from now on, for as long as one has to show. A
+    /// board that cannot be read says nothing: it is asked until it can.
+    async fn is_displaced(&self) -> bool {
+        let (since, shows) = (Instant::now(), self.settings.heartbeat + SHOWS);
+        let name = &self.settings.name;
+        loop {
+            let silence = since.elapsed();
+            if let Ok(board) = self.log.board().await {
+                // Where the log does not say since when it has a receipt, it may be a new one.
+                let is_new = || board.heard.get(name).is_none_or(|age| *age <= since.elapsed());
+                let is_other = |receipt: &Receipt| {
+                    receipt.consumer == *name && receipt.instance != self.instance
+                };
+                if board.receipts.iter().any(is_other) && is_new() {
+                    return true;
+                }
+                if silence >= shows {
+                    return false;
+                }
+            }
             sleep(LOOK).await;
         }
     }

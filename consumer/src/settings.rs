@@ -7,7 +7,9 @@ use tipline_proto::{ConsumerName, Level, Role};
 /// Settings of a consumer. Clock, log and store are arguments of [`crate::Consumer::start`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsumerSettings {
-    /// Its name, unique in the log: a second consumer of the same name ends the first.
+    /// Its name, unique in the log: a second consumer of the same name ends the first. The first one
+    /// is silent, for its heartbeat and 2 s, as soon as the log has ended its subscription, and ends if
+    /// it hears of the second: so their heartbeats should be the same.
     pub name: ConsumerName,
     /// What it is for.
     pub role: Role,

@@ -79,9 +79,11 @@ fn line(progress: &Progress, clock: &Clock, rate: &mut Rate) -> String {
     let proof = cursor.proof_tip.filter(|height| *height > 0);
     let proof = proof.map_or(String::new(), |height| format!(", proven to {}", number(height)));
     let behind = match progress.behind() {
-        None | Some(0) => "caught up".to_owned(),
+        None => "how far behind is not known".to_owned(),
+        Some(0) => "caught up".to_owned(),
         Some(events) => {
-            format!("{} behind, {}", count(events, "event"), age(progress.lag(clock())))
+            let lag = progress.lag(clock()).map(|lag| format!(", {}", age(lag)));
+            format!("{} behind{}", count(events, "event"), lag.unwrap_or_default())
         }
     };
     format!("{phase} · {block} durable{proof} · {behind} · {rate:.0} events/s")

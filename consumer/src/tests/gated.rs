@@ -78,3 +78,32 @@ impl<S: Sink> Sink for GatedStore<S> {
         self.inner.probe()
     }
 }
+
+/// A store that does not say what it is for before the other end of `held` is gone.
+#[derive(Debug)]
+pub(super) struct HeldStore<S> {
+    pub(super) inner: S,
+    pub(super) held: Receiver<()>,
+}
+
+impl<S: Sink> Sink for HeldStore<S> {
+    fn place(&self) -> String {
+        self.inner.place()
+    }
+    fn identity(&self) -> Result<Option<StoreIdentity>, StoreError> {
+        self.held.recv().ok();
+        self.inner.identity()
+    }
+    fn create(&mut self, log: &LogIdentity) -> Result<(), StoreError> {
+        self.inner.create(log)
+    }
+    fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        self.inner.apply(batch)
+    }
+    fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {
+        self.inner.view()
+    }
+    fn probe(&mut self) -> Result<(), StoreError> {
+        self.inner.probe()
+    }
+}

@@ -1,7 +1,9 @@
 mod gated;
+mod progress;
 mod receipts;
 mod refuse;
 mod replicate;
 mod running;
+mod takeover;
 mod verify;
 mod waiting;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use tipline_log::memory::rigged::{RiggedLog, append};
@@ -12,7 +13,7 @@ use tipline_store::conformance::model::Model;
 use tipline_store::{CompositeStore, Sink, SqliteReader, SqliteStore, Store};
 use tokio::time::timeout;
 
-use super::gated::{GatedStore, Go};
+use super::gated::{GatedStore, Go, HeldStore};
 use super::running::{
     DEADLINE, clock, dynamic, failure, place, receipt, settings, start, start_with, until,
     until_index,
@@ -91,7 +92,10 @@ async fn a_subscription_that_is_gone_is_taken_up_again_but_not_for_ever() {
     let rigged = RiggedLog::new(log(), &entries[..10]).await;
     let memory = rigged.inner.clone();
     let log = dynamic(rigged);
-    let consumer = start(&log, &path);
+    let store = Box::new(SqliteStore::open(&path).unwrap());
+    let quick = ConsumerSettings { heartbeat: Duration::from_millis(20), ..settings() };
+    let instance = InstanceId::from_bytes([5; 16]);
+    let consumer = Consumer::start(log, store, quick, instance, clock());
     until_index(&consumer, 10).await;
     // Somebody ends it, and sends no receipt.
     let end = || async {
@@ -145,6 +149,38 @@ async fn a_store_that_hangs_is_shown_and_heartbeats_continue() {
     consumer.shutdown().await.unwrap();
     let newest = receipt(&*log).await;
     assert_eq!((newest.applying, newest.failure), (None, None));
+}
+
+/// It hangs before it has said what it is for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_hangs_while_it_is_joined_is_shown() {
+    let (_directory, path) = place();
+    let entries = History::random(24, 50).entries;
+    let rigged = RiggedLog::new(log(), &entries).await;
+    let receipts = Arc::clone(&rigged.receipts);
+    let log = dynamic(rigged);
+    let (go, held) = sync_channel::<()>(0);
+    let store = HeldStore { inner: SqliteStore::open(&path).unwrap(), held };
+    let settings = ConsumerSettings { heartbeat: Duration::from_millis(20), ..settings() };
+    let instance = InstanceId::from_bytes([5; 16]);
+    let consumer = Consumer::start(log.clone(), Box::new(store), settings, instance, clock());
+    let stalled = |progress: &Progress| matches!(progress.phase, Phase::StoreStalled(_));
+    let progress = until(&consumer, stalled).await;
+    assert!(progress.cursor.is_none() && !progress.phase.is_healthy(), "{progress:?}");
+    let told = async {
+        while receipts.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, told).await.expect("a receipt says it");
+    let failure = receipts.lock().unwrap()[0].1.failure.clone().unwrap();
+    let says = failure.contains("compared with the log") && failure.contains("does not answer");
+    assert!(says, "{failure}");
+    drop(go);
+    let progress = until_index(&consumer, 50).await;
+    assert!(progress.phase.is_healthy(), "{progress:?}");
+    consumer.shutdown().await.unwrap();
+    assert_eq!(receipt(&*log).await.failure, None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
