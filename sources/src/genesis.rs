@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tipline_producer::{Outbox, OutboxError, SqliteOutbox};
+use tipline_producer::{OutboxError, SqliteOutbox};
 use tipline_proto::Hash;
 
 use crate::blk::BlkBlocks;
@@ -52,12 +52,13 @@ impl Genesis {
         Err(OutboxError::Unusable { place, why, source: None })
     }
 
-    /// Reads it from the outbox in a node's database: what the node wrote there. May block.
+    /// Reads it from the outbox in a node's database: what the node wrote there. Nothing is changed
+    /// there. May block.
     ///
     /// # Errors
-    /// As [`SqliteOutbox::open`].
+    /// As [`SqliteOutbox::genesis_at`].
     pub fn in_database(path: &Path) -> Result<Self, OutboxError> {
-        let hash = SqliteOutbox::open(path)?.genesis();
+        let hash = SqliteOutbox::genesis_at(path)?;
         Ok(Self { hash, found: format!("tipline_outbox_state in {}", path.display()) })
     }
 }

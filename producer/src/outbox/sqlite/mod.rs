@@ -20,6 +20,7 @@
 mod barrier;
 mod error;
 mod extent;
+mod lock;
 mod payload;
 mod read;
 mod row;

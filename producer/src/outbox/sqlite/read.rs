@@ -1,5 +1,6 @@
 //! The publisher's side.
 
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tipline_proto::{Hash, Lineage, OutboxId, Timestamp};
 use super::barrier::Barrier;
 use super::error::failed;
 use super::extent::extent;
+use super::lock::Lock;
 use super::row::{Head, from_i64, to_i64};
 use super::state::State;
 use super::{PayloadSource, table, trim, waiting};
@@ -34,17 +36,20 @@ pub struct SqliteOutbox {
     place: String,
     payloads: Option<Box<dyn PayloadSource>>,
     barrier: Barrier,
+    /// Nobody changes the tables meanwhile. Dropped after the connection.
+    _shared: Option<File>,
 }
 
 impl SqliteOutbox {
     /// Opens the outbox in this database. It must have been installed
     /// ([`super::OutboxTable::install`], [`super::SCHEMA`]), and be in WAL mode. One of an earlier
-    /// version becomes one of this version.
+    /// version becomes one of this version, unless another publisher has it open: then it is
+    /// refused. They know of each other by `<path>.tipline-lock`.
     ///
     /// # Errors
     /// [`OutboxError::Unusable`] says what to change; [`OutboxError::Failed`] if SQLite refused.
     pub fn open(path: &Path) -> Result<Self, OutboxError> {
-        Self::start(path, None, &format!("sqlite:{}", path.display()))
+        Self::start(path, None, &format!("sqlite:{}", path.display())).map(Self::shared)
     }
 
     /// As [`SqliteOutbox::open`], for rows whose payloads are kept elsewhere.
@@ -52,11 +57,12 @@ impl SqliteOutbox {
     /// # Errors
     /// As [`SqliteOutbox::open`].
     pub fn open_with(path: &Path, payloads: Box<dyn PayloadSource>) -> Result<Self, OutboxError> {
-        Self::open_named(path, payloads, &format!("sqlite:{}", path.display()))
+        let place = format!("sqlite:{}", path.display());
+        Self::start(path, Some(payloads), &place).map(Self::shared)
     }
 
     /// As [`SqliteOutbox::open_with`], under another name in messages. For an outbox of which the
-    /// database is only the index.
+    /// database is only the index, and whose caller has a lock of its own.
     ///
     /// # Errors
     /// As [`SqliteOutbox::open`].
@@ -69,7 +75,7 @@ impl SqliteOutbox {
     }
 
     /// As [`SqliteOutbox::open`], under another name in messages: the one that the path was
-    /// given by.
+    /// given by. For a caller who locks `<path>.tipline-lock` from then on.
     ///
     /// # Errors
     /// As [`SqliteOutbox::open`].
@@ -82,32 +88,33 @@ impl SqliteOutbox {
         payloads: Option<Box<dyn PayloadSource>>,
         place: &str,
     ) -> Result<Self, OutboxError> {
-        let unusable = |why: &str, source: Option<rusqlite::Error>| OutboxError::Unusable {
-            place: place.to_owned(),
-            why: why.to_owned(),
-            source: source.map(Into::into),
-        };
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let conn = Connection::open_with_flags(path, flags).map_err(|error| {
-            unusable("the database cannot be opened; the node creates it", Some(error))
-        })?;
-        conn.busy_timeout(BUSY).map_err(failed(place, "opening it"))?;
-        let mode: String = conn
-            .query_row("PRAGMA journal_mode", [], |row| row.get(0))
-            .map_err(|error| unusable("SQLite cannot read it", Some(error)))?;
-        if !mode.eq_ignore_ascii_case("wal") {
-            let why = format!(
-                "its journal mode is {mode}, in which the publisher would hold up the node: run \
-                 PRAGMA journal_mode = WAL on the node's database"
-            );
-            return Err(unusable(&why, None));
+        let conn = connect(path, place)?;
+        if table::is_older(&conn).map_err(failed(place, "reading its version"))? {
+            Lock::of(own_path(&conn, path)).alone(place, || {
+                table::upgrade(&conn).map_err(failed(place, "bringing it to this version"))
+            })?;
         }
-        prepare(&conn).map_err(failed(place, "opening it"))?;
-        table::upgrade(&conn).map_err(failed(place, "bringing it to this version"))?;
         let State { id, genesis, .. } = State::read(&conn, place)?;
-        // The path that SQLite uses, whatever becomes of the working directory or a link.
-        let barrier = Barrier::new(conn.path().map_or(path, Path::new));
-        Ok(Self { conn, id, genesis, place: place.to_owned(), payloads, barrier })
+        let barrier = Barrier::new(own_path(&conn, path));
+        let place = place.to_owned();
+        Ok(Self { conn, id, genesis, place, payloads, barrier, _shared: None })
+    }
+
+    /// From now on nobody changes its tables.
+    fn shared(mut self) -> Self {
+        self._shared = self.conn.path().and_then(|path| Lock::of(Path::new(path)).share());
+        self
+    }
+
+    /// The genesis of the chain whose outbox is in this database, and nothing else of it: the outbox
+    /// may be of an earlier version, and stays so, and may be open elsewhere.
+    ///
+    /// # Errors
+    /// As [`SqliteOutbox::open`].
+    pub fn genesis_at(path: &Path) -> Result<Hash, OutboxError> {
+        let place = format!("sqlite:{}", path.display());
+        let conn = connect(path, &place)?;
+        State::genesis(&conn, &place)
     }
 
     /// The rows after `after`, without the payloads that are kept elsewhere, from one
@@ -293,6 +300,37 @@ impl Referred {
         }
         Ok(payload)
     }
+}
+
+/// A database in WAL mode.
+fn connect(path: &Path, place: &str) -> Result<Connection, OutboxError> {
+    let unusable = |why: &str, source: Option<rusqlite::Error>| OutboxError::Unusable {
+        place: place.to_owned(),
+        why: why.to_owned(),
+        source: source.map(Into::into),
+    };
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags).map_err(|error| {
+        unusable("the database cannot be opened; the node creates it", Some(error))
+    })?;
+    conn.busy_timeout(BUSY).map_err(failed(place, "opening it"))?;
+    let mode: String = conn
+        .query_row("PRAGMA journal_mode", [], |row| row.get(0))
+        .map_err(|error| unusable("SQLite cannot read it", Some(error)))?;
+    if !mode.eq_ignore_ascii_case("wal") {
+        let why = format!(
+            "its journal mode is {mode}, in which the publisher would hold up the node: run PRAGMA \
+             journal_mode = WAL on the node's database"
+        );
+        return Err(unusable(&why, None));
+    }
+    prepare(&conn).map_err(failed(place, "opening it"))?;
+    Ok(conn)
+}
+
+/// The path that SQLite uses, whatever becomes of the working directory or a link.
+fn own_path<'a>(conn: &'a Connection, path: &'a Path) -> &'a Path {
+    conn.path().map_or(path, Path::new)
 }
 
 /// No commit of this connection waits for the disk, and it leaves checkpoints to the node.

@@ -97,6 +97,23 @@ impl State {
         })
     }
 
+    /// Of an outbox of this version or an earlier one.
+    pub(super) fn genesis(conn: &Connection, place: &str) -> Result<Hash, OutboxError> {
+        match version(conn).map_err(failed(place, "reading its version"))? {
+            Some(found) if found > VERSION => return Err(other_version(place, found)),
+            Some(_) => {}
+            None => State::read(conn, place).map(drop)?,
+        }
+        let sql = "SELECT genesis FROM tipline_outbox_state";
+        let genesis = conn.query_row(sql, [], |row| row.get::<_, Vec<u8>>(0));
+        let genesis = genesis.map_err(failed(place, "reading its genesis"))?;
+        Hash::new(genesis).map_err(|source| OutboxError::Corrupt {
+            place: place.to_owned(),
+            at: "tipline_outbox_state".to_owned(),
+            source: Some(Box::new(source)),
+        })
+    }
+
     pub(super) fn pending(&self) -> Pending {
         Pending {
             first: self.trimmed + 1,

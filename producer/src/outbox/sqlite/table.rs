@@ -227,11 +227,14 @@ fn is_installed(conn: &Connection) -> rusqlite::Result<bool> {
     Ok(state::version(conn)?.is_some_and(|version| version >= state::VERSION))
 }
 
-/// Makes an outbox of an earlier version one of this version, all or nothing.
+/// Whether it is an outbox of an earlier version.
+pub(super) fn is_older(conn: &Connection) -> rusqlite::Result<bool> {
+    Ok(state::version(conn)?.is_some_and(|version| version < state::VERSION))
+}
+
+/// Makes an outbox of an earlier version one of this version, all or nothing. Whoever publishes from
+/// it by that version ends with it: see [`super::lock`].
 pub(super) fn upgrade(conn: &Connection) -> rusqlite::Result<()> {
-    if state::version(conn)?.is_none_or(|version| version >= state::VERSION) {
-        return Ok(());
-    }
     all_or_nothing(conn, || conn.execute_batch(SCHEMA))
 }
 

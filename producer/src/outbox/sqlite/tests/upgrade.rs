@@ -89,6 +89,62 @@ fn by_the_file_run_again() {
     goes_on(&conn, &mut SqliteOutbox::open(&dir.path().join("node.db")).unwrap());
 }
 
+fn version(conn: &Connection) -> i64 {
+    let version = "SELECT version FROM tipline_outbox_state";
+    conn.query_row(version, [], |row| row.get(0)).unwrap()
+}
+
+/// The version that it runs by would end with it.
+#[test]
+fn not_under_another_publisher() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.db");
+    let conn = Connection::open(&path).unwrap();
+    version_1(&conn, 7, 2);
+    // As `tipline primary` of an earlier version has it.
+    let lock = std::fs::File::create(dir.path().join("node.db.tipline-lock")).unwrap();
+    lock.lock().unwrap();
+    for opened in [SqliteOutbox::open(&path), SqliteOutbox::open_at(&path, "node")] {
+        let refused = opened.unwrap_err();
+        assert!(matches!(refused, OutboxError::Unusable { .. }), "{refused:?}");
+        assert!(refused.to_string().contains("end that one first"), "{refused}");
+        assert_eq!(version(&conn), 1, "it is as it was");
+    }
+    drop(lock);
+    let running = SqliteOutbox::open(&path).unwrap();
+    assert_eq!(version(&conn), 3);
+    SqliteOutbox::open(&path).expect("two of one version are a matter of the log");
+
+    // The next version will find it so.
+    conn.execute_batch("UPDATE tipline_outbox_state SET version = 2").unwrap();
+    let refused = SqliteOutbox::open(&path).unwrap_err();
+    assert!(refused.to_string().contains("end that one first"), "{refused}");
+    assert_eq!(version(&conn), 2);
+    drop(running);
+    SqliteOutbox::open_at(&path, "node").unwrap();
+    assert_eq!(version(&conn), 3);
+}
+
+/// Whoever only asks for it may be newer than the publisher that runs.
+#[test]
+fn the_genesis_is_read_and_nothing_is_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.db");
+    let conn = Connection::open(&path).unwrap();
+    conn.execute_batch("PRAGMA journal_mode = WAL").unwrap();
+    let none = SqliteOutbox::genesis_at(&path).unwrap_err();
+    assert!(none.to_string().contains("install the outbox"), "{none}");
+    conn.execute_batch(SCHEMA).unwrap();
+    let none = SqliteOutbox::genesis_at(&path).unwrap_err();
+    assert!(none.to_string().contains("belongs to no chain"), "{none}");
+    version_1(&conn, 7, 2);
+    assert_eq!(SqliteOutbox::genesis_at(&path).unwrap(), genesis());
+    assert_eq!(version(&conn), 1);
+    conn.execute_batch("UPDATE tipline_outbox_state SET version = 4").unwrap();
+    let newer = SqliteOutbox::genesis_at(&path).unwrap_err();
+    assert!(newer.to_string().contains("version 4"), "{newer}");
+}
+
 /// The node of an earlier version had made the tables, and then ended.
 #[test]
 fn tables_that_belong_to_no_chain_yet() {
