@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tipline_log::{Board, Log, LogError, Shortfall, error_chain};
@@ -76,18 +75,26 @@ impl BoardWatch {
         }
     }
 
-    /// Ends the tasks, and says a last time where the primary is, with the reason if it failed.
+    /// Ends the tasks, and says a last time where the primary is, with the reason if it failed. Only
+    /// the one who holds the log speaks on its board: a primary that never held it, or does no more,
+    /// must not overwrite what the other one says of itself.
     pub(crate) async fn close(self, ended: &EndReason) {
         self.stop.cancel();
         // A task that panicked has nothing more to say either.
         _ = self.following.await;
         _ = self.announcing.await;
-        // A fenced primary must not overwrite what its successor says of itself.
-        if matches!(ended, EndReason::Fenced { .. }) {
+        let progress = self.publisher.progress.borrow().clone();
+        if progress.epoch == 0 || matches!(ended, EndReason::Fenced { .. }) {
+            return;
+        }
+        // It may have been fenced and not know it yet.
+        if let Ok(Board { primary: Some(newest), .. }) = self.log.board().await {
+            self.publisher.heard_of(&newest);
+        }
+        if self.publisher.announced_epoch() > progress.epoch {
             return;
         }
         let failure = (!ended.is_stopped()).then(|| error_chain(ended));
-        let progress = self.publisher.progress.borrow().clone();
         announce(&self.publisher, &self.log, progress, failure).await;
     }
 }
@@ -178,7 +185,7 @@ impl Follower {
         self.board = board.clone();
         let progress = self.publisher.progress.borrow().clone();
         if let Some(other) = &board.primary {
-            self.publisher.announced.fetch_max(other.epoch, Ordering::Relaxed);
+            self.publisher.heard_of(other);
             if progress.epoch > 0 && other.epoch > progress.epoch {
                 self.publisher.challenge.notify_one();
             }
@@ -280,7 +287,7 @@ async fn announce(
         outbox_max_events: progress.max_events,
         outbox_max_bytes: progress.max_bytes,
         held_up,
-        source_failure: publisher.source_failure.borrow().clone(),
+        source_failure: publisher.source_failure(),
         time,
         failure,
     };

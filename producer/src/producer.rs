@@ -1,8 +1,8 @@
 //! The handle that a node holds.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tipline_log::{Clock, Log, LogError};
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::end_reason::EndReason;
 use crate::outbox::Outbox;
 use crate::progress::{Progress, Stage};
-use crate::publisher::{self, LetGo, OutboxWorker, Publisher};
+use crate::publisher::{self, LetGo, OutboxWorker, Publisher, WeakOutbox};
 use crate::settings::ProducerSettings;
 use crate::status::BackupStatus;
 use crate::ticket::Ticket;
@@ -33,6 +33,7 @@ pub struct Producer {
     progress: watch::Receiver<Progress>,
     status: watch::Receiver<BackupStatus>,
     source_failure: watch::Sender<Option<String>>,
+    outbox: WeakOutbox,
     /// Taken by the shutdown.
     let_go: Option<LetGo>,
     task: JoinHandle<()>,
@@ -66,6 +67,7 @@ impl Producer {
         let drain = CancellationToken::new();
         let (source_failure, source_failures) = watch::channel(None);
         let (outbox, let_go) = OutboxWorker::spawn(outbox)?;
+        let weak = outbox.downgrade();
         let publisher = Publisher {
             outbox,
             settings,
@@ -77,13 +79,15 @@ impl Producer {
             status: status_sender,
             source_failure: source_failures,
             keep: OnceLock::new(),
-            announced: AtomicU64::new(0),
+            held: Arc::default(),
+            announced: Mutex::default(),
+            untidied: Mutex::default(),
             alarmed: AtomicBool::new(false),
         };
         let connect = Box::new(move || Box::pin(connect()) as _);
         let task = tokio::spawn(publisher::run(publisher, connect));
         let let_go = Some(let_go);
-        Ok(Self { wake, drain, progress, status, source_failure, let_go, task })
+        Ok(Self { wake, drain, progress, status, source_failure, outbox: weak, let_go, task })
     }
 
     /// Says that events were committed to the outbox, and gives a ticket for the one of this
@@ -155,18 +159,32 @@ impl Producer {
     pub async fn shutdown(mut self, deadline: Duration) -> Result<u64, EndReason> {
         self.drain.cancel();
         let ended = tokio::time::timeout(deadline, self.ended()).await;
+        let until = tokio::time::Instant::now() + LET_GO;
+        // Before the task lets go of it.
+        let outbox = self.outbox.upgrade().filter(|_| ended.is_err());
+        let mut left = None;
         if ended.is_err() {
             self.task.abort();
+            left = tokio::time::timeout_at(until, self.left(outbox)).await.ok().flatten();
         }
         if let Some(let_go) = self.let_go.take()
-            && tokio::time::timeout(LET_GO, let_go).await.is_err()
+            && tokio::time::timeout_at(until, let_go).await.is_err()
         {
             tracing::warn!("the outbox is still being read from; its database is not free yet");
         }
         match ended {
-            Ok(EndReason::Stopped) | Err(_) => Ok(self.progress.borrow().waiting_events),
+            Ok(EndReason::Stopped) | Err(_) => {
+                Ok(left.unwrap_or_else(|| self.progress.borrow().waiting_events))
+            }
             Ok(ended) => Err(ended),
         }
+    }
+
+    /// How many events wait in the outbox, as it says itself: what was last looked at may be old, or
+    /// from before anything was looked at.
+    async fn left(&self, outbox: Option<OutboxWorker>) -> Option<u64> {
+        let logged = self.progress.borrow().certain();
+        outbox?.waiting(logged).await.ok().map(|waiting| waiting.events)
     }
 }
 

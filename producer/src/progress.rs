@@ -59,6 +59,19 @@ pub(crate) struct Anchor {
 }
 
 impl Progress {
+    /// Row up to which the log is complete, in the numbers of this outbox; `None` while there is no
+    /// claim, which says it.
+    pub(crate) fn logged_here(&self) -> Option<u64> {
+        self.claim.map(|_| self.logged)
+    }
+
+    /// Row up to which the log is complete for certain; `None` if nothing is known but what the outbox
+    /// was told.
+    pub(crate) fn certain(&self) -> Option<u64> {
+        // After a loss that is not true any more.
+        self.logged_here().or((self.losses > 0).then_some(0))
+    }
+
     /// Index of the entry that carries a row of the outbox, or of one after it if the row was
     /// published by an earlier epoch; `None` before the claim.
     pub(crate) fn index_of(&self, sequence: u64) -> Option<u64> {

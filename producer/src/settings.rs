@@ -57,7 +57,9 @@ pub enum Trim {
 /// continued from this outbox.
 ///
 /// A row stays while it is among the newest `rows`, or younger here than `time`, but in all no
-/// more than `bytes`, and no more than half of what may wait in the outbox.
+/// more than `bytes`, and no more than half of what may wait in the outbox. It also stays until the
+/// log has been found to hold it once more: by the next append, or by the look at its tail every
+/// [`ProducerSettings::announce_every`]. While the log is away nothing leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keep {
     /// As many of the newest rows stay.

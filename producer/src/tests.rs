@@ -1,5 +1,6 @@
 //! The producer as a node sees it, over a log and an outbox in memory.
 
+mod ending;
 mod losses;
 pub(crate) mod room;
 mod said;
@@ -55,6 +56,15 @@ fn start_boxed(log: &MemoryLog, outbox: Box<dyn Outbox>, settings: ProducerSetti
         async move { Ok(log) }
     };
     Producer::start(connect, outbox, settings, system_clock()).unwrap()
+}
+
+/// Of an outbox of any medium, which belongs to the chain of these tests.
+pub(crate) async fn refuses_the_log_of_another_chain(outbox: Box<dyn Outbox>) {
+    let chain = Chain::new("test".parse().unwrap(), hash(9));
+    let log = MemoryLog::new(LogIdentity { chain, ..log().identity().clone() });
+    let refused = start_boxed(&log, outbox, settings()).ready().await;
+    assert!(matches!(refused, Err(EndReason::WrongChain { .. })), "{refused:?}");
+    assert_eq!(log.extent().await.unwrap().last, 0);
 }
 
 fn settings() -> ProducerSettings {

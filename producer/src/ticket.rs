@@ -89,9 +89,8 @@ impl Ticket {
         };
         tokio::select! {
             biased;
-            backed_up = status.wait_for(|status| status.backed_up(policy) >= index) => {
-                backed_up.map(|_| ()).map_err(|_| EndReason::Panicked)
-            }
+            Ok(_) = status.wait_for(|status| status.backed_up(policy) >= index) => Ok(()),
+            // Nobody says any more what is backed up: how it ended is the reason.
             over = progress.wait_for(over) => match over.as_ref().map(|over| &over.stage) {
                 Ok(Stage::Ended(ended)) => Err(ended.clone()),
                 Ok(_) => Ok(()),

@@ -59,8 +59,8 @@ mod tests {
     }
 
     fn survey() -> Input {
-        let (logged_through, announced, now) = (0, 0, Timestamp::default());
-        Input::Surveyed(Ok(Survey { tail: tail(), logged_through, announced, now }))
+        let (logged_through, next_epoch, now) = (0, 1, Timestamp::default());
+        Input::Surveyed(Ok(Survey { tail: tail(), logged_through, next_epoch, now }))
     }
 
     fn paused(commands: &[Command]) -> Option<Duration> {

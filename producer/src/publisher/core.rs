@@ -137,19 +137,29 @@ impl Core {
     }
 
     fn surveyed(&mut self, survey: Survey) -> Vec<Command> {
-        let Survey { tail, logged_through, announced, now } = survey;
+        let Survey { tail, logged_through, next_epoch, now } = survey;
         // An attempt that was in doubt may have been stored after all.
         if let Some(claim) = self.claim.take_if(|claim| claim.position() == tail.position) {
             return self.claimed(claim, tail);
         }
-        let event = Event::EpochStarted { primary: self.primary.clone(), outbox: self.outbox };
+        // It has held the log, and lost its claim with what the log lost. Another one was first.
+        if self.epoch > 0 && tail.epoch > self.epoch {
+            return self.end(EndReason::Fenced { epoch: self.epoch, by: tail.epoch });
+        }
         if let Some(why) = self.conflicts.pause(tail.position) {
             return self.pause(why);
         }
-        // Our own epoch counts too, and one that another has announced. The log may have lost its
-        // claim, but someone has seen it.
-        let epoch = tail.epoch.max(self.epoch).max(announced).saturating_add(1);
-        let claim = Entry::seal(&tail.position, epoch, now, logged_through, event);
+        // The same attempt again, where one is in doubt: whenever it is stored, it is known again.
+        // Our own epoch counts too.
+        let epoch = next_epoch.max(self.epoch.saturating_add(1));
+        let again = self.claim.take().filter(|claim| {
+            let is_same = claim.epoch == epoch && claim.outbox_sequence == logged_through;
+            is_same && claim.follows(&tail.position)
+        });
+        let claim = again.unwrap_or_else(|| {
+            let event = Event::EpochStarted { primary: self.primary.clone(), outbox: self.outbox };
+            Entry::seal(&tail.position, epoch, now, logged_through, event)
+        });
         self.claim = Some(claim.clone());
         self.phase = Phase::Claiming(claim.clone());
         self.tail = Some(tail.clone());
@@ -256,7 +266,8 @@ impl Core {
         if found.position == known.position && unit.is_empty() {
             self.looks = 0;
             let was_away = std::mem::take(&mut self.away);
-            let mut commands = self.recovered(was_away);
+            let mut commands = vec![Command::Found];
+            commands.extend(self.recovered(was_away));
             commands.extend(self.send_prepared());
             commands.extend(self.prepare());
             return commands;

@@ -34,6 +34,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// For so long the last words to the board, and to the outbox, may take.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
 /// Publishes until it ends. The end is in the progress, for everyone.
 pub(crate) async fn run(publisher: Publisher, connect: Connect) {
     let publisher = Arc::new(publisher);
@@ -41,7 +44,8 @@ pub(crate) async fn run(publisher: Publisher, connect: Connect) {
         Ok(ready) => publish(&publisher, ready).await,
         Err(ended) => ended,
     };
-    publisher.tidy(true).await;
+    // Everyone waits for the end: an outbox that hangs is not waited for.
+    _ = tokio::time::timeout(LAST_WORDS, publisher.tidy(true)).await;
     if !ended.is_stopped() {
         tracing::error!(primary = %publisher.settings.primary, "publishing ended: {}", error_chain(&ended));
     }
@@ -75,7 +79,12 @@ async fn start(publisher: &Arc<Publisher>, mut connect: Connect) -> Result<Ready
             let board = board::watch(publisher, &log, &digests, shortfalls).await?;
             Ok(Ready { log, digests, board })
         };
-        let why = match tried.await {
+        // A log that hangs, too, is not waited for if there is nothing to publish.
+        let tried: Result<Ready, Obstacle> = tokio::select! {
+            tried = tried => tried,
+            () = publisher.drained() => return Err(EndReason::Stopped),
+        };
+        let why = match tried {
             Ok(ready) => return Ok(ready),
             Err(Obstacle::Final(ended)) => return Err(ended),
             Err(Obstacle::Passing(why)) => why,
@@ -139,7 +148,8 @@ async fn publish(publisher: &Arc<Publisher>, ready: Ready) -> EndReason {
     loop {
         for command in commands {
             if let Some(ended) = driver.carry_out(command) {
-                board.close(&ended).await;
+                // Nobody waits for a log that hangs to hear that it is over.
+                _ = tokio::time::timeout(LAST_WORDS, board.close(&ended)).await;
                 return ended;
             }
         }
@@ -229,36 +239,47 @@ impl Driver {
             Command::LostData { acknowledged, found, claims } => {
                 self.lost_data(acknowledged, &found, claims);
             }
+            Command::Found => {
+                self.checked = Instant::now();
+                self.publisher.log_holds();
+                self.tidy();
+            }
             Command::Recovered => {
                 self.publisher.progress.send_modify(|progress| self.publisher.publishing(progress));
             }
-            Command::Retrying { attempt, why } => self.publisher.retrying(attempt, why),
+            Command::Retrying { attempt, why } => {
+                self.publisher.log_in_doubt();
+                self.publisher.retrying(attempt, why);
+            }
             Command::End(ended) => return Some(ended),
         }
         None
     }
 
     fn survey(&mut self) {
+        self.publisher.log_in_doubt();
         let (log, publisher) = (Arc::clone(&self.log), Arc::clone(&self.publisher));
         let digests = Arc::clone(&self.digests);
         self.push(async move {
             let surveyed = async {
                 let tail = log.tail().await?;
                 let continue_at = publisher.settings.continue_at;
+                resume::check_lineage(&*log, &tail, &publisher.outbox, continue_at).await?;
                 let logged_through =
                     resume::logged_through(&*log, &tail, &publisher.outbox, continue_at).await?;
                 // Only now, when nothing speaks against it.
                 publisher.outbox.bind(log.identity().lineage).await?;
                 resume::look_for_loss(&tail, &publisher).await?;
                 digests.push(tail.position);
-                let announced = publisher.announced.load(Ordering::Relaxed);
-                Ok(Survey { tail, logged_through, announced, now: (publisher.clock)() })
+                let next_epoch = publisher.next_epoch(&tail);
+                Ok(Survey { tail, logged_through, next_epoch, now: (publisher.clock)() })
             };
             Input::Surveyed(surveyed.await)
         });
     }
 
     fn read_tail(&mut self) {
+        self.publisher.log_in_doubt();
         let (log, digests) = (Arc::clone(&self.log), Arc::clone(&self.digests));
         self.push(async move {
             let read = log.tail().await.map_err(Obstacle::from);
@@ -278,6 +299,7 @@ impl Driver {
             "the log lost entries that it had acknowledged; publishing them again from the outbox"
         );
         self.digests.push(found.position);
+        self.publisher.log_in_doubt();
         self.publisher.progress.send_modify(|progress| {
             progress.losses += 1;
             progress.tail = Some(found.position);
@@ -307,6 +329,7 @@ impl Driver {
             progress.block_tip = tip.or(progress.block_tip.take());
             progress.proof_tip = self.proofs.tip();
         });
+        self.publisher.log_holds();
         self.tidy();
     }
 

@@ -11,8 +11,10 @@ mod resume;
 mod shared;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 pub(crate) use drive::run;
 pub(crate) use shared::Publisher;
-pub(crate) use worker::{LetGo, OutboxWorker};
+pub(crate) use worker::{LetGo, OutboxWorker, WeakOutbox};

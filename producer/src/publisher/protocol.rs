@@ -58,6 +58,8 @@ pub(crate) enum Command {
         /// The claim is lost too, or in doubt: what is logged is not known until the next one.
         claims: bool,
     },
+    /// The log's tail was read, and is where this primary left it.
+    Found,
     /// Whatever was retried is over.
     Recovered,
     /// An attempt failed and will be made again: for the log of the process.
@@ -72,8 +74,8 @@ pub(crate) struct Survey {
     pub(crate) tail: Tail,
     /// Outbox sequence up to which the log is complete, in the numbers of this outbox.
     pub(crate) logged_through: u64,
-    /// Highest epoch that was announced; 0 if none was.
-    pub(crate) announced: u64,
+    /// What a claim is to start, by [`tipline_log::next_epoch`].
+    pub(crate) next_epoch: u64,
     pub(crate) now: Timestamp,
 }
 

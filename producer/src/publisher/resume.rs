@@ -19,6 +19,24 @@ const LOOK_BACK: u64 = 10_000;
 const LOOK_BACK_TO_ANNOUNCE: u64 = 300;
 const LOOK_TO_ANNOUNCE: Duration = Duration::from_secs(2);
 
+/// The outbox publishes to this log, or was said to continue exactly where it ends. Settings that were
+/// left over from another time do not take it to another log.
+pub(super) async fn check_lineage(
+    log: &dyn Log,
+    tail: &Tail,
+    outbox: &OutboxWorker,
+    continue_at: Option<ResumeFrom>,
+) -> Result<(), Obstacle> {
+    let found = log.identity().lineage;
+    let Some(bound) = outbox.lineage().await?.filter(|bound| *bound != found) else {
+        return Ok(());
+    };
+    match continue_at {
+        Some(at) => check_position(at, tail).map(drop),
+        None => Err(Obstacle::Final(EndReason::WrongLog { bound, found })),
+    }
+}
+
 /// The outbox sequence up to which the log is complete, in the numbers of this outbox.
 pub(super) async fn logged_through(
     log: &dyn Log,
@@ -32,7 +50,8 @@ pub(super) async fn logged_through(
                 Some(at) => check_position(at, tail)?,
                 None => 0,
             };
-            check_held(outbox, sequence).await?;
+            check_reached(outbox, sequence).await?;
+            check_held(tail, outbox, sequence).await?;
             Ok(sequence)
         }
         Some(logged) if logged == outbox.id() => {
@@ -45,8 +64,9 @@ pub(super) async fn logged_through(
                 return Err(Obstacle::Final(EndReason::WrongOutbox { logged, sequence, own }));
             };
             let sequence = check_position(at, tail)?;
+            check_reached(outbox, sequence).await?;
             check_continues(log, tail, outbox, sequence).await?;
-            check_held(outbox, sequence).await?;
+            check_held(tail, outbox, sequence).await?;
             Ok(sequence)
         }
     }
@@ -68,18 +88,36 @@ fn check_position(at: ResumeFrom, tail: &Tail) -> Result<u64, Obstacle> {
 
 /// The outbox has the row after `sequence`, or will have it. Checked before the claim: a primary
 /// that cannot publish must not fence one that can.
-async fn check_held(outbox: &OutboxWorker, sequence: u64) -> Result<(), Obstacle> {
+async fn check_held(tail: &Tail, outbox: &OutboxWorker, sequence: u64) -> Result<(), Obstacle> {
     let first = outbox.pending().await?.first;
-    if sequence + 1 >= first {
+    let next = sequence.saturating_add(1);
+    if next >= first {
         return Ok(());
     }
     let why = format!(
-        "the log needs row {} of the outbox next, which holds rows from {first} on: the log lost \
-         more than the outbox keeps, or continues elsewhere; restore the log from a backup that has \
-         the rows, or make it anew and say where the outbox continues",
-        sequence + 1
+        "the log ends at entry {} and needs row {next} of the outbox next, which holds rows from \
+         {first} on: rows {next} to {} are in neither; the log lost more than the outbox keeps, or \
+         continues elsewhere. Refill the log from an archive (`tipline refill`). If no archive has \
+         them, this log cannot be continued: make a new one, with a new outbox",
+        tail.position.index,
+        first - 1
     );
     Err(Obstacle::Final(EndReason::halted(why)))
+}
+
+/// The outbox has the row after which it is to continue: rows that come later are not in the log
+/// already, and would never be published.
+async fn check_reached(outbox: &OutboxWorker, sequence: u64) -> Result<(), Obstacle> {
+    let last = outbox.pending().await?.last;
+    if sequence <= last {
+        return Ok(());
+    }
+    // An outbox that is a view over files may still be looking through them.
+    let why = format!(
+        "waiting for row {sequence} of the outbox, after which it is to continue: it ends at row \
+         {last}"
+    );
+    Err(Obstacle::Passing(why))
 }
 
 /// What the outbox knows to be logged and the log does not have was lost while no primary ran.
@@ -112,15 +150,6 @@ async fn check_continues(
     let Some(tip) = newest_block(log, tail, LOOK_BACK).await? else {
         return Ok(());
     };
-    let last = outbox.pending().await?.last;
-    if last < sequence {
-        // An outbox that is a view over files may still be looking through them.
-        let why = format!(
-            "waiting for row {sequence} of the outbox, after which it is to continue: it ends at \
-             row {last}"
-        );
-        return Err(Obstacle::Passing(why));
-    }
     let (before, next) = outbox.blocks_around(sequence).await?;
     if before.is_none() && next.is_none() {
         let why = format!(
@@ -171,7 +200,7 @@ async fn check_same_history(
         );
         return Err(Obstacle::Final(EndReason::halted(why)));
     }
-    check_held(outbox, sequence).await?;
+    check_held(tail, outbox, sequence).await?;
     if sequence < pending.first {
         return Ok(());
     }

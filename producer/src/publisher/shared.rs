@@ -1,15 +1,17 @@
 //! What the publisher's tasks share.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tipline_log::Clock;
-use tipline_proto::Timestamp;
+use tipline_log::{Clock, Tail, error_chain};
+use tipline_proto::{Announcement, Timestamp};
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::worker::{OutboxWorker, Tidying};
+use super::worker::{OutboxWorker, Tidied, Tidying};
+use crate::outbox::OutboxError;
 use crate::progress::{HeldUp, Progress, Stage};
 use crate::settings::{Keep, ProducerSettings, Trim};
 use crate::status::BackupStatus;
@@ -29,8 +31,15 @@ pub(crate) struct Publisher {
     pub(crate) source_failure: watch::Receiver<Option<String>>,
     /// What stays in the outbox with a log such as this one.
     pub(crate) keep: OnceLock<Keep>,
-    /// Highest epoch that a primary of this log has announced.
-    pub(crate) announced: AtomicU64,
+    /// Rows up to here the log has just been found to hold: only those are ever trimmed. 0 while its
+    /// tail is in doubt, before the claim, and after a trim, because what it held then it may have
+    /// lost by now.
+    pub(crate) held: Arc<AtomicU64>,
+    /// What a primary of this log has announced in the highest epoch.
+    pub(crate) announced: Mutex<Option<Announcement>>,
+    /// Since when the outbox does not let go of what may leave it; and why, once that was for so long
+    /// that it was told as an error.
+    pub(crate) untidied: Mutex<Option<(Instant, Option<String>)>>,
     /// That publishing is held up was told as an error.
     pub(crate) alarmed: AtomicBool,
 }
@@ -57,6 +66,40 @@ impl Publisher {
         });
     }
 
+    /// A primary of this log has announced itself.
+    pub(crate) fn heard_of(&self, said: &Announcement) {
+        let mut announced = self.announced();
+        if announced.as_ref().is_none_or(|before| before.epoch < said.epoch) {
+            *announced = Some(said.clone());
+        }
+    }
+
+    /// The highest epoch that a primary of this log has announced; 0 if none has.
+    pub(crate) fn announced_epoch(&self) -> u64 {
+        self.announced().as_ref().map_or(0, |said| said.epoch)
+    }
+
+    /// The epoch that a claim after this tail starts.
+    pub(super) fn next_epoch(&self, tail: &Tail) -> u64 {
+        tipline_log::next_epoch(tail, self.announced().as_ref())
+    }
+
+    fn announced(&self) -> MutexGuard<'_, Option<Announcement>> {
+        // It is changed by one assignment: a panic elsewhere leaves nothing half done.
+        self.announced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The log was found to hold all that it has acknowledged.
+    pub(super) fn log_holds(&self) {
+        let held = self.progress.borrow().logged_here().unwrap_or(0);
+        self.held.store(held, Ordering::Release);
+    }
+
+    /// What the log holds is not known any more, until it is asked.
+    pub(super) fn log_in_doubt(&self) {
+        self.held.store(0, Ordering::Release);
+    }
+
     /// Nothing holds publishing up any more.
     pub(super) fn publishing(&self, progress: &mut Progress) {
         if progress.held_up.take().is_some() && self.alarmed.swap(false, Ordering::Relaxed) {
@@ -75,32 +118,63 @@ impl Publisher {
 
     /// Whether the log has everything, as far as it is known here.
     pub(super) async fn has_nothing_waiting(&self) -> bool {
-        let logged = {
-            let progress = self.progress.borrow();
-            if progress.claim.is_some() { progress.logged } else { 0 }
-        };
-        let pending = self.outbox.pending().await;
-        pending.is_ok_and(|pending| pending.last <= logged.max(pending.released))
+        let logged = self.progress.borrow().certain();
+        self.outbox.waiting(logged).await.is_ok_and(|waiting| waiting.events == 0)
     }
 
     /// Tells the outbox what is logged, trims it, and looks how much waits in it. `at_once`: tell
     /// it however little that is.
     pub(crate) async fn tidy(&self, at_once: bool) {
         match self.outbox.tidy(self.tidying(at_once)).await {
-            Ok((pending, waiting)) => drop(self.progress.send_if_modified(|progress| {
-                let before = gauge(progress);
-                progress.waiting_events = waiting.events;
-                progress.waiting_bytes = waiting.bytes;
-                progress.oldest = waiting.oldest;
-                progress.max_events = pending.max_events;
-                progress.max_bytes = pending.max_bytes;
-                progress.held_bytes = pending.bytes;
-                before != gauge(progress)
-            })),
-            // Rows stay a little longer, because the node is writing; the gauge shows it.
+            Ok(tidied) => {
+                self.note_untidied(tidied.failure.as_ref());
+                let Tidied { pending, waiting, .. } = tidied;
+                self.progress.send_if_modified(|progress| {
+                    let before = gauge(progress);
+                    progress.waiting_events = waiting.events;
+                    progress.waiting_bytes = waiting.bytes;
+                    progress.oldest = waiting.oldest;
+                    progress.max_events = pending.max_events;
+                    progress.max_bytes = pending.max_bytes;
+                    progress.held_bytes = pending.bytes;
+                    before != gauge(progress)
+                });
+            }
             // Whatever is really wrong with the outbox shows when rows are read.
-            Err(obstacle) => tracing::debug!("the outbox was not tidied: {obstacle:?}"),
+            Err(obstacle) => tracing::debug!("the outbox was not looked at: {obstacle:?}"),
         }
+    }
+
+    /// Rows stay a little longer if the node is writing. If they stay for good, the outbox is full in
+    /// the end, although the log takes everything.
+    fn note_untidied(&self, failure: Option<&OutboxError>) {
+        let mut untidied = self.untidied.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(failure) = failure else {
+            *untidied = None;
+            return;
+        };
+        let now = Instant::now();
+        let (since, was) = untidied.take().unwrap_or((now, None));
+        let why = was.or_else(|| {
+            (now.duration_since(since) >= HELD_UP).then(|| {
+                let why = format!(
+                    "its outbox does not let go of what is logged, and will be full: {}",
+                    error_chain(failure)
+                );
+                tracing::error!(primary = %self.settings.primary, "{why}");
+                why
+            })
+        });
+        *untidied = Some((since, why));
+    }
+
+    /// What is wrong with where the events come from.
+    pub(crate) fn source_failure(&self) -> Option<String> {
+        let told = self.source_failure.borrow().clone();
+        told.or_else(|| {
+            let untidied = self.untidied.lock().unwrap_or_else(PoisonError::into_inner);
+            untidied.as_ref().and_then(|(_, why)| why.clone())
+        })
     }
 
     fn tidying(&self, at_once: bool) -> Tidying {
@@ -110,16 +184,20 @@ impl Publisher {
             Trim::BackedUp(policy) => Some(self.status.borrow().backed_up(policy)),
         };
         let progress = self.progress.borrow();
-        if progress.claim.is_none() {
-            return Tidying { logged: None, may_leave: None, at_once };
-        }
+        let (held, losses) = (Arc::clone(&self.held), progress.losses);
+        // The runtime's clock, for the ages of rows: a test can set it.
+        let now = Instant::now().into_std();
+        let Some(logged) = progress.logged_here() else {
+            let logged = progress.certain();
+            return Tidying { logged, may_leave: None, held, losses, now, at_once };
+        };
         let upto = match backed_up {
-            None => progress.logged,
-            Some(index) => progress.sequence_at(index).min(progress.logged),
+            None => logged,
+            Some(index) => progress.sequence_at(index).min(logged),
         };
         let keep = self.settings.keep.or(self.keep.get().copied());
-        let logged = Some(progress.logged);
-        Tidying { logged, may_leave: keep.map(|keep| (upto, keep)), at_once }
+        let may_leave = keep.map(|keep| (upto, keep));
+        Tidying { logged: Some(logged), may_leave, held, losses, now, at_once }
     }
 }
 

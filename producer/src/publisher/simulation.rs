@@ -214,7 +214,7 @@ impl World {
                     self.noticed += 1;
                     self.lost_unnoticed = false;
                 }
-                Command::Retrying { .. } | Command::Recovered => {}
+                Command::Found | Command::Retrying { .. } | Command::Recovered => {}
                 Command::End(ended) => primary.ended = Some(ended),
             }
             self.check_told(id);
@@ -298,7 +298,8 @@ impl World {
                     Err(obstacle) => return Input::Surveyed(Err(obstacle)),
                 };
                 let now = Timestamp::from_micros(self.clock);
-                Input::Surveyed(Ok(Survey { tail, logged_through, announced: 0, now }))
+                let next_epoch = tail.epoch + 1;
+                Input::Surveyed(Ok(Survey { tail, logged_through, next_epoch, now }))
             }
             Pending::ReadTail if fault => Input::TailRead(Err(away())),
             Pending::ReadTail => {

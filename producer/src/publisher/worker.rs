@@ -1,6 +1,7 @@
 //! The outbox on a thread of its own, because its calls block.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -33,25 +34,57 @@ pub(crate) struct OutboxWorker {
     jobs: mpsc::Sender<Job>,
 }
 
+/// The same handle, which does not keep the thread.
+#[derive(Debug)]
+pub(crate) struct WeakOutbox {
+    id: OutboxId,
+    genesis: Hash,
+    jobs: mpsc::WeakSender<Job>,
+}
+
+impl WeakOutbox {
+    /// `None` once the thread has ended, or is about to.
+    pub(crate) fn upgrade(&self) -> Option<OutboxWorker> {
+        let (id, genesis) = (self.id, self.genesis.clone());
+        Some(OutboxWorker { id, genesis, jobs: self.jobs.upgrade()? })
+    }
+}
+
 /// Is resolved when the thread has let go of the outbox.
 pub(crate) type LetGo = oneshot::Receiver<()>;
 
 struct Worker {
     outbox: Box<dyn Outbox>,
     ages: Ages,
-    /// When the outbox was last told what is logged.
-    released: Instant,
+    /// Losses of the log when the ages were noted.
+    losses: u64,
+    /// When the outbox was last told what is logged; `None` before that.
+    released: Option<Instant>,
 }
 
 /// What the log has of the outbox, and what is to become of that.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Tidying {
     /// Rows up to here are in the log; `None` before that is known: then the outbox says it.
     pub(crate) logged: Option<u64>,
     /// Rows up to here may leave; `None` before that is known.
     pub(crate) may_leave: Option<(u64, Keep)>,
+    /// See [`super::shared::Publisher::held`].
+    pub(crate) held: Arc<AtomicU64>,
+    /// How often the log was found to have lost something.
+    pub(crate) losses: u64,
+    pub(crate) now: Instant,
     /// Tell the outbox now, however little there is to tell.
     pub(crate) at_once: bool,
+}
+
+/// What there is, once it is tidied.
+#[derive(Debug)]
+pub(crate) struct Tidied {
+    pub(crate) pending: Pending,
+    pub(crate) waiting: Waiting,
+    /// Why the outbox did not let go of what may leave, or was not told.
+    pub(crate) failure: Option<OutboxError>,
 }
 
 impl OutboxWorker {
@@ -60,7 +93,7 @@ impl OutboxWorker {
         let (let_go, when) = oneshot::channel();
         // One job of the publisher and one of the status task, and room for a trim of each.
         let (jobs, mut queue) = mpsc::channel::<Job>(4);
-        let mut worker = Worker { outbox, ages: Ages::default(), released: Instant::now() };
+        let mut worker = Worker { outbox, ages: Ages::default(), losses: 0, released: None };
         thread::Builder::new().name("tipline-outbox".into()).spawn(move || {
             while let Some(job) = queue.blocking_recv() {
                 job(&mut worker);
@@ -70,6 +103,11 @@ impl OutboxWorker {
             _ = let_go.send(());
         })?;
         Ok((Self { id, genesis, jobs }, when))
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakOutbox {
+        let (id, genesis) = (self.id, self.genesis.clone());
+        WeakOutbox { id, genesis, jobs: self.jobs.downgrade() }
     }
 
     /// Hash of the genesis block of its chain.
@@ -99,6 +137,15 @@ impl OutboxWorker {
         self.run(|worker| worker.outbox.pending()).await?.map_err(obstacle)
     }
 
+    /// What the log does not have; see [`Tidying::logged`].
+    pub(crate) async fn waiting(&self, logged: Option<u64>) -> Result<Waiting, Obstacle> {
+        let waiting = self.run(move |worker| {
+            let pending = worker.outbox.pending()?;
+            worker.waiting(logged, &pending)
+        });
+        waiting.await?.map_err(obstacle)
+    }
+
     /// The row of this sequence, if it is held.
     pub(crate) async fn row(&self, sequence: u64) -> Result<Option<Row>, Obstacle> {
         let read = self.run(move |worker| worker.outbox.read(sequence.saturating_sub(1), 1, 0));
@@ -126,8 +173,8 @@ impl OutboxWorker {
     }
 
     /// Tells the outbox what is logged, trims what need not stay, and looks at what there is.
-    pub(crate) async fn tidy(&self, tidying: Tidying) -> Result<(Pending, Waiting), Obstacle> {
-        self.run(move |worker| worker.tidy(tidying)).await?.map_err(obstacle)
+    pub(crate) async fn tidy(&self, tidying: Tidying) -> Result<Tidied, Obstacle> {
+        self.run(move |worker| worker.tidy(&tidying)).await?.map_err(obstacle)
     }
 
     async fn run<T: Send + 'static>(
@@ -194,33 +241,59 @@ impl Worker {
         Ok((before, next))
     }
 
-    fn tidy(&mut self, tidying: Tidying) -> Result<(Pending, Waiting), OutboxError> {
-        let mut pending = self.outbox.pending()?;
-        if let Some((upto, keep)) = tidying.may_leave {
-            let upto = upto.min(pending.last);
-            self.ages.note(upto, &keep, Instant::now());
-            if tidying.at_once || self.must_release(&pending, upto) {
-                self.outbox.release(upto)?;
-                self.released = Instant::now();
-                pending = self.outbox.pending()?;
-            }
-            while let Some(trimmed) = self.ages.trim_to(&pending, &keep, Instant::now()) {
-                self.outbox.trim(trimmed)?;
-                pending = self.outbox.pending()?;
-            }
-        }
-        // What was trimmed was logged, by whatever process.
-        let logged =
-            tidying.logged.unwrap_or(pending.released).max(pending.first.saturating_sub(1));
-        Ok((pending, self.outbox.waiting(logged)?))
+    fn tidy(&mut self, tidying: &Tidying) -> Result<Tidied, OutboxError> {
+        let failure = self.let_leave(tidying).err();
+        let pending = self.outbox.pending()?;
+        let waiting = self.waiting(tidying.logged, &pending)?;
+        Ok(Tidied { pending, waiting, failure })
     }
 
-    fn must_release(&self, pending: &Pending, upto: u64) -> bool {
+    /// Releases and trims what may leave.
+    fn let_leave(&mut self, tidying: &Tidying) -> Result<(), OutboxError> {
+        let &Tidying { now, losses, .. } = tidying;
+        if losses != self.losses {
+            // What is logged again is as new as if it had never been.
+            (self.ages, self.losses) = (Ages::default(), losses);
+        }
+        let (Some(logged), Some((upto, keep))) = (tidying.logged, tidying.may_leave) else {
+            return Ok(());
+        };
+        let mut pending = self.outbox.pending()?;
+        let upto = upto.min(pending.last);
+        self.ages.note(upto, &keep, now);
+        // Asked before each step: the log may have come into doubt meanwhile.
+        let held = || tidying.held.load(Ordering::Acquire);
+        let known = held();
+        let as_released = Pending { released: upto.max(pending.released), ..pending };
+        let is_due = self.ages.trim_to(&as_released, upto.min(known), &keep, now).is_some();
+        if tidying.at_once || is_due || self.must_release(&pending, upto, now) {
+            self.outbox.release(upto)?;
+            self.released = Some(now);
+            pending = self.outbox.pending()?;
+        }
+        while let Some(trimmed) = self.ages.trim_to(&pending, upto.min(held()), &keep, now) {
+            self.outbox.trim(trimmed)?;
+            pending = self.outbox.pending()?;
+        }
+        // From now on it may lose them again. What it was found to hold meanwhile stands.
+        if known <= logged {
+            _ = tidying.held.compare_exchange(known, 0, Ordering::AcqRel, Ordering::Acquire);
+        }
+        Ok(())
+    }
+
+    fn waiting(&mut self, logged: Option<u64>, pending: &Pending) -> Result<Waiting, OutboxError> {
+        // What was trimmed was logged, by whatever process.
+        let logged = logged.unwrap_or(pending.released).max(pending.first.saturating_sub(1));
+        self.outbox.waiting(logged)
+    }
+
+    fn must_release(&self, pending: &Pending, upto: u64, now: Instant) -> bool {
         let ready = upto.saturating_sub(pending.released);
         let pressing = pending.counted_events() >= pending.max_events / 2
             || pending.counted_bytes >= pending.max_bytes / 2;
-        ready >= RELEASE_ROWS
-            || (ready > 0 && (pressing || self.released.elapsed() >= RELEASE_PAUSE))
+        let paused = self.released.is_none_or(|at| now.duration_since(at) >= RELEASE_PAUSE);
+        ready >= RELEASE_ROWS || (ready > 0 && (pressing || paused))
     }
 }
 

@@ -8,7 +8,10 @@ use tipline_log::{Appender, Reader, Receipts};
 use tipline_proto::{Agreement, Event, Lineage, Policy};
 
 use super::{block, log, outbox, receipt, settings, start};
-use crate::{EndReason, Keep, MemoryOutbox, Outbox as _, Producer, ResumeFrom, Stage};
+use crate::{EndReason, Keep, MemoryOutbox, Outbox as _, Producer, ResumeFrom, Stage, Trim};
+
+/// By a clock that does not wait for the outbox's thread.
+const LONG: Duration = Duration::from_secs(1_000_000);
 
 async fn publish(
     producer: &Producer,
@@ -50,7 +53,9 @@ async fn far_more_than_a_thousand_rows_are_published_again() {
     for height in 1..=5000 {
         outbox.enqueue(&block(height)).unwrap();
     }
-    let producer = start(&log, &outbox, settings());
+    let mut keeping = settings();
+    keeping.keep = Some(Keep { time: LONG, ..Keep::LOSSY });
+    let producer = start(&log, &outbox, keeping);
     producer.committed(5000).logged().await.unwrap();
     log.truncate(500);
     let mut progress = producer.progress();
@@ -203,4 +208,86 @@ async fn what_holds_it_up_is_said_and_taken_back() {
         progress.held_up.is_none() && matches!(progress.stage, Stage::Publishing)
     };
     progress.wait_for(again).await.unwrap();
+}
+
+/// What the outbox was told is logged is not, any more.
+#[tokio::test(start_paused = true)]
+async fn what_the_log_has_lost_is_published_before_it_stops() {
+    let (log, outbox) = (log(), outbox(1));
+    let first = start(&log, &outbox, settings());
+    publish(&first, &outbox, 1..=3).await;
+    first.shutdown(Duration::from_secs(10)).await.unwrap();
+    let second = start(&log, &outbox, settings());
+    publish(&second, &outbox, 4..=6).await;
+    let told = async {
+        let mut outbox = outbox.clone();
+        while outbox.pending().unwrap().released < 6 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(LONG, told).await.expect("the outbox is told");
+    // The claim of the second one is lost, too. It claims the log again, once it can.
+    for _ in 0..5 {
+        log.fail_append(AppendFault::LostInDoubt);
+    }
+    log.truncate(3);
+    let mut progress = second.progress();
+    progress.wait_for(|progress| progress.losses == 1).await.unwrap();
+    assert_eq!(second.shutdown(LONG).await.unwrap(), 0);
+    assert_eq!(heights(&log).await, Vec::from_iter(1..=6));
+}
+
+/// A receipt says that a row may leave. Whether the log still has it nobody has asked.
+#[tokio::test(start_paused = true)]
+async fn rows_that_the_log_has_lost_do_not_leave_by_a_receipt() {
+    let (log, outbox) = (log(), outbox(1));
+    let mut trimming = settings();
+    trimming.trim = Trim::BackedUp("any 1 of backup at durable".parse().unwrap());
+    trimming.keep = Some(Keep { rows: 8, time: Duration::ZERO, bytes: u64::MAX });
+    trimming.announce_every = LONG;
+    let producer = start(&log, &outbox, trimming);
+    publish(&producer, &outbox, 1..=100).await;
+    let tail = log.tail().await.unwrap().position;
+    log.truncate(50);
+    log.put_receipt(&receipt(&log, "backup", tail)).await.unwrap();
+    let released = async {
+        let mut outbox = outbox.clone();
+        while outbox.pending().unwrap().released < 100 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(LONG, released).await.expect("the receipt counts");
+    publish(&producer, &outbox, 101..=101).await;
+    assert_eq!(producer.progress().borrow().losses, 1);
+    assert_eq!(heights(&log).await, Vec::from_iter(1..=101));
+}
+
+/// A server that is down for longer than rows stay comes back without what it had not synced.
+#[tokio::test(start_paused = true)]
+async fn nothing_leaves_by_its_age_while_the_log_is_away() {
+    let (log, mut outbox) = (log(), outbox(1));
+    let mut keeping = settings();
+    let stays = Duration::from_secs(600);
+    keeping.keep = Some(Keep { rows: 8, time: stays, bytes: u64::MAX });
+    for height in 1..=100 {
+        outbox.enqueue(&block(height)).unwrap();
+    }
+    let producer = start(&log, &outbox, keeping);
+    producer.committed(100).logged().await.unwrap();
+    log.set_available(false);
+    log.truncate(50);
+    tokio::time::sleep(2 * stays).await;
+    assert_eq!(outbox.pending().unwrap().first, 1);
+    log.set_available(true);
+    let mut progress = producer.progress();
+    progress.wait_for(|progress| progress.losses == 1).await.unwrap();
+    producer.committed(100).logged().await.unwrap();
+    assert_eq!(heights(&log).await, Vec::from_iter(1..=100));
+    // The log has them, and is asked now and then, whether there is something to publish or not.
+    let leave = async {
+        while outbox.pending().unwrap().first < 90 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    tokio::time::timeout(LONG, leave).await.expect("they leave when they are old again");
 }

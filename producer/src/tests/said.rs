@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use tipline_log::memory::MemoryLog;
-use tipline_log::{Reader, Receipts};
-use tipline_proto::Announcement;
+use tipline_log::{Appender, Reader, Receipts};
+use tipline_proto::{Announcement, Hash, Lineage, OutboxId};
 
-use super::{block, log, outbox, proof, settings, start};
-use crate::Producer;
+use super::{block, log, outbox, proof, settings, start, start_boxed};
+use crate::{EndReason, MemoryOutbox, Outbox, OutboxError, Pending, Producer, Row, Waiting};
 
 async fn announced(log: &MemoryLog, wanted: impl Fn(&Announcement) -> bool) -> Announcement {
     let mut feed = log.follow_board().await.unwrap();
@@ -82,4 +82,105 @@ async fn up_to_where_everything_is_proven() {
     producer.committed(outbox.enqueue(&proof(2)).unwrap()).logged().await.unwrap();
     let said = announced(&log, |said| said.proof_tip == Some(3)).await;
     assert_eq!(said.lineage, log.identity().lineage);
+}
+
+/// An outbox that takes everything but what the publisher tells it.
+#[derive(Debug)]
+struct Deaf(MemoryOutbox);
+
+impl Deaf {
+    fn refuse(&self) -> Result<(), OutboxError> {
+        let (place, what) = (self.0.place(), "the database is read-only".to_owned());
+        Err(OutboxError::Failed { place, what, source: None })
+    }
+}
+
+impl Outbox for Deaf {
+    fn id(&self) -> OutboxId {
+        self.0.id()
+    }
+    fn place(&self) -> String {
+        self.0.place()
+    }
+    fn genesis(&self) -> Hash {
+        self.0.genesis()
+    }
+    fn lineage(&mut self) -> Result<Option<Lineage>, OutboxError> {
+        self.0.lineage()
+    }
+    fn bind(&mut self, lineage: Lineage) -> Result<(), OutboxError> {
+        self.0.bind(lineage)
+    }
+    fn pending(&mut self) -> Result<Pending, OutboxError> {
+        self.0.pending()
+    }
+    fn read(&mut self, after: u64, rows: usize, bytes: usize) -> Result<Vec<Row>, OutboxError> {
+        self.0.read(after, rows, bytes)
+    }
+    fn waiting(&mut self, after: u64) -> Result<Waiting, OutboxError> {
+        self.0.waiting(after)
+    }
+    fn release(&mut self, _: u64) -> Result<(), OutboxError> {
+        self.refuse()
+    }
+    fn trim(&mut self, _: u64) -> Result<(), OutboxError> {
+        self.refuse()
+    }
+}
+
+/// It is full in the end, however much the log takes.
+#[tokio::test(start_paused = true)]
+async fn that_the_outbox_does_not_let_go_of_what_is_logged() {
+    let (log, outbox) = (log(), outbox(1));
+    let producer = start_boxed(&log, Box::new(Deaf(outbox.clone())), settings());
+    producer.committed(outbox.enqueue(&block(1)).unwrap()).logged().await.unwrap();
+    let said = announced(&log, |said| said.source_failure.is_some()).await;
+    let why = said.source_failure.unwrap();
+    assert!(why.contains("the database is read-only") && why.contains("will be full"), "{why}");
+    assert_eq!((said.outbox_events, said.outbox_bytes), (0, 100), "the gauge goes on");
+}
+
+/// Why it ended is for whoever started it. On the board it would hide the primary that publishes.
+#[tokio::test]
+async fn a_primary_that_never_held_the_log_says_nothing_on_its_board() {
+    let log = log();
+    let (own, other) = (outbox(1), outbox(2));
+    let mut slow = settings();
+    slow.announce_every = Duration::from_secs(3600);
+    let producer = start(&log, &own, slow);
+    producer.committed(own.enqueue(&block(1)).unwrap()).logged().await.unwrap();
+    let tail = log.tail().await.unwrap().position;
+    announced(&log, |said| said.tail == tail).await;
+    let ended = start(&log, &other, settings()).ended().await;
+    assert!(matches!(ended, EndReason::WrongOutbox { .. }), "{ended}");
+    let said = log.board().await.unwrap().primary.unwrap();
+    assert_eq!((said.epoch, said.failure), (1, None));
+}
+
+/// Its successor has spoken, and its claim may be what the log lost.
+#[tokio::test(start_paused = true)]
+async fn a_primary_that_has_a_successor_does_not_say_how_it_ended() {
+    let (log, outbox) = (log(), outbox(1));
+    let producer = start(&log, &outbox, settings());
+    producer.committed(outbox.enqueue(&block(1)).unwrap()).logged().await.unwrap();
+    let tail = log.tail().await.unwrap().position;
+    let mut said = announced(&log, |said| said.tail == tail).await;
+    said.epoch = 7;
+    log.announce(&said).await.unwrap();
+    log.truncate(0);
+    let ended = producer.ended().await;
+    assert!(matches!(ended, EndReason::Halted { .. }), "{ended}");
+    assert_eq!(log.board().await.unwrap().primary.unwrap().failure, None);
+}
+
+/// The only one there is says why it ended.
+#[tokio::test(start_paused = true)]
+async fn a_primary_that_held_the_log_says_how_it_ended() {
+    let (log, outbox) = (log(), outbox(1));
+    let producer = start(&log, &outbox, settings());
+    producer.committed(outbox.enqueue(&block(1)).unwrap()).logged().await.unwrap();
+    log.truncate(0);
+    producer.ended().await;
+    let said = log.board().await.unwrap().primary.unwrap();
+    assert!(said.failure.is_some_and(|failure| failure.contains("the log is empty")));
 }

@@ -1,19 +1,17 @@
 //! What is compared before anything is published, or bound.
 
-use tipline_log::{Appender, Reader, Receipts, system_clock};
-use tipline_proto::{Hash, Lineage, LogIdentity, OutboxId, Position};
+use tipline_log::{Appender, Reader, Receipts};
+use tipline_proto::{Lineage, LogIdentity, Position};
 
-use super::{block, log, outbox, proof, receipt, settings, start};
-use crate::{EndReason, MemoryOutbox, Outbox as _, ResumeFrom};
+use super::{
+    block, log, outbox, proof, receipt, refuses_the_log_of_another_chain, settings, start,
+};
+use crate::{EndReason, Outbox as _, ResumeFrom, Stage};
 
 #[tokio::test]
 async fn the_log_of_another_chain_is_refused() {
-    let foreign = Hash::new(vec![9; 32]).unwrap();
-    let mut outbox = MemoryOutbox::new(OutboxId::from_bytes([1; 16]), foreign, system_clock());
-    let log = log();
-    let refused = start(&log, &outbox, settings()).ready().await;
-    assert!(matches!(refused, Err(EndReason::WrongChain { .. })), "{refused:?}");
-    assert_eq!(log.extent().await.unwrap().last, 0);
+    let mut outbox = outbox(1);
+    refuses_the_log_of_another_chain(Box::new(outbox.clone())).await;
     assert_eq!(outbox.lineage().unwrap(), None, "it is bound to nothing");
 }
 
@@ -44,6 +42,49 @@ async fn where_it_continues_is_compared_with_an_empty_log_too() {
     assert!(matches!(ended, EndReason::Halted { .. }), "{ended}");
     assert_eq!(outbox.lineage().unwrap(), Some(before));
     assert_eq!(log.extent().await.unwrap().last, 0);
+}
+
+/// The log that it published to before has its rows, too. Settings that were left over do not take it
+/// back there.
+#[tokio::test]
+async fn the_log_of_another_time_is_not_continued_by_settings_that_were_left_over() {
+    let (before, mut outbox) = (log(), outbox(1));
+    let producer = start(&before, &outbox, settings());
+    producer.committed(outbox.enqueue(&block(1)).unwrap()).logged().await.unwrap();
+    producer.shutdown(std::time::Duration::from_secs(10)).await.unwrap();
+    let bound = Lineage::from_bytes([8; 16]);
+    outbox.bind(bound).unwrap();
+    let mut resuming = settings();
+    let origin = Position::origin(&LogIdentity { lineage: bound, ..before.identity().clone() });
+    resuming.continue_at = Some(ResumeFrom { position: origin, sequence: 1 });
+    let last = before.extent().await.unwrap().last;
+    let producer = start(&before, &outbox, resuming);
+    let soon = std::time::Duration::from_secs(30);
+    let ended = tokio::time::timeout(soon, producer.ended()).await.expect("it is refused");
+    assert!(matches!(ended, EndReason::Halted { .. }), "{ended}");
+    assert_eq!(outbox.lineage().unwrap(), Some(bound));
+    assert_eq!(before.extent().await.unwrap().last, last, "it has claimed nothing");
+}
+
+/// Rows that come later would be taken for logged, and never be published.
+#[tokio::test]
+async fn where_it_continues_is_a_row_that_there_is() {
+    let (log, outbox) = (log(), outbox(1));
+    outbox.enqueue(&block(1)).unwrap();
+    for sequence in [2, u64::MAX] {
+        let mut resuming = settings();
+        let position = Position::origin(log.identity());
+        resuming.continue_at = Some(ResumeFrom { position, sequence });
+        let producer = start(&log, &outbox, resuming);
+        let mut progress = producer.progress();
+        let waits = |progress: &crate::Progress| match &progress.stage {
+            Stage::Retrying { why, .. } => why.contains("it ends at row 1"),
+            _ => progress.claim.is_some() || matches!(progress.stage, Stage::Ended(_)),
+        };
+        let progress = progress.wait_for(waits).await.unwrap().clone();
+        assert!(matches!(progress.stage, Stage::Retrying { .. }), "{progress:?}");
+        assert_eq!(log.extent().await.unwrap().last, 0, "it has claimed nothing");
+    }
 }
 
 /// A rebuilt node has the same number of rows, in another order. Its claim is the newest entry, and

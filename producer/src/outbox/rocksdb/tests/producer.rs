@@ -11,6 +11,7 @@ use tipline_proto::{Chain, Label, Lineage, LogIdentity};
 use super::{Node, commit};
 use crate::outbox::Outbox;
 use crate::outbox::conformance::{block, genesis, proof, rollback};
+use crate::tests::refuses_the_log_of_another_chain;
 use crate::tests::room::goes_on_for_ever;
 use crate::{EndReason, Keep, Producer, ProducerSettings};
 
@@ -113,4 +114,11 @@ async fn a_log_that_was_created_again_is_noticed() {
     first.shutdown(Duration::from_secs(10)).await.unwrap();
     let refused = start(&log(4), &node).ready().await;
     assert!(matches!(refused, Err(EndReason::WrongLog { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn the_log_of_another_chain_is_refused() {
+    let mut node = Node::<SingleThreaded>::new();
+    refuses_the_log_of_another_chain(Box::new(node.outbox.publisher())).await;
+    assert_eq!(node.publisher.lineage().unwrap(), None, "it is bound to nothing");
 }
