@@ -24,9 +24,9 @@ mod marker;
 
 pub use blk::{BlkBlock, BlkBlocks, BlkSettings};
 pub use database::DatabaseOutbox;
-pub use directory::{
-    BitcoinBlock, BlockFormat, BlockHeader, ContentHash, DirectorySettings, EthereumRlp,
-};
+#[cfg(feature = "ethereum")]
+pub use directory::EthereumRlp;
+pub use directory::{BitcoinBlock, BlockFormat, BlockHeader, ContentHash, DirectorySettings};
 pub use files::FileOutbox;
 pub use genesis::Genesis;
 pub use marker::Marker;

@@ -13,7 +13,7 @@
 //! is read as soon as it is closed.
 //!
 //! A file is fsynced before it is enqueued, so the log never knows more than the node's disk.
-//! Everything is scanned again every 30 s. Files with other names are ignored, and so is a block
+//! Everything is scanned again every 30 s, and compared if notifications were lost. Files with other names are ignored, and so is a block
 //! of 0 bytes, until it grows; a proof of 0 bytes is a proof.
 //!
 //! # In which order
@@ -31,8 +31,11 @@
 //! - A proof may be replaced, before or after it was published. The new one is published too,
 //!   and consumers keep that. When its block was replaced, a proof with the same bytes that is
 //!   written from then on is published too; the one that lay there is not.
-//! - A newest block or a proof that is empty, cut off or full of zeros, and was not before, is no
-//!   new one: it is named, and waited for. For a newest block nothing else is published until then.
+//! - A newest block or a proof that is empty, cut off or full of zeros from some byte on, and was
+//!   not before, is no new one: it is named, and waited for. So is a newest block that its format
+//!   proves not to be whole, until the next one is there. For a newest block nothing else is
+//!   published until then.
+//! - A file that is being written again after it was published is named until it is closed.
 //! - A block below the newest one that has other content stops the outbox. What was published
 //!   is no longer true, and nobody said so. If it is empty, it is named, and waited for.
 //! - Files may be deleted once their rows are removed, about a thousand rows behind the log. A
@@ -57,7 +60,9 @@ mod tests;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use format::{BitcoinBlock, BlockFormat, BlockHeader, ContentHash, EthereumRlp};
+#[cfg(feature = "ethereum")]
+pub use format::EthereumRlp;
+pub use format::{BitcoinBlock, BlockFormat, BlockHeader, ContentHash};
 pub(crate) use genesis::find_genesis;
 use layout::Layout;
 use scan::DirectoryScan;

@@ -11,8 +11,9 @@ use super::sources::{Source, rust};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("async_nats", &["log/src/jetstream/"]),
     ("notify", &["log/src/embedded/", "sources/src/"]),
-    ("alloy_rlp", &["sources/src/directory/format/"]),
-    ("sha3", &["sources/src/directory/format/"]),
+    ("alloy_primitives", &["sources/src/directory/format/ethereum/"]),
+    ("alloy_rlp", &["sources/src/directory/format/ethereum/"]),
+    ("alloy_trie", &["sources/src/directory/format/ethereum/"]),
     ("ct_merkle", &["audit/src/tlog/"]),
     ("ed25519_dalek", &["audit/src/tlog/"]),
     ("object_store", &["backup/src/destination/"]),

@@ -1,6 +1,7 @@
 //! What a block file says about its block.
 
 mod bitcoin;
+#[cfg(feature = "ethereum")]
 mod ethereum;
 mod same;
 #[cfg(test)]
@@ -11,6 +12,7 @@ use std::fmt::Debug;
 use tipline_proto::Hash;
 
 pub use bitcoin::BitcoinBlock;
+#[cfg(feature = "ethereum")]
 pub use ethereum::EthereumRlp;
 pub(super) use same::stays_the_same;
 
