@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tipline_producer::OutboxError;
 use tipline_proto::Hash;
 
+use super::check::check;
 use super::is_blk;
 use super::record::{self, FRAME, Magic, Record};
 use super::walk::next_block;
@@ -24,8 +25,8 @@ pub struct BlkBlock {
     pub payload: Bytes,
 }
 
-/// The blocks of finished `blk*.dat` files, in the order in which they stand there. Holds
-/// one block at a time.
+/// The blocks of finished `blk*.dat` files, in the order in which they stand there, every byte of
+/// each checked. Holds one block at a time.
 ///
 /// After an error there are no more blocks.
 #[derive(Debug)]
@@ -74,6 +75,10 @@ impl BlkBlocks {
         match record::read(file, offset, self.key, self.magic).map_err(failed)? {
             Record::Whole(head) => {
                 let payload = record::block(file, offset, head.length, self.key).map_err(failed)?;
+                // Its length does not say that it was written.
+                if let Err(why) = check(&payload) {
+                    return wrong(format!("the block there {why}"));
+                }
                 self.magic = Some(head.magic);
                 self.offset = offset + FRAME + head.length;
                 Ok(Some(BlkBlock { hash: head.hash, parent: head.parent, payload }))

@@ -24,6 +24,9 @@ const MOST_FILES: usize = 64;
 /// A file that changed while it was read is read again after this time.
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// Whoever writes a file writes to it more often.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A file that was read, complete and durable.
 pub(super) struct Content {
     pub(super) key: Key,
@@ -82,7 +85,7 @@ impl DirectoryScan {
         };
         let tip = self.tip.as_ref().map_or(0, |tip| tip.height);
         if self.surveyed.is_some_and(|surveyed| epoch(tip) >= surveyed) {
-            self.survey()?;
+            self.survey(false)?;
         }
         Ok(more)
     }
@@ -239,7 +242,18 @@ impl DirectoryScan {
         let succeeded = || is_block && self.has_successor(key.height);
         match changes.completeness(&path, modified, (self.clock)(), proven, succeeded) {
             Completeness::Complete => {}
-            Completeness::Writing => return Ok(Reading::NotYet),
+            Completeness::Writing => {
+                if (self.clock)().since(modified) >= PATIENCE {
+                    look.wrong(|| {
+                        format!(
+                            "{} was not written to for a minute, but its writer still has it \
+                             open: it is waited for until it is closed",
+                            path.display()
+                        )
+                    });
+                }
+                return Ok(Reading::NotYet);
+            }
             Completeness::Settles(left) => {
                 look.within(left);
                 if modified > (self.clock)() {

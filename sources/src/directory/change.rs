@@ -53,6 +53,7 @@ impl DirectoryScan {
                         self.say_spoiled(key, how, look);
                         Some(key) != tip
                     }
+                    None if self.is_refused(&content, look) => false,
                     None => self.follow_change(known, content, changes, look)?,
                 },
                 // A node may delete what is published; what is not, reading the row will name.
@@ -61,7 +62,10 @@ impl DirectoryScan {
                     self.gone.insert(key);
                     Some(key) != tip
                 }
-                Reading::NotYet => Some(key) != tip,
+                Reading::NotYet => {
+                    self.say_if_open(key, changes, look);
+                    Some(key) != tip
+                }
             };
         }
         Ok(settled)
@@ -83,15 +87,52 @@ impl DirectoryScan {
         if bytes.iter().all(|byte| *byte == 0) {
             return Ok(Some("has only zeros in it"));
         }
-        if bytes.len() as u64 >= length {
-            return Ok(None);
-        }
-        let is_cut_off = match self.index.payload(content.key.height, content.key.part.kind())? {
-            Some(was) => was.starts_with(bytes),
+        let is_shorter = (bytes.len() as u64) < length;
+        let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        Ok(match self.index.payload(content.key.height, content.key.part.kind())? {
+            Some(was) if is_shorter && was.starts_with(bytes) => Some("is cut off"),
+            Some(was) if end < was.len() && was.starts_with(&bytes[..end]) => {
+                Some("has zeros in place of its end")
+            }
+            Some(_) => None,
             // It is logged, and no copy is left.
-            None => content.known.stamp.inode == known.stamp.inode,
+            None => (is_shorter && content.known.stamp.inode == known.stamp.inode)
+                .then_some("is cut off"),
+        })
+    }
+
+    /// Whether this newest block is not whole, by its format. The node may still write the rest.
+    fn is_refused(&self, content: &Content, look: &mut Look) -> bool {
+        let Key { height, part } = content.key;
+        let may_be_written = part == Part::Block
+            && self.format.proves_whole()
+            && !self.tip_is_final
+            && !self.has_successor(height);
+        let refused = may_be_written.then(|| self.format.read(height, &content.bytes).err());
+        let Some(why) = refused.flatten() else {
+            return false;
         };
-        Ok(is_cut_off.then_some("is cut off"))
+        look.wrong(|| {
+            format!(
+                "{}: {why}; it was published as it was before, and is waited for",
+                self.layout.path(content.key).display()
+            )
+        });
+        true
+    }
+
+    /// Names a file that was published and is being written again.
+    fn say_if_open(&self, key: Key, changes: &FileChanges, look: &mut Look) {
+        let path = self.layout.path(key);
+        if changes.is_open(&path) {
+            let path = path.display();
+            look.wrong(|| {
+                format!(
+                    "{path} was published, and is being written again: what is in it now is read \
+                     when it is closed"
+                )
+            });
+        }
     }
 
     fn say_spoiled(&self, key: Key, how: &str, look: &mut Look) {

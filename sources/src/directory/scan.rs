@@ -134,7 +134,8 @@ impl Scan for DirectoryScan {
         self.index.check()?;
         // The first block that is noticed need not be the first that is there.
         if changes.take_everything() || self.tip.is_none() {
-            self.survey()?;
+            self.survey(changes.is_lost())?;
+            changes.compared();
         }
         for path in changes.take_changed() {
             if let Some(key) = self.layout.key(&path) {

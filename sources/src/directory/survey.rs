@@ -9,13 +9,15 @@ use super::layout::{Key, Layout, Part, epoch};
 use super::scan::{DirectoryScan, WINDOW};
 use crate::files::{Look, Stamp, io_failed};
 
-/// How far below the tip a file is compared on every look at everything; at the start all are.
+/// How far below the tip a file is compared on every look at everything; at the start, and when
+/// notifications were lost, all are.
 const NEAR: u64 = 1000;
 
 impl DirectoryScan {
     /// Lists the epochs that matter now: those that are not forgotten, and up to the one after
-    /// the next block's. The ones above come when the blocks do.
-    pub(super) fn survey(&mut self) -> Result<(), OutboxError> {
+    /// the next block's. The ones above come when the blocks do. `lost` says whether any file may
+    /// have changed.
+    pub(super) fn survey(&mut self, lost: bool) -> Result<(), OutboxError> {
         if self.tip.is_none() {
             self.layout = Layout::below(self.layout.root());
         }
@@ -23,7 +25,6 @@ impl DirectoryScan {
         let failed = |error| io_failed(&self.place, "listing", &base)(error);
         let mut epochs = epochs(&self.layout).map_err(failed)?;
         epochs.sort_unstable();
-        let first_look = self.surveyed.is_none();
         let tip = self.tip.as_ref().map(|tip| tip.height);
         let Some(start) =
             tip.map_or_else(|| self.first_epoch(&epochs), |tip| Ok(Some(epoch(tip))))?
@@ -32,15 +33,17 @@ impl DirectoryScan {
         };
         let oldest = tip.map_or(start, |tip| epoch(tip.saturating_sub(WINDOW)));
         let newest = start + 1;
-        let compare_from =
-            tip.unwrap_or(0).saturating_sub(if first_look { u64::MAX } else { NEAR });
+        let compare_from = if lost { 0 } else { tip.unwrap_or(0).saturating_sub(NEAR) };
         for number in epochs.iter().copied().filter(|number| (oldest..=newest).contains(number)) {
             for entry in self.list(number)? {
                 self.survey_file(&entry, compare_from);
             }
         }
-        if let Some(above) = epochs.last().filter(|last| **last > newest) {
-            self.highest = self.highest.max(Some(above << 16));
+        for number in epochs.iter().rev().take_while(|number| **number > newest) {
+            if self.has_block(*number)? {
+                self.highest = self.highest.max(Some(number << 16));
+                break;
+            }
         }
         let near = self.files.range(Key::block(tip.unwrap_or(0).saturating_sub(NEAR))..);
         self.gone.extend(near.map(|(key, _)| *key));
@@ -51,14 +54,18 @@ impl DirectoryScan {
     /// The lowest epoch with a block in it. A node that prunes leaves empty ones.
     fn first_epoch(&self, epochs: &[u64]) -> Result<Option<u64>, OutboxError> {
         for number in epochs {
-            let is_block = |entry: &DirEntry| {
-                self.layout.key(&entry.path()).is_some_and(|key| key.part == Part::Block)
-            };
-            if self.list(*number)?.iter().any(is_block) {
+            if self.has_block(*number)? {
                 return Ok(Some(*number));
             }
         }
         Ok(None)
+    }
+
+    fn has_block(&self, number: u64) -> Result<bool, OutboxError> {
+        let is_block = |entry: &DirEntry| {
+            self.layout.key(&entry.path()).is_some_and(|key| key.part == Part::Block)
+        };
+        Ok(self.list(number)?.iter().any(is_block))
     }
 
     fn list(&self, number: u64) -> Result<Vec<DirEntry>, OutboxError> {
@@ -107,9 +114,10 @@ impl DirectoryScan {
 fn epochs(layout: &Layout) -> io::Result<Vec<u64>> {
     let mut epochs = Vec::new();
     for entry in fs::read_dir(layout.base())? {
-        let name = entry?.file_name();
+        let (name, path) = entry.map(|entry| (entry.file_name(), entry.path()))?;
         let number = name.to_str().and_then(|name| u64::from_str_radix(name, 16).ok());
-        epochs.extend(number.filter(|number| name.to_str() == Some(&format!("{number:04x}"))));
+        let is_name = |number: &u64| name.to_str() == Some(&format!("{number:04x}"));
+        epochs.extend(number.filter(|number| is_name(number) && path.is_dir()));
     }
     Ok(epochs)
 }

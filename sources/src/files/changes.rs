@@ -44,6 +44,8 @@ pub(crate) enum Completeness {
 #[derive(Debug)]
 pub(crate) struct FileChanges {
     everything: bool,
+    /// Any file may have changed, and nobody was told.
+    lost: bool,
     changed: BTreeSet<PathBuf>,
     /// What was seen of the writer of a file last, if anything was.
     writers: HashMap<PathBuf, ChangeKind>,
@@ -52,7 +54,7 @@ pub(crate) struct FileChanges {
 impl FileChanges {
     /// Nothing is known: look at everything.
     pub(crate) fn new() -> Self {
-        Self { everything: true, changed: BTreeSet::new(), writers: HashMap::new() }
+        Self { everything: true, lost: true, changed: BTreeSet::new(), writers: HashMap::new() }
     }
 
     /// Takes a notification in; answers whether there is a reason to look.
@@ -63,25 +65,34 @@ impl FileChanges {
         if seen != ChangeKind::Touched {
             self.writers.insert(path.clone(), seen);
         }
-        if seen != ChangeKind::Writing {
-            self.changed.insert(path);
-        }
+        self.changed.insert(path);
+        // There will be more. The next look comes soon enough.
         seen != ChangeKind::Writing
     }
 
     /// Everything must be scanned.
-    pub(super) fn look_at_everything(&mut self) {
+    pub(crate) fn look_at_everything(&mut self) {
         self.everything = true;
     }
 
     /// Notifications were lost: nothing is known any more.
-    pub(super) fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         *self = Self::new();
     }
 
     /// Whether everything is to be scanned; answered once.
     pub(crate) fn take_everything(&mut self) -> bool {
         std::mem::take(&mut self.everything)
+    }
+
+    /// Whether every file is to be compared, however old.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost
+    }
+
+    /// Every file was.
+    pub(crate) fn compared(&mut self) {
+        self.lost = false;
     }
 
     /// The files to look at; answered once.
@@ -91,9 +102,14 @@ impl FileChanges {
 
     /// The file was read; how it came about does not matter any more.
     pub(crate) fn done(&mut self, path: &Path) {
-        if self.writers.get(path) != Some(&ChangeKind::Writing) {
+        if !self.is_open(path) {
             self.writers.remove(path);
         }
+    }
+
+    /// Whether somebody has the file open, and has written to it.
+    pub(crate) fn is_open(&self, path: &Path) -> bool {
+        self.writers.get(path) == Some(&ChangeKind::Writing)
     }
 
     /// Whether a file that was last changed at `modified` may be read `now`. `proven` says whether

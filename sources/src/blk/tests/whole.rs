@@ -84,3 +84,27 @@ fn nothing_to_read_says_what_to_give() {
         assert!(error.to_string().contains("give a blk*.dat file"), "{error}");
     }
 }
+
+/// A frame comes first, and space for the rest is made in advance.
+#[test]
+fn a_block_that_was_not_written_is_not_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = block(&mainnet_genesis(), "the first");
+    let second = record(&block(&super::hash(&first), "the second"));
+    for from in [8, 100] {
+        let mut unwritten = second.clone();
+        unwritten[from..].fill(0);
+        let bytes = [record(&first), unwritten].concat();
+        let path = write(dir.path(), "blk00000.dat", &bytes);
+        let mut blocks = BlkBlocks::open(&path).unwrap();
+        assert_eq!(blocks.next().unwrap().unwrap().payload, first);
+        let error = error_chain(&blocks.next().unwrap().unwrap_err());
+        let at = format!("blk00000.dat: at offset {}: the block there has", record(&first).len());
+        assert!(error.contains(&at), "{error}");
+        assert!(blocks.next().is_none());
+    }
+    // Nor is it the genesis.
+    let path = write(dir.path(), "blk00000.dat", &[&second[..8], &[0; 200]].concat());
+    let refused = crate::Genesis::in_blk(&path).unwrap_err();
+    assert!(matches!(refused, OutboxError::Corrupt { .. }), "{refused:?}");
+}

@@ -6,6 +6,7 @@ use tipline_producer::{Outbox, OutboxError};
 
 use super::{Node, block, hash, text};
 use crate::directory::layout::Key;
+use crate::files::{FileChanges, Scan};
 
 #[test]
 fn a_block_below_the_tip_that_changes_stops_the_outbox_by_name() {
@@ -32,6 +33,24 @@ fn a_block_below_the_tip_that_changes_stops_the_outbox_by_name() {
     drop(outbox);
     let outbox = node.open();
     assert!(text(&node.failure(&outbox)).contains("block_00000002.dat"), "after a restart too");
+}
+
+/// Whoever copies over all of it makes more notifications than are kept.
+#[test]
+fn a_change_far_below_the_tip_is_found_when_notifications_were_lost() {
+    let node = Node::new();
+    for height in 1..=1100 {
+        node.settled(Key::block(height), &format!("b{height}"));
+    }
+    let mut scan = node.scan();
+    let mut changes = FileChanges::new();
+    scan.scan(&mut changes).unwrap();
+    node.settled(Key::block(2), "another history");
+    changes.look_at_everything();
+    scan.scan(&mut changes).expect("it is too old to be compared each time");
+    changes.forget();
+    let failure = text(&scan.scan(&mut changes).unwrap_err());
+    assert!(failure.contains("block_00000002.dat: it is below the newest block"), "{failure}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use tipline_producer::{Outbox, OutboxError, conformance};
 
 use super::{Node, block, hash, proof};
 use crate::directory::layout::Key;
-use crate::files::{ChangeKind, FileChanges, Scan};
+use crate::files::{ChangeKind, FileChanges, Look, Scan};
 use crate::{BlockFormat, BlockHeader, ContentHash};
 
 #[test]
@@ -129,6 +129,28 @@ fn the_first_block_that_is_noticed_need_not_be_the_first() {
     scan.scan(&mut changes).unwrap();
     drop(scan);
     assert_eq!(node.events(&mut node.open(), 3)[0], block(1, "b1", "genesis"));
+}
+
+/// A node has other directories, and files, with names of digits.
+#[test]
+fn what_is_called_like_an_epoch_and_has_no_block_is_none() {
+    let node = Node::new();
+    node.settled(Key::block(1), "b1");
+    std::fs::create_dir(node.root().join("beef")).unwrap();
+    for name in ["0002", "cafe"] {
+        std::fs::write(node.root().join(name), "something else").unwrap();
+    }
+    let mut scan = node.scan();
+    let mut changes = FileChanges::new();
+    let quiet = Look::when_changed();
+    assert_eq!(scan.scan(&mut changes).unwrap(), quiet, "nothing is missing");
+    std::fs::create_dir(node.root().join("0003")).unwrap();
+    std::fs::write(node.root().join("0003/block_00030000.dat"), "far above").unwrap();
+    let mut scan = {
+        drop(scan);
+        node.scan()
+    };
+    assert_ne!(scan.scan(&mut FileChanges::new()).unwrap(), quiet, "block 2 is");
 }
 
 #[test]

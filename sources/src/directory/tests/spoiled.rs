@@ -16,11 +16,19 @@ enum Damage {
     Emptied,
     Truncated,
     Zeroed,
+    /// What was written last is not on the disk, but its length is.
+    Unwritten,
     Flipped,
 }
 
-const ALL: [Damage; 5] =
-    [Damage::Removed, Damage::Emptied, Damage::Truncated, Damage::Zeroed, Damage::Flipped];
+const ALL: [Damage; 6] = [
+    Damage::Removed,
+    Damage::Emptied,
+    Damage::Truncated,
+    Damage::Zeroed,
+    Damage::Unwritten,
+    Damage::Flipped,
+];
 
 impl Damage {
     fn inflict(self, path: &Path) {
@@ -31,6 +39,10 @@ impl Damage {
             Damage::Emptied => file.set_len(0).unwrap(),
             Damage::Truncated => file.set_len(bytes.len() as u64 / 2).unwrap(),
             Damage::Zeroed => file.write_all(&vec![0; bytes.len()]).unwrap(),
+            Damage::Unwritten => {
+                file.seek(SeekFrom::Start(5)).unwrap();
+                file.write_all(&vec![0; bytes.len() - 5]).unwrap();
+            }
             Damage::Flipped => {
                 file.seek(SeekFrom::Start(3)).unwrap();
                 file.write_all(&[!bytes[3]]).unwrap();
@@ -104,7 +116,7 @@ fn what_happens_to_a_block_is_named() {
 #[test]
 fn what_happens_to_a_proof_is_named() {
     std::thread::scope(|scope| {
-        for damage in [Damage::Emptied, Damage::Truncated, Damage::Zeroed] {
+        for damage in [Damage::Emptied, Damage::Truncated, Damage::Zeroed, Damage::Unwritten] {
             for key in [Key::proof(1), Key::proof(3)] {
                 for stopped in [false, true] {
                     scope.spawn(move || is_named(damage, key, stopped));

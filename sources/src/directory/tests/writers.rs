@@ -21,7 +21,7 @@ const BLOCKS: u64 = 6;
 
 /// A BLAKE3, and what it is of.
 #[derive(Debug)]
-struct Checked;
+pub(super) struct Checked;
 
 impl BlockFormat for Checked {
     fn name(&self) -> &str {
@@ -45,7 +45,7 @@ impl BlockFormat for Checked {
     }
 }
 
-fn content(height: u64) -> Vec<u8> {
+pub(super) fn content(height: u64) -> Vec<u8> {
     let text = format!("block {height} ").repeat(usize::try_from(height).unwrap() * 3);
     [blake3::hash(text.as_bytes()).as_bytes(), text.as_bytes()].concat()
 }
@@ -67,7 +67,7 @@ fn pieces(length: usize, size: usize) -> Vec<(usize, usize)> {
     (0..length).step_by(size).map(|at| (at, length.min(at + size))).collect()
 }
 
-fn published(node: &Node) -> Vec<Event> {
+pub(super) fn published(node: &Node) -> Vec<Event> {
     let source = FileSource::new(node.root());
     let index = node.root().join(".tipline-outbox.sqlite");
     let mut outbox = SqliteOutbox::open_with(&index, Box::new(source)).unwrap();
@@ -76,7 +76,7 @@ fn published(node: &Node) -> Vec<Event> {
 }
 
 /// The files seem to be this much older than they are.
-fn later(by: Duration) -> Clock {
+pub(super) fn later(by: Duration) -> Clock {
     let now = system_clock();
     Arc::new(move || Timestamp::from_micros(now().as_micros() + by.as_micros() as u64))
 }
