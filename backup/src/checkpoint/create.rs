@@ -13,7 +13,7 @@ use super::job::Job;
 use super::manifest::Manifest;
 use super::set::{Checkpoints, blocking};
 use super::{engine, tree};
-use crate::disk;
+use crate::disk::{self, Lock};
 
 /// How often it starts again when the store overtakes it.
 const ATTEMPTS: u32 = 5;
@@ -38,9 +38,13 @@ impl Checkpoints {
         let directory = self.directory()?;
         let set = directory.clone();
         blocking(move || tree::prepare(&set)).await?;
-        let _lock = self.lock().await?;
-        let set = directory.clone();
-        blocking(move || tree::clear(&set).and_then(|()| engine::collect(&set))).await?;
+        let lock = self.lock().await?;
+        let (set, held) = (directory.clone(), Arc::clone(&lock));
+        blocking(move || {
+            let _held = held;
+            tree::clear(&set).and_then(|()| engine::collect(&set))
+        })
+        .await?;
         let mut what = String::new();
         for _ in 0..ATTEMPTS {
             let snapshot = store.snapshot().await?;
@@ -50,6 +54,7 @@ impl Checkpoints {
                 shares: self.shares(),
                 created,
                 job: Arc::clone(job),
+                _lock: Arc::clone(&lock),
             };
             match blocking(move || making.run(snapshot)).await? {
                 Outcome::Whole(manifest) => return Ok(*manifest),
@@ -74,6 +79,8 @@ struct Making {
     shares: bool,
     created: Timestamp,
     job: Arc<Job>,
+    /// Of the set: an attempt goes on to its end when nobody waits for it any more.
+    _lock: Arc<Lock>,
 }
 
 impl Making {

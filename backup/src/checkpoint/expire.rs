@@ -1,6 +1,7 @@
 //! Keeping checkpoints, and removing the others.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use super::manifest::MANIFEST;
 use super::set::{Checkpoints, Listed, blocking};
 use super::{engine, tree};
 use crate::destination::DestinationError;
+use crate::disk::Lock;
 use crate::throttle::Throttle;
 
 /// Folder of the names of pinned checkpoints. The name is older than the word: keep it.
@@ -162,7 +164,7 @@ impl Checkpoints {
     ) -> Result<Vec<(Listed, CheckpointRetention)>, CheckpointError> {
         // Elsewhere none are made; they are uploaded once they are whole.
         let local = self.destination().directory();
-        let _lock = if local.is_some() { Some(self.lock().await?) } else { None };
+        let lock = if local.is_some() { Some(self.lock().await?) } else { None };
         let mut planned = self.plan_expiry(keep, now).await?;
         if !planned.iter().any(|(_, retention)| *retention == CheckpointRetention::Expired) {
             return Ok(planned);
@@ -177,10 +179,14 @@ impl Checkpoints {
                 *retention = CheckpointRetention::Pinned;
                 continue;
             }
-            self.remove(listed.id()).await?;
+            self.remove(listed.id(), lock.clone()).await?;
         }
         if let Some(directory) = local {
-            blocking(move || engine::collect(&directory)).await?;
+            blocking(move || {
+                let _lock = lock;
+                engine::collect(&directory)
+            })
+            .await?;
         }
         Ok(planned)
     }
@@ -227,10 +233,18 @@ impl Checkpoints {
     }
 
     /// The manifest first: without it the rest is nothing.
-    async fn remove(&self, id: &CheckpointId) -> Result<(), CheckpointError> {
+    async fn remove(
+        &self,
+        id: &CheckpointId,
+        lock: Option<Arc<Lock>>,
+    ) -> Result<(), CheckpointError> {
         if let Some(directory) = self.destination().directory() {
             let id = id.clone();
-            return blocking(move || tree::remove(&directory, &id)).await;
+            let removed = blocking(move || {
+                let _lock = lock;
+                tree::remove(&directory, &id)
+            });
+            return removed.await;
         }
         self.destination().remove(&format!("{id}/{MANIFEST}")).await?;
         for object in self.destination().list(id.as_str(), None).await? {

@@ -118,15 +118,16 @@ impl Checkpoints {
         self.destination.directory().is_some()
     }
 
-    /// One at a time in a set.
-    pub(crate) async fn lock(&self) -> Result<Lock, CheckpointError> {
+    /// One at a time in a set. Blocking work that relies on it holds it too: it goes on when whoever
+    /// waits for it has gone.
+    pub(crate) async fn lock(&self) -> Result<Arc<Lock>, CheckpointError> {
         let directory = self.directory()?;
         let place = self.place().to_owned();
         blocking(move || {
             let what = format!("taking the lock in {}", directory.display());
             let taken =
                 Lock::try_acquire(&directory.join(LOCK)).map_err(CheckpointError::file(what))?;
-            taken.ok_or(CheckpointError::InUse { place })
+            taken.map(Arc::new).ok_or(CheckpointError::InUse { place })
         })
         .await
     }

@@ -158,12 +158,25 @@ impl PreparedRestore {
     ///
     /// In memory are at most pieces of two segments of an archive, some 40 MiB of each or one
     /// entry (an encrypted one whole: 64 MiB, and its stored form beside that), and five pieces of
-    /// 32 MiB or one entry: two that wait and three in the loop. Dropping the future leaves the
-    /// place as it is; the next call resumes.
+    /// 32 MiB or one entry: two that wait and three in the loop. Dropping the future cancels it, and
+    /// leaves the place as it is; the next call resumes. The place is locked until what is under way
+    /// then has ended.
     ///
     /// # Errors
     /// Those of [`restore`].
     pub async fn run(
+        self,
+        progress: watch::Sender<RestoreProgress>,
+        stop: CancellationToken,
+    ) -> Result<RestoreReport, RestoreError> {
+        let stop = stop.child_token();
+        let _cancels = stop.clone().drop_guard();
+        // A task of its own: the staged store is closed before the place is given up, whoever waits.
+        let ended = tokio::spawn(self.run_to_end(progress, stop)).await;
+        ended.map_err(|e| RestoreError::internal("the restore panicked", e))?
+    }
+
+    async fn run_to_end(
         self,
         progress: watch::Sender<RestoreProgress>,
         stop: CancellationToken,

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::run::PreparedRestore;
 use super::super::stage::Stage;
-use super::super::{RestoreProgress, StorePlace, Target, restore};
+use super::super::{RestoreProgress, Step, StorePlace, Target, restore};
 use super::{KINDS, Kept, names_in, open, place, run, settings};
 use crate::error::RestoreError;
 
@@ -60,6 +60,41 @@ async fn there_is_one_restore_at_a_place() {
     run(kept.sources(), place(&["sqlite"], directory.path()), settings(Target::Latest, false))
         .await
         .unwrap();
+}
+
+/// Or the next one would clear away, or resume, what is still being written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_is_dropped_has_its_place_until_its_store_is_closed() {
+    let kept = Kept::of(History::blocks(80, 512 << 10)).await;
+    kept.segments(80, 10).await;
+    let mut interrupted = 0;
+    for round in 0..10 {
+        let directory = tempfile::tempdir().unwrap();
+        let place = place(&["sqlite"], directory.path());
+        let (progress, mut seen) = watch::channel(RestoreProgress::default());
+        let (never, settings) = (CancellationToken::new(), settings(Target::Latest, false));
+        let restoring = restore(kept.sources(), place.clone(), settings, progress, never);
+        let applied = seen.wait_for(|at| at.step == Step::Replaying && at.done > 0);
+        tokio::select! {
+            biased;
+            applied = applied => drop(applied.unwrap()),
+            // It was faster than anybody looks.
+            ended = restoring => drop(ended.unwrap()),
+        }
+        let next = loop {
+            match Stage::acquire(place.clone(), false) {
+                Err(RestoreError::InUse { .. }) => tokio::task::yield_now().await,
+                next => break next,
+            }
+        };
+        if let Err(RestoreError::NotEmpty { .. }) = next {
+            continue;
+        }
+        let staged = next.unwrap().open();
+        assert!(staged.is_ok(), "{round}: {staged:?}");
+        interrupted += 1;
+    }
+    assert!(interrupted > 0, "all were faster than anybody looks");
 }
 
 /// Tells a restore to stop when it opens a store of this name.
