@@ -38,7 +38,7 @@ pub use archive::{
 };
 pub use checkpoint::{
     CheckpointError, CheckpointId, CheckpointRetention, Checkpoints, Job, Keep, KnownSets, Listed,
-    Manifest, ManifestFile, NotAnId,
+    Manifest, ManifestFile, NotAnId, PinnedBy,
 };
 pub use checks::{
     Against, Check, CheckedPlace, DrillReport, FailedPlace, Newest, PlaceKind, Record, Sample,

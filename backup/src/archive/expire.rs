@@ -92,18 +92,21 @@ impl Archive {
             let set = self.checkpoints();
             // On this machine none may be made or expire meanwhile.
             let _lock = if set.is_local() { Some(set.lock().await?) } else { None };
-            set.pin_for_archive(&start.id).await?;
+            let is_new_pin = set.pin_for_archive(&start.id).await?;
             match self.check_start(&set, &start, throttle).await? {
                 StartCheck::Fits => {}
                 StartCheck::Rejected(why) => {
                     tracing::error!(checkpoint = %start.id, place = set.place(), why, "the archive cannot start with this checkpoint");
-                    set.unpin_for_archive(&start.id).await?;
+                    // If an earlier run pinned it, the archive starts with it.
+                    if is_new_pin {
+                        set.unpin_for_archive(&start.id).await?;
+                    }
                     rejected.insert(start.id, why);
                     continue;
                 }
             }
             self.remove_oldest(floor, &goes).await?;
-            set.unpin_for_archive_except(&start.id).await?;
+            set.unpin_for_archive_before(&start.id).await?;
             plan.applied = true;
             return Ok(plan);
         }

@@ -18,9 +18,11 @@ use crate::throttle::Throttle;
 
 /// Folder of the names of pinned checkpoints. The name is older than the word: keep it.
 const PINNED: &str = "kept";
-/// Content of such a name if an archive pinned it, because it starts with this checkpoint. The
-/// operator's pins are empty.
-const BY_ARCHIVE: &[u8] = b"archive";
+/// Folder in it of the names of those that an archive pinned, because it starts with them.
+const BY_ARCHIVE: &str = "kept/archive";
+/// Content of a name in [`PINNED`] if an archive pinned it, as earlier versions did. The operator's
+/// pins are empty.
+const OF_ARCHIVE: &[u8] = b"archive";
 
 /// What is kept of a set besides what is pinned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +38,16 @@ impl Default for Keep {
     fn default() -> Self {
         Self { last: 3, within: None }
     }
+}
+
+/// Who pinned a checkpoint. Each unpins it alone, and it is pinned until both have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PinnedBy {
+    /// The operator.
+    Operator,
+    /// An archive at the same place, which starts with it.
+    Archive,
 }
 
 /// Whether a checkpoint stays, and why.
@@ -73,42 +85,69 @@ impl Checkpoints {
         if !self.list().await?.iter().any(|listed| listed.id() == id) {
             return Err(self.missing(id));
         }
-        Ok(self.destination().replace(&format!("{PINNED}/{id}"), Bytes::new()).await?)
+        let name = format!("{PINNED}/{id}");
+        if self.pin_at(&name).await? == Some(PinnedBy::Archive) {
+            // That one stays pinned when this one is not any more.
+            self.destination().replace(&format!("{BY_ARCHIVE}/{id}"), Bytes::new()).await?;
+        }
+        Ok(self.destination().replace(&name, Bytes::new()).await?)
     }
 
-    /// Lets a checkpoint expire like all others. `Ok` too if it was not pinned.
+    /// Ends the pin of the operator. `Ok` too if there was none. Gives who pins it still: an archive
+    /// unpins what it starts with by itself, once it starts with another.
     ///
     /// # Errors
     /// [`CheckpointError::Destination`].
-    pub async fn unpin(&self, id: &CheckpointId) -> Result<(), CheckpointError> {
-        Ok(self.destination().remove(&format!("{PINNED}/{id}")).await?)
-    }
-
-    /// Pins the checkpoint that an archive starts with. Durable on return.
-    pub(crate) async fn pin_for_archive(&self, id: &CheckpointId) -> Result<(), CheckpointError> {
-        if self.pinned().await?.contains(id) {
-            return Ok(());
+    pub async fn unpin(&self, id: &CheckpointId) -> Result<Option<PinnedBy>, CheckpointError> {
+        let name = format!("{PINNED}/{id}");
+        if self.pin_at(&name).await? == Some(PinnedBy::Operator) {
+            self.destination().remove(&name).await?;
         }
-        let content = Bytes::from_static(BY_ARCHIVE);
-        Ok(self.destination().replace(&format!("{PINNED}/{id}"), content).await?)
+        Ok(if self.is_pinned_by_archive(id).await? { Some(PinnedBy::Archive) } else { None })
     }
 
-    /// Unpins what archives pinned, except this one.
-    pub(crate) async fn unpin_for_archive_except(
+    /// Pins the checkpoint that an archive starts with, whoever else pins it. Durable on return. Gives
+    /// whether an archive had not pinned it.
+    pub(crate) async fn pin_for_archive(&self, id: &CheckpointId) -> Result<bool, CheckpointError> {
+        if self.is_pinned_by_archive(id).await? {
+            return Ok(false);
+        }
+        self.destination().replace(&format!("{BY_ARCHIVE}/{id}"), Bytes::new()).await?;
+        Ok(true)
+    }
+
+    /// Unpins what archives pinned before this one. What another expiry pinned meanwhile is newer.
+    pub(crate) async fn unpin_for_archive_before(
         &self,
         start: &CheckpointId,
     ) -> Result<(), CheckpointError> {
-        for id in self.pinned().await?.iter().filter(|id| *id != start) {
+        for id in self.pinned().await?.iter().filter(|id| *id < start) {
             self.unpin_for_archive(id).await?;
         }
         Ok(())
     }
 
-    /// Unpins a checkpoint if an archive pinned it.
+    /// Ends the pin of an archive, and nobody else's.
     pub(crate) async fn unpin_for_archive(&self, id: &CheckpointId) -> Result<(), CheckpointError> {
-        match self.destination().read(&format!("{PINNED}/{id}")).await {
-            Ok(content) if content == BY_ARCHIVE => self.unpin(id).await,
-            Ok(_) | Err(DestinationError::NotFound { .. }) => Ok(()),
+        let name = format!("{PINNED}/{id}");
+        if self.pin_at(&name).await? == Some(PinnedBy::Archive) {
+            self.destination().remove(&name).await?;
+        }
+        Ok(self.destination().remove(&format!("{BY_ARCHIVE}/{id}")).await?)
+    }
+
+    async fn is_pinned_by_archive(&self, id: &CheckpointId) -> Result<bool, CheckpointError> {
+        let own = self.pin_at(&format!("{BY_ARCHIVE}/{id}")).await?;
+        let earlier = self.pin_at(&format!("{PINNED}/{id}")).await?;
+        Ok(own.is_some() || earlier == Some(PinnedBy::Archive))
+    }
+
+    /// Whose pin it is that has this name, as its content says.
+    async fn pin_at(&self, name: &str) -> Result<Option<PinnedBy>, CheckpointError> {
+        match self.destination().read(name).await {
+            Ok(content) if content == OF_ARCHIVE => Ok(Some(PinnedBy::Archive)),
+            Ok(_) => Ok(Some(PinnedBy::Operator)),
+            Err(DestinationError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

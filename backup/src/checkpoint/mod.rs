@@ -26,7 +26,7 @@ mod tree;
 mod upload;
 
 pub use error::CheckpointError;
-pub use expire::{CheckpointRetention, Keep};
+pub use expire::{CheckpointRetention, Keep, PinnedBy};
 pub use id::{CheckpointId, NotAnId};
 pub use job::Job;
 pub use known::KnownSets;

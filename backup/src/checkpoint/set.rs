@@ -27,7 +27,8 @@ const LOCK: &str = "lock";
 /// | `shared/part-0/…` | files of a store's first part that several checkpoints have, if they are made so; `ID/copy-0` names the copy of it |
 /// | `ID/sent.jsonl` | which encrypted files an upload has sent; means nothing by itself |
 /// | `set.json` | which set it is: 32 random digits, so that an empty directory is not taken for it |
-/// | `kept/ID` | empty: this checkpoint is not to be removed |
+/// | `kept/ID` | empty: this checkpoint is not to be removed. In earlier versions `archive` if an archive starts with it |
+/// | `kept/archive/ID` | empty: an archive starts with this checkpoint, which is not to be removed |
 /// | `lock` | means nothing by itself |
 ///
 /// Elsewhere the files may be encrypted, each as an age file; the manifest is not, and has their

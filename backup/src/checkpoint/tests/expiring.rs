@@ -9,7 +9,7 @@ use tipline_store::conformance::history::log;
 
 use super::{at, flip, job, set, sqlite, whole};
 use crate::throttle::Throttle;
-use crate::{CheckpointError, CheckpointRetention, Checkpoints, Keep, Listed, Manifest};
+use crate::{CheckpointError, CheckpointRetention, Checkpoints, Keep, Listed, Manifest, PinnedBy};
 
 fn fates(planned: &[(Listed, CheckpointRetention)]) -> Vec<CheckpointRetention> {
     planned.iter().map(|(_, retention)| *retention).collect()
@@ -69,4 +69,61 @@ async fn the_last_good_one_never_expires() {
     assert_eq!(fates(&expired), [LastGood, Last, LastGood, Expired]);
     let left: Vec<_> = set.list().await.unwrap().iter().map(|l| l.id().clone()).collect();
     assert_eq!(left, [made[3].id.clone(), made[2].id.clone(), made[1].id.clone()]);
+}
+
+/// In whatever order the two pin and unpin it.
+#[tokio::test]
+async fn what_operator_and_archive_pinned_stays_until_both_have_unpinned_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (set, made) = several(directory.path(), &[0, 1]).await;
+    let id = &made[0].id;
+    let earlier = directory.path().join("set/kept").join(id.as_str());
+    for (archive_first, operator_goes_first, is_earlier) in [
+        (true, true, false),
+        (true, false, false),
+        (false, true, false),
+        (false, false, false),
+        (true, true, true),
+        (true, false, true),
+    ] {
+        let context = format!("{archive_first} {operator_goes_first} {is_earlier}");
+        if is_earlier {
+            // As an earlier version wrote it.
+            std::fs::write(&earlier, "archive").unwrap();
+            assert!(!set.pin_for_archive(id).await.unwrap(), "{context}");
+        } else if archive_first {
+            assert!(set.pin_for_archive(id).await.unwrap(), "{context}");
+            assert!(!set.pin_for_archive(id).await.unwrap(), "{context}");
+        }
+        set.pin(id).await.unwrap();
+        if !archive_first {
+            assert!(set.pin_for_archive(id).await.unwrap(), "{context}");
+        }
+        if operator_goes_first {
+            assert_eq!(set.unpin(id).await.unwrap(), Some(PinnedBy::Archive), "{context}");
+            assert!(set.pinned().await.unwrap().contains(id), "{context}");
+            // However often it is asked for.
+            assert_eq!(set.unpin(id).await.unwrap(), Some(PinnedBy::Archive), "{context}");
+            set.unpin_for_archive(id).await.unwrap();
+        } else {
+            set.unpin_for_archive(id).await.unwrap();
+            assert!(set.pinned().await.unwrap().contains(id), "{context}");
+            set.unpin_for_archive(id).await.unwrap();
+            assert_eq!(set.unpin(id).await.unwrap(), None, "{context}");
+        }
+        assert_eq!(set.pinned().await.unwrap(), BTreeSet::new(), "{context}");
+    }
+}
+
+/// Two at once at object storage, where there is no lock.
+#[tokio::test]
+async fn an_archive_does_not_unpin_what_a_newer_expiry_pinned() {
+    let directory = tempfile::tempdir().unwrap();
+    let (set, made) = several(directory.path(), &[0, 1, 2]).await;
+    for manifest in &made {
+        set.pin_for_archive(&manifest.id).await.unwrap();
+    }
+    set.unpin_for_archive_before(&made[1].id).await.unwrap();
+    let left = BTreeSet::from([made[1].id.clone(), made[2].id.clone()]);
+    assert_eq!(set.pinned().await.unwrap(), left);
 }

@@ -143,6 +143,31 @@ async fn without_a_whole_checkpoint_nothing_goes() {
     assert_eq!(kept.checkpoints.pinned().await.unwrap(), BTreeSet::from([young.id]));
 }
 
+/// Also if the operator pinned it too, before or after.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_archive_starts_with_stays_when_the_operator_releases_it() {
+    for operator_first in [true, false] {
+        let kept = Kept::of(History::blocks(100, 10)).await;
+        kept.segments(100, 10).await;
+        let start = kept.checkpoint(&["sqlite"], 65).await;
+        kept.checkpoint(&["sqlite"], 95).await;
+        if operator_first {
+            kept.checkpoints.pin(&start.id).await.unwrap();
+        }
+        let plan = kept.expire(90).await;
+        assert_eq!((plan.applied, plan.start.as_ref()), (true, Some(&start.id)), "{plan:?}");
+        if !operator_first {
+            kept.checkpoints.pin(&start.id).await.unwrap();
+        }
+        kept.checkpoints.unpin(&start.id).await.unwrap();
+        let keep = Keep { last: 1, within: None };
+        let now = Timestamp::from_micros(0);
+        kept.checkpoints.expire(&keep, now, None, &Throttle::none()).await.unwrap();
+        let found = kept.restore(&["sqlite"], Target::Index(70), false).await.unwrap();
+        found.assert_is(&kept, 70, "after the operator's release");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_block_stays_for_as_long_as_its_proof_is_unattached() {
     let mut history = History::new(5);

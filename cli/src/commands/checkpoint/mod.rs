@@ -161,8 +161,10 @@ pub(crate) async fn run(args: CheckpointArgs) -> Result<Exit, Failure> {
         What::Release { id } => {
             let set = place.set()?;
             let id = find(&set, &id).await?;
-            set.unpin(&id).await?;
-            say(&format!("{id} may expire\n"))?;
+            say(&match set.unpin(&id).await? {
+                None => format!("{id} may expire\n"),
+                Some(_) => format!("{id} stays for as long as the archive there starts with it\n"),
+            })?;
             Ok(Exit::Ok)
         }
         What::Expire { keep_last, keep_within, confirm } => {
