@@ -34,7 +34,7 @@ pub use admin::{
 pub use jobs::{
     Bootstrap, CheckJob, CheckSchedule, CheckpointFailure, CheckpointMaker, CheckpointMode,
     CheckpointOrder, CheckpointRun, CheckpointSchedule, DrillStore, Filled, Sealing, SealingError,
-    checkpoint_set, merge_segments,
+    checkpoint_set, merge_segments, tidy_archive,
 };
 pub use round_trip::{Answer, AnswerState, Probe, Prober, RoundTrip};
 pub use sources::{SourcesError, open_sources};

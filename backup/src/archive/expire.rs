@@ -18,7 +18,7 @@ use crate::throttle::Throttle;
 const CHECKPOINTS: &str = "checkpoints";
 /// The folder of what says from which entry on the archive counts: an empty object, named by the
 /// index in 20 digits. The highest one holds.
-const FROM: &str = "from";
+pub(super) const FROM: &str = "from";
 
 /// Why an archive's old segments were not planned, or not removed.
 #[derive(Debug, thiserror::Error)]

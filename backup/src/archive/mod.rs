@@ -12,6 +12,7 @@
 //!
 //! How a segment is written down is in `format.rs`.
 
+mod collect;
 mod coverage;
 mod descriptor;
 mod error;

@@ -12,7 +12,7 @@ use super::name::FOLDER;
 use super::{Archive, ArchiveError, SegmentName, coverage};
 
 /// The folder of what was not as written.
-const DAMAGED: &str = "damaged";
+pub(super) const DAMAGED: &str = "damaged";
 /// How many segments are read at once, each of up to 70 MiB.
 const AT_ONCE: usize = 4;
 

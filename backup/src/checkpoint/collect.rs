@@ -9,7 +9,7 @@ use super::error::CheckpointError;
 use super::id::CheckpointId;
 use super::manifest::MANIFEST;
 use super::set::Checkpoints;
-use crate::destination::{DestinationError, Object};
+use crate::destination::{Depth, DestinationError, Object};
 
 /// What nobody has added to for so long is given up. An upload that is cut off is tried again within
 /// minutes.
@@ -37,7 +37,7 @@ impl Checkpoints {
             tracing::info!(checkpoint, place, "removing what an upload left that was given up");
             removed += self.remove_unfinished(&id, objects).await?;
         }
-        removed += self.destination().remove_staged(now, GRACE).await?;
+        removed += self.destination().remove_staged(now, GRACE, Depth::All).await?;
         Ok(removed)
     }
 

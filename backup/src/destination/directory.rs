@@ -3,6 +3,7 @@
 //!
 //! Reading, listing and removing are the client's, as for object storage.
 
+use std::fs::DirEntry;
 use std::io::{self, ErrorKind};
 use std::path::{Path as FilePath, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -87,16 +88,18 @@ impl Destination {
         from.sent(hasher.finalize(), hasher.count()).await.map_err(|e| doing().file(e))
     }
 
-    /// Removes what writers left in a directory that were killed, once it is older than `grace`.
+    /// Removes what writers left in a directory that were killed, once it is older than `grace`: in
+    /// this folder, and in all below it if everything there is Tipline's own.
     pub(crate) async fn remove_staged(
         &self,
         now: Timestamp,
         grace: Duration,
+        depth: Depth,
     ) -> Result<u64, DestinationError> {
         let Some(directory) = self.directory.clone() else { return Ok(0) };
         self.check_there().await?;
         let before = UNIX_EPOCH + Duration::from_micros(now.as_micros()).saturating_sub(grace);
-        let removed = blocking(move || remove_staged_in(&directory, before));
+        let removed = blocking(move || remove_staged_in(&directory, before, depth));
         removed.await.map_err(|e| self.doing("removing what was never finished").directory(e))
     }
 
@@ -122,8 +125,17 @@ impl Destination {
     }
 }
 
-/// Removes files that have no name yet, also below this folder, and were written before `before`.
-fn remove_staged_in(folder: &FilePath, before: SystemTime) -> io::Result<u64> {
+/// Where something is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// In a folder alone. There may be files of others.
+    Folder,
+    /// In a folder and all below it.
+    All,
+}
+
+/// Removes files that have no name yet, and were written before `before`.
+fn remove_staged_in(folder: &FilePath, before: SystemTime, depth: Depth) -> io::Result<u64> {
     let mut removed = 0;
     let entries = match std::fs::read_dir(folder) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(0),
@@ -131,10 +143,13 @@ fn remove_staged_in(folder: &FilePath, before: SystemTime) -> io::Result<u64> {
     };
     for entry in entries {
         let entry = entry?;
-        let metadata = entry.metadata()?;
-        if metadata.is_dir() {
-            removed += remove_staged_in(&entry.path(), before)?;
-        } else if is_staged(&entry.file_name().to_string_lossy()) && metadata.modified()? < before {
+        if entry.file_type()?.is_dir() {
+            if depth == Depth::All {
+                removed += remove_staged_in(&entry.path(), before, depth)?;
+            }
+        } else if is_staged(&entry.file_name().to_string_lossy(), depth)
+            && is_before(&entry, before)?
+        {
             disk::remove(&entry.path())?;
             removed += 1;
         }
@@ -142,11 +157,19 @@ fn remove_staged_in(folder: &FilePath, before: SystemTime) -> io::Result<u64> {
     Ok(removed)
 }
 
-/// Whether a file is one that is being written; earlier versions called it `NAME#1`.
-fn is_staged(name: &str) -> bool {
+/// Whether a file is one that is being written; earlier versions called it `NAME#1`, as others may.
+fn is_staged(name: &str, depth: Depth) -> bool {
     let numbered = name.rsplit_once('#').map(|(_, number)| number);
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    name.starts_with(disk::STAGED) || numbered.is_some_and(is_number)
+    name.starts_with(disk::STAGED) || (depth == Depth::All && numbered.is_some_and(is_number))
+}
+
+/// Whether it was written before that. What is gone meanwhile has its name.
+fn is_before(entry: &DirEntry, before: SystemTime) -> io::Result<bool> {
+    match entry.metadata() {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        found => Ok(found?.modified()? < before),
+    }
 }
 
 /// Makes the folder that a file is to be in. The directory of the destination itself is there, or

@@ -35,6 +35,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use tipline_proto::Timestamp;
 
 pub(crate) use budget::Budget;
+pub(crate) use directory::Depth;
 pub use error::DestinationError;
 pub(crate) use opening::Opened;
 pub use probe::DestinationProbe;

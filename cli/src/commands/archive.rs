@@ -9,7 +9,7 @@ use clap::builder::BoolishValueParser;
 use tipline_backup::{ArchiveStore, Destination, DestinationError, Keys};
 use tipline_consumer::{Consumer, ConsumerSettings};
 use tipline_log::system_clock;
-use tipline_ops::{CheckJob, CheckSchedule, merge_segments};
+use tipline_ops::{CheckJob, CheckSchedule, merge_segments, tidy_archive};
 use tipline_proto::{ConsumerName, InstanceId, Level, Receipt, Role};
 use tipline_store::Sink;
 
@@ -151,6 +151,7 @@ pub(crate) async fn run(shared: &Shared, args: ArchiveArgs) -> Result<Exit, Fail
     }
     let instance = InstanceId::from_bytes(rand::random());
     let clock = system_clock();
+    tokio::spawn(tidy_archive(destination.clone(), Arc::clone(&clock)));
     let consumer = Consumer::start(Arc::clone(&log), store, settings, instance, Arc::clone(&clock));
     let _watch = served.watch(&consumer, &log, (&name, role), &clock);
     tokio::select! {

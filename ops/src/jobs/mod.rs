@@ -7,6 +7,7 @@ mod merge;
 mod schedule;
 #[cfg(test)]
 mod tests;
+mod tidy;
 
 pub use bootstrap::{Bootstrap, Filled};
 pub use checks::{CheckJob, CheckSchedule, DrillStore};
@@ -16,3 +17,4 @@ pub use maker::{
 };
 pub use merge::merge_segments;
 pub use schedule::CheckpointSchedule;
+pub use tidy::tidy_archive;

@@ -6,6 +6,7 @@ mod killed;
 mod merging;
 mod pieces;
 mod places;
+mod tidying;
 
 use std::path::Path;
 use std::sync::LazyLock;
