@@ -342,6 +342,11 @@ pub(super) fn body_bytes(entry: &Entry) -> usize {
     entry.event.payload().len() + MAX_ENTRY_OVERHEAD + LENGTH
 }
 
+/// What so many entries take by [`body_bytes`], if all their payloads are empty.
+pub(super) fn least_body_bytes(count: u64) -> u64 {
+    count.saturating_mul((MAX_ENTRY_OVERHEAD + LENGTH) as u64)
+}
+
 /// Whether these are few enough for one segment.
 pub(super) fn check_size(entries: &[Entry]) -> Result<(), String> {
     let bytes: usize = entries.iter().map(body_bytes).sum();

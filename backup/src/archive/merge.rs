@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 
 use tipline_proto::Entry;
 
-use super::format::{MAX_BODY, MAX_ENTRIES, body_bytes};
+use super::format::{MAX_BODY, MAX_ENTRIES, body_bytes, least_body_bytes};
 use super::{Archive, ArchiveError, SegmentIndex, SegmentName, coverage};
 
 /// Merged segments have at least this many bytes of entries, and are not merged again.
@@ -37,12 +37,16 @@ impl Archive {
     /// those are removed which the segments in use do not need.
     ///
     /// It may be ended at any instant, by any means: nothing is listed that is not whole,
-    /// nothing is removed that is not held by others, and the next run continues.
+    /// nothing is removed that is not held by others, and the next run continues. Of this very
+    /// archive, or a clone of it: it remembers which segments are large, as far as their names do
+    /// not say so, and another would read them again.
     ///
     /// # Errors
     /// Those of [`Archive::entries`] and [`Archive::write`]; [`ArchiveError::Gap`] and
-    /// [`ArchiveError::Fork`], in which case nothing is done.
+    /// [`ArchiveError::Fork`], in which case nothing is done; a destination that is unavailable, or
+    /// [`ArchiveError::Corrupt`], if `archive.json` is not what it was when this was opened.
     pub async fn merge(&self, remove: bool) -> Result<Merged, ArchiveError> {
+        self.present().await?;
         let names = self.segments().await?;
         let path = coverage::path(&names).map_err(|error| self.path_error(error))?;
         let mut merged = Merged::default();
@@ -106,13 +110,11 @@ impl Archive {
     }
 
     fn is_large(&self, name: &SegmentName) -> bool {
-        let count = name.last - name.first;
-        name.bytes >= LARGE as u64
-            || count >= MAX_ENTRIES as u64 / 2
+        is_large_by_name(name)
             || self.large.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
     }
 
-    /// How large a segment's entries are is not known by its name.
+    /// How large a segment's entries are is not always known by its name.
     fn remember_large(&self, name: SegmentName) {
         let mut large = self.large.lock().unwrap_or_else(PoisonError::into_inner);
         if large.len() >= REMEMBERED {
@@ -145,7 +147,7 @@ impl Archive {
     }
 
     /// Removes what the fewest segments that hold everything do not need. Those are read as a
-    /// whole before.
+    /// whole before: what goes must be in them, and not another history of the same entries.
     async fn remove_merged(&self) -> Result<usize, ArchiveError> {
         let names = self.segments().await?;
         let path = coverage::path(&names).map_err(|error| self.path_error(error))?;
@@ -159,7 +161,14 @@ impl Archive {
             if within.is_empty() {
                 continue;
             }
-            self.entries(kept).await?;
+            let (_, entries) = self.entries(kept).await?;
+            for name in &within {
+                let end = entries.iter().find(|entry| entry.index == name.last);
+                if !end.is_some_and(|end| name.ends_at(&end.position())) {
+                    let (one, other) = ((*kept).clone(), (*name).clone());
+                    return Err(self.path_error(coverage::PathError::Fork(one, other)));
+                }
+            }
             for name in within {
                 self.destination.remove(&name.to_string()).await?;
                 removed += 1;
@@ -202,6 +211,15 @@ impl MergedRun {
     }
 }
 
+/// Whether its name alone shows that a segment is not to be merged again: by its stored size, or by
+/// how many entries it has, however small they are.
+fn is_large_by_name(name: &SegmentName) -> bool {
+    let count = name.last - name.first + 1;
+    name.bytes >= LARGE as u64
+        || count >= MAX_ENTRIES as u64 / 2
+        || least_body_bytes(count) >= LARGE as u64
+}
+
 /// Runs of segments that are worth merging: those that make a large one; and of the newest, which
 /// are still to grow, the small ones when there are enough.
 fn runs<'a, 'b>(
@@ -235,4 +253,33 @@ fn reach(names: &[&SegmentName], bytes: u64) -> Option<usize> {
         sum >= bytes
     });
     at.map(|at| at + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use tipline_store::conformance::history::History;
+
+    use super::{LARGE, MAX_ENTRIES, body_bytes, is_large_by_name, runs};
+    use crate::SegmentName;
+
+    /// Of empty payloads so many make a segment that nothing is added to: fewer than are large by
+    /// their number.
+    #[test]
+    fn large_segments_of_small_payloads_are_known_by_their_names() {
+        let entry = History::blocks(1, 0).entries.pop().unwrap();
+        assert!(entry.event.payload().is_empty());
+        let most = LARGE.div_ceil(body_bytes(&entry)) as u64;
+        assert!(most < MAX_ENTRIES as u64 / 2, "{most}");
+        let name = |number: u64, count: u64| SegmentName {
+            first: number * most + 1,
+            last: number * most + count,
+            digest: "0123456789abcdef".to_owned(),
+            // Compressed.
+            bytes: 4 << 20,
+        };
+        assert!(is_large_by_name(&name(0, most)) && !is_large_by_name(&name(0, most - 1)));
+        let names: Vec<SegmentName> = (0..40).map(|number| name(number, most)).collect();
+        let path: Vec<&SegmentName> = names.iter().collect();
+        assert_eq!(runs(&path, is_large_by_name), Vec::<&[&SegmentName]>::new());
+    }
 }

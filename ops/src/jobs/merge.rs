@@ -13,16 +13,18 @@ const PERIOD: Duration = Duration::from_secs(60);
 /// Ends only if `keys` cannot open what is encrypted. With `remove`, segments that merged ones hold
 /// are removed.
 pub async fn merge_segments(destination: Destination, keys: Keys, remove: bool) {
-    let mut logged = String::new();
+    let (mut logged, mut opened) = (String::new(), None);
     loop {
         sleep(PERIOD).await;
-        match merge_once(&destination, &keys, remove).await {
+        match merge_once(&mut opened, &destination, &keys, remove).await {
             Ok(true) => logged.clear(),
             Ok(false) => return,
             // The archiver itself says what is unavailable.
             Err(error) if error.is_retryable() => {}
             Err(ArchiveError::NotFound { .. }) => {}
             Err(error) => {
+                // It may be another one by now.
+                opened = None;
                 let error = error_chain(&error);
                 if error != logged {
                     tracing::error!(error, "small segments are not merged");
@@ -33,13 +35,18 @@ pub async fn merge_segments(destination: Destination, keys: Keys, remove: bool) 
     }
 }
 
-/// Whether it is worth trying again.
+/// Whether it is worth trying again. What is opened is kept for the next time: it remembers which
+/// segments are large, which would all be read again to find out.
 async fn merge_once(
+    opened: &mut Option<Archive>,
     destination: &Destination,
     keys: &Keys,
     remove: bool,
 ) -> Result<bool, ArchiveError> {
-    let archive = Archive::open(destination.clone(), keys.clone()).await?;
+    let archive = match opened {
+        Some(archive) => archive,
+        None => opened.insert(Archive::open(destination.clone(), keys.clone()).await?),
+    };
     if !archive.recipients().is_empty() && !keys.can_open() {
         tracing::info!("encrypted segments are not merged: that needs --identity");
         return Ok(false);
@@ -50,4 +57,56 @@ async fn merge_once(
         tracing::info!(written, from = merged.from, removed, "merged segments");
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use tipline_backup::ArchiveStore;
+    use tipline_store::Sink;
+    use tipline_store::conformance::history::{History, log};
+    use tipline_store::conformance::model::Model;
+
+    use super::*;
+
+    /// Large by what is in it, as merged ones of small payloads are, and not by its stored size.
+    const LARGE: usize = 17_000;
+
+    fn filled(destination: &Destination, entries: &[tipline_proto::Entry]) {
+        let mut store = ArchiveStore::new(destination.clone(), Keys::default(), 0);
+        store.identity().unwrap();
+        store.create(&log()).unwrap();
+        let mut model = Model::new(&log());
+        for some in entries.chunks(LARGE) {
+            store.apply(&model.batch(some)).unwrap();
+        }
+    }
+
+    fn flip(file: &Path) {
+        let mut bytes = fs::read(file).unwrap();
+        bytes[5_000] ^= 1;
+        fs::write(file, bytes).unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_large_is_read_in_the_first_round_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let address = format!("dir:{}", directory.path().display());
+        let destination = Destination::open(&address).unwrap();
+        let at = destination.clone();
+        let fill = move || filled(&at, &History::blocks(2 * LARGE as u64, 1_000).entries);
+        tokio::task::spawn_blocking(fill).await.unwrap();
+        let keys = Keys::default();
+        let mut opened = None;
+        assert!(merge_once(&mut opened, &destination, &keys, false).await.unwrap());
+        let names = opened.as_ref().unwrap().segments().await.unwrap();
+        assert_eq!(names.len(), 3, "nothing was merged");
+        flip(&directory.path().join(names[0].to_string()));
+        assert!(merge_once(&mut opened, &destination, &keys, false).await.unwrap());
+        // One that remembers nothing reads it.
+        let read = merge_once(&mut None, &destination, &keys, false).await.unwrap_err();
+        assert!(read.to_string().contains(&names[0].to_string()), "{read}");
+    }
 }

@@ -6,7 +6,7 @@ use tipline_store::conformance::history::{History, log};
 use tipline_store::conformance::model::Model;
 
 use super::{apply, everything, file, filled, open, runtime, store};
-use crate::Archive;
+use crate::{Archive, ArchiveError};
 use tipline_store::Sink;
 
 /// This many blocks make more than 1 MiB.
@@ -80,6 +80,27 @@ fn nothing_is_removed_for_a_merged_segment_that_is_damaged() {
         let error = archive.merge(true).await.unwrap_err();
         assert!(error.to_string().contains(&merged.to_string()), "{error}");
         assert_eq!(archive.segments().await.unwrap(), before);
+    });
+}
+
+/// Its names alone do not tell: it ends where no other does.
+#[test]
+fn another_history_within_a_merged_segment_is_not_removed() {
+    let (runtime, directory) = (runtime(), tempfile::tempdir().unwrap());
+    let elsewhere = tempfile::tempdir().unwrap();
+    filled(&runtime, directory.path(), &History::blocks(BLOCKS, BYTES).entries, 2, 1);
+    filled(&runtime, elsewhere.path(), &History::blocks(BLOCKS, BYTES - 1).entries, 2, 1);
+    runtime.block_on(async {
+        let archive = open(directory.path()).await;
+        archive.merge(true).await.unwrap();
+        let before = archive.segments().await.unwrap();
+        assert_eq!(before.len(), 2, "{before:?}");
+        let foreign = open(elsewhere.path()).await.segments().await.unwrap().remove(5);
+        fs::copy(file(elsewhere.path(), &foreign), file(directory.path(), &foreign)).unwrap();
+        let error = archive.merge(true).await.unwrap_err();
+        assert!(matches!(error, ArchiveError::Fork { .. }), "{error}");
+        assert!(error.to_string().contains(&foreign.to_string()), "{error}");
+        assert!(file(directory.path(), &foreign).exists());
     });
 }
 
