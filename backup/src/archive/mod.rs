@@ -216,9 +216,9 @@ impl Archive {
     /// # Errors
     /// Those of the destination.
     pub async fn segments(&self) -> Result<Vec<SegmentName>, ArchiveError> {
-        // First: whatever is removed meanwhile did not count before.
-        let from = self.from().await?;
         let mut names = self.all_segments().await?;
+        // Last: a listing comes page by page, and whatever was removed meanwhile does not count now.
+        let from = self.from().await?;
         names.retain(|name| name.last >= from);
         Ok(names)
     }

@@ -255,8 +255,6 @@ impl VerifyRun<'_> {
     }
 
     async fn archive(&mut self, archive: &Archive) -> Result<VerifiedPlace, RestoreError> {
-        // Nothing but retention removes the beginning, and it writes down to where.
-        let begins = archive.from().await.map_err(RestoreError::archive)?.max(1);
         let names = archive.segments().await.map_err(RestoreError::archive)?;
         let place = VerifiedPlace::new(archive.place(), PlaceKind::Archive);
         let first = names.iter().map(|name| name.first).min().unwrap_or(0);
@@ -279,6 +277,8 @@ impl VerifyRun<'_> {
             }
             names.retain(|name| !pass.seen.contains(&name.to_string()));
         }
+        // Nothing but retention removes the beginning, and it writes down to where, before it does.
+        let begins = archive.from().await.map_err(RestoreError::archive)?.max(1);
         Ok(pass.finish(begins))
     }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
-use futures_util::FutureExt;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt, StreamExt, future};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
@@ -132,6 +132,7 @@ fn what_was_left_out_says_how_to_get_it() {
 pub(crate) enum Call {
     Put,
     Get,
+    List,
 }
 
 /// What a store answers in the place of what it would; none: it does what it is asked for.
@@ -224,7 +225,10 @@ impl ObjectStore for Answering {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
-        self.inner.list(prefix)
+        match prefix.and_then(|prefix| (self.answer)(Call::List, prefix)) {
+            Some(error) => stream::once(future::ready(Err(error))).boxed(),
+            None => self.inner.list(prefix),
+        }
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {

@@ -4,16 +4,17 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures_util::StreamExt;
-use object_store::ObjectStore;
+use futures_util::{FutureExt, StreamExt};
 use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
 use tipline_store::conformance::history::{History, late_log, log, log_with_lineage};
 use tipline_store::conformance::model::Model;
 use tipline_store::{MemoryStore, Sink, Store, StoreError};
 
 use super::{apply, destination, everything, file, filled, open, runtime, store};
 use crate::destination::tests::{Call, answering, away};
-use crate::{Archive, ArchiveError, ArchiveStore, Keys};
+use crate::{Archive, ArchiveError, ArchiveStore, Keys, SegmentName};
 
 #[test]
 fn what_was_applied_is_there_and_continues() {
@@ -394,4 +395,43 @@ fn a_place_that_does_not_answer_is_not_taken_for_a_new_one() {
     assert!(matches!(refused, ArchiveError::Destination(_)), "{refused:?}");
     let written = runtime().block_on(inner.list(None).collect::<Vec<_>>());
     assert!(written.is_empty(), "{written:?}");
+}
+
+/// As it is when retention removes segments after the first page of a listing was read, and before
+/// the next one is.
+#[test]
+fn what_is_removed_while_it_is_listed_is_no_gap() {
+    let (runtime, inner) = (runtime(), Arc::new(InMemory::new()));
+    let (within, is_about_to) = (Arc::clone(&inner), Arc::new(AtomicBool::new(false)));
+    let is_now = Arc::clone(&is_about_to);
+    let at = answering(&inner, move |call, path| {
+        let is_listing = call == Call::List && path.as_ref() == "segments";
+        if is_listing && is_now.swap(false, Ordering::SeqCst) {
+            let found = within.list(Some(path)).collect::<Vec<_>>().now_or_never().unwrap();
+            let name = |object: object_store::ObjectMeta| {
+                SegmentName::parse(object.location.as_ref(), object.size).unwrap()
+            };
+            let mut names: Vec<_> = found.into_iter().map(|found| name(found.unwrap())).collect();
+            names.sort_by_key(|name| name.first);
+            let from = format!("from/{:020}", names[2].last + 1);
+            within.put(&Path::from(from), "".into()).now_or_never().unwrap().unwrap();
+            for name in &names[1..3] {
+                let gone = Path::from(name.to_string());
+                within.delete(&gone).now_or_never().unwrap().unwrap();
+            }
+        }
+        None
+    });
+    let history = History::blocks(60, 10);
+    let mut store = {
+        let _within = runtime.enter();
+        ArchiveStore::new(at.clone(), Keys::default(), 0)
+    };
+    assert_eq!(store.identity().unwrap(), None);
+    store.create(&log()).unwrap();
+    apply(&mut store, &mut Model::new(&log()), &history.entries, 10, 1);
+    let archive = runtime.block_on(Archive::open(at, Keys::default())).unwrap();
+    is_about_to.store(true, Ordering::SeqCst);
+    assert_eq!(runtime.block_on(archive.cursor()).unwrap(), history.model.cursor);
+    assert!(!is_about_to.load(Ordering::SeqCst), "nothing was removed");
 }
