@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use tipline_log::{Log, LogError, Tail};
+use tipline_log::{Log, LogError, Tail, error_chain};
 use tipline_proto::Position;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +34,9 @@ pub struct DrillReport {
     pub lost: Option<(u64, u64)>,
     /// The recovery point that was allowed, in seconds; none: any.
     pub max_seconds_behind: Option<f64>,
+    /// Why it was not compared with the log: there was one, and it did not answer any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_compared: Option<String>,
 }
 
 impl DrillReport {
@@ -55,7 +58,7 @@ impl DrillReport {
 /// well if the newest restored entry is older than the log's newest by more than `max_lag`.
 ///
 /// # Errors
-/// Those of a restore.
+/// Those of a restore. A log that does not answer any more when all is restored is in the report.
 pub async fn drill(
     sources: Arc<Sources>,
     log: Option<Arc<dyn Log>>,
@@ -83,9 +86,16 @@ pub async fn drill(
         seconds_behind: None,
         lost: None,
         max_seconds_behind: max_lag.map(|most| most.as_secs_f64()),
+        not_compared: None,
     };
     if let (Some(log), Some(tail)) = (log, tail) {
-        report.compare(&*log, &tail).await?;
+        match report.compare(&*log, &tail).await {
+            // It was restored all the same.
+            Err(RestoreError::Log(error)) if error.is_retryable() => {
+                report.not_compared = Some(error_chain(&error));
+            }
+            compared => compared?,
+        }
     }
     Ok(report)
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
-use tipline_log::error_chain;
+use tipline_log::{LogError, error_chain};
 use tipline_proto::Position;
 
 use crate::destination::Destination;
@@ -33,13 +33,21 @@ pub struct FailedPlace {
     /// The error itself.
     #[serde(skip)]
     pub error: Arc<RestoreError>,
+    /// It is the log.
+    #[serde(skip)]
+    pub(super) is_log: bool,
 }
 
 impl FailedPlace {
     /// This destination could not be checked, because of this.
     pub fn new(place: impl Into<String>, error: RestoreError) -> Self {
         let why = error_chain(&error);
-        Self { place: place.into(), why, error: Arc::new(error) }
+        Self { place: place.into(), why, error: Arc::new(error), is_log: false }
+    }
+
+    /// The log could not be asked.
+    pub(super) fn log(place: String, error: LogError) -> Self {
+        Self { is_log: true, ..Self::new(place, error.into()) }
     }
 }
 
@@ -54,23 +62,23 @@ impl VerifyReport {
         self.places.iter().map(|place| place.last).max().unwrap_or(0)
     }
 
-    /// Whether nothing is there, and nothing says that there should be.
+    /// Whether nothing is there, and nothing says that there should be. A log that could not be asked
+    /// says nothing.
     pub fn is_new(&self) -> bool {
-        self.failed.is_empty() && self.places.iter().all(|place| place.is_new)
+        self.failed.iter().all(|failed| failed.is_log)
+            && self.places.iter().all(|place| place.is_new)
     }
 
     /// The part of one destination, for its record; none if it was not checked, or if nothing is
-    /// there: it may be a directory that is not mounted.
+    /// there: it may be a directory that is not mounted. The log is among those that failed, if it
+    /// could not be asked.
     pub fn of(&self, destination: &Destination) -> Option<VerifyReport> {
         let place = destination.place();
         let of_it = |found: &&VerifiedPlace| found.destination.as_deref() == Some(place);
         let places: Vec<_> = self.places.iter().filter(of_it).cloned().collect();
         let has_records = places.iter().any(|place| place.has_records);
-        has_records.then(|| VerifyReport {
-            places,
-            seconds: self.seconds,
-            ..VerifyReport::default()
-        })
+        let failed = self.failed.iter().filter(|failed| failed.is_log).cloned().collect();
+        has_records.then_some(VerifyReport { places, failed, seconds: self.seconds })
     }
 }
 

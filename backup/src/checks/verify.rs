@@ -113,7 +113,7 @@ pub async fn verify(
             failed => failed,
         };
         let name = format!("log {}", log.identity().name.as_str());
-        report.failed.extend(failed.map(|error| FailedPlace::new(name, error.into())));
+        report.failed.extend(failed.map(|error| FailedPlace::log(name, error)));
     }
     if let Some(store) = run.store.take() {
         report.places.push(store.finish(&run.known)?);

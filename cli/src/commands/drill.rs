@@ -150,6 +150,8 @@ pub(crate) async fn run(shared: &Shared, args: DrillArgs) -> Result<Exit, Failur
     Ok(match unknown {
         _ if !report.is_ok() || missing.is_some() => Exit::Corrupt,
         Some(error) => restore_exit(&error.into()),
+        // It was restored, and is not known to be of the log's history.
+        None if report.not_compared.is_some() => Exit::Unavailable,
         None => Exit::Ok,
     })
 }

@@ -196,16 +196,17 @@ impl CheckJob {
             Err(RestoreError::NotFound { .. }) => return Ok(Outcome::Nothing),
             report => report?,
         };
-        if let Some(failed) = report.failed.first() {
-            return Err(CheckError::Failed(Arc::clone(&failed.error)));
-        }
-        let (ok, index, summary) = (report.is_ok(), report.index(), verify_summary(&report));
         if report.is_new() {
             return Ok(Outcome::Nothing);
         }
-        if report.of(&self.destination).is_none() {
-            return Ok(Outcome::Gone(summary));
-        }
+        // What was found there counts, also if the log did not answer.
+        let Some(found) = report.of(&self.destination) else {
+            return match report.failed.first() {
+                Some(failed) => Err(CheckError::Failed(Arc::clone(&failed.error))),
+                None => Ok(Outcome::Gone(verify_summary(&report))),
+            };
+        };
+        let (ok, index, summary) = (found.is_ok(), found.index(), verify_summary(&found));
         Ok(Outcome::Made(Record { time_us: clock().as_micros(), ok, index, summary }))
     }
 
@@ -427,6 +428,25 @@ mod tests {
         assert!(asked >= 120, "{asked}");
     }
 
+    #[tokio::test]
+    async fn what_is_found_counts_though_the_log_does_not_answer() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = Destination::open(&format!("dir:{}", directory.path().display())).unwrap();
+        Archive::create(at.clone(), &log(), Keys::default()).await.unwrap();
+        let away = MemoryLog::new(log());
+        away.set_available(false);
+        let job = CheckJob { log: Arc::new(away), ..job(&at).await };
+        let (_, clock) = counting();
+        let verify = async || job.verify(Sample::Structure, &clock).await.unwrap();
+        assert!(matches!(verify().await, Outcome::Nothing), "it may be a new one");
+        let digits = |number: u64| format!("{number:020}");
+        let name = format!("segments/{}-{}-0123456789abcdef.tips", digits(1), digits(5));
+        at.create(&name, "no segment".into()).await.unwrap();
+        let Outcome::Made(record) = verify().await else { panic!("it was thrown away") };
+        assert!(!record.ok && record.summary.contains(&name), "{record:?}");
+        assert!(record.summary.contains("not compared with the log test"), "{record:?}");
+    }
+
     #[test]
     fn a_drill_counts_though_it_is_not_known_what_must_be_there() {
         let achieved = Achieved {
@@ -457,6 +477,7 @@ mod tests {
             seconds_behind: Some(0.0),
             lost: None,
             max_seconds_behind: None,
+            not_compared: None,
         };
         let (place, what) = ("there".to_owned(), "listing checks".to_owned());
         let away = DestinationError::Unavailable { place, what, source: None };

@@ -10,8 +10,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::checks::{DrillReport, drill};
-use crate::restore::RestoreProgress;
 use crate::restore::tests::{Kept, place};
+use crate::restore::{RestoreProgress, StorePlace};
 
 /// Of an archive of 50 entries and a log of 100, a millisecond each, that begins with `first`.
 async fn drilled(first: u64, max_lag: Option<Duration>) -> DrillReport {
@@ -78,4 +78,26 @@ async fn what_the_log_drops_while_it_is_compared_is_lost() {
     trimmed.unwrap();
     assert_eq!(report.lost, Some((51, 60)));
     assert!(report.seconds_behind.is_some() && !report.is_ok(), "{report:?}");
+}
+
+/// It took hours, and says that what is kept can be restored.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_goes_away_meanwhile_does_not_undo_a_drill() {
+    let kept = Kept::of(History::blocks(99, 10)).await;
+    kept.segments(50, 10).await;
+    let RiggedLog { inner, .. } = RiggedLog::new(log(), &History::blocks(99, 10).entries).await;
+    let log = Arc::new(inner);
+    let scratch = tempfile::tempdir().unwrap();
+    let into = place(&["sqlite"], scratch.path());
+    let (open, away) = (Arc::clone(&into.open), Arc::clone(&log));
+    let going_away = move |paths: &[std::path::PathBuf]| {
+        away.set_available(false);
+        open(paths)
+    };
+    let into = StorePlace { open: Arc::new(going_away), ..into };
+    let (progress, _) = watch::channel(RestoreProgress::default());
+    let stop = CancellationToken::new();
+    let report = drill(kept.sources(), Some(log), into, None, progress, stop).await.unwrap();
+    assert_eq!((report.restore.achieved.index, report.agrees_with_log), (50, None));
+    assert!(report.is_ok() && report.not_compared.is_some(), "{report:?}");
 }
