@@ -12,6 +12,7 @@ mod create;
 mod engine;
 mod error;
 mod expire;
+mod fetch;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod id;

@@ -1,14 +1,12 @@
 //! A set of checkpoints: what is in it, and whether that is what was written.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::error::CheckpointError;
 use super::id::CheckpointId;
 use super::manifest::{MANIFEST, Manifest, ManifestFile};
-use super::tree;
-use crate::destination::{Budget, Destination, DestinationError, Opened};
+use crate::destination::{Budget, Destination, DestinationError};
 use crate::disk::Lock;
 use crate::keys::Keys;
 use crate::throttle::Throttle;
@@ -88,6 +86,10 @@ impl Checkpoints {
     /// file, and what is encrypted in it is opened by their identities. Manifests are in the clear.
     pub fn with_keys(self, keys: Keys) -> Self {
         Self { keys: Arc::new(keys), ..self }
+    }
+
+    pub(super) fn keys(&self) -> &Arc<Keys> {
+        &self.keys
     }
 
     /// The keys, if there is anything to encrypt to.
@@ -177,72 +179,6 @@ impl Checkpoints {
         }))
     }
 
-    /// Copies a checkpoint into `into`, a new directory, and compares every byte with what was
-    /// written: `into/part-0/…` are the stores then. Durable on return, but for the name of
-    /// `into` itself.
-    ///
-    /// # Errors
-    /// [`CheckpointError::Corrupt`] names the first file that is not what was written;
-    /// [`CheckpointError::NeedsKey`] if it is encrypted, and none of the keys opens it;
-    /// [`CheckpointError::Cancelled`] if `throttle` ends it. What is in `into` then is to be removed.
-    pub async fn fetch(
-        &self,
-        manifest: &Manifest,
-        into: &Path,
-        throttle: &Throttle,
-    ) -> Result<(), CheckpointError> {
-        let mut directories = vec![into.to_owned()];
-        tree::make_directory(into)?;
-        for number in 0..manifest.parts.len() {
-            directories.push(into.join(format!("part-{number}")));
-        }
-        for file in &manifest.files {
-            let mut parent = into.join(&file.path);
-            while parent.pop() && parent != *into && !directories.contains(&parent) {
-                directories.push(parent.clone());
-            }
-        }
-        directories.sort();
-        directories.iter().skip(1).try_for_each(|path| tree::make_directory(path))?;
-        for file in &manifest.files {
-            self.fetch_file(manifest, file, &into.join(&file.path), throttle).await?;
-        }
-        directories.iter().rev().try_for_each(|path| tree::flush(path))
-    }
-
-    async fn fetch_file(
-        &self,
-        manifest: &Manifest,
-        file: &ManifestFile,
-        to: &Path,
-        throttle: &Throttle,
-    ) -> Result<(), CheckpointError> {
-        let keys = file.plain_bytes.map(|_| &self.keys);
-        if keys.is_some_and(|keys| !keys.can_open()) {
-            return Err(self.needs_key(&manifest.id));
-        }
-        let object = manifest.object(file);
-        let came = self.destination.download_sealed(&object, to, keys, throttle).await;
-        let length = fs::metadata(to).map(|found| found.len()).ok();
-        let (found, opened) = match came {
-            Ok((found, opened)) => (Ok(found), Some(opened)),
-            Err(error) => (Err(error), None),
-        };
-        self.compare(manifest, file, found, length.filter(|_| keys.is_none()))?;
-        match (opened, file.plain_bytes) {
-            (Some(Opened::NoKey), _) => Err(self.needs_key(&manifest.id)),
-            (Some(Opened::Corrupt(why)), _) => {
-                let what = format!("{} cannot be decrypted: {why}", file.path);
-                Err(self.corrupt(&manifest.id, what))
-            }
-            (_, Some(plain)) if length != Some(plain) => {
-                let what = format!("{} does not have {plain} bytes once decrypted", file.path);
-                Err(self.corrupt(&manifest.id, what))
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Reads every file of a checkpoint where it is, and compares every byte.
     ///
     /// # Errors
@@ -305,7 +241,7 @@ impl Checkpoints {
         CheckpointError::Corrupt { place: self.place().to_owned(), id: id.clone(), what }
     }
 
-    fn needs_key(&self, id: &CheckpointId) -> CheckpointError {
+    pub(super) fn needs_key(&self, id: &CheckpointId) -> CheckpointError {
         CheckpointError::NeedsKey { place: self.place().to_owned(), id: id.clone() }
     }
 

@@ -91,8 +91,8 @@ impl Attempt {
 
     /// Stages what a start says, and applies to it what comes after.
     async fn fill_from(&mut self, start: &Start) -> Result<Cursor, ReplayError> {
-        let stage = Arc::clone(&self.stage);
-        blocking(move || stage.clear()).await?;
+        let (stage, fetches) = (Arc::clone(&self.stage), matches!(start, Start::Checkpoint { .. }));
+        blocking(move || if fetches { stage.clear_staged() } else { stage.clear() }).await?;
         if let Start::Checkpoint { set, manifest, copied } = start {
             self.fetch(*set, manifest).await?;
             if *copied {

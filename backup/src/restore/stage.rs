@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `STORE.restoring` | the store being restored: a store at every moment, from which a later attempt resumes |
 //! | `STORE.restoring.copying` | a part of it that comes from another file system; removed by the next attempt |
-//! | `STORE.fetching` | a checkpoint that is not there as a whole yet; removed by the next attempt |
+//! | `STORE.fetching` | a checkpoint that is not there as a whole yet; what the next attempt does not fetch too, it removes |
 //! | `STORE.carrying` | a logical copy: a store that gets the content of a checkpoint of another kind; likewise |
 //! | `STORE.placing` | empty: parts are being installed, and not all may be; the next attempt undoes it |
 //! | `STORE.replaced` | what is being replaced; without `STORE.placing` it was, and the next attempt removes the rest of it |
@@ -157,7 +157,8 @@ impl Stage {
             // On the file system of the first it is moved there, elsewhere it is copied.
             let moved = if device == first { 0 } else { part.moved };
             let fetched = if number == 0 { space.fetched } else { 0 };
-            let staged = disk::size(&beside(path, "restoring"));
+            let there = if number == 0 { disk::size(&beside(path, "fetching")) } else { 0 };
+            let staged = disk::size(&beside(path, "restoring")) + there;
             let more = (fetched + part.written + moved).saturating_sub(staged);
             let (_, bytes) = needed.entry(device).or_insert((parent(path), 0));
             *bytes = bytes.saturating_add(more);
@@ -294,7 +295,13 @@ impl Stage {
 
     /// Removes everything staged and fetched.
     pub(super) fn clear(&self) -> Result<(), RestoreError> {
-        for path in self.staged().iter().chain(&self.copying()).chain([&self.fetching()]) {
+        self.clear_staged()?;
+        remove(&self.fetching())
+    }
+
+    /// Removes everything staged. What was fetched of a checkpoint is for whoever fetches one next.
+    pub(super) fn clear_staged(&self) -> Result<(), RestoreError> {
+        for path in self.staged().iter().chain(&self.copying()) {
             remove(path)?;
         }
         self.staged().iter().try_for_each(|path| remove(&disk::copying(path)))

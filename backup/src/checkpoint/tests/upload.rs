@@ -85,6 +85,35 @@ async fn an_upload_that_was_cut_off_goes_on_after_the_files_that_are_there() {
 }
 
 #[tokio::test]
+async fn a_fetch_that_was_cut_off_goes_on_after_the_files_that_are_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_handle, manifest) = taken(directory.path(), composite, 5, 300).await;
+    let (set, into) = (set(directory.path()), directory.path().join("fetched"));
+    let cut = set.fetch(&manifest, &into, &up_to(manifest.bytes() / 2)).await.unwrap_err();
+    assert!(matches!(cut, CheckpointError::Cancelled), "{cut}");
+    let before = inodes(&into);
+    let (there, all) = (before.len(), manifest.files.len());
+    assert!(1 < there && there < all, "{there} of {all}");
+    // One of them was cut off, or changed since; and something of another checkpoint is left.
+    let (changed, _) = before.iter().next().unwrap();
+    flip(changed, 0);
+    fs::create_dir_all(into.join("part-9/deep")).unwrap();
+    fs::write(into.join("part-9/deep/file"), "of another").unwrap();
+    fs::write(into.join("order"), "of another").unwrap();
+    set.fetch(&manifest, &into, &Throttle::none()).await.unwrap();
+    let after = inodes(&into);
+    assert_eq!(after.len(), all, "{after:?}");
+    let whole = |file: &PathBuf| {
+        let path = file.strip_prefix(&into).unwrap().to_str().unwrap().to_owned();
+        let length = fs::metadata(file).unwrap().len();
+        manifest.files.iter().any(|file| file.path == path && file.bytes == length)
+    };
+    let kept = before.iter().filter(|(file, inode)| after.get(*file) == Some(inode)).count();
+    assert!(kept > 0 && after.keys().all(whole), "{kept}");
+    check(&manifest, &into, &History::blocks(5, 300).entries);
+}
+
+#[tokio::test]
 async fn nothing_is_written_any_more_when_an_upload_has_been_cancelled() {
     let directory = tempfile::tempdir().unwrap();
     let (_handle, manifest) = taken(directory.path(), composite, 5, 300).await;
