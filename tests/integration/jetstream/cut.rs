@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tipline_log::jetstream::JetStreamLog;
-use tipline_log::{Appender, Extent, Reader, Tail};
+use tipline_log::{Appender, Extent, Reader, Receipts, Tail};
 use tipline_proto::subject::events_stream;
 use tipline_proto::{ConsumerName, Event};
 use tipline_tests::{Nats, NatsOptions, Rng, SyncInterval, eventually};
@@ -191,4 +191,47 @@ async fn a_primary_publishes_again_what_a_log_lost_that_was_cut_off_within_a_bat
         .collect();
     assert_eq!(heights, (1..=BLOCKS + 1).collect::<Vec<_>>());
     stop(&mut primary).await;
+}
+
+/// Another primary was told of an epoch whose claim is gone. No other claim gets it, and a log that
+/// leaves a number out is one that a primary starts on.
+#[tokio::test]
+async fn a_claim_that_was_lost_after_it_was_announced_keeps_no_primary_from_starting() {
+    const BLOCKS: u64 = 20;
+    let site = Deployment::new();
+    let lazy = NatsOptions { sync: SyncInterval::ServerDefault, ..NatsOptions::default() };
+    let mut server = Nats::start(lazy).await;
+    let log = format!("--log {}/{} --accept-shortfalls", server.url(), name());
+    let init = site.run(&format!("init {log} --replicas 1 --chain test --genesis 00")).await;
+    assert_eq!(init.status.code(), Some(0), "{}", init.stderr);
+    (1..=BLOCKS).for_each(|height| site.block("node", height, &[height as u8; 1000]));
+    let primary = format!("primary {log} --source dir:node");
+    let log = JetStreamLog::open(&options(&server.url())).await.unwrap();
+    let mut first = site.tipline(&primary).spawn();
+    has_rows(&log, BLOCKS).await;
+    stop(&mut first).await;
+
+    let before = newest_block(&server).metadata().unwrap().len();
+    let mut lost = site.tipline(&primary).spawn();
+    eventually("the second epoch is announced", WITHIN, async || {
+        let said = log.board().await.map_err(|error| error.to_string())?.primary;
+        said.filter(|said| said.epoch == 2).ok_or_else(|| "not yet".to_owned())
+    })
+    .await;
+    lost.process.kill();
+    // So that the announcement is in its file: it is the claim that gets lost.
+    server.stop().await;
+    cut(&mut server, |_| before).await;
+    assert_eq!(tail_after_cut(&log).await.epoch, 1);
+
+    for (run, epoch) in [(1, 3), (2, 4)] {
+        site.block("node", BLOCKS + run, b"one more");
+        let mut primary = site.tipline(&primary).spawn();
+        assert_eq!(has_rows(&log, BLOCKS + run).await.epoch, epoch);
+        stop(&mut primary).await;
+    }
+    let extent = log.extent().await.unwrap();
+    for index in extent.first..=extent.last {
+        assert_eq!(log.entry(index).await.unwrap().index, index);
+    }
 }

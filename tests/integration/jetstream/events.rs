@@ -8,7 +8,7 @@ use tipline_proto::limits::{MAX_PAYLOAD_BYTES, MAX_UNIT_MESSAGES};
 use tipline_proto::subject::{Subject, events_stream};
 use tipline_proto::{Entry, Kind};
 
-use super::{Writer, name, next, options, raw, read_all, seal, sized, started};
+use super::{Writer, claim, name, next, options, raw, read_all, seal, sized, started};
 
 #[tokio::test]
 async fn events_of_every_size_come_back() {
@@ -99,5 +99,40 @@ async fn a_void_entry_is_not_an_entry() {
         old.written.iter().chain(&new.written).chain(&newest.written).collect();
     for entry in valid {
         assert!(&new.log.entry(entry.index).await.unwrap() == entry, "entry {}", entry.index);
+    }
+}
+
+/// The claims of two epochs were lost after somebody had seen them, so their numbers are left out.
+#[tokio::test]
+async fn what_is_void_is_so_among_epochs_that_are_left_out() {
+    let (server, log) = started().await;
+    let mut old = Writer::claim(Arc::new(log)).await;
+    old.write([sized(1), sized(3 << 20), sized(2)]).await;
+    let void = seal(&old.tail, old.epoch, [sized(99)]).remove(0);
+    let js = raw(&server.url()).await;
+    let subject = Subject::Event(name(), Kind::StateRecorded).to_string();
+    let write_void = async || {
+        js.publish(subject.clone(), void.encode()).await.unwrap().await.unwrap();
+    };
+    let (log, mut written) = (old.log, old.written);
+    let mut tail = old.tail;
+    // Void entries after the claim alone, before the next claim, and between entries.
+    let epochs: [(u64, &[usize]); 4] = [(3, &[]), (6, &[7]), (7, &[8, 3 << 20]), (10, &[9])];
+    for (epoch, lengths) in epochs {
+        for events in [vec![claim()], lengths.iter().map(|length| sized(*length)).collect()] {
+            let unit = seal(&tail, epoch, events);
+            if unit.is_empty() {
+                continue;
+            }
+            log.append(&tail, &unit).await.unwrap();
+            written.extend(unit);
+            write_void().await;
+            write_void().await;
+            tail = log.tail().await.unwrap();
+            assert_eq!(tail.position, written[written.len() - 1].position());
+        }
+    }
+    for entry in &written {
+        assert!(&log.entry(entry.index).await.unwrap() == entry, "entry {}", entry.index);
     }
 }

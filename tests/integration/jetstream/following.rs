@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::PullConsumer;
@@ -14,8 +15,74 @@ use tipline_log::{LogError, Reader, Receipts};
 use tipline_proto::ConsumerName;
 use tipline_proto::subject::events_stream;
 use tipline_tests::eventually;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::{WITHIN, Writer, name, next, options, raw, sized, started};
+
+/// How a request for messages begins.
+const REQUEST: &[u8] = b"$JS.API.CONSUMER.MSG.NEXT.";
+
+/// A way to a server on which nobody answers the first requests for messages, as in a cluster that
+/// does not know a new consumer everywhere yet. How many requests there were is in `requests`.
+async fn unknown_at_first(server: String, unanswered: u32, requests: Arc<AtomicU32>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("nats://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect(server.trim_start_matches("nats://")).await.unwrap();
+            let ((mut commands, mut to_client), (mut answers, mut to_server)) =
+                (client.into_split(), server.into_split());
+            tokio::spawn(async move { tokio::io::copy(&mut answers, &mut to_client).await });
+            let requests = requests.clone();
+            tokio::spawn(async move {
+                let (mut held, mut chunk) = (Vec::new(), [0; 4096]);
+                while let Ok(length @ 1..) = commands.read(&mut chunk).await {
+                    held.extend_from_slice(&chunk[..length]);
+                    let at = |held: &[u8]| held.windows(REQUEST.len()).position(|w| w == REQUEST);
+                    let mut from = 0;
+                    while let Some(found) = at(&held[from..]) {
+                        if requests.fetch_add(1, Ordering::Relaxed) < unanswered {
+                            // A subject as long that nobody listens to.
+                            held[from + found + 1] = b'X';
+                        }
+                        from += found + REQUEST.len();
+                    }
+                    // The beginning of a request waits for the rest of it.
+                    let begun = (1..REQUEST.len()).rev().find(|n| held.ends_with(&REQUEST[..*n]));
+                    let rest = held.split_off(held.len() - begun.unwrap_or(0));
+                    if to_server.write_all(&held).await.is_err() {
+                        break;
+                    }
+                    held = rest;
+                }
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn a_new_consumer_that_is_not_known_everywhere_is_asked_again() {
+    let (server, log) = started().await;
+    let mut writer = Writer::claim(Arc::new(log)).await;
+    let requests = Arc::new(AtomicU32::new(0));
+    let url = unknown_at_first(server.url(), 3, requests.clone()).await;
+    let other = JetStreamLog::open(&options(&url)).await.unwrap();
+    let consumer: ConsumerName = "replica-1".parse().unwrap();
+    let mut subscription = other.subscribe(Some(&consumer), 0).await.unwrap();
+    assert_eq!(next(&mut subscription).await.unwrap(), writer.written);
+    assert_eq!(requests.load(Ordering::Relaxed), 4);
+    writer.write([sized(5)]).await;
+    assert_eq!(next(&mut subscription).await.unwrap(), writer.written[1..]);
+
+    // One that is gone is not waited for.
+    requests.store(0, Ordering::Relaxed);
+    let mut subscription = other.subscribe(Some(&consumer), 2).await.unwrap();
+    writer.log.forget(&consumer).await.unwrap();
+    let gone = next(&mut subscription).await.unwrap_err();
+    assert!(gone.to_string().contains("the consumer was deleted"), "{gone}");
+}
 
 #[tokio::test]
 async fn a_subscription_says_that_it_lost_the_server() {

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use async_nats::jetstream::stream::Config;
 use tipline_log::jetstream::{JetStreamLog, JetStreamOptions};
-use tipline_log::{AppendError, Appender, LogError, Reader, Receipts, Shortfall};
+use tipline_log::{AppendError, Appender, LogError, Reader, Receipts, Shortfall, error_chain};
 use tipline_proto::subject::{
     CONTRACT_VERSION_LATE_PROOFS, METADATA_CONTRACT, METADATA_PROOFS_FROM, events_stream,
     receipts_stream,
 };
-use tipline_proto::{ConsumerName, Position};
+use tipline_proto::{ConsumerName, LogIdentity, Position};
 use tipline_tests::{Cluster, Nats, NatsOptions, SyncInterval, eventually};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
@@ -166,6 +167,65 @@ async fn three_replicas_are_as_durable_as_the_servers_that_are_known() {
         assert_eq!(names, if known < 3 { &unknown[..] } else { &[] }, "{known}: {found:?}");
     }
     drop(log);
+}
+
+/// One of three servers is stopped: how it syncs is not known then. Once the others have started
+/// without it, no log of three replicas can be made, and whoever makes one waits for it.
+#[tokio::test]
+async fn a_server_that_is_away_is_named_and_waited_for() {
+    let mut cluster = Cluster::start(NatsOptions::default()).await;
+    let monitors: Vec<_> =
+        (0..Cluster::SIZE).map(|node| cluster.node(node).monitor_url()).collect();
+    let of = |log: &str, url: &str| {
+        let mut options = JetStreamOptions::new(url, log.parse().unwrap());
+        options.monitor = monitors.clone();
+        options
+    };
+    let identity_of = |log: &str| LogIdentity { name: log.parse().unwrap(), ..identity(1) };
+    let before = of("before", &cluster.url());
+    let log = JetStreamLog::create(&before, &identity_of("before"), 3).await.unwrap();
+    eventually("all of them are known", WITHIN, async || is_durable(&log).await).await;
+
+    let [away, others @ ..] = [0, 1, 2];
+    let name = cluster.node(away).name().to_owned();
+    cluster.node(away).stop().await;
+    let found = eventually("the preflight", WITHIN, async || log.preflight().await).await;
+    let short: Vec<&str> = found.shortfalls.iter().map(|s| s.found.as_str()).collect();
+    let unknown =
+        format!("sync_interval: read from 2 of 3 servers that hold the log, not from {name}");
+    assert_eq!(short, [unknown], "{found:?}");
+
+    for other in others {
+        cluster.node(other).stop().await;
+    }
+    others.iter().for_each(|other| cluster.node(*other).relaunch());
+    let urls: Vec<_> = others.iter().map(|other| cluster.node(*other).url()).collect();
+    let stream = Config { name: "raw".into(), num_replicas: 3, ..Config::default() };
+    eventually("no server for a third replica", WITHIN, async || {
+        let client = async_nats::connect(urls.clone()).await.map_err(|error| error.to_string())?;
+        match async_nats::jetstream::new(client).create_stream(stream.clone()).await {
+            Err(error) if error.to_string().contains("no suitable peers") => Ok(()),
+            answer => Err(format!("{answer:?}")),
+        }
+    })
+    .await;
+    let options = of("after", &urls.join(","));
+    let starting = async {
+        cluster.node(away).relaunch();
+        cluster.wait_ready().await;
+    };
+    let identity = identity_of("after");
+    let (made, ()) = tokio::join!(JetStreamLog::create(&options, &identity, 3), starting);
+    assert_eq!(*made.unwrap().identity(), identity);
+    eventually("all of them are known again", WITHIN, async || is_durable(&log).await).await;
+}
+
+async fn is_durable(log: &JetStreamLog) -> Result<(), String> {
+    match log.preflight().await {
+        Ok(found) if found.is_durable() => Ok(()),
+        Ok(found) => Err(format!("{found:?}")),
+        Err(error) => Err(error_chain(&error)),
+    }
 }
 
 #[tokio::test]
