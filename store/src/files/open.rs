@@ -4,9 +4,9 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use super::layout::{INDEX, Layout};
+use super::layout::{INDEX, Layout, Staged};
 use super::read::{FileReader, ROLE, place};
-use super::recover::recover;
+use super::recover::{clear, recover};
 use super::tree::Tree;
 use crate::disk::{make_directory, parent, sync_directory};
 use crate::error::StoreError;
@@ -23,6 +23,8 @@ pub(super) struct Opened {
     pub(super) index: SqliteStore,
     pub(super) tree: Tree,
     pub(super) reader: FileReader,
+    /// What an earlier writer left, and is not cleared away yet.
+    pub(super) left: Vec<Staged>,
 }
 
 /// Opens the directory for the one writer; makes it if there is none.
@@ -40,7 +42,7 @@ pub(super) fn for_writing(directory: &Path) -> Result<Opened, StoreError> {
         .map_err(|e| refuse("its directory cannot be opened: check the permissions", e))?;
     check_for_writing(&root, &place)?;
     let layout = Layout::new(root);
-    let index = SqliteStore::open_as(&layout.index(), place.clone(), ROLE)?;
+    let mut index = SqliteStore::open_as(&layout.index(), place.clone(), ROLE)?;
     let reader = FileReader::connect(layout.clone(), place.clone())?;
     if !layout.blocks().is_dir() && reader.heights()?.is_some() {
         let at = layout.relative(&layout.blocks()).to_string();
@@ -50,8 +52,12 @@ pub(super) fn for_writing(directory: &Path) -> Result<Opened, StoreError> {
     make_directories(&layout)
         .map_err(|e| refuse("its directories cannot be made: check the permissions", e))?;
     let mut tree = Tree::new(place.clone(), layout)?;
-    recover(&mut tree, &reader)?;
-    Ok(Opened { place, index, tree, reader })
+    let mut left = recover(&mut tree, &reader)?;
+    match clear(&tree, &mut index, &mut left) {
+        // It is cleared away when there is space for that.
+        Err(error) if !error.is_retryable() => Err(error),
+        _ => Ok(Opened { place, index, tree, reader, left }),
+    }
 }
 
 /// Makes the store's own directory if there is none. Its name is made durable in any case:

@@ -10,10 +10,12 @@ use super::layout::{Key, Layout, Staged};
 use super::read::FileReader;
 use super::tree::Tree;
 use crate::error::StoreError;
+use crate::sqlite::SqliteStore;
 
-/// Puts the files of a store as its index says.
-pub(super) fn recover(tree: &mut Tree, reader: &FileReader) -> Result<(), StoreError> {
-    let mut done = vec![];
+/// Puts the files of a store as its index says. What is left in `staging` then, of ours, counts for
+/// nothing, and is to be cleared away.
+pub(super) fn recover(tree: &mut Tree, reader: &FileReader) -> Result<Vec<Staged>, StoreError> {
+    let mut left = vec![];
     // Of one or two batches, however large the store is.
     let names = tree.names(&tree.layout().staging())?;
     for staged in names.iter().filter_map(|name| Staged::from_name(name)) {
@@ -30,13 +32,30 @@ pub(super) fn recover(tree: &mut Tree, reader: &FileReader) -> Result<(), StoreE
             // Of a batch that was not committed, or of a snapshot that is gone.
             Staged::Payload { .. } | Staged::Retained { .. } => {}
         }
-        done.push(staged);
+        left.push(staged);
     }
     tree.flush_epochs()?;
-    for staged in &done {
+    tree.flush_directory(&tree.layout().staging())?;
+    Ok(left)
+}
+
+/// Clears it away. Its batch may be in the index for whoever reads that after a crash, if its commit
+/// failed: so the index is settled first, for which there must be space.
+pub(super) fn clear(
+    tree: &Tree,
+    index: &mut SqliteStore,
+    left: &mut Vec<Staged>,
+) -> Result<(), StoreError> {
+    if left.is_empty() {
+        return Ok(());
+    }
+    index.settle()?;
+    for staged in &*left {
         tree.remove_staged(staged)?;
     }
-    tree.flush_directory(&tree.layout().staging())
+    tree.flush_directory(&tree.layout().staging())?;
+    left.clear();
+    Ok(())
 }
 
 /// Removes a payload that the index does not have. Before the commit there is none.

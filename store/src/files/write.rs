@@ -13,6 +13,7 @@ use super::install::{PendingInstall, RolledBack};
 use super::layout::{Layout, Staged};
 use super::open::{self, Opened};
 use super::read::FileReader;
+use super::recover::clear;
 use super::reference::Reference;
 use super::snapshot::FilesSnapshot;
 use super::tree::Tree;
@@ -67,7 +68,9 @@ use crate::stored::StoreIdentity;
 /// - Readers never wait for the writer. Who reads the files without the index may meet a
 ///   block of a batch whose other blocks are not in place yet, or one that is being rolled back.
 /// - With no space left, nothing of the batch stays, and the handle continues once there is some.
-///   After any other failed write, flush or rename it is poisoned.
+///   After any other failed write, flush or rename it is poisoned. Whatever was staged stays if the
+///   index may have been committed; opening finds out, and writes to the index before it removes
+///   what does not count.
 /// - Before each batch, and when it is probed, it checks that the directories and the index still
 ///   have their names.
 /// - There is one writer: see [`crate::sqlite::SqliteStore`].
@@ -83,6 +86,8 @@ pub struct FileStore {
     reader: FileReader,
     /// What the newest batch still has to do, after its commit.
     pending: PendingInstall,
+    /// What an earlier writer left in `staging`, as long as there is no space to clear it away.
+    left: Vec<Staged>,
     poison: Poison,
     /// Has the lock. Released last: fields are dropped in their order.
     index: SqliteStore,
@@ -97,12 +102,13 @@ impl FileStore {
     /// [`StoreError::InUse`] if another handle writes to it; [`StoreError::Unusable`] if the
     /// directory is something else, of another version, or cannot be written: it is not changed.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, StoreError> {
-        let Opened { place, index, tree, reader } = open::for_writing(directory.as_ref())?;
+        let Opened { place, index, tree, reader, left } = open::for_writing(directory.as_ref())?;
         Ok(Self {
             place,
             tree,
             reader,
             pending: PendingInstall::default(),
+            left,
             poison: Poison::default(),
             index,
         })
@@ -138,7 +144,7 @@ impl FileStore {
             durable.and_then(|()| self.index.apply(&referring))
         };
         if let Err(error) = committed {
-            // Otherwise it may have been committed: then these are its payloads.
+            // Otherwise it may have been committed: then these are its payloads, and opening decides.
             if error.is_retryable() {
                 self.tree.discard(&staged);
             }
@@ -202,8 +208,10 @@ impl Sink for FileStore {
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.check_present()?;
         let before = self.index.ready_for(batch)?;
+        let cleared = clear(&self.tree, &mut self.index, &mut self.left);
         // What the batch before left undone, when there was no space even for names.
-        if let Err(error) = self.install().and_then(|()| self.commit(batch, &before)) {
+        let applied = cleared.and_then(|()| self.install());
+        if let Err(error) = applied.and_then(|()| self.commit(batch, &before)) {
             return Err(self.poison.unless_retryable(error));
         }
         // It is durable and visible, whatever happens now: an error is for the next call. If that is
@@ -231,6 +239,7 @@ impl Sink for FileStore {
 
     fn snapshot(&self) -> Result<Vec<Box<dyn Snapshot>>, StoreError> {
         self.poison.check(&self.place)?;
+        self.tree.check_present()?;
         let index = self.index.pin_file()?;
         let (place, layout) = (self.place.clone(), self.layout().clone());
         let snapshot = FilesSnapshot::new(place, layout, index, self.tree.retain_replaced())?;

@@ -28,8 +28,24 @@ pub(super) fn store_error(place: &str, what: &str, error: Error) -> StoreError {
     }
 }
 
+/// The error of a commit. The index of the WAL is extended when the batch is in the WAL, fsynced:
+/// this handle shows nothing of it, and whoever reads the WAL after a crash finds it. So nobody knows
+/// what became of it before it is opened again.
+pub(super) fn commit_error(place: &str, error: Error) -> StoreError {
+    match error.sqlite_error() {
+        Some(found) if found.extended_code == ffi::SQLITE_IOERR_SHMSIZE => StoreError::Failed {
+            place: place.to_owned(),
+            what: "committing: there is no space for the index of its WAL, so it is not known \
+                whether the batch is stored; free some"
+                .to_owned(),
+            source: Some(Box::new(error)),
+        },
+        _ => store_error(place, "committing", error),
+    }
+}
+
 /// The index of the WAL, a scratch file, is extended by a write whose failure has a code of
-/// its own. Nothing durable is in doubt then. Of a write that failed for a quota SQLite says only
+/// its own. Nothing durable is in doubt then, but for a commit: see [`commit_error`]. Of a write that failed for a quota SQLite says only
 /// that it failed. The system's last error of this thread is that of the write, unless a call that
 /// SQLite made after it failed too: then it is a failed write, and the store stops.
 fn is_full(error: &ffi::Error, system: ErrorKind) -> bool {
