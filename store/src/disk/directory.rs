@@ -40,3 +40,12 @@ pub(crate) fn changing(place: &str, what: impl Into<String>, error: io::Error) -
         _ => failed(place, what, error),
     }
 }
+
+/// The error of listing a directory, which changes nothing: it can be asked again, unless there is none.
+pub(crate) fn listing(place: &str, what: &str, error: io::Error) -> StoreError {
+    if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) {
+        return failed(place, what, error);
+    }
+    let source = io::Error::new(error.kind(), format!("{what}: {error}"));
+    StoreError::Unavailable { place: place.to_owned(), source: Some(Box::new(source)) }
+}

@@ -15,7 +15,7 @@ use std::io;
 use std::path::Path;
 
 #[cfg(any(feature = "files", feature = "rocksdb"))]
-pub(crate) use self::directory::{changing, is_one_file_system, make_directory};
+pub(crate) use self::directory::{changing, is_one_file_system, listing, make_directory};
 pub(crate) use self::lock::Lock;
 #[cfg(feature = "sqlite")]
 pub(crate) use self::names::{private, sync_directory, with_suffix};

@@ -11,7 +11,7 @@ use super::layout::{Key, Layout, Staged};
 use super::retained::{RetainGuard, RetainedFiles};
 #[cfg(unix)]
 use crate::disk::is_one_file_system;
-use crate::disk::{Presence, changing, failed, make_directory, private, sync_directory};
+use crate::disk::{Presence, changing, failed, listing, make_directory, private, sync_directory};
 use crate::error::StoreError;
 
 /// The one writer's view of the files below a store's directory.
@@ -70,7 +70,7 @@ impl Tree {
             Ok(names.into_iter().flatten().collect())
         };
         let what = || format!("listing {}", self.layout.relative(directory));
-        list().map_err(|e| failed(&self.place, what(), e))
+        list().map_err(|e| listing(&self.place, &what(), e))
     }
 
     pub(super) fn layout(&self) -> &Layout {

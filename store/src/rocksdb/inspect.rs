@@ -8,6 +8,7 @@ use rocksdb::{IteratorMode, Options};
 
 use super::families::{DEFAULT, FAMILIES, Family, MARKER, VERSION};
 use super::view::Db;
+use crate::disk::listing;
 use crate::error::StoreError;
 
 /// What a directory is that can be a store.
@@ -25,12 +26,13 @@ pub(super) enum Contents {
 /// # Errors
 /// [`StoreError::Unusable`] if it is anything else.
 pub(super) fn inspect(directory: &Path, place: &str) -> Result<Contents, StoreError> {
-    let names = names(directory).map_err(|e| {
-        StoreError::unusable(
+    let names = names(directory).map_err(|e| match e.kind() {
+        io::ErrorKind::PermissionDenied => StoreError::unusable(
             place,
             "the directory cannot be read: check the permissions",
             Some(Box::new(e)),
-        )
+        ),
+        _ => listing(place, "listing it", e),
     })?;
     if !names.contains("CURRENT") {
         let why = "the directory is not empty, and is not a store: give another path";

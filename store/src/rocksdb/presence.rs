@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::disk::{Presence, failed};
+use crate::disk::{Presence, listing};
 use crate::error::StoreError;
 
 /// What RocksDB has open, and would write on in if it were removed: it notices only when it makes
@@ -59,7 +59,7 @@ impl Files {
     }
 
     fn look_for_log(&mut self, place: &str) -> Result<(), StoreError> {
-        self.log = newest_log(&self.path).map_err(|e| failed(place, "looking for its log", e))?;
+        self.log = newest_log(&self.path).map_err(|e| listing(place, "looking for its log", e))?;
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use super::copy::{is_of_rows, link_or_copy, own_prefix};
 use super::error::store_error;
 use super::read::RocksDbReader;
 use super::view::Db;
-use crate::disk::{changing, is_one_file_system};
+use crate::disk::{changing, is_one_file_system, listing};
 use crate::error::StoreError;
 use crate::reader::StoreReader;
 use crate::snapshot::{Copied, SharedCopy, Snapshot, Throttle};
@@ -52,18 +52,24 @@ impl RocksDbSnapshot {
         Ok(snapshot)
     }
 
-    fn files(&self) -> io::Result<Vec<(PathBuf, u64)>> {
+    fn files(&self) -> Result<Vec<(PathBuf, u64)>, StoreError> {
         let file = |file: io::Result<fs::DirEntry>| {
             let file = file?;
             Ok((file.path(), file.metadata()?.len()))
         };
-        fs::read_dir(&self.directory)?.map(file).collect()
+        let list = || fs::read_dir(&self.directory)?.map(file).collect::<io::Result<_>>();
+        list().map_err(|e| listing(&self.place, "looking at its files", e))
     }
 
-    fn copy_files(&self, into: &Path, pace: &dyn Throttle) -> io::Result<Copied> {
-        for (from, _) in self.files()? {
+    fn copy_files(
+        &self,
+        files: &[(PathBuf, u64)],
+        into: &Path,
+        pace: &dyn Throttle,
+    ) -> io::Result<Copied> {
+        for (from, _) in files {
             let Some(name) = from.file_name() else { continue };
-            if link_or_copy(&from, &into.join(name), pace)?.is_break() {
+            if link_or_copy(from, &into.join(name), pace)?.is_break() {
                 return Ok(Copied::Cancelled);
             }
         }
@@ -96,22 +102,21 @@ impl Snapshot for RocksDbSnapshot {
     }
 
     fn bytes(&self, into: &Path) -> Result<u64, StoreError> {
-        let sum = || {
-            let is_linked = is_one_file_system(&self.directory, into)?;
-            let files = self.files()?;
-            let copied = files.iter().filter(|(path, _)| !is_linked || !is_of_rows(path));
-            Ok(copied.map(|(_, bytes)| bytes).sum())
-        };
-        sum().map_err(|e| self.failed("looking at its files", e))
+        let is_linked = is_one_file_system(&self.directory, into)
+            .map_err(|e| self.failed("looking at its files", e))?;
+        let files = self.files()?;
+        let copied = files.iter().filter(|(path, _)| !is_linked || !is_of_rows(path));
+        Ok(copied.map(|(_, bytes)| bytes).sum())
     }
 
     fn copy(&mut self, into: &Path, pace: &dyn Throttle) -> Result<Copied, StoreError> {
-        self.copy_files(into, pace).map_err(|e| self.failed("copying its files", e))
+        let files = self.files()?;
+        self.copy_files(&files, into, pace).map_err(|e| self.failed("copying its files", e))
     }
 
     fn bytes_to_share(&self, engine: &Path, _into: &Path) -> Result<u64, StoreError> {
-        let sum = || backup_engine::new_bytes(&self.files()?, engine);
-        sum().map_err(|e| self.failed("looking at its files", e))
+        backup_engine::new_bytes(&self.files()?, engine)
+            .map_err(|e| listing(&self.place, "looking at the files of earlier copies", e))
     }
 
     fn share(

@@ -20,7 +20,7 @@ use super::view::{Db, View};
 use super::{batch, rows};
 use crate::batch::Batch;
 use crate::changes::Changes;
-use crate::disk::{Poison, failed};
+use crate::disk::{Poison, failed, listing};
 use crate::error::{StoreError, is_created};
 use crate::reader::{ChainView, StoreReader};
 use crate::snapshot::{NOTHING_TO_COPY, Snapshot};
@@ -247,7 +247,7 @@ impl RocksDbStore {
         let reopened = self.database.reopen(self.cursor.as_ref());
         // An attempt that failed may have cut the end of the log off, too.
         self.files = Files::of(self.database.path())
-            .map_err(|e| failed(&self.place, "looking at its files", e))?;
+            .map_err(|e| listing(&self.place, "looking at its files", e))?;
         reopened?;
         let (identity, cursor) =
             self.database.read(|view| Ok((view.identity()?, view.cursor()?)))?;

@@ -4,6 +4,8 @@ mod damage;
 mod format;
 mod full_disk;
 mod limits;
+#[cfg(unix)]
+mod listing;
 mod opening;
 mod outside;
 mod poison;
