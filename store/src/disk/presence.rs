@@ -14,7 +14,7 @@ use crate::error::StoreError;
 pub(crate) struct Presence {
     path: PathBuf,
     inode: Inode,
-    /// Its length when it was last looked at.
+    /// Its length when it was last found whole.
     bytes: u64,
 }
 
@@ -40,31 +40,52 @@ impl Presence {
     /// The same errors as [`Presence::check`]; [`StoreError::Failed`] if it was cut.
     #[cfg(any(feature = "sqlite", feature = "rocksdb"))]
     pub(crate) fn check_not_cut(&mut self, place: &str) -> Result<(), StoreError> {
-        match self.shorter(place)? {
-            None => Ok(()),
-            Some((before, now)) => Err(self.cut(place, before, now)),
+        let now = self.look(place)?;
+        if now < self.bytes {
+            return Err(self.cut(place, now));
+        }
+        self.found_whole(now);
+        Ok(())
+    }
+
+    /// Whether it was cut, for who only reads it. What cannot be looked at is nothing to him.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] if it was cut.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn check_not_cut_if_there(&self, place: &str) -> Result<(), StoreError> {
+        match Self::of(&self.path) {
+            Ok(found) if found.inode == self.inode && found.bytes < self.bytes => {
+                Err(self.cut(place, found.bytes))
+            }
+            _ => Ok(()),
         }
     }
 
-    /// Likewise; its length before and now if it is shorter than when it was last looked at.
-    ///
-    /// # Errors
-    /// The same errors as [`Presence::check`].
-    #[cfg(any(feature = "sqlite", feature = "rocksdb"))]
-    pub(crate) fn shorter(&mut self, place: &str) -> Result<Option<(u64, u64)>, StoreError> {
-        let now = self.look(place)?;
-        let before = std::mem::replace(&mut self.bytes, now);
-        Ok((now < before).then_some((before, now)))
+    /// Its length when it was last found whole.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
-    /// The error of a file that was cut.
+    /// It has all that it should have, and so many bytes.
     #[cfg(any(feature = "sqlite", feature = "rocksdb"))]
-    pub(crate) fn cut(&self, place: &str, before: u64, now: u64) -> StoreError {
-        gone(place, &format!("{} was cut from {before} to {now} bytes", self.path.display()))
+    pub(crate) fn found_whole(&mut self, bytes: u64) {
+        self.bytes = bytes;
+    }
+
+    /// The error of a file that was cut, and has so many bytes now.
+    #[cfg(any(feature = "sqlite", feature = "rocksdb"))]
+    pub(crate) fn cut(&self, place: &str, now: u64) -> StoreError {
+        let (path, before) = (self.path.display(), self.bytes);
+        gone(place, &format!("{path} was cut from {before} to {now} bytes"))
     }
 
     /// Its length, if it is still the one.
-    fn look(&self, place: &str) -> Result<u64, StoreError> {
+    ///
+    /// # Errors
+    /// The same errors as [`Presence::check`].
+    pub(crate) fn look(&self, place: &str) -> Result<u64, StoreError> {
         let found = Self::find(&self.path, place)?;
         if found.inode == self.inode {
             return Ok(found.bytes);
@@ -141,7 +162,10 @@ mod tests {
         fs::write(&path, "longer").unwrap();
         presence.check_not_cut("here").unwrap();
         fs::write(&path, "four").unwrap();
-        let cut = presence.check_not_cut("here").unwrap_err();
-        assert!(cut.to_string().contains("was cut from 6 to 4 bytes"), "{cut}");
+        // Not once only: it stays cut.
+        for _ in 0..2 {
+            let cut = presence.check_not_cut("here").unwrap_err();
+            assert!(cut.to_string().contains("was cut from 6 to 4 bytes"), "{cut}");
+        }
     }
 }

@@ -15,3 +15,13 @@ pub(super) enum Journal {
     /// New pages go into the file, the old ones to the journal: what only grows is written once.
     Rollback,
 }
+
+impl Journal {
+    /// As SQLite calls it.
+    pub(super) fn mode(self) -> &'static str {
+        match self {
+            Journal::WriteAhead => "wal",
+            Journal::Rollback => "truncate",
+        }
+    }
+}

@@ -64,8 +64,9 @@ pub(super) fn for_writing(path: &Path, place: String, role: Role) -> Result<Open
         // A bulk load was under way.
         make_durable(&path).map_err(|e| failed(&place, "making the file durable", e))?;
     }
-    make_durable(&with_suffix(&path, "-wal"))
-        .map_err(|e| failed(&place, "making the WAL durable", e))?;
+    if journal == "wal" {
+        make_wal_durable(&mut connection, &path, &place)?;
+    }
     set_up_writer(&connection).map_err(|e| fail("setting up the connection", e))?;
     use_journal(&connection, &place, Journal::WriteAhead)?;
     if found == Contents::Nothing {
@@ -102,6 +103,22 @@ fn check_not_left(path: &Path, place: &str) -> Result<(), StoreError> {
          it, or restore; to begin a new store, first move {name} and its like away"
     );
     Err(StoreError::unusable(place, &why, None))
+}
+
+/// Makes durable what is in the WAL: see [`make_durable`]. Nobody else may have it begin again
+/// meanwhile, and write what this would write over: so the store is locked. Its file must not be
+/// opened then, for to close it again drops the locks that SQLite has on it.
+fn make_wal_durable(
+    connection: &mut Connection,
+    path: &Path,
+    place: &str,
+) -> Result<(), StoreError> {
+    let lock = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(|e| opening(place, "locking it", e))?;
+    make_durable(&with_suffix(path, "-wal"))
+        .map_err(|e| failed(place, "making the WAL durable", e))?;
+    lock.rollback().map_err(|e| opening(place, "unlocking it", e))
 }
 
 /// Makes all durable that the store shows: a writer that was killed, or whose fsync failed, may
@@ -160,7 +177,7 @@ fn check_nothing_beside(path: &Path, place: &str, error: StoreError) -> Result<(
     };
     let beside = ["-wal", "-journal"].map(|suffix| with_suffix(path, suffix));
     let Some(used) = beside.iter().find(|path| path.exists() && is_used(path)) else {
-        return if fs::File::open(path).is_ok() { Ok(()) } else { Err(error) };
+        return Ok(());
     };
     let why = format!(
         "{} has some of it, and cannot be read where nothing can be written: copy it together with \
@@ -327,9 +344,10 @@ pub(super) fn use_journal(
     place: &str,
     journal: Journal,
 ) -> Result<(), StoreError> {
-    let (doing, mode) = match journal {
-        Journal::WriteAhead => ("switching to a write-ahead log", "wal"),
-        Journal::Rollback => ("switching to a rollback journal", "truncate"),
+    let mode = journal.mode();
+    let doing = match journal {
+        Journal::WriteAhead => "switching to a write-ahead log",
+        Journal::Rollback => "switching to a rollback journal",
     };
     // What fails comes up only after the answer.
     let switched = || {
@@ -350,8 +368,27 @@ pub(super) fn use_journal(
     read.map_err(|e| opening(place, doing, e))
 }
 
+/// Whether the journal is still the one that was chosen: another program may have switched it. To be
+/// asked in a transaction, where nobody can.
+pub(super) fn check_journal(
+    connection: &Connection,
+    place: &str,
+    chosen: Journal,
+) -> Result<(), StoreError> {
+    let found = journal(connection).map_err(|e| store_error(place, "looking at its journal", e))?;
+    if found == chosen.mode() {
+        return Ok(());
+    }
+    let what = format!(
+        "its journal mode is {found}, not {}: another program has switched it while it was open; \
+         keep that one away, and open it again",
+        chosen.mode()
+    );
+    Err(StoreError::Failed { place: place.to_owned(), what, source: None })
+}
+
 fn journal(connection: &Connection) -> rusqlite::Result<String> {
-    connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))
+    connection.prepare_cached("PRAGMA journal_mode")?.query_row([], |row| row.get(0))
 }
 
 fn create_tables(connection: &mut Connection, role: Role) -> rusqlite::Result<()> {

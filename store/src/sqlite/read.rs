@@ -1,5 +1,6 @@
 //! Reading: a connection of its own, one statement for each call.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tipline_proto::{
 use super::error::store_error;
 use super::schema::Role;
 use super::{open, schema};
-use crate::disk::with_suffix;
+use crate::disk::{Presence, with_suffix};
 use crate::error::StoreError;
 use crate::reader::{ChainView, StoreReader};
 use crate::stored::{
@@ -37,6 +38,8 @@ pub struct SqliteReader {
     connection: Connection,
     /// The WAL that nobody may begin while it is open, if it can follow none.
     no_wal: Option<PathBuf>,
+    /// The index of the WAL, which SQLite has in memory; none if there is none.
+    shared: Option<Presence>,
 }
 
 impl SqliteReader {
@@ -50,9 +53,12 @@ impl SqliteReader {
 
     /// Opens a file of this role, as a part of the store `place`.
     pub(crate) fn open_as(path: &Path, place: String, role: Role) -> Result<Self, StoreError> {
-        let (connection, is_still) = open::for_reading(path, &place, role)?;
-        let no_wal = is_still.then(|| with_suffix(path, "-wal"));
-        Ok(Self { place, connection, no_wal })
+        // The files beside it are beside what a link leads to. What is not there is refused below.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let (connection, is_still) = open::for_reading(&path, &place, role)?;
+        let no_wal = is_still.then(|| with_suffix(&path, "-wal"));
+        let shared = Presence::of(&with_suffix(&path, "-shm")).ok().filter(|_| !is_still);
+        Ok(Self { place, connection, no_wal, shared })
     }
 
     /// Has it wait for batches that are being written, however slow the medium is.
@@ -64,7 +70,7 @@ impl SqliteReader {
     /// Opens a copy of this role that nobody writes to, without changing or adding any file.
     pub(crate) fn open_copy(path: &Path, place: String, role: Role) -> Result<Self, StoreError> {
         let connection = open::copy_for_reading(path, &place, role)?;
-        Ok(Self { place, connection, no_wal: None })
+        Ok(Self { place, connection, no_wal: None, shared: None })
     }
 
     /// What the store was created for; `None` if it is new and empty.
@@ -72,7 +78,14 @@ impl SqliteReader {
     /// # Errors
     /// Those of every read.
     pub fn identity(&self) -> Result<Option<StoreIdentity>, StoreError> {
+        self.check_shared()?;
         Ok(read_store(&self.connection, &self.place)?.map(|(identity, _)| identity))
+    }
+
+    /// Whether it may be read: SQLite has the index of the WAL in memory, and to read there what was
+    /// cut away from the file would end the process.
+    fn check_shared(&self) -> Result<(), StoreError> {
+        self.shared.as_ref().map_or(Ok(()), |shared| shared.check_not_cut_if_there(&self.place))
     }
 
     /// Whether what was just read is right.
@@ -93,6 +106,7 @@ impl SqliteReader {
         params: impl Params,
         read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Option<T>, StoreError> {
+        self.check_shared()?;
         let query = || self.connection.prepare_cached(sql)?.query_row(params, read).optional();
         let found = query().map_err(|e| store_error(&self.place, &what(), e))?;
         self.check_still().map(|()| found)
@@ -105,6 +119,7 @@ impl SqliteReader {
         params: impl Params,
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, StoreError> {
+        self.check_shared()?;
         let query = || {
             let mut statement = self.connection.prepare_cached(sql)?;
             statement.query_map(params, read)?.collect::<rusqlite::Result<Vec<T>>>()
@@ -120,6 +135,7 @@ impl ChainView for SqliteReader {
     }
 
     fn cursor(&self) -> Result<Option<Cursor>, StoreError> {
+        self.check_shared()?;
         let found = read_store(&self.connection, &self.place)?;
         self.check_still().map(|()| found.map(|(_, cursor)| cursor))
     }
@@ -127,6 +143,7 @@ impl ChainView for SqliteReader {
     fn links(&self) -> Result<StoredLinks, StoreError> {
         let sql = "SELECT base_height, base_hash, proofs.height FROM store \
             LEFT JOIN proofs ON proofs.height > coalesce(store.proof_tip, -1)";
+        self.check_shared()?;
         // One row for each height, of which there may be millions: nothing of one is kept.
         let query = || {
             let mut statement = self.connection.prepare_cached(sql)?;
@@ -140,7 +157,8 @@ impl ChainView for SqliteReader {
             }
             Ok(links)
         };
-        query().map_err(|e| store_error(&self.place, "reading the links", e))
+        let links = query().map_err(|e| store_error(&self.place, "reading the links", e))?;
+        self.check_still().map(|()| links)
     }
 
     fn block_hash(&self, height: u64) -> Result<Option<Hash>, StoreError> {

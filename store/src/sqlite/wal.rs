@@ -3,9 +3,10 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Error, ffi};
 use tracing::warn;
 
 use super::error::store_error;
@@ -19,8 +20,10 @@ const ENTRY_BYTES: usize = 16 << 10;
 /// From so many times its limit on, readers are waited for, so that it begins again.
 const LONG: u64 = 3;
 /// As the format of the WAL has them, in bytes.
-const HEADER: i64 = 32;
-const FRAME_HEADER: i64 = 24;
+const HEADER: u64 = 32;
+const FRAME_HEADER: u64 = 24;
+/// How often it is asked whether another process is still making a checkpoint.
+const PAUSE: Duration = Duration::from_millis(1);
 /// For so long: statements are short. Who reads for longer is waited for again later on.
 const RESTART: Duration = Duration::from_secs(1);
 
@@ -104,26 +107,50 @@ impl Wal {
     }
 }
 
-/// Whether a WAL of so many bytes has all the pages that SQLite finds in it by its index.
-pub(super) fn is_whole(connection: &Connection, bytes: u64) -> rusqlite::Result<bool> {
-    let pages = checkpoint(connection, "PASSIVE")?.pages;
-    let page: i64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
-    let needed = if pages > 0 { HEADER + pages * (page + FRAME_HEADER) } else { 0 };
-    Ok(i64::try_from(bytes).is_ok_and(|bytes| bytes >= needed))
+/// How many bytes of the WAL are in use, by its index. Waits for whoever makes a checkpoint, and makes
+/// one; `None` if what is in use is not all there.
+///
+/// # Errors
+/// [`StoreError::InUse`] if another process makes a checkpoint for longer than is waited: then it is
+/// not known what is in use, which is not nothing.
+pub(super) fn in_use(connection: &Connection, place: &str) -> Result<Option<u64>, StoreError> {
+    let fail = |e| store_error(place, "looking at how much of its WAL is in use", e);
+    let page: u32 = connection.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(fail)?;
+    let begun = Instant::now();
+    loop {
+        match checkpoint(connection, "PASSIVE").map(|found| found.pages) {
+            Ok(Some(0)) => return Ok(Some(0)),
+            Ok(Some(pages)) => {
+                return Ok(Some(HEADER + pages * (u64::from(page) + FRAME_HEADER)));
+            }
+            Ok(None) if begun.elapsed() >= BUSY => {
+                return Err(StoreError::InUse { place: place.to_owned() });
+            }
+            Ok(None) => thread::sleep(PAUSE),
+            Err(error) if is_short(&error) => return Ok(None),
+            Err(error) => return Err(fail(error)),
+        }
+    }
+}
+
+/// A file ended before what was to be read of it.
+fn is_short(error: &Error) -> bool {
+    error.sqlite_error().is_some_and(|found| found.extended_code == ffi::SQLITE_IOERR_SHORT_READ)
 }
 
 /// What came of a checkpoint.
 struct Checkpoint {
     /// Nobody was in the way of what this kind of it waits for.
     done: bool,
-    /// How many pages there are in the WAL.
-    pages: i64,
+    /// How many pages there are in the WAL; `None` if somebody else is making a checkpoint.
+    pages: Option<u64>,
 }
 
 fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<Checkpoint> {
     let sql = format!("PRAGMA wal_checkpoint({mode})");
     connection.query_row(&sql, [], |row| {
         let (busy, pages, carried): (bool, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        Ok(Checkpoint { done: !busy && pages == carried, pages })
+        let done = !busy && pages == carried;
+        Ok(Checkpoint { done, pages: u64::try_from(pages).ok() })
     })
 }

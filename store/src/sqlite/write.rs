@@ -8,7 +8,7 @@ use tipline_proto::{Cursor, LogIdentity};
 
 use super::error::{commit_error, store_error};
 use super::journal::Journal;
-use super::open::{self, Opened, use_journal};
+use super::open::{self, Opened, check_journal, use_journal};
 use super::presence::Files;
 use super::read::{SqliteReader, read_store};
 use super::rows::{write_cursor, write_entry, write_identity};
@@ -65,7 +65,9 @@ use crate::stored::StoreIdentity;
 ///   has doubled, see [`SqliteStore::wal_bytes`].
 /// - Before each batch, and when it is probed, it checks that the path still leads to the file that
 ///   is open, and so for `-wal` and `-shm`, and that none of them was cut: SQLite would write on in
-///   one that was removed or replaced. The cursor is moved only from where this writer left it:
+///   one that was removed or replaced, and what was cut away from `-shm` would end the process. A
+///   snapshot and a reader are opened by the path, and check that, too. With each batch it checks that
+///   nobody has switched the journal. The cursor is moved only from where this writer left it:
 ///   another one that goes past the lock is noticed with the next batch, which stops the store.
 /// - During a bulk load, when nobody else reads it, a rollback journal takes the place
 ///   of the WAL, with `synchronous = FULL` as before: what is appended is written once, not twice.
@@ -165,7 +167,16 @@ impl SqliteStore {
     /// A snapshot of the file of this role.
     pub(crate) fn pin_file(&self) -> Result<SqliteSnapshot, StoreError> {
         self.poison.check(&self.place)?;
-        SqliteSnapshot::new(&self.path, &self.place, self.role)
+        self.by_name(|| SqliteSnapshot::new(&self.path, &self.place, self.role))
+    }
+
+    /// Opens something by the path, which must lead to what this handle writes to, before and after.
+    fn by_name<T>(&self, open: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.files.check_names(&self.place)?;
+        let opened = open();
+        // First of all: it says why the other one failed.
+        self.files.check_names(&self.place)?;
+        opened
     }
 
     /// Makes sure that what it does not show is not there. A commit that failed may be whole in the
@@ -224,6 +235,7 @@ impl SqliteStore {
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(|e| store_error(place, "beginning a transaction", e))?;
+        check_journal(&transaction, place, self.journal)?;
         let mut block_tip = before.block_tip.as_ref().map(|tip| tip.height);
         for entry in &batch.entries {
             write_entry(&transaction, entry, &mut block_tip).map_err(|e| {
@@ -320,7 +332,8 @@ impl Sink for SqliteStore {
 
 impl Store for SqliteStore {
     fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
-        let reader = SqliteReader::open_as(&self.path, self.place.clone(), self.role)?;
+        let open = || SqliteReader::open_as(&self.path, self.place.clone(), self.role);
+        let reader = self.by_name(open)?;
         if self.journal == Journal::Rollback {
             reader.wait_for_batches()?;
         }

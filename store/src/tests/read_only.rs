@@ -38,6 +38,7 @@ fn every_kind_is_read_from_a_medium_that_is_read_only() {
         fs::copy(at(&name.replace("killed", "open")), at(name)).unwrap();
     }
     drop(open);
+    std::os::unix::fs::symlink("killed.db", at("link.db")).unwrap();
     let script = r#"mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@""#;
     let test = concat!(module_path!(), "::on_a_read_only_medium");
     let (_, test) = test.split_once("::").unwrap();
@@ -75,7 +76,9 @@ fn on_a_read_only_medium() {
     for reader in readers {
         model(60).assert_is(&*reader, &reader.place());
     }
-    let refused = SqliteReader::open(at("killed.db")).unwrap_err();
-    assert!(matches!(refused, StoreError::Unusable { .. }), "{refused:?}");
-    assert!(refused.to_string().contains("killed.db-wal has some of it"), "{refused}");
+    for name in ["killed.db", "link.db"] {
+        let refused = SqliteReader::open(at(name)).unwrap_err();
+        assert!(matches!(refused, StoreError::Unusable { .. }), "{refused:?}");
+        assert!(refused.to_string().contains("killed.db-wal has some of it"), "{refused}");
+    }
 }

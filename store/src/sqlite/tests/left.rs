@@ -39,6 +39,22 @@ fn what_a_creation_that_was_cut_off_left_is_no_obstacle() {
     store.create(&log()).unwrap();
 }
 
+/// What is in the WAL is written again when it is opened: that must not be over what somebody else
+/// has put there since.
+#[test]
+fn a_store_that_another_program_writes_to_is_not_opened() {
+    let (_directory, path) = place();
+    let (mut store, mut model) = (created(&path), Model::new(&log()));
+    store.apply(&model.batch(&History::blocks(5, 100).entries)).unwrap();
+    let other = super::Connection::open(&path).unwrap();
+    drop(store);
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let refused = SqliteStore::open(&path).unwrap_err();
+    assert!(matches!(refused, StoreError::InUse { .. }), "{refused:?}");
+    other.execute_batch("ROLLBACK").unwrap();
+    model.assert_is(&*SqliteStore::open(&path).unwrap().reader().unwrap(), "it has ended");
+}
+
 /// The lock is a file: who removes it lets a second writer in.
 #[test]
 fn a_second_writer_that_went_past_the_lock_is_noticed_and_the_cursor_never_goes_back() {

@@ -2,6 +2,7 @@
 
 mod damage;
 mod left;
+mod outside;
 mod wal;
 
 use std::fs;
