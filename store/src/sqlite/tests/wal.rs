@@ -1,7 +1,8 @@
 //! The WAL stays short, whoever reads.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use super::{Connection, History, Model, Path, Sink, created, log, place};
 
@@ -12,9 +13,23 @@ const BLOCK: usize = 64 << 10;
 const MIB: usize = 48;
 const READERS: usize = 8;
 
+/// A number that the environment gives, such as to test for longer.
+fn given(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|given| given.parse().unwrap())
+}
+
+/// Ends the readers, even if a write fails.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Reads all the time, each time for a moment: the next transaction begins before the one before
 /// ends.
-fn read_without_a_gap(path: &Path, done: &AtomicBool) {
+fn read_without_a_gap(path: &Path, done: &AtomicBool, reads: &AtomicU64) {
     let connections = [(); 2].map(|()| Connection::open(path).unwrap());
     let begin = |connection: &Connection| {
         connection.execute_batch("BEGIN").unwrap();
@@ -26,6 +41,7 @@ fn read_without_a_gap(path: &Path, done: &AtomicBool) {
         for (next, last) in [(0, 1), (1, 0)] {
             begin(&connections[next]);
             connections[last].execute_batch("COMMIT").unwrap();
+            reads.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -35,19 +51,28 @@ fn short_reads_that_always_overlap_do_not_make_it_grow() {
     let (_directory, path) = place();
     let (mut store, mut model) = (created(&path), Model::new(&log()));
     store.limit_wal(LIMIT);
-    let mib = std::env::var("TIPLINE_WAL_MIB").map_or(MIB, |mib| mib.parse().unwrap());
+    let mib = given("TIPLINE_WAL_MIB").map_or(MIB, |mib| mib as usize);
+    let least = Duration::from_secs(given("TIPLINE_WAL_SECONDS").unwrap_or(0));
     let mut history = History::new(1);
     history.claim();
     store.apply(&model.batch(&history.entries)).unwrap();
-    let done = AtomicBool::new(false);
-    let longest = thread::scope(|scope| {
+    let (done, reads, begun) = (AtomicBool::new(false), AtomicU64::new(0), Instant::now());
+    let (mut longest, mut written) = (0, 0);
+    thread::scope(|scope| {
+        let _done = Done(&done);
         for _ in 0..READERS {
-            scope.spawn(|| read_without_a_gap(&path, &done));
+            scope.spawn(|| read_without_a_gap(&path, &done, &reads));
         }
-        let mut longest = 0;
-        for _ in 0..mib * LIMIT / BLOCK / 4 {
+        while written < mib * LIMIT || begun.elapsed() < least {
             let from = history.entries.len();
-            (0..4).for_each(|_| history.block_of(BLOCK));
+            for key in 0..4 {
+                // What goes on for long must not need a large disk.
+                match written < mib * LIMIT {
+                    true => history.block_of(BLOCK),
+                    false => history.record_of(key, Some(vec![key; BLOCK].into())),
+                }
+                written += BLOCK;
+            }
             // The model is not what this is about, and would become large.
             model.cursor = history.model.cursor.clone();
             model.base = history.model.base.clone();
@@ -61,9 +86,14 @@ fn short_reads_that_always_overlap_do_not_make_it_grow() {
             history.entries.truncate(from);
             history.model.blocks.clear();
         }
-        done.store(true, Ordering::Relaxed);
-        longest
     });
+    let (mib, reads) = (written / LIMIT, reads.into_inner());
+    let batches = written / BLOCK / 4;
+    println!(
+        "{mib} MiB in {batches} batches, beside {reads} reads, within {:.0?}: the WAL had {longest} \
+         bytes at most",
+        begun.elapsed()
+    );
     assert!(longest < 12 * LIMIT as u64, "the WAL had {longest} bytes, of {mib} MiB written");
 }
 
