@@ -11,6 +11,7 @@ use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 
 use super::error::AdminError;
+use super::path::SocketPath;
 use super::protocol::{Answer, MAX_LINE, Request};
 use crate::jobs::CheckpointOrder;
 
@@ -152,7 +153,11 @@ struct Connection {
 impl Connection {
     /// `None` if nobody listens: there is no socket, or it is left of a process that was killed.
     async fn open(socket: &Path) -> Result<Option<Self>, AdminError> {
-        match UnixStream::connect(socket).await {
+        let connected = match SocketPath::of(socket) {
+            Ok(path) => UnixStream::connect(path.as_path()).await,
+            Err(error) => Err(error),
+        };
+        match connected {
             Ok(stream) => Ok(Some(Self { stream: BufReader::new(stream), line: Vec::new() })),
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
                 Ok(None)

@@ -6,6 +6,7 @@
 
 mod client;
 mod error;
+mod path;
 mod protocol;
 mod server;
 #[cfg(test)]

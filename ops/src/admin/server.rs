@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt::{self, Debug};
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{interval, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::path::SocketPath;
 use super::protocol::{Answer, MAX_LINE, Request};
 use crate::jobs::{CheckpointMaker, CheckpointOrder, CheckpointRun};
 
@@ -27,10 +28,12 @@ const PROGRESS: Duration = Duration::from_millis(250);
 /// Clients at once.
 const CLIENTS: usize = 8;
 
-/// An open admin socket. It is removed when this is dropped.
+/// An open admin socket. It is removed when this is dropped, unless another process has replaced it
+/// since.
 #[derive(Debug)]
 pub struct AdminServer {
     path: PathBuf,
+    identity: (u64, u64),
     _stop: DropGuard,
 }
 
@@ -54,10 +57,10 @@ impl AdminServer {
     }
 
     fn open(socket: &Path, served: Served) -> io::Result<Self> {
-        let listener = bind(socket)?;
+        let (listener, identity) = bind(socket)?;
         let stop = CancellationToken::new();
         tokio::spawn(stop.clone().run_until_cancelled_owned(serve(listener, served)));
-        Ok(Self { path: socket.to_owned(), _stop: stop.drop_guard() })
+        Ok(Self { path: socket.to_owned(), identity, _stop: stop.drop_guard() })
     }
 }
 
@@ -90,14 +93,22 @@ enum Served {
 
 impl Drop for AdminServer {
     fn drop(&mut self) {
-        // One that stays is replaced by the next.
-        _ = fs::remove_file(&self.path);
+        // One that stays is replaced by the next. Whoever has the store now may have done so already.
+        if identity(&self.path).is_ok_and(|found| found == self.identity) {
+            _ = fs::remove_file(&self.path);
+        }
     }
+}
+
+/// Device and inode.
+fn identity(socket: &Path) -> io::Result<(u64, u64)> {
+    let found = fs::symlink_metadata(socket)?;
+    Ok((found.dev(), found.ino()))
 }
 
 /// Nobody else may connect, not for an instant: it is made in a directory of its own, and then
 /// moved to its place, where one of a process that was killed may be.
-fn bind(path: &Path) -> io::Result<UnixListener> {
+fn bind(path: &Path) -> io::Result<(UnixListener, (u64, u64))> {
     let mut private = path.as_os_str().to_owned();
     private.push(".new");
     let private = PathBuf::from(private);
@@ -106,10 +117,12 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     }
     DirBuilder::new().mode(0o700).create(&private)?;
     let socket = private.join("s");
-    let bound = UnixListener::bind(&socket).and_then(|listener| {
+    let bind = |socket: &Path| UnixListener::bind(SocketPath::of(socket)?.as_path());
+    let bound = bind(&socket).and_then(|listener| {
         fs::set_permissions(&socket, Permissions::from_mode(0o600))?;
+        let identity = identity(&socket)?;
         fs::rename(&socket, path)?;
-        Ok(listener)
+        Ok((listener, identity))
     });
     fs::remove_dir_all(&private)?;
     bound

@@ -101,3 +101,36 @@ async fn a_primary_is_asked_for_marks_and_a_consumer_refuses_them() {
     let consumer = request_mark(&socket, &name).await.unwrap_err();
     assert_eq!(refused(consumer), "this is a consumer: only a primary publishes marks");
 }
+
+#[tokio::test]
+async fn the_socket_of_a_successor_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("admin");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let earlier = start(directory.path(), &socket);
+    let later = start(elsewhere.path(), &socket);
+    drop(earlier);
+    assert_eq!(cancel_checkpoint(&socket).await.unwrap(), Some(false));
+    drop(later);
+    assert!(!socket.exists());
+}
+
+/// An address of a socket has room for some hundred bytes.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_path_may_be_long() {
+    let directory = tempfile::tempdir().unwrap();
+    let deep = directory.path().join("of-some-length".repeat(12));
+    std::fs::create_dir(&deep).unwrap();
+    let socket = deep.join("store.db.admin");
+    assert_eq!(cancel_checkpoint(&socket).await.unwrap(), None);
+    let server = start(directory.path(), &socket);
+    assert_eq!(cancel_checkpoint(&socket).await.unwrap(), Some(false));
+    let mode = std::os::unix::fs::PermissionsExt::mode(&socket.metadata().unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    drop(server);
+    assert!(!socket.exists());
+    assert_eq!(cancel_checkpoint(&socket).await.unwrap(), None);
+    let nowhere = directory.path().join("x".repeat(120)).join("admin");
+    assert_eq!(cancel_checkpoint(&nowhere).await.unwrap(), None);
+}
