@@ -36,6 +36,7 @@ mod power_cut;
 mod publishing;
 mod read_only;
 mod real_blocks;
+mod refilling;
 mod replicating;
 mod restoring;
 mod round_trip;

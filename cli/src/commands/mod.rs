@@ -15,6 +15,7 @@ mod identity;
 mod init;
 mod man;
 mod primary;
+mod refill;
 mod restore;
 mod retention;
 mod status;
@@ -38,6 +39,7 @@ use self::identity::IdentityArgs;
 use self::init::InitArgs;
 use self::man::ManArgs;
 use self::primary::PrimaryArgs;
+use self::refill::RefillArgs;
 use self::restore::RestoreArgs;
 use self::retention::RetentionArgs;
 use self::status::StatusArgs;
@@ -65,6 +67,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Restore a store to any point in time, from checkpoints, archives and the log
     Restore(RestoreArgs),
+    /// Append to a log what it lost of its end, from an archive
+    Refill(RefillArgs),
     /// Verify archives, checkpoints and a store without restoring
     Verify(VerifyArgs),
     /// Replay a log, an archive, a checkpoint or a store: verify it, compare two of them, print, count
@@ -120,6 +124,7 @@ pub(crate) async fn run(
         Command::Status(args) => status::run(shared, args).await,
         Command::Check(args) => check::run(shared, args).await,
         Command::Restore(args) => restore::run(shared, args).await,
+        Command::Refill(args) => refill::run(shared, args).await,
         Command::Verify(args) => verify::run(shared, args).await,
         Command::Audit(args) => audit::run(shared, args).await,
         Command::Drill(args) => drill::run(shared, args).await,

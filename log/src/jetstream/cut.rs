@@ -125,7 +125,8 @@ impl JetStreamLog {
             sequence if sequence == fence => Ok(None),
             _ => {
                 let why = "the only entry that it held was cut off, and those before it were \
-                           trimmed away: make a new log, and restore into it from a backup";
+                           trimmed away, so nothing can follow it: make a new log, as after the \
+                           loss of a whole one";
                 Err(stream.wrong(fence, why))
             }
         }
