@@ -201,6 +201,16 @@ pub(crate) fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
+/// Where a symbolic link leads to, also if nothing is there yet.
+pub(crate) fn resolve(path: &Path) -> PathBuf {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_symlink() => fs::canonicalize(path).unwrap_or_else(|_| {
+            fs::read_link(path).map_or_else(|_| path.to_owned(), |to| parent(path).join(to))
+        }),
+        _ => path.to_owned(),
+    }
+}
+
 /// The path with something appended to its last name.
 pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();

@@ -51,7 +51,9 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<KeyFile>, IdentityError> {
     let mut left = MAX_BYTES;
     for path in paths {
         let unreadable = |source| IdentityError::Unreadable { file: path.clone(), source };
-        let path = std::fs::canonicalize(path).map_err(unreadable)?;
+        // As it is called on this machine: a link may lead elsewhere tomorrow, and whoever uses the
+        // key knows it by this name.
+        let path = std::path::absolute(path).map_err(unreadable)?;
         let name = path.file_name().and_then(|name| name.to_str());
         let Some(name) = name.filter(|name| *name != INDEX) else {
             return Err(unusable(format!("the name of {} cannot be kept", path.display())));

@@ -9,7 +9,7 @@ use crate::disk::{self, Existing};
 
 /// Writes the files into a directory, which is made if it is not there; each only for its owner
 /// to read, each whole or not at all, all durable on return. Without `force` nothing is written
-/// if any is there.
+/// if any is there. With it, what a link leads to is replaced, where it is, and not the link.
 pub(super) fn write(
     files: &[KeyFile],
     directory: &Path,
@@ -28,7 +28,8 @@ pub(super) fn write(
     disk::make_directories(directory).map_err(|e| unwritable(directory, e))?;
     let existing = if force { Existing::Replace } else { Existing::Keep };
     for (file, path) in files.iter().zip(&paths) {
-        match disk::write_whole(path, &file.bytes, existing) {
+        let to = if force { disk::resolve(path) } else { path.clone() };
+        match disk::write_whole(&to, &file.bytes, existing) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists && !force => {
                 return Err(IdentityError::Exists { files: vec![path.clone()] });
             }

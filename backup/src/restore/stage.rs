@@ -68,7 +68,7 @@ impl StorePlace {
 
     /// The same with what symbolic links lead to: beside that is staged, and that is replaced.
     pub(super) fn resolved(&self) -> Self {
-        let part = |(kind, path): &(String, PathBuf)| (kind.clone(), resolve(path));
+        let part = |(kind, path): &(String, PathBuf)| (kind.clone(), disk::resolve(path));
         Self { parts: self.parts.iter().map(part).collect(), open: Arc::clone(&self.open) }
     }
 
@@ -429,16 +429,6 @@ fn is_taken(path: &Path) -> bool {
             found.into_iter().flatten().any(|entry| entry.file_name() != "lost+found")
         }),
         Ok(found) => found.len() > 0,
-    }
-}
-
-/// Where a symbolic link leads to, also if nothing is there yet.
-fn resolve(path: &Path) -> PathBuf {
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.is_symlink() => fs::canonicalize(path).unwrap_or_else(|_| {
-            fs::read_link(path).map_or_else(|_| path.to_owned(), |to| parent(path).join(to))
-        }),
-        _ => path.to_owned(),
     }
 }
 
