@@ -81,7 +81,7 @@ Exit codes:
    12  entries that are needed are missing
    13  what is needed is corrupt; verify, drill: something is wrong
    14  a log, a place, a store or an outbox is of another log or chain
-   15  restoring: there is a store already
+   15  restoring: there is a store, or a key file, already
    16  a log, a primary, a store or a place does not answer
   130  ended at once by a second Ctrl-C; restore, refill, verify, drill: told to stop";
 

@@ -4,9 +4,12 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use tipline_audit::{AuditError, Problem};
-use tipline_backup::{ArchiveError, CheckpointError, DestinationError, RestoreError};
+use tipline_backup::{
+    ArchiveError, CheckpointError, DestinationError, ExpireError, IdentityError, RestoreError,
+};
 use tipline_consumer::ConsumerError;
 use tipline_log::LogError;
+use tipline_ops::{CheckpointFailure, SealingError, SourcesError};
 use tipline_producer::{EndReason, OutboxError};
 use tipline_store::StoreError;
 
@@ -34,7 +37,7 @@ pub(crate) enum Exit {
     Corrupt = 13,
     /// Two of a log, places, a store and an outbox are of different logs or chains.
     WrongLog = 14,
-    /// There is something at the place to restore to already.
+    /// There is something at the place to restore to already, a store or a key file.
     NotEmpty = 15,
     /// A log, a primary, a store or a place does not answer.
     Unavailable = 16,
@@ -117,11 +120,11 @@ fn destination_exit(error: &DestinationError) -> Exit {
 fn archive_exit(error: &ArchiveError) -> Exit {
     match error {
         ArchiveError::Destination(error) => destination_exit(error),
-        ArchiveError::Corrupt { .. } => Exit::Corrupt,
+        // Two histories in it are as wrong as a flipped byte.
+        ArchiveError::Corrupt { .. } | ArchiveError::Fork { .. } => Exit::Corrupt,
         ArchiveError::WrongLog { .. } => Exit::WrongLog,
+        ArchiveError::Gap { .. } => Exit::Gap,
         ArchiveError::NotFound { .. }
-        | ArchiveError::Gap { .. }
-        | ArchiveError::Fork { .. }
         | ArchiveError::Newer { .. }
         | ArchiveError::NeedsKey { .. }
         | ArchiveError::WrongRecipients { .. }
@@ -137,8 +140,8 @@ fn checkpoint_exit(error: &CheckpointError) -> Exit {
         CheckpointError::Corrupt { .. } => Exit::Corrupt,
         CheckpointError::Cancelled => Exit::Interrupted,
         CheckpointError::NotTheSet { .. } => Exit::Unavailable,
-        CheckpointError::Store(_)
-        | CheckpointError::NeedsKey { .. }
+        CheckpointError::Store(error) => store_exit(error),
+        CheckpointError::NeedsKey { .. }
         | CheckpointError::NotFound { .. }
         | CheckpointError::InUse { .. }
         | CheckpointError::NoSpace { .. }
@@ -146,6 +149,58 @@ fn checkpoint_exit(error: &CheckpointError) -> Exit {
         | CheckpointError::NotADirectory { .. }
         | CheckpointError::NotShared { .. }
         | CheckpointError::File { .. } => Exit::Failed,
+        _ => Exit::Failed,
+    }
+}
+
+fn expire_exit(error: &ExpireError) -> Exit {
+    match error {
+        ExpireError::Archive(error) => archive_exit(error),
+        ExpireError::Checkpoint(error) => checkpoint_exit(error),
+        _ => Exit::Failed,
+    }
+}
+
+/// The exit code of a checkpoint that was not made, or is not where it is to be.
+fn failure_exit(error: &CheckpointFailure) -> Exit {
+    match error {
+        CheckpointFailure::Checkpoint(error) => checkpoint_exit(error),
+        CheckpointFailure::Destination(error) => destination_exit(error),
+        CheckpointFailure::NotUploaded { source, .. } => checkpoint_exit(source),
+        CheckpointFailure::NotSealed { source: SealingError::Archive(error), .. } => {
+            archive_exit(error)
+        }
+        CheckpointFailure::NotSealed { .. } => Exit::Failed,
+        _ => Exit::Failed,
+    }
+}
+
+fn sources_exit(error: &SourcesError) -> Exit {
+    match error {
+        SourcesError::Archive(error) => archive_exit(error),
+        SourcesError::Checkpoint(error) => checkpoint_exit(error),
+        SourcesError::Destination(error) => destination_exit(error),
+        SourcesError::Keys(_) => Exit::Failed,
+        _ => Exit::Failed,
+    }
+}
+
+fn identity_exit(error: &IdentityError) -> Exit {
+    match error {
+        IdentityError::Destination(error) => destination_exit(error),
+        IdentityError::Corrupt { .. } => Exit::Corrupt,
+        IdentityError::Exists { .. } => Exit::NotEmpty,
+        // It may be on a medium that is not mounted.
+        IdentityError::NoDirectory { .. } => Exit::Unavailable,
+        IdentityError::NotFound { .. }
+        | IdentityError::WithData { .. }
+        | IdentityError::NoRecipient
+        | IdentityError::Unusable { .. }
+        | IdentityError::Unreadable { .. }
+        | IdentityError::Sealing { .. }
+        | IdentityError::NeedsKey { .. }
+        | IdentityError::Unwritable { .. }
+        | IdentityError::Key(_) => Exit::Failed,
         _ => Exit::Failed,
     }
 }
@@ -240,6 +295,10 @@ pub(crate) fn exit_code(error: &(dyn Error + 'static)) -> Exit {
         error.downcast_ref().map(archive_exit),
         error.downcast_ref().map(checkpoint_exit),
         error.downcast_ref().map(destination_exit),
+        error.downcast_ref().map(expire_exit),
+        error.downcast_ref().map(failure_exit),
+        error.downcast_ref().map(sources_exit),
+        error.downcast_ref().map(identity_exit),
     ];
     codes.into_iter().flatten().next().unwrap_or(Exit::Failed)
 }

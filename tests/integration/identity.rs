@@ -70,7 +70,12 @@ fn ok(done: &Finished) {
 }
 
 fn failed(done: &Finished, says: &[&str]) {
-    assert_eq!(done.status.code(), Some(2), "{}", done.stdout);
+    failed_by(2, done, says);
+}
+
+/// With this exit code.
+fn failed_by(code: i32, done: &Finished, says: &[&str]) {
+    assert_eq!(done.status.code(), Some(code), "{}{}", done.stdout, done.stderr);
     assert!(says.iter().all(|part| done.stderr.contains(part)), "{}", done.stderr);
 }
 
@@ -102,7 +107,7 @@ async fn files_that_are_there_are_not_replaced_unless_forced() {
     let site = Site::new();
     ok(&site.back_up("--identities dir:safe").await);
     site.write("back/keys/peer.key", b"of today");
-    failed(&site.run(RESTORE).await, &["there already", "peer.key", "--force"]);
+    failed_by(15, &site.run(RESTORE).await, &["there already", "peer.key", "--force"]);
     assert_eq!(std::fs::read(site.path("back/keys/peer.key")).unwrap(), b"of today");
     assert!(!site.path("back/keys/validator.key").exists(), "none is written then");
     ok(&site.run(&format!("{RESTORE} --force")).await);
@@ -134,7 +139,8 @@ async fn a_check_tells_what_is_kept_whether_it_opens_and_what_changed_since() {
     assert_eq!(code, Some(1), "{found}");
     let (code, found) = site.check(&format!("{at} --name n-2")).await;
     assert_eq!(code, Some(1), "{found}");
-    failed(
+    failed_by(
+        16,
         &site.run("identity check --identities dir:nowhere").await,
         &["out of reach", "nowhere"],
     );
@@ -158,7 +164,7 @@ async fn a_damaged_backup_is_named_and_the_one_before_it_restored() {
         }
         std::fs::write(&first, &bytes).unwrap();
         let done = site.run(RESTORE).await;
-        failed(&done, &[first.file_name().unwrap().to_str().unwrap()]);
+        failed_by(13, &done, &[first.file_name().unwrap().to_str().unwrap()]);
         assert!(!site.path("back").exists());
     }
     // The newest is damaged, an older one is not.
@@ -175,7 +181,7 @@ async fn a_damaged_backup_is_named_and_the_one_before_it_restored() {
     let (code, found) = site.check("--identities dir:safe --identity usb/age.key").await;
     assert_eq!((code, &found["identities"][0]["opens"]), (Some(2), &false.into()));
     let done = site.run(RESTORE).await;
-    failed(&done, &["is damaged", all[1].file_name().unwrap().to_str().unwrap(), "--time "]);
+    failed_by(13, &done, &["is damaged", all[1].file_name().unwrap().to_str().unwrap(), "--time "]);
     let time = done.stderr.split("--time ").nth(1).unwrap().trim();
     ok(&site.run(&format!("{RESTORE} --time {time}")).await);
     assert_eq!(std::fs::read(site.path("back/keys/peer.key")).unwrap(), [0, 255, 10, 13]);
@@ -198,9 +204,9 @@ async fn a_backup_put_under_another_name_or_time_is_found_out() {
     let (_, found) = site.check(key).await;
     assert_eq!(found["identities"].as_array().unwrap().len(), 2);
     let done = site.run(&format!("identity restore --name n-2 --to-dir back {key}")).await;
-    failed(&done, &["is damaged", "n-2-"]);
+    failed_by(13, &done, &["is damaged", "n-2-"]);
     let done = site.run(&format!("{RESTORE} --time 2020-01-01T00:00:00Z")).await;
-    failed(&done, &["is damaged", "n-1-20200101"]);
+    failed_by(13, &done, &["is damaged", "n-1-20200101"]);
 }
 
 #[tokio::test]
@@ -218,6 +224,45 @@ async fn keys_are_kept_apart_from_data_and_from_the_key_that_opens_them() {
     ok(&site.back_up("--identities dir:safe").await);
     let done = site.run("identity check --identities dir:safe --identity safe/age.key").await;
     failed(&done, &["age.key", "keep it elsewhere"]);
+}
+
+/// As secrets are mounted in a pod: what a link leads to has another name, and will be elsewhere
+/// tomorrow.
+#[tokio::test]
+async fn a_key_behind_a_link_is_kept_and_restored_under_its_own_name() {
+    let site = Site::new();
+    site.write("of-monday/key-v1", b"of monday");
+    site.write("of-tuesday/key-v2", b"of tuesday");
+    let link = |to: &str| {
+        _ = std::fs::remove_file(site.path("node/tls.key"));
+        std::os::unix::fs::symlink(to, site.path("node/tls.key")).unwrap();
+    };
+    link("../of-monday/key-v1");
+    let at = "--identities dir:safe";
+    let back_up =
+        format!("identity backup --name n-1 --file node/tls.key --recipient {PUBLIC} {at}");
+    ok(&site.run(&back_up).await);
+    let with_key = format!("{at} --identity usb/age.key");
+    let (code, found) = site.check(&with_key).await;
+    let file = &found["identities"][0]["files"][0];
+    assert_eq!(
+        (code, &file["same_here"], &file["name"]),
+        (Some(0), &true.into(), &"tls.key".into())
+    );
+    // What it is now is compared, not what it was.
+    link("../of-tuesday/key-v2");
+    std::fs::remove_dir_all(site.path("of-monday")).unwrap();
+    let (code, found) = site.check(&with_key).await;
+    assert_eq!((code, &found["identities"][0]["files"][0]["same_here"]), (Some(1), &false.into()));
+    ok(&site.run(RESTORE).await);
+    assert_eq!(std::fs::read(site.path("back/keys/tls.key")).unwrap(), b"of monday");
+    // In its place: the link is no file to be written over without a word, and stays a link.
+    let in_place = RESTORE.replace("back/keys", "node");
+    failed_by(15, &site.run(&in_place).await, &["there already", "tls.key"]);
+    ok(&site.run(&format!("{in_place} --force")).await);
+    assert!(site.path("node/tls.key").is_symlink());
+    assert_eq!(std::fs::read(site.path("of-tuesday/key-v2")).unwrap(), b"of monday");
+    assert!(is_private(&site.path("of-tuesday/key-v2")));
 }
 
 #[tokio::test]
@@ -258,11 +303,11 @@ async fn on_object_storage_it_is_the_same_and_an_outage_is_told_within_seconds()
     ok(&with(restore, &s3).finish(WITHIN).await);
     assert_eq!(std::fs::read(site.path("back/peer.key")).unwrap(), [0, 255, 10, 13]);
     s3.refuse(true);
-    failed(&with(&backup, &s3).finish(WITHIN).await, &["refuses access"]);
+    failed_by(16, &with(&backup, &s3).finish(WITHIN).await, &["refuses access"]);
     s3.refuse(false);
     s3.stop();
     let told = with("identity check", &s3).finish(Duration::from_secs(10)).await;
-    failed(&told, &["out of reach"]);
+    failed_by(16, &told, &["out of reach"]);
 }
 
 #[tokio::test]

@@ -2,10 +2,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tipline_backup::{
-    ArchiveError, CheckpointError, DestinationError, Record, RestoreError, Target,
+    ArchiveError, CheckpointError, DestinationError, ExpireError, IdentityError, Record,
+    RestoreError, Target,
 };
 use tipline_consumer::ConsumerError;
 use tipline_log::LogError;
+use tipline_ops::{CheckpointFailure, SealingError, SourcesError};
 use tipline_producer::{EndReason, OutboxError};
 use tipline_proto::{Chain, Lineage};
 use tipline_store::{StoreError, StoreIdentity};
@@ -115,4 +117,94 @@ fn the_same_error_has_the_same_code_whatever_ends_with_it() {
     assert_eq!(exit_code(&outbox()), Exit::Corrupt);
     assert_eq!(exit_code(&EndReason::Outbox(Arc::new(outbox()))), Exit::Corrupt);
     assert_eq!(exit_code(&std::io::Error::other("else")), Exit::Failed);
+}
+
+/// By whichever command it ends: of archives, checkpoints and keys.
+#[test]
+fn what_backs_up_ends_with_the_code_of_what_it_is_about() {
+    let place = || "here".to_owned();
+    let id = || "00000000000000000007-1800000000000000".parse().unwrap();
+    let away = || DestinationError::Unavailable { place: place(), what: "x".into(), source: None };
+    let denied = || DestinationError::Denied { place: place(), what: "x".into(), source: None };
+    let lock = || CheckpointError::InUse { place: place() };
+    let corrupt = || CheckpointError::Corrupt { place: place(), id: id(), what: "x".into() };
+    let segment = || ArchiveError::Corrupt { place: place(), object: "x".into(), what: "x".into() };
+    let gap = || ArchiveError::Gap { place: place(), first: 3, last: 4 };
+    let fork = || ArchiveError::Fork { place: place(), one: "x".into(), other: "y".into() };
+    let needs_key = || ArchiveError::NeedsKey { place: place(), object: "x".into() };
+    let not_found = || ArchiveError::NotFound { place: place() };
+
+    assert_eq!(exit_code(&gap()), Exit::Gap);
+    assert_eq!(exit_code(&RestoreError::Archive(gap())), Exit::Gap);
+    assert_eq!(exit_code(&fork()), Exit::Corrupt);
+    for (error, exit) in [
+        (segment(), Exit::Corrupt),
+        (gap(), Exit::Gap),
+        (fork(), Exit::Corrupt),
+        (needs_key(), Exit::Failed),
+        (not_found(), Exit::Failed),
+        (away().into(), Exit::Unavailable),
+    ] {
+        assert_eq!(exit_code(&ExpireError::Archive(error)), exit);
+    }
+    for (error, exit) in [
+        (corrupt(), Exit::Corrupt),
+        (lock(), Exit::Failed),
+        (CheckpointError::Cancelled, Exit::Interrupted),
+        (away().into(), Exit::Unavailable),
+        (
+            StoreError::Corrupt { place: place(), at: "x".into(), source: None }.into(),
+            Exit::Corrupt,
+        ),
+    ] {
+        let again = match &error {
+            CheckpointError::Corrupt { .. } => corrupt(),
+            CheckpointError::InUse { .. } => lock(),
+            CheckpointError::Cancelled => CheckpointError::Cancelled,
+            CheckpointError::Store(_) => {
+                StoreError::Corrupt { place: place(), at: "x".into(), source: None }.into()
+            }
+            _ => away().into(),
+        };
+        assert_eq!(exit_code(&ExpireError::Checkpoint(again)), exit, "{error}");
+        assert_eq!(exit_code(&error), exit, "{error}");
+        let not_uploaded =
+            CheckpointFailure::NotUploaded { id: id(), place: place(), source: error };
+        assert_eq!(exit_code(&not_uploaded), exit, "{not_uploaded:?}");
+    }
+    assert_eq!(exit_code(&CheckpointFailure::Checkpoint(corrupt())), Exit::Corrupt);
+    assert_eq!(exit_code(&CheckpointFailure::Destination(away())), Exit::Unavailable);
+    for (source, exit) in [
+        (segment(), Exit::Corrupt),
+        (
+            ArchiveError::WrongRecipients { place: place(), found: vec![], given: vec![] },
+            Exit::Failed,
+        ),
+    ] {
+        let source = SealingError::Archive(source);
+        let not_sealed = CheckpointFailure::NotSealed { id: id(), place: place(), source };
+        assert_eq!(exit_code(&not_sealed), exit, "{not_sealed:?}");
+    }
+    assert_eq!(exit_code(&SourcesError::Archive(segment())), Exit::Corrupt);
+    assert_eq!(exit_code(&SourcesError::Checkpoint(corrupt())), Exit::Corrupt);
+    assert_eq!(exit_code(&SourcesError::Destination(denied())), Exit::Unavailable);
+
+    let (object, what) = (|| "x".to_owned(), || "x".to_owned());
+    let broken = IdentityError::Corrupt { place: place(), object: object(), what: what() };
+    let (file, source) = (|| "key".into(), || std::io::Error::other("x"));
+    for (error, exit) in [
+        (away().into(), Exit::Unavailable),
+        (denied().into(), Exit::Unavailable),
+        (broken, Exit::Corrupt),
+        (IdentityError::Exists { files: vec![file()] }, Exit::NotEmpty),
+        (IdentityError::NoDirectory { directory: file() }, Exit::Unavailable),
+        (IdentityError::NeedsKey { place: place(), object: object() }, Exit::Failed),
+        (IdentityError::NoRecipient, Exit::Failed),
+        (IdentityError::WithData { place: place() }, Exit::Failed),
+        (IdentityError::Unreadable { file: file(), source: source() }, Exit::Failed),
+        (IdentityError::Unwritable { file: file(), source: source() }, Exit::Failed),
+        (IdentityError::NotFound { place: place(), name: "n".parse().unwrap() }, Exit::Failed),
+    ] {
+        assert_eq!(exit_code(&error), exit, "{error}");
+    }
 }
