@@ -203,6 +203,36 @@ fn other_variables_are_none_of_our_business() {
     }
 }
 
+/// Nothing is uploaded in the clear by a line in a file, if a recipient is given; nor the reverse.
+#[test]
+fn what_contradicts_a_flag_does_not_count_in_the_file() {
+    let told = |file: &str, flags: &[&str]| format!("{:?}", loaded(file, flags).command);
+    let create = ["checkpoint", "create", "--store", "sqlite:s.db"];
+    let backup = ["backup", "--name", "b", "--store", "sqlite:s.db"];
+    for (table, words) in [("checkpoint", &create[..]), ("backup", &backup[..])] {
+        let (plain, sealed) =
+            (format!("[{table}]\nplain = true\n"), format!("[{table}]\nrecipient = 'age1x'\n"));
+        let found = told(&plain, &[words, &["--recipient", "age1y"]].concat());
+        assert!(found.contains("age1y") && found.contains("plain: false"), "{found}");
+        let found = told(&sealed, &[words, &["--plain"]].concat());
+        assert!(found.contains("recipient: None") && found.contains("plain: true"), "{found}");
+        assert!(told(&plain, words).contains("plain: true"));
+        assert!(told(&sealed, words).contains("age1x"));
+        let off = format!("{sealed}plain = false\n");
+        assert!(told(&off, words).contains("age1x"));
+        let both = refused(&format!("{sealed}plain = true\n"));
+        assert_eq!(
+            both,
+            "wrong value for `plain` in tipline.toml line 3: \
+             it contradicts `recipient`, which is given too"
+        );
+    }
+    let merges = told(&format!("{ARCHIVE}no-merge = true\n"), &["archive", "--remove-merged"]);
+    assert!(merges.contains("no_merge: false, remove_merged: true"), "{merges}");
+    let leaves = told(&format!("{ARCHIVE}remove-merged = true\n"), &["archive", "--no-merge"]);
+    assert!(leaves.contains("no_merge: true, remove_merged: false"), "{leaves}");
+}
+
 const ARCHIVE: &str = "[archive]\nto = \"dir:a\"\n";
 
 /// How long the archive lingers.

@@ -6,6 +6,7 @@ use clap::{Arg, ArgAction, Command};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
+use super::contradictions::{self, Given};
 use super::former;
 use super::keys::{settings, settings_of_table};
 use super::suggest::nearest;
@@ -28,21 +29,23 @@ pub(crate) enum BadFile {
     WrongValue { key: String, place: String, why: String },
 }
 
-/// Makes the file's values the defaults of the options that they are for. Everything in the
-/// file is checked, also what this command does not use.
-pub(super) fn apply(command: Command, path: &Path) -> Result<Command, BadFile> {
+/// Makes the file's values the defaults of the options that they are for, but for those that
+/// contradict what is given by flags and variables, which win. Everything in the file is checked, also
+/// what this command does not use.
+pub(super) fn apply(command: Command, path: &Path, given: &Given) -> Result<Command, BadFile> {
     let unreadable = |source| BadFile::Unreadable { path: path.to_owned(), source };
     let length = std::fs::metadata(path).map_err(unreadable)?.len();
     if length > MAX_BYTES {
         return Err(BadFile::TooLarge { path: path.to_owned(), length });
     }
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    File { name: path.display().to_string(), text: &text }.apply(command)
+    File { name: path.display().to_string(), text: &text, given }.apply(command)
 }
 
 struct File<'a> {
     name: String,
     text: &'a str,
+    given: &'a Given,
 }
 
 impl File<'_> {
@@ -67,11 +70,37 @@ impl File<'_> {
         section: &str,
         table: &DeTable<'_>,
     ) -> Result<Command, BadFile> {
+        let mut counting = Vec::new();
         for (key, value) in table {
-            let name = self.current(table, key)?;
-            command = self.set(command, Some(section), key.span().start, name, value)?;
+            let (name, at) = (self.current(table, key)?, key.span().start);
+            command = self.set(command, Some(section), at, name, value)?;
+            if !matches!(value.get_ref(), DeValue::Boolean(false)) {
+                counting.push((name, at));
+            }
         }
+        self.check_contradictions(&command, section, &counting)?;
         Ok(command)
+    }
+
+    /// Refuses two settings that must not be given together.
+    fn check_contradictions(
+        &self,
+        command: &Command,
+        section: &str,
+        counting: &[(&str, usize)],
+    ) -> Result<(), BadFile> {
+        let Some(table) = command.find_subcommand(section) else { return Ok(()) };
+        for (number, (key, at)) in counting.iter().enumerate() {
+            for (other, _) in &counting[..number] {
+                let mut commands = std::iter::once(table).chain(table.get_subcommands());
+                if commands.any(|command| contradictions::contradict(command, key, other)) {
+                    let (key, place) = ((*key).to_owned(), self.place(*at));
+                    let why = format!("it contradicts `{other}`, which is given too");
+                    return Err(BadFile::WrongValue { key, place, why });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The name of a key, which may be given by its former one, but not by both.
@@ -113,13 +142,24 @@ impl File<'_> {
         let wrong = |why| BadFile::WrongValue { key: key.to_owned(), place, why };
         let value = text(arg, value.get_ref()).map_err(wrong.clone())?;
         check(arg, &value).map_err(wrong)?;
+        let with_default = |command| self.with_default(command, key, &value);
         Ok(match section {
-            None => with_default(command, key, &value),
+            None => with_default(command),
             Some(name) => command.mut_subcommand(name, |table| {
-                let table = with_default(table, key, &value);
-                table.mut_subcommands(|below| with_default(below, key, &value))
+                let table = with_default(table);
+                table.mut_subcommands(with_default)
             }),
         })
+    }
+
+    /// Makes a value the default of a command's own option.
+    fn with_default(&self, command: Command, key: &str, value: &str) -> Command {
+        let option = settings(&command).find(|(known, _)| *known == key);
+        let Some(id) = option.map(|(_, arg)| arg.get_id().clone()) else { return command };
+        if self.given.overrules(&command, key) {
+            return command;
+        }
+        command.mut_arg(id, |arg| arg.required(false).default_value(value.to_owned()))
     }
 
     /// `tipline.toml line 3`
@@ -127,13 +167,6 @@ impl File<'_> {
         let before = self.text.get(..at).unwrap_or_default();
         format!("{} line {}", self.name, before.matches('\n').count() + 1)
     }
-}
-
-/// Makes a value the default of a command's own option.
-fn with_default(command: Command, key: &str, value: &str) -> Command {
-    let option = settings(&command).find(|(known, _)| *known == key);
-    let Some(id) = option.map(|(_, arg)| arg.get_id().clone()) else { return command };
-    command.mut_arg(id, |arg| arg.required(false).default_value(value.to_owned()))
 }
 
 /// The value as it would be typed.

@@ -4,8 +4,10 @@
 //! an option with an environment twin. Its key in the file is its long flag: at the top if the
 //! option belongs to every command, otherwise in the table of its command, which the commands below
 //! it share. The file's values
-//! become the options' defaults, so that precedence, types and help texts have one source.
+//! become the options' defaults, so that precedence, types and help texts have one source. A value that
+//! contradicts a flag or a variable does not count.
 
+mod contradictions;
 mod environment;
 mod file;
 mod former;
@@ -19,6 +21,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Command};
 
+use contradictions::Given;
 pub(crate) use file::BadFile;
 pub(crate) use parsed::Parsed;
 pub(crate) use suggest::nearest;
@@ -49,16 +52,16 @@ pub(crate) fn load(
     let command = former::flags(command);
     // Help needs neither a file nor an environment that is right.
     let first = command.clone().ignore_errors(true).try_get_matches_from(&arguments);
-    let file = match first {
-        Ok(matches) => matches.get_one::<PathBuf>("config").cloned(),
+    let (file, given) = match first {
+        Ok(matches) => (matches.get_one::<PathBuf>("config").cloned(), Given::of(&matches)),
         Err(error) if is_help(&error) => return Err(error.into()),
-        Err(_) => None,
+        Err(_) => (None, Given::default()),
     };
     let variables: Vec<_> = variables.collect();
     environment::check(&command, &variables)?;
     let command = match file {
-        Some(file) => file::apply(command, &file)?,
-        None if std::path::Path::new(FILE).exists() => file::apply(command, FILE.as_ref())?,
+        Some(file) => file::apply(command, &file, &given)?,
+        None if std::path::Path::new(FILE).exists() => file::apply(command, FILE.as_ref(), &given)?,
         None => command,
     };
     let command = former::environment(command, &variables)?;
