@@ -67,7 +67,7 @@ fn main() {
         let began = Instant::now();
         let hashes = prove_inclusion(size, index, read).unwrap();
         proving += began.elapsed();
-        let proof = InclusionProof { index, hashes, checkpoint: checkpoint.clone() };
+        let proof = InclusionProof { extra: None, index, hashes, checkpoint: checkpoint.clone() };
         largest = largest.max(proof.to_string().len());
         let began = Instant::now();
         proof.check(&leaf(index), "example.org/log", &key.verifier()).unwrap();

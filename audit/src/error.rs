@@ -6,6 +6,8 @@ use tipline_backup::{ArchiveError, CheckpointError, RestoreError};
 use tipline_consumer::Refusal;
 use tipline_store::StoreError;
 
+use crate::tree::TreeError;
+
 /// Why an audit came to no result. It says nothing about what is audited.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -22,6 +24,9 @@ pub enum AuditError {
     /// A store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The tree beside an archive cannot be used, or contradicts it.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
     /// A store was never created for a log. Let a consumer fill it first, or name another one.
     #[error("{place} is new and empty")]
     Empty {

@@ -5,7 +5,8 @@
 //! - **Verify**: that a log or an archive holds one unbroken history ([`verify_entries`]), and that
 //!   a store or a checkpoint is one that could come of such a history ([`verify_content`]).
 //! - **Compare**: where two of them differ ([`diff_entries`], [`diff_content`]).
-//! - **A verifiable log**: the tree, tiles, checkpoints and proofs of C2SP ([`tlog`]).
+//! - **A verifiable log**: the tree, tiles, checkpoints and proofs of C2SP ([`tlog`]), kept and
+//!   signed beside an archive ([`tree`]).
 //! - **Statistics** and rows for export ([`Stats`], [`EntryRow`]).
 //!
 //! A store keeps what the chain is now, not the entries that it came from: it has no digest but that
@@ -13,7 +14,7 @@
 //! whether its content is what the log said, compare it with entries.
 //!
 //! # Hard limits
-//! - It reads, and never writes, what it audits.
+//! - It reads, and never writes, what it audits. Only [`tree::sign`] writes, into a folder of its own.
 //! - Memory is constant in the length of the history; see [`Replay`].
 //! - Whether a block is valid, and a proof true, is for the chain to know.
 
@@ -31,6 +32,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 pub mod tlog;
+pub mod tree;
 mod verify;
 
 pub use content::{ContentReport, verify_content, verify_parts};

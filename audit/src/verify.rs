@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{AuditError, Problem};
 use crate::replay::{Range, Replay, replay};
+use crate::tree::{SignedTree, TreeCheck};
 
 /// How far a verification is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -57,6 +58,8 @@ pub struct VerifyReport {
     /// How many claims of others about the verified entries were compared: receipts, the primary's
     /// announcement, an archive's own cursor.
     pub claims: u64,
+    /// How many entries are in the signed tree beside the archive; `None` if there is none.
+    pub signed: Option<u64>,
     /// What is wrong.
     pub problems: Vec<String>,
     /// What was not verified.
@@ -69,7 +72,8 @@ pub struct VerifyReport {
 ///
 /// Every digest and every link, that epochs rise, that no entry is missing and none is there twice;
 /// then that the primary, the consumers and the archive's segments say the same as the entries. With
-/// `proven_to` also that every block up to that height has its proof.
+/// `proven_to` also that every block up to that height has its proof. With `signed` also that the tree
+/// beside the archive, if there is one, is that of the entries; it needs all of them.
 ///
 /// # Errors
 /// Those of [`replay`]. What is wrong with the entries is no error: it is in the report.
@@ -78,6 +82,7 @@ pub async fn verify_entries(
     log: &LogIdentity,
     range: Range,
     proven_to: Option<u64>,
+    signed: Option<&SignedTree>,
     progress: &watch::Sender<VerifyProgress>,
     stop: CancellationToken,
 ) -> Result<VerifyReport, AuditError> {
@@ -93,12 +98,19 @@ pub async fn verify_entries(
     };
     claims.compare_trusted(replay.trusted());
     let (from, to) = replay.range();
+    let mut tree = match signed {
+        Some(signed) => TreeCheck::start(signed).await?,
+        None => None,
+    };
     let mut seen = Seen::default();
     let mut done = VerifyProgress { of: to + 1 - from, ..VerifyProgress::default() };
     while let Some(entries) = replay.next().await? {
         for entry in &entries {
             seen.add(entry);
             claims.compare(entry);
+            if let Some(tree) = &mut tree {
+                tree.add(entry).await?;
+            }
         }
         (done.done, done.bytes) = (seen.count(), seen.bytes);
         progress.send_replace(done);
@@ -114,7 +126,8 @@ pub async fn verify_entries(
         claims.compare_tail(replay.held().last);
     }
     problems.append(&mut claims.problems);
-    let report = Report { replay: &replay, cursor: &cursor, seen, claims: &claims };
+    problems.extend(tree.as_ref().and_then(|tree| tree.problem(replay.held().last)));
+    let report = Report { replay: &replay, cursor: &cursor, seen, claims: &claims, tree };
     Ok(report.finish(problems, log, range, began.elapsed().as_secs_f64()))
 }
 
@@ -288,6 +301,7 @@ struct Report<'a> {
     cursor: &'a Cursor,
     seen: Seen,
     claims: &'a Claims,
+    tree: Option<TreeCheck<'a>>,
 }
 
 impl Report<'_> {
@@ -298,8 +312,11 @@ impl Report<'_> {
         range: Range,
         seconds: f64,
     ) -> VerifyReport {
-        let not_verified = self.not_verified(log, range);
-        let Self { replay, cursor, seen, claims } = self;
+        let mut not_verified = self.not_verified(log, range);
+        let held = self.replay.held().last;
+        let of_tree = self.tree.as_ref().map(|tree| tree.not_verified(held));
+        not_verified.extend(of_tree.unwrap_or_default());
+        let Self { replay, cursor, seen, claims, tree } = self;
         let last = cursor.position.index;
         let (from, to) = replay.range();
         let asked = (from, range.to.unwrap_or(replay.held().last).max(to));
@@ -319,6 +336,7 @@ impl Report<'_> {
             kinds: seen.kinds,
             bytes: seen.bytes,
             claims: claims.compared,
+            signed: tree.map(|tree| tree.size()),
             problems,
             not_verified,
             seconds,

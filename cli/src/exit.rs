@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::process::ExitCode;
 
+use tipline_audit::tree::TreeError;
 use tipline_audit::{AuditError, Problem};
 use tipline_backup::{
     ArchiveError, CheckpointError, DestinationError, ExpireError, IdentityError, RestoreError,
@@ -211,6 +212,7 @@ fn audit_exit(error: &AuditError) -> Exit {
         AuditError::Source(error) => restore_exit(error),
         AuditError::Archive(error) => archive_exit(error),
         AuditError::Checkpoint(error) => checkpoint_exit(error),
+        AuditError::Tree(error) => tree_exit(error),
         AuditError::Range { .. } | AuditError::Found(Problem::Missing { .. }) => Exit::Gap,
         AuditError::Found(_) => Exit::Corrupt,
         AuditError::WrongLog { .. } => Exit::WrongLog,
@@ -219,6 +221,28 @@ fn audit_exit(error: &AuditError) -> Exit {
         AuditError::Empty { .. } | AuditError::Scratch { .. } | AuditError::Internal { .. } => {
             Exit::Failed
         }
+        _ => Exit::Failed,
+    }
+}
+
+/// The exit code of a signed tree that is not usable, or of a proof that proves nothing.
+fn tree_exit(error: &TreeError) -> Exit {
+    match error {
+        TreeError::Destination(error) => destination_exit(error),
+        TreeError::NotYet { .. } | TreeError::Unknown { .. } => Exit::NotYet,
+        TreeError::NotHeld { .. } => Exit::Gap,
+        TreeError::WrongKey { .. } | TreeError::WrongOrigin { .. } => Exit::WrongLog,
+        TreeError::Note { .. }
+        | TreeError::Checkpoint { .. }
+        | TreeError::Tile { .. }
+        | TreeError::TileDiffers { .. }
+        | TreeError::WrongRoot { .. }
+        | TreeError::Shorter { .. }
+        | TreeError::Forked { .. }
+        | TreeError::NotConsistent(_)
+        | TreeError::Proof(_)
+        | TreeError::Leaf(_) => Exit::Corrupt,
+        TreeError::Key(_) | TreeError::NotFound { .. } => Exit::Failed,
         _ => Exit::Failed,
     }
 }

@@ -124,7 +124,7 @@ pub(super) async fn verify(
     range: Range,
 ) -> Result<VerifyReport, AuditError> {
     let (progress, stop) = (watch::Sender::default(), CancellationToken::new());
-    verify_entries(sources, &log(), range, None, &progress, stop).await
+    verify_entries(sources, &log(), range, None, None, &progress, stop).await
 }
 
 /// A store that has applied these entries.

@@ -186,7 +186,8 @@ async fn a_history_of_another_lineage_or_that_does_not_link_is_not_verified() {
     let place = Place::filled(&history.entries, 50).await;
     let (progress, stop) = (watch::Sender::default(), CancellationToken::new());
     let other: LogIdentity = log_with_lineage(8);
-    let report = verify_entries(place.sources(), &other, ALL, None, &progress, stop).await.unwrap();
+    let report =
+        verify_entries(place.sources(), &other, ALL, None, None, &progress, stop).await.unwrap();
     assert_wrong(&report, "entry 1 ");
     assert_eq!(report.verified, None);
 
@@ -220,7 +221,7 @@ async fn a_proof_that_is_missing_is_missing() {
         let (sources, progress) = (place.sources(), watch::Sender::default());
         async move {
             let stop = CancellationToken::new();
-            verify_entries(sources, &log(), ALL, Some(height), &progress, stop).await.unwrap()
+            verify_entries(sources, &log(), ALL, Some(height), None, &progress, stop).await.unwrap()
         }
     };
     let report = proven_to(lowest + 11).await;
@@ -251,7 +252,8 @@ async fn a_proof_that_was_not_looked_at_is_not_called_there() {
     for (height, is_met) in [(lowest + 5, false), (first - 1, false), (first, true)] {
         let (sources, progress) = (Arc::clone(&sources), watch::Sender::default());
         let stop = CancellationToken::new();
-        let report = verify_entries(sources, &log(), from(15), Some(height), &progress, stop).await;
+        let report =
+            verify_entries(sources, &log(), from(15), Some(height), None, &progress, stop).await;
         let report = report.unwrap();
         assert_eq!(report.ok, is_met, "{height}: {report:?}");
         assert_not(&report, &format!("proofs of blocks below {first}"));

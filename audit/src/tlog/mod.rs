@@ -21,7 +21,7 @@ mod tree;
 
 pub use checkpoint::{BadCheckpoint, Checkpoint};
 pub use hash::{TreeHash, leaf_hash};
-pub use note::{BadNote, SigningKey, VerifierKey};
+pub use note::{BadNote, SigningKey, VerifierKey, unverified_text};
 pub use proof::{
     BadProof, InclusionProof, prove_consistency, prove_inclusion, root, verify_consistency,
     verify_inclusion,

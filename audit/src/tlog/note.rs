@@ -10,6 +10,8 @@ use sha2::{Digest, Sha256};
 
 /// The type of a plain Ed25519 key, the only one here.
 const ED25519: u8 = 1;
+/// What begins the text of a signing key, as Go's `note` package writes it.
+const PRIVATE: &str = "PRIVATE+KEY+";
 /// What begins a signature line.
 const DASH: &str = "\u{2014} ";
 /// A larger note is none of ours. Sixteen signatures of the largest schemes, 8 KiB each, fit.
@@ -17,7 +19,7 @@ const MAX_BYTES: usize = 256 << 10;
 /// At most so many signatures are looked at; the specification asks for 16.
 const MAX_SIGNATURES: usize = 64;
 
-/// A key to sign notes with. It is secret: nothing prints it.
+/// A key to sign notes with. It is secret: nothing prints it but [`SigningKey::to_secret`].
 pub struct SigningKey {
     name: String,
     key: ed25519_dalek::SigningKey,
@@ -42,6 +44,9 @@ pub enum BadNote {
     /// The text is no verifier key of a kind that is known.
     #[error("the verifier key is not usable: {0}")]
     Key(&'static str),
+    /// The text is no signing key of a kind that is known. It is not repeated.
+    #[error("the signing key is not usable: {0}")]
+    Secret(&'static str),
     /// It is not of the form of a signed note.
     #[error("it is no signed note: {0}")]
     Malformed(&'static str),
@@ -75,6 +80,13 @@ impl SigningKey {
         VerifierKey { name: self.name.clone(), key: self.key.verifying_key() }
     }
 
+    /// The key as text, `PRIVATE+KEY+NAME+ID+KEY`: whoever has it signs as this key.
+    pub fn to_secret(&self) -> String {
+        let verifier = self.verifier();
+        let key: Vec<u8> = [ED25519].iter().chain(self.key.as_bytes()).copied().collect();
+        format!("{PRIVATE}{}+{}+{}", self.name, verifier.id_text(), STANDARD.encode(key))
+    }
+
     /// A note of this text, signed.
     ///
     /// # Errors
@@ -93,6 +105,29 @@ impl fmt::Debug for SigningKey {
     }
 }
 
+impl FromStr for SigningKey {
+    type Err = BadNote;
+
+    fn from_str(text: &str) -> Result<Self, BadNote> {
+        let secret = BadNote::Secret;
+        let rest = text.strip_prefix(PRIVATE).ok_or(secret("it does not begin as one"))?;
+        let mut parts = rest.splitn(3, '+');
+        let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(secret("it is not PRIVATE+KEY+NAME+ID+KEY"));
+        };
+        let key = STANDARD.decode(key).map_err(|_| secret("it is not base64"))?;
+        let Some((&ED25519, seed)) = key.split_first() else {
+            return Err(secret("it is not an Ed25519 key"));
+        };
+        let seed = seed.try_into().map_err(|_| secret("it does not have 32 bytes"))?;
+        let key = Self::from_seed(name, seed).map_err(|_| secret("its name is not usable"))?;
+        match id == key.verifier().id_text() {
+            true => Ok(key),
+            false => Err(secret("its ID is not that of name and key")),
+        }
+    }
+}
+
 impl VerifierKey {
     /// Its name.
     pub fn name(&self) -> &str {
@@ -104,15 +139,7 @@ impl VerifierKey {
     /// # Errors
     /// The note is malformed, not signed by this key, or its signature is wrong.
     pub fn open<'a>(&self, note: &'a str) -> Result<&'a str, BadNote> {
-        if note.len() > MAX_BYTES {
-            return Err(BadNote::Malformed("it is too large"));
-        }
-        // The last empty line.
-        let at = note.rfind("\n\n").ok_or(BadNote::Malformed("it has no empty line"))?;
-        let (text, signatures) = (&note[..=at], &note[at + 2..]);
-        check_text(text)?;
-        let signatures =
-            signatures.strip_suffix('\n').ok_or(BadNote::Malformed("it is cut off"))?;
+        let (text, signatures) = split(note)?;
         let mut is_signed = false;
         for (number, line) in signatures.split('\n').enumerate() {
             if number == MAX_SIGNATURES {
@@ -136,6 +163,10 @@ impl VerifierKey {
         self.key.verify_strict(text.as_bytes(), &signature).map_err(|_| wrong())
     }
 
+    fn id_text(&self) -> String {
+        format!("{:08x}", u32::from_be_bytes(self.id()))
+    }
+
     fn id(&self) -> [u8; 4] {
         let hasher = Sha256::new_with_prefix(self.name.as_bytes());
         let hash = hasher.chain_update([b'\n', ED25519]).chain_update(self.key.as_bytes());
@@ -146,9 +177,8 @@ impl VerifierKey {
 
 impl fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let id = u32::from_be_bytes(self.id());
         let key: Vec<u8> = [ED25519].iter().chain(self.key.as_bytes()).copied().collect();
-        write!(f, "{}+{id:08x}+{}", self.name, STANDARD.encode(key))
+        write!(f, "{}+{}+{}", self.name, self.id_text(), STANDARD.encode(key))
     }
 }
 
@@ -168,12 +198,32 @@ impl FromStr for VerifierKey {
         let key = key.try_into().map_err(|_| BadNote::Key("it does not have 32 bytes"))?;
         let key = VerifyingKey::from_bytes(&key).map_err(|_| BadNote::Key("it is no key"))?;
         let verifier = Self { name: name.to_owned(), key };
-        let expected = format!("{:08x}", u32::from_be_bytes(verifier.id()));
-        match id == expected {
+        match id == verifier.id_text() {
             true => Ok(verifier),
             false => Err(BadNote::Key("its ID is not that of name and key")),
         }
     }
+}
+
+/// The text of a note that nobody has verified: for whoever asks what it claims.
+///
+/// # Errors
+/// [`BadNote::Malformed`].
+pub fn unverified_text(note: &str) -> Result<&str, BadNote> {
+    split(note).map(|(text, _)| text)
+}
+
+/// Text and signature lines.
+fn split(note: &str) -> Result<(&str, &str), BadNote> {
+    if note.len() > MAX_BYTES {
+        return Err(BadNote::Malformed("it is too large"));
+    }
+    // The last empty line.
+    let at = note.rfind("\n\n").ok_or(BadNote::Malformed("it has no empty line"))?;
+    let (text, signatures) = (&note[..=at], &note[at + 2..]);
+    check_text(text)?;
+    let signatures = signatures.strip_suffix('\n').ok_or(BadNote::Malformed("it is cut off"))?;
+    Ok((text, signatures))
 }
 
 fn parse_line(line: &str) -> Result<(&str, Vec<u8>), BadNote> {

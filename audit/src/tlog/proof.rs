@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use ct_merkle::{
     ConsistencyProof, RootHash, indices_for_consistency_proof, indices_for_inclusion_proof,
 };
@@ -17,6 +19,10 @@ use super::tree::{BadTile, hashes_of};
 
 /// The first line of a proof.
 const FIRST_LINE: &str = "c2sp.org/tlog-proof@v1";
+/// What begins the line of what is beside a proof.
+const EXTRA: &str = "extra ";
+/// Room for a preimage, many times over.
+const MAX_EXTRA: usize = 64 << 10;
 /// A tree of 2^63 leaves needs no more hashes.
 const MAX_HASHES: usize = 63;
 /// Larger trees have no indexes here.
@@ -66,6 +72,8 @@ pub enum BadProof {
 /// asking anybody.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InclusionProof {
+    /// What its maker put beside it. Nobody signed that.
+    pub extra: Option<Vec<u8>>,
     /// Number of the leaf, from 0: that of the entry, less one.
     pub index: u64,
     /// From the leaf's sibling up to the root's child.
@@ -98,7 +106,11 @@ impl InclusionProof {
 
 impl fmt::Display for InclusionProof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{FIRST_LINE}\nindex {}", self.index)?;
+        writeln!(f, "{FIRST_LINE}")?;
+        if let Some(extra) = &self.extra {
+            writeln!(f, "{EXTRA}{}", STANDARD.encode(extra))?;
+        }
+        writeln!(f, "index {}", self.index)?;
         self.hashes.iter().try_for_each(|hash| writeln!(f, "{}", hash.to_base64()))?;
         write!(f, "\n{}", self.checkpoint)
     }
@@ -107,7 +119,7 @@ impl fmt::Display for InclusionProof {
 impl FromStr for InclusionProof {
     type Err = BadProof;
 
-    /// Reads the text of a proof. Its `extra` line, which nobody signed, is passed over.
+    /// Reads the text of a proof.
     fn from_str(text: &str) -> Result<Self, BadProof> {
         let malformed = |why| BadProof::Malformed(why);
         let (head, checkpoint) =
@@ -116,7 +128,14 @@ impl FromStr for InclusionProof {
         if lines.next() != Some(FIRST_LINE) {
             return Err(malformed("its first line is not that of a proof"));
         }
-        _ = lines.next_if(|line| line.starts_with("extra "));
+        let extra = lines.next_if(|line| line.starts_with(EXTRA)).map(|line| {
+            let text = line.strip_prefix(EXTRA).filter(|text| text.len() <= MAX_EXTRA)?;
+            STANDARD.decode(text).ok()
+        });
+        let extra = match extra {
+            Some(None) => return Err(malformed("its extra line is not base64, or too long")),
+            read => read.flatten(),
+        };
         let index = lines.next().and_then(|line| number(line.strip_prefix("index ")?));
         let index = index.ok_or(malformed("it has no index"))?;
         let hashes: Option<Vec<TreeHash>> =
@@ -125,7 +144,7 @@ impl FromStr for InclusionProof {
         if hashes.len() > MAX_HASHES {
             return Err(malformed("it has too many hashes"));
         }
-        Ok(Self { index, hashes, checkpoint: checkpoint.to_owned() })
+        Ok(Self { extra, index, hashes, checkpoint: checkpoint.to_owned() })
     }
 }
 

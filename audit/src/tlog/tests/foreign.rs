@@ -100,6 +100,10 @@ fn notes_of_signed_note() {
     let bytes = STANDARD.decode(encoded).unwrap();
     let key = SigningKey::from_seed("PeterNeumann", bytes[1..].try_into().unwrap()).unwrap();
     assert_eq!(key.sign(text).unwrap(), theirs, "Ed25519 has one signature of a text");
+    // The file of a key is what others read, and theirs is read here.
+    assert_eq!(key.to_secret(), secret);
+    assert_eq!(secret.parse::<SigningKey>().unwrap().verifier(), key.verifier());
+    StandardSigner::new(&key.to_secret()).unwrap();
     assert_eq!(key.verifier().open(&theirs).unwrap(), text);
 
     let origin = "example.org/log".to_owned();

@@ -84,6 +84,25 @@ fn what_is_malformed_is_refused() {
 }
 
 #[test]
+fn a_signing_key_is_never_repeated_and_one_that_was_changed_is_refused() {
+    let key = SigningKey::from_seed("example.com/foo", &[3; 32]).unwrap();
+    let secret = key.to_secret();
+    assert_eq!(secret.parse::<SigningKey>().unwrap().to_secret(), secret);
+    assert!(!format!("{key:?}").contains(&secret[secret.len() - 10..]));
+    for at in 0..secret.len() {
+        let mut bytes = secret.clone().into_bytes();
+        bytes[at] ^= 1;
+        let changed = String::from_utf8(bytes).unwrap();
+        let error = changed.parse::<SigningKey>().unwrap_err();
+        let said = format!("{error} {error:?}");
+        assert!(!said.contains(&changed[40..50]), "byte {at}: {said}");
+    }
+    for bad in ["", "PRIVATE+KEY+", "PRIVATE+KEY+a+b", "PRIVATE+KEY+a+00000000+AQ=="] {
+        assert!(matches!(bad.parse::<SigningKey>(), Err(BadNote::Secret(_))), "{bad:?}");
+    }
+}
+
+#[test]
 fn a_checkpoint_is_three_lines() {
     let root = "sFodV/vSp5O8n9a8QpW6PRY97tfOSW5bsc2Xl/EQi08=";
     let text = format!("example.com/fancylog\n109482\n{root}\n");

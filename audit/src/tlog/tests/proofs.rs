@@ -162,7 +162,7 @@ fn proven(history: &History, index: u64) -> (InclusionProof, Vec<u8>, SigningKey
     let checkpoint = Checkpoint { origin, size, root: tree.root() };
     let checkpoint = key.sign(&checkpoint.to_string()).unwrap();
     let hashes = prove_inclusion(size, index, |tile| tiles.read(tile)).unwrap();
-    (InclusionProof { index, hashes, checkpoint }, leaves[index as usize].clone(), key)
+    (InclusionProof { extra: None, index, hashes, checkpoint }, leaves[index as usize].clone(), key)
 }
 
 #[test]
@@ -195,7 +195,13 @@ fn a_proof_of_an_entry_is_checked_with_one_key_and_no_changed_byte_passes() {
     entry.time = tipline_proto::Timestamp::from_micros(0);
     let forged = entry.preimage(&history.entries[320].digest);
     assert!(matches!(proof.check(&forged, "example.org/log", &key), Err(BadProof::Wrong { .. })));
-    // What nobody signed is passed over, as the specification has it.
+    // What nobody signed changes nothing of what is proven, as the specification has it.
     let extra = text.replacen("\nindex", "\nextra aGVsbG8=\nindex", 1);
     assert_eq!(check(&extra).unwrap().size, 700);
+    let read: InclusionProof = extra.parse().unwrap();
+    assert_eq!((read.extra.as_deref(), read.to_string()), (Some(&b"hello"[..]), extra));
+    for bad in ["\nextra aGVsbG9=\nindex", "\nextra aGVsbG8\nindex", "\nextra =\nindex"] {
+        let text = text.replacen("\nindex", bad, 1);
+        assert!(text.parse::<InclusionProof>().is_err(), "{bad:?}");
+    }
 }

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use indicatif::HumanBytes;
+use tipline_audit::tlog::VerifierKey;
+use tipline_audit::tree::{SignedTree, TreePlace};
 use tipline_audit::{
     AuditError, ContentReport, VerifyProgress, VerifyReport, verify_entries, verify_parts,
 };
+use tipline_backup::{Destination, RestoreError};
 use tipline_ops::text::{age, count, number};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -27,12 +30,14 @@ Examples:
   tipline audit verify   # the log of --log
   tipline audit verify s3://backup/mainnet --proven-to 812000
   tipline audit verify dir:/backup --from 500000 --json
+  tipline audit verify dir:/backup --key logs.example.org/mainnet/4f1c…+5d7f7d9e+AZ…
   tipline audit verify dir:/backup@latest   # a checkpoint
   tipline audit verify sqlite:replica.db   # a store, with nothing writing to it
 
 The result says which entries were verified, and what was not. An entry that is corrupt in one
 segment and whole in another is a finding, too. A store has no entries: what is said of it is that it
-contradicts itself nowhere; `tipline audit diff` compares it with entries.
+contradicts itself nowhere; `tipline audit diff` compares it with entries. If the archive's history
+was signed, the tree is compared, too; --key says who must have signed it.
 Exit code 13 if anything is wrong, 12 if the entries asked for are not held.")]
 pub(super) struct VerifyArgs {
     /// What to verify
@@ -45,6 +50,10 @@ pub(super) struct VerifyArgs {
     /// Every block up to this height must have its proof
     #[arg(long, value_name = "HEIGHT")]
     proven_to: Option<u64>,
+
+    /// The public key that must have signed the archive's history: NAME+ID+KEY
+    #[arg(long, value_name = "KEY", value_parser = Parsed::<VerifierKey>::new())]
+    key: Option<VerifierKey>,
 
     #[command(flatten)]
     opening: AuditedArgs,
@@ -70,7 +79,16 @@ async fn verify(
     let (sender, receiver) = watch::channel(VerifyProgress::default());
     let Entries { sources, identity } = entries;
     let (range, proven_to) = (args.range.into(), args.proven_to);
-    let work = verify_entries(sources, &identity, range, proven_to, &sender, stop);
+    let signed = match &args.source {
+        Audited::Archive(address) => {
+            let destination = Destination::open(address).map_err(RestoreError::from)?;
+            Some(SignedTree { place: TreePlace::new(&destination, &identity), key: args.key })
+        }
+        _ if args.key.is_some() => return Err(no_tree()),
+        _ => None,
+    };
+    let signed = signed.as_ref();
+    let work = verify_entries(sources, &identity, range, proven_to, signed, &sender, stop);
     let report = shown("verifying", receiver, work).await?;
     let text = match args.json {
         true => serde_json::to_string(&report)? + "\n",
@@ -78,6 +96,10 @@ async fn verify(
     };
     say(&text)?;
     Ok(if report.ok { Exit::Ok } else { Exit::Corrupt })
+}
+
+fn no_tree() -> Failure {
+    Sentence("--key is for an archive, whose history can be signed".to_owned()).into()
 }
 
 async fn check(
@@ -88,6 +110,9 @@ async fn check(
     if args.range.from.is_some() || args.range.to.is_some() {
         let text = format!("{} has no entries, so --from and --to say nothing there", content.name);
         return Err(Sentence(text).into());
+    }
+    if args.key.is_some() {
+        return Err(no_tree());
     }
     let mut report = tokio::task::spawn_blocking(move || {
         let proceed =
@@ -137,6 +162,9 @@ fn render(report: &VerifyReport) -> String {
     let kinds: Vec<String> = kinds.collect();
     if !kinds.is_empty() {
         text += &format!("  {}\n", kinds.join(", "));
+    }
+    if let Some(signed) = report.signed.filter(|_| *ok) {
+        text += &format!("  entries 1 to {} are signed\n", number(signed));
     }
     if report.claims > 0 {
         text += &format!("  compared with {} of others\n", count(report.claims, "claim"));

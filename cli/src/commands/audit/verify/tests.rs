@@ -23,6 +23,7 @@ fn what_was_taken_on_trust_is_not_called_verified() {
         kinds: BTreeMap::new(),
         bytes: 0,
         claims: 0,
+        signed: None,
         problems: Vec::new(),
         not_verified: Vec::new(),
         seconds: 1.0,

@@ -1,0 +1,126 @@
+//! Comparing the tree beside an archive with the entries of the archive.
+
+use tipline_proto::{Digest, Entry};
+
+use super::error::TreeError;
+use super::place::TreePlace;
+use crate::tlog::{Checkpoint, TILE_HASHES, Tile, Tree, TreeHash, VerifierKey, leaf_hash};
+
+/// What `audit verify` compares with the entries of an archive.
+#[derive(Debug, Clone)]
+pub struct SignedTree {
+    /// The tree, if there is one.
+    pub place: TreePlace,
+    /// The key that must have signed it; otherwise who signed it is not verified.
+    pub key: Option<VerifierKey>,
+}
+
+/// A tree that grows from entries as they are verified, and must be the one that was signed.
+pub(crate) struct TreeCheck<'a> {
+    place: &'a TreePlace,
+    has_key: bool,
+    signed: Checkpoint,
+    tree: Tree,
+    previous: Digest,
+    problem: Option<String>,
+}
+
+impl<'a> TreeCheck<'a> {
+    /// Against the newest checkpoint; `None` if nothing is signed. It must be given every entry from
+    /// the first one on.
+    pub(crate) async fn start(tree: &'a SignedTree) -> Result<Option<Self>, TreeError> {
+        let SignedTree { place, key } = tree;
+        let signed = match key {
+            Some(key) => place.checkpoint(key).await?,
+            None => place.note().await?.map(|(_, checkpoint)| checkpoint),
+        };
+        let Some(signed) = signed else { return Ok(None) };
+        let (previous, has_key) = (Digest::origin(place.log()), key.is_some());
+        let tree = Tree::new();
+        Ok(Some(Self { place, has_key, signed, tree, previous, problem: None }))
+    }
+
+    /// Adds the next entry. One that does not follow the last of them is passed over: then not all of
+    /// the history is read.
+    pub(crate) async fn add(&mut self, entry: &Entry) -> Result<(), TreeError> {
+        let is_next = entry.index == self.tree.size() + 1 && entry.index <= self.signed.size;
+        if self.problem.is_some() || !is_next {
+            return Ok(());
+        }
+        let leaf = leaf_hash(&entry.preimage(&self.previous));
+        self.previous = entry.digest;
+        let mut full = Vec::new();
+        self.tree.append(leaf, |tile, hashes| full.push((tile, hashes)));
+        self.compare(full).await?;
+        if self.tree.size() == self.signed.size && self.problem.is_none() {
+            self.compare(self.tree.partial()).await?;
+            if self.problem.is_none() && self.tree.root() != self.signed.root {
+                let error = self.place.wrong_root(self.signed.size);
+                self.problem = Some(format!("{error}, although each of them is right"));
+            }
+        }
+        Ok(())
+    }
+
+    /// How many entries are signed.
+    pub(crate) fn size(&self) -> u64 {
+        self.signed.size
+    }
+
+    /// What is wrong, after the last of the archive's entries that were read.
+    pub(crate) fn problem(&self, held: u64) -> Option<String> {
+        let (size, place) = (self.signed.size, self.place.place());
+        let lost =
+            || format!("{size} entries are signed at {place}, but the archive ends with {held}");
+        self.problem.clone().or_else(|| (held < size).then(lost))
+    }
+
+    /// What was not compared.
+    pub(crate) fn not_verified(&self, held: u64) -> Vec<String> {
+        let (size, seen, place) = (self.signed.size, self.tree.size(), self.place.place());
+        let mut left_out = Vec::new();
+        if self.problem.is_none() && seen < size {
+            left_out.push(format!(
+                "the tree at {place}: it is compared if entries 1 to {size} are all read and right"
+            ));
+        }
+        if !self.has_key {
+            left_out.push(format!("who signed the tree at {place}: no key was given"));
+        }
+        if held > size {
+            left_out.push(format!("entries {} to {held}: they are not signed yet", size + 1));
+        }
+        left_out
+    }
+
+    async fn compare(&mut self, tiles: Vec<(Tile, Vec<u8>)>) -> Result<(), TreeError> {
+        for (tile, ours) in tiles {
+            let found = match self.place.tile(&tile).await {
+                Ok(found) => found,
+                Err(error @ TreeError::Tile { .. }) => {
+                    self.problem = Some(error.to_string());
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            };
+            if found != ours {
+                self.problem = Some(self.differs(&tile, &ours, &found));
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn differs(&self, tile: &Tile, ours: &[u8], found: &[u8]) -> String {
+        let pairs = ours.chunks(TreeHash::LEN).zip(found.chunks(TreeHash::LEN));
+        let at = pairs.take_while(|(ours, found)| ours == found).count() as u64;
+        let (place, path) = (self.place.place(), tile.path());
+        match tile.level {
+            0 => {
+                let index = tile.index * TILE_HASHES + at + 1;
+                format!("{place}: {path} has another entry {index} than the archive")
+            }
+            _ => format!("{place}: hash {at} of {path} is not that of the tile below it"),
+        }
+    }
+}

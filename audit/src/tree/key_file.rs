@@ -1,0 +1,251 @@
+//! The file of a signing key, and what the key has signed.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use crate::tlog::{BadNote, Checkpoint, SigningKey, VerifierKey};
+
+/// Room for a key with a long name, many times over.
+const MAX_BYTES: u64 = 64 << 10;
+/// What is appended to the name of a key's file for what it has signed.
+const SIGNED: &str = ".signed";
+
+/// A key that signs the checkpoints of one log, in a file for its owner only.
+///
+/// Beside it, with `.signed` after its name, is the newest checkpoint that it has signed: written and
+/// fsynced before the checkpoint is published, and compared before the next one is signed. Whoever
+/// puts an archive back to an older state, tiles and all, does not make the key contradict itself.
+/// Keep both together. Open, it is locked: two do not sign with one file at once.
+#[derive(Debug)]
+pub struct KeyFile {
+    path: PathBuf,
+    key: SigningKey,
+    /// Holds the lock.
+    _file: File,
+}
+
+/// A file of a key that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyFileError {
+    /// Name another file: keys are not written over.
+    #[error("{} is there already", path.display())]
+    Exists {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Others can read it: they may have the key by now.
+    #[error("{} can be read by others (mode {mode:04o}): chmod 600, and make a new key if others may have read it", path.display())]
+    Exposed {
+        /// Which file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// Another process signs with it. End that one first.
+    #[error("{} is in use by another process that signs with it", path.display())]
+    InUse {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// A thief of the archive would have the key, too. Move it elsewhere.
+    #[error("the key {} lies in {place}, with what it signs: keep it elsewhere", path.display())]
+    WithData {
+        /// Which file.
+        path: PathBuf,
+        /// Which archive.
+        place: String,
+    },
+    /// It holds no key.
+    #[error("{} holds no key to sign with", path.display())]
+    Unusable {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong, without what is in it.
+        source: BadNote,
+    },
+    /// What was signed before is not known for certain, so nothing more is signed. Put the file back from a copy.
+    #[error("{} is not what this key has signed: {what}", path.display())]
+    Signed {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// It cannot be read or written.
+    #[error("{what} the key file {} failed", path.display())]
+    File {
+        /// What was being done.
+        what: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+}
+
+impl KeyFile {
+    /// Writes a key into a new file, which only its owner may read. Durable on return. Blocks the
+    /// thread, as all of this does.
+    ///
+    /// # Errors
+    /// [`KeyFileError::Exists`], [`KeyFileError::File`].
+    pub fn create(path: &Path, key: &SigningKey) -> Result<(), KeyFileError> {
+        write(path, key.to_secret() + "\n", |file| {
+            file.persist_noclobber(path).map_err(|error| error.error)
+        })
+        .map_err(|source| match source.kind() {
+            ErrorKind::AlreadyExists => KeyFileError::Exists { path: path.to_owned() },
+            _ => KeyFileError::File { what: "writing", path: path.to_owned(), source },
+        })
+    }
+
+    /// Opens it, and locks it for as long as this is kept.
+    ///
+    /// # Errors
+    /// All but [`KeyFileError::Exists`].
+    pub fn open(path: &Path) -> Result<Self, KeyFileError> {
+        let (file, key) = read(path)?;
+        let path = path.to_owned();
+        match file.try_lock() {
+            Ok(()) => Ok(Self { path, key, _file: file }),
+            Err(TryLockError::WouldBlock) => Err(KeyFileError::InUse { path }),
+            Err(TryLockError::Error(source)) => {
+                Err(KeyFileError::File { what: "locking", path, source })
+            }
+        }
+    }
+
+    /// The public half of the key in a file, which may be in use.
+    ///
+    /// # Errors
+    /// Those of [`KeyFile::open`], but for [`KeyFileError::InUse`].
+    pub fn read_verifier(path: &Path) -> Result<VerifierKey, KeyFileError> {
+        read(path).map(|(_, key)| key.verifier())
+    }
+
+    /// The public half of the key.
+    pub fn verifier(&self) -> VerifierKey {
+        self.key.verifier()
+    }
+
+    /// Where it is remembered what the key has signed.
+    pub fn signed_path(&self) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push(SIGNED);
+        name.into()
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Refuses a file, which may be there or not, in the directory of an archive.
+    ///
+    /// # Errors
+    /// [`KeyFileError::WithData`]; it cannot be told.
+    pub fn check_apart(path: &Path, directory: &Path, place: &str) -> Result<(), KeyFileError> {
+        let found = fs::canonicalize(path).or_else(|_| fs::canonicalize(folder_of(path)));
+        let found = found.map_err(|source| KeyFileError::File {
+            what: "finding",
+            path: path.to_owned(),
+            source,
+        })?;
+        match fs::canonicalize(directory) {
+            Ok(directory) if found.starts_with(&directory) => {
+                let (path, place) = (path.to_owned(), place.to_owned());
+                Err(KeyFileError::WithData { path, place })
+            }
+            // A directory that is not there holds no key, and is found out elsewhere.
+            _ => Ok(()),
+        }
+    }
+
+    /// The newest checkpoint that the key has signed; `None` if there is none that is known.
+    pub(super) fn signed(&self) -> Result<Option<Checkpoint>, KeyFileError> {
+        let path = self.signed_path();
+        let note = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(KeyFileError::File { what: "reading", path, source }),
+            Ok(note) => note,
+        };
+        let wrong = |what: String| KeyFileError::Signed { path: path.clone(), what };
+        let verifier = self.verifier();
+        let text = verifier.open(&note).map_err(|e| wrong(e.to_string()))?;
+        let checkpoint: Checkpoint = text.parse().map_err(|e| wrong(format!("{e}")))?;
+        match checkpoint.origin == verifier.name() {
+            true => Ok(Some(checkpoint)),
+            false => Err(wrong(format!("it is of {}", checkpoint.origin))),
+        }
+    }
+
+    /// Signs, and remembers it. Durable on return: from now on nothing that contradicts it is signed.
+    pub(super) fn sign(&self, checkpoint: &Checkpoint) -> Result<String, KeyFileError> {
+        let note = self.key.sign(&checkpoint.to_string());
+        let note =
+            note.map_err(|source| KeyFileError::Unusable { path: self.path.clone(), source })?;
+        let path = self.signed_path();
+        write(&path, note.clone(), |file| file.persist(&path).map_err(|error| error.error))
+            .map_err(|source| KeyFileError::File { what: "writing", path: path.clone(), source })?;
+        Ok(note)
+    }
+}
+
+/// Nobody but its owner may have read it.
+fn read(path: &Path) -> Result<(File, SigningKey), KeyFileError> {
+    let failed = |what, source| KeyFileError::File { what, path: path.to_owned(), source };
+    let mut file = File::open(path).map_err(|e| failed("opening", e))?;
+    check_private(path, &file)?;
+    let mut text = String::new();
+    let read = (&mut file).take(MAX_BYTES).read_to_string(&mut text);
+    read.map_err(|e| failed("reading", e))?;
+    let key = text.trim().parse();
+    let key = key.map_err(|source| KeyFileError::Unusable { path: path.to_owned(), source })?;
+    Ok((file, key))
+}
+
+/// A file that is there as a whole or not at all, for its owner only.
+fn write(
+    path: &Path,
+    text: String,
+    name: impl FnOnce(NamedTempFile) -> io::Result<File>,
+) -> io::Result<()> {
+    let parent = folder_of(path);
+    // A temporary file has mode 0600 from the start.
+    let mut file = tempfile::Builder::new().prefix(".tipline-").tempfile_in(parent)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().sync_all()?;
+    name(file)?;
+    OpenOptions::new().read(true).open(parent)?.sync_all()
+}
+
+fn folder_of(path: &Path) -> &Path {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
+}
+
+#[cfg(unix)]
+fn check_private(path: &Path, file: &File) -> Result<(), KeyFileError> {
+    use std::os::unix::fs::PermissionsExt;
+
+    let found = file.metadata();
+    let found = found.map_err(|source| KeyFileError::File {
+        what: "opening",
+        path: path.to_owned(),
+        source,
+    })?;
+    let mode = found.permissions().mode() & 0o7777;
+    match mode & 0o077 {
+        0 => Ok(()),
+        _ => Err(KeyFileError::Exposed { path: path.to_owned(), mode }),
+    }
+}
+
+#[cfg(not(unix))]
+fn check_private(_: &Path, _: &File) -> Result<(), KeyFileError> {
+    Ok(())
+}

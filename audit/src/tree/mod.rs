@@ -1,0 +1,40 @@
+//! The verifiable log beside an archive, in the folder `tlog/` of its destination: static files by
+//! c2sp.org/tlog-tiles, which any web server can serve.
+//!
+//! ```text
+//! tlog/checkpoint             the newest signed checkpoint: the one object that is replaced
+//! tlog/tile/<L>/<N>           256 hashes of the tree
+//! tlog/tile/<L>/<N>.p/<W>     the first W of them, where the tree ended when it was signed
+//! ```
+//! Entry bundles are left out: an entry is in the archive, and a proof carries its preimage. No name
+//! is given twice, and a tile that is there already must be equal. A checkpoint is written after all
+//! that it needs.
+//!
+//! Two checkpoints that contradict each other must never exist. So only what was read back from the
+//! archive and verified is signed. The tree is continued only if its tiles give the root that was
+//! signed, and the archive still has the entry that was signed last. And what was signed is
+//! remembered beside the key: see [`KeyFile`].
+
+mod check;
+mod error;
+mod find;
+mod key_file;
+mod leaf;
+mod leaves;
+mod place;
+mod prove;
+mod proven;
+mod sign;
+#[cfg(test)]
+mod tests;
+
+pub use check::SignedTree;
+pub(crate) use check::TreeCheck;
+pub use error::TreeError;
+pub use find::{Wanted, find_entry};
+pub use key_file::{KeyFile, KeyFileError};
+pub use leaf::{BadLeaf, Leaf};
+pub use place::{Consistency, TreePlace, origin};
+pub use prove::prove_entry;
+pub use proven::{Proven, check_proof};
+pub use sign::{Signed, sign};

@@ -1,0 +1,270 @@
+//! Where the tree is kept: reading it, and writing to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use tipline_backup::{Destination, DestinationError};
+use tipline_proto::LogIdentity;
+
+use super::error::TreeError;
+use crate::tlog::{
+    BadNote, BadProof, Checkpoint, Tile, Tree, TreeHash, VerifierKey, prove_consistency, root,
+    unverified_text, verify_consistency,
+};
+
+const FOLDER: &str = "tlog";
+const CHECKPOINT: &str = "checkpoint";
+
+/// What the origin of a log is called: `PREFIX/LOG/LINEAGE`, and so is its key. A new lineage of a log
+/// is a new origin.
+pub fn origin(prefix: &str, log: &LogIdentity) -> String {
+    format!("{prefix}/{}", tail(log))
+}
+
+fn tail(log: &LogIdentity) -> String {
+    format!("{}/{}", log.name.as_str(), log.lineage)
+}
+
+/// The folder of the tree beside an archive. Cheap to clone. Calls need a Tokio runtime.
+#[derive(Debug, Clone)]
+pub struct TreePlace {
+    archive: Destination,
+    folder: Destination,
+    log: LogIdentity,
+}
+
+/// Reads tiles for a pure function.
+pub(super) type Read<'a> = &'a mut dyn FnMut(&Tile) -> Result<Vec<u8>, BadProof>;
+
+/// That one checkpoint continues another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consistency {
+    /// The earlier one.
+    pub old: Checkpoint,
+    /// The later one.
+    pub new: Checkpoint,
+    /// What proves it, by RFC 6962; none if they have the same size, or the earlier one has no leaves.
+    pub hashes: Vec<TreeHash>,
+}
+
+impl TreePlace {
+    /// Beside the archive of this log at a destination. Nothing is contacted.
+    pub fn new(archive: &Destination, log: &LogIdentity) -> Self {
+        Self { archive: archive.clone(), folder: archive.folder(FOLDER), log: log.clone() }
+    }
+
+    /// The folder's address, human-readable.
+    pub fn place(&self) -> &str {
+        self.folder.place()
+    }
+
+    /// The archive's address.
+    pub(super) fn archive(&self) -> &str {
+        self.archive.place()
+    }
+
+    pub(super) fn log(&self) -> &LogIdentity {
+        &self.log
+    }
+
+    /// Before anything is kept there, the destination shows that it gives no name twice. A directory
+    /// does.
+    pub(super) async fn try_out(&self) -> Result<(), TreeError> {
+        match self.archive.directory() {
+            Some(_) => Ok(()),
+            None => Ok(self.archive.probe().await.map(drop)?),
+        }
+    }
+
+    /// The newest signed checkpoint as it is there, and what it says. Who signed it is not looked at,
+    /// but it must be of this log. `None` if nothing is signed.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no checkpoint of this log.
+    pub async fn note(&self) -> Result<Option<(String, Checkpoint)>, TreeError> {
+        let bytes = match self.folder.read(CHECKPOINT).await {
+            Err(DestinationError::NotFound { .. }) => return Ok(None),
+            read => read?,
+        };
+        let place = || self.place().to_owned();
+        let note = String::from_utf8(bytes.into()).map_err(|_| {
+            let source = BadNote::Malformed("it is not UTF-8");
+            TreeError::Note { place: place(), source }
+        })?;
+        let text = unverified_text(&note);
+        let text = text.map_err(|source| TreeError::Note { place: place(), source })?;
+        let checkpoint: Checkpoint =
+            text.parse().map_err(|source| TreeError::Checkpoint { place: place(), source })?;
+        let tail = tail(&self.log);
+        if !is_of(&checkpoint.origin, &tail) {
+            let (expected, found) = (format!("…/{tail}"), checkpoint.origin);
+            return Err(TreeError::WrongOrigin { place: place(), expected, found });
+        }
+        Ok(Some((note, checkpoint)))
+    }
+
+    /// The newest checkpoint, which this key must have signed. `None` if nothing is signed.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not of this log and key.
+    pub async fn checkpoint(&self, key: &VerifierKey) -> Result<Option<Checkpoint>, TreeError> {
+        let Some((note, checkpoint)) = self.note().await? else { return Ok(None) };
+        let place = self.place().to_owned();
+        if checkpoint.origin != key.name() {
+            let (expected, found) = (key.name().to_owned(), checkpoint.origin);
+            return Err(TreeError::WrongOrigin { place, expected, found });
+        }
+        key.open(&note).map_err(|source| TreeError::Note { place, source })?;
+        Ok(Some(checkpoint))
+    }
+
+    /// Refuses a key of another log or lineage.
+    pub(super) fn check_key(&self, key: &VerifierKey) -> Result<(), TreeError> {
+        let log = tail(&self.log);
+        match is_of(key.name(), &log) {
+            true => Ok(()),
+            false => Err(TreeError::WrongKey { name: key.name().to_owned(), log }),
+        }
+    }
+
+    /// Continues the tree of a checkpoint from the tiles at its right edge.
+    pub(super) async fn resume(&self, checkpoint: &Checkpoint) -> Result<Tree, TreeError> {
+        let size = checkpoint.size;
+        let tree = self.with_tiles(|read| Tree::resume(size, read)).await?;
+        match tree.root() == checkpoint.root {
+            true => Ok(tree),
+            false => Err(self.wrong_root(size)),
+        }
+    }
+
+    pub(super) fn wrong_root(&self, size: u64) -> TreeError {
+        TreeError::WrongRoot { place: self.place().to_owned(), size }
+    }
+
+    /// Proves from the tiles that one checkpoint continues another. Who signed them is for the caller
+    /// to check.
+    ///
+    /// # Errors
+    /// [`TreeError::NotConsistent`] if it does not; [`TreeError::WrongRoot`] if the tiles are not those
+    /// of the later one, so that nothing is known.
+    pub async fn consistency(
+        &self,
+        old: Checkpoint,
+        new: Checkpoint,
+    ) -> Result<Consistency, TreeError> {
+        let wrong = |what: String| Err(TreeError::NotConsistent(what));
+        if old.origin != new.origin {
+            return wrong(format!("one is of {}, the other of {}", old.origin, new.origin));
+        }
+        if old.size > new.size {
+            return wrong(format!(
+                "the earlier one has {} entries, the later one only {}",
+                old.size, new.size
+            ));
+        }
+        let root_of = |size| self.with_tiles(move |read| root(size, read));
+        if old.size == new.size {
+            return match old.root == new.root {
+                true => Ok(Consistency { old, new, hashes: Vec::new() }),
+                false => wrong(format!("both have {} entries, with different roots", old.size)),
+            };
+        }
+        if root_of(new.size).await? != new.root {
+            return Err(self.wrong_root(new.size));
+        }
+        if old.size == 0 {
+            return match old.root == TreeHash::empty() {
+                true => Ok(Consistency { old, new, hashes: Vec::new() }),
+                false => wrong("the earlier one has no entries, and a root".to_owned()),
+            };
+        }
+        let (from, to) = (old.size, new.size);
+        let hashes = self.with_tiles(move |read| prove_consistency(from, to, read)).await?;
+        match verify_consistency((from, old.root), (to, new.root), &hashes) {
+            Ok(()) => Ok(Consistency { old, new, hashes }),
+            Err(_) => wrong(format!(
+                "the first {from} of the {to} entries are not those that were signed before"
+            )),
+        }
+    }
+
+    /// Runs a pure function over tiles: once to learn which it reads, and again with these.
+    pub(super) async fn with_tiles<T>(
+        &self,
+        compute: impl Fn(Read<'_>) -> Result<T, BadProof>,
+    ) -> Result<T, TreeError> {
+        let mut needed = BTreeSet::new();
+        // Which ones they are does not depend on what is in them.
+        compute(&mut |tile| {
+            needed.insert(*tile);
+            Ok(vec![0; bytes_of(tile)])
+        })?;
+        let mut tiles = BTreeMap::new();
+        for tile in needed {
+            tiles.insert(tile, self.tile(&tile).await?);
+        }
+        Ok(compute(&mut |tile| {
+            let missing = BadProof::Malformed("another tile is needed than before");
+            tiles.get(tile).cloned().ok_or(missing)
+        })?)
+    }
+
+    /// Reads a tile. Where a partial one is gone, the full one has its hashes.
+    pub(super) async fn tile(&self, tile: &Tile) -> Result<Vec<u8>, TreeError> {
+        let wrong = |what| {
+            let (place, tile) = (self.place().to_owned(), tile.path());
+            TreeError::Tile { place, tile, what }
+        };
+        let found = match self.folder.read(&tile.path()).await {
+            Err(DestinationError::NotFound { .. }) if !tile.is_full() => {
+                match self.folder.read(&tile.full().path()).await {
+                    Err(DestinationError::NotFound { .. }) => return Err(wrong("is not there")),
+                    read => {
+                        let full = read?;
+                        if full.len() != bytes_of(&tile.full()) {
+                            return Err(wrong("is gone, and the full one has another length"));
+                        }
+                        full.slice(..bytes_of(tile))
+                    }
+                }
+            }
+            Err(DestinationError::NotFound { .. }) => return Err(wrong("is not there")),
+            read => read?,
+        };
+        match found.len() == bytes_of(tile) {
+            true => Ok(found.into()),
+            false => Err(wrong("has not the length that it must have")),
+        }
+    }
+
+    /// Writes a tile that nobody wrote before, or makes sure that it is there as it should be. Durable
+    /// on return.
+    pub(super) async fn write_tile(&self, tile: &Tile, hashes: Vec<u8>) -> Result<(), TreeError> {
+        let (path, hashes) = (tile.path(), Bytes::from(hashes));
+        match self.folder.create(&path, hashes.clone()).await {
+            Ok(()) => return Ok(()),
+            Err(DestinationError::Exists { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if self.folder.read(&path).await? != hashes {
+            let place = self.place().to_owned();
+            return Err(TreeError::TileDiffers { place, tile: path });
+        }
+        Ok(self.folder.sync_existing(&path).await?)
+    }
+
+    /// Publishes a signed checkpoint, whose tiles are all there. Durable on return.
+    pub(super) async fn publish(&self, note: String) -> Result<(), TreeError> {
+        Ok(self.folder.replace(CHECKPOINT, note.into()).await?)
+    }
+}
+
+/// Whether an origin has a prefix before the log's own part.
+fn is_of(origin: &str, tail: &str) -> bool {
+    let prefix = origin.strip_suffix(tail).and_then(|rest| rest.strip_suffix('/'));
+    prefix.is_some_and(|prefix| !prefix.is_empty())
+}
+
+fn bytes_of(tile: &Tile) -> usize {
+    usize::from(tile.width) * TreeHash::LEN
+}

@@ -1,0 +1,235 @@
+//! Growing the tree of an archive, and signing it.
+
+use std::sync::Arc;
+
+use tipline_backup::{RestoreError, Sources};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::error::TreeError;
+use super::key_file::{KeyFile, KeyFileError};
+use super::leaves::Leaves;
+use super::place::{Read, TreePlace};
+use crate::error::AuditError;
+use crate::tlog::{Checkpoint, Tree, TreeHash, prove_inclusion, verify_inclusion};
+use crate::verify::VerifyProgress;
+
+/// A tree that grows by more is signed in between, so that the next start goes on from there: a
+/// minute or two of work.
+const SIGN_AFTER: u64 = 1 << 20;
+
+/// What is signed now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signed {
+    /// The newest checkpoint.
+    pub checkpoint: Checkpoint,
+    /// How many entries it has more than the one before.
+    pub added: u64,
+}
+
+/// Adds to the tree beside an archive what the archive has more, and signs it: tiles, then what the key
+/// remembers, then the checkpoint, each durable before the next. Cancelling it, or a crash, leaves what
+/// the next call goes on from. `None` if the archive has no entries yet.
+///
+/// `sources` must name that archive and nothing else. Entries are verified as by [`replay`](crate::replay):
+/// from the log's origin the first time, later from the entry that was signed last, which must be the
+/// same still.
+///
+/// # Errors
+/// [`AuditError::Tree`], with what contradicts what was signed; those of a replay. Nothing is signed
+/// then.
+pub async fn sign(
+    sources: &Arc<Sources>,
+    place: &TreePlace,
+    key: &Arc<KeyFile>,
+    progress: &watch::Sender<VerifyProgress>,
+    stop: &CancellationToken,
+) -> Result<Option<Signed>, AuditError> {
+    let verifier = key.verifier();
+    place.check_key(&verifier)?;
+    let published = place.checkpoint(&verifier).await?;
+    let remembered = blocking(key, KeyFile::signed).await?;
+    let tree = match &published {
+        Some(checkpoint) => place.resume(checkpoint).await?,
+        None => Tree::new(),
+    };
+    let (first, last) = match sources.held().await {
+        Ok(held) => (held.first, held.last),
+        Err(RestoreError::NotFound { .. }) => (1, 0),
+        Err(error) => return Err(error.into()),
+    };
+    let growing = Growing { sources, place, key, progress, stop, first, last };
+    growing.check_length(tree.size(), place.place())?;
+    let remembered = remembered.filter(|remembered| remembered.size > 0);
+    let known = remembered.as_ref().map_or(0, |remembered| remembered.size);
+    if let Some(remembered) = remembered {
+        growing.check_remembered(&tree, published.as_ref(), remembered).await?;
+    }
+    if let Some(newer) = published.clone().filter(|published| published.size > known) {
+        // The key was used elsewhere, or what it remembers was lost.
+        blocking(key, move |key| key.sign(&newer)).await?;
+    }
+    match published {
+        _ if last == 0 => Ok(None),
+        Some(checkpoint) if checkpoint.size == last => Ok(Some(Signed { checkpoint, added: 0 })),
+        _ => {
+            if published.is_none() {
+                place.try_out().await?;
+            }
+            Ok(Some(growing.grow(tree).await?))
+        }
+    }
+}
+
+/// The work of one call.
+struct Growing<'a> {
+    sources: &'a Arc<Sources>,
+    place: &'a TreePlace,
+    key: &'a Arc<KeyFile>,
+    progress: &'a watch::Sender<VerifyProgress>,
+    stop: &'a CancellationToken,
+    /// Indexes of the archive's first and last entry.
+    first: u64,
+    last: u64,
+}
+
+impl Growing<'_> {
+    /// What is there, or will be, must continue what the key remembers.
+    async fn check_remembered(
+        &self,
+        tree: &Tree,
+        published: Option<&Checkpoint>,
+        remembered: Checkpoint,
+    ) -> Result<(), AuditError> {
+        let by = self.key.signed_path().display().to_string();
+        match published {
+            Some(published) if published.size >= remembered.size => {
+                let size = remembered.size;
+                match self.place.consistency(remembered, published.clone()).await {
+                    Ok(_) => Ok(()),
+                    Err(TreeError::NotConsistent(_)) => Err(self.forked(size, by)),
+                    Err(error) => Err(error.into()),
+                }
+            }
+            // The checkpoint was not published, or the place was put back to an older state.
+            _ => {
+                self.check_length(remembered.size, &by)?;
+                let mut tree = tree.clone();
+                let mut leaves = self.leaves(&tree, remembered.size).await?;
+                while let Some(next) = leaves.next(&tree, self).await? {
+                    next.into_iter().for_each(|leaf| tree.append(leaf, |_, _| {}));
+                }
+                leaves.leaves.finish()?;
+                match tree.root() == remembered.root {
+                    true => Ok(()),
+                    false => Err(self.forked(remembered.size, by)),
+                }
+            }
+        }
+    }
+
+    fn check_length(&self, size: u64, by: &str) -> Result<(), AuditError> {
+        if self.last >= size {
+            return Ok(());
+        }
+        let (place, last, by) = (self.place.archive().to_owned(), self.last, by.to_owned());
+        Err(TreeError::Shorter { place, last, size, by }.into())
+    }
+
+    fn forked(&self, index: u64, by: String) -> AuditError {
+        TreeError::Forked { place: self.place.archive().to_owned(), index, by }.into()
+    }
+
+    /// The leaves after those of the tree, up to an entry.
+    async fn leaves(&self, tree: &Tree, to: u64) -> Result<After, AuditError> {
+        let size = tree.size();
+        // The last entry that was signed is compared with the archive's, and has the digest of the one
+        // before it.
+        let (first, needed) = (self.first, size.saturating_sub(1).max(1));
+        if first > needed {
+            let place = self.place.archive().to_owned();
+            return Err(TreeError::NotHeld { place, first, needed }.into());
+        }
+        let range = (size.max(1), to);
+        let leaves = Leaves::new(self.sources, self.place.log(), range, self.stop).await?;
+        Ok(After { leaves, is_anchored: size == 0 })
+    }
+
+    async fn grow(&self, mut tree: Tree) -> Result<Signed, AuditError> {
+        let began = tree.size();
+        let mut leaves = self.leaves(&tree, self.last).await?;
+        let (mut full, mut signed) = (Vec::new(), began);
+        let of = self.last - began;
+        while let Some(next) = leaves.next(&tree, self).await? {
+            next.into_iter()
+                .for_each(|leaf| tree.append(leaf, |tile, hashes| full.push((tile, hashes))));
+            for (tile, hashes) in full.drain(..) {
+                self.place.write_tile(&tile, hashes).await?;
+            }
+            if tree.size() - signed >= SIGN_AFTER {
+                self.publish(&tree).await?;
+                signed = tree.size();
+            }
+            let done = tree.size() - began;
+            self.progress.send_replace(VerifyProgress { done, of, bytes: 0 });
+        }
+        leaves.leaves.finish()?;
+        let checkpoint = self.publish(&tree).await?;
+        Ok(Signed { checkpoint, added: tree.size() - began })
+    }
+
+    async fn publish(&self, tree: &Tree) -> Result<Checkpoint, AuditError> {
+        for (tile, hashes) in tree.partial() {
+            self.place.write_tile(&tile, hashes).await?;
+        }
+        let origin = self.key.verifier().name().to_owned();
+        let checkpoint = Checkpoint { origin, size: tree.size(), root: tree.root() };
+        let signing = checkpoint.clone();
+        let note = blocking(self.key, move |key| key.sign(&signing)).await?;
+        self.place.publish(note).await?;
+        Ok(checkpoint)
+    }
+}
+
+/// Leaves after those that are in a tree.
+struct After {
+    leaves: Leaves,
+    /// Whether the tree's last leaf was found to be the archive's.
+    is_anchored: bool,
+}
+
+impl After {
+    async fn next(
+        &mut self,
+        tree: &Tree,
+        growing: &Growing<'_>,
+    ) -> Result<Option<Vec<TreeHash>>, AuditError> {
+        let Some(next) = self.leaves.next().await? else { return Ok(None) };
+        let mut next = next.into_iter();
+        if !self.is_anchored
+            && let Some(signed) = next.next()
+        {
+            // The digest in it is that of all history before, so this compares all of it.
+            let (size, root) = (tree.size(), tree.root());
+            let proof = move |read: Read<'_>| prove_inclusion(size, size - 1, read);
+            let hashes = growing.place.with_tiles(proof).await?;
+            if verify_inclusion(size, root, size - 1, &signed.preimage, &hashes).is_err() {
+                return Err(growing.forked(size, growing.place.place().to_owned()));
+            }
+            self.is_anchored = true;
+        }
+        Ok(Some(next.map(|leaf| leaf.hash).collect()))
+    }
+}
+
+/// Files block the thread.
+async fn blocking<T: Send + 'static>(
+    key: &Arc<KeyFile>,
+    work: impl FnOnce(&KeyFile) -> Result<T, KeyFileError> + Send + 'static,
+) -> Result<T, AuditError> {
+    let key = Arc::clone(key);
+    match tokio::task::spawn_blocking(move || work(&key)).await {
+        Ok(done) => Ok(done.map_err(TreeError::from)?),
+        Err(_) => Err(AuditError::Internal { what: "using the key panicked".to_owned() }),
+    }
+}

@@ -1,0 +1,78 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use tipline_store::conformance::history::{History, log};
+
+use super::{Site, key, verifier};
+use crate::tests::seed;
+use crate::tree::{KeyFile, KeyFileError};
+
+#[test]
+fn a_key_file_is_for_its_owner_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log.key");
+    KeyFile::create(&path, &key(&log())).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+    let open = KeyFile::open(&path).unwrap();
+    assert_eq!(open.verifier(), verifier());
+    assert!(matches!(KeyFile::open(&path), Err(KeyFileError::InUse { .. })));
+    assert_eq!(KeyFile::read_verifier(&path).unwrap(), verifier());
+    drop(open);
+    assert!(matches!(KeyFile::create(&path, &key(&log())), Err(KeyFileError::Exists { .. })));
+    for mode in [0o640, 0o604, 0o620, 0o601] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let error = KeyFile::open(&path).unwrap_err().to_string();
+        assert!(error.contains(&format!("{mode:04o}")) && error.contains("chmod 600"), "{error}");
+    }
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+    KeyFile::open(&path).unwrap();
+    let secret = key(&log()).to_secret();
+    for (bytes, says) in [("no key\n", "does not begin"), (&secret[..secret.len() - 8], "")] {
+        let path = directory.path().join("bad.key");
+        fs::write(&path, bytes).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let error = KeyFile::open(&path).unwrap_err();
+        let said = format!("{error} {error:?}");
+        assert!(matches!(error, KeyFileError::Unusable { .. }), "{said}");
+        assert!(said.contains(says) && !said.contains(&secret[60..70]), "{said}");
+    }
+}
+
+#[test]
+fn a_key_does_not_lie_with_what_it_signs() {
+    let directory = tempfile::tempdir().unwrap();
+    let (inside, outside) = (directory.path().join("backup/a"), directory.path().join("keys"));
+    fs::create_dir_all(&inside).unwrap();
+    fs::create_dir_all(&outside).unwrap();
+    let backup = directory.path().join("backup");
+    let apart = |path: &std::path::Path| KeyFile::check_apart(path, &backup, "dir:backup");
+    assert!(matches!(apart(&inside.join("log.key")), Err(KeyFileError::WithData { .. })));
+    apart(&outside.join("log.key")).unwrap();
+    KeyFile::create(&inside.join("log.key"), &key(&log())).unwrap();
+    std::os::unix::fs::symlink(inside.join("log.key"), outside.join("log.key")).unwrap();
+    assert!(matches!(apart(&outside.join("log.key")), Err(KeyFileError::WithData { .. })));
+}
+
+/// Whatever is in the file that remembers, it is the key's own, or nothing more is signed.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_key_remembers_is_not_forged() {
+    let history = History::random(seed(), 120);
+    let site = Site::new(&history.entries, 60).await;
+    site.sign().await.unwrap();
+    site.archive_more(60, 120).await;
+    let whole = fs::read(site.signed_path()).unwrap();
+    let before = site.files();
+    for at in (0..whole.len()).step_by(3) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        fs::write(site.signed_path(), bytes).unwrap();
+        assert!(site.sign().await.is_err(), "byte {at}");
+    }
+    fs::write(site.signed_path(), b"").unwrap();
+    assert!(site.sign().await.is_err());
+    assert_eq!(site.files(), before);
+    fs::write(site.signed_path(), whole).unwrap();
+    assert_eq!(site.sign().await.unwrap().unwrap().added, 60);
+    let mode = fs::metadata(site.signed_path()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o600);
+}
