@@ -36,12 +36,14 @@ impl Given {
 /// What is empty, or off, is not given.
 fn is_given(matches: &ArgMatches, id: &str) -> bool {
     use ValueSource::{CommandLine, EnvVariable};
+    // Options of every command are among those of the one below, which does not know them by itself.
+    let Ok(Some(mut values)) = matches.try_get_raw(id) else { return false };
     if !matches!(matches.value_source(id), Some(CommandLine | EnvVariable)) {
         return false;
     }
     match matches.try_get_one::<bool>(id) {
         Ok(flag) => flag.is_some_and(|is_on| *is_on),
-        Err(_) => matches.get_raw(id).into_iter().flatten().any(|value| !value.is_empty()),
+        Err(_) => values.any(|value| !value.is_empty()),
     }
 }
 
