@@ -75,7 +75,7 @@ fn a_mark_that_is_not_in_the_log_and_nobody_at_all_are_said() {
     };
     let text = render(&RoundTrip { ok: false, ..lost });
     assert!(text.starts_with("the mark did not get to the log within 30s: "), "{text}");
-    assert!(text.contains("outbox → log          –  NOT in the log\n"), "{text}");
+    assert!(text.contains("outbox → log            –  NOT in the log\n"), "{text}");
     assert!(text.ends_with("\nthe log: the log at nats://h/x does not answer\n"), "{text}");
     let nobody = render(&RoundTrip { ok: false, ..trip(Vec::new()) });
     assert!(nobody.starts_with("no consumer acknowledges the mark at durable: "), "{nobody}");
