@@ -41,6 +41,7 @@ mod replicating;
 mod restoring;
 mod round_trip;
 mod servers;
+mod signed_history;
 mod site;
 mod status;
 mod tidy;

@@ -13,6 +13,7 @@ mod forget;
 mod get;
 mod identity;
 mod init;
+mod keys;
 mod man;
 mod primary;
 mod refill;
@@ -37,6 +38,7 @@ use self::forget::ForgetArgs;
 use self::get::GetArgs;
 use self::identity::IdentityArgs;
 use self::init::InitArgs;
+use self::keys::KeysArgs;
 use self::man::ManArgs;
 use self::primary::PrimaryArgs;
 use self::refill::RefillArgs;
@@ -74,6 +76,8 @@ pub(crate) enum Command {
     /// Replay a log, an archive, a checkpoint or a store: verify it, compare two of them, print, count
     /// and export its entries
     Audit(AuditArgs),
+    /// Make and show the keys that sign
+    Keys(KeysArgs),
     /// Restore into a scratch directory, check the result, and measure it
     Drill(DrillArgs),
     /// Show what survives a loss
@@ -127,6 +131,7 @@ pub(crate) async fn run(
         Command::Refill(args) => refill::run(shared, args).await,
         Command::Verify(args) => verify::run(shared, args).await,
         Command::Audit(args) => audit::run(shared, args).await,
+        Command::Keys(args) => keys::run(args).await,
         Command::Drill(args) => drill::run(shared, args).await,
         Command::Dr(args) => dr::run(shared, args).await,
         Command::Get(args) => get::run(args).await,

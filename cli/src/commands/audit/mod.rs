@@ -1,17 +1,26 @@
 //! `tipline audit`: reads a log, an archive, a checkpoint or a store, and says what is in it and what
 //! is wrong with it.
 
+mod check;
+mod consistency;
 mod diff;
 mod export;
 mod progress;
+mod prove;
+mod sign;
 mod stats;
 mod tail;
+mod tree;
 mod verify;
 
 use tipline_audit::Range;
 
+use self::check::CheckArgs;
+use self::consistency::ConsistencyArgs;
 use self::diff::DiffArgs;
 use self::export::ExportArgs;
+use self::prove::ProveArgs;
+use self::sign::SignArgs;
 use self::stats::StatsArgs;
 use self::tail::TailArgs;
 use self::verify::VerifyArgs;
@@ -29,7 +38,8 @@ What can be audited:
   dir:PATH@latest, s3://…@ID         a checkpoint: the newest, or the one of this name
   sqlite:PATH, rocksdb:PATH, …       a store
 
-Nothing that is audited is changed. Exit code 13 if anything is wrong or differs, 12 if the entries
+Nothing that is audited is changed; sign adds a signed tree beside an archive, which prove and
+consistency read and check needs not even that. Exit code 13 if anything is wrong or differs, 12 if the entries
 asked for are not held, 14 if two are of different logs, 16 if a place is unavailable.")]
 pub(crate) struct AuditArgs {
     #[command(subcommand)]
@@ -48,6 +58,14 @@ enum What {
     Stats(StatsArgs),
     /// Write all entries as rows, for other programs
     Export(ExportArgs),
+    /// Sign the history in an archive, so that strangers can check it with one public key
+    Sign(SignArgs),
+    /// Prove that a block, or any entry, is in the signed history
+    Prove(ProveArgs),
+    /// Check such a proof, without asking anybody
+    Check(CheckArgs),
+    /// Prove that one signed checkpoint continues another
+    Consistency(ConsistencyArgs),
 }
 
 /// Which entries.
@@ -76,5 +94,9 @@ pub(crate) async fn run(shared: &Shared, args: AuditArgs) -> Result<Exit, Failur
         What::Tail(args) => tail::run(shared, args).await,
         What::Stats(args) => stats::run(shared, args).await,
         What::Export(args) => export::run(shared, args).await,
+        What::Sign(args) => sign::run(args).await,
+        What::Prove(args) => prove::run(args).await,
+        What::Check(args) => check::run(args).await,
+        What::Consistency(args) => consistency::run(args).await,
     }
 }
