@@ -350,7 +350,8 @@ mod tests {
         let name = "x".parse().unwrap();
         let chain = Chain::new("x".parse().unwrap(), Hash::new(vec![1]).unwrap());
         let log = LogIdentity { name, chain, lineage: Lineage::from_bytes([1; 16]) };
-        let short = |change: fn(&mut Config)| {
+        type Change = fn(&mut Config);
+        let short = |change: Change| {
             let (mut config, mut found) = (streams::receipts(&log, 3), Preflight::default());
             change(&mut config);
             check_receipts(&mut found, &config);
@@ -359,7 +360,7 @@ mod tests {
         assert_eq!(short(|_| ()), "");
         // As the server gives what has no limit.
         assert_eq!(short(|config| (config.max_messages, config.max_bytes) = (-1, -1)), "");
-        let changes: [(fn(&mut Config), &str); 6] = [
+        let changes: [(Change, &str); 6] = [
             (|config| config.max_messages_per_subject = 2, "max_msgs_per_subject: 2"),
             (|config| config.max_messages = 100, "max_msgs: 100"),
             (|config| config.max_bytes = 1 << 20, "max_bytes: 1048576"),
