@@ -24,7 +24,7 @@ async fn published() -> Deployment {
 }
 
 fn json(run: &Finished) -> Value {
-    serde_json::from_str(&run.stdout).unwrap_or_else(|_| panic!("{run:?}"))
+    serde_json::from_str(&run.stdout).expect(&run.stderr)
 }
 
 /// What each consumer said, by name.

@@ -67,7 +67,9 @@ impl AdminServer {
 /// Enqueues a mark in the outbox of this process, and wakes its publisher. It may block: it is
 /// called on a thread of its own.
 #[derive(Clone)]
-pub struct Mark(Arc<dyn Fn(&Label) -> Result<(), Box<dyn Error + Send + Sync>> + Send + Sync>);
+pub struct Mark(Arc<Enqueue>);
+
+type Enqueue = dyn Fn(&Label) -> Result<(), Box<dyn Error + Send + Sync>> + Send + Sync;
 
 impl Mark {
     /// By this function. What it fails with is said to whoever asked.

@@ -24,7 +24,7 @@ async fn status(server: &Nats) -> Value {
     let log = format!("{}/{}", server.url(), name());
     let words = ["status", "--log", &log, "--json", "--accept-shortfalls"];
     let run = Tipline::new(words).finish(WITHIN).await;
-    serde_json::from_str(&run.stdout).unwrap_or_else(|_| panic!("{run:?}"))
+    serde_json::from_str(&run.stdout).expect(&run.stderr)
 }
 
 #[tokio::test]

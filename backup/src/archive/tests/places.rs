@@ -160,7 +160,7 @@ fn what_was_not_read_back_is_read_before_it_counts() {
     let history = History::random(1, 100);
     filled(&runtime, directory.path(), &history.entries, 10, 1);
     let names = runtime.block_on(async { open(directory.path()).await.segments().await.unwrap() });
-    let damage = |name: &crate::SegmentName| {
+    let damage = |name: &SegmentName| {
         let path = file(directory.path(), name);
         let mut bytes = fs::read(&path).unwrap();
         // In its body: trailer, outline and index are whole.
@@ -169,7 +169,7 @@ fn what_was_not_read_back_is_read_before_it_counts() {
     };
     let [.., before, newest] = &names[..] else { panic!("{names:?}") };
     let at = |store: &ArchiveStore| store.view().unwrap().cursor().unwrap().unwrap().position;
-    let damaged = |name: &crate::SegmentName| {
+    let damaged = |name: &SegmentName| {
         let name = name.to_string().replace("segments/", "damaged/");
         directory.path().join(name)
     };
