@@ -197,17 +197,16 @@ async fn an_archive_that_is_too_short_refills_what_it_has_and_the_rest_is_named(
     has_all(&site, "replica-1", Level::Durable).await;
     stop(&mut first).await;
     let newest = site.entries().await.len();
+    let receipts = site.log().await.board().await.unwrap().receipts;
 
     copy_log(&site, "older.db", "log.db");
     forget(&site, rows - 2);
-    let mut waiting = tipline(&site, replica).spawn();
-    waiting.line_with("the log ends before the store's cursor", WITHIN).await;
-    eventually("its receipt is there", WITHIN, async || {
-        let receipts = site.log().await.board().await.unwrap().receipts;
-        let reached = receipts.first().and_then(|one| one.reached.at(Level::Applied));
-        if reached.map(|at| at.index) == Some(newest as u64) { Ok(()) } else { Err("not yet") }
-    })
-    .await;
+    // On NATS receipts are in a stream of their own.
+    let log = site.log().await;
+    for receipt in &receipts {
+        log.put_receipt(receipt).await.unwrap();
+    }
+    drop(log);
     let refilled = refill(&site, "--from dir:SITE/archive").await;
     let end = archived.len();
     let next = format!("its primary continues with row {} of the outbox", archived_rows + 1);
@@ -220,7 +219,6 @@ async fn an_archive_that_is_too_short_refills_what_it_has_and_the_rest_is_named(
     let neither = format!("rows {} to {} are in neither", archived_rows + 1, rows - 2);
     ended(&halted, 2, &[&ends, &neither]);
     assert_eq!(site.entries().await, archived, "nothing was claimed");
-    stop(&mut waiting).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

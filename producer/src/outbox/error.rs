@@ -45,8 +45,10 @@ pub enum OutboxError {
         bytes: u64,
     },
     /// Rows were requested that are gone. The log lost what it had acknowledged, or the outbox is
-    /// another one.
-    #[error("the outbox {place} holds rows from {first} on, not {asked}")]
+    /// another one. Refill the log from an archive (`tipline refill`), and start again.
+    #[error(
+        "the outbox {place} holds rows from {first} on, not {asked}: the log lost more than the outbox keeps; refill it from an archive (`tipline refill`)"
+    )]
     Trimmed {
         /// Which outbox.
         place: String,
