@@ -52,7 +52,7 @@ impl Site {
         let mut site = Self { site: Deployment::with_log("00").await, printed: String::new() };
         site.archive(1, 8).await;
         let words = "keys new --archive dir:backup --prefix logs.example.org log.key";
-        let key = site.exits(0, words, "logs.example.org/tipline/").await;
+        let key = site.exits(0, words, "logs.example.org/embedded/").await;
         (site, key.trim().to_owned())
     }
 }
