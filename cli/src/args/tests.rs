@@ -223,8 +223,8 @@ fn what_contradicts_a_flag_does_not_count_in_the_file() {
         let both = refused(&format!("{sealed}plain = true\n"));
         assert_eq!(
             both,
-            "wrong value for `plain` in tipline.toml line 3: \
-             it contradicts `recipient`, which is given too"
+            "wrong value for `recipient` in tipline.toml line 2: \
+             it contradicts `plain`, which is given too"
         );
     }
     let merges = told(&format!("{ARCHIVE}no-merge = true\n"), &["archive", "--remove-merged"]);

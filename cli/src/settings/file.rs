@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Arg, ArgAction, Command};
+use clap::builder::Resettable;
+use clap::{Arg, ArgAction, Command, Id};
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
@@ -194,8 +195,9 @@ fn with_article(kind: &str) -> String {
 
 /// Whether the option takes the value, found out by an option of its own.
 fn check(arg: &Arg, value: &str) -> Result<(), String> {
-    let alone =
-        arg.clone().required(false).global(false).env(None::<&str>).default_value(value.to_owned());
+    // What it contradicts is not there.
+    let alone = arg.clone().required(false).global(false).conflicts_with(Resettable::<Id>::Reset);
+    let alone = alone.env(None::<&str>).default_value(value.to_owned());
     let command = Command::new("file").no_binary_name(true).arg(alone);
     match command.try_get_matches_from([""; 0]) {
         Ok(_) => Ok(()),
