@@ -45,7 +45,9 @@ async fn the_lock_is_held_for_as_long_as_anything_is_written_though_nobody_waits
     let (handle, manifest) = taken(directory.path(), sqlite, 30, 1 << 20).await;
     let set = set(directory.path());
     // At this rate it would take minutes.
-    let slow = Arc::new(Job::new(CancellationToken::new(), Some(100 << 10)));
+    let cancel = CancellationToken::new();
+    let _ends = cancel.clone().drop_guard();
+    let slow = Arc::new(Job::new(cancel, Some(100 << 10)));
     let begun = async {
         while slow.moved() == 0 {
             tokio::task::yield_now().await;
