@@ -1,6 +1,7 @@
 //! The thread that follows the files.
 
 use std::fmt::Debug;
+use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind, RenameMode};
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tipline_log::error_chain;
 use tipline_producer::OutboxError;
 use tipline_proto::Label;
@@ -20,6 +21,8 @@ use super::changes::{ChangeKind, FileChanges};
 
 /// Everything is scanned this often, notified or not. Some file systems send no notifications.
 const RESCAN: Duration = Duration::from_secs(30);
+/// The same where the system gives no notification.
+pub(super) const UNWATCHED: Duration = Duration::from_secs(5);
 /// A new directory is scanned again after this time. What was written into it before it
 /// was watched was not notified.
 const NEW_DIRECTORY: Duration = Duration::from_secs(1);
@@ -29,6 +32,8 @@ const LOOK: Duration = Duration::from_secs(2);
 const GRACE: Duration = Duration::from_secs(3);
 /// What failed for a reason that may pass is tried again after this time.
 const RETRY: Duration = Duration::from_secs(1);
+/// `ENFILE` and `EMFILE`, which are these on every Unix.
+const NO_DESCRIPTORS: [i32; 2] = [23, 24];
 /// Notifications that may wait. With more, everything is scanned instead.
 const NOTICES: usize = 4096;
 
@@ -90,7 +95,7 @@ pub(crate) struct Watched {
     pub(crate) relevant: Relevant,
 }
 
-enum Notice {
+pub(super) enum Notice {
     File(PathBuf, ChangeKind),
     Directory,
     Lost,
@@ -99,7 +104,7 @@ enum Notice {
 }
 
 /// A mark to enqueue, and where to say what came of it.
-struct Mark {
+pub(super) struct Mark {
     name: Label,
     done: SyncSender<Result<(), OutboxError>>,
 }
@@ -147,7 +152,8 @@ pub(super) struct Follower {
     ended: Arc<OnceLock<OutboxError>>,
     failure: watch::Receiver<Option<String>>,
     thread: Option<JoinHandle<()>>,
-    _watcher: RecommendedWatcher,
+    /// Unless the system had none left.
+    _watcher: Option<RecommendedWatcher>,
 }
 
 impl Debug for Follower {
@@ -158,8 +164,24 @@ impl Debug for Follower {
 
 impl Follower {
     /// Starts watching, and then looks at everything. `wake` is notified when something was
-    /// enqueued, and when the outbox has stopped.
+    /// enqueued, and when the outbox has stopped. If the system has no watch left to give, what is
+    /// new is found by looking, every [`UNWATCHED`].
     pub(super) fn start(
+        watched: Watched,
+        place: &str,
+        scan: Box<dyn Scan>,
+        wake: Arc<Notify>,
+    ) -> Result<Self, OutboxError> {
+        Self::start_by(start_watcher, watched, place, scan, wake)
+    }
+
+    /// The same, with what starts the watcher.
+    pub(super) fn start_by(
+        start_watcher: impl FnOnce(
+            Watched,
+            SyncSender<Notice>,
+            Arc<AtomicBool>,
+        ) -> notify::Result<RecommendedWatcher>,
         watched: Watched,
         place: &str,
         scan: Box<dyn Scan>,
@@ -168,19 +190,29 @@ impl Follower {
         let root = watched.root.clone();
         let cannot = |source: Box<dyn std::error::Error + Send + Sync>| OutboxError::Failed {
             place: place.to_owned(),
-            what: format!(
-                "watching {} (if the limit of watches is reached, raise fs.inotify.max_user_watches)",
-                root.display()
-            ),
+            what: format!("watching {}", root.display()),
             source: Some(source),
         };
         let (notices, queue) = sync_channel(NOTICES);
         let stop = Arc::new(AtomicBool::new(false));
         let ended = Arc::new(OnceLock::new());
         let (report, failure) = watch::channel(None);
-        let watcher = start_watcher(watched, notices.clone(), Arc::clone(&stop))
-            .map_err(|error| cannot(error.into()))?;
+        let watcher = match start_watcher(watched, notices.clone(), Arc::clone(&stop)) {
+            Ok(watcher) => Some(watcher),
+            Err(error) if is_limit(&error) => {
+                tracing::warn!(
+                    directory = %root.display(), %error,
+                    "the system gives no file notification: new files are found after up to {} s; on \
+                     Linux, raise fs.inotify.max_user_instances or fs.inotify.max_user_watches, and \
+                     start again",
+                    UNWATCHED.as_secs()
+                );
+                None
+            }
+            Err(error) => return Err(cannot(error.into())),
+        };
         let mut task = Task {
+            rescan_every: if watcher.is_some() { RESCAN } else { UNWATCHED },
             scan,
             queue,
             marks: Vec::new(),
@@ -230,6 +262,18 @@ impl Drop for Follower {
         if let Some(thread) = self.thread.take() {
             _ = thread.join();
         }
+    }
+}
+
+/// Whether the system has none left to give: no instance, no watch, or no descriptor.
+fn is_limit(error: &notify::Error) -> bool {
+    match &error.kind {
+        ErrorKind::MaxFilesWatch => true,
+        ErrorKind::Io(error) => {
+            error.kind() == io::ErrorKind::StorageFull
+                || error.raw_os_error().is_some_and(|code| NO_DESCRIPTORS.contains(&code))
+        }
+        _ => false,
     }
 }
 
@@ -286,6 +330,7 @@ fn of_event(mut event: Event, relevant: &Relevant) -> Option<Notice> {
 }
 
 struct Task {
+    rescan_every: Duration,
     scan: Box<dyn Scan>,
     queue: Receiver<Notice>,
     /// Those that are asked for.
@@ -301,7 +346,7 @@ struct Task {
 impl Task {
     fn run(&mut self) {
         let mut changes = FileChanges::new();
-        let mut rescan = Instant::now() + RESCAN;
+        let mut rescan = Instant::now() + self.rescan_every;
         while !self.stop.load(Ordering::SeqCst) {
             let look = match self.scan.scan(&mut changes) {
                 Ok(look) => self.report(look),
@@ -320,7 +365,7 @@ impl Task {
             self.wait(&mut changes, until, &mut rescan);
             if Instant::now() >= rescan {
                 changes.look_at_everything();
-                rescan = Instant::now() + RESCAN;
+                rescan = Instant::now() + self.rescan_every;
             }
         }
     }

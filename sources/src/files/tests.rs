@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, UNIX_EPOCH};
 
 use rusqlite::Connection;
@@ -15,7 +15,7 @@ use tipline_producer::{EndReason, Outbox, OutboxError, Producer, ProducerSetting
 use tipline_proto::{Chain, Event, Hash, Label, Lineage, LogIdentity};
 use tokio::sync::Notify;
 
-use super::follow::{Look, Scan, Watched};
+use super::follow::{Follower, Look, Scan, UNWATCHED, Watched};
 use super::index::{Index, Item};
 use super::seal::Seal;
 use super::source::FileSource;
@@ -293,6 +293,48 @@ async fn a_follower_that_panics_ends_the_primary_and_says_so() {
     let refused = tokio::task::spawn_blocking(move || marker.mark(&"here".parse().unwrap()));
     let refused = tokio::time::timeout(Duration::from_secs(60), refused).await.expect("it answers");
     assert!(matches!(refused.unwrap(), Err(OutboxError::Internal { .. })));
+}
+
+/// Says when everything is looked at.
+struct Looking(mpsc::Sender<()>);
+
+impl Scan for Looking {
+    fn scan(&mut self, changes: &mut FileChanges) -> Result<Look, OutboxError> {
+        if changes.take_everything() {
+            self.0.send(()).unwrap();
+        }
+        Ok(Look::when_changed())
+    }
+
+    fn mark(&mut self, _name: &Label) -> Result<(), OutboxError> {
+        Ok(())
+    }
+}
+
+/// Other programs of this machine may have used them up.
+#[test]
+fn without_notification_the_files_are_looked_at() {
+    let directory = tempfile::tempdir().unwrap();
+    let (looked, looks) = mpsc::channel();
+    let start = |watcher: fn() -> notify::Error| {
+        let root = directory.path().to_owned();
+        let watched = Watched { root, recursive: false, relevant: Box::new(|_| true) };
+        let scan = Box::new(Looking(looked.clone()));
+        Follower::start_by(move |_, _, _| Err(watcher()), watched, "dir:here", scan, Arc::default())
+    };
+    let limits: [fn() -> notify::Error; 2] = [
+        || notify::Error::new(notify::ErrorKind::MaxFilesWatch),
+        || notify::Error::io(std::io::Error::from_raw_os_error(24)),
+    ];
+    for limit in limits {
+        let follower = start(limit).unwrap();
+        for _ in 0..2 {
+            looks.recv_timeout(4 * UNWATCHED).expect("the files are looked at again");
+        }
+        drop(follower);
+    }
+    let gone = start(|| notify::Error::new(notify::ErrorKind::PathNotFound)).unwrap_err();
+    assert!(error_chain(&gone).contains("watching"), "{gone:?}");
 }
 
 /// Nothing but the thread that follows the files writes to the index: it would be found damaged.
