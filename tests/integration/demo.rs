@@ -261,15 +261,22 @@ async fn a_damaged_blk_file_is_refused_with_file_and_place() {
     let second = 8 + blocks[0].bytes.len();
     let third = second + 8 + blocks[1].bytes.len();
 
-    // The merkle root of block 2: its hash is another one, so block 3 does not link to it.
+    // Block 2 is not there, so block 3 does not link to the one before it.
+    fs::write(dir.path().join("gap.dat"), [&whole[..second], &whole[third..]].concat()).unwrap();
+    let finished = demo(dir.path(), "--blocks gap.dat").finish(WITHIN).await;
+    refused(&finished, 2, "error: gap.dat: block ");
+    let parent = blocks[2].parent;
+    let parent: String = parent.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(finished.stderr.contains(&format!("names parent {parent}")), "{}", finished.stderr);
+
+    // The merkle root of block 2.
     let mut flipped = whole.clone();
     flipped[second + 8 + 40] ^= 1;
     fs::write(dir.path().join("flipped.dat"), &flipped).unwrap();
     let finished = demo(dir.path(), "--blocks flipped.dat").finish(WITHIN).await;
-    refused(&finished, 2, "error: flipped.dat: block ");
-    let parent = blocks[2].parent;
-    let parent: String = parent.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert!(finished.stderr.contains(&format!("names parent {parent}")), "{}", finished.stderr);
+    refused(&finished, 13, "damaged at flipped.dat");
+    let says = format!("at offset {second}: the block there has a header without proof of work");
+    assert!(finished.stderr.contains(&says), "{}", finished.stderr);
 
     fs::write(dir.path().join("cut.dat"), &whole[..third - 1]).unwrap();
     let finished = demo(dir.path(), "--blocks cut.dat").finish(WITHIN).await;
