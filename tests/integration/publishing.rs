@@ -130,7 +130,8 @@ async fn a_server_away_for_30_s_does_not_slow_the_node_and_loses_nothing() {
     assert_eq!(primary.status(), None, "the node went on");
     nats.restart().await;
     let back_at = start.elapsed();
-    assert!(primary.wait(Duration::from_secs(120)).await.success(), "everything drained");
+    // It has most of its blocks still to make.
+    assert!(primary.wait(Duration::from_secs(300)).await.success(), "everything drained");
 
     let history = toy_history(&site.file("node.db"));
     check_log(&site.entries().await, &history);
