@@ -296,7 +296,7 @@ async fn a_follower_that_panics_ends_the_primary_and_says_so() {
 }
 
 /// Says when everything is looked at.
-struct Looking(mpsc::Sender<()>);
+struct Looking(mpsc::SyncSender<()>);
 
 impl Scan for Looking {
     fn scan(&mut self, changes: &mut FileChanges) -> Result<Look, OutboxError> {
@@ -315,7 +315,7 @@ impl Scan for Looking {
 #[test]
 fn without_notification_the_files_are_looked_at() {
     let directory = tempfile::tempdir().unwrap();
-    let (looked, looks) = mpsc::channel();
+    let (looked, looks) = mpsc::sync_channel(100);
     let start = |watcher: fn() -> notify::Error| {
         let root = directory.path().to_owned();
         let watched = Watched { root, recursive: false, relevant: Box::new(|_| true) };
