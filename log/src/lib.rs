@@ -18,8 +18,10 @@
 //! *Tail*: the position directly after the newest entry. *After index n*: entries n + 1 and up.
 //!
 //! What stands on any log is here too: [`claim`] for a primary that is not running yet, [`Survey`]
-//! for what status and retention decide on, [`Backoff`] for pauses.
+//! for what status and retention decide on, [`Ages`] for the moment that ages are counted from,
+//! [`Backoff`] for pauses.
 
+mod ages;
 mod backoff;
 mod board;
 mod claim;
@@ -41,6 +43,7 @@ mod survey;
 mod tests;
 mod unit;
 
+pub use ages::{Ages, AgesBy};
 pub use backoff::Backoff;
 pub use claim::{Claim, claim, next_epoch};
 pub use clock::{Clock, system_clock};

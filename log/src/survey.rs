@@ -1,18 +1,21 @@
 //! Reading what status and retention decide on.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use tipline_proto::{
     Agreement, Digest, Entry, Event, Position, Receipt, Timestamp, Tip, agreement,
 };
 
+use crate::ages::Ages;
 use crate::error::LogError;
 use crate::spec::{Extent, Log};
 
 /// The log's pace is measured over this many of its newest events.
 const PACE_EVENTS: u64 = 10_000;
+/// So many entries in a row whose times are ahead are passed over to find one that tells its age.
+const PASSED_OVER: usize = 16;
 
 /// What was seen of a log. The board is read first, so what a receipt names is there by then.
 #[derive(Debug, Clone)]
@@ -26,6 +29,8 @@ pub struct Survey {
     /// The log's own digest at every index that was wanted or that a receipt names, where the
     /// log holds it.
     pub digests: BTreeMap<u64, Digest>,
+    /// The moment that ages are counted from.
+    pub ages: Ages,
     /// Index of the oldest entry that is young; after the newest if none is.
     pub young_from: u64,
     /// Time from one event to the next, on average of the newest; `None` if there are too few.
@@ -33,9 +38,9 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Reads the log. Entries that were committed less than `keep_for` before `now` are young.
-    /// Reads some dozens of entries, each one that a receipt names, and those at the `wanted`
-    /// indexes.
+    /// Reads the log. Entries that were committed less than `keep_for` before the moment that
+    /// [`Ages`] gives are young; `now` is what the clock of this machine shows. Reads some dozens of
+    /// entries, each one that a receipt names, and those at the `wanted` indexes.
     ///
     /// # Errors
     /// The log's. Trimming meanwhile is no error.
@@ -45,8 +50,10 @@ impl Survey {
         keep_for: Duration,
         now: Timestamp,
     ) -> Result<Self, LogError> {
-        let receipts = log.board().await?.receipts;
+        let board = log.board().await?;
         let tail = log.tail().await?;
+        let ages = Ages::with_board(now, tail.time, &board);
+        let receipts = board.receipts;
         let extent = Extent { last: tail.position.index, ..log.extent().await? };
         let reported = receipts.iter().flat_map(|receipt: &Receipt| receipt.reached.positions());
         let wanted: BTreeSet<u64> = reported.map(|position| position.index).chain(wanted).collect();
@@ -59,9 +66,10 @@ impl Survey {
                 digests.insert(index, head.position.digest);
             }
         }
-        let young_from = young_from(log, extent, keep_for, now).await?;
+        let young_from = young_from(log, extent, keep_for, &ages).await?;
         let per_event = per_event(log, extent, tail.time).await?;
-        Ok(Self { tail: tail.position, held: extent, receipts, digests, young_from, per_event })
+        let (tail, held) = (tail.position, extent);
+        Ok(Self { tail, held, receipts, digests, ages, young_from, per_event })
     }
 
     /// Whether a receipt agrees with the log, as far as its digests are known.
@@ -127,7 +135,7 @@ async fn young_from(
     log: &dyn Log,
     extent: Extent,
     keep_for: Duration,
-    now: Timestamp,
+    ages: &Ages,
 ) -> Result<u64, LogError> {
     if keep_for.is_zero() {
         return Ok(extent.last.saturating_add(1));
@@ -135,17 +143,31 @@ async fn young_from(
     let (mut low, mut high) = (extent.first, extent.last.saturating_add(1));
     while low < high {
         let middle = low + (high - low) / 2;
-        let is_young = match held(log.head(middle).await)? {
-            Some(head) => now.since(head.time) < keep_for,
-            None => false,
-        };
-        if is_young {
+        if is_young(log, middle..high, keep_for, ages).await? {
             high = middle;
         } else {
             low = middle + 1;
         }
     }
     Ok(low)
+}
+
+/// Whether the first of these entries is young. One whose time is ahead was committed before the
+/// next one, so that tells; what has none that tells after it is young.
+async fn is_young(
+    log: &dyn Log,
+    entries: Range<u64>,
+    keep_for: Duration,
+    ages: &Ages,
+) -> Result<bool, LogError> {
+    for index in entries.take(PASSED_OVER) {
+        match held(log.head(index).await)? {
+            Some(head) if head.time > ages.from => {}
+            Some(head) => return Ok(ages.from.since(head.time) < keep_for),
+            None => return Ok(false),
+        }
+    }
+    Ok(true)
 }
 
 async fn per_event(

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use tipline_proto::limits::{MAX_UNIT_BYTES, MAX_UNIT_MESSAGES};
 use tipline_proto::{
-    Agreement, Announcement, Chain, Entry, Event, Hash, InstanceId, Key, Label, Level, Lineage,
-    LogIdentity, OutboxId, Position, Reached, Receipt, Role, Timestamp, Tip,
+    Agreement, Announcement, Chain, Digest, Entry, Event, Hash, InstanceId, Key, Label, Level,
+    Lineage, LogIdentity, OutboxId, Position, Reached, Receipt, Role, Timestamp, Tip,
 };
 
 use crate::memory::MemoryLog;
 use crate::{
-    AppendError, Appender, Backoff, Clock, Reader, Receipts, Survey, Tail, Trimmer, claim,
-    newest_block, next_epoch,
+    Ages, AgesBy, AppendError, Appender, Backoff, Board, Clock, Reader, Receipts, Survey, Tail,
+    Trimmer, claim, newest_block, next_epoch,
 };
 
 const SECOND: u64 = 1_000_000;
@@ -122,11 +122,121 @@ async fn a_survey_compares_receipts_with_the_log() {
     assert_eq!(survey.tail, positions[8]);
     let known: Vec<u64> = survey.digests.keys().copied().collect();
     assert_eq!(known, [5, 8, 10], "wanted, reported, the tail");
-    assert_eq!(survey.young_from, 9, "committed at 80 s");
+    assert_eq!(survey.young_from, 8, "committed at 70 s, 20 s before the newest");
     assert_eq!(survey.per_event, Some(Duration::from_secs(10)));
     let found: Vec<_> = survey.receipts.iter().map(|r| survey.agreement(r)).collect();
     let diverged = Agreement::Diverged { index: 8 };
     assert_eq!(found, [Agreement::Agrees, diverged, Agreement::Unknown]);
+}
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_micros(seconds * SECOND)
+}
+
+/// A board on which the primary said something at this time, and the log has had it for so long.
+fn said(seconds: u64, heard: Option<u64>) -> Board {
+    let said = Announcement {
+        lineage: Lineage::from_bytes([3; 16]),
+        primary: label("first"),
+        epoch: 1,
+        tail: Position { index: 1, digest: Digest::from_bytes([1; 32]) },
+        block_tip: None,
+        proof_tip: None,
+        outbox_events: 0,
+        outbox_bytes: 0,
+        outbox_waiting_bytes: 0,
+        outbox_oldest: None,
+        outbox_max_events: 0,
+        outbox_max_bytes: 0,
+        held_up: None,
+        source_failure: None,
+        time: at(seconds),
+        failure: None,
+    };
+    let primary_heard = heard.map(Duration::from_secs);
+    Board { primary: Some(said), primary_heard, ..Board::default() }
+}
+
+/// An operator's clock never makes anything older than the primary's does.
+#[test]
+fn ages_are_counted_by_the_clock_that_dated_the_entries() {
+    const NOW: u64 = 1_000_000;
+    const DAY: u64 = 86_400;
+    let newest = NOW - 500;
+    let announced = || said(NOW - 3, Some(3));
+    let cases = [
+        ("both are right", NOW, newest, announced(), NOW - 3, AgesBy::Announcement, None),
+        ("here ahead", NOW + DAY, newest, announced(), NOW - 3, AgesBy::Announcement, Some(NOW)),
+        ("here behind", NOW - DAY, newest, announced(), NOW - DAY, AgesBy::ThisMachine, Some(NOW)),
+        ("within a minute", NOW + 59, newest, announced(), NOW - 3, AgesBy::Announcement, None),
+        (
+            "the primary ahead",
+            NOW,
+            newest + DAY,
+            said(NOW + DAY - 3, Some(3)),
+            NOW,
+            AgesBy::ThisMachine,
+            Some(NOW + DAY),
+        ),
+        // Its age is counted on one clock.
+        ("the primary ended", NOW, 7, said(10, Some(NOW - 10)), 10, AgesBy::Announcement, None),
+        (
+            "an older log",
+            NOW + DAY,
+            newest,
+            said(NOW - 3, None),
+            NOW - 3,
+            AgesBy::Announcement,
+            None,
+        ),
+        ("nobody says anything", NOW, newest, Board::default(), newest, AgesBy::NewestEntry, None),
+        ("older than the newest", NOW, newest, said(9, None), newest, AgesBy::NewestEntry, None),
+        (
+            "nobody, and here behind",
+            newest - DAY,
+            newest,
+            Board::default(),
+            newest - DAY,
+            AgesBy::ThisMachine,
+            Some(newest),
+        ),
+        ("an empty log", NOW, 0, Board::default(), 0, AgesBy::NewestEntry, None),
+    ];
+    for (name, here, newest, board, from, by, primary) in cases {
+        let ages = Ages::with_board(at(here), at(newest), &board);
+        let expected = Ages { from: at(from), by, here: at(here), primary: primary.map(at) };
+        assert_eq!(ages, expected, "{name}");
+        assert!(ages.from <= ages.here, "{name}");
+    }
+    let ages = Ages::new(at(NOW), at(newest));
+    assert_eq!(ages.since(Duration::from_secs(500)), at(NOW - 1000));
+    assert_eq!(ages.since(Duration::MAX), at(0));
+}
+
+/// One entry with a wrong time, wherever the search meets it, keeps nothing after it.
+#[tokio::test]
+async fn a_time_that_is_ahead_counts_as_the_next_one() {
+    const YEAR: u64 = 365 * 86_400;
+    for wrong in 2..=99 {
+        let log = log();
+        start_epoch(&log).await;
+        for height in 1..=99 {
+            let seconds = if height + 1 == wrong { YEAR } else { 10 * height };
+            append(&log, seconds, block(height)).await;
+        }
+        let survey = Survey::read(&log, [], Duration::from_secs(300), at(2000)).await.unwrap();
+        // The newest is from 990 s, in entry 100.
+        let first = if wrong == 70 { 70..=70 } else { 71..=71 };
+        assert!(first.contains(&survey.young_from), "{wrong}: {}", survey.young_from);
+    }
+    // A primary whose clock is ahead for good keeps everything since.
+    let log = log();
+    start_epoch(&log).await;
+    for height in 1..=99 {
+        append(&log, if height < 50 { 10 * height } else { YEAR + height }, block(height)).await;
+    }
+    let survey = Survey::read(&log, [], Duration::from_secs(300), at(2000)).await.unwrap();
+    assert_eq!(survey.young_from, 51);
 }
 
 #[tokio::test]

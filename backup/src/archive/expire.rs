@@ -52,7 +52,8 @@ struct Decided {
 
 impl Archive {
     /// What [`Archive::expire`] would do now, and for every range why it is kept. Nothing is
-    /// changed, and of checkpoints only manifests are read.
+    /// changed, and of checkpoints only manifests are read. `now` is what the clock of this machine
+    /// shows.
     ///
     /// # Errors
     /// [`ArchiveError::Gap`] and [`ArchiveError::Fork`], in which case nothing is decided; a
@@ -66,10 +67,11 @@ impl Archive {
     }
 
     /// Removes the oldest segments, merged ones and those that they were made of alike, so that
-    /// everything that was the case within `keep_for` before `now` can still be restored: from
-    /// the newest checkpoint at this place that is at least that old, and the entries after it.
-    /// Without such a checkpoint nothing is removed. Every byte of it is read before, and it is
-    /// marked so that it does not expire while the archive starts with it.
+    /// everything that was the case within `keep_for` before the newest entry, or before `now` if
+    /// that is earlier, can still be restored: from the newest checkpoint at this place that is at
+    /// least that old, and the entries after it. Without such a checkpoint nothing is removed. Every
+    /// byte of it is read before, and it is marked so that it does not expire while the archive
+    /// starts with it.
     ///
     /// If it is ended at any instant, by any means, it leaves an archive without a gap, and the next
     /// run continues. It needs the permission to delete.
@@ -128,11 +130,13 @@ impl Archive {
             first: path.first().map_or(1, |name| name.first),
             last: path.last().map_or(0, |name| name.last),
         };
-        let old = self.old_to(&path, keep_for, now).await?;
+        let ages = self.ages(&path, now).await?;
+        let old = self.old_to(&path, keep_for, &ages).await?;
         let (start, why) = self.start(old, rejected).await?;
         let reasons = Reasons {
             held,
             keep_for,
+            ages,
             old,
             unproven: self.unproven_from(&path).await?,
             start: start.as_ref().map(|start| (start.id.clone(), start.cursor.position.index)),
@@ -149,28 +153,6 @@ impl Archive {
         let from = kept.map(|name| name.first).min().unwrap_or(held.first);
         let plan = reasons.plan(self.place(), from, &goes);
         Ok(Decided { plan, floor, start, goes })
-    }
-
-    /// Index up to which everything was committed before the time that is kept; 0 if nothing was.
-    async fn old_to(
-        &self,
-        path: &[&SegmentName],
-        keep_for: Duration,
-        now: Timestamp,
-    ) -> Result<u64, ArchiveError> {
-        let age = u64::try_from(keep_for.as_micros()).unwrap_or(u64::MAX);
-        let since = Timestamp::from_micros(now.as_micros().saturating_sub(age));
-        // The latest commit time never falls from one segment to the next.
-        let (mut low, mut high) = (0, path.len());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let is_old = match path.get(middle) {
-                Some(name) => self.outline(name).await?.latest < since,
-                None => false,
-            };
-            if is_old { low = middle + 1 } else { high = middle }
-        }
-        Ok(low.checked_sub(1).and_then(|at| path.get(at)).map_or(0, |name| name.last))
     }
 
     /// The first entry of the segment that may hold the oldest block without a proof: the archiver

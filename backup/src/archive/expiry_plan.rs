@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use tipline_log::Extent;
+use tipline_log::{Ages, Extent};
 
 use super::SegmentName;
 use crate::checkpoint::CheckpointId;
@@ -33,6 +33,8 @@ pub struct ArchivePlan {
     pub ranges: Vec<ArchiveRange>,
     /// Whether it was done.
     pub applied: bool,
+    /// The moment that ages were counted from.
+    pub ages: Ages,
 }
 
 impl ArchivePlan {
@@ -96,6 +98,7 @@ impl fmt::Display for ArchiveKeeper {
 pub(super) struct Reasons {
     pub(super) held: Extent,
     pub(super) keep_for: Duration,
+    pub(super) ages: Ages,
     /// Everything up to this entry is older than what is to be kept.
     pub(super) old: u64,
     /// The first entry that may be a block without its proof.
@@ -129,6 +132,7 @@ impl Reasons {
             bytes: goes.iter().map(|name| name.bytes).sum(),
             ranges,
             applied: false,
+            ages: self.ages,
         }
     }
 

@@ -25,6 +25,7 @@ mod head;
 mod index;
 mod merge;
 mod name;
+mod old;
 mod read_back;
 mod reader;
 mod schema;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use tipline_log::{Extent, Survey};
+use tipline_log::{Ages, Extent, Survey};
 use tipline_proto::{ConsumerName, Policy};
 
 use super::proven::{NotProven, Proven, ProvenKind};
@@ -94,6 +94,8 @@ pub struct RetentionPlan {
     pub ranges: Vec<KeptRange>,
     /// Every consumer, sorted by name, and what it may expect.
     pub consumers: Vec<Reserved>,
+    /// The moment that ages were counted from.
+    pub ages: Ages,
 }
 
 impl RetentionPlan {
@@ -121,7 +123,8 @@ pub fn plan(survey: &Survey, proven: &[Proven], rule: &RetentionRule) -> Retenti
     holds.sort_by_key(|hold| hold.from);
     let Extent { first: oldest, last: newest } = survey.held;
     let first = holds.first().map_or(oldest, |hold| hold.from.min(newest).max(oldest));
-    RetentionPlan { held: survey.held, first, ranges: ranges(survey.held, &holds), consumers }
+    let (held, ages) = (survey.held, survey.ages);
+    RetentionPlan { held, first, ranges: ranges(held, &holds), consumers, ages }
 }
 
 /// Everything from here on is kept.

@@ -111,8 +111,8 @@ impl Proven {
     }
 }
 
-/// Reads the log, with its digests at what was proven. Entries that were committed less than
-/// `keep_for` before `now` are young.
+/// Reads the log, with its digests at what was proven. What is younger than `keep_for` is young, by
+/// the moment that [`Survey::ages`] gives; `now` is what the clock of this machine shows.
 ///
 /// # Errors
 /// The log's. Trimming meanwhile is no error.

@@ -1,7 +1,7 @@
 //! The verdict: a pure function of what was seen, the time and what is expected.
 
 use tipline_backup::retention::reservations;
-use tipline_log::{Extent, Shortfall, Survey, Unreadable};
+use tipline_log::{Ages, Extent, Shortfall, Survey, Unreadable};
 use tipline_proto::{Agreement, Role, Timestamp, Tip, agreement};
 
 use super::consumer::Fixed;
@@ -95,6 +95,8 @@ pub(super) fn survey(seen: &Seen) -> Survey {
         held: Extent { first: seen.first, last: seen.tail.position.index },
         receipts: seen.board.receipts.clone(),
         digests: seen.digests.clone(),
+        // Nothing here is about ages.
+        ages: Ages::new(seen.tail.time, seen.tail.time),
         young_from: 0,
         per_event: seen.per_event,
     }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tipline_proto::{Event, Timestamp};
+use tipline_log::AgesBy;
+use tipline_proto::{Entry, Event, Position, Timestamp};
 use tipline_store::Sink;
 use tipline_store::conformance::history::{History, late_log, log};
 
@@ -27,14 +29,14 @@ fn cases() -> u64 {
 }
 
 impl Kept {
-    /// A time at which what was committed since this entry is within the second that is kept.
-    fn since(&self, index: u64) -> Timestamp {
-        let time = self.entries()[index as usize - 1].time.as_micros();
-        Timestamp::from_micros(time + SECOND.as_micros() as u64)
+    /// Keeps what was committed since this entry.
+    async fn expire(&self, since: u64) -> ArchivePlan {
+        self.try_expire(since).await.unwrap()
     }
 
-    async fn expire(&self, since: u64) -> ArchivePlan {
-        self.archive.expire(SECOND, self.since(since), &Throttle::none()).await.unwrap()
+    async fn try_expire(&self, since: u64) -> Result<ArchivePlan, ExpireError> {
+        let (keep_for, now) = self.kept_since(since).await;
+        self.archive.expire(keep_for, now, &Throttle::none()).await
     }
 
     fn flip(&self, manifest: &crate::Manifest) {
@@ -44,8 +46,6 @@ impl Kept {
         fs::write(&file, bytes).unwrap();
     }
 }
-
-const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_point_that_is_kept_can_be_restored() {
@@ -67,7 +67,8 @@ async fn every_point_that_is_kept_can_be_restored() {
         }
         let since = random.random_range(1..=end);
         let before = kept.archive.segments().await.unwrap();
-        let told = kept.archive.plan_expiry(SECOND, kept.since(since)).await.unwrap();
+        let (keep_for, now) = kept.kept_since(since).await;
+        let told = kept.archive.plan_expiry(keep_for, now).await.unwrap();
         assert_eq!(kept.archive.segments().await.unwrap(), before, "seed {seed}: nothing changed");
         let plan = kept.expire(since).await;
         assert_eq!(ArchivePlan { applied: plan.applied, ..told }, plan, "seed {seed}");
@@ -137,8 +138,7 @@ async fn without_a_whole_checkpoint_nothing_goes() {
         .unwrap();
     let retention = planned.iter().find(|(listed, _)| *listed.id() == older.id).unwrap();
     assert_eq!(retention.1, CheckpointRetention::Pinned);
-    let later = Timestamp::from_micros(kept.since(100).as_micros() + 1);
-    let plan = kept.archive.expire(SECOND, later, &Throttle::none()).await.unwrap();
+    let plan = kept.expire(100).await;
     assert_eq!((plan.first, plan.start.as_ref()), (91, Some(&young.id)), "{plan:?}");
     assert_eq!(kept.checkpoints.pinned().await.unwrap(), BTreeSet::from([young.id]));
 }
@@ -242,7 +242,7 @@ async fn of_an_encrypted_archive_a_key_is_needed_only_within_a_segment() {
         let mut kept = Kept::encrypted(History::blocks(100, 10), public.clone()).await;
         kept.segments(100, 10).await;
         kept.checkpoint(&["sqlite"], at).await;
-        let without = kept.archive.expire(SECOND, kept.since(90), &Throttle::none()).await;
+        let without = kept.try_expire(90).await;
         let place = Destination::open(&format!("dir:{}", kept.backup().display())).unwrap();
         let keys = Keys::default().identity_file(&file).unwrap();
         kept.archive = Archive::open(place, keys).await.unwrap();
@@ -289,8 +289,86 @@ async fn nothing_is_decided_about_an_archive_with_a_gap() {
     let names = kept.segments(100, 10).await;
     kept.checkpoint(&["sqlite"], 75).await;
     fs::remove_file(kept.backup().join(names[8].to_string())).unwrap();
-    let refused =
-        kept.archive.expire(SECOND, kept.since(100), &Throttle::none()).await.unwrap_err();
+    let refused = kept.try_expire(90).await.unwrap_err();
     assert!(refused.to_string().contains("entries 81 to 90"), "{refused}");
     assert_eq!(names_in(&kept.backup().join("segments")).len(), 9);
+}
+
+/// The clock of whoever runs it may be wrong by a day. What is younger by the primary's clock stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_wrong_makes_nothing_older() {
+    const DAY: u64 = 86_400_000_000;
+    let kept = Kept::of(History::blocks(100, 10)).await;
+    kept.segments(100, 10).await;
+    for index in [45, 95] {
+        kept.checkpoint(&["sqlite"], index).await;
+    }
+    let (keep_for, newest) = kept.kept_since(75).await;
+    let plan = async |here: u64| {
+        kept.archive.plan_expiry(keep_for, Timestamp::from_micros(here)).await.unwrap()
+    };
+    let newest_us = newest.as_micros();
+    // The chain is at rest since then, or the clock is ahead: nobody can tell which.
+    for here in [newest_us, newest_us + 1, newest_us + DAY] {
+        let plan = plan(here).await;
+        let ages = (plan.ages.from, plan.ages.by, plan.ages.primary);
+        assert_eq!(ages, (newest, AgesBy::NewestEntry, None), "{plan:?}");
+        assert_eq!((plan.reachable_from, plan.first), (Some(45), 41), "{plan:?}");
+    }
+    // It is behind, or the primary's is ahead.
+    let plan = plan(newest_us - DAY).await;
+    let ages = (plan.ages.from, plan.ages.by, plan.ages.primary);
+    let here = Timestamp::from_micros(newest_us - DAY);
+    assert_eq!(ages, (here, AgesBy::ThisMachine, Some(newest)), "{plan:?}");
+    assert_eq!((plan.reachable_from, plan.segments), (None, 0), "{plan:?}");
+}
+
+/// A history of one entry an hour, in which these have times that are a year ahead.
+fn a_year_ahead(wrong: RangeInclusive<u64>) -> History {
+    let hours = |index: u64| Timestamp::from_micros(index * HOUR.as_micros() as u64);
+    let mut history = History::blocks(100, 10);
+    let mut position = Position::origin(&log());
+    for entry in &mut history.entries {
+        let Entry { index, epoch, outbox_sequence, .. } = *entry;
+        let ahead = if wrong.contains(&index) { 365 * 24 } else { 0 };
+        let event = entry.event.clone();
+        *entry = Entry::seal(&position, epoch, hours(index + ahead), outbox_sequence, event);
+        position = entry.position();
+    }
+    history
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_that_is_ahead_keeps_nothing_but_itself() {
+    let now = Timestamp::from_micros(100 * HOUR.as_micros() as u64 + 1);
+    let start = async |kept: &Kept| {
+        kept.segments(100, 10).await;
+        for index in [65, 75, 85] {
+            kept.checkpoint(&["sqlite"], index).await;
+        }
+        kept.archive.plan_expiry(20 * HOUR, now).await.unwrap().reachable_from
+    };
+    // What is 20 h old is in the segment from 71 to 80.
+    let cases = [
+        (0..=0, 65),
+        (5..=5, 75),
+        (42..=42, 75),
+        (31..=50, 75),
+        // It was committed before entry 80, which is kept.
+        (70..=79, 65),
+        // The newest, by a primary whose clock is ahead from now on.
+        (98..=100, 75),
+        (70..=100, 65),
+    ];
+    for (wrong, expected) in cases {
+        let kept = Kept::of(a_year_ahead(wrong.clone())).await;
+        assert_eq!(start(&kept).await, Some(expected), "{wrong:?}");
+    }
+    // Without a key nobody knows which entry it is: then it keeps all that comes after it.
+    let public = age::x25519::Identity::generate().to_public().to_string();
+    let public = Keys::default().recipient(&public).unwrap();
+    let kept = Kept::encrypted(a_year_ahead(42..=42), public).await;
+    assert_eq!(start(&kept).await, None);
 }

@@ -10,6 +10,7 @@ mod places;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tipline_consumer::StoreHandle;
@@ -169,12 +170,19 @@ impl Kept {
         verify(&places, Against::default(), sample, &mut || 0.0, &stop).await.unwrap()
     }
 
+    /// How much of the archive is kept so that what was committed since this entry is, and what a
+    /// clock shows now.
+    pub(crate) async fn kept_since(&self, index: u64) -> (Duration, Timestamp) {
+        let time = |index: u64| self.entries()[index as usize - 1].time;
+        let newest = self.archive.segments().await.unwrap().iter().map(|name| name.last).max();
+        let newest = time(newest.unwrap_or(index));
+        (newest.since(time(index)), newest)
+    }
+
     /// Lets the archive forget what was committed before this entry.
     pub(crate) async fn shorten(&self, index: u64) {
-        let second = std::time::Duration::from_secs(1);
-        let since = self.entries()[index as usize - 1].time.as_micros() + 1_000_000;
-        let now = Timestamp::from_micros(since);
-        assert!(self.archive.expire(second, now, &Throttle::none()).await.unwrap().applied);
+        let (keep_for, now) = self.kept_since(index).await;
+        assert!(self.archive.expire(keep_for, now, &Throttle::none()).await.unwrap().applied);
     }
 
     /// Restores into a new place.

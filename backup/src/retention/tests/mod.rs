@@ -7,7 +7,7 @@ mod survey;
 
 use std::time::Duration;
 
-use tipline_log::{Extent, Survey};
+use tipline_log::{Ages, Extent, Survey};
 use tipline_proto::{
     Digest, InstanceId, Level, Lineage, Position, Reached, Receipt, Role, Timestamp,
 };
@@ -78,6 +78,7 @@ fn survey(receipts: impl IntoIterator<Item = Receipt>) -> Survey {
         held: Extent { first: 101, last: 1000 },
         receipts: receipts.into_iter().collect(),
         digests: (101..=1000).map(|index| (index, at(index).digest)).collect(),
+        ages: Ages::new(Timestamp::from_micros(1), Timestamp::from_micros(1)),
         young_from: 1001,
         per_event: Some(Duration::from_secs(1)),
     }

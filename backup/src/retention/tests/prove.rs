@@ -126,10 +126,8 @@ async fn an_archive_that_was_shortened_needs_a_whole_checkpoint_to_start_from() 
     let (kept, _) = kept().await;
     kept.checkpoint(&["sqlite"], 90).await;
     let start = kept.checkpoint(&["sqlite"], 45).await;
-    let later = kept.entries()[59].time.as_micros() + 1_000_000;
-    let now = tipline_proto::Timestamp::from_micros(later);
-    let second = std::time::Duration::from_secs(1);
-    let plan = kept.archive.expire(second, now, &Throttle::none()).await.unwrap();
+    let (keep_for, now) = kept.kept_since(60).await;
+    let plan = kept.archive.expire(keep_for, now, &Throttle::none()).await.unwrap();
     assert_eq!((plan.first, plan.applied), (41, true), "{plan:?}");
     // In what the log still holds, and in what it does not.
     for first in [1, 30, 43, 46, 60] {

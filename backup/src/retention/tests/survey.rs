@@ -38,11 +38,11 @@ async fn it_sees_ages_digests_and_the_pace() {
         let seen = survey(&log, &proven, Duration::from_secs(keep_for), now).await.unwrap();
         seen.young_from
     };
-    // Entry n was committed at (n - 1) × 10 s.
+    // Entry n was committed at (n - 1) × 10 s, the newest at 990 s.
     assert_eq!(young_from(0).await, 101);
-    assert_eq!(young_from(5).await, 101);
-    assert_eq!(young_from(11).await, 100);
-    assert_eq!(young_from(300).await, 72);
+    assert_eq!(young_from(5).await, 100);
+    assert_eq!(young_from(11).await, 99);
+    assert_eq!(young_from(300).await, 71);
     assert_eq!(young_from(100_000).await, 21);
 
     let seen = survey(&log, &proven, Duration::ZERO, now).await.unwrap();

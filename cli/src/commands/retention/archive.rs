@@ -8,6 +8,7 @@ use tipline_backup::{Archive, ArchivePlan, ArchiveRange, RestoreError, Throttle}
 use tipline_log::system_clock;
 use tipline_ops::text::{count, number};
 
+use super::ages::AgesView;
 use super::explain::{field, span};
 use super::options::RetentionArgs;
 use crate::exit::Exit;
@@ -59,6 +60,7 @@ struct Explained {
     segments: u64,
     bytes: u64,
     applied: bool,
+    ages: AgesView,
     ranges: Vec<RangeView>,
 }
 
@@ -93,6 +95,7 @@ impl Explained {
             segments: plan.segments,
             bytes: plan.bytes,
             applied: plan.applied,
+            ages: AgesView::new(plan.ages),
             ranges: plan.ranges.iter().map(range).collect(),
         }
     }
@@ -101,6 +104,7 @@ impl Explained {
         let held = span(self.held.first, self.held.last);
         let mut text = field("archive", &format!("{}, {held}", self.archive));
         text += &field("free", &self.free());
+        text += &self.ages.text();
         if let (Some(from), Some(id), Some(media)) =
             (self.reachable_from, &self.checkpoint, &self.media)
         {

@@ -9,6 +9,8 @@ use tipline_backup::retention::{KeptRange, Reservation, Reserved, RetentionPlan}
 use tipline_log::Extent;
 use tipline_ops::text::{age, count, number};
 
+use super::ages::AgesView;
+
 const DIM: Style = Style::new().dimmed();
 
 #[derive(Debug, Serialize)]
@@ -22,6 +24,7 @@ pub(super) struct Explained {
     free: u64,
     /// Whether they were trimmed away.
     applied: bool,
+    ages: AgesView,
     ranges: Vec<RangeView>,
     consumers: Vec<ConsumerView>,
 }
@@ -66,6 +69,7 @@ impl Explained {
             keep_from: plan.first,
             free: plan.free(),
             applied: trimmed.is_some(),
+            ages: AgesView::new(plan.ages),
             ranges: plan.ranges.iter().map(RangeView::of).collect(),
             consumers: plan.consumers.iter().map(ConsumerView::of).collect(),
         }
@@ -75,6 +79,7 @@ impl Explained {
     pub(super) fn text(&self, held: Extent) -> String {
         let mut text = field("log", &format!("{}, {}", self.log, span(held.first, held.last)));
         text.push_str(&field("free", &self.free_text()));
+        text.push_str(&self.ages.text());
         for range in self.ranges.iter().filter(|range| !range.kept_by.is_empty()) {
             text.push_str(&field("kept", &format!("{}:", span(range.first, range.last))));
             for why in &range.kept_by {

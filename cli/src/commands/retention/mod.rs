@@ -1,5 +1,6 @@
 //! `tipline retention`: what the log or an archive may drop, why the rest is kept, and trimming.
 
+mod ages;
 mod archive;
 mod explain;
 mod options;
@@ -7,7 +8,7 @@ mod options;
 use tipline_backup::retention::{
     Holder, NotProven, Proven, ProvenKind, Reservation, RetentionPlan, RetentionRule, plan, survey,
 };
-use tipline_log::{Extent, Log, system_clock};
+use tipline_log::{Clock, Extent, Log, system_clock};
 
 use self::explain::Explained;
 pub(crate) use self::options::{RetentionArgs, check_sources};
@@ -25,7 +26,7 @@ pub(crate) async fn run(shared: &Shared, args: RetentionArgs) -> Result<Exit, Fa
     let log = place.open().await.map_err(|error| place.explain(error.into()))?;
     let from = log.extent().await?.first;
     let proven = async |goes: Option<Extent>| proven(from, goes, &args).await;
-    let (plan, held) = retain(&*log, proven, &args).await?;
+    let (plan, held) = retain(&*log, proven, &args, &system_clock()).await?;
     let explained = Explained::new(place.address(), &plan, args.apply.then_some(held));
     let text =
         if args.json { serde_json::to_string(&explained)? + "\n" } else { explained.text(held) };
@@ -66,14 +67,15 @@ async fn retain(
     log: &dyn Log,
     proven: impl AsyncFn(Option<Extent>) -> Result<Vec<Proven>, Failure>,
     args: &RetentionArgs,
+    clock: &Clock,
 ) -> Result<(RetentionPlan, Extent), Failure> {
-    let told = decide(log, &proven(None).await?, args).await?;
+    let told = decide(log, &proven(None).await?, args, clock).await?;
     if !args.apply || told.free() == 0 {
         let held = told.held;
         return Ok((told, held));
     }
     let goes = Extent { first: told.held.first, last: told.first - 1 };
-    let read = decide(log, &proven(Some(goes)).await?, args).await?;
+    let read = decide(log, &proven(Some(goes)).await?, args, clock).await?;
     // Nothing beyond that was read back.
     let plan = if read.first < told.first { read } else { told };
     let held = log.trim(plan.first).await?;
@@ -84,6 +86,7 @@ async fn decide(
     log: &dyn Log,
     proven: &[Proven],
     args: &RetentionArgs,
+    clock: &Clock,
 ) -> Result<RetentionPlan, Failure> {
     let rule = RetentionRule {
         policy: args.policy.clone(),
@@ -91,7 +94,7 @@ async fn decide(
         keep_for: args.keep_log_for(),
         reserve: args.reserve,
     };
-    let survey = survey(log, proven, rule.keep_for, system_clock()()).await?;
+    let survey = survey(log, proven, rule.keep_for, clock()).await?;
     Ok(plan(&survey, proven, &rule))
 }
 

@@ -28,24 +28,31 @@ keeps what it was not read to hold. A consumer keeps what it still needs, for as
 reserved. --keep-events and --keep-for keep the newest. Receipts alone free nothing: unless a named
 archive or checkpoint proves that events can be restored, none may go.
 
+Ages are counted from the time of the newest event, or of the primary's newest announcement if that
+is later, and never from later than the clock of this machine shows. If that differs from the
+primary's by more than a minute, both are shown.
+
 RESERVED  the log waits for the consumer
 AT RISK   it is more than --reserve events behind: the log no longer waits for it
 LOST      the log no longer holds what it needs: rebuild it
 APART     it holds another history than the log, or more than the log
 
 With --archive the archive at that place is shortened, not the log. What may go are segments before
-the newest checkpoint in the same place that is older than --keep-for. Every point since then can
-still be restored. Without such a checkpoint nothing goes. The checkpoint is read back first, and
-does not expire for as long as the archive starts with it. Blocks that wait for their proofs stay. Nothing is removed without --confirm, which needs the
+the newest checkpoint in the same place that is older than --keep-for, counted from the newest event
+in the archive. Every point since then can still be restored. Without such a checkpoint nothing goes.
+The checkpoint is read back first, and does not expire for as long as the archive starts with it.
+Blocks that wait for their proofs stay. Nothing is removed without --confirm, which needs the
 permission to delete.
 
 Exit codes: 0 done; 1 someone is at risk or lost, or a place that is named proves nothing;
 2 failed.
 
-The object of --json: log, held {first, last}, keep_from, free, applied, ranges[] {first, last,
-kept_by[]}, consumers[] {name, reservation, needs, behind, at_risk_in_ms, lost_in_ms}. What is not
-known is null. With --archive: archive, held {first, last}, keep_from, reachable_from, checkpoint,
-media, segments, bytes, applied, ranges[] {first, last, kept_by[]}.")]
+The object of --json: log, held {first, last}, keep_from, free, applied, ages {from, by, here,
+primary}, ranges[] {first, last, kept_by[]}, consumers[] {name, reservation, needs, behind,
+at_risk_in_ms, lost_in_ms}. What is not known is null; ages.primary is what the primary's clock shows
+if this machine's differs by more than a minute. With --archive: archive, held {first, last},
+keep_from, reachable_from, checkpoint, media, segments, bytes, applied, ages, ranges[] {first, last,
+kept_by[]}.")]
 pub(crate) struct RetentionArgs {
     /// Shorten the archive at this place, not the log: dir:PATH, s3://BUCKET/PREFIX, …
     #[arg(long, value_name = "ADDRESS", requires = "keep_for", conflicts_with = "apply")]

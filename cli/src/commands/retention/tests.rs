@@ -1,12 +1,14 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
+use serde_json::Value;
 use tipline_backup::retention::{NotProven, Proven, ProvenKind};
 use tipline_log::memory::MemoryLog;
-use tipline_log::{Appender, Extent, Reader, Receipts};
+use tipline_log::{Appender, Clock, Extent, Reader, Receipts};
 use tipline_proto::{
-    Chain, Entry, Event, Hash, InstanceId, Level, Lineage, LogIdentity, OutboxId, Position,
-    Reached, Receipt, Role, Timestamp,
+    Announcement, Chain, Entry, Event, Hash, InstanceId, Level, Lineage, LogIdentity, OutboxId,
+    Position, Reached, Receipt, Role, Timestamp,
 };
 
 use super::explain::Explained;
@@ -27,6 +29,37 @@ fn identity() -> LogIdentity {
     LogIdentity { name: "test".parse().unwrap(), chain, lineage: Lineage::from_bytes([7; 16]) }
 }
 
+/// In seconds: when the primary said something last.
+const SAID: u64 = 10 * 24 * 3600;
+
+/// A clock that shows so many seconds.
+fn clock(seconds: u64) -> Clock {
+    Arc::new(move || Timestamp::from_micros(seconds * 1_000_000))
+}
+
+/// The primary, whose chain is at rest, says that it lives.
+async fn announce(log: &MemoryLog, seconds: u64) {
+    let said = Announcement {
+        lineage: identity().lineage,
+        primary: "node".parse().unwrap(),
+        epoch: 1,
+        tail: log.tail().await.unwrap().position,
+        block_tip: None,
+        proof_tip: None,
+        outbox_events: 0,
+        outbox_bytes: 0,
+        outbox_waiting_bytes: 0,
+        outbox_oldest: None,
+        outbox_max_events: 0,
+        outbox_max_bytes: 0,
+        held_up: None,
+        source_failure: None,
+        time: Timestamp::from_micros(seconds * 1_000_000),
+        failure: None,
+    };
+    log.announce(&said).await.unwrap();
+}
+
 /// A log of 100 events, one a second, long ago.
 async fn log() -> (MemoryLog, Vec<Position>) {
     let log = MemoryLog::new(identity());
@@ -42,6 +75,7 @@ async fn log() -> (MemoryLog, Vec<Position>) {
         positions.push(entry.position());
         log.append(&log.tail().await.unwrap(), &[entry]).await.unwrap();
     }
+    announce(&log, SAID).await;
     (log, positions)
 }
 
@@ -73,7 +107,7 @@ async fn nothing_is_changed_unless_it_is_told_to() {
     put(&log, "late", positions[10]).await;
     let proven = async |_| Ok(vec![proven(positions[60])]);
     let flags = ["--keep-events", "30", "--reserve", "50"];
-    let (plan, held) = retain(&log, proven, &args(&flags)).await.unwrap();
+    let (plan, held) = retain(&log, proven, &args(&flags), &clock(SAID)).await.unwrap();
     let whole = Extent { first: 1, last: 100 };
     assert_eq!((plan.first, held, log.extent().await.unwrap()), (61, whole, whole));
     assert!(!is_well(&plan), "late is at risk");
@@ -84,6 +118,7 @@ async fn nothing_is_changed_unless_it_is_told_to() {
         text,
         "log      log, events 1 to 100
 free     60 events, 1 to 60: --apply trims them away
+ages     counted from 1970-01-11T00:00:00Z, the time of the primary's newest announcement
 kept     events 61 to 70:
            the archive at dir:/archive does not reach it
 kept     events 71 to 80:
@@ -107,7 +142,9 @@ late      at risk: 90 events behind, lost with the next trim
     );
 
     let (plan, held) =
-        retain(&log, proven, &args(&[&flags[..], &["--apply"]].concat())).await.unwrap();
+        retain(&log, proven, &args(&[&flags[..], &["--apply"]].concat()), &clock(SAID))
+            .await
+            .unwrap();
     let rest = Extent { first: 61, last: 100 };
     assert_eq!((plan.free(), held, log.extent().await.unwrap()), (60, rest, rest));
     let object = serde_json::to_value(Explained::new("log".into(), &plan, Some(held))).unwrap();
@@ -115,7 +152,7 @@ late      at risk: 90 events behind, lost with the next trim
     assert_eq!((&object["held"]["first"], &object["keep_from"]), (&61.into(), &61.into()));
     assert_eq!(object["consumers"][1]["reservation"], "at risk");
     assert_eq!(object["consumers"][1]["lost_in_ms"], 0);
-    let (plan, _) = retain(&log, proven, &args(&flags)).await.unwrap();
+    let (plan, _) = retain(&log, proven, &args(&flags), &clock(SAID)).await.unwrap();
     assert_eq!(plan.consumers[1].reservation.as_str(), "lost");
     assert_eq!(plan.free(), 0);
 }
@@ -125,7 +162,8 @@ async fn without_a_named_place_nothing_goes() {
     let (log, positions) = log().await;
     put(&log, "backup-1", positions[100]).await;
     let flags = ["--apply", "--keep-events", "0", "--keep-for", "0s"];
-    let (plan, held) = retain(&log, async |_| Ok(Vec::new()), &args(&flags)).await.unwrap();
+    let (plan, held) =
+        retain(&log, async |_| Ok(Vec::new()), &args(&flags), &clock(SAID)).await.unwrap();
     assert_eq!(held, Extent { first: 1, last: 100 });
     let text = Explained::new("log".into(), &plan, Some(held)).text(held);
     assert!(text.contains("nothing may go"), "{text}");
@@ -136,7 +174,9 @@ async fn without_a_named_place_nothing_goes() {
         ..proven(positions[0])
     };
     let (plan, held) =
-        retain(&log, async |_| Ok(vec![broken.clone()]), &args(&flags)).await.unwrap();
+        retain(&log, async |_| Ok(vec![broken.clone()]), &args(&flags), &clock(SAID))
+            .await
+            .unwrap();
     assert_eq!((held.first, is_well(&plan)), (1, false));
 }
 
@@ -156,16 +196,55 @@ async fn what_goes_is_read_back_before() {
         ..proven(positions[0])
     };
     let (plan, held) =
-        retain(&log, async |goes| says(goes, corrupt.clone()).await, &all).await.unwrap();
+        retain(&log, async |goes| says(goes, corrupt.clone()).await, &all, &clock(SAID))
+            .await
+            .unwrap();
     assert_eq!((held.first, plan.free(), is_well(&plan)), (1, 0, false));
     let less = async |goes| says(goes, proven(positions[20])).await;
-    let (plan, held) = retain(&log, less, &all).await.unwrap();
+    let (plan, held) = retain(&log, less, &all, &clock(SAID)).await.unwrap();
     assert_eq!((held.first, plan.free(), is_well(&plan)), (21, 20, true));
     let more = async |goes| says(goes, proven(positions[80])).await;
-    let (plan, held) = retain(&log, more, &all).await.unwrap();
+    let (plan, held) = retain(&log, more, &all, &clock(SAID)).await.unwrap();
     assert_eq!((held.first, plan.free(), is_well(&plan)), (71, 50, true));
     let goes = |first| Some(Extent { first, last: 70 });
     assert_eq!(*asked.lock().unwrap(), [None, goes(1), None, goes(1), None, goes(21)]);
+}
+
+/// What is younger than is kept by the clock of the primary stays, whatever the operator's shows, and
+/// both are shown.
+#[tokio::test]
+async fn the_clock_that_dated_the_events_says_how_old_they_are() {
+    const DAY: u64 = 24 * 3600;
+    let (log, positions) = log().await;
+    put(&log, "backup-1", positions[100]).await;
+    announce(&log, DAY + 50).await;
+    let free = async |here: u64| {
+        let proven = async |_| Ok(vec![proven(positions[100])]);
+        let args = args(&["--keep-events", "0", "--keep-for", "1d"]);
+        let (plan, held) = retain(&log, proven, &args, &clock(here)).await.unwrap();
+        let text = Explained::new("log".into(), &plan, None).text(held);
+        let object = serde_json::to_value(Explained::new("log".into(), &plan, None)).unwrap();
+        (plan.free(), anstream::adapter::strip_str(&text).to_string(), object["ages"].clone())
+    };
+    // By both clocks.
+    let (events, text, ages) = free(DAY + 50).await;
+    assert_eq!((events, text.contains("clocks")), (50, false), "{text}");
+    assert_eq!((&ages["by"], &ages["primary"]), (&"announcement".into(), &Value::Null));
+    // A day ahead. The event that is a day old by it is a second old.
+    let (events, text, ages) = free(2 * DAY + 600).await;
+    assert_eq!((events, &ages["from"]), (50, &"1970-01-02T00:00:50Z".into()), "{text}");
+    let said = "clocks   this machine's is ahead by 24 h: this machine's shows 1970-01-03T00:10:00Z, \
+                the primary's 1970-01-02T00:0";
+    assert!(text.contains(said), "{text}");
+    assert!(ages["primary"].as_str().unwrap().starts_with("1970-01-02T00:0"), "{ages}");
+    // A day behind: more is kept.
+    let (events, text, ages) = free(50).await;
+    assert_eq!((events, &ages["by"]), (0, &"this machine".into()), "{text}");
+    assert!(text.contains("the primary's is ahead by 24 h"), "{text}");
+    // The chain stays at rest, and the primary lives on.
+    announce(&log, DAY + 80).await;
+    assert_eq!(free(DAY + 80).await.0, 80);
+    assert_eq!(free(9 * DAY).await.0, 80);
 }
 
 #[test]
