@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tipline_log::system_clock;
+use tipline_log::{Accepted, system_clock};
 use tipline_producer::{EndReason, Producer, ProducerSettings, Ticket};
 use tipline_proto::{Label, Policy};
 use tipline_tests::{ToyNode, open_log};
@@ -24,6 +24,8 @@ struct Options {
     name: String,
     /// Blocks that the database has in the end.
     blocks: u64,
+    /// It also stops committing, as if it had its blocks, once this file is there.
+    until: Option<PathBuf>,
     /// `no`: commit nothing, publish what is there and what another process commits, for ever.
     /// `only`: commit, and publish nothing.
     commit: Commit,
@@ -70,6 +72,7 @@ impl Options {
             log: String::new(),
             name: "toy".into(),
             blocks: u64::MAX,
+            until: None,
             commit: Commit::Yes,
             payload: 1024,
             pause: Duration::ZERO,
@@ -87,6 +90,7 @@ impl Options {
                 "--log" => options.log = value,
                 "--name" => options.name = value,
                 "--blocks" => options.blocks = value.parse()?,
+                "--until" => options.until = Some(value.into()),
                 "--commit" => options.commit = value.parse()?,
                 "--payload" => options.payload = value.parse()?,
                 "--pause-us" => options.pause = Duration::from_micros(value.parse()?),
@@ -124,7 +128,7 @@ async fn run() -> Result<(), Box<dyn Error>> {
         return Ok(commit_all(node, &options, |_| {})?);
     }
     let mut settings = ProducerSettings::new(Label::new(&options.name)?);
-    settings.accept_shortfalls = true;
+    settings.accept_shortfalls = Accepted::Everything;
     let address = options.log.clone();
     let connect = move || {
         let address = address.clone();
@@ -198,7 +202,8 @@ impl Journal {
 fn commit_all(mut node: ToyNode, options: &Options, committed: impl Fn(u64)) -> Result<(), String> {
     let mut latencies = options.latencies.as_ref().map(|path| ToyNode::record_latencies(path));
     let (start, first) = (Instant::now(), node.height());
-    while node.height() < options.blocks {
+    let is_over = || options.until.as_ref().is_some_and(|file| file.exists());
+    while node.height() < options.blocks && !is_over() {
         let sequence = node.commit_next(options.payload, &mut latencies)?;
         committed(sequence);
         std::thread::sleep(match options.rate {
