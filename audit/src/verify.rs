@@ -73,7 +73,8 @@ pub struct VerifyReport {
 /// Every digest and every link, that epochs rise, that no entry is missing and none is there twice;
 /// then that the primary, the consumers and the archive's segments say the same as the entries. With
 /// `proven_to` also that every block up to that height has its proof. With `signed` also that the tree
-/// beside the archive, if there is one, is that of the entries; it needs all of them.
+/// beside the archive, if there is one, is that of the entries; it needs all of them. If a key is named
+/// there, there must be one.
 ///
 /// # Errors
 /// Those of [`replay`]. What is wrong with the entries is no error: it is in the report.
@@ -126,7 +127,10 @@ pub async fn verify_entries(
         claims.compare_tail(replay.held().last);
     }
     problems.append(&mut claims.problems);
-    problems.extend(tree.as_ref().and_then(|tree| tree.problem(replay.held().last)));
+    problems.extend(match (&tree, signed) {
+        (Some(tree), _) => tree.problem(replay.held().last),
+        (None, signed) => signed.and_then(SignedTree::not_signed),
+    });
     let report = Report { replay: &replay, cursor: &cursor, seen, claims: &claims, tree };
     Ok(report.finish(problems, log, range, began.elapsed().as_secs_f64()))
 }

@@ -11,8 +11,24 @@ use crate::tlog::{Checkpoint, TILE_HASHES, Tile, Tree, TreeHash, VerifierKey, le
 pub struct SignedTree {
     /// The tree, if there is one.
     pub place: TreePlace,
-    /// The key that must have signed it; otherwise who signed it is not verified.
+    /// The key that must have signed it; otherwise there need be none, and who signed it is not
+    /// verified.
     pub key: Option<VerifierKey>,
+}
+
+impl SignedTree {
+    /// What is wrong if nothing is signed there.
+    pub(crate) fn not_signed(&self) -> Option<String> {
+        let Self { place, key } = self;
+        let missing = |key: &VerifierKey| {
+            format!(
+                "nothing is signed at {}, but {} is to have signed it",
+                place.place(),
+                key.name()
+            )
+        };
+        key.as_ref().map(missing)
+    }
 }
 
 /// A tree that grows from entries as they are verified, and must be the one that was signed.

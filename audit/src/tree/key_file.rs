@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use tempfile::NamedTempFile;
 
@@ -18,11 +19,15 @@ const SIGNED: &str = ".signed";
 /// Beside it, with `.signed` after its name, is the newest checkpoint that it has signed: written and
 /// fsynced before the checkpoint is published, and compared before the next one is signed. Whoever
 /// puts an archive back to an older state, tiles and all, does not make the key contradict itself.
-/// Keep both together. Open, it is locked: two do not sign with one file at once.
+/// Keep both together: a symbolic link to the key is followed first. Open, it is locked: two do not
+/// sign with one file at once.
 #[derive(Debug)]
 pub struct KeyFile {
+    /// Without symbolic links: a key remembers at one place, whatever name it is opened by.
     path: PathBuf,
     key: SigningKey,
+    /// The archive that was compared last with what was signed, and up to which entry.
+    compared: Mutex<Option<(String, u64)>>,
     /// Holds the lock.
     _file: File,
 }
@@ -108,10 +113,14 @@ impl KeyFile {
     /// # Errors
     /// All but [`KeyFileError::Exists`].
     pub fn open(path: &Path) -> Result<Self, KeyFileError> {
-        let (file, key) = read(path)?;
-        let path = path.to_owned();
+        let path = fs::canonicalize(path).map_err(|source| KeyFileError::File {
+            what: "opening",
+            path: path.to_owned(),
+            source,
+        })?;
+        let (file, key) = read(&path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { path, key, _file: file }),
+            Ok(()) => Ok(Self { path, key, compared: Mutex::default(), _file: file }),
             Err(TryLockError::WouldBlock) => Err(KeyFileError::InUse { path }),
             Err(TryLockError::Error(source)) => {
                 Err(KeyFileError::File { what: "locking", path, source })
@@ -139,9 +148,21 @@ impl KeyFile {
         name.into()
     }
 
-    /// The file.
+    /// The file itself, not a symbolic link to it.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether the archive was compared with what was signed, up to this entry, since the key was
+    /// opened.
+    pub(super) fn has_compared(&self, archive: &str, size: u64) -> bool {
+        let compared = self.compared.lock().unwrap_or_else(PoisonError::into_inner);
+        compared.as_ref().is_some_and(|(place, upto)| place == archive && *upto == size)
+    }
+
+    pub(super) fn set_compared(&self, archive: &str, size: u64) {
+        let mut compared = self.compared.lock().unwrap_or_else(PoisonError::into_inner);
+        *compared = Some((archive.to_owned(), size));
     }
 
     /// Refuses a file, which may be there or not, in the directory of an archive.

@@ -118,12 +118,12 @@ impl TreePlace {
         Ok(Some(checkpoint))
     }
 
-    /// Refuses a key of another log or lineage.
-    pub(super) fn check_key(&self, key: &VerifierKey) -> Result<(), TreeError> {
+    /// Refuses a key of another log or lineage, by its name.
+    pub(super) fn check_key(&self, name: &str) -> Result<(), TreeError> {
         let log = tail(&self.log);
-        match is_of(key.name(), &log) {
+        match is_of(name, &log) {
             true => Ok(()),
-            false => Err(TreeError::WrongKey { name: key.name().to_owned(), log }),
+            false => Err(TreeError::WrongKey { name: name.to_owned(), log }),
         }
     }
 
@@ -145,8 +145,9 @@ impl TreePlace {
     /// to check.
     ///
     /// # Errors
-    /// [`TreeError::NotConsistent`] if it does not; [`TreeError::WrongRoot`] if the tiles are not those
-    /// of the later one, so that nothing is known.
+    /// [`TreeError::NotConsistent`] if it does not; [`TreeError::WrongKey`] if they are of another log
+    /// than the archive; [`TreeError::WrongRoot`] if the tiles are not those of the later one, so that
+    /// nothing is known.
     pub async fn consistency(
         &self,
         old: Checkpoint,
@@ -156,6 +157,8 @@ impl TreePlace {
         if old.origin != new.origin {
             return wrong(format!("one is of {}, the other of {}", old.origin, new.origin));
         }
+        // The tiles of another log contradict every checkpoint, and are no evidence.
+        self.check_key(&new.origin)?;
         if old.size > new.size {
             return wrong(format!(
                 "the earlier one has {} entries, the later one only {}",

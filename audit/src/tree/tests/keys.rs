@@ -4,8 +4,9 @@ use std::os::unix::fs::PermissionsExt;
 use tipline_store::conformance::history::{History, log};
 
 use super::{Site, key, verifier};
+use crate::AuditError;
 use crate::tests::seed;
-use crate::tree::{KeyFile, KeyFileError};
+use crate::tree::{KeyFile, KeyFileError, TreeError};
 
 #[test]
 fn a_key_file_is_for_its_owner_only() {
@@ -51,6 +52,27 @@ fn a_key_does_not_lie_with_what_it_signs() {
     KeyFile::create(&inside.join("log.key"), &key(&log())).unwrap();
     std::os::unix::fs::symlink(inside.join("log.key"), outside.join("log.key")).unwrap();
     assert!(matches!(apart(&outside.join("log.key")), Err(KeyFileError::WithData { .. })));
+}
+
+/// By another name of its file the key has signed the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_remembers_under_every_name() {
+    let history = History::random(seed(), 120);
+    let site = Site::new(&history.entries, 120).await;
+    site.sign().await.unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let link = elsewhere.path().join("link.key");
+    std::os::unix::fs::symlink(site.key_path(), &link).unwrap();
+    // Archive and tree are put back to before.
+    site.remove_tree();
+    let newest = site.archive.archive.segments().await.unwrap().pop().unwrap();
+    fs::remove_file(site.archive.path(&newest)).unwrap();
+    let error = site.sign_with(&link).await.unwrap_err();
+    let AuditError::Tree(TreeError::Shorter { size: 120, by, .. }) = &error else {
+        panic!("{error:?}")
+    };
+    assert!(by.ends_with("log.key.signed"), "{by}");
+    assert!(site.files().is_empty() && !elsewhere.path().join("link.key.signed").exists());
 }
 
 /// Whatever is in the file that remembers, it is the key's own, or nothing more is signed.

@@ -189,6 +189,10 @@ async fn checkpoints_that_contradict_each_other_are_found_from_the_archive_alone
     }
     let twin = Checkpoint { root: leaf_hash(b"x"), ..new.clone() };
     assert!(matches!(check(&new, &twin).await, Err(TreeError::NotConsistent(_))));
+    // The archive is of another log.
+    let origin = origin("example.org", &log_with_lineage(9));
+    let [one, two] = [&old, &new].map(|of| Checkpoint { origin: origin.clone(), ..of.clone() });
+    assert!(matches!(check(&one, &two).await, Err(TreeError::WrongKey { .. })));
     // Of tiles that are not those of the later one nothing is learnt.
     assert!(matches!(check(&old, &twin).await, Err(TreeError::WrongRoot { size: 700, .. })));
     let path = site.tree().join("tile/0/002.p/188");

@@ -221,6 +221,12 @@ async fn another_history_is_never_signed_by_the_same_key() {
     let error = refused(site.sign().await.unwrap_err());
     assert!(matches!(error, TreeError::Forked { index: 500, .. }), "{error:?}");
     assert_eq!(site.files(), files);
+    // It has as many entries as were signed, and none that are new.
+    swap(&Place::filled(&other[..500], 60).await);
+    let error = refused(site.sign().await.unwrap_err());
+    assert!(matches!(error, TreeError::Forked { index: 500, .. }), "{error:?}");
+    assert_eq!(site.files(), files);
+    swap(&forked);
     // The tree was removed, or put back to before the fork.
     for size in [0, 250] {
         site.remove_tree();
@@ -331,8 +337,11 @@ async fn verify(site: &Site, range: Range, with_key: bool) -> Result<VerifyRepor
 async fn verifying_an_archive_compares_its_tree() {
     let history = History::random(seed(), 700);
     let site = Site::new(&history.entries, 600).await;
-    let report = verify(&site, ALL, true).await.unwrap();
+    let report = verify(&site, ALL, false).await.unwrap();
     assert!(report.ok && report.signed.is_none(), "{report:?}");
+    // Whoever names a key wants what it signed: removing all of that is no way round.
+    let report = verify(&site, ALL, true).await.unwrap();
+    assert!(!report.ok && report.problems[0].contains("nothing is signed at"), "{report:?}");
     site.sign().await.unwrap();
     site.archive_more(600, 700).await;
     let says = |report: &VerifyReport, what: &str| {

@@ -37,7 +37,7 @@ Examples:
 The result says which entries were verified, and what was not. An entry that is corrupt in one
 segment and whole in another is a finding, too. A store has no entries: what is said of it is that it
 contradicts itself nowhere; `tipline audit diff` compares it with entries. If the archive's history
-was signed, the tree is compared, too; --key says who must have signed it.
+was signed, the tree is compared, too; with --key it must be signed, and by that key.
 Exit code 13 if anything is wrong, 12 if the entries asked for are not held.")]
 pub(super) struct VerifyArgs {
     /// What to verify
