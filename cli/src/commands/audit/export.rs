@@ -1,11 +1,9 @@
 //! `tipline audit export`
 
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::ValueEnum;
-use tempfile::NamedTempFile;
 use tipline_audit::{EntryRow, Replay, VerifyProgress, replay};
 use tipline_ops::text::count;
 use tipline_proto::Entry;
@@ -16,8 +14,8 @@ use super::progress;
 use crate::address::Audited;
 use crate::exit::Exit;
 use crate::options::{AuditedArgs, Shared};
-use crate::output::report::{Failure, Sentence};
-use crate::output::stdout::OutputError;
+use crate::output::file::Output;
+use crate::output::report::Failure;
 use crate::settings::Parsed;
 use crate::signal;
 
@@ -63,36 +61,17 @@ enum Format {
 
 pub(super) async fn run(shared: &Shared, args: ExportArgs) -> Result<Exit, Failure> {
     let stop = signal::on_signal()?;
-    if let Some(output) = args.output.as_deref().filter(|output| output.exists()) {
-        return Err(there(output));
-    }
+    Output::check(args.output.as_deref())?;
     let source = args.opening.open_entries(shared, &args.source, &stop).await?;
     let sources = Arc::clone(&source.sources);
     let replay = replay(sources, &source.identity, args.range.into(), stop).await?;
-    match &args.output {
-        None => {
-            let mut out = BufWriter::new(io::stdout());
-            let ended = write_all(replay, &args, &mut out, OutputError::from).await?;
-            out.flush().map_err(OutputError::from)?;
-            ended.replay.into_result()?;
-        }
-        Some(output) => {
-            let unwritten = |error| Unwritten(output.display().to_string(), error);
-            let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty());
-            let parent = parent.unwrap_or(Path::new("."));
-            let file = NamedTempFile::new_in(parent).map_err(unwritten)?;
-            let mut out = BufWriter::new(file);
-            let ended = write_all(replay, &args, &mut out, unwritten).await?;
-            ended.replay.into_result()?;
-            let file = out.into_inner().map_err(|error| unwritten(error.into_error()))?;
-            file.as_file().sync_all().map_err(unwritten)?;
-            file.persist_noclobber(output).map_err(|error| match error.error.kind() {
-                io::ErrorKind::AlreadyExists => there(output),
-                _ => unwritten(error.error).into(),
-            })?;
-            std::fs::File::open(parent).and_then(|parent| parent.sync_all()).map_err(unwritten)?;
-            tracing::info!("wrote {} to {}", count(ended.rows, "row"), output.display());
-        }
+    let mut out = Output::create(args.output.as_deref())?;
+    let Ended { replay, rows } = write_all(replay, &args, &mut out).await?;
+    out.flush()?;
+    replay.into_result()?;
+    out.finish()?;
+    if let Some(output) = &args.output {
+        tracing::info!("wrote {} to {}", count(rows, "row"), output.display());
     }
     Ok(Exit::Ok)
 }
@@ -103,11 +82,10 @@ struct Ended {
 }
 
 /// Writes all that is verified.
-async fn write_all<E: std::error::Error + Send + Sync + 'static>(
+async fn write_all(
     mut replay: Replay,
     args: &ExportArgs,
-    out: &mut impl Write,
-    unwritten: impl Fn(io::Error) -> E,
+    out: &mut Output,
 ) -> Result<Ended, Failure> {
     let (from, to) = replay.range();
     let (sender, receiver) = watch::channel(VerifyProgress::default());
@@ -115,7 +93,7 @@ async fn write_all<E: std::error::Error + Send + Sync + 'static>(
     let work = async {
         while let Some(entries) = replay.next().await? {
             for entry in &entries {
-                out.write_all(&row(entry, args)?).map_err(&unwritten)?;
+                out.write(&row(entry, args)?)?;
                 rows += 1;
             }
             sender.send_replace(VerifyProgress { done: rows, of: to + 1 - from, bytes: 0 });
@@ -135,12 +113,3 @@ fn row(entry: &Entry, args: &ExportArgs) -> Result<Vec<u8>, serde_json::Error> {
         }
     }
 }
-
-fn there(output: &Path) -> Failure {
-    let text = format!("{} is there already", output.display());
-    Failure::from(Sentence(text)).advise("name another file, or remove it first")
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("{0} cannot be written")]
-struct Unwritten(String, #[source] io::Error);

@@ -1,16 +1,15 @@
 //! `tipline audit prove`
 
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use tempfile::NamedTempFile;
 use tipline_audit::tree::{Wanted, find_entry, prove_entry};
 use tipline_ops::text::number;
 
 use super::tree::TreeArgs;
 use crate::address::TypedHash;
 use crate::exit::Exit;
-use crate::output::report::{Failure, Sentence, say};
+use crate::output::file::Output;
+use crate::output::report::{Failure, Sentence};
 use crate::settings::Parsed;
 use crate::signal;
 
@@ -65,9 +64,7 @@ impl WantedArgs {
 
 pub(super) async fn run(args: ProveArgs) -> Result<Exit, Failure> {
     let stop = signal::on_signal()?;
-    if let Some(output) = args.output.as_deref().filter(|output| output.exists()) {
-        return Err(there(output));
-    }
+    Output::check(args.output.as_deref())?;
     let Some(wanted) = args.wanted.wanted() else {
         // The command line has refused that.
         return Err(Sentence("give --block, --hash or --index".to_owned()).into());
@@ -75,35 +72,11 @@ pub(super) async fn run(args: ProveArgs) -> Result<Exit, Failure> {
     let open = args.tree.open(args.tree.keys()?).await?;
     let index = find_entry(&open.archive, &open.place, &wanted).await?;
     let (proof, _) = prove_entry(&open.sources, &open.place, index, &stop).await?;
-    match args.output {
-        None => say(&proof.to_string())?,
-        Some(output) => {
-            write(&output, &proof.to_string())?;
-            tracing::info!("wrote a proof of entry {} to {}", number(index), output.display());
-        }
+    let mut out = Output::create(args.output.as_deref())?;
+    out.write(proof.to_string().as_bytes())?;
+    out.finish()?;
+    if let Some(output) = args.output {
+        tracing::info!("wrote a proof of entry {} to {}", number(index), output.display());
     }
     Ok(Exit::Ok)
 }
-
-/// There as a whole or not at all.
-fn write(output: &Path, text: &str) -> Result<(), Failure> {
-    let unwritten = |error| Unwritten(output.display().to_string(), error);
-    let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let mut file = NamedTempFile::new_in(parent.unwrap_or(Path::new("."))).map_err(unwritten)?;
-    file.write_all(text.as_bytes()).map_err(unwritten)?;
-    file.as_file().sync_all().map_err(unwritten)?;
-    file.persist_noclobber(output).map_err(|error| match error.error.kind() {
-        io::ErrorKind::AlreadyExists => there(output),
-        _ => unwritten(error.error).into(),
-    })?;
-    Ok(())
-}
-
-fn there(output: &Path) -> Failure {
-    let text = format!("{} is there already", output.display());
-    Failure::from(Sentence(text)).advise("name another file, or remove it first")
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("{0} cannot be written")]
-struct Unwritten(String, #[source] io::Error);
