@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::thread;
 
 use serde_json::Value;
 use tipline_tests::{Finished, Quirk, S3, eventually};
@@ -93,6 +95,12 @@ async fn a_block_is_proven_to_a_stranger() {
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!((&json["height"], &json["index"], &json["size"]), (&8.into(), &9.into(), &9.into()));
     assert_eq!(json["payload_compared"], true);
+    // It may come through a pipe, which has no length.
+    let (pipe, from) = (site.site.path("pipe"), site.site.path(block));
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let sending = thread::spawn(move || fs::write(pipe, fs::read(from).unwrap()));
+    site.exits(0, &format!("{check} --block-file pipe"), "the file is the payload").await;
+    sending.join().unwrap().unwrap();
     let other = "node/blocks/0000/block_00000007.dat";
     site.exits(13, &format!("{check} --block-file {other}"), "is not the payload of entry 9").await;
     let mut bytes = fs::read(site.site.path(block)).unwrap();
@@ -154,6 +162,8 @@ async fn what_must_not_be_signed_is_refused_by_name() {
     site.exits(2, sign, "chmod 600").await;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     site.exits(2, "keys new --archive dir:backup log.key", "is there already").await;
+    site.exits(2, "keys new --archive dir:backup --prefix / no.key", "--prefix must not").await;
+    assert!(!site.site.path("no.key").exists());
     site.exits(2, "keys new --archive dir:backup backup/log.key", "keep it elsewhere").await;
     fs::copy(&path, site.site.path("backup/log.key")).unwrap();
     let inside = "audit sign --archive dir:backup --key backup/log.key";

@@ -10,7 +10,7 @@ use tipline_audit::tree::{KeyFile, TreeError, origin};
 use tipline_backup::{Archive, Destination, Keys};
 
 use crate::exit::Exit;
-use crate::output::report::{Failure, say};
+use crate::output::report::{Failure, Sentence, say};
 
 /// Options of `tipline keys`.
 #[derive(Debug, clap::Args)]
@@ -76,8 +76,13 @@ async fn new(args: NewArgs) -> Result<Exit, Failure> {
     let destination = Destination::open(&args.archive).map_err(TreeError::from);
     let destination = destination.map_err(AuditError::from)?;
     let archive = Archive::open(destination.clone(), Keys::default()).await;
-    let name =
-        origin(args.prefix.trim_end_matches('/'), archive.map_err(AuditError::from)?.identity());
+    let prefix = args.prefix.trim_end_matches('/');
+    if prefix.is_empty() {
+        // Nothing would be signed with it.
+        let text = "--prefix must not be empty: the key's name is PREFIX/LOG/LINEAGE".to_owned();
+        return Err(Sentence(text).into());
+    }
+    let name = origin(prefix, archive.map_err(AuditError::from)?.identity());
     let mut seed = [0; 32];
     SysRng.try_fill_bytes(&mut seed).map_err(|error| NoRandomness(error.to_string()))?;
     let key = SigningKey::from_seed(&name, &seed)?;

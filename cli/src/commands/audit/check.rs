@@ -1,8 +1,6 @@
 //! `tipline audit check`
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::json;
 use tipline_audit::AuditError;
@@ -12,6 +10,7 @@ use tipline_backup::{TimeDigits, time_text};
 use tipline_ops::text::{count, number};
 use tipline_proto::Kind;
 
+use super::read::read;
 use crate::exit::Exit;
 use crate::output::report::{Failure, Sentence, say};
 use crate::settings::Parsed;
@@ -53,23 +52,13 @@ pub(super) async fn run(args: CheckArgs) -> Result<Exit, Failure> {
 }
 
 fn check(args: &CheckArgs) -> Result<Exit, Failure> {
-    let unreadable = |path: &Path| {
-        let path = path.display().to_string();
-        move |error| Unreadable(path, error)
-    };
-    let length = fs::metadata(&args.file).map_err(unreadable(&args.file))?.len();
-    let bytes = match length {
-        ..=MAX_BYTES => fs::read(&args.file).map_err(unreadable(&args.file))?,
-        _ => Vec::new(),
-    };
-    // What is no text is no proof.
+    // What is too long, or no text, is no proof.
+    let bytes = read(&args.file, MAX_BYTES)?.unwrap_or_default();
     let text = String::from_utf8(bytes).unwrap_or_default();
     let proven = check_proof(&text, &args.key).map_err(AuditError::from)?;
     if let Some(file) = &args.block_file {
-        let length = fs::metadata(file).map_err(unreadable(file))?.len();
-        let is_it = length == proven.leaf.payload_bytes
-            && proven.leaf.has_payload(&fs::read(file).map_err(unreadable(file))?);
-        if !is_it {
+        let found = read(file, proven.leaf.payload_bytes)?;
+        if !found.is_some_and(|bytes| proven.leaf.has_payload(&bytes)) {
             let index = proven.leaf.index;
             let text = format!(
                 "{} is not the payload of entry {index}, which is in the history",
@@ -137,7 +126,3 @@ fn event(leaf: &Leaf) -> String {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
-
-#[derive(Debug, thiserror::Error)]
-#[error("{0} cannot be read")]
-struct Unreadable(String, #[source] io::Error);

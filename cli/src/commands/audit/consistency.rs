@@ -1,18 +1,20 @@
 //! `tipline audit consistency`
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use tipline_audit::AuditError;
-use tipline_audit::tlog::{Checkpoint, VerifierKey};
+use tipline_audit::tlog::{BadNote, Checkpoint, VerifierKey};
 use tipline_audit::tree::TreeError;
 use tipline_ops::text::number;
 
+use super::read;
 use super::tree::TreeArgs;
 use crate::exit::Exit;
 use crate::output::report::{Failure, say};
 use crate::settings::Parsed;
+
+/// A larger file is no checkpoint.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// Options of `tipline audit consistency`.
 #[derive(Debug, clap::Args)]
@@ -42,7 +44,7 @@ pub(super) struct ConsistencyArgs {
 }
 
 pub(super) async fn run(args: ConsistencyArgs) -> Result<Exit, Failure> {
-    let (old, new) = (read(&args.old, &args.key)?, read(&args.new, &args.key)?);
+    let (old, new) = (signed(&args.old, &args.key)?, signed(&args.new, &args.key)?);
     let open = args.tree.open(args.tree.keys()?).await?;
     let proven = open.place.consistency(old, new).await.map_err(AuditError::from)?;
     let (old, new) = (number(proven.old.size), number(proven.new.size));
@@ -57,10 +59,12 @@ pub(super) async fn run(args: ConsistencyArgs) -> Result<Exit, Failure> {
 }
 
 /// A checkpoint that the key signed.
-fn read(path: &Path, key: &VerifierKey) -> Result<Checkpoint, Failure> {
+fn signed(path: &Path, key: &VerifierKey) -> Result<Checkpoint, Failure> {
     let place = || path.display().to_string();
-    let note = fs::read_to_string(path).map_err(|error| Unreadable(place(), error))?;
-    let text = key.open(&note).map_err(|source| TreeError::Note { place: place(), source });
+    let note = read::read(path, MAX_BYTES)?.and_then(|bytes| String::from_utf8(bytes).ok());
+    let note = note.ok_or(BadNote::Malformed("it is no text, or too long"));
+    let text = note.as_ref().map_err(BadNote::clone).and_then(|note| key.open(note));
+    let text = text.map_err(|source| TreeError::Note { place: place(), source });
     let checkpoint: Result<Checkpoint, _> = text.map_err(AuditError::from)?.parse();
     let checkpoint = checkpoint.map_err(|source| TreeError::Checkpoint { place: place(), source });
     let checkpoint = checkpoint.map_err(AuditError::from)?;
@@ -72,7 +76,3 @@ fn read(path: &Path, key: &VerifierKey) -> Result<Checkpoint, Failure> {
     }
     Ok(checkpoint)
 }
-
-#[derive(Debug, thiserror::Error)]
-#[error("{0} cannot be read")]
-struct Unreadable(String, #[source] io::Error);

@@ -7,6 +7,7 @@ mod diff;
 mod export;
 mod progress;
 mod prove;
+mod read;
 mod sign;
 mod stats;
 mod tail;
