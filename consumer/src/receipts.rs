@@ -46,7 +46,8 @@ impl Receipts {
         let now = Instant::now();
         let (sent, backoff) = (None, Backoff::default());
         let next = early(now);
-        let sending = Sending { issuer, progress, sent, next, repeat: now, backoff };
+        let sending =
+            Sending { issuer, progress, sent, has_sent: false, next, repeat: now, backoff };
         Self { task: tokio::spawn(sending.run(end)), last }
     }
 
@@ -85,6 +86,8 @@ struct Sending {
     issuer: Issuer,
     progress: watch::Receiver<Progress>,
     sent: Option<News>,
+    /// Whether any was sent.
+    has_sent: bool,
     /// Not before this.
     next: Instant,
     /// Not after this.
@@ -102,7 +105,7 @@ impl Sending {
             }
             let news = {
                 let progress = self.progress.borrow_and_update();
-                (!progress.is_dropped).then(|| News::of(&progress))
+                may_speak(&self.backoff, &progress).then(|| News::of(&progress))
             };
             if let Some(news) = news {
                 self.send(news).await;
@@ -116,7 +119,7 @@ impl Sending {
             return;
         };
         let is_dropped = self.progress.borrow().is_dropped;
-        if is_dropped || self.sent.is_some() && self.is_displaced().await {
+        if is_dropped || self.has_sent && self.is_displaced().await {
             return;
         }
         let cursor = self.progress.borrow().cursor.clone();
@@ -137,21 +140,22 @@ impl Sending {
     /// Waits until a receipt is due: there is news, or the newest one is to be repeated; and
     /// until the next one may be sent. Nothing is due before the store belongs to the log, but
     /// that it cannot be asked whether it does; and nothing while another run may have the name.
-    async fn due(&mut self) {
-        let (sent, repeat) = (&self.sent, self.repeat);
+    async fn due(&self) {
+        let (mut progress, mut again) = (self.progress.clone(), self.progress.clone());
         let is_news = |progress: &Progress| {
             let news = News::of(progress);
             let says_something = news.cursor.is_some() || news.failure.is_some();
-            !progress.is_dropped && says_something && sent.as_ref() != Some(&news)
+            may_speak(&self.backoff, progress)
+                && says_something
+                && self.sent.as_ref() != Some(&news)
         };
-        let mut again = self.progress.clone();
         let repeated = async {
-            sleep_until(repeat).await;
-            wait_until(&mut again, |progress| !progress.is_dropped).await;
+            sleep_until(self.repeat).await;
+            wait_until(&mut again, |progress| may_speak(&self.backoff, progress)).await;
         };
         tokio::select! {
-            () = wait_until(&mut self.progress, is_news) => {}
-            () = repeated, if sent.is_some() => {}
+            () = wait_until(&mut progress, is_news) => {}
+            () = repeated, if self.sent.is_some() => {}
         }
         sleep_until(self.next).await;
     }
@@ -166,7 +170,7 @@ impl Sending {
                     tracing::info!(%consumer, "receipts are sent again");
                 }
                 self.backoff.reset();
-                self.sent = Some(news);
+                (self.sent, self.has_sent) = (Some(news), true);
                 self.next = self.next.max(early(started)) + SPACING;
                 self.repeat = started + self.issuer.settings.heartbeat;
             }
@@ -181,6 +185,13 @@ impl Sending {
             }
         }
     }
+}
+
+/// Not while another run may have the name: after a drop, and after the log was away for receipts too,
+/// until it is followed again. Before that it was looked for another run.
+fn may_speak(backoff: &Backoff, progress: &Progress) -> bool {
+    let was_away = backoff.is_pausing() && matches!(progress.phase, Phase::LogUnavailable(_));
+    !progress.is_dropped && !was_away
 }
 
 /// Waits until the progress is so; for ever if it does not change any more.

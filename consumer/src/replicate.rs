@@ -71,6 +71,9 @@ pub(crate) struct Replicator {
     taken_up: u32,
     /// The index that was missing when following ended with a gap the last time.
     gap: Option<u64>,
+    /// Another run whose receipt is on the board without having the name: one from before this one.
+    /// `None` until the board was read.
+    earlier: Option<Option<InstanceId>>,
 }
 
 impl Replicator {
@@ -81,8 +84,8 @@ impl Replicator {
         stop: CancellationToken,
         instance: InstanceId,
     ) -> Self {
-        let (away, short, taken_up, gap) = (Backoff::default(), 0, 0, None);
-        Self { log, settings, progress, stop, instance, away, short, taken_up, gap }
+        let (away, short, taken_up, gap, earlier) = (Backoff::default(), 0, 0, None, None);
+        Self { log, settings, progress, stop, instance, away, short, taken_up, gap, earlier }
     }
 
     /// Replicates into the store until it is cancelled, or cannot continue.
@@ -106,13 +109,49 @@ impl Replicator {
         tokio::select! {
             biased;
             () = stop.cancelled() => State::Ended(Ok(())),
-            joined = self.subscribe(store) => match joined {
-                Ok((joined, subscription)) => {
-                    State::Following(Box::new(joined), subscription)
-                }
-                Err(error) => Self::after_error(error),
-            },
+            state = self.subscribe_unless_overtaken(store) => state,
         }
+    }
+
+    async fn subscribe_unless_overtaken(&mut self, store: &StoreThread) -> State {
+        if self.is_overtaken().await {
+            let (place, name) = (self.log.identity().name.to_string(), &self.settings.name);
+            let why = format!(
+                "another run took the name {name} while the log was away; give each consumer its own"
+            );
+            let error = LogError::Unusable { place, why, source: None };
+            return State::Ended(Err(ConsumerError::Log(error)));
+        }
+        match self.subscribe(store).await {
+            Ok((joined, subscription)) => State::Following(Box::new(joined), subscription),
+            Err(error) => Self::after_error(error),
+        }
+    }
+
+    /// Whether another run has taken the name while this one had no subscription that could tell: it
+    /// is the newer one, and subscribing would end it. Whoever is on the board when this one starts was
+    /// there before. Of another one it is found out whether it lives, as in [`Self::take_up`]. A board
+    /// that cannot be read says nothing: entries do not wait for receipts.
+    async fn is_overtaken(&mut self) -> bool {
+        let Ok(board) = self.log.board().await else { return false };
+        let mut receipts = board.receipts.iter();
+        let other = receipts.find(|receipt| self.is_of_another_run(receipt));
+        let other = other.map(|receipt| receipt.instance);
+        let earlier = *self.earlier.get_or_insert(other);
+        if other.is_none() || other == earlier {
+            return false;
+        }
+        self.progress.send_modify(|progress| progress.is_dropped = true);
+        let is_displaced = self.is_displaced().await;
+        if !is_displaced {
+            self.earlier = Some(other);
+            self.progress.send_modify(|progress| progress.is_dropped = false);
+        }
+        is_displaced
+    }
+
+    fn is_of_another_run(&self, receipt: &Receipt) -> bool {
+        receipt.consumer == self.settings.name && receipt.instance != self.instance
     }
 
     async fn subscribe(
@@ -269,9 +308,7 @@ impl Replicator {
             if let Ok(board) = self.log.board().await {
                 // Where the log does not say since when it has a receipt, it may be a new one.
                 let is_new = || board.heard.get(name).is_none_or(|age| *age <= since.elapsed());
-                let is_other = |receipt: &Receipt| {
-                    receipt.consumer == *name && receipt.instance != self.instance
-                };
+                let is_other = |receipt: &Receipt| self.is_of_another_run(receipt);
                 if board.receipts.iter().any(is_other) && is_new() {
                     return true;
                 }

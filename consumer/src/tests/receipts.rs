@@ -4,17 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tipline_log::Receipts as _;
 use tipline_log::memory::rigged::RiggedLog;
 use tipline_proto::limits::MAX_RECEIPTS_PER_SECOND;
 use tipline_proto::{InstanceId, Level, Receipt};
 use tipline_store::SqliteStore;
 use tipline_store::conformance::history;
 use tipline_store::conformance::history::History;
-use tokio::time::{Instant, timeout};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::running::{DEADLINE, clock, dynamic, place, receipt, settings, start, until_index};
-use crate::receipts::EARLY;
-use crate::{Consumer, ConsumerSettings};
+use crate::receipts::{EARLY, Issuer, Receipts};
+use crate::{Consumer, ConsumerSettings, Progress};
 
 #[tokio::test]
 async fn receipts_are_few_and_the_newest_is_always_among_them() {
@@ -96,4 +98,35 @@ async fn receipts_that_cannot_be_sent_do_not_stop_it_and_the_newest_comes_later(
     let position = writer.model.cursor.position;
     assert_eq!(receipt(&*log).await.reached.at(Level::Durable), Some(position));
     consumer.shutdown().await.unwrap();
+}
+
+/// The last word of a run is not the last one of its name, if another run took that while the receipts
+/// of this one failed. The clock is tokio's, and stands still while anybody is at work.
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_receipts_failed_does_not_speak_over_a_newer_one() {
+    let writer = History::random(29, 10);
+    let rigged = RiggedLog::new(history::log(), &writer.entries).await;
+    let (memory, shut) = (rigged.inner.clone(), Arc::clone(&rigged.shut));
+    let settings = settings();
+    let heartbeat = settings.heartbeat;
+    let issuer = Issuer {
+        log: dynamic(rigged),
+        settings,
+        instance: InstanceId::from_bytes([5; 16]),
+        store: "a store".to_owned(),
+        clock: clock(),
+    };
+    let cursor = Some(writer.model.cursor.clone());
+    let (progress, receiver) = watch::channel(Progress { cursor, ..Progress::new() });
+    let receipts = Receipts::start(issuer, receiver);
+    sleep(heartbeat / 2).await;
+    let own = receipt(&memory).await;
+    shut.store(true, Ordering::SeqCst);
+    sleep(heartbeat).await;
+    let other = Receipt { instance: InstanceId::from_bytes([6; 16]), ..own };
+    memory.put_receipt(&other).await.unwrap();
+    shut.store(false, Ordering::SeqCst);
+    receipts.finish(None).await;
+    assert_eq!(receipt(&memory).await, other);
+    drop(progress);
 }

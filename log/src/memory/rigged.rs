@@ -35,6 +35,10 @@ pub struct RiggedLog {
     first: u64,
     /// Whether it takes no receipts.
     pub shut: Arc<AtomicBool>,
+    /// Whether nobody can subscribe, and it takes no receipts and shows none.
+    pub away: Arc<AtomicBool>,
+    /// How many receipts it has refused.
+    pub refused: watch::Sender<usize>,
     /// How many entries it has delivered.
     pub delivered: watch::Sender<usize>,
     /// The receipts that arrived, and when.
@@ -53,7 +57,9 @@ impl RiggedLog {
         }
         let (rig, chunk, first) = (Box::new(|entry| vec![entry]) as Rig, usize::MAX, 1);
         let delivered = watch::Sender::new(0);
-        Self { inner, rig, chunk, first, shut: Arc::default(), delivered, receipts: Arc::default() }
+        let (shut, away, receipts) = (Arc::default(), Arc::default(), Arc::default());
+        let refused = watch::Sender::new(0);
+        Self { inner, rig, chunk, first, shut, away, refused, delivered, receipts }
     }
 
     /// Delivers, in the place of each entry, what `rig` makes of it.
@@ -66,6 +72,14 @@ impl RiggedLog {
     #[must_use]
     pub fn chunked(self, chunk: usize) -> Self {
         Self { chunk, ..self }
+    }
+
+    fn reach(&self) -> Result<(), LogError> {
+        if !self.away.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let (place, what) = ("rigged".to_owned(), "it is away".to_owned());
+        Err(LogError::Unavailable { place, what, source: None })
     }
 
     /// Claims to hold nothing before the entry `first`.
@@ -126,6 +140,7 @@ impl Reader for RiggedLog {
         name: Option<&ConsumerName>,
         after: u64,
     ) -> Result<Box<dyn Subscription>, LogError> {
+        self.reach()?;
         // The rig is asked for every entry again; it is cheap.
         let entries = self.inner.extent().await?.last;
         let mut rigged = Vec::new();
@@ -150,7 +165,8 @@ impl Trimmer for RiggedLog {
 #[async_trait]
 impl Receipts for RiggedLog {
     async fn put_receipt(&self, receipt: &Receipt) -> Result<(), LogError> {
-        if self.shut.load(Ordering::SeqCst) {
+        if self.shut.load(Ordering::SeqCst) || self.away.load(Ordering::SeqCst) {
+            self.refused.send_modify(|count| *count += 1);
             let (place, what) = ("rigged".to_owned(), "it is shut".to_owned());
             return Err(LogError::Unavailable { place, what, source: None });
         }
@@ -165,6 +181,7 @@ impl Receipts for RiggedLog {
         self.inner.forget(consumer).await
     }
     async fn board(&self) -> Result<Board, LogError> {
+        self.reach()?;
         self.inner.board().await
     }
     async fn follow_board(&self) -> Result<Box<dyn BoardFeed>, LogError> {
