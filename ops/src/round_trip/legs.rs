@@ -71,8 +71,8 @@ pub struct Answer {
 pub enum AnswerState {
     /// It has the mark, at the level.
     Acknowledged,
-    /// It has never reported this level, only lower ones, and is not expected to: it is not waited
-    /// for.
+    /// It reports only lower levels, has not failed, and is not expected to report this one: it is
+    /// not waited for.
     Below,
     /// It has not acknowledged the mark.
     Waiting,
@@ -197,7 +197,9 @@ impl<'a> Legs<'a> {
     fn state(&self, receipt: &Receipt) -> AnswerState {
         let reached = &receipt.reached;
         let is_below = reached.at(self.probe.level).is_none() && reached.highest().is_some();
-        if is_below && !self.probe.expected.contains(&receipt.consumer) {
+        // One whose store may be lost takes back what it said of higher levels.
+        let has_failed = receipt.failure.is_some();
+        if is_below && !has_failed && !self.probe.expected.contains(&receipt.consumer) {
             return AnswerState::Below;
         }
         let Some(Position { index, digest }) = self.acknowledges(receipt) else {

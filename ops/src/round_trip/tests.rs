@@ -48,6 +48,10 @@ impl Scene {
     }
 
     async fn receipt(&self, name: &str, position: Position, level: Level) {
+        self.said(name, position, level, None).await;
+    }
+
+    async fn said(&self, name: &str, position: Position, level: Level, failure: Option<&str>) {
         let receipt = Receipt {
             applying: None,
             lineage: LINEAGE,
@@ -58,7 +62,7 @@ impl Scene {
             block_tip: None,
             proof_tip: None,
             time: Timestamp::from_micros(1),
-            failure: None,
+            failure: failure.map(str::to_owned),
             store: "memory".into(),
         };
         self.log.put_receipt(&receipt).await.unwrap();
@@ -172,6 +176,22 @@ async fn one_that_reports_lower_levels_only_is_waited_for_if_it_is_expected() {
     assert!(!trip.ok);
     let expected = [("archive", AnswerState::Acknowledged), ("replica", AnswerState::Waiting)];
     assert_eq!(states(&trip), expected);
+}
+
+/// Its last receipt says no more than *applied*, as if it had never said anything else.
+#[tokio::test(start_paused = true)]
+async fn whoever_may_have_lost_its_store_is_waited_for() {
+    let scene = Scene::new().await;
+    let before = scene.tail().await;
+    scene.said("in-doubt", before, Level::Applied, Some("its disk failed")).await;
+    let (prober, asked) = (scene.prober().await, Instant::now());
+    let mark = scene.mark().await;
+    scene.receipt("well", mark, Level::Durable).await;
+    let trip = prober.wait(&probe(Level::Durable, &[]), asked).await.unwrap();
+    assert!(!trip.ok, "{trip:?}");
+    let expected = [("in-doubt", AnswerState::Waiting), ("well", AnswerState::Acknowledged)];
+    assert_eq!(states(&trip), expected);
+    assert_eq!(trip.consumers[0].failure.as_deref(), Some("its disk failed"));
 }
 
 /// Nobody at all is not everybody.
