@@ -18,7 +18,10 @@ pub fn segment(bytes: &[u8], cuts: [usize; 2]) {
     read_segment(bytes);
     let (first, rest) = bytes.split_at(cuts[0].min(bytes.len()));
     let (second, third) = rest.split_at(cuts[1].min(rest.len()));
-    read_segment(&seal([first, second, third], false));
+    // In the clear, encrypted, and joined.
+    for flags in [0, 1, 3] {
+        read_segment(&seal([first, second, third], flags));
+    }
 }
 
 fn read_segment(bytes: &[u8]) {

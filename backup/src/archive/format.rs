@@ -27,7 +27,7 @@
 //!
 //! | offset | bytes | field |
 //! |---|---|---|
-//! | 0 | 4 | flags: bit 0 is set if body and index are encrypted; the others are 0 |
+//! | 0 | 4 | flags: bit 0 is set if body and index are encrypted, bit 1 if they are joined; the others are 0 |
 //! | 4 | 8 | length of the body as stored |
 //! | 12 | 8 | length of the index as stored |
 //! | 20 | 8 | length of the outline |
@@ -37,6 +37,11 @@
 //! | 124 | 32 | BLAKE3 of the 124 bytes before |
 //! | 156 | 8 | magic `TIPLEND1` |
 //!
+//! *Joined* are several encrypted segments in a row, by whoever cannot open them. The body is then
+//! their bodies, and the index their indexes, one after the other as they were stored; the outline says
+//! how long each of these parts is. So it does of an encrypted segment that was not joined: with how
+//! many bytes its body had before it was packed, so that it is known what can be joined.
+//!
 //! A segment holds at most 64 MiB of payloads and 1 KiB more for each entry, or a single entry, which
 //! may be larger.
 
@@ -45,6 +50,7 @@ use tipline_proto::limits::MAX_PAYLOAD_BYTES;
 use tipline_proto::{Entry, MAX_ENTRY_OVERHEAD};
 
 use super::index::{Outline, Row, SegmentIndex};
+use super::parts::{self, Part};
 use super::schema::{put_outline, put_rows, take_outline, take_rows};
 use crate::keys::Keys;
 
@@ -53,6 +59,8 @@ pub(super) const NO_MAGIC: &str = "it does not begin as a segment does";
 pub(super) const MAGIC: &[u8; 8] = b"TIPLSEG1";
 const END: &[u8; 8] = b"TIPLEND1";
 const ENCRYPTED: u32 = 1;
+const JOINED: u32 = 2;
+const ENCRYPTED_JOINED: u32 = ENCRYPTED | JOINED;
 const SEALED: usize = 124;
 /// What is before the trailer.
 const PIECES: [&str; 3] = ["body", "index", "outline"];
@@ -89,6 +97,7 @@ pub(super) fn corrupt(what: impl Into<String>) -> SegmentError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Trailer {
     encrypted: bool,
+    joined: bool,
     lengths: [u64; 3],
     hashes: [[u8; 32]; 3],
 }
@@ -107,7 +116,8 @@ impl Trailer {
             return Err(corrupt("its trailer does not have its checksum"));
         }
         let flags = fields.get_u32_le();
-        if flags & !ENCRYPTED != 0 {
+        // What is not encrypted is opened and packed again instead.
+        if !matches!(flags, 0 | ENCRYPTED | ENCRYPTED_JOINED) {
             return Err(corrupt(format!("its trailer has flags {flags:#x} that are not known")));
         }
         let lengths = [fields.get_u64_le(), fields.get_u64_le(), fields.get_u64_le()];
@@ -120,7 +130,8 @@ impl Trailer {
         if said != Some(length) {
             return Err(corrupt(format!("it is {length} bytes long, not as long as it says")));
         }
-        Ok(Self { encrypted: flags == ENCRYPTED, lengths, hashes })
+        let [encrypted, joined] = [ENCRYPTED, JOINED].map(|flag| flags & flag != 0);
+        Ok(Self { encrypted, joined, lengths, hashes })
     }
 
     /// How many bytes at the end are index, outline and trailer.
@@ -161,21 +172,61 @@ impl Trailer {
 
     /// The outline. `bytes` are the end of the segment, at least [`Trailer::tail`] of them.
     pub(super) fn outline(&self, bytes: &[u8]) -> Result<Outline, SegmentError> {
-        take_outline(self.piece(2, bytes)?).map_err(|e| corrupt(format!("its outline: {e}")))
+        self.outline_and_parts(bytes).map(|(outline, _)| outline)
+    }
+
+    /// The same, and what body and index are made of.
+    pub(super) fn outline_and_parts(
+        &self,
+        bytes: &[u8],
+    ) -> Result<(Outline, Vec<Part>), SegmentError> {
+        let read = take_outline(self.piece(2, bytes)?);
+        let (outline, said) = read.map_err(|e| corrupt(format!("its outline: {e}")))?;
+        let [body, index, _] = self.lengths;
+        let parts = parts::check(said, self.joined, body, index, &outline)?;
+        Ok((outline, parts))
+    }
+
+    /// The body as stored, of a whole segment.
+    pub(super) fn body<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], SegmentError> {
+        self.piece(0, bytes)
+    }
+
+    /// The index as stored. `bytes` are those of [`Trailer::outline`].
+    pub(super) fn rows<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], SegmentError> {
+        self.piece(1, bytes)
     }
 
     /// Outline and rows. `bytes` are those of [`Trailer::outline`].
     pub(crate) fn index(&self, bytes: &[u8], keys: &Keys) -> Result<SegmentIndex, SegmentError> {
-        let outline = self.outline(bytes)?;
-        let packed = self.piece(1, bytes)?;
-        let plain = unpack("index", packed, self.encrypted, keys, MAX_UNPACKED_INDEX)?;
-        let first = outline.before.index.checked_add(1).ok_or_else(|| corrupt("no first entry"))?;
-        let rows = take_rows(&plain, first).map_err(|e| corrupt(format!("its index: {e}")))?;
-        join(outline, rows)
+        let (outline, parts) = self.outline_and_parts(bytes)?;
+        self.index_of(outline, &parts, bytes, keys)
+    }
+
+    fn index_of(
+        &self,
+        outline: Outline,
+        parts: &[Part],
+        bytes: &[u8],
+        keys: &Keys,
+    ) -> Result<SegmentIndex, SegmentError> {
+        let mut next = outline.before.index.checked_add(1);
+        let mut rows = Vec::new();
+        for (part, packed) in parts::split(parts, |part| part.index, self.rows(bytes)?) {
+            let first = next.ok_or_else(|| corrupt("no first entry"))?;
+            let plain = unpack("index", packed, self.encrypted, keys, MAX_UNPACKED_INDEX)?;
+            let found = take_rows(&plain, first).map_err(|e| corrupt(format!("its index: {e}")))?;
+            if found.len() as u64 != part.entries || rows.len() + found.len() > MAX_ENTRIES {
+                return Err(corrupt("its index does not have a row for each entry"));
+            }
+            next = first.checked_add(part.entries);
+            rows.extend(found);
+        }
+        agree(outline, rows)
     }
 }
 
-fn join(outline: Outline, rows: Vec<Row>) -> Result<SegmentIndex, SegmentError> {
+fn agree(outline: Outline, rows: Vec<Row>) -> Result<SegmentIndex, SegmentError> {
     let Outline { log, before, after, links, latest_before, .. } = outline.clone();
     let index = SegmentIndex { log, before, after, links, latest_before, rows };
     let last = index.rows.last().map(|row| row.index);
@@ -203,15 +254,22 @@ pub(crate) fn decode(
     keys: &Keys,
 ) -> Result<(SegmentIndex, Vec<Entry>), SegmentError> {
     let trailer = whole(bytes)?;
-    let index = trailer.index(bytes, keys)?;
-    let packed = trailer.piece(0, bytes)?;
-    let plain = unpack("body", packed, trailer.encrypted, keys, MAX_UNPACKED_BODY)?;
-    let entries = take_entries(Bytes::from(plain), index.rows.len())?;
+    let (outline, parts) = trailer.outline_and_parts(bytes)?;
+    let index = trailer.index_of(outline, &parts, bytes, keys)?;
+    let mut entries = Vec::with_capacity(index.rows.len());
+    for (part, packed) in parts::split(&parts, |part| part.body, trailer.body(bytes)?) {
+        let plain = unpack("body", packed, trailer.encrypted, keys, MAX_UNPACKED_BODY)?;
+        if part.unpacked.is_some_and(|said| said != plain.len() as u64) {
+            return Err(corrupt("its body is not as long as it says"));
+        }
+        take_entries(Bytes::from(plain), &mut entries)?;
+    }
     check_entries(&index, &entries).map_err(corrupt)?;
     Ok((index, entries))
 }
 
-fn whole(bytes: &[u8]) -> Result<Trailer, SegmentError> {
+/// The trailer of a whole segment.
+pub(super) fn whole(bytes: &[u8]) -> Result<Trailer, SegmentError> {
     let trailer = Trailer::read(bytes, bytes.len() as u64)?;
     if !bytes.starts_with(MAGIC) {
         return Err(corrupt(NO_MAGIC));
@@ -233,20 +291,32 @@ pub(crate) fn encode(
         body.extend_from_slice(&entry);
     }
     let encrypted = !keys.recipients().is_empty();
+    let unpacked = body.len() as u64;
     let body = pack(body, encrypted, keys)?;
     let rows = pack(put_rows(&index.rows), encrypted, keys)?;
-    let outline = put_outline(&index.outline());
-    Ok(seal([&body, &rows, &outline], encrypted))
+    let part = encrypted.then_some(Part {
+        body: body.len() as u64,
+        index: rows.len() as u64,
+        entries: entries.len() as u64,
+        unpacked: Some(unpacked),
+    });
+    let outline = put_outline(&index.outline(), part.as_slice());
+    Ok(seal([&body, &rows, &outline], if encrypted { ENCRYPTED } else { 0 }))
 }
 
-/// A segment of these pieces.
-pub(crate) fn seal(pieces: [&[u8]; 3], encrypted: bool) -> Vec<u8> {
+/// The bytes of an encrypted segment of these parts.
+pub(super) fn seal_joined(body: &[u8], rows: &[u8], outline: &Outline, parts: &[Part]) -> Vec<u8> {
+    seal([body, rows, &put_outline(outline, parts)], ENCRYPTED_JOINED)
+}
+
+/// A segment of these pieces, with the flags of its trailer.
+pub(crate) fn seal(pieces: [&[u8]; 3], flags: u32) -> Vec<u8> {
     let length: usize = pieces.iter().map(|piece| piece.len()).sum();
     let mut bytes = Vec::with_capacity(MAGIC.len() + length + TRAILER);
     bytes.extend_from_slice(MAGIC);
     pieces.iter().for_each(|piece| bytes.extend_from_slice(piece));
     let trailer = bytes.len();
-    bytes.extend_from_slice(&(if encrypted { ENCRYPTED } else { 0 }).to_le_bytes());
+    bytes.extend_from_slice(&flags.to_le_bytes());
     pieces.iter().for_each(|piece| bytes.extend_from_slice(&(piece.len() as u64).to_le_bytes()));
     pieces.iter().for_each(|piece| bytes.extend_from_slice(blake3::hash(piece).as_bytes()));
     let sealed = blake3::hash(&bytes[trailer..]);
@@ -292,8 +362,8 @@ fn decompress(packed: &[u8], most: usize) -> std::io::Result<Vec<u8>> {
     zstd::bulk::decompress(packed, said)
 }
 
-fn take_entries(mut body: Bytes, count: usize) -> Result<Vec<Entry>, SegmentError> {
-    let mut entries = Vec::with_capacity(count.min(MAX_ENTRIES));
+/// Adds those of a body.
+fn take_entries(mut body: Bytes, entries: &mut Vec<Entry>) -> Result<(), SegmentError> {
     while body.has_remaining() {
         if body.len() < LENGTH {
             return Err(corrupt("its body ends within a length"));
@@ -309,7 +379,7 @@ fn take_entries(mut body: Bytes, count: usize) -> Result<Vec<Entry>, SegmentErro
             return Err(corrupt(format!("it has more than {MAX_ENTRIES} entries")));
         }
     }
-    Ok(entries)
+    Ok(())
 }
 
 /// Whether the entries are those of the index: a row for each, and every digest chains from the

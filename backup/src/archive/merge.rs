@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 use tipline_proto::Entry;
 
 use super::format::{MAX_BODY, MAX_ENTRIES, body_bytes, least_body_bytes};
+use super::join::{Joining, Sealed};
 use super::{Archive, ArchiveError, SegmentIndex, SegmentName, coverage};
 
 /// Merged segments have at least this many bytes of entries, and are not merged again.
@@ -36,6 +37,10 @@ impl Archive {
     /// whole before anything else is done. The small ones stay, unless `remove` says that
     /// those are removed which the segments in use do not need.
     ///
+    /// What is encrypted, and no key opens, is joined as it is: the segments become smaller in number
+    /// and not in bytes. Those of an archiver before this version are not, because they do not say how
+    /// large they are when they are opened.
+    ///
     /// It may be ended at any instant, by any means: nothing is listed that is not whole,
     /// nothing is removed that is not held by others, and the next run continues. Of this very
     /// archive, or a clone of it: it remembers which segments are large, as far as their names do
@@ -51,12 +56,86 @@ impl Archive {
         let path = coverage::path(&names).map_err(|error| self.path_error(error))?;
         let mut merged = Merged::default();
         for run in runs(&path, |name| self.is_large(name)) {
-            self.merge_run(run, &mut merged).await?;
+            match self.is_closed() {
+                true => self.join_run(run, &mut merged).await?,
+                false => self.merge_run(run, &mut merged).await?,
+            }
         }
         if remove {
             merged.removed = self.remove_merged().await?;
         }
         Ok(merged)
+    }
+
+    /// It is encrypted, and no key is there to open it.
+    fn is_closed(&self) -> bool {
+        !self.keys.recipients().is_empty() && !self.keys.can_open()
+    }
+
+    /// Reads a segment that is not opened, and compares its checksums.
+    async fn sealed(&self, name: &SegmentName) -> Result<Sealed, ArchiveError> {
+        let bytes = self.destination.read(&name.to_string()).await?;
+        let sealed = self.compute(move || Sealed::read(bytes)).await?;
+        let sealed = sealed.map_err(|bad| self.bad(name, bad))?;
+        self.check_name(name, &sealed.outline)?;
+        Ok(sealed)
+    }
+
+    /// Writes one or more segments of all these, without opening any.
+    async fn join_run(
+        &self,
+        run: &[&SegmentName],
+        merged: &mut Merged,
+    ) -> Result<(), ArchiveError> {
+        let mut joining: Option<(&SegmentName, Joining)> = None;
+        for name in run {
+            let next = self.sealed(name).await?;
+            joining = match joining.take() {
+                Some((first, mut before))
+                    if before.unpacked() < LARGE as u64 && before.takes(&next) =>
+                {
+                    before.push(next);
+                    Some((first, before))
+                }
+                before => {
+                    if let Some((first, before)) = before {
+                        self.write_joined(first, before, merged).await?;
+                    }
+                    Some((name, Joining::new(next)))
+                }
+            };
+        }
+        match joining {
+            Some((first, last)) => self.write_joined(first, last, merged).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn write_joined(
+        &self,
+        first: &SegmentName,
+        joining: Joining,
+        merged: &mut Merged,
+    ) -> Result<(), ArchiveError> {
+        let segments = joining.segments();
+        let is_large =
+            joining.unpacked() >= LARGE as u64 || joining.entries() >= MAX_ENTRIES as u64 / 2;
+        let name = if segments < 2 {
+            first.clone()
+        } else {
+            let joined = self.compute(move || joining.finish()).await?;
+            let Some((outline, bytes)) = joined.map_err(|bad| self.bad(first, bad))? else {
+                return Ok(());
+            };
+            let name = self.write_bytes(bytes.into(), &outline).await?;
+            merged.from += segments;
+            merged.written.push(name.clone());
+            name
+        };
+        if is_large {
+            self.remember_large(name);
+        }
+        Ok(())
     }
 
     /// Writes one or more segments of the entries of all these.
@@ -161,6 +240,10 @@ impl Archive {
             if within.is_empty() {
                 continue;
             }
+            if self.is_closed() {
+                removed += self.remove_joined(kept, within).await?;
+                continue;
+            }
             let (_, entries) = self.entries(kept).await?;
             for name in &within {
                 let end = entries.iter().find(|entry| entry.index == name.last);
@@ -170,6 +253,25 @@ impl Archive {
                 }
             }
             for name in within {
+                self.destination.remove(&name.to_string()).await?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Removes those of which every byte is a part of this one, which was read as a whole. Others stay:
+    /// what is in them nobody here can tell.
+    async fn remove_joined(
+        &self,
+        kept: &SegmentName,
+        within: Vec<&SegmentName>,
+    ) -> Result<usize, ArchiveError> {
+        let kept_whole = self.sealed(kept).await?;
+        let mut removed = 0;
+        for name in within {
+            let sealed = self.sealed(name).await?;
+            if kept_whole.holds(&sealed).map_err(|bad| self.bad(name, bad))? {
                 self.destination.remove(&name.to_string()).await?;
                 removed += 1;
             }

@@ -23,9 +23,11 @@ pub(crate) mod format;
 pub(crate) mod fuzzing;
 mod head;
 mod index;
+mod join;
 mod merge;
 mod name;
 mod old;
+mod parts;
 mod read_back;
 mod reader;
 mod schema;
@@ -312,13 +314,22 @@ impl Archive {
             format::check_entries(&written, &entries)?;
             format::encode(&written, &entries, &keys).map_err(|e| e.to_string())
         });
-        let bytes = Bytes::from(encoded.await?.map_err(bad)?);
-        let name = SegmentName::new(index.first(), &index.after.position, bytes.len() as u64);
+        self.write_bytes(encoded.await?.map_err(bad)?.into(), &index.outline()).await
+    }
+
+    /// The same with the bytes of a segment, which say this of themselves.
+    async fn write_bytes(
+        &self,
+        bytes: Bytes,
+        outline: &Outline,
+    ) -> Result<SegmentName, ArchiveError> {
+        let first = outline.before.index.saturating_add(1);
+        let name = SegmentName::new(first, &outline.after.position, bytes.len() as u64);
         match self.destination.create(&name.to_string(), bytes.clone()).await {
-            Ok(()) => self.read_back(name, Some(bytes), index).await,
+            Ok(()) => self.read_back(name, Some(bytes), outline).await,
             Err(DestinationError::Exists { .. }) => {
                 self.destination.sync_existing(&name.to_string()).await?;
-                self.read_back(name, None, index).await
+                self.read_back(name, None, outline).await
             }
             Err(error) => Err(error.into()),
         }

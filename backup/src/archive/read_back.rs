@@ -7,7 +7,7 @@ use futures_util::{StreamExt, stream};
 use tipline_log::error_chain;
 
 use super::format::{self, SegmentError};
-use super::index::{Outline, SegmentIndex};
+use super::index::Outline;
 use super::name::FOLDER;
 use super::{Archive, ArchiveError, SegmentName, coverage};
 
@@ -23,7 +23,7 @@ impl Archive {
         &self,
         name: SegmentName,
         written: Option<Bytes>,
-        index: &SegmentIndex,
+        said: &Outline,
     ) -> Result<SegmentName, ArchiveError> {
         let found = self.destination.read(&name.to_string()).await?;
         let name = SegmentName { bytes: found.len() as u64, ..name };
@@ -35,7 +35,7 @@ impl Archive {
         }
         // Also what is as it was written: a restore must be able to read it.
         match self.check_whole(&name, found).await {
-            Ok(outline) if outline == index.outline() => Ok(name),
+            Ok(outline) if outline == *said => Ok(name),
             Ok(_) if is_ours => Err(corrupt("it does not say what it was to say")),
             Ok(_) => Err(corrupt("another one has this name already, of other entries")),
             Err(found @ ArchiveError::Corrupt { .. }) => Err(self.set_aside(&name, found).await),

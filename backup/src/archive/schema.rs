@@ -11,6 +11,7 @@ use tipline_proto::{
 use tipline_store::{StoreIdentity, StoredLinks};
 
 use super::index::{Outline, OutlineBlock, Row};
+use super::parts::Part;
 
 #[derive(Clone, PartialEq, Message)]
 struct OutlineMessage {
@@ -41,6 +42,21 @@ struct OutlineMessage {
     /// newer format then.
     #[prost(uint64, optional, tag = "12")]
     proofs_from: Option<u64>,
+    /// What body and index are made of, if they are encrypted.
+    #[prost(message, repeated, tag = "13")]
+    parts: Vec<PartMessage>,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+struct PartMessage {
+    #[prost(uint64, tag = "1")]
+    body: u64,
+    #[prost(uint64, tag = "2")]
+    index: u64,
+    #[prost(uint64, tag = "3")]
+    entries: u64,
+    #[prost(uint64, optional, tag = "4")]
+    unpacked: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -82,7 +98,7 @@ struct RowMessage {
     label: Bytes,
 }
 
-pub(super) fn put_outline(outline: &Outline) -> Vec<u8> {
+pub(super) fn put_outline(outline: &Outline, parts: &[Part]) -> Vec<u8> {
     let Outline { log, before, after, links, latest_before, latest, blocks } = outline;
     let block = |block: &OutlineBlock| BlockMessage {
         height: block.height,
@@ -91,6 +107,12 @@ pub(super) fn put_outline(outline: &Outline) -> Vec<u8> {
     };
     let base =
         |base: &Tip| BlockMessage { height: base.height, hash: base.hash.to_bytes(), index: 0 };
+    let part = |Part { body, index, entries, unpacked }: &Part| PartMessage {
+        body: *body,
+        index: *index,
+        entries: *entries,
+        unpacked: *unpacked,
+    };
     let message = OutlineMessage {
         lineage: Bytes::copy_from_slice(log.lineage.as_bytes()),
         chain: log.chain.name.as_str().to_owned(),
@@ -104,11 +126,13 @@ pub(super) fn put_outline(outline: &Outline) -> Vec<u8> {
         latest_us: latest.as_micros(),
         blocks: blocks.iter().map(block).collect(),
         proofs_from: log.chain.proofs_from.late(),
+        parts: parts.iter().map(part).collect(),
     };
     message.encode_to_vec()
 }
 
-pub(super) fn take_outline(bytes: &[u8]) -> Result<Outline, String> {
+/// The outline, and what it says of the parts.
+pub(super) fn take_outline(bytes: &[u8]) -> Result<(Outline, Vec<Part>), String> {
     let message = OutlineMessage::decode(bytes).map_err(|e| e.to_string())?;
     let lineage: [u8; 16] = array("lineage", &message.lineage)?;
     let name = message.chain.parse().map_err(|e| format!("chain: {e}"))?;
@@ -123,7 +147,10 @@ pub(super) fn take_outline(bytes: &[u8]) -> Result<Outline, String> {
     let block = |m: BlockMessage| {
         Ok(OutlineBlock { index: m.index, height: m.height, hash: hash(&m.hash)? })
     };
-    Ok(Outline {
+    let part =
+        |PartMessage { body, index, entries, unpacked }| Part { body, index, entries, unpacked };
+    let parts = message.parts.into_iter().map(part).collect();
+    let outline = Outline {
         log: StoreIdentity { lineage: Lineage::from_bytes(lineage), chain },
         before: Position { index: message.before_index, digest },
         after,
@@ -131,7 +158,8 @@ pub(super) fn take_outline(bytes: &[u8]) -> Result<Outline, String> {
         latest_before: Timestamp::from_micros(message.latest_before_us),
         latest: Timestamp::from_micros(message.latest_us),
         blocks: message.blocks.into_iter().map(block).collect::<Result<_, String>>()?,
-    })
+    };
+    Ok((outline, parts))
 }
 
 pub(super) fn put_rows(rows: &[Row]) -> Vec<u8> {

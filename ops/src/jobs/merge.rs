@@ -10,15 +10,13 @@ use tokio::time::sleep;
 const PERIOD: Duration = Duration::from_secs(60);
 
 /// Merges small segments of an archive once a minute, beside its archiver, which needs none of it.
-/// Ends only if `keys` cannot open what is encrypted. With `remove`, segments that merged ones hold
-/// are removed.
+/// Never ends. With `remove`, segments that merged ones hold are removed.
 pub async fn merge_segments(destination: Destination, keys: Keys, remove: bool) {
     let (mut logged, mut opened) = (String::new(), None);
     loop {
         sleep(PERIOD).await;
         match merge_once(&mut opened, &destination, &keys, remove).await {
-            Ok(true) => logged.clear(),
-            Ok(false) => return,
+            Ok(()) => logged.clear(),
             // The archiver itself says what is unavailable.
             Err(error) if error.is_retryable() => {}
             Err(ArchiveError::NotFound { .. }) => {}
@@ -35,28 +33,24 @@ pub async fn merge_segments(destination: Destination, keys: Keys, remove: bool) 
     }
 }
 
-/// Whether it is worth trying again. What is opened is kept for the next time: it remembers which
-/// segments are large, which would all be read again to find out.
+/// What is opened is kept for the next time: it remembers which segments are large, which would all be
+/// read again to find out.
 async fn merge_once(
     opened: &mut Option<Archive>,
     destination: &Destination,
     keys: &Keys,
     remove: bool,
-) -> Result<bool, ArchiveError> {
+) -> Result<(), ArchiveError> {
     let archive = match opened {
         Some(archive) => archive,
         None => opened.insert(Archive::open(destination.clone(), keys.clone()).await?),
     };
-    if !archive.recipients().is_empty() && !keys.can_open() {
-        tracing::info!("encrypted segments are not merged: that needs --identity");
-        return Ok(false);
-    }
     let merged = archive.merge(remove).await?;
     if !merged.written.is_empty() || merged.removed > 0 {
         let (written, removed) = (merged.written.len(), merged.removed);
         tracing::info!(written, from = merged.from, removed, "merged segments");
     }
-    Ok(true)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -100,11 +94,11 @@ mod tests {
         tokio::task::spawn_blocking(fill).await.unwrap();
         let keys = Keys::default();
         let mut opened = None;
-        assert!(merge_once(&mut opened, &destination, &keys, false).await.unwrap());
+        merge_once(&mut opened, &destination, &keys, false).await.unwrap();
         let names = opened.as_ref().unwrap().segments().await.unwrap();
         assert_eq!(names.len(), 3, "nothing was merged");
         flip(&directory.path().join(names[0].to_string()));
-        assert!(merge_once(&mut opened, &destination, &keys, false).await.unwrap());
+        merge_once(&mut opened, &destination, &keys, false).await.unwrap();
         // One that remembers nothing reads it.
         let read = merge_once(&mut None, &destination, &keys, false).await.unwrap_err();
         assert!(read.to_string().contains(&names[0].to_string()), "{read}");

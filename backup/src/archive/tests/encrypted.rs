@@ -51,15 +51,9 @@ fn an_archiver_needs_no_key_and_a_reader_does() {
     runtime.block_on(async {
         let without = open(&directory).await;
         let name = without.segments().await.unwrap().remove(3);
-        for error in [
-            without.entries(&name).await.unwrap_err(),
-            without.index(&name).await.unwrap_err(),
-            without
-                .merge(false)
-                .await
-                .err()
-                .unwrap_or(ArchiveError::NeedsKey { place: String::new(), object: String::new() }),
-        ] {
+        for error in
+            [without.entries(&name).await.unwrap_err(), without.index(&name).await.unwrap_err()]
+        {
             assert!(matches!(error, ArchiveError::NeedsKey { .. }), "{error:?}");
         }
         let keys = Keys::default().identity_file(&file).unwrap();
@@ -140,4 +134,140 @@ fn a_key_that_lies_with_the_data_is_refused() {
     let error = runtime.block_on(create(directory.path(), keys, &log())).unwrap_err();
     assert!(matches!(error, ArchiveError::Key(KeyError::WithData { .. })), "{error:?}");
     assert!(!directory.path().join("archive.json").exists(), "nothing was written");
+}
+
+/// This many blocks make more than 1 MiB.
+const BLOCKS: u64 = 60;
+const BYTES: usize = 20_000;
+
+/// An archiver that opens nothing, the directory it writes to, and what reads it.
+struct Closed {
+    runtime: tokio::runtime::Runtime,
+    _within: tempfile::TempDir,
+    directory: PathBuf,
+    recipient: String,
+    keys: Keys,
+    history: History,
+    model: Model,
+}
+
+impl Closed {
+    fn new() -> Self {
+        let (runtime, within) = (runtime(), tempfile::tempdir().unwrap());
+        let (file, recipient) = identity(within.path());
+        let keys = Keys::default().identity_file(&file).unwrap();
+        let directory = within.path().join("archive");
+        let (history, model) = (History::blocks(0, 0), Model::new(&log()));
+        Self { runtime, _within: within, directory, recipient, keys, history, model }
+    }
+
+    /// Archives so many more blocks, in segments of one or two entries.
+    fn archive(&mut self, blocks: u64) {
+        (0..blocks).for_each(|_| self.history.block_of(BYTES));
+        let mut store = {
+            let _within = self.runtime.enter();
+            let public = Keys::default().recipient(&self.recipient).unwrap();
+            ArchiveStore::new(destination(&self.directory), public, 0)
+        };
+        store.identity().unwrap();
+        store.create(&log()).unwrap();
+        apply(&mut store, &mut self.model, &self.history.entries, 2, 1);
+    }
+
+    fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    /// Without a key.
+    async fn closed(&self) -> Archive {
+        open(&self.directory).await
+    }
+
+    async fn with_key(&self) -> Archive {
+        Archive::open(destination(&self.directory), self.keys.clone()).await.unwrap()
+    }
+
+    async fn check(&self) {
+        let archive = self.with_key().await;
+        assert_eq!(everything(&archive).await.unwrap(), self.history.entries);
+        assert_eq!(archive.cursor().await.unwrap(), self.model.cursor);
+    }
+}
+
+#[test]
+fn what_the_archiver_cannot_open_is_joined() {
+    let mut site = Closed::new();
+    let mut before = 0;
+    for round in 1..=3 {
+        site.archive(BLOCKS);
+        site.block_on(async {
+            let archive = site.closed().await;
+            let small = archive.segments().await.unwrap();
+            let merged = archive.merge(false).await.unwrap();
+            assert_eq!((merged.written.len(), merged.removed), (1, 0), "{merged:?}");
+            assert!(merged.from >= small.len() - before - 1, "{merged:?}, {}", small.len());
+            let error = archive.index(&merged.written[0]).await.unwrap_err();
+            assert!(matches!(error, ArchiveError::NeedsKey { .. }), "{error:?}");
+            site.check().await;
+            assert_eq!(archive.merge(false).await.unwrap().written, [], "nothing more to do");
+            let removed = archive.merge(true).await.unwrap().removed;
+            assert_eq!(removed, small.len() - before - 1, "round {round}");
+            before = archive.segments().await.unwrap().len() - 1;
+            site.check().await;
+            // With the key it is a segment as any other.
+            let index = site.with_key().await.index(&merged.written[0]).await.unwrap();
+            assert_eq!(
+                (index.first(), index.last()),
+                (merged.written[0].first, merged.written[0].last)
+            );
+        });
+    }
+}
+
+#[test]
+fn whatever_is_changed_in_a_joined_segment_is_found() {
+    let mut site = Closed::new();
+    site.archive(BLOCKS);
+    site.block_on(async {
+        let archive = site.closed().await;
+        let joined = archive.merge(false).await.unwrap().written.remove(0);
+        let path = super::file(&site.directory, &joined);
+        let bytes = fs::read(&path).unwrap();
+        let tail = bytes.len() - 12_000;
+        for at in (0..tail).step_by(9_973).chain((tail..bytes.len()).step_by(7)) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 4;
+            assert!(crate::archive::format::check(&damaged).is_err(), "byte {at}");
+            let decoded = crate::archive::format::decode(&damaged.into(), &site.keys);
+            assert!(decoded.is_err(), "byte {at}");
+        }
+        // Then nothing is removed for it.
+        let mut damaged = bytes.clone();
+        damaged[5_000] ^= 1;
+        fs::write(&path, &damaged).unwrap();
+        let before = archive.segments().await.unwrap();
+        let error = archive.merge(true).await.unwrap_err();
+        assert!(matches!(error, ArchiveError::Corrupt { .. }), "{error:?}");
+        assert_eq!(archive.segments().await.unwrap(), before);
+    });
+}
+
+/// Two archivers encrypt the same entries to other bytes. Nobody without a key can tell that they are
+/// the same.
+#[test]
+fn what_is_not_a_part_of_it_byte_for_byte_stays() {
+    let mut site = Closed::new();
+    site.archive(BLOCKS);
+    site.block_on(async {
+        let archive = site.closed().await;
+        let small = archive.segments().await.unwrap();
+        archive.merge(false).await.unwrap();
+        let with_key = site.with_key().await;
+        let (index, entries) = with_key.entries(&small[7]).await.unwrap();
+        fs::remove_file(super::file(&site.directory, &small[7])).unwrap();
+        let other = with_key.write(&index, &entries).await.unwrap();
+        assert_eq!(archive.merge(true).await.unwrap().removed, small.len() - 2);
+        assert!(archive.segments().await.unwrap().contains(&other));
+        site.check().await;
+    });
 }
