@@ -39,6 +39,10 @@ pub struct Record {
     pub index: u64,
     /// What was found, in a line.
     pub summary: String,
+    /// Name of the newest checkpoint that a verification found there; `None` if there was none, and
+    /// of a drill.
+    #[serde(default)]
+    pub checkpoint: Option<String>,
 }
 
 impl Record {
@@ -53,9 +57,10 @@ impl Record {
     /// Those of the destination.
     pub async fn keep(&self, at: &Destination, check: Check) -> Result<(), DestinationError> {
         let name = format!("{FOLDER}/{}-{:020}.json", check.as_str(), self.time_us);
-        let Self { time_us, ok, index, summary } = self;
+        let Self { time_us, ok, index, summary, checkpoint } = self;
         let text = serde_json::json!({
-            "time_us": time_us, "ok": ok, "index": index, "summary": summary
+            "time_us": time_us, "ok": ok, "index": index, "summary": summary,
+            "checkpoint": checkpoint,
         });
         match at.create(&name, text.to_string().into()).await {
             // Another one ended in the same microsecond: one of them is enough.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use tipline_log::{LogError, error_chain};
 use tipline_proto::Position;
 
+use crate::checkpoint::CheckpointId;
 use crate::destination::Destination;
 use crate::error::RestoreError;
 
@@ -60,6 +61,13 @@ impl VerifyReport {
     /// Index up to which any place reaches.
     pub fn index(&self) -> u64 {
         self.places.iter().map(|place| place.last).max().unwrap_or(0)
+    }
+
+    /// Name of the newest checkpoint at any place, whose manifest was read; its files if the sample
+    /// says so.
+    pub fn checkpoint(&self) -> Option<String> {
+        let newest = self.places.iter().filter_map(|place| place.newest.as_ref()).max();
+        newest.map(CheckpointId::to_string)
     }
 
     /// Whether nothing is there, and nothing says that there should be. A log that could not be asked
@@ -142,6 +150,9 @@ pub struct VerifiedPlace {
     pub(super) has_records: bool,
     #[serde(skip)]
     pub(super) end: Option<Position>,
+    /// The newest checkpoint.
+    #[serde(skip)]
+    pub(super) newest: Option<CheckpointId>,
 }
 
 impl VerifiedPlace {
@@ -161,6 +172,7 @@ impl VerifiedPlace {
             is_new: false,
             has_records: kind != PlaceKind::Nothing,
             end: None,
+            newest: None,
         }
     }
 

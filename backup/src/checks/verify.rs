@@ -364,6 +364,7 @@ impl VerifyRun<'_> {
             place.first = position.index;
             if place.end.is_none() {
                 place.ends(position);
+                place.newest = Some(manifest.id.clone());
             }
             let source: Arc<str> = format!("checkpoint {}", manifest.id).into();
             place.problems.extend(self.know(position.index, position.digest, &source));

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::address::{Medium, StoreAddress};
 use crate::exit::{Exit, restore_exit};
 use crate::open::log::LogLocation;
-use crate::open::sources::keep;
+use crate::open::sources::{CheckOutcome, keep};
 use crate::open::store;
 use crate::options::{Shared, SourceArgs};
 use crate::output::progress;
@@ -123,7 +123,8 @@ pub(crate) async fn run(shared: &Shared, args: DrillArgs) -> Result<Exit, Failur
             (Err(_), _) => None,
         };
         if let Some((ok, index, summary)) = outcome {
-            keep(&place, Check::Drill, ok, index, summary).await;
+            let outcome = CheckOutcome { ok, index, summary, checkpoint: None };
+            keep(&place, Check::Drill, outcome).await;
         }
     }
     let report = match drilled {

@@ -14,7 +14,7 @@ use tipline_store::{StoreIdentity, StoreReader};
 
 use crate::address::{Share, StoreAddress};
 use crate::exit::{Exit, restore_exit};
-use crate::open::sources::keep;
+use crate::open::sources::{CheckOutcome, keep};
 use crate::open::store;
 use crate::options::{Shared, SourceArgs};
 use crate::output::report::{Failure, Sentence, say};
@@ -108,8 +108,13 @@ pub(crate) async fn run(shared: &Shared, args: VerifyArgs) -> Result<Exit, Failu
     if !args.no_record {
         for CheckedPlace { destination, .. } in &places {
             let Some(of_it) = report.of(destination) else { continue };
-            let (ok, index, summary) = (of_it.is_ok(), of_it.index(), verify_summary(&of_it));
-            keep(destination, Check::Verify, ok, index, summary).await;
+            let outcome = CheckOutcome {
+                ok: of_it.is_ok(),
+                index: of_it.index(),
+                summary: verify_summary(&of_it),
+                checkpoint: of_it.checkpoint(),
+            };
+            keep(destination, Check::Verify, outcome).await;
         }
     }
     if args.json {

@@ -69,10 +69,19 @@ impl SourceArgs {
     }
 }
 
+/// What is kept of a check: a [`Record`] without its time.
+pub(crate) struct CheckOutcome {
+    pub(crate) ok: bool,
+    pub(crate) index: u64,
+    pub(crate) summary: String,
+    pub(crate) checkpoint: Option<String>,
+}
+
 /// Keeps the outcome of a check at the place that was checked. That it cannot be kept takes nothing
 /// from the outcome: reading works from media that are read-only.
-pub(crate) async fn keep(at: &Destination, check: Check, ok: bool, index: u64, summary: String) {
-    let record = Record { time_us: system_clock()().as_micros(), ok, index, summary };
+pub(crate) async fn keep(at: &Destination, check: Check, outcome: CheckOutcome) {
+    let CheckOutcome { ok, index, summary, checkpoint } = outcome;
+    let record = Record { time_us: system_clock()().as_micros(), ok, index, summary, checkpoint };
     if let Err(error) = record.keep(at, check).await {
         let (place, error, check) = (at.place(), error_chain(&error), check.as_str());
         tracing::warn!(

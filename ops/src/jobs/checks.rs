@@ -207,7 +207,8 @@ impl CheckJob {
             };
         };
         let (ok, index, summary) = (found.is_ok(), found.index(), verify_summary(&found));
-        Ok(Outcome::Made(Record { time_us: clock().as_micros(), ok, index, summary }))
+        let (time_us, checkpoint) = (clock().as_micros(), found.checkpoint());
+        Ok(Outcome::Made(Record { time_us, ok, index, summary, checkpoint }))
     }
 
     async fn drill(&self, schedule: &CheckSchedule, clock: &Clock) -> Result<Outcome, CheckError> {
@@ -266,7 +267,8 @@ fn drill_outcome(
         Err(error) if error.is_about_what_is_kept() => (false, 0, error_chain(&error)),
         Err(error) => return Err(error.into()),
     };
-    Ok(Outcome::Made(Record { time_us: now.as_micros(), ok, index, summary }))
+    let (time_us, checkpoint) = (now.as_micros(), None);
+    Ok(Outcome::Made(Record { time_us, ok, index, summary, checkpoint }))
 }
 
 /// The kinds of stores of the newest checkpoint there, so that its files are restored as they are;

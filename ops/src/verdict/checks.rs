@@ -64,8 +64,14 @@ async fn read(expected: &[ExpectedCheck], clock: &Clock) -> Vec<CheckState> {
     let one = |one: &ExpectedCheck| tokio::spawn(read_one(one.clone(), until));
     let reading: Vec<_> = expected.iter().map(one).collect();
     let mut states = Vec::new();
-    for one in reading {
-        states.extend(one.await);
+    for (expected, one) in expected.iter().zip(reading) {
+        // One that is left out would be taken for one that nobody asked for.
+        states.push(one.await.unwrap_or_else(|_| CheckState {
+            place: expected.destination.place().to_owned(),
+            check: expected.check,
+            found: Err("internal error: reading its records panicked".to_owned()),
+            expected: expected.every,
+        }));
     }
     states
 }
@@ -169,7 +175,7 @@ mod tests {
     fn record(hours_ago: u64, ok: bool) -> Option<Record> {
         let time_us = 1000 * HOUR - hours_ago * HOUR;
         let summary = if ok { "all is there" } else { "a segment is damaged" }.to_owned();
-        Some(Record { time_us, ok, index: 7, summary })
+        Some(Record { time_us, ok, index: 7, summary, checkpoint: None })
     }
 
     fn reviewed(found: Result<Newest, String>, hours: u64) -> CheckReview {

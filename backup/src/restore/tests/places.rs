@@ -98,7 +98,8 @@ impl Place {
                 _ => kept.checkpoint(kinds, at).await,
             };
         }
-        let record = Record { time_us: 7, ok: true, index: end, summary: "so".to_owned() };
+        let record =
+            Record { time_us: 7, ok: true, index: end, summary: "so".to_owned(), checkpoint: None };
         record.keep(&kept.destination(), Check::Verify).await.unwrap();
         kept
     }

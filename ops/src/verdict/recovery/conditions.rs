@@ -134,11 +134,12 @@ fn backup_joins_log(runway: &RunwayView) -> Condition {
     condition("backup_joins_log", state, runway.text.clone())
 }
 
-/// What a restore begins with was verified where it is, after it was made.
+/// What a restore begins with was verified where it is. That a verification came after it was made says
+/// nothing: its upload takes hours.
 fn checkpoint_verified(kept: Kept<'_>) -> Condition {
     let condition = |state, text| condition("checkpoint_verified", state, text);
     let newest = kept.places.iter().filter_map(|place| Some((place, place.found.as_ref().ok()?)));
-    let newest = newest.max_by_key(|(_, found)| found.map(|checkpoint| checkpoint.index));
+    let newest = newest.max_by_key(|(_, found)| found.as_ref().map(|checkpoint| &checkpoint.id));
     // One that does not answer may have a newer one; one that is known and not verified is not.
     let Some((place, found)) = newest else {
         return condition(ConditionState::Unknown, not_read(kept.places));
@@ -159,9 +160,9 @@ fn checkpoint_verified(kept: Kept<'_>) -> Condition {
         }
         None => format!("what is at {place}, where there is no checkpoint,"),
     };
-    let after = found.map_or(Timestamp::from_micros(0), |checkpoint| checkpoint.created);
+    let newest = found.as_ref().map(|checkpoint| checkpoint.id.as_str());
     match &records.succeeded {
-        Some(well) if well.time() >= after => {
+        Some(well) if well.checkpoint.as_deref() >= newest => {
             condition(ConditionState::Ok, format!("{what} was verified"))
         }
         _ => {

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use tipline_backup::{CheckpointError, CheckpointId, Checkpoints, Destination, DestinationError};
 use tipline_log::error_chain;
-use tipline_proto::Timestamp;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
@@ -28,12 +27,12 @@ pub struct PlaceState {
 }
 
 /// The newest checkpoint at a place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewestCheckpoint {
     /// Everything up to this event is in it.
     pub index: u64,
-    /// When it was made, by the clock of the machine that made it.
-    pub created: Timestamp,
+    /// Its name.
+    pub id: CheckpointId,
 }
 
 /// Why a place was not read.
@@ -64,8 +63,13 @@ async fn read(places: &[Destination]) -> Vec<PlaceState> {
     let reading: Vec<_> =
         places.iter().map(|place| tokio::spawn(read_one(place.clone()))).collect();
     let mut states = Vec::new();
-    for one in reading {
-        states.extend(one.await);
+    for (place, one) in places.iter().zip(reading) {
+        // One that is left out would be taken for one that nobody named.
+        states.push(one.await.unwrap_or_else(|_| {
+            let why = format!("internal error: reading {} panicked", place.place());
+            let found = Err(Unread { why, denied: false });
+            PlaceState { place: place.place().to_owned(), found }
+        }));
     }
     states
 }
@@ -85,15 +89,25 @@ async fn read_one(destination: Destination) -> PlaceState {
 }
 
 async fn newest(destination: Destination) -> Result<Option<NewestCheckpoint>, CheckpointError> {
-    let names = destination.folders("").await?;
+    let mut newest: Option<NewestCheckpoint> = None;
+    // A backup location has them in a folder; a set of checkpoints may be named itself.
+    for set in [destination.folder("checkpoints"), destination] {
+        let found = newest_of(set).await?;
+        newest = newest.into_iter().chain(found).max_by(|one, other| one.id.cmp(&other.id));
+    }
+    Ok(newest)
+}
+
+async fn newest_of(set: Destination) -> Result<Option<NewestCheckpoint>, CheckpointError> {
+    let names = set.folders("").await?;
     let mut ids: Vec<CheckpointId> = names.iter().filter_map(|name| name.parse().ok()).collect();
     ids.sort();
-    let set = Checkpoints::at(destination);
+    let set = Checkpoints::at(set);
     for id in ids.iter().rev().take(LOOK_BACK) {
         match set.get(id).await {
             Ok(manifest) => {
                 let index = manifest.cursor.position.index;
-                return Ok(Some(NewestCheckpoint { index, created: manifest.created }));
+                return Ok(Some(NewestCheckpoint { index, id: manifest.id }));
             }
             Err(CheckpointError::NotFound { .. } | CheckpointError::Corrupt { .. }) => {}
             Err(error) => return Err(error),

@@ -37,6 +37,9 @@ pub(super) fn runway(
         let text = "not known: there is no archive, and no place that was verified or drilled";
         return (unknown(text.to_owned()), None);
     };
+    if newest.index > seen.tail.position.index {
+        return (ahead(newest, seen), None);
+    }
     let next = newest.index.saturating_add(1);
     if next < seen.first {
         return cut_off(seen, newest);
@@ -81,6 +84,13 @@ fn newest(seen: &Seen, checks: &[CheckState], expected: &Expectation) -> Option<
     let mut all: Vec<Newest> = places.chain(archives).collect();
     all.sort_by_key(|newest| newest.index);
     all.pop()
+}
+
+/// It has more than the log, which may have lost its end, and goes on differently then.
+fn ahead(Newest { name, index, .. }: Newest, seen: &Seen) -> RunwayView {
+    let (at, end) = (number(index), number(seen.tail.position.index));
+    let text = format!("not known: {name} ends at event {at}, after the log, which ends at {end}");
+    RunwayView { backup: Some(name), index: Some(index), ..unknown(text) }
 }
 
 /// The log has dropped what comes next. Whoever has it all keeps it from being lost.

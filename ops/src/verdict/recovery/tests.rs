@@ -1,8 +1,14 @@
+use std::sync::Arc;
 use std::time::Duration;
 
-use tipline_backup::{Check, Newest, Record};
+use tipline_backup::{
+    Against, Check, CheckedPlace, Checkpoints, Destination, Job, Newest, Record, Sample, verify,
+};
+use tipline_consumer::StoreHandle;
 use tipline_log::{DropLimit, DropsAfter};
 use tipline_proto::{Digest, Level, Position, Reached, Role, Timestamp};
+use tipline_store::{Sink, SqliteStore};
+use tokio_util::sync::CancellationToken;
 
 use super::super::checks::CheckState;
 use super::super::finding::{Finding, Kind, Verdict};
@@ -10,8 +16,10 @@ use super::super::identities::IdentityReview;
 use super::super::testing::{NOW, at, expectation, receipt, seconds_ago, seen};
 use super::super::{Expectation, Seen};
 use super::{
-    ConditionState, Kept, NewestCheckpoint, PlaceState, RecoveryView, RunwayView, Unread, recovery,
+    ConditionState, Kept, NewestCheckpoint, PlaceState, RecoveryView, RunwayView, Unread,
+    follow_places, recovery,
 };
+use crate::open_sources;
 
 const PLACE: &str = "dir:b";
 const HOUR: u64 = 3_600;
@@ -30,7 +38,7 @@ impl Scene {
     fn new() -> Scene {
         let mut seen = seen();
         seen.board.receipts.push(receipt("archive", Role::Archive, 19, 1014));
-        let checkpoint = NewestCheckpoint { index: 10, created: seconds_ago(3 * HOUR) };
+        let checkpoint = made(3 * HOUR);
         Scene {
             seen,
             expected: expectation(),
@@ -71,9 +79,16 @@ impl Scene {
     }
 }
 
+/// The checkpoint of event 10 that was made then.
+fn made(ago: u64) -> NewestCheckpoint {
+    let name = format!("{:020}-{:016}", 10, seconds_ago(ago).as_micros());
+    NewestCheckpoint { index: 10, id: name.parse().unwrap() }
+}
+
 fn record(index: u64, ago: u64, ok: bool) -> Record {
     let summary = if ok { "nothing wrong" } else { "a segment is corrupt" }.to_owned();
-    Record { time_us: seconds_ago(ago).as_micros(), ok, index, summary }
+    let checkpoint = Some(made(3 * HOUR).id.to_string());
+    Record { time_us: seconds_ago(ago).as_micros(), ok, index, summary, checkpoint }
 }
 
 fn check(check: Check, index: u64, ago: u64) -> CheckState {
@@ -154,6 +169,13 @@ fn the_newest_backup_is_the_furthest_that_is_of_this_log() {
     assert_eq!((view.backup.as_deref(), view.index), (Some(PLACE), Some(20)));
     // Nobody here knows whether retention is told to wait for it.
     assert_eq!((view.joins, view.left), (Some(true), None));
+
+    // The log has lost its end: what it has in its place by now is another history.
+    scene.checks = vec![check(Check::Verify, 21, HOUR)];
+    let view = scene.runway();
+    assert_eq!((view.backup.as_deref(), view.index), (Some(PLACE), Some(21)));
+    assert_eq!((view.joins, view.left), (None, None));
+    assert_eq!(view.text, "not known: dir:b ends at event 21, after the log, which ends at 20");
 
     let mut scene = Scene::without_places();
     let other = Position { index: 19, digest: Digest::from_bytes([9; 32]) };
@@ -262,15 +284,27 @@ fn a_log_that_begins_after_the_newest_backup_is_not_joined() {
 }
 
 #[test]
-fn a_checkpoint_counts_when_it_was_verified_after_it_was_made() {
+fn a_checkpoint_counts_when_a_verification_found_it() {
     use ConditionState::{Fail, Ok, Unknown};
     let name = "checkpoint_verified";
     let what = "the newest checkpoint at dir:b, of event 10,";
     expect(name, Ok, &format!("{what} was verified"), |_| {});
     let not = format!("{what} was not verified: tipline verify --from dir:b");
     expect(name, Fail, &not, |scene| {
-        let made = NewestCheckpoint { index: 10, created: seconds_ago(HOUR) };
-        scene.places[0].found = Result::Ok(Some(made));
+        scene.places[0].found = Result::Ok(Some(made(HOUR)));
+    });
+    // It was made before the verification, and was not there yet.
+    let earlier = [None, Some(made(4 * HOUR).id.to_string())];
+    for checkpoint in earlier {
+        expect(name, Fail, &not, |scene| {
+            let found = scene.checks[0].found.as_mut().unwrap();
+            found.succeeded.as_mut().unwrap().checkpoint = checkpoint;
+        });
+    }
+    // One that was verified has expired since.
+    expect(name, Ok, &format!("{what} was verified"), |scene| {
+        let found = scene.checks[0].found.as_mut().unwrap();
+        found.succeeded.as_mut().unwrap().checkpoint = Some(made(HOUR).id.to_string());
     });
     expect(name, Fail, &not, |scene| scene.checks[0].found = Result::Ok(Newest::default()));
     expect(name, Fail, "the last verify of dir:b: a segment is corrupt", |scene| {
@@ -345,4 +379,34 @@ fn clocks_that_are_ahead_do_not_make_it_longer() {
     scene.drops("max_age", DropsAfter::Age(Duration::from_secs(1801)));
     scene.seen.times.insert(20, Timestamp::from_micros(NOW.as_micros() + 9_000_000_000));
     assert_eq!(scene.runway().left, Some(Duration::from_secs(1801)));
+}
+
+/// Where uploads go, and where `tipline checkpoint` writes: what status takes for the newest is what a
+/// verification has found.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_checkpoint_is_found_wherever_a_verification_finds_it() {
+    for folder in ["checkpoints", ""] {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Destination::open(&format!("dir:{}", directory.path().display())).unwrap();
+        let mut store = SqliteStore::open(directory.path().join("store.db")).unwrap();
+        store.create(&seen().identity).unwrap();
+        let handle = StoreHandle::new(Box::new(store)).unwrap();
+        let set = match folder {
+            "" => place.clone(),
+            folder => place.folder(folder),
+        };
+        std::fs::create_dir_all(set.directory().unwrap()).unwrap();
+        let job = Arc::new(Job::new(CancellationToken::new(), None));
+        let made = Checkpoints::at(set).create(&handle, NOW, &job).await.unwrap();
+
+        let states = follow_places(vec![place.clone()]).await;
+        let found = states.borrow()[0].found.clone().unwrap().expect("it is there");
+        assert_eq!((found.index, found.id.as_str()), (0, made.id.as_str()), "{folder:?}");
+        let sources = open_sources(&place, &[]).await.unwrap();
+        let places = [CheckedPlace { destination: place, sources }];
+        let (sample, mut random) = (Sample::Structure, || 0.0);
+        let stop = CancellationToken::new();
+        let report = verify(&places, Against::default(), sample, &mut random, &stop).await.unwrap();
+        assert_eq!(report.checkpoint(), Some(made.id.to_string()), "{folder:?}");
+    }
 }
