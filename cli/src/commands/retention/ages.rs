@@ -7,7 +7,7 @@ use tipline_log::{Ages, AgesBy};
 use tipline_ops::text::age;
 use tipline_proto::Timestamp;
 
-use super::explain::field;
+use super::lines::field;
 
 /// Serialised, it is `ages` in the object of `--json`: keep the names stable.
 #[derive(Debug, Serialize)]

@@ -9,7 +9,7 @@ use tipline_log::system_clock;
 use tipline_ops::text::{count, number};
 
 use super::ages::AgesView;
-use super::explain::{field, span};
+use super::lines::{field, span};
 use super::options::RetentionArgs;
 use crate::exit::Exit;
 use crate::options::SourceArgs;

@@ -10,8 +10,7 @@ use tipline_log::Extent;
 use tipline_ops::text::{age, count, number};
 
 use super::ages::AgesView;
-
-const DIM: Style = Style::new().dimmed();
+use super::lines::{field, span};
 
 #[derive(Debug, Serialize)]
 pub(super) struct Explained {
@@ -106,18 +105,6 @@ impl Explained {
             true => format!("{free}: trimmed away"),
             false => format!("{free}: --apply trims them away"),
         }
-    }
-}
-
-pub(super) fn field(name: &str, value: &str) -> String {
-    format!("{DIM}{name:<8}{DIM:#} {value}\n")
-}
-
-pub(super) fn span(first: u64, last: u64) -> String {
-    match last {
-        0 => "empty".to_owned(),
-        _ if first == last => format!("event {}", number(first)),
-        _ => format!("events {} to {}", number(first), number(last)),
     }
 }
 

@@ -3,6 +3,7 @@
 mod ages;
 mod archive;
 mod explain;
+mod lines;
 mod options;
 
 use tipline_backup::retention::{
