@@ -2,8 +2,9 @@
 //!
 //! A node that keeps its blocks as files needs no line of code to be replicated. The outbox is a
 //! view over the files. A thread follows them, and a small index of its own records the order in
-//! which they became complete. Payloads are read from the files when they are published, and not
-//! stored twice. [`FileOutbox`] is an [`Outbox`](tipline_producer::Outbox) as any other:
+//! which they became complete. What waits to be published has a copy there, up to 256 MiB of blocks;
+//! other payloads are read from the files, and nothing is stored twice for good. [`FileOutbox`] is
+//! an [`Outbox`](tipline_producer::Outbox) as any other:
 //!
 //! - [`FileOutbox::directory`]: a directory with a file for each block and each proof.
 //! - [`FileOutbox::blk`]: Bitcoin Core's `blk*.dat` files.

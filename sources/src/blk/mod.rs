@@ -28,7 +28,8 @@
 //! It is Bitcoin Core, or writes as it does: Bitcoin's format of transactions, and SHA-256 as proof
 //! of work. Blocks of other chains are never whole. All blocks from the genesis on must have been in
 //! the files when they are read, so the node must not have pruned them before. It may prune them
-//! later, 288 blocks below its newest one. `xor.dat` stays what it is.
+//! later, 288 blocks below its newest one, and once they are published: what waits has a copy in the
+//! index, but only up to 256 MiB. `xor.dat` stays what it is.
 //!
 //! # In which order
 //! Blocks stand in the files as they came. They are published by their links: each on its parent,

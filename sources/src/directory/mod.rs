@@ -38,8 +38,11 @@
 //! - A file that is being written again after it was published is named until it is closed.
 //! - A block below the newest one that has other content stops the outbox. What was published
 //!   is no longer true, and nobody said so. If it is empty, it is named, and waited for.
-//! - Files may be deleted once their rows are removed, about a thousand rows behind the log. A
-//!   block that is gone and is not further than 256 below the newest one is named.
+//! - Files may be deleted before the log has them, while no more than 256 MiB of blocks wait: the
+//!   index has a copy of each that waits, and of every proof. Of what is beyond that only the newest
+//!   block has one. Those files must stay until they are published: the first that is gone is named,
+//!   and nothing after it is published. If the log loses what it had acknowledged, up to about a thousand files are read
+//!   once more. A block that is gone and is not further than 256 below the newest one is named.
 //!
 //! # What the node must do
 //! - It renames block files into place; or it writes a block before the next one, and when it was

@@ -13,15 +13,12 @@ use tipline_producer::{OutboxError, OutboxTable};
 use tipline_proto::{Event, Hash, Kind, Label, Tip};
 use tokio::sync::Notify;
 
+use super::copies;
 use super::durable::make_durable;
 use super::error::io_failed;
 use super::guard::Guard;
 use super::seal::{MOST_READ, Seal, with_suffix};
 use super::stamp::Stamp;
-
-/// Rows that hold a copy of what they refer to, for [`Index::enqueue`] to find them.
-const COPIES: &str = "CREATE INDEX IF NOT EXISTS tipline_copy ON tipline_outbox (sequence) \
-    WHERE payload IS NOT NULL AND payload_ref IS NOT NULL;";
 
 /// A process that was killed has the lock until the kernel has ended it.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -52,6 +49,8 @@ pub(crate) struct Index {
     table: OutboxTable,
     place: String,
     wake: Arc<Notify>,
+    /// In bytes: see [`copies`].
+    most_copied: i64,
     guard: Guard,
     /// Has the lock. Dropped after the connection.
     seal: Arc<Seal>,
@@ -121,13 +120,14 @@ impl Index {
         }
         rebind_if_unused(&conn, genesis).map_err(failed(place, "opening its index"))?;
         let table = OutboxTable::install(&conn, genesis, clock)?.named(place);
-        conn.execute_batch(COPIES)
+        conn.execute_batch(copies::SCHEMA)
             .and_then(|()| conn.execute_batch(schema))
             .map_err(failed(place, "creating its index"))?;
         let files = ["", "-wal", "-shm", ".lock"].map(|suffix| with_suffix(path, suffix));
         let guard = Guard::new(place, files.into())?;
         seal.write_all(&conn)?;
-        Ok(Self { conn, table, place: place.to_owned(), wake, guard, seal })
+        let most_copied = copies::MOST;
+        Ok(Self { conn, table, place: place.to_owned(), wake, most_copied, guard, seal })
     }
 
     /// Whether it is still where it was, and what was written to it last.
@@ -189,8 +189,8 @@ impl Index {
     /// Enqueues events up to the first that is refused, and with them, in one durable
     /// transaction, what `record` writes of those that were taken. The publisher is woken.
     ///
-    /// The newest block gets a copy of what it refers to; the older copy goes. `replaced` names
-    /// a reference whose file now has other content. The copy becomes all there is.
+    /// Rows that wait have a copy of what they refer to: see [`copies`]. `replaced` names a
+    /// reference whose file now has other content. The copy becomes all there is.
     pub(crate) fn enqueue(
         &mut self,
         items: &[Item],
@@ -202,7 +202,7 @@ impl Index {
         let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate);
         let tx = tx.map_err(failed)?;
         if let Some(reference) = replaced {
-            keep_copy(&tx, reference).map_err(failed)?;
+            copies::keep(&tx, reference).map_err(failed)?;
         }
         let mut sequences = Vec::with_capacity(items.len());
         let mut refused = None;
@@ -225,7 +225,9 @@ impl Index {
         if count == 0 || (replaced.is_some() && count < items.len()) {
             return Ok(Taken { count: 0, refused });
         }
-        copy_newest(&tx, items, &sequences).map_err(failed)?;
+        let referring = items.iter().zip(&sequences).filter(|(item, _)| item.reference.is_some());
+        let rows = referring.map(|(item, sequence)| (to_i64(*sequence), &item.event.payload()[..]));
+        copies::copy(&tx, &rows.collect::<Vec<_>>(), self.most_copied).map_err(failed)?;
         record(&tx, count).map_err(failed)?;
         tx.commit().map_err(failed)?;
         self.wake.notify_one();
@@ -235,6 +237,12 @@ impl Index {
     /// Enqueues a mark, durable on return.
     pub(crate) fn mark(&mut self, name: &Label) -> Result<(), OutboxError> {
         self.check()?;
+    /// Copies no more bytes than this.
+    #[cfg(test)]
+    pub(crate) fn copy_at_most(&mut self, bytes: i64) {
+        self.most_copied = bytes;
+    }
+
         let mark = Item { event: Event::Marked { name: name.clone() }, reference: None };
         match self.enqueue(&[mark], None, |_, _| Ok(()))?.refused {
             Some(refused) => Err(refused),
@@ -284,31 +292,6 @@ fn lock(path: &Path) -> Result<File, TryLockError> {
             locked => return locked.map(|()| lock),
         }
     }
-}
-
-/// The rows of this reference that have a copy have nothing else from now on.
-fn keep_copy(tx: &Transaction<'_>, reference: &str) -> rusqlite::Result<()> {
-    let sql = "UPDATE tipline_outbox SET payload_ref = NULL \
-               WHERE payload IS NOT NULL AND payload_ref IS NOT NULL AND payload_ref = ?1";
-    tx.execute(sql, [reference])?;
-    Ok(())
-}
-
-/// A node may replace its newest block before it is logged.
-fn copy_newest(tx: &Transaction<'_>, items: &[Item], sequences: &[u64]) -> rusqlite::Result<()> {
-    let is_block = |item: &Item| item.reference.is_some();
-    let newest = items.iter().zip(sequences).rev().find(|(item, _)| is_block(item));
-    let Some((item, sequence)) = newest else {
-        return Ok(());
-    };
-    let drop_copies = "UPDATE tipline_outbox SET payload = NULL \
-        WHERE payload IS NOT NULL AND payload_ref IS NOT NULL";
-    tx.execute(drop_copies, [])?;
-    let copy = "UPDATE tipline_outbox SET payload = ?2 \
-                WHERE sequence = ?1 AND payload IS NULL AND payload_ref IS NOT NULL";
-    let payload: &[u8] = item.event.payload();
-    tx.execute(copy, rusqlite::params![to_i64(*sequence), payload])?;
-    Ok(())
 }
 
 /// SQLite's integers have a sign, ours never do. What is written comes out again, and nothing

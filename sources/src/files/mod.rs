@@ -4,10 +4,11 @@
 //! The index is an outbox in a SQLite file of its own whose rows only refer to the files:
 //! `<path below the root>:<offset>:<length>`. It is written and fsynced after the files are.
 //! What is in it is compared with what was written, at every look and whenever rows are given out.
-//! The newest block is copied into it until the next one comes, because that is the block
-//! that a node may still replace, and the log may not have it yet.
+//! What waits for the log is copied into it, within a limit, because a node may replace or remove
+//! its files before.
 
 mod changes;
+mod copies;
 mod durable;
 mod error;
 mod follow;

@@ -11,7 +11,7 @@ use super::follow::{FileMarks, Follower, Scan, Watched};
 use super::seal::Seal;
 use super::source::FileSource;
 
-/// An outbox that is a view over the files that a node keeps anyway. Nothing is stored
+/// An outbox that is a view over the files that a node keeps anyway. What is published is not stored
 /// twice, and the node needs no line of code. Made by [`FileOutbox::directory`] and
 /// [`FileOutbox::blk`].
 ///

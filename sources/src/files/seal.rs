@@ -16,8 +16,8 @@ use super::error::{damaged, io_failed, sync_failed};
 use super::stamp::Stamp;
 use super::wal;
 
-/// A larger index is not read through: SQLite's own check must do. Only proofs that wait make it
-/// that large.
+/// A larger index is not read through: SQLite's own check must do. Only proofs that wait, and
+/// copies of blocks that do, make it that large.
 pub(super) const MOST_READ: u64 = 1 << 30;
 /// The write-ahead log is moved into the index when it is this long, or an eighth of the index.
 const WAL: u64 = 4 << 20;

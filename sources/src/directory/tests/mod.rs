@@ -1,5 +1,6 @@
 mod damage;
 mod genesis;
+mod kept;
 mod open;
 mod order;
 mod raced;
