@@ -13,6 +13,8 @@ mod damaged;
 mod plain;
 #[cfg(any(feature = "sqlite", feature = "rocksdb"))]
 mod present;
+#[cfg(feature = "files")]
+mod processes;
 mod raced;
 #[cfg(all(feature = "sqlite", feature = "rocksdb", feature = "files", target_os = "linux"))]
 mod read_only;
