@@ -15,6 +15,7 @@ pub struct Preflight {
     pub shortfalls: Vec<Shortfall>,
     /// What makes it drop its oldest entries by itself; empty if only trimming does.
     pub drops: Vec<DropLimit>,
+    passed: Vec<&'static str>,
 }
 
 /// A setting by which a log drops its oldest entries by itself.
@@ -86,9 +87,21 @@ pub const SHORTFALL_NAMES: [&str; 23] = [
 ];
 
 impl Preflight {
-    /// Notes a setting that is as it should be.
-    pub fn good(&mut self, line: impl Into<String>) {
+    /// Notes a setting that is as it should be. Its `name` is that of the shortfall that it would be
+    /// otherwise: one of [`SHORTFALL_NAMES`]; the first of them if it may be several.
+    pub fn good(&mut self, name: &'static str, line: impl Into<String>) {
+        self.passed.push(name);
         self.good.push(line.into());
+    }
+
+    /// Notes something that is worth a line, and cannot fall short.
+    pub fn note(&mut self, line: impl Into<String>) {
+        self.good.push(line.into());
+    }
+
+    /// The names of what was checked and found good, as often as it was.
+    pub fn passed(&self) -> &[&'static str] {
+        &self.passed
     }
 
     /// Notes a shortfall. Its `name` is one of [`SHORTFALL_NAMES`].
@@ -156,6 +169,15 @@ impl Accepted {
         names.into_iter().collect::<Vec<_>>().join(",")
     }
 
+    /// The names of these besides those that are accepted already, as [`Accepted`] is written.
+    pub fn names_with(&self, shortfalls: &[Shortfall]) -> String {
+        let mut names: BTreeSet<&str> = shortfalls.iter().map(Shortfall::name).collect();
+        if let Self::Named(accepted) = self {
+            names.extend(accepted.iter().map(String::as_str));
+        }
+        names.into_iter().collect::<Vec<_>>().join(",")
+    }
+
     /// Those that were not accepted.
     pub fn open<'a>(&self, shortfalls: &'a [Shortfall]) -> Vec<&'a Shortfall> {
         shortfalls.iter().filter(|shortfall| !self.covers(shortfall)).collect()
@@ -197,6 +219,9 @@ mod tests {
         assert_eq!(open("false"), ["single-replica", "max-age"]);
         assert_eq!(open("single-replica"), ["max-age"]);
         assert_eq!(open("max-age, single-replica"), [""; 0]);
+        let with = |text: &str| text.parse::<Accepted>().unwrap().names_with(&found.shortfalls);
+        assert_eq!(with("false"), "max-age,single-replica");
+        assert_eq!(with("max-age, discard"), "discard,max-age,single-replica");
         let unknown = "single-replicas".parse::<Accepted>().unwrap_err().to_string();
         assert!(unknown.contains("single-replicas") && unknown.contains("max-age"), "{unknown}");
     }

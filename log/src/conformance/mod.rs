@@ -62,6 +62,10 @@ pub trait Fixture: Send + Sync {
     /// version or another program may. `name` may be one that no consumer has.
     async fn garble_receipt(&self, name: &str, bytes: Bytes);
 
+    /// What a log of this kind is checked for, as it was created: each check, as often as it is made,
+    /// by the names of the shortfalls that can come of it.
+    fn checks(&self) -> Vec<&'static [&'static str]>;
+
     /// Payloads larger than this are more than one message of the log, or are otherwise
     /// large for it, in bytes. The suite appends up to 20 MiB in any case.
     fn max_message(&self) -> usize;

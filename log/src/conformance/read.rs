@@ -1,11 +1,14 @@
 //! Reading single entries, and what a log says of itself.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use tipline_proto::{Event, Key, Label, TransactionId};
 
 use super::Fixture;
 use super::script::{append, assert_same, filled, follow, hash, identity, payload};
 use crate::error::LogError;
+use crate::preflight::{SHORTFALL_NAMES, Shortfall};
 
 /// Every kind of event comes back as it was.
 pub(super) async fn every_kind(fixture: &dyn Fixture) {
@@ -59,9 +62,30 @@ pub(super) async fn range(fixture: &dyn Fixture) {
     }
 }
 
-/// The log says what its settings are.
+/// The log says of each of its settings, once, whether it is as it should be, by the names by which
+/// shortfalls are accepted. Who opens it is told the same.
 pub(super) async fn preflight(fixture: &dyn Fixture) {
     let log = fixture.create(&identity("preflight")).await;
     let found = log.preflight().await.unwrap();
-    assert!(!found.good.is_empty(), "nothing was checked: {found:?}");
+    let short = || found.shortfalls.iter().map(Shortfall::name);
+    let mut due = fixture.checks();
+    for name in found.passed().iter().copied().chain(short()) {
+        assert!(SHORTFALL_NAMES.contains(&name), "there is no shortfall {name}: {found:?}");
+        let at = due.iter().position(|names| names.contains(&name));
+        assert!(at.is_some(), "{name} is said too often, or is no check of it: {found:?}");
+        due.remove(at.unwrap());
+    }
+    assert!(due.is_empty(), "nothing is said of {due:?}: {found:?}");
+
+    let lines = found.good.iter().chain(found.shortfalls.iter().map(|short| &short.found));
+    let once: BTreeSet<&String> = lines.clone().collect();
+    assert_eq!(once.len(), lines.count(), "a line is there twice: {found:?}");
+    assert!(!once.contains(&String::new()), "a line says nothing: {found:?}");
+    for Shortfall { risk, remedy, .. } in &found.shortfalls {
+        assert!(!risk.is_empty() && !remedy.is_empty(), "what it means, and what to do: {found:?}");
+    }
+    assert!(found.drops.is_empty() || !found.is_durable(), "it drops entries: {found:?}");
+
+    let other = fixture.open().await.preflight().await.unwrap();
+    assert_eq!((other.passed(), &other.shortfalls), (found.passed(), &found.shortfalls));
 }

@@ -13,9 +13,9 @@ const FIXED_SQLITE: [std::ops::RangeInclusive<i32>; 3] =
 /// `synchronous` as the pragma gives it: 2 is FULL, 3 is EXTRA.
 pub(super) fn preflight(path: &Path, journal_mode: &str, synchronous: &str) -> Preflight {
     let mut found = Preflight::default();
-    found.good("copies: 1, on this machine: the log is as safe as this disk");
+    found.note("copies: 1, on this machine: the log is as safe as this disk");
     if journal_mode == "wal" {
-        found.good("journal_mode: wal");
+        found.good("journal-mode", "journal_mode: wal");
     } else {
         found.shortfall(
             "journal-mode",
@@ -25,7 +25,10 @@ pub(super) fn preflight(path: &Path, journal_mode: &str, synchronous: &str) -> P
         );
     }
     if matches!(synchronous, "2" | "3") {
-        found.good("synchronous: full, an append is fsynced before it is acknowledged");
+        found.good(
+            "synchronous",
+            "synchronous: full, an append is fsynced before it is acknowledged",
+        );
     } else {
         found.shortfall(
             "synchronous",
@@ -43,7 +46,7 @@ fn check_sqlite(found: &mut Preflight, version: i32) {
     let text =
         format!("SQLite: {}.{}.{}", version / 1_000_000, version / 1000 % 1000, version % 1000);
     if FIXED_SQLITE.iter().any(|fixed| fixed.contains(&version)) {
-        found.good(text);
+        found.good("sqlite-version", text);
         return;
     }
     found.shortfall(
@@ -82,11 +85,7 @@ fn classify(found: &mut Preflight, magic: u32) {
         0xFE53_4D42 => ("smb2", ON_NETWORK),
         0x0102_1997 => ("9p", ON_NETWORK),
         0x00C3_6400 => ("ceph", ON_NETWORK),
-        0xEF53 => return found.good("file system: ext"),
-        0x5846_5342 => return found.good("file system: xfs"),
-        0x9123_683E => return found.good("file system: btrfs"),
-        0x2FC1_2FC1 => return found.good("file system: zfs"),
-        other => return found.good(format!("file system: {other:#x}, not one known to lose data")),
+        local => return found.good("file-system", format!("file system: {}", local_name(local))),
     };
     found.shortfall(
         "file-system",
@@ -94,6 +93,17 @@ fn classify(found: &mut Preflight, magic: u32) {
         risk,
         "put the log on a local disk",
     );
+}
+
+#[cfg(target_os = "linux")]
+fn local_name(magic: u32) -> String {
+    match magic {
+        0xEF53 => "ext".to_owned(),
+        0x5846_5342 => "xfs".to_owned(),
+        0x9123_683E => "btrfs".to_owned(),
+        0x2FC1_2FC1 => "zfs".to_owned(),
+        other => format!("{other:#x}, not one known to lose data"),
+    }
 }
 
 #[cfg(target_os = "linux")]

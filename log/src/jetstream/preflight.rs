@@ -46,7 +46,7 @@ impl JetStreamLog {
         let account: Account =
             self.link.demand("read the account's limits", subject, &json!({})).await?;
         if let Some(limit) = account.limits.max_storage {
-            found.good(format!("account: {} of {limit} bytes are used", account.storage));
+            found.note(format!("account: {} of {limit} bytes are used", account.storage));
         }
         Ok(())
     }
@@ -116,7 +116,7 @@ fn check_server(found: &mut Preflight, server: &Server) {
         damaging(found, format!("server: {} on {}", server.version, server.name));
     }
     if server.syncs_always() {
-        return found.good(format!("sync_interval: always on {}", server.name));
+        return found.good("sync-interval", format!("sync_interval: always on {}", server.name));
     }
     found.shortfall(
         "sync-interval",
@@ -128,7 +128,7 @@ fn check_server(found: &mut Preflight, server: &Server) {
 
 fn check_version(found: &mut Preflight, version: &str) {
     match is_damaging(version) {
-        false => found.good(format!("server: {version}")),
+        false => found.good("server-version", format!("server: {version}")),
         true => damaging(found, format!("server: {version}")),
     }
 }
@@ -267,7 +267,7 @@ fn check_limits(found: &mut Preflight, config: &Config) {
         ),
     ];
     if limits.iter().all(|(.., is_set)| !is_set) {
-        return found.good(format!("{}: limits: none", config.name));
+        return found.good("max-msgs", format!("{}: limits: none", config.name));
     }
     for (name, setting, value, _) in limits.into_iter().filter(|(.., is_set)| *is_set) {
         found.shortfall(
@@ -321,7 +321,7 @@ fn check_payload(found: &mut Preflight, max_payload: usize) {
         );
     }
     let note = if max_payload > LARGEST_PAYLOAD { "; over 8 MiB is not used" } else { "" };
-    found.good(format!("{line}{note}"));
+    found.good("max-payload", format!("{line}{note}"));
 }
 
 struct Expectation {
@@ -333,7 +333,7 @@ struct Expectation {
 
 fn expect(found: &mut Preflight, is_so: bool, expectation: Expectation) {
     let Expectation { name, line, risk, remedy } = expectation;
-    if is_so { found.good(line) } else { found.shortfall(name, line, risk, remedy) }
+    if is_so { found.good(name, line) } else { found.shortfall(name, line, risk, remedy) }
 }
 
 #[cfg(test)]

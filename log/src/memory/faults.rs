@@ -46,6 +46,23 @@ impl MemoryLog {
         self.shared.state().read_delay = delay;
     }
 
+    /// The entry of this index cannot be read by it any more: [`crate::LogError::Corrupt`].
+    pub fn corrupt(&self, index: u64) {
+        self.shared.state().corrupt.insert(index);
+    }
+
+    /// The preflight names these shortfalls from now on, each of them one of
+    /// [`crate::SHORTFALL_NAMES`], and not that the log is in memory.
+    pub fn fall_short(&self, names: &[&'static str]) {
+        self.shared.state().shortfalls = Some(names.to_vec());
+    }
+
+    /// Whoever follows the board panics, as by a mistake in a log.
+    pub fn panic_in_feeds(&self) {
+        self.shared.state().feeds_panic = true;
+        self.shared.board.send_replace(());
+    }
+
     /// Whether the log answers. While it does not, every call is `Unavailable` (an append is
     /// `Doubt`, and not stored), subscriptions wait, and nothing is lost.
     pub fn set_available(&self, available: bool) {

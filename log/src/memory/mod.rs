@@ -145,15 +145,21 @@ impl Appender for MemoryLog {
     }
 
     async fn preflight(&self) -> Result<Preflight, LogError> {
-        drop(self.shared.reach("reading the settings")?);
+        let shortfalls = self.shared.reach("reading the settings")?.shortfalls.clone();
         let mut found = Preflight::default();
-        found.good("order: every append names the tail it expects");
-        found.shortfall(
-            "memory-storage",
-            "storage: memory",
-            "everything is lost when the process ends",
-            "use it for tests and simulation only",
-        );
+        found.note("order: every append names the tail it expects");
+        let Some(shortfalls) = shortfalls else {
+            found.shortfall(
+                "memory-storage",
+                "storage: memory",
+                "everything is lost when the process ends",
+                "use it for tests and simulation only",
+            );
+            return Ok(found);
+        };
+        for name in shortfalls {
+            found.shortfall(name, format!("{name}: asked for"), "none", "do not ask for it");
+        }
         Ok(found)
     }
 }
@@ -174,6 +180,10 @@ impl Reader for MemoryLog {
             tokio::time::sleep(delay).await;
         }
         let state = self.shared.reach("reading an entry")?;
+        if state.corrupt.contains(&index) {
+            let (place, at) = (self.shared.place(), format!("entry {index}"));
+            return Err(LogError::Corrupt { place, at, source: None });
+        }
         state.entry(index).cloned().ok_or_else(|| Shared::out_of_range(state.extent(), index))
     }
 

@@ -1,6 +1,6 @@
 //! What a log in memory remembers.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,6 +32,12 @@ pub(super) struct State {
     pub(super) recreated: Option<Lineage>,
     pub(super) available: bool,
     pub(super) read_delay: Duration,
+    /// Entries that cannot be read by their index.
+    pub(super) corrupt: BTreeSet<u64>,
+    /// How it says to fall short, instead of being in memory.
+    pub(super) shortfalls: Option<Vec<&'static str>>,
+    /// Whoever follows the board panics.
+    pub(super) feeds_panic: bool,
     pub(super) append_faults: VecDeque<AppendFault>,
     /// An append that arrives with the next one.
     pub(super) late: Option<(Tail, Vec<Entry>)>,
@@ -51,6 +57,9 @@ impl State {
             recreated: None,
             available: true,
             read_delay: Duration::ZERO,
+            corrupt: BTreeSet::new(),
+            shortfalls: None,
+            feeds_panic: false,
             append_faults: VecDeque::new(),
             late: None,
             delivery_faults: Vec::new(),

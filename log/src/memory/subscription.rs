@@ -117,6 +117,7 @@ impl BoardFeed for MemoryFeed {
             self.changed.mark_unchanged();
             let board = {
                 let state = self.log.state();
+                assert!(!state.feeds_panic, "a feed that panics was asked for");
                 state.available.then(|| state.board(self.log.identity.lineage))
             };
             let is_new =

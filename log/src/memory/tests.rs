@@ -30,6 +30,10 @@ impl Fixture for Memory {
         self.0.lock().unwrap().as_ref().unwrap().garble_receipt(name, bytes);
     }
 
+    fn checks(&self) -> Vec<&'static [&'static str]> {
+        vec![&["memory-storage"][..]]
+    }
+
     fn max_message(&self) -> usize {
         MAX_MESSAGE_BYTES
     }

@@ -48,6 +48,28 @@ impl<T: Send + Sync> Fixture for OnServers<T> {
         js.publish(subject, bytes).await.unwrap().await.unwrap();
     }
 
+    fn checks(&self) -> Vec<&'static [&'static str]> {
+        let of_each_stream: [&'static [&'static str]; 4] = [
+            &["memory-storage"],
+            &["single-replica", "two-replicas"],
+            &["compression"],
+            &["async-persist"],
+        ];
+        let once: [&'static [&'static str]; 9] = [
+            &["server-version"],
+            &["retention"],
+            &["max-msgs", "max-bytes", "max-age", "max-msgs-per-subject"],
+            &["discard"],
+            &["deny-delete"],
+            &["atomic-publish"],
+            &["max-msg-size"],
+            &["receipts-kept"],
+            &["max-payload"],
+        ];
+        let servers: [&'static [&'static str]; 1] = [&["sync-interval-unknown", "sync-interval"]];
+        [&of_each_stream[..], &of_each_stream[..], &once[..], &servers[..]].concat()
+    }
+
     fn max_message(&self) -> usize {
         1 << 20
     }

@@ -39,6 +39,13 @@ impl Fixture for OnDisk {
         file.garble_receipt(name, &bytes);
     }
 
+    fn checks(&self) -> Vec<&'static [&'static str]> {
+        let checks: [&'static [&'static str]; 4] =
+            [&["journal-mode"], &["synchronous"], &["sqlite-version"], &["file-system"]];
+        // It is known on Linux only.
+        checks[..if cfg!(target_os = "linux") { 4 } else { 3 }].to_vec()
+    }
+
     fn max_message(&self) -> usize {
         // There is none. A page, for what lies in one and what does not.
         4096
