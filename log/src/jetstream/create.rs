@@ -181,6 +181,10 @@ fn refusal(link: &Link, what: &str, error: async_nats::jetstream::Error) -> LogE
 /// Whether a server of the cluster is away: one that went is "offline", of one that has not come since
 /// the others started nothing is known, which is a "miscellaneous issue". What a cluster that is too
 /// small says has neither.
+///
+/// All of it has one code, so the text must do. It is that of nats-server 2.12 to 2.15.1. A test with
+/// real servers, in `tests/integration/jetstream/making.rs`, fails if a newer one says it otherwise.
+/// Until it is added here, such a server is not waited for, and the error has what it says.
 fn is_away(error: &async_nats::jetstream::Error) -> bool {
     let why = error.to_string();
     error.error_code() == ErrorCode::CLUSTER_NO_PEERS
