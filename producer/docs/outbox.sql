@@ -15,7 +15,11 @@
 -- PRAGMA synchronous is the node's choice, FULL or NORMAL. With NORMAL a power cut may take the
 -- newest commits from the node, but never one that was published: the publisher syncs the WAL
 -- before it gives rows away. Never OFF: then a power cut may leave the database behind the log,
--- which stops the publisher for good, or damaged.
+-- which stops the publisher for good, or damaged. On macOS fsync does not reach the disk: there the
+-- node's connections need PRAGMA fullfsync = 1 and PRAGMA checkpoint_fullfsync = 1 besides.
+--
+-- Nothing may remove or replace the database, its -wal or its -shm while the node or the publisher
+-- runs, nor copy another database over it. The publisher stops for good when it sees that.
 --
 -- Then write one row per event, in the transaction that commits what it tells of. The
 -- examples leave out the columns that the event does not have; they must be NULL.

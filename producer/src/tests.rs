@@ -22,7 +22,7 @@ fn genesis() -> Hash {
     crate::outbox::conformance::genesis()
 }
 
-fn log() -> MemoryLog {
+pub(crate) fn log() -> MemoryLog {
     let chain = Chain::new("test".parse().unwrap(), genesis());
     let lineage = Lineage::from_bytes([3; 16]);
     MemoryLog::new(LogIdentity { name: "test".parse().unwrap(), chain, lineage })
@@ -49,7 +49,11 @@ fn start(log: &MemoryLog, outbox: &MemoryOutbox, settings: ProducerSettings) -> 
     start_boxed(log, Box::new(outbox.clone()), settings)
 }
 
-fn start_boxed(log: &MemoryLog, outbox: Box<dyn Outbox>, settings: ProducerSettings) -> Producer {
+pub(crate) fn start_boxed(
+    log: &MemoryLog,
+    outbox: Box<dyn Outbox>,
+    settings: ProducerSettings,
+) -> Producer {
     let log = log.clone();
     let connect = move || {
         let log: Arc<dyn Log> = Arc::new(log.clone());
@@ -67,7 +71,7 @@ pub(crate) async fn refuses_the_log_of_another_chain(outbox: Box<dyn Outbox>) {
     assert_eq!(log.extent().await.unwrap().last, 0);
 }
 
-fn settings() -> ProducerSettings {
+pub(crate) fn settings() -> ProducerSettings {
     let mut settings = ProducerSettings::new(Label::new("test").unwrap());
     settings.accept_shortfalls = true;
     settings

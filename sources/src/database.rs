@@ -21,8 +21,6 @@ use tipline_producer::{Outbox, OutboxError, Pending, Row, SqliteOutbox, Waiting}
 use tipline_proto::{Hash, Lineage, OutboxId};
 use tokio::sync::Notify;
 
-use crate::files::io_failed;
-
 /// How long a publisher that is ending may keep the outbox.
 const HANDOVER: Duration = Duration::from_secs(5);
 /// Between two tries to get it.
@@ -38,13 +36,12 @@ const UNWATCHED: Duration = Duration::from_secs(1);
 
 /// The publisher's side of the outbox in the database of a node that runs elsewhere.
 ///
-/// One at a time: it holds a lock file, `<database>.tipline-lock`. It stops if the database is
-/// removed or replaced while it is open.
+/// One at a time: it holds a lock file, `<database>.tipline-lock`. It stops, as every
+/// [`SqliteOutbox`] does, if the database is removed or replaced while it is open.
 #[derive(Debug)]
 pub struct DatabaseOutbox {
     rows: SqliteOutbox,
     path: PathBuf,
-    file: FileId,
     _lock: File,
     // Before the channel's end, so that nothing is sent into it.
     _watcher: Option<RecommendedWatcher>,
@@ -92,7 +89,6 @@ impl DatabaseOutbox {
                 unusable(why, Some(error))
             }
         })?;
-        let file = FileId::of(&path).map_err(|error| unusable("it is gone".into(), Some(error)))?;
         let (notices, queue) = sync_channel(1);
         let watcher = watch(&path, notices.clone());
         let watcher = watcher.inspect_err(|error| {
@@ -107,27 +103,12 @@ impl DatabaseOutbox {
             source: Some(source.into()),
         })?;
         let watcher = watcher.ok();
-        Ok(Self { rows, path, file, _lock: lock, _watcher: watcher, _follower: notices })
+        Ok(Self { rows, path, _lock: lock, _watcher: watcher, _follower: notices })
     }
 
     /// Where the database is, whatever it was named by.
     pub(crate) fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// A database that was replaced would be read for ever, without a new row in it.
-    fn check_file(&self) -> Result<(), OutboxError> {
-        let place = self.rows.place();
-        match FileId::of(&self.path) {
-            Ok(now) if now == self.file => return Ok(()),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(io_failed(&place, "looking at", &self.path)(error));
-            }
-            _ => {}
-        }
-        let why = "the database was removed or replaced while it was open: make sure that the \
-                   node is on the right one, and start again";
-        Err(OutboxError::Unusable { place, why: why.to_owned(), source: None })
     }
 }
 
@@ -145,17 +126,14 @@ impl Outbox for DatabaseOutbox {
     }
 
     fn lineage(&mut self) -> Result<Option<Lineage>, OutboxError> {
-        self.check_file()?;
         self.rows.lineage()
     }
 
     fn bind(&mut self, lineage: Lineage) -> Result<(), OutboxError> {
-        self.check_file()?;
         self.rows.bind(lineage)
     }
 
     fn pending(&mut self) -> Result<Pending, OutboxError> {
-        self.check_file()?;
         self.rows.pending()
     }
 
@@ -165,22 +143,18 @@ impl Outbox for DatabaseOutbox {
         max_rows: usize,
         max_bytes: usize,
     ) -> Result<Vec<Row>, OutboxError> {
-        self.check_file()?;
         self.rows.read(after, max_rows, max_bytes)
     }
 
     fn waiting(&mut self, after: u64) -> Result<Waiting, OutboxError> {
-        self.check_file()?;
         self.rows.waiting(after)
     }
 
     fn release(&mut self, sequence: u64) -> Result<(), OutboxError> {
-        self.check_file()?;
         self.rows.release(sequence)
     }
 
     fn trim(&mut self, sequence: u64) -> Result<(), OutboxError> {
-        self.check_file()?;
         self.rows.trim(sequence)
     }
 }
@@ -236,24 +210,6 @@ fn follow_notices(notices: &Receiver<()>, idle: Duration, wake: &Notify) {
 /// The pause after one in which nothing was noticed.
 fn longer(pause: Duration, idle: Duration) -> Duration {
     if pause < LAST { (pause * 4).min(idle) } else { idle }
-}
-
-/// Which file a path is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FileId(u64, u64);
-
-impl FileId {
-    #[cfg(unix)]
-    fn of(path: &Path) -> io::Result<Self> {
-        use std::os::unix::fs::MetadataExt;
-        fs::metadata(path).map(|metadata| Self(metadata.dev(), metadata.ino()))
-    }
-
-    /// There, an open file cannot be removed.
-    #[cfg(not(unix))]
-    fn of(path: &Path) -> io::Result<Self> {
-        fs::metadata(path).map(|_| Self(0, 0))
-    }
 }
 
 #[cfg(test)]

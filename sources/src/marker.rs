@@ -60,6 +60,7 @@ fn insert(path: &Path, name: &Label) -> rusqlite::Result<()> {
     conn.busy_timeout(BUSY)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     conn.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0;")?;
+    conn.execute_batch("PRAGMA fullfsync = 1; PRAGMA checkpoint_fullfsync = 1;")?;
     let sql = "INSERT INTO tipline_outbox (kind, name) VALUES ('marked', ?1)";
     conn.execute(sql, [name.as_str()]).map(drop)
 }

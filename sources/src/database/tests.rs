@@ -182,20 +182,60 @@ fn node_open(path: &std::path::Path) -> Result<DatabaseOutbox, OutboxError> {
     DatabaseOutbox::open(path, &genesis(), Arc::default())
 }
 
-#[test]
-fn a_database_that_was_replaced_is_not_read_for_ever() {
-    let node = Node::installed();
-    node.mark("1");
-    let (mut outbox, _) = node.open().unwrap();
-    assert_eq!(marks(&mut outbox), ["1"]);
-    fs::copy(node.path(), node.dir.path().join("copy.db")).unwrap();
-    fs::rename(node.dir.path().join("copy.db"), node.path()).unwrap();
-    let error = outbox.pending().unwrap_err();
-    assert!(error.to_string().contains("removed or replaced while it was open"), "{error}");
-    assert!(outbox.read(1, 9, 9).is_err() && outbox.trim(1).is_err());
+/// Somebody copies the database, and puts it in its own place.
+fn replace(node: &Node, name: &str) {
+    let (path, copy) = (node.dir.path().join(name), node.dir.path().join("copy"));
+    fs::copy(&path, &copy).unwrap();
+    fs::rename(&copy, &path).unwrap();
 }
 
-/// Only one that is not there is gone.
+/// The node commits into a file that has no name any more, or whose rows are in one that has none.
+/// They are gone with the processes that have it open.
+#[test]
+fn rows_of_a_database_that_was_replaced_or_removed_are_not_given_out() {
+    type Change = fn(&Node);
+    let changes: [(Change, &str); 6] = [
+        (|node| replace(node, "node.db"), "node.db was replaced while it was open"),
+        (|node| fs::remove_file(node.path()).unwrap(), "node.db was removed while it was open"),
+        (|node| replace(node, "node.db-wal"), "node.db-wal was replaced while it was open"),
+        (
+            |node| fs::remove_file(node.dir.path().join("node.db-wal")).unwrap(),
+            "node.db-wal was removed while it was open",
+        ),
+        (
+            |node| fs::remove_file(node.dir.path().join("node.db-shm")).unwrap(),
+            "node.db-shm was removed while it was open",
+        ),
+        (
+            // Over the file, which stays the same one.
+            |node| fs::copy(node.dir.path().join("before"), node.path()).map(drop).unwrap(),
+            "replaced by an older copy: its outbox has rows 1 to 1, and had 1 to 2",
+        ),
+    ];
+    for (change, says) in changes {
+        let node = Node::installed();
+        let write_all = "PRAGMA wal_checkpoint(TRUNCATE)";
+        node.mark("1");
+        node.db.query_row(write_all, [], |_| Ok(())).unwrap();
+        fs::copy(node.path(), node.dir.path().join("before")).unwrap();
+        node.mark("2");
+        node.db.query_row(write_all, [], |_| Ok(())).unwrap();
+        let (mut outbox, _) = node.open().unwrap();
+        assert_eq!(marks(&mut outbox), ["1", "2"]);
+        change(&node);
+        let gone = outbox.read(0, 9, 9).unwrap_err();
+        assert!(matches!(gone, OutboxError::Unusable { .. }), "{says}: {gone:?}");
+        assert!(gone.to_string().contains(says), "{says}: {gone}");
+        // For good, whatever the node does, and whatever is asked.
+        _ = node.db.execute("INSERT INTO tipline_outbox (kind, name) VALUES ('marked', '3')", []);
+        for error in [outbox.read(2, 9, 9).unwrap_err(), outbox.trim(1).unwrap_err()] {
+            assert_eq!(error.to_string(), gone.to_string());
+        }
+    }
+}
+
+/// Only one that is not there is gone. What was gone once is not taken for what was open, although
+/// it is put back: meanwhile the node may have opened something else.
 #[cfg(unix)]
 #[test]
 fn a_database_that_cannot_be_looked_at_may_come_back() {
@@ -206,11 +246,16 @@ fn a_database_that_cannot_be_looked_at_may_come_back() {
     std::os::unix::fs::symlink(node.path(), node.path()).unwrap();
     let failed = outbox.pending().unwrap_err();
     assert!(matches!(failed, OutboxError::Failed { .. }), "{failed:?}");
-    fs::remove_file(node.path()).unwrap();
+    fs::rename(&aside, node.path()).unwrap();
+    outbox.pending().unwrap();
+    fs::rename(node.path(), &aside).unwrap();
     let gone = outbox.pending().unwrap_err();
     assert!(matches!(gone, OutboxError::Unusable { .. }), "{gone:?}");
     fs::rename(&aside, node.path()).unwrap();
-    outbox.pending().unwrap();
+    let gone = outbox.pending().unwrap_err();
+    assert!(matches!(gone, OutboxError::Unusable { .. }), "{gone:?}");
+    drop(outbox);
+    node.open().unwrap();
 }
 
 #[test]

@@ -109,6 +109,9 @@ impl Index {
             conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
             // A row that was published and then lost would leave the outbox behind the log.
             conn.pragma_update(None, "synchronous", "FULL")?;
+            // Where fsync does not reach the medium, this does.
+            conn.pragma_update(None, "fullfsync", true)?;
+            conn.pragma_update(None, "checkpoint_fullfsync", true)?;
             // The main file is written when the seal says so, and at no other time.
             conn.pragma_update(None, "wal_autocheckpoint", 0)?;
             conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;

@@ -354,3 +354,14 @@ fn a_mark_is_enqueued_after_what_was_there_and_leaves_the_index_as_it_must_be() 
     drop(outbox);
     assert!(matches!(marker.mark(&"three".parse().unwrap()), Err(OutboxError::Failed { .. })));
 }
+
+/// As with stores.
+#[test]
+fn an_fsync_of_the_index_reaches_the_medium() {
+    let (_directory, _path, index) = index();
+    for pragma in ["fullfsync", "checkpoint_fullfsync"] {
+        let value =
+            index.read(|conn| conn.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)));
+        assert_eq!(value.unwrap(), 1, "{pragma}");
+    }
+}

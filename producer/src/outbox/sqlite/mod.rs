@@ -22,6 +22,7 @@ mod error;
 mod extent;
 mod lock;
 mod payload;
+mod presence;
 mod read;
 mod row;
 mod state;

@@ -14,6 +14,7 @@ use super::barrier::Barrier;
 use super::error::failed;
 use super::extent::extent;
 use super::lock::Lock;
+use super::presence::{Files, History};
 use super::row::{Head, from_i64, to_i64};
 use super::state::State;
 use super::{PayloadSource, table, trim, waiting};
@@ -28,14 +29,20 @@ const SELECT: &str = "SELECT sequence, coalesce(payload_length, length(payload),
 
 /// The publisher's side of the outbox in a node's SQLite database, on a connection of its own.
 /// The node's side is [`super::OutboxTable`].
+///
+/// It stops for good, with [`OutboxError::Unusable`], if the database is removed or replaced while it
+/// is open, or its `-wal` or `-shm`, or if an older copy is written over it.
 #[derive(Debug)]
 pub struct SqliteOutbox {
-    conn: Connection,
+    pub(super) conn: Connection,
     id: OutboxId,
     genesis: Hash,
     place: String,
     payloads: Option<Box<dyn PayloadSource>>,
-    barrier: Barrier,
+    pub(super) barrier: Barrier,
+    history: History,
+    /// The database is not the one that was opened any more. Nothing is given out after that.
+    replaced: Option<OutboxError>,
     /// Nobody changes the tables meanwhile. Dropped after the connection.
     _shared: Option<File>,
 }
@@ -94,10 +101,12 @@ impl SqliteOutbox {
                 table::upgrade(&conn).map_err(failed(place, "bringing it to this version"))
             })?;
         }
-        let State { id, genesis, .. } = State::read(&conn, place)?;
-        let barrier = Barrier::new(own_path(&conn, path));
-        let place = place.to_owned();
-        Ok(Self { conn, id, genesis, place, payloads, barrier, _shared: None })
+        let state = State::read(&conn, place)?;
+        let barrier = Barrier::new(Files::of(own_path(&conn, path), place)?);
+        let history = History::new(&state);
+        let State { id, genesis, .. } = state;
+        let (place, replaced, _shared) = (place.to_owned(), None, None);
+        Ok(Self { conn, id, genesis, place, payloads, barrier, history, replaced, _shared })
     }
 
     /// From now on nobody changes its tables.
@@ -115,6 +124,42 @@ impl SqliteOutbox {
         let place = format!("sqlite:{}", path.display());
         let conn = connect(path, &place)?;
         State::genesis(&conn, &place)
+    }
+
+    /// Whether it still is the database that was opened.
+    ///
+    /// # Errors
+    /// [`OutboxError::Unusable`] or [`OutboxError::Corrupt`] if not, from then on;
+    /// [`OutboxError::Failed`] if it cannot be looked at now.
+    fn check(&mut self) -> Result<(), OutboxError> {
+        if let Some(replaced) = &self.replaced {
+            return Err(replaced.duplicate());
+        }
+        let found = self.barrier.check(&self.place).and_then(|()| {
+            // What SQLite remembers of a file, it does not read again if something was copied over it.
+            let what = "looking at it";
+            let forget = self.conn.execute_batch("PRAGMA shrink_memory");
+            forget.map_err(failed(&self.place, what))?;
+            let tx = self.conn.transaction().map_err(failed(&self.place, what))?;
+            let state = State::read(&tx, &self.place)?;
+            let rows = ends(&tx).map_err(failed(&self.place, what))?;
+            self.history.follow(&self.place, &state, rows)
+        });
+        if let Err(error) = &found
+            && !matches!(error, OutboxError::Failed { .. })
+        {
+            self.replaced = Some(error.duplicate());
+        }
+        found
+    }
+
+    /// Rows up to `sequence`, which were read, are on the disk on return.
+    fn make_durable(&mut self, sequence: u64) -> Result<(), OutboxError> {
+        let durable = self.barrier.make_durable(&self.place, sequence);
+        if let Err(error @ OutboxError::Unusable { .. }) = &durable {
+            self.replaced = Some(error.duplicate());
+        }
+        durable
     }
 
     /// The rows after `after`, without the payloads that are kept elsewhere, from one
@@ -216,6 +261,7 @@ impl Outbox for SqliteOutbox {
     }
 
     fn lineage(&mut self) -> Result<Option<Lineage>, OutboxError> {
+        self.check()?;
         let sql = "SELECT lineage FROM tipline_outbox_state";
         let bytes = self.conn.query_row(sql, [], |row| row.get::<_, Option<[u8; 16]>>(0));
         let bytes = bytes.map_err(failed(&self.place, "reading its log's lineage"))?;
@@ -223,12 +269,14 @@ impl Outbox for SqliteOutbox {
     }
 
     fn bind(&mut self, lineage: Lineage) -> Result<(), OutboxError> {
+        self.check()?;
         let bind = "UPDATE tipline_outbox_state SET lineage = ?1";
         let bound = self.conn.execute(bind, [lineage.as_bytes()]);
         bound.map(drop).map_err(failed(&self.place, "binding it to its log"))
     }
 
     fn pending(&mut self) -> Result<Pending, OutboxError> {
+        self.check()?;
         Ok(State::read(&self.conn, &self.place)?.pending())
     }
 
@@ -238,9 +286,10 @@ impl Outbox for SqliteOutbox {
         max_rows: usize,
         max_bytes: usize,
     ) -> Result<Vec<Row>, OutboxError> {
+        self.check()?;
         let found = self.rows(after, max_rows, max_bytes)?;
         if let Some(newest) = found.last() {
-            self.barrier.make_durable(&self.place, newest.sequence)?;
+            self.make_durable(newest.sequence)?;
         }
         let mut rows = Vec::new();
         for found in found {
@@ -255,14 +304,17 @@ impl Outbox for SqliteOutbox {
     }
 
     fn waiting(&mut self, after: u64) -> Result<Waiting, OutboxError> {
+        self.check()?;
         waiting::waiting(&mut self.conn, &self.place, after)
     }
 
     fn release(&mut self, sequence: u64) -> Result<(), OutboxError> {
+        self.check()?;
         trim::release(&mut self.conn, &self.place, sequence)
     }
 
     fn trim(&mut self, sequence: u64) -> Result<(), OutboxError> {
+        self.check()?;
         trim::trim(&mut self.conn, &self.place, sequence)
     }
 }
@@ -333,10 +385,25 @@ fn own_path<'a>(conn: &'a Connection, path: &'a Path) -> &'a Path {
     conn.path().map_or(path, Path::new)
 }
 
-/// No commit of this connection waits for the disk, and it leaves checkpoints to the node.
+/// No commit of this connection waits for the disk, and it leaves checkpoints to the node. What it
+/// syncs all the same, it syncs to the medium, where fsync alone does not reach that.
 fn prepare(conn: &Connection) -> rusqlite::Result<()> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    conn.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0;")
+    conn.execute_batch(
+        "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0; \
+         PRAGMA fullfsync = 1; PRAGMA checkpoint_fullfsync = 1;",
+    )
+}
+
+/// The oldest and the newest row; `None` if there is none.
+fn ends(conn: &Connection) -> rusqlite::Result<Option<(u64, u64)>> {
+    // One by one they cost a page each, asked together all rows.
+    let sql = "SELECT (SELECT min(sequence) FROM tipline_outbox), \
+               (SELECT max(sequence) FROM tipline_outbox)";
+    let ends = conn
+        .prepare_cached(sql)?
+        .query_row([], |row| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?)))?;
+    Ok(ends.0.zip(ends.1).map(|(first, last)| (from_i64(first), from_i64(last))))
 }
 
 fn select(

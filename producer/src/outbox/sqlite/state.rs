@@ -62,8 +62,7 @@ impl State {
         let raw = match row {
             Ok(Some(raw)) => raw,
             Ok(None) => return Err(explain(conn, place, None)),
-            Err(error) if is_missing(&error) => return Err(explain(conn, place, Some(error))),
-            Err(error) => return Err(failed(place, "reading tipline_outbox_state")(error)),
+            Err(error) => return Err(explain(conn, place, Some(error))),
         };
         if raw.version != VERSION {
             return Err(other_version(place, raw.version));
@@ -143,29 +142,44 @@ impl State {
 
 /// The version of the outbox in this database; `None` if it has none, or belongs to no chain yet.
 pub(super) fn version(conn: &Connection) -> rusqlite::Result<Option<i64>> {
-    let read = conn.query_row("SELECT version FROM tipline_outbox_state", [], |row| row.get(0));
-    match read.optional() {
-        Err(error) if is_missing(&error) => Ok(None),
-        read => read,
+    if !has_table(conn, "tipline_outbox_state")? {
+        return Ok(None);
+    }
+    conn.query_row("SELECT version FROM tipline_outbox_state", [], |row| row.get(0)).optional()
+}
+
+/// Why there is no state: `error` is SQLite's, which has one code for all that is wrong with a
+/// statement. So what is there is asked for.
+fn explain(conn: &Connection, place: &str, error: Option<rusqlite::Error>) -> OutboxError {
+    let what = "reading tipline_outbox_state";
+    let why = || -> rusqlite::Result<Option<OutboxError>> {
+        if !has_table(conn, "tipline_outbox_state")? {
+            let why = "it has no table tipline_outbox_state: install the outbox, or give the \
+                       database that has it";
+            return Ok(Some(unusable(place, why)));
+        }
+        Ok(match version(conn)? {
+            Some(found) if found != VERSION => Some(other_version(place, found)),
+            Some(_) if !has_table(conn, "tipline_outbox_released")? => {
+                Some(unusable(place, "a table of it is missing: run docs/outbox.sql again"))
+            }
+            None if error.is_none() => Some(unusable(
+                place,
+                "it belongs to no chain yet: install it with the hash of the genesis block",
+            )),
+            _ => None,
+        })
+    };
+    match (why(), error) {
+        (Ok(Some(why)), _) => why,
+        (Ok(None) | Err(_), Some(error)) | (Err(error), None) => failed(place, what)(error),
+        (Ok(None), None) => unusable(place, "a row of it is missing: run docs/outbox.sql again"),
     }
 }
 
-/// Why there is no state: `missing` names a table that is not there.
-fn explain(conn: &Connection, place: &str, missing: Option<rusqlite::Error>) -> OutboxError {
-    match version(conn) {
-        Ok(Some(found)) if found != VERSION => other_version(place, found),
-        Ok(Some(_)) => unusable(place, "a table of it is missing: run docs/outbox.sql again"),
-        Ok(None) if missing.is_none() => unusable(
-            place,
-            "it belongs to no chain yet: install it with the hash of the genesis block",
-        ),
-        Ok(None) => unusable(
-            place,
-            "it has no table tipline_outbox_state: install the outbox, or give the database that \
-             has it",
-        ),
-        Err(error) => failed(place, "reading tipline_outbox_state")(error),
-    }
+fn has_table(conn: &Connection, name: &str) -> rusqlite::Result<bool> {
+    let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?1";
+    conn.prepare_cached(sql)?.query_row([name], |row| row.get::<_, i64>(0)).map(|count| count > 0)
 }
 
 fn other_version(place: &str, found: i64) -> OutboxError {
@@ -181,8 +195,4 @@ fn tip(height: Option<i64>, hash: Option<Vec<u8>>) -> Result<Option<Tip>, Invali
         return Ok(None);
     };
     Ok(Some(Tip { height: from_i64(height), hash: Hash::new(Bytes::from(hash))? }))
-}
-
-fn is_missing(error: &rusqlite::Error) -> bool {
-    error.to_string().contains("no such table")
 }

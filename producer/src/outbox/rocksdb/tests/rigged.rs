@@ -122,6 +122,26 @@ fn after_a_failed_sync_nothing_more_is_given_out() {
     assert_eq!(wrong.load(Ordering::SeqCst), NOTHING, "the second time it was not even tried");
 }
 
+/// However few rows are read, and whatever is known of them.
+#[test]
+fn no_row_is_read_that_is_not_synced() {
+    let all = usize::MAX;
+    for (after, rows, bytes) in [(2, 1, 0), (2, 1, all), (2, all, all), (2, 9, 1), (4, 1, 0)] {
+        let (outbox, wrong, _dir) = rigged();
+        for height in 1..=5 {
+            commit(&outbox, &block(height, 0, 0)).unwrap();
+        }
+        let mut publisher = outbox.publisher();
+        publisher.release(5).unwrap();
+        publisher.trim(2).unwrap();
+        wrong.store(SYNC, Ordering::SeqCst);
+        let refused = publisher.read(after, rows, bytes).unwrap_err();
+        let is_unsynced =
+            matches!(&refused, OutboxError::Corrupt { at, .. } if at.contains("not be synced"));
+        assert!(is_unsynced, "{after}, {rows}, {bytes}: {refused:?}");
+    }
+}
+
 #[test]
 fn trimming_that_failed_is_done_again() {
     let (outbox, wrong, _dir) = rigged();

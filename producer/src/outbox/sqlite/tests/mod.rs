@@ -1,3 +1,4 @@
+mod durable;
 mod producer;
 mod rules;
 mod sides;
