@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tipline_log::{Board, Log, LogError, Shortfall, error_chain};
+use tipline_log::{Board, Log, LogError, error_chain};
 use tipline_proto::{Agreement, Announcement, Position};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -36,7 +36,6 @@ pub(crate) async fn watch(
     publisher: &Arc<Publisher>,
     log: &Arc<dyn Log>,
     digests: &Arc<Digests>,
-    shortfalls: Vec<Shortfall>,
 ) -> Result<BoardWatch, LogError> {
     let mut follower = Follower {
         publisher: Arc::clone(publisher),
@@ -45,7 +44,6 @@ pub(crate) async fn watch(
         board: Board::default(),
         unreadable: BTreeSet::new(),
     };
-    publisher.status.send_modify(|status| status.shortfalls = shortfalls);
     follower.first_look().await?;
     let stop = CancellationToken::new();
     let following = stop.clone().run_until_cancelled_owned(follower.follow_for_ever());

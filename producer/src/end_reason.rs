@@ -73,7 +73,7 @@ pub enum EndReason {
     /// The log is less durable than it must be. See [`crate::ProducerSettings::accept_shortfalls`].
     #[error("the log can lose what it acknowledges: {}", list(.shortfalls))]
     NotDurable {
-        /// What falls short.
+        /// What falls short, and was not accepted.
         shortfalls: Vec<Shortfall>,
     },
     /// The log cannot be used.

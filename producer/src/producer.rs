@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tipline_log::{Clock, Log, LogError};
@@ -78,7 +78,8 @@ impl Producer {
             progress: progress_sender,
             status: status_sender,
             source_failure: source_failures,
-            keep: OnceLock::new(),
+            is_lossy: AtomicBool::new(false),
+            returned: Notify::new(),
             held: Arc::default(),
             announced: Mutex::default(),
             untidied: Mutex::default(),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tipline_log::Accepted;
 use tipline_proto::{Label, Policy, Position};
 
 /// How a producer works. `ProducerSettings::new` has what most nodes want.
@@ -17,9 +18,10 @@ pub struct ProducerSettings {
     pub keep: Option<Keep>,
     /// Only where this outbox is new to a log that has entries already: where it continues.
     pub continue_at: Option<ResumeFrom>,
-    /// Continue with a log that can lose what it acknowledges, as [`crate::BackupStatus`] then
-    /// says for as long as it is so. Without it such a log is refused.
-    pub accept_shortfalls: bool,
+    /// In which ways the log may lose what it acknowledges. A log that falls short in another one is
+    /// refused at the start. One that comes to do so later is published to all the same, and
+    /// [`crate::BackupStatus::unaccepted`] says so.
+    pub accept_shortfalls: Accepted,
     /// How often the primary announces itself while nothing happens. Those that do not hear of
     /// it for several of these take it for dead.
     pub announce_every: Duration,
@@ -34,7 +36,7 @@ impl ProducerSettings {
             trim: Trim::Logged,
             keep: None,
             continue_at: None,
-            accept_shortfalls: false,
+            accept_shortfalls: Accepted::Nothing,
             announce_every: Duration::from_secs(5),
         }
     }

@@ -17,8 +17,13 @@ pub struct BackupStatus {
     pub known: bool,
     /// Every consumer, sorted by name.
     pub consumers: Vec<ConsumerStatus>,
-    /// In which ways the log itself can lose data; empty for a log that is as it should be.
+    /// In which ways the log itself can lose data; empty for a log that is as it should be. Asked for
+    /// at the start, after each time that the log was away, and every 10 min.
     pub shortfalls: Vec<Shortfall>,
+    /// Those of them that [`crate::ProducerSettings::accept_shortfalls`] does not have: the log came
+    /// to them while it was published to. Correct the log, or accept them. Until then the next start
+    /// will be refused.
+    pub unaccepted: Vec<Shortfall>,
 }
 
 /// A consumer as the primary knows it.

@@ -1,5 +1,6 @@
 //! The producer as a node sees it, over a log and an outbox in memory.
 
+mod durability;
 mod ending;
 mod losses;
 pub(crate) mod room;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tipline_log::memory::MemoryLog;
-use tipline_log::{Appender, Log, Reader, Receipts, Trimmer, system_clock};
+use tipline_log::{Accepted, Appender, Log, Reader, Receipts, Trimmer, system_clock};
 use tipline_proto::{
     Agreement, Chain, Event, Hash, InstanceId, Label, Level, Lineage, Links, LogIdentity, OutboxId,
     Policy, Position, ProofsFrom, Reached, Receipt, Role, Timestamp,
@@ -73,7 +74,7 @@ pub(crate) async fn refuses_the_log_of_another_chain(outbox: Box<dyn Outbox>) {
 
 pub(crate) fn settings() -> ProducerSettings {
     let mut settings = ProducerSettings::new(Label::new("test").unwrap());
-    settings.accept_shortfalls = true;
+    settings.accept_shortfalls = Accepted::Everything;
     settings
 }
 

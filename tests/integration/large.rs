@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rusqlite::Connection;
 use sha2::{Digest as _, Sha256};
-use tipline_log::system_clock;
+use tipline_log::{Accepted, system_clock};
 use tipline_producer::{OutboxTable, Producer, ProducerSettings, SqliteOutbox};
 use tipline_proto::{Event, Hash, Label};
 use tipline_tests::{
@@ -138,7 +138,7 @@ async fn a_real_block_of_1_3_mb_arrives_in_every_medium() {
     let sequence = table.enqueue(&transaction, &event).unwrap();
     transaction.commit().unwrap();
     let mut settings = ProducerSettings::new(Label::new("node").unwrap());
-    settings.accept_shortfalls = true;
+    settings.accept_shortfalls = Accepted::Everything;
     let outbox = Box::new(SqliteOutbox::open(&site.file("node.db")).unwrap());
     let address = site.address.clone();
     let connect = move || {

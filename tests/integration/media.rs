@@ -6,7 +6,7 @@ use std::path::Path;
 use bytes::Bytes;
 use rusqlite::Connection;
 use tipline_consumer::{Consumer, ConsumerSettings};
-use tipline_log::system_clock;
+use tipline_log::{Accepted, system_clock};
 use tipline_producer::{OutboxTable, Producer, ProducerSettings, SqliteOutbox};
 use tipline_proto::{Event, Hash, InstanceId, Key, Label, Role, TransactionId};
 use tipline_store::content_digest;
@@ -90,7 +90,7 @@ async fn published(site: &Site, events: &[Event]) {
         transaction.commit().unwrap();
     }
     let mut settings = ProducerSettings::new(Label::new("node").unwrap());
-    settings.accept_shortfalls = true;
+    settings.accept_shortfalls = Accepted::Everything;
     let outbox = Box::new(SqliteOutbox::open(&site.file("node.db")).unwrap());
     let address = site.address.clone();
     let connect = move || {

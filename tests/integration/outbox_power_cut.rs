@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use tipline_log::memory::MemoryLog;
-use tipline_log::{Log, LogError, system_clock};
+use tipline_log::{Accepted, Log, LogError, system_clock};
 use tipline_producer::{Outbox, Producer, ProducerSettings, SqliteOutbox};
 use tipline_proto::Label;
 use tipline_store::conformance::{Promises, Recording};
@@ -28,7 +28,7 @@ async fn node() {
         async move { Ok::<_, LogError>(log) }
     };
     let mut settings = ProducerSettings::new(Label::new("node").unwrap());
-    settings.accept_shortfalls = true;
+    settings.accept_shortfalls = Accepted::Everything;
     let outbox = Box::new(node.outbox().unwrap());
     let producer = Producer::start(connect, outbox, settings, system_clock()).unwrap();
     let telling = tokio::spawn(tell(promises, producer.progress()));

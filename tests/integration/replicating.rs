@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use tipline_consumer::{Consumer, ConsumerSettings};
 use tipline_log::{
-    AppendError, Appender, Board, BoardFeed, Extent, Log, LogError, Preflight, Reader, Receipts,
-    Subscription, Tail, Trimmer, system_clock,
+    Accepted, AppendError, Appender, Board, BoardFeed, Extent, Log, LogError, Preflight, Reader,
+    Receipts, Subscription, Tail, Trimmer, system_clock,
 };
 use tipline_producer::{Producer, ProducerSettings};
 use tipline_proto::{
@@ -327,7 +327,7 @@ async fn a_restarted_primary_knows_every_backup_before_it_publishes() {
         async move { Ok(log) }
     };
     let mut settings = ProducerSettings::new(Label::new("restarted").unwrap());
-    settings.accept_shortfalls = true;
+    settings.accept_shortfalls = Accepted::Everything;
     let outbox = Box::new(node.outbox().unwrap());
     let producer = Producer::start(connect, outbox, settings, system_clock()).unwrap();
     let mut status = producer.backup_status();

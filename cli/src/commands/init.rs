@@ -84,7 +84,7 @@ pub(crate) async fn run(shared: &Shared, args: InitArgs) -> Result<Exit, Failure
         return Ok(Exit::Ok);
     }
     let names = Accepted::names(&preflight.shortfalls);
-    Err(not_durable(&place, &[]).advise(format!(
+    Err(not_durable(&place, &shared.accept_shortfalls, &[]).advise(format!(
         "remove what falls short and run this again, the log is still empty; or accept it by \
          --accept-shortfalls={names}, here and for the primary"
     )))

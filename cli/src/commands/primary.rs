@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tipline_log::{Log, LogError, system_clock};
+use tipline_log::{Accepted, Log, LogError, system_clock};
 use tipline_ops::text::{count, number};
 use tipline_producer::{
     BackupStatus, EndReason, OutboxError, Producer, ProducerSettings, Progress, ResumeFrom, Stage,
@@ -16,7 +16,7 @@ use tipline_proto::{Agreement, Digest, InvalidBytes, InvalidLabel, Label, LinkEr
 
 use crate::address::Source;
 use crate::exit::Exit;
-use crate::open::log::{LogLocation, accepts_all, not_durable};
+use crate::open::log::{LogLocation, not_durable};
 use crate::open::outbox;
 use crate::open::{admin, health};
 use crate::options::{HealthArgs, Shared};
@@ -106,11 +106,8 @@ pub(crate) async fn run(shared: &Shared, args: PrimaryArgs) -> Result<Exit, Fail
         return Ok(Exit::Ok);
     };
     let log = log.map_err(|error| place.explain(error.into()))?;
-    let accepts = accepts_all(&*log, &place, &shared.accept_shortfalls);
-    let Some(accepts) = stop.run_until_cancelled(accepts).await else {
-        return Ok(Exit::Ok);
-    };
-    settings.accept_shortfalls = accepts?;
+    let accepted = &shared.accept_shortfalls;
+    settings.accept_shortfalls = accepted.clone();
     // Every block links to the genesis, and the log knows which.
     let genesis = log.identity().chain.genesis.clone();
     let socket = admin::primary_socket(&args.source, args.index.as_deref());
@@ -133,8 +130,8 @@ pub(crate) async fn run(shared: &Shared, args: PrimaryArgs) -> Result<Exit, Fail
     progress::done();
     drop(admin);
     match ended {
-        Some(ended) => Err(explain(ended, &place)),
-        None => drain(producer, &place).await,
+        Some(ended) => Err(explain(ended, &place, accepted)),
+        None => drain(producer, &place, accepted).await,
     }
 }
 
@@ -159,7 +156,11 @@ fn connect(
     }
 }
 
-async fn drain(producer: Producer, place: &LogLocation) -> Result<Exit, Failure> {
+async fn drain(
+    producer: Producer,
+    place: &LogLocation,
+    accepted: &Accepted,
+) -> Result<Exit, Failure> {
     tracing::info!("stopping: publishing what waits, at most for {} s", DRAIN.as_secs());
     match producer.shutdown(DRAIN).await {
         Ok(0) => tracing::info!("stopped: the log has everything"),
@@ -167,18 +168,18 @@ async fn drain(producer: Producer, place: &LogLocation) -> Result<Exit, Failure>
             let left = count(left, "event");
             tracing::warn!("stopped: {left} still wait in the outbox, for the next start");
         }
-        Err(ended) => return Err(explain(ended, place)),
+        Err(ended) => return Err(explain(ended, place, accepted)),
     }
     Ok(Exit::Ok)
 }
 
-fn explain(ended: EndReason, place: &LogLocation) -> Failure {
+fn explain(ended: EndReason, place: &LogLocation, accepted: &Accepted) -> Failure {
     match &ended {
         EndReason::Fenced { .. } => Failure::from(ended).advise(
             "nothing is lost: what is not in the log is in the outbox. Find out which of the two \
              primaries is to continue, and start only that one",
         ),
-        EndReason::NotDurable { shortfalls } => not_durable(place, shortfalls),
+        EndReason::NotDurable { shortfalls } => not_durable(place, accepted, shortfalls),
         EndReason::WrongOutbox { .. } | EndReason::WrongLog { .. } => {
             let flag = place.flag();
             Failure::from(ended).advise(format!(
@@ -214,8 +215,12 @@ fn line(progress: &Progress, backups: &BackupStatus, rate: &mut Rate) -> String 
     };
     let block = height.map_or("no block yet".to_owned(), |h| format!("block {}", number(h)));
     let waiting = count(progress.waiting_events, "event");
+    let short = match &backups.unaccepted[..] {
+        [] => String::new(),
+        short => format!(" · the log falls short: {}", Accepted::names(short)),
+    };
     format!(
-        "{stage} · {block} in the log · {waiting} waiting · {rate:.0} events/s · {}",
+        "{stage} · {block} in the log · {waiting} waiting · {rate:.0} events/s · {}{short}",
         backed_up(backups, height)
     )
 }

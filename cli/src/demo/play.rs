@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tipline_log::{Log, system_clock};
+use tipline_log::{Accepted, Log, system_clock};
 use tipline_producer::{Producer, ProducerSettings};
 use tipline_proto::{Hash, Label, Level, Policy};
 use tokio::sync::mpsc;
@@ -68,7 +68,7 @@ impl Play {
         let genesis = &log.identity().chain.genesis;
         let node = Node::create(&script.dir.join("node.db"), genesis, system_clock())?;
         let mut settings = ProducerSettings::new(Label::new("demo-node")?);
-        settings.accept_shortfalls = true;
+        settings.accept_shortfalls = Accepted::Everything;
         let shared = Arc::clone(&log);
         let connect = move || {
             let log = Arc::clone(&shared);

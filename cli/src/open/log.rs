@@ -132,29 +132,15 @@ pub(crate) async fn patiently<T>(
     }
 }
 
-/// A log that falls short, where that was not accepted.
-pub(crate) fn not_durable(place: &LogLocation, shortfalls: &[Shortfall]) -> Failure {
+/// A log that falls short in other ways than in those that were accepted.
+pub(crate) fn not_durable(
+    place: &LogLocation,
+    accepted: &Accepted,
+    shortfalls: &[Shortfall],
+) -> Failure {
     let text = format!("the log at {} can lose what it acknowledges", place.address());
-    let names = Accepted::names(shortfalls);
+    let names = accepted.names_with(shortfalls);
     Failure::from(Sentence(text)).list(shortfalls.iter().map(ToString::to_string)).advise(format!(
         "remove what falls short; or accept it with --accept-shortfalls={names}, and status shows it"
     ))
-}
-
-/// Whether all ways are accepted in which the log can lose what it acknowledges.
-///
-/// # Errors
-/// The log's, but that it is unavailable: that is waited for. It is asked only if some were accepted
-/// by name.
-pub(crate) async fn accepts_all(
-    log: &dyn Log,
-    place: &LogLocation,
-    accepted: &Accepted,
-) -> Result<bool, Failure> {
-    if !matches!(accepted, Accepted::Named(_)) {
-        return Ok(*accepted == Accepted::Everything);
-    }
-    let shortfalls = patiently(async || log.preflight().await).await?.shortfalls;
-    let open: Vec<Shortfall> = accepted.open(&shortfalls).into_iter().cloned().collect();
-    if open.is_empty() { Ok(true) } else { Err(not_durable(place, &open)) }
 }

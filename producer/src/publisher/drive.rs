@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tipline_log::{Backoff, Log, LogError, Preflight, Tail, error_chain};
+use tipline_log::{Backoff, Log, LogError, Shortfall, Tail, error_chain};
 use tipline_proto::{LogIdentity, Position, Tip};
 use tokio::time::Instant;
 
 use super::core::Core;
+use super::durability;
 use super::proofs::Proofs;
 use super::protocol::{Command, Input, Obstacle, Survey, TailRead};
 use super::resume;
@@ -21,7 +22,6 @@ use crate::board::{self, BoardWatch};
 use crate::digests::Digests;
 use crate::end_reason::EndReason;
 use crate::progress::{Anchor, Stage};
-use crate::settings::Keep;
 
 /// Opens the log, again and again until it is there.
 pub(crate) type Connect =
@@ -64,10 +64,9 @@ async fn start(publisher: &Arc<Publisher>, mut connect: Connect) -> Result<Ready
     loop {
         let tried = async {
             let log = connect().await?;
-            let preflight = log.preflight().await?;
-            check_log(publisher, &*log, &preflight).await?;
-            let keep = if preflight.is_durable() { Keep::DURABLE } else { Keep::LOSSY };
-            publisher.keep.get_or_init(|| keep);
+            let shortfalls = log.preflight().await?.shortfalls;
+            check_log(publisher, &*log, &shortfalls).await?;
+            publisher.note_shortfalls(shortfalls);
             let digests = Arc::new(Digests::default());
             let tail = log.tail().await?;
             let block_tip = resume::announced_block(&*log, &tail).await?;
@@ -75,8 +74,7 @@ async fn start(publisher: &Arc<Publisher>, mut connect: Connect) -> Result<Ready
                 progress.tail = Some(tail.position);
                 progress.block_tip = block_tip;
             });
-            let shortfalls = preflight.shortfalls;
-            let board = board::watch(publisher, &log, &digests, shortfalls).await?;
+            let board = board::watch(publisher, &log, &digests).await?;
             Ok(Ready { log, digests, board })
         };
         // A log that hangs, too, is not waited for if there is nothing to publish.
@@ -104,7 +102,7 @@ async fn start(publisher: &Arc<Publisher>, mut connect: Connect) -> Result<Ready
 async fn check_log(
     publisher: &Publisher,
     log: &dyn Log,
-    preflight: &Preflight,
+    shortfalls: &[Shortfall],
 ) -> Result<(), Obstacle> {
     let LogIdentity { chain, lineage: found, .. } = log.identity().clone();
     let outbox = publisher.outbox.genesis();
@@ -120,8 +118,9 @@ async fn check_log(
         }
         _ => {}
     }
-    if !preflight.is_durable() && !publisher.settings.accept_shortfalls {
-        let shortfalls = preflight.shortfalls.clone();
+    let open = publisher.settings.accept_shortfalls.open(shortfalls);
+    if !open.is_empty() {
+        let shortfalls = open.into_iter().cloned().collect();
         return Err(Obstacle::Final(EndReason::NotDurable { shortfalls }));
     }
     Ok(())
@@ -144,6 +143,7 @@ async fn publish(publisher: &Arc<Publisher>, ready: Ready) -> EndReason {
     driver.wait_for_rows(Duration::ZERO);
     driver.wait_for_drain();
     driver.wait_for_challenge();
+    driver.watch_durability();
     let mut commands = core.start();
     loop {
         for command in commands {
@@ -392,6 +392,14 @@ impl Driver {
             publisher.challenge.notified().await;
             Input::Challenged
         });
+    }
+
+    fn watch_durability(&mut self) {
+        let watch = durability::watch(Arc::clone(&self.log), Arc::clone(&self.publisher));
+        self.work.push(Box::pin(async {
+            watch.await;
+            None
+        }));
     }
 
     fn push(&mut self, work: impl Future<Output = Input> + Send + 'static) {

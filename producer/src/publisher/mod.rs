@@ -3,6 +3,7 @@
 mod conflicts;
 mod core;
 mod drive;
+mod durability;
 mod keep;
 mod pace;
 mod proofs;

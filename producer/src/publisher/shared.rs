@@ -1,10 +1,10 @@
 //! What the publisher's tasks share.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tipline_log::{Clock, Tail, error_chain};
+use tipline_log::{Clock, Shortfall, Tail, error_chain};
 use tipline_proto::{Announcement, Timestamp};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -29,8 +29,11 @@ pub(crate) struct Publisher {
     pub(crate) status: watch::Sender<BackupStatus>,
     /// What is wrong with the source of the events.
     pub(crate) source_failure: watch::Receiver<Option<String>>,
-    /// What stays in the outbox with a log such as this one.
-    pub(crate) keep: OnceLock<Keep>,
+    /// The log was found to be one that can lose what it acknowledged. What is in it from then on
+    /// stays in the outbox for longer, until the next start.
+    pub(crate) is_lossy: AtomicBool,
+    /// Publishing was held up, and is no more.
+    pub(crate) returned: Notify,
     /// Rows up to here the log has just been found to hold: only those are ever trimmed. 0 while its
     /// tail is in doubt, before the claim, and after a trim, because what it held then it may have
     /// lost by now.
@@ -64,6 +67,22 @@ impl Publisher {
             progress.held_up = Some(HeldUp { why: why.clone(), since });
             progress.stage = Stage::Retrying { attempt, why };
         });
+    }
+
+    /// In which ways the log can lose data, as it was found just now. Gives those that were not
+    /// accepted.
+    pub(super) fn note_shortfalls(&self, found: Vec<Shortfall>) -> Vec<Shortfall> {
+        if !found.is_empty() {
+            self.is_lossy.store(true, Ordering::Release);
+        }
+        let unaccepted = self.settings.accept_shortfalls.open(&found);
+        let unaccepted: Vec<_> = unaccepted.into_iter().cloned().collect();
+        self.status.send_if_modified(|status| {
+            let is_new = status.shortfalls != found || status.unaccepted != unaccepted;
+            (status.shortfalls, status.unaccepted) = (found, unaccepted.clone());
+            is_new
+        });
+        unaccepted
     }
 
     /// A primary of this log has announced itself.
@@ -102,8 +121,11 @@ impl Publisher {
 
     /// Nothing holds publishing up any more.
     pub(super) fn publishing(&self, progress: &mut Progress) {
-        if progress.held_up.take().is_some() && self.alarmed.swap(false, Ordering::Relaxed) {
-            tracing::info!(primary = %self.settings.primary, "publishing continues");
+        if progress.held_up.take().is_some() {
+            self.returned.notify_one();
+            if self.alarmed.swap(false, Ordering::Relaxed) {
+                tracing::info!(primary = %self.settings.primary, "publishing continues");
+            }
         }
         progress.stage = Stage::Publishing;
     }
@@ -195,8 +217,8 @@ impl Publisher {
             None => logged,
             Some(index) => progress.sequence_at(index).min(logged),
         };
-        let keep = self.settings.keep.or(self.keep.get().copied());
-        let may_leave = keep.map(|keep| (upto, keep));
+        let found = if self.is_lossy.load(Ordering::Acquire) { Keep::LOSSY } else { Keep::DURABLE };
+        let may_leave = Some((upto, self.settings.keep.unwrap_or(found)));
         Tidying { logged: Some(logged), may_leave, held, losses, now, at_once }
     }
 }

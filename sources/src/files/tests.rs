@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use rusqlite::Connection;
 use tempfile::TempDir;
 use tipline_log::memory::MemoryLog;
-use tipline_log::{Appender, Log, error_chain, system_clock};
+use tipline_log::{Accepted, Appender, Log, error_chain, system_clock};
 use tipline_producer::{EndReason, Outbox, OutboxError, Producer, ProducerSettings};
 use tipline_proto::{Chain, Event, Hash, Label, Lineage, LogIdentity};
 use tokio::sync::Notify;
@@ -272,7 +272,7 @@ async fn a_follower_that_panics_ends_the_primary_and_says_so() {
         async move { Ok(log) }
     };
     let mut settings = ProducerSettings::new("node-1".parse().unwrap());
-    settings.accept_shortfalls = true;
+    settings.accept_shortfalls = Accepted::Everything;
     let producer = Producer::start(connect, Box::new(outbox), settings, system_clock()).unwrap();
     let waker = producer.waker();
     let forward = tokio::spawn(async move {

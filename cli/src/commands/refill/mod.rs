@@ -147,7 +147,7 @@ async fn check_durable(
 ) -> Result<(), Failure> {
     let shortfalls = log.preflight().await?.shortfalls;
     let open: Vec<Shortfall> = accepted.open(&shortfalls).into_iter().cloned().collect();
-    if open.is_empty() { Ok(()) } else { Err(not_durable(place, &open)) }
+    if open.is_empty() { Ok(()) } else { Err(not_durable(place, accepted, &open)) }
 }
 
 /// Nobody publishes. Two that append at once do no harm, but the primary would halt, or the log

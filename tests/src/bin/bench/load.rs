@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tipline_log::{Log, LogError, Tail, system_clock};
+use tipline_log::{Accepted, Log, LogError, Tail, system_clock};
 use tipline_producer::{Producer, ProducerSettings, SqliteOutbox};
 use tipline_proto::{Entry, Event, Label, LogIdentity, OutboxId, Position, Timestamp};
 use tipline_tests::{Rng, toy_hash, toy_log, toy_payload};
@@ -101,7 +101,7 @@ pub(crate) async fn publish(log: Arc<dyn Log>, filled: &Path, load: Load) -> Out
 pub(crate) fn produce(log: Arc<dyn Log>, outbox: Box<SqliteOutbox>) -> Outcome<Producer> {
     let mut settings = ProducerSettings::new(Label::new("bench")?);
     // One server is one copy, and one of the servers does not sync: that is measured, too.
-    settings.accept_shortfalls = true;
+    settings.accept_shortfalls = Accepted::Everything;
     let connect = move || {
         let log = Arc::clone(&log);
         async move { Ok::<_, LogError>(log) }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rocksdb::{SingleThreaded, WriteBatch, WriteOptions};
 use tipline_log::memory::MemoryLog;
-use tipline_log::{Log, Reader, system_clock};
+use tipline_log::{Accepted, Log, Reader, system_clock};
 use tipline_proto::{Chain, Label, Lineage, LogIdentity};
 
 use super::{Node, commit};
@@ -28,7 +28,7 @@ fn start(log: &MemoryLog, node: &Node<SingleThreaded>) -> Producer {
         async move { Ok(log) }
     };
     let mut settings = ProducerSettings::new(Label::new("test").unwrap());
-    settings.accept_shortfalls = true;
+    settings.accept_shortfalls = Accepted::Everything;
     settings.keep = Some(Keep::DURABLE);
     Producer::start(connect, Box::new(node.outbox.publisher()), settings, system_clock()).unwrap()
 }
