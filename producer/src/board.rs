@@ -78,9 +78,12 @@ impl BoardWatch {
     /// must not overwrite what the other one says of itself.
     pub(crate) async fn close(self, ended: &EndReason) {
         self.stop.cancel();
-        // A task that panicked has nothing more to say either.
-        _ = self.following.await;
-        _ = self.announcing.await;
+        for task in [self.following, self.announcing] {
+            // One that panicked was awaited.
+            if !task.is_finished() {
+                _ = task.await;
+            }
+        }
         let progress = self.publisher.progress.borrow().clone();
         if progress.epoch == 0 || matches!(ended, EndReason::Fenced { .. }) {
             return;

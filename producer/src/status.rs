@@ -1,12 +1,16 @@
 //! Backup status. What is safe, where, and up to which event.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tipline_log::{Board, Log, LogError, Shortfall};
 use tipline_proto::{Agreement, Digest, Policy, Position, Receipt, agreement};
 
 use crate::digests::Digests;
+
+/// So many entries are read from the log at once, to compare receipts with them.
+const AT_ONCE: usize = 8;
 
 /// What is backed up, where, and up to which event: the newest receipt of every consumer,
 /// compared with this primary's own digests. It is pushed, never asked for.
@@ -79,33 +83,37 @@ pub(crate) async fn assess(
     known: &[ConsumerStatus],
     board: Board,
 ) -> Result<Vec<ConsumerStatus>, LogError> {
-    let mut consumers = Vec::with_capacity(board.receipts.len());
-    for receipt in board.receipts {
-        let before = known.iter().find(|c| {
+    let before = |receipt: &Receipt| {
+        let same = known.iter().find(|c| {
             c.receipt.consumer == receipt.consumer && c.receipt.reached == receipt.reached
         });
-        let agreement = match before.map(|c| c.agreement) {
-            Some(agreement) if agreement != Agreement::Ahead => agreement,
-            _ => compare(log, digests, tail, &receipt).await?,
-        };
-        consumers.push(ConsumerStatus { receipt, agreement });
-    }
-    Ok(consumers)
+        same.map(|c| c.agreement).filter(|agreement| *agreement != Agreement::Ahead)
+    };
+    let new = board.receipts.iter().filter(|receipt| before(receipt).is_none());
+    let named = new.flat_map(|receipt| receipt.reached.positions()).map(|named| named.index);
+    let named: BTreeSet<u64> = named.filter(|index| *index < tail.index).collect();
+    let found = digests_at(log, digests, named).await?;
+    let consumers = board.receipts.into_iter().map(|receipt| {
+        let compare = || agreement(&receipt, tail, |index| found.get(&index).copied().flatten());
+        let agreement = before(&receipt).unwrap_or_else(compare);
+        ConsumerStatus { receipt, agreement }
+    });
+    Ok(consumers.collect())
 }
 
-async fn compare(
+/// Each entry once, however many consumers are there, and several at a time: the primary of a slow
+/// link would not know for minutes what is backed up.
+async fn digests_at(
     log: &Arc<dyn Log>,
     digests: &Digests,
-    tail: Position,
-    receipt: &Receipt,
-) -> Result<Agreement, LogError> {
-    let mut known = BTreeMap::new();
-    for Position { index, .. } in receipt.reached.positions() {
-        if index < tail.index && !known.contains_key(&index) {
-            known.insert(index, digest_at(log, digests, index).await?);
-        }
-    }
-    Ok(agreement(receipt, tail, |index| known.get(&index).copied().flatten()))
+    indices: BTreeSet<u64>,
+) -> Result<BTreeMap<u64, Option<Digest>>, LogError> {
+    let look = |index| async move {
+        let digest = digest_at(log, digests, index).await;
+        digest.map(|digest| (index, digest))
+    };
+    let looks: Vec<_> = indices.into_iter().map(look).collect();
+    stream::iter(looks).buffer_unordered(AT_ONCE).try_collect().await
 }
 
 async fn digest_at(

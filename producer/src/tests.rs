@@ -1,5 +1,6 @@
 //! The producer as a node sees it, over a log and an outbox in memory.
 
+mod board;
 mod durability;
 mod ending;
 mod losses;

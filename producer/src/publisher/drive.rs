@@ -145,18 +145,16 @@ async fn publish(publisher: &Arc<Publisher>, ready: Ready) -> EndReason {
     driver.wait_for_challenge();
     driver.watch_durability();
     let mut commands = core.start();
-    loop {
+    let ended = 'ended: loop {
         for command in commands {
             if let Some(ended) = driver.carry_out(command) {
-                // Nobody waits for a log that hangs to hear that it is over.
-                _ = tokio::time::timeout(LAST_WORDS, board.close(&ended)).await;
-                return ended;
+                break 'ended ended;
             }
         }
         // The wait for rows is always there, so the work never runs out.
         let input = tokio::select! {
             input = driver.work.next() => input.flatten(),
-            () = board.failed() => return EndReason::Panicked,
+            () = board.failed() => break 'ended EndReason::Panicked,
         };
         let mut due = false;
         match input {
@@ -172,7 +170,10 @@ async fn publish(publisher: &Arc<Publisher>, ready: Ready) -> EndReason {
         if due {
             commands.extend(core.step(Input::Challenged));
         }
-    }
+    };
+    // Nobody waits for a log that hangs to hear that it is over.
+    _ = tokio::time::timeout(LAST_WORDS, board.close(&ended)).await;
+    ended
 }
 
 struct Driver {

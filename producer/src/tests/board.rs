@@ -1,0 +1,128 @@
+//! Receipts, compared with the log; and those who follow them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tipline_log::memory::MemoryLog;
+use tipline_log::{Appender, Clock, Log, Reader, Receipts, system_clock};
+use tipline_proto::Agreement;
+use tokio::time::Instant;
+
+use super::{block, log, outbox, receipt, settings, start};
+use crate::digests::Digests;
+use crate::status::assess;
+use crate::{ConsumerStatus, EndReason, Producer};
+
+/// A log of 20 blocks, with a receipt of so many consumers, each at an entry of its own.
+async fn with_receipts(count: u64) -> MemoryLog {
+    let (log, outbox) = (log(), outbox(1));
+    let producer = start(&log, &outbox, settings());
+    for height in 1..=20 {
+        producer.committed(outbox.enqueue(&block(height)).unwrap()).logged().await.unwrap();
+    }
+    producer.shutdown(Duration::from_secs(10)).await.unwrap();
+    for index in 1..=count {
+        let position = log.entry(index).await.unwrap().position();
+        log.put_receipt(&receipt(&log, &format!("replica-{index:02}"), position)).await.unwrap();
+    }
+    log
+}
+
+/// As a primary that has just been started: it remembers no digest.
+async fn assessed(log: &MemoryLog) -> Vec<ConsumerStatus> {
+    let tail = log.tail().await.unwrap().position;
+    let board = log.board().await.unwrap();
+    let log: Arc<dyn Log> = Arc::new(log.clone());
+    assess(&log, &Digests::default(), tail, &[], board).await.unwrap()
+}
+
+/// Over a slow link the primary would know for long of no backup at all.
+#[tokio::test(start_paused = true)]
+async fn receipts_are_compared_side_by_side() {
+    let log = with_receipts(16).await;
+    let latency = Duration::from_secs(1);
+    log.delay_reads(latency);
+    let start = Instant::now();
+    let consumers = assessed(&log).await;
+    // Eight at a time, so that a log with many consumers is not asked for all at once.
+    assert_eq!(start.elapsed().as_secs(), 2, "{:?}", start.elapsed());
+    let names: Vec<_> = consumers.iter().map(|c| c.receipt.consumer.to_string()).collect();
+    assert!(names.is_sorted() && names.len() == 16, "{names:?}");
+    assert!(consumers.iter().all(|c| c.agreement == Agreement::Agrees), "{consumers:?}");
+
+    // Consumers that are at the same place, as most of them are, cost one look together.
+    log.delay_reads(Duration::ZERO);
+    let position = log.entry(5).await.unwrap().position();
+    for index in 1..=16 {
+        let name = format!("replica-{index:02}");
+        log.put_receipt(&receipt(&log, &name, position)).await.unwrap();
+    }
+    log.delay_reads(latency);
+    let start = Instant::now();
+    assert_eq!(assessed(&log).await.len(), 16);
+    assert_eq!(start.elapsed().as_secs(), 1, "{:?}", start.elapsed());
+}
+
+/// That concerns whoever is at it, and nobody else.
+#[tokio::test]
+async fn an_entry_that_cannot_be_read_hides_no_other_receipt() {
+    let log = with_receipts(9).await;
+    log.corrupt(4);
+    for (index, consumer) in (1..).zip(assessed(&log).await) {
+        let expected = if index == 4 { Agreement::Unknown } else { Agreement::Agrees };
+        assert_eq!(consumer.agreement, expected, "{}", consumer.receipt.consumer);
+    }
+    // And that the log is away is no answer.
+    log.set_available(false);
+    let board = with_receipts(1).await.board().await.unwrap();
+    let tail = with_receipts(0).await.tail().await.unwrap().position;
+    let away: Arc<dyn Log> = Arc::new(log);
+    let error = assess(&away, &Digests::default(), tail, &[], board).await.unwrap_err();
+    assert!(error.is_retryable(), "{error:?}");
+}
+
+/// Nothing would be known of the backups any more, while everything looks well.
+#[tokio::test]
+async fn a_follower_of_the_board_that_panics_ends_the_primary() {
+    let (log, outbox) = (log(), outbox(1));
+    let producer = start(&log, &outbox, settings());
+    producer.committed(outbox.enqueue(&block(1)).unwrap()).logged().await.unwrap();
+    log.panic_in_feeds();
+    let ended = tokio::time::timeout(Duration::from_secs(60), producer.ended()).await.unwrap();
+    assert!(matches!(ended, EndReason::Panicked), "{ended:?}");
+    let said = log.board().await.unwrap().primary.unwrap();
+    assert!(said.failure.is_some_and(|why| why.contains("a worker panicked")), "others learn it");
+    let late = producer.committed(outbox.enqueue(&block(2)).unwrap()).logged().await;
+    assert!(matches!(late, Err(EndReason::Panicked)), "{late:?}");
+}
+
+/// Others would take it for dead.
+#[tokio::test]
+async fn an_announcer_that_panics_ends_the_primary() {
+    let (log, outbox) = (log(), outbox(1));
+    let is_broken = Arc::new(AtomicBool::new(false));
+    let clock: Clock = {
+        let (is_broken, now) = (Arc::clone(&is_broken), system_clock());
+        Arc::new(move || {
+            // Once it has claimed the log, only announcements ask for the time.
+            assert!(!is_broken.swap(false, Ordering::SeqCst), "a clock that panics was asked for");
+            now()
+        })
+    };
+    let connect = {
+        let log = log.clone();
+        move || {
+            let log: Arc<dyn Log> = Arc::new(log.clone());
+            async move { Ok(log) }
+        }
+    };
+    let producer = Producer::start(connect, Box::new(outbox), settings(), clock).unwrap();
+    producer.ready().await.unwrap();
+    is_broken.store(true, Ordering::SeqCst);
+    producer.set_source_failure(Some("to be announced at once".to_owned()));
+    let ended = tokio::time::timeout(Duration::from_secs(60), producer.ended()).await.unwrap();
+    assert!(matches!(ended, EndReason::Panicked), "{ended:?}");
+    let said = log.board().await.unwrap().primary.unwrap();
+    assert!(said.failure.is_some_and(|why| why.contains("a worker panicked")), "others learn it");
+}
