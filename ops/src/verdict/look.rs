@@ -9,6 +9,7 @@ use tipline_log::{
     Board, BoardFeed, DropLimit, DropsAfter, Extent, Log, LogError, Shortfall, Tail, error_chain,
 };
 use tipline_proto::{Digest, Entry, Event, Position, Timestamp, Tip};
+use tokio::time::Instant;
 
 use super::seen::{self, Seen};
 
@@ -21,6 +22,9 @@ const ROLLBACKS_BACK: u64 = 20;
 /// The log's pace is measured over about this many of its newest events.
 const PACE_EVENTS: u64 = 10_000;
 
+/// Settings of the log are read again after this: they change seldom, and may be what is looked for.
+const SETTINGS_AGAIN: Duration = Duration::from_secs(60);
+
 /// Reads a log for the verdict, and remembers what cannot change, for as long as the log has not
 /// lost its end.
 #[derive(Debug)]
@@ -29,6 +33,7 @@ pub struct Observer {
     log: Arc<dyn Log>,
     shortfalls: Vec<Shortfall>,
     drops: Vec<DropLimit>,
+    settings_read: Instant,
     memory: Memory,
 }
 
@@ -70,12 +75,9 @@ impl Observer {
     /// # Errors
     /// The log's.
     pub async fn new(address: String, log: Arc<dyn Log>) -> Result<Self, LogError> {
-        let found = log.preflight().await?;
-        let drops = match found.drops.is_empty() {
-            true => Vec::new(),
-            false => in_events(found.drops, log.extent().await?),
-        };
-        Ok(Self { address, log, shortfalls: found.shortfalls, drops, memory: Memory::default() })
+        let (shortfalls, drops) = settings(&*log).await?;
+        let (settings_read, memory) = (Instant::now(), Memory::default());
+        Ok(Self { address, log, shortfalls, drops, settings_read, memory })
     }
 
     /// The newest announcement and receipts.
@@ -100,6 +102,10 @@ impl Observer {
     /// The log's. Trimming meanwhile is no error, nor is an entry that is corrupt: [`Seen`] names
     /// it.
     pub async fn look(&mut self, board: Board) -> Result<Seen, LogError> {
+        if self.settings_read.elapsed() >= SETTINGS_AGAIN {
+            (self.shortfalls, self.drops) = settings(&*self.log).await?;
+            self.settings_read = Instant::now();
+        }
         let tail = self.log.tail().await?;
         let first = self.log.extent().await?.first;
         self.forget_what_was_lost(&tail).await?;
@@ -245,6 +251,16 @@ impl Observer {
         let per_event = Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
         Ok((!per_event.is_zero()).then_some(per_event))
     }
+}
+
+/// In which ways the log can lose what it acknowledges, and what it drops by itself.
+async fn settings(log: &dyn Log) -> Result<(Vec<Shortfall>, Vec<DropLimit>), LogError> {
+    let found = log.preflight().await?;
+    let drops = match found.drops.is_empty() {
+        true => Vec::new(),
+        false => in_events(found.drops, log.extent().await?),
+    };
+    Ok((found.shortfalls, drops))
 }
 
 /// Limits of messages and bytes as limits of events, of the size that they have on average.

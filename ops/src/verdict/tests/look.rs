@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use tipline_log::memory::MemoryLog;
 use tipline_log::{Appender, Receipts};
@@ -168,4 +169,20 @@ async fn a_rollback_is_seen_for_as_long_as_somebody_is_before_it() {
     scene.receipt("backup", scene.positions[6]).await;
     let board = scene.observer.board().await.unwrap();
     assert_eq!(scene.observer.look(board).await.unwrap().rollbacks, [].into());
+}
+
+/// Whoever watches for months sees what somebody changes meanwhile.
+#[tokio::test(start_paused = true)]
+async fn settings_that_change_are_seen_within_a_minute() {
+    let mut scene = Scene::new().await;
+    let log = scene.log.clone();
+    let mut shortfalls = async || {
+        let board = scene.observer.board().await.unwrap();
+        let seen = scene.observer.look(board).await.unwrap();
+        seen.shortfalls.into_iter().map(|one| one.found).collect::<Vec<_>>()
+    };
+    assert_eq!(shortfalls().await, ["storage: memory"]);
+    log.fall_short(&["single-replica"]);
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert_eq!(shortfalls().await, ["single-replica: asked for"]);
 }
