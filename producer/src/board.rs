@@ -202,7 +202,7 @@ impl Follower {
             status.consumers = consumers;
             // What was compared with a history that the log has lost meanwhile is void.
             let now = self.publisher.progress.borrow();
-            if now.losses != progress.losses {
+            if now.shortened != progress.shortened {
                 status.lost_after(now.tail.map_or(0, |tail| tail.index));
             }
         });

@@ -38,6 +38,8 @@ pub struct Progress {
     /// Times the log was found to have lost what it had acknowledged. If it is not zero, wake a
     /// person.
     pub losses: u64,
+    /// Times the log was found to be shorter than before, by a loss or before a claim.
+    pub(crate) shortened: u64,
     /// Index of the claim, and outbox sequence at it: entries after it are rows after that.
     pub(crate) claim: Option<Anchor>,
 }

@@ -6,6 +6,7 @@ mod ending;
 mod losses;
 pub(crate) mod room;
 mod said;
+mod schedules;
 mod starting;
 
 use std::sync::Arc;

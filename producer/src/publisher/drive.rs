@@ -268,6 +268,7 @@ impl Driver {
                 resume::check_lineage(&*log, &tail, &publisher.outbox, continue_at).await?;
                 let logged_through =
                     resume::logged_through(&*log, &tail, &publisher.outbox, continue_at).await?;
+                publisher.found(tail.position);
                 // Only now, when nothing speaks against it.
                 publisher.outbox.bind(log.identity().lineage).await?;
                 resume::look_for_loss(&tail, &publisher).await?;
@@ -303,6 +304,7 @@ impl Driver {
         self.publisher.log_in_doubt();
         self.publisher.progress.send_modify(|progress| {
             progress.losses += 1;
+            progress.shortened += 1;
             progress.tail = Some(found.position);
             if claims {
                 // Its numbers may be those of another outbox. The next claim says what is logged.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tipline_log::{Clock, Shortfall, Tail, error_chain};
-use tipline_proto::{Announcement, Timestamp};
+use tipline_proto::{Announcement, Position, Timestamp};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -83,6 +83,20 @@ impl Publisher {
             is_new
         });
         unaccepted
+    }
+
+    /// The log ends here, before a claim. What receipts were compared with when it was longer is
+    /// gone.
+    pub(super) fn found(&self, tail: Position) {
+        let goes_on = |known: Position| known.index < tail.index || known == tail;
+        let is_shorter = !self.progress.borrow().tail.is_none_or(goes_on);
+        self.progress.send_modify(|progress| {
+            progress.tail = Some(tail);
+            progress.shortened += u64::from(is_shorter);
+        });
+        if is_shorter {
+            self.status.send_modify(|status| status.lost_after(tail.index.saturating_sub(1)));
+        }
     }
 
     /// A primary of this log has announced itself.
