@@ -21,6 +21,8 @@ pub(crate) use self::lock::Lock;
 pub(crate) use self::names::{private, sync_directory, with_suffix};
 pub(crate) use self::poison::Poison;
 pub(crate) use self::presence::Presence;
+#[cfg(feature = "rocksdb")]
+pub(crate) use self::presence::gone;
 #[cfg(any(feature = "files", feature = "rocksdb"))]
 pub(crate) use self::unique::process_number;
 use crate::error::StoreError;

@@ -105,7 +105,8 @@ impl Presence {
     }
 }
 
-fn gone(place: &str, how: &str) -> StoreError {
+/// The error of a file that is not what was opened.
+pub(crate) fn gone(place: &str, how: &str) -> StoreError {
     let what = format!("{how} while it was open: put it back, or restore it, and open it again");
     StoreError::Failed { place: place.to_owned(), what, source: None }
 }

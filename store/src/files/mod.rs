@@ -12,6 +12,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod watch;
 mod write;
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -152,6 +153,42 @@ impl FileReader {
         };
         read()
             .map_err(|e| failed(&self.place, format!("reading {}", self.layout.relative(path)), e))
+    }
+
+    /// Whether the files of these heights are there, and as long as the index says. Nothing of them
+    /// is read. For the one who writes, between two batches.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] names the one that is not; [`StoreError::Unavailable`] if the medium
+    /// does not answer.
+    pub(super) fn check_files(&self, heights: RangeInclusive<u64>) -> Result<(), StoreError> {
+        for height in heights {
+            if let Some(block) = self.index.block(height)? {
+                self.check_file(&block)?;
+            }
+            if let Some(proof) = self.index.proof(height)? {
+                self.check_file(&proof)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_file<R: Row>(&self, row: &R) -> Result<(), StoreError> {
+        let key = row.key();
+        let reference = Reference::decode(row.reference()).map_err(|why| self.damaged(key, why))?;
+        let check = |path: &Path| match fs::metadata(path) {
+            Ok(found) if !found.is_file() => Ok(Err(Mismatch::NotAFile)),
+            Ok(found) => Ok(reference.check_length(found.len())),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(Err(Mismatch::Missing)),
+            Err(e) => {
+                let (place, source) = (self.place.clone(), Some(Box::new(e) as Box<_>));
+                Err(StoreError::Unavailable { place, source })
+            }
+        };
+        let Err(why) = check(&self.layout.file(key))? else { return Ok(()) };
+        // If there was no space to put it into its place, it is still on its way.
+        let staged = self.layout.staged(&Staged::Payload { key, index: row.index() });
+        check(&staged)?.map_err(|_| self.damaged(key, why))
     }
 
     fn damaged(&self, key: Key, why: impl std::error::Error + Send + Sync + 'static) -> StoreError {

@@ -17,6 +17,7 @@ use super::recover::clear;
 use super::reference::Reference;
 use super::snapshot::FilesSnapshot;
 use super::tree::Tree;
+use super::watch::PayloadWatch;
 use crate::batch::Batch;
 use crate::changes::Changes;
 use crate::disk::Poison;
@@ -72,7 +73,9 @@ use crate::stored::StoreIdentity;
 ///   index may have been committed; opening finds out, and writes to the index before it removes
 ///   what does not count.
 /// - Before each batch, and when it is probed, it checks that the directories and the index still
-///   have their names.
+///   have their names. When it is opened or probed, and every 5 s between batches, it also checks that
+///   the files of 1,000 heights, in turn, and of the newest, are there and as long as they must be.
+///   Those that are not stop it. What is changed in its place comes up when it is read.
 /// - There is one writer: see [`crate::sqlite::SqliteStore`].
 /// - New files and directories are for their owner only (0600, 0700).
 ///
@@ -88,6 +91,7 @@ pub struct FileStore {
     pending: PendingInstall,
     /// What an earlier writer left in `staging`, as long as there is no space to clear it away.
     left: Vec<Staged>,
+    watch: PayloadWatch,
     poison: Poison,
     /// Has the lock. Released last: fields are dropped in their order.
     index: SqliteStore,
@@ -103,12 +107,14 @@ impl FileStore {
     /// directory is something else, of another version, or cannot be written: it is not changed.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, StoreError> {
         let Opened { place, index, tree, reader, left } = open::for_writing(directory.as_ref())?;
+        let watch = PayloadWatch::start(&reader)?;
         Ok(Self {
             place,
             tree,
             reader,
             pending: PendingInstall::default(),
             left,
+            watch,
             poison: Poison::default(),
             index,
         })
@@ -184,6 +190,14 @@ impl FileStore {
         Ok(Some(heights).filter(|heights| !heights.is_empty()))
     }
 
+    /// Looks at some of the files: in any case, or if it is time for that.
+    fn look(&mut self, in_any_case: bool) -> Result<(), StoreError> {
+        match in_any_case || self.watch.is_due() {
+            true => self.watch.look(&self.reader),
+            false => Ok(()),
+        }
+    }
+
     /// Gives what is committed its final names, and removes what was rolled back.
     pub(crate) fn install(&mut self) -> Result<(), StoreError> {
         self.pending.run(&mut self.tree)
@@ -210,7 +224,7 @@ impl Sink for FileStore {
         let before = self.index.ready_for(batch)?;
         let cleared = clear(&self.tree, &mut self.index, &mut self.left);
         // What the batch before left undone, when there was no space even for names.
-        let applied = cleared.and_then(|()| self.install());
+        let applied = cleared.and_then(|()| self.install()).and_then(|()| self.look(false));
         if let Err(error) = applied.and_then(|()| self.commit(batch, &before)) {
             return Err(self.poison.unless_retryable(error));
         }
@@ -226,11 +240,12 @@ impl Sink for FileStore {
         Ok(())
     }
 
-    /// Looks whether the directories and the index still have their names, and puts into place what
-    /// the last batch found no space for.
+    /// Looks whether the directories and the index still have their names, puts into place what the
+    /// last batch found no space for, and looks at some of the files.
     fn probe(&mut self) -> Result<(), StoreError> {
         self.check_present()?;
-        self.install().map_err(|error| self.poison.unless_retryable(error))
+        let present = self.install().and_then(|()| self.look(true));
+        present.map_err(|error| self.poison.unless_retryable(error))
     }
 
     fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {

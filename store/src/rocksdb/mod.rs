@@ -11,6 +11,7 @@ mod open;
 mod presence;
 mod read;
 mod reopen;
+mod row_files;
 mod rows;
 mod shared;
 mod snapshot;

@@ -85,8 +85,10 @@ const PAUSE: Duration = Duration::from_secs(5);
 ///   applied.
 /// - Before each batch, and when it is probed, it checks that the directory still has its name, and
 ///   `CURRENT`, `LOCK` and the newest log of writes, which must not be shorter than it was: RocksDB
-///   itself would notice only when it makes its next file. Files of rows that are removed meanwhile
-///   come up when they are read, or when it is opened again.
+///   itself would notice only when it makes its next file. When it is probed, and every 5 s between
+///   batches, it also checks the list of files that `CURRENT` names, and the files of rows: that none is
+///   gone, and of 1,000 of them, in turn, that they are as long as they were, and not replaced. What
+///   is changed in its place comes up when it is read.
 /// - A batch that waits for more than 30 s because rows are written to files too slowly is refused
 ///   with [`StoreError::Unavailable`], and can be tried again: nothing of it was written.
 /// - What is in files has checksums, payloads included, and each read checks them.
@@ -173,6 +175,12 @@ impl RocksDbStore {
         self.patience = Duration::ZERO;
     }
 
+    /// For tests: the next batch looks at all files.
+    #[cfg(test)]
+    pub(crate) fn look_now(&mut self) {
+        self.files.be_due();
+    }
+
     /// For tests: to look into it, and to damage it.
     #[cfg(test)]
     pub(crate) fn with_db<T>(&self, work: impl FnOnce(&Db) -> T) -> T {
@@ -230,6 +238,17 @@ impl RocksDbStore {
             self.database.with(end).ok();
         }
         error
+    }
+
+    /// Whether its files are there: all of them if that is asked for, or due.
+    fn check_files(&mut self, all: bool) -> Result<(), StoreError> {
+        let Self { place, database, files, stopped, .. } = &mut *self;
+        // One that stopped may be closed.
+        let present = match stopped.is_none() && (all || files.is_due()) {
+            true => database.with(|db| files.check_all(place, db)),
+            false => files.check(place),
+        };
+        present.map_err(|error| self.failed(error))
     }
 
     /// Opens it again if RocksDB stopped for want of space.
@@ -315,8 +334,7 @@ impl Sink for RocksDbStore {
 
     fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
         self.poison.check(&self.place)?;
-        let present = self.files.check(&self.place);
-        present.map_err(|error| self.failed(error))?;
+        self.check_files(false)?;
         let before = self.cursor.clone();
         self.resume()?;
         if self.cursor != before && self.cursor.as_ref() == Some(&batch.cursor) {
@@ -336,12 +354,11 @@ impl Sink for RocksDbStore {
         Ok(())
     }
 
-    /// Looks whether the directory still has its name, its list of files, its lock and its newest log
-    /// of writes.
+    /// Looks whether the directory still has its name, its list of files, its lock, its newest log of
+    /// writes, and the files of rows.
     fn probe(&mut self) -> Result<(), StoreError> {
         self.poison.check(&self.place)?;
-        let present = self.files.check_all(&self.place);
-        present.map_err(|error| self.failed(error))
+        self.check_files(true)
     }
 
     fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {

@@ -12,6 +12,7 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 mod wal;
+mod whole;
 mod write;
 
 pub use read::SqliteReader;

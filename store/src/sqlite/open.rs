@@ -12,6 +12,7 @@ use super::journal::{BUSY, Journal, WAL_BYTES};
 use super::lock;
 use super::presence::Files;
 use super::schema::{self, Role};
+use super::whole;
 use crate::disk::{Lock, failed, parent, private, sync_directory, with_suffix};
 use crate::error::StoreError;
 
@@ -65,6 +66,7 @@ pub(super) fn for_writing(path: &Path, place: String, role: Role) -> Result<Open
         make_durable(&path).map_err(|e| failed(&place, "making the file durable", e))?;
     }
     if journal == "wal" {
+        whole::check(&path, &place, &connection)?;
         make_wal_durable(&mut connection, &path, &place)?;
     }
     set_up_writer(&connection).map_err(|e| fail("setting up the connection", e))?;

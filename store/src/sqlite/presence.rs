@@ -17,6 +17,8 @@ use crate::error::StoreError;
 #[derive(Debug)]
 pub(super) struct Files {
     database: Presence,
+    /// The writer's lock: if it has another name or none, a second writer finds nothing locked.
+    lock: Presence,
     /// The WAL, and its index. A rollback journal is there for the time of a batch only.
     log: Option<(Presence, Presence)>,
 }
@@ -29,7 +31,7 @@ impl Files {
             Journal::WriteAhead => Some((beside("-wal")?, beside("-shm")?)),
             Journal::Rollback => None,
         };
-        Ok(Self { database: Presence::of(database)?, log })
+        Ok(Self { database: Presence::of(database)?, lock: beside(".lock")?, log })
     }
 
     /// To be called between two batches.
@@ -41,6 +43,7 @@ impl Files {
     pub(super) fn check(&mut self, place: &str, connection: &Connection) -> Result<(), StoreError> {
         // Nothing is ever taken out of it.
         self.database.check_not_cut(place)?;
+        self.lock.check(place)?;
         let Some((log, index)) = &mut self.log else { return Ok(()) };
         // Nor of this one, while it is open. SQLite has it in memory: it would end the process to
         // read there what was cut away from the file. So it comes before all that SQLite is asked.

@@ -64,7 +64,7 @@ use crate::stored::StoreIdentity;
 ///   a checkpoint that is being copied: then it grows for as long, with a warning each time that it
 ///   has doubled, see [`SqliteStore::wal_bytes`].
 /// - Before each batch, and when it is probed, it checks that the path still leads to the file that
-///   is open, and so for `-wal` and `-shm`, and that none of them was cut: SQLite would write on in
+///   is open, and so for `-wal`, `-shm` and `.lock`, and that none of them was cut: SQLite would write on in
 ///   one that was removed or replaced, and what was cut away from `-shm` would end the process. A
 ///   snapshot and a reader are opened by the path, and check that, too. With each batch it checks that
 ///   nobody has switched the journal. The cursor is moved only from where this writer left it:
@@ -315,8 +315,8 @@ impl Sink for SqliteStore {
         self.switch(Journal::WriteAhead)
     }
 
-    /// Looks whether the file, its WAL and the index of that still have their names, and were not
-    /// cut. So does [`Sink::apply`].
+    /// Looks whether the file, its WAL, the index of that and its lock still have their names, and were
+    /// not cut. So does [`Sink::apply`].
     fn probe(&mut self) -> Result<(), StoreError> {
         self.check_present()
     }

@@ -21,13 +21,15 @@ enum Harm {
     Replaced,
     /// To half of it, in its place.
     Cut,
+    /// To nothing at all, in its place. While it is closed, it is as if it were replaced.
+    Emptied,
     /// As long as before, in its place.
     Zeroed,
     /// Some bytes in the middle, in its place.
     Flipped,
 }
 
-use Harm::{Cut, Flipped, Removed, Replaced, Zeroed};
+use Harm::{Cut, Emptied, Flipped, Removed, Replaced, Zeroed};
 
 impl Harm {
     fn does(self, path: &Path) {
@@ -39,7 +41,10 @@ impl Harm {
                 fs::remove_file(path).unwrap();
                 fs::write(path, "").unwrap();
             }
-            Cut => File::options().write(true).open(path).unwrap().set_len(middle as u64).unwrap(),
+            Cut | Emptied => {
+                let length = if self == Cut { middle as u64 } else { 0 };
+                File::options().write(true).open(path).unwrap().set_len(length).unwrap();
+            }
             Zeroed | Flipped => {
                 let end = (middle + 64).min(bytes.len());
                 match self {
@@ -190,7 +195,8 @@ fn harmed_while_closed(kind: &Kind, is_killed: bool) {
     }
 }
 
-/// In a store that is open: the next batch is refused, or it is there when it is opened again.
+/// In a store that is open: what is removed, replaced or cut is named at the next look. Otherwise the
+/// next batch is refused, or it is there when it is opened again.
 fn harmed_while_open(kind: &Kind, which: impl Fn(&str, Harm) -> bool) {
     let digests = digests();
     let names: Vec<String> = {
@@ -201,13 +207,14 @@ fn harmed_while_open(kind: &Kind, which: impl Fn(&str, Harm) -> bool) {
         files(home.path()).into_iter().map(name).collect()
     };
     for name in names {
-        for harm in [Removed, Replaced, Cut, Zeroed, Flipped] {
+        for harm in [Removed, Replaced, Cut, Emptied, Zeroed, Flipped] {
             if !which(&name, harm) {
                 continue;
             }
             println!("{name}, {harm:?}, while it is open");
             let home = tempfile::tempdir().unwrap();
             let (mut store, mut model) = filled(kind, home.path(), BATCHES - 1);
+            let had_bytes = fs::metadata(home.path().join(&name)).unwrap().len() > 0;
             harm.does(&home.path().join(&name));
             let next = model.batch(&entries()[60..]);
             let done = store.probe().and_then(|()| store.apply(&next));
@@ -217,6 +224,9 @@ fn harmed_while_open(kind: &Kind, which: impl Fn(&str, Harm) -> bool) {
                 continue;
             }
             drop(store);
+            // Of one that had nothing in it only the name can be missed.
+            let is_seen = harm == Removed || had_bytes && matches!(harm, Replaced | Cut | Emptied);
+            assert!(!is_seen, "nobody noticed");
             // What was acknowledged is there.
             judge(&[], kind, home.path(), &name, model.cursor.position.index, &digests);
         }
@@ -251,8 +261,8 @@ fn a_file_of_sqlite() {
     // What is written over in its place is not seen while it is open, and cutting the index of the
     // WAL ends every process that has it open.
     harmed_while_open(&SQLITE, |name, harm| match harm {
-        Removed | Replaced => !name.ends_with(".lock"),
-        Cut => name.ends_with(".db") || name.ends_with("-wal"),
+        Removed | Replaced => true,
+        Cut | Emptied => name.ends_with(".db") || name.ends_with("-wal"),
         Zeroed | Flipped => false,
     });
 }
@@ -262,8 +272,8 @@ fn a_file_of_sqlite() {
 fn a_file_of_files() {
     [false, true].into_iter().for_each(|is_killed| harmed_while_closed(&FILES, is_killed));
     harmed_while_open(&FILES, |name, harm| match harm {
-        Removed | Replaced => !name.ends_with(".lock"),
-        Cut => !name.ends_with("-shm") && !name.ends_with(".lock"),
+        Removed | Replaced => true,
+        Cut | Emptied => !name.ends_with("-shm") && !name.ends_with(".lock"),
         Zeroed | Flipped => name.ends_with(".dat"),
     });
 }
@@ -274,6 +284,7 @@ fn a_file_of_rocksdb() {
     [false, true].into_iter().for_each(|is_killed| harmed_while_closed(&ROCKSDB, is_killed));
     harmed_while_open(&ROCKSDB, |name, harm| {
         let file = name.rsplit('/').next().unwrap_or(name);
-        (!is_of_no_account(file) || file == "LOCK") && matches!(harm, Removed | Replaced | Cut)
+        (!is_of_no_account(file) || file == "LOCK")
+            && matches!(harm, Removed | Replaced | Cut | Emptied)
     });
 }

@@ -11,6 +11,7 @@ mod error;
 mod open;
 mod trim;
 mod wal;
+mod whole;
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Row, params};
 use tipline_proto::{Chain, Hash, Lineage, LogIdentity};
 
 use super::error::explain;
-use super::{Database, LOCK_LIMIT, Purpose};
+use super::{Database, LOCK_LIMIT, Purpose, whole};
 use crate::contract;
 use crate::embedded::files::write_ahead_log_length;
 use crate::error::LogError;
@@ -118,6 +118,9 @@ impl Database {
             connection = connect_unchanging(path, place)?;
         }
         check_file(&connection, place, is_unchanging)?;
+        if purpose == Purpose::Reading && !is_unchanging {
+            whole::check(path, place, &connection)?;
+        }
         let identity = connection
             .query_row("SELECT * FROM log", [], |row| Ok(read_identity(row, place)))
             .map_err(|error| explain(place, "the log's identity", error))??;

@@ -233,6 +233,26 @@ async fn while_nobody_has_it_open() {
     }
 }
 
+/// Everyone who opens it is told, although what they read next is whole.
+#[tokio::test]
+async fn a_file_that_was_cut_beside_its_write_ahead_log_is_not_opened() {
+    let (left, written) = killed().await;
+    let length = fs::metadata(file(left.path(), "")).unwrap().len();
+    for keep in [length / 2, 8192] {
+        let cut = tempfile::tempdir().unwrap();
+        for suffix in ["", "-wal"] {
+            fs::copy(file(left.path(), suffix), file(cut.path(), suffix)).unwrap();
+        }
+        let path = file(cut.path(), "");
+        OpenOptions::new().write(true).open(&path).unwrap().set_len(keep).unwrap();
+        let refused = EmbeddedLog::open(&path).await.map(drop).unwrap_err();
+        let told = text(&refused);
+        assert!(matches!(refused, LogError::Corrupt { .. }), "{keep}: {refused:?}");
+        assert!(told.contains(path.to_str().unwrap()) && told.contains("it was cut"), "{told}");
+    }
+    assert_eq!(after(&left, &written, |_| ()).await.unwrap(), written.len());
+}
+
 /// A byte that changed anywhere: what is read is what was written, or it is said.
 #[tokio::test]
 async fn any_byte() {

@@ -129,3 +129,65 @@ fn a_batch_that_is_committed_is_there_whatever_happens_to_its_names() {
     store.apply(&third).unwrap();
     assert_files(&root, &model, "and gone on");
 }
+
+/// Whoever has it open learns of it, although nobody reads the file.
+#[test]
+fn a_file_that_is_gone_or_cut_is_named_by_a_look() {
+    let gone: fn(&std::path::Path) = |path| fs::remove_file(path).unwrap();
+    let cut: fn(&std::path::Path) = |path| {
+        fs::File::options().write(true).open(path).unwrap().set_len(777).unwrap();
+    };
+    let replaced: fn(&std::path::Path) = |path| {
+        fs::remove_file(path).unwrap();
+        fs::create_dir(path).unwrap();
+    };
+    for (harm, why) in [(gone, "missing"), (cut, "777 bytes"), (replaced, "a directory")] {
+        for is_proof in [false, true] {
+            let (_directory, root) = place();
+            let (mut store, mut model) = (created(&root), Model::new(&log()));
+            let mut history = History::blocks(9, 3000);
+            let tip = history.model.cursor.block_tip.clone().unwrap().height;
+            history.proof_of(tip - 5, 2000);
+            store.apply(&model.batch(&history.entries)).unwrap();
+            store.probe().unwrap();
+            let key = if is_proof { Key::proof(tip - 5) } else { Key::block(tip - 5) };
+            let path = layout(&root).file(key);
+            harm(&path);
+            let error = store.probe().unwrap_err();
+            assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
+            let name = path.strip_prefix(&root).unwrap().to_str().unwrap();
+            assert!(error.to_string().contains(name), "{error}");
+            assert!(error.source().unwrap().to_string().contains(why), "{error:?}");
+            assert!(store.probe().unwrap_err().to_string().contains("stopped earlier"));
+            drop(store);
+            let refused = FileStore::open(&root).unwrap_err();
+            assert!(refused.to_string().contains(name), "{refused}");
+        }
+    }
+}
+
+/// A look at millions of files would take too long.
+#[test]
+fn the_files_of_a_large_store_are_looked_at_in_turn() {
+    let (_directory, root) = place();
+    let (mut store, mut model) = (created(&root), Model::new(&log()));
+    let entries = History::blocks(2500, 1).entries;
+    for entries in entries.chunks(500) {
+        store.apply(&model.batch(entries)).unwrap();
+    }
+    drop(store);
+    let tip = model.cursor.block_tip.unwrap().height;
+    let path = layout(&root).file(Key::block(tip - 100));
+    fs::remove_file(&path).unwrap();
+    // Opening looks at the first thousand.
+    let mut store = FileStore::open(&root).unwrap();
+    store.probe().unwrap();
+    let error = store.probe().unwrap_err();
+    let name = path.strip_prefix(&root).unwrap().to_str().unwrap();
+    assert!(error.to_string().contains(name), "{error}");
+    // The newest one is looked at each time.
+    fs::rename(layout(&root).file(Key::block(tip)), &path).unwrap();
+    drop(store);
+    let refused = FileStore::open(&root).unwrap_err();
+    assert!(refused.to_string().contains(&format!("block_{tip:08x}")), "{refused}");
+}

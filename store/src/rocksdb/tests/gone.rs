@@ -1,0 +1,117 @@
+//! Files that go while RocksDB has them open, by its own doing or by another's.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use super::{created, files, place};
+use crate::conformance::history::{History, log};
+use crate::conformance::model::Model;
+use crate::error::StoreError;
+use crate::rocksdb::RocksDbStore;
+use crate::spec::{Sink, Store};
+
+fn removed(path: &Path) {
+    fs::remove_file(path).unwrap();
+}
+
+/// By a copy of it, which RocksDB does not have open.
+fn replaced(path: &Path) {
+    let copy = path.with_extension("copy");
+    fs::copy(path, &copy).unwrap();
+    fs::rename(copy, path).unwrap();
+}
+
+fn cut(path: &Path) {
+    let bytes = fs::metadata(path).unwrap().len();
+    fs::File::options().write(true).open(path).unwrap().set_len(bytes / 2).unwrap();
+}
+
+/// RocksDB tidies up after it is opened, and writes its list of files anew for that. Each look sees
+/// what is there now.
+fn settle(store: &mut RocksDbStore, path: &Path) {
+    let list = || fs::read_to_string(path.join("CURRENT")).unwrap();
+    let (mut before, mut same) = (list(), 0);
+    while same < 30 {
+        store.probe().unwrap();
+        thread::sleep(Duration::from_millis(5));
+        let now = list();
+        same = if now == before { same + 1 } else { 0 };
+        before = now;
+    }
+}
+
+#[test]
+fn a_file_that_is_gone_replaced_or_cut_while_it_is_open_is_named_before_the_next_batch() {
+    let harms: [(fn(&Path), &str); 3] =
+        [(removed, "was removed"), (replaced, "was replaced"), (cut, "was cut")];
+    for end in [".sst", ".blob", "MANIFEST"] {
+        for (harm, says) in harms {
+            for is_probed in [true, false] {
+                let (_directory, path) = place();
+                let mut model = Model::new(&log());
+                let entries = History::blocks(9, 10_000).entries;
+                let mut store = created(&path);
+                store.apply(&model.batch(&entries[..5])).unwrap();
+                drop(store);
+                // Opening carries the log into files.
+                let mut store = RocksDbStore::open(&path).unwrap();
+                settle(&mut store, &path);
+                let found: Vec<_> = match end {
+                    "MANIFEST" => {
+                        let name = fs::read_to_string(path.join("CURRENT")).unwrap();
+                        vec![path.join(name.trim_end())]
+                    }
+                    end => files(&path, end),
+                };
+                let file = found.last().unwrap();
+                harm(file);
+                let next = model.batch(&entries[5..]);
+                let error = if is_probed {
+                    store.probe().unwrap_err()
+                } else {
+                    store.look_now();
+                    store.apply(&next).unwrap_err()
+                };
+                assert!(matches!(error, StoreError::Failed { .. }), "{error:?}");
+                let told = error.to_string();
+                assert!(told.contains(file.to_str().unwrap()), "{told}, not {file:?}");
+                assert!(told.contains(says), "{end}: {told}");
+                assert!(store.apply(&next).unwrap_err().to_string().contains("stopped earlier"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_name_of_the_list_of_files_that_is_none_is_named() {
+    for bytes in [&b""[..], b"MANIFEST-\n", b"MANIFEST-00000x\n", &[0; 16], &[0xff; 16]] {
+        let (_directory, path) = place();
+        let mut store = created(&path);
+        store.probe().unwrap();
+        fs::write(path.join("CURRENT"), bytes).unwrap();
+        let error = store.probe().unwrap_err();
+        assert!(error.to_string().contains("CURRENT was changed"), "{bytes:?}: {error}");
+    }
+}
+
+/// Files of rows and of payloads come and go, and blocks that are rolled back leave payloads that
+/// nobody needs.
+#[test]
+fn what_rocksdb_removes_itself_is_not_missed() {
+    let (_directory, path) = place();
+    let mut store = RocksDbStore::open_with(&path, 64 << 10).unwrap();
+    store.create(&log()).unwrap();
+    let mut model = Model::new(&log());
+    let mut seen = std::collections::BTreeSet::new();
+    for entries in History::random_of(7, 2000, 20_000).entries.chunks(10) {
+        store.look_now();
+        store.apply(&model.batch(entries)).unwrap();
+        store.probe().unwrap();
+        seen.extend(files(&path, ".blob").into_iter().chain(files(&path, ".sst")));
+    }
+    let gone = seen.iter().filter(|file| !file.exists()).count();
+    assert!(gone > 5, "{gone} of {} files went", seen.len());
+    model.assert_is(&*store.reader().unwrap(), "at the end");
+}
