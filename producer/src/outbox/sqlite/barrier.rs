@@ -86,10 +86,12 @@ mod tests {
 
     use super::*;
 
+    type Change = fn(&Path);
+
     thread_local! {
         static SYNCED: RefCell<Vec<bool>> = const { RefCell::new(Vec::new()) };
         /// What becomes of a file while another one is synced.
-        static MEANWHILE: Cell<Option<(PathBuf, fn(&Path))>> = const { Cell::new(None) };
+        static MEANWHILE: Cell<Option<(PathBuf, Change)>> = const { Cell::new(None) };
     }
 
     fn wal() -> (tempfile::TempDir, Barrier) {
@@ -132,7 +134,6 @@ mod tests {
     /// they are.
     #[test]
     fn what_has_another_name_or_none_is_not_durable() {
-        type Change = fn(&Path);
         let removed: Change = |path| fs::remove_file(path).unwrap();
         let replaced: Change = |path| {
             let aside = path.with_extension("aside");
