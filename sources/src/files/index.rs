@@ -237,15 +237,15 @@ impl Index {
         Ok(Taken { count, refused })
     }
 
-    /// Enqueues a mark, durable on return.
-    pub(crate) fn mark(&mut self, name: &Label) -> Result<(), OutboxError> {
-        self.check()?;
     /// Copies no more bytes than this.
     #[cfg(test)]
     pub(crate) fn copy_at_most(&mut self, bytes: i64) {
         self.most_copied = bytes;
     }
 
+    /// Enqueues a mark, durable on return.
+    pub(crate) fn mark(&mut self, name: &Label) -> Result<(), OutboxError> {
+        self.check()?;
         let mark = Item { event: Event::Marked { name: name.clone() }, reference: None };
         match self.enqueue(&[mark], None, |_, _| Ok(()))?.refused {
             Some(refused) => Err(refused),
