@@ -3,4 +3,4 @@
 mod answers;
 mod balanced;
 mod fleet;
-mod stuck_disk;
+pub(crate) mod stuck_disk;

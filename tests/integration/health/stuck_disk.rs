@@ -8,6 +8,9 @@ use tipline_tests::eventually;
 
 use super::fleet::{Fleet, WITHIN};
 
+/// The variable that names the file.
+pub(crate) const HUNG_DISK: &str = "HUNG_DISK";
+
 /// Put before the system's own: it lets calls hang for as long as a file is there.
 const SHIM: &str = r#"
 #define _GNU_SOURCE
@@ -29,7 +32,8 @@ int fdatasync(int fd) {
 }
 "#;
 
-fn compile(dir: &Path) -> PathBuf {
+/// The shim, in this directory.
+pub(crate) fn compile(dir: &Path) -> PathBuf {
     let (source, shim) = (dir.join("hung_disk.c"), dir.join("hung_disk.so"));
     std::fs::write(&source, SHIM).unwrap();
     let flags = ["-shared", "-fPIC", "-O1", "-o"];
@@ -43,7 +47,7 @@ async fn one_whose_disk_hangs_leaves_and_comes_back() {
     let dir = tempfile::tempdir().unwrap();
     let (shim, hung) = (compile(dir.path()), dir.path().join("hung"));
     let fleet = Fleet::start_with(1024, |number, tipline| match number {
-        1 => tipline.env("LD_PRELOAD", &shim).env("HUNG_DISK", &hung),
+        1 => tipline.env("LD_PRELOAD", &shim).env(HUNG_DISK, &hung),
         _ => tipline,
     })
     .await;

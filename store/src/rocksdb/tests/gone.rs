@@ -12,6 +12,8 @@ use crate::error::StoreError;
 use crate::rocksdb::RocksDbStore;
 use crate::spec::{Sink, Store};
 
+type Harm = fn(&Path);
+
 fn removed(path: &Path) {
     fs::remove_file(path).unwrap();
 }
@@ -44,7 +46,7 @@ fn settle(store: &mut RocksDbStore, path: &Path) {
 
 #[test]
 fn a_file_that_is_gone_replaced_or_cut_while_it_is_open_is_named_before_the_next_batch() {
-    let harms: [(fn(&Path), &str); 3] =
+    let harms: [(Harm, &str); 3] =
         [(removed, "was removed"), (replaced, "was replaced"), (cut, "was cut")];
     for end in [".sst", ".blob", "MANIFEST"] {
         for (harm, says) in harms {
