@@ -52,6 +52,7 @@ use tipline_proto::{Entry, MAX_ENTRY_OVERHEAD};
 use super::index::{Outline, Row, SegmentIndex};
 use super::parts::{self, Part};
 use super::schema::{put_outline, put_rows, take_outline, take_rows};
+use super::segment::{MAX_BODY, MAX_ENTRIES, SegmentError, corrupt};
 use crate::keys::Keys;
 
 /// What is wrong without it.
@@ -67,10 +68,6 @@ const PIECES: [&str; 3] = ["body", "index", "outline"];
 /// Length of the trailer.
 pub(super) const TRAILER: usize = 164;
 
-/// Most bytes, by [`body_bytes`], in a segment of more than one entry.
-pub(super) const MAX_BODY: usize = 64 << 20;
-/// Most entries in a segment.
-pub(super) const MAX_ENTRIES: usize = 1 << 16;
 /// Most bytes of the body of one entry: a payload of 64 MiB, and what is around it.
 pub(super) const MAX_UNPACKED_BODY: usize = MAX_PAYLOAD_BYTES + MAX_ENTRY_OVERHEAD + LENGTH;
 /// Most bytes of the rows: each has a label of 256 bytes at most.
@@ -79,19 +76,6 @@ const MAX_UNPACKED_INDEX: usize = MAX_ENTRIES * 320;
 pub(super) const LENGTH: usize = 4;
 /// Fast, and as good as it gets for data that hardly compresses.
 const COMPRESSION: i32 = 3;
-
-/// Why bytes are not the segment they should be.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum SegmentError {
-    /// They are damaged, or something else.
-    Corrupt(String),
-    /// No key opens them.
-    NeedsKey,
-}
-
-pub(super) fn corrupt(what: impl Into<String>) -> SegmentError {
-    SegmentError::Corrupt(what.into())
-}
 
 /// Where the pieces of a segment are.
 #[derive(Debug, Clone, PartialEq, Eq)]

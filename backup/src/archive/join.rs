@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 
-use super::format::{self, SegmentError, Trailer};
+use super::format::{self, Trailer};
 use super::index::Outline;
 use super::parts::{self, Part};
+use super::segment::SegmentError;
 
 /// A segment that is encrypted, and whose checksums were compared.
 pub(super) struct Sealed {

@@ -4,8 +4,9 @@ use std::sync::PoisonError;
 
 use tipline_proto::Entry;
 
-use super::format::{MAX_BODY, MAX_ENTRIES, body_bytes, least_body_bytes};
+use super::format::{body_bytes, least_body_bytes};
 use super::join::{Joining, Sealed};
+use super::segment::{MAX_BODY, MAX_ENTRIES};
 use super::{Archive, ArchiveError, SegmentIndex, SegmentName, coverage};
 
 /// Merged segments have at least this many bytes of entries, and are not merged again.

@@ -31,6 +31,7 @@ mod parts;
 mod read_back;
 mod reader;
 mod schema;
+mod segment;
 mod state;
 mod store;
 mod stream;
@@ -55,8 +56,9 @@ pub use name::SegmentName;
 pub use store::ArchiveStore;
 
 use descriptor::Unreadable;
-use format::{SegmentError, Trailer};
+use format::Trailer;
 use index::Outline;
+use segment::SegmentError;
 
 use crate::keys::Keys;
 

@@ -1,7 +1,7 @@
 //! What the body and the index of a segment are made of. Pure.
 
-use super::format::{MAX_BODY, MAX_ENTRIES, SegmentError, corrupt};
 use super::index::Outline;
+use super::segment::{MAX_BODY, MAX_ENTRIES, SegmentError, corrupt};
 
 /// Entries that were packed together: all of a segment, or those of one that was joined with others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

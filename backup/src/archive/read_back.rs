@@ -6,9 +6,10 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use tipline_log::error_chain;
 
-use super::format::{self, SegmentError};
+use super::format;
 use super::index::Outline;
 use super::name::FOLDER;
+use super::segment::SegmentError;
 use super::{Archive, ArchiveError, SegmentName, coverage};
 
 /// The folder of what was not as written.

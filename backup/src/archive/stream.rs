@@ -8,9 +8,8 @@ use tipline_proto::Entry;
 use tokio::sync::mpsc;
 use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
 
-use super::format::{
-    LENGTH, MAGIC, MAX_ENTRIES, MAX_UNPACKED_BODY, NO_MAGIC, SegmentError, corrupt,
-};
+use super::format::{LENGTH, MAGIC, MAX_UNPACKED_BODY, NO_MAGIC};
+use super::segment::{MAX_ENTRIES, SegmentError, corrupt};
 use super::{Archive, ArchiveError, Row, SegmentName};
 
 /// Bytes of a segment that are read at once. Twice as many are unpacked at once.

@@ -10,7 +10,8 @@ use tipline_store::conformance::model::Model;
 use tipline_store::{MemoryStore, Sink, StoreIdentity};
 
 use crate::archive::Archive;
-use crate::archive::format::{SegmentError, Trailer, decode, encode};
+use crate::archive::format::{Trailer, decode, encode};
+use crate::archive::segment::SegmentError;
 use crate::destination::Destination;
 use crate::{Keys, Row, SegmentIndex, SegmentName};
 
