@@ -72,12 +72,12 @@ pub(crate) fn restore_exit(error: &RestoreError) -> Exit {
         RestoreError::Archive(error) => archive_exit(error),
         RestoreError::Checkpoint(error) => checkpoint_exit(error),
         RestoreError::Log(error) => log_exit(error),
+        RestoreError::Store(error) => store_exit(error),
         // A mistake of ours says nothing about the backup.
         RestoreError::Internal { .. } => Exit::Failed,
         RestoreError::NotFound { .. }
         | RestoreError::InUse { .. }
         | RestoreError::NoSpace { .. }
-        | RestoreError::Store(_)
         | RestoreError::Files { .. } => Exit::Failed,
         // What a later version of the library may add.
         _ => Exit::Failed,

@@ -108,6 +108,7 @@ fn the_same_error_has_the_same_code_whatever_ends_with_it() {
     let corrupt = || StoreError::Corrupt { place: place(), at: "block 1".into(), source: None };
     assert_eq!(exit_code(&corrupt()), Exit::Corrupt);
     assert_eq!(exit_code(&ConsumerError::Store(corrupt())), Exit::Corrupt);
+    assert_eq!(exit_code(&RestoreError::Store(corrupt())), Exit::Corrupt);
     let chain = Chain::new("test".parse().unwrap(), "00".parse().unwrap());
     let other = Box::new(StoreIdentity { chain, lineage });
     let (found, expected) = (other.clone(), other);
