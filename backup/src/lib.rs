@@ -9,8 +9,7 @@
 //! - **Checks** that all of it could be restored ([`verify`], [`drill`]).
 //! - **Identities**: the key files of nodes ([`Identities`]).
 //!
-//! All of it is kept at a [`Destination`]: a directory, or object storage with the feature
-//! `cloud`.
+//! All of it is kept at a [`Destination`]: a directory, or object storage (feature `cloud`).
 
 mod archive;
 mod checkpoint;

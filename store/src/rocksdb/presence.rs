@@ -50,6 +50,11 @@ impl Files {
         Ok(Self { path: path.to_owned(), directory, lock, log, manifest, rows, looked })
     }
 
+    /// Whether the payloads are all there. See [`RowFiles::check_payloads`].
+    pub(super) fn check_payloads(&self, place: &str, db: &Db) -> Result<(), StoreError> {
+        self.rows.check_payloads(place, db)
+    }
+
     /// Looks at the directory, at `LOCK`, at `CURRENT`, which RocksDB replaces and never leaves out,
     /// and at the log that was last found to be the newest.
     ///

@@ -82,6 +82,23 @@ impl RowFiles {
         Ok(())
     }
 
+    /// Whether the payloads are all there, in their whole length, when RocksDB has just opened them: it
+    /// looks at a file of them when it reads in it, and not before.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if there are fewer, or fewer bytes, than it needs;
+    /// [`StoreError::Unavailable`] if the medium does not answer.
+    pub(super) fn check_payloads(&self, place: &str, db: &Db) -> Result<(), StoreError> {
+        if !self.lacks_payloads(place, db)? {
+            return Ok(());
+        }
+        let at = format!(
+            "{}: its files of payloads (.blob) are fewer, or shorter, than its list of files says",
+            self.directory.display()
+        );
+        Err(StoreError::Corrupt { place: place.to_owned(), at, source: None })
+    }
+
     /// Whether RocksDB removed these itself.
     fn check_gone(&self, place: &str, names: &[String], db: &Db) -> Result<(), StoreError> {
         let live = db.live_files().map_err(|e| store_error(place, "asking for its files", e))?;
@@ -98,17 +115,18 @@ impl RowFiles {
         Err(self.removed(place, &payloads.join(" or ")))
     }
 
-    /// Whether there are fewer files of payloads than RocksDB needs. It says how many, not which.
+    /// Whether there are fewer files of payloads than RocksDB needs, or fewer bytes in all of them. It
+    /// says how many, not which.
     fn lacks_payloads(&self, place: &str, db: &Db) -> Result<bool, StoreError> {
         for count in 0..COUNTS {
             if count > 0 {
                 thread::sleep(PAUSE);
             }
-            let needed =
-                payload_files(db).map_err(|e| store_error(place, "asking for its files", e))?;
-            let there =
-                names(&self.directory).map_err(|e| listing(place, "looking for its files", e))?;
-            if there.iter().filter(|name| name.ends_with(BLOB)).count() as u64 >= needed {
+            let needed = Payloads::needed(db);
+            let needed = needed.map_err(|e| store_error(place, "asking for its files", e))?;
+            let there = Payloads::there(&self.directory);
+            let there = there.map_err(|e| listing(place, "looking for its files", e))?;
+            if there.files >= needed.files && there.bytes >= needed.bytes {
                 return Ok(false);
             }
         }
@@ -133,13 +151,39 @@ fn is_not_there(path: &Path) -> bool {
     path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }
 
-/// How many files of payloads hold something that counts.
-fn payload_files(db: &Db) -> Result<u64, rocksdb::Error> {
-    let mut files = 0;
-    for family in FAMILIES {
-        if let Some(family) = db.cf_handle(family.name()) {
-            files += db.property_int_value_cf(family, "rocksdb.num-blob-files")?.unwrap_or(0);
+/// Files of payloads.
+#[derive(Debug, Default)]
+struct Payloads {
+    files: u64,
+    bytes: u64,
+}
+
+impl Payloads {
+    /// Those that hold something that counts.
+    fn needed(db: &Db) -> Result<Self, rocksdb::Error> {
+        let mut needed = Self::default();
+        for family in FAMILIES.iter().filter_map(|family| db.cf_handle(family.name())) {
+            let ask = |what| Ok(db.property_int_value_cf(family, what)?.unwrap_or(0));
+            needed.files += ask("rocksdb.num-blob-files")?;
+            needed.bytes += ask("rocksdb.live-blob-file-size")?;
         }
+        Ok(needed)
     }
-    Ok(files)
+
+    /// Those that are there.
+    fn there(directory: &Path) -> io::Result<Self> {
+        let mut there = Self::default();
+        for name in names(directory)?.iter().filter(|name| name.ends_with(BLOB)) {
+            match fs::metadata(directory.join(name)) {
+                Ok(found) => {
+                    there.files += 1;
+                    there.bytes += found.len();
+                }
+                // RocksDB has just removed it.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(there)
+    }
 }

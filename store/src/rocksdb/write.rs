@@ -156,6 +156,7 @@ impl RocksDbStore {
         let (identity, cursor) = database.read(|view| Ok((view.identity()?, view.cursor()?)))?;
         let files = Files::of(database.path());
         let files = files.map_err(|e| failed(&place, "looking at its files", e))?;
+        database.with(|db| files.check_payloads(&place, db))?;
         Ok(Self {
             place,
             database: Arc::new(database),

@@ -98,6 +98,25 @@ fn a_name_of_the_list_of_files_that_is_none_is_named() {
     }
 }
 
+/// RocksDB opens without them, and says nothing until somebody reads a block of them.
+#[test]
+fn a_file_of_payloads_that_goes_or_is_cut_while_nothing_runs_is_named_when_it_is_opened() {
+    for harm in [removed, cut] {
+        let (_directory, path) = place();
+        let mut model = Model::new(&log());
+        let mut store = created(&path);
+        store.apply(&model.batch(&History::blocks(9, 10_000).entries)).unwrap();
+        drop(store);
+        // Opening carries the log into files.
+        drop(RocksDbStore::open(&path).unwrap());
+        drop(RocksDbStore::open(&path).unwrap());
+        harm(files(&path, ".blob").first().expect("payloads have files of their own"));
+        let error = RocksDbStore::open(&path).unwrap_err();
+        assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
+        assert!(error.to_string().contains("files of payloads"), "{error}");
+    }
+}
+
 /// Files of rows and of payloads come and go, and blocks that are rolled back leave payloads that
 /// nobody needs.
 #[test]
