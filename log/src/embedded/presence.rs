@@ -32,8 +32,8 @@ impl Files {
         Ok(Self { place: place.to_owned(), database, beside })
     }
 
-    /// Whether they are all there, and nothing was cut from the log itself. Costs three looks at
-    /// their metadata.
+    /// Whether they are all there, and nothing was cut from the log itself or from the index of its
+    /// write-ahead log, which is mapped into memory. Costs three looks at their metadata.
     ///
     /// # Errors
     /// `Failed` if not, and then for good; `Unavailable` if the medium does not answer.
@@ -41,7 +41,7 @@ impl Files {
         self.database.check_not_cut(&self.place)?;
         if let Some((log, index)) = &self.beside {
             log.look(&self.place)?;
-            index.look(&self.place)?;
+            index.check_not_cut(&self.place)?;
         }
         Ok(())
     }
@@ -112,7 +112,8 @@ impl Presence {
         }
     }
 
-    /// For a file that is never cut: what is trimmed leaves room in it.
+    /// For a file that is never cut: what is trimmed leaves room in it, and SQLite cuts an index only
+    /// while nobody has it open.
     fn check_not_cut(&self, place: &str) -> Result<(), LogError> {
         let now = self.look(place)?;
         let longest = self.bytes.fetch_max(now, Ordering::AcqRel);

@@ -24,6 +24,8 @@ enum How {
     /// By a copy of it.
     Replaced,
     Cut,
+    /// By one byte. Its last page stays, for those that have it in their memory.
+    Shortened,
     Emptied,
     Zeroed,
     /// In its place, by the bytes of another log.
@@ -32,7 +34,7 @@ enum How {
     Flipped,
 }
 
-use How::{Cut, Emptied, Flipped, Overwritten, Removed, Replaced, Zeroed};
+use How::{Cut, Emptied, Flipped, Overwritten, Removed, Replaced, Shortened, Zeroed};
 
 fn spoil(file: &Path, how: How) {
     let open = || OpenOptions::new().read(true).write(true).open(file).unwrap();
@@ -44,6 +46,7 @@ fn spoil(file: &Path, how: How) {
             fs::rename(copy, file).unwrap();
         }
         Cut => open().set_len(4096).unwrap(),
+        Shortened => open().set_len(fs::metadata(file).unwrap().len() - 1).unwrap(),
         Emptied => open().set_len(0).unwrap(),
         Zeroed => {
             let length = fs::metadata(file).unwrap().len();
@@ -166,8 +169,9 @@ async fn while_it_is_used() {
         ("-wal", Flipped, all(nothing)),
         ("-shm", Removed, all(removed)),
         ("-shm", Replaced, all(replaced)),
-        // It is made again from the write-ahead log. Whoever has it open does not survive that it
-        // is cut.
+        // Whoever has it open does not survive that pages of it are cut away.
+        ("-shm", Shortened, all(cut)),
+        // It is made again from the write-ahead log.
         ("-shm", Zeroed, all(nothing)),
     ];
     let found = join_all(cases.map(|(suffix, how, _)| in_use(suffix, how))).await;
