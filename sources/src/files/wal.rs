@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// Before the frames.
 const HEADER: usize = 32;
@@ -14,9 +15,11 @@ const HEADER: usize = 32;
 const FRAME: usize = 24;
 /// What the file starts with, if checksums are over little-endian words; one more if big-endian.
 const MAGIC: u32 = 0x377f_0682;
-/// How often the shared memory is read again while it is being written, which is a matter of
-/// nanoseconds.
-const READS: usize = 1000;
+/// For so long the shared memory is read again while it is being written: a matter of nanoseconds,
+/// but for a writer that has to wait for a processor in the middle of it.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two reads.
+const PAUSE: Duration = Duration::from_millis(1);
 /// How often the log is read again if it began again meanwhile.
 const TRIES: usize = 5;
 
@@ -63,14 +66,15 @@ impl Shared {
     fn read(mut shm: &File) -> io::Result<Self> {
         let mut bytes = [0; 96];
         // There are two copies, one written after the other.
-        for _ in 0..READS {
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
             shm.seek(SeekFrom::Start(0))?;
             shm.read_exact(&mut bytes)?;
             let (one, two) = bytes.split_at(48);
             if one == two {
                 return Ok(Self::new(one));
             }
-            thread::yield_now();
+            thread::sleep(PAUSE);
         }
         Err(io::Error::other("its shared memory is half written"))
     }
@@ -213,6 +217,26 @@ mod tests {
         fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
             self.wal.seek(to)
         }
+    }
+
+    /// A writer that is not given a processor for a while is waited for.
+    #[test]
+    fn a_half_written_header_is_read_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("shm");
+        let mut bytes = [7; 96];
+        bytes[48] = 8;
+        fs::write(&path, bytes).unwrap();
+        let shm = File::open(&path).unwrap();
+        thread::scope(|scope| {
+            let read = scope.spawn(|| Shared::read(&shm));
+            // Not to wait for anything: it is half written for that long.
+            thread::sleep(Duration::from_millis(200));
+            assert!(!read.is_finished());
+            let writing = fs::OpenOptions::new().write(true).open(&path);
+            io::Write::write_all(&mut writing.unwrap(), &[7; 96]).unwrap();
+            assert_eq!(read.join().unwrap().unwrap().salt, [7; 8]);
+        });
     }
 
     #[test]
