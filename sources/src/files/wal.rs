@@ -16,8 +16,9 @@ const FRAME: usize = 24;
 /// What the file starts with, if checksums are over little-endian words; one more if big-endian.
 const MAGIC: u32 = 0x377f_0682;
 /// For so long the shared memory is read again while it is being written: a matter of nanoseconds,
-/// but for a writer that has to wait for a processor in the middle of it.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// but for a writer that has to wait for a processor in the middle of it. No longer: what is harmed
+/// stays so, and whoever looks must say it within seconds.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// Between two reads.
 const PAUSE: Duration = Duration::from_millis(1);
 /// How often the log is read again if it began again meanwhile.
@@ -231,7 +232,7 @@ mod tests {
         thread::scope(|scope| {
             let read = scope.spawn(|| Shared::read(&shm));
             // Not to wait for anything: it is half written for that long.
-            thread::sleep(Duration::from_millis(200));
+            thread::sleep(Duration::from_millis(50));
             assert!(!read.is_finished());
             let writing = fs::OpenOptions::new().write(true).open(&path);
             io::Write::write_all(&mut writing.unwrap(), &[7; 96]).unwrap();
