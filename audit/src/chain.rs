@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io;
 
-use tipline_consumer::{REMEMBERED_POSITIONS, Refusal, Verdict};
+use tipline_consumer::{REMEMBERED_POSITIONS, Refusal, Verdict, Vouching};
 use tipline_proto::{Cursor, Digest, Entry, Event, Links, LinksState, Position, Tip};
 
 use crate::blocks::{Blocks, IN_MEMORY};
@@ -39,6 +39,8 @@ pub(crate) struct Chain {
     unchecked: u64,
     /// The newest positions with their epochs, in a row up to `position`.
     recent: VecDeque<(Digest, u64)>,
+    /// Who vouches for it, where signatures are required.
+    vouching: Option<Vouching>,
 }
 
 impl Chain {
@@ -66,7 +68,7 @@ impl Chain {
         let links = Links::new(of.genesis.clone(), of.proofs_from);
         let blocks = Blocks::new(in_memory);
         let recent = VecDeque::from([(position.digest, epoch)]);
-        Self { of, position, epoch, links, blocks, is_whole, unchecked: 0, recent }
+        Self { of, position, epoch, links, blocks, is_whole, unchecked: 0, recent, vouching: None }
     }
 
     /// The cursor after everything that was found good. In a history that starts in the middle the
@@ -78,6 +80,16 @@ impl Chain {
             block_tip: self.links.tip().cloned(),
             proof_tip: self.links.proof_tip(),
         }
+    }
+
+    /// From here on signatures are required.
+    pub(crate) fn require(&mut self, vouching: Vouching) {
+        self.vouching = Some(vouching);
+    }
+
+    /// What nobody has vouched for at the end; `None` if there is nothing, or nobody needs to.
+    pub(crate) fn unvouched(&self) -> Option<Refusal> {
+        self.vouching.as_ref().and_then(Vouching::refusal)
     }
 
     /// The next entry as it comes.
@@ -94,6 +106,9 @@ impl Chain {
         self.check_place(entry)?;
         self.check_epoch(entry)?;
         self.check_links(entry)?;
+        if let Some(vouching) = &mut self.vouching {
+            vouching.admit(entry)?;
+        }
         (self.position, self.epoch) = (entry.position(), entry.epoch);
         if self.recent.len() == REMEMBERED_POSITIONS {
             self.recent.pop_front();

@@ -28,6 +28,7 @@ mod names;
 mod problems;
 mod replay;
 mod row;
+mod signers;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -41,5 +42,6 @@ pub use error::{AuditError, Problem};
 pub use follow::Follow;
 pub use replay::{Range, Replay, replay};
 pub use row::EntryRow;
+pub use signers::{BadTrust, SignerKey, read_trust};
 pub use stats::{DelayStats, KindStats, Stats, StatsReport};
 pub use verify::{VerifyProgress, VerifyReport, verify_entries};

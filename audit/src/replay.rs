@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tipline_backup::{Entries, EntriesRead, Held, RestoreError, Sources};
-use tipline_consumer::Refusal;
+use tipline_consumer::{Refusal, Vouching};
 use tipline_log::{Extent, LogError, error_chain};
 use tipline_proto::{Cursor, Entry, LogIdentity, Position};
 use tokio_util::sync::CancellationToken;
@@ -120,6 +120,10 @@ impl Replay {
             self.trusted = Some(entry.position());
             self.chain = Some(Chain::from_entry(of, &entry));
         }
+        let trust = Some(&self.sources.trust).filter(|trust| trust.requires_history());
+        if let (Some(chain), Some(trust)) = (&mut self.chain, trust) {
+            chain.require(Vouching::patient(trust.clone(), log.lineage));
+        }
         if trusted < self.to {
             self.entries = Some(self.sources.entries(trusted, self.to).await?);
         }
@@ -212,6 +216,10 @@ impl Replay {
                     let (first, last) = (at + 1, self.to);
                     still_held(&self.sources, first).await?;
                     self.ended = Some(Problem::Missing { first, last });
+                } else if at == self.held.last
+                    && let Some(refusal) = self.chain.as_ref().and_then(Chain::unvouched)
+                {
+                    self.ended.get_or_insert(refusal.into());
                 }
                 Ok(())
             }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tipline_log::{Backoff, LogError, Subscription, error_chain};
-use tipline_proto::Entry;
+use tipline_proto::{Entry, Timestamp};
 use tipline_store::{Batch, StoreError};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -18,8 +18,9 @@ use tokio_util::sync::CancellationToken;
 use crate::error::ConsumerError;
 use crate::progress::{Phase, Progress, report_stuck};
 use crate::queue::Queue;
-use crate::refusal::VerifyError;
+use crate::refusal::{Refusal, VerifyError};
 use crate::store_thread::{Answer, StoreThread};
+use crate::telemetry::Telemetry;
 use crate::verifying::{Checked, Checker, Checking};
 
 /// Why following a subscription ended. Everything good before that is applied by then, unless
@@ -63,6 +64,8 @@ enum Event {
     Probe,
     /// The store has been at one call for too long.
     Stuck,
+    /// Nobody has vouched for what has arrived, for too long.
+    Unsigned(Refusal),
 }
 
 /// What a subscription is followed with.
@@ -71,6 +74,7 @@ pub(crate) struct Context<'a> {
     pub(crate) progress: &'a watch::Sender<Progress>,
     pub(crate) stop: &'a CancellationToken,
     pub(crate) timing: Timing,
+    pub(crate) telemetry: Option<Arc<Telemetry>>,
 }
 
 /// When the store gets something to do.
@@ -82,6 +86,9 @@ pub(crate) struct Timing {
     pub(crate) probe: Duration,
     /// How long the store may be at one call before it counts as stalled.
     pub(crate) stuck: Duration,
+    /// How long entries may wait for the signature that vouches for them. They come with it, unless the
+    /// log is storing a unit, or has lost the end of one.
+    pub(crate) unsigned: Duration,
 }
 
 /// One subscription being followed.
@@ -90,6 +97,9 @@ pub(crate) struct Follow<'a> {
     progress: &'a watch::Sender<Progress>,
     stop: &'a CancellationToken,
     timing: Timing,
+    telemetry: Option<Arc<Telemetry>>,
+    /// When what is checked came, and when what is applied began to be, by the clock that dates things.
+    since: [Timestamp; 2],
     subscription: Box<dyn Subscription>,
     checking: Checking,
     queue: Queue,
@@ -101,6 +111,10 @@ pub(crate) struct Follow<'a> {
     backoff: Backoff,
     /// When the call that the store is at takes too long; `None` once that was said.
     stuck: Option<Instant>,
+    /// What has arrived and nobody has vouched for yet, and when it is refused for that.
+    unsigned: Option<(Refusal, Instant)>,
+    /// Whether more was being taken in.
+    took_in: bool,
     /// Index up to which the store is durable.
     applied: u64,
     /// Why nothing more is taken in: it ends when everything taken in is applied.
@@ -115,13 +129,15 @@ impl<'a> Follow<'a> {
         checker: Checker,
         applied: u64,
     ) -> Self {
-        let Context { store, progress, stop, timing } = context;
+        let Context { store, progress, stop, timing, telemetry } = context;
         let now = Instant::now();
         Self {
             store,
             progress,
             stop,
             timing,
+            telemetry,
+            since: Default::default(),
             subscription,
             checking: Checking::Idle(Box::new(checker)),
             queue: Queue::default(),
@@ -130,6 +146,8 @@ impl<'a> Follow<'a> {
             probe: now + timing.probe,
             backoff: Backoff::default(),
             stuck: None,
+            unsigned: None,
+            took_in: false,
             applied,
             leaving: None,
         }
@@ -163,6 +181,7 @@ impl<'a> Follow<'a> {
                 Event::Lingered => {}
                 Event::Probe => self.probe(),
                 Event::Stuck => self.report_stuck(),
+                Event::Unsigned(refusal) => self.leave(StopReason::Refused(refusal.into())),
             }
         }
     }
@@ -173,6 +192,10 @@ impl<'a> Follow<'a> {
         let is_idle = matches!(self.applying, Applying::Idle);
         let at_a_call = matches!(self.applying, Applying::Busy(..) | Applying::Probing(_));
         let stuck = self.stuck.filter(|_| at_a_call);
+        if takes_in && !self.took_in {
+            self.wait_for_signature();
+        }
+        self.took_in = takes_in;
         tokio::select! {
             biased;
             () = self.stop.cancelled(), if !stopping => Event::Stop,
@@ -182,7 +205,14 @@ impl<'a> Follow<'a> {
             () = sleep_until(self.probe), if is_idle => Event::Probe,
             () = sleep_until(stuck.unwrap_or(self.probe)), if stuck.is_some() => Event::Stuck,
             arrived = self.subscription.next(), if takes_in => Event::Arrived(arrived),
+            refusal = unsigned(self.unsigned.as_ref()), if takes_in => Event::Unsigned(refusal),
         }
+    }
+
+    /// What nobody has vouched for may wait from now on.
+    fn wait_for_signature(&mut self) {
+        let until = Instant::now() + self.timing.unsigned;
+        self.unsigned = self.unsigned.take().map(|(refusal, _)| (refusal, until));
     }
 
     fn leave(&mut self, why: StopReason) {
@@ -207,18 +237,32 @@ impl<'a> Follow<'a> {
                 is_new
             });
         }
+        self.since[0] = self.now();
         self.checking.begin(entries, self.applied);
     }
 
+    fn now(&self) -> Timestamp {
+        self.telemetry.as_ref().map(|telemetry| telemetry.now()).unwrap_or_default()
+    }
+
     fn checked(&mut self, checked: Checked) {
-        let Checked { batch, duplicates, void, error } = checked;
+        let Checked { batches, duplicates, void, error, unsigned, .. } = checked;
+        let is_same = self.unsigned.as_ref().map(|(refusal, _)| refusal) == unsigned.as_ref();
+        if !is_same {
+            let until = Instant::now() + self.timing.unsigned;
+            self.unsigned = unsigned.map(|refusal| (refusal, until));
+        }
+        if let Some(telemetry) = &self.telemetry {
+            batches.iter().for_each(|batch| telemetry.verified(&batch.entries, self.since[0]));
+            telemetry.ignored(duplicates + void);
+        }
         if duplicates + void > 0 {
             self.progress.send_modify(|progress| {
                 progress.duplicates += duplicates;
                 progress.void += void;
             });
         }
-        if let Some(batch) = batch {
+        for batch in batches {
             if self.queue.is_empty() {
                 self.ready_at = Instant::now() + self.timing.linger;
             }
@@ -244,6 +288,7 @@ impl<'a> Follow<'a> {
     }
 
     fn apply(&mut self, batch: Arc<Batch>) {
+        self.since[1] = self.now();
         let job = Arc::clone(&batch);
         let answer = self.store.call(move |store| store.apply(&job));
         self.applying = Applying::Busy(batch, answer);
@@ -259,6 +304,10 @@ impl<'a> Follow<'a> {
         };
         self.resumed();
         self.applied = batch.cursor.position.index;
+        // Before the progress, which the next receipt is made of.
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.applied(&batch, self.since[1]);
+        }
         self.progress.send_modify(|progress| {
             progress.phase = Phase::Following;
             progress.applying = None;
@@ -307,6 +356,10 @@ impl<'a> Follow<'a> {
 
     /// The store does not answer.
     fn report_stuck(&mut self) {
+        if self.progress.borrow().frozen.is_some() {
+            // It thaws by itself, and is asked for its answer again then.
+            return self.called();
+        }
         self.stuck = None;
         let what = match &self.applying {
             Applying::Busy(batch, _) => format!("applying up to {}", batch.cursor.position),
@@ -345,6 +398,17 @@ impl<'a> Follow<'a> {
         if let Applying::Stalled(batch, _) = std::mem::replace(&mut self.applying, Applying::Idle) {
             self.apply(batch);
         }
+    }
+}
+
+/// The refusal of what nobody has vouched for, when its time is over; never if there is none.
+async fn unsigned(waiting: Option<&(Refusal, Instant)>) -> Refusal {
+    match waiting {
+        Some((refusal, until)) => {
+            sleep_until(*until).await;
+            refusal.clone()
+        }
+        None => std::future::pending().await,
     }
 }
 

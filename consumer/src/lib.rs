@@ -40,10 +40,12 @@ mod replay;
 mod replicate;
 mod settings;
 mod store_thread;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod verify;
 mod verifying;
+mod vouch;
 
 pub use consumer::Consumer;
 pub use error::ConsumerError;
@@ -56,3 +58,4 @@ pub use replay::replay;
 pub use settings::ConsumerSettings;
 pub use store_thread::{Answer, StoreThread};
 pub use verify::{LookUp, REMEMBERED_POSITIONS, Verdict, Verifier};
+pub use vouch::Vouching;

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::error::ConsumerError;
 use crate::progress::{Phase, Progress};
 use crate::settings::ConsumerSettings;
+use crate::telemetry::Telemetry;
 
 /// Time between two receipts, on average.
 const SPACING: Duration = Duration::from_micros(1_000_000 / MAX_RECEIPTS_PER_SECOND as u64);
@@ -37,6 +38,7 @@ pub(crate) struct Issuer {
     pub(crate) instance: InstanceId,
     pub(crate) store: String,
     pub(crate) clock: Clock,
+    pub(crate) telemetry: Arc<Telemetry>,
 }
 
 impl Receipts {
@@ -73,6 +75,8 @@ struct News {
     failure: Option<String>,
     /// The store may have lost what it had: what it held is known, and not vouched for.
     lost: bool,
+    /// Since when the store is frozen.
+    frozen: Option<std::time::Instant>,
 }
 
 /// What stopped a consumer.
@@ -124,7 +128,7 @@ impl Sending {
         }
         let cursor = self.progress.borrow().cursor.clone();
         let (failure, lost) = last.map_or((None, false), |last| (Some(last.failure), last.lost));
-        self.send(News { cursor, failure, lost }).await;
+        self.send(News { cursor, failure, lost, frozen: None }).await;
     }
 
     /// Whether another run has taken the name over: what the board says of it is its own.
@@ -170,6 +174,8 @@ impl Sending {
                     tracing::info!(%consumer, "receipts are sent again");
                 }
                 self.backoff.reset();
+                let reached = news.cursor.as_ref().map_or(0, |cursor| cursor.position.index);
+                self.issuer.telemetry.receipt_sent(reached, started.elapsed());
                 (self.sent, self.has_sent) = (Some(news), true);
                 self.next = self.next.max(early(started)) + SPACING;
                 self.repeat = started + self.issuer.settings.heartbeat;
@@ -212,7 +218,7 @@ impl News {
             Phase::StoreStalled(why) | Phase::StoreAhead(why) => Some(why.clone()),
             _ => None,
         };
-        Self { cursor: progress.cursor.clone(), failure, lost: false }
+        Self { cursor: progress.cursor.clone(), failure, lost: false, frozen: progress.frozen }
     }
 }
 
@@ -249,6 +255,8 @@ impl Issuer {
         let reached = cursor.map(|cursor| Reached::up_to(cursor.position, level));
         Receipt {
             applying: None,
+            frozen: news.frozen.map(|since| since.elapsed()),
+            seal: None,
             lineage: self.log.identity().lineage,
             consumer: self.settings.name.clone(),
             role: self.settings.role,

@@ -1,6 +1,6 @@
 //! Why an entry is refused, and where.
 
-use tipline_proto::{Digest, LinkError};
+use tipline_proto::{Digest, LinkError, SignatureError};
 use tipline_store::StoreError;
 
 /// An entry that must not be applied. Nothing is ever skipped: the consumer stops before
@@ -79,6 +79,26 @@ pub enum Refusal {
         /// What does not fit.
         source: Box<LinkError>,
     },
+    /// Signatures are required, and none vouches for this entry. The primary does not sign, or
+    /// somebody else wrote it: find out who. Nothing of it was applied.
+    #[error("entry {index} ({event}) is not signed, and no signature after it vouches for it")]
+    Unsigned {
+        /// Index of the first entry that nobody vouches for.
+        index: u64,
+        /// The event, human-readable.
+        event: String,
+    },
+    /// The signature of an entry does not count. Somebody else wrote it, or the primary has another key
+    /// than the one that is trusted. Nothing of what it is to vouch for was applied.
+    #[error("the signature of entry {index} ({event}) does not count")]
+    Forged {
+        /// Index of the entry.
+        index: u64,
+        /// The event, human-readable.
+        event: String,
+        /// Why not.
+        source: SignatureError,
+    },
 }
 
 impl Refusal {
@@ -90,7 +110,9 @@ impl Refusal {
             | Refusal::Replaced { index, .. }
             | Refusal::Unclaimed { index, .. }
             | Refusal::NotRaised { index, .. }
-            | Refusal::Link { index, .. } => *index,
+            | Refusal::Link { index, .. }
+            | Refusal::Unsigned { index, .. }
+            | Refusal::Forged { index, .. } => *index,
         }
     }
 }

@@ -27,11 +27,16 @@ use crate::progress::{Phase, Progress};
 use crate::refusal::{Refusal, VerifyError};
 use crate::settings::ConsumerSettings;
 use crate::store_thread::StoreThread;
+use crate::telemetry::Telemetry;
 use crate::verifying::Checker;
+use crate::vouch::Vouching;
 
 /// For how many heartbeats the store may be at one call before it counts as stalled. With the
 /// default, 30 s: a full batch on a slow disk takes less.
 const STUCK: u32 = 6;
+/// For how many heartbeats what has arrived may wait for the signature that vouches for it. With the
+/// default, 30 s: a publisher needs 15 s until it publishes again what a log has lost of a unit.
+const UNSIGNED: u32 = 6;
 /// How often a name whose subscription was ended is taken up again without anything coming of it.
 const TAKEN_UP: u32 = 3;
 /// How much longer than a heartbeat another run that has taken the name over has to show on the board.
@@ -64,6 +69,7 @@ pub(crate) struct Replicator {
     progress: watch::Sender<Progress>,
     stop: CancellationToken,
     instance: InstanceId,
+    telemetry: Arc<Telemetry>,
     away: Backoff,
     /// How often in a row the log was too short.
     short: u32,
@@ -83,9 +89,21 @@ impl Replicator {
         progress: watch::Sender<Progress>,
         stop: CancellationToken,
         instance: InstanceId,
+        telemetry: Arc<Telemetry>,
     ) -> Self {
-        let (away, short, taken_up, gap, earlier) = (Backoff::default(), 0, 0, None, None);
-        Self { log, settings, progress, stop, instance, away, short, taken_up, gap, earlier }
+        Self {
+            log,
+            settings,
+            progress,
+            stop,
+            instance,
+            telemetry,
+            away: Backoff::default(),
+            short: 0,
+            taken_up: 0,
+            gap: None,
+            earlier: None,
+        }
     }
 
     /// Replicates into the store until it is cancelled, or cannot continue.
@@ -177,14 +195,22 @@ impl Replicator {
         }
         let Joined { start, tail } = joined;
         let (cursor, applied) = (start.cursor.clone(), start.cursor.position.index);
-        let checker = Checker::new(&self.log.identity().chain, start);
+        let of = self.log.identity();
+        let vouching = self.log.trust().map(|trust| Vouching::new(trust.clone(), of.lineage));
+        let checker = Checker::new(&of.chain, start, vouching);
         self.progress.send_modify(|progress| {
             progress.phase = Phase::Following;
             progress.cursor = Some(cursor);
             progress.tail = Some(tail);
         });
-        let context =
-            Context { store, progress: &self.progress, stop: &self.stop, timing: self.timing() };
+        let telemetry = Some(Arc::clone(&self.telemetry));
+        let context = Context {
+            store,
+            progress: &self.progress,
+            stop: &self.stop,
+            timing: self.timing(),
+            telemetry,
+        };
         let follow = Follow::new(context, subscription, checker, applied);
         let reason = tokio::select! {
             reason = follow.run() => reason,
@@ -199,8 +225,9 @@ impl Replicator {
     }
 
     fn timing(&self) -> Timing {
-        let heartbeat = self.settings.heartbeat;
-        Timing { linger: self.settings.linger, probe: heartbeat, stuck: heartbeat * STUCK }
+        let (linger, heartbeat) = (self.settings.linger, self.settings.heartbeat);
+        let (stuck, unsigned) = (heartbeat * STUCK, heartbeat * UNSIGNED);
+        Timing { linger, probe: heartbeat, stuck, unsigned }
     }
 
     fn after(&mut self, reason: StopReason) -> State {

@@ -56,5 +56,6 @@ impl Board {
         self.receipts == other.receipts
             && self.primary == other.primary
             && self.unreadable == other.unreadable
+            && self.forged == other.forged
     }
 }

@@ -82,6 +82,7 @@ async fn announce(log: &dyn Log, primary: &Label, entry: &Entry) -> Result<Claim
         outbox_max_bytes: 0,
         held_up: None,
         source_failure: None,
+        seal: None,
         lineage: log.identity().lineage,
         primary: primary.clone(),
         epoch: entry.epoch,

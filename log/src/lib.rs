@@ -19,7 +19,7 @@
 //!
 //! What stands on any log is here too: [`claim`] for a primary that is not running yet, [`Survey`]
 //! for what status and retention decide on, [`Ages`] for the moment that ages are counted from,
-//! [`Backoff`] for pauses.
+//! [`Backoff`] for pauses, [`SignedLog`] for signatures.
 
 mod ages;
 mod backoff;
@@ -36,11 +36,14 @@ mod error;
 #[cfg(feature = "jetstream")]
 pub mod jetstream;
 pub mod memory;
+mod meters;
 mod preflight;
+mod signed;
 mod spec;
 mod survey;
 #[cfg(test)]
 mod tests;
+mod traces;
 mod unit;
 
 pub use ages::{Ages, AgesBy};
@@ -48,11 +51,14 @@ pub use backoff::Backoff;
 pub use claim::{Claim, claim, next_epoch};
 pub use clock::{Clock, system_clock};
 pub use error::{AppendError, LogError, error_chain, error_texts};
+pub use meters::{counter, latency, meter};
 pub use preflight::{
     Accepted, DropLimit, DropsAfter, Preflight, SHORTFALL_NAMES, Shortfall, UnknownShortfall,
 };
+pub use signed::{SignedLog, Signing};
 pub use spec::{
-    Appender, Board, BoardFeed, Extent, Log, Reader, Receipts, Subscription, Tail, Trimmer,
+    Appender, Board, BoardFeed, Extent, Forged, ForgedBy, Log, Reader, Receipts, Subscription, Tail, Trimmer,
     Unreadable,
 };
 pub use survey::{Survey, newest_block, newest_entry};
+pub use traces::{BoxedSpan, Stage, Traces, end_at, extract, inject};

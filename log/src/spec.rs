@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tipline_proto::{
-    Announcement, ConsumerName, Entry, Head, LogIdentity, OutboxId, Position, Receipt, Timestamp,
+    Announcement, ConsumerName, Entry, Head, LogIdentity, OutboxId, Position, Receipt,
+    SignatureError, Timestamp, Trust,
 };
 
 use crate::error::{AppendError, LogError};
@@ -84,6 +85,13 @@ pub trait Reader: Send + Sync + Debug {
     /// What the log is.
     fn identity(&self) -> &LogIdentity;
 
+    /// Whose signatures its history must have, where that is configured: see [`crate::SignedLog`]. A
+    /// log by itself requires none. Entries come as they are. Whoever verifies that they chain also
+    /// verifies who signed them.
+    fn trust(&self) -> Option<&Trust> {
+        None
+    }
+
     /// Which entries the log holds now.
     async fn extent(&self) -> Result<Extent, LogError>;
 
@@ -94,7 +102,7 @@ pub trait Reader: Send + Sync + Debug {
         self.extent().await.map(drop)
     }
 
-    /// One entry by its index.
+    /// One entry by its index, with the headers it was appended with.
     ///
     /// # Errors
     /// `OutOfRange` if the log does not hold it.
@@ -136,7 +144,8 @@ pub trait Subscription: Send {
     ///
     /// An entry may come twice, and after a fault entries may be missing in between. The
     /// caller compares indices, and subscribes again after what it has. Entries are whole,
-    /// and their bytes decode; that they chain is for the caller to verify.
+    /// and their bytes decode; that they chain is for the caller to verify. Each has the headers that it
+    /// was appended with; what cannot be read of those is left out.
     ///
     /// Cancelling loses nothing. What was not returned comes with the next call.
     ///
@@ -165,9 +174,38 @@ pub struct Board {
     pub heard: BTreeMap<ConsumerName, Duration>,
     /// How long the log has had the announcement, by the clock of the log.
     pub primary_heard: Option<Duration>,
+    /// What is there and is not believed, where signatures are required: see [`crate::SignedLog`]. It
+    /// is nobody's receipt.
+    pub forged: Vec<Forged>,
     /// What is there and cannot be read. It is nobody's receipt, and does not keep the others from
     /// being read.
     pub unreadable: Vec<Unreadable>,
+}
+
+/// Something on the board that is not believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forged {
+    /// Whose receipt it would be; `None` for the announcement of the primary.
+    pub consumer: Option<ConsumerName>,
+    /// Why it does not count.
+    pub why: ForgedBy,
+}
+
+/// Why something on the board does not count.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ForgedBy {
+    /// Its signature is missing, wrong, or of somebody else.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
+    /// It was signed, and is older than what was here before: somebody has put it here again, or the
+    /// clock that dates it went back. What was here before stands.
+    #[error("it was made {} s before the one that was here: it was put here again, or the clock that dates it went back", newest.since(*found).as_secs_f64())]
+    Replayed {
+        /// When it was made.
+        found: Timestamp,
+        /// When the newest one was made.
+        newest: Timestamp,
+    },
 }
 
 /// Something on the board that this version cannot read.

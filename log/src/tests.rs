@@ -1,5 +1,7 @@
 //! What stands on any log: claiming, reading for a decision, and pauses.
 
+mod signed;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,6 +106,8 @@ async fn a_survey_compares_receipts_with_the_log() {
     for (name, position) in said {
         let receipt = Receipt {
             applying: None,
+            frozen: None,
+            seal: None,
             lineage: Lineage::from_bytes([3; 16]),
             consumer: name.parse().unwrap(),
             role: Role::Backup,
@@ -150,6 +154,7 @@ fn said(seconds: u64, heard: Option<u64>) -> Board {
         outbox_max_bytes: 0,
         held_up: None,
         source_failure: None,
+        seal: None,
         time: at(seconds),
         failure: None,
     };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tipline_log::{Board, Log, LogError, error_chain};
+use tipline_log::{Board, Forged, Log, LogError, error_chain};
 use tipline_proto::{Agreement, Announcement, Position};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -43,6 +43,7 @@ pub(crate) async fn watch(
         digests: Arc::clone(digests),
         board: Board::default(),
         unreadable: BTreeSet::new(),
+        forged: Vec::new(),
     };
     follower.first_look().await?;
     let stop = CancellationToken::new();
@@ -107,6 +108,8 @@ struct Follower {
     board: Board,
     /// What was said to be unreadable.
     unreadable: BTreeSet<(String, String)>,
+    /// What was said to be forged.
+    forged: Vec<Forged>,
 }
 
 impl Follower {
@@ -158,6 +161,18 @@ impl Follower {
         });
     }
 
+    /// Says once of each what is not believed. It counts as nobody's.
+    fn alarm_if_forged(&mut self, board: &Board) {
+        for forged in board.forged.iter().filter(|forged| !self.forged.contains(forged)) {
+            let consumer = forged.consumer.as_ref().map(ToString::to_string);
+            tracing::error!(
+                consumer, why = %forged.why,
+                "a receipt or an announcement is refused: it counts as no backup"
+            );
+        }
+        self.forged.clone_from(&board.forged);
+    }
+
     async fn follow(&mut self) -> Result<(), LogError> {
         let mut feed = self.log.follow_board().await?;
         let mut progress = self.publisher.progress.subscribe();
@@ -183,6 +198,7 @@ impl Follower {
 
     async fn show(&mut self, board: Board) -> Result<(), LogError> {
         self.warn_of_unreadable(&board);
+        self.alarm_if_forged(&board);
         self.board = board.clone();
         let progress = self.publisher.progress.borrow().clone();
         if let Some(other) = &board.primary {
@@ -289,6 +305,7 @@ async fn announce(
         outbox_max_bytes: progress.max_bytes,
         held_up,
         source_failure: publisher.source_failure(),
+        seal: None,
         time,
         failure,
     };

@@ -3,6 +3,7 @@
 mod board;
 mod durability;
 mod ending;
+mod forged;
 mod losses;
 pub(crate) mod room;
 mod said;
@@ -83,6 +84,8 @@ pub(crate) fn settings() -> ProducerSettings {
 fn receipt(log: &MemoryLog, name: &str, position: Position) -> Receipt {
     Receipt {
         applying: None,
+        frozen: None,
+        seal: None,
         lineage: log.identity().lineage,
         consumer: name.parse().unwrap(),
         role: Role::Backup,

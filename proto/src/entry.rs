@@ -2,7 +2,9 @@
 
 use crate::digest::{Digest, Preimage};
 use crate::event::Event;
+use crate::headers::Headers;
 use crate::position::Position;
+use crate::signature::Signature;
 use crate::time::Timestamp;
 
 /// An event at its place in the log, sealed by the digest chain.
@@ -21,6 +23,11 @@ pub struct Entry {
     pub digest: Digest,
     /// What happened.
     pub event: Event,
+    /// The primary's signature of everything up to here, if this is the last entry of a unit that was
+    /// signed. It is in no digest, and kept wherever entries are.
+    pub signature: Option<Signature>,
+    /// What travels with it and is in no digest. A log keeps it, nothing else does.
+    pub headers: Headers,
 }
 
 impl Entry {
@@ -46,7 +53,8 @@ impl Entry {
             event: &event,
         };
         let digest = preimage.digest();
-        Entry { index, epoch, time, outbox_sequence, digest, event }
+        let headers = Headers::default();
+        Entry { index, epoch, time, outbox_sequence, digest, event, signature: None, headers }
     }
 
     /// Whether this is the entry directly after `previous`, unaltered: its index is the

@@ -6,10 +6,12 @@
 //! Hard limits are in [`limits`].
 
 mod agreement;
+mod decode_error;
 mod digest;
 mod entry;
 mod event;
 mod hash;
+mod headers;
 mod hex;
 mod identity;
 pub mod limits;
@@ -21,10 +23,13 @@ mod position;
 mod proofs_from;
 mod ranges;
 mod receipt;
+mod signature;
 pub mod subject;
 mod time;
 mod tip;
+mod trust;
 mod wire;
+mod wire_signature;
 
 #[rustfmt::skip]
 #[path = "gen/tipline.v1.rs"]
@@ -34,10 +39,12 @@ mod generated;
 mod tests;
 
 pub use agreement::{Agreement, agreement};
+pub use decode_error::DecodeError;
 pub use digest::Digest;
 pub use entry::{Entry, Head};
 pub use event::{Event, InvalidLabel, Kind, Label, PayloadTooLarge};
 pub use hash::{Hash, InvalidBytes, Key, TransactionId};
+pub use headers::{Headers, InvalidHeader};
 pub use identity::{Chain, InstanceId, Lineage, LogIdentity, OutboxId};
 pub use links::{LinkError, Links, LinksState};
 pub use name::{ChainName, ConsumerName, InvalidName, LogName};
@@ -47,6 +54,7 @@ pub use position::{Cursor, Position};
 pub use proofs_from::{InvalidProofsFrom, ProofsFrom};
 pub use ranges::HeightRanges;
 pub use receipt::{Announcement, Level, Reached, Receipt, Role, UnknownLevel};
+pub use signature::{Predecessor, PublicKey, Seal, Signature, SigningKey};
 pub use time::Timestamp;
 pub use tip::Tip;
-pub use wire::DecodeError;
+pub use trust::{SignatureError, Trust};

@@ -22,6 +22,12 @@ pub const MAX_NAME_BYTES: usize = 32;
 pub const MAX_CHAIN_NAME_BYTES: usize = 64;
 /// Longest name of a mark or of a primary.
 pub const MAX_LABEL_BYTES: usize = 256;
+/// Most bytes that the headers of an entry take in a message. What else is in one, and the names that the
+/// broker needs, fit into 1 KiB with it.
+pub const MAX_HEADER_BYTES: usize = 512;
+/// Most keys that a signature names as those its own key has succeeded. They fit into an entry with
+/// [`crate::MAX_ENTRY_OVERHEAD`].
+pub const MAX_PREDECESSORS: usize = 4;
 /// Longest text in a receipt or an announcement: a failure, a store's place.
 pub const MAX_TEXT_BYTES: usize = 4096;
 /// Longest receipt or announcement: 64 KiB, several times what the texts in one can be.

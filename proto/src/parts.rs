@@ -2,9 +2,10 @@
 
 use bytes::{Bytes, BytesMut};
 
+use crate::decode_error::DecodeError;
 use crate::entry::Entry;
 use crate::limits::{MAX_PAYLOAD_BYTES, MAX_UNIT_MESSAGES};
-use crate::wire::{self, DecodeError};
+use crate::wire;
 
 /// Most bytes an encoded entry has besides its payload.
 pub const MAX_ENTRY_OVERHEAD: usize = 1024;

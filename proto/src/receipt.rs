@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::identity::{InstanceId, Lineage};
 use crate::name::ConsumerName;
 use crate::position::Position;
+use crate::signature::Seal;
 use crate::time::Timestamp;
 use crate::tip::Tip;
 
@@ -181,6 +182,12 @@ pub struct Receipt {
     /// consumer's clock; `None` while it applies nothing. Receipts are repeated meanwhile, so a
     /// store that hangs is seen.
     pub applying: Option<Duration>,
+    /// For how long the store had been frozen for a snapshot of its medium when this was sent, by the
+    /// consumer's clock; `None` unless it is. Nothing is applied meanwhile, as somebody wanted it, and
+    /// it thaws by itself.
+    pub frozen: Option<Duration>,
+    /// The consumer's signature; `None` where it does not sign.
+    pub seal: Option<Seal>,
 }
 
 /// What the primary says of itself, so that others know the newest block and whether the
@@ -220,4 +227,6 @@ pub struct Announcement {
     pub time: Timestamp,
     /// Why the primary stopped; `None` while it runs.
     pub failure: Option<String>,
+    /// The primary's signature; `None` where it does not sign.
+    pub seal: Option<Seal>,
 }

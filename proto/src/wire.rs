@@ -6,64 +6,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message;
 
+use crate::decode_error::DecodeError;
 use crate::digest::Digest;
 use crate::entry::{Entry, Head};
 use crate::event::{Event, Kind, Label};
 use crate::generated as pb;
 use crate::hash::{Hash, Key, TransactionId};
+use crate::headers::Headers;
 use crate::identity::{InstanceId, Lineage, OutboxId};
 use crate::limits::{MAX_BOARD_MESSAGE_BYTES, MAX_PAYLOAD_BYTES, MAX_TEXT_BYTES};
 use crate::position::{Cursor, Position};
 use crate::receipt::{Announcement, Level, Reached, Receipt, Role};
 use crate::time::Timestamp;
 use crate::tip::Tip;
-
-/// Bytes that are not what they should be: written by something else, damaged, or by a newer
-/// version. Never skip them; find out where they come from.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DecodeError {
-    /// Not the message at all.
-    #[error("the bytes are not a Tipline {message}")]
-    Malformed {
-        /// What was expected.
-        message: &'static str,
-        /// What is wrong with them.
-        source: prost::DecodeError,
-    },
-    /// A field that must be there is not.
-    #[error("a Tipline {message} without {field}; a newer version may have written it")]
-    Missing {
-        /// Which message.
-        message: &'static str,
-        /// Which field.
-        field: &'static str,
-    },
-    /// It holds more than the message: fields that this version does not know, or fields twice.
-    #[error("a Tipline {message} with {bytes} bytes too many: a newer version may have written it")]
-    Excess {
-        /// Which message.
-        message: &'static str,
-        /// How many bytes are not accounted for.
-        bytes: usize,
-    },
-    /// A field has a value that it cannot have.
-    #[error("a Tipline {message} whose {field} cannot be")]
-    Invalid {
-        /// Which message.
-        message: &'static str,
-        /// Which field.
-        field: &'static str,
-        /// What is wrong with it.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-}
-
-impl DecodeError {
-    pub(crate) fn payload(why: String) -> Self {
-        Self::Invalid { message: "entry", field: "payload", source: why.into() }
-    }
-}
+use crate::wire_signature::{put_seal, put_signature, take_seal, take_signature};
 
 /// The fields of one message, taken out one by one.
 struct Fields(&'static str);
@@ -210,6 +166,7 @@ pub(crate) fn encode_entry(entry: &Entry, payload: Bytes) -> Bytes {
         digest: Bytes::copy_from_slice(entry.digest.as_bytes()),
         payload,
         payload_length: entry.event.payload().len() as u64,
+        signature: entry.signature.as_ref().map(put_signature),
         event: Some(put_event(&entry.event)),
     };
     message.encode_to_vec().into()
@@ -290,6 +247,8 @@ fn take_entry(message: pb::Entry, payload: Bytes) -> Result<Entry, DecodeError> 
         outbox_sequence: message.outbox_sequence,
         digest: fields.digest(&message.digest)?,
         event,
+        signature: message.signature.map(|it| take_signature("entry", it)).transpose()?,
+        headers: Headers::default(),
     })
 }
 
@@ -400,6 +359,8 @@ impl Receipt {
             failure: put_failure(self.failure.as_deref()),
             store: shorten(&self.store),
             applying_us: self.applying.map_or(0, put_duration),
+            frozen_us: self.frozen.map_or(0, put_duration),
+            signature: put_seal(self.seal.as_ref()),
         };
         message.encode_to_vec().into()
     }
@@ -412,7 +373,8 @@ impl Receipt {
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
         let fields = Fields("receipt");
         fields.small(&bytes)?;
-        let message: pb::Receipt = decode("receipt", bytes)?;
+        let message: pb::Receipt = decode("receipt", bytes.clone())?;
+        let seal = take_seal("receipt", &bytes, message.signature)?;
         let mut reached = Reached::default();
         for said in message.reached {
             let level = Level::ALL.into_iter().find(|level| *level as i32 == said.level);
@@ -434,6 +396,8 @@ impl Receipt {
             failure: fields.failure("failure", message.failure)?,
             store: fields.text("store", message.store)?,
             applying: take_duration(message.applying_us),
+            frozen: take_duration(message.frozen_us),
+            seal,
         })
     }
 }
@@ -459,6 +423,7 @@ impl Announcement {
             outbox_max_bytes: self.outbox_max_bytes,
             held_up: put_failure(self.held_up.as_deref()),
             source_failure: put_failure(self.source_failure.as_deref()),
+            signature: put_seal(self.seal.as_ref()),
         };
         message.encode_to_vec().into()
     }
@@ -471,7 +436,8 @@ impl Announcement {
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
         let fields = Fields("announcement");
         fields.small(&bytes)?;
-        let message: pb::Announcement = decode("announcement", bytes)?;
+        let message: pb::Announcement = decode("announcement", bytes.clone())?;
+        let seal = take_seal("announcement", &bytes, message.signature)?;
         Ok(Self {
             lineage: fields.lineage(&message.lineage)?,
             primary: fields.check("primary", Label::new(&message.primary))?,
@@ -490,6 +456,7 @@ impl Announcement {
             source_failure: fields.failure("source failure", message.source_failure)?,
             time: Timestamp::from_micros(message.time_us),
             failure: fields.failure("failure", message.failure)?,
+            seal,
         })
     }
 }

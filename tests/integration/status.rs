@@ -54,6 +54,8 @@ async fn receipt(log: &EmbeddedLog, name: &str, index: u64, time: Timestamp) {
         failure: None,
         store: "sqlite:elsewhere.db".into(),
         applying: None,
+        frozen: None,
+        seal: None,
     };
     log.put_receipt(&receipt).await.unwrap();
 }
@@ -274,7 +276,14 @@ async fn whether_the_fleet_could_be_recovered_is_said_with_the_reason() {
     let before = site.status("", |_| true).await;
     assert_eq!(before["recovery"]["runway"]["left_ms"], Value::Null);
     assert_eq!(condition(&before, "archive_current").0, "fail");
-    for name in ["backup_joins_log", "drilled", "identities_backed_up", "places_answer"] {
+    let unknown = [
+        "backup_joins_log",
+        "drilled",
+        "restored_in_time",
+        "identities_backed_up",
+        "places_answer",
+    ];
+    for name in unknown {
         assert_eq!(condition(&before, name).0, "unknown", "{name}");
     }
 
@@ -308,6 +317,12 @@ async fn whether_the_fleet_could_be_recovered_is_said_with_the_reason() {
     let proven = site.status(options, |_| true).await;
     for name in ["checkpoint_verified", "drilled"] {
         assert_eq!(condition(&proven, name).0, "ok", "{proven}");
+    }
+    for (most, state) in [("1h", "ok"), ("0s", "fail")] {
+        let limited = format!("{options} --max-restore {most}");
+        let limited = site.status(&limited, |_| true).await;
+        let (is, why) = condition(&limited, "restored_in_time");
+        assert!(is == state && why.starts_with("dir:kept was restored in "), "{is}: {why}");
     }
     let text = site.run(&format!("status {options} --metrics m.prom")).await.stdout;
     assert!(text.contains("\nrecovery archive, up to event "), "{text}");

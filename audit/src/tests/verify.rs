@@ -273,6 +273,8 @@ fn receipt(index: u64, digest: Digest) -> Receipt {
         failure: None,
         store: "sqlite:x".into(),
         applying: None,
+        frozen: None,
+        seal: None,
     }
 }
 

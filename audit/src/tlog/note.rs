@@ -80,6 +80,11 @@ impl SigningKey {
         VerifierKey { name: self.name.clone(), key: self.key.verifying_key() }
     }
 
+    /// Its 32 secret bytes.
+    pub fn seed(&self) -> &[u8; 32] {
+        self.key.as_bytes()
+    }
+
     /// The key as text, `PRIVATE+KEY+NAME+ID+KEY`: whoever has it signs as this key.
     pub fn to_secret(&self) -> String {
         let verifier = self.verifier();
@@ -132,6 +137,21 @@ impl VerifierKey {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its 32 bytes.
+    pub fn bytes(&self) -> [u8; 32] {
+        self.key.to_bytes()
+    }
+
+    /// The key of this name with these bytes.
+    ///
+    /// # Errors
+    /// [`BadNote::Name`]; [`BadNote::Key`] if they are no key.
+    pub fn from_bytes(name: &str, bytes: &[u8; 32]) -> Result<Self, BadNote> {
+        check_name(name)?;
+        let key = VerifyingKey::from_bytes(bytes).map_err(|_| BadNote::Key("it is no key"))?;
+        Ok(Self { name: name.to_owned(), key })
     }
 
     /// The text of a note that this key signed. Signatures of others are passed over.

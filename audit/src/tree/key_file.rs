@@ -99,13 +99,7 @@ impl KeyFile {
     /// # Errors
     /// [`KeyFileError::Exists`], [`KeyFileError::File`].
     pub fn create(path: &Path, key: &SigningKey) -> Result<(), KeyFileError> {
-        write(path, key.to_secret() + "\n", |file| {
-            file.persist_noclobber(path).map_err(|error| error.error)
-        })
-        .map_err(|source| match source.kind() {
-            ErrorKind::AlreadyExists => KeyFileError::Exists { path: path.to_owned() },
-            _ => KeyFileError::File { what: "writing", path: path.to_owned(), source },
-        })
+        create_text(path, key.to_secret() + "\n")
     }
 
     /// Opens it, and locks it for as long as this is kept.
@@ -218,15 +212,30 @@ impl KeyFile {
 
 /// Nobody but its owner may have read it.
 fn read(path: &Path) -> Result<(File, SigningKey), KeyFileError> {
+    let (file, text) = read_text(path)?;
+    let key = text.lines().next().unwrap_or_default().trim().parse();
+    let key = key.map_err(|source| KeyFileError::Unusable { path: path.to_owned(), source })?;
+    Ok((file, key))
+}
+
+/// The text of a file that only its owner may read.
+pub(crate) fn read_text(path: &Path) -> Result<(File, String), KeyFileError> {
     let failed = |what, source| KeyFileError::File { what, path: path.to_owned(), source };
     let mut file = File::open(path).map_err(|e| failed("opening", e))?;
     check_private(path, &file)?;
     let mut text = String::new();
     let read = (&mut file).take(MAX_BYTES).read_to_string(&mut text);
     read.map_err(|e| failed("reading", e))?;
-    let key = text.trim().parse();
-    let key = key.map_err(|source| KeyFileError::Unusable { path: path.to_owned(), source })?;
-    Ok((file, key))
+    Ok((file, text))
+}
+
+/// Writes a new file that only its owner may read.
+pub(crate) fn create_text(path: &Path, text: String) -> Result<(), KeyFileError> {
+    let named = |file: NamedTempFile| file.persist_noclobber(path).map_err(|error| error.error);
+    write(path, text, named).map_err(|source| match source.kind() {
+        ErrorKind::AlreadyExists => KeyFileError::Exists { path: path.to_owned() },
+        _ => KeyFileError::File { what: "writing", path: path.to_owned(), source },
+    })
 }
 
 /// A file that is there as a whole or not at all, for its owner only.

@@ -33,6 +33,7 @@ pub(crate) use check::TreeCheck;
 pub use error::TreeError;
 pub use find::{Wanted, find_entry};
 pub use key_file::{KeyFile, KeyFileError};
+pub(crate) use key_file::{create_text, read_text};
 pub use leaf::{BadLeaf, Leaf};
 pub use place::{Consistency, TreePlace, origin};
 pub use prove::prove_entry;

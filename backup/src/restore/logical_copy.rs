@@ -12,7 +12,8 @@ use std::path::Path;
 use super::entry_order::{EntryOrder, Name, Row};
 use tipline_proto::limits::{MAX_APPLY_BYTES, MAX_APPLY_EVENTS};
 use tipline_proto::{
-    Cursor, Digest, Entry, Event, Hash, Label, LogIdentity, OutboxId, Position, Timestamp, Tip,
+    Cursor, Digest, Entry, Event, Hash, Headers, Label, LogIdentity, OutboxId, Position, Timestamp,
+    Tip,
 };
 use tipline_store::{
     Batch, Store, StoreIdentity, StoreReader, StoredLinks, Throttle as _, content_digest_while,
@@ -205,7 +206,18 @@ impl LogicalCopy<'_> {
             _ => {}
         }
         self.bytes += bytes;
-        self.entries.push(Entry { index, epoch, time, outbox_sequence: 0, digest: NONE, event });
+        let (outbox_sequence, digest, headers) = (0, NONE, Headers::default());
+        let signature = None;
+        self.entries.push(Entry {
+            index,
+            epoch,
+            time,
+            outbox_sequence,
+            digest,
+            event,
+            signature,
+            headers,
+        });
         Ok(())
     }
 
@@ -218,6 +230,8 @@ impl LogicalCopy<'_> {
             outbox_sequence: 0,
             digest: position.digest,
             event: Event::EpochStarted { primary: self.nobody.clone(), outbox: NO_OUTBOX },
+            signature: None,
+            headers: Headers::default(),
         };
         let first = end(Position { index: self.at.position.index + 1, digest: NONE });
         let last = end(cursor.position);

@@ -31,6 +31,7 @@ mod stage;
 mod target;
 #[cfg(test)]
 pub(crate) mod tests;
+mod vouched;
 
 pub use plan::{Plan, PlannedCheckpoint, PlannedRead};
 pub use replay::catch_up;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tipline_consumer::{Progress, StartState, StopReason, StoreThread, VerifyError};
+use tipline_consumer::{Progress, StartState, StopReason, StoreThread, VerifyError, Vouching};
 use tipline_log::error_chain;
 use tipline_proto::{Chain, Cursor};
 use tipline_store::Store;
@@ -21,6 +21,8 @@ pub(super) struct Replay<'a> {
     pub(super) chain: &'a Chain,
     pub(super) to: u64,
     pub(super) target: &'a str,
+    /// Where it is applied at once to a store in its place, and signatures are required.
+    pub(super) vouching: Option<Vouching>,
     pub(super) progress: &'a watch::Sender<RestoreProgress>,
     pub(super) stop: &'a CancellationToken,
 }
@@ -84,6 +86,7 @@ impl Replay<'_> {
                 tracing::warn!(note, "damaged; looking for the same entries elsewhere");
                 outcome.notes.push(note);
                 outcome.coverage.give_up(span);
+                self.sources.list_within(span, &mut outcome.coverage).await?;
                 return Ok(true);
             }
         }
@@ -100,7 +103,9 @@ impl Replay<'_> {
         let (sender, mut receiver) = watch::channel(Progress::new());
         let (reading, source) = ReadAhead::start(Arc::clone(self.sources), wanted, done.clone());
         let (chain, source) = (self.chain, Box::new(source));
-        let follow = tipline_consumer::replay(store, source, chain, start, &sender, &done);
+        let vouching = self.vouching.clone();
+        let follow =
+            tipline_consumer::replay(store, source, chain, start, vouching, &sender, &done);
         let report = async {
             while receiver.changed().await.is_ok() {
                 let done = receiver.borrow_and_update().applied;
@@ -167,7 +172,10 @@ async fn forward(
         let (target, first, last) = (target.to_owned(), gap.first, gap.last);
         return Err(RestoreError::Gap { target, first, last });
     }
-    let replay = Replay { sources, chain: &of.chain, to, target, progress, stop };
+    let trust = Some(&sources.trust).filter(|trust| trust.requires_history());
+    let vouching = trust.map(|trust| Vouching::new(trust.clone(), of.lineage));
+    let is_signed = vouching.is_some();
+    let replay = Replay { sources, chain: &of.chain, to, target, vouching, progress, stop };
     let Replayed { reason, cursor, outcome, .. } = replay.run(store, coverage, start).await?;
     let at = cursor.map_or(from, |cursor| cursor.position.index);
     match reason {
@@ -181,5 +189,12 @@ async fn forward(
         StopReason::Failed(error) => return Err(RestoreError::consumer(error)),
     }
     outcome.result?;
-    if at == to { Ok(at) } else { Err(RestoreError::Cancelled { at }) }
+    match at == to {
+        true => Ok(at),
+        false if is_signed && !stop.is_cancelled() => {
+            let what = format!("no entry after {at} is signed by a trusted primary, up to {to}");
+            Err(RestoreError::Verification { what })
+        }
+        false => Err(RestoreError::Cancelled { at }),
+    }
 }

@@ -55,7 +55,8 @@ pub async fn plan_for(
     exclusive: bool,
 ) -> Result<Plan, RestoreError> {
     let mut inventory = sources.inventory().await?;
-    sources.plan(&mut inventory, target, exclusive, kinds).await
+    let plan = sources.plan(&mut inventory, target, exclusive, kinds).await?;
+    Ok(Arc::new(sources.clone()).vouch(plan).await?.0)
 }
 
 /// Restores a store. On `Ok` it is in its place, durable, and closed: a consumer of the log can be
@@ -87,6 +88,8 @@ pub struct PreparedRestore {
     plan: Plan,
     settings: RestoreSettings,
     expected: Option<Digest>,
+    /// The digest that a trusted primary vouches for, where signatures are required.
+    vouched: Option<Digest>,
 }
 
 impl PreparedRestore {
@@ -102,8 +105,9 @@ impl PreparedRestore {
         let (kinds, force) = (place.kinds(), settings.force);
         let stage = blocking(move || Stage::acquire(place, force)).await?;
         let (inventory, plan) = plan(&sources, &kinds, &settings).await?;
+        let (plan, vouched) = sources.vouch(plan).await?;
         Stage::check_space(stage.place(), &plan.space(&kinds))?;
-        Ok(Self { sources, stage, inventory, plan, settings, expected: None })
+        Ok(Self { sources, stage, inventory, plan, settings, expected: None, vouched })
     }
 
     /// Holds it to a digest that is known from elsewhere: from a receipt, a status, or an earlier
@@ -136,6 +140,7 @@ impl PreparedRestore {
         let place = &place.resolved();
         Stage::check_free(place, settings.force)?;
         let (_, plan) = plan(sources, &place.kinds(), settings).await?;
+        let (plan, _) = Arc::new(sources.clone()).vouch(plan).await?;
         Stage::check_space(place, &plan.space(&place.kinds()))?;
         Ok(plan)
     }
@@ -147,7 +152,9 @@ impl PreparedRestore {
     /// Those of [`PreparedRestore::new`].
     pub async fn refresh(&mut self) -> Result<(), RestoreError> {
         let kinds = self.stage.place().kinds();
-        (self.inventory, self.plan) = plan(&self.sources, &kinds, &self.settings).await?;
+        let (inventory, plan) = plan(&self.sources, &kinds, &self.settings).await?;
+        self.inventory = inventory;
+        (self.plan, self.vouched) = self.sources.vouch(plan).await?;
         if let Some(digest) = self.expected {
             self.plan = self.sources.hold(self.plan.clone(), digest).await?;
         }
@@ -182,7 +189,8 @@ impl PreparedRestore {
         stop: CancellationToken,
     ) -> Result<RestoreReport, RestoreError> {
         let began = Instant::now();
-        let Self { sources, stage, inventory, plan, settings, expected } = self;
+        let Self { sources, stage, inventory, plan, settings, expected, vouched } = self;
+        let expected = expected.or(vouched);
         let verification = settings.verification;
         let (target, exclusive) = (plan.target.clone(), plan.exclusive);
         let name = stage.place().name();

@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, BoxStream, StreamExt};
 use tipline_log::{Log, LogError, error_chain};
-use tipline_proto::Entry;
 use tipline_proto::limits::{MAX_APPLY_BYTES, MAX_APPLY_EVENTS};
+use tipline_proto::{Entry, Trust};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -45,6 +45,8 @@ pub struct Sources {
     pub damaged: Vec<DamagedArchive>,
     /// The log itself, as far back as it goes.
     pub log: Option<Arc<dyn Log>>,
+    /// Whose signatures the history must have that is restored; by default, nobody's.
+    pub trust: Trust,
 }
 
 /// What is wrong with a span, or with the place that has it.

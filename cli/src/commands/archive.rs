@@ -113,10 +113,11 @@ pub(crate) async fn run(shared: &Shared, args: ArchiveArgs) -> Result<Exit, Fail
     let stop = signal::on_signal()?;
     let (name, role) = (args.name.clone(), Role::Archive);
     let served = health::serve(&args.health, role.as_str(), name.as_str(), &stop).await?;
+    served.measure_files(&shared.log, None);
     served.starting("it opens the log");
     let keys = keys(&args)?;
     let To(destination) = &args.to;
-    let place = LogLocation::new(shared, &format!("archive {}", args.name))?;
+    let place = LogLocation::new(shared, &format!("archive {}", args.name))?.signs(shared)?;
     let Some(log) = stop.run_until_cancelled(place.open_patiently()).await else {
         return Ok(Exit::Ok);
     };

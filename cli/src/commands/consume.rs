@@ -81,7 +81,8 @@ pub(crate) struct ConsumeArgs {
 pub(crate) async fn run(shared: &Shared, role: Role, args: ConsumeArgs) -> Result<Exit, Failure> {
     let stop = signal::on_signal()?;
     let served = health::serve(&args.health, role.as_str(), args.name.as_str(), &stop).await?;
-    let place = LogLocation::new(shared, &format!("{role} {}", args.name))?;
+    let place = LogLocation::new(shared, &format!("{role} {}", args.name))?.signs(shared)?;
+    served.measure_files(&shared.log, args.store.sqlite_files().map(|file| ("store", file)));
     served.starting("it opens the log");
     let Some(log) = stop.run_until_cancelled(place.open_patiently()).await else {
         return Ok(Exit::Ok);

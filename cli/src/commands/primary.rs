@@ -12,7 +12,9 @@ use tipline_ops::text::{count, number};
 use tipline_producer::{
     BackupStatus, EndReason, OutboxError, Producer, ProducerSettings, Progress, ResumeFrom, Stage,
 };
-use tipline_proto::{Agreement, Digest, InvalidBytes, InvalidLabel, Label, LinkError, Position};
+use tipline_proto::{
+    Agreement, Digest, InvalidBytes, InvalidLabel, Label, LinkError, Policy, Position,
+};
 
 use crate::address::Source;
 use crate::exit::Exit;
@@ -83,6 +85,11 @@ pub(crate) struct PrimaryArgs {
     #[arg(long, value_name = "N", value_parser = Parsed::<u64>::new(), requires = "continue_at")]
     continue_sequence: Option<u64>,
 
+    /// What counts as backed up, for the metric tipline.rpo
+    #[arg(long, env = "TIPLINE_POLICY", value_name = "POLICY", help_heading = "Telemetry")]
+    #[arg(value_parser = Parsed::<Policy>::new(), default_value = "any 1 of * at durable")]
+    policy: Policy,
+
     #[command(flatten)]
     health: HealthArgs,
 }
@@ -90,12 +97,17 @@ pub(crate) struct PrimaryArgs {
 /// Publishes until it is told to stop.
 pub(crate) async fn run(shared: &Shared, args: PrimaryArgs) -> Result<Exit, Failure> {
     let stop = signal::on_signal()?;
-    let place = LogLocation::new(shared, "primary")?;
+    let place = LogLocation::new(shared, "primary")?.signs(shared)?;
     let name = match args.name {
         Some(name) => name,
         None => machine_name()?,
     };
     let served = health::serve(&args.health, "primary", name.as_str(), &stop).await?;
+    let outbox = match &args.source {
+        Source::Sqlite(path) => Some(("outbox", path.clone())),
+        _ => None,
+    };
+    served.measure_files(&shared.log, outbox);
     served.starting("it opens the log");
     let mut settings = ProducerSettings::new(name.clone());
     settings.continue_at = args
@@ -124,7 +136,7 @@ pub(crate) async fn run(shared: &Shared, args: PrimaryArgs) -> Result<Exit, Fail
         () = stop.cancelled() => None,
         () = outbox::wake(&producer, opened.wake) => None,
         () = outbox::report(&producer, opened.failure) => None,
-        () = served.follow_primary(&producer, &log, failure) => None,
+        () = served.follow_primary(&producer, &log, failure, &args.policy) => None,
         never = progress::show(|| line(&progress.borrow(), &backups.borrow(), &mut rate)) => match never {},
     };
     progress::done();

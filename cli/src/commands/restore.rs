@@ -285,7 +285,7 @@ impl NewPrimary {
         place: &StorePlace,
         name: &Label,
     ) -> Result<Self, Failure> {
-        let at = LogLocation::new(shared, "restore as primary")?;
+        let at = LogLocation::new(shared, "restore as primary")?.signs(shared)?;
         let log = at.open().await.map_err(|error| {
             at.explain(error.into())
                 .advise("only the log can fence the old primary: --as-primary needs it")

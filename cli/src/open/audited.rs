@@ -126,7 +126,7 @@ impl AuditedArgs {
             Audited::Log(address) => {
                 self.open_log(LogLocation::at(address, shared, "audit")?).await
             }
-            Audited::Archive(address) => self.open_archive(address).await,
+            Audited::Archive(address) => self.open_archive(shared, address).await,
             Audited::Checkpoint(address, id) => {
                 self.open_checkpoint(address, id.as_ref(), stop).await
             }
@@ -170,11 +170,12 @@ impl AuditedArgs {
             error => AuditError::from(RestoreError::from(error)).into(),
         })?;
         let identity = log.identity().clone();
-        let sources = Arc::new(Sources { log: Some(log), ..Sources::default() });
+        let trust = log.trust().cloned().unwrap_or_default();
+        let sources = Arc::new(Sources { log: Some(log), trust, ..Sources::default() });
         Ok(Opened::Entries(Entries { sources, identity }))
     }
 
-    async fn open_archive(&self, address: &str) -> Result<Opened, Failure> {
+    async fn open_archive(&self, shared: &Shared, address: &str) -> Result<Opened, Failure> {
         let destination = Destination::open(address).map_err(RestoreError::from)?;
         let keys = self.keys()?;
         let archive = match Archive::open(destination, keys).await {
@@ -186,7 +187,8 @@ impl AuditedArgs {
             Err(error) => return Err(AuditError::from(error).into()),
         };
         let identity = archive.identity().clone();
-        let sources = Arc::new(Sources { archives: vec![archive], ..Sources::default() });
+        let (archives, trust) = (vec![archive], shared.signing.trust()?);
+        let sources = Arc::new(Sources { archives, trust, ..Sources::default() });
         Ok(Opened::Entries(Entries { sources, identity }))
     }
 

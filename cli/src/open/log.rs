@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tipline_log::embedded::EmbeddedLog;
 use tipline_log::jetstream::{JetStreamLog, JetStreamOptions};
-use tipline_log::{Accepted, Backoff, Log, LogError, Shortfall};
+use tipline_log::{Accepted, Backoff, Log, LogError, Shortfall, SignedLog, Signing};
+use tipline_ops::NotSeen;
 use tipline_proto::{LogIdentity, LogName};
 
 use crate::address::LogAddress;
@@ -21,6 +22,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 pub(crate) struct LogLocation {
     address: LogAddress,
     kind: Kind,
+    signing: Signing,
 }
 
 #[derive(Debug, Clone)]
@@ -53,7 +55,17 @@ impl LogLocation {
                 Kind::JetStream(Box::new(shared.nats.options(nats, purpose)?))
             }
         };
-        Ok(Self { address: address.clone(), kind })
+        let signing = Signing { key: None, trust: shared.signing.trust()? };
+        Ok(Self { address: address.clone(), kind, signing })
+    }
+
+    /// For a process that signs what it says there, if it has a key.
+    ///
+    /// # Errors
+    /// The key cannot be used.
+    pub(crate) fn signs(mut self, shared: &Shared) -> Result<Self, Failure> {
+        self.signing.key = shared.signing.key()?;
+        Ok(self)
     }
 
     /// The address as it may be shown.
@@ -79,9 +91,14 @@ impl LogLocation {
 
     /// Opens the log.
     pub(crate) async fn open(&self) -> Result<Arc<dyn Log>, LogError> {
-        match &self.kind {
-            Kind::Embedded(path) => Ok(Arc::new(EmbeddedLog::open(path).await?)),
-            Kind::JetStream(options) => Ok(Arc::new(JetStreamLog::open(options).await?)),
+        let log: Arc<dyn Log> = match &self.kind {
+            Kind::Embedded(path) => Arc::new(EmbeddedLog::open(path).await?),
+            Kind::JetStream(options) => Arc::new(JetStreamLog::open(options).await?),
+        };
+        let Signing { key, trust } = &self.signing;
+        match key.is_some() || trust.requires_history() || trust.requires_receipts() {
+            true => Ok(Arc::new(SignedLog::new(log, self.signing.clone()))),
+            false => Ok(log),
         }
     }
 
@@ -102,6 +119,12 @@ impl LogLocation {
                 Ok(Arc::new(JetStreamLog::create(options, identity, replicas).await?))
             }
         }
+    }
+
+    /// Why it was not read, for the verdict.
+    pub(crate) fn not_seen(&self, failure: Failure) -> NotSeen {
+        let (why, advice) = self.explain(failure).into_parts();
+        NotSeen { address: self.address(), why, advice }
     }
 
     /// Says how to create the log, where that is what is missing.

@@ -1,6 +1,7 @@
 //! The places that something is restored from or checked against.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tipline_backup::{Check, CheckedPlace, Destination, Record, RestoreError, Sources};
 use tipline_log::{Log, error_chain, system_clock};
@@ -31,6 +32,7 @@ impl SourceArgs {
             }
         }
         sources.log = self.open_log(shared).await?;
+        sources.trust = shared.signing.trust()?;
         if sources.is_empty() {
             if let Some(damaged) = sources.damaged.first() {
                 return Err(RestoreError::Archive(damaged.error()).into());
@@ -75,13 +77,17 @@ pub(crate) struct CheckOutcome {
     pub(crate) index: u64,
     pub(crate) summary: String,
     pub(crate) checkpoint: Option<String>,
+    /// How long restoring took.
+    pub(crate) restored: Option<Duration>,
 }
 
 /// Keeps the outcome of a check at the place that was checked. That it cannot be kept takes nothing
 /// from the outcome: reading works from media that are read-only.
 pub(crate) async fn keep(at: &Destination, check: Check, outcome: CheckOutcome) {
-    let CheckOutcome { ok, index, summary, checkpoint } = outcome;
-    let record = Record { time_us: system_clock()().as_micros(), ok, index, summary, checkpoint };
+    let CheckOutcome { ok, index, summary, checkpoint, restored } = outcome;
+    let restored_ms = restored.and_then(|took| u64::try_from(took.as_millis()).ok());
+    let time_us = system_clock()().as_micros();
+    let record = Record { time_us, ok, index, summary, checkpoint, restored_ms };
     if let Err(error) = record.keep(at, check).await {
         let (place, error, check) = (at.place(), error_chain(&error), check.as_str());
         tracing::warn!(

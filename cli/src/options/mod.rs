@@ -4,8 +4,11 @@ mod audit;
 mod bootstrap;
 mod checkpoints;
 mod checks;
+mod expected;
+mod expected_checks;
 mod health;
 mod nats;
+mod signing;
 mod sources;
 
 use std::path::PathBuf;
@@ -16,8 +19,11 @@ pub(crate) use self::audit::AuditedArgs;
 pub(crate) use self::bootstrap::BootstrapArgs;
 pub(crate) use self::checkpoints::{EveryArgs, Mode, SealingArgs, default_set};
 pub(crate) use self::checks::ChecksArgs;
+pub(crate) use self::expected::ExpectedArgs;
+pub(crate) use self::expected_checks::ExpectedChecksArgs;
 pub(crate) use self::health::HealthArgs;
 pub(crate) use self::nats::NatsArgs;
+pub(crate) use self::signing::SigningArgs;
 pub(crate) use self::sources::SourceArgs;
 use crate::address::LogAddress;
 use crate::output::telemetry::LogFormat;
@@ -57,6 +63,9 @@ pub(crate) struct Shared {
     #[arg(long, global = true, env = "TIPLINE_LOG_FORMAT", value_name = "FORMAT")]
     #[arg(value_enum, default_value = "text", hide_short_help = true)]
     pub(crate) log_format: LogFormat,
+
+    #[command(flatten)]
+    pub(crate) signing: SigningArgs,
 
     #[command(flatten)]
     pub(crate) nats: NatsArgs,

@@ -5,5 +5,6 @@ mod refuse;
 mod replicate;
 mod running;
 mod takeover;
+mod tampered;
 mod verify;
 mod waiting;

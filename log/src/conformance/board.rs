@@ -19,6 +19,7 @@ fn announcement_of(log: &LogIdentity, epoch: u64) -> Announcement {
         outbox_max_bytes: 0,
         held_up: None,
         source_failure: None,
+        seal: None,
         lineage: log.lineage,
         primary: Label::new("primary").unwrap(),
         epoch,

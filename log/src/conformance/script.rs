@@ -34,6 +34,8 @@ pub(crate) fn receipt(log: &LogIdentity, name: &str, index: u64) -> Receipt {
     let position = Position { index, digest: Position::origin(log).digest };
     Receipt {
         applying: None,
+        frozen: None,
+        seal: None,
         lineage: log.lineage,
         consumer: consumer(name),
         role: Role::Replica,

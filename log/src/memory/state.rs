@@ -178,6 +178,7 @@ impl State {
             primary: self.primary.as_ref().map(|(said, _)| said.clone()),
             heard: heard.collect(),
             primary_heard: self.primary.as_ref().map(|(_, at)| at.elapsed()),
+            forged: vec![],
             unreadable: unreadable.collect(),
         }
     }

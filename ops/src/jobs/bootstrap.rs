@@ -50,7 +50,8 @@ pub enum Filled {
 
 impl Bootstrap {
     async fn sources(&self) -> Result<Arc<Sources>, RestoreError> {
-        let mut sources = Sources { log: Some(Arc::clone(&self.log)), ..Sources::default() };
+        let trust = self.log.trust().cloned().unwrap_or_default();
+        let mut sources = Sources { log: Some(Arc::clone(&self.log)), trust, ..Sources::default() };
         for destination in &self.destinations {
             sources.extend(open_sources(destination, &self.identity).await?);
         }

@@ -208,7 +208,8 @@ impl CheckJob {
         };
         let (ok, index, summary) = (found.is_ok(), found.index(), verify_summary(&found));
         let (time_us, checkpoint) = (clock().as_micros(), found.checkpoint());
-        Ok(Outcome::Made(Record { time_us, ok, index, summary, checkpoint }))
+        let restored_ms = None;
+        Ok(Outcome::Made(Record { time_us, ok, index, summary, checkpoint, restored_ms }))
     }
 
     async fn drill(&self, schedule: &CheckSchedule, clock: &Clock) -> Result<Outcome, CheckError> {
@@ -245,6 +246,8 @@ fn drill_outcome(
     missing: Result<Option<String>, DestinationError>,
     now: Timestamp,
 ) -> Result<Outcome, CheckError> {
+    let took = |report: &DrillReport| report.restore.duration.as_millis();
+    let took = drilled.as_ref().ok().map(took);
     let (ok, index, summary) = match drilled {
         Ok(report) => {
             let (is_ok, index) = (report.is_ok(), report.restore.achieved.index);
@@ -268,7 +271,8 @@ fn drill_outcome(
         Err(error) => return Err(error.into()),
     };
     let (time_us, checkpoint) = (now.as_micros(), None);
-    Ok(Outcome::Made(Record { time_us, ok, index, summary, checkpoint }))
+    let restored_ms = took.and_then(|took| u64::try_from(took).ok());
+    Ok(Outcome::Made(Record { time_us, ok, index, summary, checkpoint, restored_ms }))
 }
 
 /// The kinds of stores of the newest checkpoint there, so that its files are restored as they are;
@@ -364,6 +368,8 @@ mod tests {
             failure: None,
             store: format!("archive:{}", destination.place()),
             applying: None,
+            frozen: None,
+            seal: None,
         };
         memory.put_receipt(&receipt).await.unwrap();
         let drill_store = |_: &[String], at: &Path| StorePlace {

@@ -54,6 +54,8 @@ impl Scene {
     async fn said(&self, name: &str, position: Position, level: Level, failure: Option<&str>) {
         let receipt = Receipt {
             applying: None,
+            frozen: None,
+            seal: None,
             lineage: LINEAGE,
             consumer: name.parse().unwrap(),
             role: Role::Backup,

@@ -1,8 +1,8 @@
 //! The verdict: a pure function of what was seen, the time and what is expected.
 
 use tipline_backup::retention::reservations;
-use tipline_log::{Ages, Extent, Shortfall, Survey, Unreadable};
-use tipline_proto::{Agreement, Role, Timestamp, Tip, agreement};
+use tipline_log::{Ages, Extent, ForgedBy, Shortfall, Survey, Unreadable};
+use tipline_proto::{Agreement, Role, SignatureError, Timestamp, Tip, agreement};
 
 use super::consumer::Fixed;
 use super::expectation::Expectation;
@@ -36,6 +36,7 @@ pub fn assess(seen: &Seen, now: Timestamp, expected: &Expectation) -> Fleet {
     findings.extend(proof_lag(seen, fixed.tip.1.as_ref(), expected));
     findings.extend(unreadable_entries(seen));
     findings.extend(unreadable_receipts(seen));
+    findings.extend(forged(seen));
     findings.extend(shortfall(seen, expected));
     let tip = fixed.tip.1;
     let mut fleet = Fleet {
@@ -188,6 +189,23 @@ fn unreadable_receipts(seen: &Seen) -> impl Iterator<Item = Finding> {
             consumer.as_ref().map_or("what is".to_owned(), |c| format!("the receipt of {c}"));
         let text = format!("{what} at {place} cannot be read: {why}");
         Finding { kind: Kind::BoardUnreadable, name: consumer, verdict: Verdict::Degraded, text }
+    })
+}
+
+/// What is on the board and is not believed. It counts as nobody's.
+fn forged(seen: &Seen) -> impl Iterator<Item = Finding> {
+    seen.board.forged.iter().map(|forged| {
+        let name = forged.consumer.as_ref().map(ToString::to_string);
+        let (what, whose) = match &name {
+            Some(name) => (format!("the receipt of {name}"), "it counts as no backup"),
+            None => ("the announcement of a primary".to_owned(), "nothing is believed of it"),
+        };
+        let (kind, verdict) = match forged.why {
+            ForgedBy::Signature(SignatureError::Unsigned) => (Kind::Unsigned, Verdict::Degraded),
+            _ => (Kind::Forged, Verdict::Broken),
+        };
+        let text = format!("{what} is refused, and {whose}: {}", forged.why);
+        Finding { kind, name, verdict, text }
     })
 }
 

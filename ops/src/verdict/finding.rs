@@ -74,6 +74,10 @@ kinds! {
     PrimaryDiverged,
     /// A receipt or an announcement cannot be read.
     BoardUnreadable,
+    /// A receipt or an announcement is not signed, where signatures are required.
+    Unsigned,
+    /// A receipt or an announcement is signed by somebody else, was altered, or was put there again.
+    Forged,
     /// No primary has ever announced itself.
     PrimaryMissing,
     /// The primary said that it failed.
@@ -106,6 +110,8 @@ kinds! {
     Silent,
     /// A consumer's store applies one batch for too long.
     Stalled,
+    /// A consumer's store is frozen for a snapshot, and lags by that.
+    Frozen,
     /// A consumer is on a branch that was rolled back.
     Orphaned,
     /// A consumer is too far behind, in blocks or in time.

@@ -33,6 +33,8 @@ fn receipt(positions: [Option<Position>; 4]) -> Receipt {
     }
     Receipt {
         applying: None,
+        frozen: None,
+        seal: None,
         lineage: Lineage::from_bytes([1; 16]),
         consumer: "backup-1".parse::<ConsumerName>().unwrap(),
         role: Role::Backup,

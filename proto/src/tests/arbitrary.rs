@@ -217,6 +217,8 @@ pub(super) fn receipt() -> BoxedStrategy<Receipt> {
                 let instance = InstanceId::from_bytes(instance);
                 Receipt {
                     applying,
+                    frozen: None,
+                    seal: None,
                     lineage,
                     consumer,
                     role,
@@ -246,6 +248,7 @@ pub(super) fn announcement() -> BoxedStrategy<Announcement> {
                 failure,
                 (waiting, outbox_oldest, max_events, max_bytes, held_up, source_failure),
             )| Announcement {
+                seal: None,
                 outbox_waiting_bytes: waiting,
                 outbox_oldest,
                 outbox_max_events: max_events,

@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use crate::{
     Announcement, Chain, Cursor, Entry, Event, Hash, InstanceId, Key, Level, Lineage, LogIdentity,
-    OutboxId, Position, ProofsFrom, Reached, Receipt, Role, Timestamp, Tip, TransactionId,
+    OutboxId, Position, ProofsFrom, Reached, Receipt, Role, SigningKey, Timestamp, Tip,
+    TransactionId,
 };
 
 pub(super) const LINEAGE: [u8; 16] = *b"lineage-16-bytes";
@@ -128,6 +129,8 @@ pub(super) fn receipts() -> Vec<(&'static str, Receipt)> {
     reached.set(Level::Offsite, entries[0].1.position());
     let full = Receipt {
         applying: None,
+        frozen: None,
+        seal: None,
         lineage: Lineage::from_bytes(LINEAGE),
         consumer: "backup-1".parse().unwrap(),
         role: Role::Backup,
@@ -152,7 +155,12 @@ pub(super) fn receipts() -> Vec<(&'static str, Receipt)> {
         applying: Some(std::time::Duration::from_micros(1_500_000)),
         ..full.clone()
     };
-    vec![("fresh", fresh), ("full", full), ("applying", applying)]
+    let frozen = Receipt {
+        failure: None,
+        frozen: Some(std::time::Duration::from_micros(2_500_000)),
+        ..full.clone()
+    };
+    vec![("fresh", fresh), ("full", full), ("applying", applying), ("frozen", frozen)]
 }
 
 pub(super) fn announcements() -> Vec<(&'static str, Announcement)> {
@@ -163,6 +171,7 @@ pub(super) fn announcements() -> Vec<(&'static str, Announcement)> {
         outbox_max_bytes: 0,
         held_up: None,
         source_failure: None,
+        seal: None,
         lineage: Lineage::from_bytes(LINEAGE),
         primary: "node-a".parse().unwrap(),
         epoch: EPOCH,
@@ -194,4 +203,26 @@ pub(super) fn announcements() -> Vec<(&'static str, Announcement)> {
         ..full.clone()
     };
     vec![("fresh", fresh), ("full", full), ("held_up", held_up)]
+}
+
+type Named<T> = Vec<(&'static str, T)>;
+
+/// One of each that is signed: by a key without predecessors, and by one with two.
+pub(super) fn signed() -> (Named<Entry>, Named<Receipt>, Named<Announcement>) {
+    let first = SigningKey::from_seed(&[1; 32]);
+    let second = first.succeeded_by(SigningKey::from_seed(&[2; 32]));
+    let third = second.succeeded_by(SigningKey::from_seed(&[3; 32]));
+    let (_, mut entry) = entries().swap_remove(1);
+    let (_, mut receipt) = receipts().swap_remove(0);
+    let (_, mut said) = announcements().swap_remove(0);
+    let mut rotated = entry.clone();
+    first.sign_entry(Lineage::from_bytes(LINEAGE), &mut entry);
+    third.sign_entry(Lineage::from_bytes(LINEAGE), &mut rotated);
+    first.sign_receipt(&mut receipt);
+    first.sign_announcement(&mut said);
+    (
+        vec![("signed", entry), ("signed by a successor", rotated)],
+        vec![("signed", receipt)],
+        vec![("signed", said)],
+    )
 }

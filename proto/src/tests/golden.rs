@@ -99,6 +99,11 @@ fn messages_keep_their_bytes() {
         Announcement::encode,
         Announcement::decode,
     );
+    let (entries, receipts, announcements) = examples::signed();
+    check_all(&mut golden, "entry", entries, Entry::encode, Entry::decode);
+    check_all(&mut golden, "receipt", receipts, Receipt::encode, Receipt::decode);
+    let (encode, decode) = (Announcement::encode, Announcement::decode);
+    check_all(&mut golden, "announcement", announcements, encode, decode);
     golden.finish();
 }
 

@@ -9,7 +9,7 @@ use crate::limits::{
     MAX_HASH_BYTES, MAX_KEY_BYTES, MAX_LABEL_BYTES, MAX_PAYLOAD_BYTES, MAX_UNIT_MESSAGES,
 };
 use crate::{
-    Assembler, DecodeError, Digest, Entry, Event, Hash, Head, Key, Label, MAX_ENTRY_OVERHEAD,
+    Assembler, DecodeError, Digest, Entry, Event, Hash, Head, Headers, Key, Label, MAX_ENTRY_OVERHEAD,
     OutboxId, Position, Timestamp, TransactionId, generated as pb, split,
 };
 
@@ -130,6 +130,8 @@ fn no_entry_has_more_overhead_than_is_kept_free() {
             outbox_sequence: u64::MAX,
             digest: Digest::from_bytes([1; 32]),
             event,
+            signature: None,
+            headers: Headers::default(),
         };
         let overhead = entry.encode().len() - entry.event.payload().len();
         assert!(

@@ -175,6 +175,8 @@ fn receipt(consumer: &str, index: u64) -> Receipt {
     let position = Position { index, ..Position::origin(&identity(1)) };
     Receipt {
         applying: None,
+        frozen: None,
+        seal: None,
         lineage: identity(1).lineage,
         consumer: consumer.parse().unwrap(),
         role: Role::Replica,

@@ -18,7 +18,7 @@ use crate::keys::Keys;
 use crate::restore::tests::Kept;
 
 async fn recorded(directory: &TempDir, index: u64) {
-    let record = Record { time_us: 5, ok: true, index, summary: "so".to_owned(), checkpoint: None };
+    let record = Record { time_us: 5, ok: true, index, summary: "so".to_owned(), checkpoint: None, restored_ms: None };
     record.keep(&place(directory).await.destination, Check::Drill).await.unwrap();
 }
 
@@ -88,6 +88,8 @@ async fn an_archive_that_lost_its_tail_is_compared_with_what_was_said_of_it() {
         failure: None,
         store: format!("archive:{}", destination.place()),
         applying: None,
+        frozen: None,
+        seal: None,
     };
     let with_log = || Against { log: Some(&*memory), store: None };
     // As if it were by another address: that there is none is said.

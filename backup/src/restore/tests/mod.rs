@@ -7,6 +7,7 @@ mod held;
 mod interrupted;
 mod live;
 mod places;
+mod vouched;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

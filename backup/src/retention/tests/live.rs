@@ -35,6 +35,8 @@ fn proven(position: Position) -> Proven {
 fn hollow(position: Position) -> Receipt {
     Receipt {
         applying: None,
+        frozen: None,
+        seal: None,
         lineage: log().lineage,
         consumer: "archive".parse().unwrap(),
         role: Role::Archive,

@@ -28,6 +28,8 @@ fn elsewhere(index: u64) -> Position {
 fn receipt_at(name: &str, level: Level, position: Position) -> Receipt {
     Receipt {
         applying: None,
+        frozen: None,
+        seal: None,
         lineage: Lineage::from_bytes([7; 16]),
         consumer: name.parse().unwrap(),
         role: Role::Backup,

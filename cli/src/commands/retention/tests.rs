@@ -54,6 +54,7 @@ async fn announce(log: &MemoryLog, seconds: u64) {
         outbox_max_bytes: 0,
         held_up: None,
         source_failure: None,
+        seal: None,
         time: Timestamp::from_micros(seconds * 1_000_000),
         failure: None,
     };
@@ -82,6 +83,8 @@ async fn log() -> (MemoryLog, Vec<Position>) {
 async fn put(log: &MemoryLog, name: &str, position: Position) {
     let receipt = Receipt {
         applying: None,
+        frozen: None,
+        seal: None,
         lineage: identity().lineage,
         consumer: name.parse().unwrap(),
         role: Role::Backup,

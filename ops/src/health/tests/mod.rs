@@ -49,6 +49,8 @@ fn receipt(name: &str, height: u64) -> Receipt {
         failure: None,
         store: "sqlite:node.db".to_owned(),
         applying: None,
+        frozen: None,
+        seal: None,
     }
 }
 
@@ -68,6 +70,7 @@ fn announcement(height: u64) -> Announcement {
         outbox_max_bytes: 1_000_000,
         held_up: None,
         source_failure: None,
+        seal: None,
         time: Timestamp::from_micros(0),
         failure: None,
     }

@@ -13,7 +13,7 @@ use tipline_proto::{
     Receipt, Role, Timestamp, Tip,
 };
 
-use super::{Expectation, Fleet, Kind, Seen, Verdict, assess};
+use super::{Expectation, Exposure, Fleet, Kind, Seen, Verdict, assess, exposure};
 
 /// The time of the verdict.
 pub const NOW: Timestamp = Timestamp::from_micros(100_000_000_000);
@@ -53,6 +53,8 @@ pub fn receipt(name: &str, role: Role, index: u64, height: u64) -> Receipt {
         failure: None,
         store: format!("sqlite:{name}.db"),
         applying: None,
+        frozen: None,
+        seal: None,
     }
 }
 
@@ -72,6 +74,7 @@ fn announcement() -> Announcement {
         outbox_max_bytes: 1_000_000,
         held_up: None,
         source_failure: None,
+        seal: None,
         time: seconds_ago(2),
         failure: None,
     }
@@ -109,6 +112,11 @@ pub fn seen() -> Seen {
             ..Board::default()
         },
     }
+}
+
+/// What would be lost of the log that is well.
+pub fn exposed() -> Exposure {
+    exposure(&seen(), NOW)
 }
 
 /// A fleet that is unwell in one way, and what must be said of it.

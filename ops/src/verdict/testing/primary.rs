@@ -1,7 +1,7 @@
 //! What can be wrong with the log, the primary and its outbox.
 
-use tipline_log::{Preflight, Unreadable};
-use tipline_proto::{Announcement, Digest, Role};
+use tipline_log::{Forged, Preflight, Unreadable};
+use tipline_proto::{Announcement, Digest, PublicKey, Role, SignatureError};
 
 use super::super::Verdict::{Broken, Degraded};
 use super::super::{Kind, Seen, unreadable};
@@ -51,6 +51,31 @@ fn of_the_log() -> Vec<Unwell> {
             Broken,
             "the log lost events: primary node-1 published up to 25, the log ends at 20",
             |seen, _| said(seen).tail = at(25),
+        ),
+        (
+            Kind::Unsigned,
+            Some("backup-1"),
+            Degraded,
+            "the receipt of backup-1 is refused, and it counts as no backup: it is not signed, and \
+             signatures are required",
+            |seen, _| {
+                let why = SignatureError::Unsigned.into();
+                let consumer = Some("backup-1".parse().unwrap());
+                seen.board.forged.push(Forged { consumer, why });
+            },
+        ),
+        (
+            Kind::Forged,
+            None,
+            Broken,
+            "the announcement of a primary is refused, and nothing is believed of it: it is signed \
+             by the key 0101010101010101010101010101010101010101010101010101010101010101, which is \
+             not trusted for it",
+            |seen, _| {
+                let key = PublicKey::from_bytes([1; 32]);
+                let why = SignatureError::Untrusted { key }.into();
+                seen.board.forged.push(Forged { consumer: None, why });
+            },
         ),
         (
             Kind::BoardUnreadable,

@@ -57,6 +57,8 @@ impl Scene {
     async fn receipt(&self, name: &str, position: Position) {
         let receipt = Receipt {
             applying: None,
+            frozen: None,
+            seal: None,
             lineage: LINEAGE,
             consumer: name.parse().unwrap(),
             role: Role::Backup,

@@ -7,8 +7,8 @@
 //! ```text
 //! cargo run --release -p tipline-tests --bin bench -- [--rounds 5] [NAME …]
 //! ```
-//! NAME is one of `jetstream`, `embedded`, `applying`, `latency`, `commit`, `restoring`; all
-//! without. It needs the `nats-server` that `./tests/run` installs, and a machine that does nothing else.
+//! NAME is one of `jetstream`, `embedded`, `applying`, `latency`, `commit`, `restoring`,
+//! `telemetry`, `signatures`; all without. It needs the `nats-server` that `./tests/run` installs, and a machine that does nothing else.
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
 mod applying;
@@ -24,14 +24,25 @@ mod latency_bare;
 mod load;
 mod node;
 mod restoring;
+mod signatures;
 mod table;
+mod telemetry;
 
 use std::error::Error;
 
 /// Whatever goes wrong ends the program with words: there is no figure then.
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-const NAMES: [&str; 6] = ["jetstream", "embedded", "applying", "latency", "commit", "restoring"];
+const NAMES: [&str; 8] = [
+    "jetstream",
+    "embedded",
+    "applying",
+    "latency",
+    "commit",
+    "restoring",
+    "telemetry",
+    "signatures",
+];
 
 /// What the caller chose.
 struct Options {
@@ -91,6 +102,12 @@ async fn main() -> Outcome<()> {
     }
     if options.wants("restoring") {
         restoring::measure(rounds).await?;
+    }
+    if options.wants("telemetry") {
+        telemetry::measure(rounds).await?;
+    }
+    if options.wants("signatures") {
+        signatures::measure(rounds).await?;
     }
     Ok(())
 }

@@ -1,0 +1,71 @@
+//! Who vouches for the entries that a restore is made of, where signatures are required.
+
+use std::sync::Arc;
+
+use tipline_consumer::Vouching;
+use tipline_log::error_chain;
+use tipline_proto::{Digest, Position};
+
+use super::plan::Plan;
+use crate::error::RestoreError;
+use crate::sources::Sources;
+
+impl Sources {
+    /// Holds a plan to a digest that a trusted primary vouches for, if signatures are required: the
+    /// signature of an entry vouches for all before it. So whoever can write where backups are cannot
+    /// make a history of his own. No checkpoint is used then: what is in one is not chained to a digest.
+    /// Gives the digest that the restored store must have.
+    ///
+    /// # Errors
+    /// [`RestoreError::Verification`] if nobody vouches for what was planned; those of
+    /// [`Sources::hold`] and of the places.
+    pub(super) async fn vouch(
+        self: &Arc<Self>,
+        plan: Plan,
+    ) -> Result<(Plan, Option<Digest>), RestoreError> {
+        if !self.trust.requires_history() || plan.index == 0 {
+            return Ok((plan, None));
+        }
+        let digest = self.vouched(plan.index).await?;
+        Ok((self.hold(plan, digest).await?, Some(digest)))
+    }
+
+    /// The digest of an entry that a trusted primary has signed, or one that chains to one that was
+    /// signed.
+    async fn vouched(self: &Arc<Self>, index: u64) -> Result<Digest, RestoreError> {
+        let held = self.held().await?;
+        let last = held.gaps.iter().map(|gap| gap.0 - 1).find(|last| *last >= index);
+        let last = last.unwrap_or(held.last);
+        let mut vouching = Vouching::patient(self.trust.clone(), held.identity.lineage);
+        let (mut digest, mut before): (Option<Digest>, Option<Position>) = (None, None);
+        let mut entries = self.entries(index - 1, last).await?;
+        while let Some(read) = entries.next().await {
+            for entry in read {
+                if entry.index < index || before.is_some_and(|before| entry.index <= before.index) {
+                    continue;
+                }
+                if before.is_some_and(|before| !entry.follows(&before)) {
+                    let what = format!("entry {} does not continue the one before it", entry.index);
+                    return Err(refused(&what));
+                }
+                before = Some(entry.position());
+                let digest = *digest.get_or_insert(entry.digest);
+                match vouching.admit(&entry) {
+                    Ok(true) => return Ok(digest),
+                    Ok(false) => {}
+                    Err(refusal) => return Err(refused(&error_chain(&refusal))),
+                }
+            }
+        }
+        entries.finish().await?;
+        Err(refused(&format!(
+            "no entry from {index} to {last} is signed: choose an earlier point, or name another \
+             place that has more"
+        )))
+    }
+}
+
+fn refused(why: &str) -> RestoreError {
+    let what = format!("signatures are required, and no trusted primary vouches for it: {why}");
+    RestoreError::Verification { what }
+}

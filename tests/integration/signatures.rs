@@ -1,0 +1,253 @@
+//! Signatures, with real programs and real logs: what a trusted primary and its consumers sign counts,
+//! and what somebody else writes into the same log is refused by name.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+
+use serde_json::Value;
+use tipline_log::{Log, SignedLog, Signing};
+use tipline_proto::{
+    Entry, Event, InstanceId, Level, OutboxId, Reached, Receipt, Role, SigningKey, Timestamp, Trust,
+};
+use tipline_tests::{Nats, NatsOptions, Running, open_log};
+
+use crate::deployment::{Deployment, WITHIN, stop};
+
+const TRUST: &str = "--trusted-keys trusted.keys";
+
+/// A primary, a backup and an archive with keys, and the file that trusts them.
+struct Site {
+    site: Deployment,
+    log: String,
+}
+
+impl Site {
+    async fn new(address: &str) -> Self {
+        let site = Deployment::new();
+        let log = format!("--log {address}");
+        let this = Self { site, log };
+        let shortfalls = "--accept-shortfalls --chain test --genesis 00";
+        this.exits(0, &format!("init {shortfalls}"), "").await;
+        let mut trusted = String::from("# whose signatures count\n");
+        for (name, kind) in
+            [("node", "primary"), ("b", "consumer b"), ("archive", "consumer archive")]
+        {
+            let key = this.exits(0, &format!("keys new --name {name} {name}.key"), name).await;
+            trusted += &format!("{kind} {key}");
+        }
+        fs::write(this.site.path("trusted.keys"), trusted).unwrap();
+        this
+    }
+
+    /// With the log, and this exit code.
+    async fn exits(&self, code: i32, words: &str, says: &str) -> String {
+        let done = self.site.run(&format!("{words} {}", self.log)).await;
+        let told = format!("{}{}", done.stdout, done.stderr);
+        assert_eq!(done.status.code(), Some(code), "{words}: {told}");
+        assert!(told.contains(says), "{words}: {told}");
+        done.stdout
+    }
+
+    fn blocks(&self, from: u64, to: u64) {
+        for height in from..=to {
+            self.site.block("node", height, &vec![u8::try_from(height).unwrap(); 3_000]);
+        }
+    }
+
+    fn start(&self, words: &str, key: &str) -> Running {
+        let shortfalls = "--accept-shortfalls";
+        let words = format!("{words} {} {shortfalls} {TRUST} --signing-key {key}", self.log);
+        self.site.tipline(&words).spawn()
+    }
+
+    fn primary(&self, key: &str) -> Running {
+        self.start("primary --source dir:node/blocks --name node", key)
+    }
+
+    /// Waits until this consumer has this block, and counts.
+    async fn counted(&self, name: &str, block: u64) {
+        let options = format!("{} --accept-shortfalls {TRUST}", self.log);
+        let is_there = |status: &Value| {
+            let consumers = status["consumers"].as_array().unwrap();
+            consumers.iter().any(|one| one["name"] == name && one["block"] == block)
+        };
+        self.site.status(&options, is_there).await;
+    }
+
+    async fn open(&self) -> Arc<dyn Log> {
+        let address = self.log.trim_start_matches("--log ");
+        let address =
+            address.replace("embedded:", &format!("embedded:{}/", self.site.path("").display()));
+        open_log(&address).await.unwrap()
+    }
+}
+
+/// Kinds of what is wrong.
+fn kinds(status: &str) -> Vec<String> {
+    let status: Value = serde_json::from_str(status).unwrap();
+    let findings = status["findings"].as_array().unwrap();
+    findings.iter().map(|finding| finding["kind"].as_str().unwrap().to_owned()).collect()
+}
+
+/// A receipt of the newest entry, as somebody else makes it.
+async fn receipt(log: &Arc<dyn Log>, by: Option<SigningKey>) {
+    let tail = log.tail().await.unwrap();
+    let receipt = Receipt {
+        lineage: log.identity().lineage,
+        consumer: "b".parse().unwrap(),
+        role: Role::Backup,
+        instance: InstanceId::from_bytes([1; 16]),
+        reached: Reached::up_to(tail.position, Level::Offsite),
+        block_tip: None,
+        proof_tip: None,
+        time: Timestamp::from_micros(u64::from(u32::MAX) << 20),
+        failure: None,
+        store: String::new(),
+        applying: None,
+        frozen: None,
+        seal: None,
+    };
+    let signing = Signing { key: by.map(Arc::new), trust: Trust::default() };
+    let log: Arc<dyn Log> = Arc::new(SignedLog::new(Arc::clone(log), signing));
+    log.put_receipt(&receipt).await.unwrap();
+}
+
+/// The claim of somebody who may publish to the log and has no key.
+async fn take_over(log: &Arc<dyn Log>) -> u64 {
+    let tail = log.tail().await.unwrap();
+    let (primary, outbox) = ("thief".parse().unwrap(), OutboxId::from_bytes([9; 16]));
+    let event = Event::EpochStarted { primary, outbox };
+    let claim = Entry::seal(&tail.position, tail.epoch + 1, tail.time, 0, event);
+    log.append(&tail, std::slice::from_ref(&claim)).await.unwrap();
+    claim.index
+}
+
+async fn strangers_count_nowhere(site: &Site) {
+    site.blocks(1, 6);
+    let mut primary = site.primary("node.key");
+    let mut backup = site.start("backup --name b --store sqlite:b.db", "b.key");
+    let mut archive = site.start("archive --name archive --to dir:backup", "archive.key");
+    for name in ["b", "archive"] {
+        site.counted(name, 6).await;
+    }
+    let status = format!("status --json --accept-shortfalls {TRUST}");
+    let well = site.exits(0, &status, "").await;
+    assert_eq!(kinds(&well), Vec::<String>::new(), "{well}");
+
+    // While the backup is not there to repeat its own.
+    stop(&mut backup).await;
+    let log = site.open().await;
+    receipt(&log, None).await;
+    let told = site.exits(1, &status, "").await;
+    assert_eq!(kinds(&told), ["unsigned"], "{told}");
+    receipt(&log, Some(SigningKey::from_seed(&[9; 32]))).await;
+    let told = site.exits(2, &status, "is not trusted for it").await;
+    assert_eq!(kinds(&told), ["forged"], "{told}");
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let names = told["consumers"].as_array().unwrap().iter().map(|one| one["name"].clone());
+    assert_eq!(names.collect::<Vec<_>>(), ["archive"]);
+    // Who requires no signatures is not told.
+    site.exits(0, "status --accept-shortfalls", "").await;
+
+    // Its own next one takes its place.
+    let mut backup = site.start("backup --name b --store sqlite:b.db", "b.key");
+    site.counted("b", 6).await;
+    site.exits(0, &status, "").await;
+
+    // The key is rotated while everybody follows, and nobody is told.
+    stop(&mut primary).await;
+    site.exits(0, "keys rotate node.key node-2.key", "node+").await;
+    site.blocks(7, 8);
+    let mut primary = site.primary("node-2.key");
+    for name in ["b", "archive"] {
+        site.counted(name, 8).await;
+    }
+    stop(&mut archive).await;
+    stop(&mut primary).await;
+    let verify = format!("audit verify {TRUST}");
+    site.exits(0, &verify, "").await;
+
+    // Somebody else takes the log over. Nobody follows him.
+    let index = take_over(&log).await;
+    let refused = format!("entry {index} (epoch start of thief) is not signed");
+    let ended = backup.finish(WITHIN).await;
+    assert_eq!(ended.status.code(), Some(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains(&refused), "{}", ended.stderr);
+    site.exits(13, &verify, &refused).await;
+    let told = site.site.run(&format!("{status} {}", site.log)).await;
+    assert!(told.stdout.contains(&refused), "{}", told.stdout);
+    site.exits(0, "audit verify", "").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_count_nowhere_in_a_log_on_nats() {
+    let nats = Nats::start(NatsOptions::default()).await;
+    let site = Site::new(&format!("{}/main", nats.url())).await;
+    strangers_count_nowhere(&site).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_count_nowhere_in_a_log_in_a_file() {
+    let site = Site::new("embedded:tipline.log.db").await;
+    strangers_count_nowhere(&site).await;
+}
+
+/// Archives blocks of this many bytes with a log and a primary of their own.
+async fn archived(key: &str, bytes: usize) -> Site {
+    let site = Site::new("embedded:tipline.log.db").await;
+    for height in 1..=5 {
+        site.site.block("node", height, &vec![7; bytes]);
+    }
+    let mut primary = site.primary(key);
+    let mut archive = site.start("archive --name archive --to dir:backup", "archive.key");
+    site.counted("archive", 5).await;
+    stop(&mut archive).await;
+    stop(&mut primary).await;
+    site
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_requires_what_a_bootstrap_requires() {
+    let site = archived("node.key", 2_000).await;
+    let restore = |to: &str| format!("restore --from dir:backup --store sqlite:{to} {TRUST}");
+    site.exits(0, &restore("r.db"), "restored").await;
+    let drill = format!("drill --from dir:backup {TRUST}");
+    site.exits(0, &drill, "").await;
+    let bootstrap = "backup --name b --store sqlite:new.db --bootstrap dir:backup --new";
+    let mut backup = site.start(bootstrap, "b.key");
+    site.counted("b", 5).await;
+    stop(&mut backup).await;
+    // The keys of another primary.
+    let other = archived("node.key", 2_000).await;
+    fs::copy(other.site.path("trusted.keys"), site.site.path("trusted.keys")).unwrap();
+    site.exits(13, &restore("s.db"), "signatures are required").await;
+    site.exits(13, &format!("{} --dry-run", restore("s.db")), "not trusted").await;
+    assert!(!site.site.path("s.db").exists());
+    site.exits(13, &drill, "signatures are required").await;
+    site.exits(13, &format!("audit verify dir:backup {TRUST}"), "not trusted").await;
+    site.exits(0, "restore --from dir:backup --store sqlite:s.db", "restored").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_keys_that_cannot_be_used_are_named() {
+    let site = Site::new("embedded:tipline.log.db").await;
+    let primary = "primary --source dir:node/blocks --signing-key node.key --accept-shortfalls";
+    let file = site.site.path("node.key");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    site.exits(2, primary, "chmod 600").await;
+    fs::write(&file, "no key").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    site.exits(2, primary, "holds no key").await;
+    site.exits(2, "keys new --name node node.key", "is there already").await;
+    for (text, says) in [
+        ("primary", "line 1"),
+        ("# nobody", "no trusted key"),
+        ("consumer b nokey", "NAME+ID+KEY"),
+        ("witness b key", "line 1"),
+    ] {
+        fs::write(site.site.path("trusted.keys"), text).unwrap();
+        site.exits(2, &format!("status {TRUST}"), says).await;
+    }
+    site.exits(2, "status --trusted-keys nowhere.keys", "nowhere.keys").await;
+}
