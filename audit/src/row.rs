@@ -57,7 +57,7 @@ pub struct EntryRow {
 impl EntryRow {
     /// The row of an entry, with its payload or without.
     pub fn new(entry: &Entry, with_payload: bool) -> Self {
-        let Entry { index, epoch, time, outbox_sequence, digest, event } = entry;
+        let Entry { index, epoch, time, outbox_sequence, digest, event, .. } = entry;
         let payload = event.payload();
         let mut row = Self {
             index: *index,

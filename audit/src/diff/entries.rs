@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tipline_backup::{Entries, Held, RestoreError, Sources};
 use tipline_log::{LogError, error_chain};
-use tipline_proto::{Entry, Event};
+use tipline_proto::{Entry, Event, Headers};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -146,7 +146,9 @@ impl Diff<'_> {
     }
 
     fn compare(&mut self, place_a: &str, a: &Entry, place_b: &str, b: &Entry) {
-        if a == b {
+        // Headers are no part of the history, and not everywhere.
+        let without = |entry: &Entry| Entry { headers: Headers::default(), ..entry.clone() };
+        if a == b || without(a) == without(b) {
             return;
         }
         let fields = [

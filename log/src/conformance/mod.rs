@@ -100,7 +100,7 @@ macro_rules! __log_conformance_cases {
             append: empty_log, proofs_that_begin_late, append_one, append_many, append_full_unit,
                 stale_tail, refused_units, racing_writers, claim, lost_claim, large_payloads,
                 mixed_unit, reopened;
-            read: every_kind, range, preflight;
+            read: every_kind, headers, range, preflight;
             follow: from_the_origin, from_the_middle, waits_at_the_tail, beyond_the_tail,
                 batch_bounds, cancelled_next, taken_over, names_are_apart, pushed,
                 never_half_a_unit, acknowledged;

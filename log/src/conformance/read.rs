@@ -37,6 +37,30 @@ pub(super) async fn every_kind(fixture: &dyn Fixture) {
     assert_same(&follow(&*log, entries.len()).await, &entries);
 }
 
+/// What travels with an entry comes with it, whole or in parts, and with no other.
+pub(super) async fn headers(fixture: &dyn Fixture) {
+    let log = fixture.create(&identity("headers")).await;
+    let (mut script, tail, mut entries) = filled(&*log, 1).await;
+    let mut unit = script.blocks(3, 10);
+    unit.push(script.block(fixture.max_message() + 1));
+    for at in [1, 3] {
+        unit[at].headers.set("traceparent", &format!("00-{at}")).unwrap();
+        unit[at].headers.set("X-Unknown", "a, b").unwrap();
+    }
+    let tail = append(&*log, &tail, &unit).await;
+    entries.extend(unit);
+    let mut alone = script.block(10);
+    alone.headers.set("traceparent", "00-alone").unwrap();
+    append(&*log, &tail, std::slice::from_ref(&alone)).await;
+    entries.push(alone);
+    let other = fixture.open().await;
+    assert_same(&follow(&*other, entries.len()).await, &entries);
+    for entry in &entries {
+        let found = other.entry(entry.index).await.unwrap();
+        assert_eq!(found.headers, entry.headers, "entry {}", entry.index);
+    }
+}
+
 /// Each entry by its index; outside of the log the answer says what is there.
 pub(super) async fn range(fixture: &dyn Fixture) {
     let log = fixture.create(&identity("range")).await;

@@ -27,8 +27,8 @@
 //! ```sql
 //! log          (one, contract, name, chain, genesis, lineage)  -- one row; only in a log that says
 //!              -- from which height on proofs are expected: proofs_from, with contract 2
-//! entry        (number, digest, claim, bytes)  -- the index; the entry's digest; index of
-//!              -- the newest EpochStarted up to here, or 0; Entry::encode
+//! entry        (number, digest, claim, bytes, headers)  -- the index; the entry's digest; index of
+//!              -- the newest EpochStarted up to here, or 0; Entry::encode; NULL, or Headers::encode
 //! receipt      (consumer, bytes, put_ms)       -- Receipt::encode; when it was put, in
 //!              -- milliseconds since 1970, by the clock of the machine
 //! announcement (one, bytes, put_ms)            -- one row or none; Announcement::encode

@@ -94,6 +94,7 @@ impl Writer {
         let entries = Database::open(&path, place, Purpose::Entries)?;
         let board = Database::open(&path, place, Purpose::Board)?;
         board.add_times()?;
+        entries.add_headers()?;
         let unusable = |why: &str, source: std::io::Error| LogError::Unusable {
             place: place.to_owned(),
             why: why.to_owned(),

@@ -11,7 +11,7 @@
 use async_nats::jetstream::message::StreamMessage;
 use bytes::Bytes;
 use tipline_proto::subject::Part;
-use tipline_proto::{Assembler, Entry, Head};
+use tipline_proto::{Assembler, Entry, Head, Headers};
 
 use super::api::StreamRef;
 use super::reread::Reread;
@@ -29,6 +29,7 @@ pub(super) struct EntryLocation {
     /// Sequence of its last message.
     pub(super) end: u64,
     last: Bytes,
+    headers: Headers,
 }
 
 /// What a message belongs to.
@@ -148,9 +149,9 @@ impl JetStreamLog {
                 .push(message.payload)
                 .map_err(|error| self.event_stream().damaged(sequence, error))?;
         }
-        assembler
-            .finish(location.last.clone())
-            .map_err(|error| self.event_stream().damaged(location.end, error))
+        let finished = assembler.finish(location.last.clone());
+        let entry = finished.map_err(|error| self.event_stream().damaged(location.end, error))?;
+        Ok(Entry { headers: location.headers.clone(), ..entry })
     }
 
     /// The newest valid entry with a message at or before `sequence`.
@@ -277,7 +278,8 @@ impl JetStreamLog {
     fn entry_at(&self, start: u64, last: StreamMessage) -> Result<EntryLocation, LogError> {
         let head = self.head_of(&last)?;
         let (index, epoch) = (head.position.index, head.epoch);
-        Ok(EntryLocation { index, epoch, start, end: last.sequence, last: last.payload })
+        let headers = parts::travelling(&last.headers);
+        Ok(EntryLocation { index, epoch, start, end: last.sequence, last: last.payload, headers })
     }
 
     pub(super) fn part_of(&self, message: &StreamMessage) -> Result<Option<(Part, u64)>, LogError> {

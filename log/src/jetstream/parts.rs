@@ -1,7 +1,11 @@
-//! Which part of which event a message is, from its headers.
+//! What the headers of a message say: which part of which event it is, and what travels with it.
 
 use async_nats::HeaderMap;
+use tipline_proto::Headers;
 use tipline_proto::subject::{HEADER_INDEX, HEADER_PART, InvalidPart, Part};
+
+/// What the names of the broker's own headers begin with.
+const BROKERS: &str = "Nats-";
 
 /// Headers that are not what they should be.
 #[derive(Debug, thiserror::Error)]
@@ -18,4 +22,18 @@ pub(super) fn read(headers: &HeaderMap) -> Result<Option<(Part, u64)>, InvalidHe
     let part: Part = part.as_str().parse()?;
     let index = headers.get(HEADER_INDEX).and_then(|index| index.as_str().parse().ok());
     Ok(Some((part, index.ok_or(InvalidHeaders::Index)?)))
+}
+
+/// What travels with the entry whose last part, or only one, this is. Everything but what is the
+/// broker's or tells the part; what is no header of an entry is left out.
+pub(super) fn travelling(headers: &HeaderMap) -> Headers {
+    let mut travelling = Headers::default();
+    for (name, values) in headers.iter() {
+        let name: &str = name.as_ref();
+        let is_ours = !name.starts_with(BROKERS) && name != HEADER_PART && name != HEADER_INDEX;
+        if let (true, Some(value)) = (is_ours, values.first()) {
+            _ = travelling.set(name, value.as_str());
+        }
+    }
+    travelling
 }

@@ -160,7 +160,8 @@ impl JetStreamSubscription {
             return pushed.map(|()| None).map_err(|error| stream.damaged(sequence, error));
         }
         let finished = self.assembler.finish(message.payload);
-        let entry = finished.map_err(|error| stream.damaged(sequence, error))?;
+        let mut entry = finished.map_err(|error| stream.damaged(sequence, error))?;
+        entry.headers = message.headers.as_ref().map(parts::travelling).unwrap_or_default();
         Ok(Some(Ready { entry, acknowledge: message.reply }))
     }
 

@@ -7,7 +7,7 @@ use async_nats::header::{
 };
 use bytes::Bytes;
 use tipline_proto::subject::{HEADER_INDEX, HEADER_PART, Part};
-use tipline_proto::{Entry, Kind, MAX_ENTRY_OVERHEAD, split};
+use tipline_proto::{Entry, Headers, Kind, MAX_ENTRY_OVERHEAD, split};
 
 /// A message of a unit, before it has the headers of an attempt.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub(super) struct Draft {
     pub(super) payload: Bytes,
     index: u64,
     part: Option<Part>,
+    /// What travels with the entry, which is in its last part.
+    travelling: Headers,
 }
 
 /// Cuts a unit, which is one, into messages of at most `max_message` bytes.
@@ -28,7 +30,8 @@ pub(super) fn cut(unit: &[Entry], max_message: usize) -> Vec<Draft> {
         let (kind, index) = (entry.event.kind(), entry.index);
         drafts.extend(payloads.into_iter().zip(1..).map(|(payload, number)| {
             let part = if of > 1 { Part::new(number, of) } else { None };
-            Draft { kind, payload, index, part }
+            let travelling = if number == of { entry.headers.clone() } else { Headers::default() };
+            Draft { kind, payload, index, part, travelling }
         }));
     }
     drafts
@@ -51,6 +54,9 @@ impl Draft {
         if let Some(part) = self.part {
             headers.insert(HEADER_PART, part.to_string());
             headers.insert(HEADER_INDEX, self.index.to_string());
+        }
+        for (name, value) in self.travelling.iter() {
+            headers.insert(name, value);
         }
         headers
     }

@@ -1,13 +1,16 @@
 //! The entries: appended in one transaction, checked when they are read.
 
-use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use tipline_proto::limits::{MAX_APPLY_BYTES, MAX_APPLY_EVENTS};
-use tipline_proto::{Digest, Entry, Event, Lineage, OutboxId, Position};
+use tipline_proto::{Digest, Entry, Event, Headers, Lineage, OutboxId, Position};
 
 use super::Database;
 use super::error::explain;
 use crate::error::LogError;
 use crate::spec::{Extent, Tail};
+
+/// Column of the headers of an entry: NULL if it has none.
+const HEADERS: &str = "headers";
 
 impl Database {
     /// Appends a unit that was checked, and fsyncs it. `None` if the tail is not `after`:
@@ -93,9 +96,12 @@ impl Database {
     pub(in crate::embedded) fn batch(&self, previous: Position) -> Result<Vec<Entry>, LogError> {
         let explain =
             |error| explain(&self.place, &format!("entries after {}", previous.index), error);
-        let sql = "SELECT number, digest, length(bytes), bytes FROM entry
-                   WHERE number > ? ORDER BY number LIMIT ?";
-        let mut statement = self.connection.prepare_cached(sql).map_err(explain)?;
+        let headers = self.headers_column().map_err(explain)?;
+        let sql = format!(
+            "SELECT number, digest, length(bytes), bytes, {headers} FROM entry
+             WHERE number > ? ORDER BY number LIMIT ?"
+        );
+        let mut statement = self.connection.prepare_cached(&sql).map_err(explain)?;
         let limit = MAX_APPLY_EVENTS as i64;
         let mut rows = statement.query(params![key(previous.index), limit]).map_err(explain)?;
         let (mut batch, mut reached, mut bytes) = (Vec::new(), previous, 0);
@@ -124,9 +130,12 @@ impl Database {
     pub(in crate::embedded) fn entry(&self, index: u64) -> Result<Option<Entry>, LogError> {
         let Some(before) = index.checked_sub(1) else { return Ok(None) };
         let Some(previous) = self.position(before)? else { return Ok(None) };
-        let sql = "SELECT number, digest, length(bytes), bytes FROM entry WHERE number = ?";
         let explain = |error| explain(&self.place, &format!("entry {index}"), error);
-        let mut statement = self.connection.prepare_cached(sql).map_err(explain)?;
+        let headers = self.headers_column().map_err(explain)?;
+        let sql = format!(
+            "SELECT number, digest, length(bytes), bytes, {headers} FROM entry WHERE number = ?"
+        );
+        let mut statement = self.connection.prepare_cached(&sql).map_err(explain)?;
         let mut rows = statement.query([key(index)]).map_err(explain)?;
         match rows.next().map_err(explain)? {
             Some(row) => self.check(row, &previous).map(Some),
@@ -148,14 +157,45 @@ impl Database {
         }
         let digest: Vec<u8> = row.get(1).map_err(explain)?;
         let bytes: Vec<u8> = row.get(3).map_err(explain)?;
-        let entry = Entry::decode(bytes.into())
+        let mut entry = Entry::decode(bytes.into())
             .map_err(|error| LogError::damaged(&self.place, &at, error))?;
+        // Nothing depends on them, so nothing is wrong if they cannot be read.
+        let headers = row.get_ref(4).ok().and_then(|headers| headers.as_str().ok());
+        entry.headers = headers.map(Headers::decode).unwrap_or_default();
         if !entry.follows(previous) || digest != entry.digest.as_bytes()[..] {
             return Err(
                 self.damaged(index, "its bytes do not give its digest after the entry before")
             );
         }
         Ok(entry)
+    }
+
+    /// Adds the column of headers, if the file was made without it.
+    pub(in crate::embedded) fn add_headers(&self) -> Result<(), LogError> {
+        let add = || {
+            if self.headers_column()? == HEADERS {
+                return Ok(());
+            }
+            let behavior = TransactionBehavior::Immediate;
+            let transaction = Transaction::new_unchecked(&self.connection, behavior)?;
+            // Another process may have done it meanwhile.
+            if self.headers_column()? != HEADERS {
+                transaction.execute_batch("ALTER TABLE entry ADD COLUMN headers TEXT")?;
+            }
+            transaction.commit()
+        };
+        add().map_err(|error| explain(&self.place, "adding the headers of entries", error))
+    }
+
+    /// What to select as the headers of an entry: a file that was made without them, and that nobody
+    /// writes, has no such column. Once it is there it stays.
+    fn headers_column(&self) -> rusqlite::Result<&'static str> {
+        if self.has_headers.get() {
+            return Ok(HEADERS);
+        }
+        let sql = "SELECT 1 FROM pragma_table_info('entry') WHERE name = 'headers'";
+        self.has_headers.set(self.connection.prepare_cached(sql)?.exists([])?);
+        Ok(if self.has_headers.get() { HEADERS } else { "NULL" })
     }
 
     /// The outbox that the claim at this index names, which may have been trimmed away.
@@ -206,14 +246,24 @@ fn append(
     }
     let mut tail = after.clone();
     {
-        let sql = "INSERT INTO entry (number, digest, claim, bytes) VALUES (?, ?, ?, ?)";
-        let mut insert = transaction.prepare_cached(sql)?;
+        let plain = "INSERT INTO entry (number, digest, claim, bytes) VALUES (?1, ?2, ?3, ?4)";
+        // Every writer has added that column.
+        let headed = "INSERT INTO entry (number, digest, claim, bytes, headers)
+                      VALUES (?1, ?2, ?3, ?4, ?5)";
+        let mut insert = transaction.prepare_cached(plain)?;
         for entry in unit {
             if matches!(entry.event, Event::EpochStarted { .. }) {
                 claim = entry.index;
             }
-            let digest = &entry.digest.as_bytes()[..];
-            insert.execute(params![key(entry.index), digest, key(claim), &entry.encode()[..]])?;
+            let (number, digest) = (key(entry.index), &entry.digest.as_bytes()[..]);
+            let (claim, bytes) = (key(claim), entry.encode());
+            if entry.headers.is_empty() {
+                insert.execute(params![number, digest, claim, &bytes[..]])?;
+            } else {
+                let headers = entry.headers.encode();
+                let mut insert = transaction.prepare_cached(headed)?;
+                insert.execute(params![number, digest, claim, &bytes[..], headers])?;
+            }
             tail = tail.after(entry, entry.index);
         }
     }

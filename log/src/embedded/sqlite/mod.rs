@@ -13,6 +13,7 @@ mod trim;
 mod wal;
 mod whole;
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use rusqlite::{Connection, Row};
@@ -43,6 +44,8 @@ pub(super) struct Database {
     place: String,
     identity: LogIdentity,
     is_read_only: bool,
+    /// Whether its entries are known to have a column for headers.
+    has_headers: Cell<bool>,
 }
 
 /// The version of SQLite: 3054001 is 3.54.1.

@@ -1,5 +1,6 @@
 //! Making a file into a log, and opening one that is.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::time::Duration;
 
@@ -31,10 +32,11 @@ CREATE TABLE log (
     lineage  BLOB NOT NULL
 ) STRICT;
 CREATE TABLE entry (
-    number INTEGER PRIMARY KEY,
-    digest BLOB NOT NULL,
-    claim  INTEGER NOT NULL,
-    bytes  BLOB NOT NULL
+    number  INTEGER PRIMARY KEY,
+    digest  BLOB NOT NULL,
+    claim   INTEGER NOT NULL,
+    bytes   BLOB NOT NULL,
+    headers TEXT
 ) STRICT;
 CREATE TABLE receipt (
     consumer TEXT PRIMARY KEY,
@@ -124,7 +126,8 @@ impl Database {
         let identity = connection
             .query_row("SELECT * FROM log", [], |row| Ok(read_identity(row, place)))
             .map_err(|error| explain(place, "the log's identity", error))??;
-        Ok(Self { connection, place: place.to_owned(), identity, is_read_only })
+        let (place, has_headers) = (place.to_owned(), Cell::new(false));
+        Ok(Self { connection, place, identity, is_read_only, has_headers })
     }
 
     /// Whether nobody can write it from here.

@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use tipline_proto::ProofsFrom;
+use tipline_proto::{Entry, Event, ProofsFrom};
 
 use super::{identity, other_program, small_log, text};
 use crate::conformance::receipt;
 use crate::embedded::EmbeddedLog;
+use crate::embedded::sqlite::{Database, Purpose};
 use crate::error::LogError;
 use crate::spec::{Appender, Reader, Receipts};
 
@@ -147,4 +148,22 @@ async fn made_without_times() {
     assert!(board.heard.is_empty(), "nobody knows since when it is there: {board:?}");
     log.put_receipt(&put).await.unwrap();
     assert_eq!(log.board().await.unwrap().heard.len(), 1);
+}
+
+/// A file that was made before entries had headers can be read, and gets them when somebody writes.
+#[tokio::test]
+async fn made_without_headers() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log.db");
+    drop(small_log(&path).await);
+    other_program(&path).execute_batch("ALTER TABLE entry DROP COLUMN headers").unwrap();
+    let reader = Database::open(&path, "test", Purpose::Reading).unwrap();
+    assert!(reader.entry(1).unwrap().unwrap().headers.is_empty());
+    let log = EmbeddedLog::open(&path).await.unwrap();
+    let tail = log.tail().await.unwrap();
+    let event = Event::Marked { name: "m".parse().unwrap() };
+    let mut entry = Entry::seal(&tail.position, tail.epoch, tail.time, 99, event);
+    entry.headers.set("traceparent", "00-1").unwrap();
+    log.append(&tail, std::slice::from_ref(&entry)).await.unwrap();
+    assert_eq!(reader.entry(entry.index).unwrap().unwrap(), entry);
 }
