@@ -1,6 +1,8 @@
 //! A running consumer.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tipline_log::{Clock, Log, error_chain};
 use tipline_proto::InstanceId;
@@ -15,6 +17,7 @@ use crate::receipts::{Issuer, Receipts};
 use crate::replicate::Replicator;
 use crate::settings::ConsumerSettings;
 use crate::store_thread::StoreThread;
+use crate::telemetry::Telemetry;
 
 /// A running consumer: it replicates a log into a store, and sends receipts for what is durable.
 ///
@@ -91,6 +94,19 @@ async fn ended(mut progress: watch::Receiver<Progress>) -> Result<(), Arc<Consum
     }
 }
 
+/// The progress says while the store is frozen.
+async fn say_frozen(
+    mut frozen: watch::Receiver<Option<Instant>>,
+    progress: &watch::Sender<Progress>,
+) -> Infallible {
+    // The handle is there for as long as the run.
+    while frozen.changed().await.is_ok() {
+        let since = *frozen.borrow_and_update();
+        progress.send_modify(|progress| progress.frozen = since);
+    }
+    std::future::pending().await
+}
+
 /// What a run is made of.
 struct Run {
     log: Arc<dyn Log>,
@@ -124,16 +140,24 @@ impl Run {
         let place = store.place();
         let store = StoreThread::start(store)?;
         handle.attach(&store);
+        let (named, level) = (&log.identity().name, settings.level);
+        let telemetry =
+            Arc::new(Telemetry::begin(named, &settings.name, level, Arc::clone(&clock)));
         let issuer = Issuer {
             log: Arc::clone(&log),
             settings: settings.clone(),
             instance,
             store: place,
             clock,
+            telemetry: Arc::clone(&telemetry),
         };
         let receipts = Receipts::start(issuer, progress.subscribe());
-        let replicator = Replicator::new(log, settings, progress.clone(), stop, instance);
-        let result = replicator.run(&store).await;
+        let replicator =
+            Replicator::new(log, settings, progress.clone(), stop, instance, telemetry);
+        let result = tokio::select! {
+            result = replicator.run(&store) => result,
+            never = say_frozen(handle.frozen(), progress) => match never {},
+        };
         receipts.finish(result.as_ref().err()).await;
         store.close().await;
         result

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::end_reason::EndReason;
 use crate::outbox::Outbox;
 use crate::progress::{Progress, Stage};
-use crate::publisher::{self, LetGo, OutboxWorker, Publisher, WeakOutbox};
+use crate::publisher::{self, LetGo, Measured, OutboxWorker, Publisher, Tracing, WeakOutbox};
 use crate::settings::ProducerSettings;
 use crate::status::BackupStatus;
 use crate::ticket::Ticket;
@@ -36,6 +36,7 @@ pub struct Producer {
     outbox: WeakOutbox,
     /// Taken by the shutdown.
     let_go: Option<LetGo>,
+    traces: Arc<Tracing>,
     task: JoinHandle<()>,
 }
 
@@ -68,6 +69,7 @@ impl Producer {
         let (source_failure, source_failures) = watch::channel(None);
         let (outbox, let_go) = OutboxWorker::spawn(outbox)?;
         let weak = outbox.downgrade();
+        let traces = Arc::new(Tracing::begin(Arc::clone(&clock)));
         let publisher = Publisher {
             outbox,
             settings,
@@ -84,18 +86,33 @@ impl Producer {
             announced: Mutex::default(),
             untidied: Mutex::default(),
             alarmed: AtomicBool::new(false),
+            traces: Arc::clone(&traces),
+            measured: Measured::begin(),
         };
         let connect = Box::new(move || Box::pin(connect()) as _);
         let task = tokio::spawn(publisher::run(publisher, connect));
         let let_go = Some(let_go);
-        Ok(Self { wake, drain, progress, status, source_failure, outbox: weak, let_go, task })
+        let outbox = weak;
+        Ok(Self { wake, drain, progress, status, source_failure, outbox, let_go, traces, task })
     }
 
     /// Says that events were committed to the outbox, and gives a ticket for the one of this
     /// sequence. Call it after the commit; it neither waits nor fails.
+    ///
+    /// If the program has an OpenTelemetry SDK, the event's trace continues the span in which this is
+    /// called. See [`Producer::committing`].
     pub fn committed(&self, sequence: u64) -> Ticket {
+        self.traces.committed(sequence);
         self.wake.notify_one();
         Ticket::new(sequence, self.progress.clone(), self.status.clone())
+    }
+
+    /// Says that the event of this sequence is about to be committed, for its trace only: it continues the
+    /// span in which this is called. Under load the publisher may read a row before the node has come to
+    /// say [`Producer::committed`], and then its trace would begin at the publisher. What is not
+    /// committed after all does no harm. Without an OpenTelemetry SDK in the program this does nothing.
+    pub fn committing(&self, sequence: u64) {
+        self.traces.committed(sequence);
     }
 
     /// What wakes the publisher, for an outbox that notices new events by itself.

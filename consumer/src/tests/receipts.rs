@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::running::{DEADLINE, clock, dynamic, place, receipt, settings, start, until_index};
 use crate::receipts::{EARLY, Issuer, Receipts};
+use crate::telemetry::Telemetry;
 use crate::{Consumer, ConsumerSettings, Progress};
 
 #[tokio::test]
@@ -109,12 +110,15 @@ async fn a_run_whose_receipts_failed_does_not_speak_over_a_newer_one() {
     let (memory, shut) = (rigged.inner.clone(), Arc::clone(&rigged.shut));
     let settings = settings();
     let heartbeat = settings.heartbeat;
+    let (name, level) = (&settings.name, settings.level);
+    let telemetry = Telemetry::begin(&history::log().name, name, level, clock());
     let issuer = Issuer {
         log: dynamic(rigged),
         settings,
         instance: InstanceId::from_bytes([5; 16]),
         store: "a store".to_owned(),
         clock: clock(),
+        telemetry: Arc::new(telemetry),
     };
     let cursor = Some(writer.model.cursor.clone());
     let (progress, receiver) = watch::channel(Progress { cursor, ..Progress::new() });

@@ -44,6 +44,8 @@ pub(crate) async fn run(publisher: Publisher, connect: Connect) {
         Ok(ready) => publish(&publisher, ready).await,
         Err(ended) => ended,
     };
+    publisher.traces.ended();
+    publisher.measured.ended(&ended);
     // Everyone waits for the end: an outbox that hangs is not waited for.
     _ = tokio::time::timeout(LAST_WORDS, publisher.tidy(true)).await;
     if !ended.is_stopped() {
@@ -130,6 +132,7 @@ type Work = Pin<Box<dyn Future<Output = Option<Input>> + Send>>;
 
 async fn publish(publisher: &Arc<Publisher>, ready: Ready) -> EndReason {
     let Ready { log, digests, mut board } = ready;
+    publisher.measured.of(&log.identity().name);
     let mut core = Core::new(publisher.settings.primary.clone(), publisher.outbox.id());
     let publisher = Arc::clone(publisher);
     let work = FuturesUnordered::new();
@@ -198,13 +201,24 @@ impl Driver {
             Command::Survey => self.survey(),
             Command::ReadTail => self.read_tail(),
             Command::Append { after, unit } => {
-                let log = Arc::clone(&self.log);
-                self.push(async move { Input::Appended(log.append(&after, &unit).await) });
+                let (log, publisher) = (Arc::clone(&self.log), Arc::clone(&self.publisher));
+                self.push(async move {
+                    let began = Instant::now();
+                    let appended = log.append(&after, &unit).await;
+                    publisher.measured.appended(&appended, began.elapsed());
+                    Input::Appended(appended)
+                });
             }
             Command::Prepare { request, after, previous, epoch } => {
                 let (log, outbox) = (Arc::clone(&self.log), self.publisher.outbox.clone());
+                let (publisher, named) = (Arc::clone(&self.publisher), Arc::clone(&log));
                 self.push(async move {
-                    let unit = outbox.prepare(log, after, previous, epoch).await;
+                    let mut unit = outbox.prepare(log, after, previous, epoch).await;
+                    // Nobody else has it yet.
+                    if let Some(unit) = unit.as_mut().ok().and_then(Arc::get_mut) {
+                        publisher.traces.sealed(&named.identity().name, unit);
+                        publisher.measured.sealed(unit, (publisher.clock)());
+                    }
                     Input::Prepared { request, unit }
                 });
             }
@@ -225,6 +239,8 @@ impl Driver {
                 self.advance(claim.position(), sequence, None);
             }
             Command::Logged { unit } => {
+                self.publisher.traces.logged(&self.log.identity().name, &unit);
+                self.publisher.measured.logged(&unit, (self.publisher.clock)());
                 let mut has_blocks =
                     !self.is_new || self.publisher.progress.borrow().block_tip.is_some();
                 for entry in &unit[..] {

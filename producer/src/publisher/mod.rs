@@ -5,6 +5,7 @@ mod core;
 mod drive;
 mod durability;
 mod keep;
+mod measured;
 mod pace;
 mod proofs;
 mod protocol;
@@ -14,8 +15,11 @@ mod shared;
 mod simulation;
 #[cfg(test)]
 mod tests;
+mod traces;
 mod worker;
 
 pub(crate) use drive::run;
+pub(crate) use measured::Measured;
 pub(crate) use shared::Publisher;
+pub(crate) use traces::Tracing;
 pub(crate) use worker::{LetGo, OutboxWorker, WeakOutbox};

@@ -10,6 +10,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::measured::Measured;
+use super::traces::Tracing;
 use super::worker::{OutboxWorker, Tidied, Tidying};
 use crate::outbox::OutboxError;
 use crate::progress::{HeldUp, Progress, Stage};
@@ -45,6 +47,8 @@ pub(crate) struct Publisher {
     pub(crate) untidied: Mutex<Option<(Instant, Option<String>)>>,
     /// That publishing is held up was told as an error.
     pub(crate) alarmed: AtomicBool,
+    pub(crate) traces: Arc<Tracing>,
+    pub(crate) measured: Measured,
 }
 
 /// What holds publishing up for this long is told to the operator once more, as an error.
@@ -52,6 +56,7 @@ const HELD_UP: Duration = Duration::from_secs(60);
 
 impl Publisher {
     pub(super) fn retrying(&self, attempt: u32, why: String) {
+        self.measured.retrying();
         let now = (self.clock)();
         let held_up = self.progress.borrow().held_up.clone();
         let since = held_up.as_ref().map_or(now, |held_up| held_up.since);
