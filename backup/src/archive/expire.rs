@@ -9,6 +9,7 @@ use tipline_proto::Timestamp;
 use tipline_store::StoreIdentity;
 
 use super::expiry_plan::{ArchivePlan, Reasons};
+use super::listing::{REACH, holding};
 use super::{Archive, ArchiveError, SegmentName, coverage};
 use crate::checkpoint::{CheckpointError, CheckpointId, Checkpoints, Listed, Manifest};
 use crate::destination::DestinationError;
@@ -226,8 +227,8 @@ impl Archive {
             Err(error) => return Err(error.into()),
         }
         let position = start.cursor.position;
-        let names = self.segments().await?;
-        let Some(name) = super::head::holding(&names, position.index) else {
+        let names = self.around(position.index, REACH).await?;
+        let Some(name) = holding(&names, position.index) else {
             let why = format!("{}: the archive does not hold entry {}", start.id, position.index);
             return Ok(StartCheck::Rejected(why));
         };

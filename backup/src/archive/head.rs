@@ -8,6 +8,7 @@ use tipline_store::StoredLinks;
 
 use super::coverage::{self, PathError};
 use super::index::{Outline, OutlineBlock, SegmentIndex};
+use super::listing::{Newest, REACH, Within, holding};
 use super::{Archive, ArchiveError, SegmentName};
 
 /// How many of the newest blocks are remembered: 2 days of a block every 3 s, 10 MiB at most.
@@ -67,13 +68,18 @@ impl ArchiveHead {
 }
 
 impl Archive {
-    /// How far the archive reaches, as the destination says.
+    /// How far the archive reaches, as the destination says. Of many segments the newest hundreds are
+    /// listed, which are looked for near the entry `near` first.
     ///
     /// # Errors
-    /// [`ArchiveError::Gap`], [`ArchiveError::Fork`]; those of [`Archive::index`] of the newest
-    /// segment.
-    pub(super) async fn head(&self) -> Result<ArchiveHead, ArchiveError> {
-        let names = self.segments().await?;
+    /// [`ArchiveError::Gap`], [`ArchiveError::Fork`], among what is listed; those of
+    /// [`Archive::index`] of the newest segment.
+    pub(super) async fn head(&self, near: u64) -> Result<ArchiveHead, ArchiveError> {
+        let Newest { mut names, mut is_all } = self.newest(near).await?;
+        if !is_all && coverage::path(&names).is_err() {
+            // It may be so because the others were not listed.
+            (names, is_all) = (self.segments().await?, true);
+        }
         let path = coverage::path(&names).map_err(|error| self.path_error(error))?;
         let Some(&newest) = path.last() else { return Ok(self.origin()) };
         // Its writer may have been killed before its name was durable.
@@ -83,7 +89,10 @@ impl Archive {
         let Outline { after: cursor, links, latest, blocks, before, .. } = outline;
         let mut recent = Recent { from: before.index + 1, blocks: BTreeMap::new() };
         recent.push(&blocks);
-        let first = path.first().map_or(0, |name| name.first);
+        let first = match path.first() {
+            Some(first) if is_all => first.first,
+            _ => self.first().await?,
+        };
         Ok(ArchiveHead { cursor, links, latest, newest: Some(newest.clone()), first, recent })
     }
 
@@ -134,11 +143,15 @@ impl Archive {
         if let Some(found) = head.remembered(height) {
             return Ok(Some(found));
         }
-        let names = self.segments().await?;
+        let (mut names, mut reach) = (Vec::new(), REACH);
         // The newest commit of a height at or below the tip is the block there: a block that
         // was rolled back has been committed again since.
         let mut from = head.recent.from;
         while from > head.first.max(1) {
+            if holding(&names, from - 1).is_none() {
+                names = self.around(from - 1, reach).await?;
+                reach = reach.saturating_mul(2);
+            }
             let Some(name) = holding(&names, from - 1) else {
                 return Err(self.path_error(PathError::Gap(from - 1, from - 1)));
             };
@@ -167,19 +180,18 @@ impl Archive {
     /// # Errors
     /// Those of [`Archive::head`].
     pub(super) async fn first_height(&self) -> Result<Option<u64>, ArchiveError> {
-        let names = self.segments().await?;
-        for name in coverage::path(&names).map_err(|error| self.path_error(error))? {
-            if let Some(block) = self.outline(name).await?.blocks.first() {
-                return Ok(Some(block.height));
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let stretch = self.stretch(from, u64::MAX, 1, Within::Skipped).await?;
+            for name in coverage::path(&stretch.names).map_err(|error| self.path_error(error))? {
+                if let Some(block) = self.outline(name).await?.blocks.first() {
+                    return Ok(Some(block.height));
+                }
             }
+            next = stretch.next;
         }
         Ok(None)
     }
-}
-
-/// The segment that holds an entry, and as much as possible before it.
-pub(super) fn holding(names: &[SegmentName], index: u64) -> Option<&SegmentName> {
-    names.iter().take_while(|name| name.first <= index).find(|name| name.last >= index)
 }
 
 /// The newest commit of each height, of all entries from one index on; within bounds.

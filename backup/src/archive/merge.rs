@@ -6,6 +6,7 @@ use tipline_proto::Entry;
 
 use super::format::{body_bytes, least_body_bytes};
 use super::join::{Joining, Sealed};
+use super::listing::Within;
 use super::segment::{MAX_BODY, MAX_ENTRIES};
 use super::{Archive, ArchiveError, SegmentIndex, SegmentName, coverage};
 
@@ -19,6 +20,8 @@ const SMALL: u64 = 1 << 20;
 const MANY: usize = 900;
 /// This many of the newest segments are left alone: the archiver asks for them.
 const NEWEST: usize = 1;
+/// About so many segments are looked at in one go: 2 MiB of names.
+const AT_A_TIME: usize = 10_000;
 /// How many large segments are remembered. Others are read once more to find out.
 const REMEMBERED: usize = 65_536;
 
@@ -47,25 +50,49 @@ impl Archive {
     /// archive, or a clone of it: it remembers which segments are large, as far as their names do
     /// not say so, and another would read them again.
     ///
+    /// What was merged stays so. It begins where the last one ended, which is written down at the
+    /// destination: see `settled.rs`.
+    ///
     /// # Errors
     /// Those of [`Archive::entries`] and [`Archive::write`]; [`ArchiveError::Gap`] and
-    /// [`ArchiveError::Fork`], in which case nothing is done; a destination that is unavailable, or
-    /// [`ArchiveError::Corrupt`], if `archive.json` is not what it was when this was opened.
+    /// [`ArchiveError::Fork`] in what is looked at, of which nothing is merged then; a destination that
+    /// is unavailable, or [`ArchiveError::Corrupt`], if `archive.json` is not what it was when this was
+    /// opened.
     pub async fn merge(&self, remove: bool) -> Result<Merged, ArchiveError> {
         self.present().await?;
-        let names = self.segments().await?;
-        let path = coverage::path(&names).map_err(|error| self.path_error(error))?;
         let mut merged = Merged::default();
-        for run in runs(&path, |name| self.is_large(name)) {
-            match self.is_closed() {
-                true => self.join_run(run, &mut merged).await?,
-                false => self.merge_run(run, &mut merged).await?,
+        let settled = self.settled(remove).await?;
+        // What is removed need not be listed twice; what stays is passed by.
+        let within = if remove { Within::Listed } else { Within::Skipped };
+        let (mut next, mut large_to) = (Some(settled + 1), settled);
+        while let Some(from) = next {
+            let stretch = self.stretch(from, u64::MAX, AT_A_TIME, within).await?;
+            let path = coverage::path(&stretch.names).map_err(|error| self.path_error(error))?;
+            for run in runs(&path, |name| self.is_large(name)) {
+                match self.is_closed() {
+                    true => self.join_run(run, &mut merged).await?,
+                    false => self.merge_run(run, &mut merged).await?,
+                }
             }
+            large_to = large_to.max(self.large_to(&path, stretch.next));
+            next = stretch.next;
         }
         if remove {
-            merged.removed = self.remove_merged().await?;
+            (merged.removed, large_to) = self.remove_merged(settled).await?;
+        }
+        if large_to > settled {
+            self.settle(large_to, remove).await?;
         }
         Ok(merged)
+    }
+
+    /// Up to which entry nothing is left to be merged: the end of the last large segment, if all that
+    /// begins before it was listed. The newest is not merged yet, and not removed.
+    fn large_to(&self, path: &[&SegmentName], next: Option<u64>) -> u64 {
+        let old = &path[..path.len().saturating_sub(NEWEST)];
+        let is_settled =
+            |name: &&&SegmentName| self.is_large(name) && next.is_none_or(|next| name.last < next);
+        old.iter().rev().find(is_settled).map_or(0, |name| name.last)
     }
 
     /// It is encrypted, and no key is there to open it.
@@ -227,36 +254,51 @@ impl Archive {
     }
 
     /// Removes what the fewest segments that hold everything do not need. Those are read as a
-    /// whole before: what goes must be in them, and not another history of the same entries.
-    async fn remove_merged(&self) -> Result<usize, ArchiveError> {
-        let names = self.segments().await?;
-        let path = coverage::path(&names).map_err(|error| self.path_error(error))?;
-        let mut removed = 0;
-        for kept in &path {
-            let is_within = |name: &&SegmentName| {
-                **name != **kept && name.first >= kept.first && name.last <= kept.last
-            };
-            let within: Vec<&SegmentName> =
-                names.iter().filter(is_within).filter(|name| !path.contains(name)).collect();
-            if within.is_empty() {
-                continue;
+    /// whole before: what goes must be in them, and not another history of the same entries. Gives how
+    /// many went, and up to which entry nothing is left to do.
+    async fn remove_merged(&self, settled: u64) -> Result<(usize, u64), ArchiveError> {
+        let (mut next, mut removed, mut large_to) = (Some(settled + 1), 0, settled);
+        while let Some(from) = next {
+            let stretch = self.stretch(from, u64::MAX, AT_A_TIME, Within::Listed).await?;
+            let path = coverage::path(&stretch.names).map_err(|error| self.path_error(error))?;
+            for kept in &path {
+                removed += self.remove_within(kept, &path, &stretch.names).await?;
             }
-            if self.is_closed() {
-                removed += self.remove_joined(kept, within).await?;
-                continue;
+            large_to = large_to.max(self.large_to(&path, stretch.next));
+            next = stretch.next;
+        }
+        Ok((removed, large_to))
+    }
+
+    /// The same of what lies within one of them.
+    async fn remove_within(
+        &self,
+        kept: &SegmentName,
+        path: &[&SegmentName],
+        names: &[SegmentName],
+    ) -> Result<usize, ArchiveError> {
+        let begun = names.partition_point(|name| name.first < kept.first);
+        let begin = names[begun..].iter().take_while(|name| name.first <= kept.last);
+        let is_within = |name: &&SegmentName| **name != *kept && name.last <= kept.last;
+        let within: Vec<&SegmentName> =
+            begin.filter(is_within).filter(|name| !path.contains(name)).collect();
+        if within.is_empty() {
+            return Ok(0);
+        }
+        if self.is_closed() {
+            return self.remove_joined(kept, within).await;
+        }
+        let (_, entries) = self.entries(kept).await?;
+        for name in &within {
+            let end = entries.iter().find(|entry| entry.index == name.last);
+            if !end.is_some_and(|end| name.ends_at(&end.position())) {
+                let (one, other) = (kept.clone(), (*name).clone());
+                return Err(self.path_error(coverage::PathError::Fork(one, other)));
             }
-            let (_, entries) = self.entries(kept).await?;
-            for name in &within {
-                let end = entries.iter().find(|entry| entry.index == name.last);
-                if !end.is_some_and(|end| name.ends_at(&end.position())) {
-                    let (one, other) = ((*kept).clone(), (*name).clone());
-                    return Err(self.path_error(coverage::PathError::Fork(one, other)));
-                }
-            }
-            for name in within {
-                self.destination.remove(&name.to_string()).await?;
-                removed += 1;
-            }
+        }
+        let removed = within.len();
+        for name in within {
+            self.destination.remove(&name.to_string()).await?;
         }
         Ok(removed)
     }

@@ -4,11 +4,13 @@
 //! archive.json                               its log, written once
 //! segments/<first>-<last>-<digest>.tips      some entries in a row
 //! from/<index>                               empty: segments that end before it do not count
+//! merged/<index>                             empty: what ends up to it is merged; a help, no more
 //! damaged/<first>-<last>-<digest>.tips       what was not as written when it was read back
 //! ```
 //! Segments overlap: merged ones lie beside those they were made of, and two archivers may write
 //! to one place. Nothing is ever written over. Every question is answered by the destination:
-//! there is no list of segments beside the segments.
+//! there is no list of segments beside the segments. Which part of them a question needs is in
+//! `listing.rs`, so that it does not grow with the archive's age.
 //!
 //! How a segment is written down is in `format.rs`.
 
@@ -24,6 +26,7 @@ pub(crate) mod fuzzing;
 mod head;
 mod index;
 mod join;
+mod listing;
 mod merge;
 mod name;
 mod old;
@@ -32,6 +35,7 @@ mod read_back;
 mod reader;
 mod schema;
 mod segment;
+mod settled;
 mod state;
 mod store;
 mod stream;
@@ -173,14 +177,14 @@ impl Archive {
         self.keys.recipients()
     }
 
-    /// How far the archive goes from its first entry on: the cursor after its newest entry, as
-    /// the destination says. The origin if there are no segments.
+    /// How far the archive goes: the cursor after its newest entry, as the destination says. The
+    /// origin if there are no segments.
     ///
     /// # Errors
-    /// [`ArchiveError::Gap`] or [`ArchiveError::Fork`] if the names of its segments tell one; those of [`Archive::index`] of
-    /// the newest segment.
+    /// [`ArchiveError::Gap`] or [`ArchiveError::Fork`] if the names of its segments tell one, of more
+    /// than about a thousand those of the newest; those of [`Archive::index`] of the newest segment.
     pub async fn cursor(&self) -> Result<Cursor, ArchiveError> {
-        Ok(self.head().await?.cursor)
+        Ok(self.head(0).await?.cursor)
     }
 
     /// Whether the archive is still there. A directory that is empty because it is no longer
@@ -231,7 +235,7 @@ impl Archive {
     /// The same with those that are about to be removed.
     async fn all_segments(&self) -> Result<Vec<SegmentName>, ArchiveError> {
         let mut names = SegmentName::list(&self.destination).await?;
-        names.sort_by(|a, b| (a.first, b.last, &a.digest).cmp(&(b.first, a.last, &b.digest)));
+        listing::sort(&mut names);
         Ok(names)
     }
 
@@ -382,7 +386,7 @@ impl Archive {
 async fn undescribed(destination: &Destination) -> Result<ArchiveError, DestinationError> {
     let place = destination.place().to_owned();
     let has_folder = destination.folders("").await?.iter().any(|folder| folder == name::FOLDER);
-    if !has_folder || destination.list(name::FOLDER, None).await?.is_empty() {
+    if !has_folder || destination.list_some(name::FOLDER, "", 1).await?.objects.is_empty() {
         return Ok(ArchiveError::NotFound { place });
     }
     let what = "it is not there, but segments are: bring it back from another copy".to_owned();

@@ -64,7 +64,7 @@ impl Archive {
     /// newest: its entries are in the log. Gives the index of the last entry that was read.
     pub(super) async fn read_unread(&self, read_to: u64) -> Result<u64, ArchiveError> {
         loop {
-            let names = self.segments().await?;
+            let names = self.since(read_to).await?;
             let path = coverage::path(&names).map_err(|error| self.path_error(error))?;
             let Some(newest) = path.last() else { return Ok(0) };
             let is_unread = |name: &&&SegmentName| **name == *newest || name.last > read_to;
@@ -98,7 +98,7 @@ impl Archive {
                 {
                     let error = self.set_aside(&name, error).await;
                     tracing::warn!(error = error_chain(&error), "it is written again");
-                    if self.segments().await?.contains(&name) {
+                    if self.newest(name.last).await?.names.contains(&name) {
                         return Err(error);
                     }
                 }

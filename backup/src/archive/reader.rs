@@ -5,7 +5,8 @@ use tipline_store::{ChainView, StoreError, StoredBlock, StoredLinks};
 use tokio::runtime::Handle;
 
 use super::error::store_error;
-use super::head::{LocatedBlock, holding};
+use super::head::LocatedBlock;
+use super::listing::{REACH, holding};
 use super::state::{Opened, Shared, lock};
 
 /// Reads from an archive while it is written to. What it does not remember it looks up at the
@@ -72,7 +73,7 @@ impl ChainView for ArchiveView {
         let Some(found) = self.find(height)? else { return Ok(None) };
         let Some(archive) = self.get(|opened| opened.archive.clone()) else { return Ok(None) };
         let entries = self.runtime.block_on(async {
-            let names = archive.segments().await?;
+            let names = archive.around(found.index, REACH).await?;
             match holding(&names, found.index) {
                 Some(name) => Ok(archive.entries(name).await?.1),
                 None => Ok(Vec::new()),

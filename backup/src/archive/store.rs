@@ -97,11 +97,11 @@ impl ArchiveStore {
     /// Where it is, once all of it was read back.
     async fn standing(&self, archive: &Archive) -> Result<ArchiveHead, ArchiveError> {
         loop {
-            let standing = archive.head().await?;
-            let (read_to, is_first) = {
+            let (read_to, is_first, near) = {
                 let state = lock(&self.state);
-                (state.read_to, state.opened.is_none())
+                (state.read_to, state.opened.is_none(), state.known.max(state.read_to.unwrap_or(0)))
             };
+            let standing = archive.head(near).await?;
             let Some(read_to) = read_to else { return Ok(standing) };
             let end = standing.cursor.position.index;
             if end <= read_to && !is_first {
@@ -212,7 +212,7 @@ impl Sink for ArchiveStore {
             match archive.outline(&newest).await {
                 Err(missing @ ArchiveError::Destination(DestinationError::NotFound { .. })) => {
                     // Another archiver may have merged and removed it.
-                    let there = archive.cursor().await?.position.index;
+                    let there = archive.head(cursor.index).await?.cursor.position.index;
                     if there < cursor.index { Err(missing) } else { Ok(()) }
                 }
                 looked => looked.map(drop),

@@ -255,7 +255,8 @@ impl VerifyRun<'_> {
     }
 
     async fn archive(&mut self, archive: &Archive) -> Result<VerifiedPlace, RestoreError> {
-        let names = archive.segments().await.map_err(RestoreError::archive)?;
+        // What lies within merged ones is no more than a spare: of many it is passed by.
+        let names = archive.longest().await.map_err(RestoreError::archive)?;
         let place = VerifiedPlace::new(archive.place(), PlaceKind::Archive);
         let first = names.iter().map(|name| name.first).min().unwrap_or(0);
         let last = names.iter().map(|name| name.last).max().unwrap_or(0);
@@ -269,7 +270,7 @@ impl VerifyRun<'_> {
             if pass.gone.is_empty() {
                 break;
             }
-            names = archive.segments().await.map_err(RestoreError::archive)?;
+            names = archive.longest().await.map_err(RestoreError::archive)?;
             for name in std::mem::take(&mut pass.gone) {
                 if names.contains(&name) {
                     pass.place.problems.push(format!("{name} is listed, and not there"));

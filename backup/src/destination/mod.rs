@@ -12,6 +12,7 @@ mod directory;
 mod download;
 mod error;
 mod limits;
+mod listing;
 mod opening;
 mod outgoing;
 mod probe;
@@ -37,6 +38,7 @@ use tipline_proto::Timestamp;
 pub(crate) use budget::Budget;
 pub(crate) use directory::Depth;
 pub use error::DestinationError;
+pub(crate) use listing::Part;
 pub(crate) use opening::Opened;
 pub use probe::DestinationProbe;
 
@@ -250,24 +252,13 @@ impl Destination {
             None => self.store.list(Some(&within)),
             Some(after) => self.store.list_with_offset(Some(&within), &self.path(after)),
         };
-        let object = |meta: object_store::ObjectMeta| {
-            let parts: Option<Vec<_>> =
-                meta.location.prefix_match(&self.prefix).map(Iterator::collect);
-            let name = parts.into_iter().flatten().map(|part| part.as_ref().to_owned());
-            let modified = u64::try_from(meta.last_modified.timestamp_micros()).unwrap_or_default();
-            Object {
-                name: name.collect::<Vec<_>>().join("/"),
-                bytes: meta.size,
-                modified: Timestamp::from_micros(modified),
-            }
-        };
         let mut found = Vec::new();
         while let Some(meta) = self.within(&what, 0, listed.try_next()).await? {
             // What is still being written to a directory has no name yet.
             let is_staged = self.directory.is_some()
                 && meta.location.filename().is_some_and(|name| name.starts_with(disk::STAGED));
             if !is_staged {
-                found.push(object(meta));
+                found.push(self.object(&meta));
             }
         }
         found.sort();

@@ -1,5 +1,7 @@
 //! What a failure is called depends on who failed.
 
+pub(crate) mod year;
+
 use std::error::Error;
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -150,8 +152,12 @@ pub(crate) fn answering(
     answer: impl Fn(Call, &Path) -> Option<object_store::Error> + Send + Sync + 'static,
 ) -> Destination {
     let (inner, answer) = (Arc::clone(inner), Box::new(answer));
+    of_store(Arc::new(Answering { inner, answer }))
+}
+
+fn of_store(store: Arc<dyn ObjectStore>) -> Destination {
     Destination {
-        store: Arc::new(Answering { inner, answer }),
+        store,
         in_pieces: None,
         with_checksums: None,
         needs_checksums: Arc::default(),
@@ -165,6 +171,11 @@ pub(crate) fn answering(
 /// It does not answer.
 pub(crate) fn away() -> object_store::Error {
     generic("status code: 503")
+}
+
+/// It refuses, and will.
+pub(crate) fn refused() -> object_store::Error {
+    generic(because("PUT", "Server returned non-2xx status code: 403 Forbidden: "))
 }
 
 fn taken(location: &Path) -> object_store::Error {

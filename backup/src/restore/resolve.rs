@@ -93,6 +93,7 @@ impl Sources {
             if let Some((span, why)) = bad {
                 // Another source may have the same entries: search again without it.
                 inventory.give_up(&span, why);
+                self.list_within(&span, &mut inventory.coverage).await?;
                 continue;
             }
             return match found.unwrap_or_else(|| seek.end()) {

@@ -59,10 +59,8 @@ impl Sources {
         let mut spans = Vec::new();
         for (source, archive) in self.archives.iter().enumerate() {
             one.admit(archive.place(), archive.identity().into())?;
-            for name in archive.segments().await.map_err(RestoreError::archive)? {
-                let (first, last, bytes) = (name.first, name.last, name.bytes);
-                spans.push(Span { first, last, source, name: name.to_string(), bytes });
-            }
+            let names = archive.longest().await.map_err(RestoreError::archive)?;
+            spans.extend(names.iter().map(|name| Span::of(source, name)));
         }
         if let Some(log) = &self.log {
             let identity = log.identity();
@@ -114,6 +112,21 @@ impl Sources {
         Ok(inventory)
     }
 
+    /// Lists what lies within a span that cannot be used: it was passed by, because that held all of it.
+    pub(crate) async fn list_within(
+        &self,
+        span: &Span,
+        coverage: &mut Coverage,
+    ) -> Result<(), RestoreError> {
+        let Some(archive) = self.archives.get(span.source) else { return Ok(()) };
+        if span.first == span.last {
+            return Ok(());
+        }
+        let names = archive.between(span.first, span.last).await.map_err(RestoreError::archive)?;
+        coverage.add(names.iter().map(|name| Span::of(span.source, name)));
+        Ok(())
+    }
+
     /// Gives every row of everything that was found, the oldest first. When something turns out to
     /// be damaged it begins again without that: a row may come twice.
     pub(crate) async fn each_row(
@@ -139,6 +152,7 @@ impl Sources {
                     Err(ReadError::Corrupt(why)) => {
                         drop(rows_of);
                         inventory.give_up(&span, why);
+                        self.list_within(&span, &mut inventory.coverage).await?;
                         continue 'again;
                     }
                     Err(ReadError::Unavailable(error)) => return Err(error),

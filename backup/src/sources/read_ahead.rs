@@ -115,6 +115,7 @@ impl Reading {
                     tracing::warn!(why, "damaged; looking for the same entries elsewhere");
                     self.notes.push(why);
                     self.coverage.give_up(&span);
+                    self.sources.list_within(&span, &mut self.coverage).await?;
                 }
                 Err(ReadError::Unavailable(error)) => return Err(error),
                 Err(ReadError::ReceiverGone) => return Ok(()),

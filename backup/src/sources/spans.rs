@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::archive::SegmentName;
+
 /// Consecutive entries that one source has, and gives as one.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Span {
@@ -15,6 +17,14 @@ pub(crate) struct Span {
     pub(crate) name: String,
     /// Its size there; 0 if the source does not say.
     pub(crate) bytes: u64,
+}
+
+impl Span {
+    /// A segment of the archive that this source is.
+    pub(crate) fn of(source: usize, name: &SegmentName) -> Self {
+        let SegmentName { first, last, bytes, .. } = *name;
+        Self { first, last, source, name: name.to_string(), bytes }
+    }
 }
 
 /// Entries that no source has.
@@ -44,6 +54,18 @@ impl Coverage {
         let mut coverage = Self { spans, best: Vec::new(), bad: BTreeSet::new() };
         coverage.rank();
         coverage
+    }
+
+    /// With these, unless they are there already.
+    pub(crate) fn add(&mut self, spans: impl Iterator<Item = Span>) {
+        let before = self.spans.len();
+        self.spans.extend(spans);
+        self.spans.sort();
+        self.spans.dedup();
+        if self.spans.len() > before {
+            self.best.clear();
+            self.rank();
+        }
     }
 
     /// From now on as if it were not there.

@@ -7,6 +7,7 @@ mod merging;
 mod pieces;
 mod places;
 mod tidying;
+mod year;
 
 use std::path::Path;
 use std::sync::LazyLock;
