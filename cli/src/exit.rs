@@ -93,6 +93,7 @@ fn log_exit(error: &LogError) -> Exit {
         LogError::NotFound { .. }
         | LogError::AlreadyExists { .. }
         | LogError::Unusable { .. }
+        | LogError::Denied { .. }
         | LogError::BadUnit { .. }
         | LogError::Failed { .. } => Exit::Failed,
         _ => Exit::Failed,

@@ -76,6 +76,19 @@ pub enum LogError {
         /// What went wrong.
         source: Option<Source>,
     },
+    /// The server denies it to this user. Nothing was done. Somebody has to change the user's
+    /// permissions there, or to give the credentials of another user here.
+    #[error("the log at {place} denies it: {user}, may not {action}: {hint}")]
+    Denied {
+        /// Address of the log.
+        place: String,
+        /// Who we are there, without anything that is secret.
+        user: String,
+        /// What was denied, with its subject.
+        action: String,
+        /// Who may, or what to do.
+        hint: String,
+    },
     /// The unit can never be appended, because it is empty, over a limit, or not sealed in a row.
     /// A mistake of the caller; only in [`AppendError::Refused`].
     #[error("the unit cannot be appended: {why}")]

@@ -67,6 +67,11 @@ impl Subject {
         format!("tipline.{log}.event.*")
     }
 
+    /// What the subjects of all events of a log begin with.
+    pub fn events_begin(log: &LogName) -> String {
+        format!("tipline.{log}.event.")
+    }
+
     /// Every receipt of a log: `tipline.<log>.receipt.*`.
     pub fn receipts(log: &LogName) -> String {
         format!("tipline.{log}.receipt.*")

@@ -132,7 +132,7 @@ async fn an_unknown_store_or_log_is_told_what_would_be_one() {
          did you mean embedded:a.db?"
     );
     assert_eq!(
-        says("status --log nats://node:s3cret@h:4222").await,
+        says("status --log nats://node@h:4222").await,
         "error: --log: the address nats://h:4222 names no log: put its name after the host, as \
          in nats://h:4222/mainnet"
     );

@@ -96,7 +96,11 @@ async fn the_options_reach_the_server() {
         (varz["max_payload"].clone(), varz["jetstream"]["config"]["sync_always"] == true)
     };
     assert_eq!(told(NatsOptions::default()).await, (1_048_576.into(), true));
-    let other = NatsOptions { sync: SyncInterval::ServerDefault, max_payload: 8 << 20 };
+    let other = NatsOptions {
+        sync: SyncInterval::ServerDefault,
+        max_payload: 8 << 20,
+        ..NatsOptions::default()
+    };
     assert_eq!(told(other).await, (8_388_608.into(), false));
 }
 

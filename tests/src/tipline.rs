@@ -22,7 +22,15 @@ impl Tipline {
     /// # Panics
     /// When the program is not built.
     pub fn new<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Tipline {
-        let mut command = Command::new(program());
+        Tipline::of(Tipline::program(), args)
+    }
+
+    /// Another program, such as a shell that calls it.
+    pub fn of<A: AsRef<OsStr>>(
+        program: impl AsRef<OsStr>,
+        args: impl IntoIterator<Item = A>,
+    ) -> Tipline {
+        let mut command = Command::new(program);
         command.args(args);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("TIPLINE_") {
@@ -30,6 +38,14 @@ impl Tipline {
             }
         }
         Tipline { command }
+    }
+
+    /// Where the program is.
+    ///
+    /// # Panics
+    /// When it is not built.
+    pub fn program() -> PathBuf {
+        program()
     }
 
     /// Sets an environment variable for it.

@@ -106,6 +106,9 @@ fn load(file: &str, flags: &[&str], variables: &[(&str, &str)]) -> Result<Args, 
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tipline.toml");
     std::fs::write(&path, file).unwrap();
+    // It may have a secret.
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&path, mode).unwrap();
     let path = path.display().to_string();
     let arguments = [&["tipline", "--config", &path], flags].concat();
     let arguments = arguments.into_iter().map(Into::into).collect();

@@ -1,10 +1,13 @@
 //! `tipline init`: creates a log, once, on purpose.
 
+mod nats_config;
+
 use tipline_log::{Accepted, Log, LogError, Preflight};
 use tipline_ops::text::number;
 use tipline_proto::{Chain, ChainName, Hash, Lineage, LogIdentity, ProofsFrom};
 use tipline_sources::Genesis;
 
+use self::nats_config::NatsConfigArgs;
 use crate::address::{LogAddress, Source, TypedHash};
 use crate::exit::Exit;
 use crate::open::log::{LogLocation, not_durable};
@@ -25,13 +28,16 @@ Examples:
   tipline init --log nats://a:4222,b:4222,c:4222/mainnet --chain mainnet --genesis 6fe28c0a…
   tipline init --log nats://127.0.0.1:4222/dev --replicas 1 --accept-shortfalls \\
       --chain dev --genesis 00
+  tipline init --log nats://a:4222/mainnet --print-nats-config --nats-keys keys \\
+      --consumer replica-1 --consumer backup-1 > accounts.conf
 
 Logs are created here and nowhere else, so no other command mistakes a lost log for a new one. Run
 again on a log of the same chain that is still empty, it checks that log.")]
 pub(crate) struct InitArgs {
     /// Name of the chain that the log replicates
     #[arg(long, env = "TIPLINE_CHAIN", value_name = "NAME", value_parser = Parsed::<ChainName>::new())]
-    chain: ChainName,
+    #[arg(required_unless_present = "print_nats_config")]
+    chain: Option<ChainName>,
 
     /// Hash of the chain's genesis block, in hex: the block at height 0, or the parent of block 1.
     /// Not needed with --source
@@ -39,7 +45,7 @@ pub(crate) struct InitArgs {
     /// For Bitcoin in the byte order of the file, 6fe28c0a…, which is the reverse of what explorers
     /// print.
     #[arg(long, env = "TIPLINE_GENESIS", value_name = "HEX", value_parser = Parsed::<TypedHash>::new())]
-    #[arg(required_unless_present = "source")]
+    #[arg(required_unless_present_any = ["source", "print_nats_config"])]
     genesis: Option<TypedHash>,
 
     /// The node's blocks, as for primary: the genesis is read there. With --genesis, the two are
@@ -58,14 +64,22 @@ pub(crate) struct InitArgs {
     /// Copies of the log, each on a NATS server of its own [default: 3]
     #[arg(long, env = "TIPLINE_REPLICAS", value_name = "N", value_parser = Parsed::<usize>::new())]
     replicas: Option<usize>,
+
+    #[command(flatten)]
+    nats_config: NatsConfigArgs,
 }
 
 /// Creates the log and checks how durable it is.
 pub(crate) async fn run(shared: &Shared, args: InitArgs) -> Result<Exit, Failure> {
+    if args.nats_config.is_asked() {
+        return nats_config::print(&shared.log, &args.nats_config);
+    }
     let place = LogLocation::new(shared, "init")?;
     let replicas = replicas(shared, &args)?;
     let found = genesis(args.genesis, args.source.clone()).await?;
-    let (name, genesis) = (args.chain, found.hash.clone());
+    // The command line has refused that it is not there.
+    let name = args.chain.ok_or_else(|| Sentence("give --chain".to_owned()))?;
+    let genesis = found.hash.clone();
     let chain = Chain { name, genesis, proofs_from: args.proofs_from };
     let lineage = Lineage::from_bytes(rand::random());
     let identity = LogIdentity { name: place.log_name()?, chain, lineage };

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use tipline_log::jetstream::{JetStreamOptions, Login};
+use tipline_log::jetstream::{self, JetStreamOptions, Login};
 
 use crate::address::NatsAddress;
 use crate::output::report::{Failure, Sentence};
@@ -17,24 +17,40 @@ pub(crate) struct NatsArgs {
     #[arg(hide_short_help = true)]
     nats_user: Option<String>,
 
-    /// Password of the user. Give it by the environment or the file: other users of the
+    /// Password of the user. By the environment or the settings file only: other users of the
     /// machine see flags
     #[arg(long, global = true, env = "TIPLINE_NATS_PASSWORD", value_name = "PASSWORD")]
     #[arg(hide_short_help = true, hide_default_value = true)]
     #[arg(value_parser = Parsed::<Secret>::new())]
     nats_password: Option<Secret>,
 
-    /// Credentials file (.creds)
+    /// File with the password of the user, read again for every connection
+    #[arg(long, global = true, env = "TIPLINE_NATS_PASSWORD_FILE", value_name = "FILE")]
+    #[arg(hide_short_help = true)]
+    nats_password_file: Option<PathBuf>,
+
+    /// Token to log in with. By the environment or the settings file only
+    #[arg(long, global = true, env = "TIPLINE_NATS_TOKEN", value_name = "TOKEN")]
+    #[arg(hide_short_help = true, hide_default_value = true)]
+    #[arg(value_parser = Parsed::<Secret>::new())]
+    nats_token: Option<Secret>,
+
+    /// File with the token, read again for every connection
+    #[arg(long, global = true, env = "TIPLINE_NATS_TOKEN_FILE", value_name = "FILE")]
+    #[arg(hide_short_help = true)]
+    nats_token_file: Option<PathBuf>,
+
+    /// Credentials file (.creds), read again for every connection
     #[arg(long, global = true, env = "TIPLINE_NATS_CREDS", value_name = "FILE")]
     #[arg(hide_short_help = true)]
     nats_creds: Option<PathBuf>,
 
-    /// File with the seed of an nkey
+    /// File with the seed of an nkey, read again for every connection
     #[arg(long, global = true, env = "TIPLINE_NATS_NKEY", value_name = "FILE")]
     #[arg(hide_short_help = true)]
     nats_nkey: Option<PathBuf>,
 
-    /// Certificates to trust besides the system's (PEM)
+    /// Certificates to trust instead of the system's (PEM), read again for every connection
     #[arg(long, global = true, env = "TIPLINE_NATS_CA", value_name = "FILE")]
     #[arg(hide_short_help = true)]
     nats_ca: Option<PathBuf>,
@@ -48,6 +64,17 @@ pub(crate) struct NatsArgs {
     #[arg(long, global = true, env = "TIPLINE_NATS_KEY", value_name = "FILE")]
     #[arg(hide_short_help = true)]
     nats_key: Option<PathBuf>,
+
+    /// JetStream domain of the log, to reach it through a leaf node
+    #[arg(long, global = true, env = "TIPLINE_NATS_DOMAIN", value_name = "NAME")]
+    #[arg(hide_short_help = true)]
+    nats_domain: Option<String>,
+
+    /// What the subjects of replies begin with, where the server lets each user hear its own only:
+    /// _INBOX.primary. `tipline init --print-nats-config` prints it for each user
+    #[arg(long, global = true, env = "TIPLINE_NATS_INBOX", value_name = "PREFIX")]
+    #[arg(hide_short_help = true)]
+    nats_inbox: Option<String>,
 
     /// Monitoring addresses of the servers, separated by commas: http://a:8222,http://b:8222. They
     /// show whether the servers fsync before they acknowledge
@@ -75,34 +102,70 @@ impl NatsArgs {
             (None, None) => None,
             _ => return Err(contradiction("nats-cert and nats-key go together: give both")),
         };
+        options.domain = self.subject("nats-domain", &self.nats_domain)?;
+        options.inbox = self.subject("nats-inbox", &self.nats_inbox)?;
         let monitor = self.nats_monitor.as_deref().unwrap_or_default();
         options.monitor =
             monitor.split(',').filter(|url| !url.is_empty()).map(Into::into).collect();
         Ok(options)
     }
 
+    /// A part of a subject, without what would make it a pattern.
+    fn subject(&self, key: &str, given: &Option<String>) -> Result<Option<String>, Failure> {
+        let Some(text) = given.as_deref().filter(|text| !text.is_empty()) else { return Ok(None) };
+        let is_word = |word: &str| {
+            let usable = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '$');
+            !word.is_empty() && word.chars().all(usable)
+        };
+        match text.split('.').all(is_word) {
+            true => Ok(Some(text.to_owned())),
+            false => Err(contradiction(&format!(
+                "{key} {text:?} cannot be part of a subject: use letters, digits, - and _, with dots \
+                 between"
+            ))),
+        }
+    }
+
     fn login(&self, address: &NatsAddress) -> Result<Login, Failure> {
         let mut ways = Vec::new();
         if let Some(login) = address.login() {
-            let (user, password) = (login.user.clone(), login.password.clone());
-            ways.push(Login::Password { user, password });
+            let password = jetstream::Secret::Text(login.password.clone());
+            ways.push(Login::Password { user: login.user.clone(), password });
         }
-        if let Some(user) = &self.nats_user {
-            let password = self.nats_password.clone().unwrap_or_default().0;
-            ways.push(Login::Password { user: user.clone(), password });
+        let password = secret("nats-password", &self.nats_password, &self.nats_password_file)?;
+        match (&self.nats_user, password) {
+            (Some(user), password) => {
+                let password = password.unwrap_or(jetstream::Secret::Text(String::new()));
+                ways.push(Login::Password { user: user.clone(), password });
+            }
+            (None, Some(_)) => return Err(contradiction("nats-password needs nats-user")),
+            (None, None) => {}
         }
+        let token = secret("nats-token", &self.nats_token, &self.nats_token_file)?;
+        ways.extend(token.map(Login::Token));
         ways.extend(self.nats_creds.clone().map(Login::Credentials));
         ways.extend(self.nats_nkey.clone().map(Login::NkeySeed));
         if ways.len() > 1 {
             return Err(contradiction(
                 "there is more than one way to log in to NATS: give a user in the log's address, \
-                 or nats-user, or nats-creds, or nats-nkey",
+                 or nats-user, or nats-token, or nats-creds, or nats-nkey",
             ));
         }
-        if self.nats_password.is_some() && self.nats_user.is_none() {
-            return Err(contradiction("nats-password needs nats-user"));
-        }
         Ok(ways.pop().unwrap_or_default())
+    }
+}
+
+/// A secret, which is given as text or as a file.
+fn secret(
+    key: &str,
+    text: &Option<Secret>,
+    file: &Option<PathBuf>,
+) -> Result<Option<jetstream::Secret>, Failure> {
+    match (text, file) {
+        (Some(_), Some(_)) => Err(contradiction(&format!("give {key} or {key}-file, not both"))),
+        (Some(Secret(text)), None) => Ok(Some(jetstream::Secret::Text(text.clone()))),
+        (None, Some(file)) => Ok(Some(jetstream::Secret::File(file.clone()))),
+        (None, None) => Ok(None),
     }
 }
 

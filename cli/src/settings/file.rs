@@ -10,6 +10,7 @@ use toml::de::{DeString, DeTable, DeValue};
 use super::contradictions::{self, Given};
 use super::former;
 use super::keys::{settings, settings_of_table};
+use super::secrets;
 use super::suggest::nearest;
 
 /// Larger than any settings file: what is larger is something else.
@@ -26,6 +27,8 @@ pub(crate) enum BadFile {
     Syntax { place: String, why: String },
     #[error("unknown key `{key}` in {place}: {hint}")]
     UnknownKey { key: String, place: String, hint: String },
+    #[error("`{key}` in {place} cannot be used")]
+    Secret { key: String, place: String, source: tipline_log::jetstream::BadLogin },
     #[error("wrong value for `{key}` in {place}: {why}")]
     WrongValue { key: String, place: String, why: String },
 }
@@ -40,10 +43,11 @@ pub(super) fn apply(command: Command, path: &Path, given: &Given) -> Result<Comm
         return Err(BadFile::TooLarge { path: path.to_owned(), length });
     }
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    File { name: path.display().to_string(), text: &text, given }.apply(command)
+    File { path, name: path.display().to_string(), text: &text, given }.apply(command)
 }
 
 struct File<'a> {
+    path: &'a Path,
     name: String,
     text: &'a str,
     given: &'a Given,
@@ -143,6 +147,11 @@ impl File<'_> {
         let wrong = |why| BadFile::WrongValue { key: key.to_owned(), place, why };
         let value = text(arg, value.get_ref()).map_err(wrong.clone())?;
         check(arg, &value).map_err(wrong)?;
+        secrets::check_file(self.path, key, &value).map_err(|source| BadFile::Secret {
+            key: key.to_owned(),
+            place: self.place(at),
+            source,
+        })?;
         let with_default = |command| self.with_default(command, key, &value);
         Ok(match section {
             None => with_default(command),

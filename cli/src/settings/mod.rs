@@ -13,6 +13,7 @@ mod file;
 mod former;
 mod keys;
 mod parsed;
+mod secrets;
 mod suggest;
 
 use std::ffi::OsString;
@@ -40,6 +41,8 @@ pub(crate) enum BadSettings {
     #[error(transparent)]
     Environment(#[from] environment::UnknownVariable),
     #[error(transparent)]
+    Secret(#[from] secrets::SecretInArguments),
+    #[error(transparent)]
     GivenTwice(#[from] former::GivenTwice),
 }
 
@@ -57,6 +60,7 @@ pub(crate) fn load(
         Err(error) if is_help(&error) => return Err(error.into()),
         Err(_) => (None, Given::default()),
     };
+    secrets::check_arguments(&arguments)?;
     let variables: Vec<_> = variables.collect();
     environment::check(&command, &variables)?;
     let command = match file {

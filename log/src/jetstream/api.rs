@@ -80,7 +80,8 @@ impl Link {
         // Nothing is queued for a server that is away. The queue is for appends, and the
         // client keeps a little of every request that is never answered.
         self.connected().await?;
-        match self.context.request(subject, request).await {
+        let (full, asked) = (self.api(&subject), self.context.request(subject, request));
+        match self.unless_denied(&full, asked).await? {
             Ok(Response::Ok(answer)) => Ok(Ok(answer)),
             Ok(Response::Err { error }) => Ok(Err(error)),
             Err(error) => Err(self.unavailable(what, Some(Box::new(error)))),

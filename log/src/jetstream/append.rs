@@ -45,7 +45,8 @@ impl JetStreamLog {
         self.check_before_append(after).await?;
         let drafts = unit::cut(unit, max_message);
         let mut inbox = self.acknowledgements.lock().await;
-        let mut attempt = inbox.begin(&self.link, "append").map_err(AppendError::Doubt)?;
+        let subjects = Subject::events_begin(&self.identity.name);
+        let mut attempt = inbox.begin(&self.link, "append", subjects).map_err(not_stored)?;
         let reply = match drafts.as_slice() {
             [only] => self.publish_one(&mut attempt, after.fence, only).await?,
             batch => self.publish_batch(&mut attempt, after.fence, batch).await?,
@@ -76,9 +77,9 @@ impl JetStreamLog {
         let headers = draft.first_headers(&self.events, fence);
         let payload = draft.payload.clone();
         let sent = attempt.send(self.subject(draft), headers, payload, Some(1)).await;
-        sent.map_err(AppendError::Doubt)?;
+        sent.map_err(not_stored)?;
         let patience = SILENCE + at_least(draft.payload.len(), SLOWEST_LINK);
-        let (_, message) = attempt.reply(patience).await.map_err(AppendError::Doubt)?;
+        let (_, message) = attempt.reply(patience).await.map_err(not_stored)?;
         Ok(message)
     }
 
@@ -105,14 +106,14 @@ impl JetStreamLog {
                 || messages >= CHECKPOINT_MESSAGES;
             let asked = is_checkpoint.then_some(number);
             let sent = attempt.send(self.subject(draft), headers, payload, asked).await;
-            sent.map_err(AppendError::Doubt)?;
+            sent.map_err(not_stored)?;
             if !is_checkpoint {
                 continue;
             }
             (bytes, messages) = (0, 0);
             ahead += 1;
             while number < of && ahead > CHECKPOINTS_AHEAD {
-                let (_, message) = attempt.reply(patience).await.map_err(AppendError::Doubt)?;
+                let (_, message) = attempt.reply(patience).await.map_err(not_stored)?;
                 self.staged(&message)?;
                 ahead -= 1;
             }
@@ -120,7 +121,7 @@ impl JetStreamLog {
         let stored: usize = batch.iter().map(|draft| draft.payload.len()).sum();
         let patience = patience + at_least(stored, SLOWEST_DISK);
         loop {
-            let (number, message) = attempt.reply(patience).await.map_err(AppendError::Doubt)?;
+            let (number, message) = attempt.reply(patience).await.map_err(not_stored)?;
             if number == of {
                 return Ok(message);
             }
@@ -165,6 +166,14 @@ impl JetStreamLog {
 
     fn subject(&self, draft: &Draft) -> String {
         Subject::Event(self.identity.name.clone(), draft.kind).to_string()
+    }
+}
+
+/// Nothing is stored of what is denied. After everything else the tail decides.
+fn not_stored(error: LogError) -> AppendError {
+    match error {
+        LogError::Denied { .. } => AppendError::Refused(error),
+        error => AppendError::Doubt(error),
     }
 }
 

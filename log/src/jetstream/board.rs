@@ -150,7 +150,7 @@ impl JetStreamLog {
     async fn post(&self, subject: Subject, payload: Bytes) -> Result<(), LogError> {
         self.check_since_connected().await?;
         let mut inbox = self.postings.lock().await;
-        let mut attempt = inbox.begin(&self.link, "put a receipt")?;
+        let mut attempt = inbox.begin(&self.link, "put a receipt", subject.to_string())?;
         let mut headers = HeaderMap::new();
         headers.insert(NATS_EXPECTED_STREAM, self.receipts.as_str());
         attempt.send(subject.to_string(), headers, payload, Some(1)).await?;

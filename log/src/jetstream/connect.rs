@@ -2,13 +2,19 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_nats::jetstream::context::ContextBuilder;
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, jetstream};
+use async_nats::{
+    Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError, jetstream,
+};
+use tipline_proto::LogName;
 use tokio::sync::watch;
 
+use super::denials::{Denial, Denials, Denied};
 use super::options::{JetStreamOptions, Login};
+use super::{login, roles};
 use crate::error::LogError;
 
 /// A dead connection is noticed after three of these.
@@ -33,7 +39,13 @@ pub(super) struct Link {
     pub(super) context: jetstream::Context,
     /// The log's address as text, without any password.
     pub(super) place: String,
+    log: LogName,
+    /// What the subjects of the API begin with: `$JS.API`, or that of a domain.
+    api: String,
+    /// Who we are, for errors.
+    user: String,
     pulse: watch::Receiver<Pulse>,
+    denied: watch::Receiver<Denied>,
 }
 
 /// How the connection is.
@@ -58,15 +70,80 @@ impl Link {
     pub(super) async fn connect(options: &JetStreamOptions) -> Result<Self, LogError> {
         let addresses = addresses(options)?;
         let place = place(&addresses, options);
+        login::check(options).map_err(|error| LogError::Unusable {
+            place: place.clone(),
+            why: "the login cannot be used".into(),
+            source: Some(Box::new(error)),
+        })?;
         let (pulse_tx, pulse) = watch::channel(Pulse { connected: true, losses: 0 });
-        let connecting = connect_options(options, &place).await?;
-        let client = connecting
-            .event_callback(on_event(place.clone(), pulse_tx))
+        let (denied_tx, denied) = watch::channel(Denied::default());
+        let client = connect_options(options, &place)
+            .event_callback(on_event(place.clone(), pulse_tx, denied_tx))
             .connect(addresses.as_slice())
             .await
             .map_err(|error| refusal(&place, error))?;
-        let context = ContextBuilder::new().timeout(PATIENCE).build(client.clone());
-        Ok(Self { client, context, place, pulse })
+        let context = ContextBuilder::new().timeout(PATIENCE);
+        let (context, api) = match &options.domain {
+            Some(domain) => {
+                (context.domain(domain).build(client.clone()), format!("$JS.{domain}.API"))
+            }
+            None => (context.build(client.clone()), "$JS.API".to_owned()),
+        };
+        let user = format!(
+            "{}, which connected as tipline {}",
+            login::user(&options.login),
+            options.purpose
+        );
+        Ok(Self { client, context, place, log: options.log.clone(), api, user, pulse, denied })
+    }
+
+    /// A subject of the API, as the server sees it.
+    pub(super) fn api(&self, subject: &str) -> String {
+        format!("{}.{subject}", self.api)
+    }
+
+    /// What is denied from now on.
+    pub(super) fn denials(&self) -> Denials {
+        Denials::from_now_on(&self.denied)
+    }
+
+    /// Waits for the answer to what is published to a subject, unless the server denies it.
+    ///
+    /// # Errors
+    /// `Denied`, at once: there would be no answer.
+    pub(super) async fn unless_denied<T>(
+        &self,
+        subject: &str,
+        asked: impl Future<Output = T>,
+    ) -> Result<T, LogError> {
+        let mut denials = self.denials();
+        tokio::select! {
+            biased;
+            answer = asked => Ok(answer),
+            denial = denials.of(subject) => Err(self.denied(&denial)),
+        }
+    }
+
+    /// The user may not do this.
+    pub(super) fn denied(&self, denial: &Denial) -> LogError {
+        let hint = match denial {
+            Denial::Subscribe(_) => {
+                "replies are heard there: set the prefix of inboxes that the server's permissions \
+                 give this user (nats-inbox)"
+                    .to_owned()
+            }
+            Denial::Publish(subject) => roles::who_may(&self.log, self.without_domain(subject)),
+        };
+        let (place, user) = (self.place.clone(), self.user.clone());
+        LogError::Denied { place, user, action: denial.action(), hint }
+    }
+
+    /// A subject of the API, as it is without a domain.
+    fn without_domain<'a>(&self, subject: &'a str) -> std::borrow::Cow<'a, str> {
+        match subject.strip_prefix(&self.api) {
+            Some(rest) => format!("$JS.API{rest}").into(),
+            None => subject.into(),
+        }
     }
 
     /// Waits until there is a connection, for a short while.
@@ -147,28 +224,10 @@ fn place(addresses: &[ServerAddr], options: &JetStreamOptions) -> String {
     format!("nats://{}/{}", hosts.join(","), options.log)
 }
 
-async fn connect_options(
-    options: &JetStreamOptions,
-    place: &str,
-) -> Result<ConnectOptions, LogError> {
-    let unreadable = |file: &std::path::Path, error: std::io::Error| LogError::Unusable {
-        place: place.to_owned(),
-        why: format!("the login cannot be read from {}", file.display()),
-        source: Some(Box::new(error)),
-    };
-    let mut connecting = ConnectOptions::new();
-    connecting = match &options.login {
-        Login::None => connecting,
-        Login::Credentials(file) => {
-            connecting.credentials_file(file).await.map_err(|error| unreadable(file, error))?
-        }
-        Login::NkeySeed(file) => {
-            let seed = std::fs::read_to_string(file).map_err(|error| unreadable(file, error))?;
-            connecting.nkey(seed.trim().to_owned())
-        }
-        Login::Password { user, password } => {
-            connecting.user_and_password(user.clone(), password.clone())
-        }
+fn connect_options(options: &JetStreamOptions, place: &str) -> ConnectOptions {
+    let mut connecting = match options.login {
+        Login::None => ConnectOptions::new(),
+        _ => with_login(options, place),
     };
     if let Some(file) = &options.tls_ca {
         connecting = connecting.add_root_certificates(file.clone());
@@ -176,14 +235,27 @@ async fn connect_options(
     if let Some((certificate, key)) = &options.tls_identity {
         connecting = connecting.add_client_certificate(certificate.clone(), key.clone());
     }
-    Ok(connecting
+    if let Some(prefix) = &options.inbox {
+        connecting = connecting.custom_inbox_prefix(prefix);
+    }
+    connecting
         .name(format!("tipline {}", options.purpose))
         .connection_timeout(PATIENCE)
         .ping_interval(PING_INTERVAL)
         .client_capacity(COMMANDS)
         .subscription_capacity(ARRIVALS)
         .max_reconnects(None)
-        .reconnect_delay_callback(reconnect_pause))
+        .reconnect_delay_callback(reconnect_pause)
+}
+
+/// The client reads certificates for every connection by itself. So is the login.
+fn with_login(options: &JetStreamOptions, place: &str) -> ConnectOptions {
+    let login = Arc::new(options.login.clone());
+    let place: Arc<str> = place.into();
+    let said = Arc::new(Mutex::new(None));
+    ConnectOptions::with_auth_callback(move |nonce| {
+        login::again(login.clone(), nonce, said.clone(), place.clone())
+    })
 }
 
 /// The first attempt at once; then doubling, with jitter so that a fleet does not come back
@@ -202,10 +274,14 @@ fn reconnect_pause(attempt: usize) -> Duration {
 fn on_event(
     place: String,
     pulse: watch::Sender<Pulse>,
+    denied: watch::Sender<Denied>,
 ) -> impl Fn(Event) -> std::future::Ready<()> + Send + Sync + 'static {
     move |event| {
         match event {
-            Event::Connected => pulse.send_modify(|pulse| pulse.connected = true),
+            Event::Connected => {
+                denied.send_modify(Denied::connected);
+                pulse.send_modify(|pulse| pulse.connected = true);
+            }
             Event::Disconnected | Event::Closed => {
                 // Closed is what we do ourselves, when the log's handle is dropped.
                 if matches!(event, Event::Disconnected) {
@@ -220,9 +296,14 @@ fn on_event(
                 tracing::warn!(%place, "messages of the log were dropped here; asking for them again");
                 pulse.send_modify(|pulse| pulse.losses += 1);
             }
-            Event::ServerError(error) => {
-                tracing::warn!(%place, %error, "the log's server complains")
-            }
+            Event::ServerError(error) => match denial(&error) {
+                // Whoever asked for it gets it as an error.
+                Some(denial) => {
+                    tracing::debug!(%place, %error, "the log's server denies it");
+                    denied.send_modify(|denied| denied.put(denial));
+                }
+                None => tracing::warn!(%place, %error, "the log's server complains"),
+            },
             Event::ClientError(error) => tracing::debug!(%place, %error, "no connection yet"),
             Event::LameDuckMode | Event::Draining => {}
         }
@@ -230,11 +311,18 @@ fn on_event(
     }
 }
 
+fn denial(error: &ServerError) -> Option<Denial> {
+    match error {
+        ServerError::Other(text) => Denial::parse(text),
+        ServerError::AuthorizationViolation | ServerError::SlowConsumer(_) => None,
+    }
+}
+
 fn refusal(place: &str, error: async_nats::ConnectError) -> LogError {
     let (place, kind) = (place.to_owned(), error.kind());
     let why = match kind {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
-            "the server refuses the login; check user, password, nkey or credentials file"
+            "the server refuses the login; check user, password, token, nkey or credentials file"
         }
         ConnectErrorKind::Tls => "TLS fails; check the certificates and the server's name",
         ConnectErrorKind::ServerParse => "the address cannot be read",
@@ -254,8 +342,6 @@ mod tests {
     fn no_password_in_messages() {
         assert_eq!(without_password("nats://u:p@ss@host:1"), "nats://host:1");
         assert_eq!(without_password("nats://host:1"), "nats://host:1");
-        let login = Login::Password { user: "u".into(), password: "secret".into() };
-        assert!(!format!("{login:?}").contains("secret"));
     }
 
     #[test]

@@ -118,7 +118,12 @@ pub(super) fn taken(link: &Link, name: &str) -> LogError {
 }
 
 async fn create(link: &Link, stream: &str, config: pull::Config) -> Result<PullConsumer, LogError> {
-    let created = link.context.create_consumer_on_stream(config, stream).await;
+    let subject = link.api(&match &config.durable_name {
+        Some(name) => format!("CONSUMER.CREATE.{stream}.{name}"),
+        None => format!("CONSUMER.CREATE.{stream}"),
+    });
+    let creating = link.context.create_consumer_on_stream(config, stream);
+    let created = link.unless_denied(&subject, creating).await?;
     created.map_err(|error: ConsumerError| {
         let what = format!("make a consumer of stream {stream}");
         match error.kind() {

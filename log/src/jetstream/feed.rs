@@ -19,6 +19,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::connect::{Link, Losses};
+use super::denials::Denials;
 use super::{MAX_MESSAGE, consumers, error};
 use crate::error::LogError;
 
@@ -47,6 +48,7 @@ pub(super) struct Feed {
     consumer: PullConsumer,
     messages: pull::Stream,
     losses: Losses,
+    denials: Denials,
     trouble: Option<ReadError>,
     /// How many messages have arrived; the server numbers them from 1.
     arrived: u64,
@@ -87,7 +89,7 @@ impl Feed {
         start: u64,
     ) -> Result<Self, LogError> {
         link.connected().await?;
-        let losses = link.losses();
+        let (losses, denials) = (link.losses(), link.denials());
         let consumer = consumers::make(link, stream, name, start).await?;
         let messages = request(link, &consumer).await?;
         Ok(Self {
@@ -96,6 +98,7 @@ impl Feed {
             consumer,
             messages,
             losses,
+            denials,
             trouble: None,
             arrived: 0,
             suspected: None,
@@ -113,7 +116,7 @@ impl Feed {
             if self.trouble.is_some() {
                 return Err(self.diagnose().await);
             }
-            let ask_at = self.ask_at;
+            let (ask_at, requests) = (self.ask_at, self.link.api("CONSUMER.MSG.NEXT."));
             tokio::select! {
                 biased;
                 item = self.messages.next() => {
@@ -123,6 +126,9 @@ impl Feed {
                 }
                 () = self.losses.occur() => {
                     return Err(self.link.unavailable("follow: the connection was lost", None));
+                }
+                denial = self.denials.of(&requests) => {
+                    return Err(self.link.denied(&denial));
                 }
                 () = tokio::time::sleep_until(ask_at) => self.ask().await?,
             }

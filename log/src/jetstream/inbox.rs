@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 
 use super::connect::{Link, Losses};
+use super::denials::Denials;
 use super::error::Source;
 use crate::error::LogError;
 
@@ -34,6 +35,9 @@ pub(super) struct Attempt<'a> {
     link: &'a Link,
     what: &'static str,
     losses: Losses,
+    denials: Denials,
+    /// What the subjects begin with that are published to.
+    subjects: String,
 }
 
 impl Inbox {
@@ -45,7 +49,7 @@ impl Inbox {
         Ok(Self { prefix, subscriber, attempt: 0 })
     }
 
-    /// Begins an attempt to do `what`. Whatever is still on its way to an earlier one is void.
+    /// Begins an attempt to do `what`, which publishes to subjects that begin so. Whatever is still on its way to an earlier one is void.
     ///
     /// # Errors
     /// `Unavailable` if there is no connection. Nothing was sent.
@@ -53,11 +57,12 @@ impl Inbox {
         &'a mut self,
         link: &'a Link,
         what: &'static str,
+        subjects: String,
     ) -> Result<Attempt<'a>, LogError> {
-        let losses = link.losses();
+        let (losses, denials) = (link.losses(), link.denials());
         self.attempt += 1;
         while let Some(Some(_)) = self.subscriber.next().now_or_never() {}
-        let attempt = Attempt { inbox: self, link, what, losses };
+        let attempt = Attempt { inbox: self, link, what, losses, denials, subjects };
         if link.is_connected() { Ok(attempt) } else { Err(attempt.failed("no connection", None)) }
     }
 }
@@ -99,7 +104,7 @@ impl Attempt<'_> {
     ///
     /// # Errors
     /// `Unavailable` after `patience` of silence, if the connection is lost, and if nobody
-    /// listens to the subject.
+    /// listens to the subject. `Denied` if this user may not publish there.
     pub(super) async fn reply(&mut self, patience: Duration) -> Result<(usize, Message), LogError> {
         let silence = tokio::time::sleep(patience);
         tokio::pin!(silence);
@@ -108,6 +113,7 @@ impl Attempt<'_> {
                 biased;
                 message = self.inbox.subscriber.next() => message.ok_or_else(|| self.lost())?,
                 () = self.losses.occur() => return Err(self.lost()),
+                denial = self.denials.of(&self.subjects) => return Err(self.link.denied(&denial)),
                 () = &mut silence => {
                     let why = format!("no acknowledgement within {} s", patience.as_secs());
                     return Err(self.failed(&why, None));

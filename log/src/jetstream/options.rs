@@ -16,12 +16,20 @@ pub struct JetStreamOptions {
     pub log: LogName,
     /// What the connection is for, as operators see it on the server: `tipline <purpose>`.
     pub purpose: String,
-    /// How to log in.
+    /// How to log in. Files are read again for every connection.
     pub login: Login,
-    /// A file of certificates (PEM) to trust besides the system's.
+    /// A file of certificates (PEM) to trust instead of the system's. Read again for every
+    /// connection.
     pub tls_ca: Option<PathBuf>,
-    /// The client's own certificate and its key (PEM), where the server asks for them.
+    /// The client's own certificate and its key (PEM), where the server asks for them. Read again
+    /// for every connection.
     pub tls_identity: Option<(PathBuf, PathBuf)>,
+    /// The JetStream domain of the log, if it is not that of the server that is connected to: a leaf
+    /// node.
+    pub domain: Option<String>,
+    /// What the subjects of replies begin with; `_INBOX` if nothing else is said. A user that may
+    /// listen to its own replies only needs its own prefix.
+    pub inbox: Option<String>,
     /// Monitoring addresses of the servers, `http://a:8222`, one each. The preflight reads
     /// from them what servers say nowhere else: whether they fsync before they acknowledge.
     pub monitor: Vec<String>,
@@ -37,6 +45,8 @@ impl JetStreamOptions {
             login: Login::default(),
             tls_ca: None,
             tls_identity: None,
+            domain: None,
+            inbox: None,
             monitor: Vec::new(),
         }
     }
@@ -64,20 +74,44 @@ pub enum Login {
         /// Name of the user.
         user: String,
         /// The user's password.
-        password: String,
+        password: Secret,
     },
+    /// By a token.
+    Token(Secret),
+}
+
+/// A password or a token. It is never printed.
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Secret {
+    /// The text itself.
+    Text(String),
+    /// The first line of a file, which is read for every connection.
+    File(PathBuf),
+}
+
+impl fmt::Debug for Secret {
+    /// Without the text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Secret::Text(_) => f.write_str("***"),
+            Secret::File(file) => f.debug_tuple("File").field(file).finish(),
+        }
+    }
 }
 
 impl fmt::Debug for Login {
-    /// Without the password.
+    /// Without passwords and tokens.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Login::None => f.write_str("None"),
             Login::Credentials(file) => f.debug_tuple("Credentials").field(file).finish(),
             Login::NkeySeed(file) => f.debug_tuple("NkeySeed").field(file).finish(),
-            Login::Password { user, .. } => {
-                f.debug_struct("Password").field("user", user).finish_non_exhaustive()
+            Login::Password { user, password } => {
+                let mut text = f.debug_struct("Password");
+                text.field("user", user).field("password", password).finish()
             }
+            Login::Token(token) => f.debug_tuple("Token").field(token).finish(),
         }
     }
 }

@@ -92,11 +92,11 @@ impl JetStreamLog {
     /// Whether it is stored: not if there is another one than the one at sequence `expected`.
     async fn post_claim(&self, claim: Bytes, expected: u64) -> Result<bool, LogError> {
         let mut inbox = self.postings.lock().await;
-        let mut attempt = inbox.begin(&self.link, "keep the newest claim")?;
+        let subject = Subject::Claim(self.identity.name.clone()).to_string();
+        let mut attempt = inbox.begin(&self.link, "keep the newest claim", subject.clone())?;
         let mut headers = HeaderMap::new();
         headers.insert(NATS_EXPECTED_STREAM, self.receipts.as_str());
         headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
-        let subject = Subject::Claim(self.identity.name.clone()).to_string();
         attempt.send(subject, headers, claim, Some(1)).await?;
         let (_, message) = attempt.reply(PATIENCE).await?;
         match serde_json::from_slice::<Response<PublishAck>>(&message.payload) {

@@ -1,6 +1,6 @@
 //! What a test may choose, and the configuration file that follows from it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::Port;
 
@@ -21,12 +21,24 @@ pub struct NatsOptions {
     pub sync: SyncInterval,
     /// The largest message it takes, in bytes.
     pub max_payload: usize,
+    /// Its JetStream domain, if it has one.
+    pub domain: Option<String>,
+    /// More of the configuration file, such as accounts.
+    pub more: String,
+    /// Which program: the one of all tests, or the one in this file.
+    pub program: Option<PathBuf>,
 }
 
 impl Default for NatsOptions {
     /// `sync_interval: always`, and messages up to 1 MiB, the server's own default.
     fn default() -> Self {
-        NatsOptions { sync: SyncInterval::Always, max_payload: 1 << 20 }
+        NatsOptions {
+            sync: SyncInterval::Always,
+            max_payload: 1 << 20,
+            domain: None,
+            more: String::new(),
+            program: None,
+        }
     }
 }
 
@@ -50,13 +62,17 @@ pub(super) fn render(
         SyncInterval::Always => "sync_interval: always",
         SyncInterval::ServerDefault => "",
     };
+    let domain = match &options.domain {
+        Some(domain) => format!(", domain: {domain:?}"),
+        None => String::new(),
+    };
     let mut text = format!(
         "server_name: {name:?}\n\
          listen: \"{client}\"\n\
          http: \"{monitor}\"\n\
          max_payload: {}\n\
-         jetstream {{ store_dir: {store:?}, {sync} }}\n",
-        options.max_payload,
+         jetstream {{ store_dir: {store:?}, {sync}{domain} }}\n{}\n",
+        options.max_payload, options.more,
     );
     if let Some(Membership { cluster, listen, routes }) = member {
         text.push_str(&format!(

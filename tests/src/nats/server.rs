@@ -1,6 +1,6 @@
 //! One server.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ pub struct Nats {
     client: Port,
     monitor: Port,
     _route: Option<Port>,
+    program: PathBuf,
     dir: TempDir,
 }
 
@@ -32,6 +33,27 @@ impl Nats {
     pub(super) fn print_log(&self) {
         self.process.print_outputs();
     }
+
+    /// Where the program is.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn program() -> PathBuf {
+        binary::find()
+    }
+
+    /// The program of an older server, of [`TOO_OLD`](Self::TOO_OLD) or [`OLDEST`](Self::OLDEST).
+    ///
+    /// # Panics
+    /// When `tests/run` has not installed it.
+    pub fn program_of(version: &str) -> PathBuf {
+        binary::of(version)
+    }
+
+    /// The newest version that is refused.
+    pub const TOO_OLD: &str = binary::TOO_OLD;
+    /// The oldest that is not.
+    pub const OLDEST: &str = binary::OLDEST;
 
     /// Starts a server and waits until it serves JetStream.
     ///
@@ -58,8 +80,10 @@ impl Nats {
         let text = config::render(name, options, &client, &monitor, &store, membership.as_ref());
         std::fs::write(dir.path().join("nats.conf"), text)
             .unwrap_or_else(|error| panic!("cannot write nats.conf: {error}"));
-        let process = spawn(name, &dir);
-        Nats { process, name: name.to_owned(), client, monitor, _route: member.map(|m| m.1), dir }
+        let program = options.program.clone().unwrap_or_else(binary::find);
+        let process = spawn(&program, name, &dir);
+        let (name, _route) = (name.to_owned(), member.map(|m| m.1));
+        Nats { process, name, client, monitor, _route, program, dir }
     }
 
     /// Where clients connect, as `nats://127.0.0.1:PORT`. It stays the same
@@ -119,10 +143,24 @@ impl Nats {
         self.wait_healthy().await;
     }
 
+    /// Like [`restart`](Nats::restart), with these lines in the place of `more` in its options.
+    pub async fn restart_with(&mut self, more: &str) {
+        let path = self.dir.path().join("nats.conf");
+        let text = std::fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("cannot read nats.conf: {error}"));
+        // `more` comes last.
+        let end =
+            text.find("\njetstream ").and_then(|at| Some(at + 1 + text[at + 1..].find('\n')?));
+        let end = end.unwrap_or_else(|| panic!("nats.conf has no jetstream: {text}"));
+        std::fs::write(&path, format!("{}\n{more}\n", &text[..end]))
+            .unwrap_or_else(|error| panic!("cannot write nats.conf: {error}"));
+        self.restart().await;
+    }
+
     /// Like [`restart`](Nats::restart), without waiting.
     pub fn relaunch(&mut self) {
         self.process.kill();
-        self.process = spawn(&self.name, &self.dir);
+        self.process = spawn(&self.program, &self.name, &self.dir);
     }
 
     /// Waits until it serves and all its streams are recovered and current.
@@ -141,8 +179,8 @@ impl Nats {
     }
 }
 
-fn spawn(name: &str, dir: &TempDir) -> Process {
-    let mut command = Command::new(binary::find());
+fn spawn(program: &Path, name: &str, dir: &TempDir) -> Process {
+    let mut command = Command::new(program);
     command.arg("-c").arg(dir.path().join("nats.conf"));
     Process::spawn(name, command, &dir.path().join("nats.log"))
 }

@@ -1,0 +1,145 @@
+//! New passwords, tokens, keys and certificates count from the next connection on. Nothing is started
+//! again.
+
+use std::path::PathBuf;
+
+use tipline_log::jetstream::{JetStreamLog, JetStreamOptions, Login, Nkey, Secret};
+use tipline_log::{Appender, LogError};
+use tipline_proto::{Chain, Hash, Lineage, LogIdentity};
+use tipline_tests::{Nats, NatsOptions, eventually};
+
+use super::WITHIN;
+use super::certificates::{Authority, Files};
+use super::tokens::{Account, creds};
+use crate::deployment::Deployment;
+
+fn identity() -> LogIdentity {
+    LogIdentity {
+        name: "main".parse().unwrap(),
+        chain: Chain::new("test".parse().unwrap(), Hash::new(&b"genesis"[..]).unwrap()),
+        lineage: Lineage::from_bytes([1; 16]),
+    }
+}
+
+/// A server, and a handle that was opened once.
+pub(super) struct Open {
+    pub(super) nats: Nats,
+    pub(super) log: JetStreamLog,
+}
+
+impl Open {
+    pub(super) async fn start(more: String, login: impl FnOnce(&mut JetStreamOptions)) -> Open {
+        let nats = Nats::start(NatsOptions { more, ..NatsOptions::default() }).await;
+        let mut options = JetStreamOptions::new(nats.url(), "main".parse().unwrap());
+        login(&mut options);
+        let log = JetStreamLog::create(&options, &identity(), 1).await.unwrap();
+        Open { nats, log }
+    }
+
+    /// The server lets nobody in but who has what is new, and the handle gets in by itself once the
+    /// file has it.
+    async fn rotate(mut self, more: &str, write: impl FnOnce()) {
+        self.log.tail().await.unwrap();
+        self.nats.restart_with(more).await;
+        eventually("the old login is refused", WITHIN, async || match self.log.tail().await {
+            Err(LogError::Unavailable { .. }) => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
+        write();
+        eventually("the new login is taken", WITHIN, async || self.log.tail().await).await;
+    }
+}
+
+/// A file for its owner alone.
+fn secret(site: &Deployment, name: &str) -> (PathBuf, impl Fn(&str) + use<>) {
+    use std::os::unix::fs::PermissionsExt;
+    let file = site.path(name);
+    let path = file.clone();
+    let write = move |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    (file, write)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_password_is_read_when_the_server_is_reconnected_to() {
+    let site = Deployment::new();
+    let (file, write) = secret(&site, "password");
+    let config = |password: &str| format!("authorization {{ user: u, password: {password} }}");
+    write("first\n");
+    let open = Open::start(config("first"), |options| {
+        options.login = Login::Password { user: "u".into(), password: Secret::File(file) };
+    });
+    open.await.rotate(&config("second"), || write("second\n")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_token_is_read_when_the_server_is_reconnected_to() {
+    let site = Deployment::new();
+    let (file, write) = secret(&site, "token");
+    let config = |token: &str| format!("authorization {{ token: {token} }}");
+    write("first");
+    let open = Open::start(config("first"), |options| {
+        options.login = Login::Token(Secret::File(file));
+    });
+    open.await.rotate(&config("second"), || write("second")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_nkey_is_read_when_the_server_is_reconnected_to() {
+    let site = Deployment::new();
+    let (file, write) = secret(&site, "nk");
+    let [first, second] = [Nkey::generate(), Nkey::generate()];
+    let config =
+        |key: &Nkey| format!("authorization {{ users: [ {{ nkey: {} }} ] }}", key.public());
+    write(&first.seed().unwrap());
+    let open = Open::start(config(&first), |options| options.login = Login::NkeySeed(file));
+    open.await.rotate(&config(&second), || write(&second.seed().unwrap())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_credentials_are_read_when_the_server_is_reconnected_to() {
+    let site = Deployment::new();
+    let (file, write) = secret(&site, "user.creds");
+    let [first, second] = [Account::new(), Account::new()];
+    write(&creds(&first));
+    let open = Open::start(first.config(), |options| options.login = Login::Credentials(file));
+    let mut open = open.await;
+    open.log.tail().await.unwrap();
+    // Another operator, account and user: what is in the old file is worth nothing. The log is that
+    // of the account, so it is gone too, and what is said is that.
+    open.nats.restart_with(&second.config()).await;
+    eventually("the old login is refused", WITHIN, async || match open.log.tail().await {
+        Err(LogError::Unavailable { .. }) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    write(&creds(&second));
+    eventually("the new login is taken", WITHIN, async || match open.log.tail().await {
+        Err(LogError::NotFound { .. }) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+}
+
+/// Both sides change: the server's authority and certificate, and the client's.
+#[tokio::test(flavor = "multi_thread")]
+async fn new_certificates_are_read_when_the_server_is_reconnected_to() {
+    let site = Deployment::new();
+    let (first, second) = (Authority::new(), Authority::new());
+    let server = first.files(&site, "server-1");
+    let Files { ca, certificate, key } = first.files(&site, "client");
+    let open = Open::start(server.config(), |options| {
+        options.url = options.url.replace("nats://", "tls://");
+        options.tls_ca = Some(ca);
+        options.tls_identity = Some((certificate, key));
+    });
+    let config = second.files(&site, "server-2").config();
+    open.await
+        .rotate(&config, || {
+            let _written = second.files(&site, "client");
+        })
+        .await;
+}
