@@ -157,6 +157,41 @@ fn every_unit_of_systemd_starts_what_there_is() {
     assert!(units >= 4, "{units}");
 }
 
+/// The manifests of Kubernetes and their hooks, with the settings that are in them, and the services
+/// of the composition.
+#[test]
+fn every_container_starts_what_there_is() {
+    let manifests = fs::read_to_string(root().join("deploy/kubernetes/tipline.yaml")).unwrap();
+    let composition = fs::read_to_string(root().join("compose.yaml")).unwrap();
+    let settings = manifests.split("tipline.toml: |\n").nth(1).unwrap();
+    let settings = settings.lines().take_while(|line| line.starts_with("    "));
+    let settings: String = settings.map(|line| format!("{}\n", line.trim())).collect();
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("tipline.toml");
+    fs::write(&config, settings).unwrap();
+    let mut lists = 0;
+    for line in manifests.lines().chain(composition.lines()) {
+        let marks = ["args: ", "/command: '", "    command: "];
+        let list = marks.into_iter().find_map(|mark| line.split_once(mark)).map(|(_, list)| list);
+        let Some(list) = list.map(|list| list.trim_end_matches('\'')) else { continue };
+        let words: Vec<String> = serde_json::from_str(list).unwrap();
+        let is_ours = line.contains("args: ") || words[0] == "tipline";
+        let words = words.iter().filter(|word| *word != "tipline").map(|word| {
+            let word = word.replace("$(POD_NAME)", "tipline-replica-0");
+            word.replace("/etc/tipline/tipline.toml", config.to_str().unwrap()).into()
+        });
+        if is_ours {
+            lists += 1;
+            let arguments = std::iter::once("tipline".into()).chain(words).collect();
+            let taken = settings::load(command(), arguments, std::iter::empty());
+            assert!(taken.is_ok(), "{line}\n{}", taken.unwrap_err());
+        }
+    }
+    assert!(lists >= 13, "{lists}");
+    // Nothing stops for a backup.
+    assert!(!manifests.contains("replicas: 0"));
+}
+
 /// Somebody who looks at the help of a command finds a line to begin with.
 #[test]
 fn every_command_has_an_example() {
