@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tipline_backup::RestoreError;
-use tipline_consumer::Refusal;
+use tipline_consumer::{Refusal, Vouching};
 use tipline_log::{Backoff, Log, Subscription, error_chain};
 use tipline_proto::{Entry, Position};
 use tokio_util::sync::CancellationToken;
@@ -46,7 +46,10 @@ impl Follow {
     pub fn from_origin(log: Arc<dyn Log>, stop: CancellationToken) -> Self {
         let identity = log.identity();
         let origin = Position::origin(identity);
-        let chain = Chain::from_origin(identity.chain.clone(), origin);
+        let mut chain = Chain::from_origin(identity.chain.clone(), origin);
+        if let Some(trust) = log.trust() {
+            chain.require(Vouching::patient(trust.clone(), identity.lineage));
+        }
         Self::new(log, chain, stop)
     }
 

@@ -5,6 +5,7 @@ mod content;
 mod diff;
 mod follow;
 mod replay;
+mod signed;
 mod stats;
 mod verify;
 

@@ -1,0 +1,78 @@
+//! A history that was made by somebody else is right in itself. Its signatures are not.
+
+use std::sync::Arc;
+
+use tipline_backup::Sources;
+use tipline_proto::{Entry, SigningKey, Timestamp, Trust};
+use tipline_store::conformance::history::{History, log, log_with_lineage};
+
+use super::{ALL, honest, of_log, verify};
+use crate::{Range, VerifyReport};
+
+const COUNT: u64 = 60;
+
+fn key(seed: u8) -> SigningKey {
+    SigningKey::from_seed(&[seed; 32])
+}
+
+/// A history of which every tenth entry was signed, and the last.
+fn signed() -> Vec<Entry> {
+    let mut entries = History::blocks(COUNT - 1, 10).entries;
+    for entry in entries.iter_mut().filter(|entry| entry.index.is_multiple_of(10)) {
+        key(1).sign_entry(log().lineage, entry);
+    }
+    entries
+}
+
+/// The same with another time from an entry on, sealed again.
+fn resealed(entries: &[Entry], from: u64) -> Vec<Entry> {
+    let mut forged = entries.to_vec();
+    let mut before = entries[from as usize - 2].position();
+    for entry in &mut forged[from as usize - 1..] {
+        let Entry { epoch, outbox_sequence, event, signature, .. } = entry.clone();
+        let time = Timestamp::from_micros(entry.time.as_micros() + 1);
+        *entry = Entry { signature, ..Entry::seal(&before, epoch, time, outbox_sequence, event) };
+        before = entry.position();
+    }
+    forged
+}
+
+async fn verified(entries: &[Entry], trust: &Trust, range: Range) -> VerifyReport {
+    let sources = of_log(honest(entries).await);
+    let sources = Arc::new(Sources { trust: trust.clone(), ..(*sources).clone() });
+    verify(sources, range).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_is_verified_if_a_trusted_primary_vouches_for_all_of_it() {
+    let (entries, trust) = (signed(), || Trust::new(vec![key(1).public()], []));
+    let report = verified(&entries, &trust(), ALL).await;
+    assert_eq!(report.verified, Some((1, COUNT)), "{report:?}");
+    assert!(report.ok, "{report:?}");
+    let part = Range { from: Some(15), to: Some(33) };
+    assert!(verified(&entries, &trust(), part).await.ok);
+
+    // From 23 on it is another one: right in itself, and nobody vouches for it.
+    let forged = resealed(&entries, 23);
+    assert!(verified(&forged, &Trust::default(), ALL).await.ok);
+    let mut unsigned = forged.clone();
+    unsigned[22..].iter_mut().for_each(|entry| entry.signature = None);
+    let mut own = forged.clone();
+    own[22..].iter_mut().filter(|entry| entry.signature.is_some()).for_each(|entry| {
+        key(9).sign_entry(log().lineage, entry);
+    });
+    let mut spliced = forged.clone();
+    spliced[22..].iter_mut().filter(|entry| entry.signature.is_some()).for_each(|entry| {
+        key(1).sign_entry(log_with_lineage(9).lineage, entry);
+    });
+    for (what, forged, says) in [
+        ("with the signatures of the true one", forged, "the signature of entry 30 ("),
+        ("without signatures", unsigned, "entry 21 ("),
+        ("with a key of its own", own, "which is not trusted for it"),
+        ("with signatures of another log", spliced, "somebody else made it"),
+    ] {
+        let report = verified(&forged, &trust(), ALL).await;
+        let wrong = report.problems.join("; ");
+        assert!(!report.ok && wrong.contains(says), "{what}: {wrong}");
+    }
+}
