@@ -8,7 +8,9 @@ use tipline_consumer::{Consumer, ConsumerSettings};
 use tipline_log::embedded::EmbeddedLog;
 use tipline_log::{Log, SignedLog, Signing, system_clock};
 use tipline_producer::SqliteOutbox;
-use tipline_proto::{InstanceId, Policy, Role, SigningKey, Trust};
+use tipline_proto::{
+    InstanceId, Level, Policy, Reached, Receipt, Role, SigningKey, Timestamp, Trust,
+};
 use tipline_store::SqliteStore;
 
 use crate::latency::commit_to_receipt;
@@ -21,6 +23,7 @@ const CONSUMER: &str = "backup";
 
 /// In turns, each first in every other round.
 pub(crate) async fn measure(rounds: usize) -> Outcome<()> {
+    alone()?;
     table::rates();
     let (mut signed, mut plain) = (vec![], vec![]);
     let (mut times_signed, mut times_plain) = (Times::default(), Times::default());
@@ -48,6 +51,52 @@ pub(crate) async fn measure(rounds: usize) -> Outcome<()> {
     let what = "1 KiB at 200/s, embedded, signed and verified: commit to `backed_up`";
     let durable = "the event in the node, the log and the store, fsynced";
     times_signed.print(&times_plain, what, "no signatures", durable);
+    Ok(())
+}
+
+/// What one event costs that comes alone: the fastest of many, so that it is the work and not the
+/// machine.
+fn alone() -> Outcome<()> {
+    let identity = load::identity("signatures");
+    let (key, lineage) = (SigningKey::from_seed(&[1; 32]), identity.lineage);
+    let trust = Trust::new(vec![key.public()], [(CONSUMER.parse()?, key.public())]);
+    let mut entries = load::entries(&identity, Load { events: 1, ..LOAD })?;
+    let entry = entries.first_mut().ok_or("no entry")?;
+    let mut receipt = Receipt {
+        lineage,
+        consumer: CONSUMER.parse()?,
+        role: Role::Backup,
+        instance: InstanceId::from_bytes([2; 16]),
+        reached: Reached::up_to(entry.position(), Level::Durable),
+        block_tip: None,
+        proof_tip: None,
+        time: Timestamp::from_micros(1),
+        failure: None,
+        store: String::new(),
+        applying: None,
+        frozen: None,
+        seal: None,
+    };
+    let fastest = |work: &mut dyn FnMut()| {
+        let times = (0..2_000).map(|_| {
+            let start = Instant::now();
+            work();
+            start.elapsed()
+        });
+        times.min().unwrap_or_default()
+    };
+    let signs = fastest(&mut || key.sign_entry(lineage, entry));
+    let verifies = fastest(&mut || drop(trust.check_entry(lineage, entry)));
+    let seals = fastest(&mut || key.sign_receipt(&mut receipt));
+    let opens = fastest(&mut || drop(trust.check_receipt(&receipt)));
+    trust.check_entry(lineage, entry)?;
+    trust.check_receipt(&receipt)?;
+    println!("\nA unit: signed in {signs:?}, verified in {verifies:?}.");
+    println!("A receipt: signed in {seals:?}, verified in {opens:?}.");
+    println!(
+        "A lone event, from its commit to `backed_up`: {:?}.",
+        signs + verifies + seals + opens
+    );
     Ok(())
 }
 
