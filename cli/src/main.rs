@@ -10,6 +10,7 @@ mod options;
 mod output;
 mod settings;
 mod signal;
+mod telemetry;
 
 use std::process::ExitCode;
 

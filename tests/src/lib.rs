@@ -16,6 +16,8 @@
 )]
 
 mod blocks;
+mod browser;
+mod collector;
 mod eventually;
 mod haproxy;
 mod http;
@@ -27,11 +29,14 @@ mod port;
 mod process;
 mod relay;
 mod s3;
+mod schema;
 mod seed;
 mod tipline;
 mod toy;
 
 pub use blocks::{BlkError, RawBlock, bitcoin_blocks, bitcoin_blocks_path, parse_blk};
+pub use collector::{CollectedSpan, Collector};
+pub use browser::{Browser, axe};
 pub use eventually::eventually;
 pub use haproxy::{Behind, HaProxy};
 pub use http::{HttpReply, http_get};
@@ -42,6 +47,7 @@ pub use port::Port;
 pub use process::Process;
 pub use relay::{Relay, Way};
 pub use s3::{Quirk, S3};
+pub use schema::schema_errors;
 pub use seed::Rng;
 pub use tipline::{Finished, Running, Tipline};
 pub use toy::{

@@ -1,5 +1,6 @@
 //! The toy node: a small SQLite database of blocks and proofs, with the outbox in it.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -69,6 +70,16 @@ pub struct ToyNode {
     path: PathBuf,
     height: u64,
     rng: Rng,
+    committing: Committing,
+}
+
+/// Is told the sequence of each event directly before it is committed.
+struct Committing(Box<dyn Fn(u64) + Send>);
+
+impl fmt::Debug for Committing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Committing")
+    }
 }
 
 /// Where the time of each commit goes.
@@ -109,7 +120,9 @@ impl ToyNode {
             OutboxTable::install(&conn, &toy_chain().genesis, system_clock()).map_err(say)?;
         let sql = "SELECT coalesce(max(height), 0) FROM block";
         let height = conn.query_row(sql, [], number).map_err(say)?;
-        Ok(Self { conn, table, path: path.to_owned(), height, rng: Rng::new(height) })
+        let (path, rng, committing) =
+            (path.to_owned(), Rng::new(height), Committing(Box::new(|_| {})));
+        Ok(Self { conn, table, path, height, rng, committing })
     }
 
     /// The publisher's side of its outbox.
@@ -118,6 +131,11 @@ impl ToyNode {
     /// The outbox's, in words.
     pub fn outbox(&self) -> Outcome<SqliteOutbox> {
         SqliteOutbox::open(&self.path).map_err(say)
+    }
+
+    /// From now on this is told the sequence of each event directly before it is committed.
+    pub fn on_commit(&mut self, committing: impl Fn(u64) + Send + 'static) {
+        self.committing = Committing(Box::new(committing));
     }
 
     /// Height of its newest block; 0 before the first.
@@ -206,6 +224,7 @@ impl ToyNode {
         let sequence = self.table.enqueue(&tx, event).map_err(say)?;
         let row = params![height.cast_signed(), sequence.cast_signed(), &event.payload()[..]];
         tx.prepare_cached(sql).and_then(|mut insert| insert.execute(row)).map_err(say)?;
+        (self.committing.0)(sequence);
         tx.commit().map_err(say)?;
         Ok(sequence)
     }

@@ -47,6 +47,18 @@ impl Medium {
 }
 
 impl StoreAddress {
+    /// The SQLite files of its parts.
+    pub(crate) fn sqlite_files(&self) -> impl Iterator<Item = PathBuf> {
+        let parts = match self {
+            Self::One(medium) => std::slice::from_ref(medium),
+            Self::Composite(parts) => parts,
+        };
+        parts.iter().filter_map(|part| match part {
+            Medium::Sqlite(path) => Some(path.clone()),
+            _ => None,
+        })
+    }
+
     /// A path beside the store, with this after its name; for a composite beside its last part,
     /// which has the cursor.
     pub(crate) fn beside(&self, what: &str) -> PathBuf {

@@ -1,38 +1,51 @@
-//! Health, for as long as a command runs.
+//! Health and telemetry, for as long as a command runs.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use tipline_consumer::Consumer;
-use tipline_log::{Clock, Log};
-use tipline_ops::health::{BindError, Health, HealthServer, HealthWatch, WatchedConsumer};
+use tipline_log::{Clock, Log, system_clock};
+use tipline_ops::health::{Health, HealthServer, HealthWatch, WatchedConsumer};
 use tipline_producer::{Producer, Progress, Stage};
-use tipline_proto::{ConsumerName, Role};
+use tipline_proto::{ConsumerName, Policy, Role};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::address::LogAddress;
 use crate::options::HealthArgs;
+use crate::output::report::Failure;
+use crate::telemetry::{self, Telemetry};
 
 /// Health of a command, which nobody follows if nobody is to be answered.
 #[derive(Debug)]
 pub(crate) struct Served {
     health: Option<(Health, HealthServer)>,
+    telemetry: Telemetry,
 }
 
-/// Opens the ports, before anything else is done. From `stop` on it is not ready.
+/// Opens the ports, before anything else is done, and begins to measure. From `stop` on it is not ready.
 ///
 /// # Errors
-/// A port is in use.
+/// A port is in use, or the collector is none that can be sent to.
 pub(crate) async fn serve(
     args: &HealthArgs,
     role: &'static str,
     name: &str,
     stop: &CancellationToken,
-) -> Result<Served, BindError> {
-    if !args.is_on() {
-        return Ok(Served { health: None });
+) -> Result<Served, Failure> {
+    if !args.is_on() && !args.sends() {
+        return Ok(Served { health: None, telemetry: Telemetry::off() });
     }
-    let health = Health::new(role, name, args.limits());
+    // First of all: what is measured asks for it when it is made.
+    let telemetry = telemetry::start(args.otlp.as_deref(), args.health.is_some(), (role, name))?;
+    let mut health = Health::new(role, name, args.limits());
+    if telemetry.measures() {
+        telemetry::watch_health(&health);
+    }
+    if let Some(page) = telemetry.page() {
+        health = health.with_metrics(page);
+    }
     let server = HealthServer::bind(args.health, args.health_agent, &health).await?;
     for (what, address) in [("health", server.address()), ("agent check", server.agent_address())] {
         if let Some(address) = address {
@@ -44,7 +57,7 @@ pub(crate) async fn serve(
         stop.cancelled().await;
         stopping.stopping();
     });
-    Ok(Served { health: Some((health, server)) })
+    Ok(Served { health: Some((health, server)), telemetry })
 }
 
 impl Served {
@@ -52,6 +65,21 @@ impl Served {
     pub(crate) fn starting(&self, doing: &str) {
         if let Some((health, _)) = &self.health {
             health.starting(doing);
+        }
+    }
+
+    /// The SQLite files that it has open: the log, a store or an outbox.
+    pub(crate) fn measure_files(
+        &self,
+        log: &LogAddress,
+        others: impl IntoIterator<Item = (&'static str, PathBuf)>,
+    ) {
+        let log = match log {
+            LogAddress::Embedded(path) => Some(("log", path.clone())),
+            LogAddress::Nats(_) => None,
+        };
+        if self.telemetry.measures() {
+            telemetry::watch_files(log.into_iter().chain(others).collect());
         }
     }
 
@@ -81,8 +109,12 @@ impl Served {
         producer: &Producer,
         log: &Arc<dyn Log>,
         mut failure: Option<watch::Receiver<Option<String>>>,
+        policy: &Policy,
     ) {
         let Some((health, _)) = &self.health else { return std::future::pending().await };
+        if self.telemetry.measures() {
+            telemetry::watch_primary(producer, log, policy, &system_clock());
+        }
         let _watch = health.watch_log_of_primary(Arc::clone(log));
         let mut progress = producer.progress();
         loop {

@@ -1,4 +1,4 @@
-//! Options of health, for load balancers.
+//! Options of health, for load balancers, and of telemetry.
 
 use std::net::SocketAddr;
 
@@ -6,6 +6,7 @@ use clap::builder::BoolishValueParser;
 use tipline_ops::health::HealthLimits;
 
 use crate::settings::Parsed;
+use crate::telemetry;
 
 /// Options of health, for load balancers.
 #[derive(Debug, Clone, clap::Args)]
@@ -65,12 +66,24 @@ pub(crate) struct HealthArgs {
     #[arg(long, env = "TIPLINE_HEALTH_REFUSE_DEGRADED", value_parser = BoolishValueParser::new())]
     #[arg(hide_short_help = true)]
     health_refuse_degraded: bool,
+
+    /// Send traces and metrics to the OpenTelemetry collector here, by gRPC. Off by default
+    ///
+    /// The OTEL_… variables of OpenTelemetry count too: without this option OTEL_EXPORTER_OTLP_ENDPOINT
+    /// says where to. A collector that is away holds up nothing.
+    #[arg(long, env = "TIPLINE_OTLP", value_name = "URL", help_heading = "Telemetry")]
+    pub(crate) otlp: Option<String>,
 }
 
 impl HealthArgs {
     /// Whether anything is to be answered.
     pub(crate) fn is_on(&self) -> bool {
         self.health.is_some() || self.health_agent.is_some()
+    }
+
+    /// Whether anything is to be sent.
+    pub(crate) fn sends(&self) -> bool {
+        self.otlp.is_some() || telemetry::is_asked_for()
     }
 
     pub(crate) fn limits(&self) -> HealthLimits {

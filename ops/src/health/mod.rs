@@ -8,6 +8,7 @@
 //! With the feature `health-server`, [`HealthServer`] answers on ports:
 //!
 //! - `/healthz`: the process works: it answers, and the store's thread does. For liveness.
+//! - `/metrics`: what the program measures, if it gives that: [`Health::with_metrics`].
 //! - `/readyz`: it is fit to serve: 200 or 503, and why, as JSON.
 //! - `grpc.health.v1` on the same port: `Check` and `Watch`.
 //! - HAProxy's agent check, on a port of its own.

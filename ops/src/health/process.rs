@@ -1,5 +1,6 @@
 //! What a process says of itself.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,17 @@ pub struct Health {
     role: &'static str,
     name: String,
     situation: Arc<watch::Sender<Situation>>,
+    metrics: Option<Metrics>,
+}
+
+/// What answers `/metrics`, in the text format of Prometheus.
+#[derive(Clone)]
+struct Metrics(Arc<dyn Fn() -> String + Send + Sync>);
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
 }
 
 /// What a process is at.
@@ -49,7 +61,19 @@ impl Health {
     /// Of a process that is just starting. `role` and `name` are shown.
     pub fn new(role: &'static str, name: impl Into<String>, limits: HealthLimits) -> Self {
         let (situation, _) = watch::channel(Situation::Starting("it is starting".to_owned()));
-        Self { limits, role, name: name.into(), situation: Arc::new(situation) }
+        Self { limits, role, name: name.into(), situation: Arc::new(situation), metrics: None }
+    }
+
+    /// What its server answers to `/metrics`, in the text format of Prometheus. It is asked where
+    /// nothing else waits for it, and must not block for long. Without it the path is not there.
+    pub fn with_metrics(self, page: Arc<dyn Fn() -> String + Send + Sync>) -> Self {
+        Self { metrics: Some(Metrics(page)), ..self }
+    }
+
+    /// The page of `/metrics`.
+    #[cfg(feature = "health-server")]
+    pub(super) fn metrics(&self) -> Option<String> {
+        self.metrics.as_ref().map(|Metrics(page)| page())
     }
 
     /// Its limits.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -18,6 +19,7 @@ use hyper_util::service::TowerToHyperService;
 use serde::Deserialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic_health::ServingStatus;
@@ -115,6 +117,7 @@ pub(super) async fn serve(
     let router = Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
         .with_state(health.clone())
         .route_service("/grpc.health.v1.Health/{method}", grpc);
     tokio::select! {
@@ -176,6 +179,16 @@ async fn answer(client: TcpStream, router: Router, silence: Duration, stop: &Can
 async fn healthz(State(health): State<Health>) -> Response {
     let liveness = health.liveness(Instant::now());
     (status(liveness.alive), Json(liveness)).into_response()
+}
+
+async fn metrics(State(health): State<Health>) -> Response {
+    match spawn_blocking(move || health.metrics()).await {
+        Ok(Some(page)) => {
+            ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response()
+        }
+        Ok(None) => StatusCode::NOT_FOUND.into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }
 
 /// What a question may allow.

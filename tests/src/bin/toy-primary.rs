@@ -12,6 +12,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use opentelemetry::trace::{TraceContextExt as _, Tracer as _};
+use opentelemetry::{Context, global};
+use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider};
 use tipline_log::{Accepted, system_clock};
 use tipline_producer::{EndReason, Producer, ProducerSettings, Ticket};
 use tipline_proto::{Label, Policy};
@@ -43,6 +48,8 @@ struct Options {
     latencies: Option<PathBuf>,
     /// Time for the log to take the rest, in the end.
     drain: Duration,
+    /// The collector that its traces go to; none by default.
+    otlp: Option<String>,
 }
 
 #[derive(PartialEq, Eq)]
@@ -81,6 +88,7 @@ impl Options {
             policy: None,
             latencies: None,
             drain: Duration::from_secs(60),
+            otlp: None,
         };
         let mut args = std::env::args().skip(1);
         while let Some(flag) = args.next() {
@@ -99,6 +107,7 @@ impl Options {
                 "--policy" => options.policy = Some(value.parse()?),
                 "--latencies" => options.latencies = Some(value.into()),
                 "--drain-s" => options.drain = Duration::from_secs(value.parse()?),
+                "--otlp" => options.otlp = Some(value),
                 _ => return Err(format!("unknown flag {flag}").into()),
             }
         }
@@ -123,7 +132,8 @@ async fn main() {
 
 async fn run() -> Result<(), Box<dyn Error>> {
     let options = Options::parse()?;
-    let node = ToyNode::open(&options.db)?;
+    let mut node = ToyNode::open(&options.db)?;
+    let provider = options.otlp.as_deref().map(trace).transpose()?;
     if options.commit == Commit::Only {
         return Ok(commit_all(node, &options, |_| {})?);
     }
@@ -140,7 +150,10 @@ async fn run() -> Result<(), Box<dyn Error>> {
     if options.commit == Commit::No {
         return Err(producer.ended().await.into());
     }
-    let committing = Arc::clone(&producer);
+    let (committing, before) = (Arc::clone(&producer), Arc::downgrade(&producer));
+    node.on_commit(move |sequence| {
+        before.upgrade().iter().for_each(|producer| producer.committing(sequence));
+    });
     let drain = options.drain;
     let journal = options.journal.as_deref().map(Journal::new).transpose()?.map(Arc::new);
     let commits = tokio::task::spawn_blocking(move || {
@@ -159,10 +172,25 @@ async fn run() -> Result<(), Box<dyn Error>> {
     }
     let producer = Arc::into_inner(producer).ok_or("the producer is still in use")?;
     let left = producer.shutdown(drain).await?;
+    if let Some(provider) = provider {
+        provider.shutdown()?;
+    }
     if left > 0 {
         return Err(format!("{left} events are still in the outbox").into());
     }
     Ok(())
+}
+
+/// Traces to this collector, as a node has them that embeds the producer.
+fn trace(collector: &str) -> Result<SdkTracerProvider, Box<dyn Error>> {
+    let exporter = SpanExporter::builder().with_tonic().with_endpoint(collector).build()?;
+    let delay = BatchConfigBuilder::default().with_scheduled_delay(Duration::from_millis(100));
+    let processor = BatchSpanProcessor::builder(exporter).with_batch_config(delay.build()).build();
+    let resource = Resource::builder().with_service_name("toy-node").build();
+    let provider = SdkTracerProvider::builder().with_resource(resource);
+    let provider = provider.with_span_processor(processor).build();
+    global::set_tracer_provider(provider.clone());
+    Ok(provider)
 }
 
 /// What a client was told, kept where a kill of the node does not reach it: a line for each
@@ -204,8 +232,11 @@ fn commit_all(mut node: ToyNode, options: &Options, committed: impl Fn(u64)) -> 
     let (start, first) = (Instant::now(), node.height());
     let is_over = || options.until.as_ref().is_some_and(|file| file.exists());
     while node.height() < options.blocks && !is_over() {
+        let span = options.otlp.as_ref().map(|_| global::tracer("toy").start("commit block"));
+        let context = span.map(|span| Context::current_with_span(span).attach());
         let sequence = node.commit_next(options.payload, &mut latencies)?;
         committed(sequence);
+        drop(context);
         std::thread::sleep(match options.rate {
             Some(rate) => {
                 let due = Duration::from_secs(node.height() - first) / rate;

@@ -68,7 +68,10 @@ async fn embedded(rounds: usize) -> Outcome<()> {
 }
 
 /// Microseconds of each event, from the beginning of its commit until its ticket says so.
-async fn commit_to_receipt(primary: Arc<dyn Log>, replica: Arc<dyn Log>) -> Outcome<Vec<f64>> {
+pub(crate) async fn commit_to_receipt(
+    primary: Arc<dyn Log>,
+    replica: Arc<dyn Log>,
+) -> Outcome<Vec<f64>> {
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("node.db");
     let mut node = Node::open(&path, true)?;
