@@ -3,14 +3,18 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tipline_proto::Cursor;
 use tipline_store::{Sink, Snapshot, StoreError};
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::{Mutex, oneshot, watch};
 
 use crate::error::ConsumerError;
 use crate::store_thread::{Jobs, StoreThread, push};
+
+/// What is said of a store that thawed by itself.
+const UNUSABLE: &str = "the store was frozen for longer than it was to be, and has thawed by itself: \
+     a snapshot that was not finished by now must not be used";
 
 /// A store that is frozen. Dropping it thaws the store.
 #[derive(Debug)]
@@ -23,9 +27,14 @@ pub struct Frozen {
 }
 
 impl Frozen {
+    /// Whether it is frozen still, and was without a break.
+    pub fn holds(&self) -> bool {
+        !self.late.load(Ordering::SeqCst)
+    }
+
     /// Thaws the store; whether it was frozen until now.
     pub fn thaw(self) -> bool {
-        !self.late.load(Ordering::SeqCst)
+        self.holds()
     }
 }
 
@@ -43,8 +52,8 @@ struct Inner {
     jobs: OnceLock<Weak<Jobs>>,
     /// One call at a time: the thread's queue has one place for it.
     turn: Arc<Mutex<()>>,
-    /// Whether it is frozen now.
-    frozen: Arc<AtomicBool>,
+    /// Since when it is frozen.
+    frozen: watch::Sender<Option<Instant>>,
     /// Keeps the thread of a store that nobody applies to.
     own: OnceLock<StoreThread>,
 }
@@ -65,7 +74,7 @@ impl StoreHandle {
     /// A handle to a store that has no thread yet: every call fails until one is attached.
     pub fn unattached(place: String) -> Self {
         let (jobs, own) = (OnceLock::new(), OnceLock::new());
-        let (turn, frozen) = (Arc::default(), Arc::default());
+        let (turn, frozen) = (Arc::default(), watch::Sender::new(None));
         Self { inner: Arc::new(Inner { place, jobs, turn, frozen, own }) }
     }
 
@@ -119,7 +128,7 @@ impl StoreHandle {
 
     /// Holds the store still between two batches, for a snapshot of its medium: everything up to
     /// its cursor is durable there, and nothing is applied until what this gives is dropped. After
-    /// `most` the store thaws by itself. Checkpoints wait for as long.
+    /// `most`, by a clock that is never set, the store thaws by itself. Checkpoints wait for as long.
     ///
     /// # Errors
     /// The same errors as [`StoreHandle::snapshot`].
@@ -129,17 +138,22 @@ impl StoreHandle {
         let (thaw, thawed) = sync_channel(0);
         let (sender, receiver) = oneshot::channel();
         let late = Arc::new(AtomicBool::new(false));
-        let (is_late, frozen) = (Arc::clone(&late), Arc::clone(&self.inner.frozen));
+        let (is_late, frozen) = (Arc::clone(&late), self.inner.frozen.clone());
         let hold = move |store: &mut dyn Sink| {
             let cursor = store.view().and_then(|view| view.cursor());
             let is_there = cursor.is_ok();
-            frozen.store(is_there, Ordering::SeqCst);
+            frozen.send_replace(is_there.then(Instant::now));
             // The caller may have stopped waiting.
             if sender.send(cursor).is_ok() && is_there {
                 let waited: Result<(), _> = thawed.recv_timeout(most);
-                is_late.store(waited == Err(RecvTimeoutError::Timeout), Ordering::SeqCst);
+                if waited == Err(RecvTimeoutError::Timeout) {
+                    // Before anything is applied: whoever thaws it later learns it.
+                    is_late.store(true, Ordering::SeqCst);
+                    let after = most.as_secs_f32();
+                    tracing::warn!(after, "{UNUSABLE}");
+                }
             }
-            frozen.store(false, Ordering::SeqCst);
+            frozen.send_replace(None);
             drop(turn);
         };
         drop(push(&jobs, &self.inner.place, hold));
@@ -150,7 +164,12 @@ impl StoreHandle {
 
     /// Whether it is frozen now: then no question is answered before it thaws.
     pub fn is_frozen(&self) -> bool {
-        self.inner.frozen.load(Ordering::SeqCst)
+        self.inner.frozen.borrow().is_some()
+    }
+
+    /// Since when it is frozen, now and at every change.
+    pub(crate) fn frozen(&self) -> watch::Receiver<Option<Instant>> {
+        self.inner.frozen.subscribe()
     }
 
     fn closed(&self) -> StoreError {

@@ -21,6 +21,9 @@ pub struct Progress {
     pub tail: Option<u64>,
     /// Since when the store is at the batch that it is applying; `None` if it is at none.
     pub applying: Option<Instant>,
+    /// Since when the store is frozen for a snapshot of its medium; `None` unless it is: see
+    /// [`crate::StoreHandle::freeze`].
+    pub frozen: Option<Instant>,
     /// Commit time, at the primary, of the newest entry applied in this run.
     pub committed: Option<Timestamp>,
     /// Entries applied in this run.
@@ -79,6 +82,7 @@ impl Progress {
             cursor: None,
             tail: None,
             applying: None,
+            frozen: None,
             committed: None,
             applied: 0,
             duplicates: 0,
@@ -104,16 +108,19 @@ impl Progress {
 }
 
 /// The store has been `what` for longer than `limit`, and nobody can make it answer: all that is left
-/// is to say so.
+/// is to say so. One that is frozen does as it was told.
 pub(crate) fn report_stuck(
     progress: &watch::Sender<Progress>,
     store: &str,
     what: &str,
     limit: Duration,
 ) {
+    if progress.borrow().frozen.is_some() {
+        return;
+    }
     let text = format!(
-        "the store {store} has been {what} for over {} s and does not answer: its disk hangs, it is \
-         too slow, or it is frozen for a snapshot",
+        "the store {store} has been {what} for over {} s and does not answer: its disk hangs, or it is \
+         too slow",
         limit.as_secs_f32()
     );
     tracing::error!(error = text, "the store does not answer; waiting for it");

@@ -28,7 +28,8 @@ mod verdict;
 
 #[cfg(unix)]
 pub use admin::{
-    AdminError, AdminServer, CheckpointProgress, FrozenStore, Mark, cancel_checkpoint, freeze,
+    AdminError, AdminServer, CheckpointProgress, FrozenStore, HeldStore, LONGEST_FREEZE,
+    LevelRequest, LogLevel, LoggedLevel, Mark, cancel_checkpoint, freeze, hold, log_level, release,
     request_checkpoint, request_mark,
 };
 pub use jobs::{

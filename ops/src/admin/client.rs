@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::AdminError;
 use super::path::SocketPath;
-use super::protocol::{Answer, MAX_LINE, Request};
+use super::protocol::{Answer, LevelChange, MAX_LINE, Request};
 use crate::jobs::CheckpointOrder;
 
 /// How far a checkpoint is.
@@ -82,6 +82,49 @@ pub async fn cancel_checkpoint(socket: &Path) -> Result<Option<bool>, AdminError
     }
 }
 
+/// What a process logs.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct LoggedLevel {
+    /// Now.
+    pub level: String,
+    /// What it began with.
+    pub started: String,
+}
+
+/// What to do with a log level.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LevelRequest {
+    /// Say it.
+    Show,
+    /// Change it to this, in the form of `--log-level`.
+    To(String),
+    /// Change it to what the process began with.
+    Reset,
+}
+
+/// Asks the process behind the socket what it logs, and changes that if it is asked for. `None` if no
+/// process listens there.
+///
+/// # Errors
+/// See [`AdminError`].
+pub async fn log_level(
+    socket: &Path,
+    request: LevelRequest,
+) -> Result<Option<LoggedLevel>, AdminError> {
+    let Some(mut connection) = Connection::open(socket).await? else { return Ok(None) };
+    let change = match request {
+        LevelRequest::Show => None,
+        LevelRequest::To(level) => Some(LevelChange::To(level)),
+        LevelRequest::Reset => Some(LevelChange::Reset),
+    };
+    connection.send(&Request::LogLevel { change }).await?;
+    match connection.answer().await? {
+        Answer::LogLevel { level, started } => Ok(Some(LoggedLevel { level, started })),
+        Answer::Failed { error } => Err(AdminError::Refused { why: error }),
+        _ => Err(AdminError::Unexpected),
+    }
+}
+
 /// Asks the primary behind the socket to enqueue a mark. On `Some` it is in the outbox, and not yet
 /// in the log. `None` if no primary has the outbox open.
 ///
@@ -116,6 +159,53 @@ pub async fn freeze(socket: &Path, max: Duration) -> Result<Option<FrozenStore>,
     connection.send(&Request::Freeze { max_ms }).await?;
     match connection.answer().await? {
         Answer::Frozen { index } => Ok(Some(FrozenStore { connection, index })),
+        Answer::Failed { error } => Err(AdminError::Refused { why: error }),
+        _ => Err(AdminError::Unexpected),
+    }
+}
+
+/// A store that is frozen beyond the connection that asked for it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct HeldStore {
+    /// What it is thawed by.
+    pub id: String,
+    /// Everything up to this entry is in it, durably.
+    pub index: u64,
+    /// Height of its newest block.
+    pub block: Option<u64>,
+    /// Digest at that entry, hex.
+    pub digest: Option<String>,
+}
+
+/// Freezes a store, for at most `max`, and leaves it so: [`release`] thaws it. `None` if no process
+/// has it open.
+///
+/// # Errors
+/// See [`AdminError`].
+pub async fn hold(socket: &Path, max: Duration) -> Result<Option<HeldStore>, AdminError> {
+    let Some(mut connection) = Connection::open(socket).await? else { return Ok(None) };
+    let max_ms = u64::try_from(max.as_millis()).unwrap_or(u64::MAX);
+    connection.send(&Request::Hold { max_ms }).await?;
+    match connection.answer().await? {
+        Answer::Held { id, index, block, digest } => {
+            Ok(Some(HeldStore { id, index, block, digest }))
+        }
+        Answer::Failed { error } => Err(AdminError::Refused { why: error }),
+        _ => Err(AdminError::Unexpected),
+    }
+}
+
+/// Thaws a store that is held frozen under this id; without one, the only one since the last thaw.
+/// Gives whether it was frozen until now: if not, or on an error, a snapshot of its volume must not be
+/// used. `None` if no process has it open, which is the same.
+///
+/// # Errors
+/// See [`AdminError`].
+pub async fn release(socket: &Path, id: Option<&str>) -> Result<Option<bool>, AdminError> {
+    let Some(mut connection) = Connection::open(socket).await? else { return Ok(None) };
+    connection.send(&Request::Release { id: id.map(str::to_owned) }).await?;
+    match connection.answer().await? {
+        Answer::Thawed { in_time } => Ok(Some(in_time)),
         Answer::Failed { error } => Err(AdminError::Refused { why: error }),
         _ => Err(AdminError::Unexpected),
     }

@@ -2,8 +2,13 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tipline_backup::NotAnId;
+
+/// A store is frozen for no longer than this. A snapshot of a volume takes seconds; what it takes longer
+/// for is copied after the moment that it is of.
+pub const LONGEST_FREEZE: Duration = Duration::from_secs(15 * 60);
 
 /// Why a request over the admin socket failed.
 #[derive(Debug, thiserror::Error)]

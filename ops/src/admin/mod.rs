@@ -1,11 +1,15 @@
 //! The admin socket of a process that has a store or an outbox open: `PATH.admin` beside it, for
-//! its owner only. A consumer is asked for checkpoints and pauses, a primary for marks.
+//! its owner only. A consumer is asked for checkpoints and to freeze its store, a primary for marks, and
+//! both for what they log.
 //!
 //! A client sends one line of JSON, a [`Request`], and is sent lines of JSON, [`Answer`]s, until
-//! the last. A client that closes its connection ends what it asked for.
+//! the last. A client that closes its connection ends what it asked for. Only a store that is held
+//! frozen stays so, until it is thawed by another call, or thaws by itself.
 
 mod client;
 mod error;
+mod hold;
+mod level;
 mod path;
 mod protocol;
 mod server;
@@ -13,7 +17,9 @@ mod server;
 mod tests;
 
 pub use client::{
-    CheckpointProgress, FrozenStore, cancel_checkpoint, freeze, request_checkpoint, request_mark,
+    CheckpointProgress, FrozenStore, HeldStore, LevelRequest, LoggedLevel, cancel_checkpoint,
+    freeze, hold, log_level, release, request_checkpoint, request_mark,
 };
-pub use error::AdminError;
+pub use error::{AdminError, LONGEST_FREEZE};
+pub use level::LogLevel;
 pub use server::{AdminServer, Mark};

@@ -17,8 +17,24 @@ pub(super) enum Request {
     Freeze { max_ms: u64 },
     /// Thaw the store that this client froze.
     Thaw,
+    /// Freeze the store, for at most this long, also when the client has closed its connection.
+    Hold { max_ms: u64 },
+    /// Thaw the store that was frozen so, under this id; without one, whoever froze it.
+    Release { id: Option<String> },
+    /// Say what is logged, after changing it if that is asked.
+    LogLevel { change: Option<LevelChange> },
     /// Enqueue a mark of this name. It is a primary that is asked.
     Mark { name: String },
+}
+
+/// Another log level.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum LevelChange {
+    /// To this one.
+    To(String),
+    /// To what the process began with.
+    Reset,
 }
 
 /// What it is answered.
@@ -33,8 +49,12 @@ pub(super) enum Answer {
     Cancelled { any: bool },
     /// The store is frozen at this entry.
     Frozen { index: u64 },
+    /// The store is frozen until this id is thawed, at this entry and block.
+    Held { id: String, index: u64, block: Option<u64>, digest: Option<String> },
     /// It is thawed; whether it was frozen until now.
     Thawed { in_time: bool },
+    /// This is logged now; the process began with that.
+    LogLevel { level: String, started: String },
     /// The mark is in the outbox.
     Marked,
     /// It was not done, for this reason.

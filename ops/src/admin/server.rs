@@ -6,7 +6,7 @@ use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tipline_log::error_chain;
@@ -17,8 +17,10 @@ use tokio::sync::Semaphore;
 use tokio::time::{interval, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::hold::{self, Holds};
+use super::level::LogLevel;
 use super::path::SocketPath;
-use super::protocol::{Answer, MAX_LINE, Request};
+use super::protocol::{Answer, LevelChange, MAX_LINE, Request};
 use crate::jobs::{CheckpointMaker, CheckpointOrder, CheckpointRun};
 
 /// A client must ask within this.
@@ -34,6 +36,7 @@ const CLIENTS: usize = 8;
 pub struct AdminServer {
     path: PathBuf,
     identity: (u64, u64),
+    level: Arc<OnceLock<LogLevel>>,
     _stop: DropGuard,
 }
 
@@ -44,7 +47,7 @@ impl AdminServer {
     /// # Errors
     /// The socket cannot be made there.
     pub fn start(socket: &Path, maker: Arc<CheckpointMaker>) -> io::Result<Self> {
-        Self::open(socket, Served::Store(maker))
+        Self::open(socket, Served::Store(maker, Arc::default()))
     }
 
     /// Opens the socket of a primary, whose outbox `mark` puts marks into. As
@@ -58,9 +61,17 @@ impl AdminServer {
 
     fn open(socket: &Path, served: Served) -> io::Result<Self> {
         let (listener, identity) = bind(socket)?;
-        let stop = CancellationToken::new();
-        tokio::spawn(stop.clone().run_until_cancelled_owned(serve(listener, served)));
-        Ok(Self { path: socket.to_owned(), identity, _stop: stop.drop_guard() })
+        let (stop, level) = (CancellationToken::new(), Arc::default());
+        let serving = serve(listener, served, Arc::clone(&level));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(serving));
+        Ok(Self { path: socket.to_owned(), identity, level, _stop: stop.drop_guard() })
+    }
+
+    /// From now on it is asked what this process logs, too, and changes it.
+    pub fn with_log_level(self, level: LogLevel) -> Self {
+        // There is one for a process.
+        self.level.set(level).ok();
+        self
     }
 }
 
@@ -89,7 +100,7 @@ impl Debug for Mark {
 /// What the process has open.
 #[derive(Debug, Clone)]
 enum Served {
-    Store(Arc<CheckpointMaker>),
+    Store(Arc<CheckpointMaker>, Arc<Holds>),
     Primary(Mark),
 }
 
@@ -130,14 +141,14 @@ fn bind(path: &Path) -> io::Result<(UnixListener, (u64, u64))> {
     bound
 }
 
-async fn serve(listener: UnixListener, served: Served) {
+async fn serve(listener: UnixListener, served: Served, level: Arc<OnceLock<LogLevel>>) {
     let clients = Arc::new(Semaphore::new(CLIENTS));
     while let Ok(turn) = Arc::clone(&clients).acquire_owned().await {
         match listener.accept().await {
             Ok((client, _)) => {
-                let served = served.clone();
+                let (served, level) = (served.clone(), level.get().cloned());
                 tokio::spawn(async move {
-                    if let Err(error) = answer(client, served).await {
+                    if let Err(error) = answer(client, served, level).await {
                         tracing::debug!(error = error_chain(&error), "an admin client went away");
                     }
                     drop(turn);
@@ -149,7 +160,7 @@ async fn serve(listener: UnixListener, served: Served) {
     }
 }
 
-async fn answer(client: UnixStream, served: Served) -> io::Result<()> {
+async fn answer(client: UnixStream, served: Served, level: Option<LogLevel>) -> io::Result<()> {
     let (read, mut write) = client.into_split();
     let mut read = BufReader::new(read.take(MAX_LINE));
     let mut line = String::new();
@@ -157,19 +168,27 @@ async fn answer(client: UnixStream, served: Served) -> io::Result<()> {
     let request = serde_json::from_str(&line);
     let last = match (request, served) {
         (Err(error), _) => failed(format!("this is no request: {error}")),
+        (Ok(Request::LogLevel { change }), _) => log_level(level, change),
         (Ok(Request::Mark { name }), Served::Primary(mark)) => enqueue(mark, &name).await,
-        (Ok(Request::Mark { .. }), Served::Store(_)) => {
+        (Ok(Request::Mark { .. }), Served::Store(..)) => {
             failed("this is a consumer: only a primary publishes marks")
         }
         (Ok(_), Served::Primary(_)) => failed("this is a primary: it has no store"),
-        (Ok(Request::CancelCheckpoint), Served::Store(maker)) => {
+        (Ok(Request::CancelCheckpoint), Served::Store(maker, _)) => {
             Answer::Cancelled { any: maker.cancel() }
         }
-        (Ok(Request::Freeze { max_ms }), Served::Store(maker)) => {
+        (Ok(Request::Freeze { max_ms }), Served::Store(maker, _)) => {
             freeze(&maker, Duration::from_millis(max_ms), &mut read, &mut write).await?
         }
-        (Ok(Request::Thaw), Served::Store(_)) => failed("nothing is frozen here"),
-        (Ok(Request::Checkpoint(order)), Served::Store(maker)) => match begin(&maker, order) {
+        (Ok(Request::Thaw), Served::Store(..)) => failed("nothing is frozen here"),
+        (Ok(Request::Hold { max_ms }), Served::Store(maker, holds)) => {
+            return hold(&maker, &holds, Duration::from_millis(max_ms), &mut write).await;
+        }
+        (Ok(Request::Release { id }), Served::Store(_, holds)) => match holds.thaw(id.as_deref()) {
+            Ok(in_time) => Answer::Thawed { in_time },
+            Err(why) => failed(why),
+        },
+        (Ok(Request::Checkpoint(order)), Served::Store(maker, _)) => match begin(&maker, order) {
             Ok(begun) => follow(begun, &mut read, &mut write).await?,
             Err(failed) => failed,
         },
@@ -179,6 +198,21 @@ async fn answer(client: UnixStream, served: Served) -> io::Result<()> {
 
 fn failed(error: impl Into<String>) -> Answer {
     Answer::Failed { error: error.into() }
+}
+
+fn log_level(level: Option<LogLevel>, change: Option<LevelChange>) -> Answer {
+    let Some(level) = level else {
+        return failed("this process does not change what it logs");
+    };
+    let changed = match &change {
+        None => Ok(()),
+        Some(LevelChange::To(to)) => level.change(Some(to)),
+        Some(LevelChange::Reset) => level.change(None),
+    };
+    match changed {
+        Ok(()) => Answer::LogLevel { level: level.now(), started: level.started().to_owned() },
+        Err(error) => failed(error_chain(&*error)),
+    }
 }
 
 async fn enqueue(mark: Mark, name: &str) -> Answer {
@@ -193,21 +227,58 @@ async fn enqueue(mark: Mark, name: &str) -> Answer {
     }
 }
 
-/// Freezes the store until the client says anything, or closes its connection.
+/// Freezes the store for whoever thaws it by its id. A client that is gone by now cannot know that.
+async fn hold(
+    maker: &CheckpointMaker,
+    holds: &Arc<Holds>,
+    most: Duration,
+    write: &mut (impl AsyncWriteExt + Unpin),
+) -> io::Result<()> {
+    let (id, cursor) = match holds.hold(maker, most).await {
+        Ok(held) => held,
+        Err(why) => return send(write, &failed(why)).await,
+    };
+    let cursor = cursor.as_ref();
+    let held = Answer::Held {
+        id: id.clone(),
+        index: cursor.map_or(0, |cursor| cursor.position.index),
+        block: cursor.and_then(|cursor| Some(cursor.block_tip.as_ref()?.height)),
+        digest: cursor.map(|cursor| cursor.position.digest.to_string()),
+    };
+    let sent = send(write, &held).await;
+    if sent.is_err() {
+        holds.give_up(&id);
+    }
+    sent
+}
+
+/// Freezes the store until the client says so, closes its connection, or this process is to end.
 async fn freeze(
     maker: &CheckpointMaker,
     most: Duration,
     read: &mut (impl AsyncBufReadExt + Unpin),
     write: &mut (impl AsyncWriteExt + Unpin),
 ) -> io::Result<Answer> {
+    if let Err(why) = hold::check(most) {
+        return Ok(failed(why));
+    }
     let frozen = match maker.freeze(most).await {
         Ok(frozen) => frozen,
         Err(error) => return Ok(failed(error_chain(&error))),
     };
     let index = frozen.cursor.as_ref().map_or(0, |cursor| cursor.position.index);
     send(write, &Answer::Frozen { index }).await?;
-    read.read_line(&mut String::new()).await?;
-    Ok(Answer::Thawed { in_time: frozen.thaw() })
+    let (mut line, stop) = (String::new(), maker.stopping());
+    let asked = stop.run_until_cancelled(read.read_line(&mut line)).await;
+    let in_time = frozen.thaw();
+    if matches!(asked, Some(Ok(1..))) {
+        return Ok(Answer::Thawed { in_time });
+    }
+    tracing::warn!(
+        index,
+        "the store was thawed before whoever froze it said so: a snapshot of it must not be used"
+    );
+    Ok(Answer::Thawed { in_time: false })
 }
 
 fn begin(maker: &Arc<CheckpointMaker>, order: CheckpointOrder) -> Result<CheckpointRun, Answer> {

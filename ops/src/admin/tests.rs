@@ -9,7 +9,8 @@ use tipline_store::SqliteStore;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    AdminError, AdminServer, Mark, cancel_checkpoint, freeze, request_checkpoint, request_mark,
+    AdminError, AdminServer, LONGEST_FREEZE, LevelRequest, LogLevel, Mark, cancel_checkpoint,
+    freeze, hold, log_level, release, request_checkpoint, request_mark,
 };
 use crate::jobs::{CheckpointMaker, CheckpointMode, CheckpointOrder, Sealing};
 
@@ -57,6 +58,59 @@ async fn a_store_is_frozen_and_thawed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_store_is_held_frozen_beyond_the_connection_and_thawed_by_its_id() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("admin");
+    let minute = Duration::from_secs(60);
+    assert!(hold(&socket, minute).await.unwrap().is_none());
+    assert_eq!(release(&socket, None).await.unwrap(), None);
+    let store = SqliteStore::open(directory.path().join("store.db")).unwrap();
+    let handle = StoreHandle::new(Box::new(store)).unwrap();
+    let stop = CancellationToken::new();
+    let maker = CheckpointMaker::new(handle.clone(), system_clock(), stop.clone());
+    let _server = AdminServer::start(&socket, Arc::new(maker)).unwrap();
+
+    let held = hold(&socket, minute).await.unwrap().unwrap();
+    assert_eq!((held.index, held.block), (0, None));
+    assert!(handle.is_frozen());
+    let refused = |asked: Result<_, AdminError>| match asked {
+        Err(AdminError::Refused { why }) => why,
+        other => panic!("{other:?}"),
+    };
+    let again = refused(hold(&socket, minute).await.map(|_| ()));
+    assert!(again.contains("frozen already"), "{again}");
+    let foreign = refused(release(&socket, Some("ffff")).await.map(|_| ()));
+    assert!(foreign.contains("must not be used"), "{foreign}");
+    assert!(handle.is_frozen(), "nobody thaws what is another's");
+    assert_eq!(release(&socket, Some(&held.id)).await.unwrap(), Some(true));
+    handle.probe().await.unwrap();
+    assert!(!handle.is_frozen());
+    refused(release(&socket, Some(&held.id)).await.map(|_| ()));
+
+    // By itself.
+    let short = hold(&socket, Duration::from_millis(1)).await.unwrap().unwrap();
+    handle.probe().await.unwrap();
+    assert_eq!(release(&socket, Some(&short.id)).await.unwrap(), Some(false));
+    // One that was never asked for again: whose the next one is, is not known without its id.
+    for (id, is_good) in [(true, true), (false, false)] {
+        hold(&socket, Duration::from_millis(1)).await.unwrap().unwrap();
+        handle.probe().await.unwrap();
+        let held = hold(&socket, minute).await.unwrap().unwrap();
+        let id = id.then_some(held.id.as_str());
+        assert_eq!(release(&socket, id).await.unwrap(), Some(is_good));
+    }
+    for wrong in [Duration::ZERO, LONGEST_FREEZE + Duration::from_secs(1)] {
+        refused(hold(&socket, wrong).await.map(|_| ()));
+        refused(freeze(&socket, wrong).await.map(|_| ()));
+    }
+    // The program ends, and the store shall apply what has arrived.
+    hold(&socket, minute).await.unwrap().unwrap();
+    stop.cancel();
+    handle.probe().await.unwrap();
+    refused(release(&socket, None).await.map(|_| ()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_is_refused_with_the_reason() {
     let directory = tempfile::tempdir().unwrap();
     let (socket, stop) = (directory.path().join("admin"), CancellationToken::new());
@@ -100,6 +154,40 @@ async fn a_primary_is_asked_for_marks_and_a_consumer_refuses_them() {
     let _server = start(directory.path(), &socket);
     let consumer = request_mark(&socket, &name).await.unwrap_err();
     assert_eq!(refused(consumer), "this is a consumer: only a primary publishes marks");
+}
+
+#[tokio::test]
+async fn a_process_is_asked_what_it_logs_and_told_to_log_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("admin");
+    assert_eq!(log_level(&socket, LevelRequest::Show).await.unwrap(), None);
+    let applied = Arc::new(Mutex::new(Vec::new()));
+    let calls = Arc::clone(&applied);
+    let level = LogLevel::new("info", move |level| match level {
+        "loud" => Err(io::Error::other("no such level")),
+        level => {
+            calls.lock().unwrap().push(level.to_owned());
+            Ok(())
+        }
+    });
+    let server = start(directory.path(), &socket).with_log_level(level);
+    let ask = async |request| {
+        let said = log_level(&socket, request).await.map(|said| {
+            let said = said.unwrap();
+            assert_eq!(said.started, "info");
+            said.level
+        });
+        said.map_err(|error| error.to_string())
+    };
+    assert_eq!(ask(LevelRequest::Show).await, Ok("info".to_owned()));
+    assert_eq!(ask(LevelRequest::To("debug".to_owned())).await, Ok("debug".to_owned()));
+    assert_eq!(ask(LevelRequest::To("loud".to_owned())).await, Err("no such level".to_owned()));
+    assert_eq!(ask(LevelRequest::Show).await, Ok("debug".to_owned()));
+    assert_eq!(ask(LevelRequest::Reset).await, Ok("info".to_owned()));
+    assert_eq!(*applied.lock().unwrap(), ["debug", "info"]);
+    drop(server);
+    let _without = start(directory.path(), &socket);
+    assert!(ask(LevelRequest::Show).await.is_err());
 }
 
 #[tokio::test]

@@ -196,6 +196,14 @@ pub fn consumer_readiness(state: &ConsumerState, limits: &HealthLimits, now: Ins
         take(lag(state, place, limits, now), &mut reasons);
         take(proofs(state, place, limits, now), &mut reasons);
     }
+    // The first reason: it is what somebody wanted, and where the lag comes from.
+    let frozen = progress.frozen.map(|since| now.saturating_duration_since(since));
+    if let Some(frozen) = frozen
+        && (!reasons.is_empty() || frozen > limits.max_stuck)
+    {
+        let text = format!("the store has been frozen for a snapshot for {}", age(frozen));
+        reasons.insert(0, Reason::new(ReasonKind::StoreFrozen, text));
+    }
     shared.extend(primary_silent(fleet, limits, now));
     if !state.caught_up {
         said.catch_up_seconds =
@@ -259,6 +267,9 @@ fn store(state: &ConsumerState, limits: &HealthLimits, now: Instant) -> Option<R
         Phase::StoreStalled(why) => return Some(Reason::new(ReasonKind::StoreFailed, why)),
         Phase::StoreAhead(why) => return Some(Reason::new(ReasonKind::StoreAhead, why)),
         _ => {}
+    }
+    if state.progress.frozen.is_some() {
+        return None;
     }
     let applying = state.progress.applying.map(|since| now.saturating_duration_since(since));
     if let Some(applying) = applying.filter(|applying| *applying > limits.max_stuck) {

@@ -77,6 +77,8 @@ pub enum ReasonKind {
     StoreFailed,
     /// The store is at one batch, or does not answer, for too long.
     StoreStuck,
+    /// The store is frozen for a snapshot of its volume, and lags by that.
+    StoreFrozen,
     /// It has not been near the tip since it started, or since the log was heard again.
     CatchingUp,
     /// It is too many blocks behind, or for too long.

@@ -205,6 +205,11 @@ impl CheckpointMaker {
         self.store.freeze(most).await
     }
 
+    /// Cancelled when the program ends.
+    pub(crate) fn stopping(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
     /// Cancels the checkpoint that is under way. Gives whether there was one.
     pub fn cancel(&self) -> bool {
         self.running().as_ref().map(|job| job.cancel()).is_some()

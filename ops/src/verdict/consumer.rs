@@ -37,6 +37,8 @@ impl Fixed<'_> {
         if let Some((state, finding)) = wrong {
             view.state = state;
             findings.push(finding);
+        } else if view.frozen.is_some() {
+            view.state = State::Frozen;
         }
         findings.extend(at_risk(&view));
         findings.extend(clock(&view));
@@ -72,6 +74,7 @@ impl Fixed<'_> {
             lag: self.seen.waits_after(index, self.primary_clock),
             // It goes on while nothing is heard.
             applying: receipt.applying.map(|applying| applying.saturating_add(age)),
+            frozen: receipt.frozen.map(|frozen| frozen.saturating_add(age)),
             reservation: reserved.reservation.as_str(),
             at_risk_in: match reserved.reservation {
                 Reservation::Reserved { at_risk_in } => at_risk_in,
@@ -137,7 +140,7 @@ impl Fixed<'_> {
                 let text = format!("{name} is silent for {}", age(view.age));
                 (State::Silent, Kind::Silent, text)
             }
-            _ => self.slow(view)?,
+            _ => as_wanted(view, self.slow(view)?),
         };
         Some((state, Finding::degraded(kind, name, text)))
     }
@@ -179,6 +182,15 @@ impl Fixed<'_> {
         let differ = |(own, its): (&Tip, &Tip)| own.height == its.height && own.hash != its.hash;
         index == self.seen.tail.position.index && own.zip(its).is_some_and(differ)
     }
+}
+
+/// A store that is frozen is not slow: it is what somebody wanted.
+fn as_wanted(view: &ConsumerView, slow: (State, Kind, String)) -> (State, Kind, String) {
+    let Some(frozen) = view.frozen else { return slow };
+    let (name, lag) = (&view.name, count(view.lag_events, "event"));
+    let frozen = age(frozen);
+    let text = format!("{name} has been frozen for a snapshot for {frozen}, and is {lag} behind");
+    (State::Frozen, Kind::Frozen, text)
 }
 
 fn at_risk(view: &ConsumerView) -> Option<Finding> {

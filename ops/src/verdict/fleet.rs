@@ -56,7 +56,7 @@ impl Fleet {
         fleet.findings.iter_mut().for_each(|finding| finding.text.clear());
         for consumer in &mut fleet.consumers {
             (consumer.age, consumer.at_risk_in) = (Duration::ZERO, None);
-            (consumer.lag, consumer.applying) = (None, None);
+            (consumer.lag, consumer.applying, consumer.frozen) = (None, None, None);
             consumer.clock_ahead = None;
         }
         if let Some(policy) = &mut fleet.policy {
@@ -187,6 +187,9 @@ pub struct ConsumerView {
     /// For how long its store has been applying the present batch; `null` if it applies none.
     #[serde(rename = "applying_ms", serialize_with = "some_milliseconds")]
     pub applying: Option<Duration>,
+    /// For how long its store has been frozen for a snapshot; `null` unless it is.
+    #[serde(rename = "frozen_ms", serialize_with = "some_milliseconds")]
+    pub frozen: Option<Duration>,
     /// What it may expect of the log: `reserved`, `at risk`, `lost` or `diverged`.
     pub reservation: &'static str,
     /// When a reserved one will be at risk if it stands still; `null` if that is not known.
@@ -210,6 +213,8 @@ pub struct ConsumerView {
 pub enum State {
     /// Heard of, and within the limits.
     Well,
+    /// Its store is frozen for a snapshot of its volume. It thaws by itself.
+    Frozen,
     /// Too far behind: a consumer behind the fleet's newest, or the log behind the primary's outbox.
     Behind,
     /// It has blocks of a branch that was rolled back.
@@ -232,6 +237,7 @@ impl State {
     /// Every state, from well to the worst.
     pub const ALL: &[State] = &[
         State::Well,
+        State::Frozen,
         State::Behind,
         State::Orphaned,
         State::Stalled,

@@ -1,15 +1,14 @@
 //! `tipline checkpoint`: copies of a store as it was at one moment.
 
+mod freeze;
 mod listing;
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tipline_backup::{CheckpointId, CheckpointRetention, Checkpoints, Keep, Listed, Throttle};
 use tipline_consumer::StoreHandle;
 use tipline_log::system_clock;
-use tipline_ops::text::{age, number};
 use tipline_ops::{
     AdminError, CheckpointMaker, CheckpointOrder, CheckpointProgress, cancel_checkpoint,
     checkpoint_set, request_checkpoint,
@@ -40,6 +39,8 @@ Examples:
   tipline checkpoint expire --keep-last 3 --keep-within 7d --store sqlite:/backup/chain.db --confirm
   tipline checkpoint cancel --store sqlite:/backup/chain.db
   tipline checkpoint freeze --store rocksdb:/backup/chain --max 10s -- lvcreate -s -n snap vg/backup
+  tipline checkpoint freeze --store rocksdb:/backup/chain --max 60s --hold
+  tipline checkpoint thaw 1f0c7d3a95b2e684 --store rocksdb:/backup/chain
 
 A checkpoint is made while a consumer applies to the store. That consumer makes it, asked over the
 socket PATH.admin beside the store; if none runs, this command does. What is listed is whole. Ctrl-C
@@ -104,15 +105,27 @@ enum What {
     /// Freeze the store while a command makes a snapshot of its volume
     ///
     /// Nothing is applied meanwhile, and everything applied is durable. Exit codes: 0 done; 2 the
-    /// command failed, or took longer than --max, so that its snapshot must not be used.
+    /// command failed, or took longer than --max, so that its snapshot must not be used. With --hold
+    /// it is frozen when this returns, and `thaw` says whether the snapshot is good: for hooks that
+    /// are called before and after it.
     Freeze {
-        /// Thaw by itself after this
+        /// Thaw by itself after this, 15 min at most
         #[arg(long, value_name = "TIME", default_value = "10s")]
         #[arg(value_parser = Parsed::<humantime::Duration>::new())]
         max: humantime::Duration,
+        /// Return at once and leave it frozen, until `thaw` or for --max. Prints the id for `thaw`
+        #[arg(long, conflicts_with = "command")]
+        hold: bool,
         /// The command and its words; without one, until Ctrl-C
         #[arg(last = true, value_name = "COMMAND")]
         command: Vec<String>,
+    },
+    /// Thaw the store that `freeze --hold` froze, and say whether its snapshot is good
+    ///
+    /// Exit codes: 0 it was frozen until now; 2 it was not, or nobody knows: throw the snapshot away.
+    Thaw {
+        /// What `freeze --hold` printed; without it, the only one since the last thaw
+        id: Option<String>,
     },
     /// Remove old ones; without --confirm only show which
     Expire {
@@ -141,7 +154,9 @@ pub(crate) async fn run(args: CheckpointArgs) -> Result<Exit, Failure> {
             create(place.store()?, order, json).await
         }
         What::Cancel => cancel(place.store()?).await,
-        What::Freeze { max, command } => freeze(place.store()?, *max, command).await,
+        What::Freeze { max, hold: true, .. } => freeze::hold(place.store()?, *max, json).await,
+        What::Freeze { max, command, .. } => freeze::run(place.store()?, *max, command).await,
+        What::Thaw { id } => freeze::thaw(place.store()?, id.as_deref()).await,
         What::List => {
             let set = place.set()?;
             let (listed, kept) = (set.list().await?, set.pinned().await?);
@@ -267,58 +282,6 @@ fn explain(error: AdminError) -> Failure {
         Some(advice) => failure.advise(advice),
         None => failure,
     }
-}
-
-async fn freeze(
-    address: &StoreAddress,
-    most: Duration,
-    command: Vec<String>,
-) -> Result<Exit, Failure> {
-    let stop = signal::on_signal()?;
-    let socket = admin::socket(address);
-    let mut own = None;
-    let frozen = match tipline_ops::freeze(&socket, most).await.map_err(explain)? {
-        Some(frozen) => frozen,
-        // Nobody writes to it, and nobody shall begin to.
-        None => {
-            let maker = own_maker(address, stop.clone()).await?;
-            own = admin::start(address, Arc::new(maker));
-            let frozen = tipline_ops::freeze(&socket, most).await.map_err(explain)?;
-            frozen.ok_or_else(|| Sentence("the store cannot be frozen".to_owned()))?
-        }
-    };
-    let (index, for_most) = (number(frozen.index), age(most));
-    say(&format!("frozen at entry {index}, for {for_most} at most\n"))?;
-    let ended = match command.split_first() {
-        None => {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = tokio::time::sleep(most) => {}
-            }
-            None
-        }
-        Some((program, words)) => {
-            let mut command = std::process::Command::new(program);
-            command.args(words);
-            Some(tokio::task::spawn_blocking(move || command.status()).await?)
-        }
-    };
-    let in_time = frozen.thaw().await?;
-    drop(own);
-    let Some(ended) = ended else { return Ok(Exit::Ok) };
-    let status = ended.map_err(|e| Sentence(format!("the command cannot be run: {e}")))?;
-    if !status.success() {
-        return Err(Sentence(format!("the command failed: {status}")).into());
-    }
-    if !in_time {
-        let text = format!(
-            "the command took longer than {for_most}: the store was thawed before it ended"
-        );
-        return Err(
-            Failure::from(Sentence(text)).advise("throw its snapshot away, and give more --max")
-        );
-    }
-    Ok(Exit::Ok)
 }
 
 async fn cancel(address: &StoreAddress) -> Result<Exit, Failure> {

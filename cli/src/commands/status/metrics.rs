@@ -180,6 +180,11 @@ impl Metrics {
             "For how long its store has applied the present batch",
             &|c| c.applying.map(|applying| applying.as_secs_f64()),
         );
+        add(
+            "consumer_frozen_seconds",
+            "For how long its store has been frozen for a snapshot",
+            &|c| c.frozen.map(|frozen| frozen.as_secs_f64()),
+        );
         add("consumer_clock_ahead_seconds", "How far its clock is ahead", &|c| {
             c.clock_ahead.map(|ahead| ahead.as_secs_f64())
         });
@@ -300,6 +305,7 @@ mod tests {
             rolled_back_to: None,
             lag: Some(Duration::from_millis(2500)),
             applying: None,
+            frozen: None,
             clock_ahead: None,
             failure: None,
             store: "sqlite:b.db".to_owned(),

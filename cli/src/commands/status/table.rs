@@ -216,6 +216,7 @@ fn state(state: State) -> &'static str {
         State::Behind => "behind",
         State::Orphaned => "orphaned",
         State::Stalled => "stalled",
+        State::Frozen => "frozen",
         State::Silent => "silent",
         State::Stranded => "stranded",
         State::Failed => "failed",

@@ -269,6 +269,23 @@ fn a_store_that_is_frozen_is_not_ready_and_does_not_hang() {
     assert!(!health.liveness(after(13)).alive);
 }
 
+/// The batch that it is at waits for the thaw, and so does every question.
+#[test]
+fn a_store_that_is_frozen_is_said_to_be_and_not_to_be_stuck() {
+    let mut scene = Scene::new();
+    let now = scene.now;
+    scene.phase_with(Phase::Following, |progress| {
+        (progress.frozen, progress.applying) = (Some(now), Some(now));
+    });
+    scene.state.store.asked(now);
+    scene.pass(seconds(1.0));
+    scene.is_ready();
+    scene.pass(seconds(1.5));
+    scene.refuses(ReasonKind::StoreFrozen, "the store has been frozen for a snapshot for 2.5 s");
+    scene.phase_with(Phase::Following, |progress| progress.frozen = None);
+    assert_eq!(scene.readiness().reasons[0].kind, ReasonKind::StoreStuck);
+}
+
 #[test]
 fn a_subscription_that_is_gone_for_a_moment_is_nothing() {
     let mut scene = Scene::new();

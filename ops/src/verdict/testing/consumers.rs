@@ -99,6 +99,16 @@ fn of_lag() -> Vec<Unwell> {
             |seen, _| seen.board.receipts[1].applying = Some(Duration::from_secs(60)),
         ),
         (
+            Kind::Frozen,
+            Some("replica-1"),
+            Degraded,
+            "replica-1 has been frozen for a snapshot for 61 s, and is 1 event behind",
+            |seen, _| {
+                seen.board.receipts[1].applying = Some(Duration::from_secs(60));
+                seen.board.receipts[1].frozen = Some(Duration::from_secs(60));
+            },
+        ),
+        (
             Kind::Orphaned,
             Some("replica-1"),
             Degraded,

@@ -199,6 +199,21 @@ fn every_way_to_be_unwell_is_found_and_is_the_only_thing_that_is_said() {
     }
 }
 
+/// It is what somebody wanted, for as long as it makes nobody late.
+#[test]
+fn a_store_that_is_frozen_is_shown_to_be_and_is_well_within_the_limits() {
+    let mut seen = seen();
+    seen.board.receipts[1].frozen = Some(Duration::from_secs(50));
+    let fleet = assess(&seen, NOW, &expectation());
+    assert_eq!((fleet.verdict, fleet.reasons), (Verdict::Well, vec![]));
+    let frozen = &fleet.consumers[1];
+    assert_eq!((frozen.state, frozen.frozen), (State::Frozen, Some(Duration::from_secs(51))));
+    // Who says nothing is silent, whatever it said before.
+    seen.board.receipts[1].time = seconds_ago(40);
+    let silent = &assess(&seen, NOW, &expectation()).consumers[1];
+    assert_eq!(silent.state, State::Silent);
+}
+
 /// A chain that stands still is not a sick replica, and is not taken for one.
 #[test]
 fn a_chain_that_stands_still_is_well_for_as_long_as_everyone_has_all_of_it() {
