@@ -14,6 +14,7 @@ mod get;
 mod identity;
 mod init;
 mod keys;
+mod log_level;
 mod man;
 mod primary;
 mod refill;

@@ -9,6 +9,7 @@ use tipline_ops::{AdminServer, CheckpointMaker, Mark};
 use tipline_sources::Marker;
 
 use crate::address::{Source, StoreAddress};
+use crate::output::telemetry;
 
 /// Where that of a store is.
 pub(crate) fn socket(store: &StoreAddress) -> PathBuf {
@@ -58,7 +59,11 @@ fn opened(path: &Path, server: std::io::Result<AdminServer>, command: &str) -> O
             "the admin socket {path} cannot be opened, so `{command}` cannot reach this process: {error}"
         );
     };
-    server.inspect_err(warn).ok()
+    let server = server.inspect_err(warn).ok()?;
+    Some(match telemetry::level() {
+        Some(level) => server.with_log_level(level),
+        None => server,
+    })
 }
 
 #[cfg(test)]
