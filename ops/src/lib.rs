@@ -11,6 +11,8 @@
 //!   ([`AdminServer`], [`request_checkpoint`], [`freeze`]).
 //! - **Active check**: a mark through outbox, log and stores and back, each leg timed
 //!   ([`Prober`]). A primary is asked for the mark over its own admin socket ([`request_mark`]).
+//! - **Dashboard**: a page that shows the fleet and its last hours ([`dashboard`]), with the feature
+//!   `dashboard`.
 //! - **Health**: whether one process is fit to serve, as a load balancer asks it ([`health`]).
 //!
 //! It prints nothing, ends no process and reads no command line. Jobs say what they do in the
@@ -18,6 +20,8 @@
 
 #[cfg(unix)]
 mod admin;
+#[cfg(feature = "dashboard")]
+pub mod dashboard;
 pub mod health;
 mod jobs;
 mod round_trip;
@@ -44,9 +48,10 @@ pub use summary::{drill_summary, verify_summary};
 pub use verdict::testing;
 pub use verdict::{
     CLOCK_TOLERANCE, CheckReview, CheckState, CheckView, Condition, ConditionState, ConsumerView,
-    DEFAULT_IDENTITY_AGE, Expectation, ExpectedCheck, Finding, Fleet, IdentityReview, Kept, Kind,
-    Listener, LogView, NewestCheckpoint, NodeBackups, Observer, PlaceState, PolicyView,
-    PrimaryView, RecoveryView, RunwayView, Seen, ShortfallView, SignOfLife, State, TipView, Unread,
-    UnreadableView, Verdict, assess, backups_by_node, follow_checks, follow_identities,
-    follow_places, recovery, review_checks, review_identities, unreadable,
+    DEFAULT_IDENTITY_AGE, Expectation, ExpectedCheck, Exposure, Finding, Fleet, IdentityReview,
+    Kept, Kind, Listener, LogView, Loss, NewestCheckpoint, NodeBackups, NotSeen, Observer,
+    PlaceState, PolicyView, PrimaryView, RecoveryView, RunwayView, Seen, ShortfallView, SignOfLife,
+    State, TipView, Unread, UnreadableView, Verdict, assess, backups_by_node, exposure,
+    follow_checks, follow_identities, follow_places, judged, recovery, review_checks,
+    review_identities, unreadable,
 };

@@ -17,6 +17,7 @@
 
 mod blocks;
 mod browser;
+mod browser;
 mod collector;
 mod eventually;
 mod haproxy;
@@ -36,6 +37,7 @@ mod toy;
 
 pub use blocks::{BlkError, RawBlock, bitcoin_blocks, bitcoin_blocks_path, parse_blk};
 pub use collector::{CollectedSpan, Collector};
+pub use browser::{Browser, axe};
 pub use browser::{Browser, axe};
 pub use eventually::eventually;
 pub use haproxy::{Behind, HaProxy};

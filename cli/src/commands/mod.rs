@@ -6,6 +6,7 @@ mod check;
 mod checkpoint;
 mod completions;
 mod consume;
+mod dashboard;
 mod destination;
 mod dr;
 mod drill;
@@ -32,6 +33,7 @@ use self::check::CheckArgs;
 use self::checkpoint::CheckpointArgs;
 use self::completions::CompletionsArgs;
 use self::consume::ConsumeArgs;
+use self::dashboard::DashboardArgs;
 use self::destination::DestinationArgs;
 use self::dr::DrArgs;
 use self::drill::DrillArgs;
@@ -67,6 +69,8 @@ pub(crate) enum Command {
     /// Show whether everything is backed up, where, and up to which block
     Status(StatusArgs),
     /// Send a mark through outbox, log and stores, and time each leg
+    /// Serve a page that shows the status, its last hours, and what could be restored
+    Dashboard(DashboardArgs),
     Check(CheckArgs),
     /// Restore a store to any point in time, from checkpoints, archives and the log
     Restore(RestoreArgs),
@@ -130,6 +134,7 @@ pub(crate) async fn run(
         Command::Check(args) => check::run(shared, args).await,
         Command::Restore(args) => restore::run(shared, args).await,
         Command::Refill(args) => refill::run(shared, args).await,
+        Command::Dashboard(args) => dashboard::run(shared, args).await,
         Command::Verify(args) => verify::run(shared, args).await,
         Command::Audit(args) => audit::run(shared, args).await,
         Command::Keys(args) => keys::run(args).await,

@@ -1,9 +1,6 @@
 //! `tipline status`: whether everything is backed up, where, and up to which block. It reads
 //! the log alone and asks no consumer anything.
 
-mod checks;
-mod expected;
-mod look;
 mod metrics;
 mod nagios;
 mod table;
@@ -23,7 +20,8 @@ use tokio::sync::watch::channel;
 use self::verdict::{Judge, show};
 use crate::exit::Exit;
 use crate::open::log::LogLocation;
-use crate::options::{DEFAULT_MAX_AGE, Shared};
+use crate::open::observer as look;
+use crate::options::{DEFAULT_MAX_AGE, ExpectedArgs, ExpectedChecksArgs, Shared};
 use crate::output::nagios::unknown;
 use crate::output::report::{Failure, say};
 use crate::settings::Parsed;
@@ -73,7 +71,7 @@ pub(crate) struct StatusArgs {
     metrics: Option<PathBuf>,
 
     #[command(flatten)]
-    expected: expected::ExpectedArgs,
+    expected: ExpectedArgs,
 
     /// Where node identities are backed up. Reminds if there is no backup, or an old one
     #[arg(long, env = "TIPLINE_IDENTITIES", value_name = "ADDRESS")]
@@ -85,7 +83,7 @@ pub(crate) struct StatusArgs {
     identities_max_age: humantime::Duration,
 
     #[command(flatten)]
-    checks: checks::ChecksArgs,
+    checks: ExpectedChecksArgs,
 }
 
 /// Shows the status.

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use tipline_log::Clock;
 use tipline_ops::{
-    CheckReview, CheckState, Expectation, Fleet, IdentityReview, Kept, PlaceState, Seen, assess,
-    recovery, review_checks, unreadable,
+    CheckState, Expectation, Fleet, IdentityReview, Kept, PlaceState, Seen, judged,
 };
 use tokio::sync::watch::Receiver;
 
@@ -25,24 +24,11 @@ pub(super) struct Judge {
 
 impl Judge {
     pub(super) fn fleet(&self, place: &LogLocation, seen: Result<Seen, Failure>) -> Fleet {
+        let seen = seen.map_err(|failure| place.not_seen(failure));
         let identities = self.identities.borrow().clone();
         let (checks, places) = (self.checks.borrow(), self.places.borrow());
         let kept = Kept { checks: &checks, places: &places, identities: &identities };
-        let now = (self.clock)();
-        let (recovery, wrong) = recovery(seen.as_ref().ok(), kept, now, &self.expected);
-        let mut fleet = match seen {
-            Ok(seen) => assess(&seen, now, &self.expected),
-            Err(failure) => {
-                let (why, advice) = place.explain(failure).into_parts();
-                unreadable(place.address(), why, advice)
-            }
-        };
-        let CheckReview { views, reminders, findings } = review_checks(&checks, now);
-        fleet.checks = views;
-        fleet.recovery = Some(recovery);
-        fleet.reminders = identities.reminders.into_iter().chain(reminders).collect();
-        fleet.add(wrong.into_iter().chain(identities.findings).chain(findings).collect());
-        fleet
+        judged(seen.as_ref().map_err(Clone::clone), kept, (self.clock)(), &self.expected)
     }
 
     pub(super) fn keep_metrics(&self, fleet: &Fleet) -> Result<(), Failure> {

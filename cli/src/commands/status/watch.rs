@@ -7,10 +7,10 @@ use tipline_log::{Board, BoardFeed};
 use tipline_ops::{Fleet, Listener};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::look::{self, within};
 use super::verdict::{Judge, show};
 use crate::exit::Exit;
 use crate::open::log::LogLocation;
+use crate::open::observer::{self as look, within};
 use crate::output::report::{Failure, say};
 use crate::output::stdout::OutputError;
 use crate::signal;

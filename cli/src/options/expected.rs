@@ -7,12 +7,12 @@ use tipline_log::Accepted;
 use tipline_ops::Expectation;
 use tipline_proto::{ConsumerName, Policy};
 
-use crate::options::DEFAULT_RESERVE;
+use super::DEFAULT_RESERVE;
 use crate::settings::Parsed;
 
-/// Options of `tipline status`.
+/// Options of whoever judges a fleet.
 #[derive(Debug, clap::Args)]
-pub(super) struct ExpectedArgs {
+pub(crate) struct ExpectedArgs {
     /// Degraded if someone is more than this many blocks behind the fleet's newest
     #[arg(long, env = "TIPLINE_MAX_LAG", value_name = "BLOCKS", default_value = "2")]
     #[arg(value_parser = Parsed::<u64>::new())]
@@ -37,13 +37,18 @@ pub(super) struct ExpectedArgs {
     /// Degraded if someone is more than this many events behind: retention no longer waits for it
     #[arg(long, env = "TIPLINE_RESERVE", value_name = "EVENTS", default_value = DEFAULT_RESERVE)]
     #[arg(value_parser = Parsed::<u64>::new())]
-    reserve: u64,
+    pub(crate) reserve: u64,
 
     /// Degraded if the log drops what comes after the newest backup within this time, by a limit of its
     /// own
     #[arg(long, env = "TIPLINE_MIN_RUNWAY", value_name = "TIME", default_value = "1h")]
     #[arg(value_parser = Parsed::<humantime::Duration>::new())]
     min_runway: humantime::Duration,
+
+    /// For how long restoring may take, by the last drill: the condition `restored_in_time`
+    #[arg(long, env = "TIPLINE_MAX_RESTORE", value_name = "TIME")]
+    #[arg(value_parser = Parsed::<humantime::Duration>::new())]
+    max_restore: Option<humantime::Duration>,
 
     /// Degraded if one of these consumers has sent no receipt. Separate several by commas
     #[arg(long, env = "TIPLINE_EXPECT", value_name = "NAME", value_delimiter = ',')]
@@ -53,11 +58,11 @@ pub(super) struct ExpectedArgs {
     /// Degraded if an event is older than --max-lag-time and not backed up by this policy
     #[arg(long, env = "TIPLINE_POLICY", value_name = "POLICY")]
     #[arg(value_parser = Parsed::<Policy>::new())]
-    policy: Option<Policy>,
+    pub(crate) policy: Option<Policy>,
 }
 
 impl ExpectedArgs {
-    pub(super) fn expectation(&self, accept_shortfalls: Accepted) -> Expectation {
+    pub(crate) fn expectation(&self, accept_shortfalls: Accepted) -> Expectation {
         Expectation {
             max_lag: self.max_lag,
             max_lag_time: self.max_lag_time.into(),
@@ -65,6 +70,7 @@ impl ExpectedArgs {
             silent_after: self.silent_after.into(),
             reserve: self.reserve,
             min_runway: self.min_runway.into(),
+            max_restore: self.max_restore.map(Into::into),
             accept_shortfalls,
             consumers: self.expect.clone(),
             policy: self.policy.clone(),

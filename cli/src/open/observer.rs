@@ -1,4 +1,4 @@
-//! Reading a log that may not answer.
+//! Reading a log that may not answer, for the verdict.
 
 use std::future::Future;
 use std::time::Duration;
@@ -13,12 +13,12 @@ use crate::output::report::{Failure, Sentence};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Opens the log, to read it again and again.
-pub(super) async fn open(place: &LogLocation) -> Result<Observer, LogError> {
+pub(crate) async fn open(place: &LogLocation) -> Result<Observer, LogError> {
     Observer::new(place.address(), place.open().await?).await
 }
 
 /// Gives up on a log that does not answer.
-pub(super) async fn within<T>(
+pub(crate) async fn within<T>(
     place: &LogLocation,
     reading: impl Future<Output = Result<T, LogError>>,
 ) -> Result<T, Failure> {

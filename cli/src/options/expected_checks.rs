@@ -6,9 +6,9 @@ use tipline_ops::ExpectedCheck;
 use crate::output::report::{Failure, Sentence};
 use crate::settings::Parsed;
 
-/// Options of `tipline status`.
+/// Options of whoever judges a fleet.
 #[derive(Debug, clap::Args)]
-pub(super) struct ChecksArgs {
+pub(crate) struct ExpectedChecksArgs {
     /// Where archives and checkpoints are. Shows when they were last verified and drilled. Separate
     /// several by commas
     #[arg(long, env = "TIPLINE_CHECKS", value_name = "ADDRESS", value_delimiter = ',')]
@@ -25,12 +25,12 @@ pub(super) struct ChecksArgs {
     expect_drill: Option<humantime::Duration>,
 }
 
-impl ChecksArgs {
+impl ExpectedChecksArgs {
     /// Both checks of every place that is named.
     ///
     /// # Errors
     /// An address cannot be used, or there is none.
-    pub(super) fn expected(&self) -> Result<Vec<ExpectedCheck>, Failure> {
+    pub(crate) fn expected(&self) -> Result<Vec<ExpectedCheck>, Failure> {
         // Wherever it was set: `requires` does not hold for the settings file.
         if self.checks.is_empty() && (self.expect_verify.is_some() || self.expect_drill.is_some()) {
             let text = "checks are expected, but no place is named".to_owned();
@@ -51,7 +51,7 @@ impl ChecksArgs {
     ///
     /// # Errors
     /// An address cannot be used.
-    pub(super) fn places(&self) -> Result<Vec<Destination>, Failure> {
+    pub(crate) fn places(&self) -> Result<Vec<Destination>, Failure> {
         self.checks.iter().map(|address| Ok(Destination::open(address)?)).collect()
     }
 }

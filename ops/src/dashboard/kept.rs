@@ -1,0 +1,321 @@
+//! What is kept at the places of backups, and what the log may drop. Read again each minute.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use serde::Serialize;
+use tipline_backup::retention::{KeptRange, RetentionRule, plan, survey};
+use tipline_backup::{
+    Archive, Checkpoints, Destination, Listed, RestoreError, Row, SegmentName, Sources,
+};
+use tipline_log::{Clock, Log, error_chain};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use super::window::restorable;
+use crate::sources::open_sources;
+
+/// Destinations do not change often.
+const AGAIN: Duration = Duration::from_secs(60);
+/// How long a destination may take to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// So many checkpoints of a place are shown, the newest.
+const MOST_CHECKPOINTS: usize = 100;
+/// So many ranges of the log are shown, the oldest: what is kept by one more is in them.
+const MOST_RANGES: usize = 50;
+
+/// What is read there.
+#[derive(Clone)]
+pub struct Watched {
+    /// The places.
+    pub places: Vec<Destination>,
+    /// Files of age identities that open what is encrypted.
+    pub identity: Vec<PathBuf>,
+    /// What the log may drop is decided by it.
+    pub rule: RetentionRule,
+    /// Our own clock.
+    pub clock: Clock,
+}
+
+/// What is kept, and by whom.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct KeptView {
+    /// When it was read, in milliseconds since 1970; `null` before the first time.
+    pub at_ms: Option<u64>,
+    /// Every place that is named.
+    pub places: Vec<PlaceView>,
+    /// What the log may drop; `null` if the log was not read.
+    pub retention: Option<RetentionView>,
+}
+
+/// What is at a place.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct PlaceView {
+    /// Its address.
+    pub place: String,
+    /// Its archive; `null` if there is none.
+    pub archive: Option<ArchiveShown>,
+    /// Its checkpoints, the newest first.
+    pub checkpoints: Vec<CheckpointShown>,
+    /// Everything in this range of events can be restored from the place by itself.
+    pub restorable: Option<HeldRange>,
+    /// What is wrong with it.
+    pub problems: Vec<String>,
+}
+
+/// Some events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct HeldRange {
+    /// The first event.
+    pub first: u64,
+    /// The last event.
+    pub last: u64,
+}
+
+/// An archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ArchiveShown {
+    /// Its oldest event.
+    pub first: u64,
+    /// Its newest event.
+    pub last: u64,
+    /// Gaps in between.
+    pub gaps: Vec<HeldRange>,
+    /// How many segments it has.
+    pub segments: u64,
+    /// When its oldest event was committed, in milliseconds since 1970; `null` if it cannot be opened
+    /// here.
+    pub first_ms: Option<u64>,
+    /// When its newest event was committed.
+    pub last_ms: Option<u64>,
+}
+
+/// A checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CheckpointShown {
+    /// Its name.
+    pub id: String,
+    /// Everything up to this event is in it; `null` if its manifest is corrupt.
+    pub index: Option<u64>,
+    /// Its newest block.
+    pub height: Option<u64>,
+    /// When it was made, in milliseconds since 1970.
+    pub created_ms: Option<u64>,
+    /// Its size.
+    pub bytes: Option<u64>,
+    /// What is wrong with it.
+    pub problem: Option<String>,
+}
+
+/// What the log may drop.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct RetentionView {
+    /// The policy that it is decided by.
+    pub policy: String,
+    /// The oldest event that somebody keeps.
+    pub keep_from: u64,
+    /// How many events nobody keeps.
+    pub free: u64,
+    /// All of the log, from the oldest event on, and who keeps it.
+    pub ranges: Vec<RangeShown>,
+    /// Why it is not known; the rest is empty then.
+    pub problem: Option<String>,
+}
+
+/// A part of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RangeShown {
+    /// Its first event.
+    pub first: u64,
+    /// Its last event.
+    pub last: u64,
+    /// Everyone who keeps it, and why, in a sentence each.
+    pub kept_by: Vec<String>,
+}
+
+/// Reads it each minute, and at once when `log` changes, for as long as there is a receiver.
+pub fn follow_kept(
+    watched: Watched,
+    mut log: watch::Receiver<Option<Arc<dyn Log>>>,
+) -> watch::Receiver<KeptView> {
+    let (newest, views) = watch::channel(KeptView::default());
+    tokio::spawn(async move {
+        while !newest.is_closed() {
+            let open = log.borrow_and_update().clone();
+            newest.send_replace(read(&watched, open).await);
+            tokio::select! {
+                () = sleep(AGAIN) => {}
+                changed = log.changed() => if changed.is_err() { return },
+            }
+        }
+    });
+    views
+}
+
+async fn read(watched: &Watched, log: Option<Arc<dyn Log>>) -> KeptView {
+    // At once: each may have to be waited for.
+    let one = |place: &Destination| {
+        let (place, identity) = (place.clone(), watched.identity.clone());
+        tokio::spawn(async move { open(place, identity).await })
+    };
+    let reading: Vec<_> = watched.places.iter().map(one).collect();
+    let (mut places, mut opened) = (Vec::new(), Vec::new());
+    for (place, one) in watched.places.iter().zip(reading) {
+        let (view, sources) = match one.await {
+            Ok(Ok((view, sources))) => (view, Ok(sources)),
+            Ok(Err(why)) => (unread(place, &why), Err(why)),
+            Err(_) => {
+                let why = "internal error: reading it panicked".to_owned();
+                (unread(place, &why), Err(why))
+            }
+        };
+        places.push(view);
+        opened.push((place.place().to_owned(), sources));
+    }
+    let retention = match log {
+        Some(log) => Some(retention(&*log, &opened, watched).await),
+        None => None,
+    };
+    KeptView { at_ms: Some((watched.clock)().as_micros() / 1_000), places, retention }
+}
+
+fn unread(place: &Destination, why: &str) -> PlaceView {
+    let (place, problems) = (place.place().to_owned(), vec![why.to_owned()]);
+    PlaceView { place, problems, ..PlaceView::default() }
+}
+
+async fn open(place: Destination, identity: Vec<PathBuf>) -> Result<(PlaceView, Sources), String> {
+    let reading = async {
+        let sources = open_sources(&place, &identity).await.map_err(|error| error_chain(&error))?;
+        let view = view(place.place(), &sources).await?;
+        Ok((view, sources))
+    };
+    let silent = || format!("it has not answered for {} s", PATIENCE.as_secs());
+    timeout(PATIENCE, reading).await.unwrap_or_else(|_| Err(silent()))
+}
+
+async fn view(place: &str, sources: &Sources) -> Result<PlaceView, String> {
+    let mut view = PlaceView { place: place.to_owned(), ..PlaceView::default() };
+    for archive in &sources.archives {
+        match archived(archive).await {
+            Ok(found) => view.archive = found,
+            Err(error) => view.problems.push(error_chain(&error)),
+        }
+    }
+    view.problems.extend(sources.damaged.iter().map(|damaged| error_chain(&damaged.error())));
+    for set in &sources.checkpoints {
+        view.checkpoints.extend(checkpoints(set).await?);
+    }
+    view.checkpoints.sort_by(|one, other| other.id.cmp(&one.id));
+    let indexes: Vec<u64> = view.checkpoints.iter().filter_map(|one| one.index).collect();
+    let entries = view.archive.as_ref().map(|archive| {
+        // What comes after its last gap.
+        let first = archive.gaps.last().map_or(archive.first, |gap| gap.last.saturating_add(1));
+        (first, archive.last)
+    });
+    let window = restorable(entries, &indexes);
+    view.restorable = window.map(|(first, last)| HeldRange { first, last });
+    view.checkpoints.truncate(MOST_CHECKPOINTS);
+    let nothing = view.archive.is_none() && view.checkpoints.is_empty();
+    if nothing && view.problems.is_empty() {
+        view.problems.push("there is neither an archive nor a checkpoint".to_owned());
+    }
+    Ok(view)
+}
+
+async fn archived(archive: &Archive) -> Result<Option<ArchiveShown>, RestoreError> {
+    let alone = Sources { archives: vec![archive.clone()], ..Sources::default() };
+    let held = match alone.held().await {
+        Ok(held) => held,
+        Err(RestoreError::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let segments = archive.segments().await.map_err(RestoreError::Archive)?;
+    let (oldest, newest) = (segments.first(), segments.iter().max_by_key(|name| name.last));
+    Ok(Some(ArchiveShown {
+        first: held.first,
+        last: held.last,
+        gaps: held.gaps.iter().map(|&(first, last)| HeldRange { first, last }).collect(),
+        segments: held.segments,
+        first_ms: rows(archive, oldest).await.first().map(millis),
+        last_ms: rows(archive, newest).await.last().map(millis),
+    }))
+}
+
+/// What is in a segment. Of one that cannot be opened here nothing: the times are only shown.
+async fn rows(archive: &Archive, segment: Option<&SegmentName>) -> Vec<Row> {
+    match segment {
+        Some(name) => archive.index(name).await.map(|index| index.rows).unwrap_or_default(),
+        None => Vec::new(),
+    }
+}
+
+fn millis(row: &Row) -> u64 {
+    row.time.as_micros() / 1_000
+}
+
+async fn checkpoints(set: &Checkpoints) -> Result<Vec<CheckpointShown>, String> {
+    let listed = set.list().await.map_err(|error| error_chain(&error))?;
+    let shown = |one: Listed| match one {
+        Listed::Whole(manifest) => CheckpointShown {
+            id: manifest.id.to_string(),
+            index: Some(manifest.cursor.position.index),
+            height: manifest.cursor.block_tip.as_ref().map(|tip| tip.height),
+            created_ms: Some(manifest.created.as_micros() / 1_000),
+            bytes: Some(manifest.bytes()),
+            problem: None,
+        },
+        Listed::Corrupt { id, why } => CheckpointShown {
+            id: id.to_string(),
+            index: None,
+            height: None,
+            created_ms: None,
+            bytes: None,
+            problem: Some(why),
+        },
+    };
+    Ok(listed.into_iter().map(shown).collect())
+}
+
+async fn retention(
+    log: &dyn Log,
+    opened: &[(String, Result<Sources, String>)],
+    watched: &Watched,
+) -> RetentionView {
+    let policy = watched.rule.policy.to_string();
+    let deciding = async {
+        let extent = log.extent().await.map_err(|error| error_chain(&error))?;
+        let mut proven = Vec::new();
+        for (place, sources) in opened {
+            match sources {
+                // Boxed: the compiler cannot tell otherwise that it may be sent to another thread.
+                Ok(sources) => proven.extend(sources.prove(extent.first).boxed().await),
+                Err(why) => return Err(format!("{place}: {why}")),
+            }
+        }
+        let (rule, now) = (&watched.rule, (watched.clock)());
+        let survey = survey(log, &proven, rule.keep_for, now).await;
+        let survey = survey.map_err(|error| error_chain(&error))?;
+        Ok(plan(&survey, &proven, rule))
+    };
+    let silent = || Err(format!("it was not read within {} s", PATIENCE.as_secs()));
+    match timeout(PATIENCE, deciding).await.unwrap_or_else(|_| silent()) {
+        Ok(plan) => RetentionView {
+            policy,
+            keep_from: plan.first,
+            free: plan.free(),
+            ranges: plan.ranges.iter().take(MOST_RANGES).map(RangeShown::new).collect(),
+            problem: None,
+        },
+        Err(why) => RetentionView { policy, problem: Some(why), ..RetentionView::default() },
+    }
+}
+
+impl RangeShown {
+    fn new(range: &KeptRange) -> Self {
+        let kept_by = range.kept_by.iter().map(ToString::to_string).collect();
+        Self { first: range.first, last: range.last, kept_by }
+    }
+}
