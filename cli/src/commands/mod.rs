@@ -42,6 +42,7 @@ use self::get::GetArgs;
 use self::identity::IdentityArgs;
 use self::init::InitArgs;
 use self::keys::KeysArgs;
+use self::log_level::LogLevelArgs;
 use self::man::ManArgs;
 use self::primary::PrimaryArgs;
 use self::refill::RefillArgs;
@@ -99,6 +100,8 @@ pub(crate) enum Command {
     Forget(ForgetArgs),
     /// Show what the log or an archive may drop, why the rest is kept, and trim it
     Retention(RetentionArgs),
+    /// Show or change what a running replica, backup or primary logs
+    LogLevel(LogLevelArgs),
     /// Run a self-contained demo, with generated blocks
     Demo(DemoArgs),
     /// Print a shell's completions
@@ -146,6 +149,7 @@ pub(crate) async fn run(
         Command::Destination(args) => destination::run(args).await,
         Command::Forget(args) => forget::run(shared, args).await,
         Command::Retention(args) => retention::run(shared, args).await,
+        Command::LogLevel(args) => log_level::run(args).await,
         Command::Demo(args) => demo::run(shared, args).await,
         Command::Completions(args) => completions::run(&args, line()),
         Command::Man(args) => man::run(&args, line()),
