@@ -1,12 +1,15 @@
 //! Real programs that share a directory and a log in a file.
 
-use std::fs;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tipline_tests::{Finished, Running, Tipline, eventually};
+use tipline_tests::{Finished, Running, Tipline, eventually, schema_errors};
+
+/// What `status --json` prints.
+pub(crate) const STATUS_SCHEMA: &str = include_str!("../../docs/status.schema.json");
 
 /// How long anything may take.
 pub(crate) const WITHIN: Duration = Duration::from_secs(30);
@@ -61,9 +64,12 @@ impl Deployment {
 
     /// Waits for a status that is as wanted.
     pub(crate) async fn status(&self, options: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let schema: Value = serde_json::from_str(STATUS_SCHEMA).unwrap();
         eventually("the status is as wanted", WITHIN, async || {
             let finished = self.run(&format!("status --json {options}")).await;
             let status: Value = serde_json::from_str(&finished.stdout).expect(&finished.stderr);
+            let wrong = schema_errors(&schema, &status);
+            assert!(wrong.is_empty(), "not as docs/status.schema.json says: {wrong:?}");
             if wanted(&status) { Ok(status) } else { Err(status) }
         })
         .await
@@ -78,13 +84,9 @@ impl Deployment {
         }
     }
 
-    /// The node's block file of a height, as a node that is careful writes it.
+    /// The node's block file of a height.
     pub(crate) fn block(&self, node: &str, height: u64, bytes: &[u8]) {
-        let path = self.block_path(node, height);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let written = path.with_extension("tmp");
-        fs::write(&written, bytes).unwrap();
-        fs::rename(written, path).unwrap();
+        place(&self.block_path(node, height), bytes);
     }
 
     pub(crate) fn block_path(&self, node: &str, height: u64) -> PathBuf {
@@ -113,6 +115,17 @@ impl Deployment {
         self.status(&format!("--log {log}"), is_there).await;
         stop(&mut backup).await;
     }
+}
+
+/// Writes a file as a node that is careful does, which did so a minute ago: nobody who finds it has
+/// to wait whether it grows.
+pub(crate) fn place(path: &Path, bytes: &[u8]) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let written = path.with_extension("tmp");
+    fs::write(&written, bytes).unwrap();
+    let file = File::options().append(true).open(&written).unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap();
+    fs::rename(written, path).unwrap();
 }
 
 pub(crate) async fn stop(running: &mut Running) {

@@ -43,6 +43,10 @@ pub struct Record {
     /// of a drill.
     #[serde(default)]
     pub checkpoint: Option<String>,
+    /// How long restoring took, in milliseconds; `None` of what restores nothing, and of a drill that
+    /// failed.
+    #[serde(default)]
+    pub restored_ms: Option<u64>,
 }
 
 impl Record {
@@ -57,10 +61,10 @@ impl Record {
     /// Those of the destination.
     pub async fn keep(&self, at: &Destination, check: Check) -> Result<(), DestinationError> {
         let name = format!("{FOLDER}/{}-{:020}.json", check.as_str(), self.time_us);
-        let Self { time_us, ok, index, summary, checkpoint } = self;
+        let Self { time_us, ok, index, summary, checkpoint, restored_ms } = self;
         let text = serde_json::json!({
             "time_us": time_us, "ok": ok, "index": index, "summary": summary,
-            "checkpoint": checkpoint,
+            "checkpoint": checkpoint, "restored_ms": restored_ms,
         });
         match at.create(&name, text.to_string().into()).await {
             // Another one ended in the same microsecond: one of them is enough.

@@ -123,7 +123,8 @@ pub(crate) async fn run(shared: &Shared, args: DrillArgs) -> Result<Exit, Failur
             (Err(_), _) => None,
         };
         if let Some((ok, index, summary)) = outcome {
-            let outcome = CheckOutcome { ok, index, summary, checkpoint: None };
+            let restored = drilled.as_ref().ok().map(|report| report.restore.duration);
+            let outcome = CheckOutcome { ok, index, summary, checkpoint: None, restored };
             keep(&place, Check::Drill, outcome).await;
         }
     }

@@ -113,6 +113,7 @@ pub(crate) async fn run(shared: &Shared, args: VerifyArgs) -> Result<Exit, Failu
                 index: of_it.index(),
                 summary: verify_summary(&of_it),
                 checkpoint: of_it.checkpoint(),
+                restored: None,
             };
             keep(destination, Check::Verify, outcome).await;
         }

@@ -175,7 +175,7 @@ mod tests {
     fn record(hours_ago: u64, ok: bool) -> Option<Record> {
         let time_us = 1000 * HOUR - hours_ago * HOUR;
         let summary = if ok { "all is there" } else { "a segment is damaged" }.to_owned();
-        Some(Record { time_us, ok, index: 7, summary, checkpoint: None })
+        Some(Record { time_us, ok, index: 7, summary, checkpoint: None, restored_ms: None })
     }
 
     fn reviewed(found: Result<Newest, String>, hours: u64) -> CheckReview {

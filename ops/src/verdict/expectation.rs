@@ -25,6 +25,8 @@ pub struct Expectation {
     /// The log must keep what comes after the newest backup for at least this long, at its present
     /// pace.
     pub min_runway: Duration,
+    /// For how long restoring may take, by the drills; `None` if nobody says.
+    pub max_restore: Option<Duration>,
     /// Which of the ways in which the log can lose data were accepted.
     pub accept_shortfalls: Accepted,
     /// Consumers that must be there.
@@ -42,6 +44,7 @@ impl Default for Expectation {
             silent_after: Duration::from_secs(15),
             reserve: 1_000_000,
             min_runway: Duration::from_secs(3600),
+            max_restore: None,
             accept_shortfalls: Accepted::Nothing,
             consumers: Vec::new(),
             policy: None,

@@ -18,7 +18,14 @@ use crate::keys::Keys;
 use crate::restore::tests::Kept;
 
 async fn recorded(directory: &TempDir, index: u64) {
-    let record = Record { time_us: 5, ok: true, index, summary: "so".to_owned(), checkpoint: None, restored_ms: None };
+    let record = Record {
+        time_us: 5,
+        ok: true,
+        index,
+        summary: "so".to_owned(),
+        checkpoint: None,
+        restored_ms: None,
+    };
     record.keep(&place(directory).await.destination, Check::Drill).await.unwrap();
 }
 

@@ -163,8 +163,14 @@ async fn records_are_kept_where_the_copies_are() {
         Record::newest(&place, Check::Drill, Timestamp::from_micros(until)).await.unwrap()
     };
     assert_eq!(newest(10).await, Newest::default());
-    let record =
-        |time_us, ok| Record { time_us, ok, index: 7, summary: "so".to_owned(), checkpoint: None };
+    let record = |time_us, ok| Record {
+        time_us,
+        ok,
+        index: 7,
+        summary: "so".to_owned(),
+        checkpoint: None,
+        restored_ms: None,
+    };
     record(5, true).keep(&place, Check::Drill).await.unwrap();
     record(6, false).keep(&place, Check::Drill).await.unwrap();
     record(9, true).keep(&place, Check::Verify).await.unwrap();

@@ -98,8 +98,14 @@ impl Place {
                 _ => kept.checkpoint(kinds, at).await,
             };
         }
-        let record =
-            Record { time_us: 7, ok: true, index: end, summary: "so".to_owned(), checkpoint: None };
+        let record = Record {
+            time_us: 7,
+            ok: true,
+            index: end,
+            summary: "so".to_owned(),
+            checkpoint: None,
+            restored_ms: None,
+        };
         record.keep(&kept.destination(), Check::Verify).await.unwrap();
         kept
     }

@@ -1,5 +1,7 @@
 //! What must hold on the day of a recovery: pure.
 
+use std::time::Duration;
+
 use tipline_backup::Check;
 use tipline_proto::{Agreement, Level, Receipt, Role, Timestamp, agreement};
 
@@ -43,6 +45,7 @@ pub fn recovery(
         backup_joins_log(&runway),
         checkpoint_verified(kept),
         drilled(kept.checks, now),
+        restored_in_time(kept.checks, expected),
         identities_backed_up(kept.identities),
         places_answer(kept.places),
     ];
@@ -199,6 +202,43 @@ fn drilled(checks: &[CheckState], now: Timestamp) -> Condition {
                 let text = format!("{place} was drilled {} ago", age(since));
                 if is_late { wrong.push(text) } else { well.push(text) }
             }
+        }
+    }
+    match (wrong.is_empty(), unsure.is_empty()) {
+        (false, _) => condition(ConditionState::Fail, wrong.join("; ")),
+        (true, false) => condition(ConditionState::Unknown, unsure.join("; ")),
+        (true, true) => condition(ConditionState::Ok, well.join("; ")),
+    }
+}
+
+/// The last drill that succeeded restored within the time that there is for it, at every place.
+fn restored_in_time(checks: &[CheckState], expected: &Expectation) -> Condition {
+    let condition = |state, text| condition("restored_in_time", state, text);
+    let drills: Vec<&CheckState> = of(checks, Check::Drill).collect();
+    if drills.is_empty() {
+        return condition(ConditionState::Unknown, NOT_NAMED.to_owned());
+    }
+    let (mut well, mut wrong, mut unsure) = (Vec::new(), Vec::new(), Vec::new());
+    for drill in drills {
+        let place = &drill.place;
+        let succeeded = drill.found.as_ref().map(|records| records.succeeded.as_ref());
+        let took = match succeeded {
+            Ok(None) => {
+                wrong.push(format!("{place} was never restored"));
+                continue;
+            }
+            Ok(Some(record)) => record.restored_ms.map(Duration::from_millis),
+            Err(_) => None,
+        };
+        let Some(took) = took else {
+            unsure.push(format!("how long restoring {place} takes is not known"));
+            continue;
+        };
+        let text = format!("{place} was restored in {}", age(took));
+        match expected.max_restore {
+            Some(most) if took > most => wrong.push(format!("{text}, and may take {}", age(most))),
+            Some(_) => well.push(text),
+            None => unsure.push(format!("how long it may take is not said: --max-restore; {text}")),
         }
     }
     match (wrong.is_empty(), unsure.is_empty()) {

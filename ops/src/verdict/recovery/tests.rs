@@ -41,7 +41,7 @@ impl Scene {
         let checkpoint = made(3 * HOUR);
         Scene {
             seen,
-            expected: expectation(),
+            expected: Expectation { max_restore: minutes(2), ..expectation() },
             checks: vec![check(Check::Verify, 15, 2 * HOUR), check(Check::Drill, 12, HOUR)],
             places: vec![PlaceState { place: PLACE.to_owned(), found: Ok(Some(checkpoint)) }],
             identities: IdentityReview { backed_up: Some(true), ..IdentityReview::default() },
@@ -88,7 +88,8 @@ fn made(ago: u64) -> NewestCheckpoint {
 fn record(index: u64, ago: u64, ok: bool) -> Record {
     let summary = if ok { "nothing wrong" } else { "a segment is corrupt" }.to_owned();
     let checkpoint = Some(made(3 * HOUR).id.to_string());
-    Record { time_us: seconds_ago(ago).as_micros(), ok, index, summary, checkpoint }
+    let (time_us, restored_ms) = (seconds_ago(ago).as_micros(), Some(90_000));
+    Record { time_us, ok, index, summary, checkpoint, restored_ms }
 }
 
 fn check(check: Check, index: u64, ago: u64) -> CheckState {
@@ -227,6 +228,7 @@ fn a_fleet_that_can_be_recovered_has_every_condition() {
         "backup_joins_log",
         "checkpoint_verified",
         "drilled",
+        "restored_in_time",
         "identities_backed_up",
         "places_answer",
     ];
@@ -344,6 +346,30 @@ fn a_drill_counts_while_it_is_the_last_one_and_not_too_old() {
         scene.checks[1].found = Result::Ok(Newest { newest, succeeded, ahead: None });
     });
     expect(name, Unknown, "whether dir:b was drilled is not known", |scene| {
+        scene.checks[1].found = Err("it does not answer".into());
+    });
+    let nowhere = "where backups are is not said: --checks";
+    expect(name, Unknown, nowhere, |scene| scene.checks.clear());
+}
+
+#[test]
+fn a_restore_counts_as_in_time_by_the_drill_that_measured_it() {
+    use ConditionState::{Fail, Ok, Unknown};
+    let name = "restored_in_time";
+    expect(name, Ok, "dir:b was restored in 90 s", |_| {});
+    expect(name, Fail, "dir:b was restored in 90 s, and may take 89 s", |scene| {
+        scene.expected.max_restore = Some(Duration::from_secs(89));
+    });
+    let unsaid = "how long it may take is not said: --max-restore; dir:b was restored in 90 s";
+    expect(name, Unknown, unsaid, |scene| scene.expected.max_restore = None);
+    expect(name, Unknown, "how long restoring dir:b takes is not known", |scene| {
+        let found = scene.checks[1].found.as_mut().unwrap();
+        found.succeeded.as_mut().unwrap().restored_ms = None;
+    });
+    expect(name, Fail, "dir:b was never restored", |scene| {
+        scene.checks[1].found = Result::Ok(Newest::default());
+    });
+    expect(name, Unknown, "how long restoring dir:b takes is not known", |scene| {
         scene.checks[1].found = Err("it does not answer".into());
     });
     let nowhere = "where backups are is not said: --checks";
