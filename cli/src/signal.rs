@@ -25,7 +25,7 @@ pub(crate) fn on_signal() -> io::Result<CancellationToken> {
         }
         asked.cancel();
         interrupt.recv().await;
-        terminal::show("");
+        terminal::leave();
         std::process::exit(Exit::Interrupted as i32);
     });
     Ok(stop)

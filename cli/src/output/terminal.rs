@@ -1,5 +1,6 @@
 //! Standard error: log lines, and below them, on a terminal, one line that is redrawn.
 
+use std::collections::VecDeque;
 use std::io::{IsTerminal, Write, stderr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -9,6 +10,47 @@ const WIDTH: usize = 80;
 
 /// The line that is shown now; empty if there is none.
 static LINE: Mutex<String> = Mutex::new(String::new());
+
+/// Lines that are held back, at most: the newest.
+const HELD: usize = 100;
+
+/// What is held back while the terminal is a screen of its own, and how to put it back.
+#[derive(Debug)]
+struct Held {
+    lines: VecDeque<Vec<u8>>,
+    restore: fn(),
+}
+
+static SCREEN: Mutex<Option<Held>> = Mutex::new(None);
+
+/// Holds back what is logged to a terminal from now on: it is a screen, which `restore` puts back if
+/// the process ends at once.
+pub(crate) fn hold_back(restore: fn()) {
+    *screen() = Some(Held { lines: VecDeque::new(), restore });
+}
+
+/// Writes what was held back. The terminal is as it was by now.
+pub(crate) fn release() {
+    let held = screen().take();
+    for line in held.into_iter().flat_map(|held| held.lines) {
+        // With the terminal gone there is nobody to show it to.
+        _ = stderr().write_all(&line);
+    }
+}
+
+/// The process ends at once: the terminal is put back as it was.
+pub(crate) fn leave() {
+    let restore = screen().as_ref().map(|held| held.restore);
+    if let Some(restore) = restore {
+        restore();
+    }
+    release();
+    show("");
+}
+
+fn screen() -> MutexGuard<'static, Option<Held>> {
+    SCREEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Whether somebody is watching.
 pub(crate) fn is_watched() -> bool {
@@ -43,6 +85,15 @@ impl MakeWriter<'_> for AboveTheLine {
 
 impl Write for AboveTheLine {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if is_watched()
+            && let Some(held) = screen().as_mut()
+        {
+            if held.lines.len() == HELD {
+                held.lines.pop_front();
+            }
+            held.lines.push_back(bytes.to_vec());
+            return Ok(bytes.len());
+        }
         let shown = lock();
         let mut err = stderr().lock();
         if shown.is_empty() {

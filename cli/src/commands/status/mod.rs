@@ -1,6 +1,7 @@
 //! `tipline status`: whether everything is backed up, where, and up to which block. It reads
 //! the log alone and asks no consumer anything.
 
+mod live;
 mod metrics;
 mod nagios;
 mod table;
@@ -18,6 +19,7 @@ use tipline_ops::{
 use tokio::sync::watch::channel;
 
 use self::verdict::{Judge, show};
+use self::watch::Form;
 use crate::exit::Exit;
 use crate::open::log::LogLocation;
 use crate::open::observer as look;
@@ -32,6 +34,7 @@ use crate::settings::Parsed;
 Examples:
   tipline status
   tipline status --watch
+  tipline status --watch --plain | tee status.txt
   tipline status --json | jq '.consumers[] | {name, block, lag_blocks}'
   tipline status --max-lag 100 --max-lag-time 5m --silent-after 2m
   tipline status --expect backup-1,backup-2 --policy 'any 2 of backup-* at durable'
@@ -53,13 +56,21 @@ BROKEN    the log cannot be read, or lost events; a consumer holds another histo
 Every finding, with its kind, what it means and what to do, and the object of --json are in
 docs/operate.md.")]
 pub(crate) struct StatusArgs {
-    /// Show every change as it is pushed, until Ctrl-C
+    /// Show every change as it is pushed, until Ctrl-C: on a terminal as a screen, otherwise as lines
     #[arg(long)]
     watch: bool,
+
+    /// With --watch: lines on a terminal, too, one picture after another for every change
+    #[arg(long, requires = "watch", conflicts_with = "json")]
+    plain: bool,
 
     /// Print one JSON object; with --watch, one per line for every change
     #[arg(long)]
     json: bool,
+
+    /// Print the JSON Schema of --json, and nothing else
+    #[arg(long)]
+    json_schema: bool,
 
     /// Print one line as a plug-in of Nagios does: OK, WARNING, CRITICAL or UNKNOWN, and figures
     #[arg(long, conflicts_with_all = ["watch", "json"])]
@@ -86,6 +97,9 @@ pub(crate) struct StatusArgs {
     checks: ExpectedChecksArgs,
 }
 
+/// The schema of `--json`. Names and values are added, never changed.
+const SCHEMA: &str = include_str!("../../../../docs/status.schema.json");
+
 /// Shows the status.
 pub(crate) async fn run(shared: &Shared, args: StatusArgs) -> Result<Exit, Failure> {
     let is_plugin = args.nagios;
@@ -100,6 +114,10 @@ pub(crate) async fn run(shared: &Shared, args: StatusArgs) -> Result<Exit, Failu
 }
 
 async fn status(shared: &Shared, args: StatusArgs) -> Result<Exit, Failure> {
+    if args.json_schema {
+        say(SCHEMA)?;
+        return Ok(Exit::Ok);
+    }
     let place = LogLocation::new(shared, "status")?;
     let expected = args.expected.expectation(shared.accept_shortfalls.clone());
     let clock = system_clock();
@@ -117,7 +135,12 @@ async fn status(shared: &Shared, args: StatusArgs) -> Result<Exit, Failure> {
     let (checks, places) = tokio::join!(checks, follow_places(places));
     let judge = Judge { expected, clock, identities, checks, places, metrics: args.metrics };
     if args.watch {
-        return watch::run(place, judge, args.json).await;
+        let form = match (args.json, args.plain) {
+            (true, _) => Form::Json,
+            (false, true) => Form::Plain,
+            (false, false) => Form::Screen,
+        };
+        return watch::run(place, judge, form).await;
     }
     let seen = async {
         let mut observer = look::open(&place).await?;

@@ -86,6 +86,37 @@ fn every_finding_state_and_field_is_described() {
     }
 }
 
+/// What it can say is in the schema. The integration tests hold every output to it.
+#[test]
+fn every_kind_state_and_field_is_in_the_schema() {
+    let schema: serde_json::Value = serde_json::from_str(super::SCHEMA).unwrap();
+    let names = |values: serde_json::Value| values.as_array().unwrap().clone();
+    let all = |name: &str| names(schema["$defs"][name]["enum"].clone());
+    assert_eq!(all("kind"), names(serde_json::to_value(Kind::ALL).unwrap()));
+    assert_eq!(all("state"), names(serde_json::to_value(tipline_ops::State::ALL).unwrap()));
+    for case in unwell() {
+        let fleet = serde_json::to_value(&case.fleet).unwrap();
+        let fields = |value: &serde_json::Value| -> Vec<String> {
+            value.as_object().map(|fields| fields.keys().cloned().collect()).unwrap_or_default()
+        };
+        let mut parts = vec![("", fleet.clone())];
+        for (name, def) in [("log", "log"), ("tip", "tip"), ("primary", "primary")] {
+            parts.push((def, fleet[name].clone()));
+        }
+        for (name, def) in [("consumers", "consumer"), ("findings", "finding")] {
+            parts.extend(fleet[name].as_array().unwrap().iter().map(|one| (def, one.clone())));
+        }
+        for (def, part) in parts.iter().filter(|(_, part)| part.is_object()) {
+            let rules = if def.is_empty() { &schema } else { &schema["$defs"][def] };
+            let mut known = fields(&rules["properties"]);
+            known.sort();
+            let mut found = fields(part);
+            found.sort();
+            assert_eq!(found, known, "{def}");
+        }
+    }
+}
+
 #[test]
 fn the_table_is_easy_to_read() {
     let text = told(|seen| {

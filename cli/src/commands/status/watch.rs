@@ -1,12 +1,15 @@
 //! `tipline status --watch`: every change as it is pushed, and each second for the ages.
 
-use std::io::{self, IsTerminal, Write, stdout};
+use std::io::{IsTerminal, Write, stdout};
 use std::time::{Duration, Instant};
 
 use tipline_log::{Board, BoardFeed};
 use tipline_ops::{Fleet, Listener};
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 
+use super::live::{self, Newest, Screen};
 use super::verdict::{Judge, show};
 use crate::exit::Exit;
 use crate::open::log::LogLocation;
@@ -17,27 +20,73 @@ use crate::signal;
 
 const TICK: Duration = Duration::from_secs(1);
 
-/// Shows the fleet until Ctrl-C.
-pub(super) async fn run(place: LogLocation, judge: Judge, json: bool) -> Result<Exit, Failure> {
+/// Shows the fleet until Ctrl-C, or until the screen is left.
+pub(super) async fn run(place: LogLocation, judge: Judge, form: Form) -> Result<Exit, Failure> {
     let stop = signal::on_signal()?;
-    let mut screen = Screen::new(json);
+    let is_screen = form == Form::Screen && stdout().is_terminal();
+    // Without a terminal that does what is asked of it there are lines.
+    match is_screen.then(Screen::enter).and_then(Result::ok) {
+        Some(screen) => on_screen(screen, &place, &judge, &stop).await,
+        None => {
+            let mut output = Output::Lines { json: form == Form::Json, shown: None };
+            let watched = follow_on(&place, &judge, &mut output);
+            stop.run_until_cancelled(watched).await.unwrap_or(Ok(Exit::Ok))
+        }
+    }
+}
+
+/// In which form it is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// A screen if standard output is a terminal, otherwise lines.
+    Screen,
+    /// Lines in any case.
+    Plain,
+    /// A JSON object per line.
+    Json,
+}
+
+async fn on_screen(
+    screen: Screen,
+    place: &LogLocation,
+    judge: &Judge,
+    stop: &CancellationToken,
+) -> Result<Exit, Failure> {
+    let (newest, shown) = watch::channel(None);
+    let mut output = Output::Live(newest.clone());
+    // A look that hangs does not keep the screen from saying so.
+    let ended = tokio::select! {
+        ended = follow_on(place, judge, &mut output) => ended,
+        left = live::show(screen, shown, place.address()) => left.map(|()| Exit::Ok),
+        () = stop.cancelled() => Ok(Exit::Ok),
+    };
+    // What was last seen stays, after the screen.
+    let last = newest.borrow().clone();
+    if let Some((fleet, _)) = last {
+        let mut text = String::new();
+        show(&mut text, &fleet, false)?;
+        say(&text)?;
+    }
+    ended
+}
+
+async fn follow_on(
+    place: &LogLocation,
+    judge: &Judge,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
     // Over interruptions too: silence is counted on one clock, from the last change.
     let mut listener = Listener::default();
-    let shown = stop.run_until_cancelled(async {
-        loop {
-            let failure = match follow(&place, &judge, &mut listener, &mut screen).await {
-                Watched::Lost(failure) => failure,
-                Watched::Closed(failure) => return failure,
-            };
-            let fleet = judge.fleet(&place, Err(failure));
-            keep_metrics(&judge, &fleet);
-            screen.draw(&fleet)?;
-            tokio::time::sleep(TICK).await;
-        }
-    });
-    let shown = shown.await;
-    screen.close()?;
-    shown.unwrap_or(Ok(Exit::Ok))
+    loop {
+        let failure = match follow(place, judge, &mut listener, output).await {
+            Watched::Lost(failure) => failure,
+            Watched::Closed(failure) => return failure,
+        };
+        let fleet = judge.fleet(place, Err(failure));
+        keep_metrics(judge, &fleet);
+        output.draw(&fleet)?;
+        tokio::time::sleep(TICK).await;
+    }
 }
 
 /// How following ended.
@@ -52,7 +101,7 @@ async fn follow(
     place: &LogLocation,
     judge: &Judge,
     listener: &mut Listener,
-    screen: &mut Screen,
+    output: &mut Output,
 ) -> Watched {
     let opened = within(place, async {
         let observer = look::open(place).await?;
@@ -80,7 +129,7 @@ async fn follow(
             Err(failure) => return Watched::Lost(failure),
         };
         keep_metrics(judge, &fleet);
-        if let Err(error) = screen.draw(&fleet) {
+        if let Err(error) = output.draw(&fleet) {
             return Watched::Closed(Err(error));
         }
     }
@@ -105,53 +154,32 @@ async fn next_change(
     Ok(())
 }
 
-/// Standard output. On a terminal it is a screen of its own, redrawn in place; what was last
-/// on it stays. Otherwise one picture follows the other, for every change.
-struct Screen {
-    json: bool,
-    terminal: bool,
-    shown: Option<Fleet>,
+/// Where each verdict goes: to standard output, one after the other, for every change; or to the
+/// screen.
+enum Output {
+    Lines { json: bool, shown: Option<Fleet> },
+    Live(watch::Sender<Newest>),
 }
 
-impl Screen {
-    fn new(json: bool) -> Self {
-        let terminal = stdout().is_terminal() && !json;
-        Self { json, terminal, shown: None }
-    }
-
+impl Output {
     fn draw(&mut self, fleet: &Fleet) -> Result<(), Failure> {
-        let is_first = self.shown.is_none();
-        let changed = self.shown.as_ref().is_none_or(|shown| !shown.is_same_but_for_time(fleet));
-        self.shown = Some(fleet.clone());
-        let mut text = String::new();
-        show(&mut text, fleet, self.json)?;
-        Ok(self.write(&text, is_first, changed).map_err(OutputError::from)?)
-    }
-
-    fn write(&self, text: &str, is_first: bool, changed: bool) -> io::Result<()> {
-        let mut out = anstream::stdout().lock();
-        if self.terminal {
-            let enter = if is_first { "\x1b[?1049h\x1b[?25l" } else { "" };
-            // From the top; each line clears its rest, the last what is below it.
-            let lines = text.replace('\n', "\x1b[K\n");
-            write!(stdout(), "{enter}\x1b[H")?;
-            write!(out, "{lines}")?;
-            write!(stdout(), "\x1b[J")?;
-        } else if changed {
-            let gap = if self.json || is_first { "" } else { "\n" };
-            write!(out, "{gap}{text}")?;
-        }
-        out.flush()
-    }
-
-    fn close(&self) -> Result<(), Failure> {
-        let Some(fleet) = self.shown.as_ref().filter(|_| self.terminal) else {
-            return Ok(());
+        let (json, shown) = match self {
+            Output::Lines { json, shown } => (*json, shown),
+            Output::Live(newest) => {
+                newest.send_replace(Some((fleet.clone(), Instant::now())));
+                return Ok(());
+            }
         };
-        write!(stdout(), "\x1b[?25h\x1b[?1049l").map_err(OutputError::from)?;
-        let mut text = String::new();
-        show(&mut text, fleet, false)?;
-        say(&text)?;
-        Ok(())
+        let is_first = shown.is_none();
+        let changed = shown.as_ref().is_none_or(|shown| !shown.is_same_but_for_time(fleet));
+        *shown = Some(fleet.clone());
+        if !changed {
+            return Ok(());
+        }
+        let mut text = String::from(if json || is_first { "" } else { "\n" });
+        show(&mut text, fleet, json)?;
+        let mut out = anstream::stdout().lock();
+        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        Ok(written.map_err(OutputError::from)?)
     }
 }
