@@ -116,7 +116,11 @@ async fn a_log_cut_off_within_a_batch_heals_by_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_cut_off_within_an_event_in_parts_heals_by_itself() {
     let mut rng = Rng::from_env();
-    let options = NatsOptions { sync: SyncInterval::ServerDefault, max_payload: 64 << 10 };
+    let options = NatsOptions {
+        sync: SyncInterval::ServerDefault,
+        max_payload: 64 << 10,
+        ..NatsOptions::default()
+    };
     let mut nats = Nats::start(options).await;
     let site = Site::new(&nats, "parts", &mut rng).await;
     let primary = site.primary("node.db", &["--rate", "5", "--payload", "300000"]);

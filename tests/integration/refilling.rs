@@ -9,7 +9,7 @@ use tipline_producer::{Outbox as _, SqliteOutbox};
 use tipline_proto::Level;
 use tipline_store::SqliteReader;
 use tipline_tests::{
-    Finished, Nats, NatsOptions, Process, Rng, Running, SyncInterval, Tipline, check_log,
+    Finished, Nats, NatsOptions, Process, Rng, Running, Tipline, check_log,
     check_store, eventually, toy_history,
 };
 
@@ -101,7 +101,7 @@ fn copy_all(from: &Path, to: &Path) {
 async fn a_log_that_lost_more_than_the_outbox_keeps_is_refilled_and_everybody_continues() {
     let mut rng = Rng::from_env();
     // Every block comes in parts.
-    let options = NatsOptions { sync: SyncInterval::Always, max_payload: 64 << 10 };
+    let options = NatsOptions { max_payload: 64 << 10, ..NatsOptions::default() };
     let mut nats = Nats::start(options).await;
     let site = Site::new(&nats, "refill", &mut rng).await;
     let archive = "archive --to dir:SITE/archive --linger 50ms --no-merge";

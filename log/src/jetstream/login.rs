@@ -284,7 +284,7 @@ mod tests {
         assert_eq!(auth.jwt.as_deref(), Some("eyJ0.eyJq.sig"));
         assert!(key.pair.verify(b"nonce", &auth.signature.unwrap()).is_ok());
         let (_dir, cut) = secret(&content.replace(&seed, ""), 0o600);
-        let told = authenticate(&Login::Credentials(cut), b"").unwrap_err().to_string();
+        let told = authenticate(&Login::Credentials(cut), b"").err().unwrap().to_string();
         assert!(told.contains("no seed"), "{told}");
     }
 

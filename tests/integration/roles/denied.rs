@@ -193,7 +193,7 @@ impl User {
         eventually("the sentinel is denied", WITHIN, async || {
             let denied = lock(&self.denied).clone();
             let last = denied.iter().any(|told| told.contains(SENTINEL));
-            if last { Ok(()) } else { Err(denied) }
+            if last { Ok(()) } else { Err(denied.join("; ")) }
         })
         .await;
     }
