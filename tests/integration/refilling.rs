@@ -9,8 +9,8 @@ use tipline_producer::{Outbox as _, SqliteOutbox};
 use tipline_proto::Level;
 use tipline_store::SqliteReader;
 use tipline_tests::{
-    Finished, Nats, NatsOptions, Process, Rng, Running, Tipline, check_log,
-    check_store, eventually, toy_history,
+    Finished, Nats, NatsOptions, Process, Rng, Running, Tipline, check_log, check_store,
+    eventually, toy_history,
 };
 
 use crate::site::Site;
