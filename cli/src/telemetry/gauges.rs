@@ -234,7 +234,8 @@ fn receipts(meter: &Meter, status: &watch::Receiver<BackupStatus>, clock: &Clock
 
 /// The write-ahead logs of SQLite files that this process has open, by what they are.
 pub(crate) fn watch_files(files: Vec<(&'static str, PathBuf)>) {
-    let gauge = meter().u64_observable_gauge("tipline.wal.size").with_unit("By");
+    let meter = meter();
+    let gauge = meter.u64_observable_gauge("tipline.wal.size").with_unit("By");
     let gauge = gauge.with_description("Length of the write-ahead log of an SQLite file");
     let observe = move |seen: &dyn opentelemetry::metrics::AsyncInstrument<u64>| {
         for (what, file) in &files {
