@@ -97,7 +97,7 @@ fn number(row: &rusqlite::Row<'_>) -> rusqlite::Result<u64> {
 /// The toy says what went wrong in words; nothing acts on it.
 type Outcome<T> = Result<T, String>;
 
-fn say(error: impl std::fmt::Display) -> String {
+fn say(error: impl fmt::Display) -> String {
     error.to_string()
 }
 
