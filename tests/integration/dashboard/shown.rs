@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use tipline_log::embedded::EmbeddedLog;
-use tipline_log::{Reader, Receipts, system_clock};
+use tipline_log::{Appender, Reader, Receipts, system_clock};
 use tipline_proto::{Digest, InstanceId, Level, Position, Reached, Receipt, Role};
 use tipline_tests::{Port, Running, eventually, http_get};
 
@@ -26,6 +26,8 @@ async fn put_diverged(site: &Deployment) {
         failure: Some("<img src=x onerror='document.title=\"taken\"'>".into()),
         store: "<b>store</b>".into(),
         applying: None,
+        frozen: None,
+        seal: None,
     };
     log.put_receipt(&receipt).await.unwrap();
 }
