@@ -186,7 +186,8 @@ async fn a_process_is_asked_what_it_logs_and_told_to_log_more() {
     assert_eq!(ask(LevelRequest::Reset).await, Ok("info".to_owned()));
     assert_eq!(*applied.lock().unwrap(), ["debug", "info"]);
     drop(server);
-    let _without = start(directory.path(), &socket);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let _without = start(elsewhere.path(), &socket);
     assert!(ask(LevelRequest::Show).await.is_err());
 }
 
