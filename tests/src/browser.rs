@@ -116,10 +116,11 @@ impl Browser {
 
     /// What was written to the console as an error or a warning until now, and what was thrown.
     pub fn complaints(&self) -> Vec<&Value> {
+        let is_bad = |level: &Value| level == "error" || level == "warning";
         let is_complaint = |event: &&Value| match event["method"].as_str() {
             Some("Runtime.exceptionThrown") => true,
-            Some("Runtime.consoleAPICalled") => event["params"]["type"] != "log",
-            Some("Log.entryAdded") => event["params"]["entry"]["level"] != "info",
+            Some("Runtime.consoleAPICalled") => is_bad(&event["params"]["type"]),
+            Some("Log.entryAdded") => is_bad(&event["params"]["entry"]["level"]),
             _ => false,
         };
         self.events.iter().filter(is_complaint).collect()

@@ -6,7 +6,7 @@ use tipline_ops::dashboard::{
     About, Dashboard, DashboardServer, HostRule, KeptView, Picture, Remedy,
 };
 use tipline_ops::testing::{NOW, expectation, exposed, unwell};
-use tipline_ops::{Kind, Verdict};
+use tipline_ops::{Fleet, Kind, Verdict};
 
 use super::Page;
 
@@ -35,6 +35,8 @@ async fn every_way_to_be_unwell_is_seen() {
     for case in cases {
         let (kind, exposure) = (name(case.kind), Some(exposed()));
         let picture = Picture::new(NOW, case.fleet.clone(), exposure, KeptView::default());
+        // In between it is another one: only a change is pushed at once.
+        dashboard.show(Picture::new(NOW, Fleet::default(), None, KeptView::default()));
         dashboard.show(picture);
         let word = match case.verdict {
             Verdict::Broken => "Broken",
