@@ -56,6 +56,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("opentelemetry_otlp", &["cli/src/telemetry/", "tests/src/"]),
     ("clap", &["cli/src/"]),
     ("indicatif", &["cli/src/"]),
+    ("ratatui", &["cli/src/commands/status/live/"]),
     (
         "tipline_log",
         &["log/", "producer/", "sources/", "consumer/", "backup/", "audit/", "ops/", "cli/"],
