@@ -151,7 +151,7 @@ async fn strangers_count_nowhere(site: &Site) {
     site.exits(0, "status --accept-shortfalls", "").await;
 
     // Its own next one takes its place.
-    let mut backup = site.start("backup --name b --store sqlite:b.db", "b.key");
+    let backup = site.start("backup --name b --store sqlite:b.db", "b.key");
     site.counted("b", 6).await;
     site.exits(0, &status, "").await;
 
