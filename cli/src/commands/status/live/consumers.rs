@@ -9,10 +9,8 @@ use tipline_ops::{ConsumerView, State};
 
 use super::state::Live;
 
-/// Seconds that the line of lags is for, where there is room.
-const TREND: usize = 30;
-/// Where there is little.
-const SHORT_TREND: usize = 10;
+/// Seconds that the line of lags is for, by how much room there is.
+const TRENDS: [usize; 3] = [30, 10, 5];
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 const NONE: &str = "–";
 const GAP: usize = 2;
@@ -47,12 +45,12 @@ const ORDER: [Column; 9] = [
 /// What goes first where there is no room for all.
 const SACRIFICES: [Column; 7] = [
     Column::Role,
-    Column::Proof,
     Column::Level,
     Column::Trend(0),
+    Column::Proof,
     Column::Heard,
-    Column::Block,
     Column::Behind,
+    Column::Block,
 ];
 
 /// The head and a row each, the worst first. `old` is how old what is known is.
@@ -84,7 +82,9 @@ fn fit(
     width: usize,
 ) -> (Vec<Column>, Vec<usize>) {
     let mut columns = ORDER.to_vec();
-    columns[8] = Column::Trend(TREND);
+    let [longest, shorter @ ..] = TRENDS;
+    columns[8] = Column::Trend(longest);
+    let mut shorter = shorter.into_iter();
     let mut sacrifices = SACRIFICES.into_iter();
     loop {
         let measure = |column: &Column| {
@@ -97,8 +97,8 @@ fn fit(
             return (columns, widths);
         }
         // A short line of lags before any column goes.
-        if let Some(trend) = columns.iter_mut().find(|column| **column == Column::Trend(TREND)) {
-            *trend = Column::Trend(SHORT_TREND);
+        if let Some(seconds) = shorter.next() {
+            columns[8] = Column::Trend(seconds);
             continue;
         }
         let Some(next) = sacrifices.next() else { return (columns, widths) };
@@ -120,6 +120,7 @@ fn title(column: Column) -> String {
         Column::Proof => "PROOF".to_owned(),
         Column::Behind => "BEHIND".to_owned(),
         Column::Heard => "RECEIPT".to_owned(),
+        Column::Trend(..10) => "LAG".to_owned(),
         Column::Trend(seconds) => format!("LAG {seconds} s"),
     }
 }
@@ -134,7 +135,7 @@ fn cell(live: &Live, one: &ConsumerView, old: Duration, column: Column) -> Strin
         Column::Block => height(one.block),
         Column::Proof => height(one.proof),
         Column::Behind => behind(one, old),
-        Column::Heard => format!("{} ago", age(one.age.saturating_add(old))),
+        Column::Heard => age(one.age.saturating_add(old)),
         Column::Trend(seconds) => trend(live.lags(&one.name), seconds),
     }
 }
