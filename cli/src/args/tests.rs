@@ -142,7 +142,7 @@ fn an_unknown_key_is_an_error_with_its_line_and_a_suggestion() {
     );
     assert_eq!(
         refused("silent-after = \"20s\""),
-        "unknown key `silent-after` in tipline.toml line 1: it belongs under [status]"
+        "unknown key `silent-after` in tipline.toml line 1: it belongs under [status] or [dashboard]"
     );
     assert_eq!(
         refused("[status]\nlog = \"embedded:x\""),

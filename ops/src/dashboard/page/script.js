@@ -166,8 +166,8 @@ function showFigures() {
   const { fleet, exposure } = picture;
   const { runway } = fleet.recovery ?? { runway: null };
   draw("figures", timeless([fleet.tip, fleet.log, fleet.primary, exposure, fleet.policy, runway, fleet.consumers.map((c) => [c.proof])]), () => {
-    const proof = Math.max(-1, ...fleet.consumers.map((consumer) => consumer.proof ?? -1));
-    const made = [figure("Tip", fleet.tip ? group(fleet.tip.height) : "–", fleet.log.last === null ? "the log is not read" : `event ${group(fleet.log.last)}${proof >= 0 ? `, proofs to ${group(proof)}` : ""}`)];
+    const proof = Math.max(0, ...fleet.consumers.map((consumer) => consumer.proof ?? 0));
+    const made = [figure("Tip", fleet.tip ? group(fleet.tip.height) : "–", fleet.log.last === null ? "the log is not read" : `event ${group(fleet.log.last)}${proof > 0 ? `, proofs to ${group(proof)}` : ""}`)];
     const loss = exposure?.with_primary;
     if (!exposure) {
       made.push(figure("Lost without the primary", "not known", "the log is not read", "none"));
@@ -386,7 +386,7 @@ function showRecovery() {
     if (!recovery) return empty("Not known.");
     const rows = recovery.conditions.map(({ name, state, text }) => {
       const [shape, word] = CONDITIONS[state] ?? CONDITIONS.unknown;
-      return el("li", {}, mark(shape, word), el("div", {}, el("b", {}, name), ` – ${text}`));
+      return el("li", {}, mark(shape, word), el("div", {}, el("b", {}, name.replaceAll("_", " ")), ` – ${text}`));
     });
     return [el("p", { class: "line" }, recovery.runway.text), el("ul", { class: "conditions" }, rows)];
   });
