@@ -8,6 +8,8 @@ use tempfile::TempDir;
 use tipline_tests::{Finished, Nats, NatsOptions, Port, Running, Tipline, bitcoin_blocks_path};
 use tipline_tests::{SyncInterval, eventually};
 
+use crate::deployment::place;
+
 const WITHIN: Duration = Duration::from_secs(30);
 /// Bitcoin's, in the order of the bytes in its files.
 const GENESIS: &str = "6fe28c0ab6f1b372c1a6a246ae63f74f931e8365e15a089c68d6190000000000";
@@ -393,8 +395,7 @@ async fn a_second_ctrl_c_does_not_wait_for_the_drain() {
     let made = site.run("init --chain test --genesis 00 --replicas 1").await;
     assert_eq!(made.status.code(), Some(0), "{}", made.stderr);
     let blocks = site.path().join("node/blocks/0000");
-    std::fs::create_dir_all(&blocks).unwrap();
-    std::fs::write(blocks.join("block_00000001.dat"), "one").unwrap();
+    place(&blocks.join("block_00000001.dat"), b"one");
     let mut primary = site.spawn("primary --source dir:node");
     eventually("the first block is in the log", WITHIN, async || {
         let (_, status) = site.status("").await;
@@ -403,7 +404,7 @@ async fn a_second_ctrl_c_does_not_wait_for_the_drain() {
     .await;
 
     nats.pause();
-    std::fs::write(blocks.join("block_00000002.dat"), "two").unwrap();
+    place(&blocks.join("block_00000002.dat"), b"two");
     primary.line_with("publishing is held up", WITHIN).await;
     primary.process.interrupt();
     primary.line_with("stopping: publishing what waits", WITHIN).await;

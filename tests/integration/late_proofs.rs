@@ -1,12 +1,11 @@
 //! A chain that began to prove late, from `init` to a store that was restored.
 
-use std::fs;
 
 use rusqlite::Connection;
 use serde_json::Value;
 use tipline_tests::{Finished, eventually};
 
-use crate::deployment::{Deployment, WITHIN, stop};
+use crate::deployment::{Deployment, WITHIN, place, stop};
 
 const INIT: &str = "init --chain test --genesis 00";
 
@@ -17,12 +16,10 @@ async fn exit(site: &Deployment, words: &str, code: i32) -> Finished {
     finished
 }
 
-/// The node's proof of a height, as a node that is careful writes it.
+/// The node's proof of a height.
 fn prove(site: &Deployment, height: u64) {
-    let block = site.block_path("node", height);
-    let written = block.with_file_name("proof.tmp");
-    fs::write(&written, [height as u8; 40]).unwrap();
-    fs::rename(written, block.with_file_name(format!("proof_{height:08x}.dat"))).unwrap();
+    let name = format!("proof_{height:08x}.dat");
+    place(&site.block_path("node", height).with_file_name(name), &[height as u8; 40]);
 }
 
 /// Whether all of so many consumers have this block, and this proof tip.

@@ -5,8 +5,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-/// How long to wait between two looks.
+/// How long to wait between two looks, at least.
 const PAUSE: Duration = Duration::from_millis(10);
+/// And how long, at most.
+const LONGEST: Duration = Duration::from_millis(200);
+/// So many times as long as a look takes: a look is often a process that is started, and tests that
+/// do nothing else take the processors from what they wait for.
+const RATIO: u32 = 3;
 
 /// Asks `probe` again and again until it says `Ok`, and returns what it said.
 ///
@@ -23,6 +28,7 @@ pub async fn eventually<T, E: Display>(
     let deadline = Instant::now() + within;
     let mut reason = String::from("no answer at all");
     loop {
+        let began = Instant::now();
         match timeout_at(deadline, probe()).await {
             Ok(Ok(value)) => return value,
             Ok(Err(error)) => reason = error.to_string(),
@@ -31,6 +37,7 @@ pub async fn eventually<T, E: Display>(
         if Instant::now() >= deadline {
             panic!("{what}: not within {within:?}: {reason}");
         }
-        sleep(PAUSE).await;
+        let pause = (began.elapsed() * RATIO).clamp(PAUSE, LONGEST);
+        sleep(pause).await;
     }
 }

@@ -17,7 +17,7 @@ use tipline_tests::{
 
 use super::harm::Harm;
 use super::place::{NAMED, Watch, assert_one_history, copy_of, kinds, replica, status, words};
-use crate::deployment::{Deployment, stop};
+use crate::deployment::{Deployment, place, stop};
 
 /// So many places at once: most of the time each of them waits.
 const AT_ONCE: usize = 12;
@@ -176,7 +176,7 @@ async fn prepare(kind: &Kind) -> Deployment {
     let site = Deployment::new();
     assert!((kind.write)(&site, kind.tip));
     if kind.options.starts_with("dir:") {
-        fs::write(site.path("node/blocks/0000/proof_00000003.dat"), [3; 2000]).unwrap();
+        place(&site.path("node/blocks/0000/proof_00000003.dat"), &[3; 2000]);
     }
     let genesis = match kind.genesis {
         "" => format!("--source {}", kind.options),

@@ -11,7 +11,7 @@ use tipline_tests::{Finished, Medium, Rng, Running, check_store, eventually};
 
 use super::harm::Harm;
 use super::place::{NAMED, Watch, assert_one_history, copy_all, kinds, replica};
-use crate::deployment::{Deployment, WITHIN, stop};
+use crate::deployment::{Deployment, WITHIN, place, stop};
 
 /// Blocks, of which some are in the store that is copied, some come while everything runs, and one
 /// afterwards.
@@ -167,9 +167,7 @@ impl Place {
 
     fn proof(site: &Deployment, height: u64) {
         let path = site.path(&format!("node/blocks/0000/proof_{height:08x}.dat"));
-        let written = path.with_extension("tmp");
-        fs::write(&written, vec![7; 5000]).unwrap();
-        fs::rename(written, path).unwrap();
+        place(&path, &[7; 5000]);
     }
 
     /// A log, an archive of it, and a store that was killed, in `original`.
