@@ -109,7 +109,9 @@ async fn agrees_with_the_log(site: &Deployment, page: &mut Page) {
                 return Err(format!("{row:?}, expected {expected:?}"));
             }
             let age = one["age_ms"].as_u64().unwrap();
-            assert!(row[6].ends_with(" s ago") && age < 15_000, "{row:?}: {age}");
+            if !row[6].ends_with(" s ago") || age >= 15_000 {
+                return Err(format!("{row:?}: {age}"));
+            }
         }
         Ok(())
     })
@@ -152,7 +154,7 @@ async fn is_cut_off(page: &mut Page, mut served: Running, again: impl FnOnce() -
     // The page's own clock: nobody waits for it here.
     page.browser.evaluate("window.now = performance.now.bind(performance)").await;
     page.browser.evaluate("performance.now = () => now() + 20_000").await;
-    page.until("#news", "no news for 2").await;
+    page.until("#news", "no news for ").await;
     page.until("#verdict-word", "Not known (was broken)").await;
     page.until("#verdict-old", "the connection is there, and silent").await;
     page.is_accessible("cut off").await;
