@@ -7,9 +7,8 @@ use crate::entry::Entry;
 use crate::identity::Lineage;
 use crate::name::ConsumerName;
 use crate::receipt::{Announcement, Receipt};
-use crate::signature::{
-    PublicKey, Signature, announcement_message, entry_message, receipt_message, successor_message,
-};
+use crate::signature::{PublicKey, Signature};
+use crate::signing::{announcement_message, entry_message, receipt_message, successor_message};
 
 /// Why a signature does not count.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
