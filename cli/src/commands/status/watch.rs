@@ -157,7 +157,7 @@ async fn next_change(
 /// Where each verdict goes: to standard output, one after the other, for every change; or to the
 /// screen.
 enum Output {
-    Lines { json: bool, shown: Option<Fleet> },
+    Lines { json: bool, shown: Option<Box<Fleet>> },
     Live(watch::Sender<Newest>),
 }
 
@@ -172,7 +172,7 @@ impl Output {
         };
         let is_first = shown.is_none();
         let changed = shown.as_ref().is_none_or(|shown| !shown.is_same_but_for_time(fleet));
-        *shown = Some(fleet.clone());
+        *shown = Some(Box::new(fleet.clone()));
         if !changed {
             return Ok(());
         }

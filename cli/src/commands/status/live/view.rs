@@ -148,6 +148,8 @@ fn tip(fleet: &Fleet) -> String {
         .as_ref()
         .map_or("no block yet".to_owned(), |tip| format!("block {}", number(tip.height)));
     let proof = fleet.consumers.iter().filter_map(|one| one.proof).max();
+    // Where none was ever made there is nothing to wait for.
+    let proof = proof.filter(|proof| *proof > 0);
     let proof = proof.map_or("no proof yet".to_owned(), |proof| {
         let debt = fleet.tip.as_ref().map_or(0, |tip| tip.height.saturating_sub(proof));
         let behind = if debt > 0 { format!(", {debt} behind") } else { String::new() };
