@@ -1,6 +1,5 @@
 //! Removing what uploads left that did not come to their end.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tipline_proto::Timestamp;
@@ -17,8 +16,9 @@ const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Checkpoints {
     /// Removes the files of checkpoints that have no manifest, and of which none was written within
-    /// a day before `now`: their uploads were ended, and nobody has continued them. Gives how
-    /// many files it removed.
+    /// a day before `now`: their uploads were ended, and nobody has continued them. Removes shared
+    /// objects, too, that no manifest refers to: on the first day it is written down which, and a day
+    /// later they go. Gives how many files it removed.
     ///
     /// Pieces of a file whose upload was never completed are not listed. Of those a bucket is rid
     /// by a lifecycle rule, `AbortIncompleteMultipartUpload`.
@@ -27,7 +27,12 @@ impl Checkpoints {
     /// [`CheckpointError::Destination`]; removing needs the permission to.
     pub async fn collect(&self, now: Timestamp) -> Result<u64, CheckpointError> {
         let mut removed = 0;
-        for (id, objects) in unfinished(self.destination().list("", None).await?) {
+        let names = self.destination().folders("").await?;
+        for id in names.iter().filter_map(|name| name.parse::<CheckpointId>().ok()) {
+            if self.is_finished(&id).await? {
+                continue;
+            }
+            let objects = self.destination().list(id.as_str(), None).await?;
             let newest = objects.iter().map(|object| object.modified).max();
             let is_young = |time: Timestamp| now.since(time) <= GRACE;
             if newest.is_none_or(is_young) || is_young(id.created()) {
@@ -37,12 +42,14 @@ impl Checkpoints {
             tracing::info!(checkpoint, place, "removing what an upload left that was given up");
             removed += self.remove_unfinished(&id, objects).await?;
         }
+        removed += self.sweep(now).await?;
         removed += self.destination().remove_staged(now, GRACE, Depth::All).await?;
         Ok(removed)
     }
 
-    /// Removes at once what an upload has sent of a checkpoint, unless it came to its end. Gives how
-    /// many files it removed. Nobody else may be uploading it.
+    /// Removes at once what an upload has sent of a checkpoint, unless it came to its end, but for
+    /// shared objects: [`Checkpoints::collect`] finds those. Gives how many files it removed. Nobody
+    /// else may be uploading it.
     ///
     /// # Errors
     /// Those of [`Checkpoints::collect`].
@@ -59,28 +66,22 @@ impl Checkpoints {
         let mut removed = 0;
         for object in objects {
             // It may be finished by now.
-            match self.destination().read(&format!("{id}/{MANIFEST}")).await {
-                Err(DestinationError::NotFound { .. }) => {}
-                Ok(_) => break,
-                Err(error) => return Err(error.into()),
+            if self.is_finished(id).await? {
+                break;
             }
             self.destination().remove(&object.name).await?;
             removed += 1;
         }
         Ok(removed)
     }
-}
 
-/// The files of each checkpoint that has no manifest.
-fn unfinished(objects: Vec<Object>) -> BTreeMap<CheckpointId, Vec<Object>> {
-    let mut folders: BTreeMap<CheckpointId, Vec<Object>> = BTreeMap::new();
-    for object in objects {
-        let id = object.name.split_once('/').and_then(|(id, _)| id.parse().ok());
-        if let Some(id) = id {
-            folders.entry(id).or_default().push(object);
+    /// Whether it has a manifest, of which a byte is enough.
+    async fn is_finished(&self, id: &CheckpointId) -> Result<bool, CheckpointError> {
+        match self.destination().read_range(&format!("{id}/{MANIFEST}"), 0..1).await {
+            Err(DestinationError::NotFound { .. }) => Ok(false),
+            // There is one that is empty.
+            Ok(_) | Err(DestinationError::Short { .. }) => Ok(true),
+            Err(error) => Err(error.into()),
         }
     }
-    let is_manifest = |object: &Object| object.name.ends_with(&format!("/{MANIFEST}"));
-    folders.retain(|_, objects| !objects.iter().any(is_manifest));
-    folders
 }

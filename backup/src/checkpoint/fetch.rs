@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures_util::{FutureExt, StreamExt, future, stream};
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 
 use super::error::CheckpointError;
 use super::manifest::{Manifest, ManifestFile};
-use super::set::{Checkpoints, blocking};
+use super::set::{AT_ONCE, Checkpoints, blocking};
 use super::tree;
 use crate::destination::Opened;
 use crate::disk;
@@ -51,13 +53,33 @@ impl Checkpoints {
         }
         directories.sort();
         prepare(manifest, into.to_owned(), directories.clone()).await?;
-        for file in &manifest.files {
-            let to = into.join(&file.path);
-            if !is_there(file, &to, throttle).await? {
-                self.fetch_file(manifest, file, &to, throttle).await?;
-            }
-        }
+        // Each is fsynced, and those at once wait for the medium together. After a failure no other is
+        // begun, and those under way end first: nothing is written any more on return.
+        let has_failed = &AtomicBool::new(false);
+        let files = manifest.files.iter().take_while(|_| !has_failed.load(Ordering::Relaxed));
+        let fetched = files.map(|file| async move {
+            let fetched = self.fetch_unless_there(manifest, file, into, throttle).await;
+            has_failed.fetch_or(fetched.is_err(), Ordering::Relaxed);
+            fetched
+        });
+        let first = |first: Result<(), CheckpointError>, next| future::ready(first.and(next));
+        // Boxed: the compiler cannot tell otherwise that it may be sent to another thread.
+        stream::iter(fetched).buffered(AT_ONCE).fold(Ok(()), first).boxed().await?;
         directories.iter().rev().try_for_each(|path| tree::flush(path))
+    }
+
+    async fn fetch_unless_there(
+        &self,
+        manifest: &Manifest,
+        file: &ManifestFile,
+        into: &Path,
+        throttle: &Throttle,
+    ) -> Result<(), CheckpointError> {
+        let to = into.join(&file.path);
+        if is_there(file, &to, throttle).await? {
+            return Ok(());
+        }
+        self.fetch_file(manifest, file, &to, throttle).await
     }
 
     async fn fetch_file(

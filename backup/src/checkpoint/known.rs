@@ -169,7 +169,7 @@ impl Checkpoints {
 }
 
 /// Random without being asked for.
-fn new_id() -> String {
+pub(super) fn new_id() -> String {
     use std::hash::{BuildHasher, RandomState};
     let half = || RandomState::new().hash_one(std::process::id());
     format!("{:016x}{:016x}", half(), half())

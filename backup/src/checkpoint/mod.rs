@@ -19,6 +19,7 @@ mod id;
 mod job;
 mod known;
 mod manifest;
+mod objects;
 mod sent;
 mod set;
 #[cfg(test)]

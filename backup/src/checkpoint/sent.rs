@@ -12,13 +12,15 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::manifest::ManifestFile;
+use super::id::CheckpointId;
+use super::manifest::{MANIFEST, Manifest, ManifestFile};
 use crate::disk;
+use crate::keys::Keys;
 
 /// The file in the folder of a checkpoint.
 const NAME: &str = "sent.jsonl";
 
-/// A line.
+/// A line. Those of earlier versions have neither an object nor recipients.
 #[derive(Serialize, Deserialize)]
 struct Line {
     place: String,
@@ -26,36 +28,65 @@ struct Line {
     bytes: u64,
     blake3: String,
     plain_bytes: u64,
+    /// Where it is in the set, if checkpoints share it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    object: Option<String>,
+    /// The BLAKE3 of whom it is encrypted to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    to: Option<String>,
 }
 
 /// The files that were sent to a place.
 pub(super) struct SentFiles {
     file: PathBuf,
     place: String,
+    to: String,
+    /// By path.
     sent: Mutex<BTreeMap<String, ManifestFile>>,
+    /// Those of other checkpoints that may be shared, by what they are here.
+    earlier: BTreeMap<Plain, ManifestFile>,
 }
 
+/// A file as it is here: the bytes of its BLAKE3, and its length.
+type Plain = ([u8; 32], u64);
+
 impl SentFiles {
-    /// Of the checkpoint in this folder.
-    pub(super) fn read(folder: &Path, place: &str) -> Self {
-        let file = folder.join(NAME);
-        let text = fs::read_to_string(&file).unwrap_or_default();
-        let lines = text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok());
-        let sent = lines.filter(|line| line.place == place).filter_map(|line| {
-            let Line { path, bytes, blake3, plain_bytes, .. } = line;
-            let blake3 = blake3.parse().ok()?;
-            let plain_bytes = Some(plain_bytes);
-            let sent =
-                ManifestFile { path: path.clone(), bytes, blake3, shared: None, plain_bytes };
-            Some((path, sent))
-        });
-        let sent = Mutex::new(sent.collect());
-        Self { file, place: place.to_owned(), sent }
+    /// Of a checkpoint of the set in this folder, and of the others that are still in it.
+    pub(super) fn read(set: &Path, id: &CheckpointId, place: &str, keys: &Keys) -> Self {
+        let to = blake3::hash(keys.recipients().join("\n").as_bytes()).to_string();
+        let file = set.join(id.as_str()).join(NAME);
+        let is_for_them =
+            |line: &Line| line.place == place && line.to.as_ref().is_none_or(|line| *line == to);
+        let sent = lines(&file).into_iter().filter(is_for_them).filter_map(Line::sent);
+        let sent = sent.map(|sent| (sent.path.clone(), sent)).collect();
+        let mut earlier = BTreeMap::new();
+        for entry in fs::read_dir(set).into_iter().flatten().flatten() {
+            let other = entry.file_name().to_str().and_then(|name| name.parse().ok());
+            let Some(other) = other.filter(|other| other != id) else { continue };
+            let lines = lines(&entry.path().join(NAME)).into_iter();
+            let shared = lines.filter(|line| line.object.is_some()).filter(is_for_them);
+            let shared: BTreeMap<_, _> =
+                shared.filter_map(Line::sent).map(|sent| (sent.path.clone(), sent)).collect();
+            if shared.is_empty() {
+                continue;
+            }
+            let text = fs::read(entry.path().join(MANIFEST)).unwrap_or_default();
+            let Ok(manifest) = Manifest::from_text(&other, &text) else { continue };
+            for here in manifest.files {
+                if let Some(sent) = shared.get(&here.path) {
+                    earlier.insert((*here.blake3.as_bytes(), here.bytes), sent.clone());
+                }
+            }
+        }
+        Self { file, place: place.to_owned(), to, sent: Mutex::new(sent), earlier }
     }
 
-    /// A file, as it was sent the last time.
-    pub(super) fn get(&self, path: &str) -> Option<ManifestFile> {
-        self.sent.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
+    /// A file, as it was sent the last time, for this checkpoint or another.
+    pub(super) fn get(&self, file: &ManifestFile) -> Option<ManifestFile> {
+        let sent =
+            self.sent.lock().unwrap_or_else(PoisonError::into_inner).get(&file.path).cloned();
+        let earlier = || self.earlier.get(&(*file.blake3.as_bytes(), file.bytes)).cloned();
+        sent.or_else(earlier).map(|sent| ManifestFile { path: file.path.clone(), ..sent })
     }
 
     /// Writes down that a file was sent.
@@ -66,12 +97,30 @@ impl SentFiles {
             bytes: sent.bytes,
             blake3: sent.blake3.to_string(),
             plain_bytes: sent.plain_bytes.unwrap_or_default(),
+            object: sent.shared.clone(),
+            to: Some(self.to.clone()),
         };
         let mut line = serde_json::to_string(&line)?;
         line.push('\n');
         let mut all = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.get(&sent.path) == Some(sent) {
+            return Ok(());
+        }
         disk::open_to_append(&self.file)?.write_all(line.as_bytes())?;
         all.insert(sent.path.clone(), sent.clone());
         Ok(())
     }
+}
+
+impl Line {
+    fn sent(self) -> Option<ManifestFile> {
+        let Line { path, bytes, blake3, plain_bytes, object, .. } = self;
+        let (blake3, plain_bytes) = (blake3.parse().ok()?, Some(plain_bytes));
+        Some(ManifestFile { path, bytes, blake3, plain_bytes, shared: object })
+    }
+}
+
+fn lines(file: &Path) -> Vec<Line> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }

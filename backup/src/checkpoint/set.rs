@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures_util::{FutureExt, StreamExt, TryStreamExt, future, stream};
+
 use super::error::CheckpointError;
 use super::id::CheckpointId;
 use super::manifest::{MANIFEST, Manifest, ManifestFile};
@@ -13,6 +15,8 @@ use crate::throttle::Throttle;
 
 /// The file of a set that is locked while one of its checkpoints is made or removed.
 const LOCK: &str = "lock";
+/// How many manifests, or files, are read at once.
+pub(super) const AT_ONCE: usize = 8;
 
 /// Checkpoints of one store, or of several of one log: in a directory of this machine, where they
 /// are made, or anywhere that they were uploaded to.
@@ -23,6 +27,8 @@ const LOCK: &str = "lock";
 /// | `ID/manifest.json` | the manifest, written last; a folder without one is not a checkpoint |
 /// | `ID/part-0/…` | the files of the store's first part, and so on: `store.db` of an SQLite store; otherwise the folder itself is the store |
 /// | `shared/part-0/…` | files of a store's first part that several checkpoints have, if they are made so; `ID/copy-0` names the copy of it |
+/// | `objects/…` | files that uploaded checkpoints share, each named by its BLAKE3; 32 random digits if it is encrypted |
+/// | `sweeps/…` | names of objects that no manifest refers to, and that go a day after it was written |
 /// | `ID/sent.jsonl` | which encrypted files an upload has sent; means nothing by itself |
 /// | `set.json` | which set it is: 32 random digits, so that an empty directory is not taken for it |
 /// | `kept/ID` | empty: this checkpoint is not to be removed. In earlier versions `archive` if an archive starts with it |
@@ -144,11 +150,8 @@ impl Checkpoints {
         let mut ids: Vec<CheckpointId> =
             names.iter().filter_map(|name| name.parse().ok()).collect();
         ids.sort();
-        let mut listed = vec![];
-        for id in ids.into_iter().rev() {
-            listed.extend(self.inspect(id).await?);
-        }
-        Ok(listed)
+        let inspected = stream::iter(ids.into_iter().rev()).map(|id| self.inspect(id));
+        inspected.buffered(AT_ONCE).try_filter_map(future::ok).try_collect().await
     }
 
     /// One checkpoint by its name.
@@ -166,7 +169,10 @@ impl Checkpoints {
         }
     }
 
-    async fn inspect(&self, id: CheckpointId) -> Result<Option<Listed>, CheckpointError> {
+    pub(super) async fn inspect(
+        &self,
+        id: CheckpointId,
+    ) -> Result<Option<Listed>, CheckpointError> {
         let text = match self.destination.read(&format!("{id}/{MANIFEST}")).await {
             Ok(text) => text,
             // Not finished, or just removed.
@@ -189,10 +195,11 @@ impl Checkpoints {
         manifest: &Manifest,
         throttle: &Throttle,
     ) -> Result<(), CheckpointError> {
-        for file in &manifest.files {
-            self.verify_file(manifest, file, &Budget::new(throttle)).await?;
-        }
-        Ok(())
+        let verified = manifest.files.iter().map(|file| async move {
+            self.verify_file(manifest, file, &Budget::new(throttle)).await
+        });
+        // Boxed: as in `fetch.rs`.
+        stream::iter(verified).buffered(AT_ONCE).try_collect::<()>().boxed().await
     }
 
     /// The same of one file, with what is left of its retries.

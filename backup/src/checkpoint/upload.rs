@@ -10,23 +10,25 @@ use futures_util::{StreamExt, future, stream};
 
 use super::error::CheckpointError;
 use super::manifest::{MANIFEST, Manifest, ManifestFile};
+use super::objects::Objects;
 use super::sent::SentFiles;
-use super::set::Checkpoints;
+use super::set::{AT_ONCE, Checkpoints};
 use crate::destination::{Budget, DestinationError, Sent};
 use crate::throttle::Throttle;
 
 /// Files of at most this many bytes are sent several at once.
 const SMALL: u64 = 8 << 20;
-/// So many.
-const AT_ONCE: usize = 8;
 
 /// Files that are there already, with their lengths.
 type Present = BTreeMap<String, u64>;
 
 impl Checkpoints {
-    /// Copies a checkpoint of this set, a directory, to another set, and reads every byte back from
-    /// there. On return it is whole there, and listed. `Ok` too if it was there already, as its
+    /// Copies a checkpoint of this set, a directory, to another set, and reads back every byte that it
+    /// sends. On return it is whole there, and listed. `Ok` too if it was there already, as its
     /// manifest says.
+    ///
+    /// What the newest checkpoint there has already is not sent again, as far as stores keep files that
+    /// do not change: all but those of SQLite. It was read back when it was sent.
     ///
     /// If it fails or is cancelled, nothing is being written any more on return, what was uploaded
     /// is never listed, and what was sent whole stays: the next attempt reads it back, and goes on after it. If there is none,
@@ -41,7 +43,7 @@ impl Checkpoints {
         to: &Checkpoints,
         throttle: &Throttle,
     ) -> Result<(), CheckpointError> {
-        // Elsewhere it shares nothing: removing shared files takes a lock that is not there.
+        // What it shares elsewhere is named by content, and is not the engine's: see `objects.rs`.
         let alone = &manifest.alone();
         match to.get(&manifest.id).await {
             Ok(found) if found.is_copy_of(alone) => {
@@ -57,15 +59,18 @@ impl Checkpoints {
             Err(CheckpointError::NotFound { .. }) => {}
             Err(error) => return Err(error),
         }
-        let (directory, present) = (self.directory()?, to.present(alone).await?);
-        let sent = SentFiles::read(&directory.join(manifest.id.as_str()), to.place());
+        let directory = self.directory()?;
+        let (objects, present) = (to.objects_with_newest().await?, to.present(alone).await?);
+        let sent = SentFiles::read(&directory, &manifest.id, to.place(), to.keys());
         let sending =
-            Sending { set: self, to, manifest, alone, directory, present, sent, throttle };
+            Sending { set: self, to, manifest, alone, directory, objects, present, sent, throttle };
         let there = &Manifest { files: sending.run().await?, ..alone.clone() };
-        // Whatever was sent long ago may have been collected since.
-        let present = to.present(there).await?;
-        let is_missing =
-            |file: &&ManifestFile| present.get(&there.object(file)) != Some(&file.bytes);
+        // Whatever was sent long ago may have been collected since, or is about to be.
+        let (objects, present) = (to.objects().await?, to.present(there).await?);
+        let is_missing = |file: &&ManifestFile| match &file.shared {
+            Some(name) => !objects.has(name, file.bytes),
+            None => present.get(&there.object(file)) != Some(&file.bytes),
+        };
         if let Some(file) = there.files.iter().find(is_missing) {
             let what = format!("{} was removed after it was sent: try again", file.path);
             return Err(to.corrupt(&manifest.id, what));
@@ -98,6 +103,7 @@ struct Sending<'a> {
     /// The same without shared files.
     alone: &'a Manifest,
     directory: PathBuf,
+    objects: Objects,
     present: Present,
     sent: SentFiles,
     throttle: &'a Throttle,
@@ -129,6 +135,13 @@ impl Sending<'_> {
     async fn send(&self, file: &ManifestFile) -> Result<ManifestFile, CheckpointError> {
         let (budget, mut pause) = (Budget::new(self.throttle), Budget::PAUSE);
         let mut there = self.sent_before(file);
+        if let Some(found) = &there
+            && let Some(name) = &found.shared
+            && self.objects.was_read_back(name, found.blake3)
+        {
+            self.note(found);
+            return Ok(found.clone());
+        }
         let mut is_earlier = there.is_some();
         loop {
             let attempt = async {
@@ -159,14 +172,19 @@ impl Sending<'_> {
         }
     }
 
-    /// A file, if an earlier attempt sent it.
+    /// A file, if an earlier attempt sent it, or another checkpoint has it.
     fn sent_before(&self, file: &ManifestFile) -> Option<ManifestFile> {
         let there = match self.to.sealing() {
-            Some(_) => self.sent.get(&file.path)?,
-            None => ManifestFile { shared: None, ..file.clone() },
+            Some(_) => self.sent.get(file)?,
+            None => {
+                ManifestFile { shared: self.objects.name(self.alone, file, false), ..file.clone() }
+            }
         };
-        let present = self.present.get(&self.alone.object(&there));
-        (present == Some(&there.bytes)).then_some(there)
+        let is_there = match &there.shared {
+            Some(name) => self.objects.has(name, there.bytes),
+            None => self.present.get(&self.alone.object(&there)) == Some(&there.bytes),
+        };
+        is_there.then_some(there)
     }
 
     async fn send_now(
@@ -174,11 +192,11 @@ impl Sending<'_> {
         file: &ManifestFile,
         budget: &Budget<'_>,
     ) -> Result<ManifestFile, CheckpointError> {
-        let (object, from) = (
-            self.alone.object(&ManifestFile { shared: None, ..file.clone() }),
-            self.directory.join(self.manifest.object(file)),
-        );
         let keys = self.to.sealing();
+        let shared = self.objects.name(self.alone, file, keys.is_some());
+        let there = ManifestFile { shared, ..file.clone() };
+        let object = self.alone.object(&there);
+        let from = self.directory.join(self.manifest.object(file));
         let sent = self.to.destination().upload_sealed(&object, &from, keys, budget).await;
         let Sent { blake3, bytes, plain_blake3 } = match sent {
             Ok(sent) => sent,
@@ -190,16 +208,22 @@ impl Sending<'_> {
             Err(error) => return Err(error.into()),
         };
         self.set.compare(self.manifest, file, Ok(plain_blake3), None)?;
-        let there = ManifestFile { shared: None, ..file.clone() };
         if keys.is_none() {
             return Ok(there);
         }
         let there = ManifestFile { bytes, blake3, plain_bytes: Some(file.bytes), ..there };
-        // It is a help for the next attempt: without it the file is sent again then.
-        if let Err(error) = self.sent.add(&there) {
-            let (file, error) = (&file.path, error.to_string());
+        self.note(&there);
+        Ok(there)
+    }
+
+    /// Writes down what an encrypted file is there: a help for the next attempt, and for the next
+    /// checkpoint. Without it the file is sent again then.
+    fn note(&self, there: &ManifestFile) {
+        if there.plain_bytes.is_some()
+            && let Err(error) = self.sent.add(there)
+        {
+            let (file, error) = (&there.path, error.to_string());
             tracing::warn!(file, error, "that it was sent is not written down");
         }
-        Ok(there)
     }
 }

@@ -2,6 +2,7 @@
 
 mod cancelling;
 mod expiring;
+mod incremental;
 mod killed;
 mod sealed;
 #[cfg(feature = "rocksdb")]
