@@ -74,8 +74,8 @@ impl Archive {
                     false => self.merge_run(run, &mut merged).await?,
                 }
             }
-            large_to = large_to.max(self.large_to(&path, stretch.next));
-            next = stretch.next;
+            large_to = large_to.max(self.large_to(&path));
+            next = after(&path, stretch.next);
         }
         if remove {
             (merged.removed, large_to) = self.remove_merged(settled).await?;
@@ -86,13 +86,11 @@ impl Archive {
         Ok(merged)
     }
 
-    /// Up to which entry nothing is left to be merged: the end of the last large segment, if all that
-    /// begins before it was listed. The newest is not merged yet, and not removed.
-    fn large_to(&self, path: &[&SegmentName], next: Option<u64>) -> u64 {
+    /// Up to which entry nothing is left to be merged: the end of the last large segment. The newest
+    /// is not merged yet, and not removed.
+    fn large_to(&self, path: &[&SegmentName]) -> u64 {
         let old = &path[..path.len().saturating_sub(NEWEST)];
-        let is_settled =
-            |name: &&&SegmentName| self.is_large(name) && next.is_none_or(|next| name.last < next);
-        old.iter().rev().find(is_settled).map_or(0, |name| name.last)
+        old.iter().rev().find(|name| self.is_large(name)).map_or(0, |name| name.last)
     }
 
     /// It is encrypted, and no key is there to open it.
@@ -262,10 +260,14 @@ impl Archive {
             let stretch = self.stretch(from, u64::MAX, AT_A_TIME, Within::Listed).await?;
             let path = coverage::path(&stretch.names).map_err(|error| self.path_error(error))?;
             for kept in &path {
-                removed += self.remove_within(kept, &path, &stretch.names).await?;
+                let is_cut = stretch.next.is_some_and(|next| kept.last >= next);
+                let all =
+                    if is_cut { self.between(kept.first, kept.last).await? } else { Vec::new() };
+                let names = if is_cut { &all } else { &stretch.names };
+                removed += self.remove_within(kept, &path, names).await?;
             }
-            large_to = large_to.max(self.large_to(&path, stretch.next));
-            next = stretch.next;
+            large_to = large_to.max(self.large_to(&path));
+            next = after(&path, stretch.next);
         }
         Ok((removed, large_to))
     }
@@ -321,6 +323,12 @@ impl Archive {
         }
         Ok(removed)
     }
+}
+
+/// Where the next stretch begins: after what the last segments of this one hold.
+fn after(path: &[&SegmentName], next: Option<u64>) -> Option<u64> {
+    let end = path.last().map_or(0, |name| name.last.saturating_add(1));
+    next.map(|next| next.max(end))
 }
 
 /// Entries of several segments in a row.
