@@ -69,9 +69,9 @@ pub(crate) enum Command {
     Archive(ArchiveArgs),
     /// Show whether everything is backed up, where, and up to which block
     Status(StatusArgs),
-    /// Send a mark through outbox, log and stores, and time each leg
     /// Serve a page that shows the status, its last hours, and what could be restored
     Dashboard(DashboardArgs),
+    /// Send a mark through outbox, log and stores, and time each leg
     Check(CheckArgs),
     /// Restore a store to any point in time, from checkpoints, archives and the log
     Restore(RestoreArgs),
@@ -134,10 +134,10 @@ pub(crate) async fn run(
         Command::Backup(args) => consume::run(shared, Role::Backup, args).await,
         Command::Archive(args) => archive::run(shared, args).await,
         Command::Status(args) => status::run(shared, args).await,
+        Command::Dashboard(args) => dashboard::run(shared, args).await,
         Command::Check(args) => check::run(shared, args).await,
         Command::Restore(args) => restore::run(shared, args).await,
         Command::Refill(args) => refill::run(shared, args).await,
-        Command::Dashboard(args) => dashboard::run(shared, args).await,
         Command::Verify(args) => verify::run(shared, args).await,
         Command::Audit(args) => audit::run(shared, args).await,
         Command::Keys(args) => keys::run(args).await,
