@@ -17,7 +17,6 @@
 
 mod blocks;
 mod browser;
-mod browser;
 mod collector;
 mod eventually;
 mod haproxy;
@@ -36,9 +35,8 @@ mod tipline;
 mod toy;
 
 pub use blocks::{BlkError, RawBlock, bitcoin_blocks, bitcoin_blocks_path, parse_blk};
+pub use browser::{Browser, axe};
 pub use collector::{CollectedSpan, Collector};
-pub use browser::{Browser, axe};
-pub use browser::{Browser, axe};
 pub use eventually::eventually;
 pub use haproxy::{Behind, HaProxy};
 pub use http::{HttpReply, http_get};
