@@ -3,9 +3,7 @@
 use std::path::PathBuf;
 
 use tipline_log::Clock;
-use tipline_ops::{
-    CheckState, Expectation, Fleet, IdentityReview, Kept, PlaceState, Seen, judged,
-};
+use tipline_ops::{CheckState, Expectation, Fleet, IdentityReview, Kept, PlaceState, Seen, judged};
 use tokio::sync::watch::Receiver;
 
 use super::{metrics, table};
