@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -124,7 +124,8 @@ pub(crate) fn place(path: &Path, bytes: &[u8]) {
     let written = path.with_extension("tmp");
     fs::write(&written, bytes).unwrap();
     let file = File::options().append(true).open(&written).unwrap();
-    file.set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap();
+    let written_at = file.metadata().unwrap().modified().unwrap();
+    file.set_modified(written_at - Duration::from_secs(60)).unwrap();
     fs::rename(written, path).unwrap();
 }
 
