@@ -19,7 +19,7 @@ fn told(finished: &Finished, parts: &[&str]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_has_another_role_is_told_so() {
     let secured = Secured::with_log().await;
-    secured.site.block("node", 0, b"block");
+    secured.site.block("node", 1, b"block");
     let primary = "primary --source dir:node --accept-shortfalls";
     told(
         &secured.run("b-1", primary).await,
@@ -96,7 +96,8 @@ async fn no_secret_is_shown() {
             .iter()
             .fold(secured.site.tipline(status), |tipline, (name, value)| tipline.env(name, value));
         let refused = tipline.finish(WITHIN).await;
-        assert!(refused.stderr.contains("the server refuses the login"), "{}", refused.stderr);
+        let text = format!("{}{}", refused.stdout, refused.stderr);
+        assert!(text.contains("the server refuses the login"), "{text}");
         shown.push(refused);
     }
     for flag in [format!("--nats-password={secret}"), format!("--log {with_login}")] {
