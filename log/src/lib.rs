@@ -57,8 +57,8 @@ pub use preflight::{
 };
 pub use signed::{SignedLog, Signing};
 pub use spec::{
-    Appender, Board, BoardFeed, Extent, Forged, ForgedBy, Log, Reader, Receipts, Subscription, Tail, Trimmer,
-    Unreadable,
+    Appender, Board, BoardFeed, Extent, Forged, ForgedBy, Log, Reader, Receipts, Subscription,
+    Tail, Trimmer, Unreadable,
 };
 pub use survey::{Survey, newest_block, newest_entry};
 pub use traces::{BoxedSpan, Stage, Traces, end_at, extract, inject};

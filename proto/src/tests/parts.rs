@@ -9,8 +9,8 @@ use crate::limits::{
     MAX_HASH_BYTES, MAX_KEY_BYTES, MAX_LABEL_BYTES, MAX_PAYLOAD_BYTES, MAX_UNIT_MESSAGES,
 };
 use crate::{
-    Assembler, DecodeError, Digest, Entry, Event, Hash, Head, Headers, Key, Label, MAX_ENTRY_OVERHEAD,
-    OutboxId, Position, Timestamp, TransactionId, generated as pb, split,
+    Assembler, DecodeError, Digest, Entry, Event, Hash, Head, Headers, Key, Label,
+    MAX_ENTRY_OVERHEAD, OutboxId, Position, Timestamp, TransactionId, generated as pb, split,
 };
 
 fn assemble(messages: Vec<Bytes>) -> Entry {
