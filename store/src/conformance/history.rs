@@ -119,6 +119,19 @@ impl History {
         history
     }
 
+    /// The entries of one with large payloads, of which the first block has one, so that every part of
+    /// it has some.
+    pub(super) fn with_large(seed: u64, count: usize, max_payload: usize) -> Vec<Entry> {
+        let mut history = Self { max_payload, has_large: true, ..Self::new(seed) };
+        history.claim();
+        history.block_of(LARGE);
+        while history.entries.len() < count {
+            history.step();
+        }
+        history.entries.truncate(count);
+        history.entries
+    }
+
     fn grown(self, count: usize) -> Self {
         let mut history = self;
         history.claim();

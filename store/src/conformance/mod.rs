@@ -19,7 +19,10 @@
 //! The cases of the group `crash` interrupt the store at any instant and look at what is left:
 //! it must open, hold exactly what its entries came to at the end of a batch, no less than it
 //! had acknowledged, and continue from there to the end. The store runs in a child process: the
-//! same test of the same program, run once more with the harness of the standard library.
+//! same test of the same program, run once more with the harness of the standard library. Now and
+//! then it takes a snapshot, holds it for some batches, and copies it beside the store. A copy that
+//! was whole stays whole, and one that was cut off does the store no harm. Where payloads have files
+//! of their own, in block files and in RocksDB, some must have been there when it was interrupted.
 //!
 //! - `killed`: the child is killed 20 times, at random moments of opening, creating, applying
 //!   and closing; `TIPLINE_KILLS=200` for more.
@@ -53,6 +56,8 @@
 //!     was to make durable may be lost, whatever is fsynced later, until it is written again; for
 //!     so Linux does it. This holds for a store that is opened again after the fault as well.
 //!   - A handle that refuses says so when it is probed, too.
+//!   - Taking or copying a snapshot may fail as `apply` may, or with
+//!     [`Unavailable`](StoreError::Unavailable).
 //!   - As the files are, without a power cut, the store opens too, with all that it acknowledged.
 //!
 //! What is recorded goes through the C library, so this needs one that is linked dynamically, and

@@ -28,11 +28,14 @@ caught! {
     showing_what_is_not_durable: TrustsWhatItFinds by "power_cut" as [BEHIND, FORGOTTEN];
     overwriting_in_place: WritesInPlace by "power_cut" as [DOES_NOT_OPEN, BEHIND];
     taking_a_failed_fsync_for_done: SwallowsFailedFsyncs by "failing_writes" as [DOES_NOT_OPEN, BEHIND];
+    copying_without_fsync: CopiesWithoutFsync by "power_cut" as [COPY];
+    copying_a_later_moment: CopiesALaterMoment by "power_cut" as [COPY];
     going_on_after_a_failure: GoesOnAfterErrors by "failing_writes" as ["the handle must refuse"];
 }
 
 const DOES_NOT_OPEN: &str = "it does not open";
 const BEHIND: &str = "which it had acknowledged";
+const COPY: &str = "the copy";
 const FORGOTTEN: &str = "and knows nothing of it";
 
 fn assert_caught(test: &'static str, case: &str, open: Open, says: &[&str]) {

@@ -16,6 +16,7 @@ use crate::conformance::history::log;
 use crate::conformance::model::Model;
 use crate::error::StoreError;
 use crate::reader::{ChainView, StoreReader};
+use crate::snapshot::{Copied, Snapshot, Throttle};
 use crate::spec::{Sink, Store};
 use crate::stored::{
     StoreIdentity, StoredBlock, StoredLinks, StoredMark, StoredProof, StoredRecord,
@@ -34,6 +35,8 @@ pub(super) enum Wrong {
     WritesInPlace,
     SwallowsFailedFsyncs,
     GoesOnAfterErrors,
+    CopiesWithoutFsync,
+    CopiesALaterMoment,
 }
 
 #[derive(Debug)]
@@ -181,11 +184,86 @@ impl Sink for PlainStore {
     fn view(&self) -> Result<Box<dyn ChainView>, StoreError> {
         Ok(self.reader()?)
     }
+
+    fn snapshot(&self) -> Result<Vec<Box<dyn Snapshot>>, StoreError> {
+        let cursor = self.reader()?.cursor()?;
+        let why = "it was not created for a log";
+        let cursor = cursor.ok_or_else(|| StoreError::unusable(&self.place(), why, None))?;
+        let (directory, wrong) = (self.directory.clone(), self.wrong);
+        Ok(vec![Box::new(PlainSnapshot { directory, wrong, identity: (&log()).into(), cursor })])
+    }
 }
 
 impl Store for PlainStore {
     fn reader(&self) -> Result<Box<dyn StoreReader>, StoreError> {
         Ok(Box::new(PlainReader(self.model.clone())))
+    }
+}
+
+/// A batch that counts is never written again: there is nothing to hold.
+#[derive(Debug)]
+struct PlainSnapshot {
+    directory: PathBuf,
+    wrong: Wrong,
+    identity: StoreIdentity,
+    cursor: Cursor,
+}
+
+impl PlainSnapshot {
+    fn files(&self) -> io::Result<Vec<(String, Vec<u8>)>> {
+        let cursor = self.cursor.position.index.to_be_bytes().to_vec();
+        let mut files = vec![("cursor".to_owned(), cursor)];
+        for entry in fs::read_dir(&self.directory)? {
+            let name = entry?.file_name().into_string().unwrap_or_default();
+            let is_counted = match name.strip_prefix("batch-") {
+                Some(first) => {
+                    first.parse().is_ok_and(|first: u64| first <= self.cursor.position.index)
+                }
+                None => false,
+            };
+            if is_counted || self.wrong == Wrong::CopiesALaterMoment {
+                let content = fs::read(self.directory.join(&name))?;
+                files.push((name, content));
+            }
+        }
+        Ok(files)
+    }
+
+    fn put_all(&self, into: &Path) -> io::Result<()> {
+        for (name, content) in self.files()? {
+            let mut file = File::create(into.join(name))?;
+            file.write_all(&content)?;
+            if self.wrong != Wrong::CopiesWithoutFsync {
+                file.sync_all()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Snapshot for PlainSnapshot {
+    fn kind(&self) -> &'static str {
+        "plain"
+    }
+    fn identity(&self) -> &StoreIdentity {
+        &self.identity
+    }
+    fn cursor(&self) -> &Cursor {
+        &self.cursor
+    }
+    fn bytes(&self, _into: &Path) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+    fn copy(&mut self, into: &Path, _pace: &dyn Throttle) -> Result<Copied, StoreError> {
+        let failed = |error: io::Error| StoreError::Failed {
+            place: into.display().to_string(),
+            what: "copying".to_owned(),
+            source: Some(error.into()),
+        };
+        self.put_all(into).map(|()| Copied::Whole).map_err(failed)
+    }
+    fn open(&self, copy: &Path) -> Result<Box<dyn StoreReader>, StoreError> {
+        PlainStore::open(copy, Wrong::Nothing)?.reader()
     }
 }
 

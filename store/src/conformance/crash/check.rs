@@ -7,12 +7,15 @@ use tipline_proto::Entry;
 
 use super::super::history::History;
 use super::super::model::Model;
+use super::copies::{self, store_in};
 use super::mark::Mark;
 use super::{Open, log};
 use crate::spec::Store;
 
-/// How large the payloads are at most: a few sectors and pages.
+/// How large the payloads are at most, but for a few: some sectors and pages.
 const MAX_PAYLOAD: usize = 3000;
+/// Of so many states that are looked at, one has its copy looked at too.
+const COPIES: usize = 3;
 
 /// What the marks of a child promise of its store.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,6 +29,8 @@ pub(super) struct Promise {
     pub(super) at: u64,
     /// The batch that was under way.
     under_way: Option<u64>,
+    /// The copy that is whole: of which moment, and of which kinds of stores.
+    copy: Option<(u64, String)>,
 }
 
 impl Promise {
@@ -34,17 +39,20 @@ impl Promise {
     /// # Panics
     /// The child saw what was not promised before.
     pub(super) fn hear(&mut self, mark: &Mark) {
-        match *mark {
+        match mark {
             Mark::Opening | Mark::End => {}
             Mark::Opened(found) => {
-                self.check(found);
-                *self = Self { created: found.is_some(), ..Self::default() };
+                self.check(*found);
+                let copy = self.copy.take();
+                *self = Self { created: found.is_some(), copy, ..Self::default() };
                 self.at = found.unwrap_or(0);
             }
             Mark::Creating => self.creating = true,
             Mark::Created => self.created = true,
-            Mark::Applying(to) => self.under_way = Some(to),
-            Mark::Applied(to) => (self.at, self.under_way) = (to, None),
+            Mark::Applying(to) => self.under_way = Some(*to),
+            Mark::Applied(to) => (self.at, self.under_way) = (*to, None),
+            Mark::Copying => self.copy = None,
+            Mark::Copied(of, kinds) => self.copy = Some((*of, kinds.clone())),
         }
     }
 
@@ -67,13 +75,15 @@ impl Promise {
 pub(super) struct Expected {
     pub(super) entries: Vec<Entry>,
     models: BTreeMap<u64, Model>,
+    /// How many states with a copy were looked at.
+    copies: usize,
 }
 
 impl Expected {
     /// A history by chance: the same seed gives the same, a longer one begins as a shorter one.
     pub(super) fn random(seed: u64, count: usize) -> Self {
-        let entries = History::random_of(seed, count, MAX_PAYLOAD).entries;
-        Self { entries, models: BTreeMap::from([(0, Model::new(&log()))]) }
+        let entries = History::with_large(seed, count, MAX_PAYLOAD);
+        Self { entries, models: BTreeMap::from([(0, Model::new(&log()))]), copies: 0 }
     }
 
     pub(super) fn end(&self) -> u64 {
@@ -89,17 +99,20 @@ impl Expected {
         model
     }
 
-    /// Opens the store and checks all of its content against what was promised of it.
+    /// Opens the store and checks all of its content against what was promised of it, and the copy
+    /// that was made of it, if one was whole.
     ///
     /// # Panics
-    /// It does not open, is at a point that was not promised, or holds something else there.
+    /// It does not open, is at a point that was not promised, or holds something else there; nor
+    /// does the copy.
     pub(super) fn check(
         &mut self,
         open: Open,
         directory: &Path,
         promise: &Promise,
     ) -> Box<dyn Store> {
-        let store = open(directory).unwrap_or_else(|e| panic!("it does not open: {e:?}"));
+        let store = open(&store_in(directory));
+        let store = store.unwrap_or_else(|e| panic!("it does not open: {e:?}"));
         let reader = store.reader().unwrap();
         let found = reader.cursor().unwrap().map(|cursor| cursor.position.index);
         promise.check(found);
@@ -107,7 +120,17 @@ impl Expected {
         if let Some(found) = found {
             self.model(found).assert_is(&*reader, "what is left");
         }
+        if let Some((of, kinds)) = &promise.copy
+            && self.is_copy_due()
+        {
+            copies::check(directory, kinds, &*store, &self.model(*of));
+        }
         store
+    }
+
+    fn is_copy_due(&mut self) -> bool {
+        self.copies += 1;
+        self.copies % COPIES == 1
     }
 
     /// Applies all that remains, and compares with the whole.

@@ -9,6 +9,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::check::Expected;
+use super::copies::{Copier, store_in};
 use super::endure::Endure;
 use super::fault::Plan;
 use super::mark::{Mark, Marks};
@@ -110,6 +111,7 @@ impl Task {
         let mut expected = Expected::random(self.seed, self.count);
         self.prepare_death(0, marks);
         let (mut store, at) = opened(open, directory, marks);
+        let mut copier = Copier::new(directory);
         let mut model = expected.model(at);
         let mut rest = &expected.entries[at as usize..];
         for number in 1.. {
@@ -120,10 +122,12 @@ impl Task {
             let size = rng.random_range(1..=self.batch.min(rest.len()));
             let batch = model.batch(&rest[..size]);
             marks.tell(&Mark::Applying(batch.cursor.position.index));
-            store.apply(&batch).unwrap();
+            copier.apply(&mut *store, &batch).unwrap();
             marks.tell(&Mark::Applied(batch.cursor.position.index));
             rest = &rest[size..];
+            copier.step(&*store, &mut rng, marks).unwrap();
             if rng.random_bool(0.1) {
+                copier.release();
                 drop(store);
                 (store, _) = opened(open, directory, marks);
             }
@@ -140,7 +144,8 @@ impl Task {
 /// Opens the store, makes it one of the log if it is new, and finds its cursor.
 fn opened(open: Open, directory: &Path, marks: &mut Marks) -> (Box<dyn Store>, u64) {
     marks.tell(&Mark::Opening);
-    let mut store = open(directory).unwrap_or_else(|e| panic!("it does not open: {e:?}"));
+    let store = open(&store_in(directory));
+    let mut store = store.unwrap_or_else(|e| panic!("it does not open: {e:?}"));
     let cursor = store.reader().unwrap().cursor().unwrap();
     let at = cursor.map(|cursor| cursor.position.index);
     marks.tell(&Mark::Opened(at));

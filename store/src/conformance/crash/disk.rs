@@ -316,6 +316,11 @@ impl Tree {
         disk.survivor(inode, Keep::Everything, &mut rand::SeedableRng::seed_from_u64(0))
     }
 
+    /// The paths of the files.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.0.iter().filter(|(_, content)| content.is_some()).map(|(path, _)| path.as_path())
+    }
+
     /// Makes it in an empty directory.
     pub(super) fn write(&self, directory: &Path) {
         for (path, content) in &self.0 {

@@ -8,6 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::check::Expected;
+use super::copies::{Copier, store_in};
 use super::fault::{BEGIN, COUNTS, OVER, Plan};
 use super::mark::{Mark, Marks};
 use super::{Context, Open, log};
@@ -98,7 +99,7 @@ impl Run<'_> {
     }
 
     fn opened(&self) -> Result<Opened, StoreError> {
-        let store = (self.open)(&self.directory)?;
+        let store = (self.open)(&store_in(&self.directory))?;
         let reader = store.reader()?;
         let at = reader.cursor()?.map(|cursor| cursor.position.index);
         Ok((store, reader, at))
@@ -118,15 +119,22 @@ impl Run<'_> {
             }
             self.marks.tell(&Mark::Created);
         }
+        let mut copier = Copier::new(&self.directory);
         let mut at = at.unwrap_or(0);
         while at < self.expected.end() {
             let batch = self.batch(at);
             at = batch.cursor.position.index;
             self.marks.tell(&Mark::Applying(at));
-            if !self.insist(&mut *store, reader, "apply", |store| store.apply(&batch)) {
+            if !self.insist(&mut *store, reader, "apply", |store| copier.apply(store, &batch)) {
                 return false;
             }
             self.marks.tell(&Mark::Applied(at));
+            if let Err(error) = copier.step(&*store, &mut self.rng, self.marks) {
+                self.excuse("copying", error, |error| {
+                    is_fault(error) || matches!(error, StoreError::Unavailable { .. })
+                });
+                return false;
+            }
             if self.rng.random_bool(0.1) {
                 return false;
             }
@@ -147,7 +155,7 @@ impl Run<'_> {
         store: &mut dyn Store,
         reader: &dyn StoreReader,
         what: &str,
-        call: impl Fn(&mut dyn Store) -> Result<(), StoreError>,
+        mut call: impl FnMut(&mut dyn Store) -> Result<(), StoreError>,
     ) -> bool {
         let before = reader.cursor();
         let Err(error) = call(store) else { return true };

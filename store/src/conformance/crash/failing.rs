@@ -10,12 +10,14 @@ use rand::{RngExt, SeedableRng};
 
 use super::aftermath::{Left, in_memory, open_and_finish};
 use super::check::{Expected, Promise};
+use super::copies::prepare;
 use super::disk::{Disk, Tree};
 use super::endure::{ENTRIES, Endure};
 use super::fault::{BEGIN, COUNTS, Kind, Plan};
 use super::file::Keep;
 use super::mark::Mark;
 use super::process::{Child, command};
+use super::reached::Reached;
 use super::recorder::Recorder;
 use super::trace::{self, Event};
 use super::{Context, Place, amount};
@@ -39,6 +41,7 @@ pub(in super::super) fn failing_writes(place: &Place) {
         stopped: 0,
         flushed_all: false,
         failed_to: false,
+        reached: Reached::default(),
     };
     let counts = lab.run("none", &[(0, Plan::NONE)]);
     let mut waits_for_space = false;
@@ -67,6 +70,7 @@ pub(in super::super) fn failing_writes(place: &Place) {
             _ => {}
         }
     }
+    lab.reached.assert_all();
     let seen = lab.flushed_all && lab.failed_to;
     assert!(
         seen || !place.flushes_all,
@@ -86,6 +90,7 @@ struct Lab<'a> {
     /// A flush of the whole file system was seen, and one that failed.
     flushed_all: bool,
     failed_to: bool,
+    reached: Reached,
 }
 
 impl Lab<'_> {
@@ -95,7 +100,7 @@ impl Lab<'_> {
         let home = in_memory();
         let root = home.path().canonicalize().unwrap();
         let directory = |number: usize| root.join(number.to_string());
-        plans.iter().for_each(|(number, _)| fs::create_dir(directory(*number)).unwrap());
+        plans.iter().for_each(|(number, _)| prepare(&directory(*number)));
         let mut disk = Disk::of(&root, self.place.appends);
         let events = self.record(name, plans, &root);
         let mut counts = [0; 4];
@@ -155,8 +160,15 @@ impl Lab<'_> {
                 told.push(disk.describe(event));
             }
             let _context = Context(told.join("\n"));
+            if let Event::Fault(_) = event {
+                let there = disk.survivor(root, Keep::Everything, &mut self.rng);
+                self.reached.look(there.files());
+            }
             if let Event::Mark(text) = event {
-                Mark::parse(text).iter().for_each(|mark| promise.hear(mark));
+                Mark::parse(text).iter().for_each(|mark| {
+                    promise.hear(mark);
+                    self.reached.hear(mark);
+                });
                 counts = read_counts(text).unwrap_or(counts);
                 self.stopped += usize::from(text.starts_with("apply failed: Failed"));
             }
@@ -185,7 +197,11 @@ impl Lab<'_> {
 /// Whether something is promised by it.
 fn is_promise(event: &Event) -> bool {
     let Event::Mark(text) = event else { return false };
-    matches!(Mark::parse(text), Some(Mark::Applied(_) | Mark::Created | Mark::Opened(Some(_))))
+    let mark = Mark::parse(text);
+    matches!(
+        mark,
+        Some(Mark::Applied(_) | Mark::Created | Mark::Opened(Some(_)) | Mark::Copied(..))
+    )
 }
 
 fn read_counts(mark: &str) -> Option<[usize; 4]> {

@@ -9,8 +9,10 @@ use tipline_proto::limits::MAX_APPLY_EVENTS;
 
 use super::check::{Expected, Promise};
 use super::child::Task;
+use super::copies::{prepare, store_in};
 use super::mark::Mark;
 use super::process::{Child, command};
+use super::reached::Reached;
 use super::{Context, Place, amount};
 use crate::content::content_digest;
 
@@ -25,7 +27,7 @@ const LONGEST: f64 = 14.0;
 /// moment, and looks at what is left each time.
 pub(in super::super) fn killed(place: &Place) {
     let kills = amount("TIPLINE_KILLS", 20);
-    let mut done = 0;
+    let (mut done, mut reached) = (0, Reached::default());
     for seed in 0.. {
         if done >= kills {
             break;
@@ -37,22 +39,26 @@ pub(in super::super) fn killed(place: &Place) {
             rng: StdRng::seed_from_u64(seed),
             expected: Expected::random(seed, ENTRIES),
             promise: Promise::default(),
+            reached: &mut reached,
         };
+        prepare(life.place.directory.path());
         done += life.lead(KILLS_OF_A_STORE.min(kills - done));
         life.compare();
     }
+    reached.assert_all();
 }
 
 /// One store, from its first opening to the end of its history.
-struct Life {
+struct Life<'a> {
     place: Place,
     seed: u64,
     rng: StdRng,
     expected: Expected,
     promise: Promise,
+    reached: &'a mut Reached,
 }
 
-impl Life {
+impl Life<'_> {
     /// How many times it was killed, before the history was at its end.
     fn lead(&mut self, kills: usize) -> usize {
         for kill in 0..kills {
@@ -62,6 +68,7 @@ impl Life {
                 assert!(kill > 0, "{ENTRIES} entries are too few for one kill");
                 return kill;
             }
+            self.reached.look_into(self.place.directory.path());
             self.expected.check(self.place.open, self.place.directory.path(), &self.promise);
         }
         kills
@@ -85,6 +92,7 @@ impl Life {
             match child.mark() {
                 Some(mark) => {
                     self.promise.hear(&mark);
+                    self.reached.hear(&mark);
                     ended |= mark == Mark::End;
                 }
                 None if heard < marks => child.fail("ended by itself"),
@@ -100,13 +108,14 @@ impl Life {
     /// With one that was built in one go.
     fn compare(mut self) {
         let digest = |place: &Place| {
-            let store = (place.open)(place.directory.path()).unwrap();
+            let store = (place.open)(&store_in(place.directory.path())).unwrap();
             content_digest(&*store.reader().unwrap()).unwrap()
         };
-        let store = (self.place.open)(self.place.directory.path()).unwrap();
+        let store = (self.place.open)(&store_in(self.place.directory.path())).unwrap();
         self.expected.finish(store, 500);
         let reference = self.place.another();
-        let store = (reference.open)(reference.directory.path()).unwrap();
+        prepare(reference.directory.path());
+        let store = (reference.open)(&store_in(reference.directory.path())).unwrap();
         self.expected.finish(store, MAX_APPLY_EVENTS);
         assert_eq!(digest(&self.place), digest(&reference), "the same as one built in one go");
     }

@@ -15,6 +15,10 @@ pub(super) enum Mark {
     Created,
     Applying(u64),
     Applied(u64),
+    /// The copy that was there is going, and another one is made.
+    Copying,
+    /// It is whole and durable: of which moment, and of which kinds of stores, with `+` between.
+    Copied(u64, String),
     /// There is nothing more to apply.
     End,
 }
@@ -29,6 +33,8 @@ impl fmt::Display for Mark {
             Mark::Created => write!(f, "created"),
             Mark::Applying(to) => write!(f, "applying {to}"),
             Mark::Applied(to) => write!(f, "applied {to}"),
+            Mark::Copying => write!(f, "copying"),
+            Mark::Copied(of, kinds) => write!(f, "copied {of} {kinds}"),
             Mark::End => write!(f, "end"),
         }
     }
@@ -36,8 +42,8 @@ impl fmt::Display for Mark {
 
 impl Mark {
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let (word, number) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
-        let number = number.parse().ok();
+        let (word, rest) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
+        let number = rest.parse().ok();
         match word {
             "opening" => Some(Mark::Opening),
             "opened" => Some(Mark::Opened(number)),
@@ -45,6 +51,11 @@ impl Mark {
             "created" => Some(Mark::Created),
             "applying" => number.map(Mark::Applying),
             "applied" => number.map(Mark::Applied),
+            "copying" => Some(Mark::Copying),
+            "copied" => {
+                let (of, kinds) = rest.split_once(' ')?;
+                Some(Mark::Copied(of.parse().ok()?, kinds.to_owned()))
+            }
             "end" => Some(Mark::End),
             _ => None,
         }

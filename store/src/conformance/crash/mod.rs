@@ -9,6 +9,7 @@
 mod aftermath;
 mod check;
 mod child;
+mod copies;
 #[cfg(target_os = "linux")]
 mod disk;
 mod endure;
@@ -22,6 +23,7 @@ mod mark;
 #[cfg(target_os = "linux")]
 mod power_cut;
 mod process;
+mod reached;
 #[cfg(target_os = "linux")]
 mod recorder;
 #[cfg(target_os = "linux")]

@@ -11,11 +11,13 @@ use rand::{RngExt, SeedableRng};
 use super::aftermath::{Left, open_and_finish};
 use super::check::{Expected, Promise};
 use super::child::{Death, Task};
+use super::copies::prepare;
 use super::disk::{Disk, Tree};
 use super::fault::{Kind, Plan};
 use super::file::Keep;
 use super::mark::Mark;
 use super::process::{Child, command};
+use super::reached::Reached;
 use super::recorder::{DIED, Recorder};
 use super::trace::{self, Event};
 use super::{Context, Place, amount};
@@ -33,6 +35,7 @@ pub(in super::super) fn power_cut(place: &Place) {
     let states = amount("TIPLINE_CRASHES", 300);
     let recorder = Recorder::build();
     let (mut start, mut flushed_all) = (Start::default(), false);
+    let mut reached = Reached::default();
     for trace in 0..states.div_ceil(STATES) as u64 {
         // Every second one begins with what was left of the one before.
         if trace % 2 == 0 {
@@ -45,10 +48,12 @@ pub(in super::super) fn power_cut(place: &Place) {
             rng: StdRng::seed_from_u64(trace),
             expected: Expected::random(start.seed, ENTRIES),
             flushed_all: false,
+            reached: &mut reached,
         };
         start = lab.run(trace, start);
         flushed_all |= lab.flushed_all;
     }
+    reached.assert_all();
     assert!(flushed_all || !place.flushes_all, "it never flushed its whole file system");
 }
 
@@ -67,6 +72,7 @@ struct Lab<'a> {
     expected: Expected,
     /// A flush of the whole file system was seen.
     flushed_all: bool,
+    reached: &'a mut Reached,
 }
 
 impl Lab<'_> {
@@ -74,6 +80,7 @@ impl Lab<'_> {
     fn run(&mut self, number: u64, start: Start) -> Start {
         let directory = tempfile::tempdir().unwrap();
         start.tree.write(directory.path());
+        prepare(directory.path());
         let disk = Disk::of(directory.path(), self.place.appends);
         let events = self.record(number, &start, directory.path());
         trace::assert_recorded_something(&events);
@@ -127,7 +134,10 @@ impl Lab<'_> {
             disk.step(event);
             if let Event::Mark(text) = event {
                 let _context = Context(format!("seed {seed}, trace {number}, at the mark {text}"));
-                Mark::parse(text).iter().for_each(|mark| promise.hear(mark));
+                Mark::parse(text).iter().for_each(|mark| {
+                    promise.hear(mark);
+                    self.reached.hear(mark);
+                });
             }
             for _ in points.iter().filter(|it| **it == point) {
                 let _context = Context(format!(
@@ -137,6 +147,7 @@ impl Lab<'_> {
                 ));
                 let keep = Keep::any(&mut self.rng);
                 let tree = disk.survivor(root, keep, &mut self.rng);
+                self.reached.look(tree.files());
                 let left = Left { tree: &tree, keep };
                 let unsettled = disk.unsettled(root);
                 let promise = open_and_finish(
@@ -165,7 +176,9 @@ impl Lab<'_> {
         };
         let any: Vec<usize> = (0..events.len()).collect();
         let (mut acknowledged, mut shown) = (any.clone(), any.clone());
-        acknowledged.retain(|at| matches!(mark(at), Some(Mark::Applied(_) | Mark::Created)));
+        acknowledged.retain(|at| {
+            matches!(mark(at), Some(Mark::Applied(_) | Mark::Created | Mark::Copied(..)))
+        });
         shown.retain(|at| matches!(mark(at), Some(Mark::Opened(_))));
         let point = |number| match number % 4 {
             0 => acknowledged.choose(&mut self.rng).copied().unwrap_or(0),
