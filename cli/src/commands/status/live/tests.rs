@@ -65,8 +65,7 @@ fn a_fleet_that_is_well_fits_on_a_small_screen() {
     }
     live.note(fleet(|_| {}), now);
     let shown = screen(&mut live, 80, 24, now);
-    let expected = "\
- WELL  every block up to 1,014 is in 1 replica and 1 backup
+    let expected = " WELL  every block up to 1,014 is in 1 replica and 1 backup
 
 log       nats://127.0.0.1:4222/mainnet
 tip       block 1,015, proofs up to 1,010, 5 behind, event 20, epoch 3
