@@ -1,6 +1,5 @@
 //! A chain that began to prove late, from `init` to a store that was restored.
 
-
 use rusqlite::Connection;
 use serde_json::Value;
 use tipline_tests::{Finished, eventually};
