@@ -89,7 +89,7 @@ async fn a_fetch_that_was_cut_off_goes_on_after_the_files_that_are_there() {
     let directory = tempfile::tempdir().unwrap();
     let (_handle, manifest) = taken(directory.path(), composite, 40, 3_000).await;
     let (set, into) = (set(directory.path()), directory.path().join("fetched"));
-    let cut = set.fetch(&manifest, &into, &up_to(manifest.bytes() / 4)).await.unwrap_err();
+    let cut = set.fetch(&manifest, &into, &up_to(manifest.bytes() / 8)).await.unwrap_err();
     assert!(matches!(cut, CheckpointError::Cancelled), "{cut}");
     let before = inodes(&into);
     let (there, all) = (before.len(), manifest.files.len());
