@@ -70,9 +70,9 @@ impl Health {
         Self { metrics: Some(Metrics(page)), ..self }
     }
 
-    /// The page of `/metrics`.
-    #[cfg(feature = "health-server")]
-    pub(super) fn metrics(&self) -> Option<String> {
+    /// The page of `/metrics`; none without [`with_metrics`](Self::with_metrics). For a program that
+    /// answers it at a port of its own, too.
+    pub fn metrics(&self) -> Option<String> {
         self.metrics.as_ref().map(|Metrics(page)| page())
     }
 
