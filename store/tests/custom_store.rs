@@ -19,7 +19,15 @@ struct BatchFiles {
     directory: PathBuf,
     memory: MemoryStore,
     failed: bool,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for BatchFiles {
+    fn drop(&mut self) {
+        // A process that is being started by another thread has a copy of the handle, and with it the
+        // lock, until it runs its program. If unlocking fails, closing will do.
+        self.lock.unlock().ok();
+    }
 }
 
 impl BatchFiles {
@@ -28,7 +36,7 @@ impl BatchFiles {
         let lock = File::create(directory.join("lock")).map_err(|e| failed(&place, e))?;
         lock.try_lock().map_err(|_| StoreError::InUse { place: place.clone() })?;
         let (directory, memory) = (directory.to_owned(), MemoryStore::new());
-        let mut store = Self { directory, memory, failed: false, _lock: lock };
+        let mut store = Self { directory, memory, failed: false, lock };
         store.read().map_err(|e| failed(&place, e)).map(|()| store)
     }
 
