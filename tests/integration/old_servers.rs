@@ -89,6 +89,8 @@ async fn the_oldest_takes_a_history_and_gives_it_back() {
     done("audit verify log").await;
     done("restore --store sqlite:new.db --from log").await;
     done("verify --from dir:archive --from log").await;
+    let demo = done("demo --count 20 --nats").await;
+    assert!(demo.contains("VERIFIED"), "{demo}");
     // It is said what is wrong with it.
     let status = run(&site, &nats, "status").await.stdout;
     assert!(status.contains(Nats::OLDEST), "{status}");

@@ -49,10 +49,17 @@ pub(super) struct Play {
     producer: Arc<Producer>,
     followers: Vec<Follower>,
     node: Option<Node>,
-    committing: Option<JoinHandle<Result<Node, NodeError>>>,
+    committing: Option<JoinHandle<Result<Committed, NodeError>>>,
     measuring: Option<JoinHandle<Result<(Latencies, Latencies), Failure>>>,
     /// Ends the node's thread.
     halt: CancellationToken,
+}
+
+/// What the node's thread leaves behind when it has committed everything.
+struct Committed {
+    node: Node,
+    /// Outbox sequence of its last event.
+    last: u64,
 }
 
 /// The killed replica, while it is gone and when it is back.
@@ -162,11 +169,12 @@ impl Play {
             producer: Arc::clone(&self.producer),
             tickets,
             halt: self.halt.clone(),
+            last: 0,
         };
         let (blocks, committed) = (self.script.blocks.clone(), Arc::clone(committed));
         self.committing = Some(tokio::task::spawn_blocking(move || {
             commits.commit_all(&blocks, &committed)?;
-            Ok(commits.node)
+            Ok(Committed { node: commits.node, last: commits.last })
         }));
         Ok(())
     }
@@ -179,7 +187,7 @@ impl Play {
         stop: &CancellationToken,
     ) -> Result<Option<(Node, Killed)>, Failure> {
         let total = self.script.blocks.len() as u64;
-        let (mut victim, mut node) = (Victim::Alive, None::<Node>);
+        let (mut victim, mut all) = (Victim::Alive, None::<Committed>);
         let mut patience = Instant::now() + PATIENCE;
         let mut tick = tokio::time::interval(Duration::from_millis(50));
         loop {
@@ -189,8 +197,8 @@ impl Play {
                     screen.say("stopped");
                     return Ok(None);
                 }
-                done = finished(&mut self.committing), if node.is_none() => {
-                    node = Some(done??);
+                done = finished(&mut self.committing), if all.is_none() => {
+                    all = Some(done??);
                     patience = Instant::now() + PATIENCE;
                 }
                 ended = self.producer.ended() => return Err(ended.into()),
@@ -202,14 +210,12 @@ impl Play {
             let now = committed.load(Ordering::Relaxed);
             victim = self.stage(victim, now, total, screen).await?;
             self.draw(screen, now, &victim);
-            if node.is_some()
-                && self.everyone_is_there()
-                && let Victim::CaughtUp(killed) = &victim
+            if let Victim::CaughtUp(killed) = &victim
+                && let Some(all) = all.take_if(|all| self.everyone_has(all.last))
             {
-                let killed = killed.clone();
-                return Ok(node.map(|node| (node, killed)));
+                return Ok(Some((all.node, killed.clone())));
             }
-            if node.is_some() && Instant::now() > patience {
+            if all.is_some() && Instant::now() > patience {
                 return Err(Sentence(format!("not everyone caught up within {PATIENCE:?}")).into());
             }
         }
@@ -270,11 +276,12 @@ impl Play {
         reached.map_or(0, |position| position.index)
     }
 
-    fn everyone_is_there(&self) -> bool {
+    /// Whether the event of this outbox sequence is logged, and everyone is at the log's tail.
+    fn everyone_has(&self, last: u64) -> bool {
         let progress = self.producer.progress();
         let progress = progress.borrow();
         let tail = progress.tail.map_or(0, |tail| tail.index);
-        progress.waiting_events == 0 && FLEET.iter().all(|(name, ..)| self.reached(name) == tail)
+        progress.logged >= last && FLEET.iter().all(|(name, ..)| self.reached(name) == tail)
     }
 
     async fn verify(
@@ -387,6 +394,8 @@ struct Commits {
     producer: Arc<Producer>,
     tickets: mpsc::Sender<(u64, Instant)>,
     halt: CancellationToken,
+    /// Outbox sequence of the last event.
+    last: u64,
 }
 
 impl Commits {
@@ -438,7 +447,8 @@ impl Commits {
         Ok(())
     }
 
-    fn committed(&self, sequence: u64) {
+    fn committed(&mut self, sequence: u64) {
+        self.last = sequence;
         // The ticket is not awaited.
         _ = self.producer.committed(sequence);
         // If it is full, this one is not measured.
