@@ -185,10 +185,17 @@ async fn open_if_empty(
 }
 
 fn with_advice(failure: Failure, replicas: usize) -> Failure {
-    if replicas == 1 || !matches!(failure.log_error(), Some(LogError::Unusable { .. })) {
-        return failure;
+    let Some(LogError::Unusable { why, .. }) = failure.log_error() else { return failure };
+    // The log has one kind of error for all that a server refuses.
+    if why.contains("refuses the login") {
+        return failure.advise(
+            "where users have roles: --nats-nkey keys/operator.nk --nats-inbox _INBOX.operator",
+        );
     }
-    failure.advise("on a single server: --replicas 1 --accept-shortfalls")
+    match replicas {
+        1 => failure,
+        _ => failure.advise("on a single server: --replicas 1 --accept-shortfalls"),
+    }
 }
 
 /// What was done.

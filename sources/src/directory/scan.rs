@@ -153,6 +153,7 @@ impl Scan for DirectoryScan {
         }
         self.say_what_is_gone(&mut look);
         self.say_if_there_is_a_gap(&mut look);
+        self.say_if_it_is_named_otherwise(&mut look);
         Ok(look)
     }
 

@@ -2,6 +2,7 @@
 
 use std::fs::{self, DirEntry};
 use std::io;
+use std::path::{Path, PathBuf};
 
 use tipline_producer::OutboxError;
 
@@ -12,6 +13,9 @@ use crate::files::{Look, Stamp, io_failed};
 /// How far below the tip a file is compared on every look at everything; at the start, and when
 /// notifications were lost, all are.
 const NEAR: u64 = 1000;
+
+/// So many names of a directory are looked at for a block that is named otherwise.
+const NAMES: usize = 1000;
 
 impl DirectoryScan {
     /// Lists the epochs that matter now: those that are not forgotten, and up to the one after
@@ -94,6 +98,22 @@ impl DirectoryScan {
         }
     }
 
+    /// Names a file that is no block by its name, if there is none: it would never be published.
+    pub(super) fn say_if_it_is_named_otherwise(&self, look: &mut Look) {
+        if self.next_height().is_some() {
+            return;
+        }
+        let Some(found) = misnamed(&self.layout) else { return };
+        let (found, first) = (found.display(), self.layout.path(Key::block(1)));
+        look.wrong(|| {
+            let first = first.display();
+            format!(
+                "no block is here, and {found} is not named as one: block 1 is {first}, with heights \
+                 in 8 hex digits, and the height divided by 65,536 in 4"
+            )
+        });
+    }
+
     /// Names the block that is missing below others.
     pub(super) fn say_if_there_is_a_gap(&self, look: &mut Look) {
         let (Some(next), Some(highest)) = (self.next_height(), self.highest) else {
@@ -109,6 +129,21 @@ impl DirectoryScan {
             });
         }
     }
+}
+
+/// A file in this directory, or in one in it, that is named as a block elsewhere.
+fn misnamed(layout: &Layout) -> Option<PathBuf> {
+    let listed = |path: &Path| {
+        let entries = fs::read_dir(path).into_iter().flatten().flatten();
+        entries.take(NAMES).map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    let is_like_one = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.starts_with("block_") && name.ends_with(".dat") && layout.key(path).is_none()
+    };
+    let here = listed(&layout.base());
+    let below = here.iter().filter(|path| path.is_dir()).flat_map(|path| listed(path));
+    below.chain(here.iter().cloned()).find(is_like_one)
 }
 
 fn epochs(layout: &Layout) -> io::Result<Vec<u64>> {

@@ -76,6 +76,16 @@ async fn secrets_that_others_can_read_are_refused_and_the_mode_is_said() {
     assert!(!status.stderr.contains("s3cret"), "{}", status.stderr);
 }
 
+/// Not with what helps where servers are too few.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_creates_a_log_without_a_login_is_told_which() {
+    let secured = Secured::with_log().await;
+    let init = format!("init --log {}/other --chain test --genesis 00", secured.nats.url());
+    let refused = secured.site.run(&init).await;
+    told(&refused, &["refuses the login", "--nats-nkey keys/operator.nk --nats-inbox"]);
+    assert!(!refused.stderr.contains("single server"), "{}", refused.stderr);
+}
+
 /// Every way to give a secret, every place where it could come out.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_is_shown() {

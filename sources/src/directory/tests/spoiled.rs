@@ -162,6 +162,20 @@ fn a_gap_is_named_until_it_is_filled() {
 }
 
 #[test]
+fn blocks_that_are_named_otherwise_are_not_waited_for_in_silence() {
+    let node = Node::new();
+    let elsewhere = node.root().join("blocks/0");
+    fs::create_dir_all(&elsewhere).unwrap();
+    fs::write(elsewhere.join("block_1.dat"), "b1").unwrap();
+    let mut outbox = node.open();
+    let said = node.said(&outbox, "blocks/0/block_1.dat is not named as one");
+    assert!(said.contains("blocks/0000/block_00000001.dat"), "{said}");
+    node.rename_in(Key::block(1), "b1");
+    node.rows(&mut outbox, 1);
+    node.well(&outbox);
+}
+
+#[test]
 fn what_happens_to_the_directories_and_the_index_is_named() {
     let replaced = |path: &Path| {
         fs::rename(path, path.with_extension("aside")).unwrap();
