@@ -8,7 +8,7 @@
 //!   drilling what is kept ([`CheckSchedule`]), merging small segments ([`merge_segments`]),
 //!   starting a store from what is kept elsewhere ([`Bootstrap`]).
 //! - **Admin socket**: asking the process that has a store open for a checkpoint or for a pause
-//!   ([`AdminServer`], [`request_checkpoint`], [`freeze`]).
+//!   ([`AdminServer`], [`request_checkpoint`], [`freeze`]), and an archiver ([`pause_archiver`]).
 //! - **Active check**: a mark through outbox, log and stores and back, each leg timed
 //!   ([`Prober`]). A primary is asked for the mark over its own admin socket ([`request_mark`]).
 //! - **Dashboard**: a page that shows the fleet and its last hours ([`dashboard`]), with the feature
@@ -32,14 +32,15 @@ mod verdict;
 
 #[cfg(unix)]
 pub use admin::{
-    AdminError, AdminServer, CheckpointProgress, FrozenStore, HeldStore, LONGEST_FREEZE,
-    LevelRequest, LogLevel, LoggedLevel, Mark, cancel_checkpoint, freeze, hold, log_level, release,
-    request_checkpoint, request_mark,
+    AdminError, AdminServer, Archiver, ArchiverStatus, CheckpointProgress, FrozenStore, HeldStore,
+    LONGEST_FREEZE, LONGEST_PAUSE, LevelRequest, LogLevel, LoggedLevel, Mark, archiver_status,
+    cancel_checkpoint, freeze, hold, log_level, pause_archiver, release, request_checkpoint,
+    request_mark, resume_archiver,
 };
 pub use jobs::{
     Bootstrap, CheckJob, CheckSchedule, CheckpointFailure, CheckpointMaker, CheckpointMode,
-    CheckpointOrder, CheckpointRun, CheckpointSchedule, DrillStore, Filled, Sealing, SealingError,
-    checkpoint_set, merge_segments, tidy_archive,
+    CheckpointOrder, CheckpointRun, CheckpointSchedule, DrillStore, Filled, JobBoard, JobKind,
+    JobView, Sealing, SealingError, checkpoint_set, merge_segments, note_archived, tidy_archive,
 };
 pub use round_trip::{Answer, AnswerState, Probe, Prober, RoundTrip};
 pub use sources::{SourcesError, open_sources};

@@ -63,6 +63,54 @@ async fn an_archive_holds_the_log_and_its_absence_is_shown() {
     drop(archiver);
 }
 
+/// What work at its destination needs: nothing is written there, and all of it later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_archiver_that_is_paused_writes_nothing_until_it_resumes() {
+    let mut rng = Rng::from_env();
+    let site = Site::embedded(&mut rng).await;
+    let (place, socket) = (site.file("archive"), site.file("admin"));
+    let _primary = site.primary("node.db", &["--payload", "500"]);
+    site.wait_for_entries(20).await;
+    let at = socket.display().to_string();
+    let mut archiver = archiver(&site, &place, &["--socket", &at]);
+    eventually("the archive has something", DEADLINE, async || match archived(&place).await {
+        Ok(found) if !found.is_empty() => Ok(()),
+        found => Err(format!("{found:?}")),
+    })
+    .await;
+    let ask = async |words: &[&str]| {
+        let given: Vec<&str> = words.iter().copied().chain(["--socket", at.as_str()]).collect();
+        let asked = Tipline::new(given).finish(DEADLINE).await;
+        assert!(asked.status.success(), "{}", asked.stderr);
+        asked.stdout
+    };
+    let said = ask(&["archiver", "pause", "--max", "10m"]).await;
+    assert!(said.starts_with("paused at entry "), "{said}");
+    let before = archived(&place).await.unwrap().len();
+    let more = site.entries().await.len() as u64 + 50;
+    site.wait_for_entries(more).await;
+    assert_eq!(archived(&place).await.unwrap().len(), before);
+    let status: serde_json::Value =
+        serde_json::from_str(&ask(&["archiver", "status", "--json"]).await).unwrap();
+    assert_eq!(status["doing"], "paused");
+    assert_eq!(status["name"], "archive");
+    assert!(status["paused_ms"].as_u64().unwrap() > 0, "{status}");
+    let logged = ask(&["log-level", "debug"]).await;
+    assert!(logged.starts_with("it logs debug"), "{logged}");
+    assert_eq!(ask(&["archiver", "resume"]).await, "resumed\n");
+    eventually("the archive has what came meanwhile", DEADLINE, async || {
+        let found = archived(&place).await?.len() as u64;
+        if found >= more { Ok(()) } else { Err(format!("{found} of {more} entries")) }
+    })
+    .await;
+    // What is paused does not keep it from ending.
+    ask(&["archiver", "pause"]).await;
+    archiver.process.terminate();
+    assert!(archiver.process.wait(DEADLINE).await.success());
+    let nobody = Tipline::new(["archiver", "status", "--socket", &at]).finish(DEADLINE).await;
+    assert_eq!(nobody.status.code(), Some(16), "{}", nobody.stderr);
+}
+
 /// Waits until the archive's receipt is of the log's newest entry.
 async fn is_verified(site: &Site) {
     let log = site.log().await;

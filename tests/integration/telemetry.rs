@@ -146,3 +146,55 @@ async fn a_collector_that_is_away_holds_up_nothing() {
     let told = said.lines().filter(|line| line.contains("are not taken by the collector")).count();
     assert!(told <= 2, "once for traces and once for metrics: {said}");
 }
+
+/// What alerts ask for: when each job was done last, and when the next is due.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_job_of_a_process_is_measured() {
+    let mut rng = Rng::from_env();
+    let site = Site::embedded(&mut rng).await;
+    let _node = site.primary("node.db", &["--payload", "100"]);
+    site.wait_for_entries(10).await;
+    let (backup, archive) = (Port::reserve(), Port::reserve());
+    let place = |name: &str| format!("dir:{}", site.file(name).display());
+    std::fs::create_dir(site.file("away")).unwrap();
+    let store = format!("sqlite:{}", site.file("backup.db").display());
+    let scratch = site.file("scratch").display().to_string();
+    std::fs::create_dir(&scratch).unwrap();
+    let checks = ["--verify-every", "2h", "--drill-every", "3h", "--scratch", &scratch];
+    let shared = ["--log", &site.address, "--accept-shortfalls"];
+    let run = |words: &[&str], port: &Port| {
+        let health = port.to_string();
+        let given =
+            words.iter().chain(&shared).chain(&checks).copied().chain(["--health", &health]);
+        Tipline::new(given.collect::<Vec<_>>()).spawn()
+    };
+    let away = place("away");
+    let words = ["backup", "--name", "b", "--store", &store, "--checkpoint-every", "1h"];
+    let words: Vec<_> = words.into_iter().chain(["--upload", &away]).collect();
+    let _backup = run(&words, &backup);
+    let to = place("archive");
+    let _archive = run(&["archive", "--name", "a", "--to", &to], &archive);
+    let jobs = [
+        (&backup, "checkpoint", 3600, true),
+        (&backup, "upload", 3600, true),
+        (&backup, "verify", 7200, false),
+        (&backup, "drill", 10_800, false),
+        (&archive, "archive", 60, true),
+        // The first merge is after a minute, and so is a check that came before there was an archive.
+        (&archive, "merge", 60, false),
+        (&archive, "verify", 7200, false),
+        (&archive, "drill", 10_800, false),
+    ];
+    for (port, job, every, is_done) in jobs {
+        let page = format!("http://{port}/metrics");
+        let label = format!("{{tipline_job=\"{job}\"}}");
+        let interval = format!("tipline_job_interval_seconds{label} {every}");
+        let success = format!("tipline_job_success_timestamp_seconds{label} ");
+        eventually(&format!("{job} is measured"), DEADLINE, async || {
+            let reply = http_get(&page).await.map_err(|error| error.to_string())?;
+            let has = |start: &str| reply.body.lines().any(|line| line.starts_with(start));
+            if has(&interval) && (has(&success) || !is_done) { Ok(()) } else { Err(reply.body) }
+        })
+        .await;
+    }
+}

@@ -9,14 +9,16 @@ use clap::builder::BoolishValueParser;
 use tipline_backup::{ArchiveStore, Destination, DestinationError, Keys};
 use tipline_consumer::{Consumer, ConsumerSettings};
 use tipline_log::system_clock;
-use tipline_ops::{CheckJob, CheckSchedule, merge_segments, tidy_archive};
+use tipline_ops::{
+    Archiver, CheckJob, CheckSchedule, JobBoard, merge_segments, note_archived, tidy_archive,
+};
 use tipline_proto::{ConsumerName, InstanceId, Level, Receipt, Role};
 use tipline_store::Sink;
 
 use crate::exit::Exit;
-use crate::open::health;
 use crate::open::log::{LogLocation, patiently};
 use crate::open::store::drill_store;
+use crate::open::{admin, health};
 use crate::options::{ChecksArgs, HealthArgs, Shared};
 use crate::output::consumer::follow;
 use crate::output::report::Failure;
@@ -90,6 +92,10 @@ pub(crate) struct ArchiveArgs {
     #[arg(conflicts_with = "no_merge")]
     remove_merged: bool,
 
+    /// Open an admin socket here, for `tipline archiver` and `tipline log-level`. For this user only
+    #[arg(long, env = "TIPLINE_SOCKET", value_name = "FILE")]
+    socket: Option<PathBuf>,
+
     #[command(flatten)]
     checks: ChecksArgs,
 
@@ -130,6 +136,8 @@ pub(crate) async fn run(shared: &Shared, args: ArchiveArgs) -> Result<Exit, Fail
     tracing::info!(log = %place.address(), to = destination.place(), "archiving as {}", args.name);
     let level = if args.offsite { Level::Offsite } else { Level::Verified };
     let usual = if destination.directory().is_some() { LINGER_IN_DIRECTORY } else { LINGER };
+    let board = JobBoard::default();
+    served.measure_jobs(&board);
     let job = CheckJob {
         destination: destination.clone(),
         identity: args.identity.iter().cloned().collect(),
@@ -137,6 +145,7 @@ pub(crate) async fn run(shared: &Shared, args: ArchiveArgs) -> Result<Exit, Fail
         name: args.name.to_string(),
         drill_store: drill_store(),
         stop: stop.clone(),
+        board: board.clone(),
     };
     let settings = ConsumerSettings {
         level,
@@ -147,14 +156,19 @@ pub(crate) async fn run(shared: &Shared, args: ArchiveArgs) -> Result<Exit, Fail
     let store = ArchiveStore::new(destination.clone(), keys.clone(), known);
     let read_to = read_to(&receipts, &store.place());
     let store = Box::new(store.read_back_to(read_to));
-    if !args.no_merge {
-        tokio::spawn(merge_segments(destination.clone(), keys, args.remove_merged));
-    }
     let instance = InstanceId::from_bytes(rand::random());
     let clock = system_clock();
-    tokio::spawn(tidy_archive(destination.clone(), Arc::clone(&clock)));
+    if !args.no_merge {
+        let (board, clock) = (board.clone(), Arc::clone(&clock));
+        tokio::spawn(merge_segments(destination.clone(), keys, args.remove_merged, board, clock));
+    }
+    tokio::spawn(tidy_archive(destination.clone(), board.clone(), Arc::clone(&clock)));
     let consumer = Consumer::start(Arc::clone(&log), store, settings, instance, Arc::clone(&clock));
     let _watch = served.watch(&consumer, &log, (&name, role), &clock);
+    tokio::spawn(note_archived(consumer.progress(), board.clone(), Arc::clone(&clock)));
+    let own = (consumer.store(), consumer.progress());
+    let archiver = Archiver::new(name, env!("CARGO_PKG_VERSION"), own, board, stop.clone());
+    let _admin = args.socket.and_then(|socket| admin::start_archiver(&socket, archiver));
     tokio::select! {
         followed = follow(consumer, &clock, &stop) => followed,
         () = CheckSchedule::from(args.checks).run(job, &clock) => Ok(Exit::Ok),

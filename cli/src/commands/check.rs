@@ -90,7 +90,7 @@ pub(crate) async fn run(shared: &Shared, args: CheckArgs) -> Result<Exit, Failur
     match timeout_at(asked + probe.within, request_mark(&socket, &probe.name)).await {
         Ok(Ok(Some(()))) => {}
         Ok(Ok(None)) => return Err(no_primary(&socket)),
-        Ok(Err(error)) => return Err(error.into()),
+        Ok(Err(error)) => return Err(admin::explain(error)),
         Err(_) => {
             return Err(away(format!(
                 "the primary at {} has not answered in time",
@@ -129,7 +129,7 @@ fn away(text: String) -> Failure {
 }
 
 fn no_primary(socket: &Path) -> Failure {
-    away(format!("no primary answers at {}", socket.display())).advise(
+    admin::nobody("primary", socket).advise(
         "run this where the primary runs, as the same user, with the --source and --index that it \
          was started with; `tipline status` shows whether one runs at all",
     )

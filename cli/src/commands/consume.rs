@@ -7,7 +7,7 @@ use std::time::Duration;
 use tipline_backup::{Destination, RestoreProgress};
 use tipline_consumer::{Consumer, ConsumerSettings};
 use tipline_log::{Clock, Log, system_clock};
-use tipline_ops::{CheckJob, CheckSchedule, CheckpointMaker, Filled};
+use tipline_ops::{CheckJob, CheckSchedule, CheckpointMaker, Filled, JobBoard};
 use tipline_proto::{ConsumerName, InstanceId, Role};
 use tipline_store::Store;
 use tokio::sync::watch;
@@ -88,13 +88,15 @@ pub(crate) async fn run(shared: &Shared, role: Role, args: ConsumeArgs) -> Resul
         return Ok(Exit::Ok);
     };
     let log = log.map_err(|error| place.explain(error.into()))?;
+    let board = JobBoard::default();
+    served.measure_jobs(&board);
     if args.bootstrap.is_given() {
         served.starting("it fills its store from what is kept elsewhere");
         fill(&args, &log, &stop).await?;
     }
     loop {
         tracing::info!(log = %place.address(), store = %args.store, "following as {role} {}", args.name);
-        match consume(&args, role, Arc::clone(&log), &served, &stop).await {
+        match consume(&args, role, (Arc::clone(&log), &board), &served, &stop).await {
             Err(failure) if args.bootstrap.is_given() && consumer::is_trimmed(&failure) => {
                 served.starting("it brings its store forward from what is kept elsewhere");
                 catch_up(&args, &log, &stop).await?;
@@ -108,7 +110,7 @@ pub(crate) async fn run(shared: &Shared, role: Role, args: ConsumeArgs) -> Resul
 async fn consume(
     args: &ConsumeArgs,
     role: Role,
-    log: Arc<dyn Log>,
+    (log, board): (Arc<dyn Log>, &JobBoard),
     served: &Served,
     stop: &CancellationToken,
 ) -> Result<Exit, Failure> {
@@ -120,6 +122,7 @@ async fn consume(
         name: args.name.to_string(),
         drill_store: drill_store(),
         stop: stop.clone(),
+        board: board.clone(),
     };
     let new_store = args.new;
     let settings = ConsumerSettings { new_store, ..ConsumerSettings::new(args.name.clone(), role) };
@@ -128,7 +131,7 @@ async fn consume(
     let consumer = Consumer::start(Arc::clone(&log), store, settings, instance, Arc::clone(&clock));
     let watch = served.watch(&consumer, &log, (&args.name, role), &clock);
     let maker = CheckpointMaker::new(consumer.store(), Arc::clone(&clock), stop.clone());
-    let maker = Arc::new(maker.remembering(args.store.beside("sets")));
+    let maker = Arc::new(maker.remembering(args.store.beside("sets")).noting(board.clone()));
     let admin = admin::start(&args.store, Arc::clone(&maker));
     let checkpoints = make_checkpoints(args, &maker, &clock);
     tokio::pin!(checkpoints);

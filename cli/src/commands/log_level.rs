@@ -1,8 +1,8 @@
 //! `tipline log-level`: what a running process logs, changed while it runs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use tipline_ops::{AdminError, LevelRequest, LoggedLevel, log_level};
+use tipline_ops::{LevelRequest, LoggedLevel, log_level};
 
 use crate::address::{Source, StoreAddress};
 use crate::exit::Exit;
@@ -21,6 +21,7 @@ Examples:
   tipline log-level info,tipline_log=trace --source dir:/var/lib/node/blocks
   tipline log-level --store sqlite:/backup/chain.db
   tipline log-level reset --store sqlite:/backup/chain.db
+  tipline log-level debug --socket /run/tipline/archive.sock
 
 It asks the process that has the store or the outbox open, by its admin socket: run it where that
 runs, as the same user. The level lasts until it is changed or reset, or the process ends.")]
@@ -42,8 +43,8 @@ pub(crate) struct LogLevelArgs {
     #[arg(long, env = "TIPLINE_INDEX", value_name = "FILE")]
     index: Option<PathBuf>,
 
-    /// The admin socket itself
-    #[arg(long, value_name = "FILE")]
+    /// The admin socket itself: of an archiver, as it was started with
+    #[arg(long, env = "TIPLINE_SOCKET", value_name = "FILE")]
     socket: Option<PathBuf>,
 
     /// Print one JSON object
@@ -59,12 +60,8 @@ pub(crate) async fn run(args: LogLevelArgs) -> Result<Exit, Failure> {
         Some(level) if level == RESET => LevelRequest::Reset,
         Some(level) => LevelRequest::To(level),
     };
-    let logged = log_level(&socket, request).await.map_err(|error| explain(error, &socket))?;
-    let logged = logged.ok_or_else(|| {
-        let text = format!("no process answers at {}", socket.display());
-        let advice = "run this where it runs, as the same user, with what it was started with";
-        Failure::from(Sentence(text)).ending(Exit::Unavailable).advise(advice)
-    })?;
+    let logged = log_level(&socket, request).await.map_err(admin::explain)?;
+    let logged = logged.ok_or_else(|| admin::nobody("process", &socket))?;
     if args.json {
         say(&(serde_json::to_string(&logged)? + "\n"))?;
     } else {
@@ -83,14 +80,5 @@ fn socket(args: &LogLevelArgs) -> Result<PathBuf, Failure> {
             let text = "which process is meant is not said, or said twice".to_owned();
             Err(Failure::from(Sentence(text)).advise("give one of --store, --source and --socket"))
         }
-    }
-}
-
-fn explain(error: AdminError, socket: &Path) -> Failure {
-    let is_unreachable = matches!(error, AdminError::Unreachable { .. });
-    let failure = Failure::from(error);
-    match is_unreachable {
-        true => failure.advise(format!("check the permissions of {}", socket.display())),
-        false => failure,
     }
 }

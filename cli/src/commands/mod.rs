@@ -1,6 +1,7 @@
 //! A file or a folder for each command. No command knows another.
 
 mod archive;
+mod archiver;
 mod audit;
 mod check;
 mod checkpoint;
@@ -28,6 +29,7 @@ use clap::{ArgMatches, Subcommand};
 use tipline_proto::Role;
 
 use self::archive::ArchiveArgs;
+use self::archiver::ArchiverArgs;
 use self::audit::AuditArgs;
 use self::check::CheckArgs;
 use self::checkpoint::CheckpointArgs;
@@ -67,6 +69,8 @@ pub(crate) enum Command {
     Backup(ConsumeArgs),
     /// Follow the log into an archive, at a directory or object storage
     Archive(ArchiveArgs),
+    /// Show what a running archiver does, pause it, and let it go on
+    Archiver(ArchiverArgs),
     /// Show whether everything is backed up, where, and up to which block
     Status(StatusArgs),
     /// Serve a page that shows the status, its last hours, and what could be restored
@@ -100,7 +104,7 @@ pub(crate) enum Command {
     Forget(ForgetArgs),
     /// Show what the log or an archive may drop, why the rest is kept, and trim it
     Retention(RetentionArgs),
-    /// Show or change what a running replica, backup or primary logs
+    /// Show or change what a running replica, backup, archiver or primary logs
     LogLevel(LogLevelArgs),
     /// Run a self-contained demo, with generated blocks
     Demo(DemoArgs),
@@ -133,6 +137,7 @@ pub(crate) async fn run(
         Command::Replica(args) => consume::run(shared, Role::Replica, args).await,
         Command::Backup(args) => consume::run(shared, Role::Backup, args).await,
         Command::Archive(args) => archive::run(shared, args).await,
+        Command::Archiver(args) => archiver::run(args).await,
         Command::Status(args) => status::run(shared, args).await,
         Command::Dashboard(args) => dashboard::run(shared, args).await,
         Command::Check(args) => check::run(shared, args).await,

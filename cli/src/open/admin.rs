@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tipline_log::error_chain;
-use tipline_ops::{AdminServer, CheckpointMaker, Mark};
+use tipline_ops::{AdminError, AdminServer, Archiver, CheckpointMaker, Mark};
 use tipline_sources::Marker;
 
 use crate::address::{Source, StoreAddress};
+use crate::exit::Exit;
+use crate::output::report::{Failure, Sentence};
 use crate::output::telemetry;
 
 /// Where that of a store is.
@@ -50,6 +52,33 @@ pub(crate) fn start(store: &StoreAddress, maker: Arc<CheckpointMaker>) -> Option
 pub(crate) fn start_primary(path: &Path, marker: Marker) -> Option<AdminServer> {
     let mark = Mark::new(move |name| marker.mark(name));
     opened(path, AdminServer::start_primary(path, mark), "tipline check")
+}
+
+/// Opens the socket of an archiver, as [`start_primary`].
+pub(crate) fn start_archiver(path: &Path, archiver: Archiver) -> Option<AdminServer> {
+    opened(path, AdminServer::start_archiver(path, archiver), "tipline archiver")
+}
+
+/// Nobody answers at a socket: `who` was asked.
+pub(crate) fn nobody(who: &str, socket: &Path) -> Failure {
+    let text = format!("no {who} answers at {}", socket.display());
+    let advice = "run this where it runs, as the same user, with what it was started with";
+    Failure::from(Sentence(text)).ending(Exit::Unavailable).advise(advice)
+}
+
+/// Says what to check, where a socket cannot be reached.
+pub(crate) fn explain(error: AdminError) -> Failure {
+    let advice = match &error {
+        AdminError::Unreachable { path, .. } => {
+            Some(format!("check the permissions of {}", path.display()))
+        }
+        _ => None,
+    };
+    let failure = Failure::from(error);
+    match advice {
+        Some(advice) => failure.advise(advice),
+        None => failure,
+    }
 }
 
 fn opened(path: &Path, server: std::io::Result<AdminServer>, command: &str) -> Option<AdminServer> {

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use tipline_consumer::Consumer;
 use tipline_log::{Clock, Log, system_clock};
+use tipline_ops::JobBoard;
 use tipline_ops::health::{Health, HealthServer, HealthWatch, WatchedConsumer};
 use tipline_producer::{Producer, Progress, Stage};
 use tipline_proto::{ConsumerName, Policy, Role};
@@ -80,6 +81,13 @@ impl Served {
         };
         if self.telemetry.measures() {
             telemetry::watch_files(log.into_iter().chain(others).collect());
+        }
+    }
+
+    /// When its jobs were last done.
+    pub(crate) fn measure_jobs(&self, board: &JobBoard) {
+        if self.telemetry.measures() {
+            telemetry::watch_jobs(board);
         }
     }
 

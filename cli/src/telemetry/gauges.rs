@@ -8,6 +8,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 use tipline_log::{Clock, Log, meter};
 use tipline_ops::health::{Allowance, Health, Readiness};
+use tipline_ops::{JobBoard, JobKind};
 use tipline_producer::{BackupStatus, Producer, Progress, Stage};
 use tipline_proto::{Agreement, Level, Policy, Timestamp};
 use tokio::sync::watch;
@@ -227,6 +228,36 @@ fn receipts(meter: &Meter, status: &watch::Receiver<BackupStatus>, clock: &Clock
             for consumer in &seen_by.borrow().consumers {
                 let diverged = matches!(consumer.agreement, Agreement::Diverged { .. });
                 seen.observe(u64::from(diverged), &[of(&consumer.receipt.consumer)]);
+            }
+        })
+        .build();
+}
+
+/// When each job was last done with success, and how often it is expected to be.
+pub(crate) fn watch_jobs(board: &JobBoard) {
+    let meter = meter();
+    let label = |job: JobKind| [KeyValue::new("tipline.job", job.as_str())];
+    let seen_by = board.clone();
+    let gauge = meter.f64_observable_gauge("tipline.job.success.timestamp").with_unit("s");
+    let gauge = gauge.with_description("When a job was last done with success, since 1970");
+    gauge
+        .with_callback(move |seen| {
+            for (job, view) in seen_by.jobs_known() {
+                if let Some(success) = view.success {
+                    seen.observe(success.as_micros() as f64 / 1e6, &label(job));
+                }
+            }
+        })
+        .build();
+    let seen_by = board.clone();
+    let gauge = meter.f64_observable_gauge("tipline.job.interval").with_unit("s");
+    let gauge = gauge.with_description("Time within which the next success of a job is expected");
+    gauge
+        .with_callback(move |seen| {
+            for (job, view) in seen_by.jobs_known() {
+                if let Some(every) = view.every {
+                    seen.observe(every.as_secs_f64(), &label(job));
+                }
             }
         })
         .build();

@@ -19,7 +19,7 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 
 pub(crate) use self::exporter::BadCollector;
 use self::exporter::{ENDPOINT, Signal, metrics, traces};
-pub(crate) use self::gauges::{watch_files, watch_health, watch_primary};
+pub(crate) use self::gauges::{watch_files, watch_health, watch_jobs, watch_primary};
 use self::text::Scraped;
 
 /// How long the last of it may take to reach the collector.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::AdminError;
 use super::path::SocketPath;
-use super::protocol::{Answer, LevelChange, MAX_LINE, Request};
+use super::protocol::{Answer, ArchiverStatus, LevelChange, MAX_LINE, Request};
 use crate::jobs::CheckpointOrder;
 
 /// How far a checkpoint is.
@@ -135,6 +135,56 @@ pub async fn request_mark(socket: &Path, name: &Label) -> Result<Option<()>, Adm
     connection.send(&Request::Mark { name: name.to_string() }).await?;
     match connection.answer().await? {
         Answer::Marked => Ok(Some(())),
+        Answer::Failed { error } => Err(AdminError::Refused { why: error }),
+        _ => Err(AdminError::Unexpected),
+    }
+}
+
+/// Asks the archiver behind the socket what it does. `None` if none listens there.
+///
+/// # Errors
+/// See [`AdminError`].
+pub async fn archiver_status(socket: &Path) -> Result<Option<ArchiverStatus>, AdminError> {
+    match ask(socket, &Request::Status).await? {
+        Some(Answer::Status(status)) => Ok(Some(status)),
+        answer => answer.map(unasked).transpose(),
+    }
+}
+
+/// Lets the archiver behind the socket write nothing, for at most `max`. On return nothing is being
+/// written but what a merge or a check that had begun still writes. Gives the entry up to which the
+/// archive has everything. `None` if none listens there.
+///
+/// # Errors
+/// See [`AdminError`].
+pub async fn pause_archiver(socket: &Path, max: Duration) -> Result<Option<u64>, AdminError> {
+    let max_ms = u64::try_from(max.as_millis()).unwrap_or(u64::MAX);
+    match ask(socket, &Request::Pause { max_ms }).await? {
+        Some(Answer::Paused { index }) => Ok(Some(index)),
+        answer => answer.map(unasked).transpose(),
+    }
+}
+
+/// Lets it write again. Gives whether it was paused; `None` if none listens there.
+///
+/// # Errors
+/// See [`AdminError`].
+pub async fn resume_archiver(socket: &Path) -> Result<Option<bool>, AdminError> {
+    match ask(socket, &Request::Resume).await? {
+        Some(Answer::Resumed { was_paused }) => Ok(Some(was_paused)),
+        answer => answer.map(unasked).transpose(),
+    }
+}
+
+/// One question, one answer. `None` if nobody listens there.
+async fn ask(socket: &Path, request: &Request) -> Result<Option<Answer>, AdminError> {
+    let Some(mut connection) = Connection::open(socket).await? else { return Ok(None) };
+    connection.send(request).await?;
+    Ok(Some(connection.answer().await?))
+}
+
+fn unasked<T>(answer: Answer) -> Result<T, AdminError> {
+    match answer {
         Answer::Failed { error } => Err(AdminError::Refused { why: error }),
         _ => Err(AdminError::Unexpected),
     }

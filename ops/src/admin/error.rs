@@ -10,6 +10,10 @@ use tipline_backup::NotAnId;
 /// for is copied after the moment that it is of.
 pub const LONGEST_FREEZE: Duration = Duration::from_secs(15 * 60);
 
+/// An archiver is paused for no longer than this: what comes meanwhile is in the log alone, and the log
+/// waits for an archive for as long as it lags by less than the reserve.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 3600);
+
 /// Why a request over the admin socket failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -25,6 +25,12 @@ pub(super) enum Request {
     LogLevel { change: Option<LevelChange> },
     /// Enqueue a mark of this name. It is a primary that is asked.
     Mark { name: String },
+    /// Say what you do. It is an archiver that is asked.
+    Status,
+    /// Write nothing, for at most this long, or until you are told to resume.
+    Pause { max_ms: u64 },
+    /// Write again.
+    Resume,
 }
 
 /// Another log level.
@@ -57,6 +63,33 @@ pub(super) enum Answer {
     LogLevel { level: String, started: String },
     /// The mark is in the outbox.
     Marked,
+    /// What an archiver does.
+    Status(ArchiverStatus),
+    /// It writes nothing; it has everything up to this entry.
+    Paused { index: u64 },
+    /// It writes; whether it did not before.
+    Resumed { was_paused: bool },
     /// It was not done, for this reason.
     Failed { error: String },
+}
+
+/// What an archiver does.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ArchiverStatus {
+    /// Its name in the log.
+    pub name: String,
+    /// Version of its program.
+    pub version: String,
+    /// Where it writes to.
+    pub place: String,
+    /// What it does, in a sentence.
+    pub doing: String,
+    /// The archive has everything up to this entry; `None` until that was compared with the log.
+    pub index: Option<u64>,
+    /// Newest block in it.
+    pub block: Option<u64>,
+    /// Entries of the log that it does not have; `None` while that is not known.
+    pub behind: Option<u64>,
+    /// For how long it still writes nothing; `None` unless it is paused.
+    pub paused_ms: Option<u64>,
 }

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{interval, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::archiver::Archiver;
 use super::hold::{self, Holds};
 use super::level::LogLevel;
 use super::path::SocketPath;
@@ -57,6 +58,14 @@ impl AdminServer {
     /// The socket cannot be made there.
     pub fn start_primary(socket: &Path, mark: Mark) -> io::Result<Self> {
         Self::open(socket, Served::Primary(mark))
+    }
+
+    /// Opens the socket of an archiver. As [`AdminServer::start`].
+    ///
+    /// # Errors
+    /// The socket cannot be made there.
+    pub fn start_archiver(socket: &Path, archiver: Archiver) -> io::Result<Self> {
+        Self::open(socket, Served::Archive(archiver))
     }
 
     fn open(socket: &Path, served: Served) -> io::Result<Self> {
@@ -102,6 +111,7 @@ impl Debug for Mark {
 enum Served {
     Store(Arc<CheckpointMaker>, Arc<Holds>),
     Primary(Mark),
+    Archive(Archiver),
 }
 
 impl Drop for AdminServer {
@@ -170,10 +180,24 @@ async fn answer(client: UnixStream, served: Served, level: Option<LogLevel>) -> 
         (Err(error), _) => failed(format!("this is no request: {error}")),
         (Ok(Request::LogLevel { change }), _) => log_level(level, change),
         (Ok(Request::Mark { name }), Served::Primary(mark)) => enqueue(mark, &name).await,
-        (Ok(Request::Mark { .. }), Served::Store(..)) => {
+        (Ok(Request::Mark { .. }), _) => {
             failed("this is a consumer: only a primary publishes marks")
         }
+        (Ok(Request::Status), Served::Archive(archiver)) => Answer::Status(archiver.status().await),
+        (Ok(Request::Pause { max_ms }), Served::Archive(archiver)) => {
+            match archiver.pause(Duration::from_millis(max_ms)).await {
+                Ok(index) => Answer::Paused { index },
+                Err(why) => failed(why),
+            }
+        }
+        (Ok(Request::Resume), Served::Archive(archiver)) => {
+            Answer::Resumed { was_paused: archiver.resume().await }
+        }
+        (Ok(Request::Status | Request::Pause { .. } | Request::Resume), _) => {
+            failed("this is no archiver")
+        }
         (Ok(_), Served::Primary(_)) => failed("this is a primary: it has no store"),
+        (Ok(_), Served::Archive(_)) => failed("this is an archiver: it has no store to copy"),
         (Ok(Request::CancelCheckpoint), Served::Store(maker, _)) => {
             Answer::Cancelled { any: maker.cancel() }
         }

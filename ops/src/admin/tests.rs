@@ -3,16 +3,17 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tipline_consumer::StoreHandle;
+use tipline_consumer::{Progress, StoreHandle};
 use tipline_log::system_clock;
 use tipline_store::SqliteStore;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    AdminError, AdminServer, LONGEST_FREEZE, LevelRequest, LogLevel, Mark, cancel_checkpoint,
-    freeze, hold, log_level, release, request_checkpoint, request_mark,
+    AdminError, AdminServer, Archiver, LONGEST_FREEZE, LONGEST_PAUSE, LevelRequest, LogLevel, Mark,
+    archiver_status, cancel_checkpoint, freeze, hold, log_level, pause_archiver, release,
+    request_checkpoint, request_mark, resume_archiver,
 };
-use crate::jobs::{CheckpointMaker, CheckpointMode, CheckpointOrder, Sealing};
+use crate::jobs::{CheckpointMaker, CheckpointMode, CheckpointOrder, JobBoard, Sealing};
 
 fn start(directory: &Path, socket: &Path) -> AdminServer {
     let store = SqliteStore::open(directory.join("store.db")).unwrap();
@@ -189,6 +190,67 @@ async fn a_process_is_asked_what_it_logs_and_told_to_log_more() {
     let elsewhere = tempfile::tempdir().unwrap();
     let _without = start(elsewhere.path(), &socket);
     assert!(ask(LevelRequest::Show).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archiver_is_paused_and_resumed_with_its_jobs() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("admin");
+    let minute = Duration::from_secs(60);
+    assert_eq!(archiver_status(&socket).await.unwrap(), None);
+    assert_eq!(pause_archiver(&socket, minute).await.unwrap(), None);
+    let store = SqliteStore::open(directory.path().join("store.db")).unwrap();
+    let handle = StoreHandle::new(Box::new(store)).unwrap();
+    let (_progress, seen) = tokio::sync::watch::channel(Progress::new());
+    let (board, stop) = (JobBoard::default(), CancellationToken::new());
+    let name = "archive".parse().unwrap();
+    let own = (handle.clone(), seen);
+    let archiver = Archiver::new(name, "1.2.3", own, board.clone(), stop.clone());
+    let _server = AdminServer::start_archiver(&socket, archiver).unwrap();
+
+    let status = async || archiver_status(&socket).await.unwrap().unwrap();
+    let before = status().await;
+    assert_eq!((before.name.as_str(), before.version.as_str()), ("archive", "1.2.3"));
+    assert_eq!(
+        (before.doing.as_str(), before.paused_ms),
+        ("comparing the archive with the log", None)
+    );
+    assert_eq!(resume_archiver(&socket).await.unwrap(), Some(false));
+    for wrong in [Duration::ZERO, LONGEST_PAUSE + minute] {
+        assert!(pause_archiver(&socket, wrong).await.is_err());
+    }
+
+    assert_eq!(pause_archiver(&socket, minute).await.unwrap(), Some(0));
+    assert!(handle.is_frozen() && board.is_paused());
+    let paused = status().await;
+    assert_eq!(paused.doing, "paused");
+    assert!(paused.paused_ms.is_some_and(|left| left <= 60_000), "{paused:?}");
+    let again = pause_archiver(&socket, minute).await.unwrap_err().to_string();
+    assert!(again.starts_with("it is paused already, for another"), "{again}");
+    assert_eq!(resume_archiver(&socket).await.unwrap(), Some(true));
+    assert!(!board.is_paused());
+    // It answers again once it is thawed.
+    handle.probe().await.unwrap();
+
+    // By itself, also when the program is to end.
+    pause_archiver(&socket, Duration::from_millis(1)).await.unwrap().unwrap();
+    let resumed = async || {
+        while board.is_paused() {
+            tokio::task::yield_now().await
+        }
+    };
+    tokio::time::timeout(minute, resumed()).await.unwrap();
+    handle.probe().await.unwrap();
+    pause_archiver(&socket, minute).await.unwrap().unwrap();
+    stop.cancel();
+    tokio::time::timeout(minute, resumed()).await.unwrap();
+    tokio::time::timeout(minute, handle.probe()).await.unwrap().unwrap();
+
+    // It makes no checkpoint, and nobody else is paused.
+    assert!(matches!(cancel_checkpoint(&socket).await, Err(AdminError::Refused { .. })));
+    let elsewhere = directory.path().join("other");
+    let _other = start(tempfile::tempdir().unwrap().path(), &elsewhere);
+    assert!(matches!(pause_archiver(&elsewhere, minute).await, Err(AdminError::Refused { .. })));
 }
 
 #[tokio::test]

@@ -15,6 +15,8 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::board::{JobBoard, JobKind};
+use super::scratch::Scratch;
 use crate::sources::{SourcesError, open_sources};
 use crate::summary::{drill_summary, verify_summary};
 
@@ -70,6 +72,8 @@ pub struct CheckJob {
     pub drill_store: DrillStore,
     /// Cancels what is under way.
     pub stop: CancellationToken,
+    /// Where success is written, and which says when to wait.
+    pub board: JobBoard,
 }
 
 impl fmt::Debug for CheckJob {
@@ -133,16 +137,21 @@ async fn repeat(
 ) {
     let Some(every) = every else { return std::future::pending().await };
     let (place, name) = (checked.destination.place(), check.as_str());
-    let mut is_logged = false;
+    let job = JobKind::from(check);
+    checked.board.expect(job, every);
+    let (mut is_logged, mut is_first) = (false, true);
     loop {
         let done = async {
-            sleep(due(&checked.destination, check, every, clock).await?).await;
+            let wait = due(checked, check, every, clock).await?;
+            sleep(wait).await;
+            checked.board.may_begin().await;
             work().await
         };
         let mut pause = AGAIN.min(every);
         match done.await {
             Ok(Outcome::Made(record)) => {
                 if record.ok {
+                    checked.board.succeeded(job, record.time());
                     tracing::info!(place, "{name}: {}", record.summary);
                 } else {
                     tracing::error!(place, "{name} found something wrong: {}", record.summary);
@@ -161,26 +170,48 @@ async fn repeat(
                 is_logged = true;
             }
             Err(_) if checked.stop.is_cancelled() => return std::future::pending().await,
+            // A new archive is there in a moment.
+            Err(CheckError::Destination(error)) if is_first && error.is_retryable() => {
+                let (error, again) = (error_chain(&error), pause.as_secs());
+                tracing::info!(
+                    place,
+                    error,
+                    "{name} waits for the place; trying again in {again} s"
+                );
+            }
             Err(error) => {
                 let (error, again) = (error_chain(&error), pause.as_secs());
                 tracing::error!(place, error, "{name} was not done; trying again in {again} s");
             }
         }
+        is_first = false;
         sleep(pause).await;
+    }
+}
+
+impl From<Check> for JobKind {
+    fn from(check: Check) -> Self {
+        match check {
+            Check::Verify => JobKind::Verify,
+            Check::Drill => JobKind::Drill,
+        }
     }
 }
 
 /// How long until the next one.
 async fn due(
-    at: &Destination,
+    checked: &CheckJob,
     check: Check,
     every: Duration,
     clock: &Clock,
 ) -> Result<Duration, CheckError> {
     // One of a time to come says nothing of when the next is due.
     let now = clock();
-    let newest = Record::newest(at, check, now).await?.newest;
-    let age = newest.map(|record| now.since(record.time()));
+    let found = Record::newest(&checked.destination, check, now).await?;
+    if let Some(succeeded) = found.succeeded {
+        checked.board.succeeded(check.into(), succeeded.time());
+    }
+    let age = found.newest.map(|record| now.since(record.time()));
     Ok(age.map_or(Duration::ZERO, |age| every.saturating_sub(age)))
 }
 
@@ -291,42 +322,6 @@ async fn parts(sources: &Sources) -> Result<Vec<String>, CheckError> {
     Ok(newest.map_or_else(|| vec!["sqlite".to_owned()], |(_, parts)| parts))
 }
 
-/// A directory that is removed again.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    async fn make(path: PathBuf) -> io::Result<Self> {
-        Self::clear(&path).await?;
-        let made = path.clone();
-        let make = move || {
-            let mut builder = std::fs::DirBuilder::new();
-            #[cfg(unix)]
-            std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-            builder.create(made)
-        };
-        tokio::task::spawn_blocking(make).await.map_err(io::Error::other)??;
-        Ok(Self(path))
-    }
-
-    async fn remove(self) -> io::Result<()> {
-        Self::clear(&self.0).await
-    }
-
-    async fn clear(path: &Path) -> io::Result<()> {
-        match tokio::fs::remove_dir_all(path).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // The next drill removes what stays.
-        _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -383,6 +378,7 @@ mod tests {
             name: "test".to_owned(),
             drill_store: Arc::new(drill_store),
             stop: CancellationToken::new(),
+            board: JobBoard::default(),
         }
     }
 

@@ -14,6 +14,8 @@ use tipline_store::StoreError;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::board::{JobBoard, JobKind};
+
 /// Folder of the checkpoints in a backup location.
 const FOLDER: &str = "checkpoints";
 
@@ -149,6 +151,7 @@ pub struct CheckpointMaker {
     ended: Notify,
     /// Ends what is under way when the program ends.
     stop: CancellationToken,
+    board: JobBoard,
 }
 
 /// A clock, which has no text of its own.
@@ -164,13 +167,27 @@ impl CheckpointMaker {
     /// Of a store. `stop` cancels what is under way, when the program ends.
     pub fn new(store: StoreHandle, clock: Clock, stop: CancellationToken) -> Self {
         let (running, ended) = (Mutex::new(None), Notify::new());
-        Self { store, clock: ClockArgument(clock), known: None, running, ended, stop }
+        let (clock, board) = (ClockArgument(clock), JobBoard::default());
+        Self { store, clock, known: None, running, ended, stop, board }
     }
 
     /// Remembers in this file, beside the store, which sets its checkpoints went to: one that is not
     /// there any more, because nothing is mounted, is not written to.
     pub fn remembering(self, file: PathBuf) -> Self {
         Self { known: Some(KnownSets::new(file)), ..self }
+    }
+
+    /// Writes on this board what was made and uploaded, whoever asked for it.
+    pub fn noting(self, board: JobBoard) -> Self {
+        Self { board, ..self }
+    }
+
+    pub(super) fn board(&self) -> &JobBoard {
+        &self.board
+    }
+
+    fn done(&self, job: JobKind) {
+        self.board.succeeded(job, (self.clock.0)());
     }
 
     async fn admit(&self, set: &Checkpoints) -> Result<(), CheckpointError> {
@@ -261,6 +278,7 @@ impl CheckpointRun {
         self.maker.admit(&set).await?;
         let created = (self.maker.clock.0)();
         let manifest = set.create(&self.maker.store, created, &self.job).await?;
+        self.maker.done(JobKind::Checkpoint);
         if let Some(to) = upload {
             self.upload(&set, &manifest, &to).await?;
         }
@@ -320,7 +338,9 @@ impl CheckpointRun {
         if !self.job.throttle().is_cancelled() {
             self.tidy(&uploaded, manifest, to).await;
         }
-        uploaded.map_err(not_uploaded)
+        uploaded.map_err(not_uploaded)?;
+        self.maker.done(JobKind::Upload);
+        Ok(())
     }
 
     /// Removes what uploads left: earlier ones whatever became of this one, and this one if it has

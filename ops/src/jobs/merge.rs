@@ -3,20 +3,33 @@
 use std::time::Duration;
 
 use tipline_backup::{Archive, ArchiveError, Destination, Keys};
-use tipline_log::error_chain;
+use tipline_log::{Clock, error_chain};
 use tokio::time::sleep;
+
+use super::board::{JobBoard, JobKind};
 
 /// Time from one attempt to the next.
 const PERIOD: Duration = Duration::from_secs(60);
 
 /// Merges small segments of an archive once a minute, beside its archiver, which needs none of it.
-/// Never ends. With `remove`, segments that merged ones hold are removed.
-pub async fn merge_segments(destination: Destination, keys: Keys, remove: bool) {
+/// Never ends. With `remove`, segments that merged ones hold are removed. Success is written on `board`.
+pub async fn merge_segments(
+    destination: Destination,
+    keys: Keys,
+    remove: bool,
+    board: JobBoard,
+    clock: Clock,
+) {
     let (mut logged, mut opened) = (String::new(), None);
+    board.expect(JobKind::Merge, PERIOD);
     loop {
         sleep(PERIOD).await;
+        board.may_begin().await;
         match merge_once(&mut opened, &destination, &keys, remove).await {
-            Ok(()) => logged.clear(),
+            Ok(()) => {
+                board.succeeded(JobKind::Merge, clock());
+                logged.clear();
+            }
             // The archiver itself says what is unavailable.
             Err(error) if error.is_retryable() => {}
             Err(ArchiveError::NotFound { .. }) => {}

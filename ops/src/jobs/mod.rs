@@ -1,14 +1,19 @@
 //! What runs beside a consumer.
 
+mod archived;
+mod board;
 mod bootstrap;
 mod checks;
 mod maker;
 mod merge;
 mod schedule;
+mod scratch;
 #[cfg(test)]
 mod tests;
 mod tidy;
 
+pub use archived::note_archived;
+pub use board::{JobBoard, JobKind, JobView};
 pub use bootstrap::{Bootstrap, Filled};
 pub use checks::{CheckJob, CheckSchedule, DrillStore};
 pub use maker::{

@@ -8,6 +8,7 @@ use tipline_backup::{CheckpointError, Checkpoints, Keep, Listed, Throttle};
 use tipline_log::{Clock, error_chain};
 use tokio::time::sleep;
 
+use super::board::JobKind;
 use super::maker::{CheckpointFailure, CheckpointMaker, CheckpointOrder, checkpoint_set};
 
 /// After a failure it is tried again after this, or after the interval if that is shorter.
@@ -31,6 +32,10 @@ impl CheckpointSchedule {
     pub async fn run(self, maker: &Arc<CheckpointMaker>, clock: &Clock) -> Infallible {
         let Self { every, order, keep } = self;
         let again = AGAIN.min(every);
+        maker.board().expect(JobKind::Checkpoint, every);
+        if order.upload.is_some() {
+            maker.board().expect(JobKind::Upload, every);
+        }
         let mut is_sent = order.upload.is_none();
         loop {
             if !is_sent {
@@ -40,7 +45,7 @@ impl CheckpointSchedule {
             }
             let made = match checkpoint_set(&order.checkpoints) {
                 Ok(set) => {
-                    let wait = due(&set, every, clock).await;
+                    let wait = due(&set, every, maker, clock).await;
                     if !is_sent && wait > again {
                         sleep(again).await;
                         continue;
@@ -90,14 +95,23 @@ pub(super) async fn send_newest(
 }
 
 /// How long until the next one. A set that cannot be listed fails again when a checkpoint is made.
-async fn due(set: &Checkpoints, every: Duration, clock: &Clock) -> Duration {
+async fn due(
+    set: &Checkpoints,
+    every: Duration,
+    maker: &CheckpointMaker,
+    clock: &Clock,
+) -> Duration {
     let (listed, now) = (set.list().await.unwrap_or_default(), clock());
     let created = listed.iter().filter_map(|listed| match listed {
         // One of a time to come says nothing of when the next is due.
         Listed::Whole(manifest) => Some(manifest.created).filter(|created| *created <= now),
         Listed::Corrupt { .. } => None,
     });
-    let age = created.max().map(|newest| now.since(newest));
+    let newest = created.max();
+    if let Some(newest) = newest {
+        maker.board().succeeded(JobKind::Checkpoint, newest);
+    }
+    let age = newest.map(|newest| now.since(newest));
     age.map_or(Duration::ZERO, |age| every.saturating_sub(age))
 }
 

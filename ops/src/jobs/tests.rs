@@ -13,7 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::maker::checkpoint_set;
 use super::schedule::{once, send_newest};
-use super::{CheckpointFailure, CheckpointMaker, CheckpointMode, CheckpointOrder, Sealing};
+use super::{
+    CheckpointFailure, CheckpointMaker, CheckpointMode, CheckpointOrder, CheckpointSchedule,
+    JobBoard, JobKind, JobView, Sealing,
+};
 
 fn maker(directory: &Path, clock: Clock) -> Arc<CheckpointMaker> {
     let chain = Chain::new("test".parse().unwrap(), Hash::new(vec![1; 32]).unwrap());
@@ -25,18 +28,25 @@ fn maker(directory: &Path, clock: Clock) -> Arc<CheckpointMaker> {
     Arc::new(CheckpointMaker::new(handle, clock, CancellationToken::new()))
 }
 
+fn place(directory: &Path, name: &str) -> String {
+    format!("dir:{}", directory.join(name).display())
+}
+
+fn order(directory: &Path, upload: Option<&str>) -> CheckpointOrder {
+    CheckpointOrder {
+        checkpoints: place(directory, "set"),
+        upload: upload.map(|name| place(directory, name)),
+        rate: None,
+        mode: CheckpointMode::Links,
+        sealing: Sealing::default(),
+    }
+}
+
 /// An outage of the second copy must not fill the disk of the first.
 #[tokio::test(flavor = "multi_thread")]
 async fn while_uploading_fails_checkpoints_expire_and_the_newest_is_sent_later() {
     let directory = tempfile::tempdir().unwrap();
-    let place = |name: &str| format!("dir:{}", directory.path().join(name).display());
-    let order = CheckpointOrder {
-        checkpoints: place("set"),
-        upload: Some(place("away")),
-        rate: None,
-        mode: CheckpointMode::Links,
-        sealing: Sealing::default(),
-    };
+    let order = order(directory.path(), Some("away"));
     let now = Arc::new(std::sync::atomic::AtomicU64::new(1_800_000_000_000_000));
     let hand = Arc::clone(&now);
     let clock: Clock = Arc::new(move || {
@@ -56,24 +66,58 @@ async fn while_uploading_fails_checkpoints_expire_and_the_newest_is_sent_later()
     std::fs::create_dir(directory.path().join("away")).unwrap();
     send_newest(&order, &maker).await.unwrap();
     let newest = |listed: Vec<tipline_backup::Listed>| listed[0].id().clone();
-    let sent: Checkpoints = checkpoint_set(&place("away/checkpoints")).unwrap();
+    let sent: Checkpoints = checkpoint_set(&place(directory.path(), "away/checkpoints")).unwrap();
     let sent = sent.list().await.unwrap();
     assert_eq!(sent.len(), 1);
     assert_eq!(newest(sent), newest(set.list().await.unwrap()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_made_and_uploaded_is_noted_with_its_interval() {
+    let directory = tempfile::tempdir().unwrap();
+    let order = order(directory.path(), Some("away"));
+    let now = Timestamp::from_micros(1_800_000_000_000_000);
+    let clock: Clock = Arc::new(move || now);
+    let board = JobBoard::default();
+    let maker = Arc::into_inner(maker(directory.path(), Arc::clone(&clock))).unwrap();
+    let maker = Arc::new(maker.noting(board.clone()));
+    let hour = Duration::from_secs(3600);
+    let keep = Keep { last: 2, within: None };
+    let schedule = CheckpointSchedule { every: hour, order: order.clone(), keep };
+    let known = |job| board.jobs_known().get(&job).copied().unwrap_or_default();
+    // The place for uploads is not there: the checkpoint was made, the upload was not.
+    _ = maker.begin(order.clone()).unwrap().run().await.unwrap_err();
+    let made = JobView { success: Some(now), every: None };
+    assert_eq!(known(JobKind::Checkpoint), made);
+    assert_eq!(known(JobKind::Upload), JobView::default());
+    std::fs::create_dir(directory.path().join("away")).unwrap();
+    send_newest(&order, &maker).await.unwrap();
+    assert_eq!(known(JobKind::Upload), made);
+    // Another process knows the newest from the set, and the upload from sending it again.
+    let other = JobBoard::default();
+    let maker = Arc::new(Arc::into_inner(maker).unwrap().noting(other.clone()));
+    let all = async || {
+        let is_known = || other.jobs_known().values().filter(|job| job.success.is_some()).count();
+        while is_known() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        never = schedule.run(&maker, &clock) => match never {},
+        () = all() => {}
+        () = tokio::time::sleep(Duration::from_secs(60)) => {}
+    }
+    let expected = JobView { success: Some(now), every: Some(hour) };
+    for job in [JobKind::Checkpoint, JobKind::Upload] {
+        assert_eq!(other.jobs_known().get(&job), Some(&expected), "{job:?}");
+    }
 }
 
 /// Or what was given up would stay for ever, if no other succeeds.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_fails_removes_what_earlier_ones_left() {
     let directory = tempfile::tempdir().unwrap();
-    let place = |name: &str| format!("dir:{}", directory.path().join(name).display());
-    let order = CheckpointOrder {
-        checkpoints: place("set"),
-        upload: None,
-        rate: None,
-        mode: CheckpointMode::Links,
-        sealing: Sealing::default(),
-    };
+    let order = order(directory.path(), None);
     // In the year 2096: what is written now is old.
     let clock: Clock = Arc::new(|| Timestamp::from_micros(4_000_000_000_000_000));
     let maker = maker(directory.path(), clock);
@@ -83,7 +127,7 @@ async fn an_upload_that_fails_removes_what_earlier_ones_left() {
     let left = directory.path().join("away/checkpoints/00000000000000000001-1800000000000000");
     std::fs::create_dir_all(left.join("part-0")).unwrap();
     std::fs::write(left.join("part-0/store.db"), "half").unwrap();
-    let order = CheckpointOrder { upload: Some(place("away")), ..order };
+    let order = CheckpointOrder { upload: Some(place(directory.path(), "away")), ..order };
     let failed = send_newest(&order, &maker).await;
     assert!(matches!(failed, Err(CheckpointFailure::NotUploaded { .. })), "{failed:?}");
     assert!(!left.join("part-0/store.db").exists());

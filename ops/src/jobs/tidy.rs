@@ -6,6 +6,8 @@ use tipline_backup::{Archive, ArchiveError, Destination, Keys};
 use tipline_log::{Clock, error_chain};
 use tokio::time::sleep;
 
+use super::board::JobBoard;
+
 /// Time from one attempt to the next.
 const PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
 /// The same if the archive is not there yet, or does not answer.
@@ -13,9 +15,10 @@ const AGAIN: Duration = Duration::from_secs(60 * 60);
 
 /// Removes what killed archivers left in the directory of an archive, at the start and once a day,
 /// beside its archiver, which needs none of it.
-pub async fn tidy_archive(destination: Destination, clock: Clock) {
+pub async fn tidy_archive(destination: Destination, board: JobBoard, clock: Clock) {
     let place = destination.place();
     loop {
+        board.may_begin().await;
         let pause = match tidy_once(&destination, &clock).await {
             Ok(removed) => {
                 if removed > 0 {
@@ -64,7 +67,8 @@ mod tests {
         // In the year 2096.
         let clock: Clock = Arc::new(|| Timestamp::from_micros(4_000_000_000_000_000));
         let tidied = async |time| {
-            _ = timeout(time, tidy_archive(at.clone(), Arc::clone(&clock))).await;
+            _ = timeout(time, tidy_archive(at.clone(), JobBoard::default(), Arc::clone(&clock)))
+                .await;
             !left.exists()
         };
         assert!(!tidied(PERIOD).await, "it may be anything");

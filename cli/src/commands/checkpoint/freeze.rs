@@ -9,10 +9,10 @@ use tipline_ops::text::{age, number};
 use tipline_ops::{FrozenStore, LONGEST_FREEZE};
 use tokio_util::sync::CancellationToken;
 
-use super::{explain, own_maker};
+use super::own_maker;
 use crate::address::StoreAddress;
 use crate::exit::Exit;
-use crate::open::admin;
+use crate::open::admin::{self, explain};
 use crate::output::report::{Failure, Sentence, say};
 use crate::signal;
 

@@ -10,8 +10,8 @@ use tipline_backup::{CheckpointId, CheckpointRetention, Checkpoints, Keep, Liste
 use tipline_consumer::StoreHandle;
 use tipline_log::system_clock;
 use tipline_ops::{
-    AdminError, CheckpointMaker, CheckpointOrder, CheckpointProgress, cancel_checkpoint,
-    checkpoint_set, request_checkpoint,
+    CheckpointMaker, CheckpointOrder, CheckpointProgress, cancel_checkpoint, checkpoint_set,
+    request_checkpoint,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -228,7 +228,7 @@ async fn create(
         *shown.borrow_mut() = line(&at.doing, at.moved, at.total);
     };
     let asked = tokio::select! {
-        asked = request_checkpoint(&socket, &order, &stop, show) => asked.map_err(explain)?,
+        asked = request_checkpoint(&socket, &order, &stop, show) => asked.map_err(admin::explain)?,
         never = progress::show(|| shown.borrow().clone()) => match never {},
     };
     let id = match asked {
@@ -270,22 +270,8 @@ async fn own_maker(
     Ok(maker.remembering(address.beside("sets")))
 }
 
-fn explain(error: AdminError) -> Failure {
-    let advice = match &error {
-        AdminError::Unreachable { path, .. } => {
-            Some(format!("check the permissions of {}", path.display()))
-        }
-        _ => None,
-    };
-    let failure = Failure::from(error);
-    match advice {
-        Some(advice) => failure.advise(advice),
-        None => failure,
-    }
-}
-
 async fn cancel(address: &StoreAddress) -> Result<Exit, Failure> {
-    let text = match cancel_checkpoint(&admin::socket(address)).await.map_err(explain)? {
+    let text = match cancel_checkpoint(&admin::socket(address)).await.map_err(admin::explain)? {
         Some(true) => "cancelled\n",
         Some(false) => "no checkpoint is being made\n",
         None => "no consumer has the store open here, so no checkpoint is being made\n",
