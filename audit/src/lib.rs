@@ -6,7 +6,7 @@
 //!   a store or a checkpoint is one that could come of such a history ([`verify_content`]).
 //! - **Compare**: where two of them differ ([`diff_entries`], [`diff_content`]).
 //! - **A verifiable log**: the tree, tiles, checkpoints and proofs of C2SP ([`tlog`]), kept and
-//!   signed beside an archive ([`tree`]).
+//!   signed beside an archive ([`tree`]), cosigned by witnesses and mirrors, and certified.
 //! - **Statistics** and rows for export ([`Stats`], [`EntryRow`]).
 //!
 //! A store keeps what the chain is now, not the entries that it came from: it has no digest but that
@@ -14,7 +14,8 @@
 //! whether its content is what the log said, compare it with entries.
 //!
 //! # Hard limits
-//! - It reads, and never writes, what it audits. Only [`tree::sign`] writes, into a folder of its own.
+//! - It reads, and never writes, what it audits. Only [`tree::sign`] and [`tree::watch_tree`] write,
+//!   into a folder of their own.
 //! - Memory is constant in the length of the history; see [`Replay`].
 //! - Whether a block is valid, and a proof true, is for the chain to know.
 
@@ -24,6 +25,8 @@ mod content;
 mod diff;
 mod error;
 mod follow;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod names;
 mod problems;
 mod replay;

@@ -3,7 +3,8 @@
 use std::error::Error;
 use std::process::ExitCode;
 
-use tipline_audit::tree::TreeError;
+use tipline_audit::tlog::{BadCertificate, NotAccepted};
+use tipline_audit::tree::{TreeError, WitnessError};
 use tipline_audit::{AuditError, Problem};
 use tipline_backup::{
     ArchiveError, CheckpointError, DestinationError, ExpireError, IdentityError, RestoreError,
@@ -230,7 +231,14 @@ fn audit_exit(error: &AuditError) -> Exit {
 fn tree_exit(error: &TreeError) -> Exit {
     match error {
         TreeError::Destination(error) => destination_exit(error),
-        TreeError::NotYet { .. } | TreeError::Unknown { .. } => Exit::NotYet,
+        TreeError::NotYet { .. } | TreeError::Unknown { .. } | TreeError::MirrorBehind { .. } => {
+            Exit::NotYet
+        }
+        TreeError::NotAccepted { source: NotAccepted::NoQuorum { .. }, .. } => Exit::NotYet,
+        TreeError::NotAccepted { source: NotAccepted::UnknownLog { .. }, .. }
+        | TreeError::Witness(WitnessError::UnknownLog { .. }) => Exit::WrongLog,
+        TreeError::Witness(WitnessError::Key(_))
+        | TreeError::Certificate(BadCertificate::Policy(_)) => Exit::Failed,
         TreeError::NotHeld { .. } => Exit::Gap,
         TreeError::WrongKey { .. } | TreeError::WrongOrigin { .. } => Exit::WrongLog,
         TreeError::Note { .. }
@@ -241,6 +249,9 @@ fn tree_exit(error: &TreeError) -> Exit {
         | TreeError::Shorter { .. }
         | TreeError::Forked { .. }
         | TreeError::NotConsistent(_)
+        | TreeError::NotAccepted { .. }
+        | TreeError::Witness(_)
+        | TreeError::Certificate(_)
         | TreeError::Proof(_)
         | TreeError::Leaf(_) => Exit::Corrupt,
         TreeError::Key(_) | TreeError::NotFound { .. } => Exit::Failed,

@@ -4,6 +4,7 @@ mod chain;
 mod content;
 mod diff;
 mod follow;
+mod fuzzed;
 mod replay;
 mod signed;
 mod stats;

@@ -8,10 +8,10 @@ use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signature, Signer, VerifyingKey};
 use sha2::{Digest, Sha256};
 
-/// The type of a plain Ed25519 key, the only one here.
+/// The type of a plain Ed25519 key.
 const ED25519: u8 = 1;
 /// What begins the text of a signing key, as Go's `note` package writes it.
-const PRIVATE: &str = "PRIVATE+KEY+";
+pub(super) const PRIVATE: &str = "PRIVATE+KEY+";
 /// What begins a signature line.
 const DASH: &str = "\u{2014} ";
 /// A larger note is none of ours. Sixteen signatures of the largest schemes, 8 KiB each, fit.
@@ -87,9 +87,8 @@ impl SigningKey {
 
     /// The key as text, `PRIVATE+KEY+NAME+ID+KEY`: whoever has it signs as this key.
     pub fn to_secret(&self) -> String {
-        let verifier = self.verifier();
-        let key: Vec<u8> = [ED25519].iter().chain(self.key.as_bytes()).copied().collect();
-        format!("{PRIVATE}{}+{}+{}", self.name, verifier.id_text(), STANDARD.encode(key))
+        let id = self.verifier().id();
+        format!("{PRIVATE}{}", key_text(&self.name, id, ED25519, self.key.as_bytes()))
     }
 
     /// A note of this text, signed.
@@ -98,9 +97,8 @@ impl SigningKey {
     /// [`BadNote::Malformed`] if the text does not end with a newline, or has control characters.
     pub fn sign(&self, text: &str) -> Result<String, BadNote> {
         check_text(text)?;
-        let mut signature = self.verifier().id().to_vec();
-        signature.extend_from_slice(&self.key.sign(text.as_bytes()).to_bytes());
-        Ok(format!("{text}\n{DASH}{} {}\n", self.name, STANDARD.encode(signature)))
+        let signature = self.key.sign(text.as_bytes()).to_bytes();
+        Ok(format!("{text}\n{}", signature_line(&self.name, self.verifier().id(), &signature)))
     }
 }
 
@@ -114,21 +112,12 @@ impl FromStr for SigningKey {
     type Err = BadNote;
 
     fn from_str(text: &str) -> Result<Self, BadNote> {
-        let secret = BadNote::Secret;
-        let rest = text.strip_prefix(PRIVATE).ok_or(secret("it does not begin as one"))?;
-        let mut parts = rest.splitn(3, '+');
-        let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(secret("it is not PRIVATE+KEY+NAME+ID+KEY"));
-        };
-        let key = STANDARD.decode(key).map_err(|_| secret("it is not base64"))?;
-        let Some((&ED25519, seed)) = key.split_first() else {
-            return Err(secret("it is not an Ed25519 key"));
-        };
-        let seed = seed.try_into().map_err(|_| secret("it does not have 32 bytes"))?;
-        let key = Self::from_seed(name, seed).map_err(|_| secret("its name is not usable"))?;
-        match id == key.verifier().id_text() {
+        let (name, id, seed) = parse_secret(text, ED25519)?;
+        let key = Self::from_seed(name, &seed);
+        let key = key.map_err(|_| BadNote::Secret("its name is not usable"))?;
+        match id == id_text(key.verifier().id()) {
             true => Ok(key),
-            false => Err(secret("its ID is not that of name and key")),
+            false => Err(BadNote::Secret("its ID is not that of name and key")),
         }
     }
 }
@@ -159,21 +148,26 @@ impl VerifierKey {
     /// # Errors
     /// The note is malformed, not signed by this key, or its signature is wrong.
     pub fn open<'a>(&self, note: &'a str) -> Result<&'a str, BadNote> {
-        let (text, signatures) = split(note)?;
-        let mut is_signed = false;
-        for (number, line) in signatures.split('\n').enumerate() {
-            if number == MAX_SIGNATURES {
-                return Err(BadNote::Malformed("it has too many signatures"));
-            }
-            let (name, signature) = parse_line(line)?;
+        self.line(note).map(|(text, _)| text)
+    }
+
+    /// The text of a note that this key signed, and the line of its signature.
+    ///
+    /// # Errors
+    /// Those of [`VerifierKey::open`].
+    pub fn line<'a>(&self, note: &'a str) -> Result<(&'a str, String), BadNote> {
+        let (text, signatures) = signatures(note)?;
+        let mut line = None;
+        for (name, signature) in signatures {
             let Some(signature) = signature.strip_prefix(&self.id()) else { continue };
             if name != self.name {
                 continue;
             }
             self.check(text, signature)?;
-            is_signed = true;
+            line = Some(signature_line(name, self.id(), signature));
         }
-        if is_signed { Ok(text) } else { Err(BadNote::Unsigned { name: self.name.clone() }) }
+        let unsigned = || BadNote::Unsigned { name: self.name.clone() };
+        Ok((text, line.ok_or_else(unsigned)?))
     }
 
     fn check(&self, text: &str, signature: &[u8]) -> Result<(), BadNote> {
@@ -183,22 +177,14 @@ impl VerifierKey {
         self.key.verify_strict(text.as_bytes(), &signature).map_err(|_| wrong())
     }
 
-    fn id_text(&self) -> String {
-        format!("{:08x}", u32::from_be_bytes(self.id()))
-    }
-
     fn id(&self) -> [u8; 4] {
-        let hasher = Sha256::new_with_prefix(self.name.as_bytes());
-        let hash = hasher.chain_update([b'\n', ED25519]).chain_update(self.key.as_bytes());
-        let [a, b, c, d, ..] = <[u8; 32]>::from(hash.finalize());
-        [a, b, c, d]
+        key_id(&self.name, ED25519, self.key.as_bytes())
     }
 }
 
 impl fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key: Vec<u8> = [ED25519].iter().chain(self.key.as_bytes()).copied().collect();
-        write!(f, "{}+{}+{}", self.name, self.id_text(), STANDARD.encode(key))
+        f.write_str(&key_text(&self.name, self.id(), ED25519, self.key.as_bytes()))
     }
 }
 
@@ -206,23 +192,83 @@ impl FromStr for VerifierKey {
     type Err = BadNote;
 
     fn from_str(text: &str) -> Result<Self, BadNote> {
-        let mut parts = text.splitn(3, '+');
-        let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(BadNote::Key("it is not NAME+ID+KEY"));
-        };
-        check_name(name)?;
-        let key = STANDARD.decode(key).map_err(|_| BadNote::Key("it is not base64"))?;
-        let Some((&ED25519, key)) = key.split_first() else {
-            return Err(BadNote::Key("it is not an Ed25519 key"));
-        };
-        let key = key.try_into().map_err(|_| BadNote::Key("it does not have 32 bytes"))?;
-        let key = VerifyingKey::from_bytes(&key).map_err(|_| BadNote::Key("it is no key"))?;
+        let (name, id, key) = parse_key(text, ED25519)?;
         let verifier = Self { name: name.to_owned(), key };
-        match id == verifier.id_text() {
+        match id == id_text(verifier.id()) {
             true => Ok(verifier),
             false => Err(BadNote::Key("its ID is not that of name and key")),
         }
     }
+}
+
+/// The first four bytes of the hash over name, type and key.
+pub(super) fn key_id(name: &str, kind: u8, key: &[u8]) -> [u8; 4] {
+    let hasher = Sha256::new_with_prefix(name.as_bytes());
+    let hash = hasher.chain_update([b'\n', kind]).chain_update(key).finalize();
+    let [a, b, c, d, ..] = <[u8; 32]>::from(hash);
+    [a, b, c, d]
+}
+
+pub(super) fn id_text(id: [u8; 4]) -> String {
+    format!("{:08x}", u32::from_be_bytes(id))
+}
+
+/// `NAME+ID+KEY`
+pub(super) fn key_text(name: &str, id: [u8; 4], kind: u8, key: &[u8]) -> String {
+    let key: Vec<u8> = [kind].iter().chain(key).copied().collect();
+    format!("{name}+{}+{}", id_text(id), STANDARD.encode(key))
+}
+
+/// Name, ID and key of the text of a verifier key of this type.
+pub(super) fn parse_key(text: &str, kind: u8) -> Result<(&str, &str, VerifyingKey), BadNote> {
+    let mut parts = text.splitn(3, '+');
+    let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(BadNote::Key("it is not NAME+ID+KEY"));
+    };
+    check_name(name)?;
+    let key = STANDARD.decode(key).map_err(|_| BadNote::Key("it is not base64"))?;
+    let key = match (key.split_first(), kind) {
+        (Some((found, key)), _) if *found == kind => key,
+        (_, ED25519) => return Err(BadNote::Key("it is not an Ed25519 key")),
+        _ => return Err(BadNote::Key("it is not an Ed25519 key for cosignatures (type 4)")),
+    };
+    let key = key.try_into().map_err(|_| BadNote::Key("it does not have 32 bytes"))?;
+    let key = VerifyingKey::from_bytes(&key).map_err(|_| BadNote::Key("it is no key"))?;
+    Ok((name, id, key))
+}
+
+/// Name, ID and seed of the text of a signing key of this type.
+pub(super) fn parse_secret(text: &str, kind: u8) -> Result<(&str, &str, [u8; 32]), BadNote> {
+    let secret = BadNote::Secret;
+    let rest = text.strip_prefix(PRIVATE).ok_or(secret("it does not begin as one"))?;
+    let mut parts = rest.splitn(3, '+');
+    let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(secret("it is not PRIVATE+KEY+NAME+ID+KEY"));
+    };
+    let key = STANDARD.decode(key).map_err(|_| secret("it is not base64"))?;
+    let seed = match (key.split_first(), kind) {
+        (Some((found, seed)), _) if *found == kind => seed,
+        (_, ED25519) => return Err(secret("it is not an Ed25519 key, or is for cosignatures")),
+        _ => return Err(secret("it is not an Ed25519 key for cosignatures (type 4)")),
+    };
+    let seed = seed.try_into().map_err(|_| secret("it does not have 32 bytes"))?;
+    Ok((name, id, seed))
+}
+
+/// The line of a signature, with the newline at its end.
+pub(super) fn signature_line(name: &str, id: [u8; 4], signature: &[u8]) -> String {
+    let bytes = [&id[..], signature].concat();
+    format!("{DASH}{name} {}\n", STANDARD.encode(bytes))
+}
+
+/// The text of a note, and its signatures with their names; who made them is not known.
+pub(super) fn signatures(note: &str) -> Result<(&str, Vec<(&str, Vec<u8>)>), BadNote> {
+    let (text, lines) = split(note)?;
+    if lines.split('\n').nth(MAX_SIGNATURES).is_some() {
+        return Err(BadNote::Malformed("it has too many signatures"));
+    }
+    let signatures: Result<_, _> = lines.split('\n').map(parse_line).collect();
+    Ok((text, signatures?))
 }
 
 /// The text of a note that nobody has verified: for whoever asks what it claims.
@@ -259,7 +305,7 @@ fn parse_line(line: &str) -> Result<(&str, Vec<u8>), BadNote> {
     }
 }
 
-fn check_name(name: &str) -> Result<(), BadNote> {
+pub(super) fn check_name(name: &str) -> Result<(), BadNote> {
     let is_bad = |c: char| c.is_whitespace() || c.is_control() || c == '+';
     match name.is_empty() || name.contains(is_bad) {
         true => Err(BadNote::Name(name.to_owned())),

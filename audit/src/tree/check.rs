@@ -36,6 +36,8 @@ pub(crate) struct TreeCheck<'a> {
     place: &'a TreePlace,
     has_key: bool,
     signed: Checkpoint,
+    /// Whatever else the key signed that is there: what waits to be published, what was cosigned.
+    others: Vec<Checkpoint>,
     tree: Tree,
     previous: Digest,
     problem: Option<String>,
@@ -51,15 +53,31 @@ impl<'a> TreeCheck<'a> {
             None => place.note().await?.map(|(_, checkpoint)| checkpoint),
         };
         let Some(signed) = signed else { return Ok(None) };
+        let others = match key {
+            // Without it anybody can have signed them.
+            None => Vec::new(),
+            Some(key) => {
+                let notes = place.notes().await?.into_iter();
+                let is_ours = |note: &str, of: &Checkpoint| {
+                    of.origin == key.name() && key.open(note).is_ok() && *of != signed
+                };
+                notes.filter(|(note, of)| is_ours(note, of)).map(|(_, of)| of).collect()
+            }
+        };
         let (previous, has_key) = (Digest::origin(place.log()), key.is_some());
         let tree = Tree::new();
-        Ok(Some(Self { place, has_key, signed, tree, previous, problem: None }))
+        Ok(Some(Self { place, has_key, signed, others, tree, previous, problem: None }))
+    }
+
+    /// How many entries the newest of all has.
+    fn newest(&self) -> u64 {
+        self.others.iter().map(|other| other.size).fold(self.signed.size, u64::max)
     }
 
     /// Adds the next entry. One that does not follow the last of them is passed over: then not all of
     /// the history is read.
     pub(crate) async fn add(&mut self, entry: &Entry) -> Result<(), TreeError> {
-        let is_next = entry.index == self.tree.size() + 1 && entry.index <= self.signed.size;
+        let is_next = entry.index == self.tree.size() + 1 && entry.index <= self.newest();
         if self.problem.is_some() || !is_next {
             return Ok(());
         }
@@ -75,6 +93,15 @@ impl<'a> TreeCheck<'a> {
                 self.problem = Some(format!("{error}, although each of them is right"));
             }
         }
+        let size = self.tree.size();
+        let here = || self.others.iter().filter(|other| other.size == size);
+        if self.problem.is_none() && here().any(|other| other.root != self.tree.root()) {
+            let (origin, place) = (&self.signed.origin, self.place.place());
+            self.problem = Some(format!(
+                "two checkpoints of {origin} at {place} contradict each other: one is of {size} \
+                 entries that are not these"
+            ));
+        }
         Ok(())
     }
 
@@ -85,7 +112,7 @@ impl<'a> TreeCheck<'a> {
 
     /// What is wrong, after the last of the archive's entries that were read.
     pub(crate) fn problem(&self, held: u64) -> Option<String> {
-        let (size, place) = (self.signed.size, self.place.place());
+        let (size, place) = (self.newest(), self.place.place());
         let lost =
             || format!("{size} entries are signed at {place}, but the archive ends with {held}");
         self.problem.clone().or_else(|| (held < size).then(lost))

@@ -4,7 +4,8 @@ use tipline_backup::DestinationError;
 
 use super::key_file::KeyFileError;
 use super::leaf::BadLeaf;
-use crate::tlog::{BadCheckpoint, BadNote, BadProof};
+use super::witness::WitnessError;
+use crate::tlog::{BadCertificate, BadCheckpoint, BadNote, BadProof, NotAccepted};
 
 /// Why a tree beside an archive cannot be used, or was not continued. Nothing was signed.
 #[derive(Debug, thiserror::Error)]
@@ -126,7 +127,11 @@ pub enum TreeError {
     },
     /// What was signed last cannot be compared any more: it was removed from the archive.
     #[error(
-        "{place} begins with entry {first}: entries from {needed} on are needed to continue what was signed"
+        "{place} begins with entry {first}: entries from {needed} on are needed, {}",
+        match needed {
+            1 => "because a tree begins with entry 1: sign an archive that has all of it",
+            _ => "to continue what was signed",
+        }
     )]
     NotHeld {
         /// The archive.
@@ -139,6 +144,30 @@ pub enum TreeError {
     /// Two checkpoints of one log contradict each other, or one of them is not of this tree.
     #[error("{0}")]
     NotConsistent(String),
+    /// A witness refuses a checkpoint. What it cosigned before stands.
+    #[error(transparent)]
+    Witness(#[from] WitnessError),
+    /// The mirror does not hold all that it would say that it holds. Wait until it does.
+    #[error("{place} ends with entry {last}, and {size} entries were signed")]
+    MirrorBehind {
+        /// The mirror.
+        place: String,
+        /// Index of its last entry.
+        last: u64,
+        /// How many it must hold.
+        size: u64,
+    },
+    /// The policy does not accept it.
+    #[error("the checkpoint at {place} is not accepted")]
+    NotAccepted {
+        /// Where it is.
+        place: String,
+        /// Why.
+        source: NotAccepted,
+    },
+    /// It certifies nothing.
+    #[error(transparent)]
+    Certificate(#[from] BadCertificate),
     /// Something is not proven.
     #[error(transparent)]
     Proof(#[from] BadProof),

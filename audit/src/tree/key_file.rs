@@ -80,6 +80,19 @@ pub enum KeyFileError {
         /// What is wrong with it.
         what: String,
     },
+    /// What the key has cosigned is not there: with it gone, the key could contradict itself. Put it
+    /// back, or make a new key.
+    #[error("what this key has cosigned is not at {}: put it back, or make a new key", path.display())]
+    Forgotten {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// Writing what was cosigned failed before, so it is not known what is on the disk. Start again.
+    #[error("{} is not used any more: writing what was cosigned failed before", path.display())]
+    Poisoned {
+        /// The key.
+        path: PathBuf,
+    },
     /// It cannot be read or written.
     #[error("{what} the key file {} failed", path.display())]
     File {
@@ -203,9 +216,7 @@ impl KeyFile {
         let note = self.key.sign(&checkpoint.to_string());
         let note =
             note.map_err(|source| KeyFileError::Unusable { path: self.path.clone(), source })?;
-        let path = self.signed_path();
-        write(&path, note.clone(), |file| file.persist(&path).map_err(|error| error.error))
-            .map_err(|source| KeyFileError::File { what: "writing", path: path.clone(), source })?;
+        replace_text(&self.signed_path(), note.clone())?;
         Ok(note)
     }
 }
@@ -238,6 +249,14 @@ pub(crate) fn create_text(path: &Path, text: String) -> Result<(), KeyFileError>
     })
 }
 
+/// Writes a file that only its owner may read, in the place of one that may be there. Durable on
+/// return; after an error it is not known which of them is there.
+pub(super) fn replace_text(path: &Path, text: String) -> Result<(), KeyFileError> {
+    let named = |file: NamedTempFile| file.persist(path).map_err(|error| error.error);
+    let failed = |source| KeyFileError::File { what: "writing", path: path.to_owned(), source };
+    write(path, text, named).map_err(failed)
+}
+
 /// A file that is there as a whole or not at all, for its owner only.
 fn write(
     path: &Path,
@@ -253,7 +272,7 @@ fn write(
     OpenOptions::new().read(true).open(parent)?.sync_all()
 }
 
-fn folder_of(path: &Path) -> &Path {
+pub(super) fn folder_of(path: &Path) -> &Path {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     parent.unwrap_or(Path::new("."))
 }

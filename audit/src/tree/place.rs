@@ -8,12 +8,16 @@ use tipline_proto::LogIdentity;
 
 use super::error::TreeError;
 use crate::tlog::{
-    BadNote, BadProof, Checkpoint, Tile, Tree, TreeHash, VerifierKey, prove_consistency, root,
-    unverified_text, verify_consistency,
+    BadNote, BadProof, Checkpoint, CosignerKey, Tile, Tree, TreeHash, VerifierKey,
+    prove_consistency, root, unverified_text, verify_consistency,
 };
 
 const FOLDER: &str = "tlog";
 const CHECKPOINT: &str = "checkpoint";
+const PENDING: &str = "pending";
+const COSIGNED: &str = "cosigned";
+/// A fleet has fewer who cosign.
+const MAX_COSIGNED: usize = 256;
 
 /// What the origin of a log is called: `PREFIX/LOG/LINEAGE`, and so is its key. A new lineage of a log
 /// is a new origin.
@@ -35,6 +39,16 @@ pub struct TreePlace {
 
 /// Reads tiles for a pure function.
 pub(super) type Read<'a> = &'a mut dyn FnMut(&Tile) -> Result<Vec<u8>, BadProof>;
+
+/// The newest checkpoint that a key signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Newest {
+    /// As it is there, perhaps with cosignatures.
+    pub(super) note: String,
+    pub(super) checkpoint: Checkpoint,
+    /// Whether it is published, and does not wait for cosignatures.
+    pub(super) is_published: bool,
+}
 
 /// That one checkpoint continues another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +96,11 @@ impl TreePlace {
     /// # Errors
     /// It cannot be read, or is no checkpoint of this log.
     pub async fn note(&self) -> Result<Option<(String, Checkpoint)>, TreeError> {
-        let bytes = match self.folder.read(CHECKPOINT).await {
+        self.read_note(CHECKPOINT).await
+    }
+
+    async fn read_note(&self, name: &str) -> Result<Option<(String, Checkpoint)>, TreeError> {
+        let bytes = match self.folder.read(name).await {
             Err(DestinationError::NotFound { .. }) => return Ok(None),
             read => read?,
         };
@@ -103,19 +121,52 @@ impl TreePlace {
         Ok(Some((note, checkpoint)))
     }
 
+    /// The newest checkpoint that this key signed, published or not.
+    pub(super) async fn newest(&self, key: &VerifierKey) -> Result<Option<Newest>, TreeError> {
+        let pending = self.signed(PENDING, key).await?;
+        let published = self.signed(CHECKPOINT, key).await?;
+        let (note, checkpoint, is_published) = match (pending, published) {
+            (None, None) => return Ok(None),
+            (Some((_, one)), Some((_, other))) if one.size == other.size && one != other => {
+                let size = one.size;
+                let what =
+                    format!("two checkpoints of {size} entries are signed at {}", self.place());
+                return Err(TreeError::NotConsistent(what));
+            }
+            (Some((note, pending)), published)
+                if published
+                    .as_ref()
+                    .is_none_or(|(_, published)| published.size < pending.size) =>
+            {
+                (note, pending, false)
+            }
+            (_, Some((note, published))) => (note, published, true),
+            (Some((note, pending)), None) => (note, pending, false),
+        };
+        Ok(Some(Newest { note, checkpoint, is_published }))
+    }
+
     /// The newest checkpoint, which this key must have signed. `None` if nothing is signed.
     ///
     /// # Errors
     /// It cannot be read, or is not of this log and key.
     pub async fn checkpoint(&self, key: &VerifierKey) -> Result<Option<Checkpoint>, TreeError> {
-        let Some((note, checkpoint)) = self.note().await? else { return Ok(None) };
+        Ok(self.signed(CHECKPOINT, key).await?.map(|(_, checkpoint)| checkpoint))
+    }
+
+    async fn signed(
+        &self,
+        name: &str,
+        key: &VerifierKey,
+    ) -> Result<Option<(String, Checkpoint)>, TreeError> {
+        let Some((note, checkpoint)) = self.read_note(name).await? else { return Ok(None) };
         let place = self.place().to_owned();
         if checkpoint.origin != key.name() {
             let (expected, found) = (key.name().to_owned(), checkpoint.origin);
             return Err(TreeError::WrongOrigin { place, expected, found });
         }
         key.open(&note).map_err(|source| TreeError::Note { place, source })?;
-        Ok(Some(checkpoint))
+        Ok(Some((note, checkpoint)))
     }
 
     /// Refuses a key of another log or lineage, by its name.
@@ -259,6 +310,43 @@ impl TreePlace {
     /// Publishes a signed checkpoint, whose tiles are all there. Durable on return.
     pub(super) async fn publish(&self, note: String) -> Result<(), TreeError> {
         Ok(self.folder.replace(CHECKPOINT, note.into()).await?)
+    }
+
+    /// Shows a signed checkpoint, whose tiles are all there, to those who are to cosign it.
+    pub(super) async fn put_pending(&self, note: String) -> Result<(), TreeError> {
+        Ok(self.folder.replace(PENDING, note.into()).await?)
+    }
+
+    /// Puts what this key has cosigned where whoever signs collects it. Nobody else writes there.
+    pub(super) async fn put_cosigned(
+        &self,
+        key: &CosignerKey,
+        note: String,
+    ) -> Result<(), TreeError> {
+        let name = format!("{COSIGNED}/{}", key.id_text());
+        if self.read_note(&name).await.is_ok_and(|found| found.is_some_and(|(old, _)| old == note))
+        {
+            return Ok(());
+        }
+        Ok(self.folder.replace(&name, note.into()).await?)
+    }
+
+    /// Every checkpoint that is there and readable: the published one, the one that waits, and those
+    /// that were cosigned. Who signed them is for the caller to check.
+    pub(super) async fn notes(&self) -> Result<Vec<(String, Checkpoint)>, TreeError> {
+        let mut names = vec![CHECKPOINT.to_owned(), PENDING.to_owned()];
+        let cosigned = self.folder.list(COSIGNED, None).await?;
+        names.extend(cosigned.into_iter().take(MAX_COSIGNED).map(|object| object.name));
+        let mut notes = Vec::new();
+        for name in names {
+            match self.read_note(&name).await {
+                Ok(found) => notes.extend(found),
+                Err(error @ TreeError::Destination(_)) => return Err(error),
+                // Whoever may write there may write anything.
+                Err(error) => tracing::warn!("{name} at {} is passed over: {error}", self.place()),
+            }
+        }
+        Ok(notes)
     }
 }
 

@@ -2,7 +2,10 @@
 
 use super::error::TreeError;
 use super::leaf::{BadLeaf, Leaf};
-use crate::tlog::{BadProof, Checkpoint, InclusionProof, VerifierKey};
+use crate::tlog::{
+    Accepted, BadProof, Checkpoint, InclusionProof, NotAccepted, Policy, VerifierKey,
+    verify_inclusion,
+};
 
 /// What a proof proves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,12 +24,40 @@ pub struct Proven {
 /// It is not proven.
 pub fn check_proof(text: &str, key: &VerifierKey) -> Result<Proven, TreeError> {
     let proof: InclusionProof = text.parse()?;
-    let bytes = proof.extra.as_deref();
-    let bytes = bytes.ok_or(BadProof::Malformed("it does not carry the entry"))?;
+    let bytes = carried(&proof)?;
     let checkpoint = proof.check(bytes, key.name(), key)?;
-    let leaf = Leaf::parse(bytes)?;
-    if leaf.index.checked_sub(1) != Some(proof.index) {
-        return Err(BadLeaf("its index is not that of its place in the tree").into());
-    }
+    let leaf = leaf_at(bytes, proof.index)?;
     Ok(Proven { leaf, checkpoint })
+}
+
+/// The same, by a policy: one of its logs signed the checkpoint, and its quorum cosigned it. Gives also
+/// who did.
+///
+/// # Errors
+/// It is not proven, or the policy does not accept the checkpoint.
+pub fn check_proof_by(text: &str, policy: &Policy) -> Result<(Proven, Accepted), TreeError> {
+    let proof: InclusionProof = text.parse()?;
+    let bytes = carried(&proof)?;
+    let refused = |source: NotAccepted| {
+        let place = "the end of the proof".to_owned();
+        TreeError::NotAccepted { place, source }
+    };
+    let accepted = policy.check(&proof.checkpoint).map_err(refused)?;
+    let checkpoint = accepted.checkpoint.clone();
+    verify_inclusion(checkpoint.size, checkpoint.root, proof.index, bytes, &proof.hashes)?;
+    let leaf = leaf_at(bytes, proof.index)?;
+    Ok((Proven { leaf, checkpoint }, accepted))
+}
+
+fn carried(proof: &InclusionProof) -> Result<&[u8], TreeError> {
+    let bytes = proof.extra.as_deref();
+    Ok(bytes.ok_or(BadProof::Malformed("it does not carry the entry"))?)
+}
+
+fn leaf_at(bytes: &[u8], index: u64) -> Result<Leaf, TreeError> {
+    let leaf = Leaf::parse(bytes)?;
+    match leaf.index.checked_sub(1) == Some(index) {
+        true => Ok(leaf),
+        false => Err(BadLeaf("its index is not that of its place in the tree").into()),
+    }
 }

@@ -6,12 +6,15 @@ use tipline_backup::{RestoreError, Sources};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::cosigned::collect;
 use super::error::TreeError;
 use super::key_file::{KeyFile, KeyFileError};
 use super::leaves::Leaves;
-use super::place::{Read, TreePlace};
+use super::place::{Newest, Read, TreePlace};
 use crate::error::AuditError;
-use crate::tlog::{Checkpoint, Tree, TreeHash, prove_inclusion, verify_inclusion};
+use crate::tlog::{
+    Checkpoint, NotAccepted, Policy, Tree, TreeHash, prove_inclusion, verify_inclusion,
+};
 use crate::verify::VerifyProgress;
 
 /// A tree that grows by more is signed in between, so that the next start goes on from there: a
@@ -25,6 +28,9 @@ pub struct Signed {
     pub checkpoint: Checkpoint,
     /// How many entries it has more than the one before.
     pub added: u64,
+    /// Names of those who have not cosigned it. It is not published until the quorum of the policy
+    /// has, and no other one is signed before.
+    pub waits_for: Option<String>,
 }
 
 /// Adds to the tree beside an archive what the archive has more, and signs it: tiles, then what the key
@@ -35,6 +41,10 @@ pub struct Signed {
 /// from the log's origin the first time, later from the entry that was signed last, which must be the
 /// same still.
 ///
+/// With a policy, what is signed is first shown to its witnesses, who put what they cosign beside it. It
+/// is published, with their cosignatures, by the first call that finds the quorum reached. So whatever
+/// is published can be checked by that policy. Without one it is published at once.
+///
 /// # Errors
 /// [`AuditError::Tree`], with what contradicts what was signed; those of a replay. Nothing is signed
 /// then.
@@ -42,12 +52,14 @@ pub async fn sign(
     sources: &Arc<Sources>,
     place: &TreePlace,
     key: &Arc<KeyFile>,
+    policy: Option<&Policy>,
     progress: &watch::Sender<VerifyProgress>,
     stop: &CancellationToken,
 ) -> Result<Option<Signed>, AuditError> {
     let verifier = key.verifier();
     place.check_key(verifier.name())?;
-    let published = place.checkpoint(&verifier).await?;
+    let newest = place.newest(&verifier).await?;
+    let published = newest.as_ref().map(|newest| newest.checkpoint.clone());
     let remembered = blocking(key, KeyFile::signed).await?;
     let tree = match &published {
         Some(checkpoint) => place.resume(checkpoint).await?,
@@ -58,7 +70,7 @@ pub async fn sign(
         Err(RestoreError::NotFound { .. }) => (1, 0),
         Err(error) => return Err(error.into()),
     };
-    let growing = Growing { sources, place, key, progress, stop, first, last };
+    let growing = Growing { sources, place, key, policy, progress, stop, first, last };
     growing.check_length(tree.size(), place.place())?;
     let remembered = remembered.filter(|remembered| remembered.size > 0);
     let known = remembered.as_ref().map_or(0, |remembered| remembered.size);
@@ -69,22 +81,22 @@ pub async fn sign(
         // The key was used elsewhere, or what it remembers was lost.
         blocking(key, move |key| key.sign(&newer)).await?;
     }
-    match published {
-        _ if last == 0 => Ok(None),
-        Some(checkpoint) if checkpoint.size == last => {
-            // Reading an entry of an archive costs: once for as long as the key is open.
-            if !key.has_compared(place.archive(), last) {
-                growing.check_last(&tree).await?;
-            }
-            Ok(Some(Signed { checkpoint, added: 0 }))
-        }
-        _ => {
-            if published.is_none() {
-                place.try_out().await?;
-            }
-            Ok(Some(growing.grow(tree).await?))
-        }
+    if last == 0 {
+        return Ok(None);
     }
+    let Some(newest) = newest else {
+        place.try_out().await?;
+        return Ok(Some(growing.grow(tree).await?));
+    };
+    if newest.checkpoint.size == last && !key.has_compared(place.archive(), last) {
+        // Reading an entry of an archive costs: once for as long as the key is open.
+        growing.check_last(&tree).await?;
+    }
+    let waits_for = growing.publish_cosigned(&newest).await?;
+    if newest.checkpoint.size == last || waits_for.is_some() {
+        return Ok(Some(Signed { checkpoint: newest.checkpoint, added: 0, waits_for }));
+    }
+    Ok(Some(growing.grow(tree).await?))
 }
 
 /// The work of one call.
@@ -92,6 +104,7 @@ struct Growing<'a> {
     sources: &'a Arc<Sources>,
     place: &'a TreePlace,
     key: &'a Arc<KeyFile>,
+    policy: Option<&'a Policy>,
     progress: &'a watch::Sender<VerifyProgress>,
     stop: &'a CancellationToken,
     /// Indexes of the archive's first and last entry.
@@ -189,12 +202,15 @@ impl Growing<'_> {
             self.progress.send_replace(VerifyProgress { done, of, bytes: 0 });
         }
         leaves.leaves.finish()?;
-        let checkpoint = self.publish(&tree).await?;
+        let newest = self.publish(&tree).await?;
         self.key.set_compared(self.place.archive(), tree.size());
-        Ok(Signed { checkpoint, added: tree.size() - began })
+        // Nobody need cosign, perhaps.
+        let waits_for = self.publish_cosigned(&newest).await?;
+        Ok(Signed { checkpoint: newest.checkpoint, added: tree.size() - began, waits_for })
     }
 
-    async fn publish(&self, tree: &Tree) -> Result<Checkpoint, AuditError> {
+    /// Signs, and publishes it, or shows it to those who are to cosign it.
+    async fn publish(&self, tree: &Tree) -> Result<Newest, AuditError> {
         for (tile, hashes) in tree.partial() {
             self.place.write_tile(&tile, hashes).await?;
         }
@@ -202,8 +218,37 @@ impl Growing<'_> {
         let checkpoint = Checkpoint { origin, size: tree.size(), root: tree.root() };
         let signing = checkpoint.clone();
         let note = blocking(self.key, move |key| key.sign(&signing)).await?;
-        self.place.publish(note).await?;
-        Ok(checkpoint)
+        let is_published = self.policy.is_none();
+        match is_published {
+            true => self.place.publish(note.clone()).await?,
+            false => self.place.put_pending(note.clone()).await?,
+        }
+        Ok(Newest { note, checkpoint, is_published })
+    }
+
+    /// Publishes it with all that was cosigned of it; gives who is missing if the policy does not accept
+    /// it yet.
+    async fn publish_cosigned(&self, newest: &Newest) -> Result<Option<String>, AuditError> {
+        let Some(policy) = self.policy else {
+            if !newest.is_published {
+                self.place.publish(newest.note.clone()).await?;
+            }
+            return Ok(None);
+        };
+        let notes = self.place.notes().await?;
+        let accepted = collect(policy, &newest.note, notes.iter().map(|(note, _)| note.as_str()));
+        match accepted {
+            Ok(accepted) if newest.is_published && accepted.note == newest.note => Ok(None),
+            Ok(accepted) => {
+                self.place.publish(accepted.note).await?;
+                Ok(None)
+            }
+            Err(NotAccepted::NoQuorum { missing }) => Ok(Some(missing)),
+            Err(source) => {
+                let place = self.place.place().to_owned();
+                Err(TreeError::NotAccepted { place, source }.into())
+            }
+        }
     }
 }
 

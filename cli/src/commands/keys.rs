@@ -1,11 +1,11 @@
 //! `tipline keys`: the keys that sign.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rand::TryRng;
 use rand::rngs::SysRng;
-use tipline_audit::tlog::SigningKey;
-use tipline_audit::tree::{KeyFile, KeyFileError, TreeError, origin};
+use tipline_audit::tlog::{CosigningKey, MIRROR, SigningKey};
+use tipline_audit::tree::{KeyFile, KeyFileError, TreeError, Witness, origin};
 use tipline_audit::{AuditError, SignerKey};
 use tipline_backup::{Archive, Destination, Keys};
 
@@ -19,13 +19,17 @@ Examples:
   tipline keys new --archive s3://backup/mainnet /etc/tipline/log.key
   tipline keys new --archive dir:/backup --prefix logs.example.org log.key
   tipline keys new --name primary-1 /etc/tipline/primary.key
+  tipline keys new --witness witness.example.net /etc/tipline/witness.key
+  tipline keys new --mirror offsite.example.org /etc/tipline/mirror.key
   tipline keys show log.key   # its public half, for those who check
   tipline keys rotate /etc/tipline/primary.key /etc/tipline/primary-2.key
 
 A key with --archive signs the history of one log: `tipline audit sign`. One with --name signs what a
 primary or a consumer says: --signing-key. Its file holds PRIVATE+KEY+NAME+ID+KEY, as
 other programs read signed notes, and is for its owner only (mode 0600). It must not lie with the
-archive. What it has signed is kept beside it, in FILE.signed: keep both together.")]
+archive. What it has signed is kept beside it, in FILE.signed: keep both together. One with --witness
+or --mirror cosigns: `tipline audit witness`. What it has cosigned is kept in FILE.cosigned, and the key
+is worth nothing without.")]
 pub(crate) struct KeysArgs {
     #[command(subcommand)]
     what: What,
@@ -35,7 +39,8 @@ pub(crate) struct KeysArgs {
 enum What {
     /// Make a key, and print its public half
     ///
-    /// With --archive it signs the tree of that archive, with --name what a primary or a consumer says.
+    /// With --archive it signs the tree of that archive, with --name what a primary or a consumer says,
+    /// with --witness or --mirror it cosigns trees.
     New(NewArgs),
     /// Print the public half of a key
     Show(ShowArgs),
@@ -53,12 +58,21 @@ struct NewArgs {
     file: PathBuf,
 
     /// An archive of the log: dir:PATH, s3://BUCKET/PREFIX, gs://… or az://…
-    #[arg(long, value_name = "ADDRESS", required_unless_present = "name")]
+    #[arg(long, value_name = "ADDRESS")]
+    #[arg(required_unless_present_any = ["name", "witness", "mirror"])]
     archive: Option<String>,
 
     /// Who signs with it: a name of a primary or a consumer
     #[arg(long, value_name = "NAME", conflicts_with_all = ["archive", "prefix"])]
     name: Option<String>,
+
+    /// Who cosigns with it. Best is where strangers find the witness, without https://
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["archive", "prefix", "name", "mirror"])]
+    witness: Option<String>,
+
+    /// Who cosigns with it what he holds in an archive of his own: the key's name is NAME/mirror
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["archive", "prefix", "name"])]
+    mirror: Option<String>,
 
     /// What the key's name begins with; log and lineage follow. Best is where strangers find the
     /// log, without https://: logs.example.org
@@ -90,6 +104,14 @@ pub(crate) async fn run(args: KeysArgs) -> Result<Exit, Failure> {
         What::New(NewArgs { file, archive: Some(archive), prefix, .. }) => {
             new(file, &archive, &prefix).await
         }
+        What::New(NewArgs { file, witness: Some(name), .. }) if name.ends_with(MIRROR) => {
+            let text = format!("{} is for mirrors: give another name, or --mirror", file.display());
+            Err(Sentence(text).into())
+        }
+        What::New(NewArgs { file, witness: Some(name), .. }) => cosigner(file, &name).await,
+        What::New(NewArgs { file, mirror: Some(name), .. }) => {
+            cosigner(file, &format!("{}{MIRROR}", name.trim_end_matches('/'))).await
+        }
         What::New(NewArgs { file, name, .. }) => {
             let (name, seed) = (name.unwrap_or_default(), seed()?);
             made(move || SignerKey::create(&file, &name, &seed)).await
@@ -99,12 +121,32 @@ pub(crate) async fn run(args: KeysArgs) -> Result<Exit, Failure> {
             made(move || SignerKey::read(&old)?.rotate(&new, &seed)).await
         }
         What::Show(ShowArgs { file }) => {
-            let key = tokio::task::spawn_blocking(move || KeyFile::read_verifier(&file)).await?;
+            let key = tokio::task::spawn_blocking(move || public_half(&file)).await?;
             let key = key.map_err(|error| AuditError::from(TreeError::from(error)))?;
             say(&format!("{key}\n"))?;
             Ok(Exit::Ok)
         }
     }
+}
+
+/// Of a key that cosigns, or of any other.
+fn public_half(file: &Path) -> Result<String, KeyFileError> {
+    match Witness::read_verifier(file) {
+        Err(KeyFileError::Unusable { .. }) => {
+            KeyFile::read_verifier(file).map(|key| key.to_string())
+        }
+        read => read.map(|key| key.to_string()),
+    }
+}
+
+/// A key that cosigns.
+async fn cosigner(file: PathBuf, name: &str) -> Result<Exit, Failure> {
+    let key = CosigningKey::from_seed(name, &seed()?)?;
+    let verifier = key.verifier();
+    let made = tokio::task::spawn_blocking(move || Witness::create(&file, &key)).await?;
+    made.map_err(|error| AuditError::from(TreeError::from(error)))?;
+    say(&format!("{verifier}\n"))?;
+    Ok(Exit::Ok)
 }
 
 /// A key of a primary or a consumer.

@@ -37,6 +37,11 @@ impl Failure {
         self
     }
 
+    /// How the program is to end.
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
+    }
+
     /// The error itself.
     pub(crate) fn error(&self) -> &(dyn Error + Send + Sync + 'static) {
         &*self.error

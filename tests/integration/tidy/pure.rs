@@ -10,12 +10,16 @@ use super::sources::{Source, rust};
 /// Files that decide.
 const DECIDING: &[&str] = &[
     "audit/src/chain.rs",
+    "audit/src/tlog/certificate.rs",
     "audit/src/tlog/checkpoint.rs",
+    "audit/src/tlog/cosignature.rs",
     "audit/src/tlog/hash.rs",
     "audit/src/tlog/note.rs",
+    "audit/src/tlog/policy.rs",
     "audit/src/tlog/proof.rs",
     "audit/src/tlog/tile.rs",
     "audit/src/tlog/tree.rs",
+    "audit/src/tlog/witness.rs",
     "backup/src/archive/coverage.rs",
     "backup/src/archive/expiry_plan.rs",
     "backup/src/restore/seek.rs",

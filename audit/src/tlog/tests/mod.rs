@@ -1,8 +1,10 @@
 //! Against the vectors of the specifications, and against verifiers that others wrote.
 
+mod cosignatures;
 mod foreign;
 mod notes;
 mod proofs;
+mod witnessing;
 
 use std::collections::BTreeMap;
 

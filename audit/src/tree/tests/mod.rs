@@ -4,6 +4,7 @@ mod foreign;
 mod keys;
 mod proofs;
 mod signing;
+mod witnessed;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -72,7 +73,7 @@ impl Site {
     pub(super) async fn sign_with(&self, path: &Path) -> Result<Option<Signed>, AuditError> {
         let key = Arc::new(KeyFile::open(path).unwrap());
         let (progress, stop) = (watch::Sender::default(), CancellationToken::new());
-        sign(&self.archive.sources(), &self.place(), &key, &progress, &stop).await
+        sign(&self.archive.sources(), &self.place(), &key, None, &progress, &stop).await
     }
 
     /// The checkpoint as it is there, which the key must have signed.

@@ -7,7 +7,7 @@ use tipline_store::conformance::history::{History, log, log_with_lineage};
 
 use super::{Site, key, verifier};
 use crate::tests::{ALL, Place, from, seed};
-use crate::tlog::{Checkpoint, Tree, leaf_hash};
+use crate::tlog::{Checkpoint, Tree, leaf_hash, prove_inclusion, verify_inclusion};
 use crate::tree::{KeyFile, SignedTree, TreeError, TreePlace};
 use crate::{AuditError, Range, VerifyReport, verify_entries};
 
@@ -278,6 +278,44 @@ async fn what_is_not_verified_is_not_signed() {
     assert_eq!(site.sign().await.unwrap().unwrap().added, 100);
 }
 
+/// Segments that end before an entry are removed, as an archive expires.
+fn expire(site: &Site, index: u64) {
+    let folder = site.archive.directory.path().join("from");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join(format!("{index:020}")), b"").unwrap();
+    for segment in fs::read_dir(site.archive.directory.path().join("segments")).unwrap() {
+        let path = segment.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if name[21..41].parse::<u64>().unwrap() < index {
+            fs::remove_file(path).unwrap();
+        }
+    }
+}
+
+/// The minimum index stays 0: every proof that could be made of hashes can be made still.
+#[tokio::test(flavor = "multi_thread")]
+async fn tiles_stay_when_segments_go() {
+    let history = History::random(seed(), 600);
+    let site = Site::new(&history.entries, 300).await;
+    let old = site.sign().await.unwrap().unwrap().checkpoint;
+    let before = site.files();
+    site.archive_more(300, 600).await;
+    expire(&site, 241);
+    let new = site.sign().await.unwrap().unwrap().checkpoint;
+    assert_eq!(new.root, tree(&history.entries).root());
+    expire(&site, 541);
+    let is_kept = |(path, bytes): &(std::path::PathBuf, Vec<u8>)| {
+        path.ends_with("checkpoint") || fs::read(path).is_ok_and(|found| found == *bytes)
+    };
+    assert!(before.iter().all(is_kept));
+    let proven = site.place().consistency(old, new.clone()).await.unwrap();
+    assert_eq!(proven.new, new);
+    // An entry that is gone: its hash is there, and leads to the root.
+    let hashes = site.place().with_tiles(|read| prove_inclusion(600, 6, read)).await.unwrap();
+    let preimage = history.entries[6].preimage(&history.entries[5].digest);
+    verify_inclusion(600, new.root, 6, &preimage, &hashes).unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn entries_that_are_needed_must_be_held() {
     let history = History::random(seed(), 600);
@@ -285,19 +323,7 @@ async fn entries_that_are_needed_must_be_held() {
     site.sign().await.unwrap();
     site.archive_more(300, 600).await;
     // The archive expires: up to before the last signed entry, and beyond.
-    let from = |index: u64| {
-        let folder = site.archive.directory.path().join("from");
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join(format!("{index:020}")), b"").unwrap();
-        for segment in fs::read_dir(site.archive.directory.path().join("segments")).unwrap() {
-            let path = segment.unwrap().path();
-            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            if name[21..41].parse::<u64>().unwrap() < index {
-                fs::remove_file(path).unwrap();
-            }
-        }
-    };
-    from(301);
+    expire(&site, 301);
     let error = refused(site.sign().await.unwrap_err());
     assert!(matches!(error, TreeError::NotHeld { first: 301, needed: 299, .. }), "{error:?}");
     // A tree begins with the first entry.
@@ -305,6 +331,7 @@ async fn entries_that_are_needed_must_be_held() {
     site.archive_more(100, 200).await;
     let error = refused(site.sign().await.unwrap_err());
     assert!(matches!(error, TreeError::NotHeld { first: 101, needed: 1, .. }), "{error:?}");
+    assert!(error.to_string().contains("sign an archive that has all of it"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,17 +4,20 @@ use std::path::PathBuf;
 
 use serde_json::json;
 use tipline_audit::AuditError;
-use tipline_audit::tlog::VerifierKey;
-use tipline_audit::tree::{Leaf, Proven, check_proof};
+use tipline_audit::tlog::{Certificate, Policy, SeenBy, VerifierKey};
+use tipline_audit::tree::{Leaf, Proven, TreeError, check_proof, check_proof_by};
 use tipline_backup::{TimeDigits, time_text};
 use tipline_ops::text::{count, number};
 use tipline_proto::Kind;
 
+use super::certify;
 use super::read::read;
 use crate::exit::Exit;
 use crate::output::report::{Failure, Sentence, say};
 use crate::settings::Parsed;
 
+/// What the first line of a certificate begins with.
+const CERTIFICATE: &str = "tipline certificate";
 /// A larger file is no proof.
 const MAX_BYTES: u64 = 1 << 20;
 
@@ -24,19 +27,27 @@ const MAX_BYTES: u64 = 1 << 20;
 Examples:
   tipline audit check 812000.tlog-proof --key logs.example.org/mainnet/4f1c…+5d7f7d9e+AZ…
   tipline audit check 812000.tlog-proof --key log… --block-file block_000c63e0.dat
+  tipline audit check 812000.tlog-proof --policy mainnet.policy
+  tipline audit check today.certificate --policy mainnet.policy
 
 It needs no network, no archive and no trust in who gave you the proof: only the log's public key,
 which `tipline keys show` prints for whoever signs. It says that the entry is in the history that this
-key signed; with --block-file also that the file is the block, byte for byte. Exit code 13 if anything
-of that is not so.")]
+key signed; with --block-file also that the file is the block, byte for byte. With --policy also that
+those whom the policy names have cosigned that history. A certificate, from tipline audit certify, is
+checked with the policy alone. Exit code 13 if anything of that is not so.")]
 pub(super) struct CheckArgs {
-    /// The proof, from tipline audit prove
+    /// The proof, from tipline audit prove, or the certificate, from tipline audit certify
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
     /// The log's public key: NAME+ID+KEY
     #[arg(long, value_name = "KEY", value_parser = Parsed::<VerifierKey>::new())]
-    key: VerifierKey,
+    #[arg(required_unless_present = "policy")]
+    key: Option<VerifierKey>,
+
+    /// File with the policy: which log, who cosigns, how many of them (c2sp.org/tlog-policy)
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
 
     /// File of the block, or of whatever the entry carries
     #[arg(long, value_name = "FILE")]
@@ -55,7 +66,11 @@ fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     // What is too long, or no text, is no proof.
     let bytes = read(&args.file, MAX_BYTES)?.unwrap_or_default();
     let text = String::from_utf8(bytes).unwrap_or_default();
-    let proven = check_proof(&text, &args.key).map_err(AuditError::from)?;
+    let policy = args.policy.as_deref().map(certify::policy_text).transpose()?;
+    if text.starts_with(CERTIFICATE) {
+        return certificate(args, &text, policy.as_deref());
+    }
+    let (proven, cosigned) = proven(args, &text, policy)?;
     if let Some(file) = &args.block_file {
         let found = read(file, proven.leaf.payload_bytes)?;
         if !found.is_some_and(|bytes| proven.leaf.has_payload(&bytes)) {
@@ -69,13 +84,90 @@ fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     }
     let is_compared = args.block_file.is_some();
     say(&match args.json {
-        true => render_json(&proven, is_compared),
-        false => render(&proven, is_compared),
+        true => render_json(&proven, &cosigned, is_compared),
+        false => render(&proven, &cosigned, is_compared),
     })?;
     Ok(Exit::Ok)
 }
 
-fn render(proven: &Proven, is_compared: bool) -> String {
+/// By the policy, if there is one; then the log may be known by its key alone.
+fn proven(
+    args: &CheckArgs,
+    text: &str,
+    policy: Option<String>,
+) -> Result<(Proven, Vec<SeenBy>), Failure> {
+    // It was read once already.
+    let policy = policy.and_then(|text| text.parse::<Policy>().ok());
+    let checked = match (policy, &args.key) {
+        (Some(policy), key) => {
+            let policy = key.iter().fold(policy, |policy, key| policy.or_log(key));
+            let is_other = |key: &VerifierKey| !policy.logs().contains(key);
+            if let Some(key) = key.as_ref().filter(|key| is_other(key)) {
+                let text = format!("the policy does not name the log {}", key.name());
+                return Err(Sentence(text).into());
+            }
+            check_proof_by(text, &policy).map(|(proven, accepted)| (proven, accepted.cosigned))
+        }
+        (None, Some(key)) => check_proof(text, key).map(|proven| (proven, Vec::new())),
+        // The command line has refused that.
+        (None, None) => return Err(Sentence("give --key or --policy".to_owned()).into()),
+    };
+    checked.map_err(|error| {
+        // Nobody waits for a proof to be cosigned.
+        let is_refused = matches!(error, TreeError::NotAccepted { .. });
+        let failure = Failure::from(AuditError::from(error));
+        if is_refused { failure.ending(Exit::Corrupt) } else { failure }
+    })
+}
+
+fn certificate(args: &CheckArgs, text: &str, policy: Option<&str>) -> Result<Exit, Failure> {
+    let Some(policy) = policy else {
+        let text = "a certificate is checked by the policy that you trust: give --policy";
+        return Err(Sentence(text.to_owned()).into());
+    };
+    if args.block_file.is_some() {
+        return Err(Sentence("--block-file is for a proof".to_owned()).into());
+    }
+    let certificate = certify::check(text, policy)?;
+    say(&match args.json {
+        true => certificate_json(&certificate),
+        false => certificate_text(&certificate),
+    })?;
+    Ok(Exit::Ok)
+}
+
+fn certificate_text(certificate: &Certificate) -> String {
+    let checkpoint = certificate.checkpoint();
+    let size = number(checkpoint.size);
+    let mut text = format!(
+        "certified: entries 1 to {size} of {}\n  root {}\n",
+        checkpoint.origin, checkpoint.root
+    );
+    for by in certificate.durable() {
+        text += &format!("  durable: {} ({}), {}\n", by.name, by.key.name(), by.time());
+    }
+    for by in certificate.seen() {
+        text += &format!("  seen: {} ({}), {}\n", by.name, by.key.name(), by.time());
+    }
+    text
+}
+
+fn certificate_json(certificate: &Certificate) -> String {
+    let checkpoint = certificate.checkpoint();
+    let all = |seen: &mut dyn Iterator<Item = &SeenBy>| seen.map(cosigner_json).collect::<Vec<_>>();
+    let object = json!({
+        "origin": checkpoint.origin, "first": 1, "last": checkpoint.size,
+        "root": checkpoint.root.to_string(),
+        "durable": all(&mut certificate.durable()), "seen": all(&mut certificate.seen()),
+    });
+    format!("{object}\n")
+}
+
+fn cosigner_json(by: &SeenBy) -> serde_json::Value {
+    json!({ "name": by.name, "key": by.key.to_string(), "time_s": by.seconds })
+}
+
+fn render(proven: &Proven, cosigned: &[SeenBy], is_compared: bool) -> String {
     let Proven { leaf, checkpoint } = proven;
     let time = time_text(leaf.time, TimeDigits::Micros);
     let mut text = format!(
@@ -89,6 +181,9 @@ fn render(proven: &Proven, is_compared: bool) -> String {
     );
     let (bytes, hash) = (count(leaf.payload_bytes, "byte"), hex(&leaf.payload_blake3));
     text += &format!("  payload of {bytes}, BLAKE3 {hash}\n");
+    for by in cosigned {
+        text += &format!("  cosigned: {} ({}), {}\n", by.name, by.key.name(), by.time());
+    }
     text += match is_compared {
         true => "  the file is the payload\n",
         false => "  not compared: the payload itself (--block-file)\n",
@@ -96,7 +191,7 @@ fn render(proven: &Proven, is_compared: bool) -> String {
     text
 }
 
-fn render_json(proven: &Proven, is_compared: bool) -> String {
+fn render_json(proven: &Proven, cosigned: &[SeenBy], is_compared: bool) -> String {
     let Proven { leaf, checkpoint } = proven;
     let is_block = matches!(leaf.kind, Kind::BlockCommitted | Kind::BlockProven | Kind::RolledBack);
     let object = json!({
@@ -106,6 +201,7 @@ fn render_json(proven: &Proven, is_compared: bool) -> String {
         "height": is_block.then_some(leaf.height), "hash": is_block.then(|| hex(&leaf.label)),
         "payload_bytes": leaf.payload_bytes, "payload_blake3": hex(&leaf.payload_blake3),
         "payload_compared": is_compared,
+        "cosigned": cosigned.iter().map(cosigner_json).collect::<Vec<_>>(),
     });
     format!("{object}\n")
 }

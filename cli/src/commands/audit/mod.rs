@@ -1,6 +1,7 @@
 //! `tipline audit`: reads a log, an archive, a checkpoint or a store, and says what is in it and what
 //! is wrong with it.
 
+mod certify;
 mod check;
 mod consistency;
 mod diff;
@@ -13,9 +14,11 @@ mod stats;
 mod tail;
 mod tree;
 mod verify;
+mod witness;
 
 use tipline_audit::Range;
 
+use self::certify::CertifyArgs;
 use self::check::CheckArgs;
 use self::consistency::ConsistencyArgs;
 use self::diff::DiffArgs;
@@ -25,6 +28,7 @@ use self::sign::SignArgs;
 use self::stats::StatsArgs;
 use self::tail::TailArgs;
 use self::verify::VerifyArgs;
+use self::witness::WitnessArgs;
 use crate::exit::Exit;
 use crate::options::Shared;
 use crate::output::report::Failure;
@@ -63,10 +67,14 @@ enum What {
     Sign(SignArgs),
     /// Prove that a block, or any entry, is in the signed history
     Prove(ProveArgs),
-    /// Check such a proof, without asking anybody
+    /// Check such a proof, or a certificate, without asking anybody
     Check(CheckArgs),
     /// Prove that one signed checkpoint continues another
     Consistency(ConsistencyArgs),
+    /// Cosign the signed history, for as long as it is only added to
+    Witness(WitnessArgs),
+    /// Certify which entries are durable where, by what others cosigned
+    Certify(CertifyArgs),
 }
 
 /// Which entries.
@@ -99,5 +107,7 @@ pub(crate) async fn run(shared: &Shared, args: AuditArgs) -> Result<Exit, Failur
         What::Prove(args) => prove::run(args).await,
         What::Check(args) => check::run(args).await,
         What::Consistency(args) => consistency::run(args).await,
+        What::Witness(args) => witness::run(args).await,
+        What::Certify(args) => certify::run(args).await,
     }
 }

@@ -31,6 +31,11 @@ pub(super) struct OpenTree {
 }
 
 impl TreeArgs {
+    /// Of this archive, with these files of identities.
+    pub(super) fn new(archive: String, identity: Vec<PathBuf>) -> Self {
+        Self { archive, identity }
+    }
+
     /// The keys of an encrypted archive.
     pub(super) fn keys(&self) -> Result<Keys, Failure> {
         let mut files = self.identity.iter();

@@ -1,0 +1,108 @@
+//! Witnessing the tree beside an archive.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::error::TreeError;
+use super::mirror::Mirror;
+use super::place::TreePlace;
+use super::witness::{Witness, WitnessError};
+use crate::error::AuditError;
+use crate::tlog::{AddCheckpoint, Checkpoint, VerifierKey};
+
+/// What a witness has cosigned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Witnessed {
+    /// The newest checkpoint.
+    pub checkpoint: Checkpoint,
+    /// It with the log's signature and the witness' cosignature.
+    pub note: String,
+    /// How many entries it has more than the one that was cosigned before.
+    pub added: u64,
+}
+
+/// Cosigns the newest checkpoint of the tree beside an archive, published or not, if its tiles prove
+/// that it continues the one that was cosigned before; with a mirror also only if that holds every
+/// entry of it. Then puts it into the tree, for whoever signs to collect. `None` if nothing is signed.
+///
+/// # Errors
+/// [`TreeError::NotConsistent`] for one that contradicts what was cosigned, or is smaller; the log's
+/// key signed both, and the witness keeps it beside its own. Those of tree, witness and mirror. Nothing
+/// is cosigned then.
+pub async fn watch_tree(
+    place: &TreePlace,
+    log: &VerifierKey,
+    witness: &Arc<Witness>,
+    mirror: Option<&Mirror>,
+    stop: &CancellationToken,
+) -> Result<Option<Witnessed>, AuditError> {
+    place.check_key(log.name())?;
+    let Some(newest) = place.newest(log).await? else {
+        return match kept(witness, log).await? {
+            None => Ok(None),
+            Some((_, kept)) => {
+                let (size, place) = (kept.size, place.place());
+                let what =
+                    format!("{size} entries were cosigned, and nothing is signed at {place}");
+                Err(TreeError::NotConsistent(what).into())
+            }
+        };
+    };
+    let (note, checkpoint) = (newest.note, newest.checkpoint);
+    let kept = kept(witness, log).await?;
+    if let Some((note, kept)) = kept.as_ref().filter(|(_, kept)| *kept == checkpoint) {
+        place.put_cosigned(&witness.verifier(), note.clone()).await?;
+        let (checkpoint, note) = (kept.clone(), note.clone());
+        return Ok(Some(Witnessed { checkpoint, note, added: 0 }));
+    }
+    let kept = kept.map(|(_, kept)| kept);
+    let hashes = match &kept {
+        // That the tiles are those that were signed.
+        None => place.resume(&checkpoint).await.map(|_| Vec::new())?,
+        Some(kept) => match place.consistency(kept.clone(), checkpoint.clone()).await {
+            Ok(proven) => proven.hashes,
+            Err(error) => {
+                if matches!(error, TreeError::NotConsistent(_)) {
+                    let (origin, note) = (checkpoint.origin, note);
+                    let keep = move |witness: &Witness| witness.keep_evidence(&origin, &note);
+                    blocking(witness, move |witness| Ok(keep(witness)?)).await?;
+                }
+                return Err(error.into());
+            }
+        },
+    };
+    if let Some(mirror) = mirror {
+        mirror.check(place, kept.as_ref(), &checkpoint, stop).await?;
+    }
+    let old = kept.map_or(0, |kept| kept.size);
+    let request = AddCheckpoint { old, hashes, note };
+    let line = blocking(witness, move |witness| witness.add(&request)).await?;
+    let note = self::kept(witness, log).await?.map(|(note, _)| note);
+    let note = note.filter(|note| note.ends_with(&line));
+    let missing = || AuditError::Internal { what: "what was cosigned is not kept".to_owned() };
+    let note = note.ok_or_else(missing)?;
+    place.put_cosigned(&witness.verifier(), note.clone()).await?;
+    let added = checkpoint.size - old;
+    Ok(Some(Witnessed { checkpoint, note, added }))
+}
+
+async fn kept(
+    witness: &Arc<Witness>,
+    log: &VerifierKey,
+) -> Result<Option<(String, Checkpoint)>, AuditError> {
+    let origin = log.name().to_owned();
+    blocking(witness, move |witness| Ok(witness.kept(&origin)?)).await
+}
+
+/// Files block the thread.
+async fn blocking<T: Send + 'static>(
+    witness: &Arc<Witness>,
+    work: impl FnOnce(&Witness) -> Result<T, WitnessError> + Send + 'static,
+) -> Result<T, AuditError> {
+    let witness = Arc::clone(witness);
+    match tokio::task::spawn_blocking(move || work(&witness)).await {
+        Ok(done) => Ok(done.map_err(TreeError::from)?),
+        Err(_) => Err(AuditError::Internal { what: "the witness panicked".to_owned() }),
+    }
+}
