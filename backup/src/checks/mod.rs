@@ -13,6 +13,6 @@ mod verify;
 pub use common_point::common_point;
 pub use drill::{DrillReport, drill};
 pub use expected::shortfall;
-pub use record::{Check, Newest, Record};
+pub use record::{Check, KnownRecords, Newest, Record};
 pub use report::{FailedPlace, PlaceKind, VerifiedPlace, VerifyReport};
 pub use verify::{Against, CheckedPlace, Sample, verify};

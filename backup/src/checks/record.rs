@@ -1,6 +1,8 @@
 //! The outcomes of checks, kept at the destination that was checked. What is read there is true of
 //! that destination, not what a machine elsewhere remembers.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use tipline_proto::Timestamp;
 
@@ -105,6 +107,42 @@ impl Record {
             }
         }
         Ok(found)
+    }
+}
+
+/// The records at a destination that were read. One is never changed, so it is read once.
+#[derive(Debug, Clone, Default)]
+pub struct KnownRecords(BTreeMap<String, Option<Record>>);
+
+impl KnownRecords {
+    /// The newest records there of a check, at most so many, the newest first. What cannot be read as a
+    /// record is left out. Those that are not among them any more are forgotten.
+    ///
+    /// # Errors
+    /// Those of the destination.
+    pub async fn newest(
+        &mut self,
+        at: &Destination,
+        check: Check,
+        most: usize,
+    ) -> Result<Vec<Record>, DestinationError> {
+        let prefix = format!("{FOLDER}/{}-", check.as_str());
+        let listed = at.list(FOLDER, None).await?;
+        let names: Vec<String> = listed
+            .into_iter()
+            .rev()
+            .map(|object| object.name)
+            .filter(|name| name.starts_with(&prefix))
+            .take(most)
+            .collect();
+        self.0.retain(|name, _| !name.starts_with(&prefix) || names.contains(name));
+        for name in &names {
+            if !self.0.contains_key(name) {
+                let bytes = at.read(name).await?;
+                self.0.insert(name.clone(), serde_json::from_slice(&bytes).ok());
+            }
+        }
+        Ok(names.iter().filter_map(|name| self.0.get(name)?.clone()).collect())
     }
 }
 

@@ -8,7 +8,8 @@ use futures_util::FutureExt;
 use serde::Serialize;
 use tipline_backup::retention::{KeptRange, RetentionRule, plan, survey};
 use tipline_backup::{
-    Archive, Checkpoints, Destination, Listed, RestoreError, Row, SegmentName, Sources,
+    Archive, Check, Checkpoints, Destination, DestinationError, KnownRecords, Listed, Record,
+    RestoreError, Row, SegmentName, Sources,
 };
 use tipline_log::{Clock, Log, error_chain};
 use tokio::sync::watch;
@@ -23,6 +24,8 @@ const AGAIN: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// So many checkpoints of a place are shown, the newest.
 const MOST_CHECKPOINTS: usize = 100;
+/// So many drills of a place are shown, the newest.
+const MOST_DRILLS: usize = 20;
 /// So many ranges of the log are shown, the oldest: what is kept by one more is in them.
 const MOST_RANGES: usize = 50;
 
@@ -61,8 +64,25 @@ pub struct PlaceView {
     pub checkpoints: Vec<CheckpointShown>,
     /// Everything in this range of events can be restored from the place by itself.
     pub restorable: Option<HeldRange>,
+    /// Its drills, the newest first, as they were recorded there.
+    pub drills: Vec<DrillShown>,
     /// What is wrong with it.
     pub problems: Vec<String>,
+}
+
+/// A drill that was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DrillShown {
+    /// When it ended, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// Nothing was wrong.
+    pub ok: bool,
+    /// The event that was restored.
+    pub index: u64,
+    /// How long restoring took; `null` if that failed.
+    pub restored_ms: Option<u64>,
+    /// What was found.
+    pub summary: String,
 }
 
 /// Some events.
@@ -142,9 +162,10 @@ pub fn follow_kept(
 ) -> watch::Receiver<KeptView> {
     let (newest, views) = watch::channel(KeptView::default());
     tokio::spawn(async move {
+        let mut known = vec![KnownRecords::default(); watched.places.len()];
         while !newest.is_closed() {
             let open = log.borrow_and_update().clone();
-            newest.send_replace(read(&watched, open).await);
+            newest.send_replace(read(&watched, open, &mut known).await);
             tokio::select! {
                 () = sleep(AGAIN) => {}
                 changed = log.changed() => if changed.is_err() { return },
@@ -154,7 +175,11 @@ pub fn follow_kept(
     views
 }
 
-async fn read(watched: &Watched, log: Option<Arc<dyn Log>>) -> KeptView {
+async fn read(
+    watched: &Watched,
+    log: Option<Arc<dyn Log>>,
+    known: &mut [KnownRecords],
+) -> KeptView {
     // At once: each may have to be waited for.
     let one = |place: &Destination| {
         let (place, identity) = (place.clone(), watched.identity.clone());
@@ -173,6 +198,12 @@ async fn read(watched: &Watched, log: Option<Arc<dyn Log>>) -> KeptView {
         };
         places.push(view);
         opened.push((place.place().to_owned(), sources));
+    }
+    for ((place, view), known) in watched.places.iter().zip(&mut places).zip(known) {
+        // One that cannot be read has said so.
+        if let Ok(Ok(drills)) = timeout(PATIENCE, drills(place, known)).await {
+            view.drills = drills;
+        }
     }
     let retention = match log {
         Some(log) => Some(retention(&*log, &opened, watched).await),
@@ -223,6 +254,22 @@ async fn view(place: &str, sources: &Sources) -> Result<PlaceView, String> {
         view.problems.push("there is neither an archive nor a checkpoint".to_owned());
     }
     Ok(view)
+}
+
+/// Those that were read before are not read again.
+async fn drills(
+    place: &Destination,
+    known: &mut KnownRecords,
+) -> Result<Vec<DrillShown>, DestinationError> {
+    let newest = known.newest(place, Check::Drill, MOST_DRILLS).await?;
+    let shown = |record: Record| DrillShown {
+        at_ms: record.time_us / 1_000,
+        ok: record.ok,
+        index: record.index,
+        restored_ms: record.restored_ms,
+        summary: record.summary,
+    };
+    Ok(newest.into_iter().map(shown).collect())
 }
 
 async fn archived(archive: &Archive) -> Result<Option<ArchiveShown>, RestoreError> {

@@ -18,8 +18,8 @@ mod window;
 
 pub use history::{ConsumerPoint, HISTORY_FINE, HISTORY_SPAN, History, MAX_CONSUMERS, Point};
 pub use kept::{
-    ArchiveShown, CheckpointShown, HeldRange, KeptView, PlaceView, RetentionView, Watched,
-    follow_kept,
+    ArchiveShown, CheckpointShown, DrillShown, HeldRange, KeptView, PlaceView, RetentionView,
+    Watched, follow_kept,
 };
 pub use picture::{About, Limits, Picture, Remedy};
 pub use server::{DashboardServer, HostRule, ServeError};

@@ -14,7 +14,8 @@ use tipline_store::{MemoryStore, Sink};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Against, Check, CheckedPlace, Newest, Record, Sample, VerifyReport, common_point, verify,
+    Against, Check, CheckedPlace, KnownRecords, Newest, Record, Sample, VerifyReport, common_point,
+    verify,
 };
 use crate::archive::{Archive, ArchiveStore};
 use crate::checkpoint::Checkpoints;
@@ -180,4 +181,16 @@ async fn records_are_kept_where_the_copies_are() {
     // One of a time to come does not hide what came since.
     record(99, true).keep(&place, Check::Drill).await.unwrap();
     assert_eq!(newest(10).await, Newest { ahead: Some(record(99, true)), ..found });
+
+    // All of them, the newest first, at most so many; each is read once.
+    let mut known = KnownRecords::default();
+    let [first, second, third] = [record(5, true), record(6, false), record(99, true)];
+    let all = known.newest(&place, Check::Drill, 2).await.unwrap();
+    assert_eq!(all, [third.clone(), second.clone()]);
+    for file in fs::read_dir(directory.path().join("checks")).unwrap() {
+        fs::write(file.unwrap().path(), "damaged").unwrap();
+    }
+    assert_eq!(known.newest(&place, Check::Drill, 2).await.unwrap(), all);
+    assert_eq!(known.newest(&place, Check::Drill, 9).await.unwrap(), all, "not {first:?}");
+    assert_eq!(KnownRecords::default().newest(&place, Check::Drill, 9).await.unwrap(), []);
 }

@@ -344,7 +344,8 @@ function placeOf(place, last, log, width) {
 
 function showChecks() {
   const { checks } = picture.fleet;
-  draw("checks", timeless(checks), () => {
+  const made = picture.kept.places.filter((place) => place.drills.length);
+  draw("checks", [timeless(checks), made.map((place) => [place.place, place.drills])], () => {
     if (!checks.length) return empty("No place is named, so nobody knows of drills. --checks names the places; tipline drill restores from one and keeps the outcome there.");
     const rows = [...checks].sort((one, other) => one.check.localeCompare(other.check)).map((one) => [
       { text: [one.check, el("div", { class: "small" }, one.place)] },
@@ -352,8 +353,17 @@ function showChecks() {
       { text: [one.age_ms === null ? "never" : ticking(one.age_ms, " ago"), one.expected_ms === null ? null : el("div", { class: "small" }, `expected within ${age(one.expected_ms)}`)] },
       { text: [one.well_age_ms === null ? "never" : ticking(one.well_age_ms, " ago"), one.index === null ? null : el("div", { class: "small" }, `event ${group(one.index)}`)] },
     ]);
-    return table("The newest of each, as its place remembers it", ["Check", "Outcome", ["Last", true], ["Last well", true]], rows);
+    return [table("The newest of each, as its place remembers it", ["Check", "Outcome", ["Last", true], ["Last well", true]], rows), ...made.map(drillsOf)];
   });
+}
+
+function drillsOf({ place, drills }) {
+  const rows = drills.map((one) => [
+    when(one.at_ms),
+    { text: [mark(one.ok ? "well" : "degraded", one.ok ? "well" : "not well"), el("div", { class: "small" }, one.summary)], wide: true },
+    { text: [one.restored_ms === null ? "–" : age(one.restored_ms), el("div", { class: "small" }, `event ${group(one.index)}`)] },
+  ]);
+  return table(`Drills at ${place}, the newest ${drills.length}`, ["When", "Outcome", ["Restored in", true]], rows);
 }
 
 const RESERVED = { reserved: "well", "at risk": "degraded", lost: "broken", diverged: "broken" };
