@@ -45,6 +45,7 @@ mod survey;
 mod tests;
 mod traces;
 mod unit;
+mod young;
 
 pub use ages::{Ages, AgesBy};
 pub use backoff::Backoff;

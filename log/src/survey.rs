@@ -1,7 +1,7 @@
 //! Reading what status and retention decide on.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::{Range, RangeInclusive};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use tipline_proto::{
@@ -11,11 +11,10 @@ use tipline_proto::{
 use crate::ages::Ages;
 use crate::error::LogError;
 use crate::spec::{Extent, Log};
+use crate::young;
 
 /// The log's pace is measured over this many of its newest events.
 const PACE_EVENTS: u64 = 10_000;
-/// So many entries in a row whose times are ahead are passed over to find one that tells its age.
-const PASSED_OVER: usize = 16;
 
 /// What was seen of a log. The board is read first, so what a receipt names is there by then.
 #[derive(Debug, Clone)]
@@ -31,7 +30,8 @@ pub struct Survey {
     pub digests: BTreeMap<u64, Digest>,
     /// The moment that ages are counted from.
     pub ages: Ages,
-    /// Index of the oldest entry that is young; after the newest if none is.
+    /// Index of the oldest entry that is young; after the newest if none is. It is searched by
+    /// halves, and may be too high where clocks went back: see [`Survey::read_ages`].
     pub young_from: u64,
     /// Time from one event to the next, on average of the newest; `None` if there are too few.
     pub per_event: Option<Duration>,
@@ -66,10 +66,30 @@ impl Survey {
                 digests.insert(index, head.position.digest);
             }
         }
-        let young_from = young_from(log, extent, keep_for, &ages).await?;
+        let young_from = young::search(log, extent, keep_for, &ages).await?;
         let per_event = per_event(log, extent, tail.time).await?;
         let (tail, held) = (tail.position, extent);
         Ok(Self { tail, held, receipts, digests, ages, young_from, per_event })
+    }
+
+    /// Reads the time of each of these entries, which are about to be removed. If one of them is
+    /// young, `young_from` is at most that. Only then is it certain that none of them is:
+    /// the search by halves can pass over young entries with an older one after them. `keep_for` is
+    /// the same as for [`Survey::read`].
+    ///
+    /// # Errors
+    /// The log's, and nothing is certain then. Trimming meanwhile is no error.
+    pub async fn read_ages(
+        &mut self,
+        log: &dyn Log,
+        going: Extent,
+        keep_for: Duration,
+    ) -> Result<(), LogError> {
+        let young = young::read(log, going, keep_for, &self.ages).await?;
+        if young <= going.last {
+            self.young_from = self.young_from.min(young);
+        }
+        Ok(())
     }
 
     /// Whether a receipt agrees with the log, as far as its digests are known.
@@ -128,46 +148,6 @@ fn held<T>(read: Result<T, LogError>) -> Result<Option<T>, LogError> {
         Err(LogError::OutOfRange { .. }) => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// Searched by halves. Where clocks went back it may be any entry with an older one before.
-async fn young_from(
-    log: &dyn Log,
-    extent: Extent,
-    keep_for: Duration,
-    ages: &Ages,
-) -> Result<u64, LogError> {
-    if keep_for.is_zero() {
-        return Ok(extent.last.saturating_add(1));
-    }
-    let (mut low, mut high) = (extent.first, extent.last.saturating_add(1));
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if is_young(log, middle..high, keep_for, ages).await? {
-            high = middle;
-        } else {
-            low = middle + 1;
-        }
-    }
-    Ok(low)
-}
-
-/// Whether the first of these entries is young. One whose time is ahead was committed before the
-/// next one, so that tells; what has none that tells after it is young.
-async fn is_young(
-    log: &dyn Log,
-    entries: Range<u64>,
-    keep_for: Duration,
-    ages: &Ages,
-) -> Result<bool, LogError> {
-    for index in entries.take(PASSED_OVER) {
-        match held(log.head(index).await)? {
-            Some(head) if head.time > ages.from => {}
-            Some(head) => return Ok(ages.from.since(head.time) < keep_for),
-            None => return Ok(false),
-        }
-    }
-    Ok(true)
 }
 
 async fn per_event(

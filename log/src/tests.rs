@@ -13,8 +13,8 @@ use tipline_proto::{
 
 use crate::memory::MemoryLog;
 use crate::{
-    Ages, AgesBy, AppendError, Appender, Backoff, Board, Clock, Reader, Receipts, Survey, Tail,
-    Trimmer, claim, newest_block, next_epoch,
+    Ages, AgesBy, AppendError, Appender, Backoff, Board, Clock, Extent, Reader, Receipts, Survey,
+    Tail, Trimmer, claim, newest_block, next_epoch,
 };
 
 const SECOND: u64 = 1_000_000;
@@ -242,6 +242,56 @@ async fn a_time_that_is_ahead_counts_as_the_next_one() {
     }
     let survey = Survey::read(&log, [], Duration::from_secs(300), at(2000)).await.unwrap();
     assert_eq!(survey.young_from, 51);
+}
+
+/// The search by halves passes over what is young before something old. Reading does not.
+#[tokio::test]
+async fn what_goes_is_read_where_the_clock_was_set_back() {
+    let survey_of = async |times: &[u64], last: u64| {
+        let log = log();
+        start_epoch(&log).await;
+        for (seconds, height) in times.iter().zip(1..) {
+            append(&log, *seconds, block(height)).await;
+        }
+        let keep_for = Duration::from_secs(300);
+        let mut survey = Survey::read(&log, [], keep_for, at(2000)).await.unwrap();
+        let searched = survey.young_from;
+        let going = Extent { first: 1, last };
+        survey.read_ages(&log, going, keep_for).await.unwrap();
+        (searched, survey.young_from)
+    };
+    // Entry 1 is from 1 s, entry n + 1 of the n-th time. What is from after 700 s is young.
+    let steady = [100, 200, 300, 400, 500, 700, 800, 900, 1000];
+    assert_eq!(survey_of(&steady, 7).await, (8, 8));
+    // Set back, after an entry that is young.
+    let back = [100, 200, 900, 300, 400, 500, 600, 900, 1000];
+    assert_eq!(survey_of(&back, 8).await, (9, 4));
+    assert_eq!(survey_of(&back, 3).await, (9, 9), "what does not go is not read");
+    // The last of what goes are ahead: as old as the next one, which stays.
+    let ahead = [100, 200, 3000, 3000, 500, 600, 650, 900, 1000];
+    assert_eq!(survey_of(&ahead, 5).await, (9, 9));
+    let ahead = [100, 200, 300, 400, 500, 600, 3000, 900, 1000];
+    assert_eq!(survey_of(&ahead, 8).await, (8, 8));
+}
+
+#[tokio::test]
+async fn reading_what_goes_bears_trimming_and_ends_with_the_log() {
+    let log = log();
+    start_epoch(&log).await;
+    for height in 1..=20 {
+        append(&log, 10 * height, block(height)).await;
+    }
+    let keep_for = Duration::from_secs(50);
+    let mut survey = Survey::read(&log, [], keep_for, at(2000)).await.unwrap();
+    assert_eq!(survey.young_from, 17);
+    log.trim(10).await.unwrap();
+    survey.read_ages(&log, Extent { first: 1, last: 16 }, keep_for).await.unwrap();
+    survey.read_ages(&log, Extent { first: 1, last: 5 }, keep_for).await.unwrap();
+    assert_eq!(survey.young_from, 17);
+    // What cannot be read does not count as old.
+    let going = Extent { first: 10, last: 16 };
+    log.set_available(false);
+    assert!(survey.read_ages(&log, going, keep_for).await.is_err());
 }
 
 #[tokio::test]

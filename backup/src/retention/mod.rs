@@ -1,7 +1,8 @@
 //! What the log may forget: only what is backed up and proven, never silently.
 //!
 //! [`survey`] reads the log, [`plan`] decides, as a pure function, and
-//! [`Trimmer::trim`](tipline_log::Trimmer::trim) carries the plan out.
+//! [`Trimmer::trim`](tipline_log::Trimmer::trim) carries the plan out. Before that, read what goes:
+//! [`Survey::read_ages`](tipline_log::Survey::read_ages), and the destinations.
 //!
 //! ```text
 //! log      1 ─────────── 400 ──────── 900 ─────────── 5000

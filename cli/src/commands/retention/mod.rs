@@ -62,21 +62,21 @@ async fn proven(
     Ok(proven)
 }
 
-/// Decides, and with --apply trims: what is to go is read back first, and what that does not prove
-/// stays. Gives what the log holds then.
+/// Decides, and with --apply trims: what is to go is read back first, at the places and in the log
+/// itself. What that does not prove stays, and so does what is young. Gives what the log holds then.
 async fn retain(
     log: &dyn Log,
     proven: impl AsyncFn(Option<Extent>) -> Result<Vec<Proven>, Failure>,
     args: &RetentionArgs,
     clock: &Clock,
 ) -> Result<(RetentionPlan, Extent), Failure> {
-    let told = decide(log, &proven(None).await?, args, clock).await?;
+    let told = decide(log, &proven(None).await?, None, args, clock).await?;
     if !args.apply || told.free() == 0 {
         let held = told.held;
         return Ok((told, held));
     }
     let goes = Extent { first: told.held.first, last: told.first - 1 };
-    let read = decide(log, &proven(Some(goes)).await?, args, clock).await?;
+    let read = decide(log, &proven(Some(goes)).await?, Some(goes), args, clock).await?;
     // Nothing beyond that was read back.
     let plan = if read.first < told.first { read } else { told };
     let held = log.trim(plan.first).await?;
@@ -86,6 +86,7 @@ async fn retain(
 async fn decide(
     log: &dyn Log,
     proven: &[Proven],
+    goes: Option<Extent>,
     args: &RetentionArgs,
     clock: &Clock,
 ) -> Result<RetentionPlan, Failure> {
@@ -95,7 +96,10 @@ async fn decide(
         keep_for: args.keep_log_for(),
         reserve: args.reserve,
     };
-    let survey = survey(log, proven, rule.keep_for, clock()).await?;
+    let mut survey = survey(log, proven, rule.keep_for, clock()).await?;
+    if let Some(goes) = goes {
+        survey.read_ages(log, goes, rule.keep_for).await?;
+    }
     Ok(plan(&survey, proven, &rule))
 }
 

@@ -30,7 +30,9 @@ archive or checkpoint proves that events can be restored, none may go.
 
 Ages are counted from the time of the newest event, or of the primary's newest announcement if that
 is later, and never from later than the clock of this machine shows. If that differs from the
-primary's by more than a minute, both are shown.
+primary's by more than a minute, both are shown. With --apply the time of every event that is to go
+is read. Without it the log is searched by halves, and more may be shown as free than goes then, if
+the primary's clock was ever set back.
 
 RESERVED  the log waits for the consumer
 AT RISK   it is more than --reserve events behind: the log no longer waits for it

@@ -2,6 +2,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use serde_json::Value;
 use tipline_backup::retention::{NotProven, Proven, ProvenKind};
 use tipline_log::memory::MemoryLog;
@@ -248,6 +250,66 @@ async fn the_clock_that_dated_the_events_says_how_old_they_are() {
     announce(&log, DAY + 80).await;
     assert_eq!(free(DAY + 80).await.0, 80);
     assert_eq!(free(9 * DAY).await.0, 80);
+}
+
+/// Whatever clocks did: nothing goes that is younger than is kept, by the clock that dated it. What is
+/// ahead of that is as old as the next one that is not.
+#[tokio::test]
+async fn a_clock_that_was_set_back_frees_nothing_young() {
+    let seed =
+        std::env::var("TIPLINE_SEED").map_or_else(|_| rand::random(), |s| s.parse().unwrap());
+    println!("to repeat: TIPLINE_SEED={seed}");
+    let mut rng = StdRng::seed_from_u64(seed);
+    let (mut went, mut searched_too_far) = (0, 0);
+    for round in 0..300 {
+        let (log, times) = dated_by_some_clock(&mut rng).await;
+        let newest = log.entry(times.len() as u64).await.unwrap().position();
+        put(&log, "backup-1", newest).await;
+        let proven = async |_| Ok(vec![proven(newest)]);
+        let keep_for = rng.random_range(1..2000);
+        let here = clock(times.last().unwrap() + rng.random_range(0..100));
+        let keep = format!("{keep_for}s");
+        let flags = ["--keep-events", "0", "--keep-for", &keep, "--apply"];
+        let told = retain(&log, proven, &args(&flags[..4]), &here).await.unwrap().0;
+        let (plan, held) = retain(&log, proven, &args(&flags), &here).await.unwrap();
+
+        let now = plan.ages.from.as_micros() / 1_000_000;
+        let is_young = |time: &u64| *time <= now && now - time < keep_for;
+        let tell = |from: usize| times[from..].iter().find(|time| **time <= now);
+        // The newest always stays.
+        let first = (0..times.len() - 1).find(|at| tell(*at).is_none_or(is_young));
+        let first = first.unwrap_or(times.len() - 1) as u64 + 1;
+        assert!(held.first <= first, "round {round}: {held:?}, {first} is young: {times:?}");
+        assert_eq!((held.first, held.last), (plan.first, times.len() as u64), "round {round}");
+        went += u64::from(held.first > 1);
+        searched_too_far += u64::from(told.first > first);
+    }
+    assert!(went > 30 && searched_too_far > 3, "{went} trimmed, {searched_too_far} of them less");
+}
+
+/// A log of 60 events and their times, by a clock that is set ahead and back now and then.
+async fn dated_by_some_clock(rng: &mut StdRng) -> (MemoryLog, Vec<u64>) {
+    let log = MemoryLog::new(identity());
+    let (mut shows, mut times) = (100_000_u64, Vec::new());
+    for index in 1..=60 {
+        shows += rng.random_range(0..60);
+        match rng.random_range(0..30) {
+            0 => shows -= rng.random_range(0..1500),
+            1 => shows += rng.random_range(0..1500),
+            _ => {}
+        }
+        let outbox = OutboxId::from_bytes([1; 16]);
+        let event = match index {
+            1 => Event::EpochStarted { primary: "node".parse().unwrap(), outbox },
+            _ => Event::Marked { name: "here".parse().unwrap() },
+        };
+        let tail = log.tail().await.unwrap();
+        let time = Timestamp::from_micros(shows * 1_000_000);
+        let entry = Entry::seal(&tail.position, 1, time, index - 1, event);
+        log.append(&tail, &[entry]).await.unwrap();
+        times.push(shows);
+    }
+    (log, times)
 }
 
 #[test]
