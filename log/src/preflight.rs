@@ -60,13 +60,14 @@ pub struct Shortfall {
 }
 
 /// The names of all shortfalls that there are, of every kind of log. They stay.
-pub const SHORTFALL_NAMES: [&str; 23] = [
+pub const SHORTFALL_NAMES: [&str; 24] = [
     "async-persist",
     "atomic-publish",
     "compression",
     "deny-delete",
     "discard",
     "file-system",
+    "file-system-unknown",
     "journal-mode",
     "max-age",
     "max-bytes",

@@ -62,48 +62,72 @@ fn check_file_system(found: &mut Preflight, path: &Path) {
     match rustix::fs::statfs(path) {
         // Its width differs between architectures; the values fit in 32 bits.
         Ok(system) => classify(found, system.f_type as u32),
-        Err(error) => found.shortfall(
-            "file-system",
-            format!("file system: unknown ({error})"),
-            "it may not keep what it fsynced",
-            "put the log on a local disk",
-        ),
+        Err(error) => unknown(found, &error.to_string()),
     }
 }
 
+/// Elsewhere a file system has no number. Nothing is said of what is not checked.
 #[cfg(not(target_os = "linux"))]
 fn check_file_system(_found: &mut Preflight, _path: &Path) {}
 
-/// Classifies a file system by its number, as statfs gives it.
+/// File systems that keep what was fsynced, by their number as statfs gives it. The numbers are in
+/// statfs(2) and in the kernel's `linux/magic.h`.
+#[cfg(target_os = "linux")]
+const KEEPING: [(u32, &str); 11] = [
+    (0xEF53, "ext"), // 2, 3 and 4
+    (0x5846_5342, "xfs"),
+    (0x9123_683E, "btrfs"),
+    (0x2FC1_2FC1, "zfs"),
+    (0xF2F5_2010, "f2fs"),
+    (0xCA45_1A4E, "bcachefs"),
+    // Keeps it where its upper layer does.
+    (0x794C_7630, "overlayfs"),
+    (0x3153_464A, "jfs"),
+    (0x3434, "nilfs"),
+    (0x2405_1905, "ubifs"),
+    (0x5265_4973, "reiserfs"),
+];
+
+/// File systems under which a log is not safe, and why.
+#[cfg(target_os = "linux")]
+const LOSING: [(u32, &str, &str); 13] = [
+    (0x0102_1994, "tmpfs", IN_MEMORY),
+    (0x8584_58F6, "ramfs", IN_MEMORY),
+    (0x6969, "nfs", ON_NETWORK),
+    (0x517B, "smb", ON_NETWORK),
+    (0xFF53_4D42, "cifs", ON_NETWORK),
+    (0xFE53_4D42, "smb2", ON_NETWORK),
+    (0x0102_1997, "9p", ON_NETWORK),
+    (0x00C3_6400, "ceph", ON_NETWORK),
+    (0x5346_414F, "afs", ON_NETWORK),
+    (0x7375_7245, "coda", ON_NETWORK),
+    (0x7461_636F, "ocfs2", ON_NETWORK),
+    (0x0116_1970, "gfs2", ON_NETWORK),
+    (0x0BD0_0BD0, "lustre", ON_NETWORK),
+];
+
+/// Classifies a file system by its number.
 #[cfg(target_os = "linux")]
 fn classify(found: &mut Preflight, magic: u32) {
-    let (name, risk) = match magic {
-        0x0102_1994 => ("tmpfs", IN_MEMORY),
-        0x8584_58F6 => ("ramfs", IN_MEMORY),
-        0x6969 => ("nfs", ON_NETWORK),
-        0xFF53_4D42 => ("cifs", ON_NETWORK),
-        0xFE53_4D42 => ("smb2", ON_NETWORK),
-        0x0102_1997 => ("9p", ON_NETWORK),
-        0x00C3_6400 => ("ceph", ON_NETWORK),
-        local => return found.good("file-system", format!("file system: {}", local_name(local))),
+    if let Some((_, name)) = KEEPING.iter().find(|(number, _)| *number == magic) {
+        return found.good("file-system", format!("file system: {name}"));
+    }
+    let Some((_, name, risk)) = LOSING.iter().find(|(number, ..)| *number == magic) else {
+        return unknown(found, &format!("number {magic:#x}"));
     };
-    found.shortfall(
-        "file-system",
-        format!("file system: {name}"),
-        risk,
-        "put the log on a local disk",
-    );
+    let remedy = "put the log on a local disk";
+    found.shortfall("file-system", format!("file system: {name}"), *risk, remedy);
 }
 
 #[cfg(target_os = "linux")]
-fn local_name(magic: u32) -> String {
-    match magic {
-        0xEF53 => "ext".to_owned(),
-        0x5846_5342 => "xfs".to_owned(),
-        0x9123_683E => "btrfs".to_owned(),
-        0x2FC1_2FC1 => "zfs".to_owned(),
-        other => format!("{other:#x}, not one known to lose data"),
-    }
+fn unknown(found: &mut Preflight, what: &str) {
+    found.shortfall(
+        "file-system-unknown",
+        format!("file system: unknown ({what})"),
+        "it may not keep what was fsynced, or be on another machine",
+        "put the log on a file system that is known, such as ext4, xfs, btrfs or zfs, or accept this \
+         one if you know that it does",
+    );
 }
 
 #[cfg(target_os = "linux")]
@@ -146,13 +170,23 @@ mod tests {
         let classified = |magic| {
             let mut found = Preflight::default();
             classify(&mut found, magic);
-            (found.good.len(), found.shortfalls.len())
+            let good = found.passed().to_vec();
+            let short: Vec<_> = found.shortfalls.iter().map(|short| short.name()).collect();
+            (good, short)
         };
-        for local in [0xEF53, 0x5846_5342, 0x9123_683E, 0x794C_7630] {
-            assert_eq!(classified(local), (1, 0), "{local:#x}");
+        for local in [0xEF53, 0x5846_5342, 0x9123_683E, 0x2FC1_2FC1, 0xF2F5_2010, 0x794C_7630] {
+            assert_eq!(classified(local), (vec!["file-system"], vec![]), "{local:#x}");
         }
         for weak in [0x0102_1994, 0x6969, 0xFE53_4D42] {
-            assert_eq!(classified(weak), (0, 1), "{weak:#x}");
+            assert_eq!(classified(weak), (vec![], vec!["file-system"]), "{weak:#x}");
         }
+        // FUSE: whatever is behind it. Then vfat, and one that does not exist.
+        for unknown in [0x6573_5546, 0x4D44, 0x1234_5678] {
+            let (good, short) = classified(unknown);
+            assert_eq!((good, short), (vec![], vec!["file-system-unknown"]), "{unknown:#x}");
+        }
+        let mut found = Preflight::default();
+        check_file_system(&mut found, Path::new("/nowhere"));
+        assert_eq!(found.shortfalls[0].name(), "file-system-unknown", "{found:?}");
     }
 }
