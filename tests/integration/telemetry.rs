@@ -48,7 +48,9 @@ async fn the_trace_of_a_block_is_whole_from_the_commit_to_the_receipt_of_an_arch
     let (site, collector) = (Site::embedded(&mut rng).await, Collector::start().await);
     let to = format!("dir:{}", site.file("archive").display());
     let archive = ["archive", "--to", &to, "--log", &site.address, "--accept-shortfalls"];
-    let mut archive = Tipline::new(archive.iter().chain(&["--otlp", collector.url()]))
+    // One speaks HTTP, the other gRPC.
+    let mut archive = Tipline::new(archive.iter().chain(&["--otlp", collector.http_url()]))
+        .env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
         .env("OTEL_BSP_SCHEDULE_DELAY", "100")
         .env("OTEL_METRIC_EXPORT_INTERVAL", "200")
         .spawn();

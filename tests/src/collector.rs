@@ -3,6 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::post;
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
     MetricsService, MetricsServiceServer,
 };
@@ -18,18 +23,21 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
-/// A collector that listens on a port of its own until it is dropped.
+/// A collector that listens on two ports of its own until it is dropped.
 #[derive(Debug)]
 pub struct Collector {
-    url: String,
+    grpc: String,
+    http: String,
     received: Received,
-    task: JoinHandle<()>,
+    /// Aborted when they are dropped.
+    _serving: JoinSet<()>,
 }
 
 /// A span, and the service that it is of.
@@ -54,25 +62,32 @@ impl Collector {
     /// # Panics
     /// When it cannot listen.
     pub async fn start() -> Collector {
-        let listener = TcpListener::bind("127.0.0.1:0").await;
-        let listener = listener.unwrap_or_else(|error| panic!("no port: {error}"));
-        let address = listener.local_addr().unwrap_or_else(|error| panic!("no port: {error}"));
+        let ((grpc, grpc_url), (http, http_url)) = (listen().await, listen().await);
         let received = Received::default();
-        let serving = Server::builder()
+        let serving_grpc = Server::builder()
             .add_service(TraceServiceServer::new(received.clone()))
             .add_service(MetricsServiceServer::new(received.clone()))
-            .serve_with_incoming(TcpIncoming::from(listener));
-        let task = tokio::spawn(async move {
-            if let Err(error) = serving.await {
-                panic!("the collector: {error}");
-            }
+            .serve_with_incoming(TcpIncoming::from(grpc));
+        let routes = Router::new()
+            .route("/v1/traces", post(take::<ExportTraceServiceRequest>))
+            .route("/v1/metrics", post(take::<ExportMetricsServiceRequest>))
+            .with_state(received.clone());
+        let mut serving = JoinSet::new();
+        serving.spawn(async move { serving_grpc.await.expect("the collector serves gRPC") });
+        serving.spawn(async move {
+            axum::serve(http, routes).await.expect("the collector serves HTTP");
         });
-        Collector { url: format!("http://{address}"), received, task }
+        Collector { grpc: grpc_url, http: http_url, received, _serving: serving }
     }
 
-    /// Where it is sent to.
+    /// Where it is sent to over gRPC.
     pub fn url(&self) -> &str {
-        &self.url
+        &self.grpc
+    }
+
+    /// Where it is sent to over HTTP.
+    pub fn http_url(&self) -> &str {
+        &self.http
     }
 
     /// All spans that it was sent.
@@ -86,9 +101,48 @@ impl Collector {
     }
 }
 
-impl Drop for Collector {
-    fn drop(&mut self) {
-        self.task.abort();
+async fn listen() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let address = listener.local_addr().expect("it has a port");
+    (listener, format!("http://{address}"))
+}
+
+/// What is sent in one request.
+trait Sent: Message + Default {
+    fn keep(self, received: &Received);
+}
+
+/// Takes it over HTTP.
+async fn take<T: Sent>(State(received): State<Received>, body: Bytes) -> StatusCode {
+    match T::decode(body) {
+        Ok(sent) => {
+            sent.keep(&received);
+            // An empty answer is a whole one: everything was taken.
+            StatusCode::OK
+        }
+        Err(_) => StatusCode::BAD_REQUEST,
+    }
+}
+
+impl Sent for ExportTraceServiceRequest {
+    fn keep(self, received: &Received) {
+        let mut spans = received.spans.lock().unwrap_or_else(PoisonError::into_inner);
+        for of_resource in self.resource_spans {
+            let service = service(of_resource.resource.as_ref());
+            let all = of_resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
+            spans.extend(all.map(|span| CollectedSpan { service: service.clone(), span }));
+        }
+    }
+}
+
+impl Sent for ExportMetricsServiceRequest {
+    fn keep(self, received: &Received) {
+        let mut metrics = received.metrics.lock().unwrap_or_else(PoisonError::into_inner);
+        for of_resource in self.resource_metrics {
+            let service = service(of_resource.resource.as_ref());
+            let all = of_resource.scope_metrics.into_iter().flat_map(|scope| scope.metrics);
+            metrics.extend(all.map(|metric| (metric.name, service.clone())));
+        }
     }
 }
 
@@ -118,12 +172,7 @@ impl TraceService for Received {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        let mut spans = self.spans.lock().unwrap_or_else(PoisonError::into_inner);
-        for of_resource in request.into_inner().resource_spans {
-            let service = service(of_resource.resource.as_ref());
-            let all = of_resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
-            spans.extend(all.map(|span| CollectedSpan { service: service.clone(), span }));
-        }
+        request.into_inner().keep(self);
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }
@@ -134,12 +183,7 @@ impl MetricsService for Received {
         &self,
         request: Request<ExportMetricsServiceRequest>,
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
-        let mut metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
-        for of_resource in request.into_inner().resource_metrics {
-            let service = service(of_resource.resource.as_ref());
-            let all = of_resource.scope_metrics.into_iter().flat_map(|scope| scope.metrics);
-            metrics.extend(all.map(|metric| (metric.name, service.clone())));
-        }
+        request.into_inner().keep(self);
         Ok(Response::new(ExportMetricsServiceResponse::default()))
     }
 }

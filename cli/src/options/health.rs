@@ -67,10 +67,11 @@ pub(crate) struct HealthArgs {
     #[arg(hide_short_help = true)]
     health_refuse_degraded: bool,
 
-    /// Send traces and metrics to the OpenTelemetry collector here, by gRPC. Off by default
+    /// Send traces and metrics to the OpenTelemetry collector here, by OTLP. Off by default
     ///
     /// The OTEL_… variables of OpenTelemetry count too: without this option OTEL_EXPORTER_OTLP_ENDPOINT
-    /// says where to. A collector that is away holds up nothing.
+    /// says where to, and OTEL_EXPORTER_OTLP_PROTOCOL whether over grpc, the default, or http/protobuf. A
+    /// collector that is away holds up nothing.
     #[arg(long, env = "TIPLINE_OTLP", value_name = "URL", help_heading = "Telemetry")]
     pub(crate) otlp: Option<String>,
 }

@@ -1,114 +1,92 @@
-//! Sending to a collector, by OTLP over gRPC. One that does not answer holds up nobody: what it is to have is
-//! dropped after its time, and said once.
+//! Sending to a collector by OTLP, over gRPC or HTTP. One that does not answer holds up nobody: what it is to
+//! have is dropped after its time, and said once.
 
-use std::env;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
-use opentelemetry_otlp::{
-    ExporterBuildError, MetricExporter, SpanExporter, WithExportConfig, WithTonicConfig,
-};
+use opentelemetry_otlp::{MetricExporter, SpanExporter, WithExportConfig, WithTonicConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::metrics::Temporality;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
-use opentelemetry_sdk::trace::SpanData;
+use opentelemetry_sdk::metrics::{PeriodicReader, Temporality};
+use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData};
 
-/// The variable that says where to send everything.
-pub(super) const ENDPOINT: &str = opentelemetry_otlp::OTEL_EXPORTER_OTLP_ENDPOINT;
-/// The one that this program speaks.
-const GRPC: &str = "grpc";
+use super::collector::{BadCollector, Protocol, Signal};
 
-/// What is sent.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Signal {
-    Traces,
-    Metrics,
-}
-
-/// A collector that nothing can be sent to. Nothing was started.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum BadCollector {
-    #[error(
-        "{name} is {value:?}, and only grpc is spoken here: unset it, and give the collector's port of gRPC, usually 4317"
-    )]
-    Protocol { name: &'static str, value: String },
-    #[error("the address of the collector cannot be used: give it as http://HOST:4317")]
-    Address(#[source] ExporterBuildError),
-}
-
-impl Signal {
-    pub(super) fn endpoint(self) -> &'static str {
-        match self {
-            Signal::Traces => opentelemetry_otlp::OTEL_EXPORTER_OTLP_TRACES_ENDPOINT,
-            Signal::Metrics => opentelemetry_otlp::OTEL_EXPORTER_OTLP_METRICS_ENDPOINT,
-        }
-    }
-
-    /// The variable that says `none` if this is not to be sent.
-    pub(super) fn exporter(self) -> &'static str {
-        match self {
-            Signal::Traces => "OTEL_TRACES_EXPORTER",
-            Signal::Metrics => "OTEL_METRICS_EXPORTER",
-        }
-    }
-
-    fn protocols(self) -> [&'static str; 2] {
-        let of_signal = match self {
-            Signal::Traces => opentelemetry_otlp::OTEL_EXPORTER_OTLP_TRACES_PROTOCOL,
-            Signal::Metrics => opentelemetry_otlp::OTEL_EXPORTER_OTLP_METRICS_PROTOCOL,
-        };
-        [of_signal, opentelemetry_otlp::OTEL_EXPORTER_OTLP_PROTOCOL]
-    }
-
-    fn check_protocol(self) -> Result<(), BadCollector> {
-        let said = self.protocols().into_iter().find_map(|name| Some((name, env::var(name).ok()?)));
-        match said {
-            Some((name, value)) if !value.is_empty() && value != GRPC => {
-                Err(BadCollector::Protocol { name, value })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Where it goes, as it is said.
-    fn address(self, collector: Option<&str>) -> String {
-        let said = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-        let given = collector.map(str::to_owned);
-        given.or(said(self.endpoint())).or(said(ENDPOINT)).unwrap_or_default()
-    }
-}
-
-pub(super) fn traces(
+/// What sends traces; none if they are not to be sent.
+///
+/// # Errors
+/// The collector is none that can be sent to.
+pub(super) fn tracer(
     collector: Option<&str>,
-) -> Result<impl opentelemetry_sdk::trace::SpanExporter + use<>, BadCollector> {
-    Signal::Traces.check_protocol()?;
-    let address = Signal::Traces.address(collector);
-    let mut exporter = SpanExporter::builder().with_tonic();
-    if let Some(tls) = tls(&address) {
-        exporter = exporter.with_tls_config(tls);
+    resource: &Resource,
+) -> Result<Option<SdkTracerProvider>, BadCollector> {
+    if !Signal::Traces.is_on(collector) {
+        return Ok(None);
     }
-    let exporter = exporter.with_endpoint(&address).build().map_err(BadCollector::Address)?;
-    Ok(Told::new(exporter, "traces", address))
+    let protocol = Signal::Traces.protocol()?;
+    let address = Signal::Traces.address(collector, protocol);
+    let exporter = match protocol {
+        Protocol::Grpc => {
+            let exporter = SpanExporter::builder().with_tonic();
+            let exporter = match tls(&address) {
+                Some(tls) => exporter.with_tls_config(tls),
+                None => exporter,
+            };
+            exporter.with_endpoint(&address).build()
+        }
+        Protocol::Http => {
+            use_ring();
+            SpanExporter::builder().with_http().with_endpoint(&address).build()
+        }
+    };
+    let exporter = exporter.map_err(BadCollector::Address)?;
+    let provider = SdkTracerProvider::builder().with_resource(resource.clone());
+    let exporter = Told::new(exporter, "traces", address);
+    Ok(Some(provider.with_batch_exporter(exporter).build()))
 }
 
-pub(super) fn metrics(
+/// What sends metrics; none if they are not to be sent.
+///
+/// # Errors
+/// The collector is none that can be sent to.
+pub(super) fn reader(
     collector: Option<&str>,
-) -> Result<impl PushMetricExporter + use<>, BadCollector> {
-    Signal::Metrics.check_protocol()?;
-    let address = Signal::Metrics.address(collector);
-    let mut exporter = MetricExporter::builder().with_tonic();
-    if let Some(tls) = tls(&address) {
-        exporter = exporter.with_tls_config(tls);
+) -> Result<Option<PeriodicReader<impl PushMetricExporter + use<>>>, BadCollector> {
+    if !Signal::Metrics.is_on(collector) {
+        return Ok(None);
     }
-    let exporter = exporter.with_endpoint(&address).build().map_err(BadCollector::Address)?;
-    Ok(Told::new(exporter, "metrics", address))
+    let protocol = Signal::Metrics.protocol()?;
+    let address = Signal::Metrics.address(collector, protocol);
+    let exporter = match protocol {
+        Protocol::Grpc => {
+            let exporter = MetricExporter::builder().with_tonic();
+            let exporter = match tls(&address) {
+                Some(tls) => exporter.with_tls_config(tls),
+                None => exporter,
+            };
+            exporter.with_endpoint(&address).build()
+        }
+        Protocol::Http => {
+            use_ring();
+            MetricExporter::builder().with_http().with_endpoint(&address).build()
+        }
+    };
+    let exporter = exporter.map_err(BadCollector::Address)?;
+    Ok(Some(PeriodicReader::builder(Told::new(exporter, "metrics", address)).build()))
 }
 
+/// TLS over gRPC, if the address asks for it.
 fn tls(address: &str) -> Option<ClientTlsConfig> {
     address.starts_with("https:").then(|| ClientTlsConfig::new().with_enabled_roots())
+}
+
+/// TLS over HTTP: the client is built without cryptography of its own.
+fn use_ring() {
+    // If there is one already, it is this one.
+    _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// An exporter that says once that the collector does not take what is sent, and once that it does again.

@@ -1,11 +1,12 @@
 //! Telemetry of a command that runs until it is told to stop: OpenTelemetry's SDK, its exporters, and what is
 //! asked of a process at /metrics. Off by default: then there is no SDK, and nothing is measured or traced.
 
+mod collector;
+#[cfg(feature = "otlp")]
 mod exporter;
 mod gauges;
 mod text;
 
-use std::env;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -14,18 +15,16 @@ use std::time::Duration;
 
 use opentelemetry::{KeyValue, global};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
+use opentelemetry_sdk::metrics::SdkMeterProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 
-pub(crate) use self::exporter::BadCollector;
-use self::exporter::{ENDPOINT, Signal, metrics, traces};
+pub(crate) use self::collector::BadCollector;
+use self::collector::Signal;
 pub(crate) use self::gauges::{watch_files, watch_health, watch_jobs, watch_primary};
 use self::text::Scraped;
 
 /// How long the last of it may take to reach the collector.
 const LAST: Duration = Duration::from_secs(3);
-/// The variable of OpenTelemetry by which nothing is sent.
-const DISABLED: &str = "OTEL_SDK_DISABLED";
 
 /// What is sent and shown of a process, until it is dropped. What was not sent yet is sent then, if the
 /// collector answers within 3 s.
@@ -37,15 +36,7 @@ pub(crate) struct Telemetry {
 
 /// Whether the environment asks for anything to be sent.
 pub(crate) fn is_asked_for() -> bool {
-    [Signal::Traces, Signal::Metrics].into_iter().any(|signal| is_on(signal, None))
-}
-
-fn is_on(signal: Signal, collector: Option<&str>) -> bool {
-    let said = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-    let is_given = collector.is_some() || said(ENDPOINT).or(said(signal.endpoint())).is_some();
-    let is_none = said(signal.exporter()).is_some_and(|exporter| exporter == "none");
-    let is_disabled = said(DISABLED).is_some_and(|value| value.eq_ignore_ascii_case("true"));
-    is_given && !is_none && !is_disabled
+    Signal::ALL.into_iter().any(|signal| signal.is_on(None))
 }
 
 /// Begins, before the parts that are to be measured are made. `serves`: the metrics are asked for at
@@ -59,26 +50,28 @@ pub(crate) fn start(
     (role, name): (&'static str, &str),
 ) -> Result<Telemetry, BadCollector> {
     let (mut telemetry, resource) = (Telemetry::off(), resource(role, name));
-    if is_on(Signal::Traces, collector) {
-        let provider = SdkTracerProvider::builder().with_resource(resource.clone());
-        let provider = provider.with_batch_exporter(traces(collector)?).build();
-        global::set_tracer_provider(provider.clone());
-        telemetry.traces = Some(provider);
+    let (mut measures, mut meters) = (serves, SdkMeterProvider::builder());
+    #[cfg(feature = "otlp")]
+    {
+        telemetry.traces = exporter::tracer(collector, &resource)?;
+        if let Some(reader) = exporter::reader(collector)? {
+            (measures, meters) = (true, meters.with_reader(reader));
+        }
     }
-    let sends = is_on(Signal::Metrics, collector);
-    if sends || serves {
-        let mut provider = SdkMeterProvider::builder().with_resource(resource);
-        if sends {
-            provider = provider.with_reader(PeriodicReader::builder(metrics(collector)?).build());
-        }
-        if serves {
-            let scraped = Scraped::default();
-            provider = provider.with_reader(scraped.clone());
-            telemetry.scraped = Some(scraped);
-        }
-        let provider = provider.build();
-        global::set_meter_provider(provider.clone());
-        telemetry.metrics = Some(provider);
+    #[cfg(not(feature = "otlp"))]
+    collector::check(collector)?;
+    if serves {
+        let scraped = Scraped::default();
+        meters = meters.with_reader(scraped.clone());
+        telemetry.scraped = Some(scraped);
+    }
+    if let Some(traces) = &telemetry.traces {
+        global::set_tracer_provider(traces.clone());
+    }
+    if measures {
+        let meters = meters.with_resource(resource).build();
+        global::set_meter_provider(meters.clone());
+        telemetry.metrics = Some(meters);
     }
     Ok(telemetry)
 }
