@@ -393,6 +393,15 @@ EXPORT int posix_fallocate(int fd, off_t at, off_t length) {
     return posix_fallocate64(fd, at, length);
 }
 
+/* ---- Pauses ---- */
+
+/* RocksDB pauses for a second after a flush or a merge that failed, and is not closed before that is
+ * over. It is there to spare a disk, and nothing happens to any file in it: here it is short. */
+EXPORT int usleep(useconds_t micros) {
+    REAL(usleep);
+    return real(root_length && micros >= 1000000 ? micros / 20 : micros);
+}
+
 /* ---- Durability ---- */
 
 static int sync_one(int fd, const char *what) {
