@@ -63,7 +63,7 @@ impl Presence {
     }
 
     /// Its length when it was last found whole.
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "sqlite", feature = "rocksdb"))]
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }

@@ -6,6 +6,7 @@ mod copy;
 mod error;
 mod families;
 mod inspect;
+mod list;
 mod lock;
 mod open;
 mod presence;

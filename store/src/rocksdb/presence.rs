@@ -1,11 +1,11 @@
 //! Whether the files that RocksDB needs are still there, as long as they were.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::list::FileList;
 use super::row_files::{RowFiles, names};
 use super::view::Db;
 use crate::disk::{Presence, listing};
@@ -13,10 +13,6 @@ use crate::error::StoreError;
 
 /// A store that applies one batch after the other is looked at whole this often.
 const WHOLE: Duration = Duration::from_secs(5);
-/// What is not there so often in a row is not there.
-const LOOKS: usize = 3;
-/// What `CURRENT` has in it.
-const MANIFEST: &str = "MANIFEST-";
 
 /// What RocksDB has open, and would write on or read on in if it were removed: it notices only when
 /// it makes its next file, or opens one again.
@@ -29,8 +25,7 @@ pub(super) struct Files {
     lock: Presence,
     /// The newest log of writes that was seen: what is in it may be in no other file.
     log: Option<(String, Presence)>,
-    /// The list of files that `CURRENT` names, once it was seen. A change of it is a new one.
-    manifest: Option<(String, Presence)>,
+    list: FileList,
     rows: RowFiles,
     /// When all of it was looked at.
     looked: Instant,
@@ -42,12 +37,9 @@ impl Files {
         let (directory, lock) = (Presence::of(path)?, Presence::of(&path.join("LOCK"))?);
         let names = names(path)?;
         let log = newest_log(path, &names)?;
-        // RocksDB may just be replacing it: then the next look finds the new one.
-        let list = |name: String| Ok((name.clone(), Presence::of(&path.join(name))?));
-        let manifest = read_current(path).and_then(list).ok();
-        let rows = RowFiles::of(path, &names);
+        let (list, rows) = (FileList::of(path), RowFiles::of(path, &names));
         let looked = Instant::now();
-        Ok(Self { path: path.to_owned(), directory, lock, log, manifest, rows, looked })
+        Ok(Self { path: path.to_owned(), directory, lock, log, list, rows, looked })
     }
 
     /// Whether the payloads are all there. See [`RowFiles::check_payloads`].
@@ -94,58 +86,10 @@ impl Files {
     pub(super) fn check_all(&mut self, place: &str, db: &Db) -> Result<(), StoreError> {
         self.looked = Instant::now();
         self.check(place)?;
-        self.check_manifest(place)?;
+        self.list.check(place, db)?;
         let names = self.names(place)?;
         self.log = newest_log(&self.path, &names).map_err(|e| listed(place, e))?;
         self.rows.check(place, &names, db)
-    }
-
-    /// RocksDB removes a list once `CURRENT` has the name of another one: that may be between two
-    /// looks, and not each time.
-    fn check_manifest(&mut self, place: &str) -> Result<(), StoreError> {
-        let mut checked = Ok(());
-        for _ in 0..LOOKS {
-            let now = read_current(&self.path).map_err(|e| self.wrong_current(place, e))?;
-            checked = match &mut self.manifest {
-                Some((name, list)) if *name == now => list.check_not_cut(place),
-                _ => match Presence::of(&self.path.join(&now)) {
-                    Ok(found) => {
-                        self.manifest = Some((now, found));
-                        Ok(())
-                    }
-                    Err(e) => Err(self.no_list(place, &now, &e)),
-                },
-            };
-            if checked.is_ok() {
-                break;
-            }
-        }
-        checked
-    }
-
-    fn no_list(&self, place: &str, name: &str, error: &io::Error) -> StoreError {
-        let kind = match error.kind() {
-            ErrorKind::NotFound => ErrorKind::InvalidData,
-            other => other,
-        };
-        let why = format!("it names {name}, which cannot be looked at: {error}");
-        self.wrong_current(place, io::Error::new(kind, why))
-    }
-
-    fn wrong_current(&self, place: &str, error: io::Error) -> StoreError {
-        let path = self.path.join("CURRENT");
-        match error.kind() {
-            ErrorKind::NotFound | ErrorKind::InvalidData => StoreError::Failed {
-                place: place.to_owned(),
-                what: format!(
-                    "{} was changed while it was open ({error}): put back what was there, or \
-                     restore it, and open it again",
-                    path.display()
-                ),
-                source: None,
-            },
-            _ => StoreError::Unavailable { place: place.to_owned(), source: Some(Box::new(error)) },
-        }
     }
 
     fn names(&self, place: &str) -> Result<BTreeSet<String>, StoreError> {
@@ -161,18 +105,6 @@ impl Files {
 
 fn listed(place: &str, error: io::Error) -> StoreError {
     listing(place, "looking for its files", error)
-}
-
-/// The name that `CURRENT` has in it.
-fn read_current(directory: &Path) -> io::Result<String> {
-    let text = fs::read_to_string(directory.join("CURRENT"))?;
-    let name = text.strip_suffix('\n').unwrap_or(&text);
-    let number = name.strip_prefix(MANIFEST).unwrap_or_default();
-    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
-        let why = "it names no list of files";
-        return Err(io::Error::new(ErrorKind::InvalidData, why));
-    }
-    Ok(name.to_owned())
 }
 
 /// The log with the highest number.

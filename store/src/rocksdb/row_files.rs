@@ -152,15 +152,15 @@ fn is_not_there(path: &Path) -> bool {
 }
 
 /// Files of payloads.
-#[derive(Debug, Default)]
-struct Payloads {
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Payloads {
     files: u64,
     bytes: u64,
 }
 
 impl Payloads {
     /// Those that hold something that counts.
-    fn needed(db: &Db) -> Result<Self, rocksdb::Error> {
+    pub(super) fn needed(db: &Db) -> Result<Self, rocksdb::Error> {
         let mut needed = Self::default();
         for family in FAMILIES.iter().filter_map(|family| db.cf_handle(family.name())) {
             let ask = |what| Ok(db.property_int_value_cf(family, what)?.unwrap_or(0));

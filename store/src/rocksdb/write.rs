@@ -86,9 +86,9 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// - Before each batch, and when it is probed, it checks that the directory still has its name, and
 ///   `CURRENT`, `LOCK` and the newest log of writes, which must not be shorter than it was: RocksDB
 ///   itself would notice only when it makes its next file. When it is probed, and every 5 s between
-///   batches, it also checks the list of files that `CURRENT` names, and the files of rows: that none is
-///   gone, and of 1,000 of them, in turn, that they are as long as they were, and not replaced. What
-///   is changed in its place comes up when it is read.
+///   batches, it also checks that the list of files that `CURRENT` names is what RocksDB wrote, and
+///   the files of rows: that none is gone, and of 1,000 of them, in turn, that they are as long as they
+///   were, and not replaced. What is changed in its place in one of those comes up when it is read.
 /// - A batch that waits for more than 30 s because rows are written to files too slowly is refused
 ///   with [`StoreError::Unavailable`], and can be tried again: nothing of it was written.
 /// - What is in files has checksums, payloads included, and each read checks them.

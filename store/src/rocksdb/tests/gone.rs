@@ -1,7 +1,7 @@
 //! Files that go while RocksDB has them open, by its own doing or by another's.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -30,15 +30,39 @@ fn cut(path: &Path) {
     fs::File::options().write(true).open(path).unwrap().set_len(bytes / 2).unwrap();
 }
 
+fn zeroed(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let from = bytes.len() / 3;
+    bytes[from..from + 40].fill(0);
+    fs::write(path, bytes).unwrap();
+}
+
+fn flipped(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at] ^= 4;
+    fs::write(path, bytes).unwrap();
+}
+
+/// By something else of its size.
+fn overwritten(path: &Path) {
+    let other = path.with_extension("other");
+    fs::write(&other, vec![7; fs::read(path).unwrap().len()]).unwrap();
+    fs::rename(other, path).unwrap();
+}
+
+fn list(path: &Path) -> PathBuf {
+    path.join(fs::read_to_string(path.join("CURRENT")).unwrap().trim_end())
+}
+
 /// RocksDB tidies up after it is opened, and writes its list of files anew for that. Each look sees
 /// what is there now.
-fn settle(store: &mut RocksDbStore, path: &Path) {
-    let list = || fs::read_to_string(path.join("CURRENT")).unwrap();
-    let (mut before, mut same) = (list(), 0);
+fn settle(path: &Path, mut look: impl FnMut()) {
+    let (mut before, mut same) = (list(path), 0);
     while same < 30 {
-        store.probe().unwrap();
+        look();
         thread::sleep(Duration::from_millis(5));
-        let now = list();
+        let now = list(path);
         same = if now == before { same + 1 } else { 0 };
         before = now;
     }
@@ -59,12 +83,9 @@ fn a_file_that_is_gone_replaced_or_cut_while_it_is_open_is_named_before_the_next
                 drop(store);
                 // Opening carries the log into files.
                 let mut store = RocksDbStore::open(&path).unwrap();
-                settle(&mut store, &path);
+                settle(&path, || store.probe().unwrap());
                 let found: Vec<_> = match end {
-                    "MANIFEST" => {
-                        let name = fs::read_to_string(path.join("CURRENT")).unwrap();
-                        vec![path.join(name.trim_end())]
-                    }
+                    "MANIFEST" => vec![list(&path)],
                     end => files(&path, end),
                 };
                 let file = found.last().unwrap();
@@ -84,6 +105,58 @@ fn a_file_that_is_gone_replaced_or_cut_while_it_is_open_is_named_before_the_next
             }
         }
     }
+}
+
+/// RocksDB writes its list of files anew when it has been opened, and whenever a file comes or goes.
+/// Nobody may have looked at it yet when it is harmed.
+#[test]
+fn a_list_of_files_is_named_whatever_is_done_to_it_seen_before_or_not() {
+    let harms: [Harm; 5] = [removed, overwritten, cut, zeroed, flipped];
+    for (number, harm) in harms.into_iter().enumerate() {
+        for is_seen in [true, false] {
+            let (_directory, path) = place();
+            let mut model = Model::new(&log());
+            let entries = History::blocks(9, 10_000).entries;
+            let mut store = created(&path);
+            store.apply(&model.batch(&entries[..5])).unwrap();
+            drop(store);
+            let mut store = RocksDbStore::open(&path).unwrap();
+            settle(&path, || {
+                if is_seen {
+                    store.probe().unwrap();
+                }
+            });
+            let list = list(&path);
+            harm(&list);
+            let error = store.probe().unwrap_err();
+            assert!(matches!(error, StoreError::Failed { .. }), "{number} {is_seen}: {error:?}");
+            let name = list.file_name().unwrap().to_str().unwrap();
+            assert!(error.to_string().contains(name), "{error}");
+            let next = store.apply(&model.batch(&entries[5..])).unwrap_err();
+            assert!(next.to_string().contains("stopped earlier"), "{next}");
+        }
+    }
+}
+
+/// Whatever has changed it, or its times: a clock that was put back makes it look so.
+#[test]
+fn a_list_of_files_that_says_what_is_there_is_as_good_as_any() {
+    let (_directory, path) = place();
+    let mut model = Model::new(&log());
+    let entries = History::blocks(9, 10_000).entries;
+    let mut store = created(&path);
+    store.apply(&model.batch(&entries[..5])).unwrap();
+    drop(store);
+    let mut store = RocksDbStore::open(&path).unwrap();
+    settle(&path, || {});
+    let list = list(&path);
+    for _ in 0..2 {
+        let later = fs::metadata(&list).unwrap().modified().unwrap() + Duration::from_secs(60);
+        fs::File::options().write(true).open(&list).unwrap().set_modified(later).unwrap();
+        store.probe().unwrap();
+    }
+    store.apply(&model.batch(&entries[5..])).unwrap();
+    model.assert_is(&*store.reader().unwrap(), "gone on");
 }
 
 #[test]
