@@ -23,7 +23,10 @@ mod admin;
 #[cfg(feature = "dashboard")]
 pub mod dashboard;
 pub mod health;
+#[cfg(any(feature = "dashboard", feature = "health-server"))]
+mod http;
 mod jobs;
+mod millis;
 mod round_trip;
 mod sources;
 mod summary;

@@ -2,13 +2,21 @@
 
 use std::num::ParseIntError;
 use std::str::FromStr;
+use std::time::Duration;
 
+use tipline_backup::retention::RetentionRule;
 use tipline_log::Accepted;
 use tipline_ops::Expectation;
 use tipline_proto::{ConsumerName, Policy};
 
 use super::DEFAULT_RESERVE;
+use crate::output::report::Failure;
 use crate::settings::Parsed;
+
+/// What retention keeps by default, whatever is backed up.
+const KEEP_EVENTS: u64 = 10_000;
+const KEEP_FOR: Duration = Duration::from_secs(24 * 3600);
+const DEFAULT_POLICY: &str = "any 1 of * at durable";
 
 /// Options of whoever judges a fleet.
 #[derive(Debug, clap::Args)]
@@ -37,7 +45,7 @@ pub(crate) struct ExpectedArgs {
     /// Degraded if someone is more than this many events behind: retention no longer waits for it
     #[arg(long, env = "TIPLINE_RESERVE", value_name = "EVENTS", default_value = DEFAULT_RESERVE)]
     #[arg(value_parser = Parsed::<u64>::new())]
-    pub(crate) reserve: u64,
+    reserve: u64,
 
     /// Degraded if the log drops what comes after the newest backup within this time, by a limit of its
     /// own
@@ -58,7 +66,7 @@ pub(crate) struct ExpectedArgs {
     /// Degraded if an event is older than --max-lag-time and not backed up by this policy
     #[arg(long, env = "TIPLINE_POLICY", value_name = "POLICY")]
     #[arg(value_parser = Parsed::<Policy>::new())]
-    pub(crate) policy: Option<Policy>,
+    policy: Option<Policy>,
 }
 
 impl ExpectedArgs {
@@ -75,6 +83,19 @@ impl ExpectedArgs {
             consumers: self.expect.clone(),
             policy: self.policy.clone(),
         }
+    }
+
+    /// What the log may drop is decided by this: as `tipline retention` does by default.
+    ///
+    /// # Errors
+    /// None, as long as the default can be read.
+    pub(crate) fn retention_rule(&self) -> Result<RetentionRule, Failure> {
+        let policy = match &self.policy {
+            Some(policy) => policy.clone(),
+            None => DEFAULT_POLICY.parse::<Policy>()?,
+        };
+        let (keep_events, keep_for) = (KEEP_EVENTS, KEEP_FOR);
+        Ok(RetentionRule { policy, keep_events, keep_for, reserve: self.reserve })
     }
 }
 

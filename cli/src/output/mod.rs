@@ -5,6 +5,7 @@ pub(crate) mod file;
 pub(crate) mod nagios;
 pub(crate) mod progress;
 pub(crate) mod report;
+pub(crate) mod runbook;
 pub(crate) mod stdout;
 pub(crate) mod telemetry;
 pub(crate) mod terminal;

@@ -3,8 +3,6 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -20,15 +18,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures_util::Stream;
 use futures_util::stream::unfold;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::state::Dashboard;
+use crate::http::{accept, answer};
 
 const PAGE: &str = include_str!("page/index.html");
 const STYLE: &str = include_str!("page/style.css");
@@ -49,8 +43,6 @@ const SILENCE: Duration = Duration::from_secs(30);
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Browsers connect again after this.
 const RETRY: Duration = Duration::from_secs(1);
-/// Time to end what was begun, once the port is closed.
-const FAREWELL: Duration = Duration::from_secs(1);
 
 /// By which names of the host a page is given out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +87,11 @@ impl DashboardServer {
         };
         let (listener, address) = bound.await.map_err(|source| ServeError { address, source })?;
         let stop = CancellationToken::new();
-        tokio::spawn(accept(listener, router(rule, dashboard.clone(), stop.clone()), stop.clone()));
+        let (router, ending) = (router(rule, dashboard.clone(), stop.clone()), stop.clone());
+        let answering = accept(listener, CLIENTS, move |client| {
+            answer(client, router.clone(), SILENCE, ending.clone())
+        });
+        tokio::spawn(stop.clone().run_until_cancelled_owned(answering));
         Ok(Self { address, _stop: stop.drop_guard() })
     }
 
@@ -191,47 +187,4 @@ fn pushed(
             Some((Ok(event), (news, Some(newest))))
         }
     })
-}
-
-async fn accept(listener: TcpListener, router: Router, stop: CancellationToken) {
-    let clients = Arc::new(Semaphore::new(CLIENTS));
-    loop {
-        let accepted = match stop.run_until_cancelled(listener.accept()).await {
-            None => return,
-            Some(accepted) => accepted,
-        };
-        match accepted {
-            Ok((client, _)) => {
-                let Ok(turn) = Arc::clone(&clients).try_acquire_owned() else { continue };
-                let (router, stop) = (router.clone(), stop.clone());
-                tokio::spawn(async move {
-                    answer(client, router, &stop).await;
-                    drop(turn);
-                });
-            }
-            // Out of descriptors, for a moment.
-            Err(_) => sleep(Duration::from_millis(100)).await,
-        }
-    }
-}
-
-/// Answers one client until it goes away or `stop`. One that has nothing to ask is closed after a
-/// while, unless it listens to events.
-async fn answer(client: TcpStream, router: Router, stop: &CancellationToken) {
-    let mut http = Builder::new(TokioExecutor::new());
-    http.http1().timer(TokioTimer::new()).header_read_timeout(SILENCE);
-    let http2 = &mut http.http2();
-    http2.timer(TokioTimer::new()).keep_alive_interval(SILENCE / 3).keep_alive_timeout(SILENCE / 3);
-    let service = TowerToHyperService::new(router);
-    let mut served = pin!(http.serve_connection(TokioIo::new(client), service));
-    let ended = tokio::select! {
-        ended = served.as_mut() => ended,
-        () = stop.cancelled() => {
-            served.as_mut().graceful_shutdown();
-            timeout(FAREWELL, served).await.unwrap_or(Ok(()))
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(error, "a client of the dashboard went away");
-    }
 }

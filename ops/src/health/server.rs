@@ -2,8 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::rejection::QueryRejection;
@@ -13,14 +11,10 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use serde::Deserialize;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::TcpListener;
 use tokio::task::spawn_blocking;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, health_reporter};
@@ -29,9 +23,8 @@ use super::agent;
 use super::client::Client;
 use super::limits::Allowance;
 use super::process::Health;
+use crate::http::{accept, answer};
 
-/// Time to say what was begun, and goodbye, once the port is closed.
-const FAREWELL: Duration = Duration::from_secs(1);
 /// How often what `Watch` pushes is looked at.
 const WATCH: Duration = Duration::from_millis(250);
 /// Clients at once. One more is closed at once.
@@ -120,9 +113,13 @@ pub(super) async fn serve(
         .route("/metrics", get(metrics))
         .with_state(health.clone())
         .route_service("/grpc.health.v1.Health/{method}", grpc);
+    let ending = stop.clone();
+    let answering = accept(listener, CLIENTS, move |client| {
+        answer(Client::new(client, silence), router.clone(), silence, ending.clone())
+    });
     tokio::select! {
         () = report(&health, &reporter, said) => {}
-        () = accept(listener, router, silence, &stop) => {}
+        () = answering => {}
         () = stop.cancelled() => {}
     }
     let last = Said { ready: false, ..Said::now(&health) };
@@ -130,50 +127,6 @@ pub(super) async fn serve(
     // This ends what is pushed.
     reporter.clear_service_status(READY).await;
     reporter.clear_service_status(ALIVE).await;
-}
-
-async fn accept(
-    listener: TcpListener,
-    router: Router,
-    silence: Duration,
-    stop: &CancellationToken,
-) {
-    let clients = Arc::new(Semaphore::new(CLIENTS));
-    loop {
-        match listener.accept().await {
-            Ok((client, _)) => {
-                let Ok(turn) = Arc::clone(&clients).try_acquire_owned() else { continue };
-                let (router, stop) = (router.clone(), stop.clone());
-                tokio::spawn(async move {
-                    answer(client, router, silence, &stop).await;
-                    drop(turn);
-                });
-            }
-            // Out of descriptors, for a moment.
-            Err(_) => sleep(Duration::from_millis(100)).await,
-        }
-    }
-}
-
-/// Answers one client until it goes away, is silent for so long, or `stop`.
-async fn answer(client: TcpStream, router: Router, silence: Duration, stop: &CancellationToken) {
-    let mut http = Builder::new(TokioExecutor::new());
-    http.http1().timer(TokioTimer::new()).header_read_timeout(silence);
-    // Whoever watches has nothing to say, and answers these.
-    let http2 = &mut http.http2();
-    http2.timer(TokioTimer::new()).keep_alive_interval(silence / 3).keep_alive_timeout(silence / 3);
-    let client = TokioIo::new(Client::new(client, silence));
-    let mut served = pin!(http.serve_connection(client, TowerToHyperService::new(router)));
-    let ended = tokio::select! {
-        ended = served.as_mut() => ended,
-        () = stop.cancelled() => {
-            served.as_mut().graceful_shutdown();
-            timeout(FAREWELL, served).await.unwrap_or(Ok(()))
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(error, "a client of health went away");
-    }
 }
 
 async fn healthz(State(health): State<Health>) -> Response {

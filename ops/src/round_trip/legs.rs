@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use tipline_log::Board;
 use tipline_proto::{ConsumerName, Digest, Label, Level, Position, Receipt};
+
+use crate::millis::{milliseconds, some_milliseconds};
 
 /// What is sent on its way, and what it must come to.
 #[derive(Debug, Clone)]
@@ -211,15 +213,4 @@ impl<'a> Legs<'a> {
             None => AnswerState::Waiting,
         }
     }
-}
-
-fn milliseconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u128(time.as_millis())
-}
-
-fn some_milliseconds<S: Serializer>(
-    time: &Option<Duration>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    time.map(|time| time.as_millis()).serialize(serializer)
 }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use tipline_proto::{Agreement, Level, Receipt, Role, Timestamp, agreement};
 
 use super::primary::primary_clock;
 use super::seen::Seen;
+use crate::millis::some_milliseconds;
 
 /// What would be lost if something went away now. Serialised, the names must stay stable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -61,13 +62,6 @@ pub fn exposure(seen: &Seen, now: Timestamp) -> Exposure {
     };
     let with_log = Loss { events: in_log.saturating_add(in_outbox), oldest };
     Exposure { with_primary, with_log, keeper, index }
-}
-
-fn some_milliseconds<S: Serializer>(
-    time: &Option<Duration>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    time.map(|time| time.as_millis()).serialize(serializer)
 }
 
 #[cfg(test)]

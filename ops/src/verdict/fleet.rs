@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::finding::{Finding, Verdict};
 use super::recovery::RecoveryView;
+use crate::millis::{milliseconds, some_milliseconds};
 
 /// A fleet, and the verdict on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -312,15 +313,4 @@ pub struct CheckView {
     pub expected: Option<Duration>,
     /// What the newest one found.
     pub summary: Option<String>,
-}
-
-fn milliseconds<S: Serializer>(age: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u128(age.as_millis())
-}
-
-fn some_milliseconds<S: Serializer>(
-    time: &Option<Duration>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    time.map(|time| time.as_millis()).serialize(serializer)
 }

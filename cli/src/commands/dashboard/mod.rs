@@ -1,27 +1,23 @@
 //! `tipline dashboard`: the verdict as a page, from this process.
 
 mod follow;
-mod remedies;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
-use tipline_backup::Destination;
-use tipline_backup::retention::RetentionRule;
-use tipline_log::{Clock, system_clock};
+use tipline_log::system_clock;
 use tipline_ops::dashboard::{About, Dashboard, DashboardServer, HostRule, Watched, follow_kept};
-use tipline_ops::{IdentityReview, follow_checks, follow_identities, follow_places};
-use tipline_proto::Policy;
+use tipline_ops::{follow_checks, follow_places};
 use tokio::sync::watch::channel;
 
 use self::follow::Followed;
 use crate::exit::Exit;
 use crate::open::log::LogLocation;
-use crate::options::{DEFAULT_MAX_AGE, ExpectedArgs, ExpectedChecksArgs, Shared};
+use crate::options::{ExpectedArgs, ExpectedChecksArgs, IdentitiesArgs, Shared};
 use crate::output::report::{Failure, Sentence};
+use crate::output::runbook::remedies;
 use crate::settings::Parsed;
 use crate::signal;
 
@@ -62,20 +58,9 @@ pub(crate) struct DashboardArgs {
     #[arg(long, env = "TIPLINE_IDENTITY", value_name = "FILE")]
     identity: Vec<PathBuf>,
 
-    /// Where node identities are backed up. Reminds if there is no backup, or an old one
-    #[arg(long, env = "TIPLINE_IDENTITIES", value_name = "ADDRESS")]
-    identities: Option<String>,
-
-    /// Remind of identity backups that are older
-    #[arg(long, env = "TIPLINE_IDENTITIES_MAX_AGE", value_name = "TIME")]
-    #[arg(default_value = DEFAULT_MAX_AGE, value_parser = Parsed::<humantime::Duration>::new())]
-    identities_max_age: humantime::Duration,
+    #[command(flatten)]
+    identities: IdentitiesArgs,
 }
-
-/// What retention keeps by default, whatever is backed up.
-const KEEP_EVENTS: u64 = 10_000;
-const KEEP_FOR: Duration = Duration::from_secs(24 * 3600);
-const DEFAULT_POLICY: &str = "any 1 of * at durable";
 
 /// Serves the page until Ctrl-C.
 pub(crate) async fn run(shared: &Shared, args: DashboardArgs) -> Result<Exit, Failure> {
@@ -83,13 +68,13 @@ pub(crate) async fn run(shared: &Shared, args: DashboardArgs) -> Result<Exit, Fa
     let place = LogLocation::new(shared, "dashboard")?;
     let expected = args.expected.expectation(shared.accept_shortfalls.clone());
     let (places, checks) = (args.checks.places()?, args.checks.expected()?);
-    let rule = rule(&args)?;
-    let identities_at = args.identities.as_deref().map(Destination::open).transpose()?;
+    let rule = args.expected.retention_rule()?;
+    let identities_at = args.identities.place()?;
     let dashboard = Dashboard::new(About {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         log: place.address(),
         limits: (&expected).into(),
-        remedies: remedies::all(),
+        remedies: remedies(),
     });
     let stop = signal::on_signal()?;
     // At once, so that the page says what is waited for.
@@ -101,8 +86,7 @@ pub(crate) async fn run(shared: &Shared, args: DashboardArgs) -> Result<Exit, Fa
     let (identity, at, by) = (args.identity.clone(), places.clone(), Arc::clone(&clock));
     let kept = follow_kept(Watched { places: at, identity, rule, clock: by }, open);
     let followed = async {
-        let max_age = args.identities_max_age.into();
-        let identities = identities(identities_at, max_age, &clock);
+        let identities = args.identities.follow(identities_at, &clock);
         // At once: each may have to be waited for.
         let checks = follow_checks(checks, Arc::clone(&clock));
         let (checks, places, identities) = tokio::join!(checks, follow_places(places), identities);
@@ -127,26 +111,5 @@ fn host_rule(args: &DashboardArgs) -> Result<HostRule, Failure> {
                           whoever reaches it read: --without-login";
             Err(Failure::from(Sentence(text)).advise(advice))
         }
-    }
-}
-
-/// By what the log may drop something is decided: as `tipline retention` does by default.
-fn rule(args: &DashboardArgs) -> Result<RetentionRule, Failure> {
-    let policy = match &args.expected.policy {
-        Some(policy) => policy.clone(),
-        None => DEFAULT_POLICY.parse::<Policy>()?,
-    };
-    let (keep_events, keep_for) = (KEEP_EVENTS, KEEP_FOR);
-    Ok(RetentionRule { policy, keep_events, keep_for, reserve: args.expected.reserve })
-}
-
-async fn identities(
-    at: Option<Destination>,
-    max_age: Duration,
-    clock: &Clock,
-) -> tokio::sync::watch::Receiver<IdentityReview> {
-    match at {
-        Some(destination) => follow_identities(destination, max_age, Arc::clone(clock)).await,
-        None => channel(IdentityReview::default()).1,
     }
 }

@@ -177,13 +177,8 @@ fn checkpoint_verified(kept: Kept<'_>) -> Condition {
 
 /// A drill succeeded at every place, and not too long ago.
 fn drilled(checks: &[CheckState], now: Timestamp) -> Condition {
-    let condition = |state, text| condition("drilled", state, text);
-    let drills: Vec<&CheckState> = of(checks, Check::Drill).collect();
-    if drills.is_empty() {
-        return condition(ConditionState::Unknown, NOT_NAMED.to_owned());
-    }
     let (mut well, mut wrong, mut unsure) = (Vec::new(), Vec::new(), Vec::new());
-    for drill in drills {
+    for drill in of(checks, Check::Drill) {
         let place = &drill.place;
         let Ok(records) = &drill.found else {
             unsure.push(format!("whether {place} was drilled is not known"));
@@ -204,22 +199,13 @@ fn drilled(checks: &[CheckState], now: Timestamp) -> Condition {
             }
         }
     }
-    match (wrong.is_empty(), unsure.is_empty()) {
-        (false, _) => condition(ConditionState::Fail, wrong.join("; ")),
-        (true, false) => condition(ConditionState::Unknown, unsure.join("; ")),
-        (true, true) => condition(ConditionState::Ok, well.join("; ")),
-    }
+    of_every_place("drilled", [wrong, unsure, well])
 }
 
 /// The last drill that succeeded restored within the time that there is for it, at every place.
 fn restored_in_time(checks: &[CheckState], expected: &Expectation) -> Condition {
-    let condition = |state, text| condition("restored_in_time", state, text);
-    let drills: Vec<&CheckState> = of(checks, Check::Drill).collect();
-    if drills.is_empty() {
-        return condition(ConditionState::Unknown, NOT_NAMED.to_owned());
-    }
     let (mut well, mut wrong, mut unsure) = (Vec::new(), Vec::new(), Vec::new());
-    for drill in drills {
+    for drill in of(checks, Check::Drill) {
         let place = &drill.place;
         let succeeded = drill.found.as_ref().map(|records| records.succeeded.as_ref());
         let took = match succeeded {
@@ -241,10 +227,20 @@ fn restored_in_time(checks: &[CheckState], expected: &Expectation) -> Condition 
             None => unsure.push(format!("how long it may take is not said: --max-restore; {text}")),
         }
     }
-    match (wrong.is_empty(), unsure.is_empty()) {
-        (false, _) => condition(ConditionState::Fail, wrong.join("; ")),
-        (true, false) => condition(ConditionState::Unknown, unsure.join("; ")),
-        (true, true) => condition(ConditionState::Ok, well.join("; ")),
+    of_every_place("restored_in_time", [wrong, unsure, well])
+}
+
+/// As it is at the places: what is wrong at one counts before what is not known, and that before what
+/// is well. Without any place nobody knows.
+fn of_every_place(name: &'static str, [wrong, unsure, well]: [Vec<String>; 3]) -> Condition {
+    let said = [
+        (ConditionState::Fail, wrong),
+        (ConditionState::Unknown, unsure),
+        (ConditionState::Ok, well),
+    ];
+    match said.into_iter().find(|(_, texts)| !texts.is_empty()) {
+        Some((state, texts)) => condition(name, state, texts.join("; ")),
+        None => condition(name, ConditionState::Unknown, NOT_NAMED.to_owned()),
     }
 }
 

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
+
+use crate::millis::some_milliseconds;
 
 /// Whether the fleet could be recovered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -55,11 +57,4 @@ pub enum ConditionState {
     Fail,
     /// Nobody looked, or what was asked did not answer.
     Unknown,
-}
-
-fn some_milliseconds<S: Serializer>(
-    time: &Option<Duration>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    time.map(|time| time.as_millis()).serialize(serializer)
 }

@@ -1,7 +1,6 @@
 //! `tipline status --watch` on a terminal: the fleet as it is now, redrawn in place.
 
 mod consumers;
-mod remedy;
 mod screen;
 mod state;
 #[cfg(test)]

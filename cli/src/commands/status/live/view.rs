@@ -8,8 +8,8 @@ use tipline_ops::text::{age, count, number};
 use tipline_ops::{ConditionState, ConsumerView, Finding, Fleet, PrimaryView, State, Verdict};
 
 use super::consumers;
-use super::remedy::remedy;
 use super::state::Live;
+use crate::output::runbook::first_fix;
 
 /// Lines of the verdict, at most.
 const HEAD: usize = 3;
@@ -206,7 +206,7 @@ fn finding(finding: &Finding, width: usize) -> Vec<Line<'static>> {
         .into_iter()
         .map(|line| Line::styled(line, style))
         .collect();
-    if let Some(remedy) = remedy(kind) {
+    if let Some(remedy) = first_fix(kind) {
         lines.extend(named("  to do", &remedy, width));
     }
     lines
