@@ -19,10 +19,11 @@ async fn one_that_is_cut_off_from_the_log_leaves_and_comes_back() {
     for way in [Way::Held, Way::Cut] {
         let since = Instant::now();
         fleet.replica(1).hears(way);
-        fleet.leaves(1, since).await;
+        let left = fleet.leaves(1, since).await;
         fleet.says(1, "log_silent").await;
         tokio::time::sleep(TROUBLE.saturating_sub(since.elapsed())).await;
         assert_eq!(fleet.pool().await.unwrap(), ["replica-2", "replica-3"]);
+        fleet.served_nobody(1, left).await;
         let since = Instant::now();
         fleet.replica(1).hears(Way::Open);
         fleet.returns(1, since).await;
@@ -35,8 +36,9 @@ async fn one_that_is_stopped_leaves_and_comes_back() {
     let mut fleet = Fleet::start().await;
     let since = Instant::now();
     fleet.replica(2).running.process.pause();
-    fleet.leaves(2, since).await;
+    let left = fleet.leaves(2, since).await;
     tokio::time::sleep(TROUBLE.saturating_sub(since.elapsed())).await;
+    fleet.served_nobody(2, left).await;
     let since = Instant::now();
     fleet.replica(2).running.process.resume();
     fleet.returns(2, since).await;
@@ -49,9 +51,10 @@ async fn one_whose_store_was_removed_leaves_and_comes_back() {
     let (there, away) = (fleet.replica(3).dir.clone(), fleet.file("away"));
     let since = Instant::now();
     std::fs::rename(&there, &away).unwrap();
-    fleet.leaves(3, since).await;
+    let left = fleet.leaves(3, since).await;
     // Doubt about a store is final: the process ends, and its supervisor starts it again.
     fleet.replica(3).running.process.wait(WITHIN).await;
+    fleet.served_nobody(3, left).await;
     let since = Instant::now();
     std::fs::rename(&away, &there).unwrap();
     fleet.replica(3).start_again();
@@ -69,9 +72,10 @@ async fn one_that_is_too_slow_leaves_and_comes_back() {
         lag => Err(lag),
     })
     .await;
-    fleet.leaves(1, Instant::now()).await;
+    let left = fleet.leaves(1, Instant::now()).await;
     tokio::time::sleep(TROUBLE).await;
     assert_eq!(fleet.pool().await.unwrap(), ["replica-2", "replica-3"]);
+    fleet.served_nobody(1, left).await;
     let since = Instant::now();
     fleet.replica(1).hears(Way::Open);
     fleet.returns(1, since).await;

@@ -129,8 +129,8 @@ impl Fleet {
         &mut self.replicas[number - 1]
     }
 
-    /// It leaves the pool in time, and says how long it took.
-    pub(super) async fn leaves(&self, number: usize, since: Instant) {
+    /// It leaves the pool in time, and says how long it took. Gives when that was seen.
+    pub(super) async fn leaves(&self, number: usize, since: Instant) -> Instant {
         let name = &self.replicas[number - 1].name;
         let left = POOL.saturating_sub(since.elapsed());
         eventually(&format!("{name} leaves the pool"), left, async || match self.pool().await {
@@ -139,12 +139,34 @@ impl Fleet {
         })
         .await;
         println!("{name} left the pool after {:.1?}", since.elapsed());
+        Instant::now()
+    }
+
+    /// Of the clients that asked since it left none was answered by it, and many were by others.
+    pub(super) async fn served_nobody(&self, number: usize, left: Instant) {
+        let name = &self.replicas[number - 1].name;
+        eventually("others answer", WITHIN, async || {
+            let answers = self.reads.answers.lock().unwrap();
+            let later = answers.iter().filter(|read| read.at > left);
+            let (own, others): (Vec<_>, Vec<_>) = later.partition(|read| read.server == *name);
+            assert!(own.is_empty(), "{own:?}");
+            if others.len() > 20 { Ok(()) } else { Err(others.len()) }
+        })
+        .await;
     }
 
     /// It comes back in time.
     pub(super) async fn returns(&self, number: usize, since: Instant) {
         self.until_in_pool(number, POOL.saturating_sub(since.elapsed())).await;
         println!("replica-{number} was back after {:.1?}", since.elapsed());
+        // Not only by what the proxy says.
+        let (name, back) = (&self.replicas[number - 1].name, Instant::now());
+        eventually(&format!("{name} answers reads"), WITHIN, async || {
+            let answers = self.reads.answers.lock().unwrap();
+            let own = answers.iter().filter(|read| read.at > back && read.server == *name).count();
+            if own > 0 { Ok(()) } else { Err(format!("{} answers in all", answers.len())) }
+        })
+        .await;
     }
 
     /// The proxy takes everyone for well before it has asked.

@@ -58,8 +58,9 @@ async fn one_whose_disk_hangs_leaves_and_comes_back() {
         if fleet.node.height() > stuck_at { Ok(()) } else { Err("none yet") }
     })
     .await;
-    fleet.leaves(1, Instant::now()).await;
+    let left = fleet.leaves(1, Instant::now()).await;
     fleet.says(1, "store_stuck").await;
+    fleet.served_nobody(1, left).await;
     let since = Instant::now();
     std::fs::remove_file(&hung).unwrap();
     fleet.returns(1, since).await;
