@@ -27,6 +27,7 @@ pub mod health;
 mod http;
 mod jobs;
 mod millis;
+mod retention;
 mod round_trip;
 mod sources;
 mod summary;
@@ -45,6 +46,7 @@ pub use jobs::{
     CheckpointOrder, CheckpointRun, CheckpointSchedule, DrillStore, Filled, JobBoard, JobKind,
     JobView, Sealing, SealingError, checkpoint_set, merge_segments, note_archived, tidy_archive,
 };
+pub use retention::{Blocker, RetentionSeen, RetentionWatch, follow_retention};
 pub use round_trip::{Answer, AnswerState, Probe, Prober, RoundTrip};
 pub use sources::{SourcesError, open_sources};
 pub use summary::{drill_summary, verify_summary};

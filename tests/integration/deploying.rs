@@ -6,7 +6,10 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use tipline_tests::{Cluster, Finished, Nats, NatsOptions, S3, Tipline, eventually};
+use tipline_tests::{
+    Cluster, Finished, Nats, NatsOptions, S3, Tipline, eventually, haproxy, promtool,
+    systemd_analyze,
+};
 
 use crate::deployment::{Deployment, WITHIN, stop};
 
@@ -241,4 +244,81 @@ fn the_servers_take_their_configuration() {
     let told = String::from_utf8_lossy(&checked.stderr).into_owned();
     assert!(checked.status.success(), "{told}");
     assert!(NATS.contains("\n  sync_interval: always\n"));
+}
+
+/// What a program says of a file, if it says that it is well. Everything it says otherwise fails.
+fn checked(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let [out, err] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    assert!(output.status.success(), "{command:?}: {out}{err}");
+    out + &err
+}
+
+#[test]
+fn prometheus_takes_the_alerts_and_they_fire_when_they_should() {
+    let directory = deploy("prometheus");
+    let run =
+        |words: &[&str]| checked(Command::new(promtool()).args(words).current_dir(&directory));
+    let said = run(&["check", "rules", "--lint=all", "--lint-fatal", "tipline.rules.yml"]);
+    assert!(said.contains("SUCCESS"), "{said}");
+    let said = run(&["test", "rules", "tipline.rules.test.yml"]);
+    assert!(said.contains("SUCCESS"), "{said}");
+    // Each is tried at least once, in a case in which it fires.
+    let read = |file: &str| std::fs::read_to_string(directory.join(file)).unwrap();
+    let (rules, tests) = (read("tipline.rules.yml"), read("tipline.rules.test.yml"));
+    for severe in rules.split("- alert: ").skip(1).filter(|rule| rule.contains("severity: page")) {
+        let name = severe.lines().next().unwrap();
+        let fires = format!("alertname: {name}\n        exp_alerts:");
+        assert!(tests.contains(&fires), "{name} is not tried");
+    }
+    let site = Deployment::new();
+    for file in ["prometheus/tipline.rules.yml", "compose/prometheus.yml"] {
+        let name = file.split('/').next_back().unwrap();
+        std::fs::copy(deploy(file), site.path(name)).unwrap();
+    }
+    let configuration = site.path("prometheus.yml");
+    let checks = ["check", "config"];
+    let said = checked(Command::new(promtool()).args(checks).arg(configuration));
+    assert!(said.contains("SUCCESS"), "{said}");
+}
+
+/// Verified where the program is, because a unit whose program is not there is none.
+#[test]
+fn systemd_takes_the_units() {
+    let (site, program) = (Deployment::new(), Tipline::program());
+    let mut command = Command::new(systemd_analyze());
+    command.arg("verify");
+    for entry in std::fs::read_dir(deploy("systemd")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if path.extension().is_none_or(|is| is != "service") {
+            continue;
+        }
+        let unit = std::fs::read_to_string(&path).unwrap();
+        assert!(unit.contains("/usr/bin/tipline "), "{name}");
+        let unit = unit.replace("/usr/bin/tipline ", &format!("{} ", program.display()));
+        // One of a template is verified as an instance.
+        let name = name.replace("@.", "@one.");
+        std::fs::write(site.path(&name), unit).unwrap();
+        command.arg(site.path(&name));
+    }
+    assert!(command.get_args().count() > 5, "{command:?}");
+    // What is unpacked has its units beside it.
+    let analyze = systemd_analyze();
+    let root = analyze.ancestors().nth(2).map(|home| home.join("root/lib/systemd/system"));
+    if let Some(units) = root.filter(|units| units.is_dir()) {
+        command.env("SYSTEMD_UNIT_PATH", units);
+    }
+    // An unknown key is a warning, and its exit code is 0.
+    let about = site.path("").display().to_string();
+    let said = checked(&mut command);
+    let ours: Vec<_> = said.lines().filter(|line| line.contains(&about)).collect();
+    assert!(ours.is_empty(), "{ours:?}");
+}
+
+#[test]
+fn haproxy_takes_its_configurations() {
+    for file in ["haproxy/haproxy.cfg", "compose/haproxy.cfg"] {
+        checked(Command::new(haproxy()).args(["-c", "-f"]).arg(deploy(file)));
+    }
 }

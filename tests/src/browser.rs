@@ -11,6 +11,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::leash::Leash;
+use crate::tool::tool;
 
 /// How long the browser may take for one thing.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -187,22 +188,4 @@ pub fn axe() -> String {
     let built = format!("tools/axe-{version}/axe_playwright_python/axe.min.js");
     let file = tool("TIPLINE_AXE", &built, &[]);
     std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
-}
-
-fn tool(variable: &str, built: &str, installed: &[&str]) -> PathBuf {
-    if let Some(named) = std::env::var_os(variable) {
-        let named = PathBuf::from(named);
-        assert!(named.is_file(), "{variable}={}: no such file", named.display());
-        return named;
-    }
-    let own = std::env::current_exe().ok();
-    let targets = own.iter().flat_map(|own| own.ancestors().skip(2).take(2));
-    let mut all =
-        targets.map(|target| target.join(built)).chain(installed.iter().map(PathBuf::from));
-    all.find(|file| file.is_file()).unwrap_or_else(|| {
-        panic!(
-            "there is no {built}. Run ./tests/run once: it gets it into the build directory, \
-             without root. Or name one by {variable}=/path/to/it."
-        )
-    })
 }

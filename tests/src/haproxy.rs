@@ -1,6 +1,6 @@
 //! HAProxy as a child, with the configuration of `deploy/`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
+use crate::tool::haproxy;
 use crate::{Port, Process, eventually};
 
 /// The configuration that operators are given.
@@ -45,7 +46,7 @@ impl HaProxy {
         let file = dir.path().join("haproxy.cfg");
         std::fs::write(&file, config(replicas, &port, dir.path()))
             .unwrap_or_else(|error| panic!("cannot write haproxy.cfg: {error}"));
-        let mut command = Command::new(find());
+        let mut command = Command::new(haproxy());
         command.arg("-f").arg(&file);
         let process = Process::spawn("haproxy", command, &dir.path().join("haproxy.log"));
         let proxy = HaProxy { _process: process, port, dir };
@@ -119,25 +120,4 @@ fn config(replicas: &[Behind; 3], port: &Port, dir: &Path) -> String {
         replace(from, format!("{reads} port {health}"));
     }
     text
-}
-
-/// The program: `TIPLINE_HAPROXY`, else what `tests/run` left in the build directory, else one that
-/// is installed.
-fn find() -> PathBuf {
-    if let Some(named) = std::env::var_os("TIPLINE_HAPROXY") {
-        let named = PathBuf::from(named);
-        assert!(named.is_file(), "TIPLINE_HAPROXY={}: no such file", named.display());
-        return named;
-    }
-    let own = std::env::current_exe().ok();
-    let built = own.iter().flat_map(|own| own.ancestors().skip(2).take(2));
-    let built = built.map(|target| target.join("tools/haproxy/bin/haproxy"));
-    let installed = ["/usr/sbin/haproxy", "/usr/local/sbin/haproxy"].map(PathBuf::from);
-    let mut all = built.chain(installed);
-    all.find(|program| program.is_file()).unwrap_or_else(|| {
-        panic!(
-            "no haproxy found. Run ./tests/run once: it unpacks Debian's into the build directory, \
-             without root. Or name one by TIPLINE_HAPROXY=/path/to/haproxy."
-        )
-    })
 }

@@ -32,6 +32,7 @@ mod s3;
 mod schema;
 mod seed;
 mod tipline;
+mod tool;
 mod toy;
 
 pub use blocks::{BlkError, RawBlock, bitcoin_blocks, bitcoin_blocks_path, parse_blk};
@@ -50,6 +51,7 @@ pub use s3::{Quirk, S3};
 pub use schema::schema_errors;
 pub use seed::Rng;
 pub use tipline::{Finished, Running, Tipline};
+pub use tool::{haproxy, promtool, systemd_analyze};
 pub use toy::{
     LatencyFile, ToyNode, open_log, toy_chain, toy_hash, toy_history, toy_log, toy_payload,
 };

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use serde::Serialize;
-use tipline_backup::retention::{KeptRange, RetentionRule, plan, survey};
+use tipline_backup::retention::{KeptRange, RetentionRule};
 use tipline_backup::{
     Archive, Check, Checkpoints, Destination, DestinationError, KnownRecords, Listed, Record,
     RestoreError, Row, SegmentName, Sources,
@@ -16,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::window::restorable;
+use crate::retention::decide;
 use crate::sources::open_sources;
 
 /// Destinations do not change often.
@@ -332,23 +332,7 @@ async fn retention(
     watched: &Watched,
 ) -> RetentionView {
     let policy = watched.rule.policy.to_string();
-    let deciding = async {
-        let extent = log.extent().await.map_err(|error| error_chain(&error))?;
-        let mut proven = Vec::new();
-        for (place, sources) in opened {
-            match sources {
-                // Boxed: the compiler cannot tell otherwise that it may be sent to another thread.
-                Ok(sources) => proven.extend(sources.prove(extent.first).boxed().await),
-                Err(why) => return Err(format!("{place}: {why}")),
-            }
-        }
-        let (rule, now) = (&watched.rule, (watched.clock)());
-        let survey = survey(log, &proven, rule.keep_for, now).await;
-        let survey = survey.map_err(|error| error_chain(&error))?;
-        Ok(plan(&survey, &proven, rule))
-    };
-    let silent = || Err(format!("it was not read within {} s", PATIENCE.as_secs()));
-    match timeout(PATIENCE, deciding).await.unwrap_or_else(|_| silent()) {
+    match decide(log, opened, &watched.rule, &watched.clock).await {
         Ok(plan) => RetentionView {
             policy,
             keep_from: plan.first,

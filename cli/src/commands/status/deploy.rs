@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tipline_ops::testing::{NOW, unwell};
-use tipline_ops::{CheckView, Kind, Verdict};
+use tipline_ops::{Blocker, CheckView, JobKind, Kind, RetentionSeen, Verdict};
 
 use super::metrics;
 
 const RUNBOOK: &str = include_str!("../../../../docs/runbook.md");
 const RULES: &str = include_str!("../../../../deploy/prometheus/tipline.rules.yml");
 const DASHBOARD: &str = include_str!("../../../../deploy/grafana/tipline.json");
+const TELEMETRY: &str = include_str!("../../../../docs/telemetry.md");
 const OPERATE: &str = include_str!("../../../../docs/operate.md");
 
 /// The metrics of fleets that have everything that there can be.
@@ -28,11 +29,31 @@ fn exported() -> BTreeSet<String> {
             summary: None,
         };
         case.fleet.checks.push(place);
-        let text = metrics::render(&case.fleet, NOW).unwrap();
+        let blocker = Blocker { by: "place", name: "dir:b".to_owned(), events: 1 };
+        let retention = RetentionSeen { keep_from: 1, free: 0, blockers: vec![blocker] };
+        let text = metrics::render(&case.fleet, Some(&retention), NOW).unwrap();
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         names.extend(lines.map(|line| line.split(['{', ' ']).next().unwrap().to_owned()));
     }
     names
+}
+
+/// Metrics of the processes that are about jobs, and their label, as Prometheus has them. That there are
+/// such metrics is tried in `tests/integration/telemetry.rs`.
+fn of_processes() -> BTreeSet<String> {
+    let rows = TELEMETRY.lines().filter_map(|row| row.strip_prefix("| `tipline.job."));
+    let names = rows.filter_map(|row| row.split('`').next());
+    let names = names.map(|name| format!("tipline_job_{}_seconds", name.replace('.', "_")));
+    names.chain(["tipline_job".to_owned()]).collect()
+}
+
+#[test]
+fn every_job_is_documented() {
+    let row = TELEMETRY.lines().find(|row| row.contains("`tipline.job.success.timestamp`"));
+    let row = row.unwrap();
+    for job in JobKind::ALL {
+        assert!(row.contains(&format!("`{}`", job.as_str())), "{job:?}");
+    }
 }
 
 /// Names of metrics in a text.
@@ -50,7 +71,7 @@ fn named(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_query_names_a_metric_that_there_is() {
-    let exported = exported();
+    let exported: BTreeSet<_> = exported().into_iter().chain(of_processes()).collect();
     for (file, text) in [("rules", RULES), ("dashboard", DASHBOARD), ("runbook", RUNBOOK)] {
         let named = named(text);
         assert!(!named.is_empty(), "{file}");

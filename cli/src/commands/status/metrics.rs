@@ -12,7 +12,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tipline_ops::{
-    CheckView, ConditionState, ConsumerView, Fleet, PrimaryView, RecoveryView, State, Verdict,
+    CheckView, ConditionState, ConsumerView, Fleet, PrimaryView, RecoveryView, RetentionSeen,
+    State, Verdict,
 };
 use tipline_proto::Timestamp;
 
@@ -22,8 +23,13 @@ type Labels = Vec<(&'static str, String)>;
 type Number = Gauge<f64, AtomicU64>;
 
 /// Puts the metrics into a file, in the place of the one before as a whole.
-pub(super) fn write(file: &Path, fleet: &Fleet, now: Timestamp) -> Result<(), Failure> {
-    let text = render(fleet, now)?;
+pub(super) fn write(
+    file: &Path,
+    fleet: &Fleet,
+    retention: Option<&RetentionSeen>,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let text = render(fleet, retention, now)?;
     let fail = |e: io::Error| {
         let text = format!("the metrics cannot be written to {}: {e}", file.display());
         Failure::from(Sentence(text)).advise("check the directory and its permissions".to_owned())
@@ -35,7 +41,11 @@ pub(super) fn write(file: &Path, fleet: &Fleet, now: Timestamp) -> Result<(), Fa
 }
 
 /// The metrics as text.
-pub(super) fn render(fleet: &Fleet, now: Timestamp) -> Result<String, Failure> {
+pub(super) fn render(
+    fleet: &Fleet,
+    retention: Option<&RetentionSeen>,
+    now: Timestamp,
+) -> Result<String, Failure> {
     let mut metrics = Metrics { registry: Registry::with_prefix("tipline"), now };
     let verdicts = [Verdict::Well, Verdict::Degraded, Verdict::Broken];
     let verdict =
@@ -57,6 +67,7 @@ pub(super) fn render(fleet: &Fleet, now: Timestamp) -> Result<String, Failure> {
     metrics.consumers(&fleet.consumers);
     metrics.checks(&fleet.checks);
     metrics.recovery(fleet.recovery.as_ref());
+    metrics.retention(retention);
     let mut text = String::new();
     encode(&mut text, &metrics.registry)?;
     Ok(text)
@@ -244,6 +255,22 @@ impl Metrics {
         let help = "1 if a condition of a recovery holds; absent if that is not known";
         self.add("recovery_ok", help, holds.collect::<Vec<_>>());
     }
+
+    fn retention(&mut self, seen: Option<&RetentionSeen>) {
+        let of = |value: fn(&RetentionSeen) -> u64| count(seen.map(value));
+        self.one(
+            "retention_keep_from_index",
+            "Oldest event that somebody keeps",
+            of(|seen| seen.keep_from),
+        );
+        self.one("retention_free_events", "Events that nobody keeps", of(|seen| seen.free));
+        let blockers = seen.into_iter().flat_map(|seen| &seen.blockers).map(|blocker| {
+            let labels = vec![("by", blocker.by.to_owned()), ("name", escaped(&blocker.name))];
+            (labels, count(Some(blocker.events)))
+        });
+        let help = "Events that it keeps, and that are neither among the newest nor young";
+        self.add("retention_blocked_events", help, blockers.collect::<Vec<_>>());
+    }
 }
 
 fn states(labels: Labels, is: State) -> impl Iterator<Item = (Labels, Option<f64>)> {
@@ -281,8 +308,8 @@ fn seconds(time: Timestamp) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tipline_ops::TipView;
     use tipline_ops::unreadable;
+    use tipline_ops::{Blocker, TipView};
 
     const NOW: Timestamp = Timestamp::from_micros(1_800_000_000_500_000);
 
@@ -326,7 +353,9 @@ mod tests {
 
     #[test]
     fn everything_has_its_line() {
-        let text = render(&fleet(), NOW).unwrap();
+        let blocker = Blocker { by: "place", name: "dir:/a".to_owned(), events: 7 };
+        let seen = RetentionSeen { keep_from: 11, free: 10, blockers: vec![blocker] };
+        let text = render(&fleet(), Some(&seen), NOW).unwrap();
         for line in [
             "tipline_verdict{verdict=\"broken\"} 1.0",
             "tipline_verdict{verdict=\"well\"} 0.0",
@@ -340,6 +369,9 @@ mod tests {
             "tipline_finding{kind=\"log_unavailable\",name=\"\"} 2.0",
             "tipline_check_ok{place=\"dir:/a \\\"b\\\"\",check=\"drill\"} 0.0",
             "tipline_check_success_timestamp_seconds{place=\"dir:/a \\\"b\\\"\",check=\"drill\"} 1799999900.5",
+            "tipline_retention_keep_from_index{} 11.0",
+            "tipline_retention_free_events{} 10.0",
+            "tipline_retention_blocked_events{by=\"place\",name=\"dir:/a\"} 7.0",
             "tipline_check_expected_interval_seconds{place=\"dir:/a \\\"b\\\"\",check=\"drill\"} 3600.0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
@@ -355,10 +387,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("tipline.prom");
         fs::write(&file, "old").unwrap();
-        write(&file, &fleet(), NOW).unwrap();
+        write(&file, &fleet(), None, NOW).unwrap();
         assert!(fs::read_to_string(&file).unwrap().ends_with("# EOF\n"));
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
         let nowhere = directory.path().join("no/such/directory.prom");
-        assert!(write(&nowhere, &fleet(), NOW).unwrap_err().text().contains("no/such"));
+        assert!(write(&nowhere, &fleet(), None, NOW).unwrap_err().text().contains("no/such"));
     }
 }

@@ -11,11 +11,8 @@ mod watch;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tipline_backup::Destination;
 use tipline_log::system_clock;
-use tipline_ops::{
-    Fleet, IdentityReview, Verdict, follow_checks, follow_identities, follow_places,
-};
+use tipline_ops::{Fleet, RetentionWatch, Verdict, follow_checks, follow_places, follow_retention};
 use tokio::sync::watch::channel;
 
 use self::verdict::{Judge, show};
@@ -23,7 +20,7 @@ use self::watch::Form;
 use crate::exit::Exit;
 use crate::open::log::LogLocation;
 use crate::open::observer as look;
-use crate::options::{DEFAULT_MAX_AGE, ExpectedArgs, ExpectedChecksArgs, Shared};
+use crate::options::{ExpectedArgs, ExpectedChecksArgs, IdentitiesArgs, Shared};
 use crate::output::nagios::unknown;
 use crate::output::report::{Failure, say};
 use crate::settings::Parsed;
@@ -84,14 +81,8 @@ pub(crate) struct StatusArgs {
     #[command(flatten)]
     expected: ExpectedArgs,
 
-    /// Where node identities are backed up. Reminds if there is no backup, or an old one
-    #[arg(long, env = "TIPLINE_IDENTITIES", value_name = "ADDRESS")]
-    identities: Option<String>,
-
-    /// Remind of identity backups that are older
-    #[arg(long, env = "TIPLINE_IDENTITIES_MAX_AGE", value_name = "TIME")]
-    #[arg(default_value = DEFAULT_MAX_AGE, value_parser = Parsed::<humantime::Duration>::new())]
-    identities_max_age: humantime::Duration,
+    #[command(flatten)]
+    identities: IdentitiesArgs,
 
     #[command(flatten)]
     checks: ExpectedChecksArgs,
@@ -121,19 +112,24 @@ async fn status(shared: &Shared, args: StatusArgs) -> Result<Exit, Failure> {
     let place = LogLocation::new(shared, "status")?;
     let expected = args.expected.expectation(shared.accept_shortfalls.clone());
     let clock = system_clock();
-    let identities = match &args.identities {
-        Some(address) => {
-            let destination = Destination::open(address)?;
-            let max_age = args.identities_max_age.into();
-            follow_identities(destination, max_age, Arc::clone(&clock)).await
-        }
-        None => channel(IdentityReview::default()).1,
-    };
+    let identities = args.identities.follow(args.identities.place()?, &clock).await;
     let places = args.checks.places()?;
     let checks = follow_checks(args.checks.expected()?, Arc::clone(&clock));
     // At once: each may have to be waited for.
-    let (checks, places) = tokio::join!(checks, follow_places(places));
-    let judge = Judge { expected, clock, identities, checks, places, metrics: args.metrics };
+    let (checks, followed) = tokio::join!(checks, follow_places(places.clone()));
+    let (log, open) = channel(None);
+    // What is read for the metrics alone is not read without them, nor where nothing is to be proven.
+    let retention = match args.watch && args.metrics.is_some() && !places.is_empty() {
+        true => {
+            let (rule, clock) = (args.expected.retention_rule()?, Arc::clone(&clock));
+            let watched = RetentionWatch { places, identity: Vec::new(), rule, clock };
+            follow_retention(watched, open)
+        }
+        false => channel(None).1,
+    };
+    let metrics = args.metrics;
+    let judge =
+        Judge { expected, clock, identities, checks, places: followed, metrics, retention, log };
     if args.watch {
         let form = match (args.json, args.plain) {
             (true, _) => Form::Json,

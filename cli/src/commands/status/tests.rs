@@ -35,7 +35,7 @@ fn every_way_to_be_unwell_is_in_text_json_exit_code_and_metrics() {
 
         assert_eq!(exit(fleet), code, "{}", case.text);
 
-        let metrics = metrics::render(fleet, NOW).unwrap();
+        let metrics = metrics::render(fleet, None, NOW).unwrap();
         let (kind, name) = (kind.as_str().unwrap(), case.name.unwrap_or_default());
         let value = case.verdict as u8;
         for line in [
@@ -60,7 +60,7 @@ fn a_chain_that_stands_still_is_well_in_text_json_exit_code_and_metrics() {
     show(&mut json, &fleet, true).unwrap();
     assert!(json.contains("\"findings\":[]") && json.contains("\"verdict\":\"well\""), "{json}");
     assert_eq!(exit(&fleet), Exit::Ok);
-    let metrics = metrics::render(&fleet, NOW).unwrap();
+    let metrics = metrics::render(&fleet, None, NOW).unwrap();
     assert!(!metrics.lines().any(|line| line.starts_with("tipline_finding{")), "{metrics}");
 }
 

@@ -1,10 +1,13 @@
 //! What was seen, as a verdict and as text.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use tipline_log::Clock;
-use tipline_ops::{CheckState, Expectation, Fleet, IdentityReview, Kept, PlaceState, Seen, judged};
-use tokio::sync::watch::Receiver;
+use tipline_log::{Clock, Log};
+use tipline_ops::{
+    CheckState, Expectation, Fleet, IdentityReview, Kept, PlaceState, RetentionSeen, Seen, judged,
+};
+use tokio::sync::watch::{Receiver, Sender};
 
 use super::{metrics, table};
 use crate::open::log::LogLocation;
@@ -18,6 +21,10 @@ pub(super) struct Judge {
     pub(super) checks: Receiver<Vec<CheckState>>,
     pub(super) places: Receiver<Vec<PlaceState>>,
     pub(super) metrics: Option<PathBuf>,
+    /// What the log may forget, for the metrics.
+    pub(super) retention: Receiver<Option<RetentionSeen>>,
+    /// The log once it is open, for what reads it beside.
+    pub(super) log: Sender<Option<Arc<dyn Log>>>,
 }
 
 impl Judge {
@@ -31,7 +38,10 @@ impl Judge {
 
     pub(super) fn keep_metrics(&self, fleet: &Fleet) -> Result<(), Failure> {
         match &self.metrics {
-            Some(file) => metrics::write(file, fleet, (self.clock)()),
+            Some(file) => {
+                let retention = self.retention.borrow().clone();
+                metrics::write(file, fleet, retention.as_ref(), (self.clock)())
+            }
             None => Ok(()),
         }
     }

@@ -1,10 +1,11 @@
 //! `tipline status --watch`: every change as it is pushed, and each second for the ages.
 
 use std::io::{IsTerminal, Write, stdout};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tipline_log::{Board, BoardFeed};
-use tipline_ops::{Fleet, Listener};
+use tipline_ops::{Fleet, Listener, Observer};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -13,7 +14,7 @@ use super::live::{self, Newest, Screen};
 use super::verdict::{Judge, show};
 use crate::exit::Exit;
 use crate::open::log::LogLocation;
-use crate::open::observer::{self as look, within};
+use crate::open::observer::within;
 use crate::output::report::{Failure, say};
 use crate::output::stdout::OutputError;
 use crate::signal;
@@ -82,6 +83,7 @@ async fn follow_on(
             Watched::Lost(failure) => failure,
             Watched::Closed(failure) => return failure,
         };
+        judge.log.send_replace(None);
         let fleet = judge.fleet(place, Err(failure));
         keep_metrics(judge, &fleet);
         output.draw(&fleet)?;
@@ -104,14 +106,16 @@ async fn follow(
     output: &mut Output,
 ) -> Watched {
     let opened = within(place, async {
-        let observer = look::open(place).await?;
+        let log = place.open().await?;
+        let observer = Observer::new(place.address(), Arc::clone(&log)).await?;
         let feed = observer.follow().await?;
-        Ok((observer, feed))
+        Ok((log, observer, feed))
     });
-    let (mut observer, mut feed) = match opened.await {
+    let (log, mut observer, mut feed) = match opened.await {
         Ok(opened) => opened,
         Err(failure) => return Watched::Lost(failure),
     };
+    judge.log.send_replace(Some(log));
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut board: Option<Board> = None;
