@@ -64,7 +64,11 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
-        restore();
+        // After a panic it was put back by the hook of `ratatui`, and what went wrong was written. Once
+        // more would put the cursor back to before that, and the next line over it.
+        if !thread::panicking() {
+            restore();
+        }
         terminal::release();
     }
 }

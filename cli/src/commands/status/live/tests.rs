@@ -1,3 +1,4 @@
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ratatui::Terminal;
@@ -9,7 +10,8 @@ use tipline_ops::{Fleet, Seen, assess, unreadable};
 use tipline_proto::{Level, Reached, Role};
 
 use super::state::Live;
-use super::{draw, is_over};
+use super::{Screen, draw, is_over};
+use crate::output::terminal;
 
 const ADDRESS: &str = "nats://127.0.0.1:4222/mainnet";
 
@@ -23,7 +25,7 @@ fn gone() -> Fleet {
     unreadable(ADDRESS.to_owned(), "the log does not answer: connection refused".to_owned(), None)
 }
 
-fn terminal(live: &mut Live, width: u16, height: u16, now: Instant) -> Terminal<TestBackend> {
+fn drawn(live: &mut Live, width: u16, height: u16, now: Instant) -> Terminal<TestBackend> {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     terminal.draw(|frame| draw(frame, live, now)).unwrap();
     terminal
@@ -31,7 +33,7 @@ fn terminal(live: &mut Live, width: u16, height: u16, now: Instant) -> Terminal<
 
 /// The rows of the screen, without what is empty at their ends.
 fn screen(live: &mut Live, width: u16, height: u16, now: Instant) -> Vec<String> {
-    let terminal = terminal(live, width, height, now);
+    let terminal = drawn(live, width, height, now);
     let cells = terminal.backend().buffer().content().chunks(usize::from(width));
     let row = |cells: &[ratatui::buffer::Cell]| {
         let row: String = cells.iter().map(ratatui::buffer::Cell::symbol).collect();
@@ -101,7 +103,7 @@ fn what_is_old_is_never_shown_as_new() {
     assert!(shown.contains("heard 6.0 s ago"), "{shown}");
     live.note(gone(), after(10));
     live.sample(after(10));
-    let old = terminal(&mut live, 80, 24, after(70));
+    let old = drawn(&mut live, 80, 24, after(70));
     let shown = screen(&mut live, 80, 24, after(70)).join("\n");
     let why = " CUT OFF  for 70 s: the log does not answer: connection refused";
     assert!(shown.starts_with(why) && shown.contains("heard 72 s ago"), "{shown}");
@@ -227,4 +229,57 @@ fn every_fleet_is_shown_on_every_screen() {
         seen.tail_block = block(0);
     });
     screen(&mut live(empty, now), 80, 24, now);
+}
+
+/// The variable by which the test below is a program on a terminal that ends in this way.
+const ENDS_BY: &str = "SCREEN_ENDS_BY";
+
+fn end_by(how: &str) {
+    let mut screen = Screen::enter().unwrap();
+    let mut live = Live::new(ADDRESS.to_owned(), Instant::now());
+    screen.terminal.draw(|frame| draw(frame, &mut live, Instant::now())).unwrap();
+    match how {
+        "panic" => None::<()>.expect("something is wrong"),
+        // As a second signal does.
+        _ => {
+            terminal::leave();
+            std::process::exit(130);
+        }
+    }
+}
+
+/// In a real terminal. Signals and keys are tried in `tests/integration/screen.rs`.
+#[test]
+fn a_panic_and_an_end_at_once_leave_the_terminal_as_it_was() {
+    if let Ok(how) = std::env::var(ENDS_BY) {
+        return end_by(&how);
+    }
+    let own = std::env::current_exe().unwrap();
+    let name = "commands::status::live::tests::\
+                a_panic_and_an_end_at_once_leave_the_terminal_as_it_was";
+    for (how, code) in [("panic", 101), ("signal", 130)] {
+        let directory = tempfile::tempdir().unwrap();
+        let line = format!(
+            "stty rows 24 cols 80; stty -g > before; {ENDS_BY}={how} '{}' --exact {name} --nocapture; \
+             echo \"ended with $?\"; stty -g > after",
+            own.display()
+        );
+        let mut script = Command::new("script");
+        script.args(["-qfec", &line, "typescript"]).current_dir(&directory);
+        script.env("TERM", "xterm-256color").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut running = script.spawn().unwrap();
+        // Without an end of its keys.
+        let keys = running.stdin.take();
+        let drawn = running.wait_with_output().unwrap().stdout;
+        drop(keys);
+        let drawn = String::from_utf8_lossy(&drawn);
+        assert!(drawn.contains("\x1b[?1049h"), "{how}: {drawn:?}");
+        let (_, left) = drawn.rsplit_once("\x1b[?1049l").expect(&drawn);
+        assert!(left.contains("\x1b[?25h"), "{how}: {left:?}");
+        assert!(left.contains(&format!("ended with {code}")), "{how}: {left:?}");
+        // What went wrong is not drawn on the screen that is gone.
+        assert_eq!(left.contains("something is wrong"), how == "panic", "{left:?}");
+        let settings = |name: &str| std::fs::read_to_string(directory.path().join(name)).unwrap();
+        assert_eq!(settings("before"), settings("after"), "{how}");
+    }
 }
