@@ -71,7 +71,7 @@ const SQLITE: &[Part] = &[
 
 const ROCKSDB: &[Part] = &[
     Part::new("current", |name| name == "rocksdb/CURRENT", ByContent),
-    Part::new("manifest", |name| name.starts_with("rocksdb/MANIFEST-"), ByName),
+    Part::new("manifest", |name| name.starts_with("rocksdb/MANIFEST-"), ByContent),
     Part::new("log", |name| name.ends_with(".log"), ByName),
     Part::new("rows", |name| name.ends_with(".sst"), ByName),
     Part::new("payloads", |name| name.ends_with(".blob"), ByName),
