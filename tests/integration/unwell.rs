@@ -248,3 +248,20 @@ async fn a_replica_on_a_branch_that_was_rolled_back_while_it_was_away_is_an_orph
     site.status("--max-lag-time 1s", again).await;
     stop_all([primary, replica]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_was_cut_to_nothing_is_not_taken_for_a_new_one() {
+    let site = Deployment::with_log("00").await;
+    let [mut primary, mut replica] = fleet(&site, "").await;
+    stop(&mut replica).await;
+    for name in ["r.db-wal", "r.db-shm"] {
+        fs::remove_file(site.path(name)).ok();
+    }
+    fs::write(site.path("r.db"), "").unwrap();
+    let again = site.run("replica --name r --store sqlite:r.db").await;
+    assert_eq!(again.status.code(), Some(2), "{}", again.stderr);
+    assert!(again.stderr.contains("r.db"), "{}", again.stderr);
+    let status = site.status("", |status| status["tip"]["height"] == 5).await;
+    assert_eq!(status["consumers"][0]["block"], 5, "{status}");
+    stop(&mut primary).await;
+}
