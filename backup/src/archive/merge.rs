@@ -146,22 +146,14 @@ impl Archive {
         let segments = joining.segments();
         let is_large =
             joining.unpacked() >= LARGE as u64 || joining.entries() >= MAX_ENTRIES as u64 / 2;
-        let name = if segments < 2 {
-            first.clone()
-        } else {
+        let write = async {
             let joined = self.compute(move || joining.finish()).await?;
-            let Some((outline, bytes)) = joined.map_err(|bad| self.bad(first, bad))? else {
-                return Ok(());
-            };
-            let name = self.write_bytes(bytes.into(), &outline).await?;
-            merged.from += segments;
-            merged.written.push(name.clone());
-            name
+            match joined.map_err(|bad| self.bad(first, bad))? {
+                Some((outline, bytes)) => self.write_bytes(bytes.into(), &outline).await.map(Some),
+                None => Ok(None),
+            }
         };
-        if is_large {
-            self.remember_large(name);
-        }
-        Ok(())
+        self.replace(first.clone(), segments, is_large, write, merged).await
     }
 
     /// Writes one or more segments of the entries of all these.
@@ -200,10 +192,24 @@ impl Archive {
     ) -> Result<(), ArchiveError> {
         let MergedRun { name, index, entries, segments, bytes } = merging;
         let is_large = bytes >= LARGE || entries.len() >= MAX_ENTRIES / 2;
+        let write = async { self.write(&index, &entries).await.map(Some) };
+        self.replace(name, segments, is_large, write, merged).await
+    }
+
+    /// Writes one segment instead of so many; one alone stays as it is. `write` may find that there
+    /// is nothing to write.
+    async fn replace(
+        &self,
+        first: SegmentName,
+        segments: usize,
+        is_large: bool,
+        write: impl Future<Output = Result<Option<SegmentName>, ArchiveError>>,
+        merged: &mut Merged,
+    ) -> Result<(), ArchiveError> {
         let name = if segments < 2 {
-            name
+            first
         } else {
-            let name = self.write(&index, &entries).await?;
+            let Some(name) = write.await? else { return Ok(()) };
             merged.from += segments;
             merged.written.push(name.clone());
             name
