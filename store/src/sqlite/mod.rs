@@ -1,6 +1,7 @@
 //! The store in one SQLite file: schema and promises are with [`SqliteStore`].
 
 mod error;
+mod flusher;
 mod journal;
 mod lock;
 mod open;

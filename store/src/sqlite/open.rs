@@ -21,6 +21,8 @@ use crate::error::StoreError;
 const PAGE_BYTES: u32 = 8192;
 /// What a connection keeps in memory, in KiB: a common batch stays in it until it commits.
 const WRITER_CACHE_KIB: i64 = 16 << 10;
+/// The same during a bulk load: what does not stay in it is flushed while the batch goes on.
+const BULK_CACHE_KIB: i64 = 4 << 10;
 /// Most distinct statements that a connection prepares.
 const STATEMENTS: usize = 32;
 
@@ -335,8 +337,17 @@ fn set_up_writer(connection: &Connection) -> rusqlite::Result<()> {
     // SQLite hides errors of its own checkpoints, so they are made explicitly.
     connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
     connection.pragma_update_and_check(None, "journal_size_limit", WAL_BYTES as i64, |_| Ok(()))?;
-    connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+    use_cache(connection, Journal::WriteAhead)?;
     connection.pragma_update(None, "cell_size_check", true)
+}
+
+/// Chooses how much is kept in memory with this journal.
+pub(super) fn use_cache(connection: &Connection, journal: Journal) -> rusqlite::Result<()> {
+    let kib = match journal {
+        Journal::WriteAhead => WRITER_CACHE_KIB,
+        Journal::Rollback => BULK_CACHE_KIB,
+    };
+    connection.pragma_update(None, "cache_size", -kib)
 }
 
 /// Switches, which waits for everybody who reads. What prevents a write-ahead log is no error for
