@@ -25,7 +25,7 @@ pub use outbox::{MemoryOutbox, Outbox, OutboxError, Pending, Row, Waiting};
 #[cfg(feature = "rocksdb")]
 pub use outbox::{OutboxFamily, OutboxThreadMode, OutboxUnit, RocksDbOutbox};
 #[cfg(feature = "sqlite")]
-pub use outbox::{OutboxTable, PayloadSource, SCHEMA, SqliteOutbox};
+pub use outbox::{OutboxTable, PayloadSource, SCHEMA, SqliteOutbox, check_frames, frames_length};
 pub use producer::Producer;
 pub use progress::{HeldUp, Progress, Stage};
 pub use settings::{Keep, ProducerSettings, ResumeFrom, Trim};

@@ -37,7 +37,8 @@ const UNWATCHED: Duration = Duration::from_secs(1);
 /// The publisher's side of the outbox in the database of a node that runs elsewhere.
 ///
 /// One at a time: it holds a lock file, `<database>.tipline-lock`. It stops, as every
-/// [`SqliteOutbox`] does, if the database is removed or replaced while it is open.
+/// [`SqliteOutbox`] does, if the database is removed, replaced, or written to by something else than
+/// SQLite while it is open.
 #[derive(Debug)]
 pub struct DatabaseOutbox {
     rows: SqliteOutbox,

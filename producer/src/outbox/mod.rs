@@ -19,4 +19,4 @@ pub use memory::MemoryOutbox;
 pub(crate) use spec::Limits;
 pub use spec::{Outbox, Pending, Row, Waiting};
 #[cfg(feature = "sqlite")]
-pub use sqlite::{OutboxTable, PayloadSource, SCHEMA, SqliteOutbox};
+pub use sqlite::{OutboxTable, PayloadSource, SCHEMA, SqliteOutbox, check_frames, frames_length};

@@ -5,6 +5,11 @@ use std::path::Path;
 
 use tipline_producer::OutboxError;
 
+/// What errors of SQLite call an outbox over files: it says itself what it did, and not in which file.
+pub(super) fn with_index(place: &str, index: &Path) -> String {
+    format!("{place} (its index is {})", index.display())
+}
+
 /// Something about a file is not what it must be.
 pub(crate) fn damaged(
     place: &str,

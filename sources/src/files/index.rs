@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use super::copies;
 use super::durable::make_durable;
-use super::error::io_failed;
+use super::error::{io_failed, with_index};
 use super::guard::Guard;
 use super::seal::{MOST_READ, Seal, with_suffix};
 use super::stamp::Stamp;
@@ -47,6 +47,7 @@ pub(crate) struct Taken {
 pub(crate) struct Index {
     conn: Connection,
     table: OutboxTable,
+    /// As errors call it.
     place: String,
     wake: Arc<Notify>,
     /// In bytes: see [`copies`].
@@ -99,7 +100,9 @@ impl Index {
         }
         let seal = Arc::new(Seal::open(path, place, lock)?);
         make_durable(path).map_err(|error| {
-            let why = "what its index has cannot be made durable: look at the disk".to_owned();
+            let index = path.display();
+            let why =
+                format!("what its index {index} has cannot be made durable: look at the disk");
             unusable(why, Some(error.into()))
         })?;
         let create = || {
@@ -117,20 +120,21 @@ impl Index {
             conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
             Ok(conn)
         };
-        let conn = create().map_err(failed(place, "opening its index"))?;
+        let named = with_index(place, path);
+        let conn = create().map_err(failed(&named, "opening its index"))?;
         if length(path)? <= MOST_READ {
             seal.quick_check()?;
         }
-        rebind_if_unused(&conn, genesis).map_err(failed(place, "opening its index"))?;
+        rebind_if_unused(&conn, genesis).map_err(failed(&named, "opening its index"))?;
         let table = OutboxTable::install(&conn, genesis, clock)?.named(place);
         conn.execute_batch(copies::SCHEMA)
             .and_then(|()| conn.execute_batch(schema))
-            .map_err(failed(place, "creating its index"))?;
+            .map_err(failed(&named, "creating its index"))?;
         let files = ["", "-wal", "-shm", ".lock"].map(|suffix| with_suffix(path, suffix));
         let guard = Guard::new(place, files.into())?;
         seal.write_all(&conn)?;
         let most_copied = copies::MOST;
-        Ok(Self { conn, table, place: place.to_owned(), wake, most_copied, guard, seal })
+        Ok(Self { conn, table, place: named, wake, most_copied, guard, seal })
     }
 
     /// Whether it is still where it was, and what was written to it last.

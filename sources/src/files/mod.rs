@@ -18,7 +18,6 @@ mod outbox;
 mod seal;
 mod source;
 mod stamp;
-mod wal;
 
 #[cfg(test)]
 mod tests;

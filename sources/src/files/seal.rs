@@ -10,11 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OpenFlags};
-use tipline_producer::OutboxError;
+use tipline_producer::{OutboxError, check_frames, frames_length};
 
-use super::error::{damaged, io_failed, sync_failed};
+use super::error::{damaged, io_failed, sync_failed, with_index};
 use super::stamp::Stamp;
-use super::wal;
 
 /// A larger index is not read through: SQLite's own check must do. Only proofs that wait, and
 /// copies of blocks that do, make it that large.
@@ -104,7 +103,7 @@ impl Seal {
         if now != state.wal {
             // SQLite holds no lock on this one.
             let wal = File::open(&path).map_err(failed)?;
-            if let Some(why) = wal::check(wal, self.shared(state)?).map_err(failed)? {
+            if let Some(why) = check_frames(wal, self.shared(state)?).map_err(failed)? {
                 return Err(damaged(&self.place, &path, format!("{why}: {RESTORE}")));
             }
             state.wal = now;
@@ -122,7 +121,7 @@ impl Seal {
         let most = WAL.max(state.stamp.map_or(0, |stamp| stamp.length) / 8);
         let path = with_suffix(&self.index, "-shm");
         let failed = io_failed(&self.place, "reading", &path);
-        if wal::length(self.shared(&mut state)?).map_err(failed)? < most {
+        if frames_length(self.shared(&mut state)?).map_err(failed)? < most {
             return Ok(());
         }
         self.compare(&mut state)?;
@@ -146,7 +145,7 @@ impl Seal {
         let moved = conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()));
         state.stamp = self.stamp()?;
         state.digest = self.digest(state, state.stamp)?;
-        moved.map_err(|error| OutboxError::from_sqlite(&self.place, "writing its index", error))?;
+        moved.map_err(|error| self.failed("writing its index", error))?;
         match state.digest {
             Some(digest) => self.keep(state, &digest.to_hex()),
             None => Ok(()),
@@ -198,7 +197,7 @@ impl Seal {
     /// Whether SQLite can read all of it. By a connection of its own, because the others
     /// remember what they have read.
     pub(super) fn quick_check(&self) -> Result<(), OutboxError> {
-        let failed = |error| OutboxError::from_sqlite(&self.place, "checking its index", error);
+        let failed = |error| self.failed("checking its index", error);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let conn = Connection::open_with_flags(&self.index, flags).map_err(failed)?;
         let says: String =
@@ -207,6 +206,10 @@ impl Seal {
             return Ok(());
         }
         Err(damaged(&self.place, &self.index, format!("the index is corrupt ({says}): {RESTORE}")))
+    }
+
+    fn failed(&self, what: &str, error: rusqlite::Error) -> OutboxError {
+        OutboxError::from_sqlite(&with_index(&self.place, &self.index), what, error)
     }
 
     fn changed(&self, when: &str) -> OutboxError {

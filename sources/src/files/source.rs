@@ -66,6 +66,9 @@ impl PayloadSource for FileSource {
             let why = format!("{reference:?} is not <file>:<offset>:<length>");
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         };
-        self.bytes(file, offset, length)
+        self.bytes(file, offset, length).map_err(|error| {
+            let path = self.root.join(file);
+            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+        })
     }
 }

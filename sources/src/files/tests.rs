@@ -11,7 +11,9 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use tipline_log::memory::MemoryLog;
 use tipline_log::{Accepted, Appender, Log, error_chain, system_clock};
-use tipline_producer::{EndReason, Outbox, OutboxError, Producer, ProducerSettings};
+use tipline_producer::{
+    EndReason, Outbox, OutboxError, PayloadSource as _, Producer, ProducerSettings,
+};
 use tipline_proto::{Chain, Event, Hash, Label, Lineage, LogIdentity};
 use tokio::sync::Notify;
 
@@ -363,5 +365,39 @@ fn an_fsync_of_the_index_reaches_the_medium() {
         let value =
             index.read(|conn| conn.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)));
         assert_eq!(value.unwrap(), 1, "{pragma}");
+    }
+}
+
+/// A source is known by its address, and its index is another file.
+#[test]
+fn an_error_of_the_index_names_its_file() {
+    let (_directory, path, mut index) = index();
+    let other = Connection::open(&path).unwrap();
+    // As if it had been put there by something else: the tables are not what they were.
+    other.execute_batch("DROP TABLE tipline_block; DROP TABLE tipline_outbox_released").unwrap();
+    let next = index.enqueue(&[block(4)], None, |_, _| Ok(())).unwrap_err();
+    let errors = [
+        next,
+        index.tip().unwrap_err(),
+        index.block(2).unwrap_err(),
+        index.read(|conn| conn.execute_batch("SELECT * FROM nothing")).unwrap_err(),
+        index.write(|tx| tx.execute_batch("DELETE FROM nothing")).unwrap_err(),
+    ];
+    for error in errors {
+        let told = error_chain(&error);
+        assert!(told.contains(path.to_str().unwrap()), "{told}");
+        assert!(told.contains("dir:here"), "{told}");
+    }
+}
+
+#[test]
+fn a_payload_that_is_not_there_is_named_by_its_whole_path() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = FileSource::new(directory.path().to_owned());
+    fs::write(directory.path().join("short"), [1; 10]).unwrap();
+    for file in ["gone", "short"] {
+        let error = source.read(&format!("{file}:0:20")).unwrap_err();
+        let path = directory.path().join(file);
+        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
     }
 }

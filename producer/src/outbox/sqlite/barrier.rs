@@ -40,6 +40,10 @@ impl Barrier {
         self.files.check(place)
     }
 
+    pub(super) fn files(&self) -> &Files {
+        &self.files
+    }
+
     /// Rows up to `sequence`, which were read, are on the disk on return, in the files that have
     /// the names of the database.
     pub(super) fn make_durable(&mut self, place: &str, sequence: u64) -> Result<(), OutboxError> {

@@ -18,9 +18,11 @@
 //! node, and the other way round.
 
 mod barrier;
+mod connect;
 mod error;
 mod extent;
 mod lock;
+mod outside;
 mod payload;
 mod presence;
 mod read;
@@ -29,10 +31,12 @@ mod state;
 mod table;
 mod trim;
 mod waiting;
+mod wal;
 
 pub use payload::PayloadSource;
 pub use read::SqliteOutbox;
 pub use table::{OutboxTable, SCHEMA};
+pub use wal::{check_frames, frames_length};
 
 #[cfg(test)]
 mod tests;

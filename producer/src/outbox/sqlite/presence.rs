@@ -61,6 +61,14 @@ impl Files {
     pub(super) fn log_path(&self) -> &Path {
         &self.log.path
     }
+
+    pub(super) fn index_path(&self) -> &Path {
+        &self.index.path
+    }
+
+    pub(super) fn database_path(&self) -> &Path {
+        &self.database.path
+    }
 }
 
 /// What was found in the outbox so far. It only ever goes forward, and has the rows that it says to
@@ -155,16 +163,21 @@ impl Presence {
 
 /// The error of a database that is not the one that was opened. Final: what was given out of it
 /// may be in no database any more.
-fn other_file(place: &str, how: &str) -> OutboxError {
+pub(super) fn other_file(place: &str, how: &str) -> OutboxError {
     let why = format!(
         "{how} while it was open: make sure that the node is on the right one, and start again"
     );
     OutboxError::Unusable { place: place.to_owned(), why, source: None }
 }
 
-fn unseen(place: &str, path: &Path, error: io::Error) -> OutboxError {
+pub(super) fn unseen(place: &str, path: &Path, error: io::Error) -> OutboxError {
     let what = format!("looking at {}", path.display());
     OutboxError::Failed { place: place.to_owned(), what, source: Some(error.into()) }
+}
+
+/// What errors call an outbox of which this file is only the index.
+pub(super) fn with_index(name: &str, index: &Path) -> String {
+    format!("{name} (its index is {})", index.display())
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -3,25 +3,22 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 
 use bytes::Bytes;
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 use tipline_proto::{Hash, Lineage, OutboxId, Timestamp};
 
 use super::barrier::Barrier;
+use super::connect::{connect, own_path};
 use super::error::failed;
 use super::extent::extent;
 use super::lock::Lock;
-use super::presence::{Files, History};
+use super::outside::Outside;
+use super::presence::{Files, History, with_index};
 use super::row::{Head, from_i64, to_i64};
 use super::state::State;
 use super::{PayloadSource, table, trim, waiting};
 use crate::outbox::{Outbox, OutboxError, Pending, Row, Waiting};
-
-/// How long a call waits for the node's commit before it fails, to be tried again.
-const BUSY: Duration = Duration::from_millis(250);
 
 const SELECT: &str = "SELECT sequence, coalesce(payload_length, length(payload), 0), time_us, \
     kind, height, hash, parent_hash, key, name, payload_ref, payload_hash, payload \
@@ -31,16 +28,20 @@ const SELECT: &str = "SELECT sequence, coalesce(payload_length, length(payload),
 /// The node's side is [`super::OutboxTable`].
 ///
 /// It stops for good, with [`OutboxError::Unusable`], if the database is removed or replaced while it
-/// is open, or its `-wal` or `-shm`, or if an older copy is written over it.
+/// is open, or its `-wal` or `-shm`, or if something else than SQLite writes to it.
 #[derive(Debug)]
 pub struct SqliteOutbox {
     pub(super) conn: Connection,
     id: OutboxId,
     genesis: Hash,
+    name: String,
+    /// As errors call it: with the file, if its name is not that of the file.
     place: String,
     payloads: Option<Box<dyn PayloadSource>>,
     pub(super) barrier: Barrier,
     history: History,
+    /// None where the caller compares what is in the file himself.
+    outside: Option<Outside>,
     /// The database is not the one that was opened any more. Nothing is given out after that.
     replaced: Option<OutboxError>,
     /// Nobody changes the tables meanwhile. Dropped after the connection.
@@ -56,7 +57,7 @@ impl SqliteOutbox {
     /// # Errors
     /// [`OutboxError::Unusable`] says what to change; [`OutboxError::Failed`] if SQLite refused.
     pub fn open(path: &Path) -> Result<Self, OutboxError> {
-        Self::start(path, None, &format!("sqlite:{}", path.display())).map(Self::shared)
+        Self::start(path, None, &format!("sqlite:{}", path.display()))?.watched().map(Self::shared)
     }
 
     /// As [`SqliteOutbox::open`], for rows whose payloads are kept elsewhere.
@@ -65,20 +66,22 @@ impl SqliteOutbox {
     /// As [`SqliteOutbox::open`].
     pub fn open_with(path: &Path, payloads: Box<dyn PayloadSource>) -> Result<Self, OutboxError> {
         let place = format!("sqlite:{}", path.display());
-        Self::start(path, Some(payloads), &place).map(Self::shared)
+        Self::start(path, Some(payloads), &place)?.watched().map(Self::shared)
     }
 
-    /// As [`SqliteOutbox::open_with`], under another name in messages. For an outbox of which the
-    /// database is only the index, and whose caller has a lock of its own.
+    /// As [`SqliteOutbox::open_with`], under another name in messages, in which errors name the file,
+    /// too. For an outbox of which the database is only the index, and whose caller has a lock of its
+    /// own.
     ///
     /// # Errors
     /// As [`SqliteOutbox::open`].
     pub fn open_named(
         path: &Path,
         payloads: Box<dyn PayloadSource>,
-        place: &str,
+        name: &str,
     ) -> Result<Self, OutboxError> {
-        Self::start(path, Some(payloads), place)
+        let started = Self::start(path, Some(payloads), &with_index(name, path))?;
+        Ok(Self { name: name.to_owned(), ..started })
     }
 
     /// As [`SqliteOutbox::open`], under another name in messages: the one that the path was
@@ -87,7 +90,7 @@ impl SqliteOutbox {
     /// # Errors
     /// As [`SqliteOutbox::open`].
     pub fn open_at(path: &Path, place: &str) -> Result<Self, OutboxError> {
-        Self::start(path, None, place)
+        Self::start(path, None, place)?.watched()
     }
 
     fn start(
@@ -106,7 +109,28 @@ impl SqliteOutbox {
         let history = History::new(&state);
         let State { id, genesis, .. } = state;
         let (place, replaced, _shared) = (place.to_owned(), None, None);
-        Ok(Self { conn, id, genesis, place, payloads, barrier, history, replaced, _shared })
+        let name = place.clone();
+        Ok(Self {
+            conn,
+            id,
+            genesis,
+            name,
+            place,
+            payloads,
+            barrier,
+            history,
+            outside: None,
+            replaced,
+            _shared,
+        })
+    }
+
+    /// From now on somebody looks for who else writes to it.
+    fn watched(mut self) -> Result<Self, OutboxError> {
+        let mut outside = Outside::of(self.barrier.files(), &self.place)?;
+        outside.come_to_rest(&self.conn);
+        self.outside = Some(outside);
+        Ok(self)
     }
 
     /// From now on nobody changes its tables.
@@ -145,8 +169,39 @@ impl SqliteOutbox {
             let rows = ends(&tx).map_err(failed(&self.place, what))?;
             self.history.follow(&self.place, &state, rows)
         });
+        // What is in it says more, if that says something.
+        let found = match (found, &mut self.outside) {
+            (Ok(()), Some(outside)) => outside.check(&self.place),
+            // Why SQLite cannot read it may be somebody else's doing.
+            (Err(error @ OutboxError::Failed { .. }), Some(outside)) => {
+                let other =
+                    outside.check(&self.place).and_then(|()| outside.check_log(&self.place));
+                Err(other.err().filter(|other| !is_passing(other)).unwrap_or(error))
+            }
+            (found, _) => found,
+        };
+        self.remember(found)
+    }
+
+    /// Likewise, and whether its write-ahead log is what the node wrote.
+    ///
+    /// # Errors
+    /// As [`SqliteOutbox::check`].
+    fn check_all(&mut self) -> Result<(), OutboxError> {
+        self.check()?;
+        self.check_log()
+    }
+
+    fn check_log(&mut self) -> Result<(), OutboxError> {
+        let Some(outside) = &mut self.outside else { return Ok(()) };
+        let found = outside.check_log(&self.place);
+        self.remember(found)
+    }
+
+    /// What may not pass is final.
+    fn remember(&mut self, found: Result<(), OutboxError>) -> Result<(), OutboxError> {
         if let Err(error) = &found
-            && !matches!(error, OutboxError::Failed { .. })
+            && !is_passing(error)
         {
             self.replaced = Some(error.duplicate());
         }
@@ -253,7 +308,7 @@ impl Outbox for SqliteOutbox {
     }
 
     fn place(&self) -> String {
-        self.place.clone()
+        self.name.clone()
     }
 
     fn genesis(&self) -> Hash {
@@ -276,7 +331,7 @@ impl Outbox for SqliteOutbox {
     }
 
     fn pending(&mut self) -> Result<Pending, OutboxError> {
-        self.check()?;
+        self.check_all()?;
         Ok(State::read(&self.conn, &self.place)?.pending())
     }
 
@@ -289,6 +344,8 @@ impl Outbox for SqliteOutbox {
         self.check()?;
         let found = self.rows(after, max_rows, max_bytes)?;
         if let Some(newest) = found.last() {
+            // After they were read: it vouches for that.
+            self.check_log()?;
             self.make_durable(newest.sequence)?;
         }
         let mut rows = Vec::new();
@@ -304,7 +361,7 @@ impl Outbox for SqliteOutbox {
     }
 
     fn waiting(&mut self, after: u64) -> Result<Waiting, OutboxError> {
-        self.check()?;
+        self.check_all()?;
         waiting::waiting(&mut self.conn, &self.place, after)
     }
 
@@ -317,6 +374,10 @@ impl Outbox for SqliteOutbox {
         self.check()?;
         trim::trim(&mut self.conn, &self.place, sequence)
     }
+}
+
+fn is_passing(error: &OutboxError) -> bool {
+    matches!(error, OutboxError::Failed { .. })
 }
 
 /// A row as the table has it.
@@ -352,47 +413,6 @@ impl Referred {
         }
         Ok(payload)
     }
-}
-
-/// A database in WAL mode.
-fn connect(path: &Path, place: &str) -> Result<Connection, OutboxError> {
-    let unusable = |why: &str, source: Option<rusqlite::Error>| OutboxError::Unusable {
-        place: place.to_owned(),
-        why: why.to_owned(),
-        source: source.map(Into::into),
-    };
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags).map_err(|error| {
-        unusable("the database cannot be opened; the node creates it", Some(error))
-    })?;
-    conn.busy_timeout(BUSY).map_err(failed(place, "opening it"))?;
-    let mode: String = conn
-        .query_row("PRAGMA journal_mode", [], |row| row.get(0))
-        .map_err(|error| unusable("SQLite cannot read it", Some(error)))?;
-    if !mode.eq_ignore_ascii_case("wal") {
-        let why = format!(
-            "its journal mode is {mode}, in which the publisher would hold up the node: run PRAGMA \
-             journal_mode = WAL on the node's database"
-        );
-        return Err(unusable(&why, None));
-    }
-    prepare(&conn).map_err(failed(place, "opening it"))?;
-    Ok(conn)
-}
-
-/// The path that SQLite uses, whatever becomes of the working directory or a link.
-fn own_path<'a>(conn: &'a Connection, path: &'a Path) -> &'a Path {
-    conn.path().map_or(path, Path::new)
-}
-
-/// No commit of this connection waits for the disk, and it leaves checkpoints to the node. What it
-/// syncs all the same, it syncs to the medium, where fsync alone does not reach that.
-fn prepare(conn: &Connection) -> rusqlite::Result<()> {
-    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    conn.execute_batch(
-        "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0; \
-         PRAGMA fullfsync = 1; PRAGMA checkpoint_fullfsync = 1;",
-    )
 }
 
 /// The oldest and the newest row; `None` if there is none.

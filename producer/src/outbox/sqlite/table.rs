@@ -1,15 +1,20 @@
 //! The node's side: creating the tables, and enqueueing in the node's own transaction.
 
 use std::fmt;
+use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 use tipline_log::Clock;
 use tipline_proto::{Event, Hash, Links, ProofsFrom, Tip};
 
 use super::error::failed;
+use super::presence::with_index;
 use super::row::{Columns, from_i64, to_i64};
 use super::state::{self, State};
 use crate::outbox::{Limits, OutboxError};
+
+/// How places of this kind begin.
+const KIND: &str = "sqlite:";
 
 /// The schema of the outbox: the file `docs/outbox.sql`, for a node that has migrations of
 /// its own. It may run again at any time. [`OutboxTable::install`] runs it.
@@ -47,7 +52,7 @@ impl OutboxTable {
         genesis: &Hash,
         clock: Clock,
     ) -> Result<OutboxTable, OutboxError> {
-        let place = format!("sqlite:{}", conn.path().unwrap_or_default());
+        let place = format!("{KIND}{}", conn.path().unwrap_or_default());
         let installed = is_installed(conn).map_err(failed(&place, "looking for its tables"))?;
         if !installed {
             create(conn, genesis).map_err(failed(&place, "creating its tables"))?;
@@ -64,10 +69,11 @@ impl OutboxTable {
         Ok(OutboxTable { clock, place })
     }
 
-    /// The same outbox under another name in messages. For an outbox of which the database is
-    /// only the index.
-    pub fn named(mut self, place: &str) -> Self {
-        place.clone_into(&mut self.place);
+    /// The same outbox under another name in messages, in which errors name the file, too. For an
+    /// outbox of which the database is only the index.
+    pub fn named(mut self, name: &str) -> Self {
+        let file = self.place.strip_prefix(KIND).unwrap_or(&self.place);
+        self.place = with_index(name, Path::new(file));
         self
     }
 

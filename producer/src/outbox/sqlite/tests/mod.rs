@@ -1,4 +1,5 @@
 mod durable;
+mod outside;
 mod producer;
 mod rules;
 mod sides;

@@ -94,6 +94,29 @@ fn databases_that_cannot_be_used_say_what_to_do() {
     assert!(why().contains("cannot read it"), "{}", why());
 }
 
+/// Who reads an error must know which file it is of, whatever the outbox is called.
+#[test]
+fn an_outbox_with_a_name_of_its_own_names_its_file_when_something_is_wrong_with_it() {
+    let mut node = Node::new();
+    node.enqueue(&block(1, 0, 0)).unwrap();
+    let mut named =
+        SqliteOutbox::open_named(&node.path(), Box::new(Elsewhere::default()), "dir:node").unwrap();
+    assert_eq!(named.place(), "dir:node");
+    let table = node.table.clone().named("dir:node");
+    node.conn.execute_batch("DROP TABLE tipline_outbox_released").unwrap();
+    let errors = [
+        table.tip(&node.conn).unwrap_err(),
+        named.read(0, 10, 1000).unwrap_err(),
+        named.pending().unwrap_err(),
+        named.trim(1).unwrap_err(),
+    ];
+    for error in errors {
+        let told = error.to_string();
+        assert!(told.contains("dir:node"), "{told}");
+        assert!(told.contains(node.path().to_str().unwrap()), "{told}");
+    }
+}
+
 #[test]
 fn a_node_that_holds_the_lock_makes_trimming_fail_for_now() {
     let mut node = Node::new();

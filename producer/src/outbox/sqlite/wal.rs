@@ -1,4 +1,4 @@
-//! Whether the write-ahead log of the index is what was written to it.
+//! Whether the write-ahead log of a database is what was written to it.
 //!
 //! SQLite checks the checksums of its write-ahead log only when it begins with one that is there
 //! already. While it runs it believes what it reads. Both formats are SQLite's own and do not
@@ -27,7 +27,10 @@ const TRIES: usize = 5;
 /// Compares the frames that count with their checksums. Which those are, and what the last one
 /// must come to, is in the shared memory beside the log. Answers what is wrong; `None` if nothing
 /// is. It vouches for whatever was read before.
-pub(super) fn check(mut wal: impl Read + Seek, shm: &File) -> io::Result<Option<String>> {
+///
+/// # Errors
+/// It cannot be read, or begins again each time.
+pub fn check_frames(mut wal: impl Read + Seek, shm: &File) -> io::Result<Option<String>> {
     for _ in 0..TRIES {
         let shared = Shared::read(shm)?;
         if shared.frames == 0 {
@@ -47,7 +50,10 @@ pub(super) fn check(mut wal: impl Read + Seek, shm: &File) -> io::Result<Option<
 }
 
 /// Bytes of the frames that count. Readers may still need some of them.
-pub(super) fn length(shm: &File) -> io::Result<u64> {
+///
+/// # Errors
+/// The shared memory cannot be read.
+pub fn frames_length(shm: &File) -> io::Result<u64> {
     let shared = Shared::read(shm)?;
     Ok(u64::from(shared.frames) * shared.page)
 }
@@ -64,13 +70,12 @@ struct Shared {
 }
 
 impl Shared {
-    fn read(mut shm: &File) -> io::Result<Self> {
+    fn read(shm: &File) -> io::Result<Self> {
         let mut bytes = [0; 96];
         // There are two copies, one written after the other.
         let began = Instant::now();
         while began.elapsed() < PATIENCE {
-            shm.seek(SeekFrom::Start(0))?;
-            shm.read_exact(&mut bytes)?;
+            read_at_start(shm, &mut bytes)?;
             let (one, two) = bytes.split_at(48);
             if one == two {
                 return Ok(Self::new(one));
@@ -91,6 +96,18 @@ impl Shared {
         salt.copy_from_slice(&one[32..40]);
         Self { frames: native(16), page, sum: Sum(native(24), native(28)), salt }
     }
+}
+
+/// Reads the beginning of the shared memory, whoever else reads in it by the same handle.
+#[cfg(unix)]
+pub(super) fn read_at_start(shm: &File, bytes: &mut [u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(shm, bytes, 0)
+}
+
+#[cfg(not(unix))]
+pub(super) fn read_at_start(mut shm: &File, bytes: &mut [u8]) -> io::Result<()> {
+    shm.seek(SeekFrom::Start(0))?;
+    shm.read_exact(bytes)
 }
 
 /// What is wrong with the frames; `None` if nothing is.
@@ -183,7 +200,7 @@ mod tests {
     #[test]
     fn every_byte_of_the_frames_counts() {
         let (directory, conn, shm) = database();
-        let check = |wal: &[u8]| check(Cursor::new(wal), &shm).unwrap();
+        let check = |wal: &[u8]| check_frames(Cursor::new(wal), &shm).unwrap();
         let whole = fs::read(directory.path().join("index-wal")).unwrap();
         assert_eq!(check(&whole), None);
         for at in 0..whole.len() {
@@ -244,11 +261,11 @@ mod tests {
     fn commits_meanwhile_hide_nothing() {
         let (directory, conn, shm) = database();
         let wal = File::open(directory.path().join("index-wal")).unwrap();
-        assert_eq!(check(Committing { wal, conn: &conn }, &shm).unwrap(), None);
+        assert_eq!(check_frames(Committing { wal, conn: &conn }, &shm).unwrap(), None);
         let mut flipped = fs::read(directory.path().join("index-wal")).unwrap();
         flipped[HEADER + FRAME] ^= 1;
         let wal = Cursor::new(flipped);
-        let wrong = check(Committing { wal, conn: &conn }, &shm).unwrap();
+        let wrong = check_frames(Committing { wal, conn: &conn }, &shm).unwrap();
         assert_eq!(wrong.as_deref(), Some("its frame 1 is not what was written"));
     }
 }
