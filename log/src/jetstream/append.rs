@@ -55,11 +55,12 @@ impl JetStreamLog {
         Ok(unit.iter().fold(after.clone(), |tail, entry| tail.after(entry, fence)))
     }
 
-    /// A stream that was made again is as empty as this log was, and one that was away may have been
-    /// made again.
+    /// A stream that was away may have been made again, and one that was made again is as empty as
+    /// this log was. If both begin with sequence 1, it may have as many messages, too.
     async fn check_before_append(&self, after: &Tail) -> Result<(), AppendError> {
-        let checked = match after.fence {
-            0 => self.check_same().await,
+        let checked = match self.first {
+            1 => self.check_same().await,
+            _ if after.position.index == 0 => self.check_same().await,
             _ => self.check_since_connected().await,
         };
         checked.map_err(|error| match error.is_retryable() {

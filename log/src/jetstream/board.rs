@@ -148,7 +148,7 @@ impl JetStreamLog {
     }
 
     async fn post(&self, subject: Subject, payload: Bytes) -> Result<(), LogError> {
-        self.check_since_connected().await?;
+        self.check_lately().await?;
         let mut inbox = self.postings.lock().await;
         let mut attempt = inbox.begin(&self.link, "put a receipt", subject.to_string())?;
         let mut headers = HeaderMap::new();

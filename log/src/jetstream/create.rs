@@ -23,13 +23,27 @@ const MIN_SERVER: (u32, u32) = (2, 12);
 const MAKING: Duration = Duration::from_secs(30);
 const MAKING_PAUSE: Duration = Duration::from_millis(250);
 
+/// What is known of a log when it is opened.
+pub(super) struct Known {
+    pub(super) identity: LogIdentity,
+    /// The sequence that the stream's first message has.
+    pub(super) first: u64,
+}
+
+impl Known {
+    fn of(link: &Link, name: &LogName, config: &Config) -> Result<Self, LogError> {
+        let identity = streams::identity(&link.place, name, config)?;
+        Ok(Self { identity, first: streams::first_of(config) })
+    }
+}
+
 /// Makes the streams of a log, over the elections of a cluster. What an attempt without an
 /// answer has made is known again by the random lineage in it.
 pub(super) async fn create(
     link: &Link,
     identity: &LogIdentity,
     replicas: usize,
-) -> Result<LogIdentity, LogError> {
+) -> Result<Known, LogError> {
     check_server(link)?;
     let until = Instant::now() + MAKING;
     let mut ours = None;
@@ -54,21 +68,21 @@ async fn attempt(
     identity: &LogIdentity,
     replicas: usize,
     ours: Option<Lineage>,
-) -> Result<LogIdentity, LogError> {
+) -> Result<Known, LogError> {
     let (events, receipts) = (events_stream(&identity.name), receipts_stream(&identity.name));
     let events = StreamRef { link, name: &events };
     let receipts = StreamRef { link, name: &receipts };
     if let Some(info) = events.find().await? {
-        let found = streams::identity(&link.place, &identity.name, &info.config)?;
+        let found = Known::of(link, &identity.name, &info.config)?;
         let finished = receipts.find().await?.is_some();
-        if finished && ours == Some(found.lineage) {
+        if finished && ours == Some(found.identity.lineage) {
             return Ok(found);
         }
-        if finished || found.chain != identity.chain {
-            return Err(exists(link, &found));
+        if finished || found.identity.chain != identity.chain {
+            return Err(exists(link, &found.identity));
         }
         let replicas = info.config.num_replicas;
-        make(link, &streams::receipts(&found, replicas)).await?;
+        make(link, &streams::receipts(&found.identity, replicas)).await?;
         return Ok(found);
     }
     if let Some(info) = receipts.find().await? {
@@ -82,19 +96,21 @@ async fn attempt(
             ),
         });
     }
-    make(link, &streams::events(identity, replicas)).await?;
+    let config = streams::events(identity, replicas);
+    make(link, &config).await?;
     make(link, &streams::receipts(identity, replicas)).await?;
-    Ok(identity.clone())
+    Known::of(link, &identity.name, &config)
 }
 
 /// Finds the streams of a log, and what log it is. Makes nothing.
-pub(super) async fn open(link: &Link, name: &LogName) -> Result<LogIdentity, LogError> {
+pub(super) async fn open(link: &Link, name: &LogName) -> Result<Known, LogError> {
     check_server(link)?;
-    let identity = identity_of(link, name, &events_stream(name)).await?;
-    let beside = identity_of(link, name, &receipts_stream(name)).await?;
-    if beside == identity {
-        return Ok(identity);
+    let events = known(link, name, &events_stream(name)).await?;
+    let beside = known(link, name, &receipts_stream(name)).await?.identity;
+    if beside == events.identity {
+        return Ok(events);
     }
+    let identity = events.identity;
     let why = if beside.lineage == identity.lineage {
         format!(
             "its events are of {}, its receipts of {}: the metadata of one of the two streams was \
@@ -117,7 +133,7 @@ pub(super) async fn open(link: &Link, name: &LogName) -> Result<LogIdentity, Log
 /// Removes the streams of a log, if it is of this lineage. The events go last. What is left
 /// after a cut is a log without receipts, which can be removed again.
 pub(super) async fn delete(link: &Link, name: &LogName, lineage: Lineage) -> Result<(), LogError> {
-    let found = identity_of(link, name, &events_stream(name)).await?.lineage;
+    let found = known(link, name, &events_stream(name)).await?.identity.lineage;
     if found != lineage {
         let place = link.place.clone();
         return Err(LogError::WrongLog { place, expected: lineage, found });
@@ -133,7 +149,8 @@ pub(super) async fn delete(link: &Link, name: &LogName, lineage: Lineage) -> Res
     Ok(())
 }
 
-async fn identity_of(link: &Link, name: &LogName, stream: &str) -> Result<LogIdentity, LogError> {
+/// What a stream says of its log.
+async fn known(link: &Link, name: &LogName, stream: &str) -> Result<Known, LogError> {
     let found = StreamRef { link, name: stream }.find().await?;
     let info = found.ok_or_else(|| LogError::NotFound {
         place: link.place.clone(),
@@ -142,7 +159,7 @@ async fn identity_of(link: &Link, name: &LogName, stream: &str) -> Result<LogIde
              was never made or not to its end"
         ),
     })?;
-    streams::identity(&link.place, name, &info.config)
+    Known::of(link, name, &info.config)
 }
 
 async fn make(link: &Link, config: &Config) -> Result<(), LogError> {

@@ -108,7 +108,7 @@ impl JetStreamLog {
     pub(super) async fn end_at(&self, fence: u64) -> Result<Option<End>, LogError> {
         let stream = self.event_stream();
         let mut sequence = fence;
-        while sequence > 0 {
+        while sequence >= self.first {
             let Some(message) = stream.message(sequence).await? else { break };
             let part = parts::read(&message.headers)
                 .map_err(|error| stream.wrong(sequence, error.to_string()))?;
@@ -120,7 +120,7 @@ impl JetStreamLog {
             }
         }
         match sequence {
-            0 => Ok(Some(End { message: None, fence })),
+            sequence if sequence < self.first => Ok(Some(End { message: None, fence })),
             // Trimming removes no whole entry that has only void parts after it.
             sequence if sequence == fence => Ok(None),
             _ => {

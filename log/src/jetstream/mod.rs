@@ -60,6 +60,7 @@ use tokio::sync::Mutex;
 
 use self::api::StreamRef;
 use self::connect::Link;
+use self::create::Known;
 use self::cut::Unfinished;
 use self::inbox::Inbox;
 pub use self::login::{BadLogin, Nkey, check_secret_file};
@@ -82,6 +83,8 @@ const MESSAGE_OVERHEAD: usize = 1024;
 pub struct JetStreamLog {
     link: Arc<Link>,
     identity: LogIdentity,
+    /// The sequence that the first message of the events has.
+    first: u64,
     /// Name of the stream of the events.
     events: String,
     /// Name of the stream of the receipts.
@@ -119,8 +122,8 @@ impl JetStreamLog {
                 source: None,
             });
         }
-        let identity = create::create(&link, identity, replicas).await?;
-        Self::assemble(link, identity, options).await
+        let known = create::create(&link, identity, replicas).await?;
+        Self::assemble(link, known, options).await
     }
 
     /// Opens a log that is there. Makes nothing.
@@ -131,8 +134,8 @@ impl JetStreamLog {
     /// no server answers.
     pub async fn open(options: &JetStreamOptions) -> Result<Self, LogError> {
         let link = Link::connect(options).await?;
-        let identity = create::open(&link, &options.log).await?;
-        Self::assemble(link, identity, options).await
+        let known = create::open(&link, &options.log).await?;
+        Self::assemble(link, known, options).await
     }
 
     /// Removes a log with everything in it, for good, if it is of this lineage.
@@ -146,9 +149,10 @@ impl JetStreamLog {
 
     async fn assemble(
         link: Link,
-        identity: LogIdentity,
+        known: Known,
         options: &JetStreamOptions,
     ) -> Result<Self, LogError> {
+        let Known { identity, first } = known;
         Ok(Self {
             acknowledgements: Mutex::new(Inbox::open(&link).await?),
             postings: Mutex::new(Inbox::open(&link).await?),
@@ -159,6 +163,7 @@ impl JetStreamLog {
             unfinished: Unfinished::default(),
             known_at: KnownAt::default(),
             identity,
+            first,
         })
     }
 

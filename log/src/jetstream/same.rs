@@ -3,20 +3,38 @@
 //! Streams can be deleted and made again under a running handle. The new log is another one, of
 //! another lineage, and nothing of the old one may get into it. So the lineage is compared where
 //! something is decided by what the server says: with every tail, extent and board, before the
-//! first append to a log, and before the first append or receipt after a lost connection. An append
-//! in between expects the last sequence of the old stream, and gets a conflict.
+//! first append to a log, before the first append after a lost connection, and once a second where
+//! receipts and announcements are put. An append in between expects the last sequence of the old
+//! stream, and gets a conflict: the new one does not have that, because every log begins with a
+//! sequence of its own ([`streams::first_of`]). Receipts and announcements say which log they are of,
+//! and count for no other one.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use async_nats::jetstream::stream::Config;
+use tokio::time::Instant;
 
 use super::{JetStreamLog, streams};
 use crate::contract;
 use crate::error::LogError;
 
-/// How many losses of the connection had been when the log was known to be the same.
+/// For so long the log is taken to be the same by those that put receipts.
+const LATELY: Duration = Duration::from_secs(1);
+
+/// When the log was known to be the same, and how many losses of the connection had been then.
 #[derive(Default)]
-pub(super) struct KnownAt(AtomicU64);
+pub(super) struct KnownAt(Mutex<Option<(u64, Instant)>>);
+
+impl KnownAt {
+    fn get(&self) -> Option<(u64, Instant)> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, losses: u64, asked: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((losses, asked));
+    }
+}
 
 impl JetStreamLog {
     /// Compares the log, unless it is known to be the same since the connection was made.
@@ -24,10 +42,21 @@ impl JetStreamLog {
     /// # Errors
     /// `WrongLog` if it is another one.
     pub(super) async fn check_since_connected(&self) -> Result<(), LogError> {
-        if self.known_at.0.load(Ordering::Acquire) == self.link.loss_count() {
-            return Ok(());
+        match self.known_at.get() {
+            Some((losses, _)) if losses == self.link.loss_count() => Ok(()),
+            _ => self.check_same().await,
         }
-        self.check_same().await
+    }
+
+    /// Compares the log, unless that was done a moment ago and since the connection was made.
+    ///
+    /// # Errors
+    /// `WrongLog` if it is another one.
+    pub(super) async fn check_lately(&self) -> Result<(), LogError> {
+        match self.known_at.get() {
+            Some((_, asked)) if asked.elapsed() < LATELY => self.check_since_connected().await,
+            _ => self.check_same().await,
+        }
     }
 
     /// Asks the server what log it is.
@@ -35,9 +64,9 @@ impl JetStreamLog {
     /// # Errors
     /// `WrongLog` if it is another one.
     pub(super) async fn check_same(&self) -> Result<(), LogError> {
-        let losses = self.link.loss_count();
+        let (losses, asked) = (self.link.loss_count(), Instant::now());
         self.compare(&self.event_stream().info().await?.config)?;
-        self.known_at.0.store(losses, Ordering::Release);
+        self.known_at.set(losses, asked);
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use tipline_proto::subject::{
     METADATA_CHAIN, METADATA_CONTRACT, METADATA_GENESIS, METADATA_LINEAGE, METADATA_PROOFS_FROM,
     Subject, events_stream, receipts_stream,
 };
-use tipline_proto::{Chain, LogIdentity, LogName};
+use tipline_proto::{Chain, Lineage, LogIdentity, LogName};
 
 use crate::contract;
 use crate::error::LogError;
@@ -19,7 +19,7 @@ use crate::error::LogError;
 const DUPLICATE_WINDOW: Duration = Duration::from_millis(100);
 
 /// Settings of the stream of the events. It loses nothing and forgets nothing. Purging is
-/// not denied, because retention trims by it.
+/// not denied, because retention trims by it. Its sequences are its own, see [`first_of`].
 pub(super) fn events(identity: &LogIdentity, replicas: usize) -> Config {
     Config {
         name: events_stream(&identity.name),
@@ -28,6 +28,7 @@ pub(super) fn events(identity: &LogIdentity, replicas: usize) -> Config {
         discard: DiscardPolicy::New,
         deny_delete: true,
         allow_atomic_publish: true,
+        first_sequence: Some(first_of_lineage(identity.lineage)),
         ..common(identity, replicas)
     }
 }
@@ -44,6 +45,22 @@ pub(super) fn receipts(identity: &LogIdentity, replicas: usize) -> Config {
         max_messages_per_subject: 1,
         ..common(identity, replicas)
     }
+}
+
+/// The sequence that the first message of this stream has.
+///
+/// It is random, as the lineage that it is made from. An append names the last sequence that it
+/// expects, so one that is meant for another log is refused by the server itself: no other log has
+/// that sequence, however many messages it has.
+pub(super) fn first_of(config: &Config) -> u64 {
+    config.first_sequence.unwrap_or_default().max(1)
+}
+
+/// At least 2, because a stream with 1 counts as one that was made without; below 2^40, so that
+/// nothing that takes sequences for floating point numbers is ever wrong.
+fn first_of_lineage(lineage: Lineage) -> u64 {
+    let [.., a, b, c, d, e] = *lineage.as_bytes();
+    2 + u64::from_be_bytes([0, 0, 0, a, b, c, d, e])
 }
 
 fn common(identity: &LogIdentity, replicas: usize) -> Config {
@@ -115,6 +132,17 @@ mod tests {
     use tipline_proto::{Hash, Lineage, ProofsFrom};
 
     use super::*;
+
+    #[test]
+    fn every_log_begins_with_a_sequence_of_its_own() {
+        let first = |bytes| {
+            first_of(&events(&LogIdentity { lineage: Lineage::from_bytes(bytes), ..sample() }, 1))
+        };
+        assert_eq!((first([0; 16]), first([255; 16])), (2, (1 << 40) + 1));
+        assert_ne!(first([1; 16]), first([2; 16]));
+        // One that was made by hand, or before this was so.
+        assert_eq!(first_of(&Config::default()), 1);
+    }
 
     fn sample() -> LogIdentity {
         LogIdentity {

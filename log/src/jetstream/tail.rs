@@ -141,11 +141,11 @@ impl JetStreamLog {
         self.compare(&info.config)?;
         let state = info.state;
         match state.last_sequence {
-            0 => Ok(Some(Tail::origin(&self.identity))),
-            last if state.messages == 0 => {
-                Err(self.event_stream().wrong(last, "the stream was emptied"))
+            _ if state.messages > 0 => Ok(None),
+            last if last < self.first => {
+                Ok(Some(Tail { fence: last, ..Tail::origin(&self.identity) }))
             }
-            _ => Ok(None),
+            last => Err(self.event_stream().wrong(last, "the stream was emptied")),
         }
     }
 

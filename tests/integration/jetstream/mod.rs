@@ -5,6 +5,7 @@
     reason = "a helper of a test fails it by panicking, and says how often a fault struck"
 )]
 
+mod again;
 mod conformance;
 mod cut;
 mod dropping;
