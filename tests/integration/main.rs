@@ -56,3 +56,5 @@ mod status;
 mod telemetry;
 mod tidy;
 mod unwell;
+#[cfg(target_os = "linux")]
+mod write_error;

@@ -43,7 +43,10 @@ pub use haproxy::{Behind, HaProxy};
 pub use http::{HttpReply, http_get};
 pub use invariants::{check_log, check_store, read_log};
 pub use medium::Medium;
-pub use nats::{Cluster, Nats, NatsOptions, SharedCluster, SyncInterval};
+pub use nats::{
+    Cluster, Nats, NatsOptions, SharedCluster, Stored, StoredBatch, SyncInterval, cut_within_batch,
+    stored,
+};
 pub use port::Port;
 pub use process::Process;
 pub use relay::{Relay, Way};

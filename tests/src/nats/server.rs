@@ -173,6 +173,35 @@ impl Nats {
         eventually(&what, PATIENCE, async || monitor::healthy(&url).await).await;
     }
 
+    /// No file that it writes grows beyond so many bytes from now on: a write there fails, as on a disk
+    /// that is full. `None` takes that back.
+    ///
+    /// # Panics
+    /// When the system refuses.
+    #[cfg(target_os = "linux")]
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        use rustix::process::{Pid, Resource, Rlimit, prlimit};
+        let pid = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw);
+        let limit = Rlimit { current: bytes, maximum: None };
+        if let Err(error) = prlimit(pid, Resource::Fsize, limit) {
+            panic!("cannot limit the files of {}: {error}", self.name);
+        }
+    }
+
+    /// Waits until it has logged a line with this text.
+    ///
+    /// # Panics
+    /// When it has not within 20 s.
+    pub async fn wait_for_line(&self, text: &str) {
+        let log = self.dir.path().join("nats.log");
+        eventually(&format!("{} logs {text:?}", self.name), PATIENCE, async || {
+            let logged = std::fs::read(&log).map_err(|error| error.to_string())?;
+            let is_there = String::from_utf8_lossy(&logged).contains(text);
+            if is_there { Ok(()) } else { Err("not yet".to_owned()) }
+        })
+        .await;
+    }
+
     /// Whether it runs, paused or not.
     pub fn is_running(&mut self) -> bool {
         self.process.status().is_none()
