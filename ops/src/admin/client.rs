@@ -146,7 +146,7 @@ pub async fn request_mark(socket: &Path, name: &Label) -> Result<Option<()>, Adm
 /// See [`AdminError`].
 pub async fn archiver_status(socket: &Path) -> Result<Option<ArchiverStatus>, AdminError> {
     match ask(socket, &Request::Status).await? {
-        Some(Answer::Status(status)) => Ok(Some(status)),
+        Some(Answer::Status(status)) => Ok(Some(*status)),
         answer => answer.map(unasked).transpose(),
     }
 }

@@ -64,7 +64,7 @@ pub(super) enum Answer {
     /// The mark is in the outbox.
     Marked,
     /// What an archiver does.
-    Status(ArchiverStatus),
+    Status(Box<ArchiverStatus>),
     /// It writes nothing; it has everything up to this entry.
     Paused { index: u64 },
     /// It writes; whether it did not before.

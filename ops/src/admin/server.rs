@@ -183,7 +183,9 @@ async fn answer(client: UnixStream, served: Served, level: Option<LogLevel>) -> 
         (Ok(Request::Mark { .. }), _) => {
             failed("this is a consumer: only a primary publishes marks")
         }
-        (Ok(Request::Status), Served::Archive(archiver)) => Answer::Status(archiver.status().await),
+        (Ok(Request::Status), Served::Archive(archiver)) => {
+            Answer::Status(Box::new(archiver.status().await))
+        }
         (Ok(Request::Pause { max_ms }), Served::Archive(archiver)) => {
             match archiver.pause(Duration::from_millis(max_ms)).await {
                 Ok(index) => Answer::Paused { index },
