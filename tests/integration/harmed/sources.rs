@@ -11,8 +11,8 @@ use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use tipline_proto::Event;
 use tipline_tests::{
-    RawBlock, Rng, Running, bitcoin_blocks, bitcoin_blocks_path, eventually, open_log, read_log,
-    toy_payload,
+    RawBlock, Rng, Running, Tipline, bitcoin_blocks, bitcoin_blocks_path, eventually, open_log,
+    read_log, toy_payload,
 };
 
 use super::harm::Harm;
@@ -52,6 +52,8 @@ struct Kind {
     write: fn(&Deployment, u64) -> bool,
     /// What the node has as the block at a height.
     payload: fn(u64) -> Bytes,
+    /// The node itself publishes.
+    is_embedded: bool,
 }
 
 /// The index of an outbox over files.
@@ -100,6 +102,7 @@ const DIRECTORY: Kind = Kind {
         true
     },
     payload: block,
+    is_embedded: false,
 };
 
 fn block(height: u64) -> Bytes {
@@ -126,6 +129,7 @@ const BLK: Kind = Kind {
     tip: 250,
     write: blk,
     payload: |height| BLOCKS[usize::try_from(height).unwrap() - 1].bytes.clone(),
+    is_embedded: false,
 };
 
 static BLOCKS: LazyLock<Vec<RawBlock>> = LazyLock::new(bitcoin_blocks);
@@ -154,22 +158,31 @@ const DATABASE: Kind = Kind {
     // BLAKE3 of eight zeros: the toy's.
     genesis: "",
     parts: &[
-        // Rows that are logged are removed: nobody reads them again.
-        part("node.db", CONTENT, &Harm::ALL),
-        part("node.db-wal", CONTENT, &Harm::ALL),
+        // While nothing runs the node alone notices what nobody else reads.
+        part("node.db", &[], &Harm::ALL),
+        part("node.db-wal", &[], &Harm::ALL),
+        // SQLite makes it again from the log, if it sees it.
         part("node.db-shm", CONTENT, &Harm::ALL),
         // Nothing is in it: who has it locked has it.
         part("node.db.tipline-lock", &Harm::ALL, &Harm::ALL),
     ],
     tip: 10,
-    write: |site, to| {
-        let mut node = Command::new(env!("CARGO_BIN_EXE_toy-primary"));
-        node.args(["--commit", "only", "--blocks", &to.to_string(), "--payload", "3000"]);
-        // It is done at once, or fails.
-        node.arg("--db").arg(site.path("node.db")).output().unwrap().status.success()
-    },
+    write: toy_node,
     payload: |height| toy_payload(height, 3000),
+    is_embedded: false,
 };
+
+/// The same database, of a node with the producer in it.
+const EMBEDDED: Kind = Kind { is_embedded: true, ..DATABASE };
+
+const TOY: &str = env!("CARGO_BIN_EXE_toy-primary");
+
+fn toy_node(site: &Deployment, to: u64) -> bool {
+    let mut node = Command::new(TOY);
+    node.args(["--commit", "only", "--blocks", &to.to_string(), "--payload", "3000"]);
+    // It is done at once, or fails.
+    node.arg("--db").arg(site.path("node.db")).output().unwrap().status.success()
+}
 
 /// Everything is at the tip, and nothing runs any more. Some of it was killed.
 async fn prepare(kind: &Kind) -> Deployment {
@@ -192,8 +205,14 @@ async fn prepare(kind: &Kind) -> Deployment {
 }
 
 fn start(site: &Deployment, kind: &Kind) -> (Running, Running) {
-    let primary = format!("primary --name node --source {}", kind.options);
-    (site.tipline(&primary).spawn(), replica(site, "r", "sqlite:r.db").spawn())
+    let primary = if kind.is_embedded {
+        let log = site.address();
+        let args = ["--db", "node.db", "--name", "node", "--commit", "no", "--log", &log];
+        Tipline::of(TOY, args).current_dir(&site.path(""))
+    } else {
+        site.tipline(&format!("primary --name node --source {}", kind.options))
+    };
+    (primary.spawn(), replica(site, "r", "sqlite:r.db").spawn())
 }
 
 fn is_well(status: &Value, tip: u64) -> bool {
@@ -222,10 +241,14 @@ impl Case<'_> {
         is_unwell && status["verdict"] != "well" && self.is_told(&words(status))
     }
 
-    /// Whether whoever ends says what is wrong: the file, or the outbox or database that it is of.
+    /// Whether whoever ends says which file is wrong. A database is named by its main file; an index
+    /// that was made anew shows by what the log says of it.
     fn is_told(&self, text: &str) -> bool {
-        let place = self.kind.options.split(' ').next().unwrap();
-        [self.file(), place, "this outbox"].iter().any(|one| text.contains(one))
+        let file = self.file();
+        let main = ["-wal", "-shm", ".lock"].iter().find_map(|end| file.strip_suffix(end));
+        let is_of_index = file.contains(".tipline-outbox");
+        [file, main.unwrap_or(file)].iter().any(|one| text.contains(one))
+            || is_of_index && text.contains("this outbox")
     }
 
     async fn while_it_runs(&mut self) -> &'static str {
@@ -259,8 +282,8 @@ impl Case<'_> {
         let goes_on = (self.kind.write)(&self.site, tip + 1);
         let outcome = match (must, goes_on) {
             (true, _) => "named",
-            (false, true) => self.settled(&mut primary, &watch, false).await,
-            (false, false) => "the node itself ends",
+            // A node that ends for it is not alone in noticing.
+            (false, goes_on) => self.settled(&mut primary, &watch, !goes_on).await,
         };
         replica.process.kill();
         primary.process.kill();
@@ -343,6 +366,10 @@ async fn harmed(kind: &Kind) {
     for part in kind.parts {
         for harm in Harm::ALL {
             for runs in [true, false] {
+                if kind.is_embedded && !runs {
+                    // The same as of one that is not.
+                    continue;
+                }
                 if harm == Harm::Truncated && runs && part.path.ends_with("-shm") {
                     // The system ends it: that is one case, of the log.
                     continue;
@@ -367,7 +394,7 @@ async fn harmed(kind: &Kind) {
     while let Some(outcome) = ended.next().await {
         *outcomes.entry(outcome).or_default() += 1;
     }
-    println!("{}: {outcomes:?}", kind.options);
+    println!("{}, embedded {}: {outcomes:?}", kind.options, kind.is_embedded);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -383,4 +410,9 @@ async fn a_file_of_bitcoin_core() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_of_a_nodes_database() {
     harmed(&DATABASE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_the_database_of_a_node_that_publishes_itself() {
+    harmed(&EMBEDDED).await;
 }

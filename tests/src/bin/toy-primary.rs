@@ -17,7 +17,7 @@ use opentelemetry::{Context, global};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider};
-use tipline_log::{Accepted, system_clock};
+use tipline_log::{Accepted, error_chain, system_clock};
 use tipline_producer::{EndReason, Producer, ProducerSettings, Ticket};
 use tipline_proto::{Label, Policy};
 use tipline_tests::{ToyNode, open_log};
@@ -121,7 +121,7 @@ async fn main() {
     let code = match run().await {
         Ok(()) => 0,
         Err(error) => {
-            tracing::error!("{error}");
+            tracing::error!("{}", error_chain(&*error));
             let fenced = matches!(error.downcast_ref(), Some(EndReason::Fenced { .. }));
             if fenced { 3 } else { 2 }
         }
