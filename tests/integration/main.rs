@@ -7,6 +7,7 @@
 )]
 
 mod archive;
+mod audit_witness;
 mod auditing;
 mod bad_input;
 mod chain_hashes;
@@ -54,6 +55,7 @@ mod signed_history;
 mod site;
 mod status;
 mod telemetry;
+mod tampering;
 mod tidy;
 mod unwell;
 #[cfg(target_os = "linux")]

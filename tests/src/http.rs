@@ -1,4 +1,4 @@
-//! A GET of one page, for monitoring endpoints on the loopback.
+//! A GET or a POST of one page, for endpoints on the loopback.
 
 use std::io;
 
@@ -13,6 +13,8 @@ const MAX_BYTES: u64 = 16 << 20;
 pub struct HttpReply {
     /// The status, such as 200 or 503.
     pub status: u16,
+    /// What the body is, by its header.
+    pub kind: String,
     /// The body, as text.
     pub body: String,
 }
@@ -24,14 +26,30 @@ pub struct HttpReply {
 /// # Errors
 /// When nothing listens there, or the answer is not HTTP.
 pub async fn http_get(url: &str) -> io::Result<HttpReply> {
+    ask("GET", url, "").await
+}
+
+/// Posts a body to `url`, like [`http_get`].
+///
+/// # Errors
+/// Those of [`http_get`].
+pub async fn http_post(url: &str, body: &str) -> io::Result<HttpReply> {
+    ask("POST", url, body).await
+}
+
+async fn ask(method: &str, url: &str, body: &str) -> io::Result<HttpReply> {
     let invalid = |why: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("{url}: {why}"));
     let rest = url.strip_prefix("http://").ok_or_else(|| invalid("does not begin with http://"))?;
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
 
     let mut stream = TcpStream::connect(host).await?;
     // HTTP/1.0, so that the body is neither in chunks nor kept open.
-    let request = format!("GET /{path} HTTP/1.0\r\nHost: {host}\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
+    let length = body.len();
+    let request = format!(
+        "{method} /{path} HTTP/1.0\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    // Whoever refuses a body need not read it.
+    _ = stream.write_all(request.as_bytes()).await;
     let mut answer = Vec::new();
     let read = stream.take(MAX_BYTES + 1).read_to_end(&mut answer).await?;
     if read as u64 > MAX_BYTES {
@@ -43,7 +61,11 @@ pub async fn http_get(url: &str) -> io::Result<HttpReply> {
 fn parse(answer: &str) -> Option<HttpReply> {
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?.parse().ok()?;
-    Some(HttpReply { status, body: body.to_owned() })
+    let kind = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-type").then(|| value.trim().to_owned())
+    });
+    Some(HttpReply { status, kind: kind.unwrap_or_default(), body: body.to_owned() })
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ mod relay;
 mod s3;
 mod schema;
 mod seed;
+mod tamper;
 mod tipline;
 mod tool;
 mod toy;
@@ -40,7 +41,7 @@ pub use browser::{Browser, axe};
 pub use collector::{CollectedSpan, Collector};
 pub use eventually::eventually;
 pub use haproxy::{Behind, HaProxy};
-pub use http::{HttpReply, http_get};
+pub use http::{HttpReply, http_get, http_post};
 pub use invariants::{check_log, check_store, read_log};
 pub use medium::Medium;
 pub use nats::{
@@ -53,6 +54,7 @@ pub use relay::{Relay, Way};
 pub use s3::{Quirk, S3};
 pub use schema::schema_errors;
 pub use seed::Rng;
+pub use tamper::{Delivered, Tampering, TamperingBroker};
 pub use tipline::{Finished, Running, Tipline};
 pub use tool::{haproxy, promtool, systemd_analyze};
 pub use toy::{

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use tipline_proto::Timestamp;
+use tipline_proto::{Entry, Timestamp};
 use tipline_store::conformance::history::History;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -101,6 +101,17 @@ async fn a_witness_cosigns_what_continues_and_goes_on_after_every_start() {
     assert_eq!((mode(&path), mode(&directory.path().join("witness.key.cosigned"))), (0o600, 0o700));
 }
 
+/// Another history from an entry on.
+fn reseal(entries: &mut [Entry], from: usize) {
+    let mut before = entries[from - 2].position();
+    for entry in &mut entries[from - 1..] {
+        let time = Timestamp::from_micros(entry.time.as_micros() + 1);
+        let event = entry.event.clone();
+        *entry = Entry::seal(&before, entry.epoch, time, entry.outbox_sequence, event);
+        before = entry.position();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_and_another_history_are_refused_and_kept_as_evidence() {
     let history = History::random(seed(), 300);
@@ -129,14 +140,7 @@ async fn a_rollback_and_another_history_are_refused_and_kept_as_evidence() {
 
     // Another history, as long and longer, that the same key signed elsewhere.
     let mut entries = history.entries.clone();
-    let mut before = entries[98].position();
-    for entry in &mut entries[99..] {
-        let (time, event) =
-            (Timestamp::from_micros(entry.time.as_micros() + 1), entry.event.clone());
-        *entry =
-            tipline_proto::Entry::seal(&before, entry.epoch, time, entry.outbox_sequence, event);
-        before = entry.position();
-    }
+    reseal(&mut entries, 100);
     let forked = Site::new(&entries, 300).await;
     forked.sign().await.unwrap();
     site.put_tree(&forked);
@@ -312,6 +316,18 @@ async fn a_certificate_says_what_mirrors_hold() {
     assert_eq!(certify(&site.place(), &policy).await.unwrap().to_string(), text);
     watched(&site, &mirror, Some(&holding)).await.unwrap();
     assert_eq!(certify(&site.place(), &policy).await.unwrap().checkpoint().size, 400);
+
+    // One that begins holds another history from the first entry on, or from a later one.
+    let mut forked = history.entries.clone();
+    reseal(&mut forked, 350);
+    for entries in [&History::random(seed() ^ 1, 500).entries, &forked] {
+        let (_two, fresh) = witness("other.example/mirror", 4);
+        let other = Place::filled(entries, 60).await;
+        let holding = Mirror { sources: other.sources(), place: "dir:other".to_owned() };
+        let error = tree_error(watched(&site, &fresh, Some(&holding)).await.unwrap_err());
+        assert!(matches!(error, TreeError::Forked { index: 400, .. }), "{error:?}");
+        assert_eq!(fresh.kept(verifier().name()).unwrap(), None);
+    }
 
     // A mirror that holds something else, or has lost the beginning, does not say so.
     site.archive_more(400, 500).await;
