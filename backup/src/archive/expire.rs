@@ -1,9 +1,11 @@
 //! Removing the oldest segments, once a checkpoint leads to what comes after them.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 use tipline_log::{Extent, error_chain};
 use tipline_proto::Timestamp;
 use tipline_store::StoreIdentity;
@@ -48,7 +50,6 @@ struct Decided {
     plan: ArchivePlan,
     floor: u64,
     start: Option<Manifest>,
-    goes: Vec<SegmentName>,
 }
 
 impl Archive {
@@ -64,7 +65,13 @@ impl Archive {
         keep_for: Duration,
         now: Timestamp,
     ) -> Result<ArchivePlan, ExpireError> {
-        Ok(self.decide(keep_for, now, &Rejected::new()).await?.plan)
+        let Decided { mut plan, floor, .. } = self.decide(keep_for, now, &Rejected::new()).await?;
+        self.each_before(floor, async |goes| {
+            plan.count(&goes);
+            Ok(ControlFlow::Continue(()))
+        })
+        .await?;
+        Ok(plan)
     }
 
     /// Removes the oldest segments, merged ones and those that they were made of alike, so that
@@ -89,9 +96,11 @@ impl Archive {
     ) -> Result<ArchivePlan, ExpireError> {
         let mut rejected = Rejected::new();
         loop {
-            let Decided { mut plan, floor, start, goes } =
-                self.decide(keep_for, now, &rejected).await?;
-            let Some(start) = start.filter(|_| !goes.is_empty()) else { return Ok(plan) };
+            let Decided { mut plan, floor, start } = self.decide(keep_for, now, &rejected).await?;
+            let Some(start) = start else { return Ok(plan) };
+            if !self.has_any_before(floor).await? {
+                return Ok(plan);
+            }
             let set = self.checkpoints();
             // On this machine none may be made or expire meanwhile.
             let _lock = if set.is_local() { Some(set.lock().await?) } else { None };
@@ -108,7 +117,7 @@ impl Archive {
                     continue;
                 }
             }
-            self.remove_oldest(floor, &goes).await?;
+            self.remove_oldest(floor, &mut plan).await?;
             set.unpin_for_archive_before(&start.id).await?;
             plan.applied = true;
             return Ok(plan);
@@ -125,7 +134,8 @@ impl Archive {
         now: Timestamp,
         rejected: &Rejected,
     ) -> Result<Decided, ExpireError> {
-        let names = self.segments().await?;
+        // What lies within longer ones goes and stays with them.
+        let names = self.longest().await?;
         let path = coverage::path(&names).map_err(|error| self.path_error(error))?;
         let held = Extent {
             first: path.first().map_or(1, |name| name.first),
@@ -145,15 +155,20 @@ impl Archive {
             media: start.as_ref().map(|start| start.parts.join("+")),
         };
         let floor = reasons.floor();
-        let mut goes = self.all_segments().await?;
-        goes.retain(|name| name.last < floor);
-        // The ends of what is left rise, so that there is never a gap in it, even for a copy of the
-        // segments alone.
-        goes.sort_by_key(|name| name.last);
         let kept = names.iter().filter(|name| name.last >= floor);
         let from = kept.map(|name| name.first).min().unwrap_or(held.first);
-        let plan = reasons.plan(self.place(), from, &goes);
-        Ok(Decided { plan, floor, start, goes })
+        let plan = reasons.plan(self.place(), from);
+        Ok(Decided { plan, floor, start })
+    }
+
+    async fn has_any_before(&self, floor: u64) -> Result<bool, ArchiveError> {
+        let mut found = false;
+        self.each_before(floor, async |_| {
+            found = true;
+            Ok(ControlFlow::Break(()))
+        })
+        .await?;
+        Ok(found)
     }
 
     /// The first entry of the segment that may hold the oldest block without a proof: the archiver
@@ -190,7 +205,9 @@ impl Archive {
         rejected: &Rejected,
     ) -> Result<(Option<Manifest>, Vec<String>), ExpireError> {
         let mut why = Vec::new();
-        for listed in self.checkpoints().list().await? {
+        let set = self.checkpoints();
+        let mut each = set.each().await?;
+        while let Some(listed) = each.try_next().await? {
             let id = listed.id().clone();
             let manifest = match listed {
                 Listed::Whole(manifest) => manifest,
@@ -254,16 +271,23 @@ impl Archive {
 
     /// Removes segments that end before `floor`. From the first step on they do not count: one that
     /// is back after a power cut, or that was being merged meanwhile, counts for nothing.
-    async fn remove_oldest(&self, floor: u64, goes: &[SegmentName]) -> Result<(), ArchiveError> {
+    async fn remove_oldest(&self, floor: u64, plan: &mut ArchivePlan) -> Result<(), ArchiveError> {
         let name = format!("{FROM}/{floor:020}");
         match self.destination.create(&name, Bytes::new()).await {
             Ok(()) => {}
             Err(DestinationError::Exists { .. }) => self.destination.sync_existing(&name).await?,
             Err(error) => return Err(error.into()),
         }
-        for name in goes {
-            self.destination.remove(&name.to_string()).await?;
-        }
+        // The ends of what is left rise, so that there is never a gap in it, even for a copy of the
+        // segments alone.
+        self.each_before(floor, async |goes| {
+            for name in &goes {
+                self.destination.remove(&name.to_string()).await?;
+            }
+            plan.count(&goes);
+            Ok(ControlFlow::Continue(()))
+        })
+        .await?;
         for object in self.destination.list(FROM, None).await? {
             if from_index(&object.name).is_some_and(|index| index < floor) {
                 self.destination.remove(&object.name).await?;

@@ -45,6 +45,14 @@ impl ArchivePlan {
     }
 }
 
+impl ArchivePlan {
+    /// These go.
+    pub(super) fn count(&mut self, goes: &[SegmentName]) {
+        self.segments += goes.len() as u64;
+        self.bytes += goes.iter().map(|name| name.bytes).sum::<u64>();
+    }
+}
+
 /// A part of an archive, and why it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArchiveRange {
@@ -118,7 +126,8 @@ impl Reasons {
         start.min(self.unproven.unwrap_or(u64::MAX))
     }
 
-    pub(super) fn plan(self, place: &str, first: u64, goes: &[SegmentName]) -> ArchivePlan {
+    /// The plan; how much goes is not counted yet.
+    pub(super) fn plan(self, place: &str, first: u64) -> ArchivePlan {
         let ranges = self.ranges(first);
         let reachable_from = self.start.as_ref().map(|(_, index)| *index);
         ArchivePlan {
@@ -128,8 +137,8 @@ impl Reasons {
             reachable_from,
             start: self.start.map(|(id, _)| id),
             media: self.media,
-            segments: goes.len() as u64,
-            bytes: goes.iter().map(|name| name.bytes).sum(),
+            segments: 0,
+            bytes: 0,
             ranges,
             applied: false,
             ages: self.ages,

@@ -4,6 +4,8 @@
 //! segment holds. What is found so is names as they are there, as in a listing of everything; there
 //! is nothing that could be out of step with it.
 
+use std::ops::ControlFlow;
+
 use super::name::FOLDER;
 use super::{Archive, ArchiveError, SegmentName, coverage};
 use crate::destination::Part;
@@ -85,7 +87,7 @@ impl Archive {
 
     /// Segments that hold everything after the entry `after`, and reach the end, without a gap or a
     /// fork. If there seems to be one, all segments: they tell whether there is.
-    pub(super) async fn since(&self, after: u64) -> Result<Vec<SegmentName>, ArchiveError> {
+    pub(crate) async fn since(&self, after: u64) -> Result<Vec<SegmentName>, ArchiveError> {
         let names = self.look_since(after).await?;
         match coverage::path(&names) {
             Ok(_) => Ok(names),
@@ -150,6 +152,37 @@ impl Archive {
         let mut names = self.stretch(first, last, usize::MAX, Within::Listed).await?.names;
         names.retain(|name| name.last <= last);
         Ok(names)
+    }
+
+    /// Gives the segments that end before an entry, those that do not count any more included, some
+    /// hundreds at a time, until it is told that it is enough. Their ends rise from one time to the
+    /// next, and none is given while a later one may end before it.
+    pub(super) async fn each_before(
+        &self,
+        floor: u64,
+        mut each: impl AsyncFnMut(Vec<SegmentName>) -> Result<ControlFlow<()>, ArchiveError>,
+    ) -> Result<(), ArchiveError> {
+        let (mut after, mut waiting) = (key(0), Vec::new());
+        loop {
+            let Page { names, next } = self.page(after).await?;
+            let begun = names.last().map_or(0, |name| name.first);
+            waiting.extend(names.into_iter().filter(|name| name.last < floor));
+            let next = next.filter(|_| begun < floor);
+            // What is listed later ends with `begun`, or after it.
+            let (mut given, rest) = match next {
+                Some(_) => waiting.into_iter().partition(|name: &SegmentName| name.last < begun),
+                None => (waiting, Vec::new()),
+            };
+            given.sort_by_key(|name| name.last);
+            waiting = rest;
+            if !given.is_empty() && each(given).await?.is_break() {
+                return Ok(());
+            }
+            match next {
+                Some(next) => after = next,
+                None => return Ok(()),
+            }
+        }
     }
 
     /// The segments that begin with the entry `from` or after it, up to `to`, and not many more than

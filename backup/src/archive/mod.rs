@@ -225,17 +225,11 @@ impl Archive {
     /// # Errors
     /// Those of the destination.
     pub async fn segments(&self) -> Result<Vec<SegmentName>, ArchiveError> {
-        let mut names = self.all_segments().await?;
+        let mut names = SegmentName::list(&self.destination).await?;
+        listing::sort(&mut names);
         // Last: a listing comes page by page, and whatever was removed meanwhile does not count now.
         let from = self.from().await?;
         names.retain(|name| name.last >= from);
-        Ok(names)
-    }
-
-    /// The same with those that are about to be removed.
-    async fn all_segments(&self) -> Result<Vec<SegmentName>, ArchiveError> {
-        let mut names = SegmentName::list(&self.destination).await?;
-        listing::sort(&mut names);
         Ok(names)
     }
 

@@ -23,7 +23,7 @@ mod objects;
 mod sent;
 mod set;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tree;
 mod upload;
 

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use futures_util::{FutureExt, StreamExt, TryStreamExt, future, stream};
+use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt, StreamExt, TryStreamExt, future};
 
 use super::error::CheckpointError;
 use super::id::CheckpointId;
@@ -146,12 +147,19 @@ impl Checkpoints {
     /// # Errors
     /// [`CheckpointError::Destination`] if the set cannot be listed or a manifest not be read.
     pub async fn list(&self) -> Result<Vec<Listed>, CheckpointError> {
+        self.each().await?.try_collect().await
+    }
+
+    /// The same one after the other: a manifest names every file, and few of them need be in memory.
+    pub(crate) async fn each(
+        &self,
+    ) -> Result<BoxStream<'_, Result<Listed, CheckpointError>>, CheckpointError> {
         let names = self.destination.folders("").await?;
         let mut ids: Vec<CheckpointId> =
             names.iter().filter_map(|name| name.parse().ok()).collect();
         ids.sort();
         let inspected = stream::iter(ids.into_iter().rev()).map(|id| self.inspect(id));
-        inspected.buffered(AT_ONCE).try_filter_map(future::ok).try_collect().await
+        Ok(inspected.buffered(AT_ONCE).try_filter_map(future::ok).boxed())
     }
 
     /// One checkpoint by its name.

@@ -1,12 +1,13 @@
 //! Reading at the destinations what they hold.
 
+use futures_util::TryStreamExt;
 use tipline_log::{Extent, error_chain};
 use tipline_proto::{Entry, Position};
 use tipline_store::StoreIdentity;
 
 use super::proven::{NotProven, Proven, ProvenKind};
 use crate::archive::{Archive, ArchiveError, SegmentIndex, SegmentName};
-use crate::checkpoint::{CheckpointError, Checkpoints, Listed, Manifest};
+use crate::checkpoint::{CheckpointError, CheckpointId, Checkpoints, Listed, Manifest};
 use crate::sources::Sources;
 use crate::sources::spans::{Coverage, Gap, Span};
 use crate::throttle::Throttle;
@@ -34,14 +35,7 @@ impl Sources {
     async fn covered(&self, wanted: Wanted) -> Vec<Proven> {
         let (mut proven, mut starts) = (Vec::new(), Vec::new());
         for set in &self.checkpoints {
-            let covered = match set.list().await.map_err(unavailable) {
-                Ok(listed) => {
-                    let covered = newest_whole(set, &listed, wanted.whole).await;
-                    starts.extend(listed.into_iter().filter_map(|listed| Start::new(set, listed)));
-                    covered
-                }
-                Err(why) => Err(why),
-            };
+            let covered = newest_whole(set, wanted.whole, &mut starts).await;
             let (kind, place) = (ProvenKind::Checkpoint, set.place().to_owned());
             proven.push(Proven { kind, place, covered });
         }
@@ -49,7 +43,7 @@ impl Sources {
             let (kind, place) = (ProvenKind::Archive, damaged.place().to_owned());
             proven.push(Proven { kind, place, covered: Err(corrupt(damaged.error())) });
         }
-        starts.sort_by_key(|start| start.manifest.cursor.position.index);
+        starts.sort_by_key(|start| start.position.index);
         for archive in &self.archives {
             let covered = archived(archive, &starts, wanted).await;
             let (kind, place) = (ProvenKind::Archive, archive.place().to_owned());
@@ -68,41 +62,43 @@ struct Wanted {
     whole: bool,
 }
 
-/// A checkpoint that an archive may be restored from.
+/// A checkpoint that an archive may be restored from, without its manifest: that names every file.
 struct Start<'a> {
     set: &'a Checkpoints,
-    manifest: Manifest,
+    id: CheckpointId,
+    log: StoreIdentity,
+    position: Position,
 }
 
-impl<'a> Start<'a> {
-    fn new(set: &'a Checkpoints, listed: Listed) -> Option<Self> {
-        match listed {
-            Listed::Whole(manifest) => Some(Self { set, manifest }),
-            Listed::Corrupt { .. } => None,
-        }
-    }
-}
-
-/// The newest checkpoint that is what was written.
-async fn newest_whole(
-    set: &Checkpoints,
-    listed: &[Listed],
+/// The newest checkpoint that is what was written. Adds each of the set to `starts`.
+async fn newest_whole<'a>(
+    set: &'a Checkpoints,
     whole: bool,
+    starts: &mut Vec<Start<'a>>,
 ) -> Result<Position, NotProven> {
-    let mut why = NotProven::NoCheckpoint;
-    for listed in listed {
+    let (mut newest, mut why) = (None, NotProven::NoCheckpoint);
+    let mut each = set.each().await.map_err(unavailable)?;
+    while let Some(listed) = each.try_next().await.map_err(unavailable)? {
         let checked = match listed {
-            Listed::Whole(manifest) => check(set, manifest, whole).await,
+            Listed::Whole(manifest) => {
+                let checked = match newest {
+                    None => check(set, &manifest, whole).await,
+                    Some(_) => Ok(manifest.cursor.position),
+                };
+                let Manifest { id, log, cursor, .. } = manifest;
+                starts.push(Start { set, id, log, position: cursor.position });
+                checked
+            }
             Listed::Corrupt { id, why } => {
                 Err(NotProven::Corrupt { what: format!("checkpoint {id}: {why}") })
             }
         };
         match checked {
             Err(corrupt @ NotProven::Corrupt { .. }) => why = corrupt,
-            checked => return checked,
+            checked => _ = newest.get_or_insert(checked),
         }
     }
-    Err(why)
+    newest.unwrap_or(Err(why))
 }
 
 /// Where a checkpoint is, if it is what was written.
@@ -122,11 +118,19 @@ async fn archived(
     wanted: Wanted,
 ) -> Result<Position, NotProven> {
     let shortened_to = archive.from().await.map_err(unavailable)?;
-    let names = archive.segments().await.map_err(unavailable)?;
+    let after = wanted.goes.first.max(shortened_to).saturating_sub(1);
+    let of = StoreIdentity::from(archive.identity());
+    let is_early = |start: &&Start<'_>| start.log == of && start.position.index <= after;
+    let early = starts.iter().rfind(is_early).map(|start| start.position.index);
+    let mut names = match early {
+        // What is before a checkpoint is not needed.
+        Some(index) if !wanted.whole => archive.since(index).await.map_err(of_archive)?,
+        // To list all is less than to read the checkpoint.
+        _ => archive.longest().await.map_err(of_archive)?,
+    };
     let mut coverage = Coverage::new(names.iter().map(span).collect());
     let Some(newest) = coverage.newest() else { return Err(NotProven::Empty) };
-    let first = wanted.goes.first.max(shortened_to);
-    let after = first.saturating_sub(1);
+    let first = after.saturating_add(1);
     let is_shortened = shortened_to > wanted.goes.first;
     let start = start(archive, &coverage, starts, after, is_shortened, wanted.whole).await?;
     if newest <= after {
@@ -151,6 +155,10 @@ async fn archived(
             Err(corrupt @ NotProven::Corrupt { .. }) => {
                 bad.get_or_insert(corrupt);
                 coverage.give_up(&span);
+                // It was passed by, because the corrupt one held all of it.
+                let within = archive.between(span.first, span.last).await.map_err(of_archive)?;
+                coverage.add(within.iter().map(self::span));
+                names.extend(within);
             }
             Err(error) => return Err(error),
         }
@@ -173,8 +181,8 @@ async fn start(
         Err(gap) => missing(gap),
     };
     let of = StoreIdentity::from(archive.identity());
-    for Start { set, manifest } in starts.iter().filter(|start| start.manifest.log == of) {
-        let index = manifest.cursor.position.index;
+    for Start { set, id, position, .. } in starts.iter().filter(|start| start.log == of) {
+        let index = position.index;
         let reaches = match coverage.cover(index, after) {
             Ok(_) => index <= after || is_shortened,
             Err(gap) => {
@@ -185,7 +193,15 @@ async fn start(
         if !reaches {
             continue;
         }
-        match check(set, manifest, whole).await {
+        let checked = match whole {
+            true => match set.get(id).await {
+                Ok(manifest) => check(set, &manifest, whole).await,
+                Err(error @ CheckpointError::Corrupt { .. }) => Err(corrupt(error)),
+                Err(error) => Err(unavailable(error)),
+            },
+            false => Ok(*position),
+        };
+        match checked {
             Err(corrupt @ NotProven::Corrupt { .. }) => why = corrupt,
             checked => return checked,
         }

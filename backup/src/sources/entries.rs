@@ -71,7 +71,7 @@ impl Sources {
     /// # Errors
     /// Those of [`Sources::held`].
     pub async fn entries(self: &Arc<Self>, after: u64, to: u64) -> Result<Entries, RestoreError> {
-        let coverage = self.inventory().await?.coverage;
+        let coverage = self.inventory_after(after).await?.coverage;
         let (notes, target) = (Vec::new(), format!("entry {to}"));
         let check = DigestCheck::ByReceiver;
         let wanted = Wanted { coverage, notes, after, to, target, check };

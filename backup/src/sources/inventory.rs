@@ -55,11 +55,20 @@ impl Inventory {
 impl Sources {
     /// Takes stock of all places: what is there, and whether it is of one log.
     pub(crate) async fn inventory(&self) -> Result<Inventory, RestoreError> {
+        self.inventory_after(0).await
+    }
+
+    /// The same, without what archives hold before an entry and at it, as far as that saves requests.
+    pub(crate) async fn inventory_after(&self, after: u64) -> Result<Inventory, RestoreError> {
         let mut one = OneLog::default();
         let mut spans = Vec::new();
         for (source, archive) in self.archives.iter().enumerate() {
             one.admit(archive.place(), archive.identity().into())?;
-            let names = archive.longest().await.map_err(RestoreError::archive)?;
+            let names = match after {
+                0 => archive.longest().await,
+                after => archive.since(after).await,
+            };
+            let names = names.map_err(RestoreError::archive)?;
             spans.extend(names.iter().map(|name| Span::of(source, name)));
         }
         if let Some(log) = &self.log {

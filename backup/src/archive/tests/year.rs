@@ -1,9 +1,10 @@
 //! What a year of a segment a second costs: requests and names, not seconds of this machine.
 //!
 //! A request to object storage takes about 30 ms, and a name that is held about 200 bytes. So 40
-//! requests are less than 2 s, and 100,000 names 20 MiB.
+//! requests are less than 2 s, and 100,000 names 20 MiB. The memory is measured, too.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tipline_proto::{Cursor, Digest, Position, Tip};
 use tipline_store::conformance::history::{History, hash, log};
@@ -12,8 +13,9 @@ use tokio::runtime::Runtime;
 
 use super::runtime;
 use crate::archive::{Row, SegmentIndex};
+use crate::checkpoint::tests::without_files;
 use crate::destination::tests::year::{Asked, year};
-use crate::{Archive, ArchiveStore, Destination, Keys, Sources};
+use crate::{Archive, ArchiveStore, Checkpoints, Destination, Keys, Sources};
 
 /// Entries that a merged segment has, of the first and the second time that it is merged.
 const MEDIUM: u64 = 900;
@@ -25,6 +27,8 @@ const MONTH: u64 = 80 * LARGE;
 /// What is not made up, but really there, comes after the year.
 const REAL: u64 = 20;
 const DIGEST: &str = "0123456789abcdef";
+/// What one takes.
+const REQUEST: Duration = Duration::from_millis(30);
 /// Names that may be listed between two questions.
 const MOST: u64 = 2_000_000;
 
@@ -85,11 +89,16 @@ impl Place {
         ArchiveStore::new(self.destination.clone(), Keys::default(), known)
     }
 
-    /// That not more was asked for than this.
-    fn check(&self, what: &str, requests: u64, names: u64) {
+    /// That not more was asked for than this. Gives how long the requests take.
+    fn check(&self, what: &str, requests: u64, names: u64) -> Duration {
         let (asked, listed) = self.asked.take();
         println!("{what}: {asked} requests, {listed} names");
         assert!(asked <= requests && listed <= names, "{what}: {asked} requests, {listed} names");
+        REQUEST * u32::try_from(asked).unwrap()
+    }
+
+    fn sources(&self) -> Sources {
+        Sources { archives: vec![self.archive.clone()], ..Sources::default() }
     }
 }
 
@@ -133,12 +142,129 @@ fn merging_goes_on_where_it_ended() {
     place.check("from then on", 8, 1_000);
 }
 
+/// A checkpoint at an entry, beside the archive: of its manifest alone.
+async fn checkpoint(place: &Place, position: Position) -> Checkpoints {
+    let set = Checkpoints::at(place.destination.folder("checkpoints"));
+    let cursor = Cursor { position, ..place.history.model.cursor.clone() };
+    without_files(&set, &cursor).await;
+    place.asked.take();
+    set
+}
+
+#[test]
+fn expiry_lists_what_goes_and_of_the_rest_the_longest() {
+    let place = place(MONTH, MONTH);
+    let start = Position { index: 2 * LARGE, digest: DIGEST.repeat(4).parse().unwrap() };
+    place.runtime.block_on(checkpoint(&place, start));
+    let now = place.history.entries.last().unwrap().time;
+    let planned = place.archive.plan_expiry(Duration::ZERO, now);
+    let plan = place.runtime.block_on(planned).unwrap();
+    // The last medium and the last large one reach the checkpoint.
+    assert_eq!(plan.segments, (2 * LARGE - 1) + (2 * LARGE / MEDIUM - 1) + 1);
+    assert_eq!((plan.held.first, plan.held.last), (1, MONTH + REAL));
+    place.check("a plan of expiry", 170, 150_000);
+}
+
+#[test]
+fn what_an_archive_proves_begins_with_a_checkpoint() {
+    let place = place(YEAR, YEAR);
+    let (early, from) = (place.history.entries[2].position(), YEAR + 5);
+    let set = place.runtime.block_on(checkpoint(&place, early));
+    let sources = Sources { checkpoints: vec![set], ..place.sources() };
+    let proven = place.runtime.block_on(sources.prove(from));
+    let newest = place.history.model.cursor.position;
+    let of_archive = proven.last().unwrap();
+    assert_eq!(of_archive.covered.as_ref().unwrap(), &newest, "{proven:?}");
+    place.check("what an archive proves", 60, 20_000);
+}
+
+#[test]
+fn entries_after_one_are_looked_for_there() {
+    let place = place(YEAR, YEAR);
+    let sources = Arc::new(place.sources());
+    let found = place.runtime.block_on(async {
+        let mut entries = sources.entries(YEAR + 4, YEAR + REAL).await.unwrap();
+        let mut found = Vec::new();
+        while let Some(next) = entries.next().await {
+            found.extend(next);
+        }
+        entries.finish().await.unwrap();
+        found
+    });
+    assert_eq!(found, place.history.entries[4..]);
+    place.check("the entries after one", 80, 20_000);
+}
+
 #[test]
 fn what_a_restore_needs_is_planned_from_the_longest_segments() {
     let place = place(MONTH, MONTH);
-    let sources = Sources { archives: vec![place.archive.clone()], ..Sources::default() };
+    let sources = place.sources();
     let held = place.runtime.block_on(sources.held()).unwrap();
     assert_eq!((held.first, held.last, held.gaps), (1, MONTH + REAL, vec![]));
     assert!(held.segments < 2_000, "{} are held in memory", held.segments);
     place.check("an inventory", 120, 90_000);
+}
+
+/// In a process of its own: the peak is that of all that a process does.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_a_year_is_asked_takes_little_memory() {
+    const CHILD: &str = "TIPLINE_YEAR_CHILD";
+    if std::env::var_os(CHILD).is_some() {
+        return measured();
+    }
+    let (_, module) = module_path!().split_once("::").unwrap();
+    let test = format!("{module}::what_a_year_is_asked_takes_little_memory");
+    let ended = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &test, "--nocapture", "--test-threads=1"])
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    println!("{}", String::from_utf8_lossy(&ended.stdout));
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+}
+
+#[cfg(target_os = "linux")]
+fn measured() {
+    let starts = |place: &Place| {
+        let mut store = place.store(YEAR + REAL).read_back_to(YEAR + REAL - 3);
+        assert!(store.identity().unwrap().is_some());
+        let start = place.check("an archiver starts", 25, 10_000);
+        assert!(start < Duration::from_secs(2), "{start:?}");
+    };
+    check_peak(&place(YEAR, YEAR), starts);
+    check_peak(&place(MONTH, MONTH), |place| {
+        place.runtime.block_on(place.sources().held()).unwrap();
+        place.check("a restore is planned", 120, 90_000);
+    });
+    check_peak(&place(MONTH, MONTH), |place| {
+        let start = Position { index: 2 * LARGE, digest: DIGEST.repeat(4).parse().unwrap() };
+        let now = place.history.entries.last().unwrap().time;
+        place.runtime.block_on(checkpoint(place, start));
+        place.runtime.block_on(place.archive.plan_expiry(Duration::ZERO, now)).unwrap();
+        place.check("expiry is planned", 170, 150_000);
+    });
+    check_peak(&place(YEAR, YEAR), |place| {
+        let early = place.history.entries[2].position();
+        let set = place.runtime.block_on(checkpoint(place, early));
+        let sources = Sources { checkpoints: vec![set], ..place.sources() };
+        place.runtime.block_on(sources.prove(YEAR + 5));
+        place.check("retention asks what is proven", 60, 20_000);
+    });
+}
+
+#[cfg(target_os = "linux")]
+fn check_peak(place: &Place, ask: impl FnOnce(&Place)) {
+    let kib = |what: &str| -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(what)).unwrap();
+        line.trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap()
+    };
+    // The peak begins again.
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    let before = kib("VmRSS:");
+    ask(place);
+    let more = kib("VmHWM:").saturating_sub(before) >> 10;
+    println!("{more} MiB");
+    assert!(more < 64, "{more} MiB");
 }

@@ -9,7 +9,7 @@ mod sealed;
 mod shared;
 mod upload;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::throttle::Throttle;
-use crate::{CheckpointError, Checkpoints, Destination, Job, Listed, Manifest};
+use crate::{CheckpointError, CheckpointId, Checkpoints, Destination, Job, Listed, Manifest};
 
 /// Makes a store in a directory.
 pub(super) type Open = fn(&Path) -> Box<dyn Store>;
@@ -91,6 +91,23 @@ fn batches(entries: &[Entry], seed: u64) -> Vec<Batch> {
         rest = later;
     }
     batches
+}
+
+/// Writes a checkpoint of no files to a set that need not be a directory.
+pub(crate) async fn without_files(set: &Checkpoints, cursor: &Cursor) {
+    let id: CheckpointId =
+        format!("{:020}-{:016}", cursor.position.index, at(0).as_micros()).parse().unwrap();
+    let manifest = Manifest {
+        id,
+        created: at(0),
+        parts: vec!["sqlite".to_owned()],
+        log: StoreIdentity::from(&log()),
+        cursor: cursor.clone(),
+        versions: BTreeMap::new(),
+        files: vec![],
+    };
+    let (name, text) = (format!("{}/manifest.json", manifest.id), manifest.to_text().unwrap());
+    set.destination().create(&name, text.into()).await.unwrap();
 }
 
 /// Ends a test that hangs.
