@@ -6,8 +6,8 @@ use std::error::Error;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt, future};
@@ -135,6 +135,7 @@ pub(crate) enum Call {
     Put,
     Get,
     List,
+    Delete,
 }
 
 /// What a store answers in the place of what it would; none: it does what it is asked for.
@@ -166,6 +167,12 @@ fn of_store(store: Arc<dyn ObjectStore>) -> Destination {
         directory: None,
         place: "memory".to_owned(),
     }
+}
+
+/// One that refuses the call with this number, and all after it: as if the program was killed before.
+pub(crate) fn until(inner: &Arc<InMemory>, number: u64) -> Destination {
+    let asked = AtomicU64::new(0);
+    answering(inner, move |_, _| (asked.fetch_add(1, Relaxed) >= number).then(refused))
 }
 
 /// It does not answer.
@@ -232,7 +239,21 @@ impl ObjectStore for Answering {
         &self,
         locations: BoxStream<'static, object_store::Result<Path>>,
     ) -> BoxStream<'static, object_store::Result<Path>> {
-        self.inner.delete_stream(locations)
+        let mut answers = Vec::new();
+        // The locations are known before it is called: a destination removes one at a time.
+        let mut locations = locations;
+        while let Some(location) = locations.next().now_or_never().flatten() {
+            let refused =
+                location.as_ref().ok().and_then(|location| (self.answer)(Call::Delete, location));
+            match refused {
+                Some(error) => answers.push(stream::once(future::ready(Err(error))).boxed()),
+                None => {
+                    let one = stream::once(future::ready(location)).boxed();
+                    answers.push(self.inner.delete_stream(one));
+                }
+            }
+        }
+        stream::iter(answers).flatten().boxed()
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
@@ -243,7 +264,10 @@ impl ObjectStore for Answering {
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
+        match (self.answer)(Call::List, prefix.unwrap_or(&Path::default())) {
+            Some(error) => Err(error),
+            None => self.inner.list_with_delimiter(prefix).await,
+        }
     }
 
     async fn copy_opts(
@@ -277,7 +301,7 @@ async fn a_name_that_neither_of_two_gets_is_no_lack_of_conditions() {
     let inner = Arc::new(InMemory::new());
     let written = Arc::clone(&inner);
     let at = answering(&inner, move |call, path| {
-        if call == Call::Get || !path.as_ref().ends_with("-2") {
+        if call != Call::Put || !path.as_ref().ends_with("-2") {
             return None;
         }
         written.put(path, "it".into()).now_or_never();

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use age::secrecy::ExposeSecret;
 use object_store::memory::InMemory;
@@ -13,7 +12,7 @@ use tipline_store::conformance::history::{History, log};
 use tipline_store::conformance::model::Model;
 
 use super::{Open, at, check, files, job, set};
-use crate::destination::tests::{answering, refused};
+use crate::destination::tests::{answering, until};
 use crate::throttle::Throttle;
 use crate::{CheckpointError, Checkpoints, Keep, Keys, Listed, Manifest};
 
@@ -59,10 +58,7 @@ impl Place {
 
     /// Which refuses the call with this number, and all after it: as if the program was killed before.
     fn until(&self, number: u64) -> Checkpoints {
-        let asked = AtomicU64::new(0);
-        Checkpoints::at(answering(&self.there, move |_, _| {
-            (asked.fetch_add(1, Ordering::Relaxed) >= number).then(refused)
-        }))
+        Checkpoints::at(until(&self.there, number))
     }
 
     /// A checkpoint after what was written last, and this many blocks more.
@@ -237,6 +233,7 @@ async fn it_may_be_killed_between_any_two_steps() {
     assert_eq!(place.check_listed("uploaded").await.len(), 2);
     // The first one goes, and what it alone had.
     let keep = Keep { last: 1, within: None };
+    let mut steps = 0;
     for number in 0.. {
         let (at, context) = (place.until(number), format!("expiry, killed before step {number}"));
         let expired = at.expire(&keep, super::at(0), Some(&second.id), &none).await;
@@ -244,7 +241,9 @@ async fn it_may_be_killed_between_any_two_steps() {
         if expired.is_ok() {
             break;
         }
+        steps = number;
     }
+    assert!(steps > 5, "{steps}: it is not ended between two removals");
     assert_eq!(place.to().list().await.unwrap().len(), 1);
     for day in [25, 50, 75] {
         let now = place.later(day).await;
