@@ -15,6 +15,7 @@ mod checked_places;
 mod checking;
 mod checkpoints;
 mod cli;
+mod cluster_power_cut;
 mod dashboard;
 mod dead_source;
 mod demo;

@@ -10,7 +10,9 @@ use tipline_log::Log;
 use tipline_log::embedded::EmbeddedLog;
 use tipline_log::jetstream::{JetStreamLog, JetStreamOptions};
 use tipline_proto::Entry;
-use tipline_tests::{Nats, Process, Rng, eventually, open_log, read_log, toy_history, toy_log};
+use tipline_tests::{
+    Cluster, Nats, Process, Rng, eventually, open_log, read_log, toy_history, toy_log,
+};
 
 /// A node's database, and the address of its log.
 pub(crate) struct Site {
@@ -21,10 +23,21 @@ pub(crate) struct Site {
 impl Site {
     /// A fresh log on this server.
     pub(crate) async fn new(nats: &Nats, name: &str, rng: &mut Rng) -> Site {
+        Site::on(&nats.url(), 1, name, rng).await
+    }
+
+    /// A fresh log on all of these servers.
+    pub(crate) async fn on_cluster(cluster: &Cluster, name: &str, rng: &mut Rng) -> Site {
+        // As the program takes addresses.
+        let url = cluster.url().replace(",nats://", ",");
+        Site::on(&url, Cluster::SIZE, name, rng).await
+    }
+
+    async fn on(url: &str, replicas: usize, name: &str, rng: &mut Rng) -> Site {
         let identity = toy_log(name, rng);
-        let options = JetStreamOptions::new(nats.url(), identity.name.clone());
-        JetStreamLog::create(&options, &identity, 1).await.unwrap();
-        Site { dir: TempDir::new().unwrap(), address: format!("{}/{name}", nats.url()) }
+        let options = JetStreamOptions::new(url, identity.name.clone());
+        JetStreamLog::create(&options, &identity, replicas).await.unwrap();
+        Site { dir: TempDir::new().unwrap(), address: format!("{url}/{name}") }
     }
 
     /// A fresh log in a file.
