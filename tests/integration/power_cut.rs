@@ -45,9 +45,7 @@ pub(crate) fn stream(nats: &Nats, name: &str) -> PathBuf {
 /// Cuts the power off, so that the log ends within its newest batch for certain.
 fn cut_power(nats: &mut Nats, name: &str, rng: &mut Rng) -> Stored {
     nats.kill();
-    let cut = cut_within_batch(&stream(nats, name), rng).expect("a batch of several messages");
-    println!("the log ends within a batch, after {cut:?}");
-    cut
+    cut_within_batch(&stream(nats, name), rng).expect("a batch of several messages")
 }
 
 /// The log was really cut off there, and went on after it: in its stream, whose messages cannot be
@@ -146,6 +144,7 @@ async fn a_log_cut_off_within_a_batch_heals_by_itself() {
             primary.pause();
         }
         let cut = cut_power(&mut nats, "cut", &mut rng);
+        println!("the log ends within a batch, after {cut:?}");
         nats.restart().await;
         if round == 0 {
             ends_there(&site, &cut).await;
@@ -173,6 +172,7 @@ async fn a_log_cut_off_within_an_event_in_parts_heals_by_itself() {
     for _ in 0..cuts() {
         wait_for_all(&site).await;
         let cut = cut_power(&mut nats, "parts", &mut rng);
+        println!("the log ends within a batch, after {cut:?}");
         nats.restart().await;
         wait_for_all(&site).await;
         went_on_after(&nats, "parts", &cut).await;
