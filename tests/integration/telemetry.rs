@@ -176,6 +176,17 @@ async fn every_job_of_a_process_is_measured() {
     let _backup = run(&words, &backup);
     let to = place("archive");
     let _archive = run(&["archive", "--name", "a", "--to", &to], &archive);
+    // Whoever watches the fleet says who keeps the log.
+    let file = site.file("tipline.prom");
+    let metrics = file.display().to_string();
+    let watch = ["status", "--watch", "--json", "--metrics", &metrics, "--checks", &to];
+    let _status = Tipline::new(watch.iter().chain(&shared)).spawn();
+    eventually("what the log may forget is measured", DEADLINE, async || {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let is_known = text.lines().any(|line| line == "tipline_retention_free_events{} 0.0");
+        if is_known { Ok(()) } else { Err(text) }
+    })
+    .await;
     let jobs = [
         (&backup, "checkpoint", 3600, true),
         (&backup, "upload", 3600, true),
