@@ -5,10 +5,11 @@
 //! more about the disk than about Tipline; they are printed beside the ratio to compare runs.
 //!
 //! ```text
-//! cargo run --release -p tipline-tests --bin bench -- [--rounds 5] [NAME …]
+//! cargo run --release -p tipline-tests --bin bench -- [--rounds 5] [--gib 2] [NAME …]
 //! ```
 //! NAME is one of `jetstream`, `embedded`, `applying`, `latency`, `commit`, `restoring`,
-//! `telemetry`, `signatures`; all without. It needs the `nats-server` that `./tests/run` installs, and a machine that does nothing else.
+//! `telemetry`, `signatures`, `uploading`; all without. It needs the `nats-server` that `./tests/run`
+//! installs, and a machine that does nothing else.
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
 mod applying;
@@ -27,13 +28,14 @@ mod restoring;
 mod signatures;
 mod table;
 mod telemetry;
+mod uploading;
 
 use std::error::Error;
 
 /// Whatever goes wrong ends the program with words: there is no figure then.
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 9] = [
     "jetstream",
     "embedded",
     "applying",
@@ -42,26 +44,34 @@ const NAMES: [&str; 8] = [
     "restoring",
     "telemetry",
     "signatures",
+    "uploading",
 ];
 
 /// What the caller chose.
 struct Options {
     /// How often each contestant runs; odd, so that there is a median.
     rounds: usize,
+    /// How large the store is of which checkpoints are uploaded.
+    gib: u64,
     names: Vec<String>,
 }
 
 impl Options {
     fn parse() -> Outcome<Self> {
-        let mut options = Options { rounds: 5, names: vec![] };
+        let mut options = Options { rounds: 5, gib: 2, names: vec![] };
         let mut args = std::env::args().skip(1);
         while let Some(arg) = args.next() {
             match arg.as_str() {
                 "--rounds" => {
                     options.rounds = args.next().ok_or("--rounds needs a number")?.parse()?
                 }
+                "--gib" => options.gib = args.next().ok_or("--gib needs a number")?.parse()?,
                 name if NAMES.contains(&name) => options.names.push(arg),
-                _ => return Err(format!("{arg} is none of --rounds, {}", NAMES.join(", ")).into()),
+                _ => {
+                    return Err(
+                        format!("{arg} is none of --rounds, --gib, {}", NAMES.join(", ")).into()
+                    );
+                }
             }
         }
         if options.rounds == 0 {
@@ -108,6 +118,9 @@ async fn main() -> Outcome<()> {
     }
     if options.wants("signatures") {
         signatures::measure(rounds).await?;
+    }
+    if options.wants("uploading") {
+        uploading::measure(options.gib).await?;
     }
     Ok(())
 }
