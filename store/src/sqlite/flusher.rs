@@ -114,7 +114,7 @@ mod tests {
         let path = Path::new("/dev/null");
         let mut flusher = Flusher::start(path).unwrap();
         let failed = (0..).find_map(|_| {
-            std::thread::yield_now();
+            thread::yield_now();
             flusher.wrote(FLUSH_BYTES).err()
         });
         assert_eq!(failed.unwrap().kind(), io::ErrorKind::InvalidInput);
