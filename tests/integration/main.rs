@@ -55,8 +55,8 @@ mod signatures;
 mod signed_history;
 mod site;
 mod status;
-mod telemetry;
 mod tampering;
+mod telemetry;
 mod tidy;
 mod unwell;
 #[cfg(target_os = "linux")]
