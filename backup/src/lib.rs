@@ -40,8 +40,8 @@ pub use checkpoint::{
     Manifest, ManifestFile, NotAnId, PinnedBy,
 };
 pub use checks::{
-    Against, Check, CheckedPlace, DrillReport, FailedPlace, KnownRecords, Newest, PlaceKind, Record,
-    Sample, VerifiedPlace, VerifyReport, common_point, drill, shortfall, verify,
+    Against, Check, CheckedPlace, DrillReport, FailedPlace, KnownRecords, Newest, PlaceKind,
+    Record, Sample, VerifiedPlace, VerifyReport, common_point, drill, shortfall, verify,
 };
 pub use destination::{Destination, DestinationError, DestinationProbe, Object};
 pub use error::RestoreError;

@@ -73,9 +73,13 @@ impl Collector {
             .route("/v1/metrics", post(take::<ExportMetricsServiceRequest>))
             .with_state(received.clone());
         let mut serving = JoinSet::new();
-        serving.spawn(async move { serving_grpc.await.expect("the collector serves gRPC") });
         serving.spawn(async move {
-            axum::serve(http, routes).await.expect("the collector serves HTTP");
+            serving_grpc.await.unwrap_or_else(|error| panic!("the collector: {error}"));
+        });
+        serving.spawn(async move {
+            axum::serve(http, routes)
+                .await
+                .unwrap_or_else(|error| panic!("the collector: {error}"));
         });
         Collector { grpc: grpc_url, http: http_url, received, _serving: serving }
     }
@@ -102,8 +106,9 @@ impl Collector {
 }
 
 async fn listen() -> (TcpListener, String) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-    let address = listener.local_addr().expect("it has a port");
+    let listener = TcpListener::bind("127.0.0.1:0").await;
+    let listener = listener.unwrap_or_else(|error| panic!("no port: {error}"));
+    let address = listener.local_addr().unwrap_or_else(|error| panic!("no port: {error}"));
     (listener, format!("http://{address}"))
 }
 

@@ -261,8 +261,11 @@ pub(super) fn signature_line(name: &str, id: [u8; 4], signature: &[u8]) -> Strin
     format!("{DASH}{name} {}\n", STANDARD.encode(bytes))
 }
 
-/// The text of a note, and its signatures with their names; who made them is not known.
-pub(super) fn signatures(note: &str) -> Result<(&str, Vec<(&str, Vec<u8>)>), BadNote> {
+/// The signatures of a note, with the names that they give; who made them is not known.
+pub(super) type Signatures<'a> = Vec<(&'a str, Vec<u8>)>;
+
+/// The text of a note, and its signatures.
+pub(super) fn signatures(note: &str) -> Result<(&str, Signatures<'_>), BadNote> {
     let (text, lines) = split(note)?;
     if lines.split('\n').nth(MAX_SIGNATURES).is_some() {
         return Err(BadNote::Malformed("it has too many signatures"));

@@ -142,7 +142,7 @@ fn an_archiver_ends_between_any_two_calls() {
     for number in 0.. {
         let there = Arc::<InMemory>::default();
         let applied = archived(&runtime, &history, until(&there, number));
-        let acknowledged = *applied.as_ref().map_or_else(|(applied, _)| applied, |applied| applied);
+        let acknowledged = *applied.as_ref().unwrap_or_else(|(applied, _)| applied);
         if acknowledged > 0 {
             let archive = runtime.block_on(open(whole(&there)));
             let found = runtime.block_on(everything(&archive)).unwrap();

@@ -227,7 +227,7 @@ fn what_a_year_is_asked_takes_little_memory() {
 #[cfg(target_os = "linux")]
 fn measured() {
     let starts = |place: &Place| {
-        let mut store = place.store(YEAR + REAL).read_back_to(YEAR + REAL - 3);
+        let store = place.store(YEAR + REAL).read_back_to(YEAR + REAL - 3);
         assert!(store.identity().unwrap().is_some());
         let start = place.check("an archiver starts", 25, 10_000);
         assert!(start < Duration::from_secs(2), "{start:?}");

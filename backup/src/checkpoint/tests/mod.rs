@@ -166,7 +166,7 @@ async fn equals_the_reference(open: Open, seed: u64) {
     }
 }
 
-fn whole(listed: Listed) -> crate::CheckpointId {
+fn whole(listed: Listed) -> CheckpointId {
     match listed {
         Listed::Whole(manifest) => manifest.id,
         Listed::Corrupt { id, why } => panic!("{id}: {why}"),

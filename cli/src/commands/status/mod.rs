@@ -23,7 +23,6 @@ use crate::open::observer as look;
 use crate::options::{ExpectedArgs, ExpectedChecksArgs, IdentitiesArgs, Shared};
 use crate::output::nagios::unknown;
 use crate::output::report::{Failure, say};
-use crate::settings::Parsed;
 
 /// Options of `tipline status`.
 #[derive(Debug, clap::Args)]
