@@ -193,9 +193,10 @@ async fn check_same_history(
     let sequence = tail.outbox_sequence;
     if pending.last < sequence {
         let why = format!(
-            "the log has row {sequence} of this outbox, which ends at row {}: the node's database \
-             is older than the log; was it restored? Bring it up to the log first, and give it a \
-             new outbox that says where it continues",
+            "the log has row {sequence} of this outbox, {}, which ends at row {}: the node's \
+             database is older than the log; was it restored? Bring it up to the log first, and \
+             give it a new outbox that says where it continues",
+            outbox.place(),
             pending.last
         );
         return Err(Obstacle::Final(EndReason::halted(why)));
@@ -217,10 +218,12 @@ async fn check_same_history(
         return Ok(());
     }
     let why = format!(
-        "row {sequence} of the outbox is {}, but the log has {} for it: the node's database is \
-         not the one that was published from; was it restored? Give it a new outbox that says \
+        "row {sequence} of this outbox, {}, is {}, but the log has {} for it: the node's database \
+         is not the one that was published from; was it restored? Give it a new outbox that says \
          where it continues",
-        row.event, logged.event
+        outbox.place(),
+        row.event,
+        logged.event
     );
     Err(Obstacle::Final(EndReason::halted(why)))
 }

@@ -31,6 +31,7 @@ type Job = Box<dyn FnOnce(&mut Worker) + Send>;
 pub(crate) struct OutboxWorker {
     id: OutboxId,
     genesis: Hash,
+    place: Arc<str>,
     jobs: mpsc::Sender<Job>,
 }
 
@@ -39,14 +40,15 @@ pub(crate) struct OutboxWorker {
 pub(crate) struct WeakOutbox {
     id: OutboxId,
     genesis: Hash,
+    place: Arc<str>,
     jobs: mpsc::WeakSender<Job>,
 }
 
 impl WeakOutbox {
     /// `None` once the thread has ended, or is about to.
     pub(crate) fn upgrade(&self) -> Option<OutboxWorker> {
-        let (id, genesis) = (self.id, self.genesis.clone());
-        Some(OutboxWorker { id, genesis, jobs: self.jobs.upgrade()? })
+        let (id, genesis, place) = (self.id, self.genesis.clone(), Arc::clone(&self.place));
+        Some(OutboxWorker { id, genesis, place, jobs: self.jobs.upgrade()? })
     }
 }
 
@@ -89,7 +91,7 @@ pub(crate) struct Tidied {
 
 impl OutboxWorker {
     pub(crate) fn spawn(outbox: Box<dyn Outbox>) -> std::io::Result<(Self, LetGo)> {
-        let (id, genesis) = (outbox.id(), outbox.genesis());
+        let (id, genesis, place) = (outbox.id(), outbox.genesis(), outbox.place().into());
         let (let_go, when) = oneshot::channel();
         // One job of the publisher and one of the status task, and room for a trim of each.
         let (jobs, mut queue) = mpsc::channel::<Job>(4);
@@ -102,12 +104,12 @@ impl OutboxWorker {
             // Nobody waits if the producer was dropped.
             _ = let_go.send(());
         })?;
-        Ok((Self { id, genesis, jobs }, when))
+        Ok((Self { id, genesis, place, jobs }, when))
     }
 
     pub(crate) fn downgrade(&self) -> WeakOutbox {
-        let (id, genesis) = (self.id, self.genesis.clone());
-        WeakOutbox { id, genesis, jobs: self.jobs.downgrade() }
+        let (id, genesis, place) = (self.id, self.genesis.clone(), Arc::clone(&self.place));
+        WeakOutbox { id, genesis, place, jobs: self.jobs.downgrade() }
     }
 
     /// Hash of the genesis block of its chain.
@@ -117,6 +119,11 @@ impl OutboxWorker {
 
     pub(crate) fn id(&self) -> OutboxId {
         self.id
+    }
+
+    /// Where it is, for errors.
+    pub(crate) fn place(&self) -> &str {
+        &self.place
     }
 
     /// The log that it publishes to; `None` before the first.
