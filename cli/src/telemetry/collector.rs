@@ -3,9 +3,7 @@
 use std::env;
 
 /// The variable that says where to send everything.
-const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
-/// The variable that says how.
-const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
+pub(super) const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 /// The variable by which nothing is sent.
 const DISABLED: &str = "OTEL_SDK_DISABLED";
 
@@ -14,14 +12,6 @@ const DISABLED: &str = "OTEL_SDK_DISABLED";
 pub(super) enum Signal {
     Traces,
     Metrics,
-}
-
-/// How it is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Protocol {
-    Grpc,
-    /// Protobuf over HTTP.
-    Http,
 }
 
 /// A collector that nothing can be sent to. Nothing was started.
@@ -45,7 +35,7 @@ pub(crate) enum BadCollector {
 }
 
 /// A variable that is set to something.
-fn said(name: &str) -> Option<String> {
+pub(super) fn said(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
@@ -53,7 +43,7 @@ impl Signal {
     pub(super) const ALL: [Signal; 2] = [Signal::Traces, Signal::Metrics];
 
     /// The variable that says where to send this alone.
-    fn endpoint(self) -> &'static str {
+    pub(super) fn endpoint(self) -> &'static str {
         match self {
             Signal::Traces => "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
             Signal::Metrics => "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
@@ -74,51 +64,6 @@ impl Signal {
         let is_none = said(self.exporter()).is_some_and(|exporter| exporter == "none");
         let is_disabled = said(DISABLED).is_some_and(|value| value.eq_ignore_ascii_case("true"));
         is_given && !is_none && !is_disabled
-    }
-}
-
-#[cfg(feature = "otlp")]
-impl Signal {
-    fn protocol_of_signal(self) -> &'static str {
-        match self {
-            Signal::Traces => "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
-            Signal::Metrics => "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
-        }
-    }
-
-    /// What its path is, below the address of everything.
-    fn path(self) -> &'static str {
-        match self {
-            Signal::Traces => "v1/traces",
-            Signal::Metrics => "v1/metrics",
-        }
-    }
-
-    /// # Errors
-    /// The environment asks for another one.
-    pub(super) fn protocol(self) -> Result<Protocol, BadCollector> {
-        let names = [self.protocol_of_signal(), PROTOCOL];
-        let asked = names.into_iter().find_map(|name| Some((name, said(name)?)));
-        match asked {
-            None => Ok(Protocol::Grpc),
-            Some((_, value)) if value == "grpc" => Ok(Protocol::Grpc),
-            Some((_, value)) if value == "http/protobuf" => Ok(Protocol::Http),
-            Some((name, value)) => Err(BadCollector::Protocol { name, value }),
-        }
-    }
-
-    /// Where it goes. As the specification has it, the address of one signal is taken as it is, and
-    /// over HTTP that of everything gets a path for each.
-    pub(super) fn address(self, collector: Option<&str>, protocol: Protocol) -> String {
-        let all = collector.map(str::to_owned);
-        let all = match (all, said(self.endpoint())) {
-            (None, Some(own)) => return own,
-            (all, _) => all.or(said(ENDPOINT)).unwrap_or_default(),
-        };
-        match protocol {
-            Protocol::Grpc => all,
-            Protocol::Http => format!("{}/{}", all.trim_end_matches('/'), self.path()),
-        }
     }
 }
 

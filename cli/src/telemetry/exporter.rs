@@ -13,7 +13,18 @@ use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::{PeriodicReader, Temporality};
 use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData};
 
-use super::collector::{BadCollector, Protocol, Signal};
+use super::collector::{BadCollector, ENDPOINT, Signal, said};
+
+/// The variable that says how.
+const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
+
+/// How it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Grpc,
+    /// Protobuf over HTTP.
+    Http,
+}
 
 /// What sends traces; none if they are not to be sent.
 ///
@@ -76,6 +87,50 @@ pub(super) fn reader(
     };
     let exporter = exporter.map_err(BadCollector::Address)?;
     Ok(Some(PeriodicReader::builder(Told::new(exporter, "metrics", address)).build()))
+}
+
+impl Signal {
+    fn protocol_of_signal(self) -> &'static str {
+        match self {
+            Signal::Traces => "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+            Signal::Metrics => "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
+        }
+    }
+
+    /// What its path is, below the address of everything.
+    fn path(self) -> &'static str {
+        match self {
+            Signal::Traces => "v1/traces",
+            Signal::Metrics => "v1/metrics",
+        }
+    }
+
+    /// # Errors
+    /// The environment asks for another one.
+    fn protocol(self) -> Result<Protocol, BadCollector> {
+        let names = [self.protocol_of_signal(), PROTOCOL];
+        let asked = names.into_iter().find_map(|name| Some((name, said(name)?)));
+        match asked {
+            None => Ok(Protocol::Grpc),
+            Some((_, value)) if value == "grpc" => Ok(Protocol::Grpc),
+            Some((_, value)) if value == "http/protobuf" => Ok(Protocol::Http),
+            Some((name, value)) => Err(BadCollector::Protocol { name, value }),
+        }
+    }
+
+    /// Where it goes. As the specification has it, the address of one signal is taken as it is, and
+    /// over HTTP that of everything gets a path for each.
+    fn address(self, collector: Option<&str>, protocol: Protocol) -> String {
+        let all = collector.map(str::to_owned);
+        let all = match (all, said(self.endpoint())) {
+            (None, Some(own)) => return own,
+            (all, _) => all.or(said(ENDPOINT)).unwrap_or_default(),
+        };
+        match protocol {
+            Protocol::Grpc => all,
+            Protocol::Http => format!("{}/{}", all.trim_end_matches('/'), self.path()),
+        }
+    }
 }
 
 /// TLS over gRPC, if the address asks for it.

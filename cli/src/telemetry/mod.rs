@@ -50,16 +50,23 @@ pub(crate) fn start(
     (role, name): (&'static str, &str),
 ) -> Result<Telemetry, BadCollector> {
     let (mut telemetry, resource) = (Telemetry::off(), resource(role, name));
-    let (mut measures, mut meters) = (serves, SdkMeterProvider::builder());
+    let mut meters = SdkMeterProvider::builder();
     #[cfg(feature = "otlp")]
-    {
+    let sends = {
         telemetry.traces = exporter::tracer(collector, &resource)?;
-        if let Some(reader) = exporter::reader(collector)? {
-            (measures, meters) = (true, meters.with_reader(reader));
+        match exporter::reader(collector)? {
+            Some(reader) => {
+                meters = meters.with_reader(reader);
+                true
+            }
+            None => false,
         }
-    }
+    };
     #[cfg(not(feature = "otlp"))]
-    collector::check(collector)?;
+    let sends = {
+        collector::check(collector)?;
+        false
+    };
     if serves {
         let scraped = Scraped::default();
         meters = meters.with_reader(scraped.clone());
@@ -68,7 +75,7 @@ pub(crate) fn start(
     if let Some(traces) = &telemetry.traces {
         global::set_tracer_provider(traces.clone());
     }
-    if measures {
+    if sends || serves {
         let meters = meters.with_resource(resource).build();
         global::set_meter_provider(meters.clone());
         telemetry.metrics = Some(meters);
