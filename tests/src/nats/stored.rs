@@ -80,6 +80,9 @@ fn truncate(stream: &Path, kept: &Stored, more: u64) {
     }
     // It is written now and then, and says how far the blocks went.
     drop(fs::remove_file(stream.join("msgs/index.db")));
+    // A batch that was being stored is there too, and was not synced either: from it the server would
+    // store the rest.
+    drop(fs::remove_dir_all(stream.join("batches")));
 }
 
 /// The files of a stream's messages, in order.
