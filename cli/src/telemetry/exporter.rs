@@ -40,14 +40,7 @@ pub(super) fn tracer(
     let protocol = Signal::Traces.protocol()?;
     let address = Signal::Traces.address(collector, protocol);
     let exporter = match protocol {
-        Protocol::Grpc => {
-            let exporter = SpanExporter::builder().with_tonic();
-            let exporter = match tls(&address) {
-                Some(tls) => exporter.with_tls_config(tls),
-                None => exporter,
-            };
-            exporter.with_endpoint(&address).build()
-        }
+        Protocol::Grpc => grpc(SpanExporter::builder().with_tonic(), &address).build(),
         Protocol::Http => {
             use_ring();
             SpanExporter::builder().with_http().with_endpoint(&address).build()
@@ -72,14 +65,7 @@ pub(super) fn reader(
     let protocol = Signal::Metrics.protocol()?;
     let address = Signal::Metrics.address(collector, protocol);
     let exporter = match protocol {
-        Protocol::Grpc => {
-            let exporter = MetricExporter::builder().with_tonic();
-            let exporter = match tls(&address) {
-                Some(tls) => exporter.with_tls_config(tls),
-                None => exporter,
-            };
-            exporter.with_endpoint(&address).build()
-        }
+        Protocol::Grpc => grpc(MetricExporter::builder().with_tonic(), &address).build(),
         Protocol::Http => {
             use_ring();
             MetricExporter::builder().with_http().with_endpoint(&address).build()
@@ -133,9 +119,13 @@ impl Signal {
     }
 }
 
-/// TLS over gRPC, if the address asks for it.
-fn tls(address: &str) -> Option<ClientTlsConfig> {
-    address.starts_with("https:").then(|| ClientTlsConfig::new().with_enabled_roots())
+/// To this address over gRPC, with TLS if it asks for that.
+fn grpc<B: WithTonicConfig + WithExportConfig>(exporter: B, address: &str) -> B {
+    let exporter = match address.starts_with("https:") {
+        true => exporter.with_tls_config(ClientTlsConfig::new().with_enabled_roots()),
+        false => exporter,
+    };
+    exporter.with_endpoint(address)
 }
 
 /// TLS over HTTP: the client is built without cryptography of its own.
