@@ -239,10 +239,10 @@ impl Changed {
     }
 }
 
-/// The name that `CURRENT` has in it.
+/// The name that `CURRENT` has in it. RocksDB does not open by one without the newline after it.
 fn read_current(directory: &Path) -> io::Result<String> {
     let text = fs::read_to_string(directory.join("CURRENT"))?;
-    let name = text.strip_suffix('\n').unwrap_or(&text);
+    let name = text.strip_suffix('\n').unwrap_or_default();
     let number = name.strip_prefix(MANIFEST).unwrap_or_default();
     if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
         let why = "it names no list of files";

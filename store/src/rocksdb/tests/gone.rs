@@ -161,7 +161,9 @@ fn a_list_of_files_that_says_what_is_there_is_as_good_as_any() {
 
 #[test]
 fn a_name_of_the_list_of_files_that_is_none_is_named() {
-    for bytes in [&b""[..], b"MANIFEST-\n", b"MANIFEST-00000x\n", &[0; 16], &[0xff; 16]] {
+    for bytes in
+        [&b""[..], b"MANIFEST-000001", b"MANIFEST-\n", b"MANIFEST-00000x\n", &[0; 16], &[0xff; 16]]
+    {
         let (_directory, path) = place();
         let mut store = created(&path);
         store.probe().unwrap();
