@@ -263,7 +263,8 @@ impl Place {
             }
         })
         .await;
-        if let Some(ended) = ended {
+        // At the tip it may have noticed meanwhile.
+        if let Some(ended) = ended.or_else(|| running.process.status()) {
             let told = running.stderr();
             assert!(!ended.success() && told.contains(place), "{}: {ended}, {told}", case.done);
             return "named";
