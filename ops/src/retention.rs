@@ -16,6 +16,8 @@ use crate::sources::open_sources;
 
 /// Destinations do not change often.
 const AGAIN: Duration = Duration::from_secs(60);
+/// While it is not known: a place may just be on its way.
+const SOON: Duration = Duration::from_secs(5);
 /// How long the log, or a destination, may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -104,9 +106,10 @@ pub fn follow_retention(
                 Some(log) => read(&*log, &watched).await,
                 None => None,
             };
+            let pause = if known.is_some() { AGAIN } else { SOON };
             newest.send_replace(known);
             tokio::select! {
-                () = sleep(AGAIN) => {}
+                () = sleep(pause) => {}
                 changed = log.changed() => if changed.is_err() { return },
             }
         }
