@@ -249,8 +249,13 @@ async fn announce_for_ever(publisher: Arc<Publisher>, log: Arc<dyn Log>, stop: C
     let mut source = publisher.source_failure.clone();
     let every = publisher.settings.announce_every;
     loop {
-        let progress = changes.borrow_and_update().clone();
+        let mut progress = changes.borrow_and_update().clone();
         source.borrow_and_update();
+        if progress.held_up.is_some() {
+            // How much waits was last looked at before this began: nothing, perhaps.
+            publisher.tidy(false).await;
+            progress = changes.borrow_and_update().clone();
+        }
         if progress.epoch > 0 {
             announce(&publisher, &log, progress, None).await;
         }
