@@ -1,16 +1,18 @@
-//! New passwords, tokens, keys and certificates count from the next connection on. Nothing is started
+//! New passwords, tokens, keys, credentials and certificates count from the next connection on. Nothing is started
 //! again.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use serde_json::Value;
 use tipline_log::jetstream::{JetStreamLog, JetStreamOptions, Login, Nkey, Secret};
 use tipline_log::{Appender, LogError};
 use tipline_proto::{Chain, Hash, Lineage, LogIdentity};
-use tipline_tests::{Nats, NatsOptions, eventually};
+use tipline_tests::{Nats, NatsOptions, eventually, http_get};
 
 use super::WITHIN;
 use super::certificates::{Authority, Files};
-use super::tokens::{Account, creds};
+use super::tokens::{Account, User, creds};
 use crate::deployment::Deployment;
 
 fn identity() -> LogIdentity {
@@ -38,7 +40,7 @@ impl Open {
 
     /// The server lets nobody in but who has what is new, and the handle gets in by itself once the
     /// file has it.
-    async fn rotate(mut self, more: &str, write: impl FnOnce()) {
+    async fn rotate(&mut self, more: &str, write: impl FnOnce()) {
         self.log.tail().await.unwrap();
         self.nats.restart_with(more).await;
         eventually("the old login is refused", WITHIN, async || match self.log.tail().await {
@@ -48,6 +50,14 @@ impl Open {
         .await;
         write();
         eventually("the new login is taken", WITHIN, async || self.log.tail().await).await;
+    }
+
+    /// Who is connected, by what the server says.
+    async fn users(&self) -> BTreeSet<String> {
+        let url = format!("{}/connz?auth=true", self.nats.monitor_url());
+        let told: Value = serde_json::from_str(&http_get(&url).await.unwrap().body).unwrap();
+        let connections = told["connections"].as_array().unwrap().iter();
+        connections.map(|one| one["authorized_user"].as_str().unwrap().to_owned()).collect()
     }
 }
 
@@ -99,15 +109,18 @@ async fn a_new_nkey_is_read_when_the_server_is_reconnected_to() {
     open.await.rotate(&config(&second), || write(&second.seed().unwrap())).await;
 }
 
+/// By JSON web tokens: the account revokes the first user, and the second one is in the file.
 #[tokio::test(flavor = "multi_thread")]
-async fn credentials_log_in() {
+async fn new_credentials_are_read_when_the_server_is_reconnected_to() {
     let site = Deployment::new();
     let (file, write) = secret(&site, "user.creds");
-    let account = Account::new();
-    write(&creds(&account));
-    let open =
-        Open::start(account.config(), |options| options.login = Login::Credentials(file)).await;
-    open.log.tail().await.unwrap();
+    let (account, [first, second]) = (Account::new(), [User::new(), User::new()]);
+    write(&creds(&account, &first));
+    let mut open =
+        Open::start(account.config(&[]), |options| options.login = Login::Credentials(file)).await;
+    assert_eq!(open.users().await, BTreeSet::from([first.public()]));
+    open.rotate(&account.config(&[&first]), || write(&creds(&account, &second))).await;
+    assert_eq!(open.users().await, BTreeSet::from([second.public()]));
 }
 
 /// Both sides change: the server's authority and certificate, and the client's.

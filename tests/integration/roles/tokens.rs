@@ -3,13 +3,15 @@
 use nkeys::KeyPair;
 use serde_json::{Value, json};
 
-/// An operator with one account and one user.
+/// When all of them are issued, in seconds since 1970. A revocation is of what was issued before it.
+const ISSUED: u64 = 1_700_000_000;
+
+/// An operator with one account and its users.
 pub(super) struct Account {
     operator: KeyPair,
     /// The servers' own account, which has no JetStream.
     system: KeyPair,
     account: KeyPair,
-    user: KeyPair,
 }
 
 impl Account {
@@ -18,12 +20,11 @@ impl Account {
             operator: KeyPair::new_operator(),
             system: KeyPair::new_account(),
             account: KeyPair::new_account(),
-            user: KeyPair::new_user(),
         }
     }
 
-    /// Of a server that knows this operator and account.
-    pub(super) fn config(&self) -> String {
+    /// Of a server that knows this operator and account, which has revoked these users.
+    pub(super) fn config(&self, revoked: &[&User]) -> String {
         let operator = token(&self.operator, &self.operator, json!({ "type": "operator" }));
         let common = ["subs", "data", "payload", "imports", "exports", "conn", "leaf"];
         let jetstream = ["mem_storage", "disk_storage", "streams", "consumer"];
@@ -33,10 +34,10 @@ impl Account {
             limits["wildcards"] = json!(true);
             json!({ "type": "account", "limits": limits })
         };
-        let accounts = [
-            (&self.system, claims(&common)),
-            (&self.account, claims(&[&common[..], &jetstream[..]].concat())),
-        ];
+        let mut account = claims(&[&common[..], &jetstream[..]].concat());
+        let revoked = revoked.iter().map(|user| (user.0.public_key(), json!(ISSUED + 1)));
+        account["revocations"] = revoked.collect();
+        let accounts = [(&self.system, claims(&common)), (&self.account, account)];
         let accounts = accounts.map(|(account, claims)| {
             format!("{}: {}", account.public_key(), token(&self.operator, account, claims))
         });
@@ -48,11 +49,24 @@ impl Account {
     }
 }
 
+/// A user of an account.
+pub(super) struct User(KeyPair);
+
+impl User {
+    pub(super) fn new() -> User {
+        User(KeyPair::new_user())
+    }
+
+    pub(super) fn public(&self) -> String {
+        self.0.public_key()
+    }
+}
+
 /// The user's credentials file.
-pub(super) fn creds(account: &Account) -> String {
+pub(super) fn creds(account: &Account, user: &User) -> String {
     let claims = json!({ "type": "user", "subs": -1, "data": -1, "payload": -1 });
-    let token = token(&account.account, &account.user, claims);
-    let seed = account.user.seed().unwrap();
+    let token = token(&account.account, &user.0, claims);
+    let seed = user.0.seed().unwrap();
     format!(
         "-----BEGIN NATS USER JWT-----\n{token}\n------END NATS USER JWT------\n\n\
          -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
@@ -64,7 +78,7 @@ fn token(issuer: &KeyPair, subject: &KeyPair, mut claims: Value) -> String {
     claims["version"] = json!(2);
     let (issued_by, subject) = (issuer.public_key(), subject.public_key());
     let body = json!({
-        "jti": "test", "iat": 1_700_000_000, "iss": issued_by, "sub": subject, "name": "test",
+        "jti": "test", "iat": ISSUED, "iss": issued_by, "sub": subject, "name": "test",
         "nats": claims,
     });
     let header = json!({ "typ": "JWT", "alg": "ed25519-nkey" });
