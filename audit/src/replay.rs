@@ -57,7 +57,8 @@ pub async fn replay(
     stop: CancellationToken,
 ) -> Result<Replay, AuditError> {
     let place = place(&sources);
-    let held = sources.held().await?;
+    // The entry before the first one is needed, too.
+    let held = sources.held_after(range.from.unwrap_or(0).saturating_sub(2)).await?;
     let (first, last) = (held.first, held.last);
     let (from, to) = (range.from.unwrap_or(first).max(1), range.to.unwrap_or(last));
     let out = |hint| AuditError::Range { place: place.clone(), from, to, first, last, hint };

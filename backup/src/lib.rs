@@ -33,7 +33,7 @@ mod time;
 
 pub use archive::{
     Archive, ArchiveError, ArchiveKeeper, ArchivePlan, ArchiveRange, ArchiveStore, ExpireError,
-    Merged, Row, SegmentIndex, SegmentName,
+    Merged, Row, SegmentIndex, SegmentName, SegmentsBack,
 };
 pub use checkpoint::{
     CheckpointError, CheckpointId, CheckpointRetention, Checkpoints, Job, Keep, KnownSets, Listed,

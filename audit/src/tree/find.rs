@@ -50,14 +50,8 @@ pub async fn find_entry(
         Wanted::Hash(hash) => Some(hash.reversed()),
         _ => None,
     };
-    let mut segments = archive.segments().await?;
-    segments.sort_by_key(|segment| (segment.last, std::cmp::Reverse(segment.first)));
-    // Everything from here on was looked at.
-    let mut seen_from = u64::MAX;
-    while let Some(segment) = segments.pop() {
-        if segment.first >= seen_from || segment.first > signed.size {
-            continue;
-        }
+    let (mut segments, mut up_to) = (archive.back(), signed.size);
+    while let Some(segment) = segments.up_to(up_to).await? {
         let index = archive.index(&segment).await?;
         let is_it = |row: &&tipline_backup::Row| {
             row.index <= signed.size
@@ -74,7 +68,7 @@ pub async fn find_entry(
         if let Some(row) = index.rows.iter().rev().find(is_it) {
             return Ok(row.index);
         }
-        seen_from = segment.first;
+        up_to = segment.first.saturating_sub(1);
     }
     let (place, what) = (place.place().to_owned(), wanted.to_string());
     Err(TreeError::Unknown { place, what }.into())

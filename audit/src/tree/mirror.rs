@@ -30,7 +30,8 @@ impl Mirror {
         to: &Checkpoint,
         stop: &CancellationToken,
     ) -> Result<(), AuditError> {
-        let held = match self.sources.held().await {
+        let kept_size = kept.map_or(0, |kept| kept.size);
+        let held = match self.sources.held_after(kept_size.saturating_sub(2)).await {
             Ok(held) => Some(held),
             Err(RestoreError::NotFound { .. }) => None,
             Err(error) => return Err(error.into()),

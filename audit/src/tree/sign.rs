@@ -65,7 +65,9 @@ pub async fn sign(
         Some(checkpoint) => place.resume(checkpoint).await?,
         None => Tree::new(),
     };
-    let (first, last) = match sources.held().await {
+    // What is before it was signed, and is not looked at again.
+    let held = sources.held_after(tree.size().saturating_sub(2)).await;
+    let (first, last) = match held {
         Ok(held) => (held.first, held.last),
         Err(RestoreError::NotFound { .. }) => (1, 0),
         Err(error) => return Err(error.into()),

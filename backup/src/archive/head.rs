@@ -8,7 +8,7 @@ use tipline_store::StoredLinks;
 
 use super::coverage::{self, PathError};
 use super::index::{Outline, OutlineBlock, SegmentIndex};
-use super::listing::{Newest, REACH, Within, holding};
+use super::listing::{Newest, Within};
 use super::{Archive, ArchiveError, SegmentName};
 
 /// How many of the newest blocks are remembered: 2 days of a block every 3 s, 10 MiB at most.
@@ -143,19 +143,16 @@ impl Archive {
         if let Some(found) = head.remembered(height) {
             return Ok(Some(found));
         }
-        let (mut names, mut reach) = (Vec::new(), REACH);
+        let mut back = self.back();
         // The newest commit of a height at or below the tip is the block there: a block that
         // was rolled back has been committed again since.
         let mut from = head.recent.from;
         while from > head.first.max(1) {
-            if holding(&names, from - 1).is_none() {
-                names = self.around(from - 1, reach).await?;
-                reach = reach.saturating_mul(2);
-            }
-            let Some(name) = holding(&names, from - 1) else {
+            let found = back.up_to(from - 1).await?;
+            let Some(name) = found.filter(|name| name.last >= from - 1) else {
                 return Err(self.path_error(PathError::Gap(from - 1, from - 1)));
             };
-            let outline = self.outline(name).await?;
+            let outline = self.outline(&name).await?;
             let blocks = outline.blocks.iter().filter(|block| block.index < from);
             let found = blocks.clone().rev().find(|block| block.height == height);
             let found = found.map(|b| LocatedBlock { index: b.index, hash: b.hash.clone() });

@@ -128,7 +128,7 @@ impl Archive {
     }
 
     /// Index of the first entry that is there, of an archive that is not new.
-    pub(super) async fn first(&self) -> Result<u64, ArchiveError> {
+    pub(crate) async fn first(&self) -> Result<u64, ArchiveError> {
         let mut names = self.stretch(0, u64::MAX, 1, Within::Listed).await?.names;
         if names.is_empty() {
             // Those do not count.

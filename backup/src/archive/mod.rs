@@ -14,6 +14,7 @@
 //!
 //! How a segment is written down is in `format.rs`.
 
+mod back;
 mod collect;
 mod coverage;
 mod descriptor;
@@ -51,6 +52,7 @@ use tipline_store::StoreIdentity;
 
 use crate::destination::{Destination, DestinationError};
 
+pub use back::SegmentsBack;
 pub use error::ArchiveError;
 pub use expire::ExpireError;
 pub use expiry_plan::{ArchiveKeeper, ArchivePlan, ArchiveRange};

@@ -33,7 +33,7 @@ impl Sources {
     /// The digest of an entry that a trusted primary has signed, or one that chains to one that was
     /// signed.
     async fn vouched(self: &Arc<Self>, index: u64) -> Result<Digest, RestoreError> {
-        let held = self.held().await?;
+        let held = self.held_after(index - 1).await?;
         let last = held.gaps.iter().map(|gap| gap.0 - 1).find(|last| *last >= index);
         let last = last.unwrap_or(held.last);
         let mut vouching = Vouching::patient(self.trust.clone(), held.identity.lineage);

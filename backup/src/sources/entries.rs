@@ -49,12 +49,29 @@ impl Sources {
     /// [`RestoreError::NotFound`] if there are none; [`RestoreError::WrongLog`] if the places are
     /// of different logs; those of the places.
     pub async fn held(&self) -> Result<Held, RestoreError> {
-        let inventory = self.inventory().await?;
+        self.held_after(0).await
+    }
+
+    /// The same for whoever asks only about what comes after an entry: what archives hold before it is
+    /// not listed, as far as that saves requests. So the gaps there are not found, nor its segments
+    /// counted. The oldest entry is right.
+    ///
+    /// # Errors
+    /// Those of [`Sources::held`].
+    pub async fn held_after(&self, after: u64) -> Result<Held, RestoreError> {
+        let inventory = self.inventory_after(after).await?;
         let coverage = &inventory.coverage;
-        let Some((first, last)) = coverage.extent() else {
+        let Some((mut first, last)) = coverage.extent() else {
             let places = "checkpoints are there, and no entries".to_owned();
             return Err(RestoreError::NotFound { places });
         };
+        for archive in self.archives.iter().filter(|_| after > 0) {
+            match archive.first().await.map_err(RestoreError::archive)? {
+                // It has no entries.
+                0 => {}
+                oldest => first = first.min(oldest),
+            }
+        }
         let gaps = coverage.gaps().iter().map(|gap| (gap.first, gap.last)).collect();
         let is_segment = |source: usize| source < self.archives.len();
         let segments = coverage.count(is_segment) as u64;

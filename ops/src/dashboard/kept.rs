@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::Serialize;
 use tipline_backup::retention::{KeptRange, RetentionRule};
 use tipline_backup::{
-    Archive, Check, Checkpoints, Destination, DestinationError, KnownRecords, Listed, Record,
-    RestoreError, Row, SegmentName, Sources,
+    Archive, Check, Checkpoints, Destination, DestinationError, Held, KnownRecords, Listed, Record,
+    RestoreError, Row, Sources,
 };
 use tipline_log::{Clock, Log, error_chain};
 use tokio::sync::watch;
@@ -22,6 +22,11 @@ use crate::sources::open_sources;
 const AGAIN: Duration = Duration::from_secs(60);
 /// How long a destination may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long listing all of an archive may take: a year of a segment a second takes a thousand requests
+/// once it is merged.
+const PATIENCE_FOR_ALL: Duration = Duration::from_secs(600);
+/// All of an archive is listed each so many times, an hour; in between only what is new.
+const ALL_EACH: u32 = 60;
 /// So many checkpoints of a place are shown, the newest.
 const MOST_CHECKPOINTS: usize = 100;
 /// So many drills of a place are shown, the newest.
@@ -103,8 +108,6 @@ pub struct ArchiveShown {
     pub last: u64,
     /// Gaps in between.
     pub gaps: Vec<HeldRange>,
-    /// How many segments it has.
-    pub segments: u64,
     /// When its oldest event was committed, in milliseconds since 1970; `null` if it cannot be opened
     /// here.
     pub first_ms: Option<u64>,
@@ -155,6 +158,15 @@ pub struct RangeShown {
     pub kept_by: Vec<String>,
 }
 
+/// What was read of a place before.
+#[derive(Debug, Clone, Default)]
+struct Known {
+    records: KnownRecords,
+    archive: Option<Held>,
+    /// How many times only what is new of the archive was listed since all of it was.
+    times: u32,
+}
+
 /// Reads it each minute, and at once when `log` changes, for as long as there is a receiver.
 pub fn follow_kept(
     watched: Watched,
@@ -162,7 +174,7 @@ pub fn follow_kept(
 ) -> watch::Receiver<KeptView> {
     let (newest, views) = watch::channel(KeptView::default());
     tokio::spawn(async move {
-        let mut known = vec![KnownRecords::default(); watched.places.len()];
+        let mut known = vec![Known::default(); watched.places.len()];
         while !newest.is_closed() {
             let open = log.borrow_and_update().clone();
             newest.send_replace(read(&watched, open, &mut known).await);
@@ -175,21 +187,22 @@ pub fn follow_kept(
     views
 }
 
-async fn read(
-    watched: &Watched,
-    log: Option<Arc<dyn Log>>,
-    known: &mut [KnownRecords],
-) -> KeptView {
+async fn read(watched: &Watched, log: Option<Arc<dyn Log>>, known: &mut [Known]) -> KeptView {
     // At once: each may have to be waited for.
-    let one = |place: &Destination| {
+    let one = |(place, known): (&Destination, &mut Known)| {
         let (place, identity) = (place.clone(), watched.identity.clone());
-        tokio::spawn(async move { open(place, identity).await })
+        let before = known.archive.take().filter(|_| known.times < ALL_EACH);
+        known.times = if before.is_some() { known.times + 1 } else { 0 };
+        tokio::spawn(async move { open(place, identity, before).await })
     };
-    let reading: Vec<_> = watched.places.iter().map(one).collect();
+    let reading: Vec<_> = watched.places.iter().zip(&mut *known).map(one).collect();
     let (mut places, mut opened) = (Vec::new(), Vec::new());
-    for (place, one) in watched.places.iter().zip(reading) {
+    for ((place, known), one) in watched.places.iter().zip(&mut *known).zip(reading) {
         let (view, sources) = match one.await {
-            Ok(Ok((view, sources))) => (view, Ok(sources)),
+            Ok(Ok((view, held, sources))) => {
+                known.archive = held;
+                (view, Ok(sources))
+            }
             Ok(Err(why)) => (unread(place, &why), Err(why)),
             Err(_) => {
                 let why = "internal error: reading it panicked".to_owned();
@@ -201,7 +214,7 @@ async fn read(
     }
     for ((place, view), known) in watched.places.iter().zip(&mut places).zip(known) {
         // One that cannot be read has said so.
-        if let Ok(Ok(drills)) = timeout(PATIENCE, drills(place, known)).await {
+        if let Ok(Ok(drills)) = timeout(PATIENCE, drills(place, &mut known.records)).await {
             view.drills = drills;
         }
     }
@@ -217,24 +230,41 @@ fn unread(place: &Destination, why: &str) -> PlaceView {
     PlaceView { place, problems, ..PlaceView::default() }
 }
 
-async fn open(place: Destination, identity: Vec<PathBuf>) -> Result<(PlaceView, Sources), String> {
-    let reading = async {
-        let sources = open_sources(&place, &identity).await.map_err(|error| error_chain(&error))?;
-        let view = view(place.place(), &sources).await?;
-        Ok((view, sources))
-    };
-    let silent = || format!("it has not answered for {} s", PATIENCE.as_secs());
-    timeout(PATIENCE, reading).await.unwrap_or_else(|_| Err(silent()))
-}
-
-async fn view(place: &str, sources: &Sources) -> Result<PlaceView, String> {
-    let mut view = PlaceView { place: place.to_owned(), ..PlaceView::default() };
+async fn open(
+    place: Destination,
+    identity: Vec<PathBuf>,
+    before: Option<Held>,
+) -> Result<(PlaceView, Option<Held>, Sources), String> {
+    let opening =
+        async { open_sources(&place, &identity).await.map_err(|error| error_chain(&error)) };
+    let sources = answered(PATIENCE, opening).await?;
+    let mut view = PlaceView { place: place.place().to_owned(), ..PlaceView::default() };
+    let mut all = None;
     for archive in &sources.archives {
-        match archived(archive).await {
-            Ok(found) => view.archive = found,
+        let patience = if before.is_some() { PATIENCE } else { PATIENCE_FOR_ALL };
+        let holding = async { Ok(held(archive, before.as_ref()).await) };
+        match answered(patience, holding).await? {
+            Ok(Some(held)) => {
+                view.archive = Some(answered(PATIENCE, shown(archive, &held)).await?);
+                all = Some(held);
+            }
+            Ok(None) => {}
             Err(error) => view.problems.push(error_chain(&error)),
         }
     }
+    answered(PATIENCE, add_others(&mut view, &sources)).await?;
+    Ok((view, all, sources))
+}
+
+async fn answered<T>(
+    patience: Duration,
+    work: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
+    let silent = || format!("it has not answered for {} s", patience.as_secs());
+    timeout(patience, work).await.unwrap_or_else(|_| Err(silent()))
+}
+
+async fn add_others(view: &mut PlaceView, sources: &Sources) -> Result<(), String> {
     view.problems.extend(sources.damaged.iter().map(|damaged| error_chain(&damaged.error())));
     for set in &sources.checkpoints {
         view.checkpoints.extend(checkpoints(set).await?);
@@ -253,7 +283,7 @@ async fn view(place: &str, sources: &Sources) -> Result<PlaceView, String> {
     if nothing && view.problems.is_empty() {
         view.problems.push("there is neither an archive nor a checkpoint".to_owned());
     }
-    Ok(view)
+    Ok(())
 }
 
 /// Those that were read before are not read again.
@@ -272,30 +302,44 @@ async fn drills(
     Ok(newest.into_iter().map(shown).collect())
 }
 
-async fn archived(archive: &Archive) -> Result<Option<ArchiveShown>, RestoreError> {
+/// What an archive holds. If it is known what it held before, only what came after that is listed.
+async fn held(archive: &Archive, before: Option<&Held>) -> Result<Option<Held>, RestoreError> {
     let alone = Sources { archives: vec![archive.clone()], ..Sources::default() };
-    let held = match alone.held().await {
-        Ok(held) => held,
-        Err(RestoreError::NotFound { .. }) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let segments = archive.segments().await.map_err(RestoreError::Archive)?;
-    let (oldest, newest) = (segments.first(), segments.iter().max_by_key(|name| name.last));
-    Ok(Some(ArchiveShown {
+    let after = before.map_or(0, |before| before.last);
+    match alone.held_after(after).await {
+        Ok(now) if now.last >= after => Ok(Some(continued(before, now))),
+        // It is another one.
+        Ok(_) => Ok(Some(alone.held().await?)),
+        Err(RestoreError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// With the gaps that were found before, but for what expired since.
+fn continued(before: Option<&Held>, mut now: Held) -> Held {
+    let Some(before) = before else { return now };
+    now.gaps.retain(|gap| gap.1 > before.last);
+    let known = before.gaps.iter().filter(|gap| gap.0 > now.first).copied();
+    now.gaps = known.chain(std::mem::take(&mut now.gaps)).collect();
+    now
+}
+
+async fn shown(archive: &Archive, held: &Held) -> Result<ArchiveShown, String> {
+    Ok(ArchiveShown {
         first: held.first,
         last: held.last,
         gaps: held.gaps.iter().map(|&(first, last)| HeldRange { first, last }).collect(),
-        segments: held.segments,
-        first_ms: rows(archive, oldest).await.first().map(millis),
-        last_ms: rows(archive, newest).await.last().map(millis),
-    }))
+        first_ms: rows(archive, held.first).await.first().map(millis),
+        last_ms: rows(archive, held.last).await.last().map(millis),
+    })
 }
 
-/// What is in a segment. Of one that cannot be opened here nothing: the times are only shown.
-async fn rows(archive: &Archive, segment: Option<&SegmentName>) -> Vec<Row> {
-    match segment {
-        Some(name) => archive.index(name).await.map(|index| index.rows).unwrap_or_default(),
-        None => Vec::new(),
+/// What is in the segment that holds an entry. Of one that cannot be opened here nothing: the times are
+/// only shown.
+async fn rows(archive: &Archive, index: u64) -> Vec<Row> {
+    match archive.back().up_to(index).await {
+        Ok(Some(name)) => archive.index(&name).await.map(|index| index.rows).unwrap_or_default(),
+        _ => Vec::new(),
     }
 }
 

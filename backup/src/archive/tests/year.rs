@@ -10,12 +10,16 @@ use tipline_proto::{Cursor, Digest, Position, Tip};
 use tipline_store::conformance::history::{History, hash, log};
 use tipline_store::{Sink, StoreIdentity, StoredLinks};
 use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
 
 use super::runtime;
 use crate::archive::{Row, SegmentIndex};
 use crate::checkpoint::tests::without_files;
 use crate::destination::tests::year::{Asked, year};
-use crate::{Archive, ArchiveStore, Checkpoints, Destination, Keys, Sources};
+use crate::{
+    Against, Archive, ArchiveStore, CheckedPlace, Checkpoints, Destination, Keys, Sample, Sources,
+    Target, plan_for, verify,
+};
 
 /// Entries that a merged segment has, of the first and the second time that it is merged.
 const MEDIUM: u64 = 900;
@@ -196,6 +200,39 @@ fn entries_after_one_are_looked_for_there() {
 }
 
 #[test]
+fn what_is_held_after_an_entry_is_looked_for_there() {
+    for merged_to in [YEAR, YEAR - MONTH] {
+        let place = place(YEAR, merged_to);
+        let held = place.runtime.block_on(place.sources().held_after(YEAR + 4)).unwrap();
+        assert_eq!((held.first, held.last, held.gaps), (1, YEAR + REAL, vec![]));
+        place.check("what is held after an entry", 60, 20_000);
+    }
+}
+
+#[test]
+fn what_is_looked_for_from_the_newest_back_lists_as_far_as_that() {
+    let steps = |place: &Place, mut at: u64, most: usize| {
+        let mut back = place.archive.back();
+        let mut steps = 0;
+        while steps < most
+            && let Some(name) = place.runtime.block_on(back.up_to(at)).unwrap()
+        {
+            assert!((name.first..=name.last).contains(&at), "{name} does not hold {at}");
+            (at, steps) = (name.first - 1, steps + 1);
+        }
+        (steps, at)
+    };
+    let newest = place(YEAR, YEAR - MONTH);
+    assert_eq!(steps(&newest, YEAR + REAL, 300), (300, YEAR + REAL - 300));
+    newest.check("300 segments, none of them merged", 10, 10_000);
+    let merged = place(MONTH, MONTH);
+    let (all, at) = steps(&merged, MONTH + REAL, usize::MAX);
+    // Mediums at first, until it is known how long they are.
+    assert!(at == 0 && all < 80 + 150, "{all} segments");
+    merged.check("all of a month, each once", 700, 600_000);
+}
+
+#[test]
 fn what_a_restore_needs_is_planned_from_the_longest_segments() {
     let place = place(MONTH, MONTH);
     let sources = place.sources();
@@ -234,8 +271,27 @@ fn measured() {
     };
     check_peak(&place(YEAR, YEAR), starts);
     check_peak(&place(MONTH, MONTH), |place| {
-        place.runtime.block_on(place.sources().held()).unwrap();
+        let sources = place.sources();
+        let planned = plan_for(&sources, &[], &Target::Latest, false);
+        let plan = place.runtime.block_on(planned).unwrap();
+        // Nothing that is in a longer segment is read.
+        assert_eq!((plan.index, plan.reads.len() as u64), (MONTH + REAL, MONTH / LARGE + REAL));
+        // `restore --dry-run`, and `dr plan` for each place: a request for each 33 MiB.
         place.check("a restore is planned", 120, 90_000);
+    });
+    check_peak(&place(MONTH, MONTH), |place| {
+        let (destination, sources) = (place.destination.clone(), place.sources());
+        let places = [CheckedPlace { destination, sources }];
+        let (mut never, stop) = (|| 1.0, CancellationToken::new());
+        let sample = Sample::Share(0.1);
+        let verified = verify(&places, Against::default(), sample, &mut never, &stop);
+        let report = place.runtime.block_on(verified).unwrap();
+        let (looked_at, listed) = (report.places[0].looked_at, MONTH / LARGE + REAL);
+        // What is made up is listed, and not there: that is a problem of each.
+        assert_eq!((looked_at, report.places[0].read_back), (REAL, 1), "of {listed}");
+        // It lists twice, because of those, and once more for a way to the newest entry at most; and
+        // reads the index of each.
+        place.check("a sample is verified", 3 * 120 + listed + 20, 3 * 90_000);
     });
     check_peak(&place(MONTH, MONTH), |place| {
         let start = Position { index: 2 * LARGE, digest: DIGEST.repeat(4).parse().unwrap() };

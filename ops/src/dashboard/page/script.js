@@ -329,7 +329,7 @@ function placeOf(place, last, log, width) {
   const newest = checkpoints.find((one) => one.index !== null);
   const told = [
     restorable ? (restorable.first === restorable.last ? `restorable: event ${group(restorable.last)}` : `restorable: every point from event ${group(restorable.first)} to ${group(restorable.last)}`) : "nothing can be restored from it",
-    archive ? `archive: ${count(archive.segments, "segment")}, events ${group(archive.first)} to ${group(archive.last)}${archive.last_ms ? `, the newest of ${when(archive.last_ms)}` : ""}` : "no archive",
+    archive ? `archive: events ${group(archive.first)} to ${group(archive.last)}${archive.last_ms ? `, the newest of ${when(archive.last_ms)}` : ""}` : "no archive",
     newest ? `${count(checkpoints.length, "checkpoint")}, the newest at event ${group(newest.index)}${newest.height === null ? "" : `, block ${group(newest.height)}`}, ${when(newest.created_ms)}, ${bytes(newest.bytes)}` : "no checkpoint",
   ];
   const broken = checkpoints.filter((one) => one.problem);
