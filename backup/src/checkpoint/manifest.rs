@@ -59,7 +59,42 @@ pub struct ManifestFile {
     pub shared: Option<String>,
 }
 
+/// How long the files of a checkpoint are, for whoever need not know each: there may be millions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    /// All together, as they are kept.
+    pub(crate) kept: u64,
+    /// The same as they are in the store.
+    pub(crate) plain: u64,
+    /// Those of each part, as they are kept.
+    pub(crate) parts: Vec<u64>,
+}
+
 impl Manifest {
+    /// The same without its files.
+    pub(crate) fn head(&self) -> Self {
+        Self {
+            id: self.id.clone(),
+            created: self.created,
+            parts: self.parts.clone(),
+            log: self.log.clone(),
+            cursor: self.cursor.clone(),
+            versions: self.versions.clone(),
+            files: Vec::new(),
+        }
+    }
+
+    /// How long its files are.
+    pub(crate) fn sizes(&self) -> Sizes {
+        let kept = self.files.iter().map(|file| file.bytes).sum();
+        let part = |number: usize| {
+            let folder = format!("part-{number}/");
+            let files = self.files.iter().filter(|file| file.path.starts_with(&folder));
+            files.map(|file| file.bytes).sum()
+        };
+        Sizes { kept, plain: self.bytes(), parts: (0..self.parts.len()).map(part).collect() }
+    }
+
     /// Length of all files together, in bytes, as they are in the store.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.plain_bytes.unwrap_or(file.bytes)).sum()

@@ -32,5 +32,6 @@ pub use expire::{CheckpointRetention, Keep, PinnedBy};
 pub use id::{CheckpointId, NotAnId};
 pub use job::Job;
 pub use known::KnownSets;
+pub(crate) use manifest::Sizes;
 pub use manifest::{Manifest, ManifestFile};
 pub use set::{Checkpoints, Listed};

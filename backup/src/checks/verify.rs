@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures_util::StreamExt;
-use futures_util::stream;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tipline_log::{Board, Log, LogError, error_chain};
 use tipline_proto::{Digest, Entry};
 use tipline_store::{StoreIdentity, StoreReader};
@@ -14,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::expected::Expected;
 use super::report::{FailedPlace, PlaceKind, VerifiedPlace, VerifyReport};
 use crate::archive::{Archive, ArchiveError, SegmentIndex, SegmentName};
-use crate::checkpoint::{CheckpointError, Checkpoints, Listed};
+use crate::checkpoint::{CheckpointError, CheckpointId, Checkpoints, Listed};
 use crate::destination::{Destination, DestinationError};
 use crate::error::RestoreError;
 use crate::restore::{Target, plan_for};
@@ -347,14 +346,19 @@ impl VerifyRun<'_> {
     }
 
     async fn checkpoints(&mut self, set: &Checkpoints) -> Result<VerifiedPlace, RestoreError> {
-        let listed = set.list().await?;
+        // Without their files: there may be millions of each.
+        let head = |listed| match listed {
+            Listed::Whole(manifest) => Ok(manifest.head()),
+            Listed::Corrupt { id, why } => Err((id, why)),
+        };
+        let listed: Vec<_> = set.each().await?.map_ok(head).try_collect().await?;
         let mut place = VerifiedPlace::new(set.place(), PlaceKind::Checkpoints);
         place.looked_at = listed.len() as u64;
         for (at, listed) in listed.into_iter().enumerate() {
             self.check_stop()?;
             let manifest = match listed {
-                Listed::Whole(manifest) => manifest,
-                Listed::Corrupt { id, why } => {
+                Ok(manifest) => manifest,
+                Err((id, why)) => {
                     place.problems.push(format!("checkpoint {id}: {why}"));
                     continue;
                 }
@@ -372,19 +376,30 @@ impl VerifyRun<'_> {
             if !self.is_read(at == 0) {
                 continue;
             }
-            match set.verify(&manifest, &self.throttle).await {
-                Ok(()) => {
+            match self.read_back(set, &manifest.id).await {
+                Ok(bytes) => {
                     place.read_back += 1;
-                    place.bytes += manifest.bytes();
+                    place.bytes += bytes;
                 }
-                Err(error @ CheckpointError::Corrupt { .. }) => {
-                    place.problems.push(error_chain(&error))
-                }
+                Err(
+                    error @ (CheckpointError::Corrupt { .. } | CheckpointError::NotFound { .. }),
+                ) => place.problems.push(error_chain(&error)),
                 Err(CheckpointError::Cancelled) => self.check_stop()?,
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(place)
+    }
+
+    /// Gives how many bytes a checkpoint has.
+    async fn read_back(
+        &self,
+        set: &Checkpoints,
+        id: &CheckpointId,
+    ) -> Result<u64, CheckpointError> {
+        let manifest = set.get(id).await?;
+        set.verify(&manifest, &self.throttle).await?;
+        Ok(manifest.bytes())
     }
 }
 

@@ -93,7 +93,7 @@ impl Attempt {
     async fn fill_from(&mut self, start: &Start) -> Result<Cursor, ReplayError> {
         let (stage, fetches) = (Arc::clone(&self.stage), matches!(start, Start::Checkpoint { .. }));
         blocking(move || if fetches { stage.clear_staged() } else { stage.clear() }).await?;
-        if let Start::Checkpoint { set, manifest, copied } = start {
+        if let Start::Checkpoint { set, manifest, copied, .. } = start {
             self.fetch(*set, manifest).await?;
             if *copied {
                 self.copy(manifest).await?;
@@ -110,9 +110,20 @@ impl Attempt {
         let Some(place) = self.sources.checkpoints.get(set).cloned() else {
             return Err(ReplayError::WrongStart("its set is gone".to_owned()));
         };
-        let of = manifest.files.iter().map(|file| file.bytes).sum();
-        let throttle = self.throttle(Step::Fetching, of);
-        match place.fetch(manifest, &self.stage.fetching(), &throttle).await {
+        // Planned without its files.
+        let whole = match place.get(&manifest.id).await {
+            Ok(whole) if whole.head() == *manifest => whole,
+            Ok(_) => {
+                let what = format!("checkpoint {} is not what it was", manifest.id);
+                return Err(ReplayError::WrongStart(what));
+            }
+            Err(error @ (CheckpointError::Corrupt { .. } | CheckpointError::NotFound { .. })) => {
+                return Err(ReplayError::WrongStart(error_chain(&error)));
+            }
+            Err(error) => return Err(RestoreError::from(error).into()),
+        };
+        let throttle = self.throttle(Step::Fetching, whole.sizes().kept);
+        match place.fetch(&whole, &self.stage.fetching(), &throttle).await {
             Ok(()) => Ok(()),
             Err(_) if self.stop.is_cancelled() => Err(RestoreError::Cancelled { at: 0 }.into()),
             Err(error @ CheckpointError::Corrupt { .. }) => {

@@ -4,7 +4,7 @@ use serde::Serialize;
 use tipline_proto::Digest;
 
 use super::target::Target;
-use crate::checkpoint::{CheckpointId, Manifest};
+use crate::checkpoint::{CheckpointId, Manifest, Sizes};
 use crate::error::RestoreError;
 use crate::sources::spans::{Gap, Span};
 use crate::sources::{Inventory, Sources};
@@ -53,19 +53,17 @@ impl Plan {
     /// logically is there twice for a while.
     pub(super) fn space(&self, kinds: &[String]) -> Space {
         let reads: u64 = self.reads.iter().map(|read| read.bytes).sum();
-        let Some(Start::Checkpoint { manifest, copied, .. }) = self.starts.first() else {
+        let Some(Start::Checkpoint { manifest, sizes, copied, .. }) = self.starts.first() else {
             let parts = vec![PartSpace { moved: 0, written: reads }; kinds.len()];
             return Space { fetched: 0, parts };
         };
-        let fetched = manifest.bytes();
+        let fetched = sizes.plain;
         let part = |kind: &String| {
             let found = manifest.parts.iter().position(|part| part == kind);
-            let prefix = found.map(|number| format!("part-{number}/"));
-            let is_its = |path: &str| prefix.as_ref().is_some_and(|part| path.starts_with(part));
-            let files = manifest.files.iter().filter(|file| is_its(&file.path));
+            let moved = found.and_then(|number| sizes.parts.get(number)).copied().unwrap_or(0);
             match copied {
                 true => PartSpace { moved: 0, written: fetched + reads },
-                false => PartSpace { moved: files.map(|file| file.bytes).sum(), written: reads },
+                false => PartSpace { moved, written: reads },
             }
         };
         Space { fetched, parts: kinds.iter().map(part).collect() }
@@ -111,7 +109,9 @@ pub(super) enum Start {
     /// `copied`: its kinds of stores are different, so it is copied logically.
     Checkpoint {
         set: usize,
+        /// Without its files.
         manifest: Box<Manifest>,
+        sizes: Sizes,
         copied: bool,
     },
 }
@@ -208,15 +208,15 @@ impl Sources {
     /// after all that are used as they are.
     fn starts(&self, inventory: &mut Inventory, index: u64, kinds: &[String]) -> Vec<Start> {
         let (mut starts, mut copied) = (Vec::new(), Vec::new());
-        for (set, manifest) in &inventory.checkpoints {
+        for (set, manifest, sizes) in &inventory.checkpoints {
             if manifest.cursor.position.index > index {
                 continue;
             }
-            let (set, manifest) = (*set, Box::new(manifest.clone()));
+            let (set, manifest, sizes) = (*set, Box::new(manifest.clone()), sizes.clone());
             if fills(&manifest, kinds) {
-                starts.push(Start::Checkpoint { set, manifest, copied: false });
+                starts.push(Start::Checkpoint { set, manifest, sizes, copied: false });
             } else if can_copy(&manifest) {
-                copied.push(Start::Checkpoint { set, manifest, copied: true });
+                copied.push(Start::Checkpoint { set, manifest, sizes, copied: true });
             } else {
                 let place = self.checkpoints.get(set).map_or("", |set| set.place());
                 inventory.notes.push(format!(
@@ -231,13 +231,13 @@ impl Sources {
     }
 
     pub(super) fn planned(&self, start: &Start) -> Option<PlannedCheckpoint> {
-        let Start::Checkpoint { set, manifest, copied } = start else { return None };
+        let Start::Checkpoint { set, manifest, sizes, copied } = start else { return None };
         Some(PlannedCheckpoint {
             id: manifest.id.clone(),
             place: self.checkpoints.get(*set).map(|set| set.place().to_owned()).unwrap_or_default(),
             index: manifest.cursor.position.index,
             height: manifest.cursor.block_tip.as_ref().map(|tip| tip.height),
-            bytes: manifest.files.iter().map(|file| file.bytes).sum(),
+            bytes: sizes.kept,
             of: copied.then(|| manifest.parts.join("+")),
         })
     }
@@ -268,11 +268,11 @@ fn unreachable(
 ) -> RestoreError {
     let target = target.to_string();
     let usable = |manifest: &Manifest| fills(manifest, kinds) || can_copy(manifest);
-    let earliest = inventory.checkpoints.iter().rfind(|(_, manifest)| usable(manifest));
+    let earliest = inventory.checkpoints.iter().rfind(|(_, manifest, _)| usable(manifest));
     let gap = gap.unwrap_or(Gap { first: 1, last: index });
     match earliest {
         // Nothing that is kept goes back that far.
-        Some((_, manifest)) if gap.first == 1 && manifest.cursor.position.index > index => {
+        Some((_, manifest, _)) if gap.first == 1 && manifest.cursor.position.index > index => {
             let height = manifest.cursor.block_tip.as_ref().map(|tip| tip.height);
             let height = height.map(|height| format!(", height {height}")).unwrap_or_default();
             let index = manifest.cursor.position.index;

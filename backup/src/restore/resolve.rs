@@ -52,7 +52,7 @@ impl Sources {
                 Ok(None) | Err(_) => {}
             }
         }
-        let at = inventory.checkpoints.iter().map(|(_, manifest)| manifest.cursor.position);
+        let at = inventory.checkpoints.iter().map(|(_, manifest, _)| manifest.cursor.position);
         let mut checked = at.filter(|at| at.index == index).map(|at| check_digest(&at, expected));
         match checked.next() {
             Some(Err(error)) if checked.all(|checked| checked.is_err()) => Err(error),

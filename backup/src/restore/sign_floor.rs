@@ -154,7 +154,7 @@ impl Sources {
                 seen.see(format!("announcement of {}", primary.as_str()), tip.height);
             }
         }
-        for (_, manifest) in &inventory.checkpoints {
+        for (_, manifest, _) in &inventory.checkpoints {
             if let Some(tip) = &manifest.cursor.block_tip {
                 seen.see("checkpoints".to_owned(), tip.height);
             }

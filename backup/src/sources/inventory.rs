@@ -1,13 +1,13 @@
 //! Taking stock: what is kept at the places, all of it of one log.
 
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use tipline_log::{Log, error_chain};
 use tipline_store::StoreIdentity;
 
 use super::spans::{Coverage, Gap, Span};
 use super::{DamagedArchive, ReadError, Sources};
 use crate::archive::{Archive, Row};
-use crate::checkpoint::{Checkpoints, Listed, Manifest};
+use crate::checkpoint::{Checkpoints, Listed, Manifest, Sizes};
 use crate::error::RestoreError;
 
 /// How many entries of a log count as one span: this much of it is searched at once.
@@ -18,8 +18,8 @@ const LOG_SPAN: u64 = 10_000;
 pub(crate) struct Inventory {
     pub(crate) identity: StoreIdentity,
     pub(crate) coverage: Coverage,
-    /// The newest first, each with the set that has it.
-    pub(crate) checkpoints: Vec<(usize, Manifest)>,
+    /// The newest first, each with the set that has it. Without files: there may be millions of each.
+    pub(crate) checkpoints: Vec<(usize, Manifest, Sizes)>,
     /// What is there and cannot be used.
     pub(crate) notes: Vec<String>,
     /// What turned out to be damaged.
@@ -30,7 +30,7 @@ impl Inventory {
     /// Index of the newest entry that was kept anywhere, damaged or not.
     pub(crate) fn newest(&self) -> u64 {
         let checkpoint =
-            self.checkpoints.first().map(|(_, manifest)| manifest.cursor.position.index);
+            self.checkpoints.first().map(|(_, manifest, _)| manifest.cursor.position.index);
         self.coverage.extent().map(|(_, newest)| newest).max(checkpoint).unwrap_or(0)
     }
 
@@ -78,12 +78,13 @@ impl Sources {
         }
         let (mut checkpoints, mut notes) = (Vec::new(), Vec::new());
         for (set, place) in self.checkpoints.iter().enumerate() {
-            for listed in place.list().await? {
+            let mut each = place.each().await?;
+            while let Some(listed) = each.try_next().await? {
                 match listed {
                     Listed::Whole(manifest) => {
                         let name = format!("checkpoint {} at {}", manifest.id, place.place());
                         one.admit(&name, manifest.log.clone())?;
-                        checkpoints.push((set, manifest));
+                        checkpoints.push((set, manifest.head(), manifest.sizes()));
                     }
                     Listed::Corrupt { id, why } => {
                         notes.push(format!("checkpoint {id} at {}: {why}", place.place()));
@@ -91,7 +92,8 @@ impl Sources {
                 }
             }
         }
-        checkpoints.sort_by_key(|(_, manifest)| std::cmp::Reverse(manifest.cursor.position.index));
+        checkpoints
+            .sort_by_key(|(_, manifest, _)| std::cmp::Reverse(manifest.cursor.position.index));
         let lost = self.damaged.iter().flat_map(DamagedArchive::spans);
         let lost: Vec<Span> = lost.collect();
         spans.extend(lost.iter().cloned());

@@ -25,6 +25,22 @@ async fn kept(to: u64) -> Kept {
     kept
 }
 
+/// A plan of many checkpoints of millions of files holds none of their names.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_holds_no_files() {
+    let kept = kept(100).await;
+    let made = kept.checkpoint(&["sqlite"], 55).await;
+    let inventory = kept.sources().inventory().await.unwrap();
+    let (_, head, sizes) = &inventory.checkpoints[0];
+    assert_eq!((&head.id, head.files.len()), (&made.id, 0));
+    assert_eq!((sizes.kept, sizes.plain), (made.bytes(), made.bytes()));
+    assert_eq!(sizes.parts, [made.bytes()]);
+    // Its files are read again when they are needed.
+    let found = kept.restore(&["sqlite"], Target::Index(60), false).await.unwrap();
+    assert_eq!(found.report.checkpoint.as_ref().unwrap().index, 55);
+    found.assert_is(&kept, 60, "from a checkpoint");
+}
+
 /// What may become of the description of an archive.
 fn damage(kept: &Kept, how: usize) {
     let path = kept.backup().join("archive.json");
