@@ -17,8 +17,17 @@ const CHECKS: &str = "checks";
 const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Archive {
-    /// Removes files that have no name yet, and were written more than a day before `now`: whoever
-    /// wrote them was killed. Gives how many. Of a directory only; object storage has none, but for
+    /// What time it is by the clock that dates what is written here, which may not be ours, if ours says
+    /// `here`: for [`Archive::collect`].
+    ///
+    /// # Errors
+    /// Those of the destination.
+    pub async fn now(&self, here: Timestamp) -> Result<Timestamp, ArchiveError> {
+        Ok(self.destination.now(here).await?)
+    }
+
+    /// Removes files that have no name yet, and were written more than a day before `now`, by [the
+    /// clock of the place](Archive::now): whoever wrote them was killed. Gives how many. Of a directory only; object storage has none, but for
     /// pieces of what was never completed: see [`Checkpoints::collect`](crate::Checkpoints::collect).
     ///
     /// # Errors

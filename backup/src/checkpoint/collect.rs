@@ -15,8 +15,17 @@ use crate::destination::{Depth, DestinationError, Object};
 const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Checkpoints {
+    /// What time it is by the clock that dates what is written here, which may not be ours, if ours says
+    /// `here`: for [`Checkpoints::collect`].
+    ///
+    /// # Errors
+    /// [`CheckpointError::Destination`].
+    pub async fn now(&self, here: Timestamp) -> Result<Timestamp, CheckpointError> {
+        Ok(self.destination().now(here).await?)
+    }
+
     /// Removes the files of checkpoints that have no manifest, and of which none was written within
-    /// a day before `now`: their uploads were ended, and nobody has continued them. Removes shared
+    /// a day before `now`, by [the clock of the place](Checkpoints::now): their uploads were ended, and nobody has continued them. Removes shared
     /// objects, too, that no manifest refers to: on the first day it is written down which, and a day
     /// later they go. Gives how many files it removed.
     ///

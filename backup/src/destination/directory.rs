@@ -4,7 +4,7 @@
 //! Reading, listing and removing are the client's, as for object storage.
 
 use std::fs::DirEntry;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path as FilePath, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -86,6 +86,28 @@ impl Destination {
         let named = blocking(move || disk::persist(staged, &path, Existing::Replace));
         named.await.map_err(|e| doing().directory(e))?;
         from.sent(hasher.finalize(), hasher.count()).await.map_err(|e| doing().file(e))
+    }
+
+    /// What time it is by the clock that dates what is written there. The clock of a network directory
+    /// may be another one than ours, so that of a file is read that is written for it. Object storage
+    /// refuses whoever's clock is wrong: `here`, which is ours, is as good there.
+    ///
+    /// # Errors
+    /// Those of every call.
+    pub(crate) async fn now(&self, here: Timestamp) -> Result<Timestamp, DestinationError> {
+        let Some(root) = self.root.clone() else { return Ok(here) };
+        self.check_there().await?;
+        let dated = blocking(move || {
+            // It has no name yet, as what is being written, and goes when it is dropped.
+            let mut file = disk::staged(&root.join("now"))?;
+            file.write_all(b"now")?;
+            file.as_file().sync_all()?;
+            std::fs::metadata(file.path())?.modified()
+        });
+        match dated.await {
+            Ok(dated) => Ok(Timestamp::from(dated)),
+            Err(e) => Err(self.doing("reading its clock").directory(e)),
+        }
     }
 
     /// Removes what writers left in a directory that were killed, once it is older than `grace`: in

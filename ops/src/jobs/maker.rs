@@ -357,7 +357,9 @@ impl CheckpointRun {
             if is_full {
                 to.abandon(&manifest.id).await?;
             }
-            to.collect((self.maker.clock.0)()).await
+            // What is being written is young by the clock there.
+            let now = to.now((self.maker.clock.0)()).await?;
+            to.collect(now).await
         };
         if let Err(error) = tidied.await {
             let (place, error) = (to.place(), error_chain(&error));

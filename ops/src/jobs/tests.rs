@@ -118,17 +118,24 @@ async fn what_was_made_and_uploaded_is_noted_with_its_interval() {
 async fn an_upload_that_fails_removes_what_earlier_ones_left() {
     let directory = tempfile::tempdir().unwrap();
     let order = order(directory.path(), None);
-    // In the year 2096: what is written now is old.
+    // In the year 2096: that is our clock, and not the one that dates files.
     let clock: Clock = Arc::new(|| Timestamp::from_micros(4_000_000_000_000_000));
     let maker = maker(directory.path(), clock);
     let made = maker.begin(order.clone()).unwrap().run().await.unwrap();
     let file = directory.path().join("set").join(made.id.as_str()).join("part-0/store.db");
     std::fs::remove_file(file).unwrap();
-    let left = directory.path().join("away/checkpoints/00000000000000000001-1800000000000000");
+    let left = directory.path().join("away/checkpoints/00000000000000000001-1700000000000000");
     std::fs::create_dir_all(left.join("part-0")).unwrap();
     std::fs::write(left.join("part-0/store.db"), "half").unwrap();
     let order = CheckpointOrder { upload: Some(place(directory.path(), "away")), ..order };
-    let failed = send_newest(&order, &maker).await;
-    assert!(matches!(failed, Err(CheckpointFailure::NotUploaded { .. })), "{failed:?}");
-    assert!(!left.join("part-0/store.db").exists());
+    let is_left = async || {
+        let failed = send_newest(&order, &maker).await;
+        assert!(matches!(failed, Err(CheckpointFailure::NotUploaded { .. })), "{failed:?}");
+        left.join("part-0/store.db").exists()
+    };
+    assert!(is_left().await, "it may be under way, whatever our clock shows");
+    let file = std::fs::File::options().write(true).open(left.join("part-0/store.db")).unwrap();
+    let written = file.metadata().unwrap().modified().unwrap();
+    file.set_modified(written - Duration::from_secs(25 * 60 * 60)).unwrap();
+    assert!(!is_left().await);
 }

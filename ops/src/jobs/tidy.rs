@@ -41,7 +41,9 @@ pub async fn tidy_archive(destination: Destination, board: JobBoard, clock: Cloc
 
 async fn tidy_once(destination: &Destination, clock: &Clock) -> Result<u64, ArchiveError> {
     let archive = Archive::open(destination.clone(), Keys::default()).await?;
-    archive.collect(clock()).await
+    // What is being written is young by the clock there.
+    let now = archive.now(clock()).await?;
+    archive.collect(now).await
 }
 
 #[cfg(test)]
@@ -64,7 +66,7 @@ mod tests {
         let left = directory.path().join("segments/.tipline-a1b2c3");
         fs::create_dir(directory.path().join("segments")).unwrap();
         fs::write(&left, "half").unwrap();
-        // In the year 2096.
+        // In the year 2096: that is our clock, and not the one that dates files.
         let clock: Clock = Arc::new(|| Timestamp::from_micros(4_000_000_000_000_000));
         let tidied = async |time| {
             _ = timeout(time, tidy_archive(at.clone(), JobBoard::default(), Arc::clone(&clock)))
@@ -74,7 +76,19 @@ mod tests {
         assert!(!tidied(PERIOD).await, "it may be anything");
         fs::remove_file(&left).unwrap();
         Archive::create(at.clone(), &log, Keys::default()).await.unwrap();
-        fs::write(&left, "half").unwrap();
+        let write = |age: Duration| {
+            fs::write(&left, "half").unwrap();
+            let file = fs::File::options().write(true).open(&left).unwrap();
+            let written = file.metadata().unwrap().modified().unwrap();
+            file.set_modified(written - age).unwrap();
+        };
+        write(PERIOD - AGAIN);
+        assert!(!tidied(AGAIN).await, "it may be written still");
+        write(PERIOD + AGAIN);
         assert!(tidied(AGAIN).await);
+        let segments = fs::read_dir(directory.path().join("segments")).unwrap();
+        assert_eq!(segments.count(), 0);
+        let left: Vec<_> = fs::read_dir(directory.path()).unwrap().collect();
+        assert_eq!(left.len(), 2, "what the clock was read from is still there: {left:?}");
     }
 }
