@@ -33,6 +33,13 @@ pub enum AuditError {
         /// Where it is.
         place: String,
     },
+    /// No archiver that records receipts has written there yet. Name another archive, or ask the log
+    /// what is acknowledged now.
+    #[error("{place} has no history of receipts")]
+    NoReceipts {
+        /// Where it is not.
+        place: String,
+    },
     /// The range is not held. Ask for one that is, or name another source.
     #[error(
         "entries {from} to {to} cannot be checked: {place} holds entries {first} to {last}{hint}"

@@ -7,6 +7,7 @@
 //! - **Compare**: where two of them differ ([`diff_entries`], [`diff_content`]).
 //! - **A verifiable log**: the tree, tiles, checkpoints and proofs of C2SP ([`tlog`]), kept and
 //!   signed beside an archive ([`tree`]), cosigned by witnesses and mirrors, and certified.
+//! - **Receipts**: what consumers had acknowledged at a past time ([`receipts_at`]).
 //! - **Statistics** and rows for export ([`Stats`], [`EntryRow`]).
 //!
 //! A store keeps what the chain is now, not the entries that it came from: it has no digest but that
@@ -29,6 +30,7 @@ mod follow;
 pub mod fuzzing;
 mod names;
 mod problems;
+mod receipts;
 mod replay;
 mod row;
 mod signers;
@@ -43,6 +45,10 @@ pub use content::{ContentReport, verify_content, verify_parts};
 pub use diff::{Depth, DiffReport, content_as_of, diff_content, diff_entries, diff_parts};
 pub use error::{AuditError, Problem};
 pub use follow::Follow;
+pub use receipts::{
+    Acknowledged, AnnouncedRow, Compared, PositionRow, ReceiptChange, ReceiptGap, Recorded,
+    ReceiptsAt, ReceiptsBetween, Why, receipts_at, receipts_between,
+};
 pub use replay::{Range, Replay, replay};
 pub use row::EntryRow;
 pub use signers::{BadTrust, SignerKey, read_trust};

@@ -1,7 +1,8 @@
 //! Backups of a log and its stores, and the way back from them.
 //!
 //! - **Archive**: everything that was ever in the log, in immutable segments. [`ArchiveStore`]
-//!   writes them, as the store of a consumer; [`Archive`] reads them.
+//!   writes them, as the store of a consumer; [`Archive`] reads them. Beside them is the history of
+//!   receipts ([`ReceiptRecording`]).
 //! - **Checkpoints** of a live store ([`Checkpoints`], [`Job`]).
 //! - **Restore** to any point from both and from the log ([`restore`], [`plan_restore`]), and
 //!   [`catch_up`] for a store that needs entries which the log no longer has.
@@ -32,8 +33,9 @@ mod throttle;
 mod time;
 
 pub use archive::{
-    Archive, ArchiveError, ArchiveKeeper, ArchivePlan, ArchiveRange, ArchiveStore, ExpireError,
-    Merged, Row, SegmentIndex, SegmentName, SegmentsBack,
+    Archive, ArchiveDigests, ArchiveError, ArchiveKeeper, ArchivePlan, ArchiveRange, ArchiveStore,
+    ExpireError, Merged, ReceiptRecord, ReceiptRecording, ReceiptSaid, ReceiptSpan,
+    RecordedReceipts, Row, SegmentIndex, SegmentName, SegmentsBack,
 };
 pub use checkpoint::{
     CheckpointError, CheckpointId, CheckpointRetention, Checkpoints, Job, Keep, KnownSets, Listed,

@@ -220,9 +220,10 @@ fn audit_exit(error: &AuditError) -> Exit {
         AuditError::WrongLog { .. } => Exit::WrongLog,
         AuditError::Cancelled { .. } => Exit::Interrupted,
         AuditError::Store(error) => store_exit(error),
-        AuditError::Empty { .. } | AuditError::Scratch { .. } | AuditError::Internal { .. } => {
-            Exit::Failed
-        }
+        AuditError::Empty { .. }
+        | AuditError::NoReceipts { .. }
+        | AuditError::Scratch { .. }
+        | AuditError::Internal { .. } => Exit::Failed,
         _ => Exit::Failed,
     }
 }

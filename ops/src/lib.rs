@@ -44,7 +44,8 @@ pub use admin::{
 pub use jobs::{
     Bootstrap, CheckJob, CheckSchedule, CheckpointFailure, CheckpointMaker, CheckpointMode,
     CheckpointOrder, CheckpointRun, CheckpointSchedule, DrillStore, Filled, JobBoard, JobKind,
-    JobView, Sealing, SealingError, checkpoint_set, merge_segments, note_archived, tidy_archive,
+    JobView, ReceiptRecorder, Sealing, SealingError, checkpoint_set, merge_segments, note_archived,
+    tidy_archive,
 };
 pub use retention::{Blocker, RetentionSeen, RetentionWatch, follow_retention};
 pub use round_trip::{Answer, AnswerState, Probe, Prober, RoundTrip};

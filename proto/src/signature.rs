@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use ed25519_dalek::VerifyingKey;
 
 use crate::hex;
@@ -97,11 +98,13 @@ impl fmt::Debug for Predecessor {
     }
 }
 
-/// The signature of a receipt or an announcement, with the hash of the bytes that it is over.
+/// The signature of a receipt or an announcement, with the bytes that it is over, as they came, and
+/// their hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seal {
     pub(crate) signature: Signature,
     pub(crate) over: [u8; 32],
+    pub(crate) signed: Bytes,
 }
 
 impl Seal {

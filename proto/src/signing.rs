@@ -16,6 +16,7 @@
 use std::fmt;
 
 use ed25519_dalek::Signer;
+use bytes::Bytes;
 
 use crate::entry::Entry;
 use crate::identity::Lineage;
@@ -90,7 +91,8 @@ impl SigningKey {
 
     fn seal(&self, context: &[u8], bytes: &[u8]) -> Seal {
         let over = blake3::hash(bytes).into();
-        Seal { signature: self.sign(&sealed_message(context, &over)), over }
+        let signature = self.sign(&sealed_message(context, &over));
+        Seal { signature, over, signed: Bytes::copy_from_slice(bytes) }
     }
 
     fn sign(&self, message: &[u8]) -> Signature {

@@ -6,6 +6,7 @@ use prost::Message;
 use crate::decode_error::DecodeError;
 use crate::generated as pb;
 use crate::limits::MAX_PREDECESSORS;
+use crate::receipt::{Announcement, Receipt};
 use crate::signature::{Predecessor, PublicKey, Seal, Signature};
 
 pub(crate) fn put_signature(signature: &Signature) -> pb::Signature {
@@ -45,7 +46,7 @@ pub(crate) fn take_signature(
 /// Its bytes as they came: a newer version may have said more than this one knows.
 pub(crate) fn take_seal(
     message: &'static str,
-    bytes: &[u8],
+    bytes: &Bytes,
     value: Option<pb::Signature>,
 ) -> Result<Option<Seal>, DecodeError> {
     let Some(value) = value else { return Ok(None) };
@@ -53,8 +54,49 @@ pub(crate) fn take_seal(
     let last = pb::Receipt { signature: Some(value.clone()), ..Default::default() };
     let signed = bytes.strip_suffix(&last.encode_to_vec()[..]);
     let signed = signed.ok_or_else(|| wrong(message, "it does not come last".to_owned()))?;
-    let over = blake3::hash(signed).into();
-    Ok(Some(Seal { signature: take_signature(message, value)?, over }))
+    let (over, signed) = (blake3::hash(signed).into(), bytes.slice(..signed.len()));
+    Ok(Some(Seal { signature: take_signature(message, value)?, over, signed }))
+}
+
+/// The bytes of a message of the board that was signed, as they came.
+fn original(seal: &Seal) -> Bytes {
+    let signature = Some(put_signature(&seal.signature));
+    let last = pb::Receipt { signature, ..Default::default() };
+    [&seal.signed[..], &last.encode_to_vec()].concat().into()
+}
+
+impl Receipt {
+    /// Its bytes, to be kept: as they came if it was signed, with whatever a newer version said in
+    /// them, so that the signature can be verified later. If it was changed since, that is not in
+    /// them.
+    pub fn original(&self) -> Bytes {
+        self.seal.as_ref().map_or_else(|| self.encode(), original)
+    }
+}
+
+impl Announcement {
+    /// The same as [`Receipt::original`].
+    pub fn original(&self) -> Bytes {
+        self.seal.as_ref().map_or_else(|| self.encode(), original)
+    }
+}
+
+impl Signature {
+    /// Its bytes, to be kept by itself.
+    pub fn encode(&self) -> Bytes {
+        put_signature(self).encode_to_vec().into()
+    }
+
+    /// The signature with these bytes.
+    ///
+    /// # Errors
+    /// See [`DecodeError`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let message = "signature";
+        let value = pb::Signature::decode(bytes);
+        let value = value.map_err(|source| DecodeError::Malformed { message, source })?;
+        take_signature(message, value)
+    }
 }
 
 fn array<const N: usize>(message: &'static str, value: &[u8]) -> Result<[u8; N], DecodeError> {

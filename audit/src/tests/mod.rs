@@ -5,6 +5,7 @@ mod content;
 mod diff;
 mod follow;
 mod fuzzed;
+mod receipts;
 mod replay;
 mod signed;
 mod stats;

@@ -7,6 +7,7 @@ use tipline_proto::Timestamp;
 use super::expire::FROM;
 use super::name::FOLDER;
 use super::read_back::DAMAGED;
+use super::receipts;
 use super::settled::SETTLED;
 use super::{Archive, ArchiveError};
 use crate::destination::Depth;
@@ -36,7 +37,7 @@ impl Archive {
         self.present().await?;
         // The directory itself may have more in it than an archive.
         let mut removed = self.destination.remove_staged(now, GRACE, Depth::Folder).await?;
-        for folder in [FOLDER, FROM, SETTLED, DAMAGED, CHECKS] {
+        for folder in [FOLDER, FROM, SETTLED, DAMAGED, CHECKS, receipts::FOLDER] {
             let folder = self.destination.folder(folder);
             removed += folder.remove_staged(now, GRACE, Depth::All).await?;
         }

@@ -309,13 +309,13 @@ pub(crate) fn seal(pieces: [&[u8]; 3], flags: u32) -> Vec<u8> {
     bytes
 }
 
-fn pack(plain: Vec<u8>, encrypted: bool, keys: &Keys) -> Result<Vec<u8>, std::io::Error> {
+pub(super) fn pack(plain: Vec<u8>, encrypted: bool, keys: &Keys) -> Result<Vec<u8>, std::io::Error> {
     let compressed = zstd::bulk::compress(&plain, COMPRESSION)?;
     drop(plain);
     if encrypted { keys.encrypt(&compressed) } else { Ok(compressed) }
 }
 
-fn unpack(
+pub(super) fn unpack(
     name: &str,
     packed: &[u8],
     encrypted: bool,

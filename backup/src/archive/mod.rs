@@ -6,6 +6,7 @@
 //! from/<index>                               empty: segments that end before it do not count
 //! merged/<index>                             empty: what ends up to it is merged; a help, no more
 //! damaged/<first>-<last>-<digest>.tips       what was not as written when it was read back
+//! receipts/<day>/…                           what was acknowledged when: `receipts/`
 //! ```
 //! Segments overlap: merged ones lie beside those they were made of, and two archivers may write
 //! to one place. Nothing is ever written over. Every question is answered by the destination:
@@ -34,6 +35,7 @@ mod old;
 mod parts;
 mod read_back;
 mod reader;
+mod receipts;
 mod schema;
 mod segment;
 mod settled;
@@ -59,6 +61,9 @@ pub use expiry_plan::{ArchiveKeeper, ArchivePlan, ArchiveRange};
 pub use index::{Row, SegmentIndex};
 pub use merge::Merged;
 pub use name::SegmentName;
+pub use receipts::{
+    ArchiveDigests, ReceiptRecord, ReceiptRecording, ReceiptSaid, ReceiptSpan, RecordedReceipts,
+};
 pub use store::ArchiveStore;
 
 use descriptor::Unreadable;

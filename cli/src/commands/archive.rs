@@ -10,10 +10,12 @@ use tipline_backup::{ArchiveStore, Destination, DestinationError, Keys};
 use tipline_consumer::{Consumer, ConsumerSettings};
 use tipline_log::system_clock;
 use tipline_ops::{
-    Archiver, CheckJob, CheckSchedule, JobBoard, merge_segments, note_archived, tidy_archive,
+    Archiver, CheckJob, CheckSchedule, JobBoard, ReceiptRecorder, merge_segments, note_archived,
+    tidy_archive,
 };
 use tipline_proto::{ConsumerName, InstanceId, Level, Receipt, Role};
 use tipline_store::Sink;
+use tokio_util::sync::CancellationToken;
 
 use crate::exit::Exit;
 use crate::open::log::{LogLocation, patiently};
@@ -131,8 +133,9 @@ pub(crate) async fn run(shared: &Shared, args: ArchiveArgs) -> Result<Exit, Fail
     let Some(board) = stop.run_until_cancelled(patiently(async || log.board().await)).await else {
         return Ok(Exit::Ok);
     };
-    let receipts = board?.receipts;
-    let known = if args.new { 0 } else { known(&receipts, &args.name) };
+    let seen = board?;
+    let receipts = &seen.receipts;
+    let known = if args.new { 0 } else { known(receipts, &args.name) };
     tracing::info!(log = %place.address(), to = destination.place(), "archiving as {}", args.name);
     let level = if args.offsite { Level::Offsite } else { Level::Verified };
     let usual = if destination.directory().is_some() { LINGER_IN_DIRECTORY } else { LINGER };
@@ -154,10 +157,20 @@ pub(crate) async fn run(shared: &Shared, args: ArchiveArgs) -> Result<Exit, Fail
         ..ConsumerSettings::new(args.name, role)
     };
     let store = ArchiveStore::new(destination.clone(), keys.clone(), known);
-    let read_to = read_to(&receipts, &store.place());
+    let read_to = read_to(receipts, &store.place());
     let store = Box::new(store.read_back_to(read_to));
     let instance = InstanceId::from_bytes(rand::random());
     let clock = system_clock();
+    let recorder = ReceiptRecorder::new(
+        Arc::clone(&log),
+        &seen,
+        destination.clone(),
+        keys.clone(),
+        board.clone(),
+        Arc::clone(&clock),
+    );
+    let recorded = CancellationToken::new();
+    let recorder = tokio::spawn(recorder.run(recorded.clone()));
     if !args.no_merge {
         let (board, clock) = (board.clone(), Arc::clone(&clock));
         tokio::spawn(merge_segments(destination.clone(), keys, args.remove_merged, board, clock));
@@ -169,10 +182,14 @@ pub(crate) async fn run(shared: &Shared, args: ArchiveArgs) -> Result<Exit, Fail
     let own = (consumer.store(), consumer.progress());
     let archiver = Archiver::new(name, env!("CARGO_PKG_VERSION"), own, board, stop.clone());
     let _admin = args.socket.and_then(|socket| admin::start_archiver(&socket, archiver));
-    tokio::select! {
+    let followed = tokio::select! {
         followed = follow(consumer, &clock, &stop) => followed,
         () = CheckSchedule::from(args.checks).run(job, &clock) => Ok(Exit::Ok),
-    }
+    };
+    // Its last receipts are part of the history.
+    recorded.cancel();
+    recorder.await?;
+    followed
 }
 
 fn keys(args: &ArchiveArgs) -> Result<Keys, Failure> {

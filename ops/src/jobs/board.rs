@@ -87,7 +87,7 @@ impl JobBoard {
         self.0.paused.send_replace(paused);
     }
 
-    #[cfg(test)]
+    /// Whether none may begin now.
     pub(crate) fn is_paused(&self) -> bool {
         *self.0.paused.borrow()
     }

@@ -6,6 +6,7 @@ mod bootstrap;
 mod checks;
 mod maker;
 mod merge;
+mod receipts;
 mod schedule;
 mod scratch;
 #[cfg(test)]
@@ -21,5 +22,6 @@ pub use maker::{
     SealingError, checkpoint_set,
 };
 pub use merge::merge_segments;
+pub use receipts::ReceiptRecorder;
 pub use schedule::CheckpointSchedule;
 pub use tidy::tidy_archive;

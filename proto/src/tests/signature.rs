@@ -132,6 +132,8 @@ fn what_a_newer_version_adds_is_signed_as_well() {
     bytes.extend_from_slice(&with[receipt.encode().len()..]);
     let decoded = Receipt::decode(bytes.clone().into()).unwrap();
     trust_in(&receipt, &key(3)).check_receipt(&decoded).unwrap();
+    // So are the bytes that are kept of it.
+    assert_eq!(decoded.original(), bytes);
     // What comes after the signature is not signed, so nothing may.
     bytes.extend_from_slice(&[0xF8, 0x02, 0x05]);
     assert!(Receipt::decode(bytes.into()).is_err());

@@ -9,6 +9,7 @@ mod export;
 mod progress;
 mod prove;
 mod read;
+mod receipts;
 mod sign;
 mod stats;
 mod tail;
@@ -24,6 +25,7 @@ use self::consistency::ConsistencyArgs;
 use self::diff::DiffArgs;
 use self::export::ExportArgs;
 use self::prove::ProveArgs;
+use self::receipts::ReceiptsArgs;
 use self::sign::SignArgs;
 use self::stats::StatsArgs;
 use self::tail::TailArgs;
@@ -63,6 +65,8 @@ enum What {
     Stats(StatsArgs),
     /// Write all entries as rows, for other programs
     Export(ExportArgs),
+    /// Show what consumers had acknowledged at a past time
+    Receipts(ReceiptsArgs),
     /// Sign the history in an archive, so that strangers can check it with one public key
     Sign(SignArgs),
     /// Prove that a block, or any entry, is in the signed history
@@ -103,6 +107,7 @@ pub(crate) async fn run(shared: &Shared, args: AuditArgs) -> Result<Exit, Failur
         What::Tail(args) => tail::run(shared, args).await,
         What::Stats(args) => stats::run(shared, args).await,
         What::Export(args) => export::run(shared, args).await,
+        What::Receipts(args) => receipts::run(shared, args).await,
         What::Sign(args) => sign::run(args).await,
         What::Prove(args) => prove::run(args).await,
         What::Check(args) => check::run(args).await,

@@ -1,0 +1,213 @@
+//! What was acknowledged at one time.
+
+use serde::Serialize;
+use tipline_backup::{Archive, ArchiveDigests, ArchiveError, ReceiptSpan};
+use tipline_proto::{ConsumerName, Timestamp, Trust};
+
+use super::gaps::{ReceiptGap, Why, between};
+use super::judge::Judge;
+use super::row::{Acknowledged, AnnouncedRow, until};
+use crate::error::AuditError;
+
+/// How many objects before a time are tried that cannot be read.
+const TRIES: usize = 3;
+
+/// What was acknowledged at one time. All times are in microseconds since 1970, by the clock of the
+/// archiver unless something else is said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReceiptsAt {
+    /// Whether nothing that was read is wrong.
+    pub ok: bool,
+    /// The archive.
+    pub place: String,
+    /// The time that was asked for.
+    pub at_us: u64,
+    /// Whether it was recorded then.
+    pub recorded: Recorded,
+    /// The time that the answer is of, if there is an answer: that time, or the last before it.
+    pub as_of_us: Option<u64>,
+    /// When the history begins.
+    pub begins_us: u64,
+    /// When it ends, so far.
+    pub ends_us: u64,
+    /// The time around the one that was asked for of which nothing is known.
+    pub gap: Option<ReceiptGap>,
+    /// What the primary had announced.
+    pub primary: Option<AnnouncedRow>,
+    /// What each consumer had acknowledged.
+    pub consumers: Vec<Acknowledged>,
+    /// What is wrong.
+    pub problems: Vec<String>,
+}
+
+/// Whether a time was recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recorded {
+    /// It was.
+    Yes,
+    /// The history begins later.
+    TooOld,
+    /// The history does not go that far yet.
+    NotYet,
+    /// Nothing can be read of that time.
+    Gap,
+}
+
+/// What consumers had acknowledged at a time; without one, when the history ends. With a name, that
+/// one alone. Receipts count by the keys that are trusted, and are compared with the archive's entries.
+///
+/// # Errors
+/// [`AuditError::NoReceipts`] if there is no history of them; those of the archive.
+pub async fn receipts_at(
+    archive: &Archive,
+    at: Option<Timestamp>,
+    trust: &Trust,
+    consumer: Option<&ConsumerName>,
+) -> Result<ReceiptsAt, AuditError> {
+    let days = archive.receipt_days().await?;
+    let (begins, ends) = extent(archive, &days).await?;
+    let at = at.unwrap_or(ends);
+    let spans = near(archive, &days, at).await?;
+    let mut report = ReceiptsAt {
+        ok: true,
+        place: archive.place().to_owned(),
+        at_us: at.as_micros(),
+        recorded: Recorded::Yes,
+        as_of_us: None,
+        begins_us: begins.as_micros(),
+        ends_us: ends.as_micros(),
+        gap: None,
+        primary: None,
+        consumers: Vec::new(),
+        problems: Vec::new(),
+    };
+    let covering: Vec<&ReceiptSpan> = spans.iter().filter(|span| span.covers(at)).collect();
+    let before = || spans.iter().filter(|span| span.to < at).max_by_key(|span| span.to);
+    let after = spans.iter().filter(|span| span.from > at).min_by_key(|span| span.from);
+    if covering.is_empty() {
+        report.recorded = match (before(), after) {
+            (None, _) => Recorded::TooOld,
+            (_, None) => Recorded::NotYet,
+            _ => Recorded::Gap,
+        };
+        report.gap = before().zip(after).map(|(before, after)| between(before, after));
+        if report.gap.is_some_and(|gap| gap.why == Why::Lost) {
+            report.problems.push("an object of the history is not there any more".to_owned());
+        }
+    }
+    let mut judges = Vec::new();
+    for span in covering {
+        judges.extend(read(archive, span, at, trust, &mut report.problems).await?);
+    }
+    if judges.is_empty() {
+        if report.recorded == Recorded::Yes {
+            report.recorded = Recorded::Gap;
+        }
+        let mut older: Vec<&ReceiptSpan> = spans.iter().filter(|span| span.to < at).collect();
+        older.sort_by_key(|span| std::cmp::Reverse(span.to));
+        for span in older.into_iter().take(TRIES) {
+            judges.extend(read(archive, span, at, trust, &mut report.problems).await?);
+            if !judges.is_empty() {
+                report.as_of_us = Some(span.to.as_micros());
+                break;
+            }
+        }
+    } else {
+        report.as_of_us = Some(at.as_micros());
+    }
+    fill(&mut report, judges, archive, consumer).await?;
+    report.ok = report.problems.is_empty();
+    Ok(report)
+}
+
+/// From when to when there is a history, on these days.
+pub(super) async fn extent(
+    archive: &Archive,
+    days: &[String],
+) -> Result<(Timestamp, Timestamp), AuditError> {
+    let none = || AuditError::NoReceipts { place: archive.place().to_owned() };
+    let first = archive.receipt_spans(days.first().ok_or_else(none)?).await?;
+    let newest = archive.receipt_spans(days.last().ok_or_else(none)?).await?;
+    let begins = first.iter().map(|span| span.from).min().ok_or_else(none)?;
+    let ends = newest.iter().map(|span| span.to).max().ok_or_else(none)?;
+    Ok((begins, ends))
+}
+
+/// Of the day of a time, of the last before it that has any, and of the next.
+async fn near(
+    archive: &Archive,
+    days: &[String],
+    at: Timestamp,
+) -> Result<Vec<ReceiptSpan>, AuditError> {
+    let day = Archive::receipt_day(at);
+    let next = days.partition_point(|known| *known <= day);
+    let mut spans = Vec::new();
+    for day in &days[next.saturating_sub(2)..days.len().min(next + 1)] {
+        spans.extend(archive.receipt_spans(day).await?);
+    }
+    Ok(spans)
+}
+
+/// What an object says up to a time; nothing if it is damaged.
+async fn read(
+    archive: &Archive,
+    span: &ReceiptSpan,
+    at: Timestamp,
+    trust: &Trust,
+    problems: &mut Vec<String>,
+) -> Result<Option<Judge>, AuditError> {
+    match archive.receipt_records(span).await {
+        Ok(records) => {
+            let mut judge = Judge::new(trust);
+            for record in until(records, at) {
+                judge.take(record);
+            }
+            Ok(Some(judge))
+        }
+        Err(error @ ArchiveError::Corrupt { .. }) => {
+            problems.push(error.to_string());
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Of several archivers that saw the same consumer, what it said last.
+async fn fill(
+    report: &mut ReceiptsAt,
+    judges: Vec<Judge>,
+    archive: &Archive,
+    consumer: Option<&ConsumerName>,
+) -> Result<(), AuditError> {
+    let mut newest = Judge::default();
+    let (mut trusted, mut trusted_primary) = (None, None);
+    for judge in judges {
+        (trusted, trusted_primary) = (judge.trusted(), judge.trusted_primary());
+        judge.problems.into_iter().for_each(|problem| newest.problem(problem));
+        for (name, (seen, receipt)) in judge.receipts {
+            let before = newest.receipts.get(&name);
+            if before.is_none_or(|(_, before)| before.time <= receipt.time) {
+                newest.receipts.insert(name, (seen, receipt));
+            }
+        }
+        if let Some((seen, said)) = judge.primary {
+            let before = newest.primary.as_ref().map(|(_, before)| (before.epoch, before.time));
+            if before.is_none_or(|before| before <= (said.epoch, said.time)) {
+                newest.primary = Some((seen, said));
+            }
+        }
+    }
+    let mut digests = ArchiveDigests::new(archive).await?;
+    for (name, (seen, receipt)) in &newest.receipts {
+        if consumer.is_none_or(|wanted| wanted == name) {
+            let row = Acknowledged::new(receipt, *seen, trusted, &mut digests).await?;
+            report.problems.extend(row.problem());
+            report.consumers.push(row);
+        }
+    }
+    let primary = newest.primary.as_ref();
+    report.primary = primary.map(|(seen, said)| AnnouncedRow::new(said, *seen, trusted_primary));
+    report.problems.extend(newest.problems);
+    Ok(())
+}

@@ -1,0 +1,225 @@
+//! What was acknowledged from one time to another, change by change.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::Serialize;
+use tipline_backup::{Archive, ArchiveDigests, ArchiveError, ReceiptSpan};
+use tipline_proto::{ConsumerName, Timestamp, Trust};
+
+use super::at::extent;
+use super::gaps::{Gaps, ReceiptGap};
+use super::judge::{Changed, Judge};
+use super::row::{Acknowledged, AnnouncedRow};
+use crate::error::AuditError;
+
+/// Of how many runs of archivers what stands is remembered.
+const MOST_RUNS: usize = 16;
+
+/// Something that changed, or is not known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReceiptChange {
+    /// A consumer had acknowledged this.
+    Acknowledged(Box<Acknowledged>),
+    /// The primary had announced this.
+    Announced(Box<AnnouncedRow>),
+    /// A consumer was forgotten.
+    Forgotten {
+        /// Who.
+        consumer: String,
+        /// When that was seen.
+        seen_us: u64,
+    },
+    /// Nothing is known of this time.
+    Gap(ReceiptGap),
+    /// Something is wrong.
+    Wrong {
+        /// What.
+        problem: String,
+    },
+}
+
+/// The changes of a period, one after the other. It keeps what is recorded of a day's names, and one
+/// object.
+#[derive(Debug)]
+pub struct ReceiptsBetween {
+    archive: Archive,
+    from: Timestamp,
+    to: Timestamp,
+    trust: Trust,
+    consumer: Option<ConsumerName>,
+    days: VecDeque<String>,
+    spans: VecDeque<ReceiptSpan>,
+    gaps: Gaps,
+    /// By the run of an archiver.
+    judges: BTreeMap<String, Judge>,
+    digests: ArchiveDigests,
+    ready: VecDeque<ReceiptChange>,
+    /// What was given last of each, and when that was sent: two archivers see the same, and each object
+    /// repeats what stands when it begins.
+    given: BTreeMap<String, (u64, ReceiptChange)>,
+    begins: Timestamp,
+    ends: Timestamp,
+}
+
+/// The changes from one time to another, in the order in which they were seen; the first of each is
+/// what was there when the period began.
+///
+/// # Errors
+/// [`AuditError::NoReceipts`] if there is no history of them; those of the archive.
+pub async fn receipts_between(
+    archive: &Archive,
+    from: Timestamp,
+    to: Timestamp,
+    trust: &Trust,
+    consumer: Option<&ConsumerName>,
+) -> Result<ReceiptsBetween, AuditError> {
+    let mut days = archive.receipt_days().await?;
+    let (begins, ends) = extent(archive, &days).await?;
+    let (first, last) = (Archive::receipt_day(from), Archive::receipt_day(to));
+    // What begins on the day before may go on.
+    let begin = days.partition_point(|day| *day <= first).saturating_sub(2);
+    let end = days.partition_point(|day| *day <= last);
+    let days = days.drain(begin.min(end)..end).collect();
+    Ok(ReceiptsBetween {
+        archive: archive.clone(),
+        from,
+        to,
+        trust: trust.clone(),
+        consumer: consumer.cloned(),
+        days,
+        spans: VecDeque::new(),
+        gaps: Gaps::default(),
+        judges: BTreeMap::new(),
+        digests: ArchiveDigests::new(archive).await?,
+        ready: VecDeque::new(),
+        given: BTreeMap::new(),
+        begins,
+        ends,
+    })
+}
+
+impl ReceiptsBetween {
+    /// The next one; `None` after the last.
+    ///
+    /// # Errors
+    /// Those of the archive. What is damaged is [`ReceiptChange::Wrong`].
+    pub async fn next(&mut self) -> Result<Option<ReceiptChange>, AuditError> {
+        loop {
+            if let Some(change) = self.ready.pop_front() {
+                return Ok(Some(change));
+            }
+            if let Some(span) = self.spans.pop_front() {
+                self.span(span).await?;
+            } else if let Some(day) = self.days.pop_front() {
+                self.spans = self.archive.receipt_spans(&day).await?.into();
+            } else {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// From when to when there is a history.
+    pub fn extent(&self) -> (Timestamp, Timestamp) {
+        (self.begins, self.ends)
+    }
+
+    async fn span(&mut self, span: ReceiptSpan) -> Result<(), AuditError> {
+        let gap = self.gaps.before(&span);
+        if span.to < self.from || span.from > self.to {
+            return Ok(());
+        }
+        let within = |gap: &ReceiptGap| {
+            gap.to_us >= self.from.as_micros() && gap.from_us <= self.to.as_micros()
+        };
+        self.ready.extend(gap.filter(within).map(ReceiptChange::Gap));
+        let records = match self.archive.receipt_records(&span).await {
+            Ok(records) => records,
+            Err(error @ ArchiveError::Corrupt { .. }) => {
+                self.ready.push_back(ReceiptChange::Wrong { problem: error.to_string() });
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let trust = &self.trust;
+        let mut judge = self.judges.remove(&span.run).unwrap_or_else(|| Judge::new(trust));
+        for record in records {
+            let seen = record.seen;
+            if seen > self.to {
+                break;
+            }
+            let changed = judge.take(record);
+            let problems = std::mem::take(&mut judge.problems);
+            let problems = problems.into_iter().map(|problem| ReceiptChange::Wrong { problem });
+            self.ready.extend(problems);
+            if let Some(changed) = changed {
+                self.give(changed, seen, &judge).await?;
+            }
+        }
+        // Of most runs nothing comes any more.
+        if self.judges.len() >= MOST_RUNS {
+            self.judges.clear();
+        }
+        self.judges.insert(span.run, judge);
+        Ok(())
+    }
+
+    async fn give(
+        &mut self,
+        changed: Changed,
+        seen: Timestamp,
+        judge: &Judge,
+    ) -> Result<(), AuditError> {
+        let change = match changed {
+            Changed::Receipt(receipt) => {
+                let name = receipt.consumer.as_str().to_owned();
+                let is_wanted =
+                    self.consumer.as_ref().is_none_or(|wanted| *wanted == receipt.consumer);
+                if !is_wanted || !self.is_later(&name, receipt.time) {
+                    return Ok(());
+                }
+                let trusted = judge.trusted();
+                let row = Acknowledged::new(&receipt, seen, trusted, &mut self.digests).await?;
+                let timeless = Acknowledged { seen_us: 0, sent_us: 0, ..row.clone() };
+                let timeless = ReceiptChange::Acknowledged(Box::new(timeless));
+                if !self.is_new(name, receipt.time, timeless) {
+                    return Ok(());
+                }
+                let wrong = row.problem().map(|problem| ReceiptChange::Wrong { problem });
+                self.ready.extend(wrong);
+                ReceiptChange::Acknowledged(Box::new(row))
+            }
+            Changed::Announcement(said) => {
+                if self.consumer.is_some() || !self.is_later("", said.time) {
+                    return Ok(());
+                }
+                let row = AnnouncedRow::new(&said, seen, judge.trusted_primary());
+                let timeless = AnnouncedRow { seen_us: 0, sent_us: 0, ..row.clone() };
+                let timeless = ReceiptChange::Announced(Box::new(timeless));
+                if !self.is_new(String::new(), said.time, timeless) {
+                    return Ok(());
+                }
+                ReceiptChange::Announced(Box::new(row))
+            }
+            Changed::Forgotten(name) => {
+                if self.consumer.as_ref().is_some_and(|wanted| *wanted != name) {
+                    return Ok(());
+                }
+                self.given.remove(name.as_str());
+                let consumer = name.as_str().to_owned();
+                ReceiptChange::Forgotten { consumer, seen_us: seen.as_micros() }
+            }
+        };
+        self.ready.push_back(change);
+        Ok(())
+    }
+
+    fn is_later(&self, who: &str, time: Timestamp) -> bool {
+        self.given.get(who).is_none_or(|(before, _)| *before < time.as_micros())
+    }
+
+    fn is_new(&mut self, who: String, time: Timestamp, said: ReceiptChange) -> bool {
+        let before = self.given.insert(who, (time.as_micros(), said.clone()));
+        before.is_none_or(|(_, before)| before != said)
+    }
+}

@@ -1,0 +1,101 @@
+//! Which receipts of a history count: pure.
+
+use std::collections::BTreeMap;
+
+use tipline_backup::{ReceiptRecord, ReceiptSaid};
+use tipline_proto::{Announcement, ConsumerName, Receipt, Timestamp, Trust};
+
+/// Most problems that are listed.
+const MOST: usize = 100;
+
+/// What stands, by one object of the history or several in a row of one archiver.
+#[derive(Debug, Default)]
+pub(super) struct Judge {
+    trust: Trust,
+    /// The newest of each that counts, with when it was seen.
+    pub(super) receipts: BTreeMap<ConsumerName, (Timestamp, Receipt)>,
+    pub(super) primary: Option<(Timestamp, Announcement)>,
+    pub(super) problems: Vec<String>,
+}
+
+/// What a record changed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Changed {
+    Receipt(Box<Receipt>),
+    Announcement(Box<Announcement>),
+    Forgotten(ConsumerName),
+}
+
+impl Judge {
+    pub(super) fn new(trust: &Trust) -> Self {
+        Self { trust: trust.clone(), ..Self::default() }
+    }
+
+    /// Whether receipts count that were taken; nothing if none need a signature.
+    pub(super) fn trusted(&self) -> Option<bool> {
+        self.trust.requires_receipts().then_some(true)
+    }
+
+    /// The same of announcements.
+    pub(super) fn trusted_primary(&self) -> Option<bool> {
+        self.trust.requires_history().then_some(true)
+    }
+
+    /// Takes what counts, and gives it. Records come in the order in which they were seen.
+    pub(super) fn take(&mut self, record: ReceiptRecord) -> Option<Changed> {
+        let seen = record.seen;
+        match record.said {
+            ReceiptSaid::Receipt(receipt) => self.receipt(seen, receipt),
+            ReceiptSaid::Announcement(said) => self.announcement(seen, said),
+            ReceiptSaid::Forgotten(name) => {
+                self.receipts.remove(&name);
+                Some(Changed::Forgotten(name))
+            }
+        }
+    }
+
+    fn receipt(&mut self, seen: Timestamp, receipt: Box<Receipt>) -> Option<Changed> {
+        let name = receipt.consumer.clone();
+        if let Err(error) = self.trust.check_receipt(&receipt) {
+            self.problem(format!("a receipt of {name} does not count: {error}"));
+            return None;
+        }
+        let before = self.receipts.get(&name);
+        if let Some((_, before)) = before.filter(|(_, before)| receipt.time < before.time) {
+            let by = before.time.since(receipt.time).as_secs_f64();
+            // Without signatures nobody can say which of the two is true.
+            if self.trust.requires_receipts() {
+                self.problem(format!(
+                    "a receipt of {name} was put there again: it was made {by} s before the one that was there"
+                ));
+                return None;
+            }
+        }
+        self.receipts.insert(name, (seen, (*receipt).clone()));
+        Some(Changed::Receipt(receipt))
+    }
+
+    fn announcement(&mut self, seen: Timestamp, said: Box<Announcement>) -> Option<Changed> {
+        if let Err(error) = self.trust.check_announcement(&said) {
+            self.problem(format!("an announcement of {:?} does not count: {error}", said.primary));
+            return None;
+        }
+        let before = self.primary.as_ref().map(|(_, before)| (before.epoch, before.time));
+        let is_older = before.is_some_and(|before| (said.epoch, said.time) < before);
+        if is_older && self.trust.requires_history() {
+            self.problem(
+                "an announcement was put there again: it is older than the one that was there"
+                    .to_owned(),
+            );
+            return None;
+        }
+        self.primary = Some((seen, (*said).clone()));
+        Some(Changed::Announcement(said))
+    }
+
+    pub(super) fn problem(&mut self, problem: String) {
+        if self.problems.len() < MOST && !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! What was acknowledged at a past time is told as it was; what is forged, put back, damaged or lost is
+//! named, and is never taken for nothing.
+
+use std::fs;
+
+use tipline_backup::{Archive, ReceiptRecording, ReceiptSpan};
+use tipline_log::Board;
+use tipline_proto::{
+    Digest, Entry, InstanceId, Level, Position, Reached, Receipt, Role, SigningKey, Timestamp,
+    Trust,
+};
+use tipline_store::conformance::history::{History, log};
+
+use super::Place;
+use crate::{
+    AuditError, Compared, ReceiptChange, ReceiptGap, ReceiptsAt, Recorded, Why, receipts_at,
+    receipts_between,
+};
+
+/// The middle of a day.
+const START: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
+
+fn after(seconds: u64) -> Timestamp {
+    Timestamp::from_micros(START.as_micros() + seconds * 1_000_000)
+}
+
+fn key(seed: u8) -> SigningKey {
+    SigningKey::from_seed(&[seed; 32])
+}
+
+fn trust() -> Trust {
+    Trust::new(
+        vec![],
+        [("a", 1), ("b", 2)].map(|(name, seed)| (name.parse().unwrap(), key(seed).public())),
+    )
+}
+
+fn at(name: &str, position: Position, time: Timestamp, signer: u8) -> Receipt {
+    let mut receipt = Receipt {
+        lineage: log().lineage,
+        consumer: name.parse().unwrap(),
+        role: Role::Replica,
+        instance: InstanceId::from_bytes([1; 16]),
+        reached: Reached::up_to(position, Level::Durable),
+        block_tip: None,
+        proof_tip: None,
+        time,
+        failure: None,
+        store: "sqlite:a.db".to_owned(),
+        applying: None,
+        frozen: None,
+        seal: None,
+    };
+    key(signer).sign_receipt(&mut receipt);
+    receipt
+}
+
+fn board(receipts: Vec<Receipt>) -> Board {
+    Board { receipts, ..Board::default() }
+}
+
+/// An archive of 40 entries, with three minutes of receipts: `a` is at entry 5, later at 20, then at
+/// 30, and `b` at 30 always.
+struct History3 {
+    place: Place,
+    entries: Vec<Entry>,
+    spans: Vec<ReceiptSpan>,
+}
+
+async fn three_minutes() -> History3 {
+    let entries = History::blocks(39, 10).entries;
+    let place = Place::filled(&entries, 7).await;
+    let position = |index: usize| entries[index - 1].position();
+    let seen = |index, time| {
+        board(vec![at("a", position(index), time, 1), at("b", position(30), time, 2)])
+    };
+    let mut recording = ReceiptRecording::new(1, &seen(5, START), START);
+    for (index, second) in [(5, 30), (20, 60), (20, 90), (20, 120), (30, 150), (30, 180)] {
+        recording.look(1, &seen(index, after(second)), after(second));
+        if second % 60 == 0 {
+            place.archive.write_receipts(&recording.take()).await.unwrap();
+        }
+    }
+    let spans = place.archive.receipt_spans(&Archive::receipt_day(START)).await.unwrap();
+    assert_eq!(spans.len(), 3);
+    History3 { place, entries, spans }
+}
+
+async fn told(archive: &Archive, second: u64, trust: &Trust) -> ReceiptsAt {
+    receipts_at(archive, Some(after(second)), trust, None).await.unwrap()
+}
+
+/// How far each consumer was.
+fn indexes(report: &ReceiptsAt) -> Vec<(&str, u64)> {
+    let each = report.consumers.iter();
+    each.map(|one| (&*one.consumer, one.reached["durable"].index)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_past_time_is_told_as_it_was() {
+    let History3 { place, .. } = three_minutes().await;
+    for (second, index) in [(0u64, 5u64), (59, 5), (60, 20), (149, 20), (150, 30), (180, 30)] {
+        for trust in [trust(), Trust::default()] {
+            let report = told(&place.archive, second, &trust).await;
+            assert_eq!(indexes(&report), [("a", index), ("b", 30)], "{second} s: {report:?}");
+            assert_eq!((report.ok, report.recorded), (true, Recorded::Yes), "{report:?}");
+            let trusted = trust.requires_receipts().then_some(true);
+            let same = |one: &crate::Acknowledged| {
+                (one.history, one.trusted) == (Compared::Agrees, trusted)
+            };
+            assert!(report.consumers.iter().all(same), "{report:?}");
+        }
+    }
+    let newest = receipts_at(&place.archive, None, &trust(), None).await.unwrap();
+    assert_eq!(newest.at_us, after(180).as_micros());
+    let name = "a".parse().unwrap();
+    let one = receipts_at(&place.archive, None, &trust(), Some(&name)).await.unwrap();
+    assert_eq!(indexes(&one), [("a", 30)]);
+    // What is not known is not told as if nobody had anything.
+    let before = Timestamp::from_micros(START.as_micros() - 1);
+    let early = receipts_at(&place.archive, Some(before), &trust(), None).await.unwrap();
+    assert_eq!((early.recorded, early.as_of_us), (Recorded::TooOld, None));
+    let late = told(&place.archive, 181, &trust()).await;
+    assert_eq!((late.recorded, late.as_of_us), (Recorded::NotYet, Some(after(180).as_micros())));
+    assert_eq!(indexes(&late), [("a", 30), ("b", 30)]);
+    let none = Place::new().await;
+    let none = receipts_at(&none.archive, None, &trust(), None).await;
+    assert!(matches!(none, Err(AuditError::NoReceipts { .. })), "{none:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_come_once_and_in_order() {
+    let History3 { place, .. } = three_minutes().await;
+    let (from, to) = (START, after(180));
+    let mut between = receipts_between(&place.archive, from, to, &trust(), None).await.unwrap();
+    assert_eq!(between.extent(), (from, to));
+    let mut found = Vec::new();
+    while let Some(change) = between.next().await.unwrap() {
+        let ReceiptChange::Acknowledged(row) = change else { unreachable!("{change:?}") };
+        found.push((row.consumer, row.reached["durable"].index, row.seen_us));
+    }
+    let expected = [("a", 5, 0), ("b", 30, 0), ("a", 20, 60), ("a", 30, 150)];
+    let expected =
+        expected.map(|(name, index, at)| (name.to_owned(), index, after(at).as_micros()));
+    assert_eq!(found, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_damaged_or_lost_is_named() {
+    let History3 { place, spans, .. } = three_minutes().await;
+    let file = place.directory.path().join(spans[1].to_string());
+    let whole = fs::read(&file).unwrap();
+    let mut damaged = whole.clone();
+    damaged[60] ^= 1;
+    fs::write(&file, damaged).unwrap();
+    let report = told(&place.archive, 100, &trust()).await;
+    assert!(!report.ok && report.problems[0].contains(&spans[1].to_string()), "{report:?}");
+    // The last that is known before, and when that was.
+    assert_eq!((report.recorded, report.as_of_us), (Recorded::Gap, Some(after(60).as_micros())));
+    assert_eq!(indexes(&report), [("a", 20), ("b", 30)]);
+    let wrong = changes(&place.archive, &trust()).await;
+    let is_named = |change: &ReceiptChange| matches!(change, ReceiptChange::Wrong { problem } if problem.contains(&spans[1].to_string()));
+    assert!(wrong.iter().any(is_named), "{wrong:?}");
+
+    fs::remove_file(&file).unwrap();
+    let report = told(&place.archive, 100, &trust()).await;
+    let (from_us, to_us) = (after(60).as_micros(), after(120).as_micros());
+    let gap = ReceiptGap { from_us, to_us, why: Why::Lost };
+    assert_eq!((report.ok, report.recorded, report.gap), (false, Recorded::Gap, Some(gap)));
+    assert!(changes(&place.archive, &trust()).await.contains(&ReceiptChange::Gap(gap)));
+    fs::write(&file, whole).unwrap();
+    assert!(told(&place.archive, 100, &trust()).await.ok);
+
+    // An archiver that did not run is no loss, but a gap.
+    let late = ReceiptRecording::new(2, &board(vec![]), after(7_200)).take();
+    place.archive.write_receipts(&late).await.unwrap();
+    let report = told(&place.archive, 3_600, &trust()).await;
+    let (from_us, to_us) = (after(180).as_micros(), after(7_200).as_micros());
+    let gap = ReceiptGap { from_us, to_us, why: Why::NotRecorded };
+    assert_eq!((report.ok, report.recorded, report.gap), (true, Recorded::Gap, Some(gap)));
+    assert_eq!(indexes(&report), [("a", 30), ("b", 30)]);
+}
+
+async fn changes(archive: &Archive, trust: &Trust) -> Vec<ReceiptChange> {
+    let (from, to) = (START, after(180));
+    let mut between = receipts_between(archive, from, to, trust, None).await.unwrap();
+    let mut found = Vec::new();
+    while let Some(change) = between.next().await.unwrap() {
+        found.push(change);
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_trusted_signed_and_what_was_put_there_again_does_not_count() {
+    let History3 { place, entries, .. } = three_minutes().await;
+    let position = |index: usize| entries[index - 1].position();
+    // A quarter of an hour later: forged, put there again, and of another history.
+    let [true_one, old] =
+        [(30, 900), (5, 10)].map(|(index, at_s)| at("a", position(index), after(at_s), 1));
+    let forged = at("b", position(40), after(930), 1);
+    let other = Position { index: 30, digest: Digest::from_bytes([9; 32]) };
+    let mut recording = ReceiptRecording::new(4, &board(vec![true_one]), after(900));
+    recording.look(4, &board(vec![old, forged]), after(930));
+    recording.look(4, &board(vec![at("a", other, after(955), 1)]), after(955));
+    place.archive.write_receipts(&recording.take()).await.unwrap();
+
+    let report = told(&place.archive, 940, &trust()).await;
+    assert_eq!(indexes(&report), [("a", 30)], "{report:?}");
+    let wrong = report.problems.join("; ");
+    for says in ["a receipt of a was put there again", "a receipt of b does not count"] {
+        assert!(wrong.contains(says), "{says}: {wrong}");
+    }
+    // Whoever trusts nobody is told what was there.
+    let report = told(&place.archive, 940, &Trust::default()).await;
+    assert_eq!(indexes(&report), [("a", 5), ("b", 40)], "{report:?}");
+    let report = told(&place.archive, 955, &trust()).await;
+    assert_eq!(report.consumers[0].history, Compared::Diverged, "{report:?}");
+    assert!(report.problems.iter().any(|what| what.contains("another history")), "{report:?}");
+}

@@ -1,0 +1,240 @@
+//! `tipline audit receipts`
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::SystemTime;
+
+use tipline_audit::{
+    Acknowledged, AnnouncedRow, AuditError, Compared, ReceiptChange, ReceiptGap, ReceiptsAt,
+    Recorded, Why, receipts_at, receipts_between,
+};
+use tipline_backup::{Archive, Destination, Keys, TimeDigits, time_text};
+use tipline_ops::text::number;
+use tipline_proto::{ConsumerName, Timestamp};
+
+use crate::exit::Exit;
+use crate::options::Shared;
+use crate::output::report::{Failure, list, say};
+use crate::settings::Parsed;
+
+/// Options of `tipline audit receipts`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tipline audit receipts s3://backup/mainnet --at 2026-11-21T15:04:05Z
+  tipline audit receipts s3://backup/mainnet --at 2026-11-21T15:04:05Z --trusted-keys keys.txt --json
+  tipline audit receipts dir:/backup --from 2026-11-21T00:00:00Z --to 2026-11-22T00:00:00Z --consumer backup-1
+
+An archiver records what it sees on the board of receipts, at most one change of a consumer in 5 s.
+With --trusted-keys only what is signed by them counts. Every digest is compared with the archive's
+entries. Exit code 13 if anything is wrong; and of --at 10 if the history begins later, 11 if it does not
+go that far yet, 12 if nothing was recorded then: what was known last before is printed.")]
+pub(super) struct ReceiptsArgs {
+    /// Address of the archive: dir:PATH, s3://BUCKET/PREFIX, gs://…, az://…
+    #[arg(value_name = "ARCHIVE")]
+    archive: String,
+
+    /// What was acknowledged at this time, in UTC: 2026-11-21T15:04:05Z. By default when the history ends
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["from", "to"])]
+    #[arg(value_parser = Parsed::<Moment>::new())]
+    at: Option<Moment>,
+
+    /// Every change from this time on
+    #[arg(long, value_name = "TIME", requires = "to", value_parser = Parsed::<Moment>::new())]
+    from: Option<Moment>,
+
+    /// Every change up to this time
+    #[arg(long, value_name = "TIME", requires = "from", value_parser = Parsed::<Moment>::new())]
+    to: Option<Moment>,
+
+    /// Of this consumer alone
+    #[arg(long, value_name = "NAME", value_parser = Parsed::<ConsumerName>::new())]
+    consumer: Option<ConsumerName>,
+
+    /// File with the age identity (secret key) that an encrypted archive is read with
+    #[arg(long, env = "TIPLINE_IDENTITY", value_name = "FILE")]
+    identity: Vec<PathBuf>,
+
+    /// Print one JSON object; with --from, one for each change
+    #[arg(long)]
+    json: bool,
+}
+
+/// A time as it is typed.
+#[derive(Debug, Clone, Copy)]
+struct Moment(Timestamp);
+
+#[derive(Debug, thiserror::Error)]
+#[error("{given:?} is no time: write it in UTC, as 2026-11-21T15:04:05Z")]
+struct NoMoment {
+    given: String,
+    source: humantime::TimestampError,
+}
+
+impl FromStr for Moment {
+    type Err = NoMoment;
+
+    fn from_str(given: &str) -> Result<Self, NoMoment> {
+        let time: Result<SystemTime, _> = humantime::parse_rfc3339_weak(given);
+        let time = time.map_err(|source| NoMoment { given: given.to_owned(), source })?;
+        Ok(Self(time.into()))
+    }
+}
+
+pub(super) async fn run(shared: &Shared, args: ReceiptsArgs) -> Result<Exit, Failure> {
+    let keys = Keys::default();
+    let keys = args.identity.iter().try_fold(keys, |keys, file| keys.identity_file(file))?;
+    let archive = Archive::open(Destination::open(&args.archive)?, keys).await;
+    let archive = archive.map_err(AuditError::from)?;
+    match args.from.zip(args.to) {
+        Some((Moment(from), Moment(to))) => changes(shared, &archive, (from, to), &args).await,
+        None => at(shared, &archive, &args).await,
+    }
+}
+
+async fn at(shared: &Shared, archive: &Archive, args: &ReceiptsArgs) -> Result<Exit, Failure> {
+    let (trust, consumer) = (shared.signing.trust()?, args.consumer.as_ref());
+    let report = receipts_at(archive, args.at.map(|at| at.0), &trust, consumer).await?;
+    let text = match args.json {
+        true => serde_json::to_string(&report)? + "\n",
+        false => render(&report),
+    };
+    say(&text)?;
+    Ok(match (report.ok, report.recorded) {
+        (false, _) => Exit::Corrupt,
+        (true, Recorded::Yes) => Exit::Ok,
+        (true, Recorded::TooOld) => Exit::TooOld,
+        (true, Recorded::NotYet) => Exit::NotYet,
+        (true, Recorded::Gap) => Exit::Gap,
+    })
+}
+
+async fn changes(
+    shared: &Shared,
+    archive: &Archive,
+    (from, to): (Timestamp, Timestamp),
+    args: &ReceiptsArgs,
+) -> Result<Exit, Failure> {
+    let (trust, consumer) = (shared.signing.trust()?, args.consumer.as_ref());
+    let mut between = receipts_between(archive, from, to, &trust, consumer).await?;
+    let (begins, ends) = between.extent();
+    if !args.json {
+        list(&extent(begins.as_micros(), ends.as_micros()))?;
+    }
+    let mut exit = Exit::Ok;
+    while let Some(change) = between.next().await? {
+        if matches!(
+            change,
+            ReceiptChange::Wrong { .. } | ReceiptChange::Gap(ReceiptGap { why: Why::Lost, .. })
+        ) {
+            exit = Exit::Corrupt;
+        }
+        let line = match args.json {
+            true => serde_json::to_string(&change)? + "\n",
+            false => line(&change),
+        };
+        list(&line)?;
+    }
+    Ok(exit)
+}
+
+fn shown(us: u64) -> String {
+    time_text(Timestamp::from_micros(us), TimeDigits::Micros)
+}
+
+fn extent(begins: u64, ends: u64) -> String {
+    format!("the history of receipts begins at {} and ends at {}\n", shown(begins), shown(ends))
+}
+
+fn render(report: &ReceiptsAt) -> String {
+    let at = shown(report.at_us);
+    let mut text = match (report.recorded, report.as_of_us) {
+        (Recorded::Yes, _) => format!("at {at}, by {}\n", report.place),
+        (_, Some(as_of)) => {
+            format!("NOT known at {at}; at {}, by {}\n", shown(as_of), report.place)
+        }
+        (_, None) => format!("NOT known at {at}, by {}\n", report.place),
+    };
+    text += &format!("  {}", extent(report.begins_us, report.ends_us));
+    text += &report.gap.map(|gap| format!("  {}\n", gap_text(gap))).unwrap_or_default();
+    if let Some(primary) = &report.primary {
+        text += &format!("  {}\n", announced(primary));
+    }
+    for consumer in &report.consumers {
+        text += &format!("  {}\n", acknowledged(consumer));
+    }
+    if report.consumers.is_empty() && report.as_of_us.is_some() {
+        text += "  no consumer had a receipt\n";
+    }
+    report.problems.iter().fold(text, |text, problem| text + &format!("  wrong: {problem}\n"))
+}
+
+fn line(change: &ReceiptChange) -> String {
+    match change {
+        ReceiptChange::Acknowledged(row) => {
+            format!("{}  {}\n", shown(row.seen_us), acknowledged(row))
+        }
+        ReceiptChange::Announced(row) => format!("{}  {}\n", shown(row.seen_us), announced(row)),
+        ReceiptChange::Forgotten { consumer, seen_us } => {
+            format!("{}  {consumer} was forgotten\n", shown(*seen_us))
+        }
+        ReceiptChange::Gap(gap) => format!("{}\n", gap_text(*gap)),
+        ReceiptChange::Wrong { problem } => format!("wrong: {problem}\n"),
+    }
+}
+
+fn gap_text(gap: ReceiptGap) -> String {
+    let why = match gap.why {
+        Why::NotRecorded => "no archiver recorded",
+        Why::Lost => "LOST: what was recorded is not there any more",
+    };
+    format!("from {} to {} {why}", shown(gap.from_us), shown(gap.to_us))
+}
+
+fn tips(block: Option<u64>, proof: Option<u64>) -> String {
+    let shown = |height: Option<u64>| height.map_or("none".to_owned(), number);
+    format!("block {}, proof {}", shown(block), shown(proof))
+}
+
+fn signed(trusted: Option<bool>) -> &'static str {
+    match trusted {
+        Some(true) => ", signed by a trusted key",
+        Some(false) => ", NOT signed by a trusted key",
+        None => "",
+    }
+}
+
+fn announced(row: &AnnouncedRow) -> String {
+    format!(
+        "primary {:?}: the log ends with entry {}, {}, sent {}{}",
+        row.primary,
+        number(row.tail.index),
+        tips(row.block, row.proof),
+        shown(row.sent_us),
+        signed(row.trusted)
+    )
+}
+
+fn acknowledged(row: &Acknowledged) -> String {
+    let levels = row.reached.iter();
+    let levels: Vec<String> =
+        levels.map(|(level, at)| format!("entry {} {level}", number(at.index))).collect();
+    let reached = if levels.is_empty() { "nothing".to_owned() } else { levels.join(", ") };
+    let history = match row.history {
+        Compared::Agrees => "as in the archive",
+        Compared::Ahead => "the archive does not go that far",
+        Compared::Diverged => "NOT the history of the archive",
+        Compared::NotHeld => "not compared: the archive does not hold that entry",
+    };
+    let failure = row.failure.as_ref();
+    let failure = failure.map(|why| format!(", stopped: {why:?}")).unwrap_or_default();
+    format!(
+        "{} ({}, {}): {reached}, {}, {history}, sent {}{}{failure}",
+        row.consumer,
+        row.role,
+        row.store,
+        tips(row.block, row.proof),
+        shown(row.sent_us),
+        signed(row.trusted)
+    )
+}

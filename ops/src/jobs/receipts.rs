@@ -1,0 +1,159 @@
+//! Recording the history of receipts, beside an archiver.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tipline_backup::{
+    Archive, ArchiveError, Destination, Keys, ReceiptRecording, RecordedReceipts,
+};
+use tipline_log::{Board, BoardFeed, Clock, Log, error_chain};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::board::JobBoard;
+
+/// How often it is looked whether something is to be written, at least; and when the log is tried
+/// again.
+const PERIOD: Duration = Duration::from_secs(15);
+/// How many objects may wait for their destination: an hour of them. What comes then is not recorded.
+const MOST: usize = 60;
+/// How long the end of it may take.
+const LAST: Duration = Duration::from_secs(10);
+
+/// Records what is acknowledged when, at the place of an archive: see
+/// [`ReceiptRecording`]. The archiver needs none of it. While its destination is away, what was seen
+/// waits, an hour of it at most.
+pub struct ReceiptRecorder {
+    log: Arc<dyn Log>,
+    destination: Destination,
+    keys: Keys,
+    clock: Clock,
+    jobs: JobBoard,
+    recording: ReceiptRecording,
+    waiting: VecDeque<RecordedReceipts>,
+    /// What was seen could not be written for so long that it was given up.
+    is_lost: bool,
+    /// The error that was logged.
+    logged: String,
+}
+
+impl ReceiptRecorder {
+    /// Begins with this board, which was just read from the log. `jobs` are paused with the archiver:
+    /// nothing is written meanwhile.
+    pub fn new(
+        log: Arc<dyn Log>,
+        board: &Board,
+        destination: Destination,
+        keys: Keys,
+        jobs: JobBoard,
+        clock: Clock,
+    ) -> Self {
+        let recording = ReceiptRecording::new(rand::random(), board, clock());
+        let (waiting, is_lost, logged) = (VecDeque::new(), false, String::new());
+        Self { log, destination, keys, clock, jobs, recording, waiting, is_lost, logged }
+    }
+
+    /// Records until it is told to stop, and writes what it has then.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut feed = None;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                board = next(&self.log, &mut feed) => self.see(&board),
+                () = sleep(PERIOD) => {}
+            }
+            if self.recording.is_due((self.clock)()) {
+                let recorded = self.recording.take();
+                self.wait(recorded);
+                self.write().await;
+            }
+        }
+        if let Ok(Ok(board)) = timeout(LAST, self.log.board()).await {
+            self.see(&board);
+        }
+        let recorded = self.recording.take();
+        self.wait(recorded);
+        if timeout(LAST, self.write()).await.is_err() {
+            tracing::warn!("the end of the history of receipts was not written in time");
+        }
+    }
+
+    fn see(&mut self, board: &Board) {
+        let now = (self.clock)();
+        if std::mem::take(&mut self.is_lost) {
+            self.recording = ReceiptRecording::new(rand::random(), board, now);
+        } else if let Some(before) = self.recording.look(rand::random(), board, now) {
+            self.wait(before);
+        }
+    }
+
+    fn wait(&mut self, recorded: RecordedReceipts) {
+        if self.waiting.len() >= MOST {
+            tracing::warn!(
+                "the destination was away for too long: receipts since then are not in their history"
+            );
+            self.waiting.clear();
+            self.is_lost = true;
+        } else if !self.is_lost {
+            self.waiting.push_back(recorded);
+        }
+    }
+
+    async fn write(&mut self) {
+        if self.jobs.is_paused() {
+            return;
+        }
+        match self.write_all().await {
+            Ok(()) => self.logged.clear(),
+            // The archiver itself says what is unavailable, and makes what is not there yet.
+            Err(error) if error.is_retryable() => {}
+            Err(ArchiveError::NotFound { .. }) => {}
+            Err(error) => {
+                let error = error_chain(&error);
+                if error != self.logged {
+                    tracing::error!(error, "the history of receipts is not written");
+                }
+                self.logged = error;
+            }
+        }
+    }
+
+    async fn write_all(&mut self) -> Result<(), ArchiveError> {
+        let archive = Archive::open(self.destination.clone(), self.keys.clone()).await?;
+        if archive.identity().lineage != self.log.identity().lineage {
+            let (found, expected) = (archive.identity().clone(), self.log.identity().clone());
+            let (place, found, expected) =
+                (archive.place().to_owned(), Box::new(found), Box::new(expected));
+            return Err(ArchiveError::WrongLog { place, found, expected });
+        }
+        while let Some(recorded) = self.waiting.front() {
+            archive.write_receipts(recorded).await?;
+            self.waiting.pop_front();
+        }
+        Ok(())
+    }
+}
+
+/// The board, once it has changed. Whoever is cut off tries again.
+async fn next(log: &Arc<dyn Log>, feed: &mut Option<Box<dyn BoardFeed>>) -> Board {
+    loop {
+        let seen = match feed {
+            Some(feed) => feed.next().await,
+            None => match log.follow_board().await {
+                Ok(new) => {
+                    *feed = Some(new);
+                    continue;
+                }
+                Err(error) => Err(error),
+            },
+        };
+        match seen {
+            Ok(board) => return board,
+            Err(_) => {
+                *feed = None;
+                sleep(PERIOD).await;
+            }
+        }
+    }
+}
