@@ -1,4 +1,4 @@
-//! Answering on a port by HTTP, for the dashboard and for health.
+//! Answering on a port by HTTP: the dashboard, health, and whatever else a program serves so.
 
 use std::future::Future;
 use std::pin::pin;
@@ -20,7 +20,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Lets `answer` answer everyone who comes, at most so many at once: one more is closed at once. Never
 /// ends.
-pub(crate) async fn accept<F: Future<Output = ()> + Send + 'static>(
+pub async fn accept<F: Future<Output = ()> + Send + 'static>(
     listener: TcpListener,
     most: usize,
     answer: impl Fn(TcpStream) -> F,
@@ -44,7 +44,7 @@ pub(crate) async fn accept<F: Future<Output = ()> + Send + 'static>(
 
 /// Answers one client until it goes away or `stop`. One that has begun a request and not ended it, or
 /// does not answer pings of HTTP/2, for so long is gone.
-pub(crate) async fn answer(
+pub async fn answer(
     client: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     router: Router,
     silence: Duration,

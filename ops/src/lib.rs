@@ -24,7 +24,7 @@ mod admin;
 pub mod dashboard;
 pub mod health;
 #[cfg(any(feature = "dashboard", feature = "health-server"))]
-mod http;
+pub mod http;
 mod jobs;
 mod millis;
 mod retention;

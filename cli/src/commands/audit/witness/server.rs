@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,15 +12,12 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use tipline_audit::tlog::{AddCheckpoint, BadNote, NotContinued};
 use tipline_audit::tree::{Witness, WitnessError};
 use tipline_log::error_chain;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tipline_ops::http;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// A checkpoint with sixteen of the largest signatures, and a proof.
@@ -67,7 +63,12 @@ impl WitnessServer {
             .route("/add-checkpoint", post(add_checkpoint))
             .layer(DefaultBodyLimit::max(MAX_BYTES))
             .with_state(witness);
-        tokio::spawn(accept(listener, router, stop.clone()));
+        let ending = stop.clone();
+        let answering = http::accept(listener, CLIENTS, move |client| {
+            let answered = http::answer(client, router.clone(), SILENCE, ending.clone());
+            async { _ = timeout(LONGEST, answered).await }
+        });
+        tokio::spawn(stop.clone().run_until_cancelled_owned(answering));
         Ok(Self { address, _stop: stop.drop_guard() })
     }
 
@@ -128,34 +129,4 @@ fn size(kept: u64) -> Response {
 
 fn refused(code: StatusCode, why: &str) -> Response {
     (code, format!("{why}\n")).into_response()
-}
-
-async fn accept(listener: TcpListener, router: Router, stop: CancellationToken) {
-    let clients = Arc::new(Semaphore::new(CLIENTS));
-    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
-        let Ok((client, _)) = accepted else {
-            // Out of descriptors, for a moment.
-            sleep(Duration::from_millis(100)).await;
-            continue;
-        };
-        let Ok(turn) = Arc::clone(&clients).try_acquire_owned() else { continue };
-        let (router, stop) = (router.clone(), stop.clone());
-        tokio::spawn(async move {
-            _ = stop.run_until_cancelled(timeout(LONGEST, answer(client, router))).await;
-            drop(turn);
-        });
-    }
-}
-
-/// Answers one client until it goes away.
-async fn answer(client: TcpStream, router: Router) {
-    let mut http = Builder::new(TokioExecutor::new());
-    http.http1().timer(TokioTimer::new()).header_read_timeout(SILENCE);
-    let http2 = &mut http.http2();
-    http2.timer(TokioTimer::new()).keep_alive_interval(SILENCE / 3).keep_alive_timeout(SILENCE / 3);
-    let service = TowerToHyperService::new(router);
-    let served = pin!(http.serve_connection(TokioIo::new(client), service));
-    if let Err(error) = served.await {
-        tracing::debug!(error, "a client of the witness went away");
-    }
 }
