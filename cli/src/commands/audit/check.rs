@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::ArgGroup;
 use serde_json::json;
 use tipline_audit::AuditError;
 use tipline_audit::tlog::{Certificate, Policy, SeenBy, VerifierKey};
@@ -23,6 +24,8 @@ const MAX_BYTES: u64 = 1 << 20;
 
 /// Options of `tipline audit check`.
 #[derive(Debug, clap::Args)]
+// One that names both, for whoever gives neither.
+#[command(group(ArgGroup::new("by").required(true).multiple(true).args(["key", "policy"])))]
 #[command(after_help = "\
 Examples:
   tipline audit check 812000.tlog-proof --key logs.example.org/mainnet/4f1c…+5d7f7d9e+AZ…
@@ -42,7 +45,6 @@ pub(super) struct CheckArgs {
 
     /// The log's public key: NAME+ID+KEY
     #[arg(long, value_name = "KEY", value_parser = Parsed::<VerifierKey>::new())]
-    #[arg(required_unless_present = "policy")]
     key: Option<VerifierKey>,
 
     /// File with the policy: which log, who cosigns, how many of them (c2sp.org/tlog-policy)
