@@ -140,7 +140,7 @@ fn archive_exit(error: &ArchiveError) -> Exit {
 fn checkpoint_exit(error: &CheckpointError) -> Exit {
     match error {
         CheckpointError::Destination(error) => destination_exit(error),
-        CheckpointError::Corrupt { .. } => Exit::Corrupt,
+        CheckpointError::Corrupt { .. } | CheckpointError::NotVouched { .. } => Exit::Corrupt,
         CheckpointError::Cancelled => Exit::Interrupted,
         CheckpointError::NotTheSet { .. } => Exit::Unavailable,
         CheckpointError::Store(error) => store_exit(error),

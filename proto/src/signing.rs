@@ -8,6 +8,7 @@
 //! | a unit | `tipline.signature.entry.v1`, zero byte, lineage, epoch, index and digest of its last entry |
 //! | a receipt | `tipline.signature.receipt.v1`, zero byte, BLAKE3 of all its bytes before the signature |
 //! | an announcement | `tipline.signature.announcement.v1`, zero byte, the same |
+//! | a checkpoint | `tipline.signature.checkpoint.v1`, zero byte, lineage, BLAKE3 of its manifest |
 //! | a successor | `tipline.signature.successor.v1`, zero byte, the old public key, the new one |
 //!
 //! Numbers are 8 bytes, big-endian. The digests chain, so the signature of one entry vouches for all
@@ -15,8 +16,8 @@
 
 use std::fmt;
 
-use ed25519_dalek::Signer;
 use bytes::Bytes;
+use ed25519_dalek::Signer;
 
 use crate::entry::Entry;
 use crate::identity::Lineage;
@@ -27,6 +28,7 @@ use crate::signature::{Predecessor, PublicKey, Seal, Signature};
 const ENTRY: &[u8] = b"tipline.signature.entry.v1\0";
 const RECEIPT: &[u8] = b"tipline.signature.receipt.v1\0";
 const ANNOUNCEMENT: &[u8] = b"tipline.signature.announcement.v1\0";
+const CHECKPOINT: &[u8] = b"tipline.signature.checkpoint.v1\0";
 const SUCCESSOR: &[u8] = b"tipline.signature.successor.v1\0";
 
 /// A key that signs. It is secret: nothing prints it.
@@ -84,6 +86,11 @@ impl SigningKey {
         said.seal = Some(self.seal(ANNOUNCEMENT, &said.encode()));
     }
 
+    /// Signs a checkpoint of a store, by the BLAKE3 of its manifest.
+    pub fn sign_checkpoint(&self, lineage: Lineage, manifest: &[u8; 32]) -> Signature {
+        self.sign(&checkpoint_message(lineage, manifest))
+    }
+
     /// The seal of the bytes of a receipt without one.
     pub(crate) fn seal_receipt(&self, bytes: &[u8]) -> Seal {
         self.seal(RECEIPT, bytes)
@@ -115,6 +122,10 @@ pub(crate) fn entry_message(lineage: Lineage, entry: &Entry) -> Vec<u8> {
     message.extend_from_slice(&entry.index.to_be_bytes());
     message.extend_from_slice(entry.digest.as_bytes());
     message
+}
+
+pub(crate) fn checkpoint_message(lineage: Lineage, manifest: &[u8; 32]) -> Vec<u8> {
+    [CHECKPOINT, lineage.as_bytes(), manifest].concat()
 }
 
 pub(crate) fn receipt_message(seal: &Seal) -> Vec<u8> {

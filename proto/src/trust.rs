@@ -8,7 +8,10 @@ use crate::identity::Lineage;
 use crate::name::ConsumerName;
 use crate::receipt::{Announcement, Receipt};
 use crate::signature::{PublicKey, Signature};
-use crate::signing::{announcement_message, entry_message, receipt_message, successor_message};
+use crate::signing::{
+    announcement_message, checkpoint_message, entry_message, receipt_message, successor_message,
+};
+use crate::time::Timestamp;
 
 /// Why a signature does not count.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -81,6 +84,40 @@ impl Trust {
     /// Whether receipts must be signed.
     pub fn requires_receipts(&self) -> bool {
         !self.0.consumers.is_empty()
+    }
+
+    /// Whether checkpoints of stores must be signed: where the history must be, and somebody is
+    /// trusted who could have signed them.
+    pub fn requires_checkpoints(&self) -> bool {
+        self.requires_history() && self.requires_receipts()
+    }
+
+    /// Whether a trusted consumer, whichever, signed the checkpoint with this BLAKE3 of its manifest,
+    /// which was made at this time. A primary's key vouches for no copy.
+    ///
+    /// # Errors
+    /// See [`SignatureError`]; none if the history need not be signed.
+    pub fn check_checkpoint(
+        &self,
+        lineage: Lineage,
+        created: Timestamp,
+        manifest: &[u8; 32],
+        signature: Option<&Signature>,
+    ) -> Result<(), SignatureError> {
+        if !self.requires_history() {
+            return Ok(());
+        }
+        let signature = signature.ok_or(SignatureError::Unsigned)?;
+        let mut refusal = SignatureError::Untrusted { key: signature.key() };
+        for ring in self.0.consumers.values() {
+            let message = || checkpoint_message(lineage, manifest);
+            match check(Some(ring), created.as_micros(), Some(signature), message) {
+                Err(SignatureError::Untrusted { .. }) => {}
+                Err(other) => refusal = other,
+                Ok(()) => return Ok(()),
+            }
+        }
+        Err(refusal)
     }
 
     /// Whether a trusted primary signed this entry, and with it all before it. That its digest is

@@ -50,6 +50,7 @@ impl Checkpoints {
             let snapshot = store.snapshot().await?;
             let making = Making {
                 set: directory.clone(),
+                of: self.clone(),
                 place: self.place().to_owned(),
                 shares: self.shares(),
                 created,
@@ -73,6 +74,7 @@ enum Outcome {
 
 /// An attempt.
 struct Making {
+    of: Checkpoints,
     set: PathBuf,
     place: String,
     /// Whether files are shared with other checkpoints of the set.
@@ -191,6 +193,9 @@ impl Making {
         let manifest = Manifest::new(id.clone(), self.created, snapshot, files)?;
         let text = manifest.to_text()?;
         self.check_cancel()?;
+        if let Some(signature) = self.of.sign(&manifest, &text) {
+            tree::write(&root, &Manifest::signature_name(&text), &signature)?;
+        }
         tree::finish(&root, &text)?;
         Ok(Outcome::Whole(Box::new(manifest)))
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use tipline_proto::SignatureError;
 use tipline_store::StoreError;
 
 use super::id::CheckpointId;
@@ -37,6 +38,16 @@ pub enum CheckpointError {
         place: String,
         /// Which one.
         id: CheckpointId,
+    },
+    /// Signatures are required, and no trusted consumer vouches for it. Use another one.
+    #[error("no trusted consumer vouches for the checkpoint {id} at {place}")]
+    NotVouched {
+        /// Which set.
+        place: String,
+        /// Which one.
+        id: CheckpointId,
+        /// Why not.
+        source: SignatureError,
     },
     /// There is no such checkpoint. List them.
     #[error("{place} has no checkpoint {id}: list them with `tipline checkpoint list`")]
@@ -120,6 +131,11 @@ pub enum CheckpointError {
 }
 
 impl CheckpointError {
+    /// Whether another checkpoint may do: this one is not there, or is not what it should be.
+    pub(crate) fn is_about_it(&self) -> bool {
+        matches!(self, Self::Corrupt { .. } | Self::NotFound { .. } | Self::NotVouched { .. })
+    }
+
     pub(super) fn file(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |source| Self::File { what, source }

@@ -22,6 +22,7 @@ mod manifest;
 mod objects;
 mod sent;
 mod set;
+mod signed;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tree;
@@ -33,5 +34,7 @@ pub use id::{CheckpointId, NotAnId};
 pub use job::Job;
 pub use known::KnownSets;
 pub(crate) use manifest::Sizes;
+#[cfg(test)]
+pub(crate) use manifest::seal;
 pub use manifest::{Manifest, ManifestFile};
 pub use set::{Checkpoints, Listed};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt, TryStreamExt, future};
+use tipline_proto::SigningKey;
 
 use super::error::CheckpointError;
 use super::id::CheckpointId;
@@ -26,6 +27,7 @@ pub(super) const AT_ONCE: usize = 8;
 /// | name | what it is |
 /// |---|---|
 /// | `ID/manifest.json` | the manifest, written last; a folder without one is not a checkpoint |
+/// | `ID/BLAKE3.sig` | a signature of the manifest with that BLAKE3: the bytes of a protobuf `Signature` |
 /// | `ID/part-0/…` | the files of the store's first part, and so on: `store.db` of an SQLite store; otherwise the folder itself is the store |
 /// | `shared/part-0/…` | files of a store's first part that several checkpoints have, if they are made so; `ID/copy-0` names the copy of it |
 /// | `objects/…` | files that uploaded checkpoints share, each named by its BLAKE3; 32 random digits if it is encrypted |
@@ -48,6 +50,8 @@ pub struct Checkpoints {
     shares: bool,
     /// What uploads are encrypted to, and what opens them.
     keys: Arc<Keys>,
+    /// What checkpoints are signed with that are made here, or uploaded to here.
+    key: Option<Arc<SigningKey>>,
 }
 
 /// What is in a set under the name of a checkpoint.
@@ -79,7 +83,7 @@ impl Listed {
 impl Checkpoints {
     /// The set in this folder, whose name is the destination's.
     pub fn at(destination: Destination) -> Self {
-        Self { destination, shares: false, keys: Arc::default() }
+        Self { destination, shares: false, keys: Arc::default(), key: None }
     }
 
     /// New checkpoints share files, as far as the medium can do that, which is RocksDB by its backup
@@ -93,6 +97,16 @@ impl Checkpoints {
     /// file, and what is encrypted in it is opened by their identities. Manifests are in the clear.
     pub fn with_keys(self, keys: Keys) -> Self {
         Self { keys: Arc::new(keys), ..self }
+    }
+
+    /// Checkpoints that are made in it or uploaded to it are signed with this key, if there is one: see
+    /// [`Checkpoints::check_signature`].
+    pub fn signing(self, key: Option<Arc<SigningKey>>) -> Self {
+        Self { key, ..self }
+    }
+
+    pub(super) fn key(&self) -> Option<&SigningKey> {
+        self.key.as_deref()
     }
 
     pub(super) fn keys(&self) -> &Arc<Keys> {

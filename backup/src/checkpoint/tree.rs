@@ -91,8 +91,13 @@ pub(super) fn hash(
 
 /// Writes the manifest: from here on the checkpoint is listed. Durable on return.
 pub(super) fn finish(root: &Path, text: &str) -> Result<(), CheckpointError> {
-    let path = root.join(MANIFEST);
-    let written = disk::write_whole(&path, text.as_bytes(), Existing::Replace);
+    write(root, MANIFEST, text.as_bytes())
+}
+
+/// Writes a small file of a checkpoint. Durable on return.
+pub(super) fn write(root: &Path, name: &str, content: &[u8]) -> Result<(), CheckpointError> {
+    let path = root.join(name);
+    let written = disk::write_whole(&path, content, Existing::Replace);
     written.map_err(CheckpointError::file(format!("writing {}", path.display())))
 }
 

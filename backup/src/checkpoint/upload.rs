@@ -76,6 +76,7 @@ impl Checkpoints {
             return Err(to.corrupt(&manifest.id, what));
         }
         let (name, text) = (format!("{}/{MANIFEST}", there.id), there.to_text()?);
+        to.put_signature(there, &text).await?;
         match to.destination().create(&name, Bytes::from(text)).await {
             Ok(()) => {}
             // Only the same one has this name. Reading it back shows whether it is whole.

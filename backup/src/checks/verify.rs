@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tipline_log::{Board, Log, LogError, error_chain};
-use tipline_proto::{Digest, Entry};
+use tipline_proto::{Digest, Entry, Trust};
 use tipline_store::{StoreIdentity, StoreReader};
 use tokio_util::sync::CancellationToken;
 
@@ -221,7 +221,9 @@ impl VerifyRun<'_> {
             found.push(self.archive(archive).await?.at(destination));
         }
         for set in &sources.checkpoints {
-            found.push(self.checkpoints(set).await?.at(destination));
+            let mut checked = self.checkpoints(set).await?;
+            checked.problems.extend(set.unvouched(&sources.trust).await?);
+            found.push(checked.at(destination));
         }
         if found.is_empty() {
             let mut nothing = VerifiedPlace::new(destination.place(), PlaceKind::Nothing);
@@ -381,9 +383,7 @@ impl VerifyRun<'_> {
                     place.read_back += 1;
                     place.bytes += bytes;
                 }
-                Err(
-                    error @ (CheckpointError::Corrupt { .. } | CheckpointError::NotFound { .. }),
-                ) => place.problems.push(error_chain(&error)),
+                Err(error) if error.is_about_it() => place.problems.push(error_chain(&error)),
                 Err(CheckpointError::Cancelled) => self.check_stop()?,
                 Err(error) => return Err(error.into()),
             }
@@ -398,14 +398,13 @@ impl VerifyRun<'_> {
         id: &CheckpointId,
     ) -> Result<u64, CheckpointError> {
         let manifest = set.get(id).await?;
-        set.verify(&manifest, &self.throttle).await?;
-        Ok(manifest.bytes())
+        set.verify(&manifest, &self.throttle).await.map(|()| manifest.bytes())
     }
 }
 
 /// Why the newest entry cannot be reached by what is at a destination alone.
 async fn way_to_latest(sources: &Sources) -> Result<Option<String>, RestoreError> {
-    let sources = Sources { log: None, ..sources.clone() };
+    let sources = Sources { log: None, trust: Trust::default(), ..sources.clone() };
     match plan_for(&sources, &[], &Target::Latest, false).await {
         Ok(_) => Ok(None),
         Err(error) if error.is_about_what_is_kept() => Ok(Some(error_chain(&error))),

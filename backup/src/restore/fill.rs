@@ -111,13 +111,9 @@ impl Attempt {
             return Err(ReplayError::WrongStart("its set is gone".to_owned()));
         };
         // Planned without its files.
-        let whole = match place.get(&manifest.id).await {
-            Ok(whole) if whole.head() == *manifest => whole,
-            Ok(_) => {
-                let what = format!("checkpoint {} is not what it was", manifest.id);
-                return Err(ReplayError::WrongStart(what));
-            }
-            Err(error @ (CheckpointError::Corrupt { .. } | CheckpointError::NotFound { .. })) => {
+        let whole = match self.sources.signed_checkpoint(set, manifest).await {
+            Ok(whole) => whole,
+            Err(error) if error.is_about_it() => {
                 return Err(ReplayError::WrongStart(error_chain(&error)));
             }
             Err(error) => return Err(RestoreError::from(error).into()),

@@ -193,14 +193,26 @@ impl Sources {
     /// [`RestoreError::Verification`] if the places say already that it ends with another, or no
     /// longer have the first entries; a place does not answer.
     pub async fn hold(&self, plan: Plan, expected: Digest) -> Result<Plan, RestoreError> {
-        self.check_digest(plan.index, expected).await?;
-        let Plan { target, exclusive, index, mut starts, .. } = plan;
+        let mut starts = plan.starts.clone();
         starts.retain(|start| matches!(start, Start::Nothing));
         if starts.is_empty() {
             let what = "it can be held to a digest only from the first entry on, and those that a \
                         checkpoint stands for are not kept";
             return Err(RestoreError::Verification { what: what.to_owned() });
         }
+        self.begin_with(plan, expected, starts).await
+    }
+
+    /// The same plan with these starts, if the places do not say already that it ends with another
+    /// digest.
+    pub(super) async fn begin_with(
+        &self,
+        plan: Plan,
+        expected: Digest,
+        starts: Vec<Start>,
+    ) -> Result<Plan, RestoreError> {
+        self.check_digest(plan.index, expected).await?;
+        let Plan { target, exclusive, index, .. } = plan;
         Ok(self.plan_from(starts, &self.inventory().await?, target, exclusive, index))
     }
 

@@ -6,15 +6,17 @@ use tipline_consumer::Vouching;
 use tipline_log::error_chain;
 use tipline_proto::{Digest, Position};
 
-use super::plan::Plan;
+use super::plan::{Plan, Start};
+use crate::checkpoint::{CheckpointError, Manifest};
 use crate::error::RestoreError;
 use crate::sources::Sources;
 
 impl Sources {
     /// Holds a plan to a digest that a trusted primary vouches for, if signatures are required: the
     /// signature of an entry vouches for all before it. So whoever can write where backups are cannot
-    /// make a history of his own. No checkpoint is used then: what is in one is not chained to a digest.
-    /// Gives the digest that the restored store must have.
+    /// make a history of his own. A checkpoint is used if a trusted consumer vouches for it, and the
+    /// entries after it lead to that digest: what is in one is not chained to a digest itself. Gives the
+    /// digest that the restored store must have.
     ///
     /// # Errors
     /// [`RestoreError::Verification`] if nobody vouches for what was planned; those of
@@ -27,7 +29,49 @@ impl Sources {
             return Ok((plan, None));
         }
         let digest = self.vouched(plan.index).await?;
-        Ok((self.hold(plan, digest).await?, Some(digest)))
+        Ok((self.vouch_start(plan, digest).await?, Some(digest)))
+    }
+
+    /// The plan without the checkpoints before the first that a trusted consumer vouches for. Those
+    /// after it are checked when they are used.
+    async fn vouch_start(&self, plan: Plan, digest: Digest) -> Result<Plan, RestoreError> {
+        let (mut starts, mut refusals) = (plan.starts.clone(), Vec::new());
+        while let Some(Start::Checkpoint { set, manifest, .. }) = starts.first() {
+            match self.signed_checkpoint(*set, manifest).await {
+                Ok(_) => break,
+                Err(error) if error.is_about_it() => refusals.push(error_chain(&error)),
+                Err(error) => return Err(error.into()),
+            }
+            starts.remove(0);
+        }
+        if starts.is_empty() {
+            return Err(refused(&format!(
+                "the first entries are no longer kept, and {}",
+                refusals.join("; ")
+            )));
+        }
+        let mut plan = self.begin_with(plan, digest, starts).await?;
+        plan.notes.extend(refusals);
+        Ok(plan)
+    }
+
+    /// A checkpoint with its files, as it is now. Where signatures are required, a trusted consumer
+    /// vouches for it.
+    pub(super) async fn signed_checkpoint(
+        &self,
+        set: usize,
+        head: &Manifest,
+    ) -> Result<Manifest, CheckpointError> {
+        let id = &head.id;
+        let gone = || CheckpointError::NotFound { place: "its set".to_owned(), id: id.clone() };
+        let set = self.checkpoints.get(set).ok_or_else(gone)?;
+        let whole = set.get(id).await?;
+        if whole.head() != *head {
+            let (place, what) = (set.place().to_owned(), "it is not what it was".to_owned());
+            return Err(CheckpointError::Corrupt { place, id: id.clone(), what });
+        }
+        set.check_signature(&whole, &self.trust).await?;
+        Ok(whole)
     }
 
     /// The digest of an entry that a trusted primary has signed, or one that chains to one that was

@@ -8,7 +8,7 @@ use tipline_backup::{Destination, RestoreProgress};
 use tipline_consumer::{Consumer, ConsumerSettings};
 use tipline_log::{Clock, Log, system_clock};
 use tipline_ops::{CheckJob, CheckSchedule, CheckpointMaker, Filled, JobBoard};
-use tipline_proto::{ConsumerName, InstanceId, Role};
+use tipline_proto::{ConsumerName, InstanceId, Role, SigningKey};
 use tipline_store::Store;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -88,7 +88,7 @@ pub(crate) async fn run(shared: &Shared, role: Role, args: ConsumeArgs) -> Resul
         return Ok(Exit::Ok);
     };
     let log = log.map_err(|error| place.explain(error.into()))?;
-    let board = JobBoard::default();
+    let (board, key) = (JobBoard::default(), shared.signing.key()?);
     served.measure_jobs(&board);
     if args.bootstrap.is_given() {
         served.starting("it fills its store from what is kept elsewhere");
@@ -96,7 +96,7 @@ pub(crate) async fn run(shared: &Shared, role: Role, args: ConsumeArgs) -> Resul
     }
     loop {
         tracing::info!(log = %place.address(), store = %args.store, "following as {role} {}", args.name);
-        match consume(&args, role, (Arc::clone(&log), &board), &served, &stop).await {
+        match consume(&args, role, (Arc::clone(&log), &board, key.clone()), &served, &stop).await {
             Err(failure) if args.bootstrap.is_given() && consumer::is_trimmed(&failure) => {
                 served.starting("it brings its store forward from what is kept elsewhere");
                 catch_up(&args, &log, &stop).await?;
@@ -110,7 +110,7 @@ pub(crate) async fn run(shared: &Shared, role: Role, args: ConsumeArgs) -> Resul
 async fn consume(
     args: &ConsumeArgs,
     role: Role,
-    (log, board): (Arc<dyn Log>, &JobBoard),
+    (log, board, key): (Arc<dyn Log>, &JobBoard, Option<Arc<SigningKey>>),
     served: &Served,
     stop: &CancellationToken,
 ) -> Result<Exit, Failure> {
@@ -131,7 +131,8 @@ async fn consume(
     let consumer = Consumer::start(Arc::clone(&log), store, settings, instance, Arc::clone(&clock));
     let watch = served.watch(&consumer, &log, (&args.name, role), &clock);
     let maker = CheckpointMaker::new(consumer.store(), Arc::clone(&clock), stop.clone());
-    let maker = Arc::new(maker.remembering(args.store.beside("sets")).noting(board.clone()));
+    let maker = maker.remembering(args.store.beside("sets")).noting(board.clone()).signing(key);
+    let maker = Arc::new(maker);
     let admin = admin::start(&args.store, Arc::clone(&maker));
     let checkpoints = make_checkpoints(args, &maker, &clock);
     tokio::pin!(checkpoints);

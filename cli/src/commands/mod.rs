@@ -149,7 +149,7 @@ pub(crate) async fn run(
         Command::Drill(args) => drill::run(shared, args).await,
         Command::Dr(args) => dr::run(shared, args).await,
         Command::Get(args) => get::run(args).await,
-        Command::Checkpoint(args) => checkpoint::run(args).await,
+        Command::Checkpoint(args) => checkpoint::run(shared, args).await,
         Command::Identity(args) => identity::run(args).await,
         Command::Destination(args) => destination::run(args).await,
         Command::Forget(args) => forget::run(shared, args).await,

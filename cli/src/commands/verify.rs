@@ -71,10 +71,14 @@ pub(crate) struct VerifyArgs {
 pub(crate) async fn run(shared: &Shared, args: VerifyArgs) -> Result<Exit, Failure> {
     let stop = signal::on_signal()?;
     let log = args.sources.open_log(shared).await?;
+    let trust = shared.signing.trust()?;
     let (mut places, mut failed) = (Vec::new(), Vec::new());
     for address in args.sources.destinations() {
         match args.sources.open_place(address).await {
-            Ok(place) => places.push(place),
+            Ok(mut place) => {
+                place.sources.trust = trust.clone();
+                places.push(place);
+            }
             // A wrong argument; its error does not repeat what may be secret.
             Err(error @ RestoreError::Destination(DestinationError::BadAddress { .. })) => {
                 return Err(error.into());

@@ -10,6 +10,7 @@ use tipline_backup::{
 };
 use tipline_consumer::{Frozen, StoreHandle};
 use tipline_log::{Clock, error_chain};
+use tipline_proto::SigningKey;
 use tipline_store::StoreError;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -147,6 +148,7 @@ pub struct CheckpointMaker {
     store: StoreHandle,
     clock: ClockArgument,
     known: Option<KnownSets>,
+    key: Option<Arc<SigningKey>>,
     running: Mutex<Option<Arc<Job>>>,
     ended: Notify,
     /// Ends what is under way when the program ends.
@@ -168,13 +170,18 @@ impl CheckpointMaker {
     pub fn new(store: StoreHandle, clock: Clock, stop: CancellationToken) -> Self {
         let (running, ended) = (Mutex::new(None), Notify::new());
         let (clock, board) = (ClockArgument(clock), JobBoard::default());
-        Self { store, clock, known: None, running, ended, stop, board }
+        Self { store, clock, known: None, key: None, running, ended, stop, board }
     }
 
     /// Remembers in this file, beside the store, which sets its checkpoints went to: one that is not
     /// there any more, because nothing is mounted, is not written to.
     pub fn remembering(self, file: PathBuf) -> Self {
         Self { known: Some(KnownSets::new(file)), ..self }
+    }
+
+    /// Signs with this key what it makes and uploads, if there is one.
+    pub fn signing(self, key: Option<Arc<SigningKey>>) -> Self {
+        Self { key, ..self }
     }
 
     /// Writes on this board what was made and uploaded, whoever asked for it.
@@ -272,7 +279,7 @@ impl CheckpointRun {
     /// # Errors
     /// See [`CheckpointFailure`].
     pub async fn run(self) -> Result<Manifest, CheckpointFailure> {
-        let set = self.order.set()?;
+        let set = self.order.set()?.signing(self.maker.key.clone());
         // An address that cannot be used fails before the work, not after it.
         let upload = self.order.upload.as_deref().map(Destination::open).transpose()?;
         self.maker.admit(&set).await?;
@@ -327,6 +334,7 @@ impl CheckpointRun {
             }
         })?;
         let to = &Checkpoints::at(location.folder(FOLDER)).with_keys(keys);
+        let to = &to.clone().signing(self.maker.key.clone());
         // There and back.
         self.job.begin("uploading", manifest.bytes().saturating_mul(2));
         let not_uploaded = |source| {

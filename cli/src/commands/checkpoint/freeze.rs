@@ -34,7 +34,7 @@ pub(super) async fn run(
         // Nobody writes to it, and nobody shall begin to.
         None => {
             // It is thawed by this command, also after Ctrl-C.
-            let maker = own_maker(address, CancellationToken::new()).await?;
+            let maker = own_maker(address, None, CancellationToken::new()).await?;
             own = admin::start(address, maker.into());
             let frozen = tipline_ops::freeze(&socket, most).await.map_err(explain)?;
             frozen.ok_or_else(|| Sentence("the store cannot be frozen".to_owned()))?

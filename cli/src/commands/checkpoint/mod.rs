@@ -13,12 +13,13 @@ use tipline_ops::{
     CheckpointMaker, CheckpointOrder, CheckpointProgress, cancel_checkpoint, checkpoint_set,
     request_checkpoint,
 };
+use tipline_proto::SigningKey;
 use tokio_util::sync::CancellationToken;
 
 use crate::address::{ByteRate, StoreAddress};
 use crate::exit::Exit;
 use crate::open::{admin, store};
-use crate::options::{Mode, SealingArgs, default_set};
+use crate::options::{Mode, SealingArgs, Shared, default_set};
 use crate::output::progress;
 use crate::output::report::{Failure, Sentence, say};
 use crate::settings::Parsed;
@@ -142,7 +143,7 @@ enum What {
 }
 
 /// Does it.
-pub(crate) async fn run(args: CheckpointArgs) -> Result<Exit, Failure> {
+pub(crate) async fn run(shared: &Shared, args: CheckpointArgs) -> Result<Exit, Failure> {
     let CheckpointArgs { what, store, checkpoints, json } = args;
     let place = Place { store, checkpoints };
     match what {
@@ -151,7 +152,7 @@ pub(crate) async fn run(args: CheckpointArgs) -> Result<Exit, Failure> {
             let rate = rate.map(|rate| rate.0);
             let (mode, sealing) = (mode.into(), sealing.into());
             let order = CheckpointOrder { checkpoints, upload, rate, mode, sealing };
-            create(place.store()?, order, json).await
+            create(place.store()?, order, shared.signing.key()?, json).await
         }
         What::Cancel => cancel(place.store()?).await,
         What::Freeze { max, hold: true, .. } => freeze::hold(place.store()?, *max, json).await,
@@ -218,6 +219,7 @@ impl Place {
 async fn create(
     address: &StoreAddress,
     order: CheckpointOrder,
+    key: Option<Arc<SigningKey>>,
     json: bool,
 ) -> Result<Exit, Failure> {
     let stop = signal::on_signal()?;
@@ -233,7 +235,7 @@ async fn create(
     };
     let id = match asked {
         Some(id) => id,
-        None => create_here(address, &order, stop).await?,
+        None => create_here(address, &order, key, stop).await?,
     };
     progress::done();
     let set = checkpoint_set(&order.checkpoints)?;
@@ -245,9 +247,10 @@ async fn create(
 async fn create_here(
     address: &StoreAddress,
     order: &CheckpointOrder,
+    key: Option<Arc<SigningKey>>,
     stop: CancellationToken,
 ) -> Result<CheckpointId, Failure> {
-    let maker = Arc::new(own_maker(address, stop).await?);
+    let maker = Arc::new(own_maker(address, key, stop).await?);
     // So that it can be cancelled like any other.
     let _admin = admin::start(address, Arc::clone(&maker));
     let begun = maker.begin(order.clone())?;
@@ -262,12 +265,13 @@ async fn create_here(
 /// Of a store that no process has open.
 async fn own_maker(
     address: &StoreAddress,
+    key: Option<Arc<SigningKey>>,
     stop: CancellationToken,
 ) -> Result<CheckpointMaker, Failure> {
     let opening = address.clone();
     let store = tokio::task::spawn_blocking(move || store::open(&opening)).await??;
     let maker = CheckpointMaker::new(StoreHandle::new(store)?, system_clock(), stop);
-    Ok(maker.remembering(address.beside("sets")))
+    Ok(maker.remembering(address.beside("sets")).signing(key))
 }
 
 async fn cancel(address: &StoreAddress) -> Result<Exit, Failure> {
