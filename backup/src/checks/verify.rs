@@ -391,7 +391,6 @@ impl VerifyRun<'_> {
         Ok(place)
     }
 
-    /// Gives how many bytes a checkpoint has.
     async fn read_back(
         &self,
         set: &Checkpoints,
