@@ -28,8 +28,9 @@ impl Archive {
     }
 
     /// Removes files that have no name yet, and were written more than a day before `now`, by [the
-    /// clock of the place](Archive::now): whoever wrote them was killed. Gives how many. Of a directory only; object storage has none, but for
-    /// pieces of what was never completed: see [`Checkpoints::collect`](crate::Checkpoints::collect).
+    /// clock of the place](Archive::now): whoever wrote them was killed. Gives how many. Of a directory
+    /// only; object storage has none, but for pieces of what was never completed: see
+    /// [`Checkpoints::collect`](crate::Checkpoints::collect).
     ///
     /// # Errors
     /// Those of the destination, which is unavailable if the archive is not there any more.
