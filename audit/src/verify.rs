@@ -402,8 +402,10 @@ impl Report<'_> {
         }
         let unread = held.segments.saturating_sub(replay.read().segments);
         if unread > 0 && replay.problem().is_none() {
+            // What is before the range was not even listed.
+            let least = if replay.range().0 > held.first { "at least " } else { "" };
             left_out.push(format!(
-                "{unread} other segments, outside the range or with the same entries: they were not read"
+                "{least}{unread} other segments, outside the range or with the same entries: they were not read"
             ));
         }
         left_out
