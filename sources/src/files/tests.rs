@@ -49,6 +49,22 @@ fn index() -> (TempDir, PathBuf, Index) {
     (directory, path, index)
 }
 
+/// What a process left that was killed is made durable before SQLite, or anybody, reads it.
+#[test]
+fn the_write_ahead_log_is_made_durable_before_the_index_is_opened() {
+    let (directory, path, index) = index();
+    drop(index);
+    let wal = directory.path().join("index.sqlite-wal");
+    fs::rename(&wal, directory.path().join("aside")).unwrap();
+    // Nothing can be written to it.
+    fs::create_dir(&wal).unwrap();
+    let refused = error_chain(&open(&path).err().unwrap());
+    assert!(refused.contains("index.sqlite has cannot be made durable"), "{refused}");
+    fs::remove_dir(&wal).unwrap();
+    fs::rename(directory.path().join("aside"), &wal).unwrap();
+    assert_eq!(open(&path).unwrap().tip().unwrap().map(|tip| tip.height), Some(3));
+}
+
 /// Writes a file, at a time that it did not have before.
 fn put(path: &Path, bytes: &[u8]) {
     static WRITES: AtomicU64 = AtomicU64::new(1);

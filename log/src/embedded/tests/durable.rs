@@ -3,12 +3,12 @@
 use std::fs;
 use std::time::Duration;
 
-use super::{small_log, unit};
+use super::{identity, small_log, unit};
 use crate::embedded::EmbeddedLog;
 use crate::embedded::files::with_suffix;
 use crate::embedded::sqlite::{Database, Purpose};
 use crate::error::AppendError;
-use crate::spec::{Appender, Reader};
+use crate::spec::{Appender, Reader, Trimmer};
 
 /// The bytes stay the same, and the system has to write them once more.
 #[tokio::test]
@@ -28,6 +28,32 @@ async fn written_again() {
     assert!(fs::read(&wal).unwrap() == before);
     assert_ne!(fs::metadata(&wal).unwrap().modified().unwrap(), old);
     assert_eq!(log.tail().await.unwrap().position.index, 11);
+}
+
+/// Whoever opens the log does that before its first append or trim, even one that changes nothing.
+#[tokio::test]
+async fn before_anything_is_built_upon_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log.db");
+    let log = EmbeddedLog::create(&path, &identity()).await.unwrap();
+    let empty = log.tail().await.unwrap();
+    log.append(&empty, &unit(&empty, &[100; 10])).await.unwrap();
+    let wal = with_suffix(&path, "-wal");
+    let before = fs::read(&wal).unwrap();
+    let old = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+    for trims in [false, true] {
+        let next = EmbeddedLog::open(&path).await.unwrap();
+        fs::OpenOptions::new().write(true).open(&wal).unwrap().set_modified(old).unwrap();
+        // Neither of them writes anything of its own.
+        if trims {
+            assert_eq!(next.trim(1).await.unwrap().first, 1);
+        } else {
+            let appended = next.append(&empty, &unit(&empty, &[1])).await;
+            assert!(matches!(appended, Err(AppendError::Conflict)), "{appended:?}");
+        }
+        assert!(fs::read(&wal).unwrap() == before, "trims: {trims}");
+        assert_ne!(fs::metadata(&wal).unwrap().modified().unwrap(), old, "trims: {trims}");
+    }
 }
 
 /// On macOS an fsync alone leaves it in the disk's memory.
