@@ -47,7 +47,7 @@ pub enum CheckpointError {
         /// Which one.
         id: CheckpointId,
         /// Why not.
-        source: SignatureError,
+        source: Box<SignatureError>,
     },
     /// There is no such checkpoint. List them.
     #[error("{place} has no checkpoint {id}: list them with `tipline checkpoint list`")]

@@ -98,6 +98,6 @@ impl Checkpoints {
         let over = *blake3::hash(text.as_bytes()).as_bytes();
         let lineage = manifest.log.lineage;
         let checked = trust.check_checkpoint(lineage, manifest.created, &over, signature.as_ref());
-        checked.map_err(|source| CheckpointError::NotVouched { place, id, source })
+        checked.map_err(|e| CheckpointError::NotVouched { place, id, source: Box::new(e) })
     }
 }

@@ -34,7 +34,7 @@ impl Archive {
     /// Writes an object of the history of receipts. Durable on return. The same may be written again.
     ///
     /// # Errors
-    /// Those of the destination; [`ArchiveError::Corrupt`] if something else has its name.
+    /// Those of the destination.
     pub async fn write_receipts(&self, recorded: &RecordedReceipts) -> Result<(), ArchiveError> {
         self.present().await?;
         let (lineage, object) = (self.identity().lineage, recorded.span.to_string());
