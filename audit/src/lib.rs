@@ -46,8 +46,8 @@ pub use diff::{Depth, DiffReport, content_as_of, diff_content, diff_entries, dif
 pub use error::{AuditError, Problem};
 pub use follow::Follow;
 pub use receipts::{
-    Acknowledged, AnnouncedRow, Compared, PositionRow, ReceiptChange, ReceiptGap, Recorded,
-    ReceiptsAt, ReceiptsBetween, Why, receipts_at, receipts_between,
+    Acknowledged, AnnouncedRow, Compared, PositionRow, ReceiptChange, ReceiptGap, ReceiptsAt,
+    ReceiptsBetween, Recorded, Why, receipts_at, receipts_between,
 };
 pub use replay::{Range, Replay, replay};
 pub use row::EntryRow;

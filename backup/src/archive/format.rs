@@ -309,7 +309,11 @@ pub(crate) fn seal(pieces: [&[u8]; 3], flags: u32) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn pack(plain: Vec<u8>, encrypted: bool, keys: &Keys) -> Result<Vec<u8>, std::io::Error> {
+pub(super) fn pack(
+    plain: Vec<u8>,
+    encrypted: bool,
+    keys: &Keys,
+) -> Result<Vec<u8>, std::io::Error> {
     let compressed = zstd::bulk::compress(&plain, COMPRESSION)?;
     drop(plain);
     if encrypted { keys.encrypt(&compressed) } else { Ok(compressed) }

@@ -100,8 +100,8 @@ async fn by_consumer(kept: &Kept, index: u64) -> Result<Restored, RestoreError> 
 /// The files of the checkpoint that are signed, and the signature.
 fn manifest_and_signature(kept: &Kept) -> [PathBuf; 2] {
     let set = kept.checkpoints.place().trim_start_matches("dir:").to_owned();
-    let folders = std::fs::read_dir(set).unwrap().map(|entry| entry.unwrap().path());
-    let folder = folders.filter(|path| path.join("manifest.json").exists()).next().unwrap();
+    let mut folders = std::fs::read_dir(set).unwrap().map(|entry| entry.unwrap().path());
+    let folder = folders.find(|path| path.join("manifest.json").exists()).unwrap();
     let mut files = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
     let signature = files.find(|path| path.extension().is_some_and(|name| name == "sig"));
     [folder.join("manifest.json"), signature.unwrap()]
