@@ -20,6 +20,8 @@ use crate::status::{ConsumerStatus, assess};
 /// Pause between two announcements while blocks are published.
 const ANNOUNCE_PAUSE: Duration = Duration::from_millis(200);
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// For so long the first announcement of being held up waits for the outbox.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The running watch. Dropping it ends the tasks.
 pub(crate) struct BoardWatch {
@@ -248,14 +250,17 @@ async fn announce_for_ever(publisher: Arc<Publisher>, log: Arc<dyn Log>, stop: C
     let mut changes = publisher.progress.subscribe();
     let mut source = publisher.source_failure.clone();
     let every = publisher.settings.announce_every;
+    let mut held_up = false;
     loop {
         let mut progress = changes.borrow_and_update().clone();
         source.borrow_and_update();
-        if progress.held_up.is_some() {
-            // How much waits was last looked at before this began: nothing, perhaps.
-            publisher.tidy(false).await;
+        if progress.held_up.is_some() && !held_up {
+            // How much waits was last looked at before this began: nothing, perhaps. An outbox that
+            // hangs, too, keeps nobody from saying so.
+            _ = tokio::time::timeout(LOOK, publisher.tidy(false)).await;
             progress = changes.borrow_and_update().clone();
         }
+        held_up = progress.held_up.is_some();
         if progress.epoch > 0 {
             announce(&publisher, &log, progress, None).await;
         }
