@@ -58,8 +58,11 @@ pub enum IdentityError {
         /// What went wrong.
         source: io::Error,
     },
-    /// None of the keys given opens it. Give the right one.
-    #[error("{place}: {object} opens with another key than those given")]
+    /// None of the keys given opens it. Give the right one. If this is the right one, then where the
+    /// backup names its recipients is damaged: age cannot tell the two apart. Take an older one then.
+    #[error(
+        "{place}: {object} opens with none of the keys given: give the right one, or it is damaged"
+    )]
     NeedsKey {
         /// Which destination.
         place: String,

@@ -174,7 +174,7 @@ async fn restore(at: Destination, args: RestoreArgs, json: bool) -> Result<Exit,
 
 fn explain(error: IdentityError, all: &[IdentityBackup], tried: &IdentityBackup) -> Failure {
     let advice = match &error {
-        IdentityError::Corrupt { .. } => {
+        IdentityError::Corrupt { .. } | IdentityError::NeedsKey { .. } => {
             let older = all.iter().find(|b| b.name == tried.name && b.time < tried.time);
             older.map(|older| format!("try the one before it: --time {}", time(older.time)))
         }
