@@ -2,9 +2,18 @@
 //! stranger.
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use axum::Router;
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_TYPE, LOCATION};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use tipline_tests::{Finished, Running, eventually, http_post};
+use tokio::net::TcpListener;
 
 use crate::deployment::{Deployment, WITHIN, stop};
 
@@ -58,6 +67,17 @@ impl Site {
     fn watch(&self, key: &str, more: &str) -> String {
         let log_key = &self.log_key;
         format!("audit witness --archive dir:backup --key {key} --log-key {log_key} {more}")
+    }
+
+    /// A witness that answers over HTTP, with this key, and its address.
+    async fn listening(&self, key: &str) -> (Running, String) {
+        let log_key = &self.log_key;
+        let words = format!("audit witness --listen 127.0.0.1:0 --key {key} --log-key {log_key}");
+        let mut witness = self.site.tipline(&words).spawn();
+        let line = witness.line_with("witness at http://", WITHIN).await;
+        let at = line.split("http://").nth(1).unwrap().split('/').next().unwrap();
+        let url = format!("http://{at}");
+        (witness, url)
     }
 
     fn size(&self) -> u64 {
@@ -190,15 +210,8 @@ async fn a_witness_answers_logs_over_http() {
     let site = Site::new().await;
     site.exits(0, SIGN, "").await;
     let key = site.exits(0, "keys new --witness w.example.net w.key", "").await;
-    let words =
-        format!("audit witness --listen 127.0.0.1:0 --key w.key --log-key {}", site.log_key);
-    let mut witness = site.site.tipline(&words).spawn();
-    let line = witness.line_with("witness at http://", WITHIN).await;
-    let at = line.split("http://").nth(1).unwrap().split('/').next().unwrap().to_owned();
-    let post = async |body: &str| {
-        let url = format!("http://{at}/add-checkpoint");
-        http_post(&url, body).await.unwrap()
-    };
+    let (mut witness, at) = site.listening("w.key").await;
+    let post = async |body: &str| http_post(&format!("{at}/add-checkpoint"), body).await.unwrap();
     let note = fs::read_to_string(site.site.path("backup/tlog/checkpoint")).unwrap();
     let behind = post(&format!("old 3\n\n{note}")).await;
     assert_eq!((behind.status, behind.body.as_str()), (409, "0\n"));
@@ -225,13 +238,163 @@ async fn a_witness_answers_logs_over_http() {
     let unproven = post(&format!("old 6\n\n{newer}")).await;
     assert_eq!(unproven.status, 422, "{unproven:?}");
     // What is too large need not be read to its end before it is refused.
-    let large = http_post(&format!("http://{at}/add-checkpoint"), &"x".repeat(400 << 10)).await;
+    let large = http_post(&format!("{at}/add-checkpoint"), &"x".repeat(400 << 10)).await;
     assert!(large.as_ref().map_or(true, |large| large.status == 413), "{large:?}");
-    assert_eq!(http_post(&format!("http://{at}/other"), "").await.unwrap().status, 404);
+    assert_eq!(http_post(&format!("{at}/other"), "").await.unwrap().status, 404);
     stop(&mut witness).await;
     // What it gave out is what it has.
     let kept = fs::read_dir(site.site.path("w.key.cosigned")).unwrap().next().unwrap().unwrap();
     let kept = fs::read_to_string(kept.path()).unwrap();
     assert!(kept.starts_with(note.split("\n\n").next().unwrap()), "{kept}");
     assert!(key.starts_with("w.example.net+"), "{key}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_signs_asks_the_witnesses_and_two_of_three_are_enough() {
+    let site = Site::new().await;
+    let (mut lines, mut running) = (String::new(), Vec::new());
+    for name in ["a", "b"] {
+        let words = format!("keys new --witness {name}.example.net {name}.key");
+        let key = site.exits(0, &words, "").await;
+        let (witness, url) = site.listening(&format!("{name}.key")).await;
+        lines += &format!("witness {name} {} {url}/\n", key.trim());
+        running.push(witness);
+    }
+    let key = site.exits(0, "keys new --witness c.example.net c.key", "").await;
+    // Nobody listens there any more.
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    lines += &format!("witness c {} http://{gone}\n", key.trim());
+    let policy = format!("log {}\n{lines}group two 2 a b c\nquorum two\n", site.log_key);
+    fs::write(site.site.path("two.policy"), policy).unwrap();
+    let sign = format!("{SIGN} --policy two.policy");
+    let signed = site.site.run(&sign).await;
+    assert_eq!(signed.status.code(), Some(0), "{}", signed.stderr);
+    assert!(!signed.stdout.contains("not published"), "{}{}", signed.stdout, signed.stderr);
+    let says = "the witness c did not cosign: it does not answer";
+    assert!(signed.stderr.contains(says), "{}", signed.stderr);
+    assert_eq!(site.size(), 6);
+    // Strangers have the policy, and nothing of the site.
+    site.exits(0, "audit prove --archive dir:backup --block 5 -o 5.tlog-proof", "").await;
+    let told = site.exits(0, "audit check 5.tlog-proof --policy two.policy", "").await;
+    for name in ["a", "b"] {
+        let says = format!("  cosigned: {name} ({name}.example.net), 20");
+        assert!(told.contains(&says), "{told}");
+    }
+    // What it answered is kept, and so is what the witness has cosigned.
+    assert_eq!(fs::read_dir(site.site.path("backup/tlog/cosigned")).unwrap().count(), 2);
+
+    // It goes on by itself, and waits for a witness that comes back.
+    let mut signing = site.site.tipline(&format!("{sign} --every 100ms")).spawn();
+    site.archive("backup", 6, 7).await;
+    site.published(8, &[&signing]).await;
+    stop(&mut running.remove(1)).await;
+    site.archive("backup", 8, 9).await;
+    signing.line_with("the witness b did not cosign", 2 * WITHIN).await;
+    assert_eq!(site.size(), 8, "one of three is not enough");
+    stop(&mut signing).await;
+    let signed = site.site.run(&format!("{sign} --json")).await;
+    let json: Value = serde_json::from_str(&signed.stdout).expect(&signed.stderr);
+    assert_eq!(json["waits_for"], "b, c", "{json}");
+    assert_eq!(json["not_cosigned"].as_array().map(Vec::len), Some(2), "{json}");
+    // By whatever way the cosignature comes.
+    site.exits(0, &site.watch("b.key", ""), "cosigned: entries 1 to 10").await;
+    site.exits(0, &sign, "entries 1 to 10").await;
+    assert_eq!(site.size(), 10);
+    stop(&mut running.remove(0)).await;
+}
+
+/// Answers every request with what `answer` gives. Gives the address.
+async fn double<F>(answer: impl Fn(String) -> F + Clone + Send + Sync + 'static) -> String
+where
+    F: Future<Output = Response> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = Router::new().fallback(answer);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
+/// A cosignature that says that it is of this key, `NAME+ID+KEY`, and is not.
+fn forged(key: &str) -> String {
+    let mut words = key.split('+');
+    let (name, id) = (words.next().unwrap(), words.next().unwrap());
+    let id = u32::from_str_radix(id, 16).unwrap().to_be_bytes();
+    format!("\u{2014} {name} {}\n", STANDARD.encode([&id[..], &[1; 72]].concat()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_witnesses_answer_hinders_nobody_and_is_named() {
+    let site = Site::new().await;
+    let names = ["moody", "forges", "refuses", "floods", "redirects", "hangs"];
+    let mut keys = Vec::new();
+    for name in names {
+        let words = format!("keys new --witness {name}.example.net {name}.key");
+        keys.push(site.exits(0, &words, "").await.trim().to_owned());
+    }
+    let (mut witness, real) = site.listening("moody.key").await;
+    let (mut other, elsewhere) = site.listening("redirects.key").await;
+    let (times, forged) = (Arc::new(AtomicUsize::new(0)), forged(&keys[1]));
+    let moody = double(move |body: String| {
+        let (times, url) = (Arc::clone(&times), format!("{real}/add-checkpoint"));
+        async move {
+            if times.fetch_add(1, Ordering::Relaxed) < 2 {
+                return (StatusCode::INTERNAL_SERVER_ERROR, "no disk\n").into_response();
+            }
+            let reply = http_post(&url, &body).await.unwrap();
+            let status = StatusCode::from_u16(reply.status).unwrap();
+            (status, [(CONTENT_TYPE, reply.kind)], reply.body).into_response()
+        }
+    });
+    let urls = [
+        moody.await,
+        double(move |_| std::future::ready(forged.clone().into_response())).await,
+        double(|_| async {
+            (StatusCode::CONFLICT, [(CONTENT_TYPE, "text/x.tlog.size")], "3\n").into_response()
+        })
+        .await,
+        double(|_| async { "x".repeat(10 << 20).into_response() }).await,
+        double(move |_| {
+            let to = format!("{elsewhere}/add-checkpoint");
+            async { (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, to)]).into_response() }
+        })
+        .await,
+        double(|_| std::future::pending()).await,
+    ];
+    let all = names.iter().zip(&keys).zip(&urls);
+    let lines: String =
+        all.map(|((name, key), url)| format!("witness {name} {key} {url}\n")).collect();
+    fs::write(site.site.path("one.policy"), format!("{lines}quorum moody\n")).unwrap();
+    let signed = site.site.run(&format!("{SIGN} --policy one.policy")).await;
+    assert_eq!(signed.status.code(), Some(0), "{}", signed.stderr);
+    assert!(!signed.stdout.contains("not published"), "{}{}", signed.stdout, signed.stderr);
+    assert_eq!(site.size(), 6);
+    for says in [
+        "forges did not cosign: its cosignature is not right",
+        "refuses did not cosign: it answers 409",
+        "floods did not cosign: its answer has more than",
+        "redirects did not cosign: it answers 307",
+        "hangs did not cosign: it has not answered",
+    ] {
+        assert!(signed.stderr.contains(says), "{says}: {}", signed.stderr);
+    }
+    assert!(!signed.stderr.contains("witness moody"), "{}", signed.stderr);
+    // Nothing of what was wrong is kept.
+    assert_eq!(fs::read_dir(site.site.path("backup/tlog/cosigned")).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(site.site.path("redirects.key.cosigned")).unwrap().count(), 0);
+    let note = fs::read_to_string(site.site.path("backup/tlog/checkpoint")).unwrap();
+    assert_eq!(note.matches('\u{2014}').count(), 2, "{note}");
+    // One that is asked for nothing else, in an address that cannot be asked.
+    for (address, says) in
+        [("ftp://w.example.net", "http://"), ("https://me:secret@w.example.net", "credentials")]
+    {
+        let policy = format!("witness w {} {address}\nquorum w\n", keys[0]);
+        fs::write(site.site.path("bad.policy"), policy).unwrap();
+        let refused = site.site.run(&format!("{SIGN} --policy bad.policy")).await;
+        let told = refused.stdout + &refused.stderr;
+        assert_eq!(refused.status.code(), Some(2), "{told}");
+        assert!(told.contains(says) && !told.contains("secret"), "{told}");
+    }
+    stop(&mut witness).await;
+    stop(&mut other).await;
 }

@@ -38,4 +38,5 @@ pub use proof::{
 };
 pub use tile::{TILE_HASHES, Tile};
 pub use tree::{BadTile, Tree};
-pub use witness::{AddCheckpoint, BadRequest, NotContinued, check_continues};
+pub(crate) use witness::answered_size;
+pub use witness::{AddCheckpoint, BadRequest, NotContinued, TLOG_SIZE, check_continues};

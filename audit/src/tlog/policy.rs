@@ -17,17 +17,25 @@ const NOBODY: &str = "none";
 /// ```text
 /// log logs.example.org/mainnet/4f1c…+5d7f7d9e+AZ…
 /// witness offsite-a a.example.org/mirror+0b4d9a3e+BC…
-/// witness offsite-b b.example.net/mirror+71c8e5f0+BA…
+/// witness offsite-b b.example.net/mirror+71c8e5f0+BA… https://b.example.net/
 /// group both all offsite-a offsite-b
 /// quorum both
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     logs: Vec<VerifierKey>,
-    witnesses: Vec<(String, CosignerKey)>,
+    witnesses: Vec<Cosigner>,
     groups: Vec<Group>,
     /// `None`: nobody need cosign.
     quorum: Option<Member>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Cosigner {
+    name: String,
+    key: CosignerKey,
+    /// Where it is asked over HTTP, if that is said.
+    address: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,7 +117,13 @@ impl Policy {
 
     /// The keys of the witnesses that it names.
     pub fn witnesses(&self) -> impl Iterator<Item = &CosignerKey> {
-        self.witnesses.iter().map(|(_, key)| key)
+        self.witnesses.iter().map(|witness| &witness.key)
+    }
+
+    /// The witnesses that it has an address of, where they are asked for cosignatures
+    /// (c2sp.org/tlog-witness): name, key, and address as it is written.
+    pub fn addresses(&self) -> impl Iterator<Item = (&str, &CosignerKey, &str)> {
+        self.witnesses.iter().filter_map(|of| Some((&*of.name, &of.key, of.address.as_deref()?)))
     }
 
     /// With this log, if it names none: then it is known from elsewhere.
@@ -132,7 +146,7 @@ impl Policy {
         let (text, mut lines) = log.ok_or_else(unknown)?.line(note)?;
         let (mut cosigned, mut missing) = (Vec::new(), Vec::new());
         let mut has = Vec::with_capacity(self.witnesses.len());
-        for (name, key) in &self.witnesses {
+        for Cosigner { name, key, .. } in &self.witnesses {
             let found = key.find(note)?;
             has.push(found.is_some());
             match found {
@@ -166,7 +180,7 @@ impl Policy {
     }
 
     fn member(&self, name: &str) -> Option<Member> {
-        let witness = self.witnesses.iter().position(|(known, _)| known == name);
+        let witness = self.witnesses.iter().position(|known| known.name == name);
         let group = || self.groups.iter().position(|group| group.name == name);
         witness.map(Member::Witness).or_else(|| group().map(Member::Group))
     }
@@ -187,13 +201,14 @@ impl Policy {
         limit(self.logs.len())
     }
 
-    fn add_witness(&mut self, name: &str, key: &str) -> Result<(), String> {
+    fn add_witness(&mut self, name: &str, key: &str, at: Option<&str>) -> Result<(), String> {
         self.check_new(name)?;
         let key: CosignerKey = key.parse().map_err(|error: BadNote| error.to_string())?;
         if self.witnesses().any(|known| known.bytes() == key.bytes()) {
             return Err("the key of this witness is there already".to_owned());
         }
-        self.witnesses.push((name.to_owned(), key));
+        let (name, address) = (name.to_owned(), at.map(str::to_owned));
+        self.witnesses.push(Cosigner { name, key, address });
         limit(self.witnesses.len())
     }
 
@@ -249,7 +264,8 @@ impl FromStr for Policy {
             let added = match words[..] {
                 [] => Ok(()),
                 ["log", key] | ["log", key, _] => policy.add_log(key),
-                ["witness", name, key] | ["witness", name, key, _] => policy.add_witness(name, key),
+                ["witness", name, key] => policy.add_witness(name, key, None),
+                ["witness", name, key, at] => policy.add_witness(name, key, Some(at)),
                 ["group", name, needed, ref members @ ..] if !members.is_empty() => {
                     policy.add_group(name, needed, members)
                 }

@@ -10,6 +10,10 @@ use super::proof::verify_consistency;
 /// As many as the specification allows.
 const MAX_HASHES: usize = 63;
 
+/// What an answer 409 of a witness is, in its header `Content-Type`: the size of the checkpoint that it
+/// has cosigned last.
+pub const TLOG_SIZE: &str = "text/x.tlog.size";
+
 /// The body of a request `add-checkpoint`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddCheckpoint {
@@ -86,6 +90,12 @@ impl FromStr for AddCheckpoint {
             false => Ok(Self { old, hashes, note: note.to_owned() }),
         }
     }
+}
+
+/// The size in an answer 409.
+pub(crate) fn answered_size(kind: &str, body: &str) -> Option<u64> {
+    let is_size = kind.split(';').next()?.trim().eq_ignore_ascii_case(TLOG_SIZE);
+    number(body.strip_suffix('\n')?).filter(|_| is_size)
 }
 
 /// Whether a checkpoint continues the one that was cosigned last, in the order of the checks of

@@ -17,6 +17,7 @@
 //! signed, and the archive still has the entry that was signed last. And what was signed is
 //! remembered beside the key: see [`KeyFile`].
 
+mod ask;
 mod certify;
 mod check;
 mod cosigned;
@@ -35,6 +36,7 @@ mod tests;
 mod watch;
 mod witness;
 
+pub use ask::{Answer, Asked, MAX_ANSWER, NotCosigned, Post, Witnesses};
 pub use certify::certify;
 pub use check::SignedTree;
 pub(crate) use check::TreeCheck;

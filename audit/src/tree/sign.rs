@@ -6,15 +6,13 @@ use tipline_backup::{RestoreError, Sources};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::cosigned::collect;
+use super::cosigned::publish_cosigned;
 use super::error::TreeError;
 use super::key_file::{KeyFile, KeyFileError};
 use super::leaves::Leaves;
 use super::place::{Newest, Read, TreePlace};
 use crate::error::AuditError;
-use crate::tlog::{
-    Checkpoint, NotAccepted, Policy, Tree, TreeHash, prove_inclusion, verify_inclusion,
-};
+use crate::tlog::{Checkpoint, Policy, Tree, TreeHash, prove_inclusion, verify_inclusion};
 use crate::verify::VerifyProgress;
 
 /// A tree that grows by more is signed in between, so that the next start goes on from there: a
@@ -26,6 +24,8 @@ const SIGN_AFTER: u64 = 1 << 20;
 pub struct Signed {
     /// The newest checkpoint.
     pub checkpoint: Checkpoint,
+    /// It as it was signed.
+    pub note: String,
     /// How many entries it has more than the one before.
     pub added: u64,
     /// Names of those who have not cosigned it. It is not published until the quorum of the policy
@@ -43,7 +43,8 @@ pub struct Signed {
 ///
 /// With a policy, what is signed is first shown to its witnesses, who put what they cosign beside it. It
 /// is published, with their cosignatures, by the first call that finds the quorum reached. So whatever
-/// is published can be checked by that policy. Without one it is published at once.
+/// is published can be checked by that policy. Without one it is published at once. Witnesses that the
+/// policy has addresses of are asked by [`Witnesses::ask`](super::Witnesses::ask).
 ///
 /// # Errors
 /// [`AuditError::Tree`], with what contradicts what was signed; those of a replay. Nothing is signed
@@ -94,9 +95,10 @@ pub async fn sign(
         // Reading an entry of an archive costs: once for as long as the key is open.
         growing.check_last(&tree).await?;
     }
-    let waits_for = growing.publish_cosigned(&newest).await?;
+    let waits_for = publish_cosigned(place, policy, &newest).await?;
     if newest.checkpoint.size == last || waits_for.is_some() {
-        return Ok(Some(Signed { checkpoint: newest.checkpoint, added: 0, waits_for }));
+        let Newest { checkpoint, note, .. } = newest;
+        return Ok(Some(Signed { checkpoint, note, added: 0, waits_for }));
     }
     Ok(Some(growing.grow(tree).await?))
 }
@@ -207,8 +209,9 @@ impl Growing<'_> {
         let newest = self.publish(&tree).await?;
         self.key.set_compared(self.place.archive(), tree.size());
         // Nobody need cosign, perhaps.
-        let waits_for = self.publish_cosigned(&newest).await?;
-        Ok(Signed { checkpoint: newest.checkpoint, added: tree.size() - began, waits_for })
+        let waits_for = publish_cosigned(self.place, self.policy, &newest).await?;
+        let Newest { checkpoint, note, .. } = newest;
+        Ok(Signed { checkpoint, note, added: tree.size() - began, waits_for })
     }
 
     /// Signs, and publishes it, or shows it to those who are to cosign it.
@@ -226,31 +229,6 @@ impl Growing<'_> {
             false => self.place.put_pending(note.clone()).await?,
         }
         Ok(Newest { note, checkpoint, is_published })
-    }
-
-    /// Publishes it with all that was cosigned of it; gives who is missing if the policy does not accept
-    /// it yet.
-    async fn publish_cosigned(&self, newest: &Newest) -> Result<Option<String>, AuditError> {
-        let Some(policy) = self.policy else {
-            if !newest.is_published {
-                self.place.publish(newest.note.clone()).await?;
-            }
-            return Ok(None);
-        };
-        let notes = self.place.notes().await?;
-        let accepted = collect(policy, &newest.note, notes.iter().map(|(note, _)| note.as_str()));
-        match accepted {
-            Ok(accepted) if newest.is_published && accepted.note == newest.note => Ok(None),
-            Ok(accepted) => {
-                self.place.publish(accepted.note).await?;
-                Ok(None)
-            }
-            Err(NotAccepted::NoQuorum { missing }) => Ok(Some(missing)),
-            Err(source) => {
-                let place = self.place.place().to_owned();
-                Err(TreeError::NotAccepted { place, source }.into())
-            }
-        }
     }
 }
 

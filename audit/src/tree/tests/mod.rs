@@ -1,5 +1,6 @@
 //! What is signed is what is in the archive, once and for ever.
 
+mod asked;
 mod foreign;
 mod keys;
 mod proofs;

@@ -23,9 +23,9 @@ use crate::tree::{
 use crate::{AuditError, verify_entries};
 
 /// Seconds of the clock of every witness.
-const AT: u64 = 1_727_964_367;
+pub(super) const AT: u64 = 1_727_964_367;
 
-fn cosigner(name: &str, seed: u8) -> CosigningKey {
+pub(super) fn cosigner(name: &str, seed: u8) -> CosigningKey {
     CosigningKey::from_seed(name, &[seed; 32]).unwrap()
 }
 
@@ -35,7 +35,7 @@ fn open(path: &Path) -> Result<Arc<Witness>, KeyFileError> {
 }
 
 /// A witness with a key of its own, in a directory of its own.
-fn witness(name: &str, seed: u8) -> (tempfile::TempDir, Arc<Witness>) {
+pub(super) fn witness(name: &str, seed: u8) -> (tempfile::TempDir, Arc<Witness>) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("witness.key");
     Witness::create(&path, &cosigner(name, seed)).unwrap();

@@ -1,6 +1,7 @@
 //! `tipline audit`: reads a log, an archive, a checkpoint or a store, and says what is in it and what
 //! is wrong with it.
 
+mod asking;
 mod certify;
 mod check;
 mod consistency;

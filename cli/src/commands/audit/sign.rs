@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tipline_audit::tlog::Policy;
-use tipline_audit::tree::{KeyFile, Signed, TreeError, sign};
+use tipline_audit::tree::{KeyFile, NotCosigned, Signed, TreeError, Witnesses, sign};
 use tipline_audit::{AuditError, VerifyProgress};
 use tipline_backup::Keys;
 use tipline_log::error_chain;
@@ -14,6 +14,7 @@ use tipline_ops::text::number;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::asking::{Http, witnesses};
 use super::certify::policy_text;
 use super::progress::shown;
 use super::tree::TreeArgs;
@@ -39,7 +40,9 @@ from what was signed last. Exit code 13, and nothing is signed, if the archive i
 signed before, has lost some of it, or its tree was changed; 12 if entries that are needed were
 removed; 14 for a key of another log. With --every, a place that is unavailable is tried again.
 With --policy, what is signed lies in tlog/pending until those whom the policy names have cosigned it;
-then it is published with their cosignatures. Nothing more is signed meanwhile.")]
+then it is published with their cosignatures. Nothing more is signed meanwhile. Witnesses whose line in
+the policy ends with an address are asked there, side by side, as c2sp.org/tlog-witness has it; it is
+published once enough of them have cosigned, and those who did not are named.")]
 pub(super) struct SignArgs {
     #[command(flatten)]
     tree: TreeArgs,
@@ -48,8 +51,8 @@ pub(super) struct SignArgs {
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
 
-    /// Publish only what is cosigned as this file says (c2sp.org/tlog-policy): what is signed waits
-    /// for tipline audit witness of those whom it names
+    /// Publish only what is cosigned as this file says (c2sp.org/tlog-policy): witnesses that it has
+    /// an address of are asked, and what is signed waits for tipline audit witness of the others
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
 
@@ -71,17 +74,19 @@ pub(super) async fn run(args: SignArgs) -> Result<Exit, Failure> {
     // It was read once already.
     let policy = policy.and_then(|text| text.parse::<Policy>().ok());
     let policy = policy.map(|policy| policy.or_log(&key.verifier()));
-    let work = Work { tree: &args.tree, policy: policy.as_ref(), key: &key, stop: &stop };
+    let witnesses = policy.as_ref().map(witnesses).transpose()?.flatten();
+    let (tree, policy) = (&args.tree, policy.as_ref());
+    let mut work = Work { tree, policy, witnesses, key: &key, stop: &stop };
     let Some(every) = args.every else {
-        let signed = work.once(keys).await?;
-        say(&render(signed.as_ref(), &key, args.json))?;
+        let (signed, not_cosigned) = work.once(keys).await?;
+        say(&render(signed.as_ref(), &not_cosigned, &key, args.json))?;
         return Ok(Exit::Ok);
     };
     // Not so often that it keeps a place busy.
     let every = Duration::max(every.into(), SHORTEST);
     loop {
         match work.once(keys.clone()).await {
-            Ok(Some(signed)) if signed.added > 0 => {
+            Ok((Some(signed), _)) if signed.added > 0 => {
                 let (added, size) = (number(signed.added), number(signed.checkpoint.size));
                 tracing::info!("signed {added} more entries: {size} are signed");
             }
@@ -103,13 +108,15 @@ pub(super) async fn run(args: SignArgs) -> Result<Exit, Failure> {
 struct Work<'a> {
     tree: &'a TreeArgs,
     policy: Option<&'a Policy>,
+    /// Who asks those that the policy has addresses of.
+    witnesses: Option<Witnesses<Http>>,
     key: &'a Arc<KeyFile>,
     stop: &'a CancellationToken,
 }
 
 impl Work<'_> {
     /// The archive is opened each time: one that is no longer there must not pass for an empty one.
-    async fn once(&self, keys: Keys) -> Result<Option<Signed>, AuditError> {
+    async fn once(&mut self, keys: Keys) -> Result<(Option<Signed>, Vec<NotCosigned>), AuditError> {
         let open = self.tree.open(keys).await?;
         if let Some(directory) = open.destination.directory() {
             let place = open.destination.place();
@@ -118,11 +125,33 @@ impl Work<'_> {
         let (sender, receiver) = watch::channel(VerifyProgress::default());
         let Self { policy, key, stop, .. } = *self;
         let work = sign(&open.sources, &open.place, key, policy, &sender, stop);
-        shown("signing", receiver, work).await
+        let mut signed = shown("signing", receiver, work).await?;
+        let (Some(witnesses), Some(policy), Some(new)) = (&mut self.witnesses, policy, &mut signed)
+        else {
+            return Ok((signed, Vec::new()));
+        };
+        if new.added == 0 && new.waits_for.is_none() {
+            return Ok((signed, Vec::new()));
+        }
+        let asked = stop.run_until_cancelled(witnesses.ask(&open.place, policy, new)).await;
+        let asked = asked.ok_or(AuditError::Cancelled { at: new.checkpoint.size })??;
+        for NotCosigned { witness, why, is_final } in &asked.not_cosigned {
+            match is_final {
+                true => tracing::error!("the witness {witness} did not cosign: {why}"),
+                false => tracing::warn!("the witness {witness} did not cosign: {why}"),
+            }
+        }
+        new.waits_for = asked.waits_for;
+        Ok((signed, asked.not_cosigned))
     }
 }
 
-fn render(signed: Option<&Signed>, key: &KeyFile, json: bool) -> String {
+fn render(
+    signed: Option<&Signed>,
+    not_cosigned: &[NotCosigned],
+    key: &KeyFile,
+    json: bool,
+) -> String {
     let verifier = key.verifier();
     let size = signed.map_or(0, |signed| signed.checkpoint.size);
     let added = signed.map_or(0, |signed| signed.added);
@@ -131,6 +160,9 @@ fn render(signed: Option<&Signed>, key: &KeyFile, json: bool) -> String {
         let object = json!({
             "origin": origin, "size": size, "added": added, "key": verifier.to_string(),
             "root": signed.map(|signed| signed.checkpoint.root.to_string()),
+            "not_cosigned": not_cosigned.iter().map(|one| {
+                json!({ "witness": one.witness, "why": one.why, "final": one.is_final })
+            }).collect::<Vec<_>>(),
             "waits_for": signed.and_then(|signed| signed.waits_for.as_deref()),
         });
         return format!("{object}\n");

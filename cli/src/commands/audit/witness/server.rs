@@ -12,7 +12,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use tipline_audit::tlog::{AddCheckpoint, BadNote, NotContinued};
+use tipline_audit::tlog::{AddCheckpoint, BadNote, NotContinued, TLOG_SIZE};
 use tipline_audit::tree::{Witness, WitnessError};
 use tipline_log::error_chain;
 use tipline_ops::http;
@@ -28,8 +28,6 @@ const CLIENTS: usize = 64;
 const SILENCE: Duration = Duration::from_secs(30);
 /// Nobody keeps a connection for longer.
 const LONGEST: Duration = Duration::from_secs(600);
-/// Of a size in an answer.
-const SIZE: &str = "text/x.tlog.size";
 
 /// An address at which nobody can listen.
 #[derive(Debug, thiserror::Error)]
@@ -124,7 +122,7 @@ fn answer_to(error: &WitnessError) -> Response {
 }
 
 fn size(kept: u64) -> Response {
-    (StatusCode::CONFLICT, [(CONTENT_TYPE, SIZE)], format!("{kept}\n")).into_response()
+    (StatusCode::CONFLICT, [(CONTENT_TYPE, TLOG_SIZE)], format!("{kept}\n")).into_response()
 }
 
 fn refused(code: StatusCode, why: &str) -> Response {
