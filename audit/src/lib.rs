@@ -8,7 +8,8 @@
 //! - **A verifiable log**: the tree, tiles, checkpoints and proofs of C2SP ([`tlog`]), kept and
 //!   signed beside an archive ([`tree`]), cosigned by witnesses and mirrors, and certified.
 //! - **Receipts**: what consumers had acknowledged at a past time ([`receipts_at`]).
-//! - **Statistics** and rows for export ([`Stats`], [`EntryRow`]).
+//! - **Statistics** and rows for export ([`Stats`], [`EntryRow`]); with the feature `parquet` also
+//!   Parquet files (`ParquetRows`).
 //!
 //! A store keeps what the chain is now, not the entries that it came from: it has no digest but that
 //! of its cursor. What can be said of one alone is that it contradicts itself nowhere. To learn
@@ -51,6 +52,8 @@ pub use receipts::{
 };
 pub use replay::{Range, Replay, replay};
 pub use row::EntryRow;
+#[cfg(feature = "parquet")]
+pub use row::ParquetRows;
 pub use signers::{BadTrust, SignerKey, read_trust};
 pub use stats::{DelayStats, KindStats, Stats, StatsReport};
 pub use verify::{VerifyProgress, VerifyReport, verify_entries};

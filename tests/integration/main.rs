@@ -7,6 +7,7 @@
 )]
 
 mod archive;
+mod audit_export;
 mod audit_receipts;
 mod audit_witness;
 mod auditing;

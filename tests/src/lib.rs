@@ -56,7 +56,7 @@ pub use schema::schema_errors;
 pub use seed::Rng;
 pub use tamper::{Delivered, Tampering, TamperingBroker};
 pub use tipline::{Finished, Running, Tipline};
-pub use tool::{haproxy, promtool, systemd_analyze};
+pub use tool::{haproxy, parquet_readers, promtool, systemd_analyze};
 pub use toy::{
     LatencyFile, ToyNode, open_log, toy_chain, toy_hash, toy_history, toy_log, toy_payload,
 };

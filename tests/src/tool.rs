@@ -1,6 +1,7 @@
 //! Programs of others that tests start.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 /// Prometheus' own program, which checks alerts and tries them.
 ///
@@ -26,6 +27,35 @@ pub fn systemd_analyze() -> PathBuf {
 pub fn haproxy() -> PathBuf {
     let installed = ["/usr/sbin/haproxy", "/usr/local/sbin/haproxy"];
     tool("TIPLINE_HAPROXY", "tools/haproxy/bin/haproxy", &installed)
+}
+
+/// Directories from which Python imports `duckdb` and `polars`, as `PYTHONPATH` has them:
+/// `TIPLINE_PARQUET_READERS`, else what `tests/run` left in the build directory.
+///
+/// # Panics
+/// When there are none.
+pub fn parquet_readers() -> OsString {
+    let variable = "TIPLINE_PARQUET_READERS";
+    if let Some(named) = std::env::var_os(variable) {
+        return named;
+    }
+    let pinned =
+        include_str!("../requirements.txt").lines().filter_map(|line| line.split_once("=="));
+    let pinned = pinned
+        .filter(|(package, _)| package.starts_with("duckdb") || package.starts_with("polars"));
+    let homes = pinned.map(|(package, version)| {
+        // A file that each has.
+        let inside = format!(
+            "tools/{package}-{version}/{}/__init__.py",
+            match package {
+                "polars-runtime-32" => "_polars_runtime_32",
+                package => package,
+            }
+        );
+        let file = tool(variable, &inside, &[]);
+        file.ancestors().nth(2).map(Path::to_owned).unwrap_or_default()
+    });
+    std::env::join_paths(homes).expect("no directory has a colon in its name")
 }
 
 /// What the variable names, else what `tests/run` left in the build directory, else one that is

@@ -64,6 +64,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("opentelemetry_otlp", &["cli/src/telemetry/", "tests/src/"]),
     ("clap", &["cli/src/"]),
     ("indicatif", &["cli/src/"]),
+    ("parquet", &["audit/src/row/columns.rs"]),
     ("ratatui", &["cli/src/commands/status/live/"]),
     (
         "tipline_log",

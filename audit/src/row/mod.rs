@@ -1,9 +1,17 @@
 //! An entry as a row, for programs that know nothing of Tipline.
 
+#[cfg(feature = "parquet")]
+mod columns;
+#[cfg(all(test, feature = "parquet"))]
+mod tests;
+
 use std::fmt::Write;
 
 use serde::Serialize;
 use tipline_proto::{Entry, Event, Timestamp};
+
+#[cfg(feature = "parquet")]
+pub use columns::ParquetRows;
 
 /// An entry as one JSON object. A field that an event has not is left out. Bytes are lower-case
 /// hex.
@@ -58,46 +66,67 @@ impl EntryRow {
     /// The row of an entry, with its payload or without.
     pub fn new(entry: &Entry, with_payload: bool) -> Self {
         let Entry { index, epoch, time, outbox_sequence, digest, event, .. } = entry;
+        let Fields { height, hash, parent_hash, transaction, key, erased, name, outbox } =
+            Fields::new(event);
         let payload = event.payload();
-        let mut row = Self {
+        Self {
             index: *index,
             digest: digest.to_string(),
             epoch: *epoch,
             time_us: Timestamp::as_micros(*time),
             outbox_sequence: *outbox_sequence,
             kind: event.kind().as_str(),
-            height: None,
-            hash: None,
-            parent_hash: None,
-            transaction: None,
-            key: None,
-            erased: None,
-            name: None,
-            outbox: None,
+            height,
+            hash: hash.map(hex),
+            parent_hash: parent_hash.map(hex),
+            transaction: transaction.map(hex),
+            key: key.map(hex),
+            erased,
+            name: name.map(str::to_owned),
+            outbox: outbox.map(hex),
             payload_bytes: payload.len() as u64,
             payload_blake3: blake3::hash(payload).to_hex().to_string(),
             payload: with_payload.then(|| hex(payload)),
-        };
+        }
+    }
+}
+
+/// What some kinds of events have, in every form of a row.
+#[derive(Debug, Default)]
+struct Fields<'a> {
+    height: Option<u64>,
+    hash: Option<&'a [u8]>,
+    parent_hash: Option<&'a [u8]>,
+    transaction: Option<&'a [u8]>,
+    key: Option<&'a [u8]>,
+    erased: Option<bool>,
+    name: Option<&'a str>,
+    outbox: Option<&'a [u8]>,
+}
+
+impl<'a> Fields<'a> {
+    fn new(event: &'a Event) -> Self {
+        let mut fields = Self::default();
         match event {
             Event::EpochStarted { primary, outbox } => {
-                row.name = Some(primary.as_str().to_owned());
-                row.outbox = Some(outbox.to_string());
+                fields.name = Some(primary.as_str());
+                fields.outbox = Some(outbox.as_bytes());
             }
             Event::BlockCommitted { height, hash, parent_hash, .. } => {
-                (row.height, row.hash) = (Some(*height), Some(hash.to_string()));
-                row.parent_hash = Some(parent_hash.to_string());
+                (fields.height, fields.hash) = (Some(*height), Some(hash.as_ref()));
+                fields.parent_hash = Some(parent_hash.as_ref());
             }
             Event::BlockProven { height, block_hash: hash, .. }
             | Event::RolledBack { to_height: height, to_hash: hash } => {
-                (row.height, row.hash) = (Some(*height), Some(hash.to_string()));
+                (fields.height, fields.hash) = (Some(*height), Some(hash.as_ref()));
             }
-            Event::TransactionValidated { id, .. } => row.transaction = Some(id.to_string()),
+            Event::TransactionValidated { id, .. } => fields.transaction = Some(id.as_ref()),
             Event::StateRecorded { key, value } => {
-                (row.key, row.erased) = (Some(key.to_string()), Some(value.is_none()));
+                (fields.key, fields.erased) = (Some(key.as_ref()), Some(value.is_none()));
             }
-            Event::Marked { name } => row.name = Some(name.as_str().to_owned()),
+            Event::Marked { name } => fields.name = Some(name.as_str()),
         }
-        row
+        fields
     }
 }
 
