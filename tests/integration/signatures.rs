@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -10,7 +11,7 @@ use tipline_log::{Log, SignedLog, Signing, system_clock};
 use tipline_proto::{
     Entry, Event, InstanceId, Level, OutboxId, Reached, Receipt, Role, SigningKey, Trust,
 };
-use tipline_tests::{Nats, NatsOptions, Running, open_log};
+use tipline_tests::{Nats, NatsOptions, Running, eventually, open_log};
 
 use crate::deployment::{Deployment, WITHIN, stop};
 
@@ -258,4 +259,156 @@ async fn files_of_keys_that_cannot_be_used_are_named() {
         site.exits(2, &format!("status {TRUST}"), says).await;
     }
     site.exits(2, "status --trusted-keys nowhere.keys", "nowhere.keys").await;
+}
+
+const PUBLIC: &str = "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj";
+const SECRET: &str = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX";
+
+impl Site {
+    /// Archives what is published up to a block, and ends.
+    async fn archive_up_to(&self, block: u64) {
+        let words = format!("archive --name archive --to dir:backup --recipient {PUBLIC}");
+        let mut archive = self.start(&words, "archive.key");
+        self.counted("archive", block).await;
+        stop(&mut archive).await;
+    }
+
+    /// Names of the checkpoints at the backup location, the newest first.
+    async fn uploaded(&self) -> Vec<String> {
+        let list = "checkpoint list --json --checkpoints dir:backup/checkpoints";
+        let listed = self.site.run(list).await;
+        let listed: Value = serde_json::from_str(&listed.stdout).expect(&listed.stderr);
+        let all = listed["checkpoints"].as_array().unwrap().iter();
+        all.map(|one| one["id"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// The signatures of a checkpoint there.
+    fn signatures(&self, id: &str) -> Vec<PathBuf> {
+        let folder = self.site.path(&format!("backup/checkpoints/{id}"));
+        let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        files.filter(|path| path.extension().is_some_and(|name| name == "sig")).collect()
+    }
+
+    /// Content that nobody committed, in a copy of the backup's store, and a checkpoint of it at the
+    /// place of backups, where the thief may write. He has the public key that is encrypted to.
+    async fn forge(&self, key: &str) -> String {
+        let (own, forged) = (self.site.path("b.db"), self.site.path("forged.db"));
+        let own = rusqlite::Connection::open(own).unwrap();
+        own.execute("VACUUM INTO ?1", [forged.to_str().unwrap()]).unwrap();
+        let forged = rusqlite::Connection::open(forged).unwrap();
+        let altered = forged.execute("UPDATE blocks SET payload = x'ff' WHERE height = 3", []);
+        assert_eq!(altered.unwrap(), 1);
+        drop(forged);
+        let create = "checkpoint create --store sqlite:forged.db --upload dir:backup";
+        let done = self.site.run(&format!("{create} --recipient {PUBLIC} {key}")).await;
+        assert_eq!(done.status.code(), Some(0), "{}", done.stderr);
+        self.uploaded().await.swap_remove(0)
+    }
+}
+
+/// Seals the text of a manifest that was altered, as whoever reads the documentation can.
+fn reseal(path: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(path).unwrap();
+    let (body, end) = text.split_at(text.rfind(",\n  \"blake3\": \"").unwrap());
+    let old = blake3::hash(body.as_bytes()).to_hex();
+    assert!(end.contains(old.as_str()), "{end}");
+    let body = body.replacen(from, to, 1);
+    let new = blake3::hash(body.as_bytes()).to_hex();
+    fs::write(path, body + &end.replace(old.as_str(), new.as_str())).unwrap();
+}
+
+/// A thief may write where backups are, and can encrypt to the recipients.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forged_checkpoint_is_passed_over_and_never_restored() {
+    let site = Site::new("embedded:tipline.log.db").await;
+    fs::write(site.site.path("age.key"), SECRET).unwrap();
+    site.blocks(1, 4);
+    let mut primary = site.primary("node.key");
+    site.archive_up_to(4).await;
+    // A backup makes one on its timer, signs it, and the upload carries the signature.
+    let every = "--checkpoint-every 1h --upload dir:backup --verify-every 200ms --identity age.key";
+    let backup = format!("backup --name b --store sqlite:b.db {every}");
+    let mut running = site.start(&backup, "b.key");
+    site.counted("b", 4).await;
+    eventually("a checkpoint is uploaded", WITHIN, async || {
+        let uploaded = site.uploaded().await;
+        if uploaded.len() == 1 { Ok(()) } else { Err(format!("{uploaded:?}")) }
+    })
+    .await;
+    let first = site.uploaded().await.remove(0);
+    assert_eq!(site.signatures(&first).len(), 1);
+    let checks = format!("--accept-shortfalls {TRUST} --checks dir:backup {}", site.log);
+    let is = |status: &Value, ok: bool| {
+        let all = status["checks"].as_array().unwrap();
+        all.iter().any(|one| one["check"] == "verify" && one["ok"] == ok)
+    };
+    site.site.status(&checks, |status| is(status, true)).await;
+    // Somebody asks for another one, which the running backup signs.
+    site.blocks(5, 6);
+    site.counted("b", 6).await;
+    let create = "checkpoint create --store sqlite:b.db --upload dir:backup";
+    let made = site.site.run(create).await;
+    assert_eq!(made.status.code(), Some(0), "{}", made.stderr);
+    let second = site.uploaded().await.remove(0);
+    assert_eq!(site.signatures(&second).len(), 1);
+    site.archive_up_to(6).await;
+    let verify = "verify --from dir:backup --identity age.key --no-record";
+    site.exits(0, &format!("{verify} {TRUST}"), "nothing is wrong").await;
+
+    // The forged one is the newest. It looks well to whoever requires no signatures.
+    site.exits(0, "keys new --name thief thief.key", "").await;
+    let forged = site.forge("--signing-key thief.key").await;
+    assert!(forged != second && site.signatures(&forged).len() == 1);
+    site.exits(0, &format!("{verify} --full"), "nothing is wrong").await;
+    let told = site.exits(13, &format!("{verify} {TRUST}"), "not trusted").await;
+    assert!(told.contains(&forged) && !told.contains(&second), "{told}");
+    // The backup that checks by itself finds it, and everybody is told.
+    let bad = site.site.status(&checks, |status| is(status, false)).await;
+    let says = format!("the checkpoint {forged}");
+    assert!(bad["reminders"].to_string().contains(&says), "{bad}");
+    let status = format!("status --accept-shortfalls {TRUST} --checks dir:backup");
+    site.exits(0, &status, &says).await;
+    stop(&mut running).await;
+    stop(&mut primary).await;
+
+    // A restore takes the one before it, and names it.
+    let restore = "restore --from dir:backup --identity age.key --json --store";
+    let restored = site.exits(0, &format!("{restore} sqlite:r.db {TRUST}"), "").await;
+    let report: Value = serde_json::from_str(&restored).unwrap();
+    assert_eq!(report["achieved"]["height"], 6, "{report}");
+    assert_eq!(report["checkpoint"]["id"], second, "{report}");
+    assert!(report["notes"].to_string().contains(&forged), "{report}");
+    let payload = |store: &str| -> Vec<u8> {
+        let store = rusqlite::Connection::open(site.site.path(store)).unwrap();
+        let payload = "SELECT payload FROM blocks WHERE height = 3";
+        store.query_row(payload, [], |row| row.get(0)).unwrap()
+    };
+    assert_eq!(payload("r.db"), [3; 3_000]);
+    // Whoever requires no signatures gets what was forged: that is what they are for.
+    site.exits(0, &format!("{restore} sqlite:thiefs.db"), &forged).await;
+    assert_eq!(payload("thiefs.db"), [0xff]);
+
+    // With no way but forged ones it is refused: one by a stranger, one whose signature is of the
+    // manifest before it was altered, and one whose signature was removed.
+    let manifest = site.site.path(&format!("backup/checkpoints/{second}/manifest.json"));
+    reseal(&manifest, "\"created_us\": ", "\"created_us\": 1");
+    site.signatures(&first).iter().for_each(|path| fs::remove_file(path).unwrap());
+    let segments = fs::read_dir(site.site.path("backup/segments")).unwrap();
+    let oldest = segments.map(|entry| entry.unwrap().path()).min().unwrap();
+    fs::remove_file(oldest).unwrap();
+    let told = site.exits(13, &format!("{restore} sqlite:no.db {TRUST}"), "not signed").await;
+    assert!(told.is_empty() && !site.site.path("no.db").exists(), "{told}");
+    for id in [&first, &second, &forged] {
+        site.exits(13, &format!("{restore} sqlite:no.db {TRUST}"), id).await;
+        site.exits(13, &format!("{verify} {TRUST}"), id).await;
+    }
+    // Made without anybody running, by the key that is given.
+    let words = format!("{create} --signing-key b.key --recipient {PUBLIC}");
+    let made = site.site.run(&words).await;
+    assert_eq!(made.status.code(), Some(0), "{}", made.stderr);
+    let last = site.uploaded().await.remove(0);
+    assert_eq!(site.signatures(&last).len(), 1);
+    let restored = site.exits(0, &format!("{restore} sqlite:s.db {TRUST}"), &last).await;
+    assert!(restored.contains("\"height\":6"), "{restored}");
+    assert_eq!(payload("s.db"), [3; 3_000]);
 }

@@ -217,7 +217,9 @@ async fn due(
 
 impl CheckJob {
     async fn verify(&self, sample: Sample, clock: &Clock) -> Result<Outcome, CheckError> {
-        let sources = open_sources(&self.destination, &self.identity).await?;
+        let mut sources = open_sources(&self.destination, &self.identity).await?;
+        // What is required of the log is required of copies.
+        sources.trust = self.log.trust().cloned().unwrap_or_default();
         let places = [CheckedPlace { destination: self.destination.clone(), sources }];
         let mut random = rand::random::<f64>;
         let against = Against { log: Some(&*self.log), store: None };
