@@ -95,9 +95,9 @@ impl<P: Post> Witnesses<P> {
 
     /// Asks the witnesses that the policy has addresses of, and that have not cosigned it yet, for
     /// cosignatures of what was [signed](super::sign()) just now, side by side. What is right goes where
-    /// those put it who watch the tree, and as soon as the policy accepts the checkpoint with it, that
-    /// is published. This takes 40 s at most, and 2 s after the policy accepts it, beside what the place
-    /// of the tree takes. Cancelling it leaves what the next call goes on from.
+    /// those put it who watch the tree. Once the policy accepts the checkpoint with it, the others have
+    /// 2 s more, and it is published. This takes 40 s at most, beside what the place of the tree takes.
+    /// Cancelling it leaves what the next call goes on from.
     ///
     /// # Errors
     /// The place of the tree cannot be read or written to. What witnesses do is no error.

@@ -317,7 +317,8 @@ impl TreePlace {
         Ok(self.folder.replace(PENDING, note.into()).await?)
     }
 
-    /// Puts what this key has cosigned where whoever signs collects it. Nobody else writes there.
+    /// Puts what this key has cosigned where whoever signs collects it. Nobody else writes there, but
+    /// whoever signs, for a witness that it asks.
     pub(super) async fn put_cosigned(
         &self,
         key: &CosignerKey,

@@ -66,6 +66,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("indicatif", &["cli/src/"]),
     ("parquet", &["audit/src/row/columns.rs"]),
     ("ratatui", &["cli/src/commands/status/live/"]),
+    ("reqwest", &["cli/src/commands/audit/asking.rs"]),
     (
         "tipline_log",
         &["log/", "producer/", "sources/", "consumer/", "backup/", "audit/", "ops/", "cli/"],
