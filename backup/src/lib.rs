@@ -34,8 +34,8 @@ mod time;
 
 pub use archive::{
     Archive, ArchiveDigests, ArchiveError, ArchiveKeeper, ArchivePlan, ArchiveRange, ArchiveStore,
-    ExpireError, Merged, ReceiptRecord, ReceiptRecording, ReceiptSaid, ReceiptSpan,
-    RecordedReceipts, Row, SegmentIndex, SegmentName, SegmentsBack,
+    ExpireError, Merged, MergedReceipts, ReceiptPart, ReceiptRecord, ReceiptRecording, ReceiptSaid,
+    ReceiptSpan, RecordedReceipts, Row, SegmentIndex, SegmentName, SegmentsBack,
 };
 pub use checkpoint::{
     CheckpointError, CheckpointId, CheckpointRetention, Checkpoints, Job, Keep, KnownSets, Listed,

@@ -1,7 +1,7 @@
 //! What was acknowledged at one time.
 
 use serde::Serialize;
-use tipline_backup::{Archive, ArchiveDigests, ArchiveError, ReceiptSpan};
+use tipline_backup::{Archive, ArchiveDigests, ArchiveError, ReceiptPart, ReceiptSpan};
 use tipline_proto::{ConsumerName, Timestamp, Trust};
 
 use super::gaps::{ReceiptGap, Why, between};
@@ -69,6 +69,8 @@ pub async fn receipts_at(
     let (begins, ends) = extent(archive, &days).await?;
     let at = at.unwrap_or(ends);
     let spans = near(archive, &days, at).await?;
+    let mut problems = Vec::new();
+    let near = Near::open(archive, spans, at, &mut problems).await?;
     let mut report = ReceiptsAt {
         ok: true,
         place: archive.place().to_owned(),
@@ -80,34 +82,40 @@ pub async fn receipts_at(
         gap: None,
         primary: None,
         consumers: Vec::new(),
-        problems: Vec::new(),
+        problems,
     };
-    let covering: Vec<&ReceiptSpan> = spans.iter().filter(|span| span.covers(at)).collect();
-    let before = || spans.iter().filter(|span| span.to < at).max_by_key(|span| span.to);
-    let after = spans.iter().filter(|span| span.from > at).min_by_key(|span| span.from);
+    let spans = near.spans();
+    let covering: Vec<&ReceiptSpan> =
+        spans.iter().copied().filter(|span| span.covers(at)).collect();
+    let before = || spans.iter().copied().filter(|span| span.to < at).max_by_key(|span| span.to);
+    let after = spans.iter().copied().filter(|span| span.from > at).min_by_key(|span| span.from);
     if covering.is_empty() {
         report.recorded = match (before(), after) {
             (None, _) => Recorded::TooOld,
             (_, None) => Recorded::NotYet,
             _ => Recorded::Gap,
         };
-        report.gap = before().zip(after).map(|(before, after)| between(before, after));
+        if let Some((before, after)) = before().zip(after) {
+            let follows = near.follows(archive, after).await?;
+            report.gap = Some(between(before, after, follows.as_ref()));
+        }
         if report.gap.is_some_and(|gap| gap.why == Why::Lost) {
             report.problems.push("an object of the history is not there any more".to_owned());
         }
     }
     let mut judges = Vec::new();
     for span in covering {
-        judges.extend(read(archive, span, at, trust, &mut report.problems).await?);
+        judges.extend(near.read(archive, span, at, trust, &mut report.problems).await?);
     }
     if judges.is_empty() {
         if report.recorded == Recorded::Yes {
             report.recorded = Recorded::Gap;
         }
-        let mut older: Vec<&ReceiptSpan> = spans.iter().filter(|span| span.to < at).collect();
+        let mut older: Vec<&ReceiptSpan> =
+            spans.iter().copied().filter(|span| span.to < at).collect();
         older.sort_by_key(|span| std::cmp::Reverse(span.to));
         for span in older.into_iter().take(TRIES) {
-            judges.extend(read(archive, span, at, trust, &mut report.problems).await?);
+            judges.extend(near.read(archive, span, at, trust, &mut report.problems).await?);
             if !judges.is_empty() {
                 report.as_of_us = Some(span.to.as_micros());
                 break;
@@ -149,27 +157,94 @@ async fn near(
     Ok(spans)
 }
 
-/// What an object says up to a time; nothing if it is damaged.
-async fn read(
-    archive: &Archive,
-    span: &ReceiptSpan,
-    at: Timestamp,
-    trust: &Trust,
-    problems: &mut Vec<String>,
-) -> Result<Option<Judge>, AuditError> {
-    match archive.receipt_records(span).await {
-        Ok(records) => {
-            let mut judge = Judge::new(trust);
-            for record in until(records, at) {
-                judge.take(record);
+/// The objects around a time. Merged ones that have it, and the last before it, are opened: what they were
+/// merged of counts.
+struct Near {
+    closed: Vec<ReceiptSpan>,
+    opened: Vec<ReceiptPart>,
+}
+
+impl Near {
+    async fn open(
+        archive: &Archive,
+        spans: Vec<ReceiptSpan>,
+        at: Timestamp,
+        problems: &mut Vec<String>,
+    ) -> Result<Self, AuditError> {
+        let last = spans.iter().filter(|span| span.to < at).max_by_key(|span| span.to).cloned();
+        let mut near = Self { closed: Vec::new(), opened: Vec::new() };
+        for span in spans {
+            if !span.is_merged() || !(span.covers(at) || Some(&span) == last.as_ref()) {
+                near.closed.push(span);
+                continue;
             }
-            Ok(Some(judge))
+            match archive.receipt_parts(&span).await {
+                Ok(parts) => near.opened.extend(parts),
+                Err(error @ ArchiveError::Corrupt { .. }) => problems.push(error.to_string()),
+                Err(error) => return Err(error.into()),
+            }
         }
-        Err(error @ ArchiveError::Corrupt { .. }) => {
-            problems.push(error.to_string());
-            Ok(None)
+        Ok(near)
+    }
+
+    fn spans(&self) -> Vec<&ReceiptSpan> {
+        self.closed.iter().chain(self.opened.iter().map(|part| &part.span)).collect()
+    }
+
+    /// What one of them is, as far as it can be read.
+    async fn parts(
+        &self,
+        archive: &Archive,
+        span: &ReceiptSpan,
+    ) -> Result<Vec<ReceiptPart>, ArchiveError> {
+        match self.opened.iter().find(|part| part.span == *span) {
+            Some(part) => Ok(vec![part.clone()]),
+            None => archive.receipt_parts(span).await,
         }
-        Err(error) => Err(error.into()),
+    }
+
+    /// What one says that it follows.
+    async fn follows(
+        &self,
+        archive: &Archive,
+        span: &ReceiptSpan,
+    ) -> Result<Option<ReceiptSpan>, AuditError> {
+        match self.parts(archive, span).await {
+            Ok(parts) => Ok(parts.first().and_then(ReceiptPart::follows)),
+            Err(ArchiveError::Corrupt { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What an object says up to a time; nothing if it is damaged.
+    async fn read(
+        &self,
+        archive: &Archive,
+        span: &ReceiptSpan,
+        at: Timestamp,
+        trust: &Trust,
+        problems: &mut Vec<String>,
+    ) -> Result<Option<Judge>, AuditError> {
+        let mut judge = None;
+        let parts = match self.parts(archive, span).await {
+            Ok(parts) => parts,
+            Err(error @ ArchiveError::Corrupt { .. }) => {
+                problems.push(error.to_string());
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        for part in parts {
+            match archive.part_records(part).await {
+                Ok(records) => {
+                    let judge = judge.get_or_insert_with(|| Judge::new(trust));
+                    until(records, at).for_each(|record| _ = judge.take(record));
+                }
+                Err(error @ ArchiveError::Corrupt { .. }) => problems.push(error.to_string()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(judge)
     }
 }
 

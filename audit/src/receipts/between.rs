@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::Serialize;
-use tipline_backup::{Archive, ArchiveDigests, ArchiveError, ReceiptSpan};
+use tipline_backup::{Archive, ArchiveDigests, ArchiveError, ReceiptPart, ReceiptSpan};
 use tipline_proto::{ConsumerName, Timestamp, Trust};
 
 use super::at::extent;
@@ -50,6 +50,8 @@ pub struct ReceiptsBetween {
     consumer: Option<ConsumerName>,
     days: VecDeque<String>,
     spans: VecDeque<ReceiptSpan>,
+    /// Of the object that is read.
+    parts: VecDeque<ReceiptPart>,
     gaps: Gaps,
     /// By the run of an archiver.
     judges: BTreeMap<String, Judge>,
@@ -79,7 +81,7 @@ pub async fn receipts_between(
     let (first, last) = (Archive::receipt_day(from), Archive::receipt_day(to));
     // What begins on the day before may go on.
     let begin = days.partition_point(|day| *day <= first).saturating_sub(2);
-    let end = days.partition_point(|day| *day <= last);
+    let end = days.len().min(days.partition_point(|day| *day <= last) + 1);
     let days = days.drain(begin.min(end)..end).collect();
     Ok(ReceiptsBetween {
         archive: archive.clone(),
@@ -89,6 +91,7 @@ pub async fn receipts_between(
         consumer: consumer.cloned(),
         days,
         spans: VecDeque::new(),
+        parts: VecDeque::new(),
         gaps: Gaps::default(),
         judges: BTreeMap::new(),
         digests: ArchiveDigests::new(archive).await?,
@@ -109,8 +112,10 @@ impl ReceiptsBetween {
             if let Some(change) = self.ready.pop_front() {
                 return Ok(Some(change));
             }
-            if let Some(span) = self.spans.pop_front() {
-                self.span(span).await?;
+            if let Some(part) = self.parts.pop_front() {
+                self.part(part).await?;
+            } else if let Some(span) = self.spans.pop_front() {
+                self.span(&span).await?;
             } else if let Some(day) = self.days.pop_front() {
                 self.spans = self.archive.receipt_spans(&day).await?.into();
             } else {
@@ -124,16 +129,39 @@ impl ReceiptsBetween {
         (self.begins, self.ends)
     }
 
-    async fn span(&mut self, span: ReceiptSpan) -> Result<(), AuditError> {
-        let gap = self.gaps.before(&span);
-        if span.to < self.from || span.from > self.to {
+    async fn span(&mut self, span: &ReceiptSpan) -> Result<(), AuditError> {
+        // The first one after the period says why there is none before it.
+        let is_after = span.from > self.to && !self.gaps.is_open(self.to);
+        if span.to < self.from || is_after {
+            _ = self.gaps.before(span, None);
             return Ok(());
         }
+        match self.archive.receipt_parts(span).await {
+            Ok(parts) => self.parts = parts.into(),
+            Err(error @ ArchiveError::Corrupt { .. }) => {
+                self.gap(span, None);
+                self.ready.push_back(ReceiptChange::Wrong { problem: error.to_string() });
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    fn gap(&mut self, span: &ReceiptSpan, follows: Option<&ReceiptSpan>) {
+        let gap = self.gaps.before(span, follows);
         let within = |gap: &ReceiptGap| {
             gap.to_us >= self.from.as_micros() && gap.from_us <= self.to.as_micros()
         };
         self.ready.extend(gap.filter(within).map(ReceiptChange::Gap));
-        let records = match self.archive.receipt_records(&span).await {
+    }
+
+    async fn part(&mut self, part: ReceiptPart) -> Result<(), AuditError> {
+        let span = part.span.clone();
+        self.gap(&span, part.follows().as_ref());
+        if span.to < self.from || span.from > self.to {
+            return Ok(());
+        }
+        let records = match self.archive.part_records(part).await {
             Ok(records) => records,
             Err(error @ ArchiveError::Corrupt { .. }) => {
                 self.ready.push_back(ReceiptChange::Wrong { problem: error.to_string() });

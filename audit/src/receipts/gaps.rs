@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use tipline_backup::ReceiptSpan;
+use tipline_proto::Timestamp;
 
 /// A time of which nothing is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -32,10 +33,19 @@ pub(super) struct Gaps {
 }
 
 impl Gaps {
-    /// The gap before this one, if there is one.
-    pub(super) fn before(&mut self, next: &ReceiptSpan) -> Option<ReceiptGap> {
+    /// Whether nothing is known of a time yet, after something that is.
+    pub(super) fn is_open(&self, at: Timestamp) -> bool {
+        self.newest.as_ref().is_some_and(|newest| newest.to < at)
+    }
+
+    /// The gap before this one, if there is one. `follows` is what it says that it follows.
+    pub(super) fn before(
+        &mut self,
+        next: &ReceiptSpan,
+        follows: Option<&ReceiptSpan>,
+    ) -> Option<ReceiptGap> {
         let gap = self.newest.as_ref().filter(|newest| newest.to < next.from);
-        let gap = gap.map(|newest| between(newest, next));
+        let gap = gap.map(|newest| between(newest, next, follows));
         if self.newest.as_ref().is_none_or(|newest| newest.to <= next.to) {
             self.newest = Some(next.clone());
         }
@@ -43,10 +53,14 @@ impl Gaps {
     }
 }
 
-/// Between two that do not continue each other.
-pub(super) fn between(before: &ReceiptSpan, after: &ReceiptSpan) -> ReceiptGap {
-    // A run numbers its objects from 0 on.
-    let is_lost = after.number > 0;
+/// Between two that do not continue each other. `follows` is what the later one says that it follows.
+pub(super) fn between(
+    before: &ReceiptSpan,
+    after: &ReceiptSpan,
+    follows: Option<&ReceiptSpan>,
+) -> ReceiptGap {
+    // A run numbers its objects from 0 on, and its first one says how far the history went then.
+    let is_lost = after.number > 0 || follows.is_some_and(|seen| seen.to > before.to);
     ReceiptGap {
         from_us: before.to.as_micros(),
         to_us: after.from.as_micros(),

@@ -181,6 +181,65 @@ async fn what_is_damaged_or_lost_is_named() {
     assert_eq!(indexes(&report), [("a", 30), ("b", 30)]);
 }
 
+/// Objects that were merged answer as they did, and what is damaged in one costs its own minute.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_merged_is_told_as_before() {
+    let History3 { place, .. } = three_minutes().await;
+    // Its day is over when something begins on the next.
+    let late = ReceiptRecording::new(2, &board(vec![]), after(86_400)).take();
+    place.archive.write_receipts(&late).await.unwrap();
+    let seconds = [0, 59, 60, 100, 120, 149, 150, 180, 3_600, 86_400, 90_000];
+    let mut before = Vec::new();
+    for second in seconds {
+        before.push(told(&place.archive, second, &trust()).await);
+    }
+    let changed = changes(&place.archive, &trust()).await;
+    let merged = place.archive.merge_receipts().await.unwrap();
+    assert_eq!((merged.written, merged.removed), (1, 3));
+    for (second, before) in seconds.into_iter().zip(before) {
+        assert_eq!(told(&place.archive, second, &trust()).await, before, "{second} s");
+    }
+    assert_eq!(changes(&place.archive, &trust()).await, changed);
+
+    let spans = place.archive.receipt_spans(&Archive::receipt_day(START)).await.unwrap();
+    let file = place.directory.path().join(spans[0].to_string());
+    let mut bytes = fs::read(&file).unwrap();
+    // In the second of three.
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let report = told(&place.archive, 100, &trust()).await;
+    assert!(!report.ok && report.problems[0].contains(&spans[0].to_string()), "{report:?}");
+    assert_eq!((report.recorded, report.as_of_us), (Recorded::Gap, Some(after(60).as_micros())));
+    assert_eq!(indexes(&report), [("a", 20), ("b", 30)]);
+    for (second, index) in [(30, 5), (150, 30)] {
+        let report = told(&place.archive, second, &trust()).await;
+        assert_eq!((report.ok, indexes(&report)), (true, vec![("a", index), ("b", 30)]));
+    }
+    let wrong = changes(&place.archive, &trust()).await;
+    let wrong = wrong.iter().filter(|change| matches!(change, ReceiptChange::Wrong { .. }));
+    assert_eq!(wrong.count(), 1);
+}
+
+/// Whoever records next says what was there before.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_run_that_is_gone_is_missed() {
+    let History3 { place, spans, .. } = three_minutes().await;
+    let file = place.directory.path().join(spans[2].to_string());
+    let late = ReceiptRecording::new(2, &board(vec![]), after(7_200)).take();
+    place.archive.write_receipts(&late).await.unwrap();
+    let (to_us, why) = (after(7_200).as_micros(), Why::NotRecorded);
+    let silence = ReceiptGap { from_us: after(180).as_micros(), to_us, why };
+    assert_eq!(told(&place.archive, 200, &trust()).await.gap, Some(silence));
+    assert!(changes(&place.archive, &trust()).await.contains(&ReceiptChange::Gap(silence)));
+    fs::remove_file(&file).unwrap();
+    let lost = ReceiptGap { from_us: after(120).as_micros(), to_us, why: Why::Lost };
+    let report = told(&place.archive, 150, &trust()).await;
+    assert_eq!((report.ok, report.recorded, report.gap), (false, Recorded::Gap, Some(lost)));
+    assert_eq!(indexes(&report), [("a", 20), ("b", 30)]);
+    assert!(changes(&place.archive, &trust()).await.contains(&ReceiptChange::Gap(lost)));
+}
+
 async fn changes(archive: &Archive, trust: &Trust) -> Vec<ReceiptChange> {
     let (from, to) = (START, after(180));
     let mut between = receipts_between(archive, from, to, trust, None).await.unwrap();

@@ -62,7 +62,8 @@ pub use index::{Row, SegmentIndex};
 pub use merge::Merged;
 pub use name::SegmentName;
 pub use receipts::{
-    ArchiveDigests, ReceiptRecord, ReceiptRecording, ReceiptSaid, ReceiptSpan, RecordedReceipts,
+    ArchiveDigests, MergedReceipts, ReceiptPart, ReceiptRecord, ReceiptRecording, ReceiptSaid,
+    ReceiptSpan, RecordedReceipts,
 };
 pub use store::ArchiveStore;
 

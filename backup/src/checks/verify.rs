@@ -257,14 +257,13 @@ impl VerifyRun<'_> {
 
     async fn archive(&mut self, archive: &Archive) -> Result<VerifiedPlace, RestoreError> {
         // What lies within merged ones is no more than a spare: of many it is passed by.
-        let names = archive.longest().await.map_err(RestoreError::archive)?;
+        let mut names = archive.longest().await.map_err(RestoreError::archive)?;
         let place = VerifiedPlace::new(archive.place(), PlaceKind::Archive);
         let first = names.iter().map(|name| name.first).min().unwrap_or(0);
         let last = names.iter().map(|name| name.last).max().unwrap_or(0);
         let place = VerifiedPlace { first, last, ..place };
         let mut pass =
             ArchivePass { place, seen: BTreeSet::new(), sound: Vec::new(), gone: vec![] };
-        let mut names = names;
         // What is merged while it is read is read again.
         while !names.is_empty() {
             self.segments(archive, &names, &mut pass).await?;
@@ -281,7 +280,9 @@ impl VerifyRun<'_> {
         }
         // Nothing but retention removes the beginning, and it writes down to where, before it does.
         let begins = archive.from().await.map_err(RestoreError::archive)?.max(1);
-        Ok(pass.finish(begins))
+        let (mut place, all) = (pass.finish(begins), self.sample == Sample::Full);
+        place.problems.extend(archive.lost_receipts(all).await.map_err(RestoreError::archive)?);
+        Ok(place)
     }
 
     async fn segments(

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tipline_backup::{Archive, ArchiveError, Destination, Keys};
+use tipline_backup::{Archive, ArchiveError, Destination, Keys, MergedReceipts};
 use tipline_log::{Clock, error_chain};
 use tokio::time::sleep;
 
@@ -10,9 +10,12 @@ use super::board::{JobBoard, JobKind};
 
 /// Time from one attempt to the next.
 const PERIOD: Duration = Duration::from_secs(60);
+/// A day of the history of receipts is over once a day. After so many attempts it is looked for one.
+const RECEIPTS_EVERY: u32 = 60;
 
 /// Merges small segments of an archive once a minute, beside its archiver, which needs none of it.
-/// Never ends. With `remove`, segments that merged ones hold are removed. Success is written on `board`.
+/// Never ends. With `remove`, segments that merged ones hold are removed, and the history of receipts is
+/// merged as well. Success is written on `board`.
 pub async fn merge_segments(
     destination: Destination,
     keys: Keys,
@@ -20,12 +23,16 @@ pub async fn merge_segments(
     board: JobBoard,
     clock: Clock,
 ) {
-    let (mut logged, mut opened) = (String::new(), None);
+    let (mut logged, mut opened, mut idle) = (String::new(), None, RECEIPTS_EVERY);
     board.expect(JobKind::Merge, PERIOD);
     loop {
         sleep(PERIOD).await;
         board.may_begin().await;
-        match merge_once(&mut opened, &destination, &keys, remove).await {
+        let merged = match merge_once(&mut opened, &destination, &keys, remove).await {
+            Ok(()) if remove => merge_receipts(opened.as_ref(), &mut idle).await,
+            merged => merged,
+        };
+        match merged {
             Ok(()) => {
                 board.succeeded(JobKind::Merge, clock());
                 logged.clear();
@@ -44,6 +51,19 @@ pub async fn merge_segments(
             }
         }
     }
+}
+
+/// Once an hour, and at once again while there is something left: one day of it.
+async fn merge_receipts(archive: Option<&Archive>, idle: &mut u32) -> Result<(), ArchiveError> {
+    *idle += 1;
+    let Some(archive) = archive.filter(|_| *idle >= RECEIPTS_EVERY) else { return Ok(()) };
+    let MergedReceipts { written, removed } = archive.merge_receipts().await?;
+    if (written, removed) == (0, 0) {
+        *idle = 0;
+    } else {
+        tracing::info!(written, removed, "merged the history of receipts");
+    }
+    Ok(())
 }
 
 /// What is opened is kept for the next time: it remembers which segments are large, which would all be

@@ -1,6 +1,6 @@
 //! The bytes of an object of the history of receipts. Pure. The numbers are persisted: keep stable.
 //!
-//! # FORMAT, version 1
+//! # FORMAT, version 1: what was on the board from one moment to another
 //!
 //! | bytes | piece |
 //! |---|---|
@@ -9,22 +9,32 @@
 //! | n | head: the message `Head` |
 //! | n | body: the message `Body` as one zstd frame; if the archive has recipients, as one age file |
 //! | 32 | BLAKE3 of everything before |
+//!
+//! # FORMAT, version 2: several of those, merged
+//!
+//! After the magic `TIPLRCP2`, of each its length, 4 bytes, little-endian, and its bytes as they were: see
+//! `parts.rs`.
 
 use bytes::{Buf, Bytes};
 use prost::Message;
 use tipline_proto::{Announcement, Lineage, Receipt, Timestamp};
 
-use super::name::ReceiptSpan;
+use super::name::{MAX_NAME, ReceiptSpan};
 use super::record::{ReceiptRecord, ReceiptSaid};
 use crate::archive::format::{pack, unpack};
 use crate::archive::segment::SegmentError;
 use crate::keys::Keys;
 
-const MAGIC: &[u8; 7] = b"TIPLRCP";
+pub(super) const MAGIC: &[u8; 7] = b"TIPLRCP";
 const VERSION: u8 = b'1';
 const HASH: usize = 32;
 /// Many times what a minute of a large fleet is.
 const MAX_UNPACKED: usize = 64 << 20;
+/// The same in records: ten thousand consumers that change all the time. In memory a record is larger
+/// than the fewest bytes that can say it.
+const MAX_RECORDS: usize = 1 << 17;
+/// Before each record: field 1, of some length.
+const RECORD_TAG: u8 = (1 << 3) | 2;
 
 #[derive(Clone, PartialEq, Message)]
 struct Head {
@@ -40,6 +50,9 @@ struct Head {
     to_us: u64,
     #[prost(bool, tag = "6")]
     encrypted: bool,
+    /// Name of the newest object of the history when the run began; in its first object.
+    #[prost(string, optional, tag = "7")]
+    follows: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -62,8 +75,8 @@ struct Record {
 }
 
 /// Why bytes are not the object that they should be.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unreadable {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Unreadable {
     Corrupt(String),
     NeedsKey,
     Newer(u32),
@@ -78,16 +91,22 @@ impl From<SegmentError> for Unreadable {
     }
 }
 
-fn corrupt(what: impl Into<String>) -> Unreadable {
+pub(super) fn corrupt(what: impl Into<String>) -> Unreadable {
     Unreadable::Corrupt(what.into())
 }
 
-pub(super) fn encode(
-    lineage: Lineage,
-    span: &ReceiptSpan,
-    records: &[ReceiptRecord],
-    keys: &Keys,
-) -> std::io::Result<Vec<u8>> {
+/// An object of one recording.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ReceiptObject {
+    pub(crate) lineage: Lineage,
+    pub(super) span: ReceiptSpan,
+    /// The newest object of the history when the run began; in the first object of a run.
+    pub(super) follows: Option<ReceiptSpan>,
+    pub(super) records: Vec<ReceiptRecord>,
+}
+
+pub(crate) fn encode(object: &ReceiptObject, keys: &Keys) -> std::io::Result<Vec<u8>> {
+    let ReceiptObject { lineage, span, follows, records } = object;
     let record = |ReceiptRecord { seen, said }: &ReceiptRecord| {
         let mut record = Record { seen_us: seen.as_micros(), ..Record::default() };
         match said {
@@ -99,7 +118,13 @@ pub(super) fn encode(
     };
     let encrypted = !keys.recipients().is_empty();
     let body = Body { records: records.iter().map(record).collect() };
-    let body = pack(body.encode_to_vec(), encrypted, keys)?;
+    let body = body.encode_to_vec();
+    if records.len() > MAX_RECORDS || body.len() > MAX_UNPACKED {
+        let (count, bytes) = (records.len(), body.len());
+        let what = format!("{count} records of {bytes} bytes are too many for one object");
+        return Err(std::io::Error::other(what));
+    }
+    let body = pack(body, encrypted, keys)?;
     let head = Head {
         lineage: Bytes::copy_from_slice(lineage.as_bytes()),
         run: span.run.clone(),
@@ -107,57 +132,117 @@ pub(super) fn encode(
         from_us: span.from.as_micros(),
         to_us: span.to.as_micros(),
         encrypted,
+        follows: follows.as_ref().map(ToString::to_string),
     };
-    let head = head.encode_to_vec();
+    Ok(seal(&head.encode_to_vec(), &body))
+}
+
+/// An object with this head and body.
+pub(crate) fn seal(head: &[u8], body: &[u8]) -> Vec<u8> {
     let mut bytes = MAGIC.to_vec();
     bytes.push(VERSION);
     // A head has some dozens of bytes.
     bytes.extend_from_slice(&(head.len() as u32).to_le_bytes());
-    bytes.extend_from_slice(&head);
-    bytes.extend_from_slice(&body);
+    bytes.extend_from_slice(head);
+    bytes.extend_from_slice(body);
     let hash = blake3::hash(&bytes);
     bytes.extend_from_slice(hash.as_bytes());
-    Ok(bytes)
+    bytes
 }
 
-/// What is in an object of this name.
-pub(super) fn decode(
-    bytes: &[u8],
-    lineage: Lineage,
-    span: &ReceiptSpan,
-    keys: &Keys,
-) -> Result<Vec<ReceiptRecord>, Unreadable> {
-    let sealed = bytes.len().checked_sub(HASH).ok_or_else(|| corrupt("it is too short"))?;
-    let (mut rest, hash) = bytes.split_at(sealed);
-    if blake3::hash(rest).as_bytes() != hash {
-        return Err(corrupt("it does not have its checksum"));
-    }
-    rest = rest.strip_prefix(MAGIC).ok_or_else(|| corrupt("it does not begin as it should"))?;
-    match rest.first() {
-        Some(&VERSION) => rest.advance(1),
-        Some(newer) if newer.is_ascii_digit() => {
-            return Err(Unreadable::Newer(u32::from(newer - b'0')));
+/// An object whose checksum is right, and what its head says. No key is needed to know that.
+#[derive(Debug)]
+pub(super) struct Sealed<'a> {
+    pub(super) lineage: Lineage,
+    pub(super) span: ReceiptSpan,
+    pub(super) follows: Option<ReceiptSpan>,
+    encrypted: bool,
+    body: &'a [u8],
+}
+
+impl<'a> Sealed<'a> {
+    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, Unreadable> {
+        let sealed = bytes.len().checked_sub(HASH).ok_or_else(|| corrupt("it is too short"))?;
+        let (mut rest, hash) = bytes.split_at(sealed);
+        if blake3::hash(rest).as_bytes() != hash {
+            return Err(corrupt("it does not have its checksum"));
         }
-        _ => return Err(corrupt("it does not begin as it should")),
+        rest = rest.strip_prefix(MAGIC).ok_or_else(|| corrupt("it does not begin as it should"))?;
+        match rest.first() {
+            Some(&VERSION) => rest.advance(1),
+            Some(newer) if newer.is_ascii_digit() => {
+                return Err(Unreadable::Newer(u32::from(newer - b'0')));
+            }
+            _ => return Err(corrupt("it does not begin as it should")),
+        }
+        if rest.len() < 4 {
+            return Err(corrupt("it is too short"));
+        }
+        let length = usize::try_from(rest.get_u32_le()).unwrap_or(usize::MAX);
+        let (head, body) =
+            rest.split_at_checked(length).ok_or_else(|| corrupt("its head is cut off"))?;
+        let head = Head::decode(head).map_err(|e| corrupt(format!("its head: {e}")))?;
+        let lineage = <[u8; 16]>::try_from(&head.lineage[..]);
+        let lineage = lineage.map_err(|_| corrupt("its head has no lineage"))?;
+        let [from, to] = [head.from_us, head.to_us].map(Timestamp::from_micros);
+        let (run, number) = (head.run, head.number);
+        let span = ReceiptSpan { from, to, run, number, last: number };
+        if from > to || ReceiptSpan::parse(&span.to_string()).as_ref() != Some(&span) {
+            return Err(corrupt("no object is called as it says"));
+        }
+        let name = head.follows.as_ref().filter(|name| name.len() <= MAX_NAME);
+        let follows = name.and_then(|name| ReceiptSpan::parse(name));
+        if follows.is_some() != head.follows.is_some() {
+            return Err(corrupt("its head does not say what it follows"));
+        }
+        let lineage = Lineage::from_bytes(lineage);
+        Ok(Self { lineage, span, follows, encrypted: head.encrypted, body })
     }
-    if rest.len() < 4 {
-        return Err(corrupt("it is too short"));
+
+    /// Of this log, and of this name.
+    pub(super) fn check(&self, lineage: Lineage, span: &ReceiptSpan) -> Result<(), Unreadable> {
+        if self.lineage != lineage {
+            return Err(corrupt("it belongs to another log"));
+        }
+        if self.span != *span {
+            return Err(corrupt(format!("it should be called {}", self.span)));
+        }
+        Ok(())
     }
-    let length = usize::try_from(rest.get_u32_le()).unwrap_or(usize::MAX);
-    let (head, body) =
-        rest.split_at_checked(length).ok_or_else(|| corrupt("its head is cut off"))?;
-    let head = Head::decode(head).map_err(|e| corrupt(format!("its head: {e}")))?;
-    if head.lineage != lineage.as_bytes()[..] {
-        return Err(corrupt("it belongs to another log"));
+
+    /// What is in it.
+    pub(super) fn open(self, keys: &Keys) -> Result<ReceiptObject, Unreadable> {
+        let Self { lineage, span, follows, encrypted, body } = self;
+        let plain = unpack("body", body, encrypted, keys, MAX_UNPACKED)?;
+        let records = take_records(plain.into(), lineage)?;
+        Ok(ReceiptObject { lineage, span, follows, records })
     }
-    let [from, to] = [head.from_us, head.to_us].map(Timestamp::from_micros);
-    let said = ReceiptSpan { from, to, run: head.run, number: head.number };
-    if said != *span {
-        return Err(corrupt(format!("it should be called {said}")));
+}
+
+/// The object with these bytes, whatever its name.
+pub(crate) fn decode(bytes: &[u8], keys: &Keys) -> Result<ReceiptObject, Unreadable> {
+    Sealed::read(bytes)?.open(keys)
+}
+
+/// Those of a body, one after the other: few bytes must not make many records.
+fn take_records(mut body: Bytes, lineage: Lineage) -> Result<Vec<ReceiptRecord>, Unreadable> {
+    let bad = |e: &dyn std::fmt::Display| corrupt(format!("its body: {e}"));
+    let mut records = Vec::new();
+    while body.has_remaining() {
+        if body.get_u8() != RECORD_TAG {
+            return Err(corrupt("its body has something else than records"));
+        }
+        let length = prost::decode_length_delimiter(&mut body).map_err(|e| bad(&e))?;
+        if length > body.len() {
+            return Err(corrupt("its body ends within a record"));
+        }
+        if records.len() == MAX_RECORDS {
+            return Err(corrupt(format!("it has more than {MAX_RECORDS} records")));
+        }
+        let record = Record::decode(body.split_to(length)).map_err(|e| bad(&e))?;
+        records.push(take(record, lineage)?);
     }
-    let plain = unpack("body", body, head.encrypted, keys, MAX_UNPACKED)?;
-    let body = Body::decode(&plain[..]).map_err(|e| corrupt(format!("its body: {e}")))?;
-    body.records.into_iter().map(|record| take(record, lineage)).collect()
+    Ok(records)
 }
 
 fn take(record: Record, lineage: Lineage) -> Result<ReceiptRecord, Unreadable> {

@@ -162,7 +162,7 @@ impl ReceiptRecording {
     pub fn take(&mut self) -> RecordedReceipts {
         self.settle(self.last, Duration::ZERO);
         let (run, number) = (self.run.clone(), self.number);
-        let span = ReceiptSpan { from: self.from, to: self.last, run, number };
+        let span = ReceiptSpan { from: self.from, to: self.last, run, number, last: number };
         let latest = self.latest.values();
         let next = latest
             .map(|latest| ReceiptRecord { seen: latest.seen, said: latest.said.clone() })

@@ -1,5 +1,8 @@
 //! What was on the board is there later, as it was; and what cannot be read is not taken for nothing.
 
+mod fuzzed;
+mod merging;
+
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -180,19 +183,19 @@ async fn whatever_is_damaged_is_named() {
         assert!(matches!(error, ArchiveError::Corrupt { .. }), "{length} bytes: {error}");
     }
     // Another one in its place.
-    let other = ReceiptSpan { number: 1, ..span.clone() };
+    let other = ReceiptSpan { number: 1, last: 1, ..span.clone() };
     fs::write(directory.path().join(other.to_string()), &whole).unwrap();
     let error = archive.receipt_records(&other).await.unwrap_err().to_string();
     assert!(error.contains("it should be called"), "{error}");
     // A later version's, whole.
     let mut newer = whole.clone();
-    newer[7] = b'2';
+    newer[7] = b'3';
     let sealed = newer.len() - 32;
     let hash = blake3::hash(&newer[..sealed]);
     newer[sealed..].copy_from_slice(hash.as_bytes());
     fs::write(&file, newer).unwrap();
     let error = archive.receipt_records(&span).await.unwrap_err();
-    assert!(matches!(error, ArchiveError::Newer { found: 2, .. }), "{error}");
+    assert!(matches!(error, ArchiveError::Newer { found: 3, .. }), "{error}");
     fs::remove_file(&file).unwrap();
     let error = archive.receipt_records(&span).await.unwrap_err();
     assert!(matches!(error, ArchiveError::Corrupt { .. }), "gone: {error}");
@@ -228,15 +231,22 @@ async fn it_is_encrypted_where_the_archive_is() {
 #[test]
 fn a_name_is_read_as_it_is_written() {
     let (run, number) = ("0123456789abcdef".to_owned(), 7);
-    let span = ReceiptSpan { from: START, to: after(60), run, number };
+    let span = ReceiptSpan { from: START, to: after(60), run, number, last: number };
     let name = span.to_string();
-    assert_eq!(ReceiptSpan::parse(&name), Some(span));
+    assert_eq!(ReceiptSpan::parse(&name), Some(span.clone()));
+    let merged = ReceiptSpan { last: 9, ..span.clone() };
+    assert_eq!(ReceiptSpan::parse(&merged.to_string()), Some(merged.clone()));
+    assert!(merged.holds(&span) && !span.holds(&merged) && !merged.holds(&merged));
     for wrong in [
         name.replace("2027-01-15", "2027-01-16"),
         name.replace(".tipr", ""),
         name.replace("receipts/", ""),
         name.replace('f', "F"),
         format!("{name}-"),
+        // It is merged of one.
+        name.replace(".tipr", "-00000000000000000007.tipr"),
+        merged.to_string().replace("9.tipr", "6.tipr"),
+        merged.to_string().replace(".tipr", "-1.tipr"),
     ] {
         assert_ne!(wrong, name);
         assert_eq!(ReceiptSpan::parse(&wrong), None, "{wrong}");

@@ -1,0 +1,232 @@
+//! Objects become few, and what they say stays the same; what is gone is missed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use age::secrecy::ExposeSecret;
+use tempfile::TempDir;
+use tipline_store::conformance::history::log;
+
+use super::{START, after, board, destination, receipt};
+use crate::archive::receipts::{ReceiptRecord, ReceiptRecording, ReceiptSpan};
+use crate::{Archive, Keys, MergedReceipts};
+
+const DAY: u64 = 24 * 60 * 60;
+
+/// An archive with two runs of archivers: the first has ten objects on each of two days, the second begins
+/// on the third day and has three.
+struct Place {
+    directory: TempDir,
+    archive: Archive,
+}
+
+impl Place {
+    async fn new(keys: Keys) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let archive = Archive::create(destination(directory.path()), &log(), keys).await.unwrap();
+        let seen = |second| board(vec![receipt("a", second, after(second))]);
+        let mut recording = ReceiptRecording::new(1, &seen(1), after(1));
+        for second in (60..=1_200).step_by(60) {
+            // The eleventh and all after it begin a day later.
+            let second = if second > 600 { second + DAY } else { second };
+            if let Some(before) = recording.look(9, &seen(second), after(second)) {
+                archive.write_receipts(&before).await.unwrap();
+            }
+            if second % 120 == 0 {
+                archive.write_receipts(&recording.take()).await.unwrap();
+            }
+        }
+        let late = 2 * DAY;
+        let mut recording = ReceiptRecording::new(2, &seen(late), after(late));
+        for minute in 1..=3 {
+            let second = late + minute * 60;
+            recording.look(2, &seen(second), after(second));
+            archive.write_receipts(&recording.take()).await.unwrap();
+        }
+        Self { directory, archive }
+    }
+
+    /// What each object says that was written, merged or not.
+    async fn told(&self) -> Vec<(ReceiptSpan, Vec<ReceiptRecord>)> {
+        let mut told = Vec::new();
+        for day in self.archive.receipt_days().await.unwrap() {
+            for span in self.archive.receipt_spans(&day).await.unwrap() {
+                for part in self.archive.receipt_parts(&span).await.unwrap() {
+                    let span = part.span.clone();
+                    told.push((span, self.archive.part_records(part).await.unwrap()));
+                }
+            }
+        }
+        told
+    }
+
+    async fn merge(&self) -> MergedReceipts {
+        let mut all = MergedReceipts::default();
+        loop {
+            let merged = self.archive.merge_receipts().await.unwrap();
+            if merged == MergedReceipts::default() {
+                return all;
+            }
+            all.written += merged.written;
+            all.removed += merged.removed;
+        }
+    }
+
+    async fn problems(&self) -> Vec<String> {
+        self.archive.lost_receipts(false).await.unwrap()
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        files(self.directory.path())
+    }
+}
+
+/// The objects of the history, in order.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let days = fs::read_dir(directory.join("receipts")).unwrap();
+    let files = days.flat_map(|day| fs::read_dir(day.unwrap().path()).unwrap());
+    let mut files: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+fn is_merged(file: &Path) -> bool {
+    file.file_name().unwrap().to_str().unwrap().split('-').count() == 5
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn days_that_are_over_become_an_object_each_and_say_the_same() {
+    let place = Place::new(Keys::default()).await;
+    let (told, before) = (place.told().await, place.files().len());
+    let merged = place.merge().await;
+    // Of two runs: the silence of a day began another one.
+    assert_eq!((merged.written, place.files().len()), (2, 2 + 3), "{before}: {:?}", place.files());
+    assert_eq!(place.files().iter().filter(|file| is_merged(file)).count(), 2);
+    assert_eq!(merged.removed, before - 3);
+    assert_eq!(place.told().await, told);
+    assert_eq!(place.problems().await, Vec::<String>::new());
+    assert_eq!(place.merge().await, MergedReceipts::default(), "there is nothing left to do");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_key_is_needed_to_merge() {
+    let identity = age::x25519::Identity::generate();
+    let writer = Keys::default().recipient(&identity.to_public().to_string()).unwrap();
+    let mut place = Place::new(writer).await;
+    assert_eq!(place.merge().await.written, 2);
+    assert_eq!(place.problems().await, Vec::<String>::new(), "nor to see what is there");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let file = elsewhere.path().join("age.key");
+    fs::write(&file, identity.to_string().expose_secret()).unwrap();
+    let keys = Keys::default().identity_file(&file).unwrap();
+    place.archive = Archive::open(destination(place.directory.path()), keys).await.unwrap();
+    let count: usize = place.told().await.iter().map(|(_, records)| records.len()).sum();
+    assert!(count > 20, "{count}");
+}
+
+/// Whoever is killed leaves both, or what was merged and some of what it was made of.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_may_be_killed_at_any_instant() {
+    let place = Place::new(Keys::default()).await;
+    let told = place.told().await;
+    let kept: Vec<(PathBuf, Vec<u8>)> =
+        place.files().into_iter().map(|file| (file.clone(), fs::read(file).unwrap())).collect();
+    place.merge().await;
+    let merged = place.files();
+    for removed in 0..kept.len() {
+        for (file, bytes) in &kept[removed..] {
+            fs::write(file, bytes).unwrap();
+        }
+        assert_eq!(place.told().await, told, "{removed} were removed");
+        assert_eq!(place.problems().await, Vec::<String>::new());
+        place.merge().await;
+        assert_eq!(place.files(), merged, "{removed} were removed");
+    }
+    // What is in an object, and not byte by byte in the merged one, stays.
+    let (file, bytes) = &kept[2];
+    let mut other = bytes.clone();
+    other[40] ^= 1;
+    fs::write(file, &other).unwrap();
+    place.merge().await;
+    assert_eq!(fs::read(file).unwrap(), other);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_damaged_costs_no_more_than_itself() {
+    let place = Place::new(Keys::default()).await;
+    let told = place.told().await;
+    let file = place.files().remove(2);
+    let whole = fs::read(&file).unwrap();
+    let mut bytes = whole.clone();
+    bytes[60] ^= 1;
+    fs::write(&file, &bytes).unwrap();
+    place.merge().await;
+    assert_eq!(fs::read(&file).unwrap(), bytes, "it stays, for an audit to name it");
+    let problems = place.archive.lost_receipts(true).await.unwrap();
+    let name = file.file_name().unwrap().to_str().unwrap();
+    assert!(problems.len() == 1 && problems[0].contains(name), "{problems:?}");
+    fs::write(&file, &whole).unwrap();
+    assert_eq!(place.merge().await.written, 0, "older days are not looked at again");
+
+    // In a merged one, anywhere.
+    let place = Place::new(Keys::default()).await;
+    place.merge().await;
+    let file = place.files().remove(0);
+    let whole = fs::read(&file).unwrap();
+    let spans = place.archive.receipt_spans(&Archive::receipt_day(START)).await.unwrap();
+    let count = place.archive.receipt_parts(&spans[0]).await.unwrap().len();
+    for position in (8..whole.len()).step_by(7) {
+        let mut bytes = whole.clone();
+        bytes[position] ^= 1;
+        fs::write(&file, bytes).unwrap();
+        let Ok(parts) = place.archive.receipt_parts(&spans[0]).await else { continue };
+        let (mut bad, mut at) = (0, spans[0].from);
+        for part in parts {
+            assert_eq!(part.span.from, at, "byte {position}: no time is left out");
+            (at, bad) = (part.span.to, bad + part.span.last + 1 - part.span.number);
+            let span = part.span.clone();
+            if let Ok(records) = place.archive.part_records(part).await {
+                let expected = told.iter().find(|(one, _)| *one == span);
+                assert_eq!(Some(&records), expected.map(|(_, records)| records));
+                bad -= 1;
+            }
+        }
+        assert_eq!(at, spans[0].to, "byte {position}");
+        assert!(bad >= 1, "byte {position}: nobody saw it");
+        // Only in one whose length is wrong nothing after it is found.
+        let problems = place.archive.lost_receipts(true).await.unwrap();
+        assert!(!problems.is_empty(), "byte {position}: {bad} of {count}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_gone_is_missed() {
+    for is_merged in [false, true] {
+        let place = Place::new(Keys::default()).await;
+        if is_merged {
+            place.merge().await;
+        }
+        let files = place.files();
+        let newest = files.len() - 1;
+        for (at, file) in files.iter().enumerate() {
+            let bytes = fs::read(file).unwrap();
+            fs::remove_file(file).unwrap();
+            let problems = place.problems().await;
+            // The oldest ones may have been removed with their day; of the newest nobody knows.
+            let is_known = at == newest
+                || files[..=at].iter().all(|one| one.parent() == file.parent()) && at == 0;
+            assert_eq!(problems.is_empty(), is_known, "{}: {problems:?}", file.display());
+            assert!(problems.iter().all(|what| what.contains("lacks")), "{problems:?}");
+            fs::write(file, bytes).unwrap();
+        }
+        assert_eq!(place.problems().await, Vec::<String>::new());
+        // Whole days may go, the oldest first.
+        for day in 0..2 {
+            fs::remove_dir_all(
+                files[0].parent().unwrap().with_file_name(Archive::receipt_day(after(day * DAY))),
+            )
+            .unwrap();
+            assert_eq!(place.problems().await, Vec::<String>::new(), "after day {day}");
+        }
+    }
+}
