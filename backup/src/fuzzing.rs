@@ -6,7 +6,9 @@
 use bytes::Bytes;
 use tipline_proto::LogIdentity;
 
-use crate::archive::fuzzing::{check, decode, decode_descriptor, encode, encode_descriptor, seal};
+use crate::archive::fuzzing::{
+    check, decode, decode_descriptor, encode, encode_descriptor, read_merged, read_object, seal,
+};
 use crate::checkpoint::fuzzing::{read_manifest, seal_manifest, write_manifest};
 use crate::keys::Keys;
 
@@ -33,6 +35,16 @@ fn read_segment(bytes: &[u8]) {
         let again = again.ok().and_then(|again| decode(&again, &keys).ok());
         assert_eq!(again, Some((index, entries)));
     }
+}
+
+/// An object of the history of receipts, also with a checksum that is right, and one that was merged of
+/// several. The bytes are cut into head and body at one place.
+///
+/// # Panics
+/// If a decoder is wrong.
+pub fn receipts(bytes: &[u8], cut: usize) {
+    read_object(bytes, cut);
+    read_merged(bytes);
 }
 
 /// A manifest that ends with its digest.
