@@ -5,8 +5,6 @@ mod columns;
 #[cfg(all(test, feature = "parquet"))]
 mod tests;
 
-use std::fmt::Write;
-
 use serde::Serialize;
 use tipline_proto::{Entry, Event, Timestamp};
 
@@ -131,9 +129,11 @@ impl<'a> Fields<'a> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a string does not fail.
-        _ = write!(text, "{byte:02x}");
-        text
-    })
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
 }
