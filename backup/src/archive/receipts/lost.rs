@@ -122,5 +122,5 @@ fn missing(run: &str, first: u64, last: u64) -> String {
     } else {
         format!("objects {first} to {last}")
     };
-    format!("the history of receipts lacks {which} of run {run}: what they recorded is lost")
+    format!("the history of receipts lacks {which} of run {run}: what was recorded then is lost")
 }

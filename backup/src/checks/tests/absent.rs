@@ -6,12 +6,13 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use tipline_log::memory::MemoryLog;
 use tipline_log::memory::rigged::append;
-use tipline_log::{Log, Receipts};
+use tipline_log::{Board, Log, Receipts};
 use tipline_proto::{InstanceId, Level, Reached, Receipt, Role, Timestamp};
 use tipline_store::conformance::history::{History, log, log_with_lineage};
 use tokio_util::sync::CancellationToken;
 
 use super::{against, archived, look, place, problems, segments};
+use crate::archive::{Archive, ReceiptRecording};
 use crate::checks::{Against, Check, PlaceKind, Record, Sample, shortfall, verify};
 use crate::error::RestoreError;
 use crate::keys::Keys;
@@ -121,6 +122,33 @@ async fn an_archive_that_lost_its_tail_is_compared_with_what_was_said_of_it() {
         assert!(missing.contains(&told), "{missing}");
     }
     assert_eq!(shortfall(&destination, Some(&board), end).await.unwrap(), None);
+}
+
+/// The history of receipts is part of an archive.
+#[tokio::test(flavor = "multi_thread")]
+async fn receipts_that_are_gone_or_damaged_are_named() {
+    let (directory, archive) = archived(&History::random(44, 95)).await;
+    let start = Timestamp::from_micros(1_800_000_000_000_000);
+    let mut recording = ReceiptRecording::new(1, &Board::default(), start);
+    for _ in 0..3 {
+        archive.write_receipts(&recording.take()).await.unwrap();
+    }
+    let day = directory.path().join("receipts").join(Archive::receipt_day(start));
+    let mut files: Vec<_> = fs::read_dir(day).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let whole = fs::read(&files[1]).unwrap();
+    assert!(look(&directory, Sample::Full).await.is_ok());
+    fs::write(&files[1], b"something else").unwrap();
+    assert!(look(&directory, Sample::Structure).await.is_ok(), "that needs to read all");
+    let damaged = problems(&look(&directory, Sample::Full).await);
+    assert!(damaged.contains(files[1].file_name().unwrap().to_str().unwrap()), "{damaged}");
+    fs::remove_file(&files[1]).unwrap();
+    let missing = problems(&look(&directory, Sample::Structure).await);
+    let lacks = "the history of receipts lacks object 1 of run 0000000000000001: what was recorded \
+                 then is lost";
+    assert_eq!(missing, lacks);
+    fs::write(&files[1], whole).unwrap();
+    assert!(look(&directory, Sample::Full).await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]
