@@ -183,6 +183,13 @@ impl Keys {
     }
 }
 
+/// Bytes that nobody can guess.
+pub(crate) fn random() -> [u8; 32] {
+    use age::secrecy::ExposeSecret;
+    // An identity is one.
+    *blake3::hash(Identity::generate().to_string().expose_secret().as_bytes()).as_bytes()
+}
+
 /// Whether something can be encrypted to it.
 pub(crate) fn is_recipient(given: &str) -> bool {
     given.parse::<Recipient>().is_ok()

@@ -39,7 +39,7 @@ pub use archive::{
 };
 pub use checkpoint::{
     CheckpointError, CheckpointId, CheckpointRetention, Checkpoints, Job, Keep, KnownSets, Listed,
-    Manifest, ManifestFile, NotAnId, PinnedBy,
+    Manifest, ManifestFile, NotAnId, Pack, Packed, PinnedBy,
 };
 pub use checks::{
     Against, Check, CheckedPlace, DrillReport, FailedPlace, KnownRecords, Newest, PlaceKind,

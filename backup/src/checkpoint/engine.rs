@@ -131,9 +131,10 @@ fn names(directory: &Path) -> io::Result<Vec<String>> {
 }
 
 impl Manifest {
-    /// The same without shared files, as it is at other places.
+    /// The same without shared files and packs, as it is made at other places.
     pub(super) fn alone(&self) -> Self {
-        let file = |file: &ManifestFile| ManifestFile { shared: None, ..file.clone() };
-        Self { files: self.files.iter().map(file).collect(), ..self.clone() }
+        let file =
+            |file: &ManifestFile| ManifestFile { shared: None, packed: None, ..file.clone() };
+        Self { files: self.files.iter().map(file).collect(), ..self.head() }
     }
 }

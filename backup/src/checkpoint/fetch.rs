@@ -14,7 +14,8 @@ use super::error::CheckpointError;
 use super::manifest::{Manifest, ManifestFile};
 use super::set::{AT_ONCE, Checkpoints, blocking};
 use super::tree;
-use crate::destination::Opened;
+use super::unpack::PACKS_AT_ONCE;
+use crate::destination::{Budget, Opened};
 use crate::disk;
 use crate::throttle::Throttle;
 
@@ -27,8 +28,8 @@ impl Checkpoints {
     /// `into` itself.
     ///
     /// If an earlier attempt ended there, of this checkpoint or another, every file that is as it was
-    /// written stays, and everything else goes. What is encrypted is fetched again: nothing tells
-    /// whether its plain bytes are what was written.
+    /// written stays, and everything else goes. A pack of which nothing is missing is not read. What is
+    /// encrypted is fetched again: nothing tells whether its plain bytes are what was written.
     ///
     /// # Errors
     /// [`CheckpointError::Corrupt`] names the first file that is not what was written;
@@ -56,14 +57,24 @@ impl Checkpoints {
         // Each is fsynced, and those at once wait for the medium together. After a failure no other is
         // begun, and those under way end first: nothing is written any more on return.
         let has_failed = &AtomicBool::new(false);
-        let files = manifest.files.iter().take_while(|_| !has_failed.load(Ordering::Relaxed));
-        let fetched = files.map(|file| async move {
-            let fetched = self.fetch_unless_there(manifest, file, into, throttle).await;
+        let has_not = || !has_failed.load(Ordering::Relaxed);
+        let packs = manifest.packs.iter().zip(manifest.members()).take_while(|_| has_not());
+        let fetched = packs.map(|(pack, files)| async move {
+            let budget = Budget::new(throttle);
+            let fetched = self.fetch_pack(manifest, pack, files, into, &budget).await;
             has_failed.fetch_or(fetched.is_err(), Ordering::Relaxed);
             fetched
         });
         let first = |first: Result<(), CheckpointError>, next| future::ready(first.and(next));
         // Boxed: the compiler cannot tell otherwise that it may be sent to another thread.
+        stream::iter(fetched).buffered(PACKS_AT_ONCE).fold(Ok(()), first).boxed().await?;
+        let alone = manifest.files.iter().filter(|file| file.packed.is_none());
+        let files = alone.take_while(|_| has_not());
+        let fetched = files.map(|file| async move {
+            let fetched = self.fetch_unless_there(manifest, file, into, throttle).await;
+            has_failed.fetch_or(fetched.is_err(), Ordering::Relaxed);
+            fetched
+        });
         stream::iter(fetched).buffered(AT_ONCE).fold(Ok(()), first).boxed().await?;
         directories.iter().rev().try_for_each(|path| tree::flush(path))
     }
@@ -122,7 +133,7 @@ async fn prepare(
     into: PathBuf,
     directories: Vec<PathBuf>,
 ) -> Result<(), CheckpointError> {
-    let comparable = manifest.files.iter().filter(|file| file.plain_bytes.is_none());
+    let comparable = manifest.files.iter().filter(|file| !manifest.is_file_sealed(file));
     let files = comparable.map(|file| (file.path.clone(), file.bytes)).collect();
     blocking(move || {
         let failed = |e| CheckpointError::file(format!("clearing {}", into.display()))(e);

@@ -19,6 +19,11 @@ const FORMAT: u32 = 1;
 /// are expected. A program that does not know these would take what it reads for something else,
 /// and refuses it.
 const EXTENDED: u32 = 2;
+/// The format of one with packs, whatever else it has.
+const PACKED: u32 = 3;
+/// No pack has more bytes, as it is kept and as it is in the store: whoever reads one has it in
+/// memory. Those that are made have half of it.
+pub(super) const MOST_IN_PACK: u64 = 16 << 20;
 /// What the text of a manifest ends with, before and after the digest.
 const BEFORE_DIGEST: &str = ",\n  \"blake3\": \"";
 const AFTER_DIGEST: &str = "\"\n}\n";
@@ -41,6 +46,8 @@ pub struct Manifest {
     pub versions: BTreeMap<String, String>,
     /// Every file, by path.
     pub files: Vec<ManifestFile>,
+    /// What its small files lie in, if it was uploaded.
+    pub packs: Vec<Pack>,
 }
 
 /// A file of a checkpoint.
@@ -48,25 +55,58 @@ pub struct Manifest {
 pub struct ManifestFile {
     /// Where it belongs, below the checkpoint: `part-0/store.db`.
     pub path: String,
-    /// Its length in bytes, as it is kept.
+    /// Its length in bytes, as it is kept; in a pack, as it is in the store.
     pub bytes: u64,
-    /// BLAKE3 of its content, as it is kept.
+    /// BLAKE3 of its content, as it is kept; in a pack, as it is in the store. In an encrypted pack the
+    /// BLAKE3 of that, keyed with the first 32 bytes of the pack once it is decrypted: manifests are in
+    /// the clear.
     pub blake3: blake3::Hash,
     /// Its length once it is decrypted; none if it is not encrypted.
     pub plain_bytes: Option<u64>,
     /// Where it is kept in the set, if that is not `<id>/<path>`: a file that several
     /// checkpoints share.
     pub shared: Option<String>,
+    /// Where it is in a pack, if it is in one.
+    pub packed: Option<Packed>,
+}
+
+/// The place of a file in a pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packed {
+    /// Which of the manifest's packs.
+    pub pack: u32,
+    /// Where it begins in the pack, once that is decrypted.
+    pub offset: u32,
+}
+
+/// An object with the bytes of small files, one after another, and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pack {
+    /// Its name in the set.
+    pub object: String,
+    /// Its length in bytes, as it is kept.
+    pub bytes: u64,
+    /// BLAKE3 of it, as it is kept.
+    pub blake3: blake3::Hash,
+    /// Its length once it is decrypted; none if it is not encrypted.
+    pub plain_bytes: Option<u64>,
+}
+
+impl Pack {
+    /// Its length once it is decrypted.
+    pub(super) fn plain(&self) -> u64 {
+        self.plain_bytes.unwrap_or(self.bytes)
+    }
 }
 
 /// How long the files of a checkpoint are, for whoever need not know each: there may be millions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Sizes {
-    /// All together, as they are kept.
+    /// All together, as they are kept, with all of each pack.
     pub(crate) kept: u64,
     /// The same as they are in the store.
     pub(crate) plain: u64,
-    /// Those of each part, as they are kept.
+    /// Those of each part, as they are kept; in packs, as they are in the store.
     pub(crate) parts: Vec<u64>,
 }
 
@@ -81,12 +121,14 @@ impl Manifest {
             cursor: self.cursor.clone(),
             versions: self.versions.clone(),
             files: Vec::new(),
+            packs: Vec::new(),
         }
     }
 
     /// How long its files are.
     pub(crate) fn sizes(&self) -> Sizes {
-        let kept = self.files.iter().map(|file| file.bytes).sum();
+        let alone = self.files.iter().filter(|file| file.packed.is_none()).map(|file| file.bytes);
+        let kept = alone.chain(self.packs.iter().map(|pack| pack.bytes)).sum();
         let part = |number: usize| {
             let folder = format!("part-{number}/");
             let files = self.files.iter().filter(|file| file.path.starts_with(&folder));
@@ -103,6 +145,25 @@ impl Manifest {
     /// Whether its files are encrypted.
     pub fn is_sealed(&self) -> bool {
         self.files.iter().any(|file| file.plain_bytes.is_some())
+            || self.packs.iter().any(|pack| pack.plain_bytes.is_some())
+    }
+
+    /// Whether a file is encrypted, by itself or in its pack.
+    pub(super) fn is_file_sealed(&self, file: &ManifestFile) -> bool {
+        let pack = file.packed.and_then(|packed| self.packs.get(packed.pack as usize));
+        file.plain_bytes.is_some() || pack.is_some_and(|pack| pack.plain_bytes.is_some())
+    }
+
+    /// The files in each of its packs.
+    pub(super) fn members(&self) -> Vec<Vec<&ManifestFile>> {
+        let mut members = vec![Vec::new(); self.packs.len()];
+        for file in &self.files {
+            let packed = file.packed.map(|packed| packed.pack as usize);
+            if let Some(members) = packed.and_then(|pack| members.get_mut(pack)) {
+                members.push(file);
+            }
+        }
+        members
     }
 
     /// Whether it is of the same store at the same moment, encrypted or not.
@@ -111,8 +172,7 @@ impl Manifest {
             let plain = |file: &ManifestFile| file.plain_bytes.unwrap_or(file.bytes);
             manifest.files.iter().map(|file| (file.path.clone(), plain(file))).collect()
         };
-        let without = |manifest: &Self| Self { files: Vec::new(), ..manifest.clone() };
-        without(self) == without(other) && files(self) == files(other)
+        self.head() == other.head() && files(self) == files(other)
     }
 
     /// Of parts that were copied. All their snapshots are at one cursor of one log.
@@ -142,12 +202,15 @@ impl Manifest {
             cursor: last.cursor().clone(),
             versions: versions.collect(),
             files,
+            packs: Vec::new(),
         })
     }
 
     /// Name of a file's object in the set.
     pub(crate) fn object(&self, file: &ManifestFile) -> String {
-        file.shared.clone().unwrap_or_else(|| format!("{}/{}", self.id, file.path))
+        let pack = file.packed.and_then(|packed| self.packs.get(packed.pack as usize));
+        let shared = pack.map(|pack| &pack.object).or(file.shared.as_ref());
+        shared.cloned().unwrap_or_else(|| format!("{}/{}", self.id, file.path))
     }
 
     /// The text of `manifest.json`: see the [documentation of the format](crate::Checkpoints).
@@ -169,9 +232,9 @@ impl Manifest {
             return Err("it does not have the digest that it ends with".to_owned());
         }
         let format: Format = serde_json::from_str(text).map_err(|e| e.to_string())?;
-        if ![FORMAT, EXTENDED].contains(&format.format) {
+        if ![FORMAT, EXTENDED, PACKED].contains(&format.format) {
             return Err(format!(
-                "it has format {}, this program knows {FORMAT} and {EXTENDED}: use a newer program",
+                "it has format {}, this program knows {FORMAT} to {PACKED}: use a newer program",
                 format.format
             ));
         }
@@ -181,29 +244,55 @@ impl Manifest {
             return Err(format!("it is the one of {}", manifest.id));
         }
         manifest.check_paths()?;
+        manifest.check_packs()?;
         Ok(manifest)
     }
 
     /// No file is anywhere but in its part.
     fn check_paths(&self) -> Result<(), String> {
-        let plain = |path: &str| {
-            path.split('/').all(|name| !name.is_empty() && name != "." && name != "..")
-                && !path.contains(['\\', '\0'])
-        };
         let in_part = |path: &str| {
             let part = path.split_once('/').and_then(|(part, _)| part.strip_prefix("part-"));
             part.and_then(|number| number.parse().ok()).is_some_and(|n: usize| n < self.parts.len())
         };
         for file in &self.files {
-            if !plain(&file.path) || !in_part(&file.path) {
+            if !is_plain(&file.path) || !in_part(&file.path) {
                 return Err(format!("it has a file outside of its parts, {:?}", file.path));
             }
-            if file.shared.as_deref().is_some_and(|name| !plain(name)) {
+            if file.shared.as_deref().is_some_and(|name| !is_plain(name)) {
                 return Err(format!("it has a file outside of its set, {:?}", file.shared));
             }
         }
         Ok(())
     }
+
+    /// Every file of a pack lies in it, and what is in it is what it says.
+    fn check_packs(&self) -> Result<(), String> {
+        for Pack { object, bytes, plain_bytes, .. } in &self.packs {
+            if !is_plain(object) {
+                return Err(format!("it has a pack outside of its set, {object:?}"));
+            }
+            let most = plain_bytes.unwrap_or_default().max(*bytes);
+            if most > MOST_IN_PACK {
+                return Err(format!("its pack {object} has {most} bytes, over {MOST_IN_PACK}"));
+            }
+        }
+        for file in &self.files {
+            let Some(Packed { pack, offset }) = file.packed else { continue };
+            let plain = self.packs.get(pack as usize).map(Pack::plain);
+            let end = u64::from(offset).checked_add(file.bytes);
+            let is_in = plain.zip(end).is_some_and(|(plain, end)| end <= plain);
+            if !is_in || file.shared.is_some() || file.plain_bytes.is_some() {
+                return Err(format!("{} does not lie in its pack", file.path));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a path leads nowhere but down.
+fn is_plain(path: &str) -> bool {
+    path.split('/').all(|name| !name.is_empty() && name != "." && name != "..")
+        && !path.contains(['\\', '\0'])
 }
 
 /// The text of a manifest, with its digest.
@@ -232,7 +321,19 @@ struct Written {
     cursor: WrittenCursor,
     parts: Vec<String>,
     versions: BTreeMap<String, String>,
+    /// Only in the format [`PACKED`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    packs: Vec<WrittenPack>,
     files: Vec<WrittenFile>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WrittenPack {
+    object: String,
+    bytes: u64,
+    blake3: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    plain_bytes: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -259,21 +360,34 @@ struct WrittenFile {
     shared: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     plain_bytes: Option<u64>,
+    /// Which of the packs, from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pack: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    offset: Option<u32>,
 }
 
 impl From<&Manifest> for Written {
     fn from(manifest: &Manifest) -> Self {
-        let Manifest { id, created, parts, log, cursor, versions, files } = manifest;
+        let Manifest { id, created, parts, log, cursor, versions, files, packs } = manifest;
         let file = |file: &ManifestFile| WrittenFile {
             path: file.path.clone(),
             bytes: file.bytes,
             blake3: file.blake3.to_string(),
             shared: file.shared.clone(),
             plain_bytes: file.plain_bytes,
+            pack: file.packed.map(|packed| packed.pack),
+            offset: file.packed.map(|packed| packed.offset),
+        };
+        let pack = |pack: &Pack| WrittenPack {
+            object: pack.object.clone(),
+            bytes: pack.bytes,
+            blake3: pack.blake3.to_string(),
+            plain_bytes: pack.plain_bytes,
         };
         let late = log.chain.proofs_from.late();
         Self {
-            format: if manifest.is_sealed() || late.is_some() { EXTENDED } else { FORMAT },
+            format: format_of(!packs.is_empty(), manifest.is_sealed() || late.is_some()),
             id: id.to_string(),
             created_us: created.as_micros(),
             chain: log.chain.name.to_string(),
@@ -292,8 +406,18 @@ impl From<&Manifest> for Written {
             },
             parts: parts.clone(),
             versions: versions.clone(),
+            packs: packs.iter().map(pack).collect(),
             files: files.iter().map(file).collect(),
         }
+    }
+}
+
+/// The format of a manifest. Keep stable.
+fn format_of(has_packs: bool, is_extended: bool) -> u32 {
+    match (has_packs, is_extended) {
+        (true, _) => PACKED,
+        (false, true) => EXTENDED,
+        (false, false) => FORMAT,
     }
 }
 
@@ -305,10 +429,11 @@ impl TryFrom<Written> for Manifest {
         let (name, genesis) = (read(&written.chain)?, read(&written.genesis)?);
         let (format, late) = (written.format, written.proofs_from);
         let is_sealed = written.files.iter().any(|file| file.plain_bytes.is_some());
-        if (is_sealed || late.is_some()) != (format == EXTENDED) {
+        let packs = written.packs.len();
+        if format != format_of(packs > 0, is_sealed || late.is_some()) {
             let found = if is_sealed { "encrypted" } else { "plain" };
             return Err(format!(
-                "its format {format} does not go with proofs_from {late:?} and {found} files"
+                "its format {format} does not go with proofs_from {late:?}, {found} files and {packs} packs"
             ));
         }
         let proofs_from = late.map(ProofsFrom::new).transpose().map_err(|e| e.to_string())?;
@@ -324,8 +449,17 @@ impl TryFrom<Written> for Manifest {
         };
         let file = |file: WrittenFile| {
             let blake3 = read(&file.blake3)?;
-            let WrittenFile { path, bytes, shared, plain_bytes, .. } = file;
-            Ok(ManifestFile { path, bytes, blake3, plain_bytes, shared })
+            let WrittenFile { path, bytes, shared, plain_bytes, pack, offset, .. } = file;
+            let packed = match (pack, offset) {
+                (Some(pack), Some(offset)) => Some(Packed { pack, offset }),
+                (None, None) => None,
+                _ => return Err(format!("{path} has half of a place in a pack")),
+            };
+            Ok(ManifestFile { path, bytes, blake3, plain_bytes, shared, packed })
+        };
+        let pack = |pack: WrittenPack| {
+            let WrittenPack { object, bytes, blake3, plain_bytes } = pack;
+            Ok::<_, String>(Pack { object, bytes, blake3: read(&blake3)?, plain_bytes })
         };
         Ok(Self {
             id: read(&written.id)?,
@@ -334,6 +468,7 @@ impl TryFrom<Written> for Manifest {
             log: StoreIdentity { lineage, chain },
             cursor,
             versions: written.versions,
+            packs: written.packs.into_iter().map(pack).collect::<Result<_, _>>()?,
             files: written.files.into_iter().map(file).collect::<Result<_, String>>()?,
         })
     }

@@ -18,15 +18,20 @@ pub(crate) mod fuzzing;
 mod id;
 mod job;
 mod known;
+mod labels;
 mod manifest;
 mod objects;
+mod packing;
+mod send_packs;
 mod sent;
 mod set;
 mod signed;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tree;
+mod unpack;
 mod upload;
+mod verify;
 
 pub use error::CheckpointError;
 pub use expire::{CheckpointRetention, Keep, PinnedBy};
@@ -36,5 +41,5 @@ pub use known::KnownSets;
 pub(crate) use manifest::Sizes;
 #[cfg(test)]
 pub(crate) use manifest::seal;
-pub use manifest::{Manifest, ManifestFile};
+pub use manifest::{Manifest, ManifestFile, Pack, Packed};
 pub use set::{Checkpoints, Listed};

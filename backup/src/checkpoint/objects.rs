@@ -1,7 +1,7 @@
 //! Files that uploaded checkpoints share, and removing those that none refers to any more.
 //!
 //! ```text
-//! objects/<BLAKE3>      a file, named by its content
+//! objects/<BLAKE3>      a file or a pack of small ones, named by its content
 //! objects/<32 digits>   one that is encrypted, named at random: see `sent.rs`
 //! sweeps/<time>-<n>     names of objects that no manifest referred to then, one a line
 //! ```
@@ -20,7 +20,8 @@ use tipline_proto::Timestamp;
 use super::error::CheckpointError;
 use super::id::CheckpointId;
 use super::known::new_id;
-use super::manifest::{Manifest, ManifestFile};
+use super::manifest::{Manifest, ManifestFile, Pack};
+use super::packing::Packs;
 use super::set::{Checkpoints, Listed};
 use crate::destination::DestinationError;
 
@@ -44,6 +45,8 @@ pub(super) struct Objects {
     swept: BTreeSet<String>,
     /// Those that the newest checkpoint there refers to: they were read back when they were sent.
     read_back: BTreeMap<String, blake3::Hash>,
+    /// The packs that it refers to, likewise.
+    packs_read_back: BTreeMap<String, blake3::Hash>,
 }
 
 /// Names that are to go.
@@ -62,6 +65,19 @@ impl Objects {
     /// Whether it is what it should be, as a checkpoint says that is there.
     pub(super) fn was_read_back(&self, name: &str, blake3: blake3::Hash) -> bool {
         self.read_back.get(name) == Some(&blake3)
+    }
+
+    /// The same of a pack.
+    pub(super) fn has_read_back(&self, pack: &Pack) -> bool {
+        self.packs_read_back.get(&pack.object) == Some(&pack.blake3)
+    }
+
+    /// The name for a pack that is sent. In the clear it is that of its content, unless what has this
+    /// name is about to go.
+    pub(super) fn name_of_pack(&self, plain: Option<blake3::Hash>) -> String {
+        let by_content = plain.map(|plain| format!("{OBJECTS}/{plain}"));
+        let by_content = by_content.filter(|name| !self.swept.contains(name));
+        by_content.unwrap_or_else(|| format!("{OBJECTS}/{}", new_id()))
     }
 
     /// The name for a file that is sent; none if it is not to be shared.
@@ -83,7 +99,7 @@ impl Objects {
 }
 
 /// Whether a file is kept for several checkpoints.
-fn is_shared(manifest: &Manifest, file: &ManifestFile) -> bool {
+pub(super) fn is_shared(manifest: &Manifest, file: &ManifestFile) -> bool {
     let part = file.path.split('/').next().and_then(|part| part.strip_prefix("part-"));
     let kind = part.and_then(|part| manifest.parts.get(part.parse::<usize>().ok()?));
     kind.is_some_and(|kind| kind != ONE_FILE)
@@ -96,22 +112,27 @@ impl Checkpoints {
         let swept = self.sweeps().await?.into_iter().flat_map(|sweep| sweep.names).collect();
         let present = self.destination().list(OBJECTS, None).await?;
         let present = present.into_iter().map(|object| (object.name, object.bytes)).collect();
-        Ok(Objects { present, swept, read_back: BTreeMap::new() })
+        Ok(Objects { present, swept, ..Objects::default() })
     }
 
-    /// The same, with those that were read back.
-    pub(super) async fn objects_with_newest(&self) -> Result<Objects, CheckpointError> {
+    /// The same, with those that were read back, and what the newest checkpoint has in packs.
+    pub(super) async fn objects_with_newest(&self) -> Result<(Objects, Packs), CheckpointError> {
         let mut objects = self.objects().await?;
         let names = self.destination().folders("").await?;
         let newest = names.iter().filter_map(|name| name.parse::<CheckpointId>().ok()).max();
-        let Some(newest) = newest else { return Ok(objects) };
-        // If it cannot be read everything is read back.
-        if let Some(Listed::Whole(manifest)) = self.inspect(newest).await? {
-            let shared =
-                manifest.files.into_iter().filter_map(|file| Some((file.shared?, file.blake3)));
-            objects.read_back = shared.collect();
-        }
-        Ok(objects)
+        let Some(newest) = newest else { return Ok((objects, Packs::default())) };
+        // If it cannot be read everything is read back, and all small files are packed from scratch.
+        let Some(Listed::Whole(manifest)) = self.inspect(newest).await? else {
+            return Ok((objects, Packs::default()));
+        };
+        let Manifest { files, packs, .. } = manifest;
+        let (packed, alone): (Vec<_>, Vec<_>) =
+            files.into_iter().partition(|file| file.packed.is_some());
+        let alone = alone.into_iter().filter_map(|file| Some((file.shared?, file.blake3)));
+        objects.read_back = alone.collect();
+        objects.packs_read_back =
+            packs.iter().map(|pack| (pack.object.clone(), pack.blake3)).collect();
+        Ok((objects, Packs::new(packs, packed)))
     }
 
     /// Removes shared objects that no manifest refers to, once that was so for two days. Gives how many
@@ -184,6 +205,7 @@ impl Checkpoints {
                 Some(Listed::Corrupt { .. }) => return Ok(None),
                 None => continue,
             };
+            used.extend(manifest.packs.into_iter().map(|pack| pack.object));
             used.extend(manifest.files.into_iter().filter_map(|file| file.shared));
         }
         Ok(Some(used))

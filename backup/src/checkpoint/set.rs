@@ -4,16 +4,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::stream::{self, BoxStream};
-use futures_util::{FutureExt, StreamExt, TryStreamExt, future};
+use futures_util::{StreamExt, TryStreamExt, future};
 use tipline_proto::SigningKey;
 
 use super::error::CheckpointError;
 use super::id::CheckpointId;
 use super::manifest::{MANIFEST, Manifest, ManifestFile};
+use super::packing::PackLimits;
 use crate::destination::{Budget, Destination, DestinationError};
 use crate::disk::Lock;
 use crate::keys::Keys;
-use crate::throttle::Throttle;
 
 /// The file of a set that is locked while one of its checkpoints is made or removed.
 const LOCK: &str = "lock";
@@ -30,9 +30,9 @@ pub(super) const AT_ONCE: usize = 8;
 /// | `ID/BLAKE3.sig` | a signature of the manifest with that BLAKE3: the bytes of a protobuf `Signature` |
 /// | `ID/part-0/…` | the files of the store's first part, and so on: `store.db` of an SQLite store; otherwise the folder itself is the store |
 /// | `shared/part-0/…` | files of a store's first part that several checkpoints have, if they are made so; `ID/copy-0` names the copy of it |
-/// | `objects/…` | files that uploaded checkpoints share, each named by its BLAKE3; 32 random digits if it is encrypted |
+/// | `objects/…` | files that uploaded checkpoints share, and packs of small ones, each named by its BLAKE3; 32 random digits if it is encrypted |
 /// | `sweeps/…` | names of objects that no manifest refers to, and that go a day after it was written |
-/// | `ID/sent.jsonl` | which encrypted files an upload has sent; means nothing by itself |
+/// | `ID/sent.jsonl` | which encrypted files and packs an upload has sent; means nothing by itself |
 /// | `set.json` | which set it is: 32 random digits, so that an empty directory is not taken for it |
 /// | `kept/ID` | empty: this checkpoint is not to be removed. In earlier versions `archive` if an archive starts with it |
 /// | `kept/archive/ID` | empty: an archive starts with this checkpoint, which is not to be removed |
@@ -40,6 +40,11 @@ pub(super) const AT_ONCE: usize = 8;
 ///
 /// Elsewhere the files may be encrypted, each as an age file; the manifest is not, and has their
 /// lengths and hashes as they are kept. Its format is 2 then.
+///
+/// Elsewhere small files are in packs, an object each of some MiB that has the bytes of files one after
+/// another, or is one age file of that. `packs` of the manifest has their objects, lengths and hashes as
+/// they are kept; a file has the number of its `pack` from 0 and the `offset` there, and its own length
+/// and hash, which is keyed in an encrypted one. The format is 3 then.
 ///
 /// `ID` is a [`CheckpointId`]. The manifest is JSON. It ends with `"blake3": "…"`, the BLAKE3 of
 /// its text up to the comma before that, so that one flipped byte in it is noticed. Nothing
@@ -52,6 +57,8 @@ pub struct Checkpoints {
     keys: Arc<Keys>,
     /// What checkpoints are signed with that are made here, or uploaded to here.
     key: Option<Arc<SigningKey>>,
+    /// How small files are packed that are uploaded to it.
+    pack_limits: PackLimits,
 }
 
 /// What is in a set under the name of a checkpoint.
@@ -83,7 +90,8 @@ impl Listed {
 impl Checkpoints {
     /// The set in this folder, whose name is the destination's.
     pub fn at(destination: Destination) -> Self {
-        Self { destination, shares: false, keys: Arc::default(), key: None }
+        let pack_limits = PackLimits::default();
+        Self { destination, shares: false, keys: Arc::default(), key: None, pack_limits }
     }
 
     /// New checkpoints share files, as far as the medium can do that, which is RocksDB by its backup
@@ -116,6 +124,16 @@ impl Checkpoints {
     /// The keys, if there is anything to encrypt to.
     pub(super) fn sealing(&self) -> Option<&Arc<Keys>> {
         (!self.keys.recipients().is_empty()).then_some(&self.keys)
+    }
+
+    /// With other limits, so that less makes a history.
+    #[cfg(test)]
+    pub(super) fn packing(self, pack_limits: PackLimits) -> Self {
+        Self { pack_limits, ..self }
+    }
+
+    pub(super) fn pack_limits(&self) -> PackLimits {
+        self.pack_limits
     }
 
     pub(super) fn shares(&self) -> bool {
@@ -207,24 +225,8 @@ impl Checkpoints {
         }))
     }
 
-    /// Reads every file of a checkpoint where it is, and compares every byte.
-    ///
-    /// # Errors
-    /// [`CheckpointError::Corrupt`] names the first file that is not what was written;
-    /// [`CheckpointError::Cancelled`] if `throttle` ends it.
-    pub async fn verify(
-        &self,
-        manifest: &Manifest,
-        throttle: &Throttle,
-    ) -> Result<(), CheckpointError> {
-        let verified = manifest.files.iter().map(|file| async move {
-            self.verify_file(manifest, file, &Budget::new(throttle)).await
-        });
-        // Boxed: as in `fetch.rs`.
-        stream::iter(verified).buffered(AT_ONCE).try_collect::<()>().boxed().await
-    }
-
-    /// The same of one file, with what is left of its retries.
+    /// Reads a file of a checkpoint where it is, and compares every byte, with what is left of its
+    /// retries.
     pub(super) async fn verify_file(
         &self,
         manifest: &Manifest,

@@ -84,7 +84,14 @@ pub(super) fn hash(
             return Err(failed(changed));
         }
         let blake3 = hasher.finalize();
-        hashed.push(ManifestFile { path, bytes, blake3, plain_bytes: None, shared: None });
+        hashed.push(ManifestFile {
+            path,
+            bytes,
+            blake3,
+            plain_bytes: None,
+            shared: None,
+            packed: None,
+        });
     }
     Ok(hashed)
 }

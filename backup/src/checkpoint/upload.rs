@@ -10,7 +10,9 @@ use futures_util::{StreamExt, future, stream};
 
 use super::error::CheckpointError;
 use super::manifest::{MANIFEST, Manifest, ManifestFile};
-use super::objects::Objects;
+use super::objects::{Objects, is_shared};
+use super::packing::Packs;
+use super::send_packs::SendingPacks;
 use super::sent::SentFiles;
 use super::set::{AT_ONCE, Checkpoints};
 use crate::destination::{Budget, DestinationError, Sent};
@@ -28,7 +30,9 @@ impl Checkpoints {
     /// manifest says.
     ///
     /// What the newest checkpoint there has already is not sent again, as far as stores keep files that
-    /// do not change: all but those of SQLite. It was read back when it was sent.
+    /// do not change: all but those of SQLite. It was read back when it was sent. Small files of these
+    /// stores are sent together, in packs of 8 MiB. A pack of which little is used any more, and one
+    /// that is far from full, at most one for each upload, is made again.
     ///
     /// If it fails or is cancelled, nothing is being written any more on return, what was uploaded
     /// is never listed, and what was sent whole stays: the next attempt reads it back, and goes on after it. If there is none,
@@ -60,19 +64,23 @@ impl Checkpoints {
             Err(error) => return Err(error),
         }
         let directory = self.directory()?;
-        let (objects, present) = (to.objects_with_newest().await?, to.present(alone).await?);
+        let ((objects, packs), present) =
+            (to.objects_with_newest().await?, to.present(alone).await?);
         let sent = SentFiles::read(&directory, &manifest.id, to.place(), to.keys());
         let sending =
             Sending { set: self, to, manifest, alone, directory, objects, present, sent, throttle };
-        let there = &Manifest { files: sending.run().await?, ..alone.clone() };
+        let there = &sending.run(packs).await?;
         // Whatever was sent long ago may have been collected since, or is about to be.
         let (objects, present) = (to.objects().await?, to.present(there).await?);
-        let is_missing = |file: &&ManifestFile| match &file.shared {
-            Some(name) => !objects.has(name, file.bytes),
-            None => present.get(&there.object(file)) != Some(&file.bytes),
+        let is_missing = |file: &&ManifestFile| match (&file.packed, &file.shared) {
+            (Some(_), _) => false,
+            (None, Some(name)) => !objects.has(name, file.bytes),
+            (None, None) => present.get(&there.object(file)) != Some(&file.bytes),
         };
-        if let Some(file) = there.files.iter().find(is_missing) {
-            let what = format!("{} was removed after it was sent: try again", file.path);
+        let file = there.files.iter().find(is_missing).map(|file| &file.path);
+        let pack = there.packs.iter().find(|pack| !objects.has(&pack.object, pack.bytes));
+        if let Some(name) = file.or(pack.map(|pack| &pack.object)) {
+            let what = format!("{name} was removed after it was sent: try again");
             return Err(to.corrupt(&manifest.id, what));
         }
         let (name, text) = (format!("{}/{MANIFEST}", there.id), there.to_text()?);
@@ -111,17 +119,54 @@ struct Sending<'a> {
 }
 
 impl Sending<'_> {
-    /// Sends all files; gives what each is there. After a failure no other is begun, and those under
-    /// way end first: a write that goes on by itself could come after whoever removes what is left.
-    async fn run(&self) -> Result<Vec<ManifestFile>, CheckpointError> {
+    /// Sends all files; gives the checkpoint as it is there. After a failure no other is begun, and those
+    /// under way end first: a write that goes on by itself could come after whoever removes what is left.
+    async fn run(&self, packs: Packs) -> Result<Manifest, CheckpointError> {
+        let here = &self.manifest.files;
+        let (small, alone): (Vec<_>, Vec<_>) =
+            here.iter().enumerate().partition(|(_, file)| self.is_packed(file));
+        let sending = SendingPacks {
+            set: self.set,
+            to: self.to,
+            manifest: self.manifest,
+            directory: &self.directory,
+            objects: &self.objects,
+            sent: &self.sent,
+            throttle: self.throttle,
+        };
+        let planned = packs.plan(&small, self.to.pack_limits(), |pack| sending.labels_of(pack));
+        // Of millions of files this is large.
+        let Packs { packs, .. } = packs;
+        let files = |pack: &Vec<usize>| pack.iter().map(|number| &here[*number]).collect();
+        let new = sending.run(&planned.new.iter().map(files).collect::<Vec<_>>()).await?;
+        let mut there = Manifest { files: self.alone.files.clone(), ..self.alone.head() };
+        planned.place(&packs, &new, &mut there);
+        sending.note_again(there.packs.iter());
+        let alone: Vec<&ManifestFile> = alone.into_iter().map(|(_, file)| file).collect();
+        let mut sent = self.run_alone(&alone).await?.into_iter();
+        let unpacked = there.files.iter_mut().filter(|file| file.packed.is_none());
+        unpacked.zip(&mut sent).for_each(|(file, sent)| *file = sent);
+        Ok(there)
+    }
+
+    /// Whether a small file is sent together with others. One that is there by itself stays so.
+    fn is_packed(&self, file: &ManifestFile) -> bool {
+        let is_small = file.bytes <= self.to.pack_limits().small || file.packed.is_some();
+        is_small
+            && is_shared(self.alone, file)
+            && !self.sent_before(file).is_some_and(|found| self.was_read_back(&found))
+    }
+
+    /// Sends files each by itself; gives what each is there.
+    async fn run_alone(&self, all: &[&ManifestFile]) -> Result<Vec<ManifestFile>, CheckpointError> {
         let is_small = |file: &ManifestFile| file.bytes <= SMALL;
         let has_failed = &AtomicBool::new(false);
-        let mut there = Vec::with_capacity(self.manifest.files.len());
-        for files in self.manifest.files.chunk_by(|a, b| is_small(a) && is_small(b)) {
+        let mut there = Vec::with_capacity(all.len());
+        for files in all.chunk_by(|a, b| is_small(a) && is_small(b)) {
             let begun = stream::iter(0..files.len())
                 .take_while(|_| future::ready(!has_failed.load(Ordering::Relaxed)));
             let sent = begun.map(|number| async move {
-                let sent = self.send(&files[number]).await;
+                let sent = self.send(files[number]).await;
                 has_failed.fetch_or(sent.is_err(), Ordering::Relaxed);
                 sent
             });
@@ -136,10 +181,7 @@ impl Sending<'_> {
     async fn send(&self, file: &ManifestFile) -> Result<ManifestFile, CheckpointError> {
         let (budget, mut pause) = (Budget::new(self.throttle), Budget::PAUSE);
         let mut there = self.sent_before(file);
-        if let Some(found) = &there
-            && let Some(name) = &found.shared
-            && self.objects.was_read_back(name, found.blake3)
-        {
+        if let Some(found) = there.as_ref().filter(|found| self.was_read_back(found)) {
             self.note(found);
             return Ok(found.clone());
         }
@@ -171,6 +213,11 @@ impl Sending<'_> {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Whether the newest checkpoint there refers to it.
+    fn was_read_back(&self, found: &ManifestFile) -> bool {
+        found.shared.as_ref().is_some_and(|name| self.objects.was_read_back(name, found.blake3))
     }
 
     /// A file, if an earlier attempt sent it, or another checkpoint has it.

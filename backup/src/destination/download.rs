@@ -113,6 +113,32 @@ impl Destination {
         Ok((hasher.finalize(), hasher.count()))
     }
 
+    /// Reads an object to its end, with what is left of a file's retries. No more of it is read than a
+    /// piece beyond `most` bytes.
+    pub(crate) async fn read_within(
+        &self,
+        name: &str,
+        most: u64,
+        budget: &Budget<'_>,
+    ) -> Result<Vec<u8>, DestinationError> {
+        let mut incoming = self.incoming(name, budget).await?;
+        let mut all = Vec::new();
+        while let Some(piece) = incoming.next(self).await? {
+            if !budget.throttle().proceed(piece.len() as u64).await {
+                return Err(self.doing(format!("reading {name}")).cancelled());
+            }
+            if all.is_empty() {
+                all = piece;
+            } else {
+                all.extend_from_slice(&piece);
+            }
+            if all.len() as u64 > most {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
     async fn incoming<'a>(
         &self,
         name: &str,

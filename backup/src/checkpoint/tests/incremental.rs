@@ -12,6 +12,7 @@ use tipline_store::conformance::history::{History, log};
 use tipline_store::conformance::model::Model;
 
 use super::{Open, at, check, files, job, set};
+use crate::checkpoint::packing::PackLimits;
 use crate::destination::tests::{answering, until};
 use crate::throttle::Throttle;
 use crate::{CheckpointError, Checkpoints, Keep, Keys, Listed, Manifest};
@@ -29,6 +30,7 @@ struct Place {
     there: Arc<InMemory>,
     /// Of each block.
     bytes: usize,
+    limits: PackLimits,
 }
 
 impl Place {
@@ -45,7 +47,9 @@ impl Place {
         handle.attach(&thread);
         let history = History::blocks(blocks, bytes);
         let (model, there) = (Model::new(&log()), Arc::default());
-        Self { directory, history, model, thread, handle, there, bytes }
+        // About twenty packs of block files.
+        let limits = PackLimits { small: 1 << 20, pack: blocks * bytes as u64 / 20 };
+        Self { directory, history, model, thread, handle, there, bytes, limits }
     }
 
     fn set(&self) -> Checkpoints {
@@ -53,12 +57,12 @@ impl Place {
     }
 
     fn to(&self) -> Checkpoints {
-        Checkpoints::at(answering(&self.there, |_, _| None))
+        Checkpoints::at(answering(&self.there, |_, _| None)).packing(self.limits)
     }
 
     /// Which refuses the call with this number, and all after it: as if the program was killed before.
     fn until(&self, number: u64) -> Checkpoints {
-        Checkpoints::at(until(&self.there, number))
+        Checkpoints::at(until(&self.there, number)).packing(self.limits)
     }
 
     /// A checkpoint after what was written last, and this many blocks more.
@@ -130,19 +134,20 @@ async fn the_second_upload_sends_what_has_changed() {
         let first = place.checkpoint(0).await;
         place.set().upload(&first, &to, &Throttle::none()).await.unwrap();
         let before = place.objects().await;
+        assert!((20..30).contains(&before.len()), "{before:?}");
         let second = place.checkpoint(2).await;
         place.set().upload(&second, &to, &Throttle::none()).await.unwrap();
         let after = place.objects().await;
         assert!(before.iter().all(|object| after.contains(object)));
         let sent: u64 =
             after.iter().filter(|object| !before.contains(object)).map(|(_, bytes)| bytes).sum();
-        // Two blocks, and the index of all of them, which is a database.
+        // Two blocks, the index of all of them, which is a database, and what the last pack had.
         assert!(sent < second.bytes() / 10, "{sent} of {} bytes", second.bytes());
         // A third one knows what the second knew of the first.
         let third = place.checkpoint(2).await;
         place.set().upload(&third, &to, &Throttle::none()).await.unwrap();
         let again = place.objects().await.len() - after.len();
-        assert!(again < 10, "{again} files were sent again");
+        assert!(again < 3, "{again} packs were sent again");
         for (number, manifest) in place.check_listed("whole").await.iter().enumerate() {
             assert_eq!(manifest.is_sealed(), is_sealed);
             let into = place.directory.path().join(format!("fetched-{number}"));
@@ -194,12 +199,13 @@ async fn what_is_about_to_go_is_not_referred_to_anew() {
     assert_eq!(place.to().collect(place.later(25).await).await.unwrap(), 0);
     let sweeps = place.to().destination().list("sweeps", None).await.unwrap();
     assert_eq!(sweeps.len(), 1);
+    let swept = place.objects().await;
     let second = place.checkpoint(1).await;
     set.upload(&second, &place.to(), &none).await.unwrap();
     let uploaded = place.to().get(&second.id).await.unwrap();
-    let shared =
-        |manifest: &Manifest| manifest.files.iter().filter(|file| file.shared.is_some()).count();
-    assert!(shared(&uploaded) < 10, "{} files rely on what goes", shared(&uploaded));
+    let is_swept = |pack: &crate::Pack| swept.contains(&(pack.object.clone(), pack.bytes));
+    let relied = uploaded.packs.iter().filter(|pack| is_swept(pack)).count();
+    assert!(relied == 0 && uploaded.packs.len() > 20, "{relied} packs are relied on that go");
     place.check_collected("after the sweep").await;
     // An upload that looked before the sweep was written looks once more before its manifest.
     let third = place.checkpoint(1).await;
@@ -215,6 +221,7 @@ async fn it_may_be_killed_between_any_two_steps() {
     let mut place = Place::new();
     let (set, none) = (place.set(), Throttle::none());
     place.history = History::blocks(5, 300);
+    place.limits = PackLimits { small: 1 << 20, pack: 800 };
     let first = place.checkpoint(0).await;
     set.upload(&first, &place.to(), &none).await.unwrap();
     let second = place.checkpoint(3).await;

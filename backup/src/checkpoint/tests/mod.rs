@@ -2,8 +2,12 @@
 
 mod cancelling;
 mod expiring;
+mod golden;
+mod histories;
 mod incremental;
 mod killed;
+mod made_up;
+mod packs;
 mod sealed;
 #[cfg(feature = "rocksdb")]
 mod shared;
@@ -105,6 +109,7 @@ pub(crate) async fn without_files(set: &Checkpoints, cursor: &Cursor) {
         cursor: cursor.clone(),
         versions: BTreeMap::new(),
         files: vec![],
+        packs: vec![],
     };
     let (name, text) = (format!("{}/manifest.json", manifest.id), manifest.to_text().unwrap());
     set.destination().create(&name, text.into()).await.unwrap();

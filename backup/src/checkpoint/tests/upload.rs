@@ -12,6 +12,7 @@ use tipline_store::conformance::history::History;
 use tokio_util::sync::CancellationToken;
 
 use super::{check, composite, flip, set, sqlite, taken};
+use crate::checkpoint::packing::PackLimits;
 use crate::destination::tests::{Call, answering, away};
 use crate::disk::tests::take_flushed;
 use crate::throttle::Throttle;
@@ -54,6 +55,8 @@ async fn an_upload_that_was_cut_off_goes_on_after_the_files_that_are_there() {
     let (_handle, manifest) = taken(directory.path(), composite, 5, 300).await;
     let set = set(directory.path());
     let (path, to) = location(directory.path());
+    // Each file is a pack.
+    let to = to.packing(PackLimits { small: 1 << 20, pack: 300 });
     let half = up_to(manifest.bytes() / 2);
     let cut = set.upload(&manifest, &to, &half).await.unwrap_err();
     assert!(matches!(cut, CheckpointError::Cancelled), "{cut}");
