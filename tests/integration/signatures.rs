@@ -275,6 +275,9 @@ impl Site {
 
     /// Names of the checkpoints at the backup location, the newest first.
     async fn uploaded(&self) -> Vec<String> {
+        if !self.site.path("backup/checkpoints").exists() {
+            return Vec::new();
+        }
         let list = "checkpoint list --json --checkpoints dir:backup/checkpoints";
         let listed = self.site.run(list).await;
         let listed: Value = serde_json::from_str(&listed.stdout).expect(&listed.stderr);
@@ -284,7 +287,11 @@ impl Site {
 
     /// The signatures of a checkpoint there.
     fn signatures(&self, id: &str) -> Vec<PathBuf> {
-        let folder = self.site.path(&format!("backup/checkpoints/{id}"));
+        self.signatures_in("backup/checkpoints", id)
+    }
+
+    fn signatures_in(&self, set: &str, id: &str) -> Vec<PathBuf> {
+        let folder = self.site.path(&format!("{set}/{id}"));
         let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
         files.filter(|path| path.extension().is_some_and(|name| name == "sig")).collect()
     }
@@ -327,9 +334,11 @@ async fn a_forged_checkpoint_is_passed_over_and_never_restored() {
     site.archive_up_to(4).await;
     // A backup makes one on its timer, signs it, and the upload carries the signature.
     let every = "--checkpoint-every 1h --upload dir:backup --verify-every 200ms --identity age.key";
-    let backup = format!("backup --name b --store sqlite:b.db {every}");
-    let mut running = site.start(&backup, "b.key");
+    let backup = "backup --name b --store sqlite:b.db";
+    let mut running = site.start(backup, "b.key");
     site.counted("b", 4).await;
+    stop(&mut running).await;
+    let mut running = site.start(&format!("{backup} {every}"), "b.key");
     eventually("a checkpoint is uploaded", WITHIN, async || {
         let uploaded = site.uploaded().await;
         if uploaded.len() == 1 { Ok(()) } else { Err(format!("{uploaded:?}")) }
@@ -337,6 +346,7 @@ async fn a_forged_checkpoint_is_passed_over_and_never_restored() {
     .await;
     let first = site.uploaded().await.remove(0);
     assert_eq!(site.signatures(&first).len(), 1);
+    assert_eq!(site.signatures_in("b.db.checkpoints", &first).len(), 1);
     let checks = format!("--accept-shortfalls {TRUST} --checks dir:backup {}", site.log);
     let is = |status: &Value, ok: bool| {
         let all = status["checks"].as_array().unwrap();
