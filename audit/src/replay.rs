@@ -172,13 +172,13 @@ impl Replay {
 
     /// An entry is not good. If the segment it is from is corrupt, that is said rather.
     async fn stop_at(&mut self, problem: Problem) -> Result<(), AuditError> {
-        self.entries = None;
+        let entries = self.entries.take();
         if let Problem::Refused(Refusal::Gap { expected, .. }) = &problem {
             still_held(&self.sources, *expected).await?;
         }
-        let damage = match problem.index() {
-            Some(index) => self.sources.damage_at(index).await?,
-            None => Vec::new(),
+        let damage = match (entries, problem.index()) {
+            (Some(entries), Some(index)) => entries.damage_at(&self.sources, index).await?,
+            _ => Vec::new(),
         };
         self.read.corrupt.extend(damage);
         self.ended = Some(problem);

@@ -30,7 +30,8 @@ pub async fn diff_entries(
     stop: &CancellationToken,
 ) -> Result<DiffReport, AuditError> {
     let (place_a, place_b) = (place(&a), place(&b));
-    let (held_a, held_b) = (a.held().await?, b.held().await?);
+    let after = range.from.unwrap_or(0).saturating_sub(2);
+    let (held_a, held_b) = (a.held_after(after).await?, b.held_after(after).await?);
     if held_a.identity != held_b.identity {
         let of = |held: &Held| {
             format!(

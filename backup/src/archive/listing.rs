@@ -127,6 +127,26 @@ impl Archive {
         }
     }
 
+    /// Segments that hold the entries after `after` up to `to`, as far as the archive does. Those that
+    /// lie within longer ones are left out, as far as that saves requests.
+    pub(crate) async fn within(
+        &self,
+        after: u64,
+        to: u64,
+    ) -> Result<Vec<SegmentName>, ArchiveError> {
+        let first = after.saturating_add(1);
+        let around = self.around(first, REACH).await?;
+        // What begins before it, too: another archiver may have cut it differently.
+        let begun = holding(&around, first).map_or(first, |name| name.first);
+        let from = begun.min(first.saturating_sub(REACH));
+        Ok(self.stretch(from, to, usize::MAX, Within::Skipped).await?.names)
+    }
+
+    /// Segments that begin with an entry or before it, those that lie within longer ones left out.
+    pub(crate) async fn begun_by(&self, index: u64) -> Result<Vec<SegmentName>, ArchiveError> {
+        Ok(self.stretch(0, index, usize::MAX, Within::Skipped).await?.names)
+    }
+
     /// Index of the first entry that is there, of an archive that is not new.
     pub(crate) async fn first(&self) -> Result<u64, ArchiveError> {
         let mut names = self.stretch(0, u64::MAX, 1, Within::Listed).await?.names;
@@ -135,6 +155,12 @@ impl Archive {
             names = self.segments().await?;
         }
         Ok(names.first().map_or(0, |name| name.first))
+    }
+
+    /// Index of the last entry that is there; 0 if there is none.
+    pub(crate) async fn last(&self) -> Result<u64, ArchiveError> {
+        let names = self.newest(0).await?.names;
+        Ok(names.iter().map(|name| name.last).max().unwrap_or(0))
     }
 
     /// Segments that hold everything that the archive holds: those that lie within longer ones are

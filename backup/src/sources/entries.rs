@@ -59,7 +59,7 @@ impl Sources {
     /// # Errors
     /// Those of [`Sources::held`].
     pub async fn held_after(&self, after: u64) -> Result<Held, RestoreError> {
-        let inventory = self.inventory_after(after).await?;
+        let inventory = self.inventory_within(after, u64::MAX).await?;
         let coverage = &inventory.coverage;
         let Some((mut first, last)) = coverage.extent() else {
             let places = "checkpoints are there, and no entries".to_owned();
@@ -88,7 +88,7 @@ impl Sources {
     /// # Errors
     /// Those of [`Sources::held`].
     pub async fn entries(self: &Arc<Self>, after: u64, to: u64) -> Result<Entries, RestoreError> {
-        let coverage = self.inventory_after(after).await?.coverage;
+        let coverage = self.inventory_within(after, to).await?.coverage;
         let (notes, target) = (Vec::new(), format!("entry {to}"));
         let check = DigestCheck::ByReceiver;
         let wanted = Wanted { coverage, notes, after, to, target, check };
@@ -97,16 +97,20 @@ impl Sources {
         Ok(Entries { source, reading, archives: self.archives.len() })
     }
 
-    /// What is wrong with the segments that hold an entry, each with its name; nothing for a log.
+    /// Index of the newest entry that the places hold now; 0 if they hold none. Checkpoints hold none.
     ///
     /// # Errors
-    /// A place does not answer.
-    pub async fn damage_at(&self, index: u64) -> Result<Vec<String>, RestoreError> {
-        let mut found = Vec::new();
-        for span in self.inventory().await?.coverage.holding(index) {
-            found.extend(self.damage(span).await?);
+    /// Those of the places.
+    pub async fn newest_entry(&self) -> Result<u64, RestoreError> {
+        let mut newest = match &self.log {
+            Some(log) => log.extent().await?.last,
+            None => 0,
+        };
+        for archive in &self.archives {
+            let last = archive.last().await.map_err(RestoreError::archive)?;
+            newest = newest.max(last);
         }
-        Ok(found)
+        Ok(newest)
     }
 }
 
@@ -115,6 +119,27 @@ impl Entries {
     /// [`Entries::finish`] which.
     pub async fn next(&mut self) -> Option<Vec<Entry>> {
         self.source.receive().await
+    }
+
+    /// Ends the reading, and says what is wrong with the segments that an entry was taken from, each
+    /// with its name; nothing for a log. They are read again.
+    ///
+    /// # Errors
+    /// A place does not answer.
+    pub async fn damage_at(
+        self,
+        sources: &Sources,
+        index: u64,
+    ) -> Result<Vec<String>, RestoreError> {
+        let Self { source, reading, .. } = self;
+        drop(source);
+        let mut found = Vec::new();
+        for span in reading.ended().await?.given {
+            if (span.first..=span.last).contains(&index) {
+                found.extend(sources.damage(&span).await?);
+            }
+        }
+        Ok(found)
     }
 
     /// Ends the reading, and says how it went.

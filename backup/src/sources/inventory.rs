@@ -55,18 +55,24 @@ impl Inventory {
 impl Sources {
     /// Takes stock of all places: what is there, and whether it is of one log.
     pub(crate) async fn inventory(&self) -> Result<Inventory, RestoreError> {
-        self.inventory_after(0).await
+        self.inventory_within(0, u64::MAX).await
     }
 
-    /// The same, without what archives hold before an entry and at it, as far as that saves requests.
-    pub(crate) async fn inventory_after(&self, after: u64) -> Result<Inventory, RestoreError> {
+    /// The same, without what archives hold before the entry `after` and at it, and after `to`, as far
+    /// as that saves requests.
+    pub(crate) async fn inventory_within(
+        &self,
+        after: u64,
+        to: u64,
+    ) -> Result<Inventory, RestoreError> {
         let mut one = OneLog::default();
         let mut spans = Vec::new();
         for (source, archive) in self.archives.iter().enumerate() {
             one.admit(archive.place(), archive.identity().into())?;
-            let names = match after {
-                0 => archive.longest().await,
-                after => archive.since(after).await,
+            let names = match (after, to) {
+                (0, u64::MAX) => archive.longest().await,
+                (after, u64::MAX) => archive.since(after).await,
+                (after, to) => archive.within(after, to).await,
             };
             let names = names.map_err(RestoreError::archive)?;
             spans.extend(names.iter().map(|name| Span::of(source, name)));
@@ -110,7 +116,7 @@ impl Sources {
         };
         let inventory = Inventory { identity, coverage, checkpoints, notes, bad };
         // An archive whose segments are gone is not an empty chain.
-        if inventory.newest() == 0 {
+        if inventory.newest() == 0 && to == u64::MAX {
             if let (Some(log), [], []) = (&self.log, &*self.archives, &*self.checkpoints) {
                 let places = format!("the log {} has no entries yet", log.identity().name.as_str());
                 return Err(RestoreError::NotFound { places });
@@ -135,6 +141,19 @@ impl Sources {
         }
         let names = archive.between(span.first, span.last).await.map_err(RestoreError::archive)?;
         coverage.add(names.iter().map(|name| Span::of(span.source, name)));
+        Ok(())
+    }
+
+    /// Lists what may hold an entry and was left out, because it begins long before what is wanted.
+    pub(crate) async fn list_before(
+        &self,
+        index: u64,
+        coverage: &mut Coverage,
+    ) -> Result<(), RestoreError> {
+        for (source, archive) in self.archives.iter().enumerate() {
+            let names = archive.begun_by(index).await.map_err(RestoreError::archive)?;
+            coverage.add(names.iter().map(|name| Span::of(source, name)));
+        }
         Ok(())
     }
 

@@ -96,8 +96,15 @@ impl Reading {
         sender: mpsc::Sender<Vec<Entry>>,
     ) -> Result<(), RestoreError> {
         let mut ahead: Option<(Span, Option<SegmentRead>)> = None;
+        let mut is_all_listed = false;
         while at < to {
             let Some(span) = self.coverage.next(at).cloned() else {
+                // Before it is said that nothing else has it.
+                if !self.notes.is_empty() && !is_all_listed {
+                    self.sources.list_before(at + 1, &mut self.coverage).await?;
+                    is_all_listed = true;
+                    continue;
+                }
                 let (target, needed) = (self.target.clone(), at + 1);
                 return Err(RestoreError::Corrupt { target, needed, what: self.notes.join("; ") });
             };

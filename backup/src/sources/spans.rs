@@ -102,11 +102,6 @@ impl Coverage {
         self.spans.iter().filter(|span| counts(span.source)).count()
     }
 
-    /// The spans that hold an entry, given up or not.
-    pub(crate) fn holding(&self, index: u64) -> impl Iterator<Item = &Span> {
-        self.spans.iter().filter(move |span| (span.first..=span.last).contains(&index))
-    }
-
     /// Whether some of these entries were in what was given up.
     pub(crate) fn is_given_up_within(&self, gap: Gap) -> bool {
         self.bad.iter().any(|span| span.first <= gap.last && gap.first <= span.last)

@@ -4,6 +4,7 @@ mod following;
 mod format;
 mod full;
 mod killed;
+mod listed_in_part;
 mod merging;
 mod pieces;
 mod places;

@@ -199,6 +199,29 @@ fn entries_after_one_are_looked_for_there() {
     place.check("the entries after one", 80, 20_000);
 }
 
+/// As `refill` does, which compares single entries.
+#[test]
+fn an_entry_is_looked_for_where_it_is() {
+    for merged_to in [YEAR, YEAR - MONTH] {
+        let place = place(YEAR, merged_to);
+        let sources = Arc::new(place.sources());
+        assert_eq!(place.runtime.block_on(sources.newest_entry()).unwrap(), YEAR + REAL);
+        place.check("the newest entry", 40, 40_000);
+        for index in [7, MONTH + MEDIUM, YEAR - MONTH / 2, YEAR] {
+            let names = place.runtime.block_on(place.archive.within(index - 1, index)).unwrap();
+            assert!(names.iter().any(|name| (name.first..=name.last).contains(&index)));
+            place.check("a segment that holds an entry", 40, 40_000);
+        }
+        let real = YEAR + 3;
+        place.runtime.block_on(async {
+            let mut entries = sources.entries(real - 1, real).await.unwrap();
+            assert_eq!(entries.next().await.unwrap(), place.history.entries[2..3]);
+            assert_eq!(entries.damage_at(&sources, real).await.unwrap(), [""; 0]);
+        });
+        place.check("one entry, and whether it is damaged", 60, 40_000);
+    }
+}
+
 #[test]
 fn what_is_held_after_an_entry_is_looked_for_there() {
     for merged_to in [YEAR, YEAR - MONTH] {

@@ -113,7 +113,8 @@ async fn newest(
     args: &TailArgs,
     stop: &CancellationToken,
 ) -> Result<Option<Replay>, Failure> {
-    let held = match source.sources.held().await {
+    let newest = source.sources.newest_entry().await.map_err(AuditError::from)?;
+    let held = match source.sources.held_after(newest.saturating_sub(args.entries + 1)).await {
         Err(RestoreError::NotFound { .. }) if args.follow => return Ok(None),
         held => held.map_err(AuditError::from)?,
     };

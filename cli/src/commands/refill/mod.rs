@@ -79,9 +79,9 @@ pub(crate) async fn run(shared: &Shared, args: RefillArgs) -> Result<Exit, Failu
     let board = log.board().await?;
     check_stopped(&board, system_clock()())?;
     let sources = args.sources.open_shared(shared).await?;
-    let held = sources.held().await?;
     let tail = log.tail().await?;
     let before = tail.position.index;
+    let held = sources.held_after(before.saturating_sub(1)).await?;
     let mut refill =
         Refill { log: &*log, dry_run: args.dry_run, tail, bytes: 0, stop: stop.clone() };
     check_continues(&refill, &sources, &held, &args.sources.from).await?;
