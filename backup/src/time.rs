@@ -32,6 +32,11 @@ pub fn time_text(time: Timestamp, digits: TimeDigits) -> String {
     }
 }
 
+/// A duration in whole seconds, as it is typed: `1day 2h`.
+pub(crate) fn duration_text(duration: Duration) -> String {
+    humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string()
+}
+
 /// The time that such a text is of; `None` if it has another form.
 pub(crate) fn parse_time(text: &str) -> Option<Timestamp> {
     humantime::parse_rfc3339(text).ok().map(Timestamp::from)
@@ -40,6 +45,15 @@ pub(crate) fn parse_time(text: &str) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_duration_is_written_as_it_is_typed() {
+        for (seconds, text) in [(0, "0s"), (90, "1m 30s"), (86_400, "1day"), (180_000, "2days 2h")]
+        {
+            assert_eq!(duration_text(Duration::from_secs(seconds)), text);
+        }
+        assert_eq!(duration_text(Duration::from_millis(1_999)), "1s");
+    }
 
     #[test]
     fn a_time_that_cannot_be_is_a_number() {

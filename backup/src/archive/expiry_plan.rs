@@ -7,6 +7,7 @@ use tipline_log::{Ages, Extent};
 
 use super::SegmentName;
 use crate::checkpoint::CheckpointId;
+use crate::time::duration_text;
 
 /// What may go from an archive, and why the rest may not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,7 +97,7 @@ impl fmt::Display for ArchiveKeeper {
                 write!(f, "it is needed to replay from checkpoint {id} to any later point")
             }
             ArchiveKeeper::Unproven => f.write_str("it has blocks whose proofs are still to come"),
-            ArchiveKeeper::KeepFor(age) => write!(f, "it is younger than {} s", age.as_secs()),
+            ArchiveKeeper::KeepFor(age) => write!(f, "it is younger than {}", duration_text(*age)),
             ArchiveKeeper::Segment => f.write_str("it shares a segment with what is kept"),
         }
     }

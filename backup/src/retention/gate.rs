@@ -8,6 +8,7 @@ use tipline_proto::{ConsumerName, Policy};
 
 use super::proven::{NotProven, Proven, ProvenKind};
 use super::reservation::{Reservation, Reserved, is_apart, reservations_beside};
+use crate::time::duration_text;
 
 /// What the operator wants to be kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,9 +55,7 @@ impl fmt::Display for Holder {
         match self {
             Holder::Newest => f.write_str("the newest event always stays"),
             Holder::KeepEvents(events) => write!(f, "the newest {events} events are to be kept"),
-            Holder::KeepFor(age) => {
-                write!(f, "it is younger than {} s", age.as_secs())
-            }
+            Holder::KeepFor(age) => write!(f, "it is younger than {}", duration_text(*age)),
             Holder::Policy(policy) => write!(f, "it is not backed up by `{policy}`"),
             Holder::NothingProven => {
                 f.write_str("no archive and no checkpoint is named that proves it")

@@ -382,7 +382,7 @@ function showRetention() {
     }
     if (held.length) {
       const rows = held.map(([name, reservation, index, behind, atRisk]) => [name, { text: mark(RESERVED[reservation] ?? "none", reservation) }, group(index + 1), group(behind), { text: behind && atRisk ? `at risk in ${atRisk} if it stands still` : "–", wide: behind > 0 }]);
-      made.push(table("What the log does for each consumer", ["Consumer", "Reservation", ["Needs", true], ["Behind", true], "When"], rows));
+      made.push(table("What the log does for each consumer", ["Consumer", "Reservation", ["Needs", true], ["Lag", true], "When"], rows));
     }
     return made;
   });
