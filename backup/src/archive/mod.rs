@@ -61,6 +61,7 @@ pub use expiry_plan::{ArchiveKeeper, ArchivePlan, ArchiveRange};
 pub use index::{Row, SegmentIndex};
 pub use merge::Merged;
 pub use name::SegmentName;
+pub(crate) use receipts::newest_seen;
 pub use receipts::{
     ArchiveDigests, MergedReceipts, ReceiptPart, ReceiptRecord, ReceiptRecording, ReceiptSaid,
     ReceiptSpan, RecordedReceipts,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tipline_proto::Timestamp;
 
+use crate::archive::newest_seen;
 use crate::destination::{Destination, DestinationError};
 
 /// The folder of the records.
@@ -64,9 +65,14 @@ impl Record {
     pub async fn keep(&self, at: &Destination, check: Check) -> Result<(), DestinationError> {
         let name = format!("{FOLDER}/{}-{:020}.json", check.as_str(), self.time_us);
         let Self { time_us, ok, index, summary, checkpoint, restored_ms } = self;
+        // Only whoever saw its newest object knows when that is lost.
+        let receipts = match check {
+            Check::Verify => newest_seen(at).await?.map(|span| span.to_string()),
+            Check::Drill => None,
+        };
         let text = serde_json::json!({
             "time_us": time_us, "ok": ok, "index": index, "summary": summary,
-            "checkpoint": checkpoint, "restored_ms": restored_ms,
+            "checkpoint": checkpoint, "restored_ms": restored_ms, "receipts": receipts,
         });
         match at.create(&name, text.to_string().into()).await {
             // Another one ended in the same microsecond: one of them is enough.

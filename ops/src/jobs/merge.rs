@@ -91,7 +91,9 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    use tipline_backup::ArchiveStore;
+    use tipline_backup::{ArchiveStore, ReceiptRecording};
+    use tipline_log::Board;
+    use tipline_proto::Timestamp;
     use tipline_store::Sink;
     use tipline_store::conformance::history::{History, log};
     use tipline_store::conformance::model::Model;
@@ -137,5 +139,46 @@ mod tests {
         fs::remove_dir_all(directory.path().join("merged")).unwrap();
         let read = merge_once(&mut None, &destination, &keys, false).await.unwrap_err();
         assert!(read.to_string().contains(&names[0].to_string()), "{read}");
+    }
+
+    /// Two objects on each of these days.
+    async fn recorded(archive: &Archive, days: std::ops::Range<u64>) {
+        for day in days {
+            let start = Timestamp::from_micros((20_000 + day) * 86_400_000_000);
+            let mut recording = ReceiptRecording::new(day, &Board::default(), start);
+            for _ in 0..2 {
+                archive.write_receipts(&recording.take()).await.unwrap();
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn days_of_receipts_that_are_over_are_merged_and_looked_for_once_an_hour() {
+        let directory = tempfile::tempdir().unwrap();
+        let address = format!("dir:{}", directory.path().display());
+        let destination = Destination::open(&address).unwrap();
+        let archive = Archive::create(destination, &log(), Keys::default()).await.unwrap();
+        let objects = || {
+            let days = fs::read_dir(directory.path().join("receipts")).unwrap();
+            let counts = days.map(|day| fs::read_dir(day.unwrap().path()).unwrap().count());
+            counts.sum::<usize>()
+        };
+        recorded(&archive, 0..3).await;
+        let mut idle = RECEIPTS_EVERY;
+        // A day each, then nothing.
+        for left in [5, 4, 4] {
+            merge_receipts(Some(&archive), &mut idle).await.unwrap();
+            assert_eq!(objects(), left);
+        }
+        recorded(&archive, 3..5).await;
+        for _ in 1..RECEIPTS_EVERY {
+            merge_receipts(Some(&archive), &mut idle).await.unwrap();
+        }
+        assert_eq!(objects(), 8, "it was not looked for");
+        for left in [7, 6] {
+            merge_receipts(Some(&archive), &mut idle).await.unwrap();
+            assert_eq!(objects(), left);
+        }
+        merge_receipts(None, &mut idle).await.unwrap();
     }
 }

@@ -220,6 +220,7 @@ impl<'a> Sealed<'a> {
 }
 
 /// The object with these bytes, whatever its name.
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn decode(bytes: &[u8], keys: &Keys) -> Result<ReceiptObject, Unreadable> {
     Sealed::read(bytes)?.open(keys)
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::format::Sealed;
 use super::name::{ReceiptSpan, day_of};
+use super::seen;
 use crate::archive::{Archive, ArchiveError};
 
 /// Most that are listed.
@@ -11,7 +12,8 @@ const MOST: usize = 100;
 
 impl Archive {
     /// What is wrong with the history of receipts, in sentences: objects that are not there, by the
-    /// numbers of the others of their run, and the end of a run, by what the next run found; and damaged
+    /// numbers of the others of their run, and the end of a run, by what the next run or a verification
+    /// found; and damaged
     /// ones among those that are read. These are the first of each run, or with `all` every one. Whole
     /// days may have been removed, the oldest first.
     ///
@@ -31,6 +33,8 @@ impl Archive {
                 runs.follows.extend(read.follows);
             }
         }
+        // What is named by nothing but the record of a check.
+        runs.follows.extend(seen::recorded(&self.destination).await?);
         problems.extend(runs.finish());
         problems.truncate(MOST);
         Ok(problems)

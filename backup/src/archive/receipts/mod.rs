@@ -19,6 +19,7 @@ mod merge;
 mod name;
 mod parts;
 mod record;
+mod seen;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,7 @@ pub use merge::MergedReceipts;
 pub use name::ReceiptSpan;
 pub use parts::ReceiptPart;
 pub use record::{ReceiptRecord, ReceiptRecording, ReceiptSaid, RecordedReceipts};
+pub(crate) use seen::newest_seen;
 
 use self::format::{ReceiptObject, Sealed, Unreadable};
 use super::{Archive, ArchiveError};
@@ -64,16 +66,11 @@ impl Archive {
         }
     }
 
-    /// The newest object of all runs but this one.
+    /// The newest object of all runs but this one, also if only a verification saw it.
     async fn newest_receipts(&self, but: &str) -> Result<Option<ReceiptSpan>, ArchiveError> {
-        for day in self.receipt_days().await?.iter().rev() {
-            let spans = self.receipt_spans(day).await?.into_iter();
-            let newest = spans.filter(|span| span.run != but).max_by_key(|span| span.to);
-            if newest.is_some() {
-                return Ok(newest);
-            }
-        }
-        Ok(None)
+        let there = seen::newest_there(&self.destination, but).await?;
+        let recorded = seen::recorded(&self.destination).await?;
+        Ok(seen::later(there, recorded.filter(|span| span.run != but)))
     }
 
     /// The days, in UTC, on which objects of the history of receipts begin, in order.
@@ -97,14 +94,7 @@ impl Archive {
     /// # Errors
     /// Those of the destination.
     pub async fn receipt_spans(&self, day: &str) -> Result<Vec<ReceiptSpan>, ArchiveError> {
-        let listed = self.destination.list(&format!("{FOLDER}/{day}"), None).await?;
-        let spans = listed.iter().filter_map(|object| ReceiptSpan::parse(&object.name));
-        let mut spans: Vec<ReceiptSpan> = spans.collect();
-        spans.sort();
-        let merged: Vec<ReceiptSpan> =
-            spans.iter().filter(|span| span.is_merged()).cloned().collect();
-        spans.retain(|span| !merged.iter().any(|one| one.holds(span)));
-        Ok(spans)
+        Ok(seen::list(&self.destination, day).await?)
     }
 
     /// Reads an object of the history of receipts, which may be one that was merged of several: those, in

@@ -149,6 +149,30 @@ async fn receipts_that_are_gone_or_damaged_are_named() {
     assert_eq!(missing, lacks);
     fs::write(&files[1], whole).unwrap();
     assert!(look(&directory, Sample::Full).await.is_ok());
+
+    // Of the newest only whoever saw it knows.
+    let newest = fs::read(&files[2]).unwrap();
+    fs::remove_file(&files[2]).unwrap();
+    assert!(look(&directory, Sample::Full).await.is_ok(), "nothing that is there says so");
+    fs::write(&files[2], newest).unwrap();
+    let keep = async |time_us| {
+        let summary = "so".to_owned();
+        let (checkpoint, restored_ms) = (None, None);
+        let record = Record { time_us, ok: true, index: 95, summary, checkpoint, restored_ms };
+        record.keep(&place(&directory).await.destination, Check::Verify).await.unwrap();
+    };
+    keep(5).await;
+    fs::remove_file(&files[2]).unwrap();
+    let lacks = lacks.replace("object 1", "object 2");
+    assert_eq!(problems(&look(&directory, Sample::Structure).await), lacks);
+    // It stays so, also when another run has begun.
+    keep(6).await;
+    assert_eq!(problems(&look(&directory, Sample::Structure).await), lacks);
+    let late = Timestamp::from_micros(start.as_micros() + 60_000_000);
+    let recorded = ReceiptRecording::new(2, &Board::default(), late).take();
+    archive.write_receipts(&recorded).await.unwrap();
+    keep(7).await;
+    assert_eq!(problems(&look(&directory, Sample::Structure).await), lacks);
 }
 
 #[tokio::test(flavor = "multi_thread")]

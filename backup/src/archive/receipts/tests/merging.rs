@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use tipline_store::conformance::history::log;
 
 use super::{START, after, board, destination, receipt};
+use crate::archive::receipts::format::{ReceiptObject, encode};
 use crate::archive::receipts::{ReceiptRecord, ReceiptRecording, ReceiptSpan};
 use crate::{Archive, Keys, MergedReceipts};
 
@@ -146,6 +147,13 @@ async fn it_may_be_killed_at_any_instant() {
     let (file, bytes) = &kept[2];
     let mut other = bytes.clone();
     other[40] ^= 1;
+    fs::write(file, &other).unwrap();
+    place.merge().await;
+    assert_eq!(fs::read(file).unwrap(), other);
+    // As well if it is sound.
+    let (lineage, span) = (log().lineage, told[2].0.clone());
+    let object = ReceiptObject { lineage, span, follows: None, records: Vec::new() };
+    let other = encode(&object, &Keys::default()).unwrap();
     fs::write(file, &other).unwrap();
     place.merge().await;
     assert_eq!(fs::read(file).unwrap(), other);
