@@ -145,7 +145,7 @@ async fn other_programs_read_in_parquet_what_the_rows_say() {
                 assert_eq!(&Value::Object(read), row, "{reader}");
             }
             let bytes: u64 = rows.iter().map(|row| row["payload_bytes"].as_u64().unwrap()).sum();
-            let payload = with_payload.then(|| [bytes, rows.len() as u64]);
+            let payload = with_payload.then_some([bytes, rows.len() as u64]);
             let [payload_bytes, payload_count] =
                 payload.map_or([Value::Null, Value::Null], |both| both.map(Value::from));
             let last = rows.len() as u64;

@@ -55,7 +55,7 @@ pub fn parquet_readers() -> OsString {
         let file = tool(variable, &inside, &[]);
         file.ancestors().nth(2).map(Path::to_owned).unwrap_or_default()
     });
-    std::env::join_paths(homes).expect("no directory has a colon in its name")
+    std::env::join_paths(homes).unwrap_or_else(|error| panic!("the build directory: {error}"))
 }
 
 /// What the variable names, else what `tests/run` left in the build directory, else one that is

@@ -2,7 +2,8 @@
 
 #[cfg(feature = "parquet")]
 mod columns;
-#[cfg(all(test, feature = "parquet"))]
+#[cfg(feature = "parquet")]
+#[cfg(test)]
 mod tests;
 
 use serde::Serialize;
