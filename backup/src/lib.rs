@@ -38,8 +38,8 @@ pub use archive::{
     ReceiptSpan, RecordedReceipts, Row, SegmentIndex, SegmentName, SegmentsBack,
 };
 pub use checkpoint::{
-    CheckpointError, CheckpointId, CheckpointRetention, Checkpoints, Job, Keep, KnownSets, Listed,
-    Manifest, ManifestFile, NotAnId, Pack, Packed, PinnedBy,
+    CheckpointError, CheckpointId, CheckpointRetention, Checkpoints, Job, Keep, KnownHeads,
+    KnownSets, Listed, ListedHead, Manifest, ManifestFile, NotAnId, Pack, Packed, PinnedBy,
 };
 pub use checks::{
     Against, Check, CheckedPlace, DrillReport, FailedPlace, KnownRecords, Newest, PlaceKind,

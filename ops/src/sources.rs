@@ -56,7 +56,7 @@ pub async fn open_sources(
     // A backup location has them in a folder; a set of checkpoints may be named itself.
     for set in [destination.folder("checkpoints"), destination.clone()] {
         let set = Checkpoints::at(set).with_keys(keys.clone());
-        if !set.list().await.map_err(SourcesError::Checkpoint)?.is_empty() {
+        if !set.is_empty().await.map_err(SourcesError::Checkpoint)? {
             sources.checkpoints.push(set);
         }
     }

@@ -85,7 +85,7 @@ impl Checkpoints {
     }
 
     /// Whether it has a manifest, of which a byte is enough.
-    async fn is_finished(&self, id: &CheckpointId) -> Result<bool, CheckpointError> {
+    pub(super) async fn is_finished(&self, id: &CheckpointId) -> Result<bool, CheckpointError> {
         match self.destination().read_range(&format!("{id}/{MANIFEST}"), 0..1).await {
             Err(DestinationError::NotFound { .. }) => Ok(false),
             // There is one that is empty.

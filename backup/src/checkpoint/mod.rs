@@ -15,6 +15,7 @@ mod expire;
 mod fetch;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod heads;
 mod id;
 mod job;
 mod known;
@@ -35,6 +36,7 @@ mod verify;
 
 pub use error::CheckpointError;
 pub use expire::{CheckpointRetention, Keep, PinnedBy};
+pub use heads::{KnownHeads, ListedHead};
 pub use id::{CheckpointId, NotAnId};
 pub use job::Job;
 pub use known::KnownSets;

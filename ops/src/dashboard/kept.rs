@@ -1,5 +1,6 @@
 //! What is kept at the places of backups, and what the log may drop. Read again each minute.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,8 +8,8 @@ use std::time::Duration;
 use serde::Serialize;
 use tipline_backup::retention::{KeptRange, RetentionRule};
 use tipline_backup::{
-    Archive, Check, Checkpoints, Destination, DestinationError, Held, KnownRecords, Listed, Record,
-    RestoreError, Row, Sources,
+    Archive, Check, Checkpoints, Destination, DestinationError, Held, KnownHeads, KnownRecords,
+    Listed, ListedHead, Record, RestoreError, Row, Sources,
 };
 use tipline_log::{Clock, Log, error_chain};
 use tokio::sync::watch;
@@ -163,9 +164,17 @@ pub struct RangeShown {
 struct Known {
     records: KnownRecords,
     archive: Option<Held>,
+    /// Of each set of checkpoints, by its address.
+    heads: Heads,
     /// How many times only what is new of the archive was listed since all of it was.
     times: u32,
 }
+
+/// Checkpoints that were listed before, of each set by its address.
+type Heads = BTreeMap<String, KnownHeads>;
+
+/// What is at a place, and what is to be known of it the next time.
+type Opened = (PlaceView, Option<Held>, Heads, Sources);
 
 /// Reads it each minute, and at once when `log` changes, for as long as there is a receiver.
 pub fn follow_kept(
@@ -193,14 +202,15 @@ async fn read(watched: &Watched, log: Option<Arc<dyn Log>>, known: &mut [Known])
         let (place, identity) = (place.clone(), watched.identity.clone());
         let before = known.archive.take().filter(|_| known.times < ALL_EACH);
         known.times = if before.is_some() { known.times + 1 } else { 0 };
-        tokio::spawn(async move { open(place, identity, before).await })
+        let heads = known.heads.clone();
+        tokio::spawn(async move { open(place, identity, before, heads).await })
     };
     let reading: Vec<_> = watched.places.iter().zip(&mut *known).map(one).collect();
     let (mut places, mut opened) = (Vec::new(), Vec::new());
     for ((place, known), one) in watched.places.iter().zip(&mut *known).zip(reading) {
         let (view, sources) = match one.await {
-            Ok(Ok((view, held, sources))) => {
-                known.archive = held;
+            Ok(Ok((view, held, heads, sources))) => {
+                (known.archive, known.heads) = (held, heads);
                 (view, Ok(sources))
             }
             Ok(Err(why)) => (unread(place, &why), Err(why)),
@@ -234,7 +244,8 @@ async fn open(
     place: Destination,
     identity: Vec<PathBuf>,
     before: Option<Held>,
-) -> Result<(PlaceView, Option<Held>, Sources), String> {
+    mut heads: Heads,
+) -> Result<Opened, String> {
     let opening =
         async { open_sources(&place, &identity).await.map_err(|error| error_chain(&error)) };
     let sources = answered(PATIENCE, opening).await?;
@@ -252,8 +263,8 @@ async fn open(
             Err(error) => view.problems.push(error_chain(&error)),
         }
     }
-    answered(PATIENCE, add_others(&mut view, &sources)).await?;
-    Ok((view, all, sources))
+    answered(PATIENCE, add_others(&mut view, &sources, &mut heads)).await?;
+    Ok((view, all, heads, sources))
 }
 
 async fn answered<T>(
@@ -264,10 +275,15 @@ async fn answered<T>(
     timeout(patience, work).await.unwrap_or_else(|_| Err(silent()))
 }
 
-async fn add_others(view: &mut PlaceView, sources: &Sources) -> Result<(), String> {
+async fn add_others(
+    view: &mut PlaceView,
+    sources: &Sources,
+    heads: &mut Heads,
+) -> Result<(), String> {
     view.problems.extend(sources.damaged.iter().map(|damaged| error_chain(&damaged.error())));
     for set in &sources.checkpoints {
-        view.checkpoints.extend(checkpoints(set).await?);
+        let known = heads.entry(set.place().to_owned()).or_default();
+        view.checkpoints.extend(checkpoints(set, known).await?);
     }
     view.checkpoints.sort_by(|one, other| other.id.cmp(&one.id));
     let indexes: Vec<u64> = view.checkpoints.iter().filter_map(|one| one.index).collect();
@@ -347,15 +363,19 @@ fn millis(row: &Row) -> u64 {
     row.time.as_micros() / 1_000
 }
 
-async fn checkpoints(set: &Checkpoints) -> Result<Vec<CheckpointShown>, String> {
-    let listed = set.list().await.map_err(|error| error_chain(&error))?;
-    let shown = |one: Listed| match one {
+/// Those that were read before are not read again.
+async fn checkpoints(
+    set: &Checkpoints,
+    known: &mut KnownHeads,
+) -> Result<Vec<CheckpointShown>, String> {
+    let listed = set.list_heads(known).await.map_err(|error| error_chain(&error))?;
+    let shown = |one: ListedHead| match one.listed {
         Listed::Whole(manifest) => CheckpointShown {
             id: manifest.id.to_string(),
             index: Some(manifest.cursor.position.index),
             height: manifest.cursor.block_tip.as_ref().map(|tip| tip.height),
             created_ms: Some(manifest.created.as_micros() / 1_000),
-            bytes: Some(manifest.bytes()),
+            bytes: Some(one.bytes),
             problem: None,
         },
         Listed::Corrupt { id, why } => CheckpointShown {

@@ -12,7 +12,7 @@ use super::upload::{inodes, location};
 use crate::checkpoint::packing::PackLimits;
 use crate::destination::tests::{Call, answering, refused};
 use crate::throttle::Throttle;
-use crate::{CheckpointError, Checkpoints, Keep};
+use crate::{CheckpointError, Checkpoints, Keep, KnownHeads, Listed};
 
 /// How often objects are written and read: by the first upload, by one with 1% more, by a restore.
 #[tokio::test(flavor = "multi_thread")]
@@ -190,6 +190,32 @@ async fn a_pack_that_is_about_to_go_by_the_end_of_an_upload_is_not_referred_to()
         assert!(newest.id == second.id && newest.packs.iter().all(|other| other.object != pack));
         place.check("both").await;
     }
+}
+
+/// A manifest never changes: what was listed is not read again, only asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_is_known_is_not_read_again() {
+    let mut place = Place::new(false, TINY);
+    let mut known = KnownHeads::default();
+    assert!(place.to().is_empty().await.unwrap());
+    for number in 1..3 {
+        let made = place.make(&blocks(0..number * 20, 80));
+        place.upload(&made, &place.to()).await.unwrap();
+        let heads = place.to().list_heads(&mut known).await.unwrap();
+        assert_eq!(heads.len(), number as usize);
+        let Listed::Whole(head) = &heads[0].listed else { panic!("{heads:?}") };
+        assert_eq!((&head.id, head.files.len(), heads[0].bytes), (&made.id, 0, made.bytes()));
+        // Whoever reads it again finds that it is corrupt.
+        let name = format!("{}/manifest.json", made.id);
+        place.to().destination().replace(&name, "x".into()).await.unwrap();
+        assert_eq!(place.to().list_heads(&mut known).await.unwrap(), heads);
+        assert!(!place.to().is_empty().await.unwrap());
+    }
+    let read = place.to().list_heads(&mut KnownHeads::default()).await.unwrap();
+    assert!(read.iter().all(|one| matches!(one.listed, Listed::Corrupt { .. })), "{read:?}");
+    let first = read[1].listed.id();
+    place.to().destination().remove(&format!("{first}/manifest.json")).await.unwrap();
+    assert_eq!(place.to().list_heads(&mut known).await.unwrap().len(), 1);
 }
 
 /// Who knows a file, and has no key, does not learn that it is there.
