@@ -8,11 +8,12 @@
 //! cargo run --release -p tipline-tests --bin bench -- [--rounds 5] [--gib 2] [NAME …]
 //! ```
 //! NAME is one of `jetstream`, `embedded`, `applying`, `latency`, `commit`, `restoring`,
-//! `telemetry`, `signatures`, `uploading`; all without. It needs the `nats-server` that `./tests/run`
+//! `telemetry`, `signatures`, `auditing`, `uploading`; all without. It needs the `nats-server` that `./tests/run`
 //! installs, and a machine that does nothing else.
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
 mod applying;
+mod auditing;
 mod bare_files;
 mod bare_nats;
 mod bare_rocksdb;
@@ -35,7 +36,7 @@ use std::error::Error;
 /// Whatever goes wrong ends the program with words: there is no figure then.
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
     "jetstream",
     "embedded",
     "applying",
@@ -44,6 +45,7 @@ const NAMES: [&str; 9] = [
     "restoring",
     "telemetry",
     "signatures",
+    "auditing",
     "uploading",
 ];
 
@@ -118,6 +120,9 @@ async fn main() -> Outcome<()> {
     }
     if options.wants("signatures") {
         signatures::measure(rounds).await?;
+    }
+    if options.wants("auditing") {
+        auditing::measure(rounds).await?;
     }
     if options.wants("uploading") {
         uploading::measure(options.gib).await?;
