@@ -233,8 +233,19 @@ async fn a_restore_requires_what_a_bootstrap_requires() {
     site.exits(13, &restore("s.db"), "signatures are required").await;
     site.exits(13, &format!("{} --dry-run", restore("s.db")), "not trusted").await;
     assert!(!site.site.path("s.db").exists());
-    site.exits(13, &drill, "signatures are required").await;
+    site.exits(13, &format!("{drill} --no-record"), "signatures are required").await;
     site.exits(13, &format!("audit verify dir:backup {TRUST}"), "not trusted").await;
+    // So does the drill that an archiver makes by itself.
+    let every = "archive --name archive --to dir:backup --drill-every 200ms";
+    let mut archive = site.start(every, "archive.key");
+    let checks = format!("--accept-shortfalls --checks dir:backup {}", site.log);
+    let is_refused = |status: &Value| {
+        let all = status["checks"].as_array().unwrap();
+        all.iter().any(|one| one["check"] == "drill" && one["ok"] == false)
+    };
+    let told = site.site.status(&checks, is_refused).await["checks"].to_string();
+    assert!(told.contains("no trusted primary vouches for it"), "{told}");
+    stop(&mut archive).await;
     site.exits(0, "restore --from dir:backup --store sqlite:s.db", "restored").await;
 }
 
