@@ -20,6 +20,8 @@ mod blk;
 mod database;
 mod directory;
 mod files;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod genesis;
 mod marker;
 

@@ -59,19 +59,19 @@ fn has_proof_of_work(header: &[u8]) -> bool {
 }
 
 /// What the checks need of a transaction.
-struct Transaction<'a> {
-    id: Digest32,
+pub(super) struct Transaction<'a> {
+    pub(super) id: Digest32,
     /// Hash of all of it, witnesses included.
     whole: Digest32,
     has_witness: bool,
-    /// The only witness item of its first input, if that has exactly one.
+    /// Its only witness item, if it has one input, and that has one item.
     only_item: Option<&'a [u8]>,
     /// What it commits to, if it commits to witnesses.
-    commitment: Option<&'a [u8]>,
+    pub(super) commitment: Option<&'a [u8]>,
 }
 
 /// The transactions that fill `body`; `None` if they do not.
-fn transactions(body: &[u8]) -> Option<Vec<Transaction<'_>>> {
+pub(super) fn transactions(body: &[u8]) -> Option<Vec<Transaction<'_>>> {
     let mut bytes = Bytes { all: body, at: 0 };
     let count = bytes.number()?;
     let mut transactions = Vec::new();
@@ -105,11 +105,12 @@ fn transaction<'a>(bytes: &mut Bytes<'a>) -> Option<Transaction<'a>> {
     }
     let base = bytes.all.get(base..bytes.at)?;
     let mut only_item = None;
-    for input in 0..if has_witness { inputs } else { 0 } {
+    for _ in 0..if has_witness { inputs } else { 0 } {
         let items = bytes.number()?;
         for _ in 0..items {
             let item = bytes.sized()?;
-            only_item = if input == 0 && items == 1 { Some(item) } else { only_item };
+            // No hash covers more than that one of the first transaction.
+            only_item = (inputs == 1 && items == 1).then_some(item);
         }
     }
     let lock_time = bytes.take(4)?;
@@ -120,7 +121,7 @@ fn transaction<'a>(bytes: &mut Bytes<'a>) -> Option<Transaction<'a>> {
 
 /// The root above these leaves. `None` if there are none, or if two that are side by side are the
 /// same: other leaves give that root, too (CVE-2012-2459).
-fn merkle_root(mut level: Vec<Digest32>) -> Option<Digest32> {
+pub(super) fn merkle_root(mut level: Vec<Digest32>) -> Option<Digest32> {
     while level.len() > 1 {
         if level.chunks_exact(2).any(|pair| pair[0] == pair[1]) {
             return None;
@@ -139,17 +140,26 @@ fn check_witnesses(transactions: &[Transaction<'_>]) -> Result<(), &'static str>
     if !transactions.iter().any(|transaction| transaction.has_witness) {
         return Ok(());
     }
-    let (Some(commitment), Some(reserved)) = (first.commitment, first.only_item) else {
+    let Some(commitment) = first.commitment else {
         return Err("has witnesses that it does not commit to");
     };
-    let rest = transactions.iter().skip(1).map(|transaction| transaction.whole);
-    let leaves = std::iter::once(Digest32::default()).chain(rest).collect();
-    let root = merkle_root(leaves).ok_or("has the same witnesses twice")?;
-    if double_sha256(&[&root, reserved]) == commitment {
+    if witness_commitment(transactions)? == commitment {
         Ok(())
     } else {
         Err("has witnesses that are not those that it commits to")
     }
+}
+
+/// What the first transaction must commit to.
+pub(super) fn witness_commitment(
+    transactions: &[Transaction<'_>],
+) -> Result<Digest32, &'static str> {
+    let reserved = transactions.first().and_then(|first| first.only_item);
+    let reserved = reserved.ok_or("has witnesses that it does not commit to")?;
+    let rest = transactions.iter().skip(1).map(|transaction| transaction.whole);
+    let leaves = std::iter::once(Digest32::default()).chain(rest).collect();
+    let root = merkle_root(leaves).ok_or("has the same witnesses twice")?;
+    Ok(double_sha256(&[&root, reserved]))
 }
 
 /// What is left to read.
@@ -166,18 +176,18 @@ impl<'a> Bytes<'a> {
         Some(taken)
     }
 
-    /// A number of 1, 3, 5 or 9 bytes.
+    /// A number of 1, 3, 5 or 9 bytes, as few as it needs: of some, no hash covers how they are written.
     fn number(&mut self) -> Option<u64> {
         let first = *self.take(1)?.first()?;
-        let size = match first {
-            0xff => 8,
-            0xfe => 4,
-            0xfd => 2,
+        let (size, least) = match first {
+            0xff => (8, 1 << 32),
+            0xfe => (4, 1 << 16),
+            0xfd => (2, 0xfd),
             _ => return Some(u64::from(first)),
         };
         let mut number = [0; 8];
         number[..size].copy_from_slice(self.take(size)?);
-        Some(u64::from_le_bytes(number))
+        Some(u64::from_le_bytes(number)).filter(|number| *number >= least)
     }
 
     /// Bytes after their number.

@@ -40,6 +40,8 @@
 
 mod check;
 mod end;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod note;
 mod publish;
 mod record;

@@ -65,6 +65,8 @@ use std::sync::Arc;
 
 #[cfg(feature = "ethereum")]
 pub use format::EthereumRlp;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use format::fuzzing as format_fuzzing;
 pub use format::{BitcoinBlock, BlockFormat, BlockHeader, ContentHash};
 pub(crate) use genesis::find_genesis;
 use layout::Layout;

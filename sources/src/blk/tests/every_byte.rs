@@ -2,6 +2,7 @@
 
 use super::{block_of, mainnet, mined, transaction};
 use crate::blk::check::{check, double_sha256};
+use crate::blk::fuzzing::seal;
 use tipline_proto::Hash;
 
 fn parent() -> Hash {
@@ -43,7 +44,7 @@ fn real_blocks_are_whole_and_no_part_of_one_is() {
 }
 
 /// A block with a witness in each of two transactions.
-fn with_witnesses(reserved: &[u8], commits: bool) -> Vec<u8> {
+pub(super) fn with_witnesses(reserved: &[u8], commits: bool) -> Vec<u8> {
     let spend = |marker: &[u8], witness: &[u8]| {
         let input = [&[9; 36][..], &[0], &[0xff; 4]].concat();
         [&[2, 0, 0, 0], marker, &[1], &input, &[1], &[0; 8], &[0], witness, &[0; 4]].concat()
@@ -96,4 +97,37 @@ fn a_header_without_work_is_refused() {
         block[72..76].copy_from_slice(&bits);
         assert_eq!(check(&block), Err("has a header without proof of work"), "{bits:02x?}");
     }
+}
+
+/// How the number of transactions is written is in no hash.
+#[test]
+fn a_number_has_one_encoding() {
+    let block = block_of(&parent(), &[transaction("a")]);
+    for longer in [&[0xfd, 1, 0][..], &[0xfe, 1, 0, 0, 0], &[0xff, 1, 0, 0, 0, 0, 0, 0, 0]] {
+        let other = [&block[..80], longer, &block[81..]].concat();
+        assert!(check(&other).is_err(), "{longer:02x?}");
+    }
+    let many: Vec<Vec<u8>> = (0..0xfd).map(|number| transaction(&number.to_string())).collect();
+    let sealed = seal(&[&[0xfd, 0xfd, 0][..], &many.concat()].concat());
+    assert_eq!(check(&sealed.unwrap()), Ok(()), "as many as need the longer one");
+}
+
+/// The first transaction has one input, and its witness is the only one that no id and no commitment covers
+/// but by its one item.
+#[test]
+fn a_witness_of_the_first_transaction_that_nothing_covers_is_refused() {
+    let block = with_witnesses(&[5; 32], true);
+    let (start, rest) = block[80..].split_at(1 + 4 + 2);
+    let input = &rest[1..1 + 42];
+    // A second input, and a witness for it after that of the first.
+    let at = rest.windows(34).position(|found| found == [&[1, 32][..], &[5; 32]].concat()).unwrap();
+    let (outputs, rest) = rest[43..].split_at(at - 43);
+    let (witness, rest) = rest.split_at(34);
+    for more in [&[0][..], &[1, 1, 0xaa]] {
+        let body = [start, &[2], input, input, outputs, witness, more, rest].concat();
+        let sealed = seal(&body).unwrap();
+        assert_eq!(check(&sealed), Err("has witnesses that it does not commit to"), "{more:?}");
+    }
+    let same = [start, &[1], input, outputs, witness, rest].concat();
+    assert_eq!(check(&seal(&same).unwrap()), Ok(()));
 }

@@ -2,6 +2,7 @@ mod damage;
 mod durable;
 mod every_byte;
 mod follow;
+mod fuzzed;
 mod links;
 mod node;
 mod torn;

@@ -3,6 +3,8 @@
 mod bitcoin;
 #[cfg(feature = "ethereum")]
 mod ethereum;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod same;
 #[cfg(test)]
 mod tests;

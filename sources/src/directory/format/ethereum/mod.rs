@@ -1,5 +1,7 @@
 //! Ethereum's blocks, a file each.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod rlp;
 mod roots;
 #[cfg(test)]

@@ -49,7 +49,7 @@ impl Roots<'_> {
     }
 }
 
-fn lists(mut body: &[u8]) -> Result<Vec<Item<'_>>, Error> {
+pub(super) fn lists(mut body: &[u8]) -> Result<Vec<Item<'_>>, Error> {
     let mut lists = Vec::with_capacity(3);
     while !body.is_empty() {
         let list = cut(&mut body).map_err(|why| format!("in its body: {why}"))?;
@@ -64,7 +64,7 @@ fn lists(mut body: &[u8]) -> Result<Vec<Item<'_>>, Error> {
 /// What the items of a list are in its trie. A list is itself. A string is what is in it, if
 /// those may have a type (EIP-2718): that begins with it, and never as a list does, so one trie
 /// has one body.
-fn values<'a>(list: &Item<'a>, what: &str, typed: bool) -> Result<Vec<&'a [u8]>, Error> {
+pub(super) fn values<'a>(list: &Item<'a>, what: &str, typed: bool) -> Result<Vec<&'a [u8]>, Error> {
     let mut rest = list.content;
     let mut values = Vec::new();
     while !rest.is_empty() {

@@ -1,6 +1,7 @@
 //! Blocks of the real chain, by themselves and in the outbox.
 
 mod every_byte;
+mod fuzzed;
 mod roots;
 
 use std::fs;
