@@ -22,6 +22,8 @@
 mod admin;
 #[cfg(feature = "dashboard")]
 pub mod dashboard;
+#[cfg(all(unix, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod health;
 #[cfg(any(feature = "dashboard", feature = "health-server"))]
 pub mod http;

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use tipline_backup::CheckpointId;
 use tipline_proto::Label;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 
 use super::error::AdminError;
+use super::line::{NoLine, read_line};
 use super::path::SocketPath;
-use super::protocol::{Answer, ArchiverStatus, LevelChange, MAX_LINE, Request};
+use super::protocol::{Answer, ArchiverStatus, LevelChange, Request};
 use crate::jobs::CheckpointOrder;
 
 /// How far a checkpoint is.
@@ -314,11 +315,11 @@ impl Connection {
 
     /// The next answer. Cancelling loses nothing.
     async fn answer(&mut self) -> Result<Answer, AdminError> {
-        let most = MAX_LINE.saturating_sub(self.line.len() as u64);
-        (&mut self.stream).take(most).read_until(b'\n', &mut self.line).await?;
-        if self.line.pop() != Some(b'\n') {
-            return Err(AdminError::Gone);
-        }
+        read_line(&mut self.stream, &mut self.line).await.map_err(|error| match error {
+            NoLine::Closed => AdminError::Gone,
+            NoLine::TooLong => AdminError::TooLong,
+            NoLine::Io(error) => error.into(),
+        })?;
         let line = std::mem::take(&mut self.line);
         Ok(serde_json::from_slice(&line)?)
     }

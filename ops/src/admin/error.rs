@@ -38,6 +38,9 @@ pub enum AdminError {
     /// It answered something that was not asked for, as another version may.
     #[error("the process behind the admin socket answered something else")]
     Unexpected,
+    /// It answered with a line that is longer than any of them may be.
+    #[error("the process behind the admin socket answered with a line of more than 64 KiB")]
+    TooLong,
     /// It answered something that is not JSON.
     #[error("the process behind the admin socket answered what cannot be read")]
     Unreadable(#[from] serde_json::Error),

@@ -3,14 +3,17 @@
 //! archiver, whose socket is where it is told, to pause, and all of them for what they log.
 //!
 //! A client sends one line of JSON, a [`Request`], and is sent lines of JSON, [`Answer`]s, until
-//! the last. A client that closes its connection ends what it asked for. Only a store that is held
+//! the last. A line has 64 KiB at most. A client that closes its connection ends what it asked for. Only a store that is held
 //! frozen stays so, until it is thawed by another call, or thaws by itself.
 
 mod archiver;
 mod client;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod hold;
 mod level;
+mod line;
 mod path;
 mod protocol;
 mod server;

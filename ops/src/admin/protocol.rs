@@ -2,11 +2,8 @@
 
 use crate::jobs::CheckpointOrder;
 
-/// Longest line.
-pub(super) const MAX_LINE: u64 = 64 << 10;
-
 /// What a client asks for.
-#[derive(Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Request {
     /// Make a checkpoint.
@@ -34,7 +31,7 @@ pub(super) enum Request {
 }
 
 /// Another log level.
-#[derive(Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum LevelChange {
     /// To this one.
@@ -44,7 +41,7 @@ pub(super) enum LevelChange {
 }
 
 /// What it is answered.
-#[derive(Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Answer {
     /// It is under way.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tipline_log::error_chain;
 use tipline_proto::Label;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::{interval, timeout};
@@ -20,8 +20,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::archiver::Archiver;
 use super::hold::{self, Holds};
 use super::level::LogLevel;
+use super::line::{MAX_LINE, NoLine, read_line};
 use super::path::SocketPath;
-use super::protocol::{Answer, LevelChange, MAX_LINE, Request};
+use super::protocol::{Answer, LevelChange, Request};
 use crate::jobs::{CheckpointMaker, CheckpointOrder, CheckpointRun};
 
 /// A client must ask within this.
@@ -172,10 +173,17 @@ async fn serve(listener: UnixListener, served: Served, level: Arc<OnceLock<LogLe
 
 async fn answer(client: UnixStream, served: Served, level: Option<LogLevel>) -> io::Result<()> {
     let (read, mut write) = client.into_split();
-    let mut read = BufReader::new(read.take(MAX_LINE));
-    let mut line = String::new();
-    timeout(ASK, read.read_line(&mut line)).await??;
-    let request = serde_json::from_str(&line);
+    let (mut read, mut line) = (BufReader::new(read), Vec::new());
+    match timeout(ASK, read_line(&mut read, &mut line)).await? {
+        Ok(()) => {}
+        // Half a request is none.
+        Err(NoLine::Closed) => return Ok(()),
+        Err(NoLine::Io(error)) => return Err(error),
+        Err(error) => {
+            return send(&mut write, &failed(format!("this is no request: {error}"))).await;
+        }
+    }
+    let request = serde_json::from_slice(&line);
     let last = match (request, served) {
         (Err(error), _) => failed(format!("this is no request: {error}")),
         (Ok(Request::LogLevel { change }), _) => log_level(level, change),
@@ -282,7 +290,7 @@ async fn hold(
 async fn freeze(
     maker: &CheckpointMaker,
     most: Duration,
-    read: &mut (impl AsyncBufReadExt + Unpin),
+    read: &mut (impl AsyncBufRead + Unpin),
     write: &mut (impl AsyncWriteExt + Unpin),
 ) -> io::Result<Answer> {
     if let Err(why) = hold::check(most) {
@@ -294,10 +302,13 @@ async fn freeze(
     };
     let index = frozen.cursor.as_ref().map_or(0, |cursor| cursor.position.index);
     send(write, &Answer::Frozen { index }).await?;
-    let (mut line, stop) = (String::new(), maker.stopping());
-    let asked = stop.run_until_cancelled(read.read_line(&mut line)).await;
+    let (mut line, stop) = (Vec::new(), maker.stopping());
+    let asked = stop.run_until_cancelled(read_line(read, &mut line)).await;
     let in_time = frozen.thaw();
-    if matches!(asked, Some(Ok(1..))) {
+    // Nothing else may be asked here, and half a line is no word of whoever froze it.
+    let is_thaw =
+        || serde_json::from_slice(&line).is_ok_and(|asked| matches!(asked, Request::Thaw));
+    if matches!(asked, Some(Ok(()))) && is_thaw() {
         return Ok(Answer::Thawed { in_time });
     }
     tracing::warn!(
@@ -346,6 +357,10 @@ async fn follow(
 
 async fn send(write: &mut (impl AsyncWriteExt + Unpin), answer: &Answer) -> io::Result<()> {
     let mut line = serde_json::to_string(answer)?;
+    if line.len() >= MAX_LINE {
+        // Words of an error, or what was asked for.
+        line = serde_json::to_string(&failed("the answer is longer than a line may be"))?;
+    }
     line.push('\n');
     write.write_all(line.as_bytes()).await
 }

@@ -1,3 +1,5 @@
+mod fuzzed;
+
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
