@@ -49,6 +49,11 @@ pub(crate) enum BadLog {
     NoName { given: String },
     #[error("the address {given} has no host: use nats://HOST:PORT/NAME")]
     NoHost { given: String },
+    #[error(
+        "the address {given} has a port that is no number: use nats://HOST:PORT/NAME, and an @ after a \
+         user and a password"
+    )]
+    Port { given: String },
     #[error("the address {given} cannot be used: {why}")]
     Name { given: String, why: String },
 }
@@ -62,14 +67,16 @@ impl FromStr for LogAddress {
             Some(("embedded", path)) => Ok(Self::Embedded(path.into())),
             Some(("nats", rest)) => NatsAddress::parse(rest, false).map(Self::Nats),
             Some(("tls", rest)) => NatsAddress::parse(rest, true).map(Self::Nats),
-            Some((kind, rest)) => {
+            // Anything else before the first colon may be a login.
+            Some((kind, rest)) if kind.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
                 let rest = without_login(rest);
                 let hint = did_you_mean(kind, &rest, KINDS);
                 Err(BadLog::Unknown { given: format!("{kind}:{rest}"), hint })
             }
-            None => {
+            _ => {
+                let given = without_login(given);
                 let hint = format!("; for a file: embedded:{given}");
-                Err(BadLog::Unknown { given: given.to_owned(), hint })
+                Err(BadLog::Unknown { given, hint })
             }
         }
     }
@@ -100,14 +107,18 @@ impl NatsAddress {
         if hosts.is_empty() {
             return Err(BadLog::NoHost { given });
         }
+        if hosts.iter().any(|host| may_be_login(host)) {
+            return Err(BadLog::Port { given });
+        }
         if name.is_empty() {
             let given = given.trim_end_matches('/').to_owned();
             return Err(BadLog::NoName { given });
         }
-        let name = name.parse().map_err(|error: tipline_proto::InvalidName| BadLog::Name {
-            given,
-            why: error.to_string(),
-        })?;
+        let wrong = |error: tipline_proto::InvalidName| match may_be_login(name) {
+            true => BadLog::Name { given, why: "its name has a colon".to_owned() },
+            false => BadLog::Name { given, why: error.to_string() },
+        };
+        let name = name.parse().map_err(wrong)?;
         Ok(Self { tls, login, hosts, name })
     }
 
@@ -165,12 +176,22 @@ fn percent_decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// What may be shown of an address: nothing before its last `@`, and nothing at all if there may be a
+/// login in it of which the `@` was forgotten.
 fn without_login(rest: &str) -> String {
-    let slashes = rest.len() - rest.trim_start_matches('/').len();
+    let start = rest.trim_start_matches('/');
+    let slashes = &rest[..rest.len() - start.len()];
     match rest.rsplit_once('@') {
-        Some((_, place)) => format!("{}{place}", &rest[..slashes]),
+        Some((_, place)) => format!("{slashes}{place}"),
+        None if start.split(['/', ',']).any(may_be_login) => format!("{slashes}…"),
         None => rest.to_owned(),
     }
+}
+
+/// Whether what is after the first colon is no port.
+fn may_be_login(host: &str) -> bool {
+    let port = host.split_once(':').filter(|_| !host.starts_with('[')).map(|(_, port)| port);
+    port.is_some_and(|port| !port.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -213,7 +234,19 @@ mod tests {
         assert_eq!((login.user.as_str(), login.password.as_str()), ("node", "s3cr@t/%"));
         assert_eq!(log.to_string(), "tls://a:1,b:2/mainnet");
         assert_eq!(format!("{log:?}"), "tls://a:1,b:2/mainnet");
-        let wrong = ["nats://node:s3cr@t@a:1", "nats://node:s3cr@t@a/B", "nast://node:s3cr@t@a/b"];
+        let wrong = [
+            "nats://node:s3cr@t@a:1",
+            "nats://node:s3cr@t@a/B",
+            "nast://node:s3cr@t@a/b",
+            // Without a scheme, and without a host.
+            "s3cr@t@a:1/b",
+            ":s3cr@t@a/b",
+            "//node:s3cr@t@a/b",
+            "nats://node:s3cret",
+            "nats://node:s3cret127.0.0.1:4222",
+            "nats://node:s3cret127.0.0.1:4222/main",
+            "nats://h/node:s3cret",
+        ];
         for given in wrong {
             let told = refused(given);
             assert!(!told.contains("s3cr") && !told.contains("node"), "{told}");

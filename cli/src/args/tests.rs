@@ -3,6 +3,7 @@
 // With all that a build may leave out.
 #[cfg(all(feature = "rocksdb", feature = "cloud"))]
 mod documented;
+mod fuzzed;
 
 use clap::FromArgMatches;
 use tipline_log::Accepted;
@@ -102,7 +103,11 @@ fn a_password_is_printed_nowhere() {
     assert!(!format!("{args:?}").contains("s3cret"));
 }
 
-fn load(file: &str, flags: &[&str], variables: &[(&str, &str)]) -> Result<Args, BadSettings> {
+fn load(
+    file: impl AsRef<[u8]>,
+    flags: &[&str],
+    variables: &[(&str, &str)],
+) -> Result<Args, BadSettings> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tipline.toml");
     std::fs::write(&path, file).unwrap();
@@ -240,7 +245,7 @@ const ARCHIVE: &str = "[archive]\nto = \"dir:a\"\n";
 
 /// How long the archive lingers.
 fn linger(file: &str, flags: &[&str], variables: &[(&str, &str)]) -> Result<String, BadSettings> {
-    let args = load(&format!("{ARCHIVE}{file}"), &[&["archive"], flags].concat(), variables)?;
+    let args = load(format!("{ARCHIVE}{file}"), &[&["archive"], flags].concat(), variables)?;
     let text = format!("{:?}", args.command);
     let at = text.find("linger: ").unwrap();
     Ok(text[at..].split(", offsite").next().unwrap().to_owned())
