@@ -47,8 +47,8 @@ pub use diff::{Depth, DiffReport, content_as_of, diff_content, diff_entries, dif
 pub use error::{AuditError, Problem};
 pub use follow::Follow;
 pub use receipts::{
-    Acknowledged, AnnouncedRow, Compared, PositionRow, ReceiptChange, ReceiptGap, ReceiptsAt,
-    ReceiptsBetween, Recorded, Why, receipts_at, receipts_between,
+    Acknowledged, AnnouncedRow, Checked, Compared, PositionRow, ReceiptChange, ReceiptGap,
+    ReceiptsAt, ReceiptsBetween, Recorded, Why, checks_at, receipts_at, receipts_between,
 };
 pub use replay::{Range, Replay, replay};
 pub use row::EntryRow;

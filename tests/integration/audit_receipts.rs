@@ -85,7 +85,19 @@ async fn what_was_backed_up_at_a_past_time_is_told_later() {
     assert!(!all.contains("block 9, proof none, the archive does not go that far"), "{all}");
     let early = audit(&site, "--at 2020-01-01T00:00:00Z", 10).await;
     assert!(early.contains("NOT known at 2020-01-01"), "{early}");
-    audit(&site, "--at 2100-01-01T00:00:00Z", 11).await;
+    assert!(early.contains("the archive had not been checked"), "{early}");
+    // When it was last checked is told, too, as it was then.
+    let verified = site.run("verify --from dir:backup").await;
+    assert_eq!(verified.status.code(), Some(0), "{}", verified.stderr);
+    let late = audit(&site, "--at 2100-01-01T00:00:00Z", 11).await;
+    assert!(late.contains("the last verify ended at") && late.contains("entry 10"), "{late}");
+    let late: Value =
+        serde_json::from_str(&audit(&site, "--at 2100-01-01T00:00:00Z --json", 11).await).unwrap();
+    assert_eq!(
+        (&late["checks"][0]["ok"], late["checks"].as_array().unwrap().len()),
+        (&true.into(), 1)
+    );
+    assert_eq!(then["checks"], serde_json::json!([]), "{then}");
 
     // A receipt that nobody vouches for does not count; and what is gone is not nothing.
     fs::write(site.path("trusted"), format!("consumer r {}", now_key(&site).await)).unwrap();

@@ -1,12 +1,15 @@
-//! What was acknowledged at a past time, by the history of receipts beside an archive.
+//! What was acknowledged at a past time, by the history of receipts beside an archive; and what checks had
+//! found there.
 
 mod at;
 mod between;
+mod checks;
 mod gaps;
 mod judge;
 mod row;
 
 pub use at::{ReceiptsAt, Recorded, receipts_at};
 pub use between::{ReceiptChange, ReceiptsBetween, receipts_between};
+pub use checks::{Checked, checks_at};
 pub use gaps::{ReceiptGap, Why};
 pub use row::{Acknowledged, AnnouncedRow, Compared, PositionRow};

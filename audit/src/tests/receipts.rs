@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use tipline_backup::{Archive, ReceiptRecording, ReceiptSpan};
+use tipline_backup::{Archive, Check, Destination, ReceiptRecording, ReceiptSpan, Record};
 use tipline_log::Board;
 use tipline_proto::{
     Digest, Entry, InstanceId, Level, Position, Reached, Receipt, Role, SigningKey, Timestamp,
@@ -13,8 +13,8 @@ use tipline_store::conformance::history::{History, log};
 
 use super::Place;
 use crate::{
-    AuditError, Compared, ReceiptChange, ReceiptGap, ReceiptsAt, Recorded, Why, receipts_at,
-    receipts_between,
+    AuditError, Compared, ReceiptChange, ReceiptGap, ReceiptsAt, Recorded, Why, checks_at,
+    receipts_at, receipts_between,
 };
 
 /// The middle of a day.
@@ -275,4 +275,37 @@ async fn what_nobody_trusted_signed_and_what_was_put_there_again_does_not_count(
     let report = told(&place.archive, 955, &trust()).await;
     assert_eq!(report.consumers[0].history, Compared::Diverged, "{report:?}");
     assert!(report.problems.iter().any(|what| what.contains("another history")), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn checks_are_told_as_they_were_at_a_past_time() {
+    let place = Place::new().await;
+    let at = Destination::open(&format!("dir:{}", place.directory.path().display())).unwrap();
+    let keep = async |check, second: u64, ok| {
+        let (time_us, summary) = (after(second).as_micros(), format!("up to {second}"));
+        let (checkpoint, restored_ms) = (None, None);
+        let record = Record { time_us, ok, index: second, summary, checkpoint, restored_ms };
+        record.keep(&at, check).await.unwrap();
+    };
+    for (second, ok) in [(10, true), (20, false), (30, false), (40, true)] {
+        keep(Check::Verify, second, ok).await;
+    }
+    keep(Check::Drill, 25, true).await;
+    // Of what came later only the newest is read: the name says when it ended.
+    keep(Check::Verify, 1_000, true).await;
+    let name = format!("checks/verify-{:020}.json", after(500).as_micros());
+    let told = format!(r#"{{"time_us":{},"ok":true,"index":5,"summary":""}}"#, START.as_micros());
+    fs::write(place.directory.path().join(name), told).unwrap();
+    for (second, wanted) in [
+        (9, &[][..]),
+        (10, &[("verify", 10, true)]),
+        (24, &[("verify", 20, false), ("verify", 10, true)]),
+        (39, &[("verify", 30, false), ("verify", 10, true), ("drill", 25, true)]),
+        (40, &[("verify", 40, true), ("drill", 25, true)]),
+        (90, &[("verify", 40, true), ("drill", 25, true)]),
+    ] {
+        let found = checks_at(&at, after(second)).await.unwrap();
+        let found: Vec<_> = found.iter().map(|one| (one.check, one.index, one.ok)).collect();
+        assert_eq!(found, wanted, "{second} s");
+    }
 }

@@ -97,6 +97,11 @@ impl Record {
             if !object.name.starts_with(&prefix) {
                 continue;
             }
+            // Its name says when it ended: of those that came later, one is enough.
+            let digits = object.name[prefix.len()..].trim_end_matches(".json");
+            if found.ahead.is_some() && digits.parse().is_ok_and(|us: u64| us > until.as_micros()) {
+                continue;
+            }
             let bytes = at.read(&object.name).await?;
             let Ok(record) = serde_json::from_slice::<Self>(&bytes) else { continue };
             if record.time() > until {

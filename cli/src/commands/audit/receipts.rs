@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::SystemTime;
 
+use serde::Serialize;
 use tipline_audit::{
-    Acknowledged, AnnouncedRow, AuditError, Compared, ReceiptChange, ReceiptGap, ReceiptsAt,
-    Recorded, Why, receipts_at, receipts_between,
+    Acknowledged, AnnouncedRow, AuditError, Checked, Compared, ReceiptChange, ReceiptGap,
+    ReceiptsAt, Recorded, Why, checks_at, receipts_at, receipts_between,
 };
 use tipline_backup::{Archive, Destination, Keys, TimeDigits, time_text};
 use tipline_ops::text::number;
@@ -26,6 +27,8 @@ Examples:
   tipline audit receipts dir:/backup --from 2026-11-21T00:00:00Z --to 2026-11-22T00:00:00Z --consumer backup-1
 
 An archiver records what it sees on the board of receipts, at most one change of a consumer in 5 s.
+With --at it also says what the newest verify and drill of the archive had found by then; these records
+are not signed.
 With --trusted-keys only what is signed by them counts. Every digest is compared with the archive's
 entries. Exit code 13 if anything is wrong; and of --at 10 if the history begins later, 11 if it does not
 go that far yet, 12 if nothing was recorded then: what was known last before is printed.")]
@@ -84,20 +87,35 @@ impl FromStr for Moment {
 pub(super) async fn run(shared: &Shared, args: ReceiptsArgs) -> Result<Exit, Failure> {
     let keys = Keys::default();
     let keys = args.identity.iter().try_fold(keys, |keys, file| keys.identity_file(file))?;
-    let archive = Archive::open(Destination::open(&args.archive)?, keys).await;
-    let archive = archive.map_err(AuditError::from)?;
+    let place = Destination::open(&args.archive)?;
+    let archive = Archive::open(place.clone(), keys).await.map_err(AuditError::from)?;
     match args.from.zip(args.to) {
         Some((Moment(from), Moment(to))) => changes(shared, &archive, (from, to), &args).await,
-        None => at(shared, &archive, &args).await,
+        None => at(shared, &archive, &place, &args).await,
     }
 }
 
-async fn at(shared: &Shared, archive: &Archive, args: &ReceiptsArgs) -> Result<Exit, Failure> {
+/// All of it as one object.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    report: &'a ReceiptsAt,
+    /// What checks of the archive had found by then.
+    checks: &'a [Checked],
+}
+
+async fn at(
+    shared: &Shared,
+    archive: &Archive,
+    place: &Destination,
+    args: &ReceiptsArgs,
+) -> Result<Exit, Failure> {
     let (trust, consumer) = (shared.signing.trust()?, args.consumer.as_ref());
     let report = receipts_at(archive, args.at.map(|at| at.0), &trust, consumer).await?;
+    let checks = checks_at(place, Timestamp::from_micros(report.at_us)).await?;
     let text = match args.json {
-        true => serde_json::to_string(&report)? + "\n",
-        false => render(&report),
+        true => serde_json::to_string(&Shown { report: &report, checks: &checks })? + "\n",
+        false => render(&report, &checks),
     };
     say(&text)?;
     Ok(match (report.ok, report.recorded) {
@@ -146,7 +164,7 @@ fn extent(begins: u64, ends: u64) -> String {
     format!("the history of receipts begins at {} and ends at {}\n", shown(begins), shown(ends))
 }
 
-fn render(report: &ReceiptsAt) -> String {
+fn render(report: &ReceiptsAt, checks: &[Checked]) -> String {
     let at = shown(report.at_us);
     let mut text = match (report.recorded, report.as_of_us) {
         (Recorded::Yes, _) => format!("at {at}, by {}\n", report.place),
@@ -166,6 +184,10 @@ fn render(report: &ReceiptsAt) -> String {
     if report.consumers.is_empty() && report.as_of_us.is_some() {
         text += "  no consumer had a receipt\n";
     }
+    if checks.is_empty() {
+        text += "  the archive had not been checked\n";
+    }
+    text = checks.iter().fold(text, |text, check| text + &format!("  {}\n", checked(check)));
     report.problems.iter().fold(text, |text, problem| text + &format!("  wrong: {problem}\n"))
 }
 
@@ -189,6 +211,12 @@ fn gap_text(gap: ReceiptGap) -> String {
         Why::Lost => "LOST: what was recorded is not there any more",
     };
     format!("from {} to {} {why}", shown(gap.from_us), shown(gap.to_us))
+}
+
+fn checked(row: &Checked) -> String {
+    let ended = shown(row.time_us);
+    let well = if row.ok { "" } else { ", NOT well" };
+    format!("the last {} ended at {ended}{well}: {}", row.check, row.summary)
 }
 
 fn tips(block: Option<u64>, proof: Option<u64>) -> String {
