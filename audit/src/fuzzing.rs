@@ -4,6 +4,7 @@
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
+use crate::signers::{BadTrust, SignerKey, parse_trust};
 use crate::tlog::{
     AddCheckpoint, Certificate, Checkpoint, CosignerKey, CosigningKey, InclusionProof, Policy,
     SigningKey, VerifierKey, check_continues,
@@ -21,6 +22,8 @@ pub fn text(text: &str) {
     stable::<VerifierKey>(text);
     stable::<CosignerKey>(text);
     policy(text);
+    trust(text);
+    signer(text);
     note(text);
     request(text);
     // The first part as a policy, the second as a certificate by it.
@@ -59,6 +62,30 @@ fn policy(text: &str) {
             assert!(policy.check(text).is_err(), "it is no note");
         }
         Err(error) => assert!((1..=text.split('\n').count()).contains(&error.line), "{error}"),
+    }
+}
+
+/// As a file of trusted keys.
+fn trust(text: &str) {
+    match parse_trust("trusted".as_ref(), text) {
+        Ok(trust) => assert!(trust.requires_history() || trust.requires_receipts()),
+        Err(BadTrust::Line { line, .. }) => assert!((1..=text.lines().count()).contains(&line)),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// As the file of a key, which is secret.
+fn signer(text: &str) {
+    match SignerKey::parse(text) {
+        Ok(key) => {
+            let again = key.to_text().and_then(|text| SignerKey::parse(&text));
+            assert_eq!(again.and_then(|key| key.to_text()), key.to_text());
+        }
+        Err(error) => {
+            let (error, seed) = (error.to_string(), text.lines().next().unwrap_or_default());
+            let seed = seed.rsplit('+').next().unwrap_or_default();
+            assert!(seed.len() < 40 || !error.contains(seed), "a secret is told");
+        }
     }
 }
 

@@ -34,13 +34,17 @@ impl SignerKey {
     /// # Errors
     /// See [`KeyFileError`].
     pub fn read(path: &Path) -> Result<Self, KeyFileError> {
-        let unusable = |source| KeyFileError::Unusable { path: path.to_owned(), source };
         let (_, text) = read_text(path)?;
+        Self::parse(&text)
+            .map_err(|source| KeyFileError::Unusable { path: path.to_owned(), source })
+    }
+
+    /// Of the text of its file.
+    pub(crate) fn parse(text: &str) -> Result<Self, BadNote> {
         let mut lines = text.lines();
-        let key: Result<SigningKey, _> = lines.next().unwrap_or_default().trim().parse();
-        let key = key.map_err(unusable)?;
+        let key: SigningKey = lines.next().unwrap_or_default().trim().parse()?;
         let rest = lines.map(str::trim).filter(|line| !line.is_empty());
-        let predecessors = rest.map(predecessor).collect::<Result<_, _>>().map_err(unusable)?;
+        let predecessors = rest.map(predecessor).collect::<Result<_, _>>()?;
         Ok(Self { name: key.verifier().name().to_owned(), key, predecessors })
     }
 
@@ -72,14 +76,20 @@ impl SignerKey {
     }
 
     fn write(&self, path: &Path) -> Result<(), KeyFileError> {
+        let text = self.to_text();
         let unusable = |source| KeyFileError::Unusable { path: path.to_owned(), source };
+        create_text(path, text.map_err(unusable)?)
+    }
+
+    /// The text of its file.
+    pub(crate) fn to_text(&self) -> Result<String, BadNote> {
         let mut text = self.key.to_secret() + "\n";
         for link in &self.predecessors {
-            let key = VerifierKey::from_bytes(&self.name, link.key.as_bytes()).map_err(unusable)?;
+            let key = VerifierKey::from_bytes(&self.name, link.key.as_bytes())?;
             let signature = STANDARD.encode(link.signature);
             text += &format!("{SUCCEEDS} {key} {signature}\n");
         }
-        create_text(path, text)
+        Ok(text)
     }
 
     /// Its public half, as text for those who are to trust it.
@@ -158,7 +168,11 @@ pub fn read_trust(path: &Path) -> Result<Trust, BadTrust> {
         let why = format!("it has {length} bytes, over {MAX_BYTES}");
         return Err(failed(io::Error::other(why)));
     }
-    let text = fs::read_to_string(path).map_err(failed)?;
+    parse_trust(path, &fs::read_to_string(path).map_err(failed)?)
+}
+
+/// The text of such a file.
+pub(crate) fn parse_trust(path: &Path, text: &str) -> Result<Trust, BadTrust> {
     let (mut primaries, mut consumers) = (Vec::new(), Vec::new());
     for (number, line) in text.lines().enumerate() {
         let line = line.split('#').next().unwrap_or_default();

@@ -9,7 +9,10 @@ use tipline_proto::LogIdentity;
 use crate::archive::fuzzing::{
     check, decode, decode_descriptor, encode, encode_descriptor, read_merged, read_object, seal,
 };
+use crate::archive::{ReceiptSpan, SegmentName};
+use crate::checkpoint::CheckpointId;
 use crate::checkpoint::fuzzing::{read_manifest, seal_manifest, write_manifest};
+use crate::identity::fuzzing as identity;
 use crate::keys::Keys;
 
 /// A segment as it is, and one of these bytes as body, rows and outline, cut at two places.
@@ -68,4 +71,29 @@ pub fn descriptor(bytes: &[u8]) {
             encode_descriptor(&log, &recipients).and_then(|text| decode_descriptor(&text));
         assert_eq!(again, Some((log, recipients)));
     }
+}
+
+/// Names of objects, as a listing has them. There is one for each thing.
+///
+/// # Panics
+/// If a parser is wrong.
+pub fn name(text: &str) {
+    if let Some(segment) = SegmentName::parse(text, 0) {
+        assert_eq!(segment.to_string(), text);
+    }
+    if let Some(span) = ReceiptSpan::parse(text) {
+        assert_eq!(span.to_string(), text);
+    }
+    if let Ok(id) = text.parse::<CheckpointId>() {
+        assert_eq!(id.as_str(), text);
+    }
+    identity::object_name(text);
+}
+
+/// What is in a backup of key files.
+///
+/// # Panics
+/// If the decoder is wrong.
+pub fn identity(bytes: &[u8]) {
+    identity::bundle(bytes);
 }

@@ -140,7 +140,10 @@ pub(super) fn unpack(
     }
     let mut files = Vec::new();
     for Indexed { name, path, bytes: length, blake3 } in index.files {
-        let is_name = Path::new(&name).file_name() == Some(name.as_ref());
+        let is_name = Path::new(&name).file_name() == Some(name.as_ref()) && name != INDEX;
+        if files.iter().any(|file: &KeyFile| file.name == name) {
+            return Err(format!("{INDEX} names {name} twice"));
+        }
         let bytes = next(&name).map_err(|e| e.to_string())?;
         let is_same =
             bytes.len() as u64 == length && blake3::hash(&bytes).to_hex().as_str() == blake3;

@@ -6,6 +6,8 @@
 
 mod bundle;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod key_file;
 mod name;
 mod restore;

@@ -1,8 +1,11 @@
 //! Names of backups, and what is in them.
 
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use tipline_proto::Timestamp;
 
 use super::bundle::{pack, unpack};
+use super::fuzzing;
 use super::key_file::KeyFile;
 use super::name::{object, parse};
 
@@ -75,4 +78,48 @@ fn what_the_index_does_not_name_is_not_a_backup() {
     more.extend(sparse("another", tar::EntryType::Regular));
     let refused = unpack(&more, &name, time).unwrap_err();
     assert!(refused.contains("does not name"), "{refused}");
+}
+
+/// Whoever restores would write one over the other.
+#[test]
+fn a_name_is_there_once() {
+    let (name, time) = ("node-1".parse().unwrap(), Timestamp::from_micros(7));
+    let file = |name: &str| KeyFile { name: name.into(), path: "/a".into(), bytes: vec![5; 9] };
+    let packed = pack(&name, time, &[file("key"), file("key")]).unwrap();
+    assert_eq!(unpack(&packed, &name, time), Err("identity.json names key twice".to_owned()));
+    let packed = pack(&name, time, &[file("identity.json")]).unwrap();
+    assert!(unpack(&packed, &name, time).is_err());
+}
+
+/// What the target of `fuzz/` does, over some changes of what is right: it has no fuzzer here.
+#[test]
+fn what_is_in_a_backup_does_not_panic() {
+    let seed = std::env::var("TIPLINE_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(rand::random);
+    println!("TIPLINE_SEED={seed}");
+    let mut rng = StdRng::seed_from_u64(seed);
+    let (name, time) = ("node-1".parse().unwrap(), Timestamp::from_micros(7));
+    let file = |name: &str, bytes| KeyFile { name: name.into(), path: "/a".into(), bytes };
+    let files = [file("key", vec![5; 600]), file("empty", vec![])];
+    let packed = pack(&name, time, &files).unwrap();
+    for _ in 0..1_000 {
+        let mut bytes = packed.clone();
+        for _ in 0..rng.random_range(1..4) {
+            // Most of it is zeros.
+            let block = 512 * rng.random_range(0..bytes.len() / 512);
+            let at = block + rng.random_range(0..160);
+            match rng.random_range(0..3) {
+                0 => bytes[at] = rng.random(),
+                1 => bytes[at] = b"0123456789/x"[rng.random_range(0..12)],
+                _ => drop(bytes.drain(block..block + 512)),
+            }
+        }
+        fuzzing::bundle(&bytes);
+    }
+    let object = "node-1-20261121T154500.123456Z.age";
+    for at in 0..object.len() {
+        for other in ["", "0", "9", "-", "Z", "é", "+"] {
+            fuzzing::object_name(&format!("{}{other}{}", &object[..at], &object[at + 1..]));
+        }
+    }
 }

@@ -14,7 +14,7 @@ use super::{arbitrary, examples};
 use crate::subject::{Part, Subject};
 use crate::{
     Announcement, Assembler, ChainName, ConsumerName, Cursor, DecodeError, Digest, Entry, Hash,
-    Head, InstanceId, Key, Label, Level, Lineage, LogName, OutboxId, Policy, Receipt,
+    Head, InstanceId, Key, Label, Level, Lineage, LogName, OutboxId, Policy, Receipt, Signature,
     TransactionId, split,
 };
 
@@ -34,6 +34,7 @@ fn decode_as_everything(bytes: &Bytes) {
     stable(bytes, Cursor::decode, Cursor::encode);
     stable(bytes, Receipt::decode, Receipt::encode);
     stable(bytes, Announcement::decode, Announcement::encode);
+    stable(bytes, |bytes| Signature::decode(&bytes), Signature::encode);
     if let Ok(entry) = Entry::decode(bytes.clone()) {
         assert_eq!(entry.encode().len(), bytes.len(), "all of it was understood");
         assert_eq!(Head::decode(bytes.clone()).unwrap().position, entry.position());
