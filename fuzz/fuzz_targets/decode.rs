@@ -6,13 +6,16 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use tipline_proto::{Announcement, Assembler, Cursor, DecodeError, Entry, Head, Receipt, split};
+use tipline_proto::{
+    Announcement, Assembler, Cursor, DecodeError, Entry, Head, Receipt, Signature, split,
+};
 
 fuzz_target!(|bytes: &[u8]| {
     let bytes = Bytes::copy_from_slice(bytes);
     stable(&bytes, Cursor::decode, Cursor::encode);
     stable(&bytes, Receipt::decode, Receipt::encode);
     stable(&bytes, Announcement::decode, Announcement::encode);
+    stable(&bytes, |bytes| Signature::decode(&bytes), Signature::encode);
     stable(&bytes, Entry::decode, Entry::encode);
     if let Ok(entry) = Entry::decode(bytes.clone()) {
         assert_eq!(entry.encode().len(), bytes.len(), "all of it was understood");
