@@ -108,6 +108,12 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
+    /// How long somebody else's transaction is waited for, where a test has one on purpose.
+    #[cfg(test)]
+    pub(super) fn wait_at_most(&self, wait: std::time::Duration) {
+        self.connection.busy_timeout(wait).unwrap();
+    }
+
     /// Opens the store in the file at `path` for its one writer; a new, empty one if there is
     /// no file. What is durable in an existing one stays as it is.
     ///
