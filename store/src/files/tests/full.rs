@@ -1,7 +1,7 @@
 //! A full disk, which is a small tmpfs that nobody else sees.
 
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -81,8 +81,14 @@ fn a_commit_that_may_have_been_made_keeps_its_payloads() {
 fn fill(disk: &Path, left: u64) -> PathBuf {
     let path = disk.join("filler");
     let mut filler = File::create(&path).unwrap();
-    let room = std::io::copy(&mut std::io::repeat(0), &mut filler).unwrap_err();
-    assert_eq!(room.kind(), ErrorKind::StorageFull);
+    // In large pieces: this is done fifty times.
+    let zeros = vec![0; 1 << 20];
+    let full = loop {
+        if let Err(error) = filler.write_all(&zeros) {
+            break error;
+        }
+    };
+    assert_eq!(full.kind(), ErrorKind::StorageFull);
     let bytes = filler.metadata().unwrap().len();
     filler.set_len(bytes.saturating_sub(left)).unwrap();
     path
