@@ -62,7 +62,7 @@ impl Rng {
         &choices[self.source.random_range(0..choices.len())]
     }
 
-    /// So many random bytes. Not by the source itself: what it inlines is ten times slower in a
+    /// So many random bytes. Not by the source itself: what it inlines is many times slower in a
     /// debug build.
     pub fn bytes(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
