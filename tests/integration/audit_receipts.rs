@@ -90,7 +90,10 @@ async fn what_was_backed_up_at_a_past_time_is_told_later() {
     let verified = site.run("verify --from dir:backup").await;
     assert_eq!(verified.status.code(), Some(0), "{}", verified.stderr);
     let late = audit(&site, "--at 2100-01-01T00:00:00Z", 11).await;
-    assert!(late.contains("the last verify ended at") && late.contains("entry 10"), "{late}");
+    assert!(
+        late.contains("the last verify ended at") && late.contains("wrong up to entry 11"),
+        "{late}"
+    );
     let late: Value =
         serde_json::from_str(&audit(&site, "--at 2100-01-01T00:00:00Z --json", 11).await).unwrap();
     assert_eq!(
