@@ -183,11 +183,11 @@ impl History {
         self.rng.random_range(0..=if is_large { LARGE } else { self.max_payload })
     }
 
-    /// A longer one not by the generator itself: what it inlines is many times slower in a debug
+    /// A huge one not by the generator itself: what it inlines is many times slower in a debug
     /// build.
     fn payload_of(&mut self, length: usize) -> Bytes {
         let mut payload = vec![0; length];
-        if length <= SOME {
+        if length <= LARGE {
             self.rng.fill_bytes(&mut payload);
             return payload.into();
         }
