@@ -228,14 +228,13 @@ impl<'a> Content<'a> {
         let mut before = 0;
         // Up to where every block has the proof that it needs.
         let (mut proven, mut is_gapless) = (below.as_ref().map(|base| base.height), true);
-        for block in self.reader.blocks(0..=u64::MAX)? {
-            let block = block?;
+        for found in self.reader.blocks_with_proofs(0..=u64::MAX)? {
+            let (block, proof) = found?;
             proceed()?;
             self.report.blocks += 1;
             self.add(block.payload.len());
             self.check_block(&block, below.as_ref(), before);
             before = block.index;
-            let proof = self.reader.proof(block.height)?;
             self.check_proof(&block, proof.as_ref(), &links.proven_above);
             is_gapless &= proof.is_some() || !self.needs_proof(block.height);
             proven = if is_gapless { Some(block.height) } else { proven };

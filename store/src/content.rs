@@ -79,8 +79,8 @@ impl<E: From<StoreError>, F: FnMut() -> Result<(), E>> Content<F> {
     }
 
     fn blocks(&mut self, reader: &dyn StoreReader) -> Result<(), E> {
-        for block in reader.blocks(0..=u64::MAX)? {
-            let block = block?;
+        for found in reader.blocks_with_proofs(0..=u64::MAX)? {
+            let (block, proof) = found?;
             (self.proceed)()?;
             self.hasher.update(b"B");
             self.number(block.height);
@@ -90,7 +90,7 @@ impl<E: From<StoreError>, F: FnMut() -> Result<(), E>> Content<F> {
             self.number(block.epoch);
             self.time(block.time);
             self.bytes(&block.payload);
-            if let Some(proof) = reader.proof(block.height)? {
+            if let Some(proof) = proof {
                 self.hasher.update(b"P");
                 self.number(proof.height);
                 self.hash(&proof.block_hash);

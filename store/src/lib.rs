@@ -25,6 +25,7 @@ mod error;
 mod files;
 mod memory;
 mod open_copy;
+mod pages;
 mod reader;
 #[cfg(feature = "rocksdb")]
 mod rocksdb;
@@ -45,7 +46,7 @@ pub use error::{Disagreement, StoreError};
 pub use files::{FileReader, FileStore};
 pub use memory::MemoryStore;
 pub use open_copy::{can_open, open_copy};
-pub use reader::{ChainView, StoreReader};
+pub use reader::{BlocksWithProofs, ChainView, StoreReader};
 #[cfg(feature = "rocksdb")]
 pub use rocksdb::{RocksDbReader, RocksDbStore};
 pub use snapshot::{Copied, SharedCopy, SharedFile, Snapshot, Throttle};

@@ -1,12 +1,12 @@
 //! The specification of reading, as two traits: what following a log asks, and everything.
 
 use std::fmt::Debug;
-use std::iter::empty;
 use std::ops::RangeInclusive;
 
 use tipline_proto::{Cursor, Hash, Key, Label, TransactionId};
 
 use crate::error::StoreError;
+use crate::pages::{Blocks, WithProofs};
 use crate::stored::{
     StoredBlock, StoredLinks, StoredMark, StoredProof, StoredRecord, StoredTransaction,
 };
@@ -36,6 +36,10 @@ pub trait ChainView: Send + Debug {
     fn heights(&self) -> Result<Option<(u64, u64)>, StoreError>;
 }
 
+/// Blocks by height, each with its proof, if it has one.
+pub type BlocksWithProofs<'a> =
+    Box<dyn Iterator<Item = Result<(StoredBlock, Option<StoredProof>), StoreError>> + 'a>;
+
 /// Everything in a [`Store`](crate::Store), read while it is applied to. The rules are those of
 /// [`ChainView`].
 pub trait StoreReader: ChainView {
@@ -52,21 +56,49 @@ pub trait StoreReader: ChainView {
         Ok(self.proof(block.height)?.filter(|proof| proof.block_hash == *hash))
     }
 
-    /// The blocks of a range of heights that the store holds, by height, each read when it is
-    /// its turn. The range ends at the highest block of now; if it is rolled back meanwhile,
+    /// The blocks from the lower end of a range of heights on, by height and without a gap, all of
+    /// one state: as many as the store reads at once, at least one. Empty if there is no block at
+    /// the lower end.
+    ///
+    /// One at a time by default. A store that overrides it bounds what it reads at once in bytes.
+    fn block_page(&self, heights: RangeInclusive<u64>) -> Result<Vec<StoredBlock>, StoreError> {
+        Ok(self.block(*heights.start())?.into_iter().collect())
+    }
+
+    /// The proofs of the blocks of a range of heights, by height, all of one state: as many as the
+    /// store reads at once, from the lowest on, at least one. Empty if there is none in the range.
+    ///
+    /// One at a time by default. A store that overrides it bounds what it reads at once in bytes.
+    fn proof_page(&self, heights: RangeInclusive<u64>) -> Result<Vec<StoredProof>, StoreError> {
+        let first = heights.map(|height| self.proof(height)).find_map(Result::transpose);
+        Ok(first.transpose()?.into_iter().collect())
+    }
+
+    /// The blocks of a range of heights that the store holds, by height, each page of them read when
+    /// it is its turn. The range ends at the highest block of now; if it is rolled back meanwhile,
     /// the blocks end there.
     ///
     /// # Errors
     /// Those of every read; [`StoreError::Corrupt`] at a height that has no block although there
-    /// are some below and above it.
+    /// are some below and above it. An error is the last item.
     fn blocks<'a>(
         &'a self,
         heights: RangeInclusive<u64>,
     ) -> Result<Box<dyn Iterator<Item = Result<StoredBlock, StoreError>> + 'a>, StoreError> {
-        let Some((lowest, highest)) = self.heights()? else { return Ok(Box::new(empty())) };
-        let (first, last) = (lowest.max(*heights.start()), highest.min(*heights.end()));
-        let read = move |height| settled_block(self, height).transpose();
-        Ok(Box::new((first..=last).map_while(read)))
+        Ok(Box::new(Blocks::new(self, heights)?))
+    }
+
+    /// The same, each block with its proof, if it has one. A block and its proof are of one state
+    /// only while nothing is applied: a proof that names another hash is of a block that was
+    /// replaced meanwhile.
+    ///
+    /// # Errors
+    /// Those of [`StoreReader::blocks`].
+    fn blocks_with_proofs<'a>(
+        &'a self,
+        heights: RangeInclusive<u64>,
+    ) -> Result<BlocksWithProofs<'a>, StoreError> {
+        Ok(Box::new(WithProofs::new(Blocks::new(self, heights)?)))
     }
 
     /// A validated transaction.
@@ -90,36 +122,4 @@ pub trait StoreReader: ChainView {
 
     /// A mark.
     fn mark(&self, name: &Label) -> Result<Option<StoredMark>, StoreError>;
-}
-
-/// How often in a row a store may be applied to in the middle of a look: a batch each time.
-const ATTEMPTS: usize = 100;
-
-/// The block at a height, of which there were blocks above and below a moment ago; `None` if the
-/// blocks end below it now.
-fn settled_block<R: ChainView + ?Sized>(
-    reader: &R,
-    height: u64,
-) -> Result<Option<StoredBlock>, StoreError> {
-    if let Some(block) = reader.block(height)? {
-        return Ok(Some(block));
-    }
-    // That it is missing is found out by several reads, and may be told of one state only: by
-    // themselves, a rollback before the one and new blocks before the next look the same.
-    for _ in 0..ATTEMPTS {
-        let before = reader.cursor()?;
-        if let Some(block) = reader.block(height)? {
-            return Ok(Some(block));
-        }
-        let Some((lowest, highest)) = reader.heights()?.filter(|(_, highest)| *highest > height)
-        else {
-            return Ok(None);
-        };
-        if reader.cursor()? == before {
-            let at = format!("block {height}: it is missing between {lowest} and {highest}");
-            return Err(StoreError::Corrupt { place: reader.place(), at, source: None });
-        }
-    }
-    let what = format!("reading block {height}, which was replaced {ATTEMPTS} times meanwhile");
-    Err(StoreError::Failed { place: reader.place(), what, source: None })
 }

@@ -72,6 +72,23 @@ pub(super) fn large_payloads(place: &Place) {
     in_any_batches(place, &history);
 }
 
+/// More than are read at once, however a store counts that: so many rows, and so many bytes.
+pub(super) fn many_rows(place: &Place) {
+    let mut history = History::blocks(2100, 10);
+    let tip = history.model.cursor.block_tip.clone().unwrap().height;
+    for (number, height) in (tip - 2099..=tip).enumerate() {
+        match number {
+            0..1200 => history.proof_of(height, 20),
+            // A page of proofs ends in the middle of a page of blocks, and the next one is empty.
+            1800..1900 if number % 7 == 0 => history.proof_of(height, 300_000),
+            _ => {}
+        }
+    }
+    let mut subject = place.create();
+    history.entries.chunks(500).for_each(|entries| subject.apply(entries));
+    subject.check("read in pages");
+}
+
 pub(super) fn late_proofs(place: &Place) {
     let mut history = History::blocks(40, 10);
     let tip = history.model.cursor.block_tip.clone().unwrap().height;

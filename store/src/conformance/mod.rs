@@ -208,7 +208,7 @@ macro_rules! __store_conformance_cases {
     ($then:ident, $($argument:tt)*) => {
         $crate::$then! {
             $($argument)*;
-            content: any_history, any_batches, empty_payloads, large_payloads, late_proofs,
+            content: any_history, any_batches, empty_payloads, large_payloads, many_rows, late_proofs,
                 proven_again, bulk_load, rolled_back, rolled_back_within_a_batch, replaced_tip,
                 transactions, records, marks;
             refusals: two_writers;

@@ -167,6 +167,10 @@ impl Model {
         let within = self.blocks.values().filter(|block| range.contains(&block.height));
         let expected: Vec<_> = within.cloned().collect();
         assert_eq!(found, expected, "{context}");
+        let found = reader.blocks_with_proofs(0..=u64::MAX).unwrap().map(Result::unwrap);
+        let proof_of = |block: &StoredBlock| self.proofs.get(&block.height).cloned();
+        let expected = self.blocks.values().map(|block| (block.clone(), proof_of(block)));
+        assert_eq!(found.collect::<Vec<_>>(), expected.collect::<Vec<_>>(), "{context}");
         for block in self.blocks.values() {
             let proof = reader.proof_by_hash(&block.hash).unwrap();
             assert_eq!(proof.as_ref(), self.proofs.get(&block.height), "{context}");

@@ -74,8 +74,10 @@ pub(super) fn beside_rollbacks(place: &Place) {
             let done = &done;
             scope.spawn(move || {
                 while !done.load(Ordering::Relaxed) {
-                    for block in reader.blocks(0..=u64::MAX).unwrap() {
-                        let hash = block.unwrap().hash;
+                    for found in reader.blocks_with_proofs(0..=u64::MAX).unwrap() {
+                        let (block, proof) = found.unwrap();
+                        assert!(proof.is_none_or(|proof| proof.height == block.height));
+                        let hash = block.hash;
                         let again = reader.block_by_hash(&hash).unwrap();
                         assert!(again.is_none_or(|again| again.hash == hash));
                         let proof = reader.proof_by_hash(&hash).unwrap();

@@ -12,6 +12,7 @@ use super::layout::{INDEX, Key, Layout, Part, Staged};
 use super::reference::{Mismatch, Reference};
 use crate::disk::failed;
 use crate::error::StoreError;
+use crate::pages::Page;
 use crate::reader::{ChainView, StoreReader};
 use crate::sqlite::{Role, SqliteReader};
 use crate::stored::{
@@ -110,6 +111,35 @@ impl FileReader {
             what: format!("reading what was replaced {ATTEMPTS} times meanwhile: read it again"),
             source: None,
         })
+    }
+
+    /// The rows of a page of the index, with their payloads, as far as they are of one state.
+    fn whole_page<R: Row>(
+        &self,
+        rows: Vec<R>,
+        look: impl Fn(&SqliteReader, u64) -> Result<Option<R>, StoreError>,
+    ) -> Result<Vec<R>, StoreError> {
+        let mut page = Page::default();
+        for mut row in rows {
+            let of = row.index();
+            row = match self.payload(&row)? {
+                Ok(payload) => {
+                    *row.payload() = payload;
+                    row
+                }
+                Err(_) => match self.whole(|index| look(index, row.key().height))? {
+                    Some(row) if row.index() == of => row,
+                    // It was replaced meanwhile. An empty page would say that there is none.
+                    Some(row) if page.len() == 0 => return Ok(vec![row]),
+                    _ => break,
+                },
+            };
+            let bytes = row.payload().len();
+            if page.push(row, bytes).is_break() {
+                break;
+            }
+        }
+        Ok(page.into_rows())
     }
 
     fn payload<R: Row>(&self, row: &R) -> Result<Result<Bytes, Mismatch>, StoreError> {
@@ -275,6 +305,14 @@ impl StoreReader for FileReader {
 
     fn proof(&self, height: u64) -> Result<Option<StoredProof>, StoreError> {
         self.whole(|index| index.proof(height))
+    }
+
+    fn block_page(&self, heights: RangeInclusive<u64>) -> Result<Vec<StoredBlock>, StoreError> {
+        self.whole_page(self.index.block_page(heights)?, |index, height| index.block(height))
+    }
+
+    fn proof_page(&self, heights: RangeInclusive<u64>) -> Result<Vec<StoredProof>, StoreError> {
+        self.whole_page(self.index.proof_page(heights)?, |index, height| index.proof(height))
     }
 
     fn transaction(&self, id: &TransactionId) -> Result<Option<StoredTransaction>, StoreError> {

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -111,6 +112,14 @@ impl StoreReader for RocksDbReader {
 
     fn proof(&self, height: u64) -> Result<Option<StoredProof>, StoreError> {
         self.read(|view| view.proof(height))
+    }
+
+    fn block_page(&self, heights: RangeInclusive<u64>) -> Result<Vec<StoredBlock>, StoreError> {
+        self.read(|view| view.block_page(heights.clone()))
+    }
+
+    fn proof_page(&self, heights: RangeInclusive<u64>) -> Result<Vec<StoredProof>, StoreError> {
+        self.read(|view| view.proof_page(heights.clone()))
     }
 
     fn transaction(&self, id: &TransactionId) -> Result<Option<StoredTransaction>, StoreError> {

@@ -1,5 +1,7 @@
 //! One state of a store, between two batches, and everything that can be read in it.
 
+use std::ops::{ControlFlow, RangeInclusive};
+
 use bytes::Bytes;
 use rocksdb::{
     ColumnFamily, DBWithThreadMode, Direction, IteratorMode, SingleThreaded, SnapshotWithThreadMode,
@@ -11,6 +13,7 @@ use super::families::Family;
 use super::rows::{self, Header};
 use super::values::{Payload, RowError};
 use crate::error::StoreError;
+use crate::pages::Page;
 use crate::stored::{
     StoreIdentity, StoredBlock, StoredLinks, StoredMark, StoredProof, StoredRecord,
     StoredTransaction,
@@ -100,6 +103,68 @@ impl<'a> View<'a> {
         let Some(Header { mut found, payload }) = header else { return Ok(None) };
         found.payload = self.payload(payload, Family::ProofPayloads, &rows::number(height), at)?;
         Ok(Some(found))
+    }
+
+    pub(super) fn block_page(
+        &self,
+        heights: RangeInclusive<u64>,
+    ) -> Result<Vec<StoredBlock>, StoreError> {
+        let (mut expected, mut page) = (*heights.start(), Page::default());
+        let name = |height| format!("block {height}");
+        self.headers(Family::Blocks, heights, name, rows::read_block, |height, header| {
+            // It ends before the first that is missing.
+            if height != expected {
+                return Ok(ControlFlow::Break(()));
+            }
+            let (key, Header { mut found, payload }) = (rows::number(height), header);
+            found.payload = self.payload(payload, Family::BlockPayloads, &key, || name(height))?;
+            expected = expected.saturating_add(1);
+            let bytes = found.payload.len();
+            Ok(page.push(found, bytes))
+        })?;
+        Ok(page.into_rows())
+    }
+
+    pub(super) fn proof_page(
+        &self,
+        heights: RangeInclusive<u64>,
+    ) -> Result<Vec<StoredProof>, StoreError> {
+        let mut page = Page::default();
+        let name = |height| format!("proof of block {height}");
+        self.headers(Family::Proofs, heights, name, rows::read_proof, |height, header| {
+            let (key, Header { mut found, payload }) = (rows::number(height), header);
+            found.payload = self.payload(payload, Family::ProofPayloads, &key, || name(height))?;
+            let bytes = found.payload.len();
+            Ok(page.push(found, bytes))
+        })?;
+        Ok(page.into_rows())
+    }
+
+    /// The rows of a family by height, without their payloads, until `take` breaks.
+    fn headers<T>(
+        &self,
+        family: Family,
+        heights: RangeInclusive<u64>,
+        name: impl Fn(u64) -> String,
+        read: impl Fn(u64, &[u8]) -> Result<Header<T>, RowError>,
+        mut take: impl FnMut(u64, Header<T>) -> Result<ControlFlow<()>, StoreError>,
+    ) -> Result<(), StoreError> {
+        let what = "listing the blocks";
+        let mut rows = self.snapshot.raw_iterator_cf(self.family(family)?);
+        rows.seek(rows::number(*heights.start()));
+        while let Some((key, row)) = rows.item() {
+            let height = self.key_as_number(key, what)?;
+            if height > *heights.end() {
+                break;
+            }
+            let header = read(height, row).map_err(|e| damaged(self.place, name(height), e))?;
+            if take(height, header)?.is_break() {
+                break;
+            }
+            rows.next();
+        }
+        // It ends also where a row cannot be read.
+        rows.status().map_err(|e| store_error(self.place, what, e))
     }
 
     pub(super) fn heights(&self) -> Result<Option<(u64, u64)>, StoreError> {

@@ -1,6 +1,7 @@
 //! Reading: a connection of its own, one statement for each call.
 
 use std::fs;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use super::schema::Role;
 use super::{open, schema};
 use crate::disk::{Presence, with_suffix};
 use crate::error::StoreError;
+use crate::pages::{Page, ROWS};
 use crate::reader::{ChainView, StoreReader};
 use crate::stored::{
     StoreIdentity, StoredBlock, StoredLinks, StoredMark, StoredProof, StoredRecord,
@@ -127,6 +129,32 @@ impl SqliteReader {
         let found = query().map_err(|e| store_error(&self.place, what, e))?;
         self.check_still().map(|()| found)
     }
+
+    /// The rows of a range of heights, until `read` ends the page or it is full.
+    fn page<T>(
+        &self,
+        sql: &str,
+        heights: RangeInclusive<u64>,
+        read: impl Fn(&Row<'_>, &mut Page<T>) -> rusqlite::Result<ControlFlow<()>>,
+    ) -> Result<Vec<T>, StoreError> {
+        let (first, last) = (*heights.start(), *heights.end());
+        // There are none that SQLite cannot have.
+        let Ok(from) = i64::try_from(first) else { return Ok(Vec::new()) };
+        let to = i64::try_from(last).unwrap_or(i64::MAX);
+        self.check_shared()?;
+        let query = || {
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let mut rows = statement.query((from, to, rows(ROWS)))?;
+            let mut page = Page::default();
+            while let Some(row) = rows.next()?
+                && read(row, &mut page)?.is_continue()
+            {}
+            Ok(page.into_rows())
+        };
+        let what = || format!("blocks {first} to {last}");
+        let found = query().map_err(|e| store_error(&self.place, &what(), e))?;
+        self.check_still().map(|()| found)
+    }
 }
 
 impl ChainView for SqliteReader {
@@ -194,20 +222,32 @@ impl StoreReader for SqliteReader {
     fn proof(&self, height: u64) -> Result<Option<StoredProof>, StoreError> {
         let sql =
             "SELECT height, block_hash, log_index, time_us, payload FROM proofs WHERE height = ?";
-        self.one(
-            || format!("proof of block {height}"),
-            sql,
-            [key(height)],
-            |row| {
-                Ok(StoredProof {
-                    height: number(row, 0)?,
-                    block_hash: hash(row, 1)?,
-                    index: number(row, 2)?,
-                    time: time(row, 3)?,
-                    payload: payload(row, 4)?,
-                })
-            },
-        )
+        self.one(|| format!("proof of block {height}"), sql, [key(height)], proof)
+    }
+
+    fn block_page(&self, heights: RangeInclusive<u64>) -> Result<Vec<StoredBlock>, StoreError> {
+        let sql = "SELECT height, hash, parent_hash, log_index, epoch, time_us, payload \
+            FROM blocks WHERE height BETWEEN ? AND ? ORDER BY height LIMIT ?";
+        let first = *heights.start();
+        self.page(sql, heights, |row, page: &mut Page<StoredBlock>| {
+            // It ends before the first that is missing.
+            if number(row, 0)? != first + page.len() as u64 {
+                return Ok(ControlFlow::Break(()));
+            }
+            let found = block_of(row, |payload| page.keep(payload))?;
+            let bytes = found.payload.len();
+            Ok(page.push(found, bytes))
+        })
+    }
+
+    fn proof_page(&self, heights: RangeInclusive<u64>) -> Result<Vec<StoredProof>, StoreError> {
+        let sql = "SELECT height, block_hash, log_index, time_us, payload \
+            FROM proofs WHERE height BETWEEN ? AND ? ORDER BY height LIMIT ?";
+        self.page(sql, heights, |row, page: &mut Page<StoredProof>| {
+            let found = proof_of(row, |payload| page.keep(payload))?;
+            let bytes = found.payload.len();
+            Ok(page.push(found, bytes))
+        })
     }
 
     fn transaction(&self, id: &TransactionId) -> Result<Option<StoredTransaction>, StoreError> {
@@ -323,6 +363,10 @@ fn proofs_from(row: &Row<'_>) -> rusqlite::Result<ProofsFrom> {
 }
 
 fn block(row: &Row<'_>) -> rusqlite::Result<StoredBlock> {
+    block_of(row, Bytes::copy_from_slice)
+}
+
+fn block_of(row: &Row<'_>, keep: impl FnOnce(&[u8]) -> Bytes) -> rusqlite::Result<StoredBlock> {
     Ok(StoredBlock {
         height: number(row, 0)?,
         hash: hash(row, 1)?,
@@ -330,7 +374,21 @@ fn block(row: &Row<'_>) -> rusqlite::Result<StoredBlock> {
         index: number(row, 3)?,
         epoch: number(row, 4)?,
         time: time(row, 5)?,
-        payload: payload(row, 6)?,
+        payload: keep(blob(row, 6)?),
+    })
+}
+
+fn proof(row: &Row<'_>) -> rusqlite::Result<StoredProof> {
+    proof_of(row, Bytes::copy_from_slice)
+}
+
+fn proof_of(row: &Row<'_>, keep: impl FnOnce(&[u8]) -> Bytes) -> rusqlite::Result<StoredProof> {
+    Ok(StoredProof {
+        height: number(row, 0)?,
+        block_hash: hash(row, 1)?,
+        index: number(row, 2)?,
+        time: time(row, 3)?,
+        payload: keep(blob(row, 4)?),
     })
 }
 
@@ -360,7 +418,11 @@ fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
 }
 
 fn payload(row: &Row<'_>, column: usize) -> rusqlite::Result<Bytes> {
-    row.get::<_, Vec<u8>>(column).map(Bytes::from)
+    blob(row, column).map(Bytes::copy_from_slice)
+}
+
+fn blob<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<&'a [u8]> {
+    row.get_ref(column)?.as_blob().map_err(|e| wrong(column, e))
 }
 
 fn hash(row: &Row<'_>, column: usize) -> rusqlite::Result<Hash> {

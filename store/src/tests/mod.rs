@@ -10,6 +10,7 @@ mod composite;
 #[cfg(any(feature = "sqlite", feature = "rocksdb"))]
 mod damaged;
 #[cfg(target_os = "linux")]
+mod pages;
 mod plain;
 #[cfg(any(feature = "sqlite", feature = "rocksdb"))]
 mod present;

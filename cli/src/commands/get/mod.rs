@@ -95,10 +95,10 @@ fn blocks(
     json: bool,
 ) -> Result<Exit, Failure> {
     let mut any = false;
-    for block in reader.blocks(heights.clone())? {
-        let block = block?;
+    for found in reader.blocks_with_proofs(heights.clone())? {
+        let (block, proof) = found?;
         any = true;
-        let proven = reader.proof(block.height)?.is_some_and(|p| p.block_hash == block.hash);
+        let proven = proof.is_some_and(|proof| proof.block_hash == block.hash);
         list(&line(&block, proven, json))?;
     }
     if !any {
