@@ -4,11 +4,15 @@
 use std::collections::VecDeque;
 use std::io;
 
+use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
 use tipline_consumer::{REMEMBERED_POSITIONS, Refusal, Verdict, Vouching};
 use tipline_proto::{Cursor, Digest, Entry, Event, Links, LinksState, Position, Tip};
 
 use crate::blocks::{Blocks, IN_MEMORY};
 use crate::error::Problem;
+
+/// How many entries one thread hashes at least: handing them over costs less then.
+const AT_ONCE: usize = 32;
 
 /// Why an entry was not found good.
 #[derive(Debug, thiserror::Error)]
@@ -96,14 +100,24 @@ impl Chain {
     ///
     /// # Errors
     /// It is refused, and nothing has changed; or the file of older blocks cannot be used.
+    #[cfg(test)]
     pub(crate) fn admit(&mut self, entry: &Entry) -> Result<Verdict, NotNext> {
+        self.admit_if(entry, |previous| entry.follows(previous))
+    }
+
+    /// The same. `follows` says of a position what [`Entry::follows`] does.
+    fn admit_if(
+        &mut self,
+        entry: &Entry,
+        follows: impl Fn(&Position) -> bool,
+    ) -> Result<Verdict, NotNext> {
         if entry.index <= self.position.index {
             return Ok(self.classify_again(entry)?);
         }
         if entry.epoch < self.epoch {
             return Ok(Verdict::Void);
         }
-        self.check_place(entry)?;
+        self.check_place(entry, follows)?;
         self.check_epoch(entry)?;
         self.check_links(entry)?;
         if let Some(vouching) = &mut self.vouching {
@@ -144,12 +158,16 @@ impl Chain {
         }
     }
 
-    fn check_place(&self, entry: &Entry) -> Result<(), Refusal> {
+    fn check_place(
+        &self,
+        entry: &Entry,
+        follows: impl Fn(&Position) -> bool,
+    ) -> Result<(), Refusal> {
         let expected = self.position.index + 1;
         if entry.index != expected {
             return Err(Refusal::Gap { expected, found: entry.index });
         }
-        if entry.follows(&self.position) {
+        if follows(&self.position) {
             return Ok(());
         }
         let Entry { epoch, time, outbox_sequence, event, .. } = entry.clone();
@@ -239,8 +257,14 @@ pub(crate) enum NotGood {
 /// Those that are good, up to the first that is not.
 pub(crate) fn check(chain: &mut Chain, arrived: Vec<Entry>) -> Checked {
     let mut checked = Checked { entries: Vec::with_capacity(arrived.len()), void: 0, ended: None };
-    for entry in arrived {
-        let not_good = match chain.admit(&entry) {
+    let hashed = hash(chain.position, &arrived);
+    for (entry, hashed) in arrived.into_iter().zip(hashed) {
+        let follows = |previous: &Position| match *previous == hashed.previous {
+            true => hashed.follows,
+            // Something between the two is void, or is there twice.
+            false => entry.follows(previous),
+        };
+        let not_good = match chain.admit_if(&entry, follows) {
             Ok(Verdict::Apply) => {
                 checked.entries.push(entry);
                 continue;
@@ -257,4 +281,21 @@ pub(crate) fn check(chain: &mut Chain, arrived: Vec<Entry>) -> Checked {
         break;
     }
     checked
+}
+
+/// Whether an entry follows the one that came before it.
+struct Hashed {
+    previous: Position,
+    follows: bool,
+}
+
+/// What takes most of the time, on all processors: each entry names its digest, so that none has to
+/// wait for the one before.
+fn hash(first: Position, arrived: &[Entry]) -> Vec<Hashed> {
+    let previous = |at: usize| at.checked_sub(1).map_or(first, |before| arrived[before].position());
+    let hash = |at: usize| {
+        let previous = previous(at);
+        Hashed { previous, follows: arrived[at].follows(&previous) }
+    };
+    (0..arrived.len()).into_par_iter().with_min_len(AT_ONCE).map(hash).collect()
 }
