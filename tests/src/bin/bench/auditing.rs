@@ -1,17 +1,15 @@
 //! Verifying a history, against reading it and looking at nothing.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
-use tipline_audit::{Range, VerifyProgress, verify_content, verify_entries};
+use tipline_audit::{Range, VerifyProgress, verify_entries};
 use tipline_backup::{Archive, ArchiveStore, Destination, Keys, Sources};
 use tipline_log::Log;
 use tipline_log::embedded::EmbeddedLog;
 use tipline_log::jetstream::{JetStreamLog, JetStreamOptions};
 use tipline_proto::{Entry, LogIdentity};
-use tipline_store::{Sink, SqliteStore, Store, StoreError, StoreReader};
+use tipline_store::{Sink, StoreError};
 use tipline_tests::{Nats, NatsOptions, SyncInterval};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -19,10 +17,10 @@ use tokio_util::sync::CancellationToken;
 use crate::applying::verified;
 use crate::load::{self, Load};
 use crate::table::Contest;
-use crate::{Outcome, table};
+use crate::{Outcome, auditing_stores, table};
 
 const LOAD: Load = Load { bytes: 1 << 10, events: 1_000_000, at_once: 1_000 };
-const DURABLE: &str = "nothing: it is read";
+pub(crate) const DURABLE: &str = "nothing: it is read";
 
 pub(crate) async fn measure(rounds: usize) -> Outcome<()> {
     table::rates();
@@ -39,37 +37,29 @@ pub(crate) async fn measure(rounds: usize) -> Outcome<()> {
     load::append(&embedded, &entries, LOAD.at_once).await?;
     contest("the embedded log", &of_log(embedded), &identity, rounds).await?;
 
-    let (archived, store) = (kept.path().join("archive"), kept.path().join("store.db"));
+    let archived = kept.path().join("archive");
     let place = Destination::open(&format!("dir:{}", archived.display()))?;
-    fill(&place, &store, &identity, entries).await?;
+    fill(&place, &identity, entries.clone()).await?;
     let archives = vec![Archive::open(place, Keys::default()).await?];
     let archive = Arc::new(Sources { archives, ..Sources::default() });
     contest("an archive in a directory", &archive, &identity, rounds).await?;
-    tokio::task::block_in_place(|| content(&store, &identity, rounds))
+    drop(kept);
+    tokio::task::block_in_place(|| auditing_stores::measure(&identity, entries, LOAD, rounds))
 }
 
 fn of_log(log: impl Log + 'static) -> Arc<Sources> {
     Arc::new(Sources { log: Some(Arc::new(log)), ..Sources::default() })
 }
 
-/// The same entries in an archive and in a store.
-async fn fill(
-    place: &Destination,
-    store: &Path,
-    identity: &LogIdentity,
-    entries: Vec<Entry>,
-) -> Outcome<()> {
+/// The same entries in an archive.
+async fn fill(place: &Destination, identity: &LogIdentity, entries: Vec<Entry>) -> Outcome<()> {
     let batches = verified(identity, entries, LOAD.at_once)?;
     let mut archive = ArchiveStore::new(place.clone(), Keys::default(), 0);
-    let (path, log) = (store.to_owned(), identity.clone());
+    let log = identity.clone();
     let filled = tokio::task::spawn_blocking(move || -> Result<(), StoreError> {
-        let mut store = SqliteStore::open(path)?;
         archive.identity()?;
-        for store in [&mut archive as &mut dyn Sink, &mut store] {
-            store.create(&log)?;
-            batches.iter().try_for_each(|batch| store.apply(batch))?;
-        }
-        Ok(())
+        archive.create(&log)?;
+        batches.iter().try_for_each(|batch| archive.apply(batch))
     });
     Ok(filled.await??)
 }
@@ -81,9 +71,15 @@ async fn contest(
     rounds: usize,
 ) -> Outcome<()> {
     let (mut ours, mut bare) = (vec![], vec![]);
-    for _ in 0..rounds {
-        ours.push(LOAD.rate(audited(sources, identity).await?));
-        bare.push(LOAD.rate(read(sources).await?));
+    for round in 0..rounds {
+        // Each goes first as often as the other.
+        let turns = if round % 2 == 0 { [true, false] } else { [false, true] };
+        for is_ours in turns {
+            match is_ours {
+                true => ours.push(LOAD.rate(audited(sources, identity).await?)),
+                false => bare.push(LOAD.rate(read(sources).await?)),
+            }
+        }
     }
     let (what, against) = (format!("1 KiB, {what}: audit verify"), "the same entries, read");
     Contest { what: &what, against, durable: DURABLE, ours: &ours, bare: &bare }.print();
@@ -113,37 +109,4 @@ async fn read(sources: &Arc<Sources>) -> Outcome<Duration> {
     entries.finish().await?;
     let took = start.elapsed();
     if count == LOAD.events { Ok(took) } else { Err(format!("{count} entries were read").into()) }
-}
-
-/// A store, which is also what a checkpoint of one is.
-fn content(path: &Path, identity: &LogIdentity, rounds: usize) -> Outcome<()> {
-    let (mut ours, mut bare) = (vec![], vec![]);
-    for _ in 0..rounds {
-        let reader: Box<dyn StoreReader> = SqliteStore::open(path)?.reader()?;
-        let (proofs_from, start) = (identity.chain.proofs_from, Instant::now());
-        let report = verify_content("store", &*reader, proofs_from, None, || Ok(()))?;
-        ours.push(LOAD.rate(start.elapsed()));
-        if !report.ok || report.blocks + 1 != LOAD.events as u64 {
-            return Err(format!("{report:?}").into());
-        }
-        bare.push(LOAD.rate(selected(path)?));
-    }
-    let (what, against) = ("1 KiB, a store in SQLite: audit verify", "its rows, selected");
-    Contest { what, against, durable: DURABLE, ours: &ours, bare: &bare }.print();
-    Ok(())
-}
-
-fn selected(path: &Path) -> Outcome<Duration> {
-    let start = Instant::now();
-    let connection = Connection::open(path)?;
-    let mut statement = connection.prepare("SELECT * FROM blocks ORDER BY height")?;
-    let columns = statement.column_count();
-    let (mut rows, mut bytes) = (statement.query([])?, 0);
-    while let Some(row) = rows.next()? {
-        for column in 0..columns {
-            bytes += row.get_ref(column)?.as_bytes().map_or(8, <[u8]>::len);
-        }
-    }
-    let took = start.elapsed();
-    if bytes > LOAD.events * LOAD.bytes - LOAD.bytes { Ok(took) } else { Err("no rows".into()) }
 }

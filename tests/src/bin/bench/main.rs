@@ -14,6 +14,7 @@
 
 mod applying;
 mod auditing;
+mod auditing_stores;
 mod bare_files;
 mod bare_nats;
 mod bare_rocksdb;
