@@ -25,7 +25,8 @@ mod error;
 mod files;
 mod memory;
 mod open_copy;
-mod pages;
+#[cfg(any(feature = "sqlite", feature = "rocksdb"))]
+mod page;
 mod reader;
 #[cfg(feature = "rocksdb")]
 mod rocksdb;

@@ -12,7 +12,7 @@ use super::layout::{INDEX, Key, Layout, Part, Staged};
 use super::reference::{Mismatch, Reference};
 use crate::disk::failed;
 use crate::error::StoreError;
-use crate::pages::Page;
+use crate::page::Page;
 use crate::reader::{ChainView, StoreReader};
 use crate::sqlite::{Role, SqliteReader};
 use crate::stored::{

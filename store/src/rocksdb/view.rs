@@ -13,7 +13,7 @@ use super::families::Family;
 use super::rows::{self, Header};
 use super::values::{Payload, RowError};
 use crate::error::StoreError;
-use crate::pages::Page;
+use crate::page::Page;
 use crate::stored::{
     StoreIdentity, StoredBlock, StoredLinks, StoredMark, StoredProof, StoredRecord,
     StoredTransaction,
@@ -109,16 +109,15 @@ impl<'a> View<'a> {
         &self,
         heights: RangeInclusive<u64>,
     ) -> Result<Vec<StoredBlock>, StoreError> {
-        let (mut expected, mut page) = (*heights.start(), Page::default());
+        let (first, mut page) = (*heights.start(), Page::default());
         let name = |height| format!("block {height}");
         self.headers(Family::Blocks, heights, name, rows::read_block, |height, header| {
             // It ends before the first that is missing.
-            if height != expected {
+            if height != first + page.len() as u64 {
                 return Ok(ControlFlow::Break(()));
             }
             let (key, Header { mut found, payload }) = (rows::number(height), header);
             found.payload = self.payload(payload, Family::BlockPayloads, &key, || name(height))?;
-            expected = expected.saturating_add(1);
             let bytes = found.payload.len();
             Ok(page.push(found, bytes))
         })?;

@@ -5,6 +5,7 @@ mod flusher;
 mod journal;
 mod lock;
 mod open;
+mod payloads;
 mod presence;
 mod read;
 mod rows;

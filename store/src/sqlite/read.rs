@@ -14,11 +14,12 @@ use tipline_proto::{
 };
 
 use super::error::store_error;
+use super::payloads::Payloads;
 use super::schema::Role;
 use super::{open, schema};
 use crate::disk::{Presence, with_suffix};
 use crate::error::StoreError;
-use crate::pages::{Page, ROWS};
+use crate::page::{Page, ROWS};
 use crate::reader::{ChainView, StoreReader};
 use crate::stored::{
     StoreIdentity, StoredBlock, StoredLinks, StoredMark, StoredProof, StoredRecord,
@@ -135,7 +136,7 @@ impl SqliteReader {
         &self,
         sql: &str,
         heights: RangeInclusive<u64>,
-        read: impl Fn(&Row<'_>, &mut Page<T>) -> rusqlite::Result<ControlFlow<()>>,
+        read: impl Fn(&Row<'_>, &mut Page<T>, &mut Payloads) -> rusqlite::Result<ControlFlow<()>>,
     ) -> Result<Vec<T>, StoreError> {
         let (first, last) = (*heights.start(), *heights.end());
         // There are none that SQLite cannot have.
@@ -145,9 +146,9 @@ impl SqliteReader {
         let query = || {
             let mut statement = self.connection.prepare_cached(sql)?;
             let mut rows = statement.query((from, to, rows(ROWS)))?;
-            let mut page = Page::default();
+            let (mut page, mut payloads) = (Page::default(), Payloads::default());
             while let Some(row) = rows.next()?
-                && read(row, &mut page)?.is_continue()
+                && read(row, &mut page, &mut payloads)?.is_continue()
             {}
             Ok(page.into_rows())
         };
@@ -229,12 +230,12 @@ impl StoreReader for SqliteReader {
         let sql = "SELECT height, hash, parent_hash, log_index, epoch, time_us, payload \
             FROM blocks WHERE height BETWEEN ? AND ? ORDER BY height LIMIT ?";
         let first = *heights.start();
-        self.page(sql, heights, |row, page: &mut Page<StoredBlock>| {
+        self.page(sql, heights, |row, page: &mut Page<StoredBlock>, payloads| {
             // It ends before the first that is missing.
             if number(row, 0)? != first + page.len() as u64 {
                 return Ok(ControlFlow::Break(()));
             }
-            let found = block_of(row, |payload| page.keep(payload))?;
+            let found = block_of(row, |payload| payloads.copy(payload))?;
             let bytes = found.payload.len();
             Ok(page.push(found, bytes))
         })
@@ -243,8 +244,8 @@ impl StoreReader for SqliteReader {
     fn proof_page(&self, heights: RangeInclusive<u64>) -> Result<Vec<StoredProof>, StoreError> {
         let sql = "SELECT height, block_hash, log_index, time_us, payload \
             FROM proofs WHERE height BETWEEN ? AND ? ORDER BY height LIMIT ?";
-        self.page(sql, heights, |row, page: &mut Page<StoredProof>| {
-            let found = proof_of(row, |payload| page.keep(payload))?;
+        self.page(sql, heights, |row, page: &mut Page<StoredProof>, payloads| {
+            let found = proof_of(row, |payload| payloads.copy(payload))?;
             let bytes = found.payload.len();
             Ok(page.push(found, bytes))
         })
