@@ -177,7 +177,7 @@ async fn answer(client: UnixStream, served: Served, level: Option<LogLevel>) -> 
     match timeout(ASK, read_line(&mut read, &mut line)).await? {
         Ok(()) => {}
         // Half a request is none.
-        Err(NoLine::Closed) => return Ok(()),
+        Err(NoLine::Closed) => return Err(io::ErrorKind::UnexpectedEof.into()),
         Err(NoLine::Io(error)) => return Err(error),
         Err(error) => {
             return send(&mut write, &failed(format!("this is no request: {error}"))).await;
