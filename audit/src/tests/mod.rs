@@ -5,6 +5,7 @@ mod content;
 mod diff;
 mod follow;
 mod fuzzed;
+mod memory;
 mod receipts;
 mod replay;
 mod signed;
