@@ -51,8 +51,11 @@ impl ReopeningReader {
             match self.attempt(before.clone(), &read) {
                 Ok(Some(found)) => return Ok(found),
                 Ok(None) => {}
-                // A file may have gone. What fails while nothing changes has failed.
-                Err(_) if failed < FAILURES && self.files().ok() != before => failed += 1,
+                // A file may have gone, also just before it was looked. What fails twice while
+                // nothing changes has failed.
+                Err(_) if failed < FAILURES && (failed == 0 || self.files().ok() != before) => {
+                    failed += 1;
+                }
                 Err(error) => return Err(error),
             }
             self.opened = None;
