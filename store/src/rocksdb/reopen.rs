@@ -15,8 +15,6 @@ use crate::error::StoreError;
 /// How often files that change meanwhile are opened before giving up. They change in a way that
 /// matters once for about 32 MiB that are written, and opening reads twice that at most.
 const ATTEMPTS: usize = 50;
-/// How often an error is taken for that of a file that has gone meanwhile.
-const FAILURES: usize = 5;
 
 /// The files of a store, as they were last seen.
 pub(super) struct ReopeningReader {
@@ -41,30 +39,30 @@ impl ReopeningReader {
     }
 
     /// Reads in a state at least as new as when it was called.
+    ///
+    /// A file that the manifest names may go before it is opened: each family of rows that is compacted
+    /// takes some away. Then the manifest has changed since, so an error is that of the files if they
+    /// are the same after it as before.
     pub(super) fn read<T>(
         &mut self,
         read: impl Fn(&View<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut failed = 0;
+        let mut failed = None;
         for _ in 0..ATTEMPTS {
             let before = self.files().ok();
             match self.attempt(before.clone(), &read) {
                 Ok(Some(found)) => return Ok(found),
                 Ok(None) => {}
-                // A file may have gone, also just before it was looked. What fails twice while
-                // nothing changes has failed.
-                Err(_) if failed < FAILURES && (failed == 0 || self.files().ok() != before) => {
-                    failed += 1;
-                }
-                Err(error) => return Err(error),
+                Err(error) if self.files().ok() == before => return Err(error),
+                Err(error) => failed = Some(error),
             }
             self.opened = None;
         }
-        Err(StoreError::Failed {
+        Err(failed.unwrap_or_else(|| StoreError::Failed {
             place: self.place.clone(),
             what: "its files changed during each attempt to read them: try again".to_owned(),
             source: None,
-        })
+        }))
     }
 
     /// Opens the files if they are not `now` as when they were opened, and reads. `None` if they

@@ -1,5 +1,6 @@
 //! Readers as in another process: they open the files by their path, while they are written.
 
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -7,7 +8,9 @@ use std::time::{Duration, Instant};
 use super::{created, place};
 use crate::conformance::history::{History, log};
 use crate::conformance::model::Model;
+use crate::error::StoreError;
 use crate::reader::{ChainView, StoreReader};
+use crate::rocksdb::reopen::ReopeningReader;
 use crate::rocksdb::{RocksDbReader, RocksDbStore};
 use crate::spec::Sink;
 
@@ -77,6 +80,44 @@ fn readers_see_whole_batches_while_files_come_and_go() {
         readers.into_iter().for_each(|reader| reader.join().unwrap());
     });
     model.assert_is(&RocksDbReader::open(&path).unwrap(), "at the end");
+}
+
+/// Twelve families of rows may be compacted one after the other, each of which takes files away.
+#[test]
+fn what_fails_while_the_files_change_is_read_again() {
+    let (_directory, path) = place();
+    let (store, mut model) = (RefCell::new(created(&path)), Model::new(&log()));
+    let batches: Vec<_> =
+        History::blocks(40, 10).entries.chunks(1).map(|entries| model.batch(entries)).collect();
+    let mut reader = ReopeningReader::new(path, "it".to_owned());
+    let attempts = Cell::new(0);
+    let found = reader.read(|view| {
+        attempts.set(attempts.get() + 1);
+        let Some(batch) = batches.get(attempts.get() - 1) else { return view.cursor() };
+        store.borrow_mut().apply(batch).unwrap();
+        Err(gone())
+    });
+    assert_eq!(found.unwrap().unwrap(), model.cursor, "after {} attempts", attempts.get());
+}
+
+#[test]
+fn what_fails_while_the_files_stay_the_same_has_failed() {
+    let (_directory, path) = place();
+    let _store = created(&path);
+    let mut reader = ReopeningReader::new(path, "it".to_owned());
+    let attempts = Cell::new(0);
+    let found = reader.read(|_| -> Result<(), StoreError> {
+        attempts.set(attempts.get() + 1);
+        Err(gone())
+    });
+    assert_eq!(found.unwrap_err().to_string(), gone().to_string());
+    assert_eq!(attempts.get(), 1);
+}
+
+/// What RocksDB says of a file that was taken away before it was opened.
+fn gone() -> StoreError {
+    let at = "/000012.sst: No such file or directory".to_owned();
+    StoreError::Corrupt { place: "it".to_owned(), at, source: None }
 }
 
 /// Reads something of everything, and gives where the store was.
