@@ -5,6 +5,7 @@ use std::io::{self, BufRead, Read, Write};
 use std::path::{Path, PathBuf};
 
 use age::x25519::{Identity, Recipient};
+use tipline_log::{SecretFileError, read_secret_file};
 
 /// The recipients that something is encrypted to, and the identities that open it. By default none.
 ///
@@ -46,14 +47,9 @@ pub enum KeyError {
         /// What is wrong.
         why: String,
     },
-    /// Make it readable, or give another.
-    #[error("cannot read the identity file {}", file.display())]
-    Unreadable {
-        /// Which file.
-        file: PathBuf,
-        /// What went wrong.
-        source: io::Error,
-    },
+    /// Others can read the file, or nobody can. It says which mode to set.
+    #[error("the identity file cannot be used")]
+    File(#[from] SecretFileError),
     /// A thief of the archive would have the key, too. Move it elsewhere.
     #[error("the identity file {} lies in {place}, with the data it opens: keep it elsewhere", file.display())]
     WithData {
@@ -77,14 +73,13 @@ impl Keys {
         Ok(self)
     }
 
-    /// Opens with the identities in this file too.
+    /// Opens with the identities in this file too, which only its owner may read, and its group.
     ///
     /// # Errors
-    /// [`KeyError::Identity`], [`KeyError::Unreadable`], [`KeyError::Secret`].
+    /// [`KeyError::Identity`], [`KeyError::File`], [`KeyError::Secret`].
     pub fn identity_file(mut self, file: &Path) -> Result<Self, KeyError> {
         check_public(&file.to_string_lossy(), "give the name of the file that it is in")?;
-        let unreadable = |source| KeyError::Unreadable { file: file.to_owned(), source };
-        let text = std::fs::read_to_string(file).map_err(unreadable)?;
+        let text = read_secret_file(file)?;
         let found = self.identities.len();
         for line in text.lines().map(str::trim) {
             if line.is_empty() || line.starts_with('#') {
@@ -100,7 +95,9 @@ impl Keys {
             let why = "there is no line with AGE-SECRET-KEY-1".to_owned();
             return Err(KeyError::Identity { file: file.to_owned(), why });
         }
-        self.files.push(std::fs::canonicalize(file).map_err(unreadable)?);
+        let canonical = std::fs::canonicalize(file);
+        let file = file.to_owned();
+        self.files.push(canonical.map_err(|source| SecretFileError::Unreadable { file, source })?);
         Ok(self)
     }
 
@@ -214,13 +211,47 @@ impl fmt::Debug for Keys {
     }
 }
 
+/// Writes a new identity into a file of its owner, and gives its recipient.
+#[cfg(test)]
+pub(crate) fn make_identity(file: &Path) -> String {
+    use age::secrecy::ExposeSecret;
+    let identity = Identity::generate();
+    let mut new = tempfile::NamedTempFile::new_in(file.parent().unwrap()).unwrap();
+    writeln!(new, "# a key\n{}", identity.to_string().expose_secret()).unwrap();
+    new.persist(file).unwrap();
+    identity.to_public().to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
     use tipline_log::error_chain;
 
-    use super::Keys;
+    use super::{KeyError, Keys, make_identity};
+
+    #[cfg(unix)]
+    #[test]
+    fn an_identity_that_others_can_read_is_refused_and_the_mode_is_named() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("age.key");
+        make_identity(&file);
+        let with = |mode| {
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+            Keys::default().identity_file(&file)
+        };
+        for mode in [0o644, 0o604, 0o620] {
+            let error = with(mode).unwrap_err();
+            assert!(matches!(error, KeyError::File(_)), "{error:?}");
+            let told = error_chain(&error);
+            assert!(told.contains(&format!("mode {mode:o}")), "{told}");
+            assert!(told.contains(&format!("chmod 600 {}", file.display())), "{told}");
+        }
+        for mode in [0o600, 0o400, 0o440] {
+            assert!(with(mode).unwrap().can_open());
+        }
+    }
 
     #[test]
     fn a_secret_key_given_by_mistake_is_not_repeated() {

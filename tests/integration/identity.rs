@@ -1,5 +1,6 @@
 //! `tipline identity`: key files go out encrypted, and come back as they were.
 
+use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tipline_backup::{Destination, Identities, IdentityError, Keys};
 use tipline_proto::Timestamp;
-use tipline_tests::{Finished, Rng, S3, Tipline};
+use tipline_tests::{Finished, Rng, S3, Tipline, write_private};
 
 const WITHIN: Duration = Duration::from_secs(30);
 /// Made for these tests: 32 times the byte 0x42.
@@ -23,7 +24,7 @@ impl Site {
         let site = Site(TempDir::new().unwrap());
         site.write("node/validator.key", b"secret of the validator");
         site.write("node/peer.key", &[0, 255, 10, 13]);
-        site.write("usb/age.key", format!("# a comment\n{SECRET}\n").as_bytes());
+        write_private(site.path("usb/age.key"), format!("# a comment\n{SECRET}\n"));
         site
     }
 
@@ -226,7 +227,7 @@ async fn keys_are_kept_apart_from_data_and_from_the_key_that_opens_them() {
         assert!(!site.path(&place).join("identities").exists());
     }
     ok(&site.back_up("--identities dir:data-arc --beside-data").await);
-    site.write("safe/age.key", SECRET.as_bytes());
+    write_private(site.path("safe/age.key"), SECRET);
     ok(&site.back_up("--identities dir:safe").await);
     let done = site.run("identity check --identities dir:safe --identity safe/age.key").await;
     failed(&done, &["age.key", "keep it elsewhere"]);
@@ -286,8 +287,10 @@ async fn mistakes_are_told_with_what_to_do() {
     ok(&site.back_up("--identities dir:safe").await);
     let done = site.run(&RESTORE.replace("n-1", "n-11")).await;
     failed(&done, &["no backup of the identity of n-11", "did you mean n-1?"]);
+    std::fs::set_permissions(site.path("usb/age.key"), Permissions::from_mode(0o644)).unwrap();
+    failed(&site.run(RESTORE).await, &["age.key has a secret", "mode 644", "chmod 600"]);
     // A key of somebody else, made by flipping what makes the checksum fail is no key at all.
-    site.write("usb/age.key", b"AGE-SECRET-KEY-1NOKEY");
+    write_private(site.path("usb/age.key"), "AGE-SECRET-KEY-1NOKEY");
     let done = site.run(RESTORE).await;
     failed(&done, &["age.key", "no usable identity"]);
     assert!(!done.stderr.contains("NOKEY"), "{}", done.stderr);

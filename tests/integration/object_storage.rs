@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tipline_tests::{Finished, Quirk, S3, Tipline, eventually};
+use tipline_tests::{Finished, Quirk, S3, Tipline, eventually, write_private};
 
 use crate::deployment::{Deployment, WITHIN, stop};
 
@@ -310,7 +310,7 @@ async fn a_checkpoint_beside_an_encrypted_archive_is_encrypted_too() {
     const SECRET: &str =
         "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX";
     let bucket = Bucket::with_blocks(20).await;
-    fs::write(bucket.site.path("age.key"), SECRET).unwrap();
+    write_private(bucket.site.path("age.key"), SECRET);
     let archive = format!("archive --to BACKUP --offsite --recipient {PUBLIC} {LOG}");
     let mut archiver = bucket.tipline(&archive).spawn();
     bucket.is_offsite(20).await;

@@ -26,6 +26,7 @@ mod leash;
 mod medium;
 mod nats;
 mod port;
+mod private;
 mod process;
 mod relay;
 mod s3;
@@ -49,6 +50,7 @@ pub use nats::{
     stored,
 };
 pub use port::Port;
+pub use private::write_private;
 pub use process::Process;
 pub use relay::{Relay, Way};
 pub use s3::{Quirk, S3};

@@ -28,7 +28,7 @@ pub(crate) enum BadFile {
     #[error("unknown key `{key}` in {place}: {hint}")]
     UnknownKey { key: String, place: String, hint: String },
     #[error("`{key}` in {place} cannot be used")]
-    Secret { key: String, place: String, source: tipline_log::jetstream::BadLogin },
+    Secret { key: String, place: String, source: tipline_log::SecretFileError },
     #[error("wrong value for `{key}` in {place}: {why}")]
     WrongValue { key: String, place: String, why: String },
 }

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use tipline_log::jetstream::{BadLogin, check_secret_file};
+use tipline_log::{SecretFileError, check_secret_file};
 
 /// The options that are secret.
 const SECRETS: [&str; 2] = ["nats-password", "nats-token"];
@@ -42,7 +42,7 @@ pub(super) fn check_arguments(arguments: &[OsString]) -> Result<(), SecretInArgu
 }
 
 /// Refuses a settings file with a secret in it that others can read.
-pub(super) fn check_file(path: &Path, key: &str, value: &str) -> Result<(), BadLogin> {
+pub(super) fn check_file(path: &Path, key: &str, value: &str) -> Result<(), SecretFileError> {
     match SECRETS.contains(&key) || has_password(value) {
         true => check_secret_file(path),
         false => Ok(()),

@@ -9,35 +9,15 @@ use async_nats::{Auth, AuthError};
 use nkeys::KeyPair;
 
 use super::options::{JetStreamOptions, Login, Secret};
-
-/// What others may not do with a file that has a secret: read, write or run it. The group may read:
-/// that is how containers are given secrets.
-const OPEN: u32 = 0o027;
+use crate::secret_file::{SecretFileError, check_secret_file, read_secret_file};
 
 /// A login that cannot be used. It never says what is in a file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BadLogin {
-    /// A file cannot be read.
-    #[error("{} cannot be read", file.display())]
-    Unreadable {
-        /// The file.
-        file: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A file with a secret is open to other users of the machine.
-    #[error(
-        "{} has a secret, and its mode {mode:o} lets other users of this machine at it: chmod 600 {}",
-        file.display(),
-        file.display()
-    )]
-    Open {
-        /// The file.
-        file: PathBuf,
-        /// Its mode.
-        mode: u32,
-    },
+    /// A file with a secret is open to others, or cannot be read.
+    #[error(transparent)]
+    File(#[from] SecretFileError),
     /// A file has something else.
     #[error("{} has no {what}", file.display())]
     NotFound {
@@ -46,30 +26,6 @@ pub enum BadLogin {
         /// What should be in it.
         what: &'static str,
     },
-}
-
-/// Whether a file with a secret is for its owner, and at most its group, alone.
-///
-/// # Errors
-/// It is not, or cannot be read. The error says which mode to set.
-pub fn check_secret_file(file: &Path) -> Result<(), BadLogin> {
-    let unreadable = |source| BadLogin::Unreadable { file: file.to_owned(), source };
-    let found = std::fs::metadata(file).map_err(unreadable)?;
-    match mode(&found) {
-        mode if mode & OPEN == 0 => Ok(()),
-        mode => Err(BadLogin::Open { file: file.to_owned(), mode }),
-    }
-}
-
-#[cfg(unix)]
-fn mode(found: &std::fs::Metadata) -> u32 {
-    use std::os::unix::fs::PermissionsExt;
-    found.permissions().mode() & 0o7777
-}
-
-#[cfg(not(unix))]
-fn mode(_: &std::fs::Metadata) -> u32 {
-    0
 }
 
 /// Checks every file with a secret, and that there is a login in it.
@@ -110,7 +66,7 @@ pub(super) fn authenticate(login: &Login, nonce: &[u8]) -> Result<Auth, BadLogin
             auth.nkey = Some(pair.public_key());
         }
         Login::Credentials(file) => {
-            let content = read(file)?;
+            let content = read_secret_file(file)?;
             let not_found = |what| BadLogin::NotFound { file: file.clone(), what };
             let jwt = section(&content, "USER JWT").ok_or_else(|| not_found("JWT of a user"))?;
             let seed = section(&content, "USER NKEY SEED");
@@ -144,18 +100,12 @@ pub(super) async fn again(
     .inspect(|_| *said = None)
 }
 
-fn read(file: &Path) -> Result<String, BadLogin> {
-    check_secret_file(file)?;
-    std::fs::read_to_string(file)
-        .map_err(|source| BadLogin::Unreadable { file: file.to_owned(), source })
-}
-
 fn text(secret: &Secret) -> Result<String, BadLogin> {
     let file = match secret {
         Secret::Text(text) => return Ok(text.clone()),
         Secret::File(file) => file,
     };
-    let content = read(file)?;
+    let content = read_secret_file(file)?;
     match content.lines().next().map(str::trim_end) {
         Some(line) if !line.is_empty() => Ok(line.to_owned()),
         _ => Err(BadLogin::NotFound { file: file.clone(), what: "text in its first line" }),
@@ -164,7 +114,7 @@ fn text(secret: &Secret) -> Result<String, BadLogin> {
 
 /// The key pair of a file with a seed. Other lines are comments, as for the `nats` command.
 fn seed(file: &Path) -> Result<KeyPair, BadLogin> {
-    let content = read(file)?;
+    let content = read_secret_file(file)?;
     let pairs = content.lines().map(str::trim).filter(|line| line.starts_with("SU"));
     let pair = pairs.filter_map(|line| KeyPair::from_seed(line).ok()).next();
     pair.ok_or_else(|| BadLogin::NotFound { file: file.to_owned(), what: "seed of a user's nkey" })

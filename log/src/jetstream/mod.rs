@@ -63,7 +63,7 @@ use self::connect::Link;
 use self::create::Known;
 use self::cut::Unfinished;
 use self::inbox::Inbox;
-pub use self::login::{BadLogin, Nkey, check_secret_file};
+pub use self::login::{BadLogin, Nkey};
 pub use self::options::{JetStreamOptions, Login, Secret};
 pub use self::roles::{UserConfig, UserRole};
 use self::same::KnownAt;

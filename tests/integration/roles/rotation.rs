@@ -8,7 +8,7 @@ use serde_json::Value;
 use tipline_log::jetstream::{JetStreamLog, JetStreamOptions, Login, Nkey, Secret};
 use tipline_log::{Appender, LogError};
 use tipline_proto::{Chain, Hash, Lineage, LogIdentity};
-use tipline_tests::{Nats, NatsOptions, eventually, http_get};
+use tipline_tests::{Nats, NatsOptions, eventually, http_get, write_private};
 
 use super::WITHIN;
 use super::certificates::{Authority, Files};
@@ -63,14 +63,9 @@ impl Open {
 
 /// A file for its owner alone.
 fn secret(site: &Deployment, name: &str) -> (PathBuf, impl Fn(&str) + use<>) {
-    use std::os::unix::fs::PermissionsExt;
     let file = site.path(name);
     let path = file.clone();
-    let write = move |text: &str| {
-        std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    };
-    (file, write)
+    (file, move |text: &str| write_private(&path, text))
 }
 
 #[tokio::test(flavor = "multi_thread")]

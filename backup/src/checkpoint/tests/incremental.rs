@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use age::secrecy::ExposeSecret;
 use object_store::memory::InMemory;
 use tipline_consumer::{StoreHandle, StoreThread};
 use tipline_proto::Timestamp;
@@ -14,6 +13,7 @@ use tipline_store::conformance::model::Model;
 use super::{Open, at, check, files, job, set};
 use crate::checkpoint::packing::PackLimits;
 use crate::destination::tests::{answering, until};
+use crate::keys::make_identity;
 use crate::throttle::Throttle;
 use crate::{CheckpointError, Checkpoints, Keep, Keys, Listed, Manifest};
 
@@ -117,11 +117,9 @@ impl Place {
 }
 
 fn keys(directory: &Path) -> Keys {
-    let identity = age::x25519::Identity::generate();
     let file = directory.join("key");
-    std::fs::write(&file, identity.to_string().expose_secret()).unwrap();
-    let keys = Keys::default().recipient(&identity.to_public().to_string()).unwrap();
-    keys.identity_file(&file).unwrap()
+    let recipient = make_identity(&file);
+    Keys::default().recipient(&recipient).unwrap().identity_file(&file).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-use age::secrecy::ExposeSecret;
 use object_store::memory::InMemory;
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -19,6 +18,7 @@ use super::at;
 use super::upload::inodes;
 use crate::checkpoint::packing::PackLimits;
 use crate::destination::tests::{Call, answering};
+use crate::keys::make_identity;
 use crate::throttle::Throttle;
 use crate::{CheckpointError, Checkpoints, Destination, Keys, Listed, Manifest, ManifestFile};
 
@@ -161,11 +161,9 @@ impl Place {
 }
 
 pub(super) fn keys(directory: &Path) -> Keys {
-    let identity = age::x25519::Identity::generate();
     let file = directory.join("key");
-    fs::write(&file, identity.to_string().expose_secret()).unwrap();
-    let keys = Keys::default().recipient(&identity.to_public().to_string()).unwrap();
-    keys.identity_file(&file).unwrap()
+    let recipient = make_identity(&file);
+    Keys::default().recipient(&recipient).unwrap().identity_file(&file).unwrap()
 }
 
 pub(super) fn content(root: &Path) -> Content {

@@ -3,21 +3,20 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use age::secrecy::ExposeSecret;
 use tipline_store::conformance::history::History;
 
 use super::upload::{inodes, location};
 use super::{check, composite, flip, set, taken};
 use crate::checkpoint::packing::PackLimits;
+use crate::keys::make_identity;
 use crate::throttle::Throttle;
 use crate::{CheckpointError, Keys, Listed};
 
 /// A new identity in a file, and its recipient.
 fn identity(directory: &Path, name: &str) -> (PathBuf, Keys) {
-    let identity = age::x25519::Identity::generate();
     let file = directory.join(name);
-    fs::write(&file, identity.to_string().expose_secret()).unwrap();
-    (file, Keys::default().recipient(&identity.to_public().to_string()).unwrap())
+    let recipient = make_identity(&file);
+    (file, Keys::default().recipient(&recipient).unwrap())
 }
 
 #[tokio::test]

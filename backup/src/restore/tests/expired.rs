@@ -20,7 +20,7 @@ use crate::archive::{
 use crate::checkpoint::{CheckpointRetention, Keep};
 use crate::destination::Destination;
 use crate::error::RestoreError;
-use crate::keys::Keys;
+use crate::keys::{Keys, make_identity};
 use crate::throttle::Throttle;
 
 /// How many cases; `TIPLINE_EXPIRIES` in the environment overrides it.
@@ -232,12 +232,9 @@ async fn what_is_back_after_a_power_cut_is_no_island() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_an_encrypted_archive_a_key_is_needed_only_within_a_segment() {
-    use age::secrecy::ExposeSecret;
-    let secret = age::x25519::Identity::generate();
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("key.txt");
-    fs::write(&file, secret.to_string().expose_secret()).unwrap();
-    let public = Keys::default().recipient(&secret.to_public().to_string()).unwrap();
+    let public = Keys::default().recipient(&make_identity(&file)).unwrap();
     for (at, needs_key) in [(70, false), (75, true)] {
         let mut kept = Kept::encrypted(History::blocks(100, 10), public.clone()).await;
         kept.segments(100, 10).await;

@@ -6,7 +6,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use age::secrecy::ExposeSecret;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
@@ -18,7 +17,7 @@ use super::any::{cut, expected, target};
 use super::{KINDS, Kept, Restored, place, run, settings};
 use crate::checks::{Against, Check, CheckedPlace, Record, Sample, VerifyReport, verify};
 use crate::error::RestoreError;
-use crate::keys::Keys;
+use crate::keys::{Keys, make_identity};
 use crate::sources::Sources;
 use tokio_util::sync::CancellationToken;
 
@@ -56,10 +55,8 @@ impl Place {
         let key = tempfile::tempdir().unwrap();
         let (mut writes, mut keys) = (Keys::default(), Keys::default());
         if random.random_bool(0.4) {
-            let secret = age::x25519::Identity::generate();
             let file = key.path().join("key.txt");
-            fs::write(&file, secret.to_string().expose_secret()).unwrap();
-            writes = writes.recipient(&secret.to_public().to_string()).unwrap();
+            writes = writes.recipient(&make_identity(&file)).unwrap();
             keys = keys.identity_file(&file).unwrap();
         }
         let length = random.random_range(20..120);

@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use age::secrecy::ExposeSecret;
 use tempfile::TempDir;
 use tipline_store::conformance::history::log;
 
 use super::{START, after, board, destination, receipt};
 use crate::archive::receipts::format::{ReceiptObject, encode};
 use crate::archive::receipts::{ReceiptRecord, ReceiptRecording, ReceiptSpan};
+use crate::keys::make_identity;
 use crate::{Archive, Keys, MergedReceipts};
 
 const DAY: u64 = 24 * 60 * 60;
@@ -111,14 +111,12 @@ async fn days_that_are_over_become_an_object_each_and_say_the_same() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_key_is_needed_to_merge() {
-    let identity = age::x25519::Identity::generate();
-    let writer = Keys::default().recipient(&identity.to_public().to_string()).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let file = elsewhere.path().join("age.key");
+    let writer = Keys::default().recipient(&make_identity(&file)).unwrap();
     let mut place = Place::new(writer).await;
     assert_eq!(place.merge().await.written, 2);
     assert_eq!(place.problems().await, Vec::<String>::new(), "nor to see what is there");
-    let elsewhere = tempfile::tempdir().unwrap();
-    let file = elsewhere.path().join("age.key");
-    fs::write(&file, identity.to_string().expose_secret()).unwrap();
     let keys = Keys::default().identity_file(&file).unwrap();
     place.archive = Archive::open(destination(place.directory.path()), keys).await.unwrap();
     let count: usize = place.told().await.iter().map(|(_, records)| records.len()).sum();

@@ -7,7 +7,6 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use age::secrecy::ExposeSecret;
 use tipline_log::Board;
 use tipline_proto::{
     ConsumerName, Digest, InstanceId, Level, Position, Reached, Receipt, Role, SigningKey,
@@ -16,6 +15,7 @@ use tipline_proto::{
 use tipline_store::conformance::history::{log, log_with_lineage};
 
 use crate::archive::receipts::{ReceiptRecord, ReceiptRecording, ReceiptSaid, ReceiptSpan};
+use crate::keys::make_identity;
 use crate::{Archive, ArchiveError, Destination, Keys};
 
 const START: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
@@ -214,15 +214,13 @@ async fn whatever_is_damaged_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_encrypted_where_the_archive_is() {
     let [directory, elsewhere] = [(); 2].map(|()| tempfile::tempdir().unwrap());
-    let identity = age::x25519::Identity::generate();
-    let writer = Keys::default().recipient(&identity.to_public().to_string()).unwrap();
+    let file = elsewhere.path().join("age.key");
+    let writer = Keys::default().recipient(&make_identity(&file)).unwrap();
     let (archive, span, records) = recorded(directory.path(), writer).await;
     let bytes = fs::read(directory.path().join(span.to_string())).unwrap();
     assert!(!bytes.windows(11).any(|part| part == b"sqlite:a.db"));
     let error = archive.receipt_records(&span).await.unwrap_err();
     assert!(matches!(error, ArchiveError::NeedsKey { .. }), "{error}");
-    let file = elsewhere.path().join("age.key");
-    fs::write(&file, identity.to_string().expose_secret()).unwrap();
     let keys = Keys::default().identity_file(&file).unwrap();
     let archive = Archive::open(destination(directory.path()), keys).await.unwrap();
     assert_eq!(archive.receipt_records(&span).await.unwrap(), records);
