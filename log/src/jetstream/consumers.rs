@@ -68,7 +68,17 @@ pub(super) async fn make(
         return create(link, stream, config).await;
     };
     let before = of_name(link, stream, name).await?;
-    let generation = before.iter().map(|before| before.generation).max().unwrap_or(0) + 1;
+    let highest = before.iter().map(|before| before.generation).max().unwrap_or(0);
+    let generation = match highest.checked_add(1) {
+        Some(generation) => generation,
+        // Nobody has made so many: another user of the stream has, to keep this name from following.
+        None => {
+            for planted in &before {
+                delete_one(link, stream, &planted.full).await?;
+            }
+            1
+        }
+    };
     let random = link.client.new_inbox();
     let random = random.rsplit('.').next().unwrap_or_default();
     let own = format!("{name}_{generation}_{random}");

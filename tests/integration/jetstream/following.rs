@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::PullConsumer;
+use async_nats::jetstream::consumer::{PullConsumer, pull};
 use async_nats::jetstream::stream::Stream;
 use futures_util::StreamExt;
 use futures_util::future::select_all;
@@ -125,6 +125,27 @@ async fn the_newer_subscription_of_a_name_wins() {
         read.extend(next(&mut new).await.unwrap());
     }
     assert_eq!(read, writer.written);
+}
+
+/// Whoever may make consumers of the stream may make one that looks like the last possible of a name.
+#[tokio::test]
+async fn a_planted_consumer_keeps_no_name_from_following() {
+    let (server, log) = started().await;
+    let mut writer = Writer::claim(Arc::new(log)).await;
+    let context = async_nats::jetstream::new(async_nats::connect(server.url()).await.unwrap());
+    let planted = format!("replica-1_{}_x", u64::MAX);
+    let config = pull::Config { durable_name: Some(planted), ..pull::Config::default() };
+    context.create_consumer_on_stream(config, events_stream(&name())).await.unwrap();
+    let consumer: ConsumerName = "replica-1".parse().unwrap();
+    for _ in 0..2 {
+        let mut following = writer.log.subscribe(Some(&consumer), 0).await.unwrap();
+        writer.write([sized(1)]).await;
+        let mut read = Vec::new();
+        while read.len() < writer.written.len() {
+            read.extend(next(&mut following).await.unwrap());
+        }
+        assert_eq!(read, writer.written);
+    }
 }
 
 #[tokio::test]
