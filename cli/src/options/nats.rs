@@ -1,6 +1,7 @@
 //! How to get in to NATS servers.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use tipline_log::jetstream::{self, JetStreamOptions, Login};
 
@@ -67,20 +68,50 @@ pub(crate) struct NatsArgs {
 
     /// JetStream domain of the log, to reach it through a leaf node
     #[arg(long, global = true, env = "TIPLINE_NATS_DOMAIN", value_name = "NAME")]
-    #[arg(hide_short_help = true)]
-    nats_domain: Option<String>,
+    #[arg(hide_short_help = true, value_parser = Parsed::<SubjectPart>::new())]
+    nats_domain: Option<SubjectPart>,
 
     /// What the subjects of replies begin with, where the server lets each user hear its own only:
     /// _INBOX.primary. `tipline init --print-nats-config` prints it for each user
     #[arg(long, global = true, env = "TIPLINE_NATS_INBOX", value_name = "PREFIX")]
-    #[arg(hide_short_help = true)]
-    nats_inbox: Option<String>,
+    #[arg(hide_short_help = true, value_parser = Parsed::<SubjectPart>::new())]
+    nats_inbox: Option<SubjectPart>,
 
     /// Monitoring addresses of the servers, separated by commas: http://a:8222,http://b:8222. They
     /// show whether the servers fsync before they acknowledge
     #[arg(long, global = true, env = "TIPLINE_NATS_MONITOR", value_name = "URLS")]
     #[arg(hide_short_help = true)]
     nats_monitor: Option<String>,
+}
+
+/// A part of a subject, without what would make it a pattern. An empty variable is none.
+#[derive(Debug, Clone)]
+struct SubjectPart(String);
+
+/// It does not repeat what was given: an address with a password is typed there by mistake.
+#[derive(Debug, thiserror::Error)]
+#[error("it cannot be part of a subject: use letters, digits, - and _, with dots between")]
+struct NotInSubject;
+
+impl SubjectPart {
+    fn text(&self) -> Option<String> {
+        Some(self.0.clone()).filter(|text| !text.is_empty())
+    }
+}
+
+impl FromStr for SubjectPart {
+    type Err = NotInSubject;
+
+    fn from_str(given: &str) -> Result<Self, NotInSubject> {
+        let is_word = |word: &str| {
+            let usable = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '$');
+            !word.is_empty() && word.chars().all(usable)
+        };
+        match given.is_empty() || given.split('.').all(is_word) {
+            true => Ok(Self(given.to_owned())),
+            false => Err(NotInSubject),
+        }
+    }
 }
 
 impl NatsArgs {
@@ -102,28 +133,12 @@ impl NatsArgs {
             (None, None) => None,
             _ => return Err(contradiction("nats-cert and nats-key go together: give both")),
         };
-        options.domain = self.subject("nats-domain", &self.nats_domain)?;
-        options.inbox = self.subject("nats-inbox", &self.nats_inbox)?;
+        options.domain = self.nats_domain.as_ref().and_then(SubjectPart::text);
+        options.inbox = self.nats_inbox.as_ref().and_then(SubjectPart::text);
         let monitor = self.nats_monitor.as_deref().unwrap_or_default();
         options.monitor =
             monitor.split(',').filter(|url| !url.is_empty()).map(Into::into).collect();
         Ok(options)
-    }
-
-    /// A part of a subject, without what would make it a pattern.
-    fn subject(&self, key: &str, given: &Option<String>) -> Result<Option<String>, Failure> {
-        let Some(text) = given.as_deref().filter(|text| !text.is_empty()) else { return Ok(None) };
-        let is_word = |word: &str| {
-            let usable = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '$');
-            !word.is_empty() && word.chars().all(usable)
-        };
-        match text.split('.').all(is_word) {
-            true => Ok(Some(text.to_owned())),
-            false => Err(contradiction(&format!(
-                "{key} {text:?} cannot be part of a subject: use letters, digits, - and _, with dots \
-                 between"
-            ))),
-        }
     }
 
     fn login(&self, address: &NatsAddress) -> Result<Login, Failure> {
@@ -177,7 +192,7 @@ fn contradiction(text: &str) -> Failure {
 #[derive(Clone, Default)]
 struct Secret(String);
 
-impl std::str::FromStr for Secret {
+impl FromStr for Secret {
     type Err = std::convert::Infallible;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Ok(Self(text.to_owned()))

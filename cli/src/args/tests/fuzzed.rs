@@ -94,6 +94,8 @@ fn a_secret_at_the_wrong_place_is_not_told() {
         format!("[status]\nnats-password = '{SECRET}'"),
         format!("nats-password = 'a'\nnats-password = '{SECRET}'"),
         SECRET.to_owned(),
+        format!("nats-domain = 'nats://node:{SECRET}@host/main'"),
+        format!("nats-inbox = '{SECRET}@host'"),
         format!("log = 'nats:/node:{SECRET}@host/main'\nmax = 1"),
         format!("log = 'node:{SECRET}@host:4222/main'\nmax = 1"),
         format!("log = '{SECRET}@host:4222/main'"),
