@@ -104,8 +104,15 @@ impl Archive {
         let place = destination.place().to_owned();
         check_apart(&destination, &keys)?;
         let bytes = match destination.read(descriptor::NAME).await {
+            Err(DestinationError::NotFound { .. }) if !has_segments(&destination).await? => {
+                return Err(ArchiveError::NotFound { place });
+            }
+            // It comes before the first segment: another process may just have made both.
             Err(DestinationError::NotFound { .. }) => {
-                return Err(undescribed(&destination).await?);
+                match destination.read(descriptor::NAME).await {
+                    Err(DestinationError::NotFound { .. }) => return Err(undescribed(place)),
+                    read => read?,
+                }
             }
             read => read?,
         };
@@ -385,15 +392,15 @@ impl Archive {
     }
 }
 
-/// Why there is no description: nothing is there, or it was lost, and what it describes is there.
-async fn undescribed(destination: &Destination) -> Result<ArchiveError, DestinationError> {
-    let place = destination.place().to_owned();
+async fn has_segments(destination: &Destination) -> Result<bool, DestinationError> {
     let has_folder = destination.folders("").await?.iter().any(|folder| folder == name::FOLDER);
-    if !has_folder || destination.list_some(name::FOLDER, "", 1).await?.objects.is_empty() {
-        return Ok(ArchiveError::NotFound { place });
-    }
+    Ok(has_folder && !destination.list_some(name::FOLDER, "", 1).await?.objects.is_empty())
+}
+
+/// The description was lost, and what it describes is there.
+fn undescribed(place: String) -> ArchiveError {
     let what = "it is not there, but segments are: bring it back from another copy".to_owned();
-    Ok(ArchiveError::Corrupt { place, object: descriptor::NAME.to_owned(), what })
+    ArchiveError::Corrupt { place, object: descriptor::NAME.to_owned(), what }
 }
 
 /// Refuses keys that lie in the destination.

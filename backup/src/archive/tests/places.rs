@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures_util::{FutureExt, StreamExt};
 use object_store::memory::InMemory;
@@ -128,6 +128,24 @@ fn only_an_archive_of_proofs_that_begin_late_has_the_newer_format() {
         let error = runtime.block_on(open()).unwrap_err();
         assert!(error.to_string().contains("does not go with"), "{error}");
     }
+}
+
+/// Two archivers begin at once: what was not there a moment ago is there with its segments.
+#[tokio::test]
+async fn an_archive_that_is_made_while_it_is_opened_is_opened() {
+    let inner = Arc::new(InMemory::new());
+    let whole = answering(&inner, |_, _| None);
+    Archive::create(whole.clone(), &log(), Keys::default()).await.unwrap();
+    whole.create("segments/0/any", "bytes".into()).await.unwrap();
+    let asked = AtomicUsize::new(0);
+    let late = answering(&inner, move |call, path| {
+        let is_first = matches!(call, Call::Get) && asked.fetch_add(1, Ordering::Relaxed) == 0;
+        is_first.then(|| object_store::Error::NotFound {
+            path: path.to_string(),
+            source: "not yet".into(),
+        })
+    });
+    assert_eq!(Archive::open(late, Keys::default()).await.unwrap().identity(), &log());
 }
 
 /// Segments without their description are damage. They are no empty place, and get no new one.
