@@ -242,6 +242,7 @@ impl Chain {
 }
 
 /// Entries that were checked one after the other.
+#[derive(Debug)]
 pub(crate) struct Checked {
     pub(crate) entries: Vec<Entry>,
     pub(crate) void: u64,
@@ -249,6 +250,7 @@ pub(crate) struct Checked {
 }
 
 /// What is wrong with the next one.
+#[derive(Debug)]
 pub(crate) enum NotGood {
     Problem(Problem),
     Scratch(io::Error),

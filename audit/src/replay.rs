@@ -6,6 +6,7 @@ use tipline_backup::{Entries, EntriesRead, Held, RestoreError, Sources};
 use tipline_consumer::{Refusal, Vouching};
 use tipline_log::{Extent, LogError, error_chain};
 use tipline_proto::{Cursor, Entry, LogIdentity, Position};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::chain::{Chain, Checked, NotGood, check};
@@ -22,9 +23,9 @@ pub struct Range {
 
 /// Verified entries, in their order. Dropping it ends the reading.
 ///
-/// In memory are what the source reads ahead (two pieces of 32 MiB, and of an archive two segments
-/// of pieces beside that), one piece that is checked, and the hashes of 65,536 blocks. Older hashes
-/// go to a temporary file, 65 bytes a block.
+/// While its caller has one piece the next one is read and checked. In memory are these two, what the
+/// source reads ahead (two pieces of 32 MiB, and of an archive two segments of pieces beside that), and
+/// the hashes of 65,536 blocks. Older hashes go to a temporary file, 65 bytes a block.
 #[derive(Debug)]
 pub struct Replay {
     sources: Arc<Sources>,
@@ -33,13 +34,56 @@ pub struct Replay {
     from: u64,
     to: u64,
     trusted: Option<Position>,
-    /// `None` only while a piece is checked.
+    /// After what was given.
+    reached: Reached,
+    /// The piece after what was given; empty after the last.
+    ahead: JoinSet<Result<Step, AuditError>>,
+    /// At the end; `None` while a piece is ahead.
     chain: Option<Chain>,
-    entries: Option<Entries>,
     read: EntriesRead,
     void: u64,
     ended: Option<Problem>,
     stop: CancellationToken,
+}
+
+/// How far it was verified.
+#[derive(Debug)]
+struct Reached {
+    cursor: Cursor,
+    lowest_block: Option<u64>,
+    unchecked: u64,
+}
+
+impl Reached {
+    fn of(chain: &Chain) -> Self {
+        let (cursor, lowest_block) = (chain.cursor(), chain.lowest_block());
+        Self { cursor, lowest_block, unchecked: chain.unchecked() }
+    }
+}
+
+/// A piece that was read and checked.
+#[derive(Debug)]
+struct Step {
+    /// After the piece.
+    chain: Chain,
+    /// What comes after it.
+    entries: Entries,
+    /// `None` if there was no more.
+    checked: Option<Checked>,
+}
+
+impl Step {
+    async fn take(mut chain: Chain, mut entries: Entries) -> Result<Self, AuditError> {
+        let Some(arrived) = entries.next().await else {
+            return Ok(Self { chain, entries, checked: None });
+        };
+        let checking = tokio::task::spawn_blocking(move || {
+            let checked = check(&mut chain, arrived);
+            (chain, checked)
+        });
+        let (chain, checked) = checking.await.map_err(|_| lost())?;
+        Ok(Self { chain, entries, checked: Some(checked) })
+    }
 }
 
 /// Starts a replay of the entries of one place, which `sources` names: a log, or an archive.
@@ -82,13 +126,24 @@ pub async fn replay(
         let hint = ", and not the entry before, which is needed to check a digest";
         return Err(out(hint.to_owned()));
     }
+    let (mut chain, trusted_at) = match trusted {
+        0 => (Chain::from_origin(log.chain.clone(), Position::origin(log)), None),
+        _ => {
+            let entry = one_entry(&sources, &place, trusted).await?;
+            (Chain::from_entry(log.chain.clone(), &entry), Some(entry.position()))
+        }
+    };
+    if sources.trust.requires_history() {
+        chain.require(Vouching::patient(sources.trust.clone(), log.lineage));
+    }
     let mut replay = Replay {
-        entries: None,
         place,
         held,
         from,
         to: readable,
-        trusted: None,
+        trusted: trusted_at,
+        reached: Reached::of(&chain),
+        ahead: JoinSet::new(),
         chain: None,
         read: EntriesRead::default(),
         void: 0,
@@ -96,73 +151,64 @@ pub async fn replay(
         stop,
         sources,
     };
-    replay.begin(log, trusted).await?;
+    if trusted < readable {
+        let entries = replay.sources.entries(trusted, readable).await?;
+        replay.ahead.spawn(Step::take(chain, entries));
+    } else {
+        replay.chain = Some(chain);
+    }
     Ok(replay)
 }
 
-impl Replay {
-    async fn begin(&mut self, log: &LogIdentity, trusted: u64) -> Result<(), AuditError> {
-        let of = log.chain.clone();
-        if trusted == 0 {
-            self.chain = Some(Chain::from_origin(of, Position::origin(log)));
-        } else {
-            let mut one = self.sources.entries(trusted - 1, trusted).await?;
-            let entry = loop {
-                let Some(entries) = one.next().await else { break None };
-                if let Some(entry) = entries.into_iter().find(|entry| entry.index == trusted) {
-                    break Some(entry);
-                }
-            };
-            let Some(entry) = entry else {
-                one.finish().await?;
-                let what = format!("entry {trusted} was not given by {}", self.place);
-                return Err(AuditError::Internal { what });
-            };
-            self.trusted = Some(entry.position());
-            self.chain = Some(Chain::from_entry(of, &entry));
+/// The entry of an index.
+async fn one_entry(sources: &Arc<Sources>, place: &str, index: u64) -> Result<Entry, AuditError> {
+    let mut entries = sources.entries(index - 1, index).await?;
+    while let Some(some) = entries.next().await {
+        if let Some(entry) = some.into_iter().find(|entry| entry.index == index) {
+            return Ok(entry);
         }
-        let trust = Some(&self.sources.trust).filter(|trust| trust.requires_history());
-        if let (Some(chain), Some(trust)) = (&mut self.chain, trust) {
-            chain.require(Vouching::patient(trust.clone(), log.lineage));
-        }
-        if trusted < self.to {
-            self.entries = Some(self.sources.entries(trusted, self.to).await?);
-        }
-        Ok(())
     }
+    entries.finish().await?;
+    Err(AuditError::Internal { what: format!("entry {index} was not given by {place}") })
+}
 
+impl Replay {
     /// The next entries, all of them verified; `None` after the last. What ended it is
     /// [`Replay::problem`] then, if it did not end by itself.
     ///
     /// # Errors
     /// The source does not answer, or it was told to stop. Cancelling the call loses the replay.
     pub async fn next(&mut self) -> Result<Option<Vec<Entry>>, AuditError> {
-        let Some(entries) = &mut self.entries else { return Ok(None) };
-        let arrived = tokio::select! {
+        if self.ahead.is_empty() {
+            // Without it, a call before this one was cancelled, or failed.
+            return self.chain.as_ref().map(|_| None).ok_or_else(lost);
+        }
+        let step = tokio::select! {
             biased;
             () = self.stop.cancelled() => {
-                return Err(AuditError::Cancelled { at: self.cursor()?.position.index });
+                return Err(AuditError::Cancelled { at: self.reached.cursor.position.index });
             }
-            arrived = entries.next() => arrived,
+            step = self.ahead.join_next() => step,
         };
-        let Some(arrived) = arrived else {
-            self.finish().await?;
+        let Some(Ok(step)) = step else { return Err(lost()) };
+        let Step { chain, entries: reading, checked } = step?;
+        self.reached = Reached::of(&chain);
+        let Some(Checked { entries, void, ended }) = checked else {
+            self.finish(&chain, reading).await?;
+            self.chain = Some(chain);
             return Ok(None);
         };
-        let Some(mut chain) = self.chain.take() else { return Err(lost()) };
-        let checked = tokio::task::spawn_blocking(move || {
-            let checked = check(&mut chain, arrived);
-            (chain, checked)
-        });
-        let (chain, checked) = checked.await.map_err(|_| lost())?;
-        let index = chain.cursor().position.index;
-        self.chain = Some(chain);
-        let Checked { entries, void, ended } = checked;
         self.void += void;
         match ended {
-            None => {}
-            Some(NotGood::Problem(problem)) => self.stop_at(problem).await?,
+            None => {
+                self.ahead.spawn(Step::take(chain, reading));
+            }
+            Some(NotGood::Problem(problem)) => {
+                self.stop_at(problem, reading).await?;
+                self.chain = Some(chain);
+            }
             Some(NotGood::Scratch(source)) => {
+                let index = self.reached.cursor.position.index;
                 let what = format!("keeping the hashes of blocks at entry {index}");
                 return Err(AuditError::Scratch { what, source });
             }
@@ -171,16 +217,13 @@ impl Replay {
     }
 
     /// An entry is not good. If the segment it is from is corrupt, that is said rather.
-    async fn stop_at(&mut self, problem: Problem) -> Result<(), AuditError> {
-        let entries = self.entries.take();
+    async fn stop_at(&mut self, problem: Problem, reading: Entries) -> Result<(), AuditError> {
         if let Problem::Refused(Refusal::Gap { expected, .. }) = &problem {
             still_held(&self.sources, *expected).await?;
         }
-        let damage = match (entries, problem.index()) {
-            (Some(entries), Some(index)) => entries.damage_at(&self.sources, index).await?,
-            _ => Vec::new(),
-        };
-        self.read.corrupt.extend(damage);
+        if let Some(index) = problem.index() {
+            self.read.corrupt.extend(reading.damage_at(&self.sources, index).await?);
+        }
         self.ended = Some(problem);
         Ok(())
     }
@@ -207,10 +250,10 @@ impl Replay {
         }
     }
 
-    async fn finish(&mut self) -> Result<(), AuditError> {
-        let Some(entries) = self.entries.take() else { return Ok(()) };
-        let at = self.cursor()?.position.index;
-        match entries.finish().await {
+    /// There was no more.
+    async fn finish(&mut self, chain: &Chain, reading: Entries) -> Result<(), AuditError> {
+        let at = self.reached.cursor.position.index;
+        match reading.finish().await {
             Ok(read) => {
                 self.read = read;
                 if at < self.to {
@@ -218,7 +261,7 @@ impl Replay {
                     still_held(&self.sources, first).await?;
                     self.ended = Some(Problem::Missing { first, last });
                 } else if at == self.held.last
-                    && let Some(refusal) = self.chain.as_ref().and_then(Chain::unvouched)
+                    && let Some(refusal) = chain.unvouched()
                 {
                     self.ended.get_or_insert(refusal.into());
                 }
@@ -256,29 +299,26 @@ impl Replay {
         self.trusted
     }
 
-    /// The cursor after everything that was verified.
-    ///
-    /// # Errors
-    /// [`AuditError::Internal`] after a call of [`Replay::next`] that was cancelled.
-    pub fn cursor(&self) -> Result<Cursor, AuditError> {
-        self.chain.as_ref().map(Chain::cursor).ok_or_else(lost)
+    /// The cursor after everything that was verified and given.
+    pub fn cursor(&self) -> &Cursor {
+        &self.reached.cursor
     }
 
     /// What ended it before the end of the range; `None` while it goes on, and after all of it.
     pub fn problem(&self) -> Option<&Problem> {
-        if self.entries.is_none() { self.ended.as_ref() } else { None }
+        if self.ahead.is_empty() { self.ended.as_ref() } else { None }
     }
 
     /// Height of the lowest block of the range; `None` if it has none. Whether those below have
     /// their proofs is known only of a range that starts from the log's origin.
     pub(crate) fn lowest_block(&self) -> Option<u64> {
-        self.chain.as_ref().and_then(Chain::lowest_block)
+        self.reached.lowest_block
     }
 
     /// How many entries refer to blocks from before the range, so that their links were not
     /// checked.
     pub fn unchecked(&self) -> u64 {
-        self.chain.as_ref().map_or(0, Chain::unchecked)
+        self.reached.unchecked
     }
 
     /// How many entries were void: a primary wrote them that had been fenced off. They are given

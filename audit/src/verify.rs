@@ -88,8 +88,12 @@ pub async fn verify_entries(
     stop: CancellationToken,
 ) -> Result<VerifyReport, AuditError> {
     let began = Instant::now();
-    // What is claimed is there by the time the entries are read.
+    // What is claimed, and what is signed, is there by the time it is looked what entries there are.
     let mut claims = Claims::read(&sources).await?;
+    let mut tree = match signed {
+        Some(signed) => TreeCheck::start(signed).await?,
+        None => None,
+    };
     let mut replay = match replay(Arc::clone(&sources), log, range, stop).await {
         Err(AuditError::Source(RestoreError::NotFound { .. })) if !claims.digests.is_empty() => {
             claims.compare_tail(0);
@@ -99,10 +103,6 @@ pub async fn verify_entries(
     };
     claims.compare_trusted(replay.trusted());
     let (from, to) = replay.range();
-    let mut tree = match signed {
-        Some(signed) => TreeCheck::start(signed).await?,
-        None => None,
-    };
     let mut seen = Seen::default();
     let mut done = VerifyProgress { of: to + 1 - from, ..VerifyProgress::default() };
     while let Some(entries) = replay.next().await? {
@@ -116,12 +116,11 @@ pub async fn verify_entries(
         (done.done, done.bytes) = (seen.count(), seen.bytes);
         progress.send_replace(done);
     }
-    let cursor = replay.cursor()?;
     let mut problems: Vec<String> = replay.problem().map(|p| error_chain(p)).into_iter().collect();
     problems.extend(replay.read().corrupt.iter().cloned());
     if problems.is_empty() {
-        claims.compare_archives(&sources, &replay, &cursor).await?;
-        problems.extend(proven_to.and_then(|asked| unproven(&replay, &cursor, log, asked)));
+        claims.compare_archives(&sources, &replay).await?;
+        problems.extend(proven_to.and_then(|asked| unproven(&replay, log, asked)));
     }
     if range.to.is_none() {
         claims.compare_tail(replay.held().last);
@@ -131,14 +130,14 @@ pub async fn verify_entries(
         (Some(tree), _) => tree.problem(replay.held().last),
         (None, signed) => signed.and_then(SignedTree::not_signed),
     });
-    let report = Report { replay: &replay, cursor: &cursor, seen, claims: &claims, tree };
+    let report = Report { replay: &replay, seen, claims: &claims, tree };
     Ok(report.finish(problems, log, range, began.elapsed().as_secs_f64()))
 }
 
 /// Why it is not known that every block up to a height has its proof. Of blocks from before the range
 /// no proof was looked at.
-fn unproven(replay: &Replay, cursor: &Cursor, log: &LogIdentity, asked: u64) -> Option<String> {
-    let found = cursor.proof_tip;
+fn unproven(replay: &Replay, log: &LogIdentity, asked: u64) -> Option<String> {
+    let found = replay.cursor().proof_tip;
     if found.is_none_or(|tip| tip < asked) {
         return Some(Problem::Unproven { asked, found }.to_string());
     }
@@ -268,8 +267,8 @@ impl Claims {
         &mut self,
         sources: &Sources,
         replay: &Replay,
-        found: &Cursor,
     ) -> Result<(), AuditError> {
+        let found = replay.cursor();
         if found.position.index != replay.held().last || replay.trusted().is_some() {
             return Ok(());
         }
@@ -302,7 +301,6 @@ fn shown(cursor: &Cursor) -> String {
 
 struct Report<'a> {
     replay: &'a Replay,
-    cursor: &'a Cursor,
     seen: Seen,
     claims: &'a Claims,
     tree: Option<TreeCheck<'a>>,
@@ -320,7 +318,8 @@ impl Report<'_> {
         let held = self.replay.held().last;
         let of_tree = self.tree.as_ref().map(|tree| tree.not_verified(held));
         not_verified.extend(of_tree.unwrap_or_default());
-        let Self { replay, cursor, seen, claims, tree } = self;
+        let Self { replay, seen, claims, tree } = self;
+        let cursor = replay.cursor();
         let last = cursor.position.index;
         let (from, to) = replay.range();
         let asked = (from, range.to.unwrap_or(replay.held().last).max(to));
@@ -349,7 +348,8 @@ impl Report<'_> {
 
     /// What nobody may take this for.
     fn not_verified(&self, log: &LogIdentity, range: Range) -> Vec<String> {
-        let (replay, last) = (self.replay, self.cursor.position.index);
+        let (replay, cursor) = (self.replay, self.replay.cursor());
+        let last = cursor.position.index;
         let (held, (from, to)) = (replay.held(), replay.range());
         let mut left_out = Vec::new();
         let mut span = |first: u64, last: u64, why: &str| {
@@ -396,8 +396,8 @@ impl Report<'_> {
             }
             None => left_out.push("proofs: no block was read".to_owned()),
         }
-        let tip = self.cursor.block_tip.as_ref().map_or(0, |tip| tip.height);
-        if let Some(proven) = self.cursor.proof_tip.filter(|proven| *proven < tip) {
+        let tip = cursor.block_tip.as_ref().map_or(0, |tip| tip.height);
+        if let Some(proven) = cursor.proof_tip.filter(|proven| *proven < tip) {
             left_out.push(format!("proofs of blocks {} to {tip}: not all are there", proven + 1));
         }
         let unread = held.segments.saturating_sub(replay.read().segments);
