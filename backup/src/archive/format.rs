@@ -199,8 +199,10 @@ impl Trailer {
         for (part, packed) in parts::split(parts, |part| part.index, self.rows(bytes)?) {
             let first = next.ok_or_else(|| corrupt("no first entry"))?;
             let plain = unpack("index", packed, self.encrypted, keys, MAX_UNPACKED_INDEX)?;
-            let found = take_rows(&plain, first).map_err(|e| corrupt(format!("its index: {e}")))?;
-            if found.len() as u64 != part.entries || rows.len() + found.len() > MAX_ENTRIES {
+            let most = (MAX_ENTRIES - rows.len()) as u64;
+            let found = take_rows(plain.into(), first, part.entries.min(most));
+            let found = found.map_err(|e| corrupt(format!("its index: {e}")))?;
+            if found.len() as u64 != part.entries {
                 return Err(corrupt("its index does not have a row for each entry"));
             }
             next = first.checked_add(part.entries);

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use prost::Message;
 use tipline_proto::limits::{MAX_LABEL_BYTES, MAX_PROOF_RANGES};
 use tipline_proto::{
@@ -78,6 +78,9 @@ struct RangeMessage {
     #[prost(uint64, tag = "2")]
     last: u64,
 }
+
+/// How each of the rows begins: field 1 of the message, with a length.
+const ROW_TAG: u8 = (1 << 3) | 2;
 
 #[derive(Clone, PartialEq, Message)]
 struct RowsMessage {
@@ -172,12 +175,26 @@ pub(super) fn put_rows(rows: &[Row]) -> Vec<u8> {
     RowsMessage { rows: rows.iter().map(row).collect() }.encode_to_vec()
 }
 
-/// The rows, the first of which is that of the entry `first`.
-pub(super) fn take_rows(bytes: &[u8], first: u64) -> Result<Vec<Row>, String> {
-    let message = RowsMessage::decode(bytes).map_err(|e| e.to_string())?;
-    let indexes = first..=u64::MAX;
-    let rows = indexes.zip(message.rows);
-    rows.map(|(index, row)| take_row(index, row)).collect()
+/// The rows, the first of which is that of the entry `first`, and `count` at most: one after the other,
+/// so that few bytes do not make many rows.
+pub(super) fn take_rows(mut bytes: Bytes, first: u64, count: u64) -> Result<Vec<Row>, String> {
+    let mut rows = Vec::new();
+    while bytes.has_remaining() {
+        if bytes.get_u8() != ROW_TAG {
+            return Err("something else than rows".to_owned());
+        }
+        let length = prost::decode_length_delimiter(&mut bytes).map_err(|e| e.to_string())?;
+        if length > bytes.len() {
+            return Err("it ends within a row".to_owned());
+        }
+        if rows.len() as u64 == count {
+            return Err(format!("more than {count} rows"));
+        }
+        let row = RowMessage::decode(bytes.split_to(length)).map_err(|e| e.to_string())?;
+        let index = first.checked_add(rows.len() as u64).ok_or("a row of no entry")?;
+        rows.push(take_row(index, row)?);
+    }
+    Ok(rows)
 }
 
 fn take_row(index: u64, message: RowMessage) -> Result<Row, String> {

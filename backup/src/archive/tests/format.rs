@@ -11,11 +11,25 @@ use tipline_store::{MemoryStore, Sink, StoreIdentity};
 
 use crate::archive::Archive;
 use crate::archive::format::{Trailer, decode, encode};
+use crate::archive::schema::take_rows;
 use crate::archive::segment::SegmentError;
 use crate::destination::Destination;
 use crate::{Keys, Row, SegmentIndex, SegmentName};
 
 const GOLDEN: &str = include_str!("golden.hex");
+
+/// Few bytes must not make many rows.
+#[test]
+fn an_index_of_more_rows_than_entries_is_refused_before_they_are_made() {
+    let row = |count: usize| Bytes::from([0x0a, 2, 8, 1].repeat(count));
+    assert_eq!(take_rows(row(10), 1, 10).unwrap().len(), 10);
+    assert_eq!(take_rows(row(11), 1, 10).unwrap_err(), "more than 10 rows");
+    assert_eq!(take_rows(row(10), u64::MAX - 3, 10).unwrap_err(), "a row of no entry");
+    for (bytes, says) in [(&[0x0a, 2, 8][..], "within a row"), (&[0x12, 0], "else than rows")] {
+        let found = take_rows(Bytes::copy_from_slice(bytes), 1, 10).unwrap_err();
+        assert!(found.contains(says), "{found}");
+    }
+}
 
 /// A segment of these entries of a history, as the store in memory says that it should be.
 fn segment(entries: &[Entry], first: usize) -> (SegmentIndex, Vec<Entry>) {
