@@ -109,6 +109,7 @@ fn destination_exit(error: &DestinationError) -> Exit {
         // A destination that changes or fails while it is read.
         DestinationError::NotFound { .. }
         | DestinationError::Short { .. }
+        | DestinationError::TooLong { .. }
         | DestinationError::Exists { .. }
         | DestinationError::NoSpace { .. } => Exit::Unavailable,
         DestinationError::Cancelled { .. } => Exit::Interrupted,
@@ -240,7 +241,7 @@ fn tree_exit(error: &TreeError) -> Exit {
         | TreeError::Witness(WitnessError::UnknownLog { .. }) => Exit::WrongLog,
         TreeError::Witness(WitnessError::Key(_))
         | TreeError::Certificate(BadCertificate::Policy(_)) => Exit::Failed,
-        TreeError::NotHeld { .. } => Exit::Gap,
+        TreeError::NotHeld { .. } | TreeError::MirrorGap { .. } => Exit::Gap,
         TreeError::WrongKey { .. } | TreeError::WrongOrigin { .. } => Exit::WrongLog,
         TreeError::Note { .. }
         | TreeError::Checkpoint { .. }

@@ -30,6 +30,7 @@ pub use certificate::{BadCertificate, Certificate};
 pub use checkpoint::{BadCheckpoint, Checkpoint};
 pub use cosignature::{Cosigned, CosignerKey, CosigningKey, MIRROR};
 pub use hash::{TreeHash, leaf_hash};
+pub(crate) use note::MAX_NOTE_BYTES;
 pub use note::{BadNote, SigningKey, VerifierKey, unverified_text};
 pub use policy::{Accepted, BadPolicy, NotAccepted, Policy, SeenBy};
 pub use proof::{

@@ -15,7 +15,7 @@ pub(super) const PRIVATE: &str = "PRIVATE+KEY+";
 /// What begins a signature line.
 const DASH: &str = "\u{2014} ";
 /// A larger note is none of ours. Sixteen signatures of the largest schemes, 8 KiB each, fit.
-const MAX_BYTES: usize = 256 << 10;
+pub(crate) const MAX_NOTE_BYTES: usize = 256 << 10;
 /// At most so many signatures are looked at; the specification asks for 16.
 const MAX_SIGNATURES: usize = 64;
 
@@ -284,7 +284,7 @@ pub fn unverified_text(note: &str) -> Result<&str, BadNote> {
 
 /// Text and signature lines.
 fn split(note: &str) -> Result<(&str, &str), BadNote> {
-    if note.len() > MAX_BYTES {
+    if note.len() > MAX_NOTE_BYTES {
         return Err(BadNote::Malformed("it is too large"));
     }
     // The last empty line.

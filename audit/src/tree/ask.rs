@@ -108,7 +108,7 @@ impl<P: Post> Witnesses<P> {
         signed: &Signed,
     ) -> Result<Asked, AuditError> {
         let mut notes: Vec<String> =
-            place.notes().await?.into_iter().map(|(note, _)| note).collect();
+            place.notes_by(policy).await?.into_iter().map(|(note, _)| note).collect();
         let is_accepted = |notes: &[String]| {
             collect(policy, &signed.note, notes.iter().map(String::as_str)).is_ok()
         };

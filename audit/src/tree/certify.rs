@@ -13,7 +13,7 @@ use crate::tlog::{BadCertificate, Certificate, NotAccepted, Policy};
 /// lacks; [`TreeError::Certificate`] if nobody who cosigned holds the entries.
 pub async fn certify(place: &TreePlace, policy: &str) -> Result<Certificate, TreeError> {
     let parsed: Policy = policy.parse().map_err(BadCertificate::from)?;
-    let mut notes = place.notes().await?;
+    let mut notes = place.notes_by(&parsed).await?;
     if notes.is_empty() {
         return Err(TreeError::NotFound { place: place.place().to_owned() });
     }

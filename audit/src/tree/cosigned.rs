@@ -17,7 +17,7 @@ pub(super) async fn publish_cosigned(
         }
         return Ok(None);
     };
-    let notes = place.notes().await?;
+    let notes = place.notes_by(policy).await?;
     let accepted = collect(policy, &newest.note, notes.iter().map(|(note, _)| note.as_str()));
     match accepted {
         Ok(accepted) if newest.is_published && accepted.note == newest.note => Ok(None),
@@ -30,26 +30,21 @@ pub(super) async fn publish_cosigned(
     }
 }
 
-/// A checkpoint with what the witnesses of a policy cosigned elsewhere, if the policy accepts it then.
-/// A cosignature that is wrong elsewhere is passed over: whoever may write there may write anything.
+/// A checkpoint with what the witnesses of a policy cosigned elsewhere, of each the newest, if the
+/// policy accepts it then. A cosignature that is wrong elsewhere is passed over: whoever may write there
+/// may write anything.
 pub(super) fn collect<'a>(
     policy: &Policy,
     note: &str,
     elsewhere: impl IntoIterator<Item = &'a str>,
 ) -> Result<Accepted, NotAccepted> {
     let text = unverified_text(note)?;
+    let same = elsewhere.into_iter().filter(|other| unverified_text(other) == Ok(text));
+    let same: Vec<&str> = same.collect();
     let mut lines = String::new();
-    for other in elsewhere {
-        if unverified_text(other) != Ok(text) {
-            continue;
-        }
-        for key in policy.witnesses() {
-            if let Ok(Some(found)) = key.find(other)
-                && ![note, &lines].iter().any(|there| there.contains(&found.line))
-            {
-                lines += &found.line;
-            }
-        }
+    for key in policy.witnesses().filter(|key| !matches!(key.find(note), Ok(Some(_)))) {
+        let found = same.iter().filter_map(|other| key.find(other).ok().flatten());
+        lines += &found.max_by_key(|found| found.seconds).map_or(String::new(), |found| found.line);
     }
     match note.ends_with('\n') {
         true => policy.check(&format!("{note}{lines}")),

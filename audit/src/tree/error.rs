@@ -157,6 +157,16 @@ pub enum TreeError {
         /// How many it must hold.
         size: u64,
     },
+    /// The mirror has lost what it would say that it holds. Put it back, or fill another archive.
+    #[error("{place} holds no entries {first} to {last}, which were signed")]
+    MirrorGap {
+        /// The mirror.
+        place: String,
+        /// Index of the first entry that is not there.
+        first: u64,
+        /// Index of the last in a row that is not there.
+        last: u64,
+    },
     /// The policy does not accept it.
     #[error("the checkpoint at {place} is not accepted")]
     NotAccepted {

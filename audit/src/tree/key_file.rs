@@ -212,7 +212,16 @@ impl KeyFile {
     }
 
     /// Signs, and remembers it. Durable on return: from now on nothing that contradicts it is signed.
+    ///
+    /// What the key remembers only grows. That the new one continues it is for the caller to know.
     pub(super) fn sign(&self, checkpoint: &Checkpoint) -> Result<String, KeyFileError> {
+        if let Some(signed) = self.signed()? {
+            let (found, asked) = (signed.size, checkpoint.size);
+            if asked < found || (asked == found && checkpoint.root != signed.root) {
+                let what = format!("it has signed {found} entries, and {asked} were to be signed");
+                return Err(KeyFileError::Signed { path: self.signed_path(), what });
+            }
+        }
         let note = self.key.sign(&checkpoint.to_string());
         let note =
             note.map_err(|source| KeyFileError::Unusable { path: self.path.clone(), source })?;

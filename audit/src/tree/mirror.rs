@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tipline_backup::{RestoreError, Sources};
+use tipline_backup::{Held, RestoreError, Sources};
 use tokio_util::sync::CancellationToken;
 
 use super::error::TreeError;
@@ -30,19 +30,23 @@ impl Mirror {
         to: &Checkpoint,
         stop: &CancellationToken,
     ) -> Result<(), AuditError> {
-        let kept_size = kept.map_or(0, |kept| kept.size);
-        let held = match self.sources.held_after(kept_size.saturating_sub(2)).await {
-            Ok(held) => Some(held),
-            Err(RestoreError::NotFound { .. }) => None,
+        // All of it, by the names of its segments: what was read before may have gone since.
+        let (place, size) = (self.place.clone(), to.size);
+        let held = match self.sources.held().await {
+            Ok(held) if held.last >= size => held,
+            Ok(Held { last, .. }) => {
+                return Err(TreeError::MirrorBehind { place, last, size }.into());
+            }
+            Err(RestoreError::NotFound { .. }) => {
+                return Err(TreeError::MirrorBehind { place, last: 0, size }.into());
+            }
             Err(error) => return Err(error.into()),
         };
-        let (place, size) = (self.place.clone(), to.size);
-        let last = held.as_ref().map_or(0, |held| held.last);
-        if last < size {
-            return Err(TreeError::MirrorBehind { place, last, size }.into());
+        if held.first > 1 {
+            return Err(TreeError::NotHeld { place, first: held.first, needed: 1 }.into());
         }
-        if let Some(first) = held.map(|held| held.first).filter(|first| *first > 1) {
-            return Err(TreeError::NotHeld { place, first, needed: 1 }.into());
+        if let Some(&(first, last)) = held.gaps.iter().find(|(first, _)| *first <= size) {
+            return Err(TreeError::MirrorGap { place, first, last }.into());
         }
         let mut grown = match kept.filter(|kept| kept.size > 0) {
             Some(kept) => tree.resume(kept).await?,

@@ -8,8 +8,8 @@ use tipline_proto::LogIdentity;
 
 use super::error::TreeError;
 use crate::tlog::{
-    BadNote, BadProof, Checkpoint, CosignerKey, Tile, Tree, TreeHash, VerifierKey,
-    prove_consistency, root, unverified_text, verify_consistency,
+    BadNote, BadProof, Checkpoint, CosignerKey, MAX_NOTE_BYTES, Policy, Tile, Tree, TreeHash,
+    VerifierKey, prove_consistency, root, unverified_text, verify_consistency,
 };
 
 const FOLDER: &str = "tlog";
@@ -100,11 +100,15 @@ impl TreePlace {
     }
 
     async fn read_note(&self, name: &str) -> Result<Option<(String, Checkpoint)>, TreeError> {
-        let bytes = match self.folder.read(name).await {
+        let place = || self.place().to_owned();
+        let bytes = match self.folder.read_at_most(name, MAX_NOTE_BYTES as u64).await {
             Err(DestinationError::NotFound { .. }) => return Ok(None),
+            Err(DestinationError::TooLong { .. }) => {
+                let source = BadNote::Malformed("it is too long");
+                return Err(TreeError::Note { place: place(), source });
+            }
             read => read?,
         };
-        let place = || self.place().to_owned();
         let note = String::from_utf8(bytes.into()).map_err(|_| {
             let source = BadNote::Malformed("it is not UTF-8");
             TreeError::Note { place: place(), source }
@@ -269,10 +273,14 @@ impl TreePlace {
             let (place, tile) = (self.place().to_owned(), tile.path());
             TreeError::Tile { place, tile, what }
         };
-        let found = match self.folder.read(&tile.path()).await {
+        let most = bytes_of(&tile.full()) as u64;
+        let found = match self.folder.read_at_most(&tile.path(), most).await {
             Err(DestinationError::NotFound { .. }) if !tile.is_full() => {
-                match self.folder.read(&tile.full().path()).await {
+                match self.folder.read_at_most(&tile.full().path(), most).await {
                     Err(DestinationError::NotFound { .. }) => return Err(wrong("is not there")),
+                    Err(DestinationError::TooLong { .. }) => {
+                        return Err(wrong("is gone, and the full one has another length"));
+                    }
                     read => {
                         let full = read?;
                         if full.len() != bytes_of(&tile.full()) {
@@ -283,6 +291,9 @@ impl TreePlace {
                 }
             }
             Err(DestinationError::NotFound { .. }) => return Err(wrong("is not there")),
+            Err(DestinationError::TooLong { .. }) => {
+                return Err(wrong("has not the length that it must have"));
+            }
             read => read?,
         };
         match found.len() == bytes_of(tile) {
@@ -324,7 +335,7 @@ impl TreePlace {
         key: &CosignerKey,
         note: String,
     ) -> Result<(), TreeError> {
-        let name = format!("{COSIGNED}/{}", key.id_text());
+        let name = cosigned_name(key);
         if self.read_note(&name).await.is_ok_and(|found| found.is_some_and(|(old, _)| old == note))
         {
             return Ok(());
@@ -335,11 +346,26 @@ impl TreePlace {
     /// Every checkpoint that is there and readable: the published one, the one that waits, and those
     /// that were cosigned. Who signed them is for the caller to check.
     pub(super) async fn notes(&self) -> Result<Vec<(String, Checkpoint)>, TreeError> {
-        let mut names = vec![CHECKPOINT.to_owned(), PENDING.to_owned()];
         let cosigned = self.folder.list(COSIGNED, None).await?;
-        names.extend(cosigned.into_iter().take(MAX_COSIGNED).map(|object| object.name));
+        let names = cosigned.into_iter().take(MAX_COSIGNED).map(|object| object.name);
+        self.read_notes(names).await
+    }
+
+    /// The same, of what was cosigned only what is where the witnesses of a policy put it: whatever else
+    /// is written there must not be in the way.
+    pub(super) async fn notes_by(
+        &self,
+        policy: &Policy,
+    ) -> Result<Vec<(String, Checkpoint)>, TreeError> {
+        self.read_notes(policy.witnesses().map(cosigned_name)).await
+    }
+
+    async fn read_notes(
+        &self,
+        cosigned: impl Iterator<Item = String>,
+    ) -> Result<Vec<(String, Checkpoint)>, TreeError> {
         let mut notes = Vec::new();
-        for name in names {
+        for name in [CHECKPOINT, PENDING].map(str::to_owned).into_iter().chain(cosigned) {
             match self.read_note(&name).await {
                 Ok(found) => notes.extend(found),
                 Err(error @ TreeError::Destination(_)) => return Err(error),
@@ -349,6 +375,11 @@ impl TreePlace {
         }
         Ok(notes)
     }
+}
+
+/// Where a witness puts what it cosigned.
+fn cosigned_name(key: &CosignerKey) -> String {
+    format!("{COSIGNED}/{}", key.id_text())
 }
 
 /// Whether an origin has a prefix before the log's own part.

@@ -17,7 +17,7 @@ use crate::verify::VerifyProgress;
 
 /// A tree that grows by more is signed in between, so that the next start goes on from there: a
 /// minute or two of work.
-const SIGN_AFTER: u64 = 1 << 20;
+const SIGN_AFTER: u64 = if cfg!(test) { 1 << 10 } else { 1 << 20 };
 
 /// What is signed now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,10 +73,10 @@ pub async fn sign(
         Err(RestoreError::NotFound { .. }) => (1, 0),
         Err(error) => return Err(error.into()),
     };
-    let growing = Growing { sources, place, key, policy, progress, stop, first, last };
-    growing.check_length(tree.size(), place.place())?;
     let remembered = remembered.filter(|remembered| remembered.size > 0);
     let known = remembered.as_ref().map_or(0, |remembered| remembered.size);
+    let growing = Growing { sources, place, key, policy, progress, stop, first, last, known };
+    growing.check_length(tree.size(), place.place())?;
     if let Some(remembered) = remembered {
         growing.check_remembered(&tree, published.as_ref(), remembered).await?;
     }
@@ -114,6 +114,9 @@ struct Growing<'a> {
     /// Indexes of the archive's first and last entry.
     first: u64,
     last: u64,
+    /// How many entries the key remembers to have signed. Less is never signed again: it would forget
+    /// the rest.
+    known: u64,
 }
 
 impl Growing<'_> {
@@ -192,21 +195,27 @@ impl Growing<'_> {
         let mut leaves = self.leaves(&tree, self.last).await?;
         let (mut full, mut signed) = (Vec::new(), began);
         let of = self.last - began;
-        while let Some(next) = leaves.next(&tree, self).await? {
+        let newest = loop {
+            let Some(next) = leaves.next(&tree, self).await? else {
+                leaves.leaves.finish()?;
+                break self.publish(&tree).await?;
+            };
             next.into_iter()
                 .for_each(|leaf| tree.append(leaf, |tile, hashes| full.push((tile, hashes))));
             for (tile, hashes) in full.drain(..) {
                 self.place.write_tile(&tile, hashes).await?;
             }
-            if tree.size() - signed >= SIGN_AFTER {
-                self.publish(&tree).await?;
-                signed = tree.size();
-            }
             let done = tree.size() - began;
             self.progress.send_replace(VerifyProgress { done, of, bytes: 0 });
-        }
-        leaves.leaves.finish()?;
-        let newest = self.publish(&tree).await?;
+            if tree.size() - signed >= SIGN_AFTER && tree.size() > self.known {
+                let newest = self.publish(&tree).await?;
+                signed = tree.size();
+                // Nothing more is signed before it is cosigned.
+                if self.policy.is_some() {
+                    break newest;
+                }
+            }
+        };
         self.key.set_compared(self.place.archive(), tree.size());
         // Nobody need cosign, perhaps.
         let waits_for = publish_cosigned(self.place, self.policy, &newest).await?;

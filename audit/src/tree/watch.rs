@@ -9,7 +9,10 @@ use super::mirror::Mirror;
 use super::place::TreePlace;
 use super::witness::{Witness, WitnessError};
 use crate::error::AuditError;
-use crate::tlog::{AddCheckpoint, Checkpoint, VerifierKey};
+use crate::tlog::{AddCheckpoint, Checkpoint, NotContinued, VerifierKey};
+
+/// How often it looks again because somebody had the same witness cosign a newer one meanwhile.
+const ATTEMPTS: usize = 3;
 
 /// What a witness has cosigned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,8 +41,29 @@ pub async fn watch_tree(
     stop: &CancellationToken,
 ) -> Result<Option<Witnessed>, AuditError> {
     place.check_key(log.name())?;
+    for _ in 0..ATTEMPTS {
+        match watch_once(place, log, witness, mirror, stop).await {
+            Err(AuditError::Tree(TreeError::Witness(WitnessError::NotContinued {
+                source: NotContinued::Behind { .. },
+                ..
+            }))) => {}
+            done => return done,
+        }
+    }
+    watch_once(place, log, witness, mirror, stop).await
+}
+
+async fn watch_once(
+    place: &TreePlace,
+    log: &VerifierKey,
+    witness: &Arc<Witness>,
+    mirror: Option<&Mirror>,
+    stop: &CancellationToken,
+) -> Result<Option<Witnessed>, AuditError> {
+    // Before what is signed: it has cosigned nothing newer, whoever asks it meanwhile.
+    let kept = kept(witness, log).await?;
     let Some(newest) = place.newest(log).await? else {
-        return match kept(witness, log).await? {
+        return match kept {
             None => Ok(None),
             Some((_, kept)) => {
                 let (size, place) = (kept.size, place.place());
@@ -50,7 +74,6 @@ pub async fn watch_tree(
         };
     };
     let (note, checkpoint) = (newest.note, newest.checkpoint);
-    let kept = kept(witness, log).await?;
     if let Some((note, kept)) = kept.as_ref().filter(|(_, kept)| *kept == checkpoint) {
         place.put_cosigned(&witness.verifier(), note.clone()).await?;
         let (checkpoint, note) = (kept.clone(), note.clone());
@@ -77,11 +100,7 @@ pub async fn watch_tree(
     }
     let old = kept.map_or(0, |kept| kept.size);
     let request = AddCheckpoint { old, hashes, note };
-    let line = blocking(witness, move |witness| witness.add(&request)).await?;
-    let note = self::kept(witness, log).await?.map(|(note, _)| note);
-    let note = note.filter(|note| note.ends_with(&line));
-    let missing = || AuditError::Internal { what: "what was cosigned is not kept".to_owned() };
-    let note = note.ok_or_else(missing)?;
+    let note = blocking(witness, move |witness| witness.cosign(&request)).await?.note;
     place.put_cosigned(&witness.verifier(), note.clone()).await?;
     let added = checkpoint.size - old;
     Ok(Some(Witnessed { checkpoint, note, added }))

@@ -40,6 +40,14 @@ pub struct Witness {
     _file: File,
 }
 
+/// What was cosigned, and kept.
+pub(super) struct Kept {
+    /// The checkpoint with the log's signature and the cosignature.
+    pub(super) note: String,
+    /// The line of the cosignature.
+    line: String,
+}
+
 struct ClockOf(Clock);
 
 impl std::fmt::Debug for ClockOf {
@@ -164,6 +172,11 @@ impl Witness {
     /// # Errors
     /// See [`WitnessError`].
     pub fn add(&self, request: &AddCheckpoint) -> Result<String, WitnessError> {
+        self.cosign(request).map(|cosigned| cosigned.line)
+    }
+
+    /// The same, with the note that was kept.
+    pub(super) fn cosign(&self, request: &AddCheckpoint) -> Result<Kept, WitnessError> {
         let claimed: Checkpoint = unverified_text(&request.note)?.parse()?;
         let origin = claimed.origin;
         let log = self.logs.iter().find(|log| log.name() == origin);
@@ -185,12 +198,13 @@ impl Witness {
         }
         let seconds = (self.clock.0)().as_micros() / 1_000_000;
         let cosignature = self.key.cosign(&request.note, seconds)?;
-        let kept = replace_text(&self.place_of(&origin), format!("{text}\n{line}{cosignature}"));
+        let note = format!("{text}\n{line}{cosignature}");
+        let kept = replace_text(&self.place_of(&origin), note.clone());
         if kept.is_err() {
             self.is_poisoned.store(true, Ordering::Relaxed);
         }
         kept?;
-        Ok(cosignature)
+        Ok(Kept { note, line: cosignature })
     }
 
     /// Keeps a checkpoint that the log signed, and that contradicts what was cosigned.

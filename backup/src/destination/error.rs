@@ -33,6 +33,18 @@ pub enum DestinationError {
         /// The name.
         name: String,
     },
+    /// The object is longer than any of its kind: it is something else. Take another source.
+    #[error("{place}: {name} has {bytes} bytes, and should have {most} at most")]
+    TooLong {
+        /// Which destination.
+        place: String,
+        /// The name.
+        name: String,
+        /// Its length.
+        bytes: u64,
+        /// The longest that it may have.
+        most: u64,
+    },
     /// There is an object of this name already. Nothing was changed.
     #[error("{place}: {what}: the name is taken")]
     Exists {

@@ -199,11 +199,24 @@ impl Destination {
     /// # Errors
     /// [`DestinationError::NotFound`] if there is none of this name.
     pub async fn read(&self, name: &str) -> Result<Bytes, DestinationError> {
+        self.read_at_most(name, u64::MAX).await
+    }
+
+    /// Reads an object that should be small: whoever else writes there may have made it huge.
+    ///
+    /// # Errors
+    /// Those of [`Destination::read`]; [`DestinationError::TooLong`] if it has more bytes. They are not
+    /// read.
+    pub async fn read_at_most(&self, name: &str, most: u64) -> Result<Bytes, DestinationError> {
         self.check_there().await?;
         let (what, path) = (format!("reading {name}"), self.path(name));
         let found = self.within(&what, 0, self.store.get(&path)).await?;
-        let length = found.meta.size;
-        self.within(&what, length, found.bytes()).await
+        let bytes = found.meta.size;
+        if bytes > most {
+            let (place, name) = (self.place.clone(), name.to_owned());
+            return Err(DestinationError::TooLong { place, name, bytes, most });
+        }
+        self.within(&what, bytes, found.bytes()).await
     }
 
     /// Reads some bytes of an object: all of the range.

@@ -6,6 +6,7 @@ use tipline_store::conformance::history::{History, log};
 use super::{Site, key, verifier};
 use crate::AuditError;
 use crate::tests::seed;
+use crate::tlog::{Checkpoint, TreeHash};
 use crate::tree::{KeyFile, KeyFileError, TreeError};
 
 #[test]
@@ -73,6 +74,27 @@ async fn a_key_remembers_under_every_name() {
     };
     assert!(by.ends_with("log.key.signed"), "{by}");
     assert!(site.files().is_empty() && !elsewhere.path().join("link.key.signed").exists());
+}
+
+#[test]
+fn what_a_key_remembers_only_grows() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log.key");
+    KeyFile::create(&path, &key(&log())).unwrap();
+    let file = KeyFile::open(&path).unwrap();
+    let of = |size: u64, root: u8| Checkpoint {
+        origin: verifier().name().to_owned(),
+        size,
+        root: TreeHash::from_bytes([root; 32]),
+    };
+    for checkpoint in [of(3, 1), of(3, 1), of(5, 2)] {
+        file.sign(&checkpoint).unwrap();
+    }
+    for refused in [of(4, 3), of(5, 3), of(0, 2)] {
+        let error = file.sign(&refused).unwrap_err();
+        assert!(matches!(error, KeyFileError::Signed { .. }), "{error:?}");
+        assert_eq!(file.signed().unwrap(), Some(of(5, 2)));
+    }
 }
 
 /// Whatever is in the file that remembers, it is the key's own, or nothing more is signed.

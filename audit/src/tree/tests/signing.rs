@@ -1,4 +1,5 @@
 use std::fs;
+use std::sync::Arc;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -108,6 +109,65 @@ async fn a_start_after_any_write_goes_on() {
             assert_eq!(signed.checkpoint, root, "after {count} writes");
         }
     }
+}
+
+/// A tree that was lost is made again from the archive. Stopped meanwhile, the key has not forgotten how
+/// much it has signed: it would sign something else after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tree_that_is_made_again_is_not_signed_before_it_is_as_large_as_it_was() {
+    let history = History::random(seed(), 2_600);
+    let site = Site::new(&history.entries, 2_600).await;
+    let before = site.sign().await.unwrap().unwrap();
+    let remembered = fs::read(site.signed_path()).unwrap();
+    site.remove_tree();
+    // No tile can be written there, after some were.
+    let obstacle = site.tree().join("tile/0/008");
+    fs::create_dir_all(&obstacle).unwrap();
+    assert!(site.sign().await.is_err());
+    assert!(site.tree().join("tile/0/007").exists() && site.checkpoint().await.is_none());
+    assert_eq!(fs::read(site.signed_path()).unwrap(), remembered);
+    fs::remove_dir_all(&obstacle).unwrap();
+    assert_eq!(site.sign().await.unwrap().unwrap().checkpoint, before.checkpoint);
+}
+
+/// What is not signed yet is signed in between, so that a start goes on from there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_history_is_signed_in_between() {
+    let history = History::random(seed(), 2_600);
+    let site = Site::new(&history.entries, 2_600).await;
+    let obstacle = site.tree().join("tile/0/008");
+    fs::create_dir_all(&obstacle).unwrap();
+    assert!(site.sign().await.is_err());
+    let between = site.checkpoint().await.unwrap();
+    assert!((1_024..2_304).contains(&between.size), "{between:?}");
+    fs::remove_dir_all(&obstacle).unwrap();
+    let signed = site.sign().await.unwrap().unwrap();
+    assert_eq!((signed.checkpoint.size, signed.added), (2_600, 2_600 - between.size));
+    assert_eq!(signed.checkpoint.root, tree(&history.entries).root());
+}
+
+/// Whoever signs goes on while somebody verifies.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_signed_while_it_is_verified_is_not_missing() {
+    let history = History::random(seed(), 1_000);
+    let site = Arc::new(Site::new(&history.entries, 60).await);
+    site.sign().await.unwrap();
+    let signing = {
+        let site = Arc::clone(&site);
+        tokio::spawn(async move {
+            for at in (60..1_000).step_by(10) {
+                site.archive_more(at, at + 10).await;
+                site.sign().await.unwrap();
+            }
+        })
+    };
+    let mut verified = 0;
+    while !signing.is_finished() || verified == 0 {
+        let report = verify(&site, ALL, true).await.unwrap();
+        assert!(report.ok, "{report:?}");
+        verified += 1;
+    }
+    signing.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

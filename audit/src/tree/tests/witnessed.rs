@@ -288,6 +288,101 @@ async fn what_is_published_has_its_quorum_and_proofs_carry_it() {
     site.sign().await.unwrap();
 }
 
+/// Nothing more is signed while what was signed waits, however long the history is that comes at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_history_is_shown_to_witnesses_in_steps() {
+    let history = History::random(seed(), 2_600);
+    let site = Site::new(&history.entries, 2_600).await;
+    let (_one, a) = witness("a.example", 3);
+    let policy = format!("log {}\nwitness a {}\nquorum a\n", verifier(), a.verifier());
+    let mut sizes = Vec::new();
+    while sizes.last() != Some(&2_600) {
+        assert_eq!(sign_by(&site, &policy).await.as_deref(), Some("a"));
+        let pending = fs::read(site.tree().join("pending")).unwrap();
+        assert_eq!(sign_by(&site, &policy).await.as_deref(), Some("a"));
+        assert_eq!(fs::read(site.tree().join("pending")).unwrap(), pending);
+        let done = watched(&site, &a, None).await.unwrap().unwrap();
+        sizes.push(done.checkpoint.size);
+    }
+    assert!(sizes.len() == 3 && sizes.is_sorted(), "{sizes:?}");
+    assert_eq!(sign_by(&site, &policy).await, None);
+    assert_eq!(site.checkpoint().await.unwrap().size, 2_600);
+}
+
+/// Whoever may write where witnesses put what they cosign cannot keep a log from being published.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_beside_cosignatures_is_in_nobodys_way() {
+    let history = History::random(seed(), 100);
+    let site = Site::new(&history.entries, 100).await;
+    let (_one, a) = witness("a.example", 3);
+    let policy = format!("log {}\nwitness a {}\nquorum a\n", verifier(), a.verifier());
+    assert_eq!(sign_by(&site, &policy).await.as_deref(), Some("a"));
+    let folder = site.tree().join("cosigned");
+    fs::create_dir_all(&folder).unwrap();
+    for at in 0..300 {
+        fs::write(folder.join(format!("!{at:03}")), b"junk").unwrap();
+    }
+    // It is not read.
+    fs::File::create(folder.join("!huge")).unwrap().set_len(1 << 40).unwrap();
+    // The witness itself says it again and again.
+    let pending = fs::read_to_string(site.tree().join("pending")).unwrap();
+    let own = cosigner("a.example", 3);
+    let lines: String = (0..60).map(|at| own.cosign(&pending, AT + at).unwrap()).collect();
+    fs::write(folder.join(a.verifier().id_text()), pending.clone() + &lines).unwrap();
+    for at in 100..170 {
+        let cosigned = pending.clone() + &own.cosign(&pending, AT + at).unwrap();
+        fs::write(folder.join(format!("{at}")), cosigned).unwrap();
+    }
+    assert_eq!(sign_by(&site, &policy).await, None);
+    let note = fs::read_to_string(site.tree().join("checkpoint")).unwrap();
+    let found = a.verifier().find(&note).unwrap().unwrap();
+    assert_eq!((found.seconds, note.matches("a.example").count()), (AT + 59, 1));
+    // A file that is no note is not read, however long it is.
+    let pending = fs::File::options().write(true).open(site.tree().join("pending")).unwrap();
+    pending.set_len(1 << 40).unwrap();
+    let error = tree_error(watched(&site, &a, None).await.unwrap_err());
+    assert!(error.to_string().contains("the checkpoint at"), "{error:?}");
+    assert!(matches!(error, TreeError::Note { .. }), "{error:?}");
+}
+
+/// One that answers requests and watches the tree as well is asked while it looks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_witness_that_is_asked_while_it_watches_is_no_rival_of_itself() {
+    let history = History::random(seed(), 1_000);
+    let site = Site::new(&history.entries, 10).await;
+    let (directory, witness) = witness("w.example", 3);
+    let mut size = 10;
+    for _ in 0..60 {
+        site.archive_more(size, size + 3).await;
+        size += 3;
+        let signed = site.sign().await.unwrap().unwrap();
+        let asked = {
+            let (witness, place) = (Arc::clone(&witness), site.place());
+            tokio::spawn(async move {
+                let kept = witness.kept(verifier().name()).unwrap().map(|(_, kept)| kept);
+                let old = kept.as_ref().map_or(0, |kept| kept.size);
+                let hashes = match kept {
+                    None => Vec::new(),
+                    Some(kept) => place.consistency(kept, signed.checkpoint).await.unwrap().hashes,
+                };
+                // Whoever is first, it is cosigned.
+                match witness.add(&AddCheckpoint { old, hashes, note: signed.note }) {
+                    Ok(_)
+                    | Err(WitnessError::NotContinued {
+                        source: NotContinued::Behind { .. }, ..
+                    }) => {}
+                    Err(error) => unreachable!("{error:?}"),
+                }
+            })
+        };
+        let done = watched(&site, &witness, None).await.unwrap().unwrap();
+        assert_eq!(done.checkpoint.size, size as u64);
+        asked.await.unwrap();
+    }
+    let kept = fs::read_dir(directory.path().join("witness.key.cosigned")).unwrap();
+    assert_eq!(kept.count(), 1, "no evidence of a fraud that there was not");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_says_what_mirrors_hold() {
     let history = History::random(seed(), 500);
@@ -336,6 +431,14 @@ async fn a_certificate_says_what_mirrors_hold() {
     let holding = Mirror { sources: other.sources(), place: "dir:other".to_owned() };
     assert!(watched(&site, &mirror, Some(&holding)).await.is_err());
     own.segment(&history.entries, 400, 500).await;
+    // Nor one that has lost what it read back long ago.
+    let middle = own.archive.segments().await.unwrap().remove(1);
+    let (path, whole) = (own.path(&middle), fs::read(own.path(&middle)).unwrap());
+    fs::remove_file(&path).unwrap();
+    let holding = Mirror { sources: own.sources(), place: "dir:own".to_owned() };
+    let error = tree_error(watched(&site, &mirror, Some(&holding)).await.unwrap_err());
+    assert!(matches!(error, TreeError::MirrorGap { first: 61, last: 120, .. }), "{error:?}");
+    fs::write(&path, whole).unwrap();
     let first = own.archive.segments().await.unwrap().remove(0);
     fs::remove_file(own.path(&first)).unwrap();
     let holding = Mirror { sources: own.sources(), place: "dir:own".to_owned() };
