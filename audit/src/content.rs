@@ -1,5 +1,7 @@
 //! Whether a store contradicts itself. It keeps no entries, so more cannot be said of it alone.
 
+use std::ops::ControlFlow;
+
 use serde::Serialize;
 use tipline_log::error_chain;
 use tipline_proto::limits::MAX_APPLY_EVENTS;
@@ -197,25 +199,26 @@ impl<'a> Content<'a> {
             let name = format!("transaction {}", found.id);
             self.check_index(&name, found.index);
             if found.block_tip > highest {
-                self.problems.add(format!(
-                    "{name} is from after block {:?}, the block tip is {highest:?}",
-                    found.block_tip
-                ));
+                let text =
+                    |height: Option<u64>| height.map_or("none".to_owned(), |at| at.to_string());
+                let (after, tip) = (text(found.block_tip), text(highest));
+                self.problems
+                    .add(format!("{name} is from after block {after}, the block tip is {tip}"));
             }
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         })?;
         each_record(reader, |found| {
             proceed()?;
             self.report.records += 1;
             self.add(found.value.len());
             self.check_index(&format!("record {}", found.key), found.index);
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         })?;
         each_mark(reader, |found| {
             proceed()?;
             self.report.marks += 1;
             self.check_index(&format!("mark {}", found.name.as_str()), found.index);
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         })
     }
 
@@ -248,6 +251,13 @@ impl<'a> Content<'a> {
             let (found, said) = (shown(below.as_ref()), shown(self.cursor.block_tip.as_ref()));
             self.problems
                 .add(format!("the highest block is {found}, the cursor's block tip is {said}"));
+        }
+        // It would count for whatever block comes there.
+        let highest = links.proven_above.ranges().last().map(|range| *range.end());
+        if let Some(height) =
+            highest.filter(|height| below.as_ref().is_none_or(|tip| *height > tip.height))
+        {
+            self.problems.add(format!("block {height} is not there, and has a proof"));
         }
         // One that an older version wrote may have none yet.
         if let Some(tip) = self.cursor.proof_tip.filter(|tip| Some(*tip) != proven) {

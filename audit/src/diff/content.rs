@@ -1,5 +1,6 @@
 //! Two stores, or checkpoints; or one of them and what the entries of a log give.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -194,16 +195,19 @@ impl<F: FnMut() -> Result<(), AuditError>> Diff<'_, F> {
                 break;
             }
             each_transaction(this, |found| {
+                (self.proceed)()?;
                 let counterpart = other.transaction(&found.id)?;
                 let name = format!("transaction {}", found.id);
                 self.pair(name, is_first, found, counterpart, |found| found.index)
             })?;
             each_record(this, |found| {
+                (self.proceed)()?;
                 let counterpart = other.record(&found.key)?;
                 let name = format!("record {}", found.key);
                 self.pair(name, is_first, found, counterpart, |found| found.index)
             })?;
             each_mark(this, |found| {
+                (self.proceed)()?;
                 let counterpart = other.mark(&found.name)?;
                 let name = format!("mark {}", found.name.as_str());
                 self.pair(name, is_first, found, counterpart, |found| found.index)
@@ -263,13 +267,13 @@ impl<F: FnMut() -> Result<(), AuditError>> Diff<'_, F> {
         found: T,
         other: Option<T>,
         index: impl Fn(&T) -> u64,
-    ) -> Result<(), AuditError> {
+    ) -> Result<ControlFlow<()>, AuditError> {
         match (is_first, other) {
-            _ if self.is_done() => Ok(()),
-            (true, other) => self.item(name, Some(found), other, false, index),
-            (false, None) => self.item(name, None, Some(found), false, index),
-            (false, Some(_)) => Ok(()),
+            (true, other) => self.item(name, Some(found), other, false, index)?,
+            (false, None) => self.item(name, None, Some(found), false, index)?,
+            (false, Some(_)) => {}
         }
+        Ok(if self.is_done() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
 
     /// `stays` is whether what one has not cannot have been removed there.

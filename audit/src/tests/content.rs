@@ -58,6 +58,10 @@ fn a_store_that_contradicts_itself_is_told() {
         ("DELETE FROM proofs WHERE height = LOWEST + 7", "should have its proof"),
         ("UPDATE proofs SET block_hash = x'01' WHERE height = LOWEST + 7", "names 01"),
         ("UPDATE store SET proof_tip = LOWEST + 19", "should have its proof"),
+        (
+            "INSERT INTO proofs SELECT LOWEST + 40, block_hash, log_index, time_us, payload FROM proofs LIMIT 1",
+            "is not there, and has a proof",
+        ),
         ("UPDATE store SET proof_tip = LOWEST + 3", "the proof tip is"),
         ("UPDATE store SET cursor_index = 30", "the cursor is at entry 30"),
         ("UPDATE records SET log_index = 900", "is of entry 900"),

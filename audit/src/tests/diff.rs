@@ -232,6 +232,40 @@ fn one_item_that_differs_is_named() {
     assert!(report.differences[0].starts_with("the cursor: "), "{report:?}");
 }
 
+/// Whoever asks for one difference does not wait for the rest of two stores, and can end it anywhere.
+#[test]
+fn it_ends_at_the_first_difference_and_whenever_it_is_told_to() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut history = History::new(5);
+    history.claim();
+    (0..300).for_each(|_| history.transaction());
+    let of = |entries: &[Entry]| store(directory.path(), entries).reader().unwrap();
+    let compared = |other: &[Entry], until: u64| {
+        let (a, b, mut asked) = (of(&history.entries), of(other), 0);
+        let proceed = || {
+            asked += 1;
+            match asked {
+                _ if asked < until => Ok(()),
+                _ => Err(AuditError::Cancelled { at: 0 }),
+            }
+        };
+        let report = diff_content(("a", &*a), ("b", &*b), Depth::First, proceed);
+        (report, asked)
+    };
+    // What both have is looked at from either.
+    let (same, all) = compared(&history.entries, u64::MAX);
+    let same = same.unwrap();
+    assert!(same.same && same.items > 50 && all >= 2 * same.items, "{all}: {same:?}");
+    for until in [1, all / 3, all] {
+        let (cancelled, asked) = compared(&history.entries, until);
+        assert!(matches!(cancelled, Err(AuditError::Cancelled { .. })), "{until}: {cancelled:?}");
+        assert_eq!(asked, until);
+    }
+    let other = History::random(seed(), history.entries.len());
+    let (differ, asked) = compared(&other.entries, u64::MAX);
+    assert!(!differ.unwrap().same && asked < 10, "{asked}");
+}
+
 #[test]
 fn what_nothing_can_have_removed_since_is_a_difference_also_if_one_is_ahead() {
     let directory = tempfile::tempdir().unwrap();
