@@ -143,6 +143,10 @@ impl<'a, R: StoreReader + ?Sized> Blocks<'a, R> {
         Ok(Self { reader, page: Vec::new().into_iter(), rest })
     }
 
+    fn end(&mut self) {
+        (self.page, self.rest) = (Vec::new().into_iter(), None);
+    }
+
     fn fill(&mut self) -> Result<(), StoreError> {
         let Some(rest) = self.rest.take() else { return Ok(()) };
         let (first, last) = (*rest.start(), *rest.end());
@@ -202,10 +206,14 @@ impl<R: StoreReader + ?Sized> Iterator for WithProofs<'_, R> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let block = self.blocks.next()?;
-        Some(block.and_then(|block| {
+        let found = block.and_then(|block| {
             let proof = self.proof(block.height)?;
             Ok((block, proof))
-        }))
+        });
+        if found.is_err() {
+            self.blocks.end();
+        }
+        Some(found)
     }
 }
 

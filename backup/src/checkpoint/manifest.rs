@@ -110,6 +110,11 @@ pub(crate) struct Sizes {
     pub(crate) parts: Vec<u64>,
 }
 
+/// Lengths may come from whoever writes there: a sum that is too large stays so.
+fn total(lengths: impl Iterator<Item = u64>) -> u64 {
+    lengths.fold(0, u64::saturating_add)
+}
+
 impl Manifest {
     /// The same without its files.
     pub(crate) fn head(&self) -> Self {
@@ -128,18 +133,18 @@ impl Manifest {
     /// How long its files are.
     pub(crate) fn sizes(&self) -> Sizes {
         let alone = self.files.iter().filter(|file| file.packed.is_none()).map(|file| file.bytes);
-        let kept = alone.chain(self.packs.iter().map(|pack| pack.bytes)).sum();
+        let kept = total(alone.chain(self.packs.iter().map(|pack| pack.bytes)));
         let part = |number: usize| {
             let folder = format!("part-{number}/");
             let files = self.files.iter().filter(|file| file.path.starts_with(&folder));
-            files.map(|file| file.bytes).sum()
+            total(files.map(|file| file.bytes))
         };
         Sizes { kept, plain: self.bytes(), parts: (0..self.parts.len()).map(part).collect() }
     }
 
     /// Length of all files together, in bytes, as they are in the store.
     pub fn bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.plain_bytes.unwrap_or(file.bytes)).sum()
+        total(self.files.iter().map(|file| file.plain_bytes.unwrap_or(file.bytes)))
     }
 
     /// Whether its files are encrypted.

@@ -84,7 +84,10 @@ impl BlkBlocks {
                 Ok(Some(BlkBlock { hash: head.hash, parent: head.parent, payload }))
             }
             Record::End => {
-                let left = file.metadata().map_err(failed)?.len() - offset;
+                let length = file.metadata().map_err(failed)?.len();
+                let Some(left) = length.checked_sub(offset) else {
+                    return wrong(format!("the file ends before it, and has {length} bytes now"));
+                };
                 if (1..FRAME).contains(&left) {
                     return wrong(format!("the file is cut off, {left} bytes into a record"));
                 }
