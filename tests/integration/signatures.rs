@@ -11,7 +11,7 @@ use tipline_log::{Log, SignedLog, Signing, system_clock};
 use tipline_proto::{
     Entry, Event, InstanceId, Level, OutboxId, Reached, Receipt, Role, SigningKey, Trust,
 };
-use tipline_tests::{Nats, NatsOptions, Running, eventually, open_log};
+use tipline_tests::{Nats, NatsOptions, Running, eventually, open_log, write_private};
 
 use crate::deployment::{Deployment, WITHIN, stop};
 
@@ -232,6 +232,9 @@ async fn a_restore_requires_what_a_bootstrap_requires() {
     fs::copy(other.site.path("trusted.keys"), site.site.path("trusted.keys")).unwrap();
     site.exits(13, &restore("s.db"), "signatures are required").await;
     site.exits(13, &format!("{} --dry-run", restore("s.db")), "not trusted").await;
+    let bootstrap = bootstrap.replace("new.db", "s.db");
+    let bootstrap = format!("{bootstrap} --accept-shortfalls {TRUST} {}", site.log);
+    site.exits(13, &bootstrap, "signatures are required").await;
     assert!(!site.site.path("s.db").exists());
     site.exits(13, &format!("{drill} --no-record"), "signatures are required").await;
     site.exits(13, &format!("audit verify dir:backup {TRUST}"), "not trusted").await;
@@ -256,8 +259,7 @@ async fn files_of_keys_that_cannot_be_used_are_named() {
     let file = site.site.path("node.key");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
     site.exits(2, primary, "chmod 600").await;
-    fs::write(&file, "no key").unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    write_private(&file, "no key");
     site.exits(2, primary, "holds no key").await;
     site.exits(2, "keys new --name node node.key", "is there already").await;
     for (text, says) in [
@@ -339,7 +341,7 @@ fn reseal(path: &Path, from: &str, to: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forged_checkpoint_is_passed_over_and_never_restored() {
     let site = Site::new("embedded:tipline.log.db").await;
-    fs::write(site.site.path("age.key"), SECRET).unwrap();
+    write_private(site.site.path("age.key"), SECRET);
     site.blocks(1, 4);
     let mut primary = site.primary("node.key");
     site.archive_up_to(4).await;

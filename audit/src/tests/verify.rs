@@ -7,8 +7,8 @@ use std::time::Duration;
 use tipline_backup::{RestoreError, Sources};
 use tipline_log::{Reader, Receipts};
 use tipline_proto::{
-    Digest, Entry, Event, InstanceId, Level, LogIdentity, Position, Reached, Receipt, Role,
-    Timestamp,
+    Announcement, Digest, Entry, Event, InstanceId, Level, LogIdentity, Position, Reached, Receipt,
+    Role, Timestamp,
 };
 use tipline_store::conformance::history::{History, log, log_with_lineage};
 use tokio::sync::watch;
@@ -278,6 +278,28 @@ fn receipt(index: u64, digest: Digest) -> Receipt {
     }
 }
 
+fn announcement(tail: Position) -> Announcement {
+    Announcement {
+        lineage: log().lineage,
+        primary: "node-1".parse().unwrap(),
+        epoch: 1,
+        tail,
+        block_tip: None,
+        proof_tip: None,
+        outbox_events: 0,
+        outbox_bytes: 0,
+        outbox_waiting_bytes: 0,
+        outbox_oldest: None,
+        outbox_max_events: 0,
+        outbox_max_bytes: 0,
+        held_up: None,
+        source_failure: None,
+        time: Timestamp::from_micros(1),
+        failure: None,
+        seal: None,
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_consumers_say_is_compared() {
     let history = History::blocks(50, 10);
@@ -301,6 +323,41 @@ async fn what_consumers_say_is_compared() {
     assert_wrong(&with(receipt(20, other), from(21)).await, "the receipt of replica-1");
     // The log was cut short, or its end is withheld.
     assert_wrong(&with(receipt(80, other), ALL).await, "the log ends with entry 51");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_primary_announced_is_compared() {
+    let history = History::blocks(50, 10);
+    let with = async |tail: Position| {
+        let log = honest(&history.entries).await;
+        log.announce(&announcement(tail)).await.unwrap();
+        verify(of_log(log), ALL).await.unwrap()
+    };
+    let right = with(history.entries[19].position()).await;
+    assert!(right.ok && right.claims == 1, "{right:?}");
+    let other = Digest::from_bytes([7; 32]);
+    let says = "the announcement of the primary has digest";
+    assert_wrong(&with(Position { index: 20, digest: other }).await, says);
+    let says = "the log ends with entry 51, but the primary announced entry 80";
+    assert_wrong(&with(Position { index: 80, digest: other }).await, says);
+}
+
+/// Without signatures somebody must have an older digest: that is the limit of a digest chain.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_edited_and_sealed_again_is_known_by_an_older_digest_alone() {
+    let history = History::blocks(50, 10);
+    let Event::BlockCommitted { height, hash, parent_hash, .. } = history.entries[20].event.clone()
+    else {
+        panic!("a block")
+    };
+    let payload = bytes::Bytes::from_static(b"another");
+    let event = Event::BlockCommitted { height, hash, parent_hash, payload };
+    let edited = forged(&history.entries, 20, event);
+    let report = verify(of_log(honest(&edited).await), ALL).await.unwrap();
+    assert!(report.ok, "{report:?}");
+    let log = honest(&edited).await;
+    log.put_receipt(&receipt(40, history.entries[39].digest)).await.unwrap();
+    assert_wrong(&verify(of_log(log), ALL).await.unwrap(), "the receipt of replica-1");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -178,6 +178,9 @@ async fn an_old_receipt_that_is_put_there_again_neither_raises_nor_lowers_anythi
         let why = ForgedBy::Replayed { found: old.time, newest };
         assert_eq!(board.forged, [Forged { consumer: Some(name("backup-1")), why }]);
         assert!(board.heard.contains_key(&name("backup-1")));
+        // Whoever has just begun to look has seen no newer one: it was true once.
+        let board = self::watching(&log).board().await.unwrap();
+        assert_eq!((&board.receipts[..], board.forged.len()), (&[old.clone()][..], 0));
     }
     // The next one counts, and all is well again.
     signing(&log, 2).put_receipt(&receipt(&log, "backup-1", 4, 400)).await.unwrap();

@@ -131,9 +131,9 @@ async fn get(server: &DashboardServer, path: &str, host: &str) -> String {
 }
 
 /// The first line of the answer, also of one that never ends.
-async fn first_line(server: &DashboardServer, path: &str, host: &str) -> String {
+async fn first_line(server: &DashboardServer, method: &str, path: &str, host: &str) -> String {
     let mut stream = TcpStream::connect(server.address()).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line).await.unwrap();
@@ -163,6 +163,13 @@ async fn a_page_is_given_out_with_what_a_browser_may_do_and_under_its_own_names(
         }
     }
     assert!(get(&server, "/other", "localhost").await.starts_with("HTTP/1.1 404"));
+    // It can be looked at, and that is all.
+    for path in ["/", "/events", "/script.js"] {
+        for method in ["POST", "PUT", "DELETE", "PATCH"] {
+            let answer = first_line(&server, method, path, "localhost").await;
+            assert!(answer.starts_with("HTTP/1.1 405"), "{method} {path}: {answer}");
+        }
+    }
     for (host, status) in [
         ("127.0.0.1", "200"),
         ("[::1]:80", "200"),
@@ -172,7 +179,7 @@ async fn a_page_is_given_out_with_what_a_browser_may_do_and_under_its_own_names(
         ("localhost.evil.example", "421"),
         ("", "421"),
     ] {
-        let answer = first_line(&server, "/events", host).await;
+        let answer = first_line(&server, "GET", "/events", host).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{host}: {answer}");
     }
     let (_dashboard, open) = serve(HostRule::Any).await;

@@ -160,7 +160,13 @@ fn a_key_is_succeeded_by_another_and_signs_no_more_after_it() {
     let untrusted = Err(SignatureError::Untrusted { key: key(9).public() });
     assert_eq!(trust.check_entry(LINEAGE, &at(23, &thief)), untrusted);
     // One that starts later trusts the newest key, and needs no other.
-    Trust::new(vec![key(3).public()], []).check_entry(LINEAGE, &at(30, &third)).unwrap();
+    let later = Trust::new(vec![key(3).public()], []);
+    later.check_entry(LINEAGE, &at(30, &third)).unwrap();
+    // A key is worth nothing where it is not in the list. Where it is, that it has a successor is
+    // known only once that has signed.
+    let untrusted = Err(SignatureError::Untrusted { key: first.public() });
+    assert_eq!(later.check_entry(LINEAGE, &at(31, &first)), untrusted);
+    Trust::new(vec![first.public()], []).check_entry(LINEAGE, &at(31, &first)).unwrap();
 }
 
 #[test]

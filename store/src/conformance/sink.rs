@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
 use tipline_proto::{Cursor, Entry, LogIdentity};
 
-use super::history::{History, late_log, log, log_with_lineage};
+use super::history::{History, hash, late_log, log, log_with_lineage};
 use super::model::Model;
 use super::{Open, OpenSink};
 use crate::batch::Batch;
@@ -182,6 +182,11 @@ pub(super) fn of_another_log(opener: Opener) {
     assert!(matches!(error, StoreError::WrongLog { .. }), "{error:?}");
     let message = error.to_string();
     assert!(message.contains("07070707") && message.contains("08080808"), "{message}");
+    // Nor one that says to be the same, of a chain that begins elsewhere.
+    let mut elsewhere = log();
+    elsewhere.chain.genesis = hash(&[9; 32]);
+    let error = subject.medium.sink().create(&elsewhere).unwrap_err();
+    assert!(matches!(error, StoreError::WrongLog { .. }), "{error:?}");
     subject.check("after another log was refused");
 }
 

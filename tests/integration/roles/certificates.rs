@@ -3,8 +3,9 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use futures_util::StreamExt;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use tipline_tests::{Nats, NatsOptions, Tipline};
+use tipline_tests::{Nats, NatsOptions, Tipline, write_private};
 
 use super::WITHIN;
 use crate::deployment::Deployment;
@@ -35,8 +36,7 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.0).unwrap();
         let write = |kind: &str, pem: String| {
             let file = site.path(&format!("{name}.{kind}.pem"));
-            std::fs::write(&file, pem).unwrap();
-            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+            write_private(&file, pem);
             file
         };
         Files {
@@ -69,12 +69,13 @@ async fn both_sides_prove_who_they_are() {
     let (ours, foreign) = (Authority::new(), Authority::new());
     let config = ours.files(&site, "server").config();
     let nats = Nats::start(NatsOptions { more: config, ..NatsOptions::default() }).await;
-    let log = nats.url().replace("nats://", "tls://");
-    let run = async |arguments: &str| {
+    let init = async |nats: &Nats, arguments: &str| {
         let words = "init --chain test --genesis 00 --replicas 1 --accept-shortfalls";
+        let log = nats.url().replace("nats://", "tls://");
         let tipline: Tipline = site.tipline(&format!("{words} --log {log}/main {arguments}"));
         tipline.finish(WITHIN).await
     };
+    let run = async |arguments: &str| init(&nats, arguments).await;
     let client = ours.files(&site, "client");
     // Others may not read the key.
     std::fs::set_permissions(&client.key, std::fs::Permissions::from_mode(0o644)).unwrap();
@@ -94,4 +95,10 @@ async fn both_sides_prove_who_they_are() {
     }
     let made = run(&client.arguments()).await;
     assert_eq!(made.status.code(), Some(0), "{}", made.stderr);
+    // Whoever asks for TLS says nothing to a server that has none.
+    let plain = Nats::start(NatsOptions::default()).await;
+    let refused = init(&plain, &client.arguments()).await;
+    assert!(!refused.status.success(), "{}", refused.stdout);
+    let context = async_nats::jetstream::new(async_nats::connect(plain.url()).await.unwrap());
+    assert_eq!(context.stream_names().count().await, 0);
 }

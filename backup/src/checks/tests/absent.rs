@@ -122,6 +122,11 @@ async fn an_archive_that_lost_its_tail_is_compared_with_what_was_said_of_it() {
         assert!(missing.contains(&told), "{missing}");
     }
     assert_eq!(shortfall(&destination, Some(&board), end).await.unwrap(), None);
+    // What an earlier check knew lies at the place: whoever puts that back takes it along.
+    fs::remove_dir_all(directory.path().join("checks")).unwrap();
+    assert!(look(&directory, Sample::Full).await.is_ok());
+    let report = against(&directory, with_log(), Sample::Structure).await;
+    assert!(problems(&report).contains(&said), "{report:?}");
 }
 
 /// The history of receipts is part of an archive.
