@@ -3,6 +3,7 @@
 //! before.
 
 use bytes::{Buf, Bytes};
+use tipline_proto::Timestamp;
 
 use super::format::{MAGIC, Sealed, Unreadable, corrupt};
 use super::name::ReceiptSpan;
@@ -13,7 +14,7 @@ const LENGTH: usize = 4;
 /// An object of the history, or one of those that it was merged of.
 #[derive(Debug, Clone)]
 pub struct ReceiptPart {
-    /// What it is: the name that it had, or has. If it is damaged, what it must be by its neighbours.
+    /// What it is: the name that it had, or has. If it is damaged, what it must be by the sound ones around it.
     pub span: ReceiptSpan,
     /// Name of the object that it is in.
     pub(super) object: String,
@@ -60,40 +61,31 @@ pub(super) fn split(bytes: Bytes, whole: &ReceiptSpan) -> Result<Vec<ReceiptPart
         }
         _ => return Err(corrupt("it does not begin as it should")),
     }
-    let mut parts = Vec::new();
-    let mut span = ReceiptSpan { to: whole.from, last: whole.number, ..whole.clone() };
+    let (mut parts, mut last) = (Vec::new(), Last { to: whole.from, is_sound: true });
     for number in whole.number..=whole.last {
-        span = ReceiptSpan { from: span.to, number, last: number, ..span };
+        let span = ReceiptSpan { to: whole.from, number, last: number, ..whole.clone() };
         let Some(bytes) = next(&mut rest) else {
             // Where the next ones begin nobody knows.
-            span = ReceiptSpan { to: whole.to, last: whole.last, ..span };
+            let span = ReceiptSpan { last: whole.last, ..span };
             parts.push(part(span, Err(corrupt("it is cut off"))));
+            give_times(&mut parts, whole);
             return Ok(parts);
         };
-        let read = Sealed::read(&bytes).and_then(|sealed| {
-            let said = sealed.span;
-            let is_next = (&said.run, said.number, said.from) == (&span.run, number, span.from);
-            let is_within = said.to <= whole.to && (number < whole.last || said.to == whole.to);
-            let is_it = is_next && is_within;
-            is_it.then_some(said).ok_or_else(|| corrupt("it has another object in it"))
-        });
-        match read {
+        match read(&bytes, number, &last, whole) {
             Ok(said) => {
-                span = said.clone();
+                last = Last { to: said.to, is_sound: true };
                 parts.push(part(said, Ok(bytes)));
             }
             Err(error) => {
-                // It goes up to where the next one begins, if that can be read.
-                span.to = begins(&rest)
-                    .filter(|to| (span.from..=whole.to).contains(to))
-                    .unwrap_or(whole.to);
-                parts.push(part(span.clone(), Err(error)));
+                last.is_sound = false;
+                parts.push(part(span, Err(error)));
             }
         }
     }
     if !rest.is_empty() {
         return Err(corrupt("it has more in it than its name says"));
     }
+    give_times(&mut parts, whole);
     Ok(parts)
 }
 
@@ -106,7 +98,46 @@ fn next(rest: &mut Bytes) -> Option<Bytes> {
     (length <= rest.len()).then(|| rest.split_to(length))
 }
 
-/// When the next one begins.
-fn begins(rest: &Bytes) -> Option<tipline_proto::Timestamp> {
-    Some(Sealed::read(&next(&mut rest.clone())?).ok()?.span.from)
+/// What is before a part.
+struct Last {
+    /// Where the last sound one ends.
+    to: Timestamp,
+    /// Whether nothing damaged is between.
+    is_sound: bool,
+}
+
+/// What the part in this place says that it is.
+fn read(
+    bytes: &[u8],
+    number: u64,
+    last: &Last,
+    whole: &ReceiptSpan,
+) -> Result<ReceiptSpan, Unreadable> {
+    let said = Sealed::read(bytes)?.span;
+    let is_numbered = (&said.run, said.number) == (&whole.run, number);
+    // Where something damaged ends nobody knows.
+    let is_next = said.from == last.to || (!last.is_sound && said.from > last.to);
+    let is_within = said.to <= whole.to && (number < whole.last || said.to == whole.to);
+    let is_it = is_numbered && is_next && is_within;
+    is_it.then_some(said).ok_or_else(|| corrupt("it has another object in it"))
+}
+
+/// Gives damaged ones the time that the sound ones around them leave. What of it is whose nobody knows:
+/// the first in a row has all of it, and the others begin and end where it ends.
+fn give_times(parts: &mut [ReceiptPart], whole: &ReceiptSpan) {
+    let mut from = whole.from;
+    let mut rows =
+        parts.chunk_by_mut(|one, next| one.bytes.is_ok() == next.bytes.is_ok()).peekable();
+    while let Some(row) = rows.next() {
+        if row.iter().any(|part| part.bytes.is_ok()) {
+            from = row.last().map_or(from, |part| part.span.to);
+            continue;
+        }
+        let to =
+            rows.peek().and_then(|sound| sound.first()).map_or(whole.to, |part| part.span.from);
+        for part in row {
+            (part.span.from, part.span.to) = (from, to);
+            from = to;
+        }
+    }
 }

@@ -206,6 +206,44 @@ async fn what_is_damaged_costs_no_more_than_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn damaged_neighbours_cost_no_more_than_themselves() {
+    let place = Place::new(Keys::default()).await;
+    let told = place.told().await;
+    let lengths: Vec<usize> =
+        place.files().iter().map(|file| fs::metadata(file).unwrap().len() as usize).collect();
+    place.merge().await;
+    let file = place.files().remove(0);
+    let whole = fs::read(&file).unwrap();
+    let span = place.archive.receipt_spans(&Archive::receipt_day(START)).await.unwrap().remove(0);
+    let count = place.archive.receipt_parts(&span).await.unwrap().len();
+    assert!(count > 4, "{count}");
+    for (first, end) in [(0, 2), (1, 3), (1, 4), (count - 2, count), (0, count)] {
+        let mut bytes = whole.clone();
+        for damaged in first..end {
+            let before: usize = lengths[..damaged].iter().map(|length| 4 + length).sum();
+            bytes[8 + before + 4 + lengths[damaged] / 2] ^= 1;
+        }
+        fs::write(&file, bytes).unwrap();
+        let parts = place.archive.receipt_parts(&span).await.unwrap();
+        assert_eq!(parts.len(), count);
+        let mut at = span.from;
+        for (number, part) in parts.into_iter().enumerate() {
+            assert_eq!(part.span.from, at, "no time is left out");
+            at = part.span.to;
+            let (one, records) = (part.span.clone(), place.archive.part_records(part).await);
+            let is_damaged = (first..end).contains(&number);
+            assert_eq!(records.is_err(), is_damaged, "{first} to {end}: {number}: {records:?}");
+            if let Ok(records) = records {
+                assert_eq!((one, records), told[number], "{first} to {end}");
+            }
+        }
+        assert_eq!(at, span.to);
+        let problems = place.archive.lost_receipts(true).await.unwrap();
+        assert_eq!(problems.len(), end - first, "{problems:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_gone_is_missed() {
     for is_merged in [false, true] {
         let place = Place::new(Keys::default()).await;
