@@ -15,7 +15,7 @@ const FLUSH: Duration = Duration::from_secs(60);
 /// How long one may wait in which nothing has: then it says that somebody was there to see it.
 const IDLE: Duration = Duration::from_secs(600);
 /// Receipts are repeated every few seconds. Whoever heard nothing for so long was cut off, and says
-/// nothing of the time between.
+/// nothing of the time between. A clock that goes back by more was set.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// What was seen on the board.
@@ -87,11 +87,12 @@ impl ReceiptRecording {
         new
     }
 
-    /// Notes what has changed. If nothing was seen for so long that something may have been missed,
-    /// gives what was recorded before, and begins another run.
+    /// Notes what has changed. If nothing was seen for so long that something may have been missed, or
+    /// the clock was set back, gives what was recorded before, and begins another run.
     pub fn look(&mut self, run: u64, board: &Board, now: Timestamp) -> Option<RecordedReceipts> {
-        if now.since(self.last) <= SILENCE {
-            // Also if the clock went back.
+        // Waiting for a clock to be where it was once would be a time of which nothing is written.
+        if now.since(self.last) <= SILENCE && self.last.since(now) <= SILENCE {
+            // A little back is as if it stood still.
             self.see(board, now.max(self.last));
             return None;
         }

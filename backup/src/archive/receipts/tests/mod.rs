@@ -110,10 +110,30 @@ fn a_time_in_which_nothing_was_heard_is_not_part_of_it() {
     let next = recording.take();
     assert_eq!((next.span.from, next.span.number), (after(3_600), 0));
     assert_ne!(next.span.run, before.span.run);
-    // A clock that goes back makes nothing that ends before it begins.
-    recording.look(2, &there, after(10));
+    // A clock that goes back a little makes nothing that ends before it begins.
+    assert_eq!(recording.look(3, &there, after(3_590)), None);
     let span = recording.take().span;
-    assert!(span.from <= span.to, "{span:?}");
+    assert_eq!((span.from, span.to), (after(3_600), after(3_600)));
+}
+
+#[test]
+fn a_clock_that_is_set_back_is_followed() {
+    let seen = |index, second| board(vec![receipt("a", index, after(second))]);
+    let mut recording = ReceiptRecording::new(1, &seen(5, 3_600), after(3_600));
+    assert_eq!(recording.look(1, &seen(6, 3_610), after(3_610)), None);
+    let before = recording.look(2, &seen(7, 5), after(5)).unwrap();
+    assert_eq!((before.span.from, before.span.to), (after(3_600), after(3_610)));
+    assert_eq!(told(&before.records), [at("a", 5), at("a", 6)]);
+    // A minute by that clock is an object, as always.
+    for second in 6..65 {
+        assert_eq!(recording.look(2, &seen(7 + second, second), after(second)), None);
+        assert!(!recording.is_due(after(second)));
+    }
+    assert!(recording.is_due(after(65)));
+    let next = recording.take();
+    assert_ne!(next.span.run, before.span.run);
+    assert_eq!((next.span.from, next.span.to, next.span.number), (after(5), after(64), 0));
+    assert_eq!(told(&next.records).last(), Some(&at("a", 71)));
 }
 
 #[test]
