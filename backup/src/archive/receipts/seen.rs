@@ -3,13 +3,16 @@
 //! is lost, only who saw it knows.
 
 use serde::Deserialize;
+use tipline_proto::Timestamp;
 
 use super::FOLDER;
 use super::name::{ReceiptSpan, is_day};
-use crate::destination::{Destination, DestinationError};
+use crate::destination::{Destination, DestinationError, Object};
 
 /// What the names of records of verifications begin with.
 const RECORDS: &str = "checks/verify-";
+/// How many records are read at most, to find one that says something.
+const TRIES: usize = 16;
 
 /// Of such a record.
 #[derive(Debug, Deserialize)]
@@ -29,18 +32,32 @@ pub(crate) async fn newest_seen(
     Ok(later(there, recorded(destination).await?))
 }
 
-/// What the newest record of a verification says.
+/// What the newest record of a verification says, of those that say something.
 pub(super) async fn recorded(
     destination: &Destination,
 ) -> Result<Option<ReceiptSpan>, DestinationError> {
     let folder = RECORDS.split('/').next().unwrap_or_default();
     let listed = destination.list(folder, None).await?;
-    let Some(newest) = listed.iter().rev().find(|object| object.name.starts_with(RECORDS)) else {
-        return Ok(None);
-    };
-    let bytes = destination.read(&newest.name).await?;
-    let seen = serde_json::from_slice::<Seen>(&bytes).ok().and_then(|seen| seen.receipts);
-    Ok(seen.and_then(|name| ReceiptSpan::parse(&name)))
+    let records = listed.iter().filter_map(|object| Some((made(object)?, &object.name)));
+    let mut records: Vec<(Timestamp, &String)> = records.collect();
+    records.sort();
+    for (_, name) in records.iter().rev().take(TRIES) {
+        let bytes = destination.read(name).await?;
+        let seen = serde_json::from_slice::<Seen>(&bytes).ok().and_then(|seen| seen.receipts);
+        if let Some(span) = seen.and_then(|name| ReceiptSpan::parse(&name)) {
+            return Ok(Some(span));
+        }
+    }
+    Ok(None)
+}
+
+/// When a record of a verification was made, at the latest. The time in its name is of a machine whose
+/// clock may be ahead: that one must not hide what came since. The destination says when it was written
+/// there, which of a copy is later.
+fn made(object: &Object) -> Option<Timestamp> {
+    let digits = object.name.strip_prefix(RECORDS)?.trim_end_matches(".json");
+    let said = digits.parse().map_or(object.modified, Timestamp::from_micros);
+    Some(said.min(object.modified))
 }
 
 /// The newest object that is there, of all runs but this one.

@@ -2,6 +2,7 @@
 
 mod fuzzed;
 mod merging;
+mod seen;
 
 use std::fs;
 use std::path::Path;
