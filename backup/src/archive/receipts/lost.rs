@@ -20,6 +20,9 @@ impl Archive {
     /// # Errors
     /// Those of the destination.
     pub async fn lost_receipts(&self, all: bool) -> Result<Vec<String>, ArchiveError> {
+        // What is named by nothing but the record of a check. It is read before what is there is listed:
+        // what a check names that ends meanwhile may have been written meanwhile.
+        let recorded = seen::recorded(&self.destination).await?;
         let (mut runs, mut problems) = (Runs::default(), Vec::new());
         for day in self.receipt_days().await? {
             for span in self.receipt_spans(&day).await? {
@@ -33,8 +36,7 @@ impl Archive {
                 runs.follows.extend(read.follows);
             }
         }
-        // What is named by nothing but the record of a check.
-        runs.follows.extend(seen::recorded(&self.destination).await?);
+        runs.follows.extend(recorded);
         problems.extend(runs.finish());
         problems.truncate(MOST);
         Ok(problems)

@@ -2,13 +2,18 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures_util::FutureExt;
+use object_store::ObjectStoreExt;
+use object_store::memory::InMemory;
 use tipline_proto::Timestamp;
 use tipline_store::conformance::history::log;
 
 use super::{after, board, destination, receipt};
 use crate::archive::receipts::{ReceiptRecording, ReceiptSpan};
+use crate::destination::tests::{Call, answering};
 use crate::{Archive, Destination, Keys};
 
 /// An archive with a run of three objects, and their names.
@@ -66,4 +71,32 @@ async fn a_clock_that_was_ahead_and_a_damaged_record_hide_nothing() {
     assert!(lost.len() == 1 && lost[0].contains("lacks object 2 of run"), "{lost:?}");
     let newest = crate::archive::newest_seen(&destination(directory.path())).await.unwrap();
     assert_eq!(newest.as_ref(), spans.last(), "the next record says so again");
+}
+
+/// Another verification ends while this one lists.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_meanwhile_is_not_missed() {
+    let (inner, elsewhere): (Arc<InMemory>, Arc<InMemory>) = Default::default();
+    let (_, spans) = three(answering(&elsewhere, |_, _| None)).await;
+    let (archive, _) = three(answering(&inner, |_, _| None)).await;
+    let newest = spans[2].to_string();
+    let at = |name: &str| object_store::path::Path::from(name);
+    inner.delete(&at(&newest)).await.unwrap();
+    assert_eq!(archive.lost_receipts(false).await.unwrap(), Vec::<String>::new());
+
+    let bytes = elsewhere.get(&at(&newest)).await.unwrap().bytes().await.unwrap();
+    let there = Arc::clone(&inner);
+    let beside = answering(&inner, move |call, path| {
+        // An archiver writes, and somebody else verifies.
+        if call == Call::List && path.as_ref().starts_with("checks") {
+            let put = there.put(&at(&spans[2].to_string()), bytes.clone().into()).now_or_never();
+            put.unwrap().unwrap();
+            let (name, text) = (record_name(after(200)), record(after(200), &spans[2]));
+            there.put(&at(&name), text.into()).now_or_never().unwrap().unwrap();
+        }
+        None
+    });
+    let archive = Archive::open(beside, Keys::default()).await.unwrap();
+    assert_eq!(archive.lost_receipts(false).await.unwrap(), Vec::<String>::new());
+    assert!(inner.head(&object_store::path::Path::from(newest)).await.is_ok(), "nobody wrote");
 }
