@@ -4,6 +4,7 @@ use serde::Serialize;
 use tipline_backup::{Archive, ArchiveDigests, ArchiveError, ReceiptPart, ReceiptSpan};
 use tipline_proto::{ConsumerName, Timestamp, Trust};
 
+use super::days::{around, extent};
 use super::gaps::{ReceiptGap, Why, between};
 use super::judge::Judge;
 use super::row::{Acknowledged, AnnouncedRow, until};
@@ -66,9 +67,10 @@ pub async fn receipts_at(
     consumer: Option<&ConsumerName>,
 ) -> Result<ReceiptsAt, AuditError> {
     let days = archive.receipt_days().await?;
-    let (begins, ends) = extent(archive, &days).await?;
+    let none = || AuditError::NoReceipts { place: archive.place().to_owned() };
+    let (begins, ends) = extent(archive, &days).await?.ok_or_else(none)?;
     let at = at.unwrap_or(ends);
-    let spans = near(archive, &days, at).await?;
+    let (_, spans) = around(archive, &days, at, at).await?;
     let mut problems = Vec::new();
     let near = Near::open(archive, spans, at, &mut problems).await?;
     let mut report = ReceiptsAt {
@@ -127,34 +129,6 @@ pub async fn receipts_at(
     fill(&mut report, judges, archive, consumer).await?;
     report.ok = report.problems.is_empty();
     Ok(report)
-}
-
-/// From when to when there is a history, on these days.
-pub(super) async fn extent(
-    archive: &Archive,
-    days: &[String],
-) -> Result<(Timestamp, Timestamp), AuditError> {
-    let none = || AuditError::NoReceipts { place: archive.place().to_owned() };
-    let first = archive.receipt_spans(days.first().ok_or_else(none)?).await?;
-    let newest = archive.receipt_spans(days.last().ok_or_else(none)?).await?;
-    let begins = first.iter().map(|span| span.from).min().ok_or_else(none)?;
-    let ends = newest.iter().map(|span| span.to).max().ok_or_else(none)?;
-    Ok((begins, ends))
-}
-
-/// Of the day of a time, of the last before it that has any, and of the next.
-async fn near(
-    archive: &Archive,
-    days: &[String],
-    at: Timestamp,
-) -> Result<Vec<ReceiptSpan>, AuditError> {
-    let day = Archive::receipt_day(at);
-    let next = days.partition_point(|known| *known <= day);
-    let mut spans = Vec::new();
-    for day in &days[next.saturating_sub(2)..days.len().min(next + 1)] {
-        spans.extend(archive.receipt_spans(day).await?);
-    }
-    Ok(spans)
 }
 
 /// The objects around a time. Merged ones that have it, and the last before it, are opened: what they were

@@ -6,7 +6,7 @@ use serde::Serialize;
 use tipline_backup::{Archive, ArchiveDigests, ArchiveError, ReceiptPart, ReceiptSpan};
 use tipline_proto::{ConsumerName, Timestamp, Trust};
 
-use super::at::extent;
+use super::days::{around, extent};
 use super::gaps::{Gaps, ReceiptGap};
 use super::judge::{Changed, Judge};
 use super::row::{Acknowledged, AnnouncedRow};
@@ -77,12 +77,10 @@ pub async fn receipts_between(
     consumer: Option<&ConsumerName>,
 ) -> Result<ReceiptsBetween, AuditError> {
     let mut days = archive.receipt_days().await?;
-    let (begins, ends) = extent(archive, &days).await?;
-    let (first, last) = (Archive::receipt_day(from), Archive::receipt_day(to));
-    // What begins on the day before may go on.
-    let begin = days.partition_point(|day| *day <= first).saturating_sub(2);
-    let end = days.len().min(days.partition_point(|day| *day <= last) + 1);
-    let days = days.drain(begin.min(end)..end).collect();
+    let none = || AuditError::NoReceipts { place: archive.place().to_owned() };
+    let (begins, ends) = extent(archive, &days).await?.ok_or_else(none)?;
+    let (wanted, _) = around(archive, &days, from, to).await?;
+    let days = days.drain(wanted).collect();
     Ok(ReceiptsBetween {
         archive: archive.clone(),
         from,

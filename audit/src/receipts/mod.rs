@@ -4,6 +4,7 @@
 mod at;
 mod between;
 mod checks;
+mod days;
 mod gaps;
 mod judge;
 mod row;

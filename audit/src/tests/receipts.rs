@@ -13,8 +13,8 @@ use tipline_store::conformance::history::{History, log};
 
 use super::Place;
 use crate::{
-    AuditError, Compared, ReceiptChange, ReceiptGap, ReceiptsAt, Recorded, Why, checks_at,
-    receipts_at, receipts_between,
+    AuditError, Compared, ReceiptChange, ReceiptGap, ReceiptsAt, ReceiptsBetween, Recorded, Why,
+    checks_at, receipts_at, receipts_between,
 };
 
 /// The middle of a day.
@@ -181,6 +181,41 @@ async fn what_is_damaged_or_lost_is_named() {
     assert_eq!(indexes(&report), [("a", 30), ("b", 30)]);
 }
 
+/// It was removed by hand, or the disk was full when its first object was written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_without_objects_is_none() {
+    const DAY: u64 = 86_400;
+    let History3 { place, .. } = three_minutes().await;
+    let late = ReceiptRecording::new(2, &board(vec![]), after(3 * DAY)).take();
+    place.archive.write_receipts(&late).await.unwrap();
+    let answers = async || {
+        let mut answers = Vec::new();
+        for second in [0, 60, 180, DAY + 60, 2 * DAY, 3 * DAY, 4 * DAY] {
+            answers.push(told(&place.archive, second, &trust()).await);
+        }
+        let before = Timestamp::from_micros(START.as_micros() - 1);
+        answers.push(receipts_at(&place.archive, Some(before), &trust(), None).await.unwrap());
+        let all = changes(&place.archive, &trust()).await;
+        (answers, all, period(&place.archive, 2 * DAY + 60, 3 * DAY).await)
+    };
+    let expected = answers().await;
+    let recorded: Vec<Recorded> = expected.0.iter().map(|answer| answer.recorded).collect();
+    let (yes, gap) = (Recorded::Yes, Recorded::Gap);
+    assert_eq!(recorded, [yes, yes, yes, gap, gap, yes, Recorded::NotYet, Recorded::TooOld]);
+    let [ReceiptChange::Gap(gap)] = expected.2[..] else { unreachable!("{:?}", expected.2) };
+    assert_eq!((gap.from_us, gap.to_us), (after(180).as_micros(), after(3 * DAY).as_micros()));
+    let empty =
+        ["1999-01-01", "2027-01-14", "2027-01-16", "2027-01-17", "2027-01-19", "2999-01-01"];
+    for day in empty {
+        fs::create_dir(place.directory.path().join("receipts").join(day)).unwrap();
+        assert_eq!(answers().await, expected, "{day}");
+    }
+    let nothing = Place::new().await;
+    fs::create_dir_all(nothing.directory.path().join("receipts").join(empty[0])).unwrap();
+    let none = receipts_at(&nothing.archive, None, &trust(), None).await;
+    assert!(matches!(none, Err(AuditError::NoReceipts { .. })), "{none:?}");
+}
+
 /// Objects that were merged answer as they did, and what is damaged in one costs its own minute.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_merged_is_told_as_before() {
@@ -240,13 +275,21 @@ async fn the_end_of_a_run_that_is_gone_is_missed() {
 }
 
 async fn changes(archive: &Archive, trust: &Trust) -> Vec<ReceiptChange> {
-    let (from, to) = (START, after(180));
-    let mut between = receipts_between(archive, from, to, trust, None).await.unwrap();
+    all(receipts_between(archive, START, after(180), trust, None).await.unwrap()).await
+}
+
+async fn all(mut between: ReceiptsBetween) -> Vec<ReceiptChange> {
     let mut found = Vec::new();
     while let Some(change) = between.next().await.unwrap() {
         found.push(change);
     }
     found
+}
+
+/// What changed from one second to another, whoever signed it.
+async fn period(archive: &Archive, from: u64, to: u64) -> Vec<ReceiptChange> {
+    let (from, to) = (after(from), after(to));
+    all(receipts_between(archive, from, to, &Trust::default(), None).await.unwrap()).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
