@@ -32,7 +32,7 @@ pub struct ReceiptRecorder {
     jobs: JobBoard,
     recording: ReceiptRecording,
     waiting: VecDeque<RecordedReceipts>,
-    /// What was seen could not be written for so long that it was given up.
+    /// Something of the run is not recorded. Nothing more of it is: another one begins.
     is_lost: bool,
     /// The error that was logged.
     logged: String,
@@ -81,7 +81,8 @@ impl ReceiptRecorder {
 
     fn see(&mut self, board: &Board) {
         let now = (self.clock)();
-        if std::mem::take(&mut self.is_lost) {
+        if self.is_lost && self.waiting.len() < MOST {
+            self.is_lost = false;
             self.recording = ReceiptRecording::new(rand::random(), board, now);
         } else if let Some(before) = self.recording.look(rand::random(), board, now) {
             self.wait(before);
@@ -89,15 +90,17 @@ impl ReceiptRecorder {
     }
 
     fn wait(&mut self, recorded: RecordedReceipts) {
-        if self.waiting.len() >= MOST {
-            tracing::warn!(
-                "the destination was away for too long: receipts since then are not in their history"
-            );
-            self.waiting.clear();
-            self.is_lost = true;
-        } else if !self.is_lost {
-            self.waiting.push_back(recorded);
+        if self.is_lost {
+            return;
         }
+        if self.waiting.len() < MOST {
+            self.waiting.push_back(recorded);
+            return;
+        }
+        tracing::warn!(
+            "the destination is away for too long: until it is back, receipts are not in their history"
+        );
+        self.is_lost = true;
     }
 
     async fn write(&mut self) {
@@ -155,5 +158,86 @@ async fn next(log: &Arc<dyn Log>, feed: &mut Option<Box<dyn BoardFeed>>) -> Boar
                 sleep(PERIOD).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+    use tipline_backup::ReceiptSpan;
+    use tipline_log::memory::MemoryLog;
+    use tipline_proto::Timestamp;
+    use tipline_store::conformance::history::log;
+
+    use super::*;
+
+    /// The middle of a day.
+    const START: u64 = 1_800_000_000_000_000;
+    const MINUTE: u64 = 60_000_000;
+
+    /// A recorder whose clock is moved by hand.
+    struct Recorder {
+        at: Destination,
+        now: Arc<AtomicU64>,
+        recorder: ReceiptRecorder,
+    }
+
+    impl Recorder {
+        fn new(directory: &Path) -> Self {
+            let at = Destination::open(&format!("dir:{}", directory.display())).unwrap();
+            let now = Arc::new(AtomicU64::new(START));
+            let hand = Arc::clone(&now);
+            let clock: Clock = Arc::new(move || Timestamp::from_micros(hand.load(Relaxed)));
+            let (log, keys) = (Arc::new(MemoryLog::new(log())), Keys::default());
+            let (board, jobs) = (Board::default(), JobBoard::default());
+            let recorder = ReceiptRecorder::new(log, &board, at.clone(), keys, jobs, clock);
+            Self { at, now, recorder }
+        }
+
+        async fn archive(&self) -> Archive {
+            Archive::create(self.at.clone(), &log(), Keys::default()).await.unwrap()
+        }
+
+        /// A minute later this is on the board, and an object is due.
+        async fn minute(&mut self, board: &Board) {
+            self.now.fetch_add(MINUTE, Relaxed);
+            self.recorder.see(board);
+            let recorded = self.recorder.recording.take();
+            self.recorder.wait(recorded);
+            self.recorder.write().await;
+        }
+    }
+
+    async fn spans(archive: &Archive) -> Vec<ReceiptSpan> {
+        let day = Archive::receipt_day(Timestamp::from_micros(START));
+        archive.receipt_spans(&day).await.unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_first_hour_in_which_a_destination_is_away_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut recorder = Recorder::new(directory.path());
+        for _ in 0..3 * MOST {
+            recorder.minute(&Board::default()).await;
+        }
+        recorder.recorder.see(&Board::default());
+        assert!(recorder.recorder.is_lost, "that would be warned of again");
+        let archive = recorder.archive().await;
+        recorder.minute(&Board::default()).await;
+        let written = spans(&archive).await;
+        let numbers: Vec<u64> = written.iter().map(|span| span.number).collect();
+        assert_eq!(numbers, (0..MOST as u64).collect::<Vec<_>>());
+        let within = (written[0].from.as_micros(), written[MOST - 1].to.as_micros());
+        assert_eq!(within, (START, START + MOST as u64 * MINUTE));
+        // What comes then is another run, which has no hole.
+        for _ in 0..2 {
+            recorder.minute(&Board::default()).await;
+        }
+        let next = spans(&archive).await.split_off(MOST);
+        assert_eq!(next.iter().map(|span| span.number).collect::<Vec<_>>(), [0, 1]);
+        assert!(next.iter().all(|span| span.run == next[0].run && span.run != written[0].run));
+        assert_eq!(archive.lost_receipts(true).await.unwrap(), Vec::<String>::new());
     }
 }
