@@ -112,14 +112,16 @@ impl ReceiptRecorder {
             // The archiver itself says what is unavailable, and makes what is not there yet.
             Err(error) if error.is_retryable() => {}
             Err(ArchiveError::NotFound { .. }) => {}
-            Err(error) => {
-                let error = error_chain(&error);
-                if error != self.logged {
-                    tracing::error!(error, "the history of receipts is not written");
-                }
-                self.logged = error;
-            }
+            Err(error) => self.complain(&error),
         }
+    }
+
+    fn complain(&mut self, error: &ArchiveError) {
+        let error = error_chain(error);
+        if error != self.logged {
+            tracing::error!(error, "the history of receipts is not written");
+        }
+        self.logged = error;
     }
 
     async fn write_all(&mut self) -> Result<(), ArchiveError> {
@@ -131,7 +133,15 @@ impl ReceiptRecorder {
             return Err(ArchiveError::WrongLog { place, found, expected });
         }
         while let Some(recorded) = self.waiting.front() {
-            archive.write_receipts(recorded).await?;
+            match archive.write_receipts(recorded).await {
+                Ok(()) => {}
+                // It never can be written. Those after it must not wait for it.
+                Err(error @ ArchiveError::BadSegment { .. }) => {
+                    self.complain(&error);
+                    self.is_lost = true;
+                }
+                Err(error) => return Err(error),
+            }
             self.waiting.pop_front();
         }
         Ok(())
@@ -168,7 +178,7 @@ mod tests {
 
     use tipline_backup::ReceiptSpan;
     use tipline_log::memory::MemoryLog;
-    use tipline_proto::Timestamp;
+    use tipline_proto::{Digest, InstanceId, Level, Position, Reached, Receipt, Role, Timestamp};
     use tipline_store::conformance::history::log;
 
     use super::*;
@@ -220,12 +230,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut recorder = Recorder::new(directory.path());
         for _ in 0..3 * MOST {
-            recorder.minute(&Board::default()).await;
+            recorder.minute(&board(0)).await;
         }
-        recorder.recorder.see(&Board::default());
+        recorder.recorder.see(&board(0));
         assert!(recorder.recorder.is_lost, "that would be warned of again");
         let archive = recorder.archive().await;
-        recorder.minute(&Board::default()).await;
+        recorder.minute(&board(0)).await;
         let written = spans(&archive).await;
         let numbers: Vec<u64> = written.iter().map(|span| span.number).collect();
         assert_eq!(numbers, (0..MOST as u64).collect::<Vec<_>>());
@@ -233,11 +243,55 @@ mod tests {
         assert_eq!(within, (START, START + MOST as u64 * MINUTE));
         // What comes then is another run, which has no hole.
         for _ in 0..2 {
-            recorder.minute(&Board::default()).await;
+            recorder.minute(&board(0)).await;
         }
         let next = spans(&archive).await.split_off(MOST);
         assert_eq!(next.iter().map(|span| span.number).collect::<Vec<_>>(), [0, 1]);
         assert!(next.iter().all(|span| span.run == next[0].run && span.run != written[0].run));
+        assert_eq!(archive.lost_receipts(true).await.unwrap(), Vec::<String>::new());
+    }
+
+    /// Of so many consumers.
+    fn board(count: usize) -> Board {
+        let position = Position { index: 1, digest: Digest::from_bytes([1; 32]) };
+        let receipt = |number| Receipt {
+            lineage: log().lineage,
+            consumer: format!("c{number}").parse().unwrap(),
+            role: Role::Replica,
+            instance: InstanceId::from_bytes([1; 16]),
+            reached: Reached::up_to(position, Level::Durable),
+            block_tip: None,
+            proof_tip: None,
+            time: Timestamp::from_micros(START),
+            failure: None,
+            store: "sqlite:a.db".to_owned(),
+            applying: None,
+            frozen: None,
+            seal: None,
+        };
+        Board { receipts: (0..count).map(receipt).collect(), ..Board::default() }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_cannot_be_written_holds_up_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut recorder = Recorder::new(directory.path());
+        let archive = recorder.archive().await;
+        recorder.minute(&board(0)).await;
+        // All come and go: of each that is a record. An object may have 2^17.
+        let (none, all) = (board(0), board(1 << 10));
+        for _ in 0..65 {
+            recorder.recorder.see(&all);
+            recorder.recorder.see(&none);
+        }
+        recorder.minute(&none).await;
+        assert_eq!(spans(&archive).await.len(), 1, "it was written");
+        for _ in 0..2 {
+            recorder.minute(&board(0)).await;
+        }
+        let written = spans(&archive).await;
+        let numbers: Vec<u64> = written.iter().map(|span| span.number).collect();
+        assert_eq!(numbers, [0, 0, 1], "another run has no hole");
         assert_eq!(archive.lost_receipts(true).await.unwrap(), Vec::<String>::new());
     }
 }
