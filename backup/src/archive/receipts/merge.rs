@@ -41,16 +41,22 @@ impl Archive {
     pub async fn merge_receipts(&self) -> Result<MergedReceipts, ArchiveError> {
         self.present().await?;
         let mut days = self.receipt_days().await?;
-        // The newest is not over.
-        days.pop();
-        let mut left = Vec::new();
-        // Older days were merged before newer ones.
-        for day in days.into_iter().rev() {
-            let listed = self.listed(&day).await?;
-            if groups(&listed).is_empty() && doubled(&listed).is_empty() {
+        // The newest is not over. A folder without objects is no day.
+        while let Some(day) = days.pop() {
+            if !self.listed(&day).await?.is_empty() {
                 break;
             }
-            left.push(day);
+        }
+        let mut left = Vec::new();
+        for day in days.into_iter().rev() {
+            let listed = self.listed(&day).await?;
+            if !groups(&listed).is_empty() || !doubled(&listed).is_empty() {
+                left.push(day);
+            } else if listed.iter().any(|(span, _)| span.is_merged()) {
+                // Older days were merged before newer ones. One in which nothing was to be merged says
+                // nothing of them.
+                break;
+            }
         }
         // Of a day with damaged objects some is left for ever.
         for day in left.into_iter().rev() {

@@ -110,6 +110,26 @@ async fn days_that_are_over_become_an_object_each_and_say_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_day_with_nothing_to_merge_hides_no_older_one() {
+    // Of one such day there is an object, of another the folder.
+    for kept in [1, 0] {
+        let place = Place::new(Keys::default()).await;
+        let days = [0, 1, 2].map(|day| Archive::receipt_day(after(day * DAY)));
+        let on = |day: &String| place.directory.path().join("receipts").join(day);
+        let count = |day: &String| fs::read_dir(on(day)).unwrap().count();
+        let [first, _, newest] = days.each_ref().map(count);
+        for file in fs::read_dir(on(&days[1])).unwrap().skip(kept) {
+            fs::remove_file(file.unwrap().path()).unwrap();
+        }
+        // Of a day to come there is the folder as well.
+        fs::create_dir(on(&Archive::receipt_day(after(9 * DAY)))).unwrap();
+        let merged = place.merge().await;
+        assert_eq!((merged.written, merged.removed), (1, first));
+        assert_eq!(days.each_ref().map(count), [1, kept, newest], "the newest is not over");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_key_is_needed_to_merge() {
     let elsewhere = tempfile::tempdir().unwrap();
     let file = elsewhere.path().join("age.key");
