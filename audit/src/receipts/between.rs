@@ -2,42 +2,19 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use serde::Serialize;
 use tipline_backup::{Archive, ArchiveDigests, ArchiveError, ReceiptPart, ReceiptSpan};
 use tipline_proto::{ConsumerName, Timestamp, Trust};
 
+use super::change::ReceiptChange;
 use super::days::{around, extent};
 use super::gaps::{Gaps, ReceiptGap};
+use super::given::{Given, Heard};
 use super::judge::{Changed, Judge};
 use super::row::{Acknowledged, AnnouncedRow};
 use crate::error::AuditError;
 
 /// Of how many runs of archivers what stands is remembered.
 const MOST_RUNS: usize = 16;
-
-/// Something that changed, or is not known.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ReceiptChange {
-    /// A consumer had acknowledged this.
-    Acknowledged(Box<Acknowledged>),
-    /// The primary had announced this.
-    Announced(Box<AnnouncedRow>),
-    /// A consumer was forgotten.
-    Forgotten {
-        /// Who.
-        consumer: String,
-        /// When that was seen.
-        seen_us: u64,
-    },
-    /// Nothing is known of this time.
-    Gap(ReceiptGap),
-    /// Something is wrong.
-    Wrong {
-        /// What.
-        problem: String,
-    },
-}
 
 /// The changes of a period, one after the other. It keeps what is recorded of a day's names, and one
 /// object.
@@ -57,9 +34,7 @@ pub struct ReceiptsBetween {
     judges: BTreeMap<String, Judge>,
     digests: ArchiveDigests,
     ready: VecDeque<ReceiptChange>,
-    /// What was given last of each, and when that was sent: two archivers see the same, and each object
-    /// repeats what stands when it begins.
-    given: BTreeMap<String, (u64, ReceiptChange)>,
+    given: Given,
     begins: Timestamp,
     ends: Timestamp,
 }
@@ -94,7 +69,7 @@ pub async fn receipts_between(
         judges: BTreeMap::new(),
         digests: ArchiveDigests::new(archive).await?,
         ready: VecDeque::new(),
-        given: BTreeMap::new(),
+        given: Given::default(),
         begins,
         ends,
     })
@@ -179,12 +154,13 @@ impl ReceiptsBetween {
             let problems = problems.into_iter().map(|problem| ReceiptChange::Wrong { problem });
             self.ready.extend(problems);
             if let Some(changed) = changed {
-                self.give(changed, seen, &judge).await?;
+                self.give(changed, (&span.run, seen), &judge).await?;
             }
         }
         // Of most runs nothing comes any more.
         if self.judges.len() >= MOST_RUNS {
             self.judges.clear();
+            self.given.forget_runs();
         }
         self.judges.insert(span.run, judge);
         Ok(())
@@ -193,22 +169,22 @@ impl ReceiptsBetween {
     async fn give(
         &mut self,
         changed: Changed,
-        seen: Timestamp,
+        (run, seen): (&str, Timestamp),
         judge: &Judge,
     ) -> Result<(), AuditError> {
         let change = match changed {
             Changed::Receipt(receipt) => {
-                let name = receipt.consumer.as_str().to_owned();
-                let is_wanted =
-                    self.consumer.as_ref().is_none_or(|wanted| *wanted == receipt.consumer);
-                if !is_wanted || !self.is_later(&name, receipt.time) {
+                let name = &receipt.consumer;
+                if self.consumer.as_ref().is_some_and(|wanted| wanted != name) {
                     return Ok(());
                 }
+                let heard = Heard { who: name.as_str(), time: receipt.time, run, seen };
+                let Some(sent) = self.given.later(heard) else { return Ok(()) };
                 let trusted = judge.trusted();
                 let row = Acknowledged::new(&receipt, seen, trusted, &mut self.digests).await?;
                 let timeless = Acknowledged { seen_us: 0, sent_us: 0, ..row.clone() };
                 let timeless = ReceiptChange::Acknowledged(Box::new(timeless));
-                if !self.is_new(name, receipt.time, timeless) {
+                if !self.given.is_new(heard, sent, timeless) {
                     return Ok(());
                 }
                 let wrong = row.problem().map(|problem| ReceiptChange::Wrong { problem });
@@ -216,13 +192,16 @@ impl ReceiptsBetween {
                 ReceiptChange::Acknowledged(Box::new(row))
             }
             Changed::Announcement(said) => {
-                if self.consumer.is_some() || !self.is_later("", said.time) {
+                if self.consumer.is_some() {
                     return Ok(());
                 }
+                // No consumer is called so.
+                let heard = Heard { who: "", time: said.time, run, seen };
+                let Some(sent) = self.given.later(heard) else { return Ok(()) };
                 let row = AnnouncedRow::new(&said, seen, judge.trusted_primary());
                 let timeless = AnnouncedRow { seen_us: 0, sent_us: 0, ..row.clone() };
                 let timeless = ReceiptChange::Announced(Box::new(timeless));
-                if !self.is_new(String::new(), said.time, timeless) {
+                if !self.given.is_new(heard, sent, timeless) {
                     return Ok(());
                 }
                 ReceiptChange::Announced(Box::new(row))
@@ -231,21 +210,12 @@ impl ReceiptsBetween {
                 if self.consumer.as_ref().is_some_and(|wanted| *wanted != name) {
                     return Ok(());
                 }
-                self.given.remove(name.as_str());
+                self.given.forget(name.as_str());
                 let consumer = name.as_str().to_owned();
                 ReceiptChange::Forgotten { consumer, seen_us: seen.as_micros() }
             }
         };
         self.ready.push_back(change);
         Ok(())
-    }
-
-    fn is_later(&self, who: &str, time: Timestamp) -> bool {
-        self.given.get(who).is_none_or(|(before, _)| *before < time.as_micros())
-    }
-
-    fn is_new(&mut self, who: String, time: Timestamp, said: ReceiptChange) -> bool {
-        let before = self.given.insert(who, (time.as_micros(), said.clone()));
-        before.is_none_or(|(_, before)| before != said)
     }
 }

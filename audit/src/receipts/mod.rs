@@ -3,14 +3,17 @@
 
 mod at;
 mod between;
+mod change;
 mod checks;
 mod days;
 mod gaps;
+mod given;
 mod judge;
 mod row;
 
 pub use at::{ReceiptsAt, Recorded, receipts_at};
-pub use between::{ReceiptChange, ReceiptsBetween, receipts_between};
+pub use between::{ReceiptsBetween, receipts_between};
+pub use change::ReceiptChange;
 pub use checks::{Checked, checks_at};
 pub use gaps::{ReceiptGap, Why};
 pub use row::{Acknowledged, AnnouncedRow, Compared, PositionRow};

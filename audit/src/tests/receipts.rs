@@ -145,6 +145,64 @@ async fn changes_come_once_and_in_order() {
     assert_eq!(found, expected);
 }
 
+/// One run of an archiver: at these seconds `a` is at this entry, in a receipt that it sent then by its own
+/// clock. Without an entry it has none.
+async fn recorded(place: &Place, run: u64, looks: &[(u64, Option<(u64, u64)>)]) {
+    let seen = |looked: Option<(u64, u64)>| {
+        let receipt = |(index, sent)| {
+            let digest = Digest::from_bytes([u8::try_from(index).unwrap(); 32]);
+            at("a", Position { index, digest }, after(sent), 1)
+        };
+        board(looked.map(receipt).into_iter().collect())
+    };
+    let (first, looks) = looks.split_first().unwrap();
+    let mut recording = ReceiptRecording::new(run, &seen(first.1), after(first.0));
+    for (second, looked) in looks {
+        assert_eq!(recording.look(run, &seen(*looked), after(*second)), None);
+        if recording.is_due(after(*second)) {
+            place.archive.write_receipts(&recording.take()).await.unwrap();
+        }
+    }
+    place.archive.write_receipts(&recording.take()).await.unwrap();
+}
+
+/// When each change was seen, and where the consumer was then.
+fn rows(changes: &[ReceiptChange]) -> Vec<(u64, Option<u64>)> {
+    let seconds = |us: u64| (us - START.as_micros()) / 1_000_000;
+    let rows = changes.iter().filter_map(|change| match change {
+        ReceiptChange::Acknowledged(row) => {
+            Some((seconds(row.seen_us), Some(row.reached["durable"].index)))
+        }
+        ReceiptChange::Forgotten { seen_us, .. } => Some((seconds(*seen_us), None)),
+        _ => None,
+    });
+    rows.collect()
+}
+
+/// All that it does afterwards was sent before what it did until then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_whose_clock_was_set_back_is_heard() {
+    let place = Place::new().await;
+    let sent = |second: u64| if second < 30 { second + 3_600 } else { second };
+    let saw = |seconds: std::ops::RangeInclusive<u64>| {
+        let looks = seconds.step_by(10).map(|second| (second, Some((second, sent(second)))));
+        looks.collect::<Vec<_>>()
+    };
+    recorded(&place, 1, &saw(0..=100)).await;
+    let expected: Vec<_> = (0..=100).step_by(10).map(|at| (at, Some(at))).collect();
+    assert_eq!(rows(&period(&place.archive, 0, 200).await), expected);
+    // One that saw the same, and more of what was before and after; it is told once.
+    recorded(&place, 2, &saw(1..=131)).await;
+    let mut told = rows(&period(&place.archive, 0, 200).await);
+    assert!(told.is_sorted(), "{told:?}");
+    told.retain(|(at, _)| at % 10 == 0);
+    assert_eq!(told, expected);
+    // Whoever begins later did not see it go back, and is heard.
+    recorded(&place, 3, &saw(143..=193)).await;
+    let told = rows(&period(&place.archive, 0, 200).await);
+    assert!(told.is_sorted() && told.ends_with(&[(183, Some(183)), (193, Some(193))]), "{told:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_damaged_or_lost_is_named() {
     let History3 { place, spans, .. } = three_minutes().await;
