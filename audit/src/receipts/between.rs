@@ -144,18 +144,28 @@ impl ReceiptsBetween {
         };
         let trust = &self.trust;
         let mut judge = self.judges.remove(&span.run).unwrap_or_else(|| Judge::new(trust));
+        // An object begins before the period. What stands when the period begins is given, and not how it
+        // came to that.
+        let mut is_within = span.from >= self.from;
         for record in records {
             let seen = record.seen;
             if seen > self.to {
                 break;
             }
+            if !is_within && seen > self.from {
+                is_within = true;
+                self.give_standing(&span.run, &judge).await?;
+            }
             let changed = judge.take(record);
             let problems = std::mem::take(&mut judge.problems);
             let problems = problems.into_iter().map(|problem| ReceiptChange::Wrong { problem });
             self.ready.extend(problems);
-            if let Some(changed) = changed {
+            if let Some(changed) = changed.filter(|_| is_within) {
                 self.give(changed, (&span.run, seen), &judge).await?;
             }
+        }
+        if !is_within {
+            self.give_standing(&span.run, &judge).await?;
         }
         // Of most runs nothing comes any more.
         if self.judges.len() >= MOST_RUNS {
@@ -163,6 +173,13 @@ impl ReceiptsBetween {
             self.given.forget_runs();
         }
         self.judges.insert(span.run, judge);
+        Ok(())
+    }
+
+    async fn give_standing(&mut self, run: &str, judge: &Judge) -> Result<(), AuditError> {
+        for (seen, changed) in judge.standing() {
+            self.give(changed, (run, seen), judge).await?;
+        }
         Ok(())
     }
 

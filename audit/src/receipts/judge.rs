@@ -41,6 +41,18 @@ impl Judge {
         self.trust.requires_history().then_some(true)
     }
 
+    /// What stands, in the order in which it was seen, and when that was.
+    pub(super) fn standing(&self) -> Vec<(Timestamp, Changed)> {
+        let receipts = self.receipts.values();
+        let receipts = receipts.map(|(seen, one)| (*seen, Changed::Receipt(Box::new(one.clone()))));
+        let primary = self.primary.iter();
+        let primary =
+            primary.map(|(seen, said)| (*seen, Changed::Announcement(Box::new(said.clone()))));
+        let mut standing: Vec<_> = receipts.chain(primary).collect();
+        standing.sort_by_key(|(seen, _)| *seen);
+        standing
+    }
+
     /// Takes what counts, and gives it. Records come in the order in which they were seen.
     pub(super) fn take(&mut self, record: ReceiptRecord) -> Option<Changed> {
         let seen = record.seen;

@@ -203,6 +203,31 @@ async fn a_consumer_whose_clock_was_set_back_is_heard() {
     assert!(told.is_sorted() && told.ends_with(&[(183, Some(183)), (193, Some(193))]), "{told:?}");
 }
 
+/// The object in which it begins may begin ten minutes before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_period_begins_with_what_stood_then() {
+    let place = Place::new().await;
+    let looks = [0, 10, 20, 30, 40, 59].map(|second| match second {
+        20 => (second, None),
+        59 => (second, Some((40, 40))),
+        _ => (second, Some((second, second))),
+    });
+    recorded(&place, 1, &looks).await;
+    for (from, expected) in [
+        (0, &[(0, Some(0)), (10, Some(10)), (20, None), (30, Some(30)), (40, Some(40))][..]),
+        (5, &[(0, Some(0)), (10, Some(10)), (20, None), (30, Some(30)), (40, Some(40))]),
+        (10, &[(10, Some(10)), (20, None), (30, Some(30)), (40, Some(40))]),
+        (15, &[(10, Some(10)), (20, None), (30, Some(30)), (40, Some(40))]),
+        (20, &[(30, Some(30)), (40, Some(40))]),
+        (25, &[(30, Some(30)), (40, Some(40))]),
+        (35, &[(30, Some(30)), (40, Some(40))]),
+        (50, &[(40, Some(40))]),
+    ] {
+        assert_eq!(rows(&period(&place.archive, from, 200).await), expected, "from {from} s");
+        assert_eq!(rows(&period(&place.archive, from, 55).await), expected, "from {from} to 55 s");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_damaged_or_lost_is_named() {
     let History3 { place, spans, .. } = three_minutes().await;
