@@ -44,7 +44,7 @@ impl Archive {
 
     async fn check_receipts(&self, span: &ReceiptSpan) -> Result<Checked, ArchiveError> {
         let mut checked = Checked::default();
-        let parts = match self.receipt_parts(span).await {
+        let parts = match self.stored_receipts(span).await {
             Ok(parts) => parts,
             Err(error @ (ArchiveError::Corrupt { .. } | ArchiveError::Newer { .. })) => {
                 checked.problems.push(error.to_string());

@@ -87,13 +87,14 @@ impl Archive {
             .collect())
     }
 
-    /// The objects that these are or were merged of, in order, as far as all of them are sound.
-    async fn sound_parts(
+    /// The objects that these are or were merged of, in order, as far as all of them are sound. What is
+    /// damaged is not taken from elsewhere: what is removed by it must be in it.
+    pub(super) async fn sound_parts(
         &self,
         group: &[ReceiptSpan],
     ) -> Result<Vec<(ReceiptSpan, Bytes)>, ArchiveError> {
         let read = |span: ReceiptSpan| async move {
-            match self.receipt_parts(&span).await {
+            match self.stored_receipts(&span).await {
                 Ok(parts) => Ok(parts),
                 // It stays where it is.
                 Err(ArchiveError::Corrupt { .. } | ArchiveError::Newer { .. }) => Ok(Vec::new()),

@@ -98,7 +98,8 @@ impl Archive {
     }
 
     /// Reads an object of the history of receipts, which may be one that was merged of several: those, in
-    /// order. What is damaged of it is found out when it is opened.
+    /// order. What is damaged of it is found out when it is opened. As long as what it was merged of is
+    /// there, that is read in place of what is damaged.
     ///
     /// # Errors
     /// [`ArchiveError::Corrupt`], also if it is gone; [`ArchiveError::Newer`].
@@ -106,6 +107,33 @@ impl Archive {
         &self,
         span: &ReceiptSpan,
     ) -> Result<Vec<ReceiptPart>, ArchiveError> {
+        let (parts, corrupt) = match self.stored_receipts(span).await {
+            Ok(parts) if !span.is_merged() || parts.iter().all(ReceiptPart::is_readable) => {
+                return Ok(parts);
+            }
+            Ok(parts) => (parts, None),
+            Err(ArchiveError::Corrupt { place, object, what }) if span.is_merged() => {
+                let parts = parts::unreadable(span, &what);
+                (parts, Some(ArchiveError::Corrupt { place, object, what }))
+            }
+            Err(error) => return Err(error),
+        };
+        let is_wanted = |one: &ReceiptSpan| {
+            let first = parts.partition_point(|part| part.span.last < one.number);
+            let mut within = parts[first..].iter().take_while(|part| part.span.number <= one.last);
+            span.holds(one) && within.any(|part| !part.is_readable())
+        };
+        let mut held = seen::all(&self.destination, &name::day_of(span.from)).await?;
+        held.retain(is_wanted);
+        let sound = self.sound_parts(&held).await?;
+        match corrupt.filter(|_| sound.is_empty()) {
+            Some(error) => Err(error),
+            None => Ok(parts::mend(parts, sound, span)),
+        }
+    }
+
+    /// As [`Archive::receipt_parts`], from where it is alone.
+    async fn stored_receipts(&self, span: &ReceiptSpan) -> Result<Vec<ReceiptPart>, ArchiveError> {
         match self.split_receipts(span).await {
             Err(ArchiveError::Destination(DestinationError::NotFound { .. })) => {}
             parts => return parts,

@@ -2,6 +2,8 @@
 //! no key is needed to merge, and each keeps its own checksum: what is damaged in it costs no more than
 //! before.
 
+use std::collections::BTreeMap;
+
 use bytes::{Buf, Bytes};
 use tipline_proto::Timestamp;
 
@@ -14,7 +16,8 @@ const LENGTH: usize = 4;
 /// An object of the history, or one of those that it was merged of.
 #[derive(Debug, Clone)]
 pub struct ReceiptPart {
-    /// What it is: the name that it had, or has. If it is damaged, what it must be by the sound ones around it.
+    /// What it is: the name that it had, or has. If it is damaged, what it must be by the sound ones
+    /// around it.
     pub span: ReceiptSpan,
     /// Name of the object that it is in.
     pub(super) object: String,
@@ -22,6 +25,10 @@ pub struct ReceiptPart {
 }
 
 impl ReceiptPart {
+    pub(super) fn is_readable(&self) -> bool {
+        self.bytes.is_ok()
+    }
+
     /// The newest object of the history when the run began whose first object this is. Nothing if it is
     /// damaged, or does not say.
     pub fn follows(&self) -> Option<ReceiptSpan> {
@@ -89,6 +96,48 @@ pub(super) fn split(bytes: Bytes, whole: &ReceiptSpan) -> Result<Vec<ReceiptPart
     Ok(parts)
 }
 
+/// A merged object of which nothing can be read, as a part of it.
+pub(super) fn unreadable(whole: &ReceiptSpan, what: &str) -> Vec<ReceiptPart> {
+    let (span, object) = (whole.clone(), whole.to_string());
+    vec![ReceiptPart { span, object, bytes: Err(corrupt(what)) }]
+}
+
+/// The parts of a merged object, with sound objects in the place of what is damaged.
+pub(super) fn mend(
+    parts: Vec<ReceiptPart>,
+    sound: Vec<(ReceiptSpan, Bytes)>,
+    whole: &ReceiptSpan,
+) -> Vec<ReceiptPart> {
+    let sound: BTreeMap<u64, (ReceiptSpan, Bytes)> =
+        sound.into_iter().map(|(span, bytes)| (span.number, (span, bytes))).collect();
+    let mut mended = Vec::new();
+    for part in parts {
+        if part.is_readable() {
+            mended.push(part);
+            continue;
+        }
+        let damaged = |number, last| {
+            let span = ReceiptSpan { number, last, ..part.span.clone() };
+            ReceiptPart { span, ..part.clone() }
+        };
+        // The first one that nothing was found of yet.
+        let mut next = Some(part.span.number);
+        for (number, (span, bytes)) in sound.range(part.span.number..=part.span.last) {
+            if let Some(first) = next.filter(|next| next < number) {
+                mended.push(damaged(first, number - 1));
+            }
+            let (span, object) = (span.clone(), span.to_string());
+            mended.push(ReceiptPart { span, object, bytes: Ok(bytes.clone()) });
+            next = number.checked_add(1);
+        }
+        if let Some(first) = next.filter(|next| *next <= part.span.last) {
+            mended.push(damaged(first, part.span.last));
+        }
+    }
+    give_times(&mut mended, whole);
+    mended
+}
+
 /// The bytes of the next one; nothing if they are cut off.
 fn next(rest: &mut Bytes) -> Option<Bytes> {
     if rest.len() < LENGTH {
@@ -127,9 +176,9 @@ fn read(
 fn give_times(parts: &mut [ReceiptPart], whole: &ReceiptSpan) {
     let mut from = whole.from;
     let mut rows =
-        parts.chunk_by_mut(|one, next| one.bytes.is_ok() == next.bytes.is_ok()).peekable();
+        parts.chunk_by_mut(|one, next| one.is_readable() == next.is_readable()).peekable();
     while let Some(row) = rows.next() {
-        if row.iter().any(|part| part.bytes.is_ok()) {
+        if row.iter().any(ReceiptPart::is_readable) {
             from = row.last().map_or(from, |part| part.span.to);
             continue;
         }

@@ -82,12 +82,21 @@ pub(super) async fn list(
     destination: &Destination,
     day: &str,
 ) -> Result<Vec<ReceiptSpan>, DestinationError> {
+    let mut spans = all(destination, day).await?;
+    let merged: Vec<ReceiptSpan> = spans.iter().filter(|span| span.is_merged()).cloned().collect();
+    spans.retain(|span| !merged.iter().any(|one| one.holds(span)));
+    Ok(spans)
+}
+
+/// The objects of a day, by their beginning.
+pub(super) async fn all(
+    destination: &Destination,
+    day: &str,
+) -> Result<Vec<ReceiptSpan>, DestinationError> {
     let listed = destination.list(&format!("{FOLDER}/{day}"), None).await?;
     let spans = listed.iter().filter_map(|object| ReceiptSpan::parse(&object.name));
     let mut spans: Vec<ReceiptSpan> = spans.collect();
     spans.sort();
-    let merged: Vec<ReceiptSpan> = spans.iter().filter(|span| span.is_merged()).cloned().collect();
-    spans.retain(|span| !merged.iter().any(|one| one.holds(span)));
     Ok(spans)
 }
 

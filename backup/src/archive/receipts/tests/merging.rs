@@ -263,6 +263,55 @@ async fn damaged_neighbours_cost_no_more_than_themselves() {
     }
 }
 
+/// Whoever merged was killed before removing that, or may not remove anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_damaged_one_was_merged_of_is_read_instead() {
+    let place = Place::new(Keys::default()).await;
+    let told = place.told().await;
+    let kept: Vec<(PathBuf, Vec<u8>)> =
+        place.files().into_iter().map(|file| (file.clone(), fs::read(file).unwrap())).collect();
+    place.merge().await;
+    let file = place.files().remove(0);
+    let whole = fs::read(&file).unwrap();
+    for (file, bytes) in &kept {
+        fs::write(file, bytes).unwrap();
+    }
+    let flipped = |at: usize| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        bytes
+    };
+    let beginning = flipped(0);
+    for bytes in [flipped(60), flipped(whole.len() / 2), beginning, whole[..100].to_vec(), vec![]] {
+        fs::write(&file, &bytes).unwrap();
+        assert_eq!(place.told().await, told);
+        let problems = place.archive.lost_receipts(false).await.unwrap();
+        let name = file.file_name().unwrap().to_str().unwrap();
+        assert!(!problems.is_empty() && problems[0].contains(name), "{problems:?}");
+    }
+    // One of them is not there, and one is damaged as well.
+    fs::write(&file, flipped(0)).unwrap();
+    fs::remove_file(&kept[1].0).unwrap();
+    fs::write(&kept[3].0, b"x").unwrap();
+    let span = place.archive.receipt_spans(&Archive::receipt_day(START)).await.unwrap().remove(0);
+    let mut at = span.from;
+    for (number, part) in place.archive.receipt_parts(&span).await.unwrap().into_iter().enumerate()
+    {
+        assert_eq!(part.span.from, at, "no time is left out");
+        at = part.span.to;
+        assert_eq!(part.span, told[number].0);
+        let records = place.archive.part_records(part).await.ok();
+        let expected = (![1, 3].contains(&number)).then(|| told[number].1.clone());
+        assert_eq!(records, expected, "{number}");
+    }
+    assert_eq!(at, span.to);
+    // What is not in it stays.
+    place.merge().await;
+    for (number, (file, _)) in kept.iter().enumerate().take(5) {
+        assert_eq!(file.exists(), number != 1, "{number}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_gone_is_missed() {
     for is_merged in [false, true] {
