@@ -28,6 +28,8 @@ use crate::keys::Keys;
 pub(super) const MAGIC: &[u8; 7] = b"TIPLRCP";
 const VERSION: u8 = b'1';
 const HASH: usize = 32;
+/// No object is shorter.
+pub(super) const SHORTEST: usize = MAGIC.len() + 1 + 4 + HASH;
 /// Many times what a minute of a large fleet is.
 const MAX_UNPACKED: usize = 64 << 20;
 /// The same in records: ten thousand consumers that change all the time. In memory a record is larger

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use bytes::{Buf, Bytes};
 use tipline_proto::Timestamp;
 
-use super::format::{MAGIC, Sealed, Unreadable, corrupt};
+use super::format::{MAGIC, SHORTEST, Sealed, Unreadable, corrupt};
 use super::name::ReceiptSpan;
 
 const MERGED: u8 = b'2';
@@ -138,13 +138,13 @@ pub(super) fn mend(
     mended
 }
 
-/// The bytes of the next one; nothing if they are cut off.
+/// The bytes of the next one; nothing if they are cut off, or none: few bytes must not make many parts.
 fn next(rest: &mut Bytes) -> Option<Bytes> {
     if rest.len() < LENGTH {
         return None;
     }
     let length = rest.get_u32_le() as usize;
-    (length <= rest.len()).then(|| rest.split_to(length))
+    (SHORTEST..=rest.len()).contains(&length).then(|| rest.split_to(length))
 }
 
 /// What is before a part.

@@ -8,6 +8,7 @@ use tipline_store::conformance::history::log;
 
 use super::{START, after, board, destination, receipt};
 use crate::archive::receipts::format::{ReceiptObject, encode};
+use crate::archive::receipts::parts::{join, split};
 use crate::archive::receipts::{ReceiptRecord, ReceiptRecording, ReceiptSpan};
 use crate::keys::make_identity;
 use crate::{Archive, Keys, MergedReceipts};
@@ -223,6 +224,16 @@ async fn what_is_damaged_costs_no_more_than_itself() {
         let problems = place.archive.lost_receipts(true).await.unwrap();
         assert!(!problems.is_empty(), "byte {position}: {bad} of {count}");
     }
+}
+
+/// A name says of how many objects, and zeros are as many as one likes.
+#[test]
+fn few_bytes_are_not_many_objects() {
+    let (from, to, run) = (START, after(60), "0123456789abcdef".to_owned());
+    let whole = ReceiptSpan { from, to, run, number: 0, last: 2_000_000 };
+    let bytes = [join(&[]), vec![0; 8 << 20]].concat();
+    let parts = split(bytes.into(), &whole).unwrap();
+    assert!(parts.len() == 1 && !parts[0].is_readable(), "cut off from the first on");
 }
 
 #[tokio::test(flavor = "multi_thread")]
