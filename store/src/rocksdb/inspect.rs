@@ -102,7 +102,11 @@ fn is_only_begun(directory: &Path, families: &[String]) -> bool {
     if !families.iter().all(is_own) {
         return false;
     }
-    let Ok(db) = Db::open_cf_for_read_only(&Options::default(), directory, families, false) else {
+    // Without it RocksDB 11 crashes where logs are tracked: it notes that they are not any more, and has
+    // nowhere to note it.
+    let mut options = Options::default();
+    options.set_track_and_verify_wals_in_manifest(true);
+    let Ok(db) = Db::open_cf_for_read_only(&options, directory, families, false) else {
         return false;
     };
     families.iter().filter_map(|name| db.cf_handle(name)).all(|family| {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use rocksdb::{DB, Options};
+use rocksdb::{DB, Options, WriteOptions};
 
 use super::{created, files, place};
 use crate::conformance::history::{History, log};
@@ -74,6 +74,19 @@ fn what_is_not_a_store_is_refused_and_left_as_it_is() {
     let families = DB::list_cf(&options, &more).unwrap();
     drop(DB::open_cf(&options, &more, families.iter().map(String::as_str).chain(["mine"])));
     refused(&more, "not of a store");
+
+    // One whose list of files names a log that is closed, and needed yet.
+    options.set_track_and_verify_wals_in_manifest(true);
+    let tracked = directory.path().join("tracked");
+    let db = DB::open_cf(&options, &tracked, ["blocks"]).unwrap();
+    let mut durable = WriteOptions::default();
+    durable.set_sync(true);
+    db.put_cf_opt(db.cf_handle("blocks").unwrap(), b"k", b"v", &durable).unwrap();
+    db.put_opt(b"k", b"v", &durable).unwrap();
+    db.flush().unwrap();
+    db.put_opt(b"k", b"w", &durable).unwrap();
+    drop(db);
+    refused(&tracked, "not a store of Tipline");
 }
 
 #[test]

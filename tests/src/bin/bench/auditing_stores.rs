@@ -136,7 +136,9 @@ fn selected(path: &Path) -> Outcome<usize> {
 }
 
 fn iterated(path: &Path) -> Outcome<usize> {
-    let options = Options::default();
+    // As the store does. RocksDB 11 crashes where logs were tracked, and are not any more.
+    let mut options = Options::default();
+    options.set_track_and_verify_wals_in_manifest(true);
     let families = DB::list_cf(&options, path)?;
     let db = DB::open_cf_for_read_only(&options, path, families, false)?;
     let mut bytes = 0;
