@@ -261,9 +261,25 @@ fn it_ends_at_the_first_difference_and_whenever_it_is_told_to() {
         assert!(matches!(cancelled, Err(AuditError::Cancelled { .. })), "{until}: {cancelled:?}");
         assert_eq!(asked, until);
     }
-    let other = History::random(seed(), history.entries.len());
-    let (differ, asked) = compared(&other.entries, u64::MAX);
-    assert!(!differ.unwrap().same && asked < 10, "{asked}");
+    // The first of them by its id, whichever that is.
+    let transactions = history.entries.iter().filter_map(|entry| match &entry.event {
+        Event::TransactionValidated { id, .. } => Some(id.clone()),
+        _ => None,
+    });
+    let first = transactions.min().unwrap();
+    let mut other = history.entries.clone();
+    for entry in &mut other {
+        if let Event::TransactionValidated { id, payload } = &mut entry.event
+            && *id == first
+        {
+            *payload = Bytes::from_static(b"another");
+        }
+    }
+    let (differ, asked) = compared(&other, u64::MAX);
+    let differ = differ.unwrap();
+    assert!(!differ.same && asked < 10, "{asked}");
+    assert_eq!(differ.different, 1, "{differ:?}");
+    assert!(differ.differences[0].contains("transaction"), "{differ:?}");
 }
 
 #[test]
