@@ -233,7 +233,7 @@ async fn a_restore_requires_what_a_bootstrap_requires() {
     site.exits(13, &restore("s.db"), "signatures are required").await;
     site.exits(13, &format!("{} --dry-run", restore("s.db")), "not trusted").await;
     let bootstrap = bootstrap.replace("new.db", "s.db");
-    let bootstrap = format!("{bootstrap} --accept-shortfalls {TRUST} {}", site.log);
+    let bootstrap = format!("{bootstrap} --accept-shortfalls {TRUST}");
     site.exits(13, &bootstrap, "signatures are required").await;
     assert!(!site.site.path("s.db").exists());
     site.exits(13, &format!("{drill} --no-record"), "signatures are required").await;
