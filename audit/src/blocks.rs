@@ -77,7 +77,7 @@ impl Blocks {
         let mut slot = [0; SLOT];
         file.read_exact_at(&mut slot, at * SLOT as u64)?;
         let hash = slot.get(1..1 + usize::from(slot[0])).unwrap_or_default();
-        let hash = Hash::new(hash.to_vec());
+        let hash = Hash::new(hash);
         hash.map(Some).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 

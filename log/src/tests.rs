@@ -20,7 +20,7 @@ use crate::{
 const SECOND: u64 = 1_000_000;
 
 fn log() -> MemoryLog {
-    let chain = Chain::new("test".parse().unwrap(), Hash::new(vec![0; 32]).unwrap());
+    let chain = Chain::new("test".parse().unwrap(), Hash::new([0; 32]).unwrap());
     let lineage = Lineage::from_bytes([3; 16]);
     MemoryLog::new(LogIdentity { name: "test".parse().unwrap(), chain, lineage })
 }
@@ -34,7 +34,7 @@ fn clock() -> Clock {
 }
 
 fn block(height: u64) -> Event {
-    let hash = |height: u64| Hash::new(height.to_be_bytes().to_vec()).unwrap();
+    let hash = |height: u64| Hash::new(height.to_be_bytes()).unwrap();
     let (hash, parent_hash) = (hash(height), hash(height - 1));
     Event::BlockCommitted { height, hash, parent_hash, payload: vec![1; 9].into() }
 }
@@ -331,8 +331,7 @@ async fn a_unit_is_as_long_as_messages_and_bytes_allow() {
         let mut position = Position::origin(log.identity());
         let entries = lengths.iter().map(|length| {
             let payload = vec![0; *length].into();
-            let event =
-                Event::StateRecorded { key: Key::new(vec![1]).unwrap(), value: Some(payload) };
+            let event = Event::StateRecorded { key: Key::new([1]).unwrap(), value: Some(payload) };
             let entry = Entry::seal(&position, 1, Timestamp::from_micros(SECOND), 1, event);
             position = entry.position();
             entry

@@ -21,7 +21,7 @@ use tipline_proto::{Chain, Event, Hash, Label, Lineage, LogIdentity};
 async fn main() -> Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
     let (log_path, node_path) = (dir.path().join("log.db"), dir.path().join("node.db"));
-    let genesis = Hash::new(vec![0; 32])?;
+    let genesis = Hash::new([0; 32])?;
     let chain = Chain::new("example".parse()?, genesis.clone());
     let lineage = Lineage::from_bytes([7; 16]); // `tipline init` makes a random one
     EmbeddedLog::create(&log_path, &LogIdentity { name: "example".parse()?, chain, lineage })
@@ -45,7 +45,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut parent_hash = genesis;
     for height in 1..=3_u8 {
         let body = format!("block {height}").into_bytes();
-        let hash = Hash::new(vec![height; 32])?;
+        let hash = Hash::new([height; 32])?;
         let tx = db.transaction()?;
         tx.execute("INSERT INTO block VALUES (?, ?)", (height, &body))?;
         let event = Event::BlockCommitted {

@@ -37,7 +37,7 @@ fn outbox(id: u8) -> MemoryOutbox {
 }
 
 fn hash(height: u64) -> Hash {
-    if height == 0 { genesis() } else { Hash::new(height.to_be_bytes().to_vec()).unwrap() }
+    if height == 0 { genesis() } else { Hash::new(height.to_be_bytes()).unwrap() }
 }
 
 fn block(height: u64) -> Event {

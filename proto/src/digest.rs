@@ -3,16 +3,22 @@
 use std::fmt;
 use std::str::FromStr;
 
+use bytes::BufMut;
+
 use crate::event::{Event, Kind};
 use crate::hash::InvalidBytes;
 use crate::hex;
 use crate::identity::LogIdentity;
+use crate::limits::{MAX_HASH_BYTES, MAX_KEY_BYTES, MAX_LABEL_BYTES};
 use crate::time::Timestamp;
 
 const ORIGIN_TAG: &[u8] = b"tipline.origin.v1";
 /// The origin of a log that says from which height on proofs are expected.
 const LATE_ORIGIN_TAG: &[u8] = b"tipline.origin.v2";
 const ENTRY_TAG: &[u8] = b"tipline.entry.v1";
+/// Most bytes of the preimage of an entry: what has a fixed length, and two texts.
+const MAX_PREIMAGE_BYTES: usize = 16 + 32 + 4 * 8 + 1 + 8 + 1 + 8 + 32 + 2 * (2 + MAX_LABEL_BYTES);
+const _: () = assert!(MAX_KEY_BYTES <= MAX_LABEL_BYTES && MAX_HASH_BYTES <= MAX_LABEL_BYTES);
 
 /// A BLAKE3 digest of the hash chain. Two parties with the same digest at the same index hold
 /// the same history.
@@ -95,28 +101,37 @@ pub(crate) struct Preimage<'a> {
 }
 
 impl Preimage<'_> {
+    /// Without the heap: whoever checks a history does this for every entry.
     pub(crate) fn digest(&self) -> Digest {
-        Digest(blake3::hash(&self.bytes()).into())
+        let mut room = [0; MAX_PREIMAGE_BYTES];
+        let mut left = &mut room[..];
+        self.put(&mut left);
+        let length = MAX_PREIMAGE_BYTES - left.len();
+        Digest(blake3::hash(&room[..length]).into())
     }
 
     pub(crate) fn bytes(&self) -> Vec<u8> {
+        let mut preimage = Vec::with_capacity(MAX_PREIMAGE_BYTES);
+        self.put(&mut preimage);
+        preimage
+    }
+
+    fn put(&self, preimage: &mut impl BufMut) {
         let fields = Fields::from_event(self.event);
         let payload = self.event.payload();
-        let mut preimage = Vec::with_capacity(512);
-        preimage.extend_from_slice(ENTRY_TAG);
-        preimage.extend_from_slice(self.previous.as_bytes());
-        preimage.extend_from_slice(&self.index.to_be_bytes());
-        preimage.extend_from_slice(&self.epoch.to_be_bytes());
-        preimage.extend_from_slice(&self.time.as_micros().to_be_bytes());
-        preimage.extend_from_slice(&self.outbox_sequence.to_be_bytes());
-        preimage.push(fields.kind as u8);
-        preimage.extend_from_slice(&fields.height.to_be_bytes());
-        put_text(&mut preimage, fields.first);
-        put_text(&mut preimage, fields.second);
-        preimage.push(u8::from(fields.erased));
-        preimage.extend_from_slice(&(payload.len() as u64).to_be_bytes());
-        preimage.extend_from_slice(blake3::hash(payload).as_bytes());
-        preimage
+        preimage.put_slice(ENTRY_TAG);
+        preimage.put_slice(self.previous.as_bytes());
+        preimage.put_u64(self.index);
+        preimage.put_u64(self.epoch);
+        preimage.put_u64(self.time.as_micros());
+        preimage.put_u64(self.outbox_sequence);
+        preimage.put_u8(fields.kind as u8);
+        preimage.put_u64(fields.height);
+        put_text(preimage, fields.first);
+        put_text(preimage, fields.second);
+        preimage.put_u8(u8::from(fields.erased));
+        preimage.put_u64(payload.len() as u64);
+        preimage.put_slice(blake3::hash(payload).as_bytes());
     }
 }
 
@@ -148,11 +163,10 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn put_text(preimage: &mut Vec<u8>, text: &[u8]) {
-    // Every text of the contract has a limit of at most 256 bytes, held by its type.
-    debug_assert!(text.len() <= usize::from(u16::MAX));
-    preimage.extend_from_slice(&(text.len() as u16).to_be_bytes());
-    preimage.extend_from_slice(text);
+fn put_text(preimage: &mut impl BufMut, text: &[u8]) {
+    debug_assert!(text.len() <= MAX_LABEL_BYTES, "held by its type");
+    preimage.put_u16(text.len() as u16);
+    preimage.put_slice(text);
 }
 
 impl FromStr for Digest {

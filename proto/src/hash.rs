@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use bytes::Bytes;
+use smallvec::SmallVec;
 
 use crate::hex;
 use crate::limits::{MAX_HASH_BYTES, MAX_KEY_BYTES};
@@ -32,26 +32,25 @@ pub enum InvalidBytes {
     },
 }
 
+/// Up to 32 bytes, which hashes nearly always have, need no memory of their own: an entry of a block has
+/// two hashes, and is often made by one thread and dropped by another one.
+type Short = SmallVec<[u8; 32]>;
+
 macro_rules! opaque {
     ($(#[$doc:meta])* $type:ident, $what:literal, $max:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $type(Bytes);
+        pub struct $type(Short);
 
         impl $type {
-            /// Takes the bytes, without copying, if their length is in range.
-            pub fn new(bytes: impl Into<Bytes>) -> Result<Self, InvalidBytes> {
-                let bytes = bytes.into();
+            /// Copies the bytes, if their length is in range.
+            pub fn new(bytes: impl AsRef<[u8]>) -> Result<Self, InvalidBytes> {
+                let bytes = bytes.as_ref();
                 if (1..=$max).contains(&bytes.len()) {
-                    Ok(Self(bytes))
+                    Ok(Self(Short::from_slice(bytes)))
                 } else {
                     Err(InvalidBytes::Length { what: $what, length: bytes.len(), max: $max })
                 }
-            }
-
-            /// The bytes, shared and not copied.
-            pub fn to_bytes(&self) -> Bytes {
-                self.0.clone()
             }
         }
 

@@ -53,11 +53,11 @@ impl Fields {
     }
 
     fn hash(&self, field: &'static str, value: Bytes) -> Result<Hash, DecodeError> {
-        self.check(field, Hash::new(unshared(&value)))
+        self.check(field, Hash::new(value))
     }
 
     fn key(&self, value: Bytes) -> Result<Key, DecodeError> {
-        self.check("key", Key::new(unshared(&value)))
+        self.check("key", Key::new(value))
     }
 
     fn lineage(&self, value: &[u8]) -> Result<Lineage, DecodeError> {
@@ -95,12 +95,6 @@ impl Fields {
     fn failure(&self, field: &'static str, value: String) -> Result<Option<String>, DecodeError> {
         Ok(Some(self.text(field, value)?).filter(|text| !text.is_empty()))
     }
-}
-
-/// Hashes and keys live on in tips, cursors and maps. They must not hold on to the message
-/// they came in, which may have 64 MiB.
-fn unshared(value: &Bytes) -> Bytes {
-    Bytes::copy_from_slice(value)
 }
 
 fn decode<M: Message + Default>(message: &'static str, bytes: Bytes) -> Result<M, DecodeError> {
@@ -145,6 +139,10 @@ fn shorten(text: &str) -> String {
     text.char_indices().take_while(fits).map(|(_, c)| c).collect()
 }
 
+fn copied(bytes: impl AsRef<[u8]>) -> Bytes {
+    Bytes::copy_from_slice(bytes.as_ref())
+}
+
 fn put_position(position: &Position) -> pb::Position {
     pb::Position {
         index: position.index,
@@ -153,7 +151,7 @@ fn put_position(position: &Position) -> pb::Position {
 }
 
 fn put_tip(tip: &Tip) -> pb::Tip {
-    pb::Tip { height: tip.height, hash: tip.hash.to_bytes() }
+    pb::Tip { height: tip.height, hash: copied(&tip.hash) }
 }
 
 /// Encodes an entry with the given (end of its) payload.
@@ -182,21 +180,21 @@ fn put_event(event: &Event) -> pb::entry::Event {
         Event::BlockCommitted { height, hash, parent_hash, .. } => {
             Pb::BlockCommitted(pb::BlockCommitted {
                 height: *height,
-                hash: hash.to_bytes(),
-                parent_hash: parent_hash.to_bytes(),
+                hash: copied(hash),
+                parent_hash: copied(parent_hash),
             })
         }
         Event::BlockProven { height, block_hash, .. } => {
-            Pb::BlockProven(pb::BlockProven { height: *height, block_hash: block_hash.to_bytes() })
+            Pb::BlockProven(pb::BlockProven { height: *height, block_hash: copied(block_hash) })
         }
         Event::TransactionValidated { id, .. } => {
-            Pb::TransactionValidated(pb::TransactionValidated { id: id.to_bytes() })
+            Pb::TransactionValidated(pb::TransactionValidated { id: copied(id) })
         }
         Event::StateRecorded { key, value } => {
-            Pb::StateRecorded(pb::StateRecorded { key: key.to_bytes(), erased: value.is_none() })
+            Pb::StateRecorded(pb::StateRecorded { key: copied(key), erased: value.is_none() })
         }
         Event::RolledBack { to_height, to_hash } => {
-            Pb::RolledBack(pb::RolledBack { to_height: *to_height, to_hash: to_hash.to_bytes() })
+            Pb::RolledBack(pb::RolledBack { to_height: *to_height, to_hash: copied(to_hash) })
         }
         Event::Marked { name } => Pb::Marked(pb::Marked { name: name.as_str().to_owned() }),
     }
@@ -273,7 +271,7 @@ fn take_event(
             return Ok(Event::BlockProven { height: m.height, block_hash, payload });
         }
         Pb::TransactionValidated(m) => {
-            let id = fields.check("id", TransactionId::new(unshared(&m.id)))?;
+            let id = fields.check("id", TransactionId::new(&m.id))?;
             return Ok(Event::TransactionValidated { id, payload });
         }
         Pb::StateRecorded(m) if !m.erased => {

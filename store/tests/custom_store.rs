@@ -111,7 +111,8 @@ impl Sink for BatchFiles {
             let name = Bytes::copy_from_slice(log.chain.name.as_str().as_bytes());
             let proofs_from = log.chain.proofs_from.height().to_be_bytes();
             let proofs_from = Bytes::copy_from_slice(&proofs_from);
-            self.write(0, &[name, log.chain.genesis.to_bytes(), lineage, proofs_from])?;
+            let genesis = Bytes::copy_from_slice(log.chain.genesis.as_ref());
+            self.write(0, &[name, genesis, lineage, proofs_from])?;
         }
         self.memory.create(log)
     }

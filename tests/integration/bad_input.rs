@@ -322,11 +322,11 @@ async fn a_payload_over_the_limit_is_refused_and_the_file_named() {
 fn a_payload_over_the_limit_is_not_enqueued_and_the_node_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let mut conn = Connection::open(dir.path().join("node.db")).unwrap();
-    let genesis = Hash::new(vec![0; 32]).unwrap();
+    let genesis = Hash::new([0; 32]).unwrap();
     let table = OutboxTable::install(&conn, &genesis, system_clock()).unwrap();
     let block = |payload: Bytes| Event::BlockCommitted {
         height: 1,
-        hash: Hash::new(vec![1; 32]).unwrap(),
+        hash: Hash::new([1; 32]).unwrap(),
         parent_hash: genesis.clone(),
         payload,
     };

@@ -122,7 +122,7 @@ async fn a_real_block_of_1_3_mb_arrives_in_every_medium() {
     let site = Site::new(&nats, "real", &mut rng).await;
     let block = Bytes::from_static(bitcoin_test_data::blocks::mainnet_702861());
     // As Bitcoin has it: the hash of the header, which names the parent.
-    let hash = Hash::new(Sha256::digest(Sha256::digest(&block[..80])).to_vec()).unwrap();
+    let hash = Hash::new(Sha256::digest(Sha256::digest(&block[..80]))).unwrap();
     let parent_hash = Hash::new(block.slice(4..36)).unwrap();
     let event = Event::BlockCommitted {
         height: 702_861,

@@ -38,7 +38,7 @@ fn proof(height: u64, block_hash: &Hash, payload: &'static str) -> Event {
 }
 
 fn transaction(id: u8, payload: &'static str) -> Event {
-    let id = TransactionId::new(vec![id; 32]).unwrap();
+    let id = TransactionId::new([id; 32]).unwrap();
     Event::TransactionValidated { id, payload: bytes(payload) }
 }
 
@@ -140,7 +140,7 @@ async fn whatever_a_node_commits_is_in_every_medium_and_can_be_read_there() {
             );
             let heights = reader.blocks(2..=4).unwrap().map(|block| block.unwrap().height);
             assert_eq!(heights.collect::<Vec<_>>(), [2, 3, 4]);
-            let stored = |id: u8| reader.transaction(&TransactionId::new(vec![id; 32]).unwrap());
+            let stored = |id: u8| reader.transaction(&TransactionId::new([id; 32]).unwrap());
             assert_eq!(stored(1).unwrap(), None, "it was validated at height 5, which is gone");
             assert_eq!(stored(2).unwrap().unwrap().block_tip, Some(3));
             assert_eq!(stored(3).unwrap().unwrap().block_tip, Some(4), "4 stays when 5 goes");

@@ -39,7 +39,7 @@ pub fn toy_log(name: &str, rng: &mut Rng) -> LogIdentity {
 /// The hash of the toy's block at a height.
 pub fn toy_hash(height: u64) -> Hash {
     let digest = blake3::hash(&height.to_be_bytes());
-    Hash::new(digest.as_bytes().to_vec()).unwrap_or_else(|e| panic!("{e}"))
+    Hash::new(digest.as_bytes()).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// The payload of the toy's block at a height: the same for the same height and length.

@@ -203,7 +203,7 @@ fn one_item_that_differs_is_named() {
         entries[index].event = event;
         with(&entries)
     };
-    let key = Key::new(vec![b'k', 1]).unwrap();
+    let key = Key::new([b'k', 1]).unwrap();
     let wrong = altered(21, Event::StateRecorded { key: key.clone(), value: Some("wrong".into()) });
     let report = content(&*right, &*wrong, Depth::All);
     assert_eq!(report.differences.len(), 1, "{report:?}");

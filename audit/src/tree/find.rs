@@ -59,8 +59,8 @@ pub async fn find_entry(
                 && match wanted {
                     Wanted::Height(height) => row.height == Some(*height),
                     Wanted::Hash(hash) => {
-                        let either = [Some(hash), reversed.as_ref()].into_iter().flatten();
-                        either.map(Hash::to_bytes).any(|hash| row.label == hash)
+                        let mut either = [Some(hash), reversed.as_ref()].into_iter().flatten();
+                        either.any(|hash| row.label == hash.as_ref())
                     }
                     Wanted::Index(_) => false,
                 }

@@ -40,18 +40,31 @@ pub struct Row {
 
 impl From<&Entry> for Row {
     fn from(entry: &Entry) -> Self {
-        let (height, label) = match &entry.event {
-            Event::EpochStarted { .. } => (None, Bytes::new()),
-            Event::BlockCommitted { height, hash, .. } => (Some(*height), hash.to_bytes()),
-            Event::BlockProven { height, block_hash, .. } => (Some(*height), block_hash.to_bytes()),
-            Event::TransactionValidated { id, .. } => (None, id.to_bytes()),
-            Event::StateRecorded { key, .. } => (None, key.to_bytes()),
-            Event::RolledBack { to_height, to_hash } => (Some(*to_height), to_hash.to_bytes()),
-            Event::Marked { name } => (None, Bytes::copy_from_slice(name.as_str().as_bytes())),
-        };
-        // What comes from the log may share the memory of a whole message, which a row must not keep.
-        let label = Bytes::copy_from_slice(&label);
+        let (height, label) = height_and_label(&entry.event);
+        let label = Bytes::copy_from_slice(label);
         Self { index: entry.index, kind: entry.event.kind(), height, time: entry.time, label }
+    }
+}
+
+impl Row {
+    /// Whether it is that of the entry.
+    pub(super) fn is_of(&self, entry: &Entry) -> bool {
+        let (height, label) = height_and_label(&entry.event);
+        let is_same =
+            (self.index, self.kind, self.time) == (entry.index, entry.event.kind(), entry.time);
+        is_same && self.height == height && self.label == label
+    }
+}
+
+fn height_and_label(event: &Event) -> (Option<u64>, &[u8]) {
+    match event {
+        Event::EpochStarted { .. } => (None, &[]),
+        Event::BlockCommitted { height, hash, .. } => (Some(*height), hash.as_ref()),
+        Event::BlockProven { height, block_hash, .. } => (Some(*height), block_hash.as_ref()),
+        Event::TransactionValidated { id, .. } => (None, id.as_ref()),
+        Event::StateRecorded { key, .. } => (None, key.as_ref()),
+        Event::RolledBack { to_height, to_hash } => (Some(*to_height), to_hash.as_ref()),
+        Event::Marked { name } => (None, name.as_str().as_bytes()),
     }
 }
 
@@ -75,7 +88,7 @@ impl SegmentIndex {
     pub(super) fn outline(&self) -> Outline {
         let blocks = self.rows.iter().filter(|row| row.kind == Kind::BlockCommitted);
         let block = |row: &Row| {
-            let hash = Hash::new(row.label.clone()).ok()?;
+            let hash = Hash::new(&row.label).ok()?;
             Some(OutlineBlock { index: row.index, height: row.height?, hash })
         };
         Outline {

@@ -105,11 +105,11 @@ pub(super) fn put_outline(outline: &Outline, parts: &[Part]) -> Vec<u8> {
     let Outline { log, before, after, links, latest_before, latest, blocks } = outline;
     let block = |block: &OutlineBlock| BlockMessage {
         height: block.height,
-        hash: block.hash.to_bytes(),
+        hash: copied(&block.hash),
         index: block.index,
     };
     let base =
-        |base: &Tip| BlockMessage { height: base.height, hash: base.hash.to_bytes(), index: 0 };
+        |base: &Tip| BlockMessage { height: base.height, hash: copied(&base.hash), index: 0 };
     let part = |Part { body, index, entries, unpacked }: &Part| PartMessage {
         body: *body,
         index: *index,
@@ -119,7 +119,7 @@ pub(super) fn put_outline(outline: &Outline, parts: &[Part]) -> Vec<u8> {
     let message = OutlineMessage {
         lineage: Bytes::copy_from_slice(log.lineage.as_bytes()),
         chain: log.chain.name.as_str().to_owned(),
-        genesis: log.chain.genesis.to_bytes(),
+        genesis: copied(&log.chain.genesis),
         before_index: before.index,
         before_digest: Bytes::copy_from_slice(before.digest.as_bytes()),
         after: after.encode(),
@@ -142,7 +142,7 @@ pub(super) fn take_outline(bytes: &[u8]) -> Result<(Outline, Vec<Part>), String>
     let proofs_from = message.proofs_from.map(ProofsFrom::new).transpose();
     let proofs_from = proofs_from.map_err(|e| format!("proofs: {e}"))?.unwrap_or_default();
     let chain = Chain { name, genesis: hash(&message.genesis)?, proofs_from };
-    let after = Cursor::decode(unshared(&message.after)).map_err(|e| format!("cursor: {e}"))?;
+    let after = Cursor::decode(copied(&message.after)).map_err(|e| format!("cursor: {e}"))?;
     let digest = Digest::from_bytes(array("digest", &message.before_digest)?);
     let tip = |m: BlockMessage| Ok::<_, String>(Tip { height: m.height, hash: hash(&m.hash)? });
     let base = message.base.map(tip).transpose()?;
@@ -204,7 +204,7 @@ fn take_row(index: u64, message: RowMessage) -> Result<Row, String> {
     if label.len() > MAX_LABEL_BYTES {
         return Err(format!("row of entry {index}: a label of {} bytes", label.len()));
     }
-    Ok(Row { index, kind, height, time: Timestamp::from_micros(time_us), label: unshared(&label) })
+    Ok(Row { index, kind, height, time: Timestamp::from_micros(time_us), label: copied(&label) })
 }
 
 fn ranges(heights: &HeightRanges) -> Vec<RangeMessage> {
@@ -240,10 +240,10 @@ fn array<const N: usize>(field: &str, value: &[u8]) -> Result<[u8; N], String> {
 }
 
 fn hash(value: &Bytes) -> Result<Hash, String> {
-    Hash::new(unshared(value)).map_err(|e| e.to_string())
+    Hash::new(value).map_err(|e| e.to_string())
 }
 
 /// What is kept must not hold on to the message that it came in.
-fn unshared(value: &Bytes) -> Bytes {
-    Bytes::copy_from_slice(value)
+fn copied(value: impl AsRef<[u8]>) -> Bytes {
+    Bytes::copy_from_slice(value.as_ref())
 }

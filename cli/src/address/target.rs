@@ -76,7 +76,7 @@ mod tests {
             ("latest", Target::Latest),
             ("height:512", Target::Height(512)),
             ("index:7", Target::Index(7)),
-            ("hash:0xab01", Target::Hash(Hash::new(vec![0xab, 1]).unwrap())),
+            ("hash:0xab01", Target::Hash(Hash::new([0xab, 1]).unwrap())),
             ("time:2023-11-14T22:13:20Z", Target::Time(time)),
             ("time:2023-11-14 22:13:20", Target::Time(time)),
             ("mark:before: upgrade", Target::Mark(Label::new("before: upgrade").unwrap())),

@@ -213,7 +213,7 @@ fn is_wrong_genesis(error: &OutboxError) -> bool {
     let OutboxError::DoesNotLink { source, .. } = error else {
         return false;
     };
-    matches!(source, LinkError::WrongGenesis { .. })
+    matches!(**source, LinkError::WrongGenesis { .. })
 }
 
 fn line(progress: &Progress, backups: &BackupStatus, rate: &mut Rate) -> String {

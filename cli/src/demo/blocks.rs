@@ -34,7 +34,7 @@ impl Format {
                 (Sha256::digest(Sha256::digest(header)).to_vec(), &header[4..36])
             }
         };
-        Some((Hash::new(hash).ok()?, Hash::new(parent.to_vec()).ok()?))
+        Some((Hash::new(hash).ok()?, Hash::new(parent).ok()?))
     }
 }
 

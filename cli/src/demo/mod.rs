@@ -163,7 +163,7 @@ fn is_away(failure: &Failure) -> bool {
 /// The blocks to commit, and the chain they belong to.
 fn read_blocks(args: &DemoArgs, seed: u64) -> Result<(Chain, Format, Vec<Block>), Failure> {
     let Some(path) = &args.blocks else {
-        let genesis = Hash::new(vec![0; 32])?;
+        let genesis = Hash::new([0; 32])?;
         let chain = Chain::new("demo".parse()?, genesis.clone());
         return Ok((
             chain,

@@ -19,7 +19,7 @@ pub(super) async fn every_kind(fixture: &dyn Fixture) {
         Event::BlockProven { height: 2, block_hash: hash(2), payload: payload(2, 50) },
         Event::BlockProven { height: 1, block_hash: hash(1), payload: Bytes::new() },
         Event::TransactionValidated {
-            id: TransactionId::new(vec![5; 64]).unwrap(),
+            id: TransactionId::new([5; 64]).unwrap(),
             payload: payload(3, 10),
         },
         Event::StateRecorded { key: key(), value: Some(payload(4, 10)) },

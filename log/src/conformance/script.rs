@@ -20,7 +20,7 @@ pub(super) fn identity(case: &str) -> LogIdentity {
     }
     LogIdentity {
         name: case.replace('_', "-").parse().unwrap(),
-        chain: Chain::new("Conformance".parse().unwrap(), Hash::new(vec![1; 32]).unwrap()),
+        chain: Chain::new("Conformance".parse().unwrap(), Hash::new([1; 32]).unwrap()),
         lineage: Lineage::from_bytes(lineage),
     }
 }
@@ -123,7 +123,7 @@ impl Script {
 }
 
 pub(super) fn hash(height: u64) -> Hash {
-    Hash::new(height.to_be_bytes().to_vec()).unwrap()
+    Hash::new(height.to_be_bytes()).unwrap()
 }
 
 /// Claims an empty log and writes `count` small blocks to it. Gives the primary, the tail,

@@ -23,7 +23,7 @@ use crate::spec::{Appender, Tail};
 fn identity() -> LogIdentity {
     LogIdentity {
         name: "testnet".parse().unwrap(),
-        chain: Chain::new("Test".parse().unwrap(), Hash::new(vec![1; 32]).unwrap()),
+        chain: Chain::new("Test".parse().unwrap(), Hash::new([1; 32]).unwrap()),
         lineage: Lineage::from_bytes([7; 16]),
     }
 }
@@ -31,7 +31,7 @@ fn identity() -> LogIdentity {
 /// Entries with payloads of this many bytes, one after the other.
 fn unit(after: &Tail, lengths: &[usize]) -> Vec<Entry> {
     let seal = |position: &mut Position, length: &usize| {
-        let id = TransactionId::new(position.index.to_be_bytes().to_vec()).unwrap();
+        let id = TransactionId::new(position.index.to_be_bytes()).unwrap();
         let payload = vec![0x5A; *length].into();
         let event = Event::TransactionValidated { id, payload };
         let entry = Entry::seal(position, 1, Timestamp::from_micros(1), position.index + 1, event);

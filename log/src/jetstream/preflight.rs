@@ -348,7 +348,7 @@ mod tests {
     #[test]
     fn whatever_forgets_receipts_is_named() {
         let name = "x".parse().unwrap();
-        let chain = Chain::new("x".parse().unwrap(), Hash::new(vec![1]).unwrap());
+        let chain = Chain::new("x".parse().unwrap(), Hash::new([1]).unwrap());
         let log = LogIdentity { name, chain, lineage: Lineage::from_bytes([1; 16]) };
         type Change = fn(&mut Config);
         let short = |change: Change| {

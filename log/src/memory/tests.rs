@@ -44,7 +44,7 @@ crate::log_conformance!(Memory::default());
 fn log() -> MemoryLog {
     MemoryLog::new(LogIdentity {
         name: "faults".parse().unwrap(),
-        chain: Chain::new("Test".parse().unwrap(), Hash::new(vec![1; 32]).unwrap()),
+        chain: Chain::new("Test".parse().unwrap(), Hash::new([1; 32]).unwrap()),
         lineage: Lineage::from_bytes([7; 16]),
     })
 }

@@ -19,7 +19,7 @@ use super::{
 };
 
 fn maker(directory: &Path, clock: Clock) -> Arc<CheckpointMaker> {
-    let chain = Chain::new("test".parse().unwrap(), Hash::new(vec![1; 32]).unwrap());
+    let chain = Chain::new("test".parse().unwrap(), Hash::new([1; 32]).unwrap());
     let name = "test".parse().unwrap();
     let log = LogIdentity { name, chain, lineage: Lineage::from_bytes([7; 16]) };
     let mut store = SqliteStore::open(directory.join("store.db")).unwrap();

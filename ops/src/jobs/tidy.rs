@@ -58,7 +58,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_is_done_at_the_start_or_as_soon_as_there_is_an_archive() {
-        let chain = Chain::new("test".parse().unwrap(), Hash::new(vec![1; 32]).unwrap());
+        let chain = Chain::new("test".parse().unwrap(), Hash::new([1; 32]).unwrap());
         let lineage = Lineage::from_bytes([7; 16]);
         let log = LogIdentity { name: "test".parse().unwrap(), chain, lineage };
         let directory = tempfile::tempdir().unwrap();

@@ -20,7 +20,7 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Scene {
-        let genesis = Hash::new(vec![1; 32]).unwrap();
+        let genesis = Hash::new([1; 32]).unwrap();
         let chain = Chain::new("mainnet".parse().unwrap(), genesis);
         let name = "mainnet".parse().unwrap();
         let scene = Scene { log: MemoryLog::new(LogIdentity { name, chain, lineage: LINEAGE }) };

@@ -22,8 +22,7 @@ pub fn genesis() -> Hash {
 
 /// A hash of height and variant.
 pub fn hash(height: u64, variant: u8) -> Hash {
-    Hash::new(blake3::hash(&[&height.to_be_bytes()[..], &[variant]].concat()).as_bytes().to_vec())
-        .unwrap()
+    Hash::new(blake3::hash(&[&height.to_be_bytes()[..], &[variant]].concat()).as_bytes()).unwrap()
 }
 
 /// Block `height` of one variant, on its parent of another.
@@ -112,12 +111,12 @@ fn starts_empty(subject: &mut impl Subject) {
 
 fn gives_back_every_kind(subject: &mut impl Subject) {
     let payload = Bytes::from_static(b"payload");
-    let key = Key::new(vec![7; 256]).unwrap();
+    let key = Key::new([7; 256]).unwrap();
     let events = [
         block(1, 0, 0),
         proof(1, 0),
         Event::TransactionValidated {
-            id: TransactionId::new(vec![1]).unwrap(),
+            id: TransactionId::new([1]).unwrap(),
             payload: payload.clone(),
         },
         Event::StateRecorded { key: key.clone(), value: Some(payload) },
@@ -176,7 +175,7 @@ fn never_uses_a_sequence_twice(subject: &mut impl Subject) {
 
 fn refuses_what_does_not_link(subject: &mut impl Subject) {
     let refuse = |subject: &mut dyn Subject, event: &Event| match subject.enqueue(event) {
-        Err(OutboxError::DoesNotLink { source, .. }) => source,
+        Err(OutboxError::DoesNotLink { source, .. }) => *source,
         other => panic!("{event} gave {other:?}"),
     };
     let before = refuse(subject, &proof(1, 0));

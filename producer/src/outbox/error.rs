@@ -16,7 +16,7 @@ pub enum OutboxError {
         /// Which event.
         event: String,
         /// What does not link.
-        source: LinkError,
+        source: Box<LinkError>,
     },
     /// A node does not write such an event. It was not enqueued. Correct the node.
     #[error("{event} was not enqueued: {why}")]

@@ -87,9 +87,10 @@ impl MemoryOutbox {
         // What does not link says so even if the outbox is full: waiting would not help.
         let mut links = inner.links.clone();
         let referred = links.refers_to(event).and_then(|height| inner.blocks.get(&height));
-        links
-            .admit(event, referred)
-            .map_err(|source| OutboxError::DoesNotLink { event: event.to_string(), source })?;
+        links.admit(event, referred).map_err(|source| OutboxError::DoesNotLink {
+            event: event.to_string(),
+            source: Box::new(source),
+        })?;
         if full {
             return Err(OutboxError::Full { place: self.place(), events, bytes });
         }

@@ -105,7 +105,7 @@ mod tests {
         core.step(survey());
         let claimed = Tail { fence: 1, epoch: 1, ..tail() };
         core.step(Input::Appended(Ok(claimed.clone())));
-        let event = Event::StateRecorded { key: Key::new(vec![1]).unwrap(), value: None };
+        let event = Event::StateRecorded { key: Key::new([1]).unwrap(), value: None };
         let row = Entry::seal(&claimed.position, 1, Timestamp::default(), 1, event);
         let mut commands = core.step(Input::Prepared { request: 1, unit: Ok([row].into()) });
         let (mut appends, mut pauses) = (0, 0);

@@ -169,7 +169,7 @@ impl World {
     }
 
     fn row(sequence: u64) -> Event {
-        let key = Key::new(sequence.to_be_bytes().to_vec()).unwrap();
+        let key = Key::new(sequence.to_be_bytes()).unwrap();
         Event::StateRecorded { key, value: Some(Bytes::from(sequence.to_string())) }
     }
 

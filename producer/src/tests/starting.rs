@@ -164,8 +164,8 @@ async fn the_newest_block_is_not_looked_for_for_long() {
     let (log, outbox) = (log(), outbox(1));
     let producer = start(&log, &outbox, settings());
     outbox.enqueue(&block(1)).unwrap();
-    let proofs = (0..280).map(|_| outbox.enqueue(&proof(1)).unwrap());
-    producer.committed(proofs.last().unwrap()).logged().await.unwrap();
+    let proofs: Vec<u64> = (0..280).map(|_| outbox.enqueue(&proof(1)).unwrap()).collect();
+    producer.committed(proofs[279]).logged().await.unwrap();
     producer.shutdown(std::time::Duration::from_secs(10)).await.unwrap();
     for (delay, is_found) in [(0, true), (100, false)] {
         log.delay_reads(std::time::Duration::from_millis(delay));

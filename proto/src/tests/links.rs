@@ -165,7 +165,7 @@ fn event() -> impl Strategy<Value = Event> {
         (height(), hash()).prop_map(|(height, hash)| proof(height, &hash)),
         (height(), hash()).prop_map(|(height, hash)| rollback(height, &hash)),
         Just(Event::Marked { name: "mark".parse().unwrap() }),
-        Just(Event::StateRecorded { key: crate::Key::new(vec![1]).unwrap(), value: None }),
+        Just(Event::StateRecorded { key: crate::Key::new([1]).unwrap(), value: None }),
     ]
 }
 

@@ -7,6 +7,7 @@ mod decode;
 mod digest;
 mod examples;
 mod golden;
+mod hash;
 mod headers;
 mod links;
 mod numbers;

@@ -99,7 +99,7 @@ fn the_edges_of_a_message() {
 
 #[test]
 fn no_entry_has_more_overhead_than_is_kept_free() {
-    let hash = || Hash::new(vec![1; MAX_HASH_BYTES]).unwrap();
+    let hash = || Hash::new([1; MAX_HASH_BYTES]).unwrap();
     let label = || Label::new(&"x".repeat(MAX_LABEL_BYTES)).unwrap();
     let payload = Bytes::from(vec![1; MAX_PAYLOAD_BYTES]);
     let largest = [
@@ -112,13 +112,10 @@ fn no_entry_has_more_overhead_than_is_kept_free() {
         },
         Event::BlockProven { height: u64::MAX, block_hash: hash(), payload: payload.clone() },
         Event::TransactionValidated {
-            id: TransactionId::new(vec![1; MAX_HASH_BYTES]).unwrap(),
+            id: TransactionId::new([1; MAX_HASH_BYTES]).unwrap(),
             payload: payload.clone(),
         },
-        Event::StateRecorded {
-            key: Key::new(vec![1; MAX_KEY_BYTES]).unwrap(),
-            value: Some(payload),
-        },
+        Event::StateRecorded { key: Key::new([1; MAX_KEY_BYTES]).unwrap(), value: Some(payload) },
         Event::RolledBack { to_height: u64::MAX, to_hash: hash() },
         Event::Marked { name: label() },
     ];

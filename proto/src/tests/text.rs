@@ -158,7 +158,7 @@ fn errors_say_what_would_fit() {
         "a hash of 0 bytes; it must have 1 to 64"
     );
     assert_eq!(
-        Key::new(vec![0; 257]).unwrap_err().to_string(),
+        Key::new([0; 257]).unwrap_err().to_string(),
         "a key of 257 bytes; it must have 1 to 256"
     );
     assert_eq!(

@@ -34,7 +34,7 @@ impl BlkScan {
                 tx.execute(sql, [to_i64(below)])?;
                 Ok(())
             })?;
-            if let Some(tip) = tips.into_iter().take(taken.count).last() {
+            if let Some(tip) = tips.into_iter().take(taken.count).next_back() {
                 self.tip = Some(tip);
                 self.tree.forget(below);
             }

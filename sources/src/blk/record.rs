@@ -122,8 +122,7 @@ pub(super) fn read(
     }
     let header = &start[8..8 + HEADER];
     let hash = double_sha256(&[header]);
-    let (Ok(hash), Ok(parent)) = (Hash::new(hash.to_vec()), Hash::new(header[4..36].to_vec()))
-    else {
+    let (Ok(hash), Ok(parent)) = (Hash::new(hash), Hash::new(&header[4..36])) else {
         // 32 bytes are a hash; if ever they were not, the record would not be one.
         return Ok(Record::Garbage("a hash of 32 bytes was refused".to_owned()));
     };

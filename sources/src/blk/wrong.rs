@@ -166,7 +166,7 @@ impl BlkScan {
         let event = format!("the first block of {}", self.place);
         OutboxError::DoesNotLink {
             event,
-            source: LinkError::WrongGenesis { height: 1, found, genesis },
+            source: Box::new(LinkError::WrongGenesis { height: 1, found, genesis }),
         }
     }
 }

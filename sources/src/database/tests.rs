@@ -24,7 +24,7 @@ struct Node {
 }
 
 fn genesis() -> Hash {
-    Hash::new(vec![7; 32]).unwrap()
+    Hash::new([7; 32]).unwrap()
 }
 
 impl Node {

@@ -210,8 +210,7 @@ impl DirectoryScan {
             Some(hash) => hash.clone(),
             None if height == 1 => self.genesis.clone(),
             // Of the first block, if it is not the chain's first, the parent is not known.
-            None => Hash::new(Bytes::from_static(&[0; 32]))
-                .map_err(|why| damaged(&self.place, &path, why))?,
+            None => Hash::new([0; 32]).map_err(|why| damaged(&self.place, &path, why))?,
         };
         let parent_hash = header.parent.unwrap_or(below);
         let (hash, payload) = (header.hash, content.bytes.clone());

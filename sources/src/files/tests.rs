@@ -24,7 +24,7 @@ use super::source::FileSource;
 use super::{FileChanges, FileOutbox};
 
 fn hash(height: u64) -> Hash {
-    Hash::new(vec![u8::try_from(height).unwrap(); 32]).unwrap()
+    Hash::new([u8::try_from(height).unwrap(); 32]).unwrap()
 }
 
 fn block(height: u64) -> Item {

@@ -44,7 +44,7 @@ pub fn late_log(proofs_from: u64) -> LogIdentity {
 /// # Panics
 /// There are none, or more than 64.
 pub fn hash(bytes: &[u8]) -> Hash {
-    Hash::new(bytes.to_vec()).unwrap()
+    Hash::new(bytes).unwrap()
 }
 
 /// Writes entries as a primary does, keeping the model of what they make.
@@ -264,7 +264,7 @@ impl History {
 
     /// Validates a transaction with an id of this byte.
     pub fn transaction_of(&mut self, id: u8) {
-        let id = TransactionId::new(vec![id]).unwrap();
+        let id = TransactionId::new([id]).unwrap();
         let payload = self.payload();
         self.seal(Event::TransactionValidated { id, payload });
     }
@@ -278,7 +278,7 @@ impl History {
 
     /// Records or erases the state with a key of this byte.
     pub fn record_of(&mut self, key: u8, value: Option<Bytes>) {
-        let key = Key::new(vec![b'k', key]).unwrap();
+        let key = Key::new([b'k', key]).unwrap();
         self.seal(Event::StateRecorded { key, value });
     }
 

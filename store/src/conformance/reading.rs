@@ -137,8 +137,8 @@ pub(super) fn what_is_not_there(place: &Place) {
     assert_eq!(reader.block_hash(1 << 63).unwrap(), None);
     assert_eq!(reader.proof(u64::MAX).unwrap(), None);
     assert_eq!(reader.block_by_hash(&hash(&[77; 33])).unwrap(), None);
-    assert_eq!(reader.transaction(&TransactionId::new(vec![1; 50]).unwrap()).unwrap(), None);
-    let (key, name) = (Key::new(vec![255; 256]).unwrap(), Label::new("no such mark").unwrap());
+    assert_eq!(reader.transaction(&TransactionId::new([1; 50]).unwrap()).unwrap(), None);
+    let (key, name) = (Key::new([255; 256]).unwrap(), Label::new("no such mark").unwrap());
     assert_eq!(reader.record(&key).unwrap(), None);
     assert_eq!(reader.mark(&name).unwrap(), None);
     assert_eq!(reader.keys(Some(&key), 10).unwrap(), []);

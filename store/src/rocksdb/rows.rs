@@ -212,11 +212,11 @@ pub(super) fn read_mark(name: &[u8], row: &[u8]) -> Result<StoredMark, RowError>
 }
 
 pub(super) fn key(key: &[u8]) -> Result<Key, RowError> {
-    Key::new(key.to_vec()).map_err(wrong)
+    Key::new(key).map_err(wrong)
 }
 
 pub(super) fn transaction_id(id: &[u8]) -> Result<TransactionId, RowError> {
-    TransactionId::new(id.to_vec()).map_err(wrong)
+    TransactionId::new(id).map_err(wrong)
 }
 
 pub(super) fn label(name: &[u8]) -> Result<Label, RowError> {

@@ -105,7 +105,7 @@ impl<'a> Reading<'a> {
 
     pub(super) fn hash(&mut self) -> Result<Hash, RowError> {
         let [length] = self.array()?;
-        Hash::new(self.bytes(length.into())?.to_vec()).map_err(wrong)
+        Hash::new(self.bytes(length.into())?).map_err(wrong)
     }
 
     pub(super) fn option<T>(

@@ -260,7 +260,7 @@ impl StoreReader for SqliteReader {
             [id.as_ref()],
             |row| {
                 Ok(StoredTransaction {
-                    id: TransactionId::new(payload(row, 0)?).map_err(|e| wrong(0, e))?,
+                    id: TransactionId::new(blob(row, 0)?).map_err(|e| wrong(0, e))?,
                     block_tip: optional(row, 1)?,
                     index: number(row, 2)?,
                     time: time(row, 3)?,
@@ -278,7 +278,7 @@ impl StoreReader for SqliteReader {
             [key.as_ref()],
             |row| {
                 Ok(StoredRecord {
-                    key: Key::new(payload(row, 0)?).map_err(|e| wrong(0, e))?,
+                    key: Key::new(blob(row, 0)?).map_err(|e| wrong(0, e))?,
                     index: number(row, 1)?,
                     time: time(row, 2)?,
                     value: payload(row, 3)?,
@@ -291,7 +291,7 @@ impl StoreReader for SqliteReader {
         // No key is empty, so all of them are after the empty one.
         let after = after.map_or(&[][..], AsRef::as_ref);
         let sql = "SELECT key FROM records WHERE key > ? ORDER BY key LIMIT ?";
-        let read = |row: &Row<'_>| Key::new(payload(row, 0)?).map_err(|e| wrong(0, e));
+        let read = |row: &Row<'_>| Key::new(blob(row, 0)?).map_err(|e| wrong(0, e));
         self.many("listing the records", sql, (after, rows(limit)), read)
     }
 
@@ -302,7 +302,7 @@ impl StoreReader for SqliteReader {
     ) -> Result<Vec<TransactionId>, StoreError> {
         let after = after.map_or(&[][..], AsRef::as_ref);
         let sql = "SELECT id FROM transactions WHERE id > ? ORDER BY id LIMIT ?";
-        let read = |row: &Row<'_>| TransactionId::new(payload(row, 0)?).map_err(|e| wrong(0, e));
+        let read = |row: &Row<'_>| TransactionId::new(blob(row, 0)?).map_err(|e| wrong(0, e));
         self.many("listing the transactions", sql, (after, rows(limit)), read)
     }
 
@@ -427,7 +427,7 @@ fn blob<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<&'a [u8]> {
 }
 
 fn hash(row: &Row<'_>, column: usize) -> rusqlite::Result<Hash> {
-    Hash::new(payload(row, column)?).map_err(|e| wrong(column, e))
+    Hash::new(blob(row, column)?).map_err(|e| wrong(column, e))
 }
 
 fn label(row: &Row<'_>, column: usize) -> rusqlite::Result<Label> {

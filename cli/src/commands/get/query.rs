@@ -93,7 +93,7 @@ fn heights(given: &str) -> Result<RangeInclusive<u64>, String> {
 fn key(given: &str) -> Result<Key, InvalidBytes> {
     match given.strip_prefix("0x") {
         Some(hex) => hex.parse(),
-        None => Key::new(given.as_bytes().to_vec()),
+        None => Key::new(given.as_bytes()),
     }
 }
 

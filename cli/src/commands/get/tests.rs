@@ -12,7 +12,7 @@ use super::query::{What, Which};
 
 /// The block at a height, in the history of a letter.
 fn hash(height: u64, history: u8) -> Hash {
-    Hash::new(vec![height as u8, history]).unwrap()
+    Hash::new([height as u8, history]).unwrap()
 }
 
 /// A store that is at the next of these tips after each read, and stays at the last.

@@ -27,7 +27,7 @@ fn args(flags: &[&str]) -> RetentionArgs {
 }
 
 fn identity() -> LogIdentity {
-    let chain = Chain::new("test".parse().unwrap(), Hash::new(vec![1; 32]).unwrap());
+    let chain = Chain::new("test".parse().unwrap(), Hash::new([1; 32]).unwrap());
     LogIdentity { name: "test".parse().unwrap(), chain, lineage: Lineage::from_bytes([7; 16]) }
 }
 

@@ -29,7 +29,7 @@ struct Half {
 
 impl Half {
     fn new() -> Half {
-        let chain = Chain::new("mainnet".parse().unwrap(), Hash::new(vec![0; 32]).unwrap());
+        let chain = Chain::new("mainnet".parse().unwrap(), Hash::new([0; 32]).unwrap());
         let name = "mainnet".parse().unwrap();
         let log = MemoryLog::new(LogIdentity { name, chain, lineage: LINEAGE });
         Half { log, was_asked: AtomicBool::default(), boards: AtomicUsize::default() }

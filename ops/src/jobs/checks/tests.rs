@@ -21,7 +21,7 @@ use super::*;
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn log() -> LogIdentity {
-    let chain = Chain::new("test".parse().unwrap(), Hash::new(vec![1; 32]).unwrap());
+    let chain = Chain::new("test".parse().unwrap(), Hash::new([1; 32]).unwrap());
     let name = "test".parse().unwrap();
     LogIdentity { name, chain, lineage: Lineage::from_bytes([7; 16]) }
 }

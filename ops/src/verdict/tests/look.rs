@@ -13,7 +13,7 @@ use super::super::{Expectation, Fleet, Observer, State, assess};
 const LINEAGE: Lineage = Lineage::from_bytes([7; 16]);
 
 fn hash(height: u64) -> Hash {
-    Hash::new(vec![u8::try_from(height).unwrap(); 32]).unwrap()
+    Hash::new([u8::try_from(height).unwrap(); 32]).unwrap()
 }
 
 fn block(height: u64) -> Event {

@@ -128,7 +128,6 @@ fn put_event(output: Output, event: &Event) -> Output {
 
 fn take_event(input: &mut Input<'_>, kind: Kind, has_payload: bool) -> Result<Event, InvalidValue> {
     let payload = Bytes::new();
-    let copied = Bytes::copy_from_slice;
     let event = match kind {
         Kind::EpochStarted => {
             return Err(InvalidValue::Unknown { what: "kind", found: kind as u8 });
@@ -142,11 +141,11 @@ fn take_event(input: &mut Input<'_>, kind: Kind, has_payload: bool) -> Result<Ev
             Event::BlockProven { height: input.number()?, block_hash: hash(input)?, payload }
         }
         Kind::TransactionValidated => {
-            let id = TransactionId::new(copied(input.bytes()?))?;
+            let id = TransactionId::new(input.bytes()?)?;
             Event::TransactionValidated { id, payload }
         }
         Kind::StateRecorded => {
-            let key = Key::new(copied(input.bytes()?))?;
+            let key = Key::new(input.bytes()?)?;
             return Ok(Event::StateRecorded { key, value: has_payload.then_some(payload) });
         }
         Kind::RolledBack => Event::RolledBack { to_height: input.number()?, to_hash: hash(input)? },

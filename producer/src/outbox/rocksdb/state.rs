@@ -1,6 +1,5 @@
 //! The values of the column family that there is one of.
 
-use bytes::Bytes;
 use tipline_proto::{Hash, LinksState, OutboxId, Tip};
 
 use super::bytes::{Input, InvalidValue, Output};
@@ -120,5 +119,5 @@ fn take_tip(input: &mut Input<'_>) -> Result<Option<Tip>, InvalidValue> {
 }
 
 pub(super) fn hash(input: &mut Input<'_>) -> Result<Hash, InvalidValue> {
-    Ok(Hash::new(Bytes::copy_from_slice(input.bytes()?))?)
+    Ok(Hash::new(input.bytes()?)?)
 }

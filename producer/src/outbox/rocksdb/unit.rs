@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::MutexGuard;
 
-use bytes::Bytes;
 use rocksdb::{WriteBatch, WriteOptions};
 use tipline_log::Clock;
 use tipline_proto::{Event, Hash, Links, ProofsFrom};
@@ -196,8 +195,11 @@ impl<'a> OutboxUnit<'a> {
                 "looking for the block that an event refers to",
             ))?,
         };
-        let referred = referred.and_then(|hash| Hash::new(Bytes::from(hash)).ok());
-        let refused = |source| OutboxError::DoesNotLink { event: event.to_string(), source };
+        let referred = referred.and_then(|hash| Hash::new(hash).ok());
+        let refused = |source| {
+            let (event, source) = (event.to_string(), Box::new(source));
+            OutboxError::DoesNotLink { event, source }
+        };
         links.admit(event, referred.as_ref()).map_err(refused)?;
         let tip = self.newest.tip.as_ref().map(|tip| tip.height);
         let change = self.proven.change(db, event, tip)?.map_err(refused)?;

@@ -1,6 +1,5 @@
 //! The one row of `tipline_outbox_state`.
 
-use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension};
 use tipline_proto::{Hash, HeightRanges, InvalidBytes, LinksState, OutboxId, Tip};
 
@@ -194,5 +193,5 @@ fn tip(height: Option<i64>, hash: Option<Vec<u8>>) -> Result<Option<Tip>, Invali
     let (Some(height), Some(hash)) = (height, hash) else {
         return Ok(None);
     };
-    Ok(Some(Tip { height: from_i64(height), hash: Hash::new(Bytes::from(hash))? }))
+    Ok(Some(Tip { height: from_i64(height), hash: Hash::new(hash)? }))
 }

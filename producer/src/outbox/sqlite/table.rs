@@ -204,7 +204,8 @@ impl OutboxTable {
             Err(error) => return error,
         };
         if let Err(source) = links.admit(event, referred.as_ref()) {
-            return OutboxError::DoesNotLink { event: event.to_string(), source };
+            let (event, source) = (event.to_string(), Box::new(source));
+            return OutboxError::DoesNotLink { event, source };
         }
         let counted = state.pending();
         let (events, bytes) = (counted.counted_events(), counted.counted_bytes);

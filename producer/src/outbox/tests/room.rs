@@ -54,7 +54,7 @@ pub(in crate::outbox) fn follows_the_rule(subject: &mut impl Subject, steps: &[S
         let last = model.lengths.len() as u64;
         match *step {
             Step::Enqueue(length) => {
-                let key = Key::new(vec![1]).unwrap();
+                let key = Key::new([1]).unwrap();
                 let value = Some(Bytes::from(vec![7; length]));
                 let enqueued = subject.enqueue(&Event::StateRecorded { key, value });
                 let (events, bytes) = model.counted();

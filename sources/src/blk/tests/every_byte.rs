@@ -6,7 +6,7 @@ use crate::blk::fuzzing::seal;
 use tipline_proto::Hash;
 
 fn parent() -> Hash {
-    Hash::new(vec![3; 32]).unwrap()
+    Hash::new([3; 32]).unwrap()
 }
 
 /// Every byte is flipped, and everything from every byte on is zeros.

@@ -116,7 +116,7 @@ fn a_longer_branch_takes_over() {
 #[test]
 fn the_genesis_is_published_if_it_is_there() {
     let node = Node::new();
-    let first = block(&Hash::new(vec![0; 32]).unwrap(), "genesis");
+    let first = block(&Hash::new([0; 32]).unwrap(), "genesis");
     let second = block(&hash(&first), "one");
     write(node.path(), "blk00000.dat", &[record(&first), record(&second)].concat());
     let mut outbox = node.open(node.path().to_owned(), hash(&first));

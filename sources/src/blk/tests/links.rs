@@ -10,7 +10,7 @@ use tipline_proto::{Event, Hash, Links, ProofsFrom, Tip};
 use crate::blk::tree::{Place, Step, Tree};
 
 fn hash(number: usize) -> Hash {
-    Hash::new(vec![number as u8 + 1]).unwrap()
+    Hash::new([number as u8 + 1]).unwrap()
 }
 
 fn place() -> Place {

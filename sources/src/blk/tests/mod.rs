@@ -68,7 +68,7 @@ pub(super) fn mined(parent: &Hash, root: [u8; 32], transactions: &[Vec<u8>]) -> 
 }
 
 pub(super) fn hash(block: &[u8]) -> Hash {
-    Hash::new(double_sha256(&[&block[..80]]).to_vec()).unwrap()
+    Hash::new(double_sha256(&[&block[..80]])).unwrap()
 }
 
 /// The record of a block.

@@ -117,7 +117,7 @@ pub(super) fn committed(height: u64, parent: &Hash, payload: &[u8]) -> Event {
 }
 
 pub(super) fn genesis() -> Hash {
-    Hash::new(vec![9; 32]).unwrap()
+    Hash::new([9; 32]).unwrap()
 }
 
 /// Blocks one on the other.

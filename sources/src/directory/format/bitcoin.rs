@@ -35,8 +35,8 @@ impl BlockFormat for BitcoinBlock {
             return Err(why.into());
         };
         check_block(payload).map_err(|why| format!("the block {why}"))?;
-        let hash = Hash::new(Sha256::digest(Sha256::digest(header)).to_vec())?;
-        let parent = Hash::new(header[4..36].to_vec())?;
+        let hash = Hash::new(Sha256::digest(Sha256::digest(header)))?;
+        let parent = Hash::new(&header[4..36])?;
         Ok(BlockHeader { hash, parent: Some(parent) })
     }
 

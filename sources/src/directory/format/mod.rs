@@ -71,7 +71,7 @@ impl BlockFormat for ContentHash {
         _height: u64,
         payload: &[u8],
     ) -> Result<BlockHeader, Box<dyn std::error::Error + Send + Sync>> {
-        let hash = Hash::new(blake3::hash(payload).as_bytes().to_vec())?;
+        let hash = Hash::new(blake3::hash(payload).as_bytes())?;
         Ok(BlockHeader { hash, parent: None })
     }
 }

@@ -179,7 +179,7 @@ pub(in crate::directory) fn genesis() -> Hash {
 }
 
 pub(in crate::directory) fn hash(content: &str) -> Hash {
-    Hash::new(blake3::hash(content.as_bytes()).as_bytes().to_vec()).unwrap()
+    Hash::new(blake3::hash(content.as_bytes()).as_bytes()).unwrap()
 }
 
 pub(in crate::directory) fn block(height: u64, content: &str, parent: &str) -> Event {

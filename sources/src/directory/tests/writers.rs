@@ -37,7 +37,7 @@ impl BlockFormat for Checked {
         if blake3::hash(rest).as_bytes() != own {
             return Err("not whole".into());
         }
-        Ok(BlockHeader { hash: Hash::new(own.to_vec())?, parent: None })
+        Ok(BlockHeader { hash: Hash::new(own)?, parent: None })
     }
 
     fn proves_whole(&self) -> bool {

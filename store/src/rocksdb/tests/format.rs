@@ -40,11 +40,11 @@ fn rows_are_as_documented() {
         },
         Event::BlockProven { height: 7, block_hash: hash(&[0xaa, 0xbb]), payload: Bytes::new() },
         Event::TransactionValidated {
-            id: TransactionId::new(vec![0x1d]).unwrap(),
+            id: TransactionId::new([0x1d]).unwrap(),
             payload: Bytes::from_static(b"pay"),
         },
         Event::StateRecorded {
-            key: Key::new(vec![0x6b]).unwrap(),
+            key: Key::new([0x6b]).unwrap(),
             value: Some(Bytes::from_static(b"v")),
         },
         Event::Marked { name: Label::new("mark").unwrap() },

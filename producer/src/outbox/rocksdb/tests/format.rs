@@ -13,7 +13,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn hash(byte: u8) -> Hash {
-    Hash::new(vec![byte; 2]).unwrap()
+    Hash::new([byte; 2]).unwrap()
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn values_stay_what_they_are_and_are_read_exactly() {
 fn rows_stay_what_they_are_and_are_read_exactly() {
     let payload = Bytes::new();
     let own = Place::Own { length: 3 };
-    let key = Key::new(vec![0xcc]).unwrap();
+    let key = Key::new([0xcc]).unwrap();
     let family = "blocks".to_owned();
     let elsewhere = Place::Elsewhere { length: 3, blake3: [6; 32], family, key: vec![0xdd] };
     let place = format!("020000000000000003{}0006626c6f636b730001dd", "06".repeat(32));
@@ -85,7 +85,7 @@ fn rows_stay_what_they_are_and_are_read_exactly() {
         ),
         (
             Event::TransactionValidated {
-                id: TransactionId::new(vec![0xee]).unwrap(),
+                id: TransactionId::new([0xee]).unwrap(),
                 payload: payload.clone(),
             },
             own.clone(),

@@ -233,7 +233,8 @@ fn more_proofs_that_nothing_joins_than_can_be_remembered_are_refused() {
     fill(&node, MAX_PROOF_RANGES as u64);
     Subject::enqueue(&mut node, &proof(base + 1, 0)).unwrap();
     match Subject::enqueue(&mut node, &proof(base + 3, 0)).unwrap_err() {
-        OutboxError::DoesNotLink { source: LinkError::TooManyGaps { height, lowest }, .. } => {
+        OutboxError::DoesNotLink { source, .. } => {
+            let LinkError::TooManyGaps { height, lowest } = *source else { panic!("{source:?}") };
             assert_eq!((height, lowest), (base + 3, 1));
         }
         other => panic!("{other:?}"),

@@ -112,7 +112,8 @@ fn more_proofs_that_nothing_joins_than_can_be_remembered_are_refused() {
     let refused = insert(&node.conn, &proof(base + 3, 0)).unwrap_err();
     assert!(refused.to_string().contains("prove a block beside one that is"), "{refused}");
     match Subject::enqueue(&mut node, &proof(base + 3, 0)).unwrap_err() {
-        OutboxError::DoesNotLink { source: LinkError::TooManyGaps { height, lowest }, .. } => {
+        OutboxError::DoesNotLink { source, .. } => {
+            let LinkError::TooManyGaps { height, lowest } = *source else { panic!("{source:?}") };
             assert_eq!((height, lowest), (base + 3, 1));
         }
         other => panic!("{other:?}"),

@@ -81,8 +81,8 @@ impl BlockFormat for EthereumRlp {
             withdrawals: fields.get(WITHDRAWALS).map(|field| field.content),
         };
         roots.check(number, body)?;
-        let hash = Hash::new(keccak256(header.encoded).to_vec())?;
-        let parent = Hash::new(fields[PARENT].content.to_vec())?;
+        let hash = Hash::new(keccak256(header.encoded))?;
+        let parent = Hash::new(fields[PARENT].content)?;
         Ok(BlockHeader { hash, parent: Some(parent) })
     }
 

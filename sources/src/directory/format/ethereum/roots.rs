@@ -89,8 +89,8 @@ fn compare(
     if computed.as_slice() == expected {
         return Ok(());
     }
-    let computed = Hash::new(computed.to_vec())?;
-    let expected = Hash::new(expected.to_vec())?;
+    let computed = Hash::new(computed)?;
+    let expected = Hash::new(expected)?;
     let why = format!(
         "the {what} of block {height} are not those of its header: {field} is {computed} of what \
          is in the body, but {expected} in the header"
