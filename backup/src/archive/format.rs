@@ -386,7 +386,7 @@ pub(super) fn check_entries(index: &SegmentIndex, entries: &[Entry]) -> Result<(
                 entry.index, entry.event
             ));
         }
-        if Row::from(entry) != *row {
+        if !row.is_of(entry) {
             return Err(format!("entry {} ({}) is not as its row says", entry.index, entry.event));
         }
         position = entry.position();

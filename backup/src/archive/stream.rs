@@ -10,7 +10,7 @@ use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
 
 use super::format::{LENGTH, MAGIC, MAX_UNPACKED_BODY, NO_MAGIC};
 use super::segment::{MAX_ENTRIES, SegmentError, corrupt};
-use super::{Archive, ArchiveError, Row, SegmentName};
+use super::{Archive, ArchiveError, SegmentName};
 
 /// Bytes of a segment that are read at once. Twice as many are unpacked at once.
 const PIECE: u64 = 4 << 20;
@@ -60,7 +60,7 @@ impl Archive {
             let unpacked = unpacked.await?.map_err(|bad| self.bad(name, bad))?;
             let entries;
             (entries, unpacking) = unpacked;
-            if !entries.iter().map(Row::from).eq(rows.by_ref().take(entries.len()).cloned()) {
+            if !entries.iter().all(|entry| rows.next().is_some_and(|row| row.is_of(entry))) {
                 return Err(self.bad(name, corrupt("an entry is not as its row says")));
             }
             if !entries.is_empty() && into.send(entries).await.is_err() {

@@ -12,6 +12,7 @@ pub(crate) mod spans;
 #[cfg(test)]
 mod tests;
 
+use std::iter::Peekable;
 use std::sync::Arc;
 
 use futures_util::stream::{self, BoxStream, StreamExt};
@@ -168,14 +169,15 @@ impl Sources {
         let Some(mut begun) = begun else {
             return self.read_log(at, to.min(span.last), into).await;
         };
-        while let Some(mut entries) = begun.entries.recv().await {
+        while let Some(entries) = begun.entries.recv().await {
             let is_past = entries.last().is_some_and(|entry| entry.index > to);
-            entries.retain(|entry| *at < entry.index && entry.index <= to);
-            while !entries.is_empty() {
-                let rest = entries.split_off(piece(&entries));
-                *at = entries.last().map_or(*at, |entry| entry.index);
-                into.send(entries).await.map_err(|_| ReadError::ReceiverGone)?;
-                entries = rest;
+            let wanted = *at + 1..=to;
+            let mut entries =
+                entries.into_iter().filter(|entry| wanted.contains(&entry.index)).peekable();
+            while entries.peek().is_some() {
+                let batch = batch(&mut entries);
+                *at = batch.last().map_or(*at, |entry| entry.index);
+                into.send(batch).await.map_err(|_| ReadError::ReceiverGone)?;
             }
             if is_past {
                 return Ok(());
@@ -219,14 +221,16 @@ impl Sources {
     }
 }
 
-/// How many of the entries make a batch.
-fn piece(entries: &[Entry]) -> usize {
-    let mut bytes = 0;
-    let fits = |entry: &&Entry| {
+/// The next entries, as many as a store applies at once; one at least, if there is one.
+fn batch(entries: &mut Peekable<impl Iterator<Item = Entry>>) -> Vec<Entry> {
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    while let Some(entry) = entries.next_if(|entry| {
         bytes += entry.event.payload().len();
-        bytes <= MAX_APPLY_BYTES
-    };
-    entries.iter().take(MAX_APPLY_EVENTS).take_while(fits).count().max(1)
+        batch.is_empty() || (batch.len() < MAX_APPLY_EVENTS && bytes <= MAX_APPLY_BYTES)
+    }) {
+        batch.push(entry);
+    }
+    batch
 }
 
 pub(super) fn panicked(ended: tokio::task::JoinError) -> RestoreError {

@@ -28,6 +28,8 @@ pub(super) struct JetStreamSubscription {
     assembler: Assembler,
     /// Entries that are whole and were not given out yet, in order.
     ready: VecDeque<Ready>,
+    /// Payload bytes of these.
+    ready_bytes: usize,
     /// The last entry of each batch that was given out, and where to acknowledge it.
     given: VecDeque<(u64, Subject)>,
     failed: Option<LogError>,
@@ -68,6 +70,7 @@ impl JetStreamLog {
             due: start,
             assembler: Assembler::default(),
             ready: VecDeque::new(),
+            ready_bytes: 0,
             given: VecDeque::new(),
             failed: None,
             over: false,
@@ -93,7 +96,7 @@ impl Subscription for JetStreamSubscription {
         while self.failed.is_none() && !self.over && self.ready.len() <= MAX_APPLY_EVENTS {
             let Some(arrived) = self.feed.ready() else { break };
             self.take(Ok(arrived));
-            if self.waiting_bytes() > MAX_APPLY_BYTES {
+            if self.ready_bytes > MAX_APPLY_BYTES {
                 break;
             }
         }
@@ -118,7 +121,10 @@ impl Subscription for JetStreamSubscription {
 impl JetStreamSubscription {
     fn take(&mut self, arrived: Result<Arrival, LogError>) {
         match arrived.and_then(|arrival| self.assemble(arrival)) {
-            Ok(Some(ready)) => self.ready.push_back(ready),
+            Ok(Some(ready)) => {
+                self.ready_bytes += ready.entry.event.payload().len();
+                self.ready.push_back(ready);
+            }
             Ok(None) => {}
             // What is whole is given out first.
             Err(error) => self.failed = Some(error),
@@ -165,10 +171,6 @@ impl JetStreamSubscription {
         Ok(Some(Ready { entry, acknowledge: message.reply }))
     }
 
-    fn waiting_bytes(&self) -> usize {
-        self.ready.iter().map(|ready| ready.entry.event.payload().len()).sum()
-    }
-
     /// Takes out a batch within its limits; what does not fit stays for the next one.
     fn give(&mut self) -> Vec<Entry> {
         let (mut batch, mut bytes, mut acknowledge) = (Vec::new(), 0, None);
@@ -180,6 +182,7 @@ impl JetStreamSubscription {
             }
             if let Some(Ready { entry, acknowledge: reply }) = self.ready.pop_front() {
                 acknowledge = reply.map(|reply| (entry.index, reply));
+                self.ready_bytes -= entry.event.payload().len();
                 batch.push(entry);
             }
         }
