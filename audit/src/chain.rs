@@ -258,30 +258,29 @@ pub(crate) enum NotGood {
 
 /// Those that are good, up to the first that is not.
 pub(crate) fn check(chain: &mut Chain, arrived: Vec<Entry>) -> Checked {
-    let mut checked = Checked { entries: Vec::with_capacity(arrived.len()), void: 0, ended: None };
-    let hashed = hash(chain.position, &arrived);
-    for (entry, hashed) in arrived.into_iter().zip(hashed) {
+    let mut hashed = hash(chain.position, &arrived).into_iter();
+    let mut checked = Checked { entries: arrived, void: 0, ended: None };
+    let Checked { entries, void, ended } = &mut checked;
+    entries.retain(|entry| {
+        let Some(hashed) = hashed.next().filter(|_| ended.is_none()) else { return false };
         let follows = |previous: &Position| match *previous == hashed.previous {
             true => hashed.follows,
             // Something between the two is void, or is there twice.
             false => entry.follows(previous),
         };
-        let not_good = match chain.admit_if(&entry, follows) {
-            Ok(Verdict::Apply) => {
-                checked.entries.push(entry);
-                continue;
-            }
+        let not_good = match chain.admit_if(entry, follows) {
+            Ok(Verdict::Apply) => return true,
             Ok(Verdict::Void) => {
-                checked.void += 1;
-                continue;
+                *void += 1;
+                return false;
             }
             Ok(Verdict::Duplicate) => NotGood::Problem(Problem::Repeated { index: entry.index }),
             Err(NotNext::Refused(refusal)) => NotGood::Problem(refusal.into()),
             Err(NotNext::Scratch(error)) => NotGood::Scratch(error),
         };
-        checked.ended = Some(not_good);
-        break;
-    }
+        *ended = Some(not_good);
+        false
+    });
     checked
 }
 

@@ -6,7 +6,9 @@ use tipline_backup::{Entries, EntriesRead, Held, RestoreError, Sources};
 use tipline_consumer::{Refusal, Vouching};
 use tipline_log::{Extent, LogError, error_chain};
 use tipline_proto::{Cursor, Entry, LogIdentity, Position};
-use tokio::task::JoinSet;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::chain::{Chain, Checked, NotGood, check};
@@ -23,9 +25,9 @@ pub struct Range {
 
 /// Verified entries, in their order. Dropping it ends the reading.
 ///
-/// While its caller has one piece the next one is read and checked. In memory are these two, what the
-/// source reads ahead (two pieces of 32 MiB, and of an archive two segments of pieces beside that), and
-/// the hashes of 65,536 blocks. Older hashes go to a temporary file, 65 bytes a block.
+/// While its caller has one piece the next ones are read and checked. In memory are three pieces, what
+/// the source reads ahead (two pieces of 32 MiB, and of an archive two segments of pieces beside that),
+/// and the hashes of 65,536 blocks. Older hashes go to a temporary file, 65 bytes a block.
 #[derive(Debug)]
 pub struct Replay {
     sources: Arc<Sources>,
@@ -36,9 +38,9 @@ pub struct Replay {
     trusted: Option<Position>,
     /// After what was given.
     reached: Reached,
-    /// The piece after what was given; empty after the last.
-    ahead: JoinSet<Result<Step, AuditError>>,
-    /// At the end; `None` while a piece is ahead.
+    /// `None` at the end.
+    checking: Option<Checking>,
+    /// At the end.
     chain: Option<Chain>,
     read: EntriesRead,
     void: u64,
@@ -61,28 +63,46 @@ impl Reached {
     }
 }
 
-/// A piece that was read and checked.
+/// A thread that checks what is read. It ends after what is not good, and if nobody takes the pieces.
 #[derive(Debug)]
-struct Step {
-    /// After the piece.
-    chain: Chain,
-    /// What comes after it.
-    entries: Entries,
-    /// `None` if there was no more.
-    checked: Option<Checked>,
+struct Checking {
+    pieces: mpsc::Receiver<(Checked, Reached)>,
+    thread: JoinHandle<(Chain, Entries)>,
 }
 
-impl Step {
-    async fn take(mut chain: Chain, mut entries: Entries) -> Result<Self, AuditError> {
-        let Some(arrived) = entries.next().await else {
-            return Ok(Self { chain, entries, checked: None });
-        };
-        let checking = tokio::task::spawn_blocking(move || {
-            let checked = check(&mut chain, arrived);
-            (chain, checked)
+impl Checking {
+    fn start(mut chain: Chain, mut entries: Entries) -> Self {
+        // One waits, so that checking continues while its caller has another one.
+        let (sender, pieces) = mpsc::channel(1);
+        let runtime = Handle::current();
+        let thread = tokio::task::spawn_blocking(move || {
+            let mut next = || {
+                runtime.block_on(async {
+                    tokio::select! {
+                        biased;
+                        () = sender.closed() => None,
+                        arrived = entries.next() => arrived,
+                    }
+                })
+            };
+            while let Some(arrived) = next() {
+                let checked = check(&mut chain, arrived);
+                let is_last = checked.ended.is_some();
+                let is_taken = sender.blocking_send((checked, Reached::of(&chain))).is_ok();
+                if is_last || !is_taken {
+                    break;
+                }
+            }
+            (chain, entries)
         });
-        let (chain, checked) = checking.await.map_err(|_| lost())?;
-        Ok(Self { chain, entries, checked: Some(checked) })
+        Self { pieces, thread }
+    }
+
+    /// What was checked, and what was not read.
+    async fn ended(self) -> Result<(Chain, Entries), AuditError> {
+        let Self { pieces, thread } = self;
+        drop(pieces);
+        thread.await.map_err(|_| lost())
     }
 }
 
@@ -143,7 +163,7 @@ pub async fn replay(
         to: readable,
         trusted: trusted_at,
         reached: Reached::of(&chain),
-        ahead: JoinSet::new(),
+        checking: None,
         chain: None,
         read: EntriesRead::default(),
         void: 0,
@@ -153,7 +173,7 @@ pub async fn replay(
     };
     if trusted < readable {
         let entries = replay.sources.entries(trusted, readable).await?;
-        replay.ahead.spawn(Step::take(chain, entries));
+        replay.checking = Some(Checking::start(chain, entries));
     } else {
         replay.chain = Some(chain);
     }
@@ -179,34 +199,26 @@ impl Replay {
     /// # Errors
     /// The source does not answer, or it was told to stop. Cancelling the call loses the replay.
     pub async fn next(&mut self) -> Result<Option<Vec<Entry>>, AuditError> {
-        if self.ahead.is_empty() {
+        let Some(checking) = &mut self.checking else {
             // Without it, a call before this one was cancelled, or failed.
             return self.chain.as_ref().map(|_| None).ok_or_else(lost);
-        }
-        let step = tokio::select! {
+        };
+        let piece = tokio::select! {
             biased;
             () = self.stop.cancelled() => {
                 return Err(AuditError::Cancelled { at: self.reached.cursor.position.index });
             }
-            step = self.ahead.join_next() => step,
+            piece = checking.pieces.recv() => piece,
         };
-        let Some(Ok(step)) = step else { return Err(lost()) };
-        let Step { chain, entries: reading, checked } = step?;
-        self.reached = Reached::of(&chain);
-        let Some(Checked { entries, void, ended }) = checked else {
-            self.finish(&chain, reading).await?;
-            self.chain = Some(chain);
+        let Some((Checked { entries, void, ended }, reached)) = piece else {
+            self.finish().await?;
             return Ok(None);
         };
+        self.reached = reached;
         self.void += void;
         match ended {
-            None => {
-                self.ahead.spawn(Step::take(chain, reading));
-            }
-            Some(NotGood::Problem(problem)) => {
-                self.stop_at(problem, reading).await?;
-                self.chain = Some(chain);
-            }
+            None => {}
+            Some(NotGood::Problem(problem)) => self.stop_at(problem).await?,
             Some(NotGood::Scratch(source)) => {
                 let index = self.reached.cursor.position.index;
                 let what = format!("keeping the hashes of blocks at entry {index}");
@@ -216,8 +228,14 @@ impl Replay {
         Ok(Some(entries))
     }
 
+    /// Ends the checking, if it has not ended by itself.
+    async fn end(&mut self) -> Result<(Chain, Entries), AuditError> {
+        self.checking.take().ok_or_else(lost)?.ended().await
+    }
+
     /// An entry is not good. If the segment it is from is corrupt, that is said rather.
-    async fn stop_at(&mut self, problem: Problem, reading: Entries) -> Result<(), AuditError> {
+    async fn stop_at(&mut self, problem: Problem) -> Result<(), AuditError> {
+        let (chain, reading) = self.end().await?;
         if let Problem::Refused(Refusal::Gap { expected, .. }) = &problem {
             still_held(&self.sources, *expected).await?;
         }
@@ -225,6 +243,7 @@ impl Replay {
             self.read.corrupt.extend(reading.damage_at(&self.sources, index).await?);
         }
         self.ended = Some(problem);
+        self.chain = Some(chain);
         Ok(())
     }
 
@@ -251,7 +270,8 @@ impl Replay {
     }
 
     /// There was no more.
-    async fn finish(&mut self, chain: &Chain, reading: Entries) -> Result<(), AuditError> {
+    async fn finish(&mut self) -> Result<(), AuditError> {
+        let (chain, reading) = self.end().await?;
         let at = self.reached.cursor.position.index;
         match reading.finish().await {
             Ok(read) => {
@@ -265,18 +285,17 @@ impl Replay {
                 {
                     self.ended.get_or_insert(refusal.into());
                 }
-                Ok(())
             }
             Err(RestoreError::Corrupt { needed, what, .. }) => {
                 self.ended = Some(Problem::Corrupt { index: needed, what });
-                Ok(())
             }
             Err(RestoreError::Log(error @ LogError::Corrupt { .. })) => {
                 self.ended = Some(Problem::Damaged(error_chain(&error)));
-                Ok(())
             }
-            Err(error) => Err(error.into()),
+            Err(error) => return Err(error.into()),
         }
+        self.chain = Some(chain);
+        Ok(())
     }
 
     /// Where it is, human-readable.
@@ -306,7 +325,7 @@ impl Replay {
 
     /// What ended it before the end of the range; `None` while it goes on, and after all of it.
     pub fn problem(&self) -> Option<&Problem> {
-        if self.ahead.is_empty() { self.ended.as_ref() } else { None }
+        if self.checking.is_none() { self.ended.as_ref() } else { None }
     }
 
     /// Height of the lowest block of the range; `None` if it has none. Whether those below have
