@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use tipline_proto::{Announcement, ConsumerName, Entry, LogIdentity, Receipt};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -24,11 +25,15 @@ use crate::spec::{
 /// What is delivered in the place of an entry.
 pub type Rig = Box<dyn Fn(Entry) -> Vec<Entry> + Send + Sync>;
 
+/// What happens once it has looked what it holds, before it answers.
+pub type Meanwhile = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+
 /// A log in memory with other deliveries.
 pub struct RiggedLog {
     /// The log itself.
     pub inner: MemoryLog,
     rig: Rig,
+    meanwhile: Option<Meanwhile>,
     /// Most entries of one delivery.
     chunk: usize,
     /// Index of the oldest entry that it says to hold.
@@ -59,13 +64,23 @@ impl RiggedLog {
         let delivered = watch::Sender::new(0);
         let (shut, away, receipts) = (Arc::default(), Arc::default(), Arc::default());
         let refused = watch::Sender::new(0);
-        Self { inner, rig, chunk, first, shut, away, refused, delivered, receipts }
+        let meanwhile = None;
+        Self { inner, rig, meanwhile, chunk, first, shut, away, refused, delivered, receipts }
     }
 
     /// Delivers, in the place of each entry, what `rig` makes of it.
     #[must_use]
     pub fn rigged(self, rig: impl Fn(Entry) -> Vec<Entry> + Send + Sync + 'static) -> Self {
         Self { rig: Box::new(rig), ..self }
+    }
+
+    /// Whenever it is asked what it holds, this happens after it has looked.
+    #[must_use]
+    pub fn meanwhile(
+        self,
+        happens: impl Fn() -> BoxFuture<'static, ()> + Send + Sync + 'static,
+    ) -> Self {
+        Self { meanwhile: Some(Box::new(happens)), ..self }
     }
 
     /// Delivers at most `chunk` entries at once.
@@ -126,7 +141,11 @@ impl Reader for RiggedLog {
         self.inner.identity()
     }
     async fn extent(&self) -> Result<Extent, LogError> {
-        Ok(Extent { first: self.first, ..self.inner.extent().await? })
+        let extent = self.inner.extent().await?;
+        if let Some(meanwhile) = &self.meanwhile {
+            meanwhile().await;
+        }
+        Ok(Extent { first: self.first, ..extent })
     }
     async fn entry(&self, index: u64) -> Result<Entry, LogError> {
         let Extent { first, last } = self.extent().await?;

@@ -3,13 +3,14 @@ use std::sync::Arc;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use tipline_backup::Sources;
 use tipline_proto::{Digest, Entry};
 use tipline_store::conformance::history::{History, log, log_with_lineage};
 
 use super::{Site, key, verifier};
-use crate::tests::{ALL, Place, from, seed};
+use crate::tests::{ALL, Place, from, honest, of_log, seed};
 use crate::tlog::{Checkpoint, Tree, leaf_hash, prove_inclusion, verify_inclusion};
-use crate::tree::{KeyFile, SignedTree, TreeError, TreePlace};
+use crate::tree::{KeyFile, SignedTree, TreeError};
 use crate::{AuditError, Range, VerifyReport, verify_entries};
 
 /// The tree of entries, as anybody can make it.
@@ -148,26 +149,22 @@ async fn a_long_history_is_signed_in_between() {
 
 /// Whoever signs goes on while somebody verifies.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_signed_while_it_is_verified_is_not_missing() {
-    let history = History::random(seed(), 1_000);
+async fn what_is_signed_after_it_was_looked_what_is_held_is_not_missing() {
+    let history = History::random(seed(), 200);
     let site = Arc::new(Site::new(&history.entries, 60).await);
     site.sign().await.unwrap();
-    let signing = {
-        let site = Arc::clone(&site);
-        tokio::spawn(async move {
-            for at in (60..1_000).step_by(10) {
-                site.archive_more(at, at + 10).await;
-                site.sign().await.unwrap();
-            }
+    let signing = Arc::clone(&site);
+    let log = honest(&history.entries[..60]).await.meanwhile(move || {
+        let site = Arc::clone(&signing);
+        Box::pin(async move {
+            let signed = site.checkpoint().await.unwrap().size as usize;
+            site.archive_more(signed, signed + 10).await;
+            site.sign().await.unwrap();
         })
-    };
-    let mut verified = 0;
-    while !signing.is_finished() || verified == 0 {
-        let report = verify(&site, ALL, true).await.unwrap();
-        assert!(report.ok, "{report:?}");
-        verified += 1;
-    }
-    signing.await.unwrap();
+    });
+    let report = verify_sources(of_log(log), &site, ALL, true).await.unwrap();
+    assert!(report.ok && report.verified == Some((1, 60)), "{report:?}");
+    assert!(site.checkpoint().await.unwrap().size > 60, "more was signed meanwhile");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -413,10 +410,18 @@ async fn a_key_of_another_lineage_is_refused() {
 }
 
 async fn verify(site: &Site, range: Range, with_key: bool) -> Result<VerifyReport, AuditError> {
+    verify_sources(site.archive.sources(), site, range, with_key).await
+}
+
+async fn verify_sources(
+    sources: Arc<Sources>,
+    site: &Site,
+    range: Range,
+    with_key: bool,
+) -> Result<VerifyReport, AuditError> {
     let key = with_key.then(verifier);
-    let signed = SignedTree { place: TreePlace::new(&site.destination(), &log()), key };
+    let signed = SignedTree { place: site.place(), key };
     let (progress, stop) = (tokio::sync::watch::Sender::default(), Default::default());
-    let sources = site.archive.sources();
     verify_entries(sources, &log(), range, None, Some(&signed), &progress, stop).await
 }
 
