@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use tempfile::NamedTempFile;
@@ -28,6 +29,8 @@ pub struct KeyFile {
     key: SigningKey,
     /// The archive that was compared last with what was signed, and up to which entry.
     compared: Mutex<Option<(String, u64)>>,
+    /// Whether a write of what was signed failed.
+    is_poisoned: AtomicBool,
     /// Holds the lock.
     _file: File,
 }
@@ -87,8 +90,9 @@ pub enum KeyFileError {
         /// Where it should be.
         path: PathBuf,
     },
-    /// Writing what was cosigned failed before, so it is not known what is on the disk. Start again.
-    #[error("{} is not used any more: writing what was cosigned failed before", path.display())]
+    /// Writing what the key has signed failed before, so it is not known what is on the disk. Start
+    /// again.
+    #[error("{} is not used any more: writing what it has signed failed before", path.display())]
     Poisoned {
         /// The key.
         path: PathBuf,
@@ -127,7 +131,10 @@ impl KeyFile {
         })?;
         let (file, key) = read(&path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { path, key, compared: Mutex::default(), _file: file }),
+            Ok(()) => {
+                let (compared, is_poisoned) = (Mutex::default(), AtomicBool::new(false));
+                Ok(Self { path, key, compared, is_poisoned, _file: file })
+            }
             Err(TryLockError::WouldBlock) => Err(KeyFileError::InUse { path }),
             Err(TryLockError::Error(source)) => {
                 Err(KeyFileError::File { what: "locking", path, source })
@@ -214,7 +221,14 @@ impl KeyFile {
     /// Signs, and remembers it. Durable on return: from now on nothing that contradicts it is signed.
     ///
     /// What the key remembers only grows. That the new one continues it is for the caller to know.
+    ///
+    /// # Errors
+    /// Nothing was signed. After [`KeyFileError::File`] for a write nothing is until the key is opened
+    /// again.
     pub(super) fn sign(&self, checkpoint: &Checkpoint) -> Result<String, KeyFileError> {
+        if self.is_poisoned.load(Ordering::Relaxed) {
+            return Err(KeyFileError::Poisoned { path: self.path.clone() });
+        }
         if let Some(signed) = self.signed()? {
             let (found, asked) = (signed.size, checkpoint.size);
             if asked < found || (asked == found && checkpoint.root != signed.root) {
@@ -225,8 +239,11 @@ impl KeyFile {
         let note = self.key.sign(&checkpoint.to_string());
         let note =
             note.map_err(|source| KeyFileError::Unusable { path: self.path.clone(), source })?;
-        replace_text(&self.signed_path(), note.clone())?;
-        Ok(note)
+        let kept = replace_text(&self.signed_path(), note.clone());
+        if kept.is_err() {
+            self.is_poisoned.store(true, Ordering::Relaxed);
+        }
+        kept.map(|()| note)
     }
 }
 

@@ -97,6 +97,30 @@ fn what_a_key_remembers_only_grows() {
     }
 }
 
+/// After a failed fsync nobody knows what is on the disk.
+#[test]
+fn nothing_is_signed_after_remembering_failed_until_the_key_is_opened_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let (keys, away) = (directory.path().join("keys"), directory.path().join("away"));
+    fs::create_dir(&keys).unwrap();
+    let path = keys.join("log.key");
+    KeyFile::create(&path, &key(&log())).unwrap();
+    let file = KeyFile::open(&path).unwrap();
+    let root = TreeHash::from_bytes([1; 32]);
+    let checkpoint = Checkpoint { origin: verifier().name().to_owned(), size: 1, root };
+    fs::rename(&keys, &away).unwrap();
+    let error = file.sign(&checkpoint).unwrap_err();
+    assert!(matches!(error, KeyFileError::File { what: "writing", .. }), "{error:?}");
+    fs::rename(&away, &keys).unwrap();
+    let error = file.sign(&checkpoint).unwrap_err();
+    assert!(matches!(error, KeyFileError::Poisoned { .. }), "{error:?}");
+    drop(file);
+    let file = KeyFile::open(&path).unwrap();
+    assert_eq!(file.signed().unwrap(), None);
+    file.sign(&checkpoint).unwrap();
+    assert_eq!(file.signed().unwrap(), Some(checkpoint));
+}
+
 /// Whatever is in the file that remembers, it is the key's own, or nothing more is signed.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_key_remembers_is_not_forged() {

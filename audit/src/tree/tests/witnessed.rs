@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use tipline_log::error_chain;
 use tipline_proto::{Entry, Timestamp};
 use tipline_store::conformance::history::History;
 use tokio::sync::watch;
@@ -165,6 +166,25 @@ async fn a_rollback_and_another_history_are_refused_and_kept_as_evidence() {
     else {
         unreachable!("{refused:?}")
     };
+}
+
+/// After a failed fsync nobody knows what is on the disk.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_cosigned_after_remembering_failed_until_the_key_is_opened_again() {
+    let history = History::random(seed(), 60);
+    let site = Site::new(&history.entries, 60).await;
+    site.sign().await.unwrap();
+    let (directory, witness) = witness("w.example", 3);
+    let [path, cosigned, away] =
+        ["witness.key", "witness.key.cosigned", "away"].map(|name| directory.path().join(name));
+    fs::rename(&cosigned, &away).unwrap();
+    let error = watched(&site, &witness, None).await.unwrap_err();
+    assert!(error_chain(&error).contains("writing the key file"), "{error:?}");
+    fs::rename(&away, &cosigned).unwrap();
+    let error = watched(&site, &witness, None).await.unwrap_err();
+    assert!(error_chain(&error).contains("is not used any more"), "{error:?}");
+    drop(witness);
+    watched(&site, &open(&path).unwrap(), None).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
