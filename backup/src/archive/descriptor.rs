@@ -7,6 +7,8 @@ use crate::keys::is_recipient;
 
 /// Name of the object.
 pub(super) const NAME: &str = "archive.json";
+/// Longest that it may be: ten thousand recipients fit.
+pub(super) const MAX_BYTES: u64 = 1 << 20;
 /// The format of an archive.
 const FORMAT: u32 = 1;
 /// The format of an archive of a chain that says from which height on proofs are expected. A program
@@ -58,6 +60,10 @@ pub(super) fn put(log: &LogIdentity, recipients: &[String]) -> Result<Vec<u8>, s
         recipients: recipients.to_vec(),
     })?;
     bytes.push(b'\n');
+    if bytes.len() as u64 > MAX_BYTES {
+        let why = format!("{NAME} would have {} bytes: give fewer recipients", bytes.len());
+        return Err(serde::ser::Error::custom(why));
+    }
     Ok(bytes)
 }
 

@@ -100,7 +100,7 @@ impl Archive {
 
     /// Reads a segment that is not opened, and compares its checksums.
     async fn sealed(&self, name: &SegmentName) -> Result<Sealed, ArchiveError> {
-        let bytes = self.destination.read(&name.to_string()).await?;
+        let bytes = self.whole(&name.to_string()).await?;
         let sealed = self.compute(move || Sealed::read(bytes)).await?;
         let sealed = sealed.map_err(|bad| self.bad(name, bad))?;
         self.check_name(name, &sealed.outline)?;

@@ -61,17 +61,17 @@ pub use expiry_plan::{ArchiveKeeper, ArchivePlan, ArchiveRange};
 pub use index::{Row, SegmentIndex};
 pub use merge::Merged;
 pub use name::SegmentName;
-pub(crate) use receipts::newest_seen;
 pub use receipts::{
     ArchiveDigests, MergedReceipts, ReceiptPart, ReceiptRecord, ReceiptRecording, ReceiptSaid,
     ReceiptSpan, RecordedReceipts,
 };
+pub(crate) use receipts::{MAX_RECORD_BYTES, newest_seen};
 pub use store::ArchiveStore;
 
 use descriptor::Unreadable;
 use format::Trailer;
 use index::Outline;
-use segment::SegmentError;
+use segment::{MAX_OBJECT, SegmentError};
 
 use crate::keys::Keys;
 
@@ -103,17 +103,19 @@ impl Archive {
     pub async fn open(destination: Destination, keys: Keys) -> Result<Self, ArchiveError> {
         let place = destination.place().to_owned();
         check_apart(&destination, &keys)?;
-        let bytes = match destination.read(descriptor::NAME).await {
-            Err(DestinationError::NotFound { .. }) if !has_segments(&destination).await? => {
+        let read = || read_within(&destination, descriptor::NAME, descriptor::MAX_BYTES);
+        let is_away = |error: &ArchiveError| {
+            matches!(error, ArchiveError::Destination(DestinationError::NotFound { .. }))
+        };
+        let bytes = match read().await {
+            Err(error) if is_away(&error) && !has_segments(&destination).await? => {
                 return Err(ArchiveError::NotFound { place });
             }
             // It comes before the first segment: another process may just have made both.
-            Err(DestinationError::NotFound { .. }) => {
-                match destination.read(descriptor::NAME).await {
-                    Err(DestinationError::NotFound { .. }) => return Err(undescribed(place)),
-                    read => read?,
-                }
-            }
+            Err(error) if is_away(&error) => match read().await {
+                Err(error) if is_away(&error) => return Err(undescribed(place)),
+                read => read?,
+            },
             read => read?,
         };
         let object = descriptor::NAME.to_owned();
@@ -207,9 +209,10 @@ impl Archive {
     /// mounted is unavailable: nothing may be written into it.
     async fn present(&self) -> Result<(), ArchiveError> {
         let place = self.place().to_owned();
-        match self.destination.read(descriptor::NAME).await {
+        let length = self.document.len() as u64;
+        match self.destination.read_at_most(descriptor::NAME, length).await {
             Ok(found) if found == self.document => Ok(()),
-            Ok(_) => {
+            Ok(_) | Err(DestinationError::TooLong { .. }) => {
                 let what = "it is not what it was when the archive was opened".to_owned();
                 Err(ArchiveError::Corrupt { place, object: descriptor::NAME.to_owned(), what })
             }
@@ -282,8 +285,17 @@ impl Archive {
         if from >= start {
             return Ok((trailer, tail));
         }
+        if trailer.tail() > MAX_OBJECT {
+            let what = format!("its index and outline have {} bytes", trailer.tail());
+            return Err(self.bad(name, SegmentError::Corrupt(what)));
+        }
         let tail = self.destination.read_range(&object, from..name.bytes).await?;
         Ok((trailer, tail))
+    }
+
+    /// The bytes of an object that an archiver wrote.
+    async fn whole(&self, object: &str) -> Result<Bytes, ArchiveError> {
+        read_within(&self.destination, object, MAX_OBJECT).await
     }
 
     /// Reads a whole segment, at most about 70 MiB. Everything is compared: checksums, the
@@ -295,7 +307,7 @@ impl Archive {
         &self,
         name: &SegmentName,
     ) -> Result<(SegmentIndex, Vec<Entry>), ArchiveError> {
-        let bytes = self.destination.read(&name.to_string()).await?;
+        let bytes = self.whole(&name.to_string()).await?;
         let keys = Arc::clone(&self.keys);
         let decoded = self.compute(move || format::decode(&bytes, &keys)).await?;
         let (index, entries) = decoded.map_err(|bad| self.bad(name, bad))?;
@@ -395,6 +407,21 @@ impl Archive {
 async fn has_segments(destination: &Destination) -> Result<bool, DestinationError> {
     let has_folder = destination.folders("").await?.iter().any(|folder| folder == name::FOLDER);
     Ok(has_folder && !destination.list_some(name::FOLDER, "", 1).await?.objects.is_empty())
+}
+
+/// An object of at most so many bytes: whoever else writes there may have made it huge.
+async fn read_within(
+    destination: &Destination,
+    object: &str,
+    most: u64,
+) -> Result<Bytes, ArchiveError> {
+    match destination.read_at_most(object, most).await {
+        Err(DestinationError::TooLong { place, name, bytes, most }) => {
+            let what = format!("it has {bytes} bytes, and should have {most} at most");
+            Err(ArchiveError::Corrupt { place, object: name, what })
+        }
+        read => Ok(read?),
+    }
 }
 
 /// The description was lost, and what it describes is there.

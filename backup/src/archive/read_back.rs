@@ -26,7 +26,7 @@ impl Archive {
         written: Option<Bytes>,
         said: &Outline,
     ) -> Result<SegmentName, ArchiveError> {
-        let found = self.destination.read(&name.to_string()).await?;
+        let found = self.whole(&name.to_string()).await?;
         let name = SegmentName { bytes: found.len() as u64, ..name };
         let corrupt = |what: &str| self.bad(&name, SegmentError::Corrupt(what.to_owned()));
         let is_ours = written.is_some();
@@ -76,7 +76,7 @@ impl Archive {
             }
             let read = |name: SegmentName| async move {
                 let read = async {
-                    let bytes = self.destination.read(&name.to_string()).await?;
+                    let bytes = self.whole(&name.to_string()).await?;
                     self.check_whole(&name, bytes).await
                 };
                 (read.await, name)

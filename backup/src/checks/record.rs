@@ -6,11 +6,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tipline_proto::Timestamp;
 
-use crate::archive::newest_seen;
+use crate::archive::{MAX_RECORD_BYTES, newest_seen};
 use crate::destination::{Destination, DestinationError};
 
 /// The folder of the records.
 const FOLDER: &str = "checks";
+/// Most characters of its summary. However they are written in JSON, the record is short enough.
+const MAX_SUMMARY: usize = 16 << 10;
 
 /// Which check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,13 +60,15 @@ impl Record {
         Timestamp::from_micros(self.time_us)
     }
 
-    /// Keeps it at the destination, beside the older ones. Durable on return.
+    /// Keeps it at the destination, beside the older ones, with the first 16,384 characters of its
+    /// summary. Durable on return.
     ///
     /// # Errors
     /// Those of the destination.
     pub async fn keep(&self, at: &Destination, check: Check) -> Result<(), DestinationError> {
         let name = format!("{FOLDER}/{}-{:020}.json", check.as_str(), self.time_us);
         let Self { time_us, ok, index, summary, checkpoint, restored_ms } = self;
+        let summary: String = summary.chars().take(MAX_SUMMARY).collect();
         // Only whoever saw its newest object knows when that is lost.
         let receipts = match check {
             Check::Verify => newest_seen(at).await?.map(|span| span.to_string()),
@@ -102,8 +106,7 @@ impl Record {
             if found.ahead.is_some() && digits.parse().is_ok_and(|us: u64| us > until.as_micros()) {
                 continue;
             }
-            let bytes = at.read(&object.name).await?;
-            let Ok(record) = serde_json::from_slice::<Self>(&bytes) else { continue };
+            let Some(record) = read(at, &object.name).await? else { continue };
             if record.time() > until {
                 found.ahead = found.ahead.or(Some(record));
                 continue;
@@ -118,6 +121,15 @@ impl Record {
             }
         }
         Ok(found)
+    }
+}
+
+/// A record; `None` if it cannot be read as one.
+async fn read(at: &Destination, name: &str) -> Result<Option<Record>, DestinationError> {
+    match at.read_at_most(name, MAX_RECORD_BYTES).await {
+        Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+        Err(DestinationError::TooLong { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -149,8 +161,7 @@ impl KnownRecords {
         self.0.retain(|name, _| !name.starts_with(&prefix) || names.contains(name));
         for name in &names {
             if !self.0.contains_key(name) {
-                let bytes = at.read(name).await?;
-                self.0.insert(name.clone(), serde_json::from_slice(&bytes).ok());
+                self.0.insert(name.clone(), read(at, name).await?);
             }
         }
         Ok(names.iter().filter_map(|name| self.0.get(name)?.clone()).collect())

@@ -95,8 +95,8 @@ impl Identities {
     pub async fn check_apart(&self) -> Result<(), IdentityError> {
         for name in DATA {
             let is_there = if name.contains('.') {
-                match self.destination.read(name).await {
-                    Ok(_) => true,
+                match self.destination.read_at_most(name, 0).await {
+                    Ok(_) | Err(DestinationError::TooLong { .. }) => true,
                     Err(DestinationError::NotFound { .. }) => false,
                     Err(error) => return Err(error.into()),
                 }
@@ -173,10 +173,13 @@ impl Identities {
     /// [`IdentityError::NeedsKey`], [`IdentityError::Corrupt`]; the destination's own.
     pub async fn open(&self, backup: &IdentityBackup) -> Result<Vec<KeyFile>, IdentityError> {
         // Encryption and tar add little; what is far larger was not written by this.
-        if backup.bytes > 2 * bundle::MAX_BYTES {
-            return Err(self.corrupt(&backup.object, "it is too large"));
-        }
-        let sealed = self.destination.read(&backup.object).await?;
+        let most = 2 * bundle::MAX_BYTES;
+        let sealed = match self.destination.read_at_most(&backup.object, most).await {
+            Err(DestinationError::TooLong { .. }) => {
+                return Err(self.corrupt(&backup.object, "it is too large"));
+            }
+            sealed => sealed?,
+        };
         let opened = self.keys.decrypt(&sealed);
         let Some(packed) = opened.map_err(|e| self.corrupt(&backup.object, &e.to_string()))? else {
             let place = self.destination.place().to_owned();

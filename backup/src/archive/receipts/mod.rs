@@ -30,7 +30,7 @@ pub use merge::MergedReceipts;
 pub use name::ReceiptSpan;
 pub use parts::ReceiptPart;
 pub use record::{ReceiptRecord, ReceiptRecording, ReceiptSaid, RecordedReceipts};
-pub(crate) use seen::newest_seen;
+pub(crate) use seen::{MAX_RECORD_BYTES, newest_seen};
 
 use self::format::{ReceiptObject, Sealed, Unreadable};
 use super::{Archive, ArchiveError};
@@ -153,7 +153,7 @@ impl Archive {
     }
 
     async fn split_receipts(&self, span: &ReceiptSpan) -> Result<Vec<ReceiptPart>, ArchiveError> {
-        let bytes = self.destination.read(&span.to_string()).await?;
+        let bytes = self.whole(&span.to_string()).await?;
         let whole = span.clone();
         let parts = self.compute(move || parts::split(bytes, &whole)).await?;
         parts.map_err(|unreadable| self.unreadable(span.to_string(), unreadable))

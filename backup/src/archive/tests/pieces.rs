@@ -1,6 +1,7 @@
 //! Segments read piece by piece.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use tipline_proto::Entry;
@@ -51,6 +52,37 @@ fn pieces_are_the_entries() {
         let pieces = runtime().block_on(pieces(&archive, &name)).unwrap();
         assert!(pieces.len() >= least, "{} pieces", pieces.len());
         assert!(pieces.concat() == history.entries);
+    }
+}
+
+/// Nobody has the memory for what somebody made huge.
+#[test]
+fn what_is_far_too_long_is_not_read() {
+    let (directory, history) = (tempfile::tempdir().unwrap(), History::blocks(9, 1 << 10));
+    let (archive, name) = one(directory.path(), &history);
+    let length = 1_u64 << 40;
+    // Its trailer is right: the index is nearly all of it.
+    let mut trailer = vec![0; 4];
+    for piece in [8, length - 8 - 8 - 8 - 164, 8] {
+        trailer.extend_from_slice(&u64::to_le_bytes(piece));
+    }
+    trailer.resize(124, 7);
+    let hash = blake3::hash(&trailer);
+    let trailer = [&trailer[..], hash.as_bytes(), b"TIPLEND1"].concat();
+    let path = file(directory.path(), &name);
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(length).unwrap();
+    file.write_all_at(&trailer, length - 164).unwrap();
+    let name = SegmentName { bytes: length, ..name };
+    let runtime = runtime();
+    let read = [
+        runtime.block_on(archive.index(&name)).unwrap_err(),
+        runtime.block_on(archive.entries(&name)).unwrap_err(),
+        runtime.block_on(pieces(&archive, &name)).unwrap_err(),
+    ];
+    for error in read {
+        assert!(matches!(error, ArchiveError::Corrupt { .. }), "{error:?}");
+        assert!(error.to_string().contains("bytes"), "{error}");
     }
 }
 

@@ -105,6 +105,14 @@ fn a_damaged_newest_segment_and_a_damaged_description_stop_the_archiver() {
     fs::write(&path, text.replace("\"format\": 1", "\"format\": 3")).unwrap();
     let error = runtime.block_on(Archive::open(destination(directory.path()), Keys::default()));
     assert!(matches!(error, Err(ArchiveError::Newer { found: 3, .. })), "{error:?}");
+    // Nobody has the memory for what somebody made huge.
+    fs::write(&path, &text).unwrap();
+    let open = || runtime.block_on(Archive::open(destination(directory.path()), Keys::default()));
+    let archive = open().unwrap();
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
+    for error in [open().unwrap_err(), runtime.block_on(archive.present()).unwrap_err()] {
+        assert!(matches!(error, ArchiveError::Corrupt { .. }), "{error:?}");
+    }
 }
 
 /// Older programs refuse what they would count wrongly, by its format, and read everything else.

@@ -180,7 +180,15 @@ async fn records_are_kept_where_the_copies_are() {
     assert_eq!(newest(10).await, found);
     // One of a time to come does not hide what came since.
     record(99, true).keep(&place, Check::Drill).await.unwrap();
-    assert_eq!(newest(10).await, Newest { ahead: Some(record(99, true)), ..found });
+    let found = Newest { ahead: Some(record(99, true)), ..found };
+    assert_eq!(newest(10).await, found);
+
+    // One that somebody made huge is none, and is not read.
+    let huge = directory.path().join("checks/drill-00000000000000000008.json");
+    fs::copy(directory.path().join("checks/drill-00000000000000000005.json"), &huge).unwrap();
+    fs::OpenOptions::new().write(true).open(&huge).unwrap().set_len(1 << 40).unwrap();
+    assert_eq!(newest(10).await, found);
+    fs::remove_file(&huge).unwrap();
 
     // All of them, the newest first, at most so many; each is read once.
     let mut known = KnownRecords::default();
@@ -193,4 +201,10 @@ async fn records_are_kept_where_the_copies_are() {
     assert_eq!(known.newest(&place, Check::Drill, 2).await.unwrap(), all);
     assert_eq!(known.newest(&place, Check::Drill, 9).await.unwrap(), all, "not {first:?}");
     assert_eq!(KnownRecords::default().newest(&place, Check::Drill, 9).await.unwrap(), []);
+
+    // However much was found, the record can be read.
+    let long = Record { summary: "\u{1}".repeat(1 << 20), ..record(100, false) };
+    long.keep(&place, Check::Drill).await.unwrap();
+    let kept = newest(100).await.newest.unwrap();
+    assert!(kept.time_us == 100 && kept.summary.len() == 16 << 10, "{}", kept.summary.len());
 }
