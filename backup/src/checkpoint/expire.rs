@@ -144,9 +144,9 @@ impl Checkpoints {
 
     /// Whose pin it is that has this name, as its content says.
     async fn pin_at(&self, name: &str) -> Result<Option<PinnedBy>, CheckpointError> {
-        match self.destination().read(name).await {
+        match self.destination().read_at_most(name, OF_ARCHIVE.len() as u64).await {
             Ok(content) if content == OF_ARCHIVE => Ok(Some(PinnedBy::Archive)),
-            Ok(_) => Ok(Some(PinnedBy::Operator)),
+            Ok(_) | Err(DestinationError::TooLong { .. }) => Ok(Some(PinnedBy::Operator)),
             Err(DestinationError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }

@@ -15,6 +15,8 @@ use crate::disk::{self, Existing};
 
 /// The object that says which set this is.
 const NAME: &str = "set.json";
+/// Longest that it may be. Whoever else writes there may make it huge.
+const MAX_BYTES: u64 = 64 << 10;
 /// The format of it.
 const FORMAT: u32 = 1;
 
@@ -106,7 +108,7 @@ impl KnownSets {
 impl Checkpoints {
     /// Which set it is; none if that was never written down.
     async fn id(&self) -> Result<Option<String>, CheckpointError> {
-        match self.destination().read(NAME).await {
+        match self.destination().read_at_most(NAME, MAX_BYTES).await {
             Ok(text) => self.parse(&text).map(Some),
             Err(DestinationError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error.into()),
@@ -159,7 +161,7 @@ impl Checkpoints {
         if self.is_local() {
             return Ok(());
         }
-        let text = self.destination().read(NAME).await?;
+        let text = self.destination().read_at_most(NAME, MAX_BYTES).await?;
         match self.destination().create(NAME, text).await {
             Err(DestinationError::Exists { .. }) => Ok(()),
             Ok(()) => Err(self.destination().ignores_conditions(NAME).into()),

@@ -31,6 +31,8 @@ const SWEEPS: &str = "sweeps";
 const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Most names in a sweep: 4 MiB.
 const AT_ONCE: usize = 50_000;
+/// Longest sweep. Whoever else writes there may make one huge.
+const MAX_SWEEP: u64 = 64 << 20;
 
 /// A file by its content is never the same twice in a database that is one file. It stays in the
 /// folder of its checkpoint.
@@ -176,7 +178,7 @@ impl Checkpoints {
     async fn sweeps(&self) -> Result<Vec<Sweep>, CheckpointError> {
         let mut sweeps = Vec::new();
         for found in self.destination().list(SWEEPS, None).await? {
-            let text = match self.destination().read(&found.name).await {
+            let text = match self.destination().read_at_most(&found.name, MAX_SWEEP).await {
                 Ok(text) => text,
                 // What it named is gone.
                 Err(DestinationError::NotFound { .. }) => continue,

@@ -13,6 +13,9 @@ use super::manifest::Manifest;
 use super::set::{Checkpoints, Listed};
 use crate::destination::DestinationError;
 
+/// Longest signature. Whoever else writes there may make one huge.
+const MAX_SIGNATURE: u64 = 64 << 10;
+
 impl Manifest {
     /// The name of its signature, below the checkpoint.
     pub(super) fn signature_name(text: &str) -> String {
@@ -84,7 +87,7 @@ impl Checkpoints {
         let (place, id) = (self.place().to_owned(), manifest.id.clone());
         let text = manifest.to_text()?;
         let name = format!("{id}/{}", Manifest::signature_name(&text));
-        let signature = match self.destination().read(&name).await {
+        let signature = match self.destination().read_at_most(&name, MAX_SIGNATURE).await {
             Ok(bytes) => match Signature::decode(&bytes) {
                 Ok(signature) => Some(signature),
                 Err(error) => {
@@ -93,6 +96,10 @@ impl Checkpoints {
                 }
             },
             Err(DestinationError::NotFound { .. }) => None,
+            Err(error @ DestinationError::TooLong { .. }) => {
+                let what = format!("its signature is none: {error}");
+                return Err(CheckpointError::Corrupt { place, id, what });
+            }
             Err(error) => return Err(error.into()),
         };
         let over = *blake3::hash(text.as_bytes()).as_bytes();

@@ -16,7 +16,7 @@ use crate::checkpoint::packing::PackLimits;
 use crate::destination::tests::{Call, answering, away};
 use crate::disk::tests::take_flushed;
 use crate::throttle::Throttle;
-use crate::{CheckpointError, Checkpoints, Destination, KnownSets, Listed};
+use crate::{CheckpointError, Checkpoints, Destination, DestinationError, KnownSets, Listed};
 
 /// An empty directory to upload to, and the set in it.
 pub(super) fn location(directory: &Path) -> (PathBuf, Checkpoints) {
@@ -238,6 +238,12 @@ async fn a_set_that_is_not_mounted_is_not_written_to() {
     fs::write(&set, r#"{"format":1,"set":"00000000000000000000000000000000"}"#).unwrap();
     let other = known.admit(&own).await.unwrap_err().to_string();
     assert!(other.contains("another set is there"), "{other}");
+    // One that somebody made huge is not read.
+    fs::OpenOptions::new().write(true).open(&set).unwrap().set_len(1 << 40).unwrap();
+    let huge = known.admit(&own).await.unwrap_err();
+    let is_too_long =
+        matches!(huge, CheckpointError::Destination(DestinationError::TooLong { .. }));
+    assert!(is_too_long, "{huge:?}");
 }
 
 #[tokio::test]

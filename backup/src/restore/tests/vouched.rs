@@ -162,6 +162,8 @@ async fn a_checkpoint_that_is_not_signed_as_required_is_refused_by_name() {
     }
     std::fs::write(&signature, b"none").unwrap();
     refused(&kept, "signature").await;
+    std::fs::OpenOptions::new().write(true).open(&signature).unwrap().set_len(1 << 40).unwrap();
+    refused(&kept, "signature").await;
     std::fs::write(&signature, bytes).unwrap();
     by_consumer(&kept, 100).await.unwrap();
     // The manifest is changed, and sealed again: whoever can write there can do that.
