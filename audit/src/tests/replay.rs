@@ -10,9 +10,11 @@ use tipline_store::conformance::history::{History, log};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{ALL, Place, from, honest, of_log, seed};
+use super::{ALL, Place, from, honest, of_log, seed, verify};
 use crate::replay::still_held;
 use crate::{AuditError, Problem, Range, replay};
+
+const WITHIN: Duration = Duration::from_secs(10);
 
 async fn all(sources: Arc<Sources>, range: Range) -> Result<Vec<Entry>, AuditError> {
     let mut replay = replay(sources, &log(), range, CancellationToken::new()).await?;
@@ -122,4 +124,33 @@ async fn what_was_trimmed_is_not_missing() {
         ),
         "{trimmed:?}"
     );
+}
+
+/// A broker that gives nothing more holds up neither what was found nor whoever has enough.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_falls_silent_holds_up_nobody() {
+    let history = History::random(seed(), 100);
+    let silent = async |altered: u64| {
+        of_log(honest(&history.entries).await.rigged(move |mut entry| {
+            if entry.index == altered {
+                entry.outbox_sequence += 1;
+            }
+            if entry.index <= 30 { vec![entry] } else { vec![] }
+        }))
+    };
+    let found = timeout(WITHIN, verify(silent(30).await, ALL)).await.expect("it is held up");
+    let report = found.unwrap();
+    assert!(!report.ok && report.verified == Some((1, 29)), "{report:?}");
+
+    let sources = silent(0).await;
+    let reading = Arc::downgrade(&sources);
+    let mut replay = replay(sources, &log(), ALL, CancellationToken::new()).await.unwrap();
+    assert_eq!(replay.next().await.unwrap().unwrap(), history.entries[..30]);
+    drop(replay);
+    let ended = async {
+        while reading.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(WITHIN, ended).await.expect("it is read on");
 }

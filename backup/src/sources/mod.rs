@@ -210,7 +210,12 @@ impl Sources {
         let Some(log) = &self.log else { return Ok(()) };
         let mut subscription = log.subscribe(None, *at).await.map_err(log_away)?;
         while *at < to {
-            let mut entries = subscription.next().await.map_err(log_away)?;
+            // A log may fall silent for good.
+            let mut entries = tokio::select! {
+                biased;
+                () = into.closed() => return Err(ReadError::ReceiverGone),
+                arrived = subscription.next() => arrived.map_err(log_away)?,
+            };
             // Where entries are missing the last one that is wanted may never come. What is void or
             // comes again has an older index.
             *at = entries.iter().map(|entry| entry.index).fold(*at, u64::max);
