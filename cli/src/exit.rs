@@ -109,9 +109,10 @@ fn destination_exit(error: &DestinationError) -> Exit {
         // A destination that changes or fails while it is read.
         DestinationError::NotFound { .. }
         | DestinationError::Short { .. }
-        | DestinationError::TooLong { .. }
         | DestinationError::Exists { .. }
         | DestinationError::NoSpace { .. } => Exit::Unavailable,
+        // It is something else than what was written.
+        DestinationError::TooLong { .. } => Exit::Corrupt,
         DestinationError::Cancelled { .. } => Exit::Interrupted,
         // A file of this machine says nothing about the place.
         DestinationError::File { .. }

@@ -223,8 +223,8 @@ impl KeyFile {
     /// What the key remembers only grows. That the new one continues it is for the caller to know.
     ///
     /// # Errors
-    /// Nothing was signed. After [`KeyFileError::File`] for a write nothing is until the key is opened
-    /// again.
+    /// No signature is given out. After [`KeyFileError::File`] for a write none is until the key is
+    /// opened again.
     pub(super) fn sign(&self, checkpoint: &Checkpoint) -> Result<String, KeyFileError> {
         if self.is_poisoned.load(Ordering::Relaxed) {
             return Err(KeyFileError::Poisoned { path: self.path.clone() });

@@ -104,16 +104,16 @@ impl Archive {
         let place = destination.place().to_owned();
         check_apart(&destination, &keys)?;
         let read = || read_within(&destination, descriptor::NAME, descriptor::MAX_BYTES);
-        let is_away = |error: &ArchiveError| {
+        let is_missing = |error: &ArchiveError| {
             matches!(error, ArchiveError::Destination(DestinationError::NotFound { .. }))
         };
         let bytes = match read().await {
-            Err(error) if is_away(&error) && !has_segments(&destination).await? => {
+            Err(error) if is_missing(&error) && !has_segments(&destination).await? => {
                 return Err(ArchiveError::NotFound { place });
             }
             // It comes before the first segment: another process may just have made both.
-            Err(error) if is_away(&error) => match read().await {
-                Err(error) if is_away(&error) => return Err(undescribed(place)),
+            Err(error) if is_missing(&error) => match read().await {
+                Err(error) if is_missing(&error) => return Err(undescribed(place)),
                 read => read?,
             },
             read => read?,

@@ -4,8 +4,8 @@
 pub(super) const MAX_BODY: usize = 64 << 20;
 /// Most entries in a segment.
 pub(super) const MAX_ENTRIES: usize = 1 << 16;
-/// Longest object: a segment of 65,536 parts for ten recipients has half of it. What is longer was not
-/// written by an archiver, and nobody has the memory for it.
+/// Longest object that is written, and read into memory. Only joined segments come near it: of many
+/// small parts that are each encrypted for many recipients.
 pub(super) const MAX_OBJECT: u64 = 1 << 30;
 
 /// Why bytes are not the segment they should be.
