@@ -31,8 +31,7 @@ pub struct KeyFile {
     compared: Mutex<Option<(String, u64)>>,
     /// Whether a write of what was signed failed.
     is_poisoned: AtomicBool,
-    /// Holds the lock.
-    _file: File,
+    _lock: Lock,
 }
 
 /// A file of a key that cannot be used.
@@ -130,16 +129,9 @@ impl KeyFile {
             source,
         })?;
         let (file, key) = read(&path)?;
-        match file.try_lock() {
-            Ok(()) => {
-                let (compared, is_poisoned) = (Mutex::default(), AtomicBool::new(false));
-                Ok(Self { path, key, compared, is_poisoned, _file: file })
-            }
-            Err(TryLockError::WouldBlock) => Err(KeyFileError::InUse { path }),
-            Err(TryLockError::Error(source)) => {
-                Err(KeyFileError::File { what: "locking", path, source })
-            }
-        }
+        let lock = Lock::acquire(file, &path)?;
+        let (compared, is_poisoned) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Self { path, key, compared, is_poisoned, _lock: lock })
     }
 
     /// The public half of the key in a file, which may be in use.
@@ -244,6 +236,32 @@ impl KeyFile {
             self.is_poisoned.store(true, Ordering::Relaxed);
         }
         kept.map(|()| note)
+    }
+}
+
+/// The lock on the file of a key, held until it is dropped or the process ends.
+#[derive(Debug)]
+pub(super) struct Lock {
+    file: File,
+}
+
+impl Lock {
+    pub(super) fn acquire(file: File, path: &Path) -> Result<Self, KeyFileError> {
+        match file.try_lock() {
+            Ok(()) => Ok(Self { file }),
+            Err(TryLockError::WouldBlock) => Err(KeyFileError::InUse { path: path.to_owned() }),
+            Err(TryLockError::Error(source)) => {
+                Err(KeyFileError::File { what: "locking", path: path.to_owned(), source })
+            }
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A child process that another thread is starting has a copy of the handle until it runs
+        // its program. If unlocking fails, closing will do.
+        _ = self.file.unlock();
     }
 }
 

@@ -1,7 +1,7 @@
 //! A witness: it cosigns a checkpoint only if that continues what it cosigned before, which it keeps on
 //! its own disk.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tipline_log::Clock;
 
-use super::key_file::{KeyFileError, create_text, folder_of, read_text, replace_text};
+use super::key_file::{KeyFileError, Lock, create_text, folder_of, read_text, replace_text};
 use crate::tlog::{
     AddCheckpoint, BadCheckpoint, BadNote, Checkpoint, CosignerKey, CosigningKey, NotContinued,
     VerifierKey, check_continues, unverified_text,
@@ -36,8 +36,7 @@ pub struct Witness {
     /// Comparing and keeping is one step.
     turn: Mutex<()>,
     is_poisoned: AtomicBool,
-    /// Holds the lock.
-    _file: File,
+    _lock: Lock,
 }
 
 /// What was cosigned, and kept.
@@ -109,19 +108,13 @@ impl Witness {
             |source| KeyFileError::File { what: "opening", path: path.to_owned(), source };
         let path = fs::canonicalize(path).map_err(opening)?;
         let (file, key) = read(&path)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(KeyFileError::InUse { path }),
-            Err(TryLockError::Error(source)) => {
-                return Err(KeyFileError::File { what: "locking", path, source });
-            }
-        }
+        let lock = Lock::acquire(file, &path)?;
         let folder = folder_for(&path);
         if !folder.is_dir() {
             return Err(KeyFileError::Forgotten { path: folder });
         }
         let (turn, is_poisoned) = (Mutex::default(), AtomicBool::new(false));
-        Ok(Self { path, key, logs, clock: ClockOf(clock), turn, is_poisoned, _file: file })
+        Ok(Self { path, key, logs, clock: ClockOf(clock), turn, is_poisoned, _lock: lock })
     }
 
     /// The public half of the key in a file, which may be in use.

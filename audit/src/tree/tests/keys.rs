@@ -1,5 +1,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use tipline_store::conformance::history::{History, log};
 
@@ -38,6 +41,26 @@ fn a_key_file_is_for_its_owner_only() {
         assert!(matches!(error, KeyFileError::Unusable { .. }), "{said}");
         assert!(said.contains(says) && !said.contains(&secret[60..70]), "{said}");
     }
+}
+
+/// A child has a copy of every handle from the fork until it runs its program.
+#[test]
+fn a_key_is_free_once_it_is_closed_while_other_processes_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log.key");
+    KeyFile::create(&path, &key(&log())).unwrap();
+    let has_ended = AtomicBool::new(false);
+    let opened = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !has_ended.load(Ordering::Relaxed) {
+                assert!(Command::new("true").status().unwrap().success());
+            }
+        });
+        let opened = (0..2_000).try_for_each(|_| KeyFile::open(&path).map(drop));
+        has_ended.store(true, Ordering::Relaxed);
+        opened
+    });
+    opened.unwrap();
 }
 
 #[test]

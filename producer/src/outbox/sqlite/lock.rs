@@ -62,8 +62,22 @@ impl Lock {
 
     /// Keeps others from changing the tables, for as long as this is kept. `None` if somebody
     /// publishes from outside: the log decides between the two.
-    pub(super) fn share(self) -> Option<File> {
+    pub(super) fn share(self) -> Option<Shared> {
         let file = self.file.ok()?;
-        file.try_lock_shared().ok().map(|()| file)
+        file.try_lock_shared().ok().map(|()| Shared { file })
+    }
+}
+
+/// Keeps others from changing the tables until it is dropped, or the process ends.
+#[derive(Debug)]
+pub(super) struct Shared {
+    file: File,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // A child process that another thread is starting has a copy of the handle until it runs
+        // its program. If unlocking fails, closing will do.
+        _ = self.file.unlock();
     }
 }

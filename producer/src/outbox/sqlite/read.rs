@@ -1,6 +1,5 @@
 //! The publisher's side.
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -12,7 +11,7 @@ use super::barrier::Barrier;
 use super::connect::{connect, own_path};
 use super::error::failed;
 use super::extent::extent;
-use super::lock::Lock;
+use super::lock::{Lock, Shared};
 use super::outside::Outside;
 use super::presence::{Files, History, with_index};
 use super::row::{Head, from_i64, to_i64};
@@ -45,7 +44,7 @@ pub struct SqliteOutbox {
     /// The database is not the one that was opened any more. Nothing is given out after that.
     replaced: Option<OutboxError>,
     /// Nobody changes the tables meanwhile. Dropped after the connection.
-    _shared: Option<File>,
+    _shared: Option<Shared>,
 }
 
 impl SqliteOutbox {
