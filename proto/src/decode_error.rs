@@ -11,7 +11,7 @@ pub enum DecodeError {
         /// What was expected.
         message: &'static str,
         /// What is wrong with them.
-        source: prost::DecodeError,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A field that must be there is not.
     #[error("a Tipline {message} without {field}; a newer version may have written it")]

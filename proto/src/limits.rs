@@ -4,6 +4,8 @@
 /// Largest payload of one event: 64 MiB. A Miden block is typically below
 /// 0.5 MB, a Bitcoin block below 4 MB.
 pub const MAX_PAYLOAD_BYTES: usize = 64 << 20;
+/// Highest index of an entry: 2⁶³ − 1, as [`MAX_HEIGHT`].
+pub const MAX_INDEX: u64 = i64::MAX as u64;
 /// Highest block: 2⁶³ − 1, the largest number that SQL databases hold.
 pub const MAX_HEIGHT: u64 = i64::MAX as u64;
 /// Latest time: 2⁶³ − 1 microseconds since 1970, in the year 294,247. As [`MAX_HEIGHT`].

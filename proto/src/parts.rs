@@ -5,10 +5,7 @@ use bytes::{Bytes, BytesMut};
 use crate::decode_error::DecodeError;
 use crate::entry::Entry;
 use crate::limits::{MAX_PAYLOAD_BYTES, MAX_UNIT_MESSAGES};
-use crate::wire;
-
-/// Most bytes an encoded entry has besides its payload.
-pub const MAX_ENTRY_OVERHEAD: usize = 1024;
+use crate::wire::{self, MAX_ENTRY_OVERHEAD};
 
 /// Cuts an encoded entry into messages of at most `max_message` bytes each. One message if it
 /// fits. Otherwise the parts before the last are the beginning of the payload, raw, and the

@@ -10,16 +10,22 @@ use crate::decode_error::DecodeError;
 use crate::digest::Digest;
 use crate::entry::{Entry, Head};
 use crate::event::{Event, Kind, Label};
+use crate::fields::fields;
 use crate::generated as pb;
 use crate::hash::{Hash, Key, TransactionId};
 use crate::headers::Headers;
 use crate::identity::{InstanceId, Lineage, OutboxId};
-use crate::limits::{MAX_BOARD_MESSAGE_BYTES, MAX_PAYLOAD_BYTES, MAX_TEXT_BYTES};
+use crate::limits::{MAX_BOARD_MESSAGE_BYTES, MAX_INDEX, MAX_PAYLOAD_BYTES, MAX_TEXT_BYTES};
 use crate::position::{Cursor, Position};
 use crate::receipt::{Announcement, Level, Reached, Receipt, Role};
 use crate::time::Timestamp;
 use crate::tip::Tip;
 use crate::wire_signature::{put_seal, put_signature, take_seal, take_signature};
+
+/// Most bytes an encoded entry has besides its payload.
+pub const MAX_ENTRY_OVERHEAD: usize = 1024;
+/// The number of an entry's payload in its message.
+const PAYLOAD: u64 = 6;
 
 /// The fields of one message, taken out one by one.
 struct Fields(&'static str);
@@ -31,6 +37,12 @@ impl Fields {
 
     fn number(&self, field: &'static str, value: u64) -> Result<u64, DecodeError> {
         self.need(field, (value > 0).then_some(value))
+    }
+
+    fn index(&self, value: u64) -> Result<u64, DecodeError> {
+        let index = self.number("index", value)?;
+        let fits = (index <= MAX_INDEX).then_some(index);
+        self.check("index", fits.ok_or_else(|| format!("{index} is over {MAX_INDEX}")))
     }
 
     fn check<T, E>(&self, field: &'static str, value: Result<T, E>) -> Result<T, DecodeError>
@@ -98,7 +110,14 @@ impl Fields {
 }
 
 fn decode<M: Message + Default>(message: &'static str, bytes: Bytes) -> Result<M, DecodeError> {
-    M::decode(bytes).map_err(|source| DecodeError::Malformed { message, source })
+    M::decode(bytes).map_err(|source| malformed(message, source))
+}
+
+fn malformed(
+    message: &'static str,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> DecodeError {
+    DecodeError::Malformed { message, source: source.into() }
 }
 
 /// For what is kept and copied on, where what this version does not know would be lost.
@@ -208,11 +227,26 @@ impl Head {
     /// The message is not exactly an entry. This refuses what [`Entry::decode`] refuses, except
     /// for the length of the payload.
     pub fn decode(last: Bytes) -> Result<Self, DecodeError> {
-        let mut message: pb::Entry = decode_exactly("entry", last)?;
+        let mut message = decode_small(last)?;
         let part = std::mem::take(&mut message.payload);
         let entry = take_entry(message, part)?;
         let (position, Entry { epoch, time, outbox_sequence, .. }) = (entry.position(), entry);
         Ok(Head { position, epoch, time, outbox_sequence })
+    }
+}
+
+/// An entry that has few bytes besides its payload. That is counted before they are decoded.
+fn decode_small(bytes: Bytes) -> Result<pb::Entry, DecodeError> {
+    let mut payload = 0;
+    for field in fields(&bytes) {
+        let field = field.map_err(|source| malformed("entry", source))?;
+        if field.number == PAYLOAD {
+            payload += field.value.len();
+        }
+    }
+    match (bytes.len() - payload).saturating_sub(MAX_ENTRY_OVERHEAD) {
+        0 => decode_exactly("entry", bytes),
+        bytes => Err(DecodeError::Excess { message: "entry", bytes }),
     }
 }
 
@@ -221,7 +255,7 @@ pub(crate) fn decode_entry(
     bytes: Bytes,
     complete: impl FnOnce(Bytes) -> Bytes,
 ) -> Result<Entry, DecodeError> {
-    let mut message: pb::Entry = decode_exactly("entry", bytes)?;
+    let mut message = decode_small(bytes)?;
     let payload = complete(std::mem::take(&mut message.payload));
     let (length, said) = (payload.len() as u64, message.payload_length);
     if length != said || length > MAX_PAYLOAD_BYTES as u64 {
@@ -239,7 +273,7 @@ fn take_entry(message: pb::Entry, payload: Bytes) -> Result<Entry, DecodeError> 
         fields.number("outbox sequence", message.outbox_sequence)?;
     }
     Ok(Entry {
-        index: fields.number("index", message.index)?,
+        index: fields.index(message.index)?,
         epoch: fields.number("epoch", message.epoch)?,
         time: Timestamp::from_micros(message.time_us),
         outbox_sequence: message.outbox_sequence,

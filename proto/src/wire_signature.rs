@@ -94,7 +94,7 @@ impl Signature {
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let message = "signature";
         let value = pb::Signature::decode(bytes);
-        let value = value.map_err(|source| DecodeError::Malformed { message, source })?;
+        let value = value.map_err(|e| DecodeError::Malformed { message, source: e.into() })?;
         take_signature(message, value)
     }
 }

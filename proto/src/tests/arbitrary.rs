@@ -10,7 +10,9 @@ use proptest::collection::vec;
 use proptest::strategy::{BoxedStrategy, Just, Strategy};
 use proptest::{option, prop_oneof};
 
-use crate::limits::{MAX_HASH_BYTES, MAX_HEIGHT, MAX_KEY_BYTES, MAX_LABEL_BYTES, MAX_TEXT_BYTES};
+use crate::limits::{
+    MAX_HASH_BYTES, MAX_HEIGHT, MAX_INDEX, MAX_KEY_BYTES, MAX_LABEL_BYTES, MAX_TEXT_BYTES,
+};
 use crate::{
     Announcement, Chain, ChainName, ConsumerName, Cursor, Digest, Entry, Event, Hash, InstanceId,
     Key, Label, Level, Lineage, LogIdentity, LogName, OutboxId, Position, ProofsFrom, Reached,
@@ -153,7 +155,7 @@ pub(super) fn event() -> BoxedStrategy<Event> {
 
 /// The position that the entry is sealed after, and the entry.
 pub(super) fn sealed() -> BoxedStrategy<(Position, Entry)> {
-    let previous = (0..u64::MAX, digest()).prop_map(|(index, digest)| Position { index, digest });
+    let previous = (0..MAX_INDEX, digest()).prop_map(|(index, digest)| Position { index, digest });
     (previous, positive(), time(), positive(), event())
         .prop_map(|(previous, epoch, time, sequence, event)| {
             let entry = Entry::seal(&previous, epoch, time, sequence, event);

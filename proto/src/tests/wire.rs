@@ -5,8 +5,10 @@ use proptest::{prop_assert_eq, proptest};
 use prost::Message;
 
 use super::{arbitrary, examples};
-use crate::limits::{MAX_PAYLOAD_BYTES, MAX_TEXT_BYTES};
-use crate::{Announcement, Cursor, DecodeError, Entry, Event, Receipt, Role, generated as pb};
+use crate::limits::{MAX_INDEX, MAX_PAYLOAD_BYTES, MAX_TEXT_BYTES};
+use crate::{
+    Announcement, Cursor, DecodeError, Entry, Event, Head, Receipt, Role, fields, generated as pb,
+};
 
 proptest! {
     #[test]
@@ -215,4 +217,57 @@ fn a_failure_is_never_lost_and_texts_are_cut_at_a_character() {
     announcement.failure = Some(String::new());
     let back = Announcement::decode(announcement.encode()).unwrap();
     assert_eq!(back.failure.as_deref(), Some("no reason given"));
+}
+
+/// Two bytes each, and thirty times as much in memory.
+#[test]
+fn what_would_take_more_memory_than_it_has_bytes_is_refused_before_it_is_decoded() {
+    let entry = examples::entries()[1].1.encode();
+    let mut message = pb::Entry::decode(entry.clone()).unwrap();
+    let predecessors = vec![pb::Predecessor::default(); 1 << 20];
+    message.signature = Some(pb::Signature { predecessors, ..pb::Signature::default() });
+    let bytes = Bytes::from(message.encode_to_vec());
+    for refused in [Entry::decode(bytes.clone()).map(drop), Head::decode(bytes).map(drop)] {
+        let error = refused.unwrap_err();
+        assert!(matches!(error, DecodeError::Excess { bytes: 2_000_000.., .. }), "{error:?}");
+    }
+    // A group, which is skipped by those who do not know it: it ends what can be counted.
+    let group = [entry, Bytes::from_static(&[0x1b, 0x1c])].concat();
+    let error = Entry::decode(group.into()).unwrap_err();
+    assert!(matches!(error, DecodeError::Malformed { .. }), "{error:?}");
+}
+
+#[test]
+fn an_index_is_no_larger_than_what_a_database_can_hold() {
+    let mut message = pb::Entry::decode(examples::entries()[1].1.encode()).unwrap();
+    message.index = MAX_INDEX;
+    Entry::decode(message.encode_to_vec().into()).unwrap();
+    message.index += 1;
+    let bytes = Bytes::from(message.encode_to_vec());
+    for refused in [Entry::decode(bytes.clone()).map(drop), Head::decode(bytes).map(drop)] {
+        let error = chain(&refused.unwrap_err());
+        assert!(error.contains("index") && error.contains("is over"), "{error}");
+    }
+}
+
+#[test]
+fn fields_are_found_as_a_decoder_finds_them() {
+    let message = pb::Entry::decode(examples::entries()[1].1.encode()).unwrap();
+    let bytes = message.encode_to_vec();
+    let found: Vec<_> = fields(&bytes).map(Result::unwrap).collect();
+    let value = |number| found.iter().find(|field| field.number == number).unwrap().value;
+    assert_eq!(value(5), message.digest);
+    assert_eq!(value(6), message.payload);
+    assert!(value(1).is_empty(), "a number has no length");
+    // A number of a field may be written in more bytes than it needs. Cut off anywhere else than
+    // between two fields it is no message.
+    let long = [&[0xb2, 0x80, 0x00, 0x01, 7][..], &bytes].concat();
+    let first = fields(&long).next().unwrap().unwrap();
+    assert_eq!((first.number, first.value), (6, &[7][..]));
+    let whole = |end: &usize| fields(&bytes[..*end]).all(|field| field.is_ok());
+    let ends = (0..=bytes.len()).filter(whole).count();
+    assert_eq!(ends, found.len() + 1);
+    for bad in [&[0x0b][..], &[0x0c], &[0x0f], &[0x80; 11], &[0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f]] {
+        assert!(fields(bad).any(|field| field.is_err()), "{bad:?}");
+    }
 }
