@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::format::{self, Trailer};
 use super::index::Outline;
 use super::parts::{self, Part};
-use super::segment::{MAX_OBJECT, SegmentError};
+use super::segment::SegmentError;
 
 /// A segment that is encrypted, and whose checksums were compared.
 pub(super) struct Sealed {
@@ -67,14 +67,7 @@ impl Joining {
     /// Whether this one continues them, and they are no more than one segment may hold.
     pub(super) fn takes(&self, next: &Sealed) -> bool {
         let parts = self.0.iter().chain([next]).flat_map(|sealed| &sealed.parts);
-        self.end().is_some_and(|end| end.after.position == next.outline.before)
-            && parts::fit(parts)
-            && self.stored() + next.bytes.len() as u64 <= MAX_OBJECT
-    }
-
-    /// Bytes of all of them as they are stored. What they become is no longer.
-    pub(super) fn stored(&self) -> u64 {
-        self.0.iter().map(|sealed| sealed.bytes.len() as u64).sum()
+        self.end().is_some_and(|end| end.after.position == next.outline.before) && parts::fit(parts)
     }
 
     pub(super) fn push(&mut self, next: Sealed) {

@@ -7,7 +7,7 @@ use tipline_proto::Entry;
 use super::format::{body_bytes, least_body_bytes};
 use super::join::{Joining, Sealed};
 use super::listing::Within;
-use super::segment::{MAX_BODY, MAX_ENTRIES, MAX_OBJECT};
+use super::segment::{MAX_BODY, MAX_ENTRIES};
 use super::{Archive, ArchiveError, SegmentIndex, SegmentName, coverage};
 
 /// Merged segments have at least this many bytes of entries, and are not merged again.
@@ -144,9 +144,8 @@ impl Archive {
         merged: &mut Merged,
     ) -> Result<(), ArchiveError> {
         let segments = joining.segments();
-        let is_large = joining.unpacked() >= LARGE as u64
-            || joining.entries() >= MAX_ENTRIES as u64 / 2
-            || joining.stored() >= MAX_OBJECT / 2;
+        let is_large =
+            joining.unpacked() >= LARGE as u64 || joining.entries() >= MAX_ENTRIES as u64 / 2;
         let write = async {
             let joined = self.compute(move || joining.finish()).await?;
             match joined.map_err(|bad| self.bad(first, bad))? {

@@ -298,7 +298,7 @@ impl Archive {
         read_within(&self.destination, object, MAX_OBJECT).await
     }
 
-    /// Reads a whole segment, at most about 70 MiB. Everything is compared: checksums, the
+    /// Reads a whole segment, 128 MiB at most. Everything is compared: checksums, the
     /// archive's log, the name, and every entry with its row and with the digest before it.
     ///
     /// # Errors

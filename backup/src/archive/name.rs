@@ -3,6 +3,7 @@
 use std::fmt;
 
 use tipline_proto::Position;
+use tipline_proto::limits::MAX_INDEX;
 
 use crate::destination::{Destination, DestinationError};
 
@@ -41,7 +42,7 @@ impl SegmentName {
         let mut index = || parts.next().filter(|text| is_index(text))?.parse().ok();
         let (first, last): (u64, u64) = (index()?, index()?);
         let digest = parts.next().filter(|text| is_digest(text))?.to_owned();
-        let whole = parts.next().is_none() && 0 < first && first <= last;
+        let whole = parts.next().is_none() && 0 < first && first <= last && last <= MAX_INDEX;
         whole.then_some(Self { first, last, digest, bytes })
     }
 

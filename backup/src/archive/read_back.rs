@@ -14,7 +14,7 @@ use super::{Archive, ArchiveError, SegmentName, coverage};
 
 /// The folder of what was not as written.
 pub(super) const DAMAGED: &str = "damaged";
-/// How many segments are read at once, each of up to 70 MiB.
+/// How many segments are read at once, each of up to 128 MiB.
 const AT_ONCE: usize = 4;
 
 impl Archive {

@@ -7,11 +7,13 @@ use prost::Message;
 use tipline_proto::limits::{MAX_LABEL_BYTES, MAX_PROOF_RANGES};
 use tipline_proto::{
     Chain, Cursor, Digest, Hash, HeightRanges, Kind, Lineage, Position, ProofsFrom, Timestamp, Tip,
+    fields,
 };
 use tipline_store::{StoreIdentity, StoredLinks};
 
 use super::index::{Outline, OutlineBlock, Row};
 use super::parts::Part;
+use super::segment::MAX_ENTRIES;
 
 #[derive(Clone, PartialEq, Message)]
 struct OutlineMessage {
@@ -136,6 +138,7 @@ pub(super) fn put_outline(outline: &Outline, parts: &[Part]) -> Vec<u8> {
 
 /// The outline, and what it says of the parts.
 pub(super) fn take_outline(bytes: &[u8]) -> Result<(Outline, Vec<Part>), String> {
+    check_counts(bytes)?;
     let message = OutlineMessage::decode(bytes).map_err(|e| e.to_string())?;
     let lineage: [u8; 16] = array("lineage", &message.lineage)?;
     let name = message.chain.parse().map_err(|e| format!("chain: {e}"))?;
@@ -163,6 +166,27 @@ pub(super) fn take_outline(bytes: &[u8]) -> Result<(Outline, Vec<Part>), String>
         blocks: message.blocks.into_iter().map(block).collect::<Result<_, String>>()?,
     };
     Ok((outline, parts))
+}
+
+/// So that few bytes do not make many blocks.
+fn check_counts(bytes: &[u8]) -> Result<(), String> {
+    let counted = [
+        (8, "runs of proven heights", MAX_PROOF_RANGES),
+        (11, "blocks", MAX_ENTRIES),
+        (13, "parts", MAX_ENTRIES),
+    ];
+    let mut counts = [0; 3];
+    for field in fields(bytes) {
+        let field = field.map_err(|e| e.to_string())?;
+        if let Some(at) = counted.iter().position(|(number, ..)| *number == field.number) {
+            let (_, what, most) = counted[at];
+            counts[at] += 1;
+            if counts[at] > most {
+                return Err(format!("more than {most} {what}"));
+            }
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn put_rows(rows: &[Row]) -> Vec<u8> {

@@ -4,9 +4,9 @@
 pub(super) const MAX_BODY: usize = 64 << 20;
 /// Most entries in a segment.
 pub(super) const MAX_ENTRIES: usize = 1 << 16;
-/// Longest object that is written, and read into memory. Only joined segments come near it: of many
-/// small parts that are each encrypted for many recipients.
-pub(super) const MAX_OBJECT: u64 = 1 << 30;
+/// Longest object that is read into memory. A segment that is written has a body of 64 MiB at most, 20 MiB
+/// of rows, and an outline of 30 MiB, if a million runs of proofs are missing.
+pub(super) const MAX_OBJECT: u64 = 128 << 20;
 
 /// Why bytes are not the segment they should be.
 #[derive(Debug, PartialEq, Eq)]

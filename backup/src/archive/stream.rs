@@ -82,6 +82,8 @@ struct Unpacking {
     decoder: Decoder<'static>,
     /// Unpacked, and not an entry yet.
     plain: Vec<u8>,
+    /// How many bytes were unpacked.
+    unpacked: usize,
     /// How many entries there were.
     count: usize,
     ended: bool,
@@ -90,7 +92,8 @@ struct Unpacking {
 impl Unpacking {
     fn new() -> Result<Self, SegmentError> {
         let decoder = Decoder::new().map_err(unpackable)?;
-        Ok(Self { hasher: blake3::Hasher::new(), decoder, plain: room(0), count: 0, ended: false })
+        let (hasher, plain) = (blake3::Hasher::new(), room(0));
+        Ok(Self { hasher, decoder, plain, unpacked: 0, count: 0, ended: false })
     }
 
     /// The entries that are whole with the next piece.
@@ -108,6 +111,11 @@ impl Unpacking {
             let from = self.plain.len();
             let mut output = OutBuffer::around_pos(&mut self.plain, from);
             self.ended = self.decoder.run(&mut input, &mut output).map_err(unpackable)? == 0;
+            self.unpacked += self.plain.len() - from;
+            // A few hundred bytes may be unpacked to a GiB.
+            if self.unpacked > MAX_UNPACKED_BODY {
+                return Err(corrupt(format!("its body has more than {MAX_UNPACKED_BODY} bytes")));
+            }
             let is_full = self.plain.len() == self.plain.capacity();
             if input.pos == packed.len() && (self.ended || !is_full) {
                 break;

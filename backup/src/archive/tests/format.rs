@@ -11,7 +11,7 @@ use tipline_store::{MemoryStore, Sink, StoreIdentity};
 
 use crate::archive::Archive;
 use crate::archive::format::{Trailer, decode, encode};
-use crate::archive::schema::take_rows;
+use crate::archive::schema::{take_outline, take_rows};
 use crate::archive::segment::SegmentError;
 use crate::destination::Destination;
 use crate::{Keys, Row, SegmentIndex, SegmentName};
@@ -31,8 +31,21 @@ fn an_index_of_more_rows_than_entries_is_refused_before_they_are_made() {
     }
 }
 
+/// Nor many blocks.
+#[test]
+fn an_outline_of_more_than_a_segment_holds_is_refused_before_it_is_made() {
+    for (key, most, what) in
+        [(0x5a, 1 << 16, "blocks"), (0x6a, 1 << 16, "parts"), (0x42, 1 << 20, "runs of proven")]
+    {
+        let outline = |count: usize| take_outline(&[key, 0].repeat(count)).unwrap_err();
+        assert!(!outline(most).contains("more than"), "{}", outline(most));
+        let found = outline(most + 1);
+        assert!(found.starts_with(&format!("more than {most} {what}")), "{found}");
+    }
+}
+
 /// A segment of these entries of a history, as the store in memory says that it should be.
-fn segment(entries: &[Entry], first: usize) -> (SegmentIndex, Vec<Entry>) {
+pub(super) fn segment(entries: &[Entry], first: usize) -> (SegmentIndex, Vec<Entry>) {
     let (mut model, mut store) = (Model::new(&log()), MemoryStore::new());
     store.create(&log()).unwrap();
     let (old, new) = entries.split_at(first);

@@ -9,8 +9,10 @@ use tipline_store::conformance::history::{History, log};
 use tipline_store::conformance::model::Model;
 use tokio::sync::mpsc;
 
+use super::format::segment;
 use super::{file, filled, open, runtime, store};
-use crate::{Archive, ArchiveError, SegmentName};
+use crate::archive::format::encode;
+use crate::{Archive, ArchiveError, Keys, SegmentName};
 use tipline_store::Sink;
 
 async fn pieces(archive: &Archive, name: &SegmentName) -> Result<Vec<Vec<Entry>>, ArchiveError> {
@@ -83,6 +85,24 @@ fn what_is_far_too_long_is_not_read() {
     for error in read {
         assert!(matches!(error, ArchiveError::Corrupt { .. }), "{error:?}");
         assert!(error.to_string().contains("bytes"), "{error}");
+    }
+}
+
+/// What is packed into few bytes may be any number of bytes.
+#[test]
+fn what_is_too_much_unpacked_is_refused_before_all_of_it_is_unpacked() {
+    let (directory, history) = (tempfile::tempdir().unwrap(), History::blocks(4, 10));
+    let (archive, _) = one(directory.path(), &history);
+    let (index, entries) = segment(&History::blocks(4, 20 << 20).entries, 0);
+    let bytes = encode(&index, &entries, &Keys::default()).unwrap();
+    let name = SegmentName::new(1, &index.after.position, bytes.len() as u64);
+    fs::write(file(directory.path(), &name), bytes).unwrap();
+    for error in [
+        runtime().block_on(pieces(&archive, &name)).unwrap_err(),
+        runtime().block_on(archive.entries(&name)).unwrap_err(),
+    ] {
+        assert!(matches!(error, ArchiveError::Corrupt { .. }), "{error:?}");
+        assert!(error.to_string().contains("67109892 bytes"), "{error}");
     }
 }
 
