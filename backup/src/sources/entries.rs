@@ -6,7 +6,7 @@ use tipline_proto::Entry;
 use tipline_store::StoreIdentity;
 use tokio_util::sync::CancellationToken;
 
-use super::read_ahead::{ReadAhead, ReplaySource, Wanted};
+use super::read_ahead::{ReadAhead, ReadOutcome, ReplaySource, Wanted};
 use super::{DigestCheck, Sources};
 use crate::error::RestoreError;
 
@@ -148,12 +148,24 @@ impl Entries {
     /// [`RestoreError::Corrupt`] if an entry is corrupt wherever it is kept, or is not there;
     /// those of the places.
     pub async fn finish(self) -> Result<EntriesRead, RestoreError> {
+        let (read, result) = self.end().await?;
+        result.map(|()| read)
+    }
+
+    /// Ends the reading early: what came is enough, and whether more could be read does not matter.
+    ///
+    /// # Errors
+    /// Reading panicked.
+    pub async fn stop(self) -> Result<EntriesRead, RestoreError> {
+        self.end().await.map(|(read, _)| read)
+    }
+
+    async fn end(self) -> Result<(EntriesRead, Result<(), RestoreError>), RestoreError> {
         let Self { source, reading, archives } = self;
         drop(source);
-        let outcome = reading.ended().await?;
-        outcome.result?;
-        let segments = outcome.given.iter().filter(|span| span.source < archives).count() as u64;
-        Ok(EntriesRead { segments, corrupt: outcome.notes })
+        let ReadOutcome { given, notes, result, .. } = reading.ended().await?;
+        let segments = given.iter().filter(|span| span.source < archives).count() as u64;
+        Ok((EntriesRead { segments, corrupt: notes }, result))
     }
 }
 

@@ -12,6 +12,8 @@ use crate::error::RestoreError;
 
 /// How many entries of a log count as one span: this much of it is searched at once.
 const LOG_SPAN: u64 = 10_000;
+/// A log has not many more spans than this, whatever number of entries its broker says that it holds.
+const MAX_LOG_SPANS: u64 = 100_000;
 
 /// What is kept at the places.
 #[derive(Debug)]
@@ -196,9 +198,12 @@ impl Sources {
     async fn log_spans(&self, log: &dyn Log) -> Result<Vec<Span>, RestoreError> {
         let extent = log.extent().await?;
         let source = self.archives.len();
-        let starts = (extent.first..=extent.last).step_by(LOG_SPAN as usize);
+        let count = extent.last.saturating_sub(extent.first).saturating_add(1);
+        let each = LOG_SPAN.max(count.div_ceil(MAX_LOG_SPANS));
+        let starts =
+            (extent.first..=extent.last).step_by(usize::try_from(each).unwrap_or(usize::MAX));
         let span = |first: u64| {
-            let last = extent.last.min(first + LOG_SPAN - 1);
+            let last = extent.last.min(first.saturating_add(each - 1));
             Span { first, last, source, name: format!("entries {first} to {last}"), bytes: 0 }
         };
         Ok(starts.map(span).collect())
