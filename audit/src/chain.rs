@@ -86,14 +86,21 @@ impl Chain {
         }
     }
 
+    /// Index of the last entry that was found good.
+    pub(crate) fn index(&self) -> u64 {
+        self.position.index
+    }
+
     /// From here on signatures are required.
     pub(crate) fn require(&mut self, vouching: Vouching) {
         self.vouching = Some(vouching);
     }
 
-    /// What nobody has vouched for at the end; `None` if there is nothing, or nobody needs to.
-    pub(crate) fn unvouched(&self) -> Option<Refusal> {
-        self.vouching.as_ref().and_then(Vouching::refusal)
+    /// The first entry up to this one that nobody has vouched for; `None` if there is none, or nobody
+    /// needs to.
+    pub(crate) fn unvouched(&self, to: u64) -> Option<Refusal> {
+        let refusal = self.vouching.as_ref().and_then(Vouching::refusal);
+        refusal.filter(|refusal| refusal.index() <= to)
     }
 
     /// The next entry as it comes.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tipline_backup::RestoreError;
 use tipline_consumer::{Refusal, Vouching};
 use tipline_log::{Backoff, Log, Subscription, error_chain};
-use tipline_proto::{Entry, Position};
+use tipline_proto::{Entry, Position, Trust};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::chain::{Chain, Checked, NotGood, check};
@@ -16,15 +17,21 @@ use crate::replay::Replay;
 /// Pauses while the log is unavailable.
 const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
+/// How long entries may wait for who vouches for them, as with a consumer: the rest of a unit comes with
+/// its beginning.
+const UNVOUCHED: Duration = Duration::from_secs(30);
 
 impl Replay {
-    /// Continues with what comes after the range, as the log grows.
+    /// Continues with what comes after the range, as the log grows. Where signatures are required, every
+    /// unit must be signed from now on.
     ///
     /// # Errors
-    /// What ended the replay before the end of its range.
+    /// What ended the replay before the end of its range; [`AuditError::Range`] if the range has an end and
+    /// it had to be read on after it to find a signature.
     pub fn follow(self, log: Arc<dyn Log>) -> Result<Follow, AuditError> {
+        let trust = self.trust().clone();
         let (chain, stop) = self.into_chain()?;
-        Ok(Follow::new(log, chain, stop))
+        Ok(Follow::new(log, chain, &trust, stop))
     }
 }
 
@@ -33,6 +40,10 @@ pub struct Follow {
     log: Arc<dyn Log>,
     chain: Chain,
     subscription: Option<Box<dyn Subscription>>,
+    /// Checked, and nobody vouches for them yet: less than a unit.
+    unvouched: Vec<Entry>,
+    /// Until when somebody must, while there are some.
+    vouched_by: Option<Instant>,
     backoff: Backoff,
     /// The index before a gap or a repetition that may be one of the connection.
     doubted: Option<u64>,
@@ -46,24 +57,40 @@ impl Follow {
     pub fn from_origin(log: Arc<dyn Log>, stop: CancellationToken) -> Self {
         let identity = log.identity();
         let origin = Position::origin(identity);
-        let mut chain = Chain::from_origin(identity.chain.clone(), origin);
-        if let Some(trust) = log.trust() {
-            chain.require(Vouching::patient(trust.clone(), identity.lineage));
-        }
-        Self::new(log, chain, stop)
+        let chain = Chain::from_origin(identity.chain.clone(), origin);
+        let trust = log.trust().cloned().unwrap_or_default();
+        Self::new(log, chain, &trust, stop)
     }
 
-    pub(crate) fn new(log: Arc<dyn Log>, chain: Chain, stop: CancellationToken) -> Self {
-        let backoff = Backoff::new(SHORTEST, LONGEST);
-        Self { log, chain, subscription: None, backoff, doubted: None, ended: None, stop }
+    pub(crate) fn new(
+        log: Arc<dyn Log>,
+        mut chain: Chain,
+        trust: &Trust,
+        stop: CancellationToken,
+    ) -> Self {
+        if trust.requires_history() {
+            chain.require(Vouching::new(trust.clone(), log.identity().lineage));
+        }
+        Self {
+            log,
+            chain,
+            subscription: None,
+            unvouched: Vec::new(),
+            vouched_by: None,
+            backoff: Backoff::new(SHORTEST, LONGEST),
+            doubted: None,
+            ended: None,
+            stop,
+        }
     }
 
     /// Waits for the next entries, all of them verified; `None` when told to stop. While the log is
-    /// unavailable it waits.
+    /// unavailable it waits. Where signatures are required, entries are given when a trusted key vouches
+    /// for them.
     ///
     /// # Errors
-    /// [`AuditError::Found`] if an entry does not continue the history; the log's, if waiting does
-    /// not help.
+    /// [`AuditError::Found`] if an entry does not continue the history, or is not vouched for within 30 s;
+    /// the log's, if waiting does not help.
     pub async fn next(&mut self) -> Result<Option<Vec<Entry>>, AuditError> {
         if let Some(problem) = self.ended.take() {
             return Err(problem.into());
@@ -73,10 +100,18 @@ impl Follow {
             let arrived = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(None),
+                () = passed(self.vouched_by) => {
+                    self.vouched_by = None;
+                    match self.chain.unvouched(u64::MAX) {
+                        Some(refusal) => return Err(Problem::from(refusal).into()),
+                        None => continue,
+                    }
+                }
                 arrived = self.arrive() => arrived?,
             };
             let Some(arrived) = arrived else { continue };
             let Checked { entries, ended, .. } = check(&mut self.chain, arrived);
+            let entries = self.vouched(entries);
             match ended {
                 None => {}
                 Some(NotGood::Scratch(source)) => {
@@ -102,7 +137,23 @@ impl Follow {
     }
 
     fn index(&self) -> u64 {
-        self.chain.cursor().position.index
+        self.chain.index()
+    }
+
+    /// Those of the entries so far that somebody vouches for. The others wait.
+    fn vouched(&mut self, entries: Vec<Entry>) -> Vec<Entry> {
+        self.unvouched.extend(entries);
+        let first = self.chain.unvouched(u64::MAX).map(|refusal| refusal.index());
+        let count =
+            first.map(|first| self.unvouched.iter().take_while(|e| e.index < first).count());
+        let rest = self.unvouched.split_off(count.unwrap_or(self.unvouched.len()));
+        let vouched = std::mem::replace(&mut self.unvouched, rest);
+        if self.unvouched.is_empty() {
+            self.vouched_by = None;
+        } else if self.vouched_by.is_none() || !vouched.is_empty() {
+            self.vouched_by = Some(Instant::now() + UNVOUCHED);
+        }
+        vouched
     }
 
     /// The next entries as they come; `None` after a fault.
@@ -134,8 +185,18 @@ impl Follow {
             return Err(RestoreError::from(error).into());
         }
         let pause = self.backoff.failed();
+        // The rest of a unit cannot come meanwhile.
+        self.vouched_by = self.vouched_by.map(|_| Instant::now() + UNVOUCHED);
         tracing::warn!("waiting for the log: {}", error_chain(&error));
         tokio::time::sleep(pause).await;
         Ok(None)
+    }
+}
+
+/// Never, if there is no time.
+async fn passed(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }

@@ -1,14 +1,14 @@
 //! Entries of any source that has some, verified as they come.
 
 use std::sync::Arc;
+use std::thread;
 
 use tipline_backup::{Entries, EntriesRead, Held, RestoreError, Sources};
 use tipline_consumer::{Refusal, Vouching};
 use tipline_log::{Extent, LogError, error_chain};
-use tipline_proto::{Cursor, Entry, LogIdentity, Position};
+use tipline_proto::{Cursor, Entry, LogIdentity, Position, Trust};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::chain::{Chain, Checked, NotGood, check};
@@ -35,6 +35,8 @@ pub struct Replay {
     held: Held,
     from: u64,
     to: u64,
+    /// Index of the last entry that may be read to find who vouches for the range.
+    read_to: u64,
     trusted: Option<Position>,
     /// After what was given.
     reached: Reached,
@@ -49,7 +51,7 @@ pub struct Replay {
 }
 
 /// How far it was verified.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Reached {
     cursor: Cursor,
     lowest_block: Option<u64>,
@@ -64,18 +66,21 @@ impl Reached {
 }
 
 /// A thread that checks what is read. It ends after what is not good, and if nobody takes the pieces.
+/// It is none of the runtime's: that would wait for it when it is dropped.
 #[derive(Debug)]
 struct Checking {
     pieces: mpsc::Receiver<(Checked, Reached)>,
-    thread: JoinHandle<(Chain, Entries)>,
+    ended: oneshot::Receiver<(Chain, Entries)>,
 }
 
 impl Checking {
-    fn start(mut chain: Chain, mut entries: Entries) -> Self {
+    /// Entries after `to` are given to nobody, and read until somebody vouches for those before.
+    fn start(mut chain: Chain, mut entries: Entries, to: u64) -> Result<Self, AuditError> {
         // One waits, so that checking continues while its caller has another one.
         let (sender, pieces) = mpsc::channel(1);
+        let (ending, ended) = oneshot::channel();
         let runtime = Handle::current();
-        let thread = tokio::task::spawn_blocking(move || {
+        let check_all = move || {
             let mut next = || {
                 runtime.block_on(async {
                     tokio::select! {
@@ -85,24 +90,38 @@ impl Checking {
                     }
                 })
             };
-            while let Some(arrived) = next() {
-                let checked = check(&mut chain, arrived);
-                let is_last = checked.ended.is_some();
-                let is_taken = sender.blocking_send((checked, Reached::of(&chain))).is_ok();
+            let mut reached = Reached::of(&chain);
+            while let Some(mut arrived) = next() {
+                let beyond = arrived.iter().position(|entry| entry.index > to);
+                let beyond = beyond.map(|at| arrived.split_off(at));
+                let mut checked = check(&mut chain, arrived);
+                if chain.index() <= to {
+                    reached = Reached::of(&chain);
+                }
+                let mut is_last = checked.ended.is_some();
+                if let Some(beyond) = beyond.filter(|_| !is_last) {
+                    checked.ended = check(&mut chain, beyond).ended;
+                    is_last = checked.ended.is_some() || chain.unvouched(to).is_none();
+                }
+                let is_taken = sender.blocking_send((checked, reached.clone())).is_ok();
                 if is_last || !is_taken {
                     break;
                 }
             }
-            (chain, entries)
-        });
-        Self { pieces, thread }
+            // The sender goes first, or whoever waits for this has the pieces still.
+            drop(sender);
+            _ = ending.send((chain, entries));
+        };
+        let started = thread::Builder::new().name("audit-check".to_owned()).spawn(check_all);
+        started.map_err(|e| AuditError::Internal { what: format!("starting a thread: {e}") })?;
+        Ok(Self { pieces, ended })
     }
 
     /// What was checked, and what was not read.
     async fn ended(self) -> Result<(Chain, Entries), AuditError> {
-        let Self { pieces, thread } = self;
+        let Self { pieces, ended } = self;
         drop(pieces);
-        thread.await.map_err(|_| lost())
+        ended.await.map_err(|_| lost())
     }
 }
 
@@ -111,6 +130,9 @@ impl Checking {
 /// A range from entry 1 on is verified from the log's origin, which is computed from `log`. Any other one
 /// starts from the entry before it, whose digest is taken on trust; if that is not held, from its first
 /// entry, which then is not verified. [`Replay::trusted`] says which.
+///
+/// Where signatures are required, a trusted key must vouch for all of it. What it signed may be an entry
+/// after the range: it is read on to that one.
 ///
 /// # Errors
 /// [`AuditError::Range`] if the source does not hold all of the range; those of the source.
@@ -149,18 +171,24 @@ pub async fn replay(
     let (mut chain, trusted_at) = match trusted {
         0 => (Chain::from_origin(log.chain.clone(), Position::origin(log)), None),
         _ => {
-            let entry = one_entry(&sources, &place, trusted).await?;
+            let one = one_entry(&sources, &place, trusted);
+            let one = stop.run_until_cancelled(one).await;
+            let entry = one.ok_or(AuditError::Cancelled { at: 0 })??;
             (Chain::from_entry(log.chain.clone(), &entry), Some(entry.position()))
         }
     };
+    let mut read_to = readable;
     if sources.trust.requires_history() {
         chain.require(Vouching::patient(sources.trust.clone(), log.lineage));
+        let gap = held.gaps.iter().find(|gap| gap.0 > readable);
+        read_to = gap.map_or(last, |gap| gap.0 - 1);
     }
     let mut replay = Replay {
         place,
         held,
         from,
         to: readable,
+        read_to,
         trusted: trusted_at,
         reached: Reached::of(&chain),
         checking: None,
@@ -172,8 +200,8 @@ pub async fn replay(
         sources,
     };
     if trusted < readable {
-        let entries = replay.sources.entries(trusted, readable).await?;
-        replay.checking = Some(Checking::start(chain, entries));
+        let entries = replay.sources.entries(trusted, read_to).await?;
+        replay.checking = Some(Checking::start(chain, entries, readable)?);
     } else {
         replay.chain = Some(chain);
     }
@@ -220,6 +248,8 @@ impl Replay {
             None => {}
             Some(NotGood::Problem(problem)) => self.stop_at(problem).await?,
             Some(NotGood::Scratch(source)) => {
+                // No more comes: a further call has lost it.
+                self.checking = None;
                 let index = self.reached.cursor.position.index;
                 let what = format!("keeping the hashes of blocks at entry {index}");
                 return Err(AuditError::Scratch { what, source });
@@ -236,26 +266,40 @@ impl Replay {
     /// An entry is not good. If the segment it is from is corrupt, that is said rather.
     async fn stop_at(&mut self, problem: Problem) -> Result<(), AuditError> {
         let (chain, reading) = self.end().await?;
+        self.chain = Some(chain);
         if let Problem::Refused(Refusal::Gap { expected, .. }) = &problem {
             still_held(&self.sources, *expected).await?;
         }
         if let Some(index) = problem.index() {
-            self.read.corrupt.extend(reading.damage_at(&self.sources, index).await?);
+            match reading.damage_at(&self.sources, index).await {
+                Ok(damage) => self.read.corrupt.extend(damage),
+                // What was found stays found.
+                Err(error) => self.read.corrupt.push(format!(
+                    "whether a segment with entry {index} is corrupt is not known: {}",
+                    error_chain(&error)
+                )),
+            }
         }
         self.ended = Some(problem);
-        self.chain = Some(chain);
         Ok(())
     }
 
     /// The history as far as it was checked, to be continued by somebody else.
     ///
     /// # Errors
-    /// What ended the replay before the end of its range.
+    /// What ended the replay before the end of its range; [`AuditError::Range`] if it was read on after it.
     pub(crate) fn into_chain(self) -> Result<(Chain, CancellationToken), AuditError> {
-        match (self.ended, self.chain) {
-            (Some(problem), _) => Err(problem.into()),
-            (None, chain) => Ok((chain.ok_or_else(lost)?, self.stop)),
+        if let Some(problem) = self.ended {
+            return Err(problem.into());
         }
+        let chain = self.chain.ok_or_else(lost)?;
+        if chain.index() > self.to {
+            let (from, to) = (chain.index() + 1, chain.index() + 1);
+            let Held { first, last, .. } = self.held;
+            let hint = format!(", and what follows entry {} was read already", self.to);
+            return Err(AuditError::Range { place: self.place, from, to, first, last, hint });
+        }
+        Ok((chain, self.stop))
     }
 
     /// What was not good, as an error, for whoever gives the entries away.
@@ -273,16 +317,19 @@ impl Replay {
     async fn finish(&mut self) -> Result<(), AuditError> {
         let (chain, reading) = self.end().await?;
         let at = self.reached.cursor.position.index;
-        match reading.finish().await {
+        let is_enough = at == self.to && chain.unvouched(self.to).is_none();
+        let read = match is_enough && self.to < self.read_to {
+            true => reading.stop().await,
+            false => reading.finish().await,
+        };
+        match read {
             Ok(read) => {
                 self.read = read;
                 if at < self.to {
                     let (first, last) = (at + 1, self.to);
                     still_held(&self.sources, first).await?;
                     self.ended = Some(Problem::Missing { first, last });
-                } else if at == self.held.last
-                    && let Some(refusal) = chain.unvouched()
-                {
+                } else if let Some(refusal) = chain.unvouched(self.to) {
                     self.ended.get_or_insert(refusal.into());
                 }
             }
@@ -296,6 +343,10 @@ impl Replay {
         }
         self.chain = Some(chain);
         Ok(())
+    }
+
+    pub(crate) fn trust(&self) -> &Trust {
+        &self.sources.trust
     }
 
     /// Where it is, human-readable.

@@ -58,7 +58,8 @@ pub struct VerifyReport {
     /// How many claims of others about the verified entries were compared: receipts, the primary's
     /// announcement, an archive's own cursor.
     pub claims: u64,
-    /// How many entries are in the signed tree beside the archive; `None` if there is none.
+    /// How many entries the named key signed, if the tree beside the archive was found to be that of the
+    /// entries; `None` if no key was named, or nothing is signed, or not all of it was compared.
     pub signed: Option<u64>,
     /// What is wrong.
     pub problems: Vec<String>,
@@ -73,8 +74,8 @@ pub struct VerifyReport {
 /// Every digest and every link, that epochs rise, that no entry is missing and none is there twice;
 /// then that the primary, the consumers and the archive's segments say the same as the entries. With
 /// `proven_to` also that every block up to that height has its proof. With `signed` also that the tree
-/// beside the archive, if there is one, is that of the entries; it needs all of them. If a key is named
-/// there, there must be one.
+/// beside the archive, if there is one, is that of the entries. If a key is named there, there must be one,
+/// and it must be compared if all that is held is.
 ///
 /// # Errors
 /// Those of [`replay`]. What is wrong with the entries is no error: it is in the report.
@@ -102,6 +103,9 @@ pub async fn verify_entries(
         replay => replay?,
     };
     claims.compare_trusted(replay.trusted());
+    if let (Some(tree), Some(trusted)) = (&mut tree, replay.trusted()) {
+        tree.begin_after(trusted).await?;
+    }
     let (from, to) = replay.range();
     let mut seen = Seen::default();
     let mut done = VerifyProgress { of: to + 1 - from, ..VerifyProgress::default() };
@@ -126,8 +130,12 @@ pub async fn verify_entries(
         claims.compare_tail(replay.held().last);
     }
     problems.append(&mut claims.problems);
+    let is_all = problems.is_empty() && range == Range::default();
     problems.extend(match (&tree, signed) {
-        (Some(tree), _) => tree.problem(replay.held().last),
+        (Some(tree), _) => {
+            let wrong = tree.problem(replay.held().last);
+            wrong.or_else(|| tree.not_compared().filter(|_| is_all))
+        }
         (None, signed) => signed.and_then(SignedTree::not_signed),
     });
     let report = Report { replay: &replay, seen, claims: &claims, tree };
@@ -339,7 +347,7 @@ impl Report<'_> {
             kinds: seen.kinds,
             bytes: seen.bytes,
             claims: claims.compared,
-            signed: tree.map(|tree| tree.size()),
+            signed: tree.and_then(|tree| tree.signed()),
             problems,
             not_verified,
             seconds,

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tipline_consumer::Refusal;
 use tipline_log::memory::rigged::append;
-use tipline_proto::Entry;
+use tipline_log::{SignedLog, Signing};
+use tipline_proto::{Entry, SigningKey, Trust};
 use tipline_store::conformance::history::{History, log};
 use tokio_util::sync::CancellationToken;
 
@@ -119,4 +120,32 @@ async fn what_is_repeated_once_is_asked_for_again_and_then_refused() {
     let mut follow = Follow::from_origin(log, CancellationToken::new());
     assert_eq!(take(&mut follow, 30).await, history.entries[..30]);
     assert!(follow.next().await.is_err());
+}
+
+/// Nobody has seen it before somebody vouches for it.
+#[tokio::test(start_paused = true)]
+async fn where_signatures_are_required_nothing_is_given_without() {
+    let mut entries = History::blocks(59, 10).entries;
+    let key = SigningKey::from_seed(&[1; 32]);
+    for at in [1, 20, 40] {
+        key.sign_entry(log().lineage, &mut entries[at - 1]);
+    }
+    let log_of = honest(&entries[..20]).await;
+    let inner = log_of.inner.clone();
+    let trust = Trust::new(vec![key.public()], []);
+    let signed = SignedLog::new(Arc::new(log_of), Signing { key: None, trust: trust.clone() });
+    let mut follow = Follow::from_origin(Arc::new(signed), CancellationToken::new());
+    assert_eq!(take(&mut follow, 20).await, entries[..20]);
+    append(&inner, &entries[20..30]).await;
+    append(&inner, &entries[30..45]).await;
+    assert_eq!(take(&mut follow, 20).await, entries[20..40]);
+    // Nobody vouches for the last five, and more do not come.
+    let unsigned = follow.next().await.unwrap_err();
+    assert!(
+        matches!(
+            unsigned,
+            AuditError::Found(Problem::Refused(Refusal::Unsigned { index: 41, .. }))
+        ),
+        "{unsigned:?}"
+    );
 }

@@ -8,7 +8,7 @@ mod fuzzed;
 mod memory;
 mod receipts;
 mod replay;
-mod signed;
+pub(crate) mod signed;
 mod stats;
 mod verify;
 

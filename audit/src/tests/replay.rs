@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tipline_backup::{RestoreError, Sources};
-use tipline_log::LogError;
+use tipline_log::{LogError, error_chain};
 use tipline_proto::Entry;
 use tipline_store::conformance::history::{History, log};
 use tokio::time::timeout;
@@ -153,4 +153,34 @@ async fn a_log_that_falls_silent_holds_up_nobody() {
         }
     };
     timeout(WITHIN, ended).await.expect("it is read on");
+}
+
+/// It says that it holds them, so it is not waited for without end.
+#[tokio::test(start_paused = true)]
+async fn a_log_that_does_not_send_what_it_holds_is_unavailable() {
+    let history = History::blocks(99, 10);
+    let silent = honest(&history.entries).await.rigged(|entry| match entry.index {
+        ..=30 => vec![entry],
+        _ => vec![],
+    });
+    let error = verify(of_log(silent), ALL).await.unwrap_err();
+    assert!(error_chain(&error).contains("entry 31, which it says it holds"), "{error:?}");
+}
+
+/// Nobody waits for the thread that checks.
+#[test]
+fn a_runtime_ends_while_a_replay_is_kept() {
+    let history = History::blocks(9, 10);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let replay = runtime.block_on(async {
+        let sources = of_log(honest(&history.entries).await.chunked(1));
+        replay(sources, &log(), ALL, CancellationToken::new()).await.unwrap()
+    });
+    let (ended, waits) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        drop(runtime);
+        ended.send(()).unwrap();
+    });
+    waits.recv_timeout(WITHIN).expect("it waits for the replay");
+    drop(replay);
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use tipline_backup::Sources;
 use tipline_proto::{Entry, SigningKey, Timestamp, Trust};
 use tipline_store::conformance::history::{History, log, log_with_lineage};
+use tokio_util::sync::CancellationToken;
 
 use super::{ALL, honest, of_log, verify};
-use crate::{Range, VerifyReport};
+use crate::{Range, VerifyReport, replay};
 
 const COUNT: u64 = 60;
 
@@ -25,7 +26,7 @@ fn signed() -> Vec<Entry> {
 }
 
 /// The same with another time from an entry on, sealed again.
-fn resealed(entries: &[Entry], from: u64) -> Vec<Entry> {
+pub(crate) fn resealed(entries: &[Entry], from: u64) -> Vec<Entry> {
     let mut forged = entries.to_vec();
     let mut before = entries[from as usize - 2].position();
     for entry in &mut forged[from as usize - 1..] {
@@ -71,8 +72,45 @@ async fn a_history_is_verified_if_a_trusted_primary_vouches_for_all_of_it() {
         ("with a key of its own", own, "which is not trusted for it"),
         ("with signatures of another log", spliced, "somebody else made it"),
     ] {
-        let report = verified(&forged, &trust(), ALL).await;
-        let wrong = report.problems.join("; ");
-        assert!(!report.ok && wrong.contains(says), "{what}: {wrong}");
+        // Also if the range ends before who should vouch for it.
+        for range in
+            [ALL, Range { from: None, to: Some(29) }, Range { from: Some(12), to: Some(25) }]
+        {
+            let report = verified(&forged, &trust(), range).await;
+            let wrong = report.problems.join("; ");
+            assert!(!report.ok && wrong.contains(says), "{what}, {range:?}: {wrong}");
+        }
     }
+}
+
+/// Whoever vouches for a range may have signed an entry after it. More is not read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_is_read_on_to_the_signature_that_vouches_for_it() {
+    let (entries, trust) = (signed(), Trust::new(vec![key(1).public()], []));
+    let part = Range { from: Some(15), to: Some(33) };
+    // After 45 the log is silent.
+    let silent = honest(&entries).await.rigged(|entry| match entry.index {
+        ..=45 => vec![entry],
+        _ => vec![],
+    });
+    let sources = Arc::new(Sources { trust: trust.clone(), ..(*of_log(silent)).clone() });
+    let report = verify(Arc::clone(&sources), part).await.unwrap();
+    assert!(report.ok && report.verified == Some((15, 33)), "{report:?}");
+    assert_eq!(report.digest, Some(entries[32].digest.to_string()));
+    let mut replay = replay(sources, &log(), part, CancellationToken::new()).await.unwrap();
+    let mut given = Vec::new();
+    while let Some(entries) = replay.next().await.unwrap() {
+        given.extend(entries);
+    }
+    assert_eq!(given, entries[14..33]);
+    assert_eq!(replay.cursor().position, entries[32].position());
+    // An entry after the range that is not right cannot vouch for it.
+    let forged = resealed(&entries, 36);
+    let mixed = [&entries[..35], &forged[36..]].concat();
+    let rigged = honest(&entries).await.rigged(move |entry| {
+        mixed.iter().filter(|one| one.index == entry.index).cloned().collect()
+    });
+    let sources = Arc::new(Sources { trust, ..(*of_log(rigged)).clone() });
+    let report = verify(sources, part).await.unwrap();
+    assert!(!report.ok && report.problems[0].contains("36"), "{report:?}");
 }

@@ -60,6 +60,25 @@ impl Tree {
         Ok(Self { size, edge })
     }
 
+    /// As it was with its first `size` leaves, from the tiles of a tree that has `of` leaves now: each is
+    /// asked for as it is in that one. Nothing says that they are right but the root, once the rest is
+    /// added again.
+    ///
+    /// # Errors
+    /// Those of [`Tree::resume`].
+    pub fn resume_earlier<E: From<BadTile>>(
+        size: u64,
+        of: u64,
+        mut read: impl FnMut(&Tile) -> Result<Vec<u8>, E>,
+    ) -> Result<Self, E> {
+        Self::resume(size, |tile| {
+            let now = Tile::of_tree(tile.level, tile.index, of).unwrap_or(*tile);
+            let mut hashes = read(&now)?;
+            hashes.truncate(usize::from(tile.width) * TreeHash::LEN);
+            Ok(hashes)
+        })
+    }
+
     /// How many leaves it has.
     pub fn size(&self) -> u64 {
         self.size

@@ -1,6 +1,6 @@
 //! Comparing the tree beside an archive with the entries of the archive.
 
-use tipline_proto::{Digest, Entry};
+use tipline_proto::{Digest, Entry, Position};
 
 use super::error::TreeError;
 use super::place::TreePlace;
@@ -31,7 +31,8 @@ impl SignedTree {
     }
 }
 
-/// A tree that grows from entries as they are verified, and must be the one that was signed.
+/// A tree that grows from entries as they are verified, and must be the one that was signed. Where the
+/// oldest are not read it grows from what the tiles say of them: if its root is the signed one, that was so.
 pub(crate) struct TreeCheck<'a> {
     place: &'a TreePlace,
     has_key: bool,
@@ -44,8 +45,8 @@ pub(crate) struct TreeCheck<'a> {
 }
 
 impl<'a> TreeCheck<'a> {
-    /// Against the newest checkpoint; `None` if nothing is signed. It must be given every entry from
-    /// the first one on.
+    /// Against the newest checkpoint; `None` if nothing is signed. It must be given every entry, from
+    /// the first one on or from where it [begins](Self::begin_after).
     pub(crate) async fn start(tree: &'a SignedTree) -> Result<Option<Self>, TreeError> {
         let SignedTree { place, key } = tree;
         let signed = match key {
@@ -67,6 +68,20 @@ impl<'a> TreeCheck<'a> {
         let (previous, has_key) = (Digest::origin(place.log()), key.is_some());
         let tree = Tree::new();
         Ok(Some(Self { place, has_key, signed, others, tree, previous, problem: None }))
+    }
+
+    /// Begins with the entry after this one, which is not read.
+    pub(crate) async fn begin_after(&mut self, trusted: Position) -> Result<(), TreeError> {
+        let (size, of) = (trusted.index, self.signed.size);
+        if size >= of {
+            return Ok(());
+        }
+        match self.place.with_tiles(|read| Tree::resume_earlier(size, of, read)).await {
+            Ok(tree) => (self.tree, self.previous) = (tree, trusted.digest),
+            Err(error @ TreeError::Tile { .. }) => self.problem = Some(error.to_string()),
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     /// How many entries the newest of all has.
@@ -105,9 +120,13 @@ impl<'a> TreeCheck<'a> {
         Ok(())
     }
 
-    /// How many entries are signed.
-    pub(crate) fn size(&self) -> u64 {
-        self.signed.size
+    /// How many entries the named key signed, if they were found to be those of the archive.
+    pub(crate) fn signed(&self) -> Option<u64> {
+        (self.has_key && self.is_compared()).then_some(self.signed.size)
+    }
+
+    fn is_compared(&self) -> bool {
+        self.problem.is_none() && self.tree.size() >= self.signed.size
     }
 
     /// What is wrong, after the last of the archive's entries that were read.
@@ -118,14 +137,26 @@ impl<'a> TreeCheck<'a> {
         self.problem.clone().or_else(|| (held < size).then(lost))
     }
 
+    /// What is wrong if all entries that are held were read, and are right.
+    pub(crate) fn not_compared(&self) -> Option<String> {
+        let (size, place) = (self.signed.size, self.place.place());
+        let what = format!("entries 1 to {size} are signed at {place}, and none of them is held");
+        (self.has_key && self.problem.is_none() && !self.is_compared()).then_some(what)
+    }
+
     /// What was not compared.
     pub(crate) fn not_verified(&self, held: u64) -> Vec<String> {
         let (size, seen, place) = (self.signed.size, self.tree.size(), self.place.place());
         let mut left_out = Vec::new();
-        if self.problem.is_none() && seen < size {
+        if self.problem.is_none() && !self.is_compared() {
             left_out.push(format!(
-                "the tree at {place}: it is compared if entries 1 to {size} are all read and right"
+                "the tree at {place}: it is compared if what is held of entries 1 to {size} is read, \
+                 up to entry {size}, and right"
             ));
+        }
+        let others = self.others.iter().filter(|other| other.size > seen).count();
+        if others > 0 && self.is_compared() {
+            left_out.push(format!("checkpoints at {place} of more than {seen} entries: {others}"));
         }
         if !self.has_key {
             left_out.push(format!("who signed the tree at {place}: no key was given"));

@@ -1,6 +1,7 @@
 //! What is signed is what is in the archive, once and for ever.
 
 mod asked;
+mod compared;
 mod foreign;
 mod keys;
 mod proofs;

@@ -122,7 +122,7 @@ async fn newest(
     // The oldest that is held cannot be verified: what it follows is gone.
     let is_origin = first == 1 && held.first == 1;
     let from = if is_origin || first > held.first { first } else { first + 1 };
-    let range = Range { from: Some(from), to: Some(held.last) };
+    let range = Range { from: Some(from), to: None };
     let sources = std::sync::Arc::clone(&source.sources);
     Ok(Some(replay(sources, &source.identity, range, stop.clone()).await?))
 }
