@@ -144,7 +144,7 @@ impl Destination {
         name: &str,
         budget: &'a Budget<'a>,
     ) -> Result<Incoming<'a>, DestinationError> {
-        self.check_there().await?;
+        self.check_file(name).await?;
         let what = format!("reading {name}");
         let path = self.path(name);
         let found = self.within(&what, 0, self.store.get(&path)).await?;

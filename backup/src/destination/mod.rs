@@ -208,7 +208,7 @@ impl Destination {
     /// Those of [`Destination::read`]; [`DestinationError::TooLong`] if it has more bytes. They are not
     /// read.
     pub async fn read_at_most(&self, name: &str, most: u64) -> Result<Bytes, DestinationError> {
-        self.check_there().await?;
+        self.check_file(name).await?;
         let (what, path) = (format!("reading {name}"), self.path(name));
         let found = self.within(&what, 0, self.store.get(&path)).await?;
         let bytes = found.meta.size;
@@ -228,7 +228,7 @@ impl Destination {
         name: &str,
         range: Range<u64>,
     ) -> Result<Bytes, DestinationError> {
-        self.check_there().await?;
+        self.check_file(name).await?;
         let (path, length) = (self.path(name), range.end.saturating_sub(range.start));
         let (what, end) = (format!("reading {name}"), range.end);
         let read = async {
@@ -336,6 +336,21 @@ impl Destination {
                 .doing("opening its directory")
                 .directory(std::io::ErrorKind::NotADirectory.into())),
             Err(e) => Err(self.doing("opening its directory").directory(e)),
+        }
+    }
+
+    /// The directory of a destination is there, and what is to be read in it is a file, if it is there:
+    /// opening a pipe that somebody made would wait for whoever writes to it.
+    async fn check_file(&self, name: &str) -> Result<(), DestinationError> {
+        self.check_there().await?;
+        let Some(path) = self.file(name) else { return Ok(()) };
+        match tokio::fs::metadata(path?).await {
+            Ok(found) if !found.is_file() && !found.is_dir() => {
+                let error = std::io::Error::other("it is no file");
+                Err(self.doing(format!("reading {name}")).directory(error))
+            }
+            // Reading says what is wrong.
+            _ => Ok(()),
         }
     }
 

@@ -18,6 +18,8 @@ use object_store::{
     ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult,
 };
 
+use tipline_log::error_chain;
+
 use super::error::{Doing, Medium};
 use super::{Destination, DestinationError};
 use crate::disk::tests::take_flushed;
@@ -55,6 +57,23 @@ async fn a_file_of_this_machine_fails_for_itself() {
         assert!(text.contains("missing/file") && !text.contains("out of reach"), "{text}");
     }
     assert_eq!(fs::read_dir(directory.path().join("there")).unwrap().count(), 1);
+}
+
+/// Opening one waits for whoever writes to it.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_pipe_is_no_object() {
+    let (directory, at) = directory("there").await;
+    let pipe = directory.path().join("there/x");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let failures = [
+        at.read("x").await.unwrap_err(),
+        at.read_range("x", 0..1).await.unwrap_err(),
+        at.download("x", &directory.path().join("y"), &Throttle::none()).await.unwrap_err(),
+    ];
+    for failed in failures {
+        assert!(error_chain(&failed).contains("it is no file"), "{failed:?}");
+    }
 }
 
 fn doing(medium: Medium) -> Doing {
@@ -309,7 +328,7 @@ async fn a_name_that_neither_of_two_gets_is_no_lack_of_conditions() {
     });
     let refused = at.probe().await.unwrap_err();
     assert!(refused.is_retryable(), "{refused:?}");
-    let told = tipline_log::error_chain(&refused);
+    let told = error_chain(&refused);
     assert!(told.contains("both were refused"), "{told}");
 }
 
