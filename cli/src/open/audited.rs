@@ -114,7 +114,8 @@ impl Content {
 }
 
 impl AuditedArgs {
-    /// Opens it. A checkpoint is copied first, and every byte compared with its manifest.
+    /// Opens it. A checkpoint is copied first, and every byte compared with its manifest, which a trusted
+    /// consumer must have signed where signatures are required.
     pub(crate) async fn open(
         &self,
         shared: &Shared,
@@ -128,7 +129,7 @@ impl AuditedArgs {
             }
             Audited::Archive(address) => self.open_archive(shared, address).await,
             Audited::Checkpoint(address, id) => {
-                self.open_checkpoint(address, id.as_ref(), stop).await
+                self.open_checkpoint(shared, address, id.as_ref(), stop).await
             }
             Audited::Store(address) => {
                 let owned = address.clone();
@@ -199,12 +200,15 @@ impl AuditedArgs {
 
     async fn open_checkpoint(
         &self,
+        shared: &Shared,
         address: &str,
         id: Option<&CheckpointId>,
         stop: &CancellationToken,
     ) -> Result<Opened, Failure> {
         let destination = Destination::open(address).map_err(RestoreError::from)?;
         let (set, manifest) = find(&destination, address, id, &self.keys()?).await?;
+        let vouched = set.check_signature(&manifest, &shared.signing.trust()?).await;
+        vouched.map_err(AuditError::from)?;
         let copy = scratch(self)?;
         let into = copy.path().join("copy");
         let throttle = Throttle::new(stop.clone());
