@@ -106,11 +106,10 @@ impl Diff<'_> {
     ) -> Result<(), AuditError> {
         let [a, b] = sides;
         while self.compared_to < to && !self.is_done() {
-            if stop.is_cancelled() {
-                return Err(AuditError::Cancelled { at: self.compared_to });
-            }
             let at = self.compared_to + 1;
-            let (one, other) = (a.take(at).await?, b.take(at).await?);
+            let both = async { Ok::<_, AuditError>((a.take(at).await?, b.take(at).await?)) };
+            let taken = stop.run_until_cancelled(both).await;
+            let (one, other) = taken.ok_or(AuditError::Cancelled { at: self.compared_to })??;
             match (one, other) {
                 (Taken::Entry(one), Taken::Entry(other)) => {
                     self.compare(&a.place, &one, &b.place, &other)
