@@ -1,7 +1,7 @@
 //! Taking stock: what is kept at the places, all of it of one log.
 
 use futures_util::{StreamExt, TryStreamExt};
-use tipline_log::{Log, error_chain};
+use tipline_log::{Extent, error_chain};
 use tipline_store::StoreIdentity;
 
 use super::spans::{Coverage, Gap, Span};
@@ -82,7 +82,7 @@ impl Sources {
         if let Some(log) = &self.log {
             let identity = log.identity();
             one.admit(identity.name.as_str(), identity.into())?;
-            spans.extend(self.log_spans(&**log).await?);
+            spans.extend(log_spans(log.extent().await?, self.archives.len()));
         }
         let (mut checkpoints, mut notes) = (Vec::new(), Vec::new());
         for (set, place) in self.checkpoints.iter().enumerate() {
@@ -195,20 +195,6 @@ impl Sources {
         }
     }
 
-    async fn log_spans(&self, log: &dyn Log) -> Result<Vec<Span>, RestoreError> {
-        let extent = log.extent().await?;
-        let source = self.archives.len();
-        let count = extent.last.saturating_sub(extent.first).saturating_add(1);
-        let each = LOG_SPAN.max(count.div_ceil(MAX_LOG_SPANS));
-        let starts =
-            (extent.first..=extent.last).step_by(usize::try_from(each).unwrap_or(usize::MAX));
-        let span = |first: u64| {
-            let last = extent.last.min(first.saturating_add(each - 1));
-            Span { first, last, source, name: format!("entries {first} to {last}"), bytes: 0 }
-        };
-        Ok(starts.map(span).collect())
-    }
-
     fn places(&self) -> String {
         let archives = self.archives.iter().map(Archive::place);
         let checkpoints = self.checkpoints.iter().map(Checkpoints::place);
@@ -216,6 +202,19 @@ impl Sources {
         let places: Vec<&str> = archives.chain(checkpoints).chain(log).collect();
         if places.is_empty() { "no place was named".to_owned() } else { places.join(", ") }
     }
+}
+
+/// What a log holds, which is this source.
+pub(super) fn log_spans(
+    Extent { first, last }: Extent,
+    source: usize,
+) -> impl Iterator<Item = Span> {
+    let count = last.saturating_sub(first).saturating_add(1);
+    let each = LOG_SPAN.max(count.div_ceil(MAX_LOG_SPANS));
+    (first..=last).step_by(usize::try_from(each).unwrap_or(usize::MAX)).map(move |first| {
+        let last = last.min(first.saturating_add(each - 1));
+        Span { first, last, source, name: format!("entries {first} to {last}"), bytes: 0 }
+    })
 }
 
 /// Several places, all of them of one log.

@@ -1,5 +1,8 @@
 //! What is kept where.
 
+use tipline_log::Extent;
+
+use super::inventory::log_spans;
 use super::spans::{Coverage, Gap, Span};
 
 fn span(first: u64, last: u64, source: usize) -> Span {
@@ -63,6 +66,24 @@ fn many_spans_are_covered_without_looking_at_each_for_each() {
     assert_eq!(coverage.cover(COUNT - 8, COUNT).unwrap()[0].source, 1);
     coverage.give_up(&span(COUNT - 7, COUNT - 7, 1));
     assert_eq!(coverage.gaps(), [Gap { first: COUNT - 7, last: COUNT - 7 }]);
+}
+
+/// However many entries a broker says that it holds.
+#[test]
+fn a_log_is_no_more_spans_than_can_be_held() {
+    let huge = i64::MAX as u64;
+    for (first, last) in [(1, 1), (5, 4), (1, 25_000), (7, 2_000_000_000), (1, huge), (huge, huge)]
+    {
+        let spans: Vec<Span> = log_spans(Extent { first, last }, 3).collect();
+        assert!(spans.len() <= 100_000, "{}", spans.len());
+        let mut at = first;
+        for span in &spans {
+            assert_eq!((span.first, span.source), (at, 3));
+            at = span.last + 1;
+        }
+        assert_eq!(at, last + 1, "{first} to {last}");
+    }
+    assert_eq!(log_spans(Extent { first: 1, last: 25_000 }, 0).count(), 3);
 }
 
 /// Against the plain definition.
