@@ -12,7 +12,7 @@ use super::key_file::{KeyFile, KeyFileError};
 use super::leaves::Leaves;
 use super::place::{Newest, Read, TreePlace};
 use crate::error::AuditError;
-use crate::tlog::{Checkpoint, Policy, Tree, TreeHash, prove_inclusion, verify_inclusion};
+use crate::tlog::{Checkpoint, Policy, Tile, Tree, TreeHash, prove_inclusion, verify_inclusion};
 use crate::verify::VerifyProgress;
 
 /// A tree that grows by more is signed in between, so that the next start goes on from there: a
@@ -74,13 +74,12 @@ pub async fn sign(
         Err(error) => return Err(error.into()),
     };
     let remembered = remembered.filter(|remembered| remembered.size > 0);
-    let known = remembered.as_ref().map_or(0, |remembered| remembered.size);
-    let growing = Growing { sources, place, key, policy, progress, stop, first, last, known };
+    let growing = Growing { sources, place, key, policy, progress, stop, first, last, remembered };
     growing.check_length(tree.size(), place.place())?;
-    if let Some(remembered) = remembered {
+    if let Some(remembered) = &growing.remembered {
         growing.check_remembered(&tree, published.as_ref(), remembered).await?;
     }
-    if let Some(newer) = published.clone().filter(|published| published.size > known) {
+    if let Some(newer) = published.filter(|published| published.size > growing.known()) {
         // The key was used elsewhere, or what it remembers was lost.
         blocking(key, move |key| key.sign(&newer)).await?;
     }
@@ -114,44 +113,73 @@ struct Growing<'a> {
     /// Indexes of the archive's first and last entry.
     first: u64,
     last: u64,
-    /// How many entries the key remembers to have signed. Less is never signed again: it would forget
-    /// the rest.
-    known: u64,
+    /// The newest checkpoint that the key remembers to have signed. Less is never signed again: it would
+    /// forget the rest.
+    remembered: Option<Checkpoint>,
 }
 
 impl Growing<'_> {
+    /// How many entries the key remembers to have signed.
+    fn known(&self) -> u64 {
+        self.remembered.as_ref().map_or(0, |remembered| remembered.size)
+    }
+
     /// What is there, or will be, must continue what the key remembers.
     async fn check_remembered(
         &self,
         tree: &Tree,
         published: Option<&Checkpoint>,
-        remembered: Checkpoint,
+        remembered: &Checkpoint,
     ) -> Result<(), AuditError> {
-        let by = self.key.signed_path().display().to_string();
         match published {
             Some(published) if published.size >= remembered.size => {
-                let size = remembered.size;
-                match self.place.consistency(remembered, published.clone()).await {
+                match self.place.consistency(remembered.clone(), published.clone()).await {
                     Ok(_) => Ok(()),
-                    Err(TreeError::NotConsistent(_)) => Err(self.forked(size, by)),
+                    Err(TreeError::NotConsistent(_)) => Err(self.not_remembered(remembered)),
                     Err(error) => Err(error.into()),
                 }
             }
-            // The checkpoint was not published, or the place was put back to an older state.
+            // The checkpoint was not published, or the place was put back to an older state. It is found
+            // out before any tile is written. What is written is read again, and compared again.
             _ => {
-                self.check_length(remembered.size, &by)?;
+                self.check_length(remembered.size, &self.by())?;
                 let mut tree = tree.clone();
                 let mut leaves = self.leaves(&tree, remembered.size).await?;
                 while let Some(next) = leaves.next(&tree, self).await? {
-                    next.into_iter().for_each(|leaf| tree.append(leaf, |_, _| {}));
+                    self.append(&mut tree, next, |_, _| {})?;
                 }
                 leaves.leaves.finish()?;
-                match tree.root() == remembered.root {
+                match tree.size() == remembered.size {
                     true => Ok(()),
-                    false => Err(self.forked(remembered.size, by)),
+                    false => Err(self.not_remembered(remembered)),
                 }
             }
         }
+    }
+
+    /// Adds leaves. Once the tree has as many as the key remembers, it must be the one that was signed,
+    /// whatever the archive said when it was read before.
+    fn append(
+        &self,
+        tree: &mut Tree,
+        leaves: Vec<TreeHash>,
+        mut full: impl FnMut(Tile, Vec<u8>),
+    ) -> Result<(), AuditError> {
+        for leaf in leaves {
+            tree.append(leaf, &mut full);
+            match &self.remembered {
+                Some(signed) if signed.size == tree.size() && signed.root != tree.root() => {
+                    return Err(self.not_remembered(signed));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What remembers what the key has signed.
+    fn by(&self) -> String {
+        self.key.signed_path().display().to_string()
     }
 
     fn check_length(&self, size: u64, by: &str) -> Result<(), AuditError> {
@@ -160,6 +188,11 @@ impl Growing<'_> {
         }
         let (place, last, by) = (self.place.archive().to_owned(), self.last, by.to_owned());
         Err(TreeError::Shorter { place, last, size, by }.into())
+    }
+
+    /// The archive does not have what the key remembers.
+    fn not_remembered(&self, remembered: &Checkpoint) -> AuditError {
+        self.forked(remembered.size, self.by())
     }
 
     fn forked(&self, index: u64, by: String) -> AuditError {
@@ -200,14 +233,13 @@ impl Growing<'_> {
                 leaves.leaves.finish()?;
                 break self.publish(&tree).await?;
             };
-            next.into_iter()
-                .for_each(|leaf| tree.append(leaf, |tile, hashes| full.push((tile, hashes))));
+            self.append(&mut tree, next, |tile, hashes| full.push((tile, hashes)))?;
             for (tile, hashes) in full.drain(..) {
                 self.place.write_tile(&tile, hashes).await?;
             }
             let done = tree.size() - began;
             self.progress.send_replace(VerifyProgress { done, of, bytes: 0 });
-            if tree.size() - signed >= SIGN_AFTER && tree.size() > self.known {
+            if tree.size() - signed >= SIGN_AFTER && tree.size() > self.known() {
                 let newest = self.publish(&tree).await?;
                 signed = tree.size();
                 // Nothing more is signed before it is cosigned.

@@ -5,6 +5,7 @@ mod compared;
 mod foreign;
 mod keys;
 mod proofs;
+mod remembered;
 mod signing;
 mod witnessed;
 

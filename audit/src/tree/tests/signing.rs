@@ -23,7 +23,7 @@ fn tree(entries: &[Entry]) -> Tree {
     tree
 }
 
-fn refused(error: AuditError) -> TreeError {
+pub(super) fn refused(error: AuditError) -> TreeError {
     match error {
         AuditError::Tree(error) => error,
         other => panic!("{other:?}"),
@@ -244,7 +244,7 @@ async fn an_archive_that_lost_what_was_signed_is_refused() {
 }
 
 /// Two histories of one log, the same up to an entry.
-fn two(seed: u64, common: usize, length: usize) -> (Vec<Entry>, Vec<Entry>) {
+pub(super) fn two(seed: u64, common: usize, length: usize) -> (Vec<Entry>, Vec<Entry>) {
     let one = History::random(seed, length).entries;
     let mut other = one[..common].to_vec();
     for entry in &one[common..] {
