@@ -218,6 +218,10 @@ async fn a_tile_that_is_there_is_never_replaced() {
         let error = refused(site.sign().await.unwrap_err());
         assert!(matches!(&error, TreeError::TileDiffers { tile, .. } if tile == name), "{error:?}");
         assert_eq!(fs::read(&path).unwrap(), b"of somebody else");
+        // It is not read, however long it is.
+        fs::File::options().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
+        let error = refused(site.sign().await.unwrap_err());
+        assert!(matches!(&error, TreeError::TileDiffers { tile, .. } if tile == name), "{error:?}");
         assert!(site.checkpoint().await.is_none() && !site.signed_path().exists());
     }
 }
