@@ -29,6 +29,8 @@ pub struct KeyFile {
     key: SigningKey,
     /// The archive that was compared last with what was signed, and up to which entry.
     compared: Mutex<Option<(String, u64)>>,
+    /// Comparing and remembering is one step.
+    turn: Mutex<()>,
     /// Whether a write of what was signed failed.
     is_poisoned: AtomicBool,
     _lock: Lock,
@@ -130,8 +132,9 @@ impl KeyFile {
         })?;
         let (file, key) = read(&path)?;
         let lock = Lock::acquire(file, &path)?;
-        let (compared, is_poisoned) = (Mutex::default(), AtomicBool::new(false));
-        Ok(Self { path, key, compared, is_poisoned, _lock: lock })
+        let (compared, turn, is_poisoned) =
+            (Mutex::default(), Mutex::default(), AtomicBool::new(false));
+        Ok(Self { path, key, compared, turn, is_poisoned, _lock: lock })
     }
 
     /// The public half of the key in a file, which may be in use.
@@ -218,6 +221,8 @@ impl KeyFile {
     /// No signature is given out. After [`KeyFileError::File`] for a write none is until the key is
     /// opened again.
     pub(super) fn sign(&self, checkpoint: &Checkpoint) -> Result<String, KeyFileError> {
+        // A panic left nothing half done: what counts is on the disk.
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_poisoned.load(Ordering::Relaxed) {
             return Err(KeyFileError::Poisoned { path: self.path.clone() });
         }

@@ -1,9 +1,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use tipline_store::conformance::history::{History, log};
 
 use super::{Site, key, verifier};
@@ -118,6 +120,43 @@ fn what_a_key_remembers_only_grows() {
         assert!(matches!(error, KeyFileError::Signed { .. }), "{error:?}");
         assert_eq!(file.signed().unwrap(), Some(of(5, 2)));
     }
+}
+
+/// Two tasks with one key, or one whose caller was cancelled beside the next one.
+#[test]
+fn a_key_that_several_sign_with_at_once_never_signs_less_than_it_has_given_out() {
+    let seed = seed();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log.key");
+    KeyFile::create(&path, &key(&log())).unwrap();
+    let file = KeyFile::open(&path).unwrap();
+    let of = |size: u64| Checkpoint {
+        origin: verifier().name().to_owned(),
+        size,
+        root: TreeHash::from_bytes([1; 32]),
+    };
+    let newest = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for number in 0..8 {
+            let (file, newest) = (&file, &newest);
+            let mut rng = StdRng::seed_from_u64(seed ^ number);
+            scope.spawn(move || {
+                for _ in 0..60 {
+                    let given_out = newest.load(Ordering::SeqCst);
+                    let size = given_out + rng.random_range(1..4);
+                    if file.sign(&of(size)).is_err() {
+                        continue;
+                    }
+                    let meanwhile = newest.fetch_max(size, Ordering::SeqCst);
+                    assert!(size > given_out, "{size} after {given_out}, and now {meanwhile}");
+                    let remembered = file.signed().unwrap().unwrap().size;
+                    assert!(remembered >= size, "{remembered} are remembered, {size} signed");
+                }
+            });
+        }
+    });
+    let remembered = file.signed().unwrap().unwrap();
+    assert_eq!(remembered, of(newest.load(Ordering::SeqCst)));
 }
 
 /// After a failed fsync nobody knows what is on the disk.
