@@ -33,6 +33,7 @@ pub use hash::{TreeHash, leaf_hash};
 pub(crate) use note::MAX_NOTE_BYTES;
 pub use note::{BadNote, SigningKey, VerifierKey, unverified_text};
 pub use policy::{Accepted, BadPolicy, NotAccepted, Policy, SeenBy};
+pub(crate) use proof::root_within;
 pub use proof::{
     BadProof, InclusionProof, prove_consistency, prove_inclusion, root, verify_consistency,
     verify_inclusion,

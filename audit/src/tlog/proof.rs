@@ -157,10 +157,22 @@ pub fn root<E: From<BadProof>>(
     size: u64,
     read: impl FnMut(&Tile) -> Result<Vec<u8>, E>,
 ) -> Result<TreeHash, E> {
-    match size {
+    root_within(size, size, read)
+}
+
+/// The root over the first leaves of a tree of this size, from its tiles.
+///
+/// # Errors
+/// Those of [`root`]; [`BadProof::Range`] if the tree does not have as many.
+pub(crate) fn root_within<E: From<BadProof>>(
+    first: u64,
+    size: u64,
+    read: impl FnMut(&Tile) -> Result<Vec<u8>, E>,
+) -> Result<TreeHash, E> {
+    match first {
         0 => Ok(TreeHash::empty()),
-        _ if size > MAX_SIZE => Err(BadProof::Range { size, asked: size }.into()),
-        _ => Subtrees { size, read }.root(0, size),
+        _ if first > size || size > MAX_SIZE => Err(BadProof::Range { size, asked: first }.into()),
+        _ => Subtrees { size, read }.root(0, first),
     }
 }
 

@@ -93,7 +93,8 @@ pub enum TreeError {
         /// Its path.
         tile: String,
     },
-    /// The tiles are not those of the tree that was signed.
+    /// The tiles are not those of the tree that was signed. They are damaged, or of another tree, and
+    /// say nothing of what was signed.
     #[error("the tiles at {place} do not give the root that was signed for {size} entries")]
     WrongRoot {
         /// Where they are.

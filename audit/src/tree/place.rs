@@ -9,7 +9,7 @@ use tipline_proto::LogIdentity;
 use super::error::TreeError;
 use crate::tlog::{
     BadNote, BadProof, Checkpoint, CosignerKey, MAX_NOTE_BYTES, Policy, Tile, Tree, TreeHash,
-    VerifierKey, prove_consistency, root, unverified_text, verify_consistency,
+    VerifierKey, prove_consistency, root, root_within, unverified_text, verify_consistency,
 };
 
 const FOLDER: &str = "tlog";
@@ -201,8 +201,8 @@ impl TreePlace {
     ///
     /// # Errors
     /// [`TreeError::NotConsistent`] if it does not; [`TreeError::WrongKey`] if they are of another log
-    /// than the archive; [`TreeError::WrongRoot`] if the tiles are not those of the later one, so that
-    /// nothing is known.
+    /// than the archive; [`TreeError::WrongRoot`] if the tiles are not those of the later one, all that
+    /// are needed, so that nothing is known.
     pub async fn consistency(
         &self,
         old: Checkpoint,
@@ -237,10 +237,18 @@ impl TreePlace {
             };
         }
         let (from, to) = (old.size, new.size);
-        let hashes = self.with_tiles(move |read| prove_consistency(from, to, read)).await?;
-        match verify_consistency((from, old.root), (to, new.root), &hashes) {
-            Ok(()) => Ok(Consistency { old, new, hashes }),
-            Err(_) => wrong(format!(
+        let proof = move |read: Read<'_>| {
+            Ok((root_within(from, to, &mut *read)?, prove_consistency(from, to, read)?))
+        };
+        let (found, hashes) = self.with_tiles(proof).await?;
+        // Nothing but the signed root says that the tiles below it are right. If they do not lead to it,
+        // they are damaged, and say nothing of the log.
+        if verify_consistency((from, found), (to, new.root), &hashes).is_err() {
+            return Err(self.wrong_root(to));
+        }
+        match found == old.root {
+            true => Ok(Consistency { old, new, hashes }),
+            false => wrong(format!(
                 "the first {from} of the {to} entries are not those that were signed before"
             )),
         }

@@ -201,3 +201,49 @@ async fn checkpoints_that_contradict_each_other_are_found_from_the_archive_alone
     fs::write(&path, bytes).unwrap();
     assert!(matches!(check(&old, &new).await, Err(TreeError::WrongRoot { size: 700, .. })));
 }
+
+/// What proves the beginning is in tiles below those that give the root.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_tile_is_no_evidence_against_a_log() {
+    let seed = seed();
+    let mut rng = StdRng::seed_from_u64(seed);
+    let history = History::random(seed, 700);
+    let site = Site::new(&history.entries, 0).await;
+    let (mut at, mut signed) = (0, Vec::new());
+    // Powers of two, too: no hash of a proof gives the root of such a beginning.
+    for end in [1, 2, 128, 255, 256, 257, 300, 512, 700] {
+        site.archive_more(at, end).await;
+        signed.push(site.sign().await.unwrap().unwrap().checkpoint);
+        at = end;
+    }
+    let new = signed.pop().unwrap();
+    let check = async |old: &Checkpoint| site.place().consistency(old.clone(), new.clone()).await;
+    let forked = |old: &Checkpoint| Checkpoint { root: leaf_hash(b"another"), ..old.clone() };
+    for old in &signed {
+        check(old).await.unwrap();
+        let error = check(&forked(old)).await.unwrap_err();
+        assert!(matches!(error, TreeError::NotConsistent(_)), "{}: {error:?}", old.size);
+    }
+    let mut damaged = 0;
+    for name in ["tile/0/000", "tile/0/001", "tile/0/002.p/188", "tile/1/000.p/2"] {
+        let path = site.tree().join(name);
+        let whole = fs::read(&path).unwrap();
+        for _ in 0..8 {
+            let mut bytes = whole.clone();
+            let at = rng.random_range(0..bytes.len());
+            bytes[at] ^= 1 << rng.random_range(0..8);
+            fs::write(&path, bytes).unwrap();
+            for old in &signed {
+                match check(old).await {
+                    // The proof of this one is in other tiles.
+                    Ok(_) => {}
+                    Err(TreeError::WrongRoot { size: 700, .. }) => damaged += 1,
+                    Err(error) => unreachable!("{name}, byte {at}, {}: {error:?}", old.size),
+                }
+                assert!(check(&forked(old)).await.is_err(), "{name}, byte {at}, {}", old.size);
+            }
+        }
+        fs::write(&path, whole).unwrap();
+    }
+    assert!(damaged > 50, "{damaged}");
+}
