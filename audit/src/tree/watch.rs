@@ -30,9 +30,9 @@ pub struct Witnessed {
 /// entry of it. Then puts it into the tree, for whoever signs to collect. `None` if nothing is signed.
 ///
 /// # Errors
-/// [`TreeError::NotConsistent`] for one that contradicts what was cosigned, or is smaller; the log's
-/// key signed both, and the witness keeps it beside its own. Those of tree, witness and mirror. Nothing
-/// is cosigned then.
+/// [`TreeError::NotConsistent`] for one that contradicts what was cosigned, or is smaller. The log's key
+/// signed both: the first one that is proven to contradict it the witness keeps beside its own, for
+/// good. Those of tree, witness and mirror. Nothing is cosigned then.
 pub async fn watch_tree(
     place: &TreePlace,
     log: &VerifierKey,
@@ -86,7 +86,9 @@ async fn watch_once(
         Some(kept) => match place.consistency(kept.clone(), checkpoint.clone()).await {
             Ok(proven) => proven.hashes,
             Err(error) => {
-                if matches!(error, TreeError::NotConsistent(_)) {
+                // One that is merely older contradicts nothing.
+                let is_proven = checkpoint.size >= kept.size;
+                if is_proven && matches!(error, TreeError::NotConsistent(_)) {
                     let (origin, note) = (checkpoint.origin, note);
                     let keep = move |witness: &Witness| witness.keep_evidence(&origin, &note);
                     blocking(witness, move |witness| Ok(keep(witness)?)).await?;

@@ -17,7 +17,7 @@ use crate::tlog::{
 
 /// What is appended to the name of a key's file for what it has cosigned.
 const COSIGNED: &str = ".cosigned";
-/// What is appended to the name of what was cosigned for a checkpoint that contradicts it.
+/// What is appended to the name of what was cosigned for the first checkpoint that contradicts it.
 const CONTRADICTS: &str = ".contradicts";
 
 /// Whoever cosigns checkpoints of logs that it knows, with a key in a file for its owner only.
@@ -200,11 +200,19 @@ impl Witness {
         Ok(Kept { note, line: cosignature })
     }
 
-    /// Keeps a checkpoint that the log signed, and that contradicts what was cosigned.
+    /// Keeps a checkpoint that the log signed, and that is proven to contradict what was cosigned. The
+    /// first one is enough, and is never replaced: whoever has the log's key can make more of them.
     pub(super) fn keep_evidence(&self, origin: &str, note: &str) -> Result<(), KeyFileError> {
         let mut path = self.place_of(origin).into_os_string();
         path.push(CONTRADICTS);
-        replace_text(Path::new(&path), note.to_owned())
+        let path = PathBuf::from(path);
+        if path.is_file() {
+            return Ok(());
+        }
+        match create_text(&path, note.to_owned()) {
+            Err(KeyFileError::Exists { .. }) => Ok(()),
+            kept => kept,
+        }
     }
 
     /// Where the newest checkpoint of a log is kept.

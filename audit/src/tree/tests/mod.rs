@@ -2,6 +2,7 @@
 
 mod asked;
 mod compared;
+mod evidence;
 mod foreign;
 mod keys;
 mod proofs;

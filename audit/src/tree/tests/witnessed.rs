@@ -30,7 +30,7 @@ pub(super) fn cosigner(name: &str, seed: u8) -> CosigningKey {
     CosigningKey::from_seed(name, &[seed; 32]).unwrap()
 }
 
-fn open(path: &Path) -> Result<Arc<Witness>, KeyFileError> {
+pub(super) fn open(path: &Path) -> Result<Arc<Witness>, KeyFileError> {
     let clock = Arc::new(|| Timestamp::from_micros(AT * 1_000_000 + 5));
     Witness::open(path, vec![verifier()], clock).map(Arc::new)
 }
@@ -44,7 +44,7 @@ pub(super) fn witness(name: &str, seed: u8) -> (tempfile::TempDir, Arc<Witness>)
     (directory, witness)
 }
 
-async fn watched(
+pub(super) async fn watched(
     site: &Site,
     witness: &Arc<Witness>,
     mirror: Option<&Mirror>,
@@ -53,7 +53,7 @@ async fn watched(
     watch_tree(&site.place(), &verifier(), witness, mirror, &stop).await
 }
 
-fn tree_error(error: AuditError) -> TreeError {
+pub(super) fn tree_error(error: AuditError) -> TreeError {
     match error {
         AuditError::Tree(error) => error,
         other => unreachable!("{other:?}"),
@@ -103,7 +103,7 @@ async fn a_witness_cosigns_what_continues_and_goes_on_after_every_start() {
 }
 
 /// Another history from an entry on.
-fn reseal(entries: &mut [Entry], from: usize) {
+pub(super) fn reseal(entries: &mut [Entry], from: usize) {
     let mut before = entries[from - 2].position();
     for entry in &mut entries[from - 1..] {
         let time = Timestamp::from_micros(entry.time.as_micros() + 1);

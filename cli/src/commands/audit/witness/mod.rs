@@ -41,8 +41,9 @@ Examples:
 It cosigns a checkpoint only if that continues the one that it cosigned before, which it keeps in
 KEY.cosigned beside the key, fsynced before anybody gets the cosignature. With --mirror it first reads
 back from that archive, entry by entry, that it holds all of it. Exit code 13, and nothing is cosigned,
-if the checkpoint contradicts the one before or is smaller: it is kept beside the key as evidence. 11 if
-the mirror is behind. With --listen it answers logs over HTTP, as c2sp.org/tlog-witness has it.")]
+if the checkpoint is smaller than the one before, or contradicts it: the first that does is kept beside
+the key as evidence. 11 if the mirror is behind. With --listen it answers logs over HTTP, as
+c2sp.org/tlog-witness has it.")]
 pub(super) struct WitnessArgs {
     /// The archive whose signed tree is witnessed: dir:PATH, s3://BUCKET/PREFIX, gs://… or az://…
     #[arg(long, value_name = "ADDRESS", required_unless_present = "listen")]
