@@ -11,14 +11,18 @@ use tipline_log::Clock;
 
 use super::key_file::{KeyFileError, Lock, create_text, folder_of, read_text, replace_text};
 use crate::tlog::{
-    AddCheckpoint, BadCheckpoint, BadNote, Checkpoint, CosignerKey, CosigningKey, NotContinued,
-    VerifierKey, check_continues, unverified_text,
+    AddCheckpoint, BadCheckpoint, BadNote, Checkpoint, Cosigned, CosignerKey, CosigningKey,
+    NotContinued, VerifierKey, check_continues, unverified_text,
 };
 
 /// What is appended to the name of a key's file for what it has cosigned.
 const COSIGNED: &str = ".cosigned";
 /// What is appended to the name of what was cosigned for the first checkpoint that contradicts it.
 const CONTRADICTS: &str = ".contradicts";
+
+/// For so many seconds a checkpoint that was cosigned is not cosigned again: it is public, and whoever
+/// has it could make the witness sign and fsync without end.
+const SAME_FOR: u64 = 10;
 
 /// Whoever cosigns checkpoints of logs that it knows, with a key in a file for its owner only.
 ///
@@ -113,6 +117,9 @@ impl Witness {
         if !folder.is_dir() {
             return Err(KeyFileError::Forgotten { path: folder });
         }
+        // What is read there is given out again: it stays there, whatever kept its write from ending.
+        let synced = File::open(&folder).and_then(|folder| folder.sync_all());
+        synced.map_err(|source| KeyFileError::File { what: "opening", path: folder, source })?;
         let (turn, is_poisoned) = (Mutex::default(), AtomicBool::new(false));
         Ok(Self { path, key, logs, clock: ClockOf(clock), turn, is_poisoned, _lock: lock })
     }
@@ -140,6 +147,11 @@ impl Witness {
     /// # Errors
     /// What is there is not what this key has cosigned, or cannot be read.
     pub fn kept(&self, origin: &str) -> Result<Option<(String, Checkpoint)>, KeyFileError> {
+        Ok(self.found(origin)?.map(|(note, checkpoint, _)| (note, checkpoint)))
+    }
+
+    /// The same, with the cosignature in it.
+    fn found(&self, origin: &str) -> Result<Option<(String, Checkpoint, Cosigned)>, KeyFileError> {
         let path = self.place_of(origin);
         let note = match fs::read_to_string(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -148,19 +160,18 @@ impl Witness {
         };
         let wrong = |what: String| KeyFileError::Signed { path: path.clone(), what };
         let found = self.key.verifier().find(&note).map_err(|error| wrong(error.to_string()))?;
-        if found.is_none() {
-            return Err(wrong("it has no cosignature of it".to_owned()));
-        }
+        let found = found.ok_or_else(|| wrong("it has no cosignature of it".to_owned()))?;
         let text = unverified_text(&note).map_err(|error| wrong(error.to_string()))?;
         let checkpoint: Checkpoint = text.parse().map_err(|error| wrong(format!("{error}")))?;
         match checkpoint.origin == origin {
-            true => Ok(Some((note, checkpoint))),
+            true => Ok(Some((note, checkpoint, found))),
             false => Err(wrong(format!("it is of {}", checkpoint.origin))),
         }
     }
 
     /// Cosigns a checkpoint that continues what was cosigned before. Gives the line of the
-    /// cosignature, once it is durable that it was given out.
+    /// cosignature, once it is durable that it was given out. For one that it cosigned less than 10 s
+    /// ago, by its clock, that is the same line again.
     ///
     /// # Errors
     /// See [`WitnessError`].
@@ -181,8 +192,9 @@ impl Witness {
         if self.is_poisoned.load(Ordering::Relaxed) {
             return Err(KeyFileError::Poisoned { path: self.path.clone() }.into());
         }
-        let kept = self.kept(&origin)?.map(|(_, kept)| kept);
-        let continues = check_continues(kept.as_ref(), request, &checkpoint);
+        let found = self.found(&origin)?;
+        let kept = found.as_ref().map(|(_, kept, _)| kept);
+        let continues = check_continues(kept, request, &checkpoint);
         if let Err(source) = continues {
             if matches!(source, NotContinued::Forked { .. }) {
                 self.keep_evidence(&origin, &request.note)?;
@@ -190,6 +202,12 @@ impl Witness {
             return Err(WitnessError::NotContinued { origin, source });
         }
         let seconds = (self.clock.0)().as_micros() / 1_000_000;
+        if let Some((note, _, cosigned)) = found
+            && unverified_text(&note)? == text
+            && seconds.checked_sub(cosigned.seconds).is_some_and(|age| age < SAME_FOR)
+        {
+            return Ok(Kept { note, line: cosigned.line });
+        }
         let cosignature = self.key.cosign(&request.note, seconds)?;
         let note = format!("{text}\n{line}{cosignature}");
         let kept = replace_text(&self.place_of(&origin), note.clone());

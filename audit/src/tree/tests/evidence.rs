@@ -3,14 +3,16 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tempfile::TempDir;
-use tipline_store::conformance::history::History;
+use tipline_proto::Timestamp;
+use tipline_store::conformance::history::{History, log};
 
-use super::Site;
-use super::witnessed::{open, reseal, tree_error, watched, witness};
+use super::witnessed::{AT, cosigner, open, reseal, tree_error, watched, witness};
+use super::{Site, key, verifier};
 use crate::tests::seed;
-use crate::tlog::AddCheckpoint;
+use crate::tlog::{AddCheckpoint, Checkpoint, leaf_hash};
 use crate::tree::{TreeError, Witness};
 
 /// What the witness keeps against the log.
@@ -81,4 +83,55 @@ async fn damage_is_not_kept_as_evidence() {
     assert_eq!(kept_against(&directory), Vec::new());
     fs::write(&path, whole).unwrap();
     assert_eq!(watched(&site, &witness, None).await.unwrap().unwrap().added, 400);
+}
+
+/// A checkpoint is public: whoever has it can ask for it without end.
+#[test]
+fn the_same_checkpoint_is_not_cosigned_again_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("witness.key");
+    Witness::create(&path, &cosigner("w.example", 3)).unwrap();
+    let now = Arc::new(AtomicU64::new(AT));
+    let clock = Arc::clone(&now);
+    let clock = Arc::new(move || {
+        Timestamp::from_micros(clock.load(Ordering::SeqCst) * 1_000_000 + 999_999)
+    });
+    let witness = Witness::open(&path, vec![verifier()], clock).unwrap();
+    let origin = verifier().name().to_owned();
+    let checkpoint = Checkpoint { origin, size: 5, root: leaf_hash(b"a") }.to_string();
+    let note = key(&log()).sign(&checkpoint).unwrap();
+    let add = |old: u64, note: &str| {
+        witness.add(&AddCheckpoint { old, hashes: Vec::new(), note: note.to_owned() }).unwrap()
+    };
+    let seconds = |note: &str, line: &str| {
+        let found = witness.verifier().find(&format!("{note}{line}")).unwrap().unwrap();
+        assert_eq!(found.line, line);
+        found.seconds
+    };
+    let first = add(0, &note);
+    assert_eq!(seconds(&note, &first), AT);
+    let folder = directory.path().join("witness.key.cosigned");
+    let kept = fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    let is_kept = fs::File::open(&kept).unwrap();
+    let is_same = || {
+        use std::os::unix::fs::MetadataExt;
+        is_kept.metadata().unwrap().ino() == fs::metadata(&kept).unwrap().ino()
+    };
+    for later in [0, 1, 9] {
+        now.store(AT + later, Ordering::SeqCst);
+        assert_eq!(add(5, &note), first, "{later} s later");
+        assert!(is_same(), "nothing was written {later} s later");
+    }
+    // It is of one text only.
+    let other = key(&log()).sign(&format!("{checkpoint}more\n")).unwrap();
+    let line = add(5, &other);
+    assert_eq!(seconds(&other, &line), AT + 9);
+    now.store(AT + 10, Ordering::SeqCst);
+    assert_eq!(seconds(&note, &add(5, &note)), AT + 10);
+    now.store(AT + 20, Ordering::SeqCst);
+    assert_eq!(seconds(&note, &add(5, &note)), AT + 20);
+    // The clock was set back.
+    now.store(AT, Ordering::SeqCst);
+    assert_eq!(seconds(&note, &add(5, &note)), AT);
+    assert!(!is_same());
 }

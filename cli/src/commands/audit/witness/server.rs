@@ -109,7 +109,8 @@ fn answer_to(error: &WitnessError) -> Response {
                 return size(*kept);
             }
             _ => {
-                tracing::warn!("{}", error_chain(error));
+                // Anybody can send a wrong proof, as often as he likes.
+                tracing::debug!("{}", error_chain(error));
                 StatusCode::UNPROCESSABLE_ENTITY
             }
         },
