@@ -72,8 +72,8 @@ pub enum NotAccepted {
     /// What was signed is no checkpoint.
     #[error(transparent)]
     Checkpoint(#[from] BadCheckpoint),
-    /// It is of a log that the policy does not name.
-    #[error("the policy names no log {origin}")]
+    /// It is of a log that the policy does not name. Nobody has verified that.
+    #[error("the policy names no log {}", origin.escape_debug())]
     UnknownLog {
         /// The log that it is of.
         origin: String,

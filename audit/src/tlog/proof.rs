@@ -59,7 +59,7 @@ pub enum BadProof {
     #[error(transparent)]
     Note(#[from] BadNote),
     /// The checkpoint is of another log.
-    #[error("the checkpoint is of {found}, not of {expected}")]
+    #[error("the checkpoint is of {}, not of {expected}", found.escape_debug())]
     WrongOrigin {
         /// The log that was asked for.
         expected: String,

@@ -49,8 +49,8 @@ pub enum TreeError {
         /// Name and lineage of the log.
         log: String,
     },
-    /// The checkpoint is of another log.
-    #[error("the checkpoint at {place} is of {found}, not of {expected}")]
+    /// The checkpoint is of another log. Nobody has verified what it says.
+    #[error("the checkpoint at {place} is of {}, not of {expected}", found.escape_debug())]
     WrongOrigin {
         /// Where it is.
         place: String,

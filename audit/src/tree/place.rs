@@ -210,7 +210,8 @@ impl TreePlace {
     ) -> Result<Consistency, TreeError> {
         let wrong = |what: String| Err(TreeError::NotConsistent(what));
         if old.origin != new.origin {
-            return wrong(format!("one is of {}, the other of {}", old.origin, new.origin));
+            let [old, new] = [&old, &new].map(|of| of.origin.escape_debug());
+            return wrong(format!("one is of {old}, the other of {new}"));
         }
         // The tiles of another log contradict every checkpoint, and are no evidence.
         self.check_key(&new.origin)?;

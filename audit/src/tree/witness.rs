@@ -69,8 +69,8 @@ pub enum WitnessError {
     /// What was signed is no checkpoint.
     #[error("the checkpoint cannot be cosigned")]
     Checkpoint(#[from] BadCheckpoint),
-    /// The witness does not know the log.
-    #[error("the log {origin} is not known to this witness")]
+    /// The witness does not know the log. Nobody has verified what it is called.
+    #[error("the log {} is not known to this witness", origin.escape_debug())]
     UnknownLog {
         /// The log.
         origin: String,

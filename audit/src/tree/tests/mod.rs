@@ -4,6 +4,7 @@ mod asked;
 mod compared;
 mod evidence;
 mod foreign;
+mod hostile;
 mod keys;
 mod proofs;
 mod remembered;
