@@ -3,7 +3,7 @@
 use tipline_proto::{Digest, Entry, Position};
 
 use super::error::TreeError;
-use super::place::TreePlace;
+use super::place::{Notes, TreePlace};
 use crate::tlog::{Checkpoint, TILE_HASHES, Tile, Tree, TreeHash, VerifierKey, leaf_hash};
 
 /// What `audit verify` compares with the entries of an archive.
@@ -39,6 +39,8 @@ pub(crate) struct TreeCheck<'a> {
     signed: Checkpoint,
     /// Whatever else the key signed that is there: what waits to be published, what was cosigned.
     others: Vec<Checkpoint>,
+    /// What may be there besides.
+    not_read: Option<String>,
     tree: Tree,
     previous: Digest,
     problem: Option<String>,
@@ -54,20 +56,22 @@ impl<'a> TreeCheck<'a> {
             None => place.note().await?.map(|(_, checkpoint)| checkpoint),
         };
         let Some(signed) = signed else { return Ok(None) };
-        let others = match key {
+        let (others, not_read) = match key {
             // Without it anybody can have signed them.
-            None => Vec::new(),
+            None => (Vec::new(), None),
             Some(key) => {
-                let notes = place.notes().await?.into_iter();
+                let Notes { notes, not_read } = place.notes().await?;
                 let is_ours = |note: &str, of: &Checkpoint| {
                     of.origin == key.name() && key.open(note).is_ok() && *of != signed
                 };
-                notes.filter(|(note, of)| is_ours(note, of)).map(|(_, of)| of).collect()
+                let ours = notes.into_iter().filter(|(note, of)| is_ours(note, of));
+                (ours.map(|(_, of)| of).collect(), not_read)
             }
         };
         let (previous, has_key) = (Digest::origin(place.log()), key.is_some());
         let tree = Tree::new();
-        Ok(Some(Self { place, has_key, signed, others, tree, previous, problem: None }))
+        let problem = None;
+        Ok(Some(Self { place, has_key, signed, others, not_read, tree, previous, problem }))
     }
 
     /// Begins with the entry after this one, which is not read.
@@ -147,7 +151,7 @@ impl<'a> TreeCheck<'a> {
     /// What was not compared.
     pub(crate) fn not_verified(&self, held: u64) -> Vec<String> {
         let (size, seen, place) = (self.signed.size, self.tree.size(), self.place.place());
-        let mut left_out = Vec::new();
+        let mut left_out: Vec<String> = self.not_read.iter().cloned().collect();
         if self.problem.is_none() && !self.is_compared() {
             left_out.push(format!(
                 "the tree at {place}: it is compared if what is held of entries 1 to {size} is read, \

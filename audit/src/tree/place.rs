@@ -50,6 +50,13 @@ pub(super) struct Newest {
     pub(super) is_published: bool,
 }
 
+/// What was signed, and lies there.
+pub(super) struct Notes {
+    pub(super) notes: Vec<(String, Checkpoint)>,
+    /// What was not read, in words.
+    pub(super) not_read: Option<String>,
+}
+
 /// That one checkpoint continues another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Consistency {
@@ -356,11 +363,19 @@ impl TreePlace {
     }
 
     /// Every checkpoint that is there and readable: the published one, the one that waits, and those
-    /// that were cosigned. Who signed them is for the caller to check.
-    pub(super) async fn notes(&self) -> Result<Vec<(String, Checkpoint)>, TreeError> {
+    /// that were cosigned, as far as they are not too many. Who signed them is for the caller to check.
+    pub(super) async fn notes(&self) -> Result<Notes, TreeError> {
         let cosigned = self.folder.list(COSIGNED, None).await?;
+        let not_read = (cosigned.len() > MAX_COSIGNED).then(|| {
+            let (found, place) = (cosigned.len(), self.place());
+            format!(
+                "what else was cosigned: only the first {MAX_COSIGNED} of {found} objects in \
+                 {COSIGNED}/ at {place} were read. Nobody needs as many: somebody may hide one that \
+                 contradicts the others"
+            )
+        });
         let names = cosigned.into_iter().take(MAX_COSIGNED).map(|object| object.name);
-        self.read_notes(names).await
+        Ok(Notes { notes: self.read_notes(names).await?, not_read })
     }
 
     /// The same, of what was cosigned only what is where the witnesses of a policy put it: whatever else

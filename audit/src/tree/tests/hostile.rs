@@ -3,11 +3,15 @@
 use std::fs;
 
 use tipline_store::conformance::history::{History, log};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::witnessed::witness;
 use super::{Site, key, verifier};
-use crate::tests::seed;
+use crate::tests::{ALL, seed};
 use crate::tlog::{AddCheckpoint, Checkpoint, InclusionProof, Policy, leaf_hash};
+use crate::tree::SignedTree;
+use crate::{VerifyReport, verify_entries};
 
 /// Whoever may write to the place of a log gives it a name that a terminal would obey.
 #[tokio::test(flavor = "multi_thread")]
@@ -37,4 +41,37 @@ async fn what_nobody_verified_is_shown_without_control_characters() {
         let is_safe = !told.chars().any(|c| c.is_control() || c == '\u{202e}');
         assert!(is_safe && told.contains("evil\\u{9b}2J"), "{told:?}");
     }
+}
+
+/// Files that sort first hide what was cosigned: not without its being said.
+#[tokio::test(flavor = "multi_thread")]
+async fn cosigned_files_that_are_not_looked_at_are_told() {
+    let history = History::random(seed(), 60);
+    let site = Site::new(&history.entries, 60).await;
+    site.sign().await.unwrap();
+    let folder = site.tree().join("cosigned");
+    fs::create_dir_all(&folder).unwrap();
+    let verified = async || {
+        let (progress, stop) = (watch::Sender::default(), CancellationToken::new());
+        let tree = SignedTree { place: site.place(), key: Some(verifier()) };
+        let (sources, log) = (site.archive.sources(), log());
+        let verified = verify_entries(sources, &log, ALL, None, Some(&tree), &progress, stop);
+        verified.await.unwrap()
+    };
+    let told = |report: &VerifyReport| {
+        report.not_verified.iter().find(|line| line.contains("cosigned")).cloned()
+    };
+    for at in 0..256 {
+        fs::write(folder.join(format!("{at:08x}")), b"junk").unwrap();
+    }
+    assert_eq!(told(&verified().await), None);
+    let origin = verifier().name().to_owned();
+    let other = Checkpoint { origin, size: 60, root: leaf_hash(b"another") };
+    let other = key(&log()).sign(&other.to_string()).unwrap();
+    fs::write(folder.join("ffffffff"), other).unwrap();
+    let told = told(&verified().await).unwrap();
+    assert!(told.contains("the first 256 of 257"), "{told}");
+    fs::remove_file(folder.join("00000000")).unwrap();
+    let report = verified().await;
+    assert!(report.problems[0].contains("contradict each other"), "{report:?}");
 }
