@@ -249,6 +249,7 @@ fn tree_exit(error: &TreeError) -> Exit {
         | TreeError::Tile { .. }
         | TreeError::TileDiffers { .. }
         | TreeError::WrongRoot { .. }
+        | TreeError::OtherEntry { .. }
         | TreeError::Shorter { .. }
         | TreeError::Forked { .. }
         | TreeError::NotConsistent(_)

@@ -41,6 +41,17 @@ pub enum TreeError {
         /// What was looked for.
         what: String,
     },
+    /// An index of the archive says something else of an entry than the entry itself. Verify the
+    /// archive.
+    #[error("the indexes of {place} say that entry {index} is {what}, and it is not")]
+    OtherEntry {
+        /// The archive.
+        place: String,
+        /// Index of the entry.
+        index: u64,
+        /// What was looked for.
+        what: String,
+    },
     /// The key was made for another log, or another lineage of it. Make one for this log.
     #[error("the key {name} is not of the log {log}: its name must end with /{log}")]
     WrongKey {

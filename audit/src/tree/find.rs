@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use tipline_backup::Archive;
+use tipline_backup::{Archive, Row};
 use tipline_proto::{Hash, Kind};
 
 use super::error::TreeError;
@@ -30,12 +30,27 @@ impl fmt::Display for Wanted {
     }
 }
 
+impl Wanted {
+    /// Whether an entry that says this is it.
+    pub(super) fn is(&self, index: u64, kind: Kind, height: Option<u64>, label: &[u8]) -> bool {
+        let is_block = kind == Kind::BlockCommitted;
+        match self {
+            Wanted::Index(wanted) => index == *wanted,
+            Wanted::Height(wanted) => is_block && height == Some(*wanted),
+            // Explorers print those of Bitcoin reversed.
+            Wanted::Hash(hash) => {
+                is_block && (label == hash.as_ref() || label == hash.reversed().as_ref())
+            }
+        }
+    }
+}
+
 /// The index of an entry that is signed. Blocks are looked for in the indexes of the segments, from the
-/// newest back.
+/// newest back: what these say is not proven.
 ///
 /// # Errors
 /// [`TreeError::NotFound`], [`TreeError::Unknown`]; those of the archive.
-pub async fn find_entry(
+pub(super) async fn find_entry(
     archive: &Archive,
     place: &TreePlace,
     wanted: &Wanted,
@@ -45,25 +60,11 @@ pub async fn find_entry(
     if let Wanted::Index(index) = wanted {
         return Ok(*index);
     }
-    // As explorers print those of Bitcoin.
-    let reversed = match wanted {
-        Wanted::Hash(hash) => Some(hash.reversed()),
-        _ => None,
-    };
     let (mut segments, mut up_to) = (archive.back(), signed.size);
     while let Some(segment) = segments.up_to(up_to).await? {
         let index = archive.index(&segment).await?;
-        let is_it = |row: &&tipline_backup::Row| {
-            row.index <= signed.size
-                && row.kind == Kind::BlockCommitted
-                && match wanted {
-                    Wanted::Height(height) => row.height == Some(*height),
-                    Wanted::Hash(hash) => {
-                        let mut either = [Some(hash), reversed.as_ref()].into_iter().flatten();
-                        either.any(|hash| row.label == hash.as_ref())
-                    }
-                    Wanted::Index(_) => false,
-                }
+        let is_it = |row: &&Row| {
+            row.index <= signed.size && wanted.is(row.index, row.kind, row.height, &row.label)
         };
         if let Some(row) = index.rows.iter().rev().find(is_it) {
             return Ok(row.index);

@@ -41,7 +41,7 @@ pub use certify::certify;
 pub use check::SignedTree;
 pub(crate) use check::TreeCheck;
 pub use error::TreeError;
-pub use find::{Wanted, find_entry};
+pub use find::Wanted;
 pub use key_file::{KeyFile, KeyFileError};
 pub(crate) use key_file::{create_text, read_text};
 pub use leaf::{BadLeaf, Leaf};

@@ -5,12 +5,11 @@ use std::fs;
 use signed_note::{Note, StandardVerifier, VerifierList};
 use tipline_store::conformance::history::History;
 use tlog_tiles as theirs;
-use tokio_util::sync::CancellationToken;
 
+use super::proofs::prove;
 use super::{Site, verifier};
 use crate::tests::seed;
 use crate::tlog::Tile;
-use crate::tree::prove_entry;
 
 /// A reader of the files, for the foreign one.
 struct Reader<'a>(&'a Site);
@@ -49,10 +48,7 @@ async fn checkpoint_tiles_and_proofs_are_accepted_by_signed_note_and_tlog_tiles(
     let reader = theirs::TileHashReader::new(700, *checkpoint.hash(), &reader);
     assert_eq!(theirs::tree_hash(700, &reader).unwrap(), *checkpoint.hash());
     for index in [1, 256, 257, 600, 700] {
-        let (proof, _) =
-            prove_entry(&site.archive.sources(), &site.place(), index, &CancellationToken::new())
-                .await
-                .unwrap();
+        let (proof, _) = prove(&site, index).await.unwrap();
         let hashes = proof.hashes.iter().map(|hash| theirs::Hash(*hash.as_bytes())).collect();
         let record = theirs::record_hash(&proof.extra.unwrap());
         theirs::check_record(&hashes, 700, *checkpoint.hash(), index - 1, record).unwrap();

@@ -2,7 +2,7 @@ use std::fs;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tipline_proto::{Event, Kind};
+use tipline_proto::{Entry, Event, Kind};
 use tipline_store::conformance::history::{History, log_with_lineage};
 use tokio_util::sync::CancellationToken;
 
@@ -10,10 +10,15 @@ use super::{Site, key, verifier};
 use crate::AuditError;
 use crate::tests::seed;
 use crate::tlog::{Checkpoint, InclusionProof, SigningKey, leaf_hash};
-use crate::tree::{Leaf, Proven, TreeError, Wanted, check_proof, find_entry, origin, prove_entry};
+use crate::tree::{Leaf, Proven, TreeError, Wanted, check_proof, origin, prove_entry};
 
-async fn prove(site: &Site, index: u64) -> Result<(InclusionProof, Leaf), AuditError> {
-    prove_entry(&site.archive.sources(), &site.place(), index, &CancellationToken::new()).await
+pub(super) async fn prove(site: &Site, index: u64) -> Result<(InclusionProof, Leaf), AuditError> {
+    prove_wanted(site, Wanted::Index(index)).await
+}
+
+async fn prove_wanted(site: &Site, wanted: Wanted) -> Result<(InclusionProof, Leaf), AuditError> {
+    let stop = CancellationToken::new();
+    prove_entry(&site.archive.archive, &site.place(), &wanted, &stop).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,8 +148,11 @@ async fn blocks_are_found_by_height_and_by_hash() {
     let site = Site::new(&history.entries, 600).await;
     site.sign().await.unwrap();
     site.archive_more(600, 700).await;
-    let find =
-        async |wanted: Wanted| find_entry(&site.archive.archive, &site.place(), &wanted).await;
+    let find = async |wanted: Wanted| {
+        let (proof, leaf) = prove_wanted(&site, wanted).await?;
+        assert_eq!(proof.index + 1, leaf.index);
+        Ok::<u64, AuditError>(leaf.index)
+    };
     let mut tried = 0;
     for entry in history.entries[..600].iter().rev().step_by(7) {
         let Event::BlockCommitted { height, hash, .. } = &entry.event else { continue };
@@ -165,6 +173,39 @@ async fn blocks_are_found_by_height_and_by_hash() {
     assert!(tried > 5, "{tried}");
     let error = find(Wanted::Height(1 << 40)).await.unwrap_err();
     assert!(matches!(error, AuditError::Tree(TreeError::Unknown { .. })), "{error:?}");
+}
+
+/// Indexes are not signed: whoever may write to the archive puts another segment beside the right one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_that_an_index_has_in_the_wrong_place_is_not_proven() {
+    let seed = seed();
+    let [entries, other] = [seed, seed ^ 1].map(|seed| History::random(seed, 600).entries);
+    let site = Site::new(&entries, 600).await;
+    site.sign().await.unwrap();
+    // It is looked into first, and is not what is read.
+    site.archive.segment(&other, 480, 600).await;
+    let mut refused = 0;
+    for (at, entry) in other.iter().enumerate().skip(541) {
+        let Event::BlockCommitted { height, hash, .. } = &entry.event else { continue };
+        let is_same = |one: &Entry| match &one.event {
+            Event::BlockCommitted { height: at, hash: of, .. } => at == height || of == hash,
+            _ => false,
+        };
+        // Only the newest one is found.
+        if other[at + 1..].iter().any(is_same) || is_same(&entries[at]) {
+            continue;
+        }
+        for wanted in [Wanted::Height(*height), Wanted::Hash(hash.clone())] {
+            let error = prove_wanted(&site, wanted.clone()).await.unwrap_err();
+            let AuditError::Tree(TreeError::OtherEntry { index, what, .. }) = &error else {
+                unreachable!("{error:?}")
+            };
+            assert_eq!((*index, what), (entry.index, &wanted.to_string()));
+            refused += 1;
+        }
+    }
+    assert!(refused > 3, "{refused}");
+    prove(&site, 600).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,7 @@ use tipline_store::conformance::history::History;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::proofs::prove;
 use super::{Site, key, verifier};
 use crate::tests::{ALL, Place, seed};
 use crate::tlog::{
@@ -19,7 +20,7 @@ use crate::tlog::{
 };
 use crate::tree::{
     KeyFile, KeyFileError, Mirror, SignedTree, TreeError, Witness, WitnessError, Witnessed,
-    certify, check_proof_by, prove_entry, sign, watch_tree,
+    certify, check_proof_by, sign, watch_tree,
 };
 use crate::{AuditError, verify_entries};
 
@@ -275,8 +276,7 @@ async fn what_is_published_has_its_quorum_and_proofs_carry_it() {
     // Published, and the next one waits.
     assert_eq!(sign_by(&site, &policy).await.as_deref(), Some("a, b"));
     assert_eq!(site.checkpoint().await.unwrap().size, 100);
-    let stop = CancellationToken::new();
-    let (proof, _) = prove_entry(&site.archive.sources(), &site.place(), 77, &stop).await.unwrap();
+    let (proof, _) = prove(&site, 77).await.unwrap();
     let parsed: Policy = policy.parse().unwrap();
     let (proven, accepted) = check_proof_by(&proof.to_string(), &parsed).unwrap();
     assert_eq!((proven.leaf.index, accepted.cosigned.len()), (77, 2));

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use tipline_audit::tree::{Wanted, find_entry, prove_entry};
+use tipline_audit::tree::{Wanted, prove_entry};
 use tipline_ops::text::number;
 
 use super::tree::TreeArgs;
@@ -24,7 +24,7 @@ Examples:
 The proof says that an entry is in the history that `tipline audit sign` signed, at its place. It has
 what the entry says, without the payload, and is checked with the log's public key and nothing else:
 `tipline audit check`. Exit code 11 if there is no such entry, or it is not signed yet; 2 if nothing
-is signed; 13 if archive and signed tree contradict each other.")]
+is signed; 13 if the archive, its indexes and the signed tree contradict each other.")]
 pub(super) struct ProveArgs {
     #[command(flatten)]
     tree: TreeArgs,
@@ -70,13 +70,12 @@ pub(super) async fn run(args: ProveArgs) -> Result<Exit, Failure> {
         return Err(Sentence("give --block, --hash or --index".to_owned()).into());
     };
     let open = args.tree.open(args.tree.keys()?).await?;
-    let index = find_entry(&open.archive, &open.place, &wanted).await?;
-    let (proof, _) = prove_entry(&open.sources, &open.place, index, &stop).await?;
+    let (proof, entry) = prove_entry(&open.archive, &open.place, &wanted, &stop).await?;
     let mut out = Output::create(args.output.as_deref())?;
     out.write(proof.to_string().as_bytes())?;
     out.finish()?;
     if let Some(output) = args.output {
-        tracing::info!("wrote a proof of entry {} to {}", number(index), output.display());
+        tracing::info!("wrote a proof of entry {} to {}", number(entry.index), output.display());
     }
     Ok(Exit::Ok)
 }
