@@ -165,7 +165,9 @@ async fn what_must_not_be_signed_is_refused_by_name() {
     site.exits(2, "keys new --archive dir:backup --prefix / no.key", "--prefix must not").await;
     assert!(!site.site.path("no.key").exists());
     site.exits(2, "keys new --archive dir:backup backup/log.key", "keep it elsewhere").await;
-    fs::copy(&path, site.site.path("backup/log.key")).unwrap();
+    for name in ["log.key", "log.key.signed"] {
+        fs::copy(site.site.path(name), site.site.path(&format!("backup/{name}"))).unwrap();
+    }
     let inside = "audit sign --archive dir:backup --key backup/log.key";
     site.exits(2, inside, "keep it elsewhere").await;
     assert!(!site.site.path("backup/tlog").exists());
@@ -200,6 +202,12 @@ async fn what_must_not_be_signed_is_refused_by_name() {
     assert!(!site.site.path("backup/tlog").exists());
     fs::rename(site.site.path("kept"), newest).unwrap();
     site.exits(0, sign, "9 of them new").await;
+    // The key lost what it signed.
+    fs::rename(site.site.path("log.key.signed"), site.site.path("kept")).unwrap();
+    site.exits(2, sign, "log.key.signed: put it back, or make a new key").await;
+    assert_eq!(site.exits(0, "keys show log.key", "").await.trim(), key);
+    fs::rename(site.site.path("kept"), site.site.path("log.key.signed")).unwrap();
+    site.exits(0, sign, "").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

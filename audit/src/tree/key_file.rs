@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tempfile::NamedTempFile;
 
-use crate::tlog::{BadNote, Checkpoint, SigningKey, VerifierKey};
+use crate::tlog::{BadNote, Checkpoint, SigningKey, TreeHash, VerifierKey};
 
 /// Room for a key with a long name, many times over.
 const MAX_BYTES: u64 = 64 << 10;
@@ -20,7 +20,7 @@ const SIGNED: &str = ".signed";
 /// Beside it, with `.signed` after its name, is the newest checkpoint that it has signed: written and
 /// fsynced before the checkpoint is published, and compared before the next one is signed. Whoever
 /// puts an archive back to an older state, tiles and all, does not make the key contradict itself.
-/// Keep both together: a symbolic link to the key is followed first. Open, it is locked: two do not
+/// Without it the key is refused. Keep both together: a symbolic link to the key is followed first. Open, it is locked: two do not
 /// sign with one file at once.
 #[derive(Debug)]
 pub struct KeyFile {
@@ -84,9 +84,9 @@ pub enum KeyFileError {
         /// What is wrong with it.
         what: String,
     },
-    /// What the key has cosigned is not there: with it gone, the key could contradict itself. Put it
-    /// back, or make a new key.
-    #[error("what this key has cosigned is not at {}: put it back, or make a new key", path.display())]
+    /// What the key has signed or cosigned is not there: with it gone, the key could contradict itself.
+    /// Put it back, or make a new key.
+    #[error("what this key has signed is not at {}: put it back, or make a new key", path.display())]
     Forgotten {
         /// Where it should be.
         path: PathBuf,
@@ -111,16 +111,28 @@ pub enum KeyFileError {
 }
 
 impl KeyFile {
-    /// Writes a key into a new file, which only its owner may read. Durable on return. Blocks the
-    /// thread, as all of this does.
+    /// Writes a key into a new file, which only its owner may read, and beside it that it has signed a
+    /// log without entries: nothing. Durable on return. Blocks the thread, as all of this does.
     ///
     /// # Errors
     /// [`KeyFileError::Exists`], [`KeyFileError::File`].
     pub fn create(path: &Path, key: &SigningKey) -> Result<(), KeyFileError> {
-        create_text(path, key.to_secret() + "\n")
+        let (origin, signed) = (key.verifier().name().to_owned(), signed_for(path));
+        // What another key has signed is not written over, and that key may come back.
+        if signed.exists() && !path.exists() {
+            return Err(KeyFileError::Exists { path: signed });
+        }
+        let nothing = Checkpoint { origin, size: 0, root: TreeHash::empty() };
+        let nothing = key.sign(&nothing.to_string());
+        let nothing =
+            nothing.map_err(|source| KeyFileError::Unusable { path: path.to_owned(), source })?;
+        // A key without it is refused: never the other way round.
+        create_text(path, key.to_secret() + "\n")?;
+        create_text(&signed, nothing)
     }
 
-    /// Opens it, and locks it for as long as this is kept.
+    /// Opens it, and locks it for as long as this is kept. Without what it has signed beside it, it is
+    /// refused: it could contradict itself.
     ///
     /// # Errors
     /// All but [`KeyFileError::Exists`].
@@ -132,6 +144,10 @@ impl KeyFile {
         })?;
         let (file, key) = read(&path)?;
         let lock = Lock::acquire(file, &path)?;
+        let signed = signed_for(&path);
+        if !signed.is_file() {
+            return Err(KeyFileError::Forgotten { path: signed });
+        }
         let (compared, turn, is_poisoned) =
             (Mutex::default(), Mutex::default(), AtomicBool::new(false));
         Ok(Self { path, key, compared, turn, is_poisoned, _lock: lock })
@@ -152,9 +168,7 @@ impl KeyFile {
 
     /// Where it is remembered what the key has signed.
     pub fn signed_path(&self) -> PathBuf {
-        let mut name = self.path.clone().into_os_string();
-        name.push(SIGNED);
-        name.into()
+        signed_for(&self.path)
     }
 
     /// The file itself, not a symbolic link to it.
@@ -195,11 +209,13 @@ impl KeyFile {
         }
     }
 
-    /// The newest checkpoint that the key has signed; `None` if there is none that is known.
-    pub(super) fn signed(&self) -> Result<Option<Checkpoint>, KeyFileError> {
+    /// The newest checkpoint that the key has signed; of no entries if it has signed nothing.
+    pub(super) fn signed(&self) -> Result<Checkpoint, KeyFileError> {
         let path = self.signed_path();
         let note = match fs::read_to_string(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(KeyFileError::Forgotten { path });
+            }
             Err(source) => return Err(KeyFileError::File { what: "reading", path, source }),
             Ok(note) => note,
         };
@@ -208,30 +224,40 @@ impl KeyFile {
         let text = verifier.open(&note).map_err(|e| wrong(e.to_string()))?;
         let checkpoint: Checkpoint = text.parse().map_err(|e| wrong(format!("{e}")))?;
         match checkpoint.origin == verifier.name() {
-            true => Ok(Some(checkpoint)),
+            true => Ok(checkpoint),
             false => Err(wrong(format!("it is of {}", checkpoint.origin))),
         }
     }
 
     /// Signs, and remembers it. Durable on return: from now on nothing that contradicts it is signed.
     ///
-    /// What the key remembers only grows. That the new one continues it is for the caller to know.
+    /// What the key remembers only grows. That the new one continues `known` is for the caller to know.
     ///
     /// # Errors
-    /// No signature is given out. After [`KeyFileError::File`] for a write none is until the key is
-    /// opened again.
-    pub(super) fn sign(&self, checkpoint: &Checkpoint) -> Result<String, KeyFileError> {
+    /// No signature is given out. [`KeyFileError::Signed`] if the key remembers something else than
+    /// `known`: somebody else has signed with it meanwhile. After [`KeyFileError::File`] for a write
+    /// none is given out until the key is opened again.
+    pub(super) fn sign(
+        &self,
+        known: &Checkpoint,
+        checkpoint: &Checkpoint,
+    ) -> Result<String, KeyFileError> {
         // A panic left nothing half done: what counts is on the disk.
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_poisoned.load(Ordering::Relaxed) {
             return Err(KeyFileError::Poisoned { path: self.path.clone() });
         }
-        if let Some(signed) = self.signed()? {
-            let (found, asked) = (signed.size, checkpoint.size);
-            if asked < found || (asked == found && checkpoint.root != signed.root) {
-                let what = format!("it has signed {found} entries, and {asked} were to be signed");
-                return Err(KeyFileError::Signed { path: self.signed_path(), what });
-            }
+        let signed = self.signed()?;
+        let (found, asked) = (signed.size, checkpoint.size);
+        let wrong = |what| Err(KeyFileError::Signed { path: self.signed_path(), what });
+        if signed != *known {
+            let known = known.size;
+            return wrong(format!(
+                "it has signed {found} entries meanwhile, and {asked} were to be signed after {known}"
+            ));
+        }
+        if asked < found || (asked == found && checkpoint.root != signed.root) {
+            return wrong(format!("it has signed {found} entries, and {asked} were to be signed"));
         }
         let note = self.key.sign(&checkpoint.to_string());
         let note =
@@ -319,6 +345,12 @@ fn write(
     file.as_file().sync_all()?;
     name(file)?;
     OpenOptions::new().read(true).open(parent)?.sync_all()
+}
+
+fn signed_for(path: &Path) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(SIGNED);
+    name.into()
 }
 
 pub(super) fn folder_of(path: &Path) -> &Path {

@@ -73,15 +73,15 @@ pub async fn sign(
         Err(RestoreError::NotFound { .. }) => (1, 0),
         Err(error) => return Err(error.into()),
     };
-    let remembered = remembered.filter(|remembered| remembered.size > 0);
-    let growing = Growing { sources, place, key, policy, progress, stop, first, last, remembered };
+    let mut growing =
+        Growing { sources, place, key, policy, progress, stop, first, last, remembered };
     growing.check_length(tree.size(), place.place())?;
-    if let Some(remembered) = &growing.remembered {
-        growing.check_remembered(&tree, published.as_ref(), remembered).await?;
+    if growing.remembered.size > 0 {
+        growing.check_remembered(&tree, published.as_ref()).await?;
     }
-    if let Some(newer) = published.filter(|published| published.size > growing.known()) {
-        // The key was used elsewhere, or what it remembers was lost.
-        blocking(key, move |key| key.sign(&newer)).await?;
+    if let Some(newer) = published.filter(|newer| newer.size > growing.remembered.size) {
+        // The key was used elsewhere, or what it remembers was put back to an older state.
+        growing.remember(newer).await?;
     }
     if last == 0 {
         return Ok(None);
@@ -113,29 +113,24 @@ struct Growing<'a> {
     /// Indexes of the archive's first and last entry.
     first: u64,
     last: u64,
-    /// The newest checkpoint that the key remembers to have signed. Less is never signed again: it would
-    /// forget the rest.
-    remembered: Option<Checkpoint>,
+    /// The newest checkpoint that the key remembers to have signed, or one of no entries. Less is never
+    /// signed again: it would forget the rest.
+    remembered: Checkpoint,
 }
 
 impl Growing<'_> {
-    /// How many entries the key remembers to have signed.
-    fn known(&self) -> u64 {
-        self.remembered.as_ref().map_or(0, |remembered| remembered.size)
-    }
-
     /// What is there, or will be, must continue what the key remembers.
     async fn check_remembered(
         &self,
         tree: &Tree,
         published: Option<&Checkpoint>,
-        remembered: &Checkpoint,
     ) -> Result<(), AuditError> {
+        let remembered = &self.remembered;
         match published {
             Some(published) if published.size >= remembered.size => {
                 match self.place.consistency(remembered.clone(), published.clone()).await {
                     Ok(_) => Ok(()),
-                    Err(TreeError::NotConsistent(_)) => Err(self.not_remembered(remembered)),
+                    Err(TreeError::NotConsistent(_)) => Err(self.not_remembered()),
                     Err(error) => Err(error.into()),
                 }
             }
@@ -151,7 +146,7 @@ impl Growing<'_> {
                 leaves.leaves.finish()?;
                 match tree.size() == remembered.size {
                     true => Ok(()),
-                    false => Err(self.not_remembered(remembered)),
+                    false => Err(self.not_remembered()),
                 }
             }
         }
@@ -167,11 +162,9 @@ impl Growing<'_> {
     ) -> Result<(), AuditError> {
         for leaf in leaves {
             tree.append(leaf, &mut full);
-            match &self.remembered {
-                Some(signed) if signed.size == tree.size() && signed.root != tree.root() => {
-                    return Err(self.not_remembered(signed));
-                }
-                _ => {}
+            let Checkpoint { size, root, .. } = self.remembered;
+            if tree.size() == size && tree.root() != root {
+                return Err(self.not_remembered());
             }
         }
         Ok(())
@@ -191,8 +184,8 @@ impl Growing<'_> {
     }
 
     /// The archive does not have what the key remembers.
-    fn not_remembered(&self, remembered: &Checkpoint) -> AuditError {
-        self.forked(remembered.size, self.by())
+    fn not_remembered(&self) -> AuditError {
+        self.forked(self.remembered.size, self.by())
     }
 
     fn forked(&self, index: u64, by: String) -> AuditError {
@@ -223,13 +216,13 @@ impl Growing<'_> {
         Ok(())
     }
 
-    async fn grow(&self, mut tree: Tree) -> Result<Signed, AuditError> {
+    async fn grow(mut self, mut tree: Tree) -> Result<Signed, AuditError> {
         let began = tree.size();
         let mut leaves = self.leaves(&tree, self.last).await?;
         let (mut full, mut signed) = (Vec::new(), began);
         let of = self.last - began;
         let newest = loop {
-            let Some(next) = leaves.next(&tree, self).await? else {
+            let Some(next) = leaves.next(&tree, &self).await? else {
                 leaves.leaves.finish()?;
                 break self.publish(&tree).await?;
             };
@@ -239,7 +232,7 @@ impl Growing<'_> {
             }
             let done = tree.size() - began;
             self.progress.send_replace(VerifyProgress { done, of, bytes: 0 });
-            if tree.size() - signed >= SIGN_AFTER && tree.size() > self.known() {
+            if tree.size() - signed >= SIGN_AFTER && tree.size() > self.remembered.size {
                 let newest = self.publish(&tree).await?;
                 signed = tree.size();
                 // Nothing more is signed before it is cosigned.
@@ -256,20 +249,27 @@ impl Growing<'_> {
     }
 
     /// Signs, and publishes it, or shows it to those who are to cosign it.
-    async fn publish(&self, tree: &Tree) -> Result<Newest, AuditError> {
+    async fn publish(&mut self, tree: &Tree) -> Result<Newest, AuditError> {
         for (tile, hashes) in tree.partial() {
             self.place.write_tile(&tile, hashes).await?;
         }
         let origin = self.key.verifier().name().to_owned();
         let checkpoint = Checkpoint { origin, size: tree.size(), root: tree.root() };
-        let signing = checkpoint.clone();
-        let note = blocking(self.key, move |key| key.sign(&signing)).await?;
+        let note = self.remember(checkpoint.clone()).await?;
         let is_published = self.policy.is_none();
         match is_published {
             true => self.place.publish(note.clone()).await?,
             false => self.place.put_pending(note.clone()).await?,
         }
         Ok(Newest { note, checkpoint, is_published })
+    }
+
+    /// Signs what continues what the key remembers. It remembers that from now on.
+    async fn remember(&mut self, checkpoint: Checkpoint) -> Result<String, AuditError> {
+        let (known, new) = (self.remembered.clone(), checkpoint.clone());
+        let note = blocking(self.key, move |key| key.sign(&known, &new)).await?;
+        self.remembered = checkpoint;
+        Ok(note)
     }
 }
 

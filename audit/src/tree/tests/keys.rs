@@ -113,13 +113,52 @@ fn what_a_key_remembers_only_grows() {
         root: TreeHash::from_bytes([root; 32]),
     };
     for checkpoint in [of(3, 1), of(3, 1), of(5, 2)] {
-        file.sign(&checkpoint).unwrap();
+        file.sign(&file.signed().unwrap(), &checkpoint).unwrap();
     }
-    for refused in [of(4, 3), of(5, 3), of(0, 2)] {
-        let error = file.sign(&refused).unwrap_err();
+    // Nor does it sign what continues something else than what it signed last.
+    let last = of(5, 2);
+    let refused = [(&last, of(4, 3)), (&last, of(5, 3)), (&last, of(0, 2)), (&of(3, 1), of(6, 3))];
+    for (known, refused) in refused {
+        let error = file.sign(known, &refused).unwrap_err();
         assert!(matches!(error, KeyFileError::Signed { .. }), "{error:?}");
-        assert_eq!(file.signed().unwrap(), Some(of(5, 2)));
+        assert_eq!(file.signed().unwrap(), last);
     }
+    file.sign(&last, &of(6, 3)).unwrap();
+}
+
+/// A key that remembers nothing would contradict itself.
+#[test]
+fn a_key_that_has_forgotten_signs_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let [path, signed] = ["log.key", "log.key.signed"].map(|name| directory.path().join(name));
+    KeyFile::create(&path, &key(&log())).unwrap();
+    assert_eq!(fs::metadata(&signed).unwrap().permissions().mode() & 0o7777, 0o600);
+    let nothing = fs::read(&signed).unwrap();
+    let file = KeyFile::open(&path).unwrap();
+    let known = file.signed().unwrap();
+    assert_eq!((known.size, known.root), (0, TreeHash::empty()));
+    let is_forgotten = |error: KeyFileError| {
+        let told = error.to_string();
+        assert!(told.contains("log.key.signed: put it back, or make a new key"), "{told}");
+        assert!(matches!(error, KeyFileError::Forgotten { .. }), "{error:?}");
+    };
+    fs::remove_file(&signed).unwrap();
+    let new = Checkpoint { size: 1, root: TreeHash::from_bytes([1; 32]), ..known.clone() };
+    is_forgotten(file.sign(&known, &new).unwrap_err());
+    drop(file);
+    is_forgotten(KeyFile::open(&path).unwrap_err());
+    assert_eq!(KeyFile::read_verifier(&path).unwrap(), verifier());
+    // Making the key again is no way round.
+    let again = KeyFile::create(&path, &key(&log())).unwrap_err();
+    assert!(matches!(again, KeyFileError::Exists { .. }) && !signed.exists(), "{again:?}");
+    fs::write(&signed, &nothing).unwrap();
+    KeyFile::open(&path).unwrap().sign(&known, &new).unwrap();
+    // What a key has signed that is away is not written over.
+    let remembered = fs::read(&signed).unwrap();
+    fs::remove_file(&path).unwrap();
+    let again = KeyFile::create(&path, &key(&log())).unwrap_err();
+    assert!(matches!(again, KeyFileError::Exists { .. }) && !path.exists(), "{again:?}");
+    assert_eq!(fs::read(&signed).unwrap(), remembered);
 }
 
 /// Two tasks with one key, or one whose caller was cancelled beside the next one.
@@ -143,44 +182,55 @@ fn a_key_that_several_sign_with_at_once_never_signs_less_than_it_has_given_out()
             scope.spawn(move || {
                 for _ in 0..60 {
                     let given_out = newest.load(Ordering::SeqCst);
-                    let size = given_out + rng.random_range(1..4);
-                    if file.sign(&of(size)).is_err() {
+                    let known = file.signed().unwrap();
+                    let size = known.size + rng.random_range(1..4);
+                    if file.sign(&known, &of(size)).is_err() {
                         continue;
                     }
                     let meanwhile = newest.fetch_max(size, Ordering::SeqCst);
                     assert!(size > given_out, "{size} after {given_out}, and now {meanwhile}");
-                    let remembered = file.signed().unwrap().unwrap().size;
+                    let remembered = file.signed().unwrap().size;
                     assert!(remembered >= size, "{remembered} are remembered, {size} signed");
                 }
             });
         }
     });
-    let remembered = file.signed().unwrap().unwrap();
-    assert_eq!(remembered, of(newest.load(Ordering::SeqCst)));
+    assert_eq!(file.signed().unwrap(), of(newest.load(Ordering::SeqCst)));
 }
 
 /// After a failed fsync nobody knows what is on the disk.
+#[cfg(target_os = "linux")]
 #[test]
 fn nothing_is_signed_after_remembering_failed_until_the_key_is_opened_again() {
     let directory = tempfile::tempdir().unwrap();
-    let (keys, away) = (directory.path().join("keys"), directory.path().join("away"));
-    fs::create_dir(&keys).unwrap();
-    let path = keys.join("log.key");
-    KeyFile::create(&path, &key(&log())).unwrap();
-    let file = KeyFile::open(&path).unwrap();
-    let root = TreeHash::from_bytes([1; 32]);
-    let checkpoint = Checkpoint { origin: verifier().name().to_owned(), size: 1, root };
-    fs::rename(&keys, &away).unwrap();
-    let error = file.sign(&checkpoint).unwrap_err();
+    let short = directory.path().join("k");
+    KeyFile::create(&short, &key(&log())).unwrap();
+    // In a directory whose path is so long that `k.signed` is read there, and that what would replace
+    // it has a name that is too long.
+    let mut deep = fs::canonicalize(directory.path()).unwrap();
+    while let Some(more @ 1..) = 4_083_usize.checked_sub(deep.as_os_str().len()) {
+        deep.push("d".repeat(if more > 202 { 100 } else { more - 1 }));
+        fs::create_dir(&deep).unwrap();
+    }
+    let signed = directory.path().join("k.signed");
+    for file in [&short, &signed] {
+        fs::rename(file, deep.join(file.file_name().unwrap())).unwrap();
+    }
+    let file = KeyFile::open(&deep.join("k")).unwrap();
+    let known = file.signed().unwrap();
+    let new = Checkpoint { size: 1, root: TreeHash::from_bytes([1; 32]), ..known.clone() };
+    let error = file.sign(&known, &new).unwrap_err();
     assert!(matches!(error, KeyFileError::File { what: "writing", .. }), "{error:?}");
-    fs::rename(&away, &keys).unwrap();
-    let error = file.sign(&checkpoint).unwrap_err();
+    let error = file.sign(&known, &new).unwrap_err();
     assert!(matches!(error, KeyFileError::Poisoned { .. }), "{error:?}");
     drop(file);
-    let file = KeyFile::open(&path).unwrap();
-    assert_eq!(file.signed().unwrap(), None);
-    file.sign(&checkpoint).unwrap();
-    assert_eq!(file.signed().unwrap(), Some(checkpoint));
+    for file in [&short, &signed] {
+        fs::rename(deep.join(file.file_name().unwrap()), file).unwrap();
+    }
+    let file = KeyFile::open(&short).unwrap();
+    assert_eq!(file.signed().unwrap(), known);
+    file.sign(&known, &new).unwrap();
+    assert_eq!(file.signed().unwrap(), new);
 }
 
 /// Whatever is in the file that remembers, it is the key's own, or nothing more is signed.

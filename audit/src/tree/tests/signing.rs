@@ -37,7 +37,9 @@ async fn what_is_archived_is_signed_and_every_start_goes_on_from_there() {
     let history = History::random(seed, 1_300);
     let site = Site::new(&history.entries, 0).await;
     assert_eq!(site.sign().await.unwrap(), None, "there is nothing to sign");
-    assert!(site.files().is_empty() && !site.signed_path().exists());
+    let nothing = fs::read_to_string(site.signed_path()).unwrap();
+    let says = format!("{}\n0\n", verifier().name());
+    assert!(site.files().is_empty() && nothing.starts_with(&says), "{nothing}");
     let mut checkpoints: Vec<Checkpoint> = Vec::new();
     // Over the edge of a tile exactly, too.
     let mut ends = vec![1, 2, 255, 256, 257, 512, 1_300];
@@ -213,6 +215,7 @@ async fn a_tile_that_is_there_is_never_replaced() {
     for name in ["tile/0/001", "tile/0/002.p/88", "tile/1/000.p/2"] {
         let site = Site::new(&history.entries, 600).await;
         let path = site.tree().join(name);
+        let remembered = fs::read(site.signed_path()).unwrap();
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, b"of somebody else").unwrap();
         let error = refused(site.sign().await.unwrap_err());
@@ -222,7 +225,8 @@ async fn a_tile_that_is_there_is_never_replaced() {
         fs::File::options().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
         let error = refused(site.sign().await.unwrap_err());
         assert!(matches!(&error, TreeError::TileDiffers { tile, .. } if tile == name), "{error:?}");
-        assert!(site.checkpoint().await.is_none() && !site.signed_path().exists());
+        assert!(site.checkpoint().await.is_none());
+        assert_eq!(fs::read(site.signed_path()).unwrap(), remembered);
     }
 }
 
