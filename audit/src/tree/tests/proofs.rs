@@ -6,6 +6,7 @@ use tipline_proto::{Entry, Event, Kind};
 use tipline_store::conformance::history::{History, log_with_lineage};
 use tokio_util::sync::CancellationToken;
 
+use super::witnessed::{AT, cosigner};
 use super::{Site, key, verifier};
 use crate::AuditError;
 use crate::tests::seed;
@@ -83,6 +84,14 @@ async fn every_changed_byte_of_a_proof_fails() {
     }
     for cut in (0..text.len()).filter(|cut| text.is_char_boundary(*cut)) {
         assert!(check_proof(&text[..cut], &key).is_err(), "cut at {cut}");
+    }
+    // What others signed is for a policy to check.
+    let (_, checkpoint) = text.split_once("\n\n").unwrap();
+    let line = cosigner("w.example", 3).cosign(checkpoint, AT).unwrap();
+    let changed = line.replacen("AAA", "ABA", 1);
+    assert_ne!(line, changed);
+    for line in [line, changed] {
+        check_proof(&format!("{text}{line}"), &key).unwrap();
     }
     // Another key, and one of another lineage with the same secret.
     let stranger = SigningKey::from_seed(key.name(), &[8; 32]).unwrap().verifier();
