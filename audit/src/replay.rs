@@ -56,12 +56,14 @@ struct Reached {
     cursor: Cursor,
     lowest_block: Option<u64>,
     unchecked: u64,
+    is_vouched: bool,
 }
 
 impl Reached {
     fn of(chain: &Chain) -> Self {
         let (cursor, lowest_block) = (chain.cursor(), chain.lowest_block());
-        Self { cursor, lowest_block, unchecked: chain.unchecked() }
+        let is_vouched = chain.unvouched(u64::MAX).is_none();
+        Self { cursor, lowest_block, unchecked: chain.unchecked(), is_vouched }
     }
 }
 
@@ -383,6 +385,11 @@ impl Replay {
     /// their proofs is known only of a range that starts from the log's origin.
     pub(crate) fn lowest_block(&self) -> Option<u64> {
         self.reached.lowest_block
+    }
+
+    /// Whether somebody vouches for everything that was given, or nobody needs to.
+    pub(crate) fn is_vouched(&self) -> bool {
+        self.reached.is_vouched
     }
 
     /// How many entries refer to blocks from before the range, so that their links were not

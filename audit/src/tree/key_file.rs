@@ -20,8 +20,8 @@ const SIGNED: &str = ".signed";
 /// Beside it, with `.signed` after its name, is the newest checkpoint that it has signed: written and
 /// fsynced before the checkpoint is published, and compared before the next one is signed. Whoever
 /// puts an archive back to an older state, tiles and all, does not make the key contradict itself.
-/// Without it the key is refused. Keep both together: a symbolic link to the key is followed first. Open, it is locked: two do not
-/// sign with one file at once.
+/// Without it the key is refused. Keep both together: a symbolic link to the key is followed first.
+/// Open, it is locked: two do not sign with one file at once.
 #[derive(Debug)]
 pub struct KeyFile {
     /// Without symbolic links: a key remembers at one place, whatever name it is opened by.

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use tipline_backup::Sources;
+use tipline_backup::{Entries, Sources};
+use tipline_proto::limits::MAX_UNIT_MESSAGES;
 use tipline_proto::{Digest, Entry, LogIdentity};
 use tokio_util::sync::CancellationToken;
 
@@ -58,10 +59,40 @@ impl Leaves {
         Ok(Some(leaves))
     }
 
+    /// Whether somebody vouches for all of them so far, or nobody needs to.
+    pub(super) fn are_vouched(&self) -> bool {
+        self.replay.is_vouched()
+    }
+
     /// What was not good.
     pub(super) fn finish(self) -> Result<(), AuditError> {
         self.replay.into_result().map(drop)
     }
+}
+
+/// Index of the newest entry up to `last` that has a signature, and so may be signed as the end of a
+/// history; `last` itself where nobody must vouch for it, or if more follows that entry than waits for
+/// who vouches for it: verifying it names the first then. `after` if there is none after that.
+pub(super) async fn newest_vouched(
+    sources: &Arc<Sources>,
+    after: u64,
+    last: u64,
+    stop: &CancellationToken,
+) -> Result<u64, AuditError> {
+    let unit = MAX_UNIT_MESSAGES as u64;
+    if !sources.trust.requires_history() || last <= after {
+        return Ok(last);
+    }
+    let from = last.saturating_sub(unit).max(after);
+    let mut newest = None;
+    let mut entries = sources.entries(from, last).await?;
+    let next = async |entries: &mut Entries| stop.run_until_cancelled(entries.next()).await;
+    while let Some(some) = next(&mut entries).await.ok_or(AuditError::Cancelled { at: from })? {
+        let signed = some.iter().filter(|entry| entry.signature.is_some());
+        newest = newest.max(signed.map(|entry| entry.index).max());
+    }
+    entries.finish().await?;
+    Ok(newest.unwrap_or(if from == after { after } else { last }))
 }
 
 fn hash(mut previous: Digest, entries: &[Entry]) -> (Vec<NewLeaf>, Digest) {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::cosigned::publish_cosigned;
 use super::error::TreeError;
 use super::key_file::{KeyFile, KeyFileError};
-use super::leaves::Leaves;
+use super::leaves::{Leaves, newest_vouched};
 use super::place::{Newest, Read, TreePlace};
 use crate::error::AuditError;
 use crate::tlog::{Checkpoint, Policy, Tile, Tree, TreeHash, prove_inclusion, verify_inclusion};
@@ -39,7 +39,8 @@ pub struct Signed {
 ///
 /// `sources` must name that archive and nothing else. Entries are verified as by [`replay`](crate::replay):
 /// from the log's origin the first time, later from the entry that was signed last, which must be the
-/// same still.
+/// same still. Where the history must be signed, by the trust of `sources`, the tree ends with an entry that
+/// a trusted key has signed: what is after it waits for the rest of its unit.
 ///
 /// With a policy, what is signed is first shown to its witnesses, who put what they cosign beside it. It
 /// is published, with their cosignatures, by the first call that finds the quorum reached. So whatever
@@ -68,13 +69,14 @@ pub async fn sign(
     };
     // What is before it was signed, and is not looked at again.
     let held = sources.held_after(tree.size().saturating_sub(2)).await;
-    let (first, last) = match held {
+    let (first, held) = match held {
         Ok(held) => (held.first, held.last),
         Err(RestoreError::NotFound { .. }) => (1, 0),
         Err(error) => return Err(error.into()),
     };
+    let last = newest_vouched(sources, tree.size().max(remembered.size), held, stop).await?;
     let mut growing =
-        Growing { sources, place, key, policy, progress, stop, first, last, remembered };
+        Growing { sources, place, key, policy, progress, stop, first, last, held, remembered };
     growing.check_length(tree.size(), place.place())?;
     if growing.remembered.size > 0 {
         growing.check_remembered(&tree, published.as_ref()).await?;
@@ -110,9 +112,12 @@ struct Growing<'a> {
     policy: Option<&'a Policy>,
     progress: &'a watch::Sender<VerifyProgress>,
     stop: &'a CancellationToken,
-    /// Indexes of the archive's first and last entry.
+    /// Index of the archive's first entry.
     first: u64,
+    /// Index of the last one that is signed now.
     last: u64,
+    /// Index of the archive's last entry.
+    held: u64,
     /// The newest checkpoint that the key remembers to have signed, or one of no entries. Less is never
     /// signed again: it would forget the rest.
     remembered: Checkpoint,
@@ -176,10 +181,10 @@ impl Growing<'_> {
     }
 
     fn check_length(&self, size: u64, by: &str) -> Result<(), AuditError> {
-        if self.last >= size {
+        if self.held >= size {
             return Ok(());
         }
-        let (place, last, by) = (self.place.archive().to_owned(), self.last, by.to_owned());
+        let (place, last, by) = (self.place.archive().to_owned(), self.held, by.to_owned());
         Err(TreeError::Shorter { place, last, size, by }.into())
     }
 
@@ -232,7 +237,8 @@ impl Growing<'_> {
             }
             let done = tree.size() - began;
             self.progress.send_replace(VerifyProgress { done, of, bytes: 0 });
-            if tree.size() - signed >= SIGN_AFTER && tree.size() > self.remembered.size {
+            let is_due = tree.size() - signed >= SIGN_AFTER && tree.size() > self.remembered.size;
+            if is_due && leaves.leaves.are_vouched() {
                 let newest = self.publish(&tree).await?;
                 signed = tree.size();
                 // Nothing more is signed before it is cosigned.

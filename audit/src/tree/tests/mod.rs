@@ -9,6 +9,7 @@ mod keys;
 mod proofs;
 mod remembered;
 mod signing;
+mod vouched;
 mod witnessed;
 
 use std::fs;
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use tipline_backup::Destination;
+use tipline_backup::{Destination, Sources};
 use tipline_proto::{Entry, LogIdentity};
 use tipline_store::conformance::history::log;
 use tokio::sync::watch;
@@ -50,6 +51,11 @@ impl Site {
         self.archive.segment(&self.entries, from, to).await;
     }
 
+    /// How many entries are archived.
+    pub(super) async fn last(&self) -> usize {
+        self.archive.sources().newest_entry().await.unwrap() as usize
+    }
+
     pub(super) fn key_path(&self) -> PathBuf {
         self.keys.path().join("log.key")
     }
@@ -76,9 +82,17 @@ impl Site {
     }
 
     pub(super) async fn sign_with(&self, path: &Path) -> Result<Option<Signed>, AuditError> {
+        self.sign_from(&self.archive.sources(), path).await
+    }
+
+    pub(super) async fn sign_from(
+        &self,
+        sources: &Arc<Sources>,
+        path: &Path,
+    ) -> Result<Option<Signed>, AuditError> {
         let key = Arc::new(KeyFile::open(path).unwrap());
         let (progress, stop) = (watch::Sender::default(), CancellationToken::new());
-        sign(&self.archive.sources(), &self.place(), &key, None, &progress, &stop).await
+        sign(sources, &self.place(), &key, None, &progress, &stop).await
     }
 
     /// The checkpoint as it is there, which the key must have signed.

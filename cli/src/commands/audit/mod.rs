@@ -109,7 +109,7 @@ pub(crate) async fn run(shared: &Shared, args: AuditArgs) -> Result<Exit, Failur
         What::Stats(args) => stats::run(shared, args).await,
         What::Export(args) => export::run(shared, args).await,
         What::Receipts(args) => receipts::run(shared, args).await,
-        What::Sign(args) => sign::run(args).await,
+        What::Sign(args) => sign::run(shared, args).await,
         What::Prove(args) => prove::run(args).await,
         What::Check(args) => check::run(args).await,
         What::Consistency(args) => consistency::run(args).await,

@@ -8,9 +8,10 @@ use serde_json::json;
 use tipline_audit::tlog::Policy;
 use tipline_audit::tree::{KeyFile, NotCosigned, Signed, TreeError, Witnesses, sign};
 use tipline_audit::{AuditError, VerifyProgress};
-use tipline_backup::Keys;
+use tipline_backup::{Keys, Sources};
 use tipline_log::error_chain;
 use tipline_ops::text::number;
+use tipline_proto::Trust;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +20,7 @@ use super::certify::policy_text;
 use super::progress::shown;
 use super::tree::TreeArgs;
 use crate::exit::{Exit, exit_code};
+use crate::options::Shared;
 use crate::output::report::{Failure, say};
 use crate::settings::Parsed;
 use crate::signal;
@@ -38,7 +40,8 @@ What is in the archive is read back, verified and added to a tree, which is kept
 same place and signed: static files, for any web server. The tree begins with entry 1, and goes on
 from what was signed last. Exit code 13, and nothing is signed, if the archive is not the one that was
 signed before, has lost some of it, or its tree was changed; 12 if entries that are needed were
-removed; 14 for a key of another log. With --every, a place that is unavailable is tried again.
+removed; 14 for a key of another log. With --trusted-keys, what no trusted primary has signed is not
+signed here either, and if it is more than a unit: exit code 13. With --every, a place that is unavailable is tried again.
 With --policy, what is signed lies in tlog/pending until those whom the policy names have cosigned it;
 then it is published with their cosignatures. Nothing more is signed meanwhile. Witnesses whose line in
 the policy ends with an address are asked there, side by side, as c2sp.org/tlog-witness has it; it is
@@ -65,8 +68,9 @@ pub(super) struct SignArgs {
     json: bool,
 }
 
-pub(super) async fn run(args: SignArgs) -> Result<Exit, Failure> {
+pub(super) async fn run(shared: &Shared, args: SignArgs) -> Result<Exit, Failure> {
     let stop = signal::on_signal()?;
+    let trust = shared.signing.trust()?;
     let (file, keys) = (args.key.clone(), args.tree.keys()?);
     let key = tokio::task::spawn_blocking(move || KeyFile::open(&file)).await?;
     let key = Arc::new(key.map_err(|error| AuditError::from(TreeError::from(error)))?);
@@ -76,7 +80,7 @@ pub(super) async fn run(args: SignArgs) -> Result<Exit, Failure> {
     let policy = policy.map(|policy| policy.or_log(&key.verifier()));
     let witnesses = policy.as_ref().map(witnesses).transpose()?.flatten();
     let (tree, policy) = (&args.tree, policy.as_ref());
-    let mut work = Work { tree, policy, witnesses, key: &key, stop: &stop };
+    let mut work = Work { tree, trust, policy, witnesses, key: &key, stop: &stop };
     let Some(every) = args.every else {
         let (signed, not_cosigned) = work.once(keys).await?;
         say(&render(signed.as_ref(), &not_cosigned, &key, args.json))?;
@@ -107,6 +111,7 @@ pub(super) async fn run(args: SignArgs) -> Result<Exit, Failure> {
 /// What is done each time.
 struct Work<'a> {
     tree: &'a TreeArgs,
+    trust: Trust,
     policy: Option<&'a Policy>,
     /// Who asks those that the policy has addresses of.
     witnesses: Option<Witnesses<Http>>,
@@ -118,13 +123,15 @@ impl Work<'_> {
     /// The archive is opened each time: one that is no longer there must not pass for an empty one.
     async fn once(&mut self, keys: Keys) -> Result<(Option<Signed>, Vec<NotCosigned>), AuditError> {
         let open = self.tree.open(keys).await?;
+        let trust = self.trust.clone();
+        let sources = Arc::new(Sources { trust, ..(*open.sources).clone() });
         if let Some(directory) = open.destination.directory() {
             let place = open.destination.place();
             KeyFile::check_apart(self.key.path(), &directory, place).map_err(TreeError::from)?;
         }
         let (sender, receiver) = watch::channel(VerifyProgress::default());
         let Self { policy, key, stop, .. } = *self;
-        let work = sign(&open.sources, &open.place, key, policy, &sender, stop);
+        let work = sign(&sources, &open.place, key, policy, &sender, stop);
         let mut signed = shown("signing", receiver, work).await?;
         let (Some(witnesses), Some(policy), Some(new)) = (&mut self.witnesses, policy, &mut signed)
         else {
