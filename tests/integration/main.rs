@@ -29,6 +29,7 @@ mod freezing;
 mod full_disk;
 mod harmed;
 mod health;
+mod hostile_text;
 mod identity;
 mod jetstream;
 mod large;

@@ -9,6 +9,7 @@ use tipline_ops::{ArchiverStatus, archiver_status, pause_archiver, resume_archiv
 
 use crate::exit::Exit;
 use crate::open::admin;
+use crate::output::escape::line;
 use crate::output::report::{Failure, say};
 use crate::settings::Parsed;
 
@@ -97,7 +98,8 @@ pub(crate) async fn run(args: ArchiverArgs) -> Result<Exit, Failure> {
 
 fn render(status: &ArchiverStatus) -> String {
     let ArchiverStatus { name, version, place, doing, .. } = status;
-    let mut text = format!("{name} {version}: {doing}\nwrites to {place}\n");
+    let mut text = line(format_args!("{name} {version}: {doing}"));
+    text += &line(format_args!("writes to {place}"));
     if let Some(left) = status.paused_ms {
         text += &format!("resumes by itself in {}\n", age(Duration::from_millis(left)));
     }

@@ -16,6 +16,7 @@ use crate::exit::Exit;
 use crate::open::admin;
 use crate::open::log::LogLocation;
 use crate::options::Shared;
+use crate::output::escape::{line, plain};
 use crate::output::report::{Failure, Sentence, say};
 use crate::settings::Parsed;
 
@@ -143,10 +144,10 @@ fn render(trip: &RoundTrip) -> String {
     let mut text = format!("{}\n\n{:width$}  {:>9}  RESULT\n", verdict(trip), "LEG", "TIME");
     for (leg, time, result) in rows {
         let time = time.map_or("–".to_owned(), milliseconds);
-        text += &format!("{leg:width$}  {time:>9}  {result}\n");
+        text += &format!("{leg:width$}  {time:>9}  {}\n", plain(&result));
     }
     if let Some(why) = &trip.log_failure {
-        text += &format!("\nthe log: {why}\n");
+        text += &format!("\n{}", line(format_args!("the log: {why}")));
     }
     text
 }

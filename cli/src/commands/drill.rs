@@ -18,6 +18,7 @@ use crate::open::log::LogLocation;
 use crate::open::sources::{CheckOutcome, keep};
 use crate::open::store;
 use crate::options::{Shared, SourceArgs};
+use crate::output::escape::line;
 use crate::output::progress;
 use crate::output::report::{Failure, say};
 use crate::settings::Parsed;
@@ -138,7 +139,8 @@ pub(crate) async fn run(shared: &Shared, args: DrillArgs) -> Result<Exit, Failur
         }
         Err(failure) => {
             let Some(missing) = missing else { return Err(failure) };
-            say(&format!("nothing was restored: {}\n  wrong: {missing}\n", failure.text()))?;
+            let text = line(format_args!("nothing was restored: {}", failure.text()));
+            say(&(text + &line(format_args!("  wrong: {missing}"))))?;
             return Ok(Exit::Corrupt);
         }
         Ok(report) => report,
@@ -171,13 +173,15 @@ struct Shown<'a> {
 
 impl Shown<'_> {
     fn text(&self) -> String {
-        let missing = self.missing.map(|missing| format!("  wrong: {missing}\n"));
+        let missing = self.missing.map(|missing| line(format_args!("  wrong: {missing}")));
         let unknown = self.unknown_because;
-        let unknown = unknown.map(|why| format!("  not checked: what must be there: {why}\n"));
-        let notes = self.report.restore.notes.iter().map(|note| format!("  not used: {note}\n"));
-        let notes: String = notes.collect();
+        let unknown =
+            unknown.map(|why| line(format_args!("  not checked: what must be there: {why}")));
+        let notes = self.report.restore.notes.iter();
+        let notes: String = notes.map(|note| line(format_args!("  not used: {note}"))).collect();
         let (missing, unknown) = (missing.unwrap_or_default(), unknown.unwrap_or_default());
-        format!("{}\n{missing}{unknown}{notes}", drill_summary(self.report))
+        let summary = line(format_args!("{}", drill_summary(self.report)));
+        format!("{summary}{missing}{unknown}{notes}")
     }
 }
 

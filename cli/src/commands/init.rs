@@ -13,6 +13,7 @@ use crate::exit::Exit;
 use crate::open::log::{LogLocation, not_durable};
 use crate::open::outbox;
 use crate::options::Shared;
+use crate::output::escape::line;
 use crate::output::report::{Failure, Sentence, say};
 use crate::settings::Parsed;
 
@@ -225,12 +226,12 @@ fn text(
         text.push_str(&format!("  proofs   from block {} on\n", number(height)));
     }
     text.push_str("\npreflight\n");
-    for line in &preflight.good {
-        text.push_str(&format!("  good     {line}\n"));
+    for good in &preflight.good {
+        text.push_str(&line(format_args!("  good     {good}")));
     }
     for shortfall in &preflight.shortfalls {
         let word = if accepted.covers(shortfall) { "accepted" } else { "short   " };
-        text.push_str(&format!("  {word} {shortfall}\n"));
+        text.push_str(&line(format_args!("  {word} {shortfall}")));
     }
     if *accepted == Accepted::Everything && !preflight.is_durable() {
         let names = Accepted::names(&preflight.shortfalls);

@@ -22,6 +22,7 @@ use crate::exit::Exit;
 use crate::open::log::LogLocation;
 use crate::open::store;
 use crate::options::{Shared, SourceArgs};
+use crate::output::escape::line;
 use crate::output::progress;
 use crate::output::report::{Failure, Sentence, say};
 use crate::settings::Parsed;
@@ -366,23 +367,23 @@ fn render_plan(plan: &Plan) -> String {
         None => text += "  from nothing\n",
         Some(from) => {
             let height = from.height.map(|height| format!(", block {}", number(height)));
-            text += &format!(
-                "  checkpoint {}: entry {}{}, {}, at {}{}\n",
+            text += &line(format_args!(
+                "  checkpoint {}: entry {}{}, {}, at {}{}",
                 from.id,
                 number(from.index),
                 height.unwrap_or_default(),
                 HumanBytes(from.bytes),
                 from.place,
                 logical_copy(from),
-            );
+            ));
         }
     }
     for read in &plan.reads {
         let range = format!("entries {} to {}", number(read.first), number(read.last));
-        text += &format!("  {range}: {}\n", read.name);
+        text += &line(format_args!("  {range}: {}", read.name));
     }
     text += &format!("  {} to read\n", HumanBytes(plan.bytes));
-    plan.notes.iter().for_each(|note| text += &format!("  not used: {note}\n"));
+    plan.notes.iter().for_each(|note| text += &line(format_args!("  not used: {note}")));
     text
 }
 
@@ -408,7 +409,7 @@ fn render(report: &RestoreReport) -> String {
         }
         (Some(from), None) => {
             let (id, at) = (&from.id, number(from.index));
-            text += &format!("  from checkpoint {id}, entry {at}{}\n", logical_copy(from));
+            text += &line(format_args!("  from checkpoint {id}, entry {at}{}", logical_copy(from)));
         }
         (None, None) => text += "  from nothing\n",
     }
@@ -417,7 +418,7 @@ fn render(report: &RestoreReport) -> String {
     if let Some(content) = &report.content {
         text += &format!("  everything was read back: content {content}\n");
     }
-    report.notes.iter().for_each(|note| text += &format!("  not used: {note}\n"));
+    report.notes.iter().for_each(|note| text += &line(format_args!("  not used: {note}")));
     text
 }
 

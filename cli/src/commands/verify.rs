@@ -17,6 +17,7 @@ use crate::exit::{Exit, restore_exit};
 use crate::open::sources::{CheckOutcome, keep};
 use crate::open::store;
 use crate::options::{Shared, SourceArgs};
+use crate::output::escape::line;
 use crate::output::report::{Failure, Sentence, say};
 use crate::settings::Parsed;
 use crate::signal;
@@ -149,11 +150,14 @@ fn render(report: &VerifyReport) -> String {
     let mut text = format!("{verdict}, {}\n", age(Duration::from_secs_f64(report.seconds)));
     for place in &report.places {
         text += &render_place(place);
-        place.problems.iter().for_each(|problem| text += &format!("    wrong: {problem}\n"));
-        place.notes.iter().for_each(|note| text += &format!("    note: {note}\n"));
+        place
+            .problems
+            .iter()
+            .for_each(|problem| text += &line(format_args!("    wrong: {problem}")));
+        place.notes.iter().for_each(|note| text += &line(format_args!("    note: {note}")));
     }
     for FailedPlace { place, why, .. } in &report.failed {
-        text += &format!("  {place}: not checked: {why}\n");
+        text += &line(format_args!("  {place}: not checked: {why}"));
     }
     text
 }
@@ -163,11 +167,11 @@ fn render_place(place: &VerifiedPlace) -> String {
         PlaceKind::Archive => count(place.looked_at, "segment"),
         PlaceKind::Store => format!("{} entries", number(place.looked_at)),
         PlaceKind::Checkpoints => count(place.looked_at, "checkpoint"),
-        _ => return format!("  {}\n", place.place),
+        _ => return line(format_args!("  {}", place.place)),
     };
     let digest = place.digest.as_ref().map(|digest| format!(", digest {digest}"));
-    format!(
-        "  {} at {}: {looked_at}, entries {} to {}{}; {} read back, {}\n",
+    line(format_args!(
+        "  {} at {}: {looked_at}, entries {} to {}{}; {} read back, {}",
         place.kind,
         place.place,
         number(place.first),
@@ -175,5 +179,5 @@ fn render_place(place: &VerifiedPlace) -> String {
         digest.unwrap_or_default(),
         number(place.read_back),
         HumanBytes(place.bytes)
-    )
+    ))
 }

@@ -1,6 +1,7 @@
 //! What the program says: progress, logs, errors.
 
 pub(crate) mod consumer;
+pub(crate) mod escape;
 pub(crate) mod file;
 pub(crate) mod nagios;
 pub(crate) mod progress;

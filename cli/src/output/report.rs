@@ -7,6 +7,7 @@ use tipline_log::{LogError, error_chain, error_texts};
 use tipline_producer::EndReason;
 
 use crate::exit::{Exit, exit_code};
+use crate::output::escape::{plain, printed};
 use crate::output::stdout::OutputError;
 
 /// Why a command failed, and what to do about it.
@@ -87,18 +88,22 @@ impl Failure {
         if self.is_output_closed() {
             return self.exit;
         }
+        // With standard error gone nobody reads it.
+        _ = anstream::stderr().write_all(printed(&self.lines()).as_bytes());
+        self.exit
+    }
+
+    fn lines(&self) -> String {
         let mut texts = error_texts(&*self.error).into_iter();
         let first = texts.next().unwrap_or_default();
-        let mut text = format!("{ERROR}error:{ERROR:#} {first}\n");
+        let mut text = format!("{ERROR}error:{ERROR:#} {}\n", plain(&first));
         for because in texts.chain(self.details.iter().cloned()) {
-            text.push_str(&format!("  because: {because}\n"));
+            text.push_str(&format!("  because: {}\n", plain(&because)));
         }
         if let Some(advice) = &self.advice {
-            text.push_str(&format!("  {TIP}to do:{TIP:#} {advice}\n"));
+            text.push_str(&format!("  {TIP}to do:{TIP:#} {}\n", plain(advice)));
         }
-        // With standard error gone nobody reads it.
-        _ = anstream::stderr().write_all(text.as_bytes());
-        self.exit
+        text
     }
 }
 
@@ -114,12 +119,13 @@ pub(crate) fn say(text: &str) -> Result<(), OutputError> {
     }
 }
 
-/// Writes to standard output, for a command that only lists.
+/// Writes to standard output, for a command that only lists. What a terminal would obey is escaped;
+/// lines and styles are not, so what is from elsewhere goes through `escape` before.
 ///
 /// # Errors
 /// It cannot be written; or nobody reads it any more, and there is nothing left to do.
 pub(crate) fn list(text: &str) -> Result<(), OutputError> {
-    Ok(anstream::stdout().write_all(text.as_bytes())?)
+    Ok(anstream::stdout().write_all(printed(text).as_bytes())?)
 }
 
 const ERROR: anstyle::Style = anstyle::AnsiColor::Red.on_default().bold();
@@ -174,6 +180,24 @@ mod tests {
         assert_eq!(Failure::from(EndReason::Fenced { epoch: 1, by: 2 }).exit, Exit::Fenced);
         assert_eq!(Failure::from(Sentence("x".into())).exit, Exit::Failed);
     }
+
+    #[test]
+    fn what_a_server_answers_is_shown_and_not_obeyed() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("the place does not answer")]
+        struct Away(#[source] Sentence);
+
+        let answer = Sentence("500: \u{1b}]0;x\u{7}\nerror: all is \u{9b}32mwell".into());
+        let failure = Failure::from(Away(answer)).list(["a\nb".into()]).advise("c\u{1b}[2Jd");
+        let text = failure.lines();
+        assert_eq!(
+            anstream::adapter::strip_str(&text).to_string(),
+            "error: the place does not answer\n  \
+             because: 500: \\u001b]0;x\\u0007\\nerror: all is \\u009b32mwell\n  \
+             because: a\\nb\n  to do: c\\u001b[2Jd\n"
+        );
+    }
+
     #[test]
     fn only_a_closed_standard_output_is_no_failure() {
         use std::io::{Error, ErrorKind};

@@ -6,6 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::output::escape::{logged, plain};
+
 const WIDTH: usize = 80;
 
 /// The line that is shown now; empty if there is none.
@@ -66,12 +68,12 @@ pub(crate) fn show(line: &str) {
         .map_or(WIDTH, |(width, _)| usize::from(width.0))
         .saturating_sub(1);
     let mut shown = lock();
-    *shown = line.chars().take(width).collect();
+    *shown = plain(line).chars().take(width).collect();
     // With the terminal gone there is nobody to show it to.
     _ = write!(stderr(), "\r{}\x1b[K", *shown);
 }
 
-/// Where log lines go: above the line that is shown.
+/// Where log lines go, each at once: above the line that is shown.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AboveTheLine;
 
@@ -85,22 +87,24 @@ impl MakeWriter<'_> for AboveTheLine {
 
 impl Write for AboveTheLine {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let line = logged(&String::from_utf8_lossy(bytes));
         if is_watched()
             && let Some(held) = screen().as_mut()
         {
             if held.lines.len() == HELD {
                 held.lines.pop_front();
             }
-            held.lines.push_back(bytes.to_vec());
+            held.lines.push_back(line.into_bytes());
             return Ok(bytes.len());
         }
         let shown = lock();
         let mut err = stderr().lock();
         if shown.is_empty() {
-            return err.write(bytes);
+            err.write_all(line.as_bytes())?;
+            return Ok(bytes.len());
         }
         err.write_all(b"\r\x1b[K")?;
-        err.write_all(bytes)?;
+        err.write_all(line.as_bytes())?;
         err.write_all(shown.as_bytes())?;
         Ok(bytes.len())
     }

@@ -171,7 +171,7 @@ mod tests {
         let scraped = Scraped::default();
         let provider = SdkMeterProvider::builder().with_reader(scraped.clone()).build();
         let meter = provider.meter("test");
-        let label = KeyValue::new("tipline.log", "a \"b\"");
+        let label = KeyValue::new("tipline.log", "a \"b\"\n\\c");
         meter
             .u64_counter("tipline.io")
             .with_unit("By")
@@ -188,7 +188,7 @@ mod tests {
             "# TYPE tipline_lag_blocks gauge",
             "tipline_lag_blocks 3",
             "# TYPE tipline_io_bytes_total counter",
-            "tipline_io_bytes_total{tipline_log=\"a \\\"b\\\"\"} 7",
+            "tipline_io_bytes_total{tipline_log=\"a \\\"b\\\"\\n\\\\c\"} 7",
             "# TYPE tipline_took_seconds histogram",
             "tipline_took_seconds_bucket{le=\"0.5\"} 1",
             "tipline_took_seconds_bucket{le=\"1\"} 2",

@@ -15,6 +15,7 @@ use tipline_proto::{ConsumerName, Timestamp};
 
 use crate::exit::Exit;
 use crate::options::Shared;
+use crate::output::escape;
 use crate::output::report::{Failure, list, say};
 use crate::settings::Parsed;
 
@@ -167,19 +168,21 @@ fn extent(begins: u64, ends: u64) -> String {
 fn render(report: &ReceiptsAt, checks: &[Checked]) -> String {
     let at = shown(report.at_us);
     let mut text = match (report.recorded, report.as_of_us) {
-        (Recorded::Yes, _) => format!("at {at}, by {}\n", report.place),
-        (_, Some(as_of)) => {
-            format!("NOT known at {at}; at {}, by {}\n", shown(as_of), report.place)
-        }
-        (_, None) => format!("NOT known at {at}, by {}\n", report.place),
+        (Recorded::Yes, _) => escape::line(format_args!("at {at}, by {}", report.place)),
+        (_, Some(as_of)) => escape::line(format_args!(
+            "NOT known at {at}; at {}, by {}",
+            shown(as_of),
+            report.place
+        )),
+        (_, None) => escape::line(format_args!("NOT known at {at}, by {}", report.place)),
     };
     text += &format!("  {}", extent(report.begins_us, report.ends_us));
     text += &report.gap.map(|gap| format!("  {}\n", gap_text(gap))).unwrap_or_default();
     if let Some(primary) = &report.primary {
-        text += &format!("  {}\n", announced(primary));
+        text += &escape::line(format_args!("  {}", announced(primary)));
     }
     for consumer in &report.consumers {
-        text += &format!("  {}\n", acknowledged(consumer));
+        text += &escape::line(format_args!("  {}", acknowledged(consumer)));
     }
     if report.consumers.is_empty() && report.as_of_us.is_some() {
         text += "  no consumer had a receipt\n";
@@ -187,22 +190,28 @@ fn render(report: &ReceiptsAt, checks: &[Checked]) -> String {
     if checks.is_empty() {
         text += "  the archive had not been checked\n";
     }
-    text = checks.iter().fold(text, |text, check| text + &format!("  {}\n", checked(check)));
-    report.problems.iter().fold(text, |text, problem| text + &format!("  wrong: {problem}\n"))
+    for check in checks {
+        text += &escape::line(format_args!("  {}", checked(check)));
+    }
+    for problem in &report.problems {
+        text += &escape::line(format_args!("  wrong: {problem}"));
+    }
+    text
 }
 
 fn line(change: &ReceiptChange) -> String {
-    match change {
+    let text = match change {
         ReceiptChange::Acknowledged(row) => {
-            format!("{}  {}\n", shown(row.seen_us), acknowledged(row))
+            format!("{}  {}", shown(row.seen_us), acknowledged(row))
         }
-        ReceiptChange::Announced(row) => format!("{}  {}\n", shown(row.seen_us), announced(row)),
+        ReceiptChange::Announced(row) => format!("{}  {}", shown(row.seen_us), announced(row)),
         ReceiptChange::Forgotten { consumer, seen_us } => {
-            format!("{}  {consumer} was forgotten\n", shown(*seen_us))
+            format!("{}  {consumer} was forgotten", shown(*seen_us))
         }
-        ReceiptChange::Gap(gap) => format!("{}\n", gap_text(*gap)),
-        ReceiptChange::Wrong { problem } => format!("wrong: {problem}\n"),
-    }
+        ReceiptChange::Gap(gap) => gap_text(*gap),
+        ReceiptChange::Wrong { problem } => format!("wrong: {problem}"),
+    };
+    escape::line(format_args!("{text}"))
 }
 
 fn gap_text(gap: ReceiptGap) -> String {

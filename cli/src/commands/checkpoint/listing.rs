@@ -8,6 +8,8 @@ use tipline_backup::{CheckpointId, CheckpointRetention, Listed, Manifest, TimeDi
 use tipline_ops::text::{count, number};
 use tipline_proto::Timestamp;
 
+use crate::output::escape;
+
 /// All of a set.
 pub(crate) fn list(
     place: &str,
@@ -25,11 +27,11 @@ pub(crate) fn list(
         return format!("{}\n", json!({ "place": place, "checkpoints": checkpoints }));
     }
     if listed.is_empty() {
-        return format!("{place} has no checkpoints\n");
+        return escape::line(format_args!("{place} has no checkpoints"));
     }
     let line = |listed: &Listed| {
         let kept = if kept.contains(listed.id()) { "  kept" } else { "" };
-        format!("{}{kept}\n", line(listed))
+        escape::line(format_args!("{}{kept}", line(listed)))
     };
     listed.iter().map(line).collect()
 }
@@ -57,7 +59,10 @@ pub(crate) fn expired(
         let checkpoints: Vec<Value> = judged.iter().map(value).collect();
         return format!("{}\n", json!({ "removed": removed, "checkpoints": checkpoints }));
     }
-    judged.iter().map(|(listed, fate)| format!("{}  {}\n", line(listed), word(fate))).collect()
+    let line = |(listed, fate): &(Listed, CheckpointRetention)| {
+        escape::line(format_args!("{}  {}", line(listed), word(fate)))
+    };
+    judged.iter().map(line).collect()
 }
 
 /// One that was just made.
@@ -65,12 +70,12 @@ pub(crate) fn made(place: &str, manifest: &Manifest, json: bool) -> String {
     if json {
         return format!("{}\n", value(place, manifest));
     }
-    format!(
-        "made {} at {place}: {}, {}\n",
+    escape::line(format_args!(
+        "made {} at {place}: {}, {}",
         manifest.id,
         point(manifest),
         count(manifest.bytes(), "byte")
-    )
+    ))
 }
 
 /// Everything about one.
@@ -89,8 +94,11 @@ pub(crate) fn one(
         value["files"] = manifest.files.iter().map(file).collect();
         return format!("{value}\n");
     }
-    let mut text = format!("checkpoint  {}\nplace       {place}\n", manifest.id);
-    let mut row = |name: &str, value: &str| text.push_str(&format!("{name:<12}{value}\n"));
+    let mut text = String::new();
+    let mut row =
+        |name: &str, value: &str| text += &escape::line(format_args!("{name:<12}{value}"));
+    row("checkpoint", &manifest.id.to_string());
+    row("place", place);
     row("made", &time(manifest.created));
     row("chain", manifest.log.chain.name.as_str());
     row("lineage", &manifest.log.lineage.to_string());

@@ -14,6 +14,7 @@ use tipline_ops::text::{age, number};
 use crate::exit::Exit;
 use crate::open::log::LogLocation;
 use crate::options::{Shared, SourceArgs};
+use crate::output::escape::line;
 use crate::output::report::{Failure, say};
 
 /// Options of `tipline dr plan`.
@@ -212,10 +213,11 @@ fn lost(place: String, problem: String) -> Copy {
 fn render(answer: &Answer) -> String {
     let Newest { index, height, told_by, consumers } = &answer.newest;
     let block = height.map(|height| format!(", block {}", number(height))).unwrap_or_default();
-    let mut text = format!("the newest known is entry {}{block}, by {told_by}\n", number(*index));
+    let index = number(*index);
+    let mut text = line(format_args!("the newest known is entry {index}{block}, by {told_by}"));
     for copy in &answer.copies {
         text += &match copy.index {
-            None => format!("  {}: nothing can be restored\n", copy.place),
+            None => line(format_args!("  {}: nothing can be restored", copy.place)),
             Some(index) => {
                 let lost = match copy.entries_lost {
                     Some(0) => "nothing would be lost".to_owned(),
@@ -224,24 +226,24 @@ fn render(answer: &Answer) -> String {
                 };
                 let from = copy.from_checkpoint.as_ref();
                 let from = from.map(|id| format!(", from checkpoint {id}")).unwrap_or_default();
-                format!(
-                    "  {}: up to entry {}{from}, {} to read; {lost}\n",
+                line(format_args!(
+                    "  {}: up to entry {}{from}, {} to read; {lost}",
                     copy.place,
                     number(index),
                     HumanBytes(copy.bytes)
-                )
+                ))
             }
         };
-        copy.problems.iter().for_each(|problem| text += &format!("    {problem}\n"));
-        copy.notes.iter().for_each(|note| text += &format!("    not used: {note}\n"));
+        copy.problems.iter().for_each(|problem| text += &line(format_args!("    {problem}")));
+        copy.notes.iter().for_each(|note| text += &line(format_args!("    not used: {note}")));
     }
     for Consumer { name, store, index, digest, height, silent_seconds } in consumers {
         let block = height.map(|height| format!(", block {}", number(height))).unwrap_or_default();
-        text += &format!(
-            "  consumer {name}, {store}: entry {}{block}, by its receipt of {} ago, digest {digest}\n",
+        text += &line(format_args!(
+            "  consumer {name}, {store}: entry {}{block}, by its receipt of {} ago, digest {digest}",
             number(*index),
             age(Duration::from_secs_f64(*silent_seconds))
-        );
+        ));
     }
     text
 }

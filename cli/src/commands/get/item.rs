@@ -7,6 +7,8 @@ use tipline_ops::text::number;
 use tipline_proto::{Cursor, Key, Timestamp};
 use tipline_store::{StoredBlock, StoredMark, StoredProof, StoredRecord, StoredTransaction};
 
+use crate::output::escape::line;
+
 /// Fields in their order, and the bytes if there are some.
 pub(super) struct Item {
     pub(super) title: String,
@@ -38,7 +40,7 @@ impl Item {
 
     /// A title, and a line for each field.
     pub(super) fn text(&self) -> String {
-        let mut text = format!("{}\n", self.title);
+        let mut text = line(format_args!("{}", self.title));
         for (name, value) in &self.fields {
             let value = match value {
                 Value::Null => "–".to_owned(),
@@ -48,7 +50,7 @@ impl Item {
                 Value::Number(value) => value.as_u64().map_or(value.to_string(), number),
                 other => other.to_string(),
             };
-            text.push_str(&format!("  {:<14} {value}\n", name.replace('_', " ")));
+            text.push_str(&line(format_args!("  {:<14} {value}", name.replace('_', " "))));
         }
         text
     }

@@ -11,6 +11,7 @@ use tipline_ops::{NodeBackups, backups_by_node, review_identities};
 use super::show::{show, time};
 use crate::exit::Exit;
 use crate::options::DEFAULT_MAX_AGE;
+use crate::output::escape::line;
 use crate::output::report::Failure;
 use crate::settings::Parsed;
 
@@ -98,7 +99,7 @@ pub(super) async fn run(at: Destination, args: CheckArgs, json: bool) -> Result<
     } else {
         reasons.join("; ")
     };
-    let text = format!("{}: {summary}\n{text}", verdict.to_uppercase());
+    let text = line(format_args!("{}: {summary}", verdict.to_uppercase())) + &text;
     let object = json!({ "verdict": verdict, "reasons": reasons, "identities": rows });
     show(json, &text, &object)?;
     Ok(exit)
@@ -139,7 +140,7 @@ fn row(kept: &NodeBackups, opened: &Opened, age: &str) -> String {
                     Here::Changed => "CHANGED on this machine since",
                     Here::Unknown => "not on this machine",
                 };
-                text.push_str(&format!("    {}: {here}\n", file.path.display()));
+                text.push_str(&line(format_args!("    {}: {here}", file.path.display())));
             }
         }
     }

@@ -12,6 +12,7 @@ use tipline_ops::text::{count, list};
 
 use self::show::{show, time};
 use crate::exit::Exit;
+use crate::output::escape::line;
 use crate::output::report::{Failure, Sentence};
 use crate::settings::{Parsed, nearest};
 
@@ -165,7 +166,7 @@ async fn restore(at: Destination, args: RestoreArgs, json: bool) -> Result<Exit,
     let paths = restored.map_err(|error| explain(error, &all, backup))?;
     let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
     let text = format!("restored the identity of {} of {}\n", backup.name, time(backup.time))
-        + &names.iter().map(|name| format!("  {name}\n")).collect::<String>();
+        + &names.iter().map(|name| line(format_args!("  {name}"))).collect::<String>();
     let mut object = described(backup);
     object["files"] = json!(names);
     show(json, &text, &object)?;

@@ -7,6 +7,8 @@ use serde::Serialize;
 use tipline_log::Board;
 use tipline_ops::text::{age, count, number};
 
+use crate::output::escape::line;
+
 /// What was appended, or would be, and where the log ends then.
 #[derive(Serialize)]
 pub(super) struct Report {
@@ -79,7 +81,7 @@ pub(super) fn render(report: &Report) -> String {
     );
     let next = number(end.outbox_sequence.saturating_add(1));
     text += &format!("  its primary continues with row {next} of the outbox\n");
-    report.notes.iter().for_each(|note| text += &format!("  not used: {note}\n"));
+    report.notes.iter().for_each(|note| text += &line(format_args!("  not used: {note}")));
     if let Some(newest) = report.ahead.iter().map(|one| one.index).max() {
         text += &format!(
             "  not in the log then: entries {} to {}, rows of the outbox from {next} on. If the outbox \
@@ -89,7 +91,7 @@ pub(super) fn render(report: &Report) -> String {
         );
     }
     for Ahead { name, index } in &report.ahead {
-        text += &format!("    {name} had entry {}\n", number(*index));
+        text += &line(format_args!("    {name} had entry {}", number(*index)));
     }
     text
 }

@@ -13,6 +13,7 @@ use super::lines::{field, span};
 use super::options::RetentionArgs;
 use crate::exit::Exit;
 use crate::options::SourceArgs;
+use crate::output::escape::plain;
 use crate::output::report::{Failure, Sentence, say};
 
 /// Explains, and removes with --confirm.
@@ -102,13 +103,13 @@ impl Explained {
 
     fn text(&self) -> String {
         let held = span(self.held.first, self.held.last);
-        let mut text = field("archive", &format!("{}, {held}", self.archive));
+        let mut text = field("archive", &format!("{}, {held}", plain(&self.archive)));
         text += &field("free", &self.free());
         text += &self.ages.text();
         if let (Some(from), Some(id), Some(media)) =
             (self.reachable_from, &self.checkpoint, &self.media)
         {
-            let from = number(from);
+            let (from, media) = (number(from), plain(media));
             text += &field(
                 "restore",
                 &format!("from event {from} on, from checkpoint {id} of {media}"),
@@ -116,7 +117,7 @@ impl Explained {
         }
         for range in self.ranges.iter().filter(|range| !range.kept_by.is_empty()) {
             text += &field("kept", &format!("{}:", span(range.first, range.last)));
-            range.kept_by.iter().for_each(|why| text += &field("", &format!("  {why}")));
+            range.kept_by.iter().for_each(|why| text += &field("", &format!("  {}", plain(why))));
         }
         text
     }

@@ -11,6 +11,7 @@ use tipline_ops::text::{age, count, number};
 
 use super::ages::AgesView;
 use super::lines::{field, span};
+use crate::output::escape::plain;
 
 #[derive(Debug, Serialize)]
 pub(super) struct Explained {
@@ -76,13 +77,14 @@ impl Explained {
 
     /// As text.
     pub(super) fn text(&self, held: Extent) -> String {
-        let mut text = field("log", &format!("{}, {}", self.log, span(held.first, held.last)));
+        let mut text =
+            field("log", &format!("{}, {}", plain(&self.log), span(held.first, held.last)));
         text.push_str(&field("free", &self.free_text()));
         text.push_str(&self.ages.text());
         for range in self.ranges.iter().filter(|range| !range.kept_by.is_empty()) {
             text.push_str(&field("kept", &format!("{}:", span(range.first, range.last))));
             for why in &range.kept_by {
-                text.push_str(&field("", &format!("  {why}")));
+                text.push_str(&field("", &format!("  {}", plain(why))));
             }
         }
         if !self.consumers.is_empty() {

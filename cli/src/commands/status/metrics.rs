@@ -338,7 +338,7 @@ mod tests {
             store: "sqlite:b.db".to_owned(),
         };
         let check = CheckView {
-            place: "dir:/a \"b\"".to_owned(),
+            place: "dir:/a \"b\"\n\\c".to_owned(),
             check: "drill",
             ok: Some(false),
             age: Some(Duration::from_secs(10)),
@@ -367,12 +367,12 @@ mod tests {
             "tipline_consumer_receipt_timestamp_seconds{name=\"backup-1\",role=\"backup\"} 1799999999.0",
             "tipline_consumer_lag_timestamp_seconds{name=\"backup-1\",role=\"backup\"} 1799999998.0",
             "tipline_finding{kind=\"log_unavailable\",name=\"\"} 2.0",
-            "tipline_check_ok{place=\"dir:/a \\\"b\\\"\",check=\"drill\"} 0.0",
-            "tipline_check_success_timestamp_seconds{place=\"dir:/a \\\"b\\\"\",check=\"drill\"} 1799999900.5",
+            "tipline_check_ok{place=\"dir:/a \\\"b\\\"\\n\\\\c\",check=\"drill\"} 0.0",
+            "tipline_check_success_timestamp_seconds{place=\"dir:/a \\\"b\\\"\\n\\\\c\",check=\"drill\"} 1799999900.5",
             "tipline_retention_keep_from_index{} 11.0",
             "tipline_retention_free_events{} 10.0",
             "tipline_retention_blocked_events{by=\"place\",name=\"dir:/a\"} 7.0",
-            "tipline_check_expected_interval_seconds{place=\"dir:/a \\\"b\\\"\",check=\"drill\"} 3600.0",
+            "tipline_check_expected_interval_seconds{place=\"dir:/a \\\"b\\\"\\n\\\\c\",check=\"drill\"} 3600.0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }

@@ -9,6 +9,8 @@ use tipline_ops::{
     RecoveryView, ShortfallView, State, Verdict,
 };
 
+use crate::output::escape::plain;
+
 const HEAD: [&str; 9] = ["NAME", "ROLE", "LEVEL", "BLOCK", "PROOF", "LAG", "LOG", "HEARD", "STATE"];
 /// Columns of numbers, which stand at the right.
 const NUMBERS: [bool; 9] = [false, false, false, true, true, true, false, true, false];
@@ -25,7 +27,7 @@ pub(super) fn render(fleet: &Fleet) -> String {
         Verdict::Degraded => ("DEGRADED", AnsiColor::Yellow.on_default().bold()),
         Verdict::Broken => ("BROKEN", AnsiColor::Red.on_default().bold()),
     };
-    line(&mut text, format_args!("{style}{word}{style:#}: {}", fleet.summary));
+    line(&mut text, format_args!("{style}{word}{style:#}: {}", plain(&fleet.summary)));
     line(&mut text, format_args!(""));
     if let Some(advice) = &fleet.advice {
         field(&mut text, "to do", advice);
@@ -72,7 +74,7 @@ pub(super) fn render(fleet: &Fleet) -> String {
         line(&mut text, format_args!(""));
     }
     for (name, failure) in failures {
-        line(&mut text, format_args!("{name} failed: {failure}"));
+        line(&mut text, format_args!("{} failed: {}", plain(name), plain(failure)));
     }
     text
 }
@@ -83,7 +85,7 @@ fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
 }
 
 fn field(text: &mut String, name: &str, value: &str) {
-    line(text, format_args!("{DIM}{name:<8}{DIM:#} {value}"));
+    line(text, format_args!("{DIM}{name:<8}{DIM:#} {}", plain(value)));
 }
 
 /// The newest backup, and what else must hold on the day that it is needed.
@@ -95,7 +97,7 @@ fn recovery(text: &mut String, recovery: &RecoveryView) {
             ConditionState::Fail => "FAIL",
             ConditionState::Unknown => "unknown",
         };
-        line(text, format_args!("         {state:<7}  {name}: {why}"));
+        line(text, format_args!("         {state:<7}  {name}: {}", plain(why)));
     }
 }
 

@@ -15,6 +15,7 @@ use super::verdict::{Judge, show};
 use crate::exit::Exit;
 use crate::open::log::LogLocation;
 use crate::open::observer::within;
+use crate::output::escape::printed;
 use crate::output::report::{Failure, say};
 use crate::output::stdout::OutputError;
 use crate::signal;
@@ -183,7 +184,7 @@ impl Output {
         let mut text = String::from(if json || is_first { "" } else { "\n" });
         show(&mut text, fleet, json)?;
         let mut out = anstream::stdout().lock();
-        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        let written = out.write_all(printed(&text).as_bytes()).and_then(|()| out.flush());
         Ok(written.map_err(OutputError::from)?)
     }
 }

@@ -84,6 +84,21 @@ NAME ";
     assert_eq!(shown[23], "q quits");
 }
 
+#[test]
+fn what_a_consumer_says_is_shown_and_not_obeyed() {
+    let now = Instant::now();
+    let mut live = live(
+        fleet(|seen| {
+            seen.board.receipts[1].failure =
+                Some("a\u{202e}b\u{1b}[2J\u{9b}\nprimary  ok".to_owned());
+        }),
+        now,
+    );
+    let shown = screen(&mut live, 120, 40, now).join("\n");
+    let failed = "failed    replica-1: a\\u202eb\\u001b[2J\\u009b\\nprimary ok";
+    assert!(shown.contains(failed) && !shown.contains('\u{202e}'), "{shown}");
+}
+
 /// What was seen is shown with its age, and never as what is.
 #[test]
 fn what_is_old_is_never_shown_as_new() {

@@ -9,6 +9,7 @@ use tipline_ops::{ConditionState, ConsumerView, Finding, Fleet, PrimaryView, Sta
 
 use super::consumers;
 use super::state::Live;
+use crate::output::escape::plain;
 use crate::output::runbook::first_fix;
 
 /// Lines of the verdict, at most.
@@ -247,6 +248,7 @@ fn named(name: &str, value: &str, width: usize) -> Vec<Line<'static>> {
 /// The text in lines of this width; at least one. What has no space in it is cut where it must be.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let width = width.max(1);
+    let text = plain(text);
     let (mut lines, mut line) = (Vec::new(), String::new());
     let length = |text: &str| text.chars().count();
     for word in text.split_whitespace() {
