@@ -13,7 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use tipline_tests::{Finished, Running, eventually, http_post};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::deployment::{Deployment, WITHIN, stop};
 
@@ -96,6 +96,19 @@ impl Site {
         })
         .await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_say_nothing_shut_out_nobody() {
+    let site = Site::new().await;
+    site.exits(0, "keys new --witness w.example.net w.key", "w.example.net+").await;
+    let (_witness, at) = site.listening("w.key", ANY).await;
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        silent.push(TcpStream::connect(&at).await.unwrap());
+    }
+    let answer = http_post(&format!("http://{at}/add-checkpoint"), "nonsense").await.unwrap();
+    assert_eq!(answer.status, 400, "{}", answer.body);
 }
 
 #[tokio::test(flavor = "multi_thread")]

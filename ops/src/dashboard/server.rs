@@ -35,9 +35,9 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
                       connect-src 'self'; base-uri 'none'; form-action 'none'; \
                       frame-ancestors 'none'";
 
-/// Clients at once. One more is closed at once.
+/// Clients at once. One more takes the place of the one that was silent the longest.
 const CLIENTS: usize = 64;
-/// A client that has begun a request and not ended it for so long is gone.
+/// A client that says nothing, takes nothing, or does not end what it asks, for so long is gone.
 const SILENCE: Duration = Duration::from_secs(30);
 /// Proxies close what is silent: a comment is sent then.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -88,7 +88,7 @@ impl DashboardServer {
         let (listener, address) = bound.await.map_err(|source| ServeError { address, source })?;
         let stop = CancellationToken::new();
         let (router, ending) = (router(rule, dashboard.clone(), stop.clone()), stop.clone());
-        let answering = accept(listener, CLIENTS, move |client| {
+        let answering = accept(listener, CLIENTS, SILENCE, move |client| {
             answer(client, router.clone(), SILENCE, ending.clone())
         });
         tokio::spawn(stop.clone().run_until_cancelled_owned(answering));

@@ -16,7 +16,6 @@
 #[cfg(feature = "health-server")]
 mod agent;
 #[cfg(feature = "health-server")]
-mod client;
 mod consumer;
 mod fleet;
 mod limits;

@@ -20,16 +20,15 @@ use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, health_reporter};
 
 use super::agent;
-use super::client::Client;
 use super::limits::Allowance;
 use super::process::Health;
 use crate::http::{accept, answer};
 
 /// How often what `Watch` pushes is looked at.
 const WATCH: Duration = Duration::from_millis(250);
-/// Clients at once. One more is closed at once.
+/// Clients at once. One more takes the place of the one that was silent the longest.
 pub(super) const CLIENTS: usize = 256;
-/// A client that says nothing for so long is gone.
+/// A client that says nothing, or does not end what it asks, for so long is gone.
 const SILENCE: Duration = Duration::from_secs(60);
 /// The service that says whether the process is ready: as a whole, by the protocol.
 const READY: &str = "";
@@ -114,8 +113,8 @@ pub(super) async fn serve(
         .with_state(health.clone())
         .route_service("/grpc.health.v1.Health/{method}", grpc);
     let ending = stop.clone();
-    let answering = accept(listener, CLIENTS, move |client| {
-        answer(Client::new(client, silence), router.clone(), silence, ending.clone())
+    let answering = accept(listener, CLIENTS, silence, move |client| {
+        answer(client, router.clone(), silence, ending.clone())
     });
     tokio::select! {
         () = report(&health, &reporter, said) => {}

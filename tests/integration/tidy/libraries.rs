@@ -44,7 +44,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "ops/src/health/server.rs",
             "ops/src/dashboard/server.rs",
-            "ops/src/http.rs",
+            "ops/src/http/mod.rs",
             "cli/src/commands/audit/witness/server.rs",
         ],
     ),

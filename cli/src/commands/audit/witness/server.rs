@@ -22,9 +22,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// A checkpoint with sixteen of the largest signatures, and a proof.
 const MAX_BYTES: usize = 320 << 10;
-/// Clients at once. One more is closed at once.
+/// Clients at once. One more takes the place of the one that was silent the longest.
 const CLIENTS: usize = 64;
-/// A client that has begun a request and not ended it for so long is gone.
+/// A client that says nothing, or does not end what it asks, for so long is gone.
 const SILENCE: Duration = Duration::from_secs(30);
 /// Nobody keeps a connection for longer.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -62,7 +62,7 @@ impl WitnessServer {
             .layer(DefaultBodyLimit::max(MAX_BYTES))
             .with_state(witness);
         let ending = stop.clone();
-        let answering = http::accept(listener, CLIENTS, move |client| {
+        let answering = http::accept(listener, CLIENTS, SILENCE, move |client| {
             let answered = http::answer(client, router.clone(), SILENCE, ending.clone());
             async { _ = timeout(LONGEST, answered).await }
         });

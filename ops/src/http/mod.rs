@@ -1,8 +1,11 @@
 //! Answering on a port by HTTP: the dashboard, health, and whatever else a program serves so.
 
+mod client;
+#[cfg(test)]
+mod tests;
+
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -11,30 +14,37 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+
+pub use self::client::Client;
+use self::client::Heard;
 
 /// Time to end what was begun, once the port is closed.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Lets `answer` answer everyone who comes, at most so many at once: one more is closed at once. Never
-/// ends.
+/// Lets `answer` answer everyone who comes, at most so many at once: one more takes the place of the one
+/// that was silent the longest, which is closed. A [`Client`] fails after `silence`. Never ends.
 pub async fn accept<F: Future<Output = ()> + Send + 'static>(
     listener: TcpListener,
     most: usize,
-    answer: impl Fn(TcpStream) -> F,
+    silence: Duration,
+    answer: impl Fn(Client<TcpStream>) -> F,
 ) {
-    let clients = Arc::new(Semaphore::new(most));
+    let mut clients: Vec<(Heard, AbortHandle)> = Vec::new();
+    let all = Heard::default();
     loop {
         match listener.accept().await {
-            Ok((client, _)) => {
-                let Ok(turn) = Arc::clone(&clients).try_acquire_owned() else { continue };
-                let answering = answer(client);
-                tokio::spawn(async move {
-                    answering.await;
-                    drop(turn);
-                });
+            Ok((stream, _)) => {
+                clients.retain(|(_, answering)| !answering.is_finished());
+                if clients.len() >= most {
+                    clients.sort_unstable_by_key(|(heard, _)| heard.last());
+                    clients.remove(0).1.abort();
+                }
+                let heard = all.another();
+                let answering = answer(Client::new(stream, silence, heard.clone()));
+                clients.push((heard, tokio::spawn(answering).abort_handle()));
             }
             // Out of descriptors, for a moment.
             Err(_) => sleep(Duration::from_millis(100)).await,
@@ -42,8 +52,8 @@ pub async fn accept<F: Future<Output = ()> + Send + 'static>(
     }
 }
 
-/// Answers one client until it goes away or `stop`. One that has begun a request and not ended it, or
-/// does not answer pings of HTTP/2, for so long is gone.
+/// Answers one client until it goes away or `stop`. One that has begun a request and not ended its head,
+/// or does not answer pings of HTTP/2, for `silence` is gone; for all else a [`Client`] sees to that.
 pub async fn answer(
     client: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     router: Router,
