@@ -176,7 +176,7 @@ fn a_runtime_ends_while_a_replay_is_kept() {
         let sources = of_log(honest(&history.entries).await.chunked(1));
         replay(sources, &log(), ALL, CancellationToken::new()).await.unwrap()
     });
-    let (ended, waits) = std::sync::mpsc::channel();
+    let (ended, waits) = std::sync::mpsc::sync_channel(1);
     std::thread::spawn(move || {
         drop(runtime);
         ended.send(()).unwrap();

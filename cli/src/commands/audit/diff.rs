@@ -15,6 +15,7 @@ use crate::exit::Exit;
 use crate::open::audited::{Content, Entries, Opened, scratch};
 use crate::open::store::location;
 use crate::options::{AuditedArgs, Shared};
+use crate::output::escape::line;
 use crate::output::progress;
 use crate::output::report::{Failure, Sentence, say};
 use crate::settings::Parsed;
@@ -170,7 +171,10 @@ fn render(report: &DiffReport) -> String {
             number(report.different)
         ),
     };
-    report.differences.iter().for_each(|difference| text += &format!("  {difference}\n"));
-    report.not_compared.iter().for_each(|what| text += &format!("  not compared: {what}\n"));
+    report.differences.iter().for_each(|difference| text += &line(format_args!("  {difference}")));
+    report
+        .not_compared
+        .iter()
+        .for_each(|what| text += &line(format_args!("  not compared: {what}")));
     text
 }

@@ -19,6 +19,7 @@ use crate::address::Audited;
 use crate::exit::Exit;
 use crate::open::audited::{Content, Entries, Opened};
 use crate::options::{AuditedArgs, Shared};
+use crate::output::escape::line;
 use crate::output::report::{Failure, Sentence, say};
 use crate::settings::Parsed;
 use crate::signal;
@@ -195,8 +196,8 @@ fn tips(block: Option<u64>, proof: Option<u64>) -> String {
 }
 
 fn ends(not_verified: &[String], problems: &[String]) -> String {
-    let left_out = not_verified.iter().map(|what| format!("  not verified: {what}\n"));
-    left_out.chain(problems.iter().map(|what| format!("  wrong: {what}\n"))).collect()
+    let left_out = not_verified.iter().map(|what| line(format_args!("  not verified: {what}")));
+    left_out.chain(problems.iter().map(|what| line(format_args!("  wrong: {what}")))).collect()
 }
 
 #[cfg(test)]

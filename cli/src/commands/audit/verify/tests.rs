@@ -30,6 +30,11 @@ fn what_was_taken_on_trust_is_not_called_verified() {
     };
     let first_line = |report: &VerifyReport| render(report).lines().next().unwrap().to_owned();
     assert_eq!(first_line(&report), "verified: entries 501 to 900 of dir:backup, 1.0 s");
-    let wrong = VerifyReport { ok: false, verified: Some((501, 600)), ..report };
+    let hostile = "a\u{1b}[2J\nverified: all".to_owned();
+    let (problems, not_verified) = (vec![hostile.clone()], vec![hostile]);
+    let verified = Some((501, 600));
+    let wrong = VerifyReport { ok: false, verified, problems, not_verified, ..report };
     assert_eq!(first_line(&wrong), "NOT verified: entries 500 to 900 of dir:backup, 1.0 s");
+    let shown = "a\\u001b[2J\\nverified: all\n";
+    assert!(render(&wrong).ends_with(&format!("  not verified: {shown}  wrong: {shown}")));
 }
