@@ -15,7 +15,6 @@
 
 #[cfg(feature = "health-server")]
 mod agent;
-#[cfg(feature = "health-server")]
 mod consumer;
 mod fleet;
 mod limits;
