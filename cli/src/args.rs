@@ -83,7 +83,7 @@ Exit codes:
    14  a log, a place, a store or an outbox is of another log or chain
    15  restoring: there is a store, or a key file, already
    16  a log, a primary, a store or a place does not answer
-  130  ended at once by a second Ctrl-C or SIGTERM; restore, refill, verify, drill: told to stop";
+  130  ended at once by a second Ctrl-C; restore, refill, verify, drill: told to stop";
 
 #[cfg(test)]
 mod tests;

@@ -43,7 +43,7 @@ pub(crate) enum Exit {
     NotEmpty = 15,
     /// A log, a primary, a store or a place does not answer.
     Unavailable = 16,
-    /// Ended at once by a second Ctrl-C or SIGTERM; or restoring, verifying, auditing or drilling was told to stop.
+    /// Ended at once by a second Ctrl-C; or restoring, verifying, auditing or drilling was told to stop.
     Interrupted = 130,
 }
 

@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 use crate::exit::Exit;
 use crate::output::terminal;
 
-/// Cancelled by the first Ctrl-C or SIGTERM. A second one, of either kind, ends the process at once,
-/// with [`Exit::Interrupted`]. Nothing is lost, as by no crash.
+/// Cancelled by the first Ctrl-C or SIGTERM. A Ctrl-C after that ends the process at once.
+/// Nothing is lost, as by no crash.
 ///
 /// # Errors
 /// Signals cannot be received here.
@@ -18,16 +18,13 @@ pub(crate) fn on_signal() -> io::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let stop = CancellationToken::new();
     let asked = stop.clone();
-    let mut next = async move || {
+    tokio::spawn(async move {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-    };
-    tokio::spawn(async move {
-        next().await;
         asked.cancel();
-        next().await;
+        interrupt.recv().await;
         terminal::leave();
         std::process::exit(Exit::Interrupted as i32);
     });
