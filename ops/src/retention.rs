@@ -122,7 +122,11 @@ async fn read(log: &dyn Log, watched: &RetentionWatch) -> Option<RetentionSeen> 
     for place in &watched.places {
         let opening = timeout(PATIENCE, open_sources(place, &watched.identity)).await;
         let sources = match opening {
-            Ok(sources) => sources.map_err(|error| error_chain(&error)),
+            Ok(sources) => {
+                let trust = log.trust().cloned().unwrap_or_default();
+                let sources = sources.map(|found| Sources { trust, ..found });
+                sources.map_err(|error| error_chain(&error))
+            }
             Err(_) => Err(format!("it has not answered for {} s", PATIENCE.as_secs())),
         };
         opened.push((place.place().to_owned(), sources));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use tipline_log::{Extent, error_chain};
-use tipline_proto::Timestamp;
+use tipline_proto::{Timestamp, Trust};
 use tipline_store::StoreIdentity;
 
 use super::expiry_plan::{ArchivePlan, Reasons};
@@ -74,6 +74,12 @@ impl Archive {
         Ok(plan)
     }
 
+    /// It is shortened only to a checkpoint that a trusted consumer has signed, if the history must be
+    /// signed by this trust: a restore refuses others.
+    pub fn requiring(self, trust: Trust) -> Self {
+        Self { trust, ..self }
+    }
+
     /// Removes the oldest segments, merged ones and those that they were made of alike, so that
     /// everything that was the case within `keep_for` before the newest entry, or before `now` if
     /// that is earlier, can still be restored: from the newest checkpoint at this place that is at
@@ -125,7 +131,7 @@ impl Archive {
     }
 
     fn checkpoints(&self) -> Checkpoints {
-        Checkpoints::at(self.destination.folder(CHECKPOINTS))
+        Checkpoints::at(self.destination.folder(CHECKPOINTS)).requiring(self.trust.clone())
     }
 
     async fn decide(

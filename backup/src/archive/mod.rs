@@ -49,7 +49,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use tipline_proto::{Cursor, Entry, LogIdentity};
+use tipline_proto::{Cursor, Entry, LogIdentity, Trust};
 use tipline_store::StoreIdentity;
 
 use crate::destination::{Destination, DestinationError};
@@ -89,6 +89,8 @@ pub struct Archive {
     keys: Arc<Keys>,
     /// Segments that are large enough, as far as they were read.
     large: Arc<Mutex<HashSet<SegmentName>>>,
+    /// Whose signatures a checkpoint must have that it is shortened to.
+    trust: Trust,
 }
 
 impl Archive {
@@ -139,6 +141,7 @@ impl Archive {
             log: Arc::new(log),
             keys: Arc::new(keys),
             large: Arc::default(),
+            trust: Trust::default(),
         })
     }
 

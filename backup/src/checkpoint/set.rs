@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt, future};
-use tipline_proto::SigningKey;
+use tipline_log::error_chain;
+use tipline_proto::{SigningKey, Trust};
 
 use super::error::CheckpointError;
 use super::id::CheckpointId;
@@ -57,6 +58,8 @@ pub struct Checkpoints {
     keys: Arc<Keys>,
     /// What checkpoints are signed with that are made here, or uploaded to here.
     key: Option<Arc<SigningKey>>,
+    /// Whose signatures those must have that are listed.
+    trust: Trust,
     /// How small files are packed that are uploaded to it.
     pack_limits: PackLimits,
 }
@@ -91,7 +94,8 @@ impl Checkpoints {
     /// The set in this folder, whose name is the destination's.
     pub fn at(destination: Destination) -> Self {
         let pack_limits = PackLimits::default();
-        Self { destination, shares: false, keys: Arc::default(), key: None, pack_limits }
+        let (keys, trust) = (Arc::default(), Trust::default());
+        Self { destination, shares: false, keys, key: None, trust, pack_limits }
     }
 
     /// New checkpoints share files, as far as the medium can do that, which is RocksDB by its backup
@@ -111,6 +115,12 @@ impl Checkpoints {
     /// [`Checkpoints::check_signature`].
     pub fn signing(self, key: Option<Arc<SigningKey>>) -> Self {
         Self { key, ..self }
+    }
+
+    /// One that nobody vouches for by this trust, if the history must be signed, counts as corrupt: see
+    /// [`Checkpoints::check_signature`]. For whoever is about to rely on what is there.
+    pub fn requiring(self, trust: Trust) -> Self {
+        Self { trust, ..self }
     }
 
     pub(super) fn key(&self) -> Option<&SigningKey> {
@@ -219,9 +229,14 @@ impl Checkpoints {
             Err(DestinationError::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        Ok(Some(match Manifest::from_text(&id, &text) {
-            Ok(manifest) => Listed::Whole(manifest),
-            Err(why) => Listed::Corrupt { id, why },
+        let manifest = match Manifest::from_text(&id, &text) {
+            Ok(manifest) => manifest,
+            Err(why) => return Ok(Some(Listed::Corrupt { id, why })),
+        };
+        Ok(Some(match self.check_signature(&manifest, &self.trust).await {
+            Ok(()) => Listed::Whole(manifest),
+            Err(error) if error.is_about_it() => Listed::Corrupt { id, why: error_chain(&error) },
+            Err(error) => return Err(error),
         }))
     }
 

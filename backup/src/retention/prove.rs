@@ -18,6 +18,8 @@ impl Sources {
     /// that the log holds. It is enough to say what may go, and not to remove it:
     /// [`Sources::read_back`] is.
     ///
+    /// Where the history must be signed, a checkpoint counts only if a trusted consumer vouches for it.
+    ///
     /// An archive must hold all of it, without a gap and as one history, and something to start
     /// from: everything before `from`, or what comes after one of the checkpoints among these
     /// places. What was removed from it on purpose, by its own retention, is not asked for.
@@ -34,7 +36,10 @@ impl Sources {
 
     async fn covered(&self, wanted: Wanted) -> Vec<Proven> {
         let (mut proven, mut starts) = (Vec::new(), Vec::new());
-        for set in &self.checkpoints {
+        // What a restore refuses proves nothing.
+        let requiring = |set: &Checkpoints| set.clone().requiring(self.trust.clone());
+        let sets: Vec<Checkpoints> = self.checkpoints.iter().map(requiring).collect();
+        for set in &sets {
             let covered = newest_whole(set, wanted.whole, &mut starts).await;
             let (kind, place) = (ProvenKind::Checkpoint, set.place().to_owned());
             proven.push(Proven { kind, place, covered });

@@ -55,7 +55,7 @@ pub(crate) struct Kept {
     directory: TempDir,
     history: History,
     pub(crate) archive: Archive,
-    checkpoints: Checkpoints,
+    pub(crate) checkpoints: Checkpoints,
 }
 
 impl Kept {

@@ -1,15 +1,17 @@
 //! What places prove of the part of a log that is to go.
 
 use std::fs;
+use std::sync::Arc;
 
 use tipline_log::Extent;
-use tipline_proto::Position;
+use tipline_proto::{Position, SigningKey, Trust};
 use tipline_store::conformance::history::History;
 
 use crate::archive::SegmentName;
 use crate::keys::Keys;
 use crate::restore::tests::Kept;
-use crate::retention::{NotProven, ProvenKind};
+use crate::retention::{NotProven, Proven, ProvenKind};
+use crate::sources::Sources;
 use crate::throttle::Throttle;
 
 async fn kept() -> (Kept, Vec<SegmentName>) {
@@ -28,7 +30,7 @@ fn at(kept: &Kept, index: usize) -> Position {
 
 /// What the archive proves: told by indexes, and by reading back what goes.
 async fn archive(kept: &Kept, goes: Extent) -> [Result<Position, NotProven>; 2] {
-    let of = |proven: Vec<crate::retention::Proven>| {
+    let of = |proven: Vec<Proven>| {
         let archive = proven.into_iter().find(|proven| proven.kind == ProvenKind::Archive);
         archive.unwrap().covered
     };
@@ -149,4 +151,33 @@ async fn a_checkpoint_alone_proves_what_it_holds() {
     let found = kept.sources().read_back(goes(1, 40)).await;
     assert_eq!(found[0].covered, Ok(at(&kept, 50)));
     assert_eq!(found[1].covered, Err(NotProven::Empty), "the archive beside it");
+}
+
+/// Whoever can write the bucket puts one there that is whole in itself: a restore refuses it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_nobody_vouches_for_proves_nothing() {
+    let key = |seed: u8| Arc::new(SigningKey::from_seed(&[seed; 32]));
+    let consumer = ("b-1".parse().unwrap(), key(2).public());
+    let trust = Trust::new(vec![key(1).public()], [consumer]);
+    for (by, is_vouched) in [(Some(key(2)), true), (Some(key(3)), false), (None, false)] {
+        let (mut kept, names) = kept().await;
+        kept.checkpoints = kept.checkpoints.clone().signing(by);
+        kept.checkpoint(&["sqlite"], 50).await;
+        let sources = Sources { trust: trust.clone(), ..(*kept.sources()).clone() };
+        // Its archive, whose first segments are gone, has nothing to start from without it.
+        names[..3]
+            .iter()
+            .for_each(|name| fs::remove_file(kept.backup().join(name.to_string())).unwrap());
+        for proven in [sources.prove(60).await, sources.read_back(goes(60, 70)).await] {
+            for Proven { kind, covered, .. } in proven {
+                assert_eq!(covered.is_ok(), is_vouched, "{kind:?}: {covered:?}");
+            }
+        }
+        let (keep_for, now) = kept.kept_since(60).await;
+        let archive = kept.archive.clone().requiring(trust.clone());
+        let expired = archive.expire(keep_for, now, &Throttle::none()).await.unwrap();
+        assert_eq!(expired.applied, is_vouched, "{expired:?}");
+        // Where nobody must vouch for it, it is used.
+        assert!(kept.sources().prove(60).await.iter().all(|proven| proven.covered.is_ok()));
+    }
 }

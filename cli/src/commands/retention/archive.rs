@@ -12,17 +12,21 @@ use super::ages::AgesView;
 use super::lines::{field, span};
 use super::options::RetentionArgs;
 use crate::exit::Exit;
-use crate::options::SourceArgs;
+use crate::options::{Shared, SourceArgs};
 use crate::output::escape::plain;
 use crate::output::report::{Failure, Sentence, say};
 
 /// Explains, and removes with --confirm.
-pub(super) async fn run(address: &str, args: &RetentionArgs) -> Result<Exit, Failure> {
+pub(super) async fn run(
+    shared: &Shared,
+    address: &str,
+    args: &RetentionArgs,
+) -> Result<Exit, Failure> {
     let Some(keep_for) = args.keep_for.map(Duration::from) else {
         let none = Sentence("how much of the archive is to be kept is not said".to_owned());
         return Err(Failure::from(none).advise("for example --keep-for 90d"));
     };
-    let archive = open(address, args).await?;
+    let archive = open(address, args).await?.requiring(shared.signing.trust()?);
     let now = system_clock()();
     let plan = if args.confirm {
         archive.expire(keep_for, now, &Throttle::none()).await?

@@ -6,10 +6,12 @@ mod explain;
 mod lines;
 mod options;
 
+use tipline_backup::Sources;
 use tipline_backup::retention::{
     Holder, NotProven, Proven, ProvenKind, Reservation, RetentionPlan, RetentionRule, plan, survey,
 };
 use tipline_log::{Clock, Extent, Log, system_clock};
+use tipline_proto::Trust;
 
 use self::explain::Explained;
 pub(crate) use self::options::{RetentionArgs, check_sources};
@@ -21,12 +23,13 @@ use crate::output::report::{Failure, say};
 /// Explains, and trims with --apply.
 pub(crate) async fn run(shared: &Shared, args: RetentionArgs) -> Result<Exit, Failure> {
     if let Some(address) = &args.archive {
-        return archive::run(address, &args).await;
+        return archive::run(shared, address, &args).await;
     }
     let place = LogLocation::new(shared, "retention")?;
     let log = place.open().await.map_err(|error| place.explain(error.into()))?;
     let from = log.extent().await?.first;
-    let proven = async |goes: Option<Extent>| proven(from, goes, &args).await;
+    let trust = shared.signing.trust()?;
+    let proven = async |goes: Option<Extent>| proven(from, goes, &args, &trust).await;
     let (plan, held) = retain(&*log, proven, &args, &system_clock()).await?;
     let explained = Explained::new(place.address(), &plan, args.apply.then_some(held));
     let text =
@@ -41,6 +44,7 @@ async fn proven(
     from: u64,
     goes: Option<Extent>,
     args: &RetentionArgs,
+    trust: &Trust,
 ) -> Result<Vec<Proven>, Failure> {
     let (addresses, identity) = (args.proven_at.clone(), args.identity.clone());
     let sources = SourceArgs { from: addresses, identity };
@@ -50,7 +54,9 @@ async fn proven(
             let (kind, place) = (ProvenKind::Archive, address.clone());
             Proven { kind, place, covered: Err(NotProven::Unavailable { why }) }
         };
-        match (sources.open_one(address).await, goes) {
+        let opened = sources.open_one(address).await;
+        let opened = opened.map(|found| Sources { trust: trust.clone(), ..found });
+        match (opened, goes) {
             (Ok(found), _) if found.is_empty() && found.damaged.is_empty() => {
                 proven.push(nothing("there is neither an archive nor a checkpoint".to_owned()));
             }
