@@ -95,20 +95,23 @@ impl Follow {
         if let Some(problem) = self.ended.take() {
             return Err(problem.into());
         }
+        // What its caller did meanwhile may have taken any time.
+        self.vouched_by = self.vouched_by.map(|_| Instant::now() + UNVOUCHED);
         loop {
-            let stop = self.stop.clone();
+            let (stop, vouched_by) = (self.stop.clone(), self.vouched_by);
             let arrived = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(None),
-                () = passed(self.vouched_by) => {
-                    self.vouched_by = None;
-                    match self.chain.unvouched(u64::MAX) {
-                        Some(refusal) => return Err(Problem::from(refusal).into()),
-                        None => continue,
-                    }
-                }
+                // First: it may vouch for those that wait.
                 arrived = self.arrive() => arrived?,
+                () = passed(vouched_by) => None,
             };
+            if arrived.is_none()
+                && self.vouched_by.is_some_and(|by| by <= Instant::now())
+                && let Some(refusal) = self.chain.unvouched(u64::MAX)
+            {
+                return Err(Problem::from(refusal).into());
+            }
             let Some(arrived) = arrived else { continue };
             let Checked { entries, ended, .. } = check(&mut self.chain, arrived);
             let entries = self.vouched(entries);

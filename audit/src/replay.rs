@@ -101,9 +101,12 @@ impl Checking {
                     reached = Reached::of(&chain);
                 }
                 let mut is_last = checked.ended.is_some();
-                if let Some(beyond) = beyond.filter(|_| !is_last) {
-                    checked.ended = check(&mut chain, beyond).ended;
-                    is_last = checked.ended.is_some() || chain.unvouched(to).is_none();
+                // What is after the one that vouches does not matter.
+                for entry in beyond.into_iter().flatten() {
+                    if !is_last {
+                        checked.ended = check(&mut chain, vec![entry]).ended;
+                        is_last = checked.ended.is_some() || chain.unvouched(to).is_none();
+                    }
                 }
                 let is_taken = sender.blocking_send((checked, reached.clone())).is_ok();
                 if is_last || !is_taken {

@@ -120,6 +120,9 @@ pub async fn verify_entries(
         (done.done, done.bytes) = (seen.count(), seen.bytes);
         progress.send_replace(done);
     }
+    if let Some(tree) = &mut tree {
+        tree.finish().await?;
+    }
     let mut problems: Vec<String> = replay.problem().map(|p| error_chain(p)).into_iter().collect();
     problems.extend(replay.read().corrupt.iter().cloned());
     if problems.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tipline_consumer::Refusal;
 use tipline_log::memory::rigged::append;
@@ -127,7 +128,7 @@ async fn what_is_repeated_once_is_asked_for_again_and_then_refused() {
 async fn where_signatures_are_required_nothing_is_given_without() {
     let mut entries = History::blocks(59, 10).entries;
     let key = SigningKey::from_seed(&[1; 32]);
-    for at in [1, 20, 40] {
+    for at in [1, 20, 40, 50] {
         key.sign_entry(log().lineage, &mut entries[at - 1]);
     }
     let log_of = honest(&entries[..20]).await;
@@ -139,12 +140,17 @@ async fn where_signatures_are_required_nothing_is_given_without() {
     append(&inner, &entries[20..30]).await;
     append(&inner, &entries[30..45]).await;
     assert_eq!(take(&mut follow, 20).await, entries[20..40]);
+    // Whoever takes his time finds what came meanwhile.
+    tokio::time::advance(Duration::from_secs(600)).await;
+    append(&inner, &entries[45..50]).await;
+    assert_eq!(take(&mut follow, 10).await, entries[40..50]);
+    append(&inner, &entries[50..55]).await;
     // Nobody vouches for the last five, and more do not come.
     let unsigned = follow.next().await.unwrap_err();
     assert!(
         matches!(
             unsigned,
-            AuditError::Found(Problem::Refused(Refusal::Unsigned { index: 41, .. }))
+            AuditError::Found(Problem::Refused(Refusal::Unsigned { index: 51, .. }))
         ),
         "{unsigned:?}"
     );

@@ -114,3 +114,20 @@ async fn a_range_is_read_on_to_the_signature_that_vouches_for_it() {
     let report = verify(sources, part).await.unwrap();
     assert!(!report.ok && report.problems[0].contains("36"), "{report:?}");
 }
+
+/// However the entries come: what is after the one that vouches for the range says nothing of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_after_the_signature_is_not_asked_for() {
+    let (entries, trust) = (signed(), Trust::new(vec![key(1).public()], []));
+    let part = Range { from: Some(15), to: Some(33) };
+    for chunk in [1, 7, 1_000] {
+        let rigged = honest(&entries).await.chunked(chunk).rigged(|mut entry| {
+            entry.outbox_sequence += u64::from(entry.index == 41);
+            vec![entry]
+        });
+        let sources = Arc::new(Sources { trust: trust.clone(), ..(*of_log(rigged)).clone() });
+        let report = verify(Arc::clone(&sources), part).await.unwrap();
+        assert!(report.ok, "{chunk} at once: {report:?}");
+        assert!(!verify(sources, ALL).await.unwrap().ok, "{chunk} at once");
+    }
+}

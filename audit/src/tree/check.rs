@@ -41,6 +41,8 @@ pub(crate) struct TreeCheck<'a> {
     others: Vec<Checkpoint>,
     /// What may be there besides.
     not_read: Option<String>,
+    /// How many entries are not read, and are what the tiles say.
+    begun: u64,
     tree: Tree,
     previous: Digest,
     problem: Option<String>,
@@ -71,12 +73,14 @@ impl<'a> TreeCheck<'a> {
         let (previous, has_key) = (Digest::origin(place.log()), key.is_some());
         let tree = Tree::new();
         let problem = None;
-        Ok(Some(Self { place, has_key, signed, others, not_read, tree, previous, problem }))
+        let begun = 0;
+        Ok(Some(Self { place, has_key, signed, others, not_read, begun, tree, previous, problem }))
     }
 
     /// Begins with the entry after this one, which is not read.
     pub(crate) async fn begin_after(&mut self, trusted: Position) -> Result<(), TreeError> {
-        let (size, of) = (trusted.index, self.signed.size);
+        self.begun = trusted.index;
+        let (size, of) = (self.begun, self.compared_to().size);
         if size >= of {
             return Ok(());
         }
@@ -84,6 +88,42 @@ impl<'a> TreeCheck<'a> {
             Ok(tree) => (self.tree, self.previous) = (tree, trusted.digest),
             Err(error @ TreeError::Tile { .. }) => self.problem = Some(error.to_string()),
             Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// What the tiles must lead to: the newest checkpoint, or if nothing is held of what that signed, the
+    /// newest of the others.
+    fn compared_to(&self) -> &Checkpoint {
+        let newer = self.others.iter().filter(|_| self.begun >= self.signed.size);
+        newer.fold(&self.signed, |newest, other| match other.size > newest.size {
+            true => other,
+            false => newest,
+        })
+    }
+
+    /// Once all entries were added: compares the checkpoints of what was not read.
+    pub(crate) async fn finish(&mut self) -> Result<(), TreeError> {
+        if !self.is_compared() {
+            return Ok(());
+        }
+        let to = self.compared_to().clone();
+        let all = self.others.iter().chain([&self.signed]);
+        let early: Vec<_> = all.filter(|other| other.size <= self.begun).cloned().collect();
+        for other in early {
+            match self.place.consistency(other, to.clone()).await {
+                Ok(_) => {}
+                Err(TreeError::NotConsistent(what)) => {
+                    let (origin, place) = (&self.signed.origin, self.place.place());
+                    self.problem = Some(format!(
+                        "two checkpoints of {origin} at {place} contradict each other: {what}"
+                    ));
+                }
+                Err(error @ (TreeError::Tile { .. } | TreeError::WrongRoot { .. })) => {
+                    self.problem = Some(error.to_string());
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
@@ -126,11 +166,12 @@ impl<'a> TreeCheck<'a> {
 
     /// How many entries the named key signed, if they were found to be those of the archive.
     pub(crate) fn signed(&self) -> Option<u64> {
-        (self.has_key && self.is_compared()).then_some(self.signed.size)
+        (self.has_key && self.is_compared()).then_some(self.compared_to().size)
     }
 
     fn is_compared(&self) -> bool {
-        self.problem.is_none() && self.tree.size() >= self.signed.size
+        let size = self.compared_to().size;
+        self.problem.is_none() && self.begun < size && self.tree.size() >= size
     }
 
     /// What is wrong, after the last of the archive's entries that were read.
@@ -144,7 +185,8 @@ impl<'a> TreeCheck<'a> {
     /// What is wrong if all entries that are held were read, and are right.
     pub(crate) fn not_compared(&self) -> Option<String> {
         let (size, place) = (self.signed.size, self.place.place());
-        let what = format!("entries 1 to {size} are signed at {place}, and none of them is held");
+        let what =
+            format!("entries 1 to {size} are signed at {place}, and none is held to compare");
         (self.has_key && self.problem.is_none() && !self.is_compared()).then_some(what)
     }
 

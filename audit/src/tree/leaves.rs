@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tipline_backup::{Entries, Sources};
+use tipline_backup::{Entries, RestoreError, Sources};
 use tipline_proto::limits::MAX_UNIT_MESSAGES;
 use tipline_proto::{Digest, Entry, LogIdentity};
 use tokio_util::sync::CancellationToken;
@@ -91,7 +91,11 @@ pub(super) async fn newest_vouched(
         let signed = some.iter().filter(|entry| entry.signature.is_some());
         newest = newest.max(signed.map(|entry| entry.index).max());
     }
-    entries.finish().await?;
+    match entries.finish().await {
+        // Verifying them says which it is.
+        Err(RestoreError::Corrupt { .. }) => return Ok(last),
+        read => read?,
+    };
     Ok(newest.unwrap_or(if from == after { after } else { last }))
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tipline_backup::{RestoreError, Sources};
+use tipline_proto::Trust;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -199,6 +200,15 @@ impl Growing<'_> {
 
     /// The leaves after those of the tree, up to an entry.
     async fn leaves(&self, tree: &Tree, to: u64) -> Result<After, AuditError> {
+        self.leaves_of(self.sources, tree, to).await
+    }
+
+    async fn leaves_of(
+        &self,
+        sources: &Arc<Sources>,
+        tree: &Tree,
+        to: u64,
+    ) -> Result<After, AuditError> {
         let size = tree.size();
         // The last entry that was signed is compared with the archive's, and has the digest of the one
         // before it.
@@ -208,13 +218,15 @@ impl Growing<'_> {
             return Err(TreeError::NotHeld { place, first, needed }.into());
         }
         let range = (size.max(1), to);
-        let leaves = Leaves::new(self.sources, self.place.log(), range, self.stop).await?;
+        let leaves = Leaves::new(sources, self.place.log(), range, self.stop).await?;
         Ok(After { leaves, is_anchored: size == 0 })
     }
 
     /// The archive ends with the entry that was signed last.
     async fn check_last(&self, tree: &Tree) -> Result<(), AuditError> {
-        let mut leaves = self.leaves(tree, tree.size()).await?;
+        // The tree vouches for it.
+        let sources = Arc::new(Sources { trust: Trust::default(), ..(**self.sources).clone() });
+        let mut leaves = self.leaves_of(&sources, tree, tree.size()).await?;
         while leaves.next(tree, self).await?.is_some() {}
         leaves.leaves.finish()?;
         self.key.set_compared(self.place.archive(), tree.size());
