@@ -1,5 +1,6 @@
 //! Servers that are killed, stand still, or hand over.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,31 +21,36 @@ async fn killed_servers_leave_doubts_that_the_tail_decides() {
     let (mut server, log) = started().await;
     let mut rng = Rng::from_env();
     let mut writer = Writer::claim(Arc::new(log)).await;
-    let mut doubts = 0;
-    for round in 0..12 {
+    let (mut round, mut doubts) = (0, 0);
+    while doubts < 12 {
+        assert!(round < 100, "{doubts} of {round} kills were noticed");
         let shape = round % 3;
         let pause = Duration::from_micros(rng.within(0..=30_000));
+        let is_back = Cell::new(false);
         let writing = async {
-            let mut doubts = 0;
-            // Until the kill was noticed once.
-            while doubts == 0 {
-                doubts += match shape {
+            // Until the kill was noticed once, or fell between two writes.
+            loop {
+                let was_back = is_back.get();
+                let doubts = match shape {
                     0 => writer.insist([sized(1000)]).await,
                     1 => writer.insist((0..500).map(|_| sized(1000))).await,
                     _ => writer.insist([sized(6 << 20)]).await,
                 };
+                if doubts > 0 || was_back {
+                    break doubts;
+                }
             }
-            doubts
         };
         let killing = async {
             tokio::time::sleep(pause).await;
             server.kill();
             server.restart().await;
+            is_back.set(true);
         };
         let (found, ()) = tokio::join!(writing, killing);
         doubts += found;
+        round += 1;
     }
-    assert!(doubts >= 12);
     let last = writer.tail.position.index;
     assert_eq!(writer.log.tail().await.unwrap(), writer.tail);
     assert!(read_all(&writer.log, last).await == writer.written);
