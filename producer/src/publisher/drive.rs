@@ -214,8 +214,9 @@ impl Driver {
                 let (publisher, named) = (Arc::clone(&self.publisher), Arc::clone(&log));
                 self.push(async move {
                     let mut unit = outbox.prepare(log, after, previous, epoch).await;
-                    // Nobody else has it yet.
-                    if let Some(unit) = unit.as_mut().ok().and_then(Arc::get_mut) {
+                    // Nobody else has it yet. An outbox at rest gives an empty one.
+                    let sealed = unit.as_mut().ok().and_then(Arc::get_mut);
+                    if let Some(unit) = sealed.filter(|unit| !unit.is_empty()) {
                         publisher.traces.sealed(&named.identity().name, unit);
                         publisher.measured.sealed(unit, (publisher.clock)());
                     }
