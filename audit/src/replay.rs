@@ -271,7 +271,6 @@ impl Replay {
     /// An entry is not good. If the segment it is from is corrupt, that is said rather.
     async fn stop_at(&mut self, problem: Problem) -> Result<(), AuditError> {
         let (chain, reading) = self.end().await?;
-        self.chain = Some(chain);
         if let Problem::Refused(Refusal::Gap { expected, .. }) = &problem {
             still_held(&self.sources, *expected).await?;
         }
@@ -286,6 +285,8 @@ impl Replay {
             }
         }
         self.ended = Some(problem);
+        // Last: with it, and without a problem, everything was verified.
+        self.chain = Some(chain);
         Ok(())
     }
 

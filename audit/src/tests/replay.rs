@@ -1,6 +1,7 @@
 //! Entries of any source that has some.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tipline_backup::{RestoreError, Sources};
@@ -124,6 +125,29 @@ async fn what_was_trimmed_is_not_missing() {
         ),
         "{trimmed:?}"
     );
+}
+
+/// Whoever asks again after an error is not told that all is verified.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_failed_is_not_the_end() {
+    let history = History::blocks(60, 10);
+    let missing = |entry: Entry| if entry.index == 30 { vec![] } else { vec![entry] };
+    let log_of = honest(&history.entries).await.rigged(missing);
+    let first = Arc::clone(&log_of.first);
+    let mut replay = replay(of_log(log_of), &log(), ALL, CancellationToken::new()).await.unwrap();
+    // It is trimmed meanwhile, so nobody knows whether the entry was there.
+    first.store(41, Ordering::SeqCst);
+    let ended = loop {
+        match replay.next().await {
+            Ok(Some(_)) => {}
+            ended => break ended,
+        }
+    };
+    assert!(matches!(ended, Err(AuditError::Source(RestoreError::Log(_)))), "{ended:?}");
+    let again = replay.next().await;
+    assert!(again.is_err(), "{again:?}");
+    let log = of_log(honest(&history.entries).await).log.clone().unwrap();
+    assert!(replay.follow(log).is_err());
 }
 
 /// A broker that gives nothing more holds up neither what was found nor whoever has enough.

@@ -6,7 +6,7 @@
 )]
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -37,7 +37,7 @@ pub struct RiggedLog {
     /// Most entries of one delivery.
     chunk: usize,
     /// Index of the oldest entry that it says to hold.
-    first: u64,
+    pub first: Arc<AtomicU64>,
     /// Whether it takes no receipts.
     pub shut: Arc<AtomicBool>,
     /// Whether nobody can subscribe, and it takes no receipts and shows none.
@@ -60,7 +60,8 @@ impl RiggedLog {
         for unit in entries.chunks(100) {
             append(&inner, unit).await;
         }
-        let (rig, chunk, first) = (Box::new(|entry| vec![entry]) as Rig, usize::MAX, 1);
+        let (rig, chunk) = (Box::new(|entry| vec![entry]) as Rig, usize::MAX);
+        let first = Arc::new(AtomicU64::new(1));
         let delivered = watch::Sender::new(0);
         let (shut, away, receipts) = (Arc::default(), Arc::default(), Arc::default());
         let refused = watch::Sender::new(0);
@@ -100,7 +101,8 @@ impl RiggedLog {
     /// Claims to hold nothing before the entry `first`.
     #[must_use]
     pub fn trimmed(self, first: u64) -> Self {
-        Self { first, ..self }
+        self.first.store(first, Ordering::SeqCst);
+        self
     }
 }
 
@@ -145,7 +147,7 @@ impl Reader for RiggedLog {
         if let Some(meanwhile) = &self.meanwhile {
             meanwhile().await;
         }
-        Ok(Extent { first: self.first, ..extent })
+        Ok(Extent { first: self.first.load(Ordering::SeqCst), ..extent })
     }
     async fn entry(&self, index: u64) -> Result<Entry, LogError> {
         let Extent { first, last } = self.extent().await?;

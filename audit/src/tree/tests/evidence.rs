@@ -9,9 +9,10 @@ use tempfile::TempDir;
 use tipline_proto::Timestamp;
 use tipline_store::conformance::history::{History, log};
 
-use super::witnessed::{AT, cosigner, open, reseal, tree_error, watched, witness};
+use super::witnessed::{AT, cosigned, cosigner, open, tree_error, watched, witness};
 use super::{Site, key, verifier};
 use crate::tests::seed;
+use crate::tests::signed::resealed;
 use crate::tlog::{AddCheckpoint, Checkpoint, leaf_hash};
 use crate::tree::{TreeError, Witness};
 
@@ -26,12 +27,7 @@ fn kept_against(directory: &TempDir) -> Vec<(PathBuf, String)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_evidence_is_never_replaced() {
     let history = History::random(seed(), 300);
-    let site = Site::new(&history.entries, 300).await;
-    let early = Site::new(&history.entries, 120).await;
-    early.sign().await.unwrap();
-    site.sign().await.unwrap();
-    let (directory, witness) = witness("w.example", 3);
-    watched(&site, &witness, None).await.unwrap();
+    let (site, early, directory, witness) = cosigned(&history).await;
     // An older one is refused, and contradicts nothing.
     let refused = async |tree: &Site, witness: &Arc<Witness>| {
         site.put_tree(tree);
@@ -40,10 +36,8 @@ async fn the_first_evidence_is_never_replaced() {
     };
     refused(&early, &witness).await;
     assert_eq!(kept_against(&directory), Vec::new());
-    let fork = async |from: usize| {
-        let mut entries = history.entries.clone();
-        reseal(&mut entries, from);
-        let fork = Site::new(&entries, 300).await;
+    let fork = async |from: u64| {
+        let fork = Site::new(&resealed(&history.entries, from), 300).await;
         fork.sign().await.unwrap();
         fork
     };

@@ -5,14 +5,16 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use tempfile::TempDir;
 use tipline_log::error_chain;
-use tipline_proto::{Entry, Timestamp};
+use tipline_proto::Timestamp;
 use tipline_store::conformance::history::History;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::proofs::prove;
 use super::{Site, key, verifier};
+use crate::tests::signed::resealed;
 use crate::tests::{ALL, Place, seed};
 use crate::tlog::{
     AddCheckpoint, Certificate, Checkpoint, CosigningKey, NotContinued, Policy, SigningKey,
@@ -37,7 +39,7 @@ pub(super) fn open(path: &Path) -> Result<Arc<Witness>, KeyFileError> {
 }
 
 /// A witness with a key of its own, in a directory of its own.
-pub(super) fn witness(name: &str, seed: u8) -> (tempfile::TempDir, Arc<Witness>) {
+pub(super) fn witness(name: &str, seed: u8) -> (TempDir, Arc<Witness>) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("witness.key");
     Witness::create(&path, &cosigner(name, seed)).unwrap();
@@ -103,26 +105,21 @@ async fn a_witness_cosigns_what_continues_and_goes_on_after_every_start() {
     assert_eq!((mode(&path), mode(&directory.path().join("witness.key.cosigned"))), (0o600, 0o700));
 }
 
-/// Another history from an entry on.
-pub(super) fn reseal(entries: &mut [Entry], from: usize) {
-    let mut before = entries[from - 2].position();
-    for entry in &mut entries[from - 1..] {
-        let time = Timestamp::from_micros(entry.time.as_micros() + 1);
-        let event = entry.event.clone();
-        *entry = Entry::seal(&before, entry.epoch, time, entry.outbox_sequence, event);
-        before = entry.position();
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_rollback_and_another_history_are_refused_and_kept_as_evidence() {
-    let history = History::random(seed(), 300);
+/// 300 entries that were signed and cosigned, their first 120, signed by the same key, and the witness.
+pub(super) async fn cosigned(history: &History) -> (Site, Site, TempDir, Arc<Witness>) {
     let site = Site::new(&history.entries, 300).await;
     let early = Site::new(&history.entries, 120).await;
     early.sign().await.unwrap();
     site.sign().await.unwrap();
     let (directory, witness) = witness("w.example", 3);
     watched(&site, &witness, None).await.unwrap();
+    (site, early, directory, witness)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_and_another_history_are_refused_and_kept_as_evidence() {
+    let history = History::random(seed(), 300);
+    let (site, early, directory, witness) = cosigned(&history).await;
     let kept = witness.kept(verifier().name()).unwrap().unwrap();
     let own_files = || {
         let files = fs::read_dir(directory.path().join("witness.key.cosigned")).unwrap();
@@ -141,8 +138,7 @@ async fn a_rollback_and_another_history_are_refused_and_kept_as_evidence() {
     assert!(matches!(error, TreeError::NotConsistent(_)), "{error:?}");
 
     // Another history, as long and longer, that the same key signed elsewhere.
-    let mut entries = history.entries.clone();
-    reseal(&mut entries, 100);
+    let entries = resealed(&history.entries, 100);
     let forked = Site::new(&entries, 300).await;
     forked.sign().await.unwrap();
     site.put_tree(&forked);
@@ -433,8 +429,7 @@ async fn a_certificate_says_what_mirrors_hold() {
     assert_eq!(certify(&site.place(), &policy).await.unwrap().checkpoint().size, 400);
 
     // One that begins holds another history from the first entry on, or from a later one.
-    let mut forked = history.entries.clone();
-    reseal(&mut forked, 350);
+    let forked = resealed(&history.entries, 350);
     for entries in [&History::random(seed() ^ 1, 500).entries, &forked] {
         let (_two, fresh) = witness("other.example/mirror", 4);
         let other = Place::filled(entries, 60).await;
