@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use tipline_proto::limits::MAX_INDEX;
 use tipline_proto::{Announcement, Entry, Event, Label, OutboxId, Position};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::error::{AppendError, LogError};
 use crate::spec::{Log, Tail};
+use crate::vouched::vouched_tail;
 
 /// For this long the claim is tried while others append. A busy primary leaves short gaps. It
 /// may take more than a hundred attempts, and on a slow disk each of them takes its time.
@@ -27,16 +29,39 @@ pub struct Claim {
 /// The epoch that the next claim starts: above that of the log's tail, and above every one that was
 /// announced. The log may have lost a claim that somebody has seen. Two primaries must not have the
 /// epoch of one.
-pub fn next_epoch(tail: &Tail, announced: Option<&Announcement>) -> u64 {
-    tail.epoch.max(announced.map_or(0, |announced| announced.epoch)).saturating_add(1)
+///
+/// # Errors
+/// [`LogError::Unusable`] if there is none above: no primary gets so far.
+pub fn next_epoch(
+    log: &dyn Log,
+    tail: &Tail,
+    announced: Option<&Announcement>,
+) -> Result<u64, LogError> {
+    let newest = tail.epoch.max(announced.map_or(0, |announced| announced.epoch));
+    let next = newest.checked_add(1).filter(|epoch| *epoch <= MAX_INDEX);
+    next.ok_or_else(|| {
+        let why = format!(
+            "its newest epoch is {newest}, above which there is none: something other than \
+             Tipline's primary wrote it"
+        );
+        unusable(log, why)
+    })
+}
+
+fn unusable(log: &dyn Log, why: String) -> LogError {
+    LogError::Unusable { place: log.identity().name.to_string(), why, source: None }
 }
 
 /// Claims a log for a new primary of this name: starts the next epoch, see [`next_epoch`]. On return
 /// the claim is as durable as the log. Whatever an older primary appends is refused, and it ends as
 /// fenced.
 ///
+/// A signature of the claim vouches for all before it. Where signatures are required, the tail must be
+/// vouched for by a trusted primary: see [`vouched_tail`].
+///
 /// # Errors
-/// The log's. [`LogError::Unavailable`] too if others append without end.
+/// The log's, and those of [`vouched_tail`]. [`LogError::Unusable`] if nobody vouches for the newest
+/// entries. [`LogError::Unavailable`] too if others append without end.
 pub async fn claim(log: &dyn Log, primary: Label, clock: &Clock) -> Result<Claim, LogError> {
     let outbox = outbox_id(&primary, clock);
     let end = Instant::now() + PATIENCE;
@@ -44,7 +69,16 @@ pub async fn claim(log: &dyn Log, primary: Label, clock: &Clock) -> Result<Claim
     let announced = log.board().await?.primary;
     while Instant::now() < end {
         let tail = log.tail().await?;
-        let (epoch, time) = (next_epoch(&tail, announced.as_ref()), clock());
+        if let Some(first) = vouched_tail(log, &tail).await?.unsigned.first() {
+            let why = format!(
+                "no trusted primary has signed its entries from {} to {}, and a claim would vouch \
+                 for them; compare them with an archive (`tipline audit diff`), and if they are \
+                 right, claim without trusted keys",
+                first.position.index, tail.position.index
+            );
+            return Err(unusable(log, why));
+        }
+        let (epoch, time) = (next_epoch(log, &tail, announced.as_ref())?, clock());
         let event = Event::EpochStarted { primary: primary.clone(), outbox };
         // Nothing of the new outbox is in the log.
         let entry = Entry::seal(&tail.position, epoch, time, 0, event);

@@ -19,7 +19,7 @@
 //!
 //! What stands on any log is here too: [`claim`] for a primary that is not running yet, [`Survey`]
 //! for what status and retention decide on, [`Ages`] for the moment that ages are counted from,
-//! [`Backoff`] for pauses, [`SignedLog`] for signatures.
+//! [`Backoff`] for pauses, [`SignedLog`] for signatures, [`vouched_tail`] for whoever signs a claim.
 
 mod ages;
 mod backoff;
@@ -46,6 +46,7 @@ mod survey;
 mod tests;
 mod traces;
 mod unit;
+mod vouched;
 mod young;
 
 pub use ages::{Ages, AgesBy};
@@ -65,3 +66,4 @@ pub use spec::{
 };
 pub use survey::{Survey, newest_block, newest_entry};
 pub use traces::{BoxedSpan, Stage, Traces, end_at, extract, inject};
+pub use vouched::{VouchedTail, vouched_tail};

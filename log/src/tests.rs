@@ -1,6 +1,7 @@
 //! What stands on any log: claiming, reading for a decision, and pauses.
 
 mod signed;
+mod vouched;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +14,8 @@ use tipline_proto::{
 
 use crate::memory::MemoryLog;
 use crate::{
-    Ages, AgesBy, AppendError, Appender, Backoff, Board, Clock, Extent, Reader, Receipts, Survey,
-    Tail, Trimmer, claim, newest_block, next_epoch,
+    Ages, AgesBy, AppendError, Appender, Backoff, Board, Clock, Extent, LogError, Reader, Receipts,
+    Survey, Tail, Trimmer, claim, newest_block, next_epoch,
 };
 
 const SECOND: u64 = 1_000_000;
@@ -88,8 +89,13 @@ async fn a_claim_is_above_every_epoch_that_was_announced() {
     assert_eq!(claim(&log, label("new"), &clock()).await.unwrap().epoch, 10);
     // The tail counts as well.
     let (tail, said) = (log.tail().await.unwrap(), log.board().await.unwrap().primary.unwrap());
-    assert_eq!(next_epoch(&Tail { epoch: 12, ..tail.clone() }, Some(&said)), 13);
-    assert_eq!((next_epoch(&tail, Some(&said)), next_epoch(&tail, None)), (11, 11));
+    let next = |epoch, said| next_epoch(&log, &Tail { epoch, ..tail.clone() }, said);
+    assert_eq!(next(12, Some(&said)).unwrap(), 13);
+    assert_eq!((next(10, Some(&said)).unwrap(), next(10, None).unwrap()), (11, 11));
+    // Whoever wrote this was no primary, and two must not have the same.
+    for epoch in [u64::MAX - 1, u64::MAX, 1 << 63] {
+        assert!(matches!(next(epoch, None), Err(LogError::Unusable { .. })), "{epoch}");
+    }
 }
 
 #[tokio::test]

@@ -187,6 +187,12 @@ async fn strangers_count_nowhere(site: &Site) {
     let told = site.site.run(&format!("{status} {}", site.log)).await;
     assert!(told.stdout.contains(&refused), "{}", told.stdout);
     site.exits(0, "audit verify", "").await;
+    // And no primary that is trusted vouches for it by claiming the log back.
+    let ended = site.primary("node-2.key").finish(WITHIN).await;
+    assert_eq!(ended.status.code(), Some(2), "{}", ended.stderr);
+    let refused = format!("entry {index} is signed by nobody");
+    assert!(ended.stderr.contains(&refused), "{}", ended.stderr);
+    assert_eq!(log.tail().await.unwrap().position.index, index);
 }
 
 #[tokio::test(flavor = "multi_thread")]

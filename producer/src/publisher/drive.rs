@@ -283,6 +283,7 @@ impl Driver {
                 let tail = log.tail().await?;
                 let continue_at = publisher.settings.continue_at;
                 resume::check_lineage(&*log, &tail, &publisher.outbox, continue_at).await?;
+                resume::check_vouched(&*log, &tail, &publisher.outbox).await?;
                 let logged_through =
                     resume::logged_through(&*log, &tail, &publisher.outbox, continue_at).await?;
                 publisher.found(tail.position);
@@ -290,7 +291,7 @@ impl Driver {
                 publisher.outbox.bind(log.identity().lineage).await?;
                 resume::look_for_loss(&tail, &publisher).await?;
                 digests.push(tail.position);
-                let next_epoch = publisher.next_epoch(&tail);
+                let next_epoch = publisher.next_epoch(&*log, &tail)?;
                 Ok(Survey { tail, logged_through, next_epoch, now: (publisher.clock)() })
             };
             Input::Surveyed(surveyed.await)

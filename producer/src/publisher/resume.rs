@@ -3,8 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use tipline_log::{Log, LogError, Tail, newest_entry};
-use tipline_proto::{Entry, Event, OutboxId, Tip};
+use tipline_log::{Log, LogError, Tail, VouchedTail, newest_entry, vouched_tail};
+use tipline_proto::{Entry, Event, Head, OutboxId, Tip};
 
 use super::protocol::Obstacle;
 use super::shared::Publisher;
@@ -35,6 +35,46 @@ pub(super) async fn check_lineage(
         Some(at) => check_position(at, tail).map(drop),
         None => Err(Obstacle::Final(EndReason::WrongLog { bound, found })),
     }
+}
+
+/// A trusted primary vouches for the log up to its tail, where signatures are required, but for rows of
+/// this outbox that it has published before: of a unit that a log has stored in part, the end is not
+/// there that was signed. Checked before the claim, whose signature vouches for all before it.
+pub(super) async fn check_vouched(
+    log: &dyn Log,
+    tail: &Tail,
+    outbox: &OutboxWorker,
+) -> Result<(), Obstacle> {
+    let VouchedTail { signed, unsigned } = vouched_tail(log, tail).await?;
+    let mut before = signed.filter(|_| tail.outbox == Some(outbox.id()));
+    for head in unsigned {
+        let is_next = |before: &Head| {
+            before.outbox_sequence.checked_add(1) == Some(head.outbox_sequence)
+                && before.epoch == head.epoch
+        };
+        let row = match before.filter(is_next) {
+            Some(before) => {
+                let row = outbox.row(head.outbox_sequence).await?;
+                let seal = |row: Row| {
+                    Entry::seal(&before.position, head.epoch, row.time, row.sequence, row.event)
+                };
+                row.map(seal)
+            }
+            None => None,
+        };
+        if row.is_none_or(|row| row.position() != head.position) {
+            let why = format!(
+                "entry {} is signed by nobody, and is no row of this outbox that comes next; the \
+                 log ends at entry {}, and a claim would vouch for it. Compare it with an archive \
+                 (`tipline audit diff`). If it is right, start this primary once without trusted \
+                 keys; if not, make a new log from the archive (`tipline refill`)",
+                head.position.index, tail.position.index
+            );
+            return Err(Obstacle::Final(EndReason::halted(why)));
+        }
+        before = Some(head);
+    }
+    Ok(())
 }
 
 /// The outbox sequence up to which the log is complete, in the numbers of this outbox.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tipline_log::{Clock, Shortfall, Tail, error_chain};
+use tipline_log::{Clock, Log, LogError, Shortfall, Tail, error_chain};
 use tipline_proto::{Announcement, Position, Timestamp};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -118,8 +118,8 @@ impl Publisher {
     }
 
     /// The epoch that a claim after this tail starts.
-    pub(super) fn next_epoch(&self, tail: &Tail) -> u64 {
-        tipline_log::next_epoch(tail, self.announced().as_ref())
+    pub(super) fn next_epoch(&self, log: &dyn Log, tail: &Tail) -> Result<u64, LogError> {
+        tipline_log::next_epoch(log, tail, self.announced().as_ref())
     }
 
     fn announced(&self) -> MutexGuard<'_, Option<Announcement>> {

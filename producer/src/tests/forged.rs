@@ -1,13 +1,14 @@
-//! Where signatures are required, only what a trusted consumer signed backs anything up.
+//! Where signatures are required, only what a trusted consumer signed backs anything up, and nothing is
+//! claimed that a trusted primary does not vouch for.
 
 use std::sync::Arc;
 
 use tipline_log::memory::MemoryLog;
-use tipline_log::{Log, Reader, Receipts, SignedLog, Signing, system_clock};
-use tipline_proto::{Policy, Receipt, SigningKey, Timestamp, Trust};
+use tipline_log::{Appender, Log, Reader, Receipts, SignedLog, Signing, system_clock};
+use tipline_proto::{Entry, Policy, Receipt, SigningKey, Timestamp, Trust};
 
 use super::{block, log, outbox, receipt, settings};
-use crate::Producer;
+use crate::{EndReason, MemoryOutbox, Outbox as _, Producer};
 
 fn key(seed: u8) -> Arc<SigningKey> {
     Arc::new(SigningKey::from_seed(&[seed; 32]))
@@ -19,6 +20,83 @@ fn signed(log: &MemoryLog, seed: u8) -> SignedLog {
     SignedLog::new(Arc::new(log.clone()), Signing { key: Some(key(seed)), trust })
 }
 
+/// A primary with key 1.
+fn start(log: &MemoryLog, outbox: &MemoryOutbox) -> Producer {
+    let log = log.clone();
+    let connect = move || {
+        let log: Arc<dyn Log> = Arc::new(signed(&log, 1));
+        async move { Ok(log) }
+    };
+    Producer::start(connect, Box::new(outbox.clone()), settings(), system_clock()).unwrap()
+}
+
+/// Rows of the outbox, from the one to the other, as they lie in a log whose servers have stored a unit
+/// in part: its end is not there, and with it no signature.
+async fn store_in_part(log: &MemoryLog, outbox: &MemoryOutbox, rows: [u64; 2]) {
+    for at in rows[0]..=rows[1] {
+        let tail = log.tail().await.unwrap();
+        let row = outbox.clone().read(at - 1, 1, 0).unwrap().remove(0);
+        let entry = Entry::seal(&tail.position, tail.epoch, row.time, row.sequence, row.event);
+        log.append(&tail, &[entry]).await.unwrap();
+    }
+}
+
+/// A log with the first block, and an outbox with four.
+async fn published() -> (MemoryLog, MemoryOutbox) {
+    let (log, outbox) = (log(), outbox(1));
+    let producer = start(&log, &outbox);
+    producer.committed(outbox.enqueue(&block(1)).unwrap()).logged().await.unwrap();
+    producer.shutdown(std::time::Duration::from_secs(10)).await.unwrap();
+    for height in 2..=4 {
+        outbox.enqueue(&block(height)).unwrap();
+    }
+    (log, outbox)
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_unit_is_gone_on_with() {
+    let (log, outbox) = published().await;
+    store_in_part(&log, &outbox, [2, 3]).await;
+    let producer = start(&log, &outbox);
+    producer.committed(outbox.enqueue(&block(5)).unwrap()).logged().await.unwrap();
+    producer.shutdown(std::time::Duration::from_secs(10)).await.unwrap();
+    // A claim, three blocks, a claim, two blocks: each once.
+    let mut heights = vec![];
+    for index in 1..=log.extent().await.unwrap().last {
+        heights.extend(log.entry(index).await.unwrap().event.block_tip().map(|tip| tip.height));
+    }
+    assert_eq!(heights, [1, 2, 3, 4, 5]);
+}
+
+/// A claim vouches for all before it: a primary would sign what somebody else wrote.
+#[tokio::test]
+async fn what_others_added_to_the_end_is_not_claimed() {
+    let cases = ["another block", "rows left out", "another time", "another epoch", "far ahead"];
+    for case in cases {
+        let (log, outbox) = published().await;
+        let tail = log.tail().await.unwrap();
+        let row = outbox.clone().read(1, 1, 0).unwrap().remove(0);
+        let (mut epoch, mut time, mut sequence, mut event) =
+            (tail.epoch, row.time, row.sequence, row.event);
+        match case {
+            "another block" => event = super::proof(1),
+            "rows left out" => {
+                (sequence, event) = (3, outbox.clone().read(2, 1, 0).unwrap().remove(0).event);
+            }
+            "another time" => time = Timestamp::from_micros(time.as_micros() + 1),
+            "another epoch" => epoch += 1,
+            _ => sequence = u64::MAX,
+        }
+        let added = Entry::seal(&tail.position, epoch, time, sequence, event);
+        log.append(&tail, &[added]).await.unwrap();
+        let before = log.extent().await.unwrap();
+        let ended = start(&log, &outbox).ended().await;
+        assert!(matches!(ended, EndReason::Halted { .. }), "{case}: {ended}");
+        assert!(ended.to_string().contains("entry 3 is signed by nobody"), "{case}: {ended}");
+        assert_eq!(log.extent().await.unwrap(), before, "{case}: nothing was claimed");
+    }
+}
+
 /// Dated: who signs dates what it says.
 fn dated(receipt: Receipt, micros: u64) -> Receipt {
     Receipt { time: Timestamp::from_micros(micros), ..receipt }
@@ -27,15 +105,7 @@ fn dated(receipt: Receipt, micros: u64) -> Receipt {
 #[tokio::test]
 async fn a_forged_receipt_backs_nothing_up_and_a_signed_one_does() {
     let (log, outbox) = (log(), outbox(1));
-    let connect = {
-        let log = log.clone();
-        move || {
-            let log: Arc<dyn Log> = Arc::new(signed(&log, 1));
-            async move { Ok(log) }
-        }
-    };
-    let mailbox = Box::new(outbox.clone());
-    let producer = Producer::start(connect, mailbox, settings(), system_clock()).unwrap();
+    let producer = start(&log, &outbox);
     let ticket = producer.committed(outbox.enqueue(&block(1)).unwrap());
     assert_eq!(ticket.logged().await.unwrap(), 2);
     for index in 1..=2 {
