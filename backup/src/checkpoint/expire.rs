@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tipline_proto::Timestamp;
+use tipline_proto::{Timestamp, Trust};
 
 use super::error::CheckpointError;
 use super::id::CheckpointId;
-use super::manifest::MANIFEST;
+use super::manifest::{MANIFEST, Manifest};
 use super::set::{Checkpoints, Listed, blocking};
 use super::{engine, tree};
 use crate::destination::DestinationError;
@@ -58,6 +58,8 @@ pub enum CheckpointRetention {
     Pinned,
     /// It stays: it is one of the newest.
     Last,
+    /// It stays: nobody vouches for it, and not so many newer ones are vouched for as are kept.
+    Unvouched,
     /// It stays: it is young.
     Within,
     /// It stays: no newer one is whole, byte for byte.
@@ -156,7 +158,8 @@ impl Checkpoints {
     /// is removed, and no file read but for manifests.
     ///
     /// A checkpoint whose manifest is damaged counts neither as one of the newest nor as young. It
-    /// goes when there is a newer one.
+    /// goes when there is a newer one. With [`Checkpoints::requiring`], one that nobody vouches for does
+    /// not count as one of the newest either: it takes the place of none that somebody vouches for.
     ///
     /// # Errors
     /// [`CheckpointError::Destination`].
@@ -165,12 +168,21 @@ impl Checkpoints {
         keep: &Keep,
         now: Timestamp,
     ) -> Result<Vec<(Listed, CheckpointRetention)>, CheckpointError> {
-        let (listed, pinned) = (self.list().await?, self.pinned().await?);
-        let mut whole = 0;
-        let retention = |listed: Listed| {
+        // All as they are: what nobody vouches for is not damaged.
+        let all = self.clone().requiring(Trust::default());
+        let (listed, pinned) = (all.list().await?, self.pinned().await?);
+        let (mut whole, mut planned) = (0, Vec::with_capacity(listed.len()));
+        for listed in listed {
+            let is_vouched = match &listed {
+                Listed::Whole(manifest) => self.is_vouched(manifest).await?,
+                Listed::Corrupt { .. } => false,
+            };
             let retention = match &listed {
                 listed if pinned.contains(listed.id()) => CheckpointRetention::Pinned,
-                Listed::Whole(_) if whole < keep.last.max(1) => CheckpointRetention::Last,
+                Listed::Whole(_) if whole < keep.last.max(1) => match is_vouched {
+                    true => CheckpointRetention::Last,
+                    false => CheckpointRetention::Unvouched,
+                },
                 Listed::Whole(manifest)
                     if keep.within.is_some_and(|within| now.since(manifest.created) <= within) =>
                 {
@@ -179,15 +191,27 @@ impl Checkpoints {
                 Listed::Corrupt { .. } if whole == 0 => CheckpointRetention::LastGood,
                 _ => CheckpointRetention::Expired,
             };
-            whole += usize::from(matches!(listed, Listed::Whole(_)));
-            (listed, retention)
-        };
-        Ok(listed.into_iter().map(retention).collect())
+            whole += usize::from(is_vouched);
+            planned.push((listed, retention));
+        }
+        Ok(planned)
+    }
+
+    /// Whether a trusted consumer vouches for it, if one must.
+    async fn is_vouched(&self, manifest: &Manifest) -> Result<bool, CheckpointError> {
+        if !self.trust().requires_checkpoints() {
+            return Ok(true);
+        }
+        match self.check_signature(manifest, self.trust()).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_about_it() => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Removes what is not kept; gives what became of each, the newest first. Of those that stay,
-    /// one is whole, byte for byte: `good` if it is said to be, or the first that is found to be by
-    /// reading; if none is, the newest of the others that is stays too.
+    /// one is whole, byte for byte, and vouched for: `good` if it is said to be, or the first that is
+    /// found to be by reading; if none is, the newest of the others that is stays too.
     ///
     /// One that is removed is no longer listed from the first instant on.
     ///
@@ -248,8 +272,14 @@ impl Checkpoints {
                 .map(|(at, _)| at)
         };
         let order: Vec<usize> = order(false).chain(order(true)).collect();
+        let mut has_spared = false;
         for at in order {
             let (Listed::Whole(manifest), retention) = &mut planned[at] else { continue };
+            // It is better than none, and whoever made it may make any number.
+            let is_vouched = self.is_vouched(manifest).await?;
+            if !is_vouched && (has_spared || *retention != CheckpointRetention::Expired) {
+                continue;
+            }
             let is_good = match good {
                 Some(good) if *good == manifest.id => true,
                 _ => match self.verify(manifest, throttle).await {
@@ -265,7 +295,10 @@ impl Checkpoints {
                 if *retention == CheckpointRetention::Expired {
                     *retention = CheckpointRetention::LastGood;
                 }
-                return Ok(());
+                if is_vouched {
+                    return Ok(());
+                }
+                has_spared = true;
             }
         }
         Ok(())

@@ -123,6 +123,10 @@ impl Checkpoints {
         Self { trust, ..self }
     }
 
+    pub(super) fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
     pub(super) fn key(&self) -> Option<&SigningKey> {
         self.key.as_deref()
     }

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tipline_consumer::StoreHandle;
+use tipline_proto::{SigningKey, Trust};
 use tipline_store::conformance::history::log;
 
 use super::{at, flip, job, set, sqlite, whole};
@@ -69,6 +71,44 @@ async fn the_last_good_one_never_expires() {
     assert_eq!(fates(&expired), [LastGood, Last, LastGood, Expired]);
     let left: Vec<_> = set.list().await.unwrap().iter().map(|l| l.id().clone()).collect();
     assert_eq!(left, [made[3].id.clone(), made[2].id.clone(), made[1].id.clone()]);
+}
+
+/// Whoever can write the place makes any number of them, as new as he likes.
+#[tokio::test]
+async fn what_nobody_vouches_for_takes_the_place_of_nothing_that_somebody_does() {
+    use CheckpointRetention::{Expired, Last, LastGood, Unvouched};
+    let directory = tempfile::tempdir().unwrap();
+    let key = |seed: u8| Arc::new(SigningKey::from_seed(&[seed; 32]));
+    let mut store = sqlite(directory.path());
+    store.create(&log()).unwrap();
+    let handle = StoreHandle::new(store).unwrap();
+    let (set, mut made) = (set(directory.path()), vec![]);
+    // From before anything was signed, three that are, and two of somebody else.
+    for (time, by) in [None, Some(2), Some(2), Some(2), Some(3), None].into_iter().enumerate() {
+        let set = set.clone().signing(by.map(key));
+        made.push(set.create(&handle, at(time as u64), &job()).await.unwrap());
+    }
+    let consumer = ("b-1".parse().unwrap(), key(2).public());
+    let trust = Trust::new(vec![key(1).public()], [consumer]);
+    let requiring = set.clone().requiring(trust.clone());
+    let keep = |last: usize| Keep { last, within: None };
+    let planned = |last: usize| {
+        let requiring = requiring.clone();
+        async move { fates(&requiring.plan_expiry(&keep(last), at(9)).await.unwrap()) }
+    };
+    assert_eq!(planned(1).await, [Unvouched, Unvouched, Last, Expired, Expired, Expired]);
+    assert_eq!(planned(3).await, [Unvouched, Unvouched, Last, Last, Last, Expired]);
+    assert_eq!(planned(4).await, [Unvouched, Unvouched, Last, Last, Last, Unvouched]);
+    // Who requires nothing counts them all; so does who trusts no consumer.
+    for trust in [Trust::default(), Trust::new(vec![key(1).public()], [])] {
+        let planned = set.clone().requiring(trust).plan_expiry(&keep(2), at(9)).await.unwrap();
+        assert_eq!(fates(&planned), [Last, Last, Expired, Expired, Expired, Expired]);
+    }
+    // One that stays is good and vouched for, and the newest is not said to be by having no damage.
+    let file = directory.path().join("set").join(made[3].id.as_str()).join("part-0/store.db");
+    flip(&file, 4000);
+    let expired = requiring.expire(&keep(1), at(9), None, &Throttle::none()).await.unwrap();
+    assert_eq!(fates(&expired), [Unvouched, Unvouched, Last, LastGood, Expired, Expired]);
 }
 
 /// In whatever order the two pin and unpin it.

@@ -45,6 +45,7 @@ pub(crate) fn expired(
     let word = |fate: &CheckpointRetention| match fate {
         CheckpointRetention::Pinned => "kept",
         CheckpointRetention::Last => "one of the newest",
+        CheckpointRetention::Unvouched => "nobody vouches for it",
         CheckpointRetention::Within => "young",
         CheckpointRetention::LastGood => "no newer one is whole",
         CheckpointRetention::Expired if removed => "removed",

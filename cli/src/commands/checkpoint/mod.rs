@@ -185,7 +185,8 @@ pub(crate) async fn run(shared: &Shared, args: CheckpointArgs) -> Result<Exit, F
         }
         What::Expire { keep_last, keep_within, confirm } => {
             let keep = Keep { last: keep_last, within: keep_within.map(|within| *within) };
-            expire(&place.set()?, &keep, confirm, json).await
+            let set = place.set()?.requiring(shared.signing.trust()?);
+            expire(&set, &keep, confirm, json).await
         }
     }
 }
