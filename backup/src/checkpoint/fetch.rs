@@ -1,6 +1,6 @@
 //! A copy of a checkpoint in a directory of this machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -42,17 +42,16 @@ impl Checkpoints {
         into: &Path,
         throttle: &Throttle,
     ) -> Result<(), CheckpointError> {
-        let mut directories = vec![into.to_owned()];
+        let mut directories = BTreeSet::from([into.to_owned()]);
         for number in 0..manifest.parts.len() {
-            directories.push(into.join(format!("part-{number}")));
+            directories.insert(into.join(format!("part-{number}")));
         }
         for file in &manifest.files {
             let mut parent = into.join(&file.path);
-            while parent.pop() && parent != *into && !directories.contains(&parent) {
-                directories.push(parent.clone());
-            }
+            // What is above one that is known is known.
+            while parent.pop() && directories.insert(parent.clone()) {}
         }
-        directories.sort();
+        let directories: Vec<PathBuf> = directories.into_iter().collect();
         prepare(manifest, into.to_owned(), directories.clone()).await?;
         // Each is fsynced, and those at once wait for the medium together. After a failure no other is
         // begun, and those under way end first: nothing is written any more on return.

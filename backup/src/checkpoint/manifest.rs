@@ -25,6 +25,10 @@ const PACKED: u32 = 3;
 /// memory. Those that are made have half of it.
 pub(super) const MOST_IN_PACK: u64 = 16 << 20;
 /// What the text of a manifest ends with, before and after the digest.
+/// Bytes of the longest path, and folders with the file: more than file systems take, or any store makes.
+const MAX_PATH: usize = 1024;
+const MAX_DEPTH: usize = 32;
+
 const BEFORE_DIGEST: &str = ",\n  \"blake3\": \"";
 const AFTER_DIGEST: &str = "\"\n}\n";
 
@@ -260,6 +264,10 @@ impl Manifest {
             part.and_then(|number| number.parse().ok()).is_some_and(|n: usize| n < self.parts.len())
         };
         for file in &self.files {
+            if file.path.len() > MAX_PATH || file.path.split('/').count() > MAX_DEPTH {
+                let cut = file.path.chars().take(60).collect::<String>();
+                return Err(format!("it has a file deeper than any, {cut:?} and so on"));
+            }
             if !is_plain(&file.path) || !in_part(&file.path) {
                 return Err(format!("it has a file outside of its parts, {:?}", file.path));
             }

@@ -183,5 +183,14 @@ fn a_manifest_whose_files_do_not_lie_in_its_packs_is_refused() {
     ] {
         let error = read(from, to);
         assert!(error.contains(why), "{from} → {to}: {error}");
+    } // Whoever makes one may write any path into it.
+    let path = "\"path\": \"part-0/b\"";
+    for (name, why) in [
+        ("a/".repeat(31) + "b", "a file deeper than any"),
+        ("a".repeat(1020), "a file deeper than any"),
+        ("../b".to_owned(), "a file outside of its parts"),
+    ] {
+        let error = read(path, &format!("\"path\": \"part-0/{name}\""));
+        assert!(error.contains(why), "{name}: {error}");
     }
 }
