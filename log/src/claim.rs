@@ -52,6 +52,33 @@ fn unusable(log: &dyn Log, why: String) -> LogError {
     LogError::Unusable { place: log.identity().name.to_string(), why, source: None }
 }
 
+/// What [`claim`] would refuse now. Nothing is written.
+///
+/// # Errors
+/// Those of [`claim`].
+pub async fn check_claim(log: &dyn Log) -> Result<(), LogError> {
+    let (board, tail) = (log.board().await?, log.tail().await?);
+    check(log, &tail, board.primary.as_ref()).await.map(drop)
+}
+
+/// The epoch of a claim after this tail, if there may be one.
+async fn check(
+    log: &dyn Log,
+    tail: &Tail,
+    announced: Option<&Announcement>,
+) -> Result<u64, LogError> {
+    if let Some(first) = vouched_tail(log, tail).await?.unsigned.first() {
+        let why = format!(
+            "no trusted primary has signed its entries from {} to {}, and a claim would vouch for \
+             them; compare them with an archive (`tipline audit diff`), and if they are right, \
+             claim without trusted keys",
+            first.position.index, tail.position.index
+        );
+        return Err(unusable(log, why));
+    }
+    next_epoch(log, tail, announced)
+}
+
 /// Claims a log for a new primary of this name: starts the next epoch, see [`next_epoch`]. On return
 /// the claim is as durable as the log. Whatever an older primary appends is refused, and it ends as
 /// fenced.
@@ -69,16 +96,8 @@ pub async fn claim(log: &dyn Log, primary: Label, clock: &Clock) -> Result<Claim
     let announced = log.board().await?.primary;
     while Instant::now() < end {
         let tail = log.tail().await?;
-        if let Some(first) = vouched_tail(log, &tail).await?.unsigned.first() {
-            let why = format!(
-                "no trusted primary has signed its entries from {} to {}, and a claim would vouch \
-                 for them; compare them with an archive (`tipline audit diff`), and if they are \
-                 right, claim without trusted keys",
-                first.position.index, tail.position.index
-            );
-            return Err(unusable(log, why));
-        }
-        let (epoch, time) = (next_epoch(log, &tail, announced.as_ref())?, clock());
+        let epoch = check(log, &tail, announced.as_ref()).await?;
+        let time = clock();
         let event = Event::EpochStarted { primary: primary.clone(), outbox };
         // Nothing of the new outbox is in the log.
         let entry = Entry::seal(&tail.position, epoch, time, 0, event);

@@ -51,7 +51,7 @@ mod young;
 
 pub use ages::{Ages, AgesBy};
 pub use backoff::Backoff;
-pub use claim::{Claim, claim, next_epoch};
+pub use claim::{Claim, check_claim, claim, next_epoch};
 pub use clock::{Clock, system_clock};
 pub use error::{AppendError, LogError, error_chain, error_texts};
 pub use meters::{counter, latency, meter};

@@ -192,6 +192,11 @@ async fn strangers_count_nowhere(site: &Site) {
     assert_eq!(ended.status.code(), Some(2), "{}", ended.stderr);
     let refused = format!("entry {index} is signed by nobody");
     assert!(ended.stderr.contains(&refused), "{}", ended.stderr);
+    for more in ["--dry-run", ""] {
+        let restore = format!("restore --from log --store sqlite:r.db --as-primary new {more}");
+        let restore = format!("{restore} {TRUST} --signing-key node-2.key");
+        site.exits(2, &restore, &format!("its entries from {index} to {index}")).await;
+    }
     assert_eq!(log.tail().await.unwrap().position.index, index);
 }
 

@@ -291,6 +291,7 @@ impl NewPrimary {
             at.explain(error.into())
                 .advise("only the log can fence the old primary: --as-primary needs it")
         })?;
+        tipline_log::check_claim(&*log).await.map_err(RestoreError::Log)?;
         let all = Sources { log: Some(Arc::clone(&log)), ..sources.clone() };
         let mut seen = all.seen_heights().await?;
         let first = place.parts.first().map(|(_, path)| path.clone()).unwrap_or_default();

@@ -7,7 +7,8 @@ use tipline_proto::{Entry, Event, OutboxId, SigningKey, Timestamp, Trust};
 use super::{block, clock, label, log};
 use crate::memory::MemoryLog;
 use crate::{
-    Appender, LogError, Reader, SignedLog, Signing, Tail, Trimmer, VouchedTail, claim, vouched_tail,
+    Appender, LogError, Reader, SignedLog, Signing, Tail, Trimmer, VouchedTail, check_claim, claim,
+    vouched_tail,
 };
 
 fn key(seed: u8) -> Arc<SigningKey> {
@@ -84,13 +85,17 @@ async fn what_nobody_vouches_for_is_not_claimed() {
     claim(&signed(&log, 1), label("next"), &clock()).await.unwrap();
     add(&log, 3).await;
     let before = log.tail().await.unwrap();
+    let checked = check_claim(&signed(&log, 1)).await.unwrap_err();
     let refused = claim(&signed(&log, 1), label("next"), &clock()).await.unwrap_err();
-    assert!(matches!(refused, LogError::Unusable { .. }), "{refused:?}");
-    assert!(refused.to_string().contains("entries from 5 to 5"), "{refused}");
+    for refused in [checked, refused] {
+        assert!(matches!(refused, LogError::Unusable { .. }), "{refused:?}");
+        assert!(refused.to_string().contains("entries from 5 to 5"), "{refused}");
+    }
     assert_eq!(log.tail().await.unwrap(), before, "nothing was written");
     // Whoever decides that it is right vouches for it.
     let key = Some(key(1));
     let vouching = SignedLog::new(Arc::new(log.clone()), Signing { key, trust: Trust::default() });
+    check_claim(&vouching).await.unwrap();
     claim(&vouching, label("next"), &clock()).await.unwrap();
     assert_eq!(found(&log).await.unsigned, []);
 }
