@@ -392,7 +392,7 @@ impl Replay {
     }
 
     /// Whether somebody vouches for everything that was given, or nobody needs to.
-    pub(crate) fn is_vouched(&self) -> bool {
+    pub fn is_vouched(&self) -> bool {
         self.reached.is_vouched
     }
 

@@ -6,6 +6,7 @@ use indicatif::HumanBytes;
 use tipline_audit::{AuditError, Replay, VerifyProgress};
 use tipline_log::{AppendError, Backoff, Log, Tail, error_chain};
 use tipline_ops::text::number;
+use tipline_proto::limits::{MAX_UNIT_BYTES, MAX_UNIT_MESSAGES};
 use tipline_proto::{Entry, Position};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -58,7 +59,7 @@ impl Refill<'_> {
         done
     }
 
-    async fn all(
+    pub(super) async fn all(
         &mut self,
         mut replay: Replay,
         progress: &watch::Sender<VerifyProgress>,
@@ -73,24 +74,29 @@ impl Refill<'_> {
         }
         let before = trusted.index;
         let of = replay.range().1.saturating_sub(before);
+        // Those that nobody vouches for yet, where signatures are required.
+        let mut waiting = Vec::new();
         loop {
-            let entries = match replay.next().await {
-                Ok(Some(entries)) => entries,
+            match replay.next().await {
+                Ok(Some(entries)) => waiting.extend(entries),
                 Ok(None) => break,
                 Err(AuditError::Cancelled { .. }) => return Err(self.stopped()),
                 Err(error) => return Err(error.into()),
-            };
-            let mut rest = &entries[..];
-            while !rest.is_empty() {
+            }
+            let rest = waiting.split_off(vouched(&replay, &waiting));
+            let mut vouched = &waiting[..];
+            while !vouched.is_empty() {
                 if self.stop.is_cancelled() {
                     return Err(self.stopped());
                 }
-                let (unit, after) = rest.split_at(self.log.unit_len(rest));
+                let (unit, after) = vouched.split_at(self.log.unit_len(vouched));
                 self.append(unit).await?;
-                rest = after;
+                vouched = after;
                 let (done, bytes) = (self.tail.position.index - before, self.bytes);
                 progress.send_replace(VerifyProgress { done, of, bytes });
             }
+            waiting = rest;
+            check_waiting(&waiting)?;
         }
         let notes = replay.read().corrupt.clone();
         Ok((notes, replay.into_result().err()))
@@ -194,6 +200,29 @@ impl Refill<'_> {
         let advice = "stop the primary, and run this again: what is in the log is compared first";
         Failure::from(Sentence(text)).advise(advice)
     }
+}
+
+/// How many of these entries somebody vouches for, or all of them if nobody needs to. A signature that
+/// one carries was verified with it.
+fn vouched(replay: &Replay, entries: &[Entry]) -> usize {
+    match replay.is_vouched() {
+        true => entries.len(),
+        false => entries.iter().rposition(|e| e.signature.is_some()).map_or(0, |at| at + 1),
+    }
+}
+
+/// The end of a unit is signed: more than one is not waited for.
+fn check_waiting(waiting: &[Entry]) -> Result<(), Failure> {
+    let bytes: usize = waiting.iter().map(|entry| entry.event.payload().len()).sum();
+    let is_more = waiting.len() > MAX_UNIT_MESSAGES || waiting.len() > 1 && bytes > MAX_UNIT_BYTES;
+    let Some(first) = waiting.first().filter(|_| is_more) else { return Ok(()) };
+    let text = format!(
+        "no trusted primary has signed the entries from {} on, which are more than a unit",
+        number(first.index)
+    );
+    let advice = "none of them was appended. If their history is known to be right, although it is \
+                  not signed: leave the trusted keys out";
+    Err(Failure::from(Sentence(text)).advise(advice).ending(Exit::Corrupt))
 }
 
 /// The tail that the log would have.

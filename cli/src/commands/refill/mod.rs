@@ -44,6 +44,8 @@ which the log ends, with the same digest. Then what comes after it is verified a
 with the same index, epoch and digest, up to the archive's end or the first entry that is missing.
 Nothing is replaced. Start the primary afterwards: it continues by itself, and so do consumers.
 
+With --trusted-keys an entry is appended once a trusted primary's signature vouches for it.
+
 After Ctrl-C the same command resumes. With --dry-run everything is read and verified, and nothing
 appended. A log that was lost as a whole cannot be refilled.
 
