@@ -66,4 +66,4 @@ pub use spec::{
 };
 pub use survey::{Survey, newest_block, newest_entry};
 pub use traces::{BoxedSpan, Stage, Traces, end_at, extract, inject};
-pub use vouched::{VouchedTail, vouched_tail};
+pub use vouched::{VouchedTail, check_tail, vouched_block, vouched_tail};

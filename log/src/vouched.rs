@@ -2,7 +2,7 @@
 //! here first.
 
 use tipline_proto::limits::MAX_UNIT_MESSAGES;
-use tipline_proto::{Head, Position, Trust};
+use tipline_proto::{Entry, Head, Position, Tip, Trust};
 
 use crate::error::LogError;
 use crate::spec::{Log, Tail};
@@ -30,12 +30,13 @@ pub async fn vouched_tail(log: &dyn Log, tail: &Tail) -> Result<VouchedTail, Log
     let mut found = VouchedTail { signed: None, unsigned: Vec::new() };
     let (Some(trust), mut at) = (log.trust(), tail.position) else { return Ok(found) };
     while at.index > 0 && found.unsigned.len() < MAX_UNIT_MESSAGES {
-        let (before, head, is_signed) = read(log, trust, at).await?;
-        let is_tail = (tail.epoch, tail.outbox_sequence) == (head.epoch, head.outbox_sequence);
-        if at == tail.position && !is_tail {
-            return Err(corrupt(log, at.index, "the log's tail is said to be another entry"));
+        let (before, entry) = read(log, trust, at).await?;
+        if at == tail.position {
+            is_tail(log, tail, &entry)?;
         }
-        if is_signed {
+        let Entry { epoch, time, outbox_sequence, .. } = entry;
+        let head = Head { position: at, epoch, time, outbox_sequence };
+        if entry.signature.is_some() {
             found.signed = Some(head);
             break;
         }
@@ -47,13 +48,61 @@ pub async fn vouched_tail(log: &dyn Log, tail: &Tail) -> Result<VouchedTail, Log
     Ok(found)
 }
 
-/// The entry at a position, whether it is signed, and the position before it; `None` if the log does not
-/// hold that.
+/// Whether the newest entry is what the tail says of it: its digest is the tail's, and it is of this
+/// epoch and outbox sequence. Two entries are read, whoever must sign.
+///
+/// # Errors
+/// [`LogError::Corrupt`] if it is not; the log's.
+pub async fn check_tail(log: &dyn Log, tail: &Tail) -> Result<(), LogError> {
+    let at = tail.position;
+    if at.index == 0 {
+        return Ok(());
+    }
+    let (_, entry) = read(log, &Trust::default(), at).await?;
+    is_tail(log, tail, &entry)
+}
+
+/// The block tip after the newest block or rollback among the newest `look_back` entries, where
+/// signatures are required: each was found to chain up to a tail that a trusted primary vouches for.
+/// `None` if there is none, if they are not all held, or if nobody vouches for the tail.
+///
+/// # Errors
+/// Those of [`vouched_tail`].
+pub async fn vouched_block(
+    log: &dyn Log,
+    tail: &Tail,
+    look_back: u64,
+) -> Result<Option<Tip>, LogError> {
+    let Some(trust) = log.trust() else { return Ok(None) };
+    if !vouched_tail(log, tail).await?.unsigned.is_empty() {
+        return Ok(None);
+    }
+    let mut at = tail.position;
+    let last = at.index.saturating_sub(look_back);
+    while at.index > last {
+        let (Some(before), entry) = read(log, trust, at).await? else { break };
+        if let Some(tip) = entry.event.block_tip() {
+            return Ok(Some(tip));
+        }
+        at = before;
+    }
+    Ok(None)
+}
+
+fn is_tail(log: &dyn Log, tail: &Tail, entry: &Entry) -> Result<(), LogError> {
+    if (tail.epoch, tail.outbox_sequence) == (entry.epoch, entry.outbox_sequence) {
+        return Ok(());
+    }
+    Err(corrupt(log, tail.position.index, "the log's tail is said to be another entry"))
+}
+
+/// The entry at a position, and the position before it; `None` if the log does not hold that. A signature
+/// that it carries is a trusted one.
 async fn read(
     log: &dyn Log,
     trust: &Trust,
     at: Position,
-) -> Result<(Option<Position>, Head, bool), LogError> {
+) -> Result<(Option<Position>, Entry), LogError> {
     let before = async {
         match at.index - 1 {
             0 => Ok(Some(Position::origin(log.identity()))),
@@ -68,8 +117,7 @@ async fn read(
     if entry.position() != at || before.is_some_and(|before| !entry.follows(&before)) {
         return Err(corrupt(log, at.index, "it is not what the entries after it continue"));
     }
-    let is_signed = entry.signature.is_some();
-    if is_signed {
+    if entry.signature.is_some() {
         trust.check_entry(log.identity().lineage, &entry).map_err(|error| {
             let source = Some(Box::new(error).into());
             LogError::Corrupt { place: place(log), at: format!("entry {}", at.index), source }
@@ -80,8 +128,7 @@ async fn read(
             return Err(corrupt(log, at.index, why));
         }
     }
-    let (position, epoch, time) = (entry.position(), entry.epoch, entry.time);
-    Ok((before, Head { position, epoch, time, outbox_sequence: entry.outbox_sequence }, is_signed))
+    Ok((before, entry))
 }
 
 fn corrupt(log: &dyn Log, index: u64, why: &str) -> LogError {

@@ -29,6 +29,12 @@ impl Digests {
         row.push_back(position);
     }
 
+    /// Index of the newest one; 0 if there is none.
+    pub(crate) fn newest(&self) -> u64 {
+        let row = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        row.back().map_or(0, |newest| newest.index)
+    }
+
     /// The digest at an index, if it is remembered.
     pub(crate) fn at(&self, index: u64) -> Option<Digest> {
         let row = self.0.lock().unwrap_or_else(PoisonError::into_inner);

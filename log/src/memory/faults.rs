@@ -46,6 +46,12 @@ impl MemoryLog {
         self.shared.state().read_delay = delay;
     }
 
+    /// The tail is said to be of an outbox sequence that is higher by so many, as a broker may say that
+    /// wants rows left out.
+    pub fn raise_outbox_sequence(&self, by: u64) {
+        self.shared.state().raised = by;
+    }
+
     /// The entry of this index cannot be read by it any more: [`crate::LogError::Corrupt`].
     pub fn corrupt(&self, index: u64) {
         self.shared.state().corrupt.insert(index);

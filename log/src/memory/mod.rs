@@ -110,7 +110,9 @@ fn messages(entry: &Entry) -> usize {
 #[async_trait]
 impl Appender for MemoryLog {
     async fn tail(&self) -> Result<Tail, LogError> {
-        Ok(self.shared.reach("reading the tail")?.tail())
+        let state = self.shared.reach("reading the tail")?;
+        let tail = state.tail();
+        Ok(Tail { outbox_sequence: tail.outbox_sequence + state.raised, ..tail })
     }
 
     async fn append(&self, after: &Tail, unit: &[Entry]) -> Result<Tail, AppendError> {

@@ -32,6 +32,8 @@ pub(super) struct State {
     pub(super) recreated: Option<Lineage>,
     pub(super) available: bool,
     pub(super) read_delay: Duration,
+    /// See [`super::MemoryLog::raise_outbox_sequence`].
+    pub(super) raised: u64,
     /// Entries that cannot be read by their index.
     pub(super) corrupt: BTreeSet<u64>,
     /// How it says to fall short, instead of being in memory.
@@ -57,6 +59,7 @@ impl State {
             recreated: None,
             available: true,
             read_delay: Duration::ZERO,
+            raised: 0,
             corrupt: BTreeSet::new(),
             shortfalls: None,
             feeds_panic: false,

@@ -8,7 +8,7 @@ use super::{block, clock, label, log};
 use crate::memory::MemoryLog;
 use crate::{
     Appender, LogError, Reader, SignedLog, Signing, Tail, Trimmer, VouchedTail, check_claim, claim,
-    vouched_tail,
+    vouched_block, vouched_tail,
 };
 
 fn key(seed: u8) -> Arc<SigningKey> {
@@ -142,4 +142,26 @@ async fn the_claim_of_a_stranger_is_not_vouched_for() {
     log.append(&tail, &[taken]).await.unwrap();
     assert_eq!(found(&log).await.unsigned.len(), 1);
     assert!(claim(&signed(&log, 1), label("node"), &clock()).await.is_err());
+}
+
+/// It goes into announcements, which are signed.
+#[tokio::test]
+async fn a_block_is_announced_if_it_chains_up_to_a_vouched_tail() {
+    let log = signed_log(4).await;
+    let block = |log: &MemoryLog, back| {
+        let log = log.clone();
+        async move {
+            let tail = log.tail().await.unwrap();
+            vouched_block(&signed(&log, 1), &tail, back).await.unwrap().map(|tip| tip.height)
+        }
+    };
+    assert_eq!(block(&log, 300).await, Some(4));
+    // Over what is no block.
+    let tail = log.tail().await.unwrap();
+    let mark = Event::Marked { name: label("m") };
+    signed(&log, 1).append(&tail, &[next(&tail, mark)]).await.unwrap();
+    assert_eq!((block(&log, 300).await, block(&log, 1).await), (Some(4), None));
+    add(&log, 5).await;
+    assert_eq!(block(&log, 300).await, None);
+    assert_eq!(block(&super::log(), 300).await, None);
 }

@@ -102,8 +102,9 @@ mod tests {
     fn a_unit_that_is_refused_with_the_expected_tail_is_not_sent_without_pause() {
         let mut core = Core::new(Label::new("p").unwrap(), OutboxId::from_bytes([1; 16]));
         core.start();
-        core.step(survey());
-        let claimed = Tail { fence: 1, epoch: 1, ..tail() };
+        let commands = core.step(survey());
+        let [Command::Append { unit, .. }] = &commands[..] else { panic!("{commands:?}") };
+        let claimed = Tail { position: unit[0].position(), fence: 1, epoch: 1, ..tail() };
         core.step(Input::Appended(Ok(claimed.clone())));
         let event = Event::StateRecorded { key: Key::new([1]).unwrap(), value: None };
         let row = Entry::seal(&claimed.position, 1, Timestamp::default(), 1, event);

@@ -166,7 +166,21 @@ impl Core {
         vec![Command::Append { after: tail, unit: [claim].into() }]
     }
 
+    /// The tail after an entry of ours. What the log says of it beside its position is not believed: by
+    /// a wrong outbox sequence rows would be left out.
+    fn own(&self, entry: &Entry, found: &Tail) -> Tail {
+        Tail {
+            position: entry.position(),
+            epoch: entry.epoch,
+            time: entry.time,
+            outbox_sequence: entry.outbox_sequence,
+            outbox: Some(self.outbox),
+            fence: found.fence,
+        }
+    }
+
     fn claimed(&mut self, claim: Entry, tail: Tail) -> Vec<Command> {
+        let tail = self.own(&claim, &tail);
         self.epoch = claim.epoch;
         self.backoff.reset();
         self.away = false;
@@ -223,6 +237,7 @@ impl Core {
     fn logged(&mut self, unit: Unit, tail: Tail) -> Vec<Command> {
         let logged = unit.iter().take_while(|entry| entry.index <= tail.position.index).count();
         let (logged, rest) = unit.split_at(logged);
+        let tail = logged.last().map_or(tail.clone(), |last| self.own(last, &tail));
         self.backoff.reset();
         self.away = false;
         self.looks = 0;
@@ -278,8 +293,9 @@ impl Core {
                 self.phase = Phase::Resolving(unit);
                 return self.pause(why);
             }
-            self.tail = Some(found.clone());
-            return vec![self.send(found, unit)];
+            let after = Tail { fence: found.fence, ..known };
+            self.tail = Some(after.clone());
+            return vec![self.send(after, unit)];
         }
         if found.position.index < known.position.index && ours != Some(false) {
             if self.looks_again() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tipline_log::{Backoff, Log, LogError, Shortfall, Tail, error_chain};
+use tipline_log::{Backoff, Log, LogError, Shortfall, Tail, check_tail, error_chain};
 use tipline_proto::{LogIdentity, Position, Tip};
 use tokio::time::Instant;
 
@@ -302,12 +302,18 @@ impl Driver {
         self.publisher.log_in_doubt();
         let (log, digests) = (Arc::clone(&self.log), Arc::clone(&self.digests));
         self.push(async move {
-            let read = log.tail().await.map_err(Obstacle::from);
-            Input::TailRead(read.map(|tail| {
+            let read = async {
+                let tail = log.tail().await?;
                 let known = digests.at(tail.position.index);
                 let ours = known.map(|digest| digest == tail.position.digest);
-                TailRead { tail, ours }
-            }))
+                // The rows after it are published again: which they are is not taken from what the
+                // log says of its tail.
+                if ours == Some(true) && tail.position.index < digests.newest() {
+                    check_tail(&*log, &tail).await?;
+                }
+                Ok(TailRead { tail, ours })
+            };
+            Input::TailRead(read.await)
         });
     }
 

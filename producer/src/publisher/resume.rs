@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use tipline_log::{Log, LogError, Tail, VouchedTail, newest_entry, vouched_tail};
+use tipline_log::{Log, LogError, Tail, VouchedTail, newest_entry, vouched_block, vouched_tail};
 use tipline_proto::{Entry, Event, Head, OutboxId, Tip};
 
 use super::protocol::Obstacle;
@@ -65,9 +65,9 @@ pub(super) async fn check_vouched(
         if row.is_none_or(|row| row.position() != head.position) {
             let why = format!(
                 "entry {} is signed by nobody, and is no row of this outbox that comes next; the \
-                 log ends at entry {}, and a claim would vouch for it. Compare it with an archive \
-                 (`tipline audit diff`). If it is right, start this primary once without trusted \
-                 keys; if not, make a new log from the archive (`tipline refill`)",
+                 log ends at entry {}, and a claim would vouch for it. Find out who wrote it, and \
+                 compare it with the node's database. If it is right, start this primary once \
+                 without trusted keys. If not, this log cannot be continued: make a new one",
                 head.position.index, tail.position.index
             );
             return Err(Obstacle::Final(EndReason::halted(why)));
@@ -288,9 +288,19 @@ async fn is_of(
     }))
 }
 
-/// The newest block of the log, only to announce it: what is not found soon is not announced.
+/// The newest block of the log, only to announce it: what is not found soon is not announced, nor, where
+/// signatures are required, what nobody vouches for. The announcement is signed.
 pub(super) async fn announced_block(log: &dyn Log, tail: &Tail) -> Result<Option<Tip>, LogError> {
-    let look = newest_block(log, tail, LOOK_BACK_TO_ANNOUNCE);
+    let look = async {
+        match log.trust() {
+            None => newest_block(log, tail, LOOK_BACK_TO_ANNOUNCE).await,
+            Some(_) => match vouched_block(log, tail, LOOK_BACK_TO_ANNOUNCE).await {
+                // The survey says what is wrong.
+                Err(error) if !error.is_retryable() => Ok(None),
+                found => found,
+            },
+        }
+    };
     tokio::time::timeout(LOOK_TO_ANNOUNCE, look).await.unwrap_or(Ok(None))
 }
 

@@ -46,6 +46,37 @@ async fn a_log_that_is_put_back_is_noticed_by_a_primary_with_nothing_to_do() {
     assert_eq!(heights(&log).await, Vec::from_iter(1..=25));
 }
 
+/// A broker that wants rows left out says that the log has more of the outbox than it has.
+#[tokio::test(start_paused = true)]
+async fn what_the_log_says_of_its_tail_leaves_no_row_out() {
+    for fault in [AppendFault::StoredInDoubt, AppendFault::LostInDoubt] {
+        let (log, outbox) = (log(), outbox(1));
+        let producer = start(&log, &outbox, settings());
+        publish(&producer, &outbox, 1..=5).await;
+        log.raise_outbox_sequence(2);
+        log.fail_append(fault);
+        publish(&producer, &outbox, 6..=6).await;
+        log.raise_outbox_sequence(0);
+        let rest = publish(&producer, &outbox, 7..=12);
+        tokio::time::timeout(LONG, rest).await.expect("a row was left out");
+        assert_eq!(heights(&log).await, Vec::from_iter(1..=12), "{fault:?}");
+    }
+}
+
+/// The same of a log that was put back: nothing shows which rows are to be published again.
+#[tokio::test(start_paused = true)]
+async fn a_log_that_was_put_back_and_misstates_its_tail_is_published_to_no_more() {
+    let (log, outbox) = (log(), outbox(1));
+    let producer = start(&log, &outbox, settings());
+    publish(&producer, &outbox, 1..=25).await;
+    log.raise_outbox_sequence(2);
+    log.truncate(6);
+    let ended = tokio::time::timeout(LONG, producer.ended()).await.expect("it publishes");
+    assert!(matches!(ended, EndReason::Log(_)), "{ended}");
+    assert!(ended.to_string().contains("cannot be used"), "{ended}");
+    assert_eq!(heights(&log).await, Vec::from_iter(1..=5));
+}
+
 /// The way of a server that is left as it comes: minutes of a fast chain are gone.
 #[tokio::test(start_paused = true)]
 async fn far_more_than_a_thousand_rows_are_published_again() {

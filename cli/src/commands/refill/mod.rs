@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 
 use tipline_audit::Range;
 use tipline_backup::{Held, RestoreError, Sources};
-use tipline_log::{Accepted, Board, Log, LogError, Shortfall, system_clock};
+use tipline_log::{Accepted, Board, Log, LogError, Shortfall, system_clock, vouched_tail};
 use tipline_ops::SignOfLife;
 use tipline_ops::text::{age, number};
-use tipline_proto::{Digest, Timestamp};
+use tipline_proto::{Digest, Head, Timestamp};
 use tipline_store::StoreIdentity;
 
 use self::append::Refill;
@@ -82,6 +82,7 @@ pub(crate) async fn run(shared: &Shared, args: RefillArgs) -> Result<Exit, Failu
     check_stopped(&board, system_clock()())?;
     let sources = args.sources.open_shared(shared).await?;
     let tail = log.tail().await?;
+    let unsigned = vouched_tail(&*log, &tail).await?.unsigned;
     let before = tail.position.index;
     let held = sources.held_after(before.saturating_sub(1)).await?;
     let mut refill =
@@ -121,12 +122,30 @@ pub(crate) async fn run(shared: &Shared, args: RefillArgs) -> Result<Exit, Failu
     };
     say(&text)?;
     match problem {
+        None if report.entries == 0 => check_vouched(&unsigned),
         None => Ok(Exit::Ok),
         Some(error) => Err(Failure::from(error).advise(
             "name another place that has these entries as well (--from A,B): what was appended \
              stays, and the same command resumes after it",
         )),
     }
+}
+
+/// Whether somebody vouches for the end of the log, where that is required, if the archive has nothing
+/// after it that does. No primary would claim it.
+fn check_vouched(unsigned: &[Head]) -> Result<Exit, Failure> {
+    let (Some(first), Some(last)) = (unsigned.first(), unsigned.last()) else {
+        return Ok(Exit::Ok);
+    };
+    let text = format!(
+        "no trusted primary has signed the log's newest entries, {} to {}, and the archive has none \
+         after them",
+        number(first.position.index),
+        number(last.position.index)
+    );
+    let advice = "find out who wrote them: a primary with trusted keys claims the log only if they \
+                  are rows of its own outbox";
+    Err(Failure::from(Sentence(text)).advise(advice).ending(Exit::Corrupt))
 }
 
 /// Why a log cannot be opened. One that is lost is not made again: an empty log in its place is the

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tipline_audit::Range;
 use tipline_backup::Sources;
 use tipline_log::memory::MemoryLog;
-use tipline_log::{Appender, Board, Reader, SignedLog, Signing, claim, system_clock};
+use tipline_log::{Appender, Board, Reader, SignedLog, Signing, claim, system_clock, vouched_tail};
 use tipline_ops::testing::{NOW, seconds_ago, seen};
 use tipline_proto::limits::MAX_UNIT_MESSAGES;
 use tipline_proto::{
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::append::Refill;
-use super::check_stopped;
+use super::{check_stopped, check_vouched};
 use crate::exit::Exit;
 
 fn key() -> Arc<SigningKey> {
@@ -105,6 +105,15 @@ async fn what_nobody_vouches_for_is_not_appended() {
     let problem = refilled(&whole, &short).await.unwrap().expect("nobody has signed it");
     assert!(problem.contains("entry 10") && problem.contains("not signed"), "{problem}");
     assert_eq!(short.tail().await.unwrap().position, end, "none of it was appended");
+    // Where the log itself ends so, no archive has what vouches for it.
+    let end_of = |log: &MemoryLog| {
+        let log = log.clone();
+        async move { vouched_tail(&signed(&log), &log.tail().await.unwrap()).await.unwrap() }
+    };
+    assert_eq!(check_vouched(&end_of(&short).await.unsigned).ok(), Some(Exit::Ok));
+    let refused = check_vouched(&end_of(&whole).await.unsigned).unwrap_err();
+    assert!(refused.text().contains("10 to 11"), "{}", refused.text());
+    assert_eq!(refused.exit(), Exit::Corrupt);
     // What comes after it vouches for it.
     append(&signed(&whole), 1).await;
     assert_eq!(refilled(&whole, &short).await, Ok(None));
