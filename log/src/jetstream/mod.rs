@@ -47,6 +47,8 @@ mod same;
 mod streams;
 mod subscribe;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod trim;
 mod unit;
 

@@ -1,0 +1,5 @@
+//! The adapter against a broker that is out of its mind, or lies. What a real one does is tried in
+//! `tests/integration/jetstream/`.
+
+mod broker;
+mod ended;
