@@ -87,7 +87,7 @@ impl JetStreamLog {
     pub(super) async fn forget_consumer(&self, consumer: &ConsumerName) -> Result<(), LogError> {
         consumers::delete(&self.link, &self.events, consumer.as_str()).await?;
         let subject = Subject::Receipt(self.identity.name.clone(), consumer.clone());
-        match self.receipt_stream().last(&subject.to_string()).await? {
+        match self.receipt_stream().last_of(&subject.to_string()).await? {
             Some(message) if !message.payload.is_empty() => self.post(subject, Bytes::new()).await,
             Some(_) | None => Ok(()),
         }
@@ -114,7 +114,7 @@ impl JetStreamLog {
         let now = (subjects.now, Instant::now());
         let mut items = Items { log: self.identity.lineage, held: BTreeMap::new(), now };
         let held = subjects.state.subjects.unwrap_or_default().into_keys();
-        let asked = held.map(|subject| async move { (stream.last(&subject).await, subject) });
+        let asked = held.map(|subject| async move { (stream.last_of(&subject).await, subject) });
         let mut answers = futures_util::stream::iter(asked).buffer_unordered(AT_ONCE);
         while let Some((answer, subject)) = answers.next().await {
             match answer {

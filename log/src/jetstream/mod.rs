@@ -51,6 +51,7 @@ mod tail;
 mod tests;
 mod trim;
 mod unit;
+mod walk;
 
 use std::fmt;
 use std::sync::Arc;

@@ -20,6 +20,8 @@ use tokio::sync::mpsc;
 use super::super::{JetStreamLog, JetStreamOptions, streams};
 
 const EPOCH: &str = "2026-01-01T00:00:00Z";
+/// The same, in nanoseconds.
+const EPOCH_NANOS: u64 = 1_767_225_600_000_000_000;
 
 /// What a broker says to a question. The subject of the API is without `$JS.API.`.
 type Answers = dyn Fn(&Held, &str, &Value) -> Option<Value> + Send + Sync;
@@ -91,7 +93,20 @@ pub(super) fn message_of(entry: &Entry) -> Message {
     Message { subject, headers: String::new(), payload: entry.encode().to_vec() }
 }
 
+/// An entry that nobody ought to have written, of index 10: of an epoch before that of the claim.
+pub(super) fn void() -> Message {
+    let before = Position { index: 9, digest: Digest::origin(&identity()) };
+    message_of(&Entry::seal(&before, 3, Timestamp::from_micros(9), 1, recorded(b"v")))
+}
+
 impl Message {
+    /// As part of an event.
+    pub(super) fn part(mut self, part: &str, index: u64) -> Self {
+        self.headers =
+            format!("NATS/1.0\r\nTipline-Part: {part}\r\nTipline-Index: {index}\r\n\r\n");
+        self
+    }
+
     /// The answer to a question for it.
     pub(super) fn got(&self, sequence: u64) -> Value {
         json!({ "message": {
@@ -216,6 +231,11 @@ impl Broker {
         JetStreamLog::open(&options).await.unwrap()
     }
 
+    /// How many questions it was asked.
+    pub(super) fn questions(&self) -> usize {
+        self.shared.questions.load(Ordering::Relaxed)
+    }
+
     /// Sends these bytes as they are.
     pub(super) async fn say(&self, bytes: impl Into<Vec<u8>>) {
         self.send(Some(bytes.into())).await;
@@ -224,6 +244,24 @@ impl Broker {
     /// Ends the connections.
     pub(super) async fn hang_up(&self) {
         self.send(None).await;
+    }
+
+    /// Delivers a message to whoever follows, as the consumer's number `number`.
+    pub(super) async fn deliver(&self, message: &Message, sequence: u64, number: u64) {
+        let feed = loop {
+            let feed = lock(&self.shared.feed).clone();
+            match feed {
+                Some(feed) => break feed,
+                None => tokio::task::yield_now().await,
+            }
+        };
+        let sid = self.shared.listener(&feed).unwrap();
+        let ack = format!("$JS.ACK.s.c.1.{sequence}.{number}.{EPOCH_NANOS}.0");
+        let (subject, length) = (&message.subject, message.payload.len());
+        let mut frame = format!("MSG {subject} {sid} {ack} {length}\r\n").into_bytes();
+        frame.extend_from_slice(&message.payload);
+        frame.extend_from_slice(b"\r\n");
+        self.say(frame).await;
     }
 
     async fn send(&self, bytes: Option<Vec<u8>>) {

@@ -3,3 +3,5 @@
 
 mod broker;
 mod ended;
+mod lies;
+mod numbers;
