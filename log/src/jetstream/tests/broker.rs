@@ -9,8 +9,8 @@ use async_nats::jetstream::stream::Config;
 use serde_json::{Value, json};
 use tipline_proto::subject::Subject;
 use tipline_proto::{
-    Chain, Digest, Entry, Event, Hash, Key, Kind, Label, Lineage, LogIdentity, OutboxId, Position,
-    Timestamp,
+    Announcement, Chain, Digest, Entry, Event, Hash, Key, Kind, Label, Lineage, LogIdentity,
+    OutboxId, Position, Timestamp,
 };
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::tcp::OwnedWriteHalf;
@@ -81,6 +81,30 @@ pub(super) fn entries() -> Vec<Entry> {
         entry
     };
     events.into_iter().zip(0..).map(seal).collect()
+}
+
+/// What the primary says of that log.
+pub(super) fn announcement() -> Announcement {
+    let tail = entries().remove(2);
+    Announcement {
+        outbox_waiting_bytes: 0,
+        outbox_oldest: None,
+        outbox_max_events: 0,
+        outbox_max_bytes: 0,
+        held_up: None,
+        source_failure: None,
+        seal: None,
+        lineage: identity().lineage,
+        primary: Label::new("p").unwrap(),
+        epoch: 7,
+        tail: tail.position(),
+        block_tip: None,
+        proof_tip: None,
+        outbox_events: 0,
+        outbox_bytes: 0,
+        time: tail.time,
+        failure: None,
+    }
 }
 
 pub(super) fn recorded(key: &'static [u8]) -> Event {

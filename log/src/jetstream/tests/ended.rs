@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use tipline_proto::{Announcement, Entry, Label};
+use tipline_proto::Entry;
 use tokio::time::timeout;
 
 use super::super::JetStreamLog;
-use super::broker::{Broker, entries, identity, recorded};
+use super::broker::{Broker, announcement, entries, recorded};
 use crate::error::{AppendError, LogError};
 use crate::spec::{Appender, Reader, Receipts, Tail};
 
@@ -64,30 +64,8 @@ async fn a_client_that_ended_is_not_taken_for_one_that_is_connected() {
         ends("a subscription", || log.subscribe(None, 1)).await;
         ends("the board", || log.board()).await;
         ends("a feed of the board", || log.follow_board()).await;
-        let said = announcement(&tail);
+        let said = announcement();
         ends("an announcement", || log.announce(&said)).await;
-    }
-}
-
-fn announcement(tail: &Tail) -> Announcement {
-    Announcement {
-        outbox_waiting_bytes: 0,
-        outbox_oldest: None,
-        outbox_max_events: 0,
-        outbox_max_bytes: 0,
-        held_up: None,
-        source_failure: None,
-        seal: None,
-        lineage: identity().lineage,
-        primary: Label::new("p").unwrap(),
-        epoch: 7,
-        tail: tail.position,
-        block_tip: None,
-        proof_tip: None,
-        outbox_events: 0,
-        outbox_bytes: 0,
-        time: tail.time,
-        failure: None,
     }
 }
 
