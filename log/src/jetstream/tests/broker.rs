@@ -41,6 +41,8 @@ struct Shared {
     connections: Mutex<Vec<mpsc::Sender<Option<Vec<u8>>>>>,
     /// Where the messages of a feed go.
     feed: Mutex<Option<String>>,
+    /// Where the answer to what was published last goes.
+    reply: Mutex<Option<String>>,
     subscriptions: Mutex<BTreeMap<String, String>>,
 }
 
@@ -237,6 +239,7 @@ impl Broker {
             questions: AtomicUsize::new(0),
             connections: Mutex::default(),
             feed: Mutex::default(),
+            reply: Mutex::default(),
             subscriptions: Mutex::default(),
         });
         let accepting = {
@@ -288,6 +291,22 @@ impl Broker {
         self.say(frame).await;
     }
 
+    /// Once something was published: answers without end and without content, there with the end of
+    /// the subject replaced.
+    pub(super) async fn answer_for_ever(&self, end: &str, by: &str) {
+        let reply = loop {
+            let reply = lock(&self.shared.reply).clone();
+            match reply.filter(|reply| reply.ends_with(end)) {
+                Some(reply) => break reply.replace(end, by),
+                None => tokio::task::yield_now().await,
+            }
+        };
+        let sid = self.shared.listener(&reply).unwrap();
+        loop {
+            self.say(format!("MSG {reply} {sid} 0\r\n\r\n").repeat(100)).await;
+        }
+    }
+
     async fn send(&self, bytes: Option<Vec<u8>>) {
         let connections = lock(&self.shared.connections).clone();
         for connection in connections {
@@ -313,7 +332,11 @@ impl Shared {
 
     /// What is sent for what a client published.
     fn answer(&self, subject: &str, reply: Option<&str>, payload: &[u8]) -> Option<Vec<u8>> {
-        let (question, reply) = (subject.strip_prefix("$JS.API.")?, reply?);
+        let Some(question) = subject.strip_prefix("$JS.API.") else {
+            *lock(&self.reply) = reply.map(str::to_owned);
+            return None;
+        };
+        let reply = reply?;
         if question.starts_with("CONSUMER.MSG.NEXT.") {
             *lock(&self.feed) = Some(reply.to_owned());
             return None;
