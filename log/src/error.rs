@@ -65,8 +65,8 @@ pub enum LogError {
         /// What is wrong there.
         source: Option<Source>,
     },
-    /// The log cannot be used as it is, for its settings, version or permissions. Trying again
-    /// does not help. The message says what to change.
+    /// The log cannot be used as it is, for its settings, version or permissions, or by this handle,
+    /// whose connection ended for good. Trying again does not help. The message says what to change.
     #[error("the log at {place} cannot be used: {why}")]
     Unusable {
         /// Address of the log.

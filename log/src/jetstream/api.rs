@@ -12,10 +12,14 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use tipline_proto::DecodeError;
+use tipline_proto::limits::MAX_INDEX;
 
 use super::connect::Link;
 use super::error;
 use crate::error::LogError;
+
+/// The highest sequence: 2⁶³ − 1, as the highest index. What is counted from one never overflows.
+pub(super) const MAX_SEQUENCE: u64 = MAX_INDEX;
 
 /// A stream on the servers.
 #[derive(Debug, Clone, Copy)]
@@ -104,7 +108,10 @@ impl StreamRef<'_> {
     /// Settings and state.
     pub(super) async fn info(self) -> Result<Info, LogError> {
         let what = format!("ask for stream {}", self.name);
-        self.link.demand(&what, format!("STREAM.INFO.{}", self.name), &json!({})).await
+        let subject = format!("STREAM.INFO.{}", self.name);
+        let info: Info = self.link.demand(&what, subject, &json!({})).await?;
+        self.check(info.state.first_sequence.max(info.state.last_sequence))?;
+        Ok(info)
     }
 
     /// The newest message.
@@ -113,6 +120,7 @@ impl StreamRef<'_> {
         let subject = format!("STREAM.INFO.{}", self.name);
         let times: Times = self.link.demand(&what, subject, &json!({})).await?;
         let TimesState { last_seq, last_ts } = times.state;
+        self.check(last_seq)?;
         Ok(Newest { sequence: last_seq, age: age(times.now, last_ts) })
     }
 
@@ -129,17 +137,25 @@ impl StreamRef<'_> {
     pub(super) async fn subjects(self) -> Result<Subjects, LogError> {
         let what = format!("ask for the subjects of stream {}", self.name);
         let request = json!({ "subjects_filter": ">" });
-        self.link.demand(&what, format!("STREAM.INFO.{}", self.name), &request).await
+        let subject = format!("STREAM.INFO.{}", self.name);
+        let subjects: Subjects = self.link.demand(&what, subject, &request).await?;
+        self.check(subjects.state.last_seq)?;
+        Ok(subjects)
     }
 
     /// The message with this sequence; `None` if it is not held.
     pub(super) async fn message(self, sequence: u64) -> Result<Option<StreamMessage>, LogError> {
-        self.get(&json!({ "seq": sequence })).await
+        self.get(&json!({ "seq": sequence }), |found| found.sequence == sequence).await
+    }
+
+    /// The newest message of all.
+    pub(super) async fn last(self) -> Result<Option<StreamMessage>, LogError> {
+        self.get(&json!({ "last_by_subj": ">" }), |_| true).await
     }
 
     /// The newest message of this subject.
-    pub(super) async fn last(self, subject: &str) -> Result<Option<StreamMessage>, LogError> {
-        self.get(&json!({ "last_by_subj": subject })).await
+    pub(super) async fn last_of(self, subject: &str) -> Result<Option<StreamMessage>, LogError> {
+        self.get(&json!({ "last_by_subj": subject }), |found| found.subject == subject).await
     }
 
     /// The first message of this subject with at least this sequence.
@@ -148,7 +164,8 @@ impl StreamRef<'_> {
         subject: &str,
         sequence: u64,
     ) -> Result<Option<StreamMessage>, LogError> {
-        self.get(&json!({ "next_by_subj": subject, "seq": sequence })).await
+        let is_it = |found: &RawMessage| found.subject == subject && found.sequence >= sequence;
+        self.get(&json!({ "next_by_subj": subject, "seq": sequence }), is_it).await
     }
 
     /// Bytes in the stream that are not what they should be.
@@ -169,7 +186,20 @@ impl StreamRef<'_> {
         format!("message {sequence} of stream {}", self.name)
     }
 
-    async fn get(self, request: &Value) -> Result<Option<StreamMessage>, LogError> {
+    /// A sequence that the server said, if there can be such a one.
+    fn check(self, sequence: u64) -> Result<(), LogError> {
+        match sequence <= MAX_SEQUENCE {
+            true => Ok(()),
+            false => Err(self.wrong(sequence, "the highest sequence is 9223372036854775807")),
+        }
+    }
+
+    /// The message that this asks for, if `is_it`: a server can answer with any other.
+    async fn get(
+        self,
+        request: &Value,
+        is_it: impl Fn(&RawMessage) -> bool,
+    ) -> Result<Option<StreamMessage>, LogError> {
         let what = format!("read stream {}", self.name);
         let subject = format!("STREAM.MSG.GET.{}", self.name);
         let raw = match self.link.ask::<Got>(&what, subject, request).await? {
@@ -178,6 +208,11 @@ impl StreamRef<'_> {
             Err(error) => return Err(error::of_api(&self.link.place, &what, error)),
         };
         let sequence = raw.sequence;
+        self.check(sequence)?;
+        if !is_it(&raw) {
+            let why = format!("the server sent it where {request} was asked for");
+            return Err(self.wrong(sequence, why));
+        }
         let message = StreamMessage::try_from(raw);
         message.map(Some).map_err(|error| LogError::Corrupt {
             place: self.link.place.clone(),

@@ -121,13 +121,16 @@ impl JetStreamLog {
         }
         let stored: usize = batch.iter().map(|draft| draft.payload.len()).sum();
         let patience = patience + at_least(stored, SLOWEST_DISK);
-        loop {
+        // Each that asked for an answer gets one.
+        for _ in 0..ahead {
             let (number, message) = attempt.reply(patience).await.map_err(not_stored)?;
             if number == of {
                 return Ok(message);
             }
             self.staged(&message)?;
         }
+        let what = "append: more answers than were asked for, and none to the last message";
+        Err(AppendError::Doubt(self.link.unavailable(what, None)))
     }
 
     /// A message of a batch that is not the last is answered by nothing, or an error: then

@@ -32,6 +32,11 @@ use crate::spec::{Board, BoardFeed, Unreadable};
 
 /// Subjects that are asked for at once: each costs a round trip.
 const AT_ONCE: usize = 16;
+/// Most subjects that are held. Whoever may put receipts under any name can name others without
+/// end.
+pub(super) const MOST_NAMES: usize = 10_000;
+/// Longest subject that is held: twice of what the longest names make. A frame can have a longer one.
+const LONGEST_SUBJECT: usize = 256;
 /// Time for the log to take a receipt.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -58,6 +63,9 @@ struct Held {
 struct Items {
     log: Lineage,
     held: BTreeMap<String, Held>,
+    /// Where the receipts are, and whether there is one that is not held.
+    place: String,
+    is_over: bool,
     /// A time of the server, and when it was that here.
     now: (DateTime, Instant),
 }
@@ -87,7 +95,7 @@ impl JetStreamLog {
     pub(super) async fn forget_consumer(&self, consumer: &ConsumerName) -> Result<(), LogError> {
         consumers::delete(&self.link, &self.events, consumer.as_str()).await?;
         let subject = Subject::Receipt(self.identity.name.clone(), consumer.clone());
-        match self.receipt_stream().last(&subject.to_string()).await? {
+        match self.receipt_stream().last_of(&subject.to_string()).await? {
             Some(message) if !message.payload.is_empty() => self.post(subject, Bytes::new()).await,
             Some(_) | None => Ok(()),
         }
@@ -112,9 +120,13 @@ impl JetStreamLog {
         let subjects = stream.subjects().await?;
         self.compare(&subjects.config)?;
         let now = (subjects.now, Instant::now());
-        let mut items = Items { log: self.identity.lineage, held: BTreeMap::new(), now };
-        let held = subjects.state.subjects.unwrap_or_default().into_keys();
-        let asked = held.map(|subject| async move { (stream.last(&subject).await, subject) });
+        let place = Subject::receipts(&self.identity.name);
+        let (log, held) = (self.identity.lineage, BTreeMap::new());
+        let mut items = Items { log, held, place, is_over: false, now };
+        let named = items.choose(subjects.state.subjects.unwrap_or_default().into_keys());
+        let asked = named
+            .into_iter()
+            .map(|subject| async move { (stream.last_of(&subject).await, subject) });
         let mut answers = futures_util::stream::iter(asked).buffer_unordered(AT_ONCE);
         while let Some((answer, subject)) = answers.next().await {
             match answer {
@@ -168,10 +180,48 @@ impl JetStreamLog {
 }
 
 impl Items {
+    /// The subjects that are asked for. If they are too many, those of the contract come first, the
+    /// primary before the consumers, and always the same of these.
+    fn choose(&mut self, named: impl Iterator<Item = String>) -> Vec<String> {
+        let (mut chosen, long): (Vec<_>, Vec<_>) =
+            named.partition(|subject| subject.len() <= LONGEST_SUBJECT);
+        if chosen.len() > MOST_NAMES {
+            chosen.sort_by_cached_key(|subject| match subject.parse() {
+                Ok(Subject::Primary(_) | Subject::Claim(_)) => (0, subject.clone()),
+                Ok(Subject::Receipt(..)) => (1, subject.clone()),
+                Ok(Subject::Event(..)) | Err(_) => (2, subject.clone()),
+            });
+        }
+        if chosen.len() > MOST_NAMES || !long.is_empty() {
+            self.leave_out();
+        }
+        chosen.truncate(MOST_NAMES);
+        chosen
+    }
+
+    /// Leaves a subject out, and says so once. Whether that is new.
+    fn leave_out(&mut self) -> bool {
+        if !self.is_over {
+            tracing::warn!(place = %self.place, "{}", Self::left_out());
+        }
+        !std::mem::replace(&mut self.is_over, true)
+    }
+
+    fn left_out() -> String {
+        format!(
+            "there are over {MOST_NAMES} names of consumers, or names of over {LONGEST_SUBJECT} \
+             bytes: the rest is not read"
+        )
+    }
+
     /// Puts a message in the place of an older one. Whether the board changed.
     fn put(&mut self, subject: &str, sequence: u64, time: DateTime, payload: Bytes) -> bool {
         if self.held.get(subject).is_some_and(|held| held.sequence >= sequence) {
             return false;
+        }
+        let is_new = !self.held.contains_key(subject);
+        if is_new && (self.held.len() >= MOST_NAMES || subject.len() > LONGEST_SUBJECT) {
+            return self.leave_out();
         }
         let item = Item::read(self.log, subject, payload);
         let changed = !matches!(item, Item::Claim);
@@ -196,6 +246,10 @@ impl Items {
                 Item::Unreadable(unreadable) => board.unreadable.push(unreadable.clone()),
                 Item::Forgotten | Item::Claim => {}
             }
+        }
+        if self.is_over {
+            let place = self.place.clone();
+            board.unreadable.push(Unreadable { place, consumer: None, why: Self::left_out() });
         }
         board.receipts.sort_by(|a, b| a.consumer.cmp(&b.consumer));
         board

@@ -75,7 +75,7 @@ impl Link {
             why: "the login cannot be used".into(),
             source: Some(Box::new(error)),
         })?;
-        let (pulse_tx, pulse) = watch::channel(Pulse { connected: true, losses: 0 });
+        let (pulse_tx, pulse) = watch::channel(Pulse { connected: false, losses: 0 });
         let (denied_tx, denied) = watch::channel(Denied::default());
         let client = connect_options(options, &place)
             .event_callback(on_event(place.clone(), pulse_tx, denied_tx))
@@ -94,7 +94,10 @@ impl Link {
             login::user(&options.login),
             options.purpose
         );
-        Ok(Self { client, context, place, log: options.log.clone(), api, user, pulse, denied })
+        let log = options.log.clone();
+        let link = Self { client, context, place, log, api, user, pulse, denied };
+        link.connected().await?;
+        Ok(link)
     }
 
     /// A subject of the API, as the server sees it.
@@ -151,14 +154,20 @@ impl Link {
         let mut pulse = self.pulse.clone();
         let connected = pulse.wait_for(|pulse| pulse.connected);
         match tokio::time::timeout(RECONNECT_PATIENCE, connected).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(self.unavailable("reconnect", None)),
+            Ok(Ok(_)) if !self.has_ended() => Ok(()),
+            Ok(_) | Err(_) => Err(self.unavailable("reconnect", None)),
         }
     }
 
     /// Whether there is a connection, as far as is known.
     pub(super) fn is_connected(&self) -> bool {
-        self.pulse.borrow().connected
+        self.pulse.borrow().connected && !self.has_ended()
+    }
+
+    /// Whether the client will never be connected again. There are frames that its task panics over,
+    /// and nobody else tells how the connection is. The last that it told is no news.
+    fn has_ended(&self) -> bool {
+        self.pulse.has_changed().is_err()
     }
 
     /// How often something may have been lost until now.
@@ -172,16 +181,23 @@ impl Link {
         Losses { pulse: self.pulse.clone(), seen }
     }
 
-    /// The log is out of reach for now.
+    /// The log is out of reach for now; for good, if the client has ended. Whoever waited for
+    /// anything gets to here, so nobody waits for that.
     pub(super) fn unavailable(&self, what: &str, source: Option<super::error::Source>) -> LogError {
-        LogError::Unavailable { place: self.place.clone(), what: what.to_owned(), source }
+        let place = self.place.clone();
+        if self.has_ended() {
+            let why =
+                "the server sent what ended the connection for good: start this program again";
+            return LogError::Unusable { place, why: why.into(), source };
+        }
+        LogError::Unavailable { place, what: what.to_owned(), source }
     }
 }
 
 impl Losses {
     /// Whether something may have been lost.
     pub(super) fn any(&self) -> bool {
-        self.pulse.borrow().losses != self.seen
+        self.pulse.borrow().losses != self.seen || self.pulse.has_changed().is_err()
     }
 
     /// Waits until something may have been lost.
@@ -280,7 +296,11 @@ fn on_event(
         match event {
             Event::Connected => {
                 denied.send_modify(Denied::connected);
-                pulse.send_modify(|pulse| pulse.connected = true);
+                pulse.send_modify(|pulse| {
+                    // The client drops what it tells too much of: that it was disconnected, too.
+                    pulse.losses += u64::from(pulse.connected);
+                    pulse.connected = true;
+                });
             }
             Event::Disconnected | Event::Closed => {
                 // Closed is what we do ourselves, when the log's handle is dropped.

@@ -23,6 +23,8 @@ const PASSING: Duration = Duration::from_secs(60);
 /// Nothing is ever sent again because it was not acknowledged. Stores take their time, and
 /// what may be lost is fetched by a new feed.
 const ACK_WAIT: Duration = Duration::from_secs(24 * 3600);
+/// Most consumers of a stream that are read. A server can name others without end.
+pub(super) const MOST_CONSUMERS: usize = 10_000;
 
 /// A page of the names of a stream's consumers.
 #[derive(Deserialize)]
@@ -151,6 +153,10 @@ async fn of_name(link: &Link, stream: &str, name: &str) -> Result<Vec<Named>, Lo
         let page: Page = link.demand("list consumers", subject, &request).await?;
         let names = page.consumers.unwrap_or_default();
         offset += names.len();
+        if offset > MOST_CONSUMERS {
+            let why = format!("stream {stream} has over {MOST_CONSUMERS} consumers; delete some");
+            return Err(LogError::Unusable { place: link.place.clone(), why, source: None });
+        }
         let is_last = names.is_empty() || offset >= page.total;
         found.extend(names.into_iter().filter_map(|full| Named::parse(full, name)));
         if is_last {

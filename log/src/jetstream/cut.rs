@@ -19,6 +19,7 @@ use async_nats::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
 use super::reread::Reread;
+use super::walk::Walk;
 use super::{JetStreamLog, parts};
 use crate::error::LogError;
 
@@ -105,7 +106,11 @@ impl JetStreamLog {
 
     /// The end of the log, if its newest message has this sequence: the newest whole entry there
     /// or before. `None` if what was there was trimmed away meanwhile.
-    pub(super) async fn end_at(&self, fence: u64) -> Result<Option<End>, LogError> {
+    pub(super) async fn end_at(
+        &self,
+        fence: u64,
+        walk: &mut Walk,
+    ) -> Result<Option<End>, LogError> {
         let stream = self.event_stream();
         let mut sequence = fence;
         while sequence >= self.first {
@@ -114,6 +119,7 @@ impl JetStreamLog {
                 .map_err(|error| stream.wrong(sequence, error.to_string()))?;
             match part {
                 Some((part, _)) if !part.is_last() => {
+                    walk.step(stream, sequence)?;
                     sequence = sequence.saturating_sub(u64::from(part.number()));
                 }
                 _ => return Ok(Some(End { message: Some(message), fence })),

@@ -18,6 +18,7 @@ use futures_util::{FutureExt, StreamExt};
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::api::MAX_SEQUENCE;
 use super::connect::{Link, Losses};
 use super::denials::Denials;
 use super::{MAX_MESSAGE, consumers, error};
@@ -160,7 +161,10 @@ impl Feed {
         let (number, sequence, again) =
             (info.consumer_sequence, info.stream_sequence, info.delivered > 1);
         let (time, is_newest) = (info.published, info.pending == 0);
-        if number != self.arrived + 1 {
+        if sequence > MAX_SEQUENCE {
+            return self.stop(ReadError::Unnumbered(format!("sequence {sequence}").into()));
+        }
+        if number.checked_sub(1) != Some(self.arrived) {
             return self.stop(ReadError::Gap(number));
         }
         self.arrived = number;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_nats::{HeaderMap, Message, Subscriber};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
+use tokio::time::Instant;
 
 use super::connect::{Link, Losses};
 use super::denials::Denials;
@@ -106,7 +107,8 @@ impl Attempt<'_> {
     /// `Unavailable` after `patience` of silence, if the connection is lost, and if nobody
     /// listens to the subject. `Denied` if this user may not publish there.
     pub(super) async fn reply(&mut self, patience: Duration) -> Result<(usize, Message), LogError> {
-        let silence = tokio::time::sleep(patience);
+        let end = Instant::now() + patience;
+        let silence = tokio::time::sleep_until(end);
         tokio::pin!(silence);
         loop {
             let message = tokio::select! {
@@ -119,7 +121,13 @@ impl Attempt<'_> {
                     return Err(self.failed(&why, None));
                 }
             };
-            let Some(number) = self.number(&message) else { continue };
+            let Some(number) = self.number(&message) else {
+                // While such come without end, nothing else has its turn.
+                if Instant::now() >= end {
+                    return Err(self.failed("no acknowledgement among what came", None));
+                }
+                continue;
+            };
             if message.status.is_some_and(|status| status.as_u16() == NO_RESPONDERS) {
                 return Err(self.failed("the stream has no leader", None));
             }

@@ -15,6 +15,7 @@ use tipline_proto::{Assembler, Entry, Head, Headers};
 
 use super::api::StreamRef;
 use super::reread::Reread;
+use super::walk::Walk;
 use super::{JetStreamLog, parts};
 use crate::error::LogError;
 use crate::spec::{Extent, Tail};
@@ -91,8 +92,9 @@ impl JetStreamLog {
     /// The first entry that is there in full, if the oldest message has this sequence, and the
     /// newest is `last`; `None` if it was trimmed away meanwhile.
     async fn whole_from(&self, first: u64, last: u64) -> Result<Option<EntryLocation>, LogError> {
-        let mut sequence = first;
+        let (mut sequence, mut walk) = (first, Walk::begin());
         while sequence <= last {
+            walk.step(self.event_stream(), sequence)?;
             match self.found_at(sequence).await? {
                 // Trimming in the middle of a large event leaves some of its parts.
                 Some(Found::Entry(location)) if location.start < first => {
@@ -122,12 +124,13 @@ impl JetStreamLog {
         if oldest.index == index {
             return Ok(oldest);
         }
+        let mut walk = Walk::begin();
         // The last message of the entry is between these two, inclusive.
         let mut low = oldest.end + (index - first);
         let mut high = bounds.tail.fence.saturating_sub(last - index);
         while low <= high {
             let middle = low + (high - low) / 2;
-            let location = self.settled(middle, oldest.start, &bounds.tail).await?;
+            let location = self.settled(middle, oldest.start, &bounds.tail, &mut walk).await?;
             if location.index == index {
                 return Ok(location);
             }
@@ -160,9 +163,11 @@ impl JetStreamLog {
         sequence: u64,
         first: u64,
         tail: &Tail,
+        walk: &mut Walk,
     ) -> Result<EntryLocation, LogError> {
         let mut sequence = sequence;
         while sequence >= first {
+            walk.step(self.event_stream(), sequence)?;
             let location = match self.found_at(sequence).await? {
                 Some(Found::Entry(location)) => location,
                 Some(Found::Cut { start }) => {
@@ -171,14 +176,14 @@ impl JetStreamLog {
                 }
                 None => return Err(self.gone(sequence).await?),
             };
-            if !self.is_void(&location, tail).await? {
+            if !self.is_void(&location, tail, walk).await? {
                 return Ok(location);
             }
             tracing::warn!(
                 place = %self.link.place, index = location.index, epoch = location.epoch,
                 "the log has a void entry, written after a newer claim"
             );
-            sequence = location.start - 1;
+            sequence = location.start.saturating_sub(1);
         }
         // The oldest one was taken for void. So it is, or what shows that it is not was trimmed away.
         self.held(first).await?;
@@ -189,12 +194,18 @@ impl JetStreamLog {
     /// Whether a higher epoch had begun before the entry. The next claim of a higher epoch shows which
     /// epoch the entry fell into: that of the entry which the claim was sealed after. Its own number
     /// does not. It leaves one out wherever a claim was announced and then lost.
-    async fn is_void(&self, location: &EntryLocation, tail: &Tail) -> Result<bool, LogError> {
+    async fn is_void(
+        &self,
+        location: &EntryLocation,
+        tail: &Tail,
+        walk: &mut Walk,
+    ) -> Result<bool, LogError> {
         if location.epoch >= tail.epoch {
             return Ok(false);
         }
         let mut from = location.end + 1;
         let claim = loop {
+            walk.step(self.event_stream(), from)?;
             match self.event_stream().next(&self.claims(), from).await? {
                 None => return self.claim_is_there(tail).await.map(|()| true),
                 Some(message) if self.head_of(&message)?.epoch > location.epoch => break message,
@@ -208,6 +219,7 @@ impl JetStreamLog {
         }
         let mut sequence = claimed_at - 1;
         while sequence > location.end {
+            walk.step(self.event_stream(), sequence)?;
             match self.found_at(sequence).await? {
                 Some(Found::Entry(before)) if self.is_after(&claim, &before)? => {
                     return Ok(location.epoch < before.epoch);

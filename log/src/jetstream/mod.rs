@@ -47,8 +47,11 @@ mod same;
 mod streams;
 mod subscribe;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod trim;
 mod unit;
+mod walk;
 
 use std::fmt;
 use std::sync::Arc;

@@ -8,6 +8,7 @@ use tipline_proto::{Entry, Event, Head, Kind, OutboxId};
 use super::api::StreamRef;
 use super::cut::{End, within_batch};
 use super::reread::Reread;
+use super::walk::Walk;
 use super::{JetStreamLog, parts};
 use crate::error::LogError;
 use crate::spec::Tail;
@@ -112,14 +113,16 @@ impl JetStreamLog {
         head: Head,
     ) -> Result<Head, LogError> {
         let (mut message, mut head) = (newest.clone(), head);
+        let mut walk = Walk::begin();
         while head.epoch < claim.epoch {
+            walk.step(self.event_stream(), message.sequence)?;
             tracing::warn!(
                 place = %self.link.place, index = head.position.index, epoch = head.epoch,
                 "the log ends with a void entry, written after a newer claim: something other \
                  than Tipline's primary wrote it"
             );
             let parts = self.part_of(&message)?.map_or(1, |(part, _)| u64::from(part.of()));
-            let before = self.end_at(message.sequence.saturating_sub(parts)).await?;
+            let before = self.end_at(message.sequence.saturating_sub(parts), &mut walk).await?;
             let Some(before) = before.and_then(|end| end.message) else { break };
             head = self.head_of(&before)?;
             message = before;
@@ -158,16 +161,17 @@ impl JetStreamLog {
     async fn end(&self) -> Result<Option<End>, LogError> {
         let stream = self.event_stream();
         let (mut reread, mut first) = (Reread::begin(), None);
+        let mut walk = Walk::begin();
         loop {
-            let Some(message) = stream.last(">").await? else { return Ok(None) };
+            let Some(message) = stream.last().await? else { return Ok(None) };
             let Some((batch, number)) = within_batch(&message.headers) else {
                 return Ok(Some(End { fence: message.sequence, message: Some(message) }));
             };
             if first.get_or_insert_with(|| batch.clone()) != &batch {
-                return self.end_at(message.sequence.saturating_sub(number)).await;
+                return self.end_at(message.sequence.saturating_sub(number), &mut walk).await;
             }
             if self.is_cut_off(&message, &batch, &mut reread).await? {
-                return self.end_at(message.sequence).await;
+                return self.end_at(message.sequence, &mut walk).await;
             }
         }
     }
@@ -188,7 +192,7 @@ impl JetStreamLog {
     /// The newest claim that the log holds; `None` if it was trimmed away.
     pub(super) async fn newest_claim(&self) -> Result<Option<Claim>, LogError> {
         let stream = self.event_stream();
-        let Some(message) = stream.last(&self.claims()).await? else { return Ok(None) };
+        let Some(message) = stream.last_of(&self.claims()).await? else { return Ok(None) };
         Claim::read(stream, message).map(Some)
     }
 

@@ -29,6 +29,7 @@ struct Purged {
 impl JetStreamLog {
     pub(super) async fn trim_to(&self, first: u64) -> Result<Extent, LogError> {
         let mut bounds = self.bounds().await?;
+        let mut reread = Reread::begin();
         loop {
             let extent = bounds.extent();
             let first = first.min(extent.last);
@@ -43,6 +44,7 @@ impl JetStreamLog {
                     if now.extent().first == extent.first {
                         return Err(error);
                     }
+                    reread.again(&self.link, "trim: others trim too").await?;
                     bounds = now;
                     continue;
                 }
@@ -65,7 +67,7 @@ impl JetStreamLog {
     /// The newest claim that was trimmed away; `None` if none was.
     pub(super) async fn kept_claim(&self) -> Result<Option<Claim>, LogError> {
         let subject = Subject::Claim(self.identity.name.clone()).to_string();
-        let Some(message) = self.receipt_stream().last(&subject).await? else { return Ok(None) };
+        let Some(message) = self.receipt_stream().last_of(&subject).await? else { return Ok(None) };
         Claim::read(self.receipt_stream(), message).map(Some)
     }
 
