@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_nats::datetime::DateTime;
 use async_nats::jetstream::consumer::pull::{self, MessagesErrorKind};
-use async_nats::jetstream::consumer::{Info, PullConsumer};
+use async_nats::jetstream::consumer::{self, Info, PullConsumer};
 use async_nats::jetstream::{ErrorCode, Message};
 use futures_util::{FutureExt, StreamExt};
 use serde_json::json;
@@ -225,6 +225,15 @@ impl Feed {
     /// Nothing came for a while: is that because nothing was sent, and nothing is to be sent?
     async fn ask(&mut self) -> Result<(), LogError> {
         let info = self.ask_info().await?;
+        // Another user of the stream can give it other settings: one that wants other subjects has
+        // nothing pending. One that is paused shows below, and metadata change nothing.
+        let made = &self.consumer.cached_info().config;
+        let metadata = made.metadata.clone();
+        let is =
+            consumer::Config { pause_until: made.pause_until, metadata, ..info.config.clone() };
+        if is != *made {
+            return Err(self.link.unavailable("follow: somebody changed the consumer", None));
+        }
         // A server may have messages for a consumer and not deliver them, although it is asked to.
         // Another consumer gets them.
         let waits = info.num_pending > 0 || info.delivered.consumer_sequence > self.arrived;

@@ -117,7 +117,8 @@ impl Right {
                     [
                         format!("$JS.API.STREAM.INFO.{stream}"),
                         format!("$JS.API.STREAM.MSG.GET.{stream}"),
-                        // Without a name after it: a consumer that goes with who made it.
+                        // For a consumer that goes with who made it. The name may be in the body, so
+                        // this is the right to change any consumer of the stream: SECURITY.md.
                         format!("$JS.API.CONSUMER.CREATE.{stream}"),
                         format!("$JS.API.CONSUMER.INFO.{stream}.*"),
                         format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.*"),

@@ -273,6 +273,43 @@ async fn lost_messages_are_noticed() {
     assert!(lost.to_string().contains("lost on the way"), "{lost}");
 }
 
+/// Whoever may make passing consumers, as an auditor, can change those of others. One that wants
+/// other subjects has nothing to send, and says so.
+#[tokio::test]
+async fn a_consumer_that_somebody_changed_is_noticed() {
+    let (server, log) = started().await;
+    let mut writer = Writer::claim(Arc::new(log)).await;
+    let consumer: ConsumerName = "replica-1".parse().unwrap();
+    let mut following = writer.log.subscribe(Some(&consumer), 1).await.unwrap();
+    writer.write([sized(1)]).await;
+    assert_eq!(next(&mut following).await.unwrap(), writer.written[1..]);
+
+    let (js, stream) = (raw(&server.url()).await, events_stream(&name()));
+    let names: serde_json::Value =
+        js.request(format!("CONSUMER.NAMES.{stream}"), &()).await.unwrap();
+    let info = format!("CONSUMER.INFO.{stream}.{}", names["consumers"][0].as_str().unwrap());
+    let info: serde_json::Value = js.request(info, &()).await.unwrap();
+    let mut config = info["config"].clone();
+    config["filter_subject"] = "tipline.test.nothing".into();
+    let changed = json!({ "stream_name": stream, "config": config });
+    let create = format!("CONSUMER.CREATE.{stream}");
+    let answer: serde_json::Value = js.request(create, &changed).await.unwrap();
+    assert_eq!(answer["config"]["filter_subject"], "tipline.test.nothing", "{answer}");
+    writer.write([sized(1)]).await;
+
+    // One may be on its way already.
+    let held_back = loop {
+        if let Err(error) = next(&mut following).await {
+            break error;
+        }
+    };
+    assert!(held_back.is_retryable(), "{held_back:?}");
+    assert!(held_back.to_string().contains("somebody changed the consumer"), "{held_back}");
+    writer.write([sized(1)]).await;
+    let mut following = writer.log.subscribe(Some(&consumer), 3).await.unwrap();
+    assert_eq!(next(&mut following).await.unwrap(), writer.written[3..]);
+}
+
 /// A server may hold messages back and send heartbeats all the while, as in issue 4736 of
 /// nats-server. So does one whose consumer is paused.
 #[tokio::test]
