@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tipline_log::{Backoff, Clock, Log, LogError, error_chain};
 use tipline_proto::limits::MAX_RECEIPTS_PER_SECOND;
-use tipline_proto::{Cursor, InstanceId, Level, Reached, Receipt};
+use tipline_proto::{Cursor, InstanceId, Level, Reached, Receipt, Trust};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -227,19 +227,15 @@ impl Issuer {
     /// beside the failure. A receipt replaces the one before it, and one that says nothing would
     /// take back what is there; an archive would take itself for a new one. Of a store that may be
     /// lost only *applied* is said: a new one is not taken for a first day by that, and no policy
-    /// counts it as durable.
+    /// counts it as durable. Who signs takes up only what it has signed itself: its signature would
+    /// vouch for whatever somebody else has put there under its name.
     async fn put(&self, news: &News, applying: Option<Duration>) -> Result<(), LogError> {
         let mut receipt = Receipt { applying, ..self.receipt(news) };
         if news.cursor.is_none() {
             let before = self.log.board().await?.receipts.into_iter();
             let mut before = before.filter(|before| before.consumer == receipt.consumer);
-            if let Some(before) = before.next() {
-                receipt.reached = before.reached;
-                if news.lost {
-                    let applied = receipt.reached.at(Level::Applied);
-                    receipt.reached =
-                        applied.map(|at| Reached::up_to(at, Level::Applied)).unwrap_or_default();
-                }
+            if let Some(before) = before.next().filter(|before| self.has_sealed(before)) {
+                receipt.reached = at_most(self.level(news), &before.reached);
                 receipt.block_tip = before.block_tip;
                 receipt.proof_tip = before.proof_tip;
             }
@@ -251,8 +247,7 @@ impl Issuer {
     /// or more, as the settings say.
     fn receipt(&self, news: &News) -> Receipt {
         let cursor = news.cursor.as_ref();
-        let level = if news.lost { Level::Applied } else { self.settings.level };
-        let reached = cursor.map(|cursor| Reached::up_to(cursor.position, level));
+        let reached = cursor.map(|cursor| Reached::up_to(cursor.position, self.level(news)));
         Receipt {
             applying: None,
             frozen: news.frozen.map(|since| since.elapsed()),
@@ -269,4 +264,26 @@ impl Issuer {
             store: self.store.clone(),
         }
     }
+
+    /// The highest level that may be said of anything.
+    fn level(&self, news: &News) -> Level {
+        if news.lost { Level::Applied } else { self.settings.level }
+    }
+
+    /// Whether a receipt of this name is its own, as far as that can be known: without a key it is
+    /// whose name it has.
+    fn has_sealed(&self, receipt: &Receipt) -> bool {
+        let keys = self.settings.keys.iter().map(|key| (self.settings.name.clone(), *key));
+        Trust::new(Vec::new(), keys).check_receipt(receipt).is_ok()
+    }
+}
+
+/// The same, without what is above this level.
+fn at_most(level: Level, reached: &Reached) -> Reached {
+    let lower = Level::ALL.into_iter().filter(|lower| *lower < level);
+    let lower = lower.filter_map(|lower| Some((lower, reached.reported(lower)?)));
+    let mut most = Reached::default();
+    lower.for_each(|(lower, position)| most.set(lower, position));
+    reached.at(level).into_iter().for_each(|position| most.set(level, position));
+    most
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tipline_proto::{ConsumerName, Level, Role};
+use tipline_proto::{ConsumerName, Level, PublicKey, Role, SigningKey};
 
 /// Settings of a consumer. Clock, log and store are arguments of [`crate::Consumer::start`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,10 @@ pub struct ConsumerSettings {
     /// Whether it may start with a new store although its receipts say that it had one. If not, it
     /// refuses: a directory that nothing is mounted on looks like a new store.
     pub new_store: bool,
+    /// The keys that seal its receipts, if its log signs them: its own, and those that it has
+    /// succeeded. What it takes up of an earlier run is sealed by one of them. See
+    /// [`ConsumerSettings::signing`].
+    pub keys: Vec<PublicKey>,
 }
 
 impl ConsumerSettings {
@@ -32,6 +36,12 @@ impl ConsumerSettings {
     /// has arrived, and does not take a lost store for a new one.
     pub fn new(name: ConsumerName, role: Role) -> Self {
         let (heartbeat, level, linger) = (Duration::from_secs(5), Level::Durable, Duration::ZERO);
-        Self { name, role, heartbeat, level, linger, new_store: false }
+        Self { name, role, heartbeat, level, linger, new_store: false, keys: Vec::new() }
+    }
+
+    /// The same, of a log that signs its receipts with this key.
+    pub fn signing(self, key: &SigningKey) -> Self {
+        let earlier = key.predecessors().iter().map(|earlier| earlier.key);
+        Self { keys: earlier.chain([key.public()]).collect(), ..self }
     }
 }

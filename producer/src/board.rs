@@ -1,13 +1,14 @@
 //! Receipts as they are pushed, and the primary's announcements.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tipline_log::{Board, Forged, Log, LogError, error_chain};
+use tipline_log::{Board, Log, LogError, error_chain};
 use tipline_proto::{Agreement, Announcement, Position};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::digests::Digests;
@@ -22,6 +23,10 @@ const ANNOUNCE_PAUSE: Duration = Duration::from_millis(200);
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// For so long the first announcement of being held up waits for the outbox.
 const LOOK: Duration = Duration::from_secs(1);
+/// What is said of somebody's receipt is said again after this, if it is still so or so again.
+const SAY_AGAIN: Duration = Duration::from_secs(600);
+/// Of so many at once it is said, and of the rest together.
+const SAID: usize = 16;
 
 /// The running watch. Dropping it ends the tasks.
 pub(crate) struct BoardWatch {
@@ -44,8 +49,9 @@ pub(crate) async fn watch(
         log: Arc::clone(log),
         digests: Arc::clone(digests),
         board: Board::default(),
-        unreadable: BTreeSet::new(),
-        forged: Vec::new(),
+        unreadable: Said::default(),
+        forged: Said::default(),
+        diverged: Said::default(),
     };
     follower.first_look().await?;
     let stop = CancellationToken::new();
@@ -108,10 +114,35 @@ struct Follower {
     log: Arc<dyn Log>,
     digests: Arc<Digests>,
     board: Board,
-    /// What was said to be unreadable.
-    unreadable: BTreeSet<(String, String)>,
-    /// What was said to be forged.
-    forged: Vec<Forged>,
+    /// Which places were said to be unreadable.
+    unreadable: Said,
+    /// Whose receipts were said to be forged.
+    forged: Said,
+    /// Whose receipts were said to diverge.
+    diverged: Said,
+}
+
+/// Of whom something was said lately. Whoever may put receipts decides how often they change, and
+/// under how many names: nobody is to be woken by each of them.
+#[derive(Debug, Default)]
+pub(crate) struct Said(BTreeMap<String, Instant>);
+
+impl Said {
+    /// Whether it is to be said of this one.
+    pub(crate) fn is_due(&mut self, of: &str) -> bool {
+        if self.0.get(of).is_some_and(|said| said.elapsed() < SAY_AGAIN) {
+            return false;
+        }
+        self.0.retain(|_, said| said.elapsed() < SAY_AGAIN);
+        let left = (SAID + 1).saturating_sub(self.0.len());
+        if left > 0 {
+            self.0.insert(of.to_owned(), Instant::now());
+        }
+        if left == 1 {
+            tracing::error!("the same is so of more receipts: `tipline status` names them all");
+        }
+        left > 1
+    }
 }
 
 impl Follower {
@@ -145,11 +176,10 @@ impl Follower {
         }
     }
 
-    /// Says once of each what cannot be read. It concerns nobody else.
+    /// Says what cannot be read. It concerns nobody else.
     fn warn_of_unreadable(&mut self, board: &Board) {
         for unreadable in &board.unreadable {
-            let what = (unreadable.place.clone(), unreadable.why.clone());
-            if self.unreadable.insert(what) {
+            if self.unreadable.is_due(&unreadable.place) {
                 let consumer = unreadable.consumer.as_ref().map(ToString::to_string);
                 tracing::warn!(
                     place = %unreadable.place, consumer, why = %unreadable.why,
@@ -157,22 +187,20 @@ impl Follower {
                 );
             }
         }
-        // Bounded by what is there, however often it changes.
-        self.unreadable.retain(|(place, why)| {
-            board.unreadable.iter().any(|there| there.place == *place && there.why == *why)
-        });
     }
 
-    /// Says once of each what is not believed. It counts as nobody's.
+    /// Says what is not believed. It counts as nobody's.
     fn alarm_if_forged(&mut self, board: &Board) {
-        for forged in board.forged.iter().filter(|forged| !self.forged.contains(forged)) {
+        for forged in &board.forged {
+            // No consumer has an empty name.
             let consumer = forged.consumer.as_ref().map(ToString::to_string);
-            tracing::error!(
-                consumer, why = %forged.why,
-                "a receipt or an announcement is refused: it counts as no backup"
-            );
+            if self.forged.is_due(consumer.as_deref().unwrap_or_default()) {
+                tracing::error!(
+                    consumer, why = %forged.why,
+                    "a receipt or an announcement is refused: it counts as no backup"
+                );
+            }
         }
-        self.forged.clone_from(&board.forged);
     }
 
     async fn follow(&mut self) -> Result<(), LogError> {
@@ -213,7 +241,7 @@ impl Follower {
         let known = self.publisher.status.borrow().consumers.clone();
         let consumers = assess(&self.log, &self.digests, tail, &known, board).await?;
         for consumer in &consumers {
-            alarm_if_new(consumer, &known);
+            alarm_if_new(consumer, &known, &mut self.diverged);
         }
         self.publisher.status.send_modify(|status| {
             status.known = true;
@@ -231,13 +259,14 @@ impl Follower {
     }
 }
 
-fn alarm_if_new(consumer: &ConsumerStatus, known: &[ConsumerStatus]) {
+fn alarm_if_new(consumer: &ConsumerStatus, known: &[ConsumerStatus], said: &mut Said) {
     let Agreement::Diverged { index } = consumer.agreement else {
         return;
     };
     let name = &consumer.receipt.consumer;
     let was = known.iter().find(|before| before.receipt.consumer == *name);
-    if was.is_none_or(|before| before.agreement != consumer.agreement) {
+    if was.is_none_or(|before| before.agreement != consumer.agreement) && said.is_due(name.as_str())
+    {
         tracing::error!(
             consumer = %name, index,
             "a receipt diverges: this consumer holds another history from this index or an \

@@ -259,6 +259,10 @@ async fn a_restored_primary_fences_the_old_one_and_knows_what_not_to_sign() {
     fs::write(&floor, earlier.to_string()).unwrap();
     let rehearsed = json(&site.run(&restore("--dry-run")).await, 0);
     assert_eq!(rehearsed["sign_floor_at_least"], 35, "{rehearsed}");
+    assert_eq!(rehearsed["sign_floor_seen"]["entries"], 20, "{rehearsed}");
+    let told = site.run(&restore("--dry-run").replace(" --json", "")).await.stdout;
+    let unshown = "no entry shows block 35, and so the floor: only the earlier sign floor\n";
+    assert!(told.contains(unshown), "{told}");
     assert_eq!(rehearsed["index"], 22, "the claims of two primaries: {rehearsed}");
     site.status(LOG, |status| status["primary"]["epoch"] == 2).await;
     assert!(!site.path("new.db").exists());

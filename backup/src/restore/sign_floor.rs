@@ -1,16 +1,18 @@
 //! A restored node that becomes the primary: the old one is fenced off, and what must never be
 //! signed again is written down, before there is a store to start from.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use tipline_log::Claim;
+use tipline_log::{Claim, error_chain};
 use tipline_proto::{ChainName, Digest, Kind, Lineage};
 use tipline_store::StoreIdentity;
 
 use crate::archive::Row;
+use crate::checkpoint::{Checkpoints, Manifest};
 use crate::error::RestoreError;
-use crate::sources::Sources;
+use crate::sources::{Inventory, Sources};
 use crate::text::display;
 
 /// Heights at or below which a validator must not sign again, because a block was seen there.
@@ -86,6 +88,12 @@ impl SeenHeights {
         self.seen.values().max().copied()
     }
 
+    /// Who has seen a block above every entry that is kept, with its height. Nothing but their word
+    /// shows that it was there, so somebody may want to refuse it.
+    pub fn beyond_entries(&self) -> Vec<(&str, u64)> {
+        beyond_entries(&self.seen)
+    }
+
     /// Adds what others have seen of the same log.
     pub fn add(&mut self, others: SeenHeights) {
         others.seen.into_iter().for_each(|(witness, height)| self.see(witness, height));
@@ -127,9 +135,27 @@ impl SeenHeights {
     }
 }
 
+impl SignFloor {
+    /// As [`SeenHeights::beyond_entries`].
+    pub fn beyond_entries(&self) -> Vec<(&str, u64)> {
+        beyond_entries(&self.seen)
+    }
+}
+
+/// The witness that all entries are together.
+const ENTRIES: &str = "entries";
+
+fn beyond_entries(seen: &BTreeMap<String, u64>) -> Vec<(&str, u64)> {
+    let entries = seen.get(ENTRIES).copied();
+    let beyond = seen.iter().filter(|(_, height)| entries.is_none_or(|entries| **height > entries));
+    beyond.map(|(witness, height)| (witness.as_str(), *height)).collect()
+}
+
 impl Sources {
     /// The highest block that the log, any archive, any receipt, the primary's own announcement or
-    /// any checkpoint has seen, rolled back or not.
+    /// any checkpoint has seen, rolled back or not. Where signatures are required, a receipt, an
+    /// announcement or a checkpoint counts only if a trusted key vouches for it. Where they are not,
+    /// everything counts: a floor that is too low is worse than one that is too high.
     ///
     /// Of the log alone it is what came after an earlier answer: a floor needs all places before
     /// the claim, so that it fails before, and the log again after it.
@@ -144,21 +170,24 @@ impl Sources {
         if let Some(log) = &self.log {
             let board = log.board().await?;
             for receipt in board.receipts {
-                if let Some(tip) = receipt.block_tip {
-                    seen.see(format!("receipt of {}", receipt.consumer), tip.height);
+                let Some(tip) = &receipt.block_tip else { continue };
+                let witness = format!("receipt of {}", receipt.consumer);
+                match self.trust.check_receipt(&receipt) {
+                    Ok(()) => seen.see(witness, tip.height),
+                    Err(why) => not_counted(&witness, tip.height, &why),
                 }
             }
-            if let Some((primary, tip)) =
-                board.primary.and_then(|a| Some((a.primary, a.block_tip?)))
+            if let Some(said) = board.primary
+                && let Some(tip) = &said.block_tip
             {
-                seen.see(format!("announcement of {}", primary.as_str()), tip.height);
+                let witness = format!("announcement of {}", said.primary.as_str());
+                match self.trust.check_announcement(&said) {
+                    Ok(()) => seen.see(witness, tip.height),
+                    Err(why) => not_counted(&witness, tip.height, &why),
+                }
             }
         }
-        for (_, manifest, _) in &inventory.checkpoints {
-            if let Some(tip) = &manifest.cursor.block_tip {
-                seen.see("checkpoints".to_owned(), tip.height);
-            }
-        }
+        self.see_checkpoints(&inventory, &mut seen).await?;
         let mut highest = None;
         let each = |row: Row| {
             if row.kind == Kind::BlockCommitted {
@@ -166,7 +195,52 @@ impl Sources {
             }
         };
         self.each_row(&mut inventory, each).await?;
-        highest.into_iter().for_each(|height| seen.see("entries".to_owned(), height));
+        highest.into_iter().for_each(|height| seen.see(ENTRIES.to_owned(), height));
         Ok(seen)
     }
+
+    /// The highest checkpoint of each set. A signature is read of those alone that could be it.
+    async fn see_checkpoints(
+        &self,
+        inventory: &Inventory,
+        seen: &mut SeenHeights,
+    ) -> Result<(), RestoreError> {
+        let height = |manifest: &Manifest| Some(manifest.cursor.block_tip.as_ref()?.height);
+        let each = inventory.checkpoints.iter();
+        let each = each.filter_map(|(set, manifest, _)| Some((height(manifest)?, *set, manifest)));
+        let mut highest: Vec<_> = each.collect();
+        highest.sort_by_key(|(height, ..)| Reverse(*height));
+        let mut counted = BTreeSet::new();
+        for (height, set, manifest) in highest {
+            if counted.contains(&set) {
+                continue;
+            }
+            let place = self.checkpoints.get(set).map_or("its set", Checkpoints::place);
+            let witness = format!("checkpoint {} at {place}", manifest.id);
+            if self.trust.requires_checkpoints() {
+                match self.signed_checkpoint(set, manifest).await {
+                    Ok(_) => {}
+                    Err(why) if why.is_about_it() => {
+                        not_counted(&witness, height, &why);
+                        continue;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            counted.insert(set);
+            seen.see(witness, height);
+        }
+        Ok(())
+    }
+}
+
+/// Whoever restores must know: if it was true, the floor is too low.
+fn not_counted(witness: &str, height: u64, why: &dyn std::error::Error) {
+    let why = error_chain(why);
+    tracing::warn!(
+        witness,
+        height,
+        why,
+        "it counts for no sign floor: signatures are required, and nobody vouches for it"
+    );
 }

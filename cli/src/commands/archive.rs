@@ -150,12 +150,15 @@ pub(crate) async fn run(shared: &Shared, args: ArchiveArgs) -> Result<Exit, Fail
         stop: stop.clone(),
         board: board.clone(),
     };
-    let settings = ConsumerSettings {
+    let mut settings = ConsumerSettings {
         level,
         linger: args.linger.map_or(usual, Duration::from),
         new_store: args.new,
         ..ConsumerSettings::new(args.name, role)
     };
+    if let Some(key) = shared.signing.key()? {
+        settings = settings.signing(&key);
+    }
     let store = ArchiveStore::new(destination.clone(), keys.clone(), known);
     let read_to = read_to(receipts, &store.place());
     let store = Box::new(store.read_back_to(read_to));

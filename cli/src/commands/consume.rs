@@ -125,7 +125,11 @@ async fn consume(
         board: board.clone(),
     };
     let new_store = args.new;
-    let settings = ConsumerSettings { new_store, ..ConsumerSettings::new(args.name.clone(), role) };
+    let mut settings =
+        ConsumerSettings { new_store, ..ConsumerSettings::new(args.name.clone(), role) };
+    if let Some(key) = &key {
+        settings = settings.signing(key);
+    }
     let instance = InstanceId::from_bytes(rand::random());
     let clock = system_clock();
     let consumer = Consumer::start(Arc::clone(&log), store, settings, instance, Arc::clone(&clock));

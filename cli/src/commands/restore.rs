@@ -1,5 +1,6 @@
 //! `tipline restore`: a store as it was, from checkpoints, archives and the log.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -219,8 +220,17 @@ impl WrittenFloor {
             self.file.display(),
             number(continue_at.index),
             continue_at.digest
-        )
+        ) + &unshown(&self.floor.beyond_entries())
     }
+}
+
+/// Who raises the floor above what entries show: an operator may know better.
+fn unshown(beyond: &[(&str, u64)]) -> String {
+    let each = beyond.iter().map(|(witness, height)| {
+        let height = number(*height);
+        line(format_args!("  no entry shows block {height}, and so the floor: only the {witness}"))
+    });
+    each.collect()
 }
 
 /// Says what would be done, without doing it. As primary all is checked that can refuse it.
@@ -247,13 +257,15 @@ async fn rehearse(
     let seen = primary.map(|primary| primary.seen);
     if args.json {
         return print_json(&Rehearsed {
-            sign_floor_at_least: seen.map(|seen| seen.height()),
+            sign_floor_at_least: seen.as_ref().map(SeenHeights::height),
+            sign_floor_seen: seen.map(|seen| seen.seen),
             plan,
         });
     }
     let floor = seen.map(|seen| {
         let height = seen.height().map_or("none".to_owned(), number);
         format!("  would claim the log; the sign floor would be {height} or higher\n")
+            + &unshown(&seen.beyond_entries())
     });
     print(&(render_plan(&plan) + &floor.unwrap_or_default()))
 }
@@ -266,6 +278,9 @@ struct Rehearsed {
     /// As primary: the sign floor as it would be now.
     #[serde(skip_serializing_if = "Option::is_none")]
     sign_floor_at_least: Option<Option<u64>>,
+    /// The highest height that each has seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sign_floor_seen: Option<BTreeMap<String, u64>>,
 }
 
 /// A primary that could claim the log now.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tipline_log::Receipts as _;
 use tipline_log::memory::rigged::RiggedLog;
+use tipline_log::{Receipts as _, SignedLog, Signing};
 use tipline_proto::limits::MAX_RECEIPTS_PER_SECOND;
-use tipline_proto::{InstanceId, Level, Receipt};
+use tipline_proto::{InstanceId, Level, Reached, Receipt, SigningKey};
 use tipline_store::SqliteStore;
 use tipline_store::conformance::history;
 use tipline_store::conformance::history::History;
@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::running::{DEADLINE, clock, dynamic, place, receipt, settings, start, until_index};
 use crate::receipts::{EARLY, Issuer, Receipts};
 use crate::telemetry::Telemetry;
-use crate::{Consumer, ConsumerSettings, Progress};
+use crate::{Consumer, ConsumerSettings, Phase, Progress};
 
 #[tokio::test]
 async fn receipts_are_few_and_the_newest_is_always_among_them() {
@@ -133,4 +133,86 @@ async fn a_run_whose_receipts_failed_does_not_speak_over_a_newer_one() {
     receipts.finish(None).await;
     assert_eq!(receipt(&memory).await, other);
     drop(progress);
+}
+
+/// What the board has after a run whose store cannot be asked, if this receipt was there before.
+/// Its log signs with this key.
+async fn taken_up(before: Receipt, key: Option<&Arc<SigningKey>>) -> Receipt {
+    let settings = key.map_or_else(settings, |key| settings().signing(key));
+    let writer = History::random(29, 10);
+    let rigged = RiggedLog::new(history::log(), &writer.entries).await;
+    let memory = rigged.inner.clone();
+    memory.put_receipt(&before).await.unwrap();
+    let telemetry = Telemetry::begin(&history::log().name, &settings.name, settings.level, clock());
+    let signing = Signing { key: key.cloned(), ..Signing::default() };
+    let issuer = Issuer {
+        log: Arc::new(SignedLog::new(dynamic(rigged), signing)),
+        settings,
+        instance: InstanceId::from_bytes([5; 16]),
+        store: "a store".to_owned(),
+        clock: clock(),
+        telemetry: Arc::new(telemetry),
+    };
+    let phase = Phase::StoreStalled("no space".to_owned());
+    let (_progress, receiver) = watch::channel(Progress { phase, ..Progress::new() });
+    let receipts = Receipts::start(issuer, receiver);
+    sleep(Duration::from_secs(1)).await;
+    receipts.finish(None).await;
+    let said = receipt(&memory).await;
+    assert_eq!(said.instance, InstanceId::from_bytes([5; 16]));
+    said
+}
+
+fn earlier(level: Level) -> Receipt {
+    let cursor = History::random(29, 10).model.cursor;
+    Receipt {
+        lineage: history::log().lineage,
+        consumer: settings().name,
+        role: settings().role,
+        instance: InstanceId::from_bytes([6; 16]),
+        reached: Reached::up_to(cursor.position, level),
+        block_tip: cursor.block_tip,
+        proof_tip: cursor.proof_tip,
+        time: clock()(),
+        failure: None,
+        store: "a store".to_owned(),
+        applying: None,
+        frozen: None,
+        seal: None,
+    }
+}
+
+/// Its signature would vouch for what somebody else has put there.
+#[tokio::test(start_paused = true)]
+async fn who_signs_takes_up_only_what_it_has_signed_itself() {
+    let keys = [1, 2, 3].map(|seed| SigningKey::from_seed(&[seed; 32]));
+    let [old, next, other] = keys;
+    let own = Arc::new(old.succeeded_by(next));
+    let old = SigningKey::from_seed(&[1; 32]);
+    for (by, is_own) in
+        [(None, false), (Some(&other), false), (Some(&own), true), (Some(&old), true)]
+    {
+        let mut before = earlier(Level::Durable);
+        if let Some(key) = by {
+            key.sign_receipt(&mut before);
+        }
+        let said = taken_up(before.clone(), Some(&own)).await;
+        let found = (said.reached, said.block_tip, said.proof_tip);
+        let taken = (before.reached, before.block_tip, before.proof_tip);
+        assert_eq!(found, if is_own { taken } else { Default::default() }, "{by:?}");
+    }
+    // Without a key nobody can tell.
+    let before = earlier(Level::Durable);
+    assert_eq!(taken_up(before.clone(), None).await.reached, before.reached);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_taken_up_is_at_no_higher_level_than_the_settings_allow() {
+    let mut before = earlier(Level::Offsite);
+    let position = before.reached.at(Level::Offsite).unwrap();
+    let said = taken_up(before.clone(), None).await;
+    assert_eq!(said.reached, Reached::up_to(position, Level::Durable));
+    before.reached = Reached::up_to(position, Level::Applied);
+    let said = taken_up(before.clone(), None).await;
+    assert_eq!(said.reached, before.reached);
 }

@@ -1,13 +1,14 @@
 //! The readiness of one consumer: a pure function of its own progress, the fleet's tip, the limits
 //! and the time.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use tipline_consumer::{Phase, Progress};
-use tipline_log::error_chain;
-use tipline_proto::{ConsumerName, Cursor, Role};
+use tipline_log::{Board, error_chain};
+use tipline_proto::{ConsumerName, Cursor, Receipt, Role};
 
-use super::fleet::{FleetTip, Peer};
+use super::fleet::{FleetTip, Peer, index};
 use super::limits::HealthLimits;
 use super::link::LogLink;
 use super::pace::Pace;
@@ -68,6 +69,7 @@ impl ConsumerState {
     /// The log is heard for the first time, or again after a silence, and ends at this index now.
     /// Nobody knows what was missed until that is reached.
     pub fn heard_again(&mut self, tail: u64, now: Instant) {
+        self.fleet.forget();
         self.fleet.reach(tail, now);
         self.must_reach = Some(tail);
         self.caught_up = false;
@@ -87,8 +89,25 @@ impl ConsumerState {
         if let Some(tail) = progress.tail {
             self.fleet.reach(tail, now);
         }
+        if let Some(cursor) = &progress.cursor {
+            self.fleet.knows(cursor.position);
+        }
         self.progress = progress;
         self.note_place(limits, now);
+    }
+
+    /// Indices of entries whose digests decide whether a receipt counts: those of others that may be
+    /// better than this one. Who is not further than its own cursor is no better.
+    pub(super) fn wanted(&self, board: &Board) -> BTreeSet<u64> {
+        let Some(cursor) = &self.progress.cursor else { return BTreeSet::new() };
+        let may_be_better = |receipt: &&Receipt| {
+            receipt.role == self.role
+                && receipt.consumer != self.name
+                && receipt.failure.is_none()
+                && index(receipt) > cursor.position.index
+        };
+        let receipts = board.receipts.iter().filter(may_be_better);
+        receipts.flat_map(|receipt| self.fleet.wants(receipt)).collect()
     }
 
     /// Notes whether it has caught up by now.
@@ -353,7 +372,7 @@ fn has_best_blocks(state: &ConsumerState, limits: &HealthLimits, now: Instant) -
     let Some(own) = state.progress.cursor.as_ref().and_then(|c| on_branch(c, fleet)) else {
         return false;
     };
-    let others = others(state, limits, now).filter_map(|peer| peer.height);
+    let others = others(state, limits, now).filter_map(|peer| Some(peer.block.as_ref()?.height));
     is_one_of_the_best(&fleet.blocks, own, others, (limits.max_lag, limits.max_lag_time), now)
 }
 

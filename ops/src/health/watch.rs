@@ -1,5 +1,6 @@
 //! Following what readiness is decided on: the log, the board, the store and the consumer.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
@@ -19,6 +20,11 @@ use crate::verdict::Listener;
 
 /// How often the log is asked for a sign of life.
 const ASK: Duration = Duration::from_millis(500);
+/// Pause before the log is asked again about what receipts name.
+const COMPARE: Duration = Duration::from_millis(500);
+/// So many digests are read at once, to compare receipts with them. One that is better and agrees is
+/// enough.
+const COMPARED: usize = 8;
 /// How often the store is asked whether it is still there.
 const PROBE: Duration = Duration::from_millis(500);
 /// Pause before the board is followed again.
@@ -112,14 +118,14 @@ async fn follow_progress(health: Health, mut progress: watch::Receiver<Progress>
 
 /// The newest board, as it is pushed.
 async fn follow_board(health: Health, log: Arc<dyn Log>, clock: Clock) {
-    let mut listener = Listener::default();
+    let mut ear = Ear::default();
     let mut told = String::new();
     loop {
         let followed: Result<Infallible, LogError> = async {
             let mut feed = log.follow_board().await?;
             loop {
                 let board = feed.next().await?;
-                hear(&health, &*log, &clock, &mut listener, board).await?;
+                hear(&health, &*log, &clock, &mut ear, board).await?;
                 health.with_consumer(|state| state.link.board_lost = None);
                 told.clear();
             }
@@ -136,30 +142,68 @@ async fn follow_board(health: Health, log: Arc<dyn Log>, clock: Clock) {
     }
 }
 
-/// Takes a board in. A receipt that names more than is known to be in the log is compared with the
-/// log itself: one of another history must not make everyone seem to be behind.
-async fn hear(
+/// What is heard of the board, and when the log was last asked about it.
+#[derive(Debug, Default)]
+pub(super) struct Ear {
+    listener: Listener,
+    asked: Option<tokio::time::Instant>,
+}
+
+impl Ear {
+    /// Whether the log may be asked again about what receipts name.
+    fn may_ask(&self) -> bool {
+        self.asked.is_none_or(|asked| asked.elapsed() >= COMPARE)
+    }
+}
+
+/// Takes a board in. What it names and is not known here is compared with the log itself: a receipt
+/// of another history must not make everyone seem to be behind. Whatever the receipts say, the log
+/// is asked a few questions each time, and seldom.
+pub(super) async fn hear(
     health: &Health,
     log: &dyn Log,
     clock: &Clock,
-    listener: &mut Listener,
+    ear: &mut Ear,
     mut board: Board,
 ) -> Result<(), LogError> {
-    listener.listen(&mut board, Instant::now(), clock());
-    let announced = board.primary.as_ref().map_or(0, |said| said.tail.index);
-    let mut known = announced;
+    ear.listener.listen(&mut board, Instant::now(), clock());
+    let mut known = board.primary.as_ref().map_or(0, |said| said.tail.index);
+    let mut wanted = BTreeSet::new();
     health.with_consumer(|state| {
         known = known.max(state.progress.tail.unwrap_or(0)).max(state.fleet.tail());
+        wanted = state.wanted(&board);
     });
     let named = board.receipts.iter().flat_map(|receipt| receipt.reached.positions());
-    if named.map(|position| position.index).max().is_some_and(|named| named > known) {
-        known = known.max(log.extent().await?.last);
+    let is_beyond = named.map(|position| position.index).any(|named| named > known);
+    if (is_beyond || !wanted.is_empty()) && ear.may_ask() {
+        ear.asked = Some(tokio::time::Instant::now());
+        if is_beyond {
+            known = known.max(log.extent().await?.last);
+        }
+        compare(health, log, wanted.range(..=known).rev().copied().take(COMPARED)).await?;
     }
     let now = Instant::now();
     health.with_consumer(|state| {
         state.fleet.hear(&board, known, now);
         state.note_place(health.limits(), now);
     });
+    Ok(())
+}
+
+/// Reads the log's own digests at these indices.
+async fn compare(
+    health: &Health,
+    log: &dyn Log,
+    indices: impl Iterator<Item = u64>,
+) -> Result<(), LogError> {
+    for index in indices {
+        match log.head(index).await {
+            Ok(head) => health.with_consumer(|state| state.fleet.knows(head.position)),
+            Err(error) if error.is_retryable() => return Err(error),
+            // Trimmed away, or unreadable: that concerns whoever names it, and no other.
+            Err(_) => {}
+        }
+    }
     Ok(())
 }
 
@@ -263,8 +307,9 @@ pub(super) async fn first_look(
     log: &dyn Log,
     clock: &Clock,
 ) -> Result<Heard, LogError> {
+    health.with_consumer(|state| state.fleet.forget());
     if let Ok(Ok(board)) = timeout(BOARD_PATIENCE, log.board()).await {
-        hear(health, log, clock, &mut Listener::default(), board).await?;
+        hear(health, log, clock, &mut Ear::default(), board).await?;
     }
     let asked = Instant::now();
     Ok(Heard { asked, tail: Some(log.extent().await?.last) })

@@ -2,7 +2,7 @@
 
 use tipline_backup::retention::reservations;
 use tipline_log::{Ages, Extent, ForgedBy, Shortfall, Survey, Unreadable};
-use tipline_proto::{Agreement, Role, SignatureError, Timestamp, Tip, agreement};
+use tipline_proto::{Agreement, Receipt, Role, SignatureError, Timestamp, Tip};
 
 use super::consumer::Fixed;
 use super::expectation::Expectation;
@@ -33,12 +33,12 @@ pub fn assess(seen: &Seen, now: Timestamp, expected: &Expectation) -> Fleet {
     findings.extend(of_consumers);
     let policy = policy(seen, primary_clock, expected);
     findings.extend(policy.as_ref().and_then(|policy| unreached(policy, seen)));
-    findings.extend(proof_lag(seen, fixed.tip.1.as_ref(), expected));
+    findings.extend(proof_lag(seen, fixed.tip.1.as_ref().map(|(_, tip)| tip), expected));
     findings.extend(unreadable_entries(seen));
     findings.extend(unreadable_receipts(seen));
     findings.extend(forged(seen));
     findings.extend(shortfall(seen, expected));
-    let tip = fixed.tip.1;
+    let tip = fixed.tip.1.map(|(_, tip)| tip);
     let mut fleet = Fleet {
         log: log_view(seen),
         tip: tip.map(|tip| TipView { height: tip.height, hash: tip.hash.to_string() }),
@@ -76,17 +76,26 @@ impl Fleet {
     }
 }
 
-/// The newest index anyone has, and the newest block by it. It is the fleet's, not the
-/// primary's alone: a primary that is cut off does not know the newest.
-fn fleet_tip(seen: &Seen) -> (u64, Option<Tip>) {
-    let log = (seen.tail.position.index, seen.tail_block.as_ref());
+/// The newest index that the log or the primary has, and the newest block by the index at which it was
+/// named. It is not the primary's alone: one that is cut off does not know the newest. Receipts that
+/// agree with the log have no newer event, and their blocks count where nobody else names one.
+fn fleet_tip(seen: &Seen) -> (u64, Option<(u64, Tip)>) {
     let primary = seen.board.primary.iter().map(|said| (said.tail.index, said.block_tip.as_ref()));
-    let receipts = seen.board.receipts.iter().map(|r| (index(r), r.block_tip.as_ref()));
-    let all: Vec<_> = receipts.chain(primary).chain([log]).collect();
+    let all: Vec<_> =
+        primary.chain([(seen.tail.position.index, seen.tail_block.as_ref())]).collect();
     let newest = all.iter().map(|(index, _)| *index).max().unwrap_or(0);
-    let with_block = all.iter().filter_map(|(index, tip)| Some((*index, (*tip)?)));
-    let tip = with_block.max_by_key(|(index, _)| *index).map(|(_, tip)| tip.clone());
-    (newest, tip)
+    let with_block = |all: Vec<(u64, Option<&Tip>)>| {
+        let tips = all.into_iter().filter_map(|(index, tip)| Some((index, tip?.clone())));
+        tips.max_by_key(|(index, _)| *index)
+    };
+    let received = || agreeing(seen).map(|r| (index(r), r.block_tip.as_ref())).collect();
+    (newest, with_block(all).or_else(|| with_block(received())))
+}
+
+/// The receipts that agree with the log.
+fn agreeing(seen: &Seen) -> impl Iterator<Item = &Receipt> {
+    let agrees = |receipt: &&Receipt| seen.agreement(receipt) == Agreement::Agrees;
+    seen.board.receipts.iter().filter(agrees)
 }
 
 /// As retention sees the log, which decides what the log does for whom.
@@ -126,13 +135,8 @@ fn missing(seen: &Seen, expected: &Expectation) -> Vec<Finding> {
 fn policy(seen: &Seen, clock: Timestamp, expected: &Expectation) -> Option<PolicyView> {
     let policy = expected.policy.as_ref()?;
     let tail = seen.tail.position;
-    let digest_at = |index| seen.digests.get(&index).copied();
-    let agree = seen
-        .board
-        .receipts
-        .iter()
-        .filter(|receipt| agreement(receipt, tail, digest_at) == Agreement::Agrees);
-    let reached: Vec<_> = agree.map(|receipt| (&receipt.consumer, &receipt.reached)).collect();
+    let reached: Vec<_> =
+        agreeing(seen).map(|receipt| (&receipt.consumer, &receipt.reached)).collect();
     let index = policy.backed_up(reached);
     let lag_events = tail.index.saturating_sub(index);
     let lag = seen.waits_after(index, clock);
@@ -154,13 +158,16 @@ fn unreached(policy: &PolicyView, seen: &Seen) -> Option<Finding> {
 }
 
 /// Proofs may take long, but not for ever. Where none was ever made there is nothing to wait for,
-/// unless the log says from which block on there are some.
+/// unless the log says from which block on there are some. What the primary says counts alone; where it
+/// does not say, the receipts that agree with the log do, but for what is above the tip.
 fn proof_lag(seen: &Seen, tip: Option<&Tip>, expected: &Expectation) -> Option<Finding> {
     let (max, tip) = (expected.max_proof_lag?, tip?.height);
     let said = seen.board.primary.as_ref().and_then(|said| said.proof_tip);
-    let received = seen.board.receipts.iter().filter_map(|receipt| receipt.proof_tip);
+    let received = || agreeing(seen).filter_map(|receipt| receipt.proof_tip);
     let from = seen.identity.chain.proofs_from;
-    let proven = received.chain(said).fold(from.free_up_to(tip), u64::max);
+    let is_possible = |proven: &u64| *proven <= tip;
+    let proven = said.filter(is_possible).or_else(|| received().filter(is_possible).max());
+    let proven = proven.unwrap_or(0).max(from.free_up_to(tip));
     let lag = tip.saturating_sub(proven);
     let is_expected = from.late().is_some() || proven > 0;
     (is_expected && lag > max).then(|| {

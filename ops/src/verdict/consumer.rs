@@ -1,7 +1,7 @@
 //! A consumer: what its receipt says, and what is wrong with that.
 
 use tipline_backup::retention::{Reservation, Reserved};
-use tipline_proto::{Agreement, Receipt, Timestamp, Tip, agreement};
+use tipline_proto::{Agreement, Receipt, Timestamp, Tip};
 
 use super::expectation::Expectation;
 use super::finding::{Finding, Kind};
@@ -16,8 +16,8 @@ const AT_RISK: &str = Reservation::AtRisk { lost_in: None }.as_str();
 pub(super) struct Fixed<'a> {
     pub(super) seen: &'a Seen,
     pub(super) expected: &'a Expectation,
-    /// Index and block of the fleet's newest.
-    pub(super) tip: (u64, Option<Tip>),
+    /// Index of the fleet's newest event, and its newest block by the index at which it was named.
+    pub(super) tip: (u64, Option<(u64, Tip)>),
     /// Our own clock.
     pub(super) now: Timestamp,
     /// The primary's clock, which dates the events.
@@ -56,7 +56,7 @@ impl Fixed<'_> {
         let lag_blocks = match (&self.tip.1, on_branch) {
             (None, _) => Some(0),
             (Some(_), None) => None,
-            (Some(tip), Some(block)) => Some(tip.height.saturating_sub(block)),
+            (Some((_, tip)), Some(block)) => Some(tip.height.saturating_sub(block)),
         };
         let lag_events = self.tip.0.saturating_sub(index);
         ConsumerView {
@@ -95,19 +95,18 @@ impl Fixed<'_> {
             return Some(to);
         }
         // The rollback itself was not seen. It went to the newest block or further back.
-        let (newest, tip) = (self.tip.0, self.tip.1.as_ref()?);
+        let (named, tip) = self.tip.1.as_ref()?;
         let is_orphan = block.height > tip.height
             || block.height == tip.height && block.hash != tip.hash && block.height > 0;
         let at_most = tip.height.min(block.height.saturating_sub(1));
-        (index < newest && is_orphan).then_some(at_most)
+        (index < *named && is_orphan).then_some(at_most)
     }
 
     /// The worst that is wrong.
     fn wrong(&self, receipt: &Receipt, view: &ConsumerView) -> Option<(State, Finding)> {
         let (seen, expected, name) = (self.seen, self.expected, &view.name);
         let at = number(view.index);
-        let digest_at = |index| seen.digests.get(&index).copied();
-        let agrees = match agreement(receipt, seen.tail.position, digest_at) {
+        let agrees = match seen.agreement(receipt) {
             Agreement::Agrees if self.has_another_block(receipt, view.index) => {
                 Agreement::Diverged { index: view.index }
             }

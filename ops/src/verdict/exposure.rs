@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use tipline_proto::{Agreement, Level, Receipt, Role, Timestamp, agreement};
+use tipline_proto::{Agreement, Level, Receipt, Role, Timestamp};
 
 use super::primary::primary_clock;
 use super::seen::Seen;
@@ -41,10 +41,8 @@ pub fn exposure(seen: &Seen, now: Timestamp) -> Exposure {
         events: said.outbox_events,
         oldest: said.outbox_oldest.map(|oldest| said.time.since(oldest)),
     });
-    let digest_at = |index| seen.digests.get(&index).copied();
     let keeps = |receipt: &&Receipt| {
-        let agreement = agreement(receipt, seen.tail.position, digest_at);
-        let agrees = matches!(agreement, Agreement::Agrees | Agreement::Unknown);
+        let agrees = matches!(seen.agreement(receipt), Agreement::Agrees | Agreement::Unknown);
         receipt.role != Role::Audit && agrees
     };
     let keepers = seen.board.receipts.iter().filter(keeps).filter_map(|receipt| {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tipline_log::{Board, DropLimit, Shortfall, Tail};
-use tipline_proto::{Digest, Level, LogIdentity, Receipt, Timestamp, Tip};
+use tipline_proto::{Agreement, Digest, Level, LogIdentity, Receipt, Timestamp, Tip, agreement};
 
 /// What was seen of a log.
 #[derive(Debug, Clone)]
@@ -43,6 +43,11 @@ impl Seen {
     pub(super) fn waits_after(&self, index: u64, clock: Timestamp) -> Option<Duration> {
         let next = index.saturating_add(1);
         Some(clock.since(*self.times.get(&next)?))
+    }
+
+    /// Whether a receipt agrees with the log, as far as its digests are known.
+    pub(super) fn agreement(&self, receipt: &Receipt) -> Agreement {
+        agreement(receipt, self.tail.position, |index| self.digests.get(&index).copied())
     }
 }
 

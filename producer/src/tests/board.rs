@@ -10,6 +10,7 @@ use tipline_proto::Agreement;
 use tokio::time::Instant;
 
 use super::{block, log, outbox, receipt, settings, start};
+use crate::board::Said;
 use crate::digests::Digests;
 use crate::status::assess;
 use crate::{ConsumerStatus, EndReason, Producer};
@@ -125,4 +126,21 @@ async fn an_announcer_that_panics_ends_the_primary() {
     assert!(matches!(ended, EndReason::Panicked), "{ended:?}");
     let said = log.board().await.unwrap().primary.unwrap();
     assert!(said.failure.is_some_and(|why| why.contains("a worker panicked")), "others learn it");
+}
+
+/// Whoever may put receipts would wake somebody as often as he likes.
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_with_a_receipt_is_said_once_in_a_while_and_not_of_everybody() {
+    let mut said = Said::default();
+    for _ in 0..100 {
+        said.is_due("replica-1");
+    }
+    assert!(!said.is_due("replica-1"));
+    let due = (0..1000).filter(|number| said.is_due(&format!("name-{number}"))).count();
+    assert_eq!(due, 15, "16 with the first");
+    tokio::time::advance(Duration::from_secs(599)).await;
+    assert!(!said.is_due("replica-1"));
+    assert!(!said.is_due("name-999"));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(said.is_due("name-999") && said.is_due("replica-1"));
 }

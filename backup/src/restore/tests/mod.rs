@@ -7,6 +7,7 @@ mod held;
 mod interrupted;
 mod live;
 mod places;
+mod sign_floor;
 mod vouched;
 
 use std::path::{Path, PathBuf};

@@ -72,26 +72,6 @@ fn the_limit_of_time_counts_from_when_the_fleet_had_the_block() {
     scene.is_ready();
 }
 
-/// The primary may be cut off while a consumer has more than it knows.
-#[test]
-fn the_tip_is_the_fleets_not_what_the_primary_says_alone() {
-    let mut scene = Scene::new();
-    scene.board.receipts[1] = receipt("replica-2", 110);
-    let names = scene.board.receipts.iter().map(|receipt| receipt.consumer.clone());
-    scene.board.heard = names.map(|name| (name, Duration::ZERO)).collect();
-    scene.state.fleet.hear(&scene.board, 110, scene.now);
-    let said = scene.readiness();
-    assert_eq!((said.ready, said.tip, said.lag_blocks), (false, Some(110), Some(10)));
-}
-
-#[test]
-fn a_receipt_beyond_the_log_is_of_another_history_and_counts_for_nothing() {
-    let mut scene = Scene::new();
-    scene.board.receipts[1] = receipt("replica-2", 5_000);
-    scene.hear();
-    assert_eq!(scene.is_ready().tip, Some(100));
-}
-
 /// Nothing arrives, and it was at the tip: only the time that passes shows it.
 #[test]
 fn silence_of_the_log_alone_makes_it_unfit() {

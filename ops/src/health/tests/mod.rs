@@ -3,6 +3,7 @@
 mod consumer;
 mod parts;
 mod primary;
+mod receipts;
 #[cfg(feature = "health-server")]
 mod served;
 mod watch;
@@ -120,12 +121,15 @@ impl Scene {
         self.now += time;
     }
 
-    /// The board is heard, and everyone on it is of now.
+    /// The board is heard, and everyone on it is of now. What is in the log is compared with it.
     fn hear(&mut self) {
         let names = self.board.receipts.iter().map(|receipt| receipt.consumer.clone());
         self.board.heard = names.map(|name| (name, Duration::ZERO)).collect();
         self.board.primary_heard = self.board.primary.as_ref().map(|_| Duration::ZERO);
         let tail = self.board.primary.as_ref().map_or(0, |said| said.tail.index);
+        for index in self.state.wanted(&self.board).range(..=tail) {
+            self.state.fleet.knows(at(*index));
+        }
         self.state.fleet.hear(&self.board, tail, self.now);
         self.state.note_place(&self.limits, self.now);
     }

@@ -72,6 +72,65 @@ fn lag_is_behind_the_newest_that_anyone_has() {
     });
 }
 
+/// A receipt does not make others late: not of another history, nor of what the log does not have,
+/// nor with a position that is the log's own.
+#[test]
+fn what_a_receipt_says_of_blocks_and_proofs_makes_nobody_else_behind() {
+    let lie = |seen: &mut Seen, position: Position| {
+        let lies = &mut seen.board.receipts[0];
+        lies.reached = Reached::up_to(position, Level::Durable);
+        (lies.block_tip, lies.proof_tip) = (block(1_000_000), Some(1_000_000));
+    };
+    let other = Position { index: 20, digest: Digest::from_bytes([0xff; 32]) };
+    for position in [other, Position { index: u64::MAX, ..other }, at(20)] {
+        // Also if there is no block among the newest events of the log.
+        for tail_block in [block(1015), None] {
+            let fleet = judged(|seen| {
+                seen.tail_block = tail_block.clone();
+                lie(seen, position);
+            });
+            assert_eq!(fleet.tip.unwrap().height, 1015);
+            let told = &fleet.consumers[1];
+            let said = (told.state, told.lag_blocks, told.lag_events);
+            assert_eq!(said, (State::Well, Some(1), 1), "{position:?}");
+        }
+        // Nor does it make proofs that are late look well.
+        let mut seen = seen();
+        lie(&mut seen, position);
+        let expected = Expectation { max_proof_lag: Some(5), ..expectation() };
+        let late = |seen: &Seen| {
+            let found = assess(seen, NOW, &expected).findings;
+            found.iter().any(|finding| finding.kind == Kind::ProofLag)
+        };
+        assert!(late(&seen), "{position:?}");
+        seen.board.primary.as_mut().unwrap().proof_tip = Some(1010);
+        assert!(!late(&seen));
+    }
+}
+
+/// Nobody else says what is new: the log has had no block for long, and no primary is there.
+#[test]
+fn where_nobody_else_names_a_block_those_count_that_agree_with_the_log() {
+    let mut seen = seen();
+    (seen.tail_block, seen.board.primary) = (None, None);
+    let tip = |seen: &Seen| assess(seen, NOW, &expectation()).tip.map(|tip| tip.height);
+    assert_eq!(tip(&seen), Some(1015));
+    let other = Position { index: 20, digest: Digest::from_bytes([0xff; 32]) };
+    seen.board.receipts[0].reached = Reached::up_to(other, Level::Durable);
+    assert_eq!(tip(&seen), Some(1014));
+}
+
+/// Then the newest block that is known was named before what the consumer has.
+#[test]
+fn what_is_newer_than_the_newest_block_that_is_known_is_of_no_other_branch() {
+    let fleet = judged(|seen| {
+        seen.tail_block = None;
+        seen.board.primary.as_mut().unwrap().tail = at(15);
+        seen.board.primary.as_mut().unwrap().block_tip = block(1010);
+    });
+    assert_eq!(fleet.consumers[1].rolled_back_to, None);
+}
+
 #[test]
 fn somebody_must_publish_and_somebody_must_back_up() {
     expect(Verdict::Degraded, "no primary has announced itself", |seen| seen.board.primary = None);
