@@ -288,12 +288,17 @@ async fn a_consumer_that_somebody_changed_is_noticed() {
     let names: serde_json::Value =
         js.request(format!("CONSUMER.NAMES.{stream}"), &()).await.unwrap();
     let info = format!("CONSUMER.INFO.{stream}.{}", names["consumers"][0].as_str().unwrap());
-    let info: serde_json::Value = js.request(info, &()).await.unwrap();
+    let info: serde_json::Value = js.request(info, &json!({})).await.unwrap();
+    assert!(info["config"].is_object(), "{info}");
     let mut config = info["config"].clone();
+    config["name"] = names["consumers"][0].clone();
     config["filter_subject"] = "tipline.test.nothing".into();
+    // With it the request would be refused by its subject.
+    config.as_object_mut().unwrap().remove("durable_name");
     let changed = json!({ "stream_name": stream, "config": config });
     let create = format!("CONSUMER.CREATE.{stream}");
     let answer: serde_json::Value = js.request(create, &changed).await.unwrap();
+    assert_eq!(answer["name"], names["consumers"][0], "{answer}");
     assert_eq!(answer["config"]["filter_subject"], "tipline.test.nothing", "{answer}");
     writer.write([sized(1)]).await;
 
