@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 use tipline_backup::{RestoreError, Sources};
-use tipline_log::error_chain;
+use tipline_log::{Forged, error_chain};
 use tipline_proto::{Cursor, Digest, Entry, LogIdentity, Position};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -96,7 +96,7 @@ pub async fn verify_entries(
         None => None,
     };
     let mut replay = match replay(Arc::clone(&sources), log, range, stop).await {
-        Err(AuditError::Source(RestoreError::NotFound { .. })) if !claims.digests.is_empty() => {
+        Err(AuditError::Source(RestoreError::NotFound { .. })) if claims.is_any() => {
             claims.compare_tail(0);
             return Err(Problem::Damaged(claims.problems.join("; ")).into());
         }
@@ -190,6 +190,8 @@ struct Claims {
     announced: Option<u64>,
     /// How many there are that cannot be read.
     unreadable: usize,
+    /// Whether an announcement must be signed, and there is none that counts.
+    is_unannounced: bool,
     /// Who has the digest that is taken on trust.
     confirmed: Vec<String>,
     compared: u64,
@@ -203,6 +205,15 @@ impl Claims {
         let Some(log) = &sources.log else { return Ok(claims) };
         let board = log.board().await.map_err(RestoreError::from)?;
         claims.unreadable = board.unreadable.len();
+        claims.is_unannounced = sources.trust.requires_history() && board.primary.is_none();
+        // What does not count may have said that there is more.
+        for Forged { consumer, why } in &board.forged {
+            let what = match consumer {
+                Some(name) => format!("the receipt of {name}"),
+                None => "the announcement of the primary".to_owned(),
+            };
+            claims.problems.push(format!("{what} does not count: {why}"));
+        }
         for receipt in board.receipts.iter().filter(|one| one.lineage == log.identity().lineage) {
             let who = format!("the receipt of {}", receipt.consumer);
             receipt.reached.positions().for_each(|position| claims.add(&who, position));
@@ -212,6 +223,11 @@ impl Claims {
             claims.add("the announcement of the primary", primary.tail);
         }
         Ok(claims)
+    }
+
+    /// Whether anybody says that there are entries, or seems to.
+    fn is_any(&self) -> bool {
+        !self.digests.is_empty() || !self.problems.is_empty()
     }
 
     /// The origin is no entry.
@@ -395,6 +411,10 @@ impl Report<'_> {
         let (unreadable, left) = (self.claims.unreadable, self.claims.left());
         if unreadable > 0 {
             left_out.push(format!("claims of others that cannot be read: {unreadable}"));
+        }
+        if self.claims.is_unannounced && range.to.is_none() {
+            let why = "no announcement is there that a trusted primary has signed";
+            left_out.push(format!("whether entries after {} are withheld: {why}", held.last));
         }
         if left > 0 {
             left_out.push(format!("claims of others about entries that were not read: {left}"));

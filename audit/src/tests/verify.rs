@@ -260,7 +260,7 @@ async fn a_proof_that_was_not_looked_at_is_not_called_there() {
     }
 }
 
-fn receipt(index: u64, digest: Digest) -> Receipt {
+pub(super) fn receipt(index: u64, digest: Digest) -> Receipt {
     Receipt {
         lineage: log().lineage,
         consumer: "replica-1".parse().unwrap(),
@@ -278,7 +278,7 @@ fn receipt(index: u64, digest: Digest) -> Receipt {
     }
 }
 
-fn announcement(tail: Position) -> Announcement {
+pub(super) fn announcement(tail: Position) -> Announcement {
     Announcement {
         lineage: log().lineage,
         primary: "node-1".parse().unwrap(),
