@@ -49,7 +49,8 @@ pub struct VerifyReport {
     pub epoch: u64,
     /// Height of the newest block.
     pub block_tip: Option<u64>,
-    /// Height up to which every block of the range has its proof.
+    /// Height up to which every block of the history has its proof; `None` if there is none, or it is not
+    /// known: whether blocks from before the range have theirs.
     pub proof_tip: Option<u64>,
     /// How many entries of which kind.
     pub kinds: BTreeMap<&'static str, u64>,
@@ -148,17 +149,31 @@ pub async fn verify_entries(
 /// Why it is not known that every block up to a height has its proof. Of blocks from before the range
 /// no proof was looked at.
 fn unproven(replay: &Replay, log: &LogIdentity, asked: u64) -> Option<String> {
-    let found = replay.cursor().proof_tip;
-    if found.is_none_or(|tip| tip < asked) {
-        return Some(Problem::Unproven { asked, found }.to_string());
+    let (found, lowest) = (replay.cursor().proof_tip, replay.lowest_block());
+    let is_missing = found.is_none_or(|tip| tip < asked);
+    if is_proof_tip_known(replay, log) {
+        return is_missing.then(|| Problem::Unproven { asked, found }.to_string());
     }
-    let is_known = replay.trusted().is_none()
-        || asked < log.chain.proofs_from.height()
-        || replay.lowest_block().is_some_and(|lowest| lowest <= asked);
-    let below = replay.lowest_block().map_or(String::new(), |lowest| format!(" below {lowest}"));
-    (!is_known).then(|| {
-        format!("whether block {asked} has its proof is not known: no block{below} was read")
-    })
+    match lowest {
+        Some(lowest) if lowest <= asked => is_missing.then(|| {
+            let first = found.map_or(lowest, |tip| tip.saturating_add(1));
+            format!("block {first} has no proof, and all up to {asked} should have theirs")
+        }),
+        _ if !is_missing && asked < log.chain.proofs_from.height() => None,
+        lowest => {
+            let below = lowest.map_or(String::new(), |lowest| format!(" below {lowest}"));
+            Some(format!(
+                "whether block {asked} has its proof is not known: no block{below} was read"
+            ))
+        }
+    }
+}
+
+/// Whether no proof is needed of a block from before the range. The proof tip counts from its first block
+/// otherwise, and is not that of the history.
+fn is_proof_tip_known(replay: &Replay, log: &LogIdentity) -> bool {
+    let needed = log.chain.proofs_from.height();
+    replay.trusted().is_none() || replay.lowest_block().is_some_and(|lowest| lowest <= needed)
 }
 
 /// What went by.
@@ -362,7 +377,7 @@ impl Report<'_> {
             trusted: replay.trusted().map(|position| position.index),
             epoch: cursor.epoch,
             block_tip: cursor.block_tip.as_ref().map(|tip| tip.height),
-            proof_tip: cursor.proof_tip,
+            proof_tip: cursor.proof_tip.filter(|_| is_proof_tip_known(replay, log)),
             kinds: seen.kinds,
             bytes: seen.bytes,
             claims: claims.compared,
@@ -420,8 +435,7 @@ impl Report<'_> {
             left_out.push(format!("claims of others about entries that were not read: {left}"));
         }
         match replay.lowest_block() {
-            _ if replay.trusted().is_none() => {}
-            Some(lowest) if lowest <= log.chain.proofs_from.height() => {}
+            _ if is_proof_tip_known(replay, log) => {}
             Some(lowest) => {
                 left_out.push(format!("proofs of blocks below {lowest}: they are before the range"))
             }
