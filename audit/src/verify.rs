@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 use tipline_backup::{RestoreError, Sources};
-use tipline_log::error_chain;
+use tipline_log::{Forged, error_chain};
 use tipline_proto::{Cursor, Digest, Entry, LogIdentity, Position};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -49,7 +49,8 @@ pub struct VerifyReport {
     pub epoch: u64,
     /// Height of the newest block.
     pub block_tip: Option<u64>,
-    /// Height up to which every block of the range has its proof.
+    /// Height up to which every block of the history has its proof; `None` if there is none, or it is not
+    /// known: whether blocks from before the range have theirs.
     pub proof_tip: Option<u64>,
     /// How many entries of which kind.
     pub kinds: BTreeMap<&'static str, u64>,
@@ -96,7 +97,7 @@ pub async fn verify_entries(
         None => None,
     };
     let mut replay = match replay(Arc::clone(&sources), log, range, stop).await {
-        Err(AuditError::Source(RestoreError::NotFound { .. })) if !claims.digests.is_empty() => {
+        Err(AuditError::Source(RestoreError::NotFound { .. })) if claims.is_any() => {
             claims.compare_tail(0);
             return Err(Problem::Damaged(claims.problems.join("; ")).into());
         }
@@ -148,17 +149,31 @@ pub async fn verify_entries(
 /// Why it is not known that every block up to a height has its proof. Of blocks from before the range
 /// no proof was looked at.
 fn unproven(replay: &Replay, log: &LogIdentity, asked: u64) -> Option<String> {
-    let found = replay.cursor().proof_tip;
-    if found.is_none_or(|tip| tip < asked) {
-        return Some(Problem::Unproven { asked, found }.to_string());
+    let (found, lowest) = (replay.cursor().proof_tip, replay.lowest_block());
+    let is_missing = found.is_none_or(|tip| tip < asked);
+    if is_proof_tip_known(replay, log) {
+        return is_missing.then(|| Problem::Unproven { asked, found }.to_string());
     }
-    let is_known = replay.trusted().is_none()
-        || asked < log.chain.proofs_from.height()
-        || replay.lowest_block().is_some_and(|lowest| lowest <= asked);
-    let below = replay.lowest_block().map_or(String::new(), |lowest| format!(" below {lowest}"));
-    (!is_known).then(|| {
-        format!("whether block {asked} has its proof is not known: no block{below} was read")
-    })
+    match lowest {
+        Some(lowest) if lowest <= asked => is_missing.then(|| {
+            let first = found.map_or(lowest, |tip| tip.saturating_add(1));
+            format!("block {first} has no proof, and all up to {asked} should have theirs")
+        }),
+        _ if !is_missing && asked < log.chain.proofs_from.height() => None,
+        lowest => {
+            let below = lowest.map_or(String::new(), |lowest| format!(" below {lowest}"));
+            Some(format!(
+                "whether block {asked} has its proof is not known: no block{below} was read"
+            ))
+        }
+    }
+}
+
+/// Whether no proof is needed of a block from before the range. The proof tip counts from its first block
+/// otherwise, and is not that of the history.
+fn is_proof_tip_known(replay: &Replay, log: &LogIdentity) -> bool {
+    let needed = log.chain.proofs_from.height();
+    replay.trusted().is_none() || replay.lowest_block().is_some_and(|lowest| lowest <= needed)
 }
 
 /// What went by.
@@ -190,6 +205,8 @@ struct Claims {
     announced: Option<u64>,
     /// How many there are that cannot be read.
     unreadable: usize,
+    /// Whether an announcement must be signed, and there is none that counts.
+    is_unannounced: bool,
     /// Who has the digest that is taken on trust.
     confirmed: Vec<String>,
     compared: u64,
@@ -203,6 +220,15 @@ impl Claims {
         let Some(log) = &sources.log else { return Ok(claims) };
         let board = log.board().await.map_err(RestoreError::from)?;
         claims.unreadable = board.unreadable.len();
+        claims.is_unannounced = sources.trust.requires_history() && board.primary.is_none();
+        // What does not count may have said that there is more.
+        for Forged { consumer, why } in &board.forged {
+            let what = match consumer {
+                Some(name) => format!("the receipt of {name}"),
+                None => "the announcement of the primary".to_owned(),
+            };
+            claims.problems.push(format!("{what} does not count: {why}"));
+        }
         for receipt in board.receipts.iter().filter(|one| one.lineage == log.identity().lineage) {
             let who = format!("the receipt of {}", receipt.consumer);
             receipt.reached.positions().for_each(|position| claims.add(&who, position));
@@ -212,6 +238,11 @@ impl Claims {
             claims.add("the announcement of the primary", primary.tail);
         }
         Ok(claims)
+    }
+
+    /// Whether anybody says that there are entries, or seems to.
+    fn is_any(&self) -> bool {
+        !self.digests.is_empty() || !self.problems.is_empty()
     }
 
     /// The origin is no entry.
@@ -346,7 +377,7 @@ impl Report<'_> {
             trusted: replay.trusted().map(|position| position.index),
             epoch: cursor.epoch,
             block_tip: cursor.block_tip.as_ref().map(|tip| tip.height),
-            proof_tip: cursor.proof_tip,
+            proof_tip: cursor.proof_tip.filter(|_| is_proof_tip_known(replay, log)),
             kinds: seen.kinds,
             bytes: seen.bytes,
             claims: claims.compared,
@@ -396,12 +427,15 @@ impl Report<'_> {
         if unreadable > 0 {
             left_out.push(format!("claims of others that cannot be read: {unreadable}"));
         }
+        if self.claims.is_unannounced && range.to.is_none() {
+            let why = "no announcement is there that a trusted primary has signed";
+            left_out.push(format!("whether entries after {} are withheld: {why}", held.last));
+        }
         if left > 0 {
             left_out.push(format!("claims of others about entries that were not read: {left}"));
         }
         match replay.lowest_block() {
-            _ if replay.trusted().is_none() => {}
-            Some(lowest) if lowest <= log.chain.proofs_from.height() => {}
+            _ if is_proof_tip_known(replay, log) => {}
             Some(lowest) => {
                 left_out.push(format!("proofs of blocks below {lowest}: they are before the range"))
             }

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use tipline_backup::Sources;
-use tipline_proto::{Entry, SigningKey, Timestamp, Trust};
+use tipline_log::{Log, Receipts, SignedLog, Signing};
+use tipline_proto::{Announcement, ConsumerName, Entry, Receipt, SigningKey, Timestamp, Trust};
 use tipline_store::conformance::history::{History, log, log_with_lineage};
 use tokio_util::sync::CancellationToken;
 
+use super::verify::{announcement, receipt};
 use super::{ALL, honest, of_log, verify};
-use crate::{Range, VerifyReport, replay};
+use crate::{AuditError, Problem, Range, VerifyReport, replay};
 
 const COUNT: u64 = 60;
 
@@ -130,4 +132,51 @@ async fn what_is_wrong_after_the_signature_is_not_asked_for() {
         assert!(report.ok, "{chunk} at once: {report:?}");
         assert!(!verify(sources, ALL).await.unwrap().ok, "{chunk} at once");
     }
+}
+
+/// Whoever withholds the end of a log breaks what says that there is more, so that it does not count.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_count_on_the_board_is_a_finding() {
+    let (entries, name) = (signed(), "backup-1".parse::<ConsumerName>().unwrap());
+    let trust = Trust::new(vec![key(1).public()], [(name.clone(), key(2).public())]);
+    let end = entries[59].position();
+    let said = announcement(end);
+    let stated = Receipt { consumer: name, ..receipt(end.index, end.digest) };
+    let (mut primary, mut stranger) = (said.clone(), said.clone());
+    key(1).sign_announcement(&mut primary);
+    key(9).sign_announcement(&mut stranger);
+    let (mut signed, mut broken) = (stated.clone(), stated.clone());
+    key(2).sign_receipt(&mut signed);
+    key(9).sign_receipt(&mut broken);
+    let report = async |count: usize, said: &Announcement, stated: &Receipt| {
+        let log = honest(&entries[..count]).await;
+        log.announce(said).await.unwrap();
+        log.put_receipt(stated).await.unwrap();
+        let signing = Signing { key: None, trust: trust.clone() };
+        let log: Arc<dyn Log> = Arc::new(SignedLog::new(Arc::new(log), signing));
+        let sources = Sources { log: Some(log), trust: trust.clone(), ..Sources::default() };
+        verify(Arc::new(sources), ALL).await
+    };
+    let found = report(60, &primary, &signed).await.unwrap();
+    assert!(found.ok && found.claims == 2, "{found:?}");
+    assert!(!found.not_verified.iter().any(|what| what.contains("withheld")), "{found:?}");
+    // The end is withheld. Of what is left somebody has signed all.
+    for (what, said, stated, says) in [
+        ("believed", &primary, &signed, "the primary announced entry 60"),
+        ("announcement", &stranger, &signed, "the announcement of the primary does not count: "),
+        ("no signature", &said, &signed, "the announcement of the primary does not count: "),
+        ("receipt", &primary, &broken, "the receipt of backup-1 does not count: "),
+    ] {
+        let found = report(50, said, stated).await.unwrap();
+        let wrong = found.problems.join("; ");
+        assert!(!found.ok && wrong.contains(says), "{what}: {wrong}");
+        let is_unknown =
+            found.not_verified.iter().any(|what| what.contains("after 50 are withheld"));
+        assert_eq!(is_unknown, said.seal != primary.seal, "{what}: {found:?}");
+    }
+    // Nothing is left of it.
+    let error = report(0, &stranger, &broken).await.unwrap_err();
+    assert!(matches!(&error, AuditError::Found(Problem::Damaged(_))), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("announcement") && text.contains("receipt of backup-1"), "{text}");
 }

@@ -260,7 +260,31 @@ async fn a_proof_that_was_not_looked_at_is_not_called_there() {
     }
 }
 
-fn receipt(index: u64, digest: Digest) -> Receipt {
+/// The proof tip of the history may be below the range.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_that_begins_in_the_middle_has_no_proof_tip() {
+    let history = without_a_proof(12);
+    let lowest = *history.model.blocks.keys().next().unwrap();
+    let sources = || async { of_log(honest(&history.entries).await) };
+    let whole = verify(sources().await, ALL).await.unwrap();
+    assert_eq!(whole.proof_tip, Some(lowest + 11));
+    // The first block of the range, the last one, and none.
+    for first in [15, 21, 30] {
+        let report = verify(sources().await, from(first)).await.unwrap();
+        assert!(report.ok && report.trusted.is_some(), "{report:?}");
+        assert_eq!(report.proof_tip, None, "from {first}: {report:?}");
+    }
+    // What has no proof within the range is named, without a tip.
+    let progress = watch::Sender::default();
+    let (range, stop) = (from(10), CancellationToken::new());
+    let asked = Some(lowest + 15);
+    let report =
+        verify_entries(sources().await, &log(), range, asked, None, &progress, stop).await.unwrap();
+    assert_wrong(&report, &format!("block {} has no proof", lowest + 12));
+    assert!(!report.problems[0].contains("proof tip"), "{report:?}");
+}
+
+pub(super) fn receipt(index: u64, digest: Digest) -> Receipt {
     Receipt {
         lineage: log().lineage,
         consumer: "replica-1".parse().unwrap(),
@@ -278,7 +302,7 @@ fn receipt(index: u64, digest: Digest) -> Receipt {
     }
 }
 
-fn announcement(tail: Position) -> Announcement {
+pub(super) fn announcement(tail: Position) -> Announcement {
     Announcement {
         lineage: log().lineage,
         primary: "node-1".parse().unwrap(),

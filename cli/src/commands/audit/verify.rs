@@ -157,8 +157,10 @@ fn render(report: &VerifyReport) -> String {
             report.epoch
         );
     }
-    text +=
-        &format!("  {}, {}\n", tips(report.block_tip, report.proof_tip), HumanBytes(report.bytes));
+    // It may need proofs of blocks from before the range.
+    let is_known = report.trusted.is_none() || report.proof_tip.is_some();
+    let tips = tips(report.block_tip, report.proof_tip, is_known);
+    text += &format!("  {tips}, {}\n", HumanBytes(report.bytes));
     let kinds = report.kinds.iter().map(|(kind, events)| format!("{} {kind}", number(*events)));
     let kinds: Vec<String> = kinds.collect();
     if !kinds.is_empty() {
@@ -177,8 +179,8 @@ fn render_content(report: &ContentReport) -> String {
     let ContentReport { ok, place, index, digest, .. } = report;
     let verdict = if *ok { "consistent" } else { "NOT consistent" };
     let mut text = format!("{verdict}: {place}, at entry {}, digest {digest}\n", number(*index));
-    text +=
-        &format!("  {}, {}\n", tips(report.block_tip, report.proof_tip), HumanBytes(report.bytes));
+    let tips = tips(report.block_tip, report.proof_tip, true);
+    text += &format!("  {tips}, {}\n", HumanBytes(report.bytes));
     text += &format!(
         "  {}, {}, {}, {}, {}\n",
         count(report.blocks, "block"),
@@ -190,9 +192,10 @@ fn render_content(report: &ContentReport) -> String {
     text + &ends(&report.not_verified, &report.problems)
 }
 
-fn tips(block: Option<u64>, proof: Option<u64>) -> String {
+fn tips(block: Option<u64>, proof: Option<u64>, is_proof_known: bool) -> String {
     let shown = |height: Option<u64>| height.map_or("none".to_owned(), number);
-    format!("block tip {}, proof tip {}", shown(block), shown(proof))
+    let proof = if is_proof_known { shown(proof) } else { "not known".to_owned() };
+    format!("block tip {}, proof tip {proof}", shown(block))
 }
 
 fn ends(not_verified: &[String], problems: &[String]) -> String {

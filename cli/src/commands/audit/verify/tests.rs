@@ -30,6 +30,7 @@ fn what_was_taken_on_trust_is_not_called_verified() {
     };
     let first_line = |report: &VerifyReport| render(report).lines().next().unwrap().to_owned();
     assert_eq!(first_line(&report), "verified: entries 501 to 900 of dir:backup, 1.0 s");
+    assert!(render(&report).contains("block tip 7, proof tip not known, "), "of what is before");
     let hostile = "a\u{1b}[2J\nverified: all".to_owned();
     let (problems, not_verified) = (vec![hostile.clone()], vec![hostile]);
     let verified = Some((501, 600));
