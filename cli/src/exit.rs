@@ -258,7 +258,9 @@ fn tree_exit(error: &TreeError) -> Exit {
         | TreeError::Certificate(_)
         | TreeError::Proof(_)
         | TreeError::Leaf(_) => Exit::Corrupt,
-        TreeError::Key(_) | TreeError::NotFound { .. } => Exit::Failed,
+        TreeError::Key(_) | TreeError::NotFound { .. } | TreeError::MirrorIsArchive { .. } => {
+            Exit::Failed
+        }
         _ => Exit::Failed,
     }
 }

@@ -135,7 +135,12 @@ async fn what_two_places_hold_is_certified_to_a_stranger() {
     site.exits(2, "keys new --witness a/mirror no.key", "for mirrors").await;
     site.exits(2, &site.watch("log.key", ""), "holds no key").await;
 
+    site.exits(2, &site.watch("m.key", "--mirror dir:./backup"), "is the archive that is signed")
+        .await;
+    site.exits(2, &site.watch("w.key", "--read-back-every 1d"), "--mirror").await;
     site.exits(0, &site.watch("m.key", "--mirror dir:offsite"), "entries 1 to 6").await;
+    let again = "--mirror dir:offsite --read-back-every 0s";
+    site.exits(0, &site.watch("m.key", again), "0 of them new").await;
     site.exits(11, certify, "w did not cosign").await;
     site.exits(0, &site.watch("w.key", ""), "cosigned: entries 1 to 6, 6 of them new").await;
     site.exits(0, &site.watch("w.key", ""), "0 of them new").await;

@@ -114,7 +114,8 @@ impl Certificate {
         &self.checkpoint
     }
 
-    /// Who holds all of it durably, and since when at the latest.
+    /// Who holds all of it durably, and when that was found. How long before then the oldest of it was read
+    /// back is for the mirror to say: [`Mirror::read_back_every`](crate::tree::Mirror::read_back_every).
     pub fn durable(&self) -> impl Iterator<Item = &SeenBy> {
         self.cosigned.iter().filter(|seen| seen.key.is_mirror())
     }

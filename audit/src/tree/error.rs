@@ -159,6 +159,13 @@ pub enum TreeError {
     /// A witness refuses a checkpoint. What it cosigned before stands.
     #[error(transparent)]
     Witness(#[from] WitnessError),
+    /// The mirror is the archive that is signed itself: it would say nothing of a second copy. Give
+    /// another location.
+    #[error("{place} is the archive that is signed itself: a mirror is a copy at another location")]
+    MirrorIsArchive {
+        /// The archive.
+        place: String,
+    },
     /// The mirror does not hold all that it would say that it holds. Wait until it does.
     #[error("{place} ends with entry {last}, and {size} entries were signed")]
     MirrorBehind {

@@ -30,6 +30,7 @@ mod mirror;
 mod place;
 mod prove;
 mod proven;
+mod read_back;
 mod sign;
 #[cfg(test)]
 mod tests;

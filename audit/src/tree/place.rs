@@ -84,6 +84,11 @@ impl TreePlace {
         self.archive.place()
     }
 
+    /// Where the archive is.
+    pub(super) fn destination(&self) -> &Destination {
+        &self.archive
+    }
+
     pub(super) fn log(&self) -> &LogIdentity {
         &self.log
     }

@@ -27,7 +27,7 @@ pub struct Witnessed {
 
 /// Cosigns the newest checkpoint of the tree beside an archive, published or not, if its tiles prove
 /// that it continues the one that was cosigned before; with a mirror also only if that holds every
-/// entry of it. Then puts it into the tree, for whoever signs to collect. `None` if nothing is signed.
+/// entry of it, all of which was read back from there: see [`Mirror::read_back_every`]. Then puts it into the tree, for whoever signs to collect. `None` if nothing is signed.
 ///
 /// # Errors
 /// [`TreeError::NotConsistent`] for one that contradicts what was cosigned, or is smaller. The log's key
@@ -74,13 +74,8 @@ async fn watch_once(
         };
     };
     let (note, checkpoint) = (newest.note, newest.checkpoint);
-    if let Some((note, kept)) = kept.as_ref().filter(|(_, kept)| *kept == checkpoint) {
-        place.put_cosigned(&witness.verifier(), note.clone()).await?;
-        let (checkpoint, note) = (kept.clone(), note.clone());
-        return Ok(Some(Witnessed { checkpoint, note, added: 0 }));
-    }
-    let kept = kept.map(|(_, kept)| kept);
-    let hashes = match &kept {
+    let is_same = kept.as_ref().is_some_and(|(_, kept)| *kept == checkpoint);
+    let hashes = match kept.as_ref().map(|(_, kept)| kept) {
         // That the tiles are those that were signed.
         None => place.resume(&checkpoint).await.map(|_| Vec::new())?,
         Some(kept) => match place.consistency(kept.clone(), checkpoint.clone()).await {
@@ -97,15 +92,39 @@ async fn watch_once(
             }
         },
     };
-    if let Some(mirror) = mirror {
-        mirror.check(place, kept.as_ref(), &checkpoint, stop).await?;
+    let is_read_again = match mirror {
+        None => false,
+        Some(mirror) => read_back(mirror, place, witness, &checkpoint, stop).await?,
+    };
+    let (kept_note, old) = kept.map_or((None, 0), |(note, kept)| (Some(note), kept.size));
+    if let Some(note) = kept_note.filter(|_| is_same && !is_read_again) {
+        place.put_cosigned(&witness.verifier(), note.clone()).await?;
+        return Ok(Some(Witnessed { checkpoint, note, added: 0 }));
     }
-    let old = kept.map_or(0, |kept| kept.size);
     let request = AddCheckpoint { old, hashes, note };
     let note = blocking(witness, move |witness| witness.cosign(&request)).await?.note;
     place.put_cosigned(&witness.verifier(), note.clone()).await?;
     let added = checkpoint.size - old;
     Ok(Some(Witnessed { checkpoint, note, added }))
+}
+
+/// Whether anything was read that was not known before.
+async fn read_back(
+    mirror: &Mirror,
+    place: &TreePlace,
+    witness: &Arc<Witness>,
+    to: &Checkpoint,
+    stop: &CancellationToken,
+) -> Result<bool, AuditError> {
+    let origin = to.origin.clone();
+    let last = move |witness: &Witness| Ok((witness.read_back(&origin)?, witness.seconds()));
+    let (last, seconds) = blocking(witness, last).await?;
+    let read = mirror.check(place, last.as_ref(), to, seconds, stop).await?;
+    if last.as_ref() == Some(&read) {
+        return Ok(false);
+    }
+    blocking(witness, move |witness| Ok(witness.keep_read_back(&read)?)).await?;
+    Ok(true)
 }
 
 async fn kept(

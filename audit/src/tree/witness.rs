@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use tipline_log::Clock;
 
 use super::key_file::{KeyFileError, Lock, create_text, folder_of, read_text, replace_text};
+use super::read_back::ReadBack;
 use crate::tlog::{
     AddCheckpoint, BadCheckpoint, BadNote, Checkpoint, Cosigned, CosignerKey, CosigningKey,
     NotContinued, VerifierKey, check_continues, unverified_text,
@@ -19,6 +20,9 @@ use crate::tlog::{
 const COSIGNED: &str = ".cosigned";
 /// What is appended to the name of what was cosigned for the first checkpoint that contradicts it.
 const CONTRADICTS: &str = ".contradicts";
+
+/// What is appended to it for what a mirror has read back.
+const READ_BACK: &str = ".read-back";
 
 /// For so many seconds a checkpoint that was cosigned is not cosigned again: it is public, and whoever
 /// has it could make the witness sign and fsync without end.
@@ -201,7 +205,7 @@ impl Witness {
             }
             return Err(WitnessError::NotContinued { origin, source });
         }
-        let seconds = (self.clock.0)().as_micros() / 1_000_000;
+        let seconds = self.seconds();
         if let Some((note, _, cosigned)) = found
             && unverified_text(&note)? == text
             && seconds.checked_sub(cosigned.seconds).is_some_and(|age| age < SAME_FOR)
@@ -218,12 +222,30 @@ impl Witness {
         Ok(Kept { note, line: cosignature })
     }
 
+    /// Seconds since 1970, by its clock.
+    pub(super) fn seconds(&self) -> u64 {
+        (self.clock.0)().as_micros() / 1_000_000
+    }
+
+    /// What a mirror has read back of a log; `None` if that is not known.
+    pub(super) fn read_back(&self, origin: &str) -> Result<Option<ReadBack>, KeyFileError> {
+        let path = self.beside(origin, READ_BACK);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(String::from_utf8(bytes).ok().and_then(|text| text.parse().ok())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(KeyFileError::File { what: "reading", path, source }),
+        }
+    }
+
+    /// Keeps it. Durable on return; after an error it is one or the other, and both are so.
+    pub(super) fn keep_read_back(&self, read: &ReadBack) -> Result<(), KeyFileError> {
+        replace_text(&self.beside(&read.upto.origin, READ_BACK), read.to_string())
+    }
+
     /// Keeps a checkpoint that the log signed, and that is proven to contradict what was cosigned. The
     /// first one is enough, and is never replaced: whoever has the log's key can make more of them.
     pub(super) fn keep_evidence(&self, origin: &str, note: &str) -> Result<(), KeyFileError> {
-        let mut path = self.place_of(origin).into_os_string();
-        path.push(CONTRADICTS);
-        let path = PathBuf::from(path);
+        let path = self.beside(origin, CONTRADICTS);
         if path.is_file() {
             return Ok(());
         }
@@ -236,6 +258,13 @@ impl Witness {
     /// Where the newest checkpoint of a log is kept.
     fn place_of(&self, origin: &str) -> PathBuf {
         folder_for(&self.path).join(blake3::hash(origin.as_bytes()).to_hex().as_str())
+    }
+
+    /// Where something else of it is kept.
+    fn beside(&self, origin: &str, what: &str) -> PathBuf {
+        let mut path = self.place_of(origin).into_os_string();
+        path.push(what);
+        path.into()
     }
 }
 

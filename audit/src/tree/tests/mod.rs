@@ -6,6 +6,7 @@ mod evidence;
 mod foreign;
 mod hostile;
 mod keys;
+mod mirrored;
 mod proofs;
 mod remembered;
 mod signing;

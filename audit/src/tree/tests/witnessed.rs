@@ -15,14 +15,13 @@ use tokio_util::sync::CancellationToken;
 use super::proofs::prove;
 use super::{Site, key, verifier};
 use crate::tests::signed::resealed;
-use crate::tests::{ALL, Place, seed};
+use crate::tests::{ALL, seed};
 use crate::tlog::{
-    AddCheckpoint, Certificate, Checkpoint, CosigningKey, NotContinued, Policy, SigningKey,
-    leaf_hash,
+    AddCheckpoint, Checkpoint, CosigningKey, NotContinued, Policy, SigningKey, leaf_hash,
 };
 use crate::tree::{
     KeyFile, KeyFileError, Mirror, SignedTree, TreeError, Witness, WitnessError, Witnessed,
-    certify, check_proof_by, sign, watch_tree,
+    check_proof_by, sign, watch_tree,
 };
 use crate::{AuditError, verify_entries};
 
@@ -36,6 +35,12 @@ pub(super) fn cosigner(name: &str, seed: u8) -> CosigningKey {
 pub(super) fn open(path: &Path) -> Result<Arc<Witness>, KeyFileError> {
     let clock = Arc::new(|| Timestamp::from_micros(AT * 1_000_000 + 5));
     Witness::open(path, vec![verifier()], clock).map(Arc::new)
+}
+
+/// The same at another time.
+pub(super) fn open_at(path: &Path, seconds: u64) -> Arc<Witness> {
+    let clock = Arc::new(move || Timestamp::from_micros(seconds * 1_000_000 + 5));
+    Arc::new(Witness::open(path, vec![verifier()], clock).unwrap())
 }
 
 /// A witness with a key of its own, in a directory of its own.
@@ -397,69 +402,6 @@ async fn a_witness_that_is_asked_while_it_watches_is_no_rival_of_itself() {
     }
     let kept = fs::read_dir(directory.path().join("witness.key.cosigned")).unwrap();
     assert_eq!(kept.count(), 1, "no evidence of a fraud that there was not");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_says_what_mirrors_hold() {
-    let history = History::random(seed(), 500);
-    let site = Site::new(&history.entries, 300).await;
-    site.sign().await.unwrap();
-    let (_one, mirror) = witness("offsite.example/mirror", 3);
-    let policy =
-        format!("log {}\nwitness offsite {}\nquorum offsite\n", verifier(), mirror.verifier());
-    let own = Place::filled(&history.entries[..200], 60).await;
-    let holding = Mirror { sources: own.sources(), place: "dir:own".to_owned() };
-    let error = tree_error(watched(&site, &mirror, Some(&holding)).await.unwrap_err());
-    assert!(matches!(error, TreeError::MirrorBehind { last: 200, size: 300, .. }), "{error:?}");
-    let error = certify(&site.place(), &policy).await.unwrap_err();
-    assert!(matches!(error, TreeError::NotAccepted { .. }), "{error:?}");
-    own.segment(&history.entries, 200, 400).await;
-    watched(&site, &mirror, Some(&holding)).await.unwrap();
-    let certificate = certify(&site.place(), &policy).await.unwrap();
-    assert_eq!(certificate.checkpoint().size, 300);
-    let text = certificate.to_string();
-    assert_eq!(Certificate::check(&text, &policy).unwrap().durable().count(), 1);
-
-    // What grows is read from where it was found before.
-    site.archive_more(300, 400).await;
-    site.sign().await.unwrap();
-    // While the new one is not cosigned, the old one is what can be certified.
-    assert_eq!(certify(&site.place(), &policy).await.unwrap().to_string(), text);
-    watched(&site, &mirror, Some(&holding)).await.unwrap();
-    assert_eq!(certify(&site.place(), &policy).await.unwrap().checkpoint().size, 400);
-
-    // One that begins holds another history from the first entry on, or from a later one.
-    let forked = resealed(&history.entries, 350);
-    for entries in [&History::random(seed() ^ 1, 500).entries, &forked] {
-        let (_two, fresh) = witness("other.example/mirror", 4);
-        let other = Place::filled(entries, 60).await;
-        let holding = Mirror { sources: other.sources(), place: "dir:other".to_owned() };
-        let error = tree_error(watched(&site, &fresh, Some(&holding)).await.unwrap_err());
-        assert!(matches!(error, TreeError::Forked { index: 400, .. }), "{error:?}");
-        assert_eq!(fresh.kept(verifier().name()).unwrap(), None);
-    }
-
-    // A mirror that holds something else, or has lost the beginning, does not say so.
-    site.archive_more(400, 500).await;
-    site.sign().await.unwrap();
-    let other = Place::filled(&History::random(seed() ^ 1, 500).entries, 60).await;
-    let holding = Mirror { sources: other.sources(), place: "dir:other".to_owned() };
-    assert!(watched(&site, &mirror, Some(&holding)).await.is_err());
-    own.segment(&history.entries, 400, 500).await;
-    // Nor one that has lost what it read back long ago.
-    let middle = own.archive.segments().await.unwrap().remove(1);
-    let (path, whole) = (own.path(&middle), fs::read(own.path(&middle)).unwrap());
-    fs::remove_file(&path).unwrap();
-    let holding = Mirror { sources: own.sources(), place: "dir:own".to_owned() };
-    let error = tree_error(watched(&site, &mirror, Some(&holding)).await.unwrap_err());
-    assert!(matches!(error, TreeError::MirrorGap { first: 61, last: 120, .. }), "{error:?}");
-    fs::write(&path, whole).unwrap();
-    let first = own.archive.segments().await.unwrap().remove(0);
-    fs::remove_file(own.path(&first)).unwrap();
-    let holding = Mirror { sources: own.sources(), place: "dir:own".to_owned() };
-    let error = tree_error(watched(&site, &mirror, Some(&holding)).await.unwrap_err());
-    assert!(matches!(error, TreeError::NotHeld { needed: 1, .. }), "{error:?}");
-    assert_eq!(certify(&site.place(), &policy).await.unwrap().checkpoint().size, 400);
 }
 
 /// From the archive alone: what one key signed, and contradicts itself.

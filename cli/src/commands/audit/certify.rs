@@ -25,7 +25,8 @@ Examples:
 
 A certificate says which entries are durable where, and when that was found: it has the newest
 checkpoint that the policy accepts, with its cosignatures, and the policy itself. Whoever cosigned with
-a key from tipline keys new --mirror holds all of it. It is checked with the policy and nothing else.
+a key from tipline keys new --mirror had read all of it back by then, within --read-back-every of
+tipline audit witness. It is checked with the policy and nothing else.
 Exit code 11 if the quorum of the policy has not cosigned yet, 2 if nothing is signed.")]
 pub(super) struct CertifyArgs {
     #[command(flatten)]

@@ -17,7 +17,7 @@ use tipline_ops::text::number;
 use tokio_util::sync::CancellationToken;
 
 use self::server::WitnessServer;
-use super::tree::TreeArgs;
+use super::tree::{OpenTree, TreeArgs};
 use crate::exit::Exit;
 use crate::output::report::{Failure, Sentence, say};
 use crate::settings::Parsed;
@@ -25,6 +25,8 @@ use crate::signal;
 
 /// The shortest pause between two looks.
 const SHORTEST: Duration = Duration::from_millis(100);
+/// How old a cosignature of a mirror may be in what it says.
+const READ_BACK_EVERY: &str = "7d";
 
 /// Options of `tipline audit witness`.
 #[derive(Debug, clap::Args)]
@@ -40,7 +42,8 @@ Examples:
 
 It cosigns a checkpoint only if that continues the one that it cosigned before, which it keeps in
 KEY.cosigned beside the key, fsynced before anybody gets the cosignature. With --mirror it first reads
-back from that archive, entry by entry, that it holds all of it. Exit code 13, and nothing is cosigned,
+back from that archive, entry by entry, that it holds all of it: all of it at the first look, at another
+address, and every --read-back-every; otherwise what is new. Exit code 13, and nothing is cosigned,
 if the checkpoint is smaller than the one before, or contradicts it: the first that does is kept beside
 the key as evidence. 11 if the mirror is behind. With --listen it answers logs over HTTP, as
 c2sp.org/tlog-witness has it.")]
@@ -66,6 +69,12 @@ pub(super) struct WitnessArgs {
     /// does. It takes a key from tipline keys new --mirror
     #[arg(long, value_name = "ADDRESS", requires = "archive", conflicts_with = "listen")]
     mirror: Option<String>,
+
+    /// Read all of --mirror again once the last reading of all of it began so long ago: 7d, 12h. 0s is
+    /// always
+    #[arg(long, value_name = "TIME", requires = "mirror", default_value = READ_BACK_EVERY)]
+    #[arg(value_parser = Parsed::<humantime::Duration>::new())]
+    read_back_every: humantime::Duration,
 
     /// Go on until Ctrl-C, and look for new checkpoints this often: 10s
     #[arg(long, requires = "archive", value_name = "TIME")]
@@ -112,6 +121,7 @@ pub(super) async fn run(args: WitnessArgs) -> Result<Exit, Failure> {
     let look = Look {
         tree: TreeArgs::new(archive.clone(), args.identity.clone()),
         mirror: args.mirror.clone().map(|mirror| TreeArgs::new(mirror, args.identity.clone())),
+        read_back_every: args.read_back_every.into(),
         log,
         witness: &witness,
         stop: &stop,
@@ -131,6 +141,7 @@ pub(super) async fn run(args: WitnessArgs) -> Result<Exit, Failure> {
 struct Look<'a> {
     tree: TreeArgs,
     mirror: Option<TreeArgs>,
+    read_back_every: Duration,
     log: &'a VerifierKey,
     witness: &'a Arc<Witness>,
     stop: &'a CancellationToken,
@@ -165,9 +176,9 @@ impl Look<'_> {
         let mirror = match &self.mirror {
             None => None,
             Some(mirror) => {
-                let open = mirror.open(mirror.keys()?).await?;
-                let place = open.destination.place().to_owned();
-                Some(Mirror { sources: open.sources, place })
+                let OpenTree { sources, destination, .. } = mirror.open(mirror.keys()?).await?;
+                let read_back_every = self.read_back_every;
+                Some(Mirror { sources, destination, read_back_every })
             }
         };
         let watched = watch_tree(&open.place, self.log, self.witness, mirror.as_ref(), self.stop);
