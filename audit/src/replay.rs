@@ -47,6 +47,8 @@ pub struct Replay {
     read: EntriesRead,
     void: u64,
     ended: Option<Problem>,
+    /// Those that nobody vouches for yet: see [`Replay::next_vouched`].
+    waiting: Vec<Entry>,
     stop: CancellationToken,
 }
 
@@ -201,6 +203,7 @@ pub async fn replay(
         read: EntriesRead::default(),
         void: 0,
         ended,
+        waiting: Vec::new(),
         stop,
         sources,
     };
@@ -261,6 +264,38 @@ impl Replay {
             }
         }
         Ok(Some(entries))
+    }
+
+    /// The same for whoever gives entries away before the end: where signatures are required, only those
+    /// that somebody vouches for, which may be none yet. The rest waits, in memory, and is given to nobody
+    /// if nobody does.
+    ///
+    /// # Errors
+    /// Those of [`Replay::next`].
+    pub async fn next_vouched(&mut self) -> Result<Option<Vec<Entry>>, AuditError> {
+        let count = match self.next().await? {
+            Some(entries) => {
+                self.waiting.extend(entries);
+                // A signature that one carries was verified with it.
+                match self.is_vouched() {
+                    true => self.waiting.len(),
+                    false => {
+                        let signed = self.waiting.iter().rposition(|e| e.signature.is_some());
+                        signed.map_or(0, |at| at + 1)
+                    }
+                }
+            }
+            // An entry after the range vouches for them.
+            None if self.ended.is_none() && !self.waiting.is_empty() => self.waiting.len(),
+            None => return Ok(None),
+        };
+        let rest = self.waiting.split_off(count);
+        Ok(Some(std::mem::replace(&mut self.waiting, rest)))
+    }
+
+    /// What [`Replay::next_vouched`] has not given yet.
+    pub fn waiting(&self) -> &[Entry] {
+        &self.waiting
     }
 
     /// Ends the checking, if it has not ended by itself.

@@ -89,7 +89,10 @@ impl Judge {
 
     fn announcement(&mut self, seen: Timestamp, said: Box<Announcement>) -> Option<Changed> {
         if let Err(error) = self.trust.check_announcement(&said) {
-            self.problem(format!("an announcement of {:?} does not count: {error}", said.primary));
+            self.problem(format!(
+                "an announcement of {} does not count: {error}",
+                said.primary.as_str()
+            ));
             return None;
         }
         let before = self.primary.as_ref().map(|(_, before)| (before.epoch, before.time));

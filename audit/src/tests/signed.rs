@@ -180,3 +180,27 @@ async fn what_does_not_count_on_the_board_is_a_finding() {
     let text = error.to_string();
     assert!(text.contains("announcement") && text.contains("receipt of backup-1"), "{text}");
 }
+
+/// Whoever gives entries away takes them as they are vouched for.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_signature_is_given_with_it() {
+    let (mut entries, trust) = (signed(), Trust::new(vec![key(1).public()], []));
+    entries[59].signature = None;
+    let part = Range { from: Some(15), to: Some(33) };
+    for (range, given_to) in [(ALL, 50), (part, 33)] {
+        for chunk in [1, 7, 1_000] {
+            let of = of_log(honest(&entries).await.chunked(chunk));
+            let sources = Sources { trust: trust.clone(), ..(*of).clone() };
+            let stop = CancellationToken::new();
+            let mut replay = replay(Arc::new(sources), &log(), range, stop).await.unwrap();
+            let mut given = Vec::new();
+            while let Some(entries) = replay.next_vouched().await.unwrap() {
+                given.extend(entries);
+            }
+            let first = range.from.unwrap_or(1) as usize;
+            assert_eq!(given, entries[first - 1..given_to], "{chunk} at once");
+            assert_eq!(replay.problem().is_some(), range == ALL, "{chunk} at once");
+            assert_eq!(replay.waiting().len(), if range == ALL { 10 } else { 0 });
+        }
+    }
+}

@@ -34,7 +34,7 @@ Examples:
 Two that have entries are compared entry by entry, as far as both go. Two stores are compared as of
 the earlier cursor. A store and entries: the entries up to the store's cursor are applied to a store
 of their own, in --scratch, which takes as much space as the store; they are needed from entry 1 on.
-Exit code 13 if they differ.")]
+No signature is looked at: audit verify --trusted-keys does. Exit code 13 if they differ.")]
 pub(super) struct DiffArgs {
     /// The one
     #[arg(value_name = "A", value_parser = Parsed::<Audited>::new())]
@@ -63,6 +63,11 @@ pub(super) async fn run(shared: &Shared, args: DiffArgs) -> Result<Exit, Failure
     let stop = signal::on_signal()?;
     let a = args.opening.open(shared, &args.a, &stop).await?;
     let b = args.opening.open(shared, &args.b, &stop).await?;
+    if shared.signing.trust()?.requires_history() {
+        tracing::warn!(
+            "two histories are compared, and no signature is looked at: `tipline audit verify` does"
+        );
+    }
     let depth = if args.all { Depth::All } else { Depth::First };
     let report = match (a, b) {
         (Opened::Entries(a), Opened::Entries(b)) => {

@@ -25,8 +25,8 @@ Examples:
   tipline audit tail dir:/backup --entries 100 --json
 
 Each entry is verified against the one before; the digest that the first follows is taken on trust. Exit code 13
-at the first one that does not continue the history, which is not printed. With --follow it ends with
-Ctrl-C.")]
+at the first one that does not continue the history, which is not printed; nor is one that no trusted key
+vouches for, with --trusted-keys. With --follow it ends with Ctrl-C.")]
 pub(super) struct TailArgs {
     /// What to read: a log or an archive
     #[arg(value_name = "SOURCE", default_value = "log", value_parser = Parsed::<Audited>::new())]
@@ -86,7 +86,7 @@ pub(super) async fn run(shared: &Shared, args: TailArgs) -> Result<Exit, Failure
     }
     let mut follow = match newest(&source, &args, &stop).await? {
         Some(replay) => {
-            let replay = print_all(replay, &args).await?;
+            let replay = all(replay, |entry| print(entry, &args)).await?;
             match log.filter(|_| args.follow) {
                 Some(log) => replay.follow(log)?,
                 None => {
@@ -127,9 +127,13 @@ async fn newest(
     Ok(Some(replay(sources, &source.identity, range, stop.clone()).await?))
 }
 
-async fn print_all(mut replay: Replay, args: &TailArgs) -> Result<Replay, Failure> {
-    while let Some(entries) = replay.next().await? {
-        entries.iter().try_for_each(|entry| print(entry, args))?;
+/// All that is there. What nobody vouches for is not printed, where signatures are required.
+async fn all(
+    mut replay: Replay,
+    print: impl Fn(&Entry) -> Result<(), Failure>,
+) -> Result<Replay, Failure> {
+    while let Some(entries) = replay.next_vouched().await? {
+        entries.iter().try_for_each(&print)?;
     }
     Ok(replay)
 }
@@ -151,4 +155,60 @@ fn line(entry: &Entry) -> String {
     let time = time_text(*time, TimeDigits::Micros);
     let bytes = event.payload().len() as u64;
     format!("{index:>10}  {digest:#}  {time}  {event}, {}\n", count(bytes, "byte"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::sync::Arc;
+
+    use tipline_audit::{Range, replay};
+    use tipline_backup::Sources;
+    use tipline_log::memory::MemoryLog;
+    use tipline_log::{Log, Reader, SignedLog, Signing, claim, system_clock};
+    use tipline_ops::testing::NOW;
+    use tipline_proto::{Chain, Entry, Event, Hash, Lineage, LogIdentity, SigningKey, Trust};
+    use tokio_util::sync::CancellationToken;
+
+    use super::all;
+
+    async fn append(log: &dyn Log, count: usize) {
+        let tail = log.tail().await.unwrap();
+        let (mut at, mut unit) = (tail.position, vec![]);
+        for number in 0..count {
+            let event = Event::Marked { name: format!("m-{number}").parse().unwrap() };
+            let sequence = tail.outbox_sequence + 1 + number as u64;
+            unit.push(Entry::seal(&at, tail.epoch, NOW, sequence, event));
+            at = unit[number].position();
+        }
+        log.append(&tail, &unit).await.unwrap();
+    }
+
+    /// Whoever can write to the log adds to its end what he likes.
+    #[tokio::test]
+    async fn what_nobody_vouches_for_is_not_printed() {
+        let chain = Chain::new("test".parse().unwrap(), Hash::new([0; 32]).unwrap());
+        let lineage = Lineage::from_bytes([3; 16]);
+        let log = MemoryLog::new(LogIdentity { name: "test".parse().unwrap(), chain, lineage });
+        let key = Arc::new(SigningKey::from_seed(&[1; 32]));
+        let trust = Trust::new(vec![key.public()], []);
+        let signing = Signing { key: Some(key), trust: trust.clone() };
+        let signed = SignedLog::new(Arc::new(log.clone()), signing);
+        claim(&signed, "node".parse().unwrap(), &system_clock()).await.unwrap();
+        append(&signed, 3).await;
+        append(&log, 2).await;
+        for (trust, printed) in [(trust, 1..=4), (Trust::default(), 1..=6)] {
+            let sources = Sources { log: Some(Arc::new(log.clone())), trust, ..Sources::default() };
+            let (range, stop) = (Range::default(), CancellationToken::new());
+            let replay = replay(Arc::new(sources), log.identity(), range, stop).await.unwrap();
+            let seen = RefCell::new(vec![]);
+            let note = |entry: &Entry| {
+                seen.borrow_mut().push(entry.index);
+                Ok(())
+            };
+            let result = all(replay, note).await.unwrap().into_result();
+            assert_eq!(seen.into_inner(), printed.clone().collect::<Vec<_>>());
+            assert_eq!(result.is_ok(), printed.contains(&6), "{result:?}");
+        }
+    }
 }

@@ -74,17 +74,14 @@ impl Refill<'_> {
         }
         let before = trusted.index;
         let of = replay.range().1.saturating_sub(before);
-        // Those that nobody vouches for yet, where signatures are required.
-        let mut waiting = Vec::new();
         loop {
-            match replay.next().await {
-                Ok(Some(entries)) => waiting.extend(entries),
+            let vouched = match replay.next_vouched().await {
+                Ok(Some(entries)) => entries,
                 Ok(None) => break,
                 Err(AuditError::Cancelled { .. }) => return Err(self.stopped()),
                 Err(error) => return Err(error.into()),
-            }
-            let rest = waiting.split_off(vouched(&replay, &waiting));
-            let mut vouched = &waiting[..];
+            };
+            let mut vouched = &vouched[..];
             while !vouched.is_empty() {
                 if self.stop.is_cancelled() {
                     return Err(self.stopped());
@@ -95,8 +92,7 @@ impl Refill<'_> {
                 let (done, bytes) = (self.tail.position.index - before, self.bytes);
                 progress.send_replace(VerifyProgress { done, of, bytes });
             }
-            waiting = rest;
-            check_waiting(&waiting)?;
+            check_waiting(replay.waiting())?;
         }
         let notes = replay.read().corrupt.clone();
         Ok((notes, replay.into_result().err()))
@@ -199,15 +195,6 @@ impl Refill<'_> {
         );
         let advice = "stop the primary, and run this again: what is in the log is compared first";
         Failure::from(Sentence(text)).advise(advice)
-    }
-}
-
-/// How many of these entries somebody vouches for, or all of them if nobody needs to. A signature that
-/// one carries was verified with it.
-fn vouched(replay: &Replay, entries: &[Entry]) -> usize {
-    match replay.is_vouched() {
-        true => entries.len(),
-        false => entries.iter().rposition(|e| e.signature.is_some()).map_or(0, |at| at + 1),
     }
 }
 
