@@ -1,14 +1,12 @@
 //! Backups of a log and its stores, and the way back from them.
 //!
-//! - **Archive**: everything that was ever in the log, in immutable segments. [`ArchiveStore`]
-//!   writes them, as the store of a consumer; [`Archive`] reads them. Beside them is the history of
-//!   receipts ([`ReceiptRecording`]).
+//! - **Archive**: everything that was ever in the log, in immutable segments ([`ArchiveStore`],
+//!   [`Archive`]), and beside them the history of receipts ([`ReceiptRecording`]).
 //! - **Checkpoints** of a live store ([`Checkpoints`], [`Job`]).
 //! - **Restore** to any point from both and from the log ([`restore`], [`plan_restore`]), and
 //!   [`catch_up`] for a store that needs entries which the log no longer has.
 //! - **Retention**: what the log and the archive may forget ([`retention`], [`ArchiveKeeper`]).
-//! - **Checks** that all of it could be restored ([`verify`], [`drill`]).
-//! - **Identities**: the key files of nodes ([`Identities`]).
+//! - **Checks** that all could be restored ([`verify`], [`drill`]). Nodes' key files ([`Identities`]).
 //!
 //! All of it is kept at a [`Destination`]: a directory, or object storage (feature `cloud`).
 

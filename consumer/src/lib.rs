@@ -8,14 +8,12 @@
 //! log ──► verify ──► store.apply (atomic, fsynced, with the cursor) ──► receipt
 //! ```
 //!
-//! # It is
-//! - exactly once in effect: the store's own cursor is the truth, what comes again is ignored;
-//! - fail-stop: an entry that does not follow (fork, gap or wrong link) stops the consumer before
-//!   it is applied, and is named; nothing is ever skipped;
-//! - patient: while the log is unavailable or the store is full it retries, for ever, and says so;
-//! - for any medium: it knows stores by their trait alone.
+//! - Exactly once in effect: the store's own cursor is the truth, what comes again is ignored.
+//! - Fail-stop: an entry that does not follow (fork, gap or wrong link) stops the consumer before
+//!   it is applied, and is named. Nothing is ever skipped.
+//! - Patient: while the log is unavailable or the store is full it retries, for ever, and says so.
 //!
-//! It is no consensus or execution client: whether a block is valid is for the chain to know.
+//! Whether a block is valid is for the chain to know.
 //!
 //! # Hard limits
 //! - A batch has at most 1,000 entries or 32 MiB of payload; one entry may be larger alone, up to

@@ -1,25 +1,13 @@
 //! The durable log. What it promises, and the logs that keep the promise.
 //!
-//! A log is the ordered, append-only sequence of entries of one chain, with the newest
-//! receipt of every consumer beside it. Four traits specify it: [`Appender`], [`Reader`],
-//! [`Receipts`] and [`Trimmer`]; [`Log`] is all four. One conformance suite (`conformance`) holds
-//! every implementation to them.
+//! A log is the ordered, append-only sequence of entries of one chain, with the newest receipt of
+//! every consumer beside it. Four traits specify it: [`Appender`], [`Reader`], [`Receipts`] and
+//! [`Trimmer`]; [`Log`] is all four. One suite (`conformance`) holds every implementation to them.
 //!
 //! - `jetstream`: NATS JetStream, for production. One stream per log, replicated, fsynced.
-//! - `embedded`: one SQLite file, for one machine. It is not a broker and does not want to be one.
-//! - [`memory`]: nothing durable at all, for simulation and tests; faults on demand.
+//! - `embedded`: one SQLite file, for one machine. [`memory`]: for simulation; faults on demand.
 //!
-//! # Words
-//! ```text
-//! entries        1     2     3     4
-//! positions   0     1     2     3     4
-//!             ^ origin                ^ tail
-//! ```
-//! *Tail*: the position directly after the newest entry. *After index n*: entries n + 1 and up.
-//!
-//! What stands on any log is here too: [`claim`] for a primary that is not running yet, [`Survey`]
-//! for what status and retention decide on, [`Ages`] for the moment that ages are counted from,
-//! [`Backoff`] for pauses, [`SignedLog`] for signatures, [`vouched_tail`] for whoever signs a claim.
+//! What stands on any log is here too: [`claim`], [`Survey`], [`Ages`], [`SignedLog`] and more.
 
 mod ages;
 mod backoff;

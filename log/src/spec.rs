@@ -1,4 +1,11 @@
 //! The specification of a log, as traits.
+//!
+//! ```text
+//! entries        1     2     3     4
+//! positions   0     1     2     3     4
+//!             ^ origin                ^ tail
+//! ```
+//! *Tail*: the position directly after the newest entry. *After index n*: entries n + 1 and up.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

@@ -1,22 +1,15 @@
-//! What operators ask of a fleet, as a library: a node that embeds a replica has it without the
-//! program.
+//! What operators ask of a fleet, as a library, for a node that embeds a replica.
 //!
-//! - **Verdict**: whether everything is backed up, where, and up to which block. [`Observer`]
-//!   reads a log, [`assess`] decides, and is a pure function. [`Fleet`] serialises to the object
-//!   of `tipline status --json`.
-//! - **Jobs on a timer**: checkpoints and their uploads ([`CheckpointSchedule`]), verifying and
-//!   drilling what is kept ([`CheckSchedule`]), merging small segments ([`merge_segments`]),
-//!   starting a store from what is kept elsewhere ([`Bootstrap`]).
-//! - **Admin socket**: asking the process that has a store open for a checkpoint or for a pause
-//!   ([`AdminServer`], [`request_checkpoint`], [`freeze`]), and an archiver ([`pause_archiver`]).
-//! - **Active check**: a mark through outbox, log and stores and back, each leg timed
-//!   ([`Prober`]). A primary is asked for the mark over its own admin socket ([`request_mark`]).
-//! - **Dashboard**: a page that shows the fleet and its last hours ([`dashboard`]), with the feature
-//!   `dashboard`.
+//! - **Verdict**: what is backed up where. [`Observer`] reads a log, [`assess`] decides.
+//! - **Jobs on a timer**: checkpoints and uploads ([`CheckpointSchedule`]), verifying and drilling
+//!   ([`CheckSchedule`]), merging small segments, starting from what is kept ([`Bootstrap`]).
+//! - **Admin socket**: asking the process that has a store open for a checkpoint, a pause or a mark
+//!   ([`AdminServer`]).
+//! - **Active check**: a mark through outbox, log and stores and back, each leg timed ([`Prober`]).
+//! - **Dashboard**: the fleet and its last hours on a page (feature `dashboard`).
 //! - **Health**: whether one process is fit to serve, as a load balancer asks it ([`health`]).
 //!
-//! It prints nothing, ends no process and reads no command line. Jobs say what they do in the
-//! logs, by `tracing`.
+//! It prints nothing, ends no process and reads no command line. Jobs log what they do.
 
 #[cfg(unix)]
 mod admin;

@@ -1,9 +1,6 @@
-//! The contract of Tipline: events, the digest chain, positions, receipts, policies, and the
-//! names and bytes they have on the wire and at rest.
-//!
-//! It is what every part of Tipline, and every program that reads its log without Tipline,
-//! agrees on. It is not a client. There is no I/O, no clock, no randomness and no async here.
-//! Hard limits are in [`limits`].
+//! The contract of Tipline: events, the digest chain, positions, receipts, policies, and the names
+//! and bytes they have on the wire and at rest. Every program that reads a log agrees on it.
+//! There is no I/O, no clock, no randomness and no async here. Hard limits are in [`limits`].
 
 mod agreement;
 mod decode_error;
@@ -25,13 +22,10 @@ mod proofs_from;
 mod ranges;
 mod receipt;
 mod signature;
-mod signing;
 pub mod subject;
 mod time;
 mod tip;
-mod trust;
 mod wire;
-mod wire_signature;
 
 #[rustfmt::skip]
 #[path = "gen/tipline.v1.rs"]
@@ -57,9 +51,7 @@ pub use position::{Cursor, Position};
 pub use proofs_from::{InvalidProofsFrom, ProofsFrom};
 pub use ranges::HeightRanges;
 pub use receipt::{Announcement, Level, Reached, Receipt, Role, UnknownLevel};
-pub use signature::{Predecessor, PublicKey, Seal, Signature};
-pub use signing::SigningKey;
+pub use signature::{Predecessor, PublicKey, Seal, Signature, SignatureError, SigningKey, Trust};
 pub use time::Timestamp;
 pub use tip::Tip;
-pub use trust::{SignatureError, Trust};
 pub use wire::MAX_ENTRY_OVERHEAD;

@@ -18,9 +18,9 @@ use crate::identity::{InstanceId, Lineage, OutboxId};
 use crate::limits::{MAX_BOARD_MESSAGE_BYTES, MAX_INDEX, MAX_PAYLOAD_BYTES, MAX_TEXT_BYTES};
 use crate::position::{Cursor, Position};
 use crate::receipt::{Announcement, Level, Reached, Receipt, Role};
+use crate::signature::{put_seal, put_signature, take_seal, take_signature};
 use crate::time::Timestamp;
 use crate::tip::Tip;
-use crate::wire_signature::{put_seal, put_signature, take_seal, take_signature};
 
 /// Most bytes an encoded entry has besides its payload.
 pub const MAX_ENTRY_OVERHEAD: usize = 1024;

@@ -9,8 +9,7 @@
 //! - `files`: a file for each block and proof, and an index.
 //! - [`CompositeStore`]: several of them in step. [`MemoryStore`]: nothing durable, for tests.
 //!
-//! A store knows no log, no runtime and no async: calls block. It is no copy of the log: it keeps
-//! what the chain is now, not how it came to be.
+//! A store knows no log, no runtime and no async: calls block. It keeps what the chain is now.
 
 mod batch;
 mod changes;

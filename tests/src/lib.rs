@@ -1,13 +1,8 @@
-//! What the integration tests of Tipline stand on: real servers and real
-//! processes as children, real blocks, and randomness that can be repeated.
+//! What the integration tests of Tipline stand on: real servers and processes as children, real
+//! blocks, and randomness that can be repeated. Linux and macOS only.
 //!
-//! It is a harness: whatever goes wrong in here fails the test by a panic that
-//! says what and where. It is not part of the product, and nothing in the
-//! product depends on it. Linux and macOS only.
-//!
-//! Whatever a test starts ends with the test: on drop, and also when the test
-//! process itself is killed. When the test panics, the last lines of every
-//! child's output are printed with the failure.
+//! Whatever goes wrong in here fails the test by a panic that says what and where. What a test starts
+//! ends with it, also when the test process is killed. A panic prints what the children said last.
 #![expect(
     clippy::panic,
     clippy::print_stderr,

@@ -52,7 +52,7 @@ pub mod entry {
         Marked(super::Marked),
     }
 }
-/// An Ed25519 signature. What it is over: proto/src/signing.rs.
+/// An Ed25519 signature. What it is over: proto/src/signature/signing.rs.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Signature {
     /// The public key, 32 bytes.

@@ -5,7 +5,7 @@ use super::sources::{read, rust};
 /// Nobody holds more than this in mind.
 const MAX_LINES: usize = 500;
 /// The face of a crate fits on a screen.
-const MAX_FACE: usize = 75;
+const MAX_FACE: usize = 59;
 
 #[test]
 fn no_file_is_longer_than_can_be_held_in_mind() {
@@ -14,11 +14,10 @@ fn no_file_is_longer_than_can_be_held_in_mind() {
     assert!(long.is_empty(), "more than {MAX_LINES} lines: {long:?}");
 }
 
-/// Without its documentation, which is as long as it must be.
 #[test]
 fn the_face_of_a_crate_fits_on_a_screen() {
     for source in rust().iter().filter(|source| source.path.ends_with("/src/lib.rs")) {
-        let lines = source.text.lines().filter(|line| !line.starts_with("//!")).count();
+        let lines = source.text.lines().count();
         assert!(lines <= MAX_FACE, "{} has {lines} lines", source.path);
     }
 }

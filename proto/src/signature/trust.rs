@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::signing::{
+    announcement_message, checkpoint_message, entry_message, receipt_message, successor_message,
+};
+use super::types::{PublicKey, Signature};
 use crate::entry::Entry;
 use crate::identity::Lineage;
 use crate::name::ConsumerName;
 use crate::receipt::{Announcement, Receipt};
-use crate::signature::{PublicKey, Signature};
-use crate::signing::{
-    announcement_message, checkpoint_message, entry_message, receipt_message, successor_message,
-};
 use crate::time::Timestamp;
 
 /// Why a signature does not count.

@@ -19,11 +19,11 @@ use std::fmt;
 use bytes::Bytes;
 use ed25519_dalek::Signer;
 
+use super::types::{Predecessor, PublicKey, Seal, Signature};
 use crate::entry::Entry;
 use crate::identity::Lineage;
 use crate::limits::MAX_PREDECESSORS;
 use crate::receipt::{Announcement, Receipt};
-use crate::signature::{Predecessor, PublicKey, Seal, Signature};
 
 const ENTRY: &[u8] = b"tipline.signature.entry.v1\0";
 const RECEIPT: &[u8] = b"tipline.signature.receipt.v1\0";

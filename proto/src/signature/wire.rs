@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use prost::Message;
 
+use super::types::{Predecessor, PublicKey, Seal, Signature};
 use crate::decode_error::DecodeError;
 use crate::generated as pb;
 use crate::limits::MAX_PREDECESSORS;
 use crate::receipt::{Announcement, Receipt};
-use crate::signature::{Predecessor, PublicKey, Seal, Signature};
 
 pub(crate) fn put_signature(signature: &Signature) -> pb::Signature {
     let link = |link: &Predecessor| pb::Predecessor {
