@@ -73,7 +73,7 @@ pub(crate) struct InitArgs {
 /// Creates the log and checks how durable it is.
 pub(crate) async fn run(shared: &Shared, args: InitArgs) -> Result<Exit, Failure> {
     if args.nats_config.is_asked() {
-        return nats_config::print(&shared.log, &args.nats_config);
+        return nats_config::print(shared, &args.nats_config);
     }
     let place = LogLocation::new(shared, "init")?;
     let replicas = replicas(shared, &args)?;

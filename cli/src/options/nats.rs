@@ -115,6 +115,11 @@ impl FromStr for SubjectPart {
 }
 
 impl NatsArgs {
+    /// The JetStream domain of the log.
+    pub(crate) fn domain(&self) -> Option<String> {
+        self.nats_domain.as_ref().and_then(SubjectPart::text)
+    }
+
     /// What the log's client needs.
     ///
     /// # Errors
@@ -133,7 +138,7 @@ impl NatsArgs {
             (None, None) => None,
             _ => return Err(contradiction("nats-cert and nats-key go together: give both")),
         };
-        options.domain = self.nats_domain.as_ref().and_then(SubjectPart::text);
+        options.domain = self.domain();
         options.inbox = self.nats_inbox.as_ref().and_then(SubjectPart::text);
         let monitor = self.nats_monitor.as_deref().unwrap_or_default();
         options.monitor =

@@ -4,7 +4,8 @@
 //! feed: a reader that comes back late asks for messages of a consumer that is gone, instead of
 //! taking them from the one that came after. The generation is one more than the highest
 //! that is there. Each deletes only those before it, and so the last of them stays, however
-//! many are made at once. No consumer's name has a `_`.
+//! many are made at once. No consumer's name has a `_`. The random part cannot be guessed (12
+//! letters or digits of a generator for keys): who may not list the consumers cannot name one.
 
 use std::time::Duration;
 

@@ -68,7 +68,7 @@ use self::cut::Unfinished;
 use self::inbox::Inbox;
 pub use self::login::{BadLogin, Nkey};
 pub use self::options::{JetStreamOptions, Login, Secret};
-pub use self::roles::{UserConfig, UserRole};
+pub use self::roles::{Grant, UserConfig, UserRole, account_of};
 use self::same::KnownAt;
 use crate::error::{AppendError, LogError};
 use crate::preflight::Preflight;

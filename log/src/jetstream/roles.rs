@@ -1,9 +1,14 @@
 //! Who may do what: one table, from which the servers' configuration is made, and which says in
 //! errors who may do what was denied.
 //!
+//! Permissions look at the subject that a user publishes to, and not at the subject that it asks the
+//! answer to be sent to. In the account of the streams a server would store its answer as an event,
+//! if a reader asked for it there. So each user has an account of its own, which has of the log what
+//! it imports: the answers stay there.
+//!
 //! The names of a stream's consumers are one word of a subject each, so rights on them cannot be
 //! told apart by name: a consumer can disturb the delivery to another one, which notices. It cannot
-//! write its receipts.
+//! write its receipts. Who only reads cannot, because names are random and it may not list them.
 
 use std::fmt;
 
@@ -30,10 +35,30 @@ pub enum UserRole {
 pub struct UserConfig {
     /// What it is for.
     pub role: UserRole,
-    /// Subjects that it may publish to: the API's are among them.
-    pub publish: Vec<String>,
+    /// The account that it is in. That of the log is the operator's alone, and every other user is
+    /// alone in its own.
+    pub account: String,
+    /// What it may publish to: the subjects of the API are among them.
+    pub publish: Vec<Grant>,
     /// Subjects that it may subscribe to.
     pub subscribe: Vec<String>,
+}
+
+/// A subject that a user may publish to. It may have wildcards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Grant {
+    /// As the user publishes to it.
+    pub subject: String,
+    /// As the account of the log has it. Another one if the user says the name of the domain.
+    pub of_log: String,
+    /// Whether a request has more than one answer.
+    pub has_many_answers: bool,
+}
+
+/// The account that has the streams of a log.
+pub fn account_of(log: &LogName) -> String {
+    format!("tipline-{log}")
 }
 
 /// Rights that go together.
@@ -79,10 +104,18 @@ impl UserRole {
         }
     }
 
-    /// What the server must allow it, on one log. What is not named is denied.
-    pub fn config(&self, log: &LogName) -> UserConfig {
-        let publish = self.rights().iter().flat_map(|right| right.subjects(log, self)).collect();
-        UserConfig { role: self.clone(), publish, subscribe: vec![format!("{}.>", self.inbox())] }
+    /// What the server must allow it, on one log. What is not named is denied. With the `domain` of
+    /// the log, the API is allowed by that name too, as who comes through a leaf node calls it.
+    pub fn config(&self, log: &LogName, domain: Option<&str>) -> UserConfig {
+        let subjects = self.rights().iter().flat_map(|right| right.subjects(log, self));
+        let publish = subjects.flat_map(|subject| grants(subject, domain)).collect();
+        let account = match self {
+            UserRole::Operator => account_of(log),
+            // No log and no consumer has a `_` in its name.
+            other => format!("{}_{}", account_of(log), other.name()),
+        };
+        let subscribe = vec![format!("{}.>", self.inbox())];
+        UserConfig { role: self.clone(), account, publish, subscribe }
     }
 
     fn rights(&self) -> &'static [Right] {
@@ -93,6 +126,18 @@ impl UserRole {
             UserRole::Operator => OPERATOR,
         }
     }
+}
+
+fn grants(subject: String, domain: Option<&str>) -> impl Iterator<Item = Grant> {
+    let has_many_answers = subject.contains(".CONSUMER.MSG.NEXT.");
+    let by_domain = domain
+        .and_then(|domain| Some(format!("$JS.{domain}.API.{}", subject.strip_prefix("$JS.API.")?)));
+    let published = [Some(subject.clone()), by_domain].into_iter().flatten();
+    published.map(move |published| Grant {
+        subject: published,
+        of_log: subject.clone(),
+        has_many_answers,
+    })
 }
 
 impl fmt::Display for UserRole {
@@ -117,8 +162,8 @@ impl Right {
                     [
                         format!("$JS.API.STREAM.INFO.{stream}"),
                         format!("$JS.API.STREAM.MSG.GET.{stream}"),
-                        // For a consumer that goes with who made it. The name may be in the body, so
-                        // this is the right to change any consumer of the stream: SECURITY.md.
+                        // For a consumer that goes with who made it. The body may name another one,
+                        // which is random: SECURITY.md.
                         format!("$JS.API.CONSUMER.CREATE.{stream}"),
                         format!("$JS.API.CONSUMER.INFO.{stream}.*"),
                         format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.*"),
@@ -215,7 +260,8 @@ mod tests {
     }
 
     fn may(role: &UserRole, subject: &str) -> bool {
-        role.config(&log()).publish.iter().any(|pattern| matches(pattern, subject))
+        let config = role.config(&log(), None);
+        config.publish.iter().any(|grant| matches(&grant.subject, subject))
     }
 
     fn roles() -> [UserRole; 4] {
@@ -250,7 +296,7 @@ mod tests {
     #[test]
     fn nobody_hears_the_replies_to_another() {
         let inboxes: Vec<String> =
-            roles().iter().flat_map(|role| role.config(&log()).subscribe).collect();
+            roles().iter().flat_map(|role| role.config(&log(), None).subscribe).collect();
         for (number, one) in inboxes.iter().enumerate() {
             let other = inboxes.iter().enumerate().filter(|(other, _)| *other != number);
             for (_, other) in other {
@@ -260,6 +306,30 @@ mod tests {
         // A consumer may be called as a role is.
         let named = UserRole::Consumer("primary".parse().unwrap());
         assert_ne!(named.inbox(), UserRole::Primary.inbox());
+    }
+
+    #[test]
+    fn each_user_is_alone_in_its_account() {
+        let accounts = roles().map(|role| role.config(&log(), None).account);
+        let expected = ["main_primary", "main_backup-1", "main_auditor", "main"];
+        assert_eq!(accounts, expected.map(|name| format!("tipline-{name}")));
+    }
+
+    #[test]
+    fn through_a_leaf_node_the_api_has_the_name_of_the_domain() {
+        let subjects = |domain: Option<&str>| -> Vec<(String, String)> {
+            let config = UserRole::Auditor.config(&log(), domain);
+            config.publish.into_iter().map(|grant| (grant.subject, grant.of_log)).collect()
+        };
+        let plain = subjects(None);
+        let with_domain = subjects(Some("hub"));
+        for (subject, of_log) in &plain {
+            assert_eq!(subject, of_log);
+            let named = subject.replace("$JS.API", "$JS.hub.API");
+            assert!(with_domain.contains(&(named, of_log.clone())), "{subject}");
+        }
+        assert!(plain.iter().all(|one| with_domain.contains(one)));
+        assert_eq!(with_domain.len(), 2 * plain.len());
     }
 
     #[test]

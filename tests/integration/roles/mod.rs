@@ -1,7 +1,9 @@
 //! Users of NATS servers: what each role may, how they log in, and what they are told.
 #![expect(clippy::panic, reason = "a helper of a test fails it by panicking")]
 
+mod answers;
 mod certificates;
+mod cluster;
 mod commands;
 mod denied;
 mod domain;
@@ -31,12 +33,7 @@ pub(crate) struct Secured {
 impl Secured {
     pub(crate) async fn start() -> Secured {
         let site = Deployment::new();
-        let words = format!(
-            "init --log nats://127.0.0.1:4222/main --print-nats-config --nats-keys keys {CONSUMERS}"
-        );
-        let printed = site.run(&words).await;
-        assert_eq!(printed.status.code(), Some(0), "{}", printed.stderr);
-        let options = NatsOptions { more: printed.stdout, ..NatsOptions::default() };
+        let options = NatsOptions { more: printed(&site, "").await, ..NatsOptions::default() };
         Secured { nats: Nats::start(options).await, site }
     }
 
@@ -68,6 +65,16 @@ impl Secured {
     pub(crate) async fn run(&self, user: &str, words: &str) -> Finished {
         self.tipline(user, words).finish(WITHIN).await
     }
+}
+
+/// What is printed for the servers. The keys are in `keys/`.
+async fn printed(site: &Deployment, more: &str) -> String {
+    let words = format!(
+        "init --log nats://127.0.0.1:4222/main --print-nats-config --nats-keys keys {CONSUMERS} {more}"
+    );
+    let printed = site.run(&words).await;
+    assert_eq!(printed.status.code(), Some(0), "{}", printed.stderr);
+    printed.stdout
 }
 
 pub(crate) fn inbox(user: &str) -> String {

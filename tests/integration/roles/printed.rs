@@ -27,9 +27,9 @@ async fn seeds_stay_in_files_and_the_same_keys_print_the_same() {
     let again = site.run(&format!("{PRINT} {CONSUMERS}")).await;
     assert_eq!(again.stdout, first.stdout);
 
-    let as_helm = PRINT.replace("nats-config", "nats-config=helm");
+    let as_helm = PRINT.replace("nats-config", "nats-config=helm --nats-domain hub");
     let helm = site.run(&format!("{as_helm} {CONSUMERS}")).await;
-    for part in ["sync_interval: always", "system_account: SYS", "- \"tipline.main.event.*\""] {
+    for part in ["sync_interval: always", "system_account: SYS", "\"to\":\"$JS.hub.API.INFO\""] {
         assert!(helm.stdout.contains(part), "{}{}", helm.stdout, helm.stderr);
     }
 }

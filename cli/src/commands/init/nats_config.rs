@@ -1,7 +1,8 @@
 //! `tipline init --print-nats-config`: accounts and permissions for the servers, with the least
 //! rights for each role. Public keys only: what is printed is no secret.
 
-use std::fmt::Write;
+mod text;
+
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -12,6 +13,7 @@ use tipline_proto::{ConsumerName, LogName};
 
 use crate::address::LogAddress;
 use crate::exit::Exit;
+use crate::options::Shared;
 use crate::output::report::{Failure, Sentence, say};
 use crate::settings::Parsed;
 
@@ -26,7 +28,8 @@ pub(super) struct NatsConfigArgs {
     /// =helm prints values of the NATS Helm chart
     ///
     /// Each user logs in with a key of its own and may do what its role needs: `primary`, one for each
-    /// --consumer, `auditor`, `operator`, and `system` for the servers themselves.
+    /// --consumer, `auditor`, `operator`, and `system` for the servers themselves. With --nats-domain
+    /// also through leaf nodes, where the API has the name of the domain.
     #[arg(long, value_enum, value_name = "FORMAT", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "server", requires = "nats_keys")]
     print_nats_config: Option<Format>,
@@ -68,27 +71,32 @@ struct User {
 ///
 /// # Errors
 /// The log is not on NATS, two users have one name, or a key cannot be read or written.
-pub(super) fn print(log: &LogAddress, args: &NatsConfigArgs) -> Result<Exit, Failure> {
-    let LogAddress::Nats(address) = log else {
+pub(super) fn print(shared: &Shared, args: &NatsConfigArgs) -> Result<Exit, Failure> {
+    let LogAddress::Nats(address) = &shared.log else {
         let text = "--print-nats-config is for a log on NATS: give --log nats://HOST:PORT/NAME";
         return Err(Sentence(text.to_owned()).into());
     };
     let log = address.name();
     let dir = args.nats_keys.clone().unwrap_or_default();
-    let users = users(log, &dir, &args.consumer)?;
+    let users = users(log, shared.nats.domain().as_deref(), &dir, &args.consumer)?;
     say(&match args.print_nats_config {
-        Some(Format::Helm) => helm(log, &users),
-        Some(Format::Server) | None => server(log, &users),
+        Some(Format::Helm) => text::helm(log, &users),
+        Some(Format::Server) | None => text::server(log, &users),
     })?;
     Ok(Exit::Ok)
 }
 
-fn users(log: &LogName, dir: &Path, consumers: &[ConsumerName]) -> Result<Vec<User>, Failure> {
+fn users(
+    log: &LogName,
+    domain: Option<&str>,
+    dir: &Path,
+    consumers: &[ConsumerName],
+) -> Result<Vec<User>, Failure> {
     let consumers = consumers.iter().cloned().map(UserRole::Consumer);
     let roles = std::iter::once(UserRole::Primary)
         .chain(consumers)
         .chain([UserRole::Auditor, UserRole::Operator]);
-    let named = roles.map(|role| (role.name().to_owned(), Some(role.config(log))));
+    let named = roles.map(|role| (role.name().to_owned(), Some(role.config(log, domain))));
     let mut users: Vec<User> = Vec::new();
     fs::DirBuilder::new()
         .recursive(true)
@@ -144,111 +152,4 @@ fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
 
 fn file(path: &Path, error: std::io::Error) -> Failure {
     Sentence(format!("{}: {error}", path.display())).into()
-}
-
-/// What every form begins with. It has nothing that changes from run to run.
-fn head(log: &LogName, users: &[User], comment: &str) -> String {
-    let mut text = format!(
-        "# Accounts and permissions of log {log}, by `tipline init --print-nats-config`.\n\
-         # It has public keys only. What is not allowed is denied. The settings of each user:\n#\n"
-    );
-    for User { name, config, .. } in users {
-        let (nkey, inbox) = match config {
-            Some(config) => (name, config.role.inbox()),
-            // For the command `nats`.
-            None => (name, "_INBOX".to_owned()),
-        };
-        let _infallible =
-            writeln!(text, "#   nats-nkey = \"…/{nkey}.nk\"  nats-inbox = \"{inbox}\"");
-    }
-    text.push_str(comment);
-    text
-}
-
-/// A file for the servers' own configuration.
-fn server(log: &LogName, users: &[User]) -> String {
-    let comment = "#\n# Put it beside each server's configuration: include \"accounts.conf\"\n\n";
-    let mut text = head(log, users, comment);
-    text.push_str("system_account: SYS\n\naccounts {\n  SYS {\n    users: [\n");
-    let each = |wanted: bool, text: &mut String| {
-        for user in users.iter().filter(|user| user.config.is_some() == wanted) {
-            let Some(config) = &user.config else {
-                text.push_str(&format!("      # {}\n      {{ nkey: {} }}\n", user.name, user.key));
-                continue;
-            };
-            text.push_str(&format!(
-                "      # {}\n      {{\n        nkey: {}\n",
-                config.role, user.key
-            ));
-            text.push_str("        permissions: {\n");
-            for (verb, subjects) in [("publish", &config.publish), ("subscribe", &config.subscribe)]
-            {
-                text.push_str(&format!("          {verb}: {{\n            allow: [\n"));
-                for subject in subjects {
-                    text.push_str(&format!("              \"{subject}\"\n"));
-                }
-                text.push_str("            ]\n          }\n");
-            }
-            text.push_str("        }\n      }\n");
-        }
-    };
-    each(false, &mut text);
-    text.push_str(&format!(
-        "    ]\n  }}\n  \"tipline-{log}\" {{\n    jetstream: enabled\n    users: [\n"
-    ));
-    each(true, &mut text);
-    text.push_str("    ]\n  }\n}\n");
-    text
-}
-
-/// Values of the NATS Helm chart, which has none of its own for `sync_interval` and accounts.
-fn helm(log: &LogName, users: &[User]) -> String {
-    let comment = "#\n# helm upgrade --install nats nats/nats --values this-file.yaml\n\n";
-    let mut text = head(log, users, comment);
-    text.push_str(
-        "config:
-  cluster:
-    enabled: true
-    replicas: 3
-  jetstream:
-    enabled: true
-    fileStore:
-      pvc:
-        size: 50Gi
-  monitor:
-    enabled: true
-  merge:
-    # The chart has no value for it. Without it what is acknowledged can be lost for two minutes.
-    jetstream:
-      sync_interval: always
-    max_payload: 8388608
-    system_account: SYS
-    accounts:
-      SYS:
-        users:
-",
-    );
-    for user in users.iter().filter(|user| user.config.is_none()) {
-        text.push_str(&format!("          # {}\n          - nkey: {}\n", user.name, user.key));
-    }
-    text.push_str(&format!("      tipline-{log}:\n        jetstream: enabled\n        users:\n"));
-    for user in users {
-        let Some(config) = &user.config else { continue };
-        text.push_str(&format!("          # {}\n          - nkey: {}\n", config.role, user.key));
-        text.push_str("            permissions:\n");
-        for (verb, subjects) in [("publish", &config.publish), ("subscribe", &config.subscribe)] {
-            text.push_str(&format!("              {verb}:\n                allow:\n"));
-            for subject in subjects {
-                text.push_str(&format!("                  - \"{subject}\"\n"));
-            }
-        }
-    }
-    text.push_str(
-        "
-# One server at a time, and never two of three away.
-podDisruptionBudget:
-  enabled: true
-",
-    );
-    text
 }
