@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use tipline_log::{SecretFileError, check_trusted_file};
 use tipline_proto::{ConsumerName, Predecessor, PublicKey, Trust};
 
 use crate::tlog::{BadNote, SigningKey, VerifierKey};
@@ -134,6 +135,9 @@ pub enum BadTrust {
         /// What went wrong.
         source: io::Error,
     },
+    /// Others can change it.
+    #[error(transparent)]
+    Open(SecretFileError),
     /// A line is none of the two that there are.
     #[error(
         "line {line} of the trusted keys in {} is not `primary KEY` or `consumer NAME KEY`, with KEY as \
@@ -168,6 +172,7 @@ pub fn read_trust(path: &Path) -> Result<Trust, BadTrust> {
         let why = format!("it has {length} bytes, over {MAX_BYTES}");
         return Err(failed(io::Error::other(why)));
     }
+    check_trusted_file(path).map_err(BadTrust::Open)?;
     parse_trust(path, &fs::read_to_string(path).map_err(failed)?)
 }
 

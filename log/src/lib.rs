@@ -46,7 +46,7 @@ pub use meters::{counter, latency, meter};
 pub use preflight::{
     Accepted, DropLimit, DropsAfter, Preflight, SHORTFALL_NAMES, Shortfall, UnknownShortfall,
 };
-pub use secret_file::{SecretFileError, check_secret_file, read_secret_file};
+pub use secret_file::{SecretFileError, check_secret_file, check_trusted_file, read_secret_file};
 pub use signed::{SignedLog, Signing};
 pub use spec::{
     Appender, Board, BoardFeed, Extent, Forged, ForgedBy, Log, Reader, Receipts, Subscription,

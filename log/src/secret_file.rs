@@ -1,10 +1,12 @@
-//! Files with a secret in them.
+//! Files with a secret in them, and files that say whom to believe.
 
 use std::path::{Path, PathBuf};
 
 /// What others may not do with one: read, write or run it. The group may read: that is how
 /// containers are given secrets.
 const OPEN: u32 = 0o027;
+/// What others may not do with a file that says whom to believe.
+const WRITABLE: u32 = 0o002;
 
 /// A file that is no place for a secret. It never says what is in it.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +19,19 @@ pub enum SecretFileError {
         file: PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// It says whom to believe, and others can change it.
+    #[error(
+        "{} says whom to believe, and its mode {mode:o} lets other users of this machine change it: \
+         chmod 644 {}",
+        file.display(),
+        file.display()
+    )]
+    Writable {
+        /// The file.
+        file: PathBuf,
+        /// Its mode.
+        mode: u32,
     },
     /// It is open to other users of the machine.
     #[error(
@@ -50,6 +65,18 @@ pub fn check_secret_file(file: &Path) -> Result<(), SecretFileError> {
     match mode(&found) {
         mode if mode & OPEN == 0 => Ok(()),
         mode => Err(SecretFileError::Open { file: file.to_owned(), mode }),
+    }
+}
+
+/// Whether a file that says whom to believe can be changed by its owner, and at most its group, alone.
+///
+/// # Errors
+/// Others can, or it cannot be looked at. The error says which mode to set.
+pub fn check_trusted_file(file: &Path) -> Result<(), SecretFileError> {
+    let found = std::fs::metadata(file).map_err(|source| unreadable(file, source))?;
+    match mode(&found) {
+        mode if mode & WRITABLE == 0 => Ok(()),
+        mode => Err(SecretFileError::Writable { file: file.to_owned(), mode }),
     }
 }
 

@@ -65,10 +65,24 @@ fn object_storage(
     address: &str,
     variables: &Variables,
 ) -> Result<Clients, DestinationError> {
+    if let Some((name, _)) = variables.iter().find(|(name, value)| is_login(name, value)) {
+        let why = format!("there is a login in {name}, which errors would show: take it out");
+        return Err(bad(address, &why, None));
+    }
     let why = "its settings are not complete: see the variables of the environment of its provider";
     let built = cloud::clients_of(scheme, address, variables);
     let built = built.ok_or_else(|| bad(address, FORMS, None))?;
     built.map_err(|e| bad(address, why, Some(Box::new(e))))
+}
+
+/// Whether a variable of a provider is the address of a server with a login in it. The client shows
+/// addresses in its errors.
+#[cfg(feature = "cloud")]
+fn is_login(name: &str, value: &str) -> bool {
+    let is_ours = ["AWS_", "GOOGLE_", "AZURE_"].iter().any(|prefix| name.starts_with(prefix));
+    let is_address = name.contains("ENDPOINT") || name.ends_with("_URL");
+    let has_login = |url: Url| !url.username().is_empty() || url.password().is_some();
+    is_ours && is_address && Url::parse(value).is_ok_and(has_login)
 }
 
 #[cfg(not(feature = "cloud"))]
@@ -150,5 +164,25 @@ mod tests {
         }
         let told = open("s4://bucket", &Vec::new()).unwrap_err().to_string();
         assert!(told.contains("s4://bucket"), "{told}");
+    }
+
+    #[cfg(feature = "cloud")]
+    #[test]
+    fn a_login_in_the_address_of_a_provider_is_refused_and_not_repeated() {
+        let open = |name: &str, value: &str| {
+            let variables = vec![
+                ("AWS_REGION".to_owned(), "r".to_owned()),
+                (name.to_owned(), value.to_owned()),
+            ];
+            open("s3://bucket", &variables)
+        };
+        for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_ENDPOINT_URL_S3"] {
+            let error = open(name, "http://KEY:S3CRET@host").unwrap_err();
+            let told = error_chain(&error) + &format!("{error:?}");
+            assert!(told.contains(name) && !told.contains("S3CRET"), "{told}");
+        }
+        open("AWS_ENDPOINT_URL", "https://host").unwrap();
+        // What another program has there is none of ours.
+        open("OTHER_ENDPOINT", "http://KEY:S3CRET@host").unwrap();
     }
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use tipline_log::jetstream::{self, JetStreamOptions, Login};
 
-use crate::address::NatsAddress;
+use crate::address::{NatsAddress, has_login};
 use crate::output::report::{Failure, Sentence};
 use crate::settings::Parsed;
 
@@ -141,6 +141,11 @@ impl NatsArgs {
         options.domain = self.domain();
         options.inbox = self.nats_inbox.as_ref().and_then(SubjectPart::text);
         let monitor = self.nats_monitor.as_deref().unwrap_or_default();
+        if monitor.split(',').any(has_login) {
+            let text = "a monitoring address of nats-monitor has a login in it, and the servers \
+                        take none there: http://HOST:8222";
+            return Err(contradiction(text));
+        }
         options.monitor =
             monitor.split(',').filter(|url| !url.is_empty()).map(Into::into).collect();
         Ok(options)

@@ -19,7 +19,8 @@ pub(crate) enum SecretInArguments {
     Flag { name: &'static str, variable: String },
     #[error(
         "a password in an address on the command line is seen by every user of this machine: set \
-         TIPLINE_LOG to the address, or give --nats-user, and --nats-password-file FILE"
+         TIPLINE_LOG to the address of a log, or give --nats-user, and --nats-password-file FILE; \
+         what else a login is for takes it from the environment"
     )]
     Address,
 }
@@ -49,11 +50,15 @@ pub(super) fn check_file(path: &Path, key: &str, value: &str) -> Result<(), Secr
     }
 }
 
-/// `nats://USER:PASSWORD@HOST`
+/// `nats://USER:PASSWORD@HOST`, or with another scheme.
 fn has_password(text: &str) -> bool {
-    let addresses = ["nats://", "tls://"].into_iter().filter_map(|scheme| text.split_once(scheme));
-    let mut logins = addresses.filter_map(|(_, rest)| rest.rsplit_once('@'));
-    logins.any(|(login, _)| login.split_once(':').is_some_and(|(_, password)| !password.is_empty()))
+    let Some((scheme, rest)) = text.split_once("://") else { return false };
+    let is_log = scheme.ends_with("nats") || scheme.ends_with("tls");
+    // The password of a log may have any character. Elsewhere a path begins with the slash.
+    let authority = if is_log { Some(rest) } else { rest.split('/').next() };
+    let login = authority.and_then(|authority| authority.rsplit_once('@'));
+    let password = login.and_then(|(login, _)| login.split_once(':'));
+    password.is_some_and(|(_, password)| !password.is_empty())
 }
 
 #[cfg(test)]
@@ -73,6 +78,8 @@ mod tests {
             "--nats-token=s3cret",
             "nats://node:s3cret@a:4222/main",
             "--log=tls://node:s3cr@t@a:4222,b:4222/main",
+            "--otlp=http://node:s3cret@a:4317",
+            "--nats-monitor=https://node:s3cret@a:8222",
         ];
         for argument in secret {
             let told = refused(argument).unwrap();
@@ -83,8 +90,9 @@ mod tests {
             "--nats-token-file",
             "nats://a:4222,b:4222/main",
             "nats://node@a:4222/main",
-            "s3://bucket/a",
+            "s3://bucket/a:b@latest",
+            "http://a:4317/b@c",
         ];
-        assert_eq!(fine.map(refused), [const { None }; 5]);
+        assert_eq!(fine.map(refused), [const { None }; 6]);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::env;
 
+use crate::address::has_login;
+
 /// The variable that says where to send everything.
 pub(super) const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 /// The variable by which nothing is sent.
@@ -27,6 +29,10 @@ pub(crate) enum BadCollector {
         "the address of the collector cannot be used: give it as http://HOST:4317, or with http/protobuf as http://HOST:4318"
     )]
     Address(#[source] opentelemetry_otlp::ExporterBuildError),
+    #[error(
+        "the address of the collector has a login in it, which would be shown in logs: set OTEL_EXPORTER_OTLP_HEADERS=authorization=… instead"
+    )]
+    Login,
     #[cfg(not(feature = "otlp"))]
     #[error(
         "traces and metrics are to be sent to {address:?}, and this tipline was built without OTLP: build it with `cargo build --release --features full`, or set OTEL_SDK_DISABLED=true; /metrics of --health is there without it"
@@ -76,7 +82,14 @@ pub(super) fn check(collector: Option<&str>) -> Result<(), BadCollector> {
         Some(signal) => {
             let of_environment = || said(signal.endpoint()).or(said(ENDPOINT)).unwrap_or_default();
             let address = collector.map_or_else(of_environment, str::to_owned);
+            check_address(&address)?;
             Err(BadCollector::NotBuilt { address })
         }
     }
+}
+
+/// # Errors
+/// There is a secret in the address. It is not repeated.
+pub(super) fn check_address(address: &str) -> Result<(), BadCollector> {
+    if has_login(address) { Err(BadCollector::Login) } else { Ok(()) }
 }

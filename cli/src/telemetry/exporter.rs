@@ -13,7 +13,7 @@ use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::{PeriodicReader, Temporality};
 use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData};
 
-use super::collector::{BadCollector, ENDPOINT, Signal, said};
+use super::collector::{BadCollector, ENDPOINT, Signal, check_address, said};
 
 /// The variable that says how.
 const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
@@ -39,6 +39,7 @@ pub(super) fn tracer(
     }
     let protocol = Signal::Traces.protocol()?;
     let address = Signal::Traces.address(collector, protocol);
+    check_address(&address)?;
     let exporter = match protocol {
         Protocol::Grpc => grpc(SpanExporter::builder().with_tonic(), &address).build(),
         Protocol::Http => {
@@ -64,6 +65,7 @@ pub(super) fn reader(
     }
     let protocol = Signal::Metrics.protocol()?;
     let address = Signal::Metrics.address(collector, protocol);
+    check_address(&address)?;
     let exporter = match protocol {
         Protocol::Grpc => grpc(MetricExporter::builder().with_tonic(), &address).build(),
         Protocol::Http => {

@@ -58,7 +58,9 @@ impl JetStreamLog {
             match Server::ask(address).await {
                 Ok(server) => servers.push(server),
                 Err(error) => {
-                    tracing::warn!(%address, %error, "the server's settings cannot be read");
+                    // Nobody is to log in there, but somebody may have tried to.
+                    let address = address.rsplit_once('@').map_or(&**address, |(_, host)| host);
+                    tracing::warn!(address, %error, "the server's settings cannot be read");
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! The index: an outbox of its own in which rows refer to the node's files.
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
@@ -104,6 +105,9 @@ impl Index {
             let why =
                 format!("what its index {index} has cannot be made durable: look at the disk");
             unusable(why, Some(error.into()))
+        })?;
+        make_private(path).map_err(|error| {
+            unusable(format!("its index {} cannot be made", path.display()), Some(error.into()))
         })?;
         let create = || {
             let conn = Connection::open(path)?;
@@ -283,13 +287,25 @@ fn failed(place: &str, what: &str) -> impl FnOnce(rusqlite::Error) -> OutboxErro
     move |error| OutboxError::from_sqlite(place, what, error)
 }
 
+/// For its owner alone.
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    options
+}
+
+/// Makes the file of an index that is not there: it has what waits for the log. SQLite gives the files
+/// beside it the same mode.
+fn make_private(path: &Path) -> io::Result<()> {
+    match private(OpenOptions::new().write(true).create_new(true)).open(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 /// Waits a little for a process that is being ended.
 fn lock(path: &Path) -> Result<File, TryLockError> {
-    let lock = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
+    let lock = private(OpenOptions::new().create(true).truncate(false).read(true).write(true))
         .open(with_suffix(path, ".lock"))
         .map_err(TryLockError::Error)?;
     let until = Instant::now() + PATIENCE;

@@ -68,6 +68,19 @@ async fn secrets_that_others_can_read_are_refused_and_the_mode_is_said() {
     assert!(!status.stderr.contains("chmod"), "{}", status.stderr);
     mode(0o600);
 
+    // Whoever can change them decides who is believed.
+    for (words, name) in [
+        ("status --trusted-keys trusted.keys", "trusted.keys"),
+        ("audit check certificate --policy trusted.policy", "trusted.policy"),
+    ] {
+        let path = secured.site.path(name);
+        std::fs::write(&path, "").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
+        std::fs::write(secured.site.path("certificate"), "").unwrap();
+        let refused = secured.run("auditor", words).await;
+        told(&refused, &["mode 666", &format!("chmod 644 {name}")]);
+    }
+
     let file = secured.site.path("tipline.toml");
     std::fs::write(&file, "nats-user = 'u'\nnats-password = 's3cret'\n").unwrap();
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
@@ -113,6 +126,18 @@ async fn no_secret_is_shown() {
     for flag in [format!("--nats-password={secret}"), format!("--log {with_login}")] {
         let refused = secured.site.run(&format!("status {flag}")).await;
         told(&refused, &["seen by every user of this machine"]);
+        shown.push(refused);
+    }
+    // Addresses that take no login, and would be shown.
+    let place = format!("http://user:{secret}@127.0.0.1:9");
+    for (variable, words) in [
+        ("TIPLINE_OTLP", "archive --name a-1 --to dir:archive"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "archive --name a-1 --to dir:archive"),
+        ("TIPLINE_NATS_MONITOR", "status"),
+        ("AWS_ENDPOINT_URL", "archive --name a-1 --to s3://bucket/archive"),
+    ] {
+        let refused = secured.tipline("a-1", words).env(variable, &place).finish(WITHIN).await;
+        told(&refused, &["a login in "]);
         shown.push(refused);
     }
     let metrics = std::fs::read_to_string(secured.site.path("m.prom")).unwrap();

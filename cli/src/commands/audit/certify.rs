@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use tipline_audit::AuditError;
 use tipline_audit::tlog::{BadCertificate, Certificate, Policy};
 use tipline_audit::tree::{TreeError, certify};
+use tipline_log::{check_trusted_file, error_chain};
 use tipline_ops::text::number;
 
 use super::read::read;
@@ -58,6 +59,7 @@ pub(super) async fn run(args: CertifyArgs) -> Result<Exit, Failure> {
 
 /// The text of a policy, which is one.
 pub(super) fn policy_text(path: &Path) -> Result<String, Failure> {
+    check_trusted_file(path).map_err(|error| Sentence(error_chain(&error)))?;
     let text = read(path, MAX_BYTES)?.and_then(|bytes| String::from_utf8(bytes).ok());
     let wrong = || {
         Failure::from(Sentence(format!(

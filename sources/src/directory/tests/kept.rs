@@ -150,3 +150,19 @@ fn beyond_the_limit_files_are_read() {
     add(4);
     assert_eq!(node.events(&mut outbox, 7), expected);
 }
+
+/// What waits for the log is kept in the index: nobody else reads it there.
+#[cfg(unix)]
+#[test]
+fn the_index_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let node = Node::new();
+    node.settled(Key::block(1), "the first block");
+    let mut outbox = node.open();
+    assert_eq!(node.events(&mut outbox, 1).len(), 1);
+    for suffix in ["", "-wal", "-shm", ".lock"] {
+        let path = node.root().join(format!(".tipline-outbox.sqlite{suffix}"));
+        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{path:?}");
+    }
+}
