@@ -5,6 +5,7 @@ mod durability;
 mod ending;
 mod forged;
 mod losses;
+mod older;
 pub(crate) mod room;
 mod said;
 mod schedules;
