@@ -47,14 +47,16 @@ impl BackupStatus {
         policy.backed_up(counted.map(|c| (&c.receipt.consumer, &c.receipt.reached)))
     }
 
-    /// The highest proof tip of a consumer that agrees and is at `index` or further.
-    pub(crate) fn proof_tip_after(&self, index: u64) -> Option<u64> {
+    /// The highest proof tip of a consumer that agrees and is at `index` or further. One above `newest`,
+    /// the height of the log's newest block, is of no block: such a receipt says nothing.
+    pub(crate) fn proof_tip_after(&self, index: u64, newest: u64) -> Option<u64> {
         let counted = self.consumers.iter().filter(|consumer| {
             let reached = consumer.receipt.reached.highest();
             consumer.agreement == Agreement::Agrees
                 && reached.is_some_and(|(_, position)| position.index >= index)
         });
-        counted.filter_map(|consumer| consumer.receipt.proof_tip).max()
+        let tips = counted.filter_map(|consumer| consumer.receipt.proof_tip);
+        tips.filter(|tip| *tip <= newest).max()
     }
 
     /// The log lost everything after this index. What a consumer has of that agrees with nothing, until

@@ -348,7 +348,11 @@ impl Driver {
     fn advance(&mut self, tail: Position, logged: u64, tip: Option<Tip>) {
         self.checked = Instant::now();
         self.digests.push(tail);
-        let reported = self.publisher.status.borrow().proof_tip_after(self.proofs.rolled_back);
+        let tip = tip.or_else(|| self.publisher.progress.borrow().block_tip.clone());
+        let reported = tip.as_ref().and_then(|newest| {
+            let status = self.publisher.status.borrow();
+            status.proof_tip_after(self.proofs.rolled_back, newest.height)
+        });
         if let Some(reported) = reported {
             self.proofs.raise(reported);
         }
@@ -356,7 +360,7 @@ impl Driver {
             self.publisher.publishing(progress);
             progress.tail = Some(tail);
             progress.logged = logged;
-            progress.block_tip = tip.or(progress.block_tip.take());
+            progress.block_tip = tip;
             progress.proof_tip = self.proofs.tip();
         });
         let (lineage, epoch) =
