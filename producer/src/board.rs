@@ -16,7 +16,7 @@ use crate::end_reason::EndReason;
 use crate::progress::Progress;
 use crate::publisher::Publisher;
 use crate::settings::Trim;
-use crate::status::{ConsumerStatus, assess};
+use crate::status::{Assessed, ConsumerStatus, assess};
 
 /// Pause between two announcements while blocks are published.
 const ANNOUNCE_PAUSE: Duration = Duration::from_millis(200);
@@ -52,6 +52,7 @@ pub(crate) async fn watch(
         unreadable: Said::default(),
         forged: Said::default(),
         diverged: Said::default(),
+        damaged: Said::default(),
     };
     follower.first_look().await?;
     let stop = CancellationToken::new();
@@ -120,6 +121,8 @@ struct Follower {
     forged: Said,
     /// Whose receipts were said to diverge.
     diverged: Said,
+    /// Which entries were said to be unreadable.
+    damaged: Said,
 }
 
 /// Of whom something was said lately. Whoever may put receipts decides how often they change, and
@@ -239,7 +242,17 @@ impl Follower {
         }
         let tail = progress.tail.unwrap_or_else(|| Position::origin(self.log.identity()));
         let known = self.publisher.status.borrow().consumers.clone();
-        let consumers = assess(&self.log, &self.digests, tail, &known, board).await?;
+        let assessed = assess(&self.log, &self.digests, tail, &known, board).await?;
+        let Assessed { consumers, unreadable } = assessed;
+        for (index, error) in unreadable {
+            if self.damaged.is_due(&index.to_string()) {
+                tracing::error!(
+                    index, why = %error_chain(&error),
+                    "an entry of the log cannot be read: whether receipts at it are right is not \
+                     known, and they count as no backup; compare the log with an archive"
+                );
+            }
+        }
         for consumer in &consumers {
             alarm_if_new(consumer, &known, &mut self.diverged);
         }
