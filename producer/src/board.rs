@@ -148,6 +148,26 @@ impl Said {
     }
 }
 
+/// When it was said that receipts are not received: because of what may pass by itself, and of what
+/// does not. The texts are not compared. The server has a part in them.
+#[derive(Debug, Default)]
+pub(crate) struct Troubles {
+    passing: Option<Instant>,
+    lasting: Option<Instant>,
+}
+
+impl Troubles {
+    /// Whether it is to be said.
+    pub(crate) fn is_due(&mut self, error: &LogError) -> bool {
+        let said = if error.is_retryable() { &mut self.passing } else { &mut self.lasting };
+        let is_due = said.is_none_or(|said| said.elapsed() >= SAY_AGAIN);
+        if is_due {
+            *said = Some(Instant::now());
+        }
+        is_due
+    }
+}
+
 impl Follower {
     /// What is there now. A board that cannot be read keeps nobody from publishing: then nothing is
     /// known of the backups, and it is tried again.
@@ -166,14 +186,21 @@ impl Follower {
     }
 
     async fn follow_for_ever(mut self) {
-        let mut said = String::new();
+        let mut troubles = Troubles::default();
         loop {
-            if let Err(error) = self.follow().await {
+            if let Err(error) = self.follow().await
+                && troubles.is_due(&error)
+            {
                 let why = error_chain(&error);
-                if why != said {
+                if error.is_retryable() {
                     tracing::warn!("receipts are not being received, trying again: {why}");
+                } else {
+                    tracing::error!(
+                        "no receipt is received, and that does not pass by itself: remove the \
+                         cause, or start this primary again. Until then nothing more is known of \
+                         the backups: {why}"
+                    );
                 }
-                said = why;
             }
             tokio::time::sleep(RETRY_PAUSE).await;
         }

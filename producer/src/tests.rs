@@ -4,6 +4,7 @@ mod board;
 mod durability;
 mod ending;
 mod forged;
+mod heard;
 mod losses;
 mod older;
 pub(crate) mod room;

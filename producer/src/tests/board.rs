@@ -8,9 +8,11 @@ use tipline_log::memory::MemoryLog;
 use tipline_log::{Appender, Clock, Log, LogError, Reader, Receipts, Trimmer, system_clock};
 use tipline_proto::{Agreement, Lineage};
 use tokio::time::Instant;
+use tracing::Level;
 
+use super::heard::Heard;
 use super::{block, log, outbox, receipt, settings, start};
-use crate::board::Said;
+use crate::board::{Said, Troubles};
 use crate::digests::Digests;
 use crate::status::{Assessed, assess};
 use crate::{ConsumerStatus, EndReason, Producer};
@@ -109,6 +111,42 @@ async fn what_is_wrong_with_the_log_is_not_taken_for_a_trimmed_entry() {
     log.recreate(Lineage::from_bytes([9; 16]));
     let other = assess(&shared, &Digests::default(), tail, &[], board).await;
     assert!(matches!(other, Err(LogError::WrongLog { .. })), "{other:?}");
+}
+
+/// It would be silent for ever, and nothing known of the backups.
+#[tokio::test(start_paused = true)]
+async fn receipts_that_never_come_again_are_an_error_and_said_once() {
+    let heard = Heard::default();
+    let _listening = tracing::subscriber::set_default(heard.clone());
+    let (log, outbox) = (log(), outbox(1));
+    let mut slow = settings();
+    slow.announce_every = Duration::from_secs(1_000_000);
+    let producer = start(&log, &outbox, slow);
+    producer.ready().await.unwrap();
+    log.recreate(Lineage::from_bytes([9; 16]));
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    let said = heard.of("it is another log");
+    let [(Level::ERROR, text)] = &said[..] else { panic!("{said:?}") };
+    assert!(
+        text.contains("no receipt is received") && text.contains("start this primary again"),
+        "{text}"
+    );
+}
+
+/// A server has a part in what the errors say, and in which of them come.
+#[tokio::test(start_paused = true)]
+async fn what_keeps_receipts_away_is_said_once_in_a_while() {
+    let (mut troubles, place) = (Troubles::default(), String::from("test"));
+    let mut due = 0;
+    for number in 0..1000 {
+        let (what, place) = (number.to_string(), place.clone());
+        let passing = LogError::Unavailable { place, what, source: None };
+        let lasting = LogError::NotFound { place: number.to_string(), hint: String::new() };
+        due += usize::from(troubles.is_due(&passing)) + usize::from(troubles.is_due(&lasting));
+    }
+    assert_eq!(due, 2, "one of each kind");
+    tokio::time::advance(Duration::from_secs(600)).await;
+    assert!(troubles.is_due(&LogError::NotFound { place, hint: String::new() }));
 }
 
 /// Nothing would be known of the backups any more, while everything looks well.
