@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
-use tipline_consumer::{REMEMBERED_POSITIONS, Refusal, Verdict, Vouching};
+use tipline_consumer::{REMEMBERED_POSITIONS, Refusal, Verdict, Vouching, check_row};
 use tipline_proto::{Cursor, Digest, Entry, Event, Links, LinksState, Position, Tip};
 
 use crate::blocks::{Blocks, IN_MEMORY};
@@ -35,6 +35,8 @@ pub(crate) struct Chain {
     of: tipline_proto::Chain,
     position: Position,
     epoch: u64,
+    /// Outbox sequence of the entry at the position; `None` before the first one.
+    sequence: Option<u64>,
     links: Links,
     blocks: Blocks,
     /// Whether it starts with the first entry of the log.
@@ -56,6 +58,7 @@ impl Chain {
     /// Starts after an entry that is taken on trust.
     pub(crate) fn from_entry(of: tipline_proto::Chain, trusted: &Entry) -> Self {
         let mut chain = Self::start(of, trusted.position(), trusted.epoch, false, IN_MEMORY);
+        chain.sequence = Some(trusted.outbox_sequence);
         if let Some(tip) = trusted.event.block_tip() {
             chain.start_from_block(tip);
         }
@@ -72,7 +75,8 @@ impl Chain {
         let links = Links::new(of.genesis.clone(), of.proofs_from);
         let blocks = Blocks::new(in_memory);
         let recent = VecDeque::from([(position.digest, epoch)]);
-        Self { of, position, epoch, links, blocks, is_whole, unchecked: 0, recent, vouching: None }
+        let (sequence, unchecked, vouching) = (None, 0, None);
+        Self { of, position, epoch, sequence, links, blocks, is_whole, unchecked, recent, vouching }
     }
 
     /// The cursor after everything that was found good. In a history that starts in the middle the
@@ -126,11 +130,13 @@ impl Chain {
         }
         self.check_place(entry, follows)?;
         self.check_epoch(entry)?;
+        check_row(self.sequence, entry)?;
         self.check_links(entry)?;
         if let Some(vouching) = &mut self.vouching {
             vouching.admit(entry)?;
         }
         (self.position, self.epoch) = (entry.position(), entry.epoch);
+        self.sequence = Some(entry.outbox_sequence);
         if self.recent.len() == REMEMBERED_POSITIONS {
             self.recent.pop_front();
         }

@@ -55,5 +55,5 @@ pub use refusal::{Refusal, VerifyError};
 pub use replay::replay;
 pub use settings::ConsumerSettings;
 pub use store_thread::{Answer, StoreThread};
-pub use verify::{LookUp, REMEMBERED_POSITIONS, Verdict, Verifier};
+pub use verify::{LookUp, REMEMBERED_POSITIONS, Verdict, Verifier, check_row};
 pub use vouch::Vouching;

@@ -69,6 +69,22 @@ pub enum Refusal {
         /// The epoch that is claimed again.
         epoch: u64,
     },
+    /// Rows of the primary's outbox were left out, or came twice: within an epoch each entry is the row
+    /// after that of the entry before it. Its primary is broken, or was led astray: stop it, and compare
+    /// the log with the node.
+    #[error(
+        "entry {index} ({event}) is row {found} of its primary's outbox, but row {expected} comes next in its epoch"
+    )]
+    WrongRow {
+        /// Index of the entry.
+        index: u64,
+        /// The event, human-readable.
+        event: String,
+        /// The row that should have come.
+        expected: u64,
+        /// The one that came.
+        found: u64,
+    },
     /// A block, proof or rollback that does not link. The primary's history is wrong here.
     #[error("entry {index} ({event}) does not link to the chain")]
     Link {
@@ -110,6 +126,7 @@ impl Refusal {
             | Refusal::Replaced { index, .. }
             | Refusal::Unclaimed { index, .. }
             | Refusal::NotRaised { index, .. }
+            | Refusal::WrongRow { index, .. }
             | Refusal::Link { index, .. }
             | Refusal::Unsigned { index, .. }
             | Refusal::Forged { index, .. } => *index,

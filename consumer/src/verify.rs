@@ -35,6 +35,9 @@ pub enum Verdict {
 pub struct Verifier {
     position: Position,
     epoch: u64,
+    /// Outbox sequence of the entry at the position; `None` where no entry was read: a store does not
+    /// remember it.
+    sequence: Option<u64>,
     links: Links,
     recent: Recent,
     /// Index of the entry and hash of the block, by height: blocks that the store may not have.
@@ -51,6 +54,7 @@ impl Verifier {
         Self {
             position: cursor.position,
             epoch: cursor.epoch,
+            sequence: None,
             links: Links::resume(chain.genesis.clone(), chain.proofs_from, state),
             recent: Recent::from(cursor),
             pending: BTreeMap::new(),
@@ -86,6 +90,7 @@ impl Verifier {
         }
         self.check_place(entry)?;
         self.check_epoch(entry)?;
+        check_row(self.sequence, entry)?;
         let referred = match self.links.refers_to(&entry.event) {
             Some(height) => self.block_hash(height, stored)?,
             None => None,
@@ -169,11 +174,26 @@ impl Verifier {
     fn advance(&mut self, entry: &Entry) {
         self.position = entry.position();
         self.epoch = entry.epoch;
+        self.sequence = Some(entry.outbox_sequence);
         self.recent.push(entry);
         if let Event::BlockCommitted { height, hash, .. } = &entry.event {
             self.pending.insert(*height, (entry.index, hash.clone()));
         }
     }
+}
+
+/// Whether an entry is the row of the outbox that comes after `before`, the outbox sequence of the entry
+/// before it, where that is known. A claim begins anew: it says which rows the log has of its outbox.
+///
+/// # Errors
+/// [`Refusal::WrongRow`] if it is not.
+pub fn check_row(before: Option<u64>, entry: &Entry) -> Result<(), Refusal> {
+    let Some(before) = before else { return Ok(()) };
+    let (index, expected, found) = (entry.index, before.saturating_add(1), entry.outbox_sequence);
+    if matches!(entry.event, Event::EpochStarted { .. }) || found == expected {
+        return Ok(());
+    }
+    Err(Refusal::WrongRow { index, event: entry.event.to_string(), expected, found })
 }
 
 /// The newest positions with their epochs, in a row.

@@ -16,7 +16,7 @@ use crate::end_reason::EndReason;
 use crate::progress::Progress;
 use crate::publisher::Publisher;
 use crate::settings::Trim;
-use crate::status::{ConsumerStatus, assess};
+use crate::status::{Assessed, ConsumerStatus, assess};
 
 /// Pause between two announcements while blocks are published.
 const ANNOUNCE_PAUSE: Duration = Duration::from_millis(200);
@@ -52,6 +52,7 @@ pub(crate) async fn watch(
         unreadable: Said::default(),
         forged: Said::default(),
         diverged: Said::default(),
+        damaged: Said::default(),
     };
     follower.first_look().await?;
     let stop = CancellationToken::new();
@@ -120,6 +121,8 @@ struct Follower {
     forged: Said,
     /// Whose receipts were said to diverge.
     diverged: Said,
+    /// Which entries were said to be unreadable.
+    damaged: Said,
 }
 
 /// Of whom something was said lately. Whoever may put receipts decides how often they change, and
@@ -145,6 +148,26 @@ impl Said {
     }
 }
 
+/// When it was said that receipts are not received: because of what may pass by itself, and of what
+/// does not. The texts are not compared. The server has a part in them.
+#[derive(Debug, Default)]
+pub(crate) struct Troubles {
+    passing: Option<Instant>,
+    lasting: Option<Instant>,
+}
+
+impl Troubles {
+    /// Whether it is to be said.
+    pub(crate) fn is_due(&mut self, error: &LogError) -> bool {
+        let said = if error.is_retryable() { &mut self.passing } else { &mut self.lasting };
+        let is_due = said.is_none_or(|said| said.elapsed() >= SAY_AGAIN);
+        if is_due {
+            *said = Some(Instant::now());
+        }
+        is_due
+    }
+}
+
 impl Follower {
     /// What is there now. A board that cannot be read keeps nobody from publishing: then nothing is
     /// known of the backups, and it is tried again.
@@ -163,14 +186,21 @@ impl Follower {
     }
 
     async fn follow_for_ever(mut self) {
-        let mut said = String::new();
+        let mut troubles = Troubles::default();
         loop {
-            if let Err(error) = self.follow().await {
+            if let Err(error) = self.follow().await
+                && troubles.is_due(&error)
+            {
                 let why = error_chain(&error);
-                if why != said {
+                if error.is_retryable() {
                     tracing::warn!("receipts are not being received, trying again: {why}");
+                } else {
+                    tracing::error!(
+                        "no receipt is received, and that does not pass by itself: remove the \
+                         cause, or start this primary again. Until then nothing more is known of \
+                         the backups: {why}"
+                    );
                 }
-                said = why;
             }
             tokio::time::sleep(RETRY_PAUSE).await;
         }
@@ -239,7 +269,17 @@ impl Follower {
         }
         let tail = progress.tail.unwrap_or_else(|| Position::origin(self.log.identity()));
         let known = self.publisher.status.borrow().consumers.clone();
-        let consumers = assess(&self.log, &self.digests, tail, &known, board).await?;
+        let assessed = assess(&self.log, &self.digests, tail, &known, board).await?;
+        let Assessed { consumers, unreadable } = assessed;
+        for (index, error) in unreadable {
+            if self.damaged.is_due(&index.to_string()) {
+                tracing::error!(
+                    index, why = %error_chain(&error),
+                    "an entry of the log cannot be read: whether receipts at it are right is not \
+                     known, and they count as no backup; compare the log with an archive"
+                );
+            }
+        }
         for consumer in &consumers {
             alarm_if_new(consumer, &known, &mut self.diverged);
         }

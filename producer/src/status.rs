@@ -47,14 +47,16 @@ impl BackupStatus {
         policy.backed_up(counted.map(|c| (&c.receipt.consumer, &c.receipt.reached)))
     }
 
-    /// The highest proof tip of a consumer that agrees and is at `index` or further.
-    pub(crate) fn proof_tip_after(&self, index: u64) -> Option<u64> {
+    /// The highest proof tip of a consumer that agrees and is at `index` or further. One above `newest`,
+    /// the height of the log's newest block, is of no block: such a receipt says nothing.
+    pub(crate) fn proof_tip_after(&self, index: u64, newest: u64) -> Option<u64> {
         let counted = self.consumers.iter().filter(|consumer| {
             let reached = consumer.receipt.reached.highest();
             consumer.agreement == Agreement::Agrees
                 && reached.is_some_and(|(_, position)| position.index >= index)
         });
-        counted.filter_map(|consumer| consumer.receipt.proof_tip).max()
+        let tips = counted.filter_map(|consumer| consumer.receipt.proof_tip);
+        tips.filter(|tip| *tip <= newest).max()
     }
 
     /// The log lost everything after this index. What a consumer has of that agrees with nothing, until
@@ -74,15 +76,28 @@ impl BackupStatus {
     }
 }
 
+/// A board, compared with the primary's history.
+#[derive(Debug)]
+pub(crate) struct Assessed {
+    pub(crate) consumers: Vec<ConsumerStatus>,
+    /// Entries of the log that cannot be read, with the reason. Receipts at them are
+    /// [`Agreement::Unknown`].
+    pub(crate) unreadable: Vec<(u64, LogError)>,
+}
+
 /// Compares a board with the primary's history, up to `tail`. What was compared before
 /// (`known`) is not compared again.
+///
+/// # Errors
+/// The log's. Only an entry that is trimmed or damaged is none: it concerns the receipts at it, and
+/// no others.
 pub(crate) async fn assess(
     log: &Arc<dyn Log>,
     digests: &Digests,
     tail: Position,
     known: &[ConsumerStatus],
     board: Board,
-) -> Result<Vec<ConsumerStatus>, LogError> {
+) -> Result<Assessed, LogError> {
     let before = |receipt: &Receipt| {
         let same = known.iter().find(|c| {
             c.receipt.consumer == receipt.consumer && c.receipt.reached == receipt.reached
@@ -92,14 +107,24 @@ pub(crate) async fn assess(
     let new = board.receipts.iter().filter(|receipt| before(receipt).is_none());
     let named = new.flat_map(|receipt| receipt.reached.positions()).map(|named| named.index);
     let named: BTreeSet<u64> = named.filter(|index| *index < tail.index).collect();
-    let found = digests_at(log, digests, named).await?;
+    let (mut found, mut unreadable) = (BTreeMap::new(), Vec::new());
+    for (index, digest) in digests_at(log, digests, named).await? {
+        match digest {
+            Ok(digest) => _ = found.insert(index, digest),
+            Err(LogError::OutOfRange { .. }) => {}
+            Err(error) => unreadable.push((index, error)),
+        }
+    }
     let consumers = board.receipts.into_iter().map(|receipt| {
-        let compare = || agreement(&receipt, tail, |index| found.get(&index).copied().flatten());
+        let compare = || agreement(&receipt, tail, |index| found.get(&index).copied());
         let agreement = before(&receipt).unwrap_or_else(compare);
         ConsumerStatus { receipt, agreement }
     });
-    Ok(consumers.collect())
+    Ok(Assessed { consumers: consumers.collect(), unreadable })
 }
+
+/// What is known of one entry, or why nothing is.
+type Looked = (u64, Result<Digest, LogError>);
 
 /// Each entry once, however many consumers are there, and several at a time: the primary of a slow
 /// link would not know for minutes what is backed up.
@@ -107,30 +132,35 @@ async fn digests_at(
     log: &Arc<dyn Log>,
     digests: &Digests,
     indices: BTreeSet<u64>,
-) -> Result<BTreeMap<u64, Option<Digest>>, LogError> {
+) -> Result<Vec<Looked>, LogError> {
     let look = |index| async move {
-        let digest = digest_at(log, digests, index).await;
-        digest.map(|digest| (index, digest))
+        match digest_at(log, digests, index).await {
+            // The log has become shorter since its tail was read. What is ahead of it is known again
+            // when the publisher knows, too.
+            Err(LogError::OutOfRange { asked, first, last }) if asked >= first => {
+                let what = format!("it ends at entry {last}, before entry {asked}");
+                let place = log.identity().name.to_string();
+                Err(LogError::Unavailable { place, what, source: None })
+            }
+            Err(error) if !concerns_an_entry(&error) => Err(error),
+            digest => Ok((index, digest)),
+        }
     };
     let looks: Vec<_> = indices.into_iter().map(look).collect();
     stream::iter(looks).buffer_unordered(AT_ONCE).try_collect().await
 }
 
-async fn digest_at(
-    log: &Arc<dyn Log>,
-    digests: &Digests,
-    index: u64,
-) -> Result<Option<Digest>, LogError> {
+/// Whether it says something of this entry alone. All others say it of the log.
+fn concerns_an_entry(error: &LogError) -> bool {
+    matches!(error, LogError::OutOfRange { .. } | LogError::Corrupt { .. })
+}
+
+async fn digest_at(log: &Arc<dyn Log>, digests: &Digests, index: u64) -> Result<Digest, LogError> {
     if index == 0 {
-        return Ok(Some(Digest::origin(log.identity())));
+        return Ok(Digest::origin(log.identity()));
     }
-    if let Some(digest) = digests.at(index) {
-        return Ok(Some(digest));
-    }
-    match log.head(index).await {
-        Ok(head) => Ok(Some(head.position.digest)),
-        Err(error) if error.is_retryable() => Err(error),
-        // Trimmed away, or unreadable: that concerns this receipt, and no other.
-        Err(_) => Ok(None),
+    match digests.at(index) {
+        Some(digest) => Ok(digest),
+        None => Ok(log.head(index).await?.position.digest),
     }
 }

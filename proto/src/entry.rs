@@ -17,7 +17,9 @@ pub struct Entry {
     /// The primary's commit time.
     pub time: Timestamp,
     /// Sequence of the event in the primary's outbox, from 1. Of an [`Event::EpochStarted`]:
-    /// the sequence up to which the log is complete, 0 for none.
+    /// the sequence up to which the log is complete, 0 for none. Within an epoch each entry has the
+    /// next one after that of the entry before it. From one epoch to the next nothing follows: the
+    /// outbox may be another one.
     pub outbox_sequence: u64,
     /// The digest chain up to and including this entry.
     pub digest: Digest,

@@ -28,7 +28,12 @@ fn tampered(rng: &mut StdRng, entries: &[Entry], at: usize) -> Vec<Entry> {
             let previous = entries[at - 1].position();
             let (to_height, to_hash) = (7, log().chain.genesis);
             let event = Event::RolledBack { to_height, to_hash };
-            vec![Entry::seal(&previous, entry.epoch, entry.time, 1, event)]
+            vec![Entry::seal(&previous, entry.epoch, entry.time, entry.outbox_sequence, event)]
+        }
+        // Forged: it chains, and rows were left out.
+        6 if at > 0 => {
+            let Entry { epoch, time, outbox_sequence, event, .. } = entry;
+            vec![Entry::seal(&entries[at - 1].position(), epoch, time, outbox_sequence + 2, event)]
         }
         _ => vec![entry],
     }
@@ -108,7 +113,7 @@ fn a_proof_of_an_unknown_block_is_refused_from_the_start_on() {
         (history.model.cursor.block_tip.clone().unwrap().height, history.entries[2].position());
     let block_hash = log().chain.genesis;
     let event = Event::BlockProven { height, block_hash, payload: Default::default() };
-    let forged = Entry::seal(&position, 1, history.entries[2].time, 9, event);
+    let forged = Entry::seal(&position, 1, history.entries[2].time, 4, event);
     let mut chain = Chain::from_origin(log().chain, Position::origin(&log()));
     history.entries.iter().for_each(|entry| assert!(chain.admit(entry).is_ok()));
     assert!(matches!(chain.admit(&forged), Err(NotNext::Refused(Refusal::Link { .. }))));
@@ -145,5 +150,24 @@ fn blocks_are_what_they_were_wherever_they_are_kept() {
             assert_eq!(blocks.get(lowest + model.len() as u64).unwrap(), None);
             assert_eq!(blocks.lowest(), Some(lowest));
         }
+    }
+}
+
+/// Also of one that starts in the middle.
+#[test]
+fn a_row_that_was_left_out_is_refused() {
+    let mut history = History::new(1);
+    history.claim();
+    history.block();
+    history.block();
+    let Entry { epoch, time, outbox_sequence, event, .. } = history.entries[2].clone();
+    let after = history.entries[1].position();
+    let forged = Entry::seal(&after, epoch, time, outbox_sequence + 1, event);
+    let mut whole = Chain::from_origin(log().chain, Position::origin(&log()));
+    history.entries[..2].iter().for_each(|entry| assert!(whole.admit(entry).is_ok()));
+    for mut chain in [whole, Chain::from_entry(log().chain, &history.entries[1])] {
+        let refused = chain.admit(&forged);
+        assert!(matches!(refused, Err(NotNext::Refused(Refusal::WrongRow { index: 3, .. }))));
+        assert_eq!(chain.admit(&history.entries[2]).unwrap(), Verdict::Apply);
     }
 }

@@ -250,3 +250,38 @@ fn what_does_not_link_is_refused_with_its_event() {
     });
     assert!(matches!(rollback, LinkError::WrongRollback { .. }), "{rollback:?}");
 }
+
+/// Also if it is sealed as it should be: by a primary that was led astray.
+#[test]
+fn a_row_that_was_left_out_or_comes_twice_within_an_epoch_is_refused() {
+    let writer = History::blocks(3, 10);
+    for (wrong, change) in [(5, 1), (3, -1)] {
+        let other = resealed(&writer.entries, |entry| {
+            entry.outbox_sequence = entry.outbox_sequence.strict_add_signed(change);
+        });
+        let refusal = judge_all(&other).unwrap_err();
+        let Refusal::WrongRow { index: 4, expected: 4, found, .. } = refusal else {
+            panic!("{refusal:?}");
+        };
+        assert_eq!(found, wrong);
+        // A store does not remember the row of its newest entry.
+        let stored = Model::of(&log(), &other[..3]);
+        let mut resumed = Verifier::new(&log().chain, &stored.cursor, StoredLinks::default());
+        assert_eq!(classify(&mut resumed, &other[3], &stored), Ok(Verdict::Apply));
+    }
+    // A claim names another outbox, or another row of it.
+    for sequence in [0, 4, 99] {
+        let mut writer = History::blocks(3, 10);
+        writer.claim();
+        let claimed = resealed(&writer.entries, |entry| entry.outbox_sequence = sequence);
+        assert_eq!(judge_all(&claimed), Ok(Verdict::Apply));
+        let after = claimed.last().unwrap();
+        let event = Event::Marked { name: "next".parse().unwrap() };
+        for (next, is_good) in [(sequence + 1, true), (sequence, false), (sequence + 2, false)] {
+            let entry =
+                Entry::seal(&after.position(), after.epoch, after.time, next, event.clone());
+            let judged = judge_all(&[&claimed[..], &[entry]].concat());
+            assert_eq!(judged.is_ok(), is_good, "row {next} after {sequence}: {judged:?}");
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::jetstream::context::ContextBuilder;
@@ -12,6 +12,7 @@ use async_nats::{
 use tipline_proto::LogName;
 use tokio::sync::watch;
 
+use super::bounded::{Bounded, shortened};
 use super::denials::{Denial, Denials, Denied};
 use super::options::{JetStreamOptions, Login};
 use super::{login, roles};
@@ -287,12 +288,23 @@ fn reconnect_pause(attempt: usize) -> Duration {
     pause.mul_f64(0.75 + percent as f64 / 100.0)
 }
 
+/// What was said of a connection. A server decides how often each of it happens.
+#[derive(Debug, Default)]
+struct Said {
+    lost: Bounded,
+    dropped: Bounded,
+    complaints: Bounded,
+}
+
 fn on_event(
     place: String,
     pulse: watch::Sender<Pulse>,
     denied: watch::Sender<Denied>,
 ) -> impl Fn(Event) -> std::future::Ready<()> + Send + Sync + 'static {
+    let said = Mutex::<Said>::default();
     move |event| {
+        // Counters alone: a panic elsewhere leaves nothing half done.
+        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Connected => {
                 denied.send_modify(Denied::connected);
@@ -304,8 +316,10 @@ fn on_event(
             }
             Event::Disconnected | Event::Closed => {
                 // Closed is what we do ourselves, when the log's handle is dropped.
-                if matches!(event, Event::Disconnected) {
-                    tracing::warn!(%place, "the connection to the log is lost; reconnecting");
+                if matches!(event, Event::Disconnected)
+                    && let Some(left_out) = said.lost.left_out()
+                {
+                    tracing::warn!(%place, left_out, "the connection to the log is lost; reconnecting");
                 }
                 pulse.send_modify(|pulse| {
                     pulse.connected = false;
@@ -313,7 +327,12 @@ fn on_event(
                 });
             }
             Event::SlowConsumer(_) => {
-                tracing::warn!(%place, "messages of the log were dropped here; asking for them again");
+                if let Some(left_out) = said.dropped.left_out() {
+                    tracing::warn!(
+                        %place, left_out,
+                        "messages of the log were dropped here; asking for them again"
+                    );
+                }
                 pulse.send_modify(|pulse| pulse.losses += 1);
             }
             Event::ServerError(error) => match denial(&error) {
@@ -322,7 +341,12 @@ fn on_event(
                     tracing::debug!(%place, %error, "the log's server denies it");
                     denied.send_modify(|denied| denied.put(denial));
                 }
-                None => tracing::warn!(%place, %error, "the log's server complains"),
+                None => {
+                    if let Some(left_out) = said.complaints.left_out() {
+                        let error = shortened(&error.to_string());
+                        tracing::warn!(%place, %error, left_out, "the log's server complains");
+                    }
+                }
             },
             Event::ClientError(error) => tracing::debug!(%place, %error, "no connection yet"),
             Event::LameDuckMode | Event::Draining => {}
@@ -356,12 +380,90 @@ fn refusal(place: &str, error: async_nats::ConnectError) -> LogError {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::{Debug, Write};
+
+    use tracing::field::{Field, Visit};
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Level, Metadata, Subscriber};
+
     use super::*;
+
+    /// Warnings and errors.
+    #[derive(Clone, Default)]
+    struct Heard(Arc<Mutex<Vec<String>>>);
+
+    impl Heard {
+        fn take(&self) -> Vec<String> {
+            std::mem::take(&mut self.0.lock().unwrap())
+        }
+    }
+
+    struct Text(String);
+
+    impl Visit for Text {
+        fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+            write!(self.0, "{}={value:?} ", field.name()).unwrap();
+        }
+    }
+
+    impl Subscriber for Heard {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            *metadata.level() <= Level::WARN
+        }
+        fn event(&self, event: &tracing::Event<'_>) {
+            let mut text = Text(String::new());
+            event.record(&mut text);
+            self.0.lock().unwrap().push(text.0);
+        }
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
 
     #[test]
     fn no_password_in_messages() {
         assert_eq!(without_password("nats://u:p@ss@host:1"), "nats://host:1");
         assert_eq!(without_password("nats://host:1"), "nats://host:1");
+    }
+
+    /// What is said is said on the thread of the test.
+    #[tokio::test(start_paused = true)]
+    async fn a_server_does_not_fill_the_log_of_the_process() {
+        let heard = Heard::default();
+        let _listening = tracing::subscriber::set_default(heard.clone());
+        let (pulse_tx, pulse) = watch::channel(Pulse { connected: false, losses: 0 });
+        let (denied_tx, _denied) = watch::channel(Denied::default());
+        let on_event = on_event("test".into(), pulse_tx, denied_tx);
+        let all = async |times: u64| {
+            for number in 0..times {
+                let complaint = ServerError::Other(format!("{number} {}", "x".repeat(100_000)));
+                for event in [
+                    Event::Connected,
+                    Event::ServerError(complaint),
+                    Event::SlowConsumer(1),
+                    Event::Disconnected,
+                ] {
+                    on_event(event).await;
+                }
+            }
+        };
+        all(1000).await;
+        let said = heard.take();
+        for part in ["is lost", "were dropped", "complains"] {
+            let times = said.iter().filter(|text| text.contains(part)).count();
+            assert_eq!(times, 16, "{part}");
+        }
+        assert!(said.iter().all(|text| text.len() < 500), "{said:?}");
+        assert_eq!(pulse.borrow().losses, 2000, "they are counted all the same");
+        tokio::time::advance(Duration::from_secs(600)).await;
+        all(1).await;
+        let said = heard.take();
+        assert_eq!(said.len(), 3, "{said:?}");
+        assert!(said.iter().all(|text| text.contains("left_out=984")), "{said:?}");
     }
 
     #[test]

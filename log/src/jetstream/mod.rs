@@ -26,6 +26,7 @@
 mod api;
 mod append;
 mod board;
+mod bounded;
 mod connect;
 mod consumers;
 mod create;

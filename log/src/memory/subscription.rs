@@ -115,10 +115,12 @@ impl BoardFeed for MemoryFeed {
     async fn next(&mut self) -> Result<Board, LogError> {
         loop {
             self.changed.mark_unchanged();
-            let board = {
-                let state = self.log.state();
-                assert!(!state.feeds_panic, "a feed that panics was asked for");
-                state.available.then(|| state.board(self.log.identity.lineage))
+            assert!(!self.log.state().feeds_panic, "a feed that panics was asked for");
+            let board = match self.log.reach("follow the board") {
+                Ok(state) => Some(state.board(self.log.identity.lineage)),
+                // It waits until the log is there again.
+                Err(error) if error.is_retryable() => None,
+                Err(error) => return Err(error),
             };
             let is_new =
                 |board: &Board| !self.shown.as_ref().is_some_and(|b| b.says_the_same(board));

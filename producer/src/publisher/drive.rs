@@ -12,6 +12,7 @@ use tipline_log::{Backoff, Log, LogError, Shortfall, Tail, check_tail, error_cha
 use tipline_proto::{LogIdentity, Position, Tip};
 use tokio::time::Instant;
 
+use super::acknowledged;
 use super::core::Core;
 use super::durability;
 use super::proofs::Proofs;
@@ -21,6 +22,7 @@ use super::shared::Publisher;
 use crate::board::{self, BoardWatch};
 use crate::digests::Digests;
 use crate::end_reason::EndReason;
+use crate::outbox::Acknowledged;
 use crate::progress::{Anchor, Stage};
 
 /// Opens the log, again and again until it is there.
@@ -284,6 +286,7 @@ impl Driver {
                 let continue_at = publisher.settings.continue_at;
                 resume::check_lineage(&*log, &tail, &publisher.outbox, continue_at).await?;
                 resume::check_vouched(&*log, &tail, &publisher.outbox).await?;
+                let tail = acknowledged::check(&log, tail, &publisher).await?;
                 let logged_through =
                     resume::logged_through(&*log, &tail, &publisher.outbox, continue_at).await?;
                 publisher.found(tail.position);
@@ -345,7 +348,11 @@ impl Driver {
     fn advance(&mut self, tail: Position, logged: u64, tip: Option<Tip>) {
         self.checked = Instant::now();
         self.digests.push(tail);
-        let reported = self.publisher.status.borrow().proof_tip_after(self.proofs.rolled_back);
+        let tip = tip.or_else(|| self.publisher.progress.borrow().block_tip.clone());
+        let reported = tip.as_ref().and_then(|newest| {
+            let status = self.publisher.status.borrow();
+            status.proof_tip_after(self.proofs.rolled_back, newest.height)
+        });
         if let Some(reported) = reported {
             self.proofs.raise(reported);
         }
@@ -353,9 +360,13 @@ impl Driver {
             self.publisher.publishing(progress);
             progress.tail = Some(tail);
             progress.logged = logged;
-            progress.block_tip = tip.or(progress.block_tip.take());
+            progress.block_tip = tip;
             progress.proof_tip = self.proofs.tip();
         });
+        let (lineage, epoch) =
+            (self.log.identity().lineage, self.publisher.progress.borrow().epoch);
+        let acknowledged = Acknowledged { lineage, position: tail, epoch, sequence: logged };
+        self.publisher.log_acknowledged(acknowledged);
         self.publisher.log_holds();
         self.tidy();
     }

@@ -5,14 +5,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tipline_log::memory::MemoryLog;
-use tipline_log::{Appender, Clock, Log, Reader, Receipts, system_clock};
-use tipline_proto::Agreement;
+use tipline_log::{Appender, Clock, Log, LogError, Reader, Receipts, Trimmer, system_clock};
+use tipline_proto::{Agreement, Lineage};
 use tokio::time::Instant;
+use tracing::Level;
 
+use super::heard::Heard;
 use super::{block, log, outbox, receipt, settings, start};
-use crate::board::Said;
+use crate::board::{Said, Troubles};
 use crate::digests::Digests;
-use crate::status::assess;
+use crate::status::{Assessed, assess};
 use crate::{ConsumerStatus, EndReason, Producer};
 
 /// A log of 20 blocks, with a receipt of so many consumers, each at an entry of its own.
@@ -32,6 +34,10 @@ async fn with_receipts(count: u64) -> MemoryLog {
 
 /// As a primary that has just been started: it remembers no digest.
 async fn assessed(log: &MemoryLog) -> Vec<ConsumerStatus> {
+    looked(log).await.consumers
+}
+
+async fn looked(log: &MemoryLog) -> Assessed {
     let tail = log.tail().await.unwrap().position;
     let board = log.board().await.unwrap();
     let log: Arc<dyn Log> = Arc::new(log.clone());
@@ -70,7 +76,9 @@ async fn receipts_are_compared_side_by_side() {
 async fn an_entry_that_cannot_be_read_hides_no_other_receipt() {
     let log = with_receipts(9).await;
     log.corrupt(4);
-    for (index, consumer) in (1..).zip(assessed(&log).await) {
+    let found = looked(&log).await;
+    assert!(matches!(found.unreadable[..], [(4, LogError::Corrupt { .. })]), "{found:?}");
+    for (index, consumer) in (1..).zip(found.consumers) {
         let expected = if index == 4 { Agreement::Unknown } else { Agreement::Agrees };
         assert_eq!(consumer.agreement, expected, "{}", consumer.receipt.consumer);
     }
@@ -81,6 +89,64 @@ async fn an_entry_that_cannot_be_read_hides_no_other_receipt() {
     let away: Arc<dyn Log> = Arc::new(log);
     let error = assess(&away, &Digests::default(), tail, &[], board).await.unwrap_err();
     assert!(error.is_retryable(), "{error:?}");
+}
+
+/// Only that an entry is trimmed says so. A log that is another one, or that has lost its end, has
+/// trimmed nothing.
+#[tokio::test]
+async fn what_is_wrong_with_the_log_is_not_taken_for_a_trimmed_entry() {
+    let log = with_receipts(9).await;
+    log.trim(5).await.unwrap();
+    let found = looked(&log).await;
+    assert!(found.unreadable.is_empty(), "{found:?}");
+    for (index, consumer) in (1..).zip(&found.consumers) {
+        let expected = if index < 5 { Agreement::Unknown } else { Agreement::Agrees };
+        assert_eq!(consumer.agreement, expected, "{}", consumer.receipt.consumer);
+    }
+    let (tail, board) = (log.tail().await.unwrap().position, log.board().await.unwrap());
+    let shared: Arc<dyn Log> = Arc::new(log.clone());
+    log.truncate(7);
+    let shorter = assess(&shared, &Digests::default(), tail, &[], board.clone()).await;
+    assert!(shorter.as_ref().is_err_and(LogError::is_retryable), "{shorter:?}");
+    log.recreate(Lineage::from_bytes([9; 16]));
+    let other = assess(&shared, &Digests::default(), tail, &[], board).await;
+    assert!(matches!(other, Err(LogError::WrongLog { .. })), "{other:?}");
+}
+
+/// It would be silent for ever, and nothing known of the backups.
+#[tokio::test(start_paused = true)]
+async fn receipts_that_never_come_again_are_an_error_and_said_once() {
+    let heard = Heard::default();
+    let _listening = tracing::subscriber::set_default(heard.clone());
+    let (log, outbox) = (log(), outbox(1));
+    let mut slow = settings();
+    slow.announce_every = Duration::from_secs(1_000_000);
+    let producer = start(&log, &outbox, slow);
+    producer.ready().await.unwrap();
+    log.recreate(Lineage::from_bytes([9; 16]));
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    let said = heard.of("it is another log");
+    let [(Level::ERROR, text)] = &said[..] else { panic!("{said:?}") };
+    assert!(
+        text.contains("no receipt is received") && text.contains("start this primary again"),
+        "{text}"
+    );
+}
+
+/// A server has a part in what the errors say, and in which of them come.
+#[tokio::test(start_paused = true)]
+async fn what_keeps_receipts_away_is_said_once_in_a_while() {
+    let (mut troubles, place) = (Troubles::default(), String::from("test"));
+    let mut due = 0;
+    for number in 0..1000 {
+        let (what, place) = (number.to_string(), place.clone());
+        let passing = LogError::Unavailable { place, what, source: None };
+        let lasting = LogError::NotFound { place: number.to_string(), hint: String::new() };
+        due += usize::from(troubles.is_due(&passing)) + usize::from(troubles.is_due(&lasting));
+    }
+    assert_eq!(due, 2, "one of each kind");
+    tokio::time::advance(Duration::from_secs(600)).await;
+    assert!(troubles.is_due(&LogError::NotFound { place, hint: String::new() }));
 }
 
 /// Nothing would be known of the backups any more, while everything looks well.

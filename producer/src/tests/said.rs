@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use tipline_log::memory::MemoryLog;
 use tipline_log::{Appender, Reader, Receipts};
-use tipline_proto::{Announcement, Hash, Lineage, OutboxId};
+use tipline_proto::{Announcement, Hash, Lineage, OutboxId, Receipt};
 
-use super::{block, log, outbox, proof, settings, start, start_boxed};
-use crate::{EndReason, MemoryOutbox, Outbox, OutboxError, Pending, Producer, Row, Waiting};
+use super::{block, log, outbox, proof, receipt, settings, start, start_boxed};
+use crate::{
+    Acknowledged, EndReason, MemoryOutbox, Outbox, OutboxError, Pending, Producer, Row, Waiting,
+};
 
 async fn announced(log: &MemoryLog, wanted: impl Fn(&Announcement) -> bool) -> Announcement {
     let mut feed = log.follow_board().await.unwrap();
@@ -85,6 +87,31 @@ async fn up_to_where_everything_is_proven() {
     assert_eq!(said.lineage, log.identity().lineage);
 }
 
+/// A proof tip above the newest block is of no block. It counts nowhere, and nobody else's is hidden.
+#[tokio::test]
+async fn no_receipt_raises_the_proof_tip_above_the_newest_block() {
+    let (log, outbox) = (log(), outbox(1));
+    let first = start(&log, &outbox, settings());
+    for height in 1..=3 {
+        first.committed(outbox.enqueue(&block(height)).unwrap()).logged().await.unwrap();
+    }
+    first.shutdown(Duration::from_secs(10)).await.unwrap();
+    // It has not seen which proofs there are.
+    let producer = start(&log, &outbox, settings());
+    producer.ready().await.unwrap();
+    let tail = log.tail().await.unwrap().position;
+    for (name, proof_tip) in [("honest", 2), ("liar-1", 5), ("liar-2", u64::MAX >> 1)] {
+        let receipt = Receipt { proof_tip: Some(proof_tip), ..receipt(&log, name, tail) };
+        log.put_receipt(&receipt).await.unwrap();
+    }
+    let mut status = producer.backup_status();
+    status.wait_for(|status| status.consumers.len() == 3).await.unwrap();
+    producer.committed(outbox.enqueue(&block(4)).unwrap()).logged().await.unwrap();
+    let progress = producer.progress().borrow().clone();
+    assert_eq!(progress.block_tip.map(|tip| tip.height), Some(4));
+    assert_eq!(progress.proof_tip, Some(2));
+}
+
 /// An outbox that takes everything but what the publisher tells it.
 #[derive(Debug)]
 struct Deaf(MemoryOutbox);
@@ -111,6 +138,12 @@ impl Outbox for Deaf {
     }
     fn bind(&mut self, lineage: Lineage) -> Result<(), OutboxError> {
         self.0.bind(lineage)
+    }
+    fn acknowledged(&mut self) -> Result<Option<Acknowledged>, OutboxError> {
+        self.0.acknowledged()
+    }
+    fn acknowledge(&mut self, acknowledged: &Acknowledged) -> Result<(), OutboxError> {
+        self.0.acknowledge(acknowledged)
     }
     fn pending(&mut self) -> Result<Pending, OutboxError> {
         self.0.pending()
