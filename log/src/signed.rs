@@ -91,10 +91,6 @@ impl Appender for SignedLog {
         self.log.unit_len(entries)
     }
 
-    fn signs(&self) -> bool {
-        self.key.is_some()
-    }
-
     async fn preflight(&self) -> Result<Preflight, LogError> {
         self.log.preflight().await
     }

@@ -82,12 +82,6 @@ pub trait Appender: Send + Sync + Debug {
     /// if there are none, else at least 1.
     fn unit_len(&self, entries: &[Entry]) -> usize;
 
-    /// Whether what is appended is signed: see [`crate::SignedLog`]. Who signs must not sign two
-    /// histories.
-    fn signs(&self) -> bool {
-        false
-    }
-
     /// Compares the log's settings, as they are now, with those of a log that loses nothing.
     async fn preflight(&self) -> Result<Preflight, LogError>;
 }

@@ -123,21 +123,6 @@ CREATE TABLE IF NOT EXISTS tipline_outbox_released (
 );
 INSERT OR IGNORE INTO tipline_outbox_released (one) VALUES (1);
 
--- At most one row, the publisher's: the newest entry that the log has acknowledged. A log that ends
--- before it is not gone on with unseen. Outboxes of version 3 from before have no such table: the
--- publisher makes it.
-CREATE TABLE IF NOT EXISTS tipline_outbox_acknowledged (
-    one INTEGER PRIMARY KEY DEFAULT 1 CHECK (one = 1),
-    -- Lineage of the log.
-    lineage BLOB NOT NULL CHECK (length(lineage) = 16),
-    -- Index, digest and epoch of the entry.
-    entry INTEGER NOT NULL,
-    digest BLOB NOT NULL CHECK (length(digest) = 32),
-    epoch INTEGER NOT NULL,
-    -- Rows up to here were in the log with it.
-    sequence INTEGER NOT NULL
-);
-
 -- The newest blocks of the chain, for what refers to them: proofs and rollbacks.
 CREATE TABLE IF NOT EXISTS tipline_block (
     height INTEGER PRIMARY KEY,

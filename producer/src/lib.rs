@@ -21,7 +21,7 @@ mod ticket;
 pub use end_reason::EndReason;
 #[cfg(any(test, feature = "conformance"))]
 pub use outbox::conformance;
-pub use outbox::{Acknowledged, MemoryOutbox, Outbox, OutboxError, Pending, Row, Waiting};
+pub use outbox::{MemoryOutbox, Outbox, OutboxError, Pending, Row, Waiting};
 #[cfg(feature = "rocksdb")]
 pub use outbox::{OutboxFamily, OutboxThreadMode, OutboxUnit, RocksDbOutbox};
 #[cfg(feature = "sqlite")]

@@ -86,8 +86,6 @@ impl Producer {
             announced: Mutex::default(),
             untidied: Mutex::default(),
             alarmed: AtomicBool::new(false),
-            acknowledged: Mutex::default(),
-            missing: Mutex::default(),
             traces: Arc::clone(&traces),
             measured: Measured::begin(),
         };

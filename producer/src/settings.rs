@@ -18,10 +18,6 @@ pub struct ProducerSettings {
     pub keep: Option<Keep>,
     /// Only where this outbox is new to a log that has entries already: where it continues.
     pub continue_at: Option<ResumeFrom>,
-    /// Only where the log has lost its end, and no archive has it: the newest entry that the log had
-    /// acknowledged, as the error names it. Then a primary that signs goes on from the log's end all the
-    /// same, and signs other entries at indexes where it has signed some. Of no effect from then on.
-    pub accept_lost: Option<Position>,
     /// In which ways the log may lose what it acknowledges. A log that falls short in another one is
     /// refused at the start. One that comes to do so later is published to all the same, and
     /// [`crate::BackupStatus::unaccepted`] says so.
@@ -40,7 +36,6 @@ impl ProducerSettings {
             trim: Trim::Logged,
             keep: None,
             continue_at: None,
-            accept_lost: None,
             accept_shortfalls: Accepted::Nothing,
             announce_every: Duration::from_secs(5),
         }

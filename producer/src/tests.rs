@@ -6,7 +6,6 @@ mod ending;
 mod forged;
 mod heard;
 mod losses;
-mod older;
 pub(crate) mod room;
 mod said;
 mod schedules;

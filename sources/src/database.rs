@@ -17,7 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use tipline_producer::{Acknowledged, Outbox, OutboxError, Pending, Row, SqliteOutbox, Waiting};
+use tipline_producer::{Outbox, OutboxError, Pending, Row, SqliteOutbox, Waiting};
 use tipline_proto::{Hash, Lineage, OutboxId};
 use tokio::sync::Notify;
 
@@ -132,14 +132,6 @@ impl Outbox for DatabaseOutbox {
 
     fn bind(&mut self, lineage: Lineage) -> Result<(), OutboxError> {
         self.rows.bind(lineage)
-    }
-
-    fn acknowledged(&mut self) -> Result<Option<Acknowledged>, OutboxError> {
-        self.rows.acknowledged()
-    }
-
-    fn acknowledge(&mut self, acknowledged: &Acknowledged) -> Result<(), OutboxError> {
-        self.rows.acknowledge(acknowledged)
     }
 
     fn pending(&mut self) -> Result<Pending, OutboxError> {

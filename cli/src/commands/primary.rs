@@ -85,14 +85,6 @@ pub(crate) struct PrimaryArgs {
     #[arg(long, value_name = "N", value_parser = Parsed::<u64>::new(), requires = "continue_at")]
     continue_sequence: Option<u64>,
 
-    /// The entry up to which the log has lost its end, if no archive has it: the primary names it when
-    /// it refuses to go on
-    ///
-    /// A primary that signs then signs other entries at indexes where it has signed some. Consumers that
-    /// have the lost ones diverge. Of no effect once it has claimed the log.
-    #[arg(long, value_name = "INDEX@DIGEST", value_parser = Parsed::<At>::new())]
-    accept_lost: Option<At>,
-
     /// What counts as backed up, for the metric tipline.rpo
     #[arg(long, env = "TIPLINE_POLICY", value_name = "POLICY", help_heading = "Telemetry")]
     #[arg(value_parser = Parsed::<Policy>::new(), default_value = "any 1 of * at durable")]
@@ -122,7 +114,6 @@ pub(crate) async fn run(shared: &Shared, args: PrimaryArgs) -> Result<Exit, Fail
         .continue_at
         .zip(args.continue_sequence)
         .map(|(at, sequence)| ResumeFrom { position: at.0, sequence });
-    settings.accept_lost = args.accept_lost.map(|at| at.0);
     let Some(log) = stop.run_until_cancelled(place.open_patiently()).await else {
         return Ok(Exit::Ok);
     };

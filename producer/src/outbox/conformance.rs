@@ -11,11 +11,9 @@
 
 use bytes::Bytes;
 use tipline_proto::limits::MAX_PAYLOAD_BYTES;
-use tipline_proto::{
-    Digest, Event, Hash, Key, Label, Lineage, LinkError, OutboxId, Position, TransactionId,
-};
+use tipline_proto::{Event, Hash, Key, Label, LinkError, OutboxId, TransactionId};
 
-use super::{Acknowledged, Outbox, OutboxError, Row, Waiting};
+use super::{Outbox, OutboxError, Row, Waiting};
 
 /// The genesis of the chain that the outboxes under test belong to.
 pub fn genesis() -> Hash {
@@ -71,7 +69,6 @@ pub fn conforms<S: Subject>(new: impl Fn() -> S) {
     an_event_fits_if_nothing_waits(&mut new());
     limits_that_cannot_work_are_refused(&mut new());
     counts_what_waits(&mut new());
-    remembers_what_was_acknowledged(&mut new());
 }
 
 /// Every outbox, however it is filled: gives these events, in any portions, again and again.
@@ -296,21 +293,5 @@ fn counts_what_waits(subject: &mut impl Subject) {
             };
             assert_eq!(outbox.waiting(after).unwrap(), expected, "after {after}, {released}");
         }
-    }
-}
-
-fn remembers_what_was_acknowledged(subject: &mut impl Subject) {
-    let outbox = subject.outbox();
-    assert_eq!(outbox.acknowledged().unwrap(), None);
-    for (number, large) in [(1, 0), (2, i64::MAX as u64)] {
-        let digest = Digest::from_bytes([number; 32]);
-        let acknowledged = Acknowledged {
-            lineage: Lineage::from_bytes([number; 16]),
-            position: Position { index: large, digest },
-            epoch: large,
-            sequence: u64::from(number),
-        };
-        outbox.acknowledge(&acknowledged).unwrap();
-        assert_eq!(outbox.acknowledged().unwrap(), Some(acknowledged), "the newest");
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tipline_log::Clock;
 use tipline_proto::{Event, Hash, Lineage, Links, OutboxId, ProofsFrom};
 
-use super::{Acknowledged, Limits, Outbox, OutboxError, Pending, Row, Waiting};
+use super::{Limits, Outbox, OutboxError, Pending, Row, Waiting};
 
 /// Blocks more than this below the newest one are forgotten, as in the SQLite outbox.
 const WINDOW: u64 = 100_000;
@@ -32,7 +32,6 @@ struct Inner {
     bytes: u64,
     released: u64,
     lineage: Option<Lineage>,
-    acknowledged: Option<Acknowledged>,
     limits: Limits,
 }
 
@@ -53,7 +52,6 @@ impl MemoryOutbox {
             bytes: 0,
             released: 0,
             lineage: None,
-            acknowledged: None,
             limits: Limits::default(),
         };
         Self { id, genesis, clock, inner: Arc::new(Mutex::new(inner)) }
@@ -162,15 +160,6 @@ impl Outbox for MemoryOutbox {
 
     fn bind(&mut self, lineage: Lineage) -> Result<(), OutboxError> {
         self.lock().lineage = Some(lineage);
-        Ok(())
-    }
-
-    fn acknowledged(&mut self) -> Result<Option<Acknowledged>, OutboxError> {
-        Ok(self.lock().acknowledged)
-    }
-
-    fn acknowledge(&mut self, acknowledged: &Acknowledged) -> Result<(), OutboxError> {
-        self.lock().acknowledged = Some(*acknowledged);
         Ok(())
     }
 

@@ -17,6 +17,6 @@ pub use self::rocksdb::{OutboxFamily, OutboxThreadMode, OutboxUnit, RocksDbOutbo
 pub use error::OutboxError;
 pub use memory::MemoryOutbox;
 pub(crate) use spec::Limits;
-pub use spec::{Acknowledged, Outbox, Pending, Row, Waiting};
+pub use spec::{Outbox, Pending, Row, Waiting};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{OutboxTable, PayloadSource, SCHEMA, SqliteOutbox, check_frames, frames_length};

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use tipline_proto::limits::{OUTBOX_BYTES, OUTBOX_EVENTS};
-use tipline_proto::{Event, Hash, Lineage, OutboxId, Position, Timestamp};
+use tipline_proto::{Event, Hash, Lineage, OutboxId, Timestamp};
 
 use super::OutboxError;
 
@@ -53,19 +53,6 @@ pub struct Waiting {
     pub bytes: u64,
     /// Commit time of the first of them; `None` if there are none.
     pub oldest: Option<Timestamp>,
-}
-
-/// The newest entry that a log has acknowledged to the publisher of an outbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Acknowledged {
-    /// Which log it was.
-    pub lineage: Lineage,
-    /// Where the entry is.
-    pub position: Position,
-    /// Its epoch.
-    pub epoch: u64,
-    /// Row of the outbox up to which the log was complete with it.
-    pub sequence: u64,
 }
 
 /// How much may wait in an outbox.
@@ -135,14 +122,6 @@ pub trait Outbox: Send + Debug {
     /// Binds it to a log: from now on it publishes to that one. A network reset, or a log that
     /// was lost and created again, is found out by it. As durable on return as a trim.
     fn bind(&mut self, lineage: Lineage) -> Result<(), OutboxError>;
-
-    /// What the log had acknowledged when it was noted last; `None` before the first time, as in an
-    /// outbox that only earlier versions have published from.
-    fn acknowledged(&mut self) -> Result<Option<Acknowledged>, OutboxError>;
-
-    /// Notes what the log has acknowledged, in place of what was noted before: a log that ends before
-    /// it is not gone on with unseen. As durable on return as a trim.
-    fn acknowledge(&mut self, acknowledged: &Acknowledged) -> Result<(), OutboxError>;
 
     /// What it holds now.
     fn pending(&mut self) -> Result<Pending, OutboxError>;

@@ -12,7 +12,6 @@ use tipline_log::{Backoff, Log, LogError, Shortfall, Tail, check_tail, error_cha
 use tipline_proto::{LogIdentity, Position, Tip};
 use tokio::time::Instant;
 
-use super::acknowledged;
 use super::core::Core;
 use super::durability;
 use super::proofs::Proofs;
@@ -22,7 +21,6 @@ use super::shared::Publisher;
 use crate::board::{self, BoardWatch};
 use crate::digests::Digests;
 use crate::end_reason::EndReason;
-use crate::outbox::Acknowledged;
 use crate::progress::{Anchor, Stage};
 
 /// Opens the log, again and again until it is there.
@@ -286,7 +284,6 @@ impl Driver {
                 let continue_at = publisher.settings.continue_at;
                 resume::check_lineage(&*log, &tail, &publisher.outbox, continue_at).await?;
                 resume::check_vouched(&*log, &tail, &publisher.outbox).await?;
-                let tail = acknowledged::check(&log, tail, &publisher).await?;
                 let logged_through =
                     resume::logged_through(&*log, &tail, &publisher.outbox, continue_at).await?;
                 publisher.found(tail.position);
@@ -363,10 +360,6 @@ impl Driver {
             progress.block_tip = tip;
             progress.proof_tip = self.proofs.tip();
         });
-        let (lineage, epoch) =
-            (self.log.identity().lineage, self.publisher.progress.borrow().epoch);
-        let acknowledged = Acknowledged { lineage, position: tail, epoch, sequence: logged };
-        self.publisher.log_acknowledged(acknowledged);
         self.publisher.log_holds();
         self.tidy();
     }

@@ -1,6 +1,5 @@
 //! The publisher: brings the outbox into the log, in order, exactly once, fenced.
 
-mod acknowledged;
 mod conflicts;
 mod core;
 mod drive;

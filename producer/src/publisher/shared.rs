@@ -11,10 +11,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::measured::Measured;
-use super::protocol::Obstacle;
 use super::traces::Tracing;
 use super::worker::{OutboxWorker, Tidied, Tidying};
-use crate::outbox::{Acknowledged, OutboxError};
+use crate::outbox::OutboxError;
 use crate::progress::{HeldUp, Progress, Stage};
 use crate::settings::{Keep, ProducerSettings, Trim};
 use crate::status::BackupStatus;
@@ -48,10 +47,6 @@ pub(crate) struct Publisher {
     pub(crate) untidied: Mutex<Option<(Instant, Option<String>)>>,
     /// That publishing is held up was told as an error.
     pub(crate) alarmed: AtomicBool,
-    /// The newest entry that the log has acknowledged to this run.
-    pub(crate) acknowledged: Mutex<Option<Acknowledged>>,
-    /// Since when the log is found to end before what it had acknowledged, or to be another one there.
-    pub(crate) missing: Mutex<Option<Instant>>,
     pub(crate) traces: Arc<Tracing>,
     pub(crate) measured: Measured,
 }
@@ -136,37 +131,6 @@ impl Publisher {
     pub(super) fn log_holds(&self) {
         let held = self.progress.borrow().logged_here().unwrap_or(0);
         self.held.store(held, Ordering::Release);
-    }
-
-    /// The log has acknowledged this entry. What comes again after a loss is no news before it has
-    /// reached what was acknowledged before.
-    pub(super) fn log_acknowledged(&self, now: Acknowledged) {
-        let mut known = self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = |at: &Acknowledged| (at.epoch, at.position.index);
-        let is_news =
-            |known: &Acknowledged| known.lineage != now.lineage || place(known) < place(&now);
-        if known.as_ref().is_none_or(is_news) {
-            *known = Some(now);
-        }
-    }
-
-    /// What the log had acknowledged after this entry is lost, and is not looked for any more.
-    pub(super) async fn forget_acknowledged(&self, end: Acknowledged) -> Result<(), Obstacle> {
-        *self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
-        self.outbox.acknowledge(end).await
-    }
-
-    /// The newest entry that this log has acknowledged, as far as it is known.
-    pub(super) async fn acknowledged(
-        &self,
-        log: &dyn Log,
-    ) -> Result<Option<Acknowledged>, Obstacle> {
-        let known = *self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = match known {
-            Some(known) => Some(known),
-            None => self.outbox.acknowledged().await?,
-        };
-        Ok(known.filter(|known| known.lineage == log.identity().lineage))
     }
 
     /// What the log holds is not known any more, until it is asked.
@@ -260,14 +224,13 @@ impl Publisher {
             Trim::Logged => None,
             Trim::BackedUp(policy) => Some(self.status.borrow().backed_up(policy)),
         };
-        let acknowledged = *self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
         let progress = self.progress.borrow();
         let (held, losses) = (Arc::clone(&self.held), progress.losses);
         // The runtime's clock, for the ages of rows: a test can set it.
         let now = Instant::now().into_std();
         let Some(logged) = progress.logged_here() else {
             let logged = progress.certain();
-            return Tidying { logged, may_leave: None, acknowledged, held, losses, now, at_once };
+            return Tidying { logged, may_leave: None, held, losses, now, at_once };
         };
         let upto = match backed_up {
             None => logged,
@@ -275,7 +238,7 @@ impl Publisher {
         };
         let found = if self.is_lossy.load(Ordering::Acquire) { Keep::LOSSY } else { Keep::DURABLE };
         let may_leave = Some((upto, self.settings.keep.unwrap_or(found)));
-        Tidying { logged: Some(logged), may_leave, acknowledged, held, losses, now, at_once }
+        Tidying { logged: Some(logged), may_leave, held, losses, now, at_once }
     }
 }
 

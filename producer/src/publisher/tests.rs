@@ -132,7 +132,6 @@ impl Tidied {
         let keep = Keep { rows: 8, time: Duration::from_secs(60), bytes: u64::MAX };
         self.held.store(held, Ordering::SeqCst);
         let tidying = Tidying {
-            acknowledged: None,
             logged: Some(100),
             may_leave: Some((100, keep)),
             held: Arc::clone(&self.held),

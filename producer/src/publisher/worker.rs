@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::keep::Ages;
 use super::protocol::{Obstacle, Unit};
 use crate::end_reason::EndReason;
-use crate::outbox::{Acknowledged, Outbox, OutboxError, Pending, Row, Waiting};
+use crate::outbox::{Outbox, OutboxError, Pending, Row, Waiting};
 use crate::settings::Keep;
 
 /// The outbox is told what is logged in steps, so that the node's database is not written to for
@@ -62,8 +62,6 @@ struct Worker {
     losses: u64,
     /// When the outbox was last told what is logged; `None` before that.
     released: Option<Instant>,
-    /// What was noted last of what the log has acknowledged, and when.
-    noted: Option<(Acknowledged, Instant)>,
 }
 
 /// What the log has of the outbox, and what is to become of that.
@@ -73,8 +71,6 @@ pub(crate) struct Tidying {
     pub(crate) logged: Option<u64>,
     /// Rows up to here may leave; `None` before that is known.
     pub(crate) may_leave: Option<(u64, Keep)>,
-    /// The newest entry that the log has acknowledged.
-    pub(crate) acknowledged: Option<Acknowledged>,
     /// See [`super::shared::Publisher::held`].
     pub(crate) held: Arc<AtomicU64>,
     /// How often the log was found to have lost something.
@@ -99,8 +95,7 @@ impl OutboxWorker {
         let (let_go, when) = oneshot::channel();
         // One job of the publisher and one of the status task, and room for a trim of each.
         let (jobs, mut queue) = mpsc::channel::<Job>(4);
-        let (ages, losses, released, noted) = (Ages::default(), 0, None, None);
-        let mut worker = Worker { outbox, ages, losses, released, noted };
+        let mut worker = Worker { outbox, ages: Ages::default(), losses: 0, released: None };
         thread::Builder::new().name("tipline-outbox".into()).spawn(move || {
             while let Some(job) = queue.blocking_recv() {
                 job(&mut worker);
@@ -143,20 +138,6 @@ impl OutboxWorker {
             _ => worker.outbox.bind(lineage),
         });
         bind.await?.map_err(obstacle)
-    }
-
-    /// What a log had acknowledged by the last time that it was noted.
-    pub(crate) async fn acknowledged(&self) -> Result<Option<Acknowledged>, Obstacle> {
-        self.run(|worker| worker.outbox.acknowledged()).await?.map_err(obstacle)
-    }
-
-    /// Notes it now, whatever was noted before.
-    pub(crate) async fn acknowledge(&self, acknowledged: Acknowledged) -> Result<(), Obstacle> {
-        let note = self.run(move |worker| {
-            worker.noted = None;
-            worker.outbox.acknowledge(&acknowledged)
-        });
-        note.await?.map_err(obstacle)
     }
 
     pub(crate) async fn pending(&self) -> Result<Pending, Obstacle> {
@@ -284,7 +265,6 @@ impl Worker {
         let (Some(logged), Some((upto, keep))) = (tidying.logged, tidying.may_leave) else {
             return Ok(());
         };
-        self.note_acknowledged(tidying)?;
         let mut pending = self.outbox.pending()?;
         let upto = upto.min(pending.last);
         self.ages.note(upto, &keep, now);
@@ -305,22 +285,6 @@ impl Worker {
         // From now on it may lose them again. What it was found to hold meanwhile stands.
         if known <= logged {
             _ = tidying.held.compare_exchange(known, 0, Ordering::AcqRel, Ordering::Acquire);
-        }
-        Ok(())
-    }
-
-    /// A claim at once, and of the entries after it the newest, once in a while.
-    fn note_acknowledged(&mut self, tidying: &Tidying) -> Result<(), OutboxError> {
-        let &Tidying { acknowledged: Some(acknowledged), now, at_once, .. } = tidying else {
-            return Ok(());
-        };
-        let is_due = self.noted.is_none_or(|(noted, at)| {
-            let is_old = at_once || now.duration_since(at) >= RELEASE_PAUSE;
-            noted.epoch != acknowledged.epoch || (noted != acknowledged && is_old)
-        });
-        if is_due {
-            self.outbox.acknowledge(&acknowledged)?;
-            self.noted = Some((acknowledged, now));
         }
         Ok(())
     }

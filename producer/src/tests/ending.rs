@@ -10,9 +10,7 @@ use tipline_log::system_clock;
 use tipline_proto::{Hash, Lineage, OutboxId, Policy};
 
 use super::{block, log, outbox, settings, start, start_boxed};
-use crate::{
-    Acknowledged, EndReason, MemoryOutbox, Outbox, OutboxError, Pending, Producer, Row, Waiting,
-};
+use crate::{EndReason, MemoryOutbox, Outbox, OutboxError, Pending, Producer, Row, Waiting};
 
 /// A log that never answers.
 fn start_in_vain(outbox: &MemoryOutbox) -> Producer {
@@ -89,14 +87,6 @@ impl Outbox for SlowToClose {
 
     fn bind(&mut self, lineage: Lineage) -> Result<(), OutboxError> {
         self.rows.bind(lineage)
-    }
-
-    fn acknowledged(&mut self) -> Result<Option<Acknowledged>, OutboxError> {
-        self.rows.acknowledged()
-    }
-
-    fn acknowledge(&mut self, acknowledged: &Acknowledged) -> Result<(), OutboxError> {
-        self.rows.acknowledge(acknowledged)
     }
 
     fn pending(&mut self) -> Result<Pending, OutboxError> {

@@ -15,7 +15,7 @@ fn key(seed: u8) -> Arc<SigningKey> {
 }
 
 /// The log as who has this key sees it, and believes `backup-1` with key 2.
-pub(super) fn signed(log: &MemoryLog, seed: u8) -> SignedLog {
+fn signed(log: &MemoryLog, seed: u8) -> SignedLog {
     let trust = Trust::new(vec![key(1).public()], [("backup-1".parse().unwrap(), key(2).public())]);
     SignedLog::new(Arc::new(log.clone()), Signing { key: Some(key(seed)), trust })
 }

@@ -7,9 +7,7 @@ use tipline_log::{Appender, Reader, Receipts};
 use tipline_proto::{Announcement, Hash, Lineage, OutboxId, Receipt};
 
 use super::{block, log, outbox, proof, receipt, settings, start, start_boxed};
-use crate::{
-    Acknowledged, EndReason, MemoryOutbox, Outbox, OutboxError, Pending, Producer, Row, Waiting,
-};
+use crate::{EndReason, MemoryOutbox, Outbox, OutboxError, Pending, Producer, Row, Waiting};
 
 async fn announced(log: &MemoryLog, wanted: impl Fn(&Announcement) -> bool) -> Announcement {
     let mut feed = log.follow_board().await.unwrap();
@@ -138,12 +136,6 @@ impl Outbox for Deaf {
     }
     fn bind(&mut self, lineage: Lineage) -> Result<(), OutboxError> {
         self.0.bind(lineage)
-    }
-    fn acknowledged(&mut self) -> Result<Option<Acknowledged>, OutboxError> {
-        self.0.acknowledged()
-    }
-    fn acknowledge(&mut self, acknowledged: &Acknowledged) -> Result<(), OutboxError> {
-        self.0.acknowledge(acknowledged)
     }
     fn pending(&mut self) -> Result<Pending, OutboxError> {
         self.0.pending()

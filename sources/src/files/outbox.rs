@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tipline_producer::{Acknowledged, Outbox, OutboxError, Pending, Row, SqliteOutbox, Waiting};
+use tipline_producer::{Outbox, OutboxError, Pending, Row, SqliteOutbox, Waiting};
 use tipline_proto::{Hash, Lineage, OutboxId};
 use tokio::sync::{Notify, watch};
 
@@ -79,14 +79,6 @@ impl Outbox for FileOutbox {
 
     fn bind(&mut self, lineage: Lineage) -> Result<(), OutboxError> {
         self.index.bind(lineage)
-    }
-
-    fn acknowledged(&mut self) -> Result<Option<Acknowledged>, OutboxError> {
-        self.index.acknowledged()
-    }
-
-    fn acknowledge(&mut self, acknowledged: &Acknowledged) -> Result<(), OutboxError> {
-        self.index.acknowledge(acknowledged)
     }
 
     fn pending(&mut self) -> Result<Pending, OutboxError> {

@@ -9,7 +9,6 @@
 //! | `04` | lineage of the log that it publishes to: 16 bytes | the publisher |
 //! | `05` | released: newest row that counts no more, bytes up to it; none at first | the publisher |
 //! | `06` | how many runs of proven heights there are; none before the first block | the node |
-//! | `07` | the newest entry that the log has acknowledged; none at first | the publisher |
 //! | `10` height | hash of the block, for what refers to it | the node |
 //! | `11` height | a run of proven heights, by its last one: its first one | the node |
 //! | `20` sequence | a payload; none if it is empty, or kept elsewhere | the node |
@@ -36,8 +35,6 @@ pub(super) const LINEAGE: &[u8] = &[0x04];
 
 /// How many runs of proven heights there are.
 pub(super) const PROVEN_RUNS: &[u8] = &[0x06];
-/// What the log has acknowledged.
-pub(super) const ACKNOWLEDGED: &[u8] = &[0x07];
 /// After every run of proven heights.
 pub(super) const PROVEN_END: &[u8] = &[0x12];
 

@@ -12,7 +12,7 @@ use super::keys;
 use super::row::{Head, Place};
 use super::shared::Shared;
 use super::state::Trimmed;
-use crate::outbox::{Acknowledged, Outbox, OutboxError, Pending, Row, Waiting};
+use crate::outbox::{Outbox, OutboxError, Pending, Row, Waiting};
 
 /// Most rows that one write removes.
 const STEP_ROWS: u64 = 1000;
@@ -197,22 +197,6 @@ impl Outbox for RocksDbOutbox {
         db.put(&mut batch, keys::LINEAGE, lineage.as_bytes())
             .and_then(|()| db.write(batch, &WriteOptions::default()))
             .map_err(failed(place, "binding it to its log"))
-    }
-
-    fn acknowledged(&mut self) -> Result<Option<Acknowledged>, OutboxError> {
-        let Shared { db, place, .. } = &*self.shared;
-        let what = "what its log has acknowledged";
-        let value = db.get(keys::ACKNOWLEDGED);
-        let value = value.map_err(failed(place, &format!("reading {what}")))?;
-        value.map(|value| Acknowledged::decode(&value).map_err(damaged(place, what))).transpose()
-    }
-
-    fn acknowledge(&mut self, acknowledged: &Acknowledged) -> Result<(), OutboxError> {
-        let Shared { db, place, .. } = &*self.shared;
-        let mut batch = WriteBatch::default();
-        db.put(&mut batch, keys::ACKNOWLEDGED, &acknowledged.encode())
-            .and_then(|()| db.write(batch, &WriteOptions::default()))
-            .map_err(failed(place, "noting what its log has acknowledged"))
     }
 
     fn pending(&mut self) -> Result<Pending, OutboxError> {

@@ -1,9 +1,9 @@
 //! The values of the column family that there is one of.
 
-use tipline_proto::{Digest, Hash, Lineage, LinksState, OutboxId, Position, Tip};
+use tipline_proto::{Hash, LinksState, OutboxId, Tip};
 
 use super::bytes::{Input, InvalidValue, Output};
-use crate::outbox::{Acknowledged, Limits};
+use crate::outbox::Limits;
 
 /// Version of the keys and values. It stands first in the identity, whatever follows.
 pub(super) const VERSION: u64 = 1;
@@ -45,23 +45,6 @@ impl Limits {
         let mut input = Input(value);
         let limits = Self { events: input.number()?, bytes: input.number()? };
         input.end().map(|()| limits)
-    }
-}
-
-impl Acknowledged {
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let Self { lineage, position, epoch, sequence } = self;
-        let output = Output::default().raw(lineage.as_bytes()).number(position.index);
-        output.raw(position.digest.as_bytes()).number(*epoch).number(*sequence).finish()
-    }
-
-    pub(super) fn decode(value: &[u8]) -> Result<Self, InvalidValue> {
-        let mut input = Input(value);
-        let lineage = Lineage::from_bytes(*input.array()?);
-        let index = input.number()?;
-        let position = Position { index, digest: Digest::from_bytes(*input.array()?) };
-        let (epoch, sequence) = (input.number()?, input.number()?);
-        input.end().map(|()| Self { lineage, position, epoch, sequence })
     }
 }
 

@@ -17,7 +17,6 @@
 //! The database must be in WAL mode. Otherwise every read of the publisher would hold up the
 //! node, and the other way round.
 
-mod acknowledged;
 mod barrier;
 mod connect;
 mod error;

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use rusqlite::Connection;
 use tipline_proto::{Hash, Lineage, OutboxId, Timestamp};
 
-use super::acknowledged;
 use super::barrier::Barrier;
 use super::connect::{connect, own_path};
 use super::error::failed;
@@ -18,7 +17,7 @@ use super::presence::{Files, History, with_index};
 use super::row::{Head, from_i64, to_i64};
 use super::state::State;
 use super::{PayloadSource, table, trim, waiting};
-use crate::outbox::{Acknowledged, Outbox, OutboxError, Pending, Row, Waiting};
+use crate::outbox::{Outbox, OutboxError, Pending, Row, Waiting};
 
 const SELECT: &str = "SELECT sequence, coalesce(payload_length, length(payload), 0), time_us, \
     kind, height, hash, parent_hash, key, name, payload_ref, payload_hash, payload \
@@ -328,18 +327,6 @@ impl Outbox for SqliteOutbox {
         let bind = "UPDATE tipline_outbox_state SET lineage = ?1";
         let bound = self.conn.execute(bind, [lineage.as_bytes()]);
         bound.map(drop).map_err(failed(&self.place, "binding it to its log"))
-    }
-
-    fn acknowledged(&mut self) -> Result<Option<Acknowledged>, OutboxError> {
-        self.check()?;
-        let what = "reading what its log has acknowledged";
-        acknowledged::read(&self.conn).map_err(failed(&self.place, what))
-    }
-
-    fn acknowledge(&mut self, acknowledged: &Acknowledged) -> Result<(), OutboxError> {
-        self.check()?;
-        let what = "noting what its log has acknowledged";
-        acknowledged::write(&self.conn, acknowledged).map_err(failed(&self.place, what))
     }
 
     fn pending(&mut self) -> Result<Pending, OutboxError> {

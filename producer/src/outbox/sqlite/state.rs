@@ -176,7 +176,7 @@ fn explain(conn: &Connection, place: &str, error: Option<rusqlite::Error>) -> Ou
     }
 }
 
-pub(super) fn has_table(conn: &Connection, name: &str) -> rusqlite::Result<bool> {
+fn has_table(conn: &Connection, name: &str) -> rusqlite::Result<bool> {
     let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?1";
     conn.prepare_cached(sql)?.query_row([name], |row| row.get::<_, i64>(0)).map(|count| count > 0)
 }

@@ -7,7 +7,6 @@ use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 use tipline_log::Clock;
 use tipline_proto::{Event, Hash, Links, ProofsFrom, Tip};
 
-use super::acknowledged;
 use super::error::failed;
 use super::presence::with_index;
 use super::row::{Columns, from_i64, to_i64};
@@ -232,15 +231,12 @@ impl OutboxTable {
 /// Looks without the write lock. A node that is started again must not wait for one. A newer
 /// version is left as it is, for the caller to refuse.
 fn is_installed(conn: &Connection) -> rusqlite::Result<bool> {
-    Ok(state::version(conn)?.is_some() && !is_older(conn)?)
+    Ok(state::version(conn)?.is_some_and(|version| version >= state::VERSION))
 }
 
-/// Whether it is an outbox of an earlier version, or of this version before it had all its tables.
+/// Whether it is an outbox of an earlier version.
 pub(super) fn is_older(conn: &Connection) -> rusqlite::Result<bool> {
-    Ok(match state::version(conn)? {
-        Some(state::VERSION) => !state::has_table(conn, acknowledged::TABLE)?,
-        version => version.is_some_and(|version| version < state::VERSION),
-    })
+    Ok(state::version(conn)?.is_some_and(|version| version < state::VERSION))
 }
 
 /// Makes an outbox of an earlier version one of this version, all or nothing. Whoever publishes from

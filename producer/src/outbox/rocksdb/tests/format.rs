@@ -1,14 +1,12 @@
 //! What is written is written for good: golden bytes.
 
 use bytes::Bytes;
-use tipline_proto::{
-    Digest, Event, Hash, Key, Label, Lineage, OutboxId, Position, Timestamp, Tip, TransactionId,
-};
+use tipline_proto::{Event, Hash, Key, Label, OutboxId, Timestamp, Tip, TransactionId};
 
 use super::super::keys;
 use super::super::row::{Head, Place};
 use super::super::state::{Identity, Newest, Trimmed};
-use crate::outbox::{Acknowledged, Limits};
+use crate::outbox::Limits;
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -24,7 +22,6 @@ fn keys_stay_what_they_are() {
     assert_eq!(single.map(hex), ["00", "01", "02", "03", "04"]);
     assert_eq!(hex(&keys::block(258)), "100000000000000102");
     assert_eq!(hex(keys::PROVEN_RUNS), "06");
-    assert_eq!(hex(keys::ACKNOWLEDGED), "07");
     assert_eq!(hex(&keys::proven(3)), "110000000000000003");
     assert_eq!(hex(&keys::payload(1)), "200000000000000001");
     assert_eq!(hex(&keys::row(u64::MAX)), "30ffffffffffffffff");
@@ -45,20 +42,6 @@ fn values_stay_what_they_are_and_are_read_exactly() {
     let trimmed = Trimmed { sequence: 7, bytes: 8 };
     assert_eq!(hex(&trimmed.encode()), "00000000000000070000000000000008");
     assert_eq!(Trimmed::decode(&trimmed.encode()).unwrap(), trimmed);
-
-    let digest = Digest::from_bytes([6; 32]);
-    let acknowledged = Acknowledged {
-        lineage: Lineage::from_bytes([5; 16]),
-        position: Position { index: 7, digest },
-        epoch: 8,
-        sequence: 9,
-    };
-    let value = acknowledged.encode();
-    let [index, epoch, sequence] = [7, 8, 9].map(|number| format!("{number:016}"));
-    let golden = ["05".repeat(16), index, "06".repeat(32), epoch, sequence].concat();
-    assert_eq!(hex(&value), golden);
-    assert_eq!(Acknowledged::decode(&value).unwrap(), acknowledged);
-    assert!(Acknowledged::decode(&value[1..]).is_err(), "cut");
 
     let tip = Some(Tip { height: 9, hash: hash(0xbb) });
     let newest = Newest { sequence: 1, bytes: 2, base: None, tip };

@@ -1,11 +1,10 @@
 //! Databases of version 1, with rows in them, become ones of this version.
 
 use rusqlite::Connection;
-use tipline_proto::{Digest, Lineage, Position};
 
 use super::clock;
 use crate::outbox::conformance::{block, genesis, hash, proof};
-use crate::outbox::{Acknowledged, Outbox, OutboxError, OutboxTable, SCHEMA, SqliteOutbox};
+use crate::outbox::{Outbox, OutboxError, OutboxTable, SCHEMA, SqliteOutbox};
 
 /// The present schema, put back to what version 1 had.
 fn version_1(conn: &Connection, rows: u64, trimmed: u64) {
@@ -156,30 +155,4 @@ fn tables_that_belong_to_no_chain_yet() {
     assert_ne!(version_2, SCHEMA);
     conn.execute_batch(&version_2).unwrap();
     OutboxTable::install(&conn, &genesis(), clock()).unwrap();
-}
-
-/// The table was added to version 3. Older programs use what is there without it.
-#[test]
-fn a_database_from_before_acknowledgements_were_noted_gets_their_table() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("node.db");
-    let conn = Connection::open(&path).unwrap();
-    conn.execute_batch("PRAGMA journal_mode = WAL").unwrap();
-    OutboxTable::install(&conn, &genesis(), clock()).unwrap();
-    let digest = Digest::from_bytes([2; 32]);
-    let position = Position { index: 3, digest };
-    let lineage = Lineage::from_bytes([1; 16]);
-    let acknowledged = Acknowledged { lineage, position, epoch: 4, sequence: 5 };
-    for by_the_node in [false, true] {
-        conn.execute_batch("DROP TABLE tipline_outbox_acknowledged").unwrap();
-        if by_the_node {
-            OutboxTable::install(&conn, &genesis(), clock()).unwrap();
-        }
-        let mut outbox = SqliteOutbox::open(&path).unwrap();
-        assert_eq!(outbox.acknowledged().unwrap(), None);
-        outbox.acknowledge(&acknowledged).unwrap();
-        drop(outbox);
-        let mut again = SqliteOutbox::open(&path).unwrap();
-        assert_eq!(again.acknowledged().unwrap(), Some(acknowledged));
-    }
 }
