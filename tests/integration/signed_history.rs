@@ -95,6 +95,13 @@ async fn a_block_is_proven_to_a_stranger() {
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!((&json["height"], &json["index"], &json["size"]), (&8.into(), &9.into(), &9.into()));
     assert_eq!(json["payload_compared"], true);
+    // Whoever asked for another block is not content with any that is proven.
+    let hash = hash["hash"].as_str().unwrap();
+    site.exits(0, &format!("{check} --block 8 --hash 0x{hash}"), "height 8").await;
+    site.exits(13, &format!("{check} --block 7"), "it proves entry 9, block_committed, height 8")
+        .await;
+    let another = "00".repeat(32);
+    site.exits(13, &format!("{check} --block 8 --hash {another}"), "not the commit of").await;
     // It may come through a pipe, which has no length.
     let (pipe, from) = (site.site.path("pipe"), site.site.path(block));
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());

@@ -1,12 +1,16 @@
 //! Which receipts of a history count: pure.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use tipline_backup::{ReceiptRecord, ReceiptSaid};
+use tipline_backup::{ReceiptRecord, ReceiptSaid, TimeDigits, time_text};
 use tipline_proto::{Announcement, ConsumerName, Receipt, Timestamp, Trust};
 
 /// Most problems that are listed.
 const MOST: usize = 100;
+/// So far may the clock of who signed be ahead of the archiver's. What is further ahead was not sent
+/// when it is said to have been seen.
+const SKEW: Duration = Duration::from_secs(600);
 
 /// What stands, by one object of the history or several in a row of one archiver.
 #[derive(Debug, Default)]
@@ -72,6 +76,9 @@ impl Judge {
             self.problem(format!("a receipt of {name} does not count: {error}"));
             return None;
         }
+        if self.trust.requires_receipts() && self.is_backdated(seen, receipt.time, name.as_str()) {
+            return None;
+        }
         let before = self.receipts.get(&name);
         if let Some((_, before)) = before.filter(|(_, before)| receipt.time < before.time) {
             let by = before.time.since(receipt.time).as_secs_f64();
@@ -95,6 +102,11 @@ impl Judge {
             ));
             return None;
         }
+        if self.trust.requires_history()
+            && self.is_backdated(seen, said.time, said.primary.as_str())
+        {
+            return None;
+        }
         let before = self.primary.as_ref().map(|(_, before)| (before.epoch, before.time));
         let is_older = before.is_some_and(|before| (said.epoch, said.time) < before);
         if is_older && self.trust.requires_history() {
@@ -106,6 +118,19 @@ impl Judge {
         }
         self.primary = Some((seen, (*said).clone()));
         Some(Changed::Announcement(said))
+    }
+
+    /// Names what was sent after it is said to have been seen: when it was seen, nobody has signed.
+    fn is_backdated(&mut self, seen: Timestamp, sent: Timestamp, by: &str) -> bool {
+        let is_backdated = seen < sent && sent.since(seen) > SKEW;
+        if is_backdated {
+            let text = |time| time_text(time, TimeDigits::Seconds);
+            let (sent, seen) = (text(sent), text(seen));
+            self.problem(format!(
+                "what {by} sent at {sent} is said to have been seen at {seen}: it was dated back"
+            ));
+        }
+        is_backdated
     }
 
     pub(super) fn problem(&mut self, problem: String) {

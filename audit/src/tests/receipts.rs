@@ -415,6 +415,25 @@ async fn what_nobody_trusted_signed_and_what_was_put_there_again_does_not_count(
     assert!(report.problems.iter().any(|what| what.contains("another history")), "{report:?}");
 }
 
+/// When a receipt was seen is what an archiver says, and nobody signs. It was not before it was sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_dated_back_before_it_was_sent_does_not_count() {
+    let History3 { place, entries, .. } = three_minutes().await;
+    let position = |index: usize| entries[index - 1].position();
+    let [late, ahead] = [("a", 20_000, 1), ("b", 1_200, 2)]
+        .map(|(name, sent_s, signer)| at(name, position(40), after(sent_s), signer));
+    // Hours before the one was sent, and within what clocks may differ of the other.
+    let mut recording = ReceiptRecording::new(4, &board(vec![late, ahead]), after(900));
+    place.archive.write_receipts(&recording.take()).await.unwrap();
+
+    let report = told(&place.archive, 900, &trust()).await;
+    assert_eq!(indexes(&report), [("b", 40)], "{report:?}");
+    assert!(report.problems.iter().any(|what| what.contains("dated back")), "{report:?}");
+    // Whoever trusts nobody is told what was there.
+    let report = told(&place.archive, 900, &Trust::default()).await;
+    assert_eq!(indexes(&report), [("a", 40), ("b", 40)], "{report:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn checks_are_told_as_they_were_at_a_past_time() {
     let place = Place::new().await;

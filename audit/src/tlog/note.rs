@@ -16,8 +16,9 @@ pub(super) const PRIVATE: &str = "PRIVATE+KEY+";
 const DASH: &str = "\u{2014} ";
 /// A larger note is none of ours. Sixteen signatures of the largest schemes, 8 KiB each, fit.
 pub(crate) const MAX_NOTE_BYTES: usize = 256 << 10;
-/// At most so many signatures are looked at; the specification asks for 16.
-const MAX_SIGNATURES: usize = 64;
+/// At most so many signatures are looked at; the specification asks for 16. Those of all keys that a
+/// policy may name fit.
+pub(super) const MAX_SIGNATURES: usize = 512;
 
 /// A key to sign notes with. It is secret: nothing prints it but [`SigningKey::to_secret`].
 pub struct SigningKey {

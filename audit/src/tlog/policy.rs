@@ -4,10 +4,10 @@ use std::str::FromStr;
 
 use super::checkpoint::{BadCheckpoint, Checkpoint, number};
 use super::cosignature::CosignerKey;
-use super::note::{BadNote, VerifierKey};
+use super::note::{BadNote, MAX_SIGNATURES, VerifierKey};
 
 /// The specification recommends at least 32 of each.
-const MAX_OF_EACH: usize = 256;
+const MAX_OF_EACH: usize = MAX_SIGNATURES / 2;
 const MAX_BYTES: usize = 256 << 10;
 /// The quorum that needs nobody.
 const NOBODY: &str = "none";
@@ -141,9 +141,10 @@ impl Policy {
     /// See [`NotAccepted`].
     pub fn check(&self, note: &str) -> Result<Accepted, NotAccepted> {
         let claimed: Checkpoint = super::note::unverified_text(note)?.parse()?;
-        let log = self.logs.iter().find(|log| log.name() == claimed.origin);
-        let unknown = || NotAccepted::UnknownLog { origin: claimed.origin.clone() };
-        let (text, mut lines) = log.ok_or_else(unknown)?.line(note)?;
+        let named = self.logs.iter().filter(|log| log.name() == claimed.origin);
+        let Some((text, mut lines)) = line_by_any(named, note)? else {
+            return Err(NotAccepted::UnknownLog { origin: claimed.origin });
+        };
         let (mut cosigned, mut missing) = (Vec::new(), Vec::new());
         let mut has = Vec::with_capacity(self.witnesses.len());
         for Cosigner { name, key, .. } in &self.witnesses {
@@ -234,6 +235,24 @@ impl Policy {
         self.groups.push(Group { name: name.to_owned(), needed, members: found });
         limit(self.groups.len())
     }
+}
+
+/// The text of a note that one of these keys signed, and the line of that; `None` if there is no key.
+///
+/// # Errors
+/// Why the last one is not the one, if none is.
+pub(crate) fn line_by_any<'a, 'k>(
+    keys: impl Iterator<Item = &'k VerifierKey>,
+    note: &'a str,
+) -> Result<Option<(&'a str, String)>, BadNote> {
+    let mut refused = None;
+    for key in keys {
+        match key.line(note) {
+            Ok(line) => return Ok(Some(line)),
+            Err(error) => refused = Some(error),
+        }
+    }
+    refused.map_or(Ok(None), Err)
 }
 
 fn limit(count: usize) -> Result<(), String> {

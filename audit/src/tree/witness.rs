@@ -13,7 +13,7 @@ use super::key_file::{KeyFileError, Lock, create_text, folder_of, read_text, rep
 use super::read_back::ReadBack;
 use crate::tlog::{
     AddCheckpoint, BadCheckpoint, BadNote, Checkpoint, Cosigned, CosignerKey, CosigningKey,
-    NotContinued, VerifierKey, check_continues, unverified_text,
+    NotContinued, VerifierKey, check_continues, line_by_any, unverified_text,
 };
 
 /// What is appended to the name of a key's file for what it has cosigned.
@@ -187,9 +187,10 @@ impl Witness {
     pub(super) fn cosign(&self, request: &AddCheckpoint) -> Result<Kept, WitnessError> {
         let claimed: Checkpoint = unverified_text(&request.note)?.parse()?;
         let origin = claimed.origin;
-        let log = self.logs.iter().find(|log| log.name() == origin);
-        let log = log.ok_or_else(|| WitnessError::UnknownLog { origin: origin.clone() })?;
-        let (text, line) = log.line(&request.note)?;
+        let named = self.logs.iter().filter(|log| log.name() == origin);
+        let Some((text, line)) = line_by_any(named, &request.note)? else {
+            return Err(WitnessError::UnknownLog { origin });
+        };
         let checkpoint: Checkpoint = text.parse()?;
         // A panic left nothing half done: what counts is on the disk.
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);

@@ -136,6 +136,44 @@ fn policy() -> (String, [CosigningKey; 3]) {
     (text, keys)
 }
 
+/// A log whose key was replaced has two of one name.
+#[test]
+fn a_policy_takes_any_key_that_it_names_for_a_log() {
+    let other = SigningKey::from_seed("example.com/behind-the-sofa", &[2; 32]).unwrap();
+    let keys = [log().verifier(), other.verifier()];
+    for order in [[0, 1], [1, 0]] {
+        let [one, two] = order.map(|number| &keys[number]);
+        let policy: Policy = format!("log {one}\nlog {two}\nquorum none\n").parse().unwrap();
+        for key in [&log(), &other] {
+            policy.check(&key.sign(TEXT).unwrap()).unwrap();
+        }
+        let stranger = SigningKey::from_seed("example.com/behind-the-sofa", &[3; 32]).unwrap();
+        assert!(policy.check(&stranger.sign(TEXT).unwrap()).is_err());
+    }
+}
+
+/// One honest witness more must keep nothing from being accepted.
+#[test]
+fn as_many_witnesses_as_a_policy_may_name_can_cosign() {
+    let keys: Vec<_> = (0..256_u32)
+        .map(|number| {
+            let mut seed = [7; 32];
+            seed[..4].copy_from_slice(&number.to_le_bytes());
+            CosigningKey::from_seed(&format!("w{number}.example.net"), &seed).unwrap()
+        })
+        .collect();
+    let lines = keys.iter().enumerate();
+    let lines: String =
+        lines.map(|(n, key)| format!("witness w{n} {}\n", key.verifier())).collect();
+    let members: String = (0..keys.len()).map(|number| format!(" w{number}")).collect();
+    let text = format!("log {}\n{lines}group most 200{members}\nquorum most\n", log().verifier());
+    let policy: Policy = text.parse().unwrap();
+    let accepted = policy.check(&cosigned(&keys.iter().collect::<Vec<_>>())).unwrap();
+    assert_eq!(accepted.cosigned.len(), 256);
+    assert!(policy.check(&accepted.note).is_ok(), "what is published is accepted again");
+    assert!(policy.check(&cosigned(&keys[..199].iter().collect::<Vec<_>>())).is_err());
+}
+
 #[test]
 fn a_policy_accepts_a_quorum_and_nothing_less() {
     let (text, [a, b, w]) = policy();

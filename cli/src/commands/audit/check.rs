@@ -13,6 +13,7 @@ use tipline_proto::Kind;
 
 use super::certify;
 use super::read::read;
+use crate::address::TypedHash;
 use crate::exit::Exit;
 use crate::output::report::{Failure, Sentence, say};
 use crate::settings::Parsed;
@@ -29,13 +30,14 @@ const MAX_BYTES: u64 = 1 << 20;
 #[command(after_help = "\
 Examples:
   tipline audit check 812000.tlog-proof --key logs.example.org/mainnet/4f1c…+5d7f7d9e+AZ…
-  tipline audit check 812000.tlog-proof --key log… --block-file block_000c63e0.dat
+  tipline audit check 812000.tlog-proof --key log… --block 812000 --block-file block_000c63e0.dat
   tipline audit check 812000.tlog-proof --policy mainnet.policy
   tipline audit check today.certificate --policy mainnet.policy
 
 It needs no network, no archive and no trust in who gave you the proof: only the log's public key,
 which `tipline keys show` prints for whoever signs. It says that the entry is in the history that this
-key signed; with --block-file also that the file is the block, byte for byte. With --policy also that
+key signed, whichever entry that is; with --block or --hash, that it is the commit of that block; with
+--block-file also that the file is what the entry carries, byte for byte. With --policy also that
 those whom the policy names have cosigned that history. A certificate, from tipline audit certify, is
 checked with the policy alone. Exit code 13 if anything of that is not so.")]
 pub(super) struct CheckArgs {
@@ -50,6 +52,14 @@ pub(super) struct CheckArgs {
     /// File with the policy: which log, who cosigns, how many of them (c2sp.org/tlog-policy)
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+
+    /// Height of the block that is to be proven
+    #[arg(long, value_name = "HEIGHT")]
+    block: Option<u64>,
+
+    /// Hash of the block that is to be proven, in hex
+    #[arg(long, value_name = "HEX", value_parser = Parsed::<TypedHash>::new())]
+    hash: Option<TypedHash>,
 
     /// File of the block, or of whatever the entry carries
     #[arg(long, value_name = "FILE")]
@@ -73,6 +83,15 @@ fn check(args: &CheckArgs) -> Result<Exit, Failure> {
         return certificate(args, &text, policy.as_deref());
     }
     let (proven, cosigned) = proven(args, &text, policy)?;
+    if !is_wanted(args, &proven.leaf) {
+        let Leaf { index, .. } = proven.leaf;
+        let text = format!(
+            "it proves entry {index}, {}, which is in the history: that is not the commit of the block \
+             that was asked for",
+            event(&proven.leaf)
+        );
+        return Err(Failure::from(Sentence(text)).ending(Exit::Corrupt));
+    }
     if let Some(file) = &args.block_file {
         let found = read(file, proven.leaf.payload_bytes)?;
         if !found.is_some_and(|bytes| proven.leaf.has_payload(&bytes)) {
@@ -90,6 +109,16 @@ fn check(args: &CheckArgs) -> Result<Exit, Failure> {
         false => render(&proven, &cosigned, is_compared),
     })?;
     Ok(Exit::Ok)
+}
+
+/// Whether the entry is the commit of the block that is asked for.
+fn is_wanted(args: &CheckArgs, leaf: &Leaf) -> bool {
+    let is_hash = |TypedHash(hash): &TypedHash| {
+        leaf.label == hash.as_ref() || leaf.label == hash.reversed().as_ref()
+    };
+    let is_block = leaf.kind == Kind::BlockCommitted;
+    args.block.is_none_or(|height| is_block && leaf.height == height)
+        && args.hash.as_ref().is_none_or(|hash| is_block && is_hash(hash))
 }
 
 /// By the policy, if there is one; then the log may be known by its key alone.
@@ -127,8 +156,9 @@ fn certificate(args: &CheckArgs, text: &str, policy: Option<&str>) -> Result<Exi
         let text = "a certificate is checked by the policy that you trust: give --policy";
         return Err(Sentence(text.to_owned()).into());
     };
-    if args.block_file.is_some() {
-        return Err(Sentence("--block-file is for a proof".to_owned()).into());
+    if args.block_file.is_some() || args.block.is_some() || args.hash.is_some() {
+        let text = "--block, --hash and --block-file are for a proof";
+        return Err(Sentence(text.to_owned()).into());
     }
     let certificate = certify::check(text, policy)?;
     say(&match args.json {
