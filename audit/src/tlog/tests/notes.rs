@@ -61,7 +61,7 @@ fn what_is_malformed_is_refused() {
         "a\tb\n\n\u{2014} a YWFhYWE=\n",
         NOTE.trim_end(),
         &large,
-        &(NOTE.to_owned() + &many.repeat(70)),
+        &(NOTE.to_owned() + &many.repeat(600)),
     ];
     for note in notes {
         assert!(key.open(note).is_err(), "{note:?}");
