@@ -8,8 +8,7 @@
 //! - **A verifiable log**: the tree, tiles, checkpoints and proofs of C2SP ([`tlog`]), kept and
 //!   signed beside an archive ([`tree`]), cosigned by witnesses and mirrors, and certified.
 //! - **Receipts**: what consumers had acknowledged at a past time ([`receipts_at`]).
-//! - **Statistics** and rows for export ([`Stats`], [`EntryRow`]); with the feature `parquet` also
-//!   Parquet files (`ParquetRows`).
+//! - **Statistics** and rows for export ([`Stats`], [`EntryRow`], `ParquetRows` with `parquet`).
 //!
 //! A store keeps what the chain is now, not the entries that it came from: it has no digest but that
 //! of its cursor. What can be said of one alone is that it contradicts itself nowhere. To learn
@@ -47,8 +46,9 @@ pub use diff::{Depth, DiffReport, content_as_of, diff_content, diff_entries, dif
 pub use error::{AuditError, Problem};
 pub use follow::Follow;
 pub use receipts::{
-    Acknowledged, AnnouncedRow, Checked, Compared, PositionRow, ReceiptChange, ReceiptGap,
-    ReceiptsAt, ReceiptsBetween, Recorded, Why, checks_at, receipts_at, receipts_between,
+    Acknowledged, AnnouncedRow, Checked, Compared, ForgottenRow, PositionRow, ReceiptChange,
+    ReceiptGap, ReceiptsAt, ReceiptsBetween, Recorded, Why, checks_at, receipts_at,
+    receipts_between,
 };
 pub use replay::{Range, Replay, replay};
 pub use row::EntryRow;

@@ -7,7 +7,7 @@ use tipline_proto::{ConsumerName, Timestamp, Trust};
 use super::days::{around, extent};
 use super::gaps::{ReceiptGap, Why, between};
 use super::judge::Judge;
-use super::row::{Acknowledged, AnnouncedRow, until};
+use super::row::{Acknowledged, AnnouncedRow, ForgottenRow, until};
 use crate::error::AuditError;
 
 /// How many objects before a time are tried that cannot be read.
@@ -37,6 +37,8 @@ pub struct ReceiptsAt {
     pub primary: Option<AnnouncedRow>,
     /// What each consumer had acknowledged.
     pub consumers: Vec<Acknowledged>,
+    /// Who was forgotten in the object of the history that the answer is of, and had nothing since.
+    pub forgotten: Vec<ForgottenRow>,
     /// What is wrong.
     pub problems: Vec<String>,
 }
@@ -84,6 +86,7 @@ pub async fn receipts_at(
         gap: None,
         primary: None,
         consumers: Vec::new(),
+        forgotten: Vec::new(),
         problems,
     };
     let spans = near.spans();
@@ -230,9 +233,10 @@ async fn fill(
     consumer: Option<&ConsumerName>,
 ) -> Result<(), AuditError> {
     let mut newest = Judge::default();
-    let (mut trusted, mut trusted_primary) = (None, None);
+    let (mut trusted, mut trusted_primary, mut trusted_forgotten) = (None, None, None);
     for judge in judges {
         (trusted, trusted_primary) = (judge.trusted(), judge.trusted_primary());
+        trusted_forgotten = judge.trusted_forgotten();
         judge.problems.into_iter().for_each(|problem| newest.problem(problem));
         for (name, (seen, receipt)) in judge.receipts {
             let before = newest.receipts.get(&name);
@@ -240,6 +244,7 @@ async fn fill(
                 newest.receipts.insert(name, (seen, receipt));
             }
         }
+        newest.forgotten.extend(judge.forgotten);
         if let Some((seen, said)) = judge.primary {
             let before = newest.primary.as_ref().map(|(_, before)| (before.epoch, before.time));
             if before.is_none_or(|before| before <= (said.epoch, said.time)) {
@@ -255,6 +260,15 @@ async fn fill(
             report.consumers.push(row);
         }
     }
+    let is_gone = |name: &ConsumerName| {
+        consumer.is_none_or(|wanted| wanted == name) && !newest.receipts.contains_key(name)
+    };
+    let forgotten = newest.forgotten.iter().filter(|(name, _)| is_gone(name));
+    report.forgotten.extend(forgotten.map(|(name, gone)| ForgottenRow {
+        consumer: name.as_str().to_owned(),
+        seen_us: gone.seen.as_micros(),
+        trusted: trusted_forgotten,
+    }));
     let primary = newest.primary.as_ref();
     report.primary = primary.map(|(seen, said)| AnnouncedRow::new(said, *seen, trusted_primary));
     report.problems.extend(newest.problems);

@@ -10,7 +10,7 @@ use super::days::{around, extent};
 use super::gaps::{Gaps, ReceiptGap};
 use super::given::{Given, Heard};
 use super::judge::{Changed, Judge};
-use super::row::{Acknowledged, AnnouncedRow};
+use super::row::{Acknowledged, AnnouncedRow, ForgottenRow};
 use crate::error::AuditError;
 
 /// Of how many runs of archivers what stands is remembered.
@@ -228,8 +228,11 @@ impl ReceiptsBetween {
                     return Ok(());
                 }
                 self.given.forget(name.as_str());
-                let consumer = name.as_str().to_owned();
-                ReceiptChange::Forgotten { consumer, seen_us: seen.as_micros() }
+                ReceiptChange::Forgotten(ForgottenRow {
+                    consumer: name.as_str().to_owned(),
+                    seen_us: seen.as_micros(),
+                    trusted: judge.trusted_forgotten(),
+                })
             }
         };
         self.ready.push_back(change);

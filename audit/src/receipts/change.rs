@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::gaps::ReceiptGap;
-use super::row::{Acknowledged, AnnouncedRow};
+use super::row::{Acknowledged, AnnouncedRow, ForgottenRow};
 
 /// Something that changed, or is not known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -14,12 +14,7 @@ pub enum ReceiptChange {
     /// The primary had announced this.
     Announced(Box<AnnouncedRow>),
     /// A consumer was forgotten.
-    Forgotten {
-        /// Who.
-        consumer: String,
-        /// When that was seen.
-        seen_us: u64,
-    },
+    Forgotten(ForgottenRow),
     /// Nothing is known of this time.
     Gap(ReceiptGap),
     /// Something is wrong.

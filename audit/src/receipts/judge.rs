@@ -19,7 +19,17 @@ pub(super) struct Judge {
     /// The newest of each that counts, with when it was seen.
     pub(super) receipts: BTreeMap<ConsumerName, (Timestamp, Receipt)>,
     pub(super) primary: Option<(Timestamp, Announcement)>,
+    /// Who was forgotten, and has no receipt since.
+    pub(super) forgotten: BTreeMap<ConsumerName, Gone>,
     pub(super) problems: Vec<String>,
+}
+
+/// That somebody was forgotten. Nobody signs that.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gone {
+    pub(super) seen: Timestamp,
+    /// When its last receipt that counts was sent.
+    sent: Option<Timestamp>,
 }
 
 /// What a record changed.
@@ -45,6 +55,11 @@ impl Judge {
         self.trust.requires_history().then_some(true)
     }
 
+    /// The same of who was forgotten, which nobody signs.
+    pub(super) fn trusted_forgotten(&self) -> Option<bool> {
+        self.trust.requires_receipts().then_some(false)
+    }
+
     /// What stands, in the order in which it was seen, and when that was.
     pub(super) fn standing(&self) -> Vec<(Timestamp, Changed)> {
         let receipts = self.receipts.values();
@@ -64,7 +79,9 @@ impl Judge {
             ReceiptSaid::Receipt(receipt) => self.receipt(seen, receipt),
             ReceiptSaid::Announcement(said) => self.announcement(seen, said),
             ReceiptSaid::Forgotten(name) => {
+                let gone = Gone { seen, sent: self.sent(&name) };
                 self.receipts.remove(&name);
+                self.forgotten.insert(name.clone(), gone);
                 Some(Changed::Forgotten(name))
             }
         }
@@ -79,9 +96,8 @@ impl Judge {
         if self.trust.requires_receipts() && self.is_backdated(seen, receipt.time, name.as_str()) {
             return None;
         }
-        let before = self.receipts.get(&name);
-        if let Some((_, before)) = before.filter(|(_, before)| receipt.time < before.time) {
-            let by = before.time.since(receipt.time).as_secs_f64();
+        if let Some(before) = self.sent(&name).filter(|before| receipt.time < *before) {
+            let by = before.since(receipt.time).as_secs_f64();
             // Without signatures nobody can say which of the two is true.
             if self.trust.requires_receipts() {
                 self.problem(format!(
@@ -90,8 +106,16 @@ impl Judge {
                 return None;
             }
         }
+        self.forgotten.remove(&name);
         self.receipts.insert(name, (seen, (*receipt).clone()));
         Some(Changed::Receipt(receipt))
+    }
+
+    /// When the last receipt of a consumer that counts was sent, also if it was forgotten since: whoever
+    /// says so must not make room for an older one.
+    fn sent(&self, name: &ConsumerName) -> Option<Timestamp> {
+        let there = self.receipts.get(name).map(|(_, receipt)| receipt.time);
+        there.or_else(|| self.forgotten.get(name)?.sent)
     }
 
     fn announcement(&mut self, seen: Timestamp, said: Box<Announcement>) -> Option<Changed> {

@@ -16,4 +16,4 @@ pub use between::{ReceiptsBetween, receipts_between};
 pub use change::ReceiptChange;
 pub use checks::{Checked, checks_at};
 pub use gaps::{ReceiptGap, Why};
-pub use row::{Acknowledged, AnnouncedRow, Compared, PositionRow};
+pub use row::{Acknowledged, AnnouncedRow, Compared, ForgottenRow, PositionRow};

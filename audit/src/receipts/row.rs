@@ -87,6 +87,18 @@ pub struct AnnouncedRow {
     pub trusted: Option<bool>,
 }
 
+/// A consumer that was forgotten, and has no receipt from then on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ForgottenRow {
+    /// Who.
+    pub consumer: String,
+    /// When the archiver saw that, by its clock, in microseconds since 1970.
+    pub seen_us: u64,
+    /// False where receipts must be signed: that one was forgotten is the archiver's word, which nobody
+    /// signs. Nothing if no keys are trusted.
+    pub trusted: Option<bool>,
+}
+
 impl AnnouncedRow {
     pub(super) fn new(said: &Announcement, seen: Timestamp, trusted: Option<bool>) -> Self {
         Self {

@@ -2,6 +2,7 @@
 
 mod chain;
 mod content;
+mod dated;
 mod diff;
 mod follow;
 mod fuzzed;

@@ -15,6 +15,8 @@
 //! After the magic `TIPLRCP2`, of each its length, 4 bytes, little-endian, and its bytes as they were: see
 //! `parts.rs`.
 
+use std::collections::BTreeSet;
+
 use bytes::{Buf, Bytes};
 use prost::Message;
 use tipline_proto::{Announcement, Lineage, Receipt, Timestamp};
@@ -217,6 +219,7 @@ impl<'a> Sealed<'a> {
         let Self { lineage, span, follows, encrypted, body } = self;
         let plain = unpack("body", body, encrypted, keys, MAX_UNPACKED)?;
         let records = take_records(plain.into(), lineage)?;
+        check_seen(&span, &records)?;
         Ok(ReceiptObject { lineage, span, follows, records })
     }
 }
@@ -246,6 +249,25 @@ fn take_records(mut body: Bytes, lineage: Lineage) -> Result<Vec<ReceiptRecord>,
         records.push(take(record, lineage)?);
     }
     Ok(records)
+}
+
+/// What is in an object was seen while it was recorded. What stood when it began may have been seen
+/// before: it comes first, and once of each. The first object of a run begins with nothing of that.
+fn check_seen(span: &ReceiptSpan, records: &[ReceiptRecord]) -> Result<(), Unreadable> {
+    let (mut known, mut has_begun) = (BTreeSet::new(), span.number == 0);
+    for ReceiptRecord { seen, said } in records {
+        let (who, can_stand) = match said {
+            ReceiptSaid::Receipt(receipt) => (Some(&receipt.consumer), true),
+            ReceiptSaid::Announcement(_) => (None, true),
+            ReceiptSaid::Forgotten(name) => (Some(name), false),
+        };
+        has_begun |= *seen > span.from;
+        let stood = known.insert(who) && can_stand && !has_begun;
+        if *seen > span.to || (*seen < span.from && !stood) {
+            return Err(corrupt("a record was seen at a time that is not within it"));
+        }
+    }
+    Ok(())
 }
 
 fn take(record: Record, lineage: Lineage) -> Result<ReceiptRecord, Unreadable> {

@@ -6,8 +6,8 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 use tipline_audit::{
-    Acknowledged, AnnouncedRow, AuditError, Checked, Compared, ReceiptChange, ReceiptGap,
-    ReceiptsAt, Recorded, Why, checks_at, receipts_at, receipts_between,
+    Acknowledged, AnnouncedRow, AuditError, Checked, Compared, ForgottenRow, ReceiptChange,
+    ReceiptGap, ReceiptsAt, Recorded, Why, checks_at, receipts_at, receipts_between,
 };
 use tipline_backup::{Archive, Destination, Keys, TimeDigits, time_text};
 use tipline_ops::text::number;
@@ -184,6 +184,10 @@ fn render(report: &ReceiptsAt, checks: &[Checked]) -> String {
     for consumer in &report.consumers {
         text += &escape::line(format_args!("  {}", acknowledged(consumer)));
     }
+    for row in &report.forgotten {
+        let seen = shown(row.seen_us);
+        text += &escape::line(format_args!("  {}, seen {seen}", forgotten(row)));
+    }
     if report.consumers.is_empty() && report.as_of_us.is_some() {
         text += "  no consumer had a receipt\n";
     }
@@ -205,9 +209,7 @@ fn line(change: &ReceiptChange) -> String {
             format!("{}  {}", shown(row.seen_us), acknowledged(row))
         }
         ReceiptChange::Announced(row) => format!("{}  {}", shown(row.seen_us), announced(row)),
-        ReceiptChange::Forgotten { consumer, seen_us } => {
-            format!("{}  {consumer} was forgotten", shown(*seen_us))
-        }
+        ReceiptChange::Forgotten(row) => format!("{}  {}", shown(row.seen_us), forgotten(row)),
         ReceiptChange::Gap(gap) => gap_text(*gap),
         ReceiptChange::Wrong { problem } => format!("wrong: {problem}"),
     };
@@ -250,6 +252,14 @@ fn announced(row: &AnnouncedRow) -> String {
         shown(row.sent_us),
         signed(row.trusted)
     )
+}
+
+fn forgotten(row: &ForgottenRow) -> String {
+    let unsigned = match row.trusted {
+        None => "",
+        Some(_) => ", by the archiver's word alone: NOT signed",
+    };
+    format!("{} was forgotten{unsigned}", row.consumer)
 }
 
 fn acknowledged(row: &Acknowledged) -> String {

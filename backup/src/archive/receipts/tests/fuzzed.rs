@@ -14,7 +14,7 @@ use crate::{Keys, archive};
 /// The objects of `golden.txt`, by their names: hex, which fuzzing begins with, too.
 const GOLDEN: &str = include_str!("golden.txt");
 
-fn seed() -> u64 {
+pub(super) fn seed() -> u64 {
     let given = std::env::var("TIPLINE_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = given.unwrap_or_else(rand::random);
     println!("TIPLINE_SEED={seed}");

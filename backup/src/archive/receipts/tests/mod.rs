@@ -3,6 +3,7 @@
 mod fuzzed;
 mod merging;
 mod seen;
+mod times;
 
 use std::fs;
 use std::path::Path;
