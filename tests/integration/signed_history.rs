@@ -101,7 +101,10 @@ async fn a_block_is_proven_to_a_stranger() {
     site.exits(13, &format!("{check} --block 7"), "it proves entry 9, block_committed, height 8")
         .await;
     let another = "00".repeat(32);
-    site.exits(13, &format!("{check} --block 8 --hash {another}"), "not the commit of").await;
+    site.exits(13, &format!("{check} --block 8 --hash {another}"), "not what was asked for").await;
+    site.exits(0, &format!("{check} --block 8 --kind block_committed"), "height 8").await;
+    let proven = format!("{check} --block 8 --kind block_proven");
+    site.exits(13, &proven, "not what was asked for: block_proven, height 8").await;
     // It may come through a pipe, which has no length.
     let (pipe, from) = (site.site.path("pipe"), site.site.path(block));
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());

@@ -12,6 +12,7 @@ use tipline_ops::text::{count, number};
 use tipline_proto::Kind;
 
 use super::certify;
+use super::kind::OneKind;
 use super::read::read;
 use crate::address::TypedHash;
 use crate::exit::Exit;
@@ -29,15 +30,15 @@ const MAX_BYTES: u64 = 1 << 20;
 #[command(group(ArgGroup::new("by").required(true).multiple(true).args(["key", "policy"])))]
 #[command(after_help = "\
 Examples:
-  tipline audit check 812000.tlog-proof --key logs.example.org/mainnet/4f1c…+5d7f7d9e+AZ…
+  tipline audit check 812000.tlog-proof --key logs.example.org/mainnet/4f1c…+5d7f7d9e+AZ… --block 812000
   tipline audit check 812000.tlog-proof --key log… --block 812000 --block-file block_000c63e0.dat
-  tipline audit check 812000.tlog-proof --policy mainnet.policy
+  tipline audit check 812000.tlog-proof --policy mainnet.policy --hash 00000000000000000002…
   tipline audit check today.certificate --policy mainnet.policy
 
 It needs no network, no archive and no trust in who gave you the proof: only the log's public key,
 which `tipline keys show` prints for whoever signs. It says that the entry is in the history that this
-key signed, whichever entry that is; with --block or --hash, that it is the commit of that block; with
---block-file also that the file is what the entry carries, byte for byte. With --policy also that
+key signed, whichever entry that is; with --block or --hash, that it is the commit of that block, or
+what else --kind says of it; with --block-file also that the file is what the entry carries, byte for byte. With --policy also that
 those whom the policy names have cosigned that history. A certificate, from tipline audit certify, is
 checked with the policy alone. Exit code 13 if anything of that is not so.")]
 pub(super) struct CheckArgs {
@@ -52,6 +53,11 @@ pub(super) struct CheckArgs {
     /// File with the policy: which log, who cosigns, how many of them (c2sp.org/tlog-policy)
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+
+    /// Kind of the entry that is to be proven, as block_proven; with --block or --hash by default
+    /// block_committed
+    #[arg(long, value_name = "KIND", value_parser = Parsed::<OneKind>::new())]
+    kind: Option<OneKind>,
 
     /// Height of the block that is to be proven
     #[arg(long, value_name = "HEIGHT")]
@@ -84,11 +90,10 @@ fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     }
     let (proven, cosigned) = proven(args, &text, policy)?;
     if !is_wanted(args, &proven.leaf) {
-        let Leaf { index, .. } = proven.leaf;
+        let (index, event) = (proven.leaf.index, event(&proven.leaf));
         let text = format!(
-            "it proves entry {index}, {}, which is in the history: that is not the commit of the block \
-             that was asked for",
-            event(&proven.leaf)
+            "it proves entry {index}, {event}, which is in the history, and not what was asked for: {}",
+            wanted(args)
         );
         return Err(Failure::from(Sentence(text)).ending(Exit::Corrupt));
     }
@@ -111,14 +116,33 @@ fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-/// Whether the entry is the commit of the block that is asked for.
+/// The kind of entry that is asked for, if any.
+fn wanted_kind(args: &CheckArgs) -> Option<Kind> {
+    let of_block = args.block.is_some() || args.hash.is_some();
+    args.kind.map(|OneKind(kind)| kind).or(of_block.then_some(Kind::BlockCommitted))
+}
+
+/// Whether the entry is the one that is asked for.
 fn is_wanted(args: &CheckArgs, leaf: &Leaf) -> bool {
     let is_hash = |TypedHash(hash): &TypedHash| {
         leaf.label == hash.as_ref() || leaf.label == hash.reversed().as_ref()
     };
-    let is_block = leaf.kind == Kind::BlockCommitted;
-    args.block.is_none_or(|height| is_block && leaf.height == height)
-        && args.hash.as_ref().is_none_or(|hash| is_block && is_hash(hash))
+    let of_block = is_of_block(leaf.kind);
+    wanted_kind(args).is_none_or(|kind| leaf.kind == kind)
+        && args.block.is_none_or(|height| of_block && leaf.height == height)
+        && args.hash.as_ref().is_none_or(|hash| of_block && is_hash(hash))
+}
+
+/// What is asked for, in words.
+fn wanted(args: &CheckArgs) -> String {
+    let kind = wanted_kind(args).map(|kind| kind.as_str().to_owned());
+    let height = args.block.map(|height| format!("height {}", number(height)));
+    let hash = args.hash.as_ref().map(|TypedHash(hash)| format!("hash {hash}"));
+    kind.into_iter().chain(height).chain(hash).collect::<Vec<_>>().join(", ")
+}
+
+fn is_of_block(kind: Kind) -> bool {
+    matches!(kind, Kind::BlockCommitted | Kind::BlockProven | Kind::RolledBack)
 }
 
 /// By the policy, if there is one; then the log may be known by its key alone.
@@ -156,8 +180,8 @@ fn certificate(args: &CheckArgs, text: &str, policy: Option<&str>) -> Result<Exi
         let text = "a certificate is checked by the policy that you trust: give --policy";
         return Err(Sentence(text.to_owned()).into());
     };
-    if args.block_file.is_some() || args.block.is_some() || args.hash.is_some() {
-        let text = "--block, --hash and --block-file are for a proof";
+    if args.block_file.is_some() || wanted_kind(args).is_some() {
+        let text = "--kind, --block, --hash and --block-file are for a proof";
         return Err(Sentence(text.to_owned()).into());
     }
     let certificate = certify::check(text, policy)?;
@@ -225,7 +249,7 @@ fn render(proven: &Proven, cosigned: &[SeenBy], is_compared: bool) -> String {
 
 fn render_json(proven: &Proven, cosigned: &[SeenBy], is_compared: bool) -> String {
     let Proven { leaf, checkpoint } = proven;
-    let is_block = matches!(leaf.kind, Kind::BlockCommitted | Kind::BlockProven | Kind::RolledBack);
+    let is_block = is_of_block(leaf.kind);
     let object = json!({
         "origin": checkpoint.origin, "size": checkpoint.size, "root": checkpoint.root.to_string(),
         "index": leaf.index, "digest": leaf.digest.to_string(), "epoch": leaf.epoch,

@@ -7,6 +7,7 @@ mod check;
 mod consistency;
 mod diff;
 mod export;
+mod kind;
 mod progress;
 mod prove;
 mod read;

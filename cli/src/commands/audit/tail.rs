@@ -1,13 +1,12 @@
 //! `tipline audit tail`
 
-use std::str::FromStr;
-
 use tipline_audit::{AuditError, EntryRow, Follow, Range, Replay, replay};
 use tipline_backup::{RestoreError, TimeDigits, time_text};
 use tipline_ops::text::count;
-use tipline_proto::{Entry, Kind};
+use tipline_proto::Entry;
 use tokio_util::sync::CancellationToken;
 
+use super::kind::OneKind;
 use crate::address::Audited;
 use crate::exit::Exit;
 use crate::open::audited::Entries;
@@ -51,28 +50,6 @@ pub(super) struct TailArgs {
     /// Print one JSON object per line, the rows of `tipline audit export`
     #[arg(long)]
     json: bool,
-}
-
-/// A kind of events, by its name.
-#[derive(Debug, Clone, Copy)]
-struct OneKind(Kind);
-
-#[derive(Debug, thiserror::Error)]
-#[error("there is no kind {given:?}: use one of {}", names())]
-struct NoKind {
-    given: String,
-}
-
-fn names() -> String {
-    Kind::ALL.map(Kind::as_str).join(", ")
-}
-
-impl FromStr for OneKind {
-    type Err = NoKind;
-
-    fn from_str(given: &str) -> Result<Self, NoKind> {
-        Kind::parse(given).map(Self).ok_or_else(|| NoKind { given: given.to_owned() })
-    }
 }
 
 pub(super) async fn run(shared: &Shared, args: TailArgs) -> Result<Exit, Failure> {
