@@ -14,8 +14,11 @@ const ED25519: u8 = 1;
 pub(super) const PRIVATE: &str = "PRIVATE+KEY+";
 /// What begins a signature line.
 const DASH: &str = "\u{2014} ";
-/// A larger note is none of ours. Sixteen signatures of the largest schemes, 8 KiB each, fit.
-pub(crate) const MAX_NOTE_BYTES: usize = 256 << 10;
+/// Bytes of the longest policy.
+pub(super) const MAX_POLICY_BYTES: usize = 256 << 10;
+/// A larger note is none of ours. The names of all who sign are in the policy that names them; a line of a
+/// note has some 45 bytes more than one of a policy, and the origin is there once more.
+pub(crate) const MAX_NOTE_BYTES: usize = MAX_POLICY_BYTES + (64 << 10);
 /// At most so many signatures are looked at; the specification asks for 16. Those of all keys that a
 /// policy may name fit.
 pub(super) const MAX_SIGNATURES: usize = 512;

@@ -4,11 +4,10 @@ use std::str::FromStr;
 
 use super::checkpoint::{BadCheckpoint, Checkpoint, number};
 use super::cosignature::CosignerKey;
-use super::note::{BadNote, MAX_SIGNATURES, VerifierKey};
+use super::note::{BadNote, MAX_POLICY_BYTES, MAX_SIGNATURES, VerifierKey};
 
 /// The specification recommends at least 32 of each.
 const MAX_OF_EACH: usize = MAX_SIGNATURES / 2;
-const MAX_BYTES: usize = 256 << 10;
 /// The quorum that needs nobody.
 const NOBODY: &str = "none";
 
@@ -268,7 +267,7 @@ impl FromStr for Policy {
     fn from_str(text: &str) -> Result<Self, BadPolicy> {
         let bad = |line: usize, why: &str| BadPolicy { line, why: why.to_owned() };
         let is_control = |byte: u8| (byte < 0x20 && byte != b'\t' && byte != b'\n') || byte == 0x7f;
-        if text.len() > MAX_BYTES || text.bytes().any(is_control) {
+        if text.len() > MAX_POLICY_BYTES || text.bytes().any(is_control) {
             return Err(bad(1, "it is too long, or has control characters"));
         }
         let mut policy = Self { logs: vec![], witnesses: vec![], groups: vec![], quorum: None };

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use super::checkpoint::{Checkpoint, number};
 use super::hash::TreeHash;
+use super::note::MAX_NOTE_BYTES;
 use super::proof::verify_consistency;
 
 /// As many as the specification allows.
@@ -64,6 +65,11 @@ pub enum NotContinued {
         /// Size of the new one.
         new: u64,
     },
+}
+
+impl AddCheckpoint {
+    /// Bytes of the longest one: a note, and a proof of less than 3 KiB.
+    pub const MAX_BYTES: usize = MAX_NOTE_BYTES + (4 << 10);
 }
 
 impl fmt::Display for AddCheckpoint {

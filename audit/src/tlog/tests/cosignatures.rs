@@ -1,8 +1,9 @@
 //! Cosignatures, policies and certificates.
 
+use crate::tlog::note::MAX_POLICY_BYTES;
 use crate::tlog::{
-    BadCertificate, BadNote, Certificate, Checkpoint, CosignerKey, CosigningKey, NotAccepted,
-    Policy, SigningKey, TreeHash, VerifierKey,
+    AddCheckpoint, BadCertificate, BadNote, Certificate, Checkpoint, CosignerKey, CosigningKey,
+    NotAccepted, Policy, SigningKey, TreeHash, VerifierKey, leaf_hash,
 };
 
 /// The text of the example of c2sp.org/tlog-cosignature.
@@ -172,6 +173,47 @@ fn as_many_witnesses_as_a_policy_may_name_can_cosign() {
     assert_eq!(accepted.cosigned.len(), 256);
     assert!(policy.check(&accepted.note).is_ok(), "what is published is accepted again");
     assert!(policy.check(&cosigned(&keys[..199].iter().collect::<Vec<_>>())).is_err());
+}
+
+/// Their names are as long as a policy has room for.
+#[test]
+fn whoever_has_room_in_a_policy_has_room_in_a_checkpoint() {
+    const WITNESSES: usize = 256;
+    let named = |length: usize| -> Vec<_> {
+        let key = |number: usize| {
+            let mut seed = [7; 32];
+            seed[..8].copy_from_slice(&number.to_le_bytes());
+            let name = format!("{number:03}{}/mirror", "w".repeat(length - 10));
+            CosigningKey::from_seed(&name, &seed).unwrap()
+        };
+        (0..WITNESSES).map(key).collect()
+    };
+    let text = |keys: &[CosigningKey]| {
+        let lines = keys.iter().enumerate();
+        let lines: String =
+            lines.map(|(n, key)| format!("witness w{n} {}\n", key.verifier())).collect();
+        let members: String = (0..WITNESSES).map(|number| format!(" w{number}")).collect();
+        format!("log {}\n{lines}group all all{members}\nquorum all\n", log().verifier())
+    };
+    let room = MAX_POLICY_BYTES - text(&named(10)).len();
+    let keys = named(10 + room / WITNESSES);
+    let policy = text(&keys);
+    assert!(MAX_POLICY_BYTES - policy.len() < WITNESSES, "no name could be longer");
+    assert!(text(&named(11 + room / WITNESSES)).parse::<Policy>().is_err());
+
+    let note = cosigned(&keys.iter().collect::<Vec<_>>());
+    assert!(note.len() > MAX_POLICY_BYTES, "{}", note.len());
+    let accepted = policy.parse::<Policy>().unwrap().check(&note).unwrap();
+    assert_eq!((accepted.cosigned.len(), &accepted.note), (WITNESSES, &note));
+    let certificate = Certificate::issue(&policy, &note).unwrap().to_string();
+    // What `tipline audit check` reads.
+    assert!(certificate.len() < 1 << 20, "{}", certificate.len());
+    Certificate::check(&certificate, &policy).unwrap();
+    // Whoever is asked next gets it.
+    let request = AddCheckpoint { old: 1 << 40, hashes: vec![leaf_hash(b"x"); 63], note };
+    let request = request.to_string();
+    assert!(request.len() <= AddCheckpoint::MAX_BYTES, "{}", request.len());
+    assert!(request.parse::<AddCheckpoint>().is_ok());
 }
 
 #[test]

@@ -61,10 +61,10 @@ fn what_is_malformed_is_refused() {
         "a\tb\n\n\u{2014} a YWFhYWE=\n",
         NOTE.trim_end(),
         &large,
-        &(NOTE.to_owned() + &many.repeat(600)),
+        &(NOTE.to_owned() + &many.repeat(512)),
     ];
     for note in notes {
-        assert!(key.open(note).is_err(), "{note:?}");
+        assert!(key.open(note).is_err(), "{:?}", &note[..note.len().min(200)]);
     }
     for name in ["", "a b", "a+b", "a\u{2003}b", "a\nb"] {
         assert!(matches!(SigningKey::from_seed(name, &[1; 32]), Err(BadNote::Name(_))), "{name:?}");

@@ -6,6 +6,7 @@ mod evidence;
 mod foreign;
 mod hostile;
 mod keys;
+mod many;
 mod mirrored;
 mod proofs;
 mod remembered;

@@ -69,7 +69,7 @@ pub(super) fn tree_error(error: AuditError) -> TreeError {
 }
 
 /// Signs with a policy: who it waits for.
-async fn sign_by(site: &Site, policy: &str) -> Option<String> {
+pub(super) async fn sign_by(site: &Site, policy: &str) -> Option<String> {
     let key = Arc::new(KeyFile::open(&site.key_path()).unwrap());
     let policy: Policy = policy.parse().unwrap();
     let policy = policy.or_log(&verifier());

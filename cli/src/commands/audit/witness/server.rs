@@ -20,8 +20,6 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// A checkpoint with sixteen of the largest signatures, and a proof.
-const MAX_BYTES: usize = 320 << 10;
 /// Clients at once. One more takes the place of the one that was silent the longest.
 const CLIENTS: usize = 64;
 /// A client that says nothing, or does not end what it asks, for so long is gone.
@@ -59,7 +57,7 @@ impl WitnessServer {
         let stop = CancellationToken::new();
         let router = Router::new()
             .route("/add-checkpoint", post(add_checkpoint))
-            .layer(DefaultBodyLimit::max(MAX_BYTES))
+            .layer(DefaultBodyLimit::max(AddCheckpoint::MAX_BYTES))
             .with_state(witness);
         let ending = stop.clone();
         let answering = http::accept(listener, CLIENTS, SILENCE, move |client| {
