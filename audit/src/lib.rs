@@ -15,8 +15,8 @@
 //! whether its content is what the log said, compare it with entries.
 //!
 //! # Hard limits
-//! - It reads, and never writes, what it audits. Only [`tree::sign`] and [`tree::watch_tree`] write,
-//!   into a folder of their own.
+//! - It reads, and never writes, what it audits. Only functions of [`tree`] that sign or
+//!   cosign write, into a folder of their own.
 //! - Memory is constant in the length of the history; see [`Replay`].
 //! - Whether a block is valid, and a proof true, is for the chain to know.
 

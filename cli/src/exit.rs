@@ -243,7 +243,9 @@ fn tree_exit(error: &TreeError) -> Exit {
         TreeError::Witness(WitnessError::Key(_))
         | TreeError::Certificate(BadCertificate::Policy(_)) => Exit::Failed,
         TreeError::NotHeld { .. } | TreeError::MirrorGap { .. } => Exit::Gap,
-        TreeError::WrongKey { .. } | TreeError::WrongOrigin { .. } => Exit::WrongLog,
+        TreeError::WrongKey { .. }
+        | TreeError::OtherName { .. }
+        | TreeError::WrongOrigin { .. } => Exit::WrongLog,
         TreeError::Note { .. }
         | TreeError::Checkpoint { .. }
         | TreeError::Tile { .. }

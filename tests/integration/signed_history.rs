@@ -59,6 +59,36 @@ impl Site {
     }
 }
 
+/// Its memory is lost with it, or somebody else has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_goes_on_after_another() {
+    let (mut site, old) = Site::new().await;
+    let sign = "audit sign --archive dir:backup --key";
+    site.exits(0, &format!("{sign} log.key"), "signed: entries 1 to 9").await;
+    site.exits(0, &format!("{PROVE} --block 8 -o 8.tlog-proof"), "").await;
+    fs::remove_file(site.site.path("log.key.signed")).unwrap();
+    site.exits(2, &format!("{sign} log.key"), "make a new key, and sign with --after").await;
+
+    let new = "keys new --archive dir:backup --prefix logs.example.org new.key";
+    let new = site.exits(0, new, "logs.example.org/embedded/").await.trim().to_owned();
+    let other = "keys new --archive dir:backup --prefix logs.example.net other.key";
+    site.exits(0, other, "logs.example.net/embedded/").await;
+    site.exits(13, &format!("{sign} new.key"), "is not signed by").await;
+    site.exits(14, &format!("{sign} other.key --after {old}"), "must have one name").await;
+    let after = format!("{sign} new.key --after {old}");
+    site.exits(0, &after, "signed: entries 1 to 9, 0 of them new").await;
+    site.archive(9, 10).await;
+    // It may be said again.
+    site.exits(0, &after, "3 of them new").await;
+    site.exits(0, &format!("{sign} new.key"), "0 of them new").await;
+
+    site.exits(0, &format!("{PROVE} --block 10 -o 10.tlog-proof"), "").await;
+    for (proof, key, code) in [("8", &old, 0), ("8", &new, 13), ("10", &new, 0), ("10", &old, 13)] {
+        site.exits(code, &format!("audit check {proof}.tlog-proof --key {key}"), "").await;
+    }
+    site.exits(0, &format!("audit verify dir:backup --key {new}"), "").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_block_is_proven_to_a_stranger() {
     let (mut site, key) = Site::new().await;

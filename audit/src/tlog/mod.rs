@@ -32,7 +32,7 @@ pub use cosignature::{Cosigned, CosignerKey, CosigningKey, MIRROR};
 pub use hash::{TreeHash, leaf_hash};
 pub(crate) use note::MAX_NOTE_BYTES;
 pub use note::{BadNote, SigningKey, VerifierKey, unverified_text};
-pub(crate) use policy::line_by_any;
+pub(crate) use policy::lines_by_any;
 pub use policy::{Accepted, BadPolicy, NotAccepted, Policy, SeenBy};
 pub(crate) use proof::root_within;
 pub use proof::{

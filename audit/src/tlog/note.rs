@@ -184,6 +184,11 @@ impl VerifierKey {
     fn id(&self) -> [u8; 4] {
         key_id(&self.name, ED25519, self.key.as_bytes())
     }
+
+    /// Its ID: 8 hexadecimal digits.
+    pub fn id_text(&self) -> String {
+        id_text(self.id())
+    }
 }
 
 impl fmt::Display for VerifierKey {

@@ -101,7 +101,7 @@ pub struct SeenBy {
 pub struct Accepted {
     /// It.
     pub checkpoint: Checkpoint,
-    /// It as a note, with the signature of the log and the newest of each witness that the policy
+    /// It as a note, with the signatures of the log and the newest of each witness that the policy
     /// names, in its order, and no other.
     pub note: String,
     /// Who cosigned, in the order of the policy.
@@ -141,7 +141,7 @@ impl Policy {
     pub fn check(&self, note: &str) -> Result<Accepted, NotAccepted> {
         let claimed: Checkpoint = super::note::unverified_text(note)?.parse()?;
         let named = self.logs.iter().filter(|log| log.name() == claimed.origin);
-        let Some((text, mut lines)) = line_by_any(named, note)? else {
+        let Some((text, mut lines)) = lines_by_any(named, note)? else {
             return Err(NotAccepted::UnknownLog { origin: claimed.origin });
         };
         let (mut cosigned, mut missing) = (Vec::new(), Vec::new());
@@ -236,22 +236,26 @@ impl Policy {
     }
 }
 
-/// The text of a note that one of these keys signed, and the line of that; `None` if there is no key.
+/// The text of a note that at least one of these keys signed, and the lines of those that did; `None` if
+/// there is no key.
 ///
 /// # Errors
 /// Why the last one is not the one, if none is.
-pub(crate) fn line_by_any<'a, 'k>(
+pub(crate) fn lines_by_any<'a, 'k>(
     keys: impl Iterator<Item = &'k VerifierKey>,
     note: &'a str,
 ) -> Result<Option<(&'a str, String)>, BadNote> {
-    let mut refused = None;
+    let (mut found, mut refused) = (None, None);
     for key in keys {
         match key.line(note) {
-            Ok(line) => return Ok(Some(line)),
+            Ok((text, line)) => found.get_or_insert((text, String::new())).1 += &line,
             Err(error) => refused = Some(error),
         }
     }
-    refused.map_or(Ok(None), Err)
+    match (found, refused) {
+        (None, Some(error)) => Err(error),
+        (found, _) => Ok(found),
+    }
 }
 
 fn limit(count: usize) -> Result<(), String> {

@@ -60,6 +60,17 @@ pub enum TreeError {
         /// Name and lineage of the log.
         log: String,
     },
+    /// A key goes on after another one only if both are of one log and have one name. Make one with the
+    /// same prefix.
+    #[error(
+        "the key {name} cannot go on after {old}: they must have one name, which is the log's, and be two keys"
+    )]
+    OtherName {
+        /// Name of the key.
+        name: String,
+        /// The other one's.
+        old: String,
+    },
     /// The checkpoint is of another log. Nobody has verified what it says.
     #[error("the checkpoint at {place} is of {}, not of {expected}", found.escape_debug())]
     WrongOrigin {

@@ -84,10 +84,16 @@ pub enum KeyFileError {
         /// What is wrong with it.
         what: String,
     },
-    /// What the key has signed or cosigned is not there: with it gone, the key could contradict itself.
-    /// Put it back, or make a new key.
-    #[error("what this key has signed is not at {}: put it back, or make a new key", path.display())]
+    /// What the key has signed is not there: with it gone, the key could contradict itself. Put it back,
+    /// or make a new key that goes on [after](super::succeed()) this one.
+    #[error("what this key has signed is not at {}: put it back, or make a new key, and sign with --after and the public half of this one", path.display())]
     Forgotten {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// The same of what a key has cosigned. A new one has to be named by the policies.
+    #[error("what this key has cosigned is not at {}: put it back, or make a new key, and name it in the policies", path.display())]
+    ForgottenCosigned {
         /// Where it should be.
         path: PathBuf,
     },

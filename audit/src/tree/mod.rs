@@ -4,7 +4,8 @@
 //! ```text
 //! tlog/checkpoint             the newest signed checkpoint: the one object that is replaced
 //! tlog/pending                the newest one that was signed, until its cosignatures are there
-//! tlog/cosigned/<ID>          the newest one that the key with this ID has cosigned
+//! tlog/cosigned/<ID>          the newest one that the key with this ID has cosigned; or that a key of the
+//!                             log signed when another one went on after it, signed by both
 //! tlog/tile/<L>/<N>           256 hashes of the tree
 //! tlog/tile/<L>/<N>.p/<W>     the first W of them, where the tree ended when it was signed
 //! ```
@@ -32,6 +33,7 @@ mod prove;
 mod proven;
 mod read_back;
 mod sign;
+mod succeed;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -51,5 +53,6 @@ pub use place::{Consistency, TreePlace, origin};
 pub use prove::prove_entry;
 pub use proven::{Proven, check_proof, check_proof_by};
 pub use sign::{Signed, sign};
+pub use succeed::succeed;
 pub use watch::{Witnessed, watch_tree};
 pub use witness::{Witness, WitnessError};

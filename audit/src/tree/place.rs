@@ -13,8 +13,8 @@ use crate::tlog::{
 };
 
 const FOLDER: &str = "tlog";
-const CHECKPOINT: &str = "checkpoint";
-const PENDING: &str = "pending";
+pub(super) const CHECKPOINT: &str = "checkpoint";
+pub(super) const PENDING: &str = "pending";
 const COSIGNED: &str = "cosigned";
 /// A fleet has fewer who cosign.
 const MAX_COSIGNED: usize = 256;
@@ -170,7 +170,7 @@ impl TreePlace {
         Ok(self.signed(CHECKPOINT, key).await?.map(|(_, checkpoint)| checkpoint))
     }
 
-    async fn signed(
+    pub(super) async fn signed(
         &self,
         name: &str,
         key: &VerifierKey,
@@ -365,6 +365,19 @@ impl TreePlace {
             return Ok(());
         }
         Ok(self.folder.replace(&name, note.into()).await?)
+    }
+
+    /// Puts what another key signs as well in its place. That it did is kept under the other one's ID,
+    /// before, when the next checkpoint has only one signature.
+    pub(super) async fn put_succeeded(
+        &self,
+        name: &str,
+        old: &VerifierKey,
+        note: String,
+    ) -> Result<(), TreeError> {
+        let kept = format!("{COSIGNED}/{}", old.id_text());
+        self.folder.replace(&kept, note.clone().into()).await?;
+        Ok(self.folder.replace(name, note.into()).await?)
     }
 
     /// Every checkpoint that is there and readable: the published one, the one that waits, and those

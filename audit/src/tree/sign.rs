@@ -13,7 +13,9 @@ use super::key_file::{KeyFile, KeyFileError};
 use super::leaves::{Leaves, newest_vouched};
 use super::place::{Newest, Read, TreePlace};
 use crate::error::AuditError;
-use crate::tlog::{Checkpoint, Policy, Tile, Tree, TreeHash, prove_inclusion, verify_inclusion};
+use crate::tlog::{
+    Checkpoint, NotAccepted, Policy, Tile, Tree, TreeHash, prove_inclusion, verify_inclusion,
+};
 use crate::verify::VerifyProgress;
 
 /// A tree that grows by more is signed in between, so that the next start goes on from there: a
@@ -61,6 +63,11 @@ pub async fn sign(
 ) -> Result<Option<Signed>, AuditError> {
     let verifier = key.verifier();
     place.check_key(verifier.name())?;
+    if policy.is_some_and(|policy| !policy.logs().contains(&verifier)) {
+        // Nothing that it signs would ever be published.
+        let source = NotAccepted::UnknownLog { origin: verifier.to_string() };
+        return Err(TreeError::NotAccepted { place: place.place().to_owned(), source }.into());
+    }
     let newest = place.newest(&verifier).await?;
     let published = newest.as_ref().map(|newest| newest.checkpoint.clone());
     let remembered = blocking(key, KeyFile::signed).await?;
@@ -323,7 +330,7 @@ impl After {
 }
 
 /// Files block the thread.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     key: &Arc<KeyFile>,
     work: impl FnOnce(&KeyFile) -> Result<T, KeyFileError> + Send + 'static,
 ) -> Result<T, AuditError> {

@@ -13,7 +13,7 @@ use super::key_file::{KeyFileError, Lock, create_text, folder_of, read_text, rep
 use super::read_back::ReadBack;
 use crate::tlog::{
     AddCheckpoint, BadCheckpoint, BadNote, Checkpoint, Cosigned, CosignerKey, CosigningKey,
-    NotContinued, VerifierKey, check_continues, line_by_any, unverified_text,
+    NotContinued, VerifierKey, check_continues, lines_by_any, unverified_text,
 };
 
 /// What is appended to the name of a key's file for what it has cosigned.
@@ -49,7 +49,7 @@ pub struct Witness {
 
 /// What was cosigned, and kept.
 pub(super) struct Kept {
-    /// The checkpoint with the log's signature and the cosignature.
+    /// The checkpoint with the log's signatures and the cosignature.
     pub(super) note: String,
     /// The line of the cosignature.
     line: String,
@@ -119,7 +119,7 @@ impl Witness {
         let lock = Lock::acquire(file, &path)?;
         let folder = folder_for(&path);
         if !folder.is_dir() {
-            return Err(KeyFileError::Forgotten { path: folder });
+            return Err(KeyFileError::ForgottenCosigned { path: folder });
         }
         // What is read there is given out again: it stays there, whatever kept its write from ending.
         let synced = File::open(&folder).and_then(|folder| folder.sync_all());
@@ -188,7 +188,7 @@ impl Witness {
         let claimed: Checkpoint = unverified_text(&request.note)?.parse()?;
         let origin = claimed.origin;
         let named = self.logs.iter().filter(|log| log.name() == origin);
-        let Some((text, line)) = line_by_any(named, &request.note)? else {
+        let Some((text, lines)) = lines_by_any(named, &request.note)? else {
             return Err(WitnessError::UnknownLog { origin });
         };
         let checkpoint: Checkpoint = text.parse()?;
@@ -214,7 +214,7 @@ impl Witness {
             return Ok(Kept { note, line: cosigned.line });
         }
         let cosignature = self.key.cosign(&request.note, seconds)?;
-        let note = format!("{text}\n{line}{cosignature}");
+        let note = format!("{text}\n{lines}{cosignature}");
         let kept = replace_text(&self.place_of(&origin), note.clone());
         if kept.is_err() {
             self.is_poisoned.store(true, Ordering::Relaxed);

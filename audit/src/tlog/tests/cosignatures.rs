@@ -148,6 +148,13 @@ fn a_policy_takes_any_key_that_it_names_for_a_log() {
         for key in [&log(), &other] {
             policy.check(&key.sign(TEXT).unwrap()).unwrap();
         }
+        // What both signed stays signed by both.
+        let both = log().sign(TEXT).unwrap()
+            + &other.verifier().line(&other.sign(TEXT).unwrap()).unwrap().1;
+        let accepted = policy.check(&both).unwrap();
+        for key in &keys {
+            assert_eq!(key.open(&accepted.note).unwrap(), TEXT);
+        }
         let stranger = SigningKey::from_seed("example.com/behind-the-sofa", &[3; 32]).unwrap();
         assert!(policy.check(&stranger.sign(TEXT).unwrap()).is_err());
     }

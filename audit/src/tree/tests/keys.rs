@@ -139,7 +139,10 @@ fn a_key_that_has_forgotten_signs_nothing() {
     assert_eq!((known.size, known.root), (0, TreeHash::empty()));
     let is_forgotten = |error: KeyFileError| {
         let told = error.to_string();
-        assert!(told.contains("log.key.signed: put it back, or make a new key"), "{told}");
+        assert!(
+            told.contains("log.key.signed: put it back, or make a new key, and sign with --after"),
+            "{told}"
+        );
         assert!(matches!(error, KeyFileError::Forgotten { .. }), "{error:?}");
     };
     fs::remove_file(&signed).unwrap();

@@ -11,6 +11,7 @@ mod mirrored;
 mod proofs;
 mod remembered;
 mod signing;
+mod succeeded;
 mod vouched;
 mod witnessed;
 

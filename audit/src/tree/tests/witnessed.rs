@@ -216,7 +216,7 @@ async fn a_witness_that_has_forgotten_cosigns_nothing() {
     fs::write(&file, b"").unwrap();
     assert!(watched(&site, &open(&path).unwrap(), None).await.is_err());
     fs::remove_dir_all(&cosigned).unwrap();
-    assert!(matches!(open(&path), Err(KeyFileError::Forgotten { .. })));
+    assert!(matches!(open(&path), Err(KeyFileError::ForgottenCosigned { .. })));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     assert!(matches!(open(&path), Err(KeyFileError::Exposed { .. })));
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use tipline_audit::tlog::Policy;
-use tipline_audit::tree::{KeyFile, NotCosigned, Signed, TreeError, Witnesses, sign};
+use tipline_audit::tlog::{Policy, VerifierKey};
+use tipline_audit::tree::{KeyFile, NotCosigned, Signed, TreeError, Witnesses, sign, succeed};
 use tipline_audit::{AuditError, VerifyProgress};
 use tipline_backup::{Keys, Sources};
 use tipline_log::error_chain;
@@ -35,6 +35,7 @@ Examples:
   tipline keys new --archive dir:/backup /etc/tipline/log.key
   tipline audit sign --archive dir:/backup --key /etc/tipline/log.key
   tipline audit sign --archive s3://backup/mainnet --key log.key --every 10s
+  tipline audit sign --archive s3://backup/mainnet --key new.key --after logs.example.org/mainnet/4f1c…+5d7f7d9e+AZ…
 
 What is in the archive is read back, verified and added to a tree, which is kept below tlog/ at the
 same place and signed: static files, for any web server. The tree begins with entry 1, and goes on
@@ -53,6 +54,11 @@ pub(super) struct SignArgs {
     /// File of the key, from tipline keys new
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
+
+    /// Go on where this key of the same log has ended: its public half, NAME+ID+KEY. All that it signed
+    /// is verified first, from entry 1 on. Nothing must sign with it any more
+    #[arg(long, value_name = "KEY", value_parser = Parsed::<VerifierKey>::new())]
+    after: Option<VerifierKey>,
 
     /// Publish only what is cosigned as this file says (c2sp.org/tlog-policy): witnesses that it has
     /// an address of are asked, and what is signed waits for tipline audit witness of the others
@@ -79,8 +85,8 @@ pub(super) async fn run(shared: &Shared, args: SignArgs) -> Result<Exit, Failure
     let policy = policy.and_then(|text| text.parse::<Policy>().ok());
     let policy = policy.map(|policy| policy.or_log(&key.verifier()));
     let witnesses = policy.as_ref().map(witnesses).transpose()?.flatten();
-    let (tree, policy) = (&args.tree, policy.as_ref());
-    let mut work = Work { tree, trust, policy, witnesses, key: &key, stop: &stop };
+    let (tree, policy, after) = (&args.tree, policy.as_ref(), args.after);
+    let mut work = Work { tree, trust, after, policy, witnesses, key: &key, stop: &stop };
     let Some(every) = args.every else {
         let (signed, not_cosigned) = work.once(keys).await?;
         say(&render(signed.as_ref(), &not_cosigned, &key, args.json))?;
@@ -112,6 +118,8 @@ pub(super) async fn run(shared: &Shared, args: SignArgs) -> Result<Exit, Failure
 struct Work<'a> {
     tree: &'a TreeArgs,
     trust: Trust,
+    /// The key that this one goes on after, until it does.
+    after: Option<VerifierKey>,
     policy: Option<&'a Policy>,
     /// Who asks those that the policy has addresses of.
     witnesses: Option<Witnesses<Http>>,
@@ -131,6 +139,10 @@ impl Work<'_> {
         }
         let (sender, receiver) = watch::channel(VerifyProgress::default());
         let Self { policy, key, stop, .. } = *self;
+        if let Some(old) = &self.after {
+            succeed(&sources, &open.place, key, old, stop).await?;
+            self.after = None;
+        }
         let work = sign(&sources, &open.place, key, policy, &sender, stop);
         let mut signed = shown("signing", receiver, work).await?;
         let (Some(witnesses), Some(policy), Some(new)) = (&mut self.witnesses, policy, &mut signed)
