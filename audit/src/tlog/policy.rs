@@ -240,19 +240,24 @@ impl Policy {
 /// The text of a note that one of these keys signed, and the line of that; `None` if there is no key.
 ///
 /// # Errors
-/// Why the last one is not the one, if none is.
+/// None of them signed it; or a signature says that it is of one of them, and is not, whatever the
+/// others signed.
 pub(crate) fn line_by_any<'a, 'k>(
     keys: impl Iterator<Item = &'k VerifierKey>,
     note: &'a str,
 ) -> Result<Option<(&'a str, String)>, BadNote> {
-    let mut refused = None;
+    let (mut signed, mut unsigned) = (None, None);
     for key in keys {
         match key.line(note) {
-            Ok(line) => return Ok(Some(line)),
-            Err(error) => refused = Some(error),
+            Ok(line) => _ = signed.get_or_insert(line),
+            Err(error @ BadNote::Unsigned { .. }) => unsigned = Some(error),
+            Err(error) => return Err(error),
         }
     }
-    refused.map_or(Ok(None), Err)
+    match (signed, unsigned) {
+        (None, Some(unsigned)) => Err(unsigned),
+        (signed, _) => Ok(signed),
+    }
 }
 
 fn limit(count: usize) -> Result<(), String> {

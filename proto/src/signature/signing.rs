@@ -19,7 +19,7 @@ use std::fmt;
 use bytes::Bytes;
 use ed25519_dalek::Signer;
 
-use super::types::{Predecessor, PublicKey, Seal, Signature};
+use super::{Predecessor, PublicKey, Seal, Signature};
 use crate::entry::Entry;
 use crate::identity::Lineage;
 use crate::limits::MAX_PREDECESSORS;

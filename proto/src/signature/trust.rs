@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::signing::{
     announcement_message, checkpoint_message, entry_message, receipt_message, successor_message,
 };
-use super::types::{PublicKey, Signature};
+use super::{PublicKey, Signature};
 use crate::entry::Entry;
 use crate::identity::Lineage;
 use crate::name::ConsumerName;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use prost::Message;
 
-use super::types::{Predecessor, PublicKey, Seal, Signature};
+use super::{Predecessor, PublicKey, Seal, Signature};
 use crate::decode_error::DecodeError;
 use crate::generated as pb;
 use crate::limits::MAX_PREDECESSORS;

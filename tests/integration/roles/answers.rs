@@ -2,11 +2,13 @@
 //! an event, or a receipt, by whoever may ask for anything.
 #![expect(clippy::panic, reason = "a helper of a test fails it by panicking")]
 
+use std::path::PathBuf;
+
 use async_nats::header::NATS_EXPECTED_STREAM;
 use async_nats::{Client, ConnectOptions, HeaderMap};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
-use tipline_tests::eventually;
+use tipline_tests::{Nats, eventually};
 
 use super::{Secured, WITHIN, inbox};
 
@@ -30,7 +32,7 @@ async fn client(secured: &Secured, user: &str) -> Client {
 
 async fn ask(client: &Client, subject: String, request: Value) -> Value {
     let answer = client.request(subject, request.to_string().into()).await.unwrap();
-    serde_json::from_slice(&answer.payload).unwrap_or_default()
+    serde_json::from_slice(&answer.payload).unwrap()
 }
 
 /// Number of messages that a stream has ever had.
@@ -52,7 +54,16 @@ async fn follow(client: &Client, stream: &str, more: &[(&str, Value)]) -> String
 /// more for its own inbox: servers answer one after the other, so by then the others are given.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_goes_to_nobody_but_who_asked() {
-    let (secured, operator) = filled().await;
+    answers_stay(Nats::program()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_of_the_oldest_servers_goes_to_nobody_either() {
+    answers_stay(Nats::program_of("2.12.0")).await;
+}
+
+async fn answers_stay(program: PathBuf) {
+    let (secured, operator) = filled(program).await;
     for user in ["primary", "b-1", "auditor"] {
         let client = client(&secured, user).await;
         let own = format!("{}.own", inbox(user));
@@ -93,7 +104,7 @@ async fn an_answer_goes_to_nobody_but_who_asked() {
 /// send so is a message of another stream, and says which.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_servers_send_by_themselves_is_stored_nowhere() {
-    let (secured, operator) = filled().await;
+    let (secured, operator) = filled(Nats::program()).await;
     let before = [stored(&operator, EVENTS).await, stored(&operator, RECEIPTS).await];
     for user in ["primary", "b-1", "auditor"] {
         let client = client(&secured, user).await;
@@ -128,8 +139,8 @@ fn may(user: &str, place: &str) -> bool {
 }
 
 /// A log with a message on every subject, and its operator.
-async fn filled() -> (Secured, Client) {
-    let secured = Secured::with_log().await;
+async fn filled(program: PathBuf) -> (Secured, Client) {
+    let secured = Secured::with_log_on(program).await;
     let operator = client(&secured, "operator").await;
     let primary = client(&secured, "primary").await;
     put(&primary, "tipline.main.event.block_committed", EVENTS).await;

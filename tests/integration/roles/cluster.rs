@@ -39,7 +39,7 @@ async fn every_user_reaches_the_log_from_every_server() {
             let finished = tipline(server, "auditor", "status --json").finish(WITHIN).await;
             let status: Value =
                 serde_json::from_str(&finished.stdout).map_err(|_| finished.stderr)?;
-            let consumers = status["consumers"].as_array().cloned().unwrap_or_default();
+            let consumers = status["consumers"].as_array().ok_or_else(|| status.to_string())?;
             let there = consumers.iter().filter(|one| one["block"] == 300).count();
             if there == 3 { Ok(()) } else { Err(status.to_string()) }
         })

@@ -31,15 +31,21 @@ pub(crate) struct Secured {
 }
 
 impl Secured {
-    pub(crate) async fn start() -> Secured {
+    pub(crate) async fn start(program: PathBuf) -> Secured {
         let site = Deployment::new();
-        let options = NatsOptions { more: printed(&site, "").await, ..NatsOptions::default() };
+        let (more, program) = (printed(&site, "").await, Some(program));
+        let options = NatsOptions { more, program, ..NatsOptions::default() };
         Secured { nats: Nats::start(options).await, site }
     }
 
     /// The same, and the operator has created the log.
     pub(crate) async fn with_log() -> Secured {
-        let secured = Secured::start().await;
+        Secured::with_log_on(Nats::program()).await
+    }
+
+    /// The same, on this program.
+    pub(crate) async fn with_log_on(program: PathBuf) -> Secured {
+        let secured = Secured::start(program).await;
         let words = "init --chain test --genesis 00 --replicas 1 --accept-shortfalls";
         let made = secured.run("operator", words).await;
         assert_eq!(made.status.code(), Some(0), "{}", made.stderr);

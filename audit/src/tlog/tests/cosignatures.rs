@@ -148,7 +148,16 @@ fn a_policy_takes_any_key_that_it_names_for_a_log() {
             policy.check(&key.sign(TEXT).unwrap()).unwrap();
         }
         let stranger = SigningKey::from_seed("example.com/behind-the-sofa", &[3; 32]).unwrap();
-        assert!(policy.check(&stranger.sign(TEXT).unwrap()).is_err());
+        let unsigned = policy.check(&stranger.sign(TEXT).unwrap());
+        assert!(matches!(unsigned, Err(NotAccepted::Note(BadNote::Unsigned { .. }))));
+        // What passes for the signature of one of them is not made good by the other's.
+        let (true_one, of_another) = (log().sign(TEXT).unwrap(), other.sign("x\n").unwrap());
+        let forged = true_one + of_another.rsplit_once("\n\n").unwrap().1;
+        let wrong = policy.check(&forged);
+        assert!(
+            matches!(wrong, Err(NotAccepted::Note(BadNote::WrongSignature { .. }))),
+            "{wrong:?}"
+        );
     }
 }
 
