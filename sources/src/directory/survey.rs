@@ -22,7 +22,9 @@ impl DirectoryScan {
     /// the next block's. The ones above come when the blocks do. `lost` says whether any file may
     /// have changed.
     pub(super) fn survey(&mut self, lost: bool) -> Result<(), OutboxError> {
-        if self.tip.is_none() {
+        // A directory of blocks that was away when this was opened is the one as soon as it is back.
+        let has_nothing = || epochs(&self.layout).is_ok_and(|epochs| epochs.is_empty());
+        if self.tip.is_none() || has_nothing() {
             self.layout = Layout::below(self.layout.root());
         }
         let base = self.layout.base();

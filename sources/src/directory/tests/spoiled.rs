@@ -99,6 +99,25 @@ fn is_named(damage: Damage, key: Key, stopped: bool) {
     assert!(all.starts_with(&events), "{damage:?} {key} ({said}): {events:?}");
 }
 
+/// What was published is missed, and goes on without a restart.
+#[test]
+fn a_directory_of_blocks_that_was_away_at_the_start_is_followed_when_it_is_back() {
+    let node = Node::new();
+    let [blocks, away] = ["blocks", "away"].map(|name| node.root().join(name));
+    fs::create_dir(&blocks).unwrap();
+    node.settled(Key::block(1), "the first block");
+    node.settled(Key::block(2), "the second block");
+    let mut outbox = node.open();
+    assert_eq!(node.events(&mut outbox, 2), expected()[..2]);
+    drop(outbox);
+    fs::rename(&blocks, &away).unwrap();
+    let mut outbox = node.open();
+    node.said(&outbox, "block_00000002.dat is gone");
+    fs::rename(&away, &blocks).unwrap();
+    node.rename_in(Key::block(3), "the third block");
+    assert_eq!(node.events(&mut outbox, 3), expected()[..3]);
+}
+
 #[test]
 fn what_happens_to_a_block_is_named() {
     std::thread::scope(|scope| {
