@@ -72,7 +72,8 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_server_can_listen_at_a_reserved_port_again_and_again() {
+    #[ignore = "started by the test below, in a process of its own"]
+    fn listen_again_and_again() {
         let port = Port::reserve();
         for _ in 0..3 {
             // The standard library sets SO_REUSEADDR, as servers do.
@@ -80,5 +81,18 @@ mod tests {
             let _client = TcpStream::connect(port.to_string()).unwrap();
             let (_server, _) = listener.accept().unwrap();
         }
+    }
+
+    /// A process that another test starts has what is open here until it is the other program, also
+    /// who listens.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_server_can_listen_at_a_reserved_port_again_and_again() {
+        let listened = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "port::tests::listen_again_and_again", "--ignored"])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&listened.stdout);
+        assert!(listened.status.success() && said.contains("1 passed"), "{said}");
     }
 }
